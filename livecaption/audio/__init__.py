@@ -1,0 +1,22 @@
+"""Bytes as they come in -> 16 kHz float32 mono -> 20 ms frames. Pure: no clock, no sockets, no threads.
+
+The units of stream time are here, because everybody counts in them and they cost no import.
+"""
+
+SAMPLE_RATE_HZ = 16_000
+"""What Whisper and the VAD hear. Stream time counts samples of this rate since the stream began."""
+
+FRAME_MS = 20
+"""The WebRTC VAD takes 10, 20 or 30 ms. 10 costs twice as many calls; 30 makes every endpoint coarser."""
+
+FRAME_SAMPLES = SAMPLE_RATE_HZ * FRAME_MS // 1000
+
+
+def samples_of(duration_ms: int) -> int:
+    """Milliseconds -> samples of stream time."""
+    return duration_ms * SAMPLE_RATE_HZ // 1000
+
+
+def ms_of(n_samples: int) -> int:
+    """Samples of stream time -> milliseconds, rounded down."""
+    return n_samples * 1000 // SAMPLE_RATE_HZ

@@ -1,0 +1,32 @@
+"""Samples at 16 kHz -> frames of 20 ms, each sample in exactly one."""
+
+import numpy as np
+import numpy.typing as npt
+
+from livecaption.audio import FRAME_SAMPLES
+from livecaption.audio.formats import Samples
+
+Frames = npt.NDArray[np.float32]
+"""float32 [n_frames, FRAME_SAMPLES], mono, 16 kHz, -1..1."""
+
+
+class Framer:
+    """Chunks of any length -> frames."""
+
+    def __init__(self) -> None:
+        self._rest: Samples = np.empty(0, np.float32)
+
+    def push(self, samples: Samples) -> Frames:
+        """float32 [n_frames, 320], maybe none. May share memory with `samples`."""
+        if self._rest.size:
+            samples = np.concatenate((self._rest, samples))
+        n_frames, n_rest = divmod(samples.size, FRAME_SAMPLES)
+        # A copy, so that 20 ms of rest do not keep a large chunk alive.
+        self._rest = samples[samples.size - n_rest :].copy()
+        return samples[: samples.size - n_rest].reshape(n_frames, FRAME_SAMPLES)
+
+    def flush(self) -> Frames:
+        """float32 [0 or 1, 320]: what is left, padded with zeros."""
+        n_padding = -self._rest.size % FRAME_SAMPLES
+        rest, self._rest = self._rest, np.empty(0, np.float32)
+        return np.pad(rest, (0, n_padding)).reshape(-1, FRAME_SAMPLES)

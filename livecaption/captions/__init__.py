@@ -1,0 +1,1 @@
+"""Hypotheses -> captions -> transcript. Pure: no IO, no clock, no asyncio."""

@@ -1,0 +1,79 @@
+"""Finals of a session, in spoken order -> plain text, SubRip, WebVTT or JSON.
+
+A transcript is the sequence of its finals; finals that say nothing are left out. What subtitles
+look like, `layout` decides.
+
+Pure. Knows nothing of partials, files or where a transcript is kept.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from livecaption.captions.layout import DEFAULT_LINE_LENGTH, cues
+from livecaption.events import Final
+
+PARAGRAPH_PAUSE_MS = 2000
+"""A longer pause begins a new paragraph of plain text. Utterances end after some 500 ms of silence,
+which is a breath and not yet the end of a thought."""
+
+
+def to_text(finals: Sequence[Final]) -> str:
+    """Paragraphs, one to a line; a pause of 2 s begins a new one."""
+    text = ""
+    end_ms = 0
+    for final in _spoken(finals):
+        if text:
+            text += "\n" if final.start_ms - end_ms >= PARAGRAPH_PAUSE_MS else " "
+        text += final.text
+        end_ms = final.end_ms
+    return text + "\n" if text else ""
+
+
+def to_srt(finals: Sequence[Final], line_length: int = DEFAULT_LINE_LENGTH) -> str:
+    """SubRip, as nearly every player and editor reads it."""
+    return "".join(
+        f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n" + "\n".join(cue.lines) + "\n\n"
+        for number, cue in enumerate(cues(finals, line_length), start=1)
+    )
+
+
+def to_vtt(finals: Sequence[Final], line_length: int = DEFAULT_LINE_LENGTH) -> str:
+    """WebVTT (W3C), as browsers read it."""
+    return "WEBVTT\n\n" + "".join(
+        f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n" + "\n".join(map(_escape, cue.lines)) + "\n\n"
+        for cue in cues(finals, line_length)
+    )
+
+
+def to_json(finals: Sequence[Final]) -> str:
+    """An object with the whole `text` and `captions`, which have the fields of `final` on the wire."""
+    captions = [
+        {name: value for name, value in asdict(final).items() if (name, value) != ("words", None)}
+        for final in _spoken(finals)
+    ]
+    return json.dumps({"text": to_text(finals).strip(), "captions": captions}, ensure_ascii=False, indent=2) + "\n"
+
+
+FORMATS: dict[str, Callable[[Sequence[Final], int], str]] = {
+    "txt": lambda finals, _: to_text(finals),
+    "srt": to_srt,
+    "vtt": to_vtt,
+    "json": lambda finals, _: to_json(finals),
+}
+"""Writers by the file extension of their format. They take finals and the columns of a line."""
+
+
+def _spoken(finals: Sequence[Final]) -> list[Final]:
+    return [final for final in finals if final.text.strip()]
+
+
+def _clock(at_ms: int, separator: str) -> str:
+    """`01:02:03.004`, or with a comma."""
+    seconds, ms = divmod(at_ms, 1000)
+    minutes, second = divmod(seconds, 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{second:02}{separator}{ms:03}"
+
+
+def _escape(line: str) -> str:
+    return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,200 @@
+"""Flags, environment, TOML file and defaults -> one frozen `Config`.
+
+Each stage defines its own frozen dataclass beside its code; this module composes them and knows
+the one table of what a user may set. The first that speaks wins: flag, environment variable
+(`LIVECAPTION_PORT`), TOML file (`[server] port = 8000`), default.
+"""
+
+import argparse
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, get_origin, get_type_hints
+
+from livecaption.errors import ConfigError
+from livecaption.scheduling.cadence import PartialsConfig
+from livecaption.server.config import ServerConfig
+from livecaption.speech.endpointing import EndpointingConfig
+from livecaption.workers.config import EngineConfig, WorkerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the server can be told."""
+
+    server: ServerConfig = field(default_factory=ServerConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    workers: WorkerConfig = field(default_factory=WorkerConfig)
+    endpointing: EndpointingConfig = field(default_factory=EndpointingConfig)
+    partials: PartialsConfig = field(default_factory=PartialsConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One thing a user may set: `--flag`, `LIVECAPTION_FLAG`, and `key` of a TOML `section`."""
+
+    flag: str
+    section: str
+    key: str
+    help: str
+    metavar: str | None = None
+    choices: tuple[str, ...] | None = None
+
+    @property
+    def variable(self) -> str:
+        return "LIVECAPTION_" + self.flag.upper().replace("-", "_")
+
+    @property
+    def type(self) -> Any:
+        return get_type_hints(get_type_hints(Config)[self.section])[self.key]
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option("host", "server", "host", "address to listen on", "ADDRESS"),
+    Option("port", "server", "port", "port to listen on; 0 picks a free one", "PORT"),
+    Option("token", "server", "token", "secret that clients must show (better in LIVECAPTION_TOKEN)", "TOKEN"),
+    Option("allowed-origin", "server", "allowed_origins", "another web origin whose pages may stream", "ORIGIN"),
+    Option("allowed-host", "server", "allowed_hosts", "another name by which browsers may call the server", "NAME"),
+    Option("tls-cert", "server", "tls_cert", "certificate chain (PEM); serves https and wss", "FILE"),
+    Option("tls-key", "server", "tls_key", "private key (PEM)", "FILE"),
+    Option("max-streams", "server", "max_streams", "streams at a time; more are refused with 503", "N"),
+    Option("drain-timeout", "server", "drain_timeout_s", "how long a stop waits for the last captions", "SECONDS"),
+    Option("insecure", "server", "insecure", "listen beyond this machine without a token"),
+    Option("engine", "engine", "engine", "what transcribes", choices=("whisper", "scripted")),
+    Option("model", "engine", "model", "directory, installed model package, or hub name such as small", "MODEL"),
+    Option("device", "engine", "device", "auto, cpu, cuda or cuda:INDEX; several with commas", "DEVICE"),
+    Option("compute-type", "engine", "compute_type", "auto, int8, float16, float32, ...", "TYPE"),
+    Option("threads", "engine", "threads", "threads that compute on the CPU; 0: one per core", "N"),
+    Option("full-context", "engine", "full_context", "encode every utterance as 30 s (slower)"),
+    Option("workers", "workers", "per_device", "inference processes on each device", "N"),
+    Option("load-timeout", "workers", "load_timeout_s", "give up on a model that is not loaded by then", "SECONDS"),
+    Option("kill-stale", "workers", "kill_stale", "end what an earlier server left on the device"),
+    Option(
+        "silence",
+        "endpointing",
+        "hangover_ms",
+        "silence that ends an utterance; 900 ms in mid-phrase, if that is more",
+        "MS",
+    ),
+    Option("max-utterance", "endpointing", "max_utterance_ms", "longer speech is cut at a quiet point", "MS"),
+    Option("partial-interval", "partials", "interval_ms", "new audio between two partial captions", "MS"),
+)
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for every option, and `--config FILE`. Flags that are not given stay None."""
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings (or LIVECAPTION_CONFIG)")
+    defaults = Config()
+    for option in OPTIONS:
+        default = getattr(getattr(defaults, option.section), option.key)
+        suffix = f" (default: {default})" if default not in ("", (), False) else ""
+        keywords: dict[str, Any] = {"dest": option.flag, "help": option.help + suffix, "default": None}
+        if option.type is bool:
+            parser.add_argument(f"--{option.flag}", action="store_true", **keywords)
+        elif get_origin(option.type) is tuple:
+            parser.add_argument(f"--{option.flag}", action="append", metavar=option.metavar, **keywords)
+        else:
+            keywords |= {"metavar": option.metavar} if option.metavar else {}
+            parser.add_argument(f"--{option.flag}", choices=option.choices, **keywords)
+
+
+def load_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Config:
+    """Merge the four sources.
+
+    Raises:
+        ConfigError: a value of the wrong type or out of range, an unknown key, an unreadable
+            file, or settings that do not go together; the message names the culprit.
+    """
+    path = getattr(arguments, "config", None) or environ.get("LIVECAPTION_CONFIG")
+    file = _read_file(Path(path)) if path else {}
+    chosen: dict[str, dict[str, Any]] = {}
+    for option in OPTIONS:
+        given = getattr(arguments, option.flag, None)
+        if given is not None:
+            value = _convert(given, option, f"--{option.flag}")
+        elif option.variable in environ:
+            value = _convert(environ[option.variable], option, option.variable)
+        elif option.key in file.get(option.section, {}):
+            value = _convert(file[option.section][option.key], option, f"{path}: {option.section}.{option.key}")
+        else:
+            continue
+        chosen.setdefault(option.section, {})[option.key] = value
+    base = Config()
+    config = replace(base, **{name: replace(getattr(base, name), **values) for name, values in chosen.items()})
+    _check(config)
+    return config
+
+
+def _read_file(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        parsed = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    known = {
+        section.name: {option.key for option in OPTIONS if option.section == section.name} for section in fields(Config)
+    }
+    for section, values in parsed.items():
+        if section not in known or not isinstance(values, dict):
+            raise ConfigError(f"{path}: unknown section [{section}]; there are {', '.join(known)}")
+        for key in values:
+            if key not in known[section]:
+                raise ConfigError(f"{path}: unknown key {section}.{key}; there are {', '.join(sorted(known[section]))}")
+    return parsed
+
+
+def _convert(value: Any, option: Option, source: str) -> Any:
+    """A string, or a value of TOML, as the type of the field."""
+    kind = option.type
+    if get_origin(kind) is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise ConfigError(f"{source} must be a list of texts")
+        return tuple(item.strip() for item in items if item.strip())
+    if kind is bool:
+        words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+        if not isinstance(value, bool) and str(value).lower() not in words:
+            raise ConfigError(f"{source} must be true or false")
+        return value if isinstance(value, bool) else words[str(value).lower()]
+    if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
+        raise ConfigError(f"{source} must be a {kind.__name__}")
+    try:
+        converted = kind(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{source} must be {'a whole number' if kind is int else 'a number'}") from None
+    if option.choices and converted not in option.choices:
+        raise ConfigError(f"{source} must be one of {', '.join(option.choices)}")
+    return converted
+
+
+def _check(config: Config) -> None:
+    """Bounds and combinations that no single stage can judge."""
+    server = config.server
+    if not 0 <= server.port <= 65535:
+        raise ConfigError("--port must be from 0 to 65535")
+    if server.max_streams < 1:
+        raise ConfigError("--max-streams must be at least 1")
+    if not 0 <= server.drain_timeout_s <= 600:
+        raise ConfigError("--drain-timeout must be from 0 to 600 seconds")
+    if not 0 < config.workers.load_timeout_s <= 86_400:
+        raise ConfigError("--load-timeout must be more than 0 seconds and at most a day")
+    if config.workers.per_device < 1:
+        raise ConfigError("--workers must be at least 1")
+    if config.engine.threads < 0:
+        raise ConfigError("--threads must be 0 or more")
+    if bool(server.tls_cert) != bool(server.tls_key):
+        raise ConfigError("--tls-cert and --tls-key go together")
+    if not is_loopback(server.host) and not server.token and not server.insecure:
+        raise ConfigError(
+            f"--host {server.host} lets other machines in: set LIVECAPTION_TOKEN to a secret, "
+            "or say --insecure if everybody who reaches this machine may stream"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` names this machine to itself only. `127.evil.example` does not."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,122 @@
+"""One decoding of a window -> whether to believe it.
+
+Whisper's decoder fails in ways that can be seen from the outside: it repeats itself without end,
+stops after a heading, says a short sentence twice to fill the silence after it, or invents text
+for noise. Knows the figures of a decoding, not the model that made it.
+
+What it is worth: 116 English clips, 18.8 min, tiny.en int8: WER 8.73 % without it, 7.21 % with doubtful
+finals decoded once more, for 6 % more computing. Five of the 116 were doubtful.
+"""
+
+import math
+import zlib
+from dataclasses import dataclass, replace
+
+from livecaption.audio import SAMPLE_RATE_HZ
+from livecaption.scheduling.request import Task, Window
+
+# Whisper's own thresholds (Radford et al. 2022, section 4.5), save that it has 2.4 for the compression ratio.
+# Speech of the test data has a no-speech probability up to 0.49; noise, music and silence mostly above 0.75.
+MAX_COMPRESSION_RATIO = 2.2
+MIN_MEAN_LOG_PROBABILITY = -1.0
+NO_SPEECH_PROBABILITY = 0.6
+
+# Tokens that may come from a window. English read, spoken and commanded has 1.2 to 4.2 a second; a text that stops
+# after "Chapter 16." of 14 s has 0.2. Other languages need more tokens for a word, up to three for one character.
+MAX_TOKENS_PER_S = 8
+MAX_TOKENS_PER_S_BEYOND_ENGLISH = 24
+MIN_TOKENS_PER_S = 1
+PAUSES_S = 1.5  # of a window are taken as pauses before and after its speech
+MAX_TOKENS = 224  # half of the decoder's 448 places; Whisper keeps the others for previous text
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoding:
+    """What the decoder made of one window.
+
+    Attributes:
+        encoded, row: where the encoder's output for the window is; not looked at here.
+        tokens: without prompt and <|endoftext|>.
+        token_budget: as many tokens mean that the text had no end.
+        compression_ratio: of the text, see `compression_ratio`.
+        mean_log_probability: of the tokens and <|endoftext|>; minus infinity without tokens.
+    """
+
+    window: Window
+    encoded: object
+    row: int
+    language: str
+    tokens: list[int]
+    token_budget: int
+    compression_ratio: float
+    mean_log_probability: float
+    no_speech_probability: float
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the text may be shown without a second try."""
+        doubtful = self.is_runaway or self.is_cut_short or self.is_doubled
+        return self.is_silent or (not doubtful and self.mean_log_probability >= MIN_MEAN_LOG_PROBABILITY)
+
+    @property
+    def is_silent(self) -> bool:
+        """Nobody spoke: Whisper's rule, extended to runaway text, which is sure of itself in noise too."""
+        unsure = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY or self.is_runaway
+        return unsure and self.no_speech_probability > NO_SPEECH_PROBABILITY
+
+    @property
+    def is_runaway(self) -> bool:
+        return len(self.tokens) >= self.token_budget or self.compression_ratio > MAX_COMPRESSION_RATIO
+
+    @property
+    def is_cut_short(self) -> bool:
+        speech_s = len(self.window.samples) / SAMPLE_RATE_HZ - PAUSES_S
+        return len(self.tokens) < MIN_TOKENS_PER_S * speech_s
+
+    @property
+    def is_doubled(self) -> bool:
+        """The whole text twice; from four tokens on, for people do say "no, no"."""
+        half = len(self.tokens) // 2
+        return half >= 4 and self.tokens[:half] == self.tokens[half:]
+
+    def quality(self) -> tuple[bool, bool, float]:
+        """For choosing the better one of two decodings of a window."""
+        return self.is_sound, not self.is_runaway, self.mean_log_probability
+
+    @property
+    def text_tokens(self) -> list[int]:
+        return [] if self.is_silent else self.tokens
+
+    @property
+    def confidence(self) -> float:
+        return self.no_speech_probability if self.is_silent else math.exp(self.mean_log_probability)
+
+    @property
+    def alignment_pass(self) -> tuple[int, str, Task]:
+        """Equal for decodings whose words can be aligned together."""
+        return id(self.encoded), self.language, self.window.options.task
+
+    def without_loop(self) -> "Decoding":
+        """A runaway text up to its first repetition; any other text as it is."""
+        return replace(self, tokens=_non_repeating_head(self.tokens)) if self.is_runaway else self
+
+
+def token_budget(window: Window, language: str) -> int:
+    """Tokens that nobody can say in a window of this length."""
+    rate = MAX_TOKENS_PER_S if language == "en" else MAX_TOKENS_PER_S_BEYOND_ENGLISH
+    return min(MAX_TOKENS, math.ceil(rate * (1 + len(window.samples) / SAMPLE_RATE_HZ)))
+
+
+def compression_ratio(text: str) -> float:
+    """Length before and after zlib: high for repetitions (Radford et al. 2022, section 4.5)."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data))
+
+
+def _non_repeating_head(tokens: list[int]) -> list[int]:
+    """All before the second of three or more repetitions that the tokens end with."""
+    for start in range(len(tokens)):
+        for period in range(1, (len(tokens) - start) // 3 + 1):
+            if tokens[start + period :] == tokens[start:-period]:
+                return tokens[: start + period]
+    return tokens

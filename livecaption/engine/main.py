@@ -1,0 +1,185 @@
+"""The main loop of the inference process: a batch from the pipe, its hypotheses back.
+
+Threads: this one loads the model and computes; one always reads the pipe, so that stop and
+end-of-file are seen while it computes; one beats once a second. Runs until the server says stop or
+is gone; ends only by `os._exit` (see lifeline).
+"""
+
+import faulthandler
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import NoReturn
+
+from livecaption.engine import lifeline
+from livecaption.engine.engine import Engine
+from livecaption.errors import EngineUnusable, LivecaptionError
+from livecaption.workers.config import EngineConfig
+from livecaption.workers.layers import Layer
+from livecaption.workers.locks import hold_lock
+from livecaption.workers.messages import (
+    MAX_MESSAGE_BYTES,
+    BatchFailed,
+    DeviceMemory,
+    DumpStacks,
+    GarbledMessage,
+    Heartbeat,
+    Loaded,
+    LoadFailed,
+    Message,
+    ModelFound,
+    Stop,
+    Transcribe,
+    Transcribed,
+    decode,
+    encode,
+)
+
+EXIT_STOPPED = 0
+EXIT_FAULT = 1
+EXIT_UNUSABLE = 3
+HEARTBEAT_INTERVAL_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: EngineConfig, load_timeout_s: float, server_pid: int, log_level: int, pipe: Connection) -> NoReturn:
+    """The whole life of the process, once its lifeline holds."""
+    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.raiseExceptions = False  # the terminal behind stderr may be gone
+    faulthandler.enable()
+    hold_lock(config.device, server_pid)
+    channel = _Channel(pipe)
+    vitals = _Vitals()
+    batches: queue.SimpleQueue[Transcribe | None] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(channel, batches), name="pipe-reader", daemon=True).start()
+    threading.Thread(target=_beat, args=(channel, vitals), name="heartbeat", daemon=True).start()
+    try:
+        load = _prepare(config)
+        channel.send(ModelFound())
+        lifeline.arm_dead_man(load_timeout_s)
+        engine = load()
+        lifeline.disarm_dead_man()
+    except LivecaptionError as error:
+        channel.send(LoadFailed(error.message))
+        os._exit(EXIT_UNUSABLE)
+    except BaseException as error:
+        logger.exception("loading the model failed")
+        channel.send(LoadFailed(f"loading the model failed with {type(error).__name__}: {error}"))
+        os._exit(EXIT_FAULT)
+    vitals.device_memory = engine.device_memory()
+    description = engine.description
+    channel.send(
+        Loaded(
+            description.model,
+            description.device,
+            description.compute_type,
+            description.languages,
+            description.translates,
+        )
+    )
+    try:
+        while (batch := batches.get()) is not None:
+            lifeline.arm_dead_man(batch.deadline_s)
+            answer = _transcribe(engine, batch)
+            lifeline.disarm_dead_man()
+            channel.send(answer)
+            vitals.device_memory = engine.device_memory()
+    except EngineUnusable as error:
+        # The device is lost for this process (a sticky CUDA error); a new one may have it again.
+        logger.error("%s", error.message)
+        os._exit(EXIT_UNUSABLE)
+    except BaseException:
+        logger.exception("the inference process failed")
+        os._exit(EXIT_FAULT)
+    os._exit(EXIT_STOPPED)
+
+
+def _prepare(config: EngineConfig) -> Callable[[], Engine]:
+    """Find the model, maybe download it, for as long as that takes; returns what loads the engine and warms it up."""
+    if config.engine == "scripted":
+        from livecaption.engine.scripted import ScriptedEngine
+
+        return lambda: ScriptedEngine(config.model)
+    from livecaption.engine.models import find_model
+
+    files = find_model(config.model)
+
+    def load() -> Engine:
+        from livecaption.engine.whisper import load_engine
+
+        return load_engine(files, config.device, config.compute_type, config.threads, full_context=config.full_context)
+
+    return load
+
+
+def _transcribe(engine: Engine, batch: Transcribe) -> Message:
+    started_s = time.monotonic()
+    try:
+        hypotheses = engine.transcribe(batch.windows)
+    except EngineUnusable:
+        raise
+    except LivecaptionError as error:
+        return BatchFailed(batch.batch, error.message)
+    except Exception as error:
+        logger.exception("a batch failed")
+        return BatchFailed(batch.batch, f"the engine failed with {type(error).__name__}")
+    return Transcribed(batch.batch, tuple(hypotheses), time.monotonic() - started_s)
+
+
+@dataclass(slots=True)
+class _Vitals:
+    """What the computing thread finds out and the heartbeat tells. The heart must not ask a GPU that may hang."""
+
+    device_memory: DeviceMemory | None = None
+
+
+class _Channel:
+    """The pipe, whole messages from any thread."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+
+    def send(self, message: Message) -> None:
+        try:
+            with self._lock:
+                self._pipe.send_bytes(encode(message))
+        except OSError:
+            _end_with_server()
+
+    def receive(self) -> Message | None:
+        """The next message; None: the server is gone."""
+        try:
+            return decode(self._pipe.recv_bytes(MAX_MESSAGE_BYTES))
+        except (EOFError, OSError, GarbledMessage):
+            return None
+
+
+def _read(channel: _Channel, batches: "queue.SimpleQueue[Transcribe | None]") -> None:
+    while (message := channel.receive()) is not None:
+        if isinstance(message, Transcribe):
+            batches.put(message)
+        elif isinstance(message, Stop):
+            batches.put(None)
+        elif isinstance(message, DumpStacks):
+            faulthandler.dump_traceback()
+    _end_with_server()
+
+
+def _beat(channel: _Channel, vitals: _Vitals) -> None:
+    while True:
+        time.sleep(HEARTBEAT_INTERVAL_S)
+        channel.send(Heartbeat(vitals.device_memory))
+
+
+def _end_with_server() -> None:
+    """The other end of the pipe is closed: nobody wants anything from us any more."""
+    if Layer.PIPE_END.active:
+        os._exit(EXIT_STOPPED)

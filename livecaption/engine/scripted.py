@@ -1,0 +1,225 @@
+"""Windows -> made-up hypotheses, for tests and for a look at the server without a model (`--engine scripted`).
+
+Says a word for each 300 ms of a window, always the same words, so that partials of a growing
+utterance agree; and breaks in every way a real engine can, on command. Deterministic; needs numpy
+alone. Runs in the inference process; blocks, and for some commands never returns.
+
+Commands for the process, separated by commas, come with the model's name:
+
+    load SECONDS    loading takes time
+    hang-load       loading never ends
+    refuse          loading fails for good (EngineUnusable)
+    delay SECONDS   every batch takes time
+
+Commands for one window, separated by semicolons, come in a prompt that begins with `script:`
+
+    say TEXT          answer with this text
+    empty             answer that nobody spoke
+    runaway           answer as if the first text had repeated itself: a final is redone, a partial suspicious
+    delay SECONDS     take time
+    fail              the batch fails (TranscriptionFailed)
+    unusable          the device is lost (EngineUnusable)
+    crash             the process is killed by SIGKILL
+    crash-once PATH   the same, unless PATH exists; it is created first
+    segfault          the process is killed by SIGSEGV
+    hang              never answer; other threads run
+    hang-gil          never answer; no other thread of Python runs
+    rubbish           what is no message goes over the pipe to the server
+    touch PATH        create PATH, to tell that the window is being computed
+    final-only ...    the command after it, for finals alone
+"""
+
+import ctypes
+import os
+import signal
+import stat
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+from livecaption.captions.hypothesis import Hypothesis, Word
+from livecaption.engine.engine import EngineDescription
+from livecaption.errors import EngineError, EngineUnusable, TranscriptionFailed
+from livecaption.scheduling.request import Window
+
+SAMPLES_PER_MS = 16
+WORD_MS = 300
+PROMPT_PREFIX = "script:"
+
+VOCABULARY = """
+    one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+    eighteen nineteen twenty alpha bravo charlie delta echo foxtrot golf hotel india juliet kilo lima mike november
+    oscar papa quebec romeo sierra tango uniform victor whiskey yankee zulu red orange yellow green blue indigo violet
+    black white silver gold north east south west spring summer autumn winter apple banana cherry grape lemon melon
+    peach plum cat dog horse sheep tiger lion eagle falcon river mountain valley forest desert island ocean thunder
+    piano guitar violin trumpet drum flute copper iron bronze steel cobalt nickel
+"""
+WORDS = tuple(VOCABULARY.split())
+"""A word for each 300 ms of 30 s; all different, so that a lost or doubled one shows."""
+
+
+class ScriptedEngine:
+    """An `Engine`; `transcribe` keeps the contract written there.
+
+    Args:
+        script: commands for the process; see the module.
+
+    Raises:
+        EngineUnusable: the script says so, or cannot be understood.
+    """
+
+    description = EngineDescription(
+        model="scripted",
+        device="cpu",
+        compute_type="none",
+        languages=("en", "de", "es", "fr", "it", "ja", "ko", "pt", "zh"),
+        translates=True,
+    )
+
+    def __init__(self, script: str = "") -> None:
+        self._batch_delay_s = 0.0
+        for command in _split(script, ","):
+            match command.split():
+                case ["load", seconds]:
+                    time.sleep(_seconds(seconds, EngineUnusable))
+                case ["hang-load"]:
+                    _hang("")
+                case ["refuse"]:
+                    raise EngineUnusable("The script refuses to load")
+                case ["delay", seconds]:
+                    self._batch_delay_s = _seconds(seconds, EngineUnusable)
+                case _:
+                    raise EngineUnusable(f"Unknown command for the scripted engine: {command!r}")
+
+    def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        time.sleep(self._batch_delay_s)
+        return [_answer(window) for window in windows]
+
+    def device_memory(self) -> None:
+        """A CPU's is not told."""
+
+
+def _answer(window: Window) -> Hypothesis:
+    hypothesis = _hypothesis(window, _default_words(window))
+    prompt = window.options.prompt
+    if not prompt.startswith(PROMPT_PREFIX):
+        return hypothesis
+    for command in _split(prompt.removeprefix(PROMPT_PREFIX), ";"):
+        name, _, argument = command.partition(" ")
+        if name == "final-only":
+            if not window.is_final:
+                continue
+            name, _, argument = argument.strip().partition(" ")
+        if name == "say":
+            hypothesis = _hypothesis(window, argument.split())
+        elif name == "empty":
+            hypothesis = replace(_hypothesis(window, []), confidence=0.0, no_speech_probability=1.0)
+        elif name == "runaway":
+            final = window.is_final
+            hypothesis = replace(hypothesis, runaway=True, redone=final, suspicious=not final)
+        elif name in COMMANDS:
+            COMMANDS[name](argument.strip())
+        else:
+            raise TranscriptionFailed(f"Unknown command for the scripted engine: {name!r}")
+    return hypothesis
+
+
+def _default_words(window: Window) -> list[str]:
+    words = list(WORDS[: len(window.samples) // SAMPLES_PER_MS // WORD_MS])
+    if words:
+        words[0] = words[0].capitalize()
+        words[-1] += "." if window.is_final else ""
+    return words
+
+
+def _hypothesis(window: Window, texts: Sequence[str]) -> Hypothesis:
+    """Words spread evenly over the window, from its start, at most 300 ms each."""
+    word_ms = min(WORD_MS, len(window.samples) // SAMPLES_PER_MS // max(1, len(texts)))
+    words = tuple(Word(text, i * word_ms, (i + 1) * word_ms, confidence=0.9) for i, text in enumerate(texts))
+    return Hypothesis(
+        text=" ".join(texts),
+        language=window.options.language or "en",
+        confidence=0.9,
+        no_speech_probability=0.0,
+        words=words if window.options.words else (),
+    )
+
+
+def _split(script: str, separator: str) -> list[str]:
+    return [command.strip() for command in script.split(separator) if command.strip()]
+
+
+def _seconds(text: str, error: type[EngineError]) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise error(f"Not a number of seconds: {text!r}") from None
+
+
+# Ways to break
+
+
+def _delay(seconds: str) -> None:
+    time.sleep(_seconds(seconds, TranscriptionFailed))
+
+
+def _fail(_: str) -> NoReturn:
+    raise TranscriptionFailed("The script makes this batch fail")
+
+
+def _lose_device(_: str) -> NoReturn:
+    raise EngineUnusable("The script loses the device")
+
+
+def _crash(_: str) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _crash_once(path: str) -> None:
+    if not Path(path).exists():
+        Path(path).touch()
+        _crash(path)
+
+
+def _segfault(_: str) -> None:
+    ctypes.string_at(0)
+
+
+def _hang(_: str) -> None:
+    threading.Event().wait()
+
+
+def _hang_with_gil(_: str) -> None:
+    libc = ctypes.PyDLL(None)  # unlike CDLL it keeps the GIL during a call
+    while True:
+        libc.sleep(1_000_000)
+
+
+def _send_rubbish(_: str) -> None:
+    # The pipe is the one socket that this process has.
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                os.write(int(name), b"\0\0\0\7rubbish")
+
+
+def _touch(path: str) -> None:
+    Path(path).touch()
+
+
+COMMANDS: dict[str, Callable[[str], None]] = {
+    "delay": _delay,
+    "fail": _fail,
+    "unusable": _lose_device,
+    "crash": _crash,
+    "crash-once": _crash_once,
+    "segfault": _segfault,
+    "hang": _hang,
+    "hang-gil": _hang_with_gil,
+    "rubbish": _send_rubbish,
+    "touch": _touch,
+}

@@ -1,0 +1,372 @@
+"""Windows -> hypotheses, by Whisper on CTranslate2.
+
+    samples -> log-mel features -> encoder, one pass for windows of like length -> decoder, one pass
+    for prompts of like length -> guard, doubtful finals once more -> words aligned -> hypotheses
+
+Uses the parts of faster-whisper, not its `transcribe`: that one hears 30 s whatever a window's
+length, and cuts what it is given by itself. Here a window is one utterance, cut already.
+
+What the choices cost and are worth: tiny.en int8, one thread, 116 English clips, 18.8 min; RTF is
+seconds of CPU per second of audio.
+
+    context   guard   beam   batch            WER %   RTF
+    30 s      no      1      8                9.0     0.067
+    30 s      yes     1      8                7.6     0.066
+    default   no      1      8                8.7     0.025     what partials get
+    default   yes     1      1, 4, 8, 16      7.2     0.034, 0.028, 0.026, 0.025
+    default   yes     5      8                7.2     0.032
+
+Runs in the inference process, on one thread; blocks. CTranslate2 lets go of the GIL while it
+computes. A loaded model is never unloaded: its destructor is known to hang or crash, so the
+process simply ends.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import ctranslate2
+import numpy as np
+import tokenizers
+from faster_whisper.feature_extractor import FeatureExtractor
+from faster_whisper.tokenizer import Tokenizer
+from faster_whisper.transcribe import merge_punctuations
+
+from livecaption.audio import SAMPLE_RATE_HZ
+from livecaption.captions.hypothesis import Hypothesis, Word
+from livecaption.engine.device import Device, choose_device, device_memory
+from livecaption.engine.engine import EngineDescription
+from livecaption.engine.guard import Decoding, compression_ratio, token_budget
+from livecaption.engine.models import ModelFiles
+from livecaption.errors import EngineError, EngineUnusable, TranscriptionFailed
+from livecaption.scheduling.request import MAX_WINDOW_MS, Task, TranscriptionOptions, Window
+from livecaption.workers.messages import DeviceMemory
+
+FRAME_SAMPLES = 160  # hop of the features, 10 ms
+ENCODED_FRAME_MS = 20  # the encoder halves the frames
+FULL_CONTEXT_S = MAX_WINDOW_MS // 1000
+
+# How much the encoder hears of a window of n seconds: n + CONTEXT_MARGIN_S, at least MIN_CONTEXT_S, rounded up to
+# CONTEXT_STEP_S so that windows of like length share a pass, at most 30 s; silence after the window. Less context
+# makes the decoder run away: WER of 102 clips 49 % with n + 1 s, 23 % with a floor of 8 s, 8.6 % with these.
+MIN_CONTEXT_S = 10
+CONTEXT_MARGIN_S = 2
+CONTEXT_STEP_S = 2
+
+MAX_PREVIOUS_TOKENS = 223  # half of the 448 places of the decoder, less one for <|startofprev|>
+RETRY_BEAM_SIZE = 5
+
+# Punctuation that `merge_punctuations` joins to the word after and to the word before it, as in Whisper.
+OPENING_PUNCTUATION = "\"'“¿([{-"
+CLOSING_PUNCTUATION = "\"'.。,，!！?？:：”)]}、"
+
+# How much later than it is said a word seems to be, for models where that was measured: tiny.en, 2435 words against
+# forced alignments; what is left has a median of 40 ms. The multilingual base needs nothing.
+WORD_LAG_MS = {"tiny.en": 160}
+
+# What CUDA says once its context is lost: every later call fails too, so the process must end.
+STICKY_CUDA_ERRORS = (
+    "illegal memory access",
+    "illegal instruction",
+    "misaligned address",
+    "device-side assert",
+    "unspecified launch failure",
+    "cuda driver",
+    "uncorrectable ecc",
+    "cublas_status_execution_failed",
+)
+MEMORY_ERRORS = ("out of memory", "cublas_status_alloc_failed", "bad_alloc")
+
+Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
+
+
+def load_engine(
+    files: ModelFiles,
+    device: str = "auto",
+    compute_type: str = "auto",
+    threads: int = 0,
+    *,
+    full_context: bool = False,
+) -> "WhisperEngine":
+    """Load a model and warm it up; takes from half a second to minutes.
+
+    Args:
+        files: what `find_model` found.
+        device, compute_type: see `choose_device`.
+        threads: CPU threads of one pass; 0: CTranslate2's choice, four at most.
+        full_context: let the encoder hear 30 s whatever a window's length.
+
+    Raises:
+        EngineUnusable: it can never load with these settings.
+        EngineError: there is not enough memory now.
+    """
+    engine = WhisperEngine(files, choose_device(device, compute_type), threads, full_context=full_context)
+    try:
+        # A missing library of CUDA shows itself only in the first pass, which is slow anyhow.
+        engine.transcribe([Window(np.zeros(SAMPLE_RATE_HZ, np.float32), is_final=False)])
+    except TranscriptionFailed as error:
+        raise EngineUnusable(f"Model {files.name} loads but does not work: {error}") from error
+    return engine
+
+
+class WhisperEngine:
+    """An `Engine`; `transcribe` keeps the contract written there."""
+
+    def __init__(self, files: ModelFiles, device: Device, threads: int = 0, *, full_context: bool = False) -> None:
+        """Load a model. Arguments and errors are those of `load_engine`."""
+        try:
+            self._model = ctranslate2.models.Whisper(
+                str(files.directory),
+                device=device.kind,
+                device_index=device.index,
+                compute_type=device.compute_type,
+                intra_threads=threads,
+            )
+            vocabulary = tokenizers.Tokenizer.from_file(str(files.directory / "tokenizer.json"))
+        except Exception as error:  # tokenizers raises a bare Exception
+            if _has_sign(error, MEMORY_ERRORS):
+                raise EngineError(f"No memory for model {files.name} on {device.name}: {error}") from error
+            raise EngineUnusable(f"Model {files.name} cannot be loaded on {device.name}: {error}") from error
+        self._device = device
+        self._text = _Text(vocabulary, self._model.is_multilingual)
+        self._extract_features = FeatureExtractor(feature_size=self._model.n_mels)
+        self._min_context_s = FULL_CONTEXT_S if full_context else MIN_CONTEXT_S
+        self._description = EngineDescription(
+            model=files.name,
+            device=device.name,
+            compute_type=device.compute_type,
+            languages=self._text.languages,
+            translates=self._model.is_multilingual,
+        )
+
+    @property
+    def description(self) -> EngineDescription:
+        return self._description
+
+    def device_memory(self) -> DeviceMemory | None:
+        return device_memory(self._device)
+
+    def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        for window in windows:
+            self._check(window)
+        with _typed_errors():
+            decodings = self._decode(windows, self._min_context_s, beam_size=1)
+            runaways = {i for i, decoding in enumerate(decodings) if decoding.is_runaway}
+            doubtful = [i for i, decoding in enumerate(decodings) if windows[i].is_final and not decoding.is_sound]
+            retries = self._decode([windows[i] for i in doubtful], FULL_CONTEXT_S, beam_size=RETRY_BEAM_SIZE)
+            for i, retry in zip(doubtful, retries, strict=True):
+                decodings[i] = max(decodings[i], retry, key=Decoding.quality).without_loop()
+            words = self._align(decodings)
+        return [
+            Hypothesis(
+                text=self._text.decode(decoding.text_tokens),
+                language=decoding.language,
+                confidence=decoding.confidence,
+                no_speech_probability=decoding.no_speech_probability,
+                words=words.get(i, ()),
+                suspicious=not decoding.window.is_final and not decoding.is_sound,
+                runaway=i in runaways,
+                redone=i in doubtful,
+            )
+            for i, decoding in enumerate(decodings)
+        ]
+
+    def _check(self, window: Window) -> None:
+        options = window.options
+        if len(window.samples) > FULL_CONTEXT_S * SAMPLE_RATE_HZ:
+            raise TranscriptionFailed(f"A window of {len(window.samples)} samples is longer than {FULL_CONTEXT_S} s")
+        if options.language is not None and options.language not in self._description.languages:
+            raise TranscriptionFailed(f"{self._description.model} does not know the language {options.language!r}")
+        if options.task == "translate" and not self._description.translates:
+            raise TranscriptionFailed(f"{self._description.model} does not translate")
+
+    def _decode(self, windows: Sequence[Window], min_context_s: int, *, beam_size: int) -> list[Decoding]:
+        """Every window decoded once, in order, in as few passes as lengths and prompts allow."""
+        decodings: dict[int, Decoding] = {}
+        for context_s, places in _grouped(range(len(windows)), lambda i: _context_s(windows[i], min_context_s)):
+            alike = [windows[i] for i in places]
+            encoded = self._encode(alike, context_s)
+            decodings.update(zip(places, self._generate(alike, encoded, beam_size), strict=True))
+        return [decodings[i] for i in range(len(windows))]
+
+    def _encode(self, windows: Sequence[Window], context_s: int) -> Any:
+        """Output of the encoder, [n_windows, 50 * context_s, width] on the model's device."""
+        features = np.empty((len(windows), self._model.n_mels, 100 * context_s), np.float32)
+        for row, window in zip(features, windows, strict=True):
+            # Four frames of silence are enough to learn what a frame of silence is; the others are its copies. The
+            # result is that of transforming the whole padded waveform, which took a tenth of all computing time.
+            silence = min(4 * FRAME_SAMPLES, context_s * SAMPLE_RATE_HZ - len(window.samples))
+            extracted = self._extract_features(window.samples, padding=silence)[:, : row.shape[1]]
+            row[:] = np.pad(extracted, ((0, 0), (0, row.shape[1] - extracted.shape[1])), mode="edge")
+        return self._model.encode(ctranslate2.StorageView.from_array(features))
+
+    def _generate(self, windows: Sequence[Window], encoded: Any, beam_size: int) -> list[Decoding]:
+        languages = self._languages(windows, encoded)
+        prompts = [self._text.prompt(w.options, language) for w, language in zip(windows, languages, strict=True)]
+        budgets = [token_budget(window, language) for window, language in zip(windows, languages, strict=True)]
+        decodings: dict[int, Decoding] = {}
+        # CTranslate2 wants <|startoftranscript|> at the same place in all prompts of a call.
+        for prompt_length, rows in _grouped(range(len(windows)), lambda row: len(prompts[row])):
+            budget = max(budgets[row] for row in rows)
+            results = self._model.generate(
+                _rows(encoded, rows),
+                [prompts[row] for row in rows],
+                beam_size=beam_size,
+                # CTranslate2 generates min(max_length / 2, max_length - prompt_length) tokens.
+                max_length=max(2 * budget, budget + prompt_length),
+                return_scores=True,
+                return_no_speech_prob=True,
+                # The model may say "nothing"; with blanks suppressed it says "you" to digital silence instead.
+                suppress_blank=False,
+            )
+            for row, result in zip(rows, results, strict=True):
+                tokens = result.sequences_ids[0]
+                decodings[row] = Decoding(
+                    window=windows[row],
+                    encoded=encoded,
+                    row=row,
+                    language=languages[row],
+                    tokens=tokens,
+                    token_budget=budgets[row],
+                    compression_ratio=compression_ratio(self._text.decode(tokens)),
+                    # The score is divided by the number of tokens, but <|endoftext|> is in the sum alone.
+                    mean_log_probability=result.scores[0] * len(tokens) / (len(tokens) + 1) if tokens else -math.inf,
+                    no_speech_probability=result.no_speech_prob,
+                )
+        return [decodings[row] for row in range(len(windows))]
+
+    def _languages(self, windows: Sequence[Window], encoded: Any) -> list[str]:
+        if not self._model.is_multilingual:
+            return ["en"] * len(windows)
+        unknown = [row for row, window in enumerate(windows) if window.options.language is None]
+        rankings = self._model.detect_language(_rows(encoded, unknown)) if unknown else []
+        detected = {row: _code(ranking[0][0]) for row, ranking in zip(unknown, rankings, strict=True)}
+        return [window.options.language or detected[row] for row, window in enumerate(windows)]
+
+    def _align(self, decodings: Sequence[Decoding]) -> dict[int, tuple[Word, ...]]:
+        """Words of the decodings whose windows ask for them, by their places in `decodings`."""
+        wanted = [i for i, decoding in enumerate(decodings) if decoding.window.options.words and decoding.text_tokens]
+        words: dict[int, tuple[Word, ...]] = {}
+        for _, places in _grouped(wanted, lambda i: decodings[i].alignment_pass):
+            alike = [decodings[i] for i in places]
+            tokenizer = self._text.tokenizer(alike[0].language, alike[0].window.options.task)
+            alignments = self._model.align(
+                _rows(alike[0].encoded, [decoding.row for decoding in alike]),
+                tokenizer.sot_sequence,
+                [decoding.text_tokens for decoding in alike],
+                [max(2, len(decoding.window.samples) // FRAME_SAMPLES) for decoding in alike],
+            )
+            lag_ms = WORD_LAG_MS.get(self._description.model, 0)
+            words.update(
+                (i, _words(tokenizer, decodings[i], a, lag_ms)) for i, a in zip(places, alignments, strict=True)
+            )
+        return words
+
+
+class _Text:
+    """Between text and Whisper's tokens."""
+
+    def __init__(self, vocabulary: tokenizers.Tokenizer, multilingual: bool) -> None:
+        self._vocabulary = vocabulary
+        self._multilingual = multilingual
+        self._special = Tokenizer(vocabulary, multilingual=False)
+        self._tokenizers: dict[tuple[str, Task], Tokenizer] = {}
+        # The vocabulary is in this order: <|startoftranscript|>, languages, <|translate|>, ...
+        codes = range(self._special.sot + 1, self._special.translate)
+        self.languages = (
+            tuple(_code(vocabulary.decode([code], skip_special_tokens=False)) for code in codes)
+            if multilingual
+            else ("en",)
+        )
+
+    def tokenizer(self, language: str, task: Task) -> Tokenizer:
+        if (language, task) not in self._tokenizers:
+            self._tokenizers[language, task] = Tokenizer(self._vocabulary, self._multilingual, task, language)
+        return self._tokenizers[language, task]
+
+    def decode(self, tokens: list[int]) -> str:
+        text: str = self._special.decode(tokens)
+        return text.strip()
+
+    def prompt(self, options: TranscriptionOptions, language: str) -> list[int]:
+        """<|startofprev|>, hotwords and the end of the prompt, and what the decoder is to do."""
+        start = [*self.tokenizer(language, options.task).sot_sequence, self._special.no_timestamps]
+        hotwords = self._encode(", ".join(options.hotwords))[: MAX_PREVIOUS_TOKENS // 2]
+        prompt = self._encode(options.prompt)[-(MAX_PREVIOUS_TOKENS - len(hotwords)) :]
+        return [self._special.sot_prev, *hotwords, *prompt, *start] if hotwords or prompt else start
+
+    def _encode(self, text: str) -> list[int]:
+        """Tokens of plain text. A client that writes <|endoftext|> into its prompt must not upset the batch."""
+        tokens = self._special.encode(" " + text.strip()) if text.strip() else []
+        return [token for token in tokens if token < self._special.eot]
+
+
+def _code(token: str) -> str:
+    return token.removeprefix("<|").removesuffix("|>")
+
+
+def _context_s(window: Window, min_context_s: int) -> int:
+    needed_s = len(window.samples) / SAMPLE_RATE_HZ + CONTEXT_MARGIN_S
+    return min(FULL_CONTEXT_S, max(min_context_s, math.ceil(needed_s / CONTEXT_STEP_S) * CONTEXT_STEP_S))
+
+
+def _words(tokenizer: Tokenizer, decoding: Decoding, alignment: Any, lag_ms: int) -> tuple[Word, ...]:
+    """Words with the times at which the alignment, a path of (token, encoded frame), enters and leaves them."""
+    texts, tokens_of_words = tokenizer.split_to_word_tokens([*decoding.text_tokens, tokenizer.eot])
+    first_tokens = np.cumsum([0, *(len(tokens) for tokens in tokens_of_words[:-1])])
+    path = np.array(alignment.alignments)
+    enters = np.flatnonzero(np.diff(path[:, 0], prepend=-1))
+    window_ms = len(decoding.window.samples) * 1000 // SAMPLE_RATE_HZ
+    times_ms = np.clip(path[enters, 1] * ENCODED_FRAME_MS - lag_ms, 0, window_ms)
+    words = [
+        {
+            "word": text,
+            "tokens": tokens,
+            "start_ms": int(times_ms[first]),
+            "end_ms": int(times_ms[after]),
+            "confidence": float(np.mean(alignment.text_token_probs[first:after])),
+        }
+        # The last "word" is <|endoftext|>; it ends the one before.
+        for text, tokens, first, after in zip(
+            texts[:-1], tokens_of_words[:-1], first_tokens[:-1], first_tokens[1:], strict=True
+        )
+    ]
+    merge_punctuations(words, OPENING_PUNCTUATION, CLOSING_PUNCTUATION)
+    return tuple(
+        Word(word["word"].strip(), word["start_ms"], word["end_ms"], word["confidence"])
+        for word in words
+        if word["word"].strip()
+    )
+
+
+def _rows(encoded: Any, rows: Sequence[int]) -> Any:
+    """Some rows of an encoder's output. CTranslate2 brings them back to the model's device itself."""
+    if len(rows) == encoded.shape[0]:
+        return encoded
+    on_cpu = encoded.to(ctranslate2.DataType.float32).to_device(ctranslate2.Device.cpu)
+    return ctranslate2.StorageView.from_array(np.asarray(on_cpu)[list(rows)])
+
+
+def _grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> ItemsView[Key, list[Item]]:
+    groups: defaultdict[Key, list[Item]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return groups.items()
+
+
+def _has_sign(error: Exception, signs: Iterable[str]) -> bool:
+    return any(sign in str(error).lower() for sign in signs)
+
+
+@contextmanager
+def _typed_errors() -> Iterator[None]:
+    """Errors of CTranslate2 as ours: told apart by whether the next batch may succeed."""
+    try:
+        yield
+    except (RuntimeError, ValueError, MemoryError) as error:
+        if _has_sign(error, STICKY_CUDA_ERRORS) and not _has_sign(error, MEMORY_ERRORS):
+            raise EngineUnusable(f"The GPU is lost to this process: {error}") from error
+        raise TranscriptionFailed(f"The model failed: {error}") from error

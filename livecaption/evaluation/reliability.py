@@ -1,0 +1,152 @@
+"""Stops of a real server, each kind many times -> how long they take, the worst of all runs.
+
+    python -m livecaption.evaluation.reliability RECORDING [--runs N]
+
+The scripted engine takes 0.3 s for a batch. Times are from the signal to the end of the server
+process; for open utterances, from the last final that a client got. Linux only.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from livecaption.audio.container import decode_container
+from livecaption.client import real_time, transcribe
+from livecaption.evaluation.server_process import ServerProcess, serving
+from livecaption.evaluation.soak import BYTES_PER_S
+from livecaption.events import Event, Final
+
+BATCH_SCRIPT = "delay 0.3"
+N_SPEAKERS = 10
+SPOKEN_S = 1.5
+SECOND_SIGNAL_AFTER_S = 0.5
+EXIT_TIMEOUT_S = 20.0
+
+Scenario = Callable[[ServerProcess, bytes], Awaitable[float]]
+
+
+async def idle_stop(server: ServerProcess, _: bytes) -> float:
+    """Stop, idle."""
+    await server.ready()
+    return await _end_s(server)
+
+
+async def stop_while_loading(server: ServerProcess, _: bytes) -> float:
+    """Stop while the model loads."""
+    await server.listening()
+    await asyncio.sleep(0.2)
+    return await _end_s(server)
+
+
+async def stop_with_dead_worker(server: ServerProcess, _: bytes) -> float:
+    """Stop, the worker just killed."""
+    await server.ready()
+    for pid in server.worker_pids:
+        os.kill(pid, signal.SIGKILL)
+    return await _end_s(server)
+
+
+async def stop_with_stopped_worker(server: ServerProcess, _: bytes) -> float:
+    """Stop, the worker stopped by SIGSTOP."""
+    await server.ready()
+    for pid in server.worker_pids:
+        os.kill(pid, signal.SIGSTOP)
+    return await _end_s(server)
+
+
+async def stop_in_mid_sentence(server: ServerProcess, pcm: bytes) -> float:
+    """Stop with 10 open utterances, after the last final."""
+    last_final_s = 0.0
+
+    def receive(event: Event) -> None:
+        nonlocal last_final_s
+        if isinstance(event, Final):
+            last_final_s = time.monotonic()
+
+    await _stream(server, pcm, receive)
+    server.send(signal.SIGTERM)
+    await server.exited(EXIT_TIMEOUT_S)
+    return server.ended_s - last_final_s
+
+
+async def second_signal(server: ServerProcess, pcm: bytes) -> float:
+    """Second signal to the end, 10 open utterances."""
+    await _stream(server, pcm, lambda _: None)
+    server.send(signal.SIGTERM)
+    await asyncio.sleep(SECOND_SIGNAL_AFTER_S)
+    return await _end_s(server)
+
+
+SCENARIOS: tuple[tuple[Scenario, str], ...] = (
+    (idle_stop, BATCH_SCRIPT),
+    (stop_while_loading, "hang-load"),
+    (stop_with_dead_worker, BATCH_SCRIPT),
+    (stop_with_stopped_worker, BATCH_SCRIPT),
+    (stop_in_mid_sentence, BATCH_SCRIPT),
+    (second_signal, "delay 5"),
+)
+
+
+async def _end_s(server: ServerProcess) -> float:
+    sent_s = time.monotonic()
+    server.send(signal.SIGTERM)
+    await server.exited(EXIT_TIMEOUT_S)
+    return server.ended_s - sent_s
+
+
+async def _stream(server: ServerProcess, pcm: bytes, receive: Callable[[Event], None]) -> None:
+    """Let some speakers speak; they go on until the server ends."""
+
+    async def say() -> AsyncIterator[bytes]:
+        yield pcm
+
+    url = await server.ready()
+    for _ in range(N_SPEAKERS):
+        asyncio.ensure_future(
+            transcribe(url, real_time(say(), BYTES_PER_S), receive, partials=False)
+        ).add_done_callback(
+            lambda task: task.exception()  # a forced end breaks the streams off
+        )
+    await asyncio.sleep(SPOKEN_S)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command and its exit code."""
+    assert __doc__
+    parser = argparse.ArgumentParser("python -m livecaption.evaluation.reliability", description=__doc__.split("\n")[0])
+    parser.add_argument("recording", type=Path, metavar="RECORDING", help="at least 10 s of speech in any container")
+    parser.add_argument("--runs", type=int, default=20, metavar="N", help="of each kind (default: 20)")
+    options = parser.parse_args(arguments)
+    with options.recording.open("rb") as file:
+        pcm = b"".join((samples * 32767).astype("<i2").tobytes() for samples in decode_container(file))
+
+    async def run(scenario: Scenario, script: str) -> float:
+        async with serving("--model", script) as server:
+            return await scenario(server, pcm)
+
+    async def run_all() -> Table:
+        result = Table("what")
+        result.add_column("median ms", justify="right")
+        result.add_column("worst ms", justify="right")
+        for scenario, script in SCENARIOS:
+            assert scenario.__doc__
+            runs = track(range(options.runs), scenario.__doc__, console=Console(stderr=True))
+            took_ms = sorted([1000 * await run(scenario, script) for _ in runs])
+            result.add_row(scenario.__doc__.rstrip("."), f"{took_ms[len(took_ms) // 2]:.0f}", f"{took_ms[-1]:.0f}")
+        return result
+
+    Console().print(asyncio.run(run_all()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

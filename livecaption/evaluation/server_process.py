@@ -1,0 +1,402 @@
+"""`livecaption serve` in processes of its own: what it says, when it ends, what it leaves behind.
+
+    async with serving("--drain-timeout", "3") as server:
+        await server.ready()
+        server.send(signal.SIGTERM)
+        assert await server.exited(within_s=0.5) == 0
+        assert await server.leftovers() == []
+
+For tests and measurements, on Linux. Nothing here polls the server: its output and the ends of
+processes (pidfd) are events of the running loop. Every limit is multiplied by
+LIVECAPTION_TEST_TIMEOUT_FACTOR, for slow machines.
+"""
+
+import asyncio
+import fcntl
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+TIMEOUT_FACTOR = float(os.environ.get("LIVECAPTION_TEST_TIMEOUT_FACTOR", "1"))
+START_TIMEOUT_S = 20.0
+TREE_GONE_WITHIN_S = 0.25
+"""For the processes that a server leaves to themselves at its end: its workers after a SIGKILL, the tracker always."""
+MARKER = "LIVECAPTION_TEST_MARKER"
+
+FORBIDDEN = ("Traceback", "another loop", "was never awaited", "Task was destroyed", "Exception ignored")
+"""What a server that ended well has never said."""
+
+COMMAND = (sys.executable, "-m", "livecaption")
+"""The program; its arguments follow."""
+
+
+@asynccontextmanager
+async def serving(
+    *flags: str,
+    engine: str = "scripted",
+    terminal: bool = False,
+    command: Sequence[str] = COMMAND,
+    environment: Mapping[str, str] | None = None,
+) -> AsyncIterator["ServerProcess"]:
+    """A server on a free port of loopback, in a session (hence process group) of its own.
+
+    Args:
+        flags: more flags for `serve`.
+        engine: what transcribes; empty: the default, a real model.
+        terminal: whether it runs in a terminal of its own, as the foreground process group.
+        command: the program, for instance behind `unshare`.
+        environment: more environment variables.
+
+    What is left of it at the end is killed; whoever wants to know asks for `leftovers` before.
+    """
+    with tempfile.TemporaryDirectory(prefix="livecaption-test-") as directory:
+        chosen_engine = ("--engine", engine) if engine else ()
+        arguments = [*command, "serve", "--port", "0", *chosen_engine, *flags]
+        server = ServerProcess(arguments, Path(directory), terminal=terminal, environment=environment or {})
+        try:
+            yield server
+        finally:
+            server.dispose()
+
+
+class ServerProcess:
+    """A started server. Belongs to the running loop; made by `serving`."""
+
+    def __init__(
+        self, arguments: Sequence[str], directory: Path, *, terminal: bool, environment: Mapping[str, str]
+    ) -> None:
+        self.directory = directory
+        """Its TMPDIR and XDG_RUNTIME_DIR: all that it may leave behind in files."""
+        self.lines: list[str] = []
+        """What it has written to stderr (in a terminal: to stdout too)."""
+        self._marker = f"{MARKER}={uuid.uuid4().hex}"
+        self._shared_memory_before = _shared_memory()
+        self._loop = asyncio.get_running_loop()
+        self._unfinished_line = b""
+        self._watchers: list[Callable[[], None]] = []
+        if terminal:
+            self._output, theirs = os.openpty()
+        else:
+            self._output, theirs = os.pipe()
+        self.process = subprocess.Popen(
+            arguments,
+            stdin=theirs if terminal else subprocess.DEVNULL,
+            stdout=theirs if terminal else subprocess.DEVNULL,
+            stderr=theirs,
+            cwd=directory,
+            start_new_session=True,
+            preexec_fn=_log_in if terminal else _reset_signals,
+            env={
+                **os.environ,
+                MARKER: self._marker.partition("=")[2],
+                "TMPDIR": str(directory),
+                "XDG_RUNTIME_DIR": str(directory),
+                **environment,
+            },
+        )
+        os.close(theirs)
+        self._end = ProcessEnd(self.process.pid)
+        os.set_blocking(self._output, False)
+        self._output_open = True
+        self._loop.add_reader(self._output, self._read)
+
+    # What it does
+
+    async def listening(self) -> str:
+        """Its address, once it listens, such as `http://127.0.0.1:41234/`."""
+        return (await self.said(r"listening on (\S+)"))[1]
+
+    async def ready(self) -> str:
+        """Its address, once its model is loaded."""
+        await self.said(r" livecaption: ready$")
+        return await self.listening()
+
+    async def said(self, pattern: str, within_s: float = START_TIMEOUT_S) -> re.Match[str]:
+        """The first match in a line of what it says, from its beginning on.
+
+        Raises:
+            TimeoutError: it ended, or the time has passed, without such a line.
+        """
+        n_seen = 0
+        found: re.Match[str] | None = None
+
+        def look() -> bool:
+            nonlocal n_seen, found
+            while n_seen < len(self.lines) and not found:
+                found = re.search(pattern, self.lines[n_seen])
+                n_seen += 1
+            return found is not None or not self._output_open
+
+        with suppress(TimeoutError):
+            await self._heard(look, within_s)
+        if found is None:
+            raise TimeoutError(f"it did not say {pattern!r} within {within_s} s:\n{self.output}")
+        return found
+
+    @property
+    def output(self) -> str:
+        """All that it has said so far."""
+        return "\n".join(self.lines)
+
+    @property
+    def pid(self) -> int:
+        """Of the started program, which is the server unless it was started by another command."""
+        return self.process.pid
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """Of the inference processes that live now."""
+        return [pid for pid in self.tree() if b"spawn_main" in _read_proc(pid, "cmdline")]
+
+    def catches(self, number: signal.Signals) -> bool:
+        """Whether the server process has a handler for this signal by now."""
+        match = re.search(rb"^SigCgt:\s*(\w+)", _read_proc(self.pid, "status"), re.MULTILINE)
+        return match is not None and bool(int(match[1], 16) >> (number - 1) & 1)
+
+    def tree(self) -> list[int]:
+        """Pids of all its live processes (zombies are not): the server, its workers, multiprocessing's tracker."""
+        return processes_with(self._marker)
+
+    # What is done to it
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the server process alone."""
+        self.process.send_signal(number)
+
+    def send_to_all(self, number: signal.Signals) -> None:
+        """Send a signal to each of its processes, as systemd does with KillMode=control-group."""
+        for pid in self.tree():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def send_to_group(self, number: signal.Signals) -> None:
+        """Send a signal to the server's process group, as a shell or a `kill -9 -pgid` does."""
+        os.killpg(self.pid, number)
+
+    def type(self, keys: bytes) -> None:
+        """Type into its terminal, such as b"\\x03" for Ctrl+C."""
+        os.write(self._output, keys)
+
+    def close_terminal(self) -> None:
+        """Close the terminal's window: hang-up for its foreground group, and dead descriptors."""
+        self._close_output()
+
+    # What is left of it
+
+    async def exited(self, within_s: float) -> int:
+        """Its exit code, -n after signal n, once it has ended.
+
+        Raises:
+            TimeoutError: it has not.
+        """
+        try:
+            await self._end.wait(within_s)
+        except TimeoutError:
+            raise TimeoutError(f"not ended within {within_s:.3f} s; it said:\n{self.output}") from None
+        return self.process.wait()
+
+    @property
+    def ended_s(self) -> float:
+        """When it ended (time.monotonic); it must have."""
+        return self._end.ended_s
+
+    async def leftovers(self, within_s: float = TREE_GONE_WITHIN_S) -> list[str]:
+        """What should not be there after its end, in words: processes, port, locks, files, shared memory, tracebacks.
+
+        Args:
+            within_s: how long its other processes may outlive the server.
+        """
+        left = []
+        try:
+            await self.tree_gone(within_s)
+            # The last words may be in the pipe; that it is closed is sure, since nobody is left who has it.
+            await self._heard(lambda: not self._output_open, START_TIMEOUT_S)
+        except TimeoutError as error:
+            left.append(str(error))
+        match = re.search(r"listening on \w+://[^\s/]*:(\d+)/", self.output)
+        if match and not is_port_free(int(match[1])):
+            left.append(f"port {match[1]} is taken")
+        left += [f"it said: {line}" for line in self.lines if any(word in line for word in FORBIDDEN)]
+        for path in self.directory.rglob("*"):
+            if path.is_file() and (path.suffix != ".lock" or is_locked(path)):
+                left.append(f"file {path.relative_to(self.directory)}")
+        return left + [f"shared memory {name}" for name in _shared_memory() - self._shared_memory_before]
+
+    async def tree_gone(self, within_s: float = TREE_GONE_WITHIN_S) -> None:
+        """Until all its processes have ended.
+
+        Raises:
+            TimeoutError: they have not.
+        """
+        deadline_s = self._loop.time() + within_s * TIMEOUT_FACTOR
+        # Again until none is found: a process may be born while we wait for another.
+        while pids := self.tree():
+            for pid in pids:
+                with suppress(ProcessLookupError), ProcessEnd(pid) as end:
+                    await end.wait((deadline_s - self._loop.time()) / TIMEOUT_FACTOR, what=_describe(pid))
+
+    def dispose(self) -> None:
+        """Kill whatever is left and let go of all descriptors."""
+        while self.tree():
+            self.send_to_all(signal.SIGKILL)
+        self.process.wait()
+        self._end.close()
+        self._close_output()
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._output, 65536)
+        except BlockingIOError:
+            return
+        except OSError:  # EIO: nobody has the other side of the terminal any more
+            data = b""
+        *lines, self._unfinished_line = (self._unfinished_line + data).split(b"\n")
+        self.lines += [line.decode(errors="replace").rstrip("\r") for line in lines]
+        if not data:
+            self._close_output()
+        self._tell()
+
+    def _close_output(self) -> None:
+        if self._output_open:
+            self._output_open = False
+            self._loop.remove_reader(self._output)
+            os.close(self._output)
+            if self._unfinished_line:
+                self.lines.append(self._unfinished_line.decode(errors="replace"))
+            self._tell()
+
+    def _tell(self) -> None:
+        for look in list(self._watchers):
+            look()
+
+    async def _heard(self, condition: Callable[[], bool], within_s: float) -> None:
+        """Until `condition` holds, looked at whenever it has said something or closed its output."""
+        holds = asyncio.Event()
+
+        def look() -> None:
+            if condition():
+                holds.set()
+
+        self._watchers.append(look)
+        try:
+            look()
+            async with asyncio.timeout(within_s * TIMEOUT_FACTOR):
+                await holds.wait()
+        finally:
+            self._watchers.remove(look)
+
+
+class ProcessEnd:
+    """The end of any process, as an event: exact to the loop's turn, and never of another one with the same pid.
+
+    Raises:
+        ProcessLookupError: there is no such process any more.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._pidfd = os.pidfd_open(pid)
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[float] = self._loop.create_future()
+        self._loop.add_reader(self._pidfd, self._note)
+        self._open = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def wait(self, within_s: float, what: str = "the process") -> float:
+        """When it ended (time.monotonic).
+
+        Raises:
+            TimeoutError: it has not within the time.
+        """
+        done, _ = await asyncio.wait({self._ended}, timeout=max(0.0, within_s * TIMEOUT_FACTOR))
+        if not done:
+            raise TimeoutError(f"not ended within {within_s:.3f} s: {what}")
+        return self._ended.result()
+
+    @property
+    def ended_s(self) -> float:
+        """When it ended (time.monotonic); it must have."""
+        return self._ended.result()
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+
+    def _note(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        if not self._ended.done():
+            self._ended.set_result(time.monotonic())
+
+
+def processes_with(variable: str) -> list[int]:
+    """Pids of all live processes with `NAME=value` in their environment. Zombies have none."""
+    wanted = variable.encode()
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return [pid for pid in pids if wanted in _read_proc(pid, "environ").split(b"\0")]
+
+
+def is_port_free(port: int) -> bool:
+    """Whether nobody listens there. (Closed connections that linger do not count.)"""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds a lock on the file."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _reset_signals() -> None:
+    """In the child: a shell starts what runs in its background with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def _log_in() -> None:
+    """In the child: the terminal becomes the controlling one, so that hang-up and Ctrl+C reach the group."""
+    _reset_signals()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _read_proc(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def _describe(pid: int) -> str:
+    return f"{pid}: {_read_proc(pid, 'cmdline').replace(bytes(1), b' ').decode(errors='replace')}"
+
+
+def _shared_memory() -> set[str]:
+    """What multiprocessing keeps in /dev/shm, of whomever."""
+    return {name for name in os.listdir("/dev/shm") if name.startswith(("psm_", "sem.mp-"))}

@@ -1,0 +1,159 @@
+"""Servers that are ended by any signal at any moment -> what they left behind, what was lost.
+
+    python -m livecaption.evaluation.soak RECORDING [--cycles N] [--seed S]
+
+Each cycle starts `livecaption serve` with the scripted engine, streams the recording in real time
+as soon as it is taken, and after 0 to 4 s sends SIGINT, SIGTERM, SIGHUP or SIGKILL. Afterwards
+nothing of it may be there: no process, port, lock, file, shared memory. After the first three no
+final that was promised may be missing, and the exit code is 0 once the server listens.
+
+The same seed gives the same signals at the same moments. Linux only.
+"""
+
+import argparse
+import asyncio
+import random
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from livecaption.audio import SAMPLE_RATE_HZ
+from livecaption.audio.container import decode_container
+from livecaption.client import StreamClosed, StreamRefused, real_time, transcribe
+from livecaption.evaluation.server_process import ServerProcess, serving
+from livecaption.events import ErrorReport, Event, Final, SpeechStart
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+MAX_DELAY_S = 4.0
+BYTES_PER_S = 2 * SAMPLE_RATE_HZ
+EXIT_TIMEOUT_S = 10.0
+LEFT_AFTER_S = 1.0
+"""A worker whose server is killed while it is being born finds out later than others."""
+PHASES = ("unborn", "starting", "loading", "ready", "streaming")
+"""Unborn is the interpreter before our first line, which ends as it likes."""
+SCRIPT = "delay 0.1"
+LOST_CODES = ("transcription_failed", "worker_died")
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """One server from its start to its end.
+
+    Attributes:
+        number: the signal that ended it.
+        phase: how far it was then, one of `PHASES`.
+        took_s: from the signal to the end of the server process.
+        n_finals: finals that its client got.
+        faults: what should not be, in words.
+    """
+
+    number: signal.Signals
+    phase: str
+    took_s: float
+    n_finals: int
+    faults: tuple[str, ...]
+
+
+async def run_cycle(pcm: bytes, chance: random.Random) -> Cycle:
+    """Start a server, stream to it, end it at some moment and look at what is left."""
+    number = chance.choice(SIGNALS)
+    delay_s = chance.uniform(0, MAX_DELAY_S)
+    loop = asyncio.get_running_loop()
+    events: list[Event] = []
+    async with serving("--model", SCRIPT) as server:
+        speaking = asyncio.ensure_future(_speak(server, pcm, events))
+        await asyncio.sleep(delay_s)
+        phase = _phase(server, events)
+        sent_s = loop.time()
+        server.send(number)
+        exit_code = await server.exited(EXIT_TIMEOUT_S)
+        took_s = loop.time() - sent_s
+        with suppress(TimeoutError):
+            await asyncio.wait_for(speaking, EXIT_TIMEOUT_S)
+        faults = await server.leftovers(LEFT_AFTER_S)
+        n_finals = sum(isinstance(event, Final) for event in events)
+        if phase == "unborn" or number is signal.SIGKILL:
+            # multiprocessing's tracebacks: of a worker whose server is killed while it is being born.
+            faults = [fault for fault in faults if not fault.startswith("it said")]
+        else:
+            if exit_code != 0 and not (phase == "starting" and exit_code == 128 + number):
+                faults.append(f"exit code {exit_code} while {phase}")
+            n_lost = sum(isinstance(event, SpeechStart) for event in events) - n_finals
+            n_lost += sum(isinstance(event, ErrorReport) and event.code in LOST_CODES for event in events)
+            if n_lost:
+                faults.append(f"{n_lost} finals lost")
+    return Cycle(number, phase, took_s, n_finals, tuple(faults))
+
+
+async def _speak(server: ServerProcess, pcm: bytes, events: list[Event]) -> None:
+    async def say() -> AsyncIterator[bytes]:
+        while True:
+            yield pcm
+
+    # It may end at any moment; what it owed by then is seen from the events.
+    with suppress(TimeoutError, StreamRefused, StreamClosed, ConnectionError):
+        await transcribe(await server.ready(), real_time(say(), BYTES_PER_S), events.append)
+
+
+def _phase(server: ServerProcess, events: Sequence[Event]) -> str:
+    if events:
+        return "streaming"
+    for words, phase in (("livecaption: ready", "ready"), ("listening on", "loading")):
+        if words in server.output:
+            return phase
+    return "starting" if server.catches(signal.SIGTERM) else "unborn"
+
+
+def table(cycles: Sequence[Cycle]) -> Table:
+    """Counts and times of all cycles, by signal and phase."""
+    result = Table("signal", "phase")
+    for heading in ("cycles", "worst s", "finals", "faults"):
+        result.add_column(heading, justify="right")
+    for number in SIGNALS:
+        for phase in PHASES:
+            chosen = [cycle for cycle in cycles if (cycle.number, cycle.phase) == (number, phase)]
+            if chosen:
+                worst_s = max(cycle.took_s for cycle in chosen)
+                n_finals = sum(cycle.n_finals for cycle in chosen)
+                n_faults = sum(len(cycle.faults) for cycle in chosen)
+                result.add_row(number.name, phase, str(len(chosen)), f"{worst_s:.3f}", str(n_finals), str(n_faults))
+    return result
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command and its exit code: 1 if anything was left or lost."""
+    assert __doc__
+    parser = argparse.ArgumentParser("python -m livecaption.evaluation.soak", description=__doc__.split("\n")[0])
+    parser.add_argument("recording", type=Path, metavar="RECORDING", help="speech in any container")
+    parser.add_argument("--cycles", type=int, default=200, metavar="N", help="servers to start (default: 200)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="for the moments and signals (default: 0)")
+    options = parser.parse_args(arguments)
+    with options.recording.open("rb") as file:
+        pcm = b"".join((samples * 32767).astype("<i2").tobytes() for samples in decode_container(file))
+    console = Console(stderr=True)
+
+    async def run() -> list[Cycle]:
+        chance = random.Random(options.seed)
+        cycles = []
+        for _ in track(range(options.cycles), "Soaking", console=console):
+            cycles.append(await run_cycle(pcm, chance))
+        return cycles
+
+    cycles = asyncio.run(run())
+    Console().print(table(cycles))
+    faults = Counter(f"{cycle.number.name}, {cycle.phase}: {fault}" for cycle in cycles for fault in cycle.faults)
+    for fault, n in faults.items():
+        print(f"{n} x {fault}")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,146 @@
+"""What a session tells its readers: one frozen dataclass for each event of the protocol.
+
+The fields are the fields on the wire, in milliseconds of stream time. `type` is the class's word
+on the wire. Sequence numbers are not here: whoever sends events counts them.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+EndReason = Literal["silence", "max_length", "flush", "stop", "disconnect"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
+
+    type: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready(Event):
+    """The stream is accepted; audio may flow."""
+
+    type: ClassVar[str] = "ready"
+    session: str
+    resume_token: str
+    protocol: int
+    model: str
+    language: str | None
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStart(Event):
+    """Somebody began to speak. Followed by exactly one `Final` of the same number."""
+
+    type: ClassVar[str] = "speech_start"
+    utterance: int
+    start_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Partial(Event):
+    """The open utterance so far. `stable` is a prefix of `text` that later partials keep."""
+
+    type: ClassVar[str] = "partial"
+    utterance: int
+    revision: int
+    text: str
+    stable: str
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEnd(Event):
+    """The endpoint of an utterance; its final is being made."""
+
+    type: ClassVar[str] = "speech_end"
+    utterance: int
+    end_ms: int
+    reason: EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionWord:
+    """One word of a final, in stream time."""
+
+    word: str
+    start_ms: int
+    end_ms: int
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Final(Event):
+    """The caption of one utterance; never changed. `text` may be empty.
+
+    `latency_ms` counts from the arrival of the last voiced audio to the making of this event.
+    `words` is None unless the stream asked for words.
+    """
+
+    type: ClassVar[str] = "final"
+    utterance: int
+    text: str
+    start_ms: int
+    end_ms: int
+    language: str | None
+    confidence: float
+    latency_ms: int
+    words: tuple[CaptionWord, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed(Event):
+    """All finals of audio that came before `flush` are out."""
+
+    type: ClassVar[str] = "flushed"
+    id: str | int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pong(Event):
+    """Answer to `ping`."""
+
+    type: ClassVar[str] = "pong"
+    id: str | int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ack(Event):
+    """Audio safely taken over, once a second."""
+
+    type: ClassVar[str] = "ack"
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status(Event):
+    """How the server does. `lag_ms` is the age of the oldest unanswered request of this stream."""
+
+    type: ClassVar[str] = "status"
+    state: Literal["ready", "recovering", "overloaded", "draining"]
+    partials: Literal["on", "slow", "paused"]
+    lag_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReport(Event):
+    """Something went wrong; `fatal` says whether the stream ends."""
+
+    type: ClassVar[str] = "error"
+    code: str
+    message: str
+    fatal: bool
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class End(Event):
+    """Nothing follows."""
+
+    type: ClassVar[str] = "end"
+    received_ms: int
+    utterances: int
+    reason: Literal["stop", "disconnect", "draining", "error"]

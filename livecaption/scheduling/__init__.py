@@ -1,0 +1,1 @@
+"""Which request a worker gets next. Pure: events in, instructions out."""

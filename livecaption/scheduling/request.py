@@ -1,0 +1,72 @@
+"""One transcription asked of a worker."""
+
+from dataclasses import dataclass, field
+from typing import Literal, NewType
+
+import numpy as np
+import numpy.typing as npt
+
+RequestId = NewType("RequestId", int)
+SessionId = NewType("SessionId", str)
+
+Task = Literal["transcribe", "translate"]
+TASKS: tuple[Task, ...] = ("transcribe", "translate")
+
+MAX_WINDOW_MS = 30_000
+"""Whisper's encoder hears 30 s at a time (Radford et al. 2022, section 2.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptionOptions:
+    """How a window is to be transcribed.
+
+    Attributes:
+        language: ISO 639-1 code; None: detect.
+        task: `transcribe` (same language) or `translate` (to English).
+        words: whether times and confidences of words are wanted.
+        prompt: text the speaker is likely to continue, or said before; empty: none.
+        hotwords: names and terms to listen for.
+    """
+
+    language: str | None = None
+    task: Task = "transcribe"
+    words: bool = False
+    prompt: str = ""
+    hotwords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """Audio for an engine, and how to hear it.
+
+    Attributes:
+        samples: float32 [n_samples], mono, 16 kHz, -1..1, at most 30 s; not modified, may be kept.
+        is_final: a final is worth a second try where a partial is not.
+    """
+
+    samples: npt.NDArray[np.float32]
+    options: TranscriptionOptions = field(default_factory=TranscriptionOptions)
+    is_final: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """A window of one utterance of one session, on its way to a worker.
+
+    Attributes:
+        id: unique in this server process.
+        utterance: number of the utterance in its session, from 0.
+        asked_s: monotonic time of asking; finals are served in this order.
+        window_start: stream time of the window's first sample.
+    """
+
+    id: RequestId
+    session: SessionId
+    utterance: int
+    asked_s: float
+    window: Window
+    window_start: int = 0
+
+    @property
+    def is_final(self) -> bool:
+        return self.window.is_final

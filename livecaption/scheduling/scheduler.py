@@ -1,0 +1,239 @@
+"""Requests and workers -> which worker gets which batch next.
+
+Rules, in order:
+1. Finals before partials; among finals the one asked first. A batch holds one kind only, because
+   partials in the batch of a final would delay it.
+2. At most one partial of a session waits, and at most one is in flight: a newer one replaces the
+   waiting one, a final of the same utterance removes it.
+3. Sessions take turns: a replaced partial keeps its predecessor's place in the queue.
+4. A worker has up to `batches_in_flight` batches, so that it never waits for the next one.
+5. A final whose worker died is tried once more, alone, before everything else: if it kills again,
+   it is the culprit and is given up, and the innocents of its first batch have lost nothing.
+6. A partial whose worker died is dropped, and its utterance gets no more of them: each would bring
+   the same audio again, and the final, which comes, must not find all workers dead.
+
+Pure: events in, instructions out. Knows nothing of time, processes or pipes.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import NewType
+
+from livecaption.scheduling.request import Request, RequestId, SessionId
+
+WorkerId = NewType("WorkerId", int)
+BatchId = NewType("BatchId", int)
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerConfig:
+    """Attributes:
+    max_batch: requests in one batch. Larger uses the processor better (design: 7 s clips on one
+        thread cost 290 ms each alone, 112 ms each by four, 95 ms by sixteen) and lets each wait
+        for all.
+    batches_in_flight: batches sent to one worker and not answered. Two hide the pipe.
+    """
+
+    max_batch: int = 8
+    batches_in_flight: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Send this batch to this worker."""
+
+    worker: WorkerId
+    batch: BatchId
+    requests: tuple[Request, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """This final killed two workers, the second one alone; answer it as failed."""
+
+    request: Request
+
+
+Instruction = Dispatch | GiveUp
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFigures:
+    """Attributes:
+    finals, partials: requests that no worker has yet.
+    in_flight: requests sent and unanswered.
+    superseded: partials since the start that a newer one or their final took the place of.
+    dropped: partials since the start that nobody wanted any more, or that went with their worker.
+    """
+
+    finals: int
+    partials: int
+    in_flight: int
+    superseded: int
+    dropped: int
+
+
+class Scheduler:
+    """All requests that wait or are in flight. Every method returns what to do now."""
+
+    def __init__(self, config: SchedulerConfig) -> None:
+        self._config = config
+        self._finals: list[tuple[float, RequestId, Request]] = []
+        self._suspects: deque[Request] = deque()
+        self._partials: dict[SessionId, Request] = {}
+        self._workers: dict[WorkerId, dict[BatchId, tuple[Request, ...]]] = {}
+        self._retried: set[RequestId] = set()
+        self._without_partials: dict[SessionId, int] = {}
+        self._n_batches = 0
+        self._n_superseded = 0
+        self._n_dropped = 0
+
+    @property
+    def figures(self) -> QueueFigures:
+        """How much there is to do, and what became of partials that were never answered."""
+        return QueueFigures(
+            finals=len(self._finals) + len(self._suspects),
+            partials=len(self._partials),
+            in_flight=self.n_in_flight,
+            superseded=self._n_superseded,
+            dropped=self._n_dropped,
+        )
+
+    @property
+    def n_in_flight(self) -> int:
+        """Requests sent and unanswered."""
+        return sum(len(requests) for batches in self._workers.values() for requests in batches.values())
+
+    def submit(self, request: Request) -> list[Instruction]:
+        """Take a request: it will be dispatched and answered, or superseded if it is a partial."""
+        if request.is_final:
+            waiting = self._partials.get(request.session)
+            if waiting is not None and waiting.utterance <= request.utterance:
+                del self._partials[request.session]
+                self._n_superseded += 1
+            heappush(self._finals, (request.asked_s, request.id, request))
+        elif self._without_partials.get(request.session) != request.utterance:
+            self._n_superseded += request.session in self._partials
+            self._partials[request.session] = request
+        else:
+            self._n_dropped += 1
+        return self._dispatch()
+
+    def forget_partials(self, session: SessionId | None = None) -> None:
+        """Drop what waits as a partial of this session, or of all; nobody wants it any more."""
+        if session is None:
+            self._n_dropped += len(self._partials)
+            self._partials.clear()
+        else:
+            self._n_dropped += self._partials.pop(session, None) is not None
+            self._without_partials.pop(session, None)
+
+    def add_worker(self, worker: WorkerId) -> list[Instruction]:
+        """A worker is ready for batches."""
+        self._workers[worker] = {}
+        return self._dispatch()
+
+    def remove_worker(self, worker: WorkerId) -> list[Instruction]:
+        """The worker died. What it computed is suspect; what waited behind that is not."""
+        batches = self._workers.pop(worker, {})
+        instructions: list[Instruction] = []
+        for position, requests in enumerate(batches.values()):
+            for request in requests:
+                if not request.is_final:
+                    self._n_dropped += 1
+                    if position == 0:
+                        self._forbid_partials(request.session, request.utterance)
+                elif position > 0:  # a worker computes its batches in order: this one had not begun
+                    heappush(self._finals, (request.asked_s, request.id, request))
+                elif request.id in self._retried:
+                    self._retried.discard(request.id)
+                    instructions.append(GiveUp(request))
+                else:
+                    self._retried.add(request.id)
+                    self._suspects.append(request)
+        return instructions + self._dispatch()
+
+    def complete(self, worker: WorkerId, batch: BatchId) -> tuple[tuple[Request, ...], list[Instruction]]:
+        """The worker answered a batch: its requests, in order, and what to do now.
+
+        A batch that this worker does not hold (an answer from before its death) has no requests.
+        """
+        requests = self._workers.get(worker, {}).pop(batch, ())
+        self._retried.difference_update(request.id for request in requests)
+        return requests, self._dispatch()
+
+    def abandon(self) -> list[Request]:
+        """No worker will come back: forget everything, and return what was neither answered nor
+        superseded, oldest first."""
+        requests = [
+            *self._in_flight(),
+            *self._suspects,
+            *(entry[2] for entry in self._finals),
+            *self._partials.values(),
+        ]
+        for batches in self._workers.values():
+            batches.clear()
+        self._finals.clear()
+        self._suspects.clear()
+        self._partials.clear()
+        self._retried.clear()
+        return sorted(requests, key=lambda request: request.id)
+
+    def _forbid_partials(self, session: SessionId, utterance: int) -> None:
+        self._without_partials[session] = utterance
+        waiting = self._partials.get(session)
+        if waiting is not None and waiting.utterance == utterance:
+            del self._partials[session]
+            self._n_dropped += 1
+
+    def _dispatch(self) -> list[Instruction]:
+        instructions: list[Instruction] = []
+        while (worker := self._idlest_worker()) is not None:
+            requests = self._next_batch(idle=not self._workers[worker])
+            if not requests:
+                break
+            self._n_batches += 1
+            batch = BatchId(self._n_batches)
+            self._workers[worker][batch] = requests
+            instructions.append(Dispatch(worker, batch, requests))
+        return instructions
+
+    def _idlest_worker(self) -> WorkerId | None:
+        free = [
+            (len(held), worker) for worker, held in self._workers.items() if len(held) < self._config.batches_in_flight
+        ]
+        return min(free)[1] if free else None
+
+    def _next_batch(self, *, idle: bool) -> tuple[Request, ...]:
+        if self._suspects:
+            # Alone also in the worker: behind another batch its death would not name the culprit.
+            return (self._suspects.popleft(),) if idle else ()
+        if self._finals:
+            n_finals = min(len(self._finals), self._config.max_batch)
+            return tuple(heappop(self._finals)[2] for _ in range(n_finals))
+        in_flight = {request.session for request in self._in_flight() if not request.is_final}
+        sessions = [session for session in self._partials if session not in in_flight]
+        return tuple(self._partials.pop(session) for session in sessions[: self._config.max_batch])
+
+    def _in_flight(self) -> Iterable[Request]:
+        return (request for batches in self._workers.values() for requests in batches.values() for request in requests)
+
+    def check_invariants(self) -> None:
+        """Raises AssertionError where the state contradicts the rules; for tests."""
+        assert all(self._without_partials.get(p.session) != p.utterance for p in self._partials.values())
+        ids = [request.id for request in self._in_flight()]
+        ids += [request.id for *_, request in self._finals]
+        ids += [request.id for request in self._suspects]
+        ids += [request.id for request in self._partials.values()]
+        assert len(ids) == len(set(ids)), "a request is in two places"
+        assert all(request.is_final for *_, request in self._finals)
+        assert all(not request.is_final for request in self._partials.values())
+        for batches in self._workers.values():
+            assert len(batches) <= self._config.batches_in_flight
+            assert all(0 < len(requests) <= self._config.max_batch for requests in batches.values())
+        flying = [request.session for request in self._in_flight() if not request.is_final]
+        assert len(flying) == len(set(flying)), "two partials of one session are in flight"
+        if any(len(batches) < self._config.batches_in_flight for batches in self._workers.values()):
+            assert not self._finals or self._suspects, "a final waits although a worker is free"

@@ -1,0 +1,111 @@
+"""What is served where, and what happens when the application starts and ends."""
+
+import logging
+from collections.abc import AsyncIterator
+
+from aiohttp import hdrs, web
+
+from livecaption.config import Config
+from livecaption.errors import LivecaptionError
+from livecaption.scheduling.scheduler import SchedulerConfig
+from livecaption.server import auth, http
+from livecaption.server.metrics import Metrics
+from livecaption.server.publisher import Publisher
+from livecaption.server.services import SERVICES, Services
+from livecaption.server.sessions import Sessions
+from livecaption.workers.pool import WorkerPool
+
+MAX_READ_BYTES = 8 * 1024 * 1024
+"""aiohttp resets the connection of a larger message, and its close code is mostly lost. Messages
+between the publisher's own limit and this one are read, and refused with an error that arrives."""
+HEARTBEAT_S = 20.0
+CLOSE_TIMEOUT_S = 1.0
+
+
+class UpgradeRequired(LivecaptionError):
+    """A plain GET of the stream endpoint by somebody who would be let in: how a page asks first."""
+
+    http_status = 426
+    default_code = "upgrade_required"
+
+
+def build_app(config: Config | None = None) -> web.Application:
+    """livecaption as an aiohttp application, to run or to mount.
+
+    Its start begins the inference processes and does not wait for them: `/readyz` tells. For
+    applications that are run by others, `on_shutdown` gets everybody's last caption out, closes
+    their sockets with 1001, and the clean-up ends the processes. Whoever runs the application with
+    `web.run_app` should know that a second signal skips both; the processes end all the same.
+
+    Must be started in the thread that runs the event loop, and that thread must live as long.
+    """
+    config = config or Config()
+    app = web.Application(middlewares=[http.errors_as_json], client_max_size=64 * 1024)
+    pool = WorkerPool(config.engine, config.workers, SchedulerConfig())
+    sessions = Sessions(config.server, pool)
+    app[SERVICES] = Services(config, pool, sessions, Metrics(pool, sessions))
+    app.add_routes(
+        [
+            web.get("/", http.page),
+            web.get("/v1/stream", stream),
+            web.get("/v1/info", http.info),
+            web.get("/healthz", http.healthz),
+            web.get("/readyz", http.readyz),
+            web.get("/stats", http.stats_page),
+            web.get("/v1/stats", http.stats),
+            web.get("/metrics", http.metrics),
+            web.static("/static", http.STATIC),
+        ]
+    )
+    app.on_response_prepare.append(http.add_security_headers)
+    # A context and not `on_cleanup`, which aiohttp skips when another handler of `on_startup` fails.
+    app.cleanup_ctx.append(_workers)
+    app.cleanup_ctx.append(_watch_loop)
+    app.on_shutdown.append(drain)
+    # It logs the subprotocols that a client offers when it knows none of them, hence the token.
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
+    return app
+
+
+async def stream(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/stream`: a publisher's WebSocket. Refusals come before the upgrade, as HTTP."""
+    services = request.app[SERVICES]
+    try:
+        auth.check_origin(request, services.config.server)
+        auth.check_token(request, services.config.server)
+        services.sessions.check_admission()
+    except LivecaptionError as error:
+        services.sessions.refused[error.code] += 1
+        raise
+    if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
+        raise UpgradeRequired("a stream is a WebSocket")
+    with services.sessions.admitted():
+        socket = web.WebSocketResponse(
+            protocols=auth.accepted_protocols(request),
+            max_msg_size=MAX_READ_BYTES,
+            compress=False,  # PCM does not compress, and each context costs 64 KiB
+            heartbeat=HEARTBEAT_S,
+            timeout=CLOSE_TIMEOUT_S,
+        )
+        await socket.prepare(request)
+        publisher = Publisher(
+            socket, request.transport, services.config, services.pool, services.sessions, services.metrics
+        )
+        await publisher.run()
+        return socket
+
+
+async def drain(app: web.Application) -> None:
+    """Signal handler `on_shutdown`: the last captions, then 1001 for everybody."""
+    await app[SERVICES].sessions.drain()
+
+
+async def _watch_loop(app: web.Application) -> AsyncIterator[None]:
+    with app[SERVICES].metrics.watching_loop():
+        yield
+
+
+async def _workers(app: web.Application) -> AsyncIterator[None]:
+    app[SERVICES].pool.start()
+    yield
+    await app[SERVICES].pool.stop()

@@ -1,0 +1,95 @@
+"""Who may connect: the site a page comes from, the name it called us by, the token it shows."""
+
+import base64
+import binascii
+import hmac
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+
+from livecaption.config import is_loopback
+from livecaption.errors import ForbiddenOrigin, Unauthorized
+from livecaption.server.config import ServerConfig
+from livecaption.server.protocols.native import SUBPROTOCOL
+
+_TOKEN_PREFIX = "token."
+
+
+def check_host(request: web.BaseRequest, config: ServerConfig) -> None:
+    """A server bound to loopback answers only to loopback names.
+
+    Otherwise a page of any site could reach it under its own name (DNS rebinding).
+
+    Raises:
+        ForbiddenOrigin: the Host header names somebody else.
+    """
+    if not is_loopback(config.host):
+        return
+    name = _host_name(request.headers.get(hdrs.HOST, ""))
+    if not is_loopback(name) and name not in config.allowed_hosts:
+        raise ForbiddenOrigin("this server does not answer to that name (--allowed-host)", code="forbidden_host")
+
+
+def check_origin(request: web.BaseRequest, config: ServerConfig) -> None:
+    """Pages of other sites may not stream: a browser would let them (WebSockets know no CORS).
+
+    Programs that are no browsers send no Origin and pass.
+
+    Raises:
+        ForbiddenOrigin: another site's page, or a page without a site (`null`).
+    """
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is None or origin in config.allowed_origins:
+        return
+    if urlsplit(origin).netloc != request.headers.get(hdrs.HOST):
+        raise ForbiddenOrigin("pages of this origin may not stream here (--allowed-origin)")
+
+
+def check_token(request: web.BaseRequest, config: ServerConfig) -> None:
+    """The token of the operator, if there is one: as `Authorization: Bearer`, or, for browsers
+    (which cannot set it on a WebSocket), as a subprotocol `token.<base64url>`.
+
+    Raises:
+        Unauthorized: none or another.
+    """
+    if not config.token:
+        return
+    expected = config.token.encode()
+    # Every candidate is compared, and in constant time: the answer's time tells nothing.
+    matches = [hmac.compare_digest(shown, expected) for shown in _shown_tokens(request)]
+    if not any(matches):
+        raise Unauthorized("a token is needed: Authorization: Bearer, or the subprotocol token.<base64url>")
+
+
+def offered_protocols(request: web.BaseRequest) -> list[str]:
+    """The WebSocket subprotocols that the client offers."""
+    header = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
+    return [item.strip() for item in header.split(",") if item.strip()]
+
+
+def accepted_protocols(request: web.BaseRequest) -> tuple[str, ...]:
+    """What to answer: ours if it was offered, never the item that carries the token."""
+    return (SUBPROTOCOL,) if SUBPROTOCOL in offered_protocols(request) else ()
+
+
+def _shown_tokens(request: web.BaseRequest) -> list[bytes]:
+    tokens = []
+    scheme, _, credentials = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    if scheme.lower() == "bearer":
+        tokens.append(credentials.strip().encode("utf-8", "surrogateescape"))
+    for item in offered_protocols(request):
+        if item.startswith(_TOKEN_PREFIX):
+            encoded = item.removeprefix(_TOKEN_PREFIX)
+            try:
+                tokens.append(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+            except (binascii.Error, ValueError):
+                continue
+    return tokens
+
+
+def _host_name(host: str) -> str:
+    """`localhost` of `localhost:8000`, `::1` of `[::1]:8000`."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

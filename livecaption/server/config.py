@@ -1,0 +1,28 @@
+"""How the server listens, whom it lets in, and what it allows each stream."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Attributes:
+    host, port: where to listen; port 0 picks a free one.
+    token: what clients must show; empty: nobody is asked.
+    allowed_origins: web origins beside the server's own whose pages may stream.
+    allowed_hosts: names beside loopback ones by which a server bound to loopback may be called.
+    tls_cert, tls_key: PEM files; browsers give the microphone only to https or localhost.
+    max_streams: streams at a time; one more is refused with 503.
+    drain_timeout_s: how long a stop waits for the last captions. Docker kills after 10 s.
+    insecure: allow listening beyond loopback without a token.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str = ""
+    allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    tls_cert: str = ""
+    tls_key: str = ""
+    max_streams: int = 64
+    drain_timeout_s: float = 7.0
+    insecure: bool = False

@@ -1,0 +1,123 @@
+"""The pages, the health checks, the figures, and what every HTTP answer carries."""
+
+import errno
+from importlib.resources import files
+from pathlib import Path
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from livecaption import __version__
+from livecaption.errors import LivecaptionError
+from livecaption.server import auth
+from livecaption.server.metrics import CONTENT_TYPE
+from livecaption.server.protocols import native
+from livecaption.server.services import SERVICES
+from livecaption.workers.pool import PoolState
+
+STATIC = Path(str(files("livecaption.static")))
+
+SECURITY_HEADERS = {
+    # Scripts and styles of our own only; data: for the images a style sheet carries.
+    "Content-Security-Policy": (
+        "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; "
+        "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Permissions-Policy": "microphone=(self), display-capture=(self), camera=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    # A changed page must not meet a cached script of the version before.
+    hdrs.CACHE_CONTROL: "no-cache",
+}
+
+
+async def page(_: web.Request) -> web.FileResponse:
+    """`GET /`: the page to speak into."""
+    return web.FileResponse(STATIC / "index.html")
+
+
+async def healthz(_: web.Request) -> web.Response:
+    """`GET /healthz`: 200 while the event loop turns, whatever the workers do.
+
+    A supervisor that kills on it would otherwise end every recovery.
+    """
+    return web.json_response({"state": "alive"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """`GET /readyz`: 200 if a new stream would be taken, else 503 and why."""
+    try:
+        request.app[SERVICES].sessions.check_admission()
+    except LivecaptionError as error:
+        return error_response(error, state=error.code)
+    if request.app[SERVICES].pool.state is PoolState.RECOVERING:
+        return web.json_response({"state": "recovering"}, status=503, headers={hdrs.RETRY_AFTER: "1"})
+    return web.json_response({"state": "ready"})
+
+
+async def info(request: web.Request) -> web.Response:
+    """`GET /v1/info`: what this server is and runs."""
+    pool = request.app[SERVICES].pool
+    model = None
+    if pool.loaded is not None:
+        model = {
+            "name": pool.loaded.model,
+            "device": pool.loaded.device,
+            "compute_type": pool.loaded.compute_type,
+            "languages": list(pool.loaded.languages),
+            "translates": pool.loaded.translates,
+        }
+    return web.json_response(
+        {"version": __version__, "protocol": native.PROTOCOL_VERSION, "state": pool.state.value, "model": model}
+    )
+
+
+async def stats_page(_: web.Request) -> web.FileResponse:
+    """`GET /stats`: the server's figures for people, live. The page holds none; it asks for `/v1/stats`."""
+    return web.FileResponse(STATIC / "stats.html")
+
+
+async def stats(request: web.Request) -> web.Response:
+    """`GET /v1/stats`: the figures of `metrics` as JSON, latencies as of the last minute."""
+    services = request.app[SERVICES]
+    auth.check_token(request, services.config.server)
+    return web.json_response(services.metrics.snapshot())
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """`GET /metrics`: for Prometheus."""
+    services = request.app[SERVICES]
+    auth.check_token(request, services.config.server)
+    return web.Response(body=services.metrics.exposition(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+
+
+def error_response(error: LivecaptionError, **fields: object) -> web.Response:
+    """The error as an HTTP answer: status, JSON with the same `code`, `Retry-After` if it makes sense."""
+    body = {"code": error.code, "message": error.message, **fields}
+    headers = {}
+    if error.retry_after_s is not None:
+        body["retry_after_s"] = error.retry_after_s
+        headers[hdrs.RETRY_AFTER] = str(max(1, round(error.retry_after_s)))
+    if error.http_status == 401:
+        headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+    return web.json_response(body, status=error.http_status, headers=headers)
+
+
+@web.middleware
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse foreign host names, and answer our errors in the protocol's shape."""
+    try:
+        auth.check_host(request, request.app[SERVICES].config.server)
+        return await handler(request)
+    except LivecaptionError as error:
+        return error_response(error)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise web.HTTPNotFound from None  # a path that no file can have
+
+
+async def add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
+    """Signal handler `on_response_prepare`."""
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)

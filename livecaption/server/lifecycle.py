@@ -1,0 +1,275 @@
+"""The life of the server: start, the signal, the order of the stop.
+
+    bind -> start workers -> listen -> (loading) -> ready -> signal
+    drain: no new streams, no more audio, finals, `end`, close 1001           at most drain_timeout
+    clean-up: what is left of connections, then the workers: stop, else kill  at most 3 s
+
+The drain comes before aiohttp's own clean-up, because that one drops all inbound bytes first: the
+close replies of clients would never be seen. Only here is a loop run for the server, and once.
+"""
+
+import asyncio
+import errno
+import faulthandler
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from aiohttp import web
+
+from livecaption.config import Config
+from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError
+from livecaption.server.app import build_app
+from livecaption.server.services import SERVICES
+from livecaption.server.signals import SignalInbox
+from livecaption.server.systemd import ServiceManager
+from livecaption.workers import spawning
+from livecaption.workers.pool import PoolState, WorkerPool
+
+EXIT_STOPPED = 0
+EXIT_CANNOT_START = 3
+EXIT_FAULT = 70
+CLEANUP_TIMEOUT_S = 3.0
+STOP_MARGIN_S = 2.0
+"""What a stop may take beyond the drain and the workers, before the whole process is ended by force."""
+FAREWELL_TIMEOUT_S = 0.1
+"""For 1001 to everybody in a forced stop."""
+KEEPALIVE_TIMEOUT_S = 10.0
+"""Also the deadline of a handshake that says nothing."""
+TURN_INTERVAL_S = 1.0
+MAX_LAG_S = 1.0
+"""A loop that is later than that is not reported as alive."""
+BLOCKED_AFTER_S = 5.0
+"""A loop that has not turned for so long leaves the stacks of all threads on stderr."""
+EXTEND_START_US = 10_000_000
+
+logger = logging.getLogger("livecaption")
+
+
+def run(config: Config, signals: SignalInbox) -> NoReturn:
+    """Serve until a signal, then end the process.
+
+    Exit code 0: stopped in order. 3: the model cannot be loaded or the port cannot be had. 70: a
+    fault of ours, or a stop that took too long or lost captions. 128 + n: forced by a second signal.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.raiseExceptions = False  # the terminal behind stderr may be gone when we say goodbye
+    faulthandler.enable()
+    manager = ServiceManager(os.environ)
+    try:
+        with asyncio.Runner() as runner:
+            status = runner.run(_serve(config, signals, manager))
+    finally:
+        spawning.kill_all()
+    # The interpreter would take apart all that it has loaded first: 30 ms on an idle machine, 500 ms on a busy one.
+    os._exit(status)
+
+
+@asynccontextmanager
+async def running_server(config: Config) -> AsyncIterator[str]:
+    """A server in this very loop, on a free port of loopback; yields its address once it is ready.
+
+    Raises:
+        EngineUnusable: the model cannot be loaded; the message says why.
+    """
+    config = replace(config, server=replace(config.server, host="127.0.0.1", port=0, tls_cert="", tls_key=""))
+    runner = _runner(config)
+    services = runner.app[SERVICES]
+    try:
+        url = await _listen(runner, _bind("127.0.0.1", 0), None)
+        if await services.pool.wait_until_loaded() is not PoolState.READY:
+            raise EngineUnusable(services.pool.failure or "the inference process ended")
+        yield url
+        await services.sessions.drain()
+    finally:
+        await runner.cleanup()
+
+
+async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) -> int:
+    try:
+        # Before anything is started, so that nothing has to be stopped again.
+        tls = _tls_context(config)
+        sockets = _bind(config.server.host, config.server.port)
+    except (OSError, ConfigError) as error:
+        logger.error("%s", _describe_listen_error(error, config))
+        return EXIT_CANNOT_START
+    runner = _runner(config)
+    pool, sessions = runner.app[SERVICES].pool, runner.app[SERVICES].sessions
+    stop = _Stop(runner)
+    signals.attach(asyncio.get_running_loop(), stop)
+    _dump_stacks_when_asked(pool)
+    try:
+        url = await _listen(runner, sockets, tls)
+        logger.info("listening on %s", url)
+        watch = asyncio.ensure_future(_watch_loop(manager, pool))
+        stop.at_failure_of(*pool.tasks, watch)
+        await _first(pool.wait_until_loaded(), stop.asked)
+        if pool.state is PoolState.FAILED:
+            logger.error("%s", pool.failure)
+            return EXIT_CANNOT_START
+        if not stop.asked.done():
+            logger.info("ready")
+            manager.tell(READY=1)
+        number = await stop.asked
+        logger.info("stopping (%s)", signal.Signals(number).name)
+        manager.tell(STOPPING=1)
+        for site in list(runner.sites):
+            await site.stop()
+        await sessions.drain()
+        return EXIT_FAULT if sessions.overran else EXIT_STOPPED
+    except Exception:
+        logger.exception("the server failed")
+        sessions.fail(LivecaptionError("internal error"))
+        await pool.stop()  # answers whatever is still awaited, so that nobody waits for what cannot come
+        await sessions.drain()
+        return EXIT_FAULT
+    finally:
+        try:
+            async with asyncio.timeout(CLEANUP_TIMEOUT_S):
+                await runner.cleanup()
+        except TimeoutError:
+            logger.error("connections and workers did not end within %.0f s", CLEANUP_TIMEOUT_S)
+        logger.info("stopped")
+
+
+class _Stop:
+    """What ends the server: a signal, or a fault in a task that it cannot do without."""
+
+    def __init__(self, runner: web.AppRunner) -> None:
+        self.asked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        """The signal that asked for the stop, or the exception that makes it necessary."""
+        services = runner.app[SERVICES]
+        config = services.config
+        self.stop_timeout_s = config.server.drain_timeout_s + config.workers.stop_timeout_s + STOP_MARGIN_S
+        self._sessions = services.sessions
+
+    def stop(self, number: int) -> None:
+        if not self.asked.done():
+            self.asked.set_result(number)
+
+    def force(self, number: int) -> None:
+        farewell = asyncio.ensure_future(_within(FAREWELL_TIMEOUT_S, self._sessions.close()))
+        farewell.add_done_callback(lambda _: self.exit_now(number))
+
+    def exit_now(self, number: int | None) -> None:
+        try:
+            spawning.kill_all()
+        finally:
+            os._exit(EXIT_FAULT if number is None else 128 + number)
+
+    def at_failure_of(self, *tasks: "asyncio.Task[None]") -> None:
+        """Stop if one of these tasks ends with an exception."""
+        for task in tasks:
+            task.add_done_callback(self._note_failure)
+
+    def _note_failure(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) and not self.asked.done():
+            self.asked.set_exception(error)
+
+
+def _runner(config: Config) -> web.AppRunner:
+    return web.AppRunner(
+        build_app(config),
+        handle_signals=False,
+        shutdown_timeout=0.5,
+        keepalive_timeout=KEEPALIVE_TIMEOUT_S,
+        access_log=None,
+    )
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    """A listening socket on each address of the host. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in found:
+            sockets.append(socket.create_server(address[:2], family=family))
+    except OSError:
+        for bound in sockets:
+            bound.close()
+        raise
+    return sockets
+
+
+async def _listen(runner: web.AppRunner, sockets: list[socket.socket], tls: ssl.SSLContext | None) -> str:
+    """Start the application, and its workers with it. Returns the address for people."""
+    await runner.setup()
+    for bound in sockets:
+        await web.SockSite(runner, bound, ssl_context=tls).start()
+    host, port = sockets[0].getsockname()[:2]
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def _tls_context(config: Config) -> ssl.SSLContext | None:
+    if not config.server.tls_cert:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.server.tls_cert, config.server.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"--tls-cert, --tls-key: {error}") from None
+    return context
+
+
+async def _watch_loop(manager: ServiceManager, pool: WorkerPool) -> None:
+    """As long as the loop turns in time, systemd hears of it; when it does not, stderr gets all stacks.
+
+    faulthandler's timer needs neither the loop nor the interpreter's lock.
+    """
+    interval_s = min(TURN_INTERVAL_S, manager.watchdog_s / 2) if manager.watchdog_s else TURN_INTERVAL_S
+    try:
+        while True:
+            faulthandler.dump_traceback_later(BLOCKED_AFTER_S)
+            began_s = time.monotonic()
+            await asyncio.sleep(interval_s)
+            lag_s = time.monotonic() - began_s - interval_s
+            if lag_s > MAX_LAG_S:
+                logger.warning("the event loop was blocked, or this process stopped, for %.1f s", lag_s)
+            elif pool.state is PoolState.LOADING:
+                manager.tell(EXTEND_TIMEOUT_USEC=EXTEND_START_US)
+            elif manager.watchdog_s:
+                manager.tell(WATCHDOG=1)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _dump_stacks_when_asked(pool: WorkerPool) -> None:
+    """SIGUSR1: where every thread of this process and of the workers is, on stderr."""
+    if sys.platform != "win32":
+        loop = asyncio.get_running_loop()
+        # Not the loop's own handlers: they would take the wake-up descriptor from the stop signals.
+        signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(pool.dump_stacks))
+        # Chained before it: our own stacks come also when the loop is blocked.
+        faulthandler.register(signal.SIGUSR1, chain=True)
+
+
+async def _first(*awaitables: Awaitable[Any]) -> None:
+    """Until the first of them is done, which is not asked how; futures that were passed in live on."""
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task, awaitable in zip(tasks, awaitables, strict=True):
+        if task is not awaitable:
+            task.cancel()
+
+
+async def _within(timeout_s: float, awaitable: Awaitable[None]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await awaitable
+
+
+def _describe_listen_error(error: Exception, config: Config) -> str:
+    where = f"{config.server.host} port {config.server.port}"
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f"cannot listen on {where}: another program uses it (--port)"
+    if isinstance(error, OSError):
+        return f"cannot listen on {where}: {error.strerror or error}"
+    return str(error)

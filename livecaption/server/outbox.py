@@ -1,0 +1,111 @@
+"""Messages on their way to one WebSocket, each with a deadline.
+
+aiohttp's `send_str` waits without bound for a peer that stopped reading, and its `close` does so
+before its own time-out begins. So every send and close here has a deadline of its own, and after
+it the transport is aborted.
+"""
+
+import asyncio
+import logging
+from collections import deque
+
+from aiohttp import web
+
+MAX_WAITING_CHARACTERS = 256 * 1024
+"""Some minutes of captions. A reader further behind than that does not read them any more."""
+SEND_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 1.0
+"""For the close handshake, and for a message once the server stops."""
+
+logger = logging.getLogger(__name__)
+
+
+class Outbox:
+    """What waits for one peer. Used by the event loop; `run` is its one sender."""
+
+    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
+        self._socket = socket
+        self._transport = transport
+        self._waiting: deque[str] = deque()
+        self.waiting_characters = 0
+        """Of all messages that were offered and not begun to be sent."""
+        self._wake = asyncio.Event()
+        self._finishing = False
+        self._send_timeout_s = SEND_TIMEOUT_S
+        self._sending: asyncio.Timeout | None = None
+        self.cut_off = False
+        """Whether nothing reaches the peer any more: it left, or was aborted because it did not read."""
+
+    def offer(self, message: str) -> bool:
+        """Queue a message. False: the peer is gone or too far behind, and is cut off."""
+        if self.cut_off or self._finishing:
+            return False
+        self._waiting.append(message)
+        self.waiting_characters += len(message)
+        self._wake.set()
+        if self.waiting_characters > MAX_WAITING_CHARACTERS:
+            self.abort("it does not read")
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Send what is offered, in order, until `finish` and all is sent, or the peer is cut off."""
+        while not self.cut_off:
+            if self._waiting:
+                message = self._waiting.popleft()
+                self.waiting_characters -= len(message)
+                await self._send(message)
+            elif self._finishing:
+                return
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+    def finish(self) -> None:
+        """Nothing more will be offered; `run` returns once all is sent."""
+        self._finishing = True
+        self._wake.set()
+
+    def hurry(self) -> None:
+        """The server stops: from now on a message may take a second, the one on its way included."""
+        self._send_timeout_s = CLOSE_TIMEOUT_S
+        if self._sending is not None and not self._sending.expired():
+            self._sending.reschedule(asyncio.get_running_loop().time() + CLOSE_TIMEOUT_S)
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close handshake, at most a second; then nothing is left of the connection."""
+        if not self.cut_off:
+            try:
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self._socket.close(code=code, message=reason.encode()[:120])
+            except TimeoutError:
+                logger.info("peer did not answer the close")
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            # aiohttp has closed the transport, which waits until the peer has read the rest.
+            self._transport.abort()
+
+    def drop(self) -> None:
+        """The peer has left: nothing more is sent."""
+        self.cut_off = True
+        self._waiting.clear()
+        self.waiting_characters = 0
+        self._wake.set()
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection without waiting for anything."""
+        if not self.cut_off:
+            self.drop()
+            logger.info("peer cut off: %s", reason)
+            if self._transport is not None:
+                self._transport.abort()
+
+    async def _send(self, message: str) -> None:
+        try:
+            async with asyncio.timeout(self._send_timeout_s) as self._sending:
+                await self._socket.send_str(message)
+        except TimeoutError:
+            self.abort(f"it did not read for {self._send_timeout_s:.0f} s")
+        except ConnectionError:
+            self.drop()  # it left; the handler sees the same from its side
+        finally:
+            self._sending = None

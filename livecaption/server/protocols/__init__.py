@@ -1,0 +1,1 @@
+"""Wire formats: messages of one protocol <-> our types. Pure; one module for each protocol."""

@@ -1,0 +1,23 @@
+"""What the handlers of one application share."""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from livecaption.config import Config
+from livecaption.server.metrics import Metrics
+from livecaption.server.sessions import Sessions
+from livecaption.workers.pool import WorkerPool
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Made by `build_app`; lives as long as the application."""
+
+    config: Config
+    pool: WorkerPool
+    sessions: Sessions
+    metrics: Metrics
+
+
+SERVICES: web.AppKey[Services] = web.AppKey("livecaption", Services)

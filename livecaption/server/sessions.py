@@ -1,0 +1,165 @@
+"""All streams of this server: who is let in, who is here, and how they end together."""
+
+import asyncio
+import itertools
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from livecaption.errors import LivecaptionError, Unavailable
+from livecaption.scheduling.request import RequestId, SessionId
+from livecaption.server.config import ServerConfig
+from livecaption.workers.pool import PoolState, WorkerPool
+
+RETRY_AFTER_S = 2.0
+GIVE_UP_MARGIN_S = 1.0
+"""Kept from the drain time for the last words to those whose finals did not come, and their close."""
+
+logger = logging.getLogger(__name__)
+
+
+class Draining(Protocol):
+    """A stream that can be asked to end."""
+
+    @property
+    def received_ms(self) -> int:
+        """Audio taken over so far."""
+
+    def drain(self) -> None:
+        """Take no more audio, get the finals out, say `end`, close with 1001."""
+
+    def give_up_finals(self) -> bool:
+        """Answer what is still awaited as failed: the time is up. Whether there was any."""
+
+    def fail(self, error: LivecaptionError) -> None:
+        """Take no more audio, tell the error, get the finals out, close with the error's code."""
+
+    async def close(self) -> None:
+        """Close with 1001, whatever is still owed."""
+
+
+class Sessions:
+    """Admission, the set of open streams, and their common end."""
+
+    def __init__(self, config: ServerConfig, pool: WorkerPool) -> None:
+        self._config = config
+        self._pool = pool
+        self._n_streams = 0
+        self.n_accepted = 0
+        """Streams let in since the start."""
+        self.refused: Counter[str] = Counter()
+        """Streams not let in since the start, by the code that they were told."""
+        self._left_received_ms = 0  # of streams that are gone
+        self._open: set[Draining] = set()
+        self._all_gone = asyncio.Event()
+        self._all_gone.set()
+        self._request_ids = itertools.count(1)
+        self._drain: asyncio.Future[None] | None = None
+        self.overran = False
+        """Whether a drain ended before all finals were out."""
+
+    def __len__(self) -> int:
+        return self._n_streams
+
+    @property
+    def received_ms(self) -> int:
+        """Audio taken over from all streams since the start."""
+        return self._left_received_ms + sum(stream.received_ms for stream in self._open)
+
+    def next_request_id(self) -> RequestId:
+        return RequestId(next(self._request_ids))
+
+    @staticmethod
+    def new_id() -> SessionId:
+        """Unguessable: 128 bits."""
+        return SessionId(secrets.token_urlsafe(16))
+
+    def check_admission(self) -> None:
+        """Whether one more stream would be let in now.
+
+        Raises:
+            Unavailable: `loading`, `failed`, `draining` or `overloaded`.
+        """
+        if self.draining:
+            raise Unavailable("the server is stopping", code="draining", retry_after_s=RETRY_AFTER_S)
+        if self._pool.state is PoolState.LOADING:
+            raise Unavailable("the model is loading", code="loading", retry_after_s=RETRY_AFTER_S)
+        if self._pool.state in (PoolState.FAILED, PoolState.STOPPED):
+            raise Unavailable("no inference process runs", code="failed", retry_after_s=30.0)
+        if self._n_streams >= self._config.max_streams:
+            raise Unavailable("as many streams as this server takes are open", retry_after_s=RETRY_AFTER_S)
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Hold one of the places for a stream.
+
+        Raises:
+            Unavailable: there is none; see `check_admission`.
+        """
+        self.check_admission()
+        self._n_streams += 1
+        self.n_accepted += 1
+        self._all_gone.clear()
+        try:
+            yield
+        finally:
+            self._n_streams -= 1
+            if not self._n_streams:
+                self._all_gone.set()
+
+    @contextmanager
+    def registered(self, stream: Draining) -> Iterator[None]:
+        """A stream that a drain must ask to end."""
+        self._open.add(stream)
+        if self.draining:  # it began between the admission and now
+            stream.drain()
+        try:
+            yield
+        finally:
+            self._open.discard(stream)
+            self._left_received_ms += stream.received_ms
+
+    @property
+    def draining(self) -> bool:
+        """Whether no more streams are taken because all are to end."""
+        return self._drain is not None
+
+    async def drain(self) -> None:
+        """Let everybody have their last caption, then go. At most the drain time-out. Idempotent."""
+        if self._drain is None:
+            self._drain = asyncio.ensure_future(self._let_all_go())
+        await asyncio.shield(self._drain)
+
+    def fail(self, error: LivecaptionError) -> None:
+        """A fault of ours: end every stream with this error. `drain` waits for them."""
+        for stream in list(self._open):
+            stream.fail(error)
+
+    async def close(self) -> None:
+        """Close every socket with 1001 at once, whatever is still owed."""
+        await asyncio.gather(*(stream.close() for stream in list(self._open)))
+
+    async def _let_all_go(self) -> None:
+        logger.info("draining %d streams", self._n_streams)
+        self._pool.drop_partials()
+        for stream in list(self._open):
+            stream.drain()
+        if await self._gone_within(self._config.drain_timeout_s - GIVE_UP_MARGIN_S):
+            return
+        n_lost = sum([stream.give_up_finals() for stream in list(self._open)])
+        if n_lost:
+            self.overran = True
+            logger.error("finals of %d streams did not come in time", n_lost)
+        if not await self._gone_within(GIVE_UP_MARGIN_S):
+            logger.error("%d streams did not close in time", self._n_streams)
+
+    async def _gone_within(self, timeout_s: float) -> bool:
+        try:
+            async with asyncio.timeout(max(0.0, timeout_s)):
+                await self._all_gone.wait()
+        except TimeoutError:
+            return False
+        return True

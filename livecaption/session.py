@@ -1,0 +1,382 @@
+"""One publisher's stream: audio + speech + captions joined. Bytes in, requests and events out.
+
+    bytes -> decode, resample, frame -> utterances -> Request (partial or final) ─┐
+    Event <- ordered finals, stable partials <- Hypothesis <──────────────────────┘
+
+Pure: no asyncio, socket, thread, process or clock. Time is passed in as `now_s` (monotonic) and
+serves for latencies only; everything else is counted in samples of stream time.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from livecaption.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ, ms_of
+from livecaption.audio.formats import CONTAINER, AudioFormat, PcmDecoder
+from livecaption.audio.framing import Framer
+from livecaption.audio.resampling import Resampler
+from livecaption.captions.hypothesis import Hypothesis
+from livecaption.captions.sentence import ends_sentence
+from livecaption.captions.stabilizer import Stabilizer
+from livecaption.errors import EngineError, InvalidAudio, LivecaptionError, WrongState
+from livecaption.events import (
+    CaptionWord,
+    EndReason,
+    ErrorReport,
+    Event,
+    Final,
+    Flushed,
+    Partial,
+    SpeechEnd,
+    SpeechStart,
+    Status,
+)
+from livecaption.scheduling.cadence import Cadence, PartialsConfig
+from livecaption.scheduling.request import Request, RequestId, SessionId, TranscriptionOptions, Window
+from livecaption.speech.endpointing import EndpointingConfig
+from livecaption.speech.utterance import Utterance, UtteranceCutter, UtteranceEnded, UtteranceEvent, UtteranceStarted
+from livecaption.speech.vad import VoiceActivityDetector
+
+Output = Event | Request
+LatencyKind = Literal["endpoint", "first_partial", "partial", "final"]
+
+OVERLOADED_AFTER_S = 3.0
+"""Age of an unanswered final at which readers are told: Ofcom asks live captions for 3 s at most."""
+SLOW_AFTER_S = 1.5
+"""Age of an unanswered partial at which readers are told that text will come later."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """What a publisher asked for in `start`."""
+
+    audio: AudioFormat = field(default_factory=AudioFormat)
+    transcription: TranscriptionOptions = field(default_factory=TranscriptionOptions)
+    partials: bool = True
+    endpointing: EndpointingConfig = field(default_factory=EndpointingConfig)
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """One delay, for the operator; nothing of it is sent. Audio counts from the arrival of its last byte.
+
+    endpoint        last voiced audio -> `SpeechEnd`, where silence ended the utterance
+    first_partial   first voiced audio -> first caption: a partial, or the final where none came in time. Not where
+                    the utterance goes on from one that was cut for length, nor where no partials are wanted
+    partial         audio that a partial shows for the first time -> `Partial`; of its oldest and newest, the mean
+    final           last voiced audio -> `Final`, unless it failed
+    """
+
+    kind: LatencyKind
+    seconds: float
+
+
+@dataclass(slots=True)
+class _AwaitedFinal:
+    """A final that was asked for; `event` is there once it was answered."""
+
+    utterance: Utterance
+    last_voiced_s: float
+    first_caption_due_since_s: float | None
+    asked_s: float
+    event: Final | None = None
+
+
+class Session:
+    """The stream of one publisher, from `start` to the last final.
+
+    Every method returns what there is to do, in order: events to send and requests to submit.
+    Each `SpeechStart` is followed by exactly one `Final` of the same number, finals come in
+    order, and no two cover the same audio.
+    """
+
+    def __init__(
+        self,
+        session_id: SessionId,
+        options: StreamOptions,
+        partials: PartialsConfig,
+        next_request_id: Callable[[], RequestId],
+    ) -> None:
+        self.id = session_id
+        self.options = options
+        self._next_request_id = next_request_id
+        # A container is decoded outside and comes in as samples.
+        self._decoder = None if options.audio.encoding == CONTAINER else PcmDecoder(options.audio)
+        self._resampler = Resampler(SAMPLE_RATE_HZ if self._decoder is None else options.audio.sample_rate_hz)
+        self._framer = Framer()
+        self._cutter = UtteranceCutter(options.endpointing, VoiceActivityDetector().judge)
+        self._judged_samples = 0
+        self._judged_before = 0  # the newest chunk
+        self._cadence = Cadence(partials)
+        self._stabilizer = Stabilizer()
+        self._open_number: int | None = None
+        self._revision = 0
+        self._partial_asked_s: float | None = None
+        self._received_samples = 0
+        self._last_voiced_s = 0.0
+        self._first_caption_due_since_s: float | None = None
+        self._shown_until_s = 0.0
+        self._last_end = -1
+        self._latencies: list[Latency] = []
+        self._n_utterances = 0
+        self._ended = False
+        self._reported_non_finite = False
+        # Finals and flush marks in the order in which they must go out.
+        self._awaited: deque[_AwaitedFinal | Flushed] = deque()
+
+    @property
+    def received_ms(self) -> int:
+        """Audio taken over so far, in stream time."""
+        return ms_of(self._received_samples)
+
+    @property
+    def n_utterances(self) -> int:
+        return self._n_utterances
+
+    @property
+    def backlog_ms(self) -> int:
+        """Audio of ended utterances whose finals are not out yet."""
+        awaited = (item.utterance for item in self._awaited if isinstance(item, _AwaitedFinal))
+        return sum(ms_of(utterance.window_end - utterance.window_start) for utterance in awaited)
+
+    @property
+    def drained(self) -> bool:
+        """Whether the input has ended and everything that was promised is out."""
+        return self._ended and not self._awaited
+
+    def receive_audio(self, data: bytes, now_s: float) -> list[Output]:
+        """Take bytes of the declared encoding, cut anywhere.
+
+        Raises:
+            WrongState: after the end of the input; the session is unchanged.
+        """
+        if self._ended:
+            raise WrongState("audio after stop", fatal=False)
+        if self._decoder is None:
+            raise WrongState("the bytes of a container go through its decoder")
+        samples = self._decoder.push(data)
+        outputs: list[Output] = []
+        if self._decoder.non_finite_samples and not self._reported_non_finite:
+            self._reported_non_finite = True
+            message = "the audio holds NaN or infinite samples; they are taken as silence"
+            outputs.append(_report(InvalidAudio(message, code="non_finite_audio", fatal=False)))
+        return outputs + self._receive(self._resampler.push(samples), now_s)
+
+    def receive_samples(self, samples: npt.NDArray[np.float32], now_s: float) -> list[Output]:
+        """Take what a container's decoder gave: float32 [n], mono, 16 kHz, -1..1."""
+        return [] if self._ended else self._receive(samples, now_s)
+
+    def flush(self, flush_id: str | int | None, now_s: float) -> list[Output]:
+        """End the open utterance now; `Flushed` follows once all finals up to here are out."""
+        if self._ended:
+            raise WrongState("flush after stop", fatal=False)
+        outputs = self._end_utterance("flush", now_s)
+        self._awaited.append(Flushed(flush_id))
+        return outputs + self._release()
+
+    def end(self, reason: EndReason, now_s: float) -> list[Output]:
+        """No more audio. Idempotent; `drained` tells when the last final is out."""
+        if self._ended:
+            return []
+        outputs: list[Output] = []
+        if self._decoder is not None:
+            try:
+                self._decoder.flush()
+            except InvalidAudio as error:
+                outputs.append(_report(error))
+        outputs += self._receive(self._resampler.flush(), now_s)
+        outputs += self._judge(self._framer.flush(), now_s)
+        outputs += self._end_utterance(reason, now_s)
+        self._ended = True
+        return outputs
+
+    def receive_answer(self, request: Request, answer: Hypothesis | EngineError, now_s: float) -> list[Output]:
+        """Take the answer to a request of this session."""
+        if request.is_final:
+            return self._receive_final(request, answer, now_s)
+        if request.utterance != self._open_number:
+            return []  # the utterance has ended meanwhile; its final says more
+        self._partial_asked_s = None
+        if isinstance(answer, Hypothesis) and not answer.suspicious:
+            return self._receive_partial(request, answer, now_s)
+        return []
+
+    def abandon(self, error: EngineError, now_s: float) -> list[Output]:
+        """Every final that is still awaited is answered with this error; for a stop out of time."""
+        outputs: list[Output] = []
+        for item in self._awaited:
+            if isinstance(item, _AwaitedFinal) and item.event is None:
+                outputs += self._fail_final(item, error, now_s)
+        return outputs + self._release()
+
+    def take_latencies(self) -> list[Latency]:
+        """Those since the last call, in order. There are none without an event that was returned."""
+        taken, self._latencies = self._latencies, []
+        return taken
+
+    def status(self, now_s: float) -> Status:
+        """How well this stream is served: by the age of what it asked for and was not given."""
+        finals = (item for item in self._awaited if isinstance(item, _AwaitedFinal) and item.event is None)
+        oldest_final = next(finals, None)
+        final_lag_s = now_s - oldest_final.asked_s if oldest_final else 0.0
+        partial_lag_s = now_s - self._partial_asked_s if self._partial_asked_s is not None else 0.0
+        return Status(
+            state="overloaded" if final_lag_s > OVERLOADED_AFTER_S else "ready",
+            partials="slow" if partial_lag_s > SLOW_AFTER_S else "on",
+            lag_ms=round(max(final_lag_s, partial_lag_s) * 1000),
+        )
+
+    def _receive(self, samples: npt.NDArray[np.float32], now_s: float) -> list[Output]:
+        self._received_samples += len(samples)
+        return self._judge(self._framer.push(samples), now_s)
+
+    def _judge(self, frames: npt.NDArray[np.float32], now_s: float) -> list[Output]:
+        if not len(frames):
+            return []
+        last_voiced_at = self._cutter.last_voiced_at
+        events = self._cutter.push(frames)
+        self._judged_before = self._judged_samples
+        self._judged_samples += len(frames) * FRAME_SAMPLES
+        voiced_before_s = self._last_voiced_s
+        if self._cutter.last_voiced_at != last_voiced_at:
+            self._last_voiced_s = now_s
+        return self._follow(events, now_s, voiced_before_s) + self._ask_partial(now_s)
+
+    def _end_utterance(self, reason: EndReason, now_s: float) -> list[Output]:
+        return self._follow(self._cutter.flush(reason), now_s, self._last_voiced_s)
+
+    def _follow(self, events: list[UtteranceEvent], now_s: float, voiced_before_s: float) -> list[Output]:
+        outputs: list[Output] = []
+        for event in events:
+            if isinstance(event, UtteranceStarted):
+                self._open_number = event.number
+                self._n_utterances += 1
+                self._revision = 0
+                self._partial_asked_s = None
+                self._stabilizer = Stabilizer()
+                self._cadence.begin(event.at)
+                # Until words are known, nothing says that a sentence has ended.
+                self._cutter.hear_words(mid_phrase=self.options.partials)
+                self._begin_waiting(event.at, now_s)
+                outputs.append(SpeechStart(event.number, ms_of(event.at)))
+            elif isinstance(event, UtteranceEnded):
+                utterance = event.utterance
+                self._open_number = None
+                self._last_end = utterance.end
+                # The newest voice may be the next utterance's, which began in the same chunk.
+                last_voiced_s = self._last_voiced_s if utterance.end > self._judged_before else voiced_before_s
+                if event.reason == "silence":
+                    self._latencies.append(Latency("endpoint", now_s - last_voiced_s))
+                due_since_s = self._first_caption_due_since_s
+                self._awaited.append(_AwaitedFinal(utterance, last_voiced_s, due_since_s, now_s))
+                outputs.append(SpeechEnd(utterance.number, ms_of(utterance.end), event.reason))
+                outputs.append(self._request(utterance, is_final=True, now_s=now_s))
+        return outputs
+
+    def _begin_waiting(self, start: int, now_s: float) -> None:
+        """The reader waits for the first caption of an utterance that starts here."""
+        if start == self._last_end:
+            # Cut for length: its first words were shown with the utterance before.
+            self._first_caption_due_since_s = None
+            return
+        # Voice is believed after its onset; what of that came before this chunk is taken as having come in real time.
+        first_voiced_s = now_s - max(0, self._judged_before - start) / SAMPLE_RATE_HZ
+        self._first_caption_due_since_s = first_voiced_s if self.options.partials else None
+        self._shown_until_s = first_voiced_s
+
+    def _ask_partial(self, now_s: float) -> list[Output]:
+        if self._open_number is None or not self.options.partials:
+            return []
+        if not self._cadence.due(self._judged_samples):
+            return []
+        utterance = self._cutter.open_utterance()
+        assert utterance is not None  # `_open_number` says so
+        if self._partial_asked_s is None:
+            self._partial_asked_s = now_s
+        return [self._request(utterance, is_final=False, now_s=now_s)]
+
+    def _request(self, utterance: Utterance, *, is_final: bool, now_s: float) -> Request:
+        window = Window(utterance.samples, self.options.transcription, is_final)
+        return Request(self._next_request_id(), self.id, utterance.number, now_s, window, utterance.window_start)
+
+    def _receive_partial(self, request: Request, hypothesis: Hypothesis, now_s: float) -> list[Output]:
+        self._cutter.hear_words(mid_phrase=not ends_sentence(hypothesis.text))
+        caption = self._stabilizer.push(hypothesis.text)
+        if not caption.text:
+            return []
+        utterance = self._cutter.open_utterance()
+        assert utterance is not None  # the caller compared the numbers
+        heard_until = request.window_start + len(request.window.samples)
+        event = Partial(
+            utterance=request.utterance,
+            revision=self._revision,
+            text=caption.text,
+            stable=caption.stable,
+            start_ms=ms_of(utterance.start),
+            end_ms=ms_of(heard_until),
+        )
+        self._revision += 1
+        if self._first_caption_due_since_s is not None:
+            self._latencies.append(Latency("first_partial", now_s - self._first_caption_due_since_s))
+            self._first_caption_due_since_s = None
+        self._latencies.append(Latency("partial", now_s - (self._shown_until_s + request.asked_s) / 2))
+        self._shown_until_s = request.asked_s
+        return [event]
+
+    def _receive_final(self, request: Request, answer: Hypothesis | EngineError, now_s: float) -> list[Output]:
+        finals = (item for item in self._awaited if isinstance(item, _AwaitedFinal))
+        awaited = next(item for item in finals if item.utterance.number == request.utterance)
+        if isinstance(answer, Hypothesis):
+            awaited.event = self._final(awaited, answer, now_s)
+            if awaited.first_caption_due_since_s is not None and answer.text:
+                self._latencies.append(Latency("first_partial", now_s - awaited.first_caption_due_since_s))
+            self._latencies.append(Latency("final", now_s - awaited.last_voiced_s))
+            return self._release()
+        return self._fail_final(awaited, answer, now_s) + self._release()
+
+    def _fail_final(self, awaited: _AwaitedFinal, error: EngineError, now_s: float) -> list[Output]:
+        """The promised final comes all the same, empty, behind the reason."""
+        nothing = Hypothesis("", self.options.transcription.language or "", 0.0, 1.0)
+        awaited.event = self._final(awaited, nothing, now_s)
+        return [_report(error, fatal=False)]
+
+    def _final(self, awaited: _AwaitedFinal, hypothesis: Hypothesis, now_s: float) -> Final:
+        utterance = awaited.utterance
+        words = None
+        if self.options.transcription.words:
+            offset_ms = ms_of(utterance.window_start)
+            words = tuple(
+                CaptionWord(word.text, offset_ms + word.start_ms, offset_ms + word.end_ms, round(word.confidence, 3))
+                for word in hypothesis.words
+            )
+        return Final(
+            utterance=utterance.number,
+            text=hypothesis.text,
+            start_ms=ms_of(utterance.start),
+            end_ms=ms_of(utterance.end),
+            language=hypothesis.language or None,
+            confidence=round(hypothesis.confidence, 3) if hypothesis.text else 0.0,
+            latency_ms=max(0, round((now_s - awaited.last_voiced_s) * 1000)),
+            words=words,
+        )
+
+    def _release(self) -> list[Output]:
+        """Everything at the head of the queue that waits for nothing any more."""
+        outputs: list[Output] = []
+        while self._awaited:
+            item = self._awaited[0]
+            event = item.event if isinstance(item, _AwaitedFinal) else item
+            if event is None:
+                break
+            self._awaited.popleft()
+            outputs.append(event)
+        return outputs
+
+
+def _report(error: LivecaptionError, fatal: bool | None = None) -> ErrorReport:
+    return ErrorReport(error.code, error.message, error.fatal if fatal is None else fatal, error.retry_after_s)

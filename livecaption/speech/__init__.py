@@ -1,0 +1,1 @@
+"""20 ms frames -> utterances. Pure: time is the number of samples pushed."""

@@ -1,0 +1,15 @@
+"""The server's side of the inference process.
+
+    server process                                       | inference process (one per device)
+                                                         |
+    WorkerPool ── Supervisor ── PipeBridge ══ pipe ══════|══ engine.main ── Engine
+      owns the     one worker's   two threads:           |   T0 computes   whisper or scripted
+      scheduler    life           reader, writer         |   T1 reads the pipe
+                                                         |   T2 watches the parent, T3 beats
+
+`config` says what to load, `messages` what is said over the pipe, `pipe` how it gets there,
+`spawning` how the process starts and dies, `lifecycle` which states it has, `supervisor` is the
+story of one worker, `pool` that of all of them. `deadlines`, `restart` and `quarantine` are what the
+server learns from its workers. `layers` lists what keeps a worker from outliving the server, `locks`
+finds one that did all the same.
+"""

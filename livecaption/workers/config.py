@@ -1,0 +1,57 @@
+"""What the inference processes are to load, and how patient the server is with them."""
+
+import os
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """What one inference process loads.
+
+    Attributes:
+        engine: `whisper`, or `scripted` (deterministic answers without a model, for tests).
+        model: a directory, the name of an installed model package, or a hub name; empty: the
+            embedded default. For the scripted engine: its script.
+        device: `auto`, `cpu`, `cuda` or `cuda:<index>`; several, separated by commas, are loaded by a process each.
+        compute_type: `auto` (int8 on the CPU, float16 on CUDA) or a type of CTranslate2.
+        threads: threads that compute on the CPU; 0: one per core, shared by the processes.
+        full_context: encode every window as 30 s, slower by a factor of three on a CPU.
+    """
+
+    engine: str = "whisper"
+    model: str = ""
+    device: str = "auto"
+    compute_type: str = "auto"
+    threads: int = 0
+    full_context: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """How many inference processes there are, and the deadlines of their supervision.
+
+    Attributes:
+        per_device: processes on each device.
+        load_timeout_s: a model that is not ready by then is given up. A large model from a cold
+            disk takes tens of seconds. A download is not counted.
+        heartbeat_timeout_s: a worker silent for so long is stopped, starved or stuck: killed.
+        batch_timeout_s: time that any batch may take; longer audio is given more (see `deadlines`).
+        stop_timeout_s: how long a worker that was asked to stop may take.
+        kill_stale: end an earlier server's inference process that is still on the device.
+    """
+
+    per_device: int = 1
+    load_timeout_s: float = 120.0
+    heartbeat_timeout_s: float = 5.0
+    batch_timeout_s: float = 10.0
+    stop_timeout_s: float = 1.0
+    kill_stale: bool = False
+
+
+def engine_of_each_worker(engine: EngineConfig, config: WorkerConfig) -> list[EngineConfig]:
+    """What each process is to load: `per_device` on every device; processes on one CPU share its cores."""
+    threads = engine.threads
+    if config.per_device > 1 and threads == 0:
+        threads = max(1, (os.cpu_count() or 1) // config.per_device)
+    devices = [device.strip() for device in engine.device.split(",")]
+    return [replace(engine, device=device, threads=threads) for device in devices for _ in range(config.per_device)]

@@ -1,0 +1,227 @@
+"""What server and inference process say to each other, and how it becomes bytes.
+
+One message is one `send_bytes` on the pipe: 4 bytes (big endian) length of the header, the header
+as JSON, then the audio of all windows as int16, one after the other. JSON and raw PCM instead of
+pickle: a broken or hostile worker can at worst send rubbish, which `decode` refuses.
+"""
+
+import json
+import math
+import struct
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+import numpy.typing as npt
+
+from livecaption.captions.hypothesis import Hypothesis
+from livecaption.errors import LivecaptionError
+from livecaption.scheduling.request import TranscriptionOptions, Window
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""A batch of 16 windows of 30 s has 15 MB; whoever announces more than this is broken."""
+
+_LENGTH = struct.Struct(">I")
+_INT16_SCALE = 32767.0
+
+
+class GarbledMessage(LivecaptionError):
+    """Bytes that are no message of ours: the other side is broken and taken for dead."""
+
+    default_code = "garbled_message"
+
+
+@dataclass(frozen=True, slots=True)
+class Transcribe:
+    """Server -> worker: transcribe these windows as one batch, within `deadline_s` of beginning."""
+
+    batch: int
+    deadline_s: float
+    windows: tuple[Window, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Server -> worker: answer what you are computing, then end."""
+
+
+@dataclass(frozen=True, slots=True)
+class DumpStacks:
+    """Server -> worker: write where each of your threads is to stderr."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFound:
+    """Worker -> server: the model's files are on this machine, downloaded if need be; loading begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Worker -> server: the model is loaded and warm; this is what it is."""
+
+    model: str
+    device: str
+    compute_type: str
+    languages: tuple[str, ...]
+    translates: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """Worker -> server: the model cannot be loaded, and I end; the message is for the operator."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transcribed:
+    """Worker -> server: one hypothesis for each window of the batch, in order."""
+
+    batch: int
+    hypotheses: tuple[Hypothesis, ...]
+    compute_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFailed:
+    """Worker -> server: this batch failed; the worker lives."""
+
+    batch: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceMemory:
+    """Memory of a GPU: what all processes on it use, and what it has."""
+
+    used_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Worker -> server, each second: the process is scheduled and Python runs in it.
+
+    `device_memory` is as of the last batch; None on a CPU, and where it is not known.
+    """
+
+    device_memory: DeviceMemory | None = None
+
+
+Message = Transcribe | Stop | DumpStacks | ModelFound | Loaded | LoadFailed | Transcribed | BatchFailed | Heartbeat
+
+
+@dataclass(frozen=True, slots=True)
+class _WindowHeader:
+    """A window without its audio."""
+
+    n_samples: int
+    is_final: bool
+    options: TranscriptionOptions
+
+
+@dataclass(frozen=True, slots=True)
+class _TranscribeHeader:
+    """A `Transcribe` without its audio."""
+
+    batch: int
+    deadline_s: float
+    windows: tuple[_WindowHeader, ...]
+
+
+_HEADERS: dict[str, type[Any]] = {
+    "Transcribe": _TranscribeHeader,
+    **{
+        kind.__name__: kind
+        for kind in (Stop, DumpStacks, ModelFound, Loaded, LoadFailed, Transcribed, BatchFailed, Heartbeat)
+    },
+}
+
+
+def encode(message: Message) -> bytes:
+    """The message as bytes for `Connection.send_bytes`."""
+    header: Any = message
+    audio = b""
+    if isinstance(message, Transcribe):
+        windows = [_WindowHeader(len(window.samples), window.is_final, window.options) for window in message.windows]
+        header = _TranscribeHeader(message.batch, message.deadline_s, tuple(windows))
+        audio = b"".join(_to_int16(window.samples).tobytes() for window in message.windows)
+    fields = json.dumps({"kind": type(message).__name__, **asdict(header)}).encode()
+    return _LENGTH.pack(len(fields)) + fields + audio
+
+
+def decode(data: bytes) -> Message:
+    """The message that `encode` made these bytes of.
+
+    Raises:
+        GarbledMessage: they are not one.
+    """
+    try:
+        (n_header,) = _LENGTH.unpack_from(data)
+        fields = json.loads(data[_LENGTH.size : _LENGTH.size + n_header])
+        header = _build(_HEADERS[fields.pop("kind")], fields)
+        if isinstance(header, _TranscribeHeader):
+            windows = _windows(header.windows, data[_LENGTH.size + n_header :])
+            return Transcribe(header.batch, header.deadline_s, windows)
+        message: Message = header
+        return message
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise GarbledMessage(f"garbled message on the pipe ({type(error).__name__})") from None
+
+
+def _to_int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    # Clipped: what lies a little beyond 1 would turn over and become a click.
+    return np.round(np.clip(samples, -1.0, 1.0) * _INT16_SCALE).astype(np.int16)
+
+
+def _windows(headers: tuple[_WindowHeader, ...], audio: bytes) -> tuple[Window, ...]:
+    samples = np.frombuffer(audio, dtype=np.int16)
+    lengths = [header.n_samples for header in headers]
+    if min(lengths, default=0) < 0 or sum(lengths) != len(samples):
+        raise ValueError("audio and header disagree")
+    windows = []
+    start = 0
+    for header in headers:
+        end = start + header.n_samples
+        pcm = samples[start:end].astype(np.float32) / np.float32(_INT16_SCALE)
+        windows.append(Window(pcm, header.options, header.is_final))
+        start = end
+    return tuple(windows)
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """What JSON made of it, as the type it is declared to be, checked down to the last field.
+
+    Raises:
+        ValueError, OverflowError: it is not one. A float must be finite, a text must be encodable: a caption with a
+            lone surrogate could not be sent on.
+    """
+    if isinstance(kind, type) and is_dataclass(kind):
+        fields = _fields(kind)
+        if not isinstance(value, dict) or value.keys() != fields.keys():
+            raise ValueError("wrong fields")
+        return kind(**{name: _build(fields[name], value[name]) for name in fields})
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise ValueError("not a list")
+        return tuple(_build(get_args(kind)[0], item) for item in value)
+    if get_origin(kind) is UnionType:
+        return None if value is None else _build(get_args(kind)[0], value)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ValueError("not one of the words")
+        return value
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        raise ValueError("wrong type")
+    if kind is str:
+        value.encode()
+    return value
+
+
+@cache
+def _fields(kind: type[Any]) -> dict[str, Any]:
+    return get_type_hints(kind)

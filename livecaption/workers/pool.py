@@ -1,0 +1,246 @@
+"""All workers and the scheduler that feeds them: requests in, answers out.
+
+The shell around `Scheduler`: it carries out what that decides. Used by the event loop only.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from livecaption.audio import SAMPLE_RATE_HZ
+from livecaption.captions.hypothesis import Hypothesis
+from livecaption.errors import EngineError, TranscriptionFailed, WorkerDied
+from livecaption.scheduling.request import Request, SessionId
+from livecaption.scheduling.scheduler import (
+    BatchId,
+    Dispatch,
+    Instruction,
+    QueueFigures,
+    Scheduler,
+    SchedulerConfig,
+    WorkerId,
+)
+from livecaption.workers.config import EngineConfig, WorkerConfig, engine_of_each_worker
+from livecaption.workers.lifecycle import PoolState as PoolState
+from livecaption.workers.lifecycle import best_state
+from livecaption.workers.messages import BatchFailed, Loaded, Transcribed
+from livecaption.workers.quarantine import Quarantine
+from livecaption.workers.supervisor import Answer, Supervisor, Worker, WorkerFigures, WorkerListener
+
+logger = logging.getLogger(__name__)
+
+OnAnswer = Callable[[Request, Hypothesis | EngineError], None]
+
+
+@dataclass(slots=True)
+class WorkCounts:
+    """What was asked of the workers and what came of it, since the start.
+
+    Each partial that was asked for is answered, has failed, or is in `QueueFigures`, once.
+
+    Attributes:
+        partials_failed, finals_failed: answered with an error.
+        runaways: texts that had no end or repeated themselves, of partials and finals.
+        redone: finals that were decoded twice.
+        audio_s, compute_s: of the batches that were answered, the time that they took their workers.
+        batch_sizes: how many of those had so many requests.
+    """
+
+    partials_asked: int = 0
+    partials_answered: int = 0
+    partials_failed: int = 0
+    finals_answered: int = 0
+    finals_failed: int = 0
+    runaways: int = 0
+    redone: int = 0
+    audio_s: float = 0.0
+    compute_s: float = 0.0
+    batch_sizes: Counter[int] = field(default_factory=Counter)
+
+    def answer(self, request: Request, answer: Hypothesis | EngineError) -> None:
+        """A request has its answer."""
+        if isinstance(answer, Hypothesis):
+            self.partials_answered += not request.is_final
+            self.finals_answered += request.is_final
+            self.runaways += answer.runaway
+            self.redone += answer.redone
+        else:
+            self.partials_failed += not request.is_final
+            self.finals_failed += request.is_final
+
+    def compute(self, requests: Sequence[Request], answer: Transcribed) -> None:
+        """A worker is done with a batch."""
+        self.batch_sizes[len(requests)] += 1
+        self.audio_s += sum(len(request.window.samples) for request in requests) / SAMPLE_RATE_HZ
+        self.compute_s += answer.compute_s
+
+
+class WorkerPool:
+    """Transcribes requests on inference processes: `per_device` of them on each device that `engine` names."""
+
+    def __init__(self, engine: EngineConfig, config: WorkerConfig, scheduling: SchedulerConfig) -> None:
+        self.state = PoolState.LOADING
+        self.loaded: Loaded | None = None
+        """What the workers run; known once one has been ready."""
+        self.counts = WorkCounts()
+        self._scheduler = Scheduler(scheduling)
+        self._quarantine = Quarantine()
+        listener = WorkerListener(self._on_ready, self._on_answer, self._on_lost, self._on_state)
+        self._supervisors = [Supervisor(each, config, listener) for each in engine_of_each_worker(engine, config)]
+        self._ready: dict[WorkerId, Worker] = {}
+        self._sessions: dict[SessionId, OnAnswer] = {}
+        self._loaded_or_not = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def failure(self) -> str | None:
+        """Why no worker will be started any more, for the operator; None while there is hope."""
+        reasons = [supervisor.failure for supervisor in self._supervisors if supervisor.failure is not None]
+        return "; ".join(dict.fromkeys(reasons)) if len(reasons) == len(self._supervisors) else None
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the workers that are ready."""
+        return [worker.pid for worker in self._ready.values() if worker.pid is not None]
+
+    @property
+    def tasks(self) -> "list[asyncio.Task[None]]":
+        """The lives of the workers. One that ends with an exception is a fault of ours."""
+        return list(self._tasks)
+
+    @property
+    def queue(self) -> QueueFigures:
+        """What waits for workers and is with them."""
+        return self._scheduler.figures
+
+    def workers(self) -> list[WorkerFigures]:
+        """One after the other as configured, whether alive or not; asks the system."""
+        return [supervisor.figures() for supervisor in self._supervisors]
+
+    def start(self) -> None:
+        """Start the processes; returns at once. Call it in the event loop's own thread."""
+        self._tasks = [asyncio.ensure_future(supervisor.run()) for supervisor in self._supervisors]
+
+    async def wait_until_loaded(self) -> PoolState:
+        """The first state that is not `LOADING`."""
+        await self._loaded_or_not.wait()
+        return self.state
+
+    async def stop(self) -> None:
+        """End all workers, at most the stop time-out and then by force; what is not answered by now never
+        will be, and is answered as failed. Idempotent."""
+        self._set_state(PoolState.STOPPED)
+        self._fail_all("the server stops")
+        await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
+        await asyncio.gather(*self._tasks, return_exceptions=True)  # whoever watches `tasks` has seen them
+
+    def kill_now(self) -> None:
+        """SIGKILL all workers without waiting; for the ends that have no time."""
+        for supervisor in self._supervisors:
+            supervisor.kill_now()
+
+    def dump_stacks(self) -> None:
+        """Let every worker write to stderr where its threads are."""
+        for supervisor in self._supervisors:
+            supervisor.dump_stacks()
+
+    def attach(self, session: SessionId, on_answer: OnAnswer) -> None:
+        """From now on, answers to requests of this session go to `on_answer`, in the loop."""
+        self._sessions[session] = on_answer
+
+    def detach(self, session: SessionId) -> None:
+        """Nobody reads this session any more: its answers go nowhere, its waiting partial is dropped."""
+        self._sessions.pop(session, None)
+        self._scheduler.forget_partials(session)
+
+    def submit(self, request: Request) -> None:
+        """Transcribe. Each final is answered exactly once; a partial is, unless a newer one or its
+        final supersedes it. Never answers within this call."""
+        self.counts.partials_asked += not request.is_final
+        error: EngineError
+        if self.state in (PoolState.FAILED, PoolState.STOPPED):
+            error = WorkerDied("no inference process is left", fatal=False)
+        elif self._quarantine.holds(request.window, time.monotonic()):
+            error = _quarantined()
+        else:
+            self._carry_out(self._scheduler.submit(request))
+            return
+        asyncio.get_running_loop().call_soon(self._answer, request, error)
+
+    def drop_partials(self) -> None:
+        """Only finals matter from now on (the server drains)."""
+        self._scheduler.forget_partials()
+
+    def _carry_out(self, instructions: Sequence[Instruction]) -> None:
+        for instruction in instructions:
+            if isinstance(instruction, Dispatch):
+                windows = [request.window for request in instruction.requests]
+                self._ready[instruction.worker].transcribe(instruction.batch, windows)
+            else:
+                logger.error("audio of session %s killed two workers and is given up", instruction.request.session)
+                self._quarantine.add(instruction.request.window, time.monotonic())
+                self._answer(instruction.request, _quarantined())
+
+    def _on_ready(self, worker: Worker, loaded: Loaded) -> None:
+        self.loaded = loaded
+        self._ready[worker.id] = worker
+        logger.info("worker %d is ready: %s (%s) on %s", worker.id, loaded.model, loaded.compute_type, loaded.device)
+        self._refresh()
+        self._carry_out(self._scheduler.add_worker(worker.id))
+
+    def _on_answer(self, worker: Worker, answer: Answer) -> None:
+        requests, instructions = self._scheduler.complete(worker.id, BatchId(answer.batch))
+        self._carry_out(instructions)
+        if not requests:
+            return  # given up meanwhile, by a stop
+        if isinstance(answer, BatchFailed):
+            for request in requests:
+                self._answer(request, TranscriptionFailed(answer.message, fatal=False))
+            return
+        self.counts.compute(requests, answer)
+        for request, hypothesis in zip(requests, answer.hypotheses, strict=True):
+            self._answer(request, hypothesis)
+
+    def _on_lost(self, worker: Worker) -> None:
+        self._ready.pop(worker.id, None)
+        self._refresh()
+        self._carry_out(self._scheduler.remove_worker(worker.id))
+
+    def _on_state(self, supervisor: Supervisor) -> None:
+        if supervisor.failure is not None and (self.failure is None or self.loaded is not None):
+            # Otherwise none was ever ready, and whoever waits for that says why.
+            logger.error("a worker is given up: %s", supervisor.failure)
+        self._refresh()
+
+    def _fail_all(self, message: str) -> None:
+        for request in self._scheduler.abandon():
+            self._answer(request, WorkerDied(message, fatal=False))
+
+    def _answer(self, request: Request, answer: Hypothesis | EngineError) -> None:
+        self.counts.answer(request, answer)
+        on_answer = self._sessions.get(request.session)
+        if on_answer is None:  # the session is gone meanwhile
+            return
+        try:
+            on_answer(request, answer)
+        except Exception:
+            # The other answers of its batch belong to other sessions.
+            logger.exception("session %s could not take its answer", request.session)
+
+    def _refresh(self) -> None:
+        if self.state is not PoolState.STOPPED:
+            self._set_state(best_state(supervisor.state for supervisor in self._supervisors))
+            if self.state is PoolState.FAILED:
+                self._fail_all("no inference process is left")
+
+    def _set_state(self, state: PoolState) -> None:
+        self.state = state
+        if state is not PoolState.LOADING:
+            self._loaded_or_not.set()
+
+
+def _quarantined() -> TranscriptionFailed:
+    return TranscriptionFailed("this audio crashes the engine and is not tried again", code="quarantined", fatal=False)

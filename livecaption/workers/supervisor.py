@@ -1,0 +1,384 @@
+"""The life of one worker, incarnation after incarnation.
+
+`Supervisor.run` reads top to bottom: nothing stale on the device, spawn, watch until it is lost,
+say why, wait, again. Death is seen by end-of-file on the pipe, a hang by the deadline of the batch
+it computes and by its heartbeat. Runs in the event loop of the thread that started it.
+"""
+
+import asyncio
+import itertools
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from livecaption.audio import SAMPLE_RATE_HZ
+from livecaption.scheduling.request import Window
+from livecaption.scheduling.scheduler import BatchId, WorkerId
+from livecaption.workers import locks, spawning
+from livecaption.workers.config import EngineConfig, WorkerConfig
+from livecaption.workers.deadlines import SERVER_MARGIN_S, BatchDeadlines
+from livecaption.workers.lifecycle import PoolState, WorkerEvent, WorkerState, next_state
+from livecaption.workers.messages import (
+    BatchFailed,
+    DeviceMemory,
+    DumpStacks,
+    GarbledMessage,
+    Heartbeat,
+    Loaded,
+    LoadFailed,
+    Message,
+    ModelFound,
+    Stop,
+    Transcribe,
+    Transcribed,
+)
+from livecaption.workers.pipe import PipeBridge
+from livecaption.workers.restart import RestartPolicy
+
+WATCH_INTERVAL_S = 0.25
+STALE_TIMEOUT_S = 5.0
+"""What an earlier server's worker is given to end: longer than any layer of its lifeline takes when idle."""
+STALE_INTERVAL_S = 0.1
+
+logger = logging.getLogger(__name__)
+_worker_ids = itertools.count(1)
+
+Answer = Transcribed | BatchFailed
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerListener:
+    """Whom a supervisor tells what; called in the event loop."""
+
+    on_ready: Callable[["Worker", Loaded], None]
+    on_answer: Callable[["Worker", Answer], None]
+    on_lost: Callable[["Worker"], None]
+    """At once, also when it is being killed: from now on nothing may be sent to it, and nothing comes from it."""
+    on_state: Callable[["Supervisor"], None]
+    """Its `state` or `failure` may have changed without any of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFigures:
+    """One worker in figures.
+
+    Attributes:
+        n_restarts: processes after the first, since the start.
+        resident_bytes: memory of its process; None while there is none.
+        device_memory: None on a CPU, and where it is not known.
+    """
+
+    state: PoolState
+    n_restarts: int
+    resident_bytes: int | None
+    device_memory: DeviceMemory | None
+
+
+@dataclass(frozen=True, slots=True)
+class _SentBatch:
+    """A batch that the worker has and did not answer."""
+
+    batch: BatchId
+    n_windows: int
+    audio_s: float
+    deadline_s: float
+
+    def fits(self, answer: Answer) -> bool:
+        n_answers = len(answer.hypotheses) if isinstance(answer, Transcribed) else self.n_windows
+        return answer.batch == self.batch and n_answers == self.n_windows
+
+
+class Worker:
+    """One incarnation of the inference process, seen from the server.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    def __init__(
+        self, engine: EngineConfig, config: WorkerConfig, deadlines: BatchDeadlines, listener: WorkerListener
+    ) -> None:
+        self.id = WorkerId(next(_worker_ids))
+        self.state = WorkerState.STARTING
+        self.was_ready = False
+        self.load_failure: str | None = None
+        self.device_memory: DeviceMemory | None = None
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done once the state is DEAD."""
+        self._config = config
+        self._deadlines = deadlines
+        self._listener = listener
+        self._model_found = False
+        self._reason: str | None = None
+        self._batches: deque[_SentBatch] = deque()
+        self._heard_s = self._began_s = time.monotonic()
+        self.process, connection = spawning.spawn(engine, config.load_timeout_s, logger.getEffectiveLevel())
+        self.pid = self.process.pid
+        self._bridge = PipeBridge(connection, self._receive, self._close)
+
+    def transcribe(self, batch: BatchId, windows: Sequence[Window]) -> None:
+        """Send a batch; its answer, or the worker's end, reaches the listener."""
+        audio_s = sum(len(window.samples) for window in windows) / SAMPLE_RATE_HZ
+        deadline_s = self._deadlines.deadline_s(audio_s)
+        if not self._batches:
+            self._began_s = time.monotonic()
+        self._batches.append(_SentBatch(batch, len(windows), audio_s, deadline_s))
+        self._follow(WorkerEvent.BATCH_SENT)
+        self._bridge.send(Transcribe(batch, deadline_s, tuple(windows)))
+
+    def dump_stacks(self) -> None:
+        """Let it write to stderr where its threads are."""
+        self._bridge.send(DumpStacks())
+
+    def ask_stop(self) -> None:
+        """Let it answer what it is computing and end. One that still loads is killed instead."""
+        if self.state is WorkerState.STARTING:
+            self.kill("the server stops while it loads")
+        if self.state is not WorkerState.DEAD:
+            self._follow(WorkerEvent.STOP_ASKED)
+            self._bridge.send(Stop())
+
+    def kill(self, reason: str) -> None:
+        """SIGKILL. It is lost at once; whether the process has ended, `spawning.reap` tells."""
+        if self.state is not WorkerState.DEAD:
+            self._reason = reason
+            spawning.kill(self.process)
+            self._lose()
+
+    def hung(self, now_s: float) -> str | None:
+        """Why this worker must be taken for hung, or None."""
+        computing_s = now_s - self._began_s
+        if self.state is WorkerState.STARTING:
+            # A download may take as long as it takes, as long as it shows signs of life.
+            loading_s = computing_s if self._model_found else now_s - self._heard_s
+            return self._load_overdue if loading_s > self._config.load_timeout_s + SERVER_MARGIN_S else None
+        if self._batches and computing_s > self._batches[0].deadline_s + SERVER_MARGIN_S:
+            return f"a batch took longer than {self._batches[0].deadline_s:g} s"
+        if now_s - self._heard_s > self._config.heartbeat_timeout_s:
+            return f"no sign of life for {self._config.heartbeat_timeout_s:g} s"
+        return None
+
+    def forgive_silence(self, now_s: float) -> None:
+        """The server itself was stopped or starved: the silence says nothing about the worker."""
+        self._heard_s = self._began_s = now_s
+
+    def resident_bytes(self) -> int | None:
+        """Memory of the process (RSS), as the system says now; None: it is gone."""
+        if self.state is WorkerState.DEAD or self.pid is None:
+            return None
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.NoSuchProcess:
+            return None
+
+    def describe_end(self, exit_code: int | None) -> str:
+        """What its end was, to be said after 'worker 3'."""
+        if self._reason is not None and exit_code is not None:
+            return f"was killed: {self._reason}"
+        return spawning.describe_exit(exit_code) + ("" if self.was_ready else " while loading the model")
+
+    @property
+    def _load_overdue(self) -> str:
+        return f"the model was not loaded within {self._config.load_timeout_s:g} s (--load-timeout)"
+
+    def _receive(self, message: Message) -> None:
+        if self.state is WorkerState.DEAD:
+            return
+        self._heard_s = time.monotonic()
+        if isinstance(message, ModelFound):
+            self._model_found = True
+            self._began_s = self._heard_s
+        elif isinstance(message, Loaded):
+            self._receive_loaded(message)
+        elif isinstance(message, LoadFailed):
+            self.load_failure = message.message
+        elif isinstance(message, Transcribed | BatchFailed):
+            self._receive_answer(message)
+        elif isinstance(message, Heartbeat):
+            self.device_memory = message.device_memory
+
+    def _receive_loaded(self, message: Loaded) -> None:
+        if self.state is not WorkerState.STARTING:
+            self.kill("it says twice that its model is loaded")
+            return
+        self._follow(WorkerEvent.LOADED)
+        self.was_ready = True
+        self._listener.on_ready(self, message)
+
+    def _receive_answer(self, answer: Answer) -> None:
+        if not self._batches or not self._batches[0].fits(answer):
+            self.kill("its answer fits no batch that it was sent")
+            return
+        sent = self._batches.popleft()
+        self._began_s = self._heard_s
+        if isinstance(answer, Transcribed):
+            self._deadlines.learn(sent.audio_s, answer.compute_s)
+        if not self._batches:
+            self._follow(WorkerEvent.ALL_ANSWERED)
+        self._listener.on_answer(self, answer)
+
+    def _close(self, garbled: GarbledMessage | None) -> None:
+        if garbled is not None:
+            self.kill(garbled.message)
+        elif self.state is not WorkerState.DEAD:
+            if self.state is WorkerState.STARTING and time.monotonic() - self._began_s >= self._config.load_timeout_s:
+                self._reason = self._load_overdue  # the worker's own dead-man's switch was first
+            # One that closed its pipe is of no use, should it live.
+            spawning.kill(self.process)
+            self._lose()
+
+    def _lose(self) -> None:
+        self._follow(WorkerEvent.LOST)
+        self.lost.set_result(None)
+        self._listener.on_lost(self)
+
+    def _follow(self, event: WorkerEvent) -> None:
+        self.state = next_state(self.state, event)
+
+
+class Supervisor:
+    """Keeps one worker alive until it is told to stop, or no worker can ever start."""
+
+    def __init__(self, engine: EngineConfig, config: WorkerConfig, listener: WorkerListener) -> None:
+        self._engine = engine
+        self._config = config
+        self._listener = listener
+        self._policy = RestartPolicy()
+        self._deadlines = BatchDeadlines(config.batch_timeout_s)
+        self._worker: Worker | None = None
+        self._n_workers = 0
+        self._stopping = asyncio.Event()
+        self._was_ready = False
+        self._breaker_open = False
+        self.failure: str | None = None
+        """Why no worker will be started any more, for the operator."""
+
+    @property
+    def state(self) -> PoolState:
+        """What this worker can do for a stream now."""
+        if self._worker is not None and self._worker.state in (WorkerState.READY, WorkerState.BUSY):
+            return PoolState.READY
+        if self.failure is not None or self._breaker_open:
+            return PoolState.FAILED
+        was_ready = self._was_ready or (self._worker is not None and self._worker.was_ready)
+        return PoolState.RECOVERING if was_ready else PoolState.LOADING
+
+    def figures(self) -> WorkerFigures:
+        """As of now; asks the system."""
+        worker = self._worker
+        return WorkerFigures(
+            state=self.state,
+            n_restarts=max(0, self._n_workers - 1),
+            resident_bytes=worker.resident_bytes() if worker is not None else None,
+            device_memory=worker.device_memory if worker is not None else None,
+        )
+
+    async def run(self) -> None:
+        """The whole story. Returns after `stop`, or when `failure` is set."""
+        self.failure = await self._wait_for_device()
+        while not self._stopping.is_set() and self.failure is None:
+            started_s = time.monotonic()
+            try:
+                end = await self._live()
+            except OSError as error:
+                end = f"a worker could not be started: {error}"
+            if self._stopping.is_set():
+                logger.info("%s", end)
+            elif self.failure is None:
+                now_s = time.monotonic()
+                restart = self._policy.next_restart(now_s, now_s - started_s, random.random())
+                self._breaker_open = restart.breaker_open
+                if self._breaker_open and not self._was_ready:
+                    self.failure = end
+                    break
+                logger.error("%s; the next one starts in %.1f s", end, restart.delay_s)
+                self._listener.on_state(self)
+                await self._pause(restart.delay_s)
+        self._listener.on_state(self)
+
+    async def stop(self) -> None:
+        """End the worker: ask, then kill; never waits for one that is gone. Idempotent."""
+        self._stopping.set()
+        worker = self._worker
+        if worker is None or worker.state is WorkerState.DEAD:
+            return
+        worker.ask_stop()
+        await asyncio.wait({worker.lost}, timeout=self._config.stop_timeout_s)
+        worker.kill(f"it did not stop within {self._config.stop_timeout_s:.1f} s")
+
+    def kill_now(self) -> None:
+        """SIGKILL without waiting, from any thread."""
+        if self._worker is not None:
+            spawning.kill(self._worker.process)
+
+    def dump_stacks(self) -> None:
+        """Let the worker write to stderr where its threads are."""
+        if self._worker is not None:
+            self._worker.dump_stacks()
+
+    async def _live(self) -> str:
+        """One incarnation, from its birth to its end; returns what that was, and sets `failure` if it was the last.
+
+        Raises:
+            OSError: it could not be born.
+        """
+        worker = self._worker = Worker(self._engine, self._config, self._deadlines, self._listener)
+        self._n_workers += 1
+        logger.info("worker %d started (pid %s)", worker.id, worker.pid)
+        await self._watch(worker)
+        # A thread may wait for it: the wait is bounded, and nothing is started from there.
+        exit_code = await asyncio.to_thread(spawning.reap, worker.process, spawning.KILL_TIMEOUT_S)
+        self._was_ready = self._was_ready or worker.was_ready
+        cause = worker.describe_end(exit_code)
+        if exit_code is None:
+            # Its device is still taken, and a second process would hang there like the first.
+            self.failure = f"the inference process (pid {worker.pid}) {cause}"
+        elif not self._was_ready:
+            # Never ready yet: a missing model or device, which no second try brings back.
+            self.failure = worker.load_failure or f"the inference process {cause}"
+        return f"worker {worker.id} {cause}" + (f": {worker.load_failure}" if worker.load_failure else "")
+
+    async def _watch(self, worker: Worker) -> None:
+        """Until the worker is lost."""
+        looked_s = time.monotonic()
+        while not worker.lost.done():
+            await asyncio.wait({worker.lost}, timeout=WATCH_INTERVAL_S)
+            now_s = time.monotonic()
+            if now_s - looked_s > WATCH_INTERVAL_S + 1.0:
+                worker.forgive_silence(now_s)
+            looked_s = now_s
+            reason = worker.hung(now_s)
+            if reason is not None:
+                worker.kill(reason)
+
+    async def _wait_for_device(self) -> str | None:
+        """Until no worker of an earlier server is on the device; the failure if one stays."""
+        give_up_s = time.monotonic() + STALE_TIMEOUT_S
+        spoken_of: set[int] = set()
+        while stale := locks.stale_workers(self._engine.device):
+            for worker in stale:
+                if worker.pid not in spoken_of:
+                    spoken_of.add(worker.pid)
+                    logger.warning("an earlier server's inference process (pid %d) is still there", worker.pid)
+                    if self._config.kill_stale and not locks.kill_stale(worker):
+                        logger.error("pid %d is another process by now and is left alone", worker.pid)
+            if time.monotonic() > give_up_s:
+                pids = ", ".join(str(worker.pid) for worker in stale)
+                return (
+                    f"an earlier server's inference process still holds the device (pid {pids}): --kill-stale ends it"
+                )
+            await self._pause(STALE_INTERVAL_S)
+            if self._stopping.is_set():
+                break
+        return None
+
+    async def _pause(self, delay_s: float) -> None:
+        if delay_s:
+            waiter = asyncio.ensure_future(self._stopping.wait())
+            await asyncio.wait({waiter}, timeout=delay_s)
+            waiter.cancel()

@@ -1,0 +1,1 @@
+"""The demo page, installed as package data and served at `/` and `/static/`."""

@@ -1,0 +1,304 @@
+import io
+
+import av
+import numpy as np
+import pytest
+
+from livecaption.audio.container import container_duration_s, decode_container
+from livecaption.errors import InvalidAudio
+
+
+class Pipe(io.RawIOBase):
+    """Bytes that come in pieces and cannot be sought, as from a socket."""
+
+    def __init__(self, data, piece_bytes=700, error=None):
+        self.data = data
+        self.piece_bytes = piece_bytes
+        self.error = error
+        self.n_read = 0
+
+    def readable(self):
+        return True
+
+    def read(self, n_bytes=-1):
+        piece = self.data[self.n_read : self.n_read + min(n_bytes, self.piece_bytes)]
+        self.n_read += len(piece)
+        if self.error and not piece:
+            raise self.error
+        return piece
+
+
+class WriteOnly(io.RawIOBase):
+    """What a live encoder writes to: it cannot go back and fill in lengths."""
+
+    def __init__(self):
+        self.written = bytearray()
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        self.written += bytes(data)
+        return len(data)
+
+
+def tone(sample_rate_hz, duration_s=2.0):
+    time_s = np.arange(round(sample_rate_hz * duration_s)) / sample_rate_hz
+    return (0.5 * np.sin(2 * np.pi * 440 * time_s)).astype(np.float32)
+
+
+def encode(container, codec, sample_rate_hz, options=None, *, live=False, channels=1, sample_format=None):
+    """Two seconds of 440 Hz."""
+    file = WriteOnly() if live else io.BytesIO()
+    with av.open(file, "w", format=container, options=options or {}) as output:
+        layout = "mono" if channels == 1 else "stereo"
+        stream = output.add_stream(codec, rate=sample_rate_hz, layout=layout)
+        if sample_format:
+            stream.format = sample_format
+        samples = np.repeat(tone(sample_rate_hz)[np.newaxis], channels, axis=0)
+        for start in range(0, samples.shape[1], 960):
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(samples[:, start : start + 960]), format="fltp", layout=layout
+            )
+            frame.sample_rate = sample_rate_hz
+            frame.pts = start
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return bytes(file.written) if live else file.getvalue()
+
+
+FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "200000"}
+
+CONTAINERS = {
+    "wav": lambda: encode("wav", "pcm_s16le", 44_100, channels=2),
+    "wav of floats": lambda: encode("wav", "pcm_f32le", 16_000),
+    "wav of bytes": lambda: encode("wav", "pcm_u8", 16_000),
+    "wav of 24 bits": lambda: encode("wav", "pcm_s24le", 48_000, channels=2),
+    "wav through a pipe": lambda: encode("wav", "pcm_s16le", 16_000, live=True),
+    "webm": lambda: encode("webm", "libopus", 48_000),
+    "webm as recorders send it": lambda: encode(
+        "webm", "libopus", 48_000, {"live": "1", "cluster_time_limit": "100"}, live=True
+    ),
+    "ogg": lambda: encode("ogg", "libopus", 48_000, {"page_duration": "100000"}, live=True),
+    "flac": lambda: encode("flac", "flac", 16_000, sample_format="s16"),
+    "mp3": lambda: encode("mp3", "libmp3lame", 44_100, channels=2),
+    "fragmented mp4": lambda: encode("mp4", "aac", 44_100, FRAGMENTED, live=True),
+    "mp4 with its index in front": lambda: encode("mp4", "aac", 44_100, {"moov_size": "4096"}),
+}
+encoded = {}
+
+
+def container_of(name):
+    if name not in encoded:
+        encoded[name] = CONTAINERS[name]()
+    return encoded[name]
+
+
+def decode(data, **how):
+    return np.concatenate([np.empty(0, np.float32), *decode_container(Pipe(data, **how))])
+
+
+def peak_hz(samples):
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(samples.size)))
+    return np.argmax(spectrum) * 16_000 / samples.size
+
+
+def decode_what_can_be(data):
+    """(samples, error): all that came before the error, or None."""
+    heard = [np.empty(0, np.float32)]
+    try:
+        heard.extend(decode_container(Pipe(data)))
+    except InvalidAudio as error:
+        return np.concatenate(heard), (error.code, error.fatal)
+    return np.concatenate(heard), None
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_what_was_put_in_comes_out(name):
+    samples = decode(container_of(name))
+    assert samples.dtype == np.float32
+    assert len(samples) == pytest.approx(32_000, abs=2000)
+    inner = samples[4000:28_000]
+    assert peak_hz(inner) == pytest.approx(440, abs=1)
+    assert np.abs(inner).max() == pytest.approx(0.5, rel=0.1)
+
+
+def test_the_end_is_not_held_back():
+    """Neither by the decoder nor by the resampler."""
+    assert len(decode(container_of("wav"))) == 32_000
+
+
+def test_a_rate_that_changes_on_the_way_is_followed():
+    """As in radio streams, where a jingle of another rate is put in."""
+    bare = {"write_xing": "0", "id3v2_version": "0"}
+    parts = [encode("mp3", "libmp3lame", rate_hz, bare, live=True) for rate_hz in (44_100, 22_050)]
+    samples = decode(b"".join(parts))
+    # A decoder that starts afresh gives some 200 samples more; what the first resampler still held is 420.
+    assert len(samples) == pytest.approx(sum(len(decode(part)) for part in parts), abs=300)
+    for inner in (samples[4000:28_000], samples[38_000:62_000]):
+        assert peak_hz(inner) == pytest.approx(440, abs=1)
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_bytes_cut_anywhere_give_the_same_audio(name):
+    data = container_of(name)
+    whole = decode(data, piece_bytes=len(data))
+    for piece_bytes in (1, 333):
+        assert np.array_equal(decode(data, piece_bytes=piece_bytes), whole)
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize("part", [0.5, 0.77, 0.98])
+def test_a_container_that_ends_early_gives_what_it_held(name, part):
+    data = container_of(name)
+    whole = decode(data)
+    heard, error = decode_what_can_be(data[: round(part * len(data))])
+    assert error in (None, ("truncated_audio", False))
+    assert len(heard) >= (part - 0.3) * len(whole)
+    # The resampler's last 10 ms would be other if more had followed, and what comes of a flush is rounded otherwise.
+    np.testing.assert_allclose(heard[:-160], whole[: len(heard) - 160], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["webm as recorders send it", "ogg", "fragmented mp4", "wav of floats", "mp3"])
+def test_audio_comes_while_the_rest_is_still_being_sent(name):
+    """Half a second after it was sent."""
+    data = container_of(name)
+    pipe = Pipe(data, piece_bytes=100)
+    n_heard = 0
+    for piece in decode_container(pipe):
+        n_sent = pipe.n_read / len(data) * 32_000
+        assert n_sent - n_heard <= 0.5 * 16_000
+        n_heard += piece.size
+
+
+def test_a_wav_of_16_bits_begins_when_64_kib_are_there():
+    pipe = Pipe(container_of("wav"))
+    next(decode_container(pipe))
+    assert pipe.n_read <= 66_000
+
+
+def test_rubbish_is_refused_before_all_of_it_has_come():
+    pipe = Pipe(np.random.default_rng(0).bytes(2_000_000), piece_bytes=4000)
+    with pytest.raises(InvalidAudio):
+        next(decode_container(pipe))
+    assert pipe.n_read <= 1_100_000
+
+
+def silent_film():
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        stream = output.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        for number in range(10):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 32), np.uint8), format="yuv420p")
+            frame.pts = number
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
+REFUSED = {
+    "nothing": lambda: b"",
+    "one byte": lambda: b"R",
+    "rubbish": lambda: np.random.default_rng(0).bytes(100_000),
+    "zeros": lambda: bytes(100_000),
+    "text": lambda: b"The quick brown fox jumps over the lazy dog. " * 1000,
+    "a playlist": lambda: b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n",
+    "a list of files": lambda: b"ffconcat version 1.0\nfile /etc/hostname\n",
+    "a head alone": lambda: container_of("webm")[:100],
+    "a film without sound": silent_film,
+    "an unknown codec": lambda: container_of("webm").replace(b"A_OPUS", b"A_XYZW"),
+    "an mp4 with its index at the end": lambda: encode("mp4", "aac", 44_100),
+    "another format": lambda: encode("adts", "aac", 44_100),
+    "a rate out of range": lambda: container_of("wav of floats").replace(
+        (16_000).to_bytes(4, "little"), (200).to_bytes(4, "little"), 1
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_decoded_is_refused(what):
+    with pytest.raises(InvalidAudio) as refusal:
+        decode(REFUSED[what]())
+    assert (refusal.value.code, refusal.value.fatal) == ("invalid_container", True)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_damaged_containers_raise_nothing_but_our_errors(seed):
+    chance = np.random.default_rng(seed)
+    data = bytearray(container_of(list(CONTAINERS)[seed % len(CONTAINERS)]))
+    for _ in range(4 ** (seed % 5)):
+        data[chance.integers(len(data) if chance.random() < 0.5 else 400)] = chance.integers(256)
+    heard, error = decode_what_can_be(bytes(data))
+    assert error in (None, ("invalid_container", True), ("truncated_audio", False))
+    assert np.isfinite(heard).all()
+
+
+def test_damage_is_reported_after_all_that_could_be_heard():
+    data = bytearray(container_of("fragmented mp4"))
+    data[len(data) // 2 : len(data) // 2 + 300] = np.random.default_rng(0).bytes(300)
+    heard, error = decode_what_can_be(bytes(data))
+    assert error == ("truncated_audio", False)
+    assert len(heard) > 16_000
+
+
+def test_values_that_are_not_finite_become_silence():
+    data = bytearray(container_of("wav of floats"))
+    data[-4000:] = np.array([np.nan, np.inf, -np.inf, 1e30], "<f4").tobytes() * 250
+    samples = decode(bytes(data))
+    assert set(samples[-1000:].tolist()) == {0.0, 1.0}
+
+
+def test_a_source_that_can_seek_may_have_its_index_at_the_end():
+    samples = np.concatenate(list(decode_container(io.BytesIO(encode("mp4", "aac", 44_100)))))
+    assert len(samples) == pytest.approx(32_000, abs=2000)
+
+
+@pytest.mark.parametrize("part", [0, 0.01, 0.5, 1])
+@pytest.mark.parametrize("name", ["webm", "mp3", "wav of floats"])
+@pytest.mark.parametrize("kind", [ConnectionAbortedError, ValueError])
+def test_an_error_of_the_source_comes_out_as_it_is(name, part, kind):
+    """The stream was aborted: that is not the container's fault."""
+    data = container_of(name)
+    with pytest.raises(kind, match="the peer is gone"):
+        decode(data[: round(part * len(data))], error=kind("the peer is gone"))
+
+
+def test_a_source_that_returns_too_much_is_stopped():
+    """Its bytes would be written beyond FFmpeg's memory."""
+
+    class Generous(Pipe):
+        def read(self, n_bytes=-1):
+            return bytes(n_bytes + 1)
+
+    with pytest.raises(RuntimeError, match="more bytes"):
+        list(decode_container(Generous(b"")))
+
+
+def test_a_reader_may_stop_in_the_middle():
+    pipe = Pipe(container_of("webm"))
+    pieces = decode_container(pipe)
+    assert next(pieces).size > 0
+    pieces.close()
+    assert not pipe.closed
+
+
+@pytest.mark.parametrize(
+    ("name", "duration_s"), [("wav", 2.0), ("flac", 2.0), ("mp3", 2.0), ("webm as recorders send it", None)]
+)
+def test_the_duration_of_a_file_is_known_where_its_header_tells_it(tmp_path, name, duration_s):
+    path = tmp_path / "audio"
+    path.write_bytes(container_of(name))
+    assert container_duration_s(path) == (duration_s and pytest.approx(duration_s, abs=0.1))
+
+
+def test_a_file_that_is_no_container_has_no_duration(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("not audio")
+    assert container_duration_s(path) is None
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        container_duration_s(tmp_path / "nothing.wav")

@@ -1,0 +1,156 @@
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livecaption.audio.formats import AudioFormat, PcmDecoder
+from livecaption.errors import InvalidAudio, InvalidMessage
+from tests.support.properties import StageProperties
+
+PCM_FORMATS = [
+    AudioFormat(encoding, channels=channels)
+    for encoding in ("pcm_s16le", "pcm_f32le", "mulaw", "alaw")
+    for channels in (1, 2, 3, 8)
+]
+
+
+@pytest.mark.parametrize("encoding", ["pcm_s24le", "PCM_S16LE", "", None, 1, True, ["mulaw"], {}])
+def test_an_unknown_encoding_is_refused(encoding):
+    with pytest.raises(InvalidMessage) as refusal:
+        AudioFormat(encoding=encoding)
+    assert refusal.value.code == "unsupported_encoding"
+
+
+@pytest.mark.parametrize("sample_rate_hz", [7999, 96_001, 0, -16_000, 16_000.0, "16000", True, None, [16_000]])
+def test_a_sample_rate_out_of_range_or_of_another_type_is_refused(sample_rate_hz):
+    with pytest.raises(InvalidMessage) as refusal:
+        AudioFormat(sample_rate_hz=sample_rate_hz)
+    assert refusal.value.code == "unsupported_sample_rate"
+
+
+@pytest.mark.parametrize("channels", [0, 9, -1, 1.0, "2", True, None])
+def test_a_number_of_channels_out_of_range_or_of_another_type_is_refused(channels):
+    with pytest.raises(InvalidMessage) as refusal:
+        AudioFormat(channels=channels)
+    assert refusal.value.code == "unsupported_channels"
+
+
+@pytest.mark.parametrize(("sample_rate_hz", "channels"), [(8000, 1), (96_000, 8)])
+@pytest.mark.parametrize("encoding", ["pcm_s16le", "pcm_f32le", "mulaw", "alaw", "auto"])
+def test_what_the_protocol_allows_is_accepted(encoding, sample_rate_hz, channels):
+    audio_format = AudioFormat(encoding, sample_rate_hz, channels)
+    assert (audio_format.encoding, audio_format.sample_rate_hz, audio_format.channels) == (
+        encoding,
+        sample_rate_hz,
+        channels,
+    )
+
+
+def test_a_container_is_not_decoded_as_pcm():
+    with pytest.raises(ValueError, match="container"):
+        PcmDecoder(AudioFormat("auto"))
+
+
+def test_pcm_s16le_is_scaled_to_one():
+    samples = PcmDecoder(AudioFormat("pcm_s16le")).push(np.array([-32768, -1, 0, 16384, 32767], "<i2").tobytes())
+    assert samples.dtype == np.float32
+    assert samples.tolist() == [-1.0, -1 / 32768, 0.0, 0.5, 32767 / 32768]
+
+
+def test_pcm_f32le_is_clipped_to_one():
+    samples = PcmDecoder(AudioFormat("pcm_f32le")).push(np.array([-3.0, -1.0, 0.25, 1.5], "<f4").tobytes())
+    assert samples.tolist() == [-1.0, -1.0, 0.25, 1.0]
+
+
+def test_values_that_are_not_finite_become_silence_and_are_counted():
+    decoder = PcmDecoder(AudioFormat("pcm_f32le", channels=2))
+    pcm = np.array([np.nan, 0.5, np.inf, -np.inf, 0.25, 0.75], "<f4").tobytes()
+    assert decoder.push(pcm).tolist() == [0.25, 0.0, 0.5]
+    assert decoder.push(pcm[:4] * 2).tolist() == [0.0]
+    assert decoder.non_finite_samples == 5
+
+
+@pytest.mark.parametrize("audio_format", PCM_FORMATS, ids=lambda f: f"{f.encoding}-{f.channels}")
+def test_channels_are_averaged(audio_format):
+    """Every channel is heard as loud as every other."""
+    chance = np.random.default_rng(1)
+    if audio_format.encoding == "pcm_f32le":
+        pcm = chance.uniform(-1, 1, 800).astype("<f4").tobytes()
+    else:
+        pcm = chance.bytes(1600)
+    alone = PcmDecoder(AudioFormat(audio_format.encoding)).push(pcm)
+    mixed = PcmDecoder(audio_format).push(pcm)
+    n_whole = len(alone) // audio_format.channels * audio_format.channels
+    np.testing.assert_allclose(mixed, alone[:n_whole].reshape(-1, audio_format.channels).mean(axis=1), atol=1e-6)
+
+
+# All 256 codes in order as FFmpeg 5.1 decodes them: every 17th, and the CRC-32 of all as 16-bit little-endian.
+MULAW_REFERENCE = (
+    [-32124, -15484, -7420, -3516, -1628, -716, -276, -64, 23932, 11388, 5372, 2492, 1116, 460, 148, 0],
+    210008735,
+)
+ALAW_REFERENCE = (
+    [-5504, -2624, -24064, -11520, -280, -8, -1248, -592, 7552, 3648, 32256, 15616, 408, 136, 1760, 848],
+    2641774167,
+)
+
+
+@pytest.mark.parametrize(("encoding", "reference"), [("mulaw", MULAW_REFERENCE), ("alaw", ALAW_REFERENCE)])
+def test_g711_is_decoded_as_the_standard_says(encoding, reference):
+    samples = PcmDecoder(AudioFormat(encoding)).push(bytes(range(256))) * 32768
+    assert samples[::17].tolist() == reference[0]
+    assert zlib.crc32(samples.astype("<i2").tobytes()) == reference[1]
+
+
+def test_the_decoder_takes_memoryviews_without_keeping_them():
+    buffer = bytearray(np.array([1, 2, 3], "<i2").tobytes())
+    decoder = PcmDecoder(AudioFormat("pcm_s16le"))
+    first = decoder.push(memoryview(buffer)[:3])
+    buffer[:] = bytes(6)
+    buffer.clear()  # fails while anybody holds on to it
+    assert (first * 32768).tolist() == [1]
+    assert (decoder.push(b"\x00") * 32768).tolist() == [2]
+
+
+@given(st.binary(max_size=40), st.lists(st.integers(0, 40), max_size=6))
+def test_any_bytes_in_any_chunks_decode_to_the_same_samples(pcm, cuts):
+    decoder = PcmDecoder(AudioFormat("pcm_s16le", channels=3))
+    cuts = sorted(cuts)
+    parts = [decoder.push(pcm[start:end]) for start, end in zip([0, *cuts], [*cuts, len(pcm)], strict=True)]
+    assert np.concatenate(parts).tolist() == PcmDecoder(AudioFormat("pcm_s16le", channels=3)).push(pcm).tolist()
+
+
+def test_part_of_a_sample_at_the_end_is_reported_once_and_dropped():
+    decoder = PcmDecoder(AudioFormat("pcm_s16le", channels=2))
+    assert decoder.push(bytes(7)).size == 1
+    with pytest.raises(InvalidAudio) as refusal:
+        decoder.flush()
+    assert (refusal.value.code, refusal.value.fatal) == ("truncated_audio", False)
+    decoder.flush()
+    assert (decoder.push(np.array([1, 3], "<i2").tobytes()) * 32768).tolist() == [2]
+
+
+@pytest.mark.parametrize("audio_format", PCM_FORMATS, ids=lambda f: f"{f.encoding}-{f.channels}")
+class TestPcmDecoderProperties(StageProperties):
+    @pytest.fixture(autouse=True)
+    def _format(self, audio_format):
+        self.format = audio_format
+
+    def stream(self):
+        return np.random.default_rng(0).bytes(6001)
+
+    def run(self, chunks):
+        decoder = PcmDecoder(self.format)
+        output = [value for chunk in chunks for value in decoder.push(chunk).tolist()]
+        try:
+            decoder.flush()
+        except InvalidAudio as error:
+            output.append(error.code)
+        return [*output, decoder.non_finite_samples]
+
+    def check_complete(self, stream, output):
+        n_bytes = {"pcm_s16le": 2, "pcm_f32le": 4}.get(self.format.encoding, 1) * self.format.channels
+        assert sum(isinstance(value, float) for value in output) == len(stream) // n_bytes
+        assert ("truncated_audio" in output) == (len(stream) % n_bytes > 0)

@@ -1,0 +1,139 @@
+"""Chromium with a microphone that plays a recording, and a real server for it."""
+
+import asyncio
+import re
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytest_asyncio
+import soundfile
+from playwright.async_api import Browser, Page, Route, async_playwright
+
+from tests.browser.support import ROOT, Launch, Serve, Server
+
+JFK = ROOT / "tests" / "data" / "jfk.flac"
+
+CHROMIUM_FLAGS = (
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+)
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def launch() -> AsyncIterator[Launch]:
+    """Chromium with more flags: started once for each set of them, closed when all tests are done."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.fail("these tests drive the real browser: apt-get install chromium")
+    started: dict[tuple[str, ...], Browser] = {}
+    async with async_playwright() as playwright:
+
+        async def launched(*flags: str) -> Browser:
+            if flags not in started:
+                started[flags] = await playwright.chromium.launch(
+                    executable_path=executable,
+                    chromium_sandbox=False,
+                    args=[*CHROMIUM_FLAGS, *flags],
+                    # It would silence the sound that a captured tab gives us, too.
+                    ignore_default_args=["--mute-audio"],
+                )
+            return started[flags]
+
+        yield launched
+        for browser in started.values():
+            await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def module_page(launch: Launch) -> AsyncIterator[Page]:
+    """An empty page that can import our modules from `/`, without a server."""
+
+    async def from_disk(route: Route) -> None:
+        path = Path(route.request.url).name
+        await route.fulfill(path=ROOT / "static" / path) if path.endswith(".js") else await route.fulfill(body="")
+
+    browser = await launch()
+    async with await browser.new_page() as page:
+        await page.route("http://localhost/**", from_disk)
+        await page.goto("http://localhost/")
+        yield page
+
+
+@pytest.fixture(scope="session")
+def speech_wav(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recording that the fake microphone plays over and over: 11 s of speech, 2 s of silence."""
+    samples, sample_rate_hz = soundfile.read(JFK)
+    path = tmp_path_factory.mktemp("microphone") / "jfk.wav"
+    padded = np.concatenate([samples, np.zeros(2 * sample_rate_hz)])
+    soundfile.write(path, padded, sample_rate_hz, subtype="PCM_16")
+    return path
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def speaking_browser(launch: Launch, speech_wav: Path) -> Browser:
+    """A browser whose user has allowed the microphone, in which somebody speaks."""
+    return await launch(
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={speech_wav}",
+    )
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def server() -> AsyncIterator[Server]:
+    """A server as it comes, for all tests that do not stop it."""
+    async with _serving(()) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def serve() -> AsyncIterator[Serve]:
+    """Start a server of the test's own, with more flags; it is stopped when the test ends."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*flags: str) -> Server:
+            return await stack.enter_async_context(_serving(flags))
+
+        yield start
+
+
+@asynccontextmanager
+async def _serving(flags: tuple[str, ...]) -> AsyncIterator[Server]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "livecaption", "serve", "--port", "0", *flags),
+        cwd=ROOT,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    drained = None
+    try:
+        url = await _logged(process.stderr, r"listening on (http://\S+)")
+        await _logged(process.stderr, r"livecaption: (ready)$")
+        # The pipe must be read on, or the server would wait for room in it.
+        drained = asyncio.create_task(process.stderr.read())
+        yield Server(url, process)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+        if drained is not None:
+            await drained
+
+
+async def _logged(log: asyncio.StreamReader, pattern: str) -> str:
+    """Wait for a line of the log; what the pattern's group matched in it."""
+    lines: list[str] = []
+    async for line in log:
+        lines.append(line.decode())
+        if match := re.search(pattern, lines[-1]):
+            return match[1]
+    pytest.fail("the server did not start:\n" + "".join(lines))

@@ -1,0 +1,124 @@
+"""The page for people who read it in their own way: axe's rules, small windows, large type, wide spacing."""
+
+from collections.abc import AsyncIterator
+from typing import Literal
+
+import pytest
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, expect
+
+from tests.browser.support import Server
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+CAPTIONS = """
+async () => {
+  const { RollUp, TranscriptView } = await import('/static/captions.js');
+  const element = (id) => document.getElementById(id);
+  element('welcome').hidden = element('transcript-empty').hidden = true;
+  const rollUp = new RollUp(element('roll-up'), element('roll-up-lines'));
+  rollUp.beginSession('en');
+  rollUp.showPartial({ utterance: 0, text: 'Ask not what your country can', stable: 'Ask not what' });
+  const view = new TranscriptView(element('transcript'), element('jump'));
+  for (let n = 0; n < 50; n += 1)
+    view.add({ text: 'Ask what you can do for your country.', start_ms: n * 100_000, language: 'en' });
+}
+"""
+
+
+@pytest_asyncio.fixture(loop_scope="session", params=["light", "dark"])
+async def page(request: pytest.FixtureRequest, server: Server, speaking_browser: Browser) -> AsyncIterator[Page]:
+    """The page with captions on it, for somebody whose system is light or dark."""
+    scheme: Literal["light", "dark"] = request.param
+    async with await speaking_browser.new_context(color_scheme=scheme, bypass_csp=True) as context:
+        page = await context.new_page()
+        await page.goto(server.url)
+        await page.evaluate(CAPTIONS)
+        yield page
+
+
+async def assert_accessible(page: Page) -> None:
+    results = await Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+
+
+async def test_the_page_at_rest_breaks_no_rule(page: Page) -> None:
+    await assert_accessible(page)
+
+
+async def test_the_page_while_live_breaks_no_rule(page: Page) -> None:
+    await page.get_by_role("button", name="Start captions").click()
+    await expect(page.locator("#state")).to_have_text("Live", timeout=30_000)
+    await assert_accessible(page)
+
+
+async def test_the_page_with_a_problem_breaks_no_rule(page: Page) -> None:
+    await page.route("**/v1/stream", lambda route: route.abort())
+    await page.get_by_role("button", name="Start captions").click()
+    await expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+    await assert_accessible(page)
+
+
+async def test_the_options_break_no_rule(page: Page) -> None:
+    await page.get_by_role("button", name="Options").click()
+    await assert_accessible(page)
+
+
+@pytest.mark.parametrize("colors", ["white-on-black", "yellow-on-black"])
+async def test_caption_colors_break_no_rule(page: Page, colors: str) -> None:
+    await page.get_by_role("button", name="Options").click()
+    await page.get_by_role("combobox", name="Captions").select_option(colors)
+    await page.get_by_role("button", name="Done").click()
+    await assert_accessible(page)
+
+
+async def test_nothing_is_cut_off_in_a_window_of_320_pixels(page: Page) -> None:
+    """WCAG 1.4.10: what 400 % zoom leaves of a desktop; here with the largest captions on top."""
+    await page.set_viewport_size({"width": 320, "height": 640})
+    for _ in range(10):
+        await page.get_by_role("button", name="Larger captions").click()
+    await expect(page.locator("#caption-size")).to_have_text("200 %")
+    assert await page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+async def test_wide_text_spacing_cuts_nothing_off(page: Page) -> None:
+    """WCAG 1.4.12: the spacing that a reader may impose; two lines of captions stay two whole lines."""
+    await page.set_viewport_size({"width": 800, "height": 900})
+    await page.add_style_tag(
+        content="* { line-height: 1.5 !important; letter-spacing: 0.12em !important; word-spacing: 0.16em !important }"
+        " p { margin-bottom: 2em !important }"
+    )
+    assert await page.evaluate("document.documentElement.scrollWidth") == 800
+    cut = await page.evaluate(
+        "[...document.querySelectorAll('button, select, label, h1, h2, dd')]"
+        ".filter((e) => e.offsetParent && e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0)"
+        ".map((e) => e.textContent.trim())"
+    )
+    assert cut == []
+    line = await page.evaluate("parseFloat(getComputedStyle(document.getElementById('roll-up')).lineHeight)")
+    assert await page.locator("#roll-up").evaluate("(e) => e.clientHeight") >= 2 * line - 1
+
+
+async def test_every_control_can_be_hit(page: Page) -> None:
+    """WCAG 2.5.8: at least 24 by 24 pixels, in the narrowest window too."""
+    await page.set_viewport_size({"width": 320, "height": 640})
+    small = await page.evaluate(
+        "[...document.querySelectorAll('button, select, input')].filter((e) => e.offsetParent)"
+        ".filter((e) => Math.min(e.offsetWidth, e.offsetHeight) < 24).map((e) => e.id)"
+    )
+    assert small == []
+
+
+async def test_every_control_shows_that_it_has_the_focus(page: Page) -> None:
+    seen: list[str] = []
+    while True:
+        await page.keyboard.press("Tab")
+        focused = await page.evaluate(
+            "[document.activeElement.id, getComputedStyle(document.activeElement).outlineWidth]"
+        )
+        if focused[0] in seen or not focused[0]:
+            break
+        assert focused[1] == "3px", focused[0]
+        seen.append(focused[0])
+    assert {"start-stop", "source", "language", "transcript", "announce", "present", "open-options"} <= set(seen)

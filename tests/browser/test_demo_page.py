@@ -1,0 +1,466 @@
+"""The demo page in a real browser, with a real server, a real model and a recording for a microphone."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+
+from tests.browser.support import Launch, Serve, Server
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+# The speaker's pauses are longer than the usual 500 ms; with this the whole recording is one utterance.
+ONE_UTTERANCE = ("--silence", "1500")
+SENTENCE = "ask not what your country can do for you"
+
+# What a first final may take: the model's loading, 11 s of speech, a busy machine.
+SPEECH_TIMEOUT_MS = 40_000
+
+OpenPage = Callable[[str], Awaitable[Page]]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(speaking_browser: Browser) -> AsyncIterator[BrowserContext]:
+    async with await speaking_browser.new_context() as context:
+        yield context
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_page(context: BrowserContext) -> AsyncIterator[OpenPage]:
+    """Open the page at an address. When the test ends, the browser's console must be clean."""
+    complaints: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        # Browsers log every answer above 399, such as 426 and 503 when the page asks whether a stream would be taken.
+        asked = message.location["url"].endswith("/v1/stream") and message.text.startswith("Failed to load resource")
+        if message.type in ("error", "warning") and not asked:
+            complaints.append(message.text)
+
+    async def opened(url: str) -> Page:
+        page = await context.new_page()
+        page.on("console", listen)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        await page.goto(url)
+        return page
+
+    yield opened
+    assert complaints == []
+
+
+async def press_start(page: Page) -> None:
+    await page.get_by_role("button", name="Start captions").click()
+
+
+def words(text: str) -> str:
+    """Lower case, without punctuation and line breaks: what was said, however it is set."""
+    return " ".join(re.findall(r"[a-z']+", text.lower()))
+
+
+async def downloaded(page: Page, button: str) -> tuple[str, str]:
+    """Press a download button; the file's name and text."""
+    async with page.expect_download() as download:
+        await page.get_by_role("button", name=button).click()
+    path = await (await download.value).path()
+    return (await download.value).suggested_filename, path.read_text(encoding="utf-8")
+
+
+async def test_speech_becomes_captions_and_files(serve: Serve, open_page: OpenPage) -> None:
+    """Say it, see it coming, read it, take it home."""
+    server = await serve(*ONE_UTTERANCE)
+    page = await open_page(server.url)
+    await press_start(page)
+
+    await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
+    await expect(page.locator("#roll-up .stable")).to_have_text(re.compile(r"\w"), timeout=SPEECH_TIMEOUT_MS)
+    await expect(page.locator("#roll-up .tentative")).to_have_text(re.compile(r"\w"))
+    await expect(page.locator("#transcript p")).to_have_count(0)
+
+    await expect(page.locator("#transcript p")).not_to_have_count(0, timeout=SPEECH_TIMEOUT_MS)
+    assert SENTENCE in words(await page.locator("#transcript").inner_text())
+    await expect(page.locator("#latency")).to_have_text(re.compile(r"^\d+\.\d s$"))
+    await expect(page.locator("#transcript p span").first).to_have_attribute("lang", "en")
+
+    for button, extension in [("Download VTT", "vtt"), ("Download SRT", "srt"), ("Download Text", "txt")]:
+        name, text = await downloaded(page, button)
+        assert re.fullmatch(rf"captions-\d{{4}}-\d\d-\d\d-\d{{4}}\.{extension}", name)
+        assert SENTENCE in words(re.sub(r"^\d.*$", "", text, flags=re.MULTILINE))
+        if extension == "vtt":
+            assert_well_formed(text)
+
+
+def assert_well_formed(vtt: str) -> None:
+    header, *cues = vtt.removesuffix("\n").split("\n\n")
+    assert header == "WEBVTT"
+    last_end = ""
+    for cue in cues:
+        times, *lines = cue.split("\n")
+        match = re.fullmatch(r"(\d\d:\d\d:\d\d\.\d{3}) --> (\d\d:\d\d:\d\d\.\d{3})", times)
+        assert match, times
+        start, end = match.groups()
+        assert last_end <= start < end
+        assert 1 <= len(lines) <= 2
+        assert max(map(len, lines)) <= 37
+        last_end = end
+
+
+async def test_stop_in_mid_sentence_still_gives_the_last_caption(serve: Serve, open_page: OpenPage) -> None:
+    server = await serve(*ONE_UTTERANCE)
+    page = await open_page(server.url)
+    await press_start(page)
+    await expect(page.locator("#roll-up .stable")).to_have_text(re.compile("country can do"), timeout=SPEECH_TIMEOUT_MS)
+    await expect(page.locator("#transcript p")).to_have_count(0)
+
+    await page.get_by_role("button", name="Stop captions").click()
+    await expect(page.locator("#state")).to_have_text("Ready")
+    await expect(page.locator("#transcript p")).to_have_count(1)
+    assert "country can do" in words(await page.locator("#transcript").inner_text())
+    await expect(page.locator("#roll-up .tentative")).to_have_text("")
+    await expect(page.get_by_role("button", name="Continue captions")).to_be_visible()
+
+
+async def test_the_level_follows_the_sound(server: Server, open_page: OpenPage) -> None:
+    """-60 dB in the silence before and after, far above it in speech; it moves while somebody speaks."""
+    page = await open_page(server.url)
+    meter = page.get_by_role("meter", name="Level")
+    await expect(meter).to_have_attribute("aria-valuenow", "-60")
+    await press_start(page)
+    levels: set[str] = set()
+    while len(levels) < 4:
+        before = await meter.get_attribute("aria-valuenow")
+        await expect(meter).not_to_have_attribute("aria-valuenow", before or "")
+        levels.add(await meter.get_attribute("aria-valuenow") or "")
+    assert all(-60 <= int(level) <= 0 for level in levels)
+    assert max(map(int, levels)) > -30
+    await page.get_by_role("button", name="Stop captions").click()
+    await expect(meter).to_have_attribute("aria-valuenow", "-60")
+
+
+async def test_keyboard_alone_starts_and_stops(serve: Serve, open_page: OpenPage) -> None:
+    """Space without any focus; and Tab to the button, then Enter."""
+    server = await serve(*ONE_UTTERANCE)
+    page = await open_page(server.url)
+    state = page.locator("#state")
+    await page.keyboard.press("Space")
+    await expect(state).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
+    await page.keyboard.press("Space")
+    await expect(state).to_have_text("Ready")
+
+    while await page.evaluate("document.activeElement.id") != "start-stop":
+        await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await expect(state).to_have_text("Live")
+    await page.keyboard.press("Enter")
+    await expect(state).to_have_text("Ready")
+
+
+async def test_space_in_a_list_does_not_start(server: Server, open_page: OpenPage) -> None:
+    page = await open_page(server.url)
+    await page.get_by_label("Announce captions").focus()
+    await page.keyboard.press("Space")
+    await expect(page.get_by_label("Announce captions")).to_be_checked()
+    await expect(page.locator("#state")).to_have_text("Ready")
+
+
+async def test_captions_are_announced_only_when_asked(server: Server, open_page: OpenPage) -> None:
+    """And the choice is remembered."""
+    page = await open_page(server.url)
+    log = page.get_by_role("log", name="Transcript")
+    await expect(log).to_have_attribute("aria-live", "off")
+    await page.get_by_label("Announce captions").check()
+    await expect(log).to_have_attribute("aria-live", "polite")
+    await page.reload()
+    await expect(log).to_have_attribute("aria-live", "polite")
+
+
+async def test_a_server_that_is_stopped_still_gives_the_last_caption(serve: Serve, open_page: OpenPage) -> None:
+    server = await serve(*ONE_UTTERANCE)
+    page = await open_page(server.url)
+    await press_start(page)
+    await expect(page.locator("#roll-up .stable")).to_have_text(re.compile("country can do"), timeout=SPEECH_TIMEOUT_MS)
+
+    server.terminate()
+    await expect(page.locator("#state")).to_have_text("Ended by the server")
+    await expect(page.get_by_role("alert")).to_contain_text("The server was stopped")
+    assert "country can do" in words(await page.locator("#transcript").inner_text())
+    await expect(page.get_by_role("button", name="Start again")).to_be_visible()
+
+
+async def test_a_server_that_is_gone_is_said_to_be_gone(serve: Serve, context: BrowserContext) -> None:
+    server = await serve()
+    page = await context.new_page()
+    await page.goto(server.url)
+    server.terminate()
+    await server.process.wait()
+    await press_start(page)
+    await expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+
+
+async def test_a_lost_connection_keeps_the_captions_and_offers_to_start_again(
+    serve: Serve, context: BrowserContext
+) -> None:
+    server = await serve()
+    page = await context.new_page()
+    await page.goto(server.url)
+    await press_start(page)
+    await expect(page.locator("#transcript p")).not_to_have_count(0, timeout=SPEECH_TIMEOUT_MS)
+    server.process.kill()
+    await expect(page.locator("#state")).to_have_text("Connection lost")
+    await expect(page.get_by_role("alert")).to_contain_text("What was captioned is kept")
+    await expect(page.locator("#transcript p")).not_to_have_count(0)
+    await expect(page.get_by_role("button", name="Start again")).to_be_visible()
+
+
+async def test_a_loading_server_is_asked_again_after_the_time_it_names(server: Server, open_page: OpenPage) -> None:
+    """The first answer is made up, lest the model be loaded before the page asks; the others are the server's."""
+    page = await open_page(server.url)
+    await page.route(
+        "**/v1/stream",
+        lambda route: route.fulfill(
+            status=503,
+            headers={"Retry-After": "2"},
+            content_type="application/json",
+            body='{"code": "loading", "message": "the model is being loaded"}',
+        ),
+        times=1,
+    )
+    await press_start(page)
+    await expect(page.locator("#state")).to_have_text("Server is loading its model, trying again in 2 s")
+    await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
+
+
+async def test_a_full_server_takes_the_page_once_there_is_room(serve: Serve, open_page: OpenPage) -> None:
+    server = await serve("--max-streams", "1")
+    first = await open_page(server.url)
+    await press_start(first)
+    await expect(first.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
+
+    second = await open_page(server.url)
+    await press_start(second)
+    await expect(second.locator("#state")).to_contain_text("Server is busy, trying again in")
+    await first.get_by_role("button", name="Stop captions").click()
+    await expect(second.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
+
+
+async def test_waiting_can_be_cancelled(serve: Serve, open_page: OpenPage) -> None:
+    server = await serve("--max-streams", "1")
+    first = await open_page(server.url)
+    await press_start(first)
+    await expect(first.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
+
+    second = await open_page(server.url)
+    await press_start(second)
+    await expect(second.locator("#state")).to_contain_text("Server is busy")
+    await second.get_by_role("button", name="Cancel").click()
+    await expect(second.locator("#state")).to_have_text("Ready")
+    await expect(second.get_by_role("button", name="Start captions")).to_be_visible()
+
+
+async def test_a_microphone_allowed_after_cancelling_is_closed_at_once(server: Server, open_page: OpenPage) -> None:
+    """Nobody is recorded because the browser's question was answered late."""
+    page = await open_page(server.url)
+    await page.evaluate(
+        """() => {
+          const devices = navigator.mediaDevices;
+          const ask = devices.getUserMedia.bind(devices);
+          const answered = new Promise((resolve) => (window.answer = resolve));
+          devices.getUserMedia = async (constraints) => {
+            await answered;
+            return (window.media = await ask(constraints));
+          };
+        }"""
+    )
+    await press_start(page)
+    await expect(page.locator("#state")).to_have_text("Waiting for permission")
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator("#state")).to_have_text("Ready")
+    states = await page.evaluate(
+        """async () => {
+          window.answer();
+          const ended = () => window.media?.getTracks().every((track) => track.readyState === 'ended');
+          while (!ended()) await new Promise((resolve) => setTimeout(resolve, 20));
+          return window.media.getTracks().map((track) => track.readyState);
+        }"""
+    )
+    assert states == ["ended"]
+    await expect(page.locator("#state")).to_have_text("Ready")
+
+
+async def test_the_sound_of_a_tab_is_captioned_until_it_is_closed(
+    server: Server, launch: Launch, speech_wav: Path
+) -> None:
+    browser = await launch("--auto-select-tab-capture-source-by-title=The talk")
+    async with await browser.new_context() as context:
+        talk = await context.new_page()
+        await talk.route("http://talk.test/speech.wav", lambda route: route.fulfill(path=speech_wav))
+        player = "<title>The talk</title><audio src=speech.wav autoplay loop>"
+        await talk.route("http://talk.test/", lambda route: route.fulfill(body=player, content_type="text/html"))
+        await talk.goto("http://talk.test/")
+
+        page = await context.new_page()
+        await page.goto(server.url)
+        await page.get_by_label("Sound").select_option("Tab or screen sound")
+        await press_start(page)
+        transcript = page.locator("#transcript")
+        await expect(transcript).to_contain_text(re.compile("country can do", re.I), timeout=SPEECH_TIMEOUT_MS)
+
+        await talk.close()
+        await expect(page.get_by_role("alert")).to_contain_text("The sound source has ended")
+        await expect(page.locator("#state")).to_have_text("Ready")
+
+
+async def test_a_share_without_sound_is_explained(server: Server, open_page: OpenPage) -> None:
+    """What a browser hands over when the tick at "share audio" is missing: a picture alone."""
+    page = await open_page(server.url)
+    await page.evaluate(
+        "navigator.mediaDevices.getDisplayMedia = async () => document.createElement('canvas').captureStream()"
+    )
+    await page.get_by_label("Sound").select_option("Tab or screen sound")
+    await press_start(page)
+    await expect(page.get_by_role("alert")).to_contain_text("The share came without sound")
+    await expect(page.locator("#state")).to_have_text("Not started")
+
+
+async def test_a_reader_who_scrolled_back_is_left_in_peace(server: Server, open_page: OpenPage) -> None:
+    """New captions do not move the text; a button counts them and leads back."""
+    page = await open_page(server.url)
+    told = await page.evaluate(
+        """async () => {
+          const { TranscriptView } = await import('/static/captions.js');
+          const [log, jump] = [document.getElementById('transcript'), document.getElementById('jump')];
+          const view = new TranscriptView(log, jump);
+          const add = (n) => view.add({ text: `Sentence ${n}.`, start_ms: n * 1000, language: 'en' });
+          const settled = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+          for (let n = 0; n < 100; n += 1) add(n);
+          await settled();
+          const followed = log.scrollTop + log.clientHeight >= log.scrollHeight - 1 && jump.hidden;
+          log.scrollTop = 200;
+          await settled();
+          add(100);
+          add(101);
+          await settled();
+          return { followed, scrollTop: log.scrollTop, words: jump.textContent, hidden: jump.hidden };
+        }"""
+    )
+    assert told == {"followed": True, "scrollTop": 200, "words": "Jump to live (2 new)", "hidden": False}
+    jump = page.get_by_role("button", name="Jump to live")
+    await jump.click()
+    await expect(jump).not_to_be_visible()
+    await expect(page.locator("#transcript p").last).to_be_in_viewport()
+
+
+async def test_a_token_is_asked_for_once(serve: Serve, context: BrowserContext) -> None:
+    """A wrong one is refused in words; the right one is kept for the tab, and is never in the address bar."""
+    server = await serve("--token", "säcret+/=")
+    page = await context.new_page()
+    await page.goto(server.url)
+    await press_start(page)
+    dialog = page.get_by_role("dialog", name="This server asks for an access token")
+    await dialog.get_by_label("Access token").fill("wrong")
+    await dialog.get_by_role("button", name="Start captions").click()
+    await expect(dialog).to_contain_text("The last one was not accepted.")
+    await dialog.get_by_label("Access token").fill("säcret+/=")
+    await dialog.get_by_role("button", name="Start captions").click()
+    await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
+
+
+async def test_a_token_in_the_address_is_used_and_taken_out_of_it(serve: Serve, open_page: OpenPage) -> None:
+    server = await serve("--token", "s3cret+/=")
+    page = await open_page(f"{server.url}#token=s3cret+/=")
+    await press_start(page)
+    await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
+    assert page.url == server.url
+
+
+async def test_a_language_the_model_does_not_know_is_told(server: Server, context: BrowserContext) -> None:
+    page = await context.new_page()
+    await page.goto(server.url)
+    await page.get_by_label("Language").select_option(label="Deutsch")
+    await press_start(page)
+    alert = page.get_by_role("alert")
+    await expect(alert).to_contain_text("does not know this language", timeout=SPEECH_TIMEOUT_MS)
+
+
+async def test_a_refused_microphone_is_explained(server: Server, launch: Launch) -> None:
+    browser = await launch("--use-fake-device-for-media-stream", "--deny-permission-prompts")
+    async with await browser.new_page() as page:
+        await page.goto(server.url)
+        await press_start(page)
+        await expect(page.get_by_role("alert")).to_contain_text("The microphone is not allowed")
+        await expect(page.get_by_role("alert")).to_contain_text("Allow it in the address bar")
+        await expect(page.locator("#state")).to_have_text("Not started")
+
+
+async def test_an_insecure_address_is_explained_with_its_ways_out(serve: Serve, launch: Launch) -> None:
+    """Browsers hide the microphone from plain http, except on the machine itself."""
+    server = await serve("--allowed-host", "livecaption.test")
+    browser = await launch("--host-resolver-rules=MAP livecaption.test 127.0.0.1")
+    async with await browser.new_page() as page:
+        await page.goto(f"http://livecaption.test:{server.port}/")
+        alert = page.get_by_role("alert")
+        await expect(alert).to_contain_text("Browsers give no microphone to this address")
+        await expect(alert).to_contain_text(f"http://localhost:{server.port}/")
+        await expect(alert).to_contain_text(f"ssh -N -L {server.port}:127.0.0.1:{server.port} livecaption.test")
+        await expect(alert).to_contain_text("--tls-cert")
+        await expect(alert).to_contain_text("reverse proxy")
+
+
+async def test_a_transcript_that_was_not_downloaded_is_not_cleared_without_asking(
+    server: Server, open_page: OpenPage
+) -> None:
+    page = await open_page(server.url)
+    await press_start(page)
+    captions = page.locator("#transcript p")
+    await expect(captions).not_to_have_count(0, timeout=SPEECH_TIMEOUT_MS)
+    await page.get_by_role("button", name="Stop captions").click()
+    await expect(page.locator("#state")).to_have_text("Ready")
+
+    clear = page.get_by_role("button", name="Clear")
+    dialog = page.get_by_role("dialog", name="Clear the transcript?")
+    await clear.click()
+    await dialog.get_by_role("button", name="Keep").click()
+    await expect(captions).not_to_have_count(0)
+    await downloaded(page, "Download Text")
+    await clear.click()
+    await expect(dialog).not_to_be_visible()
+    await expect(captions).to_have_count(0)
+
+
+async def test_appearance_is_remembered(server: Server, open_page: OpenPage) -> None:
+    page = await open_page(server.url)
+    for _ in range(12):
+        await page.get_by_role("button", name="Larger captions").click()
+    await page.get_by_role("button", name="Options").click()
+    await page.get_by_role("combobox", name="Captions").select_option("yellow-on-black")
+    await page.get_by_role("button", name="Done").click()
+    await page.reload()
+    await expect(page.locator("#caption-size")).to_have_text("200 %")
+    await expect(page.locator("#stage")).to_have_css("background-color", "rgb(0, 0, 0)")
+    await expect(page.locator("#stage")).to_have_css("color", "rgb(255, 230, 0)")
+
+
+async def test_slow_networks_lose_the_oldest_sound_and_the_page_is_told(server: Server, open_page: OpenPage) -> None:
+    """250 ms in the socket, 2 s waiting before it; of ten seconds sent at once the rest is dropped."""
+    page = await open_page(server.url)
+    await press_start(page)
+    await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
+    dropped_ms = await page.evaluate(
+        """async () => {
+          const { CaptionStream } = await import('/static/stream.js');
+          let dropped = 0;
+          let ready;
+          const started = new Promise((resolve) => (ready = resolve));
+          const stream = new CaptionStream({ token: '', sampleRateHz: 16000, language: null }, {
+            received: ({ type }) => type === 'ready' && ready(),
+            dropped: (ms) => (dropped += ms),
+            closed: () => {},
+          });
+          await started;
+          for (let sent_ms = 0; sent_ms < 10000; sent_ms += 50) stream.sendAudio(new Int16Array(800));
+          stream.close();
+          return dropped;
+        }"""
+    )
+    assert dropped_ms == 10_000 - 250 - 2000

@@ -1,0 +1,241 @@
+"""The page of figures in a real browser, with a real server and an engine whose answers are known."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Literal
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, expect
+
+from tests.browser.support import Launch, Serve, Server
+from tests.support.speech import pcm_s16le, sound
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+SCRIPTED = ("--engine", "scripted")
+SPEECH = pcm_s16le(sound("silence 200ms, speech 1000ms"))
+
+OpenStats = Callable[[Server], Awaitable[Page]]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def browser(launch: Launch) -> Browser:
+    return await launch()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_stats(browser: Browser) -> AsyncIterator[OpenStats]:
+    """Open the page of a server. When the test ends, the browser's console must be clean; so the policy against inline
+    scripts and styles was kept, too."""
+    complaints: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        # Browsers log every answer above 399, and those that do not come; the page says it in words.
+        if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource"):
+            complaints.append(message.text)
+
+    async with await browser.new_context() as context:
+
+        async def opened(server: Server) -> Page:
+            page = await context.new_page()
+            page.on("console", listen)
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            await page.goto(f"{server.url}stats")
+            return page
+
+        yield opened
+    assert complaints == []
+
+
+@pytest_asyncio.fixture(loop_scope="session", params=["light", "dark"])
+async def unguarded_page(
+    request: pytest.FixtureRequest, serve: Serve, browser: Browser
+) -> AsyncIterator[tuple[Server, Page]]:
+    """A server that has captioned something and its page, into which axe may be put."""
+    scheme: Literal["light", "dark"] = request.param
+    server = await serve(*SCRIPTED)
+    await caption(server)
+    async with await browser.new_context(color_scheme=scheme, bypass_csp=True) as context:
+        page = await context.new_page()
+        await page.goto(f"{server.url}stats")
+        await expect(row(page, "Since the start", "Finals answered")).to_contain_text("1")
+        yield server, page
+
+
+async def caption(server: Server) -> None:
+    """One utterance with one partial and one final, to the end."""
+    async with aiohttp.ClientSession() as http, http.ws_connect(f"{server.url}v1/stream") as socket:
+        await socket.send_json({"type": "start"})
+        await socket.send_bytes(SPEECH)
+        async for message in socket:
+            if json.loads(message.data)["type"] == "partial":
+                await socket.send_json({"type": "stop"})
+
+
+def row(page: Page, table: str, heading: str) -> Locator:
+    """A row of a table as a screen reader finds it: by the table's caption and the row's own heading."""
+    header = page.get_by_role("rowheader", name=heading, exact=True)
+    return page.get_by_role("table", name=table).get_by_role("row").filter(has=header)
+
+
+def newest(page: Page, graph: str, line: str) -> Locator:
+    """What the key of a graph says of one of its lines."""
+    return page.get_by_role("figure", name=graph).locator("dl div").filter(has_text=line).locator("dd")
+
+
+async def assert_accessible(page: Page) -> None:
+    results = await Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+
+
+async def test_what_the_server_does_is_shown_as_it_does_it(serve: Serve, open_stats: OpenStats) -> None:
+    server = await serve(*SCRIPTED)
+    page = await open_stats(server)
+    await expect(page.get_by_role("status")).to_have_text("Ready")
+    await expect(row(page, "Since the start", "Finals answered").get_by_role("cell")).to_have_text("0")
+    await expect(row(page, "Delays of the last minute", "Word to partial caption")).to_contain_text("–")
+    await expect(newest(page, "Open streams", "Open")).to_have_text("0")
+
+    async with aiohttp.ClientSession() as http, http.ws_connect(f"{server.url}v1/stream"):
+        await expect(newest(page, "Open streams", "Open")).to_have_text("1")
+        await expect(row(page, "Now", "Open streams").get_by_role("cell")).to_have_text("1")
+    await caption(server)
+
+    figures = {
+        "Streams accepted": "2",
+        "Streams refused": "0",
+        "Audio received": "1.2 s",
+        "Batches": "2, of 1.0 requests on average",
+        "Partials asked for": "1",
+        "Partials answered": "1",
+        "Finals answered": "1",
+        "Finals failed": "0",
+    }
+    for heading, figure in figures.items():
+        await expect(row(page, "Since the start", heading).get_by_role("cell")).to_have_text(figure)
+    await expect(row(page, "Now", "Open streams").get_by_role("cell")).to_have_text("0")
+    for delay in ("Start of speech to first caption", "Word to partial caption", "End of speech to final caption"):
+        cells = row(page, "Delays of the last minute", delay).get_by_role("cell")
+        await expect(cells).to_have_text([re.compile(r"\d m?s$"), re.compile(r"\d m?s$"), "1"])
+    worker = page.get_by_role("table", name="Inference processes").get_by_role("row").nth(1).get_by_role("cell")
+    await expect(worker).to_have_text(["Ready", "0", re.compile(r"\d MiB$"), "–"])
+
+
+async def test_a_graph_grows_by_a_point_with_every_second(serve: Serve, open_stats: OpenStats) -> None:
+    page = await open_stats(await serve(*SCRIPTED))
+    line = page.get_by_role("figure", name="Open streams").locator("path").first
+    await expect(line).to_have_attribute("d", re.compile(r"^M[^L]+L[^L]+L[^L]+$"), timeout=20_000)
+    await expect(line).to_have_attribute(
+        "d", re.compile(r"L100.00 100.00$")
+    )  # newest at the right, no stream at the foot
+
+
+async def test_refusals_are_shown_with_their_reasons(serve: Serve, open_stats: OpenStats) -> None:
+    server = await serve(*SCRIPTED, "--max-streams", "1")
+    page = await open_stats(server)
+    async with aiohttp.ClientSession() as http, http.ws_connect(f"{server.url}v1/stream"):
+        for _ in range(2):
+            await (await http.get(f"{server.url}v1/stream")).release()
+        refused = row(page, "Since the start", "Streams refused").get_by_role("cell")
+        await expect(refused).to_have_text("2 overloaded")
+
+
+async def test_the_token_is_asked_for_once_and_serves_the_captions_too(serve: Serve, open_stats: OpenStats) -> None:
+    server = await serve(*SCRIPTED, "--token", "säcret+/=")
+    page = await open_stats(server)
+    dialog = page.get_by_role("dialog", name="This server asks for an access token")
+    await dialog.get_by_label("Access token").fill("wrong")
+    await dialog.get_by_role("button", name="Show figures").click()
+    await expect(dialog).to_contain_text("The last one was not accepted.")
+    await dialog.get_by_label("Access token").fill("säcret+/=")
+    await dialog.get_by_role("button", name="Show figures").click()
+    await expect(page.get_by_role("status")).to_have_text("Ready")
+    await page.reload()
+    await expect(page.get_by_role("status")).to_have_text("Ready")
+    assert await page.evaluate("sessionStorage.getItem('livecaption.token')") == "säcret+/="
+
+
+async def test_a_token_in_the_address_is_used_and_taken_out_of_it(serve: Serve, open_stats: OpenStats) -> None:
+    server = await serve(*SCRIPTED, "--token", "s3cret")
+    page = await open_stats(server)
+    await page.goto("about:blank")
+    await page.goto(f"{server.url}stats#token=s3cret")
+    await expect(page.get_by_role("status")).to_have_text("Ready")
+    assert page.url == f"{server.url}stats"
+
+
+async def test_a_server_that_goes_is_told_and_one_that_comes_is_watched_again(
+    serve: Serve, open_stats: OpenStats
+) -> None:
+    server = await serve(*SCRIPTED)
+    await caption(server)
+    page = await open_stats(server)
+    await expect(row(page, "Since the start", "Finals answered").get_by_role("cell")).to_have_text("1")
+    server.terminate()
+    await server.process.wait()
+    await expect(page.get_by_role("status")).to_have_text("The server does not answer; trying again")
+    await expect(row(page, "Since the start", "Finals answered").get_by_role("cell")).to_have_text("1")
+    await serve(*SCRIPTED, "--port", server.port)
+    await expect(page.get_by_role("status")).to_have_text("Ready")
+    await expect(row(page, "Since the start", "Finals answered").get_by_role("cell")).to_have_text("0")
+
+
+async def test_the_page_has_the_theme_that_was_chosen_for_the_captions(serve: Serve, open_stats: OpenStats) -> None:
+    server = await serve(*SCRIPTED)
+    page = await open_stats(server)
+    await page.evaluate("localStorage.setItem('livecaption.settings', JSON.stringify({ theme: 'dark' }))")
+    await page.reload()
+    await expect(page.locator("body")).to_have_css("background-color", "rgb(13, 18, 20)")
+
+
+async def test_the_page_breaks_no_rule_of_accessibility(unguarded_page: tuple[Server, Page]) -> None:
+    server, page = unguarded_page
+    await assert_accessible(page)
+    server.terminate()
+    await expect(page.get_by_role("status")).to_contain_text("trying again")
+    await assert_accessible(page)
+
+
+async def test_the_question_for_the_token_breaks_no_rule_of_accessibility(serve: Serve, browser: Browser) -> None:
+    server = await serve(*SCRIPTED, "--token", "s3cret")
+    async with await browser.new_context(bypass_csp=True) as context:
+        page = await context.new_page()
+        await page.goto(f"{server.url}stats")
+        await expect(page.get_by_role("dialog")).to_be_visible()
+        await assert_accessible(page)
+
+
+async def test_nothing_is_cut_off_in_a_window_of_320_pixels(serve: Serve, open_stats: OpenStats) -> None:
+    """WCAG 1.4.10: what 400 % zoom leaves of a desktop."""
+    server = await serve(*SCRIPTED)
+    await caption(server)
+    page = await open_stats(server)
+    await expect(row(page, "Delays of the last minute", "Word to partial caption")).to_contain_text("ms")
+    await page.set_viewport_size({"width": 320, "height": 640})
+    assert await page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+async def test_screen_readers_are_not_told_every_second(server: Server, open_stats: OpenStats) -> None:
+    """Only the server's state is announced, and only when it changes; the drawings are for the eye."""
+    page = await open_stats(server)
+    await expect(page.get_by_role("status")).to_have_text("Ready")
+    await expect(page.locator("[role=status], [role=alert], [role=log], [aria-live]")).to_have_count(1)
+    n_announced = await page.evaluate(
+        """() => new Promise((resolve) => {
+          let n = 0;
+          new MutationObserver((records) => (n += records.length))
+            .observe(document.querySelector('[role=status]'), { childList: true, characterData: true, subtree: true });
+          const rows = document.querySelector('#now tbody');
+          let n_updates = 0;
+          new MutationObserver(() => (n_updates += 1) === 3 && resolve(n))
+            .observe(rows, { childList: true, characterData: true, subtree: true });
+        })"""
+    )
+    assert n_announced == 0
+    await expect(page.get_by_role("figure", name="Open streams").locator("svg")).to_have_attribute(
+        "aria-hidden", "true"
+    )

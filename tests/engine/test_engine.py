@@ -1,0 +1,92 @@
+"""What every engine must hold: the scripted one of the tests, and Whisper."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from livecaption.engine.engine import Engine
+from livecaption.engine.scripted import ScriptedEngine
+from livecaption.scheduling.request import TranscriptionOptions, Window
+
+JFK, _ = soundfile.read(Path(__file__).parent.parent / "data" / "jfk.flac", dtype="float32")
+
+
+@pytest.fixture(scope="module", params=["scripted", pytest.param("whisper", marks=pytest.mark.model)])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    if request.param == "scripted":
+        yield ScriptedEngine()
+    else:
+        from livecaption.engine.models import find_model
+        from livecaption.engine.whisper import load_engine
+
+        yield load_engine(find_model(), device="cpu", threads=1)
+
+
+def test_no_windows_have_no_hypotheses(engine: Engine) -> None:
+    assert engine.transcribe([]) == []
+
+
+def test_each_window_has_its_hypothesis_in_order(engine: Engine) -> None:
+    windows = [Window(JFK[: seconds * 16_000]) for seconds in (11, 3, 8, 3)]
+    together = [hypothesis.text for hypothesis in engine.transcribe(windows)]
+    assert together == [engine.transcribe([window])[0].text for window in windows]
+    assert len(set(together)) == 3
+
+
+def test_the_same_window_has_the_same_hypothesis_again(engine: Engine) -> None:
+    window = Window(JFK, TranscriptionOptions(words=True))
+    assert engine.transcribe([window]) == engine.transcribe([window])
+
+
+def test_a_window_is_not_modified(engine: Engine) -> None:
+    samples = JFK.copy()
+    samples.flags.writeable = False
+    engine.transcribe([Window(samples)])
+    assert np.array_equal(samples, JFK)
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 100, 399, 400])
+@pytest.mark.parametrize("is_final", [True, False])
+def test_a_window_of_next_to_nothing_says_nothing(engine: Engine, n_samples: int, is_final: bool) -> None:
+    options = TranscriptionOptions(words=True)
+    [hypothesis] = engine.transcribe([Window(np.zeros(n_samples, np.float32), options, is_final=is_final)])
+    assert (hypothesis.text, hypothesis.words, hypothesis.suspicious) == ("", (), False)
+
+
+@pytest.mark.parametrize("seconds", [1, 29, 30])
+def test_a_window_may_have_any_length_up_to_30_s(engine: Engine, seconds: int) -> None:
+    samples = np.resize(JFK, seconds * 16_000)
+    [hypothesis] = engine.transcribe([Window(samples)])
+    assert hypothesis.text
+
+
+def test_the_language_is_the_one_given_or_one_that_the_engine_knows(engine: Engine) -> None:
+    given, detected = engine.transcribe([Window(JFK, TranscriptionOptions(language="en")), Window(JFK)])
+    assert given.language == "en"
+    assert detected.language in engine.description.languages
+
+
+def test_words_come_only_where_they_are_asked_for(engine: Engine) -> None:
+    with_words, without = engine.transcribe([Window(JFK, TranscriptionOptions(words=True)), Window(JFK)])
+    assert with_words.words
+    assert without.words == ()
+
+
+@pytest.mark.parametrize("is_final", [True, False])
+def test_words_make_the_text_and_follow_one_another_within_the_window(engine: Engine, is_final: bool) -> None:
+    [hypothesis] = engine.transcribe([Window(JFK[: 8 * 16_000], TranscriptionOptions(words=True), is_final=is_final)])
+    assert " ".join(word.text for word in hypothesis.words) == hypothesis.text
+    times_ms = [time_ms for word in hypothesis.words for time_ms in (word.start_ms, word.end_ms)]
+    assert all(before <= after for before, after in pairwise([0, *times_ms, 8000]))
+    assert all(0 < word.confidence <= 1 for word in hypothesis.words)
+
+
+def test_the_text_is_stripped_and_the_probabilities_are_probabilities(engine: Engine) -> None:
+    [hypothesis] = engine.transcribe([Window(JFK)])
+    assert hypothesis.text == hypothesis.text.strip() != ""
+    assert 0 < hypothesis.confidence <= 1
+    assert 0 <= hypothesis.no_speech_probability <= 1

@@ -1,0 +1,118 @@
+"""Which texts of a decoder are believed."""
+
+import math
+
+import numpy as np
+import pytest
+
+from livecaption.engine.guard import MAX_TOKENS, Decoding, compression_ratio, token_budget
+from livecaption.scheduling.request import Window
+
+
+def window(seconds: float) -> Window:
+    return Window(np.zeros(round(seconds * 16_000), np.float32))
+
+
+def decoding(
+    n_tokens: int = 12,
+    *,
+    tokens: list[int] | None = None,
+    seconds: float = 4.0,
+    compression: float = 1.2,
+    mean_log_probability: float = -0.3,
+    no_speech_probability: float = 0.1,
+) -> Decoding:
+    return Decoding(
+        window=window(seconds),
+        encoded=None,
+        row=0,
+        language="en",
+        tokens=list(range(n_tokens)) if tokens is None else tokens,
+        token_budget=token_budget(window(seconds), "en"),
+        compression_ratio=compression,
+        mean_log_probability=mean_log_probability,
+        no_speech_probability=no_speech_probability,
+    )
+
+
+def test_a_sentence_of_usual_length_and_probability_is_sound() -> None:
+    assert decoding().is_sound
+
+
+@pytest.mark.parametrize(
+    "doubtful",
+    [
+        pytest.param(decoding(40), id="as many tokens as the budget"),
+        pytest.param(decoding(compression=2.3), id="repetitive"),
+        pytest.param(decoding(mean_log_probability=-1.1), id="improbable"),
+        pytest.param(decoding(3, seconds=14.5), id="stops after a heading"),
+        pytest.param(decoding(0, mean_log_probability=-math.inf), id="nothing at all, from what may be speech"),
+        pytest.param(decoding(tokens=[1, 2, 3, 4, 1, 2, 3, 4]), id="said twice"),
+    ],
+)
+def test_a_decoding_that_looks_wrong_is_not_sound(doubtful: Decoding) -> None:
+    assert not doubtful.is_sound
+
+
+@pytest.mark.parametrize("tokens", [[1], [7, 7], [1, 2, 3, 1, 2, 3]])
+def test_short_answers_and_short_repetitions_are_sound(tokens: list[int]) -> None:
+    """People say "no, no" and "come on, come on"."""
+    assert decoding(tokens=tokens, seconds=1.5).is_sound
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        pytest.param(decoding(mean_log_probability=-1.1, no_speech_probability=0.7), id="improbable text"),
+        pytest.param(decoding(40, mean_log_probability=-0.1, no_speech_probability=0.7), id="runaway text"),
+        pytest.param(decoding(0, mean_log_probability=-math.inf, no_speech_probability=0.7), id="no text"),
+    ],
+)
+def test_text_of_noise_is_dropped_without_a_second_try(noise: Decoding) -> None:
+    assert noise.is_sound
+    assert noise.text_tokens == []
+    assert noise.confidence == 0.7
+
+
+def test_probable_text_is_kept_however_much_the_model_doubts_that_anybody_spoke() -> None:
+    assert decoding(no_speech_probability=0.9).text_tokens == list(range(12))
+
+
+def test_the_better_of_two_decodings_is_the_sound_one_then_the_one_with_an_end_then_the_more_probable() -> None:
+    runaway = decoding(40, mean_log_probability=-0.1)
+    improbable = decoding(mean_log_probability=-1.5)
+    sound = decoding(mean_log_probability=-0.9)
+    assert sorted([sound, runaway, improbable], key=Decoding.quality) == [runaway, improbable, sound]
+    assert max(improbable, decoding(mean_log_probability=-1.2), key=Decoding.quality) is not improbable
+
+
+@pytest.mark.parametrize(
+    ("tokens", "head"),
+    [
+        ([5, 6, 1, 2, 1, 2, 1, 2, 1], [5, 6, 1, 2]),
+        ([9, 9, 9, 9, 9], [9]),
+        ([5, 6, 1, 2, 1, 2], [5, 6, 1, 2, 1, 2]),
+        ([1, 2, 3, 4], [1, 2, 3, 4]),
+        ([], []),
+    ],
+)
+def test_a_runaway_text_is_cut_before_its_third_repetition_makes_it_a_loop(tokens: list[int], head: list[int]) -> None:
+    """Twice is not yet a loop; what cannot be told from speech is kept."""
+    assert decoding(tokens=tokens, compression=3.0).without_loop().tokens == head
+
+
+def test_a_sound_text_keeps_its_repetitions() -> None:
+    assert decoding(tokens=[9] * 5).without_loop().tokens == [9] * 5
+
+
+def test_the_token_budget_grows_with_the_window_and_leaves_room_for_other_scripts() -> None:
+    assert token_budget(window(0), "en") == 8
+    assert token_budget(window(4), "en") == 40
+    assert token_budget(window(4), "th") == 120
+    assert token_budget(window(30), "en") == MAX_TOKENS
+
+
+def test_repetition_compresses_and_an_empty_text_does_not() -> None:
+    assert compression_ratio("I'm not going to do it. " * 8) > 2.2
+    assert compression_ratio("He began a confused complaint against the wizard.") < 1.2
+    assert compression_ratio("") == 0

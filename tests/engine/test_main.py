@@ -1,0 +1,203 @@
+"""The inference process, spoken to over its pipe."""
+
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from livecaption.captions.hypothesis import Hypothesis
+from livecaption.engine.main import EXIT_STOPPED, EXIT_UNUSABLE
+from livecaption.scheduling.request import TranscriptionOptions, Window
+from livecaption.workers import spawning
+from livecaption.workers.config import EngineConfig
+from livecaption.workers.messages import (
+    BatchFailed,
+    DumpStacks,
+    Heartbeat,
+    Loaded,
+    LoadFailed,
+    Message,
+    ModelFound,
+    Stop,
+    Transcribe,
+    Transcribed,
+    decode,
+    encode,
+)
+from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.processes
+
+
+class EngineProcess:
+    """A started inference process and the server's end of its pipe."""
+
+    def __init__(self, engine: EngineConfig) -> None:
+        self.process, self.pipe = spawning.spawn(engine, 10.0, logging.INFO)
+
+    def say(self, message: Message) -> None:
+        self.pipe.send_bytes(encode(message))
+
+    def hear(self) -> Message:
+        """What it says next beside heartbeats and that it has found its model."""
+        while isinstance(message := self.hear_anything(), Heartbeat | ModelFound):
+            pass
+        return message
+
+    def hear_anything(self) -> Message:
+        assert self.pipe.poll(10)
+        return decode(self.pipe.recv_bytes())
+
+    def exit_code(self) -> int | None:
+        return spawning.reap(self.process, 10.0)
+
+
+Start = Callable[..., EngineProcess]
+
+
+@pytest.fixture
+async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
+    """Start a scripted engine; async, because only the thread of a loop may."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    started = []
+
+    def start(model: str = "", engine: str = "scripted") -> EngineProcess:
+        started.append(EngineProcess(EngineConfig(engine=engine, model=model, device="cpu")))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.pipe.close()
+        spawning.kill(each.process)
+        if each.process in spawning._live:
+            each.exit_code()
+
+
+def batch(number: int, prompt: str = "", n: int = 1, deadline_s: float = 10.0) -> Transcribe:
+    options = TranscriptionOptions(prompt=f"script: {prompt}" if prompt else "")
+    return Transcribe(number, deadline_s, (Window(np.zeros(9600, np.float32), options),) * n)
+
+
+async def test_it_says_what_it_loaded_then_answers_in_order(start: Start) -> None:
+    engine = start()
+    assert isinstance(engine.hear(), Loaded)
+    engine.say(batch(1, n=2))
+    engine.say(batch(2, "say second"))
+    first, second = engine.hear(), engine.hear()
+    assert isinstance(first, Transcribed)
+    assert isinstance(second, Transcribed)
+    assert (first.batch, first.hypotheses) == (1, (Hypothesis("One two.", "en", 0.9, 0.0),) * 2)
+    assert (second.batch, second.hypotheses[0].text) == (2, "second")
+
+
+async def test_the_time_it_computed_is_measured(start: Start) -> None:
+    engine = start()
+    engine.hear()
+    engine.say(batch(1, "delay 0.2"))
+    answer = engine.hear()
+    assert isinstance(answer, Transcribed)
+    assert 0.2 <= answer.compute_s < 5
+
+
+async def test_it_gives_a_sign_of_life_while_it_loads_and_while_it_computes(start: Start) -> None:
+    engine = start("load 1.5")
+    assert isinstance(engine.hear_anything(), ModelFound)
+    assert isinstance(engine.hear_anything(), Heartbeat)
+    assert isinstance(engine.hear(), Loaded)
+    engine.say(batch(1, "delay 1.5"))
+    assert isinstance(engine.hear_anything(), Heartbeat)
+
+
+async def test_a_batch_that_fails_is_answered_and_the_next_one_computed(start: Start) -> None:
+    engine = start()
+    engine.hear()
+    engine.say(batch(1, "fail"))
+    engine.say(batch(2))
+    assert engine.hear() == BatchFailed(1, "The script makes this batch fail")
+    assert isinstance(engine.hear(), Transcribed)
+
+
+async def test_a_lost_device_ends_it(start: Start) -> None:
+    """Row 53 of the fault matrix."""
+    engine = start()
+    engine.hear()
+    engine.say(batch(1, "unusable"))
+    assert engine.exit_code() == EXIT_UNUSABLE
+
+
+@pytest.mark.parametrize(("model", "engine"), [("refuse", "scripted"), ("/no/such/model", "whisper")])
+async def test_a_model_that_cannot_be_loaded_is_told_and_ends_it(model: str, engine: str, start: Start) -> None:
+    """Row 49."""
+    process = start(model, engine)
+    assert isinstance(process.hear(), LoadFailed)
+    assert process.exit_code() == EXIT_UNUSABLE
+
+
+async def test_it_stops_after_the_batches_it_has(start: Start) -> None:
+    engine = start()
+    engine.hear()
+    engine.say(batch(1, "delay 0.1"))
+    engine.say(Stop())
+    assert isinstance(engine.hear(), Transcribed)
+    assert engine.exit_code() == EXIT_STOPPED
+
+
+@pytest.mark.parametrize("model", ["", "hang-load"])
+async def test_it_ends_with_its_pipe(model: str, start: Start) -> None:
+    engine = start(model)
+    if not model:
+        engine.hear()
+    engine.pipe.close()
+    assert engine.exit_code() == EXIT_STOPPED
+
+
+async def test_it_ends_if_what_it_hears_is_no_message(start: Start) -> None:
+    engine = start()
+    engine.hear()
+    engine.pipe.send_bytes(b"rubbish")
+    assert engine.exit_code() == EXIT_STOPPED
+
+
+async def test_it_shows_its_stacks_if_asked_even_while_it_computes(
+    start: Start, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    engine = start()
+    engine.hear()
+    engine.say(batch(1, f"touch {tmp_path / 'computing'}; hang"))
+    await eventually((tmp_path / "computing").exists)
+    engine.say(DumpStacks())
+    shown: list[str] = []
+    await eventually(lambda: shown.append(capfd.readouterr().err) or "in _hang" in "".join(shown))
+
+
+async def test_a_crash_in_native_code_leaves_a_stack(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
+    engine = start()
+    engine.hear()
+    engine.say(batch(1, "segfault"))
+    assert engine.exit_code() == -signal.SIGSEGV
+    shown = capfd.readouterr().err
+    assert "Segmentation fault" in shown
+    assert "in _segfault" in shown
+
+
+async def test_it_holds_a_lock_as_long_as_it_lives(start: Start, tmp_path: Path) -> None:
+    """Row 57."""
+    engine = start()
+    engine.hear()
+    assert (tmp_path / "livecaption" / f"worker-{engine.process.pid}.lock").exists()
+
+
+async def test_it_has_the_session_and_signals_of_its_own(start: Start) -> None:
+    engine = start()
+    engine.hear()
+    pid = engine.process.pid
+    assert pid is not None
+    assert os.getsid(pid) == pid
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(pid, number)
+    engine.say(batch(1))
+    assert isinstance(engine.hear(), Transcribed)

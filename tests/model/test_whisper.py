@@ -1,0 +1,239 @@
+"""Whisper tiny.en on recorded speech."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from livecaption.engine import guard, whisper
+from livecaption.engine.device import choose_device
+from livecaption.engine.models import ModelFiles, find_model
+from livecaption.engine.whisper import WhisperEngine, load_engine
+from livecaption.errors import EngineError, EngineUnusable, TranscriptionFailed
+from livecaption.evaluation.clips import Clip
+from livecaption.evaluation.wer import word_error_rate
+from livecaption.scheduling.request import TranscriptionOptions, Window
+
+pytestmark = pytest.mark.model
+
+Samples = dict[str, npt.NDArray[np.float32]]
+
+HALTING_CLIP = "ls-374-180298-0000"
+REPEATING_CLIP = "ps-austen-0930"
+MISHEARD_CLIP = "ps-austen-0880"
+
+
+@pytest.fixture
+def english(clips: dict[str, Clip]) -> list[Clip]:
+    return [clip for clip in clips.values() if clip.language == "en"]
+
+
+def texts(engine: WhisperEngine, *windows: Window) -> list[str]:
+    return [hypothesis.text for hypothesis in engine.transcribe(windows)]
+
+
+def word_errors(clips: list[Clip], hypotheses: list[str]) -> float:
+    rate = word_error_rate([clip.reference or "" for clip in clips], hypotheses).rate
+    assert rate is not None
+    return rate
+
+
+def test_finals_of_recorded_speech_are_nearly_right(
+    engine: WhisperEngine, english: list[Clip], samples: Samples
+) -> None:
+    """4.0 % when this was written."""
+    assert len(english) == 10
+    assert word_errors(english, texts(engine, *(Window(samples[clip.id]) for clip in english))) <= 0.06
+
+
+def test_finals_are_nearly_right_with_a_full_context_too(english: list[Clip], samples: Samples) -> None:
+    """2.5 % when this was written."""
+    engine = load_engine(find_model(), device="cpu", threads=2, full_context=True)
+    assert word_errors(english, texts(engine, *(Window(samples[clip.id]) for clip in english))) <= 0.06
+
+
+def test_a_clip_says_the_same_in_a_batch_of_all_sorts_as_alone(engine: WhisperEngine, samples: Samples) -> None:
+    """Lengths, prompts, words and finality differ; nothing of one window leaks into another."""
+    windows = [
+        Window(samples["jfk"], TranscriptionOptions(words=True)),
+        Window(samples[MISHEARD_CLIP], TranscriptionOptions(hotwords=("ill-disposed",), words=True)),
+        Window(samples[MISHEARD_CLIP], is_final=False),
+        Window(samples[HALTING_CLIP], TranscriptionOptions(words=True)),
+        Window(samples["read-en-leopard-quilter"], TranscriptionOptions(prompt="At the art exhibition.")),
+        Window(np.zeros(8000, np.float32)),
+        Window(samples["ls-61-70968-0000"], TranscriptionOptions(words=True), is_final=False),
+    ]
+    together = engine.transcribe(windows)
+    alone = [engine.transcribe([window])[0] for window in windows]
+    assert [h.text for h in together] == [h.text for h in alone]
+    timed_words = [
+        [[(w.text, w.start_ms, w.end_ms) for w in h.words] for h in answers] for answers in (together, alone)
+    ]
+    assert timed_words[0] == timed_words[1]
+    assert [len(h.words) for h in together] == [22, 8, 0, 36, 0, 0, 17]
+
+
+def test_hotwords_are_heard(engine: WhisperEngine, samples: Samples) -> None:
+    plain, helped = (
+        Window(samples[MISHEARD_CLIP], TranscriptionOptions(hotwords=hotwords)) for hotwords in ((), ("ill-disposed",))
+    )
+    assert ["ill-disposed" in text for text in texts(engine, plain, helped)] == [False, True]
+
+
+def test_a_prompt_is_heeded_up_to_its_end_however_long(engine: WhisperEngine, samples: Samples) -> None:
+    prompt = "Chapter one of a novel. " * 500 + "A man who was ill-disposed."
+    assert "ill-disposed" in texts(engine, Window(samples[MISHEARD_CLIP], TranscriptionOptions(prompt=prompt)))[0]
+
+
+def test_hotwords_are_not_crowded_out_by_a_long_prompt(engine: WhisperEngine, samples: Samples) -> None:
+    options = TranscriptionOptions(hotwords=("ill-disposed",), prompt="Chapter one of a novel. " * 500)
+    assert "ill-disposed" in texts(engine, Window(samples[MISHEARD_CLIP], options))[0]
+
+
+@pytest.mark.parametrize("prompt", ["<|startoftranscript|>", "<|endoftext|>", "<|startofprev|><|nospeech|>", " \n"])
+def test_special_tokens_in_a_prompt_are_nothing_special(engine: WhisperEngine, samples: Samples, prompt: str) -> None:
+    """A client cannot upset the batch that its window shares with others."""
+    plain = Window(samples["jfk"])
+    odd = Window(samples["jfk"], TranscriptionOptions(prompt=prompt, hotwords=(prompt,)))
+    assert texts(engine, plain, odd)[0] == texts(engine, plain)[0]
+    assert "country" in texts(engine, odd)[0]
+
+
+def test_a_special_token_in_a_prompt_does_not_fail_the_batch_of_others(engine: WhisperEngine, samples: Samples) -> None:
+    """Both prompts are four tokens long, so they would share a pass in which <|startoftranscript|> must agree."""
+    prompts = ("<|startoftranscript|> hello there", "one two hello there")
+    odd, plain = (Window(samples["jfk"], TranscriptionOptions(prompt=prompt)) for prompt in prompts)
+    assert texts(engine, odd, plain)[1] == texts(engine, plain)[0]
+
+
+def test_hotwords_beyond_half_the_room_are_left_out(engine: WhisperEngine, samples: Samples) -> None:
+    hotwords = ("ill-disposed", *(f"name{i}" for i in range(300)))
+    options = TranscriptionOptions(hotwords=hotwords, prompt="He was not")
+    assert "ill-disposed" in texts(engine, Window(samples[MISHEARD_CLIP], options))[0]
+
+
+def test_words_end_when_they_are_said(engine: WhisperEngine, clips: dict[str, Clip], samples: Samples) -> None:
+    """Within 100 ms in the median, against forced alignment."""
+    errors_ms = []
+    for name in ("jfk", "ls-61-70968-0000", "ls-1995-1837-0001", "ls-2412-153948-0000"):
+        [hypothesis] = engine.transcribe([Window(samples[name], TranscriptionOptions(words=True))])
+        assert len(hypothesis.words) == len(clips[name].words)
+        errors_ms += [
+            abs(word.end_ms - spoken.end_ms) for word, spoken in zip(hypothesis.words, clips[name].words, strict=True)
+        ]
+    assert float(np.median(errors_ms)) < 100
+
+
+# The guard against what the decoder does wrong
+
+
+def test_a_text_that_stops_after_the_heading_is_finished_in_the_final(engine: WhisperEngine, samples: Samples) -> None:
+    partial, final = engine.transcribe(
+        [Window(samples[HALTING_CLIP], is_final=False), Window(samples[HALTING_CLIP], is_final=True)]
+    )
+    assert (partial.text, partial.suspicious) == ("Chapter 16.", True)
+    assert final.text.endswith("whatever Marguerite wished.")
+    assert not final.suspicious
+
+
+def test_a_text_that_repeats_itself_is_said_once_in_the_final(
+    samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too short a context provokes what happens now and then with any."""
+    monkeypatch.setattr(whisper, "MIN_CONTEXT_S", 1)
+    monkeypatch.setattr(whisper, "CONTEXT_MARGIN_S", 0)
+    monkeypatch.setattr(whisper, "CONTEXT_STEP_S", 1)
+    engine = load_engine(find_model(), device="cpu", threads=2)
+    partial, final = engine.transcribe(
+        [Window(samples[REPEATING_CLIP], is_final=False), Window(samples[REPEATING_CLIP], is_final=True)]
+    )
+    assert partial.text.count("amiable") > 1
+    assert partial.suspicious
+    assert final.text == "He might even have been made amiable himself."
+    assert not final.suspicious
+
+
+def test_a_final_that_repeats_itself_in_the_second_try_too_is_cut_at_the_first_repetition(
+    engine: WhisperEngine, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one word "country" twelve times over, which as a rule is taken for noise."""
+    monkeypatch.setattr(guard, "NO_SPEECH_PROBABILITY", 1.0)
+    looped = np.tile(samples["jfk"][159_040:172_800], 12)
+    options = TranscriptionOptions(words=True)
+    partial, final = engine.transcribe([Window(looped, options, is_final=False), Window(looped, options)])
+    assert partial.text.count("country") > 12
+    assert partial.suspicious
+    assert (final.text, len(final.words), final.suspicious) == ("country,", 1, False)
+
+
+@pytest.mark.parametrize("is_final", [True, False])
+@pytest.mark.parametrize("loudness", [0.0, 0.001, 0.01, 0.1])
+def test_silence_and_white_noise_say_nothing(engine: WhisperEngine, loudness: float, is_final: bool) -> None:
+    noise = np.random.default_rng(0).standard_normal(5 * 16_000).astype(np.float32) * np.float32(loudness)
+    [hypothesis] = engine.transcribe([Window(noise, TranscriptionOptions(words=True), is_final=is_final)])
+    assert (hypothesis.text, hypothesis.words, hypothesis.suspicious) == ("", (), False)
+    assert hypothesis.confidence == hypothesis.no_speech_probability > 0.6
+
+
+# Refusals
+
+
+def test_the_description_is_that_of_the_model(engine: WhisperEngine) -> None:
+    description = engine.description
+    assert (description.model, description.device, description.compute_type) == ("tiny.en", "cpu", "int8")
+    assert (description.languages, description.translates) == (("en",), False)
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [
+        (Window(np.zeros(480_001, np.float32)), "longer than 30 s"),
+        (Window(np.zeros(16_000, np.float32), TranscriptionOptions(language="de")), "does not know the language 'de'"),
+        (Window(np.zeros(16_000, np.float32), TranscriptionOptions(task="translate")), "does not translate"),
+    ],
+)
+def test_a_window_that_the_model_cannot_take_fails_and_the_engine_lives(
+    engine: WhisperEngine, samples: Samples, window: Window, message: str
+) -> None:
+    with pytest.raises(TranscriptionFailed, match=message):
+        engine.transcribe([window])
+    assert texts(engine, Window(samples["jfk"]))[0]
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("CUDA failed with error an illegal memory access was encountered", EngineUnusable),
+        ("CUDA failed with error unspecified launch failure", EngineUnusable),
+        ("CUDA failed with error device-side assert triggered", EngineUnusable),
+        ("CUDA failed with error CUDA driver version is insufficient for CUDA runtime version", EngineUnusable),
+        ("CUDA failed with error out of memory", TranscriptionFailed),
+        ("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED", TranscriptionFailed),
+        ("Invalid input features shape", TranscriptionFailed),
+    ],
+)
+def test_an_error_of_the_device_says_whether_the_process_can_go_on(
+    message: str, error: type[EngineError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load_engine(find_model(), device="cpu", threads=1)
+
+    class BrokenModel:
+        n_mels = 80
+        is_multilingual = False
+
+        def encode(self, features: object) -> object:
+            raise RuntimeError(message)
+
+    monkeypatch.setattr(engine, "_model", BrokenModel())
+    with pytest.raises(error, match=message):
+        engine.transcribe([Window(np.zeros(16_000, np.float32))])
+
+
+@pytest.mark.parametrize("damaged", ["model.bin", "tokenizer.json", "config.json"])
+def test_a_directory_with_damaged_files_is_unusable(damaged: str, tmp_path: Path) -> None:
+    for name in ("model.bin", "tokenizer.json", "config.json"):
+        original = Path(find_model("tiny.en").directory) / name
+        (tmp_path / name).write_bytes(b"no" if name == damaged else original.read_bytes())
+    with pytest.raises(EngineUnusable, match="Model mine cannot be loaded on cpu"):
+        WhisperEngine(ModelFiles("mine", tmp_path), choose_device("cpu"))

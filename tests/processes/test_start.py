@@ -1,0 +1,48 @@
+"""What cannot start ends at once, with one line that says what to do, and nothing left.
+
+Numbers of rows are those of the fault matrix.
+"""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ServerProcess, assert_clean_end, serving
+
+pytestmark = pytest.mark.processes
+
+
+async def cannot_start(server: ServerProcess) -> str:
+    """The one line that it says before it ends with code 3."""
+    assert await server.exited(within_s=5) == 3
+    [line] = server.lines
+    return line
+
+
+async def test_a_taken_port_is_named_and_no_worker_is_started() -> None:
+    """Row 31."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with serving("--port", str(port)) as server:
+            assert f"127.0.0.1 port {port}: another program uses it (--port)" in await cannot_start(server)
+            await server.tree_gone()
+
+
+async def test_an_address_of_another_machine_is_refused() -> None:
+    async with serving("--host", "192.0.2.1", "--insecure") as server:
+        assert "cannot listen on 192.0.2.1 port 0" in await cannot_start(server)
+        await assert_clean_end(server)
+
+
+async def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
+    pem = tmp_path / "no.pem"
+    pem.write_text("no certificate")
+    async with serving("--tls-cert", str(pem), "--tls-key", str(pem)) as server:
+        assert "--tls-cert" in await cannot_start(server)
+        await assert_clean_end(server)
+
+
+async def test_a_host_name_is_listened_on_at_all_its_addresses() -> None:
+    async with serving("--host", "localhost") as server:
+        assert (await server.ready()).startswith("http://")

@@ -1,0 +1,215 @@
+"""The server is asked to stop: signals, from a supervisor or a person, at any time of its life.
+
+Numbers of rows are those of the fault matrix.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+
+import psutil
+import pytest
+
+from tests.support.processes import COMMAND, ServerProcess, assert_clean_end, serving
+from tests.support.streaming import Speaker, speaking
+
+pytestmark = pytest.mark.processes
+
+IDLE_STOP_S = 0.5
+FORCED_STOP_S = 0.3
+ENGINES = ["scripted", pytest.param("", id="model", marks=pytest.mark.model)]
+"""`--engine`; empty is the default one, real Whisper."""
+
+
+def check_all_complete(speakers: Sequence[Speaker]) -> None:
+    for speaker in speakers:
+        speaker.check_complete()
+
+
+async def stopped_in_order(server: ServerProcess, within_s: float = IDLE_STOP_S) -> None:
+    assert await server.exited(within_s) == 0
+    await assert_clean_end(server)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+async def test_an_idle_server_stops_at_once_with_code_0(number: signal.Signals, engine: str) -> None:
+    """Rows 1 and 3."""
+    async with serving(engine=engine) as server:
+        await server.ready()
+        server.send(number)
+        await stopped_in_order(server)
+        assert "worker 1 exited with status 0" in server.output
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_three_hang_ups_are_one_stop(engine: str) -> None:
+    """Row 5: a shell, the kernel and systemd's SendSIGHUP each send one."""
+    async with serving(engine=engine) as server:
+        url = await server.ready()
+        async with speaking(url) as [speaker]:
+            await speaker.said(1)
+            for _ in range(3):
+                server.send(signal.SIGHUP)
+                await asyncio.sleep(0.02)
+            await stopped_in_order(server, within_s=3)
+        speaker.check_complete()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_stop_in_mid_sentence_delivers_every_final(engine: str) -> None:
+    """Row 8, at the pace of speech."""
+    n = 20 if engine else 4
+    async with serving(engine=engine) as server:
+        url = await server.ready()
+        async with speaking(url, n) as speakers:
+            await asyncio.gather(*(speaker.said(2) for speaker in speakers))
+            server.send(signal.SIGTERM)
+            await stopped_in_order(server, within_s=7)
+        check_all_complete(speakers)
+    if not engine:
+        assert all("my fellow" in speaker.text.lower() for speaker in speakers), speakers[0].text
+
+
+async def test_what_a_stop_delivers_is_what_was_said() -> None:
+    """Row 8: the text is that of a stream that nobody stopped."""
+    async with serving() as server:
+        url = await server.ready()
+        async with speaking(url, prompt="script: say what everybody said") as [speaker]:
+            await speaker.said(1)
+            server.send(signal.SIGTERM)
+            await stopped_in_order(server, within_s=3)
+        assert speaker.text == "what everybody said"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_signal_to_all_processes_loses_nothing(engine: str) -> None:
+    """Row 10: systemd with KillMode=control-group signals the workers too."""
+    async with serving("--model", "delay 0.4", engine=engine) if engine else serving(engine="") as server:
+        url = await server.ready()
+        async with speaking(url) as [speaker]:
+            await speaker.said(1)
+            server.send_to_all(signal.SIGTERM)
+            await stopped_in_order(server, within_s=4)
+        speaker.check_complete()
+
+
+async def test_a_second_sigterm_ends_the_server_at_once() -> None:
+    """Row 12. Clients see 1001, or the end of the connection."""
+    async with serving("--model", "delay 3") as server:
+        url = await server.ready()
+        async with speaking(url) as [speaker]:
+            await speaker.said(1)
+            server.send(signal.SIGTERM)
+            await speaker.heard("status", state="draining")
+            await asyncio.sleep(0.6)
+            server.send(signal.SIGTERM)
+            assert await server.exited(FORCED_STOP_S) == 128 + signal.SIGTERM
+            await assert_clean_end(server)
+        assert speaker.close_code == 1001
+
+
+async def test_a_doubled_signal_is_one_stop() -> None:
+    """Row 13: wrappers such as `uv run` pass on a signal that the terminal has sent as well."""
+    async with serving("--model", "delay 0.5") as server:
+        url = await server.ready()
+        async with speaking(url) as [speaker]:
+            await speaker.said(1)
+            server.send(signal.SIGTERM)
+            await asyncio.sleep(0.1)
+            server.send(signal.SIGTERM)
+            await stopped_in_order(server, within_s=4)
+        speaker.check_complete()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_stop_does_not_wait_for_a_loading_model(engine: str) -> None:
+    """Row 32."""
+    async with serving("--model", "hang-load", engine=engine) if engine else serving(engine="") as server:
+        await server.listening()
+        await server.said("worker 1 started")
+        server.send(signal.SIGTERM)
+        await stopped_in_order(server)
+
+
+@pytest.mark.parametrize("delay_ms", [0, 10, 25, 50])
+async def test_ctrl_c_right_after_the_start_of_a_worker_leaves_no_traceback(delay_ms: int) -> None:
+    """Row 33: the group gets it, as in a terminal, while the worker is being born."""
+    async with serving() as server:
+        await server.said("worker 1 started")
+        await asyncio.sleep(delay_ms / 1000)
+        server.send_to_group(signal.SIGINT)
+        await stopped_in_order(server)
+
+
+async def test_a_stop_with_a_dead_worker_is_as_quick_as_an_idle_one() -> None:
+    """Row 35: nobody waits for a child that is gone."""
+    async with serving() as server:
+        await server.ready()
+        [worker] = server.worker_pids
+        os.kill(worker, signal.SIGKILL)
+        server.send(signal.SIGTERM)
+        await stopped_in_order(server)
+
+
+async def test_a_stopped_worker_delays_a_stop_by_a_second_at_most() -> None:
+    """Row 36."""
+    async with serving() as server:
+        await server.ready()
+        [worker] = server.worker_pids
+        os.kill(worker, signal.SIGSTOP)
+        server.send(signal.SIGTERM)
+        await stopped_in_order(server, within_s=1.5)
+
+
+async def test_a_final_that_does_not_come_is_told_and_the_stop_ends_in_time() -> None:
+    """Row 37."""
+    async with serving("--drain-timeout", "2") as server:
+        url = await server.ready()
+        async with speaking(url, prompt="script: hang") as [speaker]:
+            await speaker.said(1)
+            began_s = time.monotonic()
+            server.send(signal.SIGTERM)
+            assert await server.exited(within_s=2 + 1 + 0.5) == 70
+            await assert_clean_end(server)
+        assert server.ended_s - began_s >= 1
+        assert [error["code"] for error in speaker.of("error")] == ["transcription_failed"]
+        assert [final["text"] for final in speaker.of("final")] == [""]
+        assert (speaker.events[-1]["type"], speaker.close_code) == ("end", 1001)
+
+
+async def test_a_worker_that_dies_in_a_stop_costs_no_final() -> None:
+    """Row 38: the final is asked for again, of a new worker."""
+    async with serving("--model", "delay 1") as server:
+        url = await server.ready()
+        async with speaking(url, partials=False) as [speaker]:
+            await speaker.said(1)
+            [worker] = server.worker_pids
+            server.send(signal.SIGTERM)
+            await speaker.heard("speech_end")
+            os.kill(worker, signal.SIGKILL)
+            await stopped_in_order(server, within_s=5)
+        speaker.check_complete()
+
+
+@pytest.fixture
+def new_pid_namespace() -> tuple[str, ...]:
+    """The command that runs another one as pid 1."""
+    command = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+    try:
+        subprocess.run([*command, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"this machine does not permit new pid namespaces: {error}")
+    return command
+
+
+async def test_as_pid_1_of_a_container_it_stops_like_anywhere(new_pid_namespace: tuple[str, ...]) -> None:
+    """Row 39: the kernel ignores signals to pid 1 for which there is no handler."""
+    async with serving(command=(*new_pid_namespace, *COMMAND)) as server:
+        await server.ready()
+        [pid_1] = [child.pid for child in psutil.Process(server.pid).children()]
+        os.kill(pid_1, signal.SIGTERM)
+        await stopped_in_order(server)

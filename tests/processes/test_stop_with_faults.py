@@ -1,0 +1,158 @@
+"""The server ends although something in it is broken: a blocked loop, a fault of ours, a crash, another program's exit.
+
+Numbers of rows are those of the fault matrix.
+"""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from livecaption.workers.layers import SWITCH
+from tests.support.processes import ServerProcess, assert_clean_end, serving
+from tests.support.streaming import speaking
+
+pytestmark = pytest.mark.processes
+
+NOTHING_ELSE = {SWITCH: "pipe-end,parent-watch,parent-death-signal,dead-man,exit-hook"}
+"""All that ends a worker beside the server itself, taken out."""
+
+FAULTY = Path(__file__).parent / "faulty.py"
+
+
+@asynccontextmanager
+async def faulty(fault: str, *flags: str, environment: dict[str, str] | None = None) -> AsyncIterator[ServerProcess]:
+    command = (sys.executable, str(FAULTY), fault)
+    async with serving(*flags, command=command, environment=environment) as server:
+        yield server
+
+
+async def test_a_second_signal_ends_a_server_whose_loop_is_blocked() -> None:
+    """Row 14; the third one changes nothing, and nothing depends on it."""
+    async with faulty("block-loop") as server:
+        await server.ready()
+        server.send(signal.SIGUSR2)
+        await server.said("fault: blocked")
+        server.send(signal.SIGTERM)
+        await asyncio.sleep(0.35)
+        server.send(signal.SIGTERM)
+        server.send(signal.SIGTERM)
+        assert await server.exited(within_s=0.5) == 128 + signal.SIGTERM
+        await assert_clean_end(server)
+
+
+async def test_a_blocked_loop_does_not_outlive_the_budget_of_a_stop() -> None:
+    """Row 15: drain 1 s, workers 1 s, 2 s beyond; code 70."""
+    async with faulty("block-loop", "--drain-timeout", "1") as server:
+        await server.ready()
+        server.send(signal.SIGUSR2)
+        await server.said("fault: blocked")
+        began_s = time.monotonic()
+        server.send(signal.SIGTERM)
+        assert await server.exited(within_s=4.5) == 70
+        assert server.ended_s - began_s > 3.5
+        await assert_clean_end(server)
+
+
+async def test_a_blocked_loop_leaves_the_stacks_of_all_threads() -> None:
+    """And systemd hears nothing meanwhile: the watchdog of row 58 is fed by the loop alone."""
+    async with faulty("block-loop") as server:
+        await server.ready()
+        server.send(signal.SIGUSR2)
+        await server.said("fault: blocked")
+        await server.said(r"Timeout \(0:00:05\)", within_s=8)
+        await server.said(r"faulty.py.* in block_loop")
+
+
+async def test_a_crash_in_native_code_leaves_a_stack_and_no_worker() -> None:
+    """Row 28."""
+    async with faulty("segfault") as server:
+        await server.ready()
+        server.send(signal.SIGUSR2)
+        assert await server.exited(within_s=2) == -signal.SIGSEGV
+        await server.tree_gone()
+        assert "Fatal Python error: Segmentation fault" in server.output
+
+
+async def test_a_fault_of_ours_closes_all_streams_with_1011_and_ends_the_server() -> None:
+    """Row 29: an exception in a task that the server cannot do without. What was said is still captioned."""
+    async with faulty("break-watch") as server:
+        url = await server.ready()
+        async with speaking(url, 2) as speakers:
+            await asyncio.gather(*(speaker.said(1) for speaker in speakers))
+            server.send(signal.SIGUSR2)
+            assert await server.exited(within_s=5) == 70
+            await server.tree_gone()
+        for speaker in speakers:
+            assert speaker.close_code == 1011
+            assert [error["code"] for error in speaker.of("error") if error["fatal"]] == ["internal"]
+            assert len(speaker.of("final")) == len(speaker.of("speech_start"))
+            assert speaker.events[-1]["type"] == "end"
+        assert "the server failed" in server.output
+
+
+async def test_the_exit_of_a_library_leaves_no_worker() -> None:
+    """Row 30, `os._exit`: nothing of ours runs any more."""
+    async with faulty("leave") as server:
+        await server.ready()
+        server.send(signal.SIGUSR2)
+        assert await server.exited(within_s=2) == 0
+        await assert_clean_end(server)
+
+
+async def test_sys_exit_in_a_callback_keeps_its_code_and_leaves_no_worker() -> None:
+    """Row 30, `sys.exit`."""
+    async with faulty("exit-in-callback") as server:
+        await server.ready()
+        server.send(signal.SIGUSR2)
+        assert await server.exited(within_s=2) == 5
+        await server.tree_gone()
+
+
+async def test_a_stop_that_forgot_the_workers_kills_them_all_the_same() -> None:
+    """The last line of defence inside the server, with the worker's own taken out."""
+    async with faulty("forget-workers", environment=NOTHING_ELSE) as server:
+        await server.ready()
+        server.send(signal.SIGUSR2)
+        await server.said("fault: forgotten")
+        server.send(signal.SIGTERM)
+        assert await server.exited(within_s=2) == 0
+        await assert_clean_end(server)
+
+
+async def test_a_forced_end_kills_the_workers_itself() -> None:
+    """With the worker's own lines of defence taken out."""
+    async with serving("--model", "delay 3", environment=NOTHING_ELSE) as server:
+        url = await server.ready()
+        async with speaking(url) as [speaker]:
+            await speaker.said(1)
+            server.send(signal.SIGTERM)
+            await speaker.heard("status", state="draining")
+            await asyncio.sleep(0.35)
+            server.send(signal.SIGTERM)
+            assert await server.exited(within_s=0.5) == 128 + signal.SIGTERM
+            await assert_clean_end(server)
+
+
+async def test_a_server_that_never_stopped_its_workers_kills_them_at_its_exit() -> None:
+    """Row 40: multiprocessing's own hook would ask them with SIGTERM, which they ignore, and wait for ever."""
+    async with faulty("exit-without-stop") as server:
+        await server.ready()
+        server.send(signal.SIGUSR2)
+        assert await server.exited(within_s=2) == 5
+        await server.tree_gone()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+async def test_a_signal_during_the_imports_ends_the_program_at_once(number: signal.Signals) -> None:
+    """Row 34: nothing runs yet that could be stopped in order."""
+    async with faulty("slow-import") as server:
+        await server.said("fault: importing")
+        server.send(number)
+        assert await server.exited(within_s=1) == 128 + number
+        await assert_clean_end(server)

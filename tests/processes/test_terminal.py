@@ -1,0 +1,124 @@
+"""The server in a terminal: Ctrl+C, Ctrl+Z, Ctrl+\\\\, a closed window.
+
+The terminal is a real one (a pty, controlling, the server its foreground group). Numbers of rows
+are those of the fault matrix.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+
+import psutil
+import pytest
+
+from tests.support.eventually import eventually
+from tests.support.processes import COMMAND, assert_clean_end, serving
+from tests.support.streaming import speaking
+
+pytestmark = pytest.mark.processes
+
+CTRL_C, CTRL_Z, CTRL_BACKSLASH = b"\x03", b"\x1a", b"\x1c"
+ENGINES = ["scripted", pytest.param("", id="model", marks=pytest.mark.model)]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_ctrl_c_stops_an_idle_server_in_order(engine: str) -> None:
+    """Row 2: the whole group gets it; the worker is left alone until it is told."""
+    async with serving(engine=engine, terminal=True) as server:
+        await server.ready()
+        server.type(CTRL_C)
+        assert await server.exited(within_s=0.5) == 0
+        await assert_clean_end(server)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_ctrl_c_in_mid_sentence_delivers_the_final(engine: str) -> None:
+    """Row 9. With the scripted engine a job takes 0.4 s, so one is in flight."""
+    model = ("--model", "delay 0.4") if engine else ()
+    async with serving(*model, engine=engine, terminal=True) as server:
+        url = await server.ready()
+        async with speaking(url) as [speaker]:
+            await speaker.said(2)
+            server.type(CTRL_C)
+            assert await server.exited(within_s=4) == 0
+            await assert_clean_end(server)
+        speaker.check_complete()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_closed_window_in_mid_sentence_delivers_the_final_and_ends_with_0(engine: str) -> None:
+    """Row 4: hang-up, and everything that is written to the terminal from then on fails."""
+    async with serving(engine=engine, terminal=True) as server:
+        url = await server.ready()
+        async with speaking(url) as [speaker]:
+            await speaker.said(2)
+            server.close_terminal()
+            assert await server.exited(within_s=4) == 0
+            await assert_clean_end(server)
+        speaker.check_complete()
+
+
+async def test_a_second_ctrl_c_ends_at_once() -> None:
+    """Row 11."""
+    async with serving("--model", "delay 3", terminal=True) as server:
+        url = await server.ready()
+        async with speaking(url) as [speaker]:
+            await speaker.said(1)
+            server.type(CTRL_C)
+            await speaker.heard("status", state="draining")
+            await asyncio.sleep(0.6)
+            server.type(CTRL_C)
+            assert await server.exited(within_s=0.3) == 128 + signal.SIGINT
+            await assert_clean_end(server)
+        assert speaker.close_code == 1001
+
+
+async def test_ctrl_backslash_ends_the_server_and_its_worker() -> None:
+    """Row 6: the default action of SIGQUIT, a core dump; the worker sees its parent's end."""
+    async with serving(terminal=True) as server:
+        await server.ready()
+        server.type(CTRL_BACKSLASH)
+        assert await server.exited(within_s=2) == -signal.SIGQUIT
+        await server.tree_gone(within_s=0.1)
+
+
+SHELL = """
+import os, signal, subprocess, sys
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+job = subprocess.Popen(sys.argv[1:], process_group=0)
+os.tcsetpgrp(0, job.pid)
+sys.exit(job.wait())
+"""
+"""What a shell does with a job. The kernel stops no process that has no parent in its session to continue it."""
+
+
+async def test_ctrl_z_and_fg_change_nothing() -> None:
+    """Row 7: the worker, which beats all the time, is not taken for hung because we were stopped."""
+    async with serving(command=(sys.executable, "-c", SHELL, *COMMAND), terminal=True) as server:
+        await server.ready()
+        [main] = psutil.Process(server.pid).children()
+        [worker] = server.worker_pids
+        server.type(CTRL_Z)
+        await eventually(lambda: main.status() == psutil.STATUS_STOPPED)
+        await asyncio.sleep(6)  # longer than the worker may be silent
+        os.killpg(main.pid, signal.SIGCONT)  # what `fg` does
+        await server.said("was blocked, or this process stopped")
+        await asyncio.sleep(1)  # a few looks at the worker's heart
+        assert server.worker_pids == [worker]
+        server.type(CTRL_C)
+        assert await server.exited(within_s=1) == 0
+        await assert_clean_end(server)
+
+
+async def test_under_nohup_a_closed_window_changes_nothing() -> None:
+    """`nohup` starts its program with hang-ups ignored."""
+    async with serving(command=("env", "--ignore-signal=HUP", *COMMAND), terminal=True) as server:
+        url = await server.ready()
+        server.close_terminal()
+        async with speaking(url) as [speaker]:
+            await speaker.said(1)
+            server.send(signal.SIGTERM)
+            assert await server.exited(within_s=4) == 0
+            await assert_clean_end(server)
+        speaker.check_complete()

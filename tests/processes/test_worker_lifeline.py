@@ -1,0 +1,269 @@
+"""However the server ends, its worker is gone: each layer of the lifeline alone, against real ends of a real process.
+
+Numbers of rows are those of the fault matrix. Bounds are those that a busy machine must keep; README has the measured.
+"""
+
+import asyncio
+import ctypes
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from livecaption.workers.layers import SWITCH, Layer
+from tests.support import worker_parent
+from tests.support.eventually import eventually
+from tests.support.processes import ProcessEnd, ServerProcess
+
+pytestmark = pytest.mark.processes
+
+GONE_WITHIN_S = 0.25
+RECHECK_S = 1.0
+DEADLINE_S = 1.2  # of the job that worker_parent sends
+SLACK_S = 0.5
+PR_SET_CHILD_SUBREAPER = 36
+
+WATCHES = [Layer.PIPE_END, Layer.PARENT_WATCH, Layer.PARENT_DEATH_SIGNAL]
+"""Each of them sees the end of the server by itself, within GONE_WITHIN_S."""
+ALL = list(Layer)
+
+
+class Parent(ServerProcess):
+    """`worker_parent`, and what became of its worker."""
+
+    async def started(self) -> ProcessEnd:
+        """The end to come of its first worker, as soon as that is spawned."""
+        return ProcessEnd(int((await self.said(r"worker 1 started \(pid (\d+)\)"))[1]))
+
+    async def ready(self) -> str:
+        return (await self.said("worker 1 is ready"))[0]
+
+
+@asynccontextmanager
+async def parent(
+    model: str = "", prompt: str = "", end: str = "leave", layers: list[Layer] = ALL
+) -> AsyncIterator[Parent]:
+    """A running `worker_parent` with these layers and no others. What is left of it at the end is killed."""
+    without = ",".join(layer.value for layer in Layer if layer not in layers)
+    with tempfile.TemporaryDirectory(prefix="livecaption-test-") as directory:
+        arguments = [sys.executable, worker_parent.__file__, model, prompt, end]
+        process = Parent(arguments, Path(directory), terminal=False, environment={SWITCH: without})
+        try:
+            yield process
+        finally:
+            process.dispose()
+
+
+async def gone(process: Parent, worker: ProcessEnd, within_s: float) -> None:
+    """The server's end, then its worker's within the time, then everybody's."""
+    await process.exited(within_s=5.0)
+    with worker:
+        ended_s = await worker.wait(within_s, what=f"the worker; its server said:\n{process.output}")
+    assert ended_s - process.ended_s <= within_s
+    await process.tree_gone()
+
+
+async def stays(worker: ProcessEnd, for_s: float) -> None:
+    with pytest.raises(TimeoutError):
+        await worker.wait(for_s)
+
+
+def computing(directory: Path) -> Path:
+    """Exists once the job has begun; its name goes into the prompt."""
+    return directory / "computing"
+
+
+@pytest.mark.parametrize("layers", [ALL, *([watch] for watch in WATCHES)], ids=repr)
+async def test_the_worker_of_a_killed_server_is_gone(layers: list[Layer]) -> None:
+    """Rows 16, 19, 20 and 27 (to the process, the kernel out of memory is a SIGKILL like any other)."""
+    async with parent(layers=layers) as server:
+        worker = await server.started()
+        await server.ready()
+        server.send(signal.SIGKILL)
+        await gone(server, worker, GONE_WITHIN_S)
+
+
+async def test_without_any_layer_the_worker_would_stay() -> None:
+    """What `daemon=True` is worth, and proof that the tests of single layers test these."""
+    async with parent(layers=[]) as server:
+        worker = await server.started()
+        await server.ready()
+        server.send(signal.SIGKILL)
+        await server.exited(within_s=5.0)
+        with worker:
+            await stays(worker, 2 * RECHECK_S + SLACK_S)
+
+
+@pytest.mark.parametrize("layers", [ALL, *([watch] for watch in WATCHES)], ids=repr)
+async def test_the_worker_of_a_killed_server_is_gone_while_it_computes(layers: list[Layer], tmp_path: Path) -> None:
+    """Row 17: in C code that lets other threads run, as CTranslate2's does."""
+    async with parent(prompt=f"touch {computing(tmp_path)}; hang", layers=layers) as server:
+        worker = await server.started()
+        await eventually(computing(tmp_path).exists)
+        server.send(signal.SIGKILL)
+        await gone(server, worker, GONE_WITHIN_S)
+
+
+@pytest.mark.parametrize(
+    ("layers", "within_s"),
+    [
+        (ALL, GONE_WITHIN_S),
+        ([Layer.PARENT_DEATH_SIGNAL], GONE_WITHIN_S),
+        ([layer for layer in Layer if layer is not Layer.PARENT_DEATH_SIGNAL], DEADLINE_S + SLACK_S),
+    ],
+    ids=["all", "signal", "no signal"],
+)
+async def test_the_worker_of_a_killed_server_is_gone_while_c_code_holds_the_interpreter(
+    layers: list[Layer], within_s: float, tmp_path: Path
+) -> None:
+    """Rows 18 and 19: at once on Linux, elsewhere by the dead-man's switch."""
+    async with parent(prompt=f"touch {computing(tmp_path)}; hang-gil", layers=layers) as server:
+        worker = await server.started()
+        await eventually(computing(tmp_path).exists)
+        server.send(signal.SIGKILL)
+        await gone(server, worker, within_s)
+
+
+@pytest.mark.parametrize("layers", [ALL, *([watch] for watch in WATCHES)], ids=repr)
+async def test_the_worker_of_a_killed_server_is_gone_while_it_loads(layers: list[Layer]) -> None:
+    """Row 21."""
+    async with parent("hang-load", layers=layers) as server:
+        worker = await server.started()
+        # A session of its own is the first thing a worker gets; this one is in the load soon after.
+        await eventually(lambda: _session_of(worker) == worker.pid)
+        server.send(signal.SIGKILL)
+        await gone(server, worker, 2 * GONE_WITHIN_S)
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_the_worker_is_gone_if_the_server_is_killed_while_it_starts(seed: int) -> None:
+    """Row 22: 0 to 100 ms after the spawn."""
+    async with parent() as server:
+        worker = await server.started()
+        await asyncio.sleep(random.Random(seed).uniform(0.0, 0.1))
+        server.send(signal.SIGKILL)
+        await gone(server, worker, 1.0)
+
+
+async def test_a_signal_armed_too_late_is_made_good_by_a_look_at_the_parent() -> None:
+    """Row 22: a server killed at once is dead before its worker can ask for the parent-death signal."""
+    async with parent(layers=[Layer.PARENT_DEATH_SIGNAL, Layer.PARENT_CHECK]) as server:
+        worker = await server.started()
+        server.send(signal.SIGKILL)
+        await gone(server, worker, 1.0)
+
+
+async def test_the_worker_is_gone_if_the_servers_whole_group_is_killed() -> None:
+    """Row 23: it is not in that group itself."""
+    async with parent() as server:
+        worker = await server.started()
+        await server.ready()
+        assert os.getpgid(worker.pid) == worker.pid != os.getpgid(server.pid)
+        server.send_to_group(signal.SIGKILL)
+        await gone(server, worker, GONE_WITHIN_S)
+
+
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    """Orphans of our children become ours, as under a container's init or a desktop session."""
+    libc = ctypes.CDLL(None)
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1) == 0
+    yield
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 0) == 0
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+@pytest.mark.usefixtures("subreaper")
+@pytest.mark.parametrize("layers", [ALL, *([watch] for watch in WATCHES), [Layer.PARENT_CHECK]], ids=repr)
+async def test_the_new_parent_need_not_be_process_1(layers: list[Layer]) -> None:
+    """Row 24."""
+    async with parent(layers=layers) as server:
+        worker = await server.started()
+        if layers != [Layer.PARENT_CHECK]:  # that one looks but once, at the beginning
+            await server.ready()
+        server.send(signal.SIGKILL)
+        await gone(server, worker, 1.0)
+
+
+async def test_a_stray_copy_of_the_pipes_keeps_nobody_alive() -> None:
+    """Row 25: no end-of-file comes, so the watch looks at the parent once a second."""
+    async with parent(end="fork", layers=[Layer.PIPE_END, Layer.PARENT_WATCH]) as server:
+        worker = await server.started()
+        await server.ready()
+        server.send(signal.SIGUSR2)
+        await server.said("forked")
+        server.send(signal.SIGKILL)
+        await server.exited(within_s=5.0)
+        with worker:
+            assert await worker.wait(RECHECK_S + SLACK_S) - server.ended_s > GONE_WITHIN_S
+
+
+async def test_a_server_that_was_stopped_before_it_was_killed_is_no_exception() -> None:
+    """Row 26."""
+    async with parent() as server:
+        worker = await server.started()
+        await server.ready()
+        server.send(signal.SIGSTOP)
+        server.send(signal.SIGKILL)
+        await gone(server, worker, GONE_WITHIN_S)
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("exit_at_once", 0), ("crash", -signal.SIGSEGV), ("leave", 0), ("leave_with_status", 5), ("fail", 1), ("stop", 0)],
+)
+async def test_however_the_server_ends_its_worker_is_gone_and_its_status_is_kept(end: str, status: int) -> None:
+    """Rows 28 and 30."""
+    async with parent(end=end) as server:
+        worker = await server.started()
+        await server.ready()
+        server.send(signal.SIGUSR2)
+        await gone(server, worker, GONE_WITHIN_S)
+        assert await server.exited(within_s=1.0) == status
+
+
+@pytest.mark.parametrize(("end", "status"), [("leave", 0), ("leave_with_status", 5), ("fail", 1)])
+async def test_a_server_that_stops_nothing_ends_at_once_all_the_same(end: str, status: int) -> None:
+    """Row 40: multiprocessing would send SIGTERM, which workers ignore, and wait for ever."""
+    async with parent(end=end, layers=[Layer.EXIT_HOOK]) as server:
+        worker = await server.started()
+        await server.ready()
+        server.send(signal.SIGUSR2)
+        assert await server.exited(within_s=1.0) == status
+        with worker:
+            await worker.wait(GONE_WITHIN_S)
+
+
+async def test_a_worker_that_cannot_be_killed_does_not_keep_the_server_from_ending() -> None:
+    """Row 54: 1 s to stop, 2 s to die, 2 s again for the exit hook, which finds it still there."""
+    async with parent(end="stop_what_cannot_be_killed") as server:
+        await server.ready()
+        server.send(signal.SIGUSR2)
+        assert await server.exited(within_s=6.0) == 0
+        assert "stuck in a driver?" in server.output
+        assert "Traceback" not in server.output
+
+
+async def test_stop_signals_leave_the_worker_alone(tmp_path: Path) -> None:
+    """They are the server's, which still needs it for the last captions."""
+    async with parent(prompt=f"delay 0.2; touch {computing(tmp_path)}") as server:
+        with await server.started() as worker:
+            await server.ready()
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                os.kill(worker.pid, number)
+            await eventually(computing(tmp_path).exists)
+            await stays(worker, 0.1)
+
+
+def _session_of(worker: ProcessEnd) -> int:
+    with suppress(ProcessLookupError):
+        return os.getsid(worker.pid)
+    return 0

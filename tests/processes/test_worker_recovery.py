@@ -1,0 +1,270 @@
+"""Streams go on while workers die: real servers, sockets, and ends of processes.
+
+Numbers of rows are those of the fault matrix.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import groupby
+from typing import Any
+
+import aiohttp
+import pytest
+
+from livecaption.client import StreamRefused, transcribe
+from livecaption.events import End, ErrorReport, Event, Final, SpeechEnd, SpeechStart, Status
+from livecaption.workers.layers import SWITCH, Layer
+from tests.support import worker_parent
+from tests.support.eventually import eventually
+from tests.support.processes import ProcessEnd, ServerProcess, assert_clean_end, serving
+from tests.support.speech import pcm_s16le, sound
+from tests.support.streaming import jfk_pcm, speaking
+
+pytestmark = pytest.mark.processes
+
+BYTES_PER_S = 32_000
+CHUNK_BYTES = BYTES_PER_S // 20
+ENGINES = ["scripted", pytest.param("", id="model", marks=pytest.mark.model)]
+"""`--engine`; empty is the default one, real Whisper."""
+UTTERANCE = pcm_s16le(sound("silence 200ms, speech 1200ms, silence 800ms"))
+
+
+class Reader:
+    """Everything that one stream was told."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def of(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def heard(self, condition: Callable[[Event], bool], within_s: float = 20.0) -> None:
+        await eventually(lambda: any(condition(event) for event in self.events), within_s)
+
+    @property
+    def finals(self) -> list[tuple[int, str, int, int]]:
+        return [(final.utterance, final.text, final.start_ms, final.end_ms) for final in self.of(Final)]
+
+    @property
+    def states(self) -> list[str]:
+        return [status.state for status in self.of(Status)]
+
+
+async def speech(pcm: bytes, pace: float) -> AsyncIterator[bytes]:
+    """At so many times the pace of speech."""
+    for begin in range(0, len(pcm), CHUNK_BYTES):
+        yield pcm[begin : begin + CHUNK_BYTES]
+        await asyncio.sleep(CHUNK_BYTES / BYTES_PER_S / pace)
+
+
+def stream(url: str, pcm: bytes, pace: float = 4.0, **options: Any) -> "tuple[asyncio.Task[End], Reader]":
+    """A stream of this audio in a task of its own."""
+    reader = Reader()
+    audio = speech(pcm, pace)
+    return asyncio.ensure_future(transcribe(url, audio, reader.events.append, **options)), reader
+
+
+async def health(url: str) -> tuple[int, int, str]:
+    """Of `/healthz` the status, of `/readyz` the status and the state."""
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(f"{url}healthz") as alive,
+        http.get(f"{url}readyz") as ready,
+    ):
+        return alive.status, ready.status, (await ready.json())["state"]
+
+
+async def kill_worker(server: ServerProcess, number: signal.Signals = signal.SIGKILL) -> None:
+    """The end of its one worker by a signal."""
+    [pid] = server.worker_pids
+    with ProcessEnd(pid) as worker:
+        os.kill(pid, number)
+        await worker.wait(5.0)
+
+
+async def stop(server: ServerProcess) -> None:
+    server.send(signal.SIGTERM)
+    assert await server.exited(within_s=8.0) == 0
+    await assert_clean_end(server)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_death_in_mid_speech_costs_no_word(engine: str) -> None:
+    """Rows 41 and 55: the finals are those of a stream whose worker lived, in the same order.
+
+    Without partials, whose words have a say in where utterances end: those of a dead worker do not come.
+    """
+    async with serving(*(["--model", "delay 0.2"] if engine else []), engine=engine) as server:
+        url = await server.ready()
+        undisturbed, expected = stream(url, jfk_pcm(), partials=False)
+        await undisturbed
+        disturbed, reader = stream(url, jfk_pcm(), partials=False)
+        await reader.heard(lambda event: isinstance(event, SpeechEnd) and event.utterance == 0)
+        await kill_worker(server)
+        # Twice the same final would be taken for the cause.
+        await reader.heard(lambda event: isinstance(event, Final) and event.utterance == 0)
+        await reader.heard(lambda event: isinstance(event, SpeechEnd) and event.utterance == 1)
+        await kill_worker(server)
+        assert (await disturbed).reason == "stop"
+        assert reader.finals == expected.finals
+        assert len(reader.of(SpeechStart)) == len(reader.finals) > 1
+        assert reader.of(ErrorReport) == []
+        await server.said("worker 3 is ready")
+        assert await health(url) == (200, 200, "ready")
+        await stop(server)
+
+
+@pytest.mark.model
+async def test_a_segmentation_fault_of_real_whisper_in_a_final_costs_no_word() -> None:
+    """Row 42."""
+    async with serving(engine="") as server:
+        url = await server.ready()
+        disturbed, reader = stream(url, jfk_pcm(), partials=False)
+        await reader.heard(lambda event: isinstance(event, SpeechEnd))
+        await kill_worker(server, signal.SIGSEGV)
+        assert (await disturbed).reason == "stop"
+        assert [final.utterance for final in reader.of(Final)] == [start.utterance for start in reader.of(SpeechStart)]
+        assert all(final.text for final in reader.of(Final))
+        assert reader.of(ErrorReport) == []
+        await server.said("was killed by SIGSEGV")
+        server.send(signal.SIGTERM)
+        assert await server.exited(within_s=8.0) == 0
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("loading", [True, False], ids=["loading", "idle"])
+async def test_real_whisper_is_gone_with_a_server_that_is_killed(loading: bool) -> None:
+    """Rows 16 and 21."""
+    async with serving(engine="") as server:
+        await (server.said("worker 1 started") if loading else server.ready())
+        with ProcessEnd(server.worker_pids[0]) as worker:
+            server.send(signal.SIGKILL)
+            await worker.wait(1.0)
+        await server.tree_gone()
+
+
+async def test_a_stream_is_told_of_the_recovery_and_its_end() -> None:
+    """Rows 41 and 56: it takes three seconds here, in which the health checks tell as well."""
+    async with serving("--model", "load 2.5") as server:
+        url = await server.listening()
+        assert await health(url) == (200, 503, "loading")
+        await server.ready()
+        assert await health(url) == (200, 200, "ready")
+        streaming, reader = stream(url, jfk_pcm(), pace=2.0)
+        await reader.heard(lambda event: isinstance(event, SpeechStart))
+        await kill_worker(server)
+        await server.said("next one starts")
+        assert await health(url) == (200, 503, "recovering")
+        await streaming
+        states = [state for state, _ in groupby(reader.states)]
+        assert states[0] == "recovering"
+        assert states[-1] == "ready"
+        assert await health(url) == (200, 200, "ready")
+        await stop(server)
+
+
+async def test_poison_of_one_stream_is_its_own() -> None:
+    """Row 43: two deaths, an error and an empty final in its place; nobody else loses anything."""
+    async with serving() as server:
+        url = await server.ready()
+        expected_task, expected = stream(url, jfk_pcm())
+        await expected_task
+        innocent, others = stream(url, jfk_pcm())
+        await others.heard(lambda event: isinstance(event, SpeechStart))
+        poison, reader = stream(url, UTTERANCE, prompt="script: final-only crash")
+        assert (await poison).reason == "stop"
+        [error] = reader.of(ErrorReport)
+        assert (error.code, error.fatal) == ("quarantined", False)
+        assert [text for _, text, *_ in reader.finals] == [""]
+        again, reader = stream(url, UTTERANCE, prompt="script: final-only crash")
+        await again
+        assert [error.code for error in reader.of(ErrorReport)] == ["quarantined"]
+        await innocent
+        assert others.finals == expected.finals
+        assert others.of(ErrorReport) == []
+        assert len([line for line in server.lines if "was killed by SIGKILL" in line]) == 2
+        await stop(server)
+
+
+async def test_a_crash_loop_ends_the_streams_and_not_the_server() -> None:
+    """Rows 48 and 56."""
+    async with serving() as server:
+        url = await server.ready()
+        async with speaking(url) as [speaker]:
+            await speaker.heard("speech_start")
+            for n in range(1, 6):
+                await server.said(f"worker {n} is ready")
+                await kill_worker(server)
+            await server.said("next one starts in 30.0 s")
+            await speaker.heard("error", code="failed", fatal=True, retry_after_s=30.0)
+        assert speaker.close_code == 1013
+        assert [final["utterance"] for final in speaker.of("final")] == [
+            start["utterance"] for start in speaker.of("speech_start")
+        ]
+        assert await health(url) == (200, 503, "failed")
+        refused, _ = stream(url, UTTERANCE)
+        with pytest.raises(StreamRefused) as refusal:
+            await refused
+        assert (refusal.value.http_status, refusal.value.code) == (503, "failed")
+        await stop(server)
+
+
+@pytest.mark.parametrize("layout", [("--workers", "2"), ("--device", "cpu,cuda:0")], ids=" ".join)
+async def test_the_death_of_one_of_several_workers_is_not_even_noticed(layout: Sequence[str]) -> None:
+    async with serving(*layout) as server:
+        url = await server.ready()
+        await server.said("worker 1 is ready")
+        await server.said("worker 2 is ready")
+        streaming, reader = stream(url, jfk_pcm())
+        await reader.heard(lambda event: isinstance(event, SpeechStart))
+        os.kill(server.worker_pids[0], signal.SIGKILL)
+        await server.said("was killed by SIGKILL")
+        assert await health(url) == (200, 200, "ready")
+        await streaming
+        assert reader.of(ErrorReport) == []
+        assert set(reader.states) <= {"ready"}
+        assert all(text for _, text, *_ in reader.finals)
+        await server.said("worker 3 is ready")
+        await stop(server)
+
+
+@pytest.mark.parametrize("kill_stale", [False, True], ids=["refuses", "kills"])
+async def test_what_an_earlier_server_left_on_the_device_is_found(kill_stale: bool, tmp_path_factory: Any) -> None:
+    """Row 57, with a real orphan: a worker without any layer of its lifeline, whose server was killed."""
+    directory = tmp_path_factory.mktemp("run")
+    environment = {SWITCH: ",".join(layer.value for layer in Layer), "XDG_RUNTIME_DIR": str(directory)}
+    arguments = [sys.executable, worker_parent.__file__, "", "", "leave"]
+    earlier = ServerProcess(arguments, directory, terminal=False, environment=environment)
+    try:
+        orphan = ProcessEnd(int((await earlier.said(r"worker 1 started \(pid (\d+)\)"))[1]))
+        with orphan:
+            await earlier.said("worker 1 is ready")
+            earlier.send(signal.SIGKILL)
+            await earlier.exited(5.0)
+            flags = ["--kill-stale"] if kill_stale else []
+            async with serving(*flags, environment={"XDG_RUNTIME_DIR": str(directory)}) as server:
+                await server.said(rf"an earlier server's inference process \(pid {orphan.pid}\) is still there")
+                if kill_stale:
+                    await orphan.wait(5.0)
+                    await server.ready()
+                    await stop(server)
+                else:
+                    assert await server.exited(within_s=8.0) == 3
+                    assert f"(pid {orphan.pid}): --kill-stale ends it" in server.output
+                    await assert_clean_end(server)
+                    with pytest.raises(TimeoutError):
+                        await orphan.wait(0.0)
+    finally:
+        earlier.dispose()
+
+
+async def test_sigusr1_shows_the_stacks_of_server_and_worker() -> None:
+    async with serving() as server:
+        await server.ready()
+        server.send(signal.SIGUSR1)
+        await server.said(r"server/lifecycle.py.* in _serve|asyncio/base_events.py.* in run_forever")
+        await server.said(r"engine/lifeline.py.* in _watch_parent")
+        await stop(server)

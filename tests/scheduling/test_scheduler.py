@@ -1,0 +1,413 @@
+"""Which worker gets which batch next."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from livecaption.scheduling.request import Request, RequestId, SessionId, Window
+from livecaption.scheduling.scheduler import (
+    BatchId,
+    Dispatch,
+    GiveUp,
+    Instruction,
+    QueueFigures,
+    Scheduler,
+    SchedulerConfig,
+    WorkerId,
+)
+
+SILENCE = np.zeros(160, np.float32)
+W1, W2 = WorkerId(1), WorkerId(2)
+
+
+def final(number: int, session: str = "a", utterance: int | None = None, asked_s: float | None = None) -> Request:
+    """A final that was asked at `number` unless told otherwise."""
+    return Request(
+        RequestId(number),
+        SessionId(session),
+        number if utterance is None else utterance,
+        float(number) if asked_s is None else asked_s,
+        Window(SILENCE),
+    )
+
+
+def partial(number: int, session: str = "a", utterance: int = 0) -> Request:
+    return Request(RequestId(number), SessionId(session), utterance, float(number), Window(SILENCE, is_final=False))
+
+
+def ids(instructions: list[Instruction]) -> list[tuple[int, ...]]:
+    """Of each dispatched batch, its requests."""
+    return [
+        tuple(request.id for request in each.requests) if isinstance(each, Dispatch) else (each.request.id,)
+        for each in instructions
+    ]
+
+
+def scheduler(*workers: WorkerId, max_batch: int = 4, batches_in_flight: int = 2) -> Scheduler:
+    made = Scheduler(SchedulerConfig(max_batch, batches_in_flight))
+    for worker in workers:
+        made.add_worker(worker)
+    return made
+
+
+def idle(sched: Scheduler) -> bool:
+    """Whether it has nothing to do and waits for nothing."""
+    return sched.figures.finals == sched.figures.partials == sched.figures.in_flight == 0
+
+
+def test_a_request_goes_to_a_free_worker_at_once() -> None:
+    request = final(1)
+    assert scheduler(W1).submit(request) == [Dispatch(W1, BatchId(1), (request,))]
+
+
+def test_what_came_before_any_worker_is_sent_to_the_first_one_in_one_batch() -> None:
+    sched = scheduler()
+    assert [sched.submit(final(n)) for n in (1, 2, 3)] == [[], [], []]
+    assert ids(sched.add_worker(W1)) == [(1, 2, 3)]
+
+
+def test_a_worker_holds_two_batches_and_gets_the_next_with_its_answer() -> None:
+    sched = scheduler(W1, max_batch=1)
+    assert ids(sched.submit(final(1))) == [(1,)]
+    assert ids(sched.submit(final(2))) == [(2,)]
+    assert sched.submit(final(3)) == []
+    requests, instructions = sched.complete(W1, BatchId(1))
+    assert [request.id for request in requests] == [1]
+    assert ids(instructions) == [(3,)]
+
+
+def test_finals_go_before_partials_and_in_the_order_of_asking() -> None:
+    sched = scheduler()
+    for request in (partial(1, "p"), final(2, asked_s=5.0), final(3, asked_s=4.0)):
+        sched.submit(request)
+    assert ids(sched.add_worker(W1)) == [(3, 2), (1,)]
+
+
+def test_a_batch_holds_one_kind_only() -> None:
+    """Partials in the batch of a final would delay it."""
+    sched = scheduler(max_batch=8)
+    for request in (partial(1, "a"), final(2, "b"), partial(3, "c")):
+        sched.submit(request)
+    assert ids(sched.add_worker(W1)) == [(2,), (1, 3)]
+
+
+def test_a_newer_partial_replaces_the_waiting_one_and_keeps_its_turn() -> None:
+    sched = scheduler()
+    for request in (partial(1, "a"), partial(2, "b"), partial(3, "a")):
+        sched.submit(request)
+    assert ids(sched.add_worker(W1)) == [(3, 2)]
+
+
+def test_a_session_has_one_partial_in_flight() -> None:
+    sched = scheduler(W1)
+    assert ids(sched.submit(partial(1))) == [(1,)]
+    assert sched.submit(partial(2)) == []
+    assert ids(sched.complete(W1, BatchId(1))[1]) == [(2,)]
+
+
+def test_a_final_cancels_the_waiting_partial_of_its_utterance() -> None:
+    sched = scheduler()
+    sched.submit(partial(1, utterance=0))
+    sched.submit(final(2, utterance=0))
+    assert ids(sched.add_worker(W1)) == [(2,)]
+
+
+def test_a_final_leaves_the_partial_of_the_next_utterance_alone() -> None:
+    sched = scheduler()
+    sched.submit(partial(1, utterance=1))
+    sched.submit(final(2, utterance=0))
+    assert ids(sched.add_worker(W1)) == [(2,), (1,)]
+
+
+def test_work_goes_to_the_least_busy_worker() -> None:
+    sched = scheduler(W1, W2, max_batch=1)
+    workers = []
+    for n in (1, 2, 3, 4):
+        [instruction] = sched.submit(final(n))
+        assert isinstance(instruction, Dispatch)
+        workers.append(instruction.worker)
+    assert workers == [W1, W2, W1, W2]
+
+
+def test_finals_of_a_dead_worker_are_tried_again_each_alone() -> None:
+    """Row 44: the culprit is found, and the innocents of its batch lose nothing."""
+    sched = scheduler()
+    for n in (1, 2, 3):
+        sched.submit(final(n))
+    sched.add_worker(W1)
+    assert sched.remove_worker(W1) == []
+    assert ids(sched.add_worker(W2)) == [(1,)]
+    assert ids(sched.complete(W2, BatchId(2))[1]) == [(2,)]
+    assert ids(sched.complete(W2, BatchId(3))[1]) == [(3,)]
+
+
+def test_a_suspect_goes_before_everything_and_waits_for_an_idle_worker() -> None:
+    """Behind another batch its death would not name the culprit."""
+    sched = scheduler(W1, W2, max_batch=1, batches_in_flight=1)
+    sched.submit(final(1))
+    sched.submit(final(2))
+    sched.submit(final(3))
+    assert sched.remove_worker(W1) == []
+    assert ids(sched.complete(W2, BatchId(2))[1]) == [(1,)]
+
+
+def test_a_final_that_kills_a_second_worker_alone_is_given_up() -> None:
+    """Row 43: exactly two deaths."""
+    sched = scheduler(W1)
+    sched.submit(culprit := final(1))
+    sched.remove_worker(W1)
+    sched.add_worker(W2)
+    assert sched.remove_worker(W2) == [GiveUp(culprit)]
+    assert idle(sched)
+
+
+def test_an_answered_suspect_is_innocent_again() -> None:
+    sched = scheduler(W1)
+    sched.submit(final(1))
+    sched.remove_worker(W1)
+    sched.add_worker(W2)
+    requests, _ = sched.complete(W2, BatchId(2))
+    assert [request.id for request in requests] == [1]
+
+
+def test_what_waited_behind_the_batch_that_killed_is_no_suspect() -> None:
+    """A worker computes in order, so it had not begun with it."""
+    sched = scheduler(W1, max_batch=2)
+    sched.submit(final(1))
+    sched.submit(final(2))
+    sched.submit(final(3))
+    sched.remove_worker(W1)
+    assert ids(sched.add_worker(W2)) == [(1,), (2, 3)]
+
+
+def test_partials_of_a_dead_worker_are_dropped() -> None:
+    sched = scheduler(W1)
+    sched.submit(partial(1))
+    sched.remove_worker(W1)
+    assert sched.add_worker(W2) == []
+    assert (sched.figures.finals, sched.figures.partials) == (0, 0)
+
+
+def test_an_utterance_whose_partial_killed_gets_no_more_of_them() -> None:
+    """Each would bring the same audio again, and so open the breaker for everybody."""
+    sched = scheduler(W1)
+    sched.submit(partial(1, "poison"))
+    sched.submit(partial(2, "poison"))
+    sched.remove_worker(W1)
+    sched.submit(partial(3, "poison"))
+    assert sched.add_worker(W2) == []
+    assert ids(sched.submit(partial(4, "innocent"))) == [(4,)]
+    assert ids(sched.submit(partial(5, "poison", utterance=1))) == [(5,)]
+
+
+def test_a_partial_that_had_not_begun_forbids_nothing() -> None:
+    sched = scheduler(W1)
+    sched.submit(final(1, "other"))
+    sched.submit(partial(2))
+    sched.remove_worker(W1)
+    sched.submit(partial(3))
+    assert ids(sched.add_worker(W2)) == [(1,), (3,)]
+
+
+def test_an_answer_that_comes_after_its_workers_death_is_nobodys() -> None:
+    """Row 52."""
+    sched = scheduler(W1)
+    sched.submit(final(1))
+    sched.remove_worker(W1)
+    assert sched.complete(W1, BatchId(1)) == ((), [])
+    assert ids(sched.add_worker(W2)) == [(1,)]
+
+
+def test_a_death_takes_nothing_from_the_other_worker() -> None:
+    sched = scheduler(W1, W2, max_batch=1)
+    sched.submit(final(1))
+    sched.submit(final(2))
+    sched.remove_worker(W1)
+    requests, instructions = sched.complete(W2, BatchId(2))
+    assert [request.id for request in requests] == [2]
+    assert ids(instructions) == [(1,)]
+
+
+def test_forgetting_a_sessions_partials_leaves_its_finals() -> None:
+    sched = scheduler()
+    for request in (partial(1, "a", utterance=9), final(2, "a"), partial(3, "b")):
+        sched.submit(request)
+    sched.forget_partials(SessionId("a"))
+    assert ids(sched.add_worker(W1)) == [(2,), (3,)]
+
+
+def test_abandoning_returns_everything_once_and_forgets_it() -> None:
+    sched = scheduler(W1, max_batch=1, batches_in_flight=1)
+    for request in (final(1), final(2), partial(3, "b")):
+        sched.submit(request)
+    assert [request.id for request in sched.abandon()] == [1, 2, 3]
+    assert idle(sched)
+    assert sched.complete(W1, BatchId(1)) == ((), [])
+
+
+@dataclass
+class Books:
+    """What became of a request, kept beside the scheduler."""
+
+    asked: dict[RequestId, Request] = field(default_factory=dict)
+    answered: list[RequestId] = field(default_factory=list)
+    n_deaths: dict[RequestId, int] = field(default_factory=dict)
+
+
+class AnyOrderOfThings(RuleBasedStateMachine):
+    """Requests, answers and deaths in any order: nothing is lost, and nothing is answered twice."""
+
+    @initialize(max_batch=st.integers(1, 4), in_flight=st.integers(1, 3), n_workers=st.integers(0, 3))
+    def begin(self, max_batch: int, in_flight: int, n_workers: int) -> None:
+        self.scheduler = Scheduler(SchedulerConfig(max_batch, in_flight))
+        self.books = Books()
+        self.held: dict[WorkerId, list[Dispatch]] = {}
+        self.utterances: dict[str, int] = {}
+        self.n_workers = 0
+        for _ in range(n_workers):
+            self.start_worker()
+
+    def carry_out(self, instructions: list[Instruction]) -> None:
+        for instruction in instructions:
+            if isinstance(instruction, GiveUp):
+                assert self.books.n_deaths[instruction.request.id] == 2
+                self.answer(instruction.request)
+                continue
+            held = self.held[instruction.worker]
+            if any(self.books.n_deaths.get(request.id) for request in instruction.requests):
+                assert len(instruction.requests) == 1, "a suspect is not alone in its batch"
+                assert held == [], "a suspect is not alone in its worker"
+            finals = [request for request in instruction.requests if request.is_final]
+            assert finals == sorted(finals, key=lambda request: request.asked_s), "finals are out of order"
+            assert len(finals) in (0, len(instruction.requests)), "a batch is mixed"
+            held.append(instruction)
+
+    def answer(self, request: Request) -> None:
+        assert request.id not in self.books.answered, "answered twice"
+        self.books.answered.append(request.id)
+
+    @rule(session=st.sampled_from("abc"))
+    def ask_partial(self, session: str) -> None:
+        self.ask(partial(len(self.books.asked), session, self.utterances.get(session, 0)))
+
+    @rule(session=st.sampled_from("abc"))
+    def ask_final(self, session: str) -> None:
+        utterance = self.utterances.get(session, 0)
+        self.utterances[session] = utterance + 1
+        self.ask(final(len(self.books.asked), session, utterance))
+
+    def ask(self, request: Request) -> None:
+        self.books.asked[request.id] = request
+        self.carry_out(self.scheduler.submit(request))
+
+    @precondition(lambda self: len(self.held) < 3)
+    @rule()
+    def start_worker(self) -> None:
+        self.n_workers += 1
+        worker = WorkerId(self.n_workers)
+        self.held[worker] = []
+        self.carry_out(self.scheduler.add_worker(worker))
+
+    @precondition(lambda self: any(self.held.values()))
+    @rule(data=st.data())
+    def answer_a_batch(self, data: st.DataObject) -> None:
+        worker = data.draw(st.sampled_from([worker for worker, held in self.held.items() if held]))
+        batch = self.held[worker].pop(0)
+        requests, instructions = self.scheduler.complete(worker, batch.batch)
+        assert requests == batch.requests
+        for request in requests:
+            self.answer(request)
+        self.carry_out(instructions)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def kill(self, data: st.DataObject) -> None:
+        worker = data.draw(st.sampled_from(sorted(self.held)))
+        batches = self.held.pop(worker)
+        for request in batches[0].requests if batches else ():
+            self.books.n_deaths[request.id] = self.books.n_deaths.get(request.id, 0) + 1
+        self.carry_out(self.scheduler.remove_worker(worker))
+
+    @rule(session=st.sampled_from("abc"))
+    def leave(self, session: str) -> None:
+        self.scheduler.forget_partials(SessionId(session))
+
+    @invariant()
+    def the_state_is_sound(self) -> None:
+        if hasattr(self, "scheduler"):
+            self.scheduler.check_invariants()
+            in_flight = [request for held in self.held.values() for batch in held for request in batch.requests]
+            figures = self.scheduler.figures
+            assert self.scheduler.n_in_flight == figures.in_flight == len(in_flight)
+            asked = [request.id for request in self.books.asked.values() if not request.is_final]
+            answered = set(self.books.answered).intersection(asked)
+            flying = sum(not request.is_final for request in in_flight)
+            left = figures.superseded + figures.dropped + figures.partials + flying
+            assert len(asked) == len(answered) + left, "a partial is counted twice or nowhere"
+
+    def teardown(self) -> None:
+        """Once there is a worker that lives, every final is answered, and so is the newest partial of an utterance
+        that killed nobody and was neither ended nor left."""
+        if not hasattr(self, "scheduler"):
+            return
+        self.start_worker()
+        while any(self.held.values()):
+            for worker, held in self.held.items():
+                for batch in list(held):
+                    held.remove(batch)
+                    requests, instructions = self.scheduler.complete(worker, batch.batch)
+                    for request in requests:
+                        self.answer(request)
+                    self.carry_out(instructions)
+        finals = {request.id for request in self.books.asked.values() if request.is_final}
+        assert finals <= set(self.books.answered), "a final is lost"
+        assert idle(self.scheduler)
+
+
+TestAnyOrderOfThings = AnyOrderOfThings.TestCase
+
+
+def test_a_partial_that_a_newer_one_or_its_final_replaces_is_superseded() -> None:
+    sched = scheduler()
+    for number in (1, 2, 3):
+        sched.submit(partial(number))
+    assert (sched.figures.superseded, sched.figures.partials) == (2, 1)
+    sched.submit(final(4, utterance=0))
+    assert (sched.figures.superseded, sched.figures.partials, sched.figures.finals) == (3, 0, 1)
+    assert sched.figures.dropped == 0
+
+
+def test_a_partial_that_its_session_leaves_or_its_worker_takes_along_is_dropped() -> None:
+    sched = scheduler(W1)
+    for number, session in enumerate("aab"):
+        sched.submit(partial(number, session))
+    assert (sched.figures.in_flight, sched.figures.partials) == (2, 1)
+    sched.forget_partials(SessionId("a"))
+    assert sched.figures.dropped == 1
+    sched.remove_worker(W1)
+    assert sched.figures.dropped == 3
+    sched.submit(partial(9, "a"))  # its audio may have killed the worker
+    assert sched.figures == QueueFigures(finals=0, partials=0, in_flight=0, superseded=0, dropped=4)
+
+
+@pytest.mark.parametrize("n_sessions", [1, 3, 7])
+def test_sessions_take_turns(n_sessions: int) -> None:
+    """However fast one asks, every session has its partial once in a round."""
+    sched = scheduler(W1, max_batch=1, batches_in_flight=1)
+    number = 0
+    served = []
+    for batch in range(1, 5 * n_sessions + 1):
+        for session in range(n_sessions):
+            for _ in range(1 if session else 5):
+                number += 1
+                for instruction in sched.submit(partial(number, str(session))):
+                    assert isinstance(instruction, Dispatch)
+                    served.append(instruction.requests[0].session)
+        for instruction in sched.complete(W1, BatchId(batch))[1]:
+            assert isinstance(instruction, Dispatch)
+            served.append(instruction.requests[0].session)
+    for start in range(1, len(served) - n_sessions, n_sessions):
+        assert len(set(served[start : start + n_sessions])) == n_sessions

@@ -1,0 +1,179 @@
+"""The wire format: what is read, what is refused with which code, what is sent."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livecaption.audio.formats import AudioFormat
+from livecaption.errors import LivecaptionError, MessageTooBig
+from livecaption.events import Ack, CaptionWord, ErrorReport, Final, Flushed
+from livecaption.scheduling.request import TranscriptionOptions
+from livecaption.server.protocols.native import MAX_TEXT_BYTES, Flush, Ping, Start, Stop, encode, parse
+from livecaption.speech.endpointing import EndpointingConfig
+
+DEFAULT = EndpointingConfig()
+
+
+def read(**message: Any) -> Any:
+    return parse(json.dumps(message), DEFAULT)
+
+
+def test_a_bare_start_means_16_khz_mono_pcm_and_partials() -> None:
+    start = read(type="start")
+    assert isinstance(start, Start)
+    assert start.options.audio == AudioFormat("pcm_s16le", 16_000, 1)
+    assert start.options.transcription == TranscriptionOptions()
+    assert start.options.partials
+    assert start.options.endpointing == DEFAULT
+
+
+def test_a_start_carries_every_option() -> None:
+    start = read(
+        type="start",
+        encoding="mulaw",
+        sample_rate=8000,
+        channels=2,
+        language="de",
+        task="translate",
+        partials=False,
+        words=True,
+        hotwords=["Böll", "Köln"],
+        prompt="Guten Tag.",
+        endpointing={"silence_ms": 800, "max_utterance_ms": 9000},
+        title="Sitzung",
+        unknown_field="ignored",
+    )
+    options = start.options
+    assert options.audio == AudioFormat("mulaw", 8000, 2)
+    assert options.transcription == TranscriptionOptions("de", "translate", True, "Guten Tag.", ("Böll", "Köln"))
+    assert (options.partials, options.title) == (False, "Sitzung")
+    assert (options.endpointing.hangover_ms, options.endpointing.max_utterance_ms) == (800, 9000)
+
+
+def test_a_silence_that_is_named_holds_in_mid_phrase_too() -> None:
+    endpointing = read(type="start", endpointing={"silence_ms": 100}).options.endpointing
+    assert (endpointing.hangover_ms, endpointing.mid_phrase_hangover_ms) == (100, 100)
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ({"type": "stop"}, Stop()),
+        ({"type": "flush", "id": "a"}, Flush("a")),
+        ({"type": "flush"}, Flush(None)),
+        ({"type": "ping", "id": 7}, Ping(7)),
+        ({"type": "ping", "id": 7.0}, Ping(7)),
+    ],
+)
+def test_a_message_becomes_its_type(message: dict[str, Any], expected: object) -> None:
+    assert read(**message) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ({"type": "begin"}, "unknown_type"),
+        ({}, "unknown_type"),
+        ({"type": ["start"]}, "unknown_type"),
+        ({"type": "start", "encoding": "opus"}, "unsupported_encoding"),
+        ({"type": "start", "encoding": 7}, "unsupported_encoding"),
+        ({"type": "start", "sample_rate": 0}, "unsupported_sample_rate"),
+        ({"type": "start", "sample_rate": 10**9}, "unsupported_sample_rate"),
+        ({"type": "start", "sample_rate": "abc"}, "unsupported_sample_rate"),
+        ({"type": "start", "sample_rate": True}, "unsupported_sample_rate"),
+        ({"type": "start", "channels": 9}, "unsupported_channels"),
+        ({"type": "start", "task": "sing"}, "unsupported_task"),
+        ({"type": "start", "task": ["translate"]}, "unsupported_task"),
+        ({"type": "start", "language": 5}, "invalid_message"),
+        ({"type": "start", "language": "x" * 21}, "invalid_message"),
+        ({"type": "start", "partials": "yes"}, "invalid_message"),
+        ({"type": "start", "partials": 1}, "invalid_message"),
+        ({"type": "start", "hotwords": "one"}, "invalid_message"),
+        ({"type": "start", "hotwords": [1]}, "invalid_message"),
+        ({"type": "start", "hotwords": ["x"] * 101}, "invalid_message"),
+        ({"type": "start", "prompt": "\ud800"}, "invalid_message"),
+        ({"type": "start", "prompt": "x" * 1001}, "invalid_message"),
+        ({"type": "start", "endpointing": 500}, "invalid_message"),
+        ({"type": "start", "endpointing": {"silence_ms": "long"}}, "invalid_message"),
+        ({"type": "start", "endpointing": {"silence_ms": -5}}, "invalid_message"),
+        ({"type": "start", "endpointing": {"max_utterance_ms": 10**6}}, "invalid_message"),
+        ({"type": "start", "resume": {"session": "x", "token": "y", "last_seq": 1}}, "unsupported_resume"),
+        ({"type": "ping", "id": {}}, "invalid_message"),
+        ({"type": "ping", "id": True}, "invalid_message"),
+        ({"type": "ping", "id": 2**60}, "invalid_message"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_code(message: dict[str, Any], code: str) -> None:
+    with pytest.raises(LivecaptionError) as refusal:
+        read(**message)
+    assert refusal.value.code == code
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", '"start"', "[" * 5000, '{"type": ' + "9" * 5000 + "}"])
+def test_what_is_no_json_object_is_refused(text: str) -> None:
+    with pytest.raises(LivecaptionError):
+        parse(text, DEFAULT)
+
+
+@pytest.mark.parametrize("text", ["x" * 1_000_000, "ü" * (MAX_TEXT_BYTES // 2 + 1)])
+def test_a_huge_text_is_refused_before_it_is_parsed(text: str) -> None:
+    with pytest.raises(MessageTooBig):
+        parse(text, DEFAULT)
+
+
+@pytest.mark.parametrize("number", ["1e999", "NaN", "-Infinity", "1.5"])
+def test_a_number_that_is_no_integer_is_no_id(number: str) -> None:
+    with pytest.raises(LivecaptionError):
+        parse(f'{{"type": "ping", "id": {number}}}', DEFAULT)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    max_leaves=10,
+)
+fields = [
+    "encoding",
+    "sample_rate",
+    "channels",
+    "language",
+    "task",
+    "hotwords",
+    "prompt",
+    "endpointing",
+    "id",
+    "resume",
+]
+
+
+@given(
+    st.dictionaries(st.sampled_from([*fields, "words", "partials", "title"]), json_values),
+    st.sampled_from(["start", "flush", "ping"]),
+)
+def test_whatever_the_fields_hold_the_answer_is_a_message_or_one_of_our_errors(
+    message: dict[str, Any], kind: str
+) -> None:
+    try:
+        parse(json.dumps({**message, "type": kind}), DEFAULT)
+    except LivecaptionError as error:
+        assert error.code  # noqa: PT017 - any other exception fails the test
+
+
+def test_an_event_is_sent_with_its_type_and_number() -> None:
+    assert json.loads(encode(Ack(1200), 3)) == {"type": "ack", "seq": 3, "received_ms": 1200}
+
+
+def test_null_is_sent_where_the_protocol_names_the_field_and_left_out_where_it_is_optional() -> None:
+    final = Final(0, "", 0, 10, None, 0.0, 5)
+    assert json.loads(encode(final, 1))["language"] is None
+    assert "words" not in json.loads(encode(final, 1))
+    assert "retry_after_s" not in json.loads(encode(ErrorReport("code", "message", fatal=False), 1))
+    assert json.loads(encode(Flushed(None), 1))["id"] is None
+
+
+def test_words_are_sent_as_objects() -> None:
+    final = Final(0, "Hé", 0, 10, "fr", 0.5, 5, (CaptionWord("Hé", 0, 10, 0.5),))
+    assert json.loads(encode(final, 1))["words"] == [{"word": "Hé", "start_ms": 0, "end_ms": 10, "confidence": 0.5}]

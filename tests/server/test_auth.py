@@ -1,0 +1,85 @@
+"""Who may connect."""
+
+import base64
+
+import pytest
+from aiohttp import WSServerHandshakeError
+
+from tests.server.conftest import Client, StartServer, read_event
+
+TOKEN = "a secret/with+odd=characters"
+
+
+async def stream_status(client: Client, **headers: str) -> tuple[int, str]:
+    answer = await client.get("/v1/stream", headers=headers)
+    return answer.status, (await answer.json())["code"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://evil.example", 403),
+        ("null", 403),
+        ("http://127.0.0.1:1", 403),
+        ("https://friend.example", 426),
+    ],
+)
+async def test_pages_of_other_sites_may_not_stream_unless_they_are_allowed(
+    start_server: StartServer, origin: str, status: int
+) -> None:
+    client = await start_server(allowed_origins=("https://friend.example",))
+    assert (await stream_status(client, Origin=origin))[0] == status
+
+
+async def test_pages_of_this_server_and_programs_without_origin_may_stream(client: Client) -> None:
+    own = f"http://{client.host}:{client.port}"
+    assert await stream_status(client, Origin=own) == (426, "upgrade_required")
+    assert await stream_status(client) == (426, "upgrade_required")
+
+
+async def test_a_foreign_host_name_is_refused_on_loopback_whatever_is_asked(client: Client) -> None:
+    for path in ("/", "/healthz", "/v1/stream", "/static/main.js"):
+        refusal = await client.get(path, headers={"Host": "rebound.example"})
+        assert (refusal.status, (await refusal.json())["code"]) == (403, "forbidden_host")
+
+
+@pytest.mark.parametrize("name", ["localhost:8000", "127.0.0.1", "[::1]:8000", "captions.example:80"])
+async def test_loopback_names_and_allowed_ones_are_answered(start_server: StartServer, name: str) -> None:
+    client = await start_server(allowed_hosts=("captions.example",))
+    assert (await client.get("/healthz", headers={"Host": name})).status == 200
+
+
+async def test_without_the_token_nobody_streams(start_server: StartServer) -> None:
+    client = await start_server(token=TOKEN)
+    for header in ("", "Bearer wrong", f"Basic {TOKEN}", "Bearer", f"Bearer {TOKEN}x"):
+        assert await stream_status(client, Authorization=header) == (401, "unauthorized")
+    with pytest.raises(WSServerHandshakeError) as refusal:
+        await client.ws_connect("/v1/stream", protocols=("livecaption.v1", "token.%%%"))
+    assert refusal.value.status == 401
+
+
+async def test_the_token_opens_as_a_header(start_server: StartServer) -> None:
+    client = await start_server(token=TOKEN)
+    assert await stream_status(client, Authorization=f"Bearer {TOKEN}") == (426, "upgrade_required")
+
+
+async def test_the_token_opens_as_a_subprotocol_which_is_not_sent_back_or_logged(
+    start_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    client = await start_server(token=TOKEN)
+    encoded = base64.urlsafe_b64encode(TOKEN.encode()).decode().rstrip("=")
+    for offered in (("livecaption.v1", f"token.{encoded}"), (f"token.{encoded}",)):
+        socket = await client.ws_connect("/v1/stream", protocols=offered)
+        assert socket.protocol in ("livecaption.v1", None)
+        await socket.send_json({"type": "start"})
+        assert (await read_event(socket))["type"] == "ready"
+        await socket.close()
+    assert encoded not in caplog.text
+    assert TOKEN not in caplog.text
+
+
+async def test_the_page_and_the_health_checks_need_no_token(start_server: StartServer) -> None:
+    client = await start_server(token=TOKEN)
+    for path in ("/", "/healthz", "/readyz"):
+        assert (await client.get(path)).status == 200

@@ -1,0 +1,177 @@
+"""For people who mount the application themselves, and for the commands that start a server of their own.
+
+The life of `livecaption serve` itself is in tests/processes/test_st*.py and test_terminal.py.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from livecaption.config import Config
+from livecaption.errors import EngineUnusable
+from livecaption.server import app as app_module
+from livecaption.server import build_app
+from livecaption.server.config import ServerConfig
+from livecaption.server.lifecycle import running_server
+from livecaption.server.services import SERVICES
+from livecaption.workers.config import EngineConfig
+from livecaption.workers.pool import PoolState
+from tests.support.eventually import eventually
+from tests.support.peers import close_codes, raw_peer
+from tests.support.processes import serving
+from tests.support.streaming import jfk_pcm, speaking
+from tests.support.workers import worker_processes
+
+Mount = Callable[..., Awaitable[tuple[web.AppRunner, web.Application, str]]]
+
+
+def scripted(script: str = "", **server: float) -> Config:
+    return Config(engine=EngineConfig("scripted", script), server=ServerConfig(**server))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def mount() -> AsyncIterator[Mount]:
+    """Run livecaption in an application of somebody else's: its runner, our part of it, and the URL of our part."""
+    runners = []
+
+    async def mounted(config: Config) -> tuple[web.AppRunner, web.Application, str]:
+        theirs, ours = web.Application(), build_app(config)
+        theirs.add_subapp("/captions/", ours)
+        runner = web.AppRunner(theirs, shutdown_timeout=1)
+        runners.append(runner)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        assert await ours[SERVICES].pool.wait_until_loaded() is PoolState.READY
+        host, port = runner.addresses[0]
+        return runner, ours, f"http://{host}:{port}/captions/"
+
+    yield mounted
+    for runner in runners:
+        await runner.cleanup()
+
+
+async def test_a_clean_up_gets_finals_out_closes_with_1001_and_ends_the_workers(mount: Mount) -> None:
+    runner, _, url = await mount(scripted("delay 0.3"))
+    async with speaking(url, 3) as speakers:
+        await asyncio.gather(*(speaker.said(1) for speaker in speakers))
+        await runner.cleanup()
+        assert worker_processes() == []
+    for speaker in speakers:
+        speaker.check_complete()
+
+
+async def test_a_clean_up_does_not_wait_for_peers_that_neither_read_nor_answer(mount: Mount) -> None:
+    """aiohttp has no time-out for `on_shutdown`, and gives `close` 10 s for each, one after the other."""
+    runner, _, url = await mount(scripted(drain_timeout_s=3.0))
+    async with raw_peer(url) as silent, raw_peer(url) as flooding:
+        for peer in (silent, flooding):
+            await peer.send({"type": "start", "partials": False})
+            await peer.send(jfk_pcm()[:64_000])
+
+        async def flood() -> None:
+            while True:
+                await flooding.send({"type": "ping", "id": "p" * 100})
+
+        flood_task = asyncio.ensure_future(flood())
+        await asyncio.sleep(0.5)
+        began_s = time.monotonic()
+        await runner.cleanup()
+        assert time.monotonic() - began_s < 3 + 1
+        flood_task.cancel()
+        await asyncio.wait({flood_task})
+        received = await silent.receive_all()
+        assert b'"type":"final"' in received
+        assert close_codes(received) == [1001]
+
+
+async def test_a_drain_may_be_asked_for_again(mount: Mount) -> None:
+    runner, ours, url = await mount(scripted("delay 0.3"))
+    sessions = ours[SERVICES].sessions
+    async with speaking(url) as [speaker]:
+        await speaker.said(1)
+        await asyncio.gather(sessions.drain(), sessions.drain())
+        await sessions.drain()
+        await runner.cleanup()
+    speaker.check_complete()
+
+
+async def test_a_drain_whose_waiter_is_cancelled_goes_on(mount: Mount) -> None:
+    _, ours, url = await mount(scripted("delay 0.3"))
+    async with speaking(url) as [speaker]:
+        await speaker.said(1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(ours[SERVICES].sessions.drain(), 0.05)
+    speaker.check_complete()
+
+
+async def test_a_start_that_fails_beside_us_leaves_no_worker() -> None:
+    """Row 31 of the fault matrix: an exception in somebody's `on_startup`, after ours."""
+
+    async def fail(_: web.Application) -> None:
+        raise RuntimeError("no database")
+
+    app = build_app(scripted())
+    app.on_startup.append(fail)
+    runner = web.AppRunner(app)
+    with pytest.raises(RuntimeError, match="no database"):
+        await runner.setup()
+    await runner.cleanup()
+    assert app[SERVICES].pool.state is PoolState.STOPPED
+    assert worker_processes() == []
+
+
+async def test_a_client_that_vanishes_is_let_go_after_the_heartbeat(
+    mount: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 66 of the fault matrix, with 0.4 s for 20 s."""
+    monkeypatch.setattr(app_module, "HEARTBEAT_S", 0.4)
+    _, ours, url = await mount(scripted())
+    async with raw_peer(url) as peer:
+        await peer.send({"type": "start"})
+        await eventually(lambda: len(ours[SERVICES].sessions) == 1)
+        await eventually(lambda: len(ours[SERVICES].sessions) == 0, within_s=3)
+
+
+async def test_a_server_of_ones_own_ends_with_its_block() -> None:
+    async with AsyncExitStack() as stack:
+        async with running_server(scripted()) as url:
+            [speaker] = await stack.enter_async_context(speaking(url))
+            await speaker.said(1)
+        assert worker_processes() == []
+    speaker.check_complete()
+
+
+async def test_a_server_of_ones_own_whose_engine_is_unusable_says_why() -> None:
+    with pytest.raises(EngineUnusable, match="refuses"):
+        async with running_server(scripted("refuse")):
+            pass
+    assert worker_processes() == []
+
+
+RUN_APP = Path(__file__).parent.parent / "processes" / "run_app.py"
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("n_signals", [1, 2])
+async def test_under_run_app_a_signal_gets_finals_out_and_a_second_one_leaves_no_worker(n_signals: int) -> None:
+    """aiohttp skips every clean-up after the second signal; the workers end all the same."""
+    async with serving(command=(sys.executable, str(RUN_APP), "delay 0.5")) as server:
+        url = await server.listening()
+        await server.said("is ready")
+        async with speaking(url) as [speaker]:
+            await speaker.said(1)
+            for _ in range(n_signals):
+                os.kill(server.pid, signal.SIGTERM)
+                await asyncio.sleep(0.05)
+            await server.exited(within_s=4)
+            await server.tree_gone()
+        if n_signals == 1:
+            speaker.check_complete()

@@ -1,0 +1,355 @@
+"""One publisher's WebSocket, as its client sees it."""
+
+import asyncio
+import gc
+import io
+import struct
+import wave
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType
+
+from livecaption.server import publisher
+from livecaption.server.services import SERVICES
+from tests.server.conftest import (
+    PAUSE,
+    SPEECH,
+    Client,
+    StartServer,
+    read_event,
+    read_to_the_close,
+    read_until,
+    start_stream,
+)
+from tests.support.eventually import eventually
+from tests.support.speech import sound
+
+
+async def test_a_stream_is_ready_speaks_and_ends_with_everything_numbered(client: Client) -> None:
+    socket = await start_stream(client)
+    await socket.send_bytes(SPEECH + PAUSE)
+    await socket.send_json({"type": "stop"})
+    events = await read_to_the_close(socket)
+    assert [event["seq"] for event in events] == list(range(2, len(events) + 2))
+    kinds = [event["type"] for event in events if event["type"] not in ("ack", "partial")]
+    assert kinds == ["speech_start", "speech_end", "final", "end"]
+    end = events[-1]
+    assert end["received_ms"] == (len(SPEECH) + len(PAUSE)) // 32
+    assert (end["utterances"], end["reason"]) == (1, "stop")
+    assert socket.close_code == WSCloseCode.OK
+
+
+async def test_ready_names_session_protocol_model_and_language(client: Client) -> None:
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start", "language": "de"})
+    ready = await read_event(socket)
+    assert (ready["type"], ready["seq"], ready["protocol"], ready["language"]) == ("ready", 1, 1, "de")
+    assert len(ready["session"]) >= 20
+    assert ready["session"] != ready["resume_token"]
+
+
+async def test_each_speech_start_is_followed_by_exactly_one_final_in_order(client: Client) -> None:
+    socket = await start_stream(client)
+    await socket.send_bytes((SPEECH + PAUSE) * 4)
+    await socket.send_json({"type": "stop"})
+    events = await read_to_the_close(socket)
+    started = [event["utterance"] for event in events if event["type"] == "speech_start"]
+    assert started == [0, 1, 2, 3]
+    assert [event["utterance"] for event in events if event["type"] == "final"] == started
+
+
+async def test_partials_grow_while_somebody_speaks(client: Client) -> None:
+    socket = await start_stream(client)
+    for _ in range(8):
+        await socket.send_bytes(SPEECH)
+        await asyncio.sleep(0)
+    first = await read_until(socket, "partial")
+    assert first["revision"] == 0
+    assert first["text"].startswith(first["stable"])
+    assert first["text"]
+
+
+async def test_a_flush_ends_the_utterance_and_is_answered_after_its_final(client: Client) -> None:
+    socket = await start_stream(client, partials=False)
+    await socket.send_bytes(SPEECH)
+    await socket.send_json({"type": "flush", "id": "now"})
+    kinds = []
+    while (event := await read_event(socket))["type"] != "flushed":
+        kinds.append(event["type"])
+    assert event["id"] == "now"
+    assert [kind for kind in kinds if kind != "ack"] == ["speech_start", "speech_end", "final"]
+
+
+async def test_a_ping_is_answered_with_its_id(client: Client) -> None:
+    socket = await start_stream(client)
+    await socket.send_json({"type": "ping", "id": 42})
+    assert (await read_until(socket, "pong"))["id"] == 42
+
+
+async def test_audio_is_acknowledged_once_a_second(client: Client) -> None:
+    socket = await start_stream(client)
+    await socket.send_bytes(PAUSE)
+    assert (await read_until(socket, "ack"))["received_ms"] == len(PAUSE) // 32
+
+
+async def test_words_come_only_where_they_were_asked_for(client: Client) -> None:
+    for words in (True, False):
+        socket = await start_stream(client, words=words)
+        await socket.send_bytes(SPEECH + PAUSE)
+        final = await read_until(socket, "final")
+        assert ("words" in final) is words
+        await socket.close()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "sample_rate", "channels"),
+    [
+        ("pcm_s16le", 48_000, 2),
+        ("pcm_f32le", 44_100, 1),
+        ("mulaw", 8_000, 1),
+        ("alaw", 8_000, 1),
+        ("pcm_s16le", 96_000, 8),
+    ],
+)
+async def test_every_encoding_and_rate_gives_the_speech_in_it(
+    client: Client, encoding: str, sample_rate: int, channels: int
+) -> None:
+    samples = sound("silence 400ms, speech 1200ms, silence 800ms", sample_rate)
+    frames = np.repeat(samples, channels)
+    data = {
+        "pcm_s16le": (frames * 32767).astype("<i2").tobytes(),
+        "pcm_f32le": frames.astype("<f4").tobytes(),
+        "mulaw": _companded(frames, mu=True),
+        "alaw": _companded(frames, mu=False),
+    }[encoding]
+    socket = await start_stream(client, encoding=encoding, sample_rate=sample_rate, channels=channels)
+    for start in range(0, len(data), 64_001):  # odd, so that samples are cut
+        await socket.send_bytes(data[start : start + 64_001])
+    await socket.send_json({"type": "stop"})
+    events = await read_to_the_close(socket)
+    (start_event,) = [event for event in events if event["type"] == "speech_start"]
+    assert abs(start_event["start_ms"] - 400) < 150
+    assert abs(events[-1]["received_ms"] - 2400) < 30
+
+
+async def test_a_container_is_decoded_while_it_streams(client: Client) -> None:
+    container = _wav(sound("silence 400ms, speech 1200ms, silence 800ms", 44_100), 44_100)
+    socket = await start_stream(client, encoding="auto")
+    half = len(container) // 2
+    await socket.send_bytes(container[:half])
+    assert (await read_until(socket, "speech_start"))["utterance"] == 0
+    await socket.send_bytes(container[half:])
+    await socket.send_json({"type": "stop"})
+    events = await read_to_the_close(socket)
+    assert [event["type"] for event in events if event["type"] in ("final", "end")] == ["final", "end"]
+    assert abs(events[-1]["received_ms"] - 2400) < 30
+    assert socket.close_code == WSCloseCode.OK
+
+
+async def test_an_empty_binary_message_is_audio_of_no_length(client: Client) -> None:
+    socket = await start_stream(client)
+    await socket.send_bytes(b"")
+    await socket.send_json({"type": "stop"})
+    events = await read_to_the_close(socket)
+    assert events[-1]["type"] == "end"
+    assert events[-1]["received_ms"] == 0
+
+
+# Bad input: (what the client does, the code of the error event, the close code)
+
+Misdeed = Callable[[ClientWebSocketResponse], Awaitable[Any]]
+
+
+def sends(*messages: str | bytes) -> Misdeed:
+    async def send(socket: ClientWebSocketResponse) -> None:
+        for message in messages:
+            await (socket.send_str(message) if isinstance(message, str) else socket.send_bytes(message))
+
+    return send
+
+
+START = '{"type": "start"}'
+FATAL: dict[str, tuple[Misdeed, str, int]] = {
+    "not JSON": (sends("hello"), "invalid_message", 1008),
+    "JSON that is no object": (sends("[1]"), "invalid_message", 1008),
+    "deep JSON": (sends("[" * 10_000), "invalid_message", 1008),
+    "another first message": (sends('{"type": "stop"}'), "wrong_state", 1008),
+    "unknown first message": (sends('{"type": "hello"}'), "unknown_type", 1008),
+    "audio before start": (sends(SPEECH), "wrong_state", 1008),
+    "unknown encoding": (sends('{"type": "start", "encoding": "opus"}'), "unsupported_encoding", 1008),
+    "sample rate 0": (sends('{"type": "start", "sample_rate": 0}'), "unsupported_sample_rate", 1008),
+    "sample rate 10^9": (sends('{"type": "start", "sample_rate": 1000000000}'), "unsupported_sample_rate", 1008),
+    "sample rate abc": (sends('{"type": "start", "sample_rate": "abc"}'), "unsupported_sample_rate", 1008),
+    "9 channels": (sends('{"type": "start", "channels": 9}'), "unsupported_channels", 1008),
+    "unknown language": (sends('{"type": "start", "language": "tlh"}'), "unsupported_language", 1008),
+    "a text of 1 MB": (sends(START, "x" * 1_000_000), "message_too_big", 1009),
+    "binary of 5 MB": (sends(START, bytes(5_000_000)), "message_too_big", 1009),
+    "a container that is not one": (
+        sends('{"type": "start", "encoding": "auto"}', bytes(range(256)) * 800, '{"type": "stop"}'),
+        "invalid_container",
+        1008,
+    ),
+    "twenty bad messages": (sends(START, *["{}"] * 20), "unknown_type", 1008),
+}
+
+
+@pytest.mark.parametrize("misdeed", FATAL.values(), ids=FATAL.keys())
+async def test_what_is_fatal_is_told_and_closed_with_its_code_and_hurts_nobody_else(
+    client: Client, misdeed: tuple[Misdeed, str, int]
+) -> None:
+    act, code, close_code = misdeed
+    bystander = await start_stream(client, partials=False)
+    await bystander.send_bytes(SPEECH)
+    socket = await client.ws_connect("/v1/stream", max_msg_size=0)
+    await act(socket)
+    events = await read_to_the_close(socket)
+    errors = [event for event in events if event["type"] == "error" and event["fatal"]]
+    assert [event["code"] for event in errors] == [code]
+    assert socket.close_code == close_code
+    await bystander.send_json({"type": "stop"})
+    events = await read_to_the_close(bystander)
+    assert [event["type"] for event in events if event["type"] in ("error", "final", "end")] == ["final", "end"]
+    await eventually(lambda: len(client.app[SERVICES].sessions) == 0)
+
+
+MILD: dict[str, tuple[tuple[str | bytes, ...], str]] = {
+    "not JSON": (("hello",), "invalid_message"),
+    "an unknown type": (('{"type": "hello"}',), "unknown_type"),
+    "start twice": ((START,), "wrong_state"),
+    "a wrong id": (('{"type": "ping", "id": []}',), "invalid_message"),
+}
+
+
+@pytest.mark.parametrize(("messages", "code"), MILD.values(), ids=MILD.keys())
+async def test_a_mistake_within_a_stream_is_told_and_the_stream_goes_on(
+    client: Client, messages: tuple[str | bytes, ...], code: str
+) -> None:
+    socket = await start_stream(client, partials=False)
+    await socket.send_bytes(SPEECH)
+    await sends(*messages)(socket)
+    await socket.send_json({"type": "stop"})
+    events = await read_to_the_close(socket)
+    assert [(event["code"], event["fatal"]) for event in events if event["type"] == "error"] == [(code, False)]
+    assert [event["type"] for event in events if event["type"] in ("final", "end")] == ["final", "end"]
+    assert socket.close_code == WSCloseCode.OK
+
+
+async def test_stop_twice_and_audio_after_it_are_told_once_each_and_cost_no_final(start_server: StartServer) -> None:
+    client = await start_server("delay 0.3")
+    socket = await start_stream(client, partials=False)
+    await sends(SPEECH, '{"type": "stop"}', '{"type": "stop"}', SPEECH, SPEECH)(socket)
+    events = await read_to_the_close(socket)
+    errors = [(event["code"], event["fatal"]) for event in events if event["type"] == "error"]
+    assert errors == [("wrong_state", False), ("wrong_state", False)]
+    assert [event["type"] for event in events if event["type"] in ("final", "end")] == ["final", "end"]
+
+
+async def test_half_a_sample_at_the_end_is_told_and_costs_nothing_else(client: Client) -> None:
+    socket = await start_stream(client, partials=False)
+    await sends(SPEECH + b"\x01", '{"type": "stop"}')(socket)
+    events = await read_to_the_close(socket)
+    kinds = [event.get("code", event["type"]) for event in events if event["type"] not in ("ack", "speech_start")]
+    assert kinds == ["truncated_audio", "speech_end", "final", "end"]
+
+
+async def test_nan_and_infinite_samples_are_told_once_and_taken_as_silence(client: Client) -> None:
+    socket = await start_stream(client, encoding="pcm_f32le")
+    rubbish = struct.pack("<3f", float("nan"), float("inf"), float("-inf")) * 1000
+    await sends(rubbish, rubbish, '{"type": "stop"}')(socket)
+    events = await read_to_the_close(socket)
+    assert [event.get("code", event["type"]) for event in events] == ["non_finite_audio", "ack", "end"]
+
+
+async def test_a_client_that_leaves_in_mid_utterance_leaves_nothing_behind(client: Client) -> None:
+    process = psutil.Process()
+    n_descriptors = None
+    for _ in range(5):
+        socket = await start_stream(client)
+        await socket.send_bytes(SPEECH)
+        await read_until(socket, "speech_start")
+        transport = socket.get_extra_info("socket")
+        assert transport is not None
+        await socket.close()
+        await eventually(lambda: len(client.app[SERVICES].sessions) == 0)
+        gc.collect()
+        n_descriptors = n_descriptors or process.num_fds()
+    assert process.num_fds() <= n_descriptors  # the first round is the warm-up
+
+
+async def test_a_client_that_says_nothing_is_closed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "START_TIMEOUT_S", 0.1)
+    socket = await client.ws_connect("/v1/stream")
+    (error,) = await read_to_the_close(socket)
+    assert (error["code"], error["fatal"], socket.close_code) == ("start_timeout", True, 1008)
+
+
+async def test_a_stream_that_falls_silent_is_closed_after_its_last_final(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "IDLE_TIMEOUT_S", 0.2)
+    socket = await start_stream(client, partials=False)
+    await socket.send_bytes(SPEECH)
+    events = await read_to_the_close(socket)
+    kinds = [event.get("code", event["type"]) for event in events if event["type"] != "ack"]
+    assert kinds == ["speech_start", "idle_timeout", "speech_end", "final", "end"]
+    assert socket.close_code == 1008
+
+
+async def test_an_utterance_that_the_engine_cannot_do_is_told_and_its_final_comes_empty(client: Client) -> None:
+    socket = await start_stream(client, partials=False, prompt="script: fail")
+    await sends(SPEECH + PAUSE, '{"type": "stop"}')(socket)
+    events = await read_to_the_close(socket)
+    kinds = [event.get("code", event["type"]) for event in events if event["type"] != "ack"]
+    assert kinds == ["speech_start", "speech_end", "transcription_failed", "final", "end"]
+    assert next(event for event in events if event["type"] == "final")["text"] == ""
+
+
+async def test_a_stream_faster_than_real_time_is_read_as_fast_as_it_is_transcribed(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file sent at once gets every final, and the server holds no more than the backlog of it."""
+    monkeypatch.setattr(publisher, "MAX_BACKLOG_MS", 4_000)
+    client = await start_server("delay 0.05")
+    socket = await start_stream(client, partials=False)
+
+    async def send() -> None:
+        for _ in range(30):
+            await socket.send_bytes(SPEECH + PAUSE)
+        await socket.send_json({"type": "stop"})
+
+    sending = asyncio.ensure_future(send())
+    events = await read_to_the_close(socket)
+    await sending
+    assert [event["utterance"] for event in events if event["type"] == "final"] == list(range(30))
+
+
+async def test_a_close_by_the_client_is_answered(client: Client) -> None:
+    socket = await start_stream(client)
+    await socket.close(code=WSCloseCode.OK)
+    assert socket.close_code == WSCloseCode.OK
+    assert (await socket.receive()).type is WSMsgType.CLOSED
+
+
+def _wav(samples: np.ndarray[Any, np.dtype[np.float32]], sample_rate_hz: int) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(sample_rate_hz)
+        writer.writeframes((samples * 32767).astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def _companded(samples: np.ndarray[Any, np.dtype[np.float32]], *, mu: bool) -> bytes:
+    """G.711 by search: for each sample the code whose value is nearest, as the decoder's table has it."""
+    from livecaption.audio.formats import AudioFormat, PcmDecoder
+
+    codes = bytes(range(256))
+    values = PcmDecoder(AudioFormat("mulaw" if mu else "alaw", 8000, 1)).push(codes)
+    order = np.argsort(values)
+    nearest = order[np.clip(np.searchsorted(values[order], samples), 0, 255)]
+    return nearest.astype(np.uint8).tobytes()

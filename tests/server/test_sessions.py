@@ -1,0 +1,108 @@
+"""Admission, and the common end of all streams."""
+
+import asyncio
+import time
+
+import pytest
+
+from livecaption.server.services import SERVICES
+from tests.server.conftest import SPEECH, Client, StartServer, read_to_the_close, read_until, start_stream
+from tests.support.eventually import eventually
+
+
+async def test_a_drain_gives_everybody_their_last_caption_and_closes_with_1001(start_server: StartServer) -> None:
+    client = await start_server("delay 0.2")
+    sessions = client.app[SERVICES].sessions
+    sockets = [await start_stream(client, partials=False) for _ in range(3)]
+    for socket in sockets:
+        await socket.send_bytes(SPEECH)
+        await read_until(socket, "speech_start")
+    draining = asyncio.ensure_future(sessions.drain())
+    for socket in sockets:
+        events = await read_to_the_close(socket)
+        kinds = [event["type"] for event in events if event["type"] != "ack"]
+        assert kinds == ["status", "speech_end", "final", "end"]
+        assert events[0]["state"] == "draining"
+        assert next(event for event in events if event["type"] == "final")["text"]
+        assert events[-1]["reason"] == "draining"
+        assert socket.close_code == 1001
+    await draining
+    assert not sessions.overran
+
+
+async def test_a_drain_closes_those_who_have_not_started_yet(start_server: StartServer) -> None:
+    client = await start_server()
+    socket = await client.ws_connect("/v1/stream")
+    await eventually(lambda: len(client.app[SERVICES].sessions) == 1)
+    draining = asyncio.ensure_future(client.app[SERVICES].sessions.drain())
+    assert await read_to_the_close(socket) == []
+    assert socket.close_code == 1001
+    await draining
+
+
+async def test_a_draining_server_takes_no_new_stream(start_server: StartServer) -> None:
+    client = await start_server("delay 0.5")
+    socket = await start_stream(client, partials=False)
+    await socket.send_bytes(SPEECH)
+    draining = asyncio.ensure_future(client.app[SERVICES].sessions.drain())
+    await read_until(socket, "status")
+    refusal = await client.get("/v1/stream")
+    assert (refusal.status, (await refusal.json())["code"]) == (503, "draining")
+    await read_to_the_close(socket)
+    await draining
+
+
+async def test_a_final_that_does_not_come_in_the_drain_time_is_told_and_comes_empty(start_server: StartServer) -> None:
+    client = await start_server(drain_timeout_s=1.0)
+    socket = await start_stream(client, partials=False, prompt="script: hang")
+    await socket.send_bytes(SPEECH)
+    await read_until(socket, "speech_start")
+    sessions = client.app[SERVICES].sessions
+    began_s = time.monotonic()
+    draining = asyncio.ensure_future(sessions.drain())
+    events = await read_to_the_close(socket)
+    await draining
+    assert time.monotonic() - began_s < 5  # the drain time-out and what a busy machine adds
+    kinds = [event.get("code", event["type"]) for event in events if event["type"] != "ack"]
+    assert kinds == ["status", "speech_end", "transcription_failed", "final", "end"]
+    assert socket.close_code == 1001
+    assert sessions.overran
+
+
+async def test_a_stream_that_ends_makes_room_for_another(start_server: StartServer) -> None:
+    client = await start_server(max_streams=1)
+    for _ in range(3):
+        socket = await start_stream(client)
+        await socket.send_json({"type": "stop"})
+        await read_to_the_close(socket)
+        await eventually(lambda: len(client.app[SERVICES].sessions) == 0)
+
+
+async def test_a_stream_that_was_admitted_before_a_drain_and_comes_after_it_ends_too(client: Client) -> None:
+    """Between the two lies the answer to its upgrade."""
+    told = []
+
+    class SlowToRegister:
+        received_ms = 0
+
+        def drain(self) -> None:
+            told.append("drain")
+
+    sessions = client.app[SERVICES].sessions
+    await sessions.drain()
+    with sessions.registered(SlowToRegister()):  # type: ignore[arg-type]
+        assert told == ["drain"]
+
+
+async def test_a_batch_that_is_answered_after_the_stop_leaves_no_error_in_the_log(
+    start_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A speaker sends a file, leaves, and the server is stopped while the worker still computes."""
+    client = await start_server("delay 0.3")
+    socket = await start_stream(client, partials=False)
+    await socket.send_bytes(SPEECH)
+    await socket.send_json({"type": "flush"})
+    await read_until(socket, "speech_end")
+    await socket.close()
+    await client.app[SERVICES].pool.stop()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

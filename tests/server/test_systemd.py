@@ -1,0 +1,91 @@
+"""What systemd is told, over a real datagram socket."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from livecaption.server.systemd import ServiceManager
+from tests.support.processes import TIMEOUT_FACTOR, assert_clean_end, serving
+
+
+class Systemd:
+    """The other end: its address and what it was told."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
+        self._socket.setblocking(False)
+
+    async def hear(self, within_s: float = 20.0) -> str:
+        """The next message."""
+        async with asyncio.timeout(within_s * TIMEOUT_FACTOR):
+            return (await asyncio.get_running_loop().sock_recv(self._socket, 4096)).decode()
+
+    async def hear_until(self, message: str) -> list[str]:
+        """Everything up to and with this message."""
+        heard = []
+        while not heard or heard[-1] != message:
+            heard.append(await self.hear())
+        return heard
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(params=["path", "abstract"])
+def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Systemd]:
+    server = Systemd(str(tmp_path / "notify") if request.param == "path" else f"@livecaption-test-{os.getpid()}")
+    yield server
+    server.close()
+
+
+async def test_what_is_told_arrives_as_lines(systemd: Systemd) -> None:
+    ServiceManager({"NOTIFY_SOCKET": systemd.address}).tell(READY=1, STATUS="it runs")
+    assert await systemd.hear() == "READY=1\nSTATUS=it runs"
+
+
+def test_the_variables_are_taken_away_from_our_children(systemd: Systemd) -> None:
+    environ = {"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1", "HOME": "/"}
+    ServiceManager(environ)
+    assert environ == {"HOME": "/"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"WATCHDOG_USEC": "30000000"}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, 30.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_the_watchdog_is_ours_only_if_it_names_us(environ: dict[str, str], expected: float | None) -> None:
+    assert ServiceManager({"NOTIFY_SOCKET": "/nowhere", **environ}).watchdog_s == expected
+
+
+@pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": "/nowhere/at/all"}])
+def test_without_a_systemd_that_listens_nothing_happens(environ: dict[str, str]) -> None:
+    manager = ServiceManager(dict(environ))
+    manager.tell(READY=1)
+    assert manager.watchdog_s is None
+
+
+@pytest.mark.processes
+async def test_a_server_tells_that_it_loads_is_ready_lives_and_stops(systemd: Systemd) -> None:
+    """Row 58, the order."""
+    environment = {"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "400000"}
+    async with serving("--model", "load 1", environment=environment) as server:
+        loading = await systemd.hear_until("READY=1")
+        assert set(loading[:-1]) == {"EXTEND_TIMEOUT_USEC=10000000"}
+        assert [await systemd.hear() for _ in range(3)] == ["WATCHDOG=1"] * 3
+        server.send(signal.SIGTERM)
+        assert set((await systemd.hear_until("STOPPING=1"))[:-1]) <= {"WATCHDOG=1"}
+        assert await server.exited(within_s=1) == 0
+        await assert_clean_end(server)

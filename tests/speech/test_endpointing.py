@@ -1,0 +1,244 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livecaption.errors import ConfigError
+from livecaption.scheduling.request import MAX_WINDOW_MS
+from livecaption.speech.endpointing import Endpointer, EndpointingConfig, SpeechEnded, SpeechStarted
+from tests.support.properties import StageProperties
+from tests.support.speech import voiced_flags
+
+
+def at_ms(duration_ms):
+    return duration_ms * 16
+
+
+def endpoints(script, flush=None, energies=None, **config):
+    """Everything an endpointer says of a script; energy is 1 in speech and 0 in silence unless given."""
+    endpointer = Endpointer(EndpointingConfig(**config))
+    flags = voiced_flags(script)
+    events = []
+    for voiced, energy in zip(flags, energies or map(float, flags), strict=True):
+        events += endpointer.push(voiced, energy)
+    return events + (endpointer.flush(flush) if flush else [])
+
+
+def test_speech_between_silences_is_an_utterance():
+    """It begins with its first voiced frame and ends with its last, not when we came to believe it."""
+    assert endpoints("silence 300ms, speech 800ms, silence 900ms") == [
+        SpeechStarted(at_ms(300)),
+        SpeechEnded(at_ms(1100), "silence"),
+    ]
+
+
+def test_a_pause_shorter_than_the_hangover_does_not_split_an_utterance():
+    """A breath between two words stays inside one caption."""
+    assert endpoints("silence 300ms, speech 800ms, silence 480ms, speech 500ms, silence 900ms") == [
+        SpeechStarted(at_ms(300)),
+        SpeechEnded(at_ms(2080), "silence"),
+    ]
+
+
+def test_a_pause_as_long_as_the_hangover_splits():
+    assert endpoints("speech 800ms, silence 500ms, speech 500ms, silence 500ms") == [
+        SpeechStarted(0),
+        SpeechEnded(at_ms(800), "silence"),
+        SpeechStarted(at_ms(1300)),
+        SpeechEnded(at_ms(1800), "silence"),
+    ]
+
+
+def test_the_hangover_counts_from_the_last_voiced_frame():
+    assert endpoints("speech 800ms, silence 400ms, speech 20ms, silence 480ms") == [SpeechStarted(0)]
+
+
+def test_a_click_is_not_speech():
+    assert endpoints("silence 300ms, speech 40ms, silence 200ms", onset_ms=60, flush="stop") == []
+
+
+def test_clicks_do_not_add_up_to_speech():
+    assert endpoints("speech 40ms, silence 20ms, " * 20 + "silence 20ms", onset_ms=60) == []
+
+
+def test_speech_is_believed_when_the_onset_is_over():
+    assert endpoints("silence 300ms, speech 60ms", onset_ms=60) == [SpeechStarted(at_ms(300))]
+
+
+def test_an_onset_of_one_frame_believes_at_once():
+    assert endpoints("silence 300ms, speech 20ms", onset_ms=20) == [SpeechStarted(at_ms(300))]
+
+
+def test_durations_between_frames_are_rounded_up():
+    assert endpoints("speech 60ms, silence 20ms", onset_ms=61) == []
+    assert endpoints("speech 80ms", onset_ms=61) == [SpeechStarted(0)]
+
+
+def test_speech_without_end_is_cut_where_it_was_quietest_and_goes_on_there():
+    energies = [1.0] * 150
+    energies[118:123] = [0.3, 0.2, 0.1, 0.2, 0.3]  # 2360..2460 ms
+    assert endpoints("speech 3000ms", energies=energies, max_utterance_ms=3000) == [
+        SpeechStarted(0),
+        SpeechEnded(at_ms(2410), "max_length"),
+        SpeechStarted(at_ms(2410)),
+    ]
+
+
+def test_a_cut_looks_for_quiet_of_some_length_not_for_one_quiet_frame():
+    energies = [1.0] * 150
+    energies[110] = 0.0
+    energies[130:135] = [0.7] * 5
+    assert endpoints("speech 3000ms", energies=energies, max_utterance_ms=3000)[1].at == at_ms(2650)
+
+
+def test_a_cut_takes_the_newest_of_equally_quiet_points():
+    assert endpoints("speech 3000ms", max_utterance_ms=3000)[1].at == at_ms(2950)
+
+
+@pytest.mark.parametrize(("max_utterance_ms", "oldest_ms"), [(3000, 1500), (20_000, 16_000)])
+def test_a_cut_looks_back_four_seconds_and_at_most_half_an_utterance(max_utterance_ms, oldest_ms):
+    n_frames = max_utterance_ms // 20
+    oldest = oldest_ms // 20
+    energies = [1.0] * n_frames
+    energies[oldest - 5 : oldest] = [0.0] * 5
+    energies[oldest] = 0.5
+    events = endpoints(f"speech {max_utterance_ms}ms", energies=energies, max_utterance_ms=max_utterance_ms)
+    assert events[1].at == at_ms(oldest_ms + 50)
+
+
+def test_the_length_after_a_cut_counts_from_the_cut():
+    energies = [1.0] * 100 + [0.1] * 5 + [1.0] * 125 + [0.1] * 5 + [1.0] * 65
+    assert endpoints("speech 6000ms", energies=energies, max_utterance_ms=3000) == [
+        SpeechStarted(0),
+        SpeechEnded(at_ms(2050), "max_length"),
+        SpeechStarted(at_ms(2050)),
+        SpeechEnded(at_ms(4650), "max_length"),
+        SpeechStarted(at_ms(4650)),
+    ]
+
+
+def test_at_the_greatest_length_a_pause_ends_the_utterance():
+    """There is no better place for a cut, and nobody speaks, so nothing starts."""
+    assert endpoints("speech 2800ms, silence 300ms", max_utterance_ms=3000) == [
+        SpeechStarted(0),
+        SpeechEnded(at_ms(2800), "max_length"),
+    ]
+
+
+@pytest.mark.parametrize("reason", ["flush", "stop", "disconnect"])
+@pytest.mark.parametrize(
+    ("script", "end_ms"),
+    [("speech 400ms", 400), ("speech 400ms, silence 300ms", 400), ("silence 20ms, speech 60ms", 80)],
+)
+def test_a_flush_ends_an_open_utterance_at_its_last_voiced_frame(script, end_ms, reason):
+    assert endpoints(script, flush=reason)[1:] == [SpeechEnded(at_ms(end_ms), reason)]
+
+
+@pytest.mark.parametrize("script", ["silence 400ms", "speech 400ms, silence 500ms", "silence 20ms, speech 40ms"])
+def test_a_flush_without_an_open_utterance_says_nothing(script):
+    assert endpoints(script, flush="flush") == endpoints(script)
+
+
+def test_a_second_flush_says_nothing():
+    endpointer = Endpointer(EndpointingConfig(onset_ms=20))
+    endpointer.push(True, 1.0)
+    assert len(endpointer.flush("flush")) == 1
+    assert endpointer.flush("stop") == []
+
+
+def test_speech_goes_on_after_a_flush_as_a_new_utterance():
+    endpointer = Endpointer(EndpointingConfig(onset_ms=40))
+    events = [event for _ in range(5) for event in endpointer.push(True, 1.0)]
+    events += endpointer.flush("flush")
+    events += [event for _ in range(5) for event in endpointer.push(True, 1.0)]
+    assert events == [SpeechStarted(0), SpeechEnded(at_ms(100), "flush"), SpeechStarted(at_ms(100))]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("onset_ms", 19),
+        ("onset_ms", 1001),
+        ("hangover_ms", 0),
+        ("hangover_ms", 10_001),
+        ("max_utterance_ms", 1999),
+        ("max_utterance_ms", 28_001),
+        ("pre_roll_ms", -1),
+        ("pre_roll_ms", 1001),
+        ("post_roll_ms", -1),
+        ("post_roll_ms", 1_001),
+        ("hangover_ms", "500"),
+        ("hangover_ms", 500.0),
+        ("pre_roll_ms", True),
+        ("max_utterance_ms", None),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused_by_name(name, value):
+    with pytest.raises(ConfigError, match=name):
+        EndpointingConfig(**{name: value})
+
+
+def test_the_largest_window_fits_the_engine():
+    largest = EndpointingConfig(pre_roll_ms=1000, max_utterance_ms=28_000, post_roll_ms=1000, hangover_ms=1000)
+    assert largest.pre_roll_ms + largest.max_utterance_ms + largest.post_roll_ms == MAX_WINDOW_MS
+
+
+RUNS = st.lists(st.tuples(st.booleans(), st.integers(1, 150), st.floats(0, 1)), max_size=12)
+
+
+@given(RUNS)
+def test_starts_and_ends_alternate_and_no_utterance_is_too_long(runs):
+    endpointer = Endpointer(EndpointingConfig(max_utterance_ms=2000))
+    events = [
+        event for voiced, n_frames, energy in runs for _ in range(n_frames) for event in endpointer.push(voiced, energy)
+    ]
+    events += endpointer.flush("stop")
+    check_alternation(events)
+    assert all(end.at - start.at <= at_ms(2000) for start, end in zip(events[::2], events[1::2], strict=True))
+
+
+def check_alternation(events):
+    assert [type(event) for event in events] == [SpeechStarted, SpeechEnded] * (len(events) // 2)
+    times = [event.at for event in events]
+    assert times == sorted(times)
+    assert all(start.at < end.at for start, end in zip(events[::2], events[1::2], strict=True))
+
+
+class TestEndpointerProperties(StageProperties):
+    def stream(self):
+        flags = voiced_flags("silence 300ms, speech 2900ms, silence 300ms, speech 100ms, silence 900ms, speech 500ms")
+        return [(voiced, i * 37 % 11 / 10) for i, voiced in enumerate(flags)]
+
+    def run(self, chunks):
+        endpointer = Endpointer(EndpointingConfig(max_utterance_ms=2000))
+        events = [event for chunk in chunks for frame in chunk for event in endpointer.push(*frame)]
+        return events + endpointer.flush("stop")
+
+    def check_complete(self, stream, output):
+        check_alternation(output)
+        # Every voiced frame but a click at the end is inside an utterance.
+        covered = [range(start.at, end.at) for start, end in zip(output[::2], output[1::2], strict=True)]
+        n_click = next((i for i, (voiced, _) in enumerate(reversed(stream)) if not voiced), len(stream))
+        for i, (voiced, _) in enumerate(stream[: len(stream) - (n_click if n_click < 3 else 0)]):
+            if voiced:
+                assert any(i * 320 in speech for speech in covered)
+
+
+def test_a_pause_in_mid_phrase_is_given_longer() -> None:
+    config = EndpointingConfig(hangover_ms=500, mid_phrase_hangover_ms=900)
+    for mid_phrase, n_utterances in ((False, 2), (True, 1)):
+        endpointer = Endpointer(config)
+        events = []
+        for voiced in voiced_flags("silence 200ms, speech 800ms, silence 700ms, speech 800ms, silence 900ms"):
+            events += endpointer.push(voiced, 0.0)
+            endpointer.mid_phrase = mid_phrase
+        assert len([event for event in events if isinstance(event, SpeechStarted)]) == n_utterances
+
+
+def test_the_words_of_one_utterance_say_nothing_about_the_next() -> None:
+    endpointer = Endpointer(EndpointingConfig())
+    for voiced in voiced_flags("speech 200ms"):
+        endpointer.push(voiced, 0.0)
+    endpointer.mid_phrase = True
+    for voiced in voiced_flags("silence 900ms, speech 200ms"):
+        endpointer.push(voiced, 0.0)
+    assert not endpointer.mid_phrase

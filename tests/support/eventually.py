@@ -1,0 +1,14 @@
+"""For what no event tells: look again until it holds, within a generous time."""
+
+import asyncio
+import os
+from collections.abc import Callable
+
+TIMEOUT_FACTOR = float(os.environ.get("LIVECAPTION_TEST_TIMEOUT_FACTOR", "1"))
+
+
+async def eventually(condition: Callable[[], object], within_s: float = 10.0) -> None:
+    """Return once `condition()` holds; fails the test if it does not within the time."""
+    async with asyncio.timeout(within_s * TIMEOUT_FACTOR):
+        while not condition():  # noqa: ASYNC110 - for what no event tells
+            await asyncio.sleep(0.005)

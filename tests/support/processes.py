@@ -1,0 +1,24 @@
+"""A real `livecaption serve` in processes of its own, and all that must hold after its end.
+
+async with serving("--drain-timeout", "3") as server:
+    await server.ready()
+    server.send(signal.SIGTERM)
+    assert await server.exited(within_s=0.5) == 0
+    await assert_clean_end(server)
+"""
+
+from livecaption.evaluation.server_process import (
+    COMMAND,
+    TIMEOUT_FACTOR,
+    ProcessEnd,
+    ServerProcess,
+    processes_with,
+    serving,
+)
+
+__all__ = ["COMMAND", "TIMEOUT_FACTOR", "ProcessEnd", "ServerProcess", "assert_clean_end", "processes_with", "serving"]
+
+
+async def assert_clean_end(server: ServerProcess, within_s: float = 0.25) -> None:
+    """No process, listening port, lock, temporary file or shared memory is left, and no traceback was written."""
+    assert await server.leftovers(within_s) == []

@@ -1,0 +1,44 @@
+"""What every stage of the pure pipeline must hold, written once: inherit `StageProperties` and say how to run it."""
+
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+
+class StageProperties:
+    """Cut anywhere, end anywhere, replay."""
+
+    def stream(self) -> Any:
+        """A whole input, sliceable along its time."""
+        raise NotImplementedError
+
+    def run(self, chunks: Iterable[Any]) -> list[Any]:
+        """Push the chunks into a fresh stage and flush it; all that came out, comparable, without traces of chunks."""
+        raise NotImplementedError
+
+    def check_complete(self, stream: Any, output: list[Any]) -> None:
+        """Assert that the output of a stream, ended there, loses nothing and says nothing twice."""
+        raise NotImplementedError
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_a_stream_cut_anywhere_gives_the_same_output(self, seed: int) -> None:
+        stream = self.stream()
+        chance = random.Random(seed)
+        cuts = sorted(chance.choices(range(len(stream) + 1), k=4 ** (seed + 1)))
+        chunks = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+        assert self.run(chunks) == self.run([stream])
+
+    def test_a_stream_that_comes_one_by_one_gives_the_same_output(self) -> None:
+        stream = self.stream()[:2000]
+        assert self.run(stream[i : i + 1] for i in range(len(stream))) == self.run([stream])
+
+    @pytest.mark.parametrize("part", [0, 0.001, 0.013, 0.3, 0.5, 0.77, 0.999, 1])
+    def test_a_stream_ended_anywhere_loses_nothing_and_says_nothing_twice(self, part: float) -> None:
+        stream = self.stream()
+        stream = stream[: round(part * len(stream))]
+        self.check_complete(stream, self.run([stream]))
+
+    def test_the_same_stream_again_gives_the_same_output(self) -> None:
+        assert self.run([self.stream()]) == self.run([self.stream()])

@@ -1,0 +1,50 @@
+"""Speech from scripts such as "silence 300ms, speech 800ms": voiced flags, or sound that the VAD takes for voice."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from livecaption.audio import FRAME_MS
+
+
+def parse(script: str) -> Iterator[tuple[bool, int]]:
+    """(voiced, duration_ms) of each part."""
+    for part in script.split(","):
+        kind, duration = part.split()
+        if kind not in ("silence", "speech"):
+            raise ValueError(f"neither silence nor speech: {kind}")
+        yield kind == "speech", int(duration.removesuffix("ms"))
+
+
+def voiced_flags(script: str) -> list[bool]:
+    """One flag for each frame of 20 ms."""
+    flags: list[bool] = []
+    for voiced, duration_ms in parse(script):
+        n_frames, rest = divmod(duration_ms, FRAME_MS)
+        if rest:
+            raise ValueError(f"{duration_ms} ms are not frames of {FRAME_MS} ms")
+        flags += [voiced] * n_frames
+    return flags
+
+
+def sound(script: str, sample_rate_hz: int = 16_000) -> npt.NDArray[np.float32]:
+    """float32 [n_samples]: a vowel of 40 harmonics over faint noise."""
+    noise = np.random.default_rng(0)
+    parts = []
+    for voiced, duration_ms in parse(script):
+        n_samples = duration_ms * sample_rate_hz // 1000
+        time_s = np.arange(n_samples) / sample_rate_hz
+        part = noise.normal(scale=1e-4, size=n_samples)
+        if voiced:
+            phase = 2 * np.pi * (130 * time_s + 2 * np.sin(2 * np.pi * 3 * time_s))
+            for harmonic in range(1, 41):
+                formants = sum(np.exp(-(((130 * harmonic - peak_hz) / 200) ** 2)) for peak_hz in (500, 1500, 2500))
+                part += 0.15 * (0.02 + formants) * np.sin(harmonic * phase)
+        parts.append(part)
+    return np.concatenate(parts).astype(np.float32)
+
+
+def pcm_s16le(samples: npt.NDArray[np.float32]) -> bytes:
+    """The bytes that a publisher would send."""
+    return (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()

@@ -1,0 +1,131 @@
+"""A client that speaks until the server ends the stream, and remembers all it was told.
+
+    async with speaking(url, n=20) as speakers:
+        await speakers[0].heard("speech_start")
+        ...
+    speakers[0].check_complete()
+
+Written against the wire, not with `livecaption.client`: what it sees is what any program sees.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import soundfile
+
+from tests.support.processes import TIMEOUT_FACTOR
+
+JFK = Path(__file__).parent.parent / "data" / "jfk.flac"
+SAMPLE_RATE_HZ = 16_000
+CHUNK_MS = 50
+PAUSE_MS = 1000
+"""Silence between one time the recording is played and the next."""
+
+
+@cache
+def jfk_pcm() -> bytes:
+    """11 s of speech and a pause, as 16-bit PCM."""
+    samples, sample_rate_hz = soundfile.read(JFK, dtype="int16")
+    assert sample_rate_hz == SAMPLE_RATE_HZ
+    return samples.tobytes() + bytes(2 * SAMPLE_RATE_HZ * PAUSE_MS // 1000)
+
+
+class Speaker:
+    """One stream. Speaks `jfk_pcm` over and over, at the pace of speech unless told otherwise.
+
+    Args:
+        socket: not yet started.
+        pace: how much faster than real time; infinity: as fast as the server takes it.
+        start: more fields of the `start` message.
+    """
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, pace: float, start: dict[str, Any]) -> None:
+        self._socket = socket
+        self._pace = pace
+        self._start = start
+        self._news = asyncio.Event()
+        self._sent_s = 0.0
+        self.events: list[dict[str, Any]] = []
+        self.close_code: int | None = None
+
+    async def run(self) -> None:
+        """Until the server closes."""
+        await self._socket.send_json({"type": "start", "sample_rate": SAMPLE_RATE_HZ, **self._start})
+        speaking = asyncio.ensure_future(self._speak())
+        async for message in self._socket:
+            self.events.append(json.loads(message.data))
+            self._news.set()
+        self.close_code = self._socket.close_code
+        speaking.cancel()
+        await asyncio.wait({speaking})
+        self._news.set()
+
+    async def heard(self, kind: str, within_s: float = 20.0, **fields: Any) -> dict[str, Any]:
+        """The first event of this type with these fields, which may have come before."""
+        async with asyncio.timeout(within_s * TIMEOUT_FACTOR):
+            while not (found := [event for event in self.of(kind) if fields.items() <= event.items()]):
+                assert self.close_code is None, f"closed with {self.close_code}, no {kind} came: {self.events}"
+                self._news.clear()
+                await self._news.wait()
+        return found[0]
+
+    async def said(self, seconds: float) -> None:
+        """Until it has sent so much audio."""
+        while self._sent_s < seconds:
+            assert self.close_code is None, f"closed with {self.close_code}: {self.events}"
+            self._news.clear()
+            await self._news.wait()
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """All events of this type so far."""
+        return [event for event in self.events if event["type"] == kind]
+
+    @property
+    def text(self) -> str:
+        """All finals so far."""
+        return " ".join(final["text"] for final in self.of("final"))
+
+    def check_complete(self, reason: str = "draining", close_code: int = 1001) -> None:
+        """Nothing that was promised is missing: a final with text for each utterance, in order, `end`, the close."""
+        assert self.close_code == close_code, self.events
+        assert [event["seq"] for event in self.events] == list(range(1, len(self.events) + 1))
+        utterances = [event["utterance"] for event in self.of("speech_start")]
+        assert [final["utterance"] for final in self.of("final")] == utterances
+        assert all(final["text"] for final in self.of("final")), self.of("final")
+        assert self.of("error") == []
+        end = self.events[-1]
+        assert (end["type"], end["reason"], end["utterances"]) == ("end", reason, len(utterances))
+
+    async def _speak(self) -> None:
+        loop = asyncio.get_running_loop()
+        pcm = jfk_pcm()
+        chunk_bytes = 2 * SAMPLE_RATE_HZ * CHUNK_MS // 1000
+        began_s = loop.time()
+        try:
+            while True:
+                for begin in range(0, len(pcm), chunk_bytes):
+                    await self._socket.send_bytes(pcm[begin : begin + chunk_bytes])
+                    self._sent_s += CHUNK_MS / 1000
+                    self._news.set()
+                    await asyncio.sleep(max(0.0, began_s + self._sent_s / self._pace - loop.time()))
+        except aiohttp.ClientError:
+            pass  # closed; the reader sees how
+
+
+@asynccontextmanager
+async def speaking(url: str, n: int = 1, pace: float = 1.0, **start: Any) -> AsyncIterator[list[Speaker]]:
+    """`n` streams at a time. Leaving the block waits until the server has closed all of them."""
+    connector = aiohttp.TCPConnector(limit=0)  # it would wait for one of 100 to end
+    async with aiohttp.ClientSession(connector=connector) as http, asyncio.TaskGroup() as tasks:
+        speakers = []
+        for _ in range(n):
+            socket = await http.ws_connect(f"{url}v1/stream")
+            speakers.append(Speaker(socket, pace, start))
+            tasks.create_task(speakers[-1].run())
+        yield speakers

@@ -1,0 +1,42 @@
+"""Finals for tests: as a test writes them down, and as a careless model might make them up."""
+
+from hypothesis import strategies as st
+
+from livecaption.events import CaptionWord, Final
+
+
+def final(
+    text: str,
+    start_ms: int = 0,
+    end_ms: int = 4000,
+    utterance: int = 0,
+    words: list[CaptionWord] | None = None,
+    language: str | None = "en",
+) -> Final:
+    return Final(
+        utterance, text, start_ms, end_ms, language, 0.9, latency_ms=300, words=None if words is None else tuple(words)
+    )
+
+
+TEXTS = st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), max_size=300)
+
+TIMES_MS = st.sampled_from([-300, 0, 1, 700, 5000]) | st.integers(-1000, 20_000)
+
+
+@st.composite
+def transcripts(draw: st.DrawFn) -> list[Final]:
+    """Finals in spoken order that do not overlap, some empty, some with words, some touching."""
+    finals = []
+    at_ms = 0
+    for utterance in range(draw(st.integers(0, 6))):
+        start_ms = at_ms + draw(st.sampled_from([0, 10, 2000]) | st.integers(0, 3000))
+        at_ms = start_ms + draw(st.sampled_from([0, 10, 300]) | st.integers(0, 20_000))
+        text = " ".join(draw(TEXTS).split())
+        words = None
+        if draw(st.booleans()) and text:
+            # Whatever a model makes up: times out of order and outside of the utterance.
+            words = [
+                CaptionWord(word, start_ms + draw(TIMES_MS), start_ms + draw(TIMES_MS), 1.0) for word in text.split()
+            ]
+        finals.append(final(text, start_ms, at_ms, utterance, words))
+    return finals

@@ -1,0 +1,98 @@
+"""A server without sockets: one scripted worker and, if asked, a job for it. A program, to be killed or to end badly.
+
+    python worker_parent.py MODEL PROMPT END
+
+Says on stderr what happens, as the server does ("worker 1 started (pid 123)", "worker 1 is ready"). Does END, one of
+`ENDS`, once it gets SIGUSR2. Imported again by its worker, so nothing heavy is imported above `main`.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Any
+
+
+async def serve(model: str, prompt: str, end: str) -> None:
+    import numpy as np
+
+    from livecaption.scheduling.request import Request, RequestId, SessionId, TranscriptionOptions, Window
+    from livecaption.scheduling.scheduler import SchedulerConfig
+    from livecaption.workers.config import EngineConfig, WorkerConfig
+    from livecaption.workers.pool import WorkerPool
+
+    asked = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, asked.set)
+    # The shortest deadline, for those tests in which it must strike: 1.2 s.
+    pool = WorkerPool(
+        EngineConfig(engine="scripted", model=model), WorkerConfig(batch_timeout_s=1.0), SchedulerConfig()
+    )
+    pool.start()
+    if prompt:
+        window = Window(np.zeros(1600, np.float32), TranscriptionOptions(prompt=f"script: {prompt}"))
+        pool.submit(Request(RequestId(1), SessionId("a"), 0, 0.0, window))
+    await asked.wait()
+    await ENDS[end](pool)
+
+
+async def stop(pool: Any) -> None:
+    await pool.stop()
+
+
+async def leave(_: Any) -> None:
+    """Forget to stop anything."""
+
+
+async def leave_with_status(_: Any) -> None:
+    sys.exit(5)
+
+
+async def fail(_: Any) -> None:
+    raise RuntimeError("as expected")
+
+
+async def exit_at_once(_: Any) -> None:
+    os._exit(0)
+
+
+async def crash(_: Any) -> None:
+    import ctypes
+
+    ctypes.string_at(0)
+
+
+async def fork(_: Any) -> None:
+    """Leave a child that has a copy of every descriptor, and live on."""
+    if os.fork() == 0:
+        signal.pause()
+    print("forked", file=sys.stderr, flush=True)
+    await asyncio.Event().wait()
+
+
+async def stop_what_cannot_be_killed(pool: Any) -> None:
+    """As if the worker hung in a driver: it neither answers nor ends when it is killed."""
+    from livecaption.workers import spawning
+
+    for pid in pool.pids:
+        os.kill(pid, signal.SIGSTOP)
+    spawning.kill = lambda _: None
+    await pool.stop()
+
+
+ENDS = {
+    each.__name__: each
+    for each in (stop, leave, leave_with_status, fail, exit_at_once, crash, fork, stop_what_cannot_be_killed)
+}
+
+
+def main() -> None:
+    import faulthandler
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    faulthandler.enable()
+    asyncio.run(serve(*sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""The rules of ARCHITECTURE.md that a machine can keep."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "livecaption"
+MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
+
+LAYERS = [
+    {"errors"},
+    {"events"},
+    {"audio"},
+    {"speech", "captions"},
+    {"scheduling"},
+    {"session", "store"},
+    {"workers", "engine"},
+    {"config"},
+    {"server"},
+    {"client", "evaluation"},
+    {"cli"},
+    {"__main__"},
+]
+"""From the bottom up. A module imports its own layer and those below, with two exceptions."""
+
+SETTINGS = {"livecaption/server/config.py", "livecaption/workers/config.py"}
+"""Frozen dataclasses of the upper layers that `config` composes; they import errors only."""
+
+PURE = [
+    path
+    for path in MODULES
+    if path.parts[1] in ("audio", "speech", "captions", "scheduling")
+    or path.name in ("session.py", "errors.py", "events.py")
+    or str(path) in ("livecaption/server/protocols/native.py", "livecaption/workers/lifecycle.py")
+    or path.name in ("restart.py", "deadlines.py", "messages.py", "quarantine.py")
+]
+IO_PACKAGES = {
+    *("aiohttp", "aiojobs", "asyncio", "http", "logging", "multiprocessing", "os", "psutil", "queue", "random"),
+    *("selectors", "signal", "socket", "sqlite3", "subprocess", "tempfile", "threading", "time", "urllib"),
+}
+
+IMPORTERS = {
+    "aiohttp": ("livecaption/server/", "livecaption/client.py"),
+    "aiojobs": ("livecaption/server/",),
+    "av": ("livecaption/audio/container.py",),
+    "soxr": ("livecaption/audio/resampling.py",),
+    "webrtcvad": ("livecaption/speech/vad.py",),
+    "faster_whisper": ("livecaption/engine/",),
+    "ctranslate2": ("livecaption/engine/",),
+    "torch": ("livecaption/engine/",),
+    "huggingface_hub": ("livecaption/engine/",),
+    "prometheus_client": ("livecaption/server/metrics.py",),
+    "psutil": ("livecaption/workers/", "livecaption/evaluation/"),
+    "rich": ("livecaption/cli.py", "livecaption/evaluation/"),
+    "jiwer": ("livecaption/evaluation/",),
+    "whisper_normalizer": ("livecaption/evaluation/",),
+}
+
+WITHOUT_TESTS_OF_THEIR_OWN = {
+    "livecaption/events.py": "types; tested wherever events are",
+    "livecaption/captions/hypothesis.py": "types",
+    "livecaption/scheduling/request.py": "types",
+    "livecaption/engine/whisper.py": "needs the model: tests/model/test_whisper.py, tests/engine/test_engine.py",
+    "livecaption/server/services.py": "types",
+    "livecaption/server/config.py": "settings; tests/test_config.py",
+    "livecaption/workers/config.py": "settings; tests/test_config.py",
+    "livecaption/workers/job_object.py": "Windows only; not run anywhere yet",
+    "livecaption/__main__.py": "three lines; tests/test_cli.py",
+    "livecaption/errors.py": "types; tested wherever they are raised",
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a module imports, wherever in the file; not those for type checkers only."""
+    names = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def layer(name: str) -> int:
+    """Rank of a module of ours by its first part below the package."""
+    return next(rank for rank, names in enumerate(LAYERS) if name in names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_imports_go_down_only(path: Path) -> None:
+    if path == Path("livecaption/__init__.py"):
+        assert imports(path) == set()
+        return
+    own = path.with_suffix("").parts[1]
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "livecaption" or len(parts) < 2 or parts[1] in (own, "__version__", "static"):
+            continue
+        if str(path) == "livecaption/config.py" and parts[1:3] in (["server", "config"], ["workers", "config"]):
+            continue
+        if str(path) in SETTINGS:
+            assert parts[1] == "errors", f"{path} imports {name}"
+        assert layer(parts[1]) <= layer(own), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", PURE, ids=str)
+def test_a_pure_module_knows_no_io_no_clock_and_no_loop(path: Path) -> None:
+    assert {name.split(".")[0] for name in imports(path)} & IO_PACKAGES == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_each_library_is_imported_in_one_place(path: Path) -> None:
+    for name in imports(path):
+        places = IMPORTERS.get(name.split(".")[0])
+        assert places is None or str(path).startswith(places), f"{path} imports {name}"
+
+
+def test_the_engine_is_imported_by_nobody_but_itself() -> None:
+    for path in MODULES:
+        if path.parts[1] != "engine":
+            assert not any(name.startswith("livecaption.engine") for name in imports(path)), path
+
+
+def test_the_evaluation_is_not_imported_by_the_server() -> None:
+    for path in MODULES:
+        if path.parts[1] not in ("evaluation", "cli.py"):
+            assert not any(name.startswith("livecaption.evaluation") for name in imports(path)), path
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_every_module_has_its_test_module(path: Path) -> None:
+    if path.name == "__init__.py" or str(path) in WITHOUT_TESTS_OF_THEIR_OWN:
+        return
+    below = path.relative_to("livecaption")
+    assert (ROOT / "tests" / below.parent / f"test_{below.name}").exists()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(ast.parse((ROOT / path).read_text())), path
+
+
+def test_the_program_runs_one_event_loop() -> None:
+    """A second one is what "Cannot run the event loop while another loop is running" comes from."""
+    starters = (
+        "asyncio.run(",
+        "asyncio.Runner(",
+        ".run_until_complete(",
+        "run_forever(",
+        "run_app(",
+        "new_event_loop(",
+    )
+    found = [
+        f"{path}: {line.strip()}"
+        for path in MODULES
+        for line in (ROOT / path).read_text().splitlines()
+        if any(starter in line for starter in starters) and "`" not in line
+    ]
+    # One for the server, one for the other commands, one for each measuring program.
+    for line in found:
+        assert line.startswith(("livecaption/server/lifecycle.py", "livecaption/cli.py", "livecaption/evaluation/")), (
+            line
+        )
+    assert len([line for line in found if "lifecycle" in line]) == 1
+    assert len([line for line in found if "cli.py" in line]) == 1
+
+
+def test_the_readme_lists_every_code_that_a_client_can_meet() -> None:
+    # `invalid_audio` is a default that every use replaces; the others never leave the machine.
+    at_home = {"invalid_audio", "garbled_message", "invalid_config", "engine_unusable", "engine_error"}
+    sources = "\n".join((ROOT / path).read_text() for path in MODULES)
+    codes = set(re.findall(r'(?:default_code(?:: ClassVar\[str\])?|\bcode) ?= ?"(\w+)"', sources))
+    assert len(codes) > 20
+    readme = (ROOT / "README.md").read_text()
+    assert {code for code in codes - at_home if f"`{code}`" not in readme} == set()
+
+
+def loaded_by(statement: str) -> set[str]:
+    program = f"import sys; {statement}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stdout.split())
+
+
+def test_importing_livecaption_costs_nothing() -> None:
+    ours = {name for name in loaded_by("import livecaption") - loaded_by("pass") if name.startswith("livecaption")}
+    assert ours == {"livecaption"}
+
+
+def test_the_server_process_never_loads_a_model_library() -> None:
+    loaded = loaded_by("import livecaption.server.lifecycle")
+    heavy = {"torch", "ctranslate2", "faster_whisper", "onnxruntime", "huggingface_hub", "livecaption.engine"}
+    assert loaded & heavy == set()
+
+
+def test_the_settings_load_no_library() -> None:
+    """`livecaption --help` shows them."""
+    assert loaded_by("import livecaption.config") & {"aiohttp", "av", "soxr", "torch", "webrtcvad"} == set()

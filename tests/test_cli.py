@@ -1,0 +1,620 @@
+"""The program as its users run it: real processes, against a server that follows a script."""
+
+import asyncio
+import json
+import os
+import pty
+import signal
+import sys
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from aiohttp import WSMsgType, web
+from aiohttp.test_utils import TestServer
+
+import livecaption
+from tests.support.eventually import eventually
+from tests.support.processes import processes_with
+
+ROOT = Path(livecaption.__file__).parent.parent
+DATA = Path(__file__).parent / "data"
+HEAVY = {"aiohttp", "av", "ctranslate2", "faster_whisper", "numpy", "rich", "soxr", "torch", "webrtcvad"}
+
+READY = {"type": "ready", "session": "s", "resume_token": "r", "protocol": 1, "model": "m", "language": None}
+READY |= {"received_ms": 0}
+
+
+def final(text: str, start_ms: int = 0, end_ms: int = 400, utterance: int = 0) -> dict[str, Any]:
+    fields = {"type": "final", "utterance": utterance, "text": text, "start_ms": start_ms, "end_ms": end_ms}
+    return fields | {"language": "en", "confidence": 0.5, "latency_ms": 100}
+
+
+def error(code: str, message: str, *, fatal: bool) -> dict[str, Any]:
+    return {"type": "error", "code": code, "message": message, "fatal": fatal}
+
+
+@dataclass
+class Peer:
+    """A server for one stream after another: takes what comes until `stop`, then says what it was told to say.
+
+    Attributes:
+        answers: sent after `stop`, before `end`.
+        early: sent after the first audio.
+        end_reason: of `end`; None: closes without one.
+        starts: the `start` of each stream, with the Authorization header as `authorization`.
+        audio: the bytes of each stream.
+        longest_bytes: of the audio messages of all streams.
+        heard: set at the first audio.
+        stopped: whether each stream ended with `stop`.
+        took_s: from the first audio to `stop`.
+    """
+
+    answers: Sequence[dict[str, Any]] = ()
+    early: Sequence[dict[str, Any]] = ()
+    end_reason: str | None = "stop"
+    url: str = ""
+    starts: list[dict[str, Any]] = field(default_factory=list)
+    audio: list[bytes] = field(default_factory=list)
+    longest_bytes: int = 0
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    stopped: list[bool] = field(default_factory=list)
+    took_s: float = 0.0
+
+    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        start = await socket.receive_json()
+        self.starts.append(start | {"authorization": request.headers.get("Authorization")})
+        seq = 0
+
+        async def say(*messages: dict[str, Any]) -> None:
+            nonlocal seq
+            for message in messages:
+                seq += 1
+                await socket.send_json(message | {"seq": seq})
+
+        await say(READY)
+        audio = b""
+        stopped = False
+        clock = asyncio.get_running_loop().time
+        async for message in socket:
+            if message.type is WSMsgType.BINARY:
+                self.longest_bytes = max(self.longest_bytes, len(message.data))
+                if not audio:
+                    first_s = clock()
+                    await say(*self.early)
+                    self.heard.set()
+                    if any(early.get("fatal") for early in self.early):
+                        await socket.close(code=1008)
+                audio += message.data
+            elif json.loads(message.data)["type"] == "stop":
+                stopped = True
+                self.took_s = clock() - first_s if audio else 0.0
+                await say(*self.answers)
+                if self.end_reason:
+                    await say({"type": "end", "received_ms": 0, "utterances": 1, "reason": self.end_reason})
+                await socket.close()
+        self.audio.append(audio)
+        self.stopped.append(stopped)
+        return socket
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[[Peer], Awaitable[Peer]]]:
+    servers = []
+
+    async def start(peer: Peer) -> Peer:
+        application = web.Application()
+        application.router.add_get("/v1/stream", peer.handle)
+        servers.append(TestServer(application))
+        await servers[-1].start_server()
+        peer.url = str(servers[-1].make_url("/"))
+        return peer
+
+    yield start
+    for server in servers:
+        await server.close()
+
+
+Serve = Callable[[Peer], Awaitable[Peer]]
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """Half a second of a tone, as WAV."""
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, tone(0.5), 16_000)
+    return path
+
+
+def tone(duration_s: float) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return (0.5 * np.sin(2 * np.pi * 440 * np.arange(int(duration_s * 16_000)) / 16_000)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    stdout: str
+    stderr: str
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """That of a user with no settings of their own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LIVECAPTION_")}
+    paths = [variables.pop("PYTHONPATH", ""), str(ROOT)]
+    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | variables
+
+
+async def livecaption_command(*arguments: object, **variables: str) -> Ended:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "livecaption",
+        *map(str, arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(**variables),
+    )
+    try:
+        stdout, stderr = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return Ended(process.returncode, stdout.decode(), stderr.decode())
+
+
+class Terminal:
+    """The program in a terminal of its own, with a person who may press Ctrl+C."""
+
+    def __init__(self, *arguments: object, **variables: str) -> None:
+        self._arguments = [sys.executable, "-m", "livecaption", *map(str, arguments)]
+        self._environment = environment(TERM="xterm", **variables)
+        self._master = -1
+        self._shown = bytearray()
+        self._more = asyncio.Event()
+
+    async def __aenter__(self) -> "Terminal":
+        self._master, slave = pty.openpty()
+        self._process = await asyncio.create_subprocess_exec(
+            *self._arguments, env=self._environment, preexec_fn=lambda: os.login_tty(slave)
+        )
+        os.close(slave)
+        loop = asyncio.get_running_loop()
+        self._closed = asyncio.Event()
+        loop.add_reader(self._master, self._read)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+        asyncio.get_running_loop().remove_reader(self._master)
+        os.close(self._master)
+
+    def _read(self) -> None:
+        try:
+            self._shown += os.read(self._master, 65536)
+            self._more.set()
+        except OSError:  # EIO: the program and all its children are gone
+            asyncio.get_running_loop().remove_reader(self._master)
+            self._closed.set()
+
+    async def shows(self, text: str) -> None:
+        while text.encode() not in self._shown:
+            self._more.clear()
+            await self._more.wait()
+
+    def press_ctrl_c(self) -> None:
+        os.write(self._master, b"\x03")
+
+    async def ended(self) -> Ended:
+        code = await self._process.wait()
+        await self._closed.wait()
+        return Ended(code, self._shown.decode(), "")
+
+
+async def test_help_names_every_command_and_loads_nothing_heavy() -> None:
+    """Shell completion and a look at the options must not wait for a neural network library."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-X", "importtime", "-m", "livecaption", "--help"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(),
+    )
+    stdout, stderr = await process.communicate()
+    assert process.returncode == 0
+    assert all(command in stdout.decode() for command in ("serve", "transcribe", "listen"))
+    imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in stderr.decode().splitlines()}
+    assert "argparse" in imported
+    assert imported & HEAVY == set()
+
+
+@pytest.mark.parametrize("command", ["serve", "transcribe", "listen"])
+async def test_every_command_has_help(command: str) -> None:
+    ended = await livecaption_command(command, "--help")
+    assert (ended.code, ended.stderr) == (0, "")
+    assert ended.stdout.startswith(f"usage: livecaption {command}")
+
+
+async def test_version_is_that_of_the_package() -> None:
+    assert await livecaption_command("--version") == Ended(0, f"livecaption {livecaption.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "required: COMMAND"),
+        (["sing"], "invalid choice: 'sing'"),
+        (["transcribe"], "required: FILE"),
+        (["transcribe", "x.wav", "--format", "srt,doc"], "no format 'doc'; there are txt, srt, vtt, json"),
+        (["transcribe", "a/x.wav", "b/x.mp3", "--format", "srt"], "would be written to the same file"),
+        (["listen", "x.wav", "--task", "sing"], "invalid choice: 'sing'"),
+        (["serve", "--port", "many"], "--port must be a whole number"),
+        (["serve", "--flags"], "unrecognized arguments: --flags"),
+    ],
+)
+async def test_wrong_usage_is_told_on_stderr_and_exits_with_2(arguments: list[str], told: str) -> None:
+    ended = await livecaption_command(*arguments)
+    assert (ended.code, ended.stdout) == (2, "")
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+async def test_transcribe_sends_the_whole_recording_and_prints_what_was_said(serve: Serve, recording: Path) -> None:
+    peer = await serve(Peer([final("Hello there."), final("General"), final("Kenobi.", 5000, 6000, 1)]))
+    ended = await livecaption_command("transcribe", recording, "--server", peer.url)
+    assert ended == Ended(0, "Hello there. General\nKenobi.\n", "")
+    sent = np.frombuffer(peer.audio[0], np.float32)
+    np.testing.assert_allclose(sent, tone(0.5), atol=1e-4)
+    assert peer.stopped == [True]
+
+
+async def test_transcribe_tells_the_server_what_was_asked_for(serve: Serve, recording: Path) -> None:
+    peer = await serve(Peer())
+    wishes = ("--language", "de", "--task", "translate", "--words")
+    await livecaption_command("transcribe", recording, "--server", peer.url, *wishes, LIVECAPTION_TOKEN="secret")
+    expected = {"language": "de", "task": "translate", "words": True, "authorization": "Bearer secret"}
+    assert peer.starts[0] | expected == peer.starts[0]
+
+
+async def test_transcribe_writes_the_formats_that_were_asked_for(serve: Serve, recording: Path, tmp_path: Path) -> None:
+    peer = await serve(Peer([final("Grüße.")]))
+    there = tmp_path / "new" / "directory"
+    ended = await livecaption_command(
+        "transcribe", recording, "--server", peer.url, "--format", "srt,vtt,txt,json", "--output-dir", there
+    )
+    assert ended == Ended(0, "", "")
+    assert sorted(path.name for path in there.iterdir()) == ["tone.json", "tone.srt", "tone.txt", "tone.vtt"]
+    assert (there / "tone.txt").read_text(encoding="utf-8") == "Grüße.\n"
+    assert (there / "tone.vtt").read_text(encoding="utf-8").startswith("WEBVTT\n\n00:00:00.000 --> ")
+    assert json.loads((there / "tone.json").read_text(encoding="utf-8"))["text"] == "Grüße."
+
+
+async def test_subtitles_have_lines_of_the_length_that_is_asked_for(
+    serve: Serve, recording: Path, tmp_path: Path
+) -> None:
+    peer = await serve(Peer([final("abcd " * 8)]))
+    for length, n_lines in ((), 2), (("--line-length", "32"), 2), (("--line-length", "42"), 1):
+        await livecaption_command(
+            *("transcribe", recording, "--server", peer.url, "--format", "srt", "--output-dir", tmp_path), *length
+        )
+        assert len((tmp_path / "tone.srt").read_text().split("\n\n")[0].splitlines()) == 2 + n_lines
+
+
+async def test_a_missing_file_does_not_keep_the_others_from_being_transcribed(serve: Serve, recording: Path) -> None:
+    peer = await serve(Peer([final("Hello.")]))
+    ended = await livecaption_command("transcribe", "nowhere.wav", recording, "--server", peer.url)
+    assert ended == Ended(1, f"==> {recording} <==\nHello.\n", "livecaption: nowhere.wav: No such file or directory\n")
+
+
+async def test_a_file_that_is_not_audio_does_not_keep_the_others_from_being_transcribed(
+    serve: Serve, recording: Path, tmp_path: Path
+) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("not audio" * 1000)
+    peer = await serve(Peer([final("Hello.")]))
+    ended = await livecaption_command("transcribe", text, recording, "--server", peer.url)
+    assert (ended.code, ended.stdout) == (1, f"==> {recording} <==\nHello.\n")
+    assert ended.stderr.startswith(f"livecaption: {text}: no")
+    assert ended.stderr.count("\n") == 1
+
+
+async def test_transcribe_reads_an_mp4_whose_index_is_at_its_end(serve: Serve, tmp_path: Path) -> None:
+    """As cameras and phones write it; it cannot be decoded as a stream."""
+    path = tmp_path / "phone.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16_000, layout="mono")
+        samples = av.AudioFrame.from_ndarray(tone(2.0)[None, :], format="fltp", layout="mono")
+        samples.sample_rate = 16_000
+        samples.time_base = Fraction(1, 16_000)
+        samples.pts = 0
+        container.mux(stream.encode(samples))
+        container.mux(stream.encode(None))
+    assert path.read_bytes().index(b"mdat") < path.read_bytes().index(b"moov")
+    peer = await serve(Peer([final("Hello.")]))
+    ended = await livecaption_command("transcribe", path, "--server", peer.url)
+    assert ended == Ended(0, "Hello.\n", "")
+    assert len(peer.audio[0]) / 4 / 16_000 == pytest.approx(2.0, abs=0.2)
+
+
+async def test_an_error_that_ends_nothing_is_told_beside_the_transcript(serve: Serve, recording: Path) -> None:
+    peer = await serve(Peer([error("transcription_failed", "one utterance was lost", fatal=False), final("Hello.")]))
+    ended = await livecaption_command("transcribe", recording, "--server", peer.url)
+    assert ended == Ended(0, "Hello.\n", "livecaption: one utterance was lost\n")
+
+
+@pytest.mark.parametrize("command", ["transcribe", "listen"])
+@pytest.mark.parametrize(
+    ("peer", "told"),
+    [
+        (Peer(early=[error("invalid_message", "no Klingon", fatal=True)]), "no Klingon"),
+        (Peer(end_reason="draining"), "the server ended the stream (draining)"),
+        (Peer(end_reason=None), "the server closed the stream"),
+    ],
+    ids=["error", "draining", "lost"],
+)
+async def test_a_stream_that_ends_before_its_audio_is_a_failure_of_one_line(
+    serve: Serve, recording: Path, command: str, peer: Peer, told: str
+) -> None:
+    """Half a transcript must not look like a whole one to a script."""
+    peer = Peer(early=peer.early, end_reason=peer.end_reason)
+    await serve(peer)
+    ended = await livecaption_command(command, recording, "--server", peer.url)
+    assert ended.code == 1
+    assert told in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+async def test_a_server_that_is_not_there_is_told_in_one_line(recording: Path, unused_tcp_port: int) -> None:
+    ended = await livecaption_command("listen", recording, "--server", f"http://127.0.0.1:{unused_tcp_port}")
+    assert (ended.code, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"livecaption: cannot reach http://127.0.0.1:{unused_tcp_port}")
+    assert ended.stderr.count("\n") == 1
+
+
+async def test_an_address_that_is_none_is_told_in_one_line(recording: Path) -> None:
+    ended = await livecaption_command("listen", recording, "--server", "localhost")
+    assert ended == Ended(1, "", "livecaption: 'localhost' is not a server's address, such as http://localhost:8000\n")
+
+
+async def test_a_reader_who_has_seen_enough_causes_no_traceback(serve: Serve, recording: Path) -> None:
+    """`livecaption transcribe ... | head -1`"""
+    peer = await serve(Peer([final("Hello.")]))
+    read_end, write_end = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "livecaption", "transcribe", str(recording), "--server", peer.url),
+        stdout=write_end,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(),
+    )
+    os.close(write_end)
+    os.close(read_end)
+    _, stderr = await process.communicate()
+    assert (process.returncode, stderr) == (1, b"")
+
+
+async def test_listen_without_a_terminal_prints_finals_with_their_times(serve: Serve, recording: Path) -> None:
+    partial = {"type": "partial", "utterance": 0, "revision": 0, "text": "Hell", "stable": "", "start_ms": 0}
+    peer = await serve(Peer([final("Hello " * 30, 61_000), final("", utterance=1)], [partial | {"end_ms": 40}]))
+    ended = await livecaption_command("listen", recording, "--server", peer.url)
+    assert ended == Ended(0, "01:01 " + "Hello " * 30 + "\n", "")
+
+
+async def test_listen_plays_a_recording_at_its_own_pace_in_short_messages(serve: Serve, recording: Path) -> None:
+    peer = await serve(Peer())
+    await livecaption_command("listen", recording, "--server", peer.url)
+    assert peer.took_s >= 0.25  # half of it, as the first message may have been late; at once takes a few ms
+    assert len(peer.audio[0]) == 4 * 8000
+    assert peer.longest_bytes <= 4 * 1600  # 100 ms
+
+
+async def test_listen_shows_committed_words_bold_and_tentative_ones_dim(serve: Serve, recording: Path) -> None:
+    partial = {"type": "partial", "utterance": 0, "revision": 0, "text": "Hello [b]there", "stable": "Hello"}
+    peer = await serve(Peer([final("Hello [there].")], [partial | {"start_ms": 0, "end_ms": 40}]))
+    async with Terminal("listen", recording, "--server", peer.url) as terminal:
+        ended = await terminal.ended()
+    assert ended.code == 0
+    assert "\x1b[1mHello\x1b[0m\x1b[2m [b]there\x1b[0m" in ended.stdout
+    assert "Hello [there]." in ended.stdout
+
+
+async def test_listen_shows_the_last_two_lines_of_a_long_utterance(serve: Serve, recording: Path) -> None:
+    """A terminal without a size has 80 columns: 13 words of 5 letters with their spaces."""
+    text = " ".join(f"wor{n:02}" for n in range(30))
+    partial = {"type": "partial", "utterance": 0, "revision": 0, "text": text, "stable": "", "start_ms": 0}
+    peer = await serve(Peer([final("")], [partial | {"end_ms": 40}]))
+    async with Terminal("listen", recording, "--server", peer.url) as terminal:
+        ended = await terminal.ended()
+    assert "wor12" not in ended.stdout
+    assert all(word in ended.stdout for word in ("wor13", "wor25", "wor26", "wor29"))
+
+
+async def test_the_first_ctrl_c_ends_the_audio_of_listen_and_the_last_words_still_come(
+    serve: Serve, tmp_path: Path
+) -> None:
+    path = tmp_path / "hour.wav"
+    soundfile.write(path, np.zeros(16_000 * 60, np.float32), 16_000)
+    peer = await serve(Peer([final("last words")]))
+    async with Terminal("listen", path, "--server", peer.url) as terminal:
+        await peer.heard.wait()
+        terminal.press_ctrl_c()
+        ended = await terminal.ended()
+    assert ended.code == 130
+    assert "last words" in ended.stdout
+    assert "Traceback" not in ended.stdout
+    assert peer.stopped == [True]
+
+
+async def test_the_second_ctrl_c_ends_listen_at_once(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "hour.wav"
+    soundfile.write(path, np.zeros(16_000 * 60, np.float32), 16_000)
+    stopped = asyncio.Event()
+
+    class Silent(Peer):
+        async def handle(self, request: web.Request) -> web.WebSocketResponse:
+            socket = web.WebSocketResponse()
+            await socket.prepare(request)
+            await socket.receive_json()
+            await socket.send_json(READY | {"seq": 1})
+            async for message in socket:
+                self.heard.set()
+                if message.type is WSMsgType.TEXT:
+                    stopped.set()
+            return socket
+
+    peer = await serve(Silent())
+    async with Terminal("listen", path, "--server", peer.url) as terminal:
+        await peer.heard.wait()
+        terminal.press_ctrl_c()
+        await stopped.wait()
+        terminal.press_ctrl_c()
+        ended = await terminal.ended()
+    assert ended.code == 130
+    assert "Traceback" not in ended.stdout
+
+
+async def test_ctrl_c_ends_transcribe_without_a_traceback(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "day.wav"
+    soundfile.write(path, np.zeros(16_000 * 60, np.float32), 16_000)
+
+    class Slow(Peer):
+        async def handle(self, request: web.Request) -> web.WebSocketResponse:
+            socket = web.WebSocketResponse()
+            await socket.prepare(request)
+            await socket.receive_json()
+            await socket.send_json(READY | {"seq": 1})
+            async for message in socket:
+                if message.type is WSMsgType.TEXT:
+                    self.heard.set()  # everything is there, and nothing is answered
+            return socket
+
+    peer = await serve(Slow())
+    async with Terminal("transcribe", path, "--server", peer.url) as terminal:
+        await peer.heard.wait()
+        terminal.press_ctrl_c()
+        ended = await terminal.ended()
+    assert ended.code == 130
+    assert "day.wav" in ended.stdout  # the progress bar
+    assert "Traceback" not in ended.stdout
+
+
+async def test_listen_without_what_the_microphone_needs_says_how_to_get_it(tmp_path: Path) -> None:
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
+    ended = await livecaption_command("listen", "--server", "http://localhost:1", PYTHONPATH=str(tmp_path))
+    assert (ended.code, ended.stdout) == (1, "")
+    assert "pip install 'livecaption[microphone]'" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+SOUND_CARD = """
+import threading
+
+class PortAudioError(Exception): pass
+
+def query_devices(kind):
+    if {broken}: raise PortAudioError("Error querying device -1")
+    return {{"default_samplerate": 48000.0}}
+
+class RawInputStream:
+    def __init__(self, samplerate, blocksize, channels, dtype, callback):
+        self.callback, self.stopped = callback, threading.Event()
+        assert (samplerate, channels, dtype) == (48000, 1, "float32")
+        self.block = bytes(range(4)) * blocksize
+        self.thread = threading.Thread(target=self.record)
+    def record(self):
+        while not self.stopped.wait(0.01):
+            self.callback(self.block, len(self.block) // 4, None, None)
+    def __enter__(self):
+        self.thread.start()
+        return self
+    def __exit__(self, *_):
+        self.stopped.set()
+        self.thread.join()
+"""
+
+
+async def test_listen_streams_the_microphone_at_its_own_rate_until_ctrl_c(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sounddevice.py").write_text(SOUND_CARD.format(broken=False))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    peer = await serve(Peer([final("last words")]))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "livecaption", "listen", "--server", peer.url),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(PYTHONPATH=str(tmp_path)),
+    )
+    await peer.heard.wait()
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = await process.communicate()
+    assert (process.returncode, stdout.decode(), stderr.decode()) == (130, "00:00 last words\n", "")
+    assert peer.starts[0]["sample_rate"] == 48_000
+    assert peer.audio[0].startswith(bytes(range(4)) * 1920)
+
+
+async def test_listen_without_a_microphone_says_so(tmp_path: Path) -> None:
+    (tmp_path / "sounddevice.py").write_text(SOUND_CARD.format(broken=True))
+    ended = await livecaption_command("listen", PYTHONPATH=str(tmp_path))
+    assert ended == Ended(1, "", "livecaption: no microphone: Error querying device -1\n")
+
+
+@pytest.mark.processes
+async def test_a_model_that_is_not_there_exits_with_3_and_one_line(recording: Path, tmp_path: Path) -> None:
+    ended = await livecaption_command("transcribe", recording, "--model", tmp_path / "no-model")
+    assert (ended.code, ended.stdout) == (3, "")
+    assert str(tmp_path / "no-model") in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.processes
+async def test_transcribe_without_a_server_leaves_no_process_behind() -> None:
+    marker = f"LIVECAPTION_TEST_MARKER={uuid.uuid4().hex}"
+    ended = await livecaption_command(
+        "transcribe", DATA / "jfk.flac", LIVECAPTION_ENGINE="scripted", **dict([marker.split("=")])
+    )
+    assert (ended.code, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("One two three")
+    assert processes_with(marker) == []
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("script", "shown"), [("hang-load", "Loading the model"), ("delay 2", "jfk.flac")], ids=["loading", "computing"]
+)
+async def test_ctrl_c_ends_a_server_of_our_own_with_its_workers(script: str, shown: str) -> None:
+    marker = f"LIVECAPTION_TEST_MARKER={uuid.uuid4().hex}"
+    variables = {"LIVECAPTION_ENGINE": "scripted", "LIVECAPTION_MODEL": script} | dict([marker.split("=")])
+    async with Terminal("transcribe", DATA / "jfk.flac", **variables) as terminal:
+        await terminal.shows(shown)
+        await eventually(lambda: len(processes_with(marker)) >= 2)
+        terminal.press_ctrl_c()
+        ended = await terminal.ended()
+    assert ended.code == 130
+    assert "Traceback" not in ended.stdout
+    assert processes_with(marker) == []
+
+
+@pytest.mark.model
+async def test_transcribe_without_a_server_starts_one_and_writes_down_what_kennedy_said() -> None:
+    ended = await livecaption_command("transcribe", DATA / "jfk.flac")
+    assert (ended.code, ended.stderr) == (0, "")
+    assert "what your country can do for you" in ended.stdout.lower()
+
+
+@pytest.mark.model
+async def test_listen_without_a_server_starts_one_and_prints_what_kennedy_said() -> None:
+    ended = await livecaption_command("listen", DATA / "jfk.flac")
+    assert (ended.code, ended.stderr) == (0, "")
+    assert "what you can do for your country" in ended.stdout.lower()

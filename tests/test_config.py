@@ -1,0 +1,115 @@
+"""Flags over environment over file over defaults, and one clear error for whatever makes no sense."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from livecaption.config import OPTIONS, Config, add_config_arguments, is_loopback, load_config
+from livecaption.errors import ConfigError
+
+
+def load(*flags: str, **environ: str) -> Config:
+    parser = argparse.ArgumentParser()
+    add_config_arguments(parser)
+    return load_config(parser.parse_args(flags), environ)
+
+
+def test_nothing_given_means_the_defaults() -> None:
+    assert load() == Config()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "livecaption.toml"
+    path.write_text('[server]\nport = 1111\nhost = "127.0.0.2"\n[endpointing]\nhangover_ms = 700\n')
+    return path
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(file: Path) -> None:
+    assert load(f"--config={file}").server.port == 1111
+    assert load(f"--config={file}", LIVECAPTION_PORT="2222").server.port == 2222
+    assert load(f"--config={file}", "--port=3333", LIVECAPTION_PORT="2222").server.port == 3333
+    config = load(LIVECAPTION_CONFIG=str(file))
+    assert (config.server.host, config.endpointing.hangover_ms) == ("127.0.0.2", 700)
+
+
+def test_lists_and_switches_are_understood_in_every_source(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[server]\nallowed_origins = ["https://a", "https://b"]\ninsecure = true\n')
+    from_file = load(f"--config={path}").server
+    from_environment = load(LIVECAPTION_ALLOWED_ORIGIN="https://a, https://b", LIVECAPTION_INSECURE="true").server
+    from_flags = load("--allowed-origin=https://a", "--allowed-origin=https://b", "--insecure").server
+    assert from_file == from_environment == from_flags
+    assert from_file.allowed_origins == ("https://a", "https://b")
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--port=http"], "--port"),
+        (["--port=70000"], "--port"),
+        (["--max-streams=0"], "--max-streams"),
+        (["--drain-timeout=-1"], "--drain-timeout"),
+        (["--drain-timeout=nan"], "--drain-timeout"),
+        (["--load-timeout=0"], "--load-timeout"),
+        (["--threads=-1"], "--threads"),
+        (["--silence=5"], "hangover_ms"),
+        (["--partial-interval=1"], "interval_ms"),
+        (["--tls-cert=cert.pem"], "--tls-key"),
+        (["--host=0.0.0.0"], "LIVECAPTION_TOKEN"),
+        (["--config=/nowhere/at/all.toml"], "/nowhere/at/all.toml"),
+    ],
+)
+def test_a_flag_that_makes_no_sense_is_named(flags: list[str], named: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        load(*flags)
+    assert named in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("[server]\nprot = 1", "server.prot"),
+        ("[sever]\nport = 1", "[sever]"),
+        ("port = 1", "[port]"),
+        ("[server]\nport = true", "server.port"),
+        ("[server]\nhost = 1", "server.host"),
+        ('[server]\nallowed_origins = "*"\nallowed_hosts = [1]', "server.allowed_hosts"),
+        ("[server]\ninsecure = 3", "server.insecure"),
+        ('[engine]\nengine = "magic"', "engine.engine"),
+        ("[server", "config.toml"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_named_with_its_key(tmp_path: Path, content: str, named: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(content)
+    with pytest.raises(ConfigError) as refusal:
+        load(f"--config={path}")
+    assert named in refusal.value.message
+
+
+def test_a_token_or_insecure_opens_the_server_to_other_machines() -> None:
+    assert load("--host=0.0.0.0", LIVECAPTION_TOKEN="secret").server.host == "0.0.0.0"
+    assert load("--host=0.0.0.0", "--insecure").server.insecure
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("", False),
+        ("127.evil.example", False),
+    ],
+)
+def test_loopback_is_told_from_other_hosts(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_every_option_names_a_field_that_exists() -> None:
+    for option in OPTIONS:
+        assert option.type is not None
+        assert option.variable.startswith("LIVECAPTION_")

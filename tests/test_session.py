@@ -1,0 +1,386 @@
+"""The promises of the protocol, as conversations with one session: no loop, no process, no clock."""
+
+import itertools
+import random
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+from livecaption.audio.formats import AudioFormat
+from livecaption.captions.hypothesis import Hypothesis, Word
+from livecaption.errors import WorkerDied, WrongState
+from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed, Partial, SpeechEnd, SpeechStart
+from livecaption.scheduling.cadence import PartialsConfig
+from livecaption.scheduling.request import Request, RequestId, SessionId, TranscriptionOptions
+from livecaption.session import OVERLOADED_AFTER_S, Latency, Output, Session, StreamOptions
+from livecaption.speech.endpointing import EndpointingConfig
+from tests.support.speech import pcm_s16le, sound
+
+TWO_UTTERANCES = "silence 400ms, speech 1000ms, silence 800ms, speech 1200ms, silence 900ms"
+
+
+def session(*, partials: bool = False, **options: object) -> Session:
+    ids = itertools.count(1)
+    stream = StreamOptions(partials=partials, **options)  # type: ignore[arg-type]
+    return Session(SessionId("s"), stream, PartialsConfig(), lambda: RequestId(next(ids)))
+
+
+def chunks(script: str, chunk_ms: int = 100) -> Iterable[bytes]:
+    data = pcm_s16le(sound(script))
+    step = chunk_ms * 32
+    return (data[start : start + step] for start in range(0, len(data), step))
+
+
+def feed(stream: Session, script: str, now_s: float = 0.0) -> list[Output]:
+    return [output for chunk in chunks(script) for output in stream.receive_audio(chunk, now_s)]
+
+
+def requests(outputs: Iterable[Output]) -> list[Request]:
+    return [output for output in outputs if isinstance(output, Request)]
+
+
+def events(outputs: Iterable[Output]) -> list[Event]:
+    return [output for output in outputs if isinstance(output, Event)]
+
+
+def said(text: str, *, suspicious: bool = False, words: tuple[Word, ...] = ()) -> Hypothesis:
+    return Hypothesis(text, "en", 0.9, 0.0, words, suspicious)
+
+
+def test_each_utterance_starts_ends_and_asks_for_one_final() -> None:
+    outputs = feed(session(), TWO_UTTERANCES)
+    kinds = [type(output).__name__ for output in outputs]
+    assert kinds == ["SpeechStart", "SpeechEnd", "Request"] * 2
+    assert [event.utterance for event in events(outputs) if isinstance(event, SpeechStart)] == [0, 1]
+    assert all(request.is_final for request in requests(outputs))
+
+
+def test_the_windows_of_two_finals_share_no_audio() -> None:
+    first, second = requests(feed(session(), TWO_UTTERANCES))
+    assert first.window_start + len(first.window.samples) <= second.window_start
+
+
+def test_a_final_carries_the_times_of_the_speech_and_the_latency_since_the_last_voice() -> None:
+    stream = session()
+    outputs = feed(stream, "silence 400ms, speech 1000ms, silence 800ms", now_s=10.0)
+    (final,) = stream.receive_answer(requests(outputs)[0], said("Good morning."), now_s=10.75)
+    start = next(event for event in events(outputs) if isinstance(event, SpeechStart))
+    end = next(event for event in events(outputs) if isinstance(event, SpeechEnd))
+    assert final == Final(0, "Good morning.", start.start_ms, end.end_ms, "en", 0.9, latency_ms=750)
+    assert abs(start.start_ms - 400) <= 60
+    assert abs(end.end_ms - 1400) <= 150  # the VAD hears on for a while
+
+
+def test_finals_come_in_order_although_the_answers_do_not() -> None:
+    stream = session()
+    first, second = requests(feed(stream, TWO_UTTERANCES))
+    assert stream.receive_answer(second, said("world"), 0.0) == []
+    released = stream.receive_answer(first, said("hello"), 0.0)
+    assert [(event.utterance, event.text) for event in released if isinstance(event, Final)] == [
+        (0, "hello"),
+        (1, "world"),
+    ]
+
+
+def test_a_failed_final_is_reported_and_comes_all_the_same_empty() -> None:
+    stream = session()
+    (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 800ms"))
+    report, final = stream.receive_answer(request, WorkerDied("gone"), 0.0)
+    assert report == ErrorReport("worker_died", "gone", fatal=False)
+    assert isinstance(final, Final)
+    assert (final.utterance, final.text, final.confidence) == (0, "", 0.0)
+
+
+def test_partials_are_asked_for_at_a_steady_cadence_while_somebody_speaks() -> None:
+    outputs = feed(session(partials=True), "silence 400ms, speech 3000ms")
+    ends = [request.window_start + len(request.window.samples) for request in requests(outputs)]
+    assert len(ends) == 6  # at 0.5, 1.0 ... 3.0 s of speech
+    assert all(later - earlier == 8000 for earlier, later in itertools.pairwise(ends))
+
+
+def test_no_partial_is_asked_for_in_silence_or_when_none_is_wanted() -> None:
+    assert requests(feed(session(partials=True), "silence 5000ms")) == []
+    assert requests(feed(session(partials=False), "silence 400ms, speech 3000ms")) == []
+
+
+def test_stable_text_grows_and_is_never_taken_back_by_a_later_partial() -> None:
+    stream = session(partials=True)
+    asked = requests(feed(stream, "silence 400ms, speech 3000ms"))
+    texts = ["And so", "And so my fellow", "And so, my yellow Americans", "An oh my fellow Americans ask"]
+    captions = [stream.receive_answer(request, said(text), 0.0)[0] for request, text in zip(asked, texts, strict=False)]
+    assert all(isinstance(caption, Partial) for caption in captions)
+    stables = [caption.stable for caption in captions if isinstance(caption, Partial)]
+    assert stables == ["", "And so", "And so my", "And so my"]
+    for caption, stable in zip(captions, stables, strict=True):
+        assert isinstance(caption, Partial)
+        assert caption.text.startswith(stable)
+    assert [caption.revision for caption in captions if isinstance(caption, Partial)] == [0, 1, 2, 3]
+
+
+def test_a_partial_that_a_guard_suspects_is_not_shown() -> None:
+    stream = session(partials=True)
+    (request, *_) = requests(feed(stream, "silence 400ms, speech 1000ms"))
+    assert stream.receive_answer(request, said("the the the the", suspicious=True), 0.0) == []
+
+
+def test_a_partial_that_comes_after_the_end_of_its_utterance_is_not_shown() -> None:
+    stream = session(partials=True)
+    outputs = feed(stream, "silence 400ms, speech 1000ms, silence 1100ms")
+    partial = next(request for request in requests(outputs) if not request.is_final)
+    assert stream.receive_answer(partial, said("hello"), 0.0) == []
+
+
+def test_words_of_a_final_are_in_stream_time() -> None:
+    stream = session(transcription=TranscriptionOptions(words=True))
+    (request,) = requests(feed(stream, "silence 2000ms, speech 1000ms, silence 800ms"))
+    word = Word("Hello", 300, 700, 0.8)
+    (final,) = stream.receive_answer(request, said("Hello", words=(word,)), 0.0)
+    offset_ms = request.window_start // 16
+    assert isinstance(final, Final)
+    assert final.words == (CaptionWord("Hello", offset_ms + 300, offset_ms + 700, 0.8),)
+    assert 1500 < offset_ms < 2000
+
+
+def test_flush_ends_the_open_utterance_and_is_answered_after_its_final() -> None:
+    stream = session()
+    feed(stream, "silence 400ms, speech 1000ms")
+    end, request = stream.flush("mark", 0.0)
+    assert isinstance(end, SpeechEnd)
+    assert end.reason == "flush"
+    assert isinstance(request, Request)
+    final, flushed = stream.receive_answer(request, said("hello"), 0.0)
+    assert isinstance(final, Final)
+    assert flushed == Flushed("mark")
+
+
+def test_flush_in_silence_is_answered_at_once() -> None:
+    stream = session()
+    feed(stream, "silence 400ms")
+    assert stream.flush(7, 0.0) == [Flushed(7)]
+
+
+def test_speech_after_a_flush_is_a_new_utterance_that_loses_no_audio() -> None:
+    stream = session()
+    feed(stream, "silence 400ms, speech 1000ms")
+    first = requests(stream.flush(None, 0.0))[0]
+    feed(stream, "speech 1000ms")
+    second = requests(stream.end("stop", 0.0))[0]
+    assert second.utterance == 1
+    assert second.window_start <= first.window_start + len(first.window.samples) + 320
+
+
+def test_the_end_asks_for_the_final_of_what_was_being_said() -> None:
+    stream = session()
+    feed(stream, "silence 400ms, speech 1000ms")
+    end, request = stream.end("stop", 0.0)
+    assert isinstance(end, SpeechEnd)
+    assert end.reason == "stop"
+    assert not stream.drained
+    assert isinstance(request, Request)
+    stream.receive_answer(request, said("hello"), 0.0)
+    assert stream.drained
+    assert stream.end("stop", 0.0) == []
+
+
+def test_audio_after_the_end_is_refused_and_changes_nothing() -> None:
+    stream = session()
+    stream.end("stop", 0.0)
+    with pytest.raises(WrongState) as refusal:
+        stream.receive_audio(b"\0\0", 0.0)
+    assert not refusal.value.fatal
+    assert stream.received_ms == 0
+    assert stream.drained
+
+
+def test_half_a_sample_at_the_end_is_reported_and_costs_nothing_else() -> None:
+    stream = session()
+    feed(stream, "silence 400ms, speech 1000ms")
+    stream.receive_audio(b"\x01", 0.0)
+    report, *rest = stream.end("stop", 0.0)
+    assert isinstance(report, ErrorReport)
+    assert (report.code, report.fatal) == ("truncated_audio", False)
+    assert [type(output).__name__ for output in rest] == ["SpeechEnd", "Request"]
+
+
+def test_non_finite_samples_are_silence_and_reported_once() -> None:
+    stream = session(audio=AudioFormat("pcm_f32le"))
+    rubbish = np.array([np.nan, np.inf, -np.inf] * 1000, dtype="<f4").tobytes()
+    reports = [event for _ in range(3) for event in events(stream.receive_audio(rubbish, 0.0))]
+    assert reports == [
+        ErrorReport(
+            "non_finite_audio", "the audio holds NaN or infinite samples; they are taken as silence", fatal=False
+        )
+    ]
+
+
+def test_finals_that_are_abandoned_are_reported_and_come_empty_and_in_order() -> None:
+    stream = session()
+    feed(stream, TWO_UTTERANCES)
+    stream.end("stop", 0.0)
+    outputs = stream.abandon(WorkerDied("the time is up"), 0.0)
+    assert [type(output).__name__ for output in outputs] == ["ErrorReport", "ErrorReport", "Final", "Final"]
+    assert stream.drained
+
+
+def test_the_backlog_is_the_audio_that_waits_for_finals() -> None:
+    stream = session()
+    first, second = requests(feed(stream, TWO_UTTERANCES))
+    waiting_ms = [len(request.window.samples) / 16 for request in (first, second)]
+    assert stream.backlog_ms == pytest.approx(sum(waiting_ms), abs=2)
+    stream.receive_answer(first, said("hello"), 0.0)
+    assert stream.backlog_ms == pytest.approx(waiting_ms[1], abs=2)
+
+
+def test_the_status_tells_of_a_final_that_does_not_come() -> None:
+    stream = session()
+    (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 800ms", now_s=5.0))
+    assert stream.status(5.1).state == "ready"
+    late = stream.status(5.0 + OVERLOADED_AFTER_S + 0.5)
+    assert (late.state, late.lag_ms) == ("overloaded", 3500)
+    stream.receive_answer(request, said("hello"), 9.0)
+    assert stream.status(9.0).lag_ms == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bytes_cut_anywhere_give_the_same_events_and_the_same_windows(seed: int) -> None:
+    data = pcm_s16le(sound(TWO_UTTERANCES))
+    chance = random.Random(seed)
+    cuts = sorted(chance.choices(range(len(data)), k=4 ** (seed + 2)))
+    pieces = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+    assert transcript_of(pieces) == transcript_of([data])
+
+
+@pytest.mark.parametrize("part", [0.0, 0.2, 0.41, 0.6, 0.9])
+def test_a_stream_ended_anywhere_gives_every_started_utterance_its_final(part: float) -> None:
+    data = pcm_s16le(sound(TWO_UTTERANCES))
+    stream = session()
+    outputs = stream.receive_audio(data[: round(len(data) * part)], 0.0) + stream.end("disconnect", 0.0)
+    started = [event.utterance for event in events(outputs) if isinstance(event, SpeechStart)]
+    finals = [
+        event.utterance
+        for request in requests(outputs)
+        for event in stream.receive_answer(request, said("x"), 0.0)
+        if isinstance(event, Final)
+    ]
+    assert finals == started
+    assert stream.drained
+
+
+def transcript_of(pieces: Iterable[bytes]) -> list[object]:
+    stream = session()
+    outputs = [output for piece in pieces for output in stream.receive_audio(piece, 0.0)] + stream.end("stop", 0.0)
+    return [
+        (output.window_start, output.window.samples.tobytes()) if isinstance(output, Request) else output
+        for output in outputs
+    ]
+
+
+def test_a_pause_after_words_that_end_no_sentence_does_not_end_the_utterance() -> None:
+    """A speaker who thinks in mid-phrase gets one caption; one who has finished gets it at once."""
+    for text, n_ended in (("ask not", 0), ("Ask not.", 1)):
+        stream = session(partials=True)
+        (asked, *_) = requests(feed(stream, "silence 400ms, speech 1000ms"))
+        stream.receive_answer(asked, said(text), 0.0)
+        outputs = feed(stream, "silence 800ms")
+        assert len([event for event in events(outputs) if isinstance(event, SpeechEnd)]) == n_ended
+
+
+def timed(stream: Session, script: str, from_s: float) -> list[Output]:
+    """Feed it at the pace of speech, 100 ms a time; each piece arrives once it is spoken."""
+    now_s = from_s
+    outputs = []
+    for chunk in chunks(script):
+        now_s += 0.1
+        outputs += stream.receive_audio(chunk, now_s)
+    return outputs
+
+
+def test_a_silence_that_ends_an_utterance_is_the_endpoint_latency() -> None:
+    stream = session()
+    timed(stream, "silence 400ms, speech 1000ms, silence 800ms", from_s=10.0)
+    (latency,) = stream.take_latencies()
+    assert latency.kind == "endpoint"
+    assert 0.45 <= latency.seconds <= 0.65  # the hangover of 500 ms, counted in pieces of 100 ms
+    assert stream.take_latencies() == []
+
+
+def test_voice_that_follows_the_silence_in_the_same_chunk_is_the_next_utterances() -> None:
+    """A speaker goes on at the very moment at which the pause was long enough."""
+    stream = session()
+    stream.receive_audio(pcm_s16le(sound("silence 400ms, speech 1000ms, silence 200ms")), 10.0)
+    outputs = stream.receive_audio(pcm_s16le(sound("silence 600ms, speech 40ms")), 10.625)
+    assert stream.take_latencies() == [Latency("endpoint", 0.625)]
+    final = stream.receive_answer(requests(outputs)[0], said("Yes."), 11.0)[0]
+    assert isinstance(final, Final)
+    assert final.latency_ms == 1000
+
+
+def test_the_latency_of_a_final_is_that_of_its_event() -> None:
+    stream = session()
+    (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 800ms", now_s=10.0))
+    stream.take_latencies()
+    (final,) = stream.receive_answer(request, said("Good morning."), now_s=10.75)
+    assert isinstance(final, Final)
+    assert stream.take_latencies() == [Latency("final", final.latency_ms / 1000)]
+
+
+def test_a_final_that_failed_has_no_latency() -> None:
+    stream = session()
+    (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 800ms"))
+    stream.take_latencies()
+    stream.receive_answer(request, WorkerDied("gone"), 0.0)
+    assert stream.take_latencies() == []
+
+
+def test_the_first_caption_counts_from_the_first_voice_and_partials_from_what_they_show_first() -> None:
+    stream = session(partials=True)
+    first, second = requests(timed(stream, "silence 400ms, speech 1200ms", from_s=10.0))
+    stream.receive_answer(first, said("one"), now_s=12.0)
+    begun, shown = stream.take_latencies()
+    assert begun.kind == "first_partial"
+    assert abs(begun.seconds - 1.55) <= 0.1  # first voiced from 10.4 to 10.5
+    # Between the first voice and the newest audio that the partial heard.
+    first_voiced_s = 12.0 - begun.seconds
+    assert shown == Latency("partial", pytest.approx(12.0 - (first_voiced_s + first.asked_s) / 2))
+    stream.receive_answer(second, said("one two"), now_s=12.5)
+    assert stream.take_latencies() == [Latency("partial", pytest.approx(12.5 - (first.asked_s + second.asked_s) / 2))]
+
+
+def test_a_partial_that_is_not_shown_makes_the_words_of_the_next_one_older() -> None:
+    stream = session(partials=True)
+    first, second = requests(timed(stream, "silence 400ms, speech 1200ms", from_s=10.0))
+    stream.receive_answer(first, said("the the the", suspicious=True), now_s=12.0)
+    assert stream.take_latencies() == []
+    stream.receive_answer(second, said("one two"), now_s=12.0)
+    begun, shown = stream.take_latencies()
+    first_voiced_s = 12.0 - begun.seconds
+    assert shown == Latency("partial", pytest.approx(12.0 - (first_voiced_s + second.asked_s) / 2))
+
+
+def test_where_no_partial_came_in_time_the_final_is_the_first_caption() -> None:
+    stream = session(partials=True)
+    outputs = timed(stream, "silence 400ms, speech 1000ms, silence 1100ms", from_s=10.0)
+    request = next(request for request in requests(outputs) if request.is_final)
+    stream.take_latencies()
+    stream.receive_answer(request, said("One."), now_s=13.0)
+    assert [latency.kind for latency in stream.take_latencies()] == ["first_partial", "final"]
+
+
+def test_an_utterance_that_goes_on_after_a_cut_for_length_waits_for_no_first_caption() -> None:
+    stream = session(partials=True, endpointing=EndpointingConfig(max_utterance_ms=2000))
+    asked = requests(timed(stream, "silence 400ms, speech 3900ms", from_s=10.0))
+    for request in asked:
+        stream.receive_answer(request, said("one two"), now_s=15.0)
+    final = next(request for request in asked if request.is_final)
+    later = [request for request in asked if request.utterance > final.utterance]
+    assert later, "it was not cut"
+    kinds = [latency.kind for latency in stream.take_latencies()]
+    assert kinds.count("first_partial") == 1
+    assert "endpoint" not in kinds
+
+
+def test_a_pause_before_any_words_are_known_does_not_end_the_utterance_where_words_will_come() -> None:
+    for partials, n_ended in ((True, 0), (False, 1)):
+        outputs = feed(session(partials=partials), "silence 400ms, speech 1000ms, silence 800ms")
+        assert len([event for event in events(outputs) if isinstance(event, SpeechEnd)]) == n_ended

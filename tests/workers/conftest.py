@@ -1,0 +1,113 @@
+"""Pools of real, spawned workers with the scripted engine."""
+
+import asyncio
+import multiprocessing
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from livecaption.captions.hypothesis import Hypothesis
+from livecaption.errors import EngineError
+from livecaption.scheduling.request import Request, RequestId, SessionId, TranscriptionOptions, Window
+from livecaption.scheduling.scheduler import SchedulerConfig
+from livecaption.workers import spawning
+from livecaption.workers.config import EngineConfig, WorkerConfig
+from livecaption.workers.pool import PoolState, WorkerPool
+from tests.support.eventually import eventually
+
+Answer = Hypothesis | EngineError
+
+
+class Crew:
+    """A pool, and one who asks it and writes down every answer."""
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self.pool = pool
+        self.order: list[int] = []
+        """Ids of answered requests, as they were answered."""
+        self._n_asked = 0
+        self._awaited: dict[int, asyncio.Future[Answer]] = {}
+
+    def ask(
+        self,
+        prompt: str = "",
+        *,
+        session: str = "a",
+        ms: int = 600,
+        utterance: int | None = None,
+        is_final: bool = True,
+    ) -> "asyncio.Future[Answer]":
+        """Submit a window of silence; `prompt` is a script for the engine. The answer to come."""
+        self._n_asked += 1
+        number = self._n_asked
+        self._awaited[number] = answer = asyncio.get_running_loop().create_future()
+        self.pool.attach(SessionId(session), self._take)
+        options = TranscriptionOptions(prompt=f"script: {prompt}" if prompt else "")
+        window = Window(np.zeros(16 * ms, np.float32), options, is_final)
+        utterance = number if utterance is None else utterance
+        self.pool.submit(Request(RequestId(number), SessionId(session), utterance, float(number), window))
+        assert number not in self.order, "answered within the call"
+        return answer
+
+    async def text(self, *asked: str, **how: Any) -> str:
+        """Ask, and wait for the text."""
+        answer = await self.ask(*asked, **how)
+        assert isinstance(answer, Hypothesis), answer
+        return answer.text
+
+    async def state(self, *states: PoolState) -> None:
+        """Until the pool is in one of these."""
+        await eventually(lambda: self.pool.state in states, within_s=20)
+
+    def _take(self, request: Request, answer: Answer) -> None:
+        self.order.append(request.id)
+        assert self.order.count(request.id) == 1, "answered twice"
+        self._awaited[request.id].set_result(answer)
+
+
+StartCrew = Callable[..., Awaitable[Crew]]
+
+
+@pytest.fixture(autouse=True)
+def light_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Workers import the main module again, which for pytest's own takes a third of a second. And their locks are
+    these tests' alone."""
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_left(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No test leaves a process behind, a zombie neither; and no callback of the loop failed."""
+    yield
+    assert [record.getMessage() for record in caplog.get_records("call") if record.name == "asyncio"] == []
+    left = multiprocessing.active_children()
+    spawning.kill_all()
+    assert left == []
+
+
+@pytest.fixture
+async def start_crew(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartCrew]:
+    """Start a pool of scripted workers and wait until it is loaded or never will be."""
+    crews = []
+
+    async def start(
+        model: str = "", *, device: str = "cpu", max_batch: int = 8, wait: bool = True, **settings: Any
+    ) -> Crew:
+        engine = EngineConfig(engine="scripted", model=model, device=device)
+        crew = Crew(WorkerPool(engine, WorkerConfig(**settings), SchedulerConfig(max_batch=max_batch)))
+        crews.append(crew)
+        crew.pool.start()
+        if wait:
+            await crew.pool.wait_until_loaded()
+        return crew
+
+    yield start
+    monkeypatch.undo()  # with what a test took away, a pool might not stop
+    for crew in crews:
+        await crew.pool.stop()

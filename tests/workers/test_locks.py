@@ -1,0 +1,225 @@
+"""What an earlier server left on the device is found, and nothing else is touched. Row 57 of the fault matrix."""
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from livecaption.workers import supervisor
+from livecaption.workers.locks import (
+    WorkerIdentity,
+    discard_lock,
+    hold_lock,
+    kill_stale,
+    run_directory,
+    stale_workers,
+)
+from livecaption.workers.pool import PoolState
+from tests.support.eventually import eventually
+from tests.workers.conftest import StartCrew
+
+NO_PROCESS = 2**22 + 1
+"""Above the largest pid of Linux."""
+
+
+@contextmanager
+def held(identity: WorkerIdentity) -> Iterator[WorkerIdentity]:
+    """A lock with this content, held by this very process."""
+    with (run_directory() / f"worker-{identity.pid}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        json.dump(asdict(identity), file)
+        file.flush()
+        yield identity
+
+
+@pytest.fixture
+def process() -> Iterator[psutil.Popen]:
+    with psutil.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process  # closing its input ends it
+
+
+@pytest.fixture
+def orphan(process: psutil.Popen) -> WorkerIdentity:
+    """The process, as the worker of a server that is not its parent."""
+    return WorkerIdentity(process.pid, NO_PROCESS, "cpu", process.create_time(), process.cmdline())
+
+
+@pytest.fixture
+def stale(orphan: WorkerIdentity) -> Iterator[WorkerIdentity]:
+    """The same, with its lock held."""
+    with held(orphan):
+        yield orphan
+
+
+def test_a_worker_whose_server_is_gone_is_stale(stale: WorkerIdentity) -> None:
+    assert stale_workers("cpu") == [stale]
+
+
+@pytest.mark.parametrize(
+    ("has", "wants", "overlap"),
+    [
+        ("cpu", "cuda:0", False),
+        ("cuda:0", "cuda:1", False),
+        ("cuda", "cuda:0", True),
+        ("auto", "cuda:1", True),
+        ("cpu", "auto", True),
+    ],
+)
+def test_only_the_same_device_counts(orphan: WorkerIdentity, has: str, wants: str, overlap: bool) -> None:
+    with held(replace(orphan, device=has)):
+        assert bool(stale_workers(wants)) is overlap
+
+
+def test_the_worker_of_a_server_that_runs_is_nobodys_business(orphan: WorkerIdentity) -> None:
+    with held(replace(orphan, server_pid=os.getpid())):
+        assert stale_workers("cpu") == []
+
+
+def test_a_lock_that_nobody_holds_is_removed(stale: WorkerIdentity) -> None:
+    path = run_directory() / f"worker-{NO_PROCESS}.lock"
+    path.write_text(json.dumps(asdict(replace(stale, pid=NO_PROCESS))))
+    assert stale_workers("cpu") == [stale]
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}'])
+def test_a_lock_that_is_being_written_is_left_alone(stale: WorkerIdentity, content: str) -> None:
+    """By a worker that starts, hence has its server."""
+    path = run_directory() / f"worker-{stale.pid}.lock"
+    path.write_text(content)
+    assert stale_workers("cpu") == []
+    assert path.exists()
+
+
+def test_a_lock_that_is_not_yet_held_is_left_alone(orphan: WorkerIdentity) -> None:
+    path = run_directory() / f"worker-{orphan.pid}.lock"
+    path.touch()
+    assert stale_workers("cpu") == []
+    assert path.exists()
+
+
+def test_a_worker_of_another_container_is_not_ours_to_judge(stale: WorkerIdentity) -> None:
+    with held(replace(stale, pid=NO_PROCESS)):
+        assert stale_workers("cpu") == [stale]
+
+
+def test_the_stale_worker_is_killed(process: psutil.Popen, stale: WorkerIdentity) -> None:
+    assert kill_stale(stale)
+    assert process.wait(10) == -9
+    assert kill_stale(stale)  # it is gone, which is what was wanted
+
+
+@pytest.mark.parametrize("difference", [{"created_s": 1.0}, {"command": ["python", "-m", "another"]}], ids=repr)
+def test_another_process_with_its_pid_is_not(
+    process: psutil.Popen, stale: WorkerIdentity, difference: dict[str, object]
+) -> None:
+    assert not kill_stale(replace(stale, **difference))  # type: ignore[arg-type]
+    assert process.poll() is None
+
+
+def test_the_lock_says_who_holds_it_and_goes_with_its_holder() -> None:
+    program = "import os; from livecaption.workers.locks import hold_lock; hold_lock('cuda:3', 77); print(); input()"
+    with psutil.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        [found] = stale_workers("cuda:3")
+        assert found == WorkerIdentity(holder.pid, 77, "cuda:3", holder.create_time(), holder.cmdline())
+        holder.kill()
+    assert stale_workers("cuda:3") == []
+    assert list(run_directory().iterdir()) == []
+    discard_lock(holder.pid)
+
+
+def test_the_run_directory_is_the_services_the_users_or_a_temporary_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert run_directory() == tmp_path / "livecaption"
+    assert (tmp_path / "livecaption").stat().st_mode & 0o777 == 0o700
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path}:/elsewhere")
+    assert run_directory() == tmp_path
+    monkeypatch.delenv("RUNTIME_DIRECTORY")
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert run_directory() == tmp_path / f"livecaption-{os.getuid()}"
+
+
+def test_without_a_directory_a_worker_goes_on_without_a_lock(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/proc")
+    hold_lock("cpu", 1)
+    assert stale_workers("cpu") == []
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+
+
+@pytest.mark.processes
+async def test_a_server_waits_for_a_stale_worker_to_end(
+    start_crew: StartCrew, process: psutil.Popen, stale: WorkerIdentity, caplog: pytest.LogCaptureFixture
+) -> None:
+    crew = await start_crew(wait=False)
+    await eventually(lambda: f"an earlier server's inference process (pid {stale.pid}) is still there" in caplog.text)
+    assert crew.pool.state is PoolState.LOADING
+    process.kill()
+    process.wait()
+    assert await crew.pool.wait_until_loaded() is PoolState.READY
+
+
+@pytest.mark.processes
+async def test_a_server_does_not_start_beside_a_stale_worker(
+    start_crew: StartCrew, stale: WorkerIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "STALE_TIMEOUT_S", 0.3)
+    crew = await start_crew()
+    assert crew.pool.state is PoolState.FAILED
+    assert crew.pool.failure is not None
+    assert f"(pid {stale.pid}): --kill-stale ends it" in crew.pool.failure
+
+
+@pytest.mark.processes
+async def test_a_server_that_may_kill_it_starts_at_once(
+    start_crew: StartCrew, process: psutil.Popen, stale: WorkerIdentity
+) -> None:
+    starting = asyncio.ensure_future(start_crew(kill_stale=True))
+    assert await asyncio.to_thread(process.wait, 10) == -9
+    crew = await starting
+    assert crew.pool.state is PoolState.READY
+
+
+@pytest.mark.processes
+async def test_a_server_that_may_kill_it_still_kills_no_stranger(
+    start_crew: StartCrew,
+    process: psutil.Popen,
+    orphan: WorkerIdentity,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(supervisor, "STALE_TIMEOUT_S", 0.3)
+    with held(replace(orphan, created_s=1.0)):
+        crew = await start_crew(kill_stale=True)
+    assert crew.pool.state is PoolState.FAILED
+    assert process.poll() is None
+    assert "is another process by now and is left alone" in caplog.text
+
+
+@pytest.mark.processes
+async def test_stopping_does_not_wait_for_a_stale_worker(start_crew: StartCrew, stale: WorkerIdentity) -> None:
+    crew = await start_crew(wait=False)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(1.0):
+        await crew.pool.stop()
+
+
+@pytest.mark.processes
+async def test_another_server_on_the_same_device_is_no_obstacle(start_crew: StartCrew) -> None:
+    first, second = await start_crew(), await start_crew()
+    assert (first.pool.state, second.pool.state) == (PoolState.READY, PoolState.READY)

@@ -1,0 +1,160 @@
+"""What crosses the pipe comes out as it went in, and nothing else comes out at all. Row 51 of the fault matrix."""
+
+import json
+import struct
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livecaption.captions.hypothesis import Hypothesis, Word
+from livecaption.scheduling.request import TranscriptionOptions, Window
+from livecaption.workers.messages import (
+    BatchFailed,
+    DeviceMemory,
+    DumpStacks,
+    GarbledMessage,
+    Heartbeat,
+    Loaded,
+    LoadFailed,
+    Message,
+    ModelFound,
+    Stop,
+    Transcribe,
+    Transcribed,
+    decode,
+    encode,
+)
+
+HYPOTHESIS = Hypothesis("Grüße, 世界", "de", 0.9, 0.01, (Word("Grüße,", 0, 300, 0.8), Word("世界", 300, 600, 1.0)))
+WITHOUT_AUDIO: list[Message] = [
+    Stop(),
+    DumpStacks(),
+    Heartbeat(),
+    Heartbeat(DeviceMemory(used_bytes=3, total_bytes=9)),
+    ModelFound(),
+    Loaded("tiny.en", "cpu", "int8", ("en", "de"), translates=False),
+    LoadFailed("no such model"),
+    Transcribed(7, (HYPOTHESIS, Hypothesis("", "en", 0.0, 1.0, suspicious=True)), 0.25),
+    BatchFailed(8, "the engine failed"),
+]
+
+
+@pytest.mark.parametrize("message", WITHOUT_AUDIO, ids=lambda message: type(message).__name__)
+def test_a_message_comes_out_as_it_went_in(message: Message) -> None:
+    assert decode(encode(message)) == message
+
+
+def test_windows_keep_their_order_options_and_samples() -> None:
+    options = TranscriptionOptions("de", "translate", words=True, prompt="Über", hotwords=("Zoë", "K2"))
+    loud, none, ramp = np.ones(5, np.float32), np.zeros(0, np.float32), np.linspace(-1, 1, 999, dtype=np.float32)
+    windows = (Window(loud, options), Window(none, is_final=False), Window(ramp))
+    message = decode(encode(Transcribe(3, 12.5, windows)))
+    assert isinstance(message, Transcribe)
+    assert (message.batch, message.deadline_s) == (3, 12.5)
+    assert [window.options for window in message.windows] == [options, TranscriptionOptions(), TranscriptionOptions()]
+    assert [window.is_final for window in message.windows] == [True, False, True]
+    for before, after in zip(windows, message.windows, strict=True):
+        assert after.samples.dtype == np.float32
+        np.testing.assert_allclose(after.samples, before.samples, atol=1 / 32767)
+
+
+def test_samples_beyond_full_scale_are_clipped_and_do_not_turn_over() -> None:
+    samples = np.array([1.001, -1.5, 1.0], np.float32)
+    message = decode(encode(Transcribe(1, 1.0, (Window(samples),))))
+    assert isinstance(message, Transcribe)
+    assert message.windows[0].samples.tolist() == [1.0, -1.0, 1.0]
+
+
+def raw(header: Any, audio: bytes = b"") -> bytes:
+    fields = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack(">I", len(fields)) + fields + audio
+
+
+FIELDS = {"kind": "Transcribed", "batch": 1, "compute_s": 0.1, "hypotheses": []}
+HYPOTHESIS_FIELDS = {**asdict(HYPOTHESIS), "words": []}
+WINDOW = {"n_samples": 2, "is_final": True, "options": asdict(TranscriptionOptions())}
+TRANSCRIBE = {"kind": "Transcribe", "batch": 1, "deadline_s": 1.0, "windows": [WINDOW]}
+
+
+def test_these_messages_are_in_order_but_for_what_the_next_test_breaks() -> None:
+    assert decode(raw({**FIELDS, "hypotheses": [HYPOTHESIS_FIELDS]}))
+    assert decode(raw(TRANSCRIBE, bytes(4)))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0\0",
+        b"\xff\xff\xff\xff{}",
+        raw([]),
+        raw({}),
+        raw({"kind": "Rubbish"}),
+        raw({"kind": ["Stop"]}),
+        raw({"kind": "Stop", "more": 1}),
+        raw({"kind": "BatchFailed", "batch": 1}),
+        raw({"kind": "BatchFailed", "batch": True, "message": ""}),
+        raw({**FIELDS, "batch": "1"}),
+        raw({**FIELDS, "batch": 1.0}),
+        raw({**FIELDS, "compute_s": float("nan")}),
+        raw(json.dumps(FIELDS).replace("0.1", "1e999").encode()),
+        raw(json.dumps(FIELDS).replace("0.1", "1" * 400).encode()),
+        raw(json.dumps(FIELDS).replace("0.1", "1" * 5000).encode()),
+        raw({**FIELDS, "hypotheses": {}}),
+        raw({**FIELDS, "hypotheses": [{**HYPOTHESIS_FIELDS, "text": 5}]}),
+        raw({**FIELDS, "hypotheses": [{**HYPOTHESIS_FIELDS, "text": "\ud800"}]}),
+        raw({**FIELDS, "hypotheses": [{**HYPOTHESIS_FIELDS, "words": [{"text": "a"}]}]}),
+        raw(b"[" * 100_000),
+        raw(TRANSCRIBE, bytes(3)),
+        raw(TRANSCRIBE, bytes(6)),
+        raw({**TRANSCRIBE, "windows": [{**WINDOW, "n_samples": 4}, {**WINDOW, "n_samples": -2}]}, bytes(4)),
+        raw({**TRANSCRIBE, "windows": [{**WINDOW, "options": asdict(TranscriptionOptions(task="sing"))}]}, bytes(4)),  # type: ignore[arg-type]
+    ],
+    ids=lambda data: repr(data[:60]),
+)
+def test_what_is_no_message_is_refused(data: bytes) -> None:
+    with pytest.raises(GarbledMessage):
+        decode(data)
+
+
+@given(st.binary(max_size=200))
+def test_bytes_are_a_message_or_garbled(data: bytes) -> None:
+    with suppress(GarbledMessage):
+        decode(data)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(sorted(FIELDS)), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*FIELDS, *TRANSCRIBE, "languages", "translates"]), JSON), JSON, st.binary())
+def test_json_is_a_message_or_garbled(fields: dict[str, Any], kind: Any, audio: bytes) -> None:
+    for name in ("Transcribe", "Transcribed", "BatchFailed", "Loaded", kind):
+        with suppress(GarbledMessage):
+            decode(raw({**fields, "kind": name}, audio))
+
+
+@given(st.data())
+def test_a_message_with_a_bit_turned_over_or_an_end_missing_is_a_message_or_garbled(data: st.DataObject) -> None:
+    whole = encode(data.draw(st.sampled_from(WITHOUT_AUDIO)))
+    at = data.draw(st.integers(0, 8 * len(whole) - 1))
+    turned = bytearray(whole)
+    turned[at // 8] ^= 1 << at % 8
+    for damaged in (bytes(turned), whole[: at // 8]):
+        with suppress(GarbledMessage):
+            decode(damaged)
+
+
+def test_the_error_says_nothing_of_what_was_said() -> None:
+    """A garbled answer may hold a transcript, and errors go to the log."""
+    with pytest.raises(GarbledMessage) as caught:
+        decode(raw({**FIELDS, "hypotheses": [{**HYPOTHESIS_FIELDS, "text": ["secret"]}]}))
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,432 @@
+"""Requests go in, each is answered once, whatever happens to the workers. Numbers of rows are of the fault matrix."""
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from livecaption.captions.hypothesis import Hypothesis
+from livecaption.errors import TranscriptionFailed, WorkerDied
+from livecaption.scheduling.request import SessionId
+from livecaption.workers import restart, spawning
+from livecaption.workers.layers import SWITCH, Layer
+from livecaption.workers.pool import PoolState
+from tests.support.eventually import eventually
+from tests.support.workers import worker_processes
+from tests.workers.conftest import Crew, StartCrew
+
+pytestmark = pytest.mark.processes
+
+HANGS = ["hang", "hang-gil"]
+
+
+def n_started(caplog: pytest.LogCaptureFixture) -> int:
+    return sum(" started (pid " in record.message for record in caplog.records)
+
+
+@pytest.fixture(autouse=True)
+def _log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+
+@pytest.fixture
+def patient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restarts are at once, and the breaker stays shut."""
+    monkeypatch.setattr(restart, "BREAKER_WINDOW_S", -1.0)
+    monkeypatch.setattr(restart, "FIRST_DELAY_S", 0.0)
+
+
+async def test_every_request_is_answered_once_and_finals_in_the_order_of_asking(start_crew: StartCrew) -> None:
+    crew = await start_crew("delay 0.02", max_batch=2)
+    answers = await asyncio.gather(*(crew.ask(session=str(n % 3)) for n in range(9)))
+    assert all(isinstance(answer, Hypothesis) and answer.text == "One two." for answer in answers)
+    assert crew.order == list(range(1, 10))
+
+
+async def test_what_is_asked_while_the_model_loads_is_answered_once_it_has(start_crew: StartCrew) -> None:
+    crew = await start_crew("load 0.3", wait=False)
+    answer = crew.ask()
+    assert crew.pool.state is PoolState.LOADING
+    assert not answer.done()
+    assert isinstance(await answer, Hypothesis)
+
+
+async def test_a_failed_batch_is_an_answer_and_the_worker_lives(start_crew: StartCrew) -> None:
+    """Row 53."""
+    crew = await start_crew()
+    before = crew.pool.pids
+    assert isinstance(await crew.ask("fail"), TranscriptionFailed)
+    assert await crew.text() == "One two."
+    assert crew.pool.pids == before
+
+
+async def test_a_worker_that_lost_its_device_is_replaced(
+    start_crew: StartCrew, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row 53: after a sticky CUDA error every later call of that process would fail too."""
+    crew = await start_crew()
+    [before] = crew.pool.pids
+    answer = await crew.ask("unusable")
+    assert isinstance(answer, TranscriptionFailed)  # a script loses its device each time, so twice
+    assert answer.code == "quarantined"
+    assert await crew.text() == "One two."
+    assert before not in crew.pool.pids
+    assert "exited with status 3" in caplog.text
+
+
+async def test_a_final_whose_worker_was_killed_is_tried_again(start_crew: StartCrew, tmp_path: Path) -> None:
+    """Row 42. The order of finals is kept, too."""
+    crew = await start_crew(max_batch=1)
+    first = crew.ask(f"crash-once {tmp_path / 'crashed'}; say saved")
+    second = crew.ask("say unharmed")
+    assert [await answer for answer in (first, second)] == [
+        Hypothesis("saved", "en", 0.9, 0.0),
+        Hypothesis("unharmed", "en", 0.9, 0.0),
+    ]
+    assert crew.order == [1, 2]
+
+
+@pytest.mark.parametrize("way", ["crash", "segfault", "rubbish"])
+async def test_audio_that_kills_is_given_up_after_two_deaths_and_refused_from_then_on(
+    way: str, start_crew: StartCrew, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows 42, 43 and 51: what is no message counts as a death too."""
+    crew = await start_crew()
+    answer = await crew.ask(way)
+    assert isinstance(answer, TranscriptionFailed)
+    assert (answer.code, answer.fatal) == ("quarantined", False)
+    assert await crew.text() == "One two."
+    assert n_started(caplog) == 3
+    again = await crew.ask(way)
+    assert isinstance(again, TranscriptionFailed)
+    assert again.code == "quarantined"
+    assert n_started(caplog) == 3
+
+
+async def test_poison_in_a_batch_costs_the_others_nothing(
+    start_crew: StartCrew, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row 44: three innocents and one culprit, of four sessions."""
+    crew = await start_crew(wait=False)
+    asked = [crew.ask("crash" if n == 2 else f"say {n}", session=str(n)) for n in range(4)]
+    answers = await asyncio.gather(*asked)
+    assert [answer.text if isinstance(answer, Hypothesis) else answer.code for answer in answers] == [
+        "0",
+        "1",
+        "quarantined",
+        "3",
+    ]
+    assert n_started(caplog) == 3
+
+
+async def test_partials_of_poison_kill_once_and_its_final_is_quarantined(
+    start_crew: StartCrew, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise one utterance with a partial each half second would open the breaker for all sessions."""
+    crew = await start_crew()
+    crew.ask("crash", utterance=0, is_final=False)
+    await crew.state(PoolState.RECOVERING)
+    for _ in range(5):
+        crew.ask("crash", utterance=0, is_final=False)
+    assert await crew.text(session="b") == "One two."
+    assert isinstance(await crew.ask("crash", utterance=0), TranscriptionFailed)
+    assert await crew.text(session="b") == "One two."
+    assert n_started(caplog) == 4
+    assert crew.pool.state is PoolState.READY
+
+
+@pytest.mark.parametrize("hang", HANGS)
+async def test_a_hang_is_ended_from_within_and_leaves_a_stack_dump(
+    hang: str, start_crew: StartCrew, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Rows 45 and 46: the dead-man's switch needs no lock of the interpreter."""
+    crew = await start_crew(batch_timeout_s=0.3)
+    started_s = time.monotonic()
+    answer = await crew.ask(hang, ms=100)
+    assert isinstance(answer, TranscriptionFailed)
+    assert time.monotonic() - started_s >= 2 * (0.3 + 0.2)
+    assert n_started(caplog) >= 2
+    assert f"in _hang{'_with_gil' if hang == 'hang-gil' else ''}" in capfd.readouterr().err
+    assert "exited with status 1" in caplog.text
+
+
+@pytest.mark.parametrize("hang", HANGS)
+async def test_a_hang_is_ended_from_without_if_nothing_within_does(
+    hang: str, start_crew: StartCrew, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows 45 and 46, by the server alone; the log says why, and not that memory ran out."""
+    monkeypatch.setenv(SWITCH, Layer.DEAD_MAN.value)
+    crew = await start_crew(batch_timeout_s=0.1)
+    crew.ask(hang, ms=100, is_final=False)
+    await crew.state(PoolState.RECOVERING)
+    await crew.state(PoolState.READY)
+    assert "was killed: a batch took longer than" in caplog.text
+    assert "out of memory" not in caplog.text
+
+
+async def test_a_worker_that_shows_no_sign_of_life_is_replaced_and_its_final_comes(
+    start_crew: StartCrew, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """Row 47."""
+    crew = await start_crew(heartbeat_timeout_s=1.5)
+    [pid] = crew.pool.pids
+    answer = crew.ask(f"touch {tmp_path / 'computing'}; delay 0.2; say later")
+    await eventually((tmp_path / "computing").exists)
+    os.kill(pid, signal.SIGSTOP)
+    assert isinstance(await answer, Hypothesis)
+    assert "was killed: no sign of life for 1.5 s" in caplog.text
+    assert not psutil.pid_exists(pid)
+
+
+async def test_a_busy_worker_is_no_silent_one(start_crew: StartCrew) -> None:
+    """The heartbeat comes from a thread of its own; progress is judged by the deadline of the job."""
+    crew = await start_crew(heartbeat_timeout_s=1.5)
+    before = crew.pool.pids
+    assert await crew.text("delay 2.5; say done") == "done"
+    assert crew.pool.pids == before
+
+
+async def test_a_death_is_noticed_at_once_and_made_good(start_crew: StartCrew) -> None:
+    """Row 41. The bound is for a busy machine; measured 2 to 9 ms."""
+    crew = await start_crew()
+    [pid] = crew.pool.pids
+    started_s = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    await crew.state(PoolState.RECOVERING)
+    assert time.monotonic() - started_s < 0.25
+    assert await crew.text() == "One two."
+    assert crew.pool.state is PoolState.READY
+
+
+async def test_a_crash_loop_opens_the_breaker_which_heals_once_the_cause_is_gone(
+    start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row 48. What waits is answered, what is asked meanwhile is answered at once."""
+    monkeypatch.setattr(restart, "FIRST_DELAY_S", 0.0)
+    monkeypatch.setattr(restart, "HALF_OPEN_INTERVAL_S", 0.5)
+    crew = await start_crew()
+    for n in range(restart.BREAKER_DEATHS):
+        await crew.state(PoolState.READY)
+        os.kill(crew.pool.pids[0], signal.SIGKILL)
+        await crew.state(PoolState.RECOVERING, PoolState.FAILED)
+        waiting = crew.ask(f"say {n}")  # never the same audio twice, which would be blamed
+    assert isinstance(await waiting, WorkerDied)
+    assert crew.pool.state is PoolState.FAILED
+    assert crew.pool.failure is None  # there is hope
+    assert isinstance(await crew.ask(), WorkerDied)
+    await crew.state(PoolState.READY)
+    assert await crew.text("say healed") == "healed"
+    assert "the next one starts in 0.5 s" in caplog.text
+
+
+async def test_a_model_that_can_never_load_is_told_once_and_not_tried_again(
+    start_crew: StartCrew, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row 49."""
+    crew = await start_crew("refuse")
+    assert crew.pool.state is PoolState.FAILED
+    assert crew.pool.failure == "The script refuses to load"
+    assert n_started(caplog) == 1
+    assert isinstance(await crew.ask(), WorkerDied)
+
+
+@pytest.mark.parametrize("without", ["", Layer.DEAD_MAN.value], ids=["from within", "from without"])
+async def test_a_model_that_takes_too_long_is_given_up(
+    without: str, start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 50."""
+    monkeypatch.setenv(SWITCH, without)
+    crew = await start_crew("hang-load", load_timeout_s=0.5)
+    assert crew.pool.state is PoolState.FAILED
+    assert crew.pool.failure is not None
+    assert "the model was not loaded within 0.5 s (--load-timeout)" in crew.pool.failure
+
+
+async def test_a_worker_that_dies_before_it_was_ever_ready_is_not_tried_again(
+    start_crew: StartCrew, caplog: pytest.LogCaptureFixture
+) -> None:
+    crew = await start_crew("hang-load", wait=False)
+    await eventually(lambda: n_started(caplog) == 1)
+    await eventually(worker_processes)
+    [child] = worker_processes()
+    child.send_signal(signal.SIGABRT)
+    assert await crew.pool.wait_until_loaded() is PoolState.FAILED
+    assert crew.pool.failure == "the inference process was killed by SIGABRT while loading the model"
+    assert n_started(caplog) == 1
+
+
+async def test_a_worker_that_cannot_be_killed_gets_no_second_one_beside_it(
+    start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row 54: as if it hung in a driver, with its device."""
+    monkeypatch.setattr(spawning, "KILL_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(spawning, "kill", lambda _: None)
+    crew = await start_crew(heartbeat_timeout_s=1.5)
+    [pid] = crew.pool.pids
+    answer = crew.ask("hang")
+    os.kill(pid, signal.SIGSTOP)
+    assert isinstance(await answer, WorkerDied)
+    assert crew.pool.state is PoolState.FAILED
+    await asyncio.wait_for(asyncio.gather(*crew.pool.tasks), 5.0)
+    assert crew.pool.failure is not None
+    assert f"(pid {pid}) does not end although it was killed" in crew.pool.failure
+    assert n_started(caplog) == 1
+    os.kill(pid, signal.SIGKILL)  # the driver lets go at last
+    await crew.pool.stop()
+    # A killed process is a zombie before its last thread is gone, and only then can it be reaped.
+    await eventually(lambda: not multiprocessing.active_children())
+
+
+@pytest.mark.parametrize("layout", [{"per_device": 2}, {"device": "cpu,cuda:0"}], ids=repr)
+async def test_workers_share_the_work_and_one_death_takes_nothing_from_the_others(
+    layout: dict[str, int | str], start_crew: StartCrew, tmp_path: Path
+) -> None:
+    crew = await start_crew(max_batch=1, **layout)
+    await eventually(lambda: len(crew.pool.pids) == 2)
+    victim, survivor = crew.pool.pids
+    states = []
+    asked = [crew.ask(f"touch {tmp_path / str(n)}; delay 0.3; say {n}") for n in range(4)]
+    await eventually(lambda: (tmp_path / "0").exists() and (tmp_path / "1").exists())  # two at a time
+    os.kill(victim, signal.SIGKILL)
+    for n, answer in enumerate(asked):
+        done = await answer
+        assert isinstance(done, Hypothesis)
+        assert done.text == str(n)
+        states.append(crew.pool.state)
+    assert survivor in crew.pool.pids
+    assert set(states) == {PoolState.READY}
+
+
+async def test_a_device_that_cannot_be_had_leaves_the_other_at_work(
+    start_crew: StartCrew, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew = await start_crew(per_device=2, wait=False)
+    await eventually(lambda: n_started(caplog) == 2)
+    await eventually(lambda: len(worker_processes()) == 2)
+    worker_processes()[-1].kill()
+    assert await crew.pool.wait_until_loaded() is PoolState.READY
+    await eventually(lambda: "a worker is given up" in caplog.text)
+    assert crew.pool.failure is None
+    assert await crew.text() == "One two."
+
+
+async def test_a_session_that_fails_to_take_its_answer_costs_the_others_of_its_batch_nothing(
+    start_crew: StartCrew, caplog: pytest.LogCaptureFixture
+) -> None:
+    crew = await start_crew(wait=False)
+    crew.ask(session="broken")
+    crew.pool.attach(SessionId("broken"), lambda *_: 1 // 0)
+    assert await crew.text(session="b") == "One two."
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_session_that_left_is_not_answered(start_crew: StartCrew) -> None:
+    crew = await start_crew()
+    crew.ask("delay 0.1", session="gone")
+    crew.pool.detach(SessionId("gone"))
+    await crew.text(session="b")
+    assert crew.order == [2]
+
+
+async def test_stopping_answers_what_waits_and_ends_an_idle_worker_at_once(start_crew: StartCrew) -> None:
+    crew = await start_crew()
+    [pid] = crew.pool.pids
+    started_s = time.monotonic()
+    await crew.pool.stop()
+    assert time.monotonic() - started_s < 0.5
+    assert not psutil.pid_exists(pid)
+    assert isinstance(await crew.ask(), WorkerDied)
+    await crew.pool.stop()
+
+
+async def test_stopping_does_not_wait_for_a_model_that_loads(start_crew: StartCrew) -> None:
+    """Row 32."""
+    crew = await start_crew("hang-load", wait=False)
+    await asyncio.sleep(0)
+    started_s = time.monotonic()
+    await crew.pool.stop()
+    assert time.monotonic() - started_s < 0.5
+
+
+@pytest.mark.parametrize("way", ["hang", "hang-gil", "SIGSTOP"])
+async def test_stopping_takes_no_longer_than_it_may(way: str, start_crew: StartCrew) -> None:
+    """Rows 36 and 37: asked for 0.3 s, then killed."""
+    crew = await start_crew(stop_timeout_s=0.3)
+    asked = [crew.ask("hang-gil" if way == "hang-gil" else "hang"), crew.ask()]
+    if way == "SIGSTOP":
+        os.kill(crew.pool.pids[0], signal.SIGSTOP)
+    started_s = time.monotonic()
+    await crew.pool.stop()
+    assert 0.25 < time.monotonic() - started_s < 1.3
+    assert all(isinstance(answer.result(), WorkerDied) for answer in asked)
+
+
+async def test_stopping_does_not_wait_for_a_dead_worker(start_crew: StartCrew) -> None:
+    """Row 35."""
+    crew = await start_crew()
+    os.kill(crew.pool.pids[0], signal.SIGKILL)
+    started_s = time.monotonic()
+    await crew.pool.stop()
+    assert time.monotonic() - started_s < 0.5
+
+
+async def test_stopping_ends_the_wait_for_the_next_start(
+    start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restart, "BREAKER_DEATHS", 1)
+    crew = await start_crew()
+    os.kill(crew.pool.pids[0], signal.SIGKILL)
+    await crew.state(PoolState.FAILED)
+    started_s = time.monotonic()
+    await crew.pool.stop()
+    assert time.monotonic() - started_s < 0.5
+
+
+async def test_all_workers_can_be_made_to_show_their_stacks(
+    start_crew: StartCrew, capfd: pytest.CaptureFixture[str]
+) -> None:
+    crew = await start_crew()
+    crew.pool.dump_stacks()
+    await crew.text()  # is read after the message before it
+    shown = capfd.readouterr().err
+    assert "engine/main.py" in shown
+    assert "engine/lifeline.py" in shown
+
+
+@pytest.mark.usefixtures("patient_breaker")
+async def test_many_restarts_leave_no_descriptor_thread_or_zombie(start_crew: StartCrew) -> None:
+    """Rows 59 and 60: and none of the workers dies with a thread of an executor, for none is started by one."""
+    crew = await start_crew()
+    server = psutil.Process()
+
+    async def restart_once() -> None:
+        [pid] = crew.pool.pids
+        os.kill(pid, signal.SIGKILL)
+        await crew.state(PoolState.RECOVERING)
+        await crew.state(PoolState.READY)
+
+    def left() -> tuple[int, int, int]:
+        threads = [thread for thread in threading.enumerate() if not thread.name.startswith("asyncio_")]
+        return server.num_fds(), len(threads), len(server.children())
+
+    await restart_once()
+    await eventually(lambda: len(worker_processes()) == 1)  # the one that died is gone
+    before = left()
+    for _ in range(12):
+        await restart_once()
+        await asyncio.gather(*(asyncio.to_thread(time.sleep, 0) for _ in range(4)))
+    await eventually(lambda: left() == before)
+    assert await _lives_on(crew, 0.2)
+
+
+async def _lives_on(crew: Crew, for_s: float) -> bool:
+    before = crew.pool.pids
+    await asyncio.sleep(for_s)
+    return crew.pool.pids == before

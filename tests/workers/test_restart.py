@@ -1,0 +1,59 @@
+"""When a dead worker is started again. Row 48 of the fault matrix, with time that is passed in."""
+
+import pytest
+
+from livecaption.workers.restart import BREAKER_DEATHS, HALF_OPEN_INTERVAL_S, HEALTHY_AFTER_S, Restart, RestartPolicy
+
+AT_ONCE = Restart(0.0, breaker_open=False)
+HALF_OPEN = Restart(HALF_OPEN_INTERVAL_S, breaker_open=True)
+
+
+def die(policy: RestartPolicy, *deaths_s: float, lived_s: float = 1.0, random: float = 1.0) -> list[Restart]:
+    return [policy.next_restart(now_s, lived_s, random) for now_s in deaths_s]
+
+
+def test_the_first_restart_is_at_once() -> None:
+    assert die(RestartPolicy(), 100.0) == [AT_ONCE]
+
+
+def test_delays_double_up_to_half_a_minute() -> None:
+    deaths_s = [100.0 * n for n in range(10)]  # too rare for the breaker
+    delays_s = [restart.delay_s for restart in die(RestartPolicy(), *deaths_s)]
+    assert delays_s == [0, 0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+
+
+@pytest.mark.parametrize("random", [0.0, 0.25, 1.0])
+def test_a_delay_is_any_part_of_its_ceiling(random: float) -> None:
+    """Full jitter: workers that died of one cause do not come back together."""
+    assert die(RestartPolicy(), 0, 100, 200, random=random)[-1].delay_s == 1.0 * random
+
+
+def test_five_deaths_within_a_minute_open_the_breaker() -> None:
+    restarts = die(RestartPolicy(), 0, 15, 30, 45, 60)
+    assert [restart.breaker_open for restart in restarts] == [False, False, False, False, True]
+    assert restarts[-1] == HALF_OPEN
+
+
+def test_five_deaths_in_more_than_a_minute_do_not() -> None:
+    assert not die(RestartPolicy(), 0, 15, 30, 45, 60.1)[-1].breaker_open
+
+
+def test_an_open_breaker_tries_every_half_minute_and_nothing_else() -> None:
+    """However rare the deaths become: they are as rare as the tries."""
+    policy = RestartPolicy()
+    die(policy, *range(BREAKER_DEATHS))
+    assert die(policy, *(100.0 + 31 * n for n in range(20))) == [HALF_OPEN] * 20
+
+
+def test_a_try_that_lives_a_minute_closes_the_breaker() -> None:
+    policy = RestartPolicy()
+    die(policy, *range(BREAKER_DEATHS))
+    assert die(policy, 50, lived_s=HEALTHY_AFTER_S - 0.1) == [HALF_OPEN]
+    assert die(policy, 150, lived_s=HEALTHY_AFTER_S) == [AT_ONCE]
+    assert not die(policy, 151, 152, 153)[-1].breaker_open
+
+
+def test_a_worker_that_lived_a_minute_is_restarted_at_once() -> None:
+    policy = RestartPolicy()
+    die(policy, 0, 1, 2)
+    assert die(policy, 62, lived_s=HEALTHY_AFTER_S) == [AT_ONCE]

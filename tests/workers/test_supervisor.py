@@ -1,0 +1,326 @@
+"""One worker, seen from the server: what it may say, when it is hung, and how it is started again.
+
+The processes here are real but idle; the test holds the other end of their pipe and speaks for them.
+"""
+
+import asyncio
+import multiprocessing
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+
+import numpy as np
+import pytest
+
+from livecaption.captions.hypothesis import Hypothesis
+from livecaption.scheduling.request import Window
+from livecaption.scheduling.scheduler import BatchId
+from livecaption.workers import restart, spawning, supervisor
+from livecaption.workers.config import EngineConfig, WorkerConfig
+from livecaption.workers.deadlines import SERVER_MARGIN_S, BatchDeadlines
+from livecaption.workers.lifecycle import PoolState, WorkerState
+from livecaption.workers.messages import (
+    BatchFailed,
+    DeviceMemory,
+    Heartbeat,
+    Loaded,
+    Message,
+    ModelFound,
+    Stop,
+    Transcribe,
+    Transcribed,
+    decode,
+    encode,
+)
+from livecaption.workers.supervisor import Supervisor, Worker, WorkerListener
+from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.processes
+
+LOADED = Loaded("none", "cpu", "none", ("en",), translates=False)
+ANSWER = Hypothesis("a", "en", 1.0, 0.0)
+CONFIG = WorkerConfig(heartbeat_timeout_s=5.0, batch_timeout_s=10.0, load_timeout_s=100.0)
+WINDOW = Window(np.zeros(16_000, np.float32))
+
+
+class Puppet:
+    """A process that does nothing and whose end of the pipe the test holds."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.server_end, self.pipe = context.Pipe(duplex=True)
+        self.process = context.Process(target=time.sleep, args=(60,), daemon=True)
+        self.process.start()
+        spawning._live.add(self.process)
+
+    def say(self, message: Message) -> None:
+        self.pipe.send_bytes(encode(message))
+
+    def hear(self) -> Message:
+        assert self.pipe.poll(10)
+        return decode(self.pipe.recv_bytes())
+
+
+class Notes:
+    """A listener that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+        self.listener = WorkerListener(
+            on_ready=lambda _, loaded: self.told.append(loaded),
+            on_answer=lambda _, answer: self.told.append(answer),
+            on_lost=lambda _: self.told.append("lost"),
+            on_state=lambda supervisor: self.told.append(supervisor.state),
+        )
+
+
+@pytest.fixture
+def puppets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Puppet]]:
+    """Those spawned so far instead of workers."""
+    spawned: list[Puppet] = []
+
+    def spawn(*_: object) -> tuple[object, Connection]:
+        spawned.append(Puppet())
+        return spawned[-1].process, spawned[-1].server_end
+
+    monkeypatch.setattr(spawning, "spawn", spawn)
+    yield spawned
+    for puppet in spawned:
+        puppet.pipe.close()
+        spawning.kill(puppet.process)
+        if puppet.process in spawning._live:
+            spawning.reap(puppet.process, 10)
+
+
+@pytest.fixture
+def notes() -> Notes:
+    return Notes()
+
+
+@pytest.fixture
+async def worker(puppets: list[Puppet], notes: Notes) -> Worker:
+    return Worker(EngineConfig(), CONFIG, BatchDeadlines(CONFIG.batch_timeout_s), notes.listener)
+
+
+async def loaded(worker: Worker, puppet: Puppet) -> None:
+    puppet.say(LOADED)
+    await eventually(lambda: worker.state is WorkerState.READY)
+
+
+def transcribed(batch: int, n: int = 1) -> Transcribed:
+    return Transcribed(batch, (ANSWER,) * n, 0.1)
+
+
+async def test_the_newest_word_of_a_worker_on_its_gpu_is_kept(worker: Worker, puppets: list[Puppet]) -> None:
+    for used_bytes in (3, 5):
+        puppets[0].say(Heartbeat(DeviceMemory(used_bytes, total_bytes=9)))
+        await eventually(lambda used_bytes=used_bytes: worker.device_memory == DeviceMemory(used_bytes, 9))
+
+
+async def test_the_memory_of_a_process_is_told_as_long_as_it_lives(worker: Worker, puppets: list[Puppet]) -> None:
+    # A process that was born this instant has not taken its memory yet.
+    await eventually(lambda: (worker.resident_bytes() or 0) > 1_000_000)
+    worker.kill("the test is over")
+    assert worker.resident_bytes() is None
+
+
+async def test_a_worker_that_loaded_gets_batches_and_answers_them(
+    worker: Worker, puppets: list[Puppet], notes: Notes
+) -> None:
+    await loaded(worker, puppets[0])
+    worker.transcribe(BatchId(1), [WINDOW])
+    worker.transcribe(BatchId(2), [WINDOW, WINDOW])
+    first, second = puppets[0].hear(), puppets[0].hear()
+    assert isinstance(first, Transcribe)
+    assert isinstance(second, Transcribe)
+    assert [(message.batch, len(message.windows), message.deadline_s) for message in (first, second)] == [
+        (1, 1, 12.0),
+        (2, 2, 14.0),
+    ]
+    puppets[0].say(transcribed(1))
+    await eventually(lambda: transcribed(1) in notes.told)
+    assert worker.state is WorkerState.BUSY
+    puppets[0].say(BatchFailed(2, "failed"))
+    await eventually(lambda: worker.state is WorkerState.READY)
+    assert notes.told == [LOADED, transcribed(1), BatchFailed(2, "failed")]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [transcribed(2), transcribed(1, n=2), BatchFailed(7, ""), LOADED],
+    ids=["of the second batch", "for two windows", "of another batch", "loaded again"],
+)
+async def test_a_worker_that_says_what_it_cannot_is_killed(
+    message: Message, worker: Worker, puppets: list[Puppet], notes: Notes
+) -> None:
+    """Row 51 of the fault matrix: it is broken, and its next answer could go to the wrong utterance."""
+    await loaded(worker, puppets[0])
+    worker.transcribe(BatchId(1), [WINDOW])
+    worker.transcribe(BatchId(2), [WINDOW])
+    puppets[0].say(message)
+    await asyncio.wait_for(worker.lost, 10)
+    assert notes.told == [LOADED, "lost"]
+    assert spawning.reap(worker.process, 10) == -9
+
+
+async def test_a_worker_that_sends_rubbish_is_killed(worker: Worker, puppets: list[Puppet], notes: Notes) -> None:
+    """Row 51. The log says so, and not that memory ran out."""
+    puppets[0].pipe.send_bytes(b"rubbish")
+    await asyncio.wait_for(worker.lost, 10)
+    exit_code = spawning.reap(worker.process, 10)
+    assert exit_code == -9
+    assert worker.describe_end(exit_code).startswith("was killed: garbled message on the pipe")
+
+
+async def test_a_worker_that_closed_its_pipe_is_killed(worker: Worker, puppets: list[Puppet], notes: Notes) -> None:
+    """Of no use, should it live."""
+    await loaded(worker, puppets[0])
+    puppets[0].pipe.close()
+    await asyncio.wait_for(worker.lost, 10)
+    assert spawning.reap(worker.process, 10) == -9
+
+
+async def test_what_comes_from_a_killed_worker_counts_no_more(
+    worker: Worker, puppets: list[Puppet], notes: Notes
+) -> None:
+    """Row 52: its batch is another worker's by then."""
+    await loaded(worker, puppets[0])
+    worker.transcribe(BatchId(1), [WINDOW])
+    worker.kill("test")
+    assert notes.told == [LOADED, "lost"]  # at once, for nothing may be sent to it any more
+    puppets[0].say(transcribed(1))
+    puppets[0].say(Heartbeat())
+    puppets[0].pipe.close()
+    await asyncio.sleep(0.05)
+    assert notes.told == [LOADED, "lost"]
+    assert worker.describe_end(-9) == "was killed: test"
+
+
+async def test_a_worker_is_hung_if_its_batch_takes_too_long(worker: Worker, puppets: list[Puppet]) -> None:
+    """The clock of a batch begins with the answer to the one before it."""
+    await loaded(worker, puppets[0])
+    worker.transcribe(BatchId(1), [WINDOW])
+    worker.transcribe(BatchId(2), [WINDOW])
+    began_s = time.monotonic()
+    worker._heard_s = began_s + 1000  # its heart beats
+    assert worker.hung(began_s + 12 + SERVER_MARGIN_S - 0.5) is None
+    assert worker.hung(began_s + 12 + SERVER_MARGIN_S + 0.5) == "a batch took longer than 12 s"
+    await asyncio.sleep(0.2)
+    puppets[0].say(transcribed(1))
+    await eventually(lambda: len(worker._batches) == 1)
+    worker._heard_s = began_s + 1000
+    assert worker.hung(began_s + 12 + SERVER_MARGIN_S + 0.1) is None
+    assert worker.hung(began_s + 12 + SERVER_MARGIN_S + 5) == "a batch took longer than 12 s"
+
+
+async def test_a_worker_is_hung_if_it_shows_no_sign_of_life(worker: Worker, puppets: list[Puppet]) -> None:
+    await loaded(worker, puppets[0])
+    now_s = time.monotonic()
+    assert worker.hung(now_s + 4.5) is None
+    assert worker.hung(now_s + 5.5) == "no sign of life for 5 s"
+
+
+async def test_a_worker_that_loads_may_be_silent(worker: Worker) -> None:
+    """Importing a library can hold the interpreter for longer than a heartbeat may be late."""
+    now_s = time.monotonic()
+    assert worker.hung(now_s + CONFIG.load_timeout_s) is None
+    late_s = now_s + CONFIG.load_timeout_s + SERVER_MARGIN_S + 0.5
+    assert worker.hung(late_s) == "the model was not loaded within 100 s (--load-timeout)"
+
+
+async def test_a_download_is_no_part_of_the_loading(worker: Worker, puppets: list[Puppet]) -> None:
+    """A model of some GB takes minutes to come; the deadline begins when it is there."""
+    patience_s = CONFIG.load_timeout_s + SERVER_MARGIN_S
+    overdue = "the model was not loaded within 100 s (--load-timeout)"
+    silent_since_s = time.monotonic()
+    assert worker.hung(silent_since_s + patience_s) == overdue
+    puppets[0].say(Heartbeat())
+    await eventually(lambda: worker.hung(silent_since_s + patience_s) is None)
+    puppets[0].say(ModelFound())
+    puppets[0].say(Heartbeat(DeviceMemory(1, 2)))
+    await eventually(lambda: worker.device_memory is not None)
+    assert worker.hung(time.monotonic() + patience_s) == overdue
+
+
+async def test_the_servers_own_pause_is_not_held_against_its_worker(worker: Worker, puppets: list[Puppet]) -> None:
+    """Rows 7 and 78: after Ctrl+Z and fg, or a laptop's sleep."""
+    await loaded(worker, puppets[0])
+    worker.transcribe(BatchId(1), [WINDOW])
+    now_s = time.monotonic()
+    worker.forgive_silence(now_s + 100)
+    assert worker.hung(now_s + 104) is None
+    assert worker.hung(now_s + 106) is not None
+
+
+async def test_a_stopping_worker_is_asked_first_and_may_answer(
+    worker: Worker, puppets: list[Puppet], notes: Notes
+) -> None:
+    await loaded(worker, puppets[0])
+    worker.transcribe(BatchId(1), [WINDOW])
+    worker.ask_stop()
+    worker.ask_stop()
+    assert isinstance(puppets[0].hear(), Transcribe)
+    assert puppets[0].hear() == Stop()
+    puppets[0].say(transcribed(1))
+    await eventually(lambda: transcribed(1) in notes.told)
+    assert worker.state is WorkerState.STOPPING
+
+
+async def test_a_process_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, notes: Notes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row 79: without descriptors or memory for the moment."""
+    real_spawn, refusals = spawning.spawn, iter([1, 2])
+
+    def spawn(config: EngineConfig, load_timeout_s: float, log_level: int) -> object:
+        if next(refusals, None):
+            raise OSError(24, "Too many open files")
+        return real_spawn(config, load_timeout_s, log_level)
+
+    monkeypatch.setattr(spawning, "spawn", spawn)
+    monkeypatch.setattr(restart, "FIRST_DELAY_S", 0.0)
+    supervisor = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener)
+    running = asyncio.ensure_future(supervisor.run())
+    await eventually(lambda: supervisor.state is PoolState.READY)
+    assert caplog.text.count("could not be started: [Errno 24] Too many open files") == 2
+    await supervisor.stop()
+    await running
+
+
+async def test_a_pause_of_the_whole_server_kills_no_worker(
+    monkeypatch: pytest.MonkeyPatch, puppets: list[Puppet], notes: Notes
+) -> None:
+    """The same as above through the watch itself, whose clock jumps here as after a sleep."""
+    monkeypatch.setattr(supervisor, "WATCH_INTERVAL_S", 0.02)
+    clock = Clock()
+    monkeypatch.setattr(supervisor, "time", clock)
+    life = Supervisor(EngineConfig(device="cpu"), CONFIG, notes.listener)
+    running = asyncio.ensure_future(life.run())
+    await eventually(lambda: len(puppets) == 1)
+    puppets[0].say(LOADED)
+    await eventually(lambda: life.state is PoolState.READY)
+    clock.ahead_s += 60.0
+    await clock.looked_at(4)
+    assert life.state is PoolState.READY
+    for _ in range(12):  # but silence while the server was awake is
+        clock.ahead_s += 0.5
+        await clock.looked_at(2)
+    assert "lost" in notes.told
+    await life.stop()
+    await asyncio.wait_for(running, 20)
+
+
+class Clock:
+    """`time.monotonic`, moved ahead by hand."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+        self._n_looks = 0
+
+    def monotonic(self) -> float:
+        self._n_looks += 1
+        return time.monotonic() + self.ahead_s
+
+    async def looked_at(self, n: int) -> None:
+        until = self._n_looks + n
+        await eventually(lambda: self._n_looks >= until)
