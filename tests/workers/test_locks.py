@@ -45,7 +45,9 @@ def held(identity: WorkerIdentity) -> Iterator[WorkerIdentity]:
 
 @pytest.fixture
 def process() -> Iterator[psutil.Popen]:
-    with psutil.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+    program = "print(flush=True); input()"
+    with psutil.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()  # a process that has just begun has no command line for a moment
         yield process  # closing its input ends it
 
 
