@@ -11,13 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from livecaption.errors import ConfigError
 from livecaption.scheduling.cadence import PartialsConfig
 from livecaption.server.config import ServerConfig
 from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.workers.config import EngineConfig, WorkerConfig
+
+AUTO = "auto"
+"""What a user says for the None of a setting that may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("allowed-host", "server", "allowed_hosts", "another name by which browsers may call the server", "NAME"),
     Option("tls-cert", "server", "tls_cert", "certificate chain (PEM); serves https and wss", "FILE"),
     Option("tls-key", "server", "tls_key", "private key (PEM)", "FILE"),
-    Option("max-streams", "server", "max_streams", "streams at a time; more are refused with 503", "N"),
+    Option(
+        "max-streams",
+        "server",
+        "max_streams",
+        "streams at a time, or auto: as measured; more are refused with 503",
+        "N",
+    ),
     Option("drain-timeout", "server", "drain_timeout_s", "how long a stop waits for the last captions", "SECONDS"),
     Option("insecure", "server", "insecure", "listen beyond this machine without a token"),
     Option("engine", "engine", "engine", "what transcribes", choices=("whisper", "scripted")),
@@ -68,7 +78,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("compute-type", "engine", "compute_type", "auto, int8, float16, float32, ...", "TYPE"),
     Option("threads", "engine", "threads", "threads that compute on the CPU; 0: one per core", "N"),
     Option("full-context", "engine", "full_context", "encode every utterance as 30 s (slower)"),
-    Option("workers", "workers", "per_device", "inference processes on each device", "N"),
+    Option("workers", "workers", "per_device", "inference processes on each device; 0: two on CPUs, one on a GPU", "N"),
     Option("load-timeout", "workers", "load_timeout_s", "give up on a model that is not loaded by then", "SECONDS"),
     Option("kill-stale", "workers", "kill_stale", "end what an earlier server left on the device"),
     Option(
@@ -89,6 +99,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = Config()
     for option in OPTIONS:
         default = getattr(getattr(defaults, option.section), option.key)
+        default = AUTO if default is None else default
         suffix = f" (default: {default})" if default not in ("", (), False) else ""
         keywords: dict[str, Any] = {"dest": option.flag, "help": option.help + suffix, "default": None}
         if option.type is bool:
@@ -147,6 +158,10 @@ def _read_file(path: Path) -> dict[str, dict[str, Any]]:
 def _convert(value: Any, option: Option, source: str) -> Any:
     """A string, or a value of TOML, as the type of the field."""
     kind = option.type
+    if get_origin(kind) is UnionType:
+        if value == AUTO:
+            return None
+        kind = get_args(kind)[0]
     if get_origin(kind) is tuple:
         items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
@@ -162,7 +177,8 @@ def _convert(value: Any, option: Option, source: str) -> Any:
     try:
         converted = kind(value)
     except (TypeError, ValueError):
-        raise ConfigError(f"{source} must be {'a whole number' if kind is int else 'a number'}") from None
+        number = "a whole number" if kind is int else "a number"
+        raise ConfigError(f"{source} must be {f'{AUTO} or ' if kind != option.type else ''}{number}") from None
     if option.choices and converted not in option.choices:
         raise ConfigError(f"{source} must be one of {', '.join(option.choices)}")
     return converted
@@ -173,14 +189,14 @@ def _check(config: Config) -> None:
     server = config.server
     if not 0 <= server.port <= 65535:
         raise ConfigError("--port must be from 0 to 65535")
-    if server.max_streams < 1:
+    if server.max_streams is not None and server.max_streams < 1:
         raise ConfigError("--max-streams must be at least 1")
     if not 0 <= server.drain_timeout_s <= 600:
         raise ConfigError("--drain-timeout must be from 0 to 600 seconds")
     if not 0 < config.workers.load_timeout_s <= 86_400:
         raise ConfigError("--load-timeout must be more than 0 seconds and at most a day")
-    if config.workers.per_device < 1:
-        raise ConfigError("--workers must be at least 1")
+    if config.workers.per_device < 0:
+        raise ConfigError("--workers must be 0 or more")
     if config.engine.threads < 0:
         raise ConfigError("--threads must be 0 or more")
     if bool(server.tls_cert) != bool(server.tls_key):

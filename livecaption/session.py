@@ -9,13 +9,13 @@ serves for latencies only; everything else is counted in samples of stream time.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from livecaption.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ, ms_of
+from livecaption.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ, ms_of, samples_of
 from livecaption.audio.formats import CONTAINER, AudioFormat, PcmDecoder
 from livecaption.audio.framing import Framer
 from livecaption.audio.resampling import Resampler
@@ -35,7 +35,8 @@ from livecaption.events import (
     SpeechStart,
     Status,
 )
-from livecaption.scheduling.cadence import Cadence, PartialsConfig
+from livecaption.scheduling.cadence import Cadence
+from livecaption.scheduling.pace import Pace
 from livecaption.scheduling.request import Request, RequestId, SessionId, TranscriptionOptions, Window
 from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.speech.utterance import Utterance, UtteranceCutter, UtteranceEnded, UtteranceEvent, UtteranceStarted
@@ -47,7 +48,10 @@ LatencyKind = Literal["endpoint", "first_partial", "partial", "final"]
 OVERLOADED_AFTER_S = 3.0
 """Age of an unanswered final at which readers are told: Ofcom asks live captions for 3 s at most."""
 SLOW_AFTER_S = 1.5
-"""Age of an unanswered partial at which readers are told that text will come later."""
+"""Age of an unanswered partial, or interval of partials, at which readers are told that text will come later."""
+SPECULATION_SILENCE_MS = 200
+"""Silence after which an open utterance is transcribed as if it had ended. If it has, its final is there when the
+endpoint comes. Shorter: more of them are in vain, for there are gaps of 100 ms within words. Longer: less is won."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,17 @@ class _AwaitedFinal:
     last_voiced_s: float
     first_caption_due_since_s: float | None
     asked_s: float
+    request: RequestId
     event: Final | None = None
+
+
+@dataclass(slots=True)
+class _Speculation:
+    """A final that was asked for at a pause, before the utterance is known to end there: at `last_voiced_at`."""
+
+    request: RequestId
+    last_voiced_at: int
+    answer: Hypothesis | EngineError | None = None
 
 
 class Session:
@@ -99,11 +113,12 @@ class Session:
         self,
         session_id: SessionId,
         options: StreamOptions,
-        partials: PartialsConfig,
+        pace: Callable[[], Pace],
         next_request_id: Callable[[], RequestId],
     ) -> None:
         self.id = session_id
         self.options = options
+        self._pace = pace
         self._next_request_id = next_request_id
         # A container is decoded outside and comes in as samples.
         self._decoder = None if options.audio.encoding == CONTAINER else PcmDecoder(options.audio)
@@ -112,11 +127,13 @@ class Session:
         self._cutter = UtteranceCutter(options.endpointing, VoiceActivityDetector().judge)
         self._judged_samples = 0
         self._judged_before = 0  # the newest chunk
-        self._cadence = Cadence(partials)
+        self._cadence = Cadence()
         self._stabilizer = Stabilizer()
         self._open_number: int | None = None
         self._revision = 0
         self._partial_asked_s: float | None = None
+        self._speculation: _Speculation | None = None
+        self._heard_until = 0  # by the newest hypothesis of the open utterance, or by one that is on its way for sure
         self._received_samples = 0
         self._last_voiced_s = 0.0
         self._first_caption_due_since_s: float | None = None
@@ -195,14 +212,28 @@ class Session:
         self._ended = True
         return outputs
 
+    def renew(self, request: Request, now_s: float) -> Request:
+        """A partial of this session whose turn has come: the same with all that was heard since it was asked."""
+        utterance = self._cutter.open_utterance()
+        if utterance is None or utterance.number != request.utterance:
+            return request
+        self._cadence.begin(self._judged_samples)
+        return replace(
+            request, asked_s=now_s, window=self._window(utterance, is_final=False), window_start=utterance.window_start
+        )
+
     def receive_answer(self, request: Request, answer: Hypothesis | EngineError, now_s: float) -> list[Output]:
         """Take the answer to a request of this session."""
-        if request.is_final:
-            return self._receive_final(request, answer, now_s)
+        for item in self._awaited:
+            if isinstance(item, _AwaitedFinal) and item.request == request.id:
+                return self._answer_final(item, answer, now_s)
         if request.utterance != self._open_number:
             return []  # the utterance has ended meanwhile; its final says more
-        self._partial_asked_s = None
-        if isinstance(answer, Hypothesis) and not answer.suspicious:
+        if self._speculation is not None and self._speculation.request == request.id:
+            self._speculation.answer = answer
+        elif not request.is_final:
+            self._partial_asked_s = None
+        if isinstance(answer, Hypothesis) and not answer.suspicious and self.options.partials:
             return self._receive_partial(request, answer, now_s)
         return []
 
@@ -225,9 +256,11 @@ class Session:
         oldest_final = next(finals, None)
         final_lag_s = now_s - oldest_final.asked_s if oldest_final else 0.0
         partial_lag_s = now_s - self._partial_asked_s if self._partial_asked_s is not None else 0.0
+        interval_ms = self._pace().partial_interval_ms
+        is_slow = interval_ms is not None and max(partial_lag_s, interval_ms / 1000) > SLOW_AFTER_S
         return Status(
             state="overloaded" if final_lag_s > OVERLOADED_AFTER_S else "ready",
-            partials="slow" if partial_lag_s > SLOW_AFTER_S else "on",
+            partials="paused" if interval_ms is None else "slow" if is_slow else "on",
             lag_ms=round(max(final_lag_s, partial_lag_s) * 1000),
         )
 
@@ -245,7 +278,7 @@ class Session:
         voiced_before_s = self._last_voiced_s
         if self._cutter.last_voiced_at != last_voiced_at:
             self._last_voiced_s = now_s
-        return self._follow(events, now_s, voiced_before_s) + self._ask_partial(now_s)
+        return self._follow(events, now_s, voiced_before_s) + self._speculate(now_s) + self._ask_partial(now_s)
 
     def _end_utterance(self, reason: EndReason, now_s: float) -> list[Output]:
         return self._follow(self._cutter.flush(reason), now_s, self._last_voiced_s)
@@ -258,6 +291,8 @@ class Session:
                 self._n_utterances += 1
                 self._revision = 0
                 self._partial_asked_s = None
+                self._speculation = None
+                self._heard_until = 0
                 self._stabilizer = Stabilizer()
                 self._cadence.begin(event.at)
                 # Until words are known, nothing says that a sentence has ended.
@@ -272,11 +307,22 @@ class Session:
                 last_voiced_s = self._last_voiced_s if utterance.end > self._judged_before else voiced_before_s
                 if event.reason == "silence":
                     self._latencies.append(Latency("endpoint", now_s - last_voiced_s))
-                due_since_s = self._first_caption_due_since_s
-                self._awaited.append(_AwaitedFinal(utterance, last_voiced_s, due_since_s, now_s))
                 outputs.append(SpeechEnd(utterance.number, ms_of(utterance.end), event.reason))
-                outputs.append(self._request(utterance, is_final=True, now_s=now_s))
+                outputs += self._await_final(utterance, last_voiced_s, now_s)
         return outputs
+
+    def _await_final(self, utterance: Utterance, last_voiced_s: float, now_s: float) -> list[Output]:
+        """The utterance has ended: ask for its final, unless it was asked for at the pause that was its end."""
+        speculation, due_since_s = self._speculation, self._first_caption_due_since_s
+        if speculation is None or speculation.last_voiced_at != utterance.end:
+            request = self._request(utterance, is_final=True, now_s=now_s)
+            self._awaited.append(_AwaitedFinal(utterance, last_voiced_s, due_since_s, now_s, request.id))
+            return [request]
+        awaited = _AwaitedFinal(utterance, last_voiced_s, due_since_s, now_s, speculation.request)
+        self._awaited.append(awaited)
+        if speculation.answer is None:
+            return []
+        return self._answer_final(awaited, speculation.answer, now_s)
 
     def _begin_waiting(self, start: int, now_s: float) -> None:
         """The reader waits for the first caption of an utterance that starts here."""
@@ -290,9 +336,10 @@ class Session:
         self._shown_until_s = first_voiced_s
 
     def _ask_partial(self, now_s: float) -> list[Output]:
-        if self._open_number is None or not self.options.partials:
+        interval_ms = self._pace().partial_interval_ms
+        if self._open_number is None or not self.options.partials or interval_ms is None:
             return []
-        if not self._cadence.due(self._judged_samples):
+        if not self._cadence.due(self._judged_samples, interval_ms):
             return []
         utterance = self._cutter.open_utterance()
         assert utterance is not None  # `_open_number` says so
@@ -300,18 +347,42 @@ class Session:
             self._partial_asked_s = now_s
         return [self._request(utterance, is_final=False, now_s=now_s)]
 
+    def _speculate(self, now_s: float) -> list[Output]:
+        """Ask for the final at a pause, if there is time for that; the pause may be the end."""
+        if self._open_number is None or not self._pace().speculates:
+            return []
+        last_voiced_at = self._cutter.last_voiced_at
+        if self._judged_samples - last_voiced_at < samples_of(SPECULATION_SILENCE_MS):
+            return []
+        if self._speculation is not None and self._speculation.last_voiced_at == last_voiced_at:
+            return []
+        utterance = self._cutter.open_utterance()
+        assert utterance is not None  # `_open_number` says so
+        request = self._request(utterance, is_final=True, now_s=now_s)
+        self._speculation = _Speculation(request.id, last_voiced_at)
+        # A partial that is on its way heard less, and must not commit words that this one was not told to keep.
+        self._heard_until = self._judged_samples
+        self._cadence.begin(self._judged_samples)
+        return [request]
+
     def _request(self, utterance: Utterance, *, is_final: bool, now_s: float) -> Request:
-        window = Window(utterance.samples, self.options.transcription, is_final)
+        window = self._window(utterance, is_final=is_final)
         return Request(self._next_request_id(), self.id, utterance.number, now_s, window, utterance.window_start)
 
+    def _window(self, utterance: Utterance, *, is_final: bool) -> Window:
+        return Window(utterance.samples, self.options.transcription, is_final, self._stabilizer.committed)
+
     def _receive_partial(self, request: Request, hypothesis: Hypothesis, now_s: float) -> list[Output]:
+        heard_until = request.window_start + len(request.window.samples)
+        if heard_until < self._heard_until:
+            return []
+        self._heard_until = heard_until
         self._cutter.hear_words(mid_phrase=not ends_sentence(hypothesis.text))
-        caption = self._stabilizer.push(hypothesis.text)
+        caption = self._stabilizer.push(hypothesis.text, ms_of(heard_until), at_pause=request.is_final)
         if not caption.text:
             return []
         utterance = self._cutter.open_utterance()
         assert utterance is not None  # the caller compared the numbers
-        heard_until = request.window_start + len(request.window.samples)
         event = Partial(
             utterance=request.utterance,
             revision=self._revision,
@@ -328,9 +399,7 @@ class Session:
         self._shown_until_s = request.asked_s
         return [event]
 
-    def _receive_final(self, request: Request, answer: Hypothesis | EngineError, now_s: float) -> list[Output]:
-        finals = (item for item in self._awaited if isinstance(item, _AwaitedFinal))
-        awaited = next(item for item in finals if item.utterance.number == request.utterance)
+    def _answer_final(self, awaited: _AwaitedFinal, answer: Hypothesis | EngineError, now_s: float) -> list[Output]:
         if isinstance(answer, Hypothesis):
             awaited.event = self._final(awaited, answer, now_s)
             if awaited.first_caption_due_since_s is not None and answer.text:

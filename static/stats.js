@@ -28,6 +28,8 @@ const DELAYS = [
 
 const NOW = [
   ["Open streams", ({ streams }) => count(streams.open)],
+  ["Streams that could be open", ({ streams }) => count(streams.limit)],
+  ["Audio between two partials", ({ pace }) => interval(pace.partial_interval_ms)],
   ["Finals waiting", ({ queue }) => count(queue.finals)],
   ["Partials waiting", ({ queue }) => count(queue.partials)],
   ["Requests being computed", ({ queue }) => count(queue.in_flight)],
@@ -48,6 +50,7 @@ const COUNTS = [
   ["Partials answered", ({ partials }) => count(partials.answered)],
   ["Partials superseded by newer ones", ({ partials }) => count(partials.superseded)],
   ["Partials dropped", ({ partials }) => count(partials.dropped)],
+  ["Partials paused", ({ pace }) => duration(pace.partials_paused_s)],
   ["Partials failed", ({ partials }) => count(partials.failed)],
   ["Finals answered", ({ finals }) => count(finals.answered)],
   ["Finals failed", ({ finals }) => count(finals.failed)],
@@ -93,6 +96,10 @@ function duration(s) {
   if (s < 1) return `${Math.round(s * 1000)} ms`;
   if (s < 120) return `${s.toFixed(1)} s`;
   return s < 7200 ? `${(s / 60).toFixed(1)} min` : `${(s / 3600).toFixed(1)} h`;
+}
+
+function interval(ms) {
+  return ms === null ? "Paused: finals are all there is time for" : duration(ms / 1000);
 }
 
 function bytes(n) {

@@ -1,6 +1,11 @@
 """Settings that hold for every test."""
 
+import os
+
 import hypothesis
+
+os.environ.setdefault("LIVECAPTION_WORKERS", "1")
+"""Where nothing else is said: how one process begins and ends can be told, and two would load on the same cores."""
 
 # The same examples each time, and no judgement of speed: machines that test are busy ones.
 hypothesis.settings.register_profile(

@@ -26,7 +26,8 @@ from tests.support.processes import processes_with
 
 ROOT = Path(livecaption.__file__).parent.parent
 DATA = Path(__file__).parent / "data"
-HEAVY = {"aiohttp", "av", "ctranslate2", "faster_whisper", "numpy", "rich", "soxr", "torch", "webrtcvad"}
+HEAVY = {"aiohttp", "av", "ctranslate2", "faster_whisper", "jiwer", "matplotlib", "numpy", "psutil", "rich", "soxr"}
+HEAVY |= {"torch", "webrtcvad"}
 
 READY = {"type": "ready", "session": "s", "resume_token": "r", "protocol": 1, "model": "m", "language": None}
 READY |= {"received_ms": 0}
@@ -234,13 +235,13 @@ async def test_help_names_every_command_and_loads_nothing_heavy() -> None:
     )
     stdout, stderr = await process.communicate()
     assert process.returncode == 0
-    assert all(command in stdout.decode() for command in ("serve", "transcribe", "listen"))
+    assert all(command in stdout.decode() for command in ("serve", "transcribe", "listen", "bench"))
     imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in stderr.decode().splitlines()}
     assert "argparse" in imported
     assert imported & HEAVY == set()
 
 
-@pytest.mark.parametrize("command", ["serve", "transcribe", "listen"])
+@pytest.mark.parametrize("command", ["serve", "transcribe", "listen", "bench"])
 async def test_every_command_has_help(command: str) -> None:
     ended = await livecaption_command(command, "--help")
     assert (ended.code, ended.stderr) == (0, "")
@@ -261,6 +262,10 @@ async def test_version_is_that_of_the_package() -> None:
         (["transcribe", "a/x.wav", "b/x.mp3", "--format", "srt"], "would be written to the same file"),
         (["listen", "x.wav", "--task", "sing"], "invalid choice: 'sing'"),
         (["serve", "--port", "many"], "--port must be a whole number"),
+        (["bench"], "required: --data"),
+        (["bench", "--data", "x", "--streams", "0"], "at least one stream"),
+        (["bench", "--data", "x", "--sweep", "1,many"], "--sweep: invalid"),
+        (["bench", "--data", "x", "--sweep", "1,2", "--engine"], "not allowed with"),
         (["serve", "--flags"], "unrecognized arguments: --flags"),
     ],
 )

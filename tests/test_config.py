@@ -50,6 +50,7 @@ def test_lists_and_switches_are_understood_in_every_source(tmp_path: Path) -> No
         (["--port=http"], "--port"),
         (["--port=70000"], "--port"),
         (["--max-streams=0"], "--max-streams"),
+        (["--max-streams=many"], "--max-streams must be auto or a whole number"),
         (["--drain-timeout=-1"], "--drain-timeout"),
         (["--drain-timeout=nan"], "--drain-timeout"),
         (["--load-timeout=0"], "--load-timeout"),
@@ -65,6 +66,23 @@ def test_a_flag_that_makes_no_sense_is_named(flags: list[str], named: str) -> No
     with pytest.raises(ConfigError) as refusal:
         load(*flags)
     assert named in refusal.value.message
+
+
+def test_a_setting_that_the_server_can_find_out_may_be_auto(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    for content, max_streams in (("'auto'", None), ("5", 5)):
+        path.write_text(f"[server]\nmax_streams = {content}\n")
+        assert load(f"--config={path}").server.max_streams == max_streams
+    assert load(f"--config={path}", "--max-streams=auto").server.max_streams is None
+    assert load(LIVECAPTION_MAX_STREAMS="7").server.max_streams == 7
+
+
+def test_the_help_tells_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load("--help")
+    told = " ".join(capsys.readouterr().out.split())
+    assert "more are refused with 503 (default: auto)" in told
+    assert "None" not in told
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from livecaption.audio.formats import AudioFormat
 from livecaption.captions.hypothesis import Hypothesis, Word
 from livecaption.errors import WorkerDied, WrongState
 from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed, Partial, SpeechEnd, SpeechStart
-from livecaption.scheduling.cadence import PartialsConfig
+from livecaption.scheduling.pace import Pace
 from livecaption.scheduling.request import Request, RequestId, SessionId, TranscriptionOptions
 from livecaption.session import OVERLOADED_AFTER_S, Latency, Output, Session, StreamOptions
 from livecaption.speech.endpointing import EndpointingConfig
@@ -20,10 +20,13 @@ from tests.support.speech import pcm_s16le, sound
 TWO_UTTERANCES = "silence 400ms, speech 1000ms, silence 800ms, speech 1200ms, silence 900ms"
 
 
-def session(*, partials: bool = False, **options: object) -> Session:
+USUAL_PACE = Pace(partial_interval_ms=500, speculates=False)
+
+
+def session(*, partials: bool = False, pace: Callable[[], Pace] = lambda: USUAL_PACE, **options: object) -> Session:
     ids = itertools.count(1)
     stream = StreamOptions(partials=partials, **options)  # type: ignore[arg-type]
-    return Session(SessionId("s"), stream, PartialsConfig(), lambda: RequestId(next(ids)))
+    return Session(SessionId("s"), stream, pace, lambda: RequestId(next(ids)))
 
 
 def chunks(script: str, chunk_ms: int = 100) -> Iterable[bytes]:
@@ -107,15 +110,114 @@ def test_no_partial_is_asked_for_in_silence_or_when_none_is_wanted() -> None:
 def test_stable_text_grows_and_is_never_taken_back_by_a_later_partial() -> None:
     stream = session(partials=True)
     asked = requests(feed(stream, "silence 400ms, speech 3000ms"))
-    texts = ["And so", "And so my fellow", "And so, my yellow Americans", "An oh my fellow Americans ask"]
+    texts = ["And so", "And so my fellow", "And so, my yellow Americans", "And so my fellow Americans ask"]
     captions = [stream.receive_answer(request, said(text), 0.0)[0] for request, text in zip(asked, texts, strict=False)]
     assert all(isinstance(caption, Partial) for caption in captions)
     stables = [caption.stable for caption in captions if isinstance(caption, Partial)]
-    assert stables == ["", "And so", "And so my", "And so my"]
+    assert stables == ["", "", "And so,", "And so, my"]
     for caption, stable in zip(captions, stables, strict=True):
         assert isinstance(caption, Partial)
         assert caption.text.startswith(stable)
     assert [caption.revision for caption in captions if isinstance(caption, Partial)] == [0, 1, 2, 3]
+
+
+def test_what_is_stable_is_the_prefix_of_every_later_window_and_of_the_finals() -> None:
+    stream = session(partials=True)
+    asked = requests(feed(stream, "silence 400ms, speech 1600ms"))
+    assert [request.window.prefix for request in asked] == [""] * 3
+    for request, text in zip(asked, ["And so", "And so my", "And so, my fellow"], strict=True):
+        stream.receive_answer(request, said(text), 0.0)
+    partial, *_ = requests(feed(stream, "speech 600ms"))
+    (final,) = requests(stream.end("stop", 0.0))
+    assert (partial.window.prefix, final.window.prefix) == ("And so,", "And so,")
+    assert final.is_final
+
+
+def test_a_partial_that_comes_after_one_that_heard_more_is_not_shown() -> None:
+    stream = session(partials=True)
+    first, second = requests(feed(stream, "silence 400ms, speech 1100ms"))
+    assert stream.receive_answer(second, said("one two three"), 0.0) != []
+    assert stream.receive_answer(first, said("one"), 0.0) == []
+
+
+def test_partials_come_as_often_as_the_workers_can_and_none_while_they_pause() -> None:
+    pace = Pace(1000, speculates=False)
+    stream = session(partials=True, pace=lambda: pace)
+    assert len(requests(feed(stream, "silence 400ms, speech 2100ms"))) == 2
+    pace = Pace(None, speculates=False)
+    assert requests(feed(stream, "speech 2000ms")) == []
+    assert stream.status(0.0).partials == "paused"
+    pace = Pace(1000, speculates=False)
+    assert len(requests(feed(stream, "speech 100ms"))) == 1
+
+
+@pytest.mark.parametrize(("interval_ms", "told"), [(500, "on"), (1500, "on"), (1600, "slow"), (None, "paused")])
+def test_the_status_tells_how_often_partials_come(interval_ms: int | None, told: str) -> None:
+    assert session(pace=lambda: Pace(interval_ms, speculates=False)).status(0.0).partials == told
+
+
+SPECULATIVE = Pace(partial_interval_ms=500, speculates=True)
+
+
+def test_an_utterance_that_ends_at_the_pause_at_which_its_final_was_asked_has_it_at_the_endpoint() -> None:
+    stream = session(pace=lambda: SPECULATIVE)
+    (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
+    assert request.is_final
+    assert stream.receive_answer(request, said("Yes."), 0.0) == []
+    outputs = feed(stream, "silence 400ms")
+    assert [type(output).__name__ for output in outputs] == ["SpeechEnd", "Final"]
+    assert [event.text for event in events(outputs) if isinstance(event, Final)] == ["Yes."]
+
+
+def test_a_final_asked_at_the_pause_that_is_answered_after_the_endpoint_is_asked_only_once() -> None:
+    stream = session(pace=lambda: SPECULATIVE)
+    outputs = feed(stream, "silence 400ms, speech 1000ms, silence 800ms")
+    (request,) = requests(outputs)
+    (final,) = stream.receive_answer(request, said("Yes."), 0.0)
+    assert isinstance(final, Final)
+    assert final.text == "Yes."
+
+
+def test_speech_that_goes_on_after_the_pause_gets_a_final_of_its_own_and_the_first_one_is_a_partial() -> None:
+    stream = session(partials=True, pace=lambda: SPECULATIVE)
+    at_pause = requests(feed(stream, "silence 400ms, speech 400ms, silence 400ms"))[-1]
+    assert at_pause.is_final
+    (partial,) = stream.receive_answer(at_pause, said("I say"), 0.0)
+    assert isinstance(partial, Partial)
+    assert partial.text == "I say", "the last word is whole at a pause"
+    asked = requests(feed(stream, "speech 1000ms, silence 1100ms"))
+    finals = [request for request in asked if request.is_final]
+    assert len(finals) == 1
+    assert len(finals[0].window.samples) > len(at_pause.window.samples)
+
+
+def test_a_final_asked_at_a_pause_and_answered_after_the_utterance_went_on_is_no_final() -> None:
+    stream = session(pace=lambda: SPECULATIVE)
+    (at_pause,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
+    (final,) = requests(feed(stream, "speech 1000ms, silence 800ms"))
+    assert stream.receive_answer(at_pause, said("I say"), 0.0) == []
+    assert [type(event).__name__ for event in stream.receive_answer(final, said("I say so."), 0.0)] == ["Final"]
+
+
+def test_a_partial_on_its_way_at_the_pause_adds_nothing_that_the_final_was_not_told_to_keep() -> None:
+    stream = session(partials=True, pace=lambda: SPECULATIVE)
+    asked = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
+    partial, at_pause = [request for request in asked if not request.is_final][-1], asked[-1]
+    assert at_pause.is_final
+    assert stream.receive_answer(partial, said("wrong words"), 0.0) == []
+
+
+def test_a_final_that_failed_at_the_pause_is_reported_at_the_endpoint_and_not_tried_again() -> None:
+    """It was tried twice already where it kills workers."""
+    stream = session(pace=lambda: SPECULATIVE)
+    (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
+    assert stream.receive_answer(request, WorkerDied("gone"), 0.0) == []
+    outputs = feed(stream, "silence 400ms")
+    assert [type(output).__name__ for output in outputs] == ["SpeechEnd", "ErrorReport", "Final"]
+
+
+def test_without_time_to_speculate_the_final_is_asked_at_the_endpoint() -> None:
+    assert requests(feed(session(), "silence 400ms, speech 1000ms, silence 400ms")) == []
 
 
 def test_a_partial_that_a_guard_suspects_is_not_shown() -> None:
@@ -336,7 +438,7 @@ def test_a_final_that_failed_has_no_latency() -> None:
 def test_the_first_caption_counts_from_the_first_voice_and_partials_from_what_they_show_first() -> None:
     stream = session(partials=True)
     first, second = requests(timed(stream, "silence 400ms, speech 1200ms", from_s=10.0))
-    stream.receive_answer(first, said("one"), now_s=12.0)
+    stream.receive_answer(first, said("one two"), now_s=12.0)
     begun, shown = stream.take_latencies()
     assert begun.kind == "first_partial"
     assert abs(begun.seconds - 1.55) <= 0.1  # first voiced from 10.4 to 10.5

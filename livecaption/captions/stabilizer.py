@@ -1,12 +1,23 @@
 """Successive hypotheses of one utterance -> committed prefix and tentative tail.
 
-LocalAgreement-2 (Liu, Spanakis, Niehues 2020, "Low-latency sequence-to-sequence speech
-recognition and translation by partial hypothesis selection"): what two successive hypotheses
-agree on is committed and never taken back by a later partial. Where a later hypothesis differs
-from what is committed, its tail begins behind the part of it that is nearest to that.
+Local agreement (Liu, Spanakis, Niehues 2020, "Low-latency sequence-to-sequence speech recognition
+and translation by partial hypothesis selection"), over a time and not over a number of hypotheses:
+what all hypotheses of the last second of audio agree on is committed and never taken back by a later
+partial. Where a later hypothesis differs from what is committed, its tail begins behind the part
+of it that is nearest to that. The newest word of the tail is kept back, as it may be half a word.
+
+What the choices are worth: 53 read clips, 7.3 min, tiny.en, a hypothesis every 500 ms, committed words forced upon
+later decodings and the final; without that, WER is 6.9 % and 587 committed words are not in the finals.
+
+    agreement      kept back   WER %   taken back per word   shown p50/p95 ms   committed p95 ms
+    2 hypotheses   none        9.3     0.25                  370/790            1330
+    3 hypotheses   none        7.1     0.36                  370/810            2050
+    3 hypotheses   one word    7.1     0.16                  570/1010           2050
+    4 hypotheses   none        7.1     0.51                  370/830            3140
 """
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +27,10 @@ _CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _UNIT = re.compile(rf"[{_CJK}]\s*|[^\s{_CJK}]+\s*")
 _IS_CJK = re.compile(f"[{_CJK}]")
 _NOT_A_WORD_CHARACTER = re.compile(r"\W+")
+
+
+AGREEMENT_MS = 1000
+"""Audio over which hypotheses must agree: three of them at 500 ms, two at a slower pace. See the table above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +46,40 @@ class Stabilizer:
 
     def __init__(self) -> None:
         self._committed: list[str] = []
-        self._previous: list[str] = []
+        self._recent: deque[tuple[int, list[str]]] = deque()
 
-    def push(self, text: str) -> Caption:
-        """Take the next hypothesis; it heard at least as much audio as the one before."""
+    @property
+    def committed(self) -> str:
+        """What later captions of the utterance begin with."""
+        return "".join(self._committed).rstrip()
+
+    def push(self, text: str, heard_ms: int, *, at_pause: bool = False) -> Caption:
+        """Take the next hypothesis.
+
+        Args:
+            heard_ms: stream time of the newest audio that it heard; never less than before.
+            at_pause: that audio is silence, so the last word is whole.
+        """
         current = _UNIT.findall(text.strip())
         n_covered = _n_covered(self._committed, current)
-        n_agreed = _n_agreed(self._previous, current)
+        n_agreed = self._n_agreed(current, heard_ms)
         if n_agreed > n_covered:
             self._append(current[n_covered:n_agreed])
             n_covered = n_agreed
-        self._previous = current
-        stable = "".join(self._committed).rstrip()
-        tail = "".join(current[n_covered:])
+        self._recent.append((heard_ms, current))
+        stable = self.committed
+        tail = "".join(current[n_covered:] if at_pause else current[n_covered:-1])
         # Where hypotheses were cut differently, the space between the two may belong to neither.
         gap = " " if stable and n_covered and current[n_covered - 1][-1].isspace() else ""
         return Caption((stable + gap + tail).rstrip(), stable)
+
+    def _n_agreed(self, current: Sequence[str], heard_ms: int) -> int:
+        """Leading units that all hypotheses from `AGREEMENT_MS` ago until now share; forgets older ones."""
+        while len(self._recent) > 1 and heard_ms - self._recent[1][0] >= AGREEMENT_MS:
+            self._recent.popleft()
+        if not self._recent or heard_ms - self._recent[0][0] < AGREEMENT_MS:
+            return 0
+        return min(_n_agreed(previous, current) for _, previous in self._recent)
 
     def _append(self, units: Sequence[str]) -> None:
         if self._committed and not self._committed[-1][-1].isspace() and not _IS_CJK.match(units[0]):

@@ -37,9 +37,10 @@ class Decoding:
     Attributes:
         encoded, row: where the encoder's output for the window is; not looked at here.
         tokens: without prompt and <|endoftext|>.
+        n_prefix: how many of them were given: the words that readers have been promised.
         token_budget: as many tokens mean that the text had no end.
         compression_ratio: of the text, see `compression_ratio`.
-        mean_log_probability: of the tokens and <|endoftext|>; minus infinity without tokens.
+        mean_log_probability: of the tokens that were not given and <|endoftext|>; minus infinity without tokens.
     """
 
     window: Window
@@ -47,6 +48,7 @@ class Decoding:
     row: int
     language: str
     tokens: list[int]
+    n_prefix: int
     token_budget: int
     compression_ratio: float
     mean_log_probability: float
@@ -60,9 +62,10 @@ class Decoding:
 
     @property
     def is_silent(self) -> bool:
-        """Nobody spoke: Whisper's rule, extended to runaway text, which is sure of itself in noise too."""
+        """Nobody spoke: Whisper's rule, extended to runaway text, which is sure of itself in noise too. Never where
+        words have been promised: somebody spoke then."""
         unsure = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY or self.is_runaway
-        return unsure and self.no_speech_probability > NO_SPEECH_PROBABILITY
+        return unsure and self.no_speech_probability > NO_SPEECH_PROBABILITY and not self.n_prefix
 
     @property
     def is_runaway(self) -> bool:
@@ -97,8 +100,11 @@ class Decoding:
         return id(self.encoded), self.language, self.window.options.task
 
     def without_loop(self) -> "Decoding":
-        """A runaway text up to its first repetition; any other text as it is."""
-        return replace(self, tokens=_non_repeating_head(self.tokens)) if self.is_runaway else self
+        """A runaway text up to its first repetition, but with all that was promised; any other text as it is."""
+        if not self.is_runaway:
+            return self
+        head = _non_repeating_head(self.tokens)
+        return replace(self, tokens=head if len(head) >= self.n_prefix else self.tokens[: self.n_prefix])
 
 
 def token_budget(window: Window, language: str) -> int:

@@ -145,7 +145,7 @@ def _hypothesis(window: Window, texts: Sequence[str]) -> Hypothesis:
         language=window.options.language or "en",
         confidence=0.9,
         no_speech_probability=0.0,
-        words=words if window.options.words else (),
+        words=words if window.options.words and window.is_final else (),
     )
 
 

@@ -6,8 +6,9 @@ The manifest, `manifest.jsonl`, holds a JSON object a line with `id`, `file` and
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class Clip:
         speech_start_ms: when the first speech begins.
         speech_ends_ms: the ends of speech that a pause follows.
         words: what is said and when, where that is known.
+        tags: what it is an example of.
     """
 
     id: str
@@ -38,6 +40,7 @@ class Clip:
     speech_start_ms: float | None = None
     speech_ends_ms: tuple[float, ...] = ()
     words: tuple[SpokenWord, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 def read_manifest(directory: Path) -> list[Clip]:
@@ -49,6 +52,13 @@ def read_manifest(directory: Path) -> list[Clip]:
     """
     lines = (directory / "manifest.jsonl").read_text().splitlines()
     return [clip(json.loads(line), directory) for line in lines if line.strip()]
+
+
+def choose(clips: Sequence[Clip], patterns: Sequence[str]) -> list[Clip]:
+    """Clips whose id or a tag is like one of the patterns (`*`, `?`); by default those in English with known words."""
+    if not patterns:
+        return [clip for clip in clips if clip.language == "en" and clip.reference and clip.words]
+    return [clip for clip in clips if any(fnmatch(name, p) for name in (clip.id, *clip.tags) for p in patterns)]
 
 
 def clip(entry: Mapping[str, Any], directory: Path) -> Clip:
@@ -73,6 +83,7 @@ def clip(entry: Mapping[str, Any], directory: Path) -> Clip:
         speech_start_ms=speech_start_ms,
         speech_ends_ms=speech_ends_ms,
         words=tuple(SpokenWord(word["w"], word["end"] * 1000) for word in entry.get("words_aligned", ())),
+        tags=tuple(entry.get("tags", ())),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a clip says and what came back -> every figure of a replay. Pure."""
+"""What a clip says and what came back -> every figure of a run. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,14 +22,12 @@ class Measurement:
     """What one clip gave. Latencies in ms, None where what was waited for never came.
 
     Attributes:
-        error: why the stream failed; then nothing else is known.
         word_errors: None where the reference is unknown.
         final_latencies_ms: one for each end of speech.
         words_shown_ms, words_committed_ms: one for each word of the reference.
     """
 
     clip: str
-    error: str | None = None
     transcript: str = ""
     word_errors: WordErrors | None = None
     first_partial_latency_ms: float | None = None
@@ -68,7 +66,6 @@ def summarize(measurements: Sequence[Measurement]) -> dict[str, Any]:
     stable = sum((m.stability for m in measurements), Stability())
     return {
         "clips": len(measurements),
-        "failed": sum(m.error is not None for m in measurements),
         "wer": errors.rate,
         "reference_words": errors.reference_words,
         "first_partial_ms": spread(m.first_partial_latency_ms for m in measurements),

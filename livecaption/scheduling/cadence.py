@@ -21,23 +21,22 @@ class PartialsConfig:
 
 
 class Cadence:
-    """Says once for every `interval_ms` of new audio in an utterance that a partial is due.
+    """Says once for every interval of new audio in an utterance that a partial is due.
 
     Counts stream time, so a replay asks for the same partials at the same samples.
     """
 
-    def __init__(self, config: PartialsConfig) -> None:
-        self._interval_samples = samples_of(config.interval_ms)
-        self._next_at = 0
+    def __init__(self) -> None:
+        self._counts_from = 0
 
     def begin(self, at: int) -> None:
-        """A new utterance opened at this sample of stream time."""
-        self._next_at = at + self._interval_samples
+        """Count from this sample of stream time: an utterance opened, or all up to here was asked for otherwise."""
+        self._counts_from = at
 
-    def due(self, at: int) -> bool:
+    def due(self, at: int, interval_ms: int) -> bool:
         """Whether the audio up to `at` is worth a partial; the count starts anew if so."""
-        if at < self._next_at:
+        if at - self._counts_from < samples_of(interval_ms):
             return False
         # From `at`, not from the time due: one large chunk asks for one partial, not for many.
-        self._next_at = at + self._interval_samples
+        self._counts_from = at
         return True

@@ -23,7 +23,7 @@ class TranscriptionOptions:
     Attributes:
         language: ISO 639-1 code; None: detect.
         task: `transcribe` (same language) or `translate` (to English).
-        words: whether times and confidences of words are wanted.
+        words: whether times and confidences of the words of finals are wanted.
         prompt: text the speaker is likely to continue, or said before; empty: none.
         hotwords: names and terms to listen for.
     """
@@ -42,11 +42,13 @@ class Window:
     Attributes:
         samples: float32 [n_samples], mono, 16 kHz, -1..1, at most 30 s; not modified, may be kept.
         is_final: a final is worth a second try where a partial is not.
+        prefix: what its text begins with, as readers have been promised; empty: nothing yet.
     """
 
     samples: npt.NDArray[np.float32]
     options: TranscriptionOptions = field(default_factory=TranscriptionOptions)
     is_final: bool = True
+    prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

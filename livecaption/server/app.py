@@ -41,7 +41,7 @@ def build_app(config: Config | None = None) -> web.Application:
     """
     config = config or Config()
     app = web.Application(middlewares=[http.errors_as_json], client_max_size=64 * 1024)
-    pool = WorkerPool(config.engine, config.workers, SchedulerConfig())
+    pool = WorkerPool(config.engine, config.workers, SchedulerConfig(), config.partials)
     sessions = Sessions(config.server, pool)
     app[SERVICES] = Services(config, pool, sessions, Metrics(pool, sessions))
     app.add_routes(

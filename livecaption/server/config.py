@@ -11,7 +11,7 @@ class ServerConfig:
     allowed_origins: web origins beside the server's own whose pages may stream.
     allowed_hosts: names beside loopback ones by which a server bound to loopback may be called.
     tls_cert, tls_key: PEM files; browsers give the microphone only to https or localhost.
-    max_streams: streams at a time; one more is refused with 503.
+    max_streams: streams at a time; one more is refused with 503. None: as many as get their finals in time.
     drain_timeout_s: how long a stop waits for the last captions. Docker kills after 10 s.
     insecure: allow listening beyond loopback without a token.
     """
@@ -23,6 +23,6 @@ class ServerConfig:
     allowed_hosts: tuple[str, ...] = ()
     tls_cert: str = ""
     tls_key: str = ""
-    max_streams: int = 64
+    max_streams: int | None = None
     drain_timeout_s: float = 7.0
     insecure: bool = False

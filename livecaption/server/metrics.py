@@ -90,13 +90,14 @@ class Metrics(Collector):
 
     def snapshot(self) -> dict[str, Any]:
         """The same for `/v1/stats`: counts since the start, percentiles and the real-time factor of the last minute."""
-        counts, queue = self._pool.counts, self._pool.queue
+        counts, queue, pacing = self._pool.counts, self._pool.queue, self._pool.pacing
         now_s = _now_s()
         return {
             "at_s": now_s,
             "state": "draining" if self._sessions.draining else self._pool.state.value,
             "streams": {
                 "open": len(self._sessions),
+                "limit": self._sessions.limit,
                 "accepted": self._sessions.n_accepted,
                 "refused": dict(self._sessions.refused),
             },
@@ -104,9 +105,15 @@ class Metrics(Collector):
             "transcribed_audio_s": counts.audio_s,
             "compute_s": counts.compute_s,
             "real_time_factor": self._real_time_factor(),
+            "utilization": pacing.utilization,
             "queue": {"finals": queue.finals, "partials": queue.partials, "in_flight": queue.in_flight},
             "batches": {str(size): n for size, n in sorted(counts.batch_sizes.items())},
             "partials": {"asked": counts.partials_asked, **self._partials()},
+            "pace": {
+                "partial_interval_ms": pacing.pace.partial_interval_ms,
+                "partials_paused_s": pacing.paused_s,
+                "speculates": pacing.pace.speculates,
+            },
             "finals": self._finals(),
             "redone_finals": counts.redone,
             "runaway_texts": counts.runaways,
@@ -125,8 +132,11 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """For the registry: what is read where it is counted."""
-        counts, queue = self._pool.counts, self._pool.queue
+        counts, queue, pacing = self._pool.counts, self._pool.queue, self._pool.pacing
         yield GaugeMetricFamily("livecaption_streams", "Open streams", len(self._sessions))
+        yield GaugeMetricFamily(
+            "livecaption_streams_limit", "Streams that could be open just now", self._sessions.limit
+        )
         yield CounterMetricFamily("livecaption_streams_accepted", "Streams let in", self._sessions.n_accepted)
         yield _counter(
             "livecaption_streams_refused",
@@ -150,6 +160,24 @@ class Metrics(Collector):
             yield GaugeMetricFamily(
                 "livecaption_real_time_factor", "Compute time / transcribed audio, of the last minute", factor
             )
+        yield GaugeMetricFamily(
+            "livecaption_worker_utilization_ratio",
+            "Computing per second and worker, of the last seconds; at 1, batches still grow before the queue does",
+            pacing.utilization,
+        )
+        interval_ms = pacing.pace.partial_interval_ms
+        if interval_ms is not None:
+            yield GaugeMetricFamily(
+                "livecaption_partial_interval_seconds",
+                "New audio between two partials of an utterance; absent while they pause",
+                interval_ms / 1000,
+            )
+        yield GaugeMetricFamily(
+            "livecaption_partials_paused", "1 while finals are all the workers can do", float(interval_ms is None)
+        )
+        yield CounterMetricFamily(
+            "livecaption_partials_paused_seconds", "How long partials have paused, together", pacing.paused_s
+        )
         yield _gauge(
             "livecaption_waiting_requests",
             "Requests that no worker has yet",

@@ -95,6 +95,7 @@ class Publisher:
         self._late_audio_reported = False
         self._n_errors = 0
         self._acknowledged_ms = 0
+        self._connected_s = self._last_heard_s = time.monotonic()
         self._status: Status | None = None
 
     @property
@@ -157,16 +158,10 @@ class Publisher:
             self.fail(LivecaptionError("internal error"))
 
     async def _read_messages(self) -> None:
-        loop = asyncio.get_running_loop()
-        start_deadline = loop.time() + START_TIMEOUT_S
         while True:
-            timeout_s = IDLE_TIMEOUT_S if self._session else max(0.0, start_deadline - loop.time())
-            try:
-                message = await self._socket.receive(timeout=timeout_s)
-            except TimeoutError:
-                if self._session is None:
-                    raise TooSlow(f"no start within {START_TIMEOUT_S:.0f} s") from None
-                raise TooSlow(f"nothing for {IDLE_TIMEOUT_S:.0f} s", code="idle_timeout") from None
+            # No `timeout`: a timer for each message costs 3 us (of 110, 40 ms at 48 kHz). `_tick` looks.
+            self._last_heard_s = time.monotonic()
+            message = await self._socket.receive()
             if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
                 return
             try:
@@ -206,11 +201,11 @@ class Publisher:
         assert loaded is not None  # nobody is admitted before
         _check_model_can(options, loaded)
         session_id = self._sessions.new_id()
-        session = Session(session_id, options, self._config.partials, self._sessions.next_request_id)
+        session = Session(session_id, options, self._pool.pace, self._sessions.next_request_id)
         if options.audio.encoding == CONTAINER:
             self._decoder = ContainerDecoder(self._receive_samples, self._container_ended)
         self._session = session
-        self._pool.attach(session_id, self._on_answer)
+        self._pool.attach(session_id, self._on_answer, session.renew)
         logger.info(
             "session=%s started: %s %d Hz, %d channels",
             session_id,
@@ -344,7 +339,7 @@ class Publisher:
         self._hub.publish(event)
 
     async def _tick(self) -> None:
-        """Once a second: what was taken over, and how the server does."""
+        """Once a second: whether the client is silent, what was taken over, and how the server does."""
         while True:
             await asyncio.sleep(TICK_S)
             if self._finished.is_set():
@@ -352,6 +347,8 @@ class Publisher:
             if self._outbox.cut_off:
                 self._leave()
                 return
+            if self._ending is None:
+                self._check_silence(time.monotonic())
             if self._session is None:
                 continue
             if self._session.received_ms != self._acknowledged_ms:
@@ -360,6 +357,13 @@ class Publisher:
             self._publish_status()
             if self._pool.state is PoolState.FAILED and self._ending is None:
                 self.fail(Unavailable("no inference process runs", code="failed", retry_after_s=30.0))
+
+    def _check_silence(self, now_s: float) -> None:
+        if self._session is None:
+            if now_s - self._connected_s >= START_TIMEOUT_S:
+                self.fail(TooSlow(f"no start within {START_TIMEOUT_S:.0f} s"))
+        elif now_s - self._last_heard_s >= IDLE_TIMEOUT_S:
+            self.fail(TooSlow(f"nothing for {IDLE_TIMEOUT_S:.0f} s", code="idle_timeout"))
 
     def _publish_status(self) -> None:
         """Tell how the server does, where that changed."""

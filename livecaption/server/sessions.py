@@ -4,12 +4,14 @@ import asyncio
 import itertools
 import logging
 import secrets
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from livecaption.errors import LivecaptionError, Unavailable
+from livecaption.scheduling.admission import NEW_S, stream_limit
 from livecaption.scheduling.request import RequestId, SessionId
 from livecaption.server.config import ServerConfig
 from livecaption.workers.pool import PoolState, WorkerPool
@@ -47,7 +49,7 @@ class Sessions:
     def __init__(self, config: ServerConfig, pool: WorkerPool) -> None:
         self._config = config
         self._pool = pool
-        self._n_streams = 0
+        self._admitted_s: dict[int, float] = {}  # when each open stream was let in, by its number
         self.n_accepted = 0
         """Streams let in since the start."""
         self.refused: Counter[str] = Counter()
@@ -62,7 +64,16 @@ class Sessions:
         """Whether a drain ended before all finals were out."""
 
     def __len__(self) -> int:
-        return self._n_streams
+        return len(self._admitted_s)
+
+    @property
+    def limit(self) -> int:
+        """How many streams may be open just now."""
+        if self._config.max_streams is not None:
+            return self._config.max_streams
+        new_since_s = time.monotonic() - NEW_S
+        n_new = sum(admitted_s > new_since_s for admitted_s in self._admitted_s.values())
+        return stream_limit(len(self), n_new, self._pool.load)
 
     @property
     def received_ms(self) -> int:
@@ -89,7 +100,7 @@ class Sessions:
             raise Unavailable("the model is loading", code="loading", retry_after_s=RETRY_AFTER_S)
         if self._pool.state in (PoolState.FAILED, PoolState.STOPPED):
             raise Unavailable("no inference process runs", code="failed", retry_after_s=30.0)
-        if self._n_streams >= self._config.max_streams:
+        if len(self) >= self.limit:
             raise Unavailable("as many streams as this server takes are open", retry_after_s=RETRY_AFTER_S)
 
     @contextmanager
@@ -100,14 +111,15 @@ class Sessions:
             Unavailable: there is none; see `check_admission`.
         """
         self.check_admission()
-        self._n_streams += 1
         self.n_accepted += 1
+        number = self.n_accepted
+        self._admitted_s[number] = time.monotonic()
         self._all_gone.clear()
         try:
             yield
         finally:
-            self._n_streams -= 1
-            if not self._n_streams:
+            del self._admitted_s[number]
+            if not self._admitted_s:
                 self._all_gone.set()
 
     @contextmanager
@@ -143,7 +155,7 @@ class Sessions:
         await asyncio.gather(*(stream.close() for stream in list(self._open)))
 
     async def _let_all_go(self) -> None:
-        logger.info("draining %d streams", self._n_streams)
+        logger.info("draining %d streams", len(self))
         self._pool.drop_partials()
         for stream in list(self._open):
             stream.drain()
@@ -154,7 +166,7 @@ class Sessions:
             self.overran = True
             logger.error("finals of %d streams did not come in time", n_lost)
         if not await self._gone_within(GIVE_UP_MARGIN_S):
-            logger.error("%d streams did not close in time", self._n_streams)
+            logger.error("%d streams did not close in time", len(self))
 
     async def _gone_within(self, timeout_s: float) -> bool:
         try:

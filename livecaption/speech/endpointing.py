@@ -45,9 +45,13 @@ class EndpointingConfig:
     """Unvoiced time that an utterance survives. Shorter: sentences are cut at commas and the engine gets less context.
     Longer: every final comes later by as much. OpenAI's realtime API takes 500 ms too."""
 
-    mid_phrase_hangover_ms: int = 900
+    mid_phrase_hangover_ms: int = 700
     """The same where the words so far end no sentence: speakers pause in mid-phrase too, and a phrase cut in two is
-    transcribed worse. Shorter: more phrases are cut. Longer: finals of those come later. Never below `hangover_ms`."""
+    transcribed worse. Shorter: more phrases are cut. Longer: finals of those come later. Never below `hangover_ms`.
+
+    Of 41 pauses of 500 ms or more that tiny.en takes for mid-phrase, 600, 700, 800, 900 and 1000 ms bridge 7, 12, 20,
+    24 and 28; it takes 19 of 168 ends of speech for mid-phrase, which wait as long. With 960 instead of 700 ms the p95
+    of finals of 53 read clips is 1100 instead of 760 ms after the end of speech, at the same WER of 6.8 %."""
 
     max_utterance_ms: int = 15_000
     """Length at which an utterance is cut though speech goes on. Shorter: more cuts between words that belong together.
@@ -57,12 +61,12 @@ class EndpointingConfig:
     """Audio before the first voiced frame that the engine hears too. Shorter: soft first sounds are lost.
     Longer: more silence to compute on, and noise in which words may be imagined."""
 
-    post_roll_ms: int = 300
+    post_roll_ms: int = 400
     """Audio after the last voiced frame that the engine hears too; at most `hangover_ms`, so it is there already.
     Shorter: soft last sounds are lost. Longer: as with the pre-roll.
 
-    Of 2673 words with known times, pre-roll and post-roll leave out 8 with 200 and 200 ms, 4 with 400 and 200,
-    1 with 400 and 300; the engine hears 3 % more than with the first."""
+    Of 2673 words with known times, a pre-roll of 400 ms and a post-roll of 300 ms leave out 3, of 400 ms 1, of 500 ms
+    none; the engine hears 1.5 % more with each step."""
 
     def __post_init__(self) -> None:
         # The largest pre-roll, utterance and post-roll together are the 30 s that Whisper's encoder hears.

@@ -5,13 +5,12 @@ a post-roll. Windows never overlap (else words were said twice), and at a cut fo
 (else words were lost). Keeps the open utterance's audio, and in silence no more than the pre-roll and the onset.
 """
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from livecaption.audio import samples_of
+from livecaption.audio import SAMPLE_RATE_HZ, samples_of
 from livecaption.audio.formats import Samples
 from livecaption.audio.framing import Frames
 from livecaption.events import EndReason
@@ -143,23 +142,33 @@ class UtteranceCutter:
 
 
 class _Recording:
-    """The newest audio of a stream, addressed by stream time. Appending copies nothing."""
+    """The newest audio of a stream, addressed by stream time.
+
+    A buffer is only ever written behind what was handed out of it, so `between` copies nothing: an utterance that grows
+    is asked for several times a second, and copying it each time cost more than all else that a stream costs.
+    """
 
     def __init__(self) -> None:
-        self._chunks: deque[Samples] = deque()
-        self._start = 0  # stream time of the first chunk kept
+        self._buffer = np.empty(0, np.float32)
+        self._start = 0  # stream time of the buffer's first sample
+        self._length = 0
+        self._kept_from = 0
 
     def append(self, samples: Samples) -> None:
-        self._chunks.append(samples)
+        end = self._length + samples.size
+        if end > self._buffer.size:
+            # A new one with what is still needed: views of the old one may be kept by others.
+            kept = self._buffer[self._kept_from - self._start : self._length]
+            self._buffer = np.empty(max(2 * (kept.size + samples.size), SAMPLE_RATE_HZ), np.float32)
+            self._buffer[: kept.size] = kept
+            self._start, self._length = self._kept_from, kept.size
+            end = self._length + samples.size
+        self._buffer[self._length : end] = samples
+        self._length = end
 
     def between(self, start: int, end: int) -> Samples:
-        """float32 [end - start]; a copy."""
-        parts, at = [], self._start
-        for chunk in self._chunks:
-            parts.append(chunk[max(start - at, 0) : max(end - at, 0)])
-            at += chunk.size
-        return np.concatenate(parts)
+        """float32 [end - start]; a view of what is not written again."""
+        return self._buffer[start - self._start : end - self._start]
 
     def forget_before(self, at: int) -> None:
-        while self._chunks and self._start + self._chunks[0].size <= at:
-            self._start += self._chunks.popleft().size
+        self._kept_from = max(self._kept_from, min(at, self._start + self._length))

@@ -10,9 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import psutil
+
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.captions.hypothesis import Hypothesis
 from livecaption.errors import EngineError, TranscriptionFailed, WorkerDied
+from livecaption.scheduling.admission import Load, UtteranceRate
+from livecaption.scheduling.cadence import PartialsConfig
+from livecaption.scheduling.pace import Pace, PaceFigures, Pacer
 from livecaption.scheduling.request import Request, SessionId
 from livecaption.scheduling.scheduler import (
     BatchId,
@@ -33,6 +38,8 @@ from livecaption.workers.supervisor import Answer, Supervisor, Worker, WorkerFig
 logger = logging.getLogger(__name__)
 
 OnAnswer = Callable[[Request, Hypothesis | EngineError], None]
+Renew = Callable[[Request, float], Request]
+"""A partial, and the monotonic time now -> the same partial with newer audio."""
 
 
 @dataclass(slots=True)
@@ -81,17 +88,22 @@ class WorkCounts:
 class WorkerPool:
     """Transcribes requests on inference processes: `per_device` of them on each device that `engine` names."""
 
-    def __init__(self, engine: EngineConfig, config: WorkerConfig, scheduling: SchedulerConfig) -> None:
+    def __init__(
+        self, engine: EngineConfig, config: WorkerConfig, scheduling: SchedulerConfig, partials: PartialsConfig
+    ) -> None:
         self.state = PoolState.LOADING
         self.loaded: Loaded | None = None
         """What the workers run; known once one has been ready."""
         self.counts = WorkCounts()
-        self._scheduler = Scheduler(scheduling)
+        self._scheduler = Scheduler(scheduling, self._renew)
+        self._pacer = Pacer(partials.interval_ms, scheduling.max_batch)
+        self._utterances = UtteranceRate()
+        self._limit_batches()
         self._quarantine = Quarantine()
         listener = WorkerListener(self._on_ready, self._on_answer, self._on_lost, self._on_state)
         self._supervisors = [Supervisor(each, config, listener) for each in engine_of_each_worker(engine, config)]
         self._ready: dict[WorkerId, Worker] = {}
-        self._sessions: dict[SessionId, OnAnswer] = {}
+        self._sessions: dict[SessionId, tuple[OnAnswer, Renew]] = {}
         self._loaded_or_not = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -115,6 +127,29 @@ class WorkerPool:
     def queue(self) -> QueueFigures:
         """What waits for workers and is with them."""
         return self._scheduler.figures
+
+    @property
+    def pacing(self) -> PaceFigures:
+        """How the pace was set."""
+        self.pace()
+        return self._pacer.figures(time.monotonic(), len(self._ready))
+
+    @property
+    def load(self) -> Load:
+        """What decides about one more stream; asks the system."""
+        now_s = time.monotonic()
+        oldest_asked_s = self._scheduler.oldest_final_asked_s
+        return Load(
+            final_s=self._pacer.final_s,
+            utterances_per_s=self._utterances.per_s(now_s),
+            n_workers=len(self._ready),
+            oldest_final_s=now_s - oldest_asked_s if oldest_asked_s is not None else 0.0,
+            free_bytes=psutil.virtual_memory().available,
+        )
+
+    def pace(self) -> Pace:
+        """What streams may ask just now; cheap enough for every chunk."""
+        return self._pacer.pace(time.monotonic(), len(self._ready), self._scheduler.n_finals_waiting)
 
     def workers(self) -> list[WorkerFigures]:
         """One after the other as configured, whether alive or not; asks the system."""
@@ -147,23 +182,31 @@ class WorkerPool:
         for supervisor in self._supervisors:
             supervisor.dump_stacks()
 
-    def attach(self, session: SessionId, on_answer: OnAnswer) -> None:
-        """From now on, answers to requests of this session go to `on_answer`, in the loop."""
-        self._sessions[session] = on_answer
+    def attach(self, session: SessionId, on_answer: OnAnswer, renew: Renew = lambda partial, _: partial) -> None:
+        """From now on, answers to requests of this session go to `on_answer`, in the loop; and before a partial is
+        sent to a worker, `renew` may put newer audio into it."""
+        if session not in self._sessions:
+            self._utterances.joined(session, time.monotonic())
+        self._sessions[session] = on_answer, renew
 
     def detach(self, session: SessionId) -> None:
         """Nobody reads this session any more: its answers go nowhere, its waiting partial is dropped."""
         self._sessions.pop(session, None)
         self._scheduler.forget_partials(session)
+        self._pacer.left(session)
+        self._utterances.left(session, time.monotonic())
 
     def submit(self, request: Request) -> None:
         """Transcribe. Each final is answered exactly once; a partial is, unless a newer one or its
         final supersedes it. Never answers within this call."""
         self.counts.partials_asked += not request.is_final
+        now_s = time.monotonic()
+        self._pacer.asked(request, now_s)
+        self._utterances.asked(request, now_s)
         error: EngineError
         if self.state in (PoolState.FAILED, PoolState.STOPPED):
             error = WorkerDied("no inference process is left", fatal=False)
-        elif self._quarantine.holds(request.window, time.monotonic()):
+        elif self._quarantine.holds(request.window, now_s):
             error = _quarantined()
         else:
             self._carry_out(self._scheduler.submit(request))
@@ -193,7 +236,7 @@ class WorkerPool:
 
     def _on_answer(self, worker: Worker, answer: Answer) -> None:
         requests, instructions = self._scheduler.complete(worker.id, BatchId(answer.batch))
-        self._carry_out(instructions)
+        self._carry_out(instructions)  # first of all: the worker waits
         if not requests:
             return  # given up meanwhile, by a stop
         if isinstance(answer, BatchFailed):
@@ -201,8 +244,15 @@ class WorkerPool:
                 self._answer(request, TranscriptionFailed(answer.message, fatal=False))
             return
         self.counts.compute(requests, answer)
+        is_final = requests[0].is_final  # and so are all
+        self._pacer.answered(len(requests), answer.compute_s, time.monotonic(), is_final=is_final)
+        self._limit_batches()
         for request, hypothesis in zip(requests, answer.hypotheses, strict=True):
             self._answer(request, hypothesis)
+
+    def _limit_batches(self) -> None:
+        finals, partials = self._pacer.max_finals, self._pacer.max_partials
+        self._carry_out(self._scheduler.limit_batches(finals=finals, partials=partials))
 
     def _on_lost(self, worker: Worker) -> None:
         self._ready.pop(worker.id, None)
@@ -215,15 +265,21 @@ class WorkerPool:
             logger.error("a worker is given up: %s", supervisor.failure)
         self._refresh()
 
+    def _renew(self, partial: Request) -> Request:
+        if partial.session not in self._sessions:
+            return partial
+        _, renew = self._sessions[partial.session]
+        return renew(partial, time.monotonic())
+
     def _fail_all(self, message: str) -> None:
         for request in self._scheduler.abandon():
             self._answer(request, WorkerDied(message, fatal=False))
 
     def _answer(self, request: Request, answer: Hypothesis | EngineError) -> None:
         self.counts.answer(request, answer)
-        on_answer = self._sessions.get(request.session)
-        if on_answer is None:  # the session is gone meanwhile
+        if request.session not in self._sessions:  # it is gone meanwhile
             return
+        on_answer, _ = self._sessions[request.session]
         try:
             on_answer(request, answer)
         except Exception:

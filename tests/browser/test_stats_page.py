@@ -118,6 +118,11 @@ async def test_what_the_server_does_is_shown_as_it_does_it(serve: Serve, open_st
     for heading, figure in figures.items():
         await expect(row(page, "Since the start", heading).get_by_role("cell")).to_have_text(figure)
     await expect(row(page, "Now", "Open streams").get_by_role("cell")).to_have_text("0")
+    await expect(row(page, "Now", "Streams that could be open").get_by_role("cell")).to_have_text(
+        re.compile(r"^[\d,]+$")
+    )
+    await expect(row(page, "Now", "Audio between two partials").get_by_role("cell")).to_have_text("500 ms")
+    await expect(row(page, "Since the start", "Partials paused").get_by_role("cell")).to_have_text("0.0 ms")
     for delay in ("Start of speech to first caption", "Word to partial caption", "End of speech to final caption"):
         cells = row(page, "Delays of the last minute", delay).get_by_role("cell")
         await expect(cells).to_have_text([re.compile(r"\d m?s$"), re.compile(r"\d m?s$"), "1"])

@@ -70,15 +70,14 @@ def test_the_language_is_the_one_given_or_one_that_the_engine_knows(engine: Engi
     assert detected.language in engine.description.languages
 
 
-def test_words_come_only_where_they_are_asked_for(engine: Engine) -> None:
-    with_words, without = engine.transcribe([Window(JFK, TranscriptionOptions(words=True)), Window(JFK)])
-    assert with_words.words
-    assert without.words == ()
+def test_words_come_only_with_finals_where_they_are_asked_for(engine: Engine) -> None:
+    asked = TranscriptionOptions(words=True)
+    hypotheses = engine.transcribe([Window(JFK, asked), Window(JFK), Window(JFK, asked, is_final=False)])
+    assert [bool(hypothesis.words) for hypothesis in hypotheses] == [True, False, False]
 
 
-@pytest.mark.parametrize("is_final", [True, False])
-def test_words_make_the_text_and_follow_one_another_within_the_window(engine: Engine, is_final: bool) -> None:
-    [hypothesis] = engine.transcribe([Window(JFK[: 8 * 16_000], TranscriptionOptions(words=True), is_final=is_final)])
+def test_words_make_the_text_and_follow_one_another_within_the_window(engine: Engine) -> None:
+    [hypothesis] = engine.transcribe([Window(JFK[: 8 * 16_000], TranscriptionOptions(words=True))])
     assert " ".join(word.text for word in hypothesis.words) == hypothesis.text
     times_ms = [time_ms for word in hypothesis.words for time_ms in (word.start_ms, word.end_ms)]
     assert all(before <= after for before, after in pairwise([0, *times_ms, 8000]))

@@ -21,6 +21,7 @@ def decoding(
     compression: float = 1.2,
     mean_log_probability: float = -0.3,
     no_speech_probability: float = 0.1,
+    n_prefix: int = 0,
 ) -> Decoding:
     return Decoding(
         window=window(seconds),
@@ -28,6 +29,7 @@ def decoding(
         row=0,
         language="en",
         tokens=list(range(n_tokens)) if tokens is None else tokens,
+        n_prefix=n_prefix,
         token_budget=token_budget(window(seconds), "en"),
         compression_ratio=compression,
         mean_log_probability=mean_log_probability,
@@ -116,3 +118,15 @@ def test_repetition_compresses_and_an_empty_text_does_not() -> None:
     assert compression_ratio("I'm not going to do it. " * 8) > 2.2
     assert compression_ratio("He began a confused complaint against the wizard.") < 1.2
     assert compression_ratio("") == 0
+
+
+def test_words_that_readers_were_promised_are_no_silence_whatever_the_model_thinks() -> None:
+    unsure = {"mean_log_probability": -1.5, "no_speech_probability": 0.9}
+    assert decoding(**unsure).text_tokens == []  # type: ignore[arg-type]
+    assert decoding(n_prefix=3, **unsure).text_tokens == list(range(12))  # type: ignore[arg-type]
+
+
+def test_a_loop_is_cut_behind_what_was_promised() -> None:
+    looping = [1, 2, 3, *[8, 9] * 12]
+    assert decoding(tokens=looping, compression=3.0).without_loop().tokens == [1, 2, 3, 8, 9]
+    assert decoding(tokens=looping, compression=3.0, n_prefix=9).without_loop().tokens == looping[:9]

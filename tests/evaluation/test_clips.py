@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from livecaption.evaluation.clips import Clip, clip, read_manifest
+from livecaption.evaluation.clips import Clip, choose, clip, read_manifest
 from livecaption.evaluation.latency import SpokenWord
 
 ENTRY = {"id": "a", "file": "audio/a.flac"}
@@ -56,3 +56,27 @@ def test_an_entry_without_a_file_is_refused() -> None:
 def test_a_manifest_holds_a_clip_in_each_line(tmp_path: Path) -> None:
     (tmp_path / "manifest.jsonl").write_text(json.dumps(ENTRY) + "\n" + json.dumps(ENTRY | {"id": "b"}) + "\n")
     assert [clip.id for clip in read_manifest(tmp_path)] == ["a", "b"]
+
+
+CHOICES = [
+    Clip("a-1", Path(), "en", "Hello", words=(SpokenWord("Hello", 500),), tags=("clean",)),
+    Clip("a-2", Path(), "en", "Hello", tags=("noisy",)),
+    Clip("b-1", Path(), "de", "Hallo", words=(SpokenWord("Hallo", 500),), tags=("clean",)),
+    Clip("b-2", Path(), "en", None, words=(SpokenWord("Hello", 500),)),
+]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "chosen"),
+    [
+        ([], ["a-1"]),
+        (["a-*"], ["a-1", "a-2"]),
+        (["clean"], ["a-1", "b-1"]),
+        (["b-?", "noisy"], ["a-2", "b-1", "b-2"]),
+        (["nothing"], []),
+    ],
+)
+def test_clips_are_chosen_by_ids_and_tags_and_by_default_english_with_known_words(
+    patterns: list[str], chosen: list[str]
+) -> None:
+    assert [clip.id for clip in choose(CHOICES, patterns)] == chosen

@@ -1,4 +1,4 @@
-"""Latencies of replayed streams, for streams written by hand."""
+"""Latencies of streams, for streams written by hand."""
 
 from typing import Any
 

@@ -42,7 +42,8 @@ async def test_a_final_that_is_lost_is_a_fault(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(soak, "transcribe", deaf)
     cycle = await run_cycle(jfk_pcm(), Late())
     assert cycle.phase == "streaming"
-    assert cycle.faults == ("1 finals lost",)
+    [fault] = cycle.faults
+    assert fault in ("1 finals lost", "2 finals lost"), "how many utterances there are hangs on partials"
 
 
 def test_the_table_counts_by_signal_and_phase() -> None:

@@ -71,7 +71,37 @@ def test_a_clip_says_the_same_in_a_batch_of_all_sorts_as_alone(engine: WhisperEn
         [[(w.text, w.start_ms, w.end_ms) for w in h.words] for h in answers] for answers in (together, alone)
     ]
     assert timed_words[0] == timed_words[1]
-    assert [len(h.words) for h in together] == [22, 8, 0, 36, 0, 0, 17]
+    assert [len(h.words) for h in together] == [22, 8, 0, 36, 0, 0, 0]  # a partial has none
+
+
+def test_a_text_begins_with_its_prefix_and_goes_on_with_what_is_heard(engine: WhisperEngine, samples: Samples) -> None:
+    """In one batch with others: prefixes of different lengths, and none."""
+    prefixes = ["", "And so my", "And so, my yellow Americans, ask"]
+    answers = texts(engine, *(Window(samples["jfk"], prefix=prefix) for prefix in prefixes))
+    assert answers[2].startswith(prefixes[2])
+    for prefix, text in zip(prefixes, answers, strict=True):
+        assert text.startswith(prefix)
+        assert text.endswith("what you can do for your country.")
+        assert text.count("Americans") == 1
+
+
+def test_the_full_stop_of_a_prefix_is_open_again(engine: WhisperEngine, samples: Samples) -> None:
+    prefixes = ["And so my fellow Americans.", "And so my fellow Americans"]
+    stopped, open_again = texts(engine, *(Window(samples["jfk"], prefix=prefix) for prefix in prefixes))
+    assert stopped == open_again
+
+
+def test_a_prefix_counts_for_nothing_in_the_confidence(engine: WhisperEngine, samples: Samples) -> None:
+    [free] = engine.transcribe([Window(samples["jfk"])])
+    prefix = " ".join(free.text.split()[:4])
+    [told] = engine.transcribe([Window(samples["jfk"], prefix=prefix)])
+    assert 0.5 * free.confidence < told.confidence < 1.0
+
+
+def test_a_prefix_longer_than_the_decoder_has_room_for_is_no_error(engine: WhisperEngine, samples: Samples) -> None:
+    window = Window(samples["jfk"], TranscriptionOptions(prompt="word " * 400), prefix="and so on " * 200)
+    (text,) = texts(engine, window)
+    assert text.startswith("and so on and so on")
 
 
 def test_hotwords_are_heard(engine: WhisperEngine, samples: Samples) -> None:

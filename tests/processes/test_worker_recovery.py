@@ -97,7 +97,7 @@ async def test_a_death_in_mid_speech_costs_no_word(engine: str) -> None:
 
     Without partials, whose words have a say in where utterances end: those of a dead worker do not come.
     """
-    async with serving(*(["--model", "delay 0.2"] if engine else []), engine=engine) as server:
+    async with serving("--workers=1", *(["--model", "delay 0.2"] if engine else []), engine=engine) as server:
         url = await server.ready()
         undisturbed, expected = stream(url, jfk_pcm(), partials=False)
         await undisturbed
@@ -120,7 +120,7 @@ async def test_a_death_in_mid_speech_costs_no_word(engine: str) -> None:
 @pytest.mark.model
 async def test_a_segmentation_fault_of_real_whisper_in_a_final_costs_no_word() -> None:
     """Row 42."""
-    async with serving(engine="") as server:
+    async with serving("--workers=1", engine="") as server:
         url = await server.ready()
         disturbed, reader = stream(url, jfk_pcm(), partials=False)
         await reader.heard(lambda event: isinstance(event, SpeechEnd))

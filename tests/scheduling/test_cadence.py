@@ -7,17 +7,25 @@ from livecaption.scheduling.cadence import Cadence, PartialsConfig
 
 
 def test_a_partial_is_due_after_each_interval_of_new_audio() -> None:
-    cadence = Cadence(PartialsConfig(interval_ms=500))
+    cadence = Cadence()
     cadence.begin(at=16_000)
-    due = [at for at in range(16_000, 48_000, 320) if cadence.due(at)]
+    due = [at for at in range(16_000, 48_000, 320) if cadence.due(at, interval_ms=500)]
     assert due == [24_000, 32_000, 40_000]
 
 
-def test_one_large_chunk_is_worth_one_partial() -> None:
-    cadence = Cadence(PartialsConfig(interval_ms=500))
+def test_an_interval_that_changes_counts_from_the_newest_partial() -> None:
+    cadence = Cadence()
     cadence.begin(at=0)
-    assert cadence.due(160_000)
-    assert not cadence.due(160_320)
+    assert cadence.due(8_000, interval_ms=500)
+    assert not cadence.due(16_000, interval_ms=600)
+    assert cadence.due(16_000, interval_ms=500)
+
+
+def test_one_large_chunk_is_worth_one_partial() -> None:
+    cadence = Cadence()
+    cadence.begin(at=0)
+    assert cadence.due(160_000, interval_ms=500)
+    assert not cadence.due(160_320, interval_ms=500)
 
 
 @pytest.mark.parametrize("interval_ms", [0, 99, 10_001])

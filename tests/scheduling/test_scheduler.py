@@ -1,5 +1,6 @@
 """Which worker gets which batch next."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,8 +35,11 @@ def final(number: int, session: str = "a", utterance: int | None = None, asked_s
     )
 
 
-def partial(number: int, session: str = "a", utterance: int = 0) -> Request:
-    return Request(RequestId(number), SessionId(session), utterance, float(number), Window(SILENCE, is_final=False))
+def partial(number: int, session: str = "a", utterance: int = 0, asked_s: float | None = None) -> Request:
+    window = Window(SILENCE, is_final=False)
+    return Request(
+        RequestId(number), SessionId(session), utterance, float(number) if asked_s is None else asked_s, window
+    )
 
 
 def ids(instructions: list[Instruction]) -> list[tuple[int, ...]]:
@@ -51,6 +55,14 @@ def scheduler(*workers: WorkerId, max_batch: int = 4, batches_in_flight: int = 2
     for worker in workers:
         made.add_worker(worker)
     return made
+
+
+def in_turn(sched: Scheduler, worker: WorkerId) -> list[tuple[int, ...]]:
+    """What a worker that joins is given, batch after batch, if it answers each."""
+    given = [each for each in sched.add_worker(worker) if isinstance(each, Dispatch)]
+    for dispatch in given:
+        given += [each for each in sched.complete(worker, dispatch.batch)[1] if isinstance(each, Dispatch)]
+    return ids(list(given))
 
 
 def idle(sched: Scheduler) -> bool:
@@ -79,11 +91,54 @@ def test_a_worker_holds_two_batches_and_gets_the_next_with_its_answer() -> None:
     assert ids(instructions) == [(3,)]
 
 
+@pytest.mark.parametrize("request_of", [final, partial])
+def test_a_worker_that_computes_gets_a_next_batch_once_that_is_full(request_of: Callable[..., Request]) -> None:
+    """A second batch hides the pipe; sent with one request it would make the next ones wait for a third."""
+    sched = scheduler(W1, max_batch=3)
+    assert ids(sched.submit(request_of(1, "a"))) == [(1,)]
+    assert sched.submit(request_of(2, "b")) == sched.submit(request_of(3, "c")) == []
+    assert ids(sched.submit(request_of(4, "d"))) == [(2, 3, 4)]
+    assert sched.submit(request_of(5, "e")) == []
+    assert ids(sched.complete(W1, BatchId(1))[1]) == []
+    assert ids(sched.complete(W1, BatchId(2))[1]) == [(5,)]
+
+
+def test_a_limit_on_batches_holds_for_its_kind_and_never_beyond_the_largest() -> None:
+    sched = scheduler(max_batch=4)
+    sched.limit_batches(finals=3, partials=0)
+    for number in range(4):
+        sched.submit(final(number, "f"))
+        sched.submit(partial(10 + number, str(number), utterance=1))
+    assert in_turn(sched, W1) == [(0, 1, 2), (3,), (10,), (11,), (12,), (13,)]
+    sched.limit_batches(finals=99, partials=99)
+    sched.remove_worker(W1)
+    for number in range(20, 25):
+        sched.submit(final(number))
+    assert in_turn(sched, W2) == [(20, 21, 22, 23), (24,)]
+
+
+def test_what_waits_is_sent_when_a_lower_limit_makes_it_a_full_batch() -> None:
+    sched = scheduler(W1, max_batch=8)
+    for number in range(3):
+        sched.submit(final(number))
+    assert ids(sched.limit_batches(finals=2, partials=8)) == [(1, 2)]
+
+
+def test_the_age_of_the_oldest_final_is_of_those_that_no_worker_has() -> None:
+    sched = scheduler(W1)
+    assert sched.oldest_final_asked_s is None
+    for request in (final(1, asked_s=1.0), partial(2, asked_s=2.0), final(3, asked_s=5.0), final(4, asked_s=4.0)):
+        sched.submit(request)
+    assert sched.oldest_final_asked_s == 4.0
+    sched.remove_worker(W1)  # the one that it had is to be tried again
+    assert sched.oldest_final_asked_s == 1.0
+
+
 def test_finals_go_before_partials_and_in_the_order_of_asking() -> None:
     sched = scheduler()
     for request in (partial(1, "p"), final(2, asked_s=5.0), final(3, asked_s=4.0)):
         sched.submit(request)
-    assert ids(sched.add_worker(W1)) == [(3, 2), (1,)]
+    assert in_turn(sched, W1) == [(3, 2), (1,)]
 
 
 def test_a_batch_holds_one_kind_only() -> None:
@@ -91,7 +146,7 @@ def test_a_batch_holds_one_kind_only() -> None:
     sched = scheduler(max_batch=8)
     for request in (partial(1, "a"), final(2, "b"), partial(3, "c")):
         sched.submit(request)
-    assert ids(sched.add_worker(W1)) == [(2,), (1, 3)]
+    assert in_turn(sched, W1) == [(2,), (1, 3)]
 
 
 def test_a_newer_partial_replaces_the_waiting_one_and_keeps_its_turn() -> None:
@@ -119,7 +174,7 @@ def test_a_final_leaves_the_partial_of_the_next_utterance_alone() -> None:
     sched = scheduler()
     sched.submit(partial(1, utterance=1))
     sched.submit(final(2, utterance=0))
-    assert ids(sched.add_worker(W1)) == [(2,), (1,)]
+    assert in_turn(sched, W1) == [(2,), (1,)]
 
 
 def test_work_goes_to_the_least_busy_worker() -> None:
@@ -200,16 +255,17 @@ def test_an_utterance_whose_partial_killed_gets_no_more_of_them() -> None:
     sched.submit(partial(3, "poison"))
     assert sched.add_worker(W2) == []
     assert ids(sched.submit(partial(4, "innocent"))) == [(4,)]
-    assert ids(sched.submit(partial(5, "poison", utterance=1))) == [(5,)]
+    assert sched.submit(partial(5, "poison", utterance=1)) == []
+    assert ids(sched.complete(W2, BatchId(2))[1]) == [(5,)]
 
 
 def test_a_partial_that_had_not_begun_forbids_nothing() -> None:
-    sched = scheduler(W1)
+    sched = scheduler(W1, max_batch=1)
     sched.submit(final(1, "other"))
-    sched.submit(partial(2))
+    assert ids(sched.submit(partial(2))) == [(2,)]
     sched.remove_worker(W1)
     sched.submit(partial(3))
-    assert ids(sched.add_worker(W2)) == [(1,), (3,)]
+    assert in_turn(sched, W2) == [(1,), (3,)]
 
 
 def test_an_answer_that_comes_after_its_workers_death_is_nobodys() -> None:
@@ -236,7 +292,7 @@ def test_forgetting_a_sessions_partials_leaves_its_finals() -> None:
     for request in (partial(1, "a", utterance=9), final(2, "a"), partial(3, "b")):
         sched.submit(request)
     sched.forget_partials(SessionId("a"))
-    assert ids(sched.add_worker(W1)) == [(2,), (3,)]
+    assert in_turn(sched, W1) == [(2,), (3,)]
 
 
 def test_abandoning_returns_everything_once_and_forgets_it() -> None:
@@ -284,6 +340,17 @@ class AnyOrderOfThings(RuleBasedStateMachine):
             assert finals == sorted(finals, key=lambda request: request.asked_s), "finals are out of order"
             assert len(finals) in (0, len(instruction.requests)), "a batch is mixed"
             held.append(instruction)
+            waiting = self.waiting_finals()
+            assert finals or not waiting, "a partial goes before a final"
+            newest_s = max((request.asked_s for request in finals), default=0.0)
+            if not any(self.books.n_deaths.get(request.id) for request in [*finals, *waiting]):
+                assert all(request.asked_s >= newest_s for request in waiting), "a final overtakes another"
+
+    def waiting_finals(self) -> list[Request]:
+        """Those that are promised and that no worker has."""
+        held = {request.id for held in self.held.values() for batch in held for request in batch.requests}
+        there = held.union(self.books.answered)
+        return [request for request in self.books.asked.values() if request.is_final and request.id not in there]
 
     def answer(self, request: Request) -> None:
         assert request.id not in self.books.answered, "answered twice"
@@ -331,6 +398,10 @@ class AnyOrderOfThings(RuleBasedStateMachine):
             self.books.n_deaths[request.id] = self.books.n_deaths.get(request.id, 0) + 1
         self.carry_out(self.scheduler.remove_worker(worker))
 
+    @rule(finals=st.integers(0, 5), partials=st.integers(0, 5))
+    def limit(self, finals: int, partials: int) -> None:
+        self.carry_out(self.scheduler.limit_batches(finals=finals, partials=partials))
+
     @rule(session=st.sampled_from("abc"))
     def leave(self, session: str) -> None:
         self.scheduler.forget_partials(SessionId(session))
@@ -339,6 +410,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
     def the_state_is_sound(self) -> None:
         if hasattr(self, "scheduler"):
             self.scheduler.check_invariants()
+            assert self.scheduler.figures.partials <= 3, "more than one partial of a session waits"
             in_flight = [request for held in self.held.values() for batch in held for request in batch.requests]
             figures = self.scheduler.figures
             assert self.scheduler.n_in_flight == figures.in_flight == len(in_flight)
@@ -381,7 +453,7 @@ def test_a_partial_that_a_newer_one_or_its_final_replaces_is_superseded() -> Non
 
 
 def test_a_partial_that_its_session_leaves_or_its_worker_takes_along_is_dropped() -> None:
-    sched = scheduler(W1)
+    sched = scheduler(W1, max_batch=1)
     for number, session in enumerate("aab"):
         sched.submit(partial(number, session))
     assert (sched.figures.in_flight, sched.figures.partials) == (2, 1)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from livecaption.scheduling.pace import Pace, PaceFigures
 from livecaption.server.metrics import MAX_RECENT, Recent
 from livecaption.server.services import SERVICES
 from livecaption.workers.lifecycle import PoolState
@@ -201,7 +202,15 @@ async def test_people_are_told_the_same_as_prometheus(client: Client) -> None:
     await caption(client, prompt="script: final-only fail")
     told, samples = await stats(client), await scrape(client)
     assert told["state"] == "ready"
+    limit = told["streams"].pop("limit")
     assert told["streams"] == {"open": 0, "accepted": 4, "refused": {}}
+    assert limit > 10
+    assert samples("streams_limit") > 10  # type: ignore[operator]
+    assert told["pace"] == {"partial_interval_ms": 500, "partials_paused_s": 0.0, "speculates": True}
+    assert samples("partial_interval_seconds") == 0.5
+    assert (samples("partials_paused"), samples("partials_paused_seconds_total")) == (0, 0)
+    assert 0 < samples("worker_utilization_ratio") < 1  # type: ignore[operator]
+    assert 0 < told["utilization"] < 1
     assert told["received_audio_s"] == samples("received_audio_seconds_total") == pytest.approx(4 * 2.2)
     assert told["transcribed_audio_s"] == samples("transcribed_audio_seconds_total")
     assert told["compute_s"] == samples("compute_seconds_total")
@@ -264,6 +273,17 @@ async def test_the_memory_of_a_gpu_is_told_as_its_worker_knows_it(
         {"used_bytes": 3_000, "total_bytes": 9_000},
         None,
     ]
+
+
+async def test_a_pause_of_partials_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    paused = PaceFigures(Pace(None, speculates=False), paused_s=7.5, utilization=0.9)
+    monkeypatch.setattr(WorkerPool, "pacing", paused)
+    samples = await scrape(client)
+    assert (samples("partials_paused"), samples("partials_paused_seconds_total")) == (1, 7.5)
+    assert samples("partial_interval_seconds") is None
+    told = await stats(client)
+    assert told["pace"] == {"partial_interval_ms": None, "partials_paused_s": 7.5, "speculates": False}
+    assert told["utilization"] == samples("worker_utilization_ratio") == 0.9
 
 
 async def test_names_follow_the_conventions_of_prometheus(client: Client) -> None:

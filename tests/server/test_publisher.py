@@ -281,6 +281,7 @@ async def test_a_client_that_leaves_in_mid_utterance_leaves_nothing_behind(clien
 
 
 async def test_a_client_that_says_nothing_is_closed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "TICK_S", 0.05)
     monkeypatch.setattr(publisher, "START_TIMEOUT_S", 0.1)
     socket = await client.ws_connect("/v1/stream")
     (error,) = await read_to_the_close(socket)
@@ -290,6 +291,7 @@ async def test_a_client_that_says_nothing_is_closed(client: Client, monkeypatch:
 async def test_a_stream_that_falls_silent_is_closed_after_its_last_final(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(publisher, "TICK_S", 0.05)
     monkeypatch.setattr(publisher, "IDLE_TIMEOUT_S", 0.2)
     socket = await start_stream(client, partials=False)
     await socket.send_bytes(SPEECH)

@@ -2,10 +2,17 @@
 
 import asyncio
 import time
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 
 import pytest
+from aiohttp import WSServerHandshakeError
 
+from livecaption.errors import Unavailable
+from livecaption.scheduling import admission
+from livecaption.scheduling.admission import Load
 from livecaption.server.services import SERVICES
+from livecaption.workers.pool import WorkerPool
 from tests.server.conftest import SPEECH, Client, StartServer, read_to_the_close, read_until, start_stream
 from tests.support.eventually import eventually
 
@@ -76,6 +83,47 @@ async def test_a_stream_that_ends_makes_room_for_another(start_server: StartServ
         await socket.send_json({"type": "stop"})
         await read_to_the_close(socket)
         await eventually(lambda: len(client.app[SERVICES].sessions) == 0)
+
+
+async def test_as_many_are_let_in_as_the_workers_hold_and_the_rest_is_told_when_to_come_back(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A burst on a server that knows what a final costs: each newcomer counts at once."""
+    client = await start_server()
+    load = Load(final_s=0.75, utterances_per_s=0.2, n_workers=1, oldest_final_s=0.0, free_bytes=2**40)
+    monkeypatch.setattr(WorkerPool, "load", load)
+    answers = await asyncio.gather(*(client.ws_connect("/v1/stream") for _ in range(20)), return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, WSServerHandshakeError)]
+    assert len(answers) - len(refused) == len(client.app[SERVICES].sessions) == 5
+    refusal = await client.get("/v1/stream")
+    assert (refusal.status, (await refusal.json())["code"]) == (503, "overloaded")
+    assert refusal.headers["Retry-After"] == "2"
+    monkeypatch.setattr(WorkerPool, "load", replace(load, n_workers=2))
+    assert (await client.get("/v1/stream")).status == 426  # would be let in
+
+
+async def test_a_burst_on_a_server_that_measured_nothing_is_not_let_in_as_a_whole(start_server: StartServer) -> None:
+    sessions = (await start_server()).app[SERVICES].sessions
+    with ExitStack() as streams:
+        for _ in range(100):
+            with suppress(Unavailable):
+                streams.enter_context(sessions.admitted())
+        assert 10 < len(sessions) < 100
+    assert len(sessions) == 0
+
+
+async def test_nobody_is_let_in_while_finals_wait_for_a_worker_that_hangs(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await start_server()
+    socket = await start_stream(client, partials=False, prompt="script: hang")
+    for _ in range(8):  # one is computed, a few are with the worker
+        await socket.send_bytes(SPEECH)
+        await socket.send_json({"type": "flush"})
+    await eventually(lambda: client.app[SERVICES].pool.queue.finals > 0)
+    assert (await client.get("/v1/stream")).status == 426
+    monkeypatch.setattr(admission, "LATE_S", 0.0)
+    assert (await client.get("/v1/stream")).status == 503
 
 
 async def test_a_stream_that_was_admitted_before_a_drain_and_comes_after_it_ends_too(client: Client) -> None:

@@ -239,6 +239,6 @@ def test_the_words_of_one_utterance_say_nothing_about_the_next() -> None:
     for voiced in voiced_flags("speech 200ms"):
         endpointer.push(voiced, 0.0)
     endpointer.mid_phrase = True
-    for voiced in voiced_flags("silence 900ms, speech 200ms"):
+    for voiced in voiced_flags("silence 1000ms, speech 200ms"):
         endpointer.push(voiced, 0.0)
     assert not endpointer.mid_phrase

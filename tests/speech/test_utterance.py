@@ -54,6 +54,19 @@ def test_an_utterance_has_its_speech_and_a_window_around_it():
     ]
 
 
+def test_the_audio_of_a_window_stays_as_it_was_while_the_stream_goes_on():
+    """It may be kept, and the stream's memory is used again."""
+    frames = frames_of("silence 200ms, speech 20000ms")
+    cutter = cutter_of(EndpointingConfig(max_utterance_ms=28_000))
+    kept = []
+    for start in range(0, len(frames), 5):
+        cutter.push(frames[start : start + 5])
+        if utterance := cutter.open_utterance():
+            kept.append((utterance.samples, utterance.samples.copy()))
+    assert len(kept) > 100
+    assert all(np.array_equal(view, copy) for view, copy in kept)
+
+
 def test_the_window_holds_exactly_the_audio_of_its_time():
     frames = frames_of("silence 1000ms, speech 800ms, silence 900ms")
     cutter = cutter_of()

@@ -16,6 +16,7 @@ from typing import Any
 async def serve(model: str, prompt: str, end: str) -> None:
     import numpy as np
 
+    from livecaption.scheduling.cadence import PartialsConfig
     from livecaption.scheduling.request import Request, RequestId, SessionId, TranscriptionOptions, Window
     from livecaption.scheduling.scheduler import SchedulerConfig
     from livecaption.workers.config import EngineConfig, WorkerConfig
@@ -24,9 +25,8 @@ async def serve(model: str, prompt: str, end: str) -> None:
     asked = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, asked.set)
     # The shortest deadline, for those tests in which it must strike: 1.2 s.
-    pool = WorkerPool(
-        EngineConfig(engine="scripted", model=model), WorkerConfig(batch_timeout_s=1.0), SchedulerConfig()
-    )
+    engine = EngineConfig(engine="scripted", model=model)
+    pool = WorkerPool(engine, WorkerConfig(batch_timeout_s=1.0), SchedulerConfig(), PartialsConfig())
     pool.start()
     if prompt:
         window = Window(np.zeros(1600, np.float32), TranscriptionOptions(prompt=f"script: {prompt}"))

@@ -12,6 +12,7 @@ import pytest
 
 from livecaption.captions.hypothesis import Hypothesis
 from livecaption.errors import EngineError
+from livecaption.scheduling.cadence import PartialsConfig
 from livecaption.scheduling.request import Request, RequestId, SessionId, TranscriptionOptions, Window
 from livecaption.scheduling.scheduler import SchedulerConfig
 from livecaption.workers import spawning
@@ -100,7 +101,8 @@ async def start_crew(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartCrew
         model: str = "", *, device: str = "cpu", max_batch: int = 8, wait: bool = True, **settings: Any
     ) -> Crew:
         engine = EngineConfig(engine="scripted", model=model, device=device)
-        crew = Crew(WorkerPool(engine, WorkerConfig(**settings), SchedulerConfig(max_batch=max_batch)))
+        scheduling = SchedulerConfig(max_batch=max_batch)
+        crew = Crew(WorkerPool(engine, WorkerConfig(**settings), scheduling, PartialsConfig()))
         crews.append(crew)
         crew.pool.start()
         if wait:

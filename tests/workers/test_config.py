@@ -22,7 +22,7 @@ def test_each_device_has_its_processes(device: str, per_device: int, expected: l
 
 
 @pytest.mark.parametrize(
-    ("threads", "per_device", "expected"), [(0, 1, 0), (0, 2, 4), (0, 3, 2), (0, 99, 1), (6, 2, 6)]
+    ("threads", "per_device", "expected"), [(0, 1, 8), (0, 2, 4), (0, 3, 2), (0, 99, 1), (6, 2, 6)]
 )
 def test_processes_on_one_cpu_share_its_cores_unless_told_otherwise(
     threads: int, per_device: int, expected: int, monkeypatch: pytest.MonkeyPatch
@@ -30,3 +30,20 @@ def test_processes_on_one_cpu_share_its_cores_unless_told_otherwise(
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     engines = engine_of_each_worker(EngineConfig(threads=threads), WorkerConfig(per_device=per_device))
     assert {engine.threads for engine in engines} == {expected}
+
+
+@pytest.mark.parametrize(
+    ("engine", "n_cores", "expected"),
+    [
+        (EngineConfig(device="cpu"), 8, [4, 4]),
+        (EngineConfig(device="cpu"), 1, [1]),
+        (EngineConfig(device="cuda:0"), 8, [8]),
+        (EngineConfig("scripted"), 8, [8]),
+    ],
+    ids=repr,
+)
+def test_left_alone_two_processes_share_the_cores_of_a_cpu(
+    engine: EngineConfig, n_cores: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: n_cores)
+    assert [worker.threads for worker in engine_of_each_worker(engine, WorkerConfig())] == expected

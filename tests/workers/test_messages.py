@@ -52,12 +52,13 @@ def test_a_message_comes_out_as_it_went_in(message: Message) -> None:
 def test_windows_keep_their_order_options_and_samples() -> None:
     options = TranscriptionOptions("de", "translate", words=True, prompt="Über", hotwords=("Zoë", "K2"))
     loud, none, ramp = np.ones(5, np.float32), np.zeros(0, np.float32), np.linspace(-1, 1, 999, dtype=np.float32)
-    windows = (Window(loud, options), Window(none, is_final=False), Window(ramp))
+    windows = (Window(loud, options), Window(none, is_final=False), Window(ramp, prefix="Über allen"))
     message = decode(encode(Transcribe(3, 12.5, windows)))
     assert isinstance(message, Transcribe)
     assert (message.batch, message.deadline_s) == (3, 12.5)
     assert [window.options for window in message.windows] == [options, TranscriptionOptions(), TranscriptionOptions()]
     assert [window.is_final for window in message.windows] == [True, False, True]
+    assert [window.prefix for window in message.windows] == ["", "", "Über allen"]
     for before, after in zip(windows, message.windows, strict=True):
         assert after.samples.dtype == np.float32
         np.testing.assert_allclose(after.samples, before.samples, atol=1 / 32767)
@@ -77,7 +78,7 @@ def raw(header: Any, audio: bytes = b"") -> bytes:
 
 FIELDS = {"kind": "Transcribed", "batch": 1, "compute_s": 0.1, "hypotheses": []}
 HYPOTHESIS_FIELDS = {**asdict(HYPOTHESIS), "words": []}
-WINDOW = {"n_samples": 2, "is_final": True, "options": asdict(TranscriptionOptions())}
+WINDOW = {"n_samples": 2, "is_final": True, "prefix": "", "options": asdict(TranscriptionOptions())}
 TRANSCRIBE = {"kind": "Transcribe", "batch": 1, "deadline_s": 1.0, "windows": [WINDOW]}
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from livecaption.captions.hypothesis import Hypothesis
 from livecaption.errors import TranscriptionFailed, WorkerDied
+from livecaption.scheduling.pace import Pace
 from livecaption.scheduling.request import SessionId
 from livecaption.workers import restart, spawning
 from livecaption.workers.layers import SWITCH, Layer
@@ -48,6 +49,33 @@ async def test_every_request_is_answered_once_and_finals_in_the_order_of_asking(
     answers = await asyncio.gather(*(crew.ask(session=str(n % 3)) for n in range(9)))
     assert all(isinstance(answer, Hypothesis) and answer.text == "One two." for answer in answers)
     assert crew.order == list(range(1, 10))
+
+
+async def test_what_the_workers_take_sets_the_pace_and_the_size_of_batches(start_crew: StartCrew) -> None:
+    """With a slow worker: single requests, no partials, and no room for many streams."""
+    crew = await start_crew()
+    assert crew.pool.pace() == Pace(500, speculates=True)
+    unmeasured = crew.pool.load
+    assert unmeasured.final_s is None
+    assert (unmeasured.n_workers, unmeasured.oldest_final_s) == (1, 0.0)
+    assert unmeasured.free_bytes > 2**20
+    await crew.ask("delay 3.5")
+    await eventually(lambda: crew.pool.pace().partial_interval_ms is None)
+    assert crew.pool.load.final_s == pytest.approx(3.5, rel=0.1)
+    assert crew.pool.pacing.utilization > 0.5
+    crew.ask("hang")
+    for session in "abc":
+        crew.ask(session=session)
+    assert crew.pool.queue.in_flight == 2  # one computed, a batch of one behind it
+    assert crew.pool.load.oldest_final_s > 0
+
+
+async def test_fast_workers_do_as_many_at_once_as_they_are_asked(start_crew: StartCrew) -> None:
+    crew = await start_crew()
+    await crew.ask()
+    hanging = crew.ask("delay 0.2")
+    await asyncio.gather(hanging, *(crew.ask(session=str(n)) for n in range(8)))
+    assert crew.pool.counts.batch_sizes == {1: 2, 8: 1}
 
 
 async def test_what_is_asked_while_the_model_loads_is_answered_once_it_has(start_crew: StartCrew) -> None:

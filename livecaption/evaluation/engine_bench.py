@@ -1,0 +1,129 @@
+"""Recordings -> the engine alone, in batches -> word error rate beside the time it takes.
+
+Behind `livecaption bench --engine`. The model computes in this process, on one thread; a recording is one window. The
+only module outside the engine that imports it.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from livecaption.captions.hypothesis import Hypothesis
+from livecaption.engine.engine import Engine
+from livecaption.engine.models import find_model
+from livecaption.engine.whisper import load_engine
+from livecaption.evaluation.playlist import Recording
+from livecaption.evaluation.wer import WordErrors, word_error_rate
+from livecaption.scheduling.request import MAX_WINDOW_MS, TranscriptionOptions, Window
+from livecaption.workers.config import EngineConfig
+
+BATCH_SIZES = (1, 8, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRow:
+    """The engine with one setting.
+
+    Attributes:
+        cpu_rtf: CPU seconds for a second of audio, of all threads.
+        wall_rtf: seconds for a second of audio; on a GPU the one that counts.
+        n_runaways: texts that had no end or repeated themselves, at first.
+        n_redone: windows that were decoded twice.
+    """
+
+    full_context: bool
+    batch_size: int
+    n_windows: int
+    audio_s: float
+    wer: float | None
+    cpu_rtf: float
+    wall_rtf: float
+    n_runaways: int
+    n_redone: int
+
+
+def run(recordings: Sequence[Recording], config: EngineConfig) -> list[EngineRow]:
+    """A row for each context and size of a batch; recordings that fit in no window are left out.
+
+    Args:
+        config: which model on which device; its other settings are not heeded.
+
+    Raises:
+        LivecaptionError: the model cannot be used.
+        ValueError: no recording is short enough.
+    """
+    recordings = [recording for recording in recordings if recording.duration_ms <= MAX_WINDOW_MS]
+    if not recordings:
+        raise ValueError(f"no recording is as short as {MAX_WINDOW_MS // 1000} s")
+    files = find_model(config.model)
+    rows = []
+    for full_context in (False, True):
+        engine = load_engine(files, config.device, config.compute_type, threads=1, full_context=full_context)
+        rows += [_measure(engine, recordings, size, full_context=full_context) for size in BATCH_SIZES]
+    return rows
+
+
+def _measure(engine: Engine, recordings: Sequence[Recording], batch_size: int, *, full_context: bool) -> EngineRow:
+    windows = [_window(recording) for recording in recordings]
+    hypotheses: list[Hypothesis] = []
+    cpu_s, wall_s = time.process_time(), time.perf_counter()
+    for begin in range(0, len(windows), batch_size):
+        hypotheses += engine.transcribe(windows[begin : begin + batch_size])
+    cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
+    audio_s = sum(recording.duration_ms for recording in recordings) / 1000
+    errors = sum(
+        (
+            word_error_rate([recording.clip.reference], [hypothesis.text], recording.clip.language)
+            for recording, hypothesis in zip(recordings, hypotheses, strict=True)
+            if recording.clip.reference is not None
+        ),
+        WordErrors(),
+    )
+    return EngineRow(
+        full_context=full_context,
+        batch_size=batch_size,
+        n_windows=len(windows),
+        audio_s=audio_s,
+        wer=errors.rate,
+        cpu_rtf=cpu_s / audio_s,
+        wall_rtf=wall_s / audio_s,
+        n_runaways=sum(hypothesis.runaway for hypothesis in hypotheses),
+        n_redone=sum(hypothesis.redone for hypothesis in hypotheses),
+    )
+
+
+def _window(recording: Recording) -> Window:
+    samples = np.frombuffer(recording.pcm, "<i2").astype(np.float32) / np.float32(32768)
+    return Window(samples, TranscriptionOptions(language=recording.clip.language))
+
+
+def table(rows: Sequence[EngineRow]) -> Table:
+    """A line for each setting."""
+    title = (
+        f"{rows[0].n_windows} recordings, {rows[0].audio_s / 60:.1f} min, one thread; RTF: seconds per second of audio"
+    )
+    made = Table("context", title=title, title_justify="left")
+    for heading in ("batch", "WER %", "RTF of CPU", "RTF", "runaways", "redone"):
+        made.add_column(heading, justify="right")
+    for row in rows:
+        cells: list[Any] = [
+            "30 s" if row.full_context else "default",
+            row.batch_size,
+            "-" if row.wer is None else f"{100 * row.wer:.1f}",
+            f"{row.cpu_rtf:.4f}",
+            f"{row.wall_rtf:.4f}",
+            row.n_runaways,
+            row.n_redone,
+        ]
+        made.add_row(*map(str, cells))
+    return made
+
+
+def as_json(rows: Sequence[EngineRow]) -> str:
+    """All figures."""
+    return json.dumps({"rows": [asdict(row) for row in rows]}, indent=2) + "\n"

@@ -1,0 +1,103 @@
+"""What streams were measured to need -> how many of them the workers and the memory hold.
+
+A stream is accepted if all streams then get their finals in time; partials are no reason to refuse, for they pause. Who
+has just come has shown nothing yet and is counted as one who speaks without pause. So a burst on a server that
+measured nothing is accepted up to what the smallest machine holds, and the rest is asked to come back.
+"""
+
+from dataclasses import dataclass
+from math import exp, floor
+
+from livecaption.scheduling.pace import Rate
+from livecaption.scheduling.request import Request, SessionId
+
+UTILIZATION = 0.75
+"""Share of their time that workers may need for finals, done many at a time. Less than in `pace`, for streams stay."""
+UNMEASURED_FINAL_S = 0.075
+"""Time of a worker for a final while none was measured. tiny.en int8 on two cores takes 48 ms in batches of 16 (7 s
+clips): with this and the next, 50 streams are let in at first. A slower model shows its cost with the first partial."""
+UTTERANCES_PER_S = 0.2
+"""Of one who speaks without pause, in clauses of 5 s."""
+NEW_S = 15.0
+"""How long a stream is a newcomer: three such utterances."""
+LATE_S = 2.0
+"""Nobody is accepted while a final waits so long for a worker: 3.5 s after the end of speech are allowed for 48 streams
+on two cores, of which an endpoint takes 0.5 to 0.9 s."""
+BYTES_PER_STREAM = 8 * 2**20
+"""A session with 15 s of open speech and a partial of it was measured to take 2 MiB. The rest is for sockets, and for
+finals that wait."""
+RESERVE_BYTES = 512 * 2**20
+"""Of the machine's memory, for the peaks of the workers and for all other programs."""
+_RATE_MEMORY_S = 30.0
+_PRIOR_STREAMS = 2.0  # that are taken to have spoken without pause, beside those that were heard
+
+
+class UtteranceRate:
+    """How often a stream's utterances end, of the average stream and the last half minute."""
+
+    def __init__(self) -> None:
+        self._utterances = Rate(_RATE_MEMORY_S)
+        self._newest: dict[SessionId, int] = {}
+        self._n_streams = 0.0  # on average, with the same memory as the utterances
+        self._at_s = 0.0
+
+    def joined(self, session: SessionId, now_s: float) -> None:
+        """A stream began."""
+        self._n_streams = self._average(now_s)
+        self._newest[session] = -1
+
+    def left(self, session: SessionId, now_s: float) -> None:
+        """A stream ended."""
+        self._n_streams = self._average(now_s)
+        self._newest.pop(session, None)
+
+    def asked(self, request: Request, now_s: float) -> None:
+        """A stream wants this. Of the finals of one utterance, which may be asked at each of its pauses, one counts."""
+        if request.is_final and request.utterance > self._newest.get(request.session, request.utterance):
+            self._newest[request.session] = request.utterance
+            self._utterances.add(1.0, now_s)
+
+    def per_s(self, now_s: float) -> float:
+        """Of one stream."""
+        prior = _PRIOR_STREAMS * UTTERANCES_PER_S
+        return (self._utterances.per_s(now_s) + prior) / (self._average(now_s) + _PRIOR_STREAMS)
+
+    def _average(self, now_s: float) -> float:
+        memory = exp(-max(0.0, now_s - self._at_s) / _RATE_MEMORY_S)
+        self._at_s = now_s
+        self._n_streams = memory * self._n_streams + (1 - memory) * len(self._newest)
+        return self._n_streams
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Attributes:
+    final_s: time of a worker for a final, where there are many; None: not measured yet.
+    utterances_per_s: of an average stream.
+    n_workers: that are ready.
+    oldest_final_s: for how long a final has waited for a worker; 0: none waits.
+    free_bytes: memory of the machine that programs could have.
+    """
+
+    final_s: float | None
+    utterances_per_s: float
+    n_workers: int
+    oldest_final_s: float
+    free_bytes: int
+
+
+def stream_limit(n_streams: int, n_new: int, load: Load) -> int:
+    """How many streams may be open just now; at least 1, for one that is served slowly hurts nobody else.
+
+    Args:
+        n_streams: that are open.
+        n_new: those of them that began less than `NEW_S` ago.
+    """
+    if load.oldest_final_s > LATE_S:
+        return max(1, n_streams)
+    newcomer_per_s = max(UTTERANCES_PER_S, load.utterances_per_s)
+    possible_per_s = UTILIZATION * max(1, load.n_workers) / (load.final_s or UNMEASURED_FINAL_S)
+    free_per_s = possible_per_s - (n_streams - n_new) * load.utterances_per_s - n_new * newcomer_per_s
+    # What newcomers need is not taken from the free memory yet.
+    more = min(free_per_s / newcomer_per_s, (load.free_bytes - RESERVE_BYTES) / BYTES_PER_STREAM - n_new)
+    return max(1, n_streams + floor(more + 1e-9))

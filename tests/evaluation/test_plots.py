@@ -1,0 +1,31 @@
+"""The picture of a sweep."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from livecaption.evaluation.plots import draw
+
+SPREAD = {"n": 3, "missing": 0, "p50": 300, "p95": 900}
+
+
+def row(streams: int, **more: Any) -> dict[str, Any]:
+    latencies = dict.fromkeys(("word_shown_ms", "word_committed_ms", "final_ms"), SPREAD)
+    figures = {"wer": 0.07, "rtf": 0.02, "compute_per_audio": 0.2}
+    cpu = {"server_cpu_percent": 5.0, "inference_cpu_percent": 60.0}
+    return {"streams": streams, **latencies, **figures, **cpu, **more}
+
+
+@pytest.mark.parametrize(("suffix", "begins"), [("png", b"\x89PNG\r\n\x1a\n"), ("svg", b"<?xml")])
+def test_a_picture_is_of_the_kind_that_its_name_says(tmp_path: Path, suffix: str, begins: bytes) -> None:
+    path = tmp_path / f"sweep.{suffix}"
+    draw([row(1), row(8)], path)
+    assert path.read_bytes().startswith(begins)
+
+
+def test_what_is_unknown_is_left_out(tmp_path: Path) -> None:
+    """A server elsewhere, on which nothing was understood."""
+    nothing = {"n": 0, "missing": 3, "p50": None, "p95": None}
+    draw([row(1, wer=None, rtf=None, inference_cpu_percent=None, final_ms=nothing)], tmp_path / "one.png")
+    assert (tmp_path / "one.png").exists()

@@ -1,0 +1,253 @@
+"""How often streams may ask: by what it costs, so that finals are in time and partials come as often as they can.
+
+Most of it in simulated time with the real scheduler (`tests/support/simulation.py`): a worker on two threads, tiny.en.
+"""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from livecaption.scheduling.pace import (
+    ASKED_TO_SERVED,
+    PAUSE_UTILIZATION,
+    RESUME_UTILIZATION,
+    SLOWEST_INTERVAL_MS,
+    Pace,
+    Pacer,
+    Rate,
+)
+from livecaption.scheduling.request import Request, RequestId, SessionId, Window
+from tests.support.simulation import FLAT, SILENCE, STEEP, Curve, SimulatedServer, Waits, batch_s
+
+BASE_MS = 500
+WARM_S = 10.0
+CURVES = pytest.mark.parametrize("curve", [FLAT, STEEP], ids=["flat", "steep"])
+LARGEST_WAIT_S = 2.0
+"""Of a final for its answer, also in the first second of a load of many times what the worker can do."""
+
+
+def request(session: str, *, is_final: bool = False) -> Request:
+    return Request(RequestId(1), SessionId(session), 0, 0.0, Window(SILENCE, is_final=is_final))
+
+
+def pacer_that_measured(*, slowness: float = 0.5, interval_ms: int = BASE_MS) -> Pacer:
+    pacer = Pacer(interval_ms, 16)
+    for n in (1, 4, 8) * 5:  # a minute ago
+        pacer.answered(n, slowness * batch_s(n), -60.0, is_final=True)
+        pacer.answered(n, slowness * batch_s(n), -60.0, is_final=False)
+    return pacer
+
+
+def speak(pacer: Pacer, n_streams: int, at_s: float) -> None:
+    for n in range(n_streams):
+        pacer.asked(request(str(n)), at_s)
+
+
+def interval_ms(pacer: Pacer, at_s: float, n_workers: int = 1, n_finals_waiting: int = 0) -> int | None:
+    return pacer.pace(at_s, n_workers, n_finals_waiting).partial_interval_ms
+
+
+def test_before_anything_was_measured_partials_come_as_configured() -> None:
+    pacer = Pacer(700, 16)
+    speak(pacer, 500, 1.0)
+    assert pacer.pace(1.0, 1, 0) == Pace(700, speculates=True)
+    assert pacer.final_s is None
+
+
+@pytest.mark.parametrize("configured_ms", [100, 500, 10_000])
+def test_partials_never_come_more_often_than_configured(configured_ms: int) -> None:
+    pacer = pacer_that_measured(slowness=0.01, interval_ms=configured_ms)
+    speak(pacer, 1, 1.0)
+    assert pacer.pace(1.0, 1, 0) == Pace(configured_ms, speculates=True)
+
+
+def test_more_speakers_get_partials_less_often_and_more_workers_make_up_for_it() -> None:
+    intervals = []
+    for n_streams in (24, 32, 40):
+        pacer = pacer_that_measured()
+        speak(pacer, n_streams, 1.0)
+        intervals.append(interval_ms(pacer, 1.0))
+    assert None not in intervals
+    assert intervals == sorted(set(intervals))  # type: ignore[type-var]
+    pacer = pacer_that_measured()
+    speak(pacer, 72, 1.0)
+    assert interval_ms(pacer, 1.0, n_workers=3) == intervals[0]
+
+
+def test_finals_that_wait_slow_partials_down_at_once() -> None:
+    pacer = pacer_that_measured()
+    speak(pacer, 32, 1.0)
+    calm, busy = interval_ms(pacer, 1.0), interval_ms(pacer, 1.5, n_finals_waiting=10)
+    assert calm is not None
+    assert busy is None or busy > 1.5 * calm
+    assert interval_ms(pacer, 2.0, n_finals_waiting=1000) is None
+
+
+def test_streams_that_ask_for_finals_alone_are_no_speakers_to_whom_partials_are_owed() -> None:
+    pacer = pacer_that_measured(slowness=0.4)
+    for n in range(20):
+        pacer.asked(request(str(n), is_final=True), 1.0 + n / 5)
+    speak(pacer, 1, 5.0)
+    assert interval_ms(pacer, 5.0) == BASE_MS
+
+
+def compute_finals(pacer: Pacer, utilization: float, from_s: float, to_s: float) -> int | None:
+    """Finals take a worker so much of each second; the interval at the end."""
+    now_s = from_s
+    while now_s < to_s:
+        pacer.answered(1, utilization / 4, now_s, is_final=True)
+        now_s += 0.25
+        interval = interval_ms(pacer, now_s)
+    return interval
+
+
+def test_many_speakers_do_not_pause_partials_for_finals_go_first() -> None:
+    pacer = pacer_that_measured()
+    speak(pacer, 1000, 1.0)
+    assert interval_ms(pacer, 1.0) == SLOWEST_INTERVAL_MS / ASKED_TO_SERVED
+
+
+def test_partials_pause_when_finals_nearly_fill_the_workers_and_come_back_at_less() -> None:
+    pacer = pacer_that_measured()
+    assert compute_finals(pacer, PAUSE_UTILIZATION + 0.1, 0.0, 30.0) is None
+    between = (PAUSE_UTILIZATION + RESUME_UTILIZATION) / 2
+    assert compute_finals(pacer, between, 30.0, 60.0) is None
+    assert compute_finals(pacer, RESUME_UTILIZATION - 0.1, 60.0, 90.0) is not None
+    assert compute_finals(pacer, between, 90.0, 120.0) is not None
+
+
+def test_finals_show_who_speaks_while_partials_pause() -> None:
+    pacer = pacer_that_measured()
+    assert compute_finals(pacer, 0.9, 0.0, 30.0) is None
+    for n in range(40):
+        pacer.asked(request(str(n), is_final=True), 30.0)
+    resumed, now_s = None, 30.0
+    while resumed is None:
+        resumed = compute_finals(pacer, 0.1, now_s, now_s + 0.25)
+        now_s += 0.25
+    assert now_s < 40.0
+    assert resumed > BASE_MS
+
+
+def test_the_pause_is_counted() -> None:
+    pacer = pacer_that_measured()
+    compute_finals(pacer, 0.9, 0.0, 30.0)
+    before_s = pacer.figures(30.0, 1).paused_s
+    compute_finals(pacer, 0.9, 30.0, 32.0)
+    assert pacer.figures(32.0, 1).paused_s - before_s == pytest.approx(2.0, abs=0.25)
+
+
+def test_utilization_is_of_each_worker_and_the_last_seconds() -> None:
+    pacer = Pacer(BASE_MS, 16)
+    for tenth in range(400):
+        pacer.answered(4, 0.1, tenth / 10, is_final=True)
+    assert pacer.figures(40.0, 2).utilization == pytest.approx(0.5, rel=0.05)
+    assert pacer.figures(80.0, 2).utilization < 0.001
+
+
+def test_there_is_no_speculation_where_partials_are_slower_than_configured() -> None:
+    pacer = pacer_that_measured()
+    speak(pacer, 24, 1.0)
+    assert not pacer.pace(1.0, 1, 0).speculates
+
+
+def test_batches_of_a_slow_model_are_single_requests_and_of_a_fast_one_the_largest() -> None:
+    slow, fast = pacer_that_measured(slowness=20), pacer_that_measured(slowness=0.02)
+    assert (slow.max_finals, slow.max_partials) == (1, 1)
+    assert (fast.max_finals, fast.max_partials) == (16, 16)
+    between = pacer_that_measured(slowness=0.5)
+    assert 1 < between.max_partials < between.max_finals < 16
+
+
+def test_a_rate_is_of_the_last_seconds() -> None:
+    rate = Rate(memory_s=5.0)
+    for second in range(60):
+        rate.add(3.0, float(second))
+    assert rate.per_s(59.5) == pytest.approx(3.0, rel=0.05)
+    assert rate.per_s(99.0) < 0.01
+
+
+@CURVES
+@pytest.mark.parametrize(("n_streams", "p95_s"), [(1, 0.3), (8, 0.5), (24, 0.8), (48, 0.9), (96, 1.0)])
+def test_finals_are_in_time_however_many_speak(n_streams: int, p95_s: float, curve: Curve) -> None:
+    """The endpoint's silence comes on top, of 0.5 to 0.9 s."""
+    server = SimulatedServer(curve=curve)
+    server.join(n_streams)
+    n_waiting: list[int] = []
+    server.run(60.0, lambda: n_waiting.append(server.scheduler.n_finals_waiting))
+    finals = server.waits.finals
+    assert len(finals) > 6 * n_streams
+    assert Waits.quantile(finals, 0.95, since_s=WARM_S) < p95_s
+    assert Waits.quantile(finals, 1.0) < LARGEST_WAIT_S
+    assert max(n_waiting) <= max(4, n_streams // 3)
+
+
+@CURVES
+@pytest.mark.parametrize(
+    ("n_streams", "interval_at_most_ms", "wait_p95_s"), [(1, 500, 0.3), (8, 600, 0.8), (24, 2200, 1.5)]
+)
+def test_partials_come_as_often_as_there_is_time_for_and_do_not_wait(
+    n_streams: int, interval_at_most_ms: int, wait_p95_s: float, curve: Curve
+) -> None:
+    server = SimulatedServer(curve=curve)
+    server.join(n_streams)
+    intervals: list[int | None] = []
+    server.run(40.0, lambda: intervals.append(server.interval_ms))
+    assert None not in intervals
+    settled = [each for each in intervals[len(intervals) // 4 :] if each is not None]
+    assert sum(settled) / len(settled) <= interval_at_most_ms
+    assert Waits.quantile(server.waits.partials, 0.95, since_s=WARM_S) < wait_p95_s
+
+
+@pytest.mark.parametrize("n_streams", [24, 36, 48, 96])
+def test_partials_do_not_come_and_go(n_streams: int) -> None:
+    server = SimulatedServer()
+    server.join(n_streams)
+    paused: list[bool] = []
+    server.run(90.0, lambda: paused.append(server.interval_ms is None))
+    assert sum(before != now for before, now in pairwise(paused)) <= 3
+
+
+@pytest.mark.parametrize("n_streams", [8, 24, 48, 96])
+def test_the_interval_is_as_configured_five_seconds_after_the_load_has_gone(n_streams: int) -> None:
+    server = SimulatedServer()
+    server.join(n_streams)
+    server.run(20.0)
+    server.leave(n_streams - 2)
+    server.run(5.0)
+    assert server.interval_ms == BASE_MS
+
+
+@CURVES
+def test_a_machine_that_is_slower_for_a_while_has_its_partials_back_afterwards(curve: Curve) -> None:
+    """Though nothing is known of the cost of partials while there are none."""
+    server = SimulatedServer(curve=curve)
+    server.join(24)
+    server.run(10.0)
+    server.slowness *= 2
+    before_ms = server.interval_ms
+    server.run(12.0)
+    assert server.interval_ms is None or server.interval_ms > (before_ms or 0)
+    server.slowness /= 2
+    server.run(30.0)
+    assert server.interval_ms is not None
+    assert Waits.quantile(server.waits.finals, 1.0) < LARGEST_WAIT_S
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data(), slowness=st.sampled_from([0.05, 0.3, 0.5, 1.0]), n_workers=st.integers(1, 3))
+def test_whoever_comes_and_goes_finals_wait_for_the_batch_before_and_their_own(
+    data: st.DataObject, slowness: float, n_workers: int
+) -> None:
+    """As long as the workers can do the finals: 100 streams are too many for none of these but one thread alone."""
+    server = SimulatedServer(slowness=slowness, n_workers=n_workers, seed=data.draw(st.integers(0, 1000)))
+    most = 90 if n_workers > 1 or slowness <= 0.5 else 40
+    for _ in range(6):
+        wanted = data.draw(st.integers(0, most))
+        server.join(max(0, wanted - len(server.speakers)), partials=data.draw(st.booleans()))
+        server.leave(max(0, len(server.speakers) - wanted))
+        server.run(5.0)
+    assert Waits.quantile(server.waits.finals, 1.0) < LARGEST_WAIT_S + 4 * slowness
+    server.scheduler.check_invariants()
