@@ -27,18 +27,17 @@ UNMEASURED_BATCH = 4
 """Requests in one batch while nobody knows what it costs: 10 s with a large model on a CPU, nearly all the use of a
 larger one with a small model."""
 SLOWEST_INTERVAL_MS = 4_000
-"""Partials are asked for no less often, if at all: more would show words about as late as finals do."""
+"""Partials are planned no less often, if at all: later ones would show words about as late as finals do."""
 PAUSE_UTILIZATION = 0.7
 """Utilization by finals alone from which on partials pause. Below it they do finals no harm: those go first."""
 RESUME_UTILIZATION = 0.55
 """They come back when it has been lower."""
 RESUME_AFTER_S = 2.0
-"""For so long it must have been possible; else a few streams at the limit have partials come and go with each final."""
+"""For so long finals must have left time; else partials come and go with each burst of finals."""
 SPEAKING_S = 4.0
 """Who asked for a partial so lately is taken to speak: longer than the slowest interval."""
 PAUSED_SPEAKING_S = 20.0
-"""The same while partials pause, when only finals tell: longer than the longest utterance and its pause. With 10 s,
-long utterances are forgotten in the middle: partials came and went 17 times in two minutes (36 streams, simulated)."""
+"""The same while partials pause, when only finals tell: longer than the longest utterance and its pause."""
 RATE_MEMORY_S = 4.0
 REFRESH_S = 0.2
 """How old a pace may be; it is read for every chunk of every stream."""
@@ -64,8 +63,8 @@ class PaceFigures:
     """Attributes:
     pace: as of now.
     paused_s: how long partials have paused since the start, together.
-    utilization: computing per second and worker, of the last seconds. A busy worker takes smaller batches before it
-        rests, so that 1 does not mean that it could do no more.
+    utilization: computing per second and worker, of the last seconds. Near 1 long before anything is late: what finals
+        leave is for partials.
     """
 
     pace: Pace
