@@ -52,6 +52,7 @@ IMPORTERS = {
     "webrtcvad": ("livecaption/speech/vad.py",),
     "faster_whisper": ("livecaption/engine/",),
     "ctranslate2": ("livecaption/engine/",),
+    "threadpoolctl": ("livecaption/engine/processor.py",),
     "torch": ("livecaption/engine/",),
     "huggingface_hub": ("livecaption/engine/",),
     "prometheus_client": ("livecaption/server/metrics.py",),

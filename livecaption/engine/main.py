@@ -108,13 +108,11 @@ def _prepare(config: EngineConfig) -> Callable[[], Engine]:
 
         return lambda: ScriptedEngine(config.model)
     from livecaption.engine.models import find_model
+    from livecaption.engine.processor import tune_processor
 
     files = find_model(config.model)
 
-    # oneDNN, by which CTranslate2 multiplies on most CPUs, heeds only this, and only before it is loaded. Left alone it
-    # takes all cores whatever CTranslate2 was told, at a fifth more CPU time (tiny.en int8, batch 8, two cores).
-    if config.threads:
-        os.environ.setdefault("OMP_NUM_THREADS", str(config.threads))
+    tune_processor(config.threads)
 
     def load() -> Engine:
         from livecaption.engine.whisper import load_engine

@@ -16,13 +16,14 @@ from rich.table import Table
 from livecaption.captions.hypothesis import Hypothesis
 from livecaption.engine.engine import Engine
 from livecaption.engine.models import find_model
-from livecaption.engine.whisper import load_engine
+from livecaption.engine.processor import tune_processor
 from livecaption.evaluation.playlist import Recording
 from livecaption.evaluation.wer import WordErrors, word_error_rate
 from livecaption.scheduling.request import MAX_WINDOW_MS, TranscriptionOptions, Window
 from livecaption.workers.config import EngineConfig
 
 BATCH_SIZES = (1, 8, 16)
+THREADS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,12 @@ def run(recordings: Sequence[Recording], config: EngineConfig) -> list[EngineRow
     if not recordings:
         raise ValueError(f"no recording is as short as {MAX_WINDOW_MS // 1000} s")
     files = find_model(config.model)
+    tune_processor(THREADS)
+    from livecaption.engine.whisper import load_engine  # which imports ctranslate2
+
     rows = []
     for full_context in (False, True):
-        engine = load_engine(files, config.device, config.compute_type, threads=1, full_context=full_context)
+        engine = load_engine(files, config.device, config.compute_type, THREADS, full_context=full_context)
         rows += [_measure(engine, recordings, size, full_context=full_context) for size in BATCH_SIZES]
     return rows
 

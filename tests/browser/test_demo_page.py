@@ -8,13 +8,16 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
+from livecaption.evaluation.wer import word_error_rate
 from tests.browser.support import Launch, Serve, Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 # The speaker's pauses are longer than the usual 500 ms; with this the whole recording is one utterance.
 ONE_UTTERANCE = ("--silence", "1500")
-SENTENCE = "ask not what your country can do for you"
+SENTENCE = (
+    "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country."
+)
 
 # What a first final may take: the model's loading, 11 s of speech, a busy machine.
 SPEECH_TIMEOUT_MS = 40_000
@@ -79,16 +82,23 @@ async def test_speech_becomes_captions_and_files(serve: Serve, open_page: OpenPa
     await expect(page.locator("#transcript p")).to_have_count(0)
 
     await expect(page.locator("#transcript p")).not_to_have_count(0, timeout=SPEECH_TIMEOUT_MS)
-    assert SENTENCE in words(await page.locator("#transcript").inner_text())
+    assert_is_the_sentence(await page.locator("#transcript p").inner_text())
     await expect(page.locator("#latency")).to_have_text(re.compile(r"^\d+\.\d s$"))
     await expect(page.locator("#transcript p span").first).to_have_attribute("lang", "en")
 
     for button, extension in [("Download VTT", "vtt"), ("Download SRT", "srt"), ("Download Text", "txt")]:
         name, text = await downloaded(page, button)
         assert re.fullmatch(rf"captions-\d{{4}}-\d\d-\d\d-\d{{4}}\.{extension}", name)
-        assert SENTENCE in words(re.sub(r"^\d.*$", "", text, flags=re.MULTILINE))
+        assert_is_the_sentence(re.sub(r"^(WEBVTT|\d.*)$", "", text, flags=re.MULTILINE))
         if extension == "vtt":
             assert_well_formed(text)
+
+
+def assert_is_the_sentence(caption: str) -> None:
+    """But for a word: what tiny.en makes of `ask` depends on the processor."""
+    rate = word_error_rate([SENTENCE], [re.sub(r"\d+:\d\d", "", caption)]).rate
+    assert rate is not None
+    assert rate <= 0.1, caption
 
 
 def assert_well_formed(vtt: str) -> None:
