@@ -49,6 +49,10 @@ OVERLOADED_AFTER_S = 3.0
 """Age of an unanswered final at which readers are told: Ofcom asks live captions for 3 s at most."""
 SLOW_AFTER_S = 1.5
 """Age of an unanswered partial, or interval of partials, at which readers are told that text will come later."""
+MAX_CONTEXT_CHARACTERS = 300
+"""Of what was said before, that go with each window; more than the engine reads."""
+MIN_CONTEXT_CONFIDENCE = 0.4
+"""Of a final, for what follows to be heard in its light: nonsense breeds nonsense."""
 SPECULATION_SILENCE_MS = 200
 """Silence after which an open utterance is transcribed as if it had ended. If it has, its final is there when the
 endpoint comes. Shorter: more of them are in vain, for there are gaps of 100 ms within words. Longer: less is won."""
@@ -85,6 +89,7 @@ class _AwaitedFinal:
     """A final that was asked for; `event` is there once it was answered."""
 
     utterance: Utterance
+    stabilizer: Stabilizer
     last_voiced_s: float
     first_caption_due_since_s: float | None
     asked_s: float
@@ -129,6 +134,7 @@ class Session:
         self._judged_before = 0  # the newest chunk
         self._cadence = Cadence()
         self._stabilizer = Stabilizer()
+        self._context = ""  # the end of what was said, as far as it is known
         self._open_number: int | None = None
         self._revision = 0
         self._partial_asked_s: float | None = None
@@ -233,9 +239,12 @@ class Session:
             self._speculation.answer = answer
         elif not request.is_final:
             self._partial_asked_s = None
-        if isinstance(answer, Hypothesis) and not answer.suspicious and self.options.partials:
-            return self._receive_partial(request, answer, now_s)
-        return []
+        if not isinstance(answer, Hypothesis):
+            return []
+        outputs: list[Output] = []
+        if not answer.suspicious and self.options.partials:
+            outputs += self._receive_partial(request, answer, now_s)
+        return outputs + self._look_again(request, answer, now_s)
 
     def abandon(self, error: EngineError, now_s: float) -> list[Output]:
         """Every final that is still awaited is answered with this error; for a stop out of time."""
@@ -316,9 +325,11 @@ class Session:
         speculation, due_since_s = self._speculation, self._first_caption_due_since_s
         if speculation is None or speculation.last_voiced_at != utterance.end:
             request = self._request(utterance, is_final=True, now_s=now_s)
-            self._awaited.append(_AwaitedFinal(utterance, last_voiced_s, due_since_s, now_s, request.id))
+            self._awaited.append(
+                _AwaitedFinal(utterance, self._stabilizer, last_voiced_s, due_since_s, now_s, request.id)
+            )
             return [request]
-        awaited = _AwaitedFinal(utterance, last_voiced_s, due_since_s, now_s, speculation.request)
+        awaited = _AwaitedFinal(utterance, self._stabilizer, last_voiced_s, due_since_s, now_s, speculation.request)
         self._awaited.append(awaited)
         if speculation.answer is None:
             return []
@@ -370,7 +381,9 @@ class Session:
         return Request(self._next_request_id(), self.id, utterance.number, now_s, window, utterance.window_start)
 
     def _window(self, utterance: Utterance, *, is_final: bool) -> Window:
-        return Window(utterance.samples, self.options.transcription, is_final, self._stabilizer.committed)
+        return Window(
+            utterance.samples, self.options.transcription, is_final, self._stabilizer.committed, self._context
+        )
 
     def _receive_partial(self, request: Request, hypothesis: Hypothesis, now_s: float) -> list[Output]:
         heard_until = request.window_start + len(request.window.samples)
@@ -399,9 +412,27 @@ class Session:
         self._shown_until_s = request.asked_s
         return [event]
 
+    def _look_again(self, request: Request, hypothesis: Hypothesis, now_s: float) -> list[Output]:
+        """Where the engine heard no more speech, noise must not keep the utterance open."""
+        if hypothesis.speech_end_ms is None or (hypothesis.text and not hypothesis.speech_end_ms):
+            return []  # nobody looked, or the two networks contradict each other
+        speech_end = request.window_start + samples_of(hypothesis.speech_end_ms)
+        events = self._cutter.second_look(speech_end, request.window_start + len(request.window.samples))
+        if not events:
+            return []
+        ended = events[0]
+        assert isinstance(ended, UtteranceEnded)  # a second look starts nothing that was not ended
+        if (request.is_final or not hypothesis.text) and not hypothesis.suspicious:
+            # A final was asked for at the pause, or nobody spoke: the final is known.
+            self._speculation = _Speculation(request.id, ended.utterance.end, hypothesis)
+        return self._follow(events, now_s, now_s - (self._judged_samples - ended.utterance.end) / SAMPLE_RATE_HZ)
+
     def _answer_final(self, awaited: _AwaitedFinal, answer: Hypothesis | EngineError, now_s: float) -> list[Output]:
         if isinstance(answer, Hypothesis):
+            answer = replace(answer, text=awaited.stabilizer.final(answer.text))
             awaited.event = self._final(awaited, answer, now_s)
+            if answer.confidence >= MIN_CONTEXT_CONFIDENCE:
+                self._context = f"{self._context} {answer.text}"[-MAX_CONTEXT_CHARACTERS:]
             if awaited.first_caption_due_since_s is not None and answer.text:
                 self._latencies.append(Latency("first_partial", now_s - awaited.first_caption_due_since_s))
             self._latencies.append(Latency("final", now_s - awaited.last_voiced_s))

@@ -33,6 +33,7 @@ class Hypothesis:
             Only for partials; a final is redone until it is sound or given up as empty.
         runaway: the first text had no end or repeated itself; counted, whatever became of it.
         redone: the first text was not to be trusted, and the window was decoded once more. Only for finals.
+        speech_end_ms: end of the last sound in the window that is speech; 0: none is; None: nobody looked.
     """
 
     text: str
@@ -43,3 +44,4 @@ class Hypothesis:
     suspicious: bool = False
     runaway: bool = False
     redone: bool = False
+    speech_end_ms: int | None = None

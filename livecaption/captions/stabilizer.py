@@ -20,6 +20,7 @@ import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 # One ideograph, kana or Hangul syllable is a unit of its own, because such text has no spaces to
 # cut at; every other unit is a run of non-space with the space behind it.
@@ -47,6 +48,8 @@ class Stabilizer:
     def __init__(self) -> None:
         self._committed: list[str] = []
         self._recent: deque[tuple[int, list[str]]] = deque()
+        self._shown_tail: list[str] = []
+        self._heard_tail: list[str] = []  # by the hypothesis before
 
     @property
     def committed(self) -> str:
@@ -65,13 +68,28 @@ class Stabilizer:
         n_agreed = self._n_agreed(current, heard_ms)
         if n_agreed > n_covered:
             self._append(current[n_covered:n_agreed])
+            self._shown_tail = _behind(self._shown_tail, current[n_covered:n_agreed])
+            self._heard_tail = _behind(self._heard_tail, current[n_covered:n_agreed])
             n_covered = n_agreed
         self._recent.append((heard_ms, current))
         stable = self.committed
-        tail = "".join(current[n_covered:] if at_pause else current[n_covered:-1])
+        heard_tail = current[n_covered:] if at_pause else current[n_covered:-1]
+        self._shown_tail = _steadied(self._shown_tail, self._heard_tail, heard_tail)
+        self._heard_tail = heard_tail
+        tail = "".join(self._shown_tail)
         # Where hypotheses were cut differently, the space between the two may belong to neither.
         gap = " " if stable and n_covered and current[n_covered - 1][-1].isspace() else ""
         return Caption((stable + gap + tail).rstrip(), stable)
+
+    def final(self, text: str) -> str:
+        """The text of the final, whose decoder was told to begin with what is committed.
+
+        It may have made more of the last word than was promised ("may" -> "maying"): readers keep what they have.
+        """
+        units = _UNIT.findall(text.strip())
+        if _n_agreed(self._committed, units) == len(self._committed):
+            return text
+        return " ".join(filter(None, [self.committed, "".join(units[_n_covered(self._committed, units) :])]))
 
     def _n_agreed(self, current: Sequence[str], heard_ms: int) -> int:
         """Leading units that all hypotheses from `AGREEMENT_MS` ago until now share; forgets older ones."""
@@ -85,6 +103,36 @@ class Stabilizer:
         if self._committed and not self._committed[-1][-1].isspace() and not _IS_CJK.match(units[0]):
             self._committed[-1] += " "
         self._committed += units
+
+
+def _behind(tail: list[str], committed: Sequence[str]) -> list[str]:
+    """What of a tail lies behind the units that were committed of it; nothing where it said otherwise."""
+    return tail[len(committed) :] if _n_agreed(tail, committed) == len(committed) else []
+
+
+def _steadied(shown: list[str], before: Sequence[str], now: list[str]) -> list[str]:
+    """The tail to show where `now` is what was heard and `shown` what readers see.
+
+    What `now` changes in the midst of that is changed only if the hypothesis `before` said so too: one word that the
+    model cannot make up its mind about would take all behind it back each time. Its end is always news.
+    """
+    if not shown or not now:
+        return now
+    keys, keys_before = [_key(unit) for unit in now], [_key(unit) for unit in before]
+    tail: list[str] = []
+    matcher = SequenceMatcher(None, [_key(unit) for unit in shown], keys, autojunk=False)
+    for kind, shown_from, shown_to, from_, to in matcher.get_opcodes():
+        is_end = shown_to == len(shown) or to == len(now)
+        # With its neighbours, so that a deletion can be found too.
+        if kind == "equal" or is_end or _contains(keys_before, keys[max(0, from_ - 1) : to + 1]):
+            tail += now[from_:to]
+        else:
+            tail += shown[shown_from:shown_to]
+    return tail
+
+
+def _contains(keys: list[str], part: list[str]) -> bool:
+    return any(keys[start : start + len(part)] == part for start in range(len(keys) - len(part) + 1))
 
 
 def _n_covered(committed: Sequence[str], current: Sequence[str]) -> int:

@@ -43,12 +43,14 @@ class Window:
         samples: float32 [n_samples], mono, 16 kHz, -1..1, at most 30 s; not modified, may be kept.
         is_final: a final is worth a second try where a partial is not.
         prefix: what its text begins with, as readers have been promised; empty: nothing yet.
+        context: what was said before it; empty: nothing that helps.
     """
 
     samples: npt.NDArray[np.float32]
     options: TranscriptionOptions = field(default_factory=TranscriptionOptions)
     is_final: bool = True
     prefix: str = ""
+    context: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

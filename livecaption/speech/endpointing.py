@@ -6,12 +6,15 @@ time is the number of samples pushed. Runs in the server process and never block
     state      voiced     unvoiced    by elapsed time
     SILENCE    ONSET      SILENCE
     ONSET      ONSET      SILENCE     after onset_ms of voice: SPEECH, SpeechStarted(at=first voiced sample)
-    SPEECH     SPEECH     HANGOVER    at max_utterance_ms: SPEECH, SpeechEnded(at=cut), SpeechStarted(at=cut)
+    SPEECH     SPEECH     HANGOVER    towards max_utterance_ms: SPEECH, SpeechEnded(at=cut), SpeechStarted(at=cut)
     HANGOVER   SPEECH     HANGOVER    after hangover_ms (mid_phrase_hangover_ms): SILENCE,
                                       SpeechEnded(at=end of last voiced frame)
                                       at max_utterance_ms: the same; it is a pause already, no better cut is near
 
-The cut is where the last seconds were quietest, so the words after it belong to the next utterance.
+A second look (`Endpointer.second_look`) ends an utterance that noise keeps open.
+
+The cut is made at the first moment that is quiet enough, and the less quiet it must be the longer the utterance is: so
+it is near the newest audio, and words that readers were promised lie before it.
 """
 
 from collections import deque
@@ -22,11 +25,20 @@ from livecaption.audio import FRAME_MS, FRAME_SAMPLES, samples_of
 from livecaption.errors import ConfigError
 from livecaption.events import EndReason
 
-LOOK_BACK_MS = 4_000
-"""How far back a cut for length may lie. Shorter: louder cuts. Longer: more words wait for the next utterance.
-Measured with cuts at 8 s: 22 dB below the utterance's level in 1 s, 26 in 2 s, 29 in 4 s, and no better in 5 s."""
+CUT_SEARCH_MS = 4_000
+"""Before the maximum length, how long a quiet moment for the cut is waited for; at most half of an utterance, so a cut
+leaves two that are worth having. The quietest moments of 1, 2, 4 and 5 s of speech are 22, 26, 29 and 29 dB below its
+level."""
+CUT_DB = 30.0
+"""How far below the utterance's level a moment must be at the beginning of the search; at its end any will do."""
+LOOK_BACK_MS = 1_000
+"""How far back a cut may lie where nothing was quiet enough: not before words that captions have committed, which have
+been heard by hypotheses for `captions.stabilizer.AGREEMENT_MS`."""
 QUIET_MS = 100
 """How long it has to be quiet there. Shorter finds the closure of a p or t; longer misses short pauses."""
+N_QUIET = QUIET_MS // FRAME_MS
+UNSETTLED_MS = 300
+"""The newest audio of a second look that found no speech. A word may begin there, so the next utterance hears it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,22 +152,25 @@ class Endpointer:
         self._hangover = samples_of(config.hangover_ms)
         self._mid_phrase_hangover = max(self._hangover, samples_of(config.mid_phrase_hangover_ms))
         self._max_utterance = samples_of(config.max_utterance_ms)
+        self._post_roll = samples_of(config.post_roll_ms)
         self._state = State.SILENCE
         self._started_at = 0
-        # At most half of an utterance, so a cut leaves two that are worth having.
-        look_back_ms = min(LOOK_BACK_MS, config.max_utterance_ms // 2)
-        self._recent_energies: deque[float] = deque(maxlen=look_back_ms // FRAME_MS)
+        self._cut_search = samples_of(min(CUT_SEARCH_MS, config.max_utterance_ms // 2))
+        self._recent_energies: deque[float] = deque(maxlen=LOOK_BACK_MS // FRAME_MS)
+        self._energy = 0.0  # of the utterance
 
     def push(self, voiced: bool, energy: float) -> list[SpeechEvent]:
         """One frame of FRAME_SAMPLES: the VAD's answer, and its energy in any unit."""
         state = NEXT_STATE[self._state][voiced]
         if self._state is State.SILENCE:
             self._started_at = self.now
+            self._energy = 0.0
         self._state = state
         self.now += FRAME_SAMPLES
         if voiced:
             self.last_voiced_at = self.now
         self._recent_energies.append(energy)
+        self._energy += energy
         return [] if state is State.SILENCE else self._elapse()
 
     def flush(self, reason: EndReason) -> list[SpeechEvent]:
@@ -163,6 +178,31 @@ class Endpointer:
         is_open = self._state in (State.SPEECH, State.HANGOVER)
         self._state = State.SILENCE
         return [SpeechEnded(self.last_voiced_at, reason)] if is_open else []
+
+    def second_look(self, speech_end: int, heard_until: int) -> list[SpeechEvent]:
+        """A better judge heard the open utterance up to `heard_until`, and speech up to `speech_end` only.
+
+        Ends the utterance if that pause is as long as the hangover: what the VAD has called voice since is noise, or
+        the beginning of the next utterance, which therefore begins behind this one's post-roll. Nothing of it is lost.
+
+        Args:
+            speech_end: in stream time; not after the start of the utterance: nobody spoke in it at all.
+        """
+        settled_until = max(speech_end, self._started_at)
+        if self._state not in (State.SPEECH, State.HANGOVER):
+            return []
+        if heard_until - settled_until < self._current_hangover():
+            return []
+        end = speech_end if speech_end > self._started_at else heard_until - samples_of(UNSETTLED_MS)
+        end = min(max(end, self._started_at), self.last_voiced_at)
+        ended = SpeechEnded(end, "silence")
+        if self.last_voiced_at <= end + self._post_roll:
+            self._state = State.SILENCE
+            return [ended]
+        self._started_at = end + self._post_roll
+        self._energy = 0.0
+        self.mid_phrase = False
+        return [ended, SpeechStarted(self._started_at)]
 
     def _elapse(self) -> list[SpeechEvent]:
         length = self.now - self._started_at
@@ -176,10 +216,23 @@ class Endpointer:
             case State.HANGOVER if length >= self._max_utterance:
                 return self.flush("max_length")
             case State.SPEECH if length >= self._max_utterance:
-                self._started_at = self._quietest_point()
-                self.mid_phrase = False
-                return [SpeechEnded(self._started_at, "max_length"), SpeechStarted(self._started_at)]
+                return self._cut(self._quietest_point())
+            case State.SPEECH if length >= self._max_utterance - self._cut_search and self._is_quiet_enough(length):
+                return self._cut(self.now - N_QUIET * FRAME_SAMPLES // 2)
         return []
+
+    def _cut(self, at: int) -> list[SpeechEvent]:
+        self._started_at = at
+        self._energy = 0.0
+        self.mid_phrase = False
+        return [SpeechEnded(at, "max_length"), SpeechStarted(at)]
+
+    def _is_quiet_enough(self, length: int) -> bool:
+        """Whether the newest QUIET_MS are, for a cut of an utterance of this length."""
+        newest = list(self._recent_energies)[-N_QUIET:]
+        level = self._energy * FRAME_SAMPLES / length
+        below_db = CUT_DB * (self._max_utterance - length) / self._cut_search
+        return sum(newest) <= N_QUIET * level * 10 ** (-below_db / 10)
 
     def _current_hangover(self) -> int:
         return self._mid_phrase_hangover if self.mid_phrase else self._hangover
@@ -187,8 +240,7 @@ class Endpointer:
     def _quietest_point(self) -> int:
         """The middle of the quietest QUIET_MS of late, in stream time; the newest of equals."""
         energies = list(self._recent_energies)
-        n_quiet = QUIET_MS // FRAME_MS
-        starts = range(len(energies) - n_quiet, -1, -1)
-        quietest = min(starts, key=lambda start: sum(energies[start : start + n_quiet]))
+        starts = range(len(energies) - N_QUIET, -1, -1)
+        quietest = min(starts, key=lambda start: sum(energies[start : start + N_QUIET]))
         first_at = self.now - (len(energies) - quietest) * FRAME_SAMPLES
-        return first_at + n_quiet * FRAME_SAMPLES // 2
+        return first_at + N_QUIET * FRAME_SAMPLES // 2

@@ -100,6 +100,10 @@ class UtteranceCutter:
         self._recording.forget_before(self._needed_from())
         return events
 
+    def second_look(self, speech_end: int, heard_until: int) -> list[UtteranceEvent]:
+        """See `Endpointer.second_look`."""
+        return self._handle(self._endpointer.second_look(speech_end, heard_until))
+
     def flush(self, reason: EndReason) -> list[UtteranceEvent]:
         """End the open utterance now, if there is one. The stream may go on."""
         return self._handle(self._endpointer.flush(reason))
@@ -123,8 +127,9 @@ class UtteranceCutter:
 
     def _close(self, end: int, reason: EndReason) -> UtteranceEnded:
         assert self._start is not None, "the endpointer ends only what it started"
-        # Where voice went on after the end, the rest is the next utterance's.
-        window_end = end if end < self.last_voiced_at else min(end + self._post_roll, self._endpointer.now)
+        # Where speech goes on after the end, the rest is the next utterance's.
+        goes_on = reason == "max_length" and end < self.last_voiced_at
+        window_end = end if goes_on else min(end + self._post_roll, self._endpointer.now)
         utterance = self._cut_out(self._start, end, window_end)
         self._n_utterances += 1
         self._start = None

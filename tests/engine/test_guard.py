@@ -22,6 +22,8 @@ def decoding(
     mean_log_probability: float = -0.3,
     no_speech_probability: float = 0.1,
     n_prefix: int = 0,
+    text: str = "What was said.",
+    speech_ms: int = 2000,
 ) -> Decoding:
     return Decoding(
         window=window(seconds),
@@ -34,6 +36,8 @@ def decoding(
         compression_ratio=compression,
         mean_log_probability=mean_log_probability,
         no_speech_probability=no_speech_probability,
+        text=text,
+        speech_ms=speech_ms,
     )
 
 

@@ -1,0 +1,58 @@
+"""Windows -> where in them somebody speaks, by Silero's network: the second look at what WebRTC's VAD took for voice.
+
+That one hears energy like speech's; this one hears speech. 1 ms of one thread for a second of audio, beside 9 to 20 for
+a text. It ships with faster-whisper and runs on ONNX Runtime, on the CPU.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from faster_whisper.vad import get_vad_model
+
+from livecaption.audio import SAMPLE_RATE_HZ
+
+CHUNK_SAMPLES = 512
+CHUNK_MS = 1000 * CHUNK_SAMPLES / SAMPLE_RATE_HZ
+SPEECH_PROBABILITY = 0.5
+SPEECH_GOES_ON_PROBABILITY = 0.35
+"""Soft last sounds are below the threshold at which speech begins. Both are Silero's own."""
+PEAK = 0.5
+"""The network is deaf to soft speech, so windows are brought to this level. At 20 dB below their level it finds no
+speech in 58 of 391 utterances of the test data as they are, in 20 at this level; at full level in 33 and 27 of 338,
+nearly all of them sounds before and after speech. Of 37 windows of noise and music 24 and 27 have none."""
+MIN_PEAK = 0.005
+"""What is softer is silence, and is amplified no further."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """Attributes:
+    total_ms: of the window that sound like speech.
+    end_ms: end of the last of it in the window; 0: there is none.
+    """
+
+    total_ms: int
+    end_ms: int
+
+
+class SpeechDetector:
+    """Keeps no state between windows."""
+
+    def __init__(self) -> None:
+        self._model = get_vad_model()
+
+    def detect(self, samples: npt.NDArray[np.float32]) -> Speech:
+        """Find the speech in float32 [n_samples], mono, 16 kHz, -1..1."""
+        if not len(samples):
+            return Speech(0, 0)
+        peak = max(float(np.abs(samples).max()), MIN_PEAK)
+        padded = np.pad(samples * np.float32(PEAK / peak), (0, -len(samples) % CHUNK_SAMPLES))
+        return speech_of(self._model(padded).reshape(-1))
+
+
+def speech_of(probabilities: npt.NDArray[np.float32]) -> Speech:
+    """What the probabilities [n_chunks] of speech in chunks of `CHUNK_MS` say of their window."""
+    total_ms = round(CHUNK_MS * np.count_nonzero(probabilities >= SPEECH_PROBABILITY))
+    (likely,) = np.nonzero(probabilities >= SPEECH_GOES_ON_PROBABILITY)
+    return Speech(total_ms, round(CHUNK_MS * (likely[-1] + 1)) if total_ms else 0)
