@@ -112,7 +112,7 @@ async def connect(
     words: bool = False,
     prompt: str = "",
     hotwords: Sequence[str] = (),
-    endpointing: Mapping[str, int] | None = None,
+    endpointing: Mapping[str, int | str] | None = None,
     title: str | None = None,
     token: str | None = None,
 ) -> AsyncIterator["Stream"]:
@@ -129,7 +129,8 @@ async def connect(
         words: whether finals carry the times of their words.
         prompt: text that comes before, or of the same kind.
         hotwords: names and terms to listen for.
-        endpointing: `silence_ms`, `max_utterance_ms`; what is left out is the server's choice.
+        endpointing: `preset` (`fast`, `balanced`, `accurate`), `silence_ms`, `max_utterance_ms`; what is left out is
+            the server's choice.
         title: what viewers see.
         token: the server's secret, if it has one.
 

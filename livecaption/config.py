@@ -85,7 +85,7 @@ OPTIONS: tuple[Option, ...] = (
         "silence",
         "endpointing",
         "hangover_ms",
-        "silence that ends an utterance; 900 ms in mid-phrase, if that is more",
+        "silence that ends an utterance; 700 ms in mid-phrase, if that is more",
         "MS",
     ),
     Option("max-utterance", "endpointing", "max_utterance_ms", "longer speech is cut at a quiet point", "MS"),

@@ -20,6 +20,8 @@ from livecaption.audio.formats import CONTAINER, AudioFormat, PcmDecoder
 from livecaption.audio.framing import Framer
 from livecaption.audio.resampling import Resampler
 from livecaption.captions.hypothesis import Hypothesis
+from livecaption.captions.language import SettledLanguage
+from livecaption.captions.seam import fitted
 from livecaption.captions.sentence import ends_sentence
 from livecaption.captions.stabilizer import Stabilizer
 from livecaption.errors import EngineError, InvalidAudio, LivecaptionError, WrongState
@@ -134,6 +136,8 @@ class Session:
         self._judged_before = 0  # the newest chunk
         self._cadence = Cadence()
         self._stabilizer = Stabilizer()
+        self._language = SettledLanguage(options.transcription.language)
+        self._newest_final: Final | None = None  # of those that are out and say something
         self._context = ""  # the end of what was said, as far as it is known
         self._open_number: int | None = None
         self._revision = 0
@@ -381,9 +385,8 @@ class Session:
         return Request(self._next_request_id(), self.id, utterance.number, now_s, window, utterance.window_start)
 
     def _window(self, utterance: Utterance, *, is_final: bool) -> Window:
-        return Window(
-            utterance.samples, self.options.transcription, is_final, self._stabilizer.committed, self._context
-        )
+        options = replace(self.options.transcription, language=self._language.language)
+        return Window(utterance.samples, options, is_final, self._stabilizer.committed, self._context)
 
     def _receive_partial(self, request: Request, hypothesis: Hypothesis, now_s: float) -> list[Output]:
         heard_until = request.window_start + len(request.window.samples)
@@ -431,6 +434,8 @@ class Session:
         if isinstance(answer, Hypothesis):
             answer = replace(answer, text=awaited.stabilizer.final(answer.text))
             awaited.event = self._final(awaited, answer, now_s)
+            if answer.text:
+                self._language.hear(answer.language, answer.confidence)
             if answer.confidence >= MIN_CONTEXT_CONFIDENCE:
                 self._context = f"{self._context} {answer.text}"[-MAX_CONTEXT_CHARACTERS:]
             if awaited.first_caption_due_since_s is not None and answer.text:
@@ -474,8 +479,18 @@ class Session:
             if event is None:
                 break
             self._awaited.popleft()
-            outputs.append(event)
+            outputs.append(self._fitted(event) if isinstance(event, Final) else event)
         return outputs
+
+    def _fitted(self, final: Final) -> Final:
+        """As it follows the final that came out before it."""
+        before = self._newest_final
+        if before is not None:
+            text = fitted(final.text, before.text, continues=final.start_ms == before.end_ms)
+            final = replace(final, text=text)
+        if final.text:
+            self._newest_final = final
+        return final
 
 
 def _report(error: LivecaptionError, fatal: bool | None = None) -> ErrorReport:

@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -154,6 +155,73 @@ def test_partials_come_as_often_as_the_workers_can_and_none_while_they_pause() -
 @pytest.mark.parametrize(("interval_ms", "told"), [(500, "on"), (1500, "on"), (1600, "slow"), (None, "paused")])
 def test_the_status_tells_how_often_partials_come(interval_ms: int | None, told: str) -> None:
     assert session(pace=lambda: Pace(interval_ms, speculates=False)).status(0.0).partials == told
+
+
+def heard(text: str, speech_end_ms: int) -> Hypothesis:
+    return replace(said(text), speech_end_ms=speech_end_ms)
+
+
+def test_an_utterance_that_noise_keeps_open_ends_where_the_engine_heard_the_speech_end() -> None:
+    stream = session(partials=True)
+    *_, newest = requests(feed(stream, "silence 400ms, speech 2800ms"))
+    partial, ended, request, started = stream.receive_answer(newest, heard("Good morning.", 1200), 0.0)
+    assert isinstance(partial, Partial)
+    assert isinstance(ended, SpeechEnd)
+    assert isinstance(request, Request)
+    assert (ended.end_ms, ended.reason) == (newest.window_start // 16 + 1200, "silence")
+    assert request.is_final
+    assert started == SpeechStart(1, ended.end_ms + 400)
+
+
+def test_an_utterance_in_which_nobody_spoke_has_its_empty_final_without_being_asked_again() -> None:
+    stream = session(partials=True)
+    *_, newest = requests(feed(stream, "silence 400ms, speech 2800ms"))
+    outputs = stream.receive_answer(newest, heard("", 0), 0.0)
+    assert [type(output).__name__ for output in outputs][:2] == ["SpeechEnd", "Final"]
+    assert [event.text for event in events(outputs) if isinstance(event, Final)] == [""]
+
+
+def test_where_there_are_words_the_engine_must_have_heard_speech_before_it_ends_an_utterance() -> None:
+    stream = session(partials=True)
+    *_, newest = requests(feed(stream, "silence 400ms, speech 2800ms"))
+    outputs = stream.receive_answer(newest, heard("Good morning.", 0), 0.0)
+    assert [type(output) for output in outputs] == [Partial]
+
+
+def test_a_final_says_no_other_word_where_stable_text_was() -> None:
+    stream = session(partials=True)
+    for request in requests(feed(stream, "silence 400ms, speech 1600ms")):
+        stream.receive_answer(request, said("ride a may"), 0.0)
+    (request,) = requests(stream.end("stop", 0.0))
+    (final,) = stream.receive_answer(request, said("ride a maying today"), 0.0)
+    assert isinstance(final, Final)
+    assert final.text == "ride a may today"
+
+
+def test_what_was_said_before_goes_with_every_window() -> None:
+    stream = session()
+    first, second = requests(feed(stream, TWO_UTTERANCES))
+    stream.receive_answer(first, said("Hello."), 0.0)
+    stream.receive_answer(second, replace(said("World."), confidence=0.3), 0.0)
+    (third,) = requests(feed(stream, "speech 1000ms, silence 800ms"))
+    assert (first.window.context, third.window.context.split()) == ("", ["Hello."])
+
+
+def test_finals_read_on_whatever_order_they_were_answered_in() -> None:
+    stream = session()
+    first, second = requests(feed(stream, TWO_UTTERANCES))
+    stream.receive_answer(second, said("to achieving the goal"), 0.0)
+    released = stream.receive_answer(first, said("Commit itself."), 0.0)
+    assert [event.text for event in released if isinstance(event, Final)] == ["Commit itself.", "To achieving the goal"]
+
+
+def test_a_language_that_finals_agree_on_is_asked_of_later_windows() -> None:
+    stream = session()
+    for request in requests(feed(stream, TWO_UTTERANCES)):
+        assert request.window.options.language is None
+        stream.receive_answer(request, replace(said("Guten Tag."), language="de"), 0.0)
+    (third,) = requests(feed(stream, "speech 1000ms, silence 800ms"))
+    assert third.window.options.language == "de"
 
 
 SPECULATIVE = Pace(partial_interval_ms=500, speculates=True)

@@ -30,6 +30,16 @@ _IS_CJK = re.compile(f"[{_CJK}]")
 _NOT_A_WORD_CHARACTER = re.compile(r"\W+")
 
 
+_NUMBER_WORDS = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+)
+_NUMBERS = {word: str(number) for number, word in enumerate(_NUMBER_WORDS)}
+"""A model writes the same number now as a word and now in digits."""
+MAX_REPETITIONS = 2
+"""Of the same words in a row that may be committed; more are a loop of the decoder, or are said in earnest and then
+come with the final."""
+
 AGREEMENT_MS = 1000
 """Audio over which hypotheses must agree: three of them at 500 ms, two at a slower pace. See the table above."""
 
@@ -97,7 +107,8 @@ class Stabilizer:
             self._recent.popleft()
         if not self._recent or heard_ms - self._recent[0][0] < AGREEMENT_MS:
             return 0
-        return min(_n_agreed(previous, current) for _, previous in self._recent)
+        n_agreed = min(_n_agreed(previous, current) for _, previous in self._recent)
+        return _n_before_loop([_key(unit) for unit in current[:n_agreed]])
 
     def _append(self, units: Sequence[str]) -> None:
         if self._committed and not self._committed[-1][-1].isspace() and not _IS_CJK.match(units[0]):
@@ -168,5 +179,16 @@ def _n_agreed(previous: Sequence[str], current: Sequence[str]) -> int:
     return n
 
 
+def _n_before_loop(keys: Sequence[str]) -> int:
+    """Leading units before any words are said for more than the `MAX_REPETITIONS`th time in a row."""
+    for end in range(1, len(keys) + 1):
+        for period in range(1, end // (MAX_REPETITIONS + 1) + 1):
+            start = end - (MAX_REPETITIONS + 1) * period
+            if keys[start : end - period] == keys[start + period : end]:
+                return end - period
+    return len(keys)
+
+
 def _key(unit: str) -> str:
-    return _NOT_A_WORD_CHARACTER.sub("", unit).casefold()
+    key = _NOT_A_WORD_CHARACTER.sub("", unit).casefold()
+    return _NUMBERS.get(key, key)

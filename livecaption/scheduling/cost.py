@@ -48,13 +48,6 @@ class BatchCost:
         self.per_request_s = min(max(slope, 0.1 * usual), mean_s / mean_n)
         self.fixed_s = mean_s - self.per_request_s * mean_n
 
-    def scaled(self, factor: float) -> "BatchCost":
-        """The same of a machine that takes so many times as long. It is not to learn."""
-        cost = BatchCost()
-        cost.fixed_s, cost.per_request_s = factor * self.fixed_s, factor * self.per_request_s
-        cost._weight = self._weight
-        return cost
-
     def of(self, n_requests: float) -> float:
         """Seconds that a batch of so many takes."""
         return self.fixed_s + n_requests * self.per_request_s

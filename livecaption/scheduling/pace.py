@@ -101,7 +101,6 @@ class Pacer:
         self._asked_s: dict[SessionId, float] = {}  # when each session was last known to speak
         self._pace = Pace(interval_ms, speculates=True)
         self._too_busy_s = -inf  # when finals last left too little time to resume
-        self._final_s_before_pause = 0.0
         self._paced_s = -inf
         self._paused_s = 0.0
 
@@ -162,11 +161,7 @@ class Pacer:
         return self._final_cost or self._partial_cost
 
     def _cost_of_partials(self) -> BatchCost:
-        cost = self._partial_cost or self._final_cost
-        if self._pace.partial_interval_ms is None and self._final_s_before_pause:
-            # Only finals tell now whether the machine has become faster or slower.
-            return cost.scaled(self._final_cost.of(1) / self._final_s_before_pause)
-        return cost
+        return self._partial_cost or self._final_cost
 
     def _next_pace(self, now_s: float, n_workers: int, n_finals_waiting: int) -> Pace:
         if not self._final_cost and not self._partial_cost:
@@ -182,8 +177,6 @@ class Pacer:
         else:
             pauses = by_finals > PAUSE_UTILIZATION
         if pauses:
-            if self._pace.partial_interval_ms is not None and self._partial_cost:
-                self._final_s_before_pause = self._final_cost.of(1)
             return Pace(None, speculates=False)
         if self._pace.speculates:
             speculates = interval_ms <= _SPECULATION_ENDS * self._interval_ms

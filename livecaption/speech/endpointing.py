@@ -96,6 +96,14 @@ class EndpointingConfig:
                 raise ConfigError(f"{field.name} must be an integer from {low} to {high}")
 
 
+PRESETS = {
+    "fast": EndpointingConfig(hangover_ms=300, mid_phrase_hangover_ms=450, max_utterance_ms=8_000, post_roll_ms=300),
+    "balanced": EndpointingConfig(),
+    "accurate": EndpointingConfig(hangover_ms=800, mid_phrase_hangover_ms=1_200, max_utterance_ms=25_000),
+}
+"""For a dialogue, for most, and for a lecture that is to be read as text."""
+
+
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
     """Somebody speaks since `at`, in samples of stream time."""
@@ -194,7 +202,7 @@ class Endpointer:
         if heard_until - settled_until < self._current_hangover():
             return []
         end = speech_end if speech_end > self._started_at else heard_until - samples_of(UNSETTLED_MS)
-        end = min(max(end, self._started_at), self.last_voiced_at)
+        end = min(max(end, self._started_at + FRAME_SAMPLES), self.last_voiced_at)
         ended = SpeechEnded(end, "silence")
         if self.last_voiced_at <= end + self._post_roll:
             self._state = State.SILENCE

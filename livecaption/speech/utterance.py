@@ -5,7 +5,7 @@ a post-roll. Windows never overlap (else words were said twice), and at a cut fo
 (else words were lost). Keeps the open utterance's audio, and in silence no more than the pre-roll and the onset.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,11 +60,12 @@ class UtteranceCutter:
 
     Args:
         config: when utterances begin and end.
-        judge: float32 [n_frames, 320] -> for each frame, whether it is voiced; such as `VoiceActivityDetector.judge`.
+        judge: float32 [n_frames, 320] and their energies -> for each frame, whether it is voiced; such as
+            `VoiceActivityDetector.judge`.
             Sees every frame once, in order.
     """
 
-    def __init__(self, config: EndpointingConfig, judge: Callable[[Frames], list[bool]]) -> None:
+    def __init__(self, config: EndpointingConfig, judge: Callable[[Frames, Sequence[float]], list[bool]]) -> None:
         self._judge = judge
         self._endpointer = Endpointer(config)
         self._onset = samples_of(config.onset_ms)
@@ -94,7 +95,7 @@ class UtteranceCutter:
         self._recording.append(frames.reshape(-1))
         energies: list[float] = np.einsum("fs,fs->f", frames, frames).tolist()
         events: list[UtteranceEvent] = []
-        for voiced, energy in zip(self._judge(frames), energies, strict=True):
+        for voiced, energy in zip(self._judge(frames, energies), energies, strict=True):
             if speech_events := self._endpointer.push(voiced, energy):
                 events += self._handle(speech_events)
         self._recording.forget_before(self._needed_from())

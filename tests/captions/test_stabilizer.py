@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.captions.stabilizer import AGREEMENT_MS, Caption, Stabilizer
+from livecaption.evaluation.latency import plain_words
 
 
 def captions(*hypotheses: str, interval_ms: int = AGREEMENT_MS, at_pause: bool = False) -> list[Caption]:
@@ -77,6 +78,68 @@ def test_an_empty_hypothesis_shows_what_is_stable() -> None:
     assert captions("one two", "one two", "")[-1] == Caption("one two", "one two")
 
 
+def test_one_word_that_the_model_cannot_make_up_its_mind_about_does_not_take_back_all_behind_it() -> None:
+    shown = captions(
+        "a vainly rang the bell", "a mainly rang the bell of the", "a vainly rang the bell of the", interval_ms=400
+    )
+    assert [caption.text for caption in shown] == [
+        "a vainly rang the",
+        "a vainly rang the bell of",
+        "a vainly rang the bell of",
+    ]
+
+
+def test_a_word_that_two_hypotheses_in_a_row_hear_differently_is_changed() -> None:
+    shown = captions(
+        "a vainly rang the bell", "a mainly rang the bell", "a mainly rang the bell of the", interval_ms=400
+    )
+    assert [caption.text for caption in shown] == [
+        "a vainly rang the",
+        "a vainly rang the",
+        "a mainly rang the bell of",
+    ]
+
+
+def test_a_word_too_many_goes_when_two_hypotheses_in_a_row_lack_it() -> None:
+    shown = captions("one and two three x", "one two three x", "one two three x", interval_ms=400)
+    assert [caption.text for caption in shown] == ["one and two three", "one and two three", "one two three"]
+
+
+def test_the_end_of_the_text_is_always_news() -> None:
+    shown = captions("we will be more x", "we will bring mankind x", interval_ms=400)
+    assert shown[-1].text == "we will bring mankind"
+
+
+def test_a_final_that_begins_with_what_is_stable_is_taken_as_it_is() -> None:
+    assert final_after("ask not", "Ask, not what your country") == "Ask, not what your country"
+
+
+def test_a_final_that_makes_more_of_the_last_stable_word_keeps_that_word() -> None:
+    assert final_after("she would ride a may", "she would ride a maying into the woods") == (
+        "she would ride a may into the woods"
+    )
+
+
+def test_a_final_of_which_nothing_is_left_keeps_what_is_stable() -> None:
+    assert final_after("one two", "") == "one two"
+
+
+def final_after(stable: str, final: str) -> str:
+    stabilizer = Stabilizer()
+    for heard_ms in (0, AGREEMENT_MS):
+        stabilizer.push(stable, heard_ms)
+    return stabilizer.final(final)
+
+
+def test_a_number_is_the_same_in_words_and_in_digits() -> None:
+    assert captions("chapter twelve", "chapter 12 of")[-1] == Caption("chapter 12", "chapter 12")
+
+
+def test_a_loop_is_not_stable_beyond_its_first_repetition() -> None:
+    assert captions("no no no no no", "no no no no no")[-1].stable == "no no"
+    assert captions(*["a b a b a b a b"] * 2)[-1].stable == "a b a b"
+
+
 words = st.lists(st.sampled_from(["a", "b", "B,", "ç.", "実", "的"]), max_size=6).map(" ".join)
 
 
@@ -89,3 +152,11 @@ def test_stable_is_a_prefix_of_its_text_and_of_every_later_text(
         assert caption.text.startswith(caption.stable)
         assert caption.stable.startswith(stable)
         stable = caption.stable
+
+
+@given(st.lists(words, max_size=6), words)
+def test_a_final_begins_with_the_words_that_are_stable(hypotheses: list[str], final: str) -> None:
+    stabilizer = Stabilizer()
+    stable = [stabilizer.push(text, i * AGREEMENT_MS).stable for i, text in enumerate(hypotheses)]
+    plain = plain_words(stabilizer.final(final))
+    assert plain[: len(plain_words(stable[-1] if stable else ""))] == plain_words(stable[-1] if stable else "")

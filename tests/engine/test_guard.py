@@ -80,6 +80,39 @@ def test_text_of_noise_is_dropped_without_a_second_try(noise: Decoding) -> None:
     assert noise.confidence == 0.7
 
 
+@pytest.mark.parametrize(
+    "invented",
+    [
+        pytest.param(decoding(speech_ms=40, mean_log_probability=-0.8), id="no speech, and not sure of the text"),
+        pytest.param(decoding(speech_ms=40, no_speech_probability=0.7), id="no speech, and Whisper hears none either"),
+        pytest.param(decoding(40, speech_ms=40, mean_log_probability=-0.1), id="no speech, and no end"),
+        pytest.param(decoding(speech_ms=500, mean_log_probability=-1.1), id="little speech, and an improbable text"),
+        pytest.param(decoding(speech_ms=500, no_speech_probability=0.7), id="little speech, and Whisper hears none"),
+        pytest.param(
+            decoding(speech_ms=480, text=" Thank you!"), id="little speech, and a phrase known to be invented"
+        ),
+        pytest.param(decoding(text=" . . .", mean_log_probability=-1.1), id="no words"),
+    ],
+)
+def test_text_is_invented_where_two_signs_agree(invented: Decoding) -> None:
+    assert invented.is_sound
+    assert invented.text_tokens == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(decoding(speech_ms=40), id="no speech, but a probable text"),
+        pytest.param(decoding(speech_ms=160, mean_log_probability=-0.8, text="Right?"), id="a short word"),
+        pytest.param(decoding(speech_ms=480, text="Thank you all"), id="little speech, but no known phrase"),
+        pytest.param(decoding(speech_ms=500, text="Thank you."), id="a known phrase, and enough speech for it"),
+        pytest.param(decoding(speech_ms=0, mean_log_probability=-0.9, n_prefix=2), id="words that were promised"),
+    ],
+)
+def test_text_is_kept_where_only_one_sign_speaks_against_it(said: Decoding) -> None:
+    assert said.text_tokens == said.tokens
+
+
 def test_probable_text_is_kept_however_much_the_model_doubts_that_anybody_spoke() -> None:
     assert decoding(no_speech_probability=0.9).text_tokens == list(range(12))
 

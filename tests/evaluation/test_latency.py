@@ -44,8 +44,8 @@ def test_first_partial_latency_is_unknown_if_nothing_was_ever_shown() -> None:
     ("start_ms", "end_ms", "text", "expected"),
     [
         (100, 1500, "Hello", 900),
-        (100, 1200, "Hello", 900),  # the detector hears the soft ending no more
-        (100, 1199, "Hello", None),  # other speech
+        (100, 900, "Hello", 900),  # the reference takes a breath for speech
+        (100, 899, "Hello", None),  # other speech
         (1500, 3000, "Hello", None),  # begins after it
         (100, 1500, "", None),  # covers it, but the words are lost
     ],

@@ -49,12 +49,6 @@ def test_a_bound_that_no_batch_keeps_leaves_single_requests() -> None:
     assert learned((1, 5.0)).largest_within(0.5, 16) == 1
 
 
-def test_a_machine_that_is_twice_as_slow_takes_twice_as_long() -> None:
-    cost = learned(*[(n, 0.2 + 0.05 * n) for n in (1, 4, 9, 16, 2, 7) * 10])
-    assert cost.scaled(2.0)
-    assert cost.scaled(2.0).of(5) == pytest.approx(2 * cost.of(5))
-
-
 def test_a_fast_worker_gets_the_largest_batches() -> None:
     assert learned((1, 0.0)).largest_within(0.5, 16) == learned((4, 0.02)).largest_within(0.5, 16) == 16
 

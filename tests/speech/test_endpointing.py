@@ -94,15 +94,35 @@ def test_a_cut_takes_the_newest_of_equally_quiet_points():
     assert endpoints("speech 3000ms", max_utterance_ms=3000)[1].at == at_ms(2950)
 
 
-@pytest.mark.parametrize(("max_utterance_ms", "oldest_ms"), [(3000, 1500), (20_000, 16_000)])
-def test_a_cut_looks_back_four_seconds_and_at_most_half_an_utterance(max_utterance_ms, oldest_ms):
-    n_frames = max_utterance_ms // 20
-    oldest = oldest_ms // 20
-    energies = [1.0] * n_frames
-    energies[oldest - 5 : oldest] = [0.0] * 5
-    energies[oldest] = 0.5
-    events = endpoints(f"speech {max_utterance_ms}ms", energies=energies, max_utterance_ms=max_utterance_ms)
-    assert events[1].at == at_ms(oldest_ms + 50)
+def test_where_nothing_is_quiet_a_cut_looks_back_a_second_and_no_further():
+    """Words before that may have been committed to the caption that is cut."""
+    energies = [1.0] * 150
+    energies[90:95] = [0.2] * 5  # 1800..1900 ms: quiet, but not for that moment
+    energies[100:105] = [0.7] * 5
+    assert endpoints("speech 3000ms", energies=energies, max_utterance_ms=3000)[1].at == at_ms(2050)
+
+
+@pytest.mark.parametrize(
+    ("max_utterance_ms", "quiet_from_ms", "quiet_db", "is_cut"),
+    [
+        (20_000, 16_000, -31, True),
+        (20_000, 15_800, -31, False),  # the search has not begun
+        (20_000, 16_000, -25, False),  # it may yet be quieter
+        (20_000, 17_900, -16, True),
+        (3000, 1500, -31, True),  # half of an utterance is searched at most
+    ],
+)
+def test_a_cut_is_made_at_the_first_moment_that_is_quiet_enough_so_late(
+    max_utterance_ms, quiet_from_ms, quiet_db, is_cut
+):
+    energies = [1.0] * (max_utterance_ms // 20 + 5)
+    first = quiet_from_ms // 20
+    energies[first : first + 5] = [10 ** (quiet_db / 10)] * 5
+    events = endpoints(
+        f"speech {quiet_from_ms + 100}ms", energies=energies[: first + 5], max_utterance_ms=max_utterance_ms
+    )
+    at = at_ms(quiet_from_ms + 50)
+    assert events == [SpeechStarted(0), *([SpeechEnded(at, "max_length"), SpeechStarted(at)] if is_cut else [])]
 
 
 def test_the_length_after_a_cut_counts_from_the_cut():
@@ -182,6 +202,52 @@ def test_the_largest_window_fits_the_engine():
     assert largest.pre_roll_ms + largest.max_utterance_ms + largest.post_roll_ms == MAX_WINDOW_MS
 
 
+# A second look, by a judge who heard all up to some time
+
+
+def look(script, speech_end_ms, heard_until_ms=None, **config):
+    """What the endpointer says when that judge answers at the end of the script."""
+    endpointer = Endpointer(EndpointingConfig(**config))
+    flags = voiced_flags(script)
+    for voiced in flags:
+        endpointer.push(voiced, float(voiced))
+    heard_until_ms = 20 * len(flags) if heard_until_ms is None else heard_until_ms
+    return endpointer.second_look(at_ms(speech_end_ms), at_ms(heard_until_ms)), endpointer
+
+
+def test_noise_behind_speech_does_not_keep_an_utterance_open():
+    """It ends where the speech ended; the voice since may be speech that has just begun, so it is heard once more."""
+    events, endpointer = look("speech 3000ms", 2000, hangover_ms=500, post_roll_ms=400)
+    assert events == [SpeechEnded(at_ms(2000), "silence"), SpeechStarted(at_ms(2400))]
+    assert endpointer.flush("stop") == [SpeechEnded(at_ms(3000), "stop")]
+
+
+def test_where_the_post_roll_hears_all_voice_since_nothing_new_begins():
+    events, endpointer = look("speech 2300ms, silence 300ms", 2000, hangover_ms=500, post_roll_ms=400)
+    assert events == [SpeechEnded(at_ms(2000), "silence")]
+    assert endpointer.flush("stop") == []
+
+
+@pytest.mark.parametrize(("heard_until_ms", "mid_phrase"), [(2480, False), (2680, True)])
+def test_a_second_look_that_heard_less_than_the_hangover_behind_the_speech_ends_nothing(heard_until_ms, mid_phrase):
+    endpointer = Endpointer(EndpointingConfig(hangover_ms=500, mid_phrase_hangover_ms=700))
+    for _ in range(150):
+        endpointer.push(True, 1.0)
+    endpointer.mid_phrase = mid_phrase
+    assert endpointer.second_look(at_ms(2000), at_ms(heard_until_ms)) == []
+    assert endpointer.second_look(at_ms(2000), at_ms(heard_until_ms + 20)) != []
+
+
+def test_an_utterance_in_which_nobody_spoke_ends_and_its_newest_sounds_are_heard_again():
+    events, _ = look("silence 200ms, speech 2000ms", 0, hangover_ms=500, post_roll_ms=100)
+    assert events == [SpeechEnded(at_ms(1900), "silence"), SpeechStarted(at_ms(2000))]
+
+
+@pytest.mark.parametrize("script", ["silence 2000ms", "speech 400ms, silence 900ms", "silence 900ms, speech 40ms"])
+def test_a_second_look_without_an_open_utterance_says_nothing(script):
+    assert look(script, 0, onset_ms=60)[0] == []
+
+
 RUNS = st.lists(st.tuples(st.booleans(), st.integers(1, 150), st.floats(0, 1)), max_size=12)
 
 
@@ -194,6 +260,19 @@ def test_starts_and_ends_alternate_and_no_utterance_is_too_long(runs):
     events += endpointer.flush("stop")
     check_alternation(events)
     assert all(end.at - start.at <= at_ms(2000) for start, end in zip(events[::2], events[1::2], strict=True))
+
+
+@given(RUNS, st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), min_size=1), st.sampled_from([20, 500]))
+def test_starts_and_ends_alternate_whatever_second_looks_say(runs, looks, hangover_ms):
+    endpointer = Endpointer(EndpointingConfig(max_utterance_ms=2000, hangover_ms=hangover_ms))
+    events = []
+    for i, (voiced, n_frames, energy) in enumerate(runs):
+        for _ in range(n_frames):
+            events += endpointer.push(voiced, energy)
+        pause, age = looks[i % len(looks)]
+        heard_until = max(0, endpointer.now - age * 320)
+        events += endpointer.second_look(max(0, heard_until - pause * 320), heard_until)
+    check_alternation(events + endpointer.flush("stop"))
 
 
 def check_alternation(events):

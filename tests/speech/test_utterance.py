@@ -25,7 +25,7 @@ def frames_of(script):
     return np.where(flags, samples, -samples).reshape(-1, FRAME_SAMPLES)
 
 
-def judge(frames):
+def judge(frames, energies):
     return [bool(frame[0] > 0) for frame in frames]
 
 
@@ -95,9 +95,22 @@ def test_the_windows_of_a_cut_for_length_meet():
     started, ended, restarted, rest = cut("speech 4000ms")
     assert in_ms(started) == (0, 0)
     # The frames get louder all the time, so the quietest point is the oldest that may be taken.
-    assert in_ms(ended) == (0, 0, 1550, 0, 1550, "max_length")
-    assert in_ms(restarted) == (1, 1550)
-    assert in_ms(rest) == (1, 1550, 4000, 1550, 4000, "stop")
+    assert in_ms(ended) == (0, 0, 2050, 0, 2050, "max_length")
+    assert in_ms(restarted) == (1, 2050)
+    assert in_ms(rest) == (1, 2050, 4000, 2050, 4000, "stop")
+
+
+def test_the_windows_of_an_utterance_that_a_second_look_ended_and_of_the_rest_meet():
+    cutter = cutter_of()
+    events = cutter.push(frames_of("silence 500ms, speech 2000ms"))
+    events += cutter.second_look(1500 * 16, 2400 * 16)
+    events += cutter.flush("stop")
+    assert [in_ms(event) for event in events] == [
+        (0, 500),
+        (0, 500, 1500, 200, 1700, "silence"),
+        (1, 1700),
+        (1, 1700, 2500, 1700, 2500, "stop"),
+    ]
 
 
 @pytest.mark.parametrize("reason", ["flush", "stop", "disconnect"])

@@ -39,7 +39,7 @@ WITHOUT_AUDIO: list[Message] = [
     ModelFound(),
     Loaded("tiny.en", "cpu", "int8", ("en", "de"), translates=False),
     LoadFailed("no such model"),
-    Transcribed(7, (HYPOTHESIS, Hypothesis("", "en", 0.0, 1.0, suspicious=True)), 0.25),
+    Transcribed(7, (HYPOTHESIS, Hypothesis("", "en", 0.0, 1.0, suspicious=True, speech_end_ms=740)), 0.25),
     BatchFailed(8, "the engine failed"),
 ]
 
@@ -52,13 +52,14 @@ def test_a_message_comes_out_as_it_went_in(message: Message) -> None:
 def test_windows_keep_their_order_options_and_samples() -> None:
     options = TranscriptionOptions("de", "translate", words=True, prompt="Über", hotwords=("Zoë", "K2"))
     loud, none, ramp = np.ones(5, np.float32), np.zeros(0, np.float32), np.linspace(-1, 1, 999, dtype=np.float32)
-    windows = (Window(loud, options), Window(none, is_final=False), Window(ramp, prefix="Über allen"))
+    windows = (Window(loud, options), Window(none, is_final=False), Window(ramp, prefix="Über allen", context="Ruh"))
     message = decode(encode(Transcribe(3, 12.5, windows)))
     assert isinstance(message, Transcribe)
     assert (message.batch, message.deadline_s) == (3, 12.5)
     assert [window.options for window in message.windows] == [options, TranscriptionOptions(), TranscriptionOptions()]
     assert [window.is_final for window in message.windows] == [True, False, True]
     assert [window.prefix for window in message.windows] == ["", "", "Über allen"]
+    assert [window.context for window in message.windows] == ["", "", "Ruh"]
     for before, after in zip(windows, message.windows, strict=True):
         assert after.samples.dtype == np.float32
         np.testing.assert_allclose(after.samples, before.samples, atol=1 / 32767)
@@ -78,7 +79,7 @@ def raw(header: Any, audio: bytes = b"") -> bytes:
 
 FIELDS = {"kind": "Transcribed", "batch": 1, "compute_s": 0.1, "hypotheses": []}
 HYPOTHESIS_FIELDS = {**asdict(HYPOTHESIS), "words": []}
-WINDOW = {"n_samples": 2, "is_final": True, "prefix": "", "options": asdict(TranscriptionOptions())}
+WINDOW = {"n_samples": 2, "is_final": True, "prefix": "", "context": "", "options": asdict(TranscriptionOptions())}
 TRANSCRIBE = {"kind": "Transcribe", "batch": 1, "deadline_s": 1.0, "windows": [WINDOW]}
 
 

@@ -14,7 +14,7 @@ from livecaption.errors import ConfigError, InvalidMessage, MessageTooBig
 from livecaption.events import Event
 from livecaption.scheduling.request import TASKS, TranscriptionOptions
 from livecaption.session import StreamOptions
-from livecaption.speech.endpointing import EndpointingConfig
+from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 
 PROTOCOL_VERSION = 1
 SUBPROTOCOL = "livecaption.v1"
@@ -137,6 +137,10 @@ def _endpointing(given: Any, default: EndpointingConfig) -> EndpointingConfig:
         return default
     if not isinstance(given, dict):
         raise InvalidMessage("endpointing must be an object")
+    if given.get("preset") is not None:
+        if not isinstance(given["preset"], str) or given["preset"] not in PRESETS:
+            raise InvalidMessage(f"endpointing.preset must be one of {', '.join(PRESETS)}")
+        default = PRESETS[given["preset"]]
     changes = {}
     for wire_name, name in (("silence_ms", "hangover_ms"), ("max_utterance_ms", "max_utterance_ms")):
         if given.get(wire_name) is not None:

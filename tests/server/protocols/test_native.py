@@ -1,6 +1,7 @@
 """The wire format: what is read, what is refused with which code, what is sent."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from livecaption.errors import LivecaptionError, MessageTooBig
 from livecaption.events import Ack, CaptionWord, ErrorReport, Final, Flushed
 from livecaption.scheduling.request import TranscriptionOptions
 from livecaption.server.protocols.native import MAX_TEXT_BYTES, Flush, Ping, Start, Stop, encode, parse
-from livecaption.speech.endpointing import EndpointingConfig
+from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 
 DEFAULT = EndpointingConfig()
 
@@ -51,6 +52,12 @@ def test_a_start_carries_every_option() -> None:
     assert options.transcription == TranscriptionOptions("de", "translate", True, "Guten Tag.", ("Böll", "Köln"))
     assert (options.partials, options.title) == (False, "Sitzung")
     assert (options.endpointing.hangover_ms, options.endpointing.max_utterance_ms) == (800, 9000)
+
+
+def test_a_preset_is_where_named_values_start_from() -> None:
+    assert read(type="start", endpointing={"preset": "accurate"}).options.endpointing == PRESETS["accurate"]
+    fast = read(type="start", endpointing={"preset": "fast", "max_utterance_ms": 9000}).options.endpointing
+    assert fast == replace(PRESETS["fast"], max_utterance_ms=9000)
 
 
 def test_a_silence_that_is_named_holds_in_mid_phrase_too() -> None:
@@ -98,6 +105,8 @@ def test_a_message_becomes_its_type(message: dict[str, Any], expected: object) -
         ({"type": "start", "prompt": "x" * 1001}, "invalid_message"),
         ({"type": "start", "endpointing": 500}, "invalid_message"),
         ({"type": "start", "endpointing": {"silence_ms": "long"}}, "invalid_message"),
+        ({"type": "start", "endpointing": {"preset": "hasty"}}, "invalid_message"),
+        ({"type": "start", "endpointing": {"preset": ["fast"]}}, "invalid_message"),
         ({"type": "start", "endpointing": {"silence_ms": -5}}, "invalid_message"),
         ({"type": "start", "endpointing": {"max_utterance_ms": 10**6}}, "invalid_message"),
         ({"type": "start", "resume": {"session": "x", "token": "y", "last_seq": 1}}, "unsupported_resume"),

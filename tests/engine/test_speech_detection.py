@@ -1,0 +1,59 @@
+"""Where in a window somebody speaks."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+
+from livecaption.engine.speech_detection import CHUNK_MS, Speech, SpeechDetector, speech_of
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture(scope="module")
+def detector() -> SpeechDetector:
+    return SpeechDetector()
+
+
+@pytest.fixture(scope="module")
+def said() -> npt.NDArray[np.float32]:
+    """2 s from the midst of a speech."""
+    samples, _ = soundfile.read(DATA / "jfk.flac", dtype="float32")
+    return samples[8 * 16_000 : 10 * 16_000]
+
+
+def noise(seconds: float) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(0).normal(scale=0.05, size=round(seconds * 16_000)).astype(np.float32)
+
+
+def speech_in(*probabilities: float) -> Speech:
+    return speech_of(np.array(probabilities, np.float32))
+
+
+def test_speech_is_what_is_likely_and_goes_on_while_it_is_not_unlikely() -> None:
+    assert speech_in(0.1, 0.9, 0.2, 0.6, 0.4, 0.3) == Speech(total_ms=round(2 * CHUNK_MS), end_ms=round(5 * CHUNK_MS))
+
+
+def test_what_is_never_likely_is_no_speech() -> None:
+    assert speech_in(0.4, 0.49, 0.4) == Speech(0, 0)
+
+
+@pytest.mark.parametrize("level_db", [0, -20, -40])
+def test_speech_is_found_at_any_level(detector: SpeechDetector, said: npt.NDArray[np.float32], level_db: int) -> None:
+    assert detector.detect(said * np.float32(10 ** (level_db / 20))).total_ms > 1000
+
+
+def test_speech_ends_where_noise_goes_on(detector: SpeechDetector, said: npt.NDArray[np.float32]) -> None:
+    speech = detector.detect(np.concatenate([said, noise(2.0)]))
+    assert 1500 <= speech.end_ms <= 2500
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [noise(3.0), np.zeros(48_000, np.float32), np.zeros(0, np.float32), noise(3.0) * np.float32(1e-4)],
+    ids=["noise", "silence", "nothing", "faint noise"],
+)
+def test_there_is_none_in_noise_and_silence(detector: SpeechDetector, samples: npt.NDArray[np.float32]) -> None:
+    assert detector.detect(samples) == Speech(0, 0)
