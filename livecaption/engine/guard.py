@@ -94,7 +94,8 @@ class Decoding:
         unsure = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY or self.is_runaway
         hears_nothing = self.no_speech_probability > NO_SPEECH_PROBABILITY
         if self.speech_ms < NO_SPEECH_MS:
-            return hears_nothing or self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY_WITHOUT_SPEECH or unsure
+            improbable = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY_WITHOUT_SPEECH
+            return hears_nothing or improbable or unsure or self.is_phantom
         if self.speech_ms < LITTLE_SPEECH_MS:
             return hears_nothing or unsure or (self.is_phantom and self.speech_ms < PHANTOM_SPEECH_MS)
         return unsure and (hears_nothing or not self.has_words)

@@ -86,6 +86,7 @@ def test_text_of_noise_is_dropped_without_a_second_try(noise: Decoding) -> None:
         pytest.param(decoding(speech_ms=40, mean_log_probability=-0.8), id="no speech, and not sure of the text"),
         pytest.param(decoding(speech_ms=40, no_speech_probability=0.7), id="no speech, and Whisper hears none either"),
         pytest.param(decoding(40, speech_ms=40, mean_log_probability=-0.1), id="no speech, and no end"),
+        pytest.param(decoding(speech_ms=0, text="Thank you."), id="no speech, and a phrase known to be invented"),
         pytest.param(decoding(speech_ms=500, mean_log_probability=-1.1), id="little speech, and an improbable text"),
         pytest.param(decoding(speech_ms=500, no_speech_probability=0.7), id="little speech, and Whisper hears none"),
         pytest.param(
