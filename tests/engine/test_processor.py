@@ -1,5 +1,6 @@
 """Threads and instructions of the inference process."""
 
+import os
 import subprocess
 import sys
 
@@ -36,5 +37,6 @@ from livecaption.engine.processor import tune_processor
 tune_processor(3)
 print([pool["num_threads"] for pool in threadpoolctl.threadpool_info()], os.environ["OMP_NUM_THREADS"])
 """
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    environ = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environ)
     assert ran.stdout.split() == ["[1]", "3"]
