@@ -37,6 +37,7 @@ PURE = [
     if path.parts[1] in ("audio", "speech", "captions", "scheduling")
     or path.name in ("session.py", "errors.py", "events.py")
     or str(path) in ("livecaption/server/protocols/native.py", "livecaption/workers/lifecycle.py")
+    or str(path) in ("livecaption/store/schema.py", "livecaption/store/rows.py", "livecaption/store/search.py")
     or path.name in ("restart.py", "deadlines.py", "messages.py", "quarantine.py")
 ]
 IO_PACKAGES = {
@@ -56,6 +57,8 @@ IMPORTERS = {
     "torch": ("livecaption/engine/",),
     "huggingface_hub": ("livecaption/engine/",),
     "prometheus_client": ("livecaption/server/metrics.py",),
+    "platformdirs": ("livecaption/store/config.py",),
+    "sqlite3": ("livecaption/store/",),
     "psutil": ("livecaption/workers/", "livecaption/evaluation/"),
     "rich": ("livecaption/cli.py", "livecaption/evaluation/"),
     "jiwer": ("livecaption/evaluation/",),
