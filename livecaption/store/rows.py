@@ -110,11 +110,22 @@ def final_to_row(final: Final) -> tuple[Any, ...]:
 
 
 def final_from_row(row: tuple[Any, ...]) -> Final:
-    *values, words = row
-    return Final(*values, None if words is None else tuple(CaptionWord(*word) for word in json.loads(words)))
+    """Of a row with the values of `FINAL_COLUMNS`."""
+    utterance, text, start_ms, end_ms, language, confidence, latency_ms, words = row
+    return Final(
+        utterance,
+        text,
+        start_ms,
+        end_ms,
+        language,
+        confidence,
+        latency_ms,
+        None if words is None else tuple(CaptionWord(*word) for word in json.loads(words)),
+    )
 
 
 def session_from_row(row: tuple[Any, ...]) -> SessionRecord:
+    """Of a row with the values of `SESSION_COLUMNS`."""
     number, session_id, title, language, private, state, started_at_ms, duration_ms, n_finals = row
     return SessionRecord(
         number,

@@ -37,7 +37,8 @@ def terms(query: str) -> list[str]:
     """
     if len(query) > MAX_QUERY_CHARACTERS:
         raise InvalidQuery(f"q may have {MAX_QUERY_CHARACTERS} characters")
-    found = [quoted or word for quoted, word in re.findall(r'"([^"]*)"|([^\s"]+)', query)]
+    # A NUL would end the expression in its middle.
+    found = [quoted or word for quoted, word in re.findall(r'"([^"]*)"|([^\s"]+)', query.replace("\0", " "))]
     # FTS5 takes what is no letter or digit for a space; a term of nothing else would match nothing.
     expressions = [f'"{term}" *' for term in found if re.search(r"[^\W_]", term)]
     if len(expressions) > MAX_TERMS:
