@@ -125,7 +125,7 @@ class Publisher:
             if self._session is not None:
                 self._pool.detach(self._session.id)
             if self._recording is not None:
-                self._recording.end(self.received_ms)
+                self._recording.close(self.received_ms)
             if self._decoder is not None:
                 self._decoder.finish()
             self._outbox.finish()

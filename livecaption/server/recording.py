@@ -1,20 +1,20 @@
 """Events of one session -> the store -> those who read them.
 
-A final is published once it is stored, and what comes after it waits with it: whatever a reader has seen survives the
-death of the server.
+`ready`, finals and `end` are published once the store has them, and what comes after one waits with it: whatever a
+reader has seen survives the death of the server.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from livecaption.events import Event, Final
+from livecaption.events import End, Event, Final, Ready
 from livecaption.store.rows import NewSession
 from livecaption.store.transcripts import TranscriptStore
 
 
 class Recording:
-    """One session, from its begin to its end.
+    """One session, from `ready` on.
 
     Args:
         store: None: nothing is kept, and nothing waits.
@@ -24,20 +24,23 @@ class Recording:
 
     def __init__(self, store: TranscriptStore | None, session: NewSession, publish: Callable[[Event], None]) -> None:
         self._store = store
-        self._session_id = session.id
+        self._session = session
         self._publish = publish
-        self._held: deque[Event] = deque()  # if it is not empty, it begins with a final
+        self._held: deque[Event] = deque()  # if it is not empty, it begins with one that the store has to have first
         self._all_published = asyncio.Event()
         self._all_published.set()
-        if store is not None:
-            store.begin(session)
 
     def publish(self, event: Event) -> None:
-        """At once, or once the finals up to here are stored."""
-        if self._store is not None and isinstance(event, Final):
+        """At once, or once all up to here is stored."""
+        if self._store is not None and isinstance(event, (Ready, Final, End)):
             self._held.append(event)
             self._all_published.clear()
-            self._store.append(self._session_id, event, self._release)
+            if isinstance(event, Ready):
+                self._store.begin(self._session, self._release)
+            elif isinstance(event, Final):
+                self._store.append(self._session.id, event, self._release)
+            else:
+                self._store.end(self._session.id, event.received_ms, self._release)
         elif self._held:
             self._held.append(event)
         else:
@@ -47,15 +50,15 @@ class Recording:
         """Until nothing waits for the store."""
         await self._all_published.wait()
 
-    def end(self, duration_ms: int) -> None:
-        """Nothing follows."""
+    def close(self, duration_ms: int) -> None:
+        """Nothing follows, whether or not there was an `end`."""
         if self._store is not None:
-            self._store.end(self._session_id, duration_ms)
+            self._store.end(self._session.id, duration_ms, lambda: None)
 
     def _release(self) -> None:
-        """The oldest final that is held is stored."""
+        """The store has the oldest event that is held."""
         self._publish(self._held.popleft())
-        while self._held and not isinstance(self._held[0], Final):
+        while self._held and not isinstance(self._held[0], (Ready, Final, End)):
             self._publish(self._held.popleft())
         if not self._held:
             self._all_published.set()

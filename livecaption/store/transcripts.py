@@ -1,10 +1,10 @@
 """The store as the event loop sees it: nothing here waits for the disk.
 
-    begin, append, end   at once; `append` tells when the final is written
+    begin, append, end   at once; they tell when it is written
     read, delete         answered from a thread
 
-A final is written, and synced to the disk, before `append` says so. Where that takes longer than `MAX_HOLD_S`, captions
-go on without: the store is `behind` until all that waits is written.
+What is told as written was synced to the disk. Where that takes longer than `MAX_HOLD_S`, captions go on without: the
+store is behind until all that waits is written.
 """
 
 import asyncio
@@ -117,24 +117,17 @@ class TranscriptStore:
 
     # Writing
 
-    def begin(self, session: NewSession) -> None:
-        self._submit(rows.begin(session))
+    # `written` is called, in the order of these calls, once it is written or need not be waited for any more. That may
+    # be before they return.
+
+    def begin(self, session: NewSession, written: Callable[[], None]) -> None:
+        self._submit(rows.begin(session), written)
 
     def append(self, session_id: SessionId, final: Final, written: Callable[[], None]) -> None:
-        """Write a final; `written` is called, in the order of the calls, once it is or need not be waited for.
+        self._submit(rows.append(session_id, final), written)
 
-        That may be before this returns.
-        """
-        submitted = self._submit(rows.append(session_id, final))
-        if not submitted or self._behind:
-            written()
-            return
-        self._held.append(_Held(self._n_submitted, self._loop.time() + MAX_HOLD_S, written))
-        if self._timer is None:
-            self._timer = self._loop.call_later(MAX_HOLD_S, self._check_due)
-
-    def end(self, session_id: SessionId, duration_ms: int) -> None:
-        self._submit(rows.end(session_id, duration_ms))
+    def end(self, session_id: SessionId, duration_ms: int, written: Callable[[], None]) -> None:
+        self._submit(rows.end(session_id, duration_ms), written)
 
     async def delete(self, session_id: str) -> bool:
         """Delete a session, its words in the index and its traces in the file. Whether there was one.
@@ -144,10 +137,15 @@ class TranscriptStore:
         """
         return await self._do(lambda database: database.delete(session_id))
 
-    def _submit(self, statement: Statement) -> bool:
+    def _submit(self, statement: Statement, written: Callable[[], None]) -> None:
         submitted = self._writer.submit(statement)
         self._n_submitted += submitted
-        return submitted
+        if not submitted or self._behind:
+            written()
+            return
+        self._held.append(_Held(self._n_submitted, self._loop.time() + MAX_HOLD_S, written))
+        if self._timer is None:
+            self._timer = self._loop.call_later(MAX_HOLD_S, self._check_due)
 
     def _on_written(self, n_written: int) -> None:
         while self._held and self._held[0].number <= n_written:

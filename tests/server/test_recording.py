@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from typing import cast
 
-from livecaption.events import Event, Final, Partial, SpeechStart
+from livecaption.events import End, Event, Final, Partial, Ready, SpeechStart
 from livecaption.server.recording import Recording
 from livecaption.store.rows import NewSession
 from livecaption.store.transcripts import TranscriptStore
 from tests.support.stored import new_session
 from tests.support.transcripts import final
 
+READY = Ready("one", "token", 1, "scripted", "en", 0)
+END = End(4000, 2, "stop")
 STARTS = [SpeechStart(n, 0) for n in range(3)]
 PARTIALS = [Partial(n, 0, "", "", 0, 100) for n in range(3)]
 FINALS = [final("One.", utterance=0), final("Two.", utterance=1)]
@@ -22,15 +24,17 @@ class SlowStore:
         self.log: list[object] = []
         self.unwritten: list[Callable[[], None]] = []
 
-    def begin(self, session: NewSession) -> None:
+    def begin(self, session: NewSession, written: Callable[[], None]) -> None:
         self.log.append(session)
+        self.unwritten.append(written)
 
     def append(self, session_id: str, appended: Final, written: Callable[[], None]) -> None:
         self.log.append(appended)
         self.unwritten.append(written)
 
-    def end(self, session_id: str, duration_ms: int) -> None:
+    def end(self, session_id: str, duration_ms: int, written: Callable[[], None]) -> None:
         self.log.append(duration_ms)
+        self.unwritten.append(written)
 
     def write(self) -> None:
         self.unwritten.pop(0)()
@@ -43,15 +47,15 @@ def recording(store: SlowStore | None) -> tuple[Recording, list[Event]]:
 
 async def test_without_a_store_everything_is_published_at_once() -> None:
     live, published = recording(None)
-    events = [STARTS[0], FINALS[0], STARTS[1]]
+    events = [READY, STARTS[0], FINALS[0], STARTS[1], END]
     for event in events:
         live.publish(event)
     assert published == events
     await live.all_published()
-    live.end(1000)
+    live.close(1000)
 
 
-async def test_a_final_and_what_comes_after_it_wait_until_it_is_written() -> None:
+async def test_a_final_and_what_comes_after_it_wait_until_it_is_stored() -> None:
     store = SlowStore()
     live, published = recording(store)
     for event in (STARTS[0], PARTIALS[0], FINALS[0], STARTS[1], PARTIALS[1], FINALS[1], STARTS[2]):
@@ -66,12 +70,22 @@ async def test_a_final_and_what_comes_after_it_wait_until_it_is_written() -> Non
     await live.all_published()
 
 
-async def test_the_store_is_told_begin_finals_and_end() -> None:
+async def test_whoever_has_heard_of_a_session_or_its_end_finds_it_so_in_the_store() -> None:
+    store = SlowStore()
+    live, published = recording(store)
+    for event in (READY, FINALS[0], END):
+        live.publish(event)
+    assert (published, store.log) == ([], [new_session(), FINALS[0], 4000])
+    for n in range(3):
+        store.write()
+        assert published == [READY, FINALS[0], END][: n + 1]
+
+
+async def test_a_session_whose_client_has_left_ends_in_the_store_too() -> None:
     store = SlowStore()
     live, _ = recording(store)
-    live.publish(FINALS[0])
-    live.end(4000)
-    assert store.log == [new_session(), FINALS[0], 4000]
+    live.close(3000)
+    assert store.log == [3000]
 
 
 async def test_a_store_that_need_not_be_waited_for_delays_nothing() -> None:

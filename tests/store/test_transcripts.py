@@ -31,6 +31,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "transcripts.db"
 
 
+def ignore() -> None:
+    """Whoever does not wait."""
+
+
 @asynccontextmanager
 async def open_store(path: Path, keep_days: float = 0) -> AsyncIterator[TranscriptStore]:
     store = TranscriptStore(StoreConfig(str(path), keep_days))
@@ -52,11 +56,11 @@ async def append(store: TranscriptStore, text: str, utterance: int = 0) -> None:
 
 async def test_a_final_that_is_told_as_written_is_in_the_file(path: Path) -> None:
     async with open_store(path) as store:
-        store.begin(new_session())
+        store.begin(new_session(), ignore)
         await append(store, "One.")
         with contextlib.closing(sqlite3.connect(path)) as other:
             assert other.execute("SELECT text FROM final").fetchall() == [("One.",)]
-        store.end(ONE, 5000)
+        store.end(ONE, 5000, ignore)
     async with open_store(path) as store:
         (session,) = await listed(store)
         assert (session.state, session.duration_ms) == (SessionState.ENDED, 5000)
@@ -64,7 +68,7 @@ async def test_a_final_that_is_told_as_written_is_in_the_file(path: Path) -> Non
 
 async def test_finals_are_told_as_written_in_their_order(path: Path) -> None:
     async with open_store(path) as store:
-        store.begin(new_session())
+        store.begin(new_session(), ignore)
         told: list[int] = []
         for n in range(100):
             store.append(ONE, final(str(n), utterance=n), lambda n=n: told.append(n))
@@ -79,12 +83,12 @@ async def test_the_disk_never_blocks_the_loop(path: Path) -> None:
     async with open_store(path) as store:
         threads: set[str] = set()
         await store.read(lambda _: threads.add(threading.current_thread().name))
-        store.begin(new_session())
+        store.begin(new_session(), ignore)
         with locked_by_another(path):
             loop = asyncio.get_running_loop()
             began_s = loop.time()
             for n in range(100):
-                store.append(ONE, final(str(n), utterance=n), lambda: None)
+                store.append(ONE, final(str(n), utterance=n), ignore)
             assert loop.time() - began_s < 0.2
         assert not any("MainThread" in name for name in threads)
 
@@ -95,7 +99,7 @@ async def test_captions_do_not_wait_for_a_database_that_is_locked_and_are_writte
     monkeypatch.setattr(transcripts, "MAX_HOLD_S", 0.1)
     monkeypatch.setattr(writer, "RETRY_S", 0.1)
     async with open_store(path) as store:
-        store.begin(new_session())
+        store.begin(new_session(), ignore)
         with locked_by_another(path):
             await append(store, "One.")  # waits for the deadline
             told: list[bool] = []
@@ -117,7 +121,7 @@ async def test_captions_do_not_wait_for_a_database_that_is_locked_and_are_writte
 
 async def test_a_deletion_is_done_when_it_is_answered(path: Path) -> None:
     async with open_store(path) as store:
-        store.begin(new_session())
+        store.begin(new_session(), ignore)
         await append(store, "Xylograph.")
         assert await store.delete("one")
         assert await listed(store) == []
@@ -127,7 +131,7 @@ async def test_a_deletion_is_done_when_it_is_answered(path: Path) -> None:
 
 async def test_a_deletion_that_cannot_be_done_now_is_refused(path: Path) -> None:
     async with open_store(path) as store:
-        store.begin(new_session())
+        store.begin(new_session(), ignore)
         await append(store, "One.")
         with locked_by_another(path), pytest.raises(StoreFailed, match="locked"):
             await store.delete("one")
@@ -138,7 +142,7 @@ async def test_what_is_too_old_is_deleted_at_the_start(path: Path) -> None:
     with opened(path) as database:
         fill(database, new_session("old"), [final("Xylograph.")])
     async with open_store(path, keep_days=1) as store:
-        store.begin(new_session("today", started_at_ms=round(time.time() * 1000)))
+        store.begin(new_session("today", started_at_ms=round(time.time() * 1000)), ignore)
         await eventually(lambda: b"Xylograph" not in bytes_of(path.parent))
         assert [session.id for session in await listed(store)] == ["today"]
 
@@ -170,7 +174,7 @@ async def test_a_stop_with_a_broken_database_tells_what_is_lost(path: Path, capl
     store = TranscriptStore(StoreConfig(str(path)))
     await store.open()
     with locked_by_another(path):
-        store.begin(new_session())
+        store.begin(new_session(), ignore)
         store.append(ONE, final("One."), lambda: told.append(True))
         await store.close()
     assert told == [True]

@@ -15,9 +15,14 @@ STARTED_AT_MS = 1_770_000_000_000
 
 
 def new_session(
-    session_id: str = "one", title: str = "", language: str | None = "en", started_at_ms: int = STARTED_AT_MS
+    session_id: str = "one",
+    title: str = "",
+    language: str | None = "en",
+    started_at_ms: int = STARTED_AT_MS,
+    *,
+    private: bool = False,
 ) -> NewSession:
-    return NewSession(SessionId(session_id), title, language, started_at_ms)
+    return NewSession(SessionId(session_id), title, language, started_at_ms, private)
 
 
 @contextlib.contextmanager
