@@ -17,7 +17,7 @@ import pytest
 
 from livecaption.store.database import Database
 from livecaption.store.rows import SessionState
-from tests.support.processes import assert_clean_end, serving
+from tests.support.processes import COMMAND, assert_clean_end, serving
 from tests.support.stored import opened
 from tests.support.streaming import Speaker, speaking
 
@@ -96,6 +96,21 @@ async def test_a_store_that_cannot_be_used_ends_the_start_with_one_line_and_code
             assert await server.exited(within_s=10) == 3
             await server.said(f"ERROR livecaption: cannot keep transcripts in {path}: ({reason})")
             await assert_clean_end(server)
+
+
+async def test_unless_told_otherwise_a_server_keeps_transcripts_in_the_data_directory_of_its_user(
+    tmp_path: Path,
+) -> None:
+    command = ("env", "-u", "LIVECAPTION_STORE", *COMMAND)
+    async with serving(command=command, environment={"XDG_DATA_HOME": str(tmp_path)}) as server:
+        url = await server.ready()
+        async with speaking(url, pace=10.0) as [speaker]:
+            await speaker.heard("final")
+            server.send(signal.SIGTERM)
+            assert await server.exited(within_s=5) == 0
+            await assert_clean_end(server)
+    with opened(tmp_path / "livecaption" / "transcripts.db") as database:
+        check_stored(database, speaker, SessionState.ENDED)
 
 
 async def test_two_servers_do_not_share_a_store(tmp_path: Path) -> None:
