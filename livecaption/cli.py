@@ -28,6 +28,7 @@ from livecaption.captions.transcript import FORMATS, to_text
 from livecaption.config import Config, add_config_arguments, load_config
 from livecaption.errors import ConfigError, EngineUnusable, InvalidAudio, LivecaptionError
 from livecaption.events import Ack, ErrorReport, Event, Final, Partial, SpeechStart, Status
+from livecaption.store.config import StoreConfig, default_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     serve.set_defaults(parser=serve)
-    add_config_arguments(serve)
+    add_config_arguments(serve, _serve_defaults())
 
     transcribe = commands.add_parser(
         "transcribe",
@@ -204,7 +205,12 @@ def _formats(names: str) -> list[str]:
 def _serve(options: argparse.Namespace, signals: "SignalInbox") -> int:
     from livecaption.server.lifecycle import run
 
-    return run(load_config(options, os.environ), signals)
+    return run(load_config(options, os.environ, _serve_defaults()), signals)
+
+
+def _serve_defaults() -> Config:
+    """Of all commands, only this one keeps transcripts."""
+    return Config(store=StoreConfig(default_path()))
 
 
 async def _transcribe(options: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from livecaption.errors import ConfigError
 from livecaption.scheduling.cadence import PartialsConfig
 from livecaption.server.config import ServerConfig
 from livecaption.speech.endpointing import EndpointingConfig
+from livecaption.store.config import StoreConfig
 from livecaption.workers.config import EngineConfig, WorkerConfig
 
 AUTO = "auto"
@@ -33,6 +34,10 @@ class Config:
     workers: WorkerConfig = field(default_factory=WorkerConfig)
     endpointing: EndpointingConfig = field(default_factory=EndpointingConfig)
     partials: PartialsConfig = field(default_factory=PartialsConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+
+
+DEFAULTS = Config()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,8 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("drain-timeout", "server", "drain_timeout_s", "how long a stop waits for the last captions", "SECONDS"),
     Option("insecure", "server", "insecure", "listen beyond this machine without a token"),
+    Option("store", "store", "path", "database that keeps transcripts, or none", "FILE"),
+    Option("keep-days", "store", "keep_days", "delete transcripts that are older; 0: keep all", "DAYS"),
     Option("engine", "engine", "engine", "what transcribes", choices=("whisper", "scripted")),
     Option("model", "engine", "model", "directory, installed model package, or hub name such as small", "MODEL"),
     Option("device", "engine", "device", "auto, cpu, cuda or cuda:INDEX; several with commas", "DEVICE"),
@@ -93,14 +100,13 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+def add_config_arguments(parser: argparse.ArgumentParser, defaults: Config = DEFAULTS) -> None:
     """Add a flag for every option, and `--config FILE`. Flags that are not given stay None."""
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings (or LIVECAPTION_CONFIG)")
-    defaults = Config()
     for option in OPTIONS:
         default = getattr(getattr(defaults, option.section), option.key)
         default = AUTO if default is None else default
-        suffix = f" (default: {default})" if default not in ("", (), False) else ""
+        suffix = f" (default: {default})".replace("%", "%%") if default not in ("", (), False) else ""
         keywords: dict[str, Any] = {"dest": option.flag, "help": option.help + suffix, "default": None}
         if option.type is bool:
             parser.add_argument(f"--{option.flag}", action="store_true", **keywords)
@@ -111,7 +117,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(f"--{option.flag}", choices=option.choices, **keywords)
 
 
-def load_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Config:
+def load_config(arguments: argparse.Namespace, environ: Mapping[str, str], defaults: Config = DEFAULTS) -> Config:
     """Merge the four sources.
 
     Raises:
@@ -132,8 +138,8 @@ def load_config(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Co
         else:
             continue
         chosen.setdefault(option.section, {})[option.key] = value
-    base = Config()
-    config = replace(base, **{name: replace(getattr(base, name), **values) for name, values in chosen.items()})
+    changes = {name: replace(getattr(defaults, name), **values) for name, values in chosen.items()}
+    config = replace(defaults, **changes)
     _check(config)
     return config
 

@@ -7,12 +7,16 @@
     │   ├── MessageTooBig
     │   ├── InvalidAudio        undecodable, truncated or non-finite audio
     │   ├── TooSlow             it does not start, send or read in time
+    │   ├── UnknownSession      no transcript of that id
+    │   ├── InvalidQuery        of a list or search of transcripts
     │   └── Unauthorized, ForbiddenOrigin
     ├── Unavailable             asking again later may help: loading, overloaded, draining
     ├── EngineError             the inference process or its model
     │   ├── EngineUnusable      it can never start with these settings (missing model, no CUDA): do not retry
     │   ├── WorkerDied          the process is gone; whatever it had in flight was not answered
     │   └── TranscriptionFailed one request failed; the worker lives
+    ├── StoreUnusable           transcripts cannot be kept where the settings say: do not start
+    ├── StoreFailed             the store cannot be read or changed now
     └── ConfigError             a flag, variable or file of settings that makes no sense
 
 `code` is the word on the wire. A fatal error closes its socket with `close_code`; an error that
@@ -93,6 +97,19 @@ class TooSlow(ClientError):
     default_code = "start_timeout"
 
 
+class UnknownSession(ClientError):
+    """There is no such session, or nothing of it was kept. Codes: `unknown_session`, `no_store`."""
+
+    http_status = 404
+    default_code = "unknown_session"
+
+
+class InvalidQuery(ClientError):
+    """What follows the `?` makes no sense."""
+
+    default_code = "invalid_query"
+
+
 class Unauthorized(ClientError):
     """A token is configured and the peer did not show it."""
 
@@ -140,6 +157,19 @@ class TranscriptionFailed(EngineError):
     """
 
     default_code = "transcription_failed"
+
+
+class StoreUnusable(LivecaptionError):
+    """Transcripts cannot be kept there: no room, no right, another server, not a database of ours."""
+
+    default_code = "store_unusable"
+
+
+class StoreFailed(LivecaptionError):
+    """The transcripts cannot be read or deleted now; captions go on."""
+
+    http_status = 503
+    default_code = "store_failed"
 
 
 class ConfigError(LivecaptionError):

@@ -34,6 +34,7 @@ const NOW = [
   ["Partials waiting", ({ queue }) => count(queue.partials)],
   ["Requests being computed", ({ queue }) => count(queue.in_flight)],
   ["Computing time per second of audio, last minute", ({ real_time_factor }) => duration(real_time_factor)],
+  ["Entries of transcripts waiting for the disk", ({ store }) => (store ? count(store.waiting) : GAP)],
   ["Event loop late, half of the last minute", ({ event_loop_lag_s }) => duration(event_loop_lag_s.p50)],
   ["Event loop late, 99 % of the last minute", ({ event_loop_lag_s }) => duration(event_loop_lag_s.p99)],
   ["Memory of the server", ({ server }) => bytes(server.resident_memory_bytes)],
@@ -54,6 +55,8 @@ const COUNTS = [
   ["Partials failed", ({ partials }) => count(partials.failed)],
   ["Finals answered", ({ finals }) => count(finals.answered)],
   ["Finals failed", ({ finals }) => count(finals.failed)],
+  ["Transcripts that could not be stored at once", ({ store }) => (store ? count(store.failures) : GAP)],
+  ["Entries of transcripts lost", ({ store }) => (store ? count(store.lost) : GAP)],
   ["Finals decoded twice", ({ redone_finals }) => count(redone_finals)],
   ["Runaway texts", ({ runaway_texts }) => count(runaway_texts)],
 ];

@@ -7,6 +7,7 @@ import pytest
 
 from livecaption.config import OPTIONS, Config, add_config_arguments, is_loopback, load_config
 from livecaption.errors import ConfigError
+from livecaption.store.config import StoreConfig
 
 
 def load(*flags: str, **environ: str) -> Config:
@@ -57,6 +58,9 @@ def test_lists_and_switches_are_understood_in_every_source(tmp_path: Path) -> No
         (["--threads=-1"], "--threads"),
         (["--silence=5"], "hangover_ms"),
         (["--partial-interval=1"], "interval_ms"),
+        (["--keep-days=-1"], "--keep-days"),
+        (["--keep-days=long"], "--keep-days must be a number"),
+        (["--store="], "--store"),
         (["--tls-cert=cert.pem"], "--tls-key"),
         (["--host=0.0.0.0"], "LIVECAPTION_TOKEN"),
         (["--config=/nowhere/at/all.toml"], "/nowhere/at/all.toml"),
@@ -75,6 +79,17 @@ def test_a_setting_that_the_server_can_find_out_may_be_auto(tmp_path: Path) -> N
         assert load(f"--config={path}").server.max_streams == max_streams
     assert load(f"--config={path}", "--max-streams=auto").server.max_streams is None
     assert load(LIVECAPTION_MAX_STREAMS="7").server.max_streams == 7
+
+
+def test_a_command_may_have_defaults_of_its_own() -> None:
+    """Only `serve` keeps transcripts; what a user says wins all the same."""
+    defaults = Config(store=StoreConfig("100 %.db"))
+    parser = argparse.ArgumentParser()
+    add_config_arguments(parser, defaults)
+    assert "(default: 100 %.db)" in " ".join(parser.format_help().split())
+    assert load_config(parser.parse_args([]), {}, defaults) == defaults
+    assert load_config(parser.parse_args(["--keep-days=7"]), {}, defaults).store == StoreConfig("100 %.db", 7)
+    assert load_config(parser.parse_args([]), {"LIVECAPTION_STORE": "none"}, defaults) == Config()
 
 
 def test_the_help_tells_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,27 +72,52 @@ def cues(finals: Sequence[Final], line_length: int = DEFAULT_LINE_LENGTH) -> lis
         finals: those that say nothing are left out.
         line_length: in columns, 2 or more.
     """
-    runs: list[list[Final]] = []
-    for final in finals:
+    growing = GrowingCues(line_length)
+    return [cue for final in finals for cue in growing.push(final)] + growing.flush()
+
+
+class GrowingCues:
+    """The cues of a session that goes on: a cue comes out as soon as no later final can change it.
+
+    That is when somebody speaks again after a pause: what touches an utterance is set with it, and how long its last
+    cue stays depends on when the next one comes.
+    """
+
+    def __init__(self, line_length: int) -> None:
+        self._line_length = line_length
+        self._run: list[Final] = []  # utterances that touch
+        self._free_from_ms = 0
+
+    def push(self, final: Final) -> list[Cue]:
+        """Take the next final; the cues that are settled now."""
         if not final.text.strip():
-            continue
-        if runs and (runs[-1][-1].end_ms, runs[-1][-1].language) == (final.start_ms, final.language):
-            runs[-1].append(final)
-        else:
-            runs.append([final])
-    said: list[Cue] = []
-    for run, following in pairwise([*runs, None]):
-        assert run is not None
-        said += _Run(run, line_length, following[0].start_ms if following else None).cues()
-    shown: list[Cue] = []
-    free_from_ms = 0
-    for cue, following_cue in pairwise([*said, None]):
-        assert cue is not None
-        # It waits for the one before, which has to be read too: words may be said faster than they can be shown.
-        start_ms = max(cue.start_ms, free_from_ms)
-        free_from_ms = _end_ms(start_ms, cue, following_cue.start_ms if following_cue else None)
-        shown.append(Cue(start_ms, free_from_ms, cue.lines))
-    return shown
+            return []
+        last = self._run[-1] if self._run else None
+        if last is not None and (last.end_ms, last.language) == (final.start_ms, final.language):
+            self._run.append(final)
+            return []
+        settled = self._cues_of_run(final)
+        self._run = [final]
+        return settled
+
+    def flush(self) -> list[Cue]:
+        """Nothing follows; the cues that are left."""
+        left = self._cues_of_run(None)
+        self._run = []
+        return left
+
+    def _cues_of_run(self, following: Final | None) -> list[Cue]:
+        if not self._run:
+            return []
+        said = _Run(self._run, self._line_length, following.start_ms if following else None).cues()
+        next_start_ms = None if following is None else max(0, _character_times_ms(following)[0][0])
+        shown = []
+        for cue, following_start_ms in zip(said, [*(cue.start_ms for cue in said[1:]), next_start_ms], strict=True):
+            # It waits for the one before, which has to be read too: words may be said faster than they can be shown.
+            start_ms = max(cue.start_ms, self._free_from_ms)
+            self._free_from_ms = _end_ms(start_ms, cue, following_start_ms)
+            shown.append(Cue(start_ms, self._free_from_ms, cue.lines))
+        return shown
 
 
 class RollUp:

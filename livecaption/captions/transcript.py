@@ -10,12 +10,14 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from livecaption.captions.layout import DEFAULT_LINE_LENGTH, cues
+from livecaption.captions.layout import DEFAULT_LINE_LENGTH, Cue, GrowingCues, cues
 from livecaption.events import Final
 
 PARAGRAPH_PAUSE_MS = 2000
 """A longer pause begins a new paragraph of plain text. Utterances end after some 500 ms of silence,
 which is a breath and not yet the end of a thought."""
+
+VTT_HEADER = "WEBVTT\n\n"
 
 
 def to_text(finals: Sequence[Final]) -> str:
@@ -40,10 +42,26 @@ def to_srt(finals: Sequence[Final], line_length: int = DEFAULT_LINE_LENGTH) -> s
 
 def to_vtt(finals: Sequence[Final], line_length: int = DEFAULT_LINE_LENGTH) -> str:
     """WebVTT (W3C), as browsers read it."""
-    return "WEBVTT\n\n" + "".join(
-        f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n" + "\n".join(map(_escape, cue.lines)) + "\n\n"
-        for cue in cues(finals, line_length)
-    )
+    return VTT_HEADER + _vtt_blocks(cues(finals, line_length))
+
+
+class GrowingVtt:
+    """WebVTT of a session that goes on: it is only ever appended to, and becomes what `to_vtt` makes at the end.
+
+    Attributes:
+        text: so far.
+        last_utterance: of the finals that were pushed; -1: there were none.
+    """
+
+    def __init__(self, line_length: int = DEFAULT_LINE_LENGTH) -> None:
+        self.text = VTT_HEADER
+        self.last_utterance = -1
+        self._cues = GrowingCues(line_length)
+
+    def push(self, final: Final) -> None:
+        """Take the next final."""
+        self.last_utterance = final.utterance
+        self.text += _vtt_blocks(self._cues.push(final))
 
 
 def to_json(finals: Sequence[Final]) -> str:
@@ -66,6 +84,13 @@ FORMATS: dict[str, Callable[[Sequence[Final], int], str]] = {
 
 def _spoken(finals: Sequence[Final]) -> list[Final]:
     return [final for final in finals if final.text.strip()]
+
+
+def _vtt_blocks(shown: Sequence[Cue]) -> str:
+    return "".join(
+        f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n" + "\n".join(map(_escape, cue.lines)) + "\n\n"
+        for cue in shown
+    )
 
 
 def _clock(at_ms: int, separator: str) -> str:

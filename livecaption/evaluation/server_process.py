@@ -102,6 +102,8 @@ class ServerProcess:
                 MARKER: self._marker.partition("=")[2],
                 "TMPDIR": str(directory),
                 "XDG_RUNTIME_DIR": str(directory),
+                # Nothing that is measured or tested belongs among the user's transcripts.
+                "LIVECAPTION_STORE": "none",
                 **environment,
             },
         )

@@ -6,6 +6,7 @@
     hub         numbers events, fans them out  outbox     sends, each with a deadline
     protocols/  messages <-> our types         auth       origin, host, token
     http        pages and health               decoding   a thread for each container stream
+    recording   finals -> store, then readers  transcripts  what the store has, over HTTP
 
 `build_app` mounts all of it in an application of yours.
 """

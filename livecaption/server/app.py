@@ -8,11 +8,13 @@ from aiohttp import hdrs, web
 from livecaption.config import Config
 from livecaption.errors import LivecaptionError
 from livecaption.scheduling.scheduler import SchedulerConfig
-from livecaption.server import auth, http
+from livecaption.server import auth, http, transcripts
 from livecaption.server.metrics import Metrics
 from livecaption.server.publisher import Publisher
 from livecaption.server.services import SERVICES, Services
 from livecaption.server.sessions import Sessions
+from livecaption.store.config import NOWHERE
+from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import WorkerPool
 
 MAX_READ_BYTES = 8 * 1024 * 1024
@@ -37,18 +39,26 @@ def build_app(config: Config | None = None) -> web.Application:
     their sockets with 1001, and the clean-up ends the processes. Whoever runs the application with
     `web.run_app` should know that a second signal skips both; the processes end all the same.
 
+    Raises at its start StoreUnusable, if it is told to keep transcripts where it cannot (`config.store`).
     Must be started in the thread that runs the event loop, and that thread must live as long.
     """
     config = config or Config()
     app = web.Application(middlewares=[http.errors_as_json], client_max_size=64 * 1024)
     pool = WorkerPool(config.engine, config.workers, SchedulerConfig(), config.partials)
     sessions = Sessions(config.server, pool)
-    app[SERVICES] = Services(config, pool, sessions, Metrics(pool, sessions))
+    store = None if config.store.path == NOWHERE else TranscriptStore(config.store)
+    app[SERVICES] = Services(config, pool, sessions, Metrics(pool, sessions, store), store)
+    app[transcripts.GROWING] = transcripts.GrowingTranscripts()
     app.add_routes(
         [
             web.get("/", http.page),
             web.get("/v1/stream", stream),
             web.get("/v1/info", http.info),
+            web.get("/sessions", http.sessions_page),
+            web.get("/v1/sessions", transcripts.sessions),
+            web.get("/v1/sessions/{session}", transcripts.session),
+            web.delete("/v1/sessions/{session}", transcripts.delete),
+            web.get("/v1/sessions/{session}/transcript.{format}", transcripts.transcript),
             web.get("/healthz", http.healthz),
             web.get("/readyz", http.readyz),
             web.get("/stats", http.stats_page),
@@ -59,6 +69,8 @@ def build_app(config: Config | None = None) -> web.Application:
     )
     app.on_response_prepare.append(http.add_security_headers)
     # A context and not `on_cleanup`, which aiohttp skips when another handler of `on_startup` fails.
+    # The store first, so that it ends last: what the others say at their end is still stored.
+    app.cleanup_ctx.append(_store)
     app.cleanup_ctx.append(_workers)
     app.cleanup_ctx.append(_watch_loop)
     app.on_shutdown.append(drain)
@@ -89,7 +101,13 @@ async def stream(request: web.Request) -> web.StreamResponse:
         )
         await socket.prepare(request)
         publisher = Publisher(
-            socket, request.transport, services.config, services.pool, services.sessions, services.metrics
+            socket,
+            request.transport,
+            services.config,
+            services.pool,
+            services.sessions,
+            services.metrics,
+            services.store,
         )
         await publisher.run()
         return socket
@@ -103,6 +121,16 @@ async def drain(app: web.Application) -> None:
 async def _watch_loop(app: web.Application) -> AsyncIterator[None]:
     with app[SERVICES].metrics.watching_loop():
         yield
+
+
+async def _store(app: web.Application) -> AsyncIterator[None]:
+    store = app[SERVICES].store
+    if store is None:
+        yield
+        return
+    await store.open()
+    yield
+    await store.close()
 
 
 async def _workers(app: web.Application) -> AsyncIterator[None]:

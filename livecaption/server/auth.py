@@ -11,6 +11,7 @@ from livecaption.config import is_loopback
 from livecaption.errors import ForbiddenOrigin, Unauthorized
 from livecaption.server.config import ServerConfig
 from livecaption.server.protocols.native import SUBPROTOCOL
+from livecaption.store.rows import SessionRecord
 
 _TOKEN_PREFIX = "token."
 
@@ -59,6 +60,16 @@ def check_token(request: web.BaseRequest, config: ServerConfig) -> None:
     matches = [hmac.compare_digest(shown, expected) for shown in _shown_tokens(request)]
     if not any(matches):
         raise Unauthorized("a token is needed: Authorization: Bearer, or the subprotocol token.<base64url>")
+
+
+def check_reader(request: web.BaseRequest, config: ServerConfig, session: SessionRecord) -> None:
+    """Who knows the id of a session, which nobody guesses, may read it; a private one only with a token.
+
+    Raises:
+        Unauthorized: it is private, and the token was not shown.
+    """
+    if session.private:
+        check_token(request, config)
 
 
 def offered_protocols(request: web.BaseRequest) -> list[str]:

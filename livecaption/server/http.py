@@ -77,6 +77,11 @@ async def stats_page(_: web.Request) -> web.FileResponse:
     return web.FileResponse(STATIC / "stats.html")
 
 
+async def sessions_page(_: web.Request) -> web.FileResponse:
+    """`GET /sessions`: the kept transcripts for people. The page holds none; it asks for `/v1/sessions`."""
+    return web.FileResponse(STATIC / "sessions.html")
+
+
 async def stats(request: web.Request) -> web.Response:
     """`GET /v1/stats`: the figures of `metrics` as JSON, latencies as of the last minute."""
     services = request.app[SERVICES]

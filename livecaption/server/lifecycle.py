@@ -2,7 +2,7 @@
 
     bind -> start workers -> listen -> (loading) -> ready -> signal
     drain: no new streams, no more audio, finals, `end`, close 1001           at most drain_timeout
-    clean-up: what is left of connections, then the workers: stop, else kill  at most 3 s
+    clean-up: what is left of connections, then the workers: stop, else kill, then the store  at most 3 s
 
 The drain comes before aiohttp's own clean-up, because that one drops all inbound bytes first: the
 close replies of clients would never be seen. Only here is a loop run for the server, and once.
@@ -26,11 +26,12 @@ from typing import Any, NoReturn
 from aiohttp import web
 
 from livecaption.config import Config
-from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError
+from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError, StoreUnusable
 from livecaption.server.app import build_app
 from livecaption.server.services import SERVICES
 from livecaption.server.signals import SignalInbox
 from livecaption.server.systemd import ServiceManager
+from livecaption.store.config import StoreConfig
 from livecaption.workers import spawning
 from livecaption.workers.pool import PoolState, WorkerPool
 
@@ -57,7 +58,7 @@ logger = logging.getLogger("livecaption")
 def run(config: Config, signals: SignalInbox) -> NoReturn:
     """Serve until a signal, then end the process.
 
-    Exit code 0: stopped in order. 3: the model cannot be loaded or the port cannot be had. 70: a
+    Exit code 0: stopped in order. 3: the model, the port or the store of transcripts cannot be had. 70: a
     fault of ours, or a stop that took too long or lost captions. 128 + n: forced by a second signal.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
@@ -75,12 +76,13 @@ def run(config: Config, signals: SignalInbox) -> NoReturn:
 
 @asynccontextmanager
 async def running_server(config: Config) -> AsyncIterator[str]:
-    """A server in this very loop, on a free port of loopback; yields its address once it is ready.
+    """A server in this very loop, on a free port of loopback; yields its address once it is ready. It keeps nothing.
 
     Raises:
         EngineUnusable: the model cannot be loaded; the message says why.
     """
-    config = replace(config, server=replace(config.server, host="127.0.0.1", port=0, tls_cert="", tls_key=""))
+    server = replace(config.server, host="127.0.0.1", port=0, tls_cert="", tls_key="")
+    config = replace(config, server=server, store=StoreConfig())
     runner = _runner(config)
     services = runner.app[SERVICES]
     try:
@@ -125,6 +127,9 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
             await site.stop()
         await sessions.drain()
         return EXIT_FAULT if sessions.overran else EXIT_STOPPED
+    except StoreUnusable as error:
+        logger.error("%s", error)
+        return EXIT_CANNOT_START
     except Exception:
         logger.exception("the server failed")
         sessions.fail(LivecaptionError("internal error"))

@@ -12,6 +12,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
@@ -21,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from livecaption.server.sessions import Sessions
 from livecaption.session import Latency, LatencyKind
+from livecaption.store.transcripts import StoreFigures, TranscriptStore
 from livecaption.workers.pool import PoolState, WorkerPool
 from livecaption.workers.supervisor import WorkerFigures
 
@@ -48,9 +50,10 @@ LAG_INTERVAL_S = 0.1
 class Metrics(Collector):
     """All figures of one application."""
 
-    def __init__(self, pool: WorkerPool, sessions: Sessions) -> None:
+    def __init__(self, pool: WorkerPool, sessions: Sessions, store: TranscriptStore | None) -> None:
         self._pool = pool
         self._sessions = sessions
+        self._store = store
         self._registry = CollectorRegistry()
         self._process = ProcessCollector(registry=self._registry)
         self._latencies = {
@@ -117,6 +120,7 @@ class Metrics(Collector):
             "finals": self._finals(),
             "redone_finals": counts.redone,
             "runaway_texts": counts.runaways,
+            "store": self._store and asdict(self._store.figures),
             "latencies_s": {
                 kind: {"n": recent.count(now_s), **recent.percentiles(now_s, p50=0.5, p95=0.95)}
                 for kind, recent in self._recent_latencies.items()
@@ -200,6 +204,8 @@ class Metrics(Collector):
         yield CounterMetricFamily(
             "livecaption_runaway_texts", "Texts that had no end or repeated themselves, at first", counts.runaways
         )
+        if self._store is not None:
+            yield from _collect_store(self._store.figures)
         yield from self._collect_workers()
 
     def _collect_workers(self) -> Iterator[Metric]:
@@ -302,6 +308,21 @@ def _cumulative(sizes: Counter[int]) -> list[tuple[str, float]]:
     """Buckets of a histogram: how many are at most so large."""
     within = [(str(float(bound)), sum(n for size, n in sizes.items() if size <= bound)) for bound in BATCH_SIZE_BUCKETS]
     return [*within, ("+Inf", sizes.total())]
+
+
+def _collect_store(figures: StoreFigures) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "livecaption_store_working",
+        "1 while transcripts can be stored, 0 since the last try failed",
+        float(figures.working),
+    )
+    yield GaugeMetricFamily(
+        "livecaption_store_waiting_entries", "Finals, begins and ends of sessions not yet stored", figures.waiting
+    )
+    yield CounterMetricFamily("livecaption_store_failures", "Tries to store that failed", figures.failures)
+    yield CounterMetricFamily(
+        "livecaption_store_lost_entries", "Entries that will never be stored: too many waited", figures.lost
+    )
 
 
 def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> CounterMetricFamily:

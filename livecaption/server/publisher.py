@@ -36,8 +36,11 @@ from livecaption.server.hub import Hub
 from livecaption.server.metrics import Metrics
 from livecaption.server.outbox import CLOSE_TIMEOUT_S, Outbox
 from livecaption.server.protocols import native
+from livecaption.server.recording import Recording
 from livecaption.server.sessions import Sessions
 from livecaption.session import Output, Session, StreamOptions
+from livecaption.store.rows import NewSession
+from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.messages import Loaded
 from livecaption.workers.pool import PoolState, WorkerPool
 
@@ -77,16 +80,19 @@ class Publisher:
         pool: WorkerPool,
         sessions: Sessions,
         metrics: Metrics,
+        store: TranscriptStore | None,
     ) -> None:
         self._socket = socket
         self._config = config
         self._pool = pool
         self._sessions = sessions
         self._metrics = metrics
+        self._store = store
         self._outbox = Outbox(socket, transport)
         self._hub = Hub()
         self._hub.attach(self._outbox)
         self._session: Session | None = None
+        self._recording: Recording | None = None
         self._decoder: ContainerDecoder | None = None
         self._ending: _Ending | None = None
         self._finished = asyncio.Event()
@@ -112,10 +118,14 @@ class Publisher:
                 reader = await scheduler.spawn(self._read())
                 await scheduler.spawn(self._tick())
                 await self._finished.wait()
+                if self._recording is not None:
+                    await self._recording.all_published()
                 await reader.close()
         finally:
             if self._session is not None:
                 self._pool.detach(self._session.id)
+            if self._recording is not None:
+                self._recording.close(self.received_ms)
             if self._decoder is not None:
                 self._decoder.finish()
             self._outbox.finish()
@@ -205,6 +215,9 @@ class Publisher:
         if options.audio.encoding == CONTAINER:
             self._decoder = ContainerDecoder(self._receive_samples, self._container_ended)
         self._session = session
+        language = options.transcription.language or (loaded.languages[0] if len(loaded.languages) == 1 else None)
+        begun = NewSession(session_id, options.title, language, round(time.time() * 1000))
+        self._recording = Recording(self._store, begun, self._hub.publish)
         self._pool.attach(session_id, self._on_answer, session.renew)
         logger.info(
             "session=%s started: %s %d Hz, %d channels",
@@ -213,7 +226,6 @@ class Publisher:
             options.audio.sample_rate_hz,
             options.audio.channels,
         )
-        language = options.transcription.language or (loaded.languages[0] if len(loaded.languages) == 1 else None)
         self._publish(Ready(session_id, secrets.token_urlsafe(16), native.PROTOCOL_VERSION, loaded.model, language, 0))
         if self._pool.state is not PoolState.READY:
             self._publish_status()
@@ -336,7 +348,8 @@ class Publisher:
                 self._metrics.observe(latency)
 
     def _publish(self, event: Event) -> None:
-        self._hub.publish(event)
+        publish = self._hub.publish if self._recording is None else self._recording.publish
+        publish(event)
 
     async def _tick(self) -> None:
         """Once a second: whether the client is silent, what was taken over, and how the server does."""

@@ -7,6 +7,7 @@ from aiohttp import web
 from livecaption.config import Config
 from livecaption.server.metrics import Metrics
 from livecaption.server.sessions import Sessions
+from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import WorkerPool
 
 
@@ -18,6 +19,8 @@ class Services:
     pool: WorkerPool
     sessions: Sessions
     metrics: Metrics
+    store: TranscriptStore | None
+    """None: nothing is kept."""
 
 
 SERVICES: web.AppKey[Services] = web.AppKey("livecaption", Services)

@@ -14,6 +14,7 @@ from livecaption.captions.layout import (
     MAX_LINES,
     MIN_CUE_MS,
     MIN_GAP_MS,
+    GrowingCues,
     RollUp,
     cues,
 )
@@ -460,3 +461,19 @@ def test_words_that_only_follow_each_other_never_move_to_another_line(words: lis
     for before, after in pairwise(spans(told, length)):
         assert before[-1][0] in [begin for begin, _ in after] or before[-1][1] <= after[0][0]
         assert before[:-1] == [line for line in after if line[1] <= before[-1][0]][-1:] or len(after) == 2
+
+
+@given(transcripts() | conversations(), LENGTHS)
+def test_the_cues_of_a_session_that_goes_on_are_those_that_it_has_at_its_end(finals: list[Final], length: int) -> None:
+    growing = GrowingCues(length)
+    settled = [cue for each in finals for cue in growing.push(each)]
+    assert settled + growing.flush() == cues(finals, length)
+
+
+def test_a_cue_is_settled_when_somebody_speaks_again_after_a_pause() -> None:
+    growing = GrowingCues(37)
+    assert growing.push(final("One.", 0, 1000, 0)) == []
+    assert growing.push(final("", 1500, 1600, 1)) == []
+    assert [cue.lines for cue in growing.push(final("Two,", 3000, 4000, 2))] == [("One.",)]
+    assert growing.push(final("three.", 4000, 5000, 3)) == []  # it touches: both may become one cue
+    assert [cue.lines for cue in growing.push(final("Four.", 9000, 9500, 4))] == [("Two, three.",)]

@@ -10,7 +10,7 @@ import webvtt
 from hypothesis import given
 
 from livecaption.captions.layout import LINE_LENGTHS, cues
-from livecaption.captions.transcript import FORMATS, to_json, to_srt, to_text, to_vtt
+from livecaption.captions.transcript import FORMATS, GrowingVtt, to_json, to_srt, to_text, to_vtt
 from livecaption.events import Final
 from tests.support.transcripts import final, transcripts
 
@@ -80,3 +80,16 @@ def test_a_transcript_in_which_nothing_was_said_is_still_a_valid_file(name: str)
     assert written == expected[name] if name in expected else json.loads(written) == {"text": "", "captions": []}
     if name == "vtt":
         assert len(webvtt.from_buffer(io.StringIO(written))) == 0
+
+
+@given(transcripts())
+def test_growing_webvtt_is_appended_to_and_never_changed(finals: list[Final]) -> None:
+    growing = GrowingVtt()
+    whole = to_vtt(finals)
+    before = growing.text
+    for each in finals:
+        growing.push(each)
+        assert growing.text.startswith(before)
+        assert whole.startswith(growing.text)
+        assert growing.last_utterance == each.utterance
+        before = growing.text

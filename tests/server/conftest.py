@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestClient
 from livecaption.config import Config
 from livecaption.server import build_app
 from livecaption.server.services import SERVICES
+from livecaption.store.config import StoreConfig
 from livecaption.workers.config import EngineConfig
 from livecaption.workers.pool import PoolState
 from tests.support.speech import pcm_s16le, sound
@@ -21,13 +22,16 @@ from tests.support.speech import pcm_s16le, sound
 Client = TestClient[web.Request, web.Application]
 StartServer = Callable[..., Awaitable[Client]]
 SPEECH = pcm_s16le(sound("silence 200ms, speech 1200ms"))
+NO_STORE = StoreConfig()
 PAUSE = pcm_s16le(sound("silence 800ms"))
 
 
 @pytest.fixture
 async def start_server(aiohttp_client: Callable[..., Awaitable[Client]]) -> StartServer:
-    async def start(script: str = "", *, wait: bool = True, **server_settings: Any) -> Client:
-        config = Config(engine=EngineConfig(engine="scripted", model=script))
+    async def start(
+        script: str = "", *, wait: bool = True, store: StoreConfig = NO_STORE, **server_settings: Any
+    ) -> Client:
+        config = Config(engine=EngineConfig(engine="scripted", model=script), store=store)
         config = replace(config, server=replace(config.server, **server_settings))
         client = await aiohttp_client(build_app(config))
         if wait:

@@ -10,18 +10,20 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from livecaption.config import Config
-from livecaption.errors import EngineUnusable
+from livecaption.errors import EngineUnusable, StoreUnusable
 from livecaption.server import app as app_module
 from livecaption.server import build_app
 from livecaption.server.config import ServerConfig
 from livecaption.server.lifecycle import running_server
 from livecaption.server.services import SERVICES
+from livecaption.store.config import StoreConfig
 from livecaption.workers.config import EngineConfig
 from livecaption.workers.pool import PoolState
 from tests.support.eventually import eventually
@@ -153,6 +155,21 @@ async def test_a_server_of_ones_own_whose_engine_is_unusable_says_why() -> None:
     with pytest.raises(EngineUnusable, match="refuses"):
         async with running_server(scripted("refuse")):
             pass
+    assert worker_processes() == []
+
+
+async def test_a_server_of_ones_own_keeps_nothing(tmp_path: Path) -> None:
+    """`transcribe` and `listen` read the same settings as `serve`, whose store may be in use just now."""
+    config = replace(scripted(), store=StoreConfig(str(tmp_path / "transcripts.db")))
+    async with running_server(config):
+        assert os.listdir(tmp_path) == []
+
+
+async def test_an_application_that_cannot_keep_what_it_should_does_not_start(tmp_path: Path) -> None:
+    runner = web.AppRunner(build_app(replace(scripted(), store=StoreConfig(str(tmp_path)))))
+    with pytest.raises(StoreUnusable):
+        await runner.setup()
+    await runner.cleanup()
     assert worker_processes() == []
 
 

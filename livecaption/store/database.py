@@ -1,0 +1,251 @@
+"""One SQLite file: opened and brought up to date, written, asked, purged.
+
+Each connection belongs to one thread at a time, and blocks it. Write-ahead log, and a sync to the disk with each
+commit: what is committed survives SIGKILL and, as far as the disk keeps its word, a power cut.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from livecaption.errors import StoreUnusable
+from livecaption.events import Final
+from livecaption.store import rows, schema, search
+from livecaption.store.rows import SessionRecord, Statement
+from livecaption.store.search import Excerpt
+
+BUSY_TIMEOUT_S = 0.25
+"""For another program's lock. Longer, and a stop could wait for it."""
+MERGED_PAGES = 64
+"""Of the index, between two looks at what waits to be written: 20 ms at most, with 350,000 finals."""
+MAX_EXCERPTS = 3
+CHECKPOINT_TRIES = 8
+
+UNWRITABLE = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    UnicodeError,
+    OverflowError,
+)
+"""A statement that fails so fails alone and always."""
+
+
+class Database:
+    """A connection."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises sqlite3.Error."""
+        self._connection = sqlite3.connect(
+            # Not created here: a file that somebody removed must not come back empty and readable by all.
+            f"{path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            self.execute("PRAGMA foreign_keys = ON")
+            self.execute("PRAGMA secure_delete = ON")
+            self.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def execute(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
+        return self._connection.execute(sql, values)
+
+    # Writing
+
+    def write(self, statements: Sequence[Statement]) -> int:
+        """Execute all in one transaction; how many were left out because they can never be executed.
+
+        Raises:
+            sqlite3.Error: nothing was written.
+        """
+        n_left_out = 0
+        with self.transaction():
+            for statement in statements:
+                try:
+                    self.execute(*statement)
+                except UNWRITABLE:
+                    n_left_out += 1
+        return n_left_out
+
+    def delete(self, session_id: str) -> Iterator[bool]:
+        """Delete a session for good: first yields whether there was one; then in steps, until nothing is left of it."""
+        found = self.execute("DELETE FROM session WHERE id = ?", (session_id,)).rowcount > 0
+        yield found
+        if found:
+            yield from self.purge()
+
+    def expire(self, before_ms: int) -> Iterator[bool]:
+        """Delete for good, in steps, what ended before that time of the Unix clock."""
+        old = "SELECT number FROM session WHERE state <> 'open' AND started_at_ms + duration_ms < ? LIMIT 1"
+        n_deleted = 0
+        while self.execute(f"DELETE FROM session WHERE number IN ({old})", (before_ms,)).rowcount:
+            n_deleted += 1
+            yield True
+        if n_deleted:
+            yield from self.purge()
+
+    def purge(self) -> Iterator[bool]:
+        """Remove, in steps, what deleted rows leave: words in the index, pages in the log."""
+        for index in schema.SEARCH_INDEXES:
+            # An index only notes what is deleted, until its parts are merged: -n begins that, n goes on.
+            pages = -MERGED_PAGES
+            while True:
+                before = self._connection.total_changes
+                self.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('merge', ?)", (pages,))
+                if self._connection.total_changes - before < 2:
+                    break
+                pages = MERGED_PAGES
+                yield True
+        for _ in range(CHECKPOINT_TRIES):
+            busy, *_ = self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not busy:
+                return
+            yield True
+        raise sqlite3.OperationalError("deleted, but another program still reads the log that has it")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is executed in the block, or nothing."""
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            # A full disk ends the transaction by itself.
+            if self._connection.in_transaction:
+                self.execute("ROLLBACK")
+            raise
+
+    # Asking
+
+    def session(self, session_id: str) -> SessionRecord | None:
+        row = self.execute(f"SELECT {rows.SESSION_COLUMNS} FROM session WHERE id = ?", (session_id,)).fetchone()
+        return rows.session_from_row(row) if row else None
+
+    def sessions(self, limit: int, before: int, terms: Sequence[str] = ()) -> list[SessionRecord]:
+        """The newest ones that have all of the terms.
+
+        Args:
+            before: the number of a session; only earlier ones are listed.
+        """
+        condition = "number < :before"
+        values: dict[str, Any] = {"before": before, "limit": limit}
+        for n, term in enumerate(terms):
+            values[f"term{n}"] = term
+            condition += (
+                " AND number IN ("
+                "SELECT final.session FROM final_text JOIN final ON final.number = final_text.rowid "
+                f"WHERE final_text MATCH :term{n} "
+                f"UNION SELECT rowid FROM session_title WHERE session_title MATCH :term{n})"
+            )
+        found = self.execute(
+            f"SELECT {rows.SESSION_COLUMNS} FROM session WHERE {condition} ORDER BY number DESC LIMIT :limit", values
+        )
+        return [rows.session_from_row(row) for row in found]
+
+    def excerpts(self, session: SessionRecord, terms: Sequence[str]) -> list[Excerpt]:
+        """The first finals of a session that have one of the terms."""
+        found = self.execute(
+            "SELECT final.start_ms, snippet(final_text, 0, :before, :after, '…', :words) "
+            "FROM final_text JOIN final ON final.number = final_text.rowid "
+            "WHERE final_text MATCH :terms AND final.session = :session "
+            # For speed: what is not between them is not of this session.
+            "AND final_text.rowid >= (SELECT min(number) FROM final WHERE session = :session) "
+            "AND final_text.rowid <= (SELECT max(number) FROM final WHERE session = :session) "
+            "ORDER BY final_text.rowid LIMIT :limit",
+            {
+                "session": session.number,
+                "terms": search.any_of(terms),
+                "before": search.BEFORE_MATCH,
+                "after": search.AFTER_MATCH,
+                "words": search.EXCERPT_WORDS,
+                "limit": MAX_EXCERPTS,
+            },
+        )
+        return [Excerpt(start_ms, search.parts(text)) for start_ms, text in found]
+
+    def finals(self, session: SessionRecord, after_utterance: int = -1) -> list[Final]:
+        """In spoken order."""
+        found = self.execute(
+            f"SELECT {rows.FINAL_COLUMNS} FROM final WHERE session = ? AND utterance > ? ORDER BY utterance",
+            (session.number, after_utterance),
+        )
+        return [rows.final_from_row(row) for row in found]
+
+
+def acquire(path: Path) -> sqlite3.Connection:
+    """Take the store for this process: create it if there is none, bring it up to date, mark what was left open.
+
+    Returns a lock that is held until it is closed or the process dies in any way. It is SQLite's own, on a file beside
+    the store: that works on every system, and others may still read the store.
+
+    Raises:
+        StoreUnusable: another server has it, or it cannot be used; the message says why.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = sqlite3.connect(f"{path}.lock", isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        try:
+            _lock(lock)
+            # What people say is for the user who runs the server. The log beside it gets the same mode.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            with contextlib.closing(Database(path)) as database:
+                _migrate(database)
+                database.execute("UPDATE session SET state = 'interrupted' WHERE state = 'open'")
+        except BaseException:
+            lock.close()
+            raise
+    except (OSError, sqlite3.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StoreUnusable(f"cannot keep transcripts in {path}: {reason} (--store FILE, or --store none)") from None
+    return lock
+
+
+def _lock(lock: sqlite3.Connection) -> None:
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        raise sqlite3.OperationalError("another server keeps its own there") from None
+
+
+def _migrate(database: Database) -> None:
+    """Raises sqlite3.Error: it is not ours, from a later version, or cannot be written; it is as it was."""
+    (application_id,) = database.execute("PRAGMA application_id").fetchone()
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    (n_tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application_id != schema.APPLICATION_ID and n_tables:
+        raise sqlite3.DatabaseError("it is the database of another program")
+    if version > schema.SCHEMA_VERSION:
+        raise sqlite3.DatabaseError("it was written by a later version of livecaption")
+    database.execute("PRAGMA journal_mode = WAL")
+    if version < schema.SCHEMA_VERSION:
+        with database.transaction():
+            for step in schema.MIGRATIONS[version:]:
+                for statement in _statements(step):
+                    database.execute(statement)
+            database.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+            database.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """One after the other: `executescript` would commit before it begins."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

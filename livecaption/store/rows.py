@@ -1,0 +1,140 @@
+"""Sessions and finals <-> rows. Pure.
+
+What is to be written is a statement with its values; each may be executed twice, and does nothing the second time.
+"""
+
+import json
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from livecaption.events import CaptionWord, Final
+from livecaption.scheduling.request import SessionId
+
+Statement = tuple[str, tuple[Any, ...]]
+
+
+class SessionState(Enum):
+    """What became of a session."""
+
+    OPEN = "open"
+    ENDED = "ended"
+    INTERRUPTED = "interrupted"
+    """The server died while it was open."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """What is known of a session when it begins.
+
+    Attributes:
+        language: as asked for; None: that of the first final.
+        started_at_ms: of the Unix clock.
+    """
+
+    id: SessionId
+    title: str
+    language: str | None
+    started_at_ms: int
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session as it is kept.
+
+    Attributes:
+        number: later sessions have greater ones.
+        duration_ms: of stream time; while it is open, up to the last final.
+        n_finals: those that say something.
+    """
+
+    number: int
+    id: SessionId
+    title: str
+    language: str | None
+    private: bool
+    state: SessionState
+    started_at_ms: int
+    duration_ms: int
+    n_finals: int
+
+
+SESSION_COLUMNS = "number, id, title, language, private, state, started_at_ms, duration_ms, n_finals"
+FINAL_COLUMNS = "utterance, text, start_ms, end_ms, language, confidence, latency_ms, words"
+
+
+def begin(session: NewSession) -> Statement:
+    return (
+        "INSERT INTO session (id, title, language, private, started_at_ms, state) VALUES (?, ?, ?, ?, ?, 'open') "
+        "ON CONFLICT DO NOTHING",
+        (session.id, session.title, session.language, session.private, session.started_at_ms),
+    )
+
+
+def append(session_id: SessionId, final: Final) -> Statement:
+    """Of a session that was deleted meanwhile nothing is written."""
+    return (
+        f"INSERT INTO final (session, {FINAL_COLUMNS}) "
+        "SELECT number, ?, ?, ?, ?, ?, ?, ?, ? FROM session WHERE id = ? ON CONFLICT DO NOTHING",
+        (*final_to_row(final), session_id),
+    )
+
+
+def end(session_id: SessionId, duration_ms: int) -> Statement:
+    return (
+        "UPDATE session SET state = 'ended', duration_ms = max(duration_ms, ?) WHERE id = ? AND state = 'open'",
+        (duration_ms, session_id),
+    )
+
+
+def final_to_row(final: Final) -> tuple[Any, ...]:
+    """Values of `FINAL_COLUMNS`."""
+    words = None
+    if final.words is not None:
+        words = json.dumps(
+            [[word.word, word.start_ms, word.end_ms, word.confidence] for word in final.words],
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
+    return (
+        final.utterance,
+        final.text,
+        final.start_ms,
+        final.end_ms,
+        final.language,
+        final.confidence,
+        final.latency_ms,
+        words,
+    )
+
+
+def final_from_row(row: tuple[Any, ...]) -> Final:
+    """Of a row with the values of `FINAL_COLUMNS`."""
+    utterance, text, start_ms, end_ms, language, confidence, latency_ms, words = row
+    return Final(
+        utterance,
+        text,
+        start_ms,
+        end_ms,
+        language,
+        confidence,
+        latency_ms,
+        None if words is None else tuple(CaptionWord(*word) for word in json.loads(words)),
+    )
+
+
+def session_from_row(row: tuple[Any, ...]) -> SessionRecord:
+    """Of a row with the values of `SESSION_COLUMNS`."""
+    number, session_id, title, language, private, state, started_at_ms, duration_ms, n_finals = row
+    return SessionRecord(
+        number,
+        SessionId(session_id),
+        title,
+        language,
+        bool(private),
+        SessionState(state),
+        started_at_ms,
+        duration_ms,
+        n_finals,
+    )

@@ -1,0 +1,152 @@
+"""The one thread that writes: statements in, in order; all that waits goes into one transaction.
+
+So one sync of the disk serves all streams, however many there are, and they wait for two at most. While the database
+cannot be written, statements wait in memory and are tried again; it is told once.
+"""
+
+import logging
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from livecaption.store.database import Database
+from livecaption.store.rows import Statement
+
+RETRY_S = 1.0
+MAX_BATCH = 1000
+MAX_WAITING = 20_000
+"""Statements that wait for a database that does not work; a hundred streams make so many finals in ten minutes, in
+about 20 MB. What comes after is lost to the store, not to the readers."""
+
+logger = logging.getLogger(__name__)
+
+Chore = Callable[[Database], Iterator[bool]]
+"""Deletes something, in steps between which others may write."""
+
+
+class Writer:
+    """Started by `start`, ended by `close`. Callbacks come in its thread.
+
+    Args:
+        written: called with the number of statements, since the start, that need not be waited for any more.
+        closed: called at the end of the thread, with the number of statements that were not written.
+    """
+
+    def __init__(self, path: Path, written: Callable[[int], None], closed: Callable[[int], None]) -> None:
+        self._path = path
+        self._written = written
+        self._closed = closed
+        self._database = Database(path)
+        self._waiting: deque[Statement] = deque()
+        self._chores: deque[tuple[Chore, Callable[[bool | sqlite3.Error], None]]] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._retry_at_s = 0.0
+        self._n_written = 0
+        self.failing = False
+        """Whether the last try failed."""
+        self.n_failures = 0
+        self.n_lost = 0
+        """Statements that will never be written."""
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="store", daemon=True).start()
+
+    @property
+    def n_waiting(self) -> int:
+        return len(self._waiting)
+
+    def submit(self, statement: Statement) -> bool:
+        """Queue a statement. False: too many wait; it is lost."""
+        with self._changed:
+            if len(self._waiting) >= MAX_WAITING:
+                self.n_lost += 1
+                return False
+            self._waiting.append(statement)
+            self._changed.notify()
+            return True
+
+    def do(self, chore: Chore, answer: Callable[[bool | sqlite3.Error], None]) -> None:
+        """Do this once, after all that waits; its answer is what it yields first (False: nothing), or its error."""
+        with self._changed:
+            self._chores.append((chore, answer))
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Write what waits, then end. Does not wait for it."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._wait()
+                self._write()
+                if self._closing and (self.failing or not self._waiting):
+                    return
+                if self._chores:
+                    self._do_chore()
+        finally:
+            self._database.close()
+            self._closed(len(self._waiting))
+
+    def _wait(self) -> None:
+        """Until there is something to do, or to do again, or no more."""
+        with self._changed:
+            while not self._closing:
+                if not self.failing and (self._waiting or self._chores):
+                    return
+                wait_s = self._retry_at_s - time.monotonic() if self.failing else None
+                if wait_s is not None and wait_s <= 0:
+                    return
+                self._changed.wait(wait_s)
+
+    def _write(self) -> None:
+        """All that waits, or nothing if it fails."""
+        while self._waiting:
+            with self._changed:
+                batch = list(islice(self._waiting, MAX_BATCH))
+            try:
+                if self.failing:
+                    # The file may have been put right, or back, by another one.
+                    self._database.close()
+                    self._database = Database(self._path)
+                n_left_out = self._database.write(batch)
+            except sqlite3.Error as error:
+                self._fail(error)
+                return
+            with self._changed:
+                for _ in batch:
+                    self._waiting.popleft()
+                self.n_lost += n_left_out
+            if n_left_out:
+                logger.error("%d entries cannot be stored and are left out", n_left_out)
+            if self.failing:
+                self.failing = False
+                logger.warning("transcripts are stored again, with what had waited")
+            self._n_written += len(batch)
+            self._written(self._n_written)
+
+    def _fail(self, error: sqlite3.Error) -> None:
+        self.n_failures += 1
+        self._retry_at_s = time.monotonic() + RETRY_S
+        if not self.failing:
+            self.failing = True
+            logger.error("transcripts cannot be stored (%s); captions go on, and are stored when it works again", error)
+
+    def _do_chore(self) -> None:
+        chore, answer = self._chores.popleft()
+        result: bool | sqlite3.Error
+        try:
+            steps = chore(self._database)
+            result = next(steps, False)
+            for _ in steps:
+                self._write()
+        except sqlite3.Error as error:
+            result = error
+        answer(result)

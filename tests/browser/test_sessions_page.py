@@ -1,0 +1,238 @@
+"""The page of transcripts in a real browser, with a real server that keeps some."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Literal
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page, expect
+
+from tests.browser.support import Launch, Serve, Server
+from tests.support.speech import pcm_s16le, sound
+from tests.support.stored import fill, new_session, opened
+from tests.support.transcripts import final
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+COUNCIL = [
+    final("The tram & the bus are late, and nobody knows why they are.", 0, 4000, 0),
+    final("Shall we go on <em>foot</em>?", 65_000, 67_000, 1),
+]
+
+ServeStored = Callable[..., Awaitable[Server]]
+OpenSessions = Callable[[Server], Awaitable[Page]]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def browser(launch: Launch) -> Browser:
+    return await launch()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def serve_stored(serve: Serve, tmp_path: Path) -> ServeStored:
+    """A server with a lecture without a title, and a newer council."""
+    path = tmp_path / "transcripts.db"
+    with opened(path) as database:
+        fill(database, new_session("lecture"), [final("Nothing of interest.")])
+        fill(database, new_session("council", "City council"), COUNCIL)
+
+    async def start(*flags: str) -> Server:
+        return await serve("--engine", "scripted", "--store", str(path), *flags)
+
+    return start
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_sessions(browser: Browser) -> AsyncIterator[OpenSessions]:
+    """Open the page of a server; when the test ends, the browser's console must be clean."""
+    complaints: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource"):
+            complaints.append(message.text)
+
+    async with await browser.new_context(timezone_id="UTC") as context:
+
+        async def opened_page(server: Server) -> Page:
+            page = await context.new_page()
+            page.on("console", listen)
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            await page.goto(f"{server.url}sessions")
+            return page
+
+        yield opened_page
+    assert complaints == []
+
+
+def state(page: Page) -> Locator:
+    return page.get_by_role("status")
+
+
+def entries(page: Page) -> Locator:
+    return page.get_by_role("region", name="Transcripts").get_by_role("listitem")
+
+
+def captions(page: Page) -> Locator:
+    return page.locator("#captions").get_by_role("listitem")
+
+
+async def search(page: Page, words: str) -> None:
+    await page.get_by_role("searchbox").fill(words)
+    await page.get_by_role("button", name="Search").click()
+
+
+async def assert_accessible(page: Page) -> None:
+    results = await Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+
+
+async def test_transcripts_are_listed_and_opened(serve_stored: ServeStored, open_sessions: OpenSessions) -> None:
+    page = await open_sessions(await serve_stored())
+    await expect(state(page)).to_have_text("2 transcripts")
+    await expect(entries(page)).to_contain_text(
+        ["City council", re.compile(r"Monday, February 2, 2026.*0:04 · 1 caption · en")]
+    )
+    await page.get_by_role("button", name="City council").click()
+    await expect(page.get_by_role("heading", name="City council")).to_be_focused()
+    await expect(captions(page)).to_have_text(
+        ["0:00The tram & the bus are late, and nobody knows why they are.", "1:05Shall we go on <em>foot</em>?"]
+    )
+    await expect(page.get_by_role("button", name="City council")).to_have_attribute("aria-current", "true")
+
+
+async def test_a_search_shows_what_was_found(serve_stored: ServeStored, open_sessions: OpenSessions) -> None:
+    page = await open_sessions(await serve_stored())
+    await search(page, "tram foot")
+    await expect(state(page)).to_have_text("1 transcript found")
+    await expect(entries(page)).to_have_count(1)
+    await expect(entries(page).locator("mark")).to_have_text(["tram", "foot"])
+    await search(page, "zebra")
+    await expect(state(page)).to_have_text("No transcripts found")
+    await search(page, "")
+    await expect(entries(page)).to_have_count(2)
+
+
+async def test_every_format_is_downloaded_with_lines_as_chosen(
+    serve_stored: ServeStored, open_sessions: OpenSessions
+) -> None:
+    page = await open_sessions(await serve_stored())
+    await page.get_by_role("button", name="City council").click()
+    await page.get_by_label("Lines of subtitles").select_option("32")
+    begins = {"WebVTT": "WEBVTT", "SRT": "1\n00:00:00,000 -->", "Text": "The tram", "JSON": "{"}
+    for name, begin in begins.items():
+        async with page.expect_download() as waiting:
+            await page.get_by_role("link", name=name, exact=True).click()
+        download = await waiting.value
+        assert re.fullmatch(r"2026-02-02T0240-captions\.(vtt|srt|txt|json)", download.suggested_filename)
+        text = await asyncio.to_thread(Path(await download.path()).read_text)
+        assert text.startswith(begin)
+        if name == "SRT":
+            lines = [line for line in text.splitlines() if " " in line and "-->" not in line]
+            assert max(map(len, lines)) <= 32
+
+
+async def test_a_transcript_is_deleted_only_when_that_is_confirmed(
+    serve_stored: ServeStored, open_sessions: OpenSessions
+) -> None:
+    server = await serve_stored()
+    page = await open_sessions(server)
+    await page.get_by_role("button", name="City council").click()
+    dialog = page.get_by_role("dialog", name="Delete this transcript?")
+    await page.get_by_role("button", name="Delete", exact=True).click()
+    await expect(dialog).to_contain_text("City council")
+    await expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(entries(page)).to_have_count(2)
+    await page.get_by_role("button", name="Delete", exact=True).click()
+    await dialog.get_by_role("button", name="Delete for good").click()
+    await expect(state(page)).to_have_text("1 transcript")
+    await expect(page.get_by_role("heading", name="City council")).to_be_hidden()
+    await expect(page.get_by_role("searchbox")).to_be_focused()
+    async with aiohttp.ClientSession() as http, http.get(f"{server.url}v1/sessions/council") as response:
+        assert response.status == 404
+
+
+async def test_a_long_list_goes_on_when_asked(
+    serve_stored: ServeStored, open_sessions: OpenSessions, tmp_path: Path
+) -> None:
+    with opened(tmp_path / "transcripts.db") as database:
+        for n in range(60):
+            fill(database, new_session(str(n), f"Talk {n}"), [])
+    page = await open_sessions(await serve_stored())
+    await expect(state(page)).to_have_text("50 or more transcripts")
+    await page.get_by_role("button", name="Show older ones").click()
+    await expect(state(page)).to_have_text("62 transcripts")
+    await expect(entries(page)).to_have_count(62)
+    await expect(page.get_by_role("button", name="Show older ones")).to_be_hidden()
+
+
+async def test_a_session_that_runs_is_said_to(serve_stored: ServeStored, open_sessions: OpenSessions) -> None:
+    server = await serve_stored()
+    async with aiohttp.ClientSession() as http, http.ws_connect(f"{server.url}v1/stream") as socket:
+        await socket.send_json({"type": "start", "title": "Now"})
+        await socket.send_bytes(pcm_s16le(sound("silence 200ms, speech 1200ms, silence 800ms")))
+        async for message in socket:
+            if json.loads(message.data)["type"] == "final":
+                break
+        page = await open_sessions(server)
+        await expect(entries(page).first).to_contain_text(re.compile("Now.*1 caption · en · running"))
+        await page.get_by_role("button", name="Now").click()
+        await page.get_by_role("button", name="Delete", exact=True).click()
+        await expect(page.get_by_role("dialog", name="Delete this transcript?")).to_contain_text("It is still running")
+
+
+async def test_the_token_is_asked_for_once(serve_stored: ServeStored, open_sessions: OpenSessions) -> None:
+    page = await open_sessions(await serve_stored("--token", "säcret+/="))
+    dialog = page.get_by_role("dialog", name="This server asks for an access token")
+    await dialog.get_by_label("Access token").fill("wrong")
+    await dialog.get_by_role("button", name="Show transcripts").click()
+    await expect(dialog).to_contain_text("The last one was not accepted.")
+    await dialog.get_by_label("Access token").fill("säcret+/=")
+    await dialog.get_by_role("button", name="Show transcripts").click()
+    await expect(state(page)).to_have_text("2 transcripts")
+    await page.reload()
+    await expect(state(page)).to_have_text("2 transcripts")
+
+
+async def test_a_server_that_keeps_nothing_or_is_gone_is_told(serve: Serve, open_sessions: OpenSessions) -> None:
+    server = await serve("--engine", "scripted", "--store", "none")
+    page = await open_sessions(server)
+    await expect(state(page)).to_have_text("This server keeps no transcripts")
+    server.terminate()
+    await server.process.wait()
+    await search(page, "tram")
+    await expect(state(page)).to_have_text("The server does not answer")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_page_breaks_no_rule_of_accessibility(
+    serve_stored: ServeStored, browser: Browser, scheme: Literal["light", "dark"]
+) -> None:
+    server = await serve_stored()
+    async with await browser.new_context(color_scheme=scheme, bypass_csp=True) as context:
+        page = await context.new_page()
+        await page.goto(f"{server.url}sessions")
+        await search(page, "tram")
+        await page.get_by_role("button", name="City council").click()
+        await expect(captions(page)).to_have_count(2)
+        await assert_accessible(page)
+        await page.get_by_role("button", name="Delete", exact=True).click()
+        await expect(page.get_by_role("dialog")).to_be_visible()
+        await assert_accessible(page)
+
+
+async def test_nothing_is_cut_off_in_a_window_of_320_pixels(
+    serve_stored: ServeStored, open_sessions: OpenSessions
+) -> None:
+    """WCAG 1.4.10: what 400 % zoom leaves of a desktop."""
+    page = await open_sessions(await serve_stored())
+    await page.get_by_role("button", name="City council").click()
+    await expect(captions(page)).to_have_count(2)
+    await page.set_viewport_size({"width": 320, "height": 640})
+    assert await page.evaluate("document.documentElement.scrollWidth") == 320

@@ -1,0 +1,188 @@
+"""What a reader has seen is in the store, however the server ends and whatever becomes of the disk."""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from livecaption.store.database import Database
+from livecaption.store.rows import SessionState
+from tests.support.processes import COMMAND, assert_clean_end, serving
+from tests.support.stored import opened
+from tests.support.streaming import Speaker, speaking
+
+pytestmark = pytest.mark.processes
+
+N_KILLS = 20
+
+
+async def ask(url: str, path: str) -> Any:
+    async with aiohttp.ClientSession() as http, http.get(f"{url}{path}") as response:
+        assert response.status == 200, await response.text()
+        return json.loads(await response.text()) if response.content_type == "application/json" else None
+
+
+def check_stored(database: Database, speaker: Speaker, state: SessionState) -> int:
+    """All that the speaker was told is there; how many finals that was."""
+    (ready,) = speaker.of("ready")
+    session = database.session(ready["session"])
+    assert session is not None
+    assert session.state is state
+    stored = [(each.utterance, each.text, each.start_ms, each.end_ms) for each in database.finals(session)]
+    told = [(each["utterance"], each["text"], each["start_ms"], each["end_ms"]) for each in speaker.of("final")]
+    assert stored[: len(told)] == told
+    return len(told)
+
+
+@pytest.mark.timeout(300)
+async def test_sigkill_at_any_moment_loses_no_final_that_a_reader_had_received(tmp_path: Path) -> None:
+    """Twenty servers, one after the other, on the same store, each killed while two people speak."""
+    path = tmp_path / "transcripts.db"
+    chance = random.Random(6)
+    n_told = 0
+    for _ in range(N_KILLS):
+        async with serving("--store", str(path)) as server:
+            url = await server.ready()
+            async with speaking(url, n=2, pace=10.0) as speakers:
+                await speakers[0].heard("speech_start", utterance=chance.randrange(1, 5))
+                await asyncio.sleep(chance.uniform(0, 0.3))  # any moment, not one that an event marks
+                server.send(signal.SIGKILL)
+                await server.exited(within_s=5)
+        with opened(path) as database:
+            n_told += sum(check_stored(database, speaker, SessionState.INTERRUPTED) for speaker in speakers)
+    assert n_told > N_KILLS
+    async with serving("--store", str(path)) as server:
+        url = await server.ready()
+        sessions = (await ask(url, "v1/sessions?limit=200"))["sessions"]
+        assert [session["state"] for session in sessions] == 2 * N_KILLS * ["interrupted"]
+        await ask(url, f"v1/sessions/{sessions[0]['id']}/transcript.json")
+
+
+async def test_a_stop_in_order_stores_all_finals_and_ends_the_sessions(tmp_path: Path) -> None:
+    path = tmp_path / "transcripts.db"
+    async with serving("--store", str(path)) as server:
+        async with speaking(await server.ready(), n=3) as speakers:
+            await speakers[0].said(2)
+            server.send(signal.SIGTERM)
+            assert await server.exited(within_s=5) == 0
+            await assert_clean_end(server)
+        for speaker in speakers:
+            speaker.check_complete()
+    assert not path.with_name("transcripts.db-wal").exists()
+    with opened(path) as database:
+        for speaker in speakers:
+            assert check_stored(database, speaker, SessionState.ENDED) > 0
+
+
+async def test_a_store_that_cannot_be_used_ends_the_start_with_one_line_and_code_3(tmp_path: Path) -> None:
+    rubbish = tmp_path / "rubbish.db"
+    await asyncio.to_thread(rubbish.write_bytes, 8192 * b"x")
+    for path, reason in (
+        (rubbish, "file is not a database"),
+        (rubbish / "transcripts.db", "Not a directory|File exists"),
+        (Path("/proc/transcripts.db"), "unable to open|No such file|Permission"),
+    ):
+        async with serving("--store", str(path)) as server:
+            assert await server.exited(within_s=10) == 3
+            await server.said(f"ERROR livecaption: cannot keep transcripts in {path}: ({reason})")
+            await assert_clean_end(server)
+
+
+async def test_unless_told_otherwise_a_server_keeps_transcripts_in_the_data_directory_of_its_user(
+    tmp_path: Path,
+) -> None:
+    command = ("env", "-u", "LIVECAPTION_STORE", *COMMAND)
+    async with serving(command=command, environment={"XDG_DATA_HOME": str(tmp_path)}) as server:
+        url = await server.ready()
+        async with speaking(url, pace=10.0) as [speaker]:
+            await speaker.heard("final")
+            server.send(signal.SIGTERM)
+            assert await server.exited(within_s=5) == 0
+            await assert_clean_end(server)
+    with opened(tmp_path / "livecaption" / "transcripts.db") as database:
+        check_stored(database, speaker, SessionState.ENDED)
+
+
+async def test_two_servers_do_not_share_a_store(tmp_path: Path) -> None:
+    path = str(tmp_path / "transcripts.db")
+    async with serving("--store", path) as one, serving("--store", path) as other:
+        await one.listening()
+        await other.exited(within_s=10)
+        # Whichever came first has it.
+        await other.said("another server keeps its own there")
+
+
+async def test_a_database_that_another_program_locks_ends_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "transcripts.db"
+    with opened(path):
+        pass
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        async with serving("--store", str(path)) as server:
+            assert await server.exited(within_s=10) == 3
+            await server.said("database is locked")
+
+
+# A full disk
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", directory], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("only root mounts a small disk")
+    yield directory
+    subprocess.run(["umount", "--lazy", directory], check=True)
+
+
+def fill_up(directory: Path) -> Path:
+    """A file that takes all the room that is left."""
+    filler = directory / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(bytes(1024)) == 1024:
+            pass
+    assert os.statvfs(directory).f_bavail == 0
+    return filler
+
+
+async def test_captions_go_on_with_a_full_disk_and_are_stored_when_there_is_room_again(small_disk: Path) -> None:
+    path = small_disk / "transcripts.db"
+    async with serving("--store", str(path)) as server:
+        url = await server.ready()
+        filler = fill_up(small_disk)
+        async with speaking(url, pace=10.0) as [speaker]:
+            await server.said(r"transcripts cannot be stored \(database or disk is full\)")
+            told = (await ask(url, "v1/stats"))["store"]
+            assert not told["working"]
+            n_finals = len(speaker.of("final"))
+            await speaker.heard("final", utterance=n_finals + 1)
+            await asyncio.to_thread(filler.unlink)
+            await server.said("transcripts are stored again, with what had waited")
+            server.send(signal.SIGTERM)
+            assert await server.exited(within_s=10) == 0
+        assert server.output.count("transcripts cannot be stored") == 1
+    with opened(path) as database:
+        assert check_stored(database, speaker, SessionState.ENDED) > n_finals
+
+
+async def test_a_disk_that_is_full_at_the_start_is_told(small_disk: Path) -> None:
+    fill_up(small_disk)
+    async with serving("--store", str(small_disk / "transcripts.db")) as server:
+        assert await server.exited(within_s=10) == 3
+        await server.said("ERROR livecaption: cannot keep transcripts in .*(full|No space left|disk I/O)")

@@ -1,0 +1,100 @@
+"""What is published waits for the store, in order, and no longer."""
+
+from collections.abc import Callable
+from typing import cast
+
+from livecaption.events import End, Event, Final, Partial, Ready, SpeechStart
+from livecaption.server.recording import Recording
+from livecaption.store.rows import NewSession
+from livecaption.store.transcripts import TranscriptStore
+from tests.support.stored import new_session
+from tests.support.transcripts import final
+
+READY = Ready("one", "token", 1, "scripted", "en", 0)
+END = End(4000, 2, "stop")
+STARTS = [SpeechStart(n, 0) for n in range(3)]
+PARTIALS = [Partial(n, 0, "", "", 0, 100) for n in range(3)]
+FINALS = [final("One.", utterance=0), final("Two.", utterance=1)]
+
+
+class SlowStore:
+    """Writes when it is told to."""
+
+    def __init__(self) -> None:
+        self.log: list[object] = []
+        self.unwritten: list[Callable[[], None]] = []
+
+    def begin(self, session: NewSession, written: Callable[[], None]) -> None:
+        self.log.append(session)
+        self.unwritten.append(written)
+
+    def append(self, session_id: str, appended: Final, written: Callable[[], None]) -> None:
+        self.log.append(appended)
+        self.unwritten.append(written)
+
+    def end(self, session_id: str, duration_ms: int, written: Callable[[], None]) -> None:
+        self.log.append(duration_ms)
+        self.unwritten.append(written)
+
+    def write(self) -> None:
+        self.unwritten.pop(0)()
+
+
+def recording(store: SlowStore | None) -> tuple[Recording, list[Event]]:
+    published: list[Event] = []
+    return Recording(cast(TranscriptStore | None, store), new_session(), published.append), published
+
+
+async def test_without_a_store_everything_is_published_at_once() -> None:
+    live, published = recording(None)
+    events = [READY, STARTS[0], FINALS[0], STARTS[1], END]
+    for event in events:
+        live.publish(event)
+    assert published == events
+    await live.all_published()
+    live.close(1000)
+
+
+async def test_a_final_and_what_comes_after_it_wait_until_it_is_stored() -> None:
+    store = SlowStore()
+    live, published = recording(store)
+    for event in (STARTS[0], PARTIALS[0], FINALS[0], STARTS[1], PARTIALS[1], FINALS[1], STARTS[2]):
+        live.publish(event)
+    assert published == [STARTS[0], PARTIALS[0]]
+    store.write()
+    assert published[2:] == [FINALS[0], STARTS[1], PARTIALS[1]]
+    store.write()
+    assert published[5:] == [FINALS[1], STARTS[2]]
+    live.publish(PARTIALS[2])
+    assert published[-1] == PARTIALS[2]
+    await live.all_published()
+
+
+async def test_whoever_has_heard_of_a_session_or_its_end_finds_it_so_in_the_store() -> None:
+    store = SlowStore()
+    live, published = recording(store)
+    for event in (READY, FINALS[0], END):
+        live.publish(event)
+    assert (published, store.log) == ([], [new_session(), FINALS[0], 4000])
+    for n in range(3):
+        store.write()
+        assert published == [READY, FINALS[0], END][: n + 1]
+
+
+async def test_a_session_whose_client_has_left_ends_in_the_store_too() -> None:
+    store = SlowStore()
+    live, _ = recording(store)
+    live.close(3000)
+    assert store.log == [3000]
+
+
+async def test_a_store_that_need_not_be_waited_for_delays_nothing() -> None:
+    class Behind(SlowStore):
+        def append(self, session_id: str, appended: Final, written: Callable[[], None]) -> None:
+            written()
+
+    live, published = recording(Behind())
+    for event in (FINALS[0], STARTS[1], FINALS[1]):
+        live.publish(event)
+    assert published == [FINALS[0], STARTS[1], FINALS[1]]
+    await live.all_published()

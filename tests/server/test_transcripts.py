@@ -1,0 +1,314 @@
+"""The store over HTTP: who may ask for what, and what they get."""
+
+import html
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import srt
+import webvtt
+
+from livecaption.server.services import SERVICES
+from livecaption.store.config import StoreConfig
+from tests.server.conftest import PAUSE, SPEECH, Client, StartServer, read_event, read_until
+from tests.support.eventually import eventually
+from tests.support.stored import fill, locked_by_another, new_session, opened
+from tests.support.transcripts import final
+
+ServeStore = Callable[..., Awaitable[Client]]
+
+COUNCIL = [
+    final("The tram & the bus are late.", 0, 2000, 0),
+    final("", 3000, 3300, 1),
+    final("Again!", 5000, 6000, 2),
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "transcripts.db"
+
+
+@pytest.fixture
+def serve_store(start_server: StartServer, path: Path) -> ServeStore:
+    """A server with a store; nothing in it needs its model."""
+
+    async def serve(**settings: Any) -> Client:
+        return await start_server(store=StoreConfig(str(path)), wait=False, **settings)
+
+    return serve
+
+
+@pytest.fixture
+async def stored(serve_store: ServeStore, path: Path) -> Client:
+    """With an older and a newer session in it."""
+    with opened(path) as database:
+        fill(database, new_session("council", "City council"), COUNCIL)
+        fill(database, new_session("lecture", language=None), [final("Über Straßenbahnen.", 0, 3000, language="de")])
+    return await serve_store()
+
+
+async def speak(client: Client, **options: Any) -> str:
+    """A session in which an utterance was said and its final was received; it stays open."""
+    await client.app[SERVICES].pool.wait_until_loaded()
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start", "partials": False, **options})
+    session: str = (await read_event(socket))["session"]
+    await socket.send_bytes(SPEECH + PAUSE)
+    await read_until(socket, "final")
+    return session
+
+
+def overwrite(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+async def get(client: Client, path: str, status: int = 200, **headers: str) -> Any:
+    response = await client.get(path, headers=headers)
+    assert response.status == status, await response.text()
+    return await response.json()
+
+
+# List and search
+
+
+async def test_sessions_are_listed_the_newest_first(stored: Client) -> None:
+    listed = await get(stored, "/v1/sessions")
+    council = {
+        "id": "council",
+        "title": "City council",
+        "language": "en",
+        "private": False,
+        "state": "ended",
+        "started_at": "2026-02-02T02:40:00.000Z",
+        "duration_ms": 6000,
+        "finals": 2,
+    }
+    lecture = {**council, "id": "lecture", "title": "", "language": "de", "duration_ms": 3000, "finals": 1}
+    assert listed == {"sessions": [lecture, council], "next": None}
+    assert await get(stored, "/v1/sessions/council") == council
+
+
+async def test_a_long_list_comes_in_pages(serve_store: ServeStore, path: Path) -> None:
+    with opened(path) as database:
+        for n in range(5):
+            fill(database, new_session(str(n)), [])
+    client = await serve_store()
+    ids: list[str] = []
+    query = "?limit=2"
+    while query:
+        page = await get(client, f"/v1/sessions{query}")
+        ids += [session["id"] for session in page["sessions"]]
+        query = f"?limit=2&before={page['next']}" if page["next"] else ""
+    assert ids == ["4", "3", "2", "1", "0"]
+
+
+async def test_a_search_finds_sessions_and_shows_where_it_was_said(stored: Client) -> None:
+    found = await get(stored, "/v1/sessions?q=tram+city")
+    assert [session["id"] for session in found["sessions"]] == ["council"]
+    assert found["sessions"][0]["excerpts"] == [{"start_ms": 0, "parts": ["The ", "tram", " & the bus are late."]}]
+    assert [session["id"] for session in (await get(stored, "/v1/sessions?q=strassen"))["sessions"]] == []
+    assert [session["id"] for session in (await get(stored, "/v1/sessions?q=straß"))["sessions"]] == ["lecture"]
+    assert (await get(stored, "/v1/sessions?q=!!!"))["sessions"] == []
+    assert len((await get(stored, "/v1/sessions?q=+"))["sessions"]) == 2
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("limit=0", "limit=201", "limit=x", "limit=-1", "limit=1.5", "limit=", "limit=²"),
+        *("before=0", "before=" + 30 * "9", "q=" + 201 * "a", "q=" + "+".join(13 * "a")),
+    ],
+)
+async def test_a_query_that_makes_no_sense_is_refused(stored: Client, query: str) -> None:
+    assert (await get(stored, f"/v1/sessions?{query}", 400))["code"] == "invalid_query"
+
+
+@pytest.mark.parametrize("query", ["%00", "a%00b", "%ff", "%ed%a0%80", "%22", "a*%20OR%20(b", "NEAR(", "text:x"])
+async def test_whatever_is_searched_for_is_no_mistake_of_ours(stored: Client, query: str) -> None:
+    await get(stored, f"/v1/sessions?q={query}")
+
+
+# Transcripts
+
+
+async def test_a_transcript_comes_in_every_format(stored: Client) -> None:
+    texts = {}
+    types = {}
+    for name in ("vtt", "srt", "txt", "json"):
+        response = await stored.get(f"/v1/sessions/council/transcript.{name}")
+        assert (response.status, response.charset) == (200, "utf-8")
+        texts[name], types[name] = await response.text(), response.content_type
+    assert types == {
+        "vtt": "text/vtt",
+        "srt": "application/x-subrip",
+        "txt": "text/plain",
+        "json": "application/json",
+    }
+    assert texts["txt"] == "The tram & the bus are late.\nAgain!\n"
+    expected = ["The tram & the bus are late.", "Again!"]
+    assert [html.unescape(cue.text) for cue in webvtt.from_string(texts["vtt"])] == expected
+    assert [cue.content for cue in srt.parse(texts["srt"])] == expected
+    assert '"text": "Again!"' in texts["json"]
+
+
+async def test_lines_are_as_long_as_asked_for(stored: Client) -> None:
+    async def lines(query: str) -> list[str]:
+        response = await stored.get(f"/v1/sessions/council/transcript.srt{query}")
+        return next(iter(srt.parse(await response.text()))).content.split("\n")
+
+    assert await lines("") == ["The tram & the bus are late."]
+    for refused in ("20", "1000", "x", ""):
+        query = f"/v1/sessions/council/transcript.srt?line_length={refused}"
+        assert (await get(stored, query, 400))["code"] == "invalid_query"
+    for length in (32, 37, 42):
+        assert max(map(len, await lines(f"?line_length={length}"))) <= length
+
+
+async def test_a_session_that_is_not_there_is_unknown(stored: Client) -> None:
+    for path in ("/v1/sessions/nobody", "/v1/sessions/nobody/transcript.vtt", "/v1/sessions/%00/transcript.txt"):
+        assert (await get(stored, path, 404))["code"] == "unknown_session"
+    assert (await stored.get("/v1/sessions/council/transcript.exe")).status == 404
+
+
+async def test_a_session_that_runs_is_listed_and_exported(serve_store: ServeStore) -> None:
+    client = await serve_store()
+    session = await speak(client, title="Now", language="de")
+    (listed,) = (await get(client, "/v1/sessions"))["sessions"]
+    assert (listed["id"], listed["title"], listed["language"]) == (session, "Now", "de")
+    assert (listed["state"], listed["finals"]) == ("open", 1)
+    text = await (await client.get(f"/v1/sessions/{session}/transcript.txt")).text()
+    assert text.startswith("One two")
+
+
+async def test_the_webvtt_of_a_running_session_is_only_ever_appended_to(serve_store: ServeStore) -> None:
+    client = await serve_store()
+    await client.app[SERVICES].pool.wait_until_loaded()
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start", "partials": False})
+    session = (await read_event(socket))["session"]
+    path = f"/v1/sessions/{session}/transcript.vtt"
+    seen = await (await client.get(path)).read()
+    assert seen == b"WEBVTT\n\n"
+    for n_said in range(1, 5):
+        await socket.send_bytes(SPEECH + PAUSE)
+        await read_until(socket, "final")
+        # A follower asks for what it has not seen.
+        response = await client.get(path, headers={"Range": f"bytes={len(seen)}-"})
+        new = await response.read()
+        if n_said == 1:  # nothing is settled before somebody speaks again
+            assert (response.status, new) == (416, b"")
+            assert response.headers["Content-Range"] == f"bytes */{len(seen)}"
+        else:
+            assert response.status == 206
+            assert (
+                response.headers["Content-Range"] == f"bytes {len(seen)}-{len(seen) + len(new) - 1}/{len(seen + new)}"
+            )
+        seen += new
+        assert await (await client.get(path)).read() == seen
+    await socket.send_json({"type": "stop"})
+    await read_until(socket, "end")
+    assert (await get(client, f"/v1/sessions/{session}"))["state"] == "ended"
+    whole = await (await client.get(path)).read()
+    assert whole.startswith(seen)
+    assert len(webvtt.from_string(whole.decode())) == 4
+
+
+# Deletion
+
+
+async def test_a_deleted_session_is_gone(stored: Client) -> None:
+    assert (await stored.delete("/v1/sessions/council")).status == 204
+    for path in ("/v1/sessions/council", "/v1/sessions/council/transcript.txt"):
+        assert (await get(stored, path, 404))["code"] == "unknown_session"
+    assert [session["id"] for session in (await get(stored, "/v1/sessions"))["sessions"]] == ["lecture"]
+    assert (await stored.delete("/v1/sessions/council")).status == 404
+
+
+async def test_a_session_that_is_deleted_while_it_runs_goes_on_and_is_not_kept(serve_store: ServeStore) -> None:
+    client = await serve_store()
+    await client.app[SERVICES].pool.wait_until_loaded()
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start", "partials": False})
+    session = (await read_event(socket))["session"]
+    await socket.send_bytes(SPEECH + PAUSE)
+    await read_until(socket, "final")
+    assert (await client.delete(f"/v1/sessions/{session}")).status == 204
+    await socket.send_bytes(SPEECH + PAUSE)
+    assert (await read_until(socket, "final"))["text"]
+    assert (await get(client, "/v1/sessions"))["sessions"] == []
+
+
+async def test_pages_of_other_sites_may_not_delete(stored: Client) -> None:
+    response = await stored.delete("/v1/sessions/council", headers={"Origin": "https://evil.example"})
+    assert (response.status, (await response.json())["code"]) == (403, "forbidden_origin")
+    await get(stored, "/v1/sessions/council")
+
+
+# Who may
+
+
+async def test_with_a_token_only_the_operator_lists_finds_and_deletes(serve_store: ServeStore, path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session("council"), COUNCIL)
+    client = await serve_store(token="secret")
+    operator = {"Authorization": "Bearer secret"}
+    for query in ("", "?q=tram"):
+        assert (await get(client, f"/v1/sessions{query}", 401))["code"] == "unauthorized"
+        assert len((await get(client, f"/v1/sessions{query}", **operator))["sessions"]) == 1
+    assert (await client.delete("/v1/sessions/council")).status == 401
+    # The id of a session, which nobody guesses, is enough to read it.
+    await get(client, "/v1/sessions/council")
+    assert (await client.get("/v1/sessions/council/transcript.vtt")).status == 200
+    assert (await client.delete("/v1/sessions/council", headers=operator)).status == 204
+
+
+async def test_a_private_session_is_read_with_a_token_only(serve_store: ServeStore, path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session("council", private=True), COUNCIL)
+    client = await serve_store(token="secret")
+    for below in ("", "/transcript.vtt", "/transcript.json"):
+        assert (await client.get(f"/v1/sessions/council{below}")).status == 401
+        response = await client.get(f"/v1/sessions/council{below}", headers={"Authorization": "Bearer secret"})
+        assert response.status == 200
+
+
+# Faults
+
+
+async def test_a_server_that_keeps_nothing_says_so(start_server: StartServer) -> None:
+    client = await start_server(wait=False)
+    for path in ("/v1/sessions", "/v1/sessions/one", "/v1/sessions/one/transcript.vtt"):
+        assert (await get(client, path, 404))["code"] == "no_store"
+    assert (await client.delete("/v1/sessions/one")).status == 404
+    assert (await get(client, "/v1/stats"))["store"] is None
+
+
+async def test_captions_go_on_while_the_database_is_locked_and_the_operator_is_told(
+    serve_store: ServeStore, path: Path
+) -> None:
+    client = await serve_store()
+    assert (await get(client, "/v1/stats"))["store"] == {"working": True, "waiting": 0, "failures": 0, "lost": 0}
+    with locked_by_another(path):
+        session = await speak(client)
+        store = client.app[SERVICES].store
+        assert store is not None
+        await eventually(lambda: store.figures.failures > 0)
+        told = (await get(client, "/v1/stats"))["store"]
+        assert (told["working"], told["lost"]) == (False, 0)
+        assert told["waiting"] >= 2
+        metrics = await (await client.get("/metrics")).text()
+        assert "livecaption_store_working 0.0" in metrics
+        assert "livecaption_store_failures_total" in metrics
+        assert (await client.delete(f"/v1/sessions/{session}")).status in (404, 503)
+    await eventually(lambda: store.figures.working)
+    assert (await (await client.get(f"/v1/sessions/{session}/transcript.txt")).text()).startswith("One two")
+
+
+async def test_a_database_that_cannot_be_read_is_no_fault_of_the_client(stored: Client, path: Path) -> None:
+    overwrite(path, b"rubbish " * 4096)
+    overwrite(path.with_name("transcripts.db-wal"), b"")
+    for below in ("/v1/sessions", "/v1/sessions/council/transcript.vtt"):
+        assert (await get(stored, below, 503))["code"] == "store_failed"
+    await speak(stored)

@@ -1,0 +1,25 @@
+"""Where transcripts are kept unless somebody says so."""
+
+import pytest
+
+from livecaption.errors import ConfigError
+from livecaption.store.config import NOWHERE, StoreConfig, default_path
+
+
+def test_nothing_is_kept_where_nobody_says_so() -> None:
+    """An application that mounts livecaption, and the commands with a server of their own, write no files."""
+    assert StoreConfig().path == NOWHERE
+
+
+def test_the_default_is_in_the_data_directory_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert default_path() == "/data/livecaption/transcripts.db"
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert default_path() == "/home/ada/.local/share/livecaption/transcripts.db"
+
+
+@pytest.mark.parametrize("days", [-1.0, float("nan"), float("inf")])
+def test_a_time_that_nothing_can_be_kept_for_is_refused(days: float) -> None:
+    with pytest.raises(ConfigError, match="--keep-days"):
+        StoreConfig(keep_days=days)

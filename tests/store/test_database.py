@@ -1,0 +1,248 @@
+"""One file: what is written stays, what is deleted goes, what cannot be used is told in a line."""
+
+import contextlib
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from livecaption.errors import StoreUnusable
+from livecaption.scheduling.request import SessionId
+from livecaption.store import database as database_module
+from livecaption.store import rows, search
+from livecaption.store.database import Database, acquire
+from livecaption.store.rows import SessionState
+from tests.support.stored import STARTED_AT_MS, bytes_of, fill, locked_by_another, new_session, opened
+from tests.support.transcripts import final
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "transcripts.db"
+
+
+# What is written
+
+
+def test_a_session_is_there_from_its_begin_and_grows_with_its_finals(path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session("one", "Council", language=None), [], ended=False)
+        session = database.session("one")
+        assert session is not None
+        assert (session.state, session.title, session.language, session.started_at_ms) == (
+            SessionState.OPEN,
+            "Council",
+            None,
+            STARTED_AT_MS,
+        )
+        finals = [final("Eins.", 0, 900, 0, language="de"), final("", 1000, 1500, 1), final("Two.", 2000, 2900, 2)]
+        database.write([rows.append(session.id, each) for each in finals])
+        grown = database.session("one")
+        assert grown is not None
+        assert (grown.language, grown.duration_ms, grown.n_finals) == ("de", 2900, 2)
+        assert database.finals(grown) == finals
+        assert database.finals(grown, after_utterance=1) == finals[2:]
+        database.write([rows.end(session.id, 4000)])
+        ended = database.session("one")
+        assert ended is not None
+        assert (ended.state, ended.duration_ms) == (SessionState.ENDED, 4000)
+
+
+def test_what_is_written_twice_is_there_once(path: Path) -> None:
+    """A commit may fail after it was done, and is tried again."""
+    with opened(path) as database:
+        for _ in range(2):
+            fill(database, new_session(), [final("The tram.")])
+        (session,) = database.sessions(10, 100)
+        assert (session.n_finals, len(database.finals(session))) == (1, 1)
+        assert len(database.excerpts(session, search.terms("tram"))) == 1
+
+
+def test_a_statement_that_can_never_be_written_costs_the_others_nothing(path: Path) -> None:
+    with opened(path) as database:
+        session_id = SessionId("one")
+        statements = [
+            rows.begin(new_session()),
+            rows.append(session_id, final("\ud800", utterance=0)),
+            rows.append(session_id, final("Two.", start_ms=2**63, utterance=1)),
+            rows.append(session_id, final("Three.", utterance=2)),
+        ]
+        assert database.write(statements) == 2
+        assert [each.text for each in database.finals(database.sessions(1, 100)[0])] == ["Three."]
+
+
+def test_the_list_begins_with_the_newest_and_goes_on_from_any_of_them(path: Path) -> None:
+    with opened(path) as database:
+        for n in range(5):
+            fill(database, new_session(str(n)), [])
+        first = database.sessions(2, 100)
+        assert [session.id for session in first] == ["4", "3"]
+        assert [session.id for session in database.sessions(9, first[-1].number)] == ["2", "1", "0"]
+
+
+def test_a_place_in_the_list_is_not_given_again(path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session("one"), [])
+        (one,) = database.sessions(1, 100)
+        list(database.delete("one"))
+        fill(database, new_session("two"), [])
+        assert database.sessions(1, 100)[0].number > one.number
+
+
+def test_what_was_open_when_the_server_died_is_interrupted(path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session("open"), [final("One.")], ended=False)
+        fill(database, new_session("ended"), [final("One.")])
+    with opened(path) as database:
+        assert [(each.id, each.state) for each in database.sessions(10, 100)] == [
+            ("ended", SessionState.ENDED),
+            ("open", SessionState.INTERRUPTED),
+        ]
+
+
+def test_only_the_user_who_runs_the_server_may_read_the_files(path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session(), [final("One.")])
+        for file in (path, path.with_name("transcripts.db-wal"), path.with_name("transcripts.db-shm")):
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+# What is deleted
+
+
+def test_of_a_deleted_session_no_word_is_left_in_any_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in rows, nor in the index, nor in free pages, nor in the log."""
+    monkeypatch.setattr(database_module, "MERGED_PAGES", 1)  # so that it takes many steps, as in a large index
+    words = [f"xylograph{n:03}" for n in range(1000)]
+    with opened(path) as database:
+        finals = [final(f"{word} and more", 1000 * n, 1000 * n + 900, n) for n, word in enumerate(words)]
+        fill(database, new_session("keep"), [final("Stay here.")])
+        fill(database, new_session("gone", "Quetzalcoatl"), finals)
+        fill(database, new_session("keep too"), [final("Stay here as well.")])
+        assert b"xylograph" in bytes_of(path.parent)
+        steps = list(database.delete("gone"))
+        assert steps[0] is True
+        assert len(steps) > 2
+        left = bytes_of(path.parent)
+        assert b"xylograph" not in left.lower()
+        assert b"quetzalcoatl" not in left.lower()
+        for index in ("final_text", "session_title"):
+            database.execute(f"CREATE VIRTUAL TABLE temp.{index}_words USING fts5vocab('main', '{index}', 'row')")
+            known = {term for (term,) in database.execute(f"SELECT term FROM temp.{index}_words")}
+            assert not any(term.startswith(("xylo", "quetz")) for term in known)
+        assert [each.id for each in database.sessions(10, 100, search.terms("stay"))] == ["keep too", "keep"]
+
+
+def test_a_session_that_was_never_there_is_not_deleted(path: Path) -> None:
+    with opened(path) as database:
+        assert list(database.delete("nobody")) == [False]
+
+
+def test_of_a_session_that_is_deleted_while_it_is_open_nothing_more_is_kept(path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session(), [final("One.")], ended=False)
+        list(database.delete("one"))
+        database.write([rows.append(SessionId("one"), final("Two.", utterance=1)), rows.end(SessionId("one"), 9000)])
+        assert database.sessions(10, 100) == []
+        assert database.execute("SELECT count(*) FROM final").fetchone() == (0,)
+
+
+def test_a_log_that_somebody_still_reads_is_told_and_emptied_the_next_time(path: Path) -> None:
+    with opened(path) as database, contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        fill(database, new_session(), [final("Xylograph.")])
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM final").fetchone()
+        with pytest.raises(sqlite3.OperationalError, match="still reads"):
+            list(database.delete("one"))
+        reader.execute("ROLLBACK")
+        list(database.purge())
+        assert b"Xylograph" not in bytes_of(path.parent)
+
+
+def test_what_ended_before_a_time_expires_and_what_is_open_does_not(path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session("old"), [final("Xylograph.", 0, 1000)])
+        fill(database, new_session("longer"), [final("Two.", 0, 5000)])
+        fill(database, new_session("open"), [final("Three.", 0, 1000)], ended=False)
+        list(database.expire(STARTED_AT_MS + 1001))
+        assert [session.id for session in database.sessions(10, 100)] == ["open", "longer"]
+        assert b"Xylograph" not in bytes_of(path.parent)
+
+
+# What cannot be used
+
+
+def test_a_store_has_one_server_until_that_ends_in_any_way(path: Path) -> None:
+    program = (
+        "import sys, pathlib\nfrom livecaption.store.database import acquire\n"
+        f"lock = acquire(pathlib.Path({str(path)!r}))\nprint('mine', flush=True)\nsys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"mine\n"
+        with pytest.raises(StoreUnusable, match="another server keeps its own there"):
+            acquire(path)
+        other.kill()
+        other.wait()
+        acquire(path).close()
+
+
+def test_a_store_that_another_program_has_locked_is_told(path: Path) -> None:
+    acquire(path).close()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreUnusable, match="locked"):
+            acquire(path)
+        other.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("rubbish", [b"no database " * 1000, bytes(range(256)) * 64])
+def test_a_file_that_is_no_database_is_told_and_left_alone(path: Path, rubbish: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(rubbish)
+    with pytest.raises(StoreUnusable, match=r"transcripts\.db: file is not a database \(--store"):
+        acquire(path)
+    assert path.read_bytes() == rubbish
+
+
+def test_a_place_where_no_file_can_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "transcripts.db", tmp_path, Path("/proc/livecaption/transcripts.db")):
+        with pytest.raises(StoreUnusable) as refusal:
+            acquire(path)
+        assert str(path) in refusal.value.message
+        assert "\n" not in refusal.value.message
+
+
+def test_a_disk_that_is_full_fails_the_whole_transaction_and_the_next_one_works(path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session(), [final("One.")], ended=False)
+        (n_pages,) = database.execute("PRAGMA page_count").fetchone()
+        database.execute(f"PRAGMA max_page_count = {n_pages + 1}")
+        long = [rows.append(SessionId("one"), final(10_000 * "x", utterance=n)) for n in range(1, 9)]
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            database.write(long)
+        (session,) = database.sessions(1, 100)
+        assert session.n_finals == 1
+        database.execute("PRAGMA max_page_count = 1000000")
+        database.write(long)
+        assert len(database.finals(session)) == 9
+
+
+def test_a_lock_of_another_program_is_waited_for_a_moment_only(path: Path) -> None:
+    with opened(path) as database, locked_by_another(path), pytest.raises(sqlite3.OperationalError, match="locked"):
+        database.write([rows.begin(new_session())])
+
+
+def test_a_file_that_was_removed_does_not_come_back_empty(path: Path) -> None:
+    acquire(path).close()
+    path.unlink()
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        Database(path)

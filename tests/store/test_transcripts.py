@@ -1,0 +1,182 @@
+"""The store as the event loop sees it: a final is told as written when it is, or when it need not be waited for."""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from livecaption.errors import StoreFailed
+from livecaption.scheduling.request import SessionId
+from livecaption.store import transcripts, writer
+from livecaption.store.config import StoreConfig
+from livecaption.store.database import Database
+from livecaption.store.rows import SessionRecord, SessionState
+from livecaption.store.transcripts import TranscriptStore
+from tests.support.eventually import eventually
+from tests.support.stored import bytes_of, fill, locked_by_another, new_session, opened
+from tests.support.transcripts import final
+
+ONE = SessionId("one")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "transcripts.db"
+
+
+def ignore() -> None:
+    """Whoever does not wait."""
+
+
+@asynccontextmanager
+async def open_store(path: Path, keep_days: float = 0) -> AsyncIterator[TranscriptStore]:
+    store = TranscriptStore(StoreConfig(str(path), keep_days))
+    await store.open()
+    yield store
+    await store.close()
+
+
+async def listed(store: TranscriptStore) -> list[SessionRecord]:
+    return await store.read(lambda database: database.sessions(10, 100))
+
+
+async def append(store: TranscriptStore, text: str, utterance: int = 0) -> None:
+    written = asyncio.Event()
+    store.append(ONE, final(text, utterance=utterance), written.set)
+    async with asyncio.timeout(20):
+        await written.wait()
+
+
+async def test_a_final_that_is_told_as_written_is_in_the_file(path: Path) -> None:
+    async with open_store(path) as store:
+        store.begin(new_session(), ignore)
+        await append(store, "One.")
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            assert other.execute("SELECT text FROM final").fetchall() == [("One.",)]
+        store.end(ONE, 5000, ignore)
+    async with open_store(path) as store:
+        (session,) = await listed(store)
+        assert (session.state, session.duration_ms) == (SessionState.ENDED, 5000)
+
+
+async def test_finals_are_told_as_written_in_their_order(path: Path) -> None:
+    async with open_store(path) as store:
+        store.begin(new_session(), ignore)
+        told: list[int] = []
+        for n in range(100):
+            store.append(ONE, final(str(n), utterance=n), lambda n=n: told.append(n))
+            if n % 7 == 0:
+                await asyncio.sleep(0)
+        await eventually(lambda: len(told) == 100)
+        assert told == list(range(100))
+
+
+async def test_the_disk_never_blocks_the_loop(path: Path) -> None:
+    """All of it happens in the two threads of the store."""
+    async with open_store(path) as store:
+        threads: set[str] = set()
+        await store.read(lambda _: threads.add(threading.current_thread().name))
+        store.begin(new_session(), ignore)
+        with locked_by_another(path):
+            loop = asyncio.get_running_loop()
+            began_s = loop.time()
+            for n in range(100):
+                store.append(ONE, final(str(n), utterance=n), ignore)
+            assert loop.time() - began_s < 0.2
+        assert not any("MainThread" in name for name in threads)
+
+
+async def test_captions_do_not_wait_for_a_database_that_is_locked_and_are_written_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(transcripts, "MAX_HOLD_S", 0.1)
+    monkeypatch.setattr(writer, "RETRY_S", 0.1)
+    async with open_store(path) as store:
+        store.begin(new_session(), ignore)
+        with locked_by_another(path):
+            await append(store, "One.")  # waits for the deadline
+            told: list[bool] = []
+            store.append(ONE, final("Two.", utterance=1), lambda: told.append(True))
+            assert told == [True]  # and this one does not wait any more
+            await eventually(lambda: store.figures.failures > 0)
+            assert not store.figures.working
+            assert store.figures.waiting >= 2
+        await eventually(lambda: store.figures.working and store.figures.waiting == 0)
+        # It is caught up: from now on finals wait for the disk again.
+        store.append(ONE, final("Three.", utterance=2), lambda: told.append(False))
+        assert told == [True]
+        await eventually(lambda: told == [True, False])
+        (session,) = await listed(store)
+        finals = await store.read(lambda database: database.finals(session))
+    assert [each.text for each in finals] == ["One.", "Two.", "Three."]
+    assert not any("One." in record.getMessage() for record in caplog.records)
+
+
+async def test_a_deletion_is_done_when_it_is_answered(path: Path) -> None:
+    async with open_store(path) as store:
+        store.begin(new_session(), ignore)
+        await append(store, "Xylograph.")
+        assert await store.delete("one")
+        assert await listed(store) == []
+        assert b"Xylograph" not in bytes_of(path.parent)
+        assert not await store.delete("one")
+
+
+async def test_a_deletion_that_cannot_be_done_now_is_refused(path: Path) -> None:
+    async with open_store(path) as store:
+        store.begin(new_session(), ignore)
+        await append(store, "One.")
+        with locked_by_another(path), pytest.raises(StoreFailed, match="locked"):
+            await store.delete("one")
+        assert len(await listed(store)) == 1
+
+
+async def test_what_is_too_old_is_deleted_at_the_start(path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session("old"), [final("Xylograph.")])
+    async with open_store(path, keep_days=1) as store:
+        store.begin(new_session("today", started_at_ms=round(time.time() * 1000)), ignore)
+        await eventually(lambda: b"Xylograph" not in bytes_of(path.parent))
+        assert [session.id for session in await listed(store)] == ["today"]
+
+
+async def test_a_deletion_that_was_cut_short_is_finished_at_the_next_start(path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session("keep"), [final("Stay.")])
+        fill(database, new_session("gone"), [final("Xylograph.")])
+        assert next(database.delete("gone"))  # and no step more
+        assert b"xylograph" in bytes_of(path.parent)
+    async with open_store(path) as store:
+        await eventually(lambda: b"xylograph" not in bytes_of(path.parent))
+        assert [session.id for session in await listed(store)] == ["keep"]
+
+
+async def test_a_store_that_cannot_be_read_says_so_and_is_read_again_when_it_can(path: Path) -> None:
+    async with open_store(path) as store:
+
+        def fail(_: Database) -> None:
+            raise sqlite3.DatabaseError("database disk image is malformed")
+
+        with pytest.raises(StoreFailed, match="malformed"):
+            await store.read(fail)
+        assert await listed(store) == []
+
+
+async def test_a_stop_with_a_broken_database_tells_what_is_lost(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[bool] = []
+    store = TranscriptStore(StoreConfig(str(path)))
+    await store.open()
+    with locked_by_another(path):
+        store.begin(new_session(), ignore)
+        store.append(ONE, final("One."), lambda: told.append(True))
+        await store.close()
+    assert told == [True]
+    assert "2 entries of transcripts could not be stored before the end" in caplog.text
+    assert [record.levelno for record in caplog.records if "before the end" in record.message] == [logging.ERROR]

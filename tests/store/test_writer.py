@@ -1,0 +1,185 @@
+"""The thread that writes: everything in order, together where it can be, again where it failed."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from livecaption.scheduling.request import SessionId
+from livecaption.store import rows, writer
+from livecaption.store.database import Database, acquire
+from livecaption.store.writer import Writer
+from tests.support.eventually import TIMEOUT_FACTOR
+from tests.support.stored import locked_by_another, new_session
+from tests.support.transcripts import final
+
+ONE = SessionId("one")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "transcripts.db"
+    with closing(acquire(path)):
+        yield path
+
+
+@dataclass
+class Heard:
+    """What a writer has called back."""
+
+    written: list[int] = field(default_factory=list)
+    n_unwritten: int | None = None
+    answers: list[bool | sqlite3.Error] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def note_written(self, n: int) -> None:
+        with self.changed:
+            self.written.append(n)
+            self.changed.notify_all()
+
+    def note_closed(self, n: int) -> None:
+        with self.changed:
+            self.n_unwritten = n
+            self.changed.notify_all()
+
+    def note_answer(self, answer: bool | sqlite3.Error) -> None:
+        with self.changed:
+            self.answers.append(answer)
+            self.changed.notify_all()
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        with self.changed:
+            assert self.changed.wait_for(condition, 20 * TIMEOUT_FACTOR)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[tuple[Writer, Heard]]:
+    heard = Heard()
+    started = Writer(path, heard.note_written, heard.note_closed)
+    started.start()
+    yield started, heard
+    started.close()
+    heard.until(lambda: heard.n_unwritten is not None)
+
+
+def stored_texts(path: Path) -> list[str]:
+    with closing(Database(path)) as database:
+        return [each.text for session in database.sessions(10, 100) for each in database.finals(session)]
+
+
+def submit_session(to: Writer, n_finals: int) -> None:
+    to.submit(rows.begin(new_session()))
+    for n in range(n_finals):
+        to.submit(rows.append(ONE, final(str(n), utterance=n)))
+
+
+def wait_for_failures(of: Writer, n: int) -> None:
+    while of.n_failures < n:  # the time limit of the test is that of the wait
+        time.sleep(0.005)
+
+
+def test_all_that_waits_is_written_in_order_in_few_transactions(path: Path) -> None:
+    heard = Heard()
+    unstarted = Writer(path, heard.note_written, heard.note_closed)
+    submit_session(unstarted, 500)
+    unstarted.start()
+    heard.until(lambda: bool(heard.written))
+    assert heard.written == [501]
+    assert stored_texts(path) == [str(n) for n in range(500)]
+    unstarted.close()
+    heard.until(lambda: heard.n_unwritten == 0)
+
+
+def test_what_waits_is_still_written_at_the_end(path: Path) -> None:
+    with writing(path) as (open_writer, heard):
+        submit_session(open_writer, 50)
+    assert heard.n_unwritten == 0
+    assert len(stored_texts(path)) == 50
+
+
+def test_while_the_database_is_locked_everything_waits_and_is_written_when_it_is_not(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(writer, "RETRY_S", 0.05)
+    with writing(path) as (open_writer, heard):
+        with locked_by_another(path):
+            submit_session(open_writer, 3)
+            wait_for_failures(open_writer, 3)
+            assert open_writer.failing
+            assert open_writer.n_waiting == 4
+            assert heard.written == []
+        heard.until(lambda: heard.written[-1:] == [4])
+        assert not open_writer.failing
+    assert stored_texts(path) == ["0", "1", "2"]
+    # Told once, not with each try, and never what was said.
+    assert [(record.levelname, record.name) for record in caplog.records] == [
+        ("ERROR", "livecaption.store.writer"),
+        ("WARNING", "livecaption.store.writer"),
+    ]
+    assert "database is locked" in caplog.text
+
+
+def test_what_waits_for_a_broken_database_is_bounded_and_the_rest_counted_as_lost(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "MAX_WAITING", 10)
+    heard = Heard()
+    unstarted = Writer(path, heard.note_written, heard.note_closed)
+    submit_session(unstarted, 12)
+    assert (unstarted.n_waiting, unstarted.n_lost) == (10, 3)
+    unstarted.start()
+    unstarted.close()
+    heard.until(lambda: heard.n_unwritten == 0)
+    assert stored_texts(path) == [str(n) for n in range(9)]
+
+
+def test_an_end_does_not_wait_for_a_database_that_does_not_work_and_tells_what_is_lost(path: Path) -> None:
+    with locked_by_another(path), writing(path) as (open_writer, heard):
+        submit_session(open_writer, 3)
+    assert heard.n_unwritten == 4
+
+
+def test_a_database_that_is_away_is_written_again_when_it_is_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was moved is not followed: what goes into it would be lost to everybody who looks at the path."""
+    monkeypatch.setattr(writer, "RETRY_S", 0.05)
+    away = path.with_name("away.db")
+    with writing(path) as (open_writer, heard):
+        with locked_by_another(path):
+            submit_session(open_writer, 1)
+            wait_for_failures(open_writer, 1)
+            path.rename(away)
+        wait_for_failures(open_writer, open_writer.n_failures + 2)
+        assert heard.written == []
+        away.rename(path)
+        heard.until(lambda: heard.written == [2])
+    assert stored_texts(path) == ["0"]
+
+
+def test_finals_are_written_between_the_steps_of_a_deletion(path: Path) -> None:
+    with writing(path) as (open_writer, heard):
+        seen: list[list[str]] = []
+
+        def chore(_: Database) -> Iterator[bool]:
+            yield True
+            submit_session(open_writer, 1)
+            yield True
+            seen.append(stored_texts(path))
+
+        open_writer.do(chore, heard.note_answer)
+        heard.until(lambda: heard.answers == [True])
+    assert seen == [["0"]]
+
+
+def test_a_deletion_that_fails_is_told_to_who_asked_and_ends_nothing(path: Path) -> None:
+    with writing(path) as (open_writer, heard):
+        with locked_by_another(path):
+            open_writer.do(lambda database: database.delete("one"), heard.note_answer)
+            heard.until(lambda: len(heard.answers) == 1)
+        assert isinstance(heard.answers[0], sqlite3.OperationalError)
+        submit_session(open_writer, 1)
+    assert stored_texts(path) == ["0"]

@@ -1,0 +1,54 @@
+"""Stores with something in them, without a server."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from livecaption.events import Final
+from livecaption.scheduling.request import SessionId
+from livecaption.store import rows
+from livecaption.store.database import Database, acquire
+from livecaption.store.rows import NewSession
+
+STARTED_AT_MS = 1_770_000_000_000
+
+
+def new_session(
+    session_id: str = "one",
+    title: str = "",
+    language: str | None = "en",
+    started_at_ms: int = STARTED_AT_MS,
+    *,
+    private: bool = False,
+) -> NewSession:
+    return NewSession(SessionId(session_id), title, language, started_at_ms, private)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Database]:
+    """The store, owned and open, as the server's writer has it."""
+    with contextlib.closing(acquire(path)), contextlib.closing(Database(path)) as database:
+        yield database
+
+
+def fill(database: Database, session: NewSession, finals: list[Final], *, ended: bool = True) -> None:
+    """Write a whole session."""
+    statements = [rows.begin(session), *(rows.append(session.id, final) for final in finals)]
+    if ended:
+        statements.append(rows.end(session.id, finals[-1].end_ms if finals else 0))
+    assert database.write(statements) == 0
+
+
+@contextlib.contextmanager
+def locked_by_another(path: Path) -> Iterator[None]:
+    """Somebody else holds the lock for writing."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+
+
+def bytes_of(directory: Path) -> bytes:
+    """All files of a store: database, log, shared memory."""
+    return b"".join(path.read_bytes() for path in sorted(directory.iterdir()) if path.is_file())
