@@ -7,6 +7,7 @@
     │   ├── MessageTooBig
     │   ├── InvalidAudio        undecodable, truncated or non-finite audio
     │   ├── TooSlow             it does not start, send or read in time
+    │   ├── UnknownSession      there is no such session, or it is over
     │   └── Unauthorized, ForbiddenOrigin
     ├── Unavailable             asking again later may help: loading, overloaded, draining
     ├── EngineError             the inference process or its model
@@ -93,8 +94,15 @@ class TooSlow(ClientError):
     default_code = "start_timeout"
 
 
+class UnknownSession(ClientError):
+    """There never was such a session, or it is forgotten. Code `session_ended`: it is over, and all of it was told."""
+
+    http_status = 404
+    default_code = "unknown_session"
+
+
 class Unauthorized(ClientError):
-    """A token is configured and the peer did not show it."""
+    """A token is needed and the peer did not show it. Code `wrong_token`: a session's own, not the operator's."""
 
     http_status = 401
     default_code = "unauthorized"

@@ -37,7 +37,7 @@ PURE = [
     if path.parts[1] in ("audio", "speech", "captions", "scheduling")
     or path.name in ("session.py", "errors.py", "events.py")
     or str(path) in ("livecaption/server/protocols/native.py", "livecaption/workers/lifecycle.py")
-    or path.name in ("restart.py", "deadlines.py", "messages.py", "quarantine.py")
+    or path.name in ("recent.py", "restart.py", "deadlines.py", "messages.py", "quarantine.py")
 ]
 IO_PACKAGES = {
     *("aiohttp", "aiojobs", "asyncio", "http", "logging", "multiprocessing", "os", "psutil", "queue", "random"),
@@ -48,6 +48,7 @@ IMPORTERS = {
     "aiohttp": ("livecaption/server/", "livecaption/client.py"),
     "aiojobs": ("livecaption/server/",),
     "av": ("livecaption/audio/container.py",),
+    "segno": ("livecaption/server/readers.py",),
     "soxr": ("livecaption/audio/resampling.py",),
     "webrtcvad": ("livecaption/speech/vad.py",),
     "faster_whisper": ("livecaption/engine/",),

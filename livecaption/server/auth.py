@@ -61,6 +61,13 @@ def check_token(request: web.BaseRequest, config: ServerConfig) -> None:
         raise Unauthorized("a token is needed: Authorization: Bearer, or the subprotocol token.<base64url>")
 
 
+def shown_reader_token(request: web.BaseRequest) -> str:
+    """What a reader of a private session shows: like the operator's token, or `?reader_token=`, for an EventSource,
+    which can set no header; empty: nothing."""
+    shown = _shown_tokens(request)
+    return shown[0].decode("utf-8", "surrogateescape") if shown else request.query.get("reader_token", "")
+
+
 def offered_protocols(request: web.BaseRequest) -> list[str]:
     """The WebSocket subprotocols that the client offers."""
     header = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
