@@ -83,12 +83,14 @@ class Connection:
                 self.lose()
             overdue.cancel()
             self.outbox.finish()
-            await sender.wait()
-            await scheduler.close()
-            assert self._close is not None  # `lose` sees to it
-            await self.outbox.close(self._close.code, self._close.text)
-            if self._publisher is not None:
-                self._publisher.left(self)
+            try:
+                await sender.wait()
+                await scheduler.close()
+                assert self._close is not None  # `lose` sees to it
+                await self.outbox.close(self._close.code, self._close.text)
+            finally:
+                if self._publisher is not None:
+                    self._publisher.left(self)
 
     def finish(self, code: int, text: str = "") -> None:
         """Take nothing more; close with this code once all that was offered is sent. The first call counts."""

@@ -1,12 +1,14 @@
 """Reading along: what readers get of a session, when they come, fall behind, come back or may not."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import segno
 from aiohttp import ClientResponse
 
 from livecaption.server import readers
@@ -209,11 +211,21 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_delays_neither_speaker
             n += 1
 
 
-async def test_the_code_leads_to_the_page_of_the_session(client: Client) -> None:
-    _, ready = await start(client)
-    answer = await client.get(f"/v1/sessions/{ready['session']}/qr.svg")
+@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_the_code_leads_to_the_page_of_the_session(client: Client, private: bool, scheme: str) -> None:
+    """By the name that the speaker's page was opened by, also behind a proxy that speaks TLS."""
+    _, ready = await start(client, private=private)
+    headers = {"Host": "localhost:1234", "X-Forwarded-Proto": scheme}
+    if private:
+        headers["Authorization"] = f"Bearer {ready['reader_token']}"
+    answer = await client.get(f"/v1/sessions/{ready['session']}/qr.svg", headers=headers)
     assert answer.content_type == "image/svg+xml"
-    assert (await answer.text()).startswith("<svg")
+    link = f"{scheme}://localhost:1234/watch/{ready['session']}"
+    link += f"#token={ready['reader_token']}" if private else ""
+    expected = io.BytesIO()
+    segno.make(link, error="m", micro=False).save(expected, kind="svg", xmldecl=False, scale=8, light="#fff")
+    assert await answer.read() == expected.getvalue()
 
 
 async def test_the_page_to_read_along_is_there_for_every_session(client: Client) -> None:
