@@ -16,7 +16,7 @@ class Relay:
 
     def __init__(self, breaks: Sequence[tuple[float, float]] = ()) -> None:
         self.url = ""
-        self._breaks = list(breaks)
+        self.breaks = list(breaks)
         self._open: set[asyncio.StreamWriter] = set()
         self.n_connections = 0
         self.n_broken = 0
@@ -34,7 +34,7 @@ class Relay:
         if not self.up:
             writer.transport.abort()
             return
-        towards_server, towards_client = self._breaks.pop(0) if self._breaks else (float("inf"), float("inf"))
+        towards_server, towards_client = self.breaks.pop(0) if self.breaks else (float("inf"), float("inf"))
         self.n_connections += 1
         server_reader, server_writer = await asyncio.open_connection(host, port)
         pair = {writer, server_writer}
