@@ -125,6 +125,8 @@ async def _connect(
     url: str, session: str, n_readers: int, arrivals: _Arrivals, *, websocket: bool
 ) -> list[asyncio.BaseTransport]:
     parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
     request = f"GET /v1/sessions/{session}/{'watch' if websocket else 'events'} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
     if websocket:
         key = base64.b64encode(os.urandom(16)).decode()

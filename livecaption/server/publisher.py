@@ -110,6 +110,11 @@ class Publisher:
         return self._session.id
 
     @property
+    def _logged_id(self) -> str:
+        """Enough to tell sessions apart; the whole id lets readers in, and must be in no log."""
+        return self._session.id[:6]
+
+    @property
     def received_ms(self) -> int:
         """Audio taken over so far."""
         return self._session.received_ms
@@ -135,7 +140,7 @@ class Publisher:
         audio = self._session.options.audio
         logger.info(
             "session=%s started: %s %d Hz, %d channels",
-            self._session.id,
+            self._logged_id,
             audio.encoding,
             audio.sample_rate_hz,
             audio.channels,
@@ -166,7 +171,7 @@ class Publisher:
 
     def resume(self, connection: "Connection", last_seq: int) -> None:
         """The speaker is back; `check_resume` has let them in. An older connection that is still open is closed."""
-        logger.info("session=%s resumed", self._session.id)
+        logger.info("session=%s resumed", self._logged_id)
         if self._connection is not None:
             self._connection.finish(WSCloseCode.POLICY_VIOLATION, "another connection has taken over")
         self._parked_s = None
@@ -195,7 +200,7 @@ class Publisher:
         if goodbye or not self._resume_window_s:
             self._end(_Ending("disconnect", WSCloseCode.OK), "disconnect")
         else:
-            logger.info("session=%s lost its speaker", self._session.id)
+            logger.info("session=%s lost its speaker", self._logged_id)
             self._parked_s = time.monotonic()
 
     def left(self, connection: "Connection") -> None:
@@ -349,7 +354,7 @@ class Publisher:
             self._decoder.finish()
         logger.info(
             "session=%s ended: %s, %.1f s of audio, %d utterances",
-            self._session.id,
+            self._logged_id,
             self._ending.reason,
             self._session.received_ms / 1000,
             self._session.n_utterances,

@@ -65,7 +65,7 @@ async def test_audio_over_a_network_that_breaks_arrives_once(
 ) -> None:
     chance = random.Random(seed)
     browser = await launch()
-    async with relay_to(scripted_server.url) as relay, await browser.new_page() as page:
+    async with relay_to(scripted_server.url) as relay, await browser.new_page(bypass_csp=True) as page:
         await page.goto(f"{relay.url}healthz")
         await page.evaluate("import('/static/stream.js').then(() => null)")
         relay.breaks += [(chance.randrange(20_000, len(TALK) // 2), float("inf")) for _ in range(2)]
@@ -80,7 +80,7 @@ async def test_what_is_said_while_the_connection_is_lost_is_sent_when_it_is_back
     scripted_server: Server, launch: Launch
 ) -> None:
     browser = await launch()
-    async with relay_to(scripted_server.url) as relay, await browser.new_page() as page:
+    async with relay_to(scripted_server.url) as relay, await browser.new_page(bypass_csp=True) as page:
         await page.goto(f"{relay.url}healthz")
         speaking = asyncio.ensure_future(page.evaluate(SPEAK, [TALK_BASE64, RATE_HZ, 441]))
         await page.wait_for_function("Number(document.title) > 20_000")

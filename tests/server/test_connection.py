@@ -301,3 +301,17 @@ async def test_ready_says_who_may_read(client: Client) -> None:
     _, private = await start(client, private=True)
     assert private["private"]
     assert len({private["reader_token"], private["resume_token"], private["session"]}) == 3
+
+
+async def test_no_log_line_lets_anybody_in(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever knows a session's id may read along."""
+    caplog.set_level("INFO")
+    socket, ready = await start(client, private=True)
+    await drop(client, socket)
+    socket = await resume(client, ready, 1)
+    await read_event(socket)
+    await socket.send_json({"type": "stop"})
+    await read_to_the_close(socket)
+    assert "resumed" in caplog.text
+    for secret in (ready["session"], ready["resume_token"], ready["reader_token"]):
+        assert secret not in caplog.text
