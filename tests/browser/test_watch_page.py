@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Route, expect
 
 from livecaption.client import Stream, connect
 from livecaption.events import Final
@@ -125,11 +125,20 @@ async def test_two_readers_see_the_same_and_the_late_one_begins_with_what_was_sa
             await expect(page.locator("#transcript p")).to_have_count(3)
 
 
+@pytest.mark.parametrize("place", ["kept", "forgotten"])
 async def test_a_reader_whose_network_breaks_comes_back_by_itself_and_no_line_is_lost_or_doubled(
-    scripted_server: Server, open_page: OpenPage
+    scripted_server: Server, open_page: OpenPage, place: str
 ) -> None:
+    """Also where the server does not know the reader's place any more, and tells everything anew."""
+
+    async def forget(route: Route) -> None:
+        headers = {name: value for name, value in route.request.headers.items() if name != "last-event-id"}
+        await route.continue_(headers=headers)
+
     async with relay_to(scripted_server.url) as relay, speaking(scripted_server) as speaker:
         page = await open_page(speaker.page_of(relay.url))
+        if place == "forgotten":
+            await page.route("**/events", forget)
         said = [await speaker.say(900)]
         await expect_lines(page, said)
         for _ in range(3):
