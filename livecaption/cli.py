@@ -27,7 +27,7 @@ from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS, RollU
 from livecaption.captions.transcript import FORMATS, to_text
 from livecaption.config import Config, add_config_arguments, load_config
 from livecaption.errors import ConfigError, EngineUnusable, InvalidAudio, LivecaptionError
-from livecaption.events import Ack, ErrorReport, Event, Final, Partial, SpeechStart, Status
+from livecaption.events import Ack, ErrorReport, Event, Final, Gap, Partial, SpeechStart, Status
 from livecaption.store.config import StoreConfig, default_path
 
 if TYPE_CHECKING:
@@ -433,6 +433,8 @@ async def _stream(
     def receive_or_complain(event: Event) -> None:
         if isinstance(event, ErrorReport) and not event.fatal:
             _complain(event.message)
+        if isinstance(event, Gap):
+            _complain(f"captions were lost with the connection, from {event.start_ms} to {event.end_ms} ms")
         receive(event)
 
     end = await transcribe(

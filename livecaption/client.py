@@ -13,14 +13,17 @@
         await stream.stop()
 
 Sending and reading are independent: one task may send while another reads. Read all the time,
-also while you have nothing to send: the connection's keep-alive is answered by reading.
+also while you have nothing to send: the connection's keep-alive is answered by reading, and a
+connection that is lost is made anew by reading. The session goes on then, for as long as the server
+keeps it: events that were missed come late, audio that did not arrive is sent again. What cannot be
+had back comes as a `Gap`.
 
 Runs in anybody's event loop and never blocks it. Knows nothing of microphones, files or codecs.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields as dataclass_fields
 from typing import Any, Self
@@ -28,6 +31,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
+from livecaption.audio.formats import CONTAINER, AudioFormat
+from livecaption.audio.unacknowledged import Unacknowledged
 from livecaption.events import (
     Ack,
     CaptionWord,
@@ -36,6 +41,7 @@ from livecaption.events import (
     Event,
     Final,
     Flushed,
+    Gap,
     Partial,
     Pong,
     Ready,
@@ -55,9 +61,25 @@ REAL_TIME_MESSAGE_MS = 40
 REASON_TIMEOUT_S = 2.0
 """How long a failed send waits for the reader to learn why the server went away."""
 
+MAX_UNACKNOWLEDGED_BYTES = 32 * 1024 * 1024
+"""Audio that is kept to be sent again. Who sends more without an answer waits; nothing is dropped. The server answers
+once a second, so it also bounds how fast a recording is sent: to 250 times real time at 16 kHz in float."""
+
+HEARTBEAT_S = 10.0
+"""After half as long again without any sign of life the connection counts as lost. A laptop that wakes up finds out by
+it; shorter would break connections that only stutter."""
+
+RETRY_S = 0.1
+MAX_RETRY_S = 2.0
+
+ACCIDENTS = (None, aiohttp.WSCloseCode.ABNORMAL_CLOSURE, aiohttp.WSCloseCode.SERVICE_RESTART)
+"""Close codes that are nobody's decision about the stream: no Close came, or a proxy's."""
+
+Socket = aiohttp.ClientWebSocketResponse[Any]
+
 _EVENTS: dict[str, type[Event]] = {
     event.type: event
-    for event in (Ready, SpeechStart, Partial, SpeechEnd, Final, Flushed, Pong, Ack, Status, ErrorReport, End)
+    for event in (Ready, SpeechStart, Partial, SpeechEnd, Final, Flushed, Pong, Ack, Status, ErrorReport, Gap, End)
 }
 
 
@@ -114,6 +136,7 @@ async def connect(
     hotwords: Sequence[str] = (),
     endpointing: Mapping[str, int | str] | None = None,
     title: str | None = None,
+    private: bool = False,
     token: str | None = None,
 ) -> AsyncIterator["Stream"]:
     """Open a stream; leaving the block closes it, whatever was said in between.
@@ -132,6 +155,7 @@ async def connect(
         endpointing: `preset` (`fast`, `balanced`, `accurate`), `silence_ms`, `max_utterance_ms`; what is left out is
             the server's choice.
         title: what viewers see.
+        private: whether readers need the `reader_token` of `Ready`.
         token: the server's secret, if it has one.
 
     Raises:
@@ -156,6 +180,8 @@ async def connect(
         start["endpointing"] = dict(endpointing)
     if title is not None:
         start["title"] = title
+    if private:
+        start["private"] = True
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     body = b""
 
@@ -167,17 +193,22 @@ async def connect(
             body = await response.read()
         return response
 
-    async with aiohttp.ClientSession(middlewares=[keep_refusal]) as http:
+    async def open_socket(session: str | None) -> Socket:
+        params = {} if session is None else {"resume": session}
         try:
-            socket = await http.ws_connect(stream_url(url), headers=headers)
+            return await http.ws_connect(stream_url(url), headers=headers, params=params, heartbeat=HEARTBEAT_S)
         except aiohttp.WSServerHandshakeError as error:
             raise _refusal(url, error.status, body) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ConnectionError(f"cannot reach {url}: {error or type(error).__name__}") from None
-        async with socket:
-            stream = Stream(socket)
+
+    async with aiohttp.ClientSession(middlewares=[keep_refusal]) as http:
+        stream = Stream(open_socket, await open_socket(None))
+        try:
             await stream._begin(start)
             yield stream
+        finally:
+            await stream._leave()
 
 
 async def transcribe(url: str, chunks: AsyncIterable[bytes], receive: Callable[[Event], None], **options: Any) -> End:
@@ -248,8 +279,13 @@ class Stream:
 
     ready: Ready
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse[Any]) -> None:
+    def __init__(self, open_socket: Callable[[str | None], Awaitable[Socket]], socket: Socket) -> None:
+        self._open_socket = open_socket
         self._socket = socket
+        self._sending = asyncio.Lock()
+        self._resending: asyncio.Task[None] | None = None
+        self._unacknowledged: Unacknowledged | None = None  # None: the session cannot be resumed
+        self._room = asyncio.Event()
         self.last_seq = 0
         self._fatal_error: ErrorReport | None = None
         self._ended = False
@@ -257,26 +293,27 @@ class Stream:
         self._closing = asyncio.Event()
 
     async def send_audio(self, audio: bytes) -> None:
-        """Send audio of any length, cut anywhere. Waits while the server takes no more.
+        """Send audio of any length, cut anywhere. Waits while the server takes no more, or has not said of
+        `MAX_UNACKNOWLEDGED_BYTES` that it has them.
 
         Raises:
             StreamClosed: the stream is over; the audio went nowhere.
         """
         view = memoryview(audio)
         for begin in range(0, len(view), MAX_MESSAGE_BYTES):
-            await self._send(self._socket.send_bytes, bytes(view[begin : begin + MAX_MESSAGE_BYTES]))
+            await self._send(bytes(view[begin : begin + MAX_MESSAGE_BYTES]))
 
     async def flush(self, flush_id: str | int | None = None) -> None:
         """End the open utterance now; `Flushed(flush_id)` comes once its final is out."""
-        await self._send_message({"type": "flush", "id": flush_id})
+        await self._send(_flush(flush_id))
 
     async def ping(self, ping_id: str | int | None = None) -> None:
         """Ask for `Pong(ping_id)`."""
-        await self._send_message({"type": "ping", "id": ping_id})
+        await self._send(json.dumps({"type": "ping", "id": ping_id}), keep=False)
 
     async def stop(self) -> None:
         """No more audio. What is left comes, then `End`."""
-        await self._send_message({"type": "stop"})
+        await self._send(json.dumps({"type": "stop"}))
 
     def __aiter__(self) -> Self:
         return self
@@ -294,19 +331,34 @@ class Stream:
         event = await self._receive()
         if isinstance(event, ErrorReport) and event.fatal:
             self._fatal_error = event
+        if self._unacknowledged is not None:
+            if isinstance(event, Ack):
+                self._unacknowledged.acknowledge(event.received_ms)
+                self._room.set()
+            elif isinstance(event, Flushed):
+                self._unacknowledged.answered(_flush(event.id))
         if isinstance(event, End):
             self._ended = True
             self._close(aiohttp.WSCloseCode.OK, f"the server ended the stream ({event.reason})")
         return event
 
     async def _begin(self, start: dict[str, Any]) -> None:
-        await self._send_message(start)
+        await self._send(json.dumps(start))
         event = await self._receive()
         while not isinstance(event, Ready):
             if isinstance(event, ErrorReport) and event.fatal:
                 raise StreamClosed(aiohttp.WSCloseCode.POLICY_VIOLATION, event.message, event)
             event = await self._receive()
         self.ready = event
+        if event.resume_window_ms and start["encoding"] != CONTAINER:
+            audio_format = AudioFormat(start["encoding"], start["sample_rate"], start["channels"])
+            self._unacknowledged = Unacknowledged(audio_format)
+
+    async def _leave(self) -> None:
+        if self._resending is not None:
+            self._resending.cancel()
+            await asyncio.wait({self._resending})
+        await self._socket.close()
 
     async def _receive(self) -> Event:
         """The next event of a type that this client knows."""
@@ -316,11 +368,70 @@ class Stream:
                 event = self._take(message.data)
                 if event is not None:
                     return event
+            elif self._unacknowledged is not None and not self._fatal_error and self._socket.close_code in ACCIDENTS:
+                await self._resume(self._unacknowledged)
             elif message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
                 code = self._socket.close_code or aiohttp.WSCloseCode.ABNORMAL_CLOSURE
                 raise self._close(code, str(message.extra or "") or "the server closed the stream")
             elif message.type is aiohttp.WSMsgType.ERROR:
                 raise self._close(aiohttp.WSCloseCode.ABNORMAL_CLOSURE, f"the connection was lost: {message.data}")
+
+    async def _resume(self, unacknowledged: Unacknowledged) -> None:
+        """Connect again and go on where the server is.
+
+        Raises:
+            StreamClosed: the session is gone, or the server was not reached while it kept it.
+        """
+        clock = asyncio.get_running_loop().time
+        give_up_s = clock() + self.ready.resume_window_ms / 1000
+        wait_s = RETRY_S
+        while True:
+            try:
+                socket = await self._open_socket(self.ready.session)
+                received_ms = await self._claim(socket)
+                break
+            except StreamClosed:
+                raise
+            except StreamRefused as refusal:
+                if refusal.retry_after_s is None:
+                    raise self._close(aiohttp.WSCloseCode.ABNORMAL_CLOSURE, refusal.message) from None
+            except (ConnectionError, TypeError):
+                pass  # a TypeError is what aiohttp makes of a connection that is lost in mid-answer
+            if clock() >= give_up_s:
+                raise self._close(aiohttp.WSCloseCode.ABNORMAL_CLOSURE, "the connection was lost")
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, MAX_RETRY_S)
+        if self._resending is not None:
+            await asyncio.wait({self._resending})  # its connection is lost, so it does not take long
+        # Nobody may send before what was lost is sent again.
+        await self._sending.acquire()
+        self._socket = socket
+        self._resending = asyncio.create_task(self._send_again(unacknowledged, received_ms))
+
+    async def _claim(self, socket: Socket) -> int:
+        """Ask for the session over a new connection; up to where the server has its audio."""
+        claim = {"session": self.ready.session, "token": self.ready.resume_token, "last_seq": self.last_seq}
+        try:
+            await socket.send_str(json.dumps({"type": "start", "resume": claim}))
+            event = parse_event(json.loads(await socket.receive_str()))
+        except BaseException:
+            await socket.close()
+            raise
+        if isinstance(event, Ready):
+            return event.received_ms
+        await socket.close()
+        if isinstance(event, ErrorReport):
+            self._fatal_error = event
+        raise self._close(aiohttp.WSCloseCode.POLICY_VIOLATION, "the server does not know the session any more")
+
+    async def _send_again(self, unacknowledged: Unacknowledged, received_ms: int) -> None:
+        try:
+            for data in unacknowledged.since(received_ms):
+                await self._send_over(self._socket, data)
+        except (aiohttp.ClientError, ConnectionError):
+            pass  # lost once more; the reader is about to see it
+        finally:
+            self._sending.release()
 
     def _take(self, text: str) -> Event | None:
         try:
@@ -331,28 +442,48 @@ class Stream:
             raise self._close(aiohttp.WSCloseCode.PROTOCOL_ERROR, f"not an event: {error}") from None
         # Only what concerns this connection alone (an error before the session exists) has no number.
         if seq is not None:
-            if seq != self.last_seq + 1:
+            if seq != self.last_seq + 1 and not (isinstance(event, Gap) and seq > self.last_seq):
                 gap = f"event {seq!r} follows event {self.last_seq}"
                 raise self._close(aiohttp.WSCloseCode.PROTOCOL_ERROR, gap)
             self.last_seq = seq
         return event
 
-    async def _send_message(self, message: dict[str, Any]) -> None:
-        await self._send(self._socket.send_str, json.dumps(message))
-
-    async def _send(self, send: Callable[[Any], Any], data: str | bytes) -> None:
-        if self._closed is not None:
-            raise self._closed
-        try:
-            await send(data)
-        except (aiohttp.ClientError, ConnectionError):
-            # The reader is about to find the server's last words in its buffer.
+    async def _send(self, data: bytes | str, *, keep: bool = True) -> None:
+        """Send, and keep for the case that the connection is lost."""
+        async with self._sending:
+            if self._closed is not None:
+                raise self._closed
+            if self._unacknowledged is not None and keep:
+                self._unacknowledged.push(data)
             try:
-                await asyncio.wait_for(self._closing.wait(), REASON_TIMEOUT_S)
-            except TimeoutError:
-                self._close(aiohttp.WSCloseCode.ABNORMAL_CLOSURE, "the connection was lost")
-            assert self._closed is not None  # `_closing` says so
-            raise self._closed from None
+                await self._send_over(self._socket, data)
+            except (aiohttp.ClientError, ConnectionError):
+                if self._unacknowledged is None:
+                    await self._learn_why()
+        if self._unacknowledged is not None:
+            await self._wait_for_room(self._unacknowledged)
+
+    @staticmethod
+    async def _send_over(socket: Socket, data: bytes | str) -> None:
+        await (socket.send_bytes(data) if isinstance(data, bytes) else socket.send_str(data))
+
+    async def _wait_for_room(self, unacknowledged: Unacknowledged) -> None:
+        while unacknowledged.n_bytes > MAX_UNACKNOWLEDGED_BYTES and self._closed is None:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _learn_why(self) -> None:
+        """The reader is about to find the server's last words in its buffer.
+
+        Raises:
+            StreamClosed: always.
+        """
+        try:
+            await asyncio.wait_for(self._closing.wait(), REASON_TIMEOUT_S)
+        except TimeoutError:
+            self._close(aiohttp.WSCloseCode.ABNORMAL_CLOSURE, "the connection was lost")
+        assert self._closed is not None  # `_closing` says so
+        raise self._closed from None
 
     def _close(self, code: int, reason: str) -> StreamClosed:
         """Note why the stream is over; the first reason stays."""
@@ -360,6 +491,7 @@ class Stream:
             error = self._fatal_error
             self._closed = StreamClosed(code, error.message if error else reason, error)
             self._closing.set()
+            self._room.set()
         return self._closed
 
 
@@ -392,6 +524,10 @@ def parse_event(fields: Mapping[str, Any]) -> Event | None:
         known["words"] = tuple(_build(CaptionWord, _known_fields(CaptionWord, word)) for word in known["words"])
     event: Event = _build(event_type, known)
     return event
+
+
+def _flush(flush_id: str | int | None) -> str:
+    return json.dumps({"type": "flush", "id": flush_id})
 
 
 def _known_fields(kind: type[Any], fields: Mapping[str, Any]) -> dict[str, Any]:

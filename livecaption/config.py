@@ -76,6 +76,13 @@ OPTIONS: tuple[Option, ...] = (
         "N",
     ),
     Option("drain-timeout", "server", "drain_timeout_s", "how long a stop waits for the last captions", "SECONDS"),
+    Option(
+        "resume-window",
+        "server",
+        "resume_window_s",
+        "how long a session waits for a speaker whose connection was lost; 0: not at all",
+        "SECONDS",
+    ),
     Option("insecure", "server", "insecure", "listen beyond this machine without a token"),
     Option("store", "store", "path", "database that keeps transcripts, or none", "FILE"),
     Option("keep-days", "store", "keep_days", "delete transcripts that are older; 0: keep all", "DAYS"),
@@ -199,6 +206,8 @@ def _check(config: Config) -> None:
         raise ConfigError("--max-streams must be at least 1")
     if not 0 <= server.drain_timeout_s <= 600:
         raise ConfigError("--drain-timeout must be from 0 to 600 seconds")
+    if not 0 <= server.resume_window_s <= 3600:
+        raise ConfigError("--resume-window must be from 0 to 3600 seconds")
     if not 0 < config.workers.load_timeout_s <= 86_400:
         raise ConfigError("--load-timeout must be more than 0 seconds and at most a day")
     if config.workers.per_device < 0:

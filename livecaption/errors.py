@@ -7,7 +7,7 @@
     │   ├── MessageTooBig
     │   ├── InvalidAudio        undecodable, truncated or non-finite audio
     │   ├── TooSlow             it does not start, send or read in time
-    │   ├── UnknownSession      no transcript of that id
+    │   ├── UnknownSession      there is no such session, it is over, or nothing of it was kept
     │   ├── InvalidQuery        of a list or search of transcripts
     │   └── Unauthorized, ForbiddenOrigin
     ├── Unavailable             asking again later may help: loading, overloaded, draining
@@ -98,7 +98,10 @@ class TooSlow(ClientError):
 
 
 class UnknownSession(ClientError):
-    """There is no such session, or nothing of it was kept. Codes: `unknown_session`, `no_store`."""
+    """There never was such a session, or it is forgotten.
+
+    Codes: `unknown_session`; `session_ended`: it is over, and all of it was told; `no_store`: nothing is kept here.
+    """
 
     http_status = 404
     default_code = "unknown_session"
@@ -111,7 +114,7 @@ class InvalidQuery(ClientError):
 
 
 class Unauthorized(ClientError):
-    """A token is configured and the peer did not show it."""
+    """A token is needed and the peer did not show it. Code `wrong_token`: a session's own, not the operator's."""
 
     http_status = 401
     default_code = "unauthorized"

@@ -19,7 +19,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Ready(Event):
-    """The stream is accepted; audio may flow."""
+    """The stream is accepted; audio may flow. For the speaker's eyes only: it carries the session's secrets.
+
+    `resume_window_ms` is how long the session waits for a speaker whose connection is lost; 0: it cannot be resumed.
+    `reader_token` is None unless the session is private.
+    """
 
     type: ClassVar[str] = "ready"
     session: str
@@ -28,6 +32,9 @@ class Ready(Event):
     model: str
     language: str | None
     received_ms: int
+    resume_window_ms: int = 0
+    private: bool = False
+    reader_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +141,29 @@ class ErrorReport(Event):
     message: str
     fatal: bool
     retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap(Event):
+    """What was said between these times has no captions here: they, or their audio, are lost to this peer."""
+
+    type: ClassVar[str] = "gap"
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot(Event):
+    """All that a session has said so far, for a reader who comes late or has fallen behind.
+
+    `finals` come without those that are empty and without words; `partial` is the open utterance's newest.
+    """
+
+    type: ClassVar[str] = "snapshot"
+    title: str
+    language: str | None
+    finals: tuple[Final, ...]
+    partial: Partial | None
 
 
 @dataclass(frozen=True, slots=True)

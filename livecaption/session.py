@@ -69,6 +69,7 @@ class StreamOptions:
     partials: bool = True
     endpointing: EndpointingConfig = field(default_factory=EndpointingConfig)
     title: str = ""
+    private: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,8 @@ class Session:
         self._next_request_id = next_request_id
         # A container is decoded outside and comes in as samples.
         self._decoder = None if options.audio.encoding == CONTAINER else PcmDecoder(options.audio)
-        self._resampler = Resampler(SAMPLE_RATE_HZ if self._decoder is None else options.audio.sample_rate_hz)
+        self._received_rate_hz = SAMPLE_RATE_HZ if self._decoder is None else options.audio.sample_rate_hz
+        self._resampler = Resampler(self._received_rate_hz)
         self._framer = Framer()
         self._cutter = UtteranceCutter(options.endpointing, VoiceActivityDetector().judge)
         self._judged_samples = 0
@@ -144,7 +146,7 @@ class Session:
         self._partial_asked_s: float | None = None
         self._speculation: _Speculation | None = None
         self._heard_until = 0  # by the newest hypothesis of the open utterance, or by one that is on its way for sure
-        self._received_samples = 0
+        self._received_samples = 0  # decoded, at the rate they came in
         self._last_voiced_s = 0.0
         self._first_caption_due_since_s: float | None = None
         self._shown_until_s = 0.0
@@ -158,8 +160,8 @@ class Session:
 
     @property
     def received_ms(self) -> int:
-        """Audio taken over so far, in stream time."""
-        return ms_of(self._received_samples)
+        """Audio taken over so far: whole samples, in milliseconds rounded down."""
+        return ms_of(self._received_samples, self._received_rate_hz)
 
     @property
     def n_utterances(self) -> int:
@@ -187,6 +189,7 @@ class Session:
         if self._decoder is None:
             raise WrongState("the bytes of a container go through its decoder")
         samples = self._decoder.push(data)
+        self._received_samples += len(samples)
         outputs: list[Output] = []
         if self._decoder.non_finite_samples and not self._reported_non_finite:
             self._reported_non_finite = True
@@ -196,7 +199,21 @@ class Session:
 
     def receive_samples(self, samples: npt.NDArray[np.float32], now_s: float) -> list[Output]:
         """Take what a container's decoder gave: float32 [n], mono, 16 kHz, -1..1."""
-        return [] if self._ended else self._receive(samples, now_s)
+        if self._ended:
+            return []
+        self._received_samples += len(samples)
+        return self._receive(samples, now_s)
+
+    def rewind(self) -> int:
+        """The audio is sent again from here on: from the first sample of the millisecond that is returned.
+
+        What of it was received before is skipped, and a sample that was cut by the end of the last message comes whole,
+        so each sample counts once. Not for containers.
+        """
+        assert self._decoder is not None, "a container cannot be entered in the middle"
+        first_again = samples_of(self.received_ms, self._received_rate_hz)
+        self._decoder.rewind(self._received_samples - first_again)
+        return self.received_ms
 
     def flush(self, flush_id: str | int | None, now_s: float) -> list[Output]:
         """End the open utterance now; `Flushed` follows once all finals up to here are out."""
@@ -278,7 +295,6 @@ class Session:
         )
 
     def _receive(self, samples: npt.NDArray[np.float32], now_s: float) -> list[Output]:
-        self._received_samples += len(samples)
         return self._judge(self._framer.push(samples), now_s)
 
     def _judge(self, frames: npt.NDArray[np.float32], now_s: float) -> list[Output]:

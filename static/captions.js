@@ -109,7 +109,8 @@ export class TranscriptView {
     const words = document.createElement("span");
     words.textContent = text;
     words.lang = language ?? "";
-    words.dir = "auto";
+    // By the words, as the time has no direction of its own: it stands where the line begins.
+    entry.dir = "auto";
     entry.append(time, words);
     this.#log.append(entry);
     if (this.#following) this.#toEnd();

@@ -84,7 +84,8 @@ function received(event) {
   }
 }
 
-function beginSession({ language }) {
+function beginSession({ session: id, language }) {
+  prepareSharing(id);
   const now_ms = performance.now();
   if (firstSessionAt_ms === null) {
     firstSessionAt_ms = now_ms;
@@ -121,6 +122,7 @@ function showState(state, detail) {
     meter.reset();
     rollUp.abandonPartials();
     element("resume").hidden = true;
+    element("share").hidden = true;
     sessionStartedAt_ms = null;
   }
   keepScreenOn();
@@ -299,6 +301,21 @@ function askToClear() {
   element("clear-dialog").showModal();
 }
 
+// --- the link for readers ---
+
+function prepareSharing(id) {
+  element("share-link").value = new URL(`watch/${id}`, document.baseURI);
+  element("share-code").src = `v1/sessions/${id}/qr.svg`;
+  element("share-local").hidden = !["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+  element("share").hidden = false;
+}
+
+async function copyLink() {
+  await navigator.clipboard.writeText(element("share-link").value);
+  element("share-copy").textContent = "Copied";
+  setTimeout(() => (element("share-copy").textContent = "Copy"), 2000);
+}
+
 // --- appearance ---
 
 function applyAppearance() {
@@ -387,6 +404,8 @@ element("open-options").addEventListener("click", () => element("options").showM
 element("download-vtt").addEventListener("click", () => download("vtt", "text/vtt", toVtt));
 element("download-srt").addEventListener("click", () => download("srt", "application/x-subrip", toSrt));
 element("download-txt").addEventListener("click", () => download("txt", "text/plain", toText));
+element("share").addEventListener("click", () => element("share-dialog").showModal());
+element("share-copy").addEventListener("click", copyLink);
 element("copy").addEventListener("click", copy);
 element("clear").addEventListener("click", askToClear);
 element("clear-dialog").addEventListener("close", () => element("clear-dialog").returnValue === "clear" && clear());

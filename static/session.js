@@ -5,6 +5,7 @@
  *                          │                               loading, busy: the server refused for now; we ask again
  *                          ▼
  *                        live ◄─► recovering | overloaded | draining      as the server says
+ *                          │  ◄─► reconnecting             the connection is lost; the server waits for us
  *                          │
  *                          ▼
  *                      finishing ─► idle                    stop was pressed; the last caption is on its way
@@ -18,7 +19,7 @@ import { CaptionStream, preflight } from "./stream.js";
 import { Problem } from "./words.js";
 
 const RESTING = ["idle", "failed", "lost", "ended"];
-const RUNNING = ["live", "recovering", "overloaded", "draining"];
+const RUNNING = ["live", "recovering", "overloaded", "draining", "reconnecting"];
 const STATE_OF_STATUS = { ready: "live", recovering: "recovering", overloaded: "overloaded", draining: "draining" };
 
 /** Refusals after which asking again helps, and the state that shows it. */
@@ -133,6 +134,8 @@ export class Session {
       {
         received: (event) => this.#received(event),
         dropped: (ms) => this.#listener.dropped(ms),
+        lost: () => this.running && this.#enter("reconnecting"),
+        resumed: () => this.running && this.#enter("live"),
         closed: (code) => this.#closed(code),
       },
     );

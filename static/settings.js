@@ -6,6 +6,8 @@ const DEFAULTS = {
   theme: "auto",
   captionColors: "page",
   captionSize: 100,
+  view: "transcript",
+  position: "bottom",
   announce: false,
   shortcuts: true,
   source: "",

@@ -58,6 +58,7 @@ const STATES = {
   busy: "Server is busy",
   live: "Live",
   recovering: "Recovering",
+  reconnecting: "Reconnecting",
   overloaded: "Live, delayed",
   draining: "Server is stopping",
   finishing: "Finishing…",

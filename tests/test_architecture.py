@@ -38,7 +38,7 @@ PURE = [
     or path.name in ("session.py", "errors.py", "events.py")
     or str(path) in ("livecaption/server/protocols/native.py", "livecaption/workers/lifecycle.py")
     or str(path) in ("livecaption/store/schema.py", "livecaption/store/rows.py", "livecaption/store/search.py")
-    or path.name in ("restart.py", "deadlines.py", "messages.py", "quarantine.py")
+    or path.name in ("recent.py", "restart.py", "deadlines.py", "messages.py", "quarantine.py")
 ]
 IO_PACKAGES = {
     *("aiohttp", "aiojobs", "asyncio", "http", "logging", "multiprocessing", "os", "psutil", "queue", "random"),
@@ -49,6 +49,7 @@ IMPORTERS = {
     "aiohttp": ("livecaption/server/", "livecaption/client.py"),
     "aiojobs": ("livecaption/server/",),
     "av": ("livecaption/audio/container.py",),
+    "segno": ("livecaption/server/readers.py",),
     "soxr": ("livecaption/audio/resampling.py",),
     "webrtcvad": ("livecaption/speech/vad.py",),
     "faster_whisper": ("livecaption/engine/",),

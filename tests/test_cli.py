@@ -353,6 +353,15 @@ async def test_transcribe_reads_an_mp4_whose_index_is_at_its_end(serve: Serve, t
     assert len(peer.audio[0]) / 4 / 16_000 == pytest.approx(2.0, abs=0.2)
 
 
+async def test_captions_that_a_lost_connection_cost_are_told_beside_the_transcript(
+    serve: Serve, recording: Path
+) -> None:
+    peer = await serve(Peer([{"type": "gap", "start_ms": 1000, "end_ms": 2500}, final("Hello.")]))
+    ended = await livecaption_command("transcribe", recording, "--server", peer.url)
+    complaint = "livecaption: captions were lost with the connection, from 1000 to 2500 ms\n"
+    assert ended == Ended(0, "Hello.\n", complaint)
+
+
 async def test_an_error_that_ends_nothing_is_told_beside_the_transcript(serve: Serve, recording: Path) -> None:
     peer = await serve(Peer([error("transcription_failed", "one utterance was lost", fatal=False), final("Hello.")]))
     ended = await livecaption_command("transcribe", recording, "--server", peer.url)

@@ -20,7 +20,7 @@ from livecaption.client import (
     stream_url,
     transcribe,
 )
-from livecaption.events import Ack, CaptionWord, End, ErrorReport, Event, Final, Partial, Ready, Status
+from livecaption.events import Ack, CaptionWord, End, ErrorReport, Event, Final, Gap, Partial, Ready, Status
 
 READY = {"type": "ready", "session": "s1", "resume_token": "r", "protocol": 1, "model": "m", "language": "en"}
 READY |= {"received_ms": 0, "seq": 1}
@@ -370,3 +370,84 @@ async def test_real_time_sends_short_messages_each_once_its_end_would_have_been_
     messages = [(chunk, clock() - begin_s) async for chunk in real_time(chunks_of(audio[:90], audio[90:]), 1000)]
     assert [chunk for chunk, _ in messages] == [audio[:40], audio[40:80], audio[80:]]
     assert all(at_s >= due_s - 0.001 for (_, at_s), due_s in zip(messages, [0.04, 0.08, 0.11], strict=True))
+
+
+async def test_a_gap_that_the_server_tells_is_no_break_of_the_protocol(server_of: ServerOf) -> None:
+    async def script(socket: web.WebSocketResponse, _: dict[str, Any]) -> None:
+        await socket.send_json(READY)
+        await socket.send_json({"type": "gap", "start_ms": 0, "end_ms": 900, "seq": 40})
+        await socket.send_json(END | {"seq": 41})
+
+    async with connect(await server_of(script)) as stream:
+        assert await events_of(stream) == [Gap(0, 900), End(1000, 1, "stop")]
+
+
+async def test_a_session_that_can_be_resumed_is_resumed_from_where_the_server_is(server_of: ServerOf) -> None:
+    """What was said while the connection was lost is in `received_ms` of the server's answer, or is said again."""
+    starts: list[dict[str, Any]] = []
+    audio: list[bytes] = []
+
+    async def script(socket: web.WebSocketResponse, start: dict[str, Any]) -> None:
+        starts.append(start)
+        if len(starts) == 1:
+            await socket.send_json(READY | {"resume_window_ms": 5000})
+            await socket.receive_bytes()
+            assert socket._req is not None
+            assert socket._req.transport is not None
+            socket._req.transport.abort()
+            return
+        ready = {name: value for name, value in READY.items() if name != "seq"}
+        await socket.send_json(ready | {"received_ms": 10})
+        audio.append(await socket.receive_bytes())
+        await socket.send_json(FINAL | {"seq": 2})
+        await socket.send_json(END | {"seq": 3})
+
+    async with connect(await server_of(script)) as stream:
+        await stream.send_audio(bytes(range(64)) * 10)  # 20 ms
+        assert [type(event) for event in await events_of(stream)] == [Final, End]
+    assert starts[1] == {"type": "start", "resume": {"session": "s1", "token": "r", "last_seq": 1}}
+    assert audio == [bytes(range(64)) * 5]
+
+
+async def test_a_session_that_the_server_has_forgotten_is_over_with_its_reason(server_of: ServerOf) -> None:
+    n_connections = 0
+
+    async def script(socket: web.WebSocketResponse, _: dict[str, Any]) -> None:
+        nonlocal n_connections
+        n_connections += 1
+        if n_connections == 1:
+            await socket.send_json(READY | {"resume_window_ms": 5000})
+            assert socket._req is not None
+            assert socket._req.transport is not None
+            socket._req.transport.abort()
+        else:
+            error = {"type": "error", "code": "unknown_session", "message": "no such session", "fatal": True}
+            await socket.send_json(error)
+
+    async with connect(await server_of(script)) as stream:
+        with pytest.raises(StreamClosed, match="no such session") as closed:
+            await events_of(stream)
+    assert closed.value.error is not None
+    assert closed.value.error.code == "unknown_session"
+
+
+async def test_sending_waits_while_too_much_is_unacknowledged(
+    server_of: ServerOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livecaption.client.MAX_UNACKNOWLEDGED_BYTES", 1000)
+    acknowledge = asyncio.Event()
+
+    async def script(socket: web.WebSocketResponse, _: dict[str, Any]) -> None:
+        await socket.send_json(READY | {"resume_window_ms": 5000})
+        await acknowledge.wait()
+        await socket.send_json({"type": "ack", "received_ms": 60, "seq": 2})
+        await socket.send_json(END | {"seq": 3})
+
+    async with connect(await server_of(script)) as stream:
+        reading = asyncio.ensure_future(events_of(stream))
+        sending = asyncio.ensure_future(stream.send_audio(bytes(1920)))
+        done, _ = await asyncio.wait({sending}, timeout=0.05)
+        assert not done
+        acknowledge.set()
+        await asyncio.wait_for(sending, 5)
+        await reading

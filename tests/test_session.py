@@ -554,3 +554,37 @@ def test_a_pause_before_any_words_are_known_does_not_end_the_utterance_where_wor
     for partials, n_ended in ((True, 0), (False, 1)):
         outputs = feed(session(partials=partials), "silence 400ms, speech 1000ms, silence 800ms")
         assert len([event for event in events(outputs) if isinstance(event, SpeechEnd)]) == n_ended
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (44_100, 2), (11_025, 1), (96_000, 3)])
+@pytest.mark.parametrize("seed", range(3))
+def test_audio_broken_off_anywhere_and_sent_again_from_received_ms_gives_the_same_windows(
+    rate: int, channels: int, seed: int
+) -> None:
+    """Connections break within samples and within milliseconds, and sometimes again before anything new has come."""
+    chance = random.Random(seed)
+    mono = sound("silence 200ms, speech 900ms, silence 700ms", rate)
+    data = pcm_s16le(np.repeat(mono, channels))
+
+    def fresh() -> Session:
+        return session(audio=AudioFormat("pcm_s16le", rate, channels))
+
+    unbroken = fresh()
+    expected = unbroken.receive_audio(data, 0.0) + unbroken.end("stop", 0.0)
+    broken, outputs, at = fresh(), [], 0
+    for _ in range(20):
+        until = chance.randrange(at, len(data) + 1)
+        outputs += broken.receive_audio(data[at:until], 0.0)
+        at = broken.rewind() * rate // 1000 * channels * 2
+        assert 0 <= until - at <= (rate // 1000 + 2) * channels * 2
+    outputs += broken.receive_audio(data[at:], 0.0) + broken.end("stop", 0.0)
+    assert broken.received_ms == unbroken.received_ms == len(mono) * 1000 // rate
+    assert events(outputs) == events(expected)
+    for request, same in zip(requests(outputs), requests(expected), strict=True):
+        assert np.array_equal(request.window.samples, same.window.samples)
+
+
+def test_what_is_received_counts_at_once_although_the_resampler_holds_some_of_it_back() -> None:
+    stream = session(audio=AudioFormat("pcm_s16le", 48_000))
+    stream.receive_audio(bytes(2 * 4800), 0.0)
+    assert stream.received_ms == 100

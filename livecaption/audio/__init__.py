@@ -12,11 +12,11 @@ FRAME_MS = 20
 FRAME_SAMPLES = SAMPLE_RATE_HZ * FRAME_MS // 1000
 
 
-def samples_of(duration_ms: int) -> int:
-    """Milliseconds -> samples of stream time."""
-    return duration_ms * SAMPLE_RATE_HZ // 1000
+def samples_of(duration_ms: int, sample_rate_hz: int = SAMPLE_RATE_HZ) -> int:
+    """Milliseconds -> samples, of stream time unless another rate is named; rounded down."""
+    return duration_ms * sample_rate_hz // 1000
 
 
-def ms_of(n_samples: int) -> int:
-    """Samples of stream time -> milliseconds, rounded down."""
-    return n_samples * 1000 // SAMPLE_RATE_HZ
+def ms_of(n_samples: int, sample_rate_hz: int = SAMPLE_RATE_HZ) -> int:
+    """Samples, of stream time unless another rate is named, -> milliseconds, rounded down."""
+    return n_samples * 1000 // sample_rate_hz

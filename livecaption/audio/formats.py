@@ -71,9 +71,14 @@ class PcmDecoder:
         self._channels = audio_format.channels
         self._block_bytes = SAMPLE_BYTES[audio_format.encoding] * audio_format.channels
         self._rest = b""
+        self._n_skipped_bytes = 0
 
     def push(self, data: bytes | bytearray | memoryview) -> Samples:
         """float32 [n_samples], mono, -1..1, at the stream's rate. The bytes are not kept."""
+        if self._n_skipped_bytes:
+            n_skipped = min(self._n_skipped_bytes, len(data))
+            self._n_skipped_bytes -= n_skipped
+            data = data[n_skipped:]
         if self._rest:
             data = self._rest + data
         n_blocks, n_rest = divmod(len(data), self._block_bytes)
@@ -83,6 +88,11 @@ class PcmDecoder:
             return interleaved
         mono: Samples = interleaved.reshape(n_blocks, self._channels).mean(axis=1, dtype=np.float32)
         return mono
+
+    def rewind(self, n_samples: int) -> None:
+        """It is sent again from that many samples back: they are skipped, and a sample that was cut is dropped."""
+        self._rest = b""
+        self._n_skipped_bytes = n_samples * self._block_bytes
 
     def flush(self) -> None:
         """End of the stream.

@@ -72,7 +72,8 @@ class UtteranceRate:
 @dataclass(frozen=True, slots=True)
 class Load:
     """Attributes:
-    final_s: time of a worker for a final, where there are many; None: not measured yet.
+    final_s: time of a worker for a final, where there are many; None: nothing was measured yet.
+    finals_measured: whether that is of finals, and of many; else it is of partials at the beginning of utterances.
     utterances_per_s: of an average stream.
     n_workers: that are ready.
     oldest_final_s: for how long a final has waited for a worker; 0: none waits.
@@ -80,6 +81,7 @@ class Load:
     """
 
     final_s: float | None
+    finals_measured: bool
     utterances_per_s: float
     n_workers: int
     oldest_final_s: float
@@ -96,7 +98,11 @@ def stream_limit(n_streams: int, n_new: int, load: Load) -> int:
     if load.oldest_final_s > LATE_S:
         return max(1, n_streams)
     newcomer_per_s = max(UTTERANCES_PER_S, load.utterances_per_s)
-    possible_per_s = UTILIZATION * max(1, load.n_workers) / (load.final_s or UNMEASURED_FINAL_S)
+    final_s = load.final_s or UNMEASURED_FINAL_S
+    if not load.finals_measured:
+        # Cheap beginnings have let in 154 streams where 110 are held. A slow model shows itself in them all the same.
+        final_s = max(final_s, UNMEASURED_FINAL_S)
+    possible_per_s = UTILIZATION * max(1, load.n_workers) / final_s
     free_per_s = possible_per_s - (n_streams - n_new) * load.utterances_per_s - n_new * newcomer_per_s
     # What newcomers need is not taken from the free memory yet.
     more = min(free_per_s / newcomer_per_s, (load.free_bytes - RESERVE_BYTES) / BYTES_PER_STREAM - n_new)

@@ -26,6 +26,8 @@ FINALS_WITHIN_S = 0.6
 UNMEASURED_BATCH = 4
 """Requests in one batch while nobody knows what it costs: 10 s with a large model on a CPU, nearly all the use of a
 larger one with a small model."""
+MEASURED_FINALS = 20
+"""Finals after which their cost is known: the first ones are short."""
 SLOWEST_INTERVAL_MS = 4_000
 """Partials are planned no less often, if at all: later ones would show words about as late as finals do."""
 PAUSE_UTILIZATION = 0.7
@@ -96,6 +98,7 @@ class Pacer:
         self._max_batch = max_batch
         self._final_cost = BatchCost()
         self._partial_cost = BatchCost()
+        self._n_finals = 0
         self._computing_finals = Rate(RATE_MEMORY_S)
         self._computing = Rate(RATE_MEMORY_S)
         self._asked_s: dict[SessionId, float] = {}  # when each session was last known to speak
@@ -115,6 +118,7 @@ class Pacer:
         (self._final_cost if is_final else self._partial_cost).learn(n_requests, compute_s)
         self._computing.add(compute_s, now_s)
         if is_final:
+            self._n_finals += n_requests
             self._computing_finals.add(compute_s, now_s)
 
     def left(self, session: SessionId) -> None:
@@ -156,6 +160,11 @@ class Pacer:
         """Time of a worker that a final takes where there are many of them; None: nothing was measured yet."""
         cost = self._cost_of_finals()
         return cost.of(self.max_finals) / self.max_finals if cost else None
+
+    @property
+    def finals_measured(self) -> bool:
+        """Whether `final_s` is of finals, and of many."""
+        return self._n_finals >= MEASURED_FINALS
 
     def _cost_of_finals(self) -> BatchCost:
         return self._final_cost or self._partial_cost

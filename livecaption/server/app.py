@@ -2,15 +2,16 @@
 
 import logging
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 
 from aiohttp import hdrs, web
 
 from livecaption.config import Config
-from livecaption.errors import LivecaptionError
+from livecaption.errors import LivecaptionError, UnknownSession
 from livecaption.scheduling.scheduler import SchedulerConfig
-from livecaption.server import auth, http, transcripts
+from livecaption.server import auth, http, readers, transcripts
+from livecaption.server.connection import Connection
 from livecaption.server.metrics import Metrics
-from livecaption.server.publisher import Publisher
 from livecaption.server.services import SERVICES, Services
 from livecaption.server.sessions import Sessions
 from livecaption.store.config import NOWHERE
@@ -19,7 +20,7 @@ from livecaption.workers.pool import WorkerPool
 
 MAX_READ_BYTES = 8 * 1024 * 1024
 """aiohttp resets the connection of a larger message, and its close code is mostly lost. Messages
-between the publisher's own limit and this one are read, and refused with an error that arrives."""
+between the connection's own limit and this one are read, and refused with an error that arrives."""
 HEARTBEAT_S = 20.0
 CLOSE_TIMEOUT_S = 1.0
 
@@ -53,6 +54,10 @@ def build_app(config: Config | None = None) -> web.Application:
         [
             web.get("/", http.page),
             web.get("/v1/stream", stream),
+            web.get("/watch/{session}", readers.watch_page),
+            web.get("/v1/sessions/{session}/events", readers.events),
+            web.get("/v1/sessions/{session}/watch", readers.watch),
+            web.get("/v1/sessions/{session}/qr.svg", readers.qr_code),
             web.get("/v1/info", http.info),
             web.get("/sessions", http.sessions_page),
             web.get("/v1/sessions", transcripts.sessions),
@@ -82,16 +87,20 @@ def build_app(config: Config | None = None) -> web.Application:
 async def stream(request: web.Request) -> web.StreamResponse:
     """`GET /v1/stream`: a publisher's WebSocket. Refusals come before the upgrade, as HTTP."""
     services = request.app[SERVICES]
+    resumes = _names_a_session(request)
     try:
         auth.check_origin(request, services.config.server)
         auth.check_token(request, services.config.server)
-        services.sessions.check_admission()
+        if not resumes:
+            services.sessions.check_admission()
     except LivecaptionError as error:
         services.sessions.refused[error.code] += 1
         raise
     if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
         raise UpgradeRequired("a stream is a WebSocket")
-    with services.sessions.admitted():
+    with ExitStack() as place:
+        if not resumes:
+            place.enter_context(services.sessions.admitted())
         socket = web.WebSocketResponse(
             protocols=auth.accepted_protocols(request),
             max_msg_size=MAX_READ_BYTES,
@@ -100,17 +109,17 @@ async def stream(request: web.Request) -> web.StreamResponse:
             timeout=CLOSE_TIMEOUT_S,
         )
         await socket.prepare(request)
-        publisher = Publisher(
-            socket,
-            request.transport,
-            services.config,
-            services.pool,
-            services.sessions,
-            services.metrics,
-            services.store,
-        )
-        await publisher.run()
+        await Connection(socket, request.transport, services, None if resumes else place).run()
         return socket
+
+
+def _names_a_session(request: web.Request) -> bool:
+    """Whether the client says that it comes to resume: its session holds a place already, also on a full server."""
+    try:
+        request.app[SERVICES].sessions.find(request.query.get("resume", ""))
+    except UnknownSession:
+        return False
+    return True
 
 
 async def drain(app: web.Application) -> None:

@@ -11,7 +11,6 @@ from livecaption.config import is_loopback
 from livecaption.errors import ForbiddenOrigin, Unauthorized
 from livecaption.server.config import ServerConfig
 from livecaption.server.protocols.native import SUBPROTOCOL
-from livecaption.store.rows import SessionRecord
 
 _TOKEN_PREFIX = "token."
 
@@ -62,14 +61,11 @@ def check_token(request: web.BaseRequest, config: ServerConfig) -> None:
         raise Unauthorized("a token is needed: Authorization: Bearer, or the subprotocol token.<base64url>")
 
 
-def check_reader(request: web.BaseRequest, config: ServerConfig, session: SessionRecord) -> None:
-    """Who knows the id of a session, which nobody guesses, may read it; a private one only with a token.
-
-    Raises:
-        Unauthorized: it is private, and the token was not shown.
-    """
-    if session.private:
-        check_token(request, config)
+def shown_reader_token(request: web.BaseRequest) -> str:
+    """What a reader of a private session shows: like the operator's token, or `?reader_token=`, for an EventSource,
+    which can set no header; empty: nothing."""
+    shown = _shown_tokens(request)
+    return shown[0].decode("utf-8", "surrogateescape") if shown else request.query.get("reader_token", "")
 
 
 def offered_protocols(request: web.BaseRequest) -> list[str]:

@@ -13,6 +13,7 @@ class ServerConfig:
     tls_cert, tls_key: PEM files; browsers give the microphone only to https or localhost.
     max_streams: streams at a time; one more is refused with 503. None: as many as get their finals in time.
     drain_timeout_s: how long a stop waits for the last captions. Docker kills after 10 s.
+    resume_window_s: how long a session waits for a speaker whose connection was lost; 0: not at all.
     insecure: allow listening beyond loopback without a token.
     """
 
@@ -25,4 +26,5 @@ class ServerConfig:
     tls_key: str = ""
     max_streams: int | None = None
     drain_timeout_s: float = 7.0
+    resume_window_s: float = 60.0
     insecure: bool = False

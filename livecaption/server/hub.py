@@ -1,28 +1,79 @@
-"""The events of one session, numbered, to everybody who reads them."""
+"""The events of one session, numbered, to its speaker and to everybody who reads along.
+
+The speaker's outbox is handed every message. Readers are not handed anything: each has its place, and takes what is new
+when it is done with what it took before. So nothing piles up for a slow one, and nobody waits for it.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 
 from livecaption.events import Event
 from livecaption.server.outbox import Outbox
-from livecaption.server.protocols import native
+from livecaption.server.recent import Message, RecentEvents
 
 
 class Hub:
-    """Counts the events of a session from 1 without gaps and offers each to every reader.
+    """The one place that numbers events. Used by the event loop."""
 
-    A reader that cannot follow hurts only itself: its outbox refuses, and is detached.
-    """
+    def __init__(self, title: str = "", language: str | None = None) -> None:
+        self._recent = RecentEvents(title, language)
+        self._speaker: Outbox | None = None
+        self._news = asyncio.Event()
+        self.n_readers = 0
 
-    def __init__(self) -> None:
-        self._last_seq = 0
-        self._readers: set[Outbox] = set()
+    @property
+    def last_seq(self) -> int:
+        return self._recent.last_seq
 
-    def attach(self, reader: Outbox) -> None:
-        """From the next event on, `reader` gets everything."""
-        self._readers.add(reader)
+    @property
+    def ended(self) -> bool:
+        """Whether `end` was published: nothing follows."""
+        return self._recent.ended
+
+    def attach(self, speaker: Outbox, last_seq: int = 0) -> None:
+        """From now on `speaker` gets everything after `last_seq`; whoever had it before, nothing more."""
+        self._speaker = speaker
+        for message in self._recent.missed(last_seq) if self.last_seq else []:
+            speaker.offer(message.text)
+
+    def detach(self) -> None:
+        """The speaker is away; what happens meanwhile is kept."""
+        self._speaker = None
 
     def publish(self, event: Event) -> None:
-        """Number the event and hand it to all readers. Never blocks."""
-        self._last_seq += 1
-        message = native.encode(event, self._last_seq)
-        for reader in list(self._readers):
-            if not reader.offer(message):
-                self._readers.discard(reader)
+        """Number the event and let everybody have it. Never blocks."""
+        message = self._recent.append(event)
+        if self._speaker is not None:
+            self._speaker.offer(message.text)
+        # Those who wait are woken, and who comes next waits anew.
+        self._news.set()
+        self._news.clear()
+
+    async def follow(self, last_seq: int | None, heartbeat_s: float) -> AsyncGenerator[list[Message], None]:
+        """What a reader at `last_seq` (None: just come) is to be sent, until the session is over.
+
+        An empty list: nothing happened for `heartbeat_s`.
+        """
+        seq = last_seq
+        with self._counted():
+            while True:
+                messages, seq = self._recent.read(seq)
+                if messages:
+                    yield messages
+                elif self.ended:
+                    return
+                else:
+                    try:
+                        async with asyncio.timeout(heartbeat_s):
+                            await self._news.wait()
+                    except TimeoutError:
+                        yield []
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self.n_readers += 1
+        try:
+            yield
+        finally:
+            self.n_readers -= 1

@@ -142,6 +142,13 @@ class Metrics(Collector):
             "livecaption_streams_limit", "Streams that could be open just now", self._sessions.limit
         )
         yield CounterMetricFamily("livecaption_streams_accepted", "Streams let in", self._sessions.n_accepted)
+        yield CounterMetricFamily(
+            "livecaption_streams_resumed", "Times that a speaker came back to a session", self._sessions.n_resumed
+        )
+        yield GaugeMetricFamily(
+            "livecaption_streams_parked", "Open streams whose speaker's connection is lost", self._sessions.n_parked
+        )
+        yield GaugeMetricFamily("livecaption_readers", "Who reads along, of all sessions", self._sessions.n_readers)
         yield _counter(
             "livecaption_streams_refused",
             "Streams not let in, by error code; a page that asks whether it would be let in counts too",

@@ -1,56 +1,56 @@
-"""One publisher's WebSocket: messages in, the events of its session out.
+"""One session and its speaker, whatever connection they speak through: messages in, events out.
 
-    CONNECTED --start--> STREAMING --stop, drain, fatal error--> DRAINING --last final sent--> closed
+    STREAMING <--lost, resumed--> PARKED
+        └──────────┬────────────────┘
+       stop, goodbye, drain, fatal error, nobody back in time
+                   ▼
+               DRAINING --last final sent--> ended; remembered for a while
 
-The shell around `Session`: it reads, carries out what the session says, and closes. It never waits
-for a transcription; answers come back through `_on_answer`.
+The shell around `Session`: it carries out what the session says. It never waits for a transcription; answers come back
+through `_on_answer`.
 """
 
 import asyncio
+import hmac
 import logging
 import secrets
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import aiojobs
-from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
+from aiohttp import WSCloseCode
 
 from livecaption.audio.formats import CONTAINER
 from livecaption.captions.hypothesis import Hypothesis
-from livecaption.config import Config
 from livecaption.errors import (
     EngineError,
     InvalidMessage,
     LivecaptionError,
-    MessageTooBig,
     TooSlow,
     TranscriptionFailed,
+    Unauthorized,
     Unavailable,
+    UnknownSession,
     WrongState,
 )
 from livecaption.events import Ack, End, EndReason, ErrorReport, Event, Pong, Ready, Status
 from livecaption.scheduling.request import Request
 from livecaption.server.decoding import ContainerDecoder, Samples
 from livecaption.server.hub import Hub
-from livecaption.server.metrics import Metrics
-from livecaption.server.outbox import CLOSE_TIMEOUT_S, Outbox
 from livecaption.server.protocols import native
 from livecaption.server.recording import Recording
-from livecaption.server.sessions import Sessions
+from livecaption.server.services import Services
 from livecaption.session import Output, Session, StreamOptions
 from livecaption.store.rows import NewSession
-from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.messages import Loaded
-from livecaption.workers.pool import PoolState, WorkerPool
+from livecaption.workers.pool import PoolState
 
-START_TIMEOUT_S = 10.0
+if TYPE_CHECKING:
+    from livecaption.server.connection import Connection
+
 IDLE_TIMEOUT_S = 300.0
 TICK_S = 1.0
-MAX_ERRORS = 20
-"""Bad messages before a stream is closed: enough to learn from, too few to fill a log."""
-MAX_AUDIO_BYTES = 1024 * 1024
-"""Of one message: 32 s of 16 kHz PCM."""
 MAX_BACKLOG_MS = 60_000
 """Audio that waits for finals before the server reads slower than the client sends."""
 BACKLOG_PAUSE_S = 5.0
@@ -62,7 +62,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Ending:
-    """How the connection ends."""
+    """How the session ends."""
 
     reason: Literal["stop", "disconnect", "draining", "error"]
     close_code: int
@@ -70,79 +70,171 @@ class _Ending:
 
 
 class Publisher:
-    """Use once: `await Publisher(...).run()` in the handler, after the upgrade."""
+    """Made by the first connection, with `begin`; ends by itself.
 
-    def __init__(
-        self,
-        socket: web.WebSocketResponse,
-        transport: asyncio.Transport | None,
-        config: Config,
-        pool: WorkerPool,
-        sessions: Sessions,
-        metrics: Metrics,
-        store: TranscriptStore | None,
-    ) -> None:
-        self._socket = socket
-        self._config = config
-        self._pool = pool
-        self._sessions = sessions
-        self._metrics = metrics
-        self._store = store
-        self._outbox = Outbox(socket, transport)
-        self._hub = Hub()
-        self._hub.attach(self._outbox)
-        self._session: Session | None = None
-        self._recording: Recording | None = None
+    Raises:
+        InvalidMessage: the model cannot do what the options ask for.
+    """
+
+    def __init__(self, options: StreamOptions, services: Services) -> None:
+        self._pool = services.pool
+        self._sessions = services.sessions
+        self._metrics = services.metrics
+        assert self._pool.loaded is not None  # nobody is admitted before
+        _check_model_can(options, self._pool.loaded)
+        self._session = Session(self._sessions.new_id(), options, self._pool.pace, self._sessions.next_request_id)
+        languages = self._pool.loaded.languages
+        self._language = options.transcription.language or (languages[0] if len(languages) == 1 else None)
+        self._resume_token = secrets.token_urlsafe(16)
+        self._reader_token = secrets.token_urlsafe(16) if options.private else None
+        self._resume_window_s = services.config.server.resume_window_s
+        self.hub = Hub(options.title, self._language)
+        begun = NewSession(self._session.id, options.title, self._language, round(time.time() * 1000), options.private)
+        self._recording = Recording(services.store, begun, self.hub.publish)
+        self._connection: Connection | None = None
+        self._place = ExitStack()
         self._decoder: ContainerDecoder | None = None
+        if options.audio.encoding == CONTAINER:
+            self._decoder = ContainerDecoder(self._receive_samples, self._container_ended)
+            # Its demuxer stands in the middle of bytes that the client cannot find again.
+            self._resume_window_s = 0.0
         self._ending: _Ending | None = None
-        self._finished = asyncio.Event()
+        self._finished = False
+        self._parked_s: float | None = None  # since when
         self._room = asyncio.Event()
         self._stopped_reading_audio = False
         self._late_audio_reported = False
-        self._n_errors = 0
+        self._resent = False
+        """Whether a client came back behind its own `stop` and, not knowing that it arrived, says it again."""
         self._acknowledged_ms = 0
-        self._connected_s = self._last_heard_s = time.monotonic()
         self._status: Status | None = None
+
+    @property
+    def id(self) -> str:
+        return self._session.id
+
+    @property
+    def _logged_id(self) -> str:
+        """Enough to tell sessions apart; the whole id lets readers in, and must be in no log."""
+        return self._session.id[:6]
 
     @property
     def received_ms(self) -> int:
         """Audio taken over so far."""
-        return self._session.received_ms if self._session is not None else 0
+        return self._session.received_ms
 
-    async def run(self) -> None:
-        """Until everything that was promised is sent and the socket is closed."""
-        scheduler = aiojobs.Scheduler(limit=None, close_timeout=CLOSE_TIMEOUT_S)
-        sender = await scheduler.spawn(self._outbox.run())
-        try:
-            with self._sessions.registered(self):
-                reader = await scheduler.spawn(self._read())
-                await scheduler.spawn(self._tick())
-                await self._finished.wait()
-                if self._recording is not None:
-                    await self._recording.all_published()
-                await reader.close()
-        finally:
-            if self._session is not None:
-                self._pool.detach(self._session.id)
-            if self._recording is not None:
-                self._recording.close(self.received_ms)
-            if self._decoder is not None:
-                self._decoder.finish()
-            self._outbox.finish()
-            await sender.wait()
-            await scheduler.close()
-            ending = self._ending or _Ending("error", WSCloseCode.INTERNAL_ERROR)
-            await self._outbox.close(ending.close_code, ending.text)
-        self._log_end(ending)
+    @property
+    def private(self) -> bool:
+        """Whether readers need a token."""
+        return self._reader_token is not None
+
+    @property
+    def parked(self) -> bool:
+        """Whether the session waits for its speaker to come back."""
+        return self._parked_s is not None
+
+    # The speaker comes and goes
+
+    def begin(self, connection: "Connection", place: ExitStack) -> None:
+        """The first connection. `place` is the session's until its end."""
+        self._place = place
+        self._connection = connection
+        self.hub.attach(connection.outbox)
+        self._pool.attach(self._session.id, self._on_answer, self._session.renew)
+        audio = self._session.options.audio
+        logger.info(
+            "session=%s started: %s %d Hz, %d channels",
+            self._logged_id,
+            audio.encoding,
+            audio.sample_rate_hz,
+            audio.channels,
+        )
+        self._publish(self._ready())
+        if self._pool.state is not PoolState.READY:
+            self._publish_status()
+        self._tick_later()
+        self._sessions.keep(self)
+        self._place.enter_context(self._sessions.registered(self))
+
+    def check_resume(self, resume: native.Resume) -> None:
+        """Whether this client may take over.
+
+        Raises:
+            Unauthorized: `wrong_token`.
+            UnknownSession: `session_ended`, and its client knows all of it.
+            InvalidMessage: `unsupported_resume`, or what the client says it has seen was never sent.
+        """
+        if not hmac.compare_digest(resume.token.encode(), self._resume_token.encode()):
+            raise Unauthorized("this is not the token of the session", code="wrong_token")
+        if not self._resume_window_s:
+            raise InvalidMessage("this session cannot be resumed", code="unsupported_resume")
+        if resume.last_seq > self.hub.last_seq:
+            raise InvalidMessage("resume.last_seq is of an event that was not sent yet")
+        if self.hub.ended and resume.last_seq == self.hub.last_seq:
+            raise UnknownSession("the session is over", code="session_ended")
+
+    def resume(self, connection: "Connection", last_seq: int) -> None:
+        """The speaker is back; `check_resume` has let them in. An older connection that is still open is closed."""
+        logger.info("session=%s resumed", self._logged_id)
+        if self._connection is not None:
+            self._connection.finish(WSCloseCode.POLICY_VIOLATION, "another connection has taken over")
+        self._parked_s = None
+        self._sessions.n_resumed += 1
+        if self._stopped_reading_audio:
+            self._resent = True
+        else:
+            self._session.rewind()
+        # For this connection alone, hence without a number; the others know the session.
+        connection.outbox.offer(native.encode(self._ready(), None))
+        self.hub.attach(connection.outbox, last_seq)
+        if self.hub.ended:
+            assert self._ending is not None  # as it is finished
+            connection.finish(self._ending.close_code, self._ending.text)
+        else:
+            self._connection = connection
+
+    def lose(self, connection: "Connection", *, goodbye: bool) -> None:
+        """The connection is gone; by accident, unless the client has said goodbye."""
+        if connection is not self._connection:
+            return
+        self._connection = None
+        self.hub.detach()
+        if self._ending is not None:
+            return
+        if goodbye or not self._resume_window_s:
+            self._end(_Ending("disconnect", WSCloseCode.OK), "disconnect")
+        else:
+            logger.info("session=%s lost its speaker", self._logged_id)
+            self._parked_s = time.monotonic()
+
+    def left(self, connection: "Connection") -> None:
+        """The connection is closed, to the last byte."""
+        if connection is self._connection:
+            self._connection = None
+            self.hub.detach()
+        if self._finished and self._connection is None:
+            self._place.close()
+
+    def check_reader(self, token: str) -> None:
+        """Whether somebody with this token, or with none, may read along.
+
+        Raises:
+            Unauthorized: `wrong_token`; the session is private.
+        """
+        if self._reader_token is None:
+            return
+        if not hmac.compare_digest(token.encode("utf-8", "surrogateescape"), self._reader_token.encode()):
+            raise Unauthorized("this session is private: its reader token is needed", code="wrong_token")
+
+    # The end by the server
 
     def drain(self) -> None:
         """The server stops: no more audio, the finals, `end`, 1001."""
-        self._outbox.hurry()
         self._end(_Ending("draining", WSCloseCode.GOING_AWAY, "the server stops"), "stop")
 
     def give_up_finals(self) -> bool:
         """The time is up: what is still awaited is answered as failed. Whether there was any."""
-        if self._session is None or self._session.drained:
+        if self._session.drained:
             return False
         now_s = time.monotonic()
         error = TranscriptionFailed("the server stopped before this utterance was done", fatal=False)
@@ -151,103 +243,52 @@ class Publisher:
         return True
 
     async def close(self) -> None:
-        """Close with 1001 at once, whatever is still owed."""
-        await self._outbox.close(WSCloseCode.GOING_AWAY, "the server stops")
+        """The connection is closed by itself."""
 
-    # Reading
+    # Messages
 
-    async def _read(self) -> None:
-        """Read until the client leaves or sends what is fatal. Cancelled once all is done."""
-        try:
-            await self._read_messages()
-            self._leave()
-        except LivecaptionError as error:
-            self.fail(error)
-        except Exception:
-            logger.exception("a stream failed")
-            self.fail(LivecaptionError("internal error"))
+    def receive(self, message: native.ClientMessage) -> None:
+        """A message after `start`.
 
-    async def _read_messages(self) -> None:
-        while True:
-            # No `timeout`: a timer for each message costs 3 us (of 110, 40 ms at 48 kHz). `_tick` looks.
-            self._last_heard_s = time.monotonic()
-            message = await self._socket.receive()
-            if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
-                return
-            try:
-                await self._receive(message)
-            except LivecaptionError as error:
-                self._n_errors += 1
-                if error.fatal or self._n_errors >= MAX_ERRORS:
-                    raise
-                self._publish(ErrorReport(error.code, error.message, fatal=False, retry_after_s=error.retry_after_s))
-
-    async def _receive(self, message: WSMessage) -> None:
-        if message.type is WSMsgType.BINARY:
-            await self._receive_audio(message.data)
-            return
-        try:
-            parsed = native.parse(message.data, self._config.endpointing)
-        except InvalidMessage as error:
-            error.fatal = self._session is None
-            raise
-        if self._session is None:
-            if not isinstance(parsed, native.Start):
-                raise WrongState("the first message must be start")
-            self._open(parsed.options)
-        elif isinstance(parsed, native.Start):
+        Raises:
+            WrongState: it is nothing that can be done now; not fatal.
+        """
+        if isinstance(message, native.Start | native.Resume):
             raise WrongState("start was sent already", fatal=False)
-        elif isinstance(parsed, native.Ping):
-            self._publish(Pong(parsed.id))
+        if isinstance(message, native.Ping):
+            self._publish(Pong(message.id))
+        elif self._resent:
+            return
         elif self._stopped_reading_audio:
             raise WrongState("the stream is ending already", fatal=False)
-        elif isinstance(parsed, native.Flush):
-            self._carry_out(self._session.flush(parsed.id, time.monotonic()))
+        elif isinstance(message, native.Flush):
+            self._carry_out(self._session.flush(message.id, time.monotonic()))
         else:
             self._end(_Ending("stop", WSCloseCode.OK), "stop")
 
-    def _open(self, options: StreamOptions) -> None:
-        loaded = self._pool.loaded
-        assert loaded is not None  # nobody is admitted before
-        _check_model_can(options, loaded)
-        session_id = self._sessions.new_id()
-        session = Session(session_id, options, self._pool.pace, self._sessions.next_request_id)
-        if options.audio.encoding == CONTAINER:
-            self._decoder = ContainerDecoder(self._receive_samples, self._container_ended)
-        self._session = session
-        language = options.transcription.language or (loaded.languages[0] if len(loaded.languages) == 1 else None)
-        begun = NewSession(session_id, options.title, language, round(time.time() * 1000))
-        self._recording = Recording(self._store, begun, self._hub.publish)
-        self._pool.attach(session_id, self._on_answer, session.renew)
-        logger.info(
-            "session=%s started: %s %d Hz, %d channels",
-            session_id,
-            options.audio.encoding,
-            options.audio.sample_rate_hz,
-            options.audio.channels,
-        )
-        self._publish(Ready(session_id, secrets.token_urlsafe(16), native.PROTOCOL_VERSION, loaded.model, language, 0))
-        if self._pool.state is not PoolState.READY:
-            self._publish_status()
+    async def receive_audio(self, data: bytes) -> None:
+        """Take audio; waits a while where more of it waits for finals than should.
 
-    async def _receive_audio(self, data: bytes) -> None:
-        session = self._session
-        if session is None:
-            raise WrongState("audio before start")
-        if len(data) > MAX_AUDIO_BYTES:
-            raise MessageTooBig(f"a binary message may have {MAX_AUDIO_BYTES} bytes")
+        Raises:
+            WrongState: after `stop`; told once, not fatal.
+        """
         if self._stopped_reading_audio:
             # What was on its way when we stopped is no mistake of the client's; tell it once.
-            if not self._late_audio_reported and self._ending is not None and self._ending.reason == "stop":
+            is_mistake = self._ending is not None and self._ending.reason == "stop" and not self._resent
+            if is_mistake and not self._late_audio_reported:
                 self._late_audio_reported = True
                 raise WrongState("audio after stop", fatal=False)
             return
         if self._decoder is not None:
             await self._decoder.push(data)
         else:
-            self._carry_out(session.receive_audio(data, time.monotonic()))
-        if session.backlog_ms > MAX_BACKLOG_MS:
+            self._carry_out(self._session.receive_audio(data, time.monotonic()))
+        if self._session.backlog_ms > MAX_BACKLOG_MS:
             await self._wait_for_room()
+
+    def report(self, error: LivecaptionError) -> None:
+        """Something went wrong and the stream goes on."""
+        self._publish(ErrorReport(error.code, error.message, fatal=False, retry_after_s=error.retry_after_s))
 
     async def _wait_for_room(self) -> None:
         self._room.clear()
@@ -258,21 +299,21 @@ class Publisher:
             pass
 
     def _receive_samples(self, samples: Samples) -> None:
-        if self._session is not None and not self._finished.is_set():
+        if not self._finished:
             self._carry_out(self._session.receive_samples(samples, time.monotonic()))
 
     def _container_ended(self, error: LivecaptionError | None) -> None:
         """The container's last sample is out: by its own end, at our bidding, or by a fault."""
-        if self._finished.is_set():
+        if self._finished:
             return
         if error is not None and error.fatal:
             self.fail(error)
             return
         # Where we stop, it was we who cut it off.
         if error is not None and (self._ending is None or self._ending.reason != "draining"):
-            self._publish(ErrorReport(error.code, error.message, fatal=False))
-        if self._ending is not None and self._session is not None:
-            self._end_session("stop")
+            self.report(error)
+        if self._ending is not None:
+            self._end_session("disconnect" if self._ending.reason == "disconnect" else "stop")
 
     # Ending
 
@@ -281,10 +322,8 @@ class Publisher:
         if self._ending is not None:
             return
         self._ending = ending
+        self._parked_s = None
         self._stopped_reading_audio = True
-        if self._session is None:
-            self._finished.set()
-            return
         if ending.reason == "draining":
             self._publish_status()
         if self._decoder is not None and not self._decoder.ended.done():
@@ -293,44 +332,53 @@ class Publisher:
             self._end_session(reason)
 
     def _end_session(self, reason: EndReason) -> None:
-        assert self._session is not None  # the callers looked
         self._carry_out(self._session.end(reason, time.monotonic()))
         self._finish_if_drained()
 
-    def _leave(self) -> None:
-        """The client is gone: nobody waits for its captions."""
-        if self._ending is None:
-            self._ending = _Ending("disconnect", WSCloseCode.OK)
-        if self._session is not None:
-            self._session.end("disconnect", time.monotonic())
-        self._outbox.drop()
-        self._finished.set()
-
     def fail(self, error: LivecaptionError) -> None:
-        """A fatal error: tell, and close with its code."""
-        if self._finished.is_set():
+        """A fatal error: tell, get the finals out, and close with its code."""
+        if self._finished:
             return
         self._publish(ErrorReport(error.code, error.message, fatal=True, retry_after_s=error.retry_after_s))
         logger.info("a stream is refused: %s", error.code)
         self._ending = _Ending("error", error.close_code, error.code)
+        self._parked_s = None
         self._stopped_reading_audio = True
-        if self._session is not None:
-            self._end_session("stop")  # what was said before the mistake is still captioned
-        else:
-            self._finished.set()
+        self._end_session("stop")  # what was said before the mistake is still captioned
 
     def _finish_if_drained(self) -> None:
-        if self._ending is None or self._session is None or self._finished.is_set():
+        if self._ending is None or self._finished or not self._session.drained:
             return
-        if self._session.drained:
-            self._publish(Ack(self._session.received_ms))
-            self._publish(End(self._session.received_ms, self._session.n_utterances, self._ending.reason))
-            self._finished.set()
+        self._publish(Ack(self._session.received_ms))
+        self._publish(End(self._session.received_ms, self._session.n_utterances, self._ending.reason))
+        self._finished = True
+        self._next_tick.cancel()
+        self._pool.detach(self._session.id)
+        if self._decoder is not None:
+            self._decoder.finish()
+        logger.info(
+            "session=%s ended: %s, %.1f s of audio, %d utterances",
+            self._logged_id,
+            self._ending.reason,
+            self._session.received_ms / 1000,
+            self._session.n_utterances,
+        )
+        # What readers are told last is told once the store has it.
+        self._recording.when_all_published(self._let_go)
+
+    def _let_go(self) -> None:
+        """All is told: the connection and the session's place are not needed any more."""
+        assert self._ending is not None  # as it is finished
+        self._sessions.forget_later(self)
+        if self._connection is not None:
+            self._connection.finish(self._ending.close_code, self._ending.text)
+        else:
+            self._place.close()
 
     # Carrying out
 
     def _on_answer(self, request: Request, answer: Hypothesis | EngineError) -> None:
-        if self._session is None or self._finished.is_set():
+        if self._finished:
             return
         self._carry_out(self._session.receive_answer(request, answer, time.monotonic()))
         if self._session.backlog_ms <= MAX_BACKLOG_MS:
@@ -343,44 +391,55 @@ class Publisher:
                 self._pool.submit(output)
             else:
                 self._publish(output)
-        if outputs and self._session is not None:
+        if outputs:
             for latency in self._session.take_latencies():
                 self._metrics.observe(latency)
 
     def _publish(self, event: Event) -> None:
-        publish = self._hub.publish if self._recording is None else self._recording.publish
-        publish(event)
+        self._recording.publish(event)
 
-    async def _tick(self) -> None:
-        """Once a second: whether the client is silent, what was taken over, and how the server does."""
-        while True:
-            await asyncio.sleep(TICK_S)
-            if self._finished.is_set():
-                return
-            if self._outbox.cut_off:
-                self._leave()
-                return
-            if self._ending is None:
-                self._check_silence(time.monotonic())
-            if self._session is None:
-                continue
-            if self._session.received_ms != self._acknowledged_ms:
-                self._acknowledged_ms = self._session.received_ms
-                self._publish(Ack(self._acknowledged_ms))
-            self._publish_status()
-            if self._pool.state is PoolState.FAILED and self._ending is None:
-                self.fail(Unavailable("no inference process runs", code="failed", retry_after_s=30.0))
+    def _ready(self) -> Ready:
+        assert self._pool.loaded is not None  # nobody is admitted before
+        return Ready(
+            self._session.id,
+            self._resume_token,
+            native.PROTOCOL_VERSION,
+            self._pool.loaded.model,
+            self._language,
+            self._session.received_ms,
+            round(self._resume_window_s * 1000),
+            self._session.options.private,
+            self._reader_token,
+        )
+
+    def _tick_later(self) -> None:
+        self._next_tick = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        """Once a second: whether the client is silent or away, what was taken over, and how the server does."""
+        self._tick_later()
+        if self._connection is not None and self._connection.outbox.cut_off:
+            self._connection.lose()
+        if self._ending is None:
+            self._check_silence(time.monotonic())
+        if self._finished:
+            return
+        if self._session.received_ms != self._acknowledged_ms:
+            self._acknowledged_ms = self._session.received_ms
+            self._publish(Ack(self._acknowledged_ms))
+        self._publish_status()
+        if self._pool.state is PoolState.FAILED and self._ending is None:
+            self.fail(Unavailable("no inference process runs", code="failed", retry_after_s=30.0))
 
     def _check_silence(self, now_s: float) -> None:
-        if self._session is None:
-            if now_s - self._connected_s >= START_TIMEOUT_S:
-                self.fail(TooSlow(f"no start within {START_TIMEOUT_S:.0f} s"))
-        elif now_s - self._last_heard_s >= IDLE_TIMEOUT_S:
+        if self._parked_s is not None:
+            if now_s - self._parked_s >= self._resume_window_s:
+                self._end(_Ending("disconnect", WSCloseCode.OK), "disconnect")
+        elif self._connection is not None and now_s - self._connection.last_heard_s >= IDLE_TIMEOUT_S:
             self.fail(TooSlow(f"nothing for {IDLE_TIMEOUT_S:.0f} s", code="idle_timeout"))
 
     def _publish_status(self) -> None:
         """Tell how the server does, where that changed."""
-        assert self._session is not None  # the callers looked
         status = self._session.status(time.monotonic())
         state = status.state
         if self._ending is not None and self._ending.reason == "draining":
@@ -392,16 +451,6 @@ class Publisher:
         if (status.state, status.partials) != (told.state, told.partials):
             self._status = status
             self._publish(status)
-
-    def _log_end(self, ending: _Ending) -> None:
-        if self._session is not None:
-            logger.info(
-                "session=%s ended: %s, %.1f s of audio, %d utterances",
-                self._session.id,
-                ending.reason,
-                self._session.received_ms / 1000,
-                self._session.n_utterances,
-            )
 
 
 def _check_model_can(options: StreamOptions, loaded: Loaded) -> None:

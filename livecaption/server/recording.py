@@ -4,7 +4,6 @@
 reader has seen survives the death of the server.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 
@@ -27,14 +26,12 @@ class Recording:
         self._session = session
         self._publish = publish
         self._held: deque[Event] = deque()  # if it is not empty, it begins with one that the store has to have first
-        self._all_published = asyncio.Event()
-        self._all_published.set()
+        self._when_all_published: Callable[[], None] | None = None
 
     def publish(self, event: Event) -> None:
         """At once, or once all up to here is stored."""
         if self._store is not None and isinstance(event, (Ready, Final, End)):
             self._held.append(event)
-            self._all_published.clear()
             if isinstance(event, Ready):
                 self._store.begin(self._session, self._release)
             elif isinstance(event, Final):
@@ -46,19 +43,17 @@ class Recording:
         else:
             self._publish(event)
 
-    async def all_published(self) -> None:
-        """Until nothing waits for the store."""
-        await self._all_published.wait()
-
-    def close(self, duration_ms: int) -> None:
-        """Nothing follows, whether or not there was an `end`."""
-        if self._store is not None:
-            self._store.end(self._session.id, duration_ms, lambda: None)
+    def when_all_published(self, call: Callable[[], None]) -> None:
+        """Nothing follows: call this once nothing waits for the store any more, which may be now."""
+        if self._held:
+            self._when_all_published = call
+        else:
+            call()
 
     def _release(self) -> None:
         """The store has the oldest event that is held."""
         self._publish(self._held.popleft())
         while self._held and not isinstance(self._held[0], (Ready, Final, End)):
             self._publish(self._held.popleft())
-        if not self._held:
-            self._all_published.set()
+        if not self._held and self._when_all_published is not None:
+            self._when_all_published()

@@ -8,15 +8,20 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from livecaption.errors import LivecaptionError, Unavailable
+from livecaption.errors import LivecaptionError, Unavailable, UnknownSession
 from livecaption.scheduling.admission import NEW_S, stream_limit
 from livecaption.scheduling.request import RequestId, SessionId
 from livecaption.server.config import ServerConfig
 from livecaption.workers.pool import PoolState, WorkerPool
 
+if TYPE_CHECKING:
+    from livecaption.server.publisher import Publisher
+
 RETRY_AFTER_S = 2.0
+KEEP_ENDED_S = 300.0
+"""How long a session that is over can still be read, and its speaker be told the end of it."""
 GIVE_UP_MARGIN_S = 1.0
 """Kept from the drain time for the last words to those whose finals did not come, and their close."""
 
@@ -44,7 +49,7 @@ class Draining(Protocol):
 
 
 class Sessions:
-    """Admission, the set of open streams, and their common end."""
+    """Admission, the open streams and those that ended just now, and their common end."""
 
     def __init__(self, config: ServerConfig, pool: WorkerPool) -> None:
         self._config = config
@@ -54,7 +59,10 @@ class Sessions:
         """Streams let in since the start."""
         self.refused: Counter[str] = Counter()
         """Streams not let in since the start, by the code that they were told."""
+        self.n_resumed = 0
+        """How often a speaker came back since the start."""
         self._left_received_ms = 0  # of streams that are gone
+        self._publishers: dict[str, Publisher] = {}
         self._open: set[Draining] = set()
         self._all_gone = asyncio.Event()
         self._all_gone.set()
@@ -79,6 +87,35 @@ class Sessions:
     def received_ms(self) -> int:
         """Audio taken over from all streams since the start."""
         return self._left_received_ms + sum(stream.received_ms for stream in self._open)
+
+    @property
+    def n_readers(self) -> int:
+        """Who reads along, of all sessions together."""
+        return sum(publisher.hub.n_readers for publisher in self._publishers.values())
+
+    @property
+    def n_parked(self) -> int:
+        """Sessions whose speaker's connection is lost; each holds its place."""
+        return sum(publisher.parked for publisher in self._publishers.values())
+
+    def keep(self, publisher: "Publisher") -> None:
+        """From now on `find` finds it."""
+        self._publishers[publisher.id] = publisher
+
+    def forget_later(self, publisher: "Publisher") -> None:
+        """It is over: it can be found for a while."""
+        asyncio.get_running_loop().call_later(KEEP_ENDED_S, self._publishers.pop, publisher.id, None)
+
+    def find(self, session_id: str) -> "Publisher":
+        """The session of this name, open or just over.
+
+        Raises:
+            UnknownSession: there is none.
+        """
+        try:
+            return self._publishers[session_id]
+        except KeyError:
+            raise UnknownSession("there is no such session, or it is forgotten") from None
 
     def next_request_id(self) -> RequestId:
         return RequestId(next(self._request_ids))

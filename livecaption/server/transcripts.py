@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, GrowingVtt
-from livecaption.errors import InvalidQuery, UnknownSession
+from livecaption.errors import InvalidQuery, Unauthorized, UnknownSession
 from livecaption.scheduling.request import SessionId
 from livecaption.server import auth
 from livecaption.server.services import SERVICES
@@ -147,8 +147,18 @@ def _find(request: web.Request, database: Database) -> SessionRecord:
     record = database.session(request.match_info["session"])
     if record is None:
         raise _unknown()
-    auth.check_reader(request, request.app[SERVICES].config.server, record)
+    if record.private and not _shows_reader_token(request, record.id):
+        auth.check_token(request, request.app[SERVICES].config.server)
     return record
+
+
+def _shows_reader_token(request: web.Request, session_id: str) -> bool:
+    """Whether who asks may read the private session along. Once it is forgotten, only the operator may."""
+    try:
+        request.app[SERVICES].sessions.find(session_id).check_reader(auth.shown_reader_token(request))
+    except (UnknownSession, Unauthorized):
+        return False
+    return True
 
 
 def _unknown() -> UnknownSession:

@@ -141,6 +141,7 @@ class WorkerPool:
         oldest_asked_s = self._scheduler.oldest_final_asked_s
         return Load(
             final_s=self._pacer.final_s,
+            finals_measured=self._pacer.finals_measured,
             utterances_per_s=self._utterances.per_s(now_s),
             n_workers=len(self._ready),
             oldest_final_s=now_s - oldest_asked_s if oldest_asked_s is not None else 0.0,

@@ -122,6 +122,16 @@ def test_any_bytes_in_any_chunks_decode_to_the_same_samples(pcm, cuts):
     assert np.concatenate(parts).tolist() == PcmDecoder(AudioFormat("pcm_s16le", channels=3)).push(pcm).tolist()
 
 
+def test_a_decoder_that_is_rewound_skips_what_it_knows_and_takes_a_cut_sample_anew():
+    decoder = PcmDecoder(AudioFormat("pcm_s16le", channels=2))
+    data = np.arange(40, dtype="<i2").tobytes()
+    before = decoder.push(data[:22])  # five samples and half of one
+    decoder.rewind(2)
+    again = [decoder.push(data[12:13]), decoder.push(data[13:30]), decoder.push(data[30:])]
+    expected = PcmDecoder(AudioFormat("pcm_s16le", channels=2)).push(data)
+    np.testing.assert_array_equal(np.concatenate([before, *again]), expected)
+
+
 def test_part_of_a_sample_at_the_end_is_reported_once_and_dropped():
     decoder = PcmDecoder(AudioFormat("pcm_s16le", channels=2))
     assert decoder.push(bytes(7)).size == 1

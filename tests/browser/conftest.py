@@ -95,6 +95,13 @@ async def server() -> AsyncIterator[Server]:
         yield server
 
 
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def scripted_server() -> AsyncIterator[Server]:
+    """A server whose words are known: one for each 300 ms of an utterance."""
+    async with _serving(("--engine", "scripted")) as server:
+        yield server
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def serve() -> AsyncIterator[Serve]:
     """Start a server of the test's own, with more flags; it is stopped when the test ends."""

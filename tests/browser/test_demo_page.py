@@ -211,7 +211,8 @@ async def test_a_server_that_is_gone_is_said_to_be_gone(serve: Serve, context: B
 async def test_a_lost_connection_keeps_the_captions_and_offers_to_start_again(
     serve: Serve, context: BrowserContext
 ) -> None:
-    server = await serve()
+    """After the time for which the server would have waited."""
+    server = await serve("--resume-window", "0.5")
     page = await context.new_page()
     await page.goto(server.url)
     await press_start(page)

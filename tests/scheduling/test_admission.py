@@ -11,8 +11,10 @@ from livecaption.scheduling.request import Request, RequestId, SessionId, Window
 from tests.support.simulation import SILENCE
 
 PLENTY = 2**40
-FRESH = Load(final_s=None, utterances_per_s=0.2, n_workers=1, oldest_final_s=0.0, free_bytes=PLENTY)
-MEASURED = replace(FRESH, final_s=0.05)
+FRESH = Load(
+    final_s=None, finals_measured=False, utterances_per_s=0.2, n_workers=1, oldest_final_s=0.0, free_bytes=PLENTY
+)
+MEASURED = replace(FRESH, final_s=0.05, finals_measured=True)
 
 
 def admitted_of_a_burst(n_knocking: int, load: Load) -> int:
@@ -33,6 +35,12 @@ def test_a_burst_is_let_in_up_to_what_was_measured() -> None:
     assert admitted_of_a_burst(1000, replace(MEASURED, final_s=0.5, n_workers=2)) == 15
 
 
+def test_cheap_partials_let_no_more_in_before_finals_were_measured_but_dear_ones_let_in_fewer() -> None:
+    fresh = admitted_of_a_burst(1000, FRESH)
+    assert admitted_of_a_burst(1000, replace(FRESH, final_s=0.01)) == fresh
+    assert admitted_of_a_burst(1000, replace(FRESH, final_s=0.5)) == 7
+
+
 def test_newcomers_count_as_speakers_without_pause_until_they_have_shown_otherwise() -> None:
     quiet = replace(MEASURED, utterances_per_s=0.05)
     assert stream_limit(40, 40, quiet) == 75
@@ -51,7 +59,7 @@ def test_nobody_is_let_in_while_finals_are_late() -> None:
 
 def test_one_stream_is_let_in_whatever_it_costs() -> None:
     """One that is served slowly hurts nobody else."""
-    assert stream_limit(0, 0, Load(20.0, 0.2, 0, 99.0, 0)) == 1
+    assert stream_limit(0, 0, Load(20.0, True, 0.2, 0, 99.0, 0)) == 1
 
 
 def test_memory_limits_too_and_is_not_promised_twice() -> None:

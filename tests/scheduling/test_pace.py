@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from livecaption.scheduling.pace import (
     ASKED_TO_SERVED,
+    MEASURED_FINALS,
     PAUSE_UTILIZATION,
     RESUME_UTILIZATION,
     SLOWEST_INTERVAL_MS,
@@ -159,6 +160,15 @@ def test_batches_of_a_slow_model_are_single_requests_and_of_a_fast_one_the_large
     assert (fast.max_finals, fast.max_partials) == (16, 16)
     between = pacer_that_measured(slowness=0.5)
     assert 1 < between.max_partials < between.max_finals < 16
+
+
+def test_the_cost_of_finals_is_known_after_some_of_them() -> None:
+    pacer = Pacer(500, 16)
+    pacer.answered(16, 0.5, 0.0, is_final=False)
+    pacer.answered(MEASURED_FINALS - 1, 0.5, 0.0, is_final=True)
+    assert not pacer.finals_measured
+    pacer.answered(1, 0.1, 0.0, is_final=True)
+    assert pacer.finals_measured
 
 
 def test_a_rate_is_of_the_last_seconds() -> None:

@@ -1,39 +1,112 @@
-"""Numbers without gaps, and readers that hurt only themselves."""
+"""One session's events to its speaker and its readers, none of whom waits for another."""
 
+import asyncio
 import json
+from contextlib import aclosing
 
-from livecaption.events import Ack
+from livecaption.events import Ack, End, Event, Final, Partial, SpeechStart
 from livecaption.server.hub import Hub
+from livecaption.server.recent import Message
+
+HEARTBEAT_S = 60.0
+END = End(0, 0, "stop")
 
 
-class Reader:
-    """Takes what it is offered, up to a limit."""
+class Speaker:
+    """An outbox that keeps what it is offered."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self) -> None:
         self.got: list[int] = []
-        self._limit = limit
 
     def offer(self, message: str) -> bool:
-        if len(self.got) == self._limit:
-            return False
         self.got.append(json.loads(message)["seq"])
         return True
 
 
-def test_events_are_numbered_from_one_without_gaps_and_reach_every_reader() -> None:
-    hub, early, late = Hub(), Reader(99), Reader(99)
-    hub.attach(early)
+def attach(hub: Hub, last_seq: int = 0) -> Speaker:
+    speaker = Speaker()
+    hub.attach(speaker, last_seq)  # type: ignore[arg-type]
+    return speaker
+
+
+def final(utterance: int) -> Final:
+    return Final(utterance, "text", 0, 1, "en", 0.9, 300)
+
+
+async def read_all(hub: Hub, last_seq: int | None = None) -> list[Event]:
+    return [message.event for batch in [b async for b in hub.follow(last_seq, HEARTBEAT_S)] for message in batch]
+
+
+async def test_the_speaker_gets_every_event_and_after_a_resume_what_was_missed() -> None:
+    hub = Hub()
+    first = attach(hub)
     hub.publish(Ack(1))
-    hub.attach(late)
     hub.publish(Ack(2))
+    hub.detach()
     hub.publish(Ack(3))
-    assert (early.got, late.got) == ([1, 2, 3], [2, 3])
+    second = attach(hub, last_seq=1)
+    hub.publish(Ack(4))
+    assert (first.got, second.got) == ([1, 2], [2, 3, 4])
 
 
-def test_a_reader_that_refuses_is_left_alone_and_the_others_miss_nothing() -> None:
-    hub, full, other = Hub(), Reader(1), Reader(99)
-    hub.attach(full)
-    hub.attach(other)
-    for _ in range(3):
+async def test_who_took_over_gets_everything_and_who_was_there_before_nothing_more() -> None:
+    hub = Hub()
+    first = attach(hub)
+    hub.publish(Ack(1))
+    second = attach(hub, last_seq=1)
+    hub.publish(Ack(2))
+    assert (first.got, second.got) == ([1], [2])
+
+
+async def test_any_number_of_readers_get_every_caption_up_to_the_end() -> None:
+    hub = Hub()
+    reading = [asyncio.ensure_future(read_all(hub, last_seq=0)) for _ in range(50)]
+    for event in (SpeechStart(0, 0), final(0), END):
+        await asyncio.sleep(0)
+        hub.publish(event)
+    for reader in reading:
+        assert await reader == [SpeechStart(0, 0), final(0), END]
+    assert hub.n_readers == 0
+
+
+async def test_a_reader_that_is_slow_reads_less_and_delays_nobody() -> None:
+    hub = Hub()
+    hub.publish(SpeechStart(0, 0))
+    quick = asyncio.ensure_future(read_all(hub, last_seq=0))
+    async with aclosing(hub.follow(0, HEARTBEAT_S)) as slow:
+        assert len(await anext(slow)) == 1
+        for revision in range(20):
+            hub.publish(Partial(0, revision, "text", "", 0, revision))
+            await asyncio.sleep(0)
+        hub.publish(final(0))
+        assert [message.event for message in await anext(slow)] == [final(0)]
+    hub.publish(END)
+    assert len(await quick) == 23
+
+
+async def test_a_heartbeat_comes_where_nothing_happens() -> None:
+    hub = Hub()
+    async with aclosing(hub.follow(0, 0.01)) as feed:
+        assert await anext(feed) == []
+        hub.publish(final(0))
+        assert [message.event for message in await anext(feed)] == [final(0)]
+
+
+async def test_what_concerns_the_speaker_alone_is_no_news_to_readers() -> None:
+    hub = Hub()
+    async with aclosing(hub.follow(0, HEARTBEAT_S)) as feed:
+        waiting: asyncio.Future[list[Message]] = asyncio.ensure_future(anext(feed))
+        await asyncio.sleep(0)
         hub.publish(Ack(1))
-    assert (full.got, other.got) == ([1], [1, 2, 3])
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        hub.publish(final(0))
+        assert [message.event for message in await waiting] == [final(0)]
+
+
+async def test_readers_are_counted_while_they_read() -> None:
+    hub = Hub()
+    async with aclosing(hub.follow(None, HEARTBEAT_S)) as feed:
+        await anext(feed)
+        assert hub.n_readers == 1
+    assert hub.n_readers == 0

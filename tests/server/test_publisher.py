@@ -13,7 +13,7 @@ import psutil
 import pytest
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType
 
-from livecaption.server import publisher
+from livecaption.server import connection, publisher
 from livecaption.server.services import SERVICES
 from tests.server.conftest import (
     PAUSE,
@@ -281,8 +281,7 @@ async def test_a_client_that_leaves_in_mid_utterance_leaves_nothing_behind(clien
 
 
 async def test_a_client_that_says_nothing_is_closed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher, "TICK_S", 0.05)
-    monkeypatch.setattr(publisher, "START_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connection, "START_TIMEOUT_S", 0.1)
     socket = await client.ws_connect("/v1/stream")
     (error,) = await read_to_the_close(socket)
     assert (error["code"], error["fatal"], socket.close_code) == ("start_timeout", True, 1008)

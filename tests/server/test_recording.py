@@ -45,17 +45,22 @@ def recording(store: SlowStore | None) -> tuple[Recording, list[Event]]:
     return Recording(cast(TranscriptStore | None, store), new_session(), published.append), published
 
 
-async def test_without_a_store_everything_is_published_at_once() -> None:
+def all_published(live: Recording) -> bool:
+    calls: list[bool] = []
+    live.when_all_published(lambda: calls.append(True))
+    return calls == [True]
+
+
+def test_without_a_store_everything_is_published_at_once() -> None:
     live, published = recording(None)
     events = [READY, STARTS[0], FINALS[0], STARTS[1], END]
     for event in events:
         live.publish(event)
     assert published == events
-    await live.all_published()
-    live.close(1000)
+    assert all_published(live)
 
 
-async def test_a_final_and_what_comes_after_it_wait_until_it_is_stored() -> None:
+def test_a_final_and_what_comes_after_it_wait_until_it_is_stored() -> None:
     store = SlowStore()
     live, published = recording(store)
     for event in (STARTS[0], PARTIALS[0], FINALS[0], STARTS[1], PARTIALS[1], FINALS[1], STARTS[2]):
@@ -67,10 +72,10 @@ async def test_a_final_and_what_comes_after_it_wait_until_it_is_stored() -> None
     assert published[5:] == [FINALS[1], STARTS[2]]
     live.publish(PARTIALS[2])
     assert published[-1] == PARTIALS[2]
-    await live.all_published()
+    assert all_published(live)
 
 
-async def test_whoever_has_heard_of_a_session_or_its_end_finds_it_so_in_the_store() -> None:
+def test_whoever_has_heard_of_a_session_or_its_end_finds_it_so_in_the_store() -> None:
     store = SlowStore()
     live, published = recording(store)
     for event in (READY, FINALS[0], END):
@@ -81,14 +86,19 @@ async def test_whoever_has_heard_of_a_session_or_its_end_finds_it_so_in_the_stor
         assert published == [READY, FINALS[0], END][: n + 1]
 
 
-async def test_a_session_whose_client_has_left_ends_in_the_store_too() -> None:
+def test_what_is_done_at_the_end_is_done_when_the_last_event_is_published_and_once() -> None:
     store = SlowStore()
-    live, _ = recording(store)
-    live.close(3000)
-    assert store.log == [3000]
+    live, published = recording(store)
+    calls: list[int] = []
+    live.publish(END)
+    live.publish(PARTIALS[0])
+    live.when_all_published(lambda: calls.append(len(published)))
+    assert calls == []
+    store.write()
+    assert calls == [2]
 
 
-async def test_a_store_that_need_not_be_waited_for_delays_nothing() -> None:
+def test_a_store_that_need_not_be_waited_for_delays_nothing() -> None:
     class Behind(SlowStore):
         def append(self, session_id: str, appended: Final, written: Callable[[], None]) -> None:
             written()
@@ -97,4 +107,4 @@ async def test_a_store_that_need_not_be_waited_for_delays_nothing() -> None:
     for event in (FINALS[0], STARTS[1], FINALS[1]):
         live.publish(event)
     assert published == [FINALS[0], STARTS[1], FINALS[1]]
-    await live.all_published()
+    assert all_published(live)

@@ -35,6 +35,15 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Resume:
+    """Publisher -> server, first: `start` of one who comes back. `last_seq` is the last event that reached them."""
+
+    session: str
+    token: str
+    last_seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Flush:
     """Publisher -> server: end the open utterance now."""
 
@@ -53,7 +62,7 @@ class Ping:
     id: str | int | None
 
 
-ClientMessage = Start | Flush | Stop | Ping
+ClientMessage = Start | Resume | Flush | Stop | Ping
 
 
 def parse(text: str, endpointing: EndpointingConfig) -> ClientMessage:
@@ -73,6 +82,9 @@ def parse(text: str, endpointing: EndpointingConfig) -> ClientMessage:
     if not isinstance(message, dict):
         raise InvalidMessage("the message is not a JSON object")
     kind = message.get("type")
+    if kind == "start" and message.get("resume") is not None:
+        # The session keeps what it was started with: nothing else of the message counts.
+        return _resume(message["resume"])
     if kind == "start":
         return Start(_start(message, endpointing))
     if kind == "flush":
@@ -84,13 +96,17 @@ def parse(text: str, endpointing: EndpointingConfig) -> ClientMessage:
     raise InvalidMessage("type must be start, flush, stop or ping", code="unknown_type")
 
 
-def encode(event: Event, seq: int) -> str:
-    """An event as the text message that is sent; fields that are None and optional are left out."""
-    body = {"type": event.type, "seq": seq, **_fields(event)}
+def encode(event: Event, seq: int | None) -> str:
+    """An event as the text message that is sent; fields that are None and optional are left out.
+
+    What concerns one connection alone, and not the session, has no number.
+    """
+    number = {} if seq is None else {"seq": seq}
+    body = {"type": event.type, **number, **_fields(event)}
     return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-_OPTIONAL = {"words", "retry_after_s"}
+_OPTIONAL = {"words", "retry_after_s", "reader_token"}
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -105,8 +121,6 @@ def _plain(value: Any) -> Any:
 
 
 def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOptions:
-    if message.get("resume") is not None:
-        raise InvalidMessage("this server does not resume sessions", code="unsupported_resume")
     audio = AudioFormat(
         message.get("encoding", "pcm_s16le"), message.get("sample_rate", 16_000), message.get("channels", 1)
     )
@@ -129,7 +143,17 @@ def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOpt
         partials=_flag(message, "partials", default=True),
         endpointing=_endpointing(message.get("endpointing"), endpointing),
         title=_text(message, "title", MAX_TITLE_CHARACTERS),
+        private=_flag(message, "private", default=False),
     )
+
+
+def _resume(given: Any) -> Resume:
+    if not isinstance(given, dict):
+        raise InvalidMessage("resume must be an object")
+    last_seq = given.get("last_seq")
+    if type(last_seq) is not int or last_seq < 0:
+        raise InvalidMessage("resume.last_seq must be a number of an event")
+    return Resume(_text(given, "session", MAX_ID_CHARACTERS), _text(given, "token", MAX_ID_CHARACTERS), last_seq)
 
 
 def _endpointing(given: Any, default: EndpointingConfig) -> EndpointingConfig:

@@ -12,7 +12,7 @@ from livecaption.audio.formats import AudioFormat
 from livecaption.errors import LivecaptionError, MessageTooBig
 from livecaption.events import Ack, CaptionWord, ErrorReport, Final, Flushed
 from livecaption.scheduling.request import TranscriptionOptions
-from livecaption.server.protocols.native import MAX_TEXT_BYTES, Flush, Ping, Start, Stop, encode, parse
+from livecaption.server.protocols.native import MAX_TEXT_BYTES, Flush, Ping, Resume, Start, Stop, encode, parse
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 
 DEFAULT = EndpointingConfig()
@@ -58,6 +58,20 @@ def test_a_preset_is_where_named_values_start_from() -> None:
     assert read(type="start", endpointing={"preset": "accurate"}).options.endpointing == PRESETS["accurate"]
     fast = read(type="start", endpointing={"preset": "fast", "max_utterance_ms": 9000}).options.endpointing
     assert fast == replace(PRESETS["fast"], max_utterance_ms=9000)
+
+
+def test_a_start_that_resumes_is_read_as_that_and_nothing_else_of_it_counts() -> None:
+    resume = {"session": "x", "token": "y", "last_seq": 7}
+    assert read(type="start", sample_rate="whatever", resume=resume) == Resume("x", "y", 7)
+
+
+def test_a_session_is_public_unless_it_is_asked_to_be_private() -> None:
+    assert not read(type="start").options.private
+    assert read(type="start", private=True).options.private
+
+
+def test_what_concerns_one_connection_alone_has_no_number() -> None:
+    assert json.loads(encode(Ack(1), None)) == {"type": "ack", "received_ms": 1}
 
 
 def test_a_silence_that_is_named_holds_in_mid_phrase_too() -> None:
@@ -109,7 +123,12 @@ def test_a_message_becomes_its_type(message: dict[str, Any], expected: object) -
         ({"type": "start", "endpointing": {"preset": ["fast"]}}, "invalid_message"),
         ({"type": "start", "endpointing": {"silence_ms": -5}}, "invalid_message"),
         ({"type": "start", "endpointing": {"max_utterance_ms": 10**6}}, "invalid_message"),
-        ({"type": "start", "resume": {"session": "x", "token": "y", "last_seq": 1}}, "unsupported_resume"),
+        ({"type": "start", "resume": "x"}, "invalid_message"),
+        ({"type": "start", "resume": {"session": "x", "token": "y"}}, "invalid_message"),
+        ({"type": "start", "resume": {"session": "x", "token": "y", "last_seq": -1}}, "invalid_message"),
+        ({"type": "start", "resume": {"session": "x", "token": "y", "last_seq": 1.5}}, "invalid_message"),
+        ({"type": "start", "resume": {"session": ["x"], "token": "y", "last_seq": 1}}, "invalid_message"),
+        ({"type": "start", "private": "yes"}, "invalid_message"),
         ({"type": "ping", "id": {}}, "invalid_message"),
         ({"type": "ping", "id": True}, "invalid_message"),
         ({"type": "ping", "id": 2**60}, "invalid_message"),

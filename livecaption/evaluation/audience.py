@@ -1,0 +1,185 @@
+"""One speaker and many readers -> how late the last of them has a caption, and what a reader costs the server.
+
+    python -m livecaption.evaluation.audience RECORDING [--readers N] [--websocket]
+
+The server is a process of its own with the scripted engine; it speaks to all over loopback. The time of an event begins
+when the first socket has it, the speaker's or a reader's, and ends when the last reader has it. Linux only.
+"""
+
+import argparse
+import asyncio
+import base64
+import os
+import re
+import resource
+import sys
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from livecaption.audio.container import decode_container
+from livecaption.client import Stream, connect, real_time
+from livecaption.evaluation.server_process import ServerProcess, serving
+from livecaption.evaluation.soak import BYTES_PER_S
+
+CONNECT_AT_A_TIME = 50
+"""More would overrun the queue of connections that the kernel keeps for the server."""
+SEQ = re.compile(rb'"type":"(partial|final)","seq":(\d+),')
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured.
+
+    Attributes:
+        delays_s: of each event, from the first socket that has it to the last reader.
+        n_missed: events that a reader did not get, of all events and readers; partials may be skipped.
+        reader_bytes: how much the server grew with each reader, after they have read for a while.
+    """
+
+    delays_s: list[float]
+    n_missed: int
+    reader_bytes: float
+
+
+class _Arrivals:
+    """When each event was there first and last, and with how many readers."""
+
+    def __init__(self) -> None:
+        self.first_s: dict[int, float] = {}
+        self.last_s: dict[int, float] = {}
+        self.n_readers: dict[int, int] = defaultdict(int)
+
+    def told(self, seq: int) -> None:
+        """Somebody has it, the speaker for instance."""
+        self.first_s.setdefault(seq, time.monotonic())
+
+    def read(self, seq: int) -> None:
+        """A reader has it."""
+        self.told(seq)
+        self.last_s[seq] = time.monotonic()
+        self.n_readers[seq] += 1
+
+
+class _Reader(asyncio.Protocol):
+    """Reads as little as can be, lest the measure measure itself: looks for numbers of events."""
+
+    def __init__(self, request: bytes, arrivals: _Arrivals) -> None:
+        self._request = request
+        self._arrivals = arrivals
+        self._rest = b""
+        self.connected = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # of a TCP connection
+        transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.connected.done():
+            self.connected.set_result(None)
+        data = self._rest + data
+        end = 0
+        for match in SEQ.finditer(data):
+            self._arrivals.read(int(match[2]))
+            end = match.end()
+        self._rest = data[max(end, len(data) - 40) :]
+
+
+async def measure(server: ServerProcess, pcm: bytes, n_readers: int, *, websocket: bool = False) -> Figures:
+    """Let one speak and `n_readers` read."""
+    url = await server.ready()
+    arrivals = _Arrivals()
+
+    async def say() -> AsyncIterator[bytes]:
+        yield pcm
+
+    async def speak(stream: Stream) -> None:
+        async for chunk in real_time(say(), BYTES_PER_S):
+            await stream.send_audio(chunk)
+        await stream.stop()
+
+    async with connect(url) as stream:
+        before_bytes = psutil.Process(server.pid).memory_info().rss
+        transports = await _connect(url, stream.ready.session, n_readers, arrivals, websocket=websocket)
+        speaking = asyncio.ensure_future(speak(stream))
+        async for _ in stream:
+            arrivals.told(stream.last_seq)
+        await speaking
+    after_bytes = psutil.Process(server.pid).memory_info().rss
+    await asyncio.sleep(0.5)
+    for transport in transports:
+        transport.close()
+    delays_s = [last_s - arrivals.first_s[seq] for seq, last_s in arrivals.last_s.items()]
+    n_missed = sum(n_readers - n for n in arrivals.n_readers.values())
+    return Figures(delays_s, n_missed, (after_bytes - before_bytes) / n_readers)
+
+
+async def _connect(
+    url: str, session: str, n_readers: int, arrivals: _Arrivals, *, websocket: bool
+) -> list[asyncio.BaseTransport]:
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    request = f"GET /v1/sessions/{session}/{'watch' if websocket else 'events'} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+    if websocket:
+        key = base64.b64encode(os.urandom(16)).decode()
+        request += (
+            f"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+        )
+    loop = asyncio.get_running_loop()
+    transports: list[asyncio.BaseTransport] = []
+    for n_done in range(0, n_readers, CONNECT_AT_A_TIME):
+        made = [
+            await loop.create_connection(
+                lambda: _Reader(f"{request}\r\n".encode(), arrivals), parts.hostname, parts.port
+            )
+            for _ in range(min(CONNECT_AT_A_TIME, n_readers - n_done))
+        ]
+        await asyncio.gather(*(reader.connected for _, reader in made))
+        transports += [transport for transport, _ in made]
+    return transports
+
+
+def table(figures: Figures, n_readers: int) -> Table:
+    """The figures for people."""
+    delays_ms = sorted(1000 * delay_s for delay_s in figures.delays_s)
+    shown = Table(title=f"{n_readers} readers, {len(delays_ms)} events")
+    for heading in ("median", "p95", "worst", "not read", "memory"):
+        shown.add_column(heading, justify="right")
+    shown.add_row(
+        *(f"{delays_ms[min(len(delays_ms) - 1, int(rank * len(delays_ms)))]:.0f} ms" for rank in (0.5, 0.95, 1.0)),
+        str(figures.n_missed),
+        f"{figures.reader_bytes / 1024:.0f} KiB each",
+    )
+    return shown
+
+
+async def _main(arguments: argparse.Namespace) -> None:
+    with arguments.recording.open("rb") as file:
+        pcm = b"".join((samples * 32767).astype("<i2").tobytes() for samples in decode_container(file))
+    # Inherited by the server.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * arguments.readers + 1000), hard))
+    async with serving() as server:
+        figures = await measure(server, 2 * pcm, arguments.readers, websocket=arguments.websocket)
+    Console().print(table(figures, arguments.readers))
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The program."""
+    parser = argparse.ArgumentParser("python -m livecaption.evaluation.audience", description=__doc__)
+    parser.add_argument("recording", type=Path)
+    parser.add_argument("--readers", type=int, default=1000, metavar="N")
+    parser.add_argument("--websocket", action="store_true", help="instead of server-sent events")
+    asyncio.run(_main(parser.parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,208 @@
+"""One WebSocket of a speaker: messages in, those of its session out.
+
+    CONNECTED --start--> SPEAKING for a session --lost, replaced, session over--> closed
+
+The session is somebody else's (`Publisher`), and outlives the connection.
+"""
+
+import asyncio
+import logging
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import aiojobs
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
+
+from livecaption.errors import InvalidMessage, LivecaptionError, MessageTooBig, TooSlow, WrongState
+from livecaption.events import ErrorReport
+from livecaption.server.outbox import CLOSE_TIMEOUT_S, Outbox
+from livecaption.server.protocols import native
+from livecaption.server.publisher import Publisher
+from livecaption.server.services import Services
+
+START_TIMEOUT_S = 10.0
+MAX_ERRORS = 20
+"""Bad messages before a stream is closed: enough to learn from, too few to fill a log."""
+MAX_AUDIO_BYTES = 1024 * 1024
+"""Of one message: 32 s of 16 kHz PCM."""
+GOODBYES = (0, WSCloseCode.OK, WSCloseCode.GOING_AWAY)
+"""Codes of a Close by which a client leaves for good: none named, done, and a browser's tab that is closed. Everything
+else, and no Close at all, is an accident."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Close:
+    code: int
+    text: str = ""
+
+
+class Connection:
+    """Use once: `await Connection(...).run()` in the handler, after the upgrade.
+
+    Args:
+        place: holds the place of a stream, or None: who comes to resume one needs none.
+    """
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport | None,
+        services: Services,
+        place: ExitStack | None,
+    ) -> None:
+        self._socket = socket
+        self._services = services
+        self._place = place
+        self.outbox = Outbox(socket, transport)
+        self.last_heard_s = time.monotonic()
+        self._publisher: Publisher | None = None
+        self._n_errors = 0
+        self._close: _Close | None = None
+        self._closing = asyncio.Event()
+
+    @property
+    def received_ms(self) -> int:
+        """Of audio before there is a session: none."""
+        return 0
+
+    async def run(self) -> None:
+        """Until the connection is lost, another has taken over, or the session is over; then it is closed."""
+        scheduler = aiojobs.Scheduler(limit=None, close_timeout=CLOSE_TIMEOUT_S)
+        sender = await scheduler.spawn(self.outbox.run())
+        overdue = asyncio.get_running_loop().call_later(START_TIMEOUT_S, self._start_is_overdue)
+        try:
+            with self._services.sessions.registered(self):
+                reader = await scheduler.spawn(self._read())
+                await self._closing.wait()
+                await reader.close()
+        finally:
+            if self._close is None:  # the handler was cancelled, as some applications do where a connection is lost
+                self.lose()
+            overdue.cancel()
+            self.outbox.finish()
+            try:
+                await sender.wait()
+                await scheduler.close()
+                assert self._close is not None  # `lose` sees to it
+                await self.outbox.close(self._close.code, self._close.text)
+            finally:
+                if self._publisher is not None:
+                    self._publisher.left(self)
+
+    def finish(self, code: int, text: str = "") -> None:
+        """Take nothing more; close with this code once all that was offered is sent. The first call counts."""
+        if self._close is None:
+            self._close = _Close(code, text)
+            self._closing.set()
+
+    def tell(self, error: LivecaptionError, *, fatal: bool) -> None:
+        """An error that concerns this connection alone, and therefore has no number."""
+        self.outbox.offer(native.encode(ErrorReport(error.code, error.message, fatal, error.retry_after_s), None))
+
+    def drain(self) -> None:
+        """The server stops."""
+        self.outbox.hurry()
+        if self._publisher is None:
+            self.finish(WSCloseCode.GOING_AWAY, "the server stops")
+
+    def give_up_finals(self) -> bool:
+        """There are none of the connection's own."""
+        return False
+
+    def fail(self, error: LivecaptionError) -> None:
+        """A fatal error before there is a session: tell, and close with its code."""
+        if self._publisher is None and self._close is None:
+            logger.info("a stream is refused: %s", error.code)
+            self.tell(error, fatal=True)
+            self.finish(error.close_code, error.code)
+
+    async def close(self) -> None:
+        """Close with 1001 at once, whatever is still owed."""
+        await self.outbox.close(WSCloseCode.GOING_AWAY, "the server stops")
+
+    def lose(self, *, goodbye: bool = False) -> None:
+        """The peer is gone: nothing reaches it any more."""
+        self.outbox.drop()
+        if self._close is None and self._publisher is not None:
+            self._publisher.lose(self, goodbye=goodbye)
+        self.finish(WSCloseCode.OK)
+
+    async def _read(self) -> None:
+        """Read until the client leaves or sends what is fatal. Cancelled once the connection is to be closed."""
+        try:
+            goodbye = await self._read_messages()
+            if not self._closing.is_set():
+                self.lose(goodbye=goodbye)
+        except LivecaptionError as error:
+            (self._publisher or self).fail(error)
+        except Exception:
+            logger.exception("a stream failed")
+            (self._publisher or self).fail(LivecaptionError("internal error"))
+
+    async def _read_messages(self) -> bool:
+        """Whether the client said goodbye."""
+        while True:
+            # No `timeout`: a timer for each message costs 3 us (of 110, 40 ms at 48 kHz). The publisher looks.
+            self.last_heard_s = time.monotonic()
+            message = await self._socket.receive()
+            if message.type is WSMsgType.CLOSE:
+                return message.data in GOODBYES
+            if message.type in (WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
+                return False
+            if self._closing.is_set():
+                # Another connection may have taken over; what it sends again must not be taken twice.
+                return False
+            try:
+                await self._receive(message)
+            except LivecaptionError as error:
+                self._n_errors += 1
+                if error.fatal or self._n_errors >= MAX_ERRORS:
+                    raise
+                assert self._publisher is not None  # before `start` every error is fatal
+                self._publisher.report(error)
+
+    async def _receive(self, message: WSMessage) -> None:
+        if message.type is WSMsgType.BINARY:
+            if self._publisher is None:
+                raise WrongState("audio before start")
+            if len(message.data) > MAX_AUDIO_BYTES:
+                raise MessageTooBig(f"a binary message may have {MAX_AUDIO_BYTES} bytes")
+            await self._publisher.receive_audio(message.data)
+            return
+        try:
+            parsed = native.parse(message.data, self._services.config.endpointing)
+        except InvalidMessage as error:
+            error.fatal = self._publisher is None
+            raise
+        if self._publisher is not None:
+            self._publisher.receive(parsed)
+        elif isinstance(parsed, native.Start):
+            self._start(parsed)
+        elif isinstance(parsed, native.Resume):
+            self._resume(parsed)
+        else:
+            raise WrongState("the first message must be start")
+
+    def _start(self, start: native.Start) -> None:
+        place = self._place
+        if place is None:  # the client came to resume, and thought better of it
+            place = ExitStack()
+            place.enter_context(self._services.sessions.admitted())
+        with place:
+            self._publisher = Publisher(start.options, self._services)
+            self._publisher.begin(self, place.pop_all())
+
+    def _resume(self, resume: native.Resume) -> None:
+        publisher = self._services.sessions.find(resume.session)
+        publisher.check_resume(resume)
+        self._publisher = publisher
+        if self._place is not None:
+            self._place.close()
+        publisher.resume(self, resume.last_seq)
+
+    def _start_is_overdue(self) -> None:
+        if self._publisher is None:
+            self.fail(TooSlow(f"no start within {START_TIMEOUT_S:.0f} s"))

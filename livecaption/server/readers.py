@@ -1,0 +1,144 @@
+"""Who reads along: the events of a session as `text/event-stream` or over a WebSocket, and the code to the page.
+
+A reader asks for a session by its id, which nobody can guess, and for a private one shows its reader token. Nothing
+that a reader does, or fails to do, reaches the speaker: each takes from the hub what it can send, and who cannot be
+sent anything for a while is cut off.
+"""
+
+import asyncio
+import io
+import logging
+from collections.abc import Awaitable
+from contextlib import aclosing
+
+import segno
+from aiohttp import WSCloseCode, hdrs, web
+
+from livecaption.server import auth
+from livecaption.server.http import STATIC
+from livecaption.server.outbox import CLOSE_TIMEOUT_S, SEND_TIMEOUT_S
+from livecaption.server.publisher import Publisher
+from livecaption.server.services import SERVICES
+
+HEARTBEAT_S = 15.0
+"""Proxies and phones drop connections in which nothing happens for 30 to 60 s."""
+MAX_READ_BYTES = 4096
+"""Of a message of a reader, who has nothing to say."""
+QR_SCALE = 8
+"""Pixels of a module; the page draws the picture at any size."""
+
+logger = logging.getLogger(__name__)
+
+
+async def watch_page(_: web.Request) -> web.FileResponse:
+    """`GET /watch/{id}`: the page to read along. Whether there is such a session, it finds out itself."""
+    return web.FileResponse(STATIC / "watch.html")
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/sessions/{id}/events`: server-sent events, from the header `Last-Event-ID` or `?last_event_id=` on.
+
+    204, at which browsers stop coming back, where the session is over and the reader knows all of it.
+    """
+    publisher = _session(request)
+    last_seq = _last_event_id(request)
+    if publisher.hub.ended and last_seq == publisher.hub.last_seq:
+        return web.Response(status=204)
+    response = web.StreamResponse(
+        headers={
+            hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
+            hdrs.CACHE_CONTROL: "no-store",
+            "X-Accel-Buffering": "no",  # nginx would collect captions until there is a page of them
+        }
+    )
+    await response.prepare(request)
+    async with aclosing(publisher.hub.follow(last_seq, HEARTBEAT_S)) as feed:
+        async for messages in feed:
+            data = b"".join(message.server_sent for message in messages) if messages else b":\n\n"
+            if not await _sent(request, response.write(data)):
+                break
+    return response
+
+
+async def watch(request: web.Request) -> web.WebSocketResponse:
+    """`GET /v1/sessions/{id}/watch`: the same over a WebSocket; closes with 1000 behind `end`."""
+    auth.check_origin(request, request.app[SERVICES].config.server)
+    publisher = _session(request)
+    socket = web.WebSocketResponse(
+        protocols=auth.accepted_protocols(request),
+        max_msg_size=MAX_READ_BYTES,
+        compress=False,  # each context costs 64 KiB
+        heartbeat=HEARTBEAT_S,
+        timeout=CLOSE_TIMEOUT_S,
+    )
+    await socket.prepare(request)
+    sender = asyncio.ensure_future(_send(request, socket, publisher))
+    try:
+        async for _ in socket:
+            pass  # a reader has nothing to say; the loop ends when it leaves, or when all is sent
+    finally:
+        sender.cancel()
+        await asyncio.wait({sender})
+    return socket
+
+
+async def qr_code(request: web.Request) -> web.Response:
+    """`GET /v1/sessions/{id}/qr.svg`: the address of the page, to be scanned from the wall of a hall.
+
+    That of a private session lets in whoever scans it, and is given only to who shows the reader token.
+    """
+    publisher = _session(request)
+    scheme = request.headers.get("X-Forwarded-Proto", request.scheme)
+    page = request.url.with_scheme("https" if scheme == "https" else "http")
+    page = page.with_path(f"{request.path.removesuffix('/qr.svg').rpartition('/v1/sessions/')[0]}/watch/{publisher.id}")
+    token = auth.shown_reader_token(request)
+    link = f"{page}#token={token}" if publisher.private else str(page)
+    svg = io.BytesIO()
+    segno.make(link, error="m", micro=False).save(svg, kind="svg", xmldecl=False, scale=QR_SCALE, light="#fff")
+    return web.Response(body=svg.getvalue(), content_type="image/svg+xml")
+
+
+async def _send(request: web.Request, socket: web.WebSocketResponse, publisher: Publisher) -> None:
+    # The socket's own pings tell whether the reader lives: no message is needed for that.
+    async with aclosing(publisher.hub.follow(_last_event_id(request), heartbeat_s=3600.0)) as feed:
+        async for messages in feed:
+            for message in messages:
+                if not await _sent(request, socket.send_str(message.text)):
+                    return
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await socket.close(code=WSCloseCode.OK, message=b"the session is over")
+    except TimeoutError:
+        _abort(request)
+
+
+async def _sent(request: web.Request, sending: Awaitable[None]) -> bool:
+    """Whether it went out in time; if not, the connection is gone."""
+    try:
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            await sending
+    except ConnectionError:
+        return False
+    except TimeoutError:
+        logger.info("reader cut off: it did not read for %.0f s", SEND_TIMEOUT_S)
+        _abort(request)
+        return False
+    return True
+
+
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def _session(request: web.Request) -> Publisher:
+    """Raises UnknownSession, or Unauthorized where it is private and its token was not shown."""
+    publisher = request.app[SERVICES].sessions.find(request.match_info["session"])
+    publisher.check_reader(auth.shown_reader_token(request))
+    return publisher
+
+
+def _last_event_id(request: web.Request) -> int | None:
+    """None: the reader has just come, or names what is no number of an event; then it gets a snapshot."""
+    text = request.headers.get("Last-Event-ID") or request.query.get("last_event_id", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else None

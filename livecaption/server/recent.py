@@ -1,0 +1,120 @@
+"""Events of one session -> numbered messages: the newest ones, and a snapshot for who needs more than those. Pure.
+
+The speaker gets every event, in order and without gaps. Readers get what concerns captions: not what is between the
+speaker and the server, and of partials the newest, so whoever reads slowly reads less instead of later.
+"""
+
+from collections import deque
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from livecaption.events import Ack, End, ErrorReport, Event, Final, Flushed, Gap, Partial, Pong, Ready, Snapshot
+from livecaption.server.protocols import native
+
+MAX_CHARACTERS = 256 * 1024
+"""Of kept messages: some minutes, more than the usual resume window. Fewer: more gaps and snapshots; more: memory of
+every session."""
+
+SPEAKER_ONLY = (Ready, Ack, Flushed, Pong, ErrorReport)
+
+
+@dataclass
+class Message:
+    """An event as it is sent. Encoded once for each kind of reader, however many there are."""
+
+    seq: int
+    event: Event
+    superseded: bool = False
+    """Whether it is a partial and its utterance has a newer partial, or its final."""
+
+    @cached_property
+    def text(self) -> str:
+        return native.encode(self.event, self.seq)
+
+    @cached_property
+    def text_bytes(self) -> bytes:
+        return self.text.encode()
+
+    @cached_property
+    def server_sent(self) -> bytes:
+        """The same for `text/event-stream`. JSON has no line ends of its own, so `data` is one line."""
+        return b"id: %d\nevent: %s\ndata: %s\n\n" % (self.seq, self.event.type.encode(), self.text_bytes)
+
+
+class RecentEvents:
+    """Counts the events of a session from 1 without gaps and keeps the newest, and all finals."""
+
+    def __init__(self, title: str, language: str | None, max_characters: int = MAX_CHARACTERS) -> None:
+        self._title = title
+        self._language = language
+        self._max_characters = max_characters
+        self._n_characters = 0
+        self._messages: deque[Message] = deque()
+        self._finals: list[tuple[int, Final]] = []  # with their numbers
+        self._partials: dict[int, Message] = {}  # the newest of each utterance that has no final
+        self._snapshot: Message | None = None
+        self.last_seq = 0
+        self.ended = False
+
+    def append(self, event: Event) -> Message:
+        """Number the event; the message to send."""
+        self.last_seq += 1
+        message = Message(self.last_seq, event)
+        self._snapshot = None
+        if isinstance(event, Partial | Final):
+            older = self._partials.pop(event.utterance, None)
+            if older is not None:
+                older.superseded = True
+            if isinstance(event, Partial):
+                self._partials[event.utterance] = message
+            else:
+                self._finals.append((message.seq, event))
+        elif isinstance(event, End):
+            self.ended = True
+        self._messages.append(message)
+        self._n_characters += len(message.text)
+        while self._n_characters > self._max_characters and len(self._messages) > 1:
+            self._n_characters -= len(self._messages.popleft().text)
+        return message
+
+    def since(self, seq: int) -> list[Message] | None:
+        """All events after `seq`; None: some of them are not kept any more, or `seq` is of the future."""
+        n_new = self.last_seq - seq
+        if not 0 <= n_new <= len(self._messages):
+            return None
+        return [self._messages[-i] for i in range(n_new, 0, -1)]
+
+    def missed(self, seq: int) -> list[Message]:
+        """For a speaker who comes back and has seen `seq`: all events since, behind a gap where some are lost."""
+        messages = self.since(seq)
+        if messages is not None:
+            return messages
+        oldest = self._messages[0].seq
+        lost = [final for number, final in self._finals if seq < number < oldest]
+        known_until_ms = max((final.end_ms for number, final in self._finals if number <= seq), default=0)
+        # Where no final is lost, only partials and what is no caption are: a gap of no length.
+        gap = Gap(lost[0].start_ms, lost[-1].end_ms) if lost else Gap(known_until_ms, known_until_ms)
+        return [Message(oldest - 1, gap), *self._messages]
+
+    def read(self, seq: int | None) -> tuple[list[Message], int]:
+        """For a reader at `seq` (None: just come): what to send next, and where the reader is then."""
+        messages = None if seq is None else self.since(seq)
+        if messages is None:
+            snapshot = self._snapshot_message()
+            return [snapshot], snapshot.seq
+        news = [m for m in messages if not m.superseded and not isinstance(m.event, SPEAKER_ONLY)]
+        return news, self.last_seq
+
+    def _snapshot_message(self) -> Message:
+        if self._snapshot is None:
+            partial = max(self._partials, default=None)
+            event = self._partials[partial].event if partial is not None else None
+            snapshot = Snapshot(
+                self._title,
+                self._language,
+                tuple(replace(final, words=None) for _, final in self._finals if final.text),
+                event if isinstance(event, Partial) else None,
+            )
+            # `end` is told as the event that it is.
+            self._snapshot = Message(self.last_seq - self.ended, snapshot)
+        return self._snapshot

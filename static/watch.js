@@ -1,0 +1,109 @@
+/** Wiring of the page to read along: which session, what it tells, and how this reader wants to see it. */
+
+import { RollUp, TranscriptView } from "./captions.js";
+import { CaptionFeed } from "./feed.js";
+import { Settings } from "./settings.js";
+
+const MIN_CAPTION_SIZE = 50;
+const MAX_CAPTION_SIZE = 200;
+const CAPTION_SIZE_STEP = 10;
+/** Captions of before that the live lines begin with. */
+const RECENT_CAPTIONS = 3;
+
+const STATES = {
+  connecting: "Connecting",
+  live: "Live",
+  reconnecting: "Reconnecting",
+  ended: "The speaker has finished",
+  unknown: "There is no such session, or it was forgotten",
+  private: "This session is private: its link has a secret that is missing here",
+};
+/** How the mark beside the words looks; see style.css. */
+const MARKS = { ended: "idle", unknown: "failed", private: "failed" };
+
+const element = (id) => document.getElementById(id);
+
+const settings = new Settings();
+const rollUp = new RollUp(element("roll-up"), element("roll-up-lines"));
+const transcriptView = new TranscriptView(element("transcript"), element("jump"));
+/** The last utterance of which the final is shown; what comes again after a lost connection is older than that. */
+let lastUtterance = -1;
+
+const HANDLERS = {
+  snapshot({ title, language, finals, partial }) {
+    if (title) element("title").textContent = document.title = title;
+    rollUp.beginSession(language);
+    const missed = finals.filter(({ utterance }) => utterance > lastUtterance);
+    missed.forEach((final, i) => showFinal(final, { recent: i >= missed.length - RECENT_CAPTIONS }));
+    if (partial) rollUp.showPartial(partial);
+  },
+  partial: (event) => rollUp.showPartial(event),
+  final: (event) => showFinal(event, { recent: true }),
+  end: () => rollUp.abandonPartials(),
+};
+
+function showFinal(event, { recent }) {
+  if (event.utterance <= lastUtterance) return;
+  lastUtterance = event.utterance;
+  if (recent) rollUp.showFinal(event);
+  const text = event.text.trim();
+  if (text === "") return;
+  element("transcript-empty").hidden = true;
+  transcriptView.add({ ...event, text });
+}
+
+function showState(state) {
+  element("state").dataset.state = MARKS[state] ?? state;
+  element("state").textContent = STATES[state];
+}
+
+function applyAppearance() {
+  const root = document.documentElement;
+  root.dataset.theme = settings.get("theme");
+  root.dataset.captionColors = settings.get("captionColors");
+  root.dataset.view = settings.get("view");
+  root.dataset.position = settings.get("position");
+  root.style.setProperty("--caption-scale", settings.get("captionSize") / 100);
+  element("caption-size").textContent = `${settings.get("captionSize")} %`;
+  rollUp.follow();
+}
+
+function changeCaptionSize(step) {
+  const size = settings.get("captionSize") + step;
+  settings.set("captionSize", Math.max(MIN_CAPTION_SIZE, Math.min(MAX_CAPTION_SIZE, size)));
+  applyAppearance();
+}
+
+function bind(id, name, applied) {
+  const control = element(id);
+  const property = control.type === "checkbox" ? "checked" : "value";
+  control[property] = settings.get(name);
+  control.addEventListener("change", () => {
+    settings.set(name, control[property]);
+    applied();
+  });
+}
+
+const announce = () => transcriptView.announce(settings.get("announce"));
+
+bind("view", "view", applyAppearance);
+bind("position", "position", applyAppearance);
+bind("caption-colors", "captionColors", applyAppearance);
+bind("theme", "theme", applyAppearance);
+bind("announce", "announce", announce);
+element("smaller").addEventListener("click", () => changeCaptionSize(-CAPTION_SIZE_STEP));
+element("larger").addEventListener("click", () => changeCaptionSize(CAPTION_SIZE_STEP));
+element("open-options").addEventListener("click", () => element("options").showModal());
+new ResizeObserver(() => rollUp.follow()).observe(element("roll-up"));
+
+document.documentElement.toggleAttribute("data-overlay", new URLSearchParams(location.search).get("overlay") === "1");
+applyAppearance();
+announce();
+
+const id = location.pathname.split("/").pop();
+/** Of a private session: behind the link, where no server's log sees it. */
+const token = location.hash.match(/[#&]token=([^&]*)/)?.[1] ?? "";
+new CaptionFeed(new URL(`../v1/sessions/${id}/events`, location), decodeURIComponent(token), {
+  received: (event) => HANDLERS[event.type]?.(event),
+  state: showState,
+}).run();

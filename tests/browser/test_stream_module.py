@@ -1,0 +1,94 @@
+"""The page's client of the protocol over a network that breaks: each sample arrives once."""
+
+import asyncio
+import base64
+import random
+from typing import Any
+
+import pytest
+
+from livecaption.client import connect
+from livecaption.events import Final
+from tests.browser.support import Launch, Server
+from tests.support.relay import relay_to
+from tests.support.speech import pcm_s16le, sound
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+RATE_HZ = 44_100  # a millisecond is no whole number of samples
+TALK = pcm_s16le(sound("silence 300ms, speech 1300ms, silence 1200ms, speech 2100ms, silence 1200ms", RATE_HZ))
+TALK_BASE64 = base64.b64encode(TALK).decode()
+
+SPEAK = """
+async ([talk, sampleRateHz, chunkSamples]) => {
+  const { CaptionStream } = await import('/static/stream.js');
+  const bytes = Uint8Array.from(atob(talk), (character) => character.charCodeAt(0));
+  const pcm = new Int16Array(bytes.buffer);
+  const told = { finals: [], changes: [], dropped_ms: 0 };
+  let ready, ended;
+  const started = new Promise((resolve) => (ready = resolve));
+  const over = new Promise((resolve) => (ended = resolve));
+  const stream = new CaptionStream({ token: '', sampleRateHz, language: null }, {
+    received(event) {
+      if (event.type === 'ready') ready();
+      if (event.type === 'final') told.finals.push([event.utterance, event.start_ms, event.end_ms]);
+      if (event.type === 'end') ended(event.received_ms);
+    },
+    dropped: (ms) => (told.dropped_ms += ms),
+    lost: () => told.changes.push('lost'),
+    resumed: () => told.changes.push('resumed'),
+    closed: (code) => ended(`closed with ${code}`),
+  });
+  await started;
+  for (let at = 0; at < pcm.length; at += chunkSamples) {
+    stream.sendAudio(pcm.slice(at, at + chunkSamples));
+    document.title = String(at);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  stream.stop();
+  told.received_ms = await over;
+  return told;
+}
+"""
+
+
+async def unbroken(server: Server) -> list[list[int]]:
+    async with connect(server.url, sample_rate=RATE_HZ, partials=False) as stream:
+        await stream.send_audio(TALK)
+        await stream.stop()
+        return [[e.utterance, e.start_ms, e.end_ms] async for e in stream if isinstance(e, Final)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_audio_over_a_network_that_breaks_arrives_once(
+    scripted_server: Server, launch: Launch, seed: int
+) -> None:
+    chance = random.Random(seed)
+    browser = await launch()
+    async with relay_to(scripted_server.url) as relay, await browser.new_page(bypass_csp=True) as page:
+        await page.goto(f"{relay.url}healthz")
+        await page.evaluate("import('/static/stream.js').then(() => null)")
+        relay.breaks += [(chance.randrange(20_000, len(TALK) // 2), float("inf")) for _ in range(2)]
+        told: dict[str, Any] = await page.evaluate(SPEAK, [TALK_BASE64, RATE_HZ, chance.randrange(441, 4410)])
+    assert told["dropped_ms"] == 0
+    assert told["received_ms"] == len(TALK) // 2 * 1000 // RATE_HZ
+    assert told["finals"] == await unbroken(scripted_server)
+    assert told["changes"][:2] == ["lost", "resumed"]
+
+
+async def test_what_is_said_while_the_connection_is_lost_is_sent_when_it_is_back(
+    scripted_server: Server, launch: Launch
+) -> None:
+    browser = await launch()
+    async with relay_to(scripted_server.url) as relay, await browser.new_page(bypass_csp=True) as page:
+        await page.goto(f"{relay.url}healthz")
+        speaking = asyncio.ensure_future(page.evaluate(SPEAK, [TALK_BASE64, RATE_HZ, 441]))
+        await page.wait_for_function("Number(document.title) > 20_000")
+        relay.up = False
+        relay.break_all()
+        await page.wait_for_function("Number(document.title) > 120_000")
+        relay.up = True
+        told = await speaking
+    assert (told["dropped_ms"], told["changes"]) == (0, ["lost", "resumed"])
+    assert told["received_ms"] == len(TALK) // 2 * 1000 // RATE_HZ
+    assert told["finals"] == await unbroken(scripted_server)

@@ -1,0 +1,306 @@
+"""The page to read along, in a real browser: late, twice, over a broken network, over a picture, in any direction."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Route, expect
+
+from livecaption.client import Stream, connect
+from livecaption.events import Final
+from tests.browser.support import Launch, Serve, Server
+from tests.support.relay import relay_to
+from tests.support.speech import pcm_s16le, sound
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+STATE_TIMEOUT_MS = 15_000
+OpenPage = Callable[..., Awaitable[Page]]
+
+
+class Speaker:
+    """Somebody who speaks when told; the scripted engine says a word for each 300 ms."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._finals: asyncio.Queue[Final] = asyncio.Queue()
+        self.reading = asyncio.ensure_future(self._read())
+
+    def page_of(self, url: str, query: str = "") -> str:
+        token = f"#token={self._stream.ready.reader_token}" if self._stream.ready.private else ""
+        return f"{url}watch/{self._stream.ready.session}{query}{token}"
+
+    async def say(self, duration_ms: int = 900) -> str:
+        """One utterance; its final's text, once it is there."""
+        await self._stream.send_audio(pcm_s16le(sound(f"silence 200ms, speech {duration_ms}ms, silence 900ms")))
+        return (await asyncio.wait_for(self._finals.get(), 20)).text
+
+    async def begin_to_say(self) -> None:
+        """An utterance that stays open."""
+        await self._stream.send_audio(pcm_s16le(sound("silence 200ms, speech 2500ms")))
+
+    async def stop(self) -> None:
+        await self._stream.stop()
+        await self.reading
+
+    async def _read(self) -> None:
+        async for event in self._stream:
+            if isinstance(event, Final):
+                self._finals.put_nowait(event)
+
+
+@asynccontextmanager
+async def speaking(server: Server, **options: Any) -> AsyncIterator[Speaker]:
+    async with connect(server.url, **options) as stream:
+        speaker = Speaker(stream)
+        try:
+            yield speaker
+        finally:
+            speaker.reading.cancel()
+            await asyncio.wait({speaker.reading})
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(launch: Launch) -> AsyncIterator[BrowserContext]:
+    browser = await launch()
+    async with await browser.new_context() as context:
+        yield context
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_page(context: BrowserContext) -> AsyncIterator[OpenPage]:
+    """Open the page at an address. When the test ends, the browser's console must be clean."""
+    complaints: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        # Browsers log every request that fails, whatever the page makes of it.
+        if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource"):
+            complaints.append(message.text)
+
+    async def opened(url: str) -> Page:
+        page = await context.new_page()
+        page.on("console", listen)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        await page.goto(url)
+        return page
+
+    yield opened
+    assert complaints == []
+
+
+async def expect_lines(page: Page, texts: list[str]) -> None:
+    """The whole transcript, without its times."""
+    await expect(page.locator("#transcript p span")).to_have_text(texts, timeout=STATE_TIMEOUT_MS)
+
+
+async def expect_state(page: Page, words: str) -> None:
+    await expect(page.locator("#state")).to_contain_text(words, timeout=STATE_TIMEOUT_MS)
+
+
+async def test_two_readers_see_the_same_and_the_late_one_begins_with_what_was_said_before(
+    scripted_server: Server, open_page: OpenPage
+) -> None:
+    async with speaking(scripted_server, title="The talk", language="en") as speaker:
+        early = await open_page(speaker.page_of(scripted_server.url))
+        await expect(early.get_by_role("heading", name="The talk")).to_be_visible()
+        said = [await speaker.say(900), await speaker.say(1500)]
+        await expect_lines(early, said)
+        late = await open_page(speaker.page_of(scripted_server.url))
+        await expect_lines(late, said)
+        await expect(late.locator("#roll-up")).to_contain_text(said[-1])
+
+        await speaker.begin_to_say()
+        for page in (early, late):
+            await expect(page.locator("#roll-up .tentative, #roll-up .stable").last).to_have_text(re.compile(r"\w"))
+            await expect(page.locator("#roll-up p").last).to_contain_text(re.compile("one two three", re.I))
+            await expect_lines(page, said)
+        await speaker.stop()
+        for page in (early, late):
+            await expect_state(page, "The speaker has finished")
+            await expect(page.locator("#transcript p")).to_have_count(3)
+
+
+@pytest.mark.parametrize("place", ["kept", "forgotten"])
+async def test_a_reader_whose_network_breaks_comes_back_by_itself_and_no_line_is_lost_or_doubled(
+    scripted_server: Server, open_page: OpenPage, place: str
+) -> None:
+    """Also where the server does not know the reader's place any more, and tells everything anew."""
+
+    async def forget(route: Route) -> None:
+        headers = {name: value for name, value in route.request.headers.items() if name != "last-event-id"}
+        await route.continue_(headers=headers)
+
+    async with relay_to(scripted_server.url) as relay, speaking(scripted_server) as speaker:
+        page = await open_page(speaker.page_of(relay.url))
+        if place == "forgotten":
+            await page.route("**/events", forget)
+        said = [await speaker.say(900)]
+        await expect_lines(page, said)
+        for _ in range(3):
+            relay.up = False
+            relay.break_all()
+            await expect_state(page, "Reconnecting")
+            said += [await speaker.say(600), await speaker.say(1200)]
+            relay.up = True
+            await expect_state(page, "Live")
+            await expect_lines(page, said)
+            said.append(await speaker.say(900))
+            await expect_lines(page, said)
+
+
+async def test_a_reader_is_told_why_there_is_nothing_to_read(scripted_server: Server, open_page: OpenPage) -> None:
+    await expect_state(await open_page(f"{scripted_server.url}watch/nobody"), "There is no such session")
+    async with speaking(scripted_server, private=True) as speaker:
+        link = speaker.page_of(scripted_server.url)
+        await expect_state(await open_page(link.partition("#")[0]), "This session is private")
+        page = await open_page(link)
+        await expect_state(page, "Live")
+        await expect_lines(page, [await speaker.say()])
+
+
+async def test_how_a_reader_wants_it_is_remembered(scripted_server: Server, open_page: OpenPage) -> None:
+    async with speaking(scripted_server) as speaker:
+        page = await open_page(speaker.page_of(scripted_server.url))
+        await speaker.say()
+        await expect(page.locator("#transcript")).to_be_in_viewport()
+        await page.get_by_role("button", name="Larger captions").click()
+        await page.get_by_role("button", name="Options").click()
+        await page.get_by_label("Show").select_option("two-lines")
+        await page.get_by_label("Live lines").select_option("top")
+        await page.get_by_role("combobox", name="Captions").select_option("yellow-on-black")
+        await page.get_by_role("button", name="Done").click()
+        await page.reload()
+        await expect(page.locator("#caption-size")).to_have_text("110 %")
+        await expect(page.locator("#roll-up")).to_have_css("color", "rgb(255, 230, 0)")
+        box = await page.locator("#transcript").bounding_box()
+        roll_up = await page.locator("#roll-up").bounding_box()
+        assert box is not None
+        assert roll_up is not None
+        assert box["width"] <= 1
+        assert roll_up["y"] < 200
+        # Not seen, but there for who has it read out.
+        await expect(page.get_by_role("log")).to_contain_text(re.compile(r"\w"))
+
+
+async def test_the_overlay_is_two_lines_on_nothing(scripted_server: Server, open_page: OpenPage) -> None:
+    async with speaking(scripted_server) as speaker:
+        page = await open_page(speaker.page_of(scripted_server.url, "?overlay=1"))
+        said = await speaker.say(1500)
+        await expect(page.locator("#roll-up")).to_contain_text(said)
+        for selector in ("html", "body", "main", ".stage", "#roll-up"):
+            await expect(page.locator(selector)).to_have_css("background-color", "rgba(0, 0, 0, 0)")
+        await expect(page.locator("header")).to_have_css("opacity", "0")
+        await expect(page.locator("#roll-up .stable").last).to_have_css("color", "rgb(255, 255, 255)")
+        size = await page.locator("#roll-up").evaluate("element => parseFloat(getComputedStyle(element).fontSize)")
+        viewport = page.viewport_size
+        assert viewport is not None
+        assert size >= 0.05 * viewport["height"] - 0.5
+
+
+async def test_languages_from_right_to_left_stand_on_the_right(scripted_server: Server, open_page: OpenPage) -> None:
+    async with speaking(
+        scripted_server, prompt="script: say \u0645\u0631\u062d\u0628\u0627 \u0628\u0643\u0645 42"
+    ) as speaker:
+        page = await open_page(speaker.page_of(scripted_server.url))
+        await speaker.say()
+        for line in (page.locator("#transcript p"), page.locator("#roll-up p")):
+            await expect(line).to_have_css("direction", "rtl")
+        words = await page.locator("#transcript p span").bounding_box()
+        time = await page.locator("#transcript p time").bounding_box()
+        assert words is not None
+        assert time is not None
+        assert words["x"] < time["x"]
+
+
+async def test_who_scrolls_back_keeps_the_place_and_jumps_to_live(scripted_server: Server, open_page: OpenPage) -> None:
+    async with speaking(scripted_server, partials=False) as speaker:
+        page = await open_page(speaker.page_of(scripted_server.url))
+        await page.set_viewport_size({"width": 500, "height": 320})
+        for _ in range(8):
+            await speaker.say(600)
+        await expect(page.locator("#transcript p")).to_have_count(8)
+        await page.locator("#transcript").evaluate("log => log.scrollTo(0, 0)")
+        await expect(page.get_by_role("button", name="Jump to live")).to_be_visible()
+        await speaker.say(600)
+        await page.get_by_role("button", name="Jump to live (1 new)").click()
+        await expect(page.locator("#transcript p").last).to_be_in_viewport()
+        await expect(page.locator("#jump")).to_be_hidden()
+
+
+@pytest.mark.parametrize("query", ["", "?overlay=1"])
+@pytest.mark.parametrize("width", [320, 1280])
+async def test_the_page_breaks_no_rule_of_accessibility_and_fits(
+    scripted_server: Server, launch: Launch, query: str, width: int
+) -> None:
+    browser = await launch()
+    async with speaking(scripted_server) as speaker, await browser.new_context(bypass_csp=True) as context:
+        page = await context.new_page()
+        await page.set_viewport_size({"width": width, "height": 640})
+        await page.goto(speaker.page_of(scripted_server.url, query))
+        await expect_lines(page, [await speaker.say()])
+        results = await Axe().run(page)
+        assert results.violations_count == 0, results.generate_report()
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        await expect(page.get_by_role("log")).to_have_attribute("aria-live", "off")
+
+
+async def test_the_speakers_page_has_a_link_and_a_code_for_readers(
+    scripted_server: Server, speaking_browser: Browser, open_page: OpenPage
+) -> None:
+    async with await speaking_browser.new_context() as context:
+        page = await context.new_page()
+        await page.goto(scripted_server.url)
+        await expect(page.get_by_role("button", name="Share")).to_be_hidden()
+        await page.get_by_role("button", name="Start captions").click()
+        await page.get_by_role("button", name="Share").click()
+        link = await page.get_by_label("Link").input_value()
+        assert link.startswith(f"{scripted_server.url}watch/")
+        assert await page.locator("#share-code").evaluate("code => code.decode().then(() => code.naturalWidth)") > 100
+        await expect(page.locator("#share-local")).to_be_visible()
+        reader = await open_page(link)
+        await expect(reader.locator("#roll-up")).to_contain_text(re.compile(r"\w"), timeout=STATE_TIMEOUT_MS)
+        await page.get_by_role("button", name="Done").click()
+
+
+async def test_the_speakers_page_resumes_over_a_broken_network_and_readers_miss_nothing(
+    scripted_server: Server, speaking_browser: Browser, open_page: OpenPage
+) -> None:
+    async with AsyncExitStack() as stack:
+        relay = await stack.enter_async_context(relay_to(scripted_server.url))
+        context = await stack.enter_async_context(await speaking_browser.new_context())
+        page = await context.new_page()
+        await page.goto(relay.url)
+        await page.get_by_role("button", name="Start captions").click()
+        await expect_state(page, "Live")
+        reader = await open_page(
+            (await page.locator("#share-link").input_value()).replace(relay.url, scripted_server.url)
+        )
+        for n in (1, 2):
+            await expect(page.locator("#transcript p")).not_to_have_count(n - 1, timeout=20_000)
+            relay.up = False
+            relay.break_all()
+            await expect_state(page, "Reconnecting")
+            relay.up = True
+            await expect_state(page, "Live")
+        await page.get_by_role("button", name="Stop captions").click()
+        await expect(page.get_by_role("button", name="Continue captions")).to_be_visible(timeout=STATE_TIMEOUT_MS)
+        await expect_state(reader, "The speaker has finished")
+        lines = await page.locator("#transcript p span").all_inner_texts()
+        assert lines
+        await expect_lines(reader, lines)
+
+
+async def test_the_page_ends_with_the_server(serve: Serve, open_page: OpenPage) -> None:
+    server = await serve("--engine", "scripted")
+    async with speaking(server) as speaker:
+        page = await open_page(speaker.page_of(server.url))
+        await speaker.begin_to_say()
+        await expect(page.locator("#roll-up")).to_contain_text(re.compile(r"\w"), timeout=STATE_TIMEOUT_MS)
+        server.terminate()
+        await expect_state(page, "The speaker has finished")
+        await expect(page.locator("#transcript p")).to_have_count(1)

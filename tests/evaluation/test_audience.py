@@ -1,0 +1,30 @@
+"""The measurement of an audience: every reader is counted, and what they miss would show."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from livecaption.evaluation.audience import Figures, measure, table
+from livecaption.evaluation.server_process import serving
+from tests.support.streaming import jfk_pcm
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.mark.parametrize("websocket", [False, True])
+async def test_every_reader_gets_every_final_of_a_speaker(websocket: bool) -> None:
+    async with serving() as server:
+        figures = await measure(server, jfk_pcm()[: 4 * 32_000], 20, websocket=websocket)
+    assert figures.delays_s
+    assert min(figures.delays_s) > 0
+    # A partial may be skipped by a reader that is behind; that all were would be no reading along.
+    assert figures.n_missed < len(figures.delays_s) * 20 / 2
+
+
+def test_the_table_shows_the_ranks() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(table(Figures([i / 1000 for i in range(1, 101)], 3, 2048.0), 7))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for expected in ("7 readers, 100 events", "51 ms", "96 ms", "100 ms", "2 KiB"):
+        assert expected in shown

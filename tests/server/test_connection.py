@@ -1,0 +1,317 @@
+"""The speaker's connection comes and goes; the session stays, and not one word is lost or doubled."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiohttp import ClientWebSocketResponse, WSCloseCode, WSServerHandshakeError
+
+from livecaption.server import publisher
+from livecaption.server.services import SERVICES
+from livecaption.server.sessions import Sessions
+from tests.server.conftest import (
+    PAUSE,
+    SPEECH,
+    Client,
+    StartServer,
+    read_event,
+    read_to_the_close,
+    read_until,
+)
+from tests.support.eventually import eventually
+from tests.support.speech import pcm_s16le, sound
+
+QUIET = {"partials": False, "endpointing": {"silence_ms": 500}}
+
+
+async def start(client: Client, **options: Any) -> tuple[ClientWebSocketResponse, dict[str, Any]]:
+    """A stream, and its `ready`."""
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start", **QUIET, **options})
+    ready = await read_event(socket)
+    assert ready["type"] == "ready"
+    return socket, ready
+
+
+async def resume(client: Client, ready: dict[str, Any], last_seq: int, **wrong: Any) -> ClientWebSocketResponse:
+    socket = await client.ws_connect("/v1/stream", params={"resume": ready["session"]})
+    claim = {"session": ready["session"], "token": ready["resume_token"], "last_seq": last_seq}
+    await socket.send_json({"type": "start", "resume": claim | wrong})
+    return socket
+
+
+def sessions_of(client: Client) -> Sessions:
+    return client.app[SERVICES].sessions
+
+
+async def drop(client: Client, socket: ClientWebSocketResponse) -> None:
+    """The connection breaks without a word; returns once the server has noticed."""
+    socket._writer.transport.abort()
+    await eventually(lambda: sessions_of(client).n_parked == 1)
+
+
+async def refusal_of(socket: ClientWebSocketResponse) -> tuple[str, int | None]:
+    """The code of the error by which a resume was refused, and of the close."""
+    (error,) = await read_to_the_close(socket)
+    assert (error["type"], error["fatal"]) == ("error", True)
+    assert "seq" not in error
+    return error["code"], socket.close_code
+
+
+async def test_a_speaker_who_comes_back_gets_ready_what_was_missed_and_goes_on(client: Client) -> None:
+    socket, first = await start(client)
+    await socket.send_bytes(SPEECH)
+    seen = await read_until(socket, "speech_start")
+    await drop(client, socket)
+    socket = await resume(client, first, seen["seq"])
+    ready = await read_event(socket)
+    assert "seq" not in ready
+    assert ready == {**{k: v for k, v in first.items() if k != "seq"}, "received_ms": len(SPEECH) // 32}
+    await socket.send_bytes(SPEECH + PAUSE)
+    await socket.send_json({"type": "stop"})
+    events = await read_to_the_close(socket)
+    assert [event["seq"] for event in events] == list(range(seen["seq"] + 1, seen["seq"] + 1 + len(events)))
+    kinds = [event["type"] for event in events if event["type"] not in ("ack", "status")]
+    assert kinds == ["speech_end", "final", "end"]
+    assert events[-1]["received_ms"] == (2 * len(SPEECH) + len(PAUSE)) // 32
+    assert socket.close_code == WSCloseCode.OK
+
+
+async def test_finals_that_come_while_the_speaker_is_away_are_waiting_for_them(start_server: StartServer) -> None:
+    client = await start_server("delay 0.3")
+    socket, ready = await start(client)
+    await socket.send_bytes(SPEECH + PAUSE)
+    seen = await read_until(socket, "speech_end")
+    await drop(client, socket)
+    hub = sessions_of(client).find(ready["session"]).hub
+    await eventually(lambda: hub.last_seq > seen["seq"])
+    socket = await resume(client, ready, seen["seq"])
+    await read_event(socket)
+    assert (await read_until(socket, "final"))["text"]
+
+
+@pytest.mark.parametrize(("rate", "channels", "sample_bytes"), [(16_000, 1, 2), (44_100, 2, 4), (11_025, 3, 6)])
+async def test_audio_that_is_sent_again_from_received_ms_counts_once_and_completely(
+    client: Client, rate: int, channels: int, sample_bytes: int
+) -> None:
+    """Also where the connection broke in the middle of a sample, and of a millisecond."""
+    samples = sound("silence 300ms, speech 1200ms, silence 900ms", rate)
+    audio = b"".join(pcm_s16le(samples[i : i + 1]) * channels for i in range(len(samples)))
+    socket, ready = await start(client, sample_rate=rate, channels=channels)
+    seen, begin = 1, 0
+    for end in (len(audio) // 3 + 1, len(audio) // 3 + 2, len(audio) // 2 + 3, len(audio)):
+        await socket.send_bytes(audio[begin:end])
+        publisher_ = sessions_of(client).find(ready["session"])
+        await eventually(lambda: publisher_.received_ms == end // sample_bytes * 1000 // rate)  # noqa: B023
+        if end == len(audio):
+            break
+        await drop(client, socket)
+        socket = await resume(client, ready, seen)
+        received_ms = (await read_event(socket))["received_ms"]
+        begin = received_ms * rate // 1000 * sample_bytes
+        assert end - begin < sample_bytes * (rate // 1000 + 2)
+    await socket.send_json({"type": "stop"})
+    events = await read_to_the_close(socket)
+    assert events[-1]["received_ms"] == len(samples) * 1000 // rate
+    assert not [event for event in events if event["type"] == "error"]
+    ((start_ms, end_ms),) = [(e["start_ms"], e["end_ms"]) for e in events if e["type"] == "final"]
+    assert abs(start_ms - 300) < 100
+    assert abs(end_ms - 1500) < 200
+
+
+async def test_a_wrong_token_is_refused_and_changes_nothing(client: Client) -> None:
+    socket, ready = await start(client)
+    for token in ("", "wrong", ready["resume_token"][:-1], "\u00e4"):
+        assert await refusal_of(await resume(client, ready, 1, token=token)) == ("wrong_token", 1008)
+    await socket.send_bytes(SPEECH + PAUSE)
+    assert (await read_until(socket, "final"))["text"]
+
+
+async def test_a_session_that_never_was_is_refused(client: Client) -> None:
+    _, ready = await start(client)
+    socket = await resume(client, ready, 1, session="nobody")
+    assert await refusal_of(socket) == ("unknown_session", 1008)
+
+
+async def test_events_that_were_never_sent_cannot_have_been_seen(client: Client) -> None:
+    _, ready = await start(client)
+    assert await refusal_of(await resume(client, ready, 99)) == ("invalid_message", 1008)
+
+
+async def test_the_end_that_a_speaker_missed_is_told_and_then_the_session_is_over(client: Client) -> None:
+    socket, ready = await start(client)
+    await socket.send_bytes(SPEECH)
+    await socket.send_json({"type": "stop"})
+    end = await read_until(socket, "end")
+    again = await resume(client, ready, 1)
+    events = await read_to_the_close(again)
+    assert [event["type"] for event in events if event["type"] in ("ready", "final", "end")] == [
+        "ready",
+        "final",
+        "end",
+    ]
+    assert again.close_code == WSCloseCode.OK
+    assert await refusal_of(await resume(client, ready, end["seq"])) == ("session_ended", 1008)
+
+
+async def test_a_stop_that_is_said_again_because_its_answer_was_lost_is_no_mistake(start_server: StartServer) -> None:
+    client = await start_server("delay 0.5")
+    socket, ready = await start(client)
+    await socket.send_bytes(SPEECH)
+    await socket.send_json({"type": "stop"})
+    await read_until(socket, "speech_end")
+    socket._writer.transport.abort()
+    socket = await resume(client, ready, 1)
+    await socket.send_bytes(SPEECH)
+    await socket.send_json({"type": "stop"})
+    events = await read_to_the_close(socket)
+    kinds = [event["type"] for event in events if event["type"] != "ack"]
+    assert kinds == ["ready", "speech_start", "speech_end", "final", "end"]
+
+
+async def test_who_takes_over_closes_the_old_connection_which_is_heard_no_more(client: Client) -> None:
+    old, ready = await start(client)
+    new = await resume(client, ready, 1)
+    await read_event(new)
+    await old.send_bytes(SPEECH)
+    await read_to_the_close(old)
+    assert old.close_code == WSCloseCode.POLICY_VIOLATION
+    await new.send_json({"type": "stop"})
+    assert (await read_until(new, "end"))["received_ms"] == 0
+
+
+async def test_nobody_back_in_time_ends_the_session_and_its_final_is_made_all_the_same(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "TICK_S", 0.05)
+    client = await start_server(resume_window_s=0.2)
+    socket, ready = await start(client)
+    await socket.send_bytes(SPEECH)
+    seen = await read_until(socket, "speech_start")
+    reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch", params={"last_event_id": seen["seq"]})
+    socket._writer.transport.abort()
+    events = await read_to_the_close(reader)
+    assert [event["type"] for event in events] == ["speech_end", "final", "end"]
+    assert (events[0]["reason"], events[2]["reason"]) == ("disconnect", "disconnect")
+    assert events[1]["text"]
+    await eventually(lambda: len(sessions_of(client)) == 0)
+
+
+async def test_a_goodbye_ends_the_session_at_once(client: Client) -> None:
+    socket, ready = await start(client)
+    await socket.send_bytes(SPEECH)
+    await read_until(socket, "speech_start")
+    reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")
+    await socket.close()
+    events = await read_to_the_close(reader)
+    assert [event["type"] for event in events][-3:] == ["speech_end", "final", "end"]
+    await eventually(lambda: len(sessions_of(client)) == 0)
+
+
+@pytest.mark.parametrize("settings", [{"resume_window_s": 0.0}, {}], ids=["switched off", "a container"])
+async def test_what_cannot_be_resumed_says_so_in_ready_ends_at_once_and_is_refused(
+    start_server: StartServer, settings: dict[str, Any]
+) -> None:
+    client = await start_server(**settings)
+    socket, ready = await start(client, encoding="pcm_s16le" if settings else "auto")
+    assert ready["resume_window_ms"] == 0
+    assert await refusal_of(await resume(client, ready, 1)) == ("unsupported_resume", 1008)
+    socket._writer.transport.abort()
+    await eventually(lambda: len(sessions_of(client)) == 0)
+    assert await refusal_of(await resume(client, ready, 1)) == ("unsupported_resume", 1008)
+
+
+async def test_a_parked_session_holds_its_place_and_its_speaker_gets_back_in_on_a_full_server(
+    start_server: StartServer,
+) -> None:
+    client = await start_server(max_streams=1)
+    socket, ready = await start(client)
+    await drop(client, socket)
+    with pytest.raises(WSServerHandshakeError, match="503"):
+        await client.ws_connect("/v1/stream")
+    socket = await resume(client, ready, 1)
+    assert (await read_event(socket))["session"] == ready["session"]
+    assert sessions_of(client).n_accepted == 1
+    await socket.send_json({"type": "stop"})
+    await read_to_the_close(socket)
+    await eventually(lambda: len(sessions_of(client)) == 0)
+
+
+async def test_who_only_pretends_to_resume_gets_no_place_on_a_full_server(start_server: StartServer) -> None:
+    client = await start_server(max_streams=1)
+    _, ready = await start(client)
+    socket = await client.ws_connect("/v1/stream", params={"resume": ready["session"]})
+    await socket.send_json({"type": "start"})
+    assert await refusal_of(socket) == ("overloaded", 1013)
+    assert len(sessions_of(client)) == 1
+
+
+async def test_a_connection_that_held_a_place_gives_it_back_when_it_resumes(client: Client) -> None:
+    old, ready = await start(client)
+    await drop(client, old)
+    socket = await client.ws_connect("/v1/stream")  # says only in `start` what it came for
+    claim = {"session": ready["session"], "token": ready["resume_token"], "last_seq": 1}
+    await socket.send_json({"type": "start", "resume": claim})
+    await read_event(socket)
+    assert len(sessions_of(client)) == 1
+    assert sessions_of(client).n_parked == 0
+
+
+async def test_a_drain_ends_parked_sessions_at_once_with_their_finals(start_server: StartServer) -> None:
+    client = await start_server("delay 0.2")
+    socket, ready = await start(client)
+    await socket.send_bytes(SPEECH)
+    await read_until(socket, "speech_start")
+    await drop(client, socket)
+    reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")
+    sessions = sessions_of(client)
+    async with asyncio.timeout(3):
+        await sessions.drain()
+    assert not sessions.overran
+    events = await read_to_the_close(reader)
+    assert [event["type"] for event in events][-2:] == ["final", "end"]
+    assert (events[-2]["text"] != "", events[-1]["reason"]) == (True, "draining")
+
+
+async def test_captions_that_are_forgotten_when_the_speaker_comes_back_are_a_gap_with_its_times(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livecaption.server.recent.RecentEvents.__init__.__defaults__", (400,))
+    socket, ready = await start(client)
+    for utterance in range(3):
+        await socket.send_bytes(SPEECH + PAUSE)
+        final = await read_until(socket, "final")
+        if utterance == 0:
+            first = final
+    await drop(client, socket)
+    socket = await resume(client, ready, 1)
+    await read_event(socket)
+    gap = await read_event(socket)
+    assert gap["type"] == "gap"
+    assert (gap["start_ms"] <= first["start_ms"], gap["end_ms"] >= first["end_ms"]) == (True, True)
+    await socket.send_json({"type": "stop"})
+    events = await read_to_the_close(socket)
+    assert [event["seq"] for event in events] == list(range(gap["seq"] + 1, gap["seq"] + 1 + len(events)))
+    assert events[-1]["type"] == "end"
+
+
+async def test_ready_says_who_may_read(client: Client) -> None:
+    _, public = await start(client)
+    assert (public["private"], "reader_token" in public) == (False, False)
+    _, private = await start(client, private=True)
+    assert private["private"]
+    assert len({private["reader_token"], private["resume_token"], private["session"]}) == 3
+
+
+async def test_no_log_line_lets_anybody_in(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever knows a session's id may read along."""
+    caplog.set_level("INFO")
+    socket, ready = await start(client, private=True)
+    await drop(client, socket)
+    socket = await resume(client, ready, 1)
+    await read_event(socket)
+    await socket.send_json({"type": "stop"})
+    await read_to_the_close(socket)
+    assert "resumed" in caplog.text
+    for secret in (ready["session"], ready["resume_token"], ready["reader_token"]):
+        assert secret not in caplog.text

@@ -1,0 +1,234 @@
+"""Reading along: what readers get of a session, when they come, fall behind, come back or may not."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import segno
+from aiohttp import ClientResponse
+
+from livecaption.server import readers
+from livecaption.server.services import SERVICES
+from tests.server.conftest import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
+from tests.server.test_connection import start
+from tests.server.test_recent import final
+from tests.support.eventually import eventually
+from tests.support.peers import raw_connection
+
+CAPTIONS = ["speech_start", "speech_end", "final"]
+
+
+@asynccontextmanager
+async def events_of(client: Client, session: str, **headers: str) -> AsyncIterator[ClientResponse]:
+    async with client.get(f"/v1/sessions/{session}/events", headers=headers) as response:
+        assert response.status == 200
+        assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        assert response.headers["Cache-Control"] == "no-store"
+        yield response
+
+
+async def read(response: ClientResponse) -> dict[str, Any]:
+    """The next server-sent event, checked against its own `id` and `event`."""
+    fields = {}
+    while (line := (await asyncio.wait_for(response.content.readline(), 20)).decode()) != "\n":
+        name, _, value = line.rstrip("\n").partition(": ")
+        fields[name] = value
+    event: dict[str, Any] = json.loads(fields["data"])
+    assert (int(fields["id"]), fields["event"]) == (event["seq"], event["type"])
+    return event
+
+
+async def read_to_the_end(response: ClientResponse) -> list[dict[str, Any]]:
+    events = []
+    while not events or events[-1]["type"] != "end":
+        events.append(await read(response))
+    assert await response.content.read() == b""
+    return events
+
+
+async def test_a_reader_gets_the_captions_as_they_come_up_to_the_end(client: Client) -> None:
+    speaker, ready = await start(client, title="Talk", language="de")
+    async with events_of(client, ready["session"]) as response:
+        snapshot = await read(response)
+        expected = {"type": "snapshot", "seq": 1, "title": "Talk", "language": "de", "finals": [], "partial": None}
+        assert snapshot == expected
+        await speaker.send_bytes(SPEECH + PAUSE)
+        assert [(await read(response))["type"] for _ in CAPTIONS] == CAPTIONS
+        await speaker.send_json({"type": "stop"})
+        assert [event["type"] for event in await read_to_the_end(response)] == ["end"]
+
+
+async def test_the_websocket_tells_the_same_and_closes_behind_the_end(client: Client) -> None:
+    speaker, ready = await start(client)
+    reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")
+    assert (await read_event(reader))["type"] == "snapshot"
+    await speaker.send_bytes(SPEECH + PAUSE)
+    await speaker.send_json({"type": "stop"})
+    assert [event["type"] for event in await read_to_the_close(reader)] == [*CAPTIONS, "end"]
+    assert reader.close_code == 1000
+
+
+async def test_who_comes_late_gets_what_was_said_before(client: Client) -> None:
+    speaker, ready = await start(client, words=True)
+    await speaker.send_bytes(SPEECH + PAUSE)
+    final = await read_until(speaker, "final")
+    async with events_of(client, ready["session"]) as response:
+        snapshot = await read(response)
+    assert snapshot["finals"] == [{k: v for k, v in final.items() if k not in ("type", "seq", "words")}]
+
+
+async def test_a_reader_who_comes_back_gets_exactly_what_came_meanwhile(client: Client) -> None:
+    speaker, ready = await start(client)
+    await speaker.send_bytes(SPEECH + PAUSE)
+    async with events_of(client, ready["session"]) as response:
+        seen = (await read(response))["seq"]
+    await speaker.send_bytes(SPEECH + PAUSE)
+    await speaker.send_json({"type": "stop"})
+    everything = {event["seq"]: event for event in await read_to_the_close(speaker)}
+    captions = [
+        event for seq, event in everything.items() if seq > seen and event["type"] not in ("ack", "error", "pong")
+    ]
+    async with events_of(client, ready["session"], **{"Last-Event-ID": str(seen)}) as response:
+        assert await read_to_the_end(response) == captions
+    async with client.get(f"/v1/sessions/{ready['session']}/events?last_event_id={seen}") as response:
+        assert await read_to_the_end(response) == captions
+
+
+@pytest.mark.parametrize("place", ["999999", "-1", "1.5", "zero", "", "9" * 400, "\u0663".encode().decode("latin-1")])
+async def test_a_place_that_is_none_or_not_reached_yet_gets_a_snapshot(client: Client, place: str) -> None:
+    _, ready = await start(client)
+    async with events_of(client, ready["session"], **{"Last-Event-ID": place}) as response:
+        assert (await read(response))["type"] == "snapshot"
+
+
+@pytest.mark.parametrize("what", ["events", "watch", "qr.svg"])
+async def test_a_session_that_nobody_knows_is_404_with_a_code(client: Client, what: str) -> None:
+    answer = await client.get(f"/v1/sessions/nobody/{what}")
+    assert (answer.status, (await answer.json())["code"]) == (404, "unknown_session")
+
+
+async def test_a_session_that_is_over_can_be_read_for_a_while_and_then_ends_reconnecting(client: Client) -> None:
+    speaker, ready = await start(client)
+    await speaker.send_bytes(SPEECH)
+    await speaker.send_json({"type": "stop"})
+    await read_to_the_close(speaker)
+    async with events_of(client, ready["session"]) as response:
+        snapshot, end = await read_to_the_end(response)
+    assert len(snapshot["finals"]) == 1
+    url = f"/v1/sessions/{ready['session']}/events"
+    again = await client.get(url, headers={"Last-Event-ID": str(end["seq"])})
+    assert again.status == 204  # the answer at which an EventSource stops coming back
+
+
+async def test_a_private_session_is_read_with_its_token_alone(start_server: StartServer) -> None:
+    client = await start_server(token="operator")
+    headers = {"Authorization": "Bearer operator"}
+    speaker = await client.ws_connect("/v1/stream", headers=headers)
+    await speaker.send_json({"type": "start", "private": True})
+    ready = await read_event(speaker)
+    url = f"/v1/sessions/{ready['session']}"
+    for what in ("events", "watch", "qr.svg"):
+        for shown in ({}, headers, {"Authorization": f"Bearer {ready['resume_token']}"}):
+            answer = await client.get(f"{url}/{what}", headers=shown)
+            assert (answer.status, (await answer.json())["code"]) == (401, "wrong_token")
+    token = ready["reader_token"]
+    async with events_of(client, ready["session"], Authorization=f"Bearer {token}") as response:
+        assert (await read(response))["type"] == "snapshot"
+    async with client.get(f"{url}/events", params={"reader_token": token}) as response:
+        assert (await read(response))["type"] == "snapshot"
+    reader = await client.ws_connect(f"{url}/watch", headers={"Authorization": f"Bearer {token}"})
+    assert (await read_event(reader))["type"] == "snapshot"
+
+
+async def test_a_public_session_is_read_by_whoever_knows_its_id_also_where_speakers_need_a_token(
+    start_server: StartServer,
+) -> None:
+    client = await start_server(token="operator")
+    speaker = await client.ws_connect("/v1/stream", headers={"Authorization": "Bearer operator"})
+    await speaker.send_json({"type": "start"})
+    ready = await read_event(speaker)
+    async with events_of(client, ready["session"]) as response:
+        assert (await read(response))["type"] == "snapshot"
+
+
+async def test_a_page_of_another_site_may_not_read_along_over_a_websocket(client: Client) -> None:
+    _, ready = await start(client)
+    answer = await client.get(f"/v1/sessions/{ready['session']}/watch", headers={"Origin": "http://evil.example"})
+    assert (answer.status, (await answer.json())["code"]) == (403, "forbidden_origin")
+
+
+async def test_a_heartbeat_comes_while_nobody_speaks(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "HEARTBEAT_S", 0.05)
+    _, ready = await start(client)
+    async with events_of(client, ready["session"]) as response:
+        await read(response)
+        assert await asyncio.wait_for(response.content.readline(), 20) == b":\n"
+
+
+async def test_readers_who_leave_are_let_go(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "HEARTBEAT_S", 0.05)
+    _, ready = await start(client)
+    sessions = client.app[SERVICES].sessions
+    reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")
+    async with events_of(client, ready["session"]) as response:
+        await read(response)
+        await eventually(lambda: sessions.n_readers == 2)
+    await eventually(lambda: sessions.n_readers == 1)
+    await reader.close()
+    await eventually(lambda: sessions.n_readers == 0)
+
+
+async def test_what_a_reader_says_is_not_heard(client: Client) -> None:
+    speaker, ready = await start(client)
+    reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")
+    await reader.send_json({"type": "stop"})
+    await reader.send_bytes(SPEECH[:1000])
+    await speaker.send_json({"type": "stop"})
+    assert [event["type"] for event in await read_to_the_close(reader)] == ["snapshot", "end"]
+
+
+async def test_a_reader_that_does_not_read_is_cut_off_and_delays_neither_speaker_nor_readers(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "SEND_TIMEOUT_S", 0.3)
+    speaker, ready = await start(client)
+    sessions = client.app[SERVICES].sessions
+    hub = sessions.find(ready["session"]).hub
+    other = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")
+    async with raw_connection(str(client.make_url("/")), receive_buffer_bytes=4096) as connection:
+        request = f"GET /v1/sessions/{ready['session']}/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        await asyncio.get_running_loop().sock_sendall(connection, request.encode())
+        await eventually(lambda: sessions.n_readers == 2)
+        n = 0
+        while sessions.n_readers == 2:
+            hub.publish(final(n, "x" * 20_000))
+            assert (await read_until(speaker, "final"))["utterance"] == n
+            assert (await read_until(other, "final"))["utterance"] == n
+            n += 1
+
+
+@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_the_code_leads_to_the_page_of_the_session(client: Client, private: bool, scheme: str) -> None:
+    """By the name that the speaker's page was opened by, also behind a proxy that speaks TLS."""
+    _, ready = await start(client, private=private)
+    headers = {"Host": "localhost:1234", "X-Forwarded-Proto": scheme}
+    if private:
+        headers["Authorization"] = f"Bearer {ready['reader_token']}"
+    answer = await client.get(f"/v1/sessions/{ready['session']}/qr.svg", headers=headers)
+    assert answer.content_type == "image/svg+xml"
+    link = f"{scheme}://localhost:1234/watch/{ready['session']}"
+    link += f"#token={ready['reader_token']}" if private else ""
+    expected = io.BytesIO()
+    segno.make(link, error="m", micro=False).save(expected, kind="svg", xmldecl=False, scale=8, light="#fff")
+    assert await answer.read() == expected.getvalue()
+
+
+async def test_the_page_to_read_along_is_there_for_every_session(client: Client) -> None:
+    answer = await client.get("/watch/whatever")
+    assert answer.status == 200
+    assert "<title>" in await answer.text()

@@ -1,0 +1,223 @@
+"""What a speaker and what readers are sent of a session, whatever happened and wherever they stand."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livecaption.events import Ack, End, Event, Final, Gap, Partial, Pong, Ready, Snapshot, SpeechEnd, SpeechStart
+from livecaption.server.recent import Message, RecentEvents
+
+END = End(9000, 2, "stop")
+
+
+def partial(utterance: int, revision: int) -> Partial:
+    text = " ".join(["word"] * (revision + 1))
+    return Partial(utterance, revision, text, "", utterance * 1000, utterance * 1000 + revision)
+
+
+def final(utterance: int, text: str | None = None) -> Final:
+    text = f"utterance {utterance}" if text is None else text
+    return Final(utterance, text, utterance * 1000, utterance * 1000 + 900, "en", 0.9, 300)
+
+
+def talk(n: int) -> list[Event]:
+    """`n` utterances with three partials each, one after the other, between what concerns the speaker alone."""
+    events: list[Event] = [Ready("s", "secret", 1, "m", "en", 0)]
+    for utterance in range(n):
+        events += [SpeechStart(utterance, utterance * 1000), *(partial(utterance, i) for i in range(3)), Ack(utterance)]
+        events += [SpeechEnd(utterance, utterance * 1000 + 900, "silence"), final(utterance)]
+    return events
+
+
+def recent(events: Sequence[Event], **settings: Any) -> RecentEvents:
+    kept = RecentEvents("Talk", "en", **settings)
+    for event in events:
+        kept.append(event)
+    return kept
+
+
+def events_of(messages: list[Message] | None) -> list[Event]:
+    assert messages is not None
+    return [message.event for message in messages]
+
+
+def test_events_are_numbered_from_one_without_gaps() -> None:
+    kept = RecentEvents("", None)
+    assert [kept.append(event).seq for event in talk(2)] == list(range(1, 16))
+    assert kept.last_seq == 15
+
+
+def test_a_message_carries_its_number_in_json_and_as_a_server_sent_event() -> None:
+    message = recent([END])._messages[0]
+    fields = json.loads(message.text)
+    assert (fields["type"], fields["seq"]) == ("end", 1)
+    assert message.server_sent == b"id: 1\nevent: end\ndata: " + message.text.encode() + b"\n\n"
+
+
+def test_a_text_with_line_ends_stays_one_line_of_a_server_sent_event() -> None:
+    message = RecentEvents("", None).append(final(0, "one\ntwo\r\nthree\u2028four"))
+    assert message.server_sent.count(b"\n") == 4
+    assert b"\r" not in message.server_sent
+
+
+def test_the_speaker_gets_every_event_after_the_last_one_seen() -> None:
+    events = talk(2)
+    for seen in range(len(events) + 1):
+        assert events_of(recent(events).missed(seen)) == events[seen:]
+
+
+def test_readers_get_captions_only_and_of_partials_the_newest() -> None:
+    kept = recent([*talk(1), SpeechStart(1, 1000), partial(1, 0), Pong(1), partial(1, 1)])
+    news, seq = kept.read(1)
+    assert events_of(news) == [
+        SpeechStart(0, 0),
+        SpeechEnd(0, 900, "silence"),
+        final(0),
+        SpeechStart(1, 1000),
+        partial(1, 1),
+    ]
+    assert kept.read(seq) == ([], seq)
+
+
+def test_no_secret_of_the_speakers_ever_reaches_a_reader() -> None:
+    kept = recent(talk(2))
+    for seen in [None, *range(20)]:
+        assert all("secret" not in message.text for message in kept.read(seen)[0])
+
+
+def test_a_late_comer_gets_all_finals_with_a_text_and_the_open_partial_and_then_what_follows() -> None:
+    kept = recent([*talk(1), final(1, ""), SpeechStart(2, 2000), partial(2, 0), partial(2, 1)])
+    news, seq = kept.read(None)
+    assert events_of(news) == [Snapshot("Talk", "en", (final(0),), partial(2, 1))]
+    assert (news[0].seq, seq) == (kept.last_seq, kept.last_seq)
+    kept.append(final(2))
+    assert events_of(kept.read(seq)[0]) == [final(2)]
+
+
+@pytest.mark.parametrize("seen", [99, -1, 10**15])
+def test_a_reader_whose_place_is_of_the_future_gets_a_snapshot(seen: int) -> None:
+    (message,), _ = recent(talk(2)).read(seen)
+    assert isinstance(message.event, Snapshot)
+
+
+def test_a_reader_whose_place_is_forgotten_gets_a_snapshot_with_everything() -> None:
+    kept = recent(talk(50), max_characters=2000)
+    assert kept.since(1) is None
+    (message,), seq = kept.read(1)
+    assert message.event == Snapshot("Talk", "en", tuple(final(i) for i in range(50)), None)
+    assert seq == kept.last_seq
+
+
+def test_a_snapshot_is_made_once_for_all_who_come_at_the_same_time() -> None:
+    kept = recent(talk(2))
+    assert kept.read(None)[0][0] is kept.read(None)[0][0]
+
+
+def test_who_comes_after_the_end_gets_the_snapshot_and_the_end() -> None:
+    kept = recent([*talk(2), END])
+    (snapshot,), seq = kept.read(None)
+    assert isinstance(snapshot.event, Snapshot)
+    assert events_of(kept.read(seq)[0]) == [END]
+    assert kept.ended
+
+
+def test_a_speaker_whose_missed_events_are_forgotten_is_told_the_times_of_the_gap() -> None:
+    kept = recent(talk(50), max_characters=2000)
+    gap, *rest = kept.missed(9)  # has seen the final of utterance 0
+    first_kept = next(event.utterance for event in events_of(rest) if isinstance(event, Final))
+    assert gap.event == Gap(start_ms=1000, end_ms=(first_kept - 1) * 1000 + 900)
+    assert [message.seq for message in [gap, *rest]] == list(range(gap.seq, kept.last_seq + 1))
+
+
+def test_a_gap_without_a_final_has_no_length() -> None:
+    kept = recent([*talk(1), *[Ack(i) for i in range(200)]], max_characters=2000)
+    assert kept.missed(10)[0].event == Gap(900, 900)
+
+
+def test_what_is_kept_is_bounded_except_for_finals() -> None:
+    kept = recent([partial(0, i % 50) for i in range(5000)], max_characters=10_000)
+    assert sum(len(message.text) for message in kept._messages) <= 10_000
+
+
+def test_one_message_larger_than_all_that_may_be_kept_is_still_sent() -> None:
+    kept = recent([*talk(1), final(1, "x" * 5000)], max_characters=1000)
+    assert events_of(kept.read(kept.last_seq - 1)[0]) == [final(1, "x" * 5000)]
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Event]:
+    """Utterances one after the other, each with some partials; the next may begin before the final is there."""
+    events: list[Event] = []
+    waiting: list[Event] = []
+    for utterance in range(draw(st.integers(1, 8))):
+        events.append(SpeechStart(utterance, utterance * 1000))
+        for revision in range(draw(st.integers(0, 4))):
+            events.append(partial(utterance, revision))
+            if waiting and draw(st.booleans()):
+                events.append(waiting.pop(0))
+        events.append(SpeechEnd(utterance, utterance * 1000 + 900, "silence"))
+        waiting.append(final(utterance, draw(st.sampled_from(["", "some text"]))))
+    return [*events, *waiting, END]
+
+
+@given(histories(), st.integers(200, 3000), st.randoms(use_true_random=False))
+def test_however_rarely_a_reader_reads_it_knows_every_final_once_in_order_and_the_newest_partial(
+    history: list[Event], max_characters: int, chance: Any
+) -> None:
+    kept = RecentEvents("", None, max_characters)
+    shown: dict[int, str] = {}
+    open_partial: Partial | None = None
+    ended = False
+    seq: int | None = None
+    for event in history:
+        kept.append(event)
+        if event is not history[-1] and chance.random() < 0.7:
+            continue
+        while True:
+            messages, seq = kept.read(seq)
+            if not messages:
+                break
+            for told in events_of(messages):
+                match told:
+                    case Snapshot():
+                        assert list(shown.items()) == [(f.utterance, f.text) for f in told.finals][: len(shown)]
+                        shown = {f.utterance: f.text for f in told.finals}
+                        open_partial = told.partial
+                    case Final():
+                        assert told.utterance not in shown
+                        if told.text:
+                            shown[told.utterance] = told.text
+                        if open_partial is not None and open_partial.utterance == told.utterance:
+                            open_partial = None
+                    case Partial():
+                        open_partial = told
+                    case End():
+                        ended = True
+        seen = history[: kept.last_seq]
+        done = {e.utterance for e in seen if isinstance(e, Final)}
+        partials = [e for e in seen if isinstance(e, Partial) and e.utterance not in done]
+        newest = max(partials, key=lambda e: (e.utterance, e.revision), default=None)
+        assert open_partial == newest
+    assert list(shown.items()) == [(e.utterance, e.text) for e in history if isinstance(e, Final) and e.text]
+    assert ended
+
+
+@given(histories(), st.integers(200, 3000), st.data())
+def test_a_speaker_who_comes_back_misses_nothing_or_is_told_what(
+    history: list[Event], max_characters: int, data: st.DataObject
+) -> None:
+    kept = recent(history, max_characters=max_characters)
+    seen = data.draw(st.integers(0, len(history)))
+    missed = kept.missed(seen)
+    if missed and isinstance(missed[0].event, Gap):
+        gap = missed[0]
+        assert seen < gap.seq
+        lost = [e for e in history[seen : gap.seq] if isinstance(e, Final)]
+        if lost:
+            assert gap.event == Gap(lost[0].start_ms, lost[-1].end_ms)
+        seen, missed = gap.seq, missed[1:]
+    assert events_of(missed) == history[seen:]

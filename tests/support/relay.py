@@ -1,0 +1,95 @@
+"""A network between client and server that breaks on command."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+
+class Relay:
+    """Passes bytes on, both ways.
+
+    Args:
+        breaks: for each connection, in the order in which they come, after how many bytes towards the server and
+            towards the client it breaks; those that come later do not break.
+    """
+
+    def __init__(self, breaks: Sequence[tuple[float, float]] = ()) -> None:
+        self.url = ""
+        self.breaks = list(breaks)
+        self._open: set[asyncio.StreamWriter] = set()
+        self.n_connections = 0
+        self.n_broken = 0
+        self.up = True
+        """While it is False, whoever connects is let go at once."""
+
+    def break_all(self) -> None:
+        """All connections break without a word; what is on its way is lost."""
+        self.n_broken += bool(self._open)
+        for writer in self._open:
+            writer.transport.abort()
+        self._open.clear()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int) -> None:
+        if not self.up:
+            writer.transport.abort()
+            return
+        towards_server, towards_client = self.breaks.pop(0) if self.breaks else (float("inf"), float("inf"))
+        self.n_connections += 1
+        server_reader, server_writer = await asyncio.open_connection(host, port)
+        pair = {writer, server_writer}
+        self._open |= pair
+        passing = [
+            asyncio.ensure_future(self._pass_on(reader, server_writer, towards_server)),
+            asyncio.ensure_future(self._pass_on(server_reader, writer, towards_client)),
+        ]
+        try:
+            await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in passing:
+                task.cancel()
+            for end in pair:
+                end.transport.abort()
+            self._open -= pair
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, n_bytes: float) -> None:
+        try:
+            while data := await reader.read(4096):
+                writer.write(data[: int(min(n_bytes, len(data)))])
+                await writer.drain()
+                n_bytes -= len(data)
+                if n_bytes <= 0:
+                    self.n_broken += 1
+                    return
+            # An orderly end; the other side hears of it before both are let go.
+            writer.write_eof()
+            await asyncio.sleep(1)
+        except ConnectionError:
+            pass
+
+
+@asynccontextmanager
+async def relay_to(url: str, breaks: Sequence[tuple[float, float]] = ()) -> AsyncIterator[Relay]:
+    """A relay before the server at `url`."""
+    parts = urlsplit(url)
+    relay = Relay(breaks)
+
+    serving: set[asyncio.Task[None]] = set()
+
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(relay.serve(reader, writer, parts.hostname or "", parts.port or 80))
+        serving.add(task)
+        task.add_done_callback(serving.discard)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    relay.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    try:
+        yield relay
+    finally:
+        relay.break_all()
+        server.close()
+        await server.wait_closed()
+        for task in serving:
+            task.cancel()
+        if serving:
+            await asyncio.wait(serving)
