@@ -4,6 +4,7 @@ That one hears energy like speech's; this one hears speech. 1 ms of one thread f
 a text. It ships with faster-whisper and runs on ONNX Runtime, on the CPU.
 """
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,10 @@ import numpy.typing as npt
 from faster_whisper.vad import get_vad_model
 
 from livecaption.audio import SAMPLE_RATE_HZ
+
+# From 1.29 on, ONNX Runtime tells its makers how it is used, from its import on, unless this is said before.
+# Nothing leaves this machine.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 CHUNK_SAMPLES = 512
 CHUNK_MS = 1000 * CHUNK_SAMPLES / SAMPLE_RATE_HZ

@@ -1,5 +1,8 @@
 """Where in a window somebody speaks."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +51,14 @@ def test_speech_is_found_at_any_level(detector: SpeechDetector, said: npt.NDArra
 def test_speech_ends_where_noise_goes_on(detector: SpeechDetector, said: npt.NDArray[np.float32]) -> None:
     speech = detector.detect(np.concatenate([said, noise(2.0)]))
     assert 1500 <= speech.end_ms <= 2500
+
+
+def test_nobody_is_told_of_it(tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry begins with a file of its own among the temporary ones, when it is imported."""
+    program = "from livecaption.engine.speech_detection import SpeechDetector; SpeechDetector()"
+    environ = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", program], env=environ | {"TMPDIR": str(tmp_path)}, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
