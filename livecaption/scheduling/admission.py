@@ -72,7 +72,7 @@ class UtteranceRate:
 @dataclass(frozen=True, slots=True)
 class Load:
     """Attributes:
-    final_s: time of a worker for a final, where there are many; None: nothing was measured yet.
+    final_s: time of a worker for a final, in batches as they are; None: nothing was measured yet.
     finals_measured: whether that is of finals, and of many; else it is of partials at the beginning of utterances.
     utterances_per_s: of an average stream.
     n_workers: that are ready.

@@ -48,6 +48,11 @@ class BatchCost:
         self.per_request_s = min(max(slope, 0.1 * usual), mean_s / mean_n)
         self.fixed_s = mean_s - self.per_request_s * mean_n
 
+    @property
+    def mean_s(self) -> float:
+        """Seconds that a request took, in batches as they were of late; 0: nothing was measured."""
+        return self._s / self._n if self._n else 0.0
+
     def of(self, n_requests: float) -> float:
         """Seconds that a batch of so many takes."""
         return self.fixed_s + n_requests * self.per_request_s

@@ -49,6 +49,11 @@ def test_a_bound_that_no_batch_keeps_leaves_single_requests() -> None:
     assert learned((1, 5.0)).largest_within(0.5, 16) == 1
 
 
+def test_the_mean_is_of_batches_as_they_were() -> None:
+    assert learned().mean_s == 0.0
+    assert learned((4, 0.4), (4, 0.4)).mean_s == pytest.approx(0.1)
+
+
 def test_a_fast_worker_gets_the_largest_batches() -> None:
     assert learned((1, 0.0)).largest_within(0.5, 16) == learned((4, 0.02)).largest_within(0.5, 16) == 16
 
