@@ -26,8 +26,9 @@ FINALS_WITHIN_S = 0.6
 UNMEASURED_BATCH = 4
 """Requests in one batch while nobody knows what it costs: 10 s with a large model on a CPU, nearly all the use of a
 larger one with a small model."""
-MEASURED_FINALS = 20
-"""Finals after which their cost is known: the first ones are short."""
+MEASURED_FINALS = 200
+"""Finals after which their cost is known. The first ones of many streams that came together are short, and computed by
+workers that have little else to do: 20 of them took half of what those under full load do."""
 SLOWEST_INTERVAL_MS = 4_000
 """Partials are planned no less often, if at all: later ones would show words about as late as finals do."""
 PAUSE_UTILIZATION = 0.7
@@ -159,8 +160,7 @@ class Pacer:
     def final_s(self) -> float | None:
         """Time of a worker that a final takes, in batches as they are; None: nothing was measured yet.
 
-        Not what it would take in the largest batches: by that, learned from a few on an idle machine, 150 streams were
-        let in where 110 are held. More streams make larger batches, and these let in more.
+        Not what it would take in the largest ones, which streams that are not there yet would make.
         """
         cost = self._cost_of_finals()
         return cost.mean_s if cost else None
