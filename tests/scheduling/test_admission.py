@@ -25,30 +25,30 @@ def admitted_of_a_burst(n_knocking: int, load: Load) -> int:
 
 
 def test_a_burst_on_a_fresh_server_is_not_all_let_in() -> None:
-    """What the smallest machine holds with the default model is: 48."""
-    assert 48 <= admitted_of_a_burst(100, FRESH) <= 60
+    """What the smallest machine, of two cores, holds with the default model is: 48 and more, but not 110."""
+    assert 48 <= admitted_of_a_burst(1000, replace(FRESH, n_workers=2)) < 110
 
 
 def test_a_burst_is_let_in_up_to_what_was_measured() -> None:
-    assert admitted_of_a_burst(1000, replace(MEASURED, final_s=0.005)) == 750
-    assert admitted_of_a_burst(1000, replace(MEASURED, final_s=0.5)) == 7
-    assert admitted_of_a_burst(1000, replace(MEASURED, final_s=0.5, n_workers=2)) == 15
+    assert admitted_of_a_burst(1000, replace(MEASURED, final_s=0.005)) == 650
+    assert admitted_of_a_burst(1000, replace(MEASURED, final_s=0.5)) == 6
+    assert admitted_of_a_burst(1000, replace(MEASURED, final_s=0.5, n_workers=2)) == 13
 
 
 def test_cheap_partials_let_no_more_in_before_finals_were_measured_but_dear_ones_let_in_fewer() -> None:
     fresh = admitted_of_a_burst(1000, FRESH)
     assert admitted_of_a_burst(1000, replace(FRESH, final_s=0.01)) == fresh
-    assert admitted_of_a_burst(1000, replace(FRESH, final_s=0.5)) == 7
+    assert admitted_of_a_burst(1000, replace(FRESH, final_s=0.5)) == 6
 
 
 def test_newcomers_count_as_speakers_without_pause_until_they_have_shown_otherwise() -> None:
     quiet = replace(MEASURED, utterances_per_s=0.05)
-    assert stream_limit(40, 40, quiet) == 75
-    assert stream_limit(40, 0, quiet) == 40 + 65
+    assert stream_limit(40, 40, quiet) == 65
+    assert stream_limit(40, 0, quiet) == 40 + 55
 
 
 def test_streams_that_speak_in_short_utterances_leave_room_for_fewer() -> None:
-    assert stream_limit(10, 0, replace(MEASURED, utterances_per_s=0.5)) == 30
+    assert stream_limit(10, 0, replace(MEASURED, utterances_per_s=0.5)) == 26
 
 
 def test_nobody_is_let_in_while_finals_are_late() -> None:
