@@ -207,10 +207,7 @@ class Endpointer:
         if self.last_voiced_at <= end + self._post_roll:
             self._state = State.SILENCE
             return [ended]
-        self._started_at = end + self._post_roll
-        self._energy = 0.0
-        self.mid_phrase = False
-        return [ended, SpeechStarted(self._started_at)]
+        return [ended, self._go_on_from(end + self._post_roll)]
 
     def _elapse(self) -> list[SpeechEvent]:
         length = self.now - self._started_at
@@ -230,10 +227,14 @@ class Endpointer:
         return []
 
     def _cut(self, at: int) -> list[SpeechEvent]:
+        return [SpeechEnded(at, "max_length"), self._go_on_from(at)]
+
+    def _go_on_from(self, at: int) -> SpeechStarted:
+        """The voice that is heard since then is the next utterance."""
         self._started_at = at
         self._energy = 0.0
         self.mid_phrase = False
-        return [SpeechEnded(at, "max_length"), SpeechStarted(at)]
+        return SpeechStarted(at)
 
     def _is_quiet_enough(self, length: int) -> bool:
         """Whether the newest QUIET_MS are, for a cut of an utterance of this length."""
