@@ -1,5 +1,6 @@
 /** Wiring of the page: elements, settings, keys, and what the session tells. Each state is owned by its module. */
 
+import { showAppearance, stepCaptionSize } from "./appearance.js";
 import { RollUp, TranscriptView } from "./captions.js";
 import { DEFAULT_MICROPHONE, DISPLAY, listMicrophones } from "./microphone.js";
 import { Meter } from "./meter.js";
@@ -7,11 +8,8 @@ import { Session } from "./session.js";
 import { Settings } from "./settings.js";
 import { Transcript, clock, fileName, toSrt, toText, toVtt } from "./transcript.js";
 import { LANGUAGES, Problem, problemWords, stateWords, statusWords } from "./words.js";
-import { accessToken, keepToken } from "./token.js";
+import { accessToken, askForToken } from "./token.js";
 
-const MIN_CAPTION_SIZE = 50;
-const MAX_CAPTION_SIZE = 200;
-const CAPTION_SIZE_STEP = 10;
 /** Finals that the typical delay is the median of. */
 const LATENCY_WINDOW = 20;
 
@@ -194,7 +192,7 @@ function showSuspended(suspended) {
 }
 
 function showProblem(problem) {
-  if (problem.code === "unauthorized") return askForToken();
+  if (problem.code === "unauthorized") return askForToken(start);
   const { title, text, fixes, detail } = problemWords(problem, location);
   const parts = [withText("h2", title), withText("p", text)];
   if (fixes.length > 0) {
@@ -224,21 +222,6 @@ function withText(tag, text, className = "") {
   if (className) made.className = className;
   return made;
 }
-
-// --- the access token ---
-
-function askForToken() {
-  element("token-refused").hidden = accessToken() === "";
-  element("token").value = "";
-  element("token-dialog").returnValue = "";
-  element("token-dialog").showModal();
-}
-
-element("token-dialog").addEventListener("close", () => {
-  if (element("token-dialog").returnValue !== "start") return;
-  keepToken(element("token").value);
-  start();
-});
 
 // --- sources and languages ---
 
@@ -319,17 +302,12 @@ async function copyLink() {
 // --- appearance ---
 
 function applyAppearance() {
-  const root = document.documentElement;
-  root.dataset.theme = settings.get("theme");
-  root.dataset.captionColors = settings.get("captionColors");
-  root.style.setProperty("--caption-scale", settings.get("captionSize") / 100);
-  element("caption-size").textContent = `${settings.get("captionSize")} %`;
+  showAppearance(settings);
   rollUp.follow();
 }
 
-function changeCaptionSize(step) {
-  const size = settings.get("captionSize") + step;
-  settings.set("captionSize", Math.max(MIN_CAPTION_SIZE, Math.min(MAX_CAPTION_SIZE, size)));
+function changeCaptionSize(direction) {
+  stepCaptionSize(settings, direction);
   applyAppearance();
 }
 
@@ -350,9 +328,9 @@ const presenting = () => document.documentElement.hasAttribute("data-presenting"
 const KEYS = {
   " ": startOrStop,
   p: () => present(!presenting()),
-  "+": () => changeCaptionSize(CAPTION_SIZE_STEP),
-  "=": () => changeCaptionSize(CAPTION_SIZE_STEP),
-  "-": () => changeCaptionSize(-CAPTION_SIZE_STEP),
+  "+": () => changeCaptionSize(1),
+  "=": () => changeCaptionSize(1),
+  "-": () => changeCaptionSize(-1),
   j: () => transcriptView.jumpToLive(),
   "?": () => element("options").showModal(),
 };
@@ -397,8 +375,8 @@ bind("auto-gain", "autoGainControl", changeSource);
 
 element("start-stop").addEventListener("click", startOrStop);
 element("resume").addEventListener("click", () => session.resume());
-element("smaller").addEventListener("click", () => changeCaptionSize(-CAPTION_SIZE_STEP));
-element("larger").addEventListener("click", () => changeCaptionSize(CAPTION_SIZE_STEP));
+element("smaller").addEventListener("click", () => changeCaptionSize(-1));
+element("larger").addEventListener("click", () => changeCaptionSize(1));
 element("present").addEventListener("click", () => present(!presenting()));
 element("open-options").addEventListener("click", () => element("options").showModal());
 element("download-vtt").addEventListener("click", () => download("vtt", "text/vtt", toVtt));

@@ -1,7 +1,7 @@
 /** The page of transcripts: lists and finds what the server keeps, shows one, downloads and deletes it. */
 
 import { Settings } from "./settings.js";
-import { accessToken, authorization, keepToken } from "./token.js";
+import { accessToken, askForToken, authorization } from "./token.js";
 import { clock } from "./transcript.js";
 
 const TIMEOUT_MS = 15_000;
@@ -15,8 +15,6 @@ let next = null;
 /** What was searched for, which may differ from what stands in the field now. */
 let query = "";
 let opened = null;
-/** What to do again once there is a token. */
-let retry = null;
 
 // --- the server ---
 
@@ -48,8 +46,9 @@ async function attempt(task) {
     await task();
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    if (error.status === 401) askForToken(task);
-    else showState("failed", error.message);
+    if (error.status !== 401) return showState("failed", error.message);
+    showState("idle", "Waiting for the access token");
+    askForToken(() => attempt(task));
   }
 }
 
@@ -187,21 +186,6 @@ function showState(state, words) {
   element("state").dataset.state = state;
   element("state").textContent = words;
 }
-
-function askForToken(task) {
-  retry = task;
-  showState("idle", "Waiting for the access token");
-  element("token-refused").hidden = accessToken() === "";
-  element("token").value = "";
-  element("token-dialog").returnValue = "";
-  element("token-dialog").showModal();
-}
-
-element("token-dialog").addEventListener("close", () => {
-  if (element("token-dialog").returnValue !== "show") return;
-  keepToken(element("token").value);
-  attempt(retry);
-});
 
 element("delete").addEventListener("click", () => {
   const running = opened.state === "open" ? " It is still running: captions go on, and are not kept any more." : "";

@@ -1,7 +1,7 @@
 /** The page of figures: asks `/v1/stats` once a second, draws the last two minutes, and writes all of it into tables. */
 
 import { Settings } from "./settings.js";
-import { accessToken, authorization, keepToken } from "./token.js";
+import { accessToken, askForToken, authorization } from "./token.js";
 
 const INTERVAL_MS = 1000;
 const TIMEOUT_MS = 5000;
@@ -290,7 +290,8 @@ async function ask() {
     return true;
   }
   if (response.status === 401) {
-    askForToken();
+    showState("idle", "Waiting for the access token");
+    askForToken(watch);
     return false;
   }
   if (!response.ok) {
@@ -306,20 +307,6 @@ async function ask() {
 async function watch() {
   while (await ask()) await new Promise((resolve) => setTimeout(resolve, INTERVAL_MS));
 }
-
-function askForToken() {
-  showState("idle", "Waiting for the access token");
-  element("token-refused").hidden = accessToken() === "";
-  element("token").value = "";
-  element("token-dialog").returnValue = "";
-  element("token-dialog").showModal();
-}
-
-element("token-dialog").addEventListener("close", () => {
-  if (element("token-dialog").returnValue !== "show") return;
-  keepToken(element("token").value);
-  watch();
-});
 
 document.documentElement.dataset.theme = new Settings().get("theme");
 watch();

@@ -2,6 +2,8 @@
 
 const KEY = "livecaption.token";
 
+const ENTERED = "entered";
+
 /** From `#token=…`, which is taken out of the address bar lest a hall reads it; kept until the tab is closed. */
 export function accessToken() {
   const inAddress = location.hash.match(/[#&]token=([^&]*)/);
@@ -12,8 +14,23 @@ export function accessToken() {
   return sessionStorage.getItem(KEY) ?? "";
 }
 
-export function keepToken(token) {
+function keepToken(token) {
   sessionStorage.setItem(KEY, token);
+}
+
+/** Ask in the page's dialog, and call `then` once a token was entered; not at all if nobody enters one. */
+export function askForToken(then) {
+  const [dialog, field, refused] = ["token-dialog", "token", "token-refused"].map((id) => document.getElementById(id));
+  refused.hidden = accessToken() === "";
+  field.value = "";
+  dialog.returnValue = "";
+  const close = () => {
+    if (dialog.returnValue !== ENTERED) return;
+    keepToken(field.value);
+    then();
+  };
+  dialog.addEventListener("close", close, { once: true });
+  dialog.showModal();
 }
 
 /** Headers that show the token, as UTF-8, one character a byte, which is what `fetch` takes. */

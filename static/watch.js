@@ -1,12 +1,10 @@
 /** Wiring of the page to read along: which session, what it tells, and how this reader wants to see it. */
 
+import { showAppearance, stepCaptionSize } from "./appearance.js";
 import { RollUp, TranscriptView } from "./captions.js";
 import { CaptionFeed } from "./feed.js";
 import { Settings } from "./settings.js";
 
-const MIN_CAPTION_SIZE = 50;
-const MAX_CAPTION_SIZE = 200;
-const CAPTION_SIZE_STEP = 10;
 /** Captions of before that the live lines begin with. */
 const RECENT_CAPTIONS = 3;
 
@@ -58,19 +56,15 @@ function showState(state) {
 }
 
 function applyAppearance() {
+  showAppearance(settings);
   const root = document.documentElement;
-  root.dataset.theme = settings.get("theme");
-  root.dataset.captionColors = settings.get("captionColors");
   root.dataset.view = settings.get("view");
   root.dataset.position = settings.get("position");
-  root.style.setProperty("--caption-scale", settings.get("captionSize") / 100);
-  element("caption-size").textContent = `${settings.get("captionSize")} %`;
   rollUp.follow();
 }
 
-function changeCaptionSize(step) {
-  const size = settings.get("captionSize") + step;
-  settings.set("captionSize", Math.max(MIN_CAPTION_SIZE, Math.min(MAX_CAPTION_SIZE, size)));
+function changeCaptionSize(direction) {
+  stepCaptionSize(settings, direction);
   applyAppearance();
 }
 
@@ -91,8 +85,8 @@ bind("position", "position", applyAppearance);
 bind("caption-colors", "captionColors", applyAppearance);
 bind("theme", "theme", applyAppearance);
 bind("announce", "announce", announce);
-element("smaller").addEventListener("click", () => changeCaptionSize(-CAPTION_SIZE_STEP));
-element("larger").addEventListener("click", () => changeCaptionSize(CAPTION_SIZE_STEP));
+element("smaller").addEventListener("click", () => changeCaptionSize(-1));
+element("larger").addEventListener("click", () => changeCaptionSize(1));
 element("open-options").addEventListener("click", () => element("options").showModal());
 new ResizeObserver(() => rollUp.follow()).observe(element("roll-up"));
 
