@@ -387,7 +387,7 @@ class Session:
             return []
         if self._speculation is not None and self._speculation.last_voiced_at == last_voiced_at:
             return []
-        utterance = self._cutter.open_utterance()
+        utterance = self._cutter.speculate()
         assert utterance is not None  # `_open_number` says so
         request = self._request(utterance, is_final=True, now_s=now_s)
         self._speculation = _Speculation(request.id, last_voiced_at)
@@ -433,7 +433,8 @@ class Session:
 
     def _look_again(self, request: Request, hypothesis: Hypothesis, now_s: float) -> list[Output]:
         """Where the engine heard no more speech, noise must not keep the utterance open."""
-        if hypothesis.speech_end_ms is None or (hypothesis.text and not hypothesis.speech_end_ms):
+        has_text = hypothesis.text or hypothesis.suspicious
+        if hypothesis.speech_end_ms is None or (has_text and not hypothesis.speech_end_ms):
             return []  # nobody looked, or the two networks contradict each other
         speech_end = request.window_start + samples_of(hypothesis.speech_end_ms)
         events = self._cutter.second_look(speech_end, request.window_start + len(request.window.samples))

@@ -188,6 +188,12 @@ def test_where_there_are_words_the_engine_must_have_heard_speech_before_it_ends_
     assert [type(output) for output in outputs] == [Partial]
 
 
+def test_what_the_engine_is_in_doubt_about_ends_no_utterance() -> None:
+    stream = session(partials=True)
+    *_, newest = requests(feed(stream, "silence 400ms, speech 2800ms"))
+    assert stream.receive_answer(newest, replace(heard("", 0), suspicious=True), 0.0) == []
+
+
 def test_a_final_says_no_other_word_where_stable_text_was() -> None:
     stream = session(partials=True)
     for request in requests(feed(stream, "silence 400ms, speech 1600ms")):

@@ -27,13 +27,15 @@ MAX_TOKENS_PER_S = 8
 MAX_TOKENS_PER_S_BEYOND_ENGLISH = 24
 MIN_TOKENS_PER_S = 1
 # How much of a window must sound like speech (`speech_detection`) for a text to be believed, and how sure of it
-# Whisper must be where less does. Of 37 windows of noise and music 32 have at most 130 ms, the others up to 740 ms at
-# a mean log probability of -1.9 to -1.0, but for a sneeze ("Thank you!"). Short words that were said have 160 ms and
-# more.
-NO_SPEECH_MS = 50
+# Whisper must be where less does. Of windows of noise and music most have at most 130 ms, the others up to 740 ms;
+# short words that were said have 160 ms and more. What is nearly speech, such as a sneeze, is so at a probability of
+# 0.55 to 0.9; speech, if not over a telephone or in noise, always has a moment of 0.95.
+NO_SPEECH_MS = 150
 MIN_MEAN_LOG_PROBABILITY_WITHOUT_SPEECH = -0.75
-LITTLE_SPEECH_MS = 600
-PHANTOM_SPEECH_MS = 500
+LITTLE_SPEECH_MS = 800
+CLEAR_SPEECH_PROBABILITY = 0.95
+MIN_SPEECH_SHARE = 0.2
+"""Of a window whose text repeats itself: loops over a shout in much noise have 0.14, over speech 0.35 and more."""
 PHANTOMS = {
     "you",
     "thank you",
@@ -62,6 +64,7 @@ class Decoding:
         compression_ratio: of the text, see `compression_ratio`.
         mean_log_probability: of the tokens that were not given and <|endoftext|>; minus infinity without tokens.
         speech_ms: of the window that sound like speech.
+        speech_probability: how sure the other network is of that, at its surest.
     """
 
     window: Window
@@ -76,6 +79,7 @@ class Decoding:
     mean_log_probability: float
     no_speech_probability: float
     speech_ms: int
+    speech_probability: float
 
     @property
     def is_sound(self) -> bool:
@@ -87,7 +91,8 @@ class Decoding:
     def is_silent(self) -> bool:
         """Nobody spoke: both networks doubt it, or one is sure. Never where words have been promised: somebody spoke.
 
-        Whisper's own rule comes first, extended to runaway text, which is sure of itself in noise too.
+        Whisper's own rule comes first, extended to runaway text, which is sure of itself in noise too. Little speech
+        that Whisper does not understand is not silence yet: that is tried again (`as_last_try`).
         """
         if self.n_prefix:
             return False
@@ -96,9 +101,15 @@ class Decoding:
         if self.speech_ms < NO_SPEECH_MS:
             improbable = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY_WITHOUT_SPEECH
             return hears_nothing or improbable or unsure or self.is_phantom
-        if self.speech_ms < LITTLE_SPEECH_MS:
-            return hears_nothing or unsure or (self.is_phantom and self.speech_ms < PHANTOM_SPEECH_MS)
+        is_invented = self.is_phantom and self.speech_probability < CLEAR_SPEECH_PROBABILITY
+        loops_over_noise = self.is_runaway and self._speech_share < MIN_SPEECH_SHARE
+        if self.speech_ms < LITTLE_SPEECH_MS and (hears_nothing or is_invented or loops_over_noise):
+            return True
         return unsure and (hears_nothing or not self.has_words)
+
+    @property
+    def _speech_share(self) -> float:
+        return self.speech_ms * SAMPLE_RATE_HZ / 1000 / max(1, len(self.window.samples))
 
     @property
     def has_words(self) -> bool:
@@ -143,8 +154,12 @@ class Decoding:
         """Equal for decodings whose words can be aligned together."""
         return id(self.encoded), self.language, self.window.options.task
 
-    def without_loop(self) -> "Decoding":
-        """A runaway text up to its first repetition, but with all that was promised; any other text as it is."""
+    def as_last_try(self) -> "Decoding":
+        """What is left of a text that is not to be tried again: of one that is improbable still, where little sounded
+        like speech, nothing; of a runaway all up to its first repetition; but always all that was promised."""
+        is_improbable = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY
+        if is_improbable and self.speech_ms < LITTLE_SPEECH_MS and not self.n_prefix:
+            return replace(self, tokens=[])
         if not self.is_runaway:
             return self
         head = _non_repeating_head(self.tokens)

@@ -180,7 +180,7 @@ class WhisperEngine:
                 beam_size=RETRY_BEAM_SIZE,
             )
             for i, retry in zip(doubtful, retries, strict=True):
-                decodings[i] = max(decodings[i], retry, key=Decoding.quality).without_loop()
+                decodings[i] = max(decodings[i], retry, key=Decoding.quality).as_last_try()
             words = self._align(decodings)
         return [
             Hypothesis(
@@ -288,6 +288,7 @@ class WhisperEngine:
                     ),
                     no_speech_probability=result.no_speech_prob,
                     speech_ms=speech[row].total_ms,
+                    speech_probability=speech[row].probability,
                 )
         return [decodings[row] for row in range(len(windows))]
 

@@ -76,6 +76,8 @@ class UtteranceCutter:
         self._start: int | None = None  # of the open utterance's speech
         self._window_start = 0  # of the open utterance, if any
         self._heard_until = 0  # end of the newest complete window
+        self._nothing_said = False  # in the utterance that is to be closed
+        self._final_end, self._final_heard_until = -1, 0  # of a final that is on its way, if the speech ends there
 
     @property
     def last_voiced_at(self) -> int:
@@ -102,8 +104,12 @@ class UtteranceCutter:
         return events
 
     def second_look(self, speech_end: int, heard_until: int) -> list[UtteranceEvent]:
-        """See `Endpointer.second_look`."""
-        return self._handle(self._endpointer.second_look(speech_end, heard_until))
+        """See `Endpointer.second_look`. Where nobody spoke at all, the next window may begin in this one."""
+        events = self._endpointer.second_look(speech_end, heard_until)
+        if events:
+            self._final_end, self._final_heard_until = events[0].at, heard_until
+            self._nothing_said = self._start is not None and speech_end <= self._start
+        return self._handle(events)
 
     def flush(self, reason: EndReason) -> list[UtteranceEvent]:
         """End the open utterance now, if there is one. The stream may go on."""
@@ -114,6 +120,12 @@ class UtteranceCutter:
         if self._start is None:
             return None
         return self._cut_out(self._start, self.last_voiced_at, self._endpointer.now)
+
+    def speculate(self) -> Utterance | None:
+        """The open utterance, for a final that is asked at this pause. If it ends here, that is its window, and what
+        comes behind is the next one's: else nobody would hear it."""
+        self._final_end, self._final_heard_until = self.last_voiced_at, self._endpointer.now
+        return self.open_utterance()
 
     def _handle(self, speech_events: list[SpeechEvent]) -> list[UtteranceEvent]:
         return [
@@ -130,11 +142,14 @@ class UtteranceCutter:
         assert self._start is not None, "the endpointer ends only what it started"
         # Where speech goes on after the end, the rest is the next utterance's.
         goes_on = reason == "max_length" and end < self.last_voiced_at
-        window_end = end if goes_on else min(end + self._post_roll, self._endpointer.now)
+        heard_until = self._final_heard_until if end == self._final_end else self._endpointer.now
+        window_end = end if goes_on else min(end + self._post_roll, heard_until)
         utterance = self._cut_out(self._start, end, window_end)
         self._n_utterances += 1
         self._start = None
-        self._heard_until = window_end
+        # Where nothing was said the next one may have all of its pre-roll.
+        self._heard_until = self._window_start if self._nothing_said else window_end
+        self._nothing_said = False
         return UtteranceEnded(utterance, reason)
 
     def _cut_out(self, start: int, end: int, window_end: int) -> Utterance:

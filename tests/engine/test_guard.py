@@ -24,6 +24,7 @@ def decoding(
     n_prefix: int = 0,
     text: str = "What was said.",
     speech_ms: int = 2000,
+    speech_probability: float = 0.99,
 ) -> Decoding:
     return Decoding(
         window=window(seconds),
@@ -38,6 +39,7 @@ def decoding(
         no_speech_probability=no_speech_probability,
         text=text,
         speech_ms=speech_ms,
+        speech_probability=speech_probability,
     )
 
 
@@ -83,14 +85,15 @@ def test_text_of_noise_is_dropped_without_a_second_try(noise: Decoding) -> None:
 @pytest.mark.parametrize(
     "invented",
     [
-        pytest.param(decoding(speech_ms=40, mean_log_probability=-0.8), id="no speech, and not sure of the text"),
-        pytest.param(decoding(speech_ms=40, no_speech_probability=0.7), id="no speech, and Whisper hears none either"),
-        pytest.param(decoding(40, speech_ms=40, mean_log_probability=-0.1), id="no speech, and no end"),
+        pytest.param(decoding(speech_ms=140, mean_log_probability=-0.8), id="no speech, and not sure of the text"),
+        pytest.param(decoding(speech_ms=140, no_speech_probability=0.7), id="no speech, and Whisper hears none either"),
+        pytest.param(decoding(40, speech_ms=140, mean_log_probability=-0.1), id="no speech, and no end"),
         pytest.param(decoding(speech_ms=0, text="Thank you."), id="no speech, and a phrase known to be invented"),
-        pytest.param(decoding(speech_ms=500, mean_log_probability=-1.1), id="little speech, and an improbable text"),
-        pytest.param(decoding(speech_ms=500, no_speech_probability=0.7), id="little speech, and Whisper hears none"),
+        pytest.param(decoding(speech_ms=780, no_speech_probability=0.7), id="little speech, and Whisper hears none"),
+        pytest.param(decoding(40, speech_ms=780, mean_log_probability=-0.1), id="little speech in much noise, no end"),
         pytest.param(
-            decoding(speech_ms=480, text=" Thank you!"), id="little speech, and a phrase known to be invented"
+            decoding(speech_ms=640, speech_probability=0.9, text=" Thank you!"),
+            id="little speech and that unclear, and a phrase known to be invented",
         ),
         pytest.param(decoding(text=" . . .", mean_log_probability=-1.1), id="no words"),
     ],
@@ -105,13 +108,36 @@ def test_text_is_invented_where_two_signs_agree(invented: Decoding) -> None:
     [
         pytest.param(decoding(speech_ms=40), id="no speech, but a probable text"),
         pytest.param(decoding(speech_ms=160, mean_log_probability=-0.8, text="Right?"), id="a short word"),
-        pytest.param(decoding(speech_ms=480, text="Thank you all"), id="little speech, but no known phrase"),
-        pytest.param(decoding(speech_ms=500, text="Thank you."), id="a known phrase, and enough speech for it"),
+        pytest.param(
+            decoding(speech_ms=480, speech_probability=0.9, text="Thank you all"), id="unclear, but no known phrase"
+        ),
+        pytest.param(decoding(speech_ms=500, text="Thank you."), id="a known phrase, but clear"),
+        pytest.param(
+            decoding(speech_ms=820, speech_probability=0.9, text="Thank you."), id="a known phrase, and much speech"
+        ),
         pytest.param(decoding(speech_ms=0, mean_log_probability=-0.9, n_prefix=2), id="words that were promised"),
     ],
 )
 def test_text_is_kept_where_only_one_sign_speaks_against_it(said: Decoding) -> None:
     assert said.text_tokens == said.tokens
+
+
+@pytest.mark.parametrize(
+    "unclear",
+    [
+        pytest.param(decoding(speech_ms=350, mean_log_probability=-1.1), id="improbable"),
+        pytest.param(decoding(20, seconds=1.5, speech_ms=350), id="without an end"),
+    ],
+)
+def test_a_short_word_that_was_not_understood_is_heard_once_more(unclear: Decoding) -> None:
+    assert not unclear.is_sound
+
+
+def test_little_speech_that_is_not_understood_at_the_second_try_either_is_nothing() -> None:
+    assert decoding(speech_ms=780, mean_log_probability=-1.1).as_last_try().text_tokens == []
+    assert decoding(speech_ms=820, mean_log_probability=-1.1).as_last_try().text_tokens != []
+    assert decoding(speech_ms=780, mean_log_probability=-0.9).as_last_try().text_tokens != []
+    assert decoding(speech_ms=780, mean_log_probability=-1.1, n_prefix=2).as_last_try().text_tokens != []
 
 
 def test_probable_text_is_kept_however_much_the_model_doubts_that_anybody_spoke() -> None:
@@ -138,11 +164,11 @@ def test_the_better_of_two_decodings_is_the_sound_one_then_the_one_with_an_end_t
 )
 def test_a_runaway_text_is_cut_before_its_third_repetition_makes_it_a_loop(tokens: list[int], head: list[int]) -> None:
     """Twice is not yet a loop; what cannot be told from speech is kept."""
-    assert decoding(tokens=tokens, compression=3.0).without_loop().tokens == head
+    assert decoding(tokens=tokens, compression=3.0).as_last_try().tokens == head
 
 
 def test_a_sound_text_keeps_its_repetitions() -> None:
-    assert decoding(tokens=[9] * 5).without_loop().tokens == [9] * 5
+    assert decoding(tokens=[9] * 5).as_last_try().tokens == [9] * 5
 
 
 def test_the_token_budget_grows_with_the_window_and_leaves_room_for_other_scripts() -> None:
@@ -166,5 +192,5 @@ def test_words_that_readers_were_promised_are_no_silence_whatever_the_model_thin
 
 def test_a_loop_is_cut_behind_what_was_promised() -> None:
     looping = [1, 2, 3, *[8, 9] * 12]
-    assert decoding(tokens=looping, compression=3.0).without_loop().tokens == [1, 2, 3, 8, 9]
-    assert decoding(tokens=looping, compression=3.0, n_prefix=9).without_loop().tokens == looping[:9]
+    assert decoding(tokens=looping, compression=3.0).as_last_try().tokens == [1, 2, 3, 8, 9]
+    assert decoding(tokens=looping, compression=3.0, n_prefix=9).as_last_try().tokens == looping[:9]

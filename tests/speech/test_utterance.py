@@ -100,6 +100,39 @@ def test_the_windows_of_a_cut_for_length_meet():
     assert in_ms(rest) == (1, 2050, 4000, 2050, 4000, "stop")
 
 
+def test_what_comes_behind_a_final_that_was_asked_at_the_pause_is_heard_with_the_next_utterance():
+    """That final heard 100 ms of the pause and not the whole post-roll: nobody else would hear the rest."""
+    cutter = cutter_of()
+    cutter.push(frames_of("silence 1000ms, speech 400ms, silence 100ms"))
+    assert cutter.speculate().window_end == 1500 * 16
+    events = cutter.push(frames_of("silence 400ms, speech 400ms")) + cutter.flush("stop")
+    assert [in_ms(event) for event in events] == [
+        (0, 1000, 1400, 700, 1500, "silence"),
+        (1, 1900),
+        (1, 1900, 2300, 1600, 2300, "stop"),
+    ]
+
+
+def test_a_pause_that_was_not_the_end_leaves_the_post_roll_as_it_is():
+    cutter = cutter_of()
+    cutter.push(frames_of("silence 1000ms, speech 400ms, silence 100ms"))
+    cutter.speculate()
+    (ended,) = cutter.push(frames_of("speech 400ms, silence 900ms"))
+    assert in_ms(ended) == (0, 1000, 1900, 700, 2100, "silence")
+
+
+def test_where_nobody_spoke_the_next_utterance_has_its_whole_pre_roll():
+    """What a second look took for noise up to its newest part may be the softest beginning of a word."""
+    cutter = cutter_of()
+    cutter.push(frames_of("silence 1000ms, speech 1200ms"))
+    events = cutter.second_look(0, 2200 * 16) + cutter.flush("stop")
+    assert [in_ms(event) for event in events] == [
+        (0, 1000, 1900, 700, 2100, "silence"),
+        (1, 2100),
+        (1, 2100, 2200, 1800, 2200, "stop"),
+    ]
+
+
 def test_the_windows_of_an_utterance_that_a_second_look_ended_and_of_the_rest_meet():
     cutter = cutter_of()
     events = cutter.push(frames_of("silence 500ms, speech 2000ms"))
