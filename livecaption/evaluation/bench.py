@@ -88,13 +88,15 @@ def load_recordings(clips: Iterable[Clip]) -> list[Recording]:
 
 
 @asynccontextmanager
-async def started_server() -> AsyncIterator[str]:
+async def started_server(max_streams: int) -> AsyncIterator[str]:
     """The URL of a `livecaption serve` on a free port, in a process of its own, with the settings of the environment.
+
+    It takes as many streams as it is to be measured with, also where it would let in fewer.
 
     Raises:
         TimeoutError: it does not become ready; what it said is in the message.
     """
-    async with serving(engine="") as server:
+    async with serving("--max-streams", str(max_streams), engine="") as server:
         await server.said(r" livecaption: ready$", START_TIMEOUT_S)
         yield await server.listening()
         server.send(signal.SIGTERM)
@@ -352,7 +354,7 @@ async def run(
     async with AsyncExitStack() as stack:
         if url is None:
             with console.status("Starting the server"):
-                url = await stack.enter_async_context(started_server())
+                url = await stack.enter_async_context(started_server(max(sweep)))
         for n_streams in sweep:
             with console.status(f"{n_streams} streams for {duration_s:.0f} s"):
                 rows.append(await bench(url, token, recordings, n_streams, duration_s, partials=partials))

@@ -166,6 +166,12 @@ class Pacer:
         return cost.mean_s if cost else None
 
     @property
+    def partial_s(self) -> float | None:
+        """The same of a partial."""
+        cost = self._cost_of_partials()
+        return cost.mean_s if cost else None
+
+    @property
     def finals_measured(self) -> bool:
         """Whether `final_s` is of finals, and of many."""
         return self._n_finals >= MEASURED_FINALS

@@ -15,7 +15,7 @@ import psutil
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.captions.hypothesis import Hypothesis
 from livecaption.errors import EngineError, TranscriptionFailed, WorkerDied
-from livecaption.scheduling.admission import Load, UtteranceRate
+from livecaption.scheduling.admission import Demand, Load
 from livecaption.scheduling.cadence import PartialsConfig
 from livecaption.scheduling.pace import Pace, PaceFigures, Pacer
 from livecaption.scheduling.request import Request, SessionId
@@ -97,7 +97,7 @@ class WorkerPool:
         self.counts = WorkCounts()
         self._scheduler = Scheduler(scheduling, self._renew)
         self._pacer = Pacer(partials.interval_ms, scheduling.max_batch)
-        self._utterances = UtteranceRate()
+        self._demand = Demand()
         self._limit_batches()
         self._quarantine = Quarantine()
         listener = WorkerListener(self._on_ready, self._on_answer, self._on_lost, self._on_state)
@@ -141,10 +141,13 @@ class WorkerPool:
         oldest_asked_s = self._scheduler.oldest_final_asked_s
         return Load(
             final_s=self._pacer.final_s,
+            partial_s=self._pacer.partial_s,
             finals_measured=self._pacer.finals_measured,
-            utterances_per_s=self._utterances.per_s(now_s),
+            utterances_per_s=self._demand.utterances_per_s(now_s),
+            speaking=self._demand.speaking(now_s),
             n_workers=len(self._ready),
             oldest_final_s=now_s - oldest_asked_s if oldest_asked_s is not None else 0.0,
+            partials_paused=self.pace().partial_interval_ms is None,
             free_bytes=psutil.virtual_memory().available,
         )
 
@@ -187,7 +190,7 @@ class WorkerPool:
         """From now on, answers to requests of this session go to `on_answer`, in the loop; and before a partial is
         sent to a worker, `renew` may put newer audio into it."""
         if session not in self._sessions:
-            self._utterances.joined(session, time.monotonic())
+            self._demand.joined(session, time.monotonic())
         self._sessions[session] = on_answer, renew
 
     def detach(self, session: SessionId) -> None:
@@ -195,7 +198,7 @@ class WorkerPool:
         self._sessions.pop(session, None)
         self._scheduler.forget_partials(session)
         self._pacer.left(session)
-        self._utterances.left(session, time.monotonic())
+        self._demand.left(session, time.monotonic())
 
     def submit(self, request: Request) -> None:
         """Transcribe. Each final is answered exactly once; a partial is, unless a newer one or its
@@ -203,7 +206,7 @@ class WorkerPool:
         self.counts.partials_asked += not request.is_final
         now_s = time.monotonic()
         self._pacer.asked(request, now_s)
-        self._utterances.asked(request, now_s)
+        self._demand.asked(request, now_s)
         error: EngineError
         if self.state in (PoolState.FAILED, PoolState.STOPPED):
             error = WorkerDied("no inference process is left", fatal=False)

@@ -91,7 +91,15 @@ async def test_as_many_are_let_in_as_the_workers_hold_and_the_rest_is_told_when_
     """A burst on a server that knows what a final costs: each newcomer counts at once."""
     client = await start_server()
     load = Load(
-        final_s=0.65, finals_measured=True, utterances_per_s=0.2, n_workers=1, oldest_final_s=0.0, free_bytes=2**40
+        final_s=0.65,
+        partial_s=0.0,
+        finals_measured=True,
+        utterances_per_s=0.2,
+        speaking=1.0,
+        n_workers=1,
+        oldest_final_s=0.0,
+        partials_paused=False,
+        free_bytes=2**40,
     )
     monkeypatch.setattr(WorkerPool, "load", load)
     answers = await asyncio.gather(*(client.ws_connect("/v1/stream") for _ in range(20)), return_exceptions=True)

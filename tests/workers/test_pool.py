@@ -56,12 +56,14 @@ async def test_what_the_workers_take_sets_the_pace_and_the_size_of_batches(start
     crew = await start_crew()
     assert crew.pool.pace() == Pace(500, speculates=True)
     unmeasured = crew.pool.load
-    assert unmeasured.final_s is None
+    assert unmeasured.final_s is unmeasured.partial_s is None
+    assert not unmeasured.partials_paused
     assert (unmeasured.n_workers, unmeasured.oldest_final_s) == (1, 0.0)
     assert unmeasured.free_bytes > 2**20
     await crew.ask("delay 3.5")
     await eventually(lambda: crew.pool.pace().partial_interval_ms is None)
     assert crew.pool.load.final_s == pytest.approx(3.5, rel=0.1)
+    assert crew.pool.load.partials_paused
     assert crew.pool.pacing.utilization > 0.5
     crew.ask("hang")
     for session in "abc":
