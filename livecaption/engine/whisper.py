@@ -12,7 +12,7 @@ seconds of CPU per second of audio.
     context   guard   beam   batch            WER %   RTF
     30 s      no      1      8                9.0     0.067
     30 s      yes     1      8                7.6     0.066
-    default   no      1      8                8.7     0.025     what partials get
+    default   no      1      8                8.7     0.025
     default   yes     1      1, 4, 8, 16      7.2     0.034, 0.028, 0.026, 0.025
     default   yes     5      8                7.2     0.032
 
@@ -61,12 +61,17 @@ CONTEXT_TOKENS = 16
 """Of what was said before a window, for the decoder: so many or none, for prompts of one length share a pass. Without
 them, 51 clips with many pauses have a WER of 13.1 %, with them 12.8 %; 5, 8 and 24 do no better."""
 MAX_PREVIOUS_TOKENS = 223  # half of the 448 places of the decoder, less one for <|startofprev|>
-# A doubtful final is decoded once more with more context and beams. 211 utterances of 102 English clips, tiny.en int8,
-# nine of them doubtful, ms for each of these and WER of all: none 10.5 %; 30 s, beam 5 257, 9.1 %; 20 s 147, 9.2 %;
+FINAL_BEAM_SIZE = 5
+PARTIAL_BEAM_SIZE = 3
+"""Beams for finals and partials, whose committed words are forced upon finals. tiny.en int8, one thread, ms for a
+window of 6 s in passes of 1, 4 and 16: one beam 107, 55, 43; 2 beams 112, 59, 47; 3 beams 115, 60, 51; 5 beams 123, 70,
+58. WER of 51 clips with many pauses and of 4 min without one, streamed, with 1 + 1 beams 11.8 and 6.7 %, 5 + 1 11.1 and
+6.3 %, 5 + 2 10.5 and 6.0 %, 5 + 3 9.9 and 5.8 %, 5 + 5 10.2 and 5.4 %."""
+# A doubtful final is decoded once more with more context. 211 utterances of 102 English clips, tiny.en int8, nine of
+# them doubtful (at one beam), ms for each of these and WER of all: none 10.5 %; 30 s 257, 9.1 %; 20 s 147, 9.2 %;
 # 16 s 83, 9.2 %; its batch waits for it.
 MIN_RETRY_CONTEXT_S = 16
 RETRY_CONTEXT_MARGIN_S = 8
-RETRY_BEAM_SIZE = 5
 
 # Punctuation that `merge_punctuations` joins to the word after and to the word before it, as in Whisper.
 OPENING_PUNCTUATION = "\"'“¿([{-"
@@ -168,7 +173,7 @@ class WhisperEngine:
             self._check(window)
         speech = [self._speech_detector.detect(window.samples) for window in windows]
         with _typed_errors():
-            decodings = self._decode(windows, speech, self._min_context_s, CONTEXT_MARGIN_S, beam_size=1)
+            decodings = self._decode(windows, speech, self._min_context_s, CONTEXT_MARGIN_S)
             runaways = {i for i, decoding in enumerate(decodings) if decoding.is_runaway}
             doubtful = [i for i, decoding in enumerate(decodings) if windows[i].is_final and not decoding.is_sound]
             retries = self._decode(
@@ -177,7 +182,6 @@ class WhisperEngine:
                 [speech[i] for i in doubtful],
                 max(MIN_RETRY_CONTEXT_S, self._min_context_s),
                 RETRY_CONTEXT_MARGIN_S,
-                beam_size=RETRY_BEAM_SIZE,
             )
             for i, retry in zip(doubtful, retries, strict=True):
                 decodings[i] = max(decodings[i], retry, key=Decoding.quality).as_last_try()
@@ -212,8 +216,6 @@ class WhisperEngine:
         speech: Sequence[Speech],
         min_context_s: int,
         margin_s: int,
-        *,
-        beam_size: int,
     ) -> list[Decoding]:
         """Every window decoded once, in order, in as few passes as lengths and prompts allow."""
         decodings: dict[int, Decoding] = {}
@@ -221,7 +223,7 @@ class WhisperEngine:
         for context_s, places in _grouped(range(len(windows)), contexts_s.__getitem__):
             alike = [windows[i] for i in places]
             encoded = self._encode(alike, context_s)
-            made = self._generate(alike, [speech[i] for i in places], encoded, beam_size)
+            made = self._generate(alike, [speech[i] for i in places], encoded)
             decodings.update(zip(places, made, strict=True))
         return [decodings[i] for i in range(len(windows))]
 
@@ -241,9 +243,7 @@ class WhisperEngine:
         encoded = [self._model.encode(ctranslate2.StorageView.from_array(row[np.newaxis])) for row in features]
         return ctranslate2.StorageView.from_array(np.concatenate([np.asarray(row) for row in encoded]))
 
-    def _generate(
-        self, windows: Sequence[Window], speech: Sequence[Speech], encoded: Any, beam_size: int
-    ) -> list[Decoding]:
+    def _generate(self, windows: Sequence[Window], speech: Sequence[Speech], encoded: Any) -> list[Decoding]:
         languages = self._languages(windows, encoded)
         prompts = [self._text.prompt(window, language) for window, language in zip(windows, languages, strict=True)]
         budgets = [token_budget(window, language) for window, language in zip(windows, languages, strict=True)]
@@ -254,12 +254,13 @@ class WhisperEngine:
         decodings: dict[int, Decoding] = {}
         # CTranslate2 wants <|startoftranscript|> at the same place in all prompts of a call. What follows it may differ
         # in length.
-        for prompt_length, rows in _grouped(range(len(windows)), lambda row: len(prompts[row])):
+        alike = _grouped(range(len(windows)), lambda row: (len(prompts[row]), windows[row].is_final))
+        for (prompt_length, is_final), rows in alike:
             budget = max(budgets[row] for row in rows)
             results = self._model.generate(
                 _rows(encoded, rows),
                 [prompts[row] + prefixes[row] for row in rows],
-                beam_size=beam_size,
+                beam_size=FINAL_BEAM_SIZE if is_final else PARTIAL_BEAM_SIZE,
                 # CTranslate2 generates min(max_length / 2, max_length - prompt_length) tokens, the prefix among them.
                 max_length=max(2 * budget, budget + prompt_length),
                 return_scores=True,
