@@ -35,7 +35,8 @@ MIN_MEAN_LOG_PROBABILITY_WITHOUT_SPEECH = -0.75
 LITTLE_SPEECH_MS = 800
 CLEAR_SPEECH_PROBABILITY = 0.95
 MIN_SPEECH_SHARE = 0.2
-"""Of a window whose text repeats itself: loops over a shout in much noise have 0.14, over speech 0.35 and more."""
+"""Of a window. A shout in much noise has 0.14 and is "Whoa!" at a mean log probability of -0.8 or repeats itself; short
+words that were said have 0.2 to 0.5."""
 PHANTOMS = {
     "you",
     "thank you",
@@ -98,12 +99,12 @@ class Decoding:
             return False
         unsure = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY or self.is_runaway
         hears_nothing = self.no_speech_probability > NO_SPEECH_PROBABILITY
-        if self.speech_ms < NO_SPEECH_MS:
+        is_little = self.speech_ms < LITTLE_SPEECH_MS
+        if self.speech_ms < NO_SPEECH_MS or (is_little and self._speech_share < MIN_SPEECH_SHARE):
             improbable = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY_WITHOUT_SPEECH
             return hears_nothing or improbable or unsure or self.is_phantom
         is_invented = self.is_phantom and self.speech_probability < CLEAR_SPEECH_PROBABILITY
-        loops_over_noise = self.is_runaway and self._speech_share < MIN_SPEECH_SHARE
-        if self.speech_ms < LITTLE_SPEECH_MS and (hears_nothing or is_invented or loops_over_noise):
+        if is_little and (hears_nothing or is_invented):
             return True
         return unsure and (hears_nothing or not self.has_words)
 

@@ -91,8 +91,9 @@ def test_text_of_noise_is_dropped_without_a_second_try(noise: Decoding) -> None:
         pytest.param(decoding(speech_ms=0, text="Thank you."), id="no speech, and a phrase known to be invented"),
         pytest.param(decoding(speech_ms=780, no_speech_probability=0.7), id="little speech, and Whisper hears none"),
         pytest.param(decoding(40, speech_ms=780, mean_log_probability=-0.1), id="little speech in much noise, no end"),
+        pytest.param(decoding(speech_ms=780, mean_log_probability=-0.8), id="little speech in much noise, not sure"),
         pytest.param(
-            decoding(speech_ms=640, speech_probability=0.9, text=" Thank you!"),
+            decoding(seconds=1.5, speech_ms=640, speech_probability=0.9, text=" Thank you!"),
             id="little speech and that unclear, and a phrase known to be invented",
         ),
         pytest.param(decoding(text=" . . .", mean_log_probability=-1.1), id="no words"),
@@ -107,11 +108,14 @@ def test_text_is_invented_where_two_signs_agree(invented: Decoding) -> None:
     "said",
     [
         pytest.param(decoding(speech_ms=40), id="no speech, but a probable text"),
-        pytest.param(decoding(speech_ms=160, mean_log_probability=-0.8, text="Right?"), id="a short word"),
+        pytest.param(decoding(seconds=0.8, speech_ms=160, mean_log_probability=-0.8), id="a short word"),
+        pytest.param(decoding(speech_ms=820, mean_log_probability=-0.8), id="speech in much noise, not sure"),
+        pytest.param(decoding(speech_ms=160), id="a short word in much noise, but sure of it"),
         pytest.param(
-            decoding(speech_ms=480, speech_probability=0.9, text="Thank you all"), id="unclear, but no known phrase"
+            decoding(seconds=1.5, speech_ms=480, speech_probability=0.9, text="Thank you all"),
+            id="unclear, but no known phrase",
         ),
-        pytest.param(decoding(speech_ms=500, text="Thank you."), id="a known phrase, but clear"),
+        pytest.param(decoding(seconds=1.5, speech_ms=500, text="Thank you."), id="a known phrase, but clear"),
         pytest.param(
             decoding(speech_ms=820, speech_probability=0.9, text="Thank you."), id="a known phrase, and much speech"
         ),
@@ -125,7 +129,7 @@ def test_text_is_kept_where_only_one_sign_speaks_against_it(said: Decoding) -> N
 @pytest.mark.parametrize(
     "unclear",
     [
-        pytest.param(decoding(speech_ms=350, mean_log_probability=-1.1), id="improbable"),
+        pytest.param(decoding(seconds=1.5, speech_ms=350, mean_log_probability=-1.1), id="improbable"),
         pytest.param(decoding(20, seconds=1.5, speech_ms=350), id="without an end"),
     ],
 )
@@ -134,9 +138,9 @@ def test_a_short_word_that_was_not_understood_is_heard_once_more(unclear: Decodi
 
 
 def test_little_speech_that_is_not_understood_at_the_second_try_either_is_nothing() -> None:
-    assert decoding(speech_ms=780, mean_log_probability=-1.1).as_last_try().text_tokens == []
+    assert decoding(seconds=1.5, speech_ms=780, mean_log_probability=-1.1).as_last_try().text_tokens == []
     assert decoding(speech_ms=820, mean_log_probability=-1.1).as_last_try().text_tokens != []
-    assert decoding(speech_ms=780, mean_log_probability=-0.9).as_last_try().text_tokens != []
+    assert decoding(seconds=1.5, speech_ms=780, mean_log_probability=-0.9).as_last_try().text_tokens != []
     assert decoding(speech_ms=780, mean_log_probability=-1.1, n_prefix=2).as_last_try().text_tokens != []
 
 
