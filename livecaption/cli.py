@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     transcribe = commands.add_parser(
         "transcribe",
         help="write down what is said in recordings",
-        description="Write down what is said in recordings: WAV, MP3, FLAC, Ogg, WebM, MP4. "
+        description="Write down what is said in recordings of any format: WAV, MP3, FLAC, Ogg, WebM, MP4, AAC, ... "
         "The text is printed, or written to files with --format.",
         epilog="Example: livecaption transcribe talk.mp3 --format srt,txt --output-dir subtitles",
         allow_abbrev=False,
@@ -279,7 +279,10 @@ def _write(finals: Sequence[Final], path: Path, options: argparse.Namespace) -> 
         heading = f"==> {path} <==\n" if len(options.files) > 1 else ""
         print(heading + to_text(finals), end="", flush=True)
         return
-    options.output_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        options.output_dir.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(f"--output-dir {options.output_dir} is not a directory") from None
     for name in options.format:
         (options.output_dir / f"{path.stem}.{name}").write_text(
             FORMATS[name](finals, options.line_length), encoding="utf-8"

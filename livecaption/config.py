@@ -6,6 +6,7 @@ the one table of what a user may set. The first that speaks wins: flag, environm
 """
 
 import argparse
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -145,10 +146,20 @@ def load_config(arguments: argparse.Namespace, environ: Mapping[str, str], defau
         else:
             continue
         chosen.setdefault(option.section, {})[option.key] = value
-    changes = {name: replace(getattr(defaults, name), **values) for name, values in chosen.items()}
+    try:
+        changes = {name: replace(getattr(defaults, name), **values) for name, values in chosen.items()}
+    except ConfigError as error:
+        raise ConfigError(_with_flags(str(error))) from None
     config = replace(defaults, **changes)
     _check(config)
     return config
+
+
+def _with_flags(message: str) -> str:
+    """What a stage says of its field, said of the flag."""
+    for option in OPTIONS:
+        message = re.sub(rf"\b({option.section}\.)?{option.key}\b", f"--{option.flag}", message)
+    return message
 
 
 def _read_file(path: Path) -> dict[str, dict[str, Any]]:

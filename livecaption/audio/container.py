@@ -1,6 +1,6 @@
 """A container that streams in -> samples at 16 kHz, as soon as they can be decoded.
 
-WAV, WebM, Ogg, FLAC, MP3 and MP4, by FFmpeg's demuxers and decoders (PyAV). The only module that imports av, and
+WAV, WebM, Ogg, FLAC, MP3, MP4 and others, by FFmpeg's demuxers and decoders (PyAV). The only module that imports av, and
 imported only where it is needed. Reads from a file object and blocks where that blocks: it runs in a thread of its own.
 
 How far audio lags behind its bytes: by a cluster, page or fragment as the sender cut them (WebM, Ogg, MP4), by seven
@@ -22,7 +22,7 @@ from livecaption.errors import InvalidAudio
 
 OPTIONS = {
     # No playlists and no addresses: with those a stream makes FFmpeg open files and hosts of its choice.
-    "format_whitelist": "wav,matroska,webm,ogg,flac,mp3,mov,mp4",
+    "format_whitelist": "wav,matroska,webm,ogg,flac,mp3,mov,mp4,aac,aiff,amr,asf,au,avi,caf,mpegts,w64",
     "protocol_whitelist": "",
     # Bytes and microseconds looked at before audio. The headers tell all we ask; with FFmpeg's defaults (5 MB, 5 s)
     # a WAV begins seconds later. Fewer bytes gain nothing. Rubbish is refused after 1 MB, whatever stands here.
@@ -64,7 +64,7 @@ def decode_container(source: BinaryIO | RawIOBase) -> Iterator[Samples]:
         if heard:
             raise InvalidAudio("part of the audio was damaged", code="truncated_audio", fatal=False) from error
         raise InvalidAudio(
-            "no audio that can be read as a stream of WAV, WebM, Ogg, FLAC, MP3 or MP4", code="invalid_container"
+            "no audio that can be read as a stream, such as WAV, WebM, Ogg, FLAC, MP3 or MP4", code="invalid_container"
         ) from error
 
 

@@ -157,9 +157,11 @@ class Decoding:
 
     def as_last_try(self) -> "Decoding":
         """What is left of a text that is not to be tried again: of one that is improbable still, where little sounded
-        like speech, nothing; of a runaway all up to its first repetition; but always all that was promised."""
+        like speech and that not clearly, nothing; of a runaway all up to its first repetition; but always all that was
+        promised."""
         is_improbable = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY
-        if is_improbable and self.speech_ms < LITTLE_SPEECH_MS and not self.n_prefix:
+        is_unclear = self.speech_ms < LITTLE_SPEECH_MS and self.speech_probability < CLEAR_SPEECH_PROBABILITY
+        if is_improbable and is_unclear and not self.n_prefix:
             return replace(self, tokens=[])
         if not self.is_runaway:
             return self

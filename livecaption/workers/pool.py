@@ -232,9 +232,13 @@ class WorkerPool:
                 self._answer(instruction.request, _quarantined())
 
     def _on_ready(self, worker: Worker, loaded: Loaded) -> None:
+        is_first = self.loaded is None
         self.loaded = loaded
         self._ready[worker.id] = worker
         logger.info("worker %d is ready: %s (%s) on %s", worker.id, loaded.model, loaded.compute_type, loaded.device)
+        if is_first:
+            for supervisor in self._supervisors:
+                self._tell_failure(supervisor)
         self._refresh()
         self._carry_out(self._scheduler.add_worker(worker.id))
 
@@ -264,10 +268,13 @@ class WorkerPool:
         self._carry_out(self._scheduler.remove_worker(worker.id))
 
     def _on_state(self, supervisor: Supervisor) -> None:
-        if supervisor.failure is not None and (self.failure is None or self.loaded is not None):
-            # Otherwise none was ever ready, and whoever waits for that says why.
-            logger.error("a worker is given up: %s", supervisor.failure)
+        self._tell_failure(supervisor)
         self._refresh()
+
+    def _tell_failure(self, supervisor: Supervisor) -> None:
+        # Where none was ever ready, whoever waits for that says why, once.
+        if supervisor.failure is not None and self.loaded is not None and self.state is not PoolState.STOPPED:
+            logger.error("a worker is given up: %s", supervisor.failure)
 
     def _renew(self, partial: Request) -> Request:
         if partial.session not in self._sessions:

@@ -83,6 +83,12 @@ CONTAINERS = {
     "flac": lambda: encode("flac", "flac", 16_000, sample_format="s16"),
     "mp3": lambda: encode("mp3", "libmp3lame", 44_100, channels=2),
     "fragmented mp4": lambda: encode("mp4", "aac", 44_100, FRAGMENTED, live=True),
+    "aac": lambda: encode("adts", "aac", 44_100),
+    "aiff": lambda: encode("aiff", "pcm_s16be", 44_100, channels=2),
+    "au": lambda: encode("au", "pcm_s16be", 16_000),
+    "avi": lambda: encode("avi", "pcm_s16le", 16_000),
+    "caf": lambda: encode("caf", "pcm_s16le", 48_000, live=True),
+    "mpeg-ts": lambda: encode("mpegts", "aac", 44_100),
     "mp4 with its index in front": lambda: encode("mp4", "aac", 44_100, {"moov_size": "4096"}),
 }
 encoded = {}
@@ -210,7 +216,7 @@ REFUSED = {
     "a film without sound": silent_film,
     "an unknown codec": lambda: container_of("webm").replace(b"A_OPUS", b"A_XYZW"),
     "an mp4 with its index at the end": lambda: encode("mp4", "aac", 44_100),
-    "another format": lambda: encode("adts", "aac", 44_100),
+    "another format": lambda: encode("ac3", "ac3", 48_000),
     "a rate out of range": lambda: container_of("wav of floats").replace(
         (16_000).to_bytes(4, "little"), (200).to_bytes(4, "little"), 1
     ),

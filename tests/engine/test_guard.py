@@ -137,11 +137,21 @@ def test_a_short_word_that_was_not_understood_is_heard_once_more(unclear: Decodi
     assert not unclear.is_sound
 
 
-def test_little_speech_that_is_not_understood_at_the_second_try_either_is_nothing() -> None:
-    assert decoding(seconds=1.5, speech_ms=780, mean_log_probability=-1.1).as_last_try().text_tokens == []
-    assert decoding(speech_ms=820, mean_log_probability=-1.1).as_last_try().text_tokens != []
-    assert decoding(seconds=1.5, speech_ms=780, mean_log_probability=-0.9).as_last_try().text_tokens != []
-    assert decoding(speech_ms=780, mean_log_probability=-1.1, n_prefix=2).as_last_try().text_tokens != []
+def test_little_and_unclear_speech_that_is_not_understood_at_the_second_try_either_is_nothing() -> None:
+    def improbable(speech_ms: int = 780, speech_probability: float = 0.9, n_prefix: int = 0) -> Decoding:
+        return decoding(
+            seconds=1.5,
+            speech_ms=speech_ms,
+            speech_probability=speech_probability,
+            mean_log_probability=-1.1,
+            n_prefix=n_prefix,
+        )
+
+    assert improbable().as_last_try().text_tokens == []
+    for said in (improbable(speech_ms=820), improbable(speech_probability=0.96), improbable(n_prefix=2)):
+        assert said.as_last_try().text_tokens == said.tokens
+    probable = decoding(seconds=1.5, speech_ms=780, speech_probability=0.9, mean_log_probability=-0.9)
+    assert probable.as_last_try().text_tokens == probable.tokens
 
 
 def test_probable_text_is_kept_however_much_the_model_doubts_that_anybody_spoke() -> None:

@@ -32,6 +32,7 @@ def check_all_complete(speakers: Sequence[Speaker]) -> None:
 async def stopped_in_order(server: ServerProcess, within_s: float = IDLE_STOP_S) -> None:
     assert await server.exited(within_s) == 0
     await assert_clean_end(server)
+    assert " ERROR " not in server.output
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -63,7 +64,7 @@ async def test_three_hang_ups_are_one_stop(engine: str) -> None:
 async def test_a_stop_in_mid_sentence_delivers_every_final(engine: str) -> None:
     """Row 8, at the pace of speech."""
     n = 20 if engine else 4
-    async with serving(engine=engine) as server:
+    async with serving(f"--max-streams={n}", engine=engine) as server:
         url = await server.ready()
         async with speaking(url, n) as speakers:
             await asyncio.gather(*(speaker.said(2) for speaker in speakers))
@@ -135,6 +136,35 @@ async def test_a_stop_does_not_wait_for_a_loading_model(engine: str) -> None:
         await stopped_in_order(server)
 
 
+STOP_SIGNALS = pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=["SIGTERM", "SIGINT", "SIGHUP"]
+)
+
+
+@STOP_SIGNALS
+async def test_a_stop_while_one_of_two_processes_loads_is_no_error(number: signal.Signals) -> None:
+    """Row 32, with as many processes as most servers have."""
+    async with serving("--model", "hang-load", "--workers=2") as server:
+        await server.said("worker 2 started")
+        server.send(number)
+        await stopped_in_order(server)
+
+
+@pytest.mark.model
+@STOP_SIGNALS
+async def test_two_processes_with_real_whisper_end_in_order_in_mid_sentence(number: signal.Signals) -> None:
+    """Rows 5, 8 and 9."""
+    async with serving("--workers=2", engine="") as server:
+        url = await server.ready()
+        await server.said("worker 1 is ready")
+        await server.said("worker 2 is ready")
+        async with speaking(url) as [speaker]:
+            await speaker.said(2)
+            server.send(number)
+            await stopped_in_order(server, within_s=4)
+        speaker.check_complete()
+
+
 @pytest.mark.parametrize("delay_ms", [0, 10, 25, 50])
 async def test_ctrl_c_right_after_the_start_of_a_worker_leaves_no_traceback(delay_ms: int) -> None:
     """Row 33: the group gets it, as in a terminal, while the worker is being born."""
@@ -191,7 +221,8 @@ async def test_a_worker_that_dies_in_a_stop_costs_no_final() -> None:
             server.send(signal.SIGTERM)
             await speaker.heard("speech_end")
             os.kill(worker, signal.SIGKILL)
-            await stopped_in_order(server, within_s=5)
+            assert await server.exited(within_s=5) == 0
+            await assert_clean_end(server)
         speaker.check_complete()
 
 
