@@ -5,6 +5,7 @@ when it is done with what it took before. So nothing piles up for a slow one, an
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,7 @@ class Hub:
     """The one place that numbers events. Used by the event loop."""
 
     def __init__(self, title: str = "", language: str | None = None) -> None:
-        self._recent = RecentEvents(title, language)
+        self._recent = RecentEvents(title, language, secrets.token_hex(4))
         self._speaker: Outbox | None = None
         self._news = asyncio.Event()
         self.n_readers = 0
@@ -30,6 +31,10 @@ class Hub:
     def ended(self) -> bool:
         """Whether `end` was published: nothing follows."""
         return self._recent.ended
+
+    def seq_of(self, place: str) -> int | None:
+        """See `RecentEvents.seq_of`."""
+        return self._recent.seq_of(place)
 
     def attach(self, speaker: Outbox, last_seq: int = 0) -> None:
         """From now on `speaker` gets everything after `last_seq`; whoever had it before, nothing more."""

@@ -41,7 +41,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     204, at which browsers stop coming back, where the session is over and the reader knows all of it.
     """
     publisher = _session(request)
-    last_seq = _last_event_id(request)
+    last_seq = _last_seq(request, publisher)
     if publisher.hub.ended and last_seq == publisher.hub.last_seq:
         return web.Response(status=204)
     response = web.StreamResponse(
@@ -100,7 +100,7 @@ async def qr_code(request: web.Request) -> web.Response:
 
 async def _send(request: web.Request, socket: web.WebSocketResponse, publisher: Publisher) -> None:
     # The socket's own pings tell whether the reader lives: no message is needed for that.
-    async with aclosing(publisher.hub.follow(_last_event_id(request), heartbeat_s=3600.0)) as feed:
+    async with aclosing(publisher.hub.follow(_last_seq(request, publisher), heartbeat_s=3600.0)) as feed:
         async for messages in feed:
             for message in messages:
                 if not await _sent(request, socket.send_str(message.text)):
@@ -138,7 +138,6 @@ def _session(request: web.Request) -> Publisher:
     return publisher
 
 
-def _last_event_id(request: web.Request) -> int | None:
-    """None: the reader has just come, or names what is no number of an event; then it gets a snapshot."""
-    text = request.headers.get("Last-Event-ID") or request.query.get("last_event_id", "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else None
+def _last_seq(request: web.Request, publisher: Publisher) -> int | None:
+    """None: the reader has just come, or names what is no event of this session as it runs; then it gets a snapshot."""
+    return publisher.hub.seq_of(request.headers.get("Last-Event-ID") or request.query.get("last_event_id", ""))

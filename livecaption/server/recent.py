@@ -2,6 +2,9 @@
 
 The speaker gets every event, in order and without gaps. Readers get what concerns captions: not what is between the
 speaker and the server, and of partials the newest, so whoever reads slowly reads less instead of later.
+
+A number means something in its epoch alone: in this session, in this life of the server. So where a reader stands is told
+as `EPOCH-NUMBER`, and whoever comes with another epoch has just come.
 """
 
 from collections import deque
@@ -24,6 +27,7 @@ class Message:
 
     seq: int
     event: Event
+    epoch: str
     superseded: bool = False
     """Whether it is a partial and its utterance has a newer partial, or its final."""
 
@@ -38,15 +42,21 @@ class Message:
     @cached_property
     def server_sent(self) -> bytes:
         """The same for `text/event-stream`. JSON has no line ends of its own, so `data` is one line."""
-        return b"id: %d\nevent: %s\ndata: %s\n\n" % (self.seq, self.event.type.encode(), self.text_bytes)
+        place = f"{self.epoch}-{self.seq}".encode()
+        return b"id: %s\nevent: %s\ndata: %s\n\n" % (place, self.event.type.encode(), self.text_bytes)
 
 
 class RecentEvents:
-    """Counts the events of a session from 1 without gaps and keeps the newest, and all finals."""
+    """Counts the events of a session from 1 without gaps and keeps the newest, and all finals.
 
-    def __init__(self, title: str, language: str | None, max_characters: int = MAX_CHARACTERS) -> None:
+    Args:
+        epoch: tells these numbers from those of all other sessions and lives of the server; no `-` is in it.
+    """
+
+    def __init__(self, title: str, language: str | None, epoch: str, max_characters: int = MAX_CHARACTERS) -> None:
         self._title = title
         self._language = language
+        self._epoch = epoch
         self._max_characters = max_characters
         self._n_characters = 0
         self._messages: deque[Message] = deque()
@@ -59,7 +69,7 @@ class RecentEvents:
     def append(self, event: Event) -> Message:
         """Number the event; the message to send."""
         self.last_seq += 1
-        message = Message(self.last_seq, event)
+        message = Message(self.last_seq, event, self._epoch)
         self._snapshot = None
         if isinstance(event, Partial | Final):
             older = self._partials.pop(event.utterance, None)
@@ -76,6 +86,13 @@ class RecentEvents:
         while self._n_characters > self._max_characters and len(self._messages) > 1:
             self._n_characters -= len(self._messages.popleft().text)
         return message
+
+    def seq_of(self, place: str) -> int | None:
+        """The number in what a reader calls its place; None: it is none, or of another epoch."""
+        epoch, _, number = place.rpartition("-")
+        if epoch != self._epoch or not (number.isascii() and number.isdecimal() and len(number) < 17):
+            return None
+        return int(number)
 
     def since(self, seq: int) -> list[Message] | None:
         """All events after `seq`; None: some of them are not kept any more, or `seq` is of the future."""
@@ -94,7 +111,7 @@ class RecentEvents:
         known_until_ms = max((final.end_ms for number, final in self._finals if number <= seq), default=0)
         # Where no final is lost, only partials and what is no caption are: a gap of no length.
         gap = Gap(lost[0].start_ms, lost[-1].end_ms) if lost else Gap(known_until_ms, known_until_ms)
-        return [Message(oldest - 1, gap), *self._messages]
+        return [Message(oldest - 1, gap, self._epoch), *self._messages]
 
     def read(self, seq: int | None) -> tuple[list[Message], int]:
         """For a reader at `seq` (None: just come): what to send next, and where the reader is then."""
@@ -114,7 +131,8 @@ class RecentEvents:
                 self._language,
                 tuple(replace(final, words=None) for _, final in self._finals if final.text),
                 event if isinstance(event, Partial) else None,
+                self._epoch,
             )
             # `end` is told as the event that it is.
-            self._snapshot = Message(self.last_seq - self.ended, snapshot)
+            self._snapshot = Message(self.last_seq - self.ended, snapshot, self._epoch)
         return self._snapshot

@@ -12,6 +12,7 @@ from livecaption.events import Ack, End, Event, Final, Gap, Partial, Pong, Ready
 from livecaption.server.recent import Message, RecentEvents
 
 END = End(9000, 2, "stop")
+EPOCH = "5e55"
 
 
 def partial(utterance: int, revision: int) -> Partial:
@@ -34,7 +35,7 @@ def talk(n: int) -> list[Event]:
 
 
 def recent(events: Sequence[Event], **settings: Any) -> RecentEvents:
-    kept = RecentEvents("Talk", "en", **settings)
+    kept = RecentEvents("Talk", "en", EPOCH, **settings)
     for event in events:
         kept.append(event)
     return kept
@@ -46,7 +47,7 @@ def events_of(messages: list[Message] | None) -> list[Event]:
 
 
 def test_events_are_numbered_from_one_without_gaps() -> None:
-    kept = RecentEvents("", None)
+    kept = RecentEvents("", None, EPOCH)
     assert [kept.append(event).seq for event in talk(2)] == list(range(1, 16))
     assert kept.last_seq == 15
 
@@ -55,11 +56,11 @@ def test_a_message_carries_its_number_in_json_and_as_a_server_sent_event() -> No
     message = recent([END])._messages[0]
     fields = json.loads(message.text)
     assert (fields["type"], fields["seq"]) == ("end", 1)
-    assert message.server_sent == b"id: 1\nevent: end\ndata: " + message.text.encode() + b"\n\n"
+    assert message.server_sent == b"id: 5e55-1\nevent: end\ndata: " + message.text.encode() + b"\n\n"
 
 
 def test_a_text_with_line_ends_stays_one_line_of_a_server_sent_event() -> None:
-    message = RecentEvents("", None).append(final(0, "one\ntwo\r\nthree\u2028four"))
+    message = RecentEvents("", None, EPOCH).append(final(0, "one\ntwo\r\nthree\u2028four"))
     assert message.server_sent.count(b"\n") == 4
     assert b"\r" not in message.server_sent
 
@@ -92,10 +93,24 @@ def test_no_secret_of_the_speakers_ever_reaches_a_reader() -> None:
 def test_a_late_comer_gets_all_finals_with_a_text_and_the_open_partial_and_then_what_follows() -> None:
     kept = recent([*talk(1), final(1, ""), SpeechStart(2, 2000), partial(2, 0), partial(2, 1)])
     news, seq = kept.read(None)
-    assert events_of(news) == [Snapshot("Talk", "en", (final(0),), partial(2, 1))]
+    assert events_of(news) == [Snapshot("Talk", "en", (final(0),), partial(2, 1), EPOCH)]
     assert (news[0].seq, seq) == (kept.last_seq, kept.last_seq)
     kept.append(final(2))
     assert events_of(kept.read(seq)[0]) == [final(2)]
+
+
+@pytest.mark.parametrize(
+    ("place", "seq"),
+    [
+        ("5e55-3", 3),
+        *(("5e55-99999", 99999), ("5e55-0003", 3)),
+        *(("3", None), ("0000-3", None), ("5e55", None), ("5e55-", None), ("-3", None), ("5e55--3", None), ("", None)),
+        *(("5e55-1.5", None), ("5e55-\u0663", None), ("5e55-" + 400 * "9", None), ("x5e55-3", None), ("5e55-3-3", None)),
+    ],
+)
+def test_a_place_is_a_number_in_the_epoch_of_these_events(place: str, seq: int | None) -> None:
+    """A number alone may be of another session, or of before the server was started anew, and be in range all the same."""
+    assert recent(talk(2)).seq_of(place) == seq
 
 
 @pytest.mark.parametrize("seen", [99, -1, 10**15])
@@ -108,7 +123,7 @@ def test_a_reader_whose_place_is_forgotten_gets_a_snapshot_with_everything() -> 
     kept = recent(talk(50), max_characters=2000)
     assert kept.since(1) is None
     (message,), seq = kept.read(1)
-    assert message.event == Snapshot("Talk", "en", tuple(final(i) for i in range(50)), None)
+    assert message.event == Snapshot("Talk", "en", tuple(final(i) for i in range(50)), None, EPOCH)
     assert seq == kept.last_seq
 
 
@@ -168,7 +183,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
 def test_however_rarely_a_reader_reads_it_knows_every_final_once_in_order_and_the_newest_partial(
     history: list[Event], max_characters: int, chance: Any
 ) -> None:
-    kept = RecentEvents("", None, max_characters)
+    kept = RecentEvents("", None, EPOCH, max_characters)
     shown: dict[int, str] = {}
     open_partial: Partial | None = None
     ended = False
