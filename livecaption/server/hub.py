@@ -6,19 +6,29 @@ when it is done with what it took before. So nothing piles up for a slow one, an
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 
-from livecaption.events import Event
+from livecaption.events import Event, Final
 from livecaption.server.outbox import Outbox
 from livecaption.server.recent import Message, RecentEvents
 
 
 class Hub:
-    """The one place that numbers events. Used by the event loop."""
+    """The one place that numbers events. Used by the event loop.
 
-    def __init__(self, title: str = "", language: str | None = None) -> None:
-        self._recent = RecentEvents(title, language, secrets.token_hex(4))
+    Args:
+        life, finals: see `RecentEvents`.
+    """
+
+    def __init__(
+        self,
+        title: str = "",
+        language: str | None = None,
+        life: int = 0,
+        finals: Sequence[tuple[int, Final]] = (),
+    ) -> None:
+        self._recent = RecentEvents(title, language, secrets.token_hex(4), life=life, finals=finals)
         self._speaker: Outbox | None = None
         self._news = asyncio.Event()
         self.n_readers = 0

@@ -133,12 +133,20 @@ class Sessions:
         """
         if self.draining:
             raise Unavailable("the server is stopping", code="draining", retry_after_s=RETRY_AFTER_S)
-        if self._pool.state is PoolState.LOADING:
-            raise Unavailable("the model is loading", code="loading", retry_after_s=RETRY_AFTER_S)
+        self.check_loaded()
         if self._pool.state in (PoolState.FAILED, PoolState.STOPPED):
             raise Unavailable("no inference process runs", code="failed", retry_after_s=30.0)
         if len(self) >= self.limit:
             raise Unavailable("as many streams as this server takes are open", retry_after_s=RETRY_AFTER_S)
+
+    def check_loaded(self) -> None:
+        """Whether what a stream asks for can be judged.
+
+        Raises:
+            Unavailable: `loading`.
+        """
+        if self._pool.state is PoolState.LOADING:
+            raise Unavailable("the model is loading", code="loading", retry_after_s=RETRY_AFTER_S)
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
@@ -148,6 +156,12 @@ class Sessions:
             Unavailable: there is none; see `check_admission`.
         """
         self.check_admission()
+        with self.place():
+            yield
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for a stream that an earlier server has let in."""
         self.n_accepted += 1
         number = self.n_accepted
         self._admitted_s[number] = time.monotonic()

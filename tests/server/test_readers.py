@@ -103,7 +103,9 @@ async def test_a_reader_who_comes_back_gets_exactly_what_came_meanwhile(client: 
     assert await read_to_the_close(reader) == captions
 
 
-@pytest.mark.parametrize("place", ["1", "999999", "-1", "1.5", "zero", "", "9" * 400, "\u0663".encode().decode("latin-1")])
+@pytest.mark.parametrize(
+    "place", ["1", "999999", "-1", "1.5", "zero", "", "9" * 400, "\u0663".encode().decode("latin-1")]
+)
 async def test_a_place_that_is_none_or_not_reached_yet_gets_a_snapshot(client: Client, place: str) -> None:
     _, ready = await start(client)
     async with events_of(client, ready["session"], **{"Last-Event-ID": place}) as response:
