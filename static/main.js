@@ -73,6 +73,10 @@ function received(event) {
     case "final":
       showFinal(event);
       break;
+    case "gap":
+      // One of no length is no loss of sound.
+      if (event.end_ms > event.start_ms) showDropped(event.end_ms - event.start_ms);
+      break;
     case "status":
       notify("server", statusWords(event));
       break;

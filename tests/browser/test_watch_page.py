@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,6 +152,30 @@ async def test_a_reader_whose_network_breaks_comes_back_by_itself_and_no_line_is
             await expect_lines(page, said)
             said.append(await speaker.say(900))
             await expect_lines(page, said)
+
+
+async def test_a_reader_of_a_server_that_is_killed_and_started_anew_sees_each_line_once(
+    serve: Serve, open_page: OpenPage, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    """Also not on the live lines, where the utterance that was open begins anew."""
+    flags = ("--engine", "scripted", "--port", str(unused_tcp_port), "--store", str(tmp_path / "transcripts.db"))
+    server = await serve(*flags)
+    async with speaking(server) as speaker:
+        page = await open_page(speaker.page_of(server.url))
+        said = [await speaker.say(900)]
+        await expect_lines(page, said)
+        await speaker.begin_to_say()
+        await expect(page.locator("#roll-up p").last).to_contain_text(re.compile("one two three", re.I))
+        server.process.kill()
+        await server.process.wait()
+        await expect_state(page, "Reconnecting")
+        await serve(*flags)
+        await expect_state(page, "Live")
+        said.append(await speaker.say(600))
+        await speaker.stop()
+        await expect_state(page, "The speaker has finished")
+        await expect_lines(page, said)
+        await expect(page.locator("#roll-up p")).to_have_text(said)
 
 
 async def test_a_reader_is_told_why_there_is_nothing_to_read(scripted_server: Server, open_page: OpenPage) -> None:
