@@ -38,6 +38,11 @@ class Hub:
         return self._recent.last_seq
 
     @property
+    def finals(self) -> list[Final]:
+        """All so far, in spoken order."""
+        return self._recent.finals
+
+    @property
     def ended(self) -> bool:
         """Whether `end` was published: nothing follows."""
         return self._recent.ended

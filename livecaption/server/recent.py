@@ -103,6 +103,11 @@ class RecentEvents:
         self._keep(message)
         return message
 
+    @property
+    def finals(self) -> list[Final]:
+        """All so far, in spoken order."""
+        return [final for _, final in self._finals]
+
     def seq_of(self, place: str) -> int | None:
         """The number in what a reader calls its place; None: it is none, or of another epoch."""
         epoch, _, number = place.rpartition("-")

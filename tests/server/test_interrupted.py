@@ -149,6 +149,18 @@ async def test_readers_may_come_before_the_speaker_and_get_what_was_said(serve: 
     assert events[2]["utterance"] == 2
 
 
+async def test_the_webvtt_of_a_session_that_waits_for_its_speaker_only_grows(serve: Serve) -> None:
+    client = await serve()
+    waiting = await (await client.get("/v1/sessions/talk/transcript.vtt")).text()
+    socket = await resume(client, READY, 3)
+    await socket.send_bytes(SPEECH + PAUSE)
+    await socket.send_json({"type": "stop"})
+    await read_to_the_close(socket)
+    ended = await (await client.get("/v1/sessions/talk/transcript.vtt")).text()
+    assert ended.startswith(waiting)
+    assert len(ended) > len(waiting)
+
+
 async def test_a_place_of_before_the_servers_death_gets_a_snapshot(serve: Serve) -> None:
     client = await serve()
     for place in ("5e55-3", "3", f"5e55-{LIFE}"):
