@@ -51,6 +51,7 @@ def test_lists_and_switches_are_understood_in_every_source(tmp_path: Path) -> No
         (["--port=http"], "--port"),
         (["--port=70000"], "--port"),
         (["--max-streams=0"], "--max-streams"),
+        (["--max-readers=-1"], "--max-readers"),
         (["--max-streams=many"], "--max-streams must be auto or a whole number"),
         (["--drain-timeout=-1"], "--drain-timeout"),
         (["--drain-timeout=nan"], "--drain-timeout"),

@@ -6,8 +6,7 @@ when it is done with what it took before. So nothing piles up for a slow one, an
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Sequence
 
 from livecaption.events import Event, Final
 from livecaption.server.outbox import Outbox
@@ -31,7 +30,6 @@ class Hub:
         self._recent = RecentEvents(title, language, secrets.token_hex(4), life=life, finals=finals)
         self._speaker: Outbox | None = None
         self._news = asyncio.Event()
-        self.n_readers = 0
 
     @property
     def last_seq(self) -> int:
@@ -76,24 +74,15 @@ class Hub:
         An empty list: nothing happened for `heartbeat_s`.
         """
         seq = last_seq
-        with self._counted():
-            while True:
-                messages, seq = self._recent.read(seq)
-                if messages:
-                    yield messages
-                elif self.ended:
-                    return
-                else:
-                    try:
-                        async with asyncio.timeout(heartbeat_s):
-                            await self._news.wait()
-                    except TimeoutError:
-                        yield []
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        self.n_readers += 1
-        try:
-            yield
-        finally:
-            self.n_readers -= 1
+        while True:
+            messages, seq = self._recent.read(seq)
+            if messages:
+                yield messages
+            elif self.ended:
+                return
+            else:
+                try:
+                    async with asyncio.timeout(heartbeat_s):
+                        await self._news.wait()
+                except TimeoutError:
+                    yield []

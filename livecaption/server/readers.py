@@ -44,42 +44,16 @@ async def events(request: web.Request) -> web.StreamResponse:
     last_seq = _last_seq(request, publisher)
     if publisher.hub.ended and last_seq == publisher.hub.last_seq:
         return web.Response(status=204)
-    response = web.StreamResponse(
-        headers={
-            hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
-            hdrs.CACHE_CONTROL: "no-store",
-            "X-Accel-Buffering": "no",  # nginx would collect captions until there is a page of them
-        }
-    )
-    await response.prepare(request)
-    async with aclosing(publisher.hub.follow(last_seq, HEARTBEAT_S)) as feed:
-        async for messages in feed:
-            data = b"".join(message.server_sent for message in messages) if messages else b":\n\n"
-            if not await _sent(request, response.write(data)):
-                break
-    return response
+    with request.app[SERVICES].sessions.reading():
+        return await _stream_events(request, publisher, last_seq)
 
 
 async def watch(request: web.Request) -> web.WebSocketResponse:
     """`GET /v1/sessions/{id}/watch`: the same over a WebSocket; closes with 1000 behind `end`."""
     auth.check_origin(request, request.app[SERVICES].config.server)
     publisher = _session(request)
-    socket = web.WebSocketResponse(
-        protocols=auth.accepted_protocols(request),
-        max_msg_size=MAX_READ_BYTES,
-        compress=False,  # each context costs 64 KiB
-        heartbeat=HEARTBEAT_S,
-        timeout=CLOSE_TIMEOUT_S,
-    )
-    await socket.prepare(request)
-    sender = asyncio.ensure_future(_send(request, socket, publisher))
-    try:
-        async for _ in socket:
-            pass  # a reader has nothing to say; the loop ends when it leaves, or when all is sent
-    finally:
-        sender.cancel()
-        await asyncio.wait({sender})
-    return socket
+    with request.app[SERVICES].sessions.reading():
+        return await _watch(request, publisher)
 
 
 async def qr_code(request: web.Request) -> web.Response:
@@ -96,6 +70,42 @@ async def qr_code(request: web.Request) -> web.Response:
     svg = io.BytesIO()
     segno.make(link, error="m", micro=False).save(svg, kind="svg", xmldecl=False, scale=QR_SCALE, light="#fff")
     return web.Response(body=svg.getvalue(), content_type="image/svg+xml")
+
+
+async def _stream_events(request: web.Request, publisher: Publisher, last_seq: int | None) -> web.StreamResponse:
+    response = web.StreamResponse(
+        headers={
+            hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
+            hdrs.CACHE_CONTROL: "no-store",
+            "X-Accel-Buffering": "no",  # nginx would collect captions until there is a page of them
+        }
+    )
+    await response.prepare(request)
+    async with aclosing(publisher.hub.follow(last_seq, HEARTBEAT_S)) as feed:
+        async for messages in feed:
+            data = b"".join(message.server_sent for message in messages) if messages else b":\n\n"
+            if not await _sent(request, response.write(data)):
+                break
+    return response
+
+
+async def _watch(request: web.Request, publisher: Publisher) -> web.WebSocketResponse:
+    socket = web.WebSocketResponse(
+        protocols=auth.accepted_protocols(request),
+        max_msg_size=MAX_READ_BYTES,
+        compress=False,  # each context costs 64 KiB
+        heartbeat=HEARTBEAT_S,
+        timeout=CLOSE_TIMEOUT_S,
+    )
+    await socket.prepare(request)
+    sender = asyncio.ensure_future(_send(request, socket, publisher))
+    try:
+        async for _ in socket:
+            pass  # a reader has nothing to say; the loop ends when it leaves, or when all is sent
+    finally:
+        sender.cancel()
+        await asyncio.wait({sender})
+    return socket
 
 
 async def _send(request: web.Request, socket: web.WebSocketResponse, publisher: Publisher) -> None:

@@ -206,6 +206,35 @@ async def test_readers_who_leave_are_let_go(client: Client, monkeypatch: pytest.
     await eventually(lambda: sessions.n_readers == 0)
 
 
+@pytest.mark.parametrize("what", ["events", "watch"])
+async def test_one_reader_more_than_may_be_here_is_refused_before_the_stream_begins(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(readers, "HEARTBEAT_S", 0.05)
+    client = await start_server(max_readers=2)
+    _, ready = await start(client)
+    _, other = await start(client)  # the limit is of all sessions together
+    reader = await client.ws_connect(f"/v1/sessions/{other['session']}/watch")
+    async with events_of(client, ready["session"]) as response:
+        await read(response)
+        refused = await client.get(f"/v1/sessions/{ready['session']}/{what}")
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "10")
+        assert (await refused.json())["code"] == "too_many_readers"
+        figures = await (await client.get("/metrics")).text()
+        for line in ("readers 2.0", "readers_limit 2.0", "readers_refused_total 1.0"):
+            assert f"\nlivecaption_{line}\n" in figures
+    await reader.close()
+    await eventually(lambda: client.app[SERVICES].sessions.n_readers == 0)
+    async with events_of(client, ready["session"]) as response:
+        assert (await read(response))["type"] == "snapshot"
+
+
+async def test_who_is_refused_as_a_reader_takes_no_place(client: Client) -> None:
+    _, ready = await start(client)
+    assert (await client.get(f"/v1/sessions/{ready['session']}/watch")).status == 400  # no WebSocket
+    assert client.app[SERVICES].sessions.n_readers == 0
+
+
 async def test_what_a_reader_says_is_not_heard(client: Client) -> None:
     speaker, ready = await start(client)
     reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")
