@@ -17,7 +17,7 @@ const MAX_BACKLOG_MS = 2000;
  * wait for finals, and an open utterance.
  */
 const MAX_ACKNOWLEDGED_MS = 120_000;
-/** What may wait while the connection is lost, when all is wanted: what the server waits for a speaker, and some more. */
+/** What may wait while the connection is lost, when all is wanted: what the server waits for a speaker, and more. */
 const MAX_OUTAGE_MS = 90_000 + MAX_ACKNOWLEDGED_MS;
 const FIRST_RETRY_MS = 250;
 const MAX_RETRY_MS = 2000;
@@ -96,11 +96,18 @@ export class CaptionStream {
    * Connect and send `start`. `listener` is {received(event), dropped(ms), lost(), resumed(), closed(code)}; `lost` and
    * `resumed` take turns, `closed` comes once, unless `close` was called.
    */
-  constructor({ token, sampleRateHz, language }, listener) {
+  constructor({ token, sampleRateHz, language, private: isPrivate = false }, listener) {
     this.#token = token;
     this.#listener = listener;
     this.#bytesPerMs = (sampleRateHz * 2) / 1000;
-    this.#start = { type: "start", encoding: "pcm_s16le", sample_rate: sampleRateHz, channels: 1, language };
+    this.#start = {
+      type: "start",
+      encoding: "pcm_s16le",
+      sample_rate: sampleRateHz,
+      channels: 1,
+      language,
+      private: isPrivate,
+    };
     this.#connect();
   }
 
