@@ -1,6 +1,7 @@
 """What is served where, and what happens when the application starts and ends."""
 
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 
@@ -152,11 +153,18 @@ async def _store(app: web.Application) -> AsyncIterator[None]:
 async def _interrupted_sessions(app: web.Application) -> AsyncIterator[None]:
     """What was open when an earlier server died waits for its speaker, and can be read meanwhile."""
     services = app[SERVICES]
-    for session in await services.store.read(Database.interrupted) if services.store else []:
-        try:
-            Publisher.interrupted(session, services)
-        except InvalidMessage as error:
-            logger.warning("a session that was interrupted cannot go on: %s", error)
+    if services.store is not None:
+        # A server that dies again and again must not keep places for those who have long given up.
+        oldest_ms = (time.time() - services.config.server.resume_window_s) * 1000
+        for session in await services.store.read(Database.interrupted):
+            try:
+                if session.interrupted_at_ms >= oldest_ms:
+                    Publisher.interrupted(session, services)
+                else:
+                    services.store.give_up(session.record.id)
+            except InvalidMessage as error:
+                logger.warning("a session that was interrupted cannot go on: %s", error)
+                services.store.give_up(session.record.id)
     yield
 
 

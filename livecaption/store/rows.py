@@ -82,6 +82,7 @@ class InterruptedSession:
 
     Attributes:
         life: how many times a server was started since it began.
+        interrupted_at_ms: when the first server was started that found it so, of the Unix clock.
         settled_ms: audio before it is in the finals, or has none.
         finals: all of them, in spoken order, with the numbers of their events.
     """
@@ -89,6 +90,7 @@ class InterruptedSession:
     record: SessionRecord
     resumption: Resumption
     life: int
+    interrupted_at_ms: int
     settled_ms: int
     finals: tuple[tuple[int, Final], ...]
 
@@ -137,9 +139,15 @@ def settle(session_id: SessionId, settled_ms: int) -> Statement:
     )
 
 
-def reopen(session_id: SessionId) -> Statement:
+def reopen(session_id: SessionId) -> list[Statement]:
     """Its speaker has come back to the session."""
-    return ("UPDATE session SET state = 'open' WHERE id = ? AND state = 'interrupted'", (session_id,))
+    return [
+        ("UPDATE session SET state = 'open' WHERE id = ? AND state = 'interrupted'", (session_id,)),
+        (
+            "UPDATE resumption SET interrupted_at_ms = NULL WHERE session = (SELECT number FROM session WHERE id = ?)",
+            (session_id,),
+        ),
+    ]
 
 
 def end(session_id: SessionId, duration_ms: int) -> list[Statement]:

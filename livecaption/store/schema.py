@@ -75,6 +75,7 @@ MIGRATIONS = (
         resume_token_hash TEXT NOT NULL,
         reader_token_hash TEXT,
         life INTEGER NOT NULL DEFAULT 0,
+        interrupted_at_ms INTEGER,
         settled_ms INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     """,

@@ -136,7 +136,11 @@ class TranscriptStore:
 
     def reopen(self, session_id: SessionId) -> None:
         """The speaker has come back to an interrupted session."""
-        self._submit([rows.reopen(session_id)], _nobody_waits)
+        self._submit(rows.reopen(session_id), _nobody_waits)
+
+    def give_up(self, session_id: SessionId) -> None:
+        """An interrupted session cannot go on any more."""
+        self._submit(rows.end(session_id, 0), _nobody_waits)
 
     def end(self, session_id: SessionId, duration_ms: int, written: Callable[[], None]) -> None:
         self._submit(rows.end(session_id, duration_ms), written)

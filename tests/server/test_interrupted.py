@@ -201,6 +201,22 @@ async def test_who_is_not_back_in_time_finds_it_over_and_it_stays_interrupted(
     assert await client.app[SERVICES].store.read(lambda database: database.interrupted()) == []
 
 
+async def test_a_server_that_dies_again_and_again_keeps_no_place_for_who_has_given_up(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """Whoever lost a server more than the resume window ago does not come any more."""
+    old = new_session("old", resumption=Resumption(START % "false", token_hash(TOKEN), None))
+    with opened(tmp_path / "transcripts.db") as database:
+        fill(database, old, [], ended=False)
+    with opened(tmp_path / "transcripts.db") as database:
+        database.execute("UPDATE resumption SET interrupted_at_ms = interrupted_at_ms - 61000")
+    client = await serve()
+    assert len(client.app[SERVICES].sessions) == 1
+    assert await refusal_of(await resume(client, {**READY, "session": "old"}, 0)) == ("unknown_session", 1008)
+    (interrupted,) = await client.app[SERVICES].store.read(lambda database: database.interrupted())
+    assert interrupted.record.id == "talk"
+
+
 async def test_a_session_that_waits_holds_its_place_and_its_speaker_gets_in_on_a_full_server(serve: Serve) -> None:
     client = await serve(max_streams=1)
     with pytest.raises(WSServerHandshakeError, match="503"):
@@ -226,6 +242,7 @@ async def test_a_session_whose_start_is_not_understood_any_more_does_not_stop_th
     client = await serve(start='{"type": "start", "task": "sing"}')
     assert await refusal_of(await resume(client, READY, 3)) == ("unknown_session", 1008)
     assert "cannot go on" in caplog.text
+    assert await client.app[SERVICES].store.read(lambda database: database.interrupted()) == []
     assert await state_of(client) == "interrupted"
 
 
