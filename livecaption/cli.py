@@ -261,16 +261,16 @@ class _Transcript:
     def __init__(self, show_done: Callable[..., None]) -> None:
         self.finals: list[Final] = []
         self._show_done = show_done
-        self._n_awaited = 0
+        self._awaited: set[int] = set()
 
     def receive(self, event: Event) -> None:
         if isinstance(event, SpeechStart):
-            self._n_awaited += 1
+            self._awaited.add(event.utterance)
         elif isinstance(event, Final):
-            self._n_awaited -= 1
+            self._awaited.discard(event.utterance)
             self.finals.append(event)
             self._show_done(completed=event.end_ms)
-        elif isinstance(event, Ack) and not self._n_awaited:
+        elif isinstance(event, Ack) and not self._awaited:
             self._show_done(completed=event.received_ms)
 
 
@@ -402,7 +402,7 @@ class _LiveCaptions:
             # Not wrapped by us: lines that a terminal wraps can be copied whole.
             self._console.print(clock + Text(event.text), soft_wrap=True)
         elif isinstance(event, Partial):
-            if event.utterance != self._utterance:
+            if event.utterance != self._utterance or event.revision == 0:  # it may have begun anew
                 self._utterance = event.utterance
                 self._roll_up = RollUp(self._language, self._console.width)
             lines = self._roll_up.show(event.stable, event.text[len(event.stable) :])
@@ -436,7 +436,7 @@ async def _stream(
     def receive_or_complain(event: Event) -> None:
         if isinstance(event, ErrorReport) and not event.fatal:
             _complain(event.message)
-        if isinstance(event, Gap):
+        if isinstance(event, Gap) and event.end_ms > event.start_ms:
             _complain(f"captions were lost with the connection, from {event.start_ms} to {event.end_ms} ms")
         receive(event)
 

@@ -15,8 +15,9 @@
 Sending and reading are independent: one task may send while another reads. Read all the time,
 also while you have nothing to send: the connection's keep-alive is answered by reading, and a
 connection that is lost is made anew by reading. The session goes on then, for as long as the server
-keeps it: events that were missed come late, audio that did not arrive is sent again. What cannot be
-had back comes as a `Gap`.
+keeps it, also where the server died meanwhile and was started anew: finals that were missed come late,
+audio that did not arrive or has no final yet is sent again, and the utterance that was open begins anew
+with its number. What cannot be had back comes as a `Gap`; one of no length is no loss of captions.
 
 Runs in anybody's event loop and never blocks it. Knows nothing of microphones, files or codecs.
 """
@@ -32,7 +33,7 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 
 from livecaption.audio.formats import CONTAINER, AudioFormat
-from livecaption.audio.unacknowledged import Unacknowledged
+from livecaption.audio.replay import ReplayBuffer
 from livecaption.events import (
     Ack,
     CaptionWord,
@@ -284,7 +285,7 @@ class Stream:
         self._socket = socket
         self._sending = asyncio.Lock()
         self._resending: asyncio.Task[None] | None = None
-        self._unacknowledged: Unacknowledged | None = None  # None: the session cannot be resumed
+        self._sent: ReplayBuffer | None = None  # None: the session cannot be resumed
         self._room = asyncio.Event()
         self.last_seq = 0
         self._fatal_error: ErrorReport | None = None
@@ -331,12 +332,14 @@ class Stream:
         event = await self._receive()
         if isinstance(event, ErrorReport) and event.fatal:
             self._fatal_error = event
-        if self._unacknowledged is not None:
+        if self._sent is not None:
             if isinstance(event, Ack):
-                self._unacknowledged.acknowledge(event.received_ms)
+                self._sent.acknowledge(event.received_ms)
                 self._room.set()
             elif isinstance(event, Flushed):
-                self._unacknowledged.answered(_flush(event.id))
+                self._sent.answered(_flush(event.id))
+            elif isinstance(event, Final):
+                self._sent.cover(event.end_ms)
         if isinstance(event, End):
             self._ended = True
             self._close(aiohttp.WSCloseCode.OK, f"the server ended the stream ({event.reason})")
@@ -352,7 +355,7 @@ class Stream:
         self.ready = event
         if event.resume_window_ms and start["encoding"] != CONTAINER:
             audio_format = AudioFormat(start["encoding"], start["sample_rate"], start["channels"])
-            self._unacknowledged = Unacknowledged(audio_format)
+            self._sent = ReplayBuffer(audio_format)
 
     async def _leave(self) -> None:
         if self._resending is not None:
@@ -368,15 +371,15 @@ class Stream:
                 event = self._take(message.data)
                 if event is not None:
                     return event
-            elif self._unacknowledged is not None and not self._fatal_error and self._socket.close_code in ACCIDENTS:
-                await self._resume(self._unacknowledged)
+            elif self._sent is not None and not self._fatal_error and self._socket.close_code in ACCIDENTS:
+                await self._resume(self._sent)
             elif message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
                 code = self._socket.close_code or aiohttp.WSCloseCode.ABNORMAL_CLOSURE
                 raise self._close(code, str(message.extra or "") or "the server closed the stream")
             elif message.type is aiohttp.WSMsgType.ERROR:
                 raise self._close(aiohttp.WSCloseCode.ABNORMAL_CLOSURE, f"the connection was lost: {message.data}")
 
-    async def _resume(self, unacknowledged: Unacknowledged) -> None:
+    async def _resume(self, sent: ReplayBuffer) -> None:
         """Connect again and go on where the server is.
 
         Raises:
@@ -388,7 +391,7 @@ class Stream:
         while True:
             try:
                 socket = await self._open_socket(self.ready.session)
-                received_ms = await self._claim(socket)
+                received_ms = await self._claim(socket, sent.begin_ms)
                 break
             except StreamClosed:
                 raise
@@ -406,11 +409,16 @@ class Stream:
         # Nobody may send before what was lost is sent again.
         await self._sending.acquire()
         self._socket = socket
-        self._resending = asyncio.create_task(self._send_again(unacknowledged, received_ms))
+        self._resending = asyncio.create_task(self._send_again(sent, received_ms))
 
-    async def _claim(self, socket: Socket) -> int:
-        """Ask for the session over a new connection; up to where the server has its audio."""
-        claim = {"session": self.ready.session, "token": self.ready.resume_token, "last_seq": self.last_seq}
+    async def _claim(self, socket: Socket, audio_from_ms: int) -> int:
+        """Ask for the session over a new connection; up to where the server has its audio, or we have it no more."""
+        claim = {
+            "session": self.ready.session,
+            "token": self.ready.resume_token,
+            "last_seq": self.last_seq,
+            "audio_from_ms": audio_from_ms,
+        }
         try:
             await socket.send_str(json.dumps({"type": "start", "resume": claim}))
             event = parse_event(json.loads(await socket.receive_str()))
@@ -424,9 +432,9 @@ class Stream:
             self._fatal_error = event
         raise self._close(aiohttp.WSCloseCode.POLICY_VIOLATION, "the server does not know the session any more")
 
-    async def _send_again(self, unacknowledged: Unacknowledged, received_ms: int) -> None:
+    async def _send_again(self, sent: ReplayBuffer, received_ms: int) -> None:
         try:
-            for data in unacknowledged.since(received_ms):
+            for data in sent.since(received_ms):
                 await self._send_over(self._socket, data)
         except (aiohttp.ClientError, ConnectionError):
             pass  # lost once more; the reader is about to see it
@@ -453,22 +461,22 @@ class Stream:
         async with self._sending:
             if self._closed is not None:
                 raise self._closed
-            if self._unacknowledged is not None and keep:
-                self._unacknowledged.push(data)
+            if self._sent is not None and keep:
+                self._sent.push(data)
             try:
                 await self._send_over(self._socket, data)
             except (aiohttp.ClientError, ConnectionError):
-                if self._unacknowledged is None:
+                if self._sent is None:
                     await self._learn_why()
-        if self._unacknowledged is not None:
-            await self._wait_for_room(self._unacknowledged)
+        if self._sent is not None:
+            await self._wait_for_room(self._sent)
 
     @staticmethod
     async def _send_over(socket: Socket, data: bytes | str) -> None:
         await (socket.send_bytes(data) if isinstance(data, bytes) else socket.send_str(data))
 
-    async def _wait_for_room(self, unacknowledged: Unacknowledged) -> None:
-        while unacknowledged.n_bytes > MAX_UNACKNOWLEDGED_BYTES and self._closed is None:
+    async def _wait_for_room(self, sent: ReplayBuffer) -> None:
+        while sent.n_unacknowledged_bytes > MAX_UNACKNOWLEDGED_BYTES and self._closed is None:
             self._room.clear()
             await self._room.wait()
 

@@ -76,6 +76,7 @@ OPTIONS: tuple[Option, ...] = (
         "streams at a time, or auto: as measured; more are refused with 503",
         "N",
     ),
+    Option("max-readers", "server", "max_readers", "readers at a time; more are refused with 503", "N"),
     Option("drain-timeout", "server", "drain_timeout_s", "how long a stop waits for the last captions", "SECONDS"),
     Option(
         "resume-window",
@@ -215,6 +216,8 @@ def _check(config: Config) -> None:
         raise ConfigError("--port must be from 0 to 65535")
     if server.max_streams is not None and server.max_streams < 1:
         raise ConfigError("--max-streams must be at least 1")
+    if server.max_readers < 0:
+        raise ConfigError("--max-readers must be 0 or more")
     if not 0 <= server.drain_timeout_s <= 600:
         raise ConfigError("--drain-timeout must be from 0 to 600 seconds")
     if not 0 <= server.resume_window_s <= 3600:

@@ -128,7 +128,7 @@ class ForbiddenOrigin(ClientError):
 
 
 class Unavailable(LivecaptionError):
-    """Not now. Codes: `loading`, `overloaded`, `draining`, `failed`."""
+    """Not now. Codes: `loading`, `overloaded`, `draining`, `failed`, `too_many_readers`."""
 
     close_code = 1013
     http_status = 503

@@ -156,7 +156,8 @@ class Gap(Event):
 class Snapshot(Event):
     """All that a session has said so far, for a reader who comes late or has fallen behind.
 
-    `finals` come without those that are empty and without words; `partial` is the open utterance's newest.
+    `finals` come without those that are empty and without words; `partial` is the open utterance's newest. Readers come
+    back with `epoch` and a number: see `server.recent`.
     """
 
     type: ClassVar[str] = "snapshot"
@@ -164,6 +165,7 @@ class Snapshot(Event):
     language: str | None
     finals: tuple[Final, ...]
     partial: Partial | None
+    epoch: str
 
 
 @dataclass(frozen=True, slots=True)

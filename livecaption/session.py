@@ -73,6 +73,22 @@ class StreamOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """What an earlier server has made of a stream that goes on here.
+
+    Attributes:
+        finals: all that it gave, in order.
+        until_ms: audio before it is in them, or has none.
+    """
+
+    finals: tuple[Final, ...] = ()
+    until_ms: int = 0
+
+
+NOTHING_HEARD = Heard()
+
+
+@dataclass(frozen=True, slots=True)
 class Latency:
     """One delay, for the operator; nothing of it is sent. Audio counts from the arrival of its last byte.
 
@@ -112,9 +128,10 @@ class _Speculation:
 class Session:
     """The stream of one publisher, from `start` to the last final.
 
-    Every method returns what there is to do, in order: events to send and requests to submit.
-    Each `SpeechStart` is followed by exactly one `Final` of the same number, finals come in
-    order, and no two cover the same audio.
+    Inside, samples and utterances count from where this object begins to hear; outside, from the begin of the stream,
+    of which an earlier server may have `heard` a part. Every method returns what there is to do, in order: events to
+    send and requests to submit. Each `SpeechStart` is followed by exactly one `Final` of the same number, finals come
+    in order, and no two cover the same audio.
     """
 
     def __init__(
@@ -123,9 +140,11 @@ class Session:
         options: StreamOptions,
         pace: Callable[[], Pace],
         next_request_id: Callable[[], RequestId],
+        heard: Heard = NOTHING_HEARD,
     ) -> None:
         self.id = session_id
         self.options = options
+        self._first_utterance = heard.finals[-1].utterance + 1 if heard.finals else 0
         self._pace = pace
         self._next_request_id = next_request_id
         # A container is decoded outside and comes in as samples.
@@ -146,17 +165,22 @@ class Session:
         self._partial_asked_s: float | None = None
         self._speculation: _Speculation | None = None
         self._heard_until = 0  # by the newest hypothesis of the open utterance, or by one that is on its way for sure
-        self._received_samples = 0  # decoded, at the rate they came in
+        self._hear_from(heard.until_ms)
         self._last_voiced_s = 0.0
         self._first_caption_due_since_s: float | None = None
         self._shown_until_s = 0.0
         self._last_end = -1
+        self._last_window_end = 0
         self._latencies: list[Latency] = []
         self._n_utterances = 0
         self._ended = False
         self._reported_non_finite = False
         # Finals and flush marks in the order in which they must go out.
         self._awaited: deque[_AwaitedFinal | Flushed] = deque()
+        for final in heard.finals:
+            self._remember(final.text, final.language or "", final.confidence)
+            if final.text:
+                self._newest_final = final
 
     @property
     def received_ms(self) -> int:
@@ -164,8 +188,20 @@ class Session:
         return ms_of(self._received_samples, self._received_rate_hz)
 
     @property
+    def settled_ms(self) -> int:
+        """Audio before it is in the finals that are out, or holds no speech; who goes on elsewhere begins here."""
+        awaited = next((item.utterance for item in self._awaited if isinstance(item, _AwaitedFinal)), None)
+        utterance = awaited or self._cutter.open_utterance()
+        if utterance is not None:
+            return self._ms(utterance.window_start)
+        endpointing = self.options.endpointing
+        # Voice that is not believed yet, and what an utterance that it begins would hear of before.
+        undecided = samples_of(endpointing.onset_ms + endpointing.pre_roll_ms)
+        return self._ms(max(self._last_window_end, self._judged_samples - undecided))
+
+    @property
     def n_utterances(self) -> int:
-        return self._n_utterances
+        return self._first_utterance + self._n_utterances
 
     @property
     def backlog_ms(self) -> int:
@@ -214,6 +250,13 @@ class Session:
         first_again = samples_of(self.received_ms, self._received_rate_hz)
         self._decoder.rewind(self._received_samples - first_again)
         return self.received_ms
+
+    def skip_to(self, at_ms: int) -> bool:
+        """The next audio is that from here on; what lies between is lost. False: not any more, audio has come."""
+        if self._received_samples != self._first_sample or at_ms < self._begin_ms:
+            return False
+        self._hear_from(at_ms)
+        return True
 
     def flush(self, flush_id: str | int | None, now_s: float) -> list[Output]:
         """End the open utterance now; `Flushed` follows once all finals up to here are out."""
@@ -327,16 +370,17 @@ class Session:
                 # Until words are known, nothing says that a sentence has ended.
                 self._cutter.hear_words(mid_phrase=self.options.partials)
                 self._begin_waiting(event.at, now_s)
-                outputs.append(SpeechStart(event.number, ms_of(event.at)))
+                outputs.append(SpeechStart(self._number(event.number), self._ms(event.at)))
             elif isinstance(event, UtteranceEnded):
                 utterance = event.utterance
                 self._open_number = None
                 self._last_end = utterance.end
+                self._last_window_end = utterance.window_end
                 # The newest voice may be the next utterance's, which began in the same chunk.
                 last_voiced_s = self._last_voiced_s if utterance.end > self._judged_before else voiced_before_s
                 if event.reason == "silence":
                     self._latencies.append(Latency("endpoint", now_s - last_voiced_s))
-                outputs.append(SpeechEnd(utterance.number, ms_of(utterance.end), event.reason))
+                outputs.append(SpeechEnd(self._number(utterance.number), self._ms(utterance.end), event.reason))
                 outputs += self._await_final(utterance, last_voiced_s, now_s)
         return outputs
 
@@ -416,12 +460,12 @@ class Session:
         utterance = self._cutter.open_utterance()
         assert utterance is not None  # the caller compared the numbers
         event = Partial(
-            utterance=request.utterance,
+            utterance=self._number(request.utterance),
             revision=self._revision,
             text=caption.text,
             stable=caption.stable,
-            start_ms=ms_of(utterance.start),
-            end_ms=ms_of(heard_until),
+            start_ms=self._ms(utterance.start),
+            end_ms=self._ms(heard_until),
         )
         self._revision += 1
         if self._first_caption_due_since_s is not None:
@@ -451,10 +495,7 @@ class Session:
         if isinstance(answer, Hypothesis):
             answer = replace(answer, text=awaited.stabilizer.final(answer.text))
             awaited.event = self._final(awaited, answer, now_s)
-            if answer.text:
-                self._language.hear(answer.language, answer.confidence)
-            if answer.confidence >= MIN_CONTEXT_CONFIDENCE:
-                self._context = f"{self._context} {answer.text}"[-MAX_CONTEXT_CHARACTERS:]
+            self._remember(answer.text, answer.language, answer.confidence)
             if awaited.first_caption_due_since_s is not None and answer.text:
                 self._latencies.append(Latency("first_partial", now_s - awaited.first_caption_due_since_s))
             self._latencies.append(Latency("final", now_s - awaited.last_voiced_s))
@@ -471,21 +512,40 @@ class Session:
         utterance = awaited.utterance
         words = None
         if self.options.transcription.words:
-            offset_ms = ms_of(utterance.window_start)
+            offset_ms = self._ms(utterance.window_start)
             words = tuple(
                 CaptionWord(word.text, offset_ms + word.start_ms, offset_ms + word.end_ms, round(word.confidence, 3))
                 for word in hypothesis.words
             )
         return Final(
-            utterance=utterance.number,
+            utterance=self._number(utterance.number),
             text=hypothesis.text,
-            start_ms=ms_of(utterance.start),
-            end_ms=ms_of(utterance.end),
+            start_ms=self._ms(utterance.start),
+            end_ms=self._ms(utterance.end),
             language=hypothesis.language or None,
             confidence=round(hypothesis.confidence, 3) if hypothesis.text else 0.0,
             latency_ms=max(0, round((now_s - awaited.last_voiced_s) * 1000)),
             words=words,
         )
+
+    def _remember(self, text: str, language: str, confidence: float) -> None:
+        """What a final says about those that follow."""
+        if text:
+            self._language.hear(language, confidence)
+        if confidence >= MIN_CONTEXT_CONFIDENCE:
+            self._context = f"{self._context} {text}"[-MAX_CONTEXT_CHARACTERS:]
+
+    def _hear_from(self, begin_ms: int) -> None:
+        self._begin_ms = begin_ms
+        # Rounded up, so that it is this very millisecond when it is told.
+        self._first_sample = -(-begin_ms * self._received_rate_hz // 1000)
+        self._received_samples = self._first_sample  # decoded, at the rate they came in
+
+    def _ms(self, at: int) -> int:
+        return self._begin_ms + ms_of(at)
+
+    def _number(self, utterance: int) -> int:
+        return self._first_utterance + utterance
 
     def _release(self) -> list[Output]:
         """Everything at the head of the queue that waits for nothing any more."""

@@ -91,7 +91,7 @@ export class CaptionFeed {
     const data = block.match(/^data: (.*)$/m);
     if (!data) return false;
     const event = JSON.parse(data[1]);
-    this.#lastId = String(event.seq);
+    this.#lastId = block.match(/^id: (.*)$/m)[1];
     this.#listener.received(event);
     return event.type === "end";
   }

@@ -48,7 +48,8 @@ function start() {
   notices.clear();
   showNotices();
   dropped_ms = 0;
-  session.start(choice(), settings.get("language") || null, accessToken());
+  const options = { language: settings.get("language") || null, private: settings.get("private") };
+  session.start(choice(), options, accessToken());
 }
 
 /** What Capture.open takes. */
@@ -73,6 +74,10 @@ function received(event) {
     case "final":
       showFinal(event);
       break;
+    case "gap":
+      // One of no length is no loss of sound.
+      if (event.end_ms > event.start_ms) showDropped(event.end_ms - event.start_ms);
+      break;
     case "status":
       notify("server", statusWords(event));
       break;
@@ -82,8 +87,8 @@ function received(event) {
   }
 }
 
-function beginSession({ session: id, language }) {
-  prepareSharing(id);
+function beginSession({ session: id, language, reader_token }) {
+  prepareSharing(id, reader_token);
   const now_ms = performance.now();
   if (firstSessionAt_ms === null) {
     firstSessionAt_ms = now_ms;
@@ -116,6 +121,8 @@ function showState(state, detail) {
   button.textContent = buttonWords(state);
   button.dataset.action = session.resting ? "start" : "stop";
   button.setAttribute("aria-disabled", state === "finishing");
+  // A session stays what it was begun as.
+  element("private").disabled = !session.resting;
   if (session.resting) {
     meter.reset();
     rollUp.abandonPartials();
@@ -286,9 +293,11 @@ function askToClear() {
 
 // --- the link for readers ---
 
-function prepareSharing(id) {
-  element("share-link").value = new URL(`watch/${id}`, document.baseURI);
-  element("share-code").src = `v1/sessions/${id}/qr.svg`;
+/** `token` is that of the readers of a private session, else undefined. Behind a `#`, it is sent to no server. */
+function prepareSharing(id, token) {
+  element("share-link").value = new URL(`watch/${id}${token ? `#token=${token}` : ""}`, document.baseURI);
+  element("share-code").src = `v1/sessions/${id}/qr.svg${token ? `?reader_token=${token}` : ""}`;
+  element("share-private").hidden = !token;
   element("share-local").hidden = !["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
   element("share").hidden = false;
 }
@@ -361,6 +370,7 @@ function bind(id, name, applied) {
 fillLanguages();
 refreshMicrophones();
 bind("language", "language");
+bind("private", "private");
 element("source").addEventListener("change", () => {
   settings.set("source", element("source").value);
   changeSource();

@@ -56,8 +56,8 @@ export class Session {
     return RUNNING.includes(this.state);
   }
 
-  /** From a user's gesture. `choice` as for Capture.open; `language` null: detect. */
-  async start(choice, language, token) {
+  /** From a user's gesture. `choice` as for Capture.open; `options` is {language, private}; language null: detect. */
+  async start(choice, options, token) {
     const abort = (this.#abort = new AbortController());
     this.#fatal = null;
     this.#enter("asking");
@@ -65,7 +65,7 @@ export class Session {
       await this.#openCapture(choice, abort.signal);
       this.#enter("connecting");
       await this.#untilAccepted(token, abort.signal);
-      this.#openStream(language, token);
+      this.#openStream(options, token);
     } catch (error) {
       if (!abort.signal.aborted) this.#fail("failed", error);
     }
@@ -127,10 +127,10 @@ export class Session {
     }
   }
 
-  #openStream(language, token) {
+  #openStream(options, token) {
     const sampleRateHz = this.#capture.sampleRateHz;
     this.#stream = new CaptionStream(
-      { token, language, sampleRateHz },
+      { ...options, token, sampleRateHz },
       {
         received: (event) => this.#received(event),
         dropped: (ms) => this.#listener.dropped(ms),

@@ -12,6 +12,7 @@ const DEFAULTS = {
   shortcuts: true,
   source: "",
   language: "",
+  private: false,
   echoCancellation: false,
   noiseSuppression: false,
   autoGainControl: true,

@@ -12,8 +12,13 @@ const SUBPROTOCOL = "livecaption.v1";
 const SOCKET_BACKLOG_MS = 250;
 /** Audio that waits here before the oldest is dropped: older audio would come as captions nobody needs any more. */
 const MAX_BACKLOG_MS = 2000;
-/** The same while the connection is lost, when all of it is wanted: what the server waits for a speaker, and some more. */
-const MAX_OUTAGE_MS = 90_000;
+/**
+ * Audio that the server has and that no final covers yet, kept in case the server dies with it: it may have 60 s that
+ * wait for finals, and an open utterance.
+ */
+const MAX_ACKNOWLEDGED_MS = 120_000;
+/** What may wait while the connection is lost, when all is wanted: what the server waits for a speaker, and more. */
+const MAX_OUTAGE_MS = 90_000 + MAX_ACKNOWLEDGED_MS;
 const FIRST_RETRY_MS = 250;
 const MAX_RETRY_MS = 2000;
 /** Close codes that are nobody's decision about the stream: no Close came, or a proxy's. */
@@ -81,7 +86,7 @@ export class CaptionStream {
   #open = false;
   /** More than usual may wait, until what was said while the connection was lost is sent. */
   #catchingUp = false;
-  /** Chunks that the server does not have for sure: first those that were sent, then those that wait. */
+  /** Chunks that may be asked for again: first those that were sent, then those that wait. */
   #chunks = [];
   #nSent = 0;
   #firstSample = 0;
@@ -91,11 +96,18 @@ export class CaptionStream {
    * Connect and send `start`. `listener` is {received(event), dropped(ms), lost(), resumed(), closed(code)}; `lost` and
    * `resumed` take turns, `closed` comes once, unless `close` was called.
    */
-  constructor({ token, sampleRateHz, language }, listener) {
+  constructor({ token, sampleRateHz, language, private: isPrivate = false }, listener) {
     this.#token = token;
     this.#listener = listener;
     this.#bytesPerMs = (sampleRateHz * 2) / 1000;
-    this.#start = { type: "start", encoding: "pcm_s16le", sample_rate: sampleRateHz, channels: 1, language };
+    this.#start = {
+      type: "start",
+      encoding: "pcm_s16le",
+      sample_rate: sampleRateHz,
+      channels: 1,
+      language,
+      private: isPrivate,
+    };
     this.#connect();
   }
 
@@ -145,13 +157,15 @@ export class CaptionStream {
       this.#open = true;
     } else {
       const { session, resume_token: token } = this.#ready;
-      this.#send({ type: "start", resume: { session, token, last_seq: this.#lastSeq } });
+      const audio_from_ms = Math.ceil((this.#firstSample * 1000) / this.#start.sample_rate);
+      this.#send({ type: "start", resume: { session, token, last_seq: this.#lastSeq, audio_from_ms } });
     }
   }
 
   #received(event) {
     if (event.seq) this.#lastSeq = event.seq;
-    if (event.type === "ack") this.#forget(event.received_ms);
+    if (event.type === "ack") this.#forget(event.received_ms - MAX_ACKNOWLEDGED_MS);
+    if (event.type === "final") this.#forget(event.end_ms);
     if (event.type === "end" || (event.type === "error" && event.fatal)) this.#over = true;
     if (event.type === "ready") {
       if (this.#ready) return this.#resume(event.received_ms);

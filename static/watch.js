@@ -30,6 +30,8 @@ let lastUtterance = -1;
 const HANDLERS = {
   snapshot({ title, language, finals, partial }) {
     if (title) element("title").textContent = document.title = title;
+    // What was open when the connection was lost is told anew, or has its final.
+    rollUp.abandonPartials();
     rollUp.beginSession(language);
     const missed = finals.filter(({ utterance }) => utterance > lastUtterance);
     missed.forEach((final, i) => showFinal(final, { recent: i >= missed.length - RECENT_CAPTIONS }));

@@ -38,7 +38,7 @@ PURE = [
     or path.name in ("session.py", "errors.py", "events.py")
     or str(path) in ("livecaption/server/protocols/native.py", "livecaption/workers/lifecycle.py")
     or str(path) in ("livecaption/store/schema.py", "livecaption/store/rows.py", "livecaption/store/search.py")
-    or path.name in ("recent.py", "restart.py", "deadlines.py", "messages.py", "quarantine.py")
+    or path.name in ("recent.py", "restart.py", "deadlines.py", "messages.py", "quarantine.py", "tokens.py")
 ]
 IO_PACKAGES = {
     *("aiohttp", "aiojobs", "asyncio", "http", "logging", "multiprocessing", "os", "psutil", "queue", "random"),

@@ -405,7 +405,7 @@ async def test_a_session_that_can_be_resumed_is_resumed_from_where_the_server_is
     async with connect(await server_of(script)) as stream:
         await stream.send_audio(bytes(range(64)) * 10)  # 20 ms
         assert [type(event) for event in await events_of(stream)] == [Final, End]
-    assert starts[1] == {"type": "start", "resume": {"session": "s1", "token": "r", "last_seq": 1}}
+    assert starts[1] == {"type": "start", "resume": {"session": "s1", "token": "r", "last_seq": 1, "audio_from_ms": 0}}
     assert audio == [bytes(range(64)) * 5]
 
 

@@ -53,6 +53,7 @@ def test_lists_and_switches_are_understood_in_every_source(tmp_path: Path) -> No
         (["--max-streams=0"], "--max-streams"),
         (["--silence=0"], "--silence must be an integer from 20 to 10000"),
         (["--partial-interval=1"], "--partial-interval must be from 100 to 10000"),
+        (["--max-readers=-1"], "--max-readers"),
         (["--max-streams=many"], "--max-streams must be auto or a whole number"),
         (["--drain-timeout=-1"], "--drain-timeout"),
         (["--drain-timeout=nan"], "--drain-timeout"),

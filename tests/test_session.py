@@ -14,7 +14,7 @@ from livecaption.errors import WorkerDied, WrongState
 from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed, Partial, SpeechEnd, SpeechStart
 from livecaption.scheduling.pace import Pace
 from livecaption.scheduling.request import Request, RequestId, SessionId, TranscriptionOptions
-from livecaption.session import OVERLOADED_AFTER_S, Latency, Output, Session, StreamOptions
+from livecaption.session import NOTHING_HEARD, OVERLOADED_AFTER_S, Heard, Latency, Output, Session, StreamOptions
 from livecaption.speech.endpointing import EndpointingConfig
 from tests.support.speech import pcm_s16le, sound
 
@@ -24,10 +24,16 @@ TWO_UTTERANCES = "silence 400ms, speech 1000ms, silence 800ms, speech 1200ms, si
 USUAL_PACE = Pace(partial_interval_ms=500, speculates=False)
 
 
-def session(*, partials: bool = False, pace: Callable[[], Pace] = lambda: USUAL_PACE, **options: object) -> Session:
+def session(
+    *,
+    partials: bool = False,
+    pace: Callable[[], Pace] = lambda: USUAL_PACE,
+    heard: Heard = NOTHING_HEARD,
+    **options: object,
+) -> Session:
     ids = itertools.count(1)
     stream = StreamOptions(partials=partials, **options)  # type: ignore[arg-type]
-    return Session(SessionId("s"), stream, pace, lambda: RequestId(next(ids)))
+    return Session(SessionId("s"), stream, pace, lambda: RequestId(next(ids)), heard)
 
 
 def chunks(script: str, chunk_ms: int = 100) -> Iterable[bytes]:
@@ -594,3 +600,124 @@ def test_what_is_received_counts_at_once_although_the_resampler_holds_some_of_it
     stream = session(audio=AudioFormat("pcm_s16le", 48_000))
     stream.receive_audio(bytes(2 * 4800), 0.0)
     assert stream.received_ms == 100
+
+
+# A stream that an earlier server has begun
+
+LONG_TALK = "silence 400ms, speech 1000ms, silence 800ms, speech 3200ms, silence 1600ms, speech 1100ms, silence 900ms"
+
+
+def stretches(finals: Iterable[Final]) -> list[tuple[int, int]]:
+    """From where to where somebody spoke, in ms; what was cut for length is one."""
+    found: list[tuple[int, int]] = []
+    for final in finals:
+        if found and found[-1][1] == final.start_ms:
+            found[-1] = found[-1][0], final.end_ms
+        else:
+            found.append((final.start_ms, final.end_ms))
+    return found
+
+
+@pytest.mark.parametrize("max_utterance_ms", [15_000, 2_000])
+@pytest.mark.parametrize("delay", [0, 4])
+def test_wherever_a_server_dies_the_next_one_goes_on_without_a_word_lost_or_doubled(
+    max_utterance_ms: int, delay: int
+) -> None:
+    """Finals may be some chunks late; those that were not out are made again, and so is what was open."""
+    endpointing = EndpointingConfig(hangover_ms=500, mid_phrase_hangover_ms=500, max_utterance_ms=max_utterance_ms)
+    data = list(chunks(LONG_TALK))
+    audio = b"".join(data)
+
+    def run(stream: Session, pieces: Iterable[bytes], told: list[Event], n_chunks: int | None = None) -> Session:
+        waiting: list[tuple[int, Request]] = []
+        for n, piece in enumerate(pieces):
+            if n == n_chunks:
+                return stream
+            outputs = stream.receive_audio(piece, 0.0)
+            told += events(outputs)
+            waiting += [(n + delay, request) for request in requests(outputs)]
+            while waiting and waiting[0][0] <= n:
+                told += events(stream.receive_answer(waiting.pop(0)[1], said("Text."), 0.0))
+        if n_chunks is None:
+            outputs = stream.end("stop", 0.0)
+            told += events(outputs)
+            for request in [*(request for _, request in waiting), *requests(outputs)]:
+                told += events(stream.receive_answer(request, said("Text."), 0.0))
+        return stream
+
+    unbroken: list[Event] = []
+    run(session(endpointing=endpointing), data, unbroken)
+    expected = stretches(event for event in unbroken if isinstance(event, Final))
+    assert len(expected) == 3
+    for n_chunks in range(1, len(data)):
+        before: list[Event] = []
+        first = run(session(endpointing=endpointing), data, before, n_chunks)
+        finals = tuple(event for event in before if isinstance(event, Final))
+        settled_ms = first.settled_ms
+        assert settled_ms <= first.received_ms
+        assert settled_ms >= max((final.end_ms for final in finals), default=0)
+        after: list[Event] = []
+        second = session(endpointing=endpointing, heard=Heard(finals, settled_ms))
+        assert second.received_ms == settled_ms
+        rest = audio[settled_ms * 32 :]
+        run(second, (rest[at : at + 3200] for at in range(0, len(rest), 3200)), after)
+        together = [*finals, *(event for event in after if isinstance(event, Final))]
+        assert [final.utterance for final in together] == list(range(second.n_utterances))
+        for got, wanted in zip(stretches(together), expected, strict=True):
+            assert max(abs(got[0] - wanted[0]), abs(got[1] - wanted[1])) <= 100, (n_chunks, together, expected)
+
+
+def test_words_and_partials_of_a_session_that_goes_on_have_the_times_of_the_stream() -> None:
+    heard = Heard((Final(4, "Before.", 0, 9000, "en", 0.9, 300),), 60_000)
+    stream = session(partials=True, heard=heard, transcription=TranscriptionOptions(words=True))
+    told: list[Event] = []
+    for chunk in chunks("silence 400ms, speech 2000ms, silence 1200ms"):
+        outputs = stream.receive_audio(chunk, 0.0)
+        told += events(outputs)
+        for request in requests(outputs):
+            told += events(stream.receive_answer(request, said("Word.", words=(Word("Word.", 0, 300, 0.9),)), 0.0))
+    final = next(event for event in told if isinstance(event, Final))
+    partial = next(event for event in told if isinstance(event, Partial))
+    assert {event.utterance for event in told if isinstance(event, SpeechStart | SpeechEnd | Partial | Final)} == {5}
+    assert abs(final.start_ms - 60_400) < 100
+    assert final.start_ms == partial.start_ms < partial.end_ms < final.end_ms
+    assert final.words is not None
+    assert 60_000 <= final.words[0].start_ms <= final.start_ms
+
+
+def test_what_was_said_before_a_servers_death_is_the_context_of_what_follows() -> None:
+    heard = Heard((Final(0, "He went to the", 0, 900, "en", 0.9, 300),), 900)
+    stream = session(heard=heard)
+    (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 900ms"))
+    assert request.window.context.strip() == "He went to the"
+
+
+def test_in_silence_all_audio_but_the_newest_is_settled() -> None:
+    stream = session()
+    feed(stream, "silence 30000ms")
+    assert 29_000 < stream.settled_ms < 30_000
+    assert stream.settled_ms == 30_000 - EndpointingConfig().onset_ms - EndpointingConfig().pre_roll_ms
+
+
+@pytest.mark.parametrize("sample_rate", [8_000, 11_025, 16_000, 44_100, 48_000])
+def test_a_session_that_goes_on_begins_at_the_very_millisecond(sample_rate: int) -> None:
+    """So that who asks where to send from can find the sample, and what is skipped is less than a millisecond."""
+    for until_ms in (0, 1, 7, 333, 60_001):
+        stream = session(heard=Heard((), until_ms), audio=AudioFormat("pcm_s16le", sample_rate))
+        assert stream.received_ms == until_ms
+        assert stream.rewind() == until_ms
+        stream.receive_audio(bytes(2 * sample_rate), 0.0)
+        first_sample = until_ms * sample_rate // 1000
+        assert stream.received_ms == (first_sample + sample_rate) * 1000 // sample_rate
+
+
+def test_audio_that_is_lost_is_skipped_only_before_any_other_comes() -> None:
+    stream = session(heard=Heard((), 1000))
+    assert not stream.skip_to(900)
+    assert stream.skip_to(5000)
+    assert stream.received_ms == 5000
+    start = next(
+        event for event in events(feed(stream, "silence 400ms, speech 1000ms")) if isinstance(event, SpeechStart)
+    )
+    assert abs(start.start_ms - 5400) < 100
+    assert not stream.skip_to(9000)

@@ -1,7 +1,8 @@
 """A container that streams in -> samples at 16 kHz, as soon as they can be decoded.
 
-WAV, WebM, Ogg, FLAC, MP3, MP4 and others, by FFmpeg's demuxers and decoders (PyAV). The only module that imports av, and
-imported only where it is needed. Reads from a file object and blocks where that blocks: it runs in a thread of its own.
+WAV, WebM, Ogg, FLAC, MP3, MP4 and others, by FFmpeg's demuxers and decoders (PyAV). The only module that imports av,
+and imported only where it is needed. Reads from a file object and blocks where that blocks: it runs in a thread of its
+own.
 
 How far audio lags behind its bytes: by a cluster, page or fragment as the sender cut them (WebM, Ogg, MP4), by seven
 blocks (2 s at 16 kHz) for FLAC, whose frames are known only by their successors. WAV of 16-bit samples begins when

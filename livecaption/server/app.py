@@ -1,20 +1,23 @@
 """What is served where, and what happens when the application starts and ends."""
 
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 
 from aiohttp import hdrs, web
 
 from livecaption.config import Config
-from livecaption.errors import LivecaptionError, UnknownSession
+from livecaption.errors import InvalidMessage, LivecaptionError, UnknownSession
 from livecaption.scheduling.scheduler import SchedulerConfig
 from livecaption.server import auth, http, readers, transcripts
 from livecaption.server.connection import Connection
 from livecaption.server.metrics import Metrics
+from livecaption.server.publisher import Publisher
 from livecaption.server.services import SERVICES, Services
 from livecaption.server.sessions import Sessions
 from livecaption.store.config import NOWHERE
+from livecaption.store.database import Database
 from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import WorkerPool
 
@@ -23,6 +26,8 @@ MAX_READ_BYTES = 8 * 1024 * 1024
 between the connection's own limit and this one are read, and refused with an error that arrives."""
 HEARTBEAT_S = 20.0
 CLOSE_TIMEOUT_S = 1.0
+
+logger = logging.getLogger(__name__)
 
 
 class UpgradeRequired(LivecaptionError):
@@ -77,6 +82,7 @@ def build_app(config: Config | None = None) -> web.Application:
     # The store first, so that it ends last: what the others say at their end is still stored.
     app.cleanup_ctx.append(_store)
     app.cleanup_ctx.append(_workers)
+    app.cleanup_ctx.append(_interrupted_sessions)
     app.cleanup_ctx.append(_watch_loop)
     app.on_shutdown.append(drain)
     # It logs the subprotocols that a client offers when it knows none of them, hence the token.
@@ -91,7 +97,9 @@ async def stream(request: web.Request) -> web.StreamResponse:
     try:
         auth.check_origin(request, services.config.server)
         auth.check_token(request, services.config.server)
-        if not resumes:
+        if resumes:
+            services.sessions.check_loaded()
+        else:
             services.sessions.check_admission()
     except LivecaptionError as error:
         services.sessions.refused[error.code] += 1
@@ -140,6 +148,24 @@ async def _store(app: web.Application) -> AsyncIterator[None]:
     await store.open()
     yield
     await store.close()
+
+
+async def _interrupted_sessions(app: web.Application) -> AsyncIterator[None]:
+    """What was open when an earlier server died waits for its speaker, and can be read meanwhile."""
+    services = app[SERVICES]
+    if services.store is not None:
+        # A server that dies again and again must not keep places for those who have long given up.
+        oldest_ms = (time.time() - services.config.server.resume_window_s) * 1000
+        for session in await services.store.read(Database.interrupted):
+            try:
+                if session.interrupted_at_ms >= oldest_ms:
+                    Publisher.interrupted(session, services)
+                else:
+                    services.store.give_up(session.record.id)
+            except InvalidMessage as error:
+                logger.warning("a session that was interrupted cannot go on: %s", error)
+                services.store.give_up(session.record.id)
+    yield
 
 
 async def _workers(app: web.Application) -> AsyncIterator[None]:

@@ -12,6 +12,8 @@ class ServerConfig:
     allowed_hosts: names beside loopback ones by which a server bound to loopback may be called.
     tls_cert, tls_key: PEM files; browsers give the microphone only to https or localhost.
     max_streams: streams at a time; one more is refused with 503. None: as many as get their finals in time.
+    max_readers: who read along at a time, of all sessions together; one more is refused with 503. Each was measured to
+        take 24 KiB, so as many as the default take 120 MiB.
     drain_timeout_s: how long a stop waits for the last captions. Docker kills after 10 s.
     resume_window_s: how long a session waits for a speaker whose connection was lost; 0: not at all.
     insecure: allow listening beyond loopback without a token.
@@ -25,6 +27,7 @@ class ServerConfig:
     tls_cert: str = ""
     tls_key: str = ""
     max_streams: int | None = None
+    max_readers: int = 5000
     drain_timeout_s: float = 7.0
     resume_window_s: float = 60.0
     insecure: bool = False

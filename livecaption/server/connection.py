@@ -180,19 +180,19 @@ class Connection:
         if self._publisher is not None:
             self._publisher.receive(parsed)
         elif isinstance(parsed, native.Start):
-            self._start(parsed)
+            self._start(parsed, message.data)
         elif isinstance(parsed, native.Resume):
             self._resume(parsed)
         else:
             raise WrongState("the first message must be start")
 
-    def _start(self, start: native.Start) -> None:
+    def _start(self, start: native.Start, message: str) -> None:
         place = self._place
         if place is None:  # the client came to resume, and thought better of it
             place = ExitStack()
             place.enter_context(self._services.sessions.admitted())
         with place:
-            self._publisher = Publisher(start.options, self._services)
+            self._publisher = Publisher.new(start.options, message, self._services)
             self._publisher.begin(self, place.pop_all())
 
     def _resume(self, resume: native.Resume) -> None:
@@ -201,7 +201,7 @@ class Connection:
         self._publisher = publisher
         if self._place is not None:
             self._place.close()
-        publisher.resume(self, resume.last_seq)
+        publisher.resume(self, resume)
 
     def _start_is_overdue(self) -> None:
         if self._publisher is None:

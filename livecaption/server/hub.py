@@ -5,31 +5,49 @@ when it is done with what it took before. So nothing piles up for a slow one, an
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+import secrets
+from collections.abc import AsyncGenerator, Sequence
 
-from livecaption.events import Event
+from livecaption.events import Event, Final
 from livecaption.server.outbox import Outbox
 from livecaption.server.recent import Message, RecentEvents
 
 
 class Hub:
-    """The one place that numbers events. Used by the event loop."""
+    """The one place that numbers events. Used by the event loop.
 
-    def __init__(self, title: str = "", language: str | None = None) -> None:
-        self._recent = RecentEvents(title, language)
+    Args:
+        life, finals: see `RecentEvents`.
+    """
+
+    def __init__(
+        self,
+        title: str = "",
+        language: str | None = None,
+        life: int = 0,
+        finals: Sequence[tuple[int, Final]] = (),
+    ) -> None:
+        self._recent = RecentEvents(title, language, secrets.token_hex(4), life=life, finals=finals)
         self._speaker: Outbox | None = None
         self._news = asyncio.Event()
-        self.n_readers = 0
 
     @property
     def last_seq(self) -> int:
         return self._recent.last_seq
 
     @property
+    def finals(self) -> list[Final]:
+        """All so far, in spoken order."""
+        return self._recent.finals
+
+    @property
     def ended(self) -> bool:
         """Whether `end` was published: nothing follows."""
         return self._recent.ended
+
+    def seq_of(self, place: str) -> int | None:
+        """See `RecentEvents.seq_of`."""
+        return self._recent.seq_of(place)
 
     def attach(self, speaker: Outbox, last_seq: int = 0) -> None:
         """From now on `speaker` gets everything after `last_seq`; whoever had it before, nothing more."""
@@ -56,24 +74,15 @@ class Hub:
         An empty list: nothing happened for `heartbeat_s`.
         """
         seq = last_seq
-        with self._counted():
-            while True:
-                messages, seq = self._recent.read(seq)
-                if messages:
-                    yield messages
-                elif self.ended:
-                    return
-                else:
-                    try:
-                        async with asyncio.timeout(heartbeat_s):
-                            await self._news.wait()
-                    except TimeoutError:
-                        yield []
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        self.n_readers += 1
-        try:
-            yield
-        finally:
-            self.n_readers -= 1
+        while True:
+            messages, seq = self._recent.read(seq)
+            if messages:
+                yield messages
+            elif self.ended:
+                return
+            else:
+                try:
+                    async with asyncio.timeout(heartbeat_s):
+                        await self._news.wait()
+                except TimeoutError:
+                    yield []

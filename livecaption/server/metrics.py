@@ -149,6 +149,12 @@ class Metrics(Collector):
             "livecaption_streams_parked", "Open streams whose speaker's connection is lost", self._sessions.n_parked
         )
         yield GaugeMetricFamily("livecaption_readers", "Who reads along, of all sessions", self._sessions.n_readers)
+        yield GaugeMetricFamily("livecaption_readers_limit", "Readers that may be here", self._sessions.max_readers)
+        yield CounterMetricFamily(
+            "livecaption_readers_refused",
+            "Readers not let in because there were too many",
+            self._sessions.n_readers_refused,
+        )
         yield _counter(
             "livecaption_streams_refused",
             "Streams not let in, by error code; a page that asks whether it would be let in counts too",

@@ -1,6 +1,6 @@
 """One session and its speaker, whatever connection they speak through: messages in, events out.
 
-    STREAMING <--lost, resumed--> PARKED
+    STREAMING <--lost, resumed--> PARKED <-- the server died, and was started anew
         └──────────┬────────────────┘
        stop, goodbye, drain, fatal error, nobody back in time
                    ▼
@@ -11,13 +11,12 @@ through `_on_answer`.
 """
 
 import asyncio
-import hmac
 import logging
 import secrets
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from aiohttp import WSCloseCode
 
@@ -34,15 +33,16 @@ from livecaption.errors import (
     UnknownSession,
     WrongState,
 )
-from livecaption.events import Ack, End, EndReason, ErrorReport, Event, Pong, Ready, Status
+from livecaption.events import Ack, End, EndReason, ErrorReport, Event, Final, Gap, Pong, Ready, Status
 from livecaption.scheduling.request import Request
 from livecaption.server.decoding import ContainerDecoder, Samples
 from livecaption.server.hub import Hub
 from livecaption.server.protocols import native
 from livecaption.server.recording import Recording
 from livecaption.server.services import Services
-from livecaption.session import Output, Session, StreamOptions
-from livecaption.store.rows import NewSession
+from livecaption.server.tokens import is_token, reader_token, token_hash
+from livecaption.session import NOTHING_HEARD, Heard, Output, Session, StreamOptions
+from livecaption.store.rows import InterruptedSession, NewSession, Resumption
 from livecaption.workers.messages import Loaded
 from livecaption.workers.pool import PoolState
 
@@ -56,6 +56,9 @@ MAX_BACKLOG_MS = 60_000
 BACKLOG_PAUSE_S = 5.0
 """Longest pause in reading; after it one message is taken all the same, so that pings are
 answered and a dead peer is seen."""
+SETTLE_INTERVAL_MS = 10_000
+"""Of silence, until the store hears that there was nothing in it. Longer, and a client that comes back after the server
+has died sends more of it again; it keeps two minutes."""
 
 logger = logging.getLogger(__name__)
 
@@ -70,27 +73,38 @@ class _Ending:
 
 
 class Publisher:
-    """Made by the first connection, with `begin`; ends by itself.
+    """Made by `new`, followed by `begin`, or by `interrupted`; ends by itself.
 
-    Raises:
-        InvalidMessage: the model cannot do what the options ask for.
+    Args:
+        known: what the store knows of it, or is to know.
+        hashes: of its tokens.
+        earlier: what earlier servers have made of it.
     """
 
-    def __init__(self, options: StreamOptions, services: Services) -> None:
+    def __init__(
+        self,
+        options: StreamOptions,
+        services: Services,
+        known: NewSession,
+        hashes: Resumption,
+        earlier: InterruptedSession | None = None,
+    ) -> None:
         self._pool = services.pool
         self._sessions = services.sessions
         self._metrics = services.metrics
-        assert self._pool.loaded is not None  # nobody is admitted before
-        _check_model_can(options, self._pool.loaded)
-        self._session = Session(self._sessions.new_id(), options, self._pool.pace, self._sessions.next_request_id)
-        languages = self._pool.loaded.languages
-        self._language = options.transcription.language or (languages[0] if len(languages) == 1 else None)
-        self._resume_token = secrets.token_urlsafe(16)
-        self._reader_token = secrets.token_urlsafe(16) if options.private else None
+        self._language = known.language
+        self._hashes = hashes
+        self._resume_token = ""
+        """Once its speaker has shown it."""
         self._resume_window_s = services.config.server.resume_window_s
-        self.hub = Hub(options.title, self._language)
-        begun = NewSession(self._session.id, options.title, self._language, round(time.time() * 1000), options.private)
-        self._recording = Recording(services.store, begun, self.hub.publish)
+        if earlier is None:
+            self.hub, heard = Hub(known.title, known.language), NOTHING_HEARD
+        else:
+            self.hub = Hub(known.title, known.language, earlier.life, earlier.finals)
+            heard = Heard(tuple(final for _, final in earlier.finals), earlier.heard_until_ms)
+        self._session = Session(known.id, options, self._pool.pace, self._sessions.next_request_id, heard)
+        self._heard_before_ms = heard.until_ms
+        self._recording = Recording(services.store, known, self.hub)
         self._connection: Connection | None = None
         self._place = ExitStack()
         self._decoder: ContainerDecoder | None = None
@@ -106,8 +120,53 @@ class Publisher:
         self._late_audio_reported = False
         self._resent = False
         """Whether a client came back behind its own `stop` and, not knowing that it arrived, says it again."""
-        self._acknowledged_ms = 0
+        self._acknowledged_ms = self._settled_ms = heard.until_ms
         self._status: Status | None = None
+
+    @classmethod
+    def new(cls, options: StreamOptions, message: str, services: Services) -> Self:
+        """For who has sent this `start`.
+
+        Raises:
+            InvalidMessage: the model cannot do what the options ask for.
+        """
+        loaded = services.pool.loaded
+        assert loaded is not None  # nobody is admitted before
+        _check_model_can(options, loaded)
+        language = options.transcription.language or (loaded.languages[0] if len(loaded.languages) == 1 else None)
+        token = secrets.token_urlsafe(16)
+        resumption = Resumption(
+            message, token_hash(token), token_hash(reader_token(token)) if options.private else None
+        )
+        can_go_on = services.config.server.resume_window_s > 0 and options.audio.encoding != CONTAINER
+        known = NewSession(
+            services.sessions.new_id(),
+            options.title,
+            language,
+            round(time.time() * 1000),
+            options.private,
+            resumption if can_go_on else None,
+        )
+        publisher = cls(options, services, known, resumption)
+        publisher._resume_token = token
+        return publisher
+
+    @classmethod
+    def interrupted(cls, earlier: InterruptedSession, services: Services) -> Self:
+        """One that was open when a server died: it is parked from now on, as if its speaker's connection was lost.
+
+        Raises:
+            InvalidMessage: what it was started with is not understood any more.
+        """
+        start = native.parse(earlier.resumption.start, services.config.endpointing)
+        assert isinstance(start, native.Start)  # as it was stored
+        record = earlier.record
+        known = NewSession(record.id, record.title, record.language, record.started_at_ms, record.private)
+        publisher = cls(start.options, services, known, earlier.resumption, earlier)
+        publisher._parked_s = time.monotonic()
+        publisher._place.enter_context(services.sessions.place())
+        publisher._live()
+        return publisher
 
     @property
     def id(self) -> str:
@@ -120,13 +179,13 @@ class Publisher:
 
     @property
     def received_ms(self) -> int:
-        """Audio taken over so far."""
-        return self._session.received_ms
+        """Audio taken over so far, by this server."""
+        return self._session.received_ms - self._heard_before_ms
 
     @property
     def private(self) -> bool:
         """Whether readers need a token."""
-        return self._reader_token is not None
+        return self._session.options.private
 
     @property
     def parked(self) -> bool:
@@ -140,7 +199,6 @@ class Publisher:
         self._place = place
         self._connection = connection
         self.hub.attach(connection.outbox)
-        self._pool.attach(self._session.id, self._on_answer, self._session.renew)
         audio = self._session.options.audio
         logger.info(
             "session=%s started: %s %d Hz, %d channels",
@@ -152,6 +210,10 @@ class Publisher:
         self._publish(self._ready())
         if self._pool.state is not PoolState.READY:
             self._publish_status()
+        self._live()
+
+    def _live(self) -> None:
+        self._pool.attach(self._session.id, self._on_answer, self._session.renew)
         self._tick_later()
         self._sessions.keep(self)
         self._place.enter_context(self._sessions.registered(self))
@@ -162,9 +224,10 @@ class Publisher:
         Raises:
             Unauthorized: `wrong_token`.
             UnknownSession: `session_ended`, and its client knows all of it.
-            InvalidMessage: `unsupported_resume`, or what the client says it has seen was never sent.
+            InvalidMessage: `unsupported_resume`, or what the client says it has seen was never sent, or the model, if
+                it is another one now, cannot do what the session needs.
         """
-        if not hmac.compare_digest(resume.token.encode(), self._resume_token.encode()):
+        if not is_token(resume.token, self._hashes.resume_token_hash):
             raise Unauthorized("this is not the token of the session", code="wrong_token")
         if not self._resume_window_s:
             raise InvalidMessage("this session cannot be resumed", code="unsupported_resume")
@@ -172,10 +235,15 @@ class Publisher:
             raise InvalidMessage("resume.last_seq is of an event that was not sent yet")
         if self.hub.ended and resume.last_seq == self.hub.last_seq:
             raise UnknownSession("the session is over", code="session_ended")
+        assert self._pool.loaded is not None  # nobody is let in before
+        _check_model_can(self._session.options, self._pool.loaded)
 
-    def resume(self, connection: "Connection", last_seq: int) -> None:
+    def resume(self, connection: "Connection", resume: native.Resume) -> None:
         """The speaker is back; `check_resume` has let them in. An older connection that is still open is closed."""
         logger.info("session=%s resumed", self._logged_id)
+        if not self._resume_token:
+            self._resume_token = resume.token
+            self._recording.reopen()
         if self._connection is not None:
             self._connection.finish(WSCloseCode.POLICY_VIOLATION, "another connection has taken over")
         self._parked_s = None
@@ -183,10 +251,13 @@ class Publisher:
         if self._stopped_reading_audio:
             self._resent = True
         else:
+            received_ms = self._session.received_ms
+            if resume.audio_from_ms > received_ms and self._session.skip_to(resume.audio_from_ms):
+                self._publish(Gap(received_ms, resume.audio_from_ms))
             self._session.rewind()
         # For this connection alone, hence without a number; the others know the session.
         connection.outbox.offer(native.encode(self._ready(), None))
-        self.hub.attach(connection.outbox, last_seq)
+        self.hub.attach(connection.outbox, resume.last_seq)
         if self.hub.ended:
             assert self._ending is not None  # as it is finished
             connection.finish(self._ending.close_code, self._ending.text)
@@ -221,9 +292,8 @@ class Publisher:
         Raises:
             Unauthorized: `wrong_token`; the session is private.
         """
-        if self._reader_token is None:
-            return
-        if not hmac.compare_digest(token.encode("utf-8", "surrogateescape"), self._reader_token.encode()):
+        expected_hash = self._hashes.reader_token_hash
+        if expected_hash is not None and not is_token(token, expected_hash):
             raise Unauthorized("this session is private: its reader token is needed", code="wrong_token")
 
     # The end by the server
@@ -386,9 +456,14 @@ class Publisher:
         self._finish_if_drained()
 
     def _carry_out(self, outputs: list[Output]) -> None:
+        # Those before it in one breath are settled with it: only once it is written is nothing of them needed.
+        newest_final = next((output for output in reversed(outputs) if isinstance(output, Final)), None)
         for output in outputs:
             if isinstance(output, Request):
                 self._pool.submit(output)
+            elif output is newest_final:
+                self._settled_ms = self._session.settled_ms
+                self._recording.publish(output, self._settled_ms)
             else:
                 self._publish(output)
         if outputs:
@@ -408,8 +483,8 @@ class Publisher:
             self._language,
             self._session.received_ms,
             round(self._resume_window_s * 1000),
-            self._session.options.private,
-            self._reader_token,
+            self.private,
+            reader_token(self._resume_token) if self.private else None,
         )
 
     def _tick_later(self) -> None:
@@ -427,12 +502,17 @@ class Publisher:
         if self._session.received_ms != self._acknowledged_ms:
             self._acknowledged_ms = self._session.received_ms
             self._publish(Ack(self._acknowledged_ms))
+        if self._session.settled_ms - self._settled_ms >= SETTLE_INTERVAL_MS:
+            self._settled_ms = self._session.settled_ms
+            self._recording.settle(self._settled_ms)
         self._publish_status()
         if self._pool.state is PoolState.FAILED and self._ending is None:
             self.fail(Unavailable("no inference process runs", code="failed", retry_after_s=30.0))
 
     def _check_silence(self, now_s: float) -> None:
-        if self._parked_s is not None:
+        if self._parked_s is not None and self._pool.state is PoolState.LOADING:
+            self._parked_s = now_s  # nobody can come back yet
+        elif self._parked_s is not None:
             if now_s - self._parked_s >= self._resume_window_s:
                 self._end(_Ending("disconnect", WSCloseCode.OK), "disconnect")
         elif self._connection is not None and now_s - self._connection.last_heard_s >= IDLE_TIMEOUT_S:

@@ -41,45 +41,19 @@ async def events(request: web.Request) -> web.StreamResponse:
     204, at which browsers stop coming back, where the session is over and the reader knows all of it.
     """
     publisher = _session(request)
-    last_seq = _last_event_id(request)
+    last_seq = _last_seq(request, publisher)
     if publisher.hub.ended and last_seq == publisher.hub.last_seq:
         return web.Response(status=204)
-    response = web.StreamResponse(
-        headers={
-            hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
-            hdrs.CACHE_CONTROL: "no-store",
-            "X-Accel-Buffering": "no",  # nginx would collect captions until there is a page of them
-        }
-    )
-    await response.prepare(request)
-    async with aclosing(publisher.hub.follow(last_seq, HEARTBEAT_S)) as feed:
-        async for messages in feed:
-            data = b"".join(message.server_sent for message in messages) if messages else b":\n\n"
-            if not await _sent(request, response.write(data)):
-                break
-    return response
+    with request.app[SERVICES].sessions.reading():
+        return await _stream_events(request, publisher, last_seq)
 
 
 async def watch(request: web.Request) -> web.WebSocketResponse:
     """`GET /v1/sessions/{id}/watch`: the same over a WebSocket; closes with 1000 behind `end`."""
     auth.check_origin(request, request.app[SERVICES].config.server)
     publisher = _session(request)
-    socket = web.WebSocketResponse(
-        protocols=auth.accepted_protocols(request),
-        max_msg_size=MAX_READ_BYTES,
-        compress=False,  # each context costs 64 KiB
-        heartbeat=HEARTBEAT_S,
-        timeout=CLOSE_TIMEOUT_S,
-    )
-    await socket.prepare(request)
-    sender = asyncio.ensure_future(_send(request, socket, publisher))
-    try:
-        async for _ in socket:
-            pass  # a reader has nothing to say; the loop ends when it leaves, or when all is sent
-    finally:
-        sender.cancel()
-        await asyncio.wait({sender})
-    return socket
+    with request.app[SERVICES].sessions.reading():
+        return await _watch(request, publisher)
 
 
 async def qr_code(request: web.Request) -> web.Response:
@@ -98,9 +72,45 @@ async def qr_code(request: web.Request) -> web.Response:
     return web.Response(body=svg.getvalue(), content_type="image/svg+xml")
 
 
+async def _stream_events(request: web.Request, publisher: Publisher, last_seq: int | None) -> web.StreamResponse:
+    response = web.StreamResponse(
+        headers={
+            hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
+            hdrs.CACHE_CONTROL: "no-store",
+            "X-Accel-Buffering": "no",  # nginx would collect captions until there is a page of them
+        }
+    )
+    await response.prepare(request)
+    async with aclosing(publisher.hub.follow(last_seq, HEARTBEAT_S)) as feed:
+        async for messages in feed:
+            data = b"".join(message.server_sent for message in messages) if messages else b":\n\n"
+            if not await _sent(request, response.write(data)):
+                break
+    return response
+
+
+async def _watch(request: web.Request, publisher: Publisher) -> web.WebSocketResponse:
+    socket = web.WebSocketResponse(
+        protocols=auth.accepted_protocols(request),
+        max_msg_size=MAX_READ_BYTES,
+        compress=False,  # each context costs 64 KiB
+        heartbeat=HEARTBEAT_S,
+        timeout=CLOSE_TIMEOUT_S,
+    )
+    await socket.prepare(request)
+    sender = asyncio.ensure_future(_send(request, socket, publisher))
+    try:
+        async for _ in socket:
+            pass  # a reader has nothing to say; the loop ends when it leaves, or when all is sent
+    finally:
+        sender.cancel()
+        await asyncio.wait({sender})
+    return socket
+
+
 async def _send(request: web.Request, socket: web.WebSocketResponse, publisher: Publisher) -> None:
     # The socket's own pings tell whether the reader lives: no message is needed for that.
-    async with aclosing(publisher.hub.follow(_last_event_id(request), heartbeat_s=3600.0)) as feed:
+    async with aclosing(publisher.hub.follow(_last_seq(request, publisher), heartbeat_s=3600.0)) as feed:
         async for messages in feed:
             for message in messages:
                 if not await _sent(request, socket.send_str(message.text)):
@@ -138,7 +148,6 @@ def _session(request: web.Request) -> Publisher:
     return publisher
 
 
-def _last_event_id(request: web.Request) -> int | None:
-    """None: the reader has just come, or names what is no number of an event; then it gets a snapshot."""
-    text = request.headers.get("Last-Event-ID") or request.query.get("last_event_id", "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else None
+def _last_seq(request: web.Request, publisher: Publisher) -> int | None:
+    """None: the reader has just come, or names what is no event of this session as it runs; then it gets a snapshot."""
+    return publisher.hub.seq_of(request.headers.get("Last-Event-ID") or request.query.get("last_event_id", ""))

@@ -2,9 +2,13 @@
 
 The speaker gets every event, in order and without gaps. Readers get what concerns captions: not what is between the
 speaker and the server, and of partials the newest, so whoever reads slowly reads less instead of later.
+
+A number means something in its epoch alone: in this session, in this life of the server. So where a reader stands is
+told as `EPOCH-NUMBER`, and whoever comes with another epoch has just come.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,6 +19,10 @@ MAX_CHARACTERS = 256 * 1024
 """Of kept messages: some minutes, more than the usual resume window. Fewer: more gaps and snapshots; more: memory of
 every session."""
 
+LIFE = 10**9
+"""Numbers of one life of the server: more than a session ever has, and small enough for a million lives to be exact in
+JavaScript."""
+
 SPEAKER_ONLY = (Ready, Ack, Flushed, Pong, ErrorReport)
 
 
@@ -24,6 +32,7 @@ class Message:
 
     seq: int
     event: Event
+    epoch: str
     superseded: bool = False
     """Whether it is a partial and its utterance has a newer partial, or its final."""
 
@@ -38,28 +47,48 @@ class Message:
     @cached_property
     def server_sent(self) -> bytes:
         """The same for `text/event-stream`. JSON has no line ends of its own, so `data` is one line."""
-        return b"id: %d\nevent: %s\ndata: %s\n\n" % (self.seq, self.event.type.encode(), self.text_bytes)
+        place = f"{self.epoch}-{self.seq}".encode()
+        return b"id: %s\nevent: %s\ndata: %s\n\n" % (place, self.event.type.encode(), self.text_bytes)
 
 
 class RecentEvents:
-    """Counts the events of a session from 1 without gaps and keeps the newest, and all finals."""
+    """Counts the events of a session from 1 without gaps and keeps the newest, and all finals.
 
-    def __init__(self, title: str, language: str | None, max_characters: int = MAX_CHARACTERS) -> None:
+    Args:
+        epoch: tells these numbers from those of all other sessions and lives of the server; no `-` is in it.
+        life: how many servers have died over this session. Its numbers are greater than all of theirs.
+        finals: of those lives, with the numbers that they had.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        language: str | None,
+        epoch: str,
+        max_characters: int = MAX_CHARACTERS,
+        *,
+        life: int = 0,
+        finals: Sequence[tuple[int, Final]] = (),
+    ) -> None:
         self._title = title
         self._language = language
+        self._epoch = epoch
         self._max_characters = max_characters
         self._n_characters = 0
         self._messages: deque[Message] = deque()
         self._finals: list[tuple[int, Final]] = []  # with their numbers
         self._partials: dict[int, Message] = {}  # the newest of each utterance that has no final
         self._snapshot: Message | None = None
-        self.last_seq = 0
+        self._before_first_seq = self.last_seq = life * LIFE
         self.ended = False
+        for seq, final in finals:
+            self._finals.append((seq, final))
+            self._keep(Message(seq, final, epoch))
 
     def append(self, event: Event) -> Message:
         """Number the event; the message to send."""
         self.last_seq += 1
-        message = Message(self.last_seq, event)
+        message = Message(self.last_seq, event, self._epoch)
         self._snapshot = None
         if isinstance(event, Partial | Final):
             older = self._partials.pop(event.utterance, None)
@@ -71,30 +100,36 @@ class RecentEvents:
                 self._finals.append((message.seq, event))
         elif isinstance(event, End):
             self.ended = True
-        self._messages.append(message)
-        self._n_characters += len(message.text)
-        while self._n_characters > self._max_characters and len(self._messages) > 1:
-            self._n_characters -= len(self._messages.popleft().text)
+        self._keep(message)
         return message
+
+    @property
+    def finals(self) -> list[Final]:
+        """All so far, in spoken order."""
+        return [final for _, final in self._finals]
+
+    def seq_of(self, place: str) -> int | None:
+        """The number in what a reader calls its place; None: it is none, or of another epoch."""
+        epoch, _, number = place.rpartition("-")
+        if epoch != self._epoch or not (number.isascii() and number.isdecimal() and len(number) < 17):
+            return None
+        return int(number)
 
     def since(self, seq: int) -> list[Message] | None:
         """All events after `seq`; None: some of them are not kept any more, or `seq` is of the future."""
         n_new = self.last_seq - seq
-        if not 0 <= n_new <= len(self._messages):
+        if seq < self._before_first_seq or not 0 <= n_new <= len(self._messages):
             return None
         return [self._messages[-i] for i in range(n_new, 0, -1)]
 
     def missed(self, seq: int) -> list[Message]:
-        """For a speaker who comes back and has seen `seq`: all events since, behind a gap where some are lost."""
-        messages = self.since(seq)
-        if messages is not None:
-            return messages
-        oldest = self._messages[0].seq
-        lost = [final for number, final in self._finals if seq < number < oldest]
-        known_until_ms = max((final.end_ms for number, final in self._finals if number <= seq), default=0)
-        # Where no final is lost, only partials and what is no caption are: a gap of no length.
-        gap = Gap(lost[0].start_ms, lost[-1].end_ms) if lost else Gap(known_until_ms, known_until_ms)
-        return [Message(oldest - 1, gap), *self._messages]
+        """For a speaker who comes back and has seen `seq`: what is kept since, behind a gap wherever some is lost."""
+        told: list[Message] = []
+        for message in self._messages:
+            if message.seq > seq:
+                told += [*self._gap(seq, message.seq), message]
+                seq = message.seq
+        return [*told, *self._gap(seq, self.last_seq + 1)]
 
     def read(self, seq: int | None) -> tuple[list[Message], int]:
         """For a reader at `seq` (None: just come): what to send next, and where the reader is then."""
@@ -105,6 +140,22 @@ class RecentEvents:
         news = [m for m in messages if not m.superseded and not isinstance(m.event, SPEAKER_ONLY)]
         return news, self.last_seq
 
+    def _keep(self, message: Message) -> None:
+        self._messages.append(message)
+        self._n_characters += len(message.text)
+        while self._n_characters > self._max_characters and len(self._messages) > 1:
+            self._n_characters -= len(self._messages.popleft().text)
+
+    def _gap(self, seq: int, next_seq: int) -> list[Message]:
+        """What is told instead of the events between these two, if there were any."""
+        if next_seq == seq + 1:
+            return []
+        lost = [final for number, final in self._finals if seq < number < next_seq]
+        known_until_ms = max((final.end_ms for number, final in self._finals if number <= seq), default=0)
+        # Where no final is lost, only partials and what is no caption are: a gap of no length.
+        gap = Gap(lost[0].start_ms, lost[-1].end_ms) if lost else Gap(known_until_ms, known_until_ms)
+        return [Message(next_seq - 1, gap, self._epoch)]
+
     def _snapshot_message(self) -> Message:
         if self._snapshot is None:
             partial = max(self._partials, default=None)
@@ -114,7 +165,8 @@ class RecentEvents:
                 self._language,
                 tuple(replace(final, words=None) for _, final in self._finals if final.text),
                 event if isinstance(event, Partial) else None,
+                self._epoch,
             )
             # `end` is told as the event that it is.
-            self._snapshot = Message(self.last_seq - self.ended, snapshot)
+            self._snapshot = Message(self.last_seq - self.ended, snapshot, self._epoch)
         return self._snapshot

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from livecaption.events import End, Event, Final, Ready
+from livecaption.server.hub import Hub
 from livecaption.store.rows import NewSession
 from livecaption.store.transcripts import TranscriptStore
 
@@ -18,30 +19,42 @@ class Recording:
     Args:
         store: None: nothing is kept, and nothing waits.
         session: what is known of it.
-        publish: takes the events, in order.
+        hub: gets the events, in order, and numbers them.
     """
 
-    def __init__(self, store: TranscriptStore | None, session: NewSession, publish: Callable[[Event], None]) -> None:
+    def __init__(self, store: TranscriptStore | None, session: NewSession, hub: Hub) -> None:
         self._store = store
         self._session = session
-        self._publish = publish
+        self._hub = hub
         self._held: deque[Event] = deque()  # if it is not empty, it begins with one that the store has to have first
         self._when_all_published: Callable[[], None] | None = None
 
-    def publish(self, event: Event) -> None:
-        """At once, or once all up to here is stored."""
+    def publish(self, event: Event, settled_ms: int | None = None) -> None:
+        """At once, or once all up to here is stored; `settled_ms` as for `settle`, once this event is."""
         if self._store is not None and isinstance(event, (Ready, Final, End)):
             self._held.append(event)
             if isinstance(event, Ready):
                 self._store.begin(self._session, self._release)
             elif isinstance(event, Final):
-                self._store.append(self._session.id, event, self._release)
+                # Its number will be that behind all that waits.
+                seq = self._hub.last_seq + len(self._held)
+                self._store.append(self._session.id, event, seq, settled_ms, self._release)
             else:
                 self._store.end(self._session.id, event.received_ms, self._release)
         elif self._held:
             self._held.append(event)
         else:
-            self._publish(event)
+            self._hub.publish(event)
+
+    def settle(self, settled_ms: int) -> None:
+        """Audio before it is in the finals so far, or has none."""
+        if self._store is not None:
+            self._store.settle(self._session.id, settled_ms)
+
+    def reopen(self) -> None:
+        """The speaker has come back to a session that a server's death has interrupted."""
+        if self._store is not None:
+            self._store.reopen(self._session.id)
 
     def when_all_published(self, call: Callable[[], None]) -> None:
         """Nothing follows: call this once nothing waits for the store any more, which may be now."""
@@ -52,8 +65,8 @@ class Recording:
 
     def _release(self) -> None:
         """The store has the oldest event that is held."""
-        self._publish(self._held.popleft())
+        self._hub.publish(self._held.popleft())
         while self._held and not isinstance(self._held[0], (Ready, Final, End)):
-            self._publish(self._held.popleft())
+            self._hub.publish(self._held.popleft())
         if not self._held and self._when_all_published is not None:
             self._when_all_published()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from livecaption.server.publisher import Publisher
 
 RETRY_AFTER_S = 2.0
+READERS_RETRY_AFTER_S = 10.0
+"""Readers stay for as long as somebody speaks; who asks too often only takes time from them."""
 KEEP_ENDED_S = 300.0
 """How long a session that is over can still be read, and its speaker be told the end of it."""
 GIVE_UP_MARGIN_S = 1.0
@@ -61,6 +63,10 @@ class Sessions:
         """Streams not let in since the start, by the code that they were told."""
         self.n_resumed = 0
         """How often a speaker came back since the start."""
+        self.n_readers = 0
+        """Who reads along, of all sessions together."""
+        self.n_readers_refused = 0
+        """Readers not let in since the start, because there were too many."""
         self._left_received_ms = 0  # of streams that are gone
         self._publishers: dict[str, Publisher] = {}
         self._open: set[Draining] = set()
@@ -89,9 +95,9 @@ class Sessions:
         return self._left_received_ms + sum(stream.received_ms for stream in self._open)
 
     @property
-    def n_readers(self) -> int:
-        """Who reads along, of all sessions together."""
-        return sum(publisher.hub.n_readers for publisher in self._publishers.values())
+    def max_readers(self) -> int:
+        """How many may read along."""
+        return self._config.max_readers
 
     @property
     def n_parked(self) -> int:
@@ -133,12 +139,20 @@ class Sessions:
         """
         if self.draining:
             raise Unavailable("the server is stopping", code="draining", retry_after_s=RETRY_AFTER_S)
-        if self._pool.state is PoolState.LOADING:
-            raise Unavailable("the model is loading", code="loading", retry_after_s=RETRY_AFTER_S)
+        self.check_loaded()
         if self._pool.state in (PoolState.FAILED, PoolState.STOPPED):
             raise Unavailable("no inference process runs", code="failed", retry_after_s=30.0)
         if len(self) >= self.limit:
             raise Unavailable("as many streams as this server takes are open", retry_after_s=RETRY_AFTER_S)
+
+    def check_loaded(self) -> None:
+        """Whether what a stream asks for can be judged.
+
+        Raises:
+            Unavailable: `loading`.
+        """
+        if self._pool.state is PoolState.LOADING:
+            raise Unavailable("the model is loading", code="loading", retry_after_s=RETRY_AFTER_S)
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
@@ -148,6 +162,12 @@ class Sessions:
             Unavailable: there is none; see `check_admission`.
         """
         self.check_admission()
+        with self.place():
+            yield
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for a stream that an earlier server has let in."""
         self.n_accepted += 1
         number = self.n_accepted
         self._admitted_s[number] = time.monotonic()
@@ -158,6 +178,26 @@ class Sessions:
             del self._admitted_s[number]
             if not self._admitted_s:
                 self._all_gone.set()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Somebody reads along.
+
+        Raises:
+            Unavailable: `too_many_readers`.
+        """
+        if self.n_readers >= self.max_readers:
+            self.n_readers_refused += 1
+            raise Unavailable(
+                "as many readers as this server takes are here",
+                code="too_many_readers",
+                retry_after_s=READERS_RETRY_AFTER_S,
+            )
+        self.n_readers += 1
+        try:
+            yield
+        finally:
+            self.n_readers -= 1
 
     @contextmanager
     def registered(self, stream: Draining) -> Iterator[None]:

@@ -1,9 +1,12 @@
 """What the store has, over HTTP: the list of sessions, search, transcripts in every format, deletion.
 
-Lists, searches and deletions are the operator's; a transcript is for whoever knows the id of its session.
+Lists, searches and deletions are the operator's; a transcript is for whoever knows the id of its session. Where nothing
+is stored there are transcripts alone, of sessions that can be read along: those that run or ended just now.
 """
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,12 +15,14 @@ from aiohttp import hdrs, web
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, GrowingVtt
 from livecaption.errors import InvalidQuery, Unauthorized, UnknownSession
+from livecaption.events import Final
 from livecaption.scheduling.request import SessionId
 from livecaption.server import auth
+from livecaption.server.publisher import Publisher
 from livecaption.server.services import SERVICES
 from livecaption.store import search
 from livecaption.store.database import Database
-from livecaption.store.rows import SessionRecord, SessionState
+from livecaption.store.rows import SessionRecord
 from livecaption.store.transcripts import TranscriptStore
 
 DEFAULT_LIMIT = 50
@@ -76,16 +81,25 @@ async def transcript(request: web.Request) -> web.Response:
     line_length = _number(request, "line_length", default=DEFAULT_LINE_LENGTH, at_most=max(LINE_LENGTHS))
     if line_length not in LINE_LENGTHS:
         raise InvalidQuery(f"line_length must be one of {', '.join(map(str, LINE_LENGTHS))}")
+    live = _live(request)
+    # Also of one whose speaker is not back yet after the death of the server.
+    grows = name == "vtt" and live is not None and not live.hub.ended
     growing = request.app[GROWING]
 
     def exported(database: Database) -> str:
         record = _find(request, database)
-        if name == "vtt" and record.state is SessionState.OPEN:
+        if grows:
             return growing.vtt(database, record, line_length)
         return FORMATS[name](database.finals(record), line_length)
 
-    body = (await _store(request).read(exported)).encode()
-    return _ranged(request, body, CONTENT_TYPES[name])
+    if live is not None and request.app[SERVICES].store is None:
+        _check_may_read(request, private=live.private)
+        # Layout takes time, and the finals are many.
+        write = _grown_vtt if grows else FORMATS[name]
+        text = await asyncio.to_thread(write, live.hub.finals, line_length)
+    else:
+        text = await _store(request).read(exported)
+    return _ranged(request, text.encode(), CONTENT_TYPES[name])
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -147,18 +161,45 @@ def _find(request: web.Request, database: Database) -> SessionRecord:
     record = database.session(request.match_info["session"])
     if record is None:
         raise _unknown()
-    if record.private and not _shows_reader_token(request, record.id):
-        auth.check_token(request, request.app[SERVICES].config.server)
+    _check_may_read(request, private=record.private)
     return record
 
 
-def _shows_reader_token(request: web.Request, session_id: str) -> bool:
-    """Whether who asks may read the private session along. Once it is forgotten, only the operator may."""
+def _check_may_read(request: web.Request, *, private: bool) -> None:
+    """A private session is for whoever may read it along; once it is forgotten, for the operator alone.
+
+    Raises:
+        Unauthorized
+    """
+    if private and not _shows_reader_token(request):
+        auth.check_token(request, request.app[SERVICES].config.server)
+
+
+def _shows_reader_token(request: web.Request) -> bool:
+    live = _live(request)
+    if live is None:
+        return False
     try:
-        request.app[SERVICES].sessions.find(session_id).check_reader(auth.shown_reader_token(request))
-    except (UnknownSession, Unauthorized):
+        live.check_reader(auth.shown_reader_token(request))
+    except Unauthorized:
         return False
     return True
+
+
+def _live(request: web.Request) -> Publisher | None:
+    """The session of the address, if it runs or ended just now."""
+    try:
+        return request.app[SERVICES].sessions.find(request.match_info["session"])
+    except UnknownSession:
+        return None
+
+
+def _grown_vtt(finals: Sequence[Final], line_length: int) -> str:
+    """As `GrowingTranscripts` has it."""
+    growing = GrowingVtt(line_length)
+    for final in finals:
+        growing.push(final)
+    return growing.text
 
 
 def _unknown() -> UnknownSession:

@@ -7,6 +7,7 @@ commit: what is committed survives SIGKILL and, as far as the disk keeps its wor
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from livecaption.errors import StoreUnusable
 from livecaption.events import Final
 from livecaption.store import rows, schema, search
-from livecaption.store.rows import SessionRecord, Statement
+from livecaption.store.rows import InterruptedSession, Resumption, SessionRecord, Statement
 from livecaption.store.search import Excerpt
 
 BUSY_TIMEOUT_S = 0.25
@@ -184,6 +185,25 @@ class Database:
         )
         return [rows.final_from_row(row) for row in found]
 
+    def interrupted(self) -> list[InterruptedSession]:
+        """Those that can go on, the oldest first."""
+        found = self.execute(
+            "SELECT start, resume_token_hash, reader_token_hash, life, interrupted_at_ms, settled_ms, "
+            f"{rows.SESSION_COLUMNS} "
+            "FROM resumption JOIN session ON session.number = resumption.session "
+            "WHERE state = 'interrupted' ORDER BY number"
+        ).fetchall()
+        sessions = []
+        for start, resume_token_hash, reader_token_hash, life, interrupted_at_ms, settled_ms, *columns in found:
+            record = rows.session_from_row(tuple(columns))
+            finals = self.execute(
+                f"SELECT seq, {rows.FINAL_COLUMNS} FROM final WHERE session = ? ORDER BY utterance", (record.number,)
+            )
+            numbered = tuple((seq, rows.final_from_row(tuple(columns))) for seq, *columns in finals)
+            resumption = Resumption(start, resume_token_hash, reader_token_hash)
+            sessions.append(InterruptedSession(record, resumption, life, interrupted_at_ms, settled_ms, numbered))
+        return sessions
+
 
 def acquire(path: Path) -> sqlite3.Connection:
     """Take the store for this process: create it if there is none, bring it up to date, mark what was left open.
@@ -204,6 +224,11 @@ def acquire(path: Path) -> sqlite3.Connection:
             with contextlib.closing(Database(path)) as database:
                 _migrate(database)
                 database.execute("UPDATE session SET state = 'interrupted' WHERE state = 'open'")
+                # Before anybody hears of them: numbers that were told in one life are never told in another.
+                database.execute(
+                    "UPDATE resumption SET life = life + 1, interrupted_at_ms = coalesce(interrupted_at_ms, ?)",
+                    (round(time.time() * 1000),),
+                )
         except BaseException:
             lock.close()
             raise

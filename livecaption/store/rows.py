@@ -1,6 +1,6 @@
 """Sessions and finals <-> rows. Pure.
 
-What is to be written is a statement with its values; each may be executed twice, and does nothing the second time.
+What is to be written are statements with their values; each may be executed twice, and does nothing the second time.
 """
 
 import json
@@ -24,12 +24,27 @@ class SessionState(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Resumption:
+    """What a server that was started anew must know to go on with a session.
+
+    Attributes:
+        start: the message by which the session was started.
+        resume_token_hash, reader_token_hash: see `server.tokens`; no reader token: it is not private.
+    """
+
+    start: str
+    resume_token_hash: str
+    reader_token_hash: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class NewSession:
     """What is known of a session when it begins.
 
     Attributes:
         language: as asked for; None: that of the first final.
         started_at_ms: of the Unix clock.
+        resumption: None: it cannot go on after the death of the server.
     """
 
     id: SessionId
@@ -37,6 +52,7 @@ class NewSession:
     language: str | None
     started_at_ms: int
     private: bool = False
+    resumption: Resumption | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,32 +76,89 @@ class SessionRecord:
     n_finals: int
 
 
+@dataclass(frozen=True, slots=True)
+class InterruptedSession:
+    """A session that can go on.
+
+    Attributes:
+        life: how many times a server was started since it began.
+        interrupted_at_ms: when the first server was started that found it so, of the Unix clock.
+        settled_ms: audio before it is in the finals, or has none.
+        finals: all of them, in spoken order, with the numbers of their events.
+    """
+
+    record: SessionRecord
+    resumption: Resumption
+    life: int
+    interrupted_at_ms: int
+    settled_ms: int
+    finals: tuple[tuple[int, Final], ...]
+
+    @property
+    def heard_until_ms(self) -> int:
+        """Where its audio goes on. Normally that is settled; it may not be where the last finals came together."""
+        return max([self.settled_ms, *(final.end_ms for _, final in self.finals[-1:])])
+
+
 SESSION_COLUMNS = "number, id, title, language, private, state, started_at_ms, duration_ms, n_finals"
 FINAL_COLUMNS = "utterance, text, start_ms, end_ms, language, confidence, latency_ms, words"
 
 
-def begin(session: NewSession) -> Statement:
-    return (
+def begin(session: NewSession) -> list[Statement]:
+    begun: Statement = (
         "INSERT INTO session (id, title, language, private, started_at_ms, state) VALUES (?, ?, ?, ?, ?, 'open') "
         "ON CONFLICT DO NOTHING",
         (session.id, session.title, session.language, session.private, session.started_at_ms),
     )
+    if session.resumption is None:
+        return [begun]
+    resumption = session.resumption
+    resumable: Statement = (
+        "INSERT INTO resumption (session, start, resume_token_hash, reader_token_hash) "
+        "SELECT number, ?, ?, ? FROM session WHERE id = ? ON CONFLICT DO NOTHING",
+        (resumption.start, resumption.resume_token_hash, resumption.reader_token_hash, session.id),
+    )
+    return [begun, resumable]
 
 
-def append(session_id: SessionId, final: Final) -> Statement:
+def append(session_id: SessionId, final: Final, seq: int) -> Statement:
     """Of a session that was deleted meanwhile nothing is written."""
     return (
-        f"INSERT INTO final (session, {FINAL_COLUMNS}) "
-        "SELECT number, ?, ?, ?, ?, ?, ?, ?, ? FROM session WHERE id = ? ON CONFLICT DO NOTHING",
-        (*final_to_row(final), session_id),
+        f"INSERT INTO final (session, {FINAL_COLUMNS}, seq) "
+        "SELECT number, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM session WHERE id = ? ON CONFLICT DO NOTHING",
+        (*final_to_row(final), seq, session_id),
     )
 
 
-def end(session_id: SessionId, duration_ms: int) -> Statement:
+def settle(session_id: SessionId, settled_ms: int) -> Statement:
+    """Audio before it is in the finals that are written, or has none."""
     return (
-        "UPDATE session SET state = 'ended', duration_ms = max(duration_ms, ?) WHERE id = ? AND state = 'open'",
-        (duration_ms, session_id),
+        "UPDATE resumption SET settled_ms = max(settled_ms, ?) "
+        "WHERE session = (SELECT number FROM session WHERE id = ?)",
+        (settled_ms, session_id),
     )
+
+
+def reopen(session_id: SessionId) -> list[Statement]:
+    """Its speaker has come back to the session."""
+    return [
+        ("UPDATE session SET state = 'open' WHERE id = ? AND state = 'interrupted'", (session_id,)),
+        (
+            "UPDATE resumption SET interrupted_at_ms = NULL WHERE session = (SELECT number FROM session WHERE id = ?)",
+            (session_id,),
+        ),
+    ]
+
+
+def end(session_id: SessionId, duration_ms: int) -> list[Statement]:
+    """It cannot go on any more. If nobody came back to it, it stays interrupted."""
+    return [
+        (
+            "UPDATE session SET state = 'ended', duration_ms = max(duration_ms, ?) WHERE id = ? AND state = 'open'",
+            (duration_ms, session_id),
+        ),
+        ("DELETE FROM resumption WHERE session = (SELECT number FROM session WHERE id = ?)", (session_id,)),
+    ]
 
 
 def final_to_row(final: Final) -> tuple[Any, ...]:

@@ -66,6 +66,19 @@ MIGRATIONS = (
     END;
     INSERT INTO session_title (session_title) VALUES ('rebuild');
     """,
+    # 3: what a session needs to go on after the death of the server; it is deleted when the session ends.
+    """
+    ALTER TABLE final ADD COLUMN seq INTEGER;
+    CREATE TABLE resumption (
+        session INTEGER PRIMARY KEY REFERENCES session ON DELETE CASCADE,
+        start TEXT NOT NULL,
+        resume_token_hash TEXT NOT NULL,
+        reader_token_hash TEXT,
+        life INTEGER NOT NULL DEFAULT 0,
+        interrupted_at_ms INTEGER,
+        settled_ms INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

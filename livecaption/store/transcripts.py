@@ -123,8 +123,24 @@ class TranscriptStore:
     def begin(self, session: NewSession, written: Callable[[], None]) -> None:
         self._submit(rows.begin(session), written)
 
-    def append(self, session_id: SessionId, final: Final, written: Callable[[], None]) -> None:
-        self._submit(rows.append(session_id, final), written)
+    def append(
+        self, session_id: SessionId, final: Final, seq: int, settled_ms: int | None, written: Callable[[], None]
+    ) -> None:
+        """`seq` is the number of its event; `settled_ms`, if it is known, what `settle` says with this final."""
+        settled = [] if settled_ms is None else [rows.settle(session_id, settled_ms)]
+        self._submit([rows.append(session_id, final, seq), *settled], written)
+
+    def settle(self, session_id: SessionId, settled_ms: int) -> None:
+        """Audio before it is in the finals so far, or has none: a server that was started anew need not hear it."""
+        self._submit([rows.settle(session_id, settled_ms)], _nobody_waits)
+
+    def reopen(self, session_id: SessionId) -> None:
+        """The speaker has come back to an interrupted session."""
+        self._submit(rows.reopen(session_id), _nobody_waits)
+
+    def give_up(self, session_id: SessionId) -> None:
+        """An interrupted session cannot go on any more."""
+        self._submit(rows.end(session_id, 0), _nobody_waits)
 
     def end(self, session_id: SessionId, duration_ms: int, written: Callable[[], None]) -> None:
         self._submit(rows.end(session_id, duration_ms), written)
@@ -137,9 +153,9 @@ class TranscriptStore:
         """
         return await self._do(lambda database: database.delete(session_id))
 
-    def _submit(self, statement: Statement, written: Callable[[], None]) -> None:
-        submitted = self._writer.submit(statement)
-        self._n_submitted += submitted
+    def _submit(self, statements: list[Statement], written: Callable[[], None]) -> None:
+        submitted = self._writer.submit(*statements)
+        self._n_submitted += len(statements) if submitted else 0
         if not submitted or self._behind:
             written()
             return
@@ -222,6 +238,10 @@ class TranscriptStore:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+
+def _nobody_waits() -> None:
+    """For it to be written."""
 
 
 def _answer(answered: "asyncio.Future[bool | sqlite3.Error]", result: bool | sqlite3.Error) -> None:

@@ -60,13 +60,13 @@ class Writer:
     def n_waiting(self) -> int:
         return len(self._waiting)
 
-    def submit(self, statement: Statement) -> bool:
-        """Queue a statement. False: too many wait; it is lost."""
+    def submit(self, *statements: Statement) -> bool:
+        """Queue statements, which are written together. False: too many wait; they are lost."""
         with self._changed:
             if len(self._waiting) >= MAX_WAITING:
-                self.n_lost += 1
+                self.n_lost += len(statements)
                 return False
-            self._waiting.append(statement)
+            self._waiting.extend(statements)
             self._changed.notify()
             return True
 

@@ -3,13 +3,14 @@
 import asyncio
 import base64
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from livecaption.client import connect
 from livecaption.events import Final
-from tests.browser.support import Launch, Server
+from tests.browser.support import Launch, Serve, Server
 from tests.support.relay import relay_to
 from tests.support.speech import pcm_s16le, sound
 
@@ -74,6 +75,28 @@ async def test_audio_over_a_network_that_breaks_arrives_once(
     assert told["received_ms"] == len(TALK) // 2 * 1000 // RATE_HZ
     assert told["finals"] == await unbroken(scripted_server)
     assert told["changes"][:2] == ["lost", "resumed"]
+
+
+async def test_a_server_that_is_killed_and_started_anew_costs_and_doubles_no_word(
+    scripted_server: Server, serve: Serve, launch: Launch, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    flags = ("--engine", "scripted", "--port", str(unused_tcp_port), "--store", str(tmp_path / "transcripts.db"))
+    server = await serve(*flags)
+    browser = await launch()
+    async with await browser.new_page(bypass_csp=True) as page:
+        await page.goto(f"{server.url}healthz")
+        speaking = asyncio.ensure_future(page.evaluate(SPEAK, [TALK_BASE64, RATE_HZ, 441]))
+        await page.wait_for_function("Number(document.title) > 200_000")  # in the midst of the second utterance
+        server.process.kill()
+        await server.process.wait()
+        await serve(*flags)
+        told = await speaking
+    assert (told["dropped_ms"], told["changes"]) == (0, ["lost", "resumed"])
+    assert told["received_ms"] == len(TALK) // 2 * 1000 // RATE_HZ
+    expected = await unbroken(scripted_server)
+    assert [number for number, _, _ in told["finals"]] == [number for number, _, _ in expected]
+    for final, wanted in zip(told["finals"], expected, strict=True):
+        assert max(abs(final[1] - wanted[1]), abs(final[2] - wanted[2])) <= 60
 
 
 async def test_what_is_said_while_the_connection_is_lost_is_sent_when_it_is_back(

@@ -1,13 +1,16 @@
 """The page to read along, in a real browser: late, twice, over a broken network, over a picture, in any direction."""
 
 import asyncio
+import io
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import segno
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Route, expect
 
@@ -153,6 +156,30 @@ async def test_a_reader_whose_network_breaks_comes_back_by_itself_and_no_line_is
             await expect_lines(page, said)
 
 
+async def test_a_reader_of_a_server_that_is_killed_and_started_anew_sees_each_line_once(
+    serve: Serve, open_page: OpenPage, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    """Also not on the live lines, where the utterance that was open begins anew."""
+    flags = ("--engine", "scripted", "--port", str(unused_tcp_port), "--store", str(tmp_path / "transcripts.db"))
+    server = await serve(*flags)
+    async with speaking(server) as speaker:
+        page = await open_page(speaker.page_of(server.url))
+        said = [await speaker.say(900)]
+        await expect_lines(page, said)
+        await speaker.begin_to_say()
+        await expect(page.locator("#roll-up p")).to_have_text([said[0], re.compile("one two three", re.I)])
+        server.process.kill()
+        await server.process.wait()
+        await expect_state(page, "Reconnecting")
+        await serve(*flags)
+        await expect_state(page, "Live")
+        said.append(await speaker.say(600))
+        await speaker.stop()
+        await expect_state(page, "The speaker has finished")
+        await expect_lines(page, said)
+        await expect(page.locator("#roll-up p")).to_have_text(said)
+
+
 async def test_a_reader_is_told_why_there_is_nothing_to_read(scripted_server: Server, open_page: OpenPage) -> None:
     await expect_state(await open_page(f"{scripted_server.url}watch/nobody"), "There is no such session")
     async with speaking(scripted_server, private=True) as speaker:
@@ -260,11 +287,46 @@ async def test_the_speakers_page_has_a_link_and_a_code_for_readers(
         await page.get_by_role("button", name="Share").click()
         link = await page.get_by_label("Link").input_value()
         assert link.startswith(f"{scripted_server.url}watch/")
+        assert "#" not in link
+        await expect(page.locator("#share-private")).to_be_hidden()
         assert await page.locator("#share-code").evaluate("code => code.decode().then(() => code.naturalWidth)") > 100
         await expect(page.locator("#share-local")).to_be_visible()
         reader = await open_page(link)
         await expect(reader.locator("#roll-up")).to_contain_text(re.compile(r"\w"), timeout=STATE_TIMEOUT_MS)
         await page.get_by_role("button", name="Done").click()
+
+
+async def test_a_speaker_makes_a_session_private_before_the_start_and_shares_its_secret_with_the_link_and_the_code(
+    scripted_server: Server, speaking_browser: Browser, open_page: OpenPage
+) -> None:
+    async with await speaking_browser.new_context() as context:
+        page = await context.new_page()
+        await page.goto(scripted_server.url)
+        switch = page.get_by_role("switch", name="Private")
+        await expect(switch).not_to_be_checked()
+        await switch.check()
+        async with page.expect_response("**/qr.svg*") as code:
+            await page.get_by_role("button", name="Start captions").click()
+        await page.get_by_role("button", name="Share").click()
+        await expect(switch).to_be_disabled()
+        await expect(page.locator("#share-private")).to_be_visible()
+        link = await page.get_by_label("Link").input_value()
+        public, _, token = link.partition("#token=")
+        assert len(token) == 32
+        expected = io.BytesIO()
+        segno.make(link, error="m", micro=False).save(expected, kind="svg", xmldecl=False, scale=8, light="#fff")
+        assert await (await code.value).body() == expected.getvalue()
+        assert await page.locator("#share-code").evaluate("code => code.decode().then(() => code.naturalWidth)") > 100
+
+        reader = await open_page(link)
+        await expect(reader.locator("#roll-up")).to_contain_text(re.compile(r"\w"), timeout=STATE_TIMEOUT_MS)
+        await expect_state(await open_page(public), "This session is private")
+
+        await page.get_by_role("button", name="Done").click()
+        await page.get_by_role("button", name="Stop captions").click()
+        await expect(switch).to_be_enabled(timeout=STATE_TIMEOUT_MS)
+        await page.reload()
+        await expect(switch).to_be_checked()
 
 
 async def test_the_speakers_page_resumes_over_a_broken_network_and_readers_miss_nothing(

@@ -66,7 +66,6 @@ async def test_any_number_of_readers_get_every_caption_up_to_the_end() -> None:
         hub.publish(event)
     for reader in reading:
         assert await reader == [SpeechStart(0, 0), final(0), END]
-    assert hub.n_readers == 0
 
 
 async def test_a_reader_that_is_slow_reads_less_and_delays_nobody() -> None:
@@ -102,11 +101,3 @@ async def test_what_concerns_the_speaker_alone_is_no_news_to_readers() -> None:
         assert not waiting.done()
         hub.publish(final(0))
         assert [message.event for message in await waiting] == [final(0)]
-
-
-async def test_readers_are_counted_while_they_read() -> None:
-    hub = Hub()
-    async with aclosing(hub.follow(None, HEARTBEAT_S)) as feed:
-        await anext(feed)
-        assert hub.n_readers == 1
-    assert hub.n_readers == 0

@@ -38,7 +38,9 @@ async def read(response: ClientResponse) -> dict[str, Any]:
         name, _, value = line.rstrip("\n").partition(": ")
         fields[name] = value
     event: dict[str, Any] = json.loads(fields["data"])
-    assert (int(fields["id"]), fields["event"]) == (event["seq"], event["type"])
+    epoch, _, seq = fields["id"].partition("-")
+    assert (int(seq), fields["event"]) == (event["seq"], event["type"])
+    assert event.get("epoch", epoch) == epoch
     return event
 
 
@@ -55,7 +57,7 @@ async def test_a_reader_gets_the_captions_as_they_come_up_to_the_end(client: Cli
     async with events_of(client, ready["session"]) as response:
         snapshot = await read(response)
         expected = {"type": "snapshot", "seq": 1, "title": "Talk", "language": "de", "finals": [], "partial": None}
-        assert snapshot == expected
+        assert snapshot == {**expected, "epoch": snapshot["epoch"]}
         await speaker.send_bytes(SPEECH + PAUSE)
         assert [(await read(response))["type"] for _ in CAPTIONS] == CAPTIONS
         await speaker.send_json({"type": "stop"})
@@ -85,24 +87,46 @@ async def test_a_reader_who_comes_back_gets_exactly_what_came_meanwhile(client: 
     speaker, ready = await start(client)
     await speaker.send_bytes(SPEECH + PAUSE)
     async with events_of(client, ready["session"]) as response:
-        seen = (await read(response))["seq"]
+        snapshot = await read(response)
+    seen, place = snapshot["seq"], f"{snapshot['epoch']}-{snapshot['seq']}"
     await speaker.send_bytes(SPEECH + PAUSE)
     await speaker.send_json({"type": "stop"})
     everything = {event["seq"]: event for event in await read_to_the_close(speaker)}
     captions = [
         event for seq, event in everything.items() if seq > seen and event["type"] not in ("ack", "error", "pong")
     ]
-    async with events_of(client, ready["session"], **{"Last-Event-ID": str(seen)}) as response:
+    async with events_of(client, ready["session"], **{"Last-Event-ID": place}) as response:
         assert await read_to_the_end(response) == captions
-    async with client.get(f"/v1/sessions/{ready['session']}/events?last_event_id={seen}") as response:
+    async with client.get(f"/v1/sessions/{ready['session']}/events?last_event_id={place}") as response:
         assert await read_to_the_end(response) == captions
+    reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch?last_event_id={place}")
+    assert await read_to_the_close(reader) == captions
 
 
-@pytest.mark.parametrize("place", ["999999", "-1", "1.5", "zero", "", "9" * 400, "\u0663".encode().decode("latin-1")])
+@pytest.mark.parametrize(
+    "place", ["1", "999999", "-1", "1.5", "zero", "", "9" * 400, "\u0663".encode().decode("latin-1")]
+)
 async def test_a_place_that_is_none_or_not_reached_yet_gets_a_snapshot(client: Client, place: str) -> None:
     _, ready = await start(client)
     async with events_of(client, ready["session"], **{"Last-Event-ID": place}) as response:
         assert (await read(response))["type"] == "snapshot"
+
+
+async def test_a_place_in_another_session_is_told_apart_although_its_number_is_in_range(client: Client) -> None:
+    """So is one of before the server was started anew: its epoch is another."""
+    _, ready = await start(client)
+    async with events_of(client, ready["session"]) as response:
+        here = await read(response)
+    speaker, ready = await start(client)
+    await speaker.send_bytes(SPEECH + PAUSE)
+    await read_until(speaker, "final")
+    place = f"{here['epoch']}-{here['seq']}"
+    async with events_of(client, ready["session"], **{"Last-Event-ID": place}) as response:
+        snapshot = await read(response)
+    assert len(snapshot["finals"]) == 1
+    assert snapshot["epoch"] != here["epoch"]
+    reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch", params={"last_event_id": place})
+    assert (await read_event(reader))["type"] == "snapshot"
 
 
 @pytest.mark.parametrize("what", ["events", "watch", "qr.svg"])
@@ -120,7 +144,7 @@ async def test_a_session_that_is_over_can_be_read_for_a_while_and_then_ends_reco
         snapshot, end = await read_to_the_end(response)
     assert len(snapshot["finals"]) == 1
     url = f"/v1/sessions/{ready['session']}/events"
-    again = await client.get(url, headers={"Last-Event-ID": str(end["seq"])})
+    again = await client.get(url, headers={"Last-Event-ID": f"{snapshot['epoch']}-{end['seq']}"})
     assert again.status == 204  # the answer at which an EventSource stops coming back
 
 
@@ -180,6 +204,35 @@ async def test_readers_who_leave_are_let_go(client: Client, monkeypatch: pytest.
     await eventually(lambda: sessions.n_readers == 1)
     await reader.close()
     await eventually(lambda: sessions.n_readers == 0)
+
+
+@pytest.mark.parametrize("what", ["events", "watch"])
+async def test_one_reader_more_than_may_be_here_is_refused_before_the_stream_begins(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(readers, "HEARTBEAT_S", 0.05)
+    client = await start_server(max_readers=2)
+    _, ready = await start(client)
+    _, other = await start(client)  # the limit is of all sessions together
+    reader = await client.ws_connect(f"/v1/sessions/{other['session']}/watch")
+    async with events_of(client, ready["session"]) as response:
+        await read(response)
+        refused = await client.get(f"/v1/sessions/{ready['session']}/{what}")
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "10")
+        assert (await refused.json())["code"] == "too_many_readers"
+        figures = await (await client.get("/metrics")).text()
+        for line in ("readers 2.0", "readers_limit 2.0", "readers_refused_total 1.0"):
+            assert f"\nlivecaption_{line}\n" in figures
+    await reader.close()
+    await eventually(lambda: client.app[SERVICES].sessions.n_readers == 0)
+    async with events_of(client, ready["session"]) as response:
+        assert (await read(response))["type"] == "snapshot"
+
+
+async def test_who_is_refused_as_a_reader_takes_no_place(client: Client) -> None:
+    _, ready = await start(client)
+    assert (await client.get(f"/v1/sessions/{ready['session']}/watch")).status == 400  # no WebSocket
+    assert client.app[SERVICES].sessions.n_readers == 0
 
 
 async def test_what_a_reader_says_is_not_heard(client: Client) -> None:

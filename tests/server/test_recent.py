@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.events import Ack, End, Event, Final, Gap, Partial, Pong, Ready, Snapshot, SpeechEnd, SpeechStart
-from livecaption.server.recent import Message, RecentEvents
+from livecaption.server.recent import LIFE, Message, RecentEvents
 
 END = End(9000, 2, "stop")
+EPOCH = "5e55"
 
 
 def partial(utterance: int, revision: int) -> Partial:
@@ -34,7 +35,7 @@ def talk(n: int) -> list[Event]:
 
 
 def recent(events: Sequence[Event], **settings: Any) -> RecentEvents:
-    kept = RecentEvents("Talk", "en", **settings)
+    kept = RecentEvents("Talk", "en", EPOCH, **settings)
     for event in events:
         kept.append(event)
     return kept
@@ -46,7 +47,7 @@ def events_of(messages: list[Message] | None) -> list[Event]:
 
 
 def test_events_are_numbered_from_one_without_gaps() -> None:
-    kept = RecentEvents("", None)
+    kept = RecentEvents("", None, EPOCH)
     assert [kept.append(event).seq for event in talk(2)] == list(range(1, 16))
     assert kept.last_seq == 15
 
@@ -55,11 +56,11 @@ def test_a_message_carries_its_number_in_json_and_as_a_server_sent_event() -> No
     message = recent([END])._messages[0]
     fields = json.loads(message.text)
     assert (fields["type"], fields["seq"]) == ("end", 1)
-    assert message.server_sent == b"id: 1\nevent: end\ndata: " + message.text.encode() + b"\n\n"
+    assert message.server_sent == b"id: 5e55-1\nevent: end\ndata: " + message.text.encode() + b"\n\n"
 
 
 def test_a_text_with_line_ends_stays_one_line_of_a_server_sent_event() -> None:
-    message = RecentEvents("", None).append(final(0, "one\ntwo\r\nthree\u2028four"))
+    message = RecentEvents("", None, EPOCH).append(final(0, "one\ntwo\r\nthree\u2028four"))
     assert message.server_sent.count(b"\n") == 4
     assert b"\r" not in message.server_sent
 
@@ -92,10 +93,25 @@ def test_no_secret_of_the_speakers_ever_reaches_a_reader() -> None:
 def test_a_late_comer_gets_all_finals_with_a_text_and_the_open_partial_and_then_what_follows() -> None:
     kept = recent([*talk(1), final(1, ""), SpeechStart(2, 2000), partial(2, 0), partial(2, 1)])
     news, seq = kept.read(None)
-    assert events_of(news) == [Snapshot("Talk", "en", (final(0),), partial(2, 1))]
+    assert events_of(news) == [Snapshot("Talk", "en", (final(0),), partial(2, 1), EPOCH)]
     assert (news[0].seq, seq) == (kept.last_seq, kept.last_seq)
     kept.append(final(2))
     assert events_of(kept.read(seq)[0]) == [final(2)]
+
+
+@pytest.mark.parametrize(
+    ("place", "seq"),
+    [
+        ("5e55-3", 3),
+        *(("5e55-99999", 99999), ("5e55-0003", 3)),
+        *(("3", None), ("0000-3", None), ("5e55", None), ("5e55-", None), ("-3", None), ("5e55--3", None), ("", None)),
+        *(("5e55-1.5", None), ("5e55-\u0663", None), ("5e55-" + 400 * "9", None), ("x5e55-3", None)),
+        ("5e55-3-3", None),
+    ],
+)
+def test_a_place_is_a_number_in_the_epoch_of_these_events(place: str, seq: int | None) -> None:
+    """A number alone may be of another session or an earlier server, and be in range all the same."""
+    assert recent(talk(2)).seq_of(place) == seq
 
 
 @pytest.mark.parametrize("seen", [99, -1, 10**15])
@@ -108,8 +124,55 @@ def test_a_reader_whose_place_is_forgotten_gets_a_snapshot_with_everything() -> 
     kept = recent(talk(50), max_characters=2000)
     assert kept.since(1) is None
     (message,), seq = kept.read(1)
-    assert message.event == Snapshot("Talk", "en", tuple(final(i) for i in range(50)), None)
+    assert message.event == Snapshot("Talk", "en", tuple(final(i) for i in range(50)), None, EPOCH)
     assert seq == kept.last_seq
+
+
+def after_restart(n_finals: int, **settings: Any) -> RecentEvents:
+    """Every tenth number of the life before was a final's."""
+    finals = [(10 * (n + 1), final(n)) for n in range(n_finals)]
+    return RecentEvents("Talk", "en", EPOCH, life=1, finals=finals, **settings)
+
+
+def test_after_a_restart_the_numbers_go_on_above_all_that_were_told_before() -> None:
+    kept = after_restart(2)
+    assert kept.append(SpeechStart(2, 2000)).seq == LIFE + 1
+    assert RecentEvents("", None, EPOCH, life=2).append(END).seq == 2 * LIFE + 1
+
+
+def test_after_a_restart_a_speaker_gets_the_finals_that_were_not_seen_with_the_numbers_that_they_had() -> None:
+    """Whatever else was told in between is lost, and no caption: a gap of no length stands for it."""
+    kept = after_restart(3)
+    kept.append(SpeechStart(3, 3000))
+    assert [(message.seq, message.event) for message in kept.missed(15)] == [
+        (19, Gap(900, 900)),
+        (20, final(1)),
+        (29, Gap(1900, 1900)),
+        (30, final(2)),
+        (LIFE, Gap(2900, 2900)),
+        (LIFE + 1, SpeechStart(3, 3000)),
+    ]
+    assert next((message.seq, message.event) for message in kept.missed(29)) == (30, final(2))
+    assert [message.seq for message in kept.missed(30)] == [LIFE, LIFE + 1]
+    assert [message.seq for message in kept.missed(LIFE)] == [LIFE + 1]
+
+
+def test_finals_from_before_a_restart_that_are_too_many_to_be_kept_are_a_gap_with_its_times() -> None:
+    missed = after_restart(50, max_characters=1000).missed(10)
+    n_lost = next(n for n in range(1, 50) if missed[1].event == final(n)) - 1
+    assert missed[0].event == Gap(final(1).start_ms, final(n_lost).end_ms)
+    assert events_of(missed)[1::2] == [final(n) for n in range(n_lost + 1, 50)]
+
+
+def test_after_a_restart_readers_get_a_snapshot_with_all_finals_and_then_what_follows() -> None:
+    kept = after_restart(2)
+    (snapshot,), seq = kept.read(None)
+    assert snapshot.event == Snapshot("Talk", "en", (final(0), final(1)), None, EPOCH)
+    assert (snapshot.seq, seq) == (LIFE, LIFE)
+    for seen in (0, 10, 20, LIFE - 1):
+        assert kept.since(seen) is None
+    kept.append(final(2))
+    assert events_of(kept.read(seq)[0]) == [final(2)]
 
 
 def test_a_snapshot_is_made_once_for_all_who_come_at_the_same_time() -> None:
@@ -168,7 +231,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
 def test_however_rarely_a_reader_reads_it_knows_every_final_once_in_order_and_the_newest_partial(
     history: list[Event], max_characters: int, chance: Any
 ) -> None:
-    kept = RecentEvents("", None, max_characters)
+    kept = RecentEvents("", None, EPOCH, max_characters)
     shown: dict[int, str] = {}
     open_partial: Partial | None = None
     ended = False

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import cast
 
 from livecaption.events import End, Event, Final, Partial, Ready, SpeechStart
+from livecaption.server.hub import Hub
 from livecaption.server.recording import Recording
 from livecaption.store.rows import NewSession
 from livecaption.store.transcripts import TranscriptStore
@@ -22,14 +23,18 @@ class SlowStore:
 
     def __init__(self) -> None:
         self.log: list[object] = []
+        self.seqs: list[int] = []
         self.unwritten: list[Callable[[], None]] = []
 
     def begin(self, session: NewSession, written: Callable[[], None]) -> None:
         self.log.append(session)
         self.unwritten.append(written)
 
-    def append(self, session_id: str, appended: Final, written: Callable[[], None]) -> None:
+    def append(
+        self, session_id: str, appended: Final, seq: int, settled_ms: int | None, written: Callable[[], None]
+    ) -> None:
         self.log.append(appended)
+        self.seqs.append(seq)
         self.unwritten.append(written)
 
     def end(self, session_id: str, duration_ms: int, written: Callable[[], None]) -> None:
@@ -40,9 +45,23 @@ class SlowStore:
         self.unwritten.pop(0)()
 
 
+class KeepingHub:
+    """A hub that keeps all that is published."""
+
+    def __init__(self) -> None:
+        self.published: list[Event] = []
+
+    @property
+    def last_seq(self) -> int:
+        return len(self.published)
+
+    def publish(self, event: Event) -> None:
+        self.published.append(event)
+
+
 def recording(store: SlowStore | None) -> tuple[Recording, list[Event]]:
-    published: list[Event] = []
-    return Recording(cast(TranscriptStore | None, store), new_session(), published.append), published
+    hub = KeepingHub()
+    return Recording(cast(TranscriptStore | None, store), new_session(), cast(Hub, hub)), hub.published
 
 
 def all_published(live: Recording) -> bool:
@@ -86,6 +105,21 @@ def test_whoever_has_heard_of_a_session_or_its_end_finds_it_so_in_the_store() ->
         assert published == [READY, FINALS[0], END][: n + 1]
 
 
+def test_a_final_is_stored_with_the_number_under_which_it_will_be_told() -> None:
+    store = SlowStore()
+    live, published = recording(store)
+    events = [READY, STARTS[0], PARTIALS[0], FINALS[0], STARTS[1], FINALS[1], STARTS[2]]
+    for event in events[:4]:
+        live.publish(event)
+    store.write()
+    for event in events[4:]:
+        live.publish(event)
+    for _ in range(2):
+        store.write()
+    assert published == events
+    assert store.seqs == [published.index(each) + 1 for each in FINALS]
+
+
 def test_what_is_done_at_the_end_is_done_when_the_last_event_is_published_and_once() -> None:
     store = SlowStore()
     live, published = recording(store)
@@ -100,7 +134,9 @@ def test_what_is_done_at_the_end_is_done_when_the_last_event_is_published_and_on
 
 def test_a_store_that_need_not_be_waited_for_delays_nothing() -> None:
     class Behind(SlowStore):
-        def append(self, session_id: str, appended: Final, written: Callable[[], None]) -> None:
+        def append(
+            self, session_id: str, appended: Final, seq: int, settled_ms: int | None, written: Callable[[], None]
+        ) -> None:
             written()
 
     live, published = recording(Behind())

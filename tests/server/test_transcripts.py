@@ -9,6 +9,7 @@ import pytest
 import srt
 import webvtt
 
+from livecaption.server import sessions
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from tests.server.conftest import PAUSE, SPEECH, Client, StartServer, read_event, read_until
@@ -272,6 +273,54 @@ async def test_a_private_session_is_read_with_a_token_only(serve_store: ServeSto
         assert (await client.get(f"/v1/sessions/council{below}")).status == 401
         response = await client.get(f"/v1/sessions/council{below}", headers={"Authorization": "Bearer secret"})
         assert response.status == 200
+
+
+# Without a store
+
+
+async def test_where_nothing_is_stored_a_session_that_runs_is_exported_as_far_as_it_goes(client: Client) -> None:
+    session = await speak(client, words=True)
+    path = f"/v1/sessions/{session}/transcript"
+    assert (await (await client.get(f"{path}.txt")).text()).startswith("One two three")
+    (caption,) = (await get(client, f"{path}.json"))["captions"]
+    assert caption["words"][0]["word"] == "One"
+    (subtitle,) = srt.parse(await (await client.get(f"{path}.srt")).text())
+    assert subtitle.content.startswith("One two")
+    # The end of a cue depends on the next one.
+    assert await (await client.get(f"{path}.vtt")).text() == "WEBVTT\n\n"
+    assert (await client.get(f"{path}.vtt", headers={"Range": "bytes=8-"})).status == 416
+
+
+async def test_where_nothing_is_stored_a_session_that_ended_is_exported_as_long_as_it_can_be_read_along(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "KEEP_ENDED_S", 0.5)
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start"})
+    path = f"/v1/sessions/{(await read_event(socket))['session']}/transcript.vtt"
+    await socket.send_bytes(SPEECH + PAUSE)
+    await socket.send_json({"type": "stop"})
+    await read_until(socket, "end")
+    (cue,) = webvtt.from_string(await (await client.get(path)).text())
+    assert cue.text.startswith("One two")
+    while (response := await client.get(path)).status == 200:
+        pass
+    assert (response.status, (await response.json())["code"]) == (404, "no_store")
+
+
+async def test_where_nothing_is_stored_a_private_session_is_exported_with_a_token_only(
+    start_server: StartServer,
+) -> None:
+    client = await start_server(token="secret")
+    operator = {"Authorization": "Bearer secret"}
+    socket = await client.ws_connect("/v1/stream", headers=operator)
+    await socket.send_json({"type": "start", "private": True})
+    ready = await read_event(socket)
+    path = f"/v1/sessions/{ready['session']}/transcript.json"
+    assert (await client.get(path)).status == 401
+    assert (await client.get(path, params={"reader_token": ready["resume_token"]})).status == 401
+    assert (await client.get(path, params={"reader_token": ready["reader_token"]})).status == 200
+    assert (await client.get(path, headers=operator)).status == 200
 
 
 # Faults

@@ -14,7 +14,7 @@ from livecaption.scheduling.request import SessionId
 from livecaption.store import database as database_module
 from livecaption.store import rows, search
 from livecaption.store.database import Database, acquire
-from livecaption.store.rows import SessionState
+from livecaption.store.rows import Resumption, SessionState
 from tests.support.stored import STARTED_AT_MS, bytes_of, fill, locked_by_another, new_session, opened
 from tests.support.transcripts import final
 
@@ -39,13 +39,13 @@ def test_a_session_is_there_from_its_begin_and_grows_with_its_finals(path: Path)
             STARTED_AT_MS,
         )
         finals = [final("Eins.", 0, 900, 0, language="de"), final("", 1000, 1500, 1), final("Two.", 2000, 2900, 2)]
-        database.write([rows.append(session.id, each) for each in finals])
+        database.write([rows.append(session.id, each, seq) for seq, each in enumerate(finals)])
         grown = database.session("one")
         assert grown is not None
         assert (grown.language, grown.duration_ms, grown.n_finals) == ("de", 2900, 2)
         assert database.finals(grown) == finals
         assert database.finals(grown, after_utterance=1) == finals[2:]
-        database.write([rows.end(session.id, 4000)])
+        database.write(rows.end(session.id, 4000))
         ended = database.session("one")
         assert ended is not None
         assert (ended.state, ended.duration_ms) == (SessionState.ENDED, 4000)
@@ -65,10 +65,10 @@ def test_a_statement_that_can_never_be_written_costs_the_others_nothing(path: Pa
     with opened(path) as database:
         session_id = SessionId("one")
         statements = [
-            rows.begin(new_session()),
-            rows.append(session_id, final("\ud800", utterance=0)),
-            rows.append(session_id, final("Two.", start_ms=2**63, utterance=1)),
-            rows.append(session_id, final("Three.", utterance=2)),
+            *rows.begin(new_session()),
+            rows.append(session_id, final("\ud800", utterance=0), 2),
+            rows.append(session_id, final("Two.", start_ms=2**63, utterance=1), 3),
+            rows.append(session_id, final("Three.", utterance=2), 4),
         ]
         assert database.write(statements) == 2
         assert [each.text for each in database.finals(database.sessions(1, 100)[0])] == ["Three."]
@@ -101,6 +101,48 @@ def test_what_was_open_when_the_server_died_is_interrupted(path: Path) -> None:
             ("ended", SessionState.ENDED),
             ("open", SessionState.INTERRUPTED),
         ]
+
+
+RESUMPTION = Resumption('{"type": "start"}', "hash of a token", None)
+
+
+def test_what_was_open_can_go_on_with_all_that_is_known_of_it(path: Path) -> None:
+    """Its finals with the numbers under which they were told; `life` counts the servers since."""
+    finals = [final("One.", 0, 900, 0), final("Two.", 1500, 2400, 1)]
+    with opened(path) as database:
+        fill(database, new_session("open", resumption=RESUMPTION), finals, ended=False)
+        fill(database, new_session("ended", resumption=RESUMPTION), finals)
+        fill(database, new_session("a container"), finals, ended=False)
+        database.write([rows.settle(SessionId("open"), 2800), rows.settle(SessionId("open"), 2000)])
+        assert database.interrupted() == []
+    interrupted_at_ms: list[int] = []
+    for life in (1, 2, 3):
+        with opened(path) as database:
+            (interrupted,) = database.interrupted()
+            interrupted_at_ms.append(interrupted.interrupted_at_ms)
+            assert interrupted.record == database.session("open")
+            assert (interrupted.life, interrupted.settled_ms, interrupted.resumption) == (life, 2800, RESUMPTION)
+            assert interrupted.finals == ((2, finals[0]), (3, finals[1]))
+            database.execute("UPDATE resumption SET interrupted_at_ms = ?", (life,))
+            if life == 1:
+                # Its speaker came back, and then this server died too.
+                database.write(rows.reopen(SessionId("open")))
+                assert interrupted.record.state is SessionState.INTERRUPTED
+                assert database.sessions(1, 2)[0].state is SessionState.OPEN
+    # Anew after the speaker was back, and not by a second death before that.
+    assert interrupted_at_ms[1] > STARTED_AT_MS
+    assert interrupted_at_ms[2] == 2
+
+
+def test_what_nobody_came_back_to_stays_interrupted_and_cannot_go_on_any_more(path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session(resumption=RESUMPTION), [final("One.")], ended=False)
+    with opened(path) as database:
+        database.write(rows.end(SessionId("one"), 4000))
+        assert database.interrupted() == []
+        (session,) = database.sessions(10, 100)
+        assert session.state is SessionState.INTERRUPTED
+        assert database.execute("SELECT count(*) FROM resumption").fetchone() == (0,)
 
 
 def test_only_the_user_who_runs_the_server_may_read_the_files(path: Path) -> None:
@@ -146,7 +188,8 @@ def test_of_a_session_that_is_deleted_while_it_is_open_nothing_more_is_kept(path
     with opened(path) as database:
         fill(database, new_session(), [final("One.")], ended=False)
         list(database.delete("one"))
-        database.write([rows.append(SessionId("one"), final("Two.", utterance=1)), rows.end(SessionId("one"), 9000)])
+        database.write([rows.append(SessionId("one"), final("Two.", utterance=1), 3)])
+        database.write(rows.end(SessionId("one"), 9000))
         assert database.sessions(10, 100) == []
         assert database.execute("SELECT count(*) FROM final").fetchone() == (0,)
 
@@ -226,7 +269,7 @@ def test_a_disk_that_is_full_fails_the_whole_transaction_and_the_next_one_works(
         fill(database, new_session(), [final("One.")], ended=False)
         (n_pages,) = database.execute("PRAGMA page_count").fetchone()
         database.execute(f"PRAGMA max_page_count = {n_pages + 1}")
-        long = [rows.append(SessionId("one"), final(10_000 * "x", utterance=n)) for n in range(1, 9)]
+        long = [rows.append(SessionId("one"), final(10_000 * "x", utterance=n), n) for n in range(1, 9)]
         with pytest.raises(sqlite3.OperationalError, match="full"):
             database.write(long)
         (session,) = database.sessions(1, 100)
@@ -238,7 +281,7 @@ def test_a_disk_that_is_full_fails_the_whole_transaction_and_the_next_one_works(
 
 def test_a_lock_of_another_program_is_waited_for_a_moment_only(path: Path) -> None:
     with opened(path) as database, locked_by_another(path), pytest.raises(sqlite3.OperationalError, match="locked"):
-        database.write([rows.begin(new_session())])
+        database.write(rows.begin(new_session()))
 
 
 def test_a_file_that_was_removed_does_not_come_back_empty(path: Path) -> None:

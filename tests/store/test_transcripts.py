@@ -49,7 +49,7 @@ async def listed(store: TranscriptStore) -> list[SessionRecord]:
 
 async def append(store: TranscriptStore, text: str, utterance: int = 0) -> None:
     written = asyncio.Event()
-    store.append(ONE, final(text, utterance=utterance), written.set)
+    store.append(ONE, final(text, utterance=utterance), utterance, None, written.set)
     async with asyncio.timeout(20):
         await written.wait()
 
@@ -71,7 +71,7 @@ async def test_finals_are_told_as_written_in_their_order(path: Path) -> None:
         store.begin(new_session(), ignore)
         told: list[int] = []
         for n in range(100):
-            store.append(ONE, final(str(n), utterance=n), lambda n=n: told.append(n))
+            store.append(ONE, final(str(n), utterance=n), n, None, lambda n=n: told.append(n))
             if n % 7 == 0:
                 await asyncio.sleep(0)
         await eventually(lambda: len(told) == 100)
@@ -88,7 +88,7 @@ async def test_the_disk_never_blocks_the_loop(path: Path) -> None:
             loop = asyncio.get_running_loop()
             began_s = loop.time()
             for n in range(100):
-                store.append(ONE, final(str(n), utterance=n), ignore)
+                store.append(ONE, final(str(n), utterance=n), n, None, ignore)
             assert loop.time() - began_s < 0.2
         assert not any("MainThread" in name for name in threads)
 
@@ -103,14 +103,14 @@ async def test_captions_do_not_wait_for_a_database_that_is_locked_and_are_writte
         with locked_by_another(path):
             await append(store, "One.")  # waits for the deadline
             told: list[bool] = []
-            store.append(ONE, final("Two.", utterance=1), lambda: told.append(True))
+            store.append(ONE, final("Two.", utterance=1), 1, None, lambda: told.append(True))
             assert told == [True]  # and this one does not wait any more
             await eventually(lambda: store.figures.failures > 0)
             assert not store.figures.working
             assert store.figures.waiting >= 2
         await eventually(lambda: store.figures.working and store.figures.waiting == 0)
         # It is caught up: from now on finals wait for the disk again.
-        store.append(ONE, final("Three.", utterance=2), lambda: told.append(False))
+        store.append(ONE, final("Three.", utterance=2), 2, None, lambda: told.append(False))
         assert told == [True]
         await eventually(lambda: told == [True, False])
         (session,) = await listed(store)
@@ -175,7 +175,7 @@ async def test_a_stop_with_a_broken_database_tells_what_is_lost(path: Path, capl
     await store.open()
     with locked_by_another(path):
         store.begin(new_session(), ignore)
-        store.append(ONE, final("One."), lambda: told.append(True))
+        store.append(ONE, final("One."), 0, None, lambda: told.append(True))
         await store.close()
     assert told == [True]
     assert "2 entries of transcripts could not be stored before the end" in caplog.text

@@ -73,9 +73,9 @@ def stored_texts(path: Path) -> list[str]:
 
 
 def submit_session(to: Writer, n_finals: int) -> None:
-    to.submit(rows.begin(new_session()))
+    to.submit(*rows.begin(new_session()))
     for n in range(n_finals):
-        to.submit(rows.append(ONE, final(str(n), utterance=n)))
+        to.submit(rows.append(ONE, final(str(n), utterance=n), seq=n))
 
 
 def wait_for_failures(of: Writer, n: int) -> None:

@@ -9,7 +9,7 @@ from livecaption.events import Final
 from livecaption.scheduling.request import SessionId
 from livecaption.store import rows
 from livecaption.store.database import Database, acquire
-from livecaption.store.rows import NewSession
+from livecaption.store.rows import NewSession, Resumption
 
 STARTED_AT_MS = 1_770_000_000_000
 
@@ -21,8 +21,9 @@ def new_session(
     started_at_ms: int = STARTED_AT_MS,
     *,
     private: bool = False,
+    resumption: Resumption | None = None,
 ) -> NewSession:
-    return NewSession(SessionId(session_id), title, language, started_at_ms, private)
+    return NewSession(SessionId(session_id), title, language, started_at_ms, private, resumption)
 
 
 @contextlib.contextmanager
@@ -34,9 +35,10 @@ def opened(path: Path) -> Iterator[Database]:
 
 def fill(database: Database, session: NewSession, finals: list[Final], *, ended: bool = True) -> None:
     """Write a whole session."""
-    statements = [rows.begin(session), *(rows.append(session.id, final) for final in finals)]
+    statements = rows.begin(session)
+    statements += [rows.append(session.id, final, seq) for seq, final in enumerate(finals, start=2)]
     if ended:
-        statements.append(rows.end(session.id, finals[-1].end_ms if finals else 0))
+        statements += rows.end(session.id, finals[-1].end_ms if finals else 0)
     assert database.write(statements) == 0
 
 

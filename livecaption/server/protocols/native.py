@@ -25,6 +25,8 @@ MAX_HOTWORDS = 100
 MAX_HOTWORD_CHARACTERS = 100
 MAX_TITLE_CHARACTERS = 200
 MAX_ID_CHARACTERS = 100
+MAX_STREAM_MS = 10 * 365 * 86_400_000
+"""Of stream time that a client may name: ten years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,13 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Publisher -> server, first: `start` of one who comes back. `last_seq` is the last event that reached them."""
+    """Publisher -> server, first: `start` of one who comes back. `last_seq` is the last event that reached them,
+    `audio_from_ms` the place of the first audio that they can send again."""
 
     session: str
     token: str
     last_seq: int
+    audio_from_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +157,11 @@ def _resume(given: Any) -> Resume:
     last_seq = given.get("last_seq")
     if type(last_seq) is not int or last_seq < 0:
         raise InvalidMessage("resume.last_seq must be a number of an event")
-    return Resume(_text(given, "session", MAX_ID_CHARACTERS), _text(given, "token", MAX_ID_CHARACTERS), last_seq)
+    audio_from_ms = given.get("audio_from_ms", 0)
+    if type(audio_from_ms) is not int or not 0 <= audio_from_ms <= MAX_STREAM_MS:
+        raise InvalidMessage("resume.audio_from_ms must be a time of the stream in milliseconds")
+    session, token = _text(given, "session", MAX_ID_CHARACTERS), _text(given, "token", MAX_ID_CHARACTERS)
+    return Resume(session, token, last_seq, audio_from_ms)
 
 
 def _endpointing(given: Any, default: EndpointingConfig) -> EndpointingConfig:

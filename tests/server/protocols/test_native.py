@@ -63,6 +63,14 @@ def test_a_preset_is_where_named_values_start_from() -> None:
 def test_a_start_that_resumes_is_read_as_that_and_nothing_else_of_it_counts() -> None:
     resume = {"session": "x", "token": "y", "last_seq": 7}
     assert read(type="start", sample_rate="whatever", resume=resume) == Resume("x", "y", 7)
+    assert read(type="start", resume={**resume, "audio_from_ms": 60_000}) == Resume("x", "y", 7, 60_000)
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, True, "0", None, 10**15])
+def test_audio_that_can_be_sent_again_begins_at_a_time_of_the_stream(wrong: Any) -> None:
+    resume = {"session": "x", "token": "y", "last_seq": 7, "audio_from_ms": wrong}
+    with pytest.raises(LivecaptionError, match="audio_from_ms"):
+        read(type="start", resume=resume)
 
 
 def test_a_session_is_public_unless_it_is_asked_to_be_private() -> None:

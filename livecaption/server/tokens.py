@@ -1,0 +1,23 @@
+"""The two tokens of a session: its speaker's, and of a private one its readers'. Pure.
+
+Only their hashes are kept. The readers' token follows from the speaker's, so a server that was started anew, and knows
+no token until somebody shows it, can tell the speaker both again.
+"""
+
+import hashlib
+import hmac
+
+
+def token_hash(token: str) -> str:
+    """SHA-256 in hex. No salt and no stretching: our tokens have 128 random bits, which nobody guesses."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def is_token(shown: str, expected_hash: str) -> bool:
+    """Whether what somebody shows is the token of this hash. The answer's time tells nothing."""
+    return hmac.compare_digest(token_hash(shown), expected_hash)
+
+
+def reader_token(resume_token: str) -> str:
+    """128 bits in hex, from which nobody finds the speaker's token."""
+    return hmac.digest(resume_token.encode("utf-8", "surrogateescape"), b"reader", "sha256")[:16].hex()

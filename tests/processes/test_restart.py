@@ -1,0 +1,185 @@
+"""A server that dies in mid-session and is started anew: to speaker and readers it is a connection that was lost.
+
+Server, store, inference process, client and readers are real. The talk's utterances differ in length, so that audio
+that is lost or heard twice shows in their times.
+"""
+
+import asyncio
+import json
+import random
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from livecaption.client import transcribe
+from livecaption.events import End, Event, Final, Gap, Ready
+from livecaption.store.rows import SessionState
+from tests.support.eventually import eventually
+from tests.support.processes import ServerProcess, serving
+from tests.support.speech import pcm_s16le, sound
+from tests.support.stored import opened
+
+pytestmark = pytest.mark.processes
+
+N_TALKS = 6
+N_KILLS = 3
+PACE = 4.0
+CHUNK_BYTES = 3200
+TALK = pcm_s16le(
+    sound(
+        "silence 300ms, speech 1300ms, silence 900ms, speech 2600ms, silence 1000ms, speech 700ms, silence 3900ms, "
+        "speech 1900ms, silence 900ms, speech 1000ms, silence 1500ms, speech 3300ms, silence 1200ms, speech 1600ms, "
+        "silence 900ms"
+    )
+)
+OPTIONS: dict[str, Any] = {"words": True, "endpointing": {"silence_ms": 500}}
+VAD_MS = 60
+"""A server that was started anew has not heard what the noise was before, and finds speech a few frames off."""
+
+
+class Restarted:
+    """Servers on one store and one port, one after the other."""
+
+    def __init__(self, path: Path, port: int, *flags: str) -> None:
+        self.url = f"http://127.0.0.1:{port}/"
+        self._flags = ("--port", str(port), "--store", str(path), *flags)
+        self._stack = AsyncExitStack()
+        self.server: ServerProcess
+
+    async def start(self) -> None:
+        self.server = await self._stack.enter_async_context(serving(*self._flags))
+        await self.server.listening()
+
+    async def kill(self) -> None:
+        self.server.send(signal.SIGKILL)
+        await self.server.exited(within_s=5)
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+
+@asynccontextmanager
+async def restarted(path: Path, port: int, *flags: str) -> AsyncIterator[Restarted]:
+    servers = Restarted(path, port, *flags)
+    try:
+        await servers.start()
+        await servers.server.ready()
+        yield servers
+    finally:
+        await servers.close()
+
+
+class Reader:
+    """Reads along by server-sent events, as a browser does: whenever they break off, it comes back with the last id."""
+
+    def __init__(self, url: str, session: str) -> None:
+        self._url = f"{url}v1/sessions/{session}/events"
+        self.events: list[dict[str, Any]] = []
+
+    async def run(self) -> None:
+        """Until the session is over."""
+        place = ""
+        async with aiohttp.ClientSession() as http:
+            while not self.events or self.events[-1]["type"] != "end":
+                try:
+                    async with http.get(self._url, headers={"Last-Event-ID": place}) as response:
+                        assert response.status == 200, await response.text()
+                        async for line in response.content:
+                            name, _, value = line.decode().rstrip("\n").partition(": ")
+                            if name == "id":
+                                place = value
+                            elif name == "data":
+                                self.events.append(json.loads(value))
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.05)  # as a browser does before the next try
+
+    @property
+    def lines(self) -> dict[int, str]:
+        """What it has read, by utterance; a snapshot is told anew, everything else once."""
+        lines: dict[int, str] = {}
+        for event in self.events:
+            if event["type"] == "snapshot":
+                told = {final["utterance"]: final["text"] for final in event["finals"]}
+                assert lines.items() <= told.items(), "a line was taken back"
+                lines = told
+            elif event["type"] == "final":
+                assert event["utterance"] not in lines, "a line came twice"
+                lines[event["utterance"]] = event["text"]
+        return lines
+
+
+async def paced() -> AsyncIterator[bytes]:
+    """The talk as it is said, `PACE` times as fast as real time."""
+    loop = asyncio.get_running_loop()
+    begin_s = loop.time()
+    for at in range(0, len(TALK), CHUNK_BYTES):
+        yield TALK[at : at + CHUNK_BYTES]
+        await asyncio.sleep(max(0.0, begin_s + (at + CHUNK_BYTES) / 32_000 / PACE - loop.time()))
+
+
+def finals_of(events: list[Event]) -> list[Final]:
+    return [event for event in events if isinstance(event, Final)]
+
+
+def assert_same_utterances(finals: list[Final], unbroken: list[Final]) -> None:
+    """Each of them, once, in order, with all that was said in it and nothing else."""
+    assert [final.utterance for final in finals] == [final.utterance for final in unbroken]
+    for final, expected in zip(finals, unbroken, strict=True):
+        assert abs(final.start_ms - expected.start_ms) <= VAD_MS, (finals, unbroken)
+        assert abs(final.end_ms - expected.end_ms) <= VAD_MS, (finals, unbroken)
+        assert final.text
+        assert final.words
+        assert final.start_ms - 500 <= final.words[0].start_ms <= final.words[-1].end_ms <= final.end_ms + 500
+
+
+async def captioned(url: str) -> list[Event]:
+    events: list[Event] = []
+    await transcribe(url, paced(), events.append, **OPTIONS)
+    return events
+
+
+@pytest.mark.timeout(300)
+async def test_sigkill_at_any_moments_costs_and_doubles_no_word_for_speaker_and_readers(
+    tmp_path: Path, unused_tcp_port: int
+) -> None:
+    path = tmp_path / "transcripts.db"
+    async with restarted(path, unused_tcp_port) as servers:
+        unbroken = finals_of(await captioned(servers.url))
+        assert len(unbroken) == 7
+        for seed in range(N_TALKS):
+            chance = random.Random(seed)
+            events: list[Event] = []
+            talking = asyncio.ensure_future(transcribe(servers.url, paced(), events.append, **OPTIONS))
+            await eventually(lambda: events)  # noqa: B023
+            assert isinstance(events[0], Ready)
+            session = events[0].session
+            reader = Reader(servers.url, session)
+            reading = asyncio.ensure_future(reader.run())
+            for _ in range(N_KILLS):
+                await asyncio.sleep(chance.uniform(0.1, 1.5))  # any moment, not one that an event marks
+                await servers.kill()
+                await servers.start()
+            async with asyncio.timeout(30):
+                end = await talking
+                await reading
+            finals = finals_of(events)
+            assert_same_utterances(finals, unbroken)
+            assert end == End(len(TALK) // 32, len(unbroken), "stop"), seed
+            assert [event for event in events if isinstance(event, Gap) and event.end_ms > event.start_ms] == []
+            assert list(reader.lines.items()) == [(final.utterance, final.text) for final in finals]
+            numbers = [event["seq"] for event in reader.events]
+            assert numbers == sorted(numbers)
+            await servers.kill()
+            with opened(path) as database:
+                record = database.session(session)
+                assert record is not None
+                assert record.state is SessionState.ENDED
+                assert [final.text for final in database.finals(record)] == [final.text for final in finals]
+                assert database.interrupted() == []
+            await servers.start()
+            await servers.server.ready()

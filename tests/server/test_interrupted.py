@@ -1,0 +1,255 @@
+"""A session that was open when an earlier server died: whoever comes back to it in time goes on, and nobody else."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import WSServerHandshakeError
+
+from livecaption.scheduling.request import SessionId
+from livecaption.server import publisher
+from livecaption.server.recent import LIFE
+from livecaption.server.services import SERVICES
+from livecaption.server.tokens import reader_token, token_hash
+from livecaption.store import rows
+from livecaption.store.config import StoreConfig
+from livecaption.store.rows import Resumption
+from tests.server.conftest import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
+from tests.server.test_connection import refusal_of, resume
+from tests.support.eventually import eventually
+from tests.support.stored import fill, new_session, opened
+from tests.support.transcripts import final
+
+TOKEN = "the speaker's token"
+READY = {"session": "talk", "resume_token": TOKEN}
+FINALS = [final("One.", 0, 900, 0), final("Two.", 1500, 2400, 1)]
+"""Their events had the numbers 2 and 3."""
+SETTLED_MS = 2800
+START = '{"type": "start", "partials": false, "language": "de", "private": %s, "endpointing": {"silence_ms": 500}}'
+
+Serve = Callable[..., Awaitable[Client]]
+
+
+@pytest.fixture
+def serve(start_server: StartServer, tmp_path: Path) -> Serve:
+    """A server on the store of one that died in the session `talk`."""
+
+    async def started(script: str = "", *, private: bool = False, start: str = START, **settings: Any) -> Client:
+        path = tmp_path / "transcripts.db"
+        hashes = Resumption(
+            start % str(private).lower() if start is START else start,
+            token_hash(TOKEN),
+            token_hash(reader_token(TOKEN)) if private else None,
+        )
+        with opened(path) as database:
+            fill(database, new_session("talk", language="de", private=private, resumption=hashes), FINALS, ended=False)
+            database.write([rows.settle(SessionId("talk"), SETTLED_MS)])
+        return await start_server(script, store=StoreConfig(str(path)), **settings)
+
+    return started
+
+
+async def state_of(client: Client) -> str:
+    async with client.get("/v1/sessions") as response:
+        (session,) = (await response.json())["sessions"]
+        state: str = session["state"]
+        return state
+
+
+async def eventually_in_state(client: Client, state: str) -> None:
+    while await state_of(client) != state:
+        pass
+
+
+async def test_a_speaker_who_comes_back_goes_on_in_the_same_session(serve: Serve) -> None:
+    client = await serve(private=True)
+    assert await state_of(client) == "interrupted"
+    socket = await resume(client, READY, last_seq=3)
+    ready = await read_event(socket)
+    assert (ready["session"], ready["resume_token"], ready["reader_token"]) == ("talk", TOKEN, reader_token(TOKEN))
+    assert (ready["received_ms"], ready["language"], ready["private"]) == (SETTLED_MS, "de", True)
+    gap = await read_event(socket)
+    assert gap == {"type": "gap", "seq": LIFE, "start_ms": 2400, "end_ms": 2400}
+    await eventually_in_state(client, "open")
+    await socket.send_bytes(SPEECH + PAUSE)
+    start = await read_until(socket, "speech_start")
+    assert (start["utterance"], start["seq"]) == (2, LIFE + 1)
+    assert abs(start["start_ms"] - (SETTLED_MS + 200)) < 100
+    said = await read_until(socket, "final")
+    assert (said["utterance"], said["start_ms"], said["language"]) == (2, start["start_ms"], "de")
+    await socket.send_json({"type": "stop"})
+    end = (await read_to_the_close(socket))[-1]
+    assert (end["utterances"], end["received_ms"]) == (3, SETTLED_MS + (len(SPEECH) + len(PAUSE)) // 32)
+    await eventually_in_state(client, "ended")
+    async with client.get("/v1/sessions/talk/transcript.txt", params={"reader_token": reader_token(TOKEN)}) as response:
+        assert await response.text() == f"One. Two. {said['text']}\n"
+
+
+@pytest.mark.parametrize(("last_seq", "missed"), [(0, ["One.", "Two."]), (2, ["Two."]), (3, [])])
+async def test_finals_that_are_stored_and_were_not_seen_are_told_again_with_their_numbers(
+    serve: Serve, last_seq: int, missed: list[str]
+) -> None:
+    socket = await resume(await serve(), READY, last_seq)
+    await read_event(socket)
+    told = []
+    while (event := await read_event(socket))["seq"] < LIFE:
+        assert event["seq"] > last_seq
+        last_seq = event["seq"]
+        told += [event["text"]] if event["type"] == "final" else []
+    assert (told, event["type"], event["seq"]) == (missed, "gap", LIFE)
+
+
+async def test_audio_that_the_speaker_has_no_more_is_a_gap_with_its_times_for_everybody(serve: Serve) -> None:
+    client = await serve()
+    reader = await client.ws_connect("/v1/sessions/talk/watch")
+    assert (await read_event(reader))["seq"] == LIFE
+    socket = await resume(client, READY, 3, audio_from_ms=9000)
+    assert (await read_event(socket))["received_ms"] == 9000
+    await read_event(socket)
+    gap = {"type": "gap", "seq": LIFE + 1, "start_ms": SETTLED_MS, "end_ms": 9000}
+    assert await read_event(socket) == gap
+    assert await read_event(reader) == gap
+    await socket.send_bytes(SPEECH + PAUSE)
+    assert abs((await read_until(socket, "final"))["start_ms"] - 9200) < 100
+
+
+async def test_audio_that_need_not_be_sent_again_is_no_gap(serve: Serve) -> None:
+    socket = await resume(await serve(), READY, 3, audio_from_ms=SETTLED_MS)
+    await read_event(socket)
+    assert (await read_event(socket))["start_ms"] == 2400
+    await socket.send_json({"type": "stop"})
+    assert [event["type"] for event in await read_to_the_close(socket)] == ["ack", "end"]
+
+
+async def test_who_comes_back_twice_gets_every_event_of_both_times_once(serve: Serve) -> None:
+    client = await serve()
+    socket = await resume(client, READY, 3)
+    await read_event(socket)
+    await socket.send_bytes(SPEECH + PAUSE)
+    said = await read_until(socket, "final")
+    socket._writer.transport.abort()
+    socket = await resume(client, READY, said["seq"])
+    assert (await read_event(socket))["received_ms"] == SETTLED_MS + (len(SPEECH) + len(PAUSE)) // 32
+    await socket.send_json({"type": "stop"})
+    assert "final" not in [event["type"] for event in await read_to_the_close(socket)]
+
+
+async def test_readers_may_come_before_the_speaker_and_get_what_was_said(serve: Serve) -> None:
+    client = await serve(private=True)
+    assert (await client.get("/v1/sessions/talk/events")).status == 401
+    reader = await client.ws_connect("/v1/sessions/talk/watch", params={"reader_token": reader_token(TOKEN)})
+    snapshot = await read_event(reader)
+    assert [each["text"] for each in snapshot["finals"]] == ["One.", "Two."]
+    socket = await resume(client, READY, 3)
+    await socket.send_bytes(SPEECH + PAUSE)
+    await socket.send_json({"type": "stop"})
+    events = await read_to_the_close(reader)
+    assert [event["type"] for event in events] == ["speech_start", "speech_end", "final", "end"]
+    assert events[2]["utterance"] == 2
+
+
+async def test_the_webvtt_of_a_session_that_waits_for_its_speaker_only_grows(serve: Serve) -> None:
+    client = await serve()
+    waiting = await (await client.get("/v1/sessions/talk/transcript.vtt")).text()
+    socket = await resume(client, READY, 3)
+    await socket.send_bytes(SPEECH + PAUSE)
+    await socket.send_json({"type": "stop"})
+    await read_to_the_close(socket)
+    ended = await (await client.get("/v1/sessions/talk/transcript.vtt")).text()
+    assert ended.startswith(waiting)
+    assert len(ended) > len(waiting)
+
+
+async def test_a_place_of_before_the_servers_death_gets_a_snapshot(serve: Serve) -> None:
+    client = await serve()
+    for place in ("5e55-3", "3", f"5e55-{LIFE}"):
+        reader = await client.ws_connect("/v1/sessions/talk/watch", params={"last_event_id": place})
+        assert (await read_event(reader))["type"] == "snapshot"
+
+
+async def test_a_wrong_token_is_refused_and_the_session_waits_on(serve: Serve) -> None:
+    client = await serve()
+    for token in ("", "wrong", token_hash(TOKEN)):
+        assert await refusal_of(await resume(client, READY, 3, token=token)) == ("wrong_token", 1008)
+    assert (await read_event(await resume(client, READY, 3)))["type"] == "ready"
+
+
+async def test_a_session_that_ended_by_itself_cannot_be_taken_up(serve: Serve, tmp_path: Path) -> None:
+    client = await serve()
+    socket = await resume(client, READY, 3)
+    await socket.send_json({"type": "stop"})
+    last = (await read_to_the_close(socket))[-1]
+    assert await refusal_of(await resume(client, READY, last["seq"])) == ("session_ended", 1008)
+    await eventually(lambda: client.app[SERVICES].store.figures.waiting == 0)
+    assert await client.app[SERVICES].store.read(lambda database: database.interrupted()) == []
+
+
+async def test_who_is_not_back_in_time_finds_it_over_and_it_stays_interrupted(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time counts from when the model is loaded, since nobody can come back before."""
+    monkeypatch.setattr(publisher, "TICK_S", 0.02)
+    client = await serve("load 0.5", resume_window_s=0.2)
+    assert client.app[SERVICES].sessions.n_parked == 1
+    reader = await client.ws_connect("/v1/sessions/talk/watch")
+    end = (await read_to_the_close(reader))[-1]
+    assert (end["type"], end["reason"]) == ("end", "disconnect")
+    assert await refusal_of(await resume(client, READY, end["seq"])) == ("session_ended", 1008)
+    assert await state_of(client) == "interrupted"
+    assert len(client.app[SERVICES].sessions) == 0
+    assert await client.app[SERVICES].store.read(lambda database: database.interrupted()) == []
+
+
+async def test_a_server_that_dies_again_and_again_keeps_no_place_for_who_has_given_up(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """Whoever lost a server more than the resume window ago does not come any more."""
+    old = new_session("old", resumption=Resumption(START % "false", token_hash(TOKEN), None))
+    with opened(tmp_path / "transcripts.db") as database:
+        fill(database, old, [], ended=False)
+    with opened(tmp_path / "transcripts.db") as database:
+        database.execute("UPDATE resumption SET interrupted_at_ms = interrupted_at_ms - 61000")
+    client = await serve()
+    assert len(client.app[SERVICES].sessions) == 1
+    assert await refusal_of(await resume(client, {**READY, "session": "old"}, 0)) == ("unknown_session", 1008)
+    (interrupted,) = await client.app[SERVICES].store.read(lambda database: database.interrupted())
+    assert interrupted.record.id == "talk"
+
+
+async def test_a_session_that_waits_holds_its_place_and_its_speaker_gets_in_on_a_full_server(serve: Serve) -> None:
+    client = await serve(max_streams=1)
+    with pytest.raises(WSServerHandshakeError, match="503"):
+        await client.ws_connect("/v1/stream")
+    assert (await read_event(await resume(client, READY, 3)))["session"] == "talk"
+
+
+async def test_who_comes_back_while_the_model_loads_is_asked_to_come_again(serve: Serve) -> None:
+    client = await serve("hang-load", wait=False)
+    answer = await client.get("/v1/stream", params={"resume": "talk"})
+    assert (answer.status, (await answer.json())["code"]) == (503, "loading")
+    assert "Retry-After" in answer.headers
+
+
+async def test_a_model_that_cannot_do_what_the_session_needs_refuses_it(serve: Serve) -> None:
+    client = await serve(start='{"type": "start", "language": "tlh"}')
+    assert await refusal_of(await resume(client, READY, 3)) == ("unsupported_language", 1008)
+
+
+async def test_a_session_whose_start_is_not_understood_any_more_does_not_stop_the_server(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await serve(start='{"type": "start", "task": "sing"}')
+    assert await refusal_of(await resume(client, READY, 3)) == ("unknown_session", 1008)
+    assert "cannot go on" in caplog.text
+    assert await client.app[SERVICES].store.read(lambda database: database.interrupted()) == []
+    assert await state_of(client) == "interrupted"
+
+
+async def test_what_this_server_received_is_counted_without_what_the_earlier_one_had(serve: Serve) -> None:
+    client = await serve()
+    socket = await resume(client, READY, 3)
+    await socket.send_bytes(PAUSE)
+    sessions = client.app[SERVICES].sessions
+    await eventually(lambda: sessions.received_ms == len(PAUSE) // 32)
+    await socket.close()

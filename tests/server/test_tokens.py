@@ -1,0 +1,23 @@
+"""Who shows a session's token is let in; who has read the store is not."""
+
+from livecaption.server.tokens import is_token, reader_token, token_hash
+
+TOKEN = "IZ0c7H9dUuoc3pB9p2lVWg"
+
+
+def test_a_token_is_known_by_its_hash_in_which_it_cannot_be_read() -> None:
+    kept = token_hash(TOKEN)
+    assert is_token(TOKEN, kept)
+    assert TOKEN not in kept
+
+
+def test_nothing_else_is_the_token_not_even_the_hash() -> None:
+    kept = token_hash(TOKEN)
+    for shown in ("", TOKEN[:-1], TOKEN + " ", kept, "\u00e4", "\udcff"):
+        assert not is_token(shown, kept)
+
+
+def test_the_readers_token_is_another_one_and_always_the_same() -> None:
+    assert reader_token(TOKEN) == reader_token(TOKEN)
+    assert reader_token(TOKEN) not in (TOKEN, token_hash(TOKEN), reader_token(TOKEN[:-1]))
+    assert len(reader_token(TOKEN)) == 32
