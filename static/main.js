@@ -48,7 +48,7 @@ function start() {
   notices.clear();
   showNotices();
   dropped_ms = 0;
-  const options = { language: settings.get("language") || null, private: settings.get("private") };
+  const options = { language: element("language").value || null, private: settings.get("private") };
   session.start(choice(), options, accessToken());
 }
 
@@ -99,6 +99,7 @@ function beginSession({ session: id, language, reader_token }) {
   transcript.beginSession(Math.round(now_ms - firstSessionAt_ms));
   rollUp.beginSession(language);
   refreshMicrophones();
+  offerKnownLanguages();
 }
 
 function showFinal(event) {
@@ -250,6 +251,18 @@ function fillLanguages() {
   element("language").value = settings.get("language");
 }
 
+/** Leave the languages that the server's model knows. While it loads, all are there, and a refusal says the rest. */
+async function offerKnownLanguages() {
+  const response = await fetch(new URL("v1/info", document.baseURI), { cache: "no-store" }).catch(() => null);
+  const { model } = response?.ok ? await response.json() : {};
+  if (!model) return;
+  for (const option of element("language").options) {
+    option.hidden = option.disabled = option.value !== "" && !model.languages.includes(option.value);
+  }
+  // The choice stays in the settings for a day with another model.
+  if (element("language").selectedOptions[0]?.disabled !== false) element("language").value = "";
+}
+
 function changeSource() {
   if (session.running) session.changeSource(choice());
 }
@@ -370,6 +383,7 @@ function bind(id, name, applied) {
 fillLanguages();
 refreshMicrophones();
 bind("language", "language");
+offerKnownLanguages();
 bind("private", "private");
 element("source").addEventListener("change", () => {
   settings.set("source", element("source").value);

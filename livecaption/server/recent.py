@@ -15,9 +15,9 @@ from functools import cached_property
 from livecaption.events import Ack, End, ErrorReport, Event, Final, Flushed, Gap, Partial, Pong, Ready, Snapshot
 from livecaption.server.protocols import native
 
-MAX_CHARACTERS = 256 * 1024
-"""Of kept messages: some minutes, more than the usual resume window. Fewer: more gaps and snapshots; more: memory of
-every session."""
+MAX_CHARACTERS = 64 * 1024
+"""Of kept messages: a minute of speech with two partials a second, the usual resume window, and more where partials are
+rarer. Fewer: more gaps and snapshots; more: memory of every session, three to four times as much."""
 
 LIFE = 10**9
 """Numbers of one life of the server: more than a session ever has, and small enough for a million lives to be exact in

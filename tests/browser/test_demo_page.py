@@ -385,8 +385,20 @@ async def test_a_token_in_the_address_is_used_and_taken_out_of_it(serve: Serve, 
     assert page.url == server.url
 
 
+async def test_the_languages_of_the_model_are_offered(server: Server, open_page: OpenPage) -> None:
+    page = await open_page(server.url)
+    languages = page.get_by_label("Language")
+    await expect(languages.locator("option:enabled")).to_have_text(["Detect", "English"])
+    await page.evaluate("localStorage.setItem('livecaption.settings', JSON.stringify({ language: 'de' }))")
+    await page.reload()
+    await expect(languages.locator("option:enabled")).to_have_text(["Detect", "English"])
+    await expect(languages).to_have_value("")
+
+
 async def test_a_language_the_model_does_not_know_is_told(server: Server, context: BrowserContext) -> None:
+    """On a page that could not learn which ones it knows."""
     page = await context.new_page()
+    await page.route("**/v1/info", lambda route: route.abort())
     await page.goto(server.url)
     await page.get_by_label("Language").select_option(label="Deutsch")
     await press_start(page)
