@@ -446,7 +446,9 @@ class Session:
 
     def _window(self, utterance: Utterance, *, is_final: bool) -> Window:
         options = replace(self.options.transcription, language=self._language.language)
-        return Window(utterance.samples, options, is_final, self._stabilizer.committed, self._context)
+        # Time to ask for finals early is time to do them well.
+        thorough = self._pace().speculates
+        return Window(utterance.samples, options, is_final, self._stabilizer.committed, self._context, thorough)
 
     def _receive_partial(self, request: Request, hypothesis: Hypothesis, now_s: float) -> list[Output]:
         heard_until = request.window_start + len(request.window.samples)

@@ -239,6 +239,13 @@ def test_a_language_that_finals_agree_on_is_asked_of_later_windows() -> None:
 SPECULATIVE = Pace(partial_interval_ms=500, speculates=True)
 
 
+@pytest.mark.parametrize("pace", [USUAL_PACE, SPECULATIVE])
+def test_windows_are_done_thoroughly_where_there_is_time(pace: Pace) -> None:
+    asked = requests(feed(session(partials=True, pace=lambda: pace), "silence 400ms, speech 1600ms, silence 900ms"))
+    assert {request.is_final for request in asked} == {False, True}
+    assert {request.window.thorough for request in asked} == {pace.speculates}
+
+
 def test_an_utterance_that_ends_at_the_pause_at_which_its_final_was_asked_has_it_at_the_endpoint() -> None:
     stream = session(pace=lambda: SPECULATIVE)
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))

@@ -61,12 +61,13 @@ CONTEXT_TOKENS = 16
 """Of what was said before a window, for the decoder: so many or none, for prompts of one length share a pass. Without
 them, 51 clips with many pauses have a WER of 13.1 %, with them 12.8 %; 5, 8 and 24 do no better."""
 MAX_PREVIOUS_TOKENS = 223  # half of the 448 places of the decoder, less one for <|startofprev|>
-FINAL_BEAM_SIZE = 5
-PARTIAL_BEAM_SIZE = 3
-"""Beams for finals and partials, whose committed words are forced upon finals. tiny.en int8, one thread, ms for a
-window of 6 s in passes of 1, 4 and 16: one beam 107, 55, 43; 2 beams 112, 59, 47; 3 beams 115, 60, 51; 5 beams 123, 70,
-58. WER of 51 clips with many pauses and of 4 min without one, streamed, with 1 + 1 beams 11.8 and 6.7 %, 5 + 1 11.1 and
-6.3 %, 5 + 2 10.5 and 6.0 %, 5 + 3 9.9 and 5.8 %, 5 + 5 10.2 and 5.4 %."""
+BEAM_SIZES = {(True, True): 5, (True, False): 3, (False, True): 3, (False, False): 2}
+"""By whether a window is a final and whether there is time. Beams for partials too, whose committed words are forced
+upon finals. tiny.en int8, one thread, ms for a window of 6 s in passes of 1, 4 and 16: one beam 107, 55, 43; 2 beams
+112, 59, 47; 3 beams 115, 60, 51; 5 beams 123, 70, 58. WER of 51 clips with many pauses and of 4 min without one,
+streamed, with 1 beam for finals and partials 11.8 and 6.7 %, 5 and 1 11.1 and 6.3 %, 5 and 2 10.5 and 6.0 %, 5 and 3 9.9 and
+5.8 %, 5 and 5 10.2 and 5.4 %. 24 streams on two cores: 5 and 3 show words after 1285 ms (median) at WER 8.9 %, 3 and 2
+after 1193 ms at 8.6 %."""
 # A doubtful final is decoded once more with more context. 211 utterances of 102 English clips, tiny.en int8, nine of
 # them doubtful (at one beam), ms for each of these and WER of all: none 10.5 %; 30 s 257, 9.1 %; 20 s 147, 9.2 %;
 # 16 s 83, 9.2 %; its batch waits for it.
@@ -254,13 +255,13 @@ class WhisperEngine:
         decodings: dict[int, Decoding] = {}
         # CTranslate2 wants <|startoftranscript|> at the same place in all prompts of a call. What follows it may differ
         # in length.
-        alike = _grouped(range(len(windows)), lambda row: (len(prompts[row]), windows[row].is_final))
-        for (prompt_length, is_final), rows in alike:
+        alike = _grouped(range(len(windows)), lambda row: (len(prompts[row]), _beam_size(windows[row])))
+        for (prompt_length, beam_size), rows in alike:
             budget = max(budgets[row] for row in rows)
             results = self._model.generate(
                 _rows(encoded, rows),
                 [prompts[row] + prefixes[row] for row in rows],
-                beam_size=FINAL_BEAM_SIZE if is_final else PARTIAL_BEAM_SIZE,
+                beam_size=beam_size,
                 # CTranslate2 generates min(max_length / 2, max_length - prompt_length) tokens, the prefix among them.
                 max_length=max(2 * budget, budget + prompt_length),
                 return_scores=True,
@@ -370,6 +371,10 @@ class _Text:
 
 def _code(token: str) -> str:
     return token.removeprefix("<|").removesuffix("|>")
+
+
+def _beam_size(window: Window) -> int:
+    return BEAM_SIZES[window.is_final, window.thorough]
 
 
 def _context_s(window: Window, min_context_s: int, margin_s: int) -> int:

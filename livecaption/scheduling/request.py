@@ -44,6 +44,7 @@ class Window:
         is_final: a final is worth a second try where a partial is not.
         prefix: what its text begins with, as readers have been promised; empty: nothing yet.
         context: what was said before it; empty: nothing that helps.
+        thorough: whether there is time to do it as well as can be.
     """
 
     samples: npt.NDArray[np.float32]
@@ -51,6 +52,7 @@ class Window:
     is_final: bool = True
     prefix: str = ""
     context: str = ""
+    thorough: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)

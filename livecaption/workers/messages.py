@@ -119,6 +119,7 @@ class _WindowHeader:
 
     n_samples: int
     is_final: bool
+    thorough: bool
     prefix: str
     context: str
     options: TranscriptionOptions
@@ -147,7 +148,10 @@ def encode(message: Message) -> bytes:
     header: Any = message
     audio = b""
     if isinstance(message, Transcribe):
-        windows = [_WindowHeader(len(w.samples), w.is_final, w.prefix, w.context, w.options) for w in message.windows]
+        windows = [
+            _WindowHeader(len(w.samples), w.is_final, w.thorough, w.prefix, w.context, w.options)
+            for w in message.windows
+        ]
         header = _TranscribeHeader(message.batch, message.deadline_s, tuple(windows))
         audio = b"".join(_to_int16(window.samples).tobytes() for window in message.windows)
     fields = json.dumps({"kind": type(message).__name__, **asdict(header)}).encode()
@@ -188,7 +192,7 @@ def _windows(headers: tuple[_WindowHeader, ...], audio: bytes) -> tuple[Window, 
     for header in headers:
         end = start + header.n_samples
         pcm = samples[start:end].astype(np.float32) / np.float32(_INT16_SCALE)
-        windows.append(Window(pcm, header.options, header.is_final, header.prefix, header.context))
+        windows.append(Window(pcm, header.options, header.is_final, header.prefix, header.context, header.thorough))
         start = end
     return tuple(windows)
 

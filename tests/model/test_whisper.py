@@ -1,5 +1,6 @@
 """Whisper tiny.en on recorded speech."""
 
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -177,8 +178,7 @@ def test_a_text_that_repeats_itself_is_said_once_in_the_final(
     monkeypatch.setattr(whisper, "MIN_CONTEXT_S", 1)
     monkeypatch.setattr(whisper, "CONTEXT_MARGIN_S", 0)
     monkeypatch.setattr(whisper, "CONTEXT_STEP_S", 1)
-    monkeypatch.setattr(whisper, "PARTIAL_BEAM_SIZE", 1)
-    monkeypatch.setattr(whisper, "FINAL_BEAM_SIZE", 1)
+    monkeypatch.setattr(whisper, "BEAM_SIZES", defaultdict(lambda: 1))
     engine = load_engine(find_model(), device="cpu", threads=2)
     partials = {
         name: engine.transcribe([Window(samples[name], is_final=False)])[0] for name in clips if name in REPEATING_CLIPS
@@ -197,8 +197,7 @@ def test_a_final_that_repeats_itself_in_the_second_try_too_is_cut_at_the_first_r
 ) -> None:
     """The one word "country" twelve times over, which as a rule is taken for noise, and by five beams for twelve."""
     monkeypatch.setattr(guard, "NO_SPEECH_PROBABILITY", 1.0)
-    monkeypatch.setattr(whisper, "PARTIAL_BEAM_SIZE", 1)
-    monkeypatch.setattr(whisper, "FINAL_BEAM_SIZE", 1)
+    monkeypatch.setattr(whisper, "BEAM_SIZES", defaultdict(lambda: 1))
     looped = np.tile(samples["jfk"][159_040:172_800], 12)
     options = TranscriptionOptions(words=True)
     partial, final = engine.transcribe([Window(looped, options, is_final=False), Window(looped, options)])

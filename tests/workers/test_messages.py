@@ -52,12 +52,17 @@ def test_a_message_comes_out_as_it_went_in(message: Message) -> None:
 def test_windows_keep_their_order_options_and_samples() -> None:
     options = TranscriptionOptions("de", "translate", words=True, prompt="Über", hotwords=("Zoë", "K2"))
     loud, none, ramp = np.ones(5, np.float32), np.zeros(0, np.float32), np.linspace(-1, 1, 999, dtype=np.float32)
-    windows = (Window(loud, options), Window(none, is_final=False), Window(ramp, prefix="Über allen", context="Ruh"))
+    windows = (
+        Window(loud, options),
+        Window(none, is_final=False, thorough=False),
+        Window(ramp, prefix="Über allen", context="Ruh"),
+    )
     message = decode(encode(Transcribe(3, 12.5, windows)))
     assert isinstance(message, Transcribe)
     assert (message.batch, message.deadline_s) == (3, 12.5)
     assert [window.options for window in message.windows] == [options, TranscriptionOptions(), TranscriptionOptions()]
     assert [window.is_final for window in message.windows] == [True, False, True]
+    assert [window.thorough for window in message.windows] == [True, False, True]
     assert [window.prefix for window in message.windows] == ["", "", "Über allen"]
     assert [window.context for window in message.windows] == ["", "", "Ruh"]
     for before, after in zip(windows, message.windows, strict=True):
