@@ -65,9 +65,9 @@ BEAM_SIZES = {(True, True): 5, (True, False): 3, (False, True): 3, (False, False
 """By whether a window is a final and whether there is time. Beams for partials too, whose committed words are forced
 upon finals. tiny.en int8, one thread, ms for a window of 6 s in passes of 1, 4 and 16: one beam 107, 55, 43; 2 beams
 112, 59, 47; 3 beams 115, 60, 51; 5 beams 123, 70, 58. WER of 51 clips with many pauses and of 4 min without one,
-streamed, with 1 beam for finals and partials 11.8 and 6.7 %, 5 and 1 11.1 and 6.3 %, 5 and 2 10.5 and 6.0 %, 5 and 3 9.9 and
-5.8 %, 5 and 5 10.2 and 5.4 %. 24 streams on two cores: 5 and 3 show words after 1285 ms (median) at WER 8.9 %, 3 and 2
-after 1193 ms at 8.6 %."""
+streamed, with 1 beam for finals and partials 11.8 and 6.7 %, 5 and 1 11.1 and 6.3 %, 5 and 2 10.5 and 6.0 %, 5 and 3
+9.9 and 5.8 %, 5 and 5 10.2 and 5.4 %. 24 streams on two cores: 5 and 3 show words after 1285 ms (median) at WER 8.9 %,
+3 and 2 after 1193 ms at 8.6 %."""
 # A doubtful final is decoded once more with more context. 211 utterances of 102 English clips, tiny.en int8, nine of
 # them doubtful (at one beam), ms for each of these and WER of all: none 10.5 %; 30 s 257, 9.1 %; 20 s 147, 9.2 %;
 # 16 s 83, 9.2 %; its batch waits for it.

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livecaption.scheduling.admission import BYTES_PER_STREAM, RESERVE_BYTES, Demand, Load, stream_limit
+from livecaption.scheduling.admission import (
+    BYTES_PER_STREAM,
+    PARTIAL_INTERVAL_S,
+    RESERVE_BYTES,
+    Demand,
+    Load,
+    stream_limit,
+)
 from livecaption.scheduling.request import Request, RequestId, SessionId, Window
 from tests.support.simulation import SILENCE
 
@@ -24,7 +31,7 @@ FRESH = Load(
     free_bytes=PLENTY,
 )
 # What a stream without pause takes of a worker: 0.01 for finals, and 0.04 for partials.
-MEASURED = replace(FRESH, final_s=0.05, partial_s=0.06, finals_measured=True)
+MEASURED = replace(FRESH, final_s=0.05, partial_s=0.04 * PARTIAL_INTERVAL_S, finals_measured=True)
 FINALS_ALONE = replace(MEASURED, partial_s=1e-9)
 
 

@@ -84,7 +84,14 @@ def raw(header: Any, audio: bytes = b"") -> bytes:
 
 FIELDS = {"kind": "Transcribed", "batch": 1, "compute_s": 0.1, "hypotheses": []}
 HYPOTHESIS_FIELDS = {**asdict(HYPOTHESIS), "words": []}
-WINDOW = {"n_samples": 2, "is_final": True, "prefix": "", "context": "", "options": asdict(TranscriptionOptions())}
+WINDOW = {
+    "n_samples": 2,
+    "is_final": True,
+    "thorough": True,
+    "prefix": "",
+    "context": "",
+    "options": asdict(TranscriptionOptions()),
+}
 TRANSCRIBE = {"kind": "Transcribe", "batch": 1, "deadline_s": 1.0, "windows": [WINDOW]}
 
 
