@@ -39,6 +39,8 @@ const HANDLERS = {
   },
   partial: (event) => rollUp.showPartial(event),
   final: (event) => showFinal(event, { recent: true }),
+  // One of no length is no loss of captions.
+  gap: ({ start_ms, end_ms }) => end_ms > start_ms && showGap(start_ms, end_ms),
   end: () => rollUp.abandonPartials(),
 };
 
@@ -50,6 +52,10 @@ function showFinal(event, { recent }) {
   if (text === "") return;
   element("transcript-empty").hidden = true;
   transcriptView.add({ ...event, text });
+}
+
+function showGap(start_ms, end_ms) {
+  transcriptView.add({ text: `[${Math.ceil((end_ms - start_ms) / 1000)} s without captions]`, start_ms, language: "en" });
 }
 
 function showState(state) {

@@ -3,11 +3,12 @@
 import asyncio
 import io
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 import segno
@@ -15,7 +16,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Route, expect
 
 from livecaption.client import Stream, connect
-from livecaption.events import Final
+from livecaption.events import Final, Ready
 from tests.browser.support import Launch, Serve, Server
 from tests.support.relay import relay_to
 from tests.support.speech import pcm_s16le, sound
@@ -33,6 +34,10 @@ class Speaker:
         self._stream = stream
         self._finals: asyncio.Queue[Final] = asyncio.Queue()
         self.reading = asyncio.ensure_future(self._read())
+
+    @property
+    def ready(self) -> Ready:
+        return self._stream.ready
 
     def page_of(self, url: str, query: str = "") -> str:
         token = f"#token={self._stream.ready.reader_token}" if self._stream.ready.private else ""
@@ -96,7 +101,7 @@ async def open_page(context: BrowserContext) -> AsyncIterator[OpenPage]:
     assert complaints == []
 
 
-async def expect_lines(page: Page, texts: list[str]) -> None:
+async def expect_lines(page: Page, texts: Sequence[str | re.Pattern[str]]) -> None:
     """The whole transcript, without its times."""
     await expect(page.locator("#transcript p span")).to_have_text(texts, timeout=STATE_TIMEOUT_MS)
 
@@ -178,6 +183,30 @@ async def test_a_reader_of_a_server_that_is_killed_and_started_anew_sees_each_li
         await expect_state(page, "The speaker has finished")
         await expect_lines(page, said)
         await expect(page.locator("#roll-up p")).to_have_text(said)
+
+
+async def test_a_reader_is_told_what_was_said_and_has_no_captions(
+    serve: Serve, open_page: OpenPage, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    """The server is killed, and the speaker has the audio from 10 s on only."""
+    flags = ("--engine", "scripted", "--port", str(unused_tcp_port), "--store", str(tmp_path / "transcripts.db"))
+    server = await serve(*flags)
+    async with speaking(server) as speaker:
+        page = await open_page(speaker.page_of(server.url))
+        said = await speaker.say(900)
+        await expect_lines(page, [said])
+        ready = speaker.ready
+        server.process.kill()
+        await server.process.wait()
+    await serve(*flags)
+    await expect_state(page, "Live")
+    back = {"session": ready.session, "token": ready.resume_token, "last_seq": 0, "audio_from_ms": 10_000}
+    async with (
+        aiohttp.ClientSession() as http,
+        http.ws_connect(f"{server.url}v1/stream?resume={ready.session}") as socket,
+    ):
+        await socket.send_json({"type": "start", "resume": back})
+        await expect_lines(page, [said, re.compile(r"\[[89] s without captions\]")])
 
 
 async def test_a_reader_is_told_why_there_is_nothing_to_read(scripted_server: Server, open_page: OpenPage) -> None:
