@@ -17,13 +17,13 @@ FINAL_UTILIZATION = 0.65
 """Share of their time that workers may need for finals alone, of streams that want no partials. Less than that at which
 partials pause, for streams stay. Measured with tiny.en on two cores: 112 streams use 0.90, and 95 % of their finals
 come within 2.5 s; 110 use 0.83, and it is 2.0 s."""
-PARTIAL_INTERVAL_S = 1.0
+PARTIAL_INTERVAL_S = 0.9
 """How often somebody who speaks is to have a partial at least: words are then shown 1.2 s after they were said in the
 median (tiny.en on two cores, 24 streams)."""
 UNMEASURED_FINAL_S = 0.075
 UNMEASURED_PARTIAL_S = 0.08
 """Time of a worker while none was measured. tiny.en int8 on two cores takes 48 and 70 ms in full batches: with these
-10 streams are let in at first for each worker. A slower model shows its cost with the first partial."""
+9 streams are let in at first for each worker. A slower model shows its cost with the first partial."""
 UTTERANCES_PER_S = 0.2
 """Of one who speaks without pause, in clauses of 5 s."""
 NEW_S = 15.0

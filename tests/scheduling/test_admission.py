@@ -43,8 +43,8 @@ def admitted_of_a_burst(n_knocking: int, load: Load) -> int:
 
 
 def test_a_burst_on_a_fresh_server_is_not_all_let_in() -> None:
-    """The smallest machine, of two cores, shows words in time to 24 streams with the default model."""
-    assert 20 <= admitted_of_a_burst(1000, replace(FRESH, n_workers=2)) < 32
+    """The smallest machine, of two cores, shows words in time to 24 streams; that is measured before all are let in."""
+    assert 16 <= admitted_of_a_burst(1000, replace(FRESH, n_workers=2)) < 32
 
 
 def test_a_burst_is_let_in_up_to_what_was_measured() -> None:

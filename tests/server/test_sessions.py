@@ -92,7 +92,7 @@ async def test_as_many_are_let_in_as_the_workers_hold_and_the_rest_is_told_when_
     client = await start_server()
     load = Load(
         final_s=0.65,
-        partial_s=0.0,
+        partial_s=1e-9,
         finals_measured=True,
         utterances_per_s=0.2,
         speaking=1.0,
@@ -118,7 +118,7 @@ async def test_a_burst_on_a_server_that_measured_nothing_is_not_let_in_as_a_whol
         for _ in range(100):
             with suppress(Unavailable):
                 streams.enter_context(sessions.admitted())
-        assert 10 < len(sessions) < 100
+        assert 5 < len(sessions) < 20
     assert len(sessions) == 0
 
 
