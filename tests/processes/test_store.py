@@ -51,7 +51,7 @@ async def test_sigkill_at_any_moment_loses_no_final_that_a_reader_had_received(t
     chance = random.Random(6)
     n_told = 0
     for _ in range(N_KILLS):
-        async with serving("--store", str(path)) as server:
+        async with serving("--store", str(path), "--max-streams=100") as server:
             url = await server.ready()
             async with speaking(url, n=2, pace=10.0) as speakers:
                 await speakers[0].heard("speech_start", utterance=chance.randrange(1, 5))
