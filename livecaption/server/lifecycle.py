@@ -246,8 +246,8 @@ async def _watch_loop(manager: ServiceManager, pool: WorkerPool) -> None:
 def _stacks_without_a_turn() -> Iterator[threading.Event]:
     """While the event is not set for `BLOCKED_AFTER_S`, stderr gets all stacks, once.
 
-    By a thread, though it cannot say what holds the interpreter's lock. `faulthandler.dump_traceback_later` reads stacks
-    of running threads without that lock: of 42 servers stopped by SIGSTOP for 6 s, one crashed when it went on.
+    By a thread, though that cannot say what holds the interpreter's lock. `faulthandler.dump_traceback_later` reads
+    stacks of running threads without it: of 42 servers stopped by SIGSTOP for 6 s, one crashed when it went on.
     """
     turned, ended = threading.Event(), threading.Event()
 
