@@ -76,7 +76,6 @@ class UtteranceCutter:
         self._start: int | None = None  # of the open utterance's speech
         self._window_start = 0  # of the open utterance, if any
         self._heard_until = 0  # end of the newest complete window
-        self._nothing_said = False  # in the utterance that is to be closed
         self._final_end, self._final_heard_until = -1, 0  # of a final that is on its way, if the speech ends there
 
     @property
@@ -106,10 +105,15 @@ class UtteranceCutter:
     def second_look(self, speech_end: int, heard_until: int) -> list[UtteranceEvent]:
         """See `Endpointer.second_look`. Where nobody spoke at all, the next window may begin in this one."""
         events = self._endpointer.second_look(speech_end, heard_until)
-        if events:
-            self._final_end, self._final_heard_until = events[0].at, heard_until
-            self._nothing_said = self._start is not None and speech_end <= self._start
-        return self._handle(events)
+        if not events:
+            return []
+        ended, *started = events
+        nothing_said = self._start is not None and speech_end <= self._start
+        self._final_end, self._final_heard_until = ended.at, heard_until
+        closed = self._handle([ended])
+        if nothing_said:
+            self._heard_until = self._window_start
+        return closed + self._handle(started)
 
     def flush(self, reason: EndReason) -> list[UtteranceEvent]:
         """End the open utterance now, if there is one. The stream may go on."""
@@ -147,9 +151,7 @@ class UtteranceCutter:
         utterance = self._cut_out(self._start, end, window_end)
         self._n_utterances += 1
         self._start = None
-        # Where nothing was said the next one may have all of its pre-roll.
-        self._heard_until = self._window_start if self._nothing_said else window_end
-        self._nothing_said = False
+        self._heard_until = window_end
         return UtteranceEnded(utterance, reason)
 
     def _cut_out(self, start: int, end: int, window_end: int) -> Utterance:
