@@ -161,22 +161,32 @@ async def test_a_reader_whose_network_breaks_comes_back_by_itself_and_no_line_is
             await expect_lines(page, said)
 
 
+@pytest.fixture
+def serve_anew(serve: Serve, tmp_path: Path, unused_tcp_port: int) -> Callable[[], Awaitable[Server]]:
+    """A server at the address and on the store of the one before."""
+    flags = ("--engine", "scripted", "--port", str(unused_tcp_port), "--store", str(tmp_path / "transcripts.db"))
+    return lambda: serve(*flags)
+
+
+async def kill(server: Server) -> None:
+    server.process.kill()
+    await server.process.wait()
+
+
 async def test_a_reader_of_a_server_that_is_killed_and_started_anew_sees_each_line_once(
-    serve: Serve, open_page: OpenPage, tmp_path: Path, unused_tcp_port: int
+    serve_anew: Callable[[], Awaitable[Server]], open_page: OpenPage
 ) -> None:
     """Also not on the live lines, where the utterance that was open begins anew."""
-    flags = ("--engine", "scripted", "--port", str(unused_tcp_port), "--store", str(tmp_path / "transcripts.db"))
-    server = await serve(*flags)
+    server = await serve_anew()
     async with speaking(server) as speaker:
         page = await open_page(speaker.page_of(server.url))
         said = [await speaker.say(900)]
         await expect_lines(page, said)
         await speaker.begin_to_say()
         await expect(page.locator("#roll-up p")).to_have_text([said[0], re.compile("one two three", re.I)])
-        server.process.kill()
-        await server.process.wait()
+        await kill(server)
         await expect_state(page, "Reconnecting")
-        await serve(*flags)
+        await serve_anew()
         await expect_state(page, "Live")
         said.append(await speaker.say(600))
         await speaker.stop()
@@ -186,19 +196,17 @@ async def test_a_reader_of_a_server_that_is_killed_and_started_anew_sees_each_li
 
 
 async def test_a_reader_is_told_what_was_said_and_has_no_captions(
-    serve: Serve, open_page: OpenPage, tmp_path: Path, unused_tcp_port: int
+    serve_anew: Callable[[], Awaitable[Server]], open_page: OpenPage
 ) -> None:
     """The server is killed, and the speaker has the audio from 10 s on only."""
-    flags = ("--engine", "scripted", "--port", str(unused_tcp_port), "--store", str(tmp_path / "transcripts.db"))
-    server = await serve(*flags)
+    server = await serve_anew()
     async with speaking(server) as speaker:
         page = await open_page(speaker.page_of(server.url))
         said = await speaker.say(900)
         await expect_lines(page, [said])
         ready = speaker.ready
-        server.process.kill()
-        await server.process.wait()
-    await serve(*flags)
+        await kill(server)
+    await serve_anew()
     await expect_state(page, "Live")
     back = {"session": ready.session, "token": ready.resume_token, "last_seq": 0, "audio_from_ms": 10_000}
     async with (

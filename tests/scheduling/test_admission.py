@@ -16,20 +16,9 @@ from livecaption.scheduling.admission import (
     stream_limit,
 )
 from livecaption.scheduling.request import Request, RequestId, SessionId, Window
+from tests.support.load import FRESH
 from tests.support.simulation import SILENCE
 
-PLENTY = 2**40
-FRESH = Load(
-    final_s=None,
-    partial_s=None,
-    finals_measured=False,
-    utterances_per_s=0.2,
-    speaking=1.0,
-    n_workers=1,
-    oldest_final_s=0.0,
-    partials_paused=False,
-    free_bytes=PLENTY,
-)
 # What a stream without pause takes of a worker: 0.01 for finals, and 0.04 for partials.
 MEASURED = replace(FRESH, final_s=0.05, partial_s=0.04 * PARTIAL_INTERVAL_S, finals_measured=True)
 FINALS_ALONE = replace(MEASURED, partial_s=1e-9)

@@ -10,11 +10,11 @@ from aiohttp import WSServerHandshakeError
 
 from livecaption.errors import Unavailable
 from livecaption.scheduling import admission
-from livecaption.scheduling.admission import Load
 from livecaption.server.services import SERVICES
 from livecaption.workers.pool import WorkerPool
 from tests.server.conftest import SPEECH, Client, StartServer, read_to_the_close, read_until, start_stream
 from tests.support.eventually import eventually
+from tests.support.load import FRESH
 
 
 async def test_a_drain_gives_everybody_their_last_caption_and_closes_with_1001(start_server: StartServer) -> None:
@@ -90,17 +90,7 @@ async def test_as_many_are_let_in_as_the_workers_hold_and_the_rest_is_told_when_
 ) -> None:
     """A burst on a server that knows what a final costs: each newcomer counts at once."""
     client = await start_server()
-    load = Load(
-        final_s=0.65,
-        partial_s=1e-9,
-        finals_measured=True,
-        utterances_per_s=0.2,
-        speaking=1.0,
-        n_workers=1,
-        oldest_final_s=0.0,
-        partials_paused=False,
-        free_bytes=2**40,
-    )
+    load = replace(FRESH, final_s=0.65, partial_s=1e-9, finals_measured=True)
     monkeypatch.setattr(WorkerPool, "load", load)
     answers = await asyncio.gather(*(client.ws_connect("/v1/stream") for _ in range(20)), return_exceptions=True)
     refused = [answer for answer in answers if isinstance(answer, WSServerHandshakeError)]

@@ -1,0 +1,15 @@
+"""What a server knows of its load before it has done anything."""
+
+from livecaption.scheduling.admission import Load
+
+FRESH = Load(
+    final_s=None,
+    partial_s=None,
+    finals_measured=False,
+    utterances_per_s=0.2,
+    speaking=1.0,
+    n_workers=1,
+    oldest_final_s=0.0,
+    partials_paused=False,
+    free_bytes=2**40,
+)
