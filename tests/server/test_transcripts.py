@@ -358,6 +358,7 @@ async def test_captions_go_on_while_the_database_is_locked_and_the_operator_is_t
 async def test_a_database_that_cannot_be_read_is_no_fault_of_the_client(stored: Client, path: Path) -> None:
     overwrite(path, b"rubbish " * 4096)
     overwrite(path.with_name("transcripts.db-wal"), b"")
-    for below in ("/v1/sessions", "/v1/sessions/council/transcript.vtt"):
+    # Not the list: its pages were read when the server began, and may still be at hand.
+    for below in ("/v1/sessions?q=tram", "/v1/sessions/council/transcript.vtt"):
         assert (await get(stored, below, 503))["code"] == "store_failed"
     await speak(stored)
