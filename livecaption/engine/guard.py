@@ -48,6 +48,9 @@ PHANTOMS = {
 }
 """What Whisper has learned to say to the end of a film. People say it too: only little speech makes it suspect."""
 
+CHANT_REPETITIONS = 3
+"""People say "no, no, no" too, but clearly; a baby that cries is "Oh, oh, oh" at a probability of speech of 0.8."""
+
 PAUSES_S = 1.5  # of a window are taken as pauses before and after its speech
 MAX_TOKENS = 224  # half of the decoder's 448 places; Whisper keeps the others for previous text
 
@@ -103,8 +106,10 @@ class Decoding:
         if self.speech_ms < NO_SPEECH_MS or (is_little and self._speech_share < MIN_SPEECH_SHARE):
             improbable = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY_WITHOUT_SPEECH
             return hears_nothing or improbable or unsure or self.is_phantom
-        is_invented = self.is_phantom and self.speech_probability < CLEAR_SPEECH_PROBABILITY
-        if is_little and (hears_nothing or is_invented):
+        is_unclear = self.speech_probability < CLEAR_SPEECH_PROBABILITY
+        if is_unclear and self.is_chant:
+            return True
+        if is_little and (hears_nothing or (is_unclear and self.is_phantom)):
             return True
         return unsure and (hears_nothing or not self.has_words)
 
@@ -120,8 +125,16 @@ class Decoding:
     @property
     def is_phantom(self) -> bool:
         """Whether the whole text is one of the phrases that Whisper invents."""
-        words = "".join(c if c.isalnum() else " " for c in self.text.casefold()).split()
-        return " ".join(words) in PHANTOMS
+        return " ".join(self._words) in PHANTOMS
+
+    @property
+    def is_chant(self) -> bool:
+        """Whether nothing is said but one or two words over and over: what Whisper hears in cries and barks."""
+        return len(set(self._words)) in (1, 2) and len(self._words) >= CHANT_REPETITIONS * len(set(self._words))
+
+    @property
+    def _words(self) -> list[str]:
+        return "".join(c if c.isalnum() else " " for c in self.text.casefold()).split()
 
     @property
     def is_runaway(self) -> bool:

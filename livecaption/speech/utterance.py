@@ -108,7 +108,7 @@ class UtteranceCutter:
         if not events:
             return []
         ended, *started = events
-        nothing_said = self._start is not None and speech_end <= self._start
+        nothing_said = self._start is not None and speech_end <= self._window_start  # not in the pre-roll either
         self._final_end, self._final_heard_until = ended.at, heard_until
         closed = self._handle([ended])
         if nothing_said:

@@ -68,6 +68,24 @@ def test_short_answers_and_short_repetitions_are_sound(tokens: list[int]) -> Non
     assert decoding(tokens=tokens, seconds=1.5).is_sound
 
 
+@pytest.mark.parametrize("text", ["Oh, oh, oh.", "Uh-oh! Uh-oh! Uh-oh!", "Hey hey hey hey."])
+def test_cries_are_no_words(text: str) -> None:
+    assert decoding(text=text, speech_probability=0.8).is_silent
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(decoding(text="No, no, no!"), id="clearly"),
+        pytest.param(decoding(text="No, no.", speech_probability=0.8), id="twice"),
+        pytest.param(decoding(text="No, no, never.", speech_probability=0.8), id="not over and over"),
+        pytest.param(decoding(text="No, no, no!", speech_probability=0.8, n_prefix=2), id="as promised"),
+    ],
+)
+def test_what_people_say_over_and_over_is_kept(said: Decoding) -> None:
+    assert not said.is_silent
+
+
 @pytest.mark.parametrize(
     "noise",
     [

@@ -1,8 +1,6 @@
 """The engine alone, on two recordings."""
 
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,15 +18,6 @@ DATA = Path(__file__).parent.parent / "data"
 @pytest.fixture(scope="module")
 def recordings() -> list[Recording]:
     return load_recordings(choose(read_manifest(DATA), ["ls-61-70968-0000", "ls-254-12312-0000"]))
-
-
-@pytest.fixture
-def environment_of_its_own() -> Iterator[None]:
-    """How the processor is tuned is told to libraries by variables, which servers of later tests are not to inherit."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.mark.model

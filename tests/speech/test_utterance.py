@@ -133,6 +133,17 @@ def test_where_nobody_spoke_the_next_utterance_has_its_whole_pre_roll():
     ]
 
 
+def test_where_somebody_spoke_in_the_pre_roll_alone_nothing_of_the_window_is_heard_twice():
+    cutter = cutter_of()
+    cutter.push(frames_of("silence 1000ms, speech 1200ms"))
+    events = cutter.second_look(800 * 16, 2200 * 16) + cutter.flush("stop")
+    assert [in_ms(event) for event in events] == [
+        (0, 1000, 1900, 700, 2100, "silence"),
+        (1, 2100),
+        (1, 2100, 2200, 2100, 2200, "stop"),
+    ]
+
+
 def test_the_windows_of_an_utterance_that_a_second_look_ended_and_of_the_rest_meet():
     cutter = cutter_of()
     events = cutter.push(frames_of("silence 500ms, speech 2000ms"))

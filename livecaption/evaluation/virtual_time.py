@@ -1,0 +1,216 @@
+"""Recordings -> a session and the engine in virtual time -> how good the captions are, beside faster-whisper alone.
+
+    python -m livecaption.evaluation.virtual_time DIRECTORY [PATTERN...] [--model NAME] [--translate]
+
+Each recording is a stream of its own; audio comes in chunks, and what the session asks for is answered `ANSWER_MS` of
+stream time later, whatever it took. So the captions are those that one stream gets from a server that is not busy, and
+the same each time. faster-whisper hears the recording as a whole, with its defaults.
+"""
+
+import argparse
+import itertools
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from livecaption.audio import SAMPLE_RATE_HZ
+from livecaption.captions.hypothesis import Hypothesis
+from livecaption.engine.engine import Engine
+from livecaption.engine.models import find_model
+from livecaption.engine.processor import tune_processor
+from livecaption.errors import LivecaptionError
+from livecaption.evaluation.bench import load_recordings
+from livecaption.evaluation.clips import Clip, choose, read_manifest
+from livecaption.evaluation.latency import SAME_SPEECH_MS, Received
+from livecaption.evaluation.measurement import Measurement, measure
+from livecaption.evaluation.playlist import GAP_MS, Recording
+from livecaption.evaluation.stability import Stability
+from livecaption.evaluation.wer import WordErrors, word_error_rate
+from livecaption.events import Final, Partial
+from livecaption.scheduling.pace import Pace
+from livecaption.scheduling.request import Request, RequestId, SessionId, TranscriptionOptions
+from livecaption.session import Output, Session, StreamOptions
+from livecaption.workers.config import EngineConfig
+
+CHUNK_MS = 100
+CHUNK_BYTES = SAMPLE_RATE_HZ * 2 * CHUNK_MS // 1000
+ANSWER_MS = 100
+"""About what tiny.en takes for one window on a CPU."""
+THREADS = 2
+PACE = Pace(partial_interval_ms=500, speculates=True)
+
+Transcribe = Callable[[Request], Hypothesis]
+TranscribeWhole = Callable[[Recording, TranscriptionOptions], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One recording.
+
+    Attributes:
+        alone: what faster-whisper makes of the whole of it; None: it was not asked, or nobody knows what was said.
+        n_finals: that say something.
+        n_partials: all of them.
+        n_in_silence: finals that say something where no word of the reference is; 0 where no times are known.
+        languages: of the finals.
+    """
+
+    measurement: Measurement
+    alone: WordErrors | None
+    n_finals: int
+    n_partials: int
+    n_in_silence: int
+    languages: tuple[str, ...]
+
+
+def stream(recording: Recording, transcribe: Transcribe, options: StreamOptions) -> list[Received]:
+    """What a speaker who plays the recording at the pace of speech receives."""
+    received: list[Received] = []
+    # Of equal delay, so those that were asked first are answered first.
+    answers: deque[tuple[int, Request, Hypothesis]] = deque()
+    numbers = itertools.count()
+    session = Session(SessionId("virtual"), options, lambda: PACE, lambda: RequestId(next(numbers)))
+
+    def handle(outputs: Sequence[Output], now_ms: int) -> None:
+        for output in outputs:
+            if isinstance(output, Request):
+                answers.append((now_ms + ANSWER_MS, output, transcribe(output)))
+            else:
+                received.append(Received(now_ms, output))
+
+    pcm = recording.pcm + bytes(2 * SAMPLE_RATE_HZ * GAP_MS // 1000)
+    now_ms = 0
+    for begin in range(0, len(pcm), CHUNK_BYTES):
+        now_ms += CHUNK_MS
+        handle(session.receive_audio(pcm[begin : begin + CHUNK_BYTES], now_ms / 1000), now_ms)
+        while answers and answers[0][0] <= now_ms:
+            _, request, hypothesis = answers.popleft()
+            handle(session.receive_answer(request, hypothesis, now_ms / 1000), now_ms)
+    handle(session.end("stop", now_ms / 1000), now_ms)
+    while answers:
+        now_ms, request, hypothesis = answers.popleft()
+        handle(session.receive_answer(request, hypothesis, now_ms / 1000), now_ms)
+    return received
+
+
+def measure_row(recording: Recording, transcribe: Transcribe, options: StreamOptions, alone: str | None) -> Row:
+    """The figures of one recording; `alone` is the text that faster-whisper makes of it."""
+    clip = recording.clip
+    received = stream(recording, transcribe, options)
+    events = [item.event for item in received]
+    finals = [event for event in events if isinstance(event, Final) and event.text]
+    return Row(
+        measurement=measure(clip, received),
+        alone=None if alone is None or clip.reference is None else _errors(clip, alone),
+        n_finals=len(finals),
+        n_partials=sum(isinstance(event, Partial) for event in events),
+        n_in_silence=sum(_in_silence(final, clip) for final in finals) if clip.words else 0,
+        languages=tuple(sorted({final.language for final in finals if final.language})),
+    )
+
+
+def _errors(clip: Clip, text: str) -> WordErrors:
+    assert clip.reference is not None
+    return word_error_rate([clip.reference], [text], clip.language)
+
+
+def _in_silence(final: Final, clip: Clip) -> bool:
+    begin_ms, end_ms = final.start_ms - SAME_SPEECH_MS, final.end_ms + SAME_SPEECH_MS
+    return not any(begin_ms < word.end_ms <= end_ms for word in clip.words)
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """A line for each recording, and one for all."""
+    made = Table("recording", title_justify="left", title=f"{len(rows)} recordings, one stream each, in virtual time")
+    headings = "words", "errors", "WER %", "alone %", "finals", "no final", "in silence", "partials", "taken back"
+    for heading in (*headings, "committed taken back", "language"):
+        made.add_column(heading, justify="right")
+    for row in rows:
+        made.add_row(row.measurement.clip, *_cells([row]), " ".join(row.languages))
+    made.add_section()
+    made.add_row("all", *_cells(rows), "")
+    return made
+
+
+def _cells(rows: Sequence[Row]) -> list[str]:
+    errors = sum((row.measurement.word_errors for row in rows if row.measurement.word_errors), WordErrors())
+    alone = sum((row.alone for row in rows if row.alone), WordErrors())
+    stable = sum((row.measurement.stability for row in rows), Stability())
+    finals_ms = [latency for row in rows for latency in row.measurement.final_latencies_ms]
+    return [
+        str(errors.reference_words),
+        str(errors.substitutions + errors.deletions + errors.insertions),
+        _percent(errors.rate),
+        _percent(alone.rate),
+        str(sum(row.n_finals for row in rows)),
+        f"{finals_ms.count(None)} of {len(finals_ms)}",
+        str(sum(row.n_in_silence for row in rows)),
+        str(sum(row.n_partials for row in rows)),
+        f"{stable.erasure:.2f}",
+        str(stable.committed_taken_back),
+    ]
+
+
+def _percent(rate: float | None) -> str:
+    return "-" if rate is None else f"{100 * rate:.1f}"
+
+
+def _whole(directory: Path) -> TranscribeWhole:
+    """faster-whisper, as its users get it."""
+    from faster_whisper import WhisperModel
+
+    model = WhisperModel(str(directory), device="cpu", compute_type="int8", cpu_threads=THREADS)
+
+    def transcribe(recording: Recording, options: TranscriptionOptions) -> str:
+        samples = np.frombuffer(recording.pcm, "<i2").astype(np.float32) / np.float32(32768)
+        segments, _ = model.transcribe(samples, language=options.language, task=options.task)
+        return " ".join(segment.text.strip() for segment in segments)
+
+    return transcribe
+
+
+def _load(model: str) -> tuple[Transcribe, TranscribeWhole]:
+    files = find_model(model)
+    tune_processor(THREADS)
+    from livecaption.engine.whisper import load_engine  # which imports ctranslate2
+
+    engine: Engine = load_engine(files, "cpu", "int8", THREADS)
+    return lambda request: engine.transcribe([request.window])[0], _whole(files.directory)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """What the module is run for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("directory", type=Path, help="with a manifest.jsonl; evaluation/clips.py tells its fields")
+    parser.add_argument("patterns", nargs="*", metavar="PATTERN", help="ids or tags (*, ?); default: English")
+    parser.add_argument("--model", default=EngineConfig().model, help="(default: %(default)s)")
+    parser.add_argument("--detect-language", action="store_true", help="do not say which language is spoken")
+    parser.add_argument("--translate", action="store_true", help="to English")
+    parser.add_argument("--transcripts", action="store_true", help="print what was said, too")
+    given = parser.parse_args(arguments)
+    rows = []
+    try:
+        recordings = load_recordings(choose(read_manifest(given.directory), given.patterns))
+        transcribe, whole = _load(given.model)
+        for recording in recordings:
+            language = None if given.detect_language else recording.clip.language or "en"
+            transcription = TranscriptionOptions(language, "translate" if given.translate else "transcribe")
+            alone = whole(recording, transcription)
+            rows.append(measure_row(recording, transcribe, StreamOptions(transcription=transcription), alone))
+            said = f": {rows[-1].measurement.transcript}" if given.transcripts else ""
+            print(f"{recording.clip.id}{said}", file=sys.stderr)
+    except (OSError, ValueError, LivecaptionError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    Console(width=180).print(table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

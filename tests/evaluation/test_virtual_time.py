@@ -1,0 +1,93 @@
+"""What one stream gets, without a clock."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from livecaption.audio.formats import AudioFormat
+from livecaption.captions.hypothesis import Hypothesis
+from livecaption.evaluation import virtual_time
+from livecaption.evaluation.bench import load_recordings
+from livecaption.evaluation.clips import choose, read_manifest
+from livecaption.evaluation.playlist import Recording
+from livecaption.evaluation.virtual_time import ANSWER_MS, Row, main, measure_row, stream, table
+from livecaption.events import Final, Partial
+from livecaption.scheduling.request import Request, TranscriptionOptions
+from livecaption.session import StreamOptions
+
+DATA = Path(__file__).parent.parent / "data"
+OPTIONS = StreamOptions(AudioFormat(), TranscriptionOptions("en"))
+
+
+@pytest.fixture(scope="module")
+def recording() -> Recording:
+    [recording] = load_recordings(choose(read_manifest(DATA), ["ls-61-70968-0000"]))
+    return recording
+
+
+def hears(text: str) -> virtual_time.Transcribe:
+    def transcribe(_: Request) -> Hypothesis:
+        return Hypothesis(text, "en", 0.9, 0.0)
+
+    return transcribe
+
+
+def test_the_same_captions_come_at_the_same_times(recording: Recording) -> None:
+    first, second = (stream(recording, hears("He began."), OPTIONS) for _ in range(2))
+    assert first == second
+    finals = [item for item in first if isinstance(item.event, Final)]
+    assert finals
+    for item in finals:
+        # At an endpoint; the answer was asked for at the pause before it.
+        assert item.at_ms >= item.event.end_ms + 500
+    partial = next(item for item in first if isinstance(item.event, Partial))
+    assert partial.at_ms == partial.event.end_ms + ANSWER_MS
+
+
+def test_a_row_counts_errors_on_both_sides(recording: Recording) -> None:
+    reference = recording.clip.reference
+    assert reference is not None
+    row = measure_row(recording, hears("nonsense"), OPTIONS, reference)
+    assert row.alone is not None
+    assert row.alone.rate == 0.0
+    assert row.measurement.word_errors is not None
+    assert row.measurement.word_errors.rate == pytest.approx(1.0, abs=0.1)
+    assert row.languages == ("en",)
+    assert row.n_in_silence == 0
+
+
+def test_words_where_nobody_spoke_are_told(recording: Recording) -> None:
+    clip = replace(recording.clip, words=tuple(replace(w, end_ms=w.end_ms + 60_000) for w in recording.clip.words))
+    row = measure_row(replace(recording, clip=clip), hears("nonsense"), OPTIONS, None)
+    assert row.n_in_silence == row.n_finals > 0
+    assert row.alone is None
+
+
+def test_the_table_sums_up(recording: Recording) -> None:
+    rows: list[Row] = [measure_row(recording, hears("nonsense"), OPTIONS, "nonsense")] * 2
+    assert table(rows).row_count == 3
+
+
+@pytest.mark.model
+@pytest.mark.usefixtures("environment_of_its_own")
+def test_the_command_compares_with_faster_whisper(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [json.loads(line) for line in (DATA / "manifest.jsonl").read_text().splitlines()]
+    [entry] = [line for line in lines if line["id"] == "ls-61-70968-0000"]
+    shutil.copy(DATA / entry["file"], tmp_path)
+    (tmp_path / "manifest.jsonl").write_text(json.dumps({**entry, "file": Path(entry["file"]).name}))
+    assert main([str(tmp_path), "--transcripts"]) == 0
+    out, err = capsys.readouterr()
+    assert "ls-61-70968-0000: " in err
+    [line] = [line for line in out.splitlines() if "ls-61-70968-0000" in line]
+    cells = [cell.strip() for cell in line.split("│")]
+    assert cells[-2] == "en"
+    assert float(cells[4]) < 20
+    assert float(cells[5]) < 20
+
+
+def test_what_cannot_be_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path)]) == 2
+    assert "manifest.jsonl" in capsys.readouterr().err
