@@ -1,14 +1,16 @@
-"""Stops of a real server, each kind many times -> how long they take, the worst of all runs.
+"""Ends of a real server and of its workers, each kind many times -> how long they take, the worst of all runs.
 
     python -m livecaption.evaluation.reliability RECORDING [--runs N]
 
-The scripted engine takes 0.3 s for a batch. Times are from the signal to the end of the server
-process; for open utterances, from the last final that a client got. Linux only.
+The scripted engine takes 0.3 s for a batch, with one worker. Times of stops are from the signal to the end of the
+server process; for open utterances, from the last final that a client got. Those of deaths are from the signal, too, as
+seen from outside. Linux only.
 """
 
 import argparse
 import asyncio
 import os
+import random
 import signal
 import sys
 import time
@@ -21,7 +23,7 @@ from rich.table import Table
 
 from livecaption.audio.container import decode_container
 from livecaption.client import real_time, transcribe
-from livecaption.evaluation.server_process import ServerProcess, serving
+from livecaption.evaluation.server_process import ProcessEnd, ServerProcess, serving
 from livecaption.evaluation.soak import BYTES_PER_S
 from livecaption.events import Event, Final
 
@@ -30,6 +32,11 @@ N_SPEAKERS = 10
 SPOKEN_S = 1.5
 SECOND_SIGNAL_AFTER_S = 0.5
 EXIT_TIMEOUT_S = 20.0
+SPAWNED_AFTER_S = 0.5
+"""After its start, a worker is in the load of its model."""
+WORKER_STARTED = r"worker \d+ started \(pid \d+\)"
+WORKER_DIED = r"the next one starts in"
+SECOND_WORKER_READY = r"worker 2 is ready"
 
 Scenario = Callable[[ServerProcess, bytes], Awaitable[float]]
 
@@ -86,6 +93,48 @@ async def second_signal(server: ServerProcess, pcm: bytes) -> float:
     return await _end_s(server)
 
 
+async def killed_idle(server: ServerProcess, _: bytes) -> float:
+    """Worker gone after SIGKILL of the server, idle."""
+    await server.ready()
+    return await _worker_gone_s(server)
+
+
+async def killed_while_computing(server: ServerProcess, pcm: bytes) -> float:
+    """Worker gone after SIGKILL of the server, computing."""
+    await _stream(server, pcm, lambda _: None)
+    return await _worker_gone_s(server)
+
+
+async def killed_while_loading(server: ServerProcess, _: bytes) -> float:
+    """Worker gone after SIGKILL of the server, the model loading."""
+    await server.said(WORKER_STARTED)
+    await asyncio.sleep(SPAWNED_AFTER_S)
+    return await _worker_gone_s(server)
+
+
+async def killed_at_the_start_of_a_worker(server: ServerProcess, _: bytes) -> float:
+    """Worker gone after SIGKILL of the server, 0 to 100 ms after it was started."""
+    await server.said(WORKER_STARTED)
+    await asyncio.sleep(random.uniform(0.0, 0.1))
+    return await _worker_gone_s(server)
+
+
+async def death_noticed(server: ServerProcess, _: bytes) -> float:
+    """Death of a worker noticed."""
+    await server.ready()
+    killed_s = _kill_worker(server)
+    await server.said(WORKER_DIED)
+    return time.monotonic() - killed_s
+
+
+async def worker_replaced(server: ServerProcess, _: bytes) -> float:
+    """A new worker ready after the death of one."""
+    await server.ready()
+    killed_s = _kill_worker(server)
+    await server.said(SECOND_WORKER_READY)
+    return time.monotonic() - killed_s
+
+
 SCENARIOS: tuple[tuple[Scenario, str], ...] = (
     (idle_stop, BATCH_SCRIPT),
     (stop_while_loading, "hang-load"),
@@ -93,7 +142,29 @@ SCENARIOS: tuple[tuple[Scenario, str], ...] = (
     (stop_with_stopped_worker, BATCH_SCRIPT),
     (stop_in_mid_sentence, BATCH_SCRIPT),
     (second_signal, "delay 5"),
+    (killed_idle, BATCH_SCRIPT),
+    (killed_while_computing, "delay 5"),
+    (killed_while_loading, "hang-load"),
+    (killed_at_the_start_of_a_worker, BATCH_SCRIPT),
+    (death_noticed, BATCH_SCRIPT),
+    (worker_replaced, BATCH_SCRIPT),
 )
+
+
+def _kill_worker(server: ServerProcess) -> float:
+    """When it was killed."""
+    [pid] = server.worker_pids
+    killed_s = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    return killed_s
+
+
+async def _worker_gone_s(server: ServerProcess) -> float:
+    [pid] = server.worker_pids
+    with ProcessEnd(pid) as worker:
+        killed_s = time.monotonic()
+        server.send(signal.SIGKILL)
+        return await worker.wait(EXIT_TIMEOUT_S) - killed_s
 
 
 async def _end_s(server: ServerProcess) -> float:
@@ -130,7 +201,7 @@ def main(arguments: Sequence[str]) -> int:
         pcm = b"".join((samples * 32767).astype("<i2").tobytes() for samples in decode_container(file))
 
     async def run(scenario: Scenario, script: str) -> float:
-        async with serving("--model", script) as server:
+        async with serving("--workers=1", "--model", script) as server:
             return await scenario(server, pcm)
 
     async def run_all() -> Table:

@@ -17,7 +17,7 @@ FINAL_UTILIZATION = 0.65
 """Share of their time that workers may need for finals alone, of streams that want no partials. Less than that at which
 partials pause, for streams stay. Measured with tiny.en on two cores: 112 streams use 0.90, and 95 % of their finals
 come within 2.5 s; 110 use 0.83, and it is 2.0 s."""
-PARTIAL_INTERVAL_S = 0.9
+PARTIAL_INTERVAL_S = 0.85
 """How often somebody who speaks is to have a partial at least: words are then shown 1.2 s after they were said in the
 median (tiny.en on two cores, 24 streams)."""
 UNMEASURED_FINAL_S = 0.075

@@ -10,6 +10,10 @@ _FIXED_PER_REQUEST = 1.0
 """What a batch costs beside its requests, in costs of one. tiny.en int8 on one thread, in batches of 1, 4 and 16:
 finals of 3 to 9 s take 139, 101 and 94 ms each (0.5), partials of 1 to 8 s 131, 69 and 90 ms (0.8), 7 s clips without
 the guard 290, 112 and 95 ms (2.5). Taken for true until batches of different sizes were seen."""
+NEARLY_AS_CHEAP = 1.25
+"""Partials of tiny.en on a CPU that has no use for batches take 90, 82 and 78 ms in batches of 1, 4 and 8, finals 113,
+103 and 102. 24 streams on two such cores show words after 1356 ms with the largest batches within the bounds of `pace`,
+and after 1080 to 1130 ms with single partials (medians)."""
 _PRIOR_VARIANCE = 0.5
 """Variance of batch sizes, in requests squared, at which the slope that was seen counts as much as the usual one."""
 
@@ -57,8 +61,11 @@ class BatchCost:
         """Seconds that a batch of so many takes."""
         return self.fixed_s + n_requests * self.per_request_s
 
-    def largest_within(self, bound_s: float, at_most: int) -> int:
-        """Requests in the largest batch that takes no longer; at least 1."""
+    def best_within(self, bound_s: float, at_most: int) -> int:
+        """Requests in the smallest batch that is nearly as cheap for each as the largest one that takes no longer than
+        `bound_s`; at least 1. In a larger one they would wait for each other in vain."""
         if not self.per_request_s:
             return at_most
-        return max(1, min(at_most, int((bound_s - self.fixed_s) / self.per_request_s)))
+        largest = max(1, min(at_most, int((bound_s - self.fixed_s) / self.per_request_s)))
+        cheap_s = NEARLY_AS_CHEAP * self.of(largest) / largest
+        return next(n for n in range(1, largest + 1) if self.of(n) / n <= cheap_s)

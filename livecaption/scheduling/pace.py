@@ -31,9 +31,9 @@ MEASURED_FINALS = 200
 workers that have little else to do: 20 of them took half of what those under full load do."""
 SLOWEST_INTERVAL_MS = 4_000
 """Partials are planned no less often, if at all: later ones would show words about as late as finals do."""
-PAUSE_UTILIZATION = 0.7
+PAUSE_UTILIZATION = 0.85
 """Utilization by finals alone from which on partials pause. Below it they do finals no harm: those go first."""
-RESUME_UTILIZATION = 0.55
+RESUME_UTILIZATION = 0.7
 """They come back when it has been lower."""
 RESUME_AFTER_S = 2.0
 """For so long finals must have left time; else partials come and go with each burst of finals."""
@@ -148,13 +148,13 @@ class Pacer:
     def max_finals(self) -> int:
         """Requests in one batch of finals."""
         cost = self._cost_of_finals()
-        return cost.largest_within(FINALS_WITHIN_S, self._max_batch) if cost else UNMEASURED_BATCH
+        return cost.best_within(FINALS_WITHIN_S, self._max_batch) if cost else UNMEASURED_BATCH
 
     @property
     def max_partials(self) -> int:
         """Requests in one batch of partials."""
         cost = self._cost_of_partials()
-        return cost.largest_within(PARTIALS_WITHIN_S, self._max_batch) if cost else UNMEASURED_BATCH
+        return cost.best_within(PARTIALS_WITHIN_S, self._max_batch) if cost else UNMEASURED_BATCH
 
     @property
     def final_s(self) -> float | None:

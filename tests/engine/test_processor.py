@@ -17,7 +17,9 @@ AVX512 = "avx512f avx512cd avx512bw avx512dq avx512vl"
         ("AuthenticAMD", f"fpu {AVX512} avx512_vnni", "AVX512"),
         ("AuthenticAMD", "fpu avx2", None),
         ("AuthenticAMD", AVX512.removesuffix(" avx512vl"), None),
-        ("GenuineIntel", AVX512, None),
+        ("GenuineIntel", f"fpu {AVX512} avx512_vnni avx_vnni", "AVX512"),
+        ("GenuineIntel", "fpu avx2 avx_vnni", None),
+        ("GenuineIntel", f"fpu {AVX512} avx512_vnni", None),
     ],
 )
 def test_avx512_is_asked_for_where_it_was_measured_to_help(vendor: str, flags: str, isa: str | None) -> None:

@@ -54,6 +54,26 @@ def test_finals_are_nearly_right_with_a_full_context_too(english: list[Clip], sa
     assert word_errors(english, texts(engine, *(Window(samples[clip.id]) for clip in english))) <= 0.06
 
 
+@pytest.mark.parametrize(
+    ("window_s", "how", "heard_s", "heard_again_s"),
+    [
+        (3, {}, 10, 16),
+        (9.5, {}, 12, 18),
+        (29, {}, 30, 30),
+        (3, {"is_final": False}, 10, 16),
+        (3, {"is_final": False, "thorough": False}, 8, 16),
+        (3, {"thorough": False}, 10, 16),
+    ],
+)
+def test_the_encoder_hears_a_window_with_a_margin(
+    window_s: float, how: dict[str, bool], heard_s: int, heard_again_s: int
+) -> None:
+    window = Window(np.zeros(round(window_s * 16_000), np.float32), **how)
+    assert whisper.context_s(window) == heard_s
+    assert whisper.context_s(window, is_retry=True) == heard_again_s
+    assert whisper.context_s(window, full=True) == 30
+
+
 def test_a_clip_says_the_same_in_a_batch_of_all_sorts_as_alone(engine: WhisperEngine, samples: Samples) -> None:
     """Lengths, prompts, words and finality differ; nothing of one window leaks into another."""
     windows = [

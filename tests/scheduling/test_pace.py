@@ -154,10 +154,10 @@ def test_there_is_no_speculation_where_partials_are_slower_than_configured() -> 
     assert not pacer.pace(1.0, 1, 0).speculates
 
 
-def test_batches_of_a_slow_model_are_single_requests_and_of_a_fast_one_the_largest() -> None:
+def test_batches_of_a_slow_model_are_single_requests_and_of_a_fast_one_as_large_as_pays() -> None:
     slow, fast = pacer_that_measured(slowness=20), pacer_that_measured(slowness=0.02)
     assert (slow.max_finals, slow.max_partials) == (1, 1)
-    assert (fast.max_finals, fast.max_partials) == (16, 16)
+    assert fast.max_finals == fast.max_partials > 4
     between = pacer_that_measured(slowness=0.5)
     assert 1 < between.max_partials < between.max_finals < 16
 
