@@ -1,12 +1,12 @@
 """The pages, the health checks, the figures, and what every HTTP answer carries."""
 
 import errno
-from importlib.resources import files
 from pathlib import Path
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+import livecaption
 from livecaption import __version__
 from livecaption.errors import LivecaptionError
 from livecaption.server import auth
@@ -15,7 +15,15 @@ from livecaption.server.protocols import native
 from livecaption.server.services import SERVICES
 from livecaption.workers.pool import PoolState
 
-STATIC = Path(str(files("livecaption.static")))
+
+def static_directory(package: Path) -> Path:
+    """The pages: in the installed package, or beside it in a checkout. Not asked of importlib: a development install
+    by an old pip, such as Debian 12's, maps no package to a directory of another name."""
+    installed = package / "static"
+    return installed if installed.is_dir() else package.parent / "static"
+
+
+STATIC = static_directory(Path(livecaption.__file__).parent)
 
 SECURITY_HEADERS = {
     # Scripts and styles of our own only; data: for the images a style sheet carries.

@@ -1,7 +1,10 @@
 """Pages, health and what every answer carries."""
 
+from pathlib import Path
+
 import pytest
 
+from livecaption.server.http import STATIC, static_directory
 from livecaption.server.services import SERVICES
 from livecaption.workers.pool import PoolState
 from tests.server.conftest import Client, StartServer, start_stream
@@ -70,3 +73,12 @@ async def test_a_server_whose_engine_cannot_start_is_alive_and_says_failed(start
     assert (await client.get("/healthz")).status == 200
     ready = await client.get("/readyz")
     assert (ready.status, (await ready.json())["state"]) == (503, "failed")
+
+
+def test_the_pages_are_found_in_an_installed_package_and_in_a_checkout(tmp_path: Path) -> None:
+    package = tmp_path / "livecaption"
+    package.mkdir()
+    assert static_directory(package) == tmp_path / "static"
+    (package / "static").mkdir()
+    assert static_directory(package) == package / "static"
+    assert (STATIC / "index.html").is_file()
