@@ -217,6 +217,7 @@ def test_a_final_that_repeats_itself_in_the_second_try_too_is_cut_at_the_first_r
 ) -> None:
     """The one word "country" twelve times over, which as a rule is taken for noise, and by five beams for twelve."""
     monkeypatch.setattr(guard, "NO_SPEECH_PROBABILITY", 1.0)
+    monkeypatch.setattr(guard, "CLEAR_SPEECH_PROBABILITY", 0.0)
     monkeypatch.setattr(whisper, "BEAM_SIZES", defaultdict(lambda: 1))
     looped = np.tile(samples["jfk"][159_040:172_800], 12)
     options = TranscriptionOptions(words=True)
