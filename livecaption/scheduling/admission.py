@@ -18,8 +18,8 @@ FINAL_UTILIZATION = 0.65
 partials pause, for streams stay. Measured with tiny.en on two cores: 112 streams use 0.90, and 95 % of their finals
 come within 2.5 s; 110 use 0.83, and it is 2.0 s."""
 PARTIAL_INTERVAL_S = 0.85
-"""How often somebody who speaks is to have a partial at least: words are then shown 1.2 s after they were said in the
-median (tiny.en on two cores, 24 streams)."""
+"""How often somebody who speaks is to have a partial at least: words are then shown 1.1 s after they were said in the
+median, and 1.3 s with 1.1 s (tiny.en on two cores, 17 and 21 streams)."""
 UNMEASURED_FINAL_S = 0.075
 UNMEASURED_PARTIAL_S = 0.08
 """Time of a worker while none was measured. tiny.en int8 on two cores takes 48 and 70 ms in full batches: with these
