@@ -130,7 +130,9 @@ class Decoding:
     @property
     def is_chant(self) -> bool:
         """Whether nothing is said but one or two words over and over: what Whisper hears in cries and barks."""
-        return len(set(self._words)) in (1, 2) and len(self._words) >= CHANT_REPETITIONS * len(set(self._words))
+        words = self._words
+        n_different = len(set(words))
+        return n_different in (1, 2) and len(words) >= CHANT_REPETITIONS * n_different
 
     @property
     def _words(self) -> list[str]:

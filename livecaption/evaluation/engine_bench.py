@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 from livecaption.captions.hypothesis import Hypothesis
@@ -102,8 +101,7 @@ def _measure(engine: Engine, recordings: Sequence[Recording], batch_size: int, *
 
 
 def _window(recording: Recording) -> Window:
-    samples = np.frombuffer(recording.pcm, "<i2").astype(np.float32) / np.float32(32768)
-    return Window(samples, TranscriptionOptions(language=recording.clip.language))
+    return Window(recording.samples, TranscriptionOptions(language=recording.clip.language))
 
 
 def table(rows: Sequence[EngineRow]) -> Table:

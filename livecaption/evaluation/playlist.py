@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
 
+import numpy as np
+
+from livecaption.audio.formats import Samples
 from livecaption.evaluation.clips import Clip
 from livecaption.evaluation.latency import Received
 from livecaption.events import Final, Partial
@@ -26,6 +29,11 @@ class Recording:
     clip: Clip
     pcm: bytes
     duration_ms: int
+
+    @property
+    def samples(self) -> Samples:
+        """The same as float32 [n_samples], -1..1."""
+        return np.frombuffer(self.pcm, "<i2").astype(np.float32) / np.float32(32768)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -145,7 +144,7 @@ def _cells(rows: Sequence[Row]) -> list[str]:
     finals_ms = [latency for row in rows for latency in row.measurement.final_latencies_ms]
     return [
         str(errors.reference_words),
-        str(errors.substitutions + errors.deletions + errors.insertions),
+        str(errors.n_errors),
         _percent(errors.rate),
         _percent(alone.rate),
         str(sum(row.n_finals for row in rows)),
@@ -168,8 +167,7 @@ def _whole(directory: Path) -> TranscribeWhole:
     model = WhisperModel(str(directory), device="cpu", compute_type="int8", cpu_threads=THREADS)
 
     def transcribe(recording: Recording, options: TranscriptionOptions) -> str:
-        samples = np.frombuffer(recording.pcm, "<i2").astype(np.float32) / np.float32(32768)
-        segments, _ = model.transcribe(samples, language=options.language, task=options.task)
+        segments, _ = model.transcribe(recording.samples, language=options.language, task=options.task)
         return " ".join(segment.text.strip() for segment in segments)
 
     return transcribe

@@ -35,7 +35,11 @@ class WordErrors:
         """(S + D + I) / reference words; None: the references hold no word."""
         if not self.reference_words:
             return None
-        return (self.substitutions + self.deletions + self.insertions) / self.reference_words
+        return self.n_errors / self.reference_words
+
+    @property
+    def n_errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
 
     def __add__(self, other: "WordErrors") -> "WordErrors":
         return WordErrors(
