@@ -254,8 +254,9 @@ def _stacks_without_a_turn() -> Iterator[threading.Event]:
     def watch() -> None:
         while not ended.is_set():
             if not turned.wait(BLOCKED_AFTER_S):
-                logger.warning("the event loop is blocked, or this process was stopped; what its threads do:")
+                # First: the loop may be blocked while it logs, and then nobody can log.
                 faulthandler.dump_traceback()
+                logger.warning("the event loop is blocked, or this process was stopped; its threads stand above")
                 turned.wait()
             turned.clear()
 

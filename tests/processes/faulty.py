@@ -6,6 +6,7 @@ Faults are put in from outside, so that the program itself has no switch for the
 import asyncio
 import ctypes
 import importlib.abc
+import logging
 import os
 import signal
 import sys
@@ -20,6 +21,13 @@ def block_loop() -> None:
     """The event loop does not turn for half a minute."""
     tell("blocked")
     time.sleep(BLOCKED_S)
+
+
+def block_log() -> None:
+    """The event loop does not turn, and holds the lock of the log, as when nobody reads what is logged."""
+    for handler in logging.getLogger().handlers:
+        handler.acquire()
+    block_loop()
 
 
 def leave() -> None:
@@ -67,6 +75,7 @@ def break_watch() -> None:
 
 FAULTS: dict[str, Callable[[], None]] = {
     "block-loop": block_loop,
+    "block-log": block_log,
     "leave": leave,
     "segfault": segfault,
     "exit-in-callback": exit_in_callback,
