@@ -1,10 +1,11 @@
 """Recordings -> a session and the engine in virtual time -> how good the captions are, beside faster-whisper alone.
 
-    python -m livecaption.evaluation.virtual_time DIRECTORY [PATTERN...] [--model NAME] [--translate]
+    python -m livecaption.evaluation.virtual_time DIRECTORY [PATTERN...] [--model NAME] [--translate] [--json FILE]
 
 Each recording is a stream of its own; audio comes in chunks, and what the session asks for is answered `ANSWER_MS` of
 stream time later, whatever it took. So the captions are those that one stream gets from a server that is not busy, and
-the same each time. faster-whisper hears the recording as a whole, with its defaults.
+the same each time. faster-whisper hears the recording as a whole, with its defaults. What goes to FILE is a baseline
+for `livecaption bench`: what the same recordings lose on a busy server.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from livecaption.engine.engine import Engine
 from livecaption.engine.models import find_model
 from livecaption.engine.processor import tune_processor
 from livecaption.errors import LivecaptionError
-from livecaption.evaluation.bench import load_recordings
+from livecaption.evaluation import bench
 from livecaption.evaluation.clips import Clip, choose, read_manifest
 from livecaption.evaluation.latency import SAME_SPEECH_MS, Received
 from livecaption.evaluation.measurement import Measurement, measure
@@ -190,19 +191,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default=EngineConfig().model, help="(default: %(default)s)")
     parser.add_argument("--detect-language", action="store_true", help="do not say which language is spoken")
     parser.add_argument("--translate", action="store_true", help="to English")
-    parser.add_argument("--transcripts", action="store_true", help="print what was said, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write transcripts and figures, for bench --baseline")
     given = parser.parse_args(arguments)
     rows = []
     try:
-        recordings = load_recordings(choose(read_manifest(given.directory), given.patterns))
+        recordings = bench.load_recordings(choose(read_manifest(given.directory), given.patterns))
         transcribe, whole = _load(given.model)
         for recording in recordings:
             language = None if given.detect_language else recording.clip.language or "en"
             transcription = TranscriptionOptions(language, "translate" if given.translate else "transcribe")
             alone = whole(recording, transcription)
             rows.append(measure_row(recording, transcribe, StreamOptions(transcription=transcription), alone))
-            said = f": {rows[-1].measurement.transcript}" if given.transcripts else ""
-            print(f"{recording.clip.id}{said}", file=sys.stderr)
+            print(recording.clip.id, file=sys.stderr)
+        if given.json:
+            given.json.write_text(bench.as_json([bench.Row({}, [row.measurement for row in rows])]))
     except (OSError, ValueError, LivecaptionError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -10,7 +10,7 @@ import pytest
 from livecaption.audio.formats import AudioFormat
 from livecaption.captions.hypothesis import Hypothesis
 from livecaption.evaluation import virtual_time
-from livecaption.evaluation.bench import load_recordings
+from livecaption.evaluation.bench import load_recordings, read_baseline
 from livecaption.evaluation.clips import choose, read_manifest
 from livecaption.evaluation.playlist import Recording
 from livecaption.evaluation.virtual_time import ANSWER_MS, Row, main, measure_row, stream, table
@@ -78,14 +78,16 @@ def test_the_command_compares_with_faster_whisper(tmp_path: Path, capsys: pytest
     [entry] = [line for line in lines if line["id"] == "ls-61-70968-0000"]
     shutil.copy(DATA / entry["file"], tmp_path)
     (tmp_path / "manifest.jsonl").write_text(json.dumps({**entry, "file": Path(entry["file"]).name}))
-    assert main([str(tmp_path), "--transcripts"]) == 0
-    out, err = capsys.readouterr()
-    assert "ls-61-70968-0000: " in err
+    report = tmp_path / "report.json"
+    assert main([str(tmp_path), "--json", str(report)]) == 0
+    out, _ = capsys.readouterr()
     [line] = [line for line in out.splitlines() if "ls-61-70968-0000" in line]
     cells = [cell.strip() for cell in line.split("│")]
     assert cells[-2] == "en"
     assert float(cells[4]) < 20
     assert float(cells[5]) < 20
+    errors = read_baseline(report.read_text())["ls-61-70968-0000"]
+    assert errors.rate == pytest.approx(float(cells[4]) / 100, abs=0.001)
 
 
 def test_what_cannot_be_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
