@@ -17,17 +17,22 @@ from types import FrameType, ModuleType
 BLOCKED_S = 30.0
 
 
-def block_loop() -> None:
-    """The event loop does not turn for half a minute."""
+def block() -> None:
+    """Nothing for half a minute."""
     tell("blocked")
     time.sleep(BLOCKED_S)
+
+
+def block_loop() -> None:
+    """The event loop does not turn: a callback blocks it, so that whatever the signal came upon is done first."""
+    asyncio.get_running_loop().call_soon_threadsafe(block)
 
 
 def block_log() -> None:
     """The event loop does not turn, and holds the lock of the log, as when nobody reads what is logged."""
     for handler in logging.getLogger().handlers:
         handler.acquire()
-    block_loop()
+    block()
 
 
 def leave() -> None:
