@@ -24,8 +24,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from livecaption.audio.container import decode_container
 from livecaption.client import Stream, connect, real_time
+from livecaption.evaluation.clips import read_pcm
 from livecaption.evaluation.server_process import ServerProcess, serving
 from livecaption.evaluation.soak import BYTES_PER_S
 
@@ -162,8 +162,7 @@ def table(figures: Figures, n_readers: int) -> Table:
 
 
 async def _main(arguments: argparse.Namespace) -> None:
-    with arguments.recording.open("rb") as file:
-        pcm = b"".join((samples * 32767).astype("<i2").tobytes() for samples in decode_container(file))
+    pcm = read_pcm(arguments.recording)
     # Inherited by the server.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * arguments.readers + 1000), hard))

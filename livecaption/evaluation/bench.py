@@ -20,10 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.audio.container import decode_container
 from livecaption.client import StreamRefused, transcribe
 from livecaption.errors import LivecaptionError
-from livecaption.evaluation.clips import Clip
+from livecaption.evaluation.clips import Clip, read_pcm
 from livecaption.evaluation.latency import Received, percentile
 from livecaption.evaluation.measurement import Measurement, measure, spread, summarize
 from livecaption.evaluation.playlist import GAP_MS, Play, Recording, deal, split
@@ -80,8 +79,7 @@ def load_recordings(clips: Iterable[Clip]) -> list[Recording]:
     """
     recordings = []
     for clip in clips:
-        with clip.path.open("rb") as file:
-            pcm = b"".join((samples * 32767).astype("<i2").tobytes() for samples in decode_container(file))
+        pcm = read_pcm(clip.path)
         pcm += bytes(-len(pcm) % CHUNK_BYTES)
         recordings.append(Recording(clip, pcm, len(pcm) // CHUNK_BYTES * CHUNK_MS))
     return recordings

@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from livecaption.audio.container import decode_container
 from livecaption.evaluation.latency import SpokenWord
 
 SEPARATE_SPEECH_MS = 1000
@@ -52,6 +53,17 @@ def read_manifest(directory: Path) -> list[Clip]:
     """
     lines = (directory / "manifest.jsonl").read_text().splitlines()
     return [clip(json.loads(line), directory) for line in lines if line.strip()]
+
+
+def read_pcm(path: Path) -> bytes:
+    """The audio of a file in any container: 16-bit, mono, 16 kHz.
+
+    Raises:
+        OSError: it cannot be read.
+        InvalidAudio: it is no audio.
+    """
+    with path.open("rb") as file:
+        return b"".join((samples * 32767).astype("<i2").tobytes() for samples in decode_container(file))
 
 
 def choose(clips: Sequence[Clip], patterns: Sequence[str]) -> list[Clip]:

@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from livecaption.audio.container import decode_container
 from livecaption.client import real_time, transcribe
+from livecaption.evaluation.clips import read_pcm
 from livecaption.evaluation.server_process import ProcessEnd, ServerProcess, serving
 from livecaption.evaluation.soak import BYTES_PER_S
 from livecaption.events import Event, Final
@@ -197,8 +197,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("recording", type=Path, metavar="RECORDING", help="at least 10 s of speech in any container")
     parser.add_argument("--runs", type=int, default=20, metavar="N", help="of each kind (default: 20)")
     options = parser.parse_args(arguments)
-    with options.recording.open("rb") as file:
-        pcm = b"".join((samples * 32767).astype("<i2").tobytes() for samples in decode_container(file))
+    pcm = read_pcm(options.recording)
 
     async def run(scenario: Scenario, script: str) -> float:
         async with serving("--workers=1", "--model", script) as server:

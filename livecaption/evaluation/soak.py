@@ -26,8 +26,8 @@ from rich.progress import track
 from rich.table import Table
 
 from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.audio.container import decode_container
 from livecaption.client import StreamClosed, StreamRefused, real_time, transcribe
+from livecaption.evaluation.clips import read_pcm
 from livecaption.evaluation.server_process import ServerProcess, serving
 from livecaption.events import ErrorReport, Event, Final, SpeechStart
 
@@ -136,8 +136,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--cycles", type=int, default=200, metavar="N", help="servers to start (default: 200)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="for the moments and signals (default: 0)")
     options = parser.parse_args(arguments)
-    with options.recording.open("rb") as file:
-        pcm = b"".join((samples * 32767).astype("<i2").tobytes() for samples in decode_container(file))
+    pcm = read_pcm(options.recording)
     console = Console(stderr=True)
 
     async def run() -> list[Cycle]:
