@@ -39,7 +39,7 @@ from livecaption.events import (
 )
 from livecaption.scheduling.cadence import Cadence
 from livecaption.scheduling.pace import Pace
-from livecaption.scheduling.request import Request, RequestId, SessionId, TranscriptionOptions, Window
+from livecaption.scheduling.request import Before, Request, RequestId, SessionId, TranscriptionOptions, Window
 from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.speech.utterance import Utterance, UtteranceCutter, UtteranceEnded, UtteranceEvent, UtteranceStarted
 from livecaption.speech.vad import VoiceActivityDetector
@@ -55,6 +55,10 @@ MAX_CONTEXT_CHARACTERS = 300
 """Of what was said before, that go with each window; more than the engine reads."""
 MIN_CONTEXT_CONFIDENCE = 0.4
 """Of a final, for what follows to be heard in its light: nonsense breeds nonsense."""
+MAX_BEFORE_GAP_MS = 600
+"""Between the windows of two utterances, rolls and all, for the second to be heard together with the first."""
+MAX_HEARD_MS = 14_000
+"""Of two utterances that are heard together: see ARCHITECTURE.md, "Utterances heard together"."""
 SPECULATION_SILENCE_MS = 200
 """Silence after which an open utterance is transcribed as if it had ended. If it has, its final is there when the
 endpoint comes. Shorter: more of them are in vain, for there are gaps of 100 ms within words. Longer: less is won."""
@@ -157,6 +161,7 @@ class Session:
         self._judged_before = 0  # the newest chunk
         self._cadence = Cadence()
         self._stabilizer = Stabilizer()
+        self._ended_utterance: Utterance | None = None  # the newest, if there is time to hear it again
         self._language = SettledLanguage(options.transcription.language)
         self._newest_final: Final | None = None  # of those that are out and say something
         self._context = ""  # the end of what was said, as far as it is known
@@ -375,6 +380,7 @@ class Session:
                 utterance = event.utterance
                 self._open_number = None
                 self._last_end = utterance.end
+                self._ended_utterance = utterance if self._pace().speculates else None
                 self._last_window_end = utterance.window_end
                 # The newest voice may be the next utterance's, which began in the same chunk.
                 last_voiced_s = self._last_voiced_s if utterance.end > self._judged_before else voiced_before_s
@@ -448,7 +454,27 @@ class Session:
         options = replace(self.options.transcription, language=self._language.language)
         # Time to ask for finals early is time to do them well.
         thorough = self._pace().speculates
-        return Window(utterance.samples, options, is_final, self._stabilizer.committed, self._context, thorough)
+        before = self._before(utterance) if thorough and options.language is not None else None
+        context = "" if before else self._context
+        return Window(utterance.samples, options, is_final, self._stabilizer.committed, context, thorough, before)
+
+    def _before(self, utterance: Utterance) -> Before | None:
+        """The utterance before this one, if its words are known and it is near and short."""
+        ended, final = self._ended_utterance, self._newest_final
+        if ended is None or final is None or ended.number != utterance.number - 1:
+            return None
+        if final.utterance != self._number(ended.number) or final.confidence < MIN_CONTEXT_CONFIDENCE:
+            return None
+        gap = utterance.window_start - ended.window_end
+        n_before = utterance.window_start - ended.window_start
+        if gap > samples_of(MAX_BEFORE_GAP_MS) or n_before + len(utterance.samples) > samples_of(MAX_HEARD_MS):
+            return None
+        return Before(
+            np.pad(ended.samples, (0, gap)),
+            final.text,
+            ms_of(ended.end - ended.window_start),
+            ms_of(utterance.start - ended.window_start),
+        )
 
     def _receive_partial(self, request: Request, hypothesis: Hypothesis, now_s: float) -> list[Output]:
         heard_until = request.window_start + len(request.window.samples)

@@ -22,6 +22,7 @@ TWO_UTTERANCES = "silence 400ms, speech 1000ms, silence 800ms, speech 1200ms, si
 
 
 USUAL_PACE = Pace(partial_interval_ms=500, speculates=False)
+SPECULATIVE = Pace(partial_interval_ms=500, speculates=True)
 
 
 def session(
@@ -219,6 +220,57 @@ def test_what_was_said_before_goes_with_every_window() -> None:
     assert (first.window.context, third.window.context.split()) == ("", ["Hello."])
 
 
+ENGLISH = TranscriptionOptions("en")
+
+
+def heard_after(stream: Session, first: str, pause: str, second: str, *, confidence: float = 0.9) -> Request:
+    """The last request for an utterance behind one that was answered."""
+    for request in requests(feed(stream, f"silence 400ms, {first}, silence 700ms")):
+        stream.receive_answer(request, replace(said("Good morning."), confidence=confidence), 0.0)
+    return requests(feed(stream, f"{pause}, {second}, silence 700ms"))[-1]
+
+
+def test_with_time_an_utterance_is_heard_together_with_the_one_before() -> None:
+    stream = session(pace=lambda: SPECULATIVE, transcription=ENGLISH)
+    request = heard_after(stream, "speech 1000ms", "silence 500ms", "speech 1200ms")
+    before = request.window.before
+    assert before is not None
+    assert before.text == "Good morning."
+    begin_ms = (request.window_start - len(before.samples)) // 16
+    assert begin_ms == 0  # the pre-roll
+    assert abs(before.speech_end_ms - 1400) <= 150
+    assert abs(before.next_start_ms - 2600) <= 60
+    expected = sound("silence 400ms, speech 1000ms")
+    np.testing.assert_allclose(before.samples[: len(expected)], expected, atol=2 / 32767)
+    assert not before.samples[-16 * 100 :].any()
+    assert request.window.context == ""
+
+
+@pytest.mark.parametrize(
+    ("pace", "transcription", "first", "pause", "confidence"),
+    [
+        pytest.param(USUAL_PACE, ENGLISH, "speech 1000ms", "silence 500ms", 0.9, id="no time"),
+        pytest.param(SPECULATIVE, TranscriptionOptions(), "speech 1000ms", "silence 500ms", 0.9, id="no language"),
+        pytest.param(SPECULATIVE, ENGLISH, "speech 1000ms", "silence 2000ms", 0.9, id="long ago"),
+        pytest.param(SPECULATIVE, ENGLISH, "speech 10000ms", "silence 500ms", 0.9, id="long"),
+        pytest.param(SPECULATIVE, ENGLISH, "speech 1000ms", "silence 500ms", 0.3, id="unsure"),
+    ],
+)
+def test_an_utterance_is_heard_alone_where_the_one_before_is_no_help(
+    pace: Pace, transcription: TranscriptionOptions, first: str, pause: str, confidence: float
+) -> None:
+    stream = session(pace=lambda: pace, transcription=transcription)
+    request = heard_after(stream, first, pause, "speech 3000ms", confidence=confidence)
+    assert request.window.before is None
+    assert request.window.context.split() == (["Good", "morning."] if confidence > 0.5 else [])
+
+
+def test_an_utterance_whose_forerunner_has_no_final_yet_is_heard_alone() -> None:
+    stream = session(pace=lambda: SPECULATIVE, transcription=ENGLISH)
+    *_, request = requests(feed(stream, TWO_UTTERANCES))
+    assert request.window.before is None
+
+
 def test_finals_read_on_whatever_order_they_were_answered_in() -> None:
     stream = session()
     first, second = requests(feed(stream, TWO_UTTERANCES))
@@ -234,9 +286,6 @@ def test_a_language_that_finals_agree_on_is_asked_of_later_windows() -> None:
         stream.receive_answer(request, replace(said("Guten Tag."), language="de"), 0.0)
     (third,) = requests(feed(stream, "speech 1000ms, silence 800ms"))
     assert third.window.options.language == "de"
-
-
-SPECULATIVE = Pace(partial_interval_ms=500, speculates=True)
 
 
 @pytest.mark.parametrize("pace", [USUAL_PACE, SPECULATIVE])

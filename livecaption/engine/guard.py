@@ -61,7 +61,7 @@ class Decoding:
 
     Attributes:
         encoded, row: where the encoder's output for the window is; not looked at here.
-        tokens: without prompt and <|endoftext|>.
+        tokens: of the text; without prompt, what is before the window, and <|endoftext|>.
         n_prefix: how many of them were given: the words that readers have been promised.
         token_budget: as many tokens mean that the text had no end.
         text: of all tokens.
@@ -88,8 +88,15 @@ class Decoding:
     @property
     def is_sound(self) -> bool:
         """Whether the text may be shown without a second try."""
-        doubtful = self.is_runaway or self.is_cut_short or self.is_doubled
+        if self.is_taken_for_said:
+            return False
+        doubtful = self.is_runaway or self.is_cut_short or self.is_doubled or self.is_loop
         return self.is_silent or (not doubtful and self.mean_log_probability >= MIN_MEAN_LOG_PROBABILITY)
+
+    @property
+    def is_taken_for_said(self) -> bool:
+        """Nothing new after the words of the utterance before: the decoder may take this one's for a part of them."""
+        return self.window.before is not None and len(self.tokens) <= self.n_prefix
 
     @property
     def is_silent(self) -> bool:
@@ -152,6 +159,18 @@ class Decoding:
         """The whole text twice; from four tokens on, for people do say "no, no"."""
         half = len(self.tokens) // 2
         return half >= 4 and self.tokens[:half] == self.tokens[half:]
+
+    @property
+    def is_loop(self) -> bool:
+        """Several words three times in a row, or one word four times; what was said in earnest comes again."""
+        words = self._words
+        return any(
+            words[start : start + (n - 1) * period] == words[start + period : start + n * period]
+            for start in range(len(words))
+            for period in range(1, (len(words) - start) // 3 + 1)
+            for n in [3 if period > 1 else 4]
+            if start + n * period <= len(words)
+        )
 
     def quality(self) -> tuple[bool, bool, float]:
         """For choosing the better one of two decodings of a window."""

@@ -64,6 +64,9 @@ CONTEXT_TOKENS = 16
 """Of what was said before a window, for the decoder: so many or none, for prompts of one length share a pass. Without
 them, 51 clips with many pauses have a WER of 13.1 %, with them 12.8 %; 5, 8 and 24 do no better."""
 MAX_PREVIOUS_TOKENS = 223  # half of the 448 places of the decoder, less one for <|startofprev|>
+MAX_TOKENS_BEFORE = 112
+"""Of the utterance before a window, which come out of those; with more it is not heard."""
+TIMESTAMP_MS = 20
 BEAM_SIZES = {(True, True): 5, (True, False): 3, (False, True): 3, (False, False): 2}
 """By whether a window is a final and whether there is time. Beams for partials too, whose committed words are forced
 upon finals. tiny.en int8, one thread, ms for a window of 6 s in passes of 1, 4 and 16: one beam 107, 55, 43; 2 beams
@@ -175,6 +178,10 @@ class WhisperEngine:
     def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis]:
         for window in windows:
             self._check(window)
+        windows = [
+            window if len(self._text.words_before(window)) <= MAX_TOKENS_BEFORE else replace(window, before=None)
+            for window in windows
+        ]
         speech = [self._speech_detector.detect(window.samples) for window in windows]
         with _typed_errors():
             decodings = self._decode(
@@ -184,7 +191,7 @@ class WhisperEngine:
             doubtful = [i for i, decoding in enumerate(decodings) if windows[i].is_final and not decoding.is_sound]
             retries = self._decode(
                 # What was said before may be what led it astray.
-                [replace(windows[i], context="") for i in doubtful],
+                [replace(windows[i], context="", before=None) for i in doubtful],
                 [speech[i] for i in doubtful],
                 [context_s(windows[i], full=self._full_context, is_retry=True) for i in doubtful],
             )
@@ -208,8 +215,8 @@ class WhisperEngine:
 
     def _check(self, window: Window) -> None:
         options = window.options
-        if len(window.samples) > FULL_CONTEXT_S * SAMPLE_RATE_HZ:
-            raise TranscriptionFailed(f"A window of {len(window.samples)} samples is longer than {FULL_CONTEXT_S} s")
+        if window.n_heard > FULL_CONTEXT_S * SAMPLE_RATE_HZ:
+            raise TranscriptionFailed(f"A window of {window.n_heard} samples is longer than {FULL_CONTEXT_S} s")
         if options.language is not None and options.language not in self._description.languages:
             raise TranscriptionFailed(f"{self._description.model} does not know the language {options.language!r}")
         if options.task == "translate" and not self._description.translates:
@@ -231,8 +238,9 @@ class WhisperEngine:
         for row, window in zip(features, windows, strict=True):
             # Four frames of silence are enough to learn what a frame of silence is; the others are its copies. The
             # result is that of transforming the whole padded waveform, which took a tenth of all computing time.
-            silence = min(4 * FRAME_SAMPLES, context_s * SAMPLE_RATE_HZ - len(window.samples))
-            extracted = self._extract_features(window.samples, padding=silence)[:, : row.shape[1]]
+            silence = min(4 * FRAME_SAMPLES, context_s * SAMPLE_RATE_HZ - window.n_heard)
+            heard = [window.before.samples, window.samples] if window.before else [window.samples]
+            extracted = self._extract_features(np.concatenate(heard), padding=silence)[:, : row.shape[1]]
             row[:] = np.pad(extracted, ((0, 0), (0, row.shape[1] - extracted.shape[1])), mode="edge")
         if self._device.kind != "cpu":
             return self._model.encode(ctranslate2.StorageView.from_array(features))
@@ -249,15 +257,18 @@ class WhisperEngine:
             self._text.prefix(window.prefix, language)[: budget - 1]
             for window, language, budget in zip(windows, languages, budgets, strict=True)
         ]
+        befores = [self._text.before(window) for window in windows]
         decodings: dict[int, Decoding] = {}
-        # CTranslate2 wants <|startoftranscript|> at the same place in all prompts of a call. What follows it may differ
-        # in length.
-        alike = _grouped(range(len(windows)), lambda row: (len(prompts[row]), _beam_size(windows[row])))
-        for (prompt_length, beam_size), rows in alike:
-            budget = max(budgets[row] for row in rows)
+        # CTranslate2 wants <|startoftranscript|> at the same place in all prompts of a call, and all of them with times
+        # or none. What follows it may differ in length.
+        alike = _grouped(
+            range(len(windows)), lambda row: (len(prompts[row]), bool(befores[row]), _beam_size(windows[row]))
+        )
+        for (prompt_length, _, beam_size), rows in alike:
+            budget = max(len(befores[row]) + budgets[row] for row in rows)
             results = self._model.generate(
                 _rows(encoded, rows),
-                [prompts[row] + prefixes[row] for row in rows],
+                [prompts[row] + befores[row] + prefixes[row] for row in rows],
                 beam_size=beam_size,
                 # CTranslate2 generates min(max_length / 2, max_length - prompt_length) tokens, the prefix among them.
                 max_length=max(2 * budget, budget + prompt_length),
@@ -267,8 +278,9 @@ class WhisperEngine:
                 suppress_blank=False,
             )
             for row, result in zip(rows, results, strict=True):
-                tokens = result.sequences_ids[0]
-                n_prefix = len(prefixes[row])
+                generated = result.sequences_ids[0]
+                n_given = len(befores[row]) + len(prefixes[row])
+                tokens = self._text.without_times(generated[len(befores[row]) :])
                 text = self._text.decode(tokens)
                 decodings[row] = Decoding(
                     window=windows[row],
@@ -276,14 +288,14 @@ class WhisperEngine:
                     row=row,
                     language=languages[row],
                     tokens=tokens,
-                    n_prefix=n_prefix,
+                    n_prefix=len(prefixes[row]),
                     token_budget=budgets[row],
                     text=text,
                     compression_ratio=compression_ratio(text),
                     # The score is the sum over the tokens behind the prefix and <|endoftext|>, divided by the number of
                     # tokens with the prefix and without <|endoftext|>.
                     mean_log_probability=(
-                        result.scores[0] * len(tokens) / (len(tokens) - n_prefix + 1) if tokens else -math.inf
+                        result.scores[0] * len(generated) / (len(generated) - n_given + 1) if tokens else -math.inf
                     ),
                     no_speech_probability=result.no_speech_prob,
                     speech_ms=speech[row].total_ms,
@@ -306,15 +318,17 @@ class WhisperEngine:
         for _, places in _grouped(wanted, lambda i: decodings[i].alignment_pass):
             alike = [decodings[i] for i in places]
             tokenizer = self._text.tokenizer(alike[0].language, alike[0].window.options.task)
+            tokens_before = [self._text.words_before(decoding.window) for decoding in alike]
             alignments = self._model.align(
                 _rows(alike[0].encoded, [decoding.row for decoding in alike]),
                 tokenizer.sot_sequence,
-                [decoding.text_tokens for decoding in alike],
-                [max(2, len(decoding.window.samples) // FRAME_SAMPLES) for decoding in alike],
+                [before + decoding.text_tokens for before, decoding in zip(tokens_before, alike, strict=True)],
+                [max(2, decoding.window.n_heard // FRAME_SAMPLES) for decoding in alike],
             )
             lag_ms = WORD_LAG_MS.get(self._description.model, 0)
             words.update(
-                (i, _words(tokenizer, decodings[i], a, lag_ms)) for i, a in zip(places, alignments, strict=True)
+                (i, _words(tokenizer, len(before), decodings[i], alignment, lag_ms))
+                for i, before, alignment in zip(places, tokens_before, alignments, strict=True)
             )
         return words
 
@@ -347,14 +361,39 @@ class _Text:
     def prompt(self, window: Window, language: str) -> list[int]:
         """<|startofprev|>, hotwords and the end of the prompt and of the context, and what the decoder is to do."""
         options = window.options
-        start = [*self.tokenizer(language, options.task).sot_sequence, self._special.no_timestamps]
-        hotwords = self._encode(", ".join(options.hotwords))[: MAX_PREVIOUS_TOKENS // 2]
+        start = list(self.tokenizer(language, options.task).sot_sequence)
+        if not window.before:
+            start.append(self._special.no_timestamps)
+        max_tokens = MAX_PREVIOUS_TOKENS - len(self.words_before(window))
+        hotwords = self._encode(", ".join(options.hotwords))[: max_tokens // 2]
         context = self._encode(window.context)[-CONTEXT_TOKENS:]
         if len(context) < CONTEXT_TOKENS:
             context = []
-        prompt = self._encode(options.prompt)[-(MAX_PREVIOUS_TOKENS - len(hotwords) - len(context)) :]
+        prompt = self._encode(options.prompt)[-(max_tokens - len(hotwords) - len(context)) :]
         previous = [*hotwords, *prompt, *context]
         return [self._special.sot_prev, *previous, *start] if previous else start
+
+    def before(self, window: Window) -> list[int]:
+        """What the decoder has said when it comes to the window: the segment before, as Whisper was trained on segments
+        with their times (Radford et al. 2022, section 2.3), and when the next one begins. Told without times it says
+        the words again, or ends behind them."""
+        before = window.before
+        if before is None:
+            return []
+        begin, end, next_begin = (
+            self._special.timestamp_begin + round(at_ms / TIMESTAMP_MS)
+            for at_ms in (0, before.speech_end_ms, before.next_start_ms)
+        )
+        return [begin, *self.words_before(window), end, next_begin]
+
+    def words_before(self, window: Window) -> list[int]:
+        """Tokens of what is said before the window."""
+        before = window.before
+        return self._encode(before.text, spaced=window.options.language not in UNSPACED_LANGUAGES) if before else []
+
+    def without_times(self, tokens: list[int]) -> list[int]:
+        """Tokens of the text alone."""
+        return [token for token in tokens if token < self._special.timestamp_begin]
 
     def prefix(self, text: str, language: str) -> list[int]:
         """Tokens that the decoder has to begin with. Without the last punctuation: a sentence may go on after all."""
@@ -388,18 +427,24 @@ def context_s(window: Window, *, full: bool = False, is_retry: bool = False) -> 
         min_s, margin_s = MIN_RETRY_CONTEXT_S, RETRY_CONTEXT_MARGIN_S
     elif not window.is_final and not window.thorough:
         min_s = MIN_HURRIED_CONTEXT_S
-    needed_s = len(window.samples) / SAMPLE_RATE_HZ + margin_s
+    needed_s = window.n_heard / SAMPLE_RATE_HZ + margin_s
     return min(FULL_CONTEXT_S, max(min_s, math.ceil(needed_s / CONTEXT_STEP_S) * CONTEXT_STEP_S))
 
 
-def _words(tokenizer: Tokenizer, decoding: Decoding, alignment: Any, lag_ms: int) -> tuple[Word, ...]:
-    """Words with the times at which the alignment, a path of (token, encoded frame), enters and leaves them."""
+def _words(
+    tokenizer: Tokenizer, n_tokens_before: int, decoding: Decoding, alignment: Any, lag_ms: int
+) -> tuple[Word, ...]:
+    """Words with the times at which the alignment, a path of (token, encoded frame), enters and leaves them.
+
+    Those of the utterance before the window are aligned too, and not returned.
+    """
     texts, tokens_of_words = tokenizer.split_to_word_tokens([*decoding.text_tokens, tokenizer.eot])
-    first_tokens = np.cumsum([0, *(len(tokens) for tokens in tokens_of_words[:-1])])
+    first_tokens = n_tokens_before + np.cumsum([0, *(len(tokens) for tokens in tokens_of_words[:-1])])
     path = np.array(alignment.alignments)
     enters = np.flatnonzero(np.diff(path[:, 0], prepend=-1))
     window_ms = len(decoding.window.samples) * 1000 // SAMPLE_RATE_HZ
-    times_ms = np.clip(path[enters, 1] * ENCODED_FRAME_MS - lag_ms, 0, window_ms)
+    before_ms = decoding.window.n_heard * 1000 // SAMPLE_RATE_HZ - window_ms
+    times_ms = np.clip(path[enters, 1] * ENCODED_FRAME_MS - lag_ms - before_ms, 0, window_ms)
     words = [
         {
             "word": text,

@@ -36,15 +36,33 @@ class TranscriptionOptions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Before:
+    """The utterance before a window: as its words are known, what follows is heard in their light.
+
+    Attributes:
+        samples: float32 [n_samples], like those of the window, which follow at once.
+        text: what is said in it.
+        speech_end_ms: where that ends, from its first sample on.
+        next_start_ms: where the speech of the window begins, the same way.
+    """
+
+    samples: npt.NDArray[np.float32]
+    text: str
+    speech_end_ms: int
+    next_start_ms: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Window:
     """Audio for an engine, and how to hear it.
 
     Attributes:
-        samples: float32 [n_samples], mono, 16 kHz, -1..1, at most 30 s; not modified, may be kept.
+        samples: float32 [n_samples], mono, 16 kHz, -1..1, at most 30 s with those before; not modified, may be kept.
         is_final: a final is worth a second try where a partial is not.
         prefix: what its text begins with, as readers have been promised; empty: nothing yet.
         context: what was said before it; empty: nothing that helps.
         thorough: whether there is time to do it as well as can be.
+        before: the utterance before it, if that helps.
     """
 
     samples: npt.NDArray[np.float32]
@@ -53,6 +71,12 @@ class Window:
     prefix: str = ""
     context: str = ""
     thorough: bool = True
+    before: Before | None = None
+
+    @property
+    def n_heard(self) -> int:
+        """Samples that the engine hears."""
+        return len(self.samples) + (len(self.before.samples) if self.before else 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -247,7 +247,7 @@ class Scheduler:
         if not idle and len(sessions) < self._max_partials:
             return ()
         # Whose turn it is, and those most like it in length: unlike windows cannot share a pass of the engine.
-        n_samples = [len(self._partials[session].window.samples) for session in sessions]
+        n_samples = [self._partials[session].window.n_heard for session in sessions]
         alike = sorted(zip(sessions, n_samples, strict=True), key=lambda each: abs(each[1] - n_samples[0]))
         return tuple(self._renew(self._partials.pop(session)) for session, _ in alike[: self._max_partials])
 

@@ -8,6 +8,7 @@ pickle: a broken or hostile worker can at worst send rubbish, which `decode` ref
 import json
 import math
 import struct
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache
 from types import UnionType
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from livecaption.captions.hypothesis import Hypothesis
 from livecaption.errors import LivecaptionError
-from livecaption.scheduling.request import TranscriptionOptions, Window
+from livecaption.scheduling.request import Before, TranscriptionOptions, Window
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """A batch of 16 windows of 30 s has 15 MB; whoever announces more than this is broken."""
@@ -114,8 +115,18 @@ Message = Transcribe | Stop | DumpStacks | ModelFound | Loaded | LoadFailed | Tr
 
 
 @dataclass(frozen=True, slots=True)
+class _BeforeHeader:
+    """What is before a window, without its audio."""
+
+    n_samples: int
+    text: str
+    speech_end_ms: int
+    next_start_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class _WindowHeader:
-    """A window without its audio."""
+    """A window without its audio, which comes behind that before it."""
 
     n_samples: int
     is_final: bool
@@ -123,6 +134,7 @@ class _WindowHeader:
     prefix: str
     context: str
     options: TranscriptionOptions
+    before: _BeforeHeader | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +160,10 @@ def encode(message: Message) -> bytes:
     header: Any = message
     audio = b""
     if isinstance(message, Transcribe):
-        windows = [
-            _WindowHeader(len(w.samples), w.is_final, w.thorough, w.prefix, w.context, w.options)
-            for w in message.windows
-        ]
-        header = _TranscribeHeader(message.batch, message.deadline_s, tuple(windows))
-        audio = b"".join(_to_int16(window.samples).tobytes() for window in message.windows)
+        header = _TranscribeHeader(message.batch, message.deadline_s, tuple(map(_window_header, message.windows)))
+        audio = b"".join(
+            _to_int16(part.samples).tobytes() for window in message.windows for part in (window.before, window) if part
+        )
     fields = json.dumps({"kind": type(message).__name__, **asdict(header)}).encode()
     return _LENGTH.pack(len(fields)) + fields + audio
 
@@ -182,19 +192,31 @@ def _to_int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
     return np.round(np.clip(samples, -1.0, 1.0) * _INT16_SCALE).astype(np.int16)
 
 
+def _window_header(window: Window) -> _WindowHeader:
+    before: _BeforeHeader | None = None
+    if window.before:
+        b = window.before
+        before = _BeforeHeader(len(b.samples), b.text, b.speech_end_ms, b.next_start_ms)
+    return _WindowHeader(
+        len(window.samples), window.is_final, window.thorough, window.prefix, window.context, window.options, before
+    )
+
+
 def _windows(headers: tuple[_WindowHeader, ...], audio: bytes) -> tuple[Window, ...]:
     samples = np.frombuffer(audio, dtype=np.int16)
-    lengths = [header.n_samples for header in headers]
+    lengths = [part.n_samples for header in headers for part in (header.before, header) if part]
     if min(lengths, default=0) < 0 or sum(lengths) != len(samples):
         raise ValueError("audio and header disagree")
-    windows = []
-    start = 0
-    for header in headers:
-        end = start + header.n_samples
-        pcm = samples[start:end].astype(np.float32) / np.float32(_INT16_SCALE)
-        windows.append(Window(pcm, header.options, header.is_final, header.prefix, header.context, header.thorough))
-        start = end
-    return tuple(windows)
+    parts = iter(np.split(samples.astype(np.float32) / np.float32(_INT16_SCALE), np.cumsum(lengths)[:-1]))
+    return tuple(_window(header, parts) for header in headers)
+
+
+def _window(header: _WindowHeader, parts: Iterator[npt.NDArray[np.float32]]) -> Window:
+    before: Before | None = None
+    if header.before:
+        b = header.before
+        before = Before(next(parts), b.text, b.speech_end_ms, b.next_start_ms)
+    return Window(next(parts), header.options, header.is_final, header.prefix, header.context, header.thorough, before)
 
 
 def _build(kind: Any, value: Any) -> Any:

@@ -1,12 +1,13 @@
 """Which texts of a decoder are believed."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from livecaption.engine.guard import MAX_TOKENS, Decoding, compression_ratio, token_budget
-from livecaption.scheduling.request import Window
+from livecaption.scheduling.request import Before, Window
 
 
 def window(seconds: float) -> Window:
@@ -56,6 +57,8 @@ def test_a_sentence_of_usual_length_and_probability_is_sound() -> None:
         pytest.param(decoding(3, seconds=14.5), id="stops after a heading"),
         pytest.param(decoding(0, mean_log_probability=-math.inf), id="nothing at all, from what may be speech"),
         pytest.param(decoding(tokens=[1, 2, 3, 4, 1, 2, 3, 4]), id="said twice"),
+        pytest.param(decoding(text="Come in, he said, he said, he said."), id="several words three times"),
+        pytest.param(decoding(text="It is very, very, very, very cold."), id="a word four times"),
     ],
 )
 def test_a_decoding_that_looks_wrong_is_not_sound(doubtful: Decoding) -> None:
@@ -66,6 +69,22 @@ def test_a_decoding_that_looks_wrong_is_not_sound(doubtful: Decoding) -> None:
 def test_short_answers_and_short_repetitions_are_sound(tokens: list[int]) -> None:
     """People say "no, no" and "come on, come on"."""
     assert decoding(tokens=tokens, seconds=1.5).is_sound
+
+
+@pytest.mark.parametrize("text", ["It is very, very, very cold.", "He said, he said that.", "Wait. No. Wait. No."])
+def test_what_people_say_again_is_sound(text: str) -> None:
+    assert decoding(text=text).is_sound
+
+
+@pytest.mark.parametrize("n_prefix", [0, 3])
+def test_a_window_that_adds_nothing_to_the_words_before_it_is_tried_without_them(n_prefix: int) -> None:
+    """However sure both networks are that nobody spoke: with those words in mind they cannot tell."""
+    before = Before(np.zeros(16_000, np.float32), "What was said before.", 900, 1_400)
+    silent = decoding(n_prefix, n_prefix=n_prefix, speech_ms=0, no_speech_probability=0.9)
+    assert silent.is_sound or n_prefix
+    assert not replace(silent, window=replace(silent.window, before=before)).is_sound
+    more = decoding(n_prefix + 5, n_prefix=n_prefix)
+    assert replace(more, window=replace(more.window, before=before)).is_sound
 
 
 @pytest.mark.parametrize("text", ["Oh, oh, oh.", "Uh-oh! Uh-oh! Uh-oh!", "Hey hey hey hey."])

@@ -1,7 +1,9 @@
 """Whisper tiny.en on recorded speech."""
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,7 @@ from livecaption.engine.whisper import WhisperEngine, load_engine
 from livecaption.errors import EngineError, EngineUnusable, TranscriptionFailed
 from livecaption.evaluation.clips import Clip
 from livecaption.evaluation.wer import word_error_rate
-from livecaption.scheduling.request import TranscriptionOptions, Window
+from livecaption.scheduling.request import Before, TranscriptionOptions, Window
 
 pytestmark = pytest.mark.model
 
@@ -123,6 +125,60 @@ def test_a_prefix_longer_than_the_decoder_has_room_for_is_no_error(engine: Whisp
     window = Window(samples["jfk"], TranscriptionOptions(prompt="word " * 400), prefix="and so on " * 200)
     (text,) = texts(engine, window)
     assert text.startswith("and so on and so on")
+
+
+JFK_PARTS = (
+    "And so my fellow Americans",
+    "ask not what your country can do for you",
+    "ask what you can do for your country.",
+)
+JFK_PAUSE_MS = 3_000
+"""In the pause behind the first of them."""
+
+
+def after_a_pause(samples: Samples, said_before: str, **how: Any) -> Window:
+    before, after = np.split(samples["jfk"], [JFK_PAUSE_MS * 16])
+    return Window(after, before=Before(before, said_before, JFK_PAUSE_MS - 200, JFK_PAUSE_MS + 200), **how)
+
+
+def test_a_window_says_what_follows_the_words_before_it(engine: WhisperEngine, samples: Samples) -> None:
+    """In one batch with others, whether some of its own words were promised or not."""
+    window = after_a_pause(samples, JFK_PARTS[0])
+    promised = replace(window, prefix="Ask not what your")
+    answers = texts(engine, window, Window(samples["jfk"]), promised, replace(window, before=None))
+    for text in (answers[0], answers[2]):
+        assert word_error_rate([" ".join(JFK_PARTS[1:])], [text]).n_errors <= 1
+    assert answers[2].startswith("Ask not what your")
+
+
+def test_words_are_timed_in_their_own_window_whatever_is_before_it(
+    engine: WhisperEngine, clips: dict[str, Clip], samples: Samples
+) -> None:
+    window = after_a_pause(samples, JFK_PARTS[0], options=TranscriptionOptions(words=True))
+    [hypothesis] = engine.transcribe([window])
+    spoken = [word for word in clips["jfk"].words if word.end_ms > JFK_PAUSE_MS]
+    assert len(hypothesis.words) == len(spoken)
+    errors_ms = [w.end_ms + JFK_PAUSE_MS - s.end_ms for w, s in zip(hypothesis.words, spoken, strict=True)]
+    assert abs(float(np.median(errors_ms))) < 100
+
+
+def test_a_window_that_adds_nothing_to_the_words_before_it_is_heard_alone(
+    engine: WhisperEngine, samples: Samples
+) -> None:
+    """Here there is nothing to hear; where there is, it depends on the processor whether the decoder hears it."""
+    window = Window(np.zeros(16_000, np.float32), before=Before(samples["jfk"], ", ".join(JFK_PARTS), 10_800, 11_200))
+    partial, final = engine.transcribe([replace(window, is_final=False), window])
+    assert (partial.suspicious, final.redone) == (True, True)
+    assert final.text == ""
+
+
+def test_more_words_before_a_window_than_the_decoder_has_room_for_are_left_out(
+    engine: WhisperEngine, samples: Samples
+) -> None:
+    options = TranscriptionOptions(prompt="word " * 400, hotwords=tuple(f"name{i}" for i in range(300)))
+    for n in (18, 400):
+        window = after_a_pause(samples, "and so on and on " * n, options=options)
+        assert texts(engine, replace(window, prefix="and so on " * 200))
 
 
 def test_hotwords_are_heard(engine: WhisperEngine, samples: Samples) -> None:

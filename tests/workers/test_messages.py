@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.captions.hypothesis import Hypothesis, Word
-from livecaption.scheduling.request import TranscriptionOptions, Window
+from livecaption.scheduling.request import Before, TranscriptionOptions, Window
 from livecaption.workers.messages import (
     BatchFailed,
     DeviceMemory,
@@ -56,18 +56,21 @@ def test_windows_keep_their_order_options_and_samples() -> None:
         Window(loud, options),
         Window(none, is_final=False, thorough=False),
         Window(ramp, prefix="Über allen", context="Ruh"),
+        Window(loud, before=Before(ramp[:7], "Über allen Gipfeln", 1_200, 1_700)),
     )
     message = decode(encode(Transcribe(3, 12.5, windows)))
     assert isinstance(message, Transcribe)
     assert (message.batch, message.deadline_s) == (3, 12.5)
-    assert [window.options for window in message.windows] == [options, TranscriptionOptions(), TranscriptionOptions()]
-    assert [window.is_final for window in message.windows] == [True, False, True]
-    assert [window.thorough for window in message.windows] == [True, False, True]
-    assert [window.prefix for window in message.windows] == ["", "", "Über allen"]
-    assert [window.context for window in message.windows] == ["", "", "Ruh"]
-    for before, after in zip(windows, message.windows, strict=True):
-        assert after.samples.dtype == np.float32
-        np.testing.assert_allclose(after.samples, before.samples, atol=1 / 32767)
+    for sent, come in zip(windows, message.windows, strict=True):
+        assert (come.options, come.is_final, come.thorough) == (sent.options, sent.is_final, sent.thorough)
+        assert (come.prefix, come.context) == (sent.prefix, sent.context)
+        assert come.samples.dtype == np.float32
+        np.testing.assert_allclose(come.samples, sent.samples, atol=1 / 32767)
+    assert [window.before for window in message.windows[:3]] == [None] * 3
+    before = message.windows[3].before
+    assert before is not None
+    assert (before.text, before.speech_end_ms, before.next_start_ms) == ("Über allen Gipfeln", 1_200, 1_700)
+    np.testing.assert_allclose(before.samples, ramp[:7], atol=1 / 32767)
 
 
 def test_samples_beyond_full_scale_are_clipped_and_do_not_turn_over() -> None:
@@ -91,7 +94,9 @@ WINDOW = {
     "prefix": "",
     "context": "",
     "options": asdict(TranscriptionOptions()),
+    "before": None,
 }
+BEFORE = {"n_samples": 1, "text": "", "speech_end_ms": 0, "next_start_ms": 0}
 TRANSCRIBE = {"kind": "Transcribe", "batch": 1, "deadline_s": 1.0, "windows": [WINDOW]}
 
 
@@ -127,6 +132,8 @@ def test_these_messages_are_in_order_but_for_what_the_next_test_breaks() -> None
         raw(TRANSCRIBE, bytes(3)),
         raw(TRANSCRIBE, bytes(6)),
         raw({**TRANSCRIBE, "windows": [{**WINDOW, "n_samples": 4}, {**WINDOW, "n_samples": -2}]}, bytes(4)),
+        raw({**TRANSCRIBE, "windows": [{**WINDOW, "before": BEFORE}]}, bytes(4)),
+        raw({**TRANSCRIBE, "windows": [{**WINDOW, "before": {**BEFORE, "text": None}}]}, bytes(6)),
         raw({**TRANSCRIBE, "windows": [{**WINDOW, "options": asdict(TranscriptionOptions(task="sing"))}]}, bytes(4)),  # type: ignore[arg-type]
     ],
     ids=lambda data: repr(data[:60]),
