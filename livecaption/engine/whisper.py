@@ -188,7 +188,12 @@ class WhisperEngine:
                 windows, speech, [context_s(window, full=self._full_context) for window in windows]
             )
             runaways = {i for i, decoding in enumerate(decodings) if decoding.is_runaway}
-            doubtful = [i for i, decoding in enumerate(decodings) if windows[i].is_final and not decoding.is_sound]
+            doubtful = [
+                i
+                for i, decoding in enumerate(decodings)
+                # A partial that adds nothing would keep readers waiting; others are near.
+                if decoding.is_taken_for_said or (windows[i].is_final and not decoding.is_sound)
+            ]
             retries = self._decode(
                 # What was said before may be what led it astray.
                 [replace(windows[i], context="", before=None) for i in doubtful],
@@ -207,7 +212,7 @@ class WhisperEngine:
                 words=words.get(i, ()),
                 suspicious=not decoding.window.is_final and not decoding.is_sound,
                 runaway=i in runaways,
-                redone=i in doubtful,
+                redone=decoding.window.is_final and i in doubtful,
                 speech_end_ms=speech[i].end_ms,
             )
             for i, decoding in enumerate(decodings)
