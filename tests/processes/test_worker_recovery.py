@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from livecaption.client import StreamRefused, transcribe
+from livecaption.evaluation.latency import plain_words
 from livecaption.events import End, ErrorReport, Event, Final, SpeechEnd, SpeechStart, Status
 from livecaption.workers.layers import SWITCH, Layer
 from tests.support import worker_parent
@@ -114,7 +115,9 @@ async def test_a_death_in_mid_speech_costs_no_word(engine: str) -> None:
         await reader.heard(lambda event: isinstance(event, SpeechEnd) and event.utterance == 1)
         await kill_worker(server)
         assert (await disturbed).reason == "stop"
-        assert reader.words == expected.words
+        # What is heard together with the utterance before, and what alone as its final was not there yet, may be
+        # punctuated otherwise.
+        assert plain_words(" ".join(reader.words)) == plain_words(" ".join(expected.words))
         assert len(reader.of(SpeechStart)) == len(reader.finals) > 1
         assert reader.of(ErrorReport) == []
         await server.said("worker 3 is ready")
