@@ -164,13 +164,13 @@ class Decoding:
     def is_loop(self) -> bool:
         """Several words three times in a row, or one word four times; what was said in earnest comes again."""
         words = self._words
-        return any(
-            words[start : start + (n - 1) * period] == words[start + period : start + n * period]
-            for start in range(len(words))
-            for period in range(1, (len(words) - start) // 3 + 1)
-            for n in [3 if period > 1 else 4]
-            if start + n * period <= len(words)
-        )
+        for period in range(1, len(words) // 3 + 1):
+            n_said_before = period * (2 if period > 1 else 3)
+            for start in range(len(words) - period - n_said_before + 1):
+                end = start + n_said_before
+                if words[start:end] == words[start + period : end + period]:
+                    return True
+        return False
 
     def quality(self) -> tuple[bool, bool, float]:
         """For choosing the better one of two decodings of a window."""
