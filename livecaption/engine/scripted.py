@@ -9,6 +9,7 @@ Commands for the process, separated by commas, come with the model's name:
     load SECONDS    loading takes time
     hang-load       loading never ends
     refuse          loading fails for good (EngineUnusable)
+    touch PATH      create PATH, to tell that loading has begun
     delay SECONDS   every batch takes time
 
 Commands for one window, separated by semicolons, come in a prompt that begins with `script:`
@@ -90,6 +91,8 @@ class ScriptedEngine:
                     _hang("")
                 case ["refuse"]:
                     raise EngineUnusable("The script refuses to load")
+                case ["touch", path]:
+                    _touch(path)
                 case ["delay", seconds]:
                     self._batch_delay_s = _seconds(seconds, EngineUnusable)
                 case _:
