@@ -22,8 +22,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-# One ideograph, kana or Hangul syllable is a unit of its own, because such text has no spaces to
-# cut at; every other unit is a run of non-space with the space behind it.
 _CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _UNIT = re.compile(rf"[{_CJK}]\s*|[^\s{_CJK}]+\s*")
 _IS_CJK = re.compile(f"[{_CJK}]")
@@ -42,6 +40,14 @@ come with the final."""
 
 AGREEMENT_MS = 1000
 """Audio over which hypotheses must agree: three of them at 500 ms, two at a slower pace. See the table above."""
+
+
+def units(text: str) -> list[str]:
+    """What agrees or does not: words with the space behind them.
+
+    An ideograph, kana or syllable of Hangul is a unit of its own: such text has no spaces to cut at, or few.
+    """
+    return _UNIT.findall(text.strip())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ class Stabilizer:
             heard_ms: stream time of the newest audio that it heard; never less than before.
             at_pause: that audio is silence, so the last word is whole.
         """
-        current = _UNIT.findall(text.strip())
+        current = units(text)
         n_covered = _n_covered(self._committed, current)
         n_agreed = self._n_agreed(current, heard_ms)
         if n_agreed > n_covered:
@@ -96,10 +102,10 @@ class Stabilizer:
 
         It may have made more of the last word than was promised ("may" -> "maying"): readers keep what they have.
         """
-        units = _UNIT.findall(text.strip())
-        if _n_agreed(self._committed, units) == len(self._committed):
+        said = units(text)
+        if _n_agreed(self._committed, said) == len(self._committed):
             return text
-        return " ".join(filter(None, [self.committed, "".join(units[_n_covered(self._committed, units) :])]))
+        return " ".join(filter(None, [self.committed, "".join(said[_n_covered(self._committed, said) :])]))
 
     def _n_agreed(self, current: Sequence[str], heard_ms: int) -> int:
         """Leading units that all hypotheses from `AGREEMENT_MS` ago until now share; forgets older ones."""
@@ -110,10 +116,10 @@ class Stabilizer:
         n_agreed = min(_n_agreed(previous, current) for _, previous in self._recent)
         return _n_before_loop([_key(unit) for unit in current[:n_agreed]])
 
-    def _append(self, units: Sequence[str]) -> None:
-        if self._committed and not self._committed[-1][-1].isspace() and not _IS_CJK.match(units[0]):
+    def _append(self, new: Sequence[str]) -> None:
+        if self._committed and not self._committed[-1][-1].isspace() and not _IS_CJK.match(new[0]):
             self._committed[-1] += " "
-        self._committed += units
+        self._committed += new
 
 
 def _behind(tail: list[str], committed: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from livecaption.captions.stabilizer import units
 from livecaption.events import Event, Final, Partial
 
 SAME_SPEECH_MS = 300
@@ -101,8 +102,11 @@ def percentile(values: Sequence[float], percent: float) -> float | None:
 
 
 def plain_words(text: str) -> list[str]:
-    """Words as they are compared: without case and punctuation, which captions change freely."""
-    return [word for word in map(_plain, text.split()) if word]
+    """Words as they are compared: without case and punctuation, which captions change freely.
+
+    Of a text without spaces each character, as it is committed one by one.
+    """
+    return [word for word in map(_plain, units(text)) if word]
 
 
 def _plain(word: str) -> str:

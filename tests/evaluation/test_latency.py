@@ -108,7 +108,13 @@ def test_percentile_of_nothing_is_unknown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("", []), ("Hello, World!", ["hello", "world"]), ("— don't … 3", ["don't", "3"])]
+    ("text", "expected"),
+    [
+        ("", []),
+        ("Hello, World!", ["hello", "world"]),
+        ("— don't … 3", ["don't", "3"]),
+        ("判断的。", ["判", "断", "的"]),
+    ],
 )
 def test_plain_words_ignore_case_and_punctuation(text: str, expected: Any) -> None:
     assert plain_words(text) == expected
