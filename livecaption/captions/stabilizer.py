@@ -16,6 +16,7 @@ later decodings and the final; without that, WER is 6.9 % and 587 committed word
     4 hypotheses   none        7.1     0.51                  370/830            3140
 """
 
+import itertools
 import re
 from collections import deque
 from collections.abc import Sequence
@@ -40,6 +41,13 @@ come with the final."""
 
 AGREEMENT_MS = 1000
 """Audio over which hypotheses must agree: three of them at 500 ms, two at a slower pace. See the table above."""
+
+UNDECIDED_MS = 3000
+"""Audio without a newly committed word after which one that hypotheses spell differently each time, like a name, holds
+up those behind it no longer. 102 clips, 16 min: 0.19 instead of 0.23 words taken back for each final word, at the same
+WER; after 2 s nine noisy clips have 19.2 instead of 18.5 %."""
+MAX_UNDECIDED = 2
+"""Words in a row that may be committed so."""
 
 
 def units(text: str) -> list[str]:
@@ -66,6 +74,7 @@ class Stabilizer:
         self._recent: deque[tuple[int, list[str]]] = deque()
         self._shown_tail: list[str] = []
         self._heard_tail: list[str] = []  # by the hypothesis before
+        self._progress_ms: int | None = None  # audio heard when words were last committed, or first came
 
     @property
     def committed(self) -> str:
@@ -82,7 +91,12 @@ class Stabilizer:
         current = units(text)
         n_covered = _n_covered(self._committed, current)
         n_agreed = self._n_agreed(current, heard_ms)
+        if self._progress_ms is None:
+            self._progress_ms = heard_ms
+        if n_agreed <= n_covered and heard_ms - self._progress_ms >= UNDECIDED_MS:
+            n_agreed = self._n_agreed_behind_doubt(current, n_covered)
         if n_agreed > n_covered:
+            self._progress_ms = heard_ms
             self._append(current[n_covered:n_agreed])
             self._shown_tail = _behind(self._shown_tail, current[n_covered:n_agreed])
             self._heard_tail = _behind(self._heard_tail, current[n_covered:n_agreed])
@@ -116,6 +130,24 @@ class Stabilizer:
         n_agreed = min(_n_agreed(previous, current) for _, previous in self._recent)
         return _n_before_loop([_key(unit) for unit in current[:n_agreed]])
 
+    def _n_agreed_behind_doubt(self, current: Sequence[str], n_covered: int) -> int:
+        """Leading units to commit where the hypotheses agree again behind units that they do not agree on.
+
+        Two units in a row, else they may have met by chance. The doubtful ones are committed as readers see them: 0
+        while those see other ones.
+        """
+        keys, shown = [_key(unit) for unit in current], [_key(unit) for unit in self._shown_tail]
+        agreed = set(range(len(keys)))
+        for _, previous in self._recent:
+            agreed &= _shared(keys, [_key(unit) for unit in previous])
+        for begin in range(n_covered + 1, n_covered + 1 + MAX_UNDECIDED):
+            if agreed.issuperset((begin, begin + 1)):
+                if keys[n_covered : begin + 2] != shown[: begin + 2 - n_covered]:
+                    return 0
+                end = next(n for n in itertools.count(begin) if n not in agreed)
+                return _n_before_loop(keys[:end])
+        return 0
+
     def _append(self, new: Sequence[str]) -> None:
         if self._committed and not self._committed[-1][-1].isspace() and not _IS_CJK.match(new[0]):
             self._committed[-1] += " "
@@ -146,6 +178,12 @@ def _steadied(shown: list[str], before: Sequence[str], now: list[str]) -> list[s
         else:
             tail += shown[shown_from:shown_to]
     return tail
+
+
+def _shared(keys: Sequence[str], others: Sequence[str]) -> set[int]:
+    """Indices of `keys` that are in `others` too, in the same order."""
+    blocks = SequenceMatcher(None, others, keys, autojunk=False).get_matching_blocks()
+    return {n for block in blocks for n in range(block.b, block.b + block.size)}
 
 
 def _contains(keys: list[str], part: list[str]) -> bool:

@@ -135,6 +135,32 @@ def test_a_number_is_the_same_in_words_and_in_digits() -> None:
     assert captions("chapter twelve", "chapter 12 of")[-1] == Caption("chapter 12", "chapter 12")
 
 
+def spelt(*names: str) -> list[str]:
+    """What is stable when a name is spelt so, a second apart each time."""
+    return [caption.stable for caption in captions(*(f"queen {name} called to her knights" for name in names))]
+
+
+def test_a_name_that_is_spelt_differently_each_time_holds_up_the_words_behind_it_for_three_seconds() -> None:
+    *before, stable = spelt("Gwen", "Guin", "Gwyn", "Gwen", "Quin", "Gwen")
+    assert before == ["", "queen", "queen", "queen", "queen"]
+    assert stable == "queen Gwen called to her knights"
+
+
+def test_it_holds_them_up_while_readers_see_another_spelling() -> None:
+    assert spelt("Gwen", "Guin", "Gwyn", "Quin", "Gwin")[-1] == "queen"
+
+
+def test_three_doubtful_words_in_a_row_are_not_stable_before_the_final() -> None:
+    assert spelt("a b c", "d e f", "g h i", "j k l", "a b c")[-1] == "queen"
+
+
+def test_one_word_behind_the_doubtful_one_may_agree_by_chance() -> None:
+    names = ["Gwen", "Guin", "Gwyn", "Quin", "Gwenn", "Gwin"]
+    hypotheses = [f"queen {name} called to her knights" for name in names]
+    hypotheses += ["queen Guinn called all men", "queen Gwen called her men", "queen Gwen called her men"]
+    assert captions(*hypotheses, interval_ms=500)[-1].stable == "queen"
+
+
 def test_a_loop_is_not_stable_beyond_its_first_repetition() -> None:
     assert captions("no no no no no", "no no no no no")[-1].stable == "no no"
     assert captions(*["a b a b a b a b"] * 2)[-1].stable == "a b a b"
