@@ -285,6 +285,7 @@ class Session:
         outputs += self._judge(self._framer.flush(), now_s)
         outputs += self._end_utterance(reason, now_s)
         self._ended = True
+        self._ended_utterance = None  # who reads along later needs no audio
         return outputs
 
     def renew(self, request: Request, now_s: float) -> Request:
@@ -467,7 +468,10 @@ class Session:
             return None
         gap = utterance.window_start - ended.window_end
         n_before = utterance.window_start - ended.window_start
-        if gap > samples_of(MAX_BEFORE_GAP_MS) or n_before + len(utterance.samples) > samples_of(MAX_HEARD_MS):
+        # Below 0 where a second look let this one begin within the window of the other.
+        if not 0 <= gap <= samples_of(MAX_BEFORE_GAP_MS):
+            return None
+        if n_before + len(utterance.samples) > samples_of(MAX_HEARD_MS):
             return None
         return Before(
             np.pad(ended.samples, (0, gap)),

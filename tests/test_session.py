@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -777,3 +778,21 @@ def test_audio_that_is_lost_is_skipped_only_before_any_other_comes() -> None:
     )
     assert abs(start.start_ms - 5400) < 100
     assert not stream.skip_to(9000)
+
+
+def test_an_utterance_that_begins_within_the_window_before_it_is_heard_alone() -> None:
+    """A second look that heard nobody gives the audio back, though dots that were shown stay as the final."""
+    stream = session(partials=True, pace=lambda: SPECULATIVE, transcription=ENGLISH)
+    texts = iter(["..."] * 4)
+    waiting: deque[Output] = deque()
+    finals: list[Final] = []
+    for chunk in chunks("silence 400ms, speech 6000ms, silence 900ms"):
+        waiting += stream.receive_audio(chunk, 0.0)
+        while waiting:
+            output = waiting.popleft()
+            if isinstance(output, Request):
+                answer = Hypothesis(next(texts, ""), "en", 0.7, 0.7, speech_end_ms=0)
+                waiting += stream.receive_answer(output, answer, 0.0)
+            elif isinstance(output, Final):
+                finals.append(output)
+    assert [final.text for final in finals if final.text] == ["..."]

@@ -95,6 +95,7 @@ class Stabilizer:
             self._progress_ms = heard_ms
         if n_agreed <= n_covered and heard_ms - self._progress_ms >= UNDECIDED_MS:
             n_agreed = self._n_agreed_behind_doubt(current, n_covered)
+        n_agreed = self._n_before_loop(current, n_covered, n_agreed)
         if n_agreed > n_covered:
             self._progress_ms = heard_ms
             self._append(current[n_covered:n_agreed])
@@ -127,8 +128,7 @@ class Stabilizer:
             self._recent.popleft()
         if not self._recent or heard_ms - self._recent[0][0] < AGREEMENT_MS:
             return 0
-        n_agreed = min(_n_agreed(previous, current) for _, previous in self._recent)
-        return _n_before_loop([_key(unit) for unit in current[:n_agreed]])
+        return min(_n_agreed(previous, current) for _, previous in self._recent)
 
     def _n_agreed_behind_doubt(self, current: Sequence[str], n_covered: int) -> int:
         """Leading units to commit where the hypotheses agree again behind units that they do not agree on.
@@ -144,9 +144,13 @@ class Stabilizer:
             if agreed.issuperset((begin, begin + 1)):
                 if keys[n_covered : begin + 2] != shown[: begin + 2 - n_covered]:
                     return 0
-                end = next(n for n in itertools.count(begin) if n not in agreed)
-                return _n_before_loop(keys[:end])
+                return next(n for n in itertools.count(begin) if n not in agreed)
         return 0
+
+    def _n_before_loop(self, current: Sequence[str], n_covered: int, n_agreed: int) -> int:
+        """Leading units that may be committed, so that they and what is committed already hold no loop."""
+        keys = [_key(unit) for unit in (*self._committed, *current[n_covered:n_agreed])]
+        return n_covered + _n_before_loop(keys) - len(self._committed)
 
     def _append(self, new: Sequence[str]) -> None:
         if self._committed and not self._committed[-1][-1].isspace() and not _IS_CJK.match(new[0]):

@@ -161,6 +161,10 @@ def test_one_word_behind_the_doubtful_one_may_agree_by_chance() -> None:
     assert captions(*hypotheses, interval_ms=500)[-1].stable == "queen"
 
 
+def test_a_loop_is_not_stable_because_another_word_came_before_it() -> None:
+    assert captions(*["go go go go go"] * 4, *["oh go go go go go"] * 4)[-1].stable == "go go"
+
+
 def test_a_loop_is_not_stable_beyond_its_first_repetition() -> None:
     assert captions("no no no no no", "no no no no no")[-1].stable == "no no"
     assert captions(*["a b a b a b a b"] * 2)[-1].stable == "a b a b"
