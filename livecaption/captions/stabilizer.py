@@ -95,7 +95,7 @@ class Stabilizer:
             self._progress_ms = heard_ms
         if n_agreed <= n_covered and heard_ms - self._progress_ms >= UNDECIDED_MS:
             n_agreed = self._n_agreed_behind_doubt(current, n_covered)
-        n_agreed = self._n_before_loop(current, n_covered, n_agreed)
+        n_agreed = self._n_committable(current, n_covered, n_agreed)
         if n_agreed > n_covered:
             self._progress_ms = heard_ms
             self._append(current[n_covered:n_agreed])
@@ -147,7 +147,7 @@ class Stabilizer:
                 return next(n for n in itertools.count(begin) if n not in agreed)
         return 0
 
-    def _n_before_loop(self, current: Sequence[str], n_covered: int, n_agreed: int) -> int:
+    def _n_committable(self, current: Sequence[str], n_covered: int, n_agreed: int) -> int:
         """Leading units that may be committed, so that they and what is committed already hold no loop."""
         keys = [_key(unit) for unit in (*self._committed, *current[n_covered:n_agreed])]
         return n_covered + _n_before_loop(keys) - len(self._committed)

@@ -150,6 +150,10 @@ def test_it_holds_them_up_while_readers_see_another_spelling() -> None:
     assert spelt("Gwen", "Guin", "Gwyn", "Quin", "Gwin")[-1] == "queen"
 
 
+def test_two_doubtful_words_in_a_row_are_held_up_no_longer_than_one() -> None:
+    assert spelt("a b", "c d", "e f", "g h", "a b")[-1] == "queen a b called to her knights"
+
+
 def test_three_doubtful_words_in_a_row_are_not_stable_before_the_final() -> None:
     assert spelt("a b c", "d e f", "g h i", "j k l", "a b c")[-1] == "queen"
 
