@@ -381,7 +381,6 @@ class Session:
                 utterance = event.utterance
                 self._open_number = None
                 self._last_end = utterance.end
-                self._ended_utterance = utterance if self._pace().speculates else None
                 self._last_window_end = utterance.window_end
                 # The newest voice may be the next utterance's, which began in the same chunk.
                 last_voiced_s = self._last_voiced_s if utterance.end > self._judged_before else voiced_before_s
@@ -389,6 +388,8 @@ class Session:
                     self._latencies.append(Latency("endpoint", now_s - last_voiced_s))
                 outputs.append(SpeechEnd(self._number(utterance.number), self._ms(utterance.end), event.reason))
                 outputs += self._await_final(utterance, last_voiced_s, now_s)
+                # Only now: its own final is heard together with the one before it.
+                self._ended_utterance = utterance if self._pace().speculates else None
         return outputs
 
     def _await_final(self, utterance: Utterance, last_voiced_s: float, now_s: float) -> list[Output]:
@@ -456,8 +457,8 @@ class Session:
         # Time to ask for finals early is time to do them well.
         thorough = self._pace().speculates
         before = self._before(utterance) if thorough and options.language is not None else None
-        context = "" if before else self._context
-        return Window(utterance.samples, options, is_final, self._stabilizer.committed, context, thorough, before)
+        committed = self._stabilizer.committed
+        return Window(utterance.samples, options, is_final, committed, self._context, thorough, before)
 
     def _before(self, utterance: Utterance) -> Before | None:
         """The utterance before this one, if its words are known and it is near and short."""

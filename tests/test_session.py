@@ -244,7 +244,16 @@ def test_with_time_an_utterance_is_heard_together_with_the_one_before() -> None:
     expected = sound("silence 400ms, speech 1000ms")
     np.testing.assert_allclose(before.samples[: len(expected)], expected, atol=2 / 32767)
     assert not before.samples[-16 * 100 :].any()
-    assert request.window.context == ""
+
+
+def test_a_final_that_was_not_asked_for_at_a_pause_is_heard_together_with_the_utterance_before_it() -> None:
+    stream = session(pace=lambda: SPECULATIVE, transcription=ENGLISH)
+    for request in requests(feed(stream, "silence 400ms, speech 1000ms, silence 700ms")):
+        stream.receive_answer(request, said("Good morning."), 0.0)
+    feed(stream, "silence 500ms, speech 1200ms")
+    (request,) = requests(stream.flush(None, 0.0))
+    assert request.window.before is not None
+    assert request.window.before.text == "Good morning."
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ class Decoding:
         text: of all tokens.
         compression_ratio: of the text, see `compression_ratio`.
         mean_log_probability: of the tokens that were not given and <|endoftext|>; minus infinity without tokens.
+        no_speech_probability: of all that the encoder heard: low where the utterance before was heard too.
         speech_ms: of the window that sound like speech.
         speech_probability: how sure the other network is of that, at its surest.
     """
@@ -162,7 +163,11 @@ class Decoding:
 
     @property
     def is_loop(self) -> bool:
-        """Several words three times in a row, or one word four times; what was said in earnest comes again."""
+        """Several words three times in a row, or one word four times; of finals, where what was said in earnest comes
+        again. Nothing of a partial would be shown before the next pause, if somebody says "no, no, no, no"; what may be
+        a loop in it is not committed."""
+        if not self.window.is_final:
+            return False
         words = self._words
         for period in range(1, len(words) // 3 + 1):
             n_said_before = period * (2 if period > 1 else 3)

@@ -259,7 +259,7 @@ class WhisperEngine:
         prompts = [self._text.prompt(window, language) for window, language in zip(windows, languages, strict=True)]
         budgets = [token_budget(window, language) for window, language in zip(windows, languages, strict=True)]
         prefixes = [
-            self._text.prefix(window.prefix, language)[: budget - 1]
+            self._text.prefix(window, language)[: budget - 1]
             for window, language, budget in zip(windows, languages, budgets, strict=True)
         ]
         befores = [self._text.before(window) for window in windows]
@@ -371,7 +371,7 @@ class _Text:
             start.append(self._special.no_timestamps)
         max_tokens = MAX_PREVIOUS_TOKENS - len(self.words_before(window))
         hotwords = self._encode(", ".join(options.hotwords))[: max_tokens // 2]
-        context = self._encode(window.context)[-CONTEXT_TOKENS:]
+        context = [] if window.before else self._encode(window.context)[-CONTEXT_TOKENS:]
         if len(context) < CONTEXT_TOKENS:
             context = []
         prompt = self._encode(options.prompt)[-(max_tokens - len(hotwords) - len(context)) :]
@@ -393,21 +393,26 @@ class _Text:
 
     def words_before(self, window: Window) -> list[int]:
         """Tokens of what is said before the window."""
-        before = window.before
-        return self._encode(before.text, spaced=window.options.language not in UNSPACED_LANGUAGES) if before else []
+        before, options = window.before, window.options
+        return self._encode(before.text, spaced=_is_spaced(options.language, options.task)) if before else []
 
     def without_times(self, tokens: list[int]) -> list[int]:
         """Tokens of the text alone."""
         return [token for token in tokens if token < self._special.timestamp_begin]
 
-    def prefix(self, text: str, language: str) -> list[int]:
+    def prefix(self, window: Window, language: str) -> list[int]:
         """Tokens that the decoder has to begin with. Without the last punctuation: a sentence may go on after all."""
-        return self._encode(text.rstrip(CLOSING_PUNCTUATION), spaced=language not in UNSPACED_LANGUAGES)
+        text = window.prefix.rstrip(CLOSING_PUNCTUATION)
+        return self._encode(text, spaced=_is_spaced(language, window.options.task))
 
     def _encode(self, text: str, *, spaced: bool = True) -> list[int]:
         """Tokens of plain text. A client that writes <|endoftext|> into its prompt must not upset the batch."""
         tokens = self._special.encode(" " * spaced + text.strip()) if text.strip() else []
         return [token for token in tokens if token < self._special.eot]
+
+
+def _is_spaced(language: str | None, task: Task) -> bool:
+    return task == "translate" or language not in UNSPACED_LANGUAGES
 
 
 def _code(token: str) -> str:

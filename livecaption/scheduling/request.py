@@ -60,7 +60,7 @@ class Window:
         samples: float32 [n_samples], mono, 16 kHz, -1..1, at most 30 s with those before; not modified, may be kept.
         is_final: a final is worth a second try where a partial is not.
         prefix: what its text begins with, as readers have been promised; empty: nothing yet.
-        context: what was said before it; empty: nothing that helps.
+        context: what was said before it, for where `before` is not or is not used; empty: nothing that helps.
         thorough: whether there is time to do it as well as can be.
         before: the utterance before it, if that helps.
     """

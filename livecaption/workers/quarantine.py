@@ -1,7 +1,7 @@
 """Audio that ended its worker twice, so that it does so no third time. Pure.
 
-Known by the SHA-256 of samples and options; neither audio nor text is kept. The oldest is forgotten
-when there are too many, and each after an hour: a new version of a driver may take it.
+Known by the SHA-256 of samples and options, whatever is before them; neither audio nor text is kept. The oldest is
+forgotten when there are too many, and each after an hour: a new version of a driver may take it.
 """
 
 from hashlib import sha256

@@ -123,7 +123,7 @@ class Worker:
 
     def transcribe(self, batch: BatchId, windows: Sequence[Window]) -> None:
         """Send a batch; its answer, or the worker's end, reaches the listener."""
-        audio_s = sum(len(window.samples) for window in windows) / SAMPLE_RATE_HZ
+        audio_s = sum(window.n_heard for window in windows) / SAMPLE_RATE_HZ
         deadline_s = self._deadlines.deadline_s(audio_s)
         if not self._batches:
             self._began_s = time.monotonic()

@@ -76,6 +76,12 @@ def test_what_people_say_again_is_sound(text: str) -> None:
     assert decoding(text=text).is_sound
 
 
+def test_a_word_four_times_may_be_shown_but_is_tried_again_before_it_is_final() -> None:
+    final = decoding(text="No, no, no, no, I do not.")
+    assert not final.is_sound
+    assert replace(final, window=replace(final.window, is_final=False)).is_sound
+
+
 @pytest.mark.parametrize("n_prefix", [0, 3])
 def test_a_window_that_adds_nothing_to_the_words_before_it_is_tried_without_them(n_prefix: int) -> None:
     """However sure both networks are that nobody spoke: with those words in mind they cannot tell."""
