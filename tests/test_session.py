@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -279,6 +280,17 @@ def test_an_utterance_whose_forerunner_has_no_final_yet_is_heard_alone() -> None
     stream = session(pace=lambda: SPECULATIVE, transcription=ENGLISH)
     *_, request = requests(feed(stream, TWO_UTTERANCES))
     assert request.window.before is None
+
+
+def test_no_audio_is_kept_through_a_silence() -> None:
+    stream = session(pace=lambda: SPECULATIVE, transcription=ENGLISH)
+    (request,) = requests(feed(stream, "silence 400ms, speech 5000ms, silence 900ms"))
+    kept = weakref.ref(request.window.samples.base)
+    stream.receive_answer(request, said("Good morning."), 0.0)
+    del request
+    assert kept() is not None
+    feed(stream, "silence 30000ms")
+    assert kept() is None
 
 
 def test_finals_read_on_whatever_order_they_were_answered_in() -> None:
