@@ -464,8 +464,13 @@ class Session:
         # Time to ask for finals early is time to do them well.
         thorough = self._pace().speculates
         before = self._before(utterance) if thorough and options.language is not None else None
-        committed = self._stabilizer.committed
-        return Window(utterance.samples, options, is_final, committed, self._context, thorough, before)
+        # In a hurry it misleads more than it helps, but in the middle of what was cut for length.
+        context = self._context if thorough or self._goes_on(utterance) else ""
+        return Window(utterance.samples, options, is_final, self._stabilizer.committed, context, thorough, before)
+
+    def _goes_on(self, utterance: Utterance) -> bool:
+        """Whether it begins where the newest final ends, which was cut for length."""
+        return self._newest_final is not None and self._newest_final.end_ms == self._ms(utterance.start)
 
     def _before(self, utterance: Utterance) -> Before | None:
         """The utterance before this one, if its words are known and it is near and short."""
