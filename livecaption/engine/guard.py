@@ -157,9 +157,10 @@ class Decoding:
 
     @property
     def is_doubled(self) -> bool:
-        """The whole text twice; from four tokens on, for people do say "no, no"."""
+        """The whole text twice. People do say "come on, come on": of a final from two tokens on, for that comes again;
+        of a partial, which would not be shown, from four on."""
         half = len(self.tokens) // 2
-        return half >= 4 and self.tokens[:half] == self.tokens[half:]
+        return half >= (2 if self.window.is_final else 4) and self.tokens[:half] == self.tokens[half:]
 
     @property
     def is_loop(self) -> bool:
