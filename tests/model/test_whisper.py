@@ -182,6 +182,15 @@ def test_more_words_before_a_window_than_the_decoder_has_room_for_are_left_out(
         assert texts(engine, replace(window, prefix="and so on " * 200))
 
 
+def test_where_the_words_before_a_window_are_too_many_their_end_is_its_context(
+    engine: WhisperEngine, samples: Samples
+) -> None:
+    said = "Chapter one of a novel. " * 30 + "It is about a man who was known by all of them to be ill-disposed."
+    before = Before(np.zeros(16_000, np.float32), said, 900, 1_000)
+    (text,) = texts(engine, Window(samples[MISHEARD_CLIP], context=said, before=before))
+    assert "ill-disposed" in text
+
+
 def test_hotwords_are_heard(engine: WhisperEngine, samples: Samples) -> None:
     plain, helped = (
         Window(samples[MISHEARD_CLIP], TranscriptionOptions(hotwords=hotwords)) for hotwords in ((), ("ill-disposed",))
