@@ -25,7 +25,8 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """A batch of 16 windows of 30 s has 15 MB; whoever announces more than this is broken."""
 
 _LENGTH = struct.Struct(">I")
-_INT16_SCALE = 32767.0
+_INT16_SCALE = 32768.0
+"""The same as of 16-bit audio that comes in, so nothing is rounded: a part in 80,000 has changed what Whisper hears."""
 
 
 class GarbledMessage(LivecaptionError):
@@ -188,8 +189,8 @@ def decode(data: bytes) -> Message:
 
 
 def _to_int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-    # Clipped: what lies a little beyond 1 would turn over and become a click.
-    return np.round(np.clip(samples, -1.0, 1.0) * _INT16_SCALE).astype(np.int16)
+    # Clipped: what lies at 1 or a little beyond would turn over and become a click.
+    return np.clip(np.round(samples * _INT16_SCALE), -32768, 32767).astype(np.int16)
 
 
 def _window_header(window: Window) -> _WindowHeader:

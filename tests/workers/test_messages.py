@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from livecaption.audio.formats import AudioFormat, PcmDecoder
 from livecaption.captions.hypothesis import Hypothesis, Word
 from livecaption.scheduling.request import Before, TranscriptionOptions, Window
 from livecaption.workers.messages import (
@@ -65,19 +66,27 @@ def test_windows_keep_their_order_options_and_samples() -> None:
         assert (come.options, come.is_final, come.thorough) == (sent.options, sent.is_final, sent.thorough)
         assert (come.prefix, come.context) == (sent.prefix, sent.context)
         assert come.samples.dtype == np.float32
-        np.testing.assert_allclose(come.samples, sent.samples, atol=1 / 32767)
+        np.testing.assert_allclose(come.samples, sent.samples, atol=1 / 32768)
     assert [window.before for window in message.windows[:3]] == [None] * 3
     before = message.windows[3].before
     assert before is not None
     assert (before.text, before.speech_end_ms, before.next_start_ms) == ("Über allen Gipfeln", 1_200, 1_700)
-    np.testing.assert_allclose(before.samples, ramp[:7], atol=1 / 32767)
+    np.testing.assert_allclose(before.samples, ramp[:7], atol=1 / 32768)
 
 
 def test_samples_beyond_full_scale_are_clipped_and_do_not_turn_over() -> None:
     samples = np.array([1.001, -1.5, 1.0], np.float32)
     message = decode(encode(Transcribe(1, 1.0, (Window(samples),))))
     assert isinstance(message, Transcribe)
-    assert message.windows[0].samples.tolist() == [1.0, -1.0, 1.0]
+    assert message.windows[0].samples.tolist() == [32767 / 32768, -1.0, 32767 / 32768]
+
+
+def test_audio_of_16_bits_comes_out_bit_for_bit() -> None:
+    all_values = np.arange(-32768, 32768, dtype=np.int16)
+    samples = PcmDecoder(AudioFormat()).push(all_values.astype("<i2").tobytes())
+    message = decode(encode(Transcribe(1, 1.0, (Window(samples),))))
+    assert isinstance(message, Transcribe)
+    np.testing.assert_array_equal(message.windows[0].samples, samples)
 
 
 def raw(header: Any, audio: bytes = b"") -> bytes:
