@@ -110,7 +110,8 @@ def plain_words(text: str) -> list[str]:
 
 
 def _plain(word: str) -> str:
-    return re.sub(r"[^\w']", "", word.casefold())
+    # An apostrophe at the end may be a quotation mark.
+    return re.sub(r"[^\w']", "", word.casefold()).strip("'")
 
 
 def _matches(read: list[str], spoken: list[str]) -> list[tuple[int, int]]:

@@ -113,6 +113,7 @@ def test_percentile_of_nothing_is_unknown() -> None:
         ("", []),
         ("Hello, World!", ["hello", "world"]),
         ("— don't … 3", ["don't", "3"]),
+        ("Their bodies' 'force'", ["their", "bodies", "force"]),
         ("判断的。", ["判", "断", "的"]),
     ],
 )
