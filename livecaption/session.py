@@ -52,7 +52,7 @@ OVERLOADED_AFTER_S = 3.0
 SLOW_AFTER_S = 1.5
 """Age of an unanswered partial, or interval of partials, at which readers are told that text will come later."""
 MAX_CONTEXT_CHARACTERS = 300
-"""Of what was said before, that go with each window; more than the engine reads."""
+"""Of what was said before, that may go with a window; more than the engine reads."""
 MIN_CONTEXT_CONFIDENCE = 0.4
 """Of a final, for what follows to be heard in its light: nonsense breeds nonsense."""
 MAX_BEFORE_GAP_MS = 600
@@ -469,8 +469,11 @@ class Session:
         return Window(utterance.samples, options, is_final, self._stabilizer.committed, context, thorough, before)
 
     def _goes_on(self, utterance: Utterance) -> bool:
-        """Whether it begins where the newest final ends, which was cut for length."""
-        return self._newest_final is not None and self._newest_final.end_ms == self._ms(utterance.start)
+        """Whether it begins where the newest final ends, which was cut for length or by a flush, and is believed."""
+        final = self._newest_final
+        if final is None or final.confidence < MIN_CONTEXT_CONFIDENCE:
+            return False
+        return final.end_ms == self._ms(utterance.start)
 
     def _before(self, utterance: Utterance) -> Before | None:
         """The utterance before this one, if its words are known and it is near and short."""

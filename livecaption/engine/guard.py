@@ -9,7 +9,10 @@ finals decoded once more, for 6 % more computing. Five of the 116 were doubtful.
 """
 
 import math
+import re
+import unicodedata
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from livecaption.audio import SAMPLE_RATE_HZ
@@ -166,16 +169,14 @@ class Decoding:
     @property
     def is_doubled(self) -> bool:
         """The whole text twice. People do say "come on, come on": of a final from two words on, for that comes again;
-        of a partial, which would not be shown, from four on."""
-        words = self._words
-        half = len(words) // 2
-        return half >= (2 if self.window.is_final else 4) and words[:half] == words[half:]
+        of a partial, which would not be shown, from four on. Text without spaces is one word: there tokens tell."""
+        return _is_twice(self._words, 2 if self.window.is_final else 4) or _is_twice(self.tokens, 4)
 
     @property
     def is_loop(self) -> bool:
-        """Nobody says many words twice in a row. Fewer words three times, or one word four times, count in finals,
-        where what was said in earnest comes again; nothing of a partial would be shown before the next pause, if
-        somebody says "no, no, no, no", and what may be a loop in it is not committed."""
+        """Nobody says many words twice in a row, if they are not numbers. Fewer words three times, or one word four
+        times, count in finals, where what was said in earnest comes again; nothing of a partial would be shown before
+        the next pause, if somebody says "no, no, no, no", and what may be a loop in it is not committed."""
         words = self._words
         shortest = 1 if self.window.is_final else MANY_WORDS
         return any(
@@ -183,9 +184,10 @@ class Decoding:
             for period in range(shortest, len(words) // 2 + 1)
         )
 
-    def quality(self) -> tuple[bool, bool, float]:
+    def quality(self) -> tuple[bool, bool, bool, float]:
         """For choosing the better one of two decodings of a window."""
-        return self.is_sound, not self.is_runaway, self.mean_log_probability
+        # Words that were copied from before are very probable.
+        return self.is_sound, not self.is_taken_for_said, not self.is_runaway, self.mean_log_probability
 
     @property
     def text_tokens(self) -> list[int]:
@@ -227,14 +229,22 @@ def compression_ratio(text: str) -> float:
 
 
 def _words(text: str) -> list[str]:
-    return "".join(c if c.isalnum() else " " for c in text.casefold()).split()
+    # Apostrophes, and the vowel signs of Indian scripts, are within words.
+    kept = (c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in re.sub("['’]", "", text.casefold()))
+    return "".join(kept).split()
+
+
+def _is_twice(items: Sequence[object], at_least: int) -> bool:
+    half = len(items) // 2
+    return half >= at_least and items[:half] == items[half:]
 
 
 def _repeats(words: list[str], period: int, times: int) -> bool:
-    """Whether so many words are said and then `times` times more, anywhere."""
+    """Whether so many words are said and then `times` times more, anywhere; of many words, not numbers alone."""
     n = period * times
     return any(
         words[start : start + n] == words[start + period : start + period + n]
+        and not (period >= MANY_WORDS and all(word.isdigit() for word in words[start : start + period]))
         for start in range(len(words) - period - n + 1)
     )
 

@@ -191,7 +191,7 @@ class WhisperEngine:
             doubtful = [
                 i
                 for i, decoding in enumerate(decodings)
-                # A partial that adds nothing would keep readers waiting; others are near.
+                # A partial that adds nothing, or says again what was said, keeps readers waiting; others are near.
                 if decoding.is_taken_for_said or (windows[i].is_final and not decoding.is_sound)
             ]
             retries = self._decode(

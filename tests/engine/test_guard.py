@@ -121,6 +121,35 @@ def test_a_text_that_begins_with_many_words_that_were_said_just_before_is_tried_
     assert replace(decoding(text="Walked in the park. You have perhaps"), window=where).is_sound
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I don't think it's, I don't think it's true.",
+        "I don't know, I don't know.",
+        "The code is 4 7 1 9 0 3, 4 7 1 9 0 3.",
+        "विद्यार्थियों विद्यार्थियों",
+    ],
+)
+def test_a_partial_with_what_people_do_say_twice_is_shown(text: str) -> None:
+    partial = decoding(text=text)
+    assert replace(partial, window=replace(partial.window, is_final=False)).is_sound
+
+
+@pytest.mark.parametrize("is_final", [False, True])
+def test_a_text_without_spaces_said_twice_is_not_sound(is_final: bool) -> None:
+    twice = decoding(text=2 * "今日はいい天気です。", tokens=2 * [1, 2, 3, 4, 5])
+    assert not replace(twice, window=replace(twice.window, is_final=is_final)).is_sound
+
+
+def test_words_copied_from_before_are_worse_than_improbable_ones() -> None:
+    copied = decoding(text=f"{MANY}. You have", mean_log_probability=-0.1)
+    copied = replace(copied, window=replace(copied.window, context=f"In the summer {MANY}"))
+    other = decoding(text="You have perhaps seen", mean_log_probability=-1.2)
+    assert not copied.is_sound
+    assert not other.is_sound
+    assert other.quality() > copied.quality()
+
+
 @pytest.mark.parametrize("text", ["Oh, oh, oh.", "Uh-oh! Uh-oh! Uh-oh!", "Hey hey hey hey."])
 def test_cries_are_no_words(text: str) -> None:
     assert decoding(text=text, speech_probability=0.8).is_silent
