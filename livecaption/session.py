@@ -361,8 +361,10 @@ class Session:
             self._last_voiced_s = now_s
         outputs = self._follow(events, now_s, voiced_before_s)
         ended = self._ended_utterance
-        if ended is not None and self._open_number is None and not _is_near(ended, self._undecided_from):
-            self._ended_utterance = None  # its audio takes memory: 1.2 MB through a silence
+        if ended is not None and self._open_number is None:
+            least_gap = self._undecided_from - ended.window_end
+            if least_gap > samples_of(MAX_BEFORE_GAP_MS):
+                self._ended_utterance = None  # its audio takes memory: 1.2 MB through a silence
         return outputs + self._speculate(now_s) + self._ask_partial(now_s)
 
     def _end_utterance(self, reason: EndReason, now_s: float) -> list[Output]:
@@ -485,7 +487,7 @@ class Session:
         gap = utterance.window_start - ended.window_end
         n_before = utterance.window_start - ended.window_start
         # Below 0 where a second look let this one begin within the window of the other.
-        if gap < 0 or not _is_near(ended, utterance.window_start):
+        if not 0 <= gap <= samples_of(MAX_BEFORE_GAP_MS):
             return None
         if n_before + len(utterance.samples) > samples_of(MAX_HEARD_MS):
             return None
@@ -620,7 +622,3 @@ class Session:
 
 def _report(error: LivecaptionError, fatal: bool | None = None) -> ErrorReport:
     return ErrorReport(error.code, error.message, error.fatal if fatal is None else fatal, error.retry_after_s)
-
-
-def _is_near(ended: Utterance, window_start: int) -> bool:
-    return window_start - ended.window_end <= samples_of(MAX_BEFORE_GAP_MS)

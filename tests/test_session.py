@@ -222,14 +222,19 @@ def test_while_there_is_time_what_was_said_before_goes_with_every_window() -> No
     assert (first.window.context, third.window.context.split()) == ("", ["Hello."])
 
 
-def test_in_a_hurry_what_was_said_before_goes_only_with_what_follows_a_cut_for_length() -> None:
+@pytest.mark.parametrize("confidences", [(0.9, 0.9, 0.9, 0.9), (0.9, 0.9, 0.3, 0.9)])
+def test_in_a_hurry_what_was_said_before_goes_only_with_what_follows_a_cut_for_length(
+    confidences: tuple[float, ...],
+) -> None:
+    """And only if it is what was cut that goes: what the model was unsure of is no context, nor what came before it."""
     stream = session(endpointing=EndpointingConfig(max_utterance_ms=4_000))
     contexts: list[str] = []
-    for chunk in chunks("silence 400ms, speech 5000ms, silence 900ms, speech 1000ms, silence 900ms"):
+    for chunk in chunks("speech 1000ms, silence 900ms, speech 1000ms, silence 900ms, speech 5000ms, silence 900ms"):
         for request in requests(stream.receive_audio(chunk, 0.0)):
             contexts.append(request.window.context.strip())
-            stream.receive_answer(request, said(f"part {len(contexts)}"), 0.0)
-    assert contexts == ["", "part 1", ""]
+            answer = replace(said(f"part {len(contexts)}"), confidence=confidences[len(contexts) - 1])
+            stream.receive_answer(request, answer, 0.0)
+    assert contexts == ["", "", "", "part 1 part 2 part 3" if min(confidences) > 0.5 else ""]
 
 
 ENGLISH = TranscriptionOptions("en")
@@ -255,6 +260,7 @@ def test_with_time_an_utterance_is_heard_together_with_the_one_before() -> None:
     expected = sound("silence 400ms, speech 1000ms")
     np.testing.assert_allclose(before.samples[: len(expected)], expected, atol=2 / 32767)
     assert not before.samples[-16 * 100 :].any()
+    assert request.window.context.strip() == "Good morning."  # for an engine that cannot hear both
 
 
 def test_a_final_that_was_not_asked_for_at_a_pause_is_heard_together_with_the_utterance_before_it() -> None:
@@ -283,6 +289,8 @@ def test_an_utterance_is_heard_alone_where_the_one_before_is_no_help(
     stream = session(pace=lambda: pace, transcription=transcription)
     request = heard_after(stream, first, pause, "speech 3000ms", confidence=confidence)
     assert request.window.before is None
+    has_context = pace.speculates and confidence > 0.5
+    assert request.window.context.split() == (["Good", "morning."] if has_context else [])
 
 
 def test_an_utterance_whose_forerunner_has_no_final_yet_is_heard_alone() -> None:
