@@ -19,6 +19,7 @@ LAYERS = [
     {"speech", "captions"},
     {"scheduling"},
     {"session", "store"},
+    {"ipc"},
     {"workers", "engine"},
     {"config"},
     {"server"},
@@ -75,7 +76,7 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/server/services.py": "types",
     "livecaption/server/config.py": "settings; tests/test_config.py",
     "livecaption/workers/config.py": "settings; tests/test_config.py",
-    "livecaption/workers/job_object.py": "Windows only; not run anywhere yet",
+    "livecaption/ipc/job_object.py": "Windows only; not run anywhere yet",
     "livecaption/__main__.py": "three lines; tests/test_cli.py",
     "livecaption/errors.py": "types; tested wherever they are raised",
 }

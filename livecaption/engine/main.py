@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
-from livecaption.engine import lifeline
 from livecaption.engine.engine import Engine
 from livecaption.errors import EngineUnusable, LivecaptionError
+from livecaption.ipc import lifeline
+from livecaption.ipc.layers import Layer
 from livecaption.workers.config import EngineConfig
-from livecaption.workers.layers import Layer
 from livecaption.workers.locks import hold_lock
 from livecaption.workers.messages import (
     MAX_MESSAGE_BYTES,

@@ -28,12 +28,12 @@ from aiohttp import web
 
 from livecaption.config import Config
 from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError, StoreUnusable
+from livecaption.ipc import children
 from livecaption.server.app import build_app
 from livecaption.server.services import SERVICES
 from livecaption.server.signals import SignalInbox
 from livecaption.server.systemd import ServiceManager
 from livecaption.store.config import StoreConfig
-from livecaption.workers import spawning
 from livecaption.workers.pool import PoolState, WorkerPool
 
 EXIT_STOPPED = 0
@@ -70,7 +70,7 @@ def run(config: Config, signals: SignalInbox) -> NoReturn:
         with asyncio.Runner() as runner:
             status = runner.run(_serve(config, signals, manager))
     finally:
-        spawning.kill_all()
+        children.kill_all()
     # The interpreter would take apart all that it has loaded first: 30 ms on an idle machine, 500 ms on a busy one.
     os._exit(status)
 
@@ -167,7 +167,7 @@ class _Stop:
 
     def exit_now(self, number: int | None) -> None:
         try:
-            spawning.kill_all()
+            children.kill_all()
         finally:
             os._exit(EXIT_FAULT if number is None else 128 + number)
 

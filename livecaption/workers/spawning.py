@@ -1,33 +1,15 @@
-"""How an inference process starts, and how it is certain to die.
+"""How an inference process starts and is reaped; all that any child process needs is in `ipc.children`."""
 
-`spawn`, because CUDA cannot be used after a fork, a fork among threads can deadlock, and a forked
-worker would inherit the listening and client sockets. Started by the thread that runs the event
-loop and never by an executor's: Linux sends the parent-death signal when the *thread* that
-started the child ends.
-"""
-
-import asyncio
-import atexit
 import importlib
-import multiprocessing.process
 import os
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from multiprocessing import get_context, resource_tracker
+from contextlib import suppress
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
+from livecaption.ipc import children
 from livecaption.workers.config import EngineConfig
-from livecaption.workers.job_object import join_job
-from livecaption.workers.layers import Layer
 from livecaption.workers.locks import discard_lock
-
-KILL_TIMEOUT_S = 2.0
-"""A process that is there so long after SIGKILL hangs in a driver, and no second one may have its device."""
-
-_live: set[SpawnProcess] = set()
 
 
 def spawn(config: EngineConfig, load_timeout_s: float, log_level: int) -> tuple[SpawnProcess, Connection]:
@@ -37,102 +19,31 @@ def spawn(config: EngineConfig, load_timeout_s: float, log_level: int) -> tuple[
         RuntimeError: the calling thread runs no event loop.
         OSError: there are no descriptors, processes or memory left.
     """
-    asyncio.get_running_loop()
-    join_job()
-    context = get_context("spawn")
-    ours, theirs = context.Pipe(duplex=True)
-    process = context.Process(
-        target=run_worker,
-        args=(config, load_timeout_s, os.getpid(), log_level, theirs),
-        name="livecaption-worker",
-        daemon=True,
-    )
+    ours, theirs = get_context("spawn").Pipe(duplex=True)
     try:
-        with _signals_blocked():
-            process.start()
+        process = children.start(
+            "livecaption-worker", run_worker, config, load_timeout_s, os.getpid(), log_level, theirs
+        )
     except BaseException:
         ours.close()
         raise
     finally:
         theirs.close()
-    _live.add(process)
     return process, ours
 
 
 def run_worker(config: EngineConfig, load_timeout_s: float, server_pid: int, log_level: int, pipe: Connection) -> None:
     """The first lines of the inference process. They import the engine by name, so that the server,
     which imports this module too, never loads a model's libraries; the lifeline comes before all that is heavy."""
-    importlib.import_module("livecaption.engine.lifeline").hold(server_pid)
+    importlib.import_module("livecaption.ipc.lifeline").hold(server_pid)
     importlib.import_module("livecaption.engine.main").run(config, load_timeout_s, server_pid, log_level, pipe)
 
 
-def kill(process: SpawnProcess) -> None:
-    """SIGKILL, at once, from any state and any thread. Never waits."""
-    if process in _live:
-        with suppress(ValueError):  # reaped by another thread this moment
-            process.kill()
-
-
 def reap(process: SpawnProcess, timeout_s: float) -> int | None:
-    """Wait for the end of a process and take its exit code; None: it is still there after all."""
-    process.join(timeout_s)
-    exit_code = process.exitcode
-    if exit_code is not None:
-        _live.discard(process)
-        if process.pid is not None:
-            with suppress(OSError):
-                discard_lock(process.pid)
-        process.close()
+    """As `children.reap`; the lock of a process that has ended is removed."""
+    pid = process.pid
+    exit_code = children.reap(process, timeout_s)
+    if exit_code is not None and pid is not None:
+        with suppress(OSError):
+            discard_lock(pid)
     return exit_code
-
-
-def kill_all() -> None:
-    """The last line of defence inside this process: whatever was not stopped is killed."""
-    for process in list(_live):
-        kill(process)
-
-
-def _end_all() -> None:
-    kill_all()
-    for process in list(_live):
-        if reap(process, KILL_TIMEOUT_S) is None:
-            # multiprocessing's own hook would wait for it for ever. It has no public way to forget a child.
-            getattr(multiprocessing.process, "_children").discard(process)  # noqa: B009
-
-
-if Layer.EXIT_HOOK.active:
-    # After the import of multiprocessing, hence run before its own hook: that one asks with SIGTERM,
-    # which workers ignore, and then waits for as long as the worker lives.
-    atexit.register(_end_all)
-
-
-def describe_exit(exit_code: int | None) -> str:
-    """'exited with status 3' or 'was killed by SIGKILL (out of memory?)'."""
-    if exit_code is None:
-        return "does not end although it was killed (stuck in a driver?)"
-    if exit_code >= 0:
-        return f"exited with status {exit_code}"
-    try:
-        name = signal.Signals(-exit_code).name
-    except ValueError:
-        name = f"signal {-exit_code}"
-    return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Let the child be born with the stop signals blocked: it ignores them before it unblocks.
-
-    Otherwise a Ctrl+C at this moment ends the child in its bootstrap, with a traceback.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    # The tracker unblocks SIGINT and SIGTERM when it starts, so it must be running before.
-    resource_tracker.ensure_running()
-    stop_signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import psutil
 
 from livecaption.audio import SAMPLE_RATE_HZ
+from livecaption.ipc import children
 from livecaption.scheduling.request import Window
 from livecaption.scheduling.scheduler import BatchId, WorkerId
 from livecaption.workers import locks, spawning
@@ -147,7 +148,7 @@ class Worker:
         """SIGKILL. It is lost at once; whether the process has ended, `spawning.reap` tells."""
         if self.state is not WorkerState.DEAD:
             self._reason = reason
-            spawning.kill(self.process)
+            children.kill(self.process)
             self._lose()
 
     def hung(self, now_s: float) -> str | None:
@@ -180,7 +181,7 @@ class Worker:
         """What its end was, to be said after 'worker 3'."""
         if self._reason is not None and exit_code is not None:
             return f"was killed: {self._reason}"
-        return spawning.describe_exit(exit_code) + ("" if self.was_ready else " while loading the model")
+        return children.describe_exit(exit_code) + ("" if self.was_ready else " while loading the model")
 
     @property
     def _load_overdue(self) -> str:
@@ -229,7 +230,7 @@ class Worker:
             if self.state is WorkerState.STARTING and time.monotonic() - self._began_s >= self._config.load_timeout_s:
                 self._reason = self._load_overdue  # the worker's own dead-man's switch was first
             # One that closed its pipe is of no use, should it live.
-            spawning.kill(self.process)
+            children.kill(self.process)
             self._lose()
 
     def _lose(self) -> None:
@@ -314,7 +315,7 @@ class Supervisor:
     def kill_now(self) -> None:
         """SIGKILL without waiting, from any thread."""
         if self._worker is not None:
-            spawning.kill(self._worker.process)
+            children.kill(self._worker.process)
 
     def dump_stacks(self) -> None:
         """Let the worker write to stderr where its threads are."""
@@ -332,7 +333,7 @@ class Supervisor:
         logger.info("worker %d started (pid %s)", worker.id, worker.pid)
         await self._watch(worker)
         # A thread may wait for it: the wait is bounded, and nothing is started from there.
-        exit_code = await asyncio.to_thread(spawning.reap, worker.process, spawning.KILL_TIMEOUT_S)
+        exit_code = await asyncio.to_thread(spawning.reap, worker.process, children.KILL_TIMEOUT_S)
         self._was_ready = self._was_ready or worker.was_ready
         cause = worker.describe_end(exit_code)
         if exit_code is None:

@@ -11,6 +11,7 @@ import pytest
 
 from livecaption.captions.hypothesis import Hypothesis
 from livecaption.engine.main import EXIT_STOPPED, EXIT_UNUSABLE
+from livecaption.ipc import children
 from livecaption.scheduling.request import TranscriptionOptions, Window
 from livecaption.workers import spawning
 from livecaption.workers.config import EngineConfig
@@ -72,8 +73,8 @@ async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     yield start
     for each in started:
         each.pipe.close()
-        spawning.kill(each.process)
-        if each.process in spawning._live:
+        children.kill(each.process)
+        if each.process in children._live:
             each.exit_code()
 
 

@@ -66,8 +66,8 @@ def exit_without_stop() -> None:
     from livecaption.server import lifecycle
 
     forget_workers()
-    lifecycle.spawning = ModuleType("spawning")  # type: ignore[attr-defined]
-    lifecycle.spawning.kill_all = lambda: None  # type: ignore[attr-defined]
+    lifecycle.children = ModuleType("children")  # type: ignore[attr-defined]
+    lifecycle.children.kill_all = lambda: None  # type: ignore[attr-defined]
     exit_in_callback()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from livecaption.workers.layers import SWITCH
+from livecaption.ipc.layers import SWITCH
 from tests.support.processes import ServerProcess, assert_clean_end, serving
 from tests.support.streaming import speaking
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from livecaption.workers.layers import SWITCH, Layer
+from livecaption.ipc.layers import SWITCH, Layer
 from tests.support import worker_parent
 from tests.support.eventually import eventually
 from tests.support.processes import ProcessEnd, ServerProcess

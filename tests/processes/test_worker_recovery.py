@@ -17,7 +17,7 @@ import pytest
 from livecaption.client import StreamRefused, transcribe
 from livecaption.evaluation.latency import plain_words
 from livecaption.events import End, ErrorReport, Event, Final, SpeechEnd, SpeechStart, Status
-from livecaption.workers.layers import SWITCH, Layer
+from livecaption.ipc.layers import SWITCH, Layer
 from tests.support import worker_parent
 from tests.support.eventually import eventually
 from tests.support.processes import ProcessEnd, ServerProcess, assert_clean_end, serving
@@ -275,5 +275,5 @@ async def test_sigusr1_shows_the_stacks_of_server_and_worker() -> None:
         await server.ready()
         server.send(signal.SIGUSR1)
         await server.said(r"server/lifecycle.py.* in _serve|asyncio/base_events.py.* in run_forever")
-        await server.said(r"engine/lifeline.py.* in _watch_parent")
+        await server.said(r"ipc/lifeline.py.* in _watch_parent")
         await stop(server)

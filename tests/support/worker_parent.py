@@ -71,11 +71,11 @@ async def fork(_: Any) -> None:
 
 async def stop_what_cannot_be_killed(pool: Any) -> None:
     """As if the worker hung in a driver: it neither answers nor ends when it is killed."""
-    from livecaption.workers import spawning
+    from livecaption.ipc import children
 
     for pid in pool.pids:
         os.kill(pid, signal.SIGSTOP)
-    spawning.kill = lambda _: None
+    children.kill = lambda _: None
     await pool.stop()
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from livecaption.captions.hypothesis import Hypothesis
 from livecaption.errors import EngineError
+from livecaption.ipc import children
 from livecaption.scheduling.cadence import PartialsConfig
 from livecaption.scheduling.request import Request, RequestId, SessionId, TranscriptionOptions, Window
 from livecaption.scheduling.scheduler import SchedulerConfig
-from livecaption.workers import spawning
 from livecaption.workers.config import EngineConfig, WorkerConfig
 from livecaption.workers.pool import PoolState, WorkerPool
 from tests.support.eventually import eventually
@@ -88,7 +88,7 @@ def nobody_is_left(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield
     assert [record.getMessage() for record in caplog.get_records("call") if record.name == "asyncio"] == []
     left = multiprocessing.active_children()
-    spawning.kill_all()
+    children.kill_all()
     assert left == []
 
 

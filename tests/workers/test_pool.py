@@ -14,10 +14,11 @@ import pytest
 
 from livecaption.captions.hypothesis import Hypothesis
 from livecaption.errors import TranscriptionFailed, WorkerDied
+from livecaption.ipc import children
+from livecaption.ipc.layers import SWITCH, Layer
 from livecaption.scheduling.pace import Pace
 from livecaption.scheduling.request import SessionId
-from livecaption.workers import restart, spawning
-from livecaption.workers.layers import SWITCH, Layer
+from livecaption.workers import restart
 from livecaption.workers.pool import PoolState
 from tests.support.eventually import eventually
 from tests.support.workers import worker_processes
@@ -298,8 +299,8 @@ async def test_a_worker_that_cannot_be_killed_gets_no_second_one_beside_it(
     start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Row 54: as if it hung in a driver, with its device."""
-    monkeypatch.setattr(spawning, "KILL_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(spawning, "kill", lambda _: None)
+    monkeypatch.setattr(children, "KILL_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(children, "kill", lambda _: None)
     crew = await start_crew(heartbeat_timeout_s=1.5)
     [pid] = crew.pool.pids
     answer = crew.ask("hang")
@@ -429,7 +430,7 @@ async def test_all_workers_can_be_made_to_show_their_stacks(
     await crew.text()  # is read after the message before it
     shown = capfd.readouterr().err
     assert "engine/main.py" in shown
-    assert "engine/lifeline.py" in shown
+    assert "ipc/lifeline.py" in shown
 
 
 @pytest.mark.timeout(240)

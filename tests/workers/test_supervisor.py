@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from livecaption.captions.hypothesis import Hypothesis
+from livecaption.ipc import children
 from livecaption.scheduling.request import Window
 from livecaption.scheduling.scheduler import BatchId
 from livecaption.workers import restart, spawning, supervisor
@@ -51,7 +52,7 @@ class Puppet:
         self.server_end, self.pipe = context.Pipe(duplex=True)
         self.process = context.Process(target=time.sleep, args=(60,), daemon=True)
         self.process.start()
-        spawning._live.add(self.process)
+        children._live.add(self.process)
 
     def say(self, message: Message) -> None:
         self.pipe.send_bytes(encode(message))
@@ -87,8 +88,8 @@ def puppets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Puppet]]:
     yield spawned
     for puppet in spawned:
         puppet.pipe.close()
-        spawning.kill(puppet.process)
-        if puppet.process in spawning._live:
+        children.kill(puppet.process)
+        if puppet.process in children._live:
             spawning.reap(puppet.process, 10)
 
 

@@ -9,14 +9,14 @@ import sys
 
 import pytest
 
-from livecaption.engine.lifeline import EXIT_ORPHANED
-from livecaption.workers.layers import SWITCH, Layer
+from livecaption.ipc.layers import SWITCH, Layer
+from livecaption.ipc.lifeline import EXIT_ORPHANED
 
 pytestmark = pytest.mark.processes
 
 
 def run(program: str, without: str = "") -> subprocess.CompletedProcess[str]:
-    preamble = "import ctypes, os, threading, time; from livecaption.engine import lifeline;"
+    preamble = "import ctypes, os, threading, time; from livecaption.ipc import lifeline;"
     return subprocess.run(
         [sys.executable, "-c", preamble + program],
         capture_output=True,

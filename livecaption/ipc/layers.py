@@ -3,11 +3,11 @@
 | layer               | ends the worker when                                              | lives in                  |
 |---------------------|-------------------------------------------------------------------|---------------------------|
 | PIPE_END            | the server is gone, however it went                               | engine.main, reader       |
-| PARENT_WATCH        | the same, by another descriptor; each 1 s also by a new parent    | engine.lifeline, thread   |
-| PARENT_DEATH_SIGNAL | the same, also while C code holds the interpreter's lock; Linux   | engine.lifeline, kernel   |
-| PARENT_CHECK        | the server was gone before that signal was armed                  | engine.lifeline, once     |
-| DEAD_MAN            | a job or the load takes too long, whoever holds the lock          | engine.lifeline, C thread |
-| EXIT_HOOK           | the server ends by an exception or `sys.exit` and stopped nothing | workers.spawning          |
+| PARENT_WATCH        | the same, by another descriptor; each 1 s also by a new parent    | ipc.lifeline,    thread   |
+| PARENT_DEATH_SIGNAL | the same, also while C code holds the interpreter's lock; Linux   | ipc.lifeline,    kernel   |
+| PARENT_CHECK        | the server was gone before that signal was armed                  | ipc.lifeline,    once     |
+| DEAD_MAN            | a job or the load takes too long, whoever holds the lock          | ipc.lifeline,    C thread |
+| EXIT_HOOK           | the server ends by an exception or `sys.exit` and stopped nothing | ipc.children              |
 
 Beside them, without a switch: the orderly stop (supervisor), the job object of Windows (job_object), and the lock that
 shows the next server what slipped through all the same (locks).

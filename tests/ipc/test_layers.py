@@ -2,7 +2,7 @@
 
 import pytest
 
-from livecaption.workers.layers import SWITCH, Layer
+from livecaption.ipc.layers import SWITCH, Layer
 
 
 def test_all_layers_are_active_unless_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ lock either, for a process that is stuck in C code. While there is nothing to co
 stuck, so the switch rests and the thread has the watch.
 
 On macOS, where there is no such signal, a server that is killed while C code holds the lock is outlived until the
-deadline of that job. On Windows the sentinel is the server's process handle, and the job object (workers.job_object)
+deadline of that job. On Windows the sentinel is the server's process handle, and the job object (ipc.job_object)
 is what needs nothing of us. Both written by the book, never run.
 
 Only `os._exit` ends this process: unloading a model can crash or deadlock, and the driver gives
@@ -22,7 +22,7 @@ import sys
 import threading
 from multiprocessing import connection, parent_process
 
-from livecaption.workers.layers import Layer
+from livecaption.ipc.layers import Layer
 
 EXIT_ORPHANED = 86
 _PR_SET_PDEATHSIG = 1
