@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -216,8 +216,6 @@ def _serve_defaults() -> Config:
 async def _transcribe(options: argparse.Namespace) -> int:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    from livecaption.audio.container import container_duration_s
-
     config = load_config(options, os.environ)
     if options.format and len({path.stem for path in options.files}) < len(options.files):
         raise ConfigError("two files of the same name would be written to the same file")
@@ -229,13 +227,12 @@ async def _transcribe(options: argparse.Namespace) -> int:
     async with _server(options, config) as url:
         for path in files:
             with Progress(*columns, console=_stderr(), transient=True) as progress:
-                duration_s = container_duration_s(path)
-                bar = progress.add_task(path.name, total=None if duration_s is None else duration_s * 1000)
+                bar = progress.add_task(path.name, total=None)
                 transcript = _Transcript(partial(progress.update, bar))
                 try:
                     await _stream(
                         url,
-                        _decode(path),
+                        _decode(path, lambda duration_s: progress.update(bar, total=duration_s * 1000)),  # noqa: B023
                         transcript.receive,
                         options,
                         config,
@@ -468,23 +465,30 @@ async def _server(options: argparse.Namespace, config: Config) -> AsyncIterator[
         yield url
 
 
-async def _decode(path: Path) -> AsyncIterator[bytes]:
-    """The audio of a recording as mono float32 at 16 kHz.
+async def _decode(path: Path, opened: Callable[[float], None] = lambda duration_s: None) -> AsyncIterator[bytes]:
+    """Give the audio of a recording as mono float32 at 16 kHz; call `opened` with its length, if its head tells it.
 
-    Decoded here and not by the server, which cannot seek: cameras and phones write MP4 with the
-    index at its end.
+    Decoded on this side and not by the server, which cannot seek: cameras and phones write MP4 with the index at its
+    end. In a process of its own like there, as the recording may come from anybody.
     """
-    from livecaption.audio.container import decode_container
+    from livecaption.decoding.pool import ContainerDecoder, DecoderPool
 
-    with path.open("rb") as file:
-        pieces = decode_container(file)
-        try:
-            while (samples := await asyncio.to_thread(next, pieces, None)) is not None:
-                yield samples.tobytes()
-        except InvalidAudio as error:
-            if error.fatal:
-                raise
-            _complain(f"{path}: {error}")
+    pool = DecoderPool()
+    try:
+        with path.open("rb") as file:
+            decoder = ContainerDecoder(pool, file)
+            async with aclosing(decoder.samples()) as pieces:
+                async for samples in pieces:
+                    if decoder.duration_s is not None:
+                        opened(decoder.duration_s)
+                        decoder.duration_s = None
+                    yield samples.tobytes()
+    except InvalidAudio as error:
+        if error.fatal:
+            raise
+        _complain(f"{path}: {error}")
+    finally:
+        await pool.close()
 
 
 def _microphone() -> tuple[int, AsyncIterator[bytes]]:

@@ -222,7 +222,7 @@ class Session:
         """Whether the input has ended and everything that was promised is out."""
         return self._ended and not self._awaited
 
-    def receive_audio(self, data: bytes, now_s: float) -> list[Output]:
+    def receive_audio(self, data: bytes | memoryview, now_s: float) -> list[Output]:
         """Take bytes of the declared encoding, cut anywhere.
 
         Raises:

@@ -8,24 +8,24 @@ from contextlib import ExitStack
 from aiohttp import hdrs, web
 
 from livecaption.config import Config
+from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import InvalidMessage, LivecaptionError, UnknownSession
 from livecaption.scheduling.scheduler import SchedulerConfig
 from livecaption.server import auth, http, readers, transcripts
-from livecaption.server.connection import Connection
+from livecaption.server.connection import MAX_AUDIO_BYTES, Connection
 from livecaption.server.metrics import Metrics
 from livecaption.server.publisher import Publisher
 from livecaption.server.services import SERVICES, Services
 from livecaption.server.sessions import Sessions
+from livecaption.server.websocket import WebSocket
 from livecaption.store.config import NOWHERE
 from livecaption.store.database import Database
 from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import WorkerPool
 
-MAX_READ_BYTES = 8 * 1024 * 1024
-"""aiohttp resets the connection of a larger message, and its close code is mostly lost. Messages
-between the connection's own limit and this one are read, and refused with an error that arrives."""
-HEARTBEAT_S = 20.0
-CLOSE_TIMEOUT_S = 1.0
+MAX_READ_BYTES = MAX_AUDIO_BYTES + 64 * 1024
+"""aiohttp resets the connection of a larger message, and its close code is mostly lost. A message that is little above
+the connection's own limit is read, and refused with an error that arrives."""
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def build_app(config: Config | None = None) -> web.Application:
     pool = WorkerPool(config.engine, config.workers, SchedulerConfig(), config.partials)
     sessions = Sessions(config.server, pool)
     store = None if config.store.path == NOWHERE else TranscriptStore(config.store)
-    app[SERVICES] = Services(config, pool, sessions, Metrics(pool, sessions, store), store)
+    app[SERVICES] = Services(config, pool, sessions, Metrics(pool, sessions, store), DecoderPool(), store)
     app[transcripts.GROWING] = transcripts.GrowingTranscripts()
     app.add_routes(
         [
@@ -82,6 +82,7 @@ def build_app(config: Config | None = None) -> web.Application:
     # The store first, so that it ends last: what the others say at their end is still stored.
     app.cleanup_ctx.append(_store)
     app.cleanup_ctx.append(_workers)
+    app.cleanup_ctx.append(_decoders)
     app.cleanup_ctx.append(_interrupted_sessions)
     app.cleanup_ctx.append(_watch_loop)
     app.on_shutdown.append(drain)
@@ -109,16 +110,10 @@ async def stream(request: web.Request) -> web.StreamResponse:
     with ExitStack() as place:
         if not resumes:
             place.enter_context(services.sessions.admitted())
-        socket = web.WebSocketResponse(
-            protocols=auth.accepted_protocols(request),
-            max_msg_size=MAX_READ_BYTES,
-            compress=False,  # PCM does not compress, and each context costs 64 KiB
-            heartbeat=HEARTBEAT_S,
-            timeout=CLOSE_TIMEOUT_S,
-        )
-        await socket.prepare(request)
-        await Connection(socket, request.transport, services, None if resumes else place).run()
-        return socket
+        socket = WebSocket(request, MAX_READ_BYTES)
+        await socket.open()
+        await Connection(socket, services, None if resumes else place).run()
+        return socket.response
 
 
 def _names_a_session(request: web.Request) -> bool:
@@ -166,6 +161,11 @@ async def _interrupted_sessions(app: web.Application) -> AsyncIterator[None]:
                 logger.warning("a session that was interrupted cannot go on: %s", error)
                 services.store.give_up(session.record.id)
     yield
+
+
+async def _decoders(app: web.Application) -> AsyncIterator[None]:
+    yield
+    await app[SERVICES].decoders.close()
 
 
 async def _workers(app: web.Application) -> AsyncIterator[None]:

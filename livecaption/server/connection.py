@@ -12,14 +12,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import aiojobs
-from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType
 
 from livecaption.errors import InvalidMessage, LivecaptionError, MessageTooBig, TooSlow, WrongState
 from livecaption.events import ErrorReport
-from livecaption.server.outbox import CLOSE_TIMEOUT_S, Outbox
+from livecaption.server.outbox import Outbox
 from livecaption.server.protocols import native
 from livecaption.server.publisher import Publisher
 from livecaption.server.services import Services
+from livecaption.server.websocket import CLOSE_TIMEOUT_S, WebSocket
 
 START_TIMEOUT_S = 10.0
 MAX_ERRORS = 20
@@ -48,15 +49,14 @@ class Connection:
 
     def __init__(
         self,
-        socket: web.WebSocketResponse,
-        transport: asyncio.Transport | None,
+        socket: WebSocket,
         services: Services,
         place: ExitStack | None,
     ) -> None:
         self._socket = socket
         self._services = services
         self._place = place
-        self.outbox = Outbox(socket, transport)
+        self.outbox = Outbox(socket)
         self.last_heard_s = time.monotonic()
         self._publisher: Publisher | None = None
         self._n_errors = 0
@@ -148,10 +148,8 @@ class Connection:
             # No `timeout`: a timer for each message costs 3 us (of 110, 40 ms at 48 kHz). The publisher looks.
             self.last_heard_s = time.monotonic()
             message = await self._socket.receive()
-            if message.type is WSMsgType.CLOSE:
-                return message.data in GOODBYES
-            if message.type in (WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
-                return False
+            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                return message.type is WSMsgType.CLOSE and message.data in GOODBYES
             if self._closing.is_set():
                 # Another connection may have taken over; what it sends again must not be taken twice.
                 return False

@@ -1,21 +1,17 @@
 """Messages on their way to one WebSocket, each with a deadline.
 
-aiohttp's `send_str` waits without bound for a peer that stopped reading, and its `close` does so
-before its own time-out begins. So every send and close here has a deadline of its own, and after
-it the transport is aborted.
+aiohttp's `send_str` waits without bound for a peer that stopped reading. So every send here has a deadline of its own,
+and after it the connection is dropped.
 """
 
 import asyncio
 import logging
 from collections import deque
 
-from aiohttp import web
+from livecaption.server.websocket import CLOSE_TIMEOUT_S, SEND_TIMEOUT_S, WebSocket
 
 MAX_WAITING_CHARACTERS = 256 * 1024
 """Some minutes of captions. A reader further behind than that does not read them any more."""
-SEND_TIMEOUT_S = 5.0
-CLOSE_TIMEOUT_S = 1.0
-"""For the close handshake, and for a message once the server stops."""
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +19,8 @@ logger = logging.getLogger(__name__)
 class Outbox:
     """What waits for one peer. Used by the event loop; `run` is its one sender."""
 
-    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
+    def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
-        self._transport = transport
         self._waiting: deque[str] = deque()
         self.waiting_characters = 0
         """Of all messages that were offered and not begun to be sent."""
@@ -74,15 +69,8 @@ class Outbox:
 
     async def close(self, code: int, reason: str) -> None:
         """Close handshake, at most a second; then nothing is left of the connection."""
-        if not self.cut_off:
-            try:
-                async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await self._socket.close(code=code, message=reason.encode()[:120])
-            except TimeoutError:
-                logger.info("peer did not answer the close")
-        if self._transport is not None and self._transport.get_write_buffer_size():
-            # aiohttp has closed the transport, which waits until the peer has read the rest.
-            self._transport.abort()
+        if not await self._socket.close(code, reason) and not self.cut_off:
+            logger.info("peer did not answer the close")
 
     def drop(self) -> None:
         """The peer has left: nothing more is sent."""
@@ -96,13 +84,12 @@ class Outbox:
         if not self.cut_off:
             self.drop()
             logger.info("peer cut off: %s", reason)
-            if self._transport is not None:
-                self._transport.abort()
+            self._socket.abort()
 
     async def _send(self, message: str) -> None:
         try:
             async with asyncio.timeout(self._send_timeout_s) as self._sending:
-                await self._socket.send_str(message)
+                await self._socket.send(message)
         except TimeoutError:
             self.abort(f"it did not read for {self._send_timeout_s:.0f} s")
         except ConnectionError:

@@ -14,14 +14,16 @@ import asyncio
 import logging
 import secrets
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
 from aiohttp import WSCloseCode
 
+from livecaption.audio import ms_of
 from livecaption.audio.formats import CONTAINER
 from livecaption.captions.hypothesis import Hypothesis
+from livecaption.decoding.pool import ContainerDecoder
 from livecaption.errors import (
     EngineError,
     InvalidMessage,
@@ -35,12 +37,13 @@ from livecaption.errors import (
 )
 from livecaption.events import Ack, End, EndReason, ErrorReport, Event, Final, Gap, Pong, Ready, Status
 from livecaption.scheduling.request import Request
-from livecaption.server.decoding import ContainerDecoder, Samples
+from livecaption.server.allowance import Allowance
 from livecaption.server.hub import Hub
 from livecaption.server.protocols import native
 from livecaption.server.recording import Recording
 from livecaption.server.services import Services
 from livecaption.server.tokens import is_token, reader_token, token_hash
+from livecaption.server.turn import Turn
 from livecaption.session import NOTHING_HEARD, Heard, Output, Session, StreamOptions
 from livecaption.store.rows import InterruptedSession, NewSession, Resumption
 from livecaption.workers.messages import Loaded
@@ -56,6 +59,13 @@ MAX_BACKLOG_MS = 60_000
 BACKLOG_PAUSE_S = 5.0
 """Longest pause in reading; after it one message is taken all the same, so that pings are
 answered and a dead peer is seen."""
+PIECE_BYTES = 16 * 1024
+"""Of audio that is taken in one step: half a second of 16 kHz PCM, 1 ms of the loop. Buffers grow with the step."""
+AUDIO_S_PER_S = 100.0
+AUDIO_BURST_S = 60.0
+"""How much faster than it was spoken audio is taken: a recording of an hour in 36 s, at a tenth of a core."""
+LAST_DECODING_S = {"draining": 2.0, "disconnect": 10.0}
+"""What a container's bytes that have come may take to be decoded, where nobody waits for more. What is left is lost."""
 SETTLE_INTERVAL_MS = 10_000
 """Of silence, until the store hears that there was nothing in it. Longer, and a client that comes back after the server
 has died sends more of it again; it keeps two minutes."""
@@ -107,9 +117,13 @@ class Publisher:
         self._recording = Recording(services.store, known, self.hub)
         self._connection: Connection | None = None
         self._place = ExitStack()
+        self._turn = Turn()
+        self._audio_allowance = Allowance(AUDIO_S_PER_S, AUDIO_BURST_S, time.monotonic())
         self._decoder: ContainerDecoder | None = None
+        self._decoding: asyncio.Task[None] | None = None
         if options.audio.encoding == CONTAINER:
-            self._decoder = ContainerDecoder(self._receive_samples, self._container_ended)
+            self._decoder = ContainerDecoder(services.decoders)
+            self._decoding = asyncio.ensure_future(self._decode(self._decoder))
             # Its demuxer stands in the middle of bytes that the client cannot find again.
             self._resume_window_s = 0.0
         self._ending: _Ending | None = None
@@ -351,8 +365,15 @@ class Publisher:
             return
         if self._decoder is not None:
             await self._decoder.push(data)
-        else:
-            self._carry_out(self._session.receive_audio(data, time.monotonic()))
+            return
+        connection = self._connection
+        audio = memoryview(data)
+        for start in range(0, len(audio), PIECE_BYTES):
+            before_ms, began_s = self._session.received_ms, time.monotonic()
+            self._carry_out(self._session.receive_audio(audio[start : start + PIECE_BYTES], began_s))
+            await self._hold_back(self._session.received_ms - before_ms, began_s)
+            if self._stopped_reading_audio or self._connection is not connection:
+                return  # meanwhile; whoever comes back is told how much was taken
         if self._session.backlog_ms > MAX_BACKLOG_MS:
             await self._wait_for_room()
 
@@ -368,9 +389,38 @@ class Publisher:
         except TimeoutError:
             pass
 
-    def _receive_samples(self, samples: Samples) -> None:
-        if not self._finished:
-            self._carry_out(self._session.receive_samples(samples, time.monotonic()))
+    async def _hold_back(self, audio_ms: int, began_s: float) -> None:
+        """After a step that took so much audio: let others have the loop, and the engine keep up."""
+        now_s = time.monotonic()
+        wait_s = self._audio_allowance.use(audio_ms / 1000, now_s)
+        if wait_s:
+            await asyncio.sleep(wait_s)
+        else:
+            await self._turn.give_way(now_s - began_s)
+
+    async def _decode(self, decoder: ContainerDecoder) -> None:
+        """Take a container's samples as they come, and no faster than they can be transcribed."""
+        error: LivecaptionError | None = None
+        try:
+            async with aclosing(decoder.samples()) as pieces:
+                async for samples in pieces:
+                    began_s = time.monotonic()
+                    self._carry_out(self._session.receive_samples(samples, began_s))
+                    await self._hold_back(ms_of(len(samples)), began_s)
+                    if self._session.backlog_ms > MAX_BACKLOG_MS:
+                        await self._wait_for_room()
+        except LivecaptionError as caught:
+            error = caught
+        except Exception:
+            logger.exception("taking a container's samples failed")
+            error = LivecaptionError("internal error")
+        self._container_ended(error)
+
+    def _stop_decoding(self) -> None:
+        """The time is up: what of the container was not decoded by now comes too late."""
+        if self._decoding is not None and not self._decoding.done():
+            self._decoding.cancel()
+            self._container_ended(None)
 
     def _container_ended(self, error: LivecaptionError | None) -> None:
         """The container's last sample is out: by its own end, at our bidding, or by a fault."""
@@ -396,8 +446,10 @@ class Publisher:
         self._stopped_reading_audio = True
         if ending.reason == "draining":
             self._publish_status()
-        if self._decoder is not None and not self._decoder.ended.done():
+        if self._decoder is not None and self._decoding is not None and not self._decoding.done():
             self._decoder.finish()  # the session ends when the decoder has given its last sample
+            if ending.reason in LAST_DECODING_S:
+                asyncio.get_running_loop().call_later(LAST_DECODING_S[ending.reason], self._stop_decoding)
         else:
             self._end_session(reason)
 
@@ -414,6 +466,8 @@ class Publisher:
         self._ending = _Ending("error", error.close_code, error.code)
         self._parked_s = None
         self._stopped_reading_audio = True
+        if self._decoding is not None:
+            self._decoding.cancel()
         self._end_session("stop")  # what was said before the mistake is still captioned
 
     def _finish_if_drained(self) -> None:
@@ -424,8 +478,8 @@ class Publisher:
         self._finished = True
         self._next_tick.cancel()
         self._pool.detach(self._session.id)
-        if self._decoder is not None:
-            self._decoder.finish()
+        if self._decoding is not None:
+            self._decoding.cancel()
         logger.info(
             "session=%s ended: %s, %.1f s of audio, %d utterances",
             self._logged_id,

@@ -12,18 +12,21 @@ from collections.abc import Awaitable
 from contextlib import aclosing
 
 import segno
-from aiohttp import WSCloseCode, hdrs, web
+from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
 from livecaption.server import auth
 from livecaption.server.http import STATIC
-from livecaption.server.outbox import CLOSE_TIMEOUT_S, SEND_TIMEOUT_S
 from livecaption.server.publisher import Publisher
+from livecaption.server.recent import Message
 from livecaption.server.services import SERVICES
+from livecaption.server.websocket import SEND_TIMEOUT_S, WebSocket
 
 HEARTBEAT_S = 15.0
 """Proxies and phones drop connections in which nothing happens for 30 to 60 s."""
 MAX_READ_BYTES = 4096
 """Of a message of a reader, who has nothing to say."""
+MAX_MESSAGES = 20
+"""Of a reader, until it is cut off; programs send some of their own accord."""
 QR_SCALE = 8
 """Pixels of a module; the page draws the picture at any size."""
 
@@ -83,43 +86,51 @@ async def _stream_events(request: web.Request, publisher: Publisher, last_seq: i
     await response.prepare(request)
     async with aclosing(publisher.hub.follow(last_seq, HEARTBEAT_S)) as feed:
         async for messages in feed:
-            data = b"".join(message.server_sent for message in messages) if messages else b":\n\n"
-            if not await _sent(request, response.write(data)):
+            if not await _sent(request, response.write(_server_sent(messages))):
                 break
+            messages.clear()  # a snapshot has megabytes, and the next event may be long in coming
     return response
 
 
+def _server_sent(messages: list[Message]) -> bytes:
+    """Messages for `text/event-stream`; none: a comment, which keeps the connection open."""
+    return b"".join(message.server_sent for message in messages) or b":\n\n"
+
+
 async def _watch(request: web.Request, publisher: Publisher) -> web.WebSocketResponse:
-    socket = web.WebSocketResponse(
-        protocols=auth.accepted_protocols(request),
-        max_msg_size=MAX_READ_BYTES,
-        compress=False,  # each context costs 64 KiB
-        heartbeat=HEARTBEAT_S,
-        timeout=CLOSE_TIMEOUT_S,
-    )
-    await socket.prepare(request)
-    sender = asyncio.ensure_future(_send(request, socket, publisher))
+    socket = WebSocket(request, MAX_READ_BYTES)
+    await socket.open()
+    sending = asyncio.ensure_future(_send(request, socket, publisher))
+    listening = asyncio.ensure_future(_listen(socket))
     try:
-        async for _ in socket:
-            pass  # a reader has nothing to say; the loop ends when it leaves, or when all is sent
+        await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        sender.cancel()
-        await asyncio.wait({sender})
-    return socket
+        sending.cancel()
+        listening.cancel()
+        await asyncio.wait({sending, listening})
+    if not listening.cancelled() and listening.result():
+        await socket.close(WSCloseCode.POLICY_VIOLATION, "a reader has nothing to say")
+    else:
+        await socket.close(WSCloseCode.OK, "the session is over")
+    return socket.response
 
 
-async def _send(request: web.Request, socket: web.WebSocketResponse, publisher: Publisher) -> None:
+async def _listen(socket: WebSocket) -> bool:
+    """Return False when the reader leaves, True when it says too much for one that has nothing to say."""
+    for _ in range(MAX_MESSAGES):
+        message = await socket.receive()
+        if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+            return False
+    return True
+
+
+async def _send(request: web.Request, socket: WebSocket, publisher: Publisher) -> None:
     # The socket's own pings tell whether the reader lives: no message is needed for that.
     async with aclosing(publisher.hub.follow(_last_seq(request, publisher), heartbeat_s=3600.0)) as feed:
         async for messages in feed:
-            for message in messages:
-                if not await _sent(request, socket.send_str(message.text)):
+            while messages:  # taken out, as a snapshot has megabytes, and the next event may be long in coming
+                if not await _sent(request, socket.send(messages.pop(0).text)):
                     return
-    try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await socket.close(code=WSCloseCode.OK, message=b"the session is over")
-    except TimeoutError:
-        _abort(request)
 
 
 async def _sent(request: web.Request, sending: Awaitable[None]) -> bool:

@@ -46,9 +46,32 @@ class Message:
 
     @cached_property
     def server_sent(self) -> bytes:
+        return self._as_server_sent()
+
+    def _as_server_sent(self) -> bytes:
         """The same for `text/event-stream`. JSON has no line ends of its own, so `data` is one line."""
         place = f"{self.epoch}-{self.seq}".encode()
         return b"id: %s\nevent: %s\ndata: %s\n\n" % (place, self.event.type.encode(), self.text_bytes)
+
+
+@dataclass
+class SnapshotMessage(Message):
+    """A snapshot, made of finals that are encoded already. As it may have megabytes, no second form of it is kept."""
+
+    encoded_finals: Sequence[str] = ()
+
+    @cached_property
+    def text(self) -> str:
+        assert isinstance(self.event, Snapshot)
+        return native.encode_snapshot(self.event, self.seq, self.encoded_finals)
+
+    @property
+    def text_bytes(self) -> bytes:
+        return self.text.encode()
+
+    @property
+    def server_sent(self) -> bytes:
+        return self._as_server_sent()
 
 
 class RecentEvents:
@@ -77,19 +100,22 @@ class RecentEvents:
         self._n_characters = 0
         self._messages: deque[Message] = deque()
         self._finals: list[tuple[int, Final]] = []  # with their numbers
+        self._told: list[Final] = []  # those of a snapshot
+        self._encoded: list[str] = []  # the same, as they are sent
         self._partials: dict[int, Message] = {}  # the newest of each utterance that has no final
         self._snapshot: Message | None = None
         self._before_first_seq = self.last_seq = life * LIFE
         self.ended = False
         for seq, final in finals:
-            self._finals.append((seq, final))
+            self._append_final(seq, final)
             self._keep(Message(seq, final, epoch))
 
     def append(self, event: Event) -> Message:
         """Number the event; the message to send."""
         self.last_seq += 1
         message = Message(self.last_seq, event, self._epoch)
-        self._snapshot = None
+        if not isinstance(event, SPEAKER_ONLY):
+            self._snapshot = None
         if isinstance(event, Partial | Final):
             older = self._partials.pop(event.utterance, None)
             if older is not None:
@@ -97,7 +123,7 @@ class RecentEvents:
             if isinstance(event, Partial):
                 self._partials[event.utterance] = message
             else:
-                self._finals.append((message.seq, event))
+                self._append_final(message.seq, event)
         elif isinstance(event, End):
             self.ended = True
         self._keep(message)
@@ -135,10 +161,17 @@ class RecentEvents:
         """For a reader at `seq` (None: just come): what to send next, and where the reader is then."""
         messages = None if seq is None else self.since(seq)
         if messages is None:
-            snapshot = self._snapshot_message()
-            return [snapshot], snapshot.seq
+            # Behind an older one come only events that no reader is told.
+            return [self._snapshot_message()], self.last_seq - self.ended
         news = [m for m in messages if not m.superseded and not isinstance(m.event, SPEAKER_ONLY)]
         return news, self.last_seq
+
+    def _append_final(self, seq: int, final: Final) -> None:
+        self._finals.append((seq, final))
+        if final.text:
+            told = final if final.words is None else replace(final, words=None)
+            self._told.append(told)
+            self._encoded.append(native.encode_final(told))
 
     def _keep(self, message: Message) -> None:
         self._messages.append(message)
@@ -163,10 +196,11 @@ class RecentEvents:
             snapshot = Snapshot(
                 self._title,
                 self._language,
-                tuple(replace(final, words=None) for _, final in self._finals if final.text),
+                tuple(self._told),
                 event if isinstance(event, Partial) else None,
                 self._epoch,
             )
             # `end` is told as the event that it is.
-            self._snapshot = Message(self.last_seq - self.ended, snapshot, self._epoch)
+            seq = self.last_seq - self.ended
+            self._snapshot = SnapshotMessage(seq, snapshot, self._epoch, encoded_finals=tuple(self._encoded))
         return self._snapshot

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from livecaption.config import Config
+from livecaption.decoding.pool import DecoderPool
 from livecaption.server.metrics import Metrics
 from livecaption.server.sessions import Sessions
 from livecaption.store.transcripts import TranscriptStore
@@ -19,6 +20,7 @@ class Services:
     pool: WorkerPool
     sessions: Sessions
     metrics: Metrics
+    decoders: DecoderPool
     store: TranscriptStore | None
     """None: nothing is kept."""
 

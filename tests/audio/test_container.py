@@ -1,11 +1,13 @@
 import io
+import struct
 
 import av
 import numpy as np
 import pytest
 
-from livecaption.audio.container import container_duration_s, decode_container
+from livecaption.audio.container import PIECE_S, decode_container
 from livecaption.errors import InvalidAudio
+from tests.support.containers import flac_of_silence
 
 
 class Pipe(io.RawIOBase):
@@ -293,18 +295,74 @@ def test_a_reader_may_stop_in_the_middle():
 @pytest.mark.parametrize(
     ("name", "duration_s"), [("wav", 2.0), ("flac", 2.0), ("mp3", 2.0), ("webm as recorders send it", None)]
 )
-def test_the_duration_of_a_file_is_known_where_its_header_tells_it(tmp_path, name, duration_s):
-    path = tmp_path / "audio"
-    path.write_bytes(container_of(name))
-    assert container_duration_s(path) == (duration_s and pytest.approx(duration_s, abs=0.1))
+def test_the_length_is_told_where_the_head_tells_it(name, duration_s):
+    told = []
+    list(decode_container(io.BytesIO(container_of(name)), told.append))
+    assert told == [duration_s and pytest.approx(duration_s, abs=0.1)]
 
 
-def test_a_file_that_is_no_container_has_no_duration(tmp_path):
-    path = tmp_path / "notes.txt"
-    path.write_text("not audio")
-    assert container_duration_s(path) is None
+def test_a_file_that_is_no_container_tells_no_length():
+    told = []
+    with pytest.raises(InvalidAudio):
+        list(decode_container(io.BytesIO(b"not audio"), told.append))
+    assert told == []
 
 
-def test_a_file_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        container_duration_s(tmp_path / "nothing.wav")
+def surround(container, codec, sample_format, layout, level_of_channel):
+    """One second of 440 Hz in which each channel has a level of its own."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        stream = output.add_stream(codec, rate=48_000, layout=layout)
+        samples = 2 * np.outer(np.array(level_of_channel, np.float32), tone(48_000, 1.0))
+        frame = av.AudioFrame.from_ndarray(samples.T.reshape(1, -1).copy(), format="flt", layout=layout)
+        frame.sample_rate = 48_000
+        fitting = av.AudioResampler(sample_format, layout, 48_000, 1024)
+        for part in [*fitting.resample(frame), *fitting.resample(None), None]:
+            output.mux(stream.encode(part))
+    return file.getvalue()
+
+
+SURROUND = {
+    "7.1 wav, interleaved": ("wav", "pcm_s16le", "s16", "7.1"),
+    "7.1 flac": ("flac", "flac", "s16", "7.1"),
+    "7.1 aac": ("adts", "aac", "fltp", "7.1"),
+    "7.1 opus": ("webm", "libopus", "flt", "7.1"),
+    "5.1 aac": ("adts", "aac", "fltp", "5.1"),
+}
+
+
+@pytest.mark.parametrize("name", SURROUND)
+def test_all_channels_are_averaged(name):
+    """Eight planes are all that FFmpeg's frame has room for, with no null pointer behind them."""
+    container, codec, sample_format, layout = SURROUND[name]
+    n_channels = 8 if layout == "7.1" else 6
+    levels = [0.0] * n_channels
+    levels[0], levels[1], levels[-1] = 0.4, 0.4, 0.2  # of the low-frequency channel a lossy codec keeps nothing
+    data = surround(container, codec, sample_format, layout, levels)
+    samples = np.concatenate(list(decode_container(io.BytesIO(data))))
+    assert len(samples) == pytest.approx(16_000, abs=1500)
+    assert np.abs(samples[4000:12_000]).max() == pytest.approx(1.0 / n_channels, rel=0.15)
+
+
+@pytest.mark.parametrize("n_channels", [9, 16, 32])
+def test_more_channels_than_eight_are_refused(n_channels):
+    format_chunk = struct.pack(
+        "<4sIHHIIHH", b"fmt ", 16, 1, n_channels, 16_000, 32_000 * n_channels, 2 * n_channels, 16
+    )
+    audio = bytes(2 * n_channels * 16_000)
+    data_chunk = struct.pack("<4sI", b"data", len(audio)) + audio
+    wav = struct.pack("<4sI4s", b"RIFF", 4 + len(format_chunk + data_chunk), b"WAVE") + format_chunk + data_chunk
+    heard, error = decode_what_can_be(wav)
+    assert (len(heard), error) == (0, ("invalid_container", True))
+
+
+def test_pieces_are_short_however_long_the_frames_are():
+    """As those of a recording that is silent: 8 s of 8 kHz in 13 bytes of FLAC."""
+    pieces = [len(piece) for piece in decode_container(io.BytesIO(flac_of_silence(n_frames=3)))]
+    assert sum(pieces) == pytest.approx(3 * 65_535 * 2, abs=1)
+    assert max(pieces) <= 1.1 * PIECE_S * 16_000  # what the resampler held comes with one of them
+
+
+def test_a_decoder_that_is_not_on_the_list_is_not_reached():
+    data = encode("matroska", "wavpack", 16_000, sample_format="fltp")
+    assert decode_what_can_be(data)[1] == ("invalid_container", True)

@@ -1,0 +1,155 @@
+"""Decoder processes on demand, with a spare one.
+
+The first container stream starts its process. From then on a spare one is kept ready, so that the next stream does not
+wait for Python and FFmpeg to load. It ends when no container has come for a while.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from typing import BinaryIO
+
+from livecaption.audio.formats import Samples
+from livecaption.decoding.decoder import DecoderProcess
+from livecaption.decoding.messages import Decoded, Ended, Opened
+from livecaption.errors import Unavailable
+
+MAX_STARTING = 2
+"""Processes that start at a time: streams that come all at once must not take the cores from those that speak."""
+KEEP_SPARE_S = 300.0
+CLOSE_TIMEOUT_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class DecoderPool:
+    """All decoder processes of a server. Used by the thread of its event loop."""
+
+    def __init__(self) -> None:
+        self._processes: set[DecoderProcess] = set()
+        self._spare: asyncio.Task[DecoderProcess] | None = None
+        self._spare_expires: asyncio.TimerHandle | None = None
+        self._starting = asyncio.Semaphore(MAX_STARTING)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that there are, the spare one included."""
+        return [process.pid for process in self._processes]
+
+    async def take(self, file: BinaryIO | None = None) -> DecoderProcess:
+        """Give a process that is ready, for one container. It is the caller's to `end`.
+
+        Args:
+            file: the container is read from there; else it is pushed.
+
+        Raises:
+            Unavailable: none could be started.
+        """
+        if file is not None:
+            return await self._start(file)
+        process = await self._take_spare() or await self._start()
+        self._keep_spare()
+        return process
+
+    async def close(self) -> None:
+        """End all of them, and wait for that."""
+        if self._spare_expires is not None:
+            self._spare_expires.cancel()
+        if self._spare is not None:
+            self._spare.cancel()
+        ending = [process.gone for process in self._processes]
+        for process in list(self._processes):
+            process.end()
+        if ending:
+            await asyncio.wait(ending, timeout=CLOSE_TIMEOUT_S)
+
+    async def _take_spare(self) -> DecoderProcess | None:
+        spare, self._spare = self._spare, None
+        if spare is None:
+            return None
+        try:
+            process = await spare
+        except Unavailable:
+            return None
+        return None if process.gone.done() else process
+
+    def _keep_spare(self) -> None:
+        if self._spare is None:
+            self._spare = asyncio.ensure_future(self._start())
+            self._spare.add_done_callback(lambda spare: spare.cancelled() or spare.exception())  # `take` tries again
+        if self._spare_expires is not None:
+            self._spare_expires.cancel()
+        self._spare_expires = asyncio.get_running_loop().call_later(KEEP_SPARE_S, self._end_spare)
+
+    def _end_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None and spare.done() and not spare.cancelled() and spare.exception() is None:
+            spare.result().end()
+
+    async def _start(self, file: BinaryIO | None = None) -> DecoderProcess:
+        async with self._starting:
+            try:
+                process = DecoderProcess(file)
+            except OSError as error:
+                logger.warning("a container's decoder could not be started: %s", error.strerror)
+                raise Unavailable("no decoder for the container could be started", retry_after_s=5.0) from None
+            self._processes.add(process)
+            process.gone.add_done_callback(lambda _: self._processes.discard(process))
+            await process.connect()
+        return process
+
+
+class ContainerDecoder:
+    """Decodes one container stream: `push` the bytes, take the `samples`.
+
+    Args:
+        file: the container is read from there; nothing is pushed.
+    """
+
+    def __init__(self, pool: DecoderPool, file: BinaryIO | None = None) -> None:
+        self._pool = pool
+        self._file = file
+        self._finished = False
+        self._process: asyncio.Future[DecoderProcess | None] = asyncio.get_running_loop().create_future()
+        """None: there is none, or none any more."""
+        self.duration_s: float | None = None
+        """As the container's head tells it, once that is read."""
+
+    async def push(self, data: bytes) -> None:
+        """Hand over bytes; waits while the decoder is behind, and drops them when it has ended."""
+        process = await asyncio.shield(self._process)
+        if process is not None:
+            await process.push(data)
+
+    def finish(self) -> None:
+        """Nothing more will be pushed; `samples` ends when all was decoded."""
+        self._finished = True
+        if self._process.done() and (process := self._process.result()) is not None:
+            process.finish()
+
+    async def samples(self) -> AsyncGenerator[Samples, None]:
+        """Give float32 [n], mono, 16 kHz, -1..1, in short pieces; a decoder waits for as long as they are not taken.
+
+        Close it (`aclosing`): the process ends with it.
+
+        Raises:
+            InvalidAudio: see `decode_container`; also where the process crashed, hung or reached a limit.
+            Unavailable: no process could be started.
+        """
+        process = None
+        try:
+            process = await self._pool.take(self._file)
+        finally:
+            self._process.set_result(process)
+        try:
+            if self._finished:
+                process.finish()
+            async for message in process.messages():
+                if isinstance(message, Opened):
+                    self.duration_s = message.duration_s
+                elif isinstance(message, Decoded):
+                    yield message.samples
+                elif isinstance(message, Ended) and message.error is not None:
+                    raise message.error
+        finally:
+            process.end()

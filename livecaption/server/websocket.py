@@ -1,0 +1,140 @@
+"""One WebSocket of a peer that may do anything: read fairly, closed in time.
+
+aiohttp answers pings and reads on behind a Close without limits of its own, and without giving way to others. So both
+are done here, and nothing else reads from a socket or closes one:
+
+    messages    so many a second; a peer that sends more is read more slowly (TCP does the rest), not cut off
+    pings       count as messages, and are answered here
+    the loop    is given to others after each 2 ms
+    the close   takes a second at most; what still comes is dropped
+"""
+
+import asyncio
+import time
+
+from aiohttp import WSMessage, WSMsgType, web
+
+from livecaption.server import auth
+from livecaption.server.allowance import Allowance
+from livecaption.server.turn import Turn
+
+HEARTBEAT_S = 20.0
+"""Between two pings of ours; a peer that does not answer within half of that is gone."""
+SEND_TIMEOUT_S = 5.0
+"""For one message to a peer that does not read."""
+CLOSE_TIMEOUT_S = 1.0
+"""For the close handshake, and for a message once the server stops."""
+MESSAGES_PER_S = 500.0
+MESSAGES_BURST = 1000.0
+"""20 ms chunks at ten times the pace of speech. A message that means nothing takes 10 us, so a flood takes 0.5 % of a
+core."""
+READ_BYTES = 64 * 1024
+"""Read from the network at a time. asyncio's 256 KiB may hold 43,000 frames, which take 6 ms to be told apart."""
+MAX_REASON_BYTES = 120
+"""RFC 6455, 5.5: a control frame has 125 bytes at most, of which the code takes two."""
+
+
+class WebSocket:
+    """A WebSocket of the server, from the upgrade to its end.
+
+    Args:
+        max_message_bytes: aiohttp ends the connection of a peer that sends a larger message.
+    """
+
+    def __init__(self, request: web.Request, max_message_bytes: int) -> None:
+        self.response = web.WebSocketResponse(
+            protocols=auth.accepted_protocols(request),
+            max_msg_size=max_message_bytes,
+            compress=False,  # PCM does not compress, and each context costs 64 KiB
+            heartbeat=HEARTBEAT_S,
+            timeout=CLOSE_TIMEOUT_S,
+            autoclose=False,
+            autoping=False,
+        )
+        self._request = request
+        self._transport = request.transport
+        self._allowance = Allowance(MESSAGES_PER_S, MESSAGES_BURST, time.monotonic())
+        self._turn = Turn()
+        self._returned_s = 0.0
+        self._is_receiving = False
+        self._peer_is_done = False
+
+    async def open(self) -> None:
+        """Answer the upgrade."""
+        await self.response.prepare(self._request)
+        if self._transport is not None:
+            # Not public, but there is nothing else but a smaller window of TCP, which slows down distant peers.
+            self._transport.max_size = READ_BYTES  # type: ignore[attr-defined]
+        self._returned_s = time.monotonic()
+
+    async def receive(self) -> WSMessage:
+        """Wait for the next message: text or binary; any other type is the last one, and says how the peer left."""
+        while True:
+            now_s = time.monotonic()
+            wait_s = self._allowance.use(1, now_s)
+            if wait_s:
+                await asyncio.sleep(wait_s)
+            else:
+                await self._turn.give_way(now_s - self._returned_s)
+            self._is_receiving = True
+            try:
+                message: WSMessage = await self.response.receive()
+            finally:
+                self._is_receiving = False
+            self._returned_s = time.monotonic()
+            if message.type is WSMsgType.PONG or (message.type is WSMsgType.PING and await self._answered(message)):
+                continue
+            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                return message
+            self._peer_is_done = True
+            return WSMessage(WSMsgType.CLOSED, None, None) if message.type is WSMsgType.PING else message
+
+    async def send(self, text: str) -> None:
+        """Send a text message; waits without bound for a peer that does not read.
+
+        Raises:
+            ConnectionError: the peer is gone.
+        """
+        await self.response.send_str(text)
+
+    async def close(self, code: int, reason: str) -> bool:
+        """Close with this code, within `CLOSE_TIMEOUT_S`; then nothing is left of the connection.
+
+        Whether the peer answers is awaited, unless somebody is in `receive` just now. Returns whether it did.
+        """
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                if self._peer_is_done:
+                    await self.response.close(code=code, message=reason.encode()[:MAX_REASON_BYTES])
+                else:
+                    # Not `response.close`: it reads what still comes without giving way.
+                    payload = code.to_bytes(2, "big") + reason.encode()[:MAX_REASON_BYTES]
+                    await self.response.send_frame(payload, WSMsgType.CLOSE)
+                    while not (self._peer_is_done or self._is_receiving):
+                        await self.receive()
+        except (TimeoutError, ConnectionError):
+            pass
+        if self._transport is not None:
+            self._transport.close()
+            if self._transport.get_write_buffer_size():
+                self._transport.abort()  # closing waits until the peer has read the rest
+        return self._peer_is_done
+
+    def abort(self) -> None:
+        """Drop the connection without waiting for anything."""
+        self._peer_is_done = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _answered(self, ping: WSMessage) -> bool:
+        """Whether the peer has its pong; if not, it is gone."""
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                await self.response.pong(ping.data)
+        except TimeoutError:
+            self.abort()
+        except ConnectionError:
+            pass
+        else:
+            return True
+        return False
