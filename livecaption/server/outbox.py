@@ -69,7 +69,7 @@ class Outbox:
 
     async def close(self, code: int, reason: str) -> None:
         """Close handshake, at most a second; then nothing is left of the connection."""
-        if not await self._socket.close(code, reason) and not self.cut_off:
+        if not await self._socket.close(code, reason, await_answer=not self.cut_off) and not self.cut_off:
             logger.info("peer did not answer the close")
 
     def drop(self) -> None:

@@ -14,6 +14,7 @@ from contextlib import aclosing
 import segno
 from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
+from livecaption.errors import MessageTooBig
 from livecaption.server import auth
 from livecaption.server.http import STATIC
 from livecaption.server.publisher import Publisher
@@ -118,7 +119,10 @@ async def _watch(request: web.Request, publisher: Publisher) -> web.WebSocketRes
 async def _listen(socket: WebSocket) -> bool:
     """Return False when the reader leaves, True when it says too much for one that has nothing to say."""
     for _ in range(MAX_MESSAGES):
-        message = await socket.receive()
+        try:
+            message = await socket.receive()
+        except MessageTooBig:
+            return True
         if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
             return False
     return True

@@ -12,8 +12,9 @@ are done here, and nothing else reads from a socket or closes one:
 import asyncio
 import time
 
-from aiohttp import WSMessage, WSMsgType, web
+from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
+from livecaption.errors import MessageTooBig
 from livecaption.server import auth
 from livecaption.server.allowance import Allowance
 from livecaption.server.turn import Turn
@@ -68,7 +69,11 @@ class WebSocket:
         self._returned_s = time.monotonic()
 
     async def receive(self) -> WSMessage:
-        """Wait for the next message: text or binary; any other type is the last one, and says how the peer left."""
+        """Wait for the next message: text or binary; any other type is the last one, and says how the peer left.
+
+        Raises:
+            MessageTooBig: the peer has sent more than `max_message_bytes`; the connection is closed.
+        """
         while True:
             now_s = time.monotonic()
             wait_s = self._allowance.use(1, now_s)
@@ -86,6 +91,9 @@ class WebSocket:
                 continue
             if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                 return message
+            if isinstance(message.data, WebSocketError) and message.data.code == WSCloseCode.MESSAGE_TOO_BIG:
+                self._peer_is_done = True  # aiohttp has closed with that code
+                raise MessageTooBig("a message was too large to be read")
             self._peer_is_done = True
             return WSMessage(WSMsgType.CLOSED, None, None) if message.type is WSMsgType.PING else message
 
@@ -97,10 +105,10 @@ class WebSocket:
         """
         await self.response.send_str(text)
 
-    async def close(self, code: int, reason: str) -> bool:
-        """Close with this code, within `CLOSE_TIMEOUT_S`; then nothing is left of the connection.
+    async def close(self, code: int, reason: str, *, await_answer: bool = True) -> bool:
+        """Close with this code, or answer the peer's Close, within `CLOSE_TIMEOUT_S`; no connection is left.
 
-        Whether the peer answers is awaited, unless somebody is in `receive` just now. Returns whether it did.
+        No answer is awaited while somebody is in `receive`. Returns whether the peer has sent its Close, or has left.
         """
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
@@ -110,7 +118,7 @@ class WebSocket:
                     # Not `response.close`: it reads what still comes without giving way.
                     payload = code.to_bytes(2, "big") + reason.encode()[:MAX_REASON_BYTES]
                     await self.response.send_frame(payload, WSMsgType.CLOSE)
-                    while not (self._peer_is_done or self._is_receiving):
+                    while await_answer and not (self._peer_is_done or self._is_receiving):
                         await self.receive()
         except (TimeoutError, ConnectionError):
             pass

@@ -23,7 +23,7 @@ Client = TestClient[web.Request, web.Application]
 StartServer = Callable[..., Awaitable[Client]]
 SPEECH = pcm_s16le(sound("silence 200ms, speech 1200ms"))
 NO_STORE = StoreConfig()
-PAUSE = pcm_s16le(sound("silence 800ms"))
+PAUSE = pcm_s16le(sound("silence 1000ms"))
 
 
 @pytest.fixture

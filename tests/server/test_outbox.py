@@ -10,7 +10,9 @@ import pytest
 from aiohttp import web
 
 from livecaption.server import outbox as outbox_module
+from livecaption.server import websocket as websocket_module
 from livecaption.server.outbox import MAX_WAITING_CHARACTERS, Outbox
+from livecaption.server.websocket import WebSocket
 from tests.support.eventually import eventually
 from tests.support.peers import close_codes, raw_peer
 
@@ -35,10 +37,10 @@ async def server_of(script: Script) -> AsyncIterator[Served]:
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def stream(request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(timeout=outbox_module.CLOSE_TIMEOUT_S)
-        await socket.prepare(request)
+        socket = WebSocket(request, 4096)
+        await socket.open()
         assert request.transport is not None
-        outbox = Outbox(socket, request.transport)
+        outbox = Outbox(socket)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(outbox.run())
@@ -48,7 +50,7 @@ async def server_of(script: Script) -> AsyncIterator[Served]:
             done.set_result(None)
         except BaseException as error:
             done.set_exception(error)
-        return socket
+        return socket.response
 
     application = web.Application()
     application.router.add_get("/v1/stream", stream)
@@ -129,7 +131,7 @@ async def test_in_a_hurry_a_send_that_is_on_its_way_is_cut_short_too(monkeypatch
 async def test_a_peer_that_never_answers_the_close_has_it_and_is_let_go_after_the_time_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(outbox_module, "CLOSE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(websocket_module, "CLOSE_TIMEOUT_S", 0.3)
 
     async def script(outbox: Outbox, _: asyncio.Transport) -> None:
         outbox.offer("last words")
@@ -147,7 +149,7 @@ async def test_a_close_to_a_peer_that_does_not_read_is_cut_short_and_leaves_no_c
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """aiohttp's own time-out begins once the Close is sent, which it never is; its transport waits for the buffer."""
-    monkeypatch.setattr(outbox_module, "CLOSE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(websocket_module, "CLOSE_TIMEOUT_S", 0.3)
 
     async def script(outbox: Outbox, transport: asyncio.Transport) -> None:
         clock = asyncio.get_running_loop().time

@@ -6,6 +6,7 @@ import io
 import struct
 import wave
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType
 
 from livecaption.server import connection, publisher
+from livecaption.server.connection import MAX_AUDIO_BYTES
 from livecaption.server.services import SERVICES
 from tests.server.conftest import (
     PAUSE,
@@ -187,7 +189,7 @@ FATAL: dict[str, tuple[Misdeed, str, int]] = {
     "9 channels": (sends('{"type": "start", "channels": 9}'), "unsupported_channels", 1008),
     "unknown language": (sends('{"type": "start", "language": "tlh"}'), "unsupported_language", 1008),
     "a text of 1 MB": (sends(START, "x" * 1_000_000), "message_too_big", 1009),
-    "binary of 5 MB": (sends(START, bytes(5_000_000)), "message_too_big", 1009),
+    "binary of a byte too many": (sends(START, bytes(MAX_AUDIO_BYTES + 1)), "message_too_big", 1009),
     "a container that is not one": (
         sends('{"type": "start", "encoding": "auto"}', bytes(range(256)) * 800, '{"type": "stop"}'),
         "invalid_container",
@@ -214,6 +216,16 @@ async def test_what_is_fatal_is_told_and_closed_with_its_code_and_hurts_nobody_e
     events = await read_to_the_close(bystander)
     assert [event["type"] for event in events if event["type"] in ("error", "final", "end")] == ["final", "end"]
     await eventually(lambda: len(client.app[SERVICES].sessions) == 0)
+
+
+async def test_a_message_that_is_too_large_to_be_read_ends_the_session(client: Client) -> None:
+    """It cannot be told of it: the rest of the message is in the way. It must not wait for its speaker either."""
+    socket = await start_stream(client)
+    with suppress(ConnectionError):
+        await socket.send_bytes(bytes(5_000_000))
+    sessions = client.app[SERVICES].sessions
+    await eventually(lambda: len(sessions) == 0)
+    await socket.close()
 
 
 MILD: dict[str, tuple[tuple[str | bytes, ...], str]] = {
