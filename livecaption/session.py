@@ -288,7 +288,10 @@ class Session:
         outputs += self._judge(self._framer.flush(), now_s)
         outputs += self._end_utterance(reason, now_s)
         self._ended = True
-        self._ended_utterance = None  # who reads along later needs no audio
+        # Who reads along later needs no audio, and no filters of 100 KB.
+        self._ended_utterance = None
+        self._cutter.forget_audio()
+        self._resampler = Resampler(SAMPLE_RATE_HZ)
         return outputs
 
     def renew(self, request: Request, now_s: float) -> Request:

@@ -14,6 +14,7 @@ import os
 import platform
 import resource
 import sys
+from math import ceil
 
 MAX_DECODING_BYTES = 256 * 2**20
 """Address space beyond what the process has when it is ready. FFmpeg needs some MB; a head that asks for more lies."""
@@ -112,7 +113,7 @@ def renew_cpu_time() -> None:
     """Allow `MAX_CPU_S` from now on. A process that takes more between two calls hangs, and the system ends it."""
     if sys.platform != "win32":
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        limit_s = int(usage.ru_utime + usage.ru_stime) + MAX_CPU_S
+        limit_s = ceil(usage.ru_utime + usage.ru_stime) + MAX_CPU_S
         resource.setrlimit(resource.RLIMIT_CPU, (limit_s, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 

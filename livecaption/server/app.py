@@ -94,11 +94,11 @@ def build_app(config: Config | None = None) -> web.Application:
 async def stream(request: web.Request) -> web.StreamResponse:
     """`GET /v1/stream`: a publisher's WebSocket. Refusals come before the upgrade, as HTTP."""
     services = request.app[SERVICES]
-    resumes = _names_a_session(request)
+    claimed = _claimed_session(request)
     try:
         auth.check_origin(request, services.config.server)
         auth.check_token(request, services.config.server)
-        if resumes:
+        if claimed is not None:
             services.sessions.check_loaded()
         else:
             services.sessions.check_admission()
@@ -108,21 +108,20 @@ async def stream(request: web.Request) -> web.StreamResponse:
     if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
         raise UpgradeRequired("a stream is a WebSocket")
     with ExitStack() as place:
-        if not resumes:
+        if claimed is None:
             place.enter_context(services.sessions.admitted())
         socket = WebSocket(request, MAX_READ_BYTES)
         await socket.open()
-        await Connection(socket, services, None if resumes else place).run()
+        await Connection(socket, services, place, claimed).run()
         return socket.response
 
 
-def _names_a_session(request: web.Request) -> bool:
-    """Whether the client says that it comes to resume: its session holds a place already, also on a full server."""
+def _claimed_session(request: web.Request) -> str | None:
+    """The session that the client says it comes to resume, if there is one; it has a place, also on a full server."""
     try:
-        request.app[SERVICES].sessions.find(request.query.get("resume", ""))
+        return request.app[SERVICES].sessions.find(request.query.get("resume", "")).id
     except UnknownSession:
-        return False
-    return True
+        return None
 
 
 async def drain(app: web.Application) -> None:

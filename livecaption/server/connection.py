@@ -44,18 +44,16 @@ class Connection:
     """Use once: `await Connection(...).run()` in the handler, after the upgrade.
 
     Args:
-        place: holds the place of a stream, or None: who comes to resume one needs none.
+        place: holds the place of a stream, unless a session is claimed.
+        claimed: the session that the client has named to resume it.
     """
 
-    def __init__(
-        self,
-        socket: WebSocket,
-        services: Services,
-        place: ExitStack | None,
-    ) -> None:
+    def __init__(self, socket: WebSocket, services: Services, place: ExitStack, claimed: str | None) -> None:
         self._socket = socket
         self._services = services
         self._place = place
+        self._claimed = claimed
+        self._claim = ExitStack()
         self.outbox = Outbox(socket)
         self.last_heard_s = time.monotonic()
         self._publisher: Publisher | None = None
@@ -74,7 +72,9 @@ class Connection:
         sender = await scheduler.spawn(self.outbox.run())
         overdue = asyncio.get_running_loop().call_later(START_TIMEOUT_S, self._start_is_overdue)
         try:
-            with self._services.sessions.registered(self):
+            with self._services.sessions.registered(self), self._claim:
+                if self._claimed is not None:
+                    self._claim.enter_context(self._services.sessions.claiming(self._claimed, self))
                 reader = await scheduler.spawn(self._read())
                 await self._closing.wait()
                 await reader.close()
@@ -185,20 +185,20 @@ class Connection:
             raise WrongState("the first message must be start")
 
     def _start(self, start: native.Start, message: str) -> None:
-        place = self._place
-        if place is None:  # the client came to resume, and thought better of it
-            place = ExitStack()
-            place.enter_context(self._services.sessions.admitted())
-        with place:
+        self._claim.close()
+        if self._claimed is not None:  # the client came to resume, and thought better of it
+            self._place.enter_context(self._services.sessions.admitted())
+        with self._place:
             self._publisher = Publisher.new(start.options, message, self._services)
-            self._publisher.begin(self, place.pop_all())
+            self._publisher.begin(self, self._place.pop_all())
 
     def _resume(self, resume: native.Resume) -> None:
         publisher = self._services.sessions.find(resume.session)
         publisher.check_resume(resume)
+        self._place.close()
+        self._claim.close()
+        publisher.take_place()
         self._publisher = publisher
-        if self._place is not None:
-            self._place.close()
         publisher.resume(self, resume)
 
     def _start_is_overdue(self) -> None:

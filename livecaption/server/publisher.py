@@ -116,7 +116,9 @@ class Publisher:
         self._heard_before_ms = heard.until_ms
         self._recording = Recording(services.store, known, self.hub)
         self._connection: Connection | None = None
-        self._place = ExitStack()
+        self._place: ExitStack | None = None
+        """Its place among the streams. It has none when it is over, or parked before it was ever spoken into."""
+        self._registration = ExitStack()
         self._turn = Turn()
         self._audio_allowance = Allowance(AUDIO_S_PER_S, AUDIO_BURST_S, time.monotonic())
         self._decoder: ContainerDecoder | None = None
@@ -178,7 +180,9 @@ class Publisher:
         known = NewSession(record.id, record.title, record.language, record.started_at_ms, record.private)
         publisher = cls(start.options, services, known, earlier.resumption, earlier)
         publisher._parked_s = time.monotonic()
-        publisher._place.enter_context(services.sessions.place())
+        if publisher._session.received_ms:
+            publisher._place = ExitStack()
+            publisher._place.enter_context(services.sessions.place())
         publisher._live()
         return publisher
 
@@ -230,7 +234,7 @@ class Publisher:
         self._pool.attach(self._session.id, self._on_answer, self._session.renew)
         self._tick_later()
         self._sessions.keep(self)
-        self._place.enter_context(self._sessions.registered(self))
+        self._registration.enter_context(self._sessions.registered(self))
 
     def check_resume(self, resume: native.Resume) -> None:
         """Whether this client may take over.
@@ -251,6 +255,17 @@ class Publisher:
             raise UnknownSession("the session is over", code="session_ended")
         assert self._pool.loaded is not None  # nobody is let in before
         _check_model_can(self._session.options, self._pool.loaded)
+
+    def take_place(self) -> None:
+        """Before `resume`: have a place among the streams again, if it was given up.
+
+        Raises:
+            Unavailable: there is none.
+        """
+        if self._place is None and not self.hub.ended:
+            with ExitStack() as place:
+                place.enter_context(self._sessions.admitted())
+                self._place = place.pop_all()
 
     def resume(self, connection: "Connection", resume: native.Resume) -> None:
         """The speaker is back; `check_resume` has let them in. An older connection that is still open is closed."""
@@ -291,6 +306,13 @@ class Publisher:
         else:
             logger.info("session=%s lost its speaker", self._logged_id)
             self._parked_s = time.monotonic()
+            if not self._session.received_ms:  # connecting and vanishing would fill the server
+                self._give_up_place()
+                self._sessions.keep_unheard(self)
+
+    def give_up(self) -> None:
+        """Its speaker is not expected back."""
+        self._end(_Ending("disconnect", WSCloseCode.OK), "disconnect")
 
     def left(self, connection: "Connection") -> None:
         """The connection is closed, to the last byte."""
@@ -298,7 +320,7 @@ class Publisher:
             self._connection = None
             self.hub.detach()
         if self._finished and self._connection is None:
-            self._place.close()
+            self._leave()
 
     def check_reader(self, token: str) -> None:
         """Whether somebody with this token, or with none, may read along.
@@ -497,7 +519,17 @@ class Publisher:
         if self._connection is not None:
             self._connection.finish(self._ending.close_code, self._ending.text)
         else:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Nobody waits for anything of it any more but those who read what was said."""
+        self._registration.close()
+        self._give_up_place()
+
+    def _give_up_place(self) -> None:
+        if self._place is not None:
             self._place.close()
+            self._place = None
 
     # Carrying out
 
@@ -568,7 +600,7 @@ class Publisher:
             self._parked_s = now_s  # nobody can come back yet
         elif self._parked_s is not None:
             if now_s - self._parked_s >= self._resume_window_s:
-                self._end(_Ending("disconnect", WSCloseCode.OK), "disconnect")
+                self.give_up()
         elif self._connection is not None and now_s - self._connection.last_heard_s >= IDLE_TIMEOUT_S:
             self.fail(TooSlow(f"nothing for {IDLE_TIMEOUT_S:.0f} s", code="idle_timeout"))
 

@@ -5,7 +5,7 @@ import itertools
 import logging
 import secrets
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -24,6 +24,12 @@ READERS_RETRY_AFTER_S = 10.0
 """Readers stay for as long as somebody speaks; who asks too often only takes time from them."""
 KEEP_ENDED_S = 300.0
 """How long a session that is over can still be read, and its speaker be told the end of it."""
+MAX_ENDED = 2000
+"""Of these, the newest; each takes some 20 KB and its finals."""
+MAX_UNHEARD = 100
+"""Sessions without audio whose speaker's connection is lost, the newest; they hold no place."""
+MAX_CLAIMS = 4
+"""Connections that have named a session and not yet shown its token. A client has one or two of them."""
 GIVE_UP_MARGIN_S = 1.0
 """Kept from the drain time for the last words to those whose finals did not come, and their close."""
 
@@ -70,6 +76,9 @@ class Sessions:
         self._left_received_ms = 0  # of streams that are gone
         self._publishers: dict[str, Publisher] = {}
         self._open: set[Draining] = set()
+        self._ended: deque[str] = deque()  # ids, the oldest first
+        self._unheard: list[Publisher] = []  # the oldest first
+        self._claims: dict[str, list[Draining]] = {}  # by the session they name, the oldest first
         self._all_gone = asyncio.Event()
         self._all_gone.set()
         self._request_ids = itertools.count(1)
@@ -111,6 +120,16 @@ class Sessions:
     def forget_later(self, publisher: "Publisher") -> None:
         """It is over: it can be found for a while."""
         asyncio.get_running_loop().call_later(KEEP_ENDED_S, self._publishers.pop, publisher.id, None)
+        self._ended.append(publisher.id)
+        if len(self._ended) > MAX_ENDED:
+            self._publishers.pop(self._ended.popleft(), None)
+
+    def keep_unheard(self, publisher: "Publisher") -> None:
+        """It is parked without a place, as it was never spoken into; where there are many of them, the oldest ends."""
+        self._unheard = [one for one in self._unheard if one.parked and one.received_ms == 0]
+        self._unheard.append(publisher)
+        if len(self._unheard) > MAX_UNHEARD:
+            self._unheard.pop(0).give_up()
 
     def find(self, session_id: str) -> "Publisher":
         """The session of this name, open or just over.
@@ -178,6 +197,25 @@ class Sessions:
             del self._admitted_s[number]
             if not self._admitted_s:
                 self._all_gone.set()
+
+    @contextmanager
+    def claiming(self, session_id: str, claim: Draining) -> Iterator[None]:
+        """A connection that needs no place of its own, since it has named this session, which has one.
+
+        Anybody who knows the id can do so. So only a few wait for their `start` at a time: the newest, of which one may
+        be the speaker's.
+        """
+        claims = self._claims.setdefault(session_id, [])
+        claims.append(claim)
+        if len(claims) > MAX_CLAIMS:
+            claims.pop(0).fail(Unavailable("newer connections claim this session", retry_after_s=RETRY_AFTER_S))
+        try:
+            yield
+        finally:
+            if claim in claims:
+                claims.remove(claim)
+            if not claims:
+                self._claims.pop(session_id, None)
 
     @contextmanager
     def reading(self) -> Iterator[None]:

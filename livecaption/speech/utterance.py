@@ -119,6 +119,10 @@ class UtteranceCutter:
         """End the open utterance now, if there is one. The stream may go on."""
         return self._handle(self._endpointer.flush(reason))
 
+    def forget_audio(self) -> None:
+        """The stream is over, with no utterance open: let go of the audio that a next one would have begun with."""
+        self._recording = _Recording()
+
     def open_utterance(self) -> Utterance | None:
         """The utterance that has not ended, up to the newest frame; for partials."""
         if self._start is None:

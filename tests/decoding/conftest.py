@@ -1,0 +1,20 @@
+"""Real decoder processes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from livecaption.decoding.pool import DecoderPool
+from livecaption.ipc import children
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[DecoderPool]:
+    """A pool that leaves no process, and no task."""
+    pool = DecoderPool()
+    yield pool
+    await pool.close()
+    assert pool.pids == []
+    assert children._live == set()
+    assert not [task for task in asyncio.all_tasks() if "Decoder" in repr(task.get_coro())]

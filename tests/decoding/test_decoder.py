@@ -1,0 +1,164 @@
+"""One decoder process, seen from the server: whatever becomes of it, its stream ends with an answer, in time."""
+
+import asyncio
+import io
+import os
+import signal
+from contextlib import aclosing
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from livecaption.audio.container import decode_container
+from livecaption.decoding import decoder as decoder_module
+from livecaption.decoding.messages import Waits
+from livecaption.decoding.pool import ContainerDecoder, DecoderPool
+from livecaption.errors import InvalidAudio, Unavailable
+from livecaption.ipc import children
+from tests.support.containers import flac_of_silence
+from tests.support.eventually import eventually
+from tests.support.streaming import JFK
+
+pytestmark = pytest.mark.processes
+
+
+async def decoded(decoder: ContainerDecoder) -> np.ndarray:
+    async with aclosing(decoder.samples()) as pieces:
+        return np.concatenate([np.empty(0, np.float32), *[piece async for piece in pieces]])
+
+
+async def pushed(decoder: ContainerDecoder, data: bytes, chunk_bytes: int = 4000) -> None:
+    for start in range(0, len(data), chunk_bytes):
+        await decoder.push(data[start : start + chunk_bytes])
+    decoder.finish()
+
+
+@pytest.mark.parametrize("chunk_bytes", [501, 1_000_000])
+async def test_a_container_gives_what_it_gives_in_this_process(pool: DecoderPool, chunk_bytes: int) -> None:
+    decoder = ContainerDecoder(pool)
+    data = JFK.read_bytes()
+    _, samples = await asyncio.gather(pushed(decoder, data, chunk_bytes), decoded(decoder))
+    assert np.array_equal(samples, np.concatenate(list(decode_container(io.BytesIO(data)))))
+    assert decoder.duration_s == pytest.approx(11, abs=0.1)
+
+
+async def test_a_file_may_be_read_anywhere(pool: DecoderPool, tmp_path: Path) -> None:
+    """Its index may stand at the end."""
+    with JFK.open("rb") as file:
+        samples = await decoded(ContainerDecoder(pool, file))
+    assert len(samples) == 176_000
+
+
+async def test_rubbish_is_refused_and_whoever_pushes_is_not_held_up(pool: DecoderPool) -> None:
+    decoder = ContainerDecoder(pool)
+    pushing = asyncio.ensure_future(pushed(decoder, bytes(range(256)) * 20_000))
+    with pytest.raises(InvalidAudio) as refusal:
+        await decoded(decoder)
+    assert (refusal.value.code, refusal.value.fatal) == ("invalid_container", True)
+    await pushing
+
+
+async def test_what_was_torn_is_told_behind_all_that_could_be_decoded(pool: DecoderPool) -> None:
+    decoder = ContainerDecoder(pool)
+    pushing = asyncio.ensure_future(pushed(decoder, JFK.read_bytes()[:-1000]))
+    n_samples = 0
+    with pytest.raises(InvalidAudio) as damage:
+        async with aclosing(decoder.samples()) as pieces:
+            async for piece in pieces:
+                n_samples += len(piece)
+    assert (damage.value.code, damage.value.fatal) == ("truncated_audio", False)
+    assert n_samples > 160_000
+    await pushing
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+async def test_a_process_that_dies_ends_its_stream_alone(
+    pool: DecoderPool, number: signal.Signals, caplog: pytest.LogCaptureFixture
+) -> None:
+    decoder, other = ContainerDecoder(pool), ContainerDecoder(pool)
+    data = JFK.read_bytes()
+    heard = 0
+    with pytest.raises(InvalidAudio) as death:
+        async with aclosing(decoder.samples()) as pieces:
+            pushing = asyncio.ensure_future(decoder.push(data[:-1000]))
+            async for piece in pieces:
+                heard += len(piece)
+                process = decoder._process.result()
+                assert process is not None
+                os.kill(process.pid, number)
+    assert death.value.code == "invalid_container"
+    assert heard > 0
+    await pushing
+    await decoder.push(data)  # what still comes is dropped
+    assert f"was killed by {number.name}" in caplog.text
+    _, samples = await asyncio.gather(pushed(other, data), decoded(other))
+    assert len(samples) == 176_000
+
+
+async def test_a_process_that_was_stopped_is_ended(pool: DecoderPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder_module, "SILENCE_S", 0.2)
+    process = await pool.take()
+    os.kill(process.pid, signal.SIGSTOP)
+    await process.push(JFK.read_bytes())
+    with pytest.raises(InvalidAudio):
+        async for _ in process.messages():
+            pass
+    await asyncio.wait_for(process.gone, 5)
+
+
+async def test_a_process_that_waits_for_its_client_is_left_alone(
+    pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_module, "SILENCE_S", 0.05)
+    decoder = ContainerDecoder(pool)
+    data = JFK.read_bytes()
+
+    async def hesitate() -> None:
+        await decoder.push(data[:5000])
+        await asyncio.sleep(0.5)  # ten times as long as a process may be silent that has something to do
+        await pushed(decoder, data[5000:])
+
+    _, samples = await asyncio.gather(hesitate(), decoded(decoder))
+    assert len(samples) == 176_000
+
+
+async def test_a_bomb_waits_for_its_samples_to_be_taken(pool: DecoderPool) -> None:
+    """6.8 h of silence in 40 KB: neither side holds more than the socket does."""
+    process = await pool.take()
+    before_bytes = psutil.Process(process.pid).memory_info().rss
+    await process.push(flac_of_silence(3000))
+    process.finish()
+    n_messages = 0
+    async for message in process.messages():
+        n_messages += not isinstance(message, Waits)
+        if n_messages == 20:
+            break
+    await eventually(lambda: psutil.Process(process.pid).status() == psutil.STATUS_SLEEPING)
+    assert psutil.Process(process.pid).memory_info().rss - before_bytes < 30e6
+    process.end()
+
+
+async def test_a_process_that_cannot_be_started_is_no_fault_of_the_client(
+    pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    n_before = psutil.Process().num_fds()
+    monkeypatch.setattr(children, "start", refuse)
+    decoder = ContainerDecoder(pool)
+    with pytest.raises(Unavailable):
+        await decoded(decoder)
+    await decoder.push(b"dropped")
+    assert psutil.Process().num_fds() == n_before
+
+
+async def test_a_process_that_does_not_start_in_time_is_ended(
+    pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_module, "START_TIMEOUT_S", 0.001)
+    with pytest.raises(Unavailable):
+        await pool.take()
+    await eventually(lambda: pool.pids == [])

@@ -1,0 +1,95 @@
+"""What a process cannot do any more once it is in the sandbox. Each in a process of its own: there is no way out."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.processes, pytest.mark.skipif(sys.platform != "linux", reason="the filter is of Linux")]
+
+PREAMBLE = """
+import ctypes, os, resource, signal, socket, subprocess, sys, threading, time
+from livecaption.decoding import sandbox
+file = open("/dev/zero", "rb")
+sandbox.enter()
+"""
+
+
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", PREAMBLE + program], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+FORBIDDEN = {
+    "open a file": "open('/etc/hostname')",
+    "write a file": "os.open('/tmp/livecaption-sandbox', os.O_CREAT | os.O_WRONLY)",
+    "list a directory": "os.listdir('/')",
+    "delete": "os.unlink('/tmp/livecaption-sandbox')",
+    "a socket": "socket.socket()",
+    "a pair of sockets": "socket.socketpair()",
+    "a program": "subprocess.run(['true'])",
+    "a fork": "os.fork()",
+    "a thread": "threading.Thread(target=print).start()",
+    "a signal to its parent": "os.kill(os.getppid(), 0)",
+    "a limit of its parent": "resource.prlimit(os.getppid(), resource.RLIMIT_CPU)",
+    "to trace": "assert ctypes.CDLL(None, use_errno=True).ptrace(0, 0, 0, 0) == 0, ctypes.get_errno()",
+}
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_it_cannot(what: str) -> None:
+    done = run(f"{FORBIDDEN[what]}\nprint('done')")
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    # EPERM, as which a thread that cannot start and a failed assertion show it.
+    assert any(word in done.stderr for word in ("PermissionError", "can't start new thread", "AssertionError: 1"))
+
+
+def test_it_can_read_what_is_open_wait_and_end() -> None:
+    done = run("time.sleep(0.01); print(len(file.read(10)), len(os.urandom(4)), flush=True); os._exit(7)")
+    assert (done.returncode, done.stdout) == (7, "10 4\n"), done.stderr
+
+
+def test_memory_ends_before_that_of_the_machine() -> None:
+    done = run("""
+try:
+    kept = bytearray(2 * sandbox.MAX_DECODING_BYTES)
+except MemoryError:
+    print("refused")
+print(len(bytearray(sandbox.MAX_DECODING_BYTES // 2)) > 0)
+""")
+    assert done.stdout == "refused\nTrue\n", done.stderr
+
+
+def test_a_loop_without_end_is_ended_by_the_system_and_leaves_no_core() -> None:
+    done = run("""
+sandbox.MAX_CPU_S = 1
+sandbox.renew_cpu_time()
+while True:
+    pass
+""")
+    assert done.returncode == -24  # SIGXCPU
+    assert resource_limit_of("RLIMIT_CORE") == "(0, 0)"
+
+
+def resource_limit_of(name: str) -> str:
+    return run(f"print(resource.getrlimit(resource.{name}))").stdout.strip()
+
+
+def test_time_that_is_renewed_does_not_end_it() -> None:
+    done = run("""
+sandbox.MAX_CPU_S = 1
+for _ in range(6):
+    sandbox.renew_cpu_time()
+    until = time.process_time() + 0.4
+    while time.process_time() < until:
+        pass
+print("alive")
+""")
+    assert done.stdout == "alive\n"
+
+
+def test_the_filter_holds_on_this_machine() -> None:
+    assert platform.machine() in ("x86_64", "aarch64")
+    assert run("print(sandbox._filter_system_calls(%r))" % "sparc").stdout == "False\n"
