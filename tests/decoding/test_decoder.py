@@ -24,9 +24,13 @@ from tests.support.streaming import JFK
 pytestmark = pytest.mark.processes
 
 
-async def decoded(decoder: ContainerDecoder) -> np.ndarray:
+async def decoded(decoder: ContainerDecoder, heard: list[np.ndarray] | None = None) -> np.ndarray:
+    """All samples; `heard` also has those that came before an error."""
+    heard = [] if heard is None else heard
     async with aclosing(decoder.samples()) as pieces:
-        return np.concatenate([np.empty(0, np.float32), *[piece async for piece in pieces]])
+        async for piece in pieces:
+            heard.append(piece)
+    return np.concatenate([np.empty(0, np.float32), *heard])
 
 
 async def pushed(decoder: ContainerDecoder, data: bytes, chunk_bytes: int = 4000) -> None:
@@ -63,13 +67,11 @@ async def test_rubbish_is_refused_and_whoever_pushes_is_not_held_up(pool: Decode
 async def test_what_was_torn_is_told_behind_all_that_could_be_decoded(pool: DecoderPool) -> None:
     decoder = ContainerDecoder(pool)
     pushing = asyncio.ensure_future(pushed(decoder, JFK.read_bytes()[:-1000]))
-    n_samples = 0
+    heard: list[np.ndarray] = []
     with pytest.raises(InvalidAudio) as damage:
-        async with aclosing(decoder.samples()) as pieces:
-            async for piece in pieces:
-                n_samples += len(piece)
+        await decoded(decoder, heard)
     assert (damage.value.code, damage.value.fatal) == ("truncated_audio", False)
-    assert n_samples > 160_000
+    assert sum(map(len, heard)) > 160_000
     await pushing
 
 
@@ -79,17 +81,15 @@ async def test_a_process_that_dies_ends_its_stream_alone(
 ) -> None:
     decoder, other = ContainerDecoder(pool), ContainerDecoder(pool)
     data = JFK.read_bytes()
-    heard = 0
+    pushing = asyncio.ensure_future(decoder.push(data[:-1000]))
+    decoding = asyncio.ensure_future(decoded(decoder, heard := []))
+    await eventually(lambda: bool(heard))
+    process = decoder._process.result()
+    assert process is not None
+    os.kill(process.pid, number)
     with pytest.raises(InvalidAudio) as death:
-        async with aclosing(decoder.samples()) as pieces:
-            pushing = asyncio.ensure_future(decoder.push(data[:-1000]))
-            async for piece in pieces:
-                heard += len(piece)
-                process = decoder._process.result()
-                assert process is not None
-                os.kill(process.pid, number)
+        await decoding
     assert death.value.code == "invalid_container"
-    assert heard > 0
     await pushing
     await decoder.push(data)  # what still comes is dropped
     assert f"was killed by {number.name}" in caplog.text
