@@ -19,6 +19,7 @@ class EngineDescription:
         compute_type: such as `int8` or `float16`.
         languages: ISO 639-1 codes the model understands.
         translates: whether the model can do the task `translate`.
+        revision: commit of the Hugging Face hub; empty for files from elsewhere.
     """
 
     model: str
@@ -26,6 +27,7 @@ class EngineDescription:
     compute_type: str
     languages: tuple[str, ...]
     translates: bool
+    revision: str = ""
 
 
 class Engine(Protocol):

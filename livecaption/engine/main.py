@@ -82,6 +82,7 @@ def run(config: EngineConfig, load_timeout_s: float, server_pid: int, log_level:
             description.compute_type,
             description.languages,
             description.translates,
+            description.revision,
         )
     )
     try:

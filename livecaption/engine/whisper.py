@@ -166,6 +166,7 @@ class WhisperEngine:
             compute_type=device.compute_type,
             languages=self._text.languages,
             translates=self._model.is_multilingual,
+            revision=files.revision,
         )
 
     @property

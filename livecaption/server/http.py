@@ -70,6 +70,7 @@ async def info(request: web.Request) -> web.Response:
     if pool.loaded is not None:
         model = {
             "name": pool.loaded.model,
+            "revision": pool.loaded.revision or None,
             "device": pool.loaded.device,
             "compute_type": pool.loaded.compute_type,
             "languages": list(pool.loaded.languages),

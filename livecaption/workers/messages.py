@@ -68,6 +68,7 @@ class Loaded:
     compute_type: str
     languages: tuple[str, ...]
     translates: bool
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)

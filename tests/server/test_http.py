@@ -48,6 +48,7 @@ async def test_a_server_that_is_ready_says_so_and_what_it_runs(client: Client) -
     info = await (await client.get("/v1/info")).json()
     assert info["protocol"] == 1
     assert info["model"]["name"]
+    assert info["model"]["revision"] is None
     assert "en" in info["model"]["languages"]
 
 
