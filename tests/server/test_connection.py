@@ -19,6 +19,7 @@ from tests.server.conftest import (
     read_until,
 )
 from tests.support.eventually import eventually
+from tests.support.peers import PING, frame, raw_peer
 from tests.support.speech import pcm_s16le, sound
 
 QUIET = {"partials": False, "endpointing": {"silence_ms": 500}}
@@ -228,10 +229,12 @@ async def test_a_parked_session_holds_its_place_and_its_speaker_gets_back_in_on_
 ) -> None:
     client = await start_server(max_streams=1)
     socket, ready = await start(client)
+    await socket.send_bytes(SPEECH)
+    seen = await read_until(socket, "speech_start")
     await drop(client, socket)
     with pytest.raises(WSServerHandshakeError, match="503"):
         await client.ws_connect("/v1/stream")
-    socket = await resume(client, ready, 1)
+    socket = await resume(client, ready, seen["seq"])
     assert (await read_event(socket))["session"] == ready["session"]
     assert sessions_of(client).n_accepted == 1
     await socket.send_json({"type": "stop"})
@@ -317,3 +320,92 @@ async def test_no_log_line_lets_anybody_in(client: Client, caplog: pytest.LogCap
     assert "resumed" in caplog.text
     for secret in (ready["session"], ready["resume_token"], ready["reader_token"]):
         assert secret not in caplog.text
+
+
+@pytest.mark.parametrize("n_pings", [0, 1, 2, 5])
+async def test_a_reset_parks_the_session_whatever_is_on_its_way(client: Client, n_pings: int) -> None:
+    """Of several pings the first answer finds the connection reset, and the second one no connection."""
+    async with raw_peer(str(client.make_url("/"))) as peer:
+        await peer.send({"type": "start"})
+        assert b'"ready"' in await peer.receive()
+        await peer.send_frames(frame(PING) * n_pings)
+        peer.reset()
+        await eventually(lambda: sessions_of(client).n_parked == 1)
+
+
+async def test_a_session_that_was_never_spoken_into_holds_no_place_while_its_speaker_is_away(
+    start_server: StartServer,
+) -> None:
+    """Else connecting and vanishing fills a server for a minute."""
+    client = await start_server(max_streams=1)
+    socket, ready = await start(client)
+    await drop(client, socket)
+    assert len(sessions_of(client)) == 0
+    socket = await resume(client, ready, 1)
+    assert (await read_event(socket))["session"] == ready["session"]
+    assert len(sessions_of(client)) == 1
+    await socket.send_bytes(SPEECH)
+    await socket.send_json({"type": "stop"})
+    assert (await read_to_the_close(socket))[-1]["reason"] == "stop"
+    await eventually(lambda: len(sessions_of(client)) == 0)
+
+
+async def test_one_that_was_spoken_into_keeps_its_place(start_server: StartServer) -> None:
+    client = await start_server(max_streams=1)
+    socket, _ = await start(client)
+    await socket.send_bytes(SPEECH)
+    await read_until(socket, "speech_start")
+    await drop(client, socket)
+    assert len(sessions_of(client)) == 1
+
+
+async def test_whose_place_was_taken_meanwhile_is_told_so_and_may_try_again(start_server: StartServer) -> None:
+    client = await start_server(max_streams=1)
+    socket, ready = await start(client)
+    await drop(client, socket)
+    other, _ = await start(client)
+    assert await refusal_of(await resume(client, ready, 1)) == ("overloaded", WSCloseCode.TRY_AGAIN_LATER)
+    await other.send_json({"type": "stop"})
+    await read_to_the_close(other)
+    socket = await resume(client, ready, 1)
+    assert (await read_event(socket))["session"] == ready["session"]
+
+
+async def test_of_many_sessions_that_were_never_spoken_into_the_newest_are_kept(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livecaption.server.sessions.MAX_UNHEARD", 2)
+    started = [await start(client) for _ in range(3)]
+    for socket, _ in started:
+        socket._writer.transport.abort()
+    await eventually(lambda: sessions_of(client).n_parked == 2)
+    ended = [sessions_of(client).find(ready["session"]).hub.ended for _, ready in started]
+    assert sum(ended) == 1
+
+
+async def test_of_many_connections_that_claim_a_session_the_newest_may_stay(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They need no place and no token until they have said something."""
+    monkeypatch.setattr("livecaption.server.sessions.MAX_CLAIMS", 2)
+    socket, ready = await start(client)
+    claims = [await client.ws_connect("/v1/stream", params={"resume": ready["session"]}) for _ in range(3)]
+    assert await refusal_of(claims[0]) == ("overloaded", WSCloseCode.TRY_AGAIN_LATER)
+    claim = {"session": ready["session"], "token": ready["resume_token"], "last_seq": 1}
+    await claims[1].send_json({"type": "start", "resume": claim})
+    assert (await read_event(claims[1]))["session"] == ready["session"]
+    another = await client.ws_connect("/v1/stream", params={"resume": ready["session"]})
+    await another.send_json({"type": "start", "resume": claim})  # one that is through is no claim any more
+    assert (await read_event(another))["session"] == ready["session"]
+    await socket.close()
+
+
+async def test_ended_sessions_are_kept_up_to_a_number(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("livecaption.server.sessions.MAX_ENDED", 2)
+    ids = []
+    for _ in range(3):
+        socket, ready = await start(client)
+        ids.append(ready["session"])
+        await socket.send_json({"type": "stop"})
+        await read_to_the_close(socket)
+    assert [(await client.get(f"/v1/sessions/{session}/transcript.txt")).status for session in ids] == [404, 200, 200]

@@ -3,7 +3,10 @@
 import asyncio
 import gc
 import io
+import os
+import signal
 import struct
+import time
 import wave
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -27,6 +30,7 @@ from tests.server.conftest import (
     read_until,
     start_stream,
 )
+from tests.support.containers import flac_of_silence
 from tests.support.eventually import eventually
 from tests.support.speech import sound
 
@@ -150,6 +154,65 @@ async def test_a_container_is_decoded_while_it_streams(client: Client) -> None:
     assert [event["type"] for event in events if event["type"] in ("final", "end")] == ["final", "end"]
     assert abs(events[-1]["received_ms"] - 2400) < 30
     assert socket.close_code == WSCloseCode.OK
+
+
+async def test_a_container_that_unfolds_to_hours_is_taken_no_faster_than_allowed(client: Client) -> None:
+    """And hurts nobody else: 27 minutes of silence in 3 KB, with the speech of another stream beside it."""
+    other = await start_stream(client, partials=False)
+    bomb = await start_stream(client, encoding="auto")
+    await bomb.send_bytes(flac_of_silence(200))
+    taken = client.app[SERVICES].sessions
+    await eventually(lambda: taken.received_ms >= publisher.AUDIO_BURST_S * 1000)
+    await other.send_bytes(SPEECH)
+    await other.send_json({"type": "stop"})
+    events = await read_to_the_close(other)
+    assert [event["type"] for event in events if event["type"] in ("error", "final", "end")] == ["final", "end"]
+    assert taken.received_ms < 27 * 60_000
+    async with asyncio.timeout(publisher.LAST_DECODING_S["draining"] + 3):
+        _, events = await asyncio.gather(taken.drain(), read_to_the_close(bomb))
+    assert (events[-1]["type"], events[-1]["reason"], bomb.close_code) == ("end", "draining", 1001)
+
+
+async def test_a_decoder_that_dies_costs_its_own_stream_and_no_caption_of_it(client: Client) -> None:
+    """What was understood gets its finals."""
+    container = _wav(sound("silence 400ms, speech 1200ms, silence 1200ms, speech 1200ms", 16_000), 16_000)
+    socket = await start_stream(client, encoding="auto", partials=False)
+    await socket.send_bytes(container)
+    await read_until(socket, "final")
+    for pid in client.app[SERVICES].decoders.pids:
+        os.kill(pid, signal.SIGSEGV)
+    events = await read_to_the_close(socket)
+    kinds = [event["type"] for event in events if event["type"] in ("error", "final", "end")]
+    assert kinds == ["error", "final", "end"]
+    (error,) = [event for event in events if event["type"] == "error"]
+    assert (error["code"], error["fatal"], socket.close_code) == ("invalid_container", True, 1008)
+    assert all(event["text"] for event in events if event["type"] == "final")
+    another = await start_stream(client, encoding="auto")
+    await another.send_bytes(container)
+    await another.send_json({"type": "stop"})
+    assert len([event for event in await read_to_the_close(another) if event["type"] == "final"]) == 2
+
+
+async def test_a_large_message_is_taken_in_pieces_between_which_others_have_their_turn(client: Client) -> None:
+    """The 131 s of one message take 0.2 s of computing; nobody waits for all of them."""
+    socket = await start_stream(client, encoding="mulaw", sample_rate=8000)
+    sessions, seen = client.app[SERVICES].sessions, set()
+    await socket.send_bytes(b"\xff" * MAX_AUDIO_BYTES)
+    while sessions.received_ms < 131_000:
+        await asyncio.sleep(0)
+        seen.add(sessions.received_ms)
+    assert len(seen) >= 32
+
+
+async def test_audio_is_taken_no_faster_than_allowed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "AUDIO_BURST_S", 1.0)
+    monkeypatch.setattr(publisher, "AUDIO_S_PER_S", 10.0)
+    socket = await start_stream(client)
+    began_s = time.monotonic()
+    await socket.send_bytes(bytes(32_000 * 5))
+    await socket.send_json({"type": "stop"})
+    assert (await read_to_the_close(socket))[-1]["received_ms"] == 5000
+    assert time.monotonic() - began_s > 0.3
 
 
 async def test_an_empty_binary_message_is_audio_of_no_length(client: Client) -> None:

@@ -11,7 +11,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-TEXT, BINARY, CLOSE = 1, 2, 8
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+
+
+def frame(opcode: int, payload: bytes = b"", *, final: bool = True) -> bytes:
+    """A masked frame of at most 65,535 bytes. A mask of zeros leaves the payload as it is."""
+    length = len(payload)
+    size = bytes([128 | length]) if length < 126 else bytes([128 | 126]) + struct.pack(">H", length)
+    return bytes([(128 if final else 0) | opcode]) + size + bytes(4) + payload
 
 
 class RawPeer:
@@ -23,14 +30,18 @@ class RawPeer:
 
     async def send(self, payload: bytes | dict[str, Any]) -> None:
         """A masked message: text for a dict (as JSON), else binary."""
-        if isinstance(payload, dict):
-            opcode, payload = TEXT, json.dumps(payload).encode()
-        else:
-            opcode = BINARY
-        length = len(payload)
-        size = bytes([128 | length]) if length < 126 else bytes([128 | 126]) + struct.pack(">H", length)
-        # A mask of zeros leaves the payload as it is.
-        await self._loop.sock_sendall(self._socket, bytes([128 | opcode]) + size + bytes(4) + payload)
+        await self.send_frames(
+            frame(TEXT, json.dumps(payload).encode()) if isinstance(payload, dict) else frame(BINARY, payload)
+        )
+
+    async def send_frames(self, data: bytes) -> None:
+        """Whatever bytes."""
+        await self._loop.sock_sendall(self._socket, data)
+
+    def reset(self) -> None:
+        """End the connection without a word, so that the server gets an error (RST)."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
 
     async def receive(self) -> bytes:
         """Some bytes; nothing at the end of the connection, however it came."""

@@ -1,0 +1,33 @@
+"""What a peer may use: a stock for bursts, so much a second after that."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livecaption.server.allowance import Allowance
+
+
+def test_a_burst_costs_no_time_and_what_exceeds_it_costs_as_much_as_it_is() -> None:
+    allowance = Allowance(per_s=10, burst=20, now_s=100.0)
+    assert [allowance.use(1, 100.0) for _ in range(20)] == [0.0] * 20
+    assert allowance.use(1, 100.0) == pytest.approx(0.1)
+    assert allowance.use(5, 100.0) == pytest.approx(0.6)
+
+
+def test_the_stock_comes_back_with_time_but_not_beyond_its_size() -> None:
+    allowance = Allowance(per_s=10, burst=20, now_s=0.0)
+    allowance.use(20, 0.0)
+    assert allowance.use(5, 0.5) == 0.0
+    assert allowance.use(20, 1000.0) == 0.0
+    assert allowance.use(1, 1000.0) == pytest.approx(0.1)
+
+
+@given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 3)), max_size=50))
+def test_who_waits_as_told_never_uses_more_than_is_allowed(uses: list[tuple[float, float]]) -> None:
+    """Whatever the amounts and the pauses: at most the burst and the rate, and one amount that is being paid for."""
+    allowance, now_s, used = Allowance(per_s=2, burst=4, now_s=0.0), 0.0, 0.0
+    for amount, pause_s in uses:
+        now_s += pause_s
+        used += amount
+        now_s += allowance.use(amount, now_s)
+        assert used <= 4 + 2 * now_s + 1e-6
