@@ -52,13 +52,30 @@ def check_token(request: web.BaseRequest, config: ServerConfig) -> None:
     Raises:
         Unauthorized: none or another.
     """
+    if config.token and not shows_operator_token(request, config):
+        raise Unauthorized("a token is needed: Authorization: Bearer, or the subprotocol token.<base64url>")
+
+
+def check_operator(request: web.BaseRequest, config: ServerConfig) -> None:
+    """What is for the operator alone, also on a server without a token, where nobody can show that they are.
+
+    Raises:
+        Unauthorized: it is not the operator.
+    """
+    if not shows_operator_token(request, config):
+        raise Unauthorized(
+            "this session is private: the operator's token is needed, and must be set (LIVECAPTION_TOKEN)"
+        )
+
+
+def shows_operator_token(request: web.BaseRequest, config: ServerConfig) -> bool:
+    """Whether the operator asks: a token is configured and the request shows it."""
     if not config.token:
-        return
+        return False
     expected = config.token.encode()
     # Every candidate is compared, and in constant time: the answer's time tells nothing.
     matches = [hmac.compare_digest(shown, expected) for shown in _shown_tokens(request)]
-    if not any(matches):
-        raise Unauthorized("a token is needed: Authorization: Bearer, or the subprotocol token.<base64url>")
+    return any(matches)
 
 
 def shown_reader_token(request: web.BaseRequest) -> str:

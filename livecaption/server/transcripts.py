@@ -1,7 +1,8 @@
 """What the store has, over HTTP: the list of sessions, search, transcripts in every format, deletion.
 
-Lists, searches and deletions are the operator's; a transcript is for whoever knows the id of its session. Where nothing
-is stored there are transcripts alone, of sessions that can be read along: those that run or ended just now.
+Lists, searches and deletions are the operator's; a transcript is for whoever knows the id of its session. Private
+sessions have rules of their own, on a server without a token too: `_check_may_read`. Where nothing is stored there are
+transcripts alone, of sessions that can be read along: those that run or ended just now.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from aiohttp import hdrs, web
 
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, GrowingVtt
-from livecaption.errors import InvalidQuery, Unauthorized, UnknownSession
+from livecaption.errors import InvalidQuery, UnknownSession
 from livecaption.events import Final
 from livecaption.scheduling.request import SessionId
 from livecaption.server import auth
@@ -38,7 +39,9 @@ MAX_GROWING = 64
 
 async def sessions(request: web.Request) -> web.Response:
     """`GET /v1/sessions`: the newest ones; `q` finds those that say something, `before` lists on."""
-    auth.check_token(request, request.app[SERVICES].config.server)
+    config = request.app[SERVICES].config.server
+    auth.check_token(request, config)
+    with_private = auth.shows_operator_token(request, config)
     limit = _number(request, "limit", default=DEFAULT_LIMIT, at_most=MAX_LIMIT)
     before = _number(request, "before", default=LAST, at_most=LAST)
     query = request.query.get("q", "")
@@ -47,7 +50,7 @@ async def sessions(request: web.Request) -> web.Response:
     def listed(database: Database) -> dict[str, Any]:
         if query.strip() and not terms:
             return {"sessions": [], "next": None}
-        found = database.sessions(limit + 1, before, terms)
+        found = database.sessions(limit + 1, before, terms, with_private=with_private)
         entries = [_as_json(record) for record in found[:limit]]
         if terms:
             for entry, record in zip(entries, found, strict=False):
@@ -108,6 +111,10 @@ async def delete(request: web.Request) -> web.Response:
     auth.check_origin(request, config)
     auth.check_token(request, config)
     store, session_id = _store(request), request.match_info["session"]
+    record = await store.read(lambda database: database.session(session_id))
+    # What has just begun may not be stored yet, and would be by the time it is deleted.
+    if any(known is not None and known.private for known in (record, _live(request))):
+        auth.check_operator(request, config)
     if not await store.delete(session_id):
         raise _unknown()
     await store.read(lambda _: request.app[GROWING].forget(session_id))
@@ -166,24 +173,20 @@ def _find(request: web.Request, database: Database) -> SessionRecord:
 
 
 def _check_may_read(request: web.Request, *, private: bool) -> None:
-    """A private session is for whoever may read it along; once it is forgotten, for the operator alone.
+    """A private session is for those who may read it along, and for the operator; once it is forgotten, for the
+    operator alone. Where no token is configured nobody can show that they are the operator.
 
     Raises:
-        Unauthorized
+        Unauthorized: `wrong_token` while the session is live, then `unauthorized`.
     """
-    if private and not _shows_reader_token(request):
-        auth.check_token(request, request.app[SERVICES].config.server)
-
-
-def _shows_reader_token(request: web.Request) -> bool:
+    config = request.app[SERVICES].config.server
+    if not private or auth.shows_operator_token(request, config):
+        return
     live = _live(request)
     if live is None:
-        return False
-    try:
+        auth.check_operator(request, config)
+    else:
         live.check_reader(auth.shown_reader_token(request))
-    except Unauthorized:
-        return False
-    return True
 
 
 def _live(request: web.Request) -> Publisher | None:

@@ -135,13 +135,18 @@ class Database:
         row = self.execute(f"SELECT {rows.SESSION_COLUMNS} FROM session WHERE id = ?", (session_id,)).fetchone()
         return rows.session_from_row(row) if row else None
 
-    def sessions(self, limit: int, before: int, terms: Sequence[str] = ()) -> list[SessionRecord]:
+    def sessions(
+        self, limit: int, before: int, terms: Sequence[str] = (), *, with_private: bool = True
+    ) -> list[SessionRecord]:
         """The newest ones that have all of the terms.
 
         Args:
             before: the number of a session; only earlier ones are listed.
+            with_private: whether private sessions are listed too.
         """
         condition = "number < :before"
+        if not with_private:
+            condition += " AND NOT private"
         values: dict[str, Any] = {"before": before, "limit": limit}
         for n, term in enumerate(terms):
             values[f"term{n}"] = term

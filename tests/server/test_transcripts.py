@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import webvtt
 from livecaption.server import sessions
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
+from livecaption.store.database import Database
 from tests.server.conftest import PAUSE, SPEECH, Client, StartServer, read_event, read_until
 from tests.support.eventually import eventually
 from tests.support.stored import fill, locked_by_another, new_session, opened
@@ -273,6 +275,69 @@ async def test_a_private_session_is_read_with_a_token_only(serve_store: ServeSto
         assert (await client.get(f"/v1/sessions/council{below}")).status == 401
         response = await client.get(f"/v1/sessions/council{below}", headers={"Authorization": "Bearer secret"})
         assert response.status == 200
+
+
+async def test_without_a_token_nobody_gets_a_private_session_that_is_over(serve_store: ServeStore, path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session("council", "City council", private=True), COUNCIL)
+        fill(database, new_session("lecture", "Lecture of the city"), COUNCIL)
+    client = await serve_store()
+    for shown in ({}, {"Authorization": "Bearer "}, {"Authorization": "Bearer guess"}):
+        for below in ("", *(f"/transcript.{name}" for name in ("vtt", "srt", "txt", "json"))):
+            answer = await get(client, f"/v1/sessions/council{below}?reader_token=", 401, **shown)
+            assert answer["code"] == "unauthorized"
+        refused = await client.delete("/v1/sessions/council", headers=shown)
+        assert (refused.status, (await refused.json())["code"]) == (401, "unauthorized")
+        for query in ("", "?q=city", "?q=tram"):
+            listed = (await get(client, f"/v1/sessions{query}", **shown))["sessions"]
+            assert [session["id"] for session in listed] == ["lecture"]
+    assert (await client.delete("/v1/sessions/lecture")).status == 204
+    with closing(Database(path)) as database:
+        assert [session.id for session in database.sessions(10, 100)] == ["council"]
+
+
+async def test_the_operator_lists_finds_and_deletes_private_sessions(serve_store: ServeStore, path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session("council", private=True), COUNCIL)
+    client = await serve_store(token="secret")
+    operator = {"Authorization": "Bearer secret"}
+    for query in ("", "?q=tram"):
+        (listed,) = (await get(client, f"/v1/sessions{query}", **operator))["sessions"]
+        assert listed["private"]
+    assert (await client.delete("/v1/sessions/council")).status == 401
+    assert (await client.delete("/v1/sessions/council", headers=operator)).status == 204
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["running", "just ended"])
+@pytest.mark.parametrize("token", ["", "secret"])
+@pytest.mark.parametrize("stores", [True, False], ids=["store", "no store"])
+async def test_a_private_session_is_read_with_its_reader_token_whether_the_operator_has_set_one_or_not(
+    start_server: StartServer, path: Path, stores: bool, token: str, ended: bool
+) -> None:
+    client = await start_server(store=StoreConfig(str(path)) if stores else StoreConfig(), token=token)
+    operator = {"Authorization": f"Bearer {token}"}
+    socket = await client.ws_connect("/v1/stream", headers=operator)
+    await socket.send_json({"type": "start", "private": True})
+    ready = await read_event(socket)
+    if ended:
+        await socket.send_json({"type": "stop"})
+        await read_until(socket, "end")
+    session = f"/v1/sessions/{ready['session']}"
+    readable = [f"{session}/transcript.{name}" for name in ("vtt", "srt", "txt", "json")] + [session] * stores
+    for below in readable:
+        for wrong in ("", ready["resume_token"], token):
+            refused = await get(client, f"{below}?reader_token={wrong}", 401)
+            assert refused["code"] == "wrong_token"
+        for right in ({"Authorization": f"Bearer {ready['reader_token']}"}, operator if token else {}):
+            response = await client.get(below, headers=right)
+            assert response.status == (200 if right else 401)
+        assert (await client.get(below, params={"reader_token": ready["reader_token"]})).status == 200
+    if stores:
+        # Readers read; what becomes of it is for the operator.
+        reader = {"Authorization": f"Bearer {ready['reader_token']}"}
+        assert (await client.delete(session, headers=reader)).status == 401
+        if not token:
+            assert (await get(client, "/v1/sessions"))["sessions"] == []
 
 
 # Without a store
