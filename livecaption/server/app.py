@@ -1,5 +1,6 @@
 """What is served where, and what happens when the application starts and ends."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -7,11 +8,12 @@ from contextlib import ExitStack
 
 from aiohttp import hdrs, web
 
-from livecaption.config import Config
+from livecaption.config import Config, is_loopback
 from livecaption.errors import InvalidMessage, LivecaptionError, UnknownSession
 from livecaption.scheduling.scheduler import SchedulerConfig
 from livecaption.server import auth, http, readers, transcripts
 from livecaption.server.connection import Connection
+from livecaption.server.logs import WITHOUT_REQUESTS
 from livecaption.server.metrics import Metrics
 from livecaption.server.publisher import Publisher
 from livecaption.server.services import SERVICES, Services
@@ -58,10 +60,11 @@ def build_app(config: Config | None = None) -> web.Application:
     app.add_routes(
         [
             web.get("/", http.page),
-            web.get("/v1/stream", stream),
+            # HEAD would run what these do, to the end of a session.
+            web.get("/v1/stream", stream, allow_head=False),
             web.get("/watch/{session}", readers.watch_page),
-            web.get("/v1/sessions/{session}/events", readers.events),
-            web.get("/v1/sessions/{session}/watch", readers.watch),
+            web.get("/v1/sessions/{session}/events", readers.events, allow_head=False),
+            web.get("/v1/sessions/{session}/watch", readers.watch, allow_head=False),
             web.get("/v1/sessions/{session}/qr.svg", readers.qr_code),
             web.get("/v1/info", http.info),
             web.get("/sessions", http.sessions_page),
@@ -78,6 +81,7 @@ def build_app(config: Config | None = None) -> web.Application:
         ]
     )
     app.on_response_prepare.append(http.add_security_headers)
+    app.on_startup.append(_learn_own_names)
     # A context and not `on_cleanup`, which aiohttp skips when another handler of `on_startup` fails.
     # The store first, so that it ends last: what the others say at their end is still stored.
     app.cleanup_ctx.append(_store)
@@ -87,6 +91,7 @@ def build_app(config: Config | None = None) -> web.Application:
     app.on_shutdown.append(drain)
     # It logs the subprotocols that a client offers when it knows none of them, hence the token.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
+    logging.getLogger("aiohttp.server").addFilter(WITHOUT_REQUESTS)
     return app
 
 
@@ -133,6 +138,13 @@ def _names_a_session(request: web.Request) -> bool:
 async def drain(app: web.Application) -> None:
     """Signal handler `on_shutdown`: the last captions, then 1001 for everybody."""
     await app[SERVICES].sessions.drain()
+
+
+async def _learn_own_names(app: web.Application) -> None:
+    """Before anybody asks, because the loop must not wait for the network."""
+    config = app[SERVICES].config.server
+    if not is_loopback(config.host) and not config.token:
+        await asyncio.to_thread(auth.own_names)
 
 
 async def _watch_loop(app: web.Application) -> AsyncIterator[None]:
