@@ -40,7 +40,6 @@ MALFORMED = {
     "other host": f"GET http://{SECRET}:99999/ HTTP/1.1\r\n{HOST}\r\n",
     "host": f"GET {QUERY} HTTP/1.1\r\nHost: {SECRET}:x\r\n{BEARER}\r\n\r\n",
     "second request": f"GET /healthz HTTP/1.1\r\n{HOST}\r\nGET / HTTP/1.1\r\n{HOST}{BEARER}\0\r\n\r\n",
-    "behind an upgrade": f"GET /v1/stream HTTP/1.1\r\n{HOST}Upgrade: websocket\r\nConnection: Upgrade\r\n{BEARER}\r\n\r\n",
     "websocket key": (
         f"GET /v1/stream HTTP/1.1\r\n{HOST}Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         f"Sec-WebSocket-Key: {SECRET}\r\nSec-WebSocket-Protocol: token.{SECRET}\r\n\r\n"
