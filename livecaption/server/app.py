@@ -13,6 +13,7 @@ from livecaption.errors import InvalidMessage, LivecaptionError, UnknownSession
 from livecaption.scheduling.scheduler import SchedulerConfig
 from livecaption.server import auth, http, readers, transcripts
 from livecaption.server.connection import Connection
+from livecaption.server.exports import Exports
 from livecaption.server.logs import WITHOUT_REQUESTS
 from livecaption.server.metrics import Metrics
 from livecaption.server.publisher import Publisher
@@ -57,6 +58,7 @@ def build_app(config: Config | None = None) -> web.Application:
     store = None if config.store.path == NOWHERE else TranscriptStore(config.store)
     app[SERVICES] = Services(config, pool, sessions, Metrics(pool, sessions, store), store)
     app[transcripts.GROWING] = transcripts.GrowingTranscripts()
+    app[transcripts.EXPORTS] = Exports()
     app.add_routes(
         [
             web.get("/", http.page),
@@ -85,6 +87,7 @@ def build_app(config: Config | None = None) -> web.Application:
     # A context and not `on_cleanup`, which aiohttp skips when another handler of `on_startup` fails.
     # The store first, so that it ends last: what the others say at their end is still stored.
     app.cleanup_ctx.append(_store)
+    app.cleanup_ctx.append(_exports)
     app.cleanup_ctx.append(_workers)
     app.cleanup_ctx.append(_interrupted_sessions)
     app.cleanup_ctx.append(_watch_loop)
@@ -160,6 +163,11 @@ async def _store(app: web.Application) -> AsyncIterator[None]:
     await store.open()
     yield
     await store.close()
+
+
+async def _exports(app: web.Application) -> AsyncIterator[None]:
+    yield
+    app[transcripts.EXPORTS].close()
 
 
 async def _interrupted_sessions(app: web.Application) -> AsyncIterator[None]:
