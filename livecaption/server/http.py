@@ -107,7 +107,7 @@ async def metrics(request: web.Request) -> web.Response:
     """`GET /metrics`: for Prometheus."""
     services = request.app[SERVICES]
     auth.check_token(request, services.config.server)
-    return web.Response(body=services.metrics.exposition(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+    return web.Response(body=await services.metrics.exposition(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
 
 def error_response(error: LivecaptionError, **fields: object) -> web.Response:

@@ -49,6 +49,8 @@ class Database:
             isolation_level=None,
             check_same_thread=False,
         )
+        self._path = path
+        self._opened = _identity(path)
         try:
             self.execute("PRAGMA foreign_keys = ON")
             self.execute("PRAGMA secure_delete = ON")
@@ -59,6 +61,15 @@ class Database:
 
     def close(self) -> None:
         self._connection.close()
+
+    def check_in_place(self) -> None:
+        """SQLite itself goes on with a file that was removed, and all that it writes is gone at the end.
+
+        Raises:
+            sqlite3.OperationalError: the file that was opened is not there any more.
+        """
+        if self._opened is None or _identity(self._path) != self._opened:
+            raise sqlite3.OperationalError("its file was removed or replaced")
 
     def execute(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
         return self._connection.execute(sql, values)
@@ -241,6 +252,15 @@ def acquire(path: Path) -> sqlite3.Connection:
         reason = error.strerror if isinstance(error, OSError) else error
         raise StoreUnusable(f"cannot keep transcripts in {path}: {reason} (--store FILE, or --store none)") from None
     return lock
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """None: there is no file that could be reached."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _lock(lock: sqlite3.Connection) -> None:
