@@ -7,7 +7,7 @@ Pure. Knows nothing of partials, files or where a transcript is kept.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, Cue, GrowingCues, cues
@@ -71,11 +71,16 @@ class GrowingVtt:
 
 def to_json(finals: Iterable[Final]) -> str:
     """An object with the whole `text` and `captions`, which have the fields of `final` on the wire."""
-    spoken = _spoken(finals)
-    captions = [
-        {name: value for name, value in asdict(final).items() if (name, value) != ("words", None)} for final in spoken
-    ]
-    return json.dumps({"text": to_text(spoken).strip(), "captions": captions}, ensure_ascii=False, indent=2) + "\n"
+    spoken = []
+    captions = []
+    # One by one, so that a caller who gives finals slowly is never kept waiting for all of them together.
+    for final in _spoken(finals):
+        spoken.append(final)
+        caption = {name: value for name, value in asdict(final).items() if (name, value) != ("words", None)}
+        captions.append("\n    " + json.dumps(caption, ensure_ascii=False, indent=2).replace("\n", "\n    "))
+    text = json.dumps(to_text(spoken).strip(), ensure_ascii=False)
+    listed = "[" + ",".join(captions) + "\n  ]" if captions else "[]"
+    return f'{{\n  "text": {text},\n  "captions": {listed}\n}}\n'
 
 
 FORMATS: dict[str, Callable[[Iterable[Final], int], str]] = {
@@ -87,8 +92,8 @@ FORMATS: dict[str, Callable[[Iterable[Final], int], str]] = {
 """Writers by the file extension of their format. They take finals and the columns of a line."""
 
 
-def _spoken(finals: Iterable[Final]) -> list[Final]:
-    return [final for final in finals if final.text.strip()]
+def _spoken(finals: Iterable[Final]) -> Iterator[Final]:
+    return (final for final in finals if final.text.strip())
 
 
 def _vtt_blocks(shown: Sequence[Cue]) -> str:

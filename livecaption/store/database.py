@@ -193,13 +193,12 @@ class Database:
         )
         return [Excerpt(start_ms, search.parts(text)) for start_ms, text in found]
 
-    def finals(self, session: SessionRecord, after_utterance: int = -1) -> list[Final]:
-        """In spoken order."""
+    def finals(self, session: SessionRecord) -> Iterator[Final]:
+        """In spoken order. The rows are read at once, and become finals one after the other, in any thread."""
         found = self.execute(
-            f"SELECT {rows.FINAL_COLUMNS} FROM final WHERE session = ? AND utterance > ? ORDER BY utterance",
-            (session.number, after_utterance),
-        )
-        return [rows.final_from_row(row) for row in found]
+            f"SELECT {rows.FINAL_COLUMNS} FROM final WHERE session = ? ORDER BY utterance", (session.number,)
+        ).fetchall()
+        return map(rows.final_from_row, found)
 
     def interrupted(self) -> list[InterruptedSession]:
         """Those that can go on, the oldest first."""

@@ -69,6 +69,12 @@ def _ms(clock: str) -> int:
 
 
 @given(transcripts())
+def test_json_is_laid_out_for_people(finals: list[Final]) -> None:
+    made = to_json(finals)
+    assert made == json.dumps(json.loads(made), ensure_ascii=False, indent=2) + "\n"
+
+
+@given(transcripts())
 def test_json_holds_every_final_that_says_something_as_it_was_on_the_wire(finals: list[Final]) -> None:
     captions = json.loads(to_json(finals))["captions"]
     said = [final for final in finals if final.text]
