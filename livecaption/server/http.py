@@ -130,6 +130,10 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return await handler(request)
     except LivecaptionError as error:
         return error_response(error)
+    except ConnectionError:
+        if request.transport is not None and not request.transport.is_closing():
+            raise
+        return web.Response(status=400)  # to nobody: the client has gone before its stream began
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise

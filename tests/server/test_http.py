@@ -12,6 +12,7 @@ from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from livecaption.workers.pool import PoolState
 from tests.server.conftest import Client, StartServer, read_event, start_stream
+from tests.support.eventually import eventually
 
 
 async def test_the_page_and_everything_it_loads_are_served(client: Client) -> None:
@@ -54,6 +55,22 @@ async def test_asking_for_the_headers_of_a_stream_is_refused_and_makes_no_reader
     answer = await client.head(what.format(session))
     assert answer.status == 405
     assert client.app[SERVICES].sessions.n_readers == 0
+    await socket.close()
+
+
+@pytest.mark.parametrize("what", ["/v1/stream", "/v1/sessions/{}/events", "/v1/sessions/{}/watch"])
+async def test_a_client_that_has_gone_before_its_stream_begins_is_no_fault(client: Client, what: str) -> None:
+    socket = await start_stream(client)
+    (session,) = client.app[SERVICES].sessions._publishers
+    headers = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}\r\n"
+    for _ in range(20):
+        reader, writer = await asyncio.open_connection(client.host, client.port)
+        writer.write(f"GET {what.format(session)} HTTP/1.1\r\nHost: localhost\r\n".encode())
+        writer.write(headers.format("AAAAAAAAAAAAAAAAAAAAAA==").encode() + b"\r\n")
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+    await eventually(lambda: client.app[SERVICES].sessions.n_readers == 0)
     await socket.close()
 
 

@@ -63,10 +63,10 @@ async def test_no_malformed_request_is_in_the_log(
     caplog.clear()
     reader, writer = await asyncio.open_connection(client.host, client.port)
     writer.write(request_text.encode("latin-1"))
+    assert (await reader.read(7)) == b"HTTP/1."
     writer.write_eof()
-    answer = await reader.read()
+    await reader.read()
     writer.close()
-    assert answer.startswith(b"HTTP/1.1") or answer == b""
     assert (await client.get("/healthz")).status == 200  # whatever there is to log has been logged
     assert SECRET not in caplog.text
     assert "Traceback" not in caplog.text
