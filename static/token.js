@@ -6,12 +6,22 @@ const ENTERED = "entered";
 
 /** From `#token=…`, which is taken out of the address bar lest a hall reads it; kept until the tab is closed. */
 export function accessToken() {
-  const inAddress = location.hash.match(/[#&]token=([^&]*)/);
-  if (inAddress) {
-    keepToken(decodeURIComponent(inAddress[1]));
+  const inAddress = tokenInAddress();
+  if (inAddress !== null) {
+    keepToken(inAddress);
     history.replaceState(null, "", location.pathname + location.search);
   }
   return sessionStorage.getItem(KEY) ?? "";
+}
+
+/** What stands behind `#token=`, as it is if it is badly encoded; null: nothing stands there. */
+export function tokenInAddress() {
+  const encoded = location.hash.match(/[#&]token=([^&]*)/)?.[1] ?? null;
+  try {
+    return encoded && decodeURIComponent(encoded);
+  } catch {
+    return encoded;
+  }
 }
 
 function keepToken(token) {

@@ -4,6 +4,7 @@ import { showAppearance, stepCaptionSize } from "./appearance.js";
 import { RollUp, TranscriptView } from "./captions.js";
 import { CaptionFeed } from "./feed.js";
 import { Settings } from "./settings.js";
+import { tokenInAddress } from "./token.js";
 
 /** Captions of before that the live lines begin with. */
 const RECENT_CAPTIONS = 3;
@@ -104,8 +105,8 @@ announce();
 
 const id = location.pathname.split("/").pop();
 /** Of a private session: behind the link, where no server's log sees it. */
-const token = location.hash.match(/[#&]token=([^&]*)/)?.[1] ?? "";
-new CaptionFeed(new URL(`../v1/sessions/${id}/events`, location), decodeURIComponent(token), {
+const token = tokenInAddress() ?? "";
+new CaptionFeed(new URL(`../v1/sessions/${id}/events`, location), token, {
   received: (event) => HANDLERS[event.type]?.(event),
   state: showState,
 }).run();

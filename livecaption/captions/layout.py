@@ -13,7 +13,7 @@ Pure. Knows nothing of file formats. Text that runs from right to left stays in 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -63,7 +63,7 @@ class Cue:
     lines: tuple[str, ...]
 
 
-def cues(finals: Sequence[Final], line_length: int = DEFAULT_LINE_LENGTH) -> list[Cue]:
+def cues(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH) -> list[Cue]:
     """Cut finals, in spoken order, into cues.
 
     Within a final, cues follow the times of its words if it has them, and else the share of its characters.

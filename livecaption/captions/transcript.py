@@ -7,7 +7,7 @@ Pure. Knows nothing of partials, files or where a transcript is kept.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, Cue, GrowingCues, cues
@@ -20,7 +20,7 @@ which is a breath and not yet the end of a thought."""
 VTT_HEADER = "WEBVTT\n\n"
 
 
-def to_text(finals: Sequence[Final]) -> str:
+def to_text(finals: Iterable[Final]) -> str:
     """Paragraphs, one to a line; a pause of 2 s begins a new one."""
     text = ""
     end_ms = 0
@@ -32,15 +32,20 @@ def to_text(finals: Sequence[Final]) -> str:
     return text + "\n" if text else ""
 
 
-def to_srt(finals: Sequence[Final], line_length: int = DEFAULT_LINE_LENGTH) -> str:
-    """SubRip, as nearly every player and editor reads it."""
+def to_srt(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH) -> str:
+    """SubRip, as nearly every player and editor reads it.
+
+    It knows no escapes: an arrow in the text, which would end the cue in some players, becomes `→`.
+    """
     return "".join(
-        f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n" + "\n".join(cue.lines) + "\n\n"
+        f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n"
+        + "\n".join(cue.lines).replace("-->", "→")
+        + "\n\n"
         for number, cue in enumerate(cues(finals, line_length), start=1)
     )
 
 
-def to_vtt(finals: Sequence[Final], line_length: int = DEFAULT_LINE_LENGTH) -> str:
+def to_vtt(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH) -> str:
     """WebVTT (W3C), as browsers read it."""
     return VTT_HEADER + _vtt_blocks(cues(finals, line_length))
 
@@ -64,16 +69,21 @@ class GrowingVtt:
         self.text += _vtt_blocks(self._cues.push(final))
 
 
-def to_json(finals: Sequence[Final]) -> str:
+def to_json(finals: Iterable[Final]) -> str:
     """An object with the whole `text` and `captions`, which have the fields of `final` on the wire."""
-    captions = [
-        {name: value for name, value in asdict(final).items() if (name, value) != ("words", None)}
-        for final in _spoken(finals)
-    ]
-    return json.dumps({"text": to_text(finals).strip(), "captions": captions}, ensure_ascii=False, indent=2) + "\n"
+    spoken = []
+    captions = []
+    # One by one, so that a caller who gives finals slowly is never kept waiting for all of them together.
+    for final in _spoken(finals):
+        spoken.append(final)
+        caption = {name: value for name, value in asdict(final).items() if (name, value) != ("words", None)}
+        captions.append("\n    " + json.dumps(caption, ensure_ascii=False, indent=2).replace("\n", "\n    "))
+    text = json.dumps(to_text(spoken).strip(), ensure_ascii=False)
+    listed = "[" + ",".join(captions) + "\n  ]" if captions else "[]"
+    return f'{{\n  "text": {text},\n  "captions": {listed}\n}}\n'
 
 
-FORMATS: dict[str, Callable[[Sequence[Final], int], str]] = {
+FORMATS: dict[str, Callable[[Iterable[Final], int], str]] = {
     "txt": lambda finals, _: to_text(finals),
     "srt": to_srt,
     "vtt": to_vtt,
@@ -82,8 +92,8 @@ FORMATS: dict[str, Callable[[Sequence[Final], int], str]] = {
 """Writers by the file extension of their format. They take finals and the columns of a line."""
 
 
-def _spoken(finals: Sequence[Final]) -> list[Final]:
-    return [final for final in finals if final.text.strip()]
+def _spoken(finals: Iterable[Final]) -> Iterator[Final]:
+    return (final for final in finals if final.text.strip())
 
 
 def _vtt_blocks(shown: Sequence[Cue]) -> str:

@@ -1,5 +1,6 @@
 """What is served where, and what happens when the application starts and ends."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -7,12 +8,14 @@ from contextlib import ExitStack
 
 from aiohttp import hdrs, web
 
-from livecaption.config import Config
+from livecaption.config import Config, is_loopback
 from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import InvalidMessage, LivecaptionError, UnknownSession
 from livecaption.scheduling.scheduler import SchedulerConfig
 from livecaption.server import auth, http, readers, transcripts
 from livecaption.server.connection import MAX_AUDIO_BYTES, Connection
+from livecaption.server.exports import Exports
+from livecaption.server.logs import WITHOUT_REQUESTS
 from livecaption.server.metrics import Metrics
 from livecaption.server.publisher import Publisher
 from livecaption.server.services import SERVICES, Services
@@ -55,13 +58,15 @@ def build_app(config: Config | None = None) -> web.Application:
     store = None if config.store.path == NOWHERE else TranscriptStore(config.store)
     app[SERVICES] = Services(config, pool, sessions, Metrics(pool, sessions, store), DecoderPool(), store)
     app[transcripts.GROWING] = transcripts.GrowingTranscripts()
+    app[transcripts.EXPORTS] = Exports()
     app.add_routes(
         [
             web.get("/", http.page),
-            web.get("/v1/stream", stream),
+            # HEAD would run what these do, to the end of a session.
+            web.get("/v1/stream", stream, allow_head=False),
             web.get("/watch/{session}", readers.watch_page),
-            web.get("/v1/sessions/{session}/events", readers.events),
-            web.get("/v1/sessions/{session}/watch", readers.watch),
+            web.get("/v1/sessions/{session}/events", readers.events, allow_head=False),
+            web.get("/v1/sessions/{session}/watch", readers.watch, allow_head=False),
             web.get("/v1/sessions/{session}/qr.svg", readers.qr_code),
             web.get("/v1/info", http.info),
             web.get("/sessions", http.sessions_page),
@@ -78,9 +83,11 @@ def build_app(config: Config | None = None) -> web.Application:
         ]
     )
     app.on_response_prepare.append(http.add_security_headers)
+    app.on_startup.append(_learn_own_names)
     # A context and not `on_cleanup`, which aiohttp skips when another handler of `on_startup` fails.
     # The store first, so that it ends last: what the others say at their end is still stored.
     app.cleanup_ctx.append(_store)
+    app.cleanup_ctx.append(_exports)
     app.cleanup_ctx.append(_workers)
     app.cleanup_ctx.append(_decoders)
     app.cleanup_ctx.append(_interrupted_sessions)
@@ -88,6 +95,7 @@ def build_app(config: Config | None = None) -> web.Application:
     app.on_shutdown.append(drain)
     # It logs the subprotocols that a client offers when it knows none of them, hence the token.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
+    logging.getLogger("aiohttp.server").addFilter(WITHOUT_REQUESTS)
     return app
 
 
@@ -129,6 +137,13 @@ async def drain(app: web.Application) -> None:
     await app[SERVICES].sessions.drain()
 
 
+async def _learn_own_names(app: web.Application) -> None:
+    """Before anybody asks, because the loop must not wait for the network."""
+    config = app[SERVICES].config.server
+    if not is_loopback(config.host) and not config.token:
+        await asyncio.to_thread(auth.own_names)
+
+
 async def _watch_loop(app: web.Application) -> AsyncIterator[None]:
     with app[SERVICES].metrics.watching_loop():
         yield
@@ -142,6 +157,11 @@ async def _store(app: web.Application) -> AsyncIterator[None]:
     await store.open()
     yield
     await store.close()
+
+
+async def _exports(app: web.Application) -> AsyncIterator[None]:
+    yield
+    app[transcripts.EXPORTS].close()
 
 
 async def _interrupted_sessions(app: web.Application) -> AsyncIterator[None]:

@@ -3,6 +3,10 @@
 import base64
 import binascii
 import hmac
+import re
+import socket
+from functools import cache
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
@@ -12,22 +16,46 @@ from livecaption.errors import ForbiddenOrigin, Unauthorized
 from livecaption.server.config import ServerConfig
 from livecaption.server.protocols.native import SUBPROTOCOL
 
+MAX_PORT = 65535
 _TOKEN_PREFIX = "token."
+_HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[0-9A-Za-z._-]+))(?::(?P<port>[0-9]{1,5})?)?")
+"""The header Host as browsers send it (RFC 9110, 7.2): without user names, and of ASCII."""
 
 
 def check_host(request: web.BaseRequest, config: ServerConfig) -> None:
-    """A server bound to loopback answers only to loopback names.
+    """A server answers to its own names alone, unless it is told others.
 
-    Otherwise a page of any site could reach it under its own name (DNS rebinding).
+    Otherwise a page of any site could reach it under the site's name (DNS rebinding), with all the rights of those
+    who reach the server. Bound to loopback, the server has loopback names. Beyond it, a token keeps such pages out;
+    without one it has loopback names, the machine's own, and addresses, which no site can take as its name.
 
     Raises:
-        ForbiddenOrigin: the Host header names somebody else.
+        ForbiddenOrigin: the Host header names somebody else, or no host; or it is missing where names count.
     """
-    if not is_loopback(config.host):
+    header = request.headers.get(hdrs.HOST, "")
+    name = host_name(header)
+    if header and not name:
+        raise ForbiddenOrigin("the Host header names no host", code="forbidden_host")
+    beyond_loopback = not is_loopback(config.host)
+    if is_loopback(name) or name in map(str.lower, config.allowed_hosts) or (beyond_loopback and config.token):
         return
-    name = _host_name(request.headers.get(hdrs.HOST, ""))
-    if not is_loopback(name) and name not in config.allowed_hosts:
-        raise ForbiddenOrigin("this server does not answer to that name (--allowed-host)", code="forbidden_host")
+    if not (beyond_loopback and (_is_address(name) or name in own_names())):
+        raise ForbiddenOrigin("this server does not answer to that name (--allowed-host NAME)", code="forbidden_host")
+
+
+def host_name(host: str) -> str:
+    """`localhost` of `localhost:8000`, `::1` of `[::1]:8000`, in lower case; empty: it is no host and port."""
+    match = _HOST.fullmatch(host)
+    if match is None or int(match["port"] or 0) > MAX_PORT:
+        return ""
+    return (match["name"] or match["address"]).lower()
+
+
+@cache
+def own_names() -> frozenset[str]:
+    """The names of this machine, in lower case. May ask the network for them, at first."""
+    name = socket.gethostname().lower()
+    return frozenset({name, f"{name}.local", socket.getfqdn().lower()})
 
 
 def check_origin(request: web.BaseRequest, config: ServerConfig) -> None:
@@ -36,12 +64,16 @@ def check_origin(request: web.BaseRequest, config: ServerConfig) -> None:
     Programs that are no browsers send no Origin and pass.
 
     Raises:
-        ForbiddenOrigin: another site's page, or a page without a site (`null`).
+        ForbiddenOrigin: another site's page, or a page without a site (`null`, or what is no origin).
     """
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is None or origin in config.allowed_origins:
         return
-    if urlsplit(origin).netloc != request.headers.get(hdrs.HOST):
+    try:
+        site = urlsplit(origin).netloc
+    except ValueError:
+        site = ""
+    if not site or site != request.headers.get(hdrs.HOST):
         raise ForbiddenOrigin("pages of this origin may not stream here (--allowed-origin)")
 
 
@@ -52,13 +84,30 @@ def check_token(request: web.BaseRequest, config: ServerConfig) -> None:
     Raises:
         Unauthorized: none or another.
     """
+    if config.token and not shows_operator_token(request, config):
+        raise Unauthorized("a token is needed: Authorization: Bearer, or the subprotocol token.<base64url>")
+
+
+def check_operator(request: web.BaseRequest, config: ServerConfig) -> None:
+    """What is for the operator alone, also on a server without a token, where nobody can show that they are.
+
+    Raises:
+        Unauthorized: it is not the operator.
+    """
+    if not shows_operator_token(request, config):
+        raise Unauthorized(
+            "this session is private: the operator's token is needed, and must be set (LIVECAPTION_TOKEN)"
+        )
+
+
+def shows_operator_token(request: web.BaseRequest, config: ServerConfig) -> bool:
+    """Whether the operator asks: a token is configured and the request shows it."""
     if not config.token:
-        return
+        return False
     expected = config.token.encode()
     # Every candidate is compared, and in constant time: the answer's time tells nothing.
     matches = [hmac.compare_digest(shown, expected) for shown in _shown_tokens(request)]
-    if not any(matches):
-        raise Unauthorized("a token is needed: Authorization: Bearer, or the subprotocol token.<base64url>")
+    return any(matches)
 
 
 def shown_reader_token(request: web.BaseRequest) -> str:
@@ -66,6 +115,11 @@ def shown_reader_token(request: web.BaseRequest) -> str:
     which can set no header; empty: nothing."""
     shown = _shown_tokens(request)
     return shown[0].decode("utf-8", "surrogateescape") if shown else request.query.get("reader_token", "")
+
+
+def shows_a_token(request: web.BaseRequest) -> bool:
+    """Whether a token comes with the request, right or wrong."""
+    return bool(_shown_tokens(request)) or "reader_token" in request.query
 
 
 def offered_protocols(request: web.BaseRequest) -> list[str]:
@@ -94,9 +148,9 @@ def _shown_tokens(request: web.BaseRequest) -> list[bytes]:
     return tokens
 
 
-def _host_name(host: str) -> str:
-    """`localhost` of `localhost:8000`, `::1` of `[::1]:8000`."""
+def _is_address(name: str) -> bool:
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        ip_address(name)
     except ValueError:
-        return ""
+        return False
+    return True

@@ -9,7 +9,7 @@ class ServerConfig:
     host, port: where to listen; port 0 picks a free one.
     token: what clients must show; empty: nobody is asked.
     allowed_origins: web origins beside the server's own whose pages may stream.
-    allowed_hosts: names beside loopback ones by which a server bound to loopback may be called.
+    allowed_hosts: names by which a server may be called beside its own, where names count: see `auth.check_host`.
     tls_cert, tls_key: PEM files; browsers give the microphone only to https or localhost.
     max_streams: streams at a time; one more is refused with 503. None: as many as get their finals in time.
     max_readers: who read along at a time, of all sessions together; one more is refused with 503. Each was measured to

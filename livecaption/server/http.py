@@ -26,17 +26,23 @@ def static_directory(package: Path) -> Path:
 STATIC = static_directory(Path(livecaption.__file__).parent)
 
 SECURITY_HEADERS = {
-    # Scripts and styles of our own only; data: for the images a style sheet carries.
-    "Content-Security-Policy": (
-        "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; "
-        "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
     "Permissions-Policy": "microphone=(self), display-capture=(self), camera=()",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    # A changed page must not meet a cached script of the version before.
-    hdrs.CACHE_CONTROL: "no-cache",
 }
+
+
+def content_security_policy(host: str) -> str:
+    """Scripts, styles and connections of our own only; `data:` for the images that a style sheet carries.
+
+    Args:
+        host: the header Host. Older Safari does not take 'self' for the WebSockets of the same host.
+    """
+    sockets = f" ws://{host} wss://{host}" if auth.host_name(host) else ""
+    return (
+        f"default-src 'self'; connect-src 'self'{sockets}; img-src 'self' data:; "
+        "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
 
 async def page(_: web.Request) -> web.FileResponse:
@@ -102,7 +108,7 @@ async def metrics(request: web.Request) -> web.Response:
     """`GET /metrics`: for Prometheus."""
     services = request.app[SERVICES]
     auth.check_token(request, services.config.server)
-    return web.Response(body=services.metrics.exposition(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+    return web.Response(body=await services.metrics.exposition(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
 
 def error_response(error: LivecaptionError, **fields: object) -> web.Response:
@@ -125,13 +131,21 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return await handler(request)
     except LivecaptionError as error:
         return error_response(error)
+    except ConnectionError:
+        if request.transport is not None and not request.transport.is_closing():
+            raise
+        return web.Response(status=400)  # to nobody: the client has gone before its stream began
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
         raise web.HTTPNotFound from None  # a path that no file can have
 
 
-async def add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
+async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal handler `on_response_prepare`."""
-    for name, value in SECURITY_HEADERS.items():
+    host = request.headers.get(hdrs.HOST, "")
+    # A changed page must not meet a cached script of the version before. What a token has opened is for nobody else.
+    caching = "private, no-store" if auth.shows_a_token(request) else "no-cache"
+    own = {"Content-Security-Policy": content_security_policy(host), hdrs.CACHE_CONTROL: caching}
+    for name, value in (SECURITY_HEADERS | own).items():
         response.headers.setdefault(name, value)

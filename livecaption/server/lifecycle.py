@@ -45,7 +45,9 @@ STOP_MARGIN_S = 2.0
 FAREWELL_TIMEOUT_S = 0.1
 """For 1001 to everybody in a forced stop."""
 KEEPALIVE_TIMEOUT_S = 10.0
-"""Also the deadline of a handshake that says nothing."""
+"""Also the deadline of a handshake that says nothing, of WebSockets or of TLS."""
+BACKLOG = 128
+"""Connections that the kernel holds while the loop is busy."""
 TURN_INTERVAL_S = 1.0
 MAX_LAG_S = 1.0
 """A loop that is later than that is not reported as alive."""
@@ -86,13 +88,15 @@ async def running_server(config: Config) -> AsyncIterator[str]:
     config = replace(config, server=server, store=StoreConfig())
     runner = _runner(config)
     services = runner.app[SERVICES]
+    servers: list[asyncio.Server] = []
     try:
-        url = await _listen(runner, _bind("127.0.0.1", 0), None)
+        url, servers = await _listen(runner, _bind("127.0.0.1", 0), None)
         if await services.pool.wait_until_loaded() is not PoolState.READY:
             raise EngineUnusable(services.pool.failure or "the inference process ended")
         yield url
         await services.sessions.drain()
     finally:
+        _close(servers)
         await runner.cleanup()
 
 
@@ -107,10 +111,11 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
     runner = _runner(config)
     pool, sessions = runner.app[SERVICES].pool, runner.app[SERVICES].sessions
     stop = _Stop(runner)
+    servers: list[asyncio.Server] = []
     signals.attach(asyncio.get_running_loop(), stop)
     _dump_stacks_when_asked(pool)
     try:
-        url = await _listen(runner, sockets, tls)
+        url, servers = await _listen(runner, sockets, tls)
         logger.info("listening on %s", url)
         watch = asyncio.ensure_future(_watch_loop(manager, pool))
         stop.at_failure_of(*pool.tasks, watch)
@@ -124,8 +129,7 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
         number = await stop.asked
         logger.info("stopping (%s)", signal.Signals(number).name)
         manager.tell(STOPPING=1)
-        for site in list(runner.sites):
-            await site.stop()
+        _close(servers)
         await sessions.drain()
         return EXIT_FAULT if sessions.overran else EXIT_STOPPED
     except StoreUnusable as error:
@@ -138,6 +142,7 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
         await sessions.drain()
         return EXIT_FAULT
     finally:
+        _close(servers)
         try:
             async with asyncio.timeout(CLEANUP_TIMEOUT_S):
                 await runner.cleanup()
@@ -205,13 +210,31 @@ def _bind(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-async def _listen(runner: web.AppRunner, sockets: list[socket.socket], tls: ssl.SSLContext | None) -> str:
-    """Start the application, and its workers with it. Returns the address for people."""
+async def _listen(
+    runner: web.AppRunner, sockets: list[socket.socket], tls: ssl.SSLContext | None
+) -> tuple[str, list[asyncio.Server]]:
+    """Start the application, and its workers with it. Returns the address for people, and what listens."""
     await runner.setup()
-    for bound in sockets:
-        await web.SockSite(runner, bound, ssl_context=tls).start()
+    assert runner.server is not None  # as it is set up
+    servers = [
+        # Not by aiohttp's SockSite, which gives a connection that says nothing 60 s to begin with TLS.
+        await asyncio.get_running_loop().create_server(
+            runner.server,
+            sock=bound,
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=KEEPALIVE_TIMEOUT_S if tls else None,
+        )
+        for bound in sockets
+    ]
     host, port = sockets[0].getsockname()[:2]
-    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/"
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/", servers
+
+
+def _close(servers: list[asyncio.Server]) -> None:
+    """Take no more connections."""
+    for server in servers:
+        server.close()
 
 
 def _tls_context(config: Config) -> ssl.SSLContext | None:

@@ -1,28 +1,30 @@
 """What the store has, over HTTP: the list of sessions, search, transcripts in every format, deletion.
 
-Lists, searches and deletions are the operator's; a transcript is for whoever knows the id of its session. Where nothing
-is stored there are transcripts alone, of sessions that can be read along: those that run or ended just now.
+Lists, searches and deletions are the operator's; a transcript is for whoever knows the id of its session. Private
+sessions have rules of their own, on a server without a token too: `_check_may_read`. Where nothing is stored there are
+transcripts alone, of sessions that can be read along: those that run or ended just now.
 """
 
-import asyncio
+import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from aiohttp import hdrs, web
 
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, GrowingVtt
-from livecaption.errors import InvalidQuery, Unauthorized, UnknownSession
+from livecaption.errors import InvalidQuery, UnknownSession
 from livecaption.events import Final
-from livecaption.scheduling.request import SessionId
 from livecaption.server import auth
+from livecaption.server.exports import Export, Exports, LayOut
 from livecaption.server.publisher import Publisher
 from livecaption.server.services import SERVICES
 from livecaption.store import search
 from livecaption.store.database import Database
-from livecaption.store.rows import SessionRecord
+from livecaption.store.rows import SessionRecord, SessionState
 from livecaption.store.transcripts import TranscriptStore
 
 DEFAULT_LIMIT = 50
@@ -38,7 +40,9 @@ MAX_GROWING = 64
 
 async def sessions(request: web.Request) -> web.Response:
     """`GET /v1/sessions`: the newest ones; `q` finds those that say something, `before` lists on."""
-    auth.check_token(request, request.app[SERVICES].config.server)
+    config = request.app[SERVICES].config.server
+    auth.check_token(request, config)
+    with_private = auth.shows_operator_token(request, config)
     limit = _number(request, "limit", default=DEFAULT_LIMIT, at_most=MAX_LIMIT)
     before = _number(request, "before", default=LAST, at_most=LAST)
     query = request.query.get("q", "")
@@ -47,7 +51,7 @@ async def sessions(request: web.Request) -> web.Response:
     def listed(database: Database) -> dict[str, Any]:
         if query.strip() and not terms:
             return {"sessions": [], "next": None}
-        found = database.sessions(limit + 1, before, terms)
+        found = database.sessions(limit + 1, before, terms, with_private=with_private)
         entries = [_as_json(record) for record in found[:limit]]
         if terms:
             for entry, record in zip(entries, found, strict=False):
@@ -63,10 +67,7 @@ async def sessions(request: web.Request) -> web.Response:
 async def session(request: web.Request) -> web.Response:
     """`GET /v1/sessions/{id}`: what is known of it."""
 
-    def described(database: Database) -> dict[str, Any]:
-        return _as_json(_find(request, database))
-
-    return web.json_response(await _store(request).read(described))
+    return web.json_response(_as_json(await _find(request)))
 
 
 async def transcript(request: web.Request) -> web.Response:
@@ -81,25 +82,30 @@ async def transcript(request: web.Request) -> web.Response:
     line_length = _number(request, "line_length", default=DEFAULT_LINE_LENGTH, at_most=max(LINE_LENGTHS))
     if line_length not in LINE_LENGTHS:
         raise InvalidQuery(f"line_length must be one of {', '.join(map(str, LINE_LENGTHS))}")
+    session_id = request.match_info["session"]
     live = _live(request)
-    # Also of one whose speaker is not back yet after the death of the server.
-    grows = name == "vtt" and live is not None and not live.hub.ended
-    growing = request.app[GROWING]
-
-    def exported(database: Database) -> str:
-        record = _find(request, database)
-        if grows:
-            return growing.vtt(database, record, line_length)
-        return FORMATS[name](database.finals(record), line_length)
-
-    if live is not None and request.app[SERVICES].store is None:
+    store = request.app[SERVICES].store
+    if live is not None and store is None:
         _check_may_read(request, private=live.private)
-        # Layout takes time, and the finals are many.
-        write = _grown_vtt if grows else FORMATS[name]
-        text = await asyncio.to_thread(write, live.hub.finals, line_length)
     else:
-        text = await _store(request).read(exported)
-    return _ranged(request, text.encode(), CONTENT_TYPES[name])
+        record = await _find(request)
+
+    lay_out: LayOut = partial(_lay_out, name, line_length)
+    finals: Callable[[], Awaitable[Iterable[Final]]]
+    if live is None:
+        # One that is not live and yet open has ended, and the store is behind.
+        n_finals = record.n_finals if record.state is SessionState.OPEN else None
+        finals = partial(_store(request).read, lambda database: database.finals(record))
+    else:
+        n_finals = None if live.hub.ended else len(live.hub.finals)
+        finals = partial(_at_once, live.hub.finals)
+        # Also that of a session whose speaker is not back yet after the death of the server.
+        if name == "vtt" and n_finals is not None:
+            growing = request.app[GROWING].of(session_id, line_length)
+            finals, lay_out = partial(_at_once, growing.news(live.hub.finals)), growing.text
+    export = Export(session_id, name, line_length, n_finals)
+    text = await request.app[EXPORTS].text(export, finals, lay_out, lambda: request.transport is not None)
+    return _ranged(request, text, CONTENT_TYPES[name])
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -108,32 +114,55 @@ async def delete(request: web.Request) -> web.Response:
     auth.check_origin(request, config)
     auth.check_token(request, config)
     store, session_id = _store(request), request.match_info["session"]
+    record = await store.read(lambda database: database.session(session_id))
+    # What has just begun may not be stored yet, and would be by the time it is deleted.
+    if any(known is not None and known.private for known in (record, _live(request))):
+        auth.check_operator(request, config)
     if not await store.delete(session_id):
         raise _unknown()
-    await store.read(lambda _: request.app[GROWING].forget(session_id))
+    _forget(request)
     return web.Response(status=204)
 
 
+class GrowingTranscript:
+    """WebVTT of a running session, as far as it is settled."""
+
+    def __init__(self, line_length: int) -> None:
+        self._vtt = GrowingVtt(line_length)
+        self._changing = threading.Lock()
+
+    def news(self, finals: Sequence[Final]) -> Sequence[Final]:
+        """Those that may not be in it yet."""
+        return [final for final in finals if final.utterance > self._vtt.last_utterance]
+
+    def text(self, finals: Iterable[Final]) -> str:
+        """With these finals, the news. Called in threads."""
+        with self._changing:
+            for final in finals:
+                if final.utterance > self._vtt.last_utterance:
+                    self._vtt.push(final)
+            return self._vtt.text
+
+
 class GrowingTranscripts:
-    """WebVTT of running sessions, as far as it is settled. Used by the store's reading thread alone."""
+    """Those that somebody has asked for. Used by the event loop."""
 
     def __init__(self) -> None:
-        self._growing: OrderedDict[tuple[SessionId, int], GrowingVtt] = OrderedDict()
+        self._growing: OrderedDict[tuple[str, int], GrowingTranscript] = OrderedDict()
 
-    def vtt(self, database: Database, session: SessionRecord, line_length: int) -> str:
-        growing = self._growing.setdefault((session.id, line_length), GrowingVtt(line_length))
-        self._growing.move_to_end((session.id, line_length))
+    def of(self, session_id: str, line_length: int) -> GrowingTranscript:
+        growing = self._growing.setdefault((session_id, line_length), GrowingTranscript(line_length))
+        self._growing.move_to_end((session_id, line_length))
         if len(self._growing) > MAX_GROWING:
             self._growing.popitem(last=False)
-        for final in database.finals(session, growing.last_utterance):
-            growing.push(final)
-        return growing.text
+        return growing
 
     def forget(self, session_id: str) -> None:
         for line_length in LINE_LENGTHS:
-            self._growing.pop((SessionId(session_id), line_length), None)
+            self._growing.pop((session_id, line_length), None)
 
 
+EXPORTS: web.AppKey[Exports] = web.AppKey("exports", Exports)
 GROWING: web.AppKey[GrowingTranscripts] = web.AppKey("growing transcripts", GrowingTranscripts)
 
 
@@ -152,38 +181,41 @@ def _store(request: web.Request) -> TranscriptStore:
     return store
 
 
-def _find(request: web.Request, database: Database) -> SessionRecord:
-    """The session of the address, if who asks may read it.
+async def _find(request: web.Request) -> SessionRecord:
+    """The session of the address in the store, if the one who asks may read it.
 
     Raises:
         UnknownSession, Unauthorized
     """
-    record = database.session(request.match_info["session"])
+    record = await _store(request).read(lambda database: database.session(request.match_info["session"]))
     if record is None:
+        _forget(request)
         raise _unknown()
     _check_may_read(request, private=record.private)
     return record
 
 
+def _forget(request: web.Request) -> None:
+    """The session of the address was deleted: memory keeps nothing of it either."""
+    request.app[GROWING].forget(request.match_info["session"])
+    request.app[EXPORTS].forget(request.match_info["session"])
+
+
 def _check_may_read(request: web.Request, *, private: bool) -> None:
-    """A private session is for whoever may read it along; once it is forgotten, for the operator alone.
+    """A private session is for those who may read it along, and for the operator; once it is forgotten, for the
+    operator alone. Where no token is configured nobody can show that they are the operator.
 
     Raises:
-        Unauthorized
+        Unauthorized: `wrong_token` while the session is live, then `unauthorized`.
     """
-    if private and not _shows_reader_token(request):
-        auth.check_token(request, request.app[SERVICES].config.server)
-
-
-def _shows_reader_token(request: web.Request) -> bool:
+    config = request.app[SERVICES].config.server
+    if not private or auth.shows_operator_token(request, config):
+        return
     live = _live(request)
     if live is None:
-        return False
-    try:
+        auth.check_operator(request, config)
+    else:
         live.check_reader(auth.shown_reader_token(request))
-    except Unauthorized:
-        return False
-    return True
 
 
 def _live(request: web.Request) -> Publisher | None:
@@ -194,12 +226,12 @@ def _live(request: web.Request) -> Publisher | None:
         return None
 
 
-def _grown_vtt(finals: Sequence[Final], line_length: int) -> str:
-    """As `GrowingTranscripts` has it."""
-    growing = GrowingVtt(line_length)
-    for final in finals:
-        growing.push(final)
-    return growing.text
+def _lay_out(name: str, line_length: int, finals: Iterable[Final]) -> str:
+    return FORMATS[name](finals, line_length)
+
+
+async def _at_once(finals: Sequence[Final]) -> Sequence[Final]:
+    return finals
 
 
 def _unknown() -> UnknownSession:

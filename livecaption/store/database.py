@@ -49,6 +49,8 @@ class Database:
             isolation_level=None,
             check_same_thread=False,
         )
+        self._path = path
+        self._opened = _identity(path)
         try:
             self.execute("PRAGMA foreign_keys = ON")
             self.execute("PRAGMA secure_delete = ON")
@@ -59,6 +61,15 @@ class Database:
 
     def close(self) -> None:
         self._connection.close()
+
+    def check_in_place(self) -> None:
+        """SQLite itself goes on with a file that was removed, and all that it writes is gone at the end.
+
+        Raises:
+            sqlite3.OperationalError: the file that was opened is not there any more.
+        """
+        if self._opened is None or _identity(self._path) != self._opened:
+            raise sqlite3.OperationalError("its file was removed or replaced")
 
     def execute(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
         return self._connection.execute(sql, values)
@@ -135,13 +146,18 @@ class Database:
         row = self.execute(f"SELECT {rows.SESSION_COLUMNS} FROM session WHERE id = ?", (session_id,)).fetchone()
         return rows.session_from_row(row) if row else None
 
-    def sessions(self, limit: int, before: int, terms: Sequence[str] = ()) -> list[SessionRecord]:
+    def sessions(
+        self, limit: int, before: int, terms: Sequence[str] = (), *, with_private: bool = True
+    ) -> list[SessionRecord]:
         """The newest ones that have all of the terms.
 
         Args:
             before: the number of a session; only earlier ones are listed.
+            with_private: whether private sessions are listed too.
         """
         condition = "number < :before"
+        if not with_private:
+            condition += " AND NOT private"
         values: dict[str, Any] = {"before": before, "limit": limit}
         for n, term in enumerate(terms):
             values[f"term{n}"] = term
@@ -177,13 +193,12 @@ class Database:
         )
         return [Excerpt(start_ms, search.parts(text)) for start_ms, text in found]
 
-    def finals(self, session: SessionRecord, after_utterance: int = -1) -> list[Final]:
-        """In spoken order."""
+    def finals(self, session: SessionRecord) -> Iterator[Final]:
+        """In spoken order. The rows are read at once, and become finals one after the other, in any thread."""
         found = self.execute(
-            f"SELECT {rows.FINAL_COLUMNS} FROM final WHERE session = ? AND utterance > ? ORDER BY utterance",
-            (session.number, after_utterance),
-        )
-        return [rows.final_from_row(row) for row in found]
+            f"SELECT {rows.FINAL_COLUMNS} FROM final WHERE session = ? ORDER BY utterance", (session.number,)
+        ).fetchall()
+        return map(rows.final_from_row, found)
 
     def interrupted(self) -> list[InterruptedSession]:
         """Those that can go on, the oldest first."""
@@ -236,6 +251,15 @@ def acquire(path: Path) -> sqlite3.Connection:
         reason = error.strerror if isinstance(error, OSError) else error
         raise StoreUnusable(f"cannot keep transcripts in {path}: {reason} (--store FILE, or --store none)") from None
     return lock
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """None: there is no file that could be reached."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _lock(lock: sqlite3.Connection) -> None:

@@ -229,6 +229,7 @@ class TranscriptStore:
         if self._reader is None:
             self._reader = Database(self._path)
         try:
+            self._reader.check_in_place()
             return question(self._reader)
         except sqlite3.Error:
             self._close_reader()

@@ -116,6 +116,7 @@ class Writer:
                     # The file may have been put right, or back, by another one.
                     self._database.close()
                     self._database = Database(self._path)
+                self._database.check_in_place()
                 n_left_out = self._database.write(batch)
             except sqlite3.Error as error:
                 self._fail(error)
@@ -143,6 +144,7 @@ class Writer:
         chore, answer = self._chores.popleft()
         result: bool | sqlite3.Error
         try:
+            self._database.check_in_place()
             steps = chore(self._database)
             result = next(steps, False)
             for _ in steps:

@@ -8,9 +8,11 @@ runs is nobody's business. Not on Windows, where the job object leaves none behi
 import json
 import logging
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -78,7 +80,7 @@ def run_directory() -> Path:
     """Where this user's locks are; made if it is missing.
 
     Raises:
-        OSError: it cannot be made, or somebody else made it.
+        OSError: it cannot be made, or somebody else made it, or may write there.
     """
     if service := os.environ.get("RUNTIME_DIRECTORY"):  # of systemd
         return Path(service.split(":")[0])
@@ -86,9 +88,14 @@ def run_directory() -> Path:
         directory = Path(user) / "livecaption"
     else:
         directory = Path(tempfile.gettempdir()) / f"livecaption-{os.getuid()}"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    if directory.stat().st_uid != os.getuid():
-        raise PermissionError(f"{directory} belongs to another user")
+    with suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+    # Of itself, not of what a link leads to: in a directory for everybody, anybody may have put a link there.
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise PermissionError(f"{directory} is no directory of this user")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(f"{directory} may be written by others")
     return directory
 
 

@@ -7,6 +7,7 @@ import pytest
 from playwright.async_api import Page
 
 from livecaption.captions import layout, line_breaking
+from livecaption.captions.transcript import to_srt
 from livecaption.events import Final
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -59,6 +60,18 @@ async def test_the_page_cuts_captions_into_the_same_cues_as_the_server(module_pa
     for transcript, cues in zip(transcripts, read, strict=True):
         expected = [(cue.start_ms, cue.end_ms, list(cue.lines)) for cue in layout.cues(transcript)]
         assert [(cue["start_ms"], cue["end_ms"], cue["lines"]) for cue in cues] == expected
+
+
+async def test_the_page_writes_the_same_subrip_as_the_server(module_page: Page) -> None:
+    said = [
+        Final(0, "Turn left --> and go on ---> to the --- > end --> of <the> road & back.", 0, 5000, "en", 0.9, 300),
+        Final(1, "-->", 6000, 7000, None, 0.9, 300),
+    ]
+    captions = [{name: getattr(final, name) for name in ("text", "start_ms", "end_ms", "language")} for final in said]
+    page: str = await module_page.evaluate(
+        "async (captions) => (await import('/transcript.js')).toSrt(captions)", captions
+    )
+    assert f"{page}\n" == to_srt(said)
 
 
 @pytest.mark.parametrize("table", ["OPENERS", "LEANERS"])

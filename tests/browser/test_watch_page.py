@@ -227,6 +227,14 @@ async def test_a_reader_is_told_why_there_is_nothing_to_read(scripted_server: Se
         await expect_lines(page, [await speaker.say()])
 
 
+async def test_a_secret_that_is_badly_encoded_is_a_wrong_one(scripted_server: Server, open_page: OpenPage) -> None:
+    async with speaking(scripted_server, private=True) as speaker:
+        link = speaker.page_of(scripted_server.url).partition("#")[0]
+        await expect_state(await open_page(f"{link}#token=%"), "This session is private")
+    async with speaking(scripted_server) as speaker:
+        await expect_state(await open_page(f"{speaker.page_of(scripted_server.url)}#token=%E0%A4%A"), "Live")
+
+
 async def test_how_a_reader_wants_it_is_remembered(scripted_server: Server, open_page: OpenPage) -> None:
     async with speaking(scripted_server) as speaker:
         page = await open_page(speaker.page_of(scripted_server.url))

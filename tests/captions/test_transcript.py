@@ -37,6 +37,11 @@ def test_subrip_is_written_as_players_read_it() -> None:
     assert to_srt([final("Hello.", 3_723_004, 3_724_504)]) == "1\n01:02:03,004 --> 01:02:04,504\nHello.\n\n"
 
 
+def test_subrip_has_no_arrow_in_its_text_which_would_end_the_cue_in_some_players() -> None:
+    made = to_srt([final("a --> b ---> c", 0, 1000)])
+    assert made == "1\n00:00:00,000 --> 00:00:01,000\na → b -→ c\n\n"
+
+
 def test_webvtt_is_written_as_browsers_read_it() -> None:
     made = to_vtt([final("Q&A: <b>", 0, 1000)])
     assert made == "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nQ&amp;A: &lt;b&gt;\n\n"
@@ -61,6 +66,12 @@ def test_another_program_reads_the_same_cues_from_webvtt(finals: list[Final]) ->
 def _ms(clock: str) -> int:
     hours, minutes, seconds = clock.split(":")
     return (int(hours) * 60 + int(minutes)) * 60_000 + int(seconds.replace(".", ""))
+
+
+@given(transcripts())
+def test_json_is_laid_out_for_people(finals: list[Final]) -> None:
+    made = to_json(finals)
+    assert made == json.dumps(json.loads(made), ensure_ascii=False, indent=2) + "\n"
 
 
 @given(transcripts())

@@ -1,6 +1,8 @@
 """Who may connect."""
 
 import base64
+import socket
+from typing import Any
 
 import pytest
 from aiohttp import WSServerHandshakeError
@@ -20,6 +22,8 @@ async def stream_status(client: Client, **headers: str) -> tuple[int, str]:
     [
         ("https://evil.example", 403),
         ("null", 403),
+        ("http://[", 403),
+        ("", 403),
         ("http://127.0.0.1:1", 403),
         ("https://friend.example", 426),
     ],
@@ -47,6 +51,61 @@ async def test_a_foreign_host_name_is_refused_on_loopback_whatever_is_asked(clie
 async def test_loopback_names_and_allowed_ones_are_answered(start_server: StartServer, name: str) -> None:
     client = await start_server(allowed_hosts=("captions.example",))
     assert (await client.get("/healthz", headers={"Host": name})).status == 200
+
+
+OPEN = {"host": "0.0.0.0", "insecure": True}
+"""Beyond loopback, for everybody."""
+
+
+async def test_a_server_that_is_open_to_the_network_answers_to_no_name_of_another_site(
+    start_server: StartServer,
+) -> None:
+    client = await start_server(**OPEN, wait=False)
+    for name in (
+        "rebound.example",
+        "rebound.example:8000",
+        "127.evil.example",
+        "1.2.3.4.evil.example",
+        "",
+        "0x7f000001",
+    ):
+        for ask in (client.get("/v1/sessions", headers={"Host": name}), client.delete("/", headers={"Host": name})):
+            refusal = await ask
+            assert (refusal.status, (await refusal.json())["code"]) == (403, "forbidden_host")
+            assert "--allowed-host" in (await refusal.json())["message"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("192.0.2.7", "192.0.2.7:8000", "[2001:db8::7]:8000", "localhost:8000", "[::1]", "LOCALHOST"),
+        *(socket.gethostname(), f"{socket.gethostname()}:8000", f"{socket.gethostname()}.local", socket.getfqdn()),
+        *("captions.example", "Captions.Example:443"),
+    ],
+)
+async def test_a_server_that_is_open_to_the_network_answers_to_addresses_and_names_of_its_own(
+    start_server: StartServer, name: str
+) -> None:
+    client = await start_server(**OPEN, allowed_hosts=("Captions.example",), wait=False)
+    assert (await client.get("/healthz", headers={"Host": name})).status == 200
+
+
+async def test_where_a_token_is_asked_for_any_name_is_answered_beyond_loopback(start_server: StartServer) -> None:
+    client = await start_server(host="0.0.0.0", token=TOKEN, wait=False)
+    assert (await client.get("/healthz", headers={"Host": "captions.example:8000"})).status == 200
+
+
+@pytest.mark.parametrize("settings", [{}, OPEN, {"host": "0.0.0.0", "token": TOKEN}], ids=["loopback", "open", "token"])
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1:abc", "127.0.0.1:99999", "evil@127.0.0.1", "[::1", "a b", "127.0.0.1/x", "127.0.0.1?", "[x]", "::1"],
+)
+async def test_a_host_header_that_names_no_host_is_refused(
+    start_server: StartServer, settings: dict[str, Any], host: str
+) -> None:
+    client = await start_server(**settings, wait=False)
+    refusal = await client.get("/healthz", headers={"Host": host})
+    assert (refusal.status, (await refusal.json())["code"]) == (403, "forbidden_host")
 
 
 async def test_without_the_token_nobody_streams(start_server: StartServer) -> None:

@@ -1,13 +1,18 @@
 """Pages, health and what every answer carries."""
 
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from livecaption.server.http import STATIC, static_directory
 from livecaption.server.services import SERVICES
+from livecaption.store.config import StoreConfig
 from livecaption.workers.pool import PoolState
-from tests.server.conftest import Client, StartServer, start_stream
+from tests.server.conftest import Client, StartServer, read_event, start_stream
+from tests.support.eventually import eventually
 
 
 async def test_the_page_and_everything_it_loads_are_served(client: Client) -> None:
@@ -25,6 +30,138 @@ async def test_every_answer_forbids_foreign_scripts_and_frames(client: Client) -
         assert "default-src 'self'" in headers["Content-Security-Policy"]
         assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
         assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_pages_connect_to_their_own_server_only(client: Client) -> None:
+    policy = (await client.get("/", headers={"Host": "localhost:8000"})).headers["Content-Security-Policy"]
+    assert "connect-src 'self' ws://localhost:8000 wss://localhost:8000;" in policy
+    for host in ("x; script-src *", "a,b", "*", ""):
+        refused = await client.get("/", headers={"Host": host})
+        assert (refused.status, "connect-src 'self';" in refused.headers["Content-Security-Policy"]) == (403, True)
+
+
+@pytest.mark.parametrize("path", ["/v1/sessions", "/v1/sessions/one/transcript.vtt", "/v1/stats", "/healthz"])
+async def test_what_a_token_opens_is_kept_by_no_cache(client: Client, path: str) -> None:
+    for shown in ({"headers": {"Authorization": "Bearer x"}}, {"params": {"reader_token": "x"}}):
+        assert (await client.get(path, **shown)).headers["Cache-Control"] == "private, no-store"
+    assert (await client.get(path)).headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize("what", ["/v1/stream", "/v1/sessions/{}/events", "/v1/sessions/{}/watch"])
+async def test_asking_for_the_headers_of_a_stream_is_refused_and_makes_no_reader(client: Client, what: str) -> None:
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start"})
+    session = (await read_event(socket))["session"]
+    answer = await client.head(what.format(session))
+    assert answer.status == 405
+    assert client.app[SERVICES].sessions.n_readers == 0
+    await socket.close()
+
+
+@pytest.mark.parametrize("what", ["/v1/stream", "/v1/sessions/{}/events", "/v1/sessions/{}/watch"])
+async def test_a_client_that_has_gone_before_its_stream_begins_is_no_fault(client: Client, what: str) -> None:
+    socket = await start_stream(client)
+    (session,) = client.app[SERVICES].sessions._publishers
+    headers = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}\r\n"
+    for _ in range(20):
+        reader, writer = await asyncio.open_connection(client.host, client.port)
+        writer.write(f"GET {what.format(session)} HTTP/1.1\r\nHost: localhost\r\n".encode())
+        writer.write(headers.format("AAAAAAAAAAAAAAAAAAAAAA==").encode() + b"\r\n")
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+    await eventually(lambda: client.app[SERVICES].sessions.n_readers == 0)
+    await socket.close()
+
+
+ROUTES = [
+    *("/", "/v1/stream", "/watch/{}", "/v1/sessions/{}/events", "/v1/sessions/{}/watch", "/v1/sessions/{}/qr.svg"),
+    *("/v1/info", "/sessions", "/v1/sessions", "/v1/sessions/{}", "/v1/sessions/{}/transcript.vtt", "/healthz"),
+    *("/readyz", "/stats", "/v1/stats", "/metrics", "/static/main.js", "/static/"),
+]
+ODD_TEXTS = ["", "\xff", "http://[", "%", "1" * 5000, "-1", "\xed\xa0\x80", "x:y:z", ";=\"'"]
+ODD_HEADERS = {
+    "Host": [
+        *ODD_TEXTS,
+        "127.0.0.1:abc",
+        "127.0.0.1:99999",
+        "localhost:",
+        "[fe80::1%25eth0]",
+        "a@localhost",
+        "[",
+        "//",
+    ],
+    "Origin": [*ODD_TEXTS, "null", "http://[::1", "http://localhost:x"],
+    "Range": [*ODD_TEXTS, "bytes=-", "bytes=-0", "bytes=5-2", "bytes=0-0,2-3", "bytes=-99999", f"bytes={'9' * 30}-"],
+    "Last-Event-ID": [*ODD_TEXTS, "5e55-1", "-", "x-99999999999999999999"],
+    "X-Forwarded-Proto": ODD_TEXTS,
+    "Authorization": [*ODD_TEXTS, "Bearer", "Bearer \xff", "Bearer \xed\xa0\x80"],
+    "Sec-WebSocket-Protocol": [*ODD_TEXTS, "token.\xff", "token.=", "token.///", ",,,"],
+    "If-Range": ODD_TEXTS,
+    "If-None-Match": ODD_TEXTS,
+    "If-Modified-Since": [*ODD_TEXTS, "Mon, 99 Foo 99999 99:99:99 GMT"],
+    "Accept-Encoding": ODD_TEXTS,
+    "Cookie": ODD_TEXTS,
+    "Content-Length": ["-1", "x", "9" * 30],
+    "Transfer-Encoding": ["x", "chunked, chunked"],
+    "Expect": ["100-continue", "x"],
+    "Upgrade": ["websocket", "websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x"],
+}
+ODD_QUERIES = [
+    *("limit=%ff", "limit=%ed%a0%80", "before=\xff", "q=%00&limit=", "q=%ed%a0%80", "line_length=%", "&&&=", "a[]=1"),
+    *(
+        "reader_token=%ff",
+        "reader_token=\xff",
+        "resume=%ff",
+        "resume=%00",
+        "last_event_id=%ed%a0%80",
+        "last_event_id=-",
+    ),
+]
+ODD_NAMES = ["", "%00", "%ff", "%ed%a0%80", "..", "%2e%2e%2f", "a" * 4000, "a;b", "%0d%0a", "\xff", "[", "{x}"]
+
+
+def odd_requests(session: str) -> Iterator[str]:
+    """Requests that no client of ours sends. Characters are bytes."""
+    for route in ROUTES:
+        path = route.format(session)
+        yield f"GET {path} HTTP/1.1\r\n\r\n"
+        yield f"GET {path} HTTP/1.0\r\n\r\n"
+        yield f"GET http://localhost:99999{path} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        for method in ("GET", "HEAD", "DELETE", "OPTIONS", "M\xff", "CONNECT"):
+            yield f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        for name, values in ODD_HEADERS.items():
+            own = "" if name == "Host" else "Host: localhost\r\n"
+            for value in values:
+                yield f"GET {path} HTTP/1.1\r\n{own}{name}: {value}\r\n\r\n"
+        for query in ODD_QUERIES:
+            yield f"GET {path}?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        for name in ODD_NAMES:
+            yield f"GET {route.format(name)} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for name in ODD_NAMES:
+        yield f"DELETE /v1/sessions/{name} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for origin in ODD_HEADERS["Origin"]:
+        yield f"DELETE /v1/sessions/{session} HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\r\n"
+
+
+async def test_no_request_however_odd_is_a_mistake_of_ours(start_server: StartServer, tmp_path: Path) -> None:
+    """That nothing is logged with a traceback, the fixture of these tests asserts."""
+    client = await start_server(store=StoreConfig(str(tmp_path / "transcripts.db")))
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start"})
+    session = (await read_event(socket))["session"]
+
+    async def status_of(request: str) -> int:
+        reader, writer = await asyncio.open_connection(client.host, client.port)
+        writer.write(request.encode("latin-1"))
+        line = await reader.readline()
+        writer.close()
+        return int(line.split()[1]) if line else 0
+
+    statuses = Counter([await status_of(request) for request in odd_requests(session)])
+    assert {status for status in statuses if status >= 500} == set()
+    assert statuses[200] > 100
+    await socket.close()
 
 
 async def test_files_outside_static_are_not_served(client: Client) -> None:

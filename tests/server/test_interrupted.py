@@ -51,9 +51,8 @@ def serve(start_server: StartServer, tmp_path: Path) -> Serve:
 
 
 async def state_of(client: Client) -> str:
-    async with client.get("/v1/sessions") as response:
-        (session,) = (await response.json())["sessions"]
-        state: str = session["state"]
+    async with client.get("/v1/sessions/talk", params={"reader_token": reader_token(TOKEN)}) as response:
+        state: str = (await response.json())["state"]
         return state
 
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import re
+import threading
 import time
 from typing import Any
 
 import pytest
+from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from livecaption.scheduling.pace import Pace, PaceFigures
@@ -69,6 +71,19 @@ async def caption(client: Client, audio: bytes = SPEECH + PAUSE, **options: Any)
     events = await read_to_the_close(socket)
     await eventually(lambda: len(client.app[SERVICES].sessions) == 0)
     return events
+
+
+async def test_figures_are_put_into_text_beside_the_loop(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    written_in: list[threading.Thread] = []
+
+    def write(*args: Any) -> bytes:
+        written_in.append(threading.current_thread())
+        return generate_latest(*args)
+
+    monkeypatch.setattr("livecaption.server.metrics.generate_latest", write)
+    assert (await scrape(client))("streams_limit") is not None
+    (thread,) = written_in
+    assert thread is not threading.main_thread()
 
 
 async def test_a_server_at_rest_has_counted_nothing(client: Client) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -279,6 +280,22 @@ async def test_the_code_leads_to_the_page_of_the_session(client: Client, private
     expected = io.BytesIO()
     segno.make(link, error="m", micro=False).save(expected, kind="svg", xmldecl=False, scale=8, light="#fff")
     assert await answer.read() == expected.getvalue()
+
+
+async def test_the_code_is_drawn_once_beside_the_loop(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn_in: list[threading.Thread] = []
+    original = segno.make
+
+    def make(*args: Any, **options: Any) -> segno.QRCode:
+        drawn_in.append(threading.current_thread())
+        return original(*args, **options)
+
+    monkeypatch.setattr("livecaption.server.readers.segno.make", make)
+    _, ready = await start(client)
+    codes = [await (await client.get(f"/v1/sessions/{ready['session']}/qr.svg")).read() for _ in range(3)]
+    assert len(set(codes)) == 1
+    (thread,) = drawn_in
+    assert thread is not threading.main_thread()
 
 
 async def test_the_page_to_read_along_is_there_for_every_session(client: Client) -> None:

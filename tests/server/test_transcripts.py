@@ -1,7 +1,10 @@
 """The store over HTTP: who may ask for what, and what they get."""
 
+import asyncio
 import html
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +12,14 @@ import pytest
 import srt
 import webvtt
 
+from livecaption.captions.transcript import FORMATS
+from livecaption.events import Final
 from livecaption.server import sessions
 from livecaption.server.services import SERVICES
+from livecaption.server.transcripts import EXPORTS
 from livecaption.store.config import StoreConfig
-from tests.server.conftest import PAUSE, SPEECH, Client, StartServer, read_event, read_until
+from livecaption.store.database import Database
+from tests.server.conftest import PAUSE, SPEECH, Client, StartServer, read_event, read_until, start_stream
 from tests.support.eventually import eventually
 from tests.support.stored import fill, locked_by_another, new_session, opened
 from tests.support.transcripts import final
@@ -216,6 +223,107 @@ async def test_the_webvtt_of_a_running_session_is_only_ever_appended_to(serve_st
     assert len(webvtt.from_string(whole.decode())) == 4
 
 
+class HeldLayout:
+    """A format whose layouts wait until they may go on."""
+
+    def __init__(self) -> None:
+        self.n_begun = 0
+        self.n_done = 0
+        self.may_go_on = threading.Event()
+
+    def __call__(self, finals: Iterable[Final], line_length: int) -> str:
+        self.n_begun += 1
+        assert self.may_go_on.wait(20)
+        text = "".join(final.text for final in finals)
+        self.n_done += 1
+        return text
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldLayout]:
+    held = HeldLayout()
+    monkeypatch.setitem(FORMATS, "srt", held)
+    yield held
+    held.may_go_on.set()
+
+
+async def test_lists_and_searches_do_not_wait_for_transcripts_that_are_laid_out(
+    stored: Client, held: HeldLayout
+) -> None:
+    lengths = (32, 37, 42)
+    asked = [
+        asyncio.create_task(stored.get(f"/v1/sessions/council/transcript.srt?line_length={lengths[n % 3]}"))
+        for n in range(60)
+    ]
+    await eventually(lambda: held.n_begun == 2)
+    for query in ("", "?q=tram"):
+        assert (await get(stored, f"/v1/sessions{query}"))["sessions"]
+    held.may_go_on.set()
+    assert {(await answer).status for answer in asked} == {200}
+    assert held.n_done == 3
+
+
+async def test_too_many_transcripts_at_a_time_are_refused(
+    serve_store: ServeStore, path: Path, held: HeldLayout
+) -> None:
+    with opened(path) as database:
+        for n in range(11):
+            fill(database, new_session(str(n)), COUNCIL)
+    client = await serve_store()
+    asked = [asyncio.create_task(client.get(f"/v1/sessions/{n}/transcript.srt")) for n in range(10)]
+    exports = client.app[EXPORTS]
+    await eventually(lambda: exports._n_layouts == 10)
+    refused = await client.get("/v1/sessions/10/transcript.srt")
+    assert (refused.status, (await refused.json())["code"], refused.headers["Retry-After"]) == (503, "overloaded", "2")
+    held.may_go_on.set()
+    assert {(await answer).status for answer in asked} == {200}
+
+
+async def test_a_transcript_whose_client_has_gone_is_not_laid_out(stored: Client, held: HeldLayout) -> None:
+    _, writer = await asyncio.open_connection(stored.host, stored.port)
+    writer.write(b"GET /v1/sessions/council/transcript.srt HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await eventually(lambda: held.n_begun == 1)
+    (layout,) = stored.app[EXPORTS]._under_way.values()
+    writer.close()
+    await eventually(lambda: not layout.is_wanted())
+    held.may_go_on.set()
+    await eventually(lambda: not stored.app[EXPORTS]._under_way)
+    assert held.n_done == 0
+
+
+async def test_the_transcript_of_a_session_that_is_over_is_laid_out_once_and_gone_when_it_is_deleted(
+    stored: Client, held: HeldLayout
+) -> None:
+    held.may_go_on.set()
+    for _ in range(3):
+        assert (await stored.get("/v1/sessions/council/transcript.srt")).status == 200
+    assert held.n_done == 1
+    await stored.delete("/v1/sessions/council")
+    assert (await stored.get("/v1/sessions/council/transcript.srt")).status == 404
+    assert not stored.app[EXPORTS]._kept
+
+
+@pytest.mark.parametrize("stores", [True, False], ids=["store", "no store"])
+async def test_the_transcript_of_a_session_that_runs_is_laid_out_with_each_final(
+    start_server: StartServer, path: Path, stores: bool, held: HeldLayout
+) -> None:
+    held.may_go_on.set()
+    client = await start_server(store=StoreConfig(str(path)) if stores else StoreConfig())
+    socket = await start_stream(client, partials=False)
+    (session,) = client.app[SERVICES].sessions._publishers
+    texts = []
+    for _ in range(2):
+        await socket.send_bytes(SPEECH + PAUSE)
+        await read_until(socket, "final")
+        texts.append(await (await client.get(f"/v1/sessions/{session}/transcript.srt")).text())
+    assert len(texts[0]) < len(texts[1])
+    await socket.send_json({"type": "stop"})
+    await read_until(socket, "end")
+    for _ in range(3):
+        assert await (await client.get(f"/v1/sessions/{session}/transcript.srt")).text() == texts[1]
+    assert held.n_done == 3
+
+
 # Deletion
 
 
@@ -273,6 +381,69 @@ async def test_a_private_session_is_read_with_a_token_only(serve_store: ServeSto
         assert (await client.get(f"/v1/sessions/council{below}")).status == 401
         response = await client.get(f"/v1/sessions/council{below}", headers={"Authorization": "Bearer secret"})
         assert response.status == 200
+
+
+async def test_without_a_token_nobody_gets_a_private_session_that_is_over(serve_store: ServeStore, path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session("council", "City council", private=True), COUNCIL)
+        fill(database, new_session("lecture", "Lecture of the city"), COUNCIL)
+    client = await serve_store()
+    for shown in ({}, {"Authorization": "Bearer "}, {"Authorization": "Bearer guess"}):
+        for below in ("", *(f"/transcript.{name}" for name in ("vtt", "srt", "txt", "json"))):
+            answer = await get(client, f"/v1/sessions/council{below}?reader_token=", 401, **shown)
+            assert answer["code"] == "unauthorized"
+        refused = await client.delete("/v1/sessions/council", headers=shown)
+        assert (refused.status, (await refused.json())["code"]) == (401, "unauthorized")
+        for query in ("", "?q=city", "?q=tram"):
+            listed = (await get(client, f"/v1/sessions{query}", **shown))["sessions"]
+            assert [session["id"] for session in listed] == ["lecture"]
+    assert (await client.delete("/v1/sessions/lecture")).status == 204
+    with closing(Database(path)) as database:
+        assert [session.id for session in database.sessions(10, 100)] == ["council"]
+
+
+async def test_the_operator_lists_finds_and_deletes_private_sessions(serve_store: ServeStore, path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session("council", private=True), COUNCIL)
+    client = await serve_store(token="secret")
+    operator = {"Authorization": "Bearer secret"}
+    for query in ("", "?q=tram"):
+        (listed,) = (await get(client, f"/v1/sessions{query}", **operator))["sessions"]
+        assert listed["private"]
+    assert (await client.delete("/v1/sessions/council")).status == 401
+    assert (await client.delete("/v1/sessions/council", headers=operator)).status == 204
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["running", "just ended"])
+@pytest.mark.parametrize("token", ["", "secret"])
+@pytest.mark.parametrize("stores", [True, False], ids=["store", "no store"])
+async def test_a_private_session_is_read_with_its_reader_token_whether_the_operator_has_set_one_or_not(
+    start_server: StartServer, path: Path, stores: bool, token: str, ended: bool
+) -> None:
+    client = await start_server(store=StoreConfig(str(path)) if stores else StoreConfig(), token=token)
+    operator = {"Authorization": f"Bearer {token}"}
+    socket = await client.ws_connect("/v1/stream", headers=operator)
+    await socket.send_json({"type": "start", "private": True})
+    ready = await read_event(socket)
+    if ended:
+        await socket.send_json({"type": "stop"})
+        await read_until(socket, "end")
+    session = f"/v1/sessions/{ready['session']}"
+    readable = [f"{session}/transcript.{name}" for name in ("vtt", "srt", "txt", "json")] + [session] * stores
+    for below in readable:
+        for wrong in ("", ready["resume_token"], token):
+            refused = await get(client, f"{below}?reader_token={wrong}", 401)
+            assert refused["code"] == "wrong_token"
+        for right in ({"Authorization": f"Bearer {ready['reader_token']}"}, operator if token else {}):
+            response = await client.get(below, headers=right)
+            assert response.status == (200 if right else 401)
+        assert (await client.get(below, params={"reader_token": ready["reader_token"]})).status == 200
+    if stores:
+        # Readers read; what becomes of it is for the operator.
+        reader = {"Authorization": f"Bearer {ready['reader_token']}"}
+        assert (await client.delete(session, headers=reader)).status == 401
+        if not token:
+            assert (await get(client, "/v1/sessions"))["sessions"] == []
 
 
 # Without a store

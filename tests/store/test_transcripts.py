@@ -169,6 +169,55 @@ async def test_a_store_that_cannot_be_read_says_so_and_is_read_again_when_it_can
         assert await listed(store) == []
 
 
+def move(path: Path, to: Path) -> None:
+    path.rename(to)
+
+
+async def test_a_file_that_is_removed_is_missed_and_used_again_when_it_is_back(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcripts, "MAX_HOLD_S", 0.1)
+    monkeypatch.setattr(writer, "RETRY_S", 0.05)
+    away = path.with_name("away.db")
+    async with open_store(path) as store:
+        store.begin(new_session(), ignore)
+        await append(store, "One.")
+        assert len(await listed(store)) == 1
+        move(path, away)
+        with pytest.raises(StoreFailed, match="removed"):
+            await listed(store)
+        with pytest.raises(StoreFailed, match="removed"):
+            await store.delete("one")
+        await append(store, "Two.", 1)  # waits for the deadline
+        await eventually(lambda: store.figures.failures > 2)
+        assert not store.figures.working
+        move(away, path)
+        await eventually(lambda: store.figures.working and store.figures.waiting == 0)
+        (session,) = await listed(store)
+        assert [each.text for each in await store.read(lambda database: database.finals(session))] == ["One.", "Two."]
+    told = [record.message for record in caplog.records if record.name == writer.__name__]
+    assert told == [
+        "transcripts cannot be stored (its file was removed or replaced); captions go on, "
+        "and are stored when it works again",
+        "transcripts are stored again, with what had waited",
+    ]
+
+
+async def test_a_file_that_is_replaced_is_used_from_then_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "RETRY_S", 0.05)
+    other = path.with_name("other.db")
+    with opened(other) as database:
+        fill(database, new_session("other"), [final("Other.")])
+    async with open_store(path) as store:
+        assert await listed(store) == []
+        move(other, path)
+        store.begin(new_session(), ignore)
+        await eventually(lambda: store.figures.failures > 0 and store.figures.working)
+        with pytest.raises(StoreFailed, match="replaced"):
+            await listed(store)
+        assert [session.id for session in await listed(store)] == ["one", "other"]
+
+
 async def test_a_stop_with_a_broken_database_tells_what_is_lost(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     told: list[bool] = []
     store = TranscriptStore(StoreConfig(str(path)))

@@ -155,6 +155,29 @@ def test_the_run_directory_is_the_services_the_users_or_a_temporary_one(
     assert run_directory() == tmp_path / f"livecaption-{os.getuid()}"
 
 
+def test_a_directory_that_somebody_else_may_have_laid_out_is_not_used(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    directory = tmp_path / "livecaption"
+    directory.symlink_to(elsewhere)
+    with pytest.raises(PermissionError, match="no directory of this user"):
+        run_directory()
+    hold_lock("cpu", 1)
+    assert list(elsewhere.iterdir()) == []
+    directory.unlink()
+    directory.write_text("")
+    with pytest.raises(PermissionError, match="no directory of this user"):
+        run_directory()
+    directory.unlink()
+    directory.mkdir()
+    for mode in (0o720, 0o702):
+        directory.chmod(mode)
+        with pytest.raises(PermissionError, match="written by others"):
+            run_directory()
+    directory.chmod(0o755)
+    assert run_directory() == directory
+
+
 def test_without_a_directory_a_worker_goes_on_without_a_lock(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,165 @@
+"""Transcripts are laid out here: beside the event loop and the store, few at a time, and what is equal once.
+
+asked for ─> kept? ─> under way? ─> room? ──yes─> waits ─> a thread ─> kept, if it cannot change any more
+                                      └───no──> 503
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from livecaption.errors import Unavailable
+from livecaption.events import Final
+
+MAX_AT_A_TIME = 2
+MAX_WAITING = 8
+"""Five hours of speech take 2 s, so the last of these waits for some 10 s at most."""
+RETRY_AFTER_S = 2.0
+MAX_KEPT_BYTES = 32 * 1024 * 1024
+KEEP_S = 300.0
+"""As long as a session that is over can be read along. What is deleted for its age, or never stored, goes by then."""
+BUSY_S = 0.002
+REST_S = 0.0001
+"""A layout rests so long after so much work. The interpreter alone would let others wait for 5 ms each time that they
+need it: beside two layouts a list of sessions, which asks SQLite for each row, would take seconds."""
+
+LayOut = Callable[[Iterable[Final]], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What is asked for. Equal ones have the same text.
+
+    Attributes:
+        n_finals: of a session that runs; None: there will be no more.
+    """
+
+    session_id: str
+    format: str
+    line_length: int
+    n_finals: int | None
+
+
+class _Layout:
+    """One export that is being made, and those who wait for it."""
+
+    def __init__(self) -> None:
+        self.wanted_by: list[Callable[[], bool]] = []
+        self.task: asyncio.Task[bytes | None]
+
+    def is_wanted(self) -> bool:
+        return any(wanted() for wanted in self.wanted_by)
+
+
+class Exports:
+    """Used by the event loop; owns its threads, until `close`."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(MAX_AT_A_TIME, "layout")
+        self._under_way: dict[Export, _Layout] = {}
+        self._n_layouts = 0
+        self._kept: OrderedDict[Export, bytes] = OrderedDict()
+        self._n_kept_bytes = 0
+        self._closed = False
+
+    async def text(
+        self,
+        export: Export,
+        finals: Callable[[], Awaitable[Iterable[Final]]],
+        lay_out: LayOut,
+        is_wanted: Callable[[], bool],
+    ) -> bytes:
+        """The export in UTF-8, made from `finals` by `lay_out`, which runs in a thread.
+
+        Args:
+            is_wanted: whether the one who asks is still there; called from any thread.
+
+        Raises:
+            Unavailable: too many others are under way, or nobody waits any more.
+        """
+        while True:
+            if export in self._kept:
+                self._kept.move_to_end(export)
+                return self._kept[export]
+            layout = self._under_way.get(export)
+            if layout is None:
+                layout = self._begin(export, finals, lay_out)
+            layout.wanted_by.append(is_wanted)
+            text = await asyncio.shield(layout.task)
+            if text is not None:
+                return text
+            if not is_wanted() or self._closed:
+                raise Unavailable("nobody waits for this transcript any more")
+            # Whoever asked first has gone, and it was given up while this one came.
+
+    def forget(self, session_id: str) -> None:
+        """Keep nothing of this session, and nothing that is under way."""
+        for export in [export for export in self._kept if export.session_id == session_id]:
+            self._drop(export)
+        for export in [export for export in self._under_way if export.session_id == session_id]:
+            del self._under_way[export]
+
+    def close(self) -> None:
+        """Give up what is under way."""
+        self._closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, export: Export, finals: Callable[[], Awaitable[Iterable[Final]]], lay_out: LayOut) -> _Layout:
+        if self._n_layouts >= MAX_AT_A_TIME + MAX_WAITING:
+            raise Unavailable("too many transcripts are asked for just now", retry_after_s=RETRY_AFTER_S)
+        layout = self._under_way[export] = _Layout()
+        self._n_layouts += 1
+        layout.task = asyncio.create_task(self._make(export, layout, finals, lay_out))
+        return layout
+
+    async def _make(
+        self,
+        export: Export,
+        layout: _Layout,
+        finals: Callable[[], Awaitable[Iterable[Final]]],
+        lay_out: LayOut,
+    ) -> bytes | None:
+        try:
+            given = await finals()
+            text = await asyncio.get_running_loop().run_in_executor(self._threads, self._work, layout, given, lay_out)
+            if text is not None and export.n_finals is None and self._under_way.get(export) is layout:
+                self._keep(export, text)
+            return text
+        finally:
+            self._n_layouts -= 1
+            if self._under_way.get(export) is layout:
+                del self._under_way[export]
+
+    def _work(self, layout: _Layout, finals: Iterable[Final], lay_out: LayOut) -> bytes | None:
+        """In a thread. None: nobody wants it any more."""
+        try:
+            return lay_out(self._while_wanted(layout, finals)).encode()
+        except _NobodyWaits:
+            return None
+
+    def _while_wanted(self, layout: _Layout, finals: Iterable[Final]) -> Iterator[Final]:
+        rest_at_s = 0.0
+        for final in finals:
+            if time.perf_counter() >= rest_at_s:
+                if self._closed or not layout.is_wanted():
+                    raise _NobodyWaits
+                time.sleep(REST_S)
+                rest_at_s = time.perf_counter() + BUSY_S
+            yield final
+
+    def _keep(self, export: Export, text: bytes) -> None:
+        self._kept[export] = text
+        self._n_kept_bytes += len(text)
+        asyncio.get_running_loop().call_later(KEEP_S, self._drop, export)
+        while self._n_kept_bytes > MAX_KEPT_BYTES:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, export: Export) -> None:
+        self._n_kept_bytes -= len(self._kept.pop(export, b""))
+
+
+class _NobodyWaits(Exception):
+    """Everybody who asked for it has gone."""

@@ -1,0 +1,107 @@
+"""What reaches the log of what clients send: nothing."""
+
+import asyncio
+import logging
+
+import pytest
+from aiohttp.http_exceptions import BadHttpMessage
+
+from livecaption.server.logs import MAX_PER_MINUTE, WithoutRequests
+from tests.server.conftest import Client
+
+SECRET = "5ecre7"
+HOST = "Host: localhost\r\n"
+BEARER = f"Authorization: Bearer {SECRET}"
+QUERY = f"/v1/sessions?reader_token={SECRET}"
+MALFORMED = {
+    "control character": f"GET / HTTP/1.1\r\n{HOST}{BEARER}\x01\r\n\r\n",
+    "NUL": f"GET / HTTP/1.1\r\n{HOST}{BEARER}\0\r\n\r\n",
+    "DEL": f"GET / HTTP/1.1\r\n{HOST}{BEARER}\x7f\r\n\r\n",
+    "bare LF": f"GET / HTTP/1.1\r\n{HOST}{BEARER}\nX\r\n\r\n",
+    "bare CR": f"GET / HTTP/1.1\r\n{HOST}{BEARER}\rX: y\r\n\r\n",
+    "folded": f"GET / HTTP/1.1\r\n{HOST}Authorization: Bearer\r\n {SECRET}\r\n\r\n",
+    "long": f"GET / HTTP/1.1\r\n{HOST}{BEARER}{'x' * 10_000}\r\n\r\n",
+    "long name": f"GET / HTTP/1.1\r\n{HOST}{SECRET}{'x' * 10_000}: y\r\n\r\n",
+    "long query": f"GET {QUERY}{'x' * 10_000} HTTP/1.1\r\n{HOST}\r\n",
+    "space in the query": f"GET {QUERY} x HTTP/1.1\r\n{HOST}\r\n",
+    "DEL in the query": f"GET {QUERY}\x7f HTTP/1.1\r\n{HOST}\r\n",
+    "NUL in the query": f"GET {QUERY}\0 HTTP/1.1\r\n{HOST}\r\n",
+    "byte in the query": f"GET {QUERY}\xff HTTP/1.1\r\n{HOST}\r\n",
+    "version": f"GET {QUERY} HTTP/7.7\r\n{HOST}{BEARER}\r\n\r\n",
+    "no version": f"GET {QUERY} FTP\r\n{HOST}{BEARER}\r\n\r\n",
+    "method": f"G@T{SECRET} {QUERY} HTTP/1.1\r\n{HOST}{BEARER}\r\n\r\n",
+    "no colon": f"GET / HTTP/1.1\r\n{HOST}Authorization Bearer {SECRET}\r\n\r\n",
+    "space before the colon": f"GET / HTTP/1.1\r\n{HOST}Authorization : Bearer {SECRET}\r\n\r\n",
+    "length": f"GET {QUERY} HTTP/1.1\r\n{HOST}{BEARER}\r\nContent-Length: {SECRET}\r\n\r\n",
+    "encoding": f"POST {QUERY} HTTP/1.1\r\n{HOST}{BEARER}\r\nTransfer-Encoding: {SECRET}\r\n\r\n",
+    "chunk": f"POST {QUERY} HTTP/1.1\r\n{HOST}{BEARER}\r\nTransfer-Encoding: chunked\r\n\r\n{SECRET}\r\n",
+    "compression": f"POST {QUERY} HTTP/1.1\r\n{HOST}Content-Encoding: gzip\r\nContent-Length: 6\r\n\r\n{SECRET}",
+    "many headers": f"GET / HTTP/1.1\r\n{HOST}{(BEARER + chr(13) + chr(10)) * 2000}\r\n",
+    "other host": f"GET http://{SECRET}:99999/ HTTP/1.1\r\n{HOST}\r\n",
+    "host": f"GET {QUERY} HTTP/1.1\r\nHost: {SECRET}:x\r\n{BEARER}\r\n\r\n",
+    "second request": f"GET /healthz HTTP/1.1\r\n{HOST}\r\nGET / HTTP/1.1\r\n{HOST}{BEARER}\0\r\n\r\n",
+    "websocket key": (
+        f"GET /v1/stream HTTP/1.1\r\n{HOST}Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Key: {SECRET}\r\nSec-WebSocket-Protocol: token.{SECRET}\r\n\r\n"
+    ),
+    "subprotocol": (
+        f"GET /v1/stream HTTP/1.1\r\n{HOST}Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: token.{SECRET}\r\n"
+        f"Sec-WebSocket-Extensions: {SECRET}\r\n\r\n"
+    ),
+    "body": f"DELETE {QUERY} HTTP/1.1\r\n{HOST}{BEARER}\r\nContent-Length: 100000000\r\n\r\n{SECRET * 1000}",
+    "not HTTP": f"\x16\x03\x01{SECRET}\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_text", MALFORMED.values(), ids=MALFORMED)
+async def test_no_malformed_request_is_in_the_log(
+    client: Client, request_text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.CRITICAL, "aiohttp.access")  # which `lifecycle` switches off
+    caplog.clear()
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    writer.write(request_text.encode("latin-1"))
+    assert (await reader.read(7)) == b"HTTP/1."
+    writer.write_eof()
+    await reader.read()
+    writer.close()
+    assert (await client.get("/healthz")).status == 200  # whatever there is to log has been logged
+    assert SECRET not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def malformed() -> logging.LogRecord:
+    error = BadHttpMessage(SECRET)
+    return logging.LogRecord("aiohttp.server", logging.ERROR, "", 0, SECRET, (), (type(error), error, None))
+
+
+def test_malformed_requests_are_a_few_lines_a_minute_which_count_the_others() -> None:
+    now_s = [0.0]
+    only = WithoutRequests(lambda: now_s[0])
+    assert [only.filter(malformed()) for _ in range(100)] == [True] * MAX_PER_MINUTE + [False] * (100 - MAX_PER_MINUTE)
+    now_s[0] = 60.0
+    record = malformed()
+    assert only.filter(record)
+    assert record.getMessage() == f"a malformed request was refused ({100 - MAX_PER_MINUTE} more before this one)"
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
+
+
+def test_faults_of_ours_are_logged_as_they_are() -> None:
+    error = ValueError("ours")
+    record = logging.LogRecord("aiohttp.server", logging.ERROR, "", 0, "a fault", (), (ValueError, error, None))
+    assert WithoutRequests().filter(record)
+    assert (record.getMessage(), record.exc_info) == ("a fault", (ValueError, error, None))
+
+
+def test_a_request_that_is_behind_another_exception_is_not_logged_either() -> None:
+    try:
+        try:
+            raise BadHttpMessage(SECRET)
+        except BadHttpMessage as error:
+            raise RuntimeError("payload") from error
+    except RuntimeError as error:
+        record = logging.LogRecord("aiohttp.server", logging.ERROR, "", 0, "a", (), (RuntimeError, error, None))
+    assert WithoutRequests().filter(record)
+    assert record.exc_info is None
