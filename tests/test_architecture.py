@@ -20,6 +20,7 @@ LAYERS = [
     {"scheduling"},
     {"session", "store"},
     {"ipc"},
+    {"decoding"},
     {"workers", "engine"},
     {"config"},
     {"server"},
@@ -39,7 +40,8 @@ PURE = [
     or path.name in ("session.py", "errors.py", "events.py")
     or str(path) in ("livecaption/server/protocols/native.py", "livecaption/workers/lifecycle.py")
     or str(path) in ("livecaption/store/schema.py", "livecaption/store/rows.py", "livecaption/store/search.py")
-    or path.name in ("recent.py", "restart.py", "deadlines.py", "messages.py", "quarantine.py", "tokens.py")
+    or path.name
+    in ("recent.py", "restart.py", "deadlines.py", "messages.py", "quarantine.py", "tokens.py", "allowance.py")
 ]
 IO_PACKAGES = {
     *("aiohttp", "aiojobs", "asyncio", "http", "logging", "multiprocessing", "os", "psutil", "queue", "random"),
@@ -209,6 +211,11 @@ def test_the_server_process_never_loads_a_model_library() -> None:
     loaded = loaded_by("import livecaption.server.lifecycle")
     heavy = {"torch", "ctranslate2", "faster_whisper", "onnxruntime", "huggingface_hub", "livecaption.engine"}
     assert loaded & heavy == set()
+
+
+def test_the_server_process_never_loads_what_parses_containers() -> None:
+    """FFmpeg is native code; the bytes of strangers reach it in processes of their own."""
+    assert "av" not in loaded_by("import livecaption.server.lifecycle")
 
 
 def test_the_settings_load_no_library() -> None:

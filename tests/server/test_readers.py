@@ -1,9 +1,11 @@
 """Reading along: what readers get of a session, when they come, fall behind, come back or may not."""
 
 import asyncio
+import gc
 import io
 import json
 import threading
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -302,3 +304,40 @@ async def test_the_page_to_read_along_is_there_for_every_session(client: Client)
     answer = await client.get("/watch/whatever")
     assert answer.status == 200
     assert "<title>" in await answer.text()
+
+
+@pytest.mark.parametrize("kind", ["events", "watch"])
+async def test_a_reader_who_waits_keeps_nothing_of_what_it_was_sent(client: Client, kind: str) -> None:
+    """A snapshot of a long session has megabytes, and there may be thousands of readers."""
+    _, ready = await start(client)
+    hub = client.app[SERVICES].sessions.find(ready["session"]).hub
+    if kind == "events":
+        response = await client.get(f"/v1/sessions/{ready['session']}/events")
+        await read(response)
+    else:
+        assert (await read_event(await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")))["finals"] == []
+    snapshot = weakref.ref(hub._recent._snapshot)
+    hub._recent._snapshot = None
+    await eventually(lambda: gc.collect() is not None and snapshot() is None)
+
+
+async def test_a_reader_who_talks_is_cut_off_and_nobody_else_notices(client: Client) -> None:
+    speaker, ready = await start(client)
+    talker, other = [await client.ws_connect(f"/v1/sessions/{ready['session']}/watch") for _ in range(2)]
+    for number in range(readers.MAX_MESSAGES):
+        assert not talker.closed, number
+        await talker.send_str("hello")
+    await read_to_the_close(talker)
+    assert talker.close_code == 1008
+    await speaker.send_json({"type": "stop"})
+    assert (await read_to_the_close(other))[-1]["type"] == "end"
+    assert other.close_code == 1000
+
+
+async def test_a_message_of_a_reader_that_is_too_large_ends_its_connection(client: Client) -> None:
+    _, ready = await start(client)
+    reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")
+    await reader.send_str("x" * (readers.MAX_READ_BYTES + 1))
+    await read_to_the_close(reader)
+    assert reader.close_code in (1006, 1009)  # the Close may be lost behind what was not read
+    await eventually(lambda: client.app[SERVICES].sessions.n_readers == 0)

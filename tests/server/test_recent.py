@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.events import Ack, End, Event, Final, Gap, Partial, Pong, Ready, Snapshot, SpeechEnd, SpeechStart
+from livecaption.server.protocols import native
 from livecaption.server.recent import LIFE, Message, RecentEvents
 
 END = End(9000, 2, "stop")
@@ -178,6 +179,35 @@ def test_after_a_restart_readers_get_a_snapshot_with_all_finals_and_then_what_fo
 def test_a_snapshot_is_made_once_for_all_who_come_at_the_same_time() -> None:
     kept = recent(talk(2))
     assert kept.read(None)[0][0] is kept.read(None)[0][0]
+
+
+def test_what_the_speaker_alone_is_told_makes_no_new_snapshot() -> None:
+    """A snapshot of a long session has megabytes, and an acknowledgement comes each second."""
+    kept = recent(talk(2))
+    (first,), _ = kept.read(None)
+    kept.append(Ack(5))
+    (second,), seq = kept.read(None)
+    assert second is first
+    assert kept.read(seq) == ([], kept.last_seq)
+
+
+def test_behind_an_older_snapshot_no_second_one_comes_however_much_the_speaker_was_told() -> None:
+    kept = recent(talk(2), max_characters=400)
+    kept.read(None)
+    for number in range(100):
+        kept.append(Pong(number))
+    (_,), seq = kept.read(None)
+    assert kept.read(seq) == ([], kept.last_seq)
+
+
+def test_a_snapshot_is_sent_as_it_would_be_encoded_whole() -> None:
+    """Its finals are encoded when they come; the title tries to be taken for them."""
+    kept = RecentEvents('"finals":[] \\"finals\\":[]', "en", EPOCH)
+    for event in [*talk(2), final(2, 'she said "no"'), final(3, "")]:
+        kept.append(event)
+    (snapshot,), _ = kept.read(None)
+    assert snapshot.text == native.encode(snapshot.event, snapshot.seq)
+    assert snapshot.server_sent.endswith(snapshot.text.encode() + b"\n\n")
 
 
 def test_who_comes_after_the_end_gets_the_snapshot_and_the_end() -> None:
