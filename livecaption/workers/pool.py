@@ -243,14 +243,16 @@ class WorkerPool:
         self._carry_out(self._scheduler.add_worker(worker.id))
 
     def _on_answer(self, worker: Worker, answer: Answer) -> None:
+        if isinstance(answer, BatchFailed):
+            failed, instructions = self._scheduler.fail(worker.id, BatchId(answer.batch))
+            self._carry_out(instructions)
+            for request in failed:
+                self._answer(request, TranscriptionFailed(answer.message, fatal=False))
+            return
         requests, instructions = self._scheduler.complete(worker.id, BatchId(answer.batch))
         self._carry_out(instructions)  # first of all: the worker waits
         if not requests:
             return  # given up meanwhile, by a stop
-        if isinstance(answer, BatchFailed):
-            for request in requests:
-                self._answer(request, TranscriptionFailed(answer.message, fatal=False))
-            return
         self.counts.compute(requests, answer)
         is_final = requests[0].is_final  # and so are all
         self._pacer.answered(len(requests), answer.compute_s, time.monotonic(), is_final=is_final)

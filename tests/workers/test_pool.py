@@ -16,6 +16,7 @@ from livecaption.captions.hypothesis import Hypothesis
 from livecaption.errors import TranscriptionFailed, WorkerDied
 from livecaption.scheduling.pace import Pace
 from livecaption.scheduling.request import SessionId
+from livecaption.scheduling.scheduler import QueueFigures
 from livecaption.workers import restart, spawning
 from livecaption.workers.layers import SWITCH, Layer
 from livecaption.workers.pool import PoolState
@@ -97,6 +98,23 @@ async def test_a_failed_batch_is_an_answer_and_the_worker_lives(start_crew: Star
     assert isinstance(await crew.ask("fail"), TranscriptionFailed)
     assert await crew.text() == "One two."
     assert crew.pool.pids == before
+
+
+async def test_a_batch_that_fails_costs_only_the_culprit_its_answer(start_crew: StartCrew) -> None:
+    """Three innocents and one culprit, of four sessions; each asks once more, then without a failed batch."""
+    crew = await start_crew(wait=False)
+    for _ in range(2):
+        asked = [crew.ask("fail" if n == 2 else f"say {n}", session=str(n)) for n in range(4)]
+        answers = await asyncio.gather(*asked)
+        assert [answer.text if isinstance(answer, Hypothesis) else answer.code for answer in answers] == [
+            "0",
+            "1",
+            "transcription_failed",
+            "3",
+        ]
+    counts = crew.pool.counts
+    assert (counts.finals_answered, counts.finals_failed) == (6, 2)
+    assert crew.pool.queue == QueueFigures(finals=0, partials=0, in_flight=0, superseded=0, dropped=0)
 
 
 async def test_a_worker_that_lost_its_device_is_replaced(
