@@ -19,8 +19,8 @@ Rules, in order:
    the same audio again, and the final, which comes, must not find all workers dead.
 7. A batch that failed in a worker that lives is a fault of one of its requests, or of the moment. Its finals are tried
    again, each alone, before everything else; one that fails alone is tried once more, and then has failed. Its partials
-   have failed, for newer ones come. Each of its sessions gets batches of its own until one of them is answered, so one
-   that fails always costs the others one batch.
+   have failed, for newer ones come. Each of its sessions gets batches of its own for what is of that kind, until one of
+   them is answered: one that fails always costs the others one batch.
 
 Pure: events in, instructions out. Knows nothing of time, processes or pipes.
 """
@@ -99,7 +99,7 @@ class Scheduler:
         self._workers: dict[WorkerId, dict[BatchId, tuple[Request, ...]]] = {}
         self._killers: set[RequestId] = set()  # their worker died
         self._failed: set[RequestId] = set()  # alone
-        self._alone: set[SessionId] = set()
+        self._alone: set[tuple[SessionId, bool]] = set()  # whose finals, or partials, go alone
         self._without_partials: dict[SessionId, int] = {}
         self._n_batches = 0
         self._n_superseded = 0
@@ -162,7 +162,7 @@ class Scheduler:
         else:
             self._n_dropped += self._partials.pop(session, None) is not None
             self._without_partials.pop(session, None)
-            self._alone.discard(session)
+            self._alone -= {(session, False), (session, True)}
 
     def add_worker(self, worker: WorkerId) -> list[Instruction]:
         """A worker is ready for batches."""
@@ -197,14 +197,14 @@ class Scheduler:
         requests = self._workers.get(worker, {}).pop(batch, ())
         for request in requests:
             self._acquit(request)
-            self._alone.discard(request.session)
+            self._alone.discard((request.session, request.is_final))
         return requests, self._dispatch()
 
     def fail(self, worker: WorkerId, batch: BatchId) -> tuple[tuple[Request, ...], list[Instruction]]:
         """The worker could not do a batch, and lives: those of its requests that have failed for good, and what to do
         now. A batch that this worker does not hold has none."""
         requests = self._workers.get(worker, {}).pop(batch, ())
-        self._alone.update(request.session for request in requests)
+        self._alone.update((request.session, request.is_final) for request in requests)
         failed = []
         for request in requests:
             if not request.is_final:
@@ -290,8 +290,8 @@ class Scheduler:
         return tuple(self._renew(self._partials.pop(each.session)) for each in partials[: self._max_partials])
 
     def _may_share(self, first: Request, other: Request) -> bool:
-        """Whether two requests may be in one batch."""
-        return first is other or self._alone.isdisjoint((first.session, other.session))
+        """Whether two requests of one kind may be in one batch."""
+        return first is other or not any((each.session, each.is_final) in self._alone for each in (first, other))
 
     def _in_flight(self) -> Iterable[Request]:
         return (request for batches in self._workers.values() for requests in batches.values() for request in requests)

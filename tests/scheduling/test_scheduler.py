@@ -1,6 +1,6 @@
 """Which worker gets which batch next."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,6 +48,11 @@ def ids(instructions: list[Instruction]) -> list[tuple[int, ...]]:
         tuple(request.id for request in each.requests) if isinstance(each, Dispatch) else (each.request.id,)
         for each in instructions
     ]
+
+
+def kinds(requests: Sequence[Request]) -> set[tuple[str, bool]]:
+    """Of each request, its session and whether it is a final."""
+    return {(request.session, request.is_final) for request in requests}
 
 
 def scheduler(*workers: WorkerId, max_batch: int = 4, batches_in_flight: int = 2) -> Scheduler:
@@ -287,18 +292,25 @@ def test_partials_of_a_failed_batch_have_failed() -> None:
 def test_a_session_that_failed_has_batches_of_its_own_until_it_is_answered(request_of: Callable[..., Request]) -> None:
     """One that fails always would take the others along each time."""
     sched = scheduler()
+    other_kind = partial if request_of is final else final
     for number, session in enumerate("abc"):
-        sched.submit(partial(number, session))
+        sched.submit(request_of(number, session))
     sched.add_worker(W1)
     sched.fail(W1, BatchId(1))
+    for batch in range(2, 8):
+        sched.fail(W1, BatchId(batch))
     sched.remove_worker(W1)
-    for number, session in enumerate("abxyc", start=10):
-        sched.submit(request_of(number, session, utterance=1))
-    assert in_turn(sched, W2) == [(10,), (11,), (12, 13), (14,)]
+    for number, session in enumerate("ab", start=10):
+        sched.submit(other_kind(number, session, utterance=1))
+    assert in_turn(sched, W2) == [(10, 11)]
     sched.remove_worker(W2)
-    for number, session in enumerate("abc", start=20):
+    for number, session in enumerate("abxyc", start=20):
         sched.submit(request_of(number, session, utterance=2))
-    assert in_turn(sched, WorkerId(3)) == [(20, 21, 22)]
+    assert in_turn(sched, WorkerId(3)) == [(20,), (21,), (22, 23), (24,)]
+    sched.remove_worker(WorkerId(3))
+    for number, session in enumerate("abc", start=30):
+        sched.submit(request_of(number, session, utterance=3))
+    assert in_turn(sched, WorkerId(4)) == [(30, 31, 32)]
 
 
 def test_a_failure_that_is_told_after_its_workers_death_is_nobodys() -> None:
@@ -393,7 +405,8 @@ class Books:
     n_deaths: dict[RequestId, int] = field(default_factory=dict)
     n_failures_alone: dict[RequestId, int] = field(default_factory=dict)
     failed_together: set[RequestId] = field(default_factory=set)
-    failed_sessions: set[str] = field(default_factory=set)
+    failed: set[tuple[str, bool]] = field(default_factory=set)
+    """Sessions whose last batch failed, and whether it was of finals."""
 
     def suspects(self, request: Request) -> bool:
         """Whether this request was in a batch that ended badly."""
@@ -423,7 +436,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
             if any(self.books.suspects(request) for request in instruction.requests):
                 assert len(instruction.requests) == 1, "a suspect is not alone in its batch"
                 assert held == [], "a suspect is not alone in its worker"
-            if self.books.failed_sessions.intersection(request.session for request in instruction.requests):
+            if self.books.failed.intersection(kinds(instruction.requests)):
                 assert len(instruction.requests) == 1, "a session that failed has company"
             finals = [request for request in instruction.requests if request.is_final]
             assert finals == sorted(finals, key=lambda request: request.asked_s), "finals are out of order"
@@ -474,7 +487,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
         batch = self.held[worker].pop(0)
         requests, instructions = self.scheduler.complete(worker, batch.batch)
         assert requests == batch.requests
-        self.books.failed_sessions.difference_update(request.session for request in requests)
+        self.books.failed -= kinds(requests)
         for request in requests:
             self.answer(request)
         self.carry_out(instructions)
@@ -485,7 +498,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
         worker = data.draw(st.sampled_from([worker for worker, held in self.held.items() if held]))
         batch = self.held[worker].pop(0)
         failed, instructions = self.scheduler.fail(worker, batch.batch)
-        self.books.failed_sessions.update(request.session for request in batch.requests)
+        self.books.failed |= kinds(batch.requests)
         for request in batch.requests:
             if len(batch.requests) > 1:
                 self.books.failed_together.add(request.id)
@@ -513,7 +526,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
     @rule(session=st.sampled_from("abc"))
     def leave(self, session: str) -> None:
         self.scheduler.forget_partials(SessionId(session))
-        self.books.failed_sessions.discard(session)
+        self.books.failed -= {(session, False), (session, True)}
 
     @invariant()
     def the_state_is_sound(self) -> None:
@@ -540,7 +553,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
                 for batch in list(held):
                     held.remove(batch)
                     requests, instructions = self.scheduler.complete(worker, batch.batch)
-                    self.books.failed_sessions.difference_update(request.session for request in requests)
+                    self.books.failed -= kinds(requests)
                     for request in requests:
                         self.answer(request)
                     self.carry_out(instructions)
