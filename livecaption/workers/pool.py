@@ -86,12 +86,24 @@ class WorkCounts:
 
 
 class WorkerPool:
-    """Transcribes requests on inference processes: `per_device` of them on each device that `engine` names."""
+    """Transcribes requests on inference processes: `per_device` of them on each device that `engine` names.
+
+    Args:
+        hold_s: how long requests wait for a worker that may come back after all, when they die before they are of use.
+    """
 
     def __init__(
-        self, engine: EngineConfig, config: WorkerConfig, scheduling: SchedulerConfig, partials: PartialsConfig
+        self,
+        engine: EngineConfig,
+        config: WorkerConfig,
+        scheduling: SchedulerConfig,
+        partials: PartialsConfig,
+        *,
+        hold_s: float,
     ) -> None:
         self.state = PoolState.LOADING
+        self.given_up = False
+        """Whether nothing waits for a worker any more: none can ever start, or none came back for `hold_s`."""
         self.loaded: Loaded | None = None
         """What the workers run; known once one has been ready."""
         self.counts = WorkCounts()
@@ -104,6 +116,10 @@ class WorkerPool:
         self._supervisors = [Supervisor(each, config, listener) for each in engine_of_each_worker(engine, config)]
         self._ready: dict[WorkerId, Worker] = {}
         self._sessions: dict[SessionId, tuple[OnAnswer, Renew]] = {}
+        self._hold_s = hold_s
+        self._failed_since_s: float | None = None
+        """When the state became FAILED; a worker that only comes back and dies does not change it."""
+        self._giving_up: asyncio.TimerHandle | None = None
         self._loaded_or_not = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -172,6 +188,7 @@ class WorkerPool:
         """End all workers, at most the stop time-out and then by force; what is not answered by now never
         will be, and is answered as failed. Idempotent."""
         self._set_state(PoolState.STOPPED)
+        self._hold_no_longer()
         self._fail_all("the server stops")
         await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
         await asyncio.gather(*self._tasks, return_exceptions=True)  # whoever watches `tasks` has seen them
@@ -208,7 +225,7 @@ class WorkerPool:
         self._pacer.asked(request, now_s)
         self._demand.asked(request, now_s)
         error: EngineError
-        if self.state in (PoolState.FAILED, PoolState.STOPPED):
+        if self.given_up or self.state is PoolState.STOPPED:
             error = WorkerDied("no inference process is left", fatal=False)
         elif self._quarantine.holds(request.window, now_s):
             error = _quarantined()
@@ -303,7 +320,33 @@ class WorkerPool:
         if self.state is not PoolState.STOPPED:
             self._set_state(best_state(supervisor.state for supervisor in self._supervisors))
             if self.state is PoolState.FAILED:
-                self._fail_all("no inference process is left")
+                self._hold()
+            else:
+                self._hold_no_longer()
+                self.given_up = False
+                if self.state is PoolState.RECOVERING:  # the one that died was of use
+                    self._failed_since_s = None
+
+    def _hold(self) -> None:
+        """Requests wait a while for a worker, if there is hope."""
+        now_s = time.monotonic()
+        if self._failed_since_s is None:
+            self._failed_since_s = now_s
+        left_s = self._failed_since_s + self._hold_s - now_s
+        if self.failure is not None or left_s <= 0:
+            self._hold_no_longer()
+            self._give_up()
+        elif self._giving_up is None:
+            self._giving_up = asyncio.get_running_loop().call_later(left_s, self._give_up)
+
+    def _hold_no_longer(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+
+    def _give_up(self) -> None:
+        self.given_up = True
+        self._fail_all("no inference process is left")
 
     def _set_state(self, state: PoolState) -> None:
         self.state = state
