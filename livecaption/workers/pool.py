@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import psutil
-
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.captions.hypothesis import Hypothesis
 from livecaption.errors import EngineError, TranscriptionFailed, WorkerDied
@@ -31,6 +29,7 @@ from livecaption.scheduling.scheduler import (
 from livecaption.workers.config import EngineConfig, WorkerConfig, engine_of_each_worker
 from livecaption.workers.lifecycle import PoolState as PoolState
 from livecaption.workers.lifecycle import best_state
+from livecaption.workers.memory import free_bytes
 from livecaption.workers.messages import BatchFailed, Loaded, Transcribed
 from livecaption.workers.quarantine import Quarantine
 from livecaption.workers.supervisor import Answer, Supervisor, Worker, WorkerFigures, WorkerListener
@@ -164,7 +163,7 @@ class WorkerPool:
             n_workers=len(self._ready),
             oldest_final_s=now_s - oldest_asked_s if oldest_asked_s is not None else 0.0,
             partials_paused=self.pace().partial_interval_ms is None,
-            free_bytes=psutil.virtual_memory().available,
+            free_bytes=free_bytes(),
         )
 
     def pace(self) -> Pace:

@@ -107,7 +107,6 @@ class Worker:
     def __init__(
         self, engine: EngineConfig, config: WorkerConfig, deadlines: BatchDeadlines, listener: WorkerListener
     ) -> None:
-        self.id = WorkerId(next(_worker_ids))
         self.state = WorkerState.STARTING
         self.was_ready = False
         self.served_s = 0.0
@@ -126,6 +125,7 @@ class Worker:
         self._batches: deque[_SentBatch] = deque()
         self._heard_s = self._began_s = self._ready_s = time.monotonic()
         self.process, connection = spawning.spawn(engine, config.load_timeout_s, logger.getEffectiveLevel())
+        self.id = WorkerId(next(_worker_ids))
         self.pid = self.process.pid
         try:
             self._bridge = PipeBridge(connection, self._receive, self._close)

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.processes
 
 FEW = ("prlimit", "--nofile=1024:1024", *COMMAND)
 N_READERS = 1100
+N_SILENT = 320
+"""More than 256 descriptors, and no more than the backlog of the listening socket takes beyond."""
 
 
 @asynccontextmanager
@@ -76,7 +78,7 @@ async def test_connections_that_take_all_descriptors_are_few_lines_of_the_log_an
         async with speaking(url) as [speaker]:
             await speaker.heard("speech_start")
             port = int(url.rstrip("/").rpartition(":")[2])
-            silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(400)]
+            silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(N_SILENT)]
             await server.said("no connection can be accepted just now: .*Too many open files")
             os.kill(server.worker_pids[0], signal.SIGKILL)
             await server.said("worker 2 is ready", within_s=40)
@@ -88,4 +90,7 @@ async def test_connections_that_take_all_descriptors_are_few_lines_of_the_log_an
             assert await server.exited(within_s=8.0) == 0
             await assert_clean_end(server)
         speaker.check_complete()
+        # Its own death is the only one.
+        assert len([line for line in server.lines if "a worker cannot be started now" in line]) == 1
+        assert len([line for line in server.lines if "the next one starts" in line]) == 1
         assert len(server.lines) < 100
