@@ -61,8 +61,6 @@ def _groups(membership: Path, root: Path) -> Iterator[tuple[Path, _Names]]:
             continue
         # In a container the path may be that outside, which is not mounted here; then the mount itself is its group.
         parts = [part for part in path.split("/") if part]
-        if ".." in parts:
-            parts = []
         for depth in range(len(parts), -1, -1):
             yield mount.joinpath(*parts[:depth]), names
 
