@@ -177,12 +177,15 @@ async def test_a_stream_is_told_of_the_recovery_and_its_end() -> None:
 
 
 async def test_poison_of_one_stream_is_its_own() -> None:
-    """Row 43: two deaths, an error, and a final of the words that were promised; nobody else loses anything."""
+    """Row 43: two deaths, an error, and a final of the words that were promised; nobody else loses anything.
+
+    The innocent wants no partials: their words have a say in where utterances end, and a death delays them.
+    """
     async with serving() as server:
         url = await server.ready()
-        expected_task, expected = stream(url, jfk_pcm())
+        expected_task, expected = stream(url, jfk_pcm(), partials=False)
         await expected_task
-        innocent, others = stream(url, jfk_pcm())
+        innocent, others = stream(url, jfk_pcm(), partials=False)
         await others.heard(lambda event: isinstance(event, SpeechStart))
         poison, reader = stream(url, UTTERANCE, prompt="script: final-only crash")
         assert (await poison).reason == "stop"
