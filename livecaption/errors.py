@@ -154,7 +154,7 @@ class WorkerDied(EngineError):
 
 
 class TranscriptionFailed(EngineError):
-    """One utterance could not be transcribed. Not fatal: its final comes, empty.
+    """One utterance could not be transcribed. Not fatal: its final comes, with the words that were committed already.
 
     Codes: `transcription_failed`, `quarantined` (its audio ended the worker twice, and is not tried again).
     """

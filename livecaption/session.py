@@ -556,9 +556,9 @@ class Session:
         return self._fail_final(awaited, answer, now_s) + self._release()
 
     def _fail_final(self, awaited: _AwaitedFinal, error: EngineError, now_s: float) -> list[Output]:
-        """The promised final comes all the same, empty, behind the reason."""
-        nothing = Hypothesis("", self.options.transcription.language or "", 0.0, 1.0)
-        awaited.event = self._final(awaited, nothing, now_s)
+        """The promised final comes all the same, with the words that readers were promised, behind the reason."""
+        committed = Hypothesis(awaited.stabilizer.committed, self.options.transcription.language or "", 0.0, 1.0)
+        awaited.event = self._final(awaited, committed, now_s)
         return [_report(error, fatal=False)]
 
     def _final(self, awaited: _AwaitedFinal, hypothesis: Hypothesis, now_s: float) -> Final:

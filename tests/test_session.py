@@ -12,7 +12,7 @@ import pytest
 
 from livecaption.audio.formats import AudioFormat
 from livecaption.captions.hypothesis import Hypothesis, Word
-from livecaption.errors import WorkerDied, WrongState
+from livecaption.errors import TranscriptionFailed, WorkerDied, WrongState
 from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed, Partial, SpeechEnd, SpeechStart
 from livecaption.scheduling.pace import Pace
 from livecaption.scheduling.request import Request, RequestId, SessionId, TranscriptionOptions
@@ -96,13 +96,27 @@ def test_finals_come_in_order_although_the_answers_do_not() -> None:
     ]
 
 
-def test_a_failed_final_is_reported_and_comes_all_the_same_empty() -> None:
+def test_a_failed_final_is_reported_and_comes_all_the_same() -> None:
     stream = session()
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 800ms"))
     report, final = stream.receive_answer(request, WorkerDied("gone"), 0.0)
     assert report == ErrorReport("worker_died", "gone", fatal=False)
     assert isinstance(final, Final)
     assert (final.utterance, final.text, final.confidence) == (0, "", 0.0)
+
+
+def test_a_failed_final_keeps_what_readers_were_promised() -> None:
+    stream = session(partials=True)
+    asked = requests(feed(stream, "silence 400ms, speech 3000ms, silence 800ms"))
+    for request, text in zip(asked, ["And so", "And so my fellow", "And so my fellow Americans"], strict=False):
+        *_, partial = stream.receive_answer(request, said(text), 0.0)
+    ended = feed(stream, "silence 800ms")
+    (request,) = [output for output in [*asked, *requests(ended)] if output.is_final]
+    report, final = stream.receive_answer(request, TranscriptionFailed("no memory"), 0.0)
+    assert isinstance(report, ErrorReport)
+    assert isinstance(final, Final)
+    assert (final.text, final.confidence) == (partial.stable, 0.0)
+    assert final.text
 
 
 def test_partials_are_asked_for_at_a_steady_cadence_while_somebody_speaks() -> None:
@@ -491,7 +505,7 @@ def test_non_finite_samples_are_silence_and_reported_once() -> None:
     ]
 
 
-def test_finals_that_are_abandoned_are_reported_and_come_empty_and_in_order() -> None:
+def test_finals_that_are_abandoned_are_reported_and_come_in_order() -> None:
     stream = session()
     feed(stream, TWO_UTTERANCES)
     stream.end("stop", 0.0)

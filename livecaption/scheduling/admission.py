@@ -35,7 +35,7 @@ BYTES_PER_STREAM = 8 * 2**20
 """A session with 15 s of open speech and a partial of it was measured to take 2 MiB. The rest is for sockets, and for
 finals that wait."""
 RESERVE_BYTES = 512 * 2**20
-"""Of the machine's memory, for the peaks of the workers and for all other programs."""
+"""Of the memory of the machine or container, for the peaks of the workers and for all other programs."""
 _RATE_MEMORY_S = 30.0
 _PRIOR_STREAMS = 2.0  # that are taken to have spoken without pause, beside those that were heard
 
@@ -100,7 +100,7 @@ class Load:
     n_workers: that are ready.
     oldest_final_s: for how long a final has waited for a worker; 0: none waits.
     partials_paused: whether they pause just now.
-    free_bytes: memory of the machine that programs could have.
+    free_bytes: memory that programs of this machine, or of this container if it has a limit, could have.
     """
 
     final_s: float | None

@@ -17,6 +17,10 @@ Rules, in order:
    it is the culprit and is given up, and the innocents of its first batch have lost nothing.
 6. A partial whose worker died is dropped, and its utterance gets no more of them: each would bring
    the same audio again, and the final, which comes, must not find all workers dead.
+7. A batch that failed in a worker that lives is a fault of one of its requests, or of the moment. Its finals are tried
+   again, each alone, before everything else; one that fails alone is tried once more, and then has failed. Its partials
+   have failed, for newer ones come. Each of its sessions gets batches of its own for what is of that kind, until one of
+   them is answered: one that fails always costs the others one batch.
 
 Pure: events in, instructions out. Knows nothing of time, processes or pipes.
 """
@@ -93,7 +97,9 @@ class Scheduler:
         self._suspects: deque[Request] = deque()
         self._partials: dict[SessionId, Request] = {}
         self._workers: dict[WorkerId, dict[BatchId, tuple[Request, ...]]] = {}
-        self._retried: set[RequestId] = set()
+        self._killers: set[RequestId] = set()  # their worker died
+        self._failed: set[RequestId] = set()  # alone
+        self._alone: set[tuple[SessionId, bool]] = set()  # whose finals, or partials, go alone
         self._without_partials: dict[SessionId, int] = {}
         self._n_batches = 0
         self._n_superseded = 0
@@ -156,6 +162,7 @@ class Scheduler:
         else:
             self._n_dropped += self._partials.pop(session, None) is not None
             self._without_partials.pop(session, None)
+            self._alone -= {(session, False), (session, True)}
 
     def add_worker(self, worker: WorkerId) -> list[Instruction]:
         """A worker is ready for batches."""
@@ -174,11 +181,11 @@ class Scheduler:
                         self._forbid_partials(request.session, request.utterance)
                 elif position > 0:  # a worker computes its batches in order: this one had not begun
                     heappush(self._finals, (request.asked_s, request.id, request))
-                elif request.id in self._retried:
-                    self._retried.discard(request.id)
+                elif request.id in self._killers:
+                    self._acquit(request)
                     instructions.append(GiveUp(request))
                 else:
-                    self._retried.add(request.id)
+                    self._killers.add(request.id)
                     self._suspects.append(request)
         return instructions + self._dispatch()
 
@@ -188,8 +195,28 @@ class Scheduler:
         A batch that this worker does not hold (an answer from before its death) has no requests.
         """
         requests = self._workers.get(worker, {}).pop(batch, ())
-        self._retried.difference_update(request.id for request in requests)
+        for request in requests:
+            self._acquit(request)
+            self._alone.discard((request.session, request.is_final))
         return requests, self._dispatch()
+
+    def fail(self, worker: WorkerId, batch: BatchId) -> tuple[tuple[Request, ...], list[Instruction]]:
+        """The worker could not do a batch, and lives: those of its requests that have failed for good, and what to do
+        now. A batch that this worker does not hold has none."""
+        requests = self._workers.get(worker, {}).pop(batch, ())
+        self._alone.update((request.session, request.is_final) for request in requests)
+        failed = []
+        for request in requests:
+            if not request.is_final:
+                failed.append(request)
+            elif request.id in self._failed:
+                self._acquit(request)
+                failed.append(request)
+            else:
+                if len(requests) == 1:
+                    self._failed.add(request.id)
+                self._suspects.append(request)
+        return tuple(failed), self._dispatch()
 
     def abandon(self) -> list[Request]:
         """No worker will come back: forget everything, and return what was neither answered nor
@@ -205,8 +232,14 @@ class Scheduler:
         self._finals.clear()
         self._suspects.clear()
         self._partials.clear()
-        self._retried.clear()
+        self._killers.clear()
+        self._failed.clear()
         return sorted(requests, key=lambda request: request.id)
+
+    def _acquit(self, request: Request) -> None:
+        """It is answered, or about to be: what it was suspected of is forgotten."""
+        self._killers.discard(request.id)
+        self._failed.discard(request.id)
 
     def _forbid_partials(self, session: SessionId, utterance: int) -> None:
         self._without_partials[session] = utterance
@@ -240,16 +273,25 @@ class Scheduler:
         if self._finals:
             if not idle and len(self._finals) < self._max_finals:
                 return ()
-            n_finals = min(len(self._finals), self._max_finals)
-            return tuple(heappop(self._finals)[2] for _ in range(n_finals))
+            finals = [heappop(self._finals)[2]]
+            while self._finals and len(finals) < self._max_finals and self._may_share(finals[0], self._finals[0][2]):
+                finals.append(heappop(self._finals)[2])
+            return tuple(finals)
         in_flight = {request.session for request in self._in_flight() if not request.is_final}
         sessions = [session for session in self._partials if session not in in_flight]
         if not idle and len(sessions) < self._max_partials:
             return ()
+        if not sessions:
+            return ()
         # Whose turn it is, and those most like it in length: unlike windows cannot share a pass of the engine.
-        n_samples = [self._partials[session].window.n_heard for session in sessions]
-        alike = sorted(zip(sessions, n_samples, strict=True), key=lambda each: abs(each[1] - n_samples[0]))
-        return tuple(self._renew(self._partials.pop(session)) for session, _ in alike[: self._max_partials])
+        first = self._partials[sessions[0]]
+        partials = [each for each in map(self._partials.__getitem__, sessions) if self._may_share(first, each)]
+        partials.sort(key=lambda each: abs(each.window.n_heard - first.window.n_heard))
+        return tuple(self._renew(self._partials.pop(each.session)) for each in partials[: self._max_partials])
+
+    def _may_share(self, first: Request, other: Request) -> bool:
+        """Whether two requests of one kind may be in one batch."""
+        return first is other or not any((each.session, each.is_final) in self._alone for each in (first, other))
 
     def _in_flight(self) -> Iterable[Request]:
         return (request for batches in self._workers.values() for requests in batches.values() for request in requests)

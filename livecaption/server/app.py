@@ -53,7 +53,9 @@ def build_app(config: Config | None = None) -> web.Application:
     """
     config = config or Config()
     app = web.Application(middlewares=[http.errors_as_json], client_max_size=64 * 1024)
-    pool = WorkerPool(config.engine, config.workers, SchedulerConfig(), config.partials)
+    # Sessions wait as long for a worker as for a speaker.
+    hold_s = config.server.resume_window_s
+    pool = WorkerPool(config.engine, config.workers, SchedulerConfig(), config.partials, hold_s=hold_s)
     sessions = Sessions(config.server, pool)
     store = None if config.store.path == NOWHERE else TranscriptStore(config.store)
     app[SERVICES] = Services(config, pool, sessions, Metrics(pool, sessions, store), DecoderPool(), store)

@@ -29,7 +29,10 @@ from aiohttp import web
 from livecaption.config import Config
 from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError, StoreUnusable
 from livecaption.ipc import children
+from livecaption.server import descriptors
 from livecaption.server.app import build_app
+from livecaption.server.config import ServerConfig
+from livecaption.server.logs import RateLimited, refused_accept
 from livecaption.server.services import SERVICES
 from livecaption.server.signals import SignalInbox
 from livecaption.server.systemd import ServiceManager
@@ -65,8 +68,10 @@ def run(config: Config, signals: SignalInbox) -> NoReturn:
     fault of ours, or a stop that took too long or lost captions. 128 + n: forced by a second signal.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("asyncio").addFilter(RateLimited(refused_accept))
     logging.raiseExceptions = False  # the terminal behind stderr may be gone when we say goodbye
     faulthandler.enable()
+    _raise_descriptor_limit(config.server)
     manager = ServiceManager(os.environ)
     try:
         with asyncio.Runner() as runner:
@@ -184,6 +189,20 @@ class _Stop:
     def _note_failure(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) and not self.asked.done():
             self.asked.set_exception(error)
+
+
+def _raise_descriptor_limit(config: ServerConfig) -> None:
+    descriptors.raise_limit()
+    n_descriptors = descriptors.limit()
+    n_readers = descriptors.max_readers(config, n_descriptors)
+    if n_readers < config.max_readers:
+        logger.warning(
+            "%s file descriptors are enough for %d readers and not for %d (--max-readers): raise the hard limit"
+            " (ulimit -Hn, LimitNOFILE= of systemd)",
+            n_descriptors,
+            n_readers,
+            config.max_readers,
+        )
 
 
 def _runner(config: Config) -> web.AppRunner:

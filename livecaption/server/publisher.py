@@ -592,7 +592,7 @@ class Publisher:
             self._settled_ms = self._session.settled_ms
             self._recording.settle(self._settled_ms)
         self._publish_status()
-        if self._pool.state is PoolState.FAILED and self._ending is None:
+        if self._pool.given_up and self._ending is None:
             self.fail(Unavailable("no inference process runs", code="failed", retry_after_s=30.0))
 
     def _check_silence(self, now_s: float) -> None:
@@ -610,7 +610,7 @@ class Publisher:
         state = status.state
         if self._ending is not None and self._ending.reason == "draining":
             state = "draining"
-        elif self._pool.state is PoolState.RECOVERING:
+        elif self._pool.state in (PoolState.RECOVERING, PoolState.FAILED):
             state = "recovering"
         status = Status(state, status.partials, status.lag_ms)
         told = self._status or Status("ready", "on", 0)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from livecaption.errors import LivecaptionError, Unavailable, UnknownSession
 from livecaption.scheduling.admission import NEW_S, stream_limit
 from livecaption.scheduling.request import RequestId, SessionId
+from livecaption.server import descriptors
 from livecaption.server.config import ServerConfig
 from livecaption.workers.pool import PoolState, WorkerPool
 
@@ -62,6 +63,8 @@ class Sessions:
     def __init__(self, config: ServerConfig, pool: WorkerPool) -> None:
         self._config = config
         self._pool = pool
+        self.max_readers = descriptors.max_readers(config, descriptors.limit())
+        """How many may read along."""
         self._admitted_s: dict[int, float] = {}  # when each open stream was let in, by its number
         self.n_accepted = 0
         """Streams let in since the start."""
@@ -102,11 +105,6 @@ class Sessions:
     def received_ms(self) -> int:
         """Audio taken over from all streams since the start."""
         return self._left_received_ms + sum(stream.received_ms for stream in self._open)
-
-    @property
-    def max_readers(self) -> int:
-        """How many may read along."""
-        return self._config.max_readers
 
     @property
     def n_parked(self) -> int:

@@ -68,7 +68,7 @@ class PoolState(Enum):
     READY = "ready"
     RECOVERING = "recovering"  # one is on its way back
     LOADING = "loading"  # none has been ready yet
-    FAILED = "failed"  # none can start, or they die as fast as they start
+    FAILED = "failed"  # none can start, or they die before they are of use
     STOPPED = "stopped"
 
 

@@ -24,6 +24,9 @@ class PipeBridge:
     last: at end-of-file, a broken pipe or a garbled message. Unless the loop is gone by then.
 
     The owner closes it by ending the other side: end-of-file is what wakes the reading thread.
+
+    Raises:
+        RuntimeError: no thread can be started; the connection is the caller's again.
     """
 
     def __init__(
@@ -41,7 +44,11 @@ class PipeBridge:
         self._writer = threading.Thread(target=self._write, name="pipe-writer", daemon=True)
         self._reader = threading.Thread(target=self._read, name="pipe-reader", daemon=True)
         self._writer.start()
-        self._reader.start()
+        try:
+            self._reader.start()
+        except RuntimeError:
+            self._outgoing.put(None)  # ends the writer
+            raise
 
     def send(self, message: Message) -> None:
         """Queue a message; never blocks. A message to a dead worker is dropped."""

@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import psutil
-
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.captions.hypothesis import Hypothesis
 from livecaption.errors import EngineError, TranscriptionFailed, WorkerDied
@@ -31,6 +29,7 @@ from livecaption.scheduling.scheduler import (
 from livecaption.workers.config import EngineConfig, WorkerConfig, engine_of_each_worker
 from livecaption.workers.lifecycle import PoolState as PoolState
 from livecaption.workers.lifecycle import best_state
+from livecaption.workers.memory import free_bytes
 from livecaption.workers.messages import BatchFailed, Loaded, Transcribed
 from livecaption.workers.quarantine import Quarantine
 from livecaption.workers.supervisor import Answer, Supervisor, Worker, WorkerFigures, WorkerListener
@@ -86,12 +85,24 @@ class WorkCounts:
 
 
 class WorkerPool:
-    """Transcribes requests on inference processes: `per_device` of them on each device that `engine` names."""
+    """Transcribes requests on inference processes: `per_device` of them on each device that `engine` names.
+
+    Args:
+        hold_s: how long requests wait for a worker that may come back after all, when they die before they are of use.
+    """
 
     def __init__(
-        self, engine: EngineConfig, config: WorkerConfig, scheduling: SchedulerConfig, partials: PartialsConfig
+        self,
+        engine: EngineConfig,
+        config: WorkerConfig,
+        scheduling: SchedulerConfig,
+        partials: PartialsConfig,
+        *,
+        hold_s: float,
     ) -> None:
         self.state = PoolState.LOADING
+        self.given_up = False
+        """Whether nothing waits for a worker any more: none can ever start, or none came back for `hold_s`."""
         self.loaded: Loaded | None = None
         """What the workers run; known once one has been ready."""
         self.counts = WorkCounts()
@@ -104,6 +115,10 @@ class WorkerPool:
         self._supervisors = [Supervisor(each, config, listener) for each in engine_of_each_worker(engine, config)]
         self._ready: dict[WorkerId, Worker] = {}
         self._sessions: dict[SessionId, tuple[OnAnswer, Renew]] = {}
+        self._hold_s = hold_s
+        self._failed_since_s: float | None = None
+        """When the state became FAILED; a worker that only comes back and dies does not change it."""
+        self._giving_up: asyncio.TimerHandle | None = None
         self._loaded_or_not = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -148,7 +163,7 @@ class WorkerPool:
             n_workers=len(self._ready),
             oldest_final_s=now_s - oldest_asked_s if oldest_asked_s is not None else 0.0,
             partials_paused=self.pace().partial_interval_ms is None,
-            free_bytes=psutil.virtual_memory().available,
+            free_bytes=free_bytes(),
         )
 
     def pace(self) -> Pace:
@@ -172,6 +187,7 @@ class WorkerPool:
         """End all workers, at most the stop time-out and then by force; what is not answered by now never
         will be, and is answered as failed. Idempotent."""
         self._set_state(PoolState.STOPPED)
+        self._hold_no_longer()
         self._fail_all("the server stops")
         await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
         await asyncio.gather(*self._tasks, return_exceptions=True)  # whoever watches `tasks` has seen them
@@ -208,7 +224,7 @@ class WorkerPool:
         self._pacer.asked(request, now_s)
         self._demand.asked(request, now_s)
         error: EngineError
-        if self.state in (PoolState.FAILED, PoolState.STOPPED):
+        if self.given_up or self.state is PoolState.STOPPED:
             error = WorkerDied("no inference process is left", fatal=False)
         elif self._quarantine.holds(request.window, now_s):
             error = _quarantined()
@@ -244,14 +260,16 @@ class WorkerPool:
         self._carry_out(self._scheduler.add_worker(worker.id))
 
     def _on_answer(self, worker: Worker, answer: Answer) -> None:
+        if isinstance(answer, BatchFailed):
+            failed, instructions = self._scheduler.fail(worker.id, BatchId(answer.batch))
+            self._carry_out(instructions)
+            for request in failed:
+                self._answer(request, TranscriptionFailed(answer.message, fatal=False))
+            return
         requests, instructions = self._scheduler.complete(worker.id, BatchId(answer.batch))
         self._carry_out(instructions)  # first of all: the worker waits
         if not requests:
             return  # given up meanwhile, by a stop
-        if isinstance(answer, BatchFailed):
-            for request in requests:
-                self._answer(request, TranscriptionFailed(answer.message, fatal=False))
-            return
         self.counts.compute(requests, answer)
         is_final = requests[0].is_final  # and so are all
         self._pacer.answered(len(requests), answer.compute_s, time.monotonic(), is_final=is_final)
@@ -302,7 +320,33 @@ class WorkerPool:
         if self.state is not PoolState.STOPPED:
             self._set_state(best_state(supervisor.state for supervisor in self._supervisors))
             if self.state is PoolState.FAILED:
-                self._fail_all("no inference process is left")
+                self._hold()
+            else:
+                self._hold_no_longer()
+                self.given_up = False
+                if self.state is PoolState.RECOVERING:  # the one that died was of use
+                    self._failed_since_s = None
+
+    def _hold(self) -> None:
+        """Requests wait a while for a worker, if there is hope."""
+        now_s = time.monotonic()
+        if self._failed_since_s is None:
+            self._failed_since_s = now_s
+        left_s = self._failed_since_s + self._hold_s - now_s
+        if self.failure is not None or left_s <= 0:
+            self._hold_no_longer()
+            self._give_up()
+        elif self._giving_up is None:
+            self._giving_up = asyncio.get_running_loop().call_later(left_s, self._give_up)
+
+    def _hold_no_longer(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+
+    def _give_up(self) -> None:
+        self.given_up = True
+        self._fail_all("no inference process is left")
 
     def _set_state(self, state: PoolState) -> None:
         self.state = state

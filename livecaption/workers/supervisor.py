@@ -6,6 +6,7 @@ it computes and by its heartbeat. Runs in the event loop of the thread that star
 """
 
 import asyncio
+import errno
 import itertools
 import logging
 import random
@@ -39,12 +40,15 @@ from livecaption.workers.messages import (
     Transcribed,
 )
 from livecaption.workers.pipe import PipeBridge
-from livecaption.workers.restart import RestartPolicy
+from livecaption.workers.restart import RestartPolicy, is_healthy
 
 WATCH_INTERVAL_S = 0.25
 STALE_TIMEOUT_S = 5.0
 """What an earlier server's worker is given to end: longer than any layer of its lifeline takes when idle."""
 STALE_INTERVAL_S = 0.1
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
+"""Of descriptors, processes or memory: no fault of the worker that cannot be started, and over sooner or later."""
+SHORTAGE_INTERVAL_S = 1.0
 
 logger = logging.getLogger(__name__)
 _worker_ids = itertools.count(1)
@@ -104,9 +108,12 @@ class Worker:
     def __init__(
         self, engine: EngineConfig, config: WorkerConfig, deadlines: BatchDeadlines, listener: WorkerListener
     ) -> None:
-        self.id = WorkerId(next(_worker_ids))
         self.state = WorkerState.STARTING
         self.was_ready = False
+        self.served_s = 0.0
+        """From when its model was loaded to its end."""
+        self.n_answered = 0
+        """Batches that it transcribed."""
         self.load_failure: str | None = None
         self.device_memory: DeviceMemory | None = None
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -117,10 +124,17 @@ class Worker:
         self._model_found = False
         self._reason: str | None = None
         self._batches: deque[_SentBatch] = deque()
-        self._heard_s = self._began_s = time.monotonic()
+        self._heard_s = self._began_s = self._ready_s = time.monotonic()
         self.process, connection = spawning.spawn(engine, config.load_timeout_s, logger.getEffectiveLevel())
+        self.id = WorkerId(next(_worker_ids))
         self.pid = self.process.pid
-        self._bridge = PipeBridge(connection, self._receive, self._close)
+        try:
+            self._bridge = PipeBridge(connection, self._receive, self._close)
+        except RuntimeError as error:  # no thread is left
+            children.kill(self.process)
+            connection.close()
+            spawning.reap(self.process, children.KILL_TIMEOUT_S)
+            raise OSError(errno.EAGAIN, str(error)) from None
 
     def transcribe(self, batch: BatchId, windows: Sequence[Window]) -> None:
         """Send a batch; its answer, or the worker's end, reaches the listener."""
@@ -184,6 +198,11 @@ class Worker:
         return children.describe_exit(exit_code) + ("" if self.was_ready else " while loading the model")
 
     @property
+    def healthy(self) -> bool:
+        """Whether it was of use; known once it is lost."""
+        return is_healthy(self.served_s, self.n_answered)
+
+    @property
     def _load_overdue(self) -> str:
         return f"the model was not loaded within {self._config.load_timeout_s:g} s (--load-timeout)"
 
@@ -209,6 +228,7 @@ class Worker:
             return
         self._follow(WorkerEvent.LOADED)
         self.was_ready = True
+        self._ready_s = self._heard_s
         self._listener.on_ready(self, message)
 
     def _receive_answer(self, answer: Answer) -> None:
@@ -218,6 +238,7 @@ class Worker:
         sent = self._batches.popleft()
         self._began_s = self._heard_s
         if isinstance(answer, Transcribed):
+            self.n_answered += 1
             self._deadlines.learn(sent.audio_s, answer.compute_s)
         if not self._batches:
             self._follow(WorkerEvent.ALL_ANSWERED)
@@ -235,6 +256,7 @@ class Worker:
 
     def _lose(self) -> None:
         self._follow(WorkerEvent.LOST)
+        self.served_s = time.monotonic() - self._ready_s if self.was_ready else 0.0
         self.lost.set_result(None)
         self._listener.on_lost(self)
 
@@ -264,7 +286,9 @@ class Supervisor:
         """What this worker can do for a stream now."""
         if self._worker is not None and self._worker.state in (WorkerState.READY, WorkerState.BUSY):
             return PoolState.READY
-        if self.failure is not None or self._breaker_open:
+        if self.failure is not None:
+            return PoolState.FAILED
+        if self._breaker_open and not (self._worker is not None and self._worker.healthy):
             return PoolState.FAILED
         was_ready = self._was_ready or (self._worker is not None and self._worker.was_ready)
         return PoolState.RECOVERING if was_ready else PoolState.LOADING
@@ -282,18 +306,29 @@ class Supervisor:
     async def run(self) -> None:
         """The whole story. Returns after `stop`, or when `failure` is set."""
         self.failure = await self._wait_for_device()
+        short = False
         while not self._stopping.is_set() and self.failure is None:
-            started_s = time.monotonic()
+            healthy = False
             try:
-                end = await self._live()
+                worker = self._worker = Worker(self._engine, self._config, self._deadlines, self._listener)
             except OSError as error:
+                if error.errno in SHORTAGES:
+                    if not short:
+                        logger.error("a worker cannot be started now: %s; it is tried again each second", error)
+                    short = True
+                    await self._pause(SHORTAGE_INTERVAL_S)
+                    continue
                 end = f"a worker could not be started: {error}"
+            else:
+                short = False
+                end = await self._live(worker)
+                healthy = worker.healthy
             if self._stopping.is_set():
                 logger.info("%s", end)
             elif self.failure is None:
-                now_s = time.monotonic()
-                restart = self._policy.next_restart(now_s, now_s - started_s, random.random())
+                restart = self._policy.next_restart(time.monotonic(), healthy=healthy, random=random.random())
                 self._breaker_open = restart.breaker_open
+                self._worker = None
                 if self._breaker_open and not self._was_ready:
                     self.failure = end
                     break
@@ -322,13 +357,8 @@ class Supervisor:
         if self._worker is not None:
             self._worker.dump_stacks()
 
-    async def _live(self) -> str:
-        """One incarnation, from its birth to its end; returns what that was, and sets `failure` if it was the last.
-
-        Raises:
-            OSError: it could not be born.
-        """
-        worker = self._worker = Worker(self._engine, self._config, self._deadlines, self._listener)
+    async def _live(self, worker: Worker) -> str:
+        """One incarnation, from its birth to its end; returns what that was, and sets `failure` if it was the last."""
         self._n_workers += 1
         logger.info("worker %d started (pid %s)", worker.id, worker.pid)
         await self._watch(worker)

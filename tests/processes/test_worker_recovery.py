@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import groupby
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 from livecaption.client import StreamRefused, transcribe
 from livecaption.evaluation.latency import plain_words
-from livecaption.events import End, ErrorReport, Event, Final, SpeechEnd, SpeechStart, Status
+from livecaption.events import End, ErrorReport, Event, Final, Partial, SpeechEnd, SpeechStart, Status
 from livecaption.ipc.layers import SWITCH, Layer
 from tests.support import worker_parent
 from tests.support.eventually import eventually
@@ -176,18 +177,21 @@ async def test_a_stream_is_told_of_the_recovery_and_its_end() -> None:
 
 
 async def test_poison_of_one_stream_is_its_own() -> None:
-    """Row 43: two deaths, an error and an empty final in its place; nobody else loses anything."""
+    """Row 43: two deaths, an error, and a final of the words that were promised; nobody else loses anything.
+
+    The innocent wants no partials: their words have a say in where utterances end, and a death delays them.
+    """
     async with serving() as server:
         url = await server.ready()
-        expected_task, expected = stream(url, jfk_pcm())
+        expected_task, expected = stream(url, jfk_pcm(), partials=False)
         await expected_task
-        innocent, others = stream(url, jfk_pcm())
+        innocent, others = stream(url, jfk_pcm(), partials=False)
         await others.heard(lambda event: isinstance(event, SpeechStart))
         poison, reader = stream(url, UTTERANCE, prompt="script: final-only crash")
         assert (await poison).reason == "stop"
         [error] = reader.of(ErrorReport)
         assert (error.code, error.fatal) == ("quarantined", False)
-        assert [text for _, text, *_ in reader.finals] == [""]
+        assert [text for _, text, *_ in reader.finals] == [reader.of(Partial)[-1].stable]
         again, reader = stream(url, UTTERANCE, prompt="script: final-only crash")
         await again
         assert [error.code for error in reader.of(ErrorReport)] == ["quarantined"]
@@ -198,9 +202,9 @@ async def test_poison_of_one_stream_is_its_own() -> None:
         await stop(server)
 
 
-async def test_a_crash_loop_ends_the_streams_and_not_the_server() -> None:
+async def test_a_crash_loop_ends_the_streams_after_the_resume_window_and_not_the_server() -> None:
     """Rows 48 and 56."""
-    async with serving() as server:
+    async with serving("--resume-window", "3") as server:
         url = await server.ready()
         async with speaking(url) as [speaker]:
             await speaker.heard("speech_start")
@@ -208,7 +212,14 @@ async def test_a_crash_loop_ends_the_streams_and_not_the_server() -> None:
                 await server.said(f"worker {n} is ready")
                 await kill_worker(server)
             await server.said("next one starts in 30.0 s")
+            failed_s = time.monotonic()
+            n_heard = len(speaker.events)
+            await speaker.heard("ack", received_ms=speaker.of("ack")[-1]["received_ms"])
+            assert await health(url) == (200, 503, "failed")
+            assert [event for event in speaker.events[n_heard:] if event["type"] in ("error", "final")] == []
             await speaker.heard("error", code="failed", fatal=True, retry_after_s=30.0)
+            assert time.monotonic() - failed_s > 2.5
+            assert speaker.of("status")[-1]["state"] == "recovering"
         assert speaker.close_code == 1013
         assert [final["utterance"] for final in speaker.of("final")] == [
             start["utterance"] for start in speaker.of("speech_start")

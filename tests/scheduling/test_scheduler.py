@@ -1,6 +1,6 @@
 """Which worker gets which batch next."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,6 +48,11 @@ def ids(instructions: list[Instruction]) -> list[tuple[int, ...]]:
         tuple(request.id for request in each.requests) if isinstance(each, Dispatch) else (each.request.id,)
         for each in instructions
     ]
+
+
+def kinds(requests: Sequence[Request]) -> set[tuple[str, bool]]:
+    """Of each request, its session and whether it is a final."""
+    return {(request.session, request.is_final) for request in requests}
 
 
 def scheduler(*workers: WorkerId, max_batch: int = 4, batches_in_flight: int = 2) -> Scheduler:
@@ -228,6 +233,93 @@ def test_an_answered_suspect_is_innocent_again() -> None:
     assert [request.id for request in requests] == [1]
 
 
+def test_finals_of_a_failed_batch_are_tried_again_each_alone_and_before_everything_else() -> None:
+    """The culprit is found, and the innocents of its batch lose nothing."""
+    sched = scheduler()
+    for n in (1, 2, 3):
+        sched.submit(final(n, str(n)))
+    sched.add_worker(W1)
+    sched.submit(final(4, "4"))
+    failed, instructions = sched.fail(W1, BatchId(1))
+    assert (failed, ids(instructions)) == ((), [(1,)])
+    requests, instructions = sched.complete(W1, BatchId(2))
+    assert ([request.id for request in requests], ids(instructions)) == ([1], [(2,)])
+    assert ids(sched.complete(W1, BatchId(3))[1]) == [(3,)]
+    assert ids(sched.complete(W1, BatchId(4))[1]) == [(4,)]
+
+
+def test_a_final_that_fails_alone_is_tried_once_more_and_then_has_failed() -> None:
+    sched = scheduler(W1)
+    sched.submit(culprit := final(1))
+    failed, instructions = sched.fail(W1, BatchId(1))
+    assert (failed, ids(instructions)) == ((), [(1,)])
+    assert sched.fail(W1, BatchId(2)) == ((culprit,), [])
+    assert idle(sched)
+
+
+def test_failing_in_company_is_not_failing_alone() -> None:
+    sched = scheduler()
+    for n in (1, 2):
+        sched.submit(final(n, str(n)))
+    sched.add_worker(W1)
+    outcomes = [sched.fail(W1, BatchId(batch))[0] for batch in range(1, 6)]
+    assert [[request.id for request in failed] for failed in outcomes] == [[], [], [], [1], [2]]
+
+
+def test_a_death_and_a_failure_are_counted_apart() -> None:
+    """Audio that is said to have killed twice has killed twice."""
+    sched = scheduler(W1)
+    sched.submit(culprit := final(1))
+    sched.fail(W1, BatchId(1))
+    sched.remove_worker(W1)
+    assert ids(sched.add_worker(W2)) == [(1,)]
+    assert sched.remove_worker(W2) == [GiveUp(culprit)]
+    assert idle(sched)
+
+
+def test_partials_of_a_failed_batch_have_failed() -> None:
+    """Newer ones come."""
+    sched = scheduler()
+    for n in (1, 2):
+        sched.submit(partial(n, str(n)))
+    sched.add_worker(W1)
+    failed, instructions = sched.fail(W1, BatchId(1))
+    assert ([request.id for request in failed], instructions) == ([1, 2], [])
+    assert sched.figures == QueueFigures(finals=0, partials=0, in_flight=0, superseded=0, dropped=0)
+
+
+@pytest.mark.parametrize("request_of", [final, partial])
+def test_a_session_that_failed_has_batches_of_its_own_until_it_is_answered(request_of: Callable[..., Request]) -> None:
+    """One that fails always would take the others along each time."""
+    sched = scheduler()
+    other_kind = partial if request_of is final else final
+    for number, session in enumerate("abc"):
+        sched.submit(request_of(number, session))
+    sched.add_worker(W1)
+    sched.fail(W1, BatchId(1))
+    for batch in range(2, 8):
+        sched.fail(W1, BatchId(batch))
+    sched.remove_worker(W1)
+    for number, session in enumerate("ab", start=10):
+        sched.submit(other_kind(number, session, utterance=1))
+    assert in_turn(sched, W2) == [(10, 11)]
+    sched.remove_worker(W2)
+    for number, session in enumerate("abxyc", start=20):
+        sched.submit(request_of(number, session, utterance=2))
+    assert in_turn(sched, WorkerId(3)) == [(20,), (21,), (22, 23), (24,)]
+    sched.remove_worker(WorkerId(3))
+    for number, session in enumerate("abc", start=30):
+        sched.submit(request_of(number, session, utterance=3))
+    assert in_turn(sched, WorkerId(4)) == [(30, 31, 32)]
+
+
+def test_a_failure_that_is_told_after_its_workers_death_is_nobodys() -> None:
+    sched = scheduler(W1)
+    sched.submit(final(1))
+    sched.remove_worker(W1)
+    assert sched.fail(W1, BatchId(1)) == ((), [])
+
+
 def test_what_waited_behind_the_batch_that_killed_is_no_suspect() -> None:
     """A worker computes in order, so it had not begun with it."""
     sched = scheduler(W1, max_batch=2)
@@ -311,10 +403,18 @@ class Books:
     asked: dict[RequestId, Request] = field(default_factory=dict)
     answered: list[RequestId] = field(default_factory=list)
     n_deaths: dict[RequestId, int] = field(default_factory=dict)
+    n_failures_alone: dict[RequestId, int] = field(default_factory=dict)
+    failed_together: set[RequestId] = field(default_factory=set)
+    failed: set[tuple[str, bool]] = field(default_factory=set)
+    """Sessions whose last batch failed, and whether it was of finals."""
+
+    def suspects(self, request: Request) -> bool:
+        """Whether this request was in a batch that ended badly."""
+        return request.id in {*self.n_deaths, *self.n_failures_alone, *self.failed_together}
 
 
 class AnyOrderOfThings(RuleBasedStateMachine):
-    """Requests, answers and deaths in any order: nothing is lost, and nothing is answered twice."""
+    """Requests, answers, failures and deaths in any order: nothing is lost, and nothing is answered twice."""
 
     @initialize(max_batch=st.integers(1, 4), in_flight=st.integers(1, 3), n_workers=st.integers(0, 3))
     def begin(self, max_batch: int, in_flight: int, n_workers: int) -> None:
@@ -333,9 +433,11 @@ class AnyOrderOfThings(RuleBasedStateMachine):
                 self.answer(instruction.request)
                 continue
             held = self.held[instruction.worker]
-            if any(self.books.n_deaths.get(request.id) for request in instruction.requests):
+            if any(self.books.suspects(request) for request in instruction.requests):
                 assert len(instruction.requests) == 1, "a suspect is not alone in its batch"
                 assert held == [], "a suspect is not alone in its worker"
+            if self.books.failed.intersection(kinds(instruction.requests)):
+                assert len(instruction.requests) == 1, "a session that failed has company"
             finals = [request for request in instruction.requests if request.is_final]
             assert finals == sorted(finals, key=lambda request: request.asked_s), "finals are out of order"
             assert len(finals) in (0, len(instruction.requests)), "a batch is mixed"
@@ -343,7 +445,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
             waiting = self.waiting_finals()
             assert finals or not waiting, "a partial goes before a final"
             newest_s = max((request.asked_s for request in finals), default=0.0)
-            if not any(self.books.n_deaths.get(request.id) for request in [*finals, *waiting]):
+            if not any(self.books.suspects(request) for request in [*finals, *waiting]):
                 assert all(request.asked_s >= newest_s for request in waiting), "a final overtakes another"
 
     def waiting_finals(self) -> list[Request]:
@@ -385,7 +487,26 @@ class AnyOrderOfThings(RuleBasedStateMachine):
         batch = self.held[worker].pop(0)
         requests, instructions = self.scheduler.complete(worker, batch.batch)
         assert requests == batch.requests
+        self.books.failed -= kinds(requests)
         for request in requests:
+            self.answer(request)
+        self.carry_out(instructions)
+
+    @precondition(lambda self: any(self.held.values()))
+    @rule(data=st.data())
+    def fail_a_batch(self, data: st.DataObject) -> None:
+        worker = data.draw(st.sampled_from([worker for worker, held in self.held.items() if held]))
+        batch = self.held[worker].pop(0)
+        failed, instructions = self.scheduler.fail(worker, batch.batch)
+        self.books.failed |= kinds(batch.requests)
+        for request in batch.requests:
+            if len(batch.requests) > 1:
+                self.books.failed_together.add(request.id)
+            else:
+                self.books.n_failures_alone[request.id] = self.books.n_failures_alone.get(request.id, 0) + 1
+            has_failed = not request.is_final or self.books.n_failures_alone.get(request.id) == 2
+            assert (request in failed) == has_failed, "given up too early, or never"
+        for request in failed:
             self.answer(request)
         self.carry_out(instructions)
 
@@ -405,6 +526,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
     @rule(session=st.sampled_from("abc"))
     def leave(self, session: str) -> None:
         self.scheduler.forget_partials(SessionId(session))
+        self.books.failed -= {(session, False), (session, True)}
 
     @invariant()
     def the_state_is_sound(self) -> None:
@@ -431,6 +553,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
                 for batch in list(held):
                     held.remove(batch)
                     requests, instructions = self.scheduler.complete(worker, batch.batch)
+                    self.books.failed -= kinds(requests)
                     for request in requests:
                         self.answer(request)
                     self.carry_out(instructions)

@@ -1,12 +1,14 @@
-"""What reaches the log of what clients send: nothing."""
+"""What reaches the log of what libraries say: one line for a record of a kind, few in a minute, nothing of clients."""
 
 import asyncio
+import errno
 import logging
+import sys
 
 import pytest
 from aiohttp.http_exceptions import BadHttpMessage
 
-from livecaption.server.logs import MAX_PER_MINUTE, WithoutRequests
+from livecaption.server.logs import RateLimited, malformed_request, refused_accept
 from tests.server.conftest import Client
 
 SECRET = "5ecre7"
@@ -72,27 +74,74 @@ async def test_no_malformed_request_is_in_the_log(
     assert "Traceback" not in caplog.text
 
 
+def record(message: str, at_s: float = 1000.0, error: Exception | None = None) -> logging.LogRecord:
+    exc_info = (type(error), error, None) if error is not None else None
+    made = logging.LogRecord("asyncio", logging.ERROR, "x.py", 1, message, (), exc_info)
+    made.created = at_s
+    return made
+
+
+def passed(limit: RateLimited, *records: logging.LogRecord) -> list[str]:
+    """What a handler would write of those that pass."""
+    return [logging.Formatter("%(message)s").format(each) for each in records if limit.filter(each)]
+
+
+def bad_only(each: logging.LogRecord) -> str | None:
+    return "bad" if each.getMessage().startswith("bad") else None
+
+
+def test_few_of_a_kind_pass_in_a_minute_and_the_next_one_says_how_many_did_not() -> None:
+    limit = RateLimited(bad_only, per_minute=2)
+    assert passed(limit, *(record("bad thing", 1000.0 + n) for n in range(10))) == [
+        "bad",
+        "bad; more of this minute are suppressed",
+    ]
+    assert passed(limit, record("bad thing", 1059.9)) == []
+    assert passed(limit, record("bad thing", 1060.0)) == ["bad (9 more before it were suppressed)"]
+    assert passed(limit, record("bad thing", 1061.0)) == ["bad; more of this minute are suppressed"]
+    assert passed(limit, record("bad thing", 1300.0)) == ["bad"]
+
+
+def test_all_of_other_kinds_pass_as_they_are() -> None:
+    limit = RateLimited(bad_only, per_minute=1)
+    others = [record("good thing", error=ValueError("why")) for _ in range(5)]
+    assert [line.splitlines() for line in passed(limit, *others)] == [["good thing", "ValueError: why"]] * 5
+
+
+def test_a_clock_that_is_set_back_suppresses_nothing_for_long() -> None:
+    limit = RateLimited(bad_only, per_minute=1)
+    passed(limit, record("bad thing", 5000.0))
+    assert len(passed(limit, record("bad thing", 100.0))) == 1
+
+
+def test_a_connection_that_is_not_accepted_is_one_line_without_a_traceback() -> None:
+    """As asyncio logs it: several lines, and where it was raised."""
+    try:
+        raise OSError(errno.EMFILE, "Too many open files")
+    except OSError:
+        refused = record("socket.accept() out of system resource\nsocket: <socket.socket fd=6>")
+        refused.exc_info = sys.exc_info()
+    assert passed(RateLimited(refused_accept), refused) == [
+        "no connection can be accepted just now: [Errno 24] Too many open files"
+    ]
+    assert refused_accept(record("Task exception was never retrieved")) is None
+
+
 def malformed() -> logging.LogRecord:
-    error = BadHttpMessage(SECRET)
-    return logging.LogRecord("aiohttp.server", logging.ERROR, "", 0, SECRET, (), (type(error), error, None))
+    return record(SECRET, error=BadHttpMessage(SECRET))
 
 
-def test_malformed_requests_are_a_few_lines_a_minute_which_count_the_others() -> None:
-    now_s = [0.0]
-    only = WithoutRequests(lambda: now_s[0])
-    assert [only.filter(malformed()) for _ in range(100)] == [True] * MAX_PER_MINUTE + [False] * (100 - MAX_PER_MINUTE)
-    now_s[0] = 60.0
-    record = malformed()
-    assert only.filter(record)
-    assert record.getMessage() == f"a malformed request was refused ({100 - MAX_PER_MINUTE} more before this one)"
-    assert (record.levelname, record.exc_info) == ("WARNING", None)
+def test_a_malformed_request_is_one_line_without_its_content() -> None:
+    made = malformed()
+    assert passed(RateLimited(malformed_request), made) == ["a malformed request was refused"]
+    assert made.levelname == "WARNING"
 
 
 def test_faults_of_ours_are_logged_as_they_are() -> None:
-    error = ValueError("ours")
-    record = logging.LogRecord("aiohttp.server", logging.ERROR, "", 0, "a fault", (), (ValueError, error, None))
-    assert WithoutRequests().filter(record)
-    assert (record.getMessage(), record.exc_info) == ("a fault", (ValueError, error, None))
+    fault = record("a fault", error=ValueError("ours"))
+    (line,) = passed(RateLimited(malformed_request), fault)
+    assert line.splitlines() == ["a fault", "ValueError: ours"]
+    assert fault.levelname == "ERROR"
 
 
 def test_a_request_that_is_behind_another_exception_is_not_logged_either() -> None:
@@ -102,6 +151,5 @@ def test_a_request_that_is_behind_another_exception_is_not_logged_either() -> No
         except BadHttpMessage as error:
             raise RuntimeError("payload") from error
     except RuntimeError as error:
-        record = logging.LogRecord("aiohttp.server", logging.ERROR, "", 0, "a", (), (RuntimeError, error, None))
-    assert WithoutRequests().filter(record)
-    assert record.exc_info is None
+        behind = record("a fault", error=error)
+    assert passed(RateLimited(malformed_request), behind) == ["a malformed request was refused"]

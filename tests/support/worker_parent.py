@@ -26,7 +26,7 @@ async def serve(model: str, prompt: str, end: str) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, asked.set)
     # The shortest deadline, for those tests in which it must strike: 1.2 s.
     engine = EngineConfig(engine="scripted", model=model)
-    pool = WorkerPool(engine, WorkerConfig(batch_timeout_s=1.0), SchedulerConfig(), PartialsConfig())
+    pool = WorkerPool(engine, WorkerConfig(batch_timeout_s=1.0), SchedulerConfig(), PartialsConfig(), hold_s=0.0)
     pool.start()
     if prompt:
         window = Window(np.zeros(1600, np.float32), TranscriptionOptions(prompt=f"script: {prompt}"))

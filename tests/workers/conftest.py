@@ -98,11 +98,17 @@ async def start_crew(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartCrew
     crews = []
 
     async def start(
-        model: str = "", *, device: str = "cpu", max_batch: int = 8, wait: bool = True, **settings: Any
+        model: str = "",
+        *,
+        device: str = "cpu",
+        max_batch: int = 8,
+        wait: bool = True,
+        hold_s: float = 60.0,
+        **settings: Any,
     ) -> Crew:
         engine = EngineConfig(engine="scripted", model=model, device=device)
         scheduling = SchedulerConfig(max_batch=max_batch)
-        crew = Crew(WorkerPool(engine, WorkerConfig(**settings), scheduling, PartialsConfig()))
+        crew = Crew(WorkerPool(engine, WorkerConfig(**settings), scheduling, PartialsConfig(), hold_s=hold_s))
         crews.append(crew)
         crew.pool.start()
         if wait:

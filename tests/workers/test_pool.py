@@ -18,6 +18,7 @@ from livecaption.ipc import children
 from livecaption.ipc.layers import SWITCH, Layer
 from livecaption.scheduling.pace import Pace
 from livecaption.scheduling.request import SessionId
+from livecaption.scheduling.scheduler import QueueFigures
 from livecaption.workers import restart
 from livecaption.workers.pool import PoolState
 from tests.support.eventually import eventually
@@ -98,6 +99,23 @@ async def test_a_failed_batch_is_an_answer_and_the_worker_lives(start_crew: Star
     assert isinstance(await crew.ask("fail"), TranscriptionFailed)
     assert await crew.text() == "One two."
     assert crew.pool.pids == before
+
+
+async def test_a_batch_that_fails_costs_only_the_culprit_its_answer(start_crew: StartCrew) -> None:
+    """Three innocents and one culprit, of four sessions; each asks once more, then without a failed batch."""
+    crew = await start_crew(wait=False)
+    for _ in range(2):
+        asked = [crew.ask("fail" if n == 2 else f"say {n}", session=str(n)) for n in range(4)]
+        answers = await asyncio.gather(*asked)
+        assert [answer.text if isinstance(answer, Hypothesis) else answer.code for answer in answers] == [
+            "0",
+            "1",
+            "transcription_failed",
+            "3",
+        ]
+    counts = crew.pool.counts
+    assert (counts.finals_answered, counts.finals_failed) == (6, 2)
+    assert crew.pool.queue == QueueFigures(finals=0, partials=0, in_flight=0, superseded=0, dropped=0)
 
 
 async def test_a_worker_that_lost_its_device_is_replaced(
@@ -238,25 +256,82 @@ async def test_a_death_is_noticed_at_once_and_made_good(start_crew: StartCrew) -
     assert crew.pool.state is PoolState.READY
 
 
-async def test_a_crash_loop_opens_the_breaker_which_heals_once_the_cause_is_gone(
-    start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Row 48. What waits is answered, what is asked meanwhile is answered at once."""
-    monkeypatch.setattr(restart, "FIRST_DELAY_S", 0.0)
-    monkeypatch.setattr(restart, "HALF_OPEN_INTERVAL_S", 0.5)
-    crew = await start_crew()
-    for n in range(restart.BREAKER_DEATHS):
+async def crash_loop(crew: Crew) -> None:
+    """Kill worker after worker, until the breaker opens."""
+    for _ in range(restart.BREAKER_DEATHS):
         await crew.state(PoolState.READY)
         os.kill(crew.pool.pids[0], signal.SIGKILL)
         await crew.state(PoolState.RECOVERING, PoolState.FAILED)
-        waiting = crew.ask(f"say {n}")  # never the same audio twice, which would be blamed
-    assert isinstance(await waiting, WorkerDied)
-    assert crew.pool.state is PoolState.FAILED
+    await crew.state(PoolState.FAILED)
+
+
+@pytest.fixture
+def quick_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restarts are at once until the breaker is open, and then every half second."""
+    monkeypatch.setattr(restart, "FIRST_DELAY_S", 0.0)
+    monkeypatch.setattr(restart, "HALF_OPEN_INTERVAL_S", 0.5)
+
+
+@pytest.mark.usefixtures("quick_breaker")
+async def test_a_crash_loop_opens_the_breaker_and_what_waits_is_held_until_the_cause_is_gone(
+    start_crew: StartCrew, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row 48."""
+    crew = await start_crew()
+    await crash_loop(crew)
+    waiting = crew.ask("say held")
     assert crew.pool.failure is None  # there is hope
+    assert not crew.pool.given_up
+    answer = await waiting
+    assert isinstance(answer, Hypothesis)
+    assert answer.text == "held"
+    assert crew.pool.state is PoolState.READY
+    assert "the next one starts in 0.5 s" in caplog.text
+
+
+@pytest.mark.usefixtures("quick_breaker")
+async def test_what_waits_longer_than_it_is_held_is_given_up_until_a_worker_is_back(start_crew: StartCrew) -> None:
+    crew = await start_crew(hold_s=0.1)
+    await crash_loop(crew)
+    assert isinstance(await crew.ask(), WorkerDied)
+    assert crew.pool.given_up
+    assert crew.pool.state is PoolState.FAILED
     assert isinstance(await crew.ask(), WorkerDied)
     await crew.state(PoolState.READY)
+    assert not crew.pool.given_up
     assert await crew.text("say healed") == "healed"
-    assert "the next one starts in 0.5 s" in caplog.text
+
+
+@pytest.mark.usefixtures("quick_breaker")
+async def test_a_worker_that_only_comes_back_and_dies_does_not_prolong_the_wait(start_crew: StartCrew) -> None:
+    crew = await start_crew(hold_s=2.5)
+    await crash_loop(crew)
+    n_deaths = 0
+    while not crew.pool.given_up:
+        await eventually(lambda: crew.pool.state is PoolState.READY or crew.pool.given_up)
+        for pid in crew.pool.pids:
+            os.kill(pid, signal.SIGKILL)
+            n_deaths += 1
+        await crew.state(PoolState.FAILED)
+    assert n_deaths >= 1
+
+
+@pytest.mark.usefixtures("quick_breaker")
+async def test_the_death_of_a_healthy_worker_is_an_accident_although_the_breaker_was_open(
+    start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is noticed before the next restart is decided, and nobody may be given up for that moment."""
+    crew = await start_crew(hold_s=0.1)
+    await crash_loop(crew)
+    await crew.state(PoolState.READY)
+    monkeypatch.setattr(restart, "HEALTHY_AFTER_S", 0.0)
+    states: list[PoolState] = []
+    monkeypatch.setattr(crew.pool, "_set_state", states.append)
+    os.kill(crew.pool.pids[0], signal.SIGKILL)
+    await eventually(lambda: states[-1:] == [PoolState.READY])
+    assert PoolState.FAILED not in states
+    monkeypatch.undo()
+    assert await crew.text() == "One two."
 
 
 async def test_a_model_that_can_never_load_is_told_once_and_not_tried_again(

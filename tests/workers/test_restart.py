@@ -2,14 +2,23 @@
 
 import pytest
 
-from livecaption.workers.restart import BREAKER_DEATHS, HALF_OPEN_INTERVAL_S, HEALTHY_AFTER_S, Restart, RestartPolicy
+from livecaption.workers.restart import (
+    BREAKER_DEATHS,
+    HALF_OPEN_INTERVAL_S,
+    HEALTHY_AFTER_S,
+    HEALTHY_BATCHES,
+    HEALTHY_BUSY_S,
+    Restart,
+    RestartPolicy,
+    is_healthy,
+)
 
 AT_ONCE = Restart(0.0, breaker_open=False)
 HALF_OPEN = Restart(HALF_OPEN_INTERVAL_S, breaker_open=True)
 
 
-def die(policy: RestartPolicy, *deaths_s: float, lived_s: float = 1.0, random: float = 1.0) -> list[Restart]:
-    return [policy.next_restart(now_s, lived_s, random) for now_s in deaths_s]
+def die(policy: RestartPolicy, *deaths_s: float, healthy: bool = False, random: float = 1.0) -> list[Restart]:
+    return [policy.next_restart(now_s, healthy=healthy, random=random) for now_s in deaths_s]
 
 
 def test_the_first_restart_is_at_once() -> None:
@@ -45,15 +54,31 @@ def test_an_open_breaker_tries_every_half_minute_and_nothing_else() -> None:
     assert die(policy, *(100.0 + 31 * n for n in range(20))) == [HALF_OPEN] * 20
 
 
-def test_a_try_that_lives_a_minute_closes_the_breaker() -> None:
+def test_a_try_that_was_healthy_closes_the_breaker() -> None:
     policy = RestartPolicy()
     die(policy, *range(BREAKER_DEATHS))
-    assert die(policy, 50, lived_s=HEALTHY_AFTER_S - 0.1) == [HALF_OPEN]
-    assert die(policy, 150, lived_s=HEALTHY_AFTER_S) == [AT_ONCE]
+    assert die(policy, 50) == [HALF_OPEN]
+    assert die(policy, 150, healthy=True) == [AT_ONCE]
     assert not die(policy, 151, 152, 153)[-1].breaker_open
 
 
-def test_a_worker_that_lived_a_minute_is_restarted_at_once() -> None:
+def test_healthy_workers_are_restarted_at_once_however_often_they_die() -> None:
     policy = RestartPolicy()
     die(policy, 0, 1, 2)
-    assert die(policy, 62, lived_s=HEALTHY_AFTER_S) == [AT_ONCE]
+    assert die(policy, *range(10, 100, 6), healthy=True) == [AT_ONCE] * 15
+
+
+@pytest.mark.parametrize(
+    ("served_s", "n_answered", "healthy"),
+    [
+        (0.0, 0, False),
+        (HEALTHY_BUSY_S - 0.1, 1000, False),
+        (HEALTHY_BUSY_S, HEALTHY_BATCHES, True),
+        (HEALTHY_AFTER_S - 0.1, HEALTHY_BATCHES - 1, False),
+        (HEALTHY_AFTER_S, 0, True),
+    ],
+)
+def test_a_worker_is_healthy_that_answered_some_batches_or_was_there_for_a_minute(
+    served_s: float, n_answered: int, healthy: bool
+) -> None:
+    assert is_healthy(served_s, n_answered) == healthy

@@ -4,7 +4,10 @@ The processes here are real but idle; the test holds the other end of their pipe
 """
 
 import asyncio
+import errno
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -116,6 +119,27 @@ async def test_the_newest_word_of_a_worker_on_its_gpu_is_kept(worker: Worker, pu
     for used_bytes in (3, 5):
         puppets[0].say(Heartbeat(DeviceMemory(used_bytes, total_bytes=9)))
         await eventually(lambda used_bytes=used_bytes: worker.device_memory == DeviceMemory(used_bytes, 9))
+
+
+async def test_how_long_a_worker_served_and_what_it_answered_decides_whether_it_was_healthy(
+    worker: Worker, puppets: list[Puppet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that failed is none that it answered, and the time of loading is none in service."""
+    monkeypatch.setattr(restart, "HEALTHY_BUSY_S", 0.0)
+    await loaded(worker, puppets[0])
+    for number in range(restart.HEALTHY_BATCHES + 1):
+        worker.transcribe(BatchId(number), [WINDOW])
+        puppets[0].say(transcribed(number) if number else BatchFailed(number, "failed"))
+        await eventually(lambda: worker.state is WorkerState.READY)
+    worker.kill("test")
+    assert worker.n_answered == restart.HEALTHY_BATCHES
+    assert worker.healthy
+
+
+async def test_a_worker_that_never_loaded_served_for_no_time(worker: Worker) -> None:
+    worker._ready_s -= 1000.0
+    worker.kill("test")
+    assert worker.served_s == 0.0
 
 
 async def test_the_memory_of_a_process_is_told_as_long_as_it_lives(worker: Worker, puppets: list[Puppet]) -> None:
@@ -267,25 +291,74 @@ async def test_a_stopping_worker_is_asked_first_and_may_answer(
     assert worker.state is WorkerState.STOPPING
 
 
-async def test_a_process_that_cannot_be_started_is_tried_again(
-    monkeypatch: pytest.MonkeyPatch, notes: Notes, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Row 79: without descriptors or memory for the moment."""
-    real_spawn, refusals = spawning.spawn, iter([1, 2])
+def refuse(monkeypatch: pytest.MonkeyPatch, number: int, n_times: int) -> None:
+    """Let so many spawns fail with this error of the system."""
+    real_spawn, refusals = spawning.spawn, iter(range(n_times))
 
     def spawn(config: EngineConfig, load_timeout_s: float, log_level: int) -> object:
-        if next(refusals, None):
-            raise OSError(24, "Too many open files")
+        if next(refusals, None) is not None:
+            raise OSError(number, os.strerror(number))
         return real_spawn(config, load_timeout_s, log_level)
 
     monkeypatch.setattr(spawning, "spawn", spawn)
     monkeypatch.setattr(restart, "FIRST_DELAY_S", 0.0)
-    supervisor = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener)
-    running = asyncio.ensure_future(supervisor.run())
-    await eventually(lambda: supervisor.state is PoolState.READY)
-    assert caplog.text.count("could not be started: [Errno 24] Too many open files") == 2
-    await supervisor.stop()
+
+
+async def test_a_process_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, notes: Notes, caplog: pytest.LogCaptureFixture
+) -> None:
+    refuse(monkeypatch, errno.EACCES, n_times=2)
+    life = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener)
+    running = asyncio.ensure_future(life.run())
+    await eventually(lambda: life.state is PoolState.READY)
+    assert caplog.text.count("could not be started: [Errno 13] Permission denied") == 2
+    await life.stop()
     await running
+
+
+@pytest.mark.parametrize("number", sorted(supervisor.SHORTAGES))
+async def test_a_shortage_of_the_system_is_no_death_and_told_once(
+    number: int, monkeypatch: pytest.MonkeyPatch, notes: Notes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Row 79: without descriptors, processes or memory for the moment, which so many deaths would not be."""
+    refuse(monkeypatch, number, n_times=2 * restart.BREAKER_DEATHS)
+    monkeypatch.setattr(supervisor, "SHORTAGE_INTERVAL_S", 0.01)
+    life = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener)
+    running = asyncio.ensure_future(life.run())
+    await eventually(lambda: life.state is PoolState.READY)
+    assert life.failure is None
+    assert caplog.text.count("cannot be started") == 1
+    await life.stop()
+    await running
+
+
+async def test_a_stop_ends_the_wait_for_what_is_short(monkeypatch: pytest.MonkeyPatch, notes: Notes) -> None:
+    refuse(monkeypatch, errno.EMFILE, n_times=1)
+    monkeypatch.setattr(supervisor, "SHORTAGE_INTERVAL_S", 60.0)
+    life = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener)
+    running = asyncio.ensure_future(life.run())
+    await asyncio.sleep(0)
+    await life.stop()
+    await asyncio.wait_for(running, 10)
+
+
+async def test_a_worker_whose_pipe_gets_no_threads_leaves_no_process(
+    monkeypatch: pytest.MonkeyPatch, notes: Notes
+) -> None:
+    """It counts as a shortage, like a process that cannot be started."""
+    start = threading.Thread.start
+
+    def refuse_reader(thread: threading.Thread) -> None:
+        if thread.name == "pipe-reader":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_reader)
+    with pytest.raises(OSError, match="can't start new thread") as refusal:
+        Worker(EngineConfig(), CONFIG, BatchDeadlines(CONFIG.batch_timeout_s), notes.listener)
+    assert refusal.value.errno in supervisor.SHORTAGES
+    assert multiprocessing.active_children() == []
+    await eventually(lambda: not any(thread.name == "pipe-writer" for thread in threading.enumerate()))
 
 
 async def test_a_pause_of_the_whole_server_kills_no_worker(

@@ -1,0 +1,96 @@
+"""A server that has few file descriptors, and more readers than those."""
+
+import asyncio
+import os
+import resource
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from tests.support.eventually import eventually
+from tests.support.processes import COMMAND, assert_clean_end, serving
+from tests.support.streaming import speaking
+
+pytestmark = pytest.mark.processes
+
+FEW = ("prlimit", "--nofile=1024:1024", *COMMAND)
+N_READERS = 1100
+N_SILENT = 320
+"""More than 256 descriptors, and no more than the backlog of the listening socket takes beyond."""
+
+
+@asynccontextmanager
+async def readers(url: str, session: str, n: int) -> AsyncIterator[Counter[int]]:
+    """So many who ask at once to read along, and stay if they may; what they were answered, by HTTP status."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, n + 500), hard))
+    answers: Counter[int] = Counter()
+
+    async def read(http: aiohttp.ClientSession) -> None:
+        async with http.get(f"{url}v1/sessions/{session}/events") as response:
+            answers[response.status] += 1
+            async for _ in response.content:
+                pass
+
+    timeout = aiohttp.ClientTimeout(total=None)
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as http:
+            tasks = [asyncio.ensure_future(read(http)) for _ in range(n)]
+            yield answers
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_more_readers_than_descriptors_end_no_session_and_a_dead_worker_comes_back() -> None:
+    async with serving("--workers=1", command=FEW) as server:
+        url = await server.ready()
+        await server.said(r"1024 file descriptors are enough for \d+ readers and not for 5000 \(--max-readers\)")
+        async with speaking(url, 3) as speakers:
+            session = (await speakers[0].heard("ready"))["session"]
+            async with readers(url, session, N_READERS) as answers:
+                await eventually(lambda: answers.total() == N_READERS, within_s=30)
+                assert set(answers) == {200, 503}
+                [pid] = server.worker_pids
+                os.kill(pid, signal.SIGKILL)
+                await server.said("worker 2 is ready")
+                for speaker in speakers:
+                    n_finals = len(speaker.of("final"))
+                    await eventually(lambda speaker=speaker, n=n_finals: len(speaker.of("final")) > n, within_s=20)
+            server.send(signal.SIGTERM)
+            assert await server.exited(within_s=8.0) == 0
+            await assert_clean_end(server)
+        for speaker in speakers:
+            speaker.check_complete()
+        assert len(server.lines) < 100
+
+
+async def test_connections_that_take_all_descriptors_are_few_lines_of_the_log_and_a_worker_waits_for_its_own() -> None:
+    """They say nothing, so they are no readers; the server closes them after ten seconds."""
+    async with serving("--workers=1", command=("prlimit", "--nofile=256:256", *COMMAND)) as server:
+        url = await server.ready()
+        async with speaking(url) as [speaker]:
+            await speaker.heard("speech_start")
+            port = int(url.rstrip("/").rpartition(":")[2])
+            silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(N_SILENT)]
+            await server.said("no connection can be accepted just now: .*Too many open files")
+            os.kill(server.worker_pids[0], signal.SIGKILL)
+            await server.said("worker 2 is ready", within_s=40)
+            for _, writer in silent:
+                writer.close()
+            n_finals = len(speaker.of("final"))
+            await eventually(lambda: len(speaker.of("final")) > n_finals, within_s=20)
+            server.send(signal.SIGTERM)
+            assert await server.exited(within_s=8.0) == 0
+            await assert_clean_end(server)
+        speaker.check_complete()
+        # Its own death is the only one.
+        assert len([line for line in server.lines if "a worker cannot be started now" in line]) == 1
+        assert len([line for line in server.lines if "the next one starts" in line]) == 1
+        assert len(server.lines) < 100

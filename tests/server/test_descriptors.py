@@ -1,0 +1,43 @@
+"""How many readers fit what the system allows. The server at its limit: tests/processes/test_descriptors.py."""
+
+import resource
+from collections.abc import Iterator
+
+import pytest
+
+from livecaption.server import descriptors
+from livecaption.server.config import ServerConfig
+from livecaption.server.descriptors import OWN, UNKNOWN_STREAMS
+
+
+@pytest.fixture
+def limits() -> Iterator[tuple[int, int]]:
+    """The soft and the hard limit; put back afterwards."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield before
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_the_soft_limit_is_raised_to_the_hard_one(limits: tuple[int, int]) -> None:
+    _, hard = limits
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard // 2, hard))
+    assert descriptors.limit() == hard // 2
+    descriptors.raise_limit()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    assert descriptors.limit() == hard
+
+
+@pytest.mark.parametrize(
+    ("max_streams", "n_descriptors", "n_readers"),
+    [
+        (None, None, 5000),
+        (None, 524_288, 5000),
+        (None, 1024, 1024 - OWN - UNKNOWN_STREAMS),
+        (10, 1024, 1014 - OWN),
+        (None, 100, 0),
+    ],
+)
+def test_readers_leave_descriptors_to_streams_and_to_the_server(
+    max_streams: int | None, n_descriptors: int | None, n_readers: int
+) -> None:
+    assert descriptors.max_readers(ServerConfig(max_streams=max_streams), n_descriptors) == n_readers
