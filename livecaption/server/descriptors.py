@@ -14,8 +14,10 @@ if sys.platform != "win32":
 
 OWN = 64
 """For the server itself (about 25), a new inference process (11 while it starts, 3 then), and requests."""
-UNKNOWN_STREAMS = 128
-"""Kept for streams whose number is measured; more than two cores hold."""
+OF_A_STREAM = 4
+"""Its connection, and three for the decoder of one that sends a container."""
+UNKNOWN_STREAMS = 32
+"""Taken for the number of streams where that is measured; more than two cores hold."""
 
 
 def raise_limit() -> None:
@@ -39,4 +41,4 @@ def max_readers(config: ServerConfig, n_descriptors: int | None) -> int:
     if n_descriptors is None:
         return config.max_readers
     n_streams = UNKNOWN_STREAMS if config.max_streams is None else config.max_streams
-    return max(0, min(config.max_readers, n_descriptors - OWN - n_streams))
+    return max(0, min(config.max_readers, n_descriptors - OWN - OF_A_STREAM * n_streams))

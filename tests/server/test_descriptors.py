@@ -32,8 +32,8 @@ def test_the_soft_limit_is_raised_to_the_hard_one(limits: tuple[int, int]) -> No
     [
         (None, None, 5000),
         (None, 524_288, 5000),
-        (None, 1024, 1024 - OWN - UNKNOWN_STREAMS),
-        (10, 1024, 1014 - OWN),
+        (None, 1024, 1024 - OWN - 4 * UNKNOWN_STREAMS),
+        (10, 1024, 984 - OWN),
         (None, 100, 0),
     ],
 )

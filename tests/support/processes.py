@@ -21,4 +21,5 @@ __all__ = ["COMMAND", "TIMEOUT_FACTOR", "ProcessEnd", "ServerProcess", "assert_c
 
 async def assert_clean_end(server: ServerProcess, within_s: float = 0.25) -> None:
     """No process, listening port, lock, temporary file or shared memory is left, and no traceback was written."""
-    assert await server.leftovers(within_s) == []
+    left = await server.leftovers(within_s)
+    assert left == [], left
