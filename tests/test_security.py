@@ -1,0 +1,74 @@
+"""SECURITY.md says what holds: each of its numbers is that of the code."""
+
+from pathlib import Path
+
+import pytest
+
+from livecaption.audio.container import OPTIONS, PIECE_S, READ_BYTES
+from livecaption.audio.formats import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
+from livecaption.decoding import decoder, sandbox
+from livecaption.server import (
+    app,
+    connection,
+    descriptors,
+    exports,
+    lifecycle,
+    logs,
+    outbox,
+    publisher,
+    readers,
+    sessions,
+    turn,
+    websocket,
+)
+from livecaption.server.config import ServerConfig
+from livecaption.server.protocols import native
+from livecaption.server.recent import MAX_CHARACTERS
+from livecaption.store import writer
+
+TEXT = " ".join((Path(__file__).parent.parent / "SECURITY.md").read_text().split())
+KIB, MIB = 1024, 1024 * 1024
+
+BOUNDS = {
+    "handshake": f"a handshake of TLS or HTTP | {lifecycle.KEEPALIVE_TIMEOUT_S:.0f} s",
+    "start": f"within {connection.START_TIMEOUT_S:.0f} s",
+    "messages": f"{websocket.MESSAGES_PER_S:.0f} a second, {websocket.MESSAGES_BURST:.0f} at once",
+    "text": f"a text message | {native.MAX_TEXT_BYTES // KIB} KiB",
+    "binary": f"a binary message | {connection.MAX_AUDIO_BYTES // MIB} MiB",
+    "read": f"from {app.MAX_READ_BYTES / MIB:.2f} MiB on",
+    "errors": f"bad messages of a speaker | {connection.MAX_ERRORS} |",
+    "audio": f"{publisher.AUDIO_S_PER_S:.0f} s a second, {publisher.AUDIO_BURST_S:.0f} s at once",
+    "backlog": f"audio that waits for finals | {publisher.MAX_BACKLOG_MS // 1000} s",
+    "turns": f"{turn.MAX_TURN_S * 1000:.0f} ms, or {turn.MAX_STEPS} messages",
+    "silence": f"silence of a speaker | {publisher.IDLE_TIMEOUT_S:.0f} s",
+    "outbox": f"{outbox.MAX_WAITING_CHARACTERS // KIB} Ki characters, {websocket.SEND_TIMEOUT_S:.0f} s",
+    "claims": f"connections that claim a session by its id | {sessions.MAX_CLAIMS},",
+    "unheard": f"{sessions.MAX_UNHEARD} are kept",
+    "ended": f"sessions that are over | {sessions.KEEP_ENDED_S:.0f} s, {sessions.MAX_ENDED} |",
+    "events": f"{MAX_CHARACTERS // KIB} Ki characters of each session",
+    "readers": f"`--max-readers` ({ServerConfig().max_readers}), and descriptors less {descriptors.OWN} and "
+    f"{descriptors.OF_A_STREAM} for each stream",
+    "talkers": f"{readers.MAX_MESSAGES}, of {readers.MAX_READ_BYTES // KIB} KiB",
+    "exports": f"{exports.MAX_AT_A_TIME} at a time, {exports.MAX_WAITING} that wait; "
+    f"{exports.MAX_KEPT_BYTES // MIB} MiB kept for {exports.KEEP_S:.0f} s",
+    "log": f"{logs.WITHOUT_REQUESTS._per_minute} a minute each",
+    "store": f"{writer.MAX_WAITING:,}",
+    "memory": f"{sandbox.MAX_DECODING_BYTES // MIB} MiB more",
+    "time": f"{sandbox.MAX_CPU_S} s for half a second of audio, or for {READ_BYTES // KIB} KiB of the container",
+    "files": f"open files | {sandbox.MAX_OPEN_FILES} |",
+    "stuck": f"{decoder.SILENCE_S * decoder.MAX_SILENCES:.0f} s |",
+    "channels": f"1 to {MAX_CHANNELS} channels; {MIN_SAMPLE_RATE_HZ // 1000} to {MAX_SAMPLE_RATE_HZ // 1000} kHz",
+    "last": f"{publisher.LAST_DECODING_S['draining']:.0f} s, {publisher.LAST_DECODING_S['disconnect']:.0f} s to decode",
+}
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_each_bound_has_the_number_of_the_code(bound: str) -> None:
+    assert BOUNDS[bound] in TEXT
+    assert PIECE_S == 0.5
+
+
+def test_each_format_is_named() -> None:
+    names = {"mov": "MP4", "w64": "W64", "matroska": "Matroska", "webm": "WebM", "ogg": "Ogg", "mpegts": "MPEG-TS"}
+    for name in OPTIONS["format_whitelist"].split(","):
+        assert names.get(name, name.upper()) in TEXT
