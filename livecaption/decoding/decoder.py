@@ -92,8 +92,10 @@ class DecoderProcess:
         raise Unavailable("no decoder for the container could be started", retry_after_s=5.0)
 
     async def push(self, data: bytes) -> None:
-        """Hand over bytes; waits while the decoder is behind. What comes after its end is dropped."""
+        """Hand over bytes; waits while the decoder is behind. What comes after `finish` or its end is dropped."""
         assert self._writer is not None  # as it is connected
+        if self._finished or self._writer.is_closing():
+            return
         self._n_pushed += len(data)
         try:
             self._writer.write(data)

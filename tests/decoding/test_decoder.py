@@ -162,3 +162,18 @@ async def test_a_process_that_does_not_start_in_time_is_ended(
     with pytest.raises(Unavailable):
         await pool.take()
     await eventually(lambda: pool.pids == [])
+
+
+async def test_what_is_pushed_behind_the_end_is_dropped(pool: DecoderPool, caplog: pytest.LogCaptureFixture) -> None:
+    """A client may send on behind its container, and what it sends may meet the bidding to finish."""
+    process = await pool.take()
+    await process.push(JFK.read_bytes())
+    process.finish()
+    await process.push(b"more")
+    async for _ in process.messages():
+        pass
+    process.end()
+    for _ in range(10):
+        await process.push(b"more")
+    await process.gone
+    assert "socket.send() raised" not in caplog.text
