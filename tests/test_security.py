@@ -58,7 +58,7 @@ BOUNDS = {
     "files": f"open files | {sandbox.MAX_OPEN_FILES} |",
     "stuck": f"{decoder.SILENCE_S * decoder.MAX_SILENCES:.0f} s |",
     "channels": f"1 to {MAX_CHANNELS} channels; {MIN_SAMPLE_RATE_HZ // 1000} to {MAX_SAMPLE_RATE_HZ // 1000} kHz",
-    "last": f"{publisher.LAST_DECODING_S['draining']:.0f} s, {publisher.LAST_DECODING_S['disconnect']:.0f} s to decode",
+    "last": f"{publisher.LAST_DECODING_DRAINING_S:.0f} s, {publisher.LAST_DECODING_S:.0f} s to decode",
 }
 
 

@@ -64,8 +64,10 @@ PIECE_BYTES = 16 * 1024
 AUDIO_S_PER_S = 100.0
 AUDIO_BURST_S = 60.0
 """How much faster than it was spoken audio is taken: a recording of an hour in 36 s, at a tenth of a core."""
-LAST_DECODING_S = {"draining": 2.0, "disconnect": 10.0}
-"""What a container's bytes that have come may take to be decoded, where nobody waits for more. What is left is lost."""
+LAST_DECODING_S = 10.0
+"""What a container's bytes that have come may take to be decoded when its client has left. What is left is lost."""
+LAST_DECODING_DRAINING_S = 2.0
+"""The same when the server stops."""
 SETTLE_INTERVAL_MS = 10_000
 """Of silence, until the store hears that there was nothing in it. Longer, and a client that comes back after the server
 has died sends more of it again; it keeps two minutes."""
@@ -337,6 +339,7 @@ class Publisher:
     def drain(self) -> None:
         """The server stops: no more audio, the finals, `end`, 1001."""
         self._end(_Ending("draining", WSCloseCode.GOING_AWAY, "the server stops"), "stop")
+        self._stop_decoding_after(LAST_DECODING_DRAINING_S)  # also where it was ending already
 
     def give_up_finals(self) -> bool:
         """The time is up: what is still awaited is answered as failed. Whether there was any."""
@@ -438,8 +441,12 @@ class Publisher:
             error = LivecaptionError("internal error")
         self._container_ended(error)
 
+    def _stop_decoding_after(self, delay_s: float) -> None:
+        """What of a container is not decoded by then comes too late."""
+        if self._decoding is not None and not self._decoding.done():
+            asyncio.get_running_loop().call_later(delay_s, self._stop_decoding)
+
     def _stop_decoding(self) -> None:
-        """The time is up: what of the container was not decoded by now comes too late."""
         if self._decoding is not None and not self._decoding.done():
             self._decoding.cancel()
             self._container_ended(None)
@@ -470,8 +477,8 @@ class Publisher:
             self._publish_status()
         if self._decoder is not None and self._decoding is not None and not self._decoding.done():
             self._decoder.finish()  # the session ends when the decoder has given its last sample
-            if ending.reason in LAST_DECODING_S:
-                asyncio.get_running_loop().call_later(LAST_DECODING_S[ending.reason], self._stop_decoding)
+            if ending.reason == "disconnect":
+                self._stop_decoding_after(LAST_DECODING_S)
         else:
             self._end_session(reason)
 

@@ -156,6 +156,22 @@ async def test_a_container_is_decoded_while_it_streams(client: Client) -> None:
     assert socket.close_code == WSCloseCode.OK
 
 
+@pytest.mark.parametrize("leaves", ["stop", "close"])
+async def test_a_drain_waits_no_longer_for_a_container_whose_client_is_done(client: Client, leaves: str) -> None:
+    """It is ending already, and would take minutes or ten seconds more."""
+    bomb = await start_stream(client, encoding="auto")
+    await bomb.send_bytes(flac_of_silence(1000))
+    if leaves == "stop":
+        await bomb.send_json({"type": "stop"})
+    reading = asyncio.ensure_future(read_to_the_close(bomb) if leaves == "stop" else bomb.close())
+    sessions = client.app[SERVICES].sessions
+    await eventually(lambda: sessions.received_ms >= publisher.AUDIO_BURST_S * 1000)
+    async with asyncio.timeout(publisher.LAST_DECODING_DRAINING_S + 2):
+        await sessions.drain()
+    assert not sessions.overran
+    await reading
+
+
 async def test_a_container_that_unfolds_to_hours_is_taken_no_faster_than_allowed(client: Client) -> None:
     """And hurts nobody else: 27 minutes of silence in 3 KB, with the speech of another stream beside it."""
     other = await start_stream(client, partials=False)
@@ -168,7 +184,7 @@ async def test_a_container_that_unfolds_to_hours_is_taken_no_faster_than_allowed
     events = await read_to_the_close(other)
     assert [event["type"] for event in events if event["type"] in ("error", "final", "end")] == ["final", "end"]
     assert taken.received_ms < 27 * 60_000
-    async with asyncio.timeout(publisher.LAST_DECODING_S["draining"] + 3):
+    async with asyncio.timeout(publisher.LAST_DECODING_DRAINING_S + 3):
         _, events = await asyncio.gather(taken.drain(), read_to_the_close(bomb))
     assert (events[-1]["type"], events[-1]["reason"], bomb.close_code) == ("end", "draining", 1001)
 
