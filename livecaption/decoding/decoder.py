@@ -16,6 +16,7 @@ from typing import BinaryIO, NoReturn
 from livecaption.decoding.messages import (
     HEADER,
     MAX_BODY_BYTES,
+    Decoded,
     Ended,
     GarbledFrame,
     Message,
@@ -35,6 +36,9 @@ MAX_SILENCES = 2
 """A decoder that has bytes and gives no sign of life for so many times so long is stuck, or was stopped. Counted twice,
 because the first may be of a server that was stopped itself."""
 REAP_TIMEOUT_S = 1.0
+MAX_WAITING_BYTES = 4 * 1024 * 1024
+"""Of a container, beside what the socket holds: 17 min of Opus. Behind it the client is read no more, which it must not
+be for long: it could not answer a ping either."""
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +72,7 @@ class DecoderProcess:
                 source.close()
         assert self._process.pid is not None  # it was started
         self.pid = self._process.pid
+        self._header = b""  # of a frame whose body is on its way
         self._ended_by_us = False
         self._n_pushed = self._n_taken = 0
         self._finished = file is not None
@@ -82,6 +87,7 @@ class DecoderProcess:
             Unavailable: it has ended, or takes too long.
         """
         self._reader, self._writer = await asyncio.open_connection(sock=self._ours, limit=MAX_BODY_BYTES)
+        self._writer.transport.set_write_buffer_limits(MAX_WAITING_BYTES, MAX_WAITING_BYTES)
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 if isinstance(await self._receive(), Ready):
@@ -133,6 +139,8 @@ class DecoderProcess:
             n_silences = 0
             if isinstance(message, Waits):
                 self._n_taken = message.n_bytes
+            if not isinstance(message, Decoded):
+                await asyncio.sleep(0)  # a decoder that was taken over could send these without end
             yield message
             if isinstance(message, Ended):
                 return
@@ -152,12 +160,14 @@ class DecoderProcess:
         return self._finished or self._n_taken < self._n_pushed
 
     async def _receive(self) -> Message:
-        """Raises EOFError, GarbledFrame."""
+        """Raises EOFError, GarbledFrame. May be cancelled and called again: what was read by then is not lost."""
         try:
-            header = await self._reader.readexactly(HEADER.size)
-            body = await self._reader.readexactly(body_bytes(header))
+            if not self._header:
+                self._header = await self._reader.readexactly(HEADER.size)
+            body = await self._reader.readexactly(body_bytes(self._header))
         except (asyncio.IncompleteReadError, ConnectionError):
             raise EOFError from None
+        header, self._header = self._header, b""
         return decode(header, body)
 
     def _fail(self, what: str | None) -> NoReturn:

@@ -83,7 +83,10 @@ class DecoderPool:
 
     def _end_spare(self) -> None:
         spare, self._spare = self._spare, None
-        if spare is not None and spare.done() and not spare.cancelled() and spare.exception() is None:
+        if spare is None:
+            return
+        spare.cancel()
+        if spare.done() and not spare.cancelled() and spare.exception() is None:
             spare.result().end()
 
     async def _start(self, file: BinaryIO | None = None) -> DecoderProcess:
@@ -95,7 +98,11 @@ class DecoderPool:
                 raise Unavailable("no decoder for the container could be started", retry_after_s=5.0) from None
             self._processes.add(process)
             process.gone.add_done_callback(lambda _: self._processes.discard(process))
-            await process.connect()
+            try:
+                await process.connect()
+            except BaseException:  # whoever waited for it may have gone
+                process.end()
+                raise
         return process
 
 

@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 import signal
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 
 from livecaption.audio.container import decode_container
 from livecaption.decoding import decoder as decoder_module
-from livecaption.decoding.messages import Waits
+from livecaption.decoding.decoder import DecoderProcess
+from livecaption.decoding.messages import Ended, Opened, Waits, encode
 from livecaption.decoding.pool import ContainerDecoder, DecoderPool
 from livecaption.errors import InvalidAudio, Unavailable
 from livecaption.ipc import children
@@ -162,6 +164,45 @@ async def test_a_process_that_does_not_start_in_time_is_ended(
     with pytest.raises(Unavailable):
         await pool.take()
     await eventually(lambda: pool.pids == [])
+
+
+async def test_a_silence_in_the_middle_of_a_frame_loses_nothing(
+    pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a machine that is too busy: the rest of the frame is read when it comes."""
+    monkeypatch.setattr(decoder_module, "SILENCE_S", 0.1)
+    monkeypatch.setattr(decoder_module, "MAX_SILENCES", 10**6)
+    process = await pool.take()
+    reader = process._reader
+    halves = asyncio.StreamReader()
+    monkeypatch.setattr(process, "_reader", halves)
+    frame = encode(Opened(2.5)) + encode(Ended(None))
+    halves.feed_data(frame[:7])
+    asyncio.get_running_loop().call_later(0.35, halves.feed_data, frame[7:])
+    assert [message async for message in process.messages()] == [Opened(2.5), Ended(None)]
+    monkeypatch.setattr(process, "_reader", reader)
+    process.end()
+
+
+async def test_a_decoder_that_sends_without_end_leaves_the_loop_to_others(pool: DecoderPool) -> None:
+    """One that was taken over may send what costs it nothing."""
+    process = await pool.take()
+    flood = asyncio.StreamReader()
+    flood.feed_data(encode(Waits(0)) * 1000 + encode(Ended(None)))
+    process._reader = flood
+    taking = asyncio.ensure_future(anext(aiter_of_ended(process)))
+    n_turns = 0
+    while not taking.done():
+        await asyncio.sleep(0)
+        n_turns += 1
+    assert n_turns >= 1000
+    process.end()
+
+
+async def aiter_of_ended(process: DecoderProcess) -> AsyncIterator[Ended]:
+    async for message in process.messages():
+        if isinstance(message, Ended):
+            yield message
 
 
 async def test_what_is_pushed_behind_the_end_is_dropped(pool: DecoderPool, caplog: pytest.LogCaptureFixture) -> None:

@@ -69,3 +69,10 @@ async def test_closing_ends_those_that_start_too(pool: DecoderPool) -> None:
     assert time.monotonic() - began_s < 1.0
     await asyncio.wait({taking})
     assert taking.exception() is not None
+
+
+async def test_a_stream_that_goes_while_its_process_starts_leaves_none(pool: DecoderPool) -> None:
+    taking = asyncio.ensure_future(pool.take())
+    await eventually(lambda: len(pool.pids) == 1)
+    taking.cancel()
+    await eventually(lambda: pool.pids == [])
