@@ -35,6 +35,7 @@ SECRET = "s3cret-token-of-an-operator"
 ATTACK_TIMEOUT_S = 120.0
 RECONNECT_S = 0.1
 """Between the end of an attacker's connection by the server and its next one."""
+START = {"type": "start"}
 MULAW = {"type": "start", "encoding": "mulaw", "sample_rate": 8000}
 CONTAINER = {"type": "start", "encoding": "auto"}
 MIB_BYTES = 2**20
@@ -113,7 +114,7 @@ async def flood(
     endless: bytes,
     *,
     path: str = "v1/stream",
-    start: dict[str, object] | None = None,
+    start: Mapping[str, object] | None = None,
     opening: bytes = b"",
     n_peers: int = 1,
 ) -> Report:
@@ -190,7 +191,7 @@ async def resets(target: Target) -> Report:
     n = target.count(N_RESETS)
     for _ in range(n):
         async with raw_peer(target.url) as peer:
-            await peer.send({"type": "start"})
+            await peer.send(START)
             await anext(peer.events())
             peer.end_by_reset()
             await peer.send_raw(frame(PING, b"") * 2)
@@ -325,7 +326,7 @@ async def mutants(target: Target) -> Report:
 
 
 async def outcome_of(url: str, container: bytes) -> str:
-    """Stream a container: `end`, the code of its last error, or `closed` where the stream had no end."""
+    """Stream a container: `end`, the code of its first error, or `closed` where the stream had no end."""
     try:
         async with raw_peer(url) as peer:
             await peer.send(CONTAINER)
@@ -349,7 +350,8 @@ async def _rest(peer: RawPeer, container: bytes) -> str:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             async for event in peer.events():
                 ended |= event["type"] == "end"
-                code = event["code"] if event["type"] == "error" else code
+                if event["type"] == "error" and code == "end":
+                    code = event["code"]  # the first: what is sent behind a fatal one is a mistake, too
     except TimeoutError:
         return "no answer"
     finally:
@@ -373,8 +375,8 @@ def _decoder_pids(target: Target) -> list[int]:
     return [pid for pid in pids if pid not in target.worker_pids]
 
 
-def _speaker(endless: bytes, **options: object) -> Attack:
-    return partial(flood, endless=endless, **{"start": {"type": "start"}, **options})
+def _speaker(endless: bytes, start: Mapping[str, object] = START, opening: bytes = b"") -> Attack:
+    return partial(flood, endless=endless, start=start, opening=opening)
 
 
 def _reader(endless: bytes, n_peers: int = 1) -> Attack:

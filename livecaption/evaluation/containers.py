@@ -5,6 +5,7 @@ import random
 import struct
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import av
 import numpy as np
@@ -50,7 +51,7 @@ def encode(pcm: bytes, kind: Kind) -> bytes:
     file = io.BytesIO()
     samples = np.frombuffer(pcm, "<i2")
     with av.open(file, "w", format=kind.container, options=dict(kind.options)) as output:
-        stream = output.add_stream(kind.codec, rate=kind.sample_rate_hz, layout=kind.layout)
+        stream: Any = output.add_stream(kind.codec, rate=kind.sample_rate_hz, layout=kind.layout)
         fitting = av.AudioResampler(stream.format, kind.layout, kind.sample_rate_hz, FRAME_SAMPLES)
         for part in [*fitting.resample(_frame(samples)), *fitting.resample(None), None]:
             output.mux(stream.encode(part))

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,12 +33,12 @@ class RawPeer:
         self.close_code: int | None = None
         self._received = bytearray()
 
-    async def send(self, payload: bytes | dict[str, Any]) -> None:
-        """Send a message: text for a dict (as JSON), else binary."""
-        if isinstance(payload, dict):
-            await self.send_raw(frame(TEXT, json.dumps(payload).encode()))
-        else:
+    async def send(self, payload: bytes | Mapping[str, Any]) -> None:
+        """Send a message: text for a mapping (as JSON), else binary."""
+        if isinstance(payload, bytes):
             await self.send_raw(frame(BINARY, payload))
+        else:
+            await self.send_raw(frame(TEXT, json.dumps(payload).encode()))
 
     async def send_raw(self, data: bytes) -> None:
         """Send bytes as they are; waits while the server does not read."""

@@ -20,10 +20,11 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Self
@@ -57,6 +58,8 @@ MAX_LOG_LINES_OF_SESSION = 3
 FORBIDDEN_AFTER = {"resets": ("ended: error",)}
 """What the log has not after an attack, beside what it never has."""
 
+FLAGS = ("--store", "none", "--model", SCRIPT, "--max-streams", "200")
+"""The limit is far away: that a server at its limit refuses new streams is no harm done by an attack."""
 N_SERVER_MUTANTS = 40
 SPOKEN_S = 1.5
 """Of the recording in each container."""
@@ -71,6 +74,7 @@ CALM_S = 1.0
 """Before each attack, to tell what an undisturbed pong takes just now."""
 SENTENCE_TIMEOUT_S = 30.0
 SPOKEN_BEFORE_STOP_S = 0.5
+WIDTH = 130
 MAX_SAID = 5
 """Forbidden lines of the log that are shown for an attack; one bad one is mostly repeated."""
 SETTLE_S = 1.0
@@ -93,7 +97,8 @@ class Figures:
     def of(cls, pongs: Sequence[Timed], finals: Sequence[Timed], spans: Sequence[Timed]) -> Self:
         """Those of what falls into some spans of time (begin, end)."""
         pongs_ms, finals_ms = ([ms for at_s, ms in each if _is_in(at_s, spans)] for each in (pongs, finals))
-        return cls(*(percentile(pongs_ms, percent) for percent in (50, 95, 100)), percentile(finals_ms, 95))
+        pong_median, pong_p95, pong_worst = (percentile(pongs_ms, percent) for percent in (50, 95, 100))
+        return cls(pong_median, pong_p95, pong_worst, percentile(finals_ms, 95))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,16 +208,16 @@ class _Bystander:
                     await asyncio.sleep(max(0.0, began_s + n * CHUNK_MS / 1000 - time.monotonic()))
                     await self._peer.send(pcm[begin : begin + chunk_bytes])
 
-    def faults(self, name: str) -> list[str]:
+    def faults(self) -> list[str]:
         """What is missing once the server has closed, in words."""
         n_finals = len(self._of("final"))
-        faults = [f"{name}: error {event['code']}" for event in self._of("error")]
+        faults = [f"a bystander: error {event['code']}" for event in self._of("error")]
         if n_finals != len(self._of("speech_start")):
-            faults.append(f"{name}: {n_finals} finals of {len(self._of('speech_start'))} utterances")
+            faults.append(f"a bystander: {n_finals} finals of {len(self._of('speech_start'))} utterances")
         if [event["reason"] for event in self._of("end")] != ["draining"]:
-            faults.append(f"{name}: no end, or another one: {self._of('end')}")
+            faults.append(f"a bystander: no end, or another one: {self._of('end')}")
         if self._peer.close_code != 1001:
-            faults.append(f"{name}: closed with {self._peer.close_code}")
+            faults.append(f"a bystander: closed with {self._peer.close_code}")
         return faults
 
     def _of(self, kind: str) -> list[dict[str, Any]]:
@@ -252,7 +257,11 @@ async def besiege(
         n_mutants: damaged containers, each of which starts a decoder process.
         names: of the attacks.
     """
-    async with serving("--store", "none", "--model", SCRIPT) as server, AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
+        # Before the server: what it leaves in shared memory is what was not there before.
+        attacker = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
+        await asyncio.get_running_loop().run_in_executor(attacker, os.getpid)  # it is started, and its imports are done
+        server = await stack.enter_async_context(serving(*FLAGS))
         url = await server.ready()
         worker_pids = tuple(server.worker_pids)
         bystanders = [_Bystander(await stack.enter_async_context(raw_peer(url))) for _ in range(1 + N_SPEAKERS)]
@@ -260,8 +269,6 @@ async def besiege(
         sessions = [await bystander.start() for bystander in bystanders]
         runs = [asyncio.ensure_future(pinging.run(pinging.ping()))]
         runs += [asyncio.ensure_future(speaker.run(speaker.speak(pcm))) for speaker in speaking]
-        attacker = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
-        await asyncio.get_running_loop().run_in_executor(attacker, os.getpid)  # it is started, and its imports are done
         target = Target(url, server.pid, worker_pids, sessions[-1], containers, seconds, share, n_mutants)
         alone = [await _span(alone_s)]
         rows: list[Row] = []
@@ -272,9 +279,8 @@ async def besiege(
                 break
         faults = await _stopped(server, target, speaking[0])
         await asyncio.gather(*runs)
-        for number, bystander in enumerate(bystanders):
-            faults += bystander.faults(f"bystander {number}")
-        return rows, faults
+        faults += [fault for bystander in bystanders for fault in bystander.faults()]
+        return rows, [f"{n} x {fault}" for fault, n in Counter(faults).items()]
 
 
 async def _attacked(
@@ -385,29 +391,24 @@ def _ms(value: float | None) -> str:
 
 def table(rows: Sequence[Row]) -> Table:
     """The rows for people."""
-    shown = Table("attack", "broken", title="alone / beside the attack")
-    headings = (
-        "pong median ms",
-        "p95",
-        "worst",
-        "finals p95 ms",
-        "ready s",
-        "MB before / peak",
-        "log lines",
-        "sessions",
-    )
-    for heading in headings:
+    shown = Table("attack", title="pong: median, p95, worst; alone and beside the attack")
+    for heading in ("pong ms", "beside", "finals p95", "beside", "ready s", "MB", "peak", "lines", "streams", "broken"):
         shown.add_column(heading, justify="right")
     for row in rows:
-        pairs = zip(astuple(row.alone), astuple(row.beside), strict=True)
+        cells = []
+        for figures in (row.alone, row.beside):
+            cells.append(" ".join(map(_ms, (figures.pong_median, figures.pong_p95, figures.pong_worst))))
         shown.add_row(
             row.attack,
-            str(len(broken_bounds(row)) or ""),
-            *(f"{_ms(alone)} / {_ms(beside)}" for alone, beside in pairs),
+            *cells,
+            _ms(row.alone.finals_p95),
+            _ms(row.beside.finals_p95),
             "-" if row.ready_s is None else f"{row.ready_s:.2f}",
-            f"{row.rss_before_bytes / 1e6:.0f} / {row.rss_peak_bytes / 1e6:.0f}",
+            f"{row.rss_before_bytes / 1e6:.0f}",
+            f"{row.rss_peak_bytes / 1e6:.0f}",
             str(row.n_log_lines),
             str(row.n_sessions),
+            str(len(broken_bounds(row)) or ""),
         )
     return shown
 
@@ -432,7 +433,7 @@ def main(arguments: Sequence[str]) -> int:
 
     tally, rows, faults = asyncio.run(run())
     faults = [f"{row.attack}: {what}" for row in rows for what in broken_bounds(row)] + faults + tally.faults
-    Console().print(table(rows))
+    Console(width=WIDTH).print(table(rows))
     for row in rows:
         if row.outcomes:
             print(f"{row.attack}: {dict(row.outcomes)}")
