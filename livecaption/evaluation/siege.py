@@ -21,7 +21,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass
@@ -31,6 +31,7 @@ from typing import Any, Self
 
 import psutil
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from livecaption.evaluation import attacks
@@ -244,7 +245,7 @@ async def besiege(
     alone_s: float = ALONE_S,
     share: float = 1.0,
     n_mutants: int = N_SERVER_MUTANTS,
-    names: Sequence[str] = tuple(ATTACKS),
+    names: Iterable[str] = ATTACKS,
 ) -> tuple[list[Row], list[str]]:
     """Attack a server and stop it; a row for each attack, and what was wrong at the end, in words.
 
@@ -429,7 +430,8 @@ def main(arguments: Sequence[str]) -> int:
 
     async def run() -> tuple[Tally, list[Row], list[str]]:
         tally = await decode_mutants(containers, max(0, options.containers - N_SERVER_MUTANTS))
-        return tally, *await besiege(containers, pcm, options.seconds)
+        names = track(ATTACKS, "Besieging", console=Console(stderr=True))
+        return tally, *await besiege(containers, pcm, options.seconds, names=names)
 
     tally, rows, faults = asyncio.run(run())
     faults = [f"{row.attack}: {what}" for row in rows for what in broken_bounds(row)] + faults + tally.faults

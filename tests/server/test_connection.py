@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSServerHandshakeError
 
-from livecaption.server import publisher
+from livecaption.evaluation.peers import close_codes, raw_peer
+from livecaption.server import publisher, websocket
 from livecaption.server.services import SERVICES
 from livecaption.server.sessions import Sessions
 from tests.server.conftest import (
@@ -246,6 +247,21 @@ async def test_who_only_pretends_to_resume_gets_no_place_on_a_full_server(start_
     await socket.send_json({"type": "start"})
     assert await refusal_of(socket) == ("overloaded", 1013)
     assert len(sessions_of(client)) == 1
+
+
+async def test_who_claims_a_session_and_is_refused_is_not_read_on(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody can claim one, and send large messages that are held until they are complete."""
+    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT_S", 1000.0)
+    _, ready = await start(client)
+    url = str(client.make_url("/"))
+    async with raw_peer(url, f"v1/stream?resume={ready['session']}") as claim:
+        await claim.send({"type": "start", "resume": {"session": ready["session"], "token": "wrong", "last_seq": 1}})
+        async with asyncio.timeout(20):
+            received = await claim.receive_all()  # and the Close is not answered
+    assert b"wrong_token" in received
+    assert close_codes(received) == [1008]
 
 
 async def test_a_connection_that_held_a_place_gives_it_back_when_it_resumes(client: Client) -> None:
