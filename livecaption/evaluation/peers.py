@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -66,10 +66,10 @@ class RawPeer:
                 if opcode == TEXT:
                     yield json.loads(payload)
                 elif opcode == PING:
-                    await self.send_raw(frame(PONG, payload))
+                    await self._answer(frame(PONG, payload))
                 elif opcode == CLOSE:
                     self.close_code = struct.unpack_from(">H", payload)[0]
-                    await self.send_raw(frame(CLOSE, payload[:2]))
+                    await self._answer(frame(CLOSE, payload[:2]))
             if not (data := await self.receive()):
                 return
             self._received += data
@@ -77,6 +77,10 @@ class RawPeer:
     def end_by_reset(self) -> None:
         """Let the end of the connection be a reset, as of a host that has crashed."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async def _answer(self, data: bytes) -> None:
+        with suppress(ConnectionError):  # what came before the end is still to be read
+            await self.send_raw(data)
 
 
 def frame(opcode: int, payload: bytes, *, is_last: bool = True) -> bytes:

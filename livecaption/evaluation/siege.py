@@ -323,18 +323,19 @@ async def _attacked(
 
 
 async def _stopped(server: ServerProcess, target: Target, speaker: _Bystander) -> list[str]:
-    """Stop the server in mid-sentence, while a container is decoded; what is wrong with that, in words."""
-    faults = []
-    async with raw_peer(target.url) as container:
-        await container.send(attacks.CONTAINER)
-        await container.send(target.containers["mp3"][:-1000])
-        speaker.speech_started.clear()
-        async with asyncio.timeout(SENTENCE_TIMEOUT_S):
-            await speaker.speech_started.wait()
-        await asyncio.sleep(SPOKEN_BEFORE_STOP_S)
-        server.send(signal.SIGTERM)
-        if (exit_code := await server.exited(EXIT_TIMEOUT_S)) != 0:
-            faults.append(f"exit code {exit_code}")
+    """Stop the server, if it lives, in mid-sentence and while a container is decoded; what is wrong, in words."""
+    async with AsyncExitStack() as stack:
+        if server.process.poll() is None:
+            container = await stack.enter_async_context(raw_peer(target.url))
+            await container.send(attacks.CONTAINER)
+            await container.send(target.containers["mp3"][:-1000])
+            speaker.speech_started.clear()
+            async with asyncio.timeout(SENTENCE_TIMEOUT_S):
+                await speaker.speech_started.wait()
+            await asyncio.sleep(SPOKEN_BEFORE_STOP_S)
+            server.send(signal.SIGTERM)
+        exit_code = await server.exited(EXIT_TIMEOUT_S)
+    faults = [] if exit_code == 0 else [f"exit code {exit_code}"]
     return faults + await server.leftovers(LEFT_AFTER_S)
 
 

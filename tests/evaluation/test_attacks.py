@@ -12,7 +12,7 @@ from livecaption.evaluation.containers import KINDS, encode
 from livecaption.evaluation.server_process import serving
 from tests.support.streaming import jfk_pcm
 
-CONTAINERS = dict.fromkeys(KINDS, b"")
+CONTAINERS = dict.fromkeys(KINDS, b"RIFF")
 NOWHERE = Target("http://127.0.0.1:9/", os.getpid(), (), "nobody", CONTAINERS, seconds=0.1, share=0.001, n_mutants=1)
 
 
