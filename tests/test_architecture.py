@@ -51,7 +51,8 @@ IO_PACKAGES = {
 IMPORTERS = {
     "aiohttp": ("livecaption/server/", "livecaption/client.py"),
     "aiojobs": ("livecaption/server/",),
-    "av": ("livecaption/audio/container.py",),
+    # The second one encodes what the first one decodes.
+    "av": ("livecaption/audio/container.py", "livecaption/evaluation/containers.py"),
     "segno": ("livecaption/server/readers.py",),
     "soxr": ("livecaption/audio/resampling.py",),
     "webrtcvad": ("livecaption/speech/vad.py",),

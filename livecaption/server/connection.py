@@ -87,7 +87,9 @@ class Connection:
                 await sender.wait()
                 await scheduler.close()
                 assert self._close is not None  # `lose` sees to it
-                await self.outbox.close(self._close.code, self._close.text)
+                # Anybody can claim a session, and send much until it is refused: that is not read on.
+                refused = self._claimed is not None and self._publisher is None
+                await self.outbox.close(self._close.code, self._close.text, await_answer=not refused)
             finally:
                 if self._publisher is not None:
                     self._publisher.left(self)

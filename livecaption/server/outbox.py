@@ -67,9 +67,10 @@ class Outbox:
         if self._sending is not None and not self._sending.expired():
             self._sending.reschedule(asyncio.get_running_loop().time() + CLOSE_TIMEOUT_S)
 
-    async def close(self, code: int, reason: str) -> None:
+    async def close(self, code: int, reason: str, *, await_answer: bool = True) -> None:
         """Close handshake, at most a second; then nothing is left of the connection."""
-        if not await self._socket.close(code, reason, await_answer=not self.cut_off) and not self.cut_off:
+        await_answer = await_answer and not self.cut_off
+        if not await self._socket.close(code, reason, await_answer=await_answer) and await_answer:
             logger.info("peer did not answer the close")
 
     def drop(self) -> None:

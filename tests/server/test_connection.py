@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSServerHandshakeError
 
-from livecaption.server import publisher
+from livecaption.evaluation.peers import PING, close_codes, frame, raw_peer
+from livecaption.server import publisher, websocket
 from livecaption.server.services import SERVICES
 from livecaption.server.sessions import Sessions
 from tests.server.conftest import (
@@ -19,7 +20,6 @@ from tests.server.conftest import (
     read_until,
 )
 from tests.support.eventually import eventually
-from tests.support.peers import PING, frame, raw_peer
 from tests.support.speech import pcm_s16le, sound
 
 QUIET = {"partials": False, "endpointing": {"silence_ms": 500}}
@@ -251,6 +251,21 @@ async def test_who_only_pretends_to_resume_gets_no_place_on_a_full_server(start_
     assert len(sessions_of(client)) == 1
 
 
+async def test_who_claims_a_session_and_is_refused_is_not_read_on(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody can claim one, and send large messages that are held until they are complete."""
+    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT_S", 1000.0)
+    _, ready = await start(client)
+    url = str(client.make_url("/"))
+    async with raw_peer(url, f"v1/stream?resume={ready['session']}") as claim:
+        await claim.send({"type": "start", "resume": {"session": ready["session"], "token": "wrong", "last_seq": 1}})
+        async with asyncio.timeout(20):
+            received = await claim.receive_all()  # and the Close is not answered
+    assert b"wrong_token" in received
+    assert close_codes(received) == [1008]
+
+
 async def test_a_connection_that_held_a_place_gives_it_back_when_it_resumes(client: Client) -> None:
     old, ready = await start(client)
     await drop(client, old)
@@ -328,9 +343,9 @@ async def test_a_reset_parks_the_session_whatever_is_on_its_way(client: Client, 
     async with raw_peer(str(client.make_url("/"))) as peer:
         await peer.send({"type": "start"})
         assert b'"ready"' in await peer.receive()
-        await peer.send_frames(frame(PING) * n_pings)
-        peer.reset()
-        await eventually(lambda: sessions_of(client).n_parked == 1)
+        await peer.send_raw(frame(PING) * n_pings)
+        peer.end_by_reset()
+    await eventually(lambda: sessions_of(client).n_parked == 1)
 
 
 async def test_a_session_that_was_never_spoken_into_holds_no_place_while_its_speaker_is_away(

@@ -10,11 +10,13 @@ import pytest
 from aiohttp import WSMessage, WSMsgType, web
 
 from livecaption.errors import MessageTooBig
+from livecaption.evaluation import peers
+from livecaption.evaluation.peers import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawPeer, close_codes, frame
 from livecaption.server import websocket as websocket_module
 from livecaption.server.turn import MAX_STEPS
 from livecaption.server.websocket import WebSocket
 from tests.support.eventually import eventually
-from tests.support.peers import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawPeer, close_codes, frame, raw_peer
+from tests.support.peers import raw_peer
 
 MAX_MESSAGE_BYTES = 100_000
 
@@ -66,7 +68,7 @@ async def server(then: Callable[[WebSocket, Served], Awaitable[None]] = read) ->
 
 async def test_messages_come_in_order_and_pings_between_them_are_answered() -> None:
     async with server() as served, raw_peer(served.url) as peer:
-        await peer.send_frames(frame(TEXT, b"one") + frame(PING, b"p") + frame(PONG) + frame(BINARY, b"two"))
+        await peer.send_raw(frame(TEXT, b"one") + frame(PING, b"p") + frame(PONG) + frame(BINARY, b"two"))
         await eventually(lambda: len(served.messages) == 2)
         assert [message.data for message in served.messages] == ["one", b"two"]
         assert await peer.receive() == bytes([128 | PONG, 1]) + b"p"
@@ -98,8 +100,8 @@ async def test_a_flood_of_frames_leaves_the_loop_to_others(flood: bytes, monkeyp
             await asyncio.sleep(0)
             taken.append(n_taken - before)
 
-    async with server(count) as served, raw_peer(served.url, receive_buffer_bytes=2**20) as peer:
-        sending = asyncio.ensure_future(peer.send_frames(flood * n_frames + frame(CLOSE)))
+    async with server(count) as served, peers.raw_peer(served.url, receive_buffer_bytes=2**20) as peer:
+        sending = asyncio.ensure_future(peer.send_raw(flood * n_frames + frame(CLOSE)))
         await asyncio.wait_for(served.ended.wait(), 20)
         sending.cancel()
     assert sum(taken) > n_frames
@@ -111,16 +113,17 @@ async def test_what_exceeds_the_allowance_is_read_later_and_not_lost(monkeypatch
     monkeypatch.setattr(websocket_module, "MESSAGES_PER_S", 100.0)
     async with server() as served, raw_peer(served.url) as peer:
         began_s = time.monotonic()
-        await peer.send_frames(frame(BINARY, b"x") * 40)
+        await peer.send_raw(frame(BINARY, b"x") * 40)
         await eventually(lambda: len(served.messages) == 40)
         assert time.monotonic() - began_s >= 0.29
 
 
 async def test_pings_that_meet_a_reset_are_the_end_of_the_connection_and_no_fault() -> None:
     """Of an answer that cannot be sent there is nothing to tell; the caller hears that the peer is gone."""
-    async with server() as served, raw_peer(served.url) as peer:
-        await peer.send_frames(frame(PING) * 3)
-        peer.reset()
+    async with server() as served:
+        async with raw_peer(served.url) as peer:
+            await peer.send_raw(frame(PING) * 3)
+            peer.end_by_reset()
         await asyncio.wait_for(served.ended.wait(), 5)
     assert served.error is None
     (last,) = served.messages
@@ -130,7 +133,7 @@ async def test_pings_that_meet_a_reset_are_the_end_of_the_connection_and_no_faul
 @pytest.mark.parametrize(("sent", "answered"), [(frame(CLOSE, b"\x03\xe8"), [1000]), (frame(CLOSE), [1000])])
 async def test_a_close_of_the_peer_is_answered_and_ends_the_connection(sent: bytes, answered: list[int]) -> None:
     async with server() as served, raw_peer(served.url) as peer:
-        await peer.send_frames(sent)
+        await peer.send_raw(sent)
         assert close_codes(await peer.receive_all()) == answered
         await served.ended.wait()
     assert served.messages[-1].type is WSMsgType.CLOSE
@@ -142,7 +145,7 @@ async def close_at_once(socket: WebSocket, served: Served) -> None:
 
 async def test_an_answered_close_takes_no_time_though_much_is_still_on_its_way() -> None:
     async with server(close_at_once) as served, raw_peer(served.url) as peer:
-        await peer.send_frames(frame(BINARY, b"x" * 1000) * 20 + frame(CLOSE, b"\x03\xe9"))
+        await peer.send_raw(frame(BINARY, b"x" * 1000) * 20 + frame(CLOSE, b"\x03\xe9"))
         assert close_codes(await peer.receive_all()) == [1001]
         await served.ended.wait()
     assert served.error is None
@@ -153,7 +156,7 @@ async def test_a_peer_that_floods_does_not_delay_the_close(monkeypatch: pytest.M
 
     async def flood(peer: RawPeer) -> None:
         while True:
-            await peer.send_frames(frame(BINARY, b"x") * 1000)
+            await peer.send_raw(frame(BINARY, b"x") * 1000)
 
     async with server(close_at_once) as served, raw_peer(served.url) as peer:
         flooding = asyncio.ensure_future(flood(peer))
@@ -167,7 +170,7 @@ async def test_a_peer_that_floods_does_not_delay_the_close(monkeypatch: pytest.M
 
 async def test_a_message_that_is_too_large_is_an_error_with_its_code() -> None:
     async with server() as served, raw_peer(served.url) as peer:
-        await peer.send_frames(frame(BINARY, bytes(60_000), final=False) + frame(CONTINUATION, bytes(60_000)))
+        await peer.send_raw(frame(BINARY, bytes(60_000), is_last=False) + frame(CONTINUATION, bytes(60_000)))
         await asyncio.wait_for(served.ended.wait(), 5)
     assert isinstance(served.error, MessageTooBig)
     assert served.messages == []

@@ -1,0 +1,425 @@
+"""What clients may do to a server to harm it or its other clients. Each attack is bounded in time and count.
+
+They run in a process of their own (`run`), so that what is measured beside them is not held up by them. Findings are
+numbered as in the audit that led to the defences.
+"""
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from urllib.parse import urlsplit
+
+import psutil
+
+from livecaption.evaluation.containers import flac_of_silence
+from livecaption.evaluation.mutants import DOCUMENTED, mutant
+from livecaption.evaluation.peers import (
+    BINARY,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    RawPeer,
+    frame,
+    raw_connection,
+    raw_peer,
+)
+
+SECRET = "s3cret-token-of-an-operator"
+"""What malformed requests carry and no log may have."""
+ATTACK_TIMEOUT_S = 240.0
+"""The longest, 100 sessions in a row, takes 75 s on an idle machine: audio is taken at 100 times its pace."""
+RECONNECT_S = 0.1
+"""Between the end of an attacker's connection by the server and its next one."""
+START = {"type": "start"}
+MULAW = {"type": "start", "encoding": "mulaw", "sample_rate": 8000}
+CONTAINER = {"type": "start", "encoding": "auto"}
+MIB_BYTES = 2**20
+N_BOMBS = 4
+N_SURROUND = 8
+N_RESETS = 40
+N_SESSIONS = 100
+FIRST_SESSIONS = 10
+"""After so many, one after the other, the server has allocated what a session needs."""
+MAX_GROWTH_BYTES = 30_000_000
+"""Of the server's memory after those: 90 ended sessions of 20 KB each, and what the allocator does not give back."""
+N_CLAIMS = 300
+N_PIPELINED = 2000
+N_PIPELINES = 4
+N_MALFORMED = 20
+"""Of each shape."""
+MUTANTS_AT_A_TIME = 4
+ANSWER_TIMEOUT_S = 30.0
+"""For the end of a stream whose decoder was stopped: 10 s, and the machine may be busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server under attack.
+
+    Attributes:
+        url: its address, with a slash at the end.
+        pid: of the server process.
+        worker_pids: of its inference processes; its other children are decoders.
+        session: one that anybody may read, and that is not the attacker's.
+        containers: a recording in all kinds, by name.
+        seconds: how long an attack lasts that is bounded by time.
+        share: of the counts of those that are bounded by count.
+        n_mutants: containers to damage.
+    """
+
+    url: str
+    pid: int
+    worker_pids: tuple[int, ...]
+    session: str
+    containers: Mapping[str, bytes]
+    seconds: float
+    share: float
+    n_mutants: int
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the server process has resident now."""
+        return int(psutil.Process(self.pid).memory_info().rss)
+
+    def count(self, n: int) -> int:
+        """How many instead of `n`; at least one."""
+        return max(1, round(n * self.share))
+
+
+@dataclass(slots=True)
+class Report:
+    """What an attack found.
+
+    Attributes:
+        n_sessions: how many connections it opened, each of which the server may log.
+        outcomes: of containers: `end`, a code, or `closed` where neither came.
+        faults: what should not be, in words.
+    """
+
+    n_sessions: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+
+Attack = Callable[[Target], Awaitable[Report]]
+
+
+async def flood(
+    target: Target,
+    endless: bytes,
+    *,
+    path: str = "v1/stream",
+    start: Mapping[str, object] | None = None,
+    opening: bytes = b"",
+    n_peers: int = 1,
+) -> Report:
+    """Send the same again and again, as fast as the server takes it, and come back whenever it cuts the connection.
+
+    Args:
+        target: where to.
+        endless: what is sent again and again.
+        path: `{session}` stands for the session of the target.
+        start: sent first, as JSON.
+        opening: sent after that, once.
+        n_peers: how many do so at a time.
+    """
+    report = Report()
+
+    async def send(peer: RawPeer) -> None:
+        with suppress(ConnectionError):
+            await peer.send_raw(opening)
+            while True:
+                await peer.send_raw(endless)
+
+    async def attack() -> None:
+        while True:
+            report.n_sessions += 1
+            with suppress(ConnectionError):
+                async with raw_peer(target.url, path.format(session=target.session)) as peer:
+                    if start is not None:
+                        await peer.send(start)
+                    sending = asyncio.ensure_future(send(peer))
+                    try:
+                        while await peer.receive():
+                            pass
+                    finally:
+                        sending.cancel()
+                        await asyncio.wait({sending})
+            await asyncio.sleep(RECONNECT_S)
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(target.seconds):
+            await asyncio.gather(*(attack() for _ in range(n_peers)))
+    return report
+
+
+async def bombs(target: Target) -> Report:
+    """Send 40 KB each that are 6.8 h of silence (finding 2)."""
+    bomb = flac_of_silence(3000)
+
+    async def attack() -> None:
+        async with raw_peer(target.url) as peer:
+            await peer.send(CONTAINER)
+            await peer.send(bomb)
+            while await peer.receive():
+                pass
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(target.seconds):
+            await asyncio.gather(*(attack() for _ in range(N_BOMBS)))
+    return Report(N_BOMBS)
+
+
+async def surround(target: Target) -> Report:
+    """Send recordings of eight channels, which once ended the server (finding 1)."""
+    name, n = "7.1 adts of aac", target.count(N_SURROUND)
+    report = Report(n)
+    for _ in range(n):
+        report.outcomes[await outcome_of(target.url, target.containers[name])] += 1
+    if set(report.outcomes) != {"end"}:
+        report.faults.append(f"a valid recording gave {dict(report.outcomes)}")
+    return report
+
+
+async def resets(target: Target) -> Report:
+    """Reset connections with two pings on their way (finding 10)."""
+    n = target.count(N_RESETS)
+    for _ in range(n):
+        async with raw_peer(target.url) as peer:
+            await peer.send(START)
+            await anext(peer.events())
+            peer.end_by_reset()
+            await peer.send_raw(frame(PING, b"") * 2)
+    return Report(n)
+
+
+async def sessions_in_a_row(target: Target) -> Report:
+    """Send one large message in each of many sessions, one after the other (finding 3)."""
+    n = target.count(N_SESSIONS)
+    report = Report(n)
+    first_bytes = 0
+    for number in range(n):
+        async with raw_peer(target.url) as peer:
+            await peer.send(MULAW)
+            await peer.send(b"\xff" * MIB_BYTES)
+            await peer.send({"type": "stop"})
+            if [event async for event in peer.events()][-1]["type"] != "end":
+                report.faults.append("a session did not end")
+        if number < FIRST_SESSIONS:
+            first_bytes = target.memory_bytes
+    growth_bytes = target.memory_bytes - first_bytes
+    if growth_bytes > MAX_GROWTH_BYTES:
+        report.faults.append(f"{n} sessions one after the other left {growth_bytes / 1e6:.0f} MB")
+    return report
+
+
+async def claims(target: Target) -> Report:
+    """Name somebody's session to resume it, and send most of a large message (finding 9)."""
+    n = target.count(N_CLAIMS)
+    unfinished = frame(BINARY, bytes(MIB_BYTES))[: -MIB_BYTES // 10]
+
+    async def claim(peers: AsyncExitStack) -> None:
+        with suppress(ConnectionError):
+            peer = await peers.enter_async_context(raw_peer(target.url, f"v1/stream?resume={target.session}"))
+            await peer.send_raw(unfinished)
+
+    async with AsyncExitStack() as peers:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(target.seconds):
+                await asyncio.gather(*(claim(peers) for _ in range(n)))
+                await asyncio.sleep(target.seconds)
+    return Report(n)
+
+
+async def pipelines(target: Target) -> Report:
+    """Ask for `/healthz` 2,000 times in one breath, on several connections, again and again."""
+    report = Report()
+    n = target.count(N_PIPELINED)
+    request = f"GET /healthz HTTP/1.1\r\nHost: {urlsplit(target.url).netloc}\r\n"
+    requests = f"{request}\r\n" * (n - 1) + f"{request}Connection: close\r\n\r\n"
+
+    async def attack() -> None:
+        while True:
+            async with raw_connection(target.url) as connection:
+                peer = RawPeer(connection)
+                _, answers = await asyncio.gather(peer.send_raw(requests.encode()), peer.receive_all())
+            report.outcomes["answers"] += (n_answers := answers.count(b"HTTP/1.1 200"))
+            if n_answers != n:
+                report.faults.append(f"{n_answers} answers to {n} requests")
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(target.seconds):
+            await asyncio.gather(*(attack() for _ in range(N_PIPELINES)))
+    return report
+
+
+async def malformed(target: Target) -> Report:
+    """Send requests that are none, with a token in each (finding 11)."""
+    report = Report()
+    host = urlsplit(target.url).netloc
+    bearer = f"Authorization: Bearer {SECRET}"
+    shapes = [
+        f"GET /v1/stats HTTP/1.1\r\nHost: {host}\r\n{bearer}\x01\r\n\r\n",
+        f"GET /v1/stats HTTP/1.1\r\nHost: {host}\r\n{bearer}\x00\r\n\r\n",
+        f"GET /v1/stats HTTP/1.1\r\nHost: {host}\r\n{bearer}\nX\r\n\r\n",
+        f"GET /v1/stats HTTP/1.1\r\nHost: {host}\r\n{bearer}{'x' * 10_000}\r\n\r\n",
+        f"GET /v1/sessions/a/events?reader_token={SECRET} b HTTP/1.1\r\nHost: {host}\r\n\r\n",
+        f"GET /v1/sessions/a/events?reader_token={SECRET}\x7f HTTP/1.1\r\nHost: {host}\r\n\r\n",
+        f"GET /v1/stats?token={SECRET} HTTP/9.9\r\nHost: {host}\r\n{bearer}\r\n\r\n",
+        f"GET /v1/stats HTTP/1.1\r\nHost: {host}\r\nContent-Length: {SECRET}\r\n\r\n",
+        f"{SECRET} / HTTP/1.1\r\nHost: {host}\r\n\r\n",
+        f"{SECRET}\r\n\r\n",
+    ]
+    for shape in shapes * target.count(N_MALFORMED):
+        async with raw_connection(target.url) as connection:
+            peer = RawPeer(connection)
+            await peer.send_raw(shape.encode("latin-1"))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    report.outcomes[(await peer.receive())[9:12].decode() or "closed"] += 1
+    return report
+
+
+async def faults_of_decoders(target: Target) -> Report:
+    """Kill and stop the decoders of streams: each costs its own stream only."""
+    numbers = (signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP)
+    report = Report(len(numbers) + 1)
+    recording = target.containers["mp3"]
+    half = len(recording) // 2
+    async with AsyncExitStack() as stack:
+        peers = []
+        for _ in range(report.n_sessions):
+            peers.append(await stack.enter_async_context(raw_peer(target.url)))
+            await peers[-1].send(CONTAINER)
+            await peers[-1].send(recording[:half])
+            # Its decoder decodes: each stream has taken the oldest one that was free.
+            await _event(peers[-1], "ack")
+        for pid, number in zip(_decoder_pids(target), numbers, strict=False):
+            os.kill(pid, number)
+        outcomes = await asyncio.gather(*(_rest(peer, recording[half:]) for peer in peers))
+    report.outcomes.update(outcomes)
+    if outcomes != ["invalid_container"] * len(numbers) + ["end"]:
+        report.faults.append(f"streams whose decoders got {[each.name for each in numbers]} or nothing: {outcomes}")
+    return report
+
+
+async def mutants(target: Target) -> Report:
+    """Send damaged containers, several at a time, each of which gets a decoder process of its own."""
+    report = Report(target.n_mutants)
+    at_a_time = asyncio.Semaphore(MUTANTS_AT_A_TIME)
+
+    async def attack(seed: int) -> None:
+        name, container = mutant(target.containers, seed)
+        async with at_a_time:
+            what = await outcome_of(target.url, container)
+        report.outcomes[what] += 1
+        if what not in DOCUMENTED:
+            report.faults.append(f"{name} with seed {seed}: {what}")
+
+    await asyncio.gather(*(attack(seed) for seed in range(target.n_mutants)))
+    return report
+
+
+async def outcome_of(url: str, container: bytes) -> str:
+    """Stream a container: `end`, the code of its first error, or `closed` where the stream had no end."""
+    try:
+        async with raw_peer(url) as peer:
+            await peer.send(CONTAINER)
+            return await _rest(peer, container)
+    except ConnectionError:
+        return "closed"
+
+
+async def _rest(peer: RawPeer, container: bytes) -> str:
+    """Send the rest of a container, and `stop`."""
+
+    async def send() -> None:
+        with suppress(ConnectionError):  # the server may have had enough
+            for begin in range(0, len(container), 4000):
+                await peer.send(container[begin : begin + 4000])
+            await peer.send({"type": "stop"})
+
+    sending = asyncio.ensure_future(send())
+    code, ended = "end", False
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            async for event in peer.events():
+                ended |= event["type"] == "end"
+                if event["type"] == "error" and code == "end":
+                    code = event["code"]  # the first: what is sent behind a fatal one is a mistake, too
+    except TimeoutError:
+        return "no answer"
+    finally:
+        sending.cancel()
+        await asyncio.wait({sending})
+    return code if ended else "closed"
+
+
+async def _event(peer: RawPeer, kind: str) -> None:
+    async for event in peer.events():
+        if event["type"] == kind:
+            return
+    raise ConnectionError(f"the stream ended before {kind}")
+
+
+def _decoder_pids(target: Target) -> list[int]:
+    """The oldest first."""
+    children = psutil.Process(target.pid).children()
+    ours = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    pids = [child.pid for child in sorted(ours, key=lambda child: (child.create_time(), child.pid))]
+    return [pid for pid in pids if pid not in target.worker_pids]
+
+
+def _speaker(endless: bytes, start: Mapping[str, object] = START, opening: bytes = b"") -> Attack:
+    return partial(flood, endless=endless, start=start, opening=opening)
+
+
+def _reader(endless: bytes, n_peers: int = 1) -> Attack:
+    return partial(flood, endless=endless, path="v1/sessions/{session}/watch", n_peers=n_peers)
+
+
+ATTACKS: dict[str, Attack] = {
+    "empty frames": _speaker(frame(BINARY, b"") * 20_000),
+    "1-byte frames": _speaker(frame(BINARY, b"\0") * 20_000),
+    "WebSocket pings": _speaker(frame(PING, b"") * 20_000),
+    "WebSocket pongs": _speaker(frame(PONG, b"") * 20_000),
+    "empty continuations": _speaker(
+        frame(CONTINUATION, b"", is_last=False) * 20_000, opening=frame(BINARY, b"", is_last=False)
+    ),
+    "messages of 1 MiB": _speaker(frame(BINARY, b"\xff" * MIB_BYTES), start=MULAW),
+    "JSON pings": _speaker(frame(TEXT, b'{"type":"ping"}') * 5000),
+    "flushes": _speaker(frame(TEXT, b'{"type":"flush"}') * 5000),
+    "a reader's 1-byte frames": _reader(frame(BINARY, b"\0") * 20_000),
+    "a reader's pings": _reader(frame(PING, b"") * 20_000),
+    "8 readers' 1-byte frames": _reader(frame(BINARY, b"\0") * 20_000, n_peers=8),
+    "8 readers' pings": _reader(frame(PING, b"") * 20_000, n_peers=8),
+    "FLAC bombs": bombs,
+    "7.1 recordings": surround,
+    "sessions in a row": sessions_in_a_row,
+    "claims": claims,
+    "pipelined requests": pipelines,
+    "malformed requests": malformed,
+    "faults of decoders": faults_of_decoders,
+    "damaged containers": mutants,
+    "resets": resets,
+}
+"""The resets come last: what they leave is forgotten, with a line in the log each, after the resume window."""
+
+
+def run(name: str, target: Target) -> Report:
+    """Attack; blocks. What the attack itself meets is a fault in its report."""
+
+    async def attack() -> Report:
+        try:
+            async with asyncio.timeout(ATTACK_TIMEOUT_S):
+                return await ATTACKS[name](target)
+        except (TimeoutError, ConnectionError, StopAsyncIteration, psutil.Error) as error:
+            return Report(faults=[f"the attack broke off: {type(error).__name__} {error}"])
+
+    return asyncio.run(attack())

@@ -1,0 +1,64 @@
+"""Each attack is bounded, and tells what it met. That servers stand them is tested in test_siege.py."""
+
+import asyncio
+import os
+import time
+
+import pytest
+
+from livecaption.evaluation import attacks
+from livecaption.evaluation.attacks import ATTACKS, Report, Target, outcome_of, run
+from livecaption.evaluation.containers import KINDS, encode
+from livecaption.evaluation.server_process import serving
+from tests.support.streaming import jfk_pcm
+
+CONTAINERS = dict.fromkeys(KINDS, b"RIFF")
+NOWHERE = Target("http://127.0.0.1:9/", os.getpid(), (), "nobody", CONTAINERS, seconds=0.1, share=0.001, n_mutants=1)
+
+
+def test_counts_are_shared_out_and_never_nothing() -> None:
+    assert NOWHERE.count(4000) == 4
+    assert NOWHERE.count(10) == 1
+
+
+def test_an_attack_that_breaks_off_is_a_fault() -> None:
+    """Otherwise one that never reached the server would look like one that did no harm."""
+    for name in ("7.1 recordings", "sessions in a row", "malformed requests", "damaged containers", "resets"):
+        report = run(name, NOWHERE)
+        assert report.faults, name
+
+
+def test_an_attack_that_takes_too_long_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def endless(_: Target) -> Report:
+        await asyncio.Event().wait()
+        return Report()
+
+    monkeypatch.setitem(ATTACKS, "endless", endless)
+    monkeypatch.setattr(attacks, "ATTACK_TIMEOUT_S", 0.01)
+    assert run("endless", NOWHERE).faults == ["the attack broke off: TimeoutError "]
+
+
+@pytest.mark.processes
+async def test_a_flood_comes_back_when_it_is_cut_off_until_its_time_is_over() -> None:
+    """A reader is cut off after 20 messages, and a second later, as it does not answer the Close."""
+    async with serving("--store", "none") as server:
+        url = await server.ready()
+        async with attacks.raw_peer(url) as peer:
+            await peer.send({"type": "start"})
+            session = (await anext(peer.events()))["session"]
+            target = Target(url, server.pid, (), session, {}, seconds=2.5, share=1.0, n_mutants=0)
+            began_s = time.monotonic()
+            report = await ATTACKS["a reader's 1-byte frames"](target)
+            assert time.monotonic() - began_s >= 2.5
+        assert report.n_sessions >= 2
+
+
+@pytest.mark.processes
+async def test_an_outcome_is_the_end_or_the_first_error_of_a_stream() -> None:
+    recording = encode(jfk_pcm()[:32_000], KINDS["flac"])
+    async with serving("--store", "none") as server:
+        url = await server.ready()
+        assert await outcome_of(url, recording) == "end"
+        assert await outcome_of(url, recording[:-1000]) == "truncated_audio"
+        assert await outcome_of(url, b"rubbish" * 10_000) == "invalid_container"
+    assert await outcome_of(url, recording) == "closed"

@@ -1,0 +1,154 @@
+"""A server under attack keeps its promises to the others; and a bound that is broken shows."""
+
+import io
+import math
+import os
+import signal
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from livecaption.evaluation import siege
+from livecaption.evaluation.attacks import ATTACKS
+from livecaption.evaluation.containers import KINDS, encode
+from livecaption.evaluation.server_process import ServerProcess
+from livecaption.evaluation.siege import WIDTH, Figures, Row, besiege, broken_bounds, table
+from tests.support.streaming import jfk_pcm
+
+CONTAINERS = {name: encode(jfk_pcm()[: 3 * 16_000], kind) for name, kind in KINDS.items()}
+QUIET = Figures(pong_median=1.0, pong_p95=2.0, pong_worst=5.0, finals_p95=500.0)
+GOOD = Row(
+    attack="claims",
+    alone=QUIET,
+    beside=replace(QUIET, pong_median=19.0, pong_worst=300.0, finals_p95=690.0),
+    rss_before_bytes=70_000_000,
+    rss_peak_bytes=390_000_000,
+    ready_s=0.9,
+    n_log_lines=49,
+    n_sessions=10,
+    lives=True,
+    outcomes={},
+    faults=(),
+)
+
+
+@pytest.fixture
+def loose_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How late answers are hangs on what else the machine does; that they come at all does not."""
+    monkeypatch.setattr(siege, "MAX_PONG_MEDIAN_MS", 500.0)
+    monkeypatch.setattr(siege, "FINALS_SLACK_MS", 10_000.0)
+    monkeypatch.setattr(siege, "MAX_READY_S", siege.NEWCOMER_TIMEOUT_S)
+
+
+async def attacked(*names: str, **how: Any) -> tuple[list[Row], list[str]]:
+    """A short siege by these attacks, and all that was wrong."""
+    rows, faults = await besiege(CONTAINERS, jfk_pcm(), 0.5, alone_s=1.0, share=0.12, n_mutants=8, names=names, **how)
+    assert [row.attack for row in rows] == list(names)
+    assert all(row.alone.pong_median is not None for row in rows)
+    return rows, [f"{row.attack}: {what}" for row in rows for what in broken_bounds(row)] + faults
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(240)
+@pytest.mark.usefixtures("loose_times")
+async def test_no_attack_harms_the_others_or_is_left_behind() -> None:
+    """A short form of each; the long one is the program."""
+    rows, wrong = await attacked(*ATTACKS)
+    assert wrong == []
+    by_name = {row.attack: row for row in rows}
+    assert by_name["7.1 recordings"].outcomes == {"end": 1}
+    assert by_name["faults of decoders"].outcomes == {"invalid_container": 3, "end": 1}
+    assert sum(by_name["damaged containers"].outcomes.values()) == 8
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("loose_times")
+async def test_a_server_that_dies_under_an_attack_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the siege could not fail. Here it is killed in its first attack, and no other one follows."""
+
+    async def kill(target: Any, over: Any) -> int:
+        os.kill(target.pid, signal.SIGKILL)
+        return 0
+
+    monkeypatch.setattr(siege, "_peak_bytes", kill)
+    rows, faults = await besiege(CONTAINERS, jfk_pcm(), 0.2, alone_s=0.2, names=["resets", "claims"])
+    [row] = rows
+    assert "the server has ended" in broken_bounds(row)
+    assert "1 x exit code -9" in faults
+    assert "3 x a bystander: closed with None" in faults
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("loose_times")
+async def test_what_is_in_the_log_and_should_not_be_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the ends of sessions, which every attack leaves."""
+    monkeypatch.setattr(siege, "FORBIDDEN_AFTER", {"7.1 recordings": ("ended: stop",)})
+    _, [wrong] = await attacked("7.1 recordings")
+    assert wrong.startswith("7.1 recordings: it said: ")
+    assert "ended: stop, 1." in wrong
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("loose_times")
+async def test_a_lost_last_final_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the server is stopped by force, before it can send one."""
+    send = ServerProcess.send
+
+    def send_twice(server: ServerProcess, number: signal.Signals) -> None:
+        send(server, number)
+        send(server, signal.SIGKILL)
+
+    monkeypatch.setattr(ServerProcess, "send", send_twice)
+    _, wrong = await attacked()
+    assert "1 x exit code -9" in wrong
+    assert any("finals of" in what for what in wrong)
+    assert any("closed with None" in what for what in wrong)
+
+
+def test_a_row_within_its_bounds_is_good() -> None:
+    assert broken_bounds(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "broken"),
+    [
+        ({"lives": False}, "the server has ended"),
+        ({"beside": replace(GOOD.beside, pong_median=21.0)}, "pong median 21 ms"),
+        ({"beside": replace(GOOD.beside, pong_median=None)}, "pong median - ms"),
+        ({"beside": replace(GOOD.beside, finals_p95=701.0)}, "finals p95 701 ms, above 700"),
+        ({"rss_peak_bytes": 401_000_000}, "401 MB"),
+        ({"ready_s": 1.1}, "ready after 1.1 s"),
+        ({"ready_s": None}, "a new stream was never ready"),
+        ({"n_log_lines": 51}, "51 lines in the log"),
+        ({"faults": ("it said: Traceback",)}, "it said: Traceback"),
+    ],
+)
+def test_a_row_that_breaks_a_bound_says_which(change: dict[str, Any], broken: str) -> None:
+    assert broken_bounds(replace(GOOD, **change)) == [broken]
+
+
+def test_finals_are_not_judged_where_none_came() -> None:
+    assert broken_bounds(replace(GOOD, beside=replace(GOOD.beside, finals_p95=None))) == []
+
+
+def test_figures_are_of_what_falls_into_the_spans() -> None:
+    pongs = [(float(at_s), float(at_s)) for at_s in range(100)]
+    finals = [(at_s, 10 * ms) for at_s, ms in pongs]
+    figures = Figures.of(pongs, finals, [(0.0, 9.0), (50.0, 59.0)])
+    assert figures == Figures(pong_median=9.0, pong_p95=58.0, pong_worst=59.0, finals_p95=580.0)
+    assert Figures.of(pongs, [], [(200.0, math.inf)]) == Figures(None, None, None, None)
+
+
+def test_the_table_shows_both_sides_and_how_many_bounds_are_broken() -> None:
+    console = Console(width=WIDTH, file=io.StringIO(), record=True)
+    console.print(table([GOOD, replace(GOOD, attack="resets", ready_s=None, lives=False)]))
+    good, bad = (line for line in console.export_text().splitlines() if "5.0" in line)
+    assert [cell.strip() for cell in good.split("│")[1:-1]] == [
+        *("claims", "1.0 2.0 5.0", "19 2.0 300", "500", "690", "0.90", "70", "390", "49", "10", "")
+    ]
+    assert bad.split("│")[-2].strip() == "2"
