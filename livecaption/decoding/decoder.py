@@ -25,7 +25,6 @@ from livecaption.decoding.messages import (
     body_bytes,
     decode,
 )
-from livecaption.decoding.process import run_decoder
 from livecaption.errors import InvalidAudio, Unavailable
 from livecaption.ipc import children
 
@@ -61,7 +60,7 @@ class DecoderProcess:
         source = None if file is None else Connection(os.dup(file.fileno()), writable=False)
         try:
             self._process: SpawnProcess = children.start(
-                "livecaption-decoder", run_decoder, os.getpid(), theirs, source
+                "livecaption-decoder", "livecaption.decoding.process", theirs, source
             )
         except BaseException:
             self._ours.close()

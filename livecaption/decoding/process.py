@@ -3,53 +3,44 @@
 It ends only by `os._exit`, like the inference process; its lifeline is the same.
 """
 
-import importlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from socket import socket
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
-from livecaption.audio.formats import Samples
+from livecaption.audio.container import decode_container
 from livecaption.decoding import messages, sandbox
 from livecaption.errors import InvalidAudio, LivecaptionError
-from livecaption.ipc import lifeline
 
 EXIT_DONE = 0
 EXIT_SERVER_GONE = 1
 WARM_UP = b"RIFF\x26\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\2\0\0\0\0\0"
 """A WAV of one sample at 8 kHz. Decoding it loads what nothing could load once the sandbox holds."""
 
-DecodeContainer = Callable[[io.RawIOBase | BinaryIO, Callable[[float | None], None]], Iterator[Samples]]
 
-
-def run_decoder(server_pid: int, server: socket, file: Connection | None) -> NoReturn:
-    """Live the whole life of the process.
+def run(server: socket, file: Connection | None) -> NoReturn:
+    """Live the whole life of the process, once its lifeline holds.
 
     Args:
-        server_pid: as the server knows it.
         server: messages go there; the container comes from there, unless there is a file.
         file: the descriptor of one, which can be read anywhere: an index may stand at its end.
     """
-    lifeline.hold(server_pid)
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # its threads would have nothing to do, and take memory
-    decode: DecodeContainer = importlib.import_module("livecaption.audio.container").decode_container
-    for _ in decode(io.BytesIO(WARM_UP), lambda duration_s: None):
+    for _ in decode_container(io.BytesIO(WARM_UP)):
         pass
     sandbox.enter()
     channel = _Channel(server.fileno())
     channel.send(messages.Ready())
     source = _Source(server.fileno() if file is None else file.fileno(), channel)
-    channel.send(messages.Ended(_decode(decode, source, channel)))
+    channel.send(messages.Ended(_decode(source, channel)))
     os._exit(EXIT_DONE)
 
 
-def _decode(decode: DecodeContainer, source: "_Source", channel: "_Channel") -> LivecaptionError | None:
+def _decode(source: "_Source", channel: "_Channel") -> LivecaptionError | None:
     """Send all samples; the error that ended them, or None."""
     try:
-        for samples in decode(source, lambda duration_s: channel.send(messages.Opened(duration_s))):
+        for samples in decode_container(source, lambda duration_s: channel.send(messages.Opened(duration_s))):
             channel.send(messages.Decoded(samples))
     except InvalidAudio as error:
         return error

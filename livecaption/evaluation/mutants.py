@@ -21,13 +21,15 @@ from livecaption.decoding import sandbox
 from livecaption.decoding.process import WARM_UP
 from livecaption.errors import InvalidAudio
 from livecaption.evaluation.containers import mutate
-from livecaption.ipc import children, lifeline
+from livecaption.ipc import children
 
 DOCUMENTED = frozenset(["end", "invalid_container", "truncated_audio"])
 """What may become of a container: it ends, or one of the codes of README.md."""
 HANG_S = 30.0
 """For one container of a second or two, on a busy machine. The sandbox ends a process after 10 s of CPU."""
 REAP_TIMEOUT_S = 5.0
+PROGRAM = __name__
+"""Whose `run` decodes."""
 
 
 @dataclass(slots=True)
@@ -67,7 +69,7 @@ async def _decode_share(containers: Mapping[str, bytes], seeds: range, tally: Ta
     while seeds:
         ours, theirs = socket.socketpair()
         with theirs:
-            process = children.start("mutants", run, os.getpid(), theirs, dict(containers), seeds)
+            process = children.start("mutants", PROGRAM, theirs, dict(containers), seeds)
         reader, writer = await asyncio.open_connection(sock=ours)
         try:
             async with asyncio.timeout(None) as limit:
@@ -88,9 +90,8 @@ async def _decode_share(containers: Mapping[str, bytes], seeds: range, tally: Ta
             seeds = seeds[1:]
 
 
-def run(parent_pid: int, parent: socket.socket, containers: Mapping[str, bytes], seeds: range) -> NoReturn:
-    """Live the life of a process: one line for each seed, then the end."""
-    lifeline.hold(parent_pid)
+def run(parent: socket.socket, containers: Mapping[str, bytes], seeds: range) -> NoReturn:
+    """Live the life of a process, once its lifeline holds: one line for each seed, then the end."""
     for _ in decode_container(io.BytesIO(WARM_UP)):
         pass
     sandbox.enter()

@@ -8,25 +8,28 @@ started the child ends.
 
 import asyncio
 import atexit
+import importlib
 import multiprocessing.process
+import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.context import SpawnProcess
 
+from livecaption.ipc import lifeline
 from livecaption.ipc.job_object import join_job
 from livecaption.ipc.layers import Layer
 
 KILL_TIMEOUT_S = 2.0
 """A process that is there so long after SIGKILL hangs in a driver, and no second one may have its device."""
 
-_live: set[SpawnProcess] = set()
+_started: set[SpawnProcess] = set()
 
 
-def start(name: str, target: Callable[..., None], *arguments: object) -> SpawnProcess:
-    """Start a process that runs `target(*arguments)`; both must be importable or picklable.
+def start(name: str, module: str, *arguments: object) -> SpawnProcess:
+    """Start a process that ties itself to this one and then calls `run(*arguments)` of a module.
 
     Raises:
         RuntimeError: the calling thread runs no event loop.
@@ -34,16 +37,24 @@ def start(name: str, target: Callable[..., None], *arguments: object) -> SpawnPr
     """
     asyncio.get_running_loop()
     join_job()
-    process = get_context("spawn").Process(target=target, args=arguments, name=name, daemon=True)
+    process = get_context("spawn").Process(target=_live, args=(os.getpid(), module, arguments), name=name, daemon=True)
     with _signals_blocked():
         process.start()
-    _live.add(process)
+    _started.add(process)
     return process
+
+
+def _live(server_pid: int, module: str, arguments: tuple[object, ...]) -> None:
+    """The first lines of the process. The module is imported by name, so that the server, which imports this one too,
+    never loads what is heavy in it; the lifeline comes before all that."""
+    lifeline.hold(server_pid)
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # of numpy: one for each core would only wait
+    importlib.import_module(module).run(*arguments)
 
 
 def kill(process: SpawnProcess) -> None:
     """SIGKILL, at once, from any state and any thread. Never waits."""
-    if process in _live:
+    if process in _started:
         with suppress(ValueError):  # reaped by another thread this moment
             process.kill()
 
@@ -53,20 +64,20 @@ def reap(process: SpawnProcess, timeout_s: float) -> int | None:
     process.join(timeout_s)
     exit_code = process.exitcode
     if exit_code is not None:
-        _live.discard(process)
+        _started.discard(process)
         process.close()
     return exit_code
 
 
 def kill_all() -> None:
     """The last line of defence inside this process: whatever was not stopped is killed."""
-    for process in list(_live):
+    for process in list(_started):
         kill(process)
 
 
 def _end_all() -> None:
     kill_all()
-    for process in list(_live):
+    for process in list(_started):
         if reap(process, KILL_TIMEOUT_S) is None:
             # multiprocessing's own hook would wait for it for ever. It has no public way to forget a child.
             getattr(multiprocessing.process, "_children").discard(process)  # noqa: B009

@@ -1,6 +1,5 @@
 """How an inference process starts and is reaped; all that any child process needs is in `ipc.children`."""
 
-import importlib
 import os
 from contextlib import suppress
 from multiprocessing import get_context
@@ -22,7 +21,7 @@ def spawn(config: EngineConfig, load_timeout_s: float, log_level: int) -> tuple[
     ours, theirs = get_context("spawn").Pipe(duplex=True)
     try:
         process = children.start(
-            "livecaption-worker", run_worker, config, load_timeout_s, os.getpid(), log_level, theirs
+            "livecaption-worker", "livecaption.engine.main", config, load_timeout_s, os.getpid(), log_level, theirs
         )
     except BaseException:
         ours.close()
@@ -30,13 +29,6 @@ def spawn(config: EngineConfig, load_timeout_s: float, log_level: int) -> tuple[
     finally:
         theirs.close()
     return process, ours
-
-
-def run_worker(config: EngineConfig, load_timeout_s: float, server_pid: int, log_level: int, pipe: Connection) -> None:
-    """The first lines of the inference process. They import the engine by name, so that the server,
-    which imports this module too, never loads a model's libraries; the lifeline comes before all that is heavy."""
-    importlib.import_module("livecaption.ipc.lifeline").hold(server_pid)
-    importlib.import_module("livecaption.engine.main").run(config, load_timeout_s, server_pid, log_level, pipe)
 
 
 def reap(process: SpawnProcess, timeout_s: float) -> int | None:

@@ -16,5 +16,5 @@ async def pool() -> AsyncIterator[DecoderPool]:
     yield pool
     await pool.close()
     assert pool.pids == []
-    assert children._live == set()
+    assert children._started == set()
     assert not [task for task in asyncio.all_tasks() if "Decoder" in repr(task.get_coro())]

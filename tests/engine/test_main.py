@@ -74,7 +74,7 @@ async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     for each in started:
         each.pipe.close()
         children.kill(each.process)
-        if each.process in children._live:
+        if each.process in children._started:
             each.exit_code()
 
 

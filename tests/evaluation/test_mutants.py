@@ -1,8 +1,5 @@
 """Each damaged container is decoded and counted; what ends or hangs its process is named, and costs itself alone."""
 
-import os
-import signal
-import time
 from collections import Counter
 
 import pytest
@@ -10,6 +7,7 @@ import pytest
 from livecaption.evaluation import mutants
 from livecaption.evaluation.containers import KINDS, encode, mutate
 from livecaption.evaluation.mutants import DOCUMENTED, Tally, decode_mutants, mutant, outcome
+from tests.support import failing_mutants
 from tests.support.streaming import jfk_pcm
 
 CONTAINERS = {name: encode(jfk_pcm()[:32_000], kind) for name, kind in KINDS.items()}
@@ -42,19 +40,9 @@ async def test_every_mutant_is_counted_once() -> None:
     assert tally.outcomes == Counter(outcome(mutant(CONTAINERS, seed)[1]) for seed in range(50))
 
 
-def run_that_fails(parent_pid: int, parent: object, containers: object, seeds: range) -> None:
-    """Answer seeds that are even, die of 3, hang at 5."""
-    for seed in seeds:
-        if seed == 3:
-            os.kill(os.getpid(), signal.SIGSEGV)
-        if seed == 5:
-            time.sleep(100)
-        os.write(parent.fileno(), b"end\n")  # type: ignore[attr-defined]
-
-
 @pytest.mark.processes
 async def test_a_process_that_dies_or_hangs_is_named_by_its_seed_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mutants, "run", run_that_fails)
+    monkeypatch.setattr(mutants, "PROGRAM", failing_mutants.__name__)
     monkeypatch.setattr(mutants, "HANG_S", 10.0)
     tally = await decode_mutants(CONTAINERS, 8, n_processes=1)
     assert tally.outcomes == Counter(end=6)

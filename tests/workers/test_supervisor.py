@@ -55,7 +55,7 @@ class Puppet:
         self.server_end, self.pipe = context.Pipe(duplex=True)
         self.process = context.Process(target=time.sleep, args=(60,), daemon=True)
         self.process.start()
-        children._live.add(self.process)
+        children._started.add(self.process)
 
     def say(self, message: Message) -> None:
         self.pipe.send_bytes(encode(message))
@@ -92,7 +92,7 @@ def puppets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Puppet]]:
     for puppet in spawned:
         puppet.pipe.close()
         children.kill(puppet.process)
-        if puppet.process in children._live:
+        if puppet.process in children._started:
             spawning.reap(puppet.process, 10)
 
 
