@@ -1,7 +1,9 @@
 """The promises of the protocol, as conversations with one session: no loop, no process, no clock."""
 
+import gc
 import itertools
 import random
+import tracemalloc
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -848,3 +850,27 @@ def test_an_utterance_that_begins_within_the_window_before_it_is_heard_alone() -
             elif isinstance(output, Final):
                 finals.append(output)
     assert [final.text for final in finals if final.text] == ["..."]
+
+
+def test_a_session_that_is_over_keeps_no_audio() -> None:
+    """It can be found for five minutes more, by those who read it and by a speaker who missed the end."""
+
+    def ended() -> Session:
+        stream = session(pace=lambda: SPECULATIVE)
+        outputs = [
+            *feed(stream, "silence 400ms, speech 9000ms, silence 900ms, speech 9000ms"),
+            *stream.end("stop", 0.0),
+        ]
+        for request in requests(outputs):
+            stream.receive_answer(request, said("words"), 0.0)
+        assert stream.drained
+        return stream
+
+    ended()  # what is made once for all is made
+    gc.collect()
+    tracemalloc.start()
+    kept = [ended() for _ in range(5)]
+    gc.collect()
+    used_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert used_bytes / len(kept) < 50_000
