@@ -35,8 +35,10 @@ GOOD = Row(
 
 
 @pytest.fixture
-def loose_times(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_and_loose(monkeypatch: pytest.MonkeyPatch) -> None:
     """How late answers are hangs on what else the machine does; that they come at all does not."""
+    monkeypatch.setattr(siege, "CALM_S", 0.1)
+    monkeypatch.setattr(siege, "SETTLE_S", 0.3)
     monkeypatch.setattr(siege, "MAX_PONG_MEDIAN_MS", 500.0)
     monkeypatch.setattr(siege, "FINALS_SLACK_MS", 10_000.0)
     monkeypatch.setattr(siege, "MAX_READY_S", siege.NEWCOMER_TIMEOUT_S)
@@ -52,7 +54,7 @@ async def attacked(*names: str, **how: Any) -> tuple[list[Row], list[str]]:
 
 @pytest.mark.processes
 @pytest.mark.timeout(240)
-@pytest.mark.usefixtures("loose_times")
+@pytest.mark.usefixtures("short_and_loose")
 async def test_no_attack_harms_the_others_or_is_left_behind() -> None:
     """A short form of each; the long one is the program."""
     rows, wrong = await attacked(*ATTACKS)
@@ -65,7 +67,7 @@ async def test_no_attack_harms_the_others_or_is_left_behind() -> None:
 
 @pytest.mark.processes
 @pytest.mark.timeout(120)
-@pytest.mark.usefixtures("loose_times")
+@pytest.mark.usefixtures("short_and_loose")
 async def test_a_server_that_dies_under_an_attack_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the siege could not fail. Here it is killed in its first attack, and no other one follows."""
 
@@ -83,7 +85,7 @@ async def test_a_server_that_dies_under_an_attack_is_found_out(monkeypatch: pyte
 
 @pytest.mark.processes
 @pytest.mark.timeout(120)
-@pytest.mark.usefixtures("loose_times")
+@pytest.mark.usefixtures("short_and_loose")
 async def test_what_is_in_the_log_and_should_not_be_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the ends of sessions, which every attack leaves."""
     monkeypatch.setattr(siege, "FORBIDDEN_AFTER", {"7.1 recordings": ("ended: stop",)})
@@ -94,7 +96,7 @@ async def test_what_is_in_the_log_and_should_not_be_is_found_out(monkeypatch: py
 
 @pytest.mark.processes
 @pytest.mark.timeout(120)
-@pytest.mark.usefixtures("loose_times")
+@pytest.mark.usefixtures("short_and_loose")
 async def test_a_lost_last_final_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the server is stopped by force, before it can send one."""
     send = ServerProcess.send
