@@ -242,7 +242,7 @@ async def besiege(
     pcm: bytes,
     seconds: float,
     *,
-    alone_s: float = ALONE_S,
+    alone_s: float,
     share: float = 1.0,
     n_mutants: int = N_SERVER_MUTANTS,
     names: Iterable[str] = ATTACKS,
@@ -433,7 +433,8 @@ def main(arguments: Sequence[str]) -> int:
         tally = await decode_mutants(containers, options.containers)
         names = track(ATTACKS, "Besieging", console=Console(stderr=True))
         n_mutants = min(N_SERVER_MUTANTS, options.containers)
-        return tally, *await besiege(containers, pcm, options.seconds, n_mutants=n_mutants, names=names)
+        found = await besiege(containers, pcm, options.seconds, alone_s=ALONE_S, n_mutants=n_mutants, names=names)
+        return tally, *found
 
     tally, rows, faults = asyncio.run(run())
     faults = [f"{row.attack}: {what}" for row in rows for what in broken_bounds(row)] + faults + tally.faults
@@ -444,7 +445,8 @@ def main(arguments: Sequence[str]) -> int:
     print(f"containers decoded in the sandbox: {dict(tally.outcomes)}, deaths: {len(tally.deaths)}")
     print("\n".join(faults) if faults else "all bounds hold")
     if options.json:
-        figures = {"rows": [asdict(row) for row in rows], "containers": asdict(tally), "faults": faults}
+        decoded = {"outcomes": dict(tally.outcomes), "deaths": tally.deaths}
+        figures = {"rows": [asdict(row) for row in rows], "containers": decoded, "faults": faults}
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
     return 1 if faults else 0
 
