@@ -1,7 +1,6 @@
 """What clients may do to a server to harm it or its other clients. Each attack is bounded in time and count.
 
-They run in a process of their own (`run`), so that what is measured beside them is not held up by them. Findings are
-numbered as in the audit that led to the defences.
+They run in a process of their own (`run`), so that what is measured beside them is not held up by them.
 """
 
 import asyncio
@@ -160,7 +159,7 @@ async def flood(
 
 
 async def bombs(target: Target) -> Report:
-    """Send 40 KB each that are 6.8 h of silence (finding 2)."""
+    """Send 40 KB each that are 6.8 h of silence: 1.6 GB of samples where nobody holds them back."""
     bomb = flac_of_silence(3000)
 
     async def attack() -> None:
@@ -177,7 +176,7 @@ async def bombs(target: Target) -> Report:
 
 
 async def surround(target: Target) -> Report:
-    """Send recordings of eight channels, which once ended the server (finding 1)."""
+    """Send recordings of eight channels, whose planes PyAV counts wrongly."""
     name, n = "7.1 adts of aac", target.count(N_SURROUND)
     report = Report(n)
     for _ in range(n):
@@ -188,7 +187,7 @@ async def surround(target: Target) -> Report:
 
 
 async def resets(target: Target) -> Report:
-    """Reset connections with two pings on their way (finding 10)."""
+    """Reset connections with two pings on their way: the answer to the second one meets a closed transport."""
     n = target.count(N_RESETS)
     for _ in range(n):
         async with raw_peer(target.url) as peer:
@@ -200,7 +199,7 @@ async def resets(target: Target) -> Report:
 
 
 async def sessions_in_a_row(target: Target) -> Report:
-    """Send one large message in each of many sessions, one after the other (finding 3)."""
+    """Send one large message in each of many sessions, one after the other: what stays of it must be little."""
     n = target.count(N_SESSIONS)
     report = Report(n)
     first_bytes = 0
@@ -220,7 +219,7 @@ async def sessions_in_a_row(target: Target) -> Report:
 
 
 async def claims(target: Target) -> Report:
-    """Name somebody's session to resume it, and send most of a large message (finding 9)."""
+    """Name somebody's session to resume it, and send most of a large message, which is held until it is complete."""
     n = target.count(N_CLAIMS)
     unfinished = frame(BINARY, bytes(MIB_BYTES))[: -MIB_BYTES // 10]
 
@@ -260,7 +259,7 @@ async def pipelines(target: Target) -> Report:
 
 
 async def malformed(target: Target) -> Report:
-    """Send requests that are none, with a token in each (finding 11)."""
+    """Send requests that are none, with a token in each: errors of HTTP parsers quote what they were given."""
     report = Report()
     host = urlsplit(target.url).netloc
     bearer = f"Authorization: Bearer {SECRET}"

@@ -1,10 +1,12 @@
 """A server under attack keeps its promises to the others; and a bound that is broken shows."""
 
 import io
+import json
 import math
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from livecaption.evaluation.attacks import ATTACKS
 from livecaption.evaluation.containers import KINDS, encode
 from livecaption.evaluation.server_process import ServerProcess
 from livecaption.evaluation.siege import WIDTH, Figures, Row, besiege, broken_bounds, table
-from tests.support.streaming import jfk_pcm
+from tests.support.streaming import JFK, jfk_pcm
 
 CONTAINERS = {name: encode(jfk_pcm()[: 3 * 16_000], kind) for name, kind in KINDS.items()}
 QUIET = Figures(pong_median=1.0, pong_p95=2.0, pong_worst=5.0, finals_p95=500.0)
@@ -35,8 +37,10 @@ GOOD = Row(
 
 
 @pytest.fixture
-def loose_times(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_and_loose(monkeypatch: pytest.MonkeyPatch) -> None:
     """How late answers are hangs on what else the machine does; that they come at all does not."""
+    monkeypatch.setattr(siege, "CALM_S", 0.1)
+    monkeypatch.setattr(siege, "SETTLE_S", 0.3)
     monkeypatch.setattr(siege, "MAX_PONG_MEDIAN_MS", 500.0)
     monkeypatch.setattr(siege, "FINALS_SLACK_MS", 10_000.0)
     monkeypatch.setattr(siege, "MAX_READY_S", siege.NEWCOMER_TIMEOUT_S)
@@ -52,7 +56,7 @@ async def attacked(*names: str, **how: Any) -> tuple[list[Row], list[str]]:
 
 @pytest.mark.processes
 @pytest.mark.timeout(240)
-@pytest.mark.usefixtures("loose_times")
+@pytest.mark.usefixtures("short_and_loose")
 async def test_no_attack_harms_the_others_or_is_left_behind() -> None:
     """A short form of each; the long one is the program."""
     rows, wrong = await attacked(*ATTACKS)
@@ -65,7 +69,7 @@ async def test_no_attack_harms_the_others_or_is_left_behind() -> None:
 
 @pytest.mark.processes
 @pytest.mark.timeout(120)
-@pytest.mark.usefixtures("loose_times")
+@pytest.mark.usefixtures("short_and_loose")
 async def test_a_server_that_dies_under_an_attack_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the siege could not fail. Here it is killed in its first attack, and no other one follows."""
 
@@ -83,7 +87,7 @@ async def test_a_server_that_dies_under_an_attack_is_found_out(monkeypatch: pyte
 
 @pytest.mark.processes
 @pytest.mark.timeout(120)
-@pytest.mark.usefixtures("loose_times")
+@pytest.mark.usefixtures("short_and_loose")
 async def test_what_is_in_the_log_and_should_not_be_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the ends of sessions, which every attack leaves."""
     monkeypatch.setattr(siege, "FORBIDDEN_AFTER", {"7.1 recordings": ("ended: stop",)})
@@ -94,7 +98,7 @@ async def test_what_is_in_the_log_and_should_not_be_is_found_out(monkeypatch: py
 
 @pytest.mark.processes
 @pytest.mark.timeout(120)
-@pytest.mark.usefixtures("loose_times")
+@pytest.mark.usefixtures("short_and_loose")
 async def test_a_lost_last_final_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the server is stopped by force, before it can send one."""
     send = ServerProcess.send
@@ -108,6 +112,25 @@ async def test_a_lost_last_final_is_found_out(monkeypatch: pytest.MonkeyPatch) -
     assert "1 x exit code -9" in wrong
     assert any("finals of" in what for what in wrong)
     assert any("closed with None" in what for what in wrong)
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("short_and_loose")
+@pytest.mark.parametrize(("max_log_lines", "exit_code"), [(20, 0), (-100, 1)])
+def test_the_program_tells_by_its_exit_code_and_a_file(
+    max_log_lines: int, exit_code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(siege, "ATTACKS", {"7.1 recordings": ATTACKS["7.1 recordings"]})
+    monkeypatch.setattr(siege, "ALONE_S", 0.2)
+    monkeypatch.setattr(siege, "MAX_LOG_LINES", max_log_lines)
+    arguments = [str(JFK), "--containers", "8", "--seconds", "0.2", "--json", str(tmp_path / "figures.json")]
+    assert siege.main(arguments) == exit_code
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    [row] = figures["rows"]
+    assert (row["attack"], row["outcomes"]) == ("7.1 recordings", {"end": 8})
+    assert sum(figures["containers"]["outcomes"].values()) == 8
+    assert len(figures["faults"]) == exit_code
 
 
 def test_a_row_within_its_bounds_is_good() -> None:
