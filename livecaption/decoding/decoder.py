@@ -29,15 +29,15 @@ from livecaption.errors import InvalidAudio, Unavailable
 from livecaption.ipc import children
 
 START_TIMEOUT_S = 30.0
-"""Until a process is ready. It takes 0.25 s of a core, which a busy machine may not have."""
+"""A process that is not ready by then is given up. It takes 0.4 s of a core, which a busy machine may not have."""
 SILENCE_S = 5.0
 MAX_SILENCES = 2
 """A decoder that has bytes and gives no sign of life for so many times so long is stuck, or was stopped. Counted twice,
 because the first may be of a server that was stopped itself."""
 REAP_TIMEOUT_S = 1.0
 MAX_WAITING_BYTES = 4 * 1024 * 1024
-"""Of a container, beside what the socket holds: 17 min of Opus. Behind it the client is read no more, which it must not
-be for long: it could not answer a ping either."""
+"""So much of a container may wait, beside what the socket holds: 17 min of Opus. Then the client is not read, which
+must not last: it could not answer a ping either."""
 
 logger = logging.getLogger(__name__)
 

@@ -120,7 +120,7 @@ class ContainerDecoder:
         self._process: asyncio.Future[DecoderProcess | None] = asyncio.get_running_loop().create_future()
         """None: there is none, or none any more."""
         self.duration_s: float | None = None
-        """As the container's head tells it, once that is read."""
+        """The length that the container's head tells, once that is read."""
 
     async def push(self, data: bytes) -> None:
         """Hand over bytes; waits while the decoder is behind, and drops them when it has ended."""

@@ -34,7 +34,7 @@ SECRET = "s3cret-token-of-an-operator"
 ATTACK_TIMEOUT_S = 240.0
 """The longest, 100 sessions in a row, takes 75 s on an idle machine: audio is taken at 100 times its pace."""
 RECONNECT_S = 0.1
-"""Between the end of an attacker's connection by the server and its next one."""
+"""An attacker connects again so long after the server has ended its connection."""
 START = {"type": "start"}
 MULAW = {"type": "start", "encoding": "mulaw", "sample_rate": 8000}
 CONTAINER = {"type": "start", "encoding": "auto"}
@@ -44,17 +44,17 @@ N_SURROUND = 8
 N_RESETS = 40
 N_SESSIONS = 100
 FIRST_SESSIONS = 10
-"""After so many, one after the other, the server has allocated what a session needs."""
+"""So many sessions, one after the other, make the server allocate what a session needs."""
 MAX_GROWTH_BYTES = 30_000_000
-"""Of the server's memory after those: 90 ended sessions of 20 KB each, and what the allocator does not give back."""
+"""The server's memory may grow so much after those: 90 ended sessions of 20 KB, and what the allocator keeps."""
 N_CLAIMS = 300
 N_PIPELINED = 2000
 N_PIPELINES = 4
 N_MALFORMED = 20
-"""Of each shape."""
+"""So many requests of each shape are sent."""
 MUTANTS_AT_A_TIME = 4
 ANSWER_TIMEOUT_S = 30.0
-"""For the end of a stream whose decoder was stopped: 10 s, and the machine may be busy."""
+"""A stream whose decoder was stopped ends after 10 s; the machine may be busy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ def flac_of_silence(n_frames: int) -> bytes:
 
 
 def _coded(number: int) -> bytes:
-    """As UTF-8 codes a character, surrogates included."""
+    """Code a number as UTF-8 codes a character, surrogates included."""
     return chr(number).encode("utf-8", "surrogatepass")
 
 

@@ -26,7 +26,7 @@ from livecaption.ipc import children
 DOCUMENTED = frozenset(["end", "invalid_container", "truncated_audio"])
 """What may become of a container: it ends, or one of the codes of README.md."""
 HANG_S = 30.0
-"""For one container of a second or two, on a busy machine. The sandbox ends a process after 10 s of CPU."""
+"""One container of a second or two takes less, on a busy machine too. The sandbox ends a process after 10 s of CPU."""
 REAP_TIMEOUT_S = 5.0
 PROGRAM = __name__
 """Whose `run` decodes."""

@@ -48,14 +48,14 @@ MAX_PONG_MEDIAN_MS = 20.0
 """Beside any attack. People notice captions that are 100 ms later; five of these make one."""
 MAX_FINALS_GROWTH = 1.2
 FINALS_SLACK_MS = 100.0
-"""By how much the p95 of final latency may grow: a fifth, and one batch of the scripted engine (0.1 s)."""
+"""The p95 of final latency may grow by a fifth, and by one batch of the scripted engine (0.1 s)."""
 MAX_RSS_BYTES = 400_000_000
-"""Of the server process. It has 65 MB at rest. What an attack leaves in it, no later session can have."""
+"""The server process has 65 MB at rest. What an attack leaves in it, no later session can have."""
 MAX_READY_S = 1.0
-"""Until a new stream is ready. A second is what a speaker waits without wondering."""
+"""A new stream is ready by then. A second is what a speaker waits without wondering."""
 MAX_LOG_LINES = 20
 MAX_LOG_LINES_OF_SESSION = 3
-"""In the log, for an attack and for each connection that it opens: started, why it was refused, ended."""
+"""Lines of the log for an attack, and for each connection that it opens: started, why it was refused, ended."""
 FORBIDDEN_AFTER = {"resets": ("ended: error",)}
 """What the log has not after an attack, beside what it never has."""
 
@@ -63,7 +63,7 @@ FLAGS = ("--store", "none", "--model", SCRIPT, "--max-streams", "200")
 """The limit is far away: that a server at its limit refuses new streams is no harm done by an attack."""
 N_SERVER_MUTANTS = 40
 SPOKEN_S = 1.5
-"""Of the recording in each container."""
+"""Each container holds so much of the recording."""
 ALONE_S = 12.0
 """The bystanders speak for so long before the first attack, for what finals take without one."""
 PING_INTERVAL_S = 0.02
@@ -72,14 +72,14 @@ NEWCOMER_INTERVAL_S = 0.5
 NEWCOMER_TIMEOUT_S = 20.0
 N_SPEAKERS = 2
 CALM_S = 1.0
-"""Before each attack, to tell what an undisturbed pong takes just now."""
+"""Each attack comes so long after the one before, to tell what an undisturbed pong takes just now."""
 SENTENCE_TIMEOUT_S = 30.0
 SPOKEN_BEFORE_STOP_S = 0.5
 WIDTH = 130
 MAX_SAID = 5
 """Forbidden lines of the log that are shown for an attack; one bad one is mostly repeated."""
 SETTLE_S = 1.0
-"""After an attack, until its processes are gone and pongs count as undisturbed again."""
+"""The processes of an attack are gone by then, and pongs count as undisturbed again."""
 
 Timed = tuple[float, float]
 """When (time.monotonic), and a latency in ms."""

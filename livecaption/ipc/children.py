@@ -70,7 +70,7 @@ def reap(process: SpawnProcess, timeout_s: float) -> int | None:
 
 
 def kill_all() -> None:
-    """The last line of defence inside this process: whatever was not stopped is killed."""
+    """The last line of defence inside this process: all that was not stopped is killed."""
     for process in list(_started):
         kill(process)
 

@@ -35,7 +35,7 @@ BYTES_PER_STREAM = 8 * 2**20
 """A session with 15 s of open speech and a partial of it was measured to take 2 MiB. The rest is for sockets, and for
 finals that wait."""
 RESERVE_BYTES = 512 * 2**20
-"""Of the memory of the machine or container, for the peaks of the workers and for all other programs."""
+"""Memory of the machine or container that is left to the peaks of the workers and to all other programs."""
 _RATE_MEMORY_S = 30.0
 _PRIOR_STREAMS = 2.0  # that are taken to have spoken without pause, beside those that were heard
 

@@ -13,7 +13,7 @@ if sys.platform != "win32":
     import resource
 
 OWN = 64
-"""For the server itself (about 25), a new inference process (11 while it starts, 3 then), and requests."""
+"""The server itself has about 25, an inference process takes 11 while it starts and 3 then; requests have the rest."""
 OF_A_STREAM = 4
 """Its connection, and three for the decoder of one that sends a container."""
 UNKNOWN_STREAMS = 32

@@ -20,7 +20,7 @@ MAX_WAITING = 8
 RETRY_AFTER_S = 2.0
 MAX_KEPT_BYTES = 32 * 1024 * 1024
 KEEP_S = 300.0
-"""As long as a session that is over can be read along. What is deleted for its age, or never stored, goes by then."""
+"""A session that is over can be read along for as long. What is deleted for its age, or never stored, goes by then."""
 BUSY_S = 0.002
 REST_S = 0.0001
 """A layout rests so long after so much work. The interpreter alone would let others wait for 5 ms each time that they
@@ -134,7 +134,7 @@ class Exports:
                 del self._under_way[export]
 
     def _work(self, layout: _Layout, finals: Iterable[Final], lay_out: LayOut) -> bytes | None:
-        """In a thread. None: nobody wants it any more."""
+        """Lay it out, in a thread. None: nobody wants it any more."""
         try:
             return lay_out(self._while_wanted(layout, finals)).encode()
         except _NobodyWaits:

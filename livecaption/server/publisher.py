@@ -60,7 +60,7 @@ BACKLOG_PAUSE_S = 5.0
 """Longest pause in reading; after it one message is taken all the same, so that pings are
 answered and a dead peer is seen."""
 PIECE_BYTES = 16 * 1024
-"""Of audio that is taken in one step: half a second of 16 kHz PCM, 1 ms of the loop. Buffers grow with the step."""
+"""Audio is taken in steps of this size: half a second of 16 kHz PCM, 1 ms of the loop. Buffers grow with the step."""
 AUDIO_S_PER_S = 100.0
 AUDIO_BURST_S = 60.0
 """How much faster than it was spoken audio is taken: a recording of an hour in 36 s, at a tenth of a core."""
@@ -259,7 +259,7 @@ class Publisher:
         _check_model_can(self._session.options, self._pool.loaded)
 
     def take_place(self) -> None:
-        """Before `resume`: have a place among the streams again, if it was given up.
+        """Have a place among the streams again, if it was given up; to be called before `resume`.
 
         Raises:
             Unavailable: there is none.
@@ -415,7 +415,7 @@ class Publisher:
             pass
 
     async def _hold_back(self, audio_ms: int, began_s: float) -> None:
-        """After a step that took so much audio: let others have the loop, and the engine keep up."""
+        """Let others have the loop, and the engine keep up, after a step that took so much audio."""
         now_s = time.monotonic()
         wait_s = self._audio_allowance.use(audio_ms / 1000, now_s)
         if wait_s:

@@ -28,7 +28,7 @@ HEARTBEAT_S = 15.0
 MAX_READ_BYTES = 4096
 """Of a message of a reader, who has nothing to say."""
 MAX_MESSAGES = 20
-"""Of a reader, until it is cut off; programs send some of their own accord."""
+"""A reader that sends so many is cut off; programs send some of their own accord."""
 QR_SCALE = 8
 """Pixels of a module; the page draws the picture at any size."""
 

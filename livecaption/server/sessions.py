@@ -26,7 +26,7 @@ READERS_RETRY_AFTER_S = 10.0
 KEEP_ENDED_S = 300.0
 """How long a session that is over can still be read, and its speaker be told the end of it."""
 MAX_ENDED = 2000
-"""Of these, the newest; each takes some 20 KB and its finals."""
+"""So many of these are kept, the newest; each takes some 20 KB and its finals."""
 MAX_UNHEARD = 100
 """Sessions without audio whose speaker's connection is lost, the newest; they hold no place."""
 MAX_CLAIMS = 4

@@ -9,7 +9,7 @@ import asyncio
 MAX_TURN_S = 0.002
 """A hundred connections that are all busy let each other wait for 0.2 s; giving way costs 20 us."""
 MAX_STEPS = 64
-"""For steps that are too short to be timed: frames that mean nothing take 10 us each."""
+"""So many steps are a turn, however short they are: frames that mean nothing take 10 us each."""
 
 
 class Turn:

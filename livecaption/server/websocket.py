@@ -20,11 +20,11 @@ from livecaption.server.allowance import Allowance
 from livecaption.server.turn import Turn
 
 HEARTBEAT_S = 20.0
-"""Between two pings of ours; a peer that does not answer within half of that is gone."""
+"""The server pings so often; a peer that does not answer within half of that is gone."""
 SEND_TIMEOUT_S = 5.0
-"""For one message to a peer that does not read."""
+"""A peer that has not read a message by then is cut off."""
 CLOSE_TIMEOUT_S = 1.0
-"""For the close handshake, and for a message once the server stops."""
+"""The close handshake may take so long, and a message once the server stops."""
 MESSAGES_PER_S = 500.0
 MESSAGES_BURST = 1000.0
 """20 ms chunks at ten times the pace of speech. A message that means nothing takes 10 us, so a flood takes 0.5 % of a

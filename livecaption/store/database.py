@@ -194,7 +194,7 @@ class Database:
         return [Excerpt(start_ms, search.parts(text)) for start_ms, text in found]
 
     def finals(self, session: SessionRecord) -> Iterator[Final]:
-        """In spoken order. The rows are read at once, and become finals one after the other, in any thread."""
+        """Give them in spoken order. The rows are read at once, and become finals one by one, in any thread."""
         found = self.execute(
             f"SELECT {rows.FINAL_COLUMNS} FROM final WHERE session = ? ORDER BY utterance", (session.number,)
         ).fetchall()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 30.0
 HEALTHY_AFTER_S = 60.0
-"""In service, whatever it did: a worker that nobody speaks to answers nothing."""
+"""A worker is healthy after so long in service, even if it answered nothing: nobody may have spoken."""
 HEALTHY_BUSY_S = 5.0
 HEALTHY_BATCHES = 3
 """So much service is enough for one that answered so many batches. More than are in flight at a time, so that it was

@@ -32,7 +32,7 @@ def spawn(config: EngineConfig, load_timeout_s: float, log_level: int) -> tuple[
 
 
 def reap(process: SpawnProcess, timeout_s: float) -> int | None:
-    """As `children.reap`; the lock of a process that has ended is removed."""
+    """Do as `children.reap`, and remove the lock of a process that has ended."""
     pid = process.pid
     exit_code = children.reap(process, timeout_s)
     if exit_code is not None and pid is not None:

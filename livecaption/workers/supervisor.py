@@ -47,7 +47,7 @@ STALE_TIMEOUT_S = 5.0
 """What an earlier server's worker is given to end: longer than any layer of its lifeline takes when idle."""
 STALE_INTERVAL_S = 0.1
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
-"""Of descriptors, processes or memory: no fault of the worker that cannot be started, and over sooner or later."""
+"""Descriptors, processes or memory are short: no fault of a worker that cannot be started, and soon over."""
 SHORTAGE_INTERVAL_S = 1.0
 
 logger = logging.getLogger(__name__)

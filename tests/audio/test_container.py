@@ -357,7 +357,7 @@ def test_more_channels_than_eight_are_refused(n_channels):
 
 
 def test_pieces_are_short_however_long_the_frames_are():
-    """As those of a recording that is silent: 8 s of 8 kHz in 13 bytes of FLAC."""
+    """A recording that is silent has 8 s of 8 kHz in 13 bytes of FLAC."""
     pieces = [len(piece) for piece in decode_container(io.BytesIO(flac_of_silence(n_frames=3)))]
     assert sum(pieces) == pytest.approx(3 * 65_535 * 2, abs=1)
     assert max(pieces) <= 1.1 * PIECE_S * 16_000  # what the resampler held comes with one of them

@@ -1,4 +1,4 @@
-"""One decoder process, seen from the server: whatever becomes of it, its stream ends with an answer, in time."""
+"""One decoder process, seen from the server: however it ends, its stream gets an answer, in time."""
 
 import asyncio
 import io
@@ -169,7 +169,7 @@ async def test_a_process_that_does_not_start_in_time_is_ended(
 async def test_a_silence_in_the_middle_of_a_frame_loses_nothing(
     pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As that of a machine that is too busy: the rest of the frame is read when it comes."""
+    """A machine may be too busy: the rest of the frame is read when it comes."""
     monkeypatch.setattr(decoder_module, "SILENCE_S", 0.1)
     monkeypatch.setattr(decoder_module, "MAX_SILENCES", 10**6)
     process = await pool.take()

@@ -1,4 +1,4 @@
-"""However the server ends, its decoders are gone, whatever they do at that moment."""
+"""However the server ends, its decoders are gone, whether they wait, decode or start at that moment."""
 
 import os
 import random

@@ -51,7 +51,7 @@ def ids(instructions: list[Instruction]) -> list[tuple[int, ...]]:
 
 
 def kinds(requests: Sequence[Request]) -> set[tuple[str, bool]]:
-    """Of each request, its session and whether it is a final."""
+    """Tell the session of each request, and whether it is a final."""
     return {(request.session, request.is_final) for request in requests}
 
 

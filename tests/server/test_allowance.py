@@ -24,7 +24,7 @@ def test_the_stock_comes_back_with_time_but_not_beyond_its_size() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 3)), max_size=50))
 def test_who_waits_as_told_never_uses_more_than_is_allowed(uses: list[tuple[float, float]]) -> None:
-    """Whatever the amounts and the pauses: at most the burst and the rate, and one amount that is being paid for."""
+    """All amounts and pauses give at most the burst and the rate."""
     allowance, now_s, used = Allowance(per_s=2, burst=4, now_s=0.0), 0.0, 0.0
     for amount, pause_s in uses:
         now_s += pause_s

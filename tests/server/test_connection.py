@@ -339,7 +339,7 @@ async def test_no_log_line_lets_anybody_in(client: Client, caplog: pytest.LogCap
 
 @pytest.mark.parametrize("n_pings", [0, 1, 2, 5])
 async def test_a_reset_parks_the_session_whatever_is_on_its_way(client: Client, n_pings: int) -> None:
-    """Of several pings the first answer finds the connection reset, and the second one no connection."""
+    """The answer to a first ping finds the connection reset, that to a second one no connection."""
     async with raw_peer(str(client.make_url("/"))) as peer:
         await peer.send({"type": "start"})
         assert b'"ready"' in await peer.receive()

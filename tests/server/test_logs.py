@@ -69,7 +69,7 @@ async def test_no_malformed_request_is_in_the_log(
     writer.write_eof()
     await reader.read()
     writer.close()
-    assert (await client.get("/healthz")).status == 200  # whatever there is to log has been logged
+    assert (await client.get("/healthz")).status == 200  # all that there is to log has been logged
     assert SECRET not in caplog.text
     assert "Traceback" not in caplog.text
 
@@ -115,7 +115,7 @@ def test_a_clock_that_is_set_back_suppresses_nothing_for_long() -> None:
 
 
 def test_a_connection_that_is_not_accepted_is_one_line_without_a_traceback() -> None:
-    """As asyncio logs it: several lines, and where it was raised."""
+    """asyncio logs several lines, and where it was raised."""
     try:
         raise OSError(errno.EMFILE, "Too many open files")
     except OSError:

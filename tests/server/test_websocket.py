@@ -80,7 +80,7 @@ async def test_messages_come_in_order_and_pings_between_them_are_answered() -> N
     ids=["empty", "one byte", "text", "ping", "pong"],
 )
 async def test_a_flood_of_frames_leaves_the_loop_to_others(flood: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between two turns of somebody else so many frames are taken at most; before, it was all that had come."""
+    """So many frames are taken at most between two turns of somebody else; it was all that had come."""
     monkeypatch.setattr(websocket_module, "MESSAGES_BURST", 1e9)
     taken: list[int] = []
     n_frames = 5000
@@ -119,7 +119,7 @@ async def test_what_exceeds_the_allowance_is_read_later_and_not_lost(monkeypatch
 
 
 async def test_pings_that_meet_a_reset_are_the_end_of_the_connection_and_no_fault() -> None:
-    """Of an answer that cannot be sent there is nothing to tell; the caller hears that the peer is gone."""
+    """An answer that cannot be sent is no fault; the caller is told that the peer is gone."""
     async with server() as served:
         async with raw_peer(served.url) as peer:
             await peer.send_raw(frame(PING) * 3)
