@@ -176,7 +176,7 @@ async def test_a_session_that_runs_is_said_to(serve_stored: ServeStored, open_se
     server = await serve_stored()
     async with aiohttp.ClientSession() as http, http.ws_connect(f"{server.url}v1/stream") as socket:
         await socket.send_json({"type": "start", "title": "Now"})
-        await socket.send_bytes(pcm_s16le(sound("silence 200ms, speech 1200ms, silence 800ms")))
+        await socket.send_bytes(pcm_s16le(sound("silence 200ms, speech 1200ms, silence 1000ms")))
         async for message in socket:
             if json.loads(message.data)["type"] == "final":
                 break

@@ -20,7 +20,8 @@ from tests.support.streaming import jfk_pcm, speaking
 
 pytestmark = pytest.mark.processes
 
-PING = {"type": "ping", "id": "p" * 100}
+PING = {"type": "ping", "id": "\N{SPEAKING HEAD IN SILHOUETTE}" * 100}
+"""It has as large an answer as there is: 400 bytes on the wire, 500 times a second."""
 
 
 async def flood(peer: RawPeer) -> None:
@@ -49,7 +50,7 @@ async def test_a_slow_reader_is_cut_off_in_service_and_costs_the_others_nothing(
         rss_before = psutil.Process(server.pid).memory_info().rss
         async with speaking(url, partials=False) as [speaker]:
             async with slow_reader(url) as flooding:
-                await asyncio.wait_for(flooding, 20)
+                await asyncio.wait_for(flooding, 40)
             await server.said("peer cut off: it d(oes|id) not read")
             assert psutil.Process(server.pid).memory_info().rss - rss_before < 16 * 2**20
             await speaker.said(2)

@@ -20,8 +20,8 @@ from aiohttp import web
 
 from livecaption.config import Config
 from livecaption.errors import EngineUnusable, StoreUnusable
-from livecaption.server import app as app_module
 from livecaption.server import build_app, lifecycle
+from livecaption.server import websocket as websocket_module
 from livecaption.server.config import ServerConfig
 from livecaption.server.lifecycle import running_server
 from livecaption.server.services import SERVICES
@@ -164,10 +164,11 @@ async def test_a_client_that_vanishes_is_noticed_by_the_heartbeat_and_its_sessio
     mount: Mount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 66 of the fault matrix, with 0.4 s for 20 s."""
-    monkeypatch.setattr(app_module, "HEARTBEAT_S", 0.4)
+    monkeypatch.setattr(websocket_module, "HEARTBEAT_S", 0.4)
     _, ours, url = await mount(scripted())
     async with raw_peer(url) as peer:
         await peer.send({"type": "start"})
+        await peer.send(bytes(3200))
         await eventually(lambda: len(ours[SERVICES].sessions) == 1)
         await eventually(lambda: ours[SERVICES].sessions.n_parked == 1, within_s=3)
         assert len(ours[SERVICES].sessions) == 1
