@@ -23,7 +23,7 @@ from livecaption.server import (
 )
 from livecaption.server.config import ServerConfig
 from livecaption.server.protocols import native
-from livecaption.server.recent import MAX_CHARACTERS
+from livecaption.server.recent import MAX_CHARACTERS, MAX_MESSAGES
 from livecaption.store import writer
 
 TEXT = " ".join((Path(__file__).parent.parent / "SECURITY.md").read_text().split())
@@ -45,7 +45,9 @@ BOUNDS = {
     "claims": f"connections that claim a session by its id | {sessions.MAX_CLAIMS},",
     "unheard": f"{sessions.MAX_UNHEARD} are kept",
     "ended": f"sessions that are over | {sessions.KEEP_ENDED_S:.0f} s, {sessions.MAX_ENDED} |",
-    "events": f"{MAX_CHARACTERS // KIB} Ki characters of each session",
+    "events": f"{MAX_CHARACTERS // KIB} Ki characters of each session, {MAX_MESSAGES} events",
+    "turn of reading": f"in one turn of the loop | {lifecycle.READ_BYTES // KIB} KiB",
+    "refusals": f"{logs.FEW_REFUSALS._per_minute} a minute | counted",
     "readers": f"`--max-readers` ({ServerConfig().max_readers}), and descriptors less {descriptors.OWN} and "
     f"{descriptors.OF_A_STREAM} for each stream",
     "talkers": f"{readers.MAX_MESSAGES}, of {readers.MAX_READ_BYTES // KIB} KiB",

@@ -28,6 +28,8 @@ from livecaption.decoding.messages import (
 from livecaption.errors import InvalidAudio, Unavailable
 from livecaption.ipc import children
 
+PROGRAM = "livecaption.decoding.process"
+"""The module whose `run` is the process."""
 START_TIMEOUT_S = 30.0
 """A process that is not ready by then is given up. It takes 0.4 s of a core, which a busy machine may not have."""
 SILENCE_S = 5.0
@@ -56,12 +58,12 @@ class DecoderProcess:
         self._loop = asyncio.get_running_loop()
         self._writer: asyncio.StreamWriter | None = None
         self._ours, theirs = socket.socketpair()
-        # A descriptor crosses to another process as a `Connection`; nothing is sent over it.
-        source = None if file is None else Connection(os.dup(file.fileno()), writable=False)
+        source = None
         try:
-            self._process: SpawnProcess = children.start(
-                "livecaption-decoder", "livecaption.decoding.process", theirs, source
-            )
+            if file is not None:
+                # A descriptor crosses to another process as a `Connection`; nothing is sent over it.
+                source = Connection(os.dup(file.fileno()), writable=False)
+            self._process: SpawnProcess = children.start("livecaption-decoder", PROGRAM, theirs, source)
         except BaseException:
             self._ours.close()
             raise
@@ -177,6 +179,8 @@ class DecoderProcess:
 
     def _reap(self) -> None:
         self._loop.remove_reader(self._process.sentinel)
+        # One that was taken over may have closed what tells its end, and live: nobody waits for that.
+        children.kill(self._process)
         exit_code = children.reap(self._process, REAP_TIMEOUT_S)
         if exit_code and not self._ended_by_us:
             logger.warning("a container's decoder %s", children.describe_exit(exit_code))

@@ -68,9 +68,12 @@ class DecoderPool:
         if spare is None:
             return None
         try:
-            process = await spare
+            process = await asyncio.shield(spare)
         except Unavailable:
             return None
+        except asyncio.CancelledError:
+            _end_started(spare)
+            raise
         return None if process.gone.done() else process
 
     def _keep_spare(self) -> None:
@@ -83,11 +86,8 @@ class DecoderPool:
 
     def _end_spare(self) -> None:
         spare, self._spare = self._spare, None
-        if spare is None:
-            return
-        spare.cancel()
-        if spare.done() and not spare.cancelled() and spare.exception() is None:
-            spare.result().end()
+        if spare is not None:
+            _end_started(spare)
 
     async def _start(self, file: BinaryIO | None = None) -> DecoderProcess:
         async with self._starting:
@@ -106,6 +106,12 @@ class DecoderPool:
         return process
 
 
+def _end_started(starting: asyncio.Task[DecoderProcess]) -> None:
+    """Nobody wants this process any more, whether it is ready or starts."""
+    if not starting.cancel() and not starting.cancelled() and starting.exception() is None:
+        starting.result().end()
+
+
 class ContainerDecoder:
     """Decodes one container stream: `push` the bytes, take the `samples`.
 
@@ -117,6 +123,7 @@ class ContainerDecoder:
         self._pool = pool
         self._file = file
         self._finished = False
+        self._early: list[bytes] = []  # pushed before there was a process
         self._process: asyncio.Future[DecoderProcess | None] = asyncio.get_running_loop().create_future()
         """None: there is none, or none any more."""
         self.duration_s: float | None = None
@@ -124,8 +131,10 @@ class ContainerDecoder:
 
     async def push(self, data: bytes) -> None:
         """Hand over bytes; waits while the decoder is behind, and drops them when it has ended."""
-        process = await asyncio.shield(self._process)
-        if process is not None:
+        if not self._process.done():
+            self._early.append(data)  # `samples` hands it over, also where `finish` comes before it can
+            await asyncio.shield(self._process)
+        elif (process := self._process.result()) is not None:
             await process.push(data)
 
     def finish(self) -> None:
@@ -146,6 +155,8 @@ class ContainerDecoder:
         process = None
         try:
             process = await self._pool.take(self._file)
+            while self._early:
+                await process.push(self._early.pop(0))
         finally:
             self._process.set_result(process)
         try:

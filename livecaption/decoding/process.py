@@ -5,7 +5,6 @@ It ends only by `os._exit`, like the inference process; its lifeline is the same
 
 import io
 import os
-import sys
 from multiprocessing.connection import Connection
 from socket import socket
 from typing import NoReturn
@@ -47,8 +46,8 @@ def _decode(source: "_Source", channel: "_Channel") -> LivecaptionError | None:
     except MemoryError:
         return InvalidAudio("decoding this container needs too much memory", code="invalid_container")
     except Exception as error:
-        print(f"a container's decoder failed with {type(error).__name__}", file=sys.stderr)
-        return InvalidAudio("this container cannot be decoded", code="invalid_container")
+        # Its stderr may be a file, which it cannot write any more.
+        return InvalidAudio(f"this container cannot be decoded ({type(error).__name__})", code="invalid_container")
     return None
 
 

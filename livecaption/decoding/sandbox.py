@@ -12,9 +12,11 @@ import errno
 import logging
 import os
 import platform
-import resource
 import sys
 from math import ceil
+
+if sys.platform != "win32":
+    import resource
 
 MAX_DECODING_BYTES = 256 * 2**20
 """Address space beyond what the process has when it is ready. FFmpeg needs some MB; a head that asks for more lies."""
@@ -99,14 +101,15 @@ def enter() -> None:
     if sys.platform == "win32":
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold what was said
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_OPEN_FILES, MAX_OPEN_FILES))
-    with open("/proc/self/statm", "rb") as file:
-        used_bytes = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used_bytes + MAX_DECODING_BYTES,) * 2)
+    if sys.platform == "linux":  # macOS enforces no limit of this kind
+        with open("/proc/self/statm", "rb") as file:
+            used_bytes = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used_bytes + MAX_DECODING_BYTES,) * 2)
     renew_cpu_time()
     if not _filter_system_calls(platform.machine()):
         logger.warning("no filter of system calls on this system: decoders of containers have their limits only")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # last: its stderr may be a file
 
 
 def renew_cpu_time() -> None:

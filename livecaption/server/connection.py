@@ -16,6 +16,7 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType
 
 from livecaption.errors import InvalidMessage, LivecaptionError, MessageTooBig, TooSlow, WrongState
 from livecaption.events import ErrorReport
+from livecaption.server.logs import FEW_REFUSALS
 from livecaption.server.outbox import Outbox
 from livecaption.server.protocols import native
 from livecaption.server.publisher import Publisher
@@ -32,6 +33,7 @@ GOODBYES = (0, WSCloseCode.OK, WSCloseCode.GOING_AWAY)
 else, and no Close at all, is an accident."""
 
 logger = logging.getLogger(__name__)
+logger.addFilter(FEW_REFUSALS)
 
 
 @dataclass(frozen=True, slots=True)

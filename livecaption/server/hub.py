@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from livecaption.events import Event, Final
 from livecaption.server.outbox import Outbox
-from livecaption.server.recent import Message, RecentEvents
+from livecaption.server.recent import SPEAKER_ONLY, Message, RecentEvents
 
 
 class Hub:
@@ -64,9 +64,10 @@ class Hub:
         message = self._recent.append(event)
         if self._speaker is not None:
             self._speaker.offer(message.text)
-        # Those who wait are woken, and who comes next waits anew.
-        self._news.set()
-        self._news.clear()
+        if not isinstance(event, SPEAKER_ONLY):
+            # Those who wait are woken, and a reader that comes next waits again.
+            self._news.set()
+            self._news.clear()
 
     async def follow(self, last_seq: int | None, heartbeat_s: float) -> AsyncGenerator[list[Message], None]:
         """What a reader at `last_seq` (None: just come) is to be sent, until the session is over.

@@ -67,5 +67,13 @@ def malformed_request(record: logging.LogRecord) -> str | None:
     return "a malformed request was refused"
 
 
+def refused_stream(record: logging.LogRecord) -> str | None:
+    """What is said of each stream that is refused: a client can ask again and again."""
+    message = record.getMessage()
+    return message if message.startswith("a stream is refused") else None
+
+
 WITHOUT_REQUESTS = RateLimited(malformed_request)
 """One for all applications of the process, as their logger is one: a filter is added to it once."""
+FEW_REFUSALS = RateLimited(refused_stream, per_minute=60)
+"""One for all loggers that say so."""

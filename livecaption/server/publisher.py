@@ -39,6 +39,7 @@ from livecaption.events import Ack, End, EndReason, ErrorReport, Event, Final, G
 from livecaption.scheduling.request import Request
 from livecaption.server.allowance import Allowance
 from livecaption.server.hub import Hub
+from livecaption.server.logs import FEW_REFUSALS
 from livecaption.server.protocols import native
 from livecaption.server.recording import Recording
 from livecaption.server.services import Services
@@ -73,6 +74,7 @@ SETTLE_INTERVAL_MS = 10_000
 has died sends more of it again; it keeps two minutes."""
 
 logger = logging.getLogger(__name__)
+logger.addFilter(FEW_REFUSALS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,17 +392,19 @@ class Publisher:
             return
         if self._decoder is not None:
             await self._decoder.push(data)
-            return
+        else:
+            await self._receive_pcm(memoryview(data))
+        if self._session.backlog_ms > MAX_BACKLOG_MS:
+            await self._wait_for_room()
+
+    async def _receive_pcm(self, audio: memoryview) -> None:
         connection = self._connection
-        audio = memoryview(data)
         for start in range(0, len(audio), PIECE_BYTES):
             before_ms, began_s = self._session.received_ms, time.monotonic()
             self._carry_out(self._session.receive_audio(audio[start : start + PIECE_BYTES], began_s))
             await self._hold_back(self._session.received_ms - before_ms, began_s)
             if self._stopped_reading_audio or self._connection is not connection:
-                return  # meanwhile; whoever comes back is told how much was taken
-        if self._session.backlog_ms > MAX_BACKLOG_MS:
-            await self._wait_for_room()
+                return  # meanwhile; a speaker that comes back is told how much was taken
 
     def report(self, error: LivecaptionError) -> None:
         """Something went wrong and the stream goes on."""

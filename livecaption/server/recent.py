@@ -19,6 +19,9 @@ MAX_CHARACTERS = 64 * 1024
 """Of kept messages: a minute of speech with two partials a second, the usual resume window, and more where partials are
 rarer. Fewer: more gaps and snapshots; more: memory of every session, three to four times as much."""
 
+MAX_MESSAGES = 600
+"""Kept at most, however short they are: each takes 0.3 KB beside its characters."""
+
 LIFE = 10**9
 """Numbers of one life of the server: more than a session ever has, and small enough for a million lives to be exact in
 JavaScript."""
@@ -176,7 +179,9 @@ class RecentEvents:
     def _keep(self, message: Message) -> None:
         self._messages.append(message)
         self._n_characters += len(message.text)
-        while self._n_characters > self._max_characters and len(self._messages) > 1:
+        while len(self._messages) > 1 and (
+            self._n_characters > self._max_characters or len(self._messages) > MAX_MESSAGES
+        ):
             self._n_characters -= len(self._messages.popleft().text)
 
     def _gap(self, seq: int, next_seq: int) -> list[Message]:

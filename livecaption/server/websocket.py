@@ -29,10 +29,20 @@ MESSAGES_PER_S = 500.0
 MESSAGES_BURST = 1000.0
 """20 ms chunks at ten times the pace of speech. A message that means nothing takes 10 us, so a flood takes 0.5 % of a
 core."""
-READ_BYTES = 64 * 1024
-"""Read from the network at a time. asyncio's 256 KiB may hold 43,000 frames, which take 6 ms to be told apart."""
 MAX_REASON_BYTES = 120
 """RFC 6455, 5.5: a control frame has 125 bytes at most, of which the code takes two."""
+
+
+class _Response(web.WebSocketResponse):
+    """aiohttp's, but patient with a peer that is not being read: its pong cannot come."""
+
+    is_read = False
+
+    def _pong_not_received(self) -> None:
+        if self.is_read:
+            super()._pong_not_received()
+        else:
+            self._reset_heartbeat()
 
 
 class WebSocket:
@@ -43,7 +53,7 @@ class WebSocket:
     """
 
     def __init__(self, request: web.Request, max_message_bytes: int) -> None:
-        self.response = web.WebSocketResponse(
+        self.response = _Response(
             protocols=auth.accepted_protocols(request),
             max_msg_size=max_message_bytes,
             compress=False,  # PCM does not compress, and each context costs 64 KiB
@@ -57,15 +67,11 @@ class WebSocket:
         self._allowance = Allowance(MESSAGES_PER_S, MESSAGES_BURST, time.monotonic())
         self._turn = Turn()
         self._returned_s = 0.0
-        self._is_receiving = False
         self._peer_is_done = False
 
     async def open(self) -> None:
         """Answer the upgrade."""
         await self.response.prepare(self._request)
-        if self._transport is not None:
-            # Not public, but there is nothing else but a smaller window of TCP, which slows down distant peers.
-            self._transport.max_size = READ_BYTES  # type: ignore[attr-defined]
         self._returned_s = time.monotonic()
 
     async def receive(self) -> WSMessage:
@@ -81,11 +87,11 @@ class WebSocket:
                 await asyncio.sleep(wait_s)
             else:
                 await self._turn.give_way(now_s - self._returned_s)
-            self._is_receiving = True
+            self.response.is_read = True
             try:
                 message: WSMessage = await self.response.receive()
             finally:
-                self._is_receiving = False
+                self.response.is_read = False
             self._returned_s = time.monotonic()
             if message.type is WSMsgType.PONG or (message.type is WSMsgType.PING and await self._answered(message)):
                 continue
@@ -118,7 +124,7 @@ class WebSocket:
                     # Not `response.close`: it reads what still comes without giving way.
                     payload = code.to_bytes(2, "big") + reason.encode()[:MAX_REASON_BYTES]
                     await self.response.send_frame(payload, WSMsgType.CLOSE)
-                    while await_answer and not (self._peer_is_done or self._is_receiving):
+                    while await_answer and not (self._peer_is_done or self.response.is_read):
                         await self.receive()
         except (TimeoutError, ConnectionError):
             pass

@@ -19,6 +19,7 @@ from livecaption.decoding.messages import Ended, Opened, Waits, encode
 from livecaption.decoding.pool import ContainerDecoder, DecoderPool
 from livecaption.errors import InvalidAudio, Unavailable
 from livecaption.ipc import children
+from tests.support import deceiving_decoder
 from tests.support.containers import flac_of_silence
 from tests.support.eventually import eventually
 from tests.support.streaming import JFK
@@ -218,3 +219,24 @@ async def test_what_is_pushed_behind_the_end_is_dropped(pool: DecoderPool, caplo
         await process.push(b"more")
     await process.gone
     assert "socket.send() raised" not in caplog.text
+
+
+async def test_a_process_that_only_seems_to_have_ended_is_not_waited_for(
+    pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system says that it has ended when it has closed a descriptor; to wait for the rest would stop the loop."""
+    monkeypatch.setattr(decoder_module, "PROGRAM", deceiving_decoder.__name__)
+    with pytest.raises(Unavailable):
+        await pool.take()
+    await eventually(lambda: pool.pids == [], within_s=5)
+
+
+async def test_what_comes_before_the_process_is_ready_is_decoded_though_nothing_follows(pool: DecoderPool) -> None:
+    """The server may stop in that moment."""
+    decoder = ContainerDecoder(pool)
+    pushing = asyncio.ensure_future(decoder.push(JFK.read_bytes()))
+    decoding = asyncio.ensure_future(decoded(decoder))
+    await asyncio.sleep(0)
+    decoder.finish()
+    assert len(await decoding) == 176_000
+    await pushing

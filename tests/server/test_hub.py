@@ -4,6 +4,8 @@ import asyncio
 import json
 from contextlib import aclosing
 
+import pytest
+
 from livecaption.events import Ack, End, Event, Final, Partial, SpeechStart
 from livecaption.server.hub import Hub
 from livecaption.server.recent import Message
@@ -101,3 +103,26 @@ async def test_what_concerns_the_speaker_alone_is_no_news_to_readers() -> None:
         assert not waiting.done()
         hub.publish(final(0))
         assert [message.event for message in await waiting] == [final(0)]
+
+
+async def test_readers_are_not_even_woken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A speaker may ping 500 times a second, and a thousand may read."""
+    hub = Hub()
+    n_reads = 0
+    read = hub._recent.read
+
+    def counted(seq: int | None) -> tuple[list[Message], int]:
+        nonlocal n_reads
+        n_reads += 1
+        return read(seq)
+
+    monkeypatch.setattr(hub._recent, "read", counted)
+    async with aclosing(hub.follow(0, HEARTBEAT_S)) as feed:
+        waiting: asyncio.Future[list[Message]] = asyncio.ensure_future(anext(feed))
+        await asyncio.sleep(0)
+        for number in range(10):
+            hub.publish(Ack(number))
+            await asyncio.sleep(0)
+        assert n_reads == 1
+        hub.publish(final(0))
+        await waiting

@@ -8,7 +8,7 @@ import sys
 import pytest
 from aiohttp.http_exceptions import BadHttpMessage
 
-from livecaption.server.logs import RateLimited, malformed_request, refused_accept
+from livecaption.server.logs import FEW_REFUSALS, RateLimited, malformed_request, refused_accept
 from tests.server.conftest import Client
 
 SECRET = "5ecre7"
@@ -153,3 +153,16 @@ def test_a_request_that_is_behind_another_exception_is_not_logged_either() -> No
     except RuntimeError as error:
         behind = record("a fault", error=error)
     assert passed(RateLimited(malformed_request), behind) == ["a malformed request was refused"]
+
+
+async def test_streams_that_are_refused_again_and_again_are_few_lines(
+    client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(FEW_REFUSALS, "_per_minute", 3)
+    for _ in range(8):
+        socket = await client.ws_connect("/v1/stream")
+        await socket.send_str("hello")
+        await socket.receive()
+        await socket.close()
+    assert 0 < caplog.text.count("a stream is refused") <= 3

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from livecaption.events import Ack, End, Event, Final, Gap, Partial, Pong, Ready, Snapshot, SpeechEnd, SpeechStart
 from livecaption.server.protocols import native
-from livecaption.server.recent import LIFE, Message, RecentEvents
+from livecaption.server.recent import LIFE, MAX_MESSAGES, Message, RecentEvents
 
 END = End(9000, 2, "stop")
 EPOCH = "5e55"
@@ -314,3 +314,10 @@ def test_a_speaker_who_comes_back_misses_nothing_or_is_told_what(
             assert gap.event == Gap(lost[0].start_ms, lost[-1].end_ms)
         seen, missed = gap.seq, missed[1:]
     assert events_of(missed) == history[seen:]
+
+
+def test_messages_are_few_however_short_they_are() -> None:
+    """Pongs may come 500 times a second, and each takes more memory than its characters."""
+    kept = recent([Pong(number) for number in range(3 * MAX_MESSAGES)])
+    assert len(kept._messages) == MAX_MESSAGES
+    assert kept.last_seq == 3 * MAX_MESSAGES

@@ -174,3 +174,22 @@ async def test_a_message_that_is_too_large_is_an_error_with_its_code() -> None:
         await asyncio.wait_for(served.ended.wait(), 5)
     assert isinstance(served.error, MessageTooBig)
     assert served.messages == []
+
+
+async def test_a_peer_that_is_not_read_for_a_while_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pong stands behind what it has sent; a container may wait for its decoder for long."""
+    monkeypatch.setattr(websocket_module, "HEARTBEAT_S", 0.2)
+    reading = asyncio.Event()
+
+    async def wait_first(socket: WebSocket, served: Served) -> None:
+        await reading.wait()
+        await read(socket, served)
+
+    async with server(wait_first) as served, raw_peer(served.url) as peer:
+        await peer.send_raw(frame(BINARY, b"still here"))
+        await asyncio.sleep(1.0)  # three times as long as a peer may be silent that is read
+        reading.set()
+        await eventually(lambda: bool(served.messages))
+        assert served.messages[0].data == b"still here"
+        await asyncio.wait_for(served.ended.wait(), 5)  # from now on it is
+    assert served.messages[-1].type in (WSMsgType.CLOSED, WSMsgType.ERROR)
