@@ -72,7 +72,8 @@ async def test_a_stop_in_mid_sentence_delivers_every_final(engine: str) -> None:
             await stopped_in_order(server, within_s=7)
         check_all_complete(speakers)
     if not engine:
-        assert all("my fellow" in speaker.text.lower() for speaker in speakers), speakers[0].text
+        # On some processors the model takes "my" for "I".
+        assert all("fellow" in speaker.text.lower() for speaker in speakers), speakers[0].text
 
 
 async def test_what_a_stop_delivers_is_what_was_said() -> None:
