@@ -18,8 +18,11 @@ from livecaption.server.protocols.native import SUBPROTOCOL
 
 MAX_PORT = 65535
 _TOKEN_PREFIX = "token."
-_HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[0-9A-Za-z._-]+))(?::(?P<port>[0-9]{1,5})?)?")
-"""The header Host as browsers send it (RFC 9110, 7.2): without user names, and of ASCII."""
+_HOST = re.compile(
+    r"(?:\[(?P<address>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[0-9A-Za-z._-]{1,253}))(?::(?P<port>[0-9]{1,5})?)?"
+)
+"""The header Host as browsers send it (RFC 9110, 7.2): without user names, and of ASCII. A name has 253 characters at
+most (RFC 1035, 2.3.4), an IPv6 address 45. A link with a name of thousands would not fit into a QR code."""
 
 
 def check_host(request: web.BaseRequest, config: ServerConfig) -> None:
