@@ -28,6 +28,7 @@ from livecaption.store import writer
 
 TEXT = " ".join((Path(__file__).parent.parent / "SECURITY.md").read_text().split())
 KIB, MIB = 1024, 1024 * 1024
+SHARES = {0.5: "half"}
 
 BOUNDS = {
     "handshake": f"a handshake of TLS or HTTP | {lifecycle.KEEPALIVE_TIMEOUT_S:.0f} s",
@@ -47,7 +48,8 @@ BOUNDS = {
     "ended": f"sessions that are over | {sessions.KEEP_ENDED_S:.0f} s, {sessions.MAX_ENDED} |",
     "events": f"{MAX_CHARACTERS // KIB} Ki characters of each session",
     "readers": f"`--max-readers` ({ServerConfig().max_readers}), and descriptors less {descriptors.OWN} and "
-    f"{descriptors.OF_A_STREAM} for each stream",
+    f"{descriptors.OF_A_STREAM} for each stream, for all streams {SHARES[descriptors.STREAMS_SHARE]} of the rest "
+    "at most",
     "talkers": f"{readers.MAX_MESSAGES}, of {readers.MAX_READ_BYTES // KIB} KiB",
     "exports": f"{exports.MAX_AT_A_TIME} at a time, {exports.MAX_WAITING} that wait; "
     f"{exports.MAX_KEPT_BYTES // MIB} MiB kept for {exports.KEEP_S:.0f} s",
