@@ -1,13 +1,17 @@
 """Who may connect."""
 
+import asyncio
 import base64
 import socket
+import threading
 from typing import Any
 
 import pytest
 from aiohttp import WSServerHandshakeError
 
+from livecaption.server.http import OWN_NAMES
 from tests.server.conftest import Client, StartServer, read_event
+from tests.support.eventually import eventually
 
 TOKEN = "a secret/with+odd=characters"
 
@@ -87,7 +91,33 @@ async def test_a_server_that_is_open_to_the_network_answers_to_addresses_and_nam
     start_server: StartServer, name: str
 ) -> None:
     client = await start_server(**OPEN, allowed_hosts=("Captions.example",), wait=False)
+    await eventually(lambda: socket.getfqdn().lower() in client.app[OWN_NAMES].known)
     assert (await client.get("/healthz", headers={"Host": name})).status == 200
+
+
+async def test_a_server_starts_and_answers_while_the_network_does_not_tell_its_full_name(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = threading.Event()
+
+    def getfqdn() -> str:
+        assert answer.wait(20)
+        return "Captions.example"
+
+    monkeypatch.setattr(socket, "getfqdn", getfqdn)
+    try:
+        async with asyncio.timeout(10):
+            client = await start_server(**OPEN, wait=False)
+
+        async def status(name: str) -> int:
+            return (await client.get("/healthz", headers={"Host": name})).status
+
+        assert [await status(name) for name in ("192.0.2.7", socket.gethostname())] == [200, 200]
+        assert await status("captions.example") == 403
+    finally:
+        answer.set()
+    await eventually(lambda: "captions.example" in client.app[OWN_NAMES].known)
+    assert await status("captions.example") == 200
 
 
 async def test_where_a_token_is_asked_for_any_name_is_answered_beyond_loopback(start_server: StartServer) -> None:
