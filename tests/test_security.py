@@ -17,6 +17,7 @@ from livecaption.server import (
     outbox,
     publisher,
     readers,
+    sending,
     sessions,
     turn,
     websocket,
@@ -53,6 +54,8 @@ BOUNDS = {
     "talkers": f"{readers.MAX_MESSAGES}, of {readers.MAX_READ_BYTES // KIB} KiB",
     "exports": f"{exports.MAX_AT_A_TIME} at a time, {exports.MAX_WAITING} that wait; "
     f"{exports.MAX_KEPT_BYTES // MIB} MiB kept for {exports.KEEP_S:.0f} s",
+    "downloads": f"an export that its client does not read | {websocket.SEND_TIMEOUT_S:.0f} s a slice of "
+    f"{sending.SLICE_BYTES // KIB} KiB, {sending.MAX_DOWNLOAD_S:.0f} s in all | cut off |",
     "log": f"{logs.WITHOUT_REQUESTS._per_minute} a minute each",
     "store": f"{writer.MAX_WAITING:,}",
     "memory": f"{sandbox.MAX_DECODING_BYTES // MIB} MiB more",
