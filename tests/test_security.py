@@ -17,6 +17,7 @@ from livecaption.server import (
     outbox,
     publisher,
     readers,
+    sending,
     sessions,
     turn,
     websocket,
@@ -28,6 +29,7 @@ from livecaption.store import writer
 
 TEXT = " ".join((Path(__file__).parent.parent / "SECURITY.md").read_text().split())
 KIB, MIB = 1024, 1024 * 1024
+SHARES = {0.5: "half"}
 
 BOUNDS = {
     "handshake": f"a handshake of TLS or HTTP | {lifecycle.KEEPALIVE_TIMEOUT_S:.0f} s",
@@ -49,10 +51,13 @@ BOUNDS = {
     "turn of reading": f"in one turn of the loop | {lifecycle.READ_BYTES // KIB} KiB",
     "refusals": f"{logs.FEW_REFUSALS._per_minute} a minute | counted",
     "readers": f"`--max-readers` ({ServerConfig().max_readers}), and descriptors less {descriptors.OWN} and "
-    f"{descriptors.OF_A_STREAM} for each stream",
+    f"{descriptors.OF_A_STREAM} for each stream, for all streams {SHARES[descriptors.STREAMS_SHARE]} of the rest "
+    "at most",
     "talkers": f"{readers.MAX_MESSAGES}, of {readers.MAX_READ_BYTES // KIB} KiB",
     "exports": f"{exports.MAX_AT_A_TIME} at a time, {exports.MAX_WAITING} that wait; "
     f"{exports.MAX_KEPT_BYTES // MIB} MiB kept for {exports.KEEP_S:.0f} s",
+    "downloads": f"an export that its client does not read | {websocket.SEND_TIMEOUT_S:.0f} s a slice of "
+    f"{sending.SLICE_BYTES // KIB} KiB, {sending.MAX_DOWNLOAD_S:.0f} s in all | cut off |",
     "log": f"{logs.WITHOUT_REQUESTS._per_minute} a minute each",
     "store": f"{writer.MAX_WAITING:,}",
     "memory": f"{sandbox.MAX_DECODING_BYTES // MIB} MiB more",

@@ -1,6 +1,5 @@
 """What is served where, and what happens when the application starts and ends."""
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -59,6 +58,7 @@ def build_app(config: Config | None = None) -> web.Application:
     sessions = Sessions(config.server, pool)
     store = None if config.store.path == NOWHERE else TranscriptStore(config.store)
     app[SERVICES] = Services(config, pool, sessions, Metrics(pool, sessions, store), DecoderPool(), store)
+    app[http.OWN_NAMES] = auth.OwnNames()
     app[transcripts.GROWING] = transcripts.GrowingTranscripts()
     app[transcripts.EXPORTS] = Exports()
     app.add_routes(
@@ -140,10 +140,10 @@ async def drain(app: web.Application) -> None:
 
 
 async def _learn_own_names(app: web.Application) -> None:
-    """Before anybody asks, because the loop must not wait for the network."""
+    """Begin before anybody asks, and listen meanwhile: neither the start nor the loop waits for the network."""
     config = app[SERVICES].config.server
     if not is_loopback(config.host) and not config.token:
-        await asyncio.to_thread(auth.own_names)
+        app[http.OWN_NAMES].ask()
 
 
 async def _watch_loop(app: web.Application) -> AsyncIterator[None]:

@@ -5,7 +5,7 @@ import binascii
 import hmac
 import re
 import socket
-from functools import cache
+import threading
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -18,11 +18,34 @@ from livecaption.server.protocols.native import SUBPROTOCOL
 
 MAX_PORT = 65535
 _TOKEN_PREFIX = "token."
-_HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[0-9A-Za-z._-]+))(?::(?P<port>[0-9]{1,5})?)?")
-"""The header Host as browsers send it (RFC 9110, 7.2): without user names, and of ASCII."""
+_HOST = re.compile(
+    r"(?:\[(?P<address>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[0-9A-Za-z._-]{1,253}))(?::(?P<port>[0-9]{1,5})?)?"
+)
+"""The header Host as browsers send it (RFC 9110, 7.2): without user names, and of ASCII. A name has 253 characters at
+most (RFC 1035, 2.3.4), an IPv6 address 45. A link with a name of thousands would not fit into a QR code."""
 
 
-def check_host(request: web.BaseRequest, config: ServerConfig) -> None:
+class OwnNames:
+    """The names of this machine.
+
+    Attributes:
+        known: in lower case; the full name is missing until `ask` has its answer.
+    """
+
+    def __init__(self) -> None:
+        name = socket.gethostname().lower()
+        self.known = frozenset({name, f"{name}.local"})
+
+    def ask(self) -> None:
+        """Begin to ask the network for the full name, which takes seconds where DNS is dead."""
+        # No thread of the loop's executor: the loop's end would wait for those.
+        threading.Thread(target=self._learn, name="own names", daemon=True).start()
+
+    def _learn(self) -> None:
+        self.known |= {socket.getfqdn().lower()}
+
+
+def check_host(request: web.BaseRequest, config: ServerConfig, own_names: OwnNames) -> None:
     """A server answers to its own names alone, unless it is told others.
 
     Otherwise a page of any site could reach it under the site's name (DNS rebinding), with all the rights of those
@@ -39,7 +62,7 @@ def check_host(request: web.BaseRequest, config: ServerConfig) -> None:
     beyond_loopback = not is_loopback(config.host)
     if is_loopback(name) or name in map(str.lower, config.allowed_hosts) or (beyond_loopback and config.token):
         return
-    if not (beyond_loopback and (_is_address(name) or name in own_names())):
+    if not (beyond_loopback and (_is_address(name) or name in own_names.known)):
         raise ForbiddenOrigin("this server does not answer to that name (--allowed-host NAME)", code="forbidden_host")
 
 
@@ -49,13 +72,6 @@ def host_name(host: str) -> str:
     if match is None or int(match["port"] or 0) > MAX_PORT:
         return ""
     return (match["name"] or match["address"]).lower()
-
-
-@cache
-def own_names() -> frozenset[str]:
-    """The names of this machine, in lower case. May ask the network for them, at first."""
-    name = socket.gethostname().lower()
-    return frozenset({name, f"{name}.local", socket.getfqdn().lower()})
 
 
 def check_origin(request: web.BaseRequest, config: ServerConfig) -> None:

@@ -16,6 +16,9 @@ OWN = 64
 """The server itself has about 25, an inference process takes 11 while it starts and 3 then; requests have the rest."""
 OF_A_STREAM = 4
 """Its connection, and three for the decoder of one that sends a container."""
+STREAMS_SHARE = 0.5
+"""All streams together count as no more than this share of what the server leaves. Few streams send containers. Without
+a share, `--max-streams 300` would count as 1200, and 1024 descriptors would let in no reader at all."""
 UNKNOWN_STREAMS = 32
 """Taken for the number of streams where that is measured; more than two cores hold."""
 
@@ -41,4 +44,5 @@ def max_readers(config: ServerConfig, n_descriptors: int | None) -> int:
     if n_descriptors is None:
         return config.max_readers
     n_streams = UNKNOWN_STREAMS if config.max_streams is None else config.max_streams
-    return max(0, min(config.max_readers, n_descriptors - OWN - OF_A_STREAM * n_streams))
+    n_left = max(0, n_descriptors - OWN)
+    return min(config.max_readers, n_left - min(OF_A_STREAM * n_streams, int(n_left * STREAMS_SHARE)))

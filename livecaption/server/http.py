@@ -25,6 +25,8 @@ def static_directory(package: Path) -> Path:
 
 STATIC = static_directory(Path(livecaption.__file__).parent)
 
+OWN_NAMES: web.AppKey[auth.OwnNames] = web.AppKey("own names", auth.OwnNames)
+
 SECURITY_HEADERS = {
     "Permissions-Policy": "microphone=(self), display-capture=(self), camera=()",
     "Referrer-Policy": "no-referrer",
@@ -127,7 +129,7 @@ def error_response(error: LivecaptionError, **fields: object) -> web.Response:
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse foreign host names, and answer our errors in the protocol's shape."""
     try:
-        auth.check_host(request, request.app[SERVICES].config.server)
+        auth.check_host(request, request.app[SERVICES].config.server, request.app[OWN_NAMES])
         return await handler(request)
     except LivecaptionError as error:
         return error_response(error)

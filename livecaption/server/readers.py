@@ -7,8 +7,6 @@ sent anything for a while is cut off.
 
 import asyncio
 import io
-import logging
-from collections.abc import Awaitable
 from contextlib import aclosing
 from functools import lru_cache
 
@@ -20,8 +18,9 @@ from livecaption.server import auth
 from livecaption.server.http import STATIC
 from livecaption.server.publisher import Publisher
 from livecaption.server.recent import Message
+from livecaption.server.sending import sent
 from livecaption.server.services import SERVICES
-from livecaption.server.websocket import SEND_TIMEOUT_S, WebSocket
+from livecaption.server.websocket import WebSocket
 
 HEARTBEAT_S = 15.0
 """Proxies and phones drop connections in which nothing happens for 30 to 60 s."""
@@ -34,8 +33,6 @@ QR_SCALE = 8
 
 MAX_DRAWN = 64
 """QR codes that are kept, of 30 KB each at most."""
-
-logger = logging.getLogger(__name__)
 
 
 async def watch_page(_: web.Request) -> web.FileResponse:
@@ -97,7 +94,7 @@ async def _stream_events(request: web.Request, publisher: Publisher, last_seq: i
     await response.prepare(request)
     async with aclosing(publisher.hub.follow(last_seq, HEARTBEAT_S)) as feed:
         async for messages in feed:
-            if not await _sent(request, response.write(_server_sent(messages))):
+            if not await sent(request, response.write(_server_sent(messages))):
                 break
             messages.clear()  # a snapshot has megabytes, and the next event may be long in coming
     return response
@@ -143,27 +140,8 @@ async def _send(request: web.Request, socket: WebSocket, publisher: Publisher) -
     async with aclosing(publisher.hub.follow(_last_seq(request, publisher), heartbeat_s=3600.0)) as feed:
         async for messages in feed:
             while messages:  # taken out, as a snapshot has megabytes, and the next event may be long in coming
-                if not await _sent(request, socket.send(messages.pop(0).text)):
+                if not await sent(request, socket.send(messages.pop(0).text)):
                     return
-
-
-async def _sent(request: web.Request, sending: Awaitable[None]) -> bool:
-    """Whether it went out in time; if not, the connection is gone."""
-    try:
-        async with asyncio.timeout(SEND_TIMEOUT_S):
-            await sending
-    except ConnectionError:
-        return False
-    except TimeoutError:
-        logger.info("reader cut off: it did not read for %.0f s", SEND_TIMEOUT_S)
-        _abort(request)
-        return False
-    return True
-
-
-def _abort(request: web.Request) -> None:
-    if request.transport is not None:
-        request.transport.abort()
 
 
 def _session(request: web.Request) -> Publisher:

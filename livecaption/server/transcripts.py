@@ -21,6 +21,7 @@ from livecaption.events import Final
 from livecaption.server import auth
 from livecaption.server.exports import Export, Exports, LayOut
 from livecaption.server.publisher import Publisher
+from livecaption.server.sending import send_body
 from livecaption.server.services import SERVICES
 from livecaption.store import search
 from livecaption.store.database import Database
@@ -70,7 +71,7 @@ async def session(request: web.Request) -> web.Response:
     return web.json_response(_as_json(await _find(request)))
 
 
-async def transcript(request: web.Request) -> web.Response:
+async def transcript(request: web.Request) -> web.StreamResponse:
     """`GET /v1/sessions/{id}/transcript.{vtt,srt,txt,json}`: as far as it goes.
 
     That of a session that is open grows. The WebVTT grows by whole cues at its end alone, so that a follower may ask
@@ -105,7 +106,9 @@ async def transcript(request: web.Request) -> web.Response:
             finals, lay_out = partial(_at_once, growing.news(live.hub.finals)), growing.text
     export = Export(session_id, name, line_length, n_finals)
     text = await request.app[EXPORTS].text(export, finals, lay_out, lambda: request.transport is not None)
-    return _ranged(request, text, CONTENT_TYPES[name])
+    response, part = _ranged(request, memoryview(text), CONTENT_TYPES[name])
+    await send_body(request, response, part)
+    return response
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -252,18 +255,18 @@ def _as_json(record: SessionRecord) -> dict[str, Any]:
     }
 
 
-def _ranged(request: web.Request, body: bytes, content_type: str) -> web.Response:
-    """The body, or of it what `Range: bytes=N-` asks for (RFC 9110, 14)."""
+def _ranged(request: web.Request, body: memoryview, content_type: str) -> tuple[web.StreamResponse, memoryview]:
+    """Return an answer to send with the body, or of it what `Range: bytes=N-` asks for (RFC 9110, 14)."""
     whole = slice(None, None, 1)
     try:
         asked = request.http_range
     except ValueError:
         asked = whole  # what cannot be understood is ignored
-    headers = {hdrs.ACCEPT_RANGES: "bytes"}
+    headers = {hdrs.ACCEPT_RANGES: "bytes", hdrs.CONTENT_TYPE: f"{content_type}; charset=utf-8"}
     status = 200
     if asked != whole:
         start, end, _ = asked.indices(len(body))
         status, part = (206, f"{start}-{end - 1}") if start < end else (416, "*")
         headers[hdrs.CONTENT_RANGE] = f"bytes {part}/{len(body)}"
         body = body[start:end]
-    return web.Response(body=body, status=status, headers=headers, content_type=content_type, charset="utf-8")
+    return web.StreamResponse(status=status, headers=headers), body

@@ -1,13 +1,17 @@
 """Who may connect."""
 
+import asyncio
 import base64
 import socket
+import threading
 from typing import Any
 
 import pytest
 from aiohttp import WSServerHandshakeError
 
+from livecaption.server.http import OWN_NAMES
 from tests.server.conftest import Client, StartServer, read_event
+from tests.support.eventually import eventually
 
 TOKEN = "a secret/with+odd=characters"
 
@@ -87,18 +91,50 @@ async def test_a_server_that_is_open_to_the_network_answers_to_addresses_and_nam
     start_server: StartServer, name: str
 ) -> None:
     client = await start_server(**OPEN, allowed_hosts=("Captions.example",), wait=False)
+    await eventually(lambda: socket.getfqdn().lower() in client.app[OWN_NAMES].known)
     assert (await client.get("/healthz", headers={"Host": name})).status == 200
+
+
+async def test_a_server_starts_and_answers_while_the_network_does_not_tell_its_full_name(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = threading.Event()
+
+    def getfqdn() -> str:
+        assert answer.wait(20)
+        return "Captions.example"
+
+    monkeypatch.setattr(socket, "getfqdn", getfqdn)
+    try:
+        async with asyncio.timeout(10):
+            client = await start_server(**OPEN, wait=False)
+
+        async def status(name: str) -> int:
+            return (await client.get("/healthz", headers={"Host": name})).status
+
+        assert [await status(name) for name in ("192.0.2.7", socket.gethostname())] == [200, 200]
+        assert await status("captions.example") == 403
+    finally:
+        answer.set()
+    await eventually(lambda: "captions.example" in client.app[OWN_NAMES].known)
+    assert await status("captions.example") == 200
 
 
 async def test_where_a_token_is_asked_for_any_name_is_answered_beyond_loopback(start_server: StartServer) -> None:
     client = await start_server(host="0.0.0.0", token=TOKEN, wait=False)
-    assert (await client.get("/healthz", headers={"Host": "captions.example:8000"})).status == 200
+    for name in ("captions.example:8000", "a" * 253):
+        assert (await client.get("/healthz", headers={"Host": name})).status == 200
 
 
 @pytest.mark.parametrize("settings", [{}, OPEN, {"host": "0.0.0.0", "token": TOKEN}], ids=["loopback", "open", "token"])
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1:abc", "127.0.0.1:99999", "evil@127.0.0.1", "[::1", "a b", "127.0.0.1/x", "127.0.0.1?", "[x]", "::1"],
+    [
+        *("127.0.0.1:abc", "127.0.0.1:99999", "evil@127.0.0.1", "[::1", "a b"),
+        *("127.0.0.1/x", "127.0.0.1?", "[x]", "::1"),
+        *("a" * 254, "a" * 3000, f"[{':' * 46}]"),
+    ],
+    ids=lambda host: host[:20],
 )
 async def test_a_host_header_that_names_no_host_is_refused(
     start_server: StartServer, settings: dict[str, Any], host: str

@@ -34,7 +34,9 @@ def test_the_soft_limit_is_raised_to_the_hard_one(limits: tuple[int, int]) -> No
         (None, 524_288, 5000),
         (None, 1024, 1024 - OWN - 4 * UNKNOWN_STREAMS),
         (10, 1024, 984 - OWN),
-        (None, 100, 0),
+        (300, 1024, (1024 - OWN) // 2),
+        (None, 100, (100 - OWN) // 2),
+        (None, OWN - 1, 0),
     ],
 )
 def test_readers_leave_descriptors_to_streams_and_to_the_server(

@@ -14,7 +14,7 @@ import pytest
 import segno
 from aiohttp import ClientResponse
 
-from livecaption.server import readers
+from livecaption.server import readers, sending
 from livecaption.server.services import SERVICES
 from tests.server.conftest import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 from tests.server.test_connection import start
@@ -250,7 +250,7 @@ async def test_what_a_reader_says_is_not_heard(client: Client) -> None:
 async def test_a_reader_that_does_not_read_is_cut_off_and_delays_neither_speaker_nor_readers(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readers, "SEND_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(sending, "SEND_TIMEOUT_S", 0.3)
     speaker, ready = await start(client)
     sessions = client.app[SERVICES].sessions
     hub = sessions.find(ready["session"]).hub

@@ -11,16 +11,18 @@ from typing import Any
 import pytest
 import srt
 import webvtt
+from aiohttp.test_utils import TestServer
 
 from livecaption.captions.transcript import FORMATS
 from livecaption.events import Final
-from livecaption.server import sessions
+from livecaption.server import sending, sessions
 from livecaption.server.services import SERVICES
 from livecaption.server.transcripts import EXPORTS
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
 from tests.server.conftest import PAUSE, SPEECH, Client, StartServer, read_event, read_until, start_stream
 from tests.support.eventually import eventually
+from tests.support.peers import raw_connection
 from tests.support.stored import fill, locked_by_another, new_session, opened
 from tests.support.transcripts import final
 
@@ -322,6 +324,44 @@ async def test_the_transcript_of_a_session_that_runs_is_laid_out_with_each_final
     for _ in range(3):
         assert await (await client.get(f"/v1/sessions/{session}/transcript.srt")).text() == texts[1]
     assert held.n_done == 3
+
+
+async def test_a_transcript_that_is_not_read_waits_in_slices_and_its_client_is_cut_off(
+    serve_store: ServeStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "SEND_TIMEOUT_S", 0.5)
+    with opened(path) as database:
+        fill(database, new_session("long"), [final("x" * 100_000, n * 5000, n * 5000 + 4000, n) for n in range(120)])
+    client = await serve_store()
+    assert isinstance(client.server, TestServer)
+    server = client.server.handler
+    assert server is not None
+    for asked in ("", "Range: bytes=1-\r\n"):
+        async with raw_connection(str(client.make_url("/")), receive_buffer_bytes=4096) as connection:
+            request = f"GET /v1/sessions/long/transcript.txt HTTP/1.1\r\nHost: localhost\r\n{asked}\r\n"
+            await asyncio.get_running_loop().sock_sendall(connection, request.encode())
+            await eventually(lambda: server.connections)
+            (protocol,) = server.connections
+            transport = protocol.transport
+            assert transport is not None
+            await eventually(transport.get_write_buffer_size)
+            assert transport.get_write_buffer_size() <= 4 * sending.SLICE_BYTES
+            await eventually(lambda: not server.connections)
+
+
+async def test_head_gets_the_headers_of_a_transcript_alone(stored: Client) -> None:
+    path = "/v1/sessions/council/transcript.vtt"
+    expected = await stored.get(path)
+    length = len(await expected.read())
+    assert expected.headers["Content-Type"] == "text/vtt; charset=utf-8"
+    assert expected.headers["X-Content-Type-Options"] == "nosniff"
+    reader, writer = await asyncio.open_connection(stored.host, stored.port)
+    writer.write(f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    head, end, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 200")
+    assert f"Content-Length: {length}\r\n".encode() in head
+    assert (end, body) == (b"\r\n\r\n", b"")
 
 
 # Deletion
