@@ -50,6 +50,7 @@ MAX_GROWTH_BYTES = 30_000_000
 N_CLAIMS = 300
 N_PIPELINED = 2000
 N_PIPELINES = 4
+N_READERS = 200
 N_MALFORMED = 20
 """So many requests of each shape are sent."""
 MUTANTS_AT_A_TIME = 4
@@ -258,6 +259,48 @@ async def pipelines(target: Target) -> Report:
     return report
 
 
+async def chunks(target: Target) -> Report:
+    """Send a body that nobody wants in chunks of one byte, and come back whenever the server cuts the connection."""
+    report = Report()
+    head = f"POST / HTTP/1.1\r\nHost: {urlsplit(target.url).netloc}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with suppress(TimeoutError):
+        async with asyncio.timeout(target.seconds):
+            while True:
+                report.outcomes["bodies"] += 1
+                with suppress(ConnectionError):
+                    async with raw_connection(target.url) as connection:
+                        peer = RawPeer(connection)
+                        await peer.send_raw(head.encode())
+                        while True:
+                            await peer.send_raw(b"1\r\nx\r\n" * 20_000)
+    return report
+
+
+async def pings_before_readers(target: Target) -> Report:
+    """Ping as fast as the server takes it, in a session that many read along."""
+    report = Report(n_sessions=1)
+
+    async def take(peer: RawPeer) -> None:
+        while await peer.receive():
+            pass
+
+    async with AsyncExitStack() as stack:
+        speaker = await stack.enter_async_context(raw_peer(target.url))
+        await speaker.send(START)
+        ready = await anext(speaker.events())
+        path = f"v1/sessions/{ready['session']}/watch"
+        readers = [await stack.enter_async_context(raw_peer(target.url, path)) for _ in range(target.count(N_READERS))]
+        taking = [asyncio.ensure_future(take(peer)) for peer in (speaker, *readers)]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(target.seconds):
+                while True:
+                    await speaker.send_raw(frame(TEXT, b'{"type":"ping"}') * 1000)
+        for task in taking:
+            task.cancel()
+        await asyncio.wait(taking)
+    return report
+
+
 async def malformed(target: Target) -> Report:
     """Send requests that are none, with a token in each: errors of HTTP parsers quote what they were given."""
     report = Report()
@@ -403,6 +446,8 @@ ATTACKS: dict[str, Attack] = {
     "sessions in a row": sessions_in_a_row,
     "claims": claims,
     "pipelined requests": pipelines,
+    "bodies in 1-byte chunks": chunks,
+    "pings before 200 readers": pings_before_readers,
     "malformed requests": malformed,
     "faults of decoders": faults_of_decoders,
     "damaged containers": mutants,
