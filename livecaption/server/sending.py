@@ -16,8 +16,8 @@ MAX_DOWNLOAD_S = 600.0
 """An hour of speech with words has 17 MB, so a client that reads 30 KB a second gets it. A slower one is cut off: what
 is sent stays in memory for as long. It may ask for the rest with `Range: bytes=N-`."""
 MAX_UNSENT_BYTES = 64 * 1024
-"""Linux lets up to 4 MB wait in a socket, and takes no more before a third of them has gone out. A client that reads
-100 KB a second would seem to read nothing for 13 s."""
+"""Linux lets up to 4 MB wait in a socket, and takes no more before a third of them has gone out. Measured without this
+bound: a client that read 100 KB a second was cut off, as nothing seemed to go out for 5 s."""
 
 logger = logging.getLogger(__name__)
 

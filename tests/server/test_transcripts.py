@@ -2,6 +2,7 @@
 
 import asyncio
 import html
+import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import closing
@@ -346,6 +347,8 @@ async def test_a_transcript_that_is_not_read_waits_in_slices_and_its_client_is_c
             assert transport is not None
             await eventually(transport.get_write_buffer_size)
             assert transport.get_write_buffer_size() <= 4 * sending.SLICE_BYTES
+            unsent = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+            assert unsent == sending.MAX_UNSENT_BYTES
             await eventually(lambda: not server.connections)
 
 
