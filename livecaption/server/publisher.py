@@ -402,7 +402,9 @@ class Publisher:
         for start in range(0, len(audio), PIECE_BYTES):
             before_ms, began_s = self._session.received_ms, time.monotonic()
             self._carry_out(self._session.receive_audio(audio[start : start + PIECE_BYTES], began_s))
-            await self._hold_back(self._session.received_ms - before_ms, began_s)
+            # What a whole message takes is counted where the next one is read.
+            is_last = start + PIECE_BYTES >= len(audio)
+            await self._hold_back(self._session.received_ms - before_ms, time.monotonic() if is_last else began_s)
             if self._stopped_reading_audio or self._connection is not connection:
                 return  # meanwhile; a speaker that comes back is told how much was taken
 
