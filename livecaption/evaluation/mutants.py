@@ -1,6 +1,6 @@
 """Many damaged containers, each decoded by the code and in the sandbox of a decoder process.
 
-A decoder process takes 0.2 s of CPU to start, so that one for each of 20,000 containers would take an hour. Here a
+A decoder process takes 0.4 s of CPU to start, so that one for each of 20,000 containers would take an hour. Here a
 process decodes one after the other. What is real: `decode_container`, FFmpeg, the sandbox with its limits, a source
 that cannot seek. What is not: the messages to the server, and that a process has seen no other container before.
 A process that dies or hangs costs the container that it was at; its successor begins behind that one.
