@@ -21,6 +21,7 @@ class Allowance:
 
     def use(self, amount: float, now_s: float) -> float:
         """Take note of a use; returns for how many seconds the peer must wait before the next one."""
-        self._left = min(self._burst, self._left + (now_s - self._at_s) * self._per_s) - amount
+        left = self._left + (now_s - self._at_s) * self._per_s
+        self._left = left = (left if left < self._burst else self._burst) - amount  # `min` takes longer
         self._at_s = now_s
-        return max(0.0, -self._left / self._per_s)
+        return 0.0 if left >= 0 else -left / self._per_s

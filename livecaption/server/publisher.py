@@ -392,21 +392,27 @@ class Publisher:
             return
         if self._decoder is not None:
             await self._decoder.push(data)
-        else:
-            await self._receive_pcm(memoryview(data))
+        elif len(data) > PIECE_BYTES:
+            await self._receive_in_pieces(memoryview(data))
+        elif wait_s := self._receive_piece(data, time.monotonic()):
+            await asyncio.sleep(wait_s)
         if self._session.backlog_ms > MAX_BACKLOG_MS:
             await self._wait_for_room()
 
-    async def _receive_pcm(self, audio: memoryview) -> None:
+    async def _receive_in_pieces(self, audio: memoryview) -> None:
         connection = self._connection
         for start in range(0, len(audio), PIECE_BYTES):
-            before_ms, began_s = self._session.received_ms, time.monotonic()
-            self._carry_out(self._session.receive_audio(audio[start : start + PIECE_BYTES], began_s))
-            # What a whole message takes is counted where the next one is read.
-            is_last = start + PIECE_BYTES >= len(audio)
-            await self._hold_back(self._session.received_ms - before_ms, time.monotonic() if is_last else began_s)
+            began_s = time.monotonic()
+            wait_s = self._receive_piece(audio[start : start + PIECE_BYTES], began_s)
+            await self._hold_back(wait_s, began_s)
             if self._stopped_reading_audio or self._connection is not connection:
                 return  # meanwhile; a speaker that comes back is told how much was taken
+
+    def _receive_piece(self, audio: bytes | memoryview, now_s: float) -> float:
+        """Take up to `PIECE_BYTES`; returns for how many seconds no more may be taken."""
+        before_ms = self._session.received_ms
+        self._carry_out(self._session.receive_audio(audio, now_s))
+        return self._audio_allowance.use((self._session.received_ms - before_ms) / 1000, now_s)
 
     def report(self, error: LivecaptionError) -> None:
         """Something went wrong and the stream goes on."""
@@ -420,14 +426,12 @@ class Publisher:
         except TimeoutError:
             pass
 
-    async def _hold_back(self, audio_ms: int, began_s: float) -> None:
-        """Let others have the loop, and the engine keep up, after a step that took so much audio."""
-        now_s = time.monotonic()
-        wait_s = self._audio_allowance.use(audio_ms / 1000, now_s)
+    async def _hold_back(self, wait_s: float, began_s: float) -> None:
+        """Wait, or let others have the loop if it is their turn, after a step that began at `began_s`."""
         if wait_s:
             await asyncio.sleep(wait_s)
-        else:
-            await self._turn.give_way(now_s - began_s)
+        elif self._turn.is_over(time.monotonic() - began_s):
+            await asyncio.sleep(0)
 
     async def _decode(self, decoder: ContainerDecoder) -> None:
         """Take a container's samples as they come, and no faster than they can be transcribed."""
@@ -437,7 +441,8 @@ class Publisher:
                 async for samples in pieces:
                     began_s = time.monotonic()
                     self._carry_out(self._session.receive_samples(samples, began_s))
-                    await self._hold_back(ms_of(len(samples)), began_s)
+                    wait_s = self._audio_allowance.use(ms_of(len(samples)) / 1000, began_s)
+                    await self._hold_back(wait_s, began_s)
                     if self._session.backlog_ms > MAX_BACKLOG_MS:
                         await self._wait_for_room()
         except LivecaptionError as caught:
@@ -555,6 +560,8 @@ class Publisher:
         self._finish_if_drained()
 
     def _carry_out(self, outputs: list[Output]) -> None:
+        if not outputs:
+            return  # as after nearly every message
         # Those before it in one breath are settled with it: only once it is written is nothing of them needed.
         newest_final = next((output for output in reversed(outputs) if isinstance(output, Final)), None)
         for output in outputs:
@@ -565,9 +572,8 @@ class Publisher:
                 self._recording.publish(output, self._settled_ms)
             else:
                 self._publish(output)
-        if outputs:
-            for latency in self._session.take_latencies():
-                self._metrics.observe(latency)
+        for latency in self._session.take_latencies():
+            self._metrics.observe(latency)
 
     def _publish(self, event: Event) -> None:
         self._recording.publish(event)

@@ -1,10 +1,8 @@
 """Turns on the event loop: no connection has it for long while others wait.
 
 Awaiting something that is there already does not suspend a coroutine. So a peer that always has something ready would
-hold the loop until it has nothing more.
+hold the loop until it has nothing more. Pure: the owner of the turn gives way.
 """
-
-import asyncio
 
 MAX_TURN_S = 0.002
 """A hundred connections that are all busy let each other wait for 0.2 s; giving way costs 20 us."""
@@ -19,10 +17,11 @@ class Turn:
         self._used_s = 0.0
         self._n_steps = 0
 
-    async def give_way(self, used_s: float) -> None:
-        """Note a step of `used_s` seconds without suspension; let others run where it is their turn."""
+    def is_over(self, used_s: float) -> bool:
+        """Note a step of `used_s` seconds without suspension; returns whether to `await asyncio.sleep(0)` now."""
         self._used_s += used_s
         self._n_steps += 1
-        if self._used_s >= MAX_TURN_S or self._n_steps >= MAX_STEPS:
-            self._used_s, self._n_steps = 0.0, 0
-            await asyncio.sleep(0)
+        if self._used_s < MAX_TURN_S and self._n_steps < MAX_STEPS:
+            return False
+        self._used_s, self._n_steps = 0.0, 0
+        return True

@@ -85,8 +85,8 @@ class WebSocket:
             wait_s = self._allowance.use(1, now_s)
             if wait_s:
                 await asyncio.sleep(wait_s)
-            else:
-                await self._turn.give_way(now_s - self._returned_s)
+            elif self._turn.is_over(now_s - self._returned_s):
+                await asyncio.sleep(0)
             self.response.is_read = True
             try:
                 message: WSMessage = await self.response.receive()

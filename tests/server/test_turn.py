@@ -1,41 +1,25 @@
-"""Turns on the loop: short ones go on, long ones and many ones give way."""
-
-import asyncio
+"""Turns on the loop: short ones go on, long ones and many ones are over."""
 
 from livecaption.server.turn import MAX_STEPS, MAX_TURN_S, Turn
 
 
-async def turns_of_others(steps: int, used_s: float) -> int:
-    """How often another task was let in while one took its steps."""
-    others, ended = 0, False
-
-    async def other() -> None:
-        nonlocal others
-        while not ended:
-            await asyncio.sleep(0)
-            others += not ended
-
-    task = asyncio.ensure_future(other())
-    await asyncio.sleep(0)
+def turns_over(n_steps: int, used_s: float) -> int:
+    """How many turns were over in so many steps."""
     turn = Turn()
-    for _ in range(steps):
-        await turn.give_way(used_s)
-    ended = True
-    await task
-    return others
+    return sum(turn.is_over(used_s) for _ in range(n_steps))
 
 
-async def test_a_short_turn_suspends_nobody() -> None:
-    assert await turns_of_others(MAX_STEPS - 1, 0.0) == 0
+def test_a_short_turn_goes_on() -> None:
+    assert turns_over(MAX_STEPS - 1, 0.0) == 0
 
 
-async def test_many_steps_give_way_however_short_they_are() -> None:
-    assert await turns_of_others(10 * MAX_STEPS, 0.0) >= 9
+def test_many_steps_are_a_turn_however_short_they_are() -> None:
+    assert turns_over(10 * MAX_STEPS, 0.0) == 10
 
 
-async def test_each_long_step_gives_way() -> None:
-    assert await turns_of_others(10, MAX_TURN_S) >= 9
+def test_each_long_step_is_a_turn() -> None:
+    assert turns_over(10, MAX_TURN_S) == 10
 
 
-async def test_short_steps_add_up() -> None:
-    assert 4 <= await turns_of_others(40, MAX_TURN_S / 8) <= 6
+def test_short_steps_add_up() -> None:
+    assert turns_over(40, MAX_TURN_S / 8) == 5
