@@ -83,7 +83,10 @@ async def test_a_server_tells_that_it_loads_is_ready_lives_and_stops(systemd: Sy
     environment = {"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "400000"}
     async with serving("--model", "load 1", environment=environment) as server:
         loading = await systemd.hear_until("READY=1")
-        assert set(loading[:-1]) == {"EXTEND_TIMEOUT_USEC=10000000"}
+        # The service may be asked whether it lives right between the end of loading and READY.
+        assert loading[0] == "EXTEND_TIMEOUT_USEC=10000000"
+        assert set(loading[:-1]) <= {"EXTEND_TIMEOUT_USEC=10000000", "WATCHDOG=1"}
+        assert loading.count("WATCHDOG=1") <= 1
         assert [await systemd.hear() for _ in range(3)] == ["WATCHDOG=1"] * 3
         server.send(signal.SIGTERM)
         assert set((await systemd.hear_until("STOPPING=1"))[:-1]) <= {"WATCHDOG=1"}
