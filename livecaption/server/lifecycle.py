@@ -11,6 +11,7 @@ close replies of clients would never be seen. Only here is a loop run for the se
 import asyncio
 import errno
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -135,6 +136,7 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
             logger.error("%s", pool.failure)
             return EXIT_CANNOT_START
         if not stop.asked.done():
+            _keep_what_is_loaded()
             logger.info("ready")
             manager.tell(READY=1)
         number = await stop.asked
@@ -219,6 +221,15 @@ def _read_little_at_a_time() -> None:
     """
     for protocol in (selector_events._SelectorTransport, sslproto.SSLProtocol):  # type: ignore[attr-defined]
         protocol.max_size = READ_BYTES
+
+
+def _keep_what_is_loaded() -> None:
+    """Spare the collector of garbage the modules and all else that lives as long as the process.
+
+    It would look through them again and again, for 50 to 150 ms in which the loop stands still.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _runner(config: Config) -> web.AppRunner:

@@ -4,6 +4,7 @@ Numbers of rows are those of the fault matrix.
 """
 
 import socket
+import sys
 from pathlib import Path
 
 import aiohttp
@@ -48,6 +49,23 @@ async def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
 async def test_a_host_name_is_listened_on_at_all_its_addresses() -> None:
     async with serving("--host", "localhost") as server:
         assert (await server.ready()).startswith("http://")
+
+
+async def test_the_collector_of_garbage_is_spared_what_is_loaded_before_streams_come() -> None:
+    """Otherwise it would hold the loop for 50 ms or more, again and again."""
+    program = """if True:
+        import gc, runpy, sys
+        freeze = gc.freeze
+        gc.freeze = lambda: (freeze(), print("spared", gc.get_freeze_count(), file=sys.stderr))
+        runpy.run_module("livecaption", run_name="__main__", alter_sys=True)
+    """
+    async with serving(command=(sys.executable, "-c", program)) as server:
+        await server.ready()
+        assert int((await server.said(r"^spared (\d+)$"))[1]) > 10_000
+        spared, ready = (
+            next(n for n, line in enumerate(server.lines) if word in line) for word in ("spared", ": ready")
+        )
+        assert spared < ready
 
 
 @pytest.mark.model
