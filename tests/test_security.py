@@ -7,6 +7,7 @@ import pytest
 from livecaption.audio.container import OPTIONS, PIECE_S, READ_BYTES
 from livecaption.audio.formats import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
 from livecaption.decoding import decoder, sandbox
+from livecaption.evaluation import siege
 from livecaption.server import (
     app,
     connection,
@@ -42,6 +43,7 @@ BOUNDS = {
     "audio": f"{publisher.AUDIO_S_PER_S:.0f} s a second, {publisher.AUDIO_BURST_S:.0f} s at once",
     "backlog": f"audio that waits for finals | {publisher.MAX_BACKLOG_MS // 1000} s",
     "turns": f"{turn.MAX_TURN_S * 1000:.0f} ms, or {turn.MAX_STEPS} messages",
+    "holds": f"{siege.MAX_HOLD_MS:.0f} ms with the step that exceeds them",
     "silence": f"silence of a speaker | {publisher.IDLE_TIMEOUT_S:.0f} s",
     "outbox": f"{outbox.MAX_WAITING_CHARACTERS // KIB} Ki characters, {websocket.SEND_TIMEOUT_S:.0f} s",
     "claims": f"connections that claim a session by its id | {sessions.MAX_CLAIMS},",

@@ -2,7 +2,8 @@
 
     python -m livecaption.evaluation.siege RECORDING [--containers 20000] [--seconds 4] [--json FILE]
 
-The server is a process of its own with the scripted engine, on loopback, and keeps nothing. Three bystanders are there
+The server is a process of its own with the scripted engine, on loopback, and keeps nothing; `holds` records what holds
+its loop. Three bystanders are there
 all the time: one stream that sends a `ping` every 20 ms, and two that speak the recording at the pace of speech. Each
 attack of `attacks` comes from one more process, one after the other. A new stream is opened twice a second meanwhile.
 At the end the server gets SIGTERM in mid-sentence.
@@ -27,6 +28,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import psutil
@@ -34,7 +36,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from livecaption.evaluation import attacks
+from livecaption.evaluation import attacks, holds
 from livecaption.evaluation.attacks import ATTACKS, SECRET, Report, Target
 from livecaption.evaluation.clips import read_pcm
 from livecaption.evaluation.containers import KINDS, encode
@@ -46,6 +48,10 @@ from livecaption.evaluation.soak import BYTES_PER_S, EXIT_TIMEOUT_S, LEFT_AFTER_
 
 MAX_PONG_MEDIAN_MS = 20.0
 """Beside any attack. People notice captions that are 100 ms later; five of these make one."""
+MAX_HOLD_MS = 5.0
+"""A turn of 2 ms, and the step that exceeds it."""
+MAX_COLLECTOR_MS = 100.0
+"""The collector of garbage looks through all sessions and messages in one go: 20 to 85 ms each few minutes."""
 MAX_FINALS_GROWTH = 1.2
 FINALS_SLACK_MS = 100.0
 """The p95 of final latency may grow by a fifth, and by one batch of the scripted engine (0.1 s)."""
@@ -61,6 +67,8 @@ FORBIDDEN_AFTER = {"resets": ("ended: error",)}
 
 FLAGS = ("--store", "none", "--model", SCRIPT, "--max-streams", "200")
 """The limit is far away: that a server at its limit refuses new streams is no harm done by an attack."""
+HOLDS = (sys.executable, "-m", "livecaption.evaluation.holds")
+"""The program that records what holds the loop; the file and the flags follow."""
 N_SERVER_MUTANTS = 40
 SPOKEN_S = 1.5
 """Each container holds so much of the recording."""
@@ -75,7 +83,7 @@ CALM_S = 1.0
 """Each attack comes so long after the one before, to tell what an undisturbed pong takes just now."""
 SENTENCE_TIMEOUT_S = 30.0
 SPOKEN_BEFORE_STOP_S = 0.5
-WIDTH = 130
+WIDTH = 150
 MAX_SAID = 5
 """Forbidden lines of the log that are shown for an attack; one bad one is mostly repeated."""
 SETTLE_S = 1.0
@@ -109,6 +117,8 @@ class Row:
     Attributes:
         alone: of all moments before it in which nothing attacked.
         beside: while it went on.
+        hold_ms: the longest that a callback had the server's loop meanwhile, in CPU time.
+        collector_ms: the longest that the collector of garbage had it.
         rss_before_bytes, rss_peak_bytes: of the server process.
         ready_s: the longest that a new stream took; None: one was never ready.
         n_log_lines: that the server has written meanwhile.
@@ -121,6 +131,8 @@ class Row:
     attack: str
     alone: Figures
     beside: Figures
+    hold_ms: float
+    collector_ms: float
     rss_before_bytes: int
     rss_peak_bytes: int
     ready_s: float | None
@@ -142,6 +154,10 @@ def broken_bounds(row: Row) -> list[str]:
         limit_ms = MAX_FINALS_GROWTH * row.alone.finals_p95 + FINALS_SLACK_MS
         if row.beside.finals_p95 > limit_ms:
             broken.append(f"finals p95 {_ms(row.beside.finals_p95)} ms, above {limit_ms:.0f}")
+    if row.hold_ms > MAX_HOLD_MS:
+        broken.append(f"the loop was held for {row.hold_ms:.1f} ms")
+    if row.collector_ms > MAX_COLLECTOR_MS:
+        broken.append(f"the collector of garbage took {row.collector_ms:.0f} ms")
     if row.rss_peak_bytes > MAX_RSS_BYTES:
         broken.append(f"{row.rss_peak_bytes / 1e6:.0f} MB")
     if row.ready_s is None or row.ready_s > MAX_READY_S:
@@ -262,7 +278,8 @@ async def besiege(
         # Before the server: what it leaves in shared memory is what was not there before.
         attacker = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
         await asyncio.get_running_loop().run_in_executor(attacker, os.getpid)  # it is started, and its imports are done
-        server = await stack.enter_async_context(serving(*FLAGS))
+        holds_path = Path(stack.enter_context(TemporaryDirectory(prefix="livecaption-siege-")), "holds")
+        server = await stack.enter_async_context(serving(*FLAGS, command=(*HOLDS, str(holds_path))))
         url = await server.ready()
         worker_pids = tuple(server.worker_pids)
         bystanders = [_Bystander(await stack.enter_async_context(raw_peer(url))) for _ in range(1 + N_SPEAKERS)]
@@ -275,7 +292,7 @@ async def besiege(
         rows: list[Row] = []
         for name in names:
             alone.append(await _span(CALM_S))
-            rows.append(await _attacked(name, server, target, attacker, pinging, speaking, alone))
+            rows.append(await _attacked(name, server, target, attacker, pinging, speaking, alone, holds_path))
             if not rows[-1].lives:
                 break
         faults = await _stopped(server, target, speaking[0])
@@ -292,6 +309,7 @@ async def _attacked(
     pinging: _Bystander,
     speaking: Sequence[_Bystander],
     alone: Sequence[Timed],
+    holds_path: Path,
 ) -> Row:
     n_lines = len(server.lines)
     before_bytes = target.memory_bytes
@@ -307,10 +325,13 @@ async def _attacked(
     forbidden = (SECRET, *FORBIDDEN, *FORBIDDEN_AFTER.get(name, ()))
     said = [f"it said: {line}" for line in lines if any(word in line for word in forbidden)]
     finals = [final for speaker in speaking for final in speaker.latencies]
+    hold_ms, collector_ms = holds.read(holds_path, *beside[0])
     return Row(
         attack=name,
         alone=Figures.of(pinging.latencies, finals, alone),
         beside=Figures.of(pinging.latencies, finals, beside),
+        hold_ms=hold_ms,
+        collector_ms=collector_ms,
         rss_before_bytes=before_bytes,
         rss_peak_bytes=peak_bytes,
         ready_s=None if None in ready_s else max(each for each in ready_s if each is not None),
@@ -394,7 +415,20 @@ def _ms(value: float | None) -> str:
 def table(rows: Sequence[Row]) -> Table:
     """The rows for people."""
     shown = Table("attack", title="pong: median, p95, worst; alone and beside the attack")
-    for heading in ("pong ms", "beside", "finals p95", "beside", "ready s", "MB", "peak", "lines", "streams", "broken"):
+    for heading in (
+        "pong ms",
+        "beside",
+        "finals p95",
+        "beside",
+        "hold ms",
+        "collector",
+        "ready s",
+        "MB",
+        "peak",
+        "lines",
+        "streams",
+        "broken",
+    ):
         shown.add_column(heading, justify="right")
     for row in rows:
         cells = []
@@ -405,6 +439,8 @@ def table(rows: Sequence[Row]) -> Table:
             *cells,
             _ms(row.alone.finals_p95),
             _ms(row.beside.finals_p95),
+            _ms(row.hold_ms),
+            _ms(row.collector_ms),
             "-" if row.ready_s is None else f"{row.ready_s:.2f}",
             f"{row.rss_before_bytes / 1e6:.0f}",
             f"{row.rss_peak_bytes / 1e6:.0f}",

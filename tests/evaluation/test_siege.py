@@ -25,6 +25,8 @@ GOOD = Row(
     attack="claims",
     alone=QUIET,
     beside=replace(QUIET, pong_median=19.0, pong_worst=300.0, finals_p95=690.0),
+    hold_ms=4.9,
+    collector_ms=99.0,
     rss_before_bytes=70_000_000,
     rss_peak_bytes=390_000_000,
     ready_s=0.9,
@@ -42,6 +44,8 @@ def short_and_loose(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(siege, "CALM_S", 0.1)
     monkeypatch.setattr(siege, "SETTLE_S", 0.3)
     monkeypatch.setattr(siege, "MAX_PONG_MEDIAN_MS", 500.0)
+    monkeypatch.setattr(siege, "MAX_HOLD_MS", 25.0)
+    monkeypatch.setattr(siege, "MAX_COLLECTOR_MS", 500.0)
     monkeypatch.setattr(siege, "FINALS_SLACK_MS", 10_000.0)
     monkeypatch.setattr(siege, "MAX_READY_S", siege.NEWCOMER_TIMEOUT_S)
 
@@ -99,6 +103,16 @@ async def test_what_is_in_the_log_and_should_not_be_is_found_out(monkeypatch: py
 @pytest.mark.processes
 @pytest.mark.timeout(120)
 @pytest.mark.usefixtures("short_and_loose")
+async def test_what_holds_the_loop_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here less than every attack needs: a turn with a large message takes more than a millisecond."""
+    monkeypatch.setattr(siege, "MAX_HOLD_MS", 0.5)
+    _, [wrong] = await attacked("messages of 1 MiB")
+    assert wrong.startswith("messages of 1 MiB: the loop was held for ")
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("short_and_loose")
 async def test_a_lost_last_final_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the server is stopped by force, before it can send one."""
     send = ServerProcess.send
@@ -144,6 +158,8 @@ def test_a_row_within_its_bounds_is_good() -> None:
         ({"beside": replace(GOOD.beside, pong_median=21.0)}, "pong median 21 ms"),
         ({"beside": replace(GOOD.beside, pong_median=None)}, "pong median - ms"),
         ({"beside": replace(GOOD.beside, finals_p95=701.0)}, "finals p95 701 ms, above 700"),
+        ({"hold_ms": 5.1}, "the loop was held for 5.1 ms"),
+        ({"collector_ms": 101.0}, "the collector of garbage took 101 ms"),
         ({"rss_peak_bytes": 401_000_000}, "401 MB"),
         ({"ready_s": 1.1}, "ready after 1.1 s"),
         ({"ready_s": None}, "a new stream was never ready"),
@@ -172,6 +188,6 @@ def test_the_table_shows_both_sides_and_how_many_bounds_are_broken() -> None:
     console.print(table([GOOD, replace(GOOD, attack="resets", ready_s=None, lives=False)]))
     good, bad = (line for line in console.export_text().splitlines() if "5.0" in line)
     assert [cell.strip() for cell in good.split("│")[1:-1]] == [
-        *("claims", "1.0 2.0 5.0", "19 2.0 300", "500", "690", "0.90", "70", "390", "49", "10", "")
+        *("claims", "1.0 2.0 5.0", "19 2.0 300", "500", "690", "4.9", "99", "0.90", "70", "390", "49", "10", "")
     ]
     assert bad.split("│")[-2].strip() == "2"

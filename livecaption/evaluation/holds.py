@@ -1,0 +1,65 @@
+"""The program, with a record of what holds its event loop.
+
+    python -m livecaption.evaluation.holds FILE serve --port 0 ...
+
+Each callback that takes the loop's thread for a millisecond of CPU time or more becomes a line of FILE: when it ended
+(time.monotonic, s), its CPU time (ms), and what it was. CPU time, as what other processes take of the machine is no
+fault of the callback. The collector of garbage has lines of its own: it may begin in any callback.
+"""
+
+import asyncio
+import gc
+import runpy
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+SHORTEST_MS = 1.0
+COLLECTOR = "collector"
+
+
+def record(file: TextIO) -> None:
+    """Record the holds of all event loops of this process from now on."""
+    run = asyncio.Handle._run
+    collector_began_s = collector_s = 0.0
+
+    def report(took_s: float, what: object) -> None:
+        if took_s >= SHORTEST_MS / 1000:
+            print(f"{time.monotonic():.6f} {1000 * took_s:.3f} {what!s}", file=file, flush=True)
+
+    def timed(handle: asyncio.Handle) -> None:
+        nonlocal collector_s
+        callback = handle._callback  # type: ignore[attr-defined]
+        collector_s = 0.0
+        began_s = time.thread_time()
+        run(handle)
+        report(time.thread_time() - began_s - collector_s, getattr(callback, "__self__", callback))
+
+    def collector_moves(phase: str, info: dict[str, int]) -> None:
+        nonlocal collector_began_s, collector_s
+        if phase == "start":
+            collector_began_s = time.thread_time()
+        else:
+            took_s = time.thread_time() - collector_began_s
+            collector_s += took_s
+            report(took_s, COLLECTOR)
+
+    asyncio.Handle._run = timed  # type: ignore[assignment, method-assign]
+    gc.callbacks.append(collector_moves)
+
+
+def read(path: Path, began_s: float, ended_s: float) -> tuple[float, float]:
+    """Read the longest hold, in ms, of a span of time: by a callback, and by the collector of garbage; 0: none."""
+    longest_ms = {False: 0.0, True: 0.0}
+    for line in path.read_text().splitlines():
+        at_s, took_ms, what = line.split(" ", 2)
+        if began_s <= float(at_s) <= ended_s:
+            longest_ms[what == COLLECTOR] = max(longest_ms[what == COLLECTOR], float(took_ms))
+    return longest_ms[False], longest_ms[True]
+
+
+if __name__ == "__main__":
+    with open(sys.argv.pop(1), "w") as file:
+        record(file)
+        runpy.run_module("livecaption", run_name="__main__", alter_sys=True)
