@@ -19,7 +19,6 @@ from livecaption.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ, ms_of, samples_of
 from livecaption.audio.formats import CONTAINER, AudioFormat, PcmDecoder
 from livecaption.audio.framing import Framer
 from livecaption.audio.resampling import Resampler
-from livecaption.captions.hypothesis import Hypothesis
 from livecaption.captions.language import SettledLanguage
 from livecaption.captions.seam import fitted
 from livecaption.captions.sentence import ends_sentence
@@ -37,9 +36,10 @@ from livecaption.events import (
     SpeechStart,
     Status,
 )
+from livecaption.recognition import Before, Hypothesis, RequestId, SessionId, TranscriptionOptions, Window
 from livecaption.scheduling.cadence import Cadence
 from livecaption.scheduling.pace import Pace
-from livecaption.scheduling.request import Before, Request, RequestId, SessionId, TranscriptionOptions, Window
+from livecaption.scheduling.request import Request
 from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.speech.utterance import Utterance, UtteranceCutter, UtteranceEnded, UtteranceEvent, UtteranceStarted
 from livecaption.speech.vad import VoiceActivityDetector

@@ -15,6 +15,7 @@ MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
 LAYERS = [
     {"errors"},
     {"events"},
+    {"recognition"},
     {"audio"},
     {"speech", "captions"},
     {"scheduling"},
@@ -37,7 +38,7 @@ PURE = [
     path
     for path in MODULES
     if path.parts[1] in ("audio", "speech", "captions", "scheduling")
-    or path.name in ("session.py", "errors.py", "events.py")
+    or path.name in ("session.py", "errors.py", "events.py", "recognition.py")
     or str(path) in ("livecaption/server/protocols/native.py", "livecaption/workers/lifecycle.py")
     or str(path) in ("livecaption/store/schema.py", "livecaption/store/rows.py", "livecaption/store/search.py")
     or path.name
@@ -73,7 +74,7 @@ IMPORTERS = {
 
 WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/events.py": "types; tested wherever events are",
-    "livecaption/captions/hypothesis.py": "types",
+    "livecaption/recognition.py": "types",
     "livecaption/scheduling/request.py": "types",
     "livecaption/engine/whisper.py": "needs the model: tests/model/test_whisper.py, tests/engine/test_engine.py",
     "livecaption/server/services.py": "types",

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from livecaption.audio.formats import AudioFormat
-from livecaption.captions.hypothesis import Hypothesis, Word
 from livecaption.errors import TranscriptionFailed, WorkerDied, WrongState
 from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed, Partial, SpeechEnd, SpeechStart
+from livecaption.recognition import Hypothesis, RequestId, SessionId, TranscriptionOptions, Word
 from livecaption.scheduling.pace import Pace
-from livecaption.scheduling.request import Request, RequestId, SessionId, TranscriptionOptions
+from livecaption.scheduling.request import Request
 from livecaption.session import NOTHING_HEARD, OVERLOADED_AFTER_S, Heard, Latency, Output, Session, StreamOptions
 from livecaption.speech.endpointing import EndpointingConfig
 from tests.support.speech import pcm_s16le, sound

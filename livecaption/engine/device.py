@@ -12,7 +12,7 @@ from typing import Literal
 import ctranslate2
 
 from livecaption.errors import EngineUnusable
-from livecaption.workers.messages import DeviceMemory
+from livecaption.recognition import DeviceMemory
 
 DeviceKind = Literal["cpu", "cuda"]
 

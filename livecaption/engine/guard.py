@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.scheduling.request import Task, Window
+from livecaption.recognition import Task, Window
 
 # Whisper's own thresholds (Radford et al. 2022, section 4.5), save that it has 2.4 for the compression ratio.
 # Speech of the test data has a no-speech probability up to 0.49; noise, music and silence mostly above 0.75.

@@ -21,12 +21,12 @@ from livecaption.engine.engine import Engine
 from livecaption.errors import EngineUnusable, LivecaptionError
 from livecaption.ipc import lifeline
 from livecaption.ipc.layers import Layer
+from livecaption.recognition import DeviceMemory
 from livecaption.workers.config import EngineConfig
 from livecaption.workers.locks import hold_lock
 from livecaption.workers.messages import (
     MAX_MESSAGE_BYTES,
     BatchFailed,
-    DeviceMemory,
     DumpStacks,
     GarbledMessage,
     Heartbeat,
@@ -74,17 +74,7 @@ def run(config: EngineConfig, load_timeout_s: float, server_pid: int, log_level:
         channel.send(LoadFailed(f"loading the model failed with {type(error).__name__}: {error}"))
         os._exit(EXIT_FAULT)
     vitals.device_memory = engine.device_memory()
-    description = engine.description
-    channel.send(
-        Loaded(
-            description.model,
-            description.device,
-            description.compute_type,
-            description.languages,
-            description.translates,
-            description.revision,
-        )
-    )
+    channel.send(Loaded(engine.description))
     try:
         while (batch := batches.get()) is not None:
             lifeline.arm_dead_man(batch.deadline_s)

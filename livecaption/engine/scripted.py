@@ -42,10 +42,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from livecaption.captions.hypothesis import Hypothesis, Word
-from livecaption.engine.engine import EngineDescription
 from livecaption.errors import EngineError, EngineUnusable, TranscriptionFailed
-from livecaption.scheduling.request import Window
+from livecaption.recognition import Hypothesis, ModelDescription, Window, Word
 
 SAMPLES_PER_MS = 16
 WORD_MS = 300
@@ -73,7 +71,7 @@ class ScriptedEngine:
         EngineUnusable: the script says so, or cannot be understood.
     """
 
-    description = EngineDescription(
+    description = ModelDescription(
         model="scripted",
         device="cpu",
         compute_type="none",

@@ -36,15 +36,12 @@ from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import merge_punctuations
 
 from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.captions.hypothesis import Hypothesis, Word
 from livecaption.engine.device import Device, choose_device, device_memory
-from livecaption.engine.engine import EngineDescription
 from livecaption.engine.guard import Decoding, compression_ratio, token_budget
 from livecaption.engine.models import ModelFiles
 from livecaption.engine.speech_detection import Speech, SpeechDetector
 from livecaption.errors import EngineError, EngineUnusable, TranscriptionFailed
-from livecaption.scheduling.request import MAX_WINDOW_MS, Task, Window
-from livecaption.workers.messages import DeviceMemory
+from livecaption.recognition import MAX_WINDOW_MS, DeviceMemory, Hypothesis, ModelDescription, Task, Window, Word
 
 FRAME_SAMPLES = 160  # hop of the features, 10 ms
 ENCODED_FRAME_MS = 20  # the encoder halves the frames
@@ -160,7 +157,7 @@ class WhisperEngine:
         self._extract_features = FeatureExtractor(feature_size=self._model.n_mels)
         self._speech_detector = SpeechDetector()
         self._full_context = full_context
-        self._description = EngineDescription(
+        self._description = ModelDescription(
             model=files.name,
             device=device.name,
             compute_type=device.compute_type,
@@ -170,7 +167,7 @@ class WhisperEngine:
         )
 
     @property
-    def description(self) -> EngineDescription:
+    def description(self) -> ModelDescription:
         return self._description
 
     def device_memory(self) -> DeviceMemory | None:

@@ -12,13 +12,12 @@ from typing import Any
 
 from rich.table import Table
 
-from livecaption.captions.hypothesis import Hypothesis
 from livecaption.engine.engine import Engine
 from livecaption.engine.models import find_model
 from livecaption.engine.processor import tune_processor
 from livecaption.evaluation.playlist import Recording
 from livecaption.evaluation.wer import WordErrors, word_error_rate
-from livecaption.scheduling.request import MAX_WINDOW_MS, TranscriptionOptions, Window
+from livecaption.recognition import MAX_WINDOW_MS, Hypothesis, TranscriptionOptions, Window
 from livecaption.workers.config import EngineConfig
 
 BATCH_SIZES = (1, 8, 16)

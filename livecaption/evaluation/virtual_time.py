@@ -20,7 +20,6 @@ from rich.console import Console
 from rich.table import Table
 
 from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.captions.hypothesis import Hypothesis
 from livecaption.engine.engine import Engine
 from livecaption.engine.models import find_model
 from livecaption.engine.processor import tune_processor
@@ -33,8 +32,9 @@ from livecaption.evaluation.playlist import GAP_MS, Recording
 from livecaption.evaluation.stability import Stability
 from livecaption.evaluation.wer import WordErrors, word_error_rate
 from livecaption.events import Final, Partial
+from livecaption.recognition import Hypothesis, RequestId, SessionId, TranscriptionOptions
 from livecaption.scheduling.pace import Pace
-from livecaption.scheduling.request import Request, RequestId, SessionId, TranscriptionOptions
+from livecaption.scheduling.request import Request
 from livecaption.session import Output, Session, StreamOptions
 from livecaption.workers.config import EngineConfig
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from math import exp, floor
 
 from livecaption.audio import SAMPLE_RATE_HZ
+from livecaption.recognition import SessionId
 from livecaption.scheduling.pace import UTILIZATION, Rate
-from livecaption.scheduling.request import Request, SessionId
+from livecaption.scheduling.request import Request
 
 FINAL_UTILIZATION = 0.65
 """Share of their time that workers may need for finals alone, of streams that want no partials. Less than that at which

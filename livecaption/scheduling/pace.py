@@ -11,8 +11,9 @@ A queue of partials does no harm, as each is renewed when its turn comes: worker
 from dataclasses import dataclass
 from math import exp, inf
 
+from livecaption.recognition import SessionId
 from livecaption.scheduling.cost import BatchCost
-from livecaption.scheduling.request import Request, SessionId
+from livecaption.scheduling.request import Request
 
 UTILIZATION = 0.95
 """Share of their time that workers are planned to need. More leaves nothing for bursts, less shows words later."""

@@ -31,7 +31,8 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import NewType
 
-from livecaption.scheduling.request import Request, RequestId, SessionId
+from livecaption.recognition import RequestId, SessionId
+from livecaption.scheduling.request import Request
 
 WorkerId = NewType("WorkerId", int)
 BatchId = NewType("BatchId", int)

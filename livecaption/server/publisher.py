@@ -22,7 +22,6 @@ from aiohttp import WSCloseCode
 
 from livecaption.audio import ms_of
 from livecaption.audio.formats import CONTAINER
-from livecaption.captions.hypothesis import Hypothesis
 from livecaption.decoding.pool import ContainerDecoder
 from livecaption.errors import (
     EngineError,
@@ -36,6 +35,7 @@ from livecaption.errors import (
     WrongState,
 )
 from livecaption.events import Ack, End, EndReason, ErrorReport, Event, Final, Gap, Pong, Ready, Status
+from livecaption.recognition import Hypothesis, ModelDescription
 from livecaption.scheduling.request import Request
 from livecaption.server.allowance import Allowance
 from livecaption.server.hub import Hub
@@ -47,7 +47,6 @@ from livecaption.server.tokens import is_token, reader_token, token_hash
 from livecaption.server.turn import Turn
 from livecaption.session import NOTHING_HEARD, Heard, Output, Session, StreamOptions
 from livecaption.store.rows import InterruptedSession, NewSession, Resumption
-from livecaption.workers.messages import Loaded
 from livecaption.workers.pool import PoolState
 
 if TYPE_CHECKING:
@@ -638,7 +637,7 @@ class Publisher:
             self._publish(status)
 
 
-def _check_model_can(options: StreamOptions, loaded: Loaded) -> None:
+def _check_model_can(options: StreamOptions, loaded: ModelDescription) -> None:
     """Raises InvalidMessage: the model does not know the language, or cannot translate."""
     language = options.transcription.language
     if language is not None and language not in loaded.languages:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from livecaption.errors import LivecaptionError, Unavailable, UnknownSession
+from livecaption.recognition import RequestId, SessionId
 from livecaption.scheduling.admission import NEW_S, stream_limit
-from livecaption.scheduling.request import RequestId, SessionId
 from livecaption.server import descriptors
 from livecaption.server.config import ServerConfig
 from livecaption.workers.pool import PoolState, WorkerPool

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from livecaption.events import CaptionWord, Final
-from livecaption.scheduling.request import SessionId
+from livecaption.recognition import SessionId
 
 Statement = tuple[str, tuple[Any, ...]]
 

@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from livecaption.errors import StoreFailed
 from livecaption.events import Final
-from livecaption.scheduling.request import SessionId
+from livecaption.recognition import SessionId
 from livecaption.store import rows
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database, acquire

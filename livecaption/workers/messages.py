@@ -17,9 +17,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 import numpy.typing as npt
 
-from livecaption.captions.hypothesis import Hypothesis
 from livecaption.errors import LivecaptionError
-from livecaption.scheduling.request import Before, TranscriptionOptions, Window
+from livecaption.recognition import Before, DeviceMemory, Hypothesis, ModelDescription, TranscriptionOptions, Window
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """A batch of 16 windows of 30 s has 15 MB; whoever announces more than this is broken."""
@@ -63,12 +62,7 @@ class ModelFound:
 class Loaded:
     """Worker -> server: the model is loaded and warm; this is what it is."""
 
-    model: str
-    device: str
-    compute_type: str
-    languages: tuple[str, ...]
-    translates: bool
-    revision: str = ""
+    description: ModelDescription
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +87,6 @@ class BatchFailed:
 
     batch: int
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceMemory:
-    """Memory of a GPU: what all processes on it use, and what it has."""
-
-    used_bytes: int
-    total_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.captions.hypothesis import Hypothesis
 from livecaption.errors import EngineError, TranscriptionFailed, WorkerDied
+from livecaption.recognition import Hypothesis, ModelDescription, SessionId
 from livecaption.scheduling.admission import Demand, Load
 from livecaption.scheduling.cadence import PartialsConfig
 from livecaption.scheduling.pace import Pace, PaceFigures, Pacer
-from livecaption.scheduling.request import Request, SessionId
+from livecaption.scheduling.request import Request
 from livecaption.scheduling.scheduler import (
     BatchId,
     Dispatch,
@@ -30,7 +30,7 @@ from livecaption.workers.config import EngineConfig, WorkerConfig, engine_of_eac
 from livecaption.workers.lifecycle import PoolState as PoolState
 from livecaption.workers.lifecycle import best_state
 from livecaption.workers.memory import free_bytes
-from livecaption.workers.messages import BatchFailed, Loaded, Transcribed
+from livecaption.workers.messages import BatchFailed, Transcribed
 from livecaption.workers.quarantine import Quarantine
 from livecaption.workers.supervisor import Answer, Supervisor, Worker, WorkerFigures, WorkerListener
 
@@ -103,7 +103,7 @@ class WorkerPool:
         self.state = PoolState.LOADING
         self.given_up = False
         """Whether nothing waits for a worker any more: none can ever start, or none came back for `hold_s`."""
-        self.loaded: Loaded | None = None
+        self.loaded: ModelDescription | None = None
         """What the workers run; known once one has been ready."""
         self.counts = WorkCounts()
         self._scheduler = Scheduler(scheduling, self._renew)
@@ -247,7 +247,7 @@ class WorkerPool:
                 self._quarantine.add(instruction.request.window, time.monotonic())
                 self._answer(instruction.request, _quarantined())
 
-    def _on_ready(self, worker: Worker, loaded: Loaded) -> None:
+    def _on_ready(self, worker: Worker, loaded: ModelDescription) -> None:
         is_first = self.loaded is None
         self.loaded = loaded
         self._ready[worker.id] = worker

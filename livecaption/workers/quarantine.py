@@ -6,7 +6,7 @@ forgotten when there are too many, and each after an hour: a new version of a dr
 
 from hashlib import sha256
 
-from livecaption.scheduling.request import Window
+from livecaption.recognition import Window
 
 MAX_ENTRIES = 64
 LIFETIME_S = 3600.0

@@ -19,7 +19,7 @@ import psutil
 
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.ipc import children
-from livecaption.scheduling.request import Window
+from livecaption.recognition import DeviceMemory, ModelDescription, Window
 from livecaption.scheduling.scheduler import BatchId, WorkerId
 from livecaption.workers import locks, spawning
 from livecaption.workers.config import EngineConfig, WorkerConfig
@@ -27,7 +27,6 @@ from livecaption.workers.deadlines import SERVER_MARGIN_S, BatchDeadlines
 from livecaption.workers.lifecycle import PoolState, WorkerEvent, WorkerState, next_state
 from livecaption.workers.messages import (
     BatchFailed,
-    DeviceMemory,
     DumpStacks,
     GarbledMessage,
     Heartbeat,
@@ -60,7 +59,7 @@ Answer = Transcribed | BatchFailed
 class WorkerListener:
     """Whom a supervisor tells what; called in the event loop."""
 
-    on_ready: Callable[["Worker", Loaded], None]
+    on_ready: Callable[["Worker", ModelDescription], None]
     on_answer: Callable[["Worker", Answer], None]
     on_lost: Callable[["Worker"], None]
     """At once, also when it is being killed: from now on nothing may be sent to it, and nothing comes from it."""
@@ -229,7 +228,7 @@ class Worker:
         self._follow(WorkerEvent.LOADED)
         self.was_ready = True
         self._ready_s = self._heard_s
-        self._listener.on_ready(self, message)
+        self._listener.on_ready(self, message.description)
 
     def _receive_answer(self, answer: Answer) -> None:
         if not self._batches or not self._batches[0].fits(answer):

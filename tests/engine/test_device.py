@@ -10,7 +10,7 @@ import pytest
 
 from livecaption.engine.device import Device, choose_device, device_memory
 from livecaption.errors import EngineUnusable
-from livecaption.workers.messages import DeviceMemory
+from livecaption.recognition import DeviceMemory
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import soundfile
 
 from livecaption.engine.engine import Engine
 from livecaption.engine.scripted import ScriptedEngine
-from livecaption.scheduling.request import TranscriptionOptions, Window
+from livecaption.recognition import TranscriptionOptions, Window
 
 JFK, _ = soundfile.read(Path(__file__).parent.parent / "data" / "jfk.flac", dtype="float32")
 

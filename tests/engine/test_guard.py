@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from livecaption.engine.guard import MAX_TOKENS, Decoding, compression_ratio, token_budget
-from livecaption.scheduling.request import Before, Window
+from livecaption.recognition import Before, Window
 
 
 def window(seconds: float) -> Window:

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livecaption.captions.hypothesis import Hypothesis
 from livecaption.engine.main import EXIT_STOPPED, EXIT_UNUSABLE
 from livecaption.ipc import children
-from livecaption.scheduling.request import TranscriptionOptions, Window
+from livecaption.recognition import Hypothesis, TranscriptionOptions, Window
 from livecaption.workers import spawning
 from livecaption.workers.config import EngineConfig
 from livecaption.workers.messages import (

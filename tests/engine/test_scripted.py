@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livecaption.captions.hypothesis import Word
 from livecaption.engine.scripted import WORDS, ScriptedEngine
 from livecaption.errors import EngineUnusable, TranscriptionFailed
-from livecaption.scheduling.request import TranscriptionOptions, Window
+from livecaption.recognition import TranscriptionOptions, Window, Word
 
 
 def window(ms: int = 1000, prompt: str = "", *, is_final: bool = True, words: bool = False) -> Window:

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from livecaption.audio.formats import AudioFormat
-from livecaption.captions.hypothesis import Hypothesis
 from livecaption.evaluation import virtual_time
 from livecaption.evaluation.bench import load_recordings, read_baseline
 from livecaption.evaluation.clips import choose, read_manifest
 from livecaption.evaluation.playlist import Recording
 from livecaption.evaluation.virtual_time import ANSWER_MS, Row, main, measure_row, stream, table
 from livecaption.events import Final, Partial
-from livecaption.scheduling.request import Request, TranscriptionOptions
+from livecaption.recognition import Hypothesis, TranscriptionOptions
+from livecaption.scheduling.request import Request
 from livecaption.session import StreamOptions
 
 DATA = Path(__file__).parent.parent / "data"

@@ -7,7 +7,7 @@ import pytest
 from livecaption.engine.models import find_model
 from livecaption.engine.whisper import WhisperEngine, load_engine
 from livecaption.errors import TranscriptionFailed
-from livecaption.scheduling.request import TranscriptionOptions, Window
+from livecaption.recognition import TranscriptionOptions, Window
 
 pytestmark = pytest.mark.model
 

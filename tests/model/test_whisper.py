@@ -16,7 +16,7 @@ from livecaption.engine.whisper import WhisperEngine, load_engine
 from livecaption.errors import EngineError, EngineUnusable, TranscriptionFailed
 from livecaption.evaluation.clips import Clip
 from livecaption.evaluation.wer import word_error_rate
-from livecaption.scheduling.request import Before, TranscriptionOptions, Window
+from livecaption.recognition import Before, TranscriptionOptions, Window
 
 pytestmark = pytest.mark.model
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from livecaption.recognition import RequestId, SessionId, Window
 from livecaption.scheduling.admission import (
     BYTES_PER_STREAM,
     PARTIAL_INTERVAL_S,
@@ -15,7 +16,7 @@ from livecaption.scheduling.admission import (
     Load,
     stream_limit,
 )
-from livecaption.scheduling.request import Request, RequestId, SessionId, Window
+from livecaption.scheduling.request import Request
 from tests.support.load import FRESH
 from tests.support.simulation import SILENCE
 

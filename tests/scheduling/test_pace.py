@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from livecaption.recognition import RequestId, SessionId, Window
 from livecaption.scheduling.pace import (
     ASKED_TO_SERVED,
     MEASURED_FINALS,
@@ -19,7 +20,7 @@ from livecaption.scheduling.pace import (
     Pacer,
     Rate,
 )
-from livecaption.scheduling.request import Request, RequestId, SessionId, Window
+from livecaption.scheduling.request import Request
 from tests.support.simulation import FLAT, SILENCE, STEEP, Curve, SimulatedServer, Waits, batch_s
 
 BASE_MS = 500

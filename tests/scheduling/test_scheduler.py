@@ -8,7 +8,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from livecaption.scheduling.request import Request, RequestId, SessionId, Window
+from livecaption.recognition import RequestId, SessionId, Window
+from livecaption.scheduling.request import Request
 from livecaption.scheduling.scheduler import (
     BatchId,
     Dispatch,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import WSServerHandshakeError
 
-from livecaption.scheduling.request import SessionId
+from livecaption.recognition import SessionId
 from livecaption.server import publisher
 from livecaption.server.recent import LIFE
 from livecaption.server.services import SERVICES

@@ -10,11 +10,11 @@ import pytest
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from livecaption.recognition import DeviceMemory
 from livecaption.scheduling.pace import Pace, PaceFigures
 from livecaption.server.metrics import MAX_RECENT, Recent
 from livecaption.server.services import SERVICES
 from livecaption.workers.lifecycle import PoolState
-from livecaption.workers.messages import DeviceMemory
 from livecaption.workers.pool import WorkerPool
 from livecaption.workers.supervisor import WorkerFigures
 from tests.server.conftest import PAUSE, SPEECH, Client, StartServer, read_to_the_close, read_until, start_stream

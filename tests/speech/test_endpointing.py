@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.errors import ConfigError
-from livecaption.scheduling.request import MAX_WINDOW_MS
+from livecaption.recognition import MAX_WINDOW_MS
 from livecaption.speech.endpointing import Endpointer, EndpointingConfig, SpeechEnded, SpeechStarted
 from tests.support.properties import StageProperties
 from tests.support.speech import voiced_flags

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from livecaption.errors import StoreUnusable
-from livecaption.scheduling.request import SessionId
+from livecaption.recognition import SessionId
 from livecaption.store import database as database_module
 from livecaption.store import rows, search
 from livecaption.store.database import Database, acquire

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from livecaption.errors import StoreFailed
-from livecaption.scheduling.request import SessionId
+from livecaption.recognition import SessionId
 from livecaption.store import transcripts, writer
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database

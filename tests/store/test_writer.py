@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from livecaption.scheduling.request import SessionId
+from livecaption.recognition import SessionId
 from livecaption.store import rows, writer
 from livecaption.store.database import Database, acquire
 from livecaption.store.writer import Writer

@@ -7,8 +7,9 @@ from random import Random
 
 import numpy as np
 
+from livecaption.recognition import RequestId, SessionId, Window
 from livecaption.scheduling.pace import Pace, Pacer
-from livecaption.scheduling.request import Request, RequestId, SessionId, Window
+from livecaption.scheduling.request import Request
 from livecaption.scheduling.scheduler import BatchId, Dispatch, Instruction, Scheduler, SchedulerConfig, WorkerId
 
 SILENCE = np.zeros(1, np.float32)

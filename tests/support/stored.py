@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from livecaption.events import Final
-from livecaption.scheduling.request import SessionId
+from livecaption.recognition import SessionId
 from livecaption.store import rows
 from livecaption.store.database import Database, acquire
 from livecaption.store.rows import NewSession, Resumption

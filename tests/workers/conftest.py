@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from livecaption.captions.hypothesis import Hypothesis
 from livecaption.errors import EngineError
 from livecaption.ipc import children
+from livecaption.recognition import Hypothesis, RequestId, SessionId, TranscriptionOptions, Window
 from livecaption.scheduling.cadence import PartialsConfig
-from livecaption.scheduling.request import Request, RequestId, SessionId, TranscriptionOptions, Window
+from livecaption.scheduling.request import Request
 from livecaption.scheduling.scheduler import SchedulerConfig
 from livecaption.workers.config import EngineConfig, WorkerConfig
 from livecaption.workers.pool import PoolState, WorkerPool

@@ -12,11 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.audio.formats import AudioFormat, PcmDecoder
-from livecaption.captions.hypothesis import Hypothesis, Word
-from livecaption.scheduling.request import Before, TranscriptionOptions, Window
+from livecaption.recognition import (
+    Before,
+    DeviceMemory,
+    Hypothesis,
+    ModelDescription,
+    TranscriptionOptions,
+    Window,
+    Word,
+)
 from livecaption.workers.messages import (
     BatchFailed,
-    DeviceMemory,
     DumpStacks,
     GarbledMessage,
     Heartbeat,
@@ -38,7 +44,7 @@ WITHOUT_AUDIO: list[Message] = [
     Heartbeat(),
     Heartbeat(DeviceMemory(used_bytes=3, total_bytes=9)),
     ModelFound(),
-    Loaded("tiny.en", "cpu", "int8", ("en", "de"), translates=False, revision="0d3d19a3"),
+    Loaded(ModelDescription("tiny.en", "cpu", "int8", ("en", "de"), translates=False, revision="0d3d19a3")),
     LoadFailed("no such model"),
     Transcribed(7, (HYPOTHESIS, Hypothesis("", "en", 0.0, 1.0, suspicious=True, speech_end_ms=740)), 0.25),
     BatchFailed(8, "the engine failed"),

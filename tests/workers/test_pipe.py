@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from livecaption.scheduling.request import Window
+from livecaption.recognition import Window
 from livecaption.workers.messages import (
     GarbledMessage,
     Heartbeat,

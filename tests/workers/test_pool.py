@@ -12,12 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from livecaption.captions.hypothesis import Hypothesis
 from livecaption.errors import TranscriptionFailed, WorkerDied
 from livecaption.ipc import children
 from livecaption.ipc.layers import SWITCH, Layer
+from livecaption.recognition import Hypothesis, SessionId
 from livecaption.scheduling.pace import Pace
-from livecaption.scheduling.request import SessionId
 from livecaption.scheduling.scheduler import QueueFigures
 from livecaption.workers import restart
 from livecaption.workers.pool import PoolState

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from livecaption.scheduling.request import TranscriptionOptions, Window
+from livecaption.recognition import TranscriptionOptions, Window
 from livecaption.workers.quarantine import LIFETIME_S, MAX_ENTRIES, Quarantine
 
 

@@ -15,9 +15,8 @@ from multiprocessing.connection import Connection
 import numpy as np
 import pytest
 
-from livecaption.captions.hypothesis import Hypothesis
 from livecaption.ipc import children
-from livecaption.scheduling.request import Window
+from livecaption.recognition import DeviceMemory, Hypothesis, ModelDescription, Window
 from livecaption.scheduling.scheduler import BatchId
 from livecaption.workers import restart, spawning, supervisor
 from livecaption.workers.config import EngineConfig, WorkerConfig
@@ -25,7 +24,6 @@ from livecaption.workers.deadlines import SERVER_MARGIN_S, BatchDeadlines
 from livecaption.workers.lifecycle import PoolState, WorkerState
 from livecaption.workers.messages import (
     BatchFailed,
-    DeviceMemory,
     Heartbeat,
     Loaded,
     Message,
@@ -41,7 +39,7 @@ from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.processes
 
-LOADED = Loaded("none", "cpu", "none", ("en",), translates=False)
+LOADED = Loaded(ModelDescription("none", "cpu", "none", ("en",), translates=False))
 ANSWER = Hypothesis("a", "en", 1.0, 0.0)
 CONFIG = WorkerConfig(heartbeat_timeout_s=5.0, batch_timeout_s=10.0, load_timeout_s=100.0)
 WINDOW = Window(np.zeros(16_000, np.float32))

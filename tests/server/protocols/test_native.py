@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from livecaption.audio.formats import AudioFormat
 from livecaption.errors import LivecaptionError, MessageTooBig
 from livecaption.events import Ack, CaptionWord, ErrorReport, Final, Flushed
-from livecaption.scheduling.request import TranscriptionOptions
+from livecaption.recognition import TranscriptionOptions
 from livecaption.server.protocols.native import MAX_TEXT_BYTES, Flush, Ping, Resume, Start, Stop, encode, parse
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 

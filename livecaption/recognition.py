@@ -1,0 +1,152 @@
+"""What the server and an engine tell each other: what to transcribe, what was recognized, and by which model."""
+
+from dataclasses import dataclass, field
+from typing import Literal, NewType
+
+import numpy as np
+import numpy.typing as npt
+
+RequestId = NewType("RequestId", int)
+SessionId = NewType("SessionId", str)
+
+Task = Literal["transcribe", "translate"]
+TASKS: tuple[Task, ...] = ("transcribe", "translate")
+
+MAX_WINDOW_MS = 30_000
+"""Whisper's encoder hears 30 s at a time (Radford et al. 2022, section 2.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptionOptions:
+    """How a window is to be transcribed.
+
+    Attributes:
+        language: ISO 639-1 code; None: detect.
+        task: `transcribe` (same language) or `translate` (to English).
+        words: whether times and confidences of the words of finals are wanted.
+        prompt: text the speaker is likely to continue, or said before; empty: none.
+        hotwords: names and terms to listen for.
+    """
+
+    language: str | None = None
+    task: Task = "transcribe"
+    words: bool = False
+    prompt: str = ""
+    hotwords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Before:
+    """The utterance before a window: as its words are known, what follows is heard in their light.
+
+    Attributes:
+        samples: float32 [n_samples], like those of the window, which follow at once.
+        text: what is said in it.
+        speech_end_ms: where that ends, from its first sample on.
+        next_start_ms: where the speech of the window begins, the same way.
+    """
+
+    samples: npt.NDArray[np.float32]
+    text: str
+    speech_end_ms: int
+    next_start_ms: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """Audio for an engine, and how to hear it.
+
+    Attributes:
+        samples: float32 [n_samples], mono, 16 kHz, -1..1, at most 30 s with those before; not modified, may be kept.
+        is_final: a final is worth a second try where a partial is not.
+        prefix: what its text begins with, as readers have been promised; empty: nothing yet.
+        context: what was said before it, for where `before` is not or is not used; empty: nothing that helps.
+        thorough: whether there is time to do it as well as can be.
+        before: the utterance before it, if that helps.
+    """
+
+    samples: npt.NDArray[np.float32]
+    options: TranscriptionOptions = field(default_factory=TranscriptionOptions)
+    is_final: bool = True
+    prefix: str = ""
+    context: str = ""
+    thorough: bool = True
+    before: Before | None = None
+
+    @property
+    def n_heard(self) -> int:
+        """Samples that the engine hears."""
+        return len(self.samples) + (len(self.before.samples) if self.before else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a hypothesis.
+
+    Attributes:
+        text: the word with its punctuation, without surrounding space.
+        start_ms, end_ms: from the first sample of the window.
+        confidence: mean token probability, 0..1.
+    """
+
+    text: str
+    start_ms: int
+    end_ms: int
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """The engine's answer for one window.
+
+    Attributes:
+        text: what was said, without surrounding space; empty if nothing was said.
+        language: ISO 639-1 code, as given or detected.
+        confidence: exp of the mean log probability of the tokens, 0..1.
+        no_speech_probability: the model's own doubt that anybody spoke, 0..1.
+        words: filled only where the window asked for words.
+        suspicious: a guard against runaway repetition struck, and the text is not to be trusted.
+            Only for partials; a final is redone until it is sound or given up as empty.
+        runaway: the first text had no end or repeated itself; counted, whatever became of it.
+        redone: the first text was not to be trusted, and the window was decoded once more. Only for finals.
+        speech_end_ms: end of the last sound in the window that is speech; 0: none is; None: nobody looked.
+    """
+
+    text: str
+    language: str
+    confidence: float
+    no_speech_probability: float
+    words: tuple[Word, ...] = ()
+    suspicious: bool = False
+    runaway: bool = False
+    redone: bool = False
+    speech_end_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """What was loaded, for people and for `ready`.
+
+    Attributes:
+        model: short name, such as `tiny.en`.
+        device: name of the device for people, such as `cpu` or `NVIDIA H200 (cuda:0)`.
+        compute_type: such as `int8` or `float16`.
+        languages: ISO 639-1 codes the model understands.
+        translates: whether the model can do the task `translate`.
+        revision: commit of the Hugging Face hub; empty for files from elsewhere.
+    """
+
+    model: str
+    device: str
+    compute_type: str
+    languages: tuple[str, ...]
+    translates: bool
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceMemory:
+    """Memory of a GPU: what all processes on it use, and what it has."""
+
+    used_bytes: int
+    total_bytes: int
