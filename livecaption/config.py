@@ -16,11 +16,12 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from livecaption.errors import ConfigError
+from livecaption.ipc.config import EngineConfig
 from livecaption.scheduling.cadence import PartialsConfig
 from livecaption.server.config import ServerConfig
 from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.store.config import StoreConfig
-from livecaption.workers.config import EngineConfig, WorkerConfig
+from livecaption.workers.config import WorkerConfig
 
 AUTO = "auto"
 """What a user says for the None of a setting that may be."""

@@ -31,8 +31,8 @@ LAYERS = [
 ]
 """From the bottom up. A module imports its own layer and those below, with two exceptions."""
 
-SETTINGS = {"livecaption/server/config.py", "livecaption/workers/config.py"}
-"""Frozen dataclasses of the upper layers that `config` composes; they import errors only."""
+SETTINGS = {"livecaption/ipc/config.py", "livecaption/server/config.py", "livecaption/workers/config.py"}
+"""Frozen dataclasses that `config` composes; they import errors and each other only."""
 
 PURE = [
     path
@@ -65,7 +65,7 @@ IMPORTERS = {
     "prometheus_client": ("livecaption/server/metrics.py",),
     "platformdirs": ("livecaption/store/config.py",),
     "sqlite3": ("livecaption/store/",),
-    "psutil": ("livecaption/workers/", "livecaption/evaluation/"),
+    "psutil": ("livecaption/ipc/locks.py", "livecaption/workers/", "livecaption/evaluation/"),
     "rich": ("livecaption/cli.py", "livecaption/evaluation/"),
     "jiwer": ("livecaption/evaluation/",),
     "matplotlib": ("livecaption/evaluation/plots.py",),
@@ -80,6 +80,7 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/server/services.py": "types",
     "livecaption/server/config.py": "settings; tests/test_config.py",
     "livecaption/workers/config.py": "settings; tests/test_config.py",
+    "livecaption/ipc/config.py": "settings; tests/test_config.py",
     "livecaption/ipc/job_object.py": "Windows only; not run anywhere yet",
     "livecaption/__main__.py": "three lines; tests/test_cli.py",
     "livecaption/errors.py": "types; tested wherever they are raised",
@@ -115,7 +116,7 @@ def test_imports_go_down_only(path: Path) -> None:
         if str(path) == "livecaption/config.py" and parts[1:3] in (["server", "config"], ["workers", "config"]):
             continue
         if str(path) in SETTINGS:
-            assert parts[1] == "errors", f"{path} imports {name}"
+            assert parts[1] == "errors" or parts[2] == "config", f"{path} imports {name}"
         assert layer(parts[1]) <= layer(own), f"{path} imports {name}"
 
 
@@ -135,6 +136,13 @@ def test_the_engine_is_imported_by_nobody_but_itself_and_who_measures_it() -> No
     for path in MODULES:
         if path.parts[1] != "engine" and path.stem not in ("engine_bench", "virtual_time"):
             assert not any(name.startswith("livecaption.engine") for name in imports(path)), path
+
+
+def test_workers_and_engine_do_not_import_each_other() -> None:
+    for path in MODULES:
+        others = {"workers": "livecaption.engine", "engine": "livecaption.workers"}.get(path.parts[1])
+        if others is not None:
+            assert not any(name.startswith(others) for name in imports(path)), path
 
 
 def test_the_evaluation_is_not_imported_by_the_server() -> None:

@@ -20,11 +20,10 @@ from typing import NoReturn
 from livecaption.engine.engine import Engine
 from livecaption.errors import EngineUnusable, LivecaptionError
 from livecaption.ipc import lifeline
+from livecaption.ipc.config import EngineConfig
 from livecaption.ipc.layers import Layer
-from livecaption.recognition import DeviceMemory
-from livecaption.workers.config import EngineConfig
-from livecaption.workers.locks import hold_lock
-from livecaption.workers.messages import (
+from livecaption.ipc.locks import hold_lock
+from livecaption.ipc.messages import (
     MAX_MESSAGE_BYTES,
     BatchFailed,
     DumpStacks,
@@ -40,6 +39,7 @@ from livecaption.workers.messages import (
     decode,
     encode,
 )
+from livecaption.recognition import DeviceMemory
 
 EXIT_STOPPED = 0
 EXIT_FAULT = 1

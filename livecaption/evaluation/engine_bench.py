@@ -17,8 +17,8 @@ from livecaption.engine.models import find_model
 from livecaption.engine.processor import tune_processor
 from livecaption.evaluation.playlist import Recording
 from livecaption.evaluation.wer import WordErrors, word_error_rate
+from livecaption.ipc.config import EngineConfig
 from livecaption.recognition import MAX_WINDOW_MS, Hypothesis, TranscriptionOptions, Window
-from livecaption.workers.config import EngineConfig
 
 BATCH_SIZES = (1, 8, 16)
 THREADS = 1

@@ -32,11 +32,11 @@ from livecaption.evaluation.playlist import GAP_MS, Recording
 from livecaption.evaluation.stability import Stability
 from livecaption.evaluation.wer import WordErrors, word_error_rate
 from livecaption.events import Final, Partial
+from livecaption.ipc.config import EngineConfig
 from livecaption.recognition import Hypothesis, RequestId, SessionId, TranscriptionOptions
 from livecaption.scheduling.pace import Pace
 from livecaption.scheduling.request import Request
 from livecaption.session import Output, Session, StreamOptions
-from livecaption.workers.config import EngineConfig
 
 CHUNK_MS = 100
 CHUNK_BYTES = SAMPLE_RATE_HZ * 2 * CHUNK_MS // 1000

@@ -7,9 +7,7 @@
       scheduler    life           reader, writer         |   T1 reads the pipe
                                                          |   T2 watches the parent, T3 beats
 
-`config` says what to load, `messages` what is said over the pipe, `pipe` how it gets there,
-`spawning` how the process starts and is reaped, `lifecycle` which states it has, `supervisor` is the
-story of one worker, `pool` that of all of them. `deadlines`, `restart` and `quarantine` are what the
-server learns from its workers. `ipc.layers` lists what keeps a worker from outliving the server, `locks`
-finds one that did all the same.
+`spawning` says how the process starts and is reaped, `lifecycle` which states it has, `supervisor` is the story of one
+worker, `pool` that of all of them. `deadlines`, `restart` and `quarantine` are what the server learns from its workers.
+What crosses the pipe, and what keeps a worker from outliving the server, is in `ipc`.
 """

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.errors import EngineError, TranscriptionFailed, WorkerDied
+from livecaption.ipc.config import EngineConfig
+from livecaption.ipc.messages import BatchFailed, Transcribed
 from livecaption.recognition import Hypothesis, ModelDescription, SessionId
 from livecaption.scheduling.admission import Demand, Load
 from livecaption.scheduling.cadence import PartialsConfig
@@ -26,11 +28,10 @@ from livecaption.scheduling.scheduler import (
     SchedulerConfig,
     WorkerId,
 )
-from livecaption.workers.config import EngineConfig, WorkerConfig, engine_of_each_worker
+from livecaption.workers.config import WorkerConfig, engine_of_each_worker
 from livecaption.workers.lifecycle import PoolState as PoolState
 from livecaption.workers.lifecycle import best_state
 from livecaption.workers.memory import free_bytes
-from livecaption.workers.messages import BatchFailed, Transcribed
 from livecaption.workers.quarantine import Quarantine
 from livecaption.workers.supervisor import Answer, Supervisor, Worker, WorkerFigures, WorkerListener
 

@@ -7,8 +7,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
 from livecaption.ipc import children
-from livecaption.workers.config import EngineConfig
-from livecaption.workers.locks import discard_lock
+from livecaption.ipc.config import EngineConfig
+from livecaption.ipc.locks import discard_lock
 
 
 def spawn(config: EngineConfig, load_timeout_s: float, log_level: int) -> tuple[SpawnProcess, Connection]:

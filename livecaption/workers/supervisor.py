@@ -18,14 +18,10 @@ from dataclasses import dataclass
 import psutil
 
 from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.ipc import children
-from livecaption.recognition import DeviceMemory, ModelDescription, Window
-from livecaption.scheduling.scheduler import BatchId, WorkerId
-from livecaption.workers import locks, spawning
-from livecaption.workers.config import EngineConfig, WorkerConfig
-from livecaption.workers.deadlines import SERVER_MARGIN_S, BatchDeadlines
-from livecaption.workers.lifecycle import PoolState, WorkerEvent, WorkerState, next_state
-from livecaption.workers.messages import (
+from livecaption.ipc import children, locks
+from livecaption.ipc.bridge import PipeBridge
+from livecaption.ipc.config import EngineConfig
+from livecaption.ipc.messages import (
     BatchFailed,
     DumpStacks,
     GarbledMessage,
@@ -38,7 +34,12 @@ from livecaption.workers.messages import (
     Transcribe,
     Transcribed,
 )
-from livecaption.workers.pipe import PipeBridge
+from livecaption.recognition import DeviceMemory, ModelDescription, Window
+from livecaption.scheduling.scheduler import BatchId, WorkerId
+from livecaption.workers import spawning
+from livecaption.workers.config import WorkerConfig
+from livecaption.workers.deadlines import SERVER_MARGIN_S, BatchDeadlines
+from livecaption.workers.lifecycle import PoolState, WorkerEvent, WorkerState, next_state
 from livecaption.workers.restart import RestartPolicy, is_healthy
 
 WATCH_INTERVAL_S = 0.25

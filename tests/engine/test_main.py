@@ -11,10 +11,8 @@ import pytest
 
 from livecaption.engine.main import EXIT_STOPPED, EXIT_UNUSABLE
 from livecaption.ipc import children
-from livecaption.recognition import Hypothesis, TranscriptionOptions, Window
-from livecaption.workers import spawning
-from livecaption.workers.config import EngineConfig
-from livecaption.workers.messages import (
+from livecaption.ipc.config import EngineConfig
+from livecaption.ipc.messages import (
     BatchFailed,
     DumpStacks,
     Heartbeat,
@@ -28,6 +26,8 @@ from livecaption.workers.messages import (
     decode,
     encode,
 )
+from livecaption.recognition import Hypothesis, TranscriptionOptions, Window
+from livecaption.workers import spawning
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.processes

@@ -10,7 +10,7 @@ from livecaption.evaluation.bench import load_recordings
 from livecaption.evaluation.clips import choose, read_manifest
 from livecaption.evaluation.engine_bench import as_json, run, table
 from livecaption.evaluation.playlist import Recording
-from livecaption.workers.config import EngineConfig
+from livecaption.ipc.config import EngineConfig
 
 DATA = Path(__file__).parent.parent / "data"
 

@@ -16,8 +16,8 @@ from livecaption import session as session_module
 from livecaption.client import StreamClosed, connect, transcribe
 from livecaption.config import Config
 from livecaption.events import End, Event, Final, Flushed, Ready, SpeechStart
+from livecaption.ipc.config import EngineConfig
 from livecaption.server.lifecycle import running_server
-from livecaption.workers.config import EngineConfig
 from tests.support.relay import relay_to
 from tests.support.speech import pcm_s16le, sound
 

@@ -8,8 +8,8 @@ import signal
 import pytest
 
 from livecaption.ipc import children
+from livecaption.ipc.config import EngineConfig
 from livecaption.workers import spawning
-from livecaption.workers.config import EngineConfig
 from tests.support.eventually import eventually
 
 SCRIPTED = EngineConfig(engine="scripted")

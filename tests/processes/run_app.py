@@ -7,8 +7,8 @@ import sys
 from aiohttp import web
 
 from livecaption.config import Config
+from livecaption.ipc.config import EngineConfig
 from livecaption.server import build_app
-from livecaption.workers.config import EngineConfig
 
 
 def tell(text: str) -> None:

@@ -12,10 +12,10 @@ from aiohttp import ClientWebSocketResponse, WSMsgType, web
 from aiohttp.test_utils import TestClient
 
 from livecaption.config import Config
+from livecaption.ipc.config import EngineConfig
 from livecaption.server import build_app
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
-from livecaption.workers.config import EngineConfig
 from livecaption.workers.pool import PoolState
 from tests.support.speech import pcm_s16le, sound
 

@@ -6,9 +6,9 @@ import psutil
 from aiohttp import ClientSession, web
 
 from livecaption.config import Config
+from livecaption.ipc.config import EngineConfig
 from livecaption.server import build_app
 from livecaption.server.services import SERVICES
-from livecaption.workers.config import EngineConfig
 from tests.server.conftest import SPEECH, read_to_the_close, read_until
 
 

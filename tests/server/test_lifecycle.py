@@ -20,13 +20,13 @@ from aiohttp import web
 
 from livecaption.config import Config
 from livecaption.errors import EngineUnusable, StoreUnusable
+from livecaption.ipc.config import EngineConfig
 from livecaption.server import build_app, lifecycle
 from livecaption.server import websocket as websocket_module
 from livecaption.server.config import ServerConfig
 from livecaption.server.lifecycle import running_server
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
-from livecaption.workers.config import EngineConfig
 from livecaption.workers.pool import PoolState
 from tests.support.eventually import eventually
 from tests.support.peers import close_codes, raw_peer

@@ -16,11 +16,12 @@ from typing import Any
 async def serve(model: str, prompt: str, end: str) -> None:
     import numpy as np
 
+    from livecaption.ipc.config import EngineConfig
     from livecaption.recognition import RequestId, SessionId, TranscriptionOptions, Window
     from livecaption.scheduling.cadence import PartialsConfig
     from livecaption.scheduling.request import Request
     from livecaption.scheduling.scheduler import SchedulerConfig
-    from livecaption.workers.config import EngineConfig, WorkerConfig
+    from livecaption.workers.config import WorkerConfig
     from livecaption.workers.pool import WorkerPool
 
     asked = asyncio.Event()

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from livecaption.workers.config import EngineConfig, WorkerConfig, engine_of_each_worker
+from livecaption.ipc.config import EngineConfig
+from livecaption.workers.config import WorkerConfig, engine_of_each_worker
 
 
 @pytest.mark.parametrize(

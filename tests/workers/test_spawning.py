@@ -7,9 +7,9 @@ import psutil
 import pytest
 
 from livecaption.ipc import children
+from livecaption.ipc.config import EngineConfig
+from livecaption.ipc.locks import run_directory
 from livecaption.workers import spawning
-from livecaption.workers.config import EngineConfig
-from livecaption.workers.locks import run_directory
 
 SCRIPTED = EngineConfig(engine="scripted")
 

@@ -16,13 +16,8 @@ import numpy as np
 import pytest
 
 from livecaption.ipc import children
-from livecaption.recognition import DeviceMemory, Hypothesis, ModelDescription, Window
-from livecaption.scheduling.scheduler import BatchId
-from livecaption.workers import restart, spawning, supervisor
-from livecaption.workers.config import EngineConfig, WorkerConfig
-from livecaption.workers.deadlines import SERVER_MARGIN_S, BatchDeadlines
-from livecaption.workers.lifecycle import PoolState, WorkerState
-from livecaption.workers.messages import (
+from livecaption.ipc.config import EngineConfig
+from livecaption.ipc.messages import (
     BatchFailed,
     Heartbeat,
     Loaded,
@@ -34,6 +29,12 @@ from livecaption.workers.messages import (
     decode,
     encode,
 )
+from livecaption.recognition import DeviceMemory, Hypothesis, ModelDescription, Window
+from livecaption.scheduling.scheduler import BatchId
+from livecaption.workers import restart, spawning, supervisor
+from livecaption.workers.config import WorkerConfig
+from livecaption.workers.deadlines import SERVER_MARGIN_S, BatchDeadlines
+from livecaption.workers.lifecycle import PoolState, WorkerState
 from livecaption.workers.supervisor import Supervisor, Worker, WorkerListener
 from tests.support.eventually import eventually
 

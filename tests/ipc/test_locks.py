@@ -1,7 +1,5 @@
 """What an earlier server left on the device is found, and nothing else is touched. Row 57 of the fault matrix."""
 
-import asyncio
-import fcntl
 import json
 import logging
 import os
@@ -9,15 +7,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from livecaption.workers import supervisor
-from livecaption.workers.locks import (
+from livecaption.ipc.locks import (
     WorkerIdentity,
     discard_lock,
     hold_lock,
@@ -25,36 +21,25 @@ from livecaption.workers.locks import (
     run_directory,
     stale_workers,
 )
-from livecaption.workers.pool import PoolState
-from tests.support.eventually import eventually
-from tests.workers.conftest import StartCrew
-
-NO_PROCESS = 2**22 + 1
-"""Above the largest pid of Linux."""
+from tests.support.stale_workers import NO_PROCESS, held, orphaned, waiting_process
 
 
-@contextmanager
-def held(identity: WorkerIdentity) -> Iterator[WorkerIdentity]:
-    """A lock with this content, held by this very process."""
-    with (run_directory() / f"worker-{identity.pid}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        json.dump(asdict(identity), file)
-        file.flush()
-        yield identity
+@pytest.fixture(autouse=True)
+def own_run_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The locks are these tests' alone."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
 
 
 @pytest.fixture
 def process() -> Iterator[psutil.Popen]:
-    program = "print(flush=True); input()"
-    with psutil.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        process.stdout.readline()  # a process that has just begun has no command line for a moment
-        yield process  # closing its input ends it
+    with waiting_process() as process:
+        yield process
 
 
 @pytest.fixture
 def orphan(process: psutil.Popen) -> WorkerIdentity:
-    """The process, as the worker of a server that is not its parent."""
-    return WorkerIdentity(process.pid, NO_PROCESS, "cpu", process.create_time(), process.cmdline())
+    return orphaned(process)
 
 
 @pytest.fixture
@@ -131,7 +116,7 @@ def test_another_process_with_its_pid_is_not(
 
 
 def test_the_lock_says_who_holds_it_and_goes_with_its_holder() -> None:
-    program = "import os; from livecaption.workers.locks import hold_lock; hold_lock('cuda:3', 77); print(); input()"
+    program = "import os; from livecaption.ipc.locks import hold_lock; hold_lock('cuda:3', 77); print(); input()"
     with psutil.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
         [found] = stale_workers("cuda:3")
@@ -185,66 +170,3 @@ def test_without_a_directory_a_worker_goes_on_without_a_lock(
     hold_lock("cpu", 1)
     assert stale_workers("cpu") == []
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
-
-
-@pytest.mark.processes
-async def test_a_server_waits_for_a_stale_worker_to_end(
-    start_crew: StartCrew, process: psutil.Popen, stale: WorkerIdentity, caplog: pytest.LogCaptureFixture
-) -> None:
-    crew = await start_crew(wait=False)
-    await eventually(lambda: f"an earlier server's inference process (pid {stale.pid}) is still there" in caplog.text)
-    assert crew.pool.state is PoolState.LOADING
-    process.kill()
-    process.wait()
-    assert await crew.pool.wait_until_loaded() is PoolState.READY
-
-
-@pytest.mark.processes
-async def test_a_server_does_not_start_beside_a_stale_worker(
-    start_crew: StartCrew, stale: WorkerIdentity, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "STALE_TIMEOUT_S", 0.3)
-    crew = await start_crew()
-    assert crew.pool.state is PoolState.FAILED
-    assert crew.pool.failure is not None
-    assert f"(pid {stale.pid}): --kill-stale ends it" in crew.pool.failure
-
-
-@pytest.mark.processes
-async def test_a_server_that_may_kill_it_starts_at_once(
-    start_crew: StartCrew, process: psutil.Popen, stale: WorkerIdentity
-) -> None:
-    starting = asyncio.ensure_future(start_crew(kill_stale=True))
-    assert await asyncio.to_thread(process.wait, 10) == -9
-    crew = await starting
-    assert crew.pool.state is PoolState.READY
-
-
-@pytest.mark.processes
-async def test_a_server_that_may_kill_it_still_kills_no_stranger(
-    start_crew: StartCrew,
-    process: psutil.Popen,
-    orphan: WorkerIdentity,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setattr(supervisor, "STALE_TIMEOUT_S", 0.3)
-    with held(replace(orphan, created_s=1.0)):
-        crew = await start_crew(kill_stale=True)
-    assert crew.pool.state is PoolState.FAILED
-    assert process.poll() is None
-    assert "is another process by now and is left alone" in caplog.text
-
-
-@pytest.mark.processes
-async def test_stopping_does_not_wait_for_a_stale_worker(start_crew: StartCrew, stale: WorkerIdentity) -> None:
-    crew = await start_crew(wait=False)
-    await asyncio.sleep(0)
-    async with asyncio.timeout(1.0):
-        await crew.pool.stop()
-
-
-@pytest.mark.processes
-async def test_another_server_on_the_same_device_is_no_obstacle(start_crew: StartCrew) -> None:
-    first, second = await start_crew(), await start_crew()
-    assert (first.pool.state, second.pool.state) == (PoolState.READY, PoolState.READY)

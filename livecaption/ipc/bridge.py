@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from livecaption.workers.messages import MAX_MESSAGE_BYTES, GarbledMessage, Message, decode, encode
+from livecaption.ipc.messages import MAX_MESSAGE_BYTES, GarbledMessage, Message, decode, encode
 
 logger = logging.getLogger(__name__)
 

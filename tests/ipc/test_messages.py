@@ -12,16 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.audio.formats import AudioFormat, PcmDecoder
-from livecaption.recognition import (
-    Before,
-    DeviceMemory,
-    Hypothesis,
-    ModelDescription,
-    TranscriptionOptions,
-    Window,
-    Word,
-)
-from livecaption.workers.messages import (
+from livecaption.ipc.messages import (
     BatchFailed,
     DumpStacks,
     GarbledMessage,
@@ -35,6 +26,15 @@ from livecaption.workers.messages import (
     Transcribed,
     decode,
     encode,
+)
+from livecaption.recognition import (
+    Before,
+    DeviceMemory,
+    Hypothesis,
+    ModelDescription,
+    TranscriptionOptions,
+    Window,
+    Word,
 )
 
 HYPOTHESIS = Hypothesis("Grüße, 世界", "de", 0.9, 0.01, (Word("Grüße,", 0, 300, 0.8), Word("世界", 300, 600, 1.0)))

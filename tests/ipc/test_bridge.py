@@ -11,18 +11,9 @@ import numpy as np
 import psutil
 import pytest
 
+from livecaption.ipc.bridge import PipeBridge
+from livecaption.ipc.messages import GarbledMessage, Heartbeat, LoadFailed, Message, Stop, Transcribe, decode, encode
 from livecaption.recognition import Window
-from livecaption.workers.messages import (
-    GarbledMessage,
-    Heartbeat,
-    LoadFailed,
-    Message,
-    Stop,
-    Transcribe,
-    decode,
-    encode,
-)
-from livecaption.workers.pipe import PipeBridge
 from tests.support.eventually import eventually
 
 
