@@ -157,7 +157,7 @@ class Snapshot(Event):
     """All that a session has said so far, for a reader who comes late or has fallen behind.
 
     `finals` come without those that are empty and without words; `partial` is the open utterance's newest. Readers come
-    back with `epoch` and a number: see `server.recent`.
+    back with `epoch` and a number: see `live.event_log`.
     """
 
     type: ClassVar[str] = "snapshot"

@@ -24,6 +24,7 @@ LAYERS = [
     {"decoding"},
     {"workers", "engine"},
     {"config"},
+    {"live"},
     {"server"},
     {"client", "evaluation"},
     {"cli"},
@@ -38,11 +39,12 @@ PURE = [
     path
     for path in MODULES
     if path.parts[1] in ("audio", "speech", "captions", "scheduling")
-    or path.name in ("session.py", "errors.py", "events.py", "recognition.py")
-    or str(path) in ("livecaption/server/protocols/native.py", "livecaption/workers/lifecycle.py")
+    or str(path) in ("livecaption/session.py", "livecaption/recognition.py")
+    or path.name in ("errors.py", "events.py")
+    or str(path) in ("livecaption/live/dialects/native.py", "livecaption/workers/lifecycle.py")
     or str(path) in ("livecaption/store/schema.py", "livecaption/store/rows.py", "livecaption/store/search.py")
     or path.name
-    in ("recent.py", "restart.py", "deadlines.py", "messages.py", "quarantine.py", "tokens.py", "allowance.py")
+    in ("event_log.py", "restart.py", "deadlines.py", "messages.py", "quarantine.py", "tokens.py", "allowance.py")
 ]
 IO_PACKAGES = {
     *("aiohttp", "aiojobs", "asyncio", "http", "logging", "multiprocessing", "os", "psutil", "queue", "random"),
@@ -50,8 +52,8 @@ IO_PACKAGES = {
 }
 
 IMPORTERS = {
-    "aiohttp": ("livecaption/server/", "livecaption/client.py"),
-    "aiojobs": ("livecaption/server/",),
+    "aiohttp": ("livecaption/live/", "livecaption/server/", "livecaption/client.py"),
+    "aiojobs": ("livecaption/live/connection.py",),
     # The second one encodes what the first one decodes.
     "av": ("livecaption/audio/container.py", "livecaption/evaluation/containers.py"),
     "segno": ("livecaption/server/readers.py",),
@@ -77,6 +79,7 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/recognition.py": "types",
     "livecaption/scheduling/request.py": "types",
     "livecaption/engine/whisper.py": "needs the model: tests/model/test_whisper.py, tests/engine/test_engine.py",
+    "livecaption/live/services.py": "types",
     "livecaption/server/services.py": "types",
     "livecaption/server/config.py": "settings; tests/test_config.py",
     "livecaption/workers/config.py": "settings; tests/test_config.py",

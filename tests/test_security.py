@@ -8,24 +8,13 @@ from livecaption.audio.container import OPTIONS, PIECE_S, READ_BYTES
 from livecaption.audio.formats import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
 from livecaption.decoding import decoder, sandbox
 from livecaption.evaluation import siege
-from livecaption.server import (
-    app,
-    connection,
-    descriptors,
-    exports,
-    lifecycle,
-    logs,
-    outbox,
-    publisher,
-    readers,
-    sending,
-    sessions,
-    turn,
-    websocket,
-)
+from livecaption.live import connection, outbox, registry, turn, websocket
+from livecaption.live import session as live_session
+from livecaption.live.dialects import native
+from livecaption.live.event_log import MAX_CHARACTERS, MAX_MESSAGES
+from livecaption.live.logs import FEW_REFUSALS
+from livecaption.server import app, descriptors, exports, lifecycle, logs, readers, sending
 from livecaption.server.config import ServerConfig
-from livecaption.server.protocols import native
-from livecaption.server.recent import MAX_CHARACTERS, MAX_MESSAGES
 from livecaption.store import writer
 
 TEXT = " ".join((Path(__file__).parent.parent / "SECURITY.md").read_text().split())
@@ -40,18 +29,18 @@ BOUNDS = {
     "binary": f"a binary message | {connection.MAX_AUDIO_BYTES // MIB} MiB",
     "read": f"from {app.MAX_READ_BYTES / MIB:.2f} MiB on",
     "errors": f"bad messages of a speaker | {connection.MAX_ERRORS} |",
-    "audio": f"{publisher.AUDIO_S_PER_S:.0f} s a second, {publisher.AUDIO_BURST_S:.0f} s at once",
-    "backlog": f"audio that waits for finals | {publisher.MAX_BACKLOG_MS // 1000} s",
+    "audio": f"{live_session.AUDIO_S_PER_S:.0f} s a second, {live_session.AUDIO_BURST_S:.0f} s at once",
+    "backlog": f"audio that waits for finals | {live_session.MAX_BACKLOG_MS // 1000} s",
     "turns": f"{turn.MAX_TURN_S * 1000:.0f} ms, or {turn.MAX_STEPS} messages",
     "holds": f"{siege.MAX_HOLD_MS:.0f} ms with the step that exceeds them",
-    "silence": f"silence of a speaker | {publisher.IDLE_TIMEOUT_S:.0f} s",
+    "silence": f"silence of a speaker | {live_session.IDLE_TIMEOUT_S:.0f} s",
     "outbox": f"{outbox.MAX_WAITING_CHARACTERS // KIB} Ki characters, {websocket.SEND_TIMEOUT_S:.0f} s",
-    "claims": f"connections that claim a session by its id | {sessions.MAX_CLAIMS},",
-    "unheard": f"{sessions.MAX_UNHEARD} are kept",
-    "ended": f"sessions that are over | {sessions.KEEP_ENDED_S:.0f} s, {sessions.MAX_ENDED} |",
+    "claims": f"connections that claim a session by its id | {registry.MAX_CLAIMS},",
+    "unheard": f"{registry.MAX_UNHEARD} are kept",
+    "ended": f"sessions that are over | {registry.KEEP_ENDED_S:.0f} s, {registry.MAX_ENDED} |",
     "events": f"{MAX_CHARACTERS // KIB} Ki characters of each session, {MAX_MESSAGES} events",
     "turn of reading": f"in one turn of the loop | {lifecycle.READ_BYTES // KIB} KiB",
-    "refusals": f"{logs.FEW_REFUSALS._per_minute} a minute | counted",
+    "refusals": f"{FEW_REFUSALS._per_minute} a minute | counted",
     "readers": f"`--max-readers` ({ServerConfig().max_readers}), and descriptors less {descriptors.OWN} and "
     f"{descriptors.OF_A_STREAM} for each stream, for all streams {SHARES[descriptors.STREAMS_SHARE]} of the rest "
     "at most",
@@ -67,7 +56,7 @@ BOUNDS = {
     "files": f"open files | {sandbox.MAX_OPEN_FILES} |",
     "stuck": f"{decoder.SILENCE_S * decoder.MAX_SILENCES:.0f} s |",
     "channels": f"1 to {MAX_CHANNELS} channels; {MIN_SAMPLE_RATE_HZ // 1000} to {MAX_SAMPLE_RATE_HZ // 1000} kHz",
-    "last": f"{publisher.LAST_DECODING_DRAINING_S:.0f} s, {publisher.LAST_DECODING_S:.0f} s to decode",
+    "last": f"{live_session.LAST_DECODING_DRAINING_S:.0f} s, {live_session.LAST_DECODING_S:.0f} s to decode",
 }
 
 

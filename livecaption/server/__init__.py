@@ -1,12 +1,11 @@
-"""aiohttp: sockets in, sockets out.
+"""HTTP and the process: what is served where, who may connect, start and stop.
 
-    app         what is served where           lifecycle  start, the order of the stop
-    signals     stop signals -> the loop       systemd    what the service manager is told
-    publisher   one speaker's WebSocket        sessions   all of them: admission, drain
-    hub         numbers events, fans them out  outbox     sends, each with a deadline
-    protocols/  messages <-> our types         auth       origin, host, token
-    http        pages and health               decoding   a thread for each container stream
-    recording   finals -> store, then readers  transcripts  what the store has, over HTTP
+    app          what is served where            lifecycle   start, the order of the stop
+    http         pages and health                readers     readers' WebSockets and server-sent events
+    transcripts  what the store has, over HTTP   exports     layouts of transcripts, made beside the loop
+    auth         origin, host, token             metrics     figures, for Prometheus and as JSON
+    signals      stop signals -> the loop        systemd     what the service manager is told
+    descriptors  how many readers fit            sending     bodies to clients that may not read
 
 `build_app` mounts all of it in an application of yours.
 """

@@ -10,16 +10,17 @@ from aiohttp import hdrs, web
 from livecaption.config import Config, is_loopback
 from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import InvalidMessage, LivecaptionError, UnknownSession
+from livecaption.live.connection import MAX_AUDIO_BYTES, Connection
+from livecaption.live.registry import Sessions
+from livecaption.live.services import Services
+from livecaption.live.session import Publisher
+from livecaption.live.websocket import WebSocket
 from livecaption.scheduling.scheduler import SchedulerConfig
-from livecaption.server import auth, http, readers, transcripts
-from livecaption.server.connection import MAX_AUDIO_BYTES, Connection
+from livecaption.server import auth, descriptors, http, readers, transcripts
 from livecaption.server.exports import Exports
 from livecaption.server.logs import WITHOUT_REQUESTS
 from livecaption.server.metrics import Metrics
-from livecaption.server.publisher import Publisher
-from livecaption.server.services import SERVICES, Services
-from livecaption.server.sessions import Sessions
-from livecaption.server.websocket import WebSocket
+from livecaption.server.services import METRICS, SERVICES
 from livecaption.store.config import NOWHERE
 from livecaption.store.database import Database
 from livecaption.store.transcripts import TranscriptStore
@@ -55,9 +56,15 @@ def build_app(config: Config | None = None) -> web.Application:
     # Sessions wait as long for a worker as for a speaker.
     hold_s = config.server.resume_window_s
     pool = WorkerPool(config.engine, config.workers, SchedulerConfig(), config.partials, hold_s=hold_s)
-    sessions = Sessions(config.server, pool)
+    sessions = Sessions(
+        pool,
+        max_streams=config.server.max_streams,
+        max_readers=descriptors.max_readers(config.server, descriptors.limit()),
+        drain_timeout_s=config.server.drain_timeout_s,
+    )
     store = None if config.store.path == NOWHERE else TranscriptStore(config.store)
-    app[SERVICES] = Services(config, pool, sessions, Metrics(pool, sessions, store), DecoderPool(), store)
+    app[METRICS] = Metrics(pool, sessions, store)
+    app[SERVICES] = Services(config, pool, sessions, DecoderPool(), store, app[METRICS].observe)
     app[http.OWN_NAMES] = auth.OwnNames()
     app[transcripts.GROWING] = transcripts.GrowingTranscripts()
     app[transcripts.EXPORTS] = Exports()
@@ -120,7 +127,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     with ExitStack() as place:
         if claimed is None:
             place.enter_context(services.sessions.admitted())
-        socket = WebSocket(request, MAX_READ_BYTES)
+        socket = WebSocket(request, MAX_READ_BYTES, auth.accepted_protocols(request))
         await socket.open()
         await Connection(socket, services, place, claimed).run()
         return socket.response
@@ -147,7 +154,7 @@ async def _learn_own_names(app: web.Application) -> None:
 
 
 async def _watch_loop(app: web.Application) -> AsyncIterator[None]:
-    with app[SERVICES].metrics.watching_loop():
+    with app[METRICS].watching_loop():
         yield
 
 

@@ -13,8 +13,8 @@ from aiohttp import hdrs, web
 
 from livecaption.config import is_loopback
 from livecaption.errors import ForbiddenOrigin, Unauthorized
+from livecaption.live.dialects.native import SUBPROTOCOL
 from livecaption.server.config import ServerConfig
-from livecaption.server.protocols.native import SUBPROTOCOL
 
 MAX_PORT = 65535
 _TOKEN_PREFIX = "token."

@@ -9,10 +9,10 @@ from aiohttp.typedefs import Handler
 import livecaption
 from livecaption import __version__
 from livecaption.errors import LivecaptionError
+from livecaption.live.dialects import native
 from livecaption.server import auth
 from livecaption.server.metrics import CONTENT_TYPE
-from livecaption.server.protocols import native
-from livecaption.server.services import SERVICES
+from livecaption.server.services import METRICS, SERVICES
 from livecaption.workers.pool import PoolState
 
 
@@ -103,14 +103,14 @@ async def stats(request: web.Request) -> web.Response:
     """`GET /v1/stats`: the figures of `metrics` as JSON, latencies as of the last minute."""
     services = request.app[SERVICES]
     auth.check_token(request, services.config.server)
-    return web.json_response(services.metrics.snapshot())
+    return web.json_response(request.app[METRICS].snapshot())
 
 
 async def metrics(request: web.Request) -> web.Response:
     """`GET /metrics`: for Prometheus."""
     services = request.app[SERVICES]
     auth.check_token(request, services.config.server)
-    return web.Response(body=await services.metrics.exposition(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+    return web.Response(body=await request.app[METRICS].exposition(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
 
 def error_response(error: LivecaptionError, **fields: object) -> web.Response:

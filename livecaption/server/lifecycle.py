@@ -31,10 +31,11 @@ from aiohttp import web
 from livecaption.config import Config
 from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError, StoreUnusable
 from livecaption.ipc import children
+from livecaption.live.logs import RateLimited
 from livecaption.server import descriptors
 from livecaption.server.app import build_app
 from livecaption.server.config import ServerConfig
-from livecaption.server.logs import RateLimited, refused_accept
+from livecaption.server.logs import refused_accept
 from livecaption.server.services import SERVICES
 from livecaption.server.signals import SignalInbox
 from livecaption.server.systemd import ServiceManager

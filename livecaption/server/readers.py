@@ -14,13 +14,13 @@ import segno
 from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
 from livecaption.errors import MessageTooBig
+from livecaption.live.event_log import Message
+from livecaption.live.session import Publisher
+from livecaption.live.websocket import WebSocket
 from livecaption.server import auth
 from livecaption.server.http import STATIC
-from livecaption.server.publisher import Publisher
-from livecaption.server.recent import Message
 from livecaption.server.sending import sent
 from livecaption.server.services import SERVICES
-from livecaption.server.websocket import WebSocket
 
 HEARTBEAT_S = 15.0
 """Proxies and phones drop connections in which nothing happens for 30 to 60 s."""
@@ -106,7 +106,7 @@ def _server_sent(messages: list[Message]) -> bytes:
 
 
 async def _watch(request: web.Request, publisher: Publisher) -> web.WebSocketResponse:
-    socket = WebSocket(request, MAX_READ_BYTES)
+    socket = WebSocket(request, MAX_READ_BYTES, auth.accepted_protocols(request))
     await socket.open()
     sending = asyncio.ensure_future(_send(request, socket, publisher))
     listening = asyncio.ensure_future(_listen(socket))

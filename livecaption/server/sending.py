@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from aiohttp import hdrs, web
 
-from livecaption.server.websocket import SEND_TIMEOUT_S
+from livecaption.live.websocket import SEND_TIMEOUT_S
 
 SLICE_BYTES = 64 * 1024
 """Three of them at most wait for one client: aiohttp waits at each second one, and the transport from 64 KiB on."""

@@ -1,28 +1,9 @@
-"""What the handlers of one application share."""
-
-from dataclasses import dataclass
+"""Where the handlers of one application find what they share."""
 
 from aiohttp import web
 
-from livecaption.config import Config
-from livecaption.decoding.pool import DecoderPool
+from livecaption.live.services import Services
 from livecaption.server.metrics import Metrics
-from livecaption.server.sessions import Sessions
-from livecaption.store.transcripts import TranscriptStore
-from livecaption.workers.pool import WorkerPool
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """Made by `build_app`; lives as long as the application."""
-
-    config: Config
-    pool: WorkerPool
-    sessions: Sessions
-    metrics: Metrics
-    decoders: DecoderPool
-    store: TranscriptStore | None
-    """None: nothing is kept."""
-
 
 SERVICES: web.AppKey[Services] = web.AppKey("livecaption", Services)
+METRICS: web.AppKey[Metrics] = web.AppKey("livecaption metrics", Metrics)

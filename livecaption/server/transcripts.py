@@ -18,9 +18,9 @@ from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, GrowingVtt
 from livecaption.errors import InvalidQuery, UnknownSession
 from livecaption.events import Final
+from livecaption.live.session import Publisher
 from livecaption.server import auth
 from livecaption.server.exports import Export, Exports, LayOut
-from livecaption.server.publisher import Publisher
 from livecaption.server.sending import send_body
 from livecaption.server.services import SERVICES
 from livecaption.store import search

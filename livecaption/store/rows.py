@@ -29,7 +29,7 @@ class Resumption:
 
     Attributes:
         start: the message by which the session was started.
-        resume_token_hash, reader_token_hash: see `server.tokens`; no reader token: it is not private.
+        resume_token_hash, reader_token_hash: see `live.tokens`; no reader token: it is not private.
     """
 
     start: str

@@ -9,7 +9,7 @@ from livecaption.config import Config
 from livecaption.ipc.config import EngineConfig
 from livecaption.server import build_app
 from livecaption.server.services import SERVICES
-from tests.server.conftest import SPEECH, read_to_the_close, read_until
+from tests.support.serving import SPEECH, read_to_the_close, read_until
 
 
 def scripted(script: str = "") -> web.Application:

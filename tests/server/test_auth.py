@@ -10,8 +10,8 @@ import pytest
 from aiohttp import WSServerHandshakeError
 
 from livecaption.server.http import OWN_NAMES
-from tests.server.conftest import Client, StartServer, read_event
 from tests.support.eventually import eventually
+from tests.support.serving import Client, StartServer, read_event
 
 TOKEN = "a secret/with+odd=characters"
 

@@ -12,8 +12,8 @@ from livecaption.server.http import STATIC, static_directory
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from livecaption.workers.pool import PoolState
-from tests.server.conftest import Client, StartServer, read_event, start_stream
 from tests.support.eventually import eventually
+from tests.support.serving import Client, StartServer, read_event, start_stream
 
 
 async def test_the_page_and_everything_it_loads_are_served(client: Client) -> None:

@@ -21,8 +21,8 @@ from aiohttp import web
 from livecaption.config import Config
 from livecaption.errors import EngineUnusable, StoreUnusable
 from livecaption.ipc.config import EngineConfig
+from livecaption.live import websocket as websocket_module
 from livecaption.server import build_app, lifecycle
-from livecaption.server import websocket as websocket_module
 from livecaption.server.config import ServerConfig
 from livecaption.server.lifecycle import running_server
 from livecaption.server.services import SERVICES

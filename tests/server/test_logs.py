@@ -8,8 +8,10 @@ import sys
 import pytest
 from aiohttp.http_exceptions import BadHttpMessage
 
-from livecaption.server.logs import FEW_REFUSALS, RateLimited, malformed_request, refused_accept
-from tests.server.conftest import Client
+from livecaption.live.logs import RateLimited
+from livecaption.server.logs import malformed_request, refused_accept
+from tests.support.logs import passed, record
+from tests.support.serving import Client
 
 SECRET = "5ecre7"
 HOST = "Host: localhost\r\n"
@@ -74,46 +76,6 @@ async def test_no_malformed_request_is_in_the_log(
     assert "Traceback" not in caplog.text
 
 
-def record(message: str, at_s: float = 1000.0, error: Exception | None = None) -> logging.LogRecord:
-    exc_info = (type(error), error, None) if error is not None else None
-    made = logging.LogRecord("asyncio", logging.ERROR, "x.py", 1, message, (), exc_info)
-    made.created = at_s
-    return made
-
-
-def passed(limit: RateLimited, *records: logging.LogRecord) -> list[str]:
-    """What a handler would write of those that pass."""
-    return [logging.Formatter("%(message)s").format(each) for each in records if limit.filter(each)]
-
-
-def bad_only(each: logging.LogRecord) -> str | None:
-    return "bad" if each.getMessage().startswith("bad") else None
-
-
-def test_few_of_a_kind_pass_in_a_minute_and_the_next_one_says_how_many_did_not() -> None:
-    limit = RateLimited(bad_only, per_minute=2)
-    assert passed(limit, *(record("bad thing", 1000.0 + n) for n in range(10))) == [
-        "bad",
-        "bad; more of this minute are suppressed",
-    ]
-    assert passed(limit, record("bad thing", 1059.9)) == []
-    assert passed(limit, record("bad thing", 1060.0)) == ["bad (9 more before it were suppressed)"]
-    assert passed(limit, record("bad thing", 1061.0)) == ["bad; more of this minute are suppressed"]
-    assert passed(limit, record("bad thing", 1300.0)) == ["bad"]
-
-
-def test_all_of_other_kinds_pass_as_they_are() -> None:
-    limit = RateLimited(bad_only, per_minute=1)
-    others = [record("good thing", error=ValueError("why")) for _ in range(5)]
-    assert [line.splitlines() for line in passed(limit, *others)] == [["good thing", "ValueError: why"]] * 5
-
-
-def test_a_clock_that_is_set_back_suppresses_nothing_for_long() -> None:
-    limit = RateLimited(bad_only, per_minute=1)
-    passed(limit, record("bad thing", 5000.0))
-    assert len(passed(limit, record("bad thing", 100.0))) == 1
-
-
 def test_a_connection_that_is_not_accepted_is_one_line_without_a_traceback() -> None:
     """asyncio logs several lines, and where it was raised."""
     try:
@@ -153,16 +115,3 @@ def test_a_request_that_is_behind_another_exception_is_not_logged_either() -> No
     except RuntimeError as error:
         behind = record("a fault", error=error)
     assert passed(RateLimited(malformed_request), behind) == ["a malformed request was refused"]
-
-
-async def test_streams_that_are_refused_again_and_again_are_few_lines(
-    client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caplog.set_level(logging.INFO)
-    monkeypatch.setattr(FEW_REFUSALS, "_per_minute", 3)
-    for _ in range(8):
-        socket = await client.ws_connect("/v1/stream")
-        await socket.send_str("hello")
-        await socket.receive()
-        await socket.close()
-    assert 0 < caplog.text.count("a stream is refused") <= 3

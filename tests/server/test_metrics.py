@@ -13,12 +13,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from livecaption.recognition import DeviceMemory
 from livecaption.scheduling.pace import Pace, PaceFigures
 from livecaption.server.metrics import MAX_RECENT, Recent
-from livecaption.server.services import SERVICES
+from livecaption.server.services import METRICS, SERVICES
 from livecaption.workers.lifecycle import PoolState
 from livecaption.workers.pool import WorkerPool
 from livecaption.workers.supervisor import WorkerFigures
-from tests.server.conftest import PAUSE, SPEECH, Client, StartServer, read_to_the_close, read_until, start_stream
 from tests.support.eventually import eventually
+from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_to_the_close, read_until, start_stream
 from tests.support.speech import pcm_s16le, sound
 
 LATENCIES = ("endpoint", "first_partial", "partial", "final")
@@ -260,7 +260,7 @@ async def test_a_delay_of_the_engine_is_in_the_latencies(client: Client) -> None
 
 
 async def test_a_loop_that_was_blocked_shows_a_lag(client: Client) -> None:
-    await eventually(lambda: client.app[SERVICES].metrics.snapshot()["event_loop_lag_s"]["p99"] is not None)
+    await eventually(lambda: client.app[METRICS].snapshot()["event_loop_lag_s"]["p99"] is not None)
     time.sleep(0.4)  # noqa: ASYNC251 - the blocked loop is the point; it should have looked 0.1 s after the last time
     lag_s = (await stats(client))["event_loop_lag_s"]
     assert 0.3 <= lag_s["p99"] < 10

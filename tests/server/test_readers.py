@@ -16,11 +16,11 @@ from aiohttp import ClientResponse
 
 from livecaption.server import readers, sending
 from livecaption.server.services import SERVICES
-from tests.server.conftest import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
-from tests.server.test_connection import start
-from tests.server.test_recent import final
+from tests.live.test_connection import start
+from tests.live.test_event_log import final
 from tests.support.eventually import eventually
 from tests.support.peers import raw_connection
+from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 
 CAPTIONS = ["speech_start", "speech_end", "final"]
 

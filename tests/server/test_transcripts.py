@@ -16,14 +16,15 @@ from aiohttp.test_utils import TestServer
 
 from livecaption.captions.transcript import FORMATS
 from livecaption.events import Final
-from livecaption.server import sending, sessions
+from livecaption.live import registry
+from livecaption.server import sending
 from livecaption.server.services import SERVICES
 from livecaption.server.transcripts import EXPORTS
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
-from tests.server.conftest import PAUSE, SPEECH, Client, StartServer, read_event, read_until, start_stream
 from tests.support.eventually import eventually
 from tests.support.peers import raw_connection
+from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_until, start_stream
 from tests.support.stored import fill, locked_by_another, new_session, opened
 from tests.support.transcripts import final
 
@@ -508,7 +509,7 @@ async def test_where_nothing_is_stored_a_session_that_runs_is_exported_as_far_as
 async def test_where_nothing_is_stored_a_session_that_ended_is_exported_as_long_as_it_can_be_read_along(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "KEEP_ENDED_S", 0.5)
+    monkeypatch.setattr(registry, "KEEP_ENDED_S", 0.5)
     socket = await client.ws_connect("/v1/stream")
     await socket.send_json({"type": "start"})
     path = f"/v1/sessions/{(await read_event(socket))['session']}/transcript.vtt"

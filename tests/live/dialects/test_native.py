@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from livecaption.audio.formats import AudioFormat
 from livecaption.errors import LivecaptionError, MessageTooBig
 from livecaption.events import Ack, CaptionWord, ErrorReport, Final, Flushed
+from livecaption.live.dialects.native import MAX_TEXT_BYTES, Flush, Ping, Resume, Start, Stop, encode, parse
 from livecaption.recognition import TranscriptionOptions
-from livecaption.server.protocols.native import MAX_TEXT_BYTES, Flush, Ping, Resume, Start, Stop, encode, parse
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 
 DEFAULT = EndpointingConfig()

@@ -9,8 +9,8 @@ import secrets
 from collections.abc import AsyncGenerator, Sequence
 
 from livecaption.events import Event, Final
-from livecaption.server.outbox import Outbox
-from livecaption.server.recent import SPEAKER_ONLY, Message, RecentEvents
+from livecaption.live.event_log import SPEAKER_ONLY, Message, RecentEvents
+from livecaption.live.outbox import Outbox
 
 
 class Hub:

@@ -17,10 +17,13 @@ import psutil
 import pytest
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType
 
-from livecaption.server import connection, publisher
-from livecaption.server.connection import MAX_AUDIO_BYTES
+from livecaption.live import connection
+from livecaption.live import session as live_session
+from livecaption.live.connection import MAX_AUDIO_BYTES
 from livecaption.server.services import SERVICES
-from tests.server.conftest import (
+from tests.support.containers import flac_of_silence
+from tests.support.eventually import eventually
+from tests.support.serving import (
     PAUSE,
     SPEECH,
     Client,
@@ -30,8 +33,6 @@ from tests.server.conftest import (
     read_until,
     start_stream,
 )
-from tests.support.containers import flac_of_silence
-from tests.support.eventually import eventually
 from tests.support.speech import sound
 
 
@@ -165,8 +166,8 @@ async def test_a_drain_waits_no_longer_for_a_container_whose_client_is_done(clie
         await bomb.send_json({"type": "stop"})
     reading = asyncio.ensure_future(read_to_the_close(bomb) if leaves == "stop" else bomb.close())
     sessions = client.app[SERVICES].sessions
-    await eventually(lambda: sessions.received_ms >= publisher.AUDIO_BURST_S * 1000)
-    async with asyncio.timeout(publisher.LAST_DECODING_DRAINING_S + 2):
+    await eventually(lambda: sessions.received_ms >= live_session.AUDIO_BURST_S * 1000)
+    async with asyncio.timeout(live_session.LAST_DECODING_DRAINING_S + 2):
         await sessions.drain()
     assert not sessions.overran
     await reading
@@ -178,13 +179,13 @@ async def test_a_container_that_unfolds_to_hours_is_taken_no_faster_than_allowed
     bomb = await start_stream(client, encoding="auto")
     await bomb.send_bytes(flac_of_silence(200))
     taken = client.app[SERVICES].sessions
-    await eventually(lambda: taken.received_ms >= publisher.AUDIO_BURST_S * 1000)
+    await eventually(lambda: taken.received_ms >= live_session.AUDIO_BURST_S * 1000)
     await other.send_bytes(SPEECH)
     await other.send_json({"type": "stop"})
     events = await read_to_the_close(other)
     assert [event["type"] for event in events if event["type"] in ("error", "final", "end")] == ["final", "end"]
     assert taken.received_ms < 27 * 60_000
-    async with asyncio.timeout(publisher.LAST_DECODING_DRAINING_S + 3):
+    async with asyncio.timeout(live_session.LAST_DECODING_DRAINING_S + 3):
         _, events = await asyncio.gather(taken.drain(), read_to_the_close(bomb))
     assert (events[-1]["type"], events[-1]["reason"], bomb.close_code) == ("end", "draining", 1001)
 
@@ -221,8 +222,8 @@ async def test_a_large_message_is_taken_in_pieces_between_which_others_have_thei
 
 
 async def test_audio_is_taken_no_faster_than_allowed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher, "AUDIO_BURST_S", 1.0)
-    monkeypatch.setattr(publisher, "AUDIO_S_PER_S", 10.0)
+    monkeypatch.setattr(live_session, "AUDIO_BURST_S", 1.0)
+    monkeypatch.setattr(live_session, "AUDIO_S_PER_S", 10.0)
     socket = await start_stream(client)
     began_s = time.monotonic()
     await socket.send_bytes(bytes(32_000 * 5))
@@ -381,8 +382,8 @@ async def test_a_client_that_says_nothing_is_closed(client: Client, monkeypatch:
 async def test_a_stream_that_falls_silent_is_closed_after_its_last_final(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher, "TICK_S", 0.05)
-    monkeypatch.setattr(publisher, "IDLE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(live_session, "TICK_S", 0.05)
+    monkeypatch.setattr(live_session, "IDLE_TIMEOUT_S", 0.2)
     socket = await start_stream(client, partials=False)
     await socket.send_bytes(SPEECH)
     events = await read_to_the_close(socket)
@@ -404,7 +405,7 @@ async def test_a_stream_faster_than_real_time_is_read_as_fast_as_it_is_transcrib
     start_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file sent at once gets every final, and the server holds no more than the backlog of it."""
-    monkeypatch.setattr(publisher, "MAX_BACKLOG_MS", 4_000)
+    monkeypatch.setattr(live_session, "MAX_BACKLOG_MS", 4_000)
     client = await start_server("delay 0.05")
     socket = await start_stream(client, partials=False)
 

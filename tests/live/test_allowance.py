@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livecaption.server.allowance import Allowance
+from livecaption.live.allowance import Allowance
 
 
 def test_a_burst_costs_no_time_and_what_exceeds_it_costs_as_much_as_it_is() -> None:

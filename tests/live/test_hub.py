@@ -7,8 +7,8 @@ from contextlib import aclosing
 import pytest
 
 from livecaption.events import Ack, End, Event, Final, Partial, SpeechStart
-from livecaption.server.hub import Hub
-from livecaption.server.recent import Message
+from livecaption.live.event_log import Message
+from livecaption.live.hub import Hub
 
 HEARTBEAT_S = 60.0
 END = End(0, 0, "stop")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from livecaption.events import Ack, End, ErrorReport, Event, Final, Flushed, Gap, Partial, Pong, Ready, Snapshot
-from livecaption.server.protocols import native
+from livecaption.live.dialects import native
 
 MAX_CHARACTERS = 64 * 1024
 """Of kept messages: a minute of speech with two partials a second, the usual resume window, and more where partials are

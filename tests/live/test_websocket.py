@@ -12,9 +12,9 @@ from aiohttp import WSMessage, WSMsgType, web
 from livecaption.errors import MessageTooBig
 from livecaption.evaluation import peers
 from livecaption.evaluation.peers import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawPeer, close_codes, frame
-from livecaption.server import websocket as websocket_module
-from livecaption.server.turn import MAX_STEPS
-from livecaption.server.websocket import WebSocket
+from livecaption.live import websocket as websocket_module
+from livecaption.live.turn import MAX_STEPS
+from livecaption.live.websocket import WebSocket
 from tests.support.eventually import eventually
 from tests.support.peers import raw_peer
 

@@ -7,10 +7,12 @@ import pytest
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSServerHandshakeError
 
 from livecaption.evaluation.peers import PING, close_codes, frame, raw_peer
-from livecaption.server import publisher, websocket
+from livecaption.live import session as live_session
+from livecaption.live import websocket
+from livecaption.live.registry import Sessions
 from livecaption.server.services import SERVICES
-from livecaption.server.sessions import Sessions
-from tests.server.conftest import (
+from tests.support.eventually import eventually
+from tests.support.serving import (
     PAUSE,
     SPEECH,
     Client,
@@ -19,7 +21,6 @@ from tests.server.conftest import (
     read_to_the_close,
     read_until,
 )
-from tests.support.eventually import eventually
 from tests.support.speech import pcm_s16le, sound
 
 QUIET = {"partials": False, "endpointing": {"silence_ms": 500}}
@@ -184,7 +185,7 @@ async def test_who_takes_over_closes_the_old_connection_which_is_heard_no_more(c
 async def test_nobody_back_in_time_ends_the_session_and_its_final_is_made_all_the_same(
     start_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher, "TICK_S", 0.05)
+    monkeypatch.setattr(live_session, "TICK_S", 0.05)
     client = await start_server(resume_window_s=0.2)
     socket, ready = await start(client)
     await socket.send_bytes(SPEECH)
@@ -296,7 +297,7 @@ async def test_a_drain_ends_parked_sessions_at_once_with_their_finals(start_serv
 async def test_captions_that_are_forgotten_when_the_speaker_comes_back_are_a_gap_with_its_times(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("livecaption.server.recent.RecentEvents.__init__.__defaults__", (400,))
+    monkeypatch.setattr("livecaption.live.event_log.RecentEvents.__init__.__defaults__", (400,))
     socket, ready = await start(client)
     for utterance in range(3):
         await socket.send_bytes(SPEECH + PAUSE)
@@ -389,7 +390,7 @@ async def test_whose_place_was_taken_meanwhile_is_told_so_and_may_try_again(star
 async def test_of_many_sessions_that_were_never_spoken_into_the_newest_are_kept(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("livecaption.server.sessions.MAX_UNHEARD", 2)
+    monkeypatch.setattr("livecaption.live.registry.MAX_UNHEARD", 2)
     started = [await start(client) for _ in range(3)]
     for socket, _ in started:
         socket._writer.transport.abort()
@@ -402,7 +403,7 @@ async def test_of_many_connections_that_claim_a_session_the_newest_may_stay(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They need no place and no token until they have said something."""
-    monkeypatch.setattr("livecaption.server.sessions.MAX_CLAIMS", 2)
+    monkeypatch.setattr("livecaption.live.registry.MAX_CLAIMS", 2)
     socket, ready = await start(client)
     claims = [await client.ws_connect("/v1/stream", params={"resume": ready["session"]}) for _ in range(3)]
     assert await refusal_of(claims[0]) == ("overloaded", WSCloseCode.TRY_AGAIN_LATER)
@@ -416,7 +417,7 @@ async def test_of_many_connections_that_claim_a_session_the_newest_may_stay(
 
 
 async def test_ended_sessions_are_kept_up_to_a_number(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("livecaption.server.sessions.MAX_ENDED", 2)
+    monkeypatch.setattr("livecaption.live.registry.MAX_ENDED", 2)
     ids = []
     for _ in range(3):
         socket, ready = await start(client)

@@ -1,6 +1,6 @@
 """Who shows a session's token is let in; who has read the store is not."""
 
-from livecaption.server.tokens import is_token, reader_token, token_hash
+from livecaption.live.tokens import is_token, reader_token, token_hash
 
 TOKEN = "IZ0c7H9dUuoc3pB9p2lVWg"
 

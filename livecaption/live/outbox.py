@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import deque
 
-from livecaption.server.websocket import CLOSE_TIMEOUT_S, SEND_TIMEOUT_S, WebSocket
+from livecaption.live.websocket import CLOSE_TIMEOUT_S, SEND_TIMEOUT_S, WebSocket
 
 MAX_WAITING_CHARACTERS = 256 * 1024
 """Some minutes of captions. A reader further behind than that does not read them any more."""

@@ -9,10 +9,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from livecaption.server import outbox as outbox_module
-from livecaption.server import websocket as websocket_module
-from livecaption.server.outbox import MAX_WAITING_CHARACTERS, Outbox
-from livecaption.server.websocket import WebSocket
+from livecaption.live import outbox as outbox_module
+from livecaption.live import websocket as websocket_module
+from livecaption.live.outbox import MAX_WAITING_CHARACTERS, Outbox
+from livecaption.live.websocket import WebSocket
 from tests.support.eventually import eventually
 from tests.support.peers import close_codes, raw_peer
 

@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 from aiohttp import WSServerHandshakeError
 
+from livecaption.live import session as live_session
+from livecaption.live.event_log import LIFE
+from livecaption.live.tokens import reader_token, token_hash
 from livecaption.recognition import SessionId
-from livecaption.server import publisher
-from livecaption.server.recent import LIFE
 from livecaption.server.services import SERVICES
-from livecaption.server.tokens import reader_token, token_hash
 from livecaption.store import rows
 from livecaption.store.config import StoreConfig
 from livecaption.store.rows import Resumption
-from tests.server.conftest import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
-from tests.server.test_connection import refusal_of, resume
+from tests.live.test_connection import refusal_of, resume
 from tests.support.eventually import eventually
+from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 from tests.support.stored import fill, new_session, opened
 from tests.support.transcripts import final
 
@@ -188,7 +188,7 @@ async def test_who_is_not_back_in_time_finds_it_over_and_it_stays_interrupted(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time counts from when the model is loaded, since nobody can come back before."""
-    monkeypatch.setattr(publisher, "TICK_S", 0.02)
+    monkeypatch.setattr(live_session, "TICK_S", 0.02)
     client = await serve("load 0.5", resume_window_s=0.2)
     assert client.app[SERVICES].sessions.n_parked == 1
     reader = await client.ws_connect("/v1/sessions/talk/watch")

@@ -12,9 +12,9 @@ from livecaption.errors import Unavailable
 from livecaption.scheduling import admission
 from livecaption.server.services import SERVICES
 from livecaption.workers.pool import WorkerPool
-from tests.server.conftest import SPEECH, Client, StartServer, read_to_the_close, read_until, start_stream
 from tests.support.eventually import eventually
 from tests.support.load import FRESH
+from tests.support.serving import SPEECH, Client, StartServer, read_to_the_close, read_until, start_stream
 
 
 async def test_a_drain_gives_everybody_their_last_caption_and_closes_with_1001(start_server: StartServer) -> None:

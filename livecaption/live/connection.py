@@ -16,12 +16,12 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType
 
 from livecaption.errors import InvalidMessage, LivecaptionError, MessageTooBig, TooSlow, WrongState
 from livecaption.events import ErrorReport
-from livecaption.server.logs import FEW_REFUSALS
-from livecaption.server.outbox import Outbox
-from livecaption.server.protocols import native
-from livecaption.server.publisher import Publisher
-from livecaption.server.services import Services
-from livecaption.server.websocket import CLOSE_TIMEOUT_S, WebSocket
+from livecaption.live.dialects import native
+from livecaption.live.logs import FEW_REFUSALS
+from livecaption.live.outbox import Outbox
+from livecaption.live.services import Services
+from livecaption.live.session import Publisher
+from livecaption.live.websocket import CLOSE_TIMEOUT_S, WebSocket
 
 START_TIMEOUT_S = 10.0
 MAX_ERRORS = 20

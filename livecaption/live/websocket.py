@@ -11,13 +11,13 @@ are done here, and nothing else reads from a socket or closes one:
 
 import asyncio
 import time
+from collections.abc import Collection
 
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
 from livecaption.errors import MessageTooBig
-from livecaption.server import auth
-from livecaption.server.allowance import Allowance
-from livecaption.server.turn import Turn
+from livecaption.live.allowance import Allowance
+from livecaption.live.turn import Turn
 
 HEARTBEAT_S = 20.0
 """The server pings so often; a peer that does not answer within half of that is gone."""
@@ -50,11 +50,12 @@ class WebSocket:
 
     Args:
         max_message_bytes: aiohttp ends the connection of a peer that sends a larger message.
+        protocols: the subprotocols that are accepted, if the peer offers them.
     """
 
-    def __init__(self, request: web.Request, max_message_bytes: int) -> None:
+    def __init__(self, request: web.Request, max_message_bytes: int, protocols: Collection[str] = ()) -> None:
         self.response = _Response(
-            protocols=auth.accepted_protocols(request),
+            protocols=protocols,
             max_msg_size=max_message_bytes,
             compress=False,  # PCM does not compress, and each context costs 64 KiB
             heartbeat=HEARTBEAT_S,

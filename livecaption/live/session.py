@@ -35,22 +35,22 @@ from livecaption.errors import (
     WrongState,
 )
 from livecaption.events import Ack, End, EndReason, ErrorReport, Event, Final, Gap, Pong, Ready, Status
+from livecaption.live.allowance import Allowance
+from livecaption.live.dialects import native
+from livecaption.live.hub import Hub
+from livecaption.live.logs import FEW_REFUSALS
+from livecaption.live.services import Services
+from livecaption.live.store_gate import Recording
+from livecaption.live.tokens import is_token, reader_token, token_hash
+from livecaption.live.turn import Turn
 from livecaption.recognition import Hypothesis, ModelDescription
 from livecaption.scheduling.request import Request
-from livecaption.server.allowance import Allowance
-from livecaption.server.hub import Hub
-from livecaption.server.logs import FEW_REFUSALS
-from livecaption.server.protocols import native
-from livecaption.server.recording import Recording
-from livecaption.server.services import Services
-from livecaption.server.tokens import is_token, reader_token, token_hash
-from livecaption.server.turn import Turn
 from livecaption.session import NOTHING_HEARD, Heard, Output, Session, StreamOptions
 from livecaption.store.rows import InterruptedSession, NewSession, Resumption
 from livecaption.workers.pool import PoolState
 
 if TYPE_CHECKING:
-    from livecaption.server.connection import Connection
+    from livecaption.live.connection import Connection
 
 IDLE_TIMEOUT_S = 300.0
 TICK_S = 1.0
@@ -104,7 +104,7 @@ class Publisher:
     ) -> None:
         self._pool = services.pool
         self._sessions = services.sessions
-        self._metrics = services.metrics
+        self._on_latency = services.on_latency
         self._language = known.language
         self._hashes = hashes
         self._resume_token = ""
@@ -572,7 +572,7 @@ class Publisher:
             else:
                 self._publish(output)
         for latency in self._session.take_latencies():
-            self._metrics.observe(latency)
+            self._on_latency(latency)
 
     def _publish(self, event: Event) -> None:
         self._recording.publish(event)

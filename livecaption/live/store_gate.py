@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from livecaption.events import End, Event, Final, Ready
-from livecaption.server.hub import Hub
+from livecaption.live.hub import Hub
 from livecaption.store.rows import NewSession
 from livecaption.store.transcripts import TranscriptStore
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import cast
 
 from livecaption.events import End, Event, Final, Partial, Ready, SpeechStart
-from livecaption.server.hub import Hub
-from livecaption.server.recording import Recording
+from livecaption.live.hub import Hub
+from livecaption.live.store_gate import Recording
 from livecaption.store.rows import NewSession
 from livecaption.store.transcripts import TranscriptStore
 from tests.support.stored import new_session

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.events import Ack, End, Event, Final, Gap, Partial, Pong, Ready, Snapshot, SpeechEnd, SpeechStart
-from livecaption.server.protocols import native
-from livecaption.server.recent import LIFE, MAX_MESSAGES, Message, RecentEvents
+from livecaption.live.dialects import native
+from livecaption.live.event_log import LIFE, MAX_MESSAGES, Message, RecentEvents
 
 END = End(9000, 2, "stop")
 EPOCH = "5e55"

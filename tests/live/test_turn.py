@@ -1,6 +1,6 @@
 """Turns on the loop: short ones go on, long ones and many ones are over."""
 
-from livecaption.server.turn import MAX_STEPS, MAX_TURN_S, Turn
+from livecaption.live.turn import MAX_STEPS, MAX_TURN_S, Turn
 
 
 def turns_over(n_steps: int, used_s: float) -> int:

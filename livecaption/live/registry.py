@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 from livecaption.errors import LivecaptionError, Unavailable, UnknownSession
 from livecaption.recognition import RequestId, SessionId
 from livecaption.scheduling.admission import NEW_S, stream_limit
-from livecaption.server import descriptors
-from livecaption.server.config import ServerConfig
 from livecaption.workers.pool import PoolState, WorkerPool
 
 if TYPE_CHECKING:
-    from livecaption.server.publisher import Publisher
+    from livecaption.live.session import Publisher
 
 RETRY_AFTER_S = 2.0
 READERS_RETRY_AFTER_S = 10.0
@@ -58,13 +56,19 @@ class Draining(Protocol):
 
 
 class Sessions:
-    """Admission, the open streams and those that ended just now, and their common end."""
+    """Admission, the open streams and those that ended just now, and their common end.
 
-    def __init__(self, config: ServerConfig, pool: WorkerPool) -> None:
-        self._config = config
+    Args:
+        max_streams: streams at a time; None: as many as the workers can serve.
+        max_readers: readers at a time, of all sessions together.
+        drain_timeout_s: how long `drain` waits for the last captions.
+    """
+
+    def __init__(self, pool: WorkerPool, *, max_streams: int | None, max_readers: int, drain_timeout_s: float) -> None:
         self._pool = pool
-        self.max_readers = descriptors.max_readers(config, descriptors.limit())
-        """How many may read along."""
+        self._max_streams = max_streams
+        self.max_readers = max_readers
+        self._drain_timeout_s = drain_timeout_s
         self._admitted_s: dict[int, float] = {}  # when each open stream was let in, by its number
         self.n_accepted = 0
         """Streams let in since the start."""
@@ -95,8 +99,8 @@ class Sessions:
     @property
     def limit(self) -> int:
         """How many streams may be open just now."""
-        if self._config.max_streams is not None:
-            return self._config.max_streams
+        if self._max_streams is not None:
+            return self._max_streams
         new_since_s = time.monotonic() - NEW_S
         n_new = sum(admitted_s > new_since_s for admitted_s in self._admitted_s.values())
         return stream_limit(len(self), n_new, self._pool.load)
@@ -272,7 +276,7 @@ class Sessions:
         self._pool.drop_partials()
         for stream in list(self._open):
             stream.drain()
-        if await self._gone_within(self._config.drain_timeout_s - GIVE_UP_MARGIN_S):
+        if await self._gone_within(self._drain_timeout_s - GIVE_UP_MARGIN_S):
             return
         n_lost = sum([stream.give_up_finals() for stream in list(self._open)])
         if n_lost:

@@ -1,0 +1,85 @@
+"""A server with the scripted engine: real sockets, a real inference process, answers that are known."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aiohttp import ClientWebSocketResponse, WSMsgType, web
+from aiohttp.test_utils import TestClient
+
+from livecaption.config import Config
+from livecaption.ipc.config import EngineConfig
+from livecaption.server import build_app
+from livecaption.server.services import SERVICES
+from livecaption.store.config import StoreConfig
+from livecaption.workers.pool import PoolState
+from tests.support.speech import pcm_s16le, sound
+
+Client = TestClient[web.Request, web.Application]
+StartServer = Callable[..., Awaitable[Client]]
+SPEECH = pcm_s16le(sound("silence 200ms, speech 1200ms"))
+NO_STORE = StoreConfig()
+PAUSE = pcm_s16le(sound("silence 1000ms"))
+
+
+@pytest.fixture
+async def start_server(aiohttp_client: Callable[..., Awaitable[Client]]) -> StartServer:
+    async def start(
+        script: str = "", *, wait: bool = True, store: StoreConfig = NO_STORE, **server_settings: Any
+    ) -> Client:
+        config = Config(engine=EngineConfig(engine="scripted", model=script), store=store)
+        config = replace(config, server=replace(config.server, **server_settings))
+        client = await aiohttp_client(build_app(config))
+        if wait:
+            assert await client.app[SERVICES].pool.wait_until_loaded() is PoolState.READY
+        return client
+
+    return start
+
+
+@pytest.fixture
+async def client(start_server: StartServer) -> Client:
+    return await start_server()
+
+
+@pytest.fixture(autouse=True)
+async def nothing_is_left(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
+    """No test may leave a task behind or an error in the log that it did not ask for."""
+    before = asyncio.all_tasks()
+    yield
+    for task in asyncio.all_tasks() - before:
+        assert not any(name in repr(task.get_coro()) for name in ("Connection", "Outbox", "Hub")), task
+    faults = [record for record in caplog.get_records("call") if record.exc_info or record.levelno >= logging.CRITICAL]
+    assert faults == []
+
+
+async def read_event(socket: ClientWebSocketResponse) -> dict[str, Any]:
+    message = await socket.receive(timeout=20)
+    assert message.type is WSMsgType.TEXT, message
+    event: dict[str, Any] = json.loads(message.data)
+    return event
+
+
+async def read_until(socket: ClientWebSocketResponse, kind: str) -> dict[str, Any]:
+    while (event := await read_event(socket))["type"] != kind:
+        pass
+    return event
+
+
+async def read_to_the_close(socket: ClientWebSocketResponse) -> list[dict[str, Any]]:
+    """All events up to the close; its code is `socket.close_code` then."""
+    events = []
+    while (message := await socket.receive(timeout=20)).type is WSMsgType.TEXT:
+        events.append(json.loads(message.data))
+    return events
+
+
+async def start_stream(client: Client, **options: Any) -> ClientWebSocketResponse:
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start", **options})
+    assert (await read_event(socket))["type"] == "ready"
+    return socket
