@@ -16,7 +16,7 @@ import secrets
 import time
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Protocol, Self
 
 from aiohttp import WSCloseCode
 
@@ -39,6 +39,7 @@ from livecaption.live.allowance import Allowance
 from livecaption.live.dialects import native
 from livecaption.live.hub import Hub
 from livecaption.live.logs import FEW_REFUSALS
+from livecaption.live.outbox import Outbox
 from livecaption.live.services import Services
 from livecaption.live.store_gate import Recording
 from livecaption.live.tokens import is_token, reader_token, token_hash
@@ -48,9 +49,6 @@ from livecaption.scheduling.request import Request
 from livecaption.session import NOTHING_HEARD, Heard, Output, Session, StreamOptions
 from livecaption.store.rows import InterruptedSession, NewSession, Resumption
 from livecaption.workers.pool import PoolState
-
-if TYPE_CHECKING:
-    from livecaption.live.connection import Connection
 
 IDLE_TIMEOUT_S = 300.0
 TICK_S = 1.0
@@ -83,6 +81,24 @@ class _Ending:
     reason: Literal["stop", "disconnect", "draining", "error"]
     close_code: int
     text: str = ""
+
+
+class Peer(Protocol):
+    """The connection of a session's publisher, as the session sees it.
+
+    Attributes:
+        outbox: what waits to be sent.
+        last_heard_s: monotonic time of the last message.
+    """
+
+    outbox: Outbox
+    last_heard_s: float
+
+    def finish(self, code: int, text: str = "") -> None:
+        """Take nothing more; close with this code once all that was offered is sent."""
+
+    def lose(self, *, goodbye: bool = False) -> None:
+        """Take the connection for lost: nothing reaches the peer any more."""
 
 
 class Publisher:
@@ -118,7 +134,7 @@ class Publisher:
         self._session = Session(known.id, options, self._pool.pace, self._sessions.next_request_id, heard)
         self._heard_before_ms = heard.until_ms
         self._recording = Recording(services.store, known, self.hub)
-        self._connection: Connection | None = None
+        self._connection: Peer | None = None
         self._place: ExitStack | None = None
         """Its place among the streams. It has none when it is over, or parked before it was ever spoken into."""
         self._registration = ExitStack()
@@ -215,7 +231,7 @@ class Publisher:
 
     # The speaker comes and goes
 
-    def begin(self, connection: "Connection", place: ExitStack) -> None:
+    def begin(self, connection: Peer, place: ExitStack) -> None:
         """The first connection. `place` is the session's until its end."""
         self._place = place
         self._connection = connection
@@ -270,7 +286,7 @@ class Publisher:
                 place.enter_context(self._sessions.admitted())
                 self._place = place.pop_all()
 
-    def resume(self, connection: "Connection", resume: native.Resume) -> None:
+    def resume(self, connection: Peer, resume: native.Resume) -> None:
         """The speaker is back; `check_resume` has let them in. An older connection that is still open is closed."""
         logger.info("session=%s resumed", self._logged_id)
         if not self._resume_token:
@@ -296,7 +312,7 @@ class Publisher:
         else:
             self._connection = connection
 
-    def lose(self, connection: "Connection", *, goodbye: bool) -> None:
+    def lose(self, connection: Peer, *, goodbye: bool) -> None:
         """The connection is gone; by accident, unless the client has said goodbye."""
         if connection is not self._connection:
             return
@@ -317,7 +333,7 @@ class Publisher:
         """Its speaker is not expected back."""
         self._end(_Ending("disconnect", WSCloseCode.OK), "disconnect")
 
-    def left(self, connection: "Connection") -> None:
+    def left(self, connection: Peer) -> None:
         """The connection is closed, to the last byte."""
         if connection is self._connection:
             self._connection = None
