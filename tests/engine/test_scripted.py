@@ -92,7 +92,7 @@ CHILD = """
 import sys, threading
 import numpy as np
 from livecaption.engine.scripted import ScriptedEngine
-from livecaption.scheduling.request import TranscriptionOptions, Window
+from livecaption.recognition import TranscriptionOptions, Window
 
 def say(line):
     sys.stdout.write(line + "\\n")  # whole, where print() writes the end of the line by itself
