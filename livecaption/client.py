@@ -73,7 +73,7 @@ it; shorter would break connections that only stutter."""
 RETRY_S = 0.1
 MAX_RETRY_S = 2.0
 
-ACCIDENTS = (None, aiohttp.WSCloseCode.ABNORMAL_CLOSURE, aiohttp.WSCloseCode.SERVICE_RESTART)
+ABNORMAL_CLOSE_CODES = (None, aiohttp.WSCloseCode.ABNORMAL_CLOSURE, aiohttp.WSCloseCode.SERVICE_RESTART)
 """Close codes that are nobody's decision about the stream: no Close came, or a proxy's."""
 
 Socket = aiohttp.ClientWebSocketResponse[Any]
@@ -371,7 +371,7 @@ class Stream:
                 event = self._take(message.data)
                 if event is not None:
                     return event
-            elif self._sent is not None and not self._fatal_error and self._socket.close_code in ACCIDENTS:
+            elif self._sent is not None and not self._fatal_error and self._socket.close_code in ABNORMAL_CLOSE_CODES:
                 await self._resume(self._sent)
             elif message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
                 code = self._socket.close_code or aiohttp.WSCloseCode.ABNORMAL_CLOSURE

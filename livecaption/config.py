@@ -17,7 +17,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from livecaption.errors import ConfigError
 from livecaption.ipc.config import EngineConfig
-from livecaption.scheduling.cadence import PartialsConfig
+from livecaption.scheduling.partial_timer import PartialsConfig
 from livecaption.server.config import ServerConfig
 from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.store.config import StoreConfig
@@ -83,7 +83,7 @@ OPTIONS: tuple[Option, ...] = (
         "resume-window",
         "server",
         "resume_window_s",
-        "how long a session waits for a speaker whose connection was lost; 0: not at all",
+        "how long a session waits for a publisher whose connection was lost; 0: not at all",
         "SECONDS",
     ),
     Option("insecure", "server", "insecure", "listen beyond this machine without a token"),

@@ -19,9 +19,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Ready(Event):
-    """The stream is accepted; audio may flow. For the speaker's eyes only: it carries the session's secrets.
+    """The stream is accepted; audio may flow. For the publisher's eyes only: it carries the session's secrets.
 
-    `resume_window_ms` is how long the session waits for a speaker whose connection is lost; 0: it cannot be resumed.
+    `resume_window_ms` is how long the session waits for a publisher whose connection is lost; 0: it cannot be resumed.
     `reader_token` is None unless the session is private.
     """
 

@@ -12,6 +12,9 @@ SessionId = NewType("SessionId", str)
 Task = Literal["transcribe", "translate"]
 TASKS: tuple[Task, ...] = ("transcribe", "translate")
 
+Effort = Literal["full", "reduced"]
+"""How much computing a window may take. Under load it is reduced: smaller beams, less context, no early finals."""
+
 MAX_WINDOW_MS = 30_000
 """Whisper's encoder hears 30 s at a time (Radford et al. 2022, section 2.2)."""
 
@@ -36,14 +39,14 @@ class TranscriptionOptions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Before:
-    """The utterance before a window: as its words are known, what follows is heard in their light.
+class PrecedingUtterance:
+    """The utterance before a window. The engine transcribes both together, with the words of this one given.
 
     Attributes:
         samples: float32 [n_samples], like those of the window, which follow at once.
         text: what is said in it.
-        speech_end_ms: where that ends, from its first sample on.
-        next_start_ms: where the speech of the window begins, the same way.
+        speech_end_ms: where its speech ends, from its first sample on.
+        next_start_ms: where the speech of the window begins, from the same sample on.
     """
 
     samples: npt.NDArray[np.float32]
@@ -54,15 +57,15 @@ class Before:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """Audio for an engine, and how to hear it.
+    """Audio for an engine, and how to transcribe it.
 
     Attributes:
         samples: float32 [n_samples], mono, 16 kHz, -1..1, at most 30 s with those before; not modified, may be kept.
         is_final: a final is worth a second try where a partial is not.
         prefix: what its text begins with, as readers have been promised; empty: nothing yet.
-        context: what was said before it, for where `before` is not or is not used; empty: nothing that helps.
-        thorough: whether there is time to do it as well as can be.
-        before: the utterance before it, if that helps.
+        context: text before it, for a window without `preceding`; empty: none that helps.
+        effort: how much computing it may take.
+        preceding: the utterance before it, if that helps.
     """
 
     samples: npt.NDArray[np.float32]
@@ -70,13 +73,13 @@ class Window:
     is_final: bool = True
     prefix: str = ""
     context: str = ""
-    thorough: bool = True
-    before: Before | None = None
+    effort: Effort = "full"
+    preceding: PrecedingUtterance | None = None
 
     @property
-    def n_heard(self) -> int:
-        """Samples that the engine hears."""
-        return len(self.samples) + (len(self.before.samples) if self.before else 0)
+    def n_encoder_samples(self) -> int:
+        """Samples that go through the encoder: those of the preceding utterance and of the window."""
+        return len(self.samples) + (len(self.preceding.samples) if self.preceding else 0)
 
 
 @dataclass(frozen=True, slots=True)

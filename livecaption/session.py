@@ -19,8 +19,8 @@ from livecaption.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ, ms_of, samples_of
 from livecaption.audio.formats import CONTAINER, AudioFormat, PcmDecoder
 from livecaption.audio.framing import Framer
 from livecaption.audio.resampling import Resampler
+from livecaption.captions.casing import join_case
 from livecaption.captions.language import SettledLanguage
-from livecaption.captions.seam import fitted
 from livecaption.captions.sentence import ends_sentence
 from livecaption.captions.stabilizer import Stabilizer
 from livecaption.errors import EngineError, InvalidAudio, LivecaptionError, WrongState
@@ -36,9 +36,9 @@ from livecaption.events import (
     SpeechStart,
     Status,
 )
-from livecaption.recognition import Before, Hypothesis, RequestId, SessionId, TranscriptionOptions, Window
-from livecaption.scheduling.cadence import Cadence
-from livecaption.scheduling.pace import Pace
+from livecaption.recognition import Hypothesis, PrecedingUtterance, RequestId, SessionId, TranscriptionOptions, Window
+from livecaption.scheduling.load_control import ServiceLevel
+from livecaption.scheduling.partial_timer import PartialTimer
 from livecaption.scheduling.request import Request
 from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.speech.utterance import Utterance, UtteranceCutter, UtteranceEnded, UtteranceEvent, UtteranceStarted
@@ -55,9 +55,9 @@ MAX_CONTEXT_CHARACTERS = 300
 """Of what was said before, that may go with a window; more than the engine reads."""
 MIN_CONTEXT_CONFIDENCE = 0.4
 """Of a final, for what follows to be heard in its light: nonsense breeds nonsense."""
-MAX_BEFORE_GAP_MS = 600
+MAX_PRECEDING_GAP_MS = 600
 """Between the windows of two utterances, rolls and all, for the second to be heard together with the first."""
-MAX_HEARD_MS = 14_000
+MAX_JOINT_MS = 14_000
 """Of two utterances that are heard together: see ARCHITECTURE.md, "Utterances heard together"."""
 SPECULATION_SILENCE_MS = 200
 """Silence after which an open utterance is transcribed as if it had ended. If it has, its final is there when the
@@ -77,19 +77,19 @@ class StreamOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ResumePoint:
     """What an earlier server has made of a stream that goes on here.
 
     Attributes:
         finals: all that it gave, in order.
-        until_ms: audio before it is in them, or has none.
+        audio_ms: audio before it is in them, or has none.
     """
 
     finals: tuple[Final, ...] = ()
-    until_ms: int = 0
+    audio_ms: int = 0
 
 
-NOTHING_HEARD = Heard()
+START_OF_STREAM = ResumePoint()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +129,11 @@ class _Speculation:
     answer: Hypothesis | EngineError | None = None
 
 
-class Session:
+class StreamPipeline:
     """The stream of one publisher, from `start` to the last final.
 
     Inside, samples and utterances count from where this object begins to hear; outside, from the begin of the stream,
-    of which an earlier server may have `heard` a part. Every method returns what there is to do, in order: events to
+    of which an earlier server may have had a part. Every method returns what there is to do, in order: events to
     send and requests to submit. Each `SpeechStart` is followed by exactly one `Final` of the same number, finals come
     in order, and no two cover the same audio.
     """
@@ -142,14 +142,14 @@ class Session:
         self,
         session_id: SessionId,
         options: StreamOptions,
-        pace: Callable[[], Pace],
+        service_level: Callable[[], ServiceLevel],
         next_request_id: Callable[[], RequestId],
-        heard: Heard = NOTHING_HEARD,
+        resume_from: ResumePoint = START_OF_STREAM,
     ) -> None:
         self.id = session_id
         self.options = options
-        self._first_utterance = heard.finals[-1].utterance + 1 if heard.finals else 0
-        self._pace = pace
+        self._first_utterance = resume_from.finals[-1].utterance + 1 if resume_from.finals else 0
+        self._service_level = service_level
         self._next_request_id = next_request_id
         # A container is decoded outside and comes in as samples.
         self._decoder = None if options.audio.encoding == CONTAINER else PcmDecoder(options.audio)
@@ -159,9 +159,9 @@ class Session:
         self._cutter = UtteranceCutter(options.endpointing, VoiceActivityDetector().judge)
         self._judged_samples = 0
         self._judged_before = 0  # the newest chunk
-        self._cadence = Cadence()
+        self._partial_timer = PartialTimer()
         self._stabilizer = Stabilizer()
-        self._ended_utterance: Utterance | None = None  # the newest, if there is time to hear it again
+        self._ended_utterance: Utterance | None = None  # the newest, at full effort
         self._language = SettledLanguage(options.transcription.language)
         self._newest_final: Final | None = None  # of those that are out and say something
         self._context = ""  # the end of what was said, as far as it is known
@@ -169,8 +169,8 @@ class Session:
         self._revision = 0
         self._partial_asked_s: float | None = None
         self._speculation: _Speculation | None = None
-        self._heard_until = 0  # by the newest hypothesis of the open utterance, or by one that is on its way for sure
-        self._hear_from(heard.until_ms)
+        self._covered_until = 0  # by the newest hypothesis of the open utterance, or by one that is on its way for sure
+        self._begin_at(resume_from.audio_ms)
         self._last_voiced_s = 0.0
         self._first_caption_due_since_s: float | None = None
         self._shown_until_s = 0.0
@@ -182,7 +182,7 @@ class Session:
         self._reported_non_finite = False
         # Finals and flush marks in the order in which they must go out.
         self._awaited: deque[_AwaitedFinal | Flushed] = deque()
-        for final in heard.finals:
+        for final in resume_from.finals:
             self._remember(final.text, final.language or "", final.confidence)
             if final.text:
                 self._newest_final = final
@@ -193,7 +193,7 @@ class Session:
         return ms_of(self._received_samples, self._received_rate_hz)
 
     @property
-    def settled_ms(self) -> int:
+    def checkpoint_ms(self) -> int:
         """Audio before it is in the finals that are out, or holds no speech; who goes on elsewhere begins here."""
         awaited = next((item.utterance for item in self._awaited if isinstance(item, _AwaitedFinal)), None)
         utterance = awaited or self._cutter.open_utterance()
@@ -263,7 +263,7 @@ class Session:
         """The next audio is that from here on; what lies between is lost. False: not any more, audio has come."""
         if self._received_samples != self._first_sample or at_ms < self._begin_ms:
             return False
-        self._hear_from(at_ms)
+        self._begin_at(at_ms)
         return True
 
     def flush(self, flush_id: str | int | None, now_s: float) -> list[Output]:
@@ -294,12 +294,12 @@ class Session:
         self._resampler = Resampler(SAMPLE_RATE_HZ)
         return outputs
 
-    def renew(self, request: Request, now_s: float) -> Request:
+    def refresh(self, request: Request, now_s: float) -> Request:
         """A partial of this session whose turn has come: the same with all that was heard since it was asked."""
         utterance = self._cutter.open_utterance()
         if utterance is None or utterance.number != request.utterance:
             return request
-        self._cadence.begin(self._judged_samples)
+        self._partial_timer.begin(self._judged_samples)
         return replace(
             request, asked_s=now_s, window=self._window(utterance, is_final=False), window_start=utterance.window_start
         )
@@ -320,7 +320,7 @@ class Session:
         outputs: list[Output] = []
         if not answer.suspicious and self.options.partials:
             outputs += self._receive_partial(request, answer, now_s)
-        return outputs + self._look_again(request, answer, now_s)
+        return outputs + self._recheck_endpoint(request, answer, now_s)
 
     def abandon(self, error: EngineError, now_s: float) -> list[Output]:
         """Every final that is still awaited is answered with this error; for a stop out of time."""
@@ -341,7 +341,7 @@ class Session:
         oldest_final = next(finals, None)
         final_lag_s = now_s - oldest_final.asked_s if oldest_final else 0.0
         partial_lag_s = now_s - self._partial_asked_s if self._partial_asked_s is not None else 0.0
-        interval_ms = self._pace().partial_interval_ms
+        interval_ms = self._service_level().partial_interval_ms
         is_slow = interval_ms is not None and max(partial_lag_s, interval_ms / 1000) > SLOW_AFTER_S
         return Status(
             state="overloaded" if final_lag_s > OVERLOADED_AFTER_S else "ready",
@@ -362,18 +362,18 @@ class Session:
         voiced_before_s = self._last_voiced_s
         if self._cutter.last_voiced_at != last_voiced_at:
             self._last_voiced_s = now_s
-        outputs = self._follow(events, now_s, voiced_before_s)
+        outputs = self._handle(events, now_s, voiced_before_s)
         ended = self._ended_utterance
         if ended is not None and self._open_number is None:
             least_gap = self._undecided_from - ended.window_end
-            if least_gap > samples_of(MAX_BEFORE_GAP_MS):
+            if least_gap > samples_of(MAX_PRECEDING_GAP_MS):
                 self._ended_utterance = None  # its audio takes memory: 1.2 MB through a silence
         return outputs + self._speculate(now_s) + self._ask_partial(now_s)
 
     def _end_utterance(self, reason: EndReason, now_s: float) -> list[Output]:
-        return self._follow(self._cutter.flush(reason), now_s, self._last_voiced_s)
+        return self._handle(self._cutter.flush(reason), now_s, self._last_voiced_s)
 
-    def _follow(self, events: list[UtteranceEvent], now_s: float, voiced_before_s: float) -> list[Output]:
+    def _handle(self, events: list[UtteranceEvent], now_s: float, voiced_before_s: float) -> list[Output]:
         outputs: list[Output] = []
         for event in events:
             if isinstance(event, UtteranceStarted):
@@ -382,11 +382,11 @@ class Session:
                 self._revision = 0
                 self._partial_asked_s = None
                 self._speculation = None
-                self._heard_until = 0
+                self._covered_until = 0
                 self._stabilizer = Stabilizer()
-                self._cadence.begin(event.at)
+                self._partial_timer.begin(event.at)
                 # Until words are known, nothing says that a sentence has ended.
-                self._cutter.hear_words(mid_phrase=self.options.partials)
+                self._cutter.set_mid_phrase(mid_phrase=self.options.partials)
                 self._begin_waiting(event.at, now_s)
                 outputs.append(SpeechStart(self._number(event.number), self._ms(event.at)))
             elif isinstance(event, UtteranceEnded):
@@ -401,7 +401,7 @@ class Session:
                 outputs.append(SpeechEnd(self._number(utterance.number), self._ms(utterance.end), event.reason))
                 outputs += self._await_final(utterance, last_voiced_s, now_s)
                 # Only now: its own final is heard together with the one before it.
-                self._ended_utterance = utterance if self._pace().speculates else None
+                self._ended_utterance = utterance if self._service_level().effort == "full" else None
         return outputs
 
     def _await_final(self, utterance: Utterance, last_voiced_s: float, now_s: float) -> list[Output]:
@@ -431,10 +431,10 @@ class Session:
         self._shown_until_s = first_voiced_s
 
     def _ask_partial(self, now_s: float) -> list[Output]:
-        interval_ms = self._pace().partial_interval_ms
+        interval_ms = self._service_level().partial_interval_ms
         if self._open_number is None or not self.options.partials or interval_ms is None:
             return []
-        if not self._cadence.due(self._judged_samples, interval_ms):
+        if not self._partial_timer.due(self._judged_samples, interval_ms):
             return []
         utterance = self._cutter.open_utterance()
         assert utterance is not None  # `_open_number` says so
@@ -443,8 +443,8 @@ class Session:
         return [self._request(utterance, is_final=False, now_s=now_s)]
 
     def _speculate(self, now_s: float) -> list[Output]:
-        """Ask for the final at a pause, if there is time for that; the pause may be the end."""
-        if self._open_number is None or not self._pace().speculates:
+        """Ask for the final at a pause, at full effort; the pause may be the end."""
+        if self._open_number is None or self._service_level().effort == "reduced":
             return []
         last_voiced_at = self._cutter.last_voiced_at
         if self._judged_samples - last_voiced_at < samples_of(SPECULATION_SILENCE_MS):
@@ -456,8 +456,8 @@ class Session:
         request = self._request(utterance, is_final=True, now_s=now_s)
         self._speculation = _Speculation(request.id, last_voiced_at)
         # A partial that is on its way heard less, and must not commit words that this one was not told to keep.
-        self._heard_until = self._judged_samples
-        self._cadence.begin(self._judged_samples)
+        self._covered_until = self._judged_samples
+        self._partial_timer.begin(self._judged_samples)
         return [request]
 
     def _request(self, utterance: Utterance, *, is_final: bool, now_s: float) -> Request:
@@ -467,11 +467,11 @@ class Session:
     def _window(self, utterance: Utterance, *, is_final: bool) -> Window:
         options = replace(self.options.transcription, language=self._language.language)
         # Time to ask for finals early is time to do them well.
-        thorough = self._pace().speculates
-        before = self._before(utterance) if thorough and options.language is not None else None
-        # In a hurry it misleads more than it helps, but in the middle of what was cut for length.
-        context = self._context if thorough or self._goes_on(utterance) else ""
-        return Window(utterance.samples, options, is_final, self._stabilizer.committed, context, thorough, before)
+        effort = self._service_level().effort
+        before = self._preceding(utterance) if effort == "full" and options.language is not None else None
+        # At reduced effort it misleads more than it helps, but in the middle of what was cut for length.
+        context = self._context if effort == "full" or self._goes_on(utterance) else ""
+        return Window(utterance.samples, options, is_final, self._stabilizer.committed, context, effort, before)
 
     def _goes_on(self, utterance: Utterance) -> bool:
         """Whether it begins where the newest final ends, which was cut for length or by a flush, and is believed."""
@@ -480,7 +480,7 @@ class Session:
             return False
         return final.end_ms == self._ms(utterance.start)
 
-    def _before(self, utterance: Utterance) -> Before | None:
+    def _preceding(self, utterance: Utterance) -> PrecedingUtterance | None:
         """The utterance before this one, if its words are known and it is near and short."""
         ended, final = self._ended_utterance, self._newest_final
         if ended is None or final is None or ended.number != utterance.number - 1:
@@ -489,12 +489,12 @@ class Session:
             return None
         gap = utterance.window_start - ended.window_end
         n_before = utterance.window_start - ended.window_start
-        # Below 0 where a second look let this one begin within the window of the other.
-        if not 0 <= gap <= samples_of(MAX_BEFORE_GAP_MS):
+        # Below 0 where a recheck let this one begin within the window of the other.
+        if not 0 <= gap <= samples_of(MAX_PRECEDING_GAP_MS):
             return None
-        if n_before + len(utterance.samples) > samples_of(MAX_HEARD_MS):
+        if n_before + len(utterance.samples) > samples_of(MAX_JOINT_MS):
             return None
-        return Before(
+        return PrecedingUtterance(
             np.pad(ended.samples, (0, gap)),
             final.text,
             ms_of(ended.end - ended.window_start),
@@ -502,12 +502,12 @@ class Session:
         )
 
     def _receive_partial(self, request: Request, hypothesis: Hypothesis, now_s: float) -> list[Output]:
-        heard_until = request.window_start + len(request.window.samples)
-        if heard_until < self._heard_until:
+        window_end = request.window_start + len(request.window.samples)
+        if window_end < self._covered_until:
             return []
-        self._heard_until = heard_until
-        self._cutter.hear_words(mid_phrase=not ends_sentence(hypothesis.text))
-        caption = self._stabilizer.push(hypothesis.text, ms_of(heard_until), at_pause=request.is_final)
+        self._covered_until = window_end
+        self._cutter.set_mid_phrase(mid_phrase=not ends_sentence(hypothesis.text))
+        caption = self._stabilizer.push(hypothesis.text, ms_of(window_end), at_pause=request.is_final)
         if not caption.text:
             return []
         utterance = self._cutter.open_utterance()
@@ -518,7 +518,7 @@ class Session:
             text=caption.text,
             stable=caption.stable,
             start_ms=self._ms(utterance.start),
-            end_ms=self._ms(heard_until),
+            end_ms=self._ms(window_end),
         )
         self._revision += 1
         if self._first_caption_due_since_s is not None:
@@ -528,21 +528,21 @@ class Session:
         self._shown_until_s = request.asked_s
         return [event]
 
-    def _look_again(self, request: Request, hypothesis: Hypothesis, now_s: float) -> list[Output]:
+    def _recheck_endpoint(self, request: Request, hypothesis: Hypothesis, now_s: float) -> list[Output]:
         """Where the engine heard no more speech, noise must not keep the utterance open."""
         has_text = hypothesis.text or hypothesis.suspicious
         if hypothesis.speech_end_ms is None or (has_text and not hypothesis.speech_end_ms):
             return []  # nobody looked, or the two networks contradict each other
         speech_end = request.window_start + samples_of(hypothesis.speech_end_ms)
-        events = self._cutter.second_look(speech_end, request.window_start + len(request.window.samples))
+        events = self._cutter.recheck_endpoint(speech_end, request.window_start + len(request.window.samples))
         if not events:
             return []
         ended = events[0]
-        assert isinstance(ended, UtteranceEnded)  # a second look starts nothing that was not ended
+        assert isinstance(ended, UtteranceEnded)  # a recheck starts nothing that was not ended
         if (request.is_final or not hypothesis.text) and not hypothesis.suspicious:
             # A final was asked for at the pause, or nobody spoke: the final is known.
             self._speculation = _Speculation(request.id, ended.utterance.end, hypothesis)
-        return self._follow(events, now_s, now_s - (self._judged_samples - ended.utterance.end) / SAMPLE_RATE_HZ)
+        return self._handle(events, now_s, now_s - (self._judged_samples - ended.utterance.end) / SAMPLE_RATE_HZ)
 
     def _answer_final(self, awaited: _AwaitedFinal, answer: Hypothesis | EngineError, now_s: float) -> list[Output]:
         if isinstance(answer, Hypothesis):
@@ -584,11 +584,11 @@ class Session:
     def _remember(self, text: str, language: str, confidence: float) -> None:
         """What a final says about those that follow."""
         if text:
-            self._language.hear(language, confidence)
+            self._language.observe(language, confidence)
         if confidence >= MIN_CONTEXT_CONFIDENCE:
             self._context = f"{self._context} {text}"[-MAX_CONTEXT_CHARACTERS:]
 
-    def _hear_from(self, begin_ms: int) -> None:
+    def _begin_at(self, begin_ms: int) -> None:
         self._begin_ms = begin_ms
         # Rounded up, so that it is this very millisecond when it is told.
         self._first_sample = -(-begin_ms * self._received_rate_hz // 1000)
@@ -609,14 +609,14 @@ class Session:
             if event is None:
                 break
             self._awaited.popleft()
-            outputs.append(self._fitted(event) if isinstance(event, Final) else event)
+            outputs.append(self._with_case(event) if isinstance(event, Final) else event)
         return outputs
 
-    def _fitted(self, final: Final) -> Final:
+    def _with_case(self, final: Final) -> Final:
         """As it follows the final that came out before it."""
         before = self._newest_final
         if before is not None:
-            text = fitted(final.text, before.text, continues=final.start_ms == before.end_ms)
+            text = join_case(final.text, before.text, continues=final.start_ms == before.end_ms)
             final = replace(final, text=text)
         if final.text:
             self._newest_final = final

@@ -17,12 +17,12 @@ const MAX_BACKLOG_MS = 2000;
  * wait for finals, and an open utterance.
  */
 const MAX_ACKNOWLEDGED_MS = 120_000;
-/** What may wait while the connection is lost, when all is wanted: what the server waits for a speaker, and more. */
+/** What may wait while the connection is lost, when all is wanted: what the server waits for a publisher, and more. */
 const MAX_OUTAGE_MS = 90_000 + MAX_ACKNOWLEDGED_MS;
 const FIRST_RETRY_MS = 250;
 const MAX_RETRY_MS = 2000;
 /** Close codes that are nobody's decision about the stream: no Close came, or a proxy's. */
-const ACCIDENTS = [1006, 1012];
+const ABNORMAL_CLOSE_CODES = [1006, 1012];
 
 function streamUrl() {
   return new URL("v1/stream", document.baseURI);
@@ -203,7 +203,7 @@ export class CaptionStream {
     const windowMs = this.#ready?.resume_window_ms ?? 0;
     const now_ms = performance.now();
     if (!wasLost) this.#lostAt_ms = now_ms;
-    if (this.#over || !ACCIDENTS.includes(code) || now_ms - this.#lostAt_ms >= windowMs) {
+    if (this.#over || !ABNORMAL_CLOSE_CODES.includes(code) || now_ms - this.#lostAt_ms >= windowMs) {
       this.#listener.closed(code);
       return;
     }

@@ -16,29 +16,37 @@ from livecaption.audio.formats import AudioFormat
 from livecaption.errors import TranscriptionFailed, WorkerDied, WrongState
 from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed, Partial, SpeechEnd, SpeechStart
 from livecaption.recognition import Hypothesis, RequestId, SessionId, TranscriptionOptions, Word
-from livecaption.scheduling.pace import Pace
+from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Request
-from livecaption.session import NOTHING_HEARD, OVERLOADED_AFTER_S, Heard, Latency, Output, Session, StreamOptions
+from livecaption.session import (
+    OVERLOADED_AFTER_S,
+    START_OF_STREAM,
+    Latency,
+    Output,
+    ResumePoint,
+    StreamOptions,
+    StreamPipeline,
+)
 from livecaption.speech.endpointing import EndpointingConfig
 from tests.support.speech import pcm_s16le, sound
 
 TWO_UTTERANCES = "silence 400ms, speech 1000ms, silence 800ms, speech 1200ms, silence 900ms"
 
 
-USUAL_PACE = Pace(partial_interval_ms=500, speculates=False)
-SPECULATIVE = Pace(partial_interval_ms=500, speculates=True)
+USUAL_LEVEL = ServiceLevel(partial_interval_ms=500, effort="reduced")
+SPECULATIVE = ServiceLevel(partial_interval_ms=500, effort="full")
 
 
 def session(
     *,
     partials: bool = False,
-    pace: Callable[[], Pace] = lambda: USUAL_PACE,
-    heard: Heard = NOTHING_HEARD,
+    service_level: Callable[[], ServiceLevel] = lambda: USUAL_LEVEL,
+    resume_from: ResumePoint = START_OF_STREAM,
     **options: object,
-) -> Session:
+) -> StreamPipeline:
     ids = itertools.count(1)
     stream = StreamOptions(partials=partials, **options)  # type: ignore[arg-type]
-    return Session(SessionId("s"), stream, pace, lambda: RequestId(next(ids)), heard)
+    return StreamPipeline(SessionId("s"), stream, service_level, lambda: RequestId(next(ids)), resume_from)
 
 
 def chunks(script: str, chunk_ms: int = 100) -> Iterable[bytes]:
@@ -47,7 +55,7 @@ def chunks(script: str, chunk_ms: int = 100) -> Iterable[bytes]:
     return (data[start : start + step] for start in range(0, len(data), step))
 
 
-def feed(stream: Session, script: str, now_s: float = 0.0) -> list[Output]:
+def feed(stream: StreamPipeline, script: str, now_s: float = 0.0) -> list[Output]:
     return [output for chunk in chunks(script) for output in stream.receive_audio(chunk, now_s)]
 
 
@@ -167,19 +175,19 @@ def test_a_partial_that_comes_after_one_that_heard_more_is_not_shown() -> None:
 
 
 def test_partials_come_as_often_as_the_workers_can_and_none_while_they_pause() -> None:
-    pace = Pace(1000, speculates=False)
-    stream = session(partials=True, pace=lambda: pace)
+    level = ServiceLevel(1000, effort="reduced")
+    stream = session(partials=True, service_level=lambda: level)
     assert len(requests(feed(stream, "silence 400ms, speech 2100ms"))) == 2
-    pace = Pace(None, speculates=False)
+    level = ServiceLevel(None, effort="reduced")
     assert requests(feed(stream, "speech 2000ms")) == []
     assert stream.status(0.0).partials == "paused"
-    pace = Pace(1000, speculates=False)
+    level = ServiceLevel(1000, effort="reduced")
     assert len(requests(feed(stream, "speech 100ms"))) == 1
 
 
 @pytest.mark.parametrize(("interval_ms", "told"), [(500, "on"), (1500, "on"), (1600, "slow"), (None, "paused")])
 def test_the_status_tells_how_often_partials_come(interval_ms: int | None, told: str) -> None:
-    assert session(pace=lambda: Pace(interval_ms, speculates=False)).status(0.0).partials == told
+    assert session(service_level=lambda: ServiceLevel(interval_ms, effort="reduced")).status(0.0).partials == told
 
 
 def heard(text: str, speech_end_ms: int) -> Hypothesis:
@@ -230,7 +238,7 @@ def test_a_final_says_no_other_word_where_stable_text_was() -> None:
 
 
 def test_while_there_is_time_what_was_said_before_goes_with_every_window() -> None:
-    stream = session(pace=lambda: SPECULATIVE)
+    stream = session(service_level=lambda: SPECULATIVE)
     first, second = requests(feed(stream, TWO_UTTERANCES))
     stream.receive_answer(first, said("Hello."), 0.0)
     stream.receive_answer(second, replace(said("World."), confidence=0.3), 0.0)
@@ -256,7 +264,7 @@ def test_in_a_hurry_what_was_said_before_goes_only_with_what_follows_a_cut_for_l
 ENGLISH = TranscriptionOptions("en")
 
 
-def heard_after(stream: Session, first: str, pause: str, second: str, *, confidence: float = 0.9) -> Request:
+def heard_after(stream: StreamPipeline, first: str, pause: str, second: str, *, confidence: float = 0.9) -> Request:
     """The last request for an utterance behind one that was answered."""
     for request in requests(feed(stream, f"silence 400ms, {first}, silence 700ms")):
         stream.receive_answer(request, replace(said("Good morning."), confidence=confidence), 0.0)
@@ -264,35 +272,35 @@ def heard_after(stream: Session, first: str, pause: str, second: str, *, confide
 
 
 def test_with_time_an_utterance_is_heard_together_with_the_one_before() -> None:
-    stream = session(pace=lambda: SPECULATIVE, transcription=ENGLISH)
+    stream = session(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
     request = heard_after(stream, "speech 1000ms", "silence 500ms", "speech 1200ms")
-    before = request.window.before
-    assert before is not None
-    assert before.text == "Good morning."
-    begin_ms = (request.window_start - len(before.samples)) // 16
+    preceding = request.window.preceding
+    assert preceding is not None
+    assert preceding.text == "Good morning."
+    begin_ms = (request.window_start - len(preceding.samples)) // 16
     assert begin_ms == 0  # the pre-roll
-    assert abs(before.speech_end_ms - 1400) <= 150
-    assert abs(before.next_start_ms - 2600) <= 60
+    assert abs(preceding.speech_end_ms - 1400) <= 150
+    assert abs(preceding.next_start_ms - 2600) <= 60
     expected = sound("silence 400ms, speech 1000ms")
-    np.testing.assert_allclose(before.samples[: len(expected)], expected, atol=2 / 32767)
-    assert not before.samples[-16 * 100 :].any()
+    np.testing.assert_allclose(preceding.samples[: len(expected)], expected, atol=2 / 32767)
+    assert not preceding.samples[-16 * 100 :].any()
     assert request.window.context.strip() == "Good morning."  # for an engine that cannot hear both
 
 
 def test_a_final_that_was_not_asked_for_at_a_pause_is_heard_together_with_the_utterance_before_it() -> None:
-    stream = session(pace=lambda: SPECULATIVE, transcription=ENGLISH)
+    stream = session(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
     for request in requests(feed(stream, "silence 400ms, speech 1000ms, silence 700ms")):
         stream.receive_answer(request, said("Good morning."), 0.0)
     feed(stream, "silence 500ms, speech 1200ms")
     (request,) = requests(stream.flush(None, 0.0))
-    assert request.window.before is not None
-    assert request.window.before.text == "Good morning."
+    assert request.window.preceding is not None
+    assert request.window.preceding.text == "Good morning."
 
 
 @pytest.mark.parametrize(
-    ("pace", "transcription", "first", "pause", "confidence"),
+    ("level", "transcription", "first", "pause", "confidence"),
     [
-        pytest.param(USUAL_PACE, ENGLISH, "speech 1000ms", "silence 500ms", 0.9, id="no time"),
+        pytest.param(USUAL_LEVEL, ENGLISH, "speech 1000ms", "silence 500ms", 0.9, id="no time"),
         pytest.param(SPECULATIVE, TranscriptionOptions(), "speech 1000ms", "silence 500ms", 0.9, id="no language"),
         pytest.param(SPECULATIVE, ENGLISH, "speech 1000ms", "silence 2000ms", 0.9, id="long ago"),
         pytest.param(SPECULATIVE, ENGLISH, "speech 10000ms", "silence 500ms", 0.9, id="long"),
@@ -300,23 +308,23 @@ def test_a_final_that_was_not_asked_for_at_a_pause_is_heard_together_with_the_ut
     ],
 )
 def test_an_utterance_is_heard_alone_where_the_one_before_is_no_help(
-    pace: Pace, transcription: TranscriptionOptions, first: str, pause: str, confidence: float
+    level: ServiceLevel, transcription: TranscriptionOptions, first: str, pause: str, confidence: float
 ) -> None:
-    stream = session(pace=lambda: pace, transcription=transcription)
+    stream = session(service_level=lambda: level, transcription=transcription)
     request = heard_after(stream, first, pause, "speech 3000ms", confidence=confidence)
-    assert request.window.before is None
-    has_context = pace.speculates and confidence > 0.5
+    assert request.window.preceding is None
+    has_context = level.effort == "full" and confidence > 0.5
     assert request.window.context.split() == (["Good", "morning."] if has_context else [])
 
 
 def test_an_utterance_whose_forerunner_has_no_final_yet_is_heard_alone() -> None:
-    stream = session(pace=lambda: SPECULATIVE, transcription=ENGLISH)
+    stream = session(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
     *_, request = requests(feed(stream, TWO_UTTERANCES))
-    assert request.window.before is None
+    assert request.window.preceding is None
 
 
 def test_no_audio_is_kept_through_a_silence() -> None:
-    stream = session(pace=lambda: SPECULATIVE, transcription=ENGLISH)
+    stream = session(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
     (request,) = requests(feed(stream, "silence 400ms, speech 5000ms, silence 900ms"))
     kept = weakref.ref(request.window.samples.base)
     stream.receive_answer(request, said("Good morning."), 0.0)
@@ -343,15 +351,17 @@ def test_a_language_that_finals_agree_on_is_asked_of_later_windows() -> None:
     assert third.window.options.language == "de"
 
 
-@pytest.mark.parametrize("pace", [USUAL_PACE, SPECULATIVE])
-def test_windows_are_done_thoroughly_where_there_is_time(pace: Pace) -> None:
-    asked = requests(feed(session(partials=True, pace=lambda: pace), "silence 400ms, speech 1600ms, silence 900ms"))
+@pytest.mark.parametrize("level", [USUAL_LEVEL, SPECULATIVE])
+def test_windows_are_done_thoroughly_where_there_is_time(level: ServiceLevel) -> None:
+    asked = requests(
+        feed(session(partials=True, service_level=lambda: level), "silence 400ms, speech 1600ms, silence 900ms")
+    )
     assert {request.is_final for request in asked} == {False, True}
-    assert {request.window.thorough for request in asked} == {pace.speculates}
+    assert {request.window.effort for request in asked} == {level.effort}
 
 
 def test_an_utterance_that_ends_at_the_pause_at_which_its_final_was_asked_has_it_at_the_endpoint() -> None:
-    stream = session(pace=lambda: SPECULATIVE)
+    stream = session(service_level=lambda: SPECULATIVE)
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
     assert request.is_final
     assert stream.receive_answer(request, said("Yes."), 0.0) == []
@@ -361,7 +371,7 @@ def test_an_utterance_that_ends_at_the_pause_at_which_its_final_was_asked_has_it
 
 
 def test_a_final_asked_at_the_pause_that_is_answered_after_the_endpoint_is_asked_only_once() -> None:
-    stream = session(pace=lambda: SPECULATIVE)
+    stream = session(service_level=lambda: SPECULATIVE)
     outputs = feed(stream, "silence 400ms, speech 1000ms, silence 800ms")
     (request,) = requests(outputs)
     (final,) = stream.receive_answer(request, said("Yes."), 0.0)
@@ -370,7 +380,7 @@ def test_a_final_asked_at_the_pause_that_is_answered_after_the_endpoint_is_asked
 
 
 def test_speech_that_goes_on_after_the_pause_gets_a_final_of_its_own_and_the_first_one_is_a_partial() -> None:
-    stream = session(partials=True, pace=lambda: SPECULATIVE)
+    stream = session(partials=True, service_level=lambda: SPECULATIVE)
     at_pause = requests(feed(stream, "silence 400ms, speech 400ms, silence 400ms"))[-1]
     assert at_pause.is_final
     (partial,) = stream.receive_answer(at_pause, said("I say"), 0.0)
@@ -383,7 +393,7 @@ def test_speech_that_goes_on_after_the_pause_gets_a_final_of_its_own_and_the_fir
 
 
 def test_a_final_asked_at_a_pause_and_answered_after_the_utterance_went_on_is_no_final() -> None:
-    stream = session(pace=lambda: SPECULATIVE)
+    stream = session(service_level=lambda: SPECULATIVE)
     (at_pause,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
     (final,) = requests(feed(stream, "speech 1000ms, silence 800ms"))
     assert stream.receive_answer(at_pause, said("I say"), 0.0) == []
@@ -391,7 +401,7 @@ def test_a_final_asked_at_a_pause_and_answered_after_the_utterance_went_on_is_no
 
 
 def test_a_partial_on_its_way_at_the_pause_adds_nothing_that_the_final_was_not_told_to_keep() -> None:
-    stream = session(partials=True, pace=lambda: SPECULATIVE)
+    stream = session(partials=True, service_level=lambda: SPECULATIVE)
     asked = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
     partial, at_pause = [request for request in asked if not request.is_final][-1], asked[-1]
     assert at_pause.is_final
@@ -400,7 +410,7 @@ def test_a_partial_on_its_way_at_the_pause_adds_nothing_that_the_final_was_not_t
 
 def test_a_final_that_failed_at_the_pause_is_reported_at_the_endpoint_and_not_tried_again() -> None:
     """It was tried twice already where it kills workers."""
-    stream = session(pace=lambda: SPECULATIVE)
+    stream = session(service_level=lambda: SPECULATIVE)
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
     assert stream.receive_answer(request, WorkerDied("gone"), 0.0) == []
     outputs = feed(stream, "silence 400ms")
@@ -570,7 +580,7 @@ def transcript_of(pieces: Iterable[bytes]) -> list[object]:
 
 
 def test_a_pause_after_words_that_end_no_sentence_does_not_end_the_utterance() -> None:
-    """A speaker who thinks in mid-phrase gets one caption; one who has finished gets it at once."""
+    """A publisher who thinks in mid-phrase gets one caption; one who has finished gets it at once."""
     for text, n_ended in (("ask not", 0), ("Ask not.", 1)):
         stream = session(partials=True)
         (asked, *_) = requests(feed(stream, "silence 400ms, speech 1000ms"))
@@ -579,7 +589,7 @@ def test_a_pause_after_words_that_end_no_sentence_does_not_end_the_utterance() -
         assert len([event for event in events(outputs) if isinstance(event, SpeechEnd)]) == n_ended
 
 
-def timed(stream: Session, script: str, from_s: float) -> list[Output]:
+def timed(stream: StreamPipeline, script: str, from_s: float) -> list[Output]:
     """Feed it at the pace of speech, 100 ms a time; each piece arrives once it is spoken."""
     now_s = from_s
     outputs = []
@@ -599,7 +609,7 @@ def test_a_silence_that_ends_an_utterance_is_the_endpoint_latency() -> None:
 
 
 def test_voice_that_follows_the_silence_in_the_same_chunk_is_the_next_utterances() -> None:
-    """A speaker goes on at the very moment at which the pause was long enough."""
+    """A publisher goes on at the very moment at which the pause was long enough."""
     stream = session()
     stream.receive_audio(pcm_s16le(sound("silence 400ms, speech 1000ms, silence 200ms")), 10.0)
     outputs = stream.receive_audio(pcm_s16le(sound("silence 600ms, speech 40ms")), 10.625)
@@ -689,7 +699,7 @@ def test_audio_broken_off_anywhere_and_sent_again_from_received_ms_gives_the_sam
     mono = sound("silence 200ms, speech 900ms, silence 700ms", rate)
     data = pcm_s16le(np.repeat(mono, channels))
 
-    def fresh() -> Session:
+    def fresh() -> StreamPipeline:
         return session(audio=AudioFormat("pcm_s16le", rate, channels))
 
     unbroken = fresh()
@@ -739,7 +749,9 @@ def test_wherever_a_server_dies_the_next_one_goes_on_without_a_word_lost_or_doub
     data = list(chunks(LONG_TALK))
     audio = b"".join(data)
 
-    def run(stream: Session, pieces: Iterable[bytes], told: list[Event], n_chunks: int | None = None) -> Session:
+    def run(
+        stream: StreamPipeline, pieces: Iterable[bytes], told: list[Event], n_chunks: int | None = None
+    ) -> StreamPipeline:
         waiting: list[tuple[int, Request]] = []
         for n, piece in enumerate(pieces):
             if n == n_chunks:
@@ -764,13 +776,13 @@ def test_wherever_a_server_dies_the_next_one_goes_on_without_a_word_lost_or_doub
         before: list[Event] = []
         first = run(session(endpointing=endpointing), data, before, n_chunks)
         finals = tuple(event for event in before if isinstance(event, Final))
-        settled_ms = first.settled_ms
-        assert settled_ms <= first.received_ms
-        assert settled_ms >= max((final.end_ms for final in finals), default=0)
+        checkpoint_ms = first.checkpoint_ms
+        assert checkpoint_ms <= first.received_ms
+        assert checkpoint_ms >= max((final.end_ms for final in finals), default=0)
         after: list[Event] = []
-        second = session(endpointing=endpointing, heard=Heard(finals, settled_ms))
-        assert second.received_ms == settled_ms
-        rest = audio[settled_ms * 32 :]
+        second = session(endpointing=endpointing, resume_from=ResumePoint(finals, checkpoint_ms))
+        assert second.received_ms == checkpoint_ms
+        rest = audio[checkpoint_ms * 32 :]
         run(second, (rest[at : at + 3200] for at in range(0, len(rest), 3200)), after)
         together = [*finals, *(event for event in after if isinstance(event, Final))]
         assert [final.utterance for final in together] == list(range(second.n_utterances))
@@ -779,8 +791,8 @@ def test_wherever_a_server_dies_the_next_one_goes_on_without_a_word_lost_or_doub
 
 
 def test_words_and_partials_of_a_session_that_goes_on_have_the_times_of_the_stream() -> None:
-    heard = Heard((Final(4, "Before.", 0, 9000, "en", 0.9, 300),), 60_000)
-    stream = session(partials=True, heard=heard, transcription=TranscriptionOptions(words=True))
+    resume_from = ResumePoint((Final(4, "Before.", 0, 9000, "en", 0.9, 300),), 60_000)
+    stream = session(partials=True, resume_from=resume_from, transcription=TranscriptionOptions(words=True))
     told: list[Event] = []
     for chunk in chunks("silence 400ms, speech 2000ms, silence 1200ms"):
         outputs = stream.receive_audio(chunk, 0.0)
@@ -797,8 +809,8 @@ def test_words_and_partials_of_a_session_that_goes_on_have_the_times_of_the_stre
 
 
 def test_what_was_said_before_a_servers_death_is_the_context_of_what_follows() -> None:
-    heard = Heard((Final(0, "He went to the", 0, 900, "en", 0.9, 300),), 900)
-    stream = session(heard=heard, pace=lambda: SPECULATIVE)
+    resume_from = ResumePoint((Final(0, "He went to the", 0, 900, "en", 0.9, 300),), 900)
+    stream = session(resume_from=resume_from, service_level=lambda: SPECULATIVE)
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 900ms"))
     assert request.window.context.strip() == "He went to the"
 
@@ -806,15 +818,15 @@ def test_what_was_said_before_a_servers_death_is_the_context_of_what_follows() -
 def test_in_silence_all_audio_but_the_newest_is_settled() -> None:
     stream = session()
     feed(stream, "silence 30000ms")
-    assert 29_000 < stream.settled_ms < 30_000
-    assert stream.settled_ms == 30_000 - EndpointingConfig().onset_ms - EndpointingConfig().pre_roll_ms
+    assert 29_000 < stream.checkpoint_ms < 30_000
+    assert stream.checkpoint_ms == 30_000 - EndpointingConfig().onset_ms - EndpointingConfig().pre_roll_ms
 
 
 @pytest.mark.parametrize("sample_rate", [8_000, 11_025, 16_000, 44_100, 48_000])
 def test_a_session_that_goes_on_begins_at_the_very_millisecond(sample_rate: int) -> None:
     """So that who asks where to send from can find the sample, and what is skipped is less than a millisecond."""
     for until_ms in (0, 1, 7, 333, 60_001):
-        stream = session(heard=Heard((), until_ms), audio=AudioFormat("pcm_s16le", sample_rate))
+        stream = session(resume_from=ResumePoint((), until_ms), audio=AudioFormat("pcm_s16le", sample_rate))
         assert stream.received_ms == until_ms
         assert stream.rewind() == until_ms
         stream.receive_audio(bytes(2 * sample_rate), 0.0)
@@ -823,7 +835,7 @@ def test_a_session_that_goes_on_begins_at_the_very_millisecond(sample_rate: int)
 
 
 def test_audio_that_is_lost_is_skipped_only_before_any_other_comes() -> None:
-    stream = session(heard=Heard((), 1000))
+    stream = session(resume_from=ResumePoint((), 1000))
     assert not stream.skip_to(900)
     assert stream.skip_to(5000)
     assert stream.received_ms == 5000
@@ -835,8 +847,8 @@ def test_audio_that_is_lost_is_skipped_only_before_any_other_comes() -> None:
 
 
 def test_an_utterance_that_begins_within_the_window_before_it_is_heard_alone() -> None:
-    """A second look that heard nobody gives the audio back, though dots that were shown stay as the final."""
-    stream = session(partials=True, pace=lambda: SPECULATIVE, transcription=ENGLISH)
+    """A recheck that heard nobody gives the audio back, though dots that were shown stay as the final."""
+    stream = session(partials=True, service_level=lambda: SPECULATIVE, transcription=ENGLISH)
     texts = iter(["..."] * 4)
     waiting: deque[Output] = deque()
     finals: list[Final] = []
@@ -853,10 +865,10 @@ def test_an_utterance_that_begins_within_the_window_before_it_is_heard_alone() -
 
 
 def test_a_session_that_is_over_keeps_no_audio() -> None:
-    """It can be found for five minutes more, by those who read it and by a speaker who missed the end."""
+    """It can be found for five minutes more, by those who read it and by a publisher who missed the end."""
 
-    def ended() -> Session:
-        stream = session(pace=lambda: SPECULATIVE)
+    def ended() -> StreamPipeline:
+        stream = session(service_level=lambda: SPECULATIVE)
         outputs = [
             *feed(stream, "silence 400ms, speech 9000ms, silence 900ms, speech 9000ms"),
             *stream.end("stop", 0.0),

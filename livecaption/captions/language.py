@@ -23,7 +23,7 @@ class SettledLanguage:
         self._n_agreeing = 0
         self._n_doubtful = 0
 
-    def hear(self, language: str, confidence: float) -> None:
+    def observe(self, language: str, confidence: float) -> None:
         """A final that says something was in this language, as far as the engine can tell."""
         if self._is_given:
             return

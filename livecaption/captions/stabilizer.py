@@ -73,7 +73,7 @@ class Stabilizer:
         self._committed: list[str] = []
         self._recent: deque[tuple[int, list[str]]] = deque()
         self._shown_tail: list[str] = []
-        self._heard_tail: list[str] = []  # by the hypothesis before
+        self._recognized_tail: list[str] = []  # by the hypothesis before
         self._progress_ms: int | None = None  # audio heard when words were last committed, or first came
 
     @property
@@ -81,32 +81,32 @@ class Stabilizer:
         """What later captions of the utterance begin with."""
         return "".join(self._committed).rstrip()
 
-    def push(self, text: str, heard_ms: int, *, at_pause: bool = False) -> Caption:
+    def push(self, text: str, audio_end_ms: int, *, at_pause: bool = False) -> Caption:
         """Take the next hypothesis.
 
         Args:
-            heard_ms: stream time of the newest audio that it heard; never less than before.
+            audio_end_ms: stream time of the newest audio that it heard; never less than before.
             at_pause: that audio is silence, so the last word is whole.
         """
         current = units(text)
         n_covered = _n_covered(self._committed, current)
-        n_agreed = self._n_agreed(current, heard_ms)
+        n_agreed = self._n_agreed(current, audio_end_ms)
         if self._progress_ms is None:
-            self._progress_ms = heard_ms
-        if n_agreed <= n_covered and heard_ms - self._progress_ms >= UNDECIDED_MS:
+            self._progress_ms = audio_end_ms
+        if n_agreed <= n_covered and audio_end_ms - self._progress_ms >= UNDECIDED_MS:
             n_agreed = self._n_agreed_behind_doubt(current, n_covered)
         n_agreed = self._n_committable(current, n_covered, n_agreed)
         if n_agreed > n_covered:
-            self._progress_ms = heard_ms
+            self._progress_ms = audio_end_ms
             self._append(current[n_covered:n_agreed])
             self._shown_tail = _behind(self._shown_tail, current[n_covered:n_agreed])
-            self._heard_tail = _behind(self._heard_tail, current[n_covered:n_agreed])
+            self._recognized_tail = _behind(self._recognized_tail, current[n_covered:n_agreed])
             n_covered = n_agreed
-        self._recent.append((heard_ms, current))
+        self._recent.append((audio_end_ms, current))
         stable = self.committed
-        heard_tail = current[n_covered:] if at_pause else current[n_covered:-1]
-        self._shown_tail = _steadied(self._shown_tail, self._heard_tail, heard_tail)
-        self._heard_tail = heard_tail
+        recognized_tail = current[n_covered:] if at_pause else current[n_covered:-1]
+        self._shown_tail = _steadied(self._shown_tail, self._recognized_tail, recognized_tail)
+        self._recognized_tail = recognized_tail
         tail = "".join(self._shown_tail)
         # Where hypotheses were cut differently, the space between the two may belong to neither.
         gap = " " if stable and n_covered and current[n_covered - 1][-1].isspace() else ""
@@ -122,11 +122,11 @@ class Stabilizer:
             return text
         return " ".join(filter(None, [self.committed, "".join(said[_n_covered(self._committed, said) :])]))
 
-    def _n_agreed(self, current: Sequence[str], heard_ms: int) -> int:
+    def _n_agreed(self, current: Sequence[str], audio_end_ms: int) -> int:
         """Leading units that all hypotheses from `AGREEMENT_MS` ago until now share; forgets older ones."""
-        while len(self._recent) > 1 and heard_ms - self._recent[1][0] >= AGREEMENT_MS:
+        while len(self._recent) > 1 and audio_end_ms - self._recent[1][0] >= AGREEMENT_MS:
             self._recent.popleft()
-        if not self._recent or heard_ms - self._recent[0][0] < AGREEMENT_MS:
+        if not self._recent or audio_end_ms - self._recent[0][0] < AGREEMENT_MS:
             return 0
         return min(_n_agreed(previous, current) for _, previous in self._recent)
 

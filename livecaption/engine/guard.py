@@ -40,7 +40,7 @@ CLEAR_SPEECH_PROBABILITY = 0.95
 MIN_SPEECH_SHARE = 0.2
 """Of a window. A shout in much noise has 0.14 and is "Whoa!" at a mean log probability of -0.8 or repeats itself; short
 words that were said have 0.2 to 0.5."""
-PHANTOMS = {
+HALLUCINATED_PHRASES = {
     "you",
     "thank you",
     "thank you very much",
@@ -95,19 +95,19 @@ class Decoding:
     @property
     def is_sound(self) -> bool:
         """Whether the text may be shown without a second try."""
-        if self.is_taken_for_said:
+        if self.repeats_context:
             return False
         doubtful = self.is_runaway or self.is_cut_short or self.is_doubled or self.is_loop
         return self.is_silent or (not doubtful and self.mean_log_probability >= MIN_MEAN_LOG_PROBABILITY)
 
     @property
-    def is_taken_for_said(self) -> bool:
+    def repeats_context(self) -> bool:
         """Nothing new after the words of the utterance before: the decoder may take this one's for a part of them. Or
         many of the last words that were said before, again."""
-        before, words = self.window.before, self._words
-        if before and len(self.tokens) <= self.n_prefix:
+        preceding, words = self.window.preceding, self._words
+        if preceding and len(self.tokens) <= self.n_prefix:
             return True
-        said = _words(before.text if before else self.window.context)
+        said = _words(preceding.text if preceding else self.window.context)
         return any(words[:n] == said[-n:] for n in range(MANY_WORDS, len(words) + 1))
 
     @property
@@ -120,17 +120,17 @@ class Decoding:
         if self.n_prefix:
             return False
         unsure = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY or self.is_runaway
-        hears_nothing = self.no_speech_probability > NO_SPEECH_PROBABILITY
+        detects_nothing = self.no_speech_probability > NO_SPEECH_PROBABILITY
         is_little = self.speech_ms < LITTLE_SPEECH_MS
         if self.speech_ms < NO_SPEECH_MS or (is_little and self._speech_share < MIN_SPEECH_SHARE):
             improbable = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY_WITHOUT_SPEECH
-            return hears_nothing or improbable or unsure or self.is_phantom
+            return detects_nothing or improbable or unsure or self.is_phantom
         is_unclear = self.speech_probability < CLEAR_SPEECH_PROBABILITY
-        if is_unclear and self.is_chant:
+        if is_unclear and self.is_repetitive:
             return True
-        if is_little and (hears_nothing or (is_unclear and self.is_phantom)):
+        if is_little and (detects_nothing or (is_unclear and self.is_phantom)):
             return True
-        return unsure and (hears_nothing or not self.has_words)
+        return unsure and (detects_nothing or not self.has_words)
 
     @property
     def _speech_share(self) -> float:
@@ -144,10 +144,10 @@ class Decoding:
     @property
     def is_phantom(self) -> bool:
         """Whether the whole text is one of the phrases that Whisper invents."""
-        return " ".join(self._words) in PHANTOMS
+        return " ".join(self._words) in HALLUCINATED_PHRASES
 
     @property
-    def is_chant(self) -> bool:
+    def is_repetitive(self) -> bool:
         """Whether nothing is said but one or two words over and over: what Whisper hears in cries and barks."""
         words = self._words
         n_different = len(set(words))
@@ -187,7 +187,7 @@ class Decoding:
     def quality(self) -> tuple[bool, bool, bool, float]:
         """For choosing the better one of two decodings of a window."""
         # Words that were copied from before are very probable.
-        return self.is_sound, not self.is_taken_for_said, not self.is_runaway, self.mean_log_probability
+        return self.is_sound, not self.repeats_context, not self.is_runaway, self.mean_log_probability
 
     @property
     def text_tokens(self) -> list[int]:

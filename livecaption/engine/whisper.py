@@ -51,7 +51,7 @@ FULL_CONTEXT_S = MAX_WINDOW_MS // 1000
 # CONTEXT_STEP_S so that windows of like length share a pass, at most 30 s; silence after the window. Less context
 # makes the decoder run away: WER of 102 clips 49 % with n + 1 s, 23 % with a floor of 8 s, 8.6 % with these.
 MIN_CONTEXT_S = 10
-# Of partials in a hurry: what runs away is not shown, and the next one is near. 51 streamed clips WER 9.0 % with both
+# Partials, reduced effort: what runs away is not shown, and the next one is near. 51 streamed clips WER 9.0 % with both
 # floors, of 100 words 22 and 24 taken back.
 MIN_HURRIED_CONTEXT_S = 8
 CONTEXT_MARGIN_S = 2
@@ -61,11 +61,11 @@ CONTEXT_TOKENS = 16
 """Of what was said before a window, for the decoder: so many or none, for prompts of one length share a pass. 5, 8 and
 24 do no better."""
 MAX_PREVIOUS_TOKENS = 223  # half of the 448 places of the decoder, less one for <|startofprev|>
-MAX_TOKENS_BEFORE = 112
+MAX_PRECEDING_TOKENS = 112
 """Of the utterance before a window, which come out of those; with more it is not heard."""
 TIMESTAMP_MS = 20
-BEAM_SIZES = {(True, True): 5, (True, False): 3, (False, True): 3, (False, False): 2}
-"""By whether a window is a final and whether there is time. Beams for partials too, whose committed words are forced
+BEAM_SIZES = {(True, "full"): 5, (True, "reduced"): 3, (False, "full"): 3, (False, "reduced"): 2}
+"""By whether a window is a final, and its effort. Beams for partials too, whose committed words are forced
 upon finals. tiny.en int8, one thread, ms for a window of 6 s in passes of 1, 4 and 16: one beam 107, 55, 43; 2 beams
 112, 59, 47; 3 beams 115, 60, 51; 5 beams 123, 70, 58. WER of 51 clips with many pauses and of 4 min without one,
 streamed, with 1 beam for finals and partials 11.8 and 6.7 %, 5 and 1 11.1 and 6.3 %, 5 and 2 10.5 and 6.0 %, 5 and 3
@@ -177,7 +177,9 @@ class WhisperEngine:
         for window in windows:
             self._check(window)
         windows = [
-            window if len(self._text.words_before(window)) <= MAX_TOKENS_BEFORE else replace(window, before=None)
+            window
+            if len(self._text.preceding_words(window)) <= MAX_PRECEDING_TOKENS
+            else replace(window, preceding=None)
             for window in windows
         ]
         speech = [self._speech_detector.detect(window.samples) for window in windows]
@@ -190,11 +192,11 @@ class WhisperEngine:
                 i
                 for i, decoding in enumerate(decodings)
                 # A partial that adds nothing, or says again what was said, keeps readers waiting; others are near.
-                if decoding.is_taken_for_said or (windows[i].is_final and not decoding.is_sound)
+                if decoding.repeats_context or (windows[i].is_final and not decoding.is_sound)
             ]
             retries = self._decode(
                 # What was said before may be what led it astray.
-                [replace(windows[i], context="", before=None) for i in doubtful],
+                [replace(windows[i], context="", preceding=None) for i in doubtful],
                 [speech[i] for i in doubtful],
                 [context_s(windows[i], full=self._full_context, is_retry=True) for i in doubtful],
             )
@@ -218,8 +220,10 @@ class WhisperEngine:
 
     def _check(self, window: Window) -> None:
         options = window.options
-        if window.n_heard > FULL_CONTEXT_S * SAMPLE_RATE_HZ:
-            raise TranscriptionFailed(f"A window of {window.n_heard} samples is longer than {FULL_CONTEXT_S} s")
+        if window.n_encoder_samples > FULL_CONTEXT_S * SAMPLE_RATE_HZ:
+            raise TranscriptionFailed(
+                f"A window of {window.n_encoder_samples} samples is longer than {FULL_CONTEXT_S} s"
+            )
         if options.language is not None and options.language not in self._description.languages:
             raise TranscriptionFailed(f"{self._description.model} does not know the language {options.language!r}")
         if options.task == "translate" and not self._description.translates:
@@ -228,11 +232,11 @@ class WhisperEngine:
     def _decode(self, windows: Sequence[Window], speech: Sequence[Speech], contexts_s: Sequence[int]) -> list[Decoding]:
         """Every window decoded once, in order, in as few passes as lengths and prompts allow."""
         decodings: dict[int, Decoding] = {}
-        for context_s, places in _grouped(range(len(windows)), contexts_s.__getitem__):
-            alike = [windows[i] for i in places]
+        for context_s, indices in _grouped(range(len(windows)), contexts_s.__getitem__):
+            alike = [windows[i] for i in indices]
             encoded = self._encode(alike, context_s)
-            made = self._generate(alike, [speech[i] for i in places], encoded)
-            decodings.update(zip(places, made, strict=True))
+            made = self._generate(alike, [speech[i] for i in indices], encoded)
+            decodings.update(zip(indices, made, strict=True))
         return [decodings[i] for i in range(len(windows))]
 
     def _encode(self, windows: Sequence[Window], context_s: int) -> Any:
@@ -241,9 +245,9 @@ class WhisperEngine:
         for row, window in zip(features, windows, strict=True):
             # Four frames of silence are enough to learn what a frame of silence is; the others are its copies. The
             # result is that of transforming the whole padded waveform, which took a tenth of all computing time.
-            silence = min(4 * FRAME_SAMPLES, context_s * SAMPLE_RATE_HZ - window.n_heard)
-            heard = [window.before.samples, window.samples] if window.before else [window.samples]
-            extracted = self._extract_features(np.concatenate(heard), padding=silence)[:, : row.shape[1]]
+            silence = min(4 * FRAME_SAMPLES, context_s * SAMPLE_RATE_HZ - window.n_encoder_samples)
+            audio = [window.preceding.samples, window.samples] if window.preceding else [window.samples]
+            extracted = self._extract_features(np.concatenate(audio), padding=silence)[:, : row.shape[1]]
             row[:] = np.pad(extracted, ((0, 0), (0, row.shape[1] - extracted.shape[1])), mode="edge")
         if self._device.kind != "cpu":
             return self._model.encode(ctranslate2.StorageView.from_array(features))
@@ -260,18 +264,18 @@ class WhisperEngine:
             self._text.prefix(window, language)[: budget - 1]
             for window, language, budget in zip(windows, languages, budgets, strict=True)
         ]
-        befores = [self._text.before(window) for window in windows]
+        preceding = [self._text.preceding(window) for window in windows]
         decodings: dict[int, Decoding] = {}
         # CTranslate2 wants <|startoftranscript|> at the same place in all prompts of a call, and all of them with times
         # or none. What follows it may differ in length.
         alike = _grouped(
-            range(len(windows)), lambda row: (len(prompts[row]), bool(befores[row]), _beam_size(windows[row]))
+            range(len(windows)), lambda row: (len(prompts[row]), bool(preceding[row]), _beam_size(windows[row]))
         )
         for (prompt_length, _, beam_size), rows in alike:
-            budget = max(len(befores[row]) + budgets[row] for row in rows)
+            budget = max(len(preceding[row]) + budgets[row] for row in rows)
             results = self._model.generate(
                 _rows(encoded, rows),
-                [prompts[row] + befores[row] + prefixes[row] for row in rows],
+                [prompts[row] + preceding[row] + prefixes[row] for row in rows],
                 beam_size=beam_size,
                 # CTranslate2 generates min(max_length / 2, max_length - prompt_length) tokens, the prefix among them.
                 max_length=max(2 * budget, budget + prompt_length),
@@ -282,8 +286,8 @@ class WhisperEngine:
             )
             for row, result in zip(rows, results, strict=True):
                 generated = result.sequences_ids[0]
-                n_given = len(befores[row]) + len(prefixes[row])
-                tokens = self._text.without_times(generated[len(befores[row]) :])
+                n_given = len(preceding[row]) + len(prefixes[row])
+                tokens = self._text.without_times(generated[len(preceding[row]) :])
                 text = self._text.decode(tokens)
                 decodings[row] = Decoding(
                     window=windows[row],
@@ -315,23 +319,23 @@ class WhisperEngine:
         return [window.options.language or detected[row] for row, window in enumerate(windows)]
 
     def _align(self, decodings: Sequence[Decoding]) -> dict[int, tuple[Word, ...]]:
-        """Words of the decodings whose windows ask for them, by their places in `decodings`."""
+        """Words of the decodings whose windows ask for them, by their indices in `decodings`."""
         wanted = [i for i, d in enumerate(decodings) if d.window.options.words and d.window.is_final and d.text_tokens]
         words: dict[int, tuple[Word, ...]] = {}
-        for _, places in _grouped(wanted, lambda i: decodings[i].alignment_pass):
-            alike = [decodings[i] for i in places]
+        for _, indices in _grouped(wanted, lambda i: decodings[i].alignment_pass):
+            alike = [decodings[i] for i in indices]
             tokenizer = self._text.tokenizer(alike[0].language, alike[0].window.options.task)
-            tokens_before = [self._text.words_before(decoding.window) for decoding in alike]
+            preceding_tokens = [self._text.preceding_words(decoding.window) for decoding in alike]
             alignments = self._model.align(
                 _rows(alike[0].encoded, [decoding.row for decoding in alike]),
                 tokenizer.sot_sequence,
-                [before + decoding.text_tokens for before, decoding in zip(tokens_before, alike, strict=True)],
-                [max(2, decoding.window.n_heard // FRAME_SAMPLES) for decoding in alike],
+                [before + decoding.text_tokens for before, decoding in zip(preceding_tokens, alike, strict=True)],
+                [max(2, decoding.window.n_encoder_samples // FRAME_SAMPLES) for decoding in alike],
             )
             lag_ms = WORD_LAG_MS.get(self._description.model, 0)
             words.update(
                 (i, _words(tokenizer, len(before), decodings[i], alignment, lag_ms))
-                for i, before, alignment in zip(places, tokens_before, alignments, strict=True)
+                for i, before, alignment in zip(indices, preceding_tokens, alignments, strict=True)
             )
         return words
 
@@ -365,34 +369,34 @@ class _Text:
         """<|startofprev|>, hotwords and the end of the prompt and of the context, and what the decoder is to do."""
         options = window.options
         start = list(self.tokenizer(language, options.task).sot_sequence)
-        if not window.before:
+        if not window.preceding:
             start.append(self._special.no_timestamps)
-        max_tokens = MAX_PREVIOUS_TOKENS - len(self.words_before(window))
+        max_tokens = MAX_PREVIOUS_TOKENS - len(self.preceding_words(window))
         hotwords = self._encode(", ".join(options.hotwords))[: max_tokens // 2]
-        context = [] if window.before else self._encode(window.context)[-CONTEXT_TOKENS:]
+        context = [] if window.preceding else self._encode(window.context)[-CONTEXT_TOKENS:]
         if len(context) < CONTEXT_TOKENS:
             context = []
         prompt = self._encode(options.prompt)[-(max_tokens - len(hotwords) - len(context)) :]
         previous = [*hotwords, *prompt, *context]
         return [self._special.sot_prev, *previous, *start] if previous else start
 
-    def before(self, window: Window) -> list[int]:
+    def preceding(self, window: Window) -> list[int]:
         """What the decoder has said when it comes to the window: the segment before, as Whisper was trained on segments
         with their times (Radford et al. 2022, section 2.3), and when the next one begins. Told without times it says
         the words again, or ends behind them."""
-        before = window.before
-        if before is None:
+        preceding = window.preceding
+        if preceding is None:
             return []
         begin, end, next_begin = (
             self._special.timestamp_begin + round(at_ms / TIMESTAMP_MS)
-            for at_ms in (0, before.speech_end_ms, before.next_start_ms)
+            for at_ms in (0, preceding.speech_end_ms, preceding.next_start_ms)
         )
-        return [begin, *self.words_before(window), end, next_begin]
+        return [begin, *self.preceding_words(window), end, next_begin]
 
-    def words_before(self, window: Window) -> list[int]:
+    def preceding_words(self, window: Window) -> list[int]:
         """Tokens of what is said before the window."""
-        before, options = window.before, window.options
-        return self._encode(before.text, spaced=_is_spaced(options.language, options.task)) if before else []
+        preceding, options = window.preceding, window.options
+        return self._encode(preceding.text, spaced=_is_spaced(options.language, options.task)) if preceding else []
 
     def without_times(self, tokens: list[int]) -> list[int]:
         """Tokens of the text alone."""
@@ -418,7 +422,7 @@ def _code(token: str) -> str:
 
 
 def _beam_size(window: Window) -> int:
-    return BEAM_SIZES[window.is_final, window.thorough]
+    return BEAM_SIZES[window.is_final, window.effort]
 
 
 def context_s(window: Window, *, full: bool = False, is_retry: bool = False) -> int:
@@ -433,9 +437,9 @@ def context_s(window: Window, *, full: bool = False, is_retry: bool = False) -> 
     min_s, margin_s = MIN_CONTEXT_S, CONTEXT_MARGIN_S
     if is_retry:
         min_s, margin_s = MIN_RETRY_CONTEXT_S, RETRY_CONTEXT_MARGIN_S
-    elif not window.is_final and not window.thorough:
+    elif not window.is_final and window.effort == "reduced":
         min_s = MIN_HURRIED_CONTEXT_S
-    needed_s = window.n_heard / SAMPLE_RATE_HZ + margin_s
+    needed_s = window.n_encoder_samples / SAMPLE_RATE_HZ + margin_s
     return min(FULL_CONTEXT_S, max(min_s, math.ceil(needed_s / CONTEXT_STEP_S) * CONTEXT_STEP_S))
 
 
@@ -451,7 +455,7 @@ def _words(
     path = np.array(alignment.alignments)
     enters = np.flatnonzero(np.diff(path[:, 0], prepend=-1))
     window_ms = len(decoding.window.samples) * 1000 // SAMPLE_RATE_HZ
-    before_ms = decoding.window.n_heard * 1000 // SAMPLE_RATE_HZ - window_ms
+    before_ms = decoding.window.n_encoder_samples * 1000 // SAMPLE_RATE_HZ - window_ms
     times_ms = np.clip(path[enters, 1] * ENCODED_FRAME_MS - lag_ms - before_ms, 0, window_ms)
     words = [
         {

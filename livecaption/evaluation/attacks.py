@@ -285,16 +285,16 @@ async def pings_before_readers(target: Target) -> Report:
             pass
 
     async with AsyncExitStack() as stack:
-        speaker = await stack.enter_async_context(raw_peer(target.url))
-        await speaker.send(START)
-        ready = await anext(speaker.events())
+        publisher = await stack.enter_async_context(raw_peer(target.url))
+        await publisher.send(START)
+        ready = await anext(publisher.events())
         path = f"v1/sessions/{ready['session']}/watch"
         readers = [await stack.enter_async_context(raw_peer(target.url, path)) for _ in range(target.count(N_READERS))]
-        taking = [asyncio.ensure_future(take(peer)) for peer in (speaker, *readers)]
+        taking = [asyncio.ensure_future(take(peer)) for peer in (publisher, *readers)]
         with suppress(TimeoutError):
             async with asyncio.timeout(target.seconds):
                 while True:
-                    await speaker.send_raw(frame(TEXT, b'{"type":"ping"}') * 1000)
+                    await publisher.send_raw(frame(TEXT, b'{"type":"ping"}') * 1000)
         for task in taking:
             task.cancel()
         await asyncio.wait(taking)
@@ -418,7 +418,7 @@ def _decoder_pids(target: Target) -> list[int]:
     return [pid for pid in pids if pid not in target.worker_pids]
 
 
-def _speaker(endless: bytes, start: Mapping[str, object] = START, opening: bytes = b"") -> Attack:
+def _publisher(endless: bytes, start: Mapping[str, object] = START, opening: bytes = b"") -> Attack:
     return partial(flood, endless=endless, start=start, opening=opening)
 
 
@@ -427,16 +427,16 @@ def _reader(endless: bytes, n_peers: int = 1) -> Attack:
 
 
 ATTACKS: dict[str, Attack] = {
-    "empty frames": _speaker(frame(BINARY, b"") * 20_000),
-    "1-byte frames": _speaker(frame(BINARY, b"\0") * 20_000),
-    "WebSocket pings": _speaker(frame(PING, b"") * 20_000),
-    "WebSocket pongs": _speaker(frame(PONG, b"") * 20_000),
-    "empty continuations": _speaker(
+    "empty frames": _publisher(frame(BINARY, b"") * 20_000),
+    "1-byte frames": _publisher(frame(BINARY, b"\0") * 20_000),
+    "WebSocket pings": _publisher(frame(PING, b"") * 20_000),
+    "WebSocket pongs": _publisher(frame(PONG, b"") * 20_000),
+    "empty continuations": _publisher(
         frame(CONTINUATION, b"", is_last=False) * 20_000, opening=frame(BINARY, b"", is_last=False)
     ),
-    "messages of 1 MiB": _speaker(frame(BINARY, b"\xff" * MIB_BYTES), start=MULAW),
-    "JSON pings": _speaker(frame(TEXT, b'{"type":"ping"}') * 5000),
-    "flushes": _speaker(frame(TEXT, b'{"type":"flush"}') * 5000),
+    "messages of 1 MiB": _publisher(frame(BINARY, b"\xff" * MIB_BYTES), start=MULAW),
+    "JSON pings": _publisher(frame(TEXT, b'{"type":"ping"}') * 5000),
+    "flushes": _publisher(frame(TEXT, b'{"type":"flush"}') * 5000),
     "a reader's 1-byte frames": _reader(frame(BINARY, b"\0") * 20_000),
     "a reader's pings": _reader(frame(PING, b"") * 20_000),
     "8 readers' 1-byte frames": _reader(frame(BINARY, b"\0") * 20_000, n_peers=8),

@@ -1,9 +1,9 @@
-"""One speaker and many readers -> how late the last of them has a caption, and what a reader costs the server.
+"""One publisher and many readers -> how late the last of them has a caption, and what a reader costs the server.
 
     python -m livecaption.evaluation.audience RECORDING [--readers N] [--websocket]
 
 The server is a process of its own with the scripted engine; it speaks to all over loopback. The time of an event begins
-when the first socket has it, the speaker's or a reader's, and ends when the last reader has it. Linux only.
+when the first socket has it, the publisher's or a reader's, and ends when the last reader has it. Linux only.
 """
 
 import argparse
@@ -57,13 +57,13 @@ class _Arrivals:
         self.last_s: dict[int, float] = {}
         self.n_readers: dict[int, int] = defaultdict(int)
 
-    def told(self, seq: int) -> None:
-        """Somebody has it, the speaker for instance."""
+    def record_sent(self, seq: int) -> None:
+        """Somebody has it, the publisher for instance."""
         self.first_s.setdefault(seq, time.monotonic())
 
     def read(self, seq: int) -> None:
         """A reader has it."""
-        self.told(seq)
+        self.record_sent(seq)
         self.last_s[seq] = time.monotonic()
         self.n_readers[seq] += 1
 
@@ -110,7 +110,7 @@ async def measure(server: ServerProcess, pcm: bytes, n_readers: int, *, websocke
         transports = await _connect(url, stream.ready.session, n_readers, arrivals, websocket=websocket)
         speaking = asyncio.ensure_future(speak(stream))
         async for _ in stream:
-            arrivals.told(stream.last_seq)
+            arrivals.record_sent(stream.last_seq)
         await speaking
     after_bytes = psutil.Process(server.pid).memory_info().rss
     await asyncio.sleep(0.5)

@@ -28,7 +28,7 @@ from livecaption.evaluation.soak import BYTES_PER_S
 from livecaption.events import Event, Final
 
 BATCH_SCRIPT = "delay 0.3"
-N_SPEAKERS = 10
+N_PUBLISHERS = 10
 SPOKEN_S = 1.5
 SECOND_SIGNAL_AFTER_S = 0.5
 EXIT_TIMEOUT_S = 20.0
@@ -175,13 +175,13 @@ async def _end_s(server: ServerProcess) -> float:
 
 
 async def _stream(server: ServerProcess, pcm: bytes, receive: Callable[[Event], None]) -> None:
-    """Let some speakers speak; they go on until the server ends."""
+    """Let some publishers speak; they go on until the server ends."""
 
     async def say() -> AsyncIterator[bytes]:
         yield pcm
 
     url = await server.ready()
-    for _ in range(N_SPEAKERS):
+    for _ in range(N_PUBLISHERS):
         asyncio.ensure_future(
             transcribe(url, real_time(say(), BYTES_PER_S), receive, partials=False)
         ).add_done_callback(

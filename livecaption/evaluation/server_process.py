@@ -141,7 +141,7 @@ class ServerProcess:
             return found is not None or not self._output_open
 
         with suppress(TimeoutError):
-            await self._heard(look, within_s)
+            await self._wait_for(look, within_s)
         if found is None:
             raise TimeoutError(f"it did not say {pattern!r} within {within_s} s:\n{self.output}")
         return found
@@ -223,7 +223,7 @@ class ServerProcess:
         try:
             await self.tree_gone(within_s)
             # The last words may be in the pipe; that it is closed is sure, since nobody is left who has it.
-            await self._heard(lambda: not self._output_open, START_TIMEOUT_S)
+            await self._wait_for(lambda: not self._output_open, START_TIMEOUT_S)
         except TimeoutError as error:
             left.append(str(error))
         match = re.search(r"listening on \w+://[^\s/]*:(\d+)/", self.output)
@@ -267,7 +267,7 @@ class ServerProcess:
         self.lines += [line.decode(errors="replace").rstrip("\r") for line in lines]
         if not data:
             self._close_output()
-        self._tell()
+        self._notify()
 
     def _close_output(self) -> None:
         if self._output_open:
@@ -276,13 +276,13 @@ class ServerProcess:
             os.close(self._output)
             if self._unfinished_line:
                 self.lines.append(self._unfinished_line.decode(errors="replace"))
-            self._tell()
+            self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         for look in list(self._watchers):
             look()
 
-    async def _heard(self, condition: Callable[[], bool], within_s: float) -> None:
+    async def _wait_for(self, condition: Callable[[], bool], within_s: float) -> None:
         """Until `condition` holds, looked at whenever it has said something or closed its output."""
         holds = asyncio.Event()
 

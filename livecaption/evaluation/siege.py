@@ -58,7 +58,7 @@ FINALS_SLACK_MS = 100.0
 MAX_RSS_BYTES = 400_000_000
 """The server process has 65 MB at rest. What an attack leaves in it, no later session can have."""
 MAX_READY_S = 1.0
-"""A new stream is ready by then. A second is what a speaker waits without wondering."""
+"""A new stream is ready by then. A second is what a publisher waits without wondering."""
 MAX_LOG_LINES = 20
 MAX_LOG_LINES_OF_SESSION = 3
 """Lines of the log for an attack, and for each connection that it opens: started, why it was refused, ended."""
@@ -78,7 +78,7 @@ PING_INTERVAL_S = 0.02
 CHUNK_MS = 40
 NEWCOMER_INTERVAL_S = 0.5
 NEWCOMER_TIMEOUT_S = 20.0
-N_SPEAKERS = 2
+N_PUBLISHERS = 2
 CALM_S = 1.0
 """Each attack comes so long after the one before, to tell what an undisturbed pong takes just now."""
 SENTENCE_TIMEOUT_S = 30.0
@@ -282,11 +282,11 @@ async def besiege(
         server = await stack.enter_async_context(serving(*FLAGS, command=(*HOLDS, str(holds_path))))
         url = await server.ready()
         worker_pids = tuple(server.worker_pids)
-        bystanders = [_Bystander(await stack.enter_async_context(raw_peer(url))) for _ in range(1 + N_SPEAKERS)]
+        bystanders = [_Bystander(await stack.enter_async_context(raw_peer(url))) for _ in range(1 + N_PUBLISHERS)]
         pinging, *speaking = bystanders
         sessions = [await bystander.start() for bystander in bystanders]
         runs = [asyncio.ensure_future(pinging.run(pinging.ping()))]
-        runs += [asyncio.ensure_future(speaker.run(speaker.speak(pcm))) for speaker in speaking]
+        runs += [asyncio.ensure_future(publisher.run(publisher.speak(pcm))) for publisher in speaking]
         target = Target(url, server.pid, worker_pids, sessions[-1], containers, seconds, share, n_mutants)
         alone = [await _span(alone_s)]
         rows: list[Row] = []
@@ -324,7 +324,7 @@ async def _attacked(
     lines = server.lines[n_lines:]
     forbidden = (SECRET, *FORBIDDEN, *FORBIDDEN_AFTER.get(name, ()))
     said = [f"it said: {line}" for line in lines if any(word in line for word in forbidden)]
-    finals = [final for speaker in speaking for final in speaker.latencies]
+    finals = [final for publisher in speaking for final in publisher.latencies]
     hold_ms, collector_ms = holds.read(holds_path, *beside[0])
     return Row(
         attack=name,
@@ -343,16 +343,16 @@ async def _attacked(
     )
 
 
-async def _stopped(server: ServerProcess, target: Target, speaker: _Bystander) -> list[str]:
+async def _stopped(server: ServerProcess, target: Target, publisher: _Bystander) -> list[str]:
     """Stop the server, if it lives, in mid-sentence and while a container is decoded; what is wrong, in words."""
     async with AsyncExitStack() as stack:
         if server.process.poll() is None:
             container = await stack.enter_async_context(raw_peer(target.url))
             await container.send(attacks.CONTAINER)
             await container.send(target.containers["mp3"][:-1000])
-            speaker.speech_started.clear()
+            publisher.speech_started.clear()
             async with asyncio.timeout(SENTENCE_TIMEOUT_S):
-                await speaker.speech_started.wait()
+                await publisher.speech_started.wait()
             await asyncio.sleep(SPOKEN_BEFORE_STOP_S)
             server.send(signal.SIGTERM)
         exit_code = await server.exited(EXIT_TIMEOUT_S)

@@ -34,16 +34,16 @@ from livecaption.evaluation.wer import WordErrors, word_error_rate
 from livecaption.events import Final, Partial
 from livecaption.ipc.config import EngineConfig
 from livecaption.recognition import Hypothesis, RequestId, SessionId, TranscriptionOptions
-from livecaption.scheduling.pace import Pace
+from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Request
-from livecaption.session import Output, Session, StreamOptions
+from livecaption.session import Output, StreamOptions, StreamPipeline
 
 CHUNK_MS = 100
 CHUNK_BYTES = SAMPLE_RATE_HZ * 2 * CHUNK_MS // 1000
 ANSWER_MS = 100
 """About what tiny.en takes for one window on a CPU."""
 THREADS = 2
-PACE = Pace(partial_interval_ms=500, speculates=True)
+SERVICE_LEVEL = ServiceLevel(partial_interval_ms=500, effort="full")
 
 Transcribe = Callable[[Request], Hypothesis]
 TranscribeWhole = Callable[[Recording, TranscriptionOptions], str]
@@ -70,12 +70,12 @@ class Row:
 
 
 def stream(recording: Recording, transcribe: Transcribe, options: StreamOptions) -> list[Received]:
-    """What a speaker who plays the recording at the pace of speech receives."""
+    """What a publisher who plays the recording at the pace of speech receives."""
     received: list[Received] = []
     # Of equal delay, so those that were asked first are answered first.
     answers: deque[tuple[int, Request, Hypothesis]] = deque()
     numbers = itertools.count()
-    session = Session(SessionId("virtual"), options, lambda: PACE, lambda: RequestId(next(numbers)))
+    session = StreamPipeline(SessionId("virtual"), options, lambda: SERVICE_LEVEL, lambda: RequestId(next(numbers)))
 
     def handle(outputs: Sequence[Output], now_ms: int) -> None:
         for output in outputs:

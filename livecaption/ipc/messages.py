@@ -18,7 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from livecaption.errors import LivecaptionError
-from livecaption.recognition import Before, DeviceMemory, Hypothesis, ModelDescription, TranscriptionOptions, Window
+from livecaption.recognition import (
+    DeviceMemory,
+    Effort,
+    Hypothesis,
+    ModelDescription,
+    PrecedingUtterance,
+    TranscriptionOptions,
+    Window,
+)
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """A batch of 16 windows of 30 s has 15 MB; whoever announces more than this is broken."""
@@ -103,8 +111,8 @@ Message = Transcribe | Stop | DumpStacks | ModelFound | Loaded | LoadFailed | Tr
 
 
 @dataclass(frozen=True, slots=True)
-class _BeforeHeader:
-    """What is before a window, without its audio."""
+class _PrecedingHeader:
+    """A preceding utterance without its audio."""
 
     n_samples: int
     text: str
@@ -118,11 +126,11 @@ class _WindowHeader:
 
     n_samples: int
     is_final: bool
-    thorough: bool
+    effort: Effort
     prefix: str
     context: str
     options: TranscriptionOptions
-    before: _BeforeHeader | None
+    preceding: _PrecedingHeader | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +158,10 @@ def encode(message: Message) -> bytes:
     if isinstance(message, Transcribe):
         header = _TranscribeHeader(message.batch, message.deadline_s, tuple(map(_window_header, message.windows)))
         audio = b"".join(
-            _to_int16(part.samples).tobytes() for window in message.windows for part in (window.before, window) if part
+            _to_int16(part.samples).tobytes()
+            for window in message.windows
+            for part in (window.preceding, window)
+            if part
         )
     fields = json.dumps({"kind": type(message).__name__, **asdict(header)}).encode()
     return _LENGTH.pack(len(fields)) + fields + audio
@@ -181,18 +192,18 @@ def _to_int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
 
 
 def _window_header(window: Window) -> _WindowHeader:
-    before: _BeforeHeader | None = None
-    if window.before:
-        b = window.before
-        before = _BeforeHeader(len(b.samples), b.text, b.speech_end_ms, b.next_start_ms)
+    preceding: _PrecedingHeader | None = None
+    if window.preceding:
+        p = window.preceding
+        preceding = _PrecedingHeader(len(p.samples), p.text, p.speech_end_ms, p.next_start_ms)
     return _WindowHeader(
-        len(window.samples), window.is_final, window.thorough, window.prefix, window.context, window.options, before
+        len(window.samples), window.is_final, window.effort, window.prefix, window.context, window.options, preceding
     )
 
 
 def _windows(headers: tuple[_WindowHeader, ...], audio: bytes) -> tuple[Window, ...]:
     samples = np.frombuffer(audio, dtype=np.int16)
-    lengths = [part.n_samples for header in headers for part in (header.before, header) if part]
+    lengths = [part.n_samples for header in headers for part in (header.preceding, header) if part]
     if min(lengths, default=0) < 0 or sum(lengths) != len(samples):
         raise ValueError("audio and header disagree")
     parts = iter(np.split(samples.astype(np.float32) / np.float32(_INT16_SCALE), np.cumsum(lengths)[:-1]))
@@ -200,11 +211,11 @@ def _windows(headers: tuple[_WindowHeader, ...], audio: bytes) -> tuple[Window, 
 
 
 def _window(header: _WindowHeader, parts: Iterator[npt.NDArray[np.float32]]) -> Window:
-    before: Before | None = None
-    if header.before:
-        b = header.before
-        before = Before(next(parts), b.text, b.speech_end_ms, b.next_start_ms)
-    return Window(next(parts), header.options, header.is_final, header.prefix, header.context, header.thorough, before)
+    preceding: PrecedingUtterance | None = None
+    if header.preceding:
+        p = header.preceding
+        preceding = PrecedingUtterance(next(parts), p.text, p.speech_end_ms, p.next_start_ms)
+    return Window(next(parts), header.options, header.is_final, header.prefix, header.context, header.effort, preceding)
 
 
 def _build(kind: Any, value: Any) -> Any:

@@ -1,8 +1,8 @@
-"""One WebSocket of a speaker: messages in, those of its session out.
+"""One WebSocket of a publisher: messages in, those of its session out.
 
     CONNECTED --start--> SPEAKING for a session --lost, replaced, session over--> closed
 
-The session is somebody else's (`Publisher`), and outlives the connection.
+The session is somebody else's (`LiveSession`), and outlives the connection.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from livecaption.live.dialects import native
 from livecaption.live.logs import FEW_REFUSALS
 from livecaption.live.outbox import Outbox
 from livecaption.live.services import Services
-from livecaption.live.session import Publisher
+from livecaption.live.session import LiveSession
 from livecaption.live.websocket import CLOSE_TIMEOUT_S, WebSocket
 
 START_TIMEOUT_S = 10.0
@@ -28,7 +28,7 @@ MAX_ERRORS = 20
 """Bad messages before a stream is closed: enough to learn from, too few to fill a log."""
 MAX_AUDIO_BYTES = 1024 * 1024
 """Of one message: 32 s of 16 kHz PCM."""
-GOODBYES = (0, WSCloseCode.OK, WSCloseCode.GOING_AWAY)
+CLEAN_CLOSE_CODES = (0, WSCloseCode.OK, WSCloseCode.GOING_AWAY)
 """Codes of a Close by which a client leaves for good: none named, done, and a browser's tab that is closed. Everything
 else, and no Close at all, is an accident."""
 
@@ -46,19 +46,19 @@ class Connection:
     """Use once: `await Connection(...).run()` in the handler, after the upgrade.
 
     Args:
-        place: holds the place of a stream, unless a session is claimed.
+        slot: holds the slot of a stream, unless a session is claimed.
         claimed: the session that the client has named to resume it.
     """
 
-    def __init__(self, socket: WebSocket, services: Services, place: ExitStack, claimed: str | None) -> None:
+    def __init__(self, socket: WebSocket, services: Services, slot: ExitStack, claimed: str | None) -> None:
         self._socket = socket
         self._services = services
-        self._place = place
+        self._slot = slot
         self._claimed = claimed
         self._claim = ExitStack()
         self.outbox = Outbox(socket)
-        self.last_heard_s = time.monotonic()
-        self._publisher: Publisher | None = None
+        self.last_received_s = time.monotonic()
+        self._session: LiveSession | None = None
         self._n_errors = 0
         self._close: _Close | None = None
         self._closing = asyncio.Event()
@@ -82,19 +82,19 @@ class Connection:
                 await reader.close()
         finally:
             if self._close is None:  # the handler was cancelled, as some applications do where a connection is lost
-                self.lose()
+                self.connection_lost()
             overdue.cancel()
             self.outbox.finish()
             try:
                 await sender.wait()
                 await scheduler.close()
-                assert self._close is not None  # `lose` sees to it
+                assert self._close is not None  # `connection_lost` sees to it
                 # Anybody can claim a session, and send much until it is refused: that is not read on.
-                refused = self._claimed is not None and self._publisher is None
+                refused = self._claimed is not None and self._session is None
                 await self.outbox.close(self._close.code, self._close.text, await_answer=not refused)
             finally:
-                if self._publisher is not None:
-                    self._publisher.left(self)
+                if self._session is not None:
+                    self._session.connection_closed(self)
 
     def finish(self, code: int, text: str = "") -> None:
         """Take nothing more; close with this code once all that was offered is sent. The first call counts."""
@@ -102,14 +102,14 @@ class Connection:
             self._close = _Close(code, text)
             self._closing.set()
 
-    def tell(self, error: LivecaptionError, *, fatal: bool) -> None:
+    def send_error(self, error: LivecaptionError, *, fatal: bool) -> None:
         """An error that concerns this connection alone, and therefore has no number."""
         self.outbox.offer(native.encode(ErrorReport(error.code, error.message, fatal, error.retry_after_s), None))
 
     def drain(self) -> None:
         """The server stops."""
-        self.outbox.hurry()
-        if self._publisher is None:
+        self.outbox.shorten_timeouts()
+        if self._session is None:
             self.finish(WSCloseCode.GOING_AWAY, "the server stops")
 
     def give_up_finals(self) -> bool:
@@ -118,42 +118,42 @@ class Connection:
 
     def fail(self, error: LivecaptionError) -> None:
         """A fatal error before there is a session: tell, and close with its code."""
-        if self._publisher is None and self._close is None:
+        if self._session is None and self._close is None:
             logger.info("a stream is refused: %s", error.code)
-            self.tell(error, fatal=True)
+            self.send_error(error, fatal=True)
             self.finish(error.close_code, error.code)
 
     async def close(self) -> None:
         """Close with 1001 at once, whatever is still owed."""
         await self.outbox.close(WSCloseCode.GOING_AWAY, "the server stops")
 
-    def lose(self, *, goodbye: bool = False) -> None:
+    def connection_lost(self, *, clean: bool = False) -> None:
         """The peer is gone: nothing reaches it any more."""
-        self.outbox.drop()
-        if self._close is None and self._publisher is not None:
-            self._publisher.lose(self, goodbye=goodbye)
+        self.outbox.discard()
+        if self._close is None and self._session is not None:
+            self._session.connection_lost(self, clean=clean)
         self.finish(WSCloseCode.OK)
 
     async def _read(self) -> None:
         """Read until the client leaves or sends what is fatal. Cancelled once the connection is to be closed."""
         try:
-            goodbye = await self._read_messages()
+            clean = await self._read_messages()
             if not self._closing.is_set():
-                self.lose(goodbye=goodbye)
+                self.connection_lost(clean=clean)
         except LivecaptionError as error:
-            (self._publisher or self).fail(error)
+            (self._session or self).fail(error)
         except Exception:
             logger.exception("a stream failed")
-            (self._publisher or self).fail(LivecaptionError("internal error"))
+            (self._session or self).fail(LivecaptionError("internal error"))
 
     async def _read_messages(self) -> bool:
         """Whether the client said goodbye."""
         while True:
             # No `timeout`: a timer for each message costs 3 us (of 110, 40 ms at 48 kHz). The publisher looks.
-            self.last_heard_s = time.monotonic()
+            self.last_received_s = time.monotonic()
             message = await self._socket.receive()
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-                return message.type is WSMsgType.CLOSE and message.data in GOODBYES
+                return message.type is WSMsgType.CLOSE and message.data in CLEAN_CLOSE_CODES
             if self._closing.is_set():
                 # Another connection may have taken over; what it sends again must not be taken twice.
                 return False
@@ -163,24 +163,24 @@ class Connection:
                 self._n_errors += 1
                 if error.fatal or self._n_errors >= MAX_ERRORS:
                     raise
-                assert self._publisher is not None  # before `start` every error is fatal
-                self._publisher.report(error)
+                assert self._session is not None  # before `start` every error is fatal
+                self._session.report(error)
 
     async def _receive(self, message: WSMessage) -> None:
         if message.type is WSMsgType.BINARY:
-            if self._publisher is None:
+            if self._session is None:
                 raise WrongState("audio before start")
             if len(message.data) > MAX_AUDIO_BYTES:
                 raise MessageTooBig(f"a binary message may have {MAX_AUDIO_BYTES} bytes")
-            await self._publisher.receive_audio(message.data)
+            await self._session.receive_audio(message.data)
             return
         try:
             parsed = native.parse(message.data, self._services.config.endpointing)
         except InvalidMessage as error:
-            error.fatal = self._publisher is None
+            error.fatal = self._session is None
             raise
-        if self._publisher is not None:
-            self._publisher.receive(parsed)
+        if self._session is not None:
+            self._session.receive(parsed)
         elif isinstance(parsed, native.Start):
             self._start(parsed, message.data)
         elif isinstance(parsed, native.Resume):
@@ -191,20 +191,20 @@ class Connection:
     def _start(self, start: native.Start, message: str) -> None:
         self._claim.close()
         if self._claimed is not None:  # the client came to resume, and thought better of it
-            self._place.enter_context(self._services.sessions.admitted())
-        with self._place:
-            self._publisher = Publisher.new(start.options, message, self._services)
-            self._publisher.begin(self, self._place.pop_all())
+            self._slot.enter_context(self._services.sessions.admitted())
+        with self._slot:
+            self._session = LiveSession.new(start.options, message, self._services)
+            self._session.begin(self, self._slot.pop_all())
 
     def _resume(self, resume: native.Resume) -> None:
-        publisher = self._services.sessions.find(resume.session)
-        publisher.check_resume(resume)
-        self._place.close()
+        session = self._services.sessions.find(resume.session)
+        session.check_resume(resume)
+        self._slot.close()
         self._claim.close()
-        publisher.take_place()
-        self._publisher = publisher
-        publisher.resume(self, resume)
+        session.take_slot()
+        self._session = session
+        session.resume(self, resume)
 
     def _start_is_overdue(self) -> None:
-        if self._publisher is None:
+        if self._session is None:
             self.fail(TooSlow(f"no start within {START_TIMEOUT_S:.0f} s"))

@@ -1,10 +1,10 @@
 """Events of one session -> numbered messages: the newest ones, and a snapshot for who needs more than those. Pure.
 
-The speaker gets every event, in order and without gaps. Readers get what concerns captions: not what is between the
-speaker and the server, and of partials the newest, so whoever reads slowly reads less instead of later.
+The publisher gets every event, in order and without gaps. Readers get what concerns captions: not what is between the
+publisher and the server, and of partials the newest, so whoever reads slowly reads less instead of later.
 
-A number means something in its epoch alone: in this session, in this life of the server. So where a reader stands is
-told as `EPOCH-NUMBER`, and whoever comes with another epoch has just come.
+A number means something in its epoch alone: in this session, in this generation of the server. So a reader's cursor is
+`EPOCH-NUMBER`, and one of another epoch is that of a reader that has just come.
 """
 
 from collections import deque
@@ -22,11 +22,11 @@ rarer. Fewer: more gaps and snapshots; more: memory of every session, three to f
 MAX_MESSAGES = 600
 """Kept at most, however short they are: each takes 0.3 KB beside its characters."""
 
-LIFE = 10**9
-"""Numbers of one life of the server: more than a session ever has, and small enough for a million lives to be exact in
-JavaScript."""
+SEQS_PER_GENERATION = 10**9
+"""Numbers of one generation of the server: more than a session ever has, and so few that those of a million generations
+are exact in JavaScript."""
 
-SPEAKER_ONLY = (Ready, Ack, Flushed, Pong, ErrorReport)
+PUBLISHER_ONLY = (Ready, Ack, Flushed, Pong, ErrorReport)
 
 
 @dataclass
@@ -53,8 +53,8 @@ class Message:
 
     def _as_server_sent(self) -> bytes:
         """The same for `text/event-stream`. JSON has no line ends of its own, so `data` is one line."""
-        place = f"{self.epoch}-{self.seq}".encode()
-        return b"id: %s\nevent: %s\ndata: %s\n\n" % (place, self.event.type.encode(), self.text_bytes)
+        cursor = f"{self.epoch}-{self.seq}".encode()
+        return b"id: %s\nevent: %s\ndata: %s\n\n" % (cursor, self.event.type.encode(), self.text_bytes)
 
 
 @dataclass
@@ -77,13 +77,13 @@ class SnapshotMessage(Message):
         return self._as_server_sent()
 
 
-class RecentEvents:
+class EventLog:
     """Counts the events of a session from 1 without gaps and keeps the newest, and all finals.
 
     Args:
-        epoch: tells these numbers from those of all other sessions and lives of the server; no `-` is in it.
-        life: how many servers have died over this session. Its numbers are greater than all of theirs.
-        finals: of those lives, with the numbers that they had.
+        epoch: tells these numbers from those of all other sessions and generations of the server; no `-` is in it.
+        generation: how many servers have died over this session. Its numbers are greater than all of theirs.
+        finals: of those generations, with the numbers that they had.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class RecentEvents:
         epoch: str,
         max_characters: int = MAX_CHARACTERS,
         *,
-        life: int = 0,
+        generation: int = 0,
         finals: Sequence[tuple[int, Final]] = (),
     ) -> None:
         self._title = title
@@ -103,11 +103,11 @@ class RecentEvents:
         self._n_characters = 0
         self._messages: deque[Message] = deque()
         self._finals: list[tuple[int, Final]] = []  # with their numbers
-        self._told: list[Final] = []  # those of a snapshot
+        self._snapshot_finals: list[Final] = []
         self._encoded: list[str] = []  # the same, as they are sent
         self._partials: dict[int, Message] = {}  # the newest of each utterance that has no final
         self._snapshot: Message | None = None
-        self._before_first_seq = self.last_seq = life * LIFE
+        self._before_first_seq = self.last_seq = generation * SEQS_PER_GENERATION
         self.ended = False
         for seq, final in finals:
             self._append_final(seq, final)
@@ -117,7 +117,7 @@ class RecentEvents:
         """Number the event; the message to send."""
         self.last_seq += 1
         message = Message(self.last_seq, event, self._epoch)
-        if not isinstance(event, SPEAKER_ONLY):
+        if not isinstance(event, PUBLISHER_ONLY):
             self._snapshot = None
         if isinstance(event, Partial | Final):
             older = self._partials.pop(event.utterance, None)
@@ -137,9 +137,9 @@ class RecentEvents:
         """All so far, in spoken order."""
         return [final for _, final in self._finals]
 
-    def seq_of(self, place: str) -> int | None:
-        """The number in what a reader calls its place; None: it is none, or of another epoch."""
-        epoch, _, number = place.rpartition("-")
+    def seq_of(self, cursor: str) -> int | None:
+        """Return the number in a reader's cursor; None: it is no cursor, or of another epoch."""
+        epoch, _, number = cursor.rpartition("-")
         if epoch != self._epoch or not (number.isascii() and number.isdecimal() and len(number) < 17):
             return None
         return int(number)
@@ -152,29 +152,29 @@ class RecentEvents:
         return [self._messages[-i] for i in range(n_new, 0, -1)]
 
     def missed(self, seq: int) -> list[Message]:
-        """For a speaker who comes back and has seen `seq`: what is kept since, behind a gap wherever some is lost."""
-        told: list[Message] = []
+        """For a publisher who comes back and has seen `seq`: what is kept since, behind a gap wherever some is lost."""
+        missed: list[Message] = []
         for message in self._messages:
             if message.seq > seq:
-                told += [*self._gap(seq, message.seq), message]
+                missed += [*self._gap(seq, message.seq), message]
                 seq = message.seq
-        return [*told, *self._gap(seq, self.last_seq + 1)]
+        return [*missed, *self._gap(seq, self.last_seq + 1)]
 
     def read(self, seq: int | None) -> tuple[list[Message], int]:
         """For a reader at `seq` (None: just come): what to send next, and where the reader is then."""
         messages = None if seq is None else self.since(seq)
         if messages is None:
-            # Behind an older one come only events that no reader is told.
+            # Behind an older one come only events that no reader is sent.
             return [self._snapshot_message()], self.last_seq - self.ended
-        news = [m for m in messages if not m.superseded and not isinstance(m.event, SPEAKER_ONLY)]
+        news = [m for m in messages if not m.superseded and not isinstance(m.event, PUBLISHER_ONLY)]
         return news, self.last_seq
 
     def _append_final(self, seq: int, final: Final) -> None:
         self._finals.append((seq, final))
         if final.text:
-            told = final if final.words is None else replace(final, words=None)
-            self._told.append(told)
-            self._encoded.append(native.encode_final(told))
+            without_words = final if final.words is None else replace(final, words=None)
+            self._snapshot_finals.append(without_words)
+            self._encoded.append(native.encode_final(without_words))
 
     def _keep(self, message: Message) -> None:
         self._messages.append(message)
@@ -185,7 +185,7 @@ class RecentEvents:
             self._n_characters -= len(self._messages.popleft().text)
 
     def _gap(self, seq: int, next_seq: int) -> list[Message]:
-        """What is told instead of the events between these two, if there were any."""
+        """Return what is sent instead of the events between these two, if there were any."""
         if next_seq == seq + 1:
             return []
         lost = [final for number, final in self._finals if seq < number < next_seq]
@@ -201,11 +201,11 @@ class RecentEvents:
             snapshot = Snapshot(
                 self._title,
                 self._language,
-                tuple(self._told),
+                tuple(self._snapshot_finals),
                 event if isinstance(event, Partial) else None,
                 self._epoch,
             )
-            # `end` is told as the event that it is.
+            # `end` is sent as the event that it is.
             seq = self.last_seq - self.ended
             self._snapshot = SnapshotMessage(seq, snapshot, self._epoch, encoded_finals=tuple(self._encoded))
         return self._snapshot

@@ -28,12 +28,12 @@ class Outbox:
         self._finishing = False
         self._send_timeout_s = SEND_TIMEOUT_S
         self._sending: asyncio.Timeout | None = None
-        self.cut_off = False
+        self.aborted = False
         """Whether nothing reaches the peer any more: it left, or was aborted because it did not read."""
 
     def offer(self, message: str) -> bool:
         """Queue a message. False: the peer is gone or too far behind, and is cut off."""
-        if self.cut_off or self._finishing:
+        if self.aborted or self._finishing:
             return False
         self._waiting.append(message)
         self.waiting_characters += len(message)
@@ -45,7 +45,7 @@ class Outbox:
 
     async def run(self) -> None:
         """Send what is offered, in order, until `finish` and all is sent, or the peer is cut off."""
-        while not self.cut_off:
+        while not self.aborted:
             if self._waiting:
                 message = self._waiting.popleft()
                 self.waiting_characters -= len(message)
@@ -61,7 +61,7 @@ class Outbox:
         self._finishing = True
         self._wake.set()
 
-    def hurry(self) -> None:
+    def shorten_timeouts(self) -> None:
         """The server stops: from now on a message may take a second, the one on its way included."""
         self._send_timeout_s = CLOSE_TIMEOUT_S
         if self._sending is not None and not self._sending.expired():
@@ -69,21 +69,21 @@ class Outbox:
 
     async def close(self, code: int, reason: str, *, await_answer: bool = True) -> None:
         """Close handshake, at most a second; then nothing is left of the connection."""
-        await_answer = await_answer and not self.cut_off
+        await_answer = await_answer and not self.aborted
         if not await self._socket.close(code, reason, await_answer=await_answer) and await_answer:
             logger.info("peer did not answer the close")
 
-    def drop(self) -> None:
+    def discard(self) -> None:
         """The peer has left: nothing more is sent."""
-        self.cut_off = True
+        self.aborted = True
         self._waiting.clear()
         self.waiting_characters = 0
         self._wake.set()
 
     def abort(self, reason: str) -> None:
         """Drop the connection without waiting for anything."""
-        if not self.cut_off:
-            self.drop()
+        if not self.aborted:
+            self.discard()
             logger.info("peer cut off: %s", reason)
             self._socket.abort()
 
@@ -94,6 +94,6 @@ class Outbox:
         except TimeoutError:
             self.abort(f"it did not read for {self._send_timeout_s:.0f} s")
         except ConnectionError:
-            self.drop()  # it left; the handler sees the same from its side
+            self.discard()  # it left; the handler sees the same from its side
         finally:
             self._sending = None

@@ -16,17 +16,17 @@ from livecaption.scheduling.admission import NEW_S, stream_limit
 from livecaption.workers.pool import PoolState, WorkerPool
 
 if TYPE_CHECKING:
-    from livecaption.live.session import Publisher
+    from livecaption.live.session import LiveSession
 
 RETRY_AFTER_S = 2.0
 READERS_RETRY_AFTER_S = 10.0
 """Readers stay for as long as somebody speaks; who asks too often only takes time from them."""
 KEEP_ENDED_S = 300.0
-"""How long a session that is over can still be read, and its speaker be told the end of it."""
+"""How long a session that is over can still be read, and its publisher be told the end of it."""
 MAX_ENDED = 2000
 """So many of these are kept, the newest; each takes some 20 KB and its finals."""
-MAX_UNHEARD = 100
-"""Sessions without audio whose speaker's connection is lost, the newest; they hold no place."""
+MAX_WITHOUT_AUDIO = 100
+"""Sessions without audio whose publisher's connection is lost, the newest; they hold no slot."""
 MAX_CLAIMS = 4
 """Connections that have named a session and not yet shown its token. A client has one or two of them."""
 GIVE_UP_MARGIN_S = 1.0
@@ -55,7 +55,7 @@ class Draining(Protocol):
         """Close with 1001, whatever is still owed."""
 
 
-class Sessions:
+class SessionRegistry:
     """Admission, the open streams and those that ended just now, and their common end.
 
     Args:
@@ -75,16 +75,16 @@ class Sessions:
         self.refused: Counter[str] = Counter()
         """Streams not let in since the start, by the code that they were told."""
         self.n_resumed = 0
-        """How often a speaker came back since the start."""
+        """How often a publisher came back since the start."""
         self.n_readers = 0
         """Who reads along, of all sessions together."""
         self.n_readers_refused = 0
         """Readers not let in since the start, because there were too many."""
         self._left_received_ms = 0  # of streams that are gone
-        self._publishers: dict[str, Publisher] = {}
+        self._sessions: dict[str, LiveSession] = {}
         self._open: set[Draining] = set()
         self._ended: deque[str] = deque()  # ids, the oldest first
-        self._unheard: list[Publisher] = []  # the oldest first
+        self._without_audio: list[LiveSession] = []  # the oldest first
         self._claims: dict[str, list[Draining]] = {}  # by the session they name, the oldest first
         self._all_gone = asyncio.Event()
         self._all_gone.set()
@@ -112,35 +112,35 @@ class Sessions:
 
     @property
     def n_parked(self) -> int:
-        """Sessions whose speaker's connection is lost; each holds its place."""
-        return sum(publisher.parked for publisher in self._publishers.values())
+        """Sessions whose publisher's connection is lost; each holds its slot."""
+        return sum(session.parked for session in self._sessions.values())
 
-    def keep(self, publisher: "Publisher") -> None:
+    def keep(self, session: "LiveSession") -> None:
         """From now on `find` finds it."""
-        self._publishers[publisher.id] = publisher
+        self._sessions[session.id] = session
 
-    def forget_later(self, publisher: "Publisher") -> None:
+    def forget_later(self, session: "LiveSession") -> None:
         """It is over: it can be found for a while."""
-        asyncio.get_running_loop().call_later(KEEP_ENDED_S, self._publishers.pop, publisher.id, None)
-        self._ended.append(publisher.id)
+        asyncio.get_running_loop().call_later(KEEP_ENDED_S, self._sessions.pop, session.id, None)
+        self._ended.append(session.id)
         if len(self._ended) > MAX_ENDED:
-            self._publishers.pop(self._ended.popleft(), None)
+            self._sessions.pop(self._ended.popleft(), None)
 
-    def keep_unheard(self, publisher: "Publisher") -> None:
-        """It is parked without a place, as it was never spoken into; where there are many of them, the oldest ends."""
-        self._unheard = [one for one in self._unheard if one.parked and one.received_ms == 0]
-        self._unheard.append(publisher)
-        if len(self._unheard) > MAX_UNHEARD:
-            self._unheard.pop(0).give_up()
+    def keep_without_audio(self, session: "LiveSession") -> None:
+        """It is parked without a slot, as it was never spoken into; where there are many of them, the oldest ends."""
+        self._without_audio = [one for one in self._without_audio if one.parked and one.received_ms == 0]
+        self._without_audio.append(session)
+        if len(self._without_audio) > MAX_WITHOUT_AUDIO:
+            self._without_audio.pop(0).give_up()
 
-    def find(self, session_id: str) -> "Publisher":
+    def find(self, session_id: str) -> "LiveSession":
         """The session of this name, open or just over.
 
         Raises:
             UnknownSession: there is none.
         """
         try:
-            return self._publishers[session_id]
+            return self._sessions[session_id]
         except KeyError:
             raise UnknownSession("there is no such session, or it is forgotten") from None
 
@@ -177,18 +177,18 @@ class Sessions:
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Hold one of the places for a stream.
+        """Hold one of the slots for a stream.
 
         Raises:
             Unavailable: there is none; see `check_admission`.
         """
         self.check_admission()
-        with self.place():
+        with self.slot():
             yield
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place for a stream that an earlier server has let in."""
+    def slot(self) -> Iterator[None]:
+        """A slot for a stream that an earlier server has let in."""
         self.n_accepted += 1
         number = self.n_accepted
         self._admitted_s[number] = time.monotonic()
@@ -202,10 +202,10 @@ class Sessions:
 
     @contextmanager
     def claiming(self, session_id: str, claim: Draining) -> Iterator[None]:
-        """A connection that needs no place of its own, since it has named this session, which has one.
+        """A connection that needs no slot of its own, since it has named this session, which has one.
 
         Anybody who knows the id can do so. So only a few wait for their `start` at a time: the newest, of which one may
-        be the speaker's.
+        be the publisher's.
         """
         claims = self._claims.setdefault(session_id, [])
         claims.append(claim)

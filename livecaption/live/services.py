@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from livecaption.config import Config
 from livecaption.decoding.pool import DecoderPool
-from livecaption.live.registry import Sessions
+from livecaption.live.registry import SessionRegistry
 from livecaption.session import Latency
 from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import WorkerPool
@@ -17,7 +17,7 @@ class Services:
 
     config: Config
     pool: WorkerPool
-    sessions: Sessions
+    sessions: SessionRegistry
     decoders: DecoderPool
     store: TranscriptStore | None
     """None: nothing is kept."""

@@ -1,13 +1,13 @@
-"""One session and its speaker, whatever connection they speak through: messages in, events out.
+"""One session and its publisher, whatever connection they speak through: messages in, events out.
 
     STREAMING <--lost, resumed--> PARKED <-- the server died, and was started anew
         └──────────┬────────────────┘
-       stop, goodbye, drain, fatal error, nobody back in time
+       stop, clean close, drain, fatal error, nobody back in time
                    ▼
                DRAINING --last final sent--> ended; remembered for a while
 
-The shell around `Session`: it carries out what the session says. It never waits for a transcription; answers come back
-through `_on_answer`.
+The shell around `StreamPipeline`: it executes what the pipeline returns. It never waits for a transcription; answers
+come back through `_on_answer`.
 """
 
 import asyncio
@@ -41,12 +41,12 @@ from livecaption.live.hub import Hub
 from livecaption.live.logs import FEW_REFUSALS
 from livecaption.live.outbox import Outbox
 from livecaption.live.services import Services
-from livecaption.live.store_gate import Recording
+from livecaption.live.store_gate import StoreGate
 from livecaption.live.tokens import is_token, reader_token, token_hash
 from livecaption.live.turn import Turn
 from livecaption.recognition import Hypothesis, ModelDescription
 from livecaption.scheduling.request import Request
-from livecaption.session import NOTHING_HEARD, Heard, Output, Session, StreamOptions
+from livecaption.session import START_OF_STREAM, Output, ResumePoint, StreamOptions, StreamPipeline
 from livecaption.store.rows import InterruptedSession, NewSession, Resumption
 from livecaption.workers.pool import PoolState
 
@@ -66,7 +66,7 @@ LAST_DECODING_S = 10.0
 """What a container's bytes that have come may take to be decoded when its client has left. What is left is lost."""
 LAST_DECODING_DRAINING_S = 2.0
 """The same when the server stops."""
-SETTLE_INTERVAL_MS = 10_000
+CHECKPOINT_INTERVAL_MS = 10_000
 """Of silence, until the store hears that there was nothing in it. Longer, and a client that comes back after the server
 has died sends more of it again; it keeps two minutes."""
 
@@ -88,20 +88,20 @@ class Peer(Protocol):
 
     Attributes:
         outbox: what waits to be sent.
-        last_heard_s: monotonic time of the last message.
+        last_received_s: monotonic time of the last message.
     """
 
     outbox: Outbox
-    last_heard_s: float
+    last_received_s: float
 
     def finish(self, code: int, text: str = "") -> None:
         """Take nothing more; close with this code once all that was offered is sent."""
 
-    def lose(self, *, goodbye: bool = False) -> None:
+    def connection_lost(self, *, clean: bool = False) -> None:
         """Take the connection for lost: nothing reaches the peer any more."""
 
 
-class Publisher:
+class LiveSession:
     """Made by `new`, followed by `begin`, or by `interrupted`; ends by itself.
 
     Args:
@@ -124,19 +124,21 @@ class Publisher:
         self._language = known.language
         self._hashes = hashes
         self._resume_token = ""
-        """Once its speaker has shown it."""
+        """Once its publisher has shown it."""
         self._resume_window_s = services.config.server.resume_window_s
         if earlier is None:
-            self.hub, heard = Hub(known.title, known.language), NOTHING_HEARD
+            self.hub, resume_from = Hub(known.title, known.language), START_OF_STREAM
         else:
-            self.hub = Hub(known.title, known.language, earlier.life, earlier.finals)
-            heard = Heard(tuple(final for _, final in earlier.finals), earlier.heard_until_ms)
-        self._session = Session(known.id, options, self._pool.pace, self._sessions.next_request_id, heard)
-        self._heard_before_ms = heard.until_ms
-        self._recording = Recording(services.store, known, self.hub)
+            self.hub = Hub(known.title, known.language, earlier.generation, earlier.finals)
+            resume_from = ResumePoint(tuple(final for _, final in earlier.finals), earlier.resume_from_ms)
+        self._pipeline = StreamPipeline(
+            known.id, options, self._pool.service_level, self._sessions.next_request_id, resume_from
+        )
+        self._resumed_from_ms = resume_from.audio_ms
+        self._gate = StoreGate(services.store, known, self.hub)
         self._connection: Peer | None = None
-        self._place: ExitStack | None = None
-        """Its place among the streams. It has none when it is over, or parked before it was ever spoken into."""
+        self._slot: ExitStack | None = None
+        """Its slot among the streams. It has none when it is over, or parked before it was ever spoken into."""
         self._registration = ExitStack()
         self._turn = Turn()
         self._audio_allowance = Allowance(AUDIO_S_PER_S, AUDIO_BURST_S, time.monotonic())
@@ -155,7 +157,7 @@ class Publisher:
         self._late_audio_reported = False
         self._resent = False
         """Whether a client came back behind its own `stop` and, not knowing that it arrived, says it again."""
-        self._acknowledged_ms = self._settled_ms = heard.until_ms
+        self._acknowledged_ms = self._checkpoint_ms = resume_from.audio_ms
         self._status: Status | None = None
 
     @classmethod
@@ -182,13 +184,13 @@ class Publisher:
             options.private,
             resumption if can_go_on else None,
         )
-        publisher = cls(options, services, known, resumption)
-        publisher._resume_token = token
-        return publisher
+        session = cls(options, services, known, resumption)
+        session._resume_token = token
+        return session
 
     @classmethod
     def interrupted(cls, earlier: InterruptedSession, services: Services) -> Self:
-        """One that was open when a server died: it is parked from now on, as if its speaker's connection was lost.
+        """One that was open when a server died: it is parked from now on, as if its publisher's connection was lost.
 
         Raises:
             InvalidMessage: what it was started with is not understood any more.
@@ -197,46 +199,46 @@ class Publisher:
         assert isinstance(start, native.Start)  # as it was stored
         record = earlier.record
         known = NewSession(record.id, record.title, record.language, record.started_at_ms, record.private)
-        publisher = cls(start.options, services, known, earlier.resumption, earlier)
-        publisher._parked_s = time.monotonic()
-        if publisher._session.received_ms:
-            publisher._place = ExitStack()
-            publisher._place.enter_context(services.sessions.place())
-        publisher._live()
-        return publisher
+        session = cls(start.options, services, known, earlier.resumption, earlier)
+        session._parked_s = time.monotonic()
+        if session._pipeline.received_ms:
+            session._slot = ExitStack()
+            session._slot.enter_context(services.sessions.slot())
+        session._live()
+        return session
 
     @property
     def id(self) -> str:
-        return self._session.id
+        return self._pipeline.id
 
     @property
     def _logged_id(self) -> str:
         """Enough to tell sessions apart; the whole id lets readers in, and must be in no log."""
-        return self._session.id[:6]
+        return self._pipeline.id[:6]
 
     @property
     def received_ms(self) -> int:
         """Audio taken over so far, by this server."""
-        return self._session.received_ms - self._heard_before_ms
+        return self._pipeline.received_ms - self._resumed_from_ms
 
     @property
     def private(self) -> bool:
         """Whether readers need a token."""
-        return self._session.options.private
+        return self._pipeline.options.private
 
     @property
     def parked(self) -> bool:
-        """Whether the session waits for its speaker to come back."""
+        """Whether the session waits for its publisher to come back."""
         return self._parked_s is not None
 
-    # The speaker comes and goes
+    # The publisher comes and goes
 
-    def begin(self, connection: Peer, place: ExitStack) -> None:
-        """The first connection. `place` is the session's until its end."""
-        self._place = place
+    def begin(self, connection: Peer, slot: ExitStack) -> None:
+        """The first connection. `slot` is the session's until its end."""
+        self._slot = slot
         self._connection = connection
         self.hub.attach(connection.outbox)
-        audio = self._session.options.audio
+        audio = self._pipeline.options.audio
         logger.info(
             "session=%s started: %s %d Hz, %d channels",
             self._logged_id,
@@ -250,7 +252,7 @@ class Publisher:
         self._live()
 
     def _live(self) -> None:
-        self._pool.attach(self._session.id, self._on_answer, self._session.renew)
+        self._pool.attach(self._pipeline.id, self._on_answer, self._pipeline.refresh)
         self._tick_later()
         self._sessions.keep(self)
         self._registration.enter_context(self._sessions.registered(self))
@@ -273,25 +275,25 @@ class Publisher:
         if self.hub.ended and resume.last_seq == self.hub.last_seq:
             raise UnknownSession("the session is over", code="session_ended")
         assert self._pool.loaded is not None  # nobody is let in before
-        _check_model_can(self._session.options, self._pool.loaded)
+        _check_model_can(self._pipeline.options, self._pool.loaded)
 
-    def take_place(self) -> None:
-        """Have a place among the streams again, if it was given up; to be called before `resume`.
+    def take_slot(self) -> None:
+        """Have a slot among the streams again, if it was given up; to be called before `resume`.
 
         Raises:
             Unavailable: there is none.
         """
-        if self._place is None and not self.hub.ended:
-            with ExitStack() as place:
-                place.enter_context(self._sessions.admitted())
-                self._place = place.pop_all()
+        if self._slot is None and not self.hub.ended:
+            with ExitStack() as slot:
+                slot.enter_context(self._sessions.admitted())
+                self._slot = slot.pop_all()
 
     def resume(self, connection: Peer, resume: native.Resume) -> None:
-        """The speaker is back; `check_resume` has let them in. An older connection that is still open is closed."""
+        """The publisher is back; `check_resume` has let them in. An older connection that is still open is closed."""
         logger.info("session=%s resumed", self._logged_id)
         if not self._resume_token:
             self._resume_token = resume.token
-            self._recording.reopen()
+            self._gate.reopen()
         if self._connection is not None:
             self._connection.finish(WSCloseCode.POLICY_VIOLATION, "another connection has taken over")
         self._parked_s = None
@@ -299,10 +301,10 @@ class Publisher:
         if self._stopped_reading_audio:
             self._resent = True
         else:
-            received_ms = self._session.received_ms
-            if resume.audio_from_ms > received_ms and self._session.skip_to(resume.audio_from_ms):
+            received_ms = self._pipeline.received_ms
+            if resume.audio_from_ms > received_ms and self._pipeline.skip_to(resume.audio_from_ms):
                 self._publish(Gap(received_ms, resume.audio_from_ms))
-            self._session.rewind()
+            self._pipeline.rewind()
         # For this connection alone, hence without a number; the others know the session.
         connection.outbox.offer(native.encode(self._ready(), None))
         self.hub.attach(connection.outbox, resume.last_seq)
@@ -312,28 +314,28 @@ class Publisher:
         else:
             self._connection = connection
 
-    def lose(self, connection: Peer, *, goodbye: bool) -> None:
-        """The connection is gone; by accident, unless the client has said goodbye."""
+    def connection_lost(self, connection: Peer, *, clean: bool) -> None:
+        """The connection is gone. `clean`: the client has closed it, and does not come back."""
         if connection is not self._connection:
             return
         self._connection = None
         self.hub.detach()
         if self._ending is not None:
             return
-        if goodbye or not self._resume_window_s:
+        if clean or not self._resume_window_s:
             self._end(_Ending("disconnect", WSCloseCode.OK), "disconnect")
         else:
-            logger.info("session=%s lost its speaker", self._logged_id)
+            logger.info("session=%s lost its publisher", self._logged_id)
             self._parked_s = time.monotonic()
-            if not self._session.received_ms:  # connecting and vanishing would fill the server
-                self._give_up_place()
-                self._sessions.keep_unheard(self)
+            if not self._pipeline.received_ms:  # connecting and vanishing would fill the server
+                self._give_up_slot()
+                self._sessions.keep_without_audio(self)
 
     def give_up(self) -> None:
-        """Its speaker is not expected back."""
+        """Its publisher is not expected back."""
         self._end(_Ending("disconnect", WSCloseCode.OK), "disconnect")
 
-    def left(self, connection: Peer) -> None:
+    def connection_closed(self, connection: Peer) -> None:
         """The connection is closed, to the last byte."""
         if connection is self._connection:
             self._connection = None
@@ -360,11 +362,11 @@ class Publisher:
 
     def give_up_finals(self) -> bool:
         """The time is up: what is still awaited is answered as failed. Whether there was any."""
-        if self._session.drained:
+        if self._pipeline.drained:
             return False
         now_s = time.monotonic()
         error = TranscriptionFailed("the server stopped before this utterance was done", fatal=False)
-        self._carry_out(self._session.end("stop", now_s) + self._session.abandon(error, now_s))
+        self._execute(self._pipeline.end("stop", now_s) + self._pipeline.abandon(error, now_s))
         self._finish_if_drained()
         return True
 
@@ -388,7 +390,7 @@ class Publisher:
         elif self._stopped_reading_audio:
             raise WrongState("the stream is ending already", fatal=False)
         elif isinstance(message, native.Flush):
-            self._carry_out(self._session.flush(message.id, time.monotonic()))
+            self._execute(self._pipeline.flush(message.id, time.monotonic()))
         else:
             self._end(_Ending("stop", WSCloseCode.OK), "stop")
 
@@ -396,7 +398,7 @@ class Publisher:
         """Take audio; waits a while where more of it waits for finals than should.
 
         Raises:
-            WrongState: after `stop`; told once, not fatal.
+            WrongState: after `stop`; reported once, not fatal.
         """
         if self._stopped_reading_audio:
             # What was on its way when we stopped is no mistake of the client's; tell it once.
@@ -411,7 +413,7 @@ class Publisher:
             await self._receive_in_pieces(memoryview(data))
         elif wait_s := self._receive_piece(data, time.monotonic()):
             await asyncio.sleep(wait_s)
-        if self._session.backlog_ms > MAX_BACKLOG_MS:
+        if self._pipeline.backlog_ms > MAX_BACKLOG_MS:
             await self._wait_for_room()
 
     async def _receive_in_pieces(self, audio: memoryview) -> None:
@@ -421,13 +423,13 @@ class Publisher:
             wait_s = self._receive_piece(audio[start : start + PIECE_BYTES], began_s)
             await self._hold_back(wait_s, began_s)
             if self._stopped_reading_audio or self._connection is not connection:
-                return  # meanwhile; a speaker that comes back is told how much was taken
+                return  # meanwhile; `ready` says to a publisher that comes back how much was taken
 
     def _receive_piece(self, audio: bytes | memoryview, now_s: float) -> float:
         """Take up to `PIECE_BYTES`; returns for how many seconds no more may be taken."""
-        before_ms = self._session.received_ms
-        self._carry_out(self._session.receive_audio(audio, now_s))
-        return self._audio_allowance.use((self._session.received_ms - before_ms) / 1000, now_s)
+        before_ms = self._pipeline.received_ms
+        self._execute(self._pipeline.receive_audio(audio, now_s))
+        return self._audio_allowance.use((self._pipeline.received_ms - before_ms) / 1000, now_s)
 
     def report(self, error: LivecaptionError) -> None:
         """Something went wrong and the stream goes on."""
@@ -455,10 +457,10 @@ class Publisher:
             async with aclosing(decoder.samples()) as pieces:
                 async for samples in pieces:
                     began_s = time.monotonic()
-                    self._carry_out(self._session.receive_samples(samples, began_s))
+                    self._execute(self._pipeline.receive_samples(samples, began_s))
                     wait_s = self._audio_allowance.use(ms_of(len(samples)) / 1000, began_s)
                     await self._hold_back(wait_s, began_s)
-                    if self._session.backlog_ms > MAX_BACKLOG_MS:
+                    if self._pipeline.backlog_ms > MAX_BACKLOG_MS:
                         await self._wait_for_room()
         except LivecaptionError as caught:
             error = caught
@@ -509,7 +511,7 @@ class Publisher:
             self._end_session(reason)
 
     def _end_session(self, reason: EndReason) -> None:
-        self._carry_out(self._session.end(reason, time.monotonic()))
+        self._execute(self._pipeline.end(reason, time.monotonic()))
         self._finish_if_drained()
 
     def fail(self, error: LivecaptionError) -> None:
@@ -526,27 +528,27 @@ class Publisher:
         self._end_session("stop")  # what was said before the mistake is still captioned
 
     def _finish_if_drained(self) -> None:
-        if self._ending is None or self._finished or not self._session.drained:
+        if self._ending is None or self._finished or not self._pipeline.drained:
             return
-        self._publish(Ack(self._session.received_ms))
-        self._publish(End(self._session.received_ms, self._session.n_utterances, self._ending.reason))
+        self._publish(Ack(self._pipeline.received_ms))
+        self._publish(End(self._pipeline.received_ms, self._pipeline.n_utterances, self._ending.reason))
         self._finished = True
         self._next_tick.cancel()
-        self._pool.detach(self._session.id)
+        self._pool.detach(self._pipeline.id)
         if self._decoding is not None:
             self._decoding.cancel()
         logger.info(
             "session=%s ended: %s, %.1f s of audio, %d utterances",
             self._logged_id,
             self._ending.reason,
-            self._session.received_ms / 1000,
-            self._session.n_utterances,
+            self._pipeline.received_ms / 1000,
+            self._pipeline.n_utterances,
         )
-        # What readers are told last is told once the store has it.
-        self._recording.when_all_published(self._let_go)
+        # The last events are published once the store has them.
+        self._gate.when_all_published(self._let_go)
 
     def _let_go(self) -> None:
-        """All is told: the connection and the session's place are not needed any more."""
+        """All is published: the connection and the session's slot are not needed any more."""
         assert self._ending is not None  # as it is finished
         self._sessions.forget_later(self)
         if self._connection is not None:
@@ -557,51 +559,51 @@ class Publisher:
     def _leave(self) -> None:
         """Nobody waits for anything of it any more but those who read what was said."""
         self._registration.close()
-        self._give_up_place()
+        self._give_up_slot()
 
-    def _give_up_place(self) -> None:
-        if self._place is not None:
-            self._place.close()
-            self._place = None
+    def _give_up_slot(self) -> None:
+        if self._slot is not None:
+            self._slot.close()
+            self._slot = None
 
-    # Carrying out
+    # Executing
 
     def _on_answer(self, request: Request, answer: Hypothesis | EngineError) -> None:
         if self._finished:
             return
-        self._carry_out(self._session.receive_answer(request, answer, time.monotonic()))
-        if self._session.backlog_ms <= MAX_BACKLOG_MS:
+        self._execute(self._pipeline.receive_answer(request, answer, time.monotonic()))
+        if self._pipeline.backlog_ms <= MAX_BACKLOG_MS:
             self._room.set()
         self._finish_if_drained()
 
-    def _carry_out(self, outputs: list[Output]) -> None:
+    def _execute(self, outputs: list[Output]) -> None:
         if not outputs:
             return  # as after nearly every message
-        # Those before it in one breath are settled with it: only once it is written is nothing of them needed.
+        # Finals that are released together share one checkpoint, which is written with the last of them.
         newest_final = next((output for output in reversed(outputs) if isinstance(output, Final)), None)
         for output in outputs:
             if isinstance(output, Request):
                 self._pool.submit(output)
             elif output is newest_final:
-                self._settled_ms = self._session.settled_ms
-                self._recording.publish(output, self._settled_ms)
+                self._checkpoint_ms = self._pipeline.checkpoint_ms
+                self._gate.publish(output, self._checkpoint_ms)
             else:
                 self._publish(output)
-        for latency in self._session.take_latencies():
+        for latency in self._pipeline.take_latencies():
             self._on_latency(latency)
 
     def _publish(self, event: Event) -> None:
-        self._recording.publish(event)
+        self._gate.publish(event)
 
     def _ready(self) -> Ready:
         assert self._pool.loaded is not None  # nobody is admitted before
         return Ready(
-            self._session.id,
+            self._pipeline.id,
             self._resume_token,
             native.PROTOCOL_VERSION,
             self._pool.loaded.model,
             self._language,
-            self._session.received_ms,
+            self._pipeline.received_ms,
             round(self._resume_window_s * 1000),
             self.private,
             reader_token(self._resume_token) if self.private else None,
@@ -613,18 +615,18 @@ class Publisher:
     def _tick(self) -> None:
         """Once a second: whether the client is silent or away, what was taken over, and how the server does."""
         self._tick_later()
-        if self._connection is not None and self._connection.outbox.cut_off:
-            self._connection.lose()
+        if self._connection is not None and self._connection.outbox.aborted:
+            self._connection.connection_lost()
         if self._ending is None:
             self._check_silence(time.monotonic())
         if self._finished:
             return
-        if self._session.received_ms != self._acknowledged_ms:
-            self._acknowledged_ms = self._session.received_ms
+        if self._pipeline.received_ms != self._acknowledged_ms:
+            self._acknowledged_ms = self._pipeline.received_ms
             self._publish(Ack(self._acknowledged_ms))
-        if self._session.settled_ms - self._settled_ms >= SETTLE_INTERVAL_MS:
-            self._settled_ms = self._session.settled_ms
-            self._recording.settle(self._settled_ms)
+        if self._pipeline.checkpoint_ms - self._checkpoint_ms >= CHECKPOINT_INTERVAL_MS:
+            self._checkpoint_ms = self._pipeline.checkpoint_ms
+            self._gate.checkpoint(self._checkpoint_ms)
         self._publish_status()
         if self._pool.given_up and self._ending is None:
             self.fail(Unavailable("no inference process runs", code="failed", retry_after_s=30.0))
@@ -635,20 +637,20 @@ class Publisher:
         elif self._parked_s is not None:
             if now_s - self._parked_s >= self._resume_window_s:
                 self.give_up()
-        elif self._connection is not None and now_s - self._connection.last_heard_s >= IDLE_TIMEOUT_S:
+        elif self._connection is not None and now_s - self._connection.last_received_s >= IDLE_TIMEOUT_S:
             self.fail(TooSlow(f"nothing for {IDLE_TIMEOUT_S:.0f} s", code="idle_timeout"))
 
     def _publish_status(self) -> None:
-        """Tell how the server does, where that changed."""
-        status = self._session.status(time.monotonic())
+        """Publish how the server does, where that changed."""
+        status = self._pipeline.status(time.monotonic())
         state = status.state
         if self._ending is not None and self._ending.reason == "draining":
             state = "draining"
         elif self._pool.state in (PoolState.RECOVERING, PoolState.FAILED):
             state = "recovering"
         status = Status(state, status.partials, status.lag_ms)
-        told = self._status or Status("ready", "on", 0)
-        if (status.state, status.partials) != (told.state, told.partials):
+        published = self._status or Status("ready", "on", 0)
+        if (status.state, status.partials) != (published.state, published.partials):
             self._status = status
             self._publish(status)
 

@@ -1,7 +1,7 @@
-"""The two tokens of a session: its speaker's, and of a private one its readers'. Pure.
+"""The two tokens of a session: its publisher's, and of a private one its readers'. Pure.
 
-Only their hashes are kept. The readers' token follows from the speaker's, so a server that was started anew, and knows
-no token until somebody shows it, can tell the speaker both again.
+Only their hashes are kept. The readers' token follows from the publisher's. So a restarted server, which knows no token
+until a client shows it, can send the publisher both again.
 """
 
 import hashlib
@@ -19,5 +19,5 @@ def is_token(shown: str, expected_hash: str) -> bool:
 
 
 def reader_token(resume_token: str) -> str:
-    """128 bits in hex, from which nobody finds the speaker's token."""
+    """128 bits in hex, from which nobody finds the publisher's token."""
     return hmac.digest(resume_token.encode("utf-8", "surrogateescape"), b"reader", "sha256")[:16].hex()

@@ -11,7 +11,7 @@ from math import exp, floor
 
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.recognition import SessionId
-from livecaption.scheduling.pace import UTILIZATION, Rate
+from livecaption.scheduling.load_control import UTILIZATION, Rate
 from livecaption.scheduling.request import Request
 
 FINAL_UTILIZATION = 0.65
@@ -52,18 +52,18 @@ class Demand:
         self._n_streams = 0.0  # on average, with the same memory as the utterances
         self._at_s = 0.0
 
-    def joined(self, session: SessionId, now_s: float) -> None:
+    def add_stream(self, session: SessionId, now_s: float) -> None:
         """A stream began."""
         self._n_streams = self._average(now_s)
         self._newest[session] = -1
 
-    def left(self, session: SessionId, now_s: float) -> None:
+    def remove_stream(self, session: SessionId, now_s: float) -> None:
         """A stream ended."""
         self._n_streams = self._average(now_s)
         self._newest.pop(session, None)
         self._with_partials.discard(session)
 
-    def asked(self, request: Request, now_s: float) -> None:
+    def record_request(self, request: Request, now_s: float) -> None:
         """A stream wants this. Of the finals of one utterance, which may be asked at each of its pauses, one counts."""
         if not request.is_final:
             self._with_partials.add(request.session)

@@ -12,8 +12,8 @@ finals of 3 to 9 s take 139, 101 and 94 ms each (0.5), partials of 1 to 8 s 131,
 the guard 290, 112 and 95 ms (2.5). Taken for true until batches of different sizes were seen."""
 NEARLY_AS_CHEAP = 1.25
 """Partials of tiny.en on a CPU that has no use for batches take 90, 82 and 78 ms in batches of 1, 4 and 8, finals 113,
-103 and 102. 24 streams on two such cores show words after 1356 ms with the largest batches within the bounds of `pace`,
-and after 1080 to 1130 ms with single partials (medians)."""
+103 and 102. 24 streams on two such cores show words after 1356 ms with the largest batches within the bounds of
+`load_control`, and after 1080 to 1130 ms with single partials (medians)."""
 _PRIOR_VARIANCE = 0.5
 """Variance of batch sizes, in requests squared, at which the slope that was seen counts as much as the usual one."""
 

@@ -5,7 +5,7 @@ Rules, in order:
    partials in the batch of a final would delay it.
 2. At most one partial of a session waits, and at most one is in flight: a newer one replaces the
    waiting one, a final of the same utterance removes it.
-3. Sessions take turns: a replaced partial keeps its predecessor's place in the queue. What has waited is renewed when
+3. Sessions take turns: a replaced partial keeps its predecessor's place in the queue. What has waited is refreshed when
    its turn comes: it gets the audio that was heard meanwhile, so that waiting makes partials rarer and never older.
 4. A worker that has nothing gets what there is; one that computes gets a next batch, up to
    `batches_in_flight`, if that one is full. Less than that becomes a larger batch meanwhile, to which
@@ -89,10 +89,12 @@ class QueueFigures:
 class Scheduler:
     """All requests that wait or are in flight. Every method returns what to do now."""
 
-    def __init__(self, config: SchedulerConfig, renew: Callable[[Request], Request] = lambda partial: partial) -> None:
-        """`renew` gives a partial whose turn has come the newest audio of its utterance; all else stays."""
+    def __init__(
+        self, config: SchedulerConfig, refresh: Callable[[Request], Request] = lambda partial: partial
+    ) -> None:
+        """`refresh` gives a partial whose turn has come the newest audio of its utterance; all else stays."""
         self._config = config
-        self._renew = renew
+        self._refresh = refresh
         self._max_finals = self._max_partials = config.max_batch
         self._finals: list[tuple[float, RequestId, Request]] = []
         self._suspects: deque[Request] = deque()
@@ -287,8 +289,8 @@ class Scheduler:
         # Whose turn it is, and those most like it in length: unlike windows cannot share a pass of the engine.
         first = self._partials[sessions[0]]
         partials = [each for each in map(self._partials.__getitem__, sessions) if self._may_share(first, each)]
-        partials.sort(key=lambda each: abs(each.window.n_heard - first.window.n_heard))
-        return tuple(self._renew(self._partials.pop(each.session)) for each in partials[: self._max_partials])
+        partials.sort(key=lambda each: abs(each.window.n_encoder_samples - first.window.n_encoder_samples))
+        return tuple(self._refresh(self._partials.pop(each.session)) for each in partials[: self._max_partials])
 
     def _may_share(self, first: Request, other: Request) -> bool:
         """Whether two requests of one kind may be in one batch."""

@@ -11,9 +11,9 @@ from livecaption.config import Config, is_loopback
 from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import InvalidMessage, LivecaptionError, UnknownSession
 from livecaption.live.connection import MAX_AUDIO_BYTES, Connection
-from livecaption.live.registry import Sessions
+from livecaption.live.registry import SessionRegistry
 from livecaption.live.services import Services
-from livecaption.live.session import Publisher
+from livecaption.live.session import LiveSession
 from livecaption.live.websocket import WebSocket
 from livecaption.scheduling.scheduler import SchedulerConfig
 from livecaption.server import auth, descriptors, http, readers, transcripts
@@ -53,10 +53,10 @@ def build_app(config: Config | None = None) -> web.Application:
     """
     config = config or Config()
     app = web.Application(middlewares=[http.errors_as_json], client_max_size=64 * 1024)
-    # Sessions wait as long for a worker as for a speaker.
+    # Sessions wait as long for a worker as for a publisher.
     hold_s = config.server.resume_window_s
     pool = WorkerPool(config.engine, config.workers, SchedulerConfig(), config.partials, hold_s=hold_s)
-    sessions = Sessions(
+    sessions = SessionRegistry(
         pool,
         max_streams=config.server.max_streams,
         max_readers=descriptors.max_readers(config.server, descriptors.limit()),
@@ -124,17 +124,17 @@ async def stream(request: web.Request) -> web.StreamResponse:
         raise
     if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
         raise UpgradeRequired("a stream is a WebSocket")
-    with ExitStack() as place:
+    with ExitStack() as slot:
         if claimed is None:
-            place.enter_context(services.sessions.admitted())
+            slot.enter_context(services.sessions.admitted())
         socket = WebSocket(request, MAX_READ_BYTES, auth.accepted_protocols(request))
         await socket.open()
-        await Connection(socket, services, place, claimed).run()
+        await Connection(socket, services, slot, claimed).run()
         return socket.response
 
 
 def _claimed_session(request: web.Request) -> str | None:
-    """The session that the client says it comes to resume, if there is one; it has a place, also on a full server."""
+    """The session that the client says it comes to resume, if there is one; it has a slot, also on a full server."""
     try:
         return request.app[SERVICES].sessions.find(request.query.get("resume", "")).id
     except UnknownSession:
@@ -174,7 +174,7 @@ async def _exports(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _interrupted_sessions(app: web.Application) -> AsyncIterator[None]:
-    """What was open when an earlier server died waits for its speaker, and can be read meanwhile."""
+    """What was open when an earlier server died waits for its publisher, and can be read meanwhile."""
     services = app[SERVICES]
     if services.store is not None:
         # A server that dies again and again must not keep places for those who have long given up.
@@ -182,7 +182,7 @@ async def _interrupted_sessions(app: web.Application) -> AsyncIterator[None]:
         for session in await services.store.read(Database.interrupted):
             try:
                 if session.interrupted_at_ms >= oldest_ms:
-                    Publisher.interrupted(session, services)
+                    LiveSession.interrupted(session, services)
                 else:
                     services.store.give_up(session.record.id)
             except InvalidMessage as error:

@@ -15,7 +15,7 @@ class ServerConfig:
     max_readers: who read along at a time, of all sessions together; one more is refused with 503. Each was measured to
         take 24 KiB, so as many as the default take 120 MiB. Fewer where descriptors are few (`descriptors`).
     drain_timeout_s: how long a stop waits for the last captions. Docker kills after 10 s.
-    resume_window_s: how long a session waits for a speaker whose connection was lost; 0: not at all.
+    resume_window_s: how long a session waits for a publisher whose connection was lost; 0: not at all.
     insecure: allow listening beyond loopback without a token.
     """
 

@@ -139,10 +139,10 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
         if not stop.asked.done():
             _keep_what_is_loaded()
             logger.info("ready")
-            manager.tell(READY=1)
+            manager.notify(READY=1)
         number = await stop.asked
         logger.info("stopping (%s)", signal.Signals(number).name)
-        manager.tell(STOPPING=1)
+        manager.notify(STOPPING=1)
         _close(servers)
         await sessions.drain()
         return EXIT_FAULT if sessions.overran else EXIT_STOPPED
@@ -308,9 +308,9 @@ async def _watch_loop(manager: ServiceManager, pool: WorkerPool) -> None:
             if lag_s > MAX_LAG_S:
                 logger.warning("the event loop was blocked, or this process stopped, for %.1f s", lag_s)
             elif pool.state is PoolState.LOADING:
-                manager.tell(EXTEND_TIMEOUT_USEC=EXTEND_START_US)
+                manager.notify(EXTEND_TIMEOUT_USEC=EXTEND_START_US)
             elif manager.watchdog_s:
-                manager.tell(WATCHDOG=1)
+                manager.notify(WATCHDOG=1)
 
 
 @contextmanager

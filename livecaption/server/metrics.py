@@ -20,7 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
-from livecaption.live.registry import Sessions
+from livecaption.live.registry import SessionRegistry
 from livecaption.session import Latency, LatencyKind
 from livecaption.store.transcripts import StoreFigures, TranscriptStore
 from livecaption.workers.pool import PoolState, WorkerPool
@@ -50,7 +50,7 @@ LAG_INTERVAL_S = 0.1
 class Metrics(Collector):
     """All figures of one application."""
 
-    def __init__(self, pool: WorkerPool, sessions: Sessions, store: TranscriptStore | None) -> None:
+    def __init__(self, pool: WorkerPool, sessions: SessionRegistry, store: TranscriptStore | None) -> None:
         self._pool = pool
         self._sessions = sessions
         self._store = store
@@ -94,7 +94,7 @@ class Metrics(Collector):
 
     def snapshot(self) -> dict[str, Any]:
         """The same for `/v1/stats`: counts since the start, percentiles and the real-time factor of the last minute."""
-        counts, queue, pacing = self._pool.counts, self._pool.queue, self._pool.pacing
+        counts, queue, load = self._pool.counts, self._pool.queue, self._pool.load_figures
         now_s = _now_s()
         return {
             "at_s": now_s,
@@ -109,14 +109,14 @@ class Metrics(Collector):
             "transcribed_audio_s": counts.audio_s,
             "compute_s": counts.compute_s,
             "real_time_factor": self._real_time_factor(),
-            "utilization": pacing.utilization,
+            "utilization": load.utilization,
             "queue": {"finals": queue.finals, "partials": queue.partials, "in_flight": queue.in_flight},
             "batches": {str(size): n for size, n in sorted(counts.batch_sizes.items())},
             "partials": {"asked": counts.partials_asked, **self._partials()},
             "pace": {
-                "partial_interval_ms": pacing.pace.partial_interval_ms,
-                "partials_paused_s": pacing.paused_s,
-                "speculates": pacing.pace.speculates,
+                "partial_interval_ms": load.level.partial_interval_ms,
+                "partials_paused_s": load.paused_s,
+                "speculates": load.level.effort == "full",
             },
             "finals": self._finals(),
             "redone_finals": counts.redone,
@@ -137,17 +137,17 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """For the registry: what is read where it is counted."""
-        counts, queue, pacing = self._pool.counts, self._pool.queue, self._pool.pacing
+        counts, queue, load = self._pool.counts, self._pool.queue, self._pool.load_figures
         yield GaugeMetricFamily("livecaption_streams", "Open streams", len(self._sessions))
         yield GaugeMetricFamily(
             "livecaption_streams_limit", "Streams that could be open just now", self._sessions.limit
         )
         yield CounterMetricFamily("livecaption_streams_accepted", "Streams let in", self._sessions.n_accepted)
         yield CounterMetricFamily(
-            "livecaption_streams_resumed", "Times that a speaker came back to a session", self._sessions.n_resumed
+            "livecaption_streams_resumed", "Times that a publisher came back to a session", self._sessions.n_resumed
         )
         yield GaugeMetricFamily(
-            "livecaption_streams_parked", "Open streams whose speaker's connection is lost", self._sessions.n_parked
+            "livecaption_streams_parked", "Open streams whose publisher's connection is lost", self._sessions.n_parked
         )
         yield GaugeMetricFamily("livecaption_readers", "Who reads along, of all sessions", self._sessions.n_readers)
         yield GaugeMetricFamily("livecaption_readers_limit", "Readers that may be here", self._sessions.max_readers)
@@ -181,9 +181,9 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "livecaption_worker_utilization_ratio",
             "Computing per second and worker, of the last seconds; at 1, batches still grow before the queue does",
-            pacing.utilization,
+            load.utilization,
         )
-        interval_ms = pacing.pace.partial_interval_ms
+        interval_ms = load.level.partial_interval_ms
         if interval_ms is not None:
             yield GaugeMetricFamily(
                 "livecaption_partial_interval_seconds",
@@ -194,7 +194,7 @@ class Metrics(Collector):
             "livecaption_partials_paused", "1 while finals are all the workers can do", float(interval_ms is None)
         )
         yield CounterMetricFamily(
-            "livecaption_partials_paused_seconds", "How long partials have paused, together", pacing.paused_s
+            "livecaption_partials_paused_seconds", "How long partials have paused, together", load.paused_s
         )
         yield _gauge(
             "livecaption_waiting_requests",

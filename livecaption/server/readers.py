@@ -1,7 +1,7 @@
 """Who reads along: the events of a session as `text/event-stream` or over a WebSocket, and the code to the page.
 
 A reader asks for a session by its id, which nobody can guess, and for a private one shows its reader token. Nothing
-that a reader does, or fails to do, reaches the speaker: each takes from the hub what it can send, and who cannot be
+that a reader does, or fails to do, reaches the publisher: each takes from the hub what it can send, and who cannot be
 sent anything for a while is cut off.
 """
 
@@ -15,7 +15,7 @@ from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
 from livecaption.errors import MessageTooBig
 from livecaption.live.event_log import Message
-from livecaption.live.session import Publisher
+from livecaption.live.session import LiveSession
 from livecaption.live.websocket import WebSocket
 from livecaption.server import auth
 from livecaption.server.http import STATIC
@@ -45,20 +45,20 @@ async def events(request: web.Request) -> web.StreamResponse:
 
     204, at which browsers stop coming back, where the session is over and the reader knows all of it.
     """
-    publisher = _session(request)
-    last_seq = _last_seq(request, publisher)
-    if publisher.hub.ended and last_seq == publisher.hub.last_seq:
+    session = _session(request)
+    last_seq = _last_seq(request, session)
+    if session.hub.ended and last_seq == session.hub.last_seq:
         return web.Response(status=204)
     with request.app[SERVICES].sessions.reading():
-        return await _stream_events(request, publisher, last_seq)
+        return await _stream_events(request, session, last_seq)
 
 
 async def watch(request: web.Request) -> web.WebSocketResponse:
     """`GET /v1/sessions/{id}/watch`: the same over a WebSocket; closes with 1000 behind `end`."""
     auth.check_origin(request, request.app[SERVICES].config.server)
-    publisher = _session(request)
+    session = _session(request)
     with request.app[SERVICES].sessions.reading():
-        return await _watch(request, publisher)
+        return await _watch(request, session)
 
 
 async def qr_code(request: web.Request) -> web.Response:
@@ -66,12 +66,12 @@ async def qr_code(request: web.Request) -> web.Response:
 
     That of a private session lets in whoever scans it, and is given only to who shows the reader token.
     """
-    publisher = _session(request)
+    session = _session(request)
     scheme = request.headers.get("X-Forwarded-Proto", request.scheme)
     page = request.url.with_scheme("https" if scheme == "https" else "http")
-    page = page.with_path(f"{request.path.removesuffix('/qr.svg').rpartition('/v1/sessions/')[0]}/watch/{publisher.id}")
+    page = page.with_path(f"{request.path.removesuffix('/qr.svg').rpartition('/v1/sessions/')[0]}/watch/{session.id}")
     token = auth.shown_reader_token(request)
-    link = f"{page}#token={token}" if publisher.private else str(page)
+    link = f"{page}#token={token}" if session.private else str(page)
     return web.Response(body=await asyncio.to_thread(_drawn, link), content_type="image/svg+xml")
 
 
@@ -83,7 +83,7 @@ def _drawn(link: str) -> bytes:
     return svg.getvalue()
 
 
-async def _stream_events(request: web.Request, publisher: Publisher, last_seq: int | None) -> web.StreamResponse:
+async def _stream_events(request: web.Request, session: LiveSession, last_seq: int | None) -> web.StreamResponse:
     response = web.StreamResponse(
         headers={
             hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
@@ -92,7 +92,7 @@ async def _stream_events(request: web.Request, publisher: Publisher, last_seq: i
         }
     )
     await response.prepare(request)
-    async with aclosing(publisher.hub.follow(last_seq, HEARTBEAT_S)) as feed:
+    async with aclosing(session.hub.subscribe(last_seq, HEARTBEAT_S)) as feed:
         async for messages in feed:
             if not await sent(request, response.write(_server_sent(messages))):
                 break
@@ -105,10 +105,10 @@ def _server_sent(messages: list[Message]) -> bytes:
     return b"".join(message.server_sent for message in messages) or b":\n\n"
 
 
-async def _watch(request: web.Request, publisher: Publisher) -> web.WebSocketResponse:
+async def _watch(request: web.Request, session: LiveSession) -> web.WebSocketResponse:
     socket = WebSocket(request, MAX_READ_BYTES, auth.accepted_protocols(request))
     await socket.open()
-    sending = asyncio.ensure_future(_send(request, socket, publisher))
+    sending = asyncio.ensure_future(_send(request, socket, session))
     listening = asyncio.ensure_future(_listen(socket))
     try:
         await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -135,22 +135,22 @@ async def _listen(socket: WebSocket) -> bool:
     return True
 
 
-async def _send(request: web.Request, socket: WebSocket, publisher: Publisher) -> None:
+async def _send(request: web.Request, socket: WebSocket, session: LiveSession) -> None:
     # The socket's own pings tell whether the reader lives: no message is needed for that.
-    async with aclosing(publisher.hub.follow(_last_seq(request, publisher), heartbeat_s=3600.0)) as feed:
+    async with aclosing(session.hub.subscribe(_last_seq(request, session), heartbeat_s=3600.0)) as feed:
         async for messages in feed:
             while messages:  # taken out, as a snapshot has megabytes, and the next event may be long in coming
                 if not await sent(request, socket.send(messages.pop(0).text)):
                     return
 
 
-def _session(request: web.Request) -> Publisher:
+def _session(request: web.Request) -> LiveSession:
     """Raises UnknownSession, or Unauthorized where it is private and its token was not shown."""
-    publisher = request.app[SERVICES].sessions.find(request.match_info["session"])
-    publisher.check_reader(auth.shown_reader_token(request))
-    return publisher
+    session = request.app[SERVICES].sessions.find(request.match_info["session"])
+    session.check_reader(auth.shown_reader_token(request))
+    return session
 
 
-def _last_seq(request: web.Request, publisher: Publisher) -> int | None:
+def _last_seq(request: web.Request, session: LiveSession) -> int | None:
     """None: the reader has just come, or names what is no event of this session as it runs; then it gets a snapshot."""
-    return publisher.hub.seq_of(request.headers.get("Last-Event-ID") or request.query.get("last_event_id", ""))
+    return session.hub.seq_of(request.headers.get("Last-Event-ID") or request.query.get("last_event_id", ""))

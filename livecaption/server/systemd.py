@@ -24,7 +24,7 @@ class ServiceManager:
         if self._address and watchdog_us.isdecimal() and watched_pid == str(os.getpid()):
             self.watchdog_s = int(watchdog_us) / 1e6
 
-    def tell(self, **values: str | int) -> None:
+    def notify(self, **values: str | int) -> None:
         """Send `NAME=value` lines, such as READY=1. Never blocks; what systemd does not take is lost."""
         if not self._address:
             return

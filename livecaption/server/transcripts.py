@@ -18,7 +18,7 @@ from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, GrowingVtt
 from livecaption.errors import InvalidQuery, UnknownSession
 from livecaption.events import Final
-from livecaption.live.session import Publisher
+from livecaption.live.session import LiveSession
 from livecaption.server import auth
 from livecaption.server.exports import Export, Exports, LayOut
 from livecaption.server.sending import send_body
@@ -100,7 +100,7 @@ async def transcript(request: web.Request) -> web.StreamResponse:
     else:
         n_finals = None if live.hub.ended else len(live.hub.finals)
         finals = partial(_at_once, live.hub.finals)
-        # Also that of a session whose speaker is not back yet after the death of the server.
+        # Also that of a session whose publisher is not back yet after the death of the server.
         if name == "vtt" and n_finals is not None:
             growing = request.app[GROWING].of(session_id, line_length)
             finals, lay_out = partial(_at_once, growing.news(live.hub.finals)), growing.text
@@ -221,7 +221,7 @@ def _check_may_read(request: web.Request, *, private: bool) -> None:
         live.check_reader(auth.shown_reader_token(request))
 
 
-def _live(request: web.Request) -> Publisher | None:
+def _live(request: web.Request) -> LiveSession | None:
     """The session of the address, if it runs or ended just now."""
     try:
         return request.app[SERVICES].sessions.find(request.match_info["session"])

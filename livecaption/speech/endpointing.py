@@ -11,7 +11,7 @@ time is the number of samples pushed. Runs in the server process and never block
                                       SpeechEnded(at=end of last voiced frame)
                                       at max_utterance_ms: the same; it is a pause already, no better cut is near
 
-A second look (`Endpointer.second_look`) ends an utterance that noise keeps open.
+A recheck (`Endpointer.recheck_endpoint`) ends an utterance that noise keeps open.
 
 The cut is made at the first moment that is quiet enough, and the less quiet it must be the longer the utterance is: so
 it is near the newest audio, and words that readers were promised lie before it.
@@ -38,7 +38,7 @@ QUIET_MS = 100
 """How long it has to be quiet there. Shorter finds the closure of a p or t; longer misses short pauses."""
 N_QUIET = QUIET_MS // FRAME_MS
 UNSETTLED_MS = 300
-"""The newest audio of a second look that found no speech. A word may begin there, so the next utterance hears it."""
+"""The newest audio of a recheck that found no speech. A word may begin there, so the next utterance hears it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +187,8 @@ class Endpointer:
         self._state = State.SILENCE
         return [SpeechEnded(self.last_voiced_at, reason)] if is_open else []
 
-    def second_look(self, speech_end: int, heard_until: int) -> list[SpeechEvent]:
-        """A better judge heard the open utterance up to `heard_until`, and speech up to `speech_end` only.
+    def recheck_endpoint(self, speech_end: int, window_end: int) -> list[SpeechEvent]:
+        """A better judge heard the open utterance up to `window_end`, and speech up to `speech_end` only.
 
         Ends the utterance if that pause is as long as the hangover: what the VAD has called voice since is noise, or
         the beginning of the next utterance, which therefore begins behind this one's post-roll. Nothing of it is lost.
@@ -199,9 +199,9 @@ class Endpointer:
         settled_until = max(speech_end, self._started_at)
         if self._state not in (State.SPEECH, State.HANGOVER):
             return []
-        if heard_until - settled_until < self._current_hangover():
+        if window_end - settled_until < self._current_hangover():
             return []
-        end = speech_end if speech_end > self._started_at else heard_until - samples_of(UNSETTLED_MS)
+        end = speech_end if speech_end > self._started_at else window_end - samples_of(UNSETTLED_MS)
         end = min(max(end, self._started_at + FRAME_SAMPLES), self.last_voiced_at)
         ended = SpeechEnded(end, "silence")
         if self.last_voiced_at <= end + self._post_roll:

@@ -71,19 +71,19 @@ class UtteranceCutter:
         self._onset = samples_of(config.onset_ms)
         self._pre_roll = samples_of(config.pre_roll_ms)
         self._post_roll = samples_of(config.post_roll_ms)
-        self._recording = _Recording()
+        self._audio = _AudioBuffer()
         self._n_utterances = 0
         self._start: int | None = None  # of the open utterance's speech
         self._window_start = 0  # of the open utterance, if any
-        self._heard_until = 0  # end of the newest complete window
-        self._final_end, self._final_heard_until = -1, 0  # of a final that is on its way, if the speech ends there
+        self._last_window_end = 0  # end of the newest complete window
+        self._final_end, self._final_window_end = -1, 0  # of a final that is on its way, if the speech ends there
 
     @property
     def last_voiced_at(self) -> int:
         """End of the newest voiced frame, in samples of stream time; 0: there was none."""
         return self._endpointer.last_voiced_at
 
-    def hear_words(self, *, mid_phrase: bool) -> None:
+    def set_mid_phrase(self, *, mid_phrase: bool) -> None:
         """What the words of the open utterance say about its end: see `Endpointer.mid_phrase`."""
         self._endpointer.mid_phrase = mid_phrase
 
@@ -93,26 +93,26 @@ class UtteranceCutter:
         Args:
             frames: float32 [n_frames, 320], mono, 16 kHz, -1..1; must not be modified afterwards.
         """
-        self._recording.append(frames.reshape(-1))
+        self._audio.append(frames.reshape(-1))
         energies: list[float] = np.einsum("fs,fs->f", frames, frames).tolist()
         events: list[UtteranceEvent] = []
         for voiced, energy in zip(self._judge(frames, energies), energies, strict=True):
             if speech_events := self._endpointer.push(voiced, energy):
                 events += self._handle(speech_events)
-        self._recording.forget_before(self._needed_from())
+        self._audio.forget_before(self._needed_from())
         return events
 
-    def second_look(self, speech_end: int, heard_until: int) -> list[UtteranceEvent]:
-        """See `Endpointer.second_look`. Where nobody spoke at all, the next window may begin in this one."""
-        events = self._endpointer.second_look(speech_end, heard_until)
+    def recheck_endpoint(self, speech_end: int, window_end: int) -> list[UtteranceEvent]:
+        """See `Endpointer.recheck_endpoint`. Where nobody spoke at all, the next window may begin in this one."""
+        events = self._endpointer.recheck_endpoint(speech_end, window_end)
         if not events:
             return []
         ended, *started = events
         nothing_said = self._start is not None and speech_end <= self._window_start  # not in the pre-roll either
-        self._final_end, self._final_heard_until = ended.at, heard_until
+        self._final_end, self._final_window_end = ended.at, window_end
         closed = self._handle([ended])
         if nothing_said:
-            self._heard_until = self._window_start
+            self._last_window_end = self._window_start
         return closed + self._handle(started)
 
     def flush(self, reason: EndReason) -> list[UtteranceEvent]:
@@ -121,7 +121,7 @@ class UtteranceCutter:
 
     def forget_audio(self) -> None:
         """The stream is over, with no utterance open: let go of the audio that a next one would have begun with."""
-        self._recording = _Recording()
+        self._audio = _AudioBuffer()
 
     def open_utterance(self) -> Utterance | None:
         """The utterance that has not ended, up to the newest frame; for partials."""
@@ -132,7 +132,7 @@ class UtteranceCutter:
     def speculate(self) -> Utterance | None:
         """The open utterance, for a final that is asked at this pause. If it ends here, that is its window, and what
         comes behind is the next one's: else nobody would hear it."""
-        self._final_end, self._final_heard_until = self.last_voiced_at, self._endpointer.now
+        self._final_end, self._final_window_end = self.last_voiced_at, self._endpointer.now
         return self.open_utterance()
 
     def _handle(self, speech_events: list[SpeechEvent]) -> list[UtteranceEvent]:
@@ -143,32 +143,32 @@ class UtteranceCutter:
 
     def _open(self, start: int) -> UtteranceStarted:
         self._start = start
-        self._window_start = max(start - self._pre_roll, self._heard_until)
+        self._window_start = max(start - self._pre_roll, self._last_window_end)
         return UtteranceStarted(self._n_utterances, start)
 
     def _close(self, end: int, reason: EndReason) -> UtteranceEnded:
         assert self._start is not None, "the endpointer ends only what it started"
         # Where speech goes on after the end, the rest is the next utterance's.
         goes_on = reason == "max_length" and end < self.last_voiced_at
-        heard_until = self._final_heard_until if end == self._final_end else self._endpointer.now
-        window_end = end if goes_on else min(end + self._post_roll, heard_until)
+        given_until = self._final_window_end if end == self._final_end else self._endpointer.now
+        window_end = end if goes_on else min(end + self._post_roll, given_until)
         utterance = self._cut_out(self._start, end, window_end)
         self._n_utterances += 1
         self._start = None
-        self._heard_until = window_end
+        self._last_window_end = window_end
         return UtteranceEnded(utterance, reason)
 
     def _cut_out(self, start: int, end: int, window_end: int) -> Utterance:
-        samples = self._recording.between(self._window_start, window_end)
+        samples = self._audio.between(self._window_start, window_end)
         return Utterance(self._n_utterances, start, end, self._window_start, window_end, samples)
 
     def _needed_from(self) -> int:
         if self._start is not None:
             return self._window_start
-        return max(self._heard_until, self._endpointer.now - self._onset - self._pre_roll)
+        return max(self._last_window_end, self._endpointer.now - self._onset - self._pre_roll)
 
 
-class _Recording:
+class _AudioBuffer:
     """The newest audio of a stream, addressed by stream time.
 
     A buffer is only ever written behind what was handed out of it, so `between` copies nothing: an utterance that grows

@@ -16,8 +16,8 @@ from livecaption.ipc.config import EngineConfig
 from livecaption.ipc.messages import BatchFailed, Transcribed
 from livecaption.recognition import Hypothesis, ModelDescription, SessionId
 from livecaption.scheduling.admission import Demand, Load
-from livecaption.scheduling.cadence import PartialsConfig
-from livecaption.scheduling.pace import Pace, PaceFigures, Pacer
+from livecaption.scheduling.load_control import LoadController, LoadFigures, ServiceLevel
+from livecaption.scheduling.partial_timer import PartialsConfig
 from livecaption.scheduling.request import Request
 from livecaption.scheduling.scheduler import (
     BatchId,
@@ -38,7 +38,7 @@ from livecaption.workers.supervisor import Answer, Supervisor, Worker, WorkerFig
 logger = logging.getLogger(__name__)
 
 OnAnswer = Callable[[Request, Hypothesis | EngineError], None]
-Renew = Callable[[Request, float], Request]
+Refresh = Callable[[Request, float], Request]
 """A partial, and the monotonic time now -> the same partial with newer audio."""
 
 
@@ -107,15 +107,15 @@ class WorkerPool:
         self.loaded: ModelDescription | None = None
         """What the workers run; known once one has been ready."""
         self.counts = WorkCounts()
-        self._scheduler = Scheduler(scheduling, self._renew)
-        self._pacer = Pacer(partials.interval_ms, scheduling.max_batch)
+        self._scheduler = Scheduler(scheduling, self._refresh_partial)
+        self._load_controller = LoadController(partials.interval_ms, scheduling.max_batch)
         self._demand = Demand()
         self._limit_batches()
         self._quarantine = Quarantine()
         listener = WorkerListener(self._on_ready, self._on_answer, self._on_lost, self._on_state)
         self._supervisors = [Supervisor(each, config, listener) for each in engine_of_each_worker(engine, config)]
         self._ready: dict[WorkerId, Worker] = {}
-        self._sessions: dict[SessionId, tuple[OnAnswer, Renew]] = {}
+        self._sessions: dict[SessionId, tuple[OnAnswer, Refresh]] = {}
         self._hold_s = hold_s
         self._failed_since_s: float | None = None
         """When the state became FAILED; a worker that only comes back and dies does not change it."""
@@ -145,10 +145,10 @@ class WorkerPool:
         return self._scheduler.figures
 
     @property
-    def pacing(self) -> PaceFigures:
+    def load_figures(self) -> LoadFigures:
         """How the pace was set."""
-        self.pace()
-        return self._pacer.figures(time.monotonic(), len(self._ready))
+        self.service_level()
+        return self._load_controller.figures(time.monotonic(), len(self._ready))
 
     @property
     def load(self) -> Load:
@@ -156,20 +156,20 @@ class WorkerPool:
         now_s = time.monotonic()
         oldest_asked_s = self._scheduler.oldest_final_asked_s
         return Load(
-            final_s=self._pacer.final_s,
-            partial_s=self._pacer.partial_s,
-            finals_measured=self._pacer.finals_measured,
+            final_s=self._load_controller.final_s,
+            partial_s=self._load_controller.partial_s,
+            finals_measured=self._load_controller.finals_measured,
             utterances_per_s=self._demand.utterances_per_s(now_s),
             speaking=self._demand.speaking(now_s),
             n_workers=len(self._ready),
             oldest_final_s=now_s - oldest_asked_s if oldest_asked_s is not None else 0.0,
-            partials_paused=self.pace().partial_interval_ms is None,
+            partials_paused=self.service_level().partial_interval_ms is None,
             free_bytes=free_bytes(),
         )
 
-    def pace(self) -> Pace:
+    def service_level(self) -> ServiceLevel:
         """What streams may ask just now; cheap enough for every chunk."""
-        return self._pacer.pace(time.monotonic(), len(self._ready), self._scheduler.n_finals_waiting)
+        return self._load_controller.service_level(time.monotonic(), len(self._ready), self._scheduler.n_finals_waiting)
 
     def workers(self) -> list[WorkerFigures]:
         """One after the other as configured, whether alive or not; asks the system."""
@@ -203,34 +203,34 @@ class WorkerPool:
         for supervisor in self._supervisors:
             supervisor.dump_stacks()
 
-    def attach(self, session: SessionId, on_answer: OnAnswer, renew: Renew = lambda partial, _: partial) -> None:
+    def attach(self, session: SessionId, on_answer: OnAnswer, refresh: Refresh = lambda partial, _: partial) -> None:
         """From now on, answers to requests of this session go to `on_answer`, in the loop; and before a partial is
-        sent to a worker, `renew` may put newer audio into it."""
+        sent to a worker, `refresh` may put newer audio into it."""
         if session not in self._sessions:
-            self._demand.joined(session, time.monotonic())
-        self._sessions[session] = on_answer, renew
+            self._demand.add_stream(session, time.monotonic())
+        self._sessions[session] = on_answer, refresh
 
     def detach(self, session: SessionId) -> None:
         """Nobody reads this session any more: its answers go nowhere, its waiting partial is dropped."""
         self._sessions.pop(session, None)
         self._scheduler.forget_partials(session)
-        self._pacer.left(session)
-        self._demand.left(session, time.monotonic())
+        self._load_controller.remove_stream(session)
+        self._demand.remove_stream(session, time.monotonic())
 
     def submit(self, request: Request) -> None:
         """Transcribe. Each final is answered exactly once; a partial is, unless a newer one or its
         final supersedes it. Never answers within this call."""
         self.counts.partials_asked += not request.is_final
         now_s = time.monotonic()
-        self._pacer.asked(request, now_s)
-        self._demand.asked(request, now_s)
+        self._load_controller.record_request(request, now_s)
+        self._demand.record_request(request, now_s)
         error: EngineError
         if self.given_up or self.state is PoolState.STOPPED:
             error = WorkerDied("no inference process is left", fatal=False)
         elif self._quarantine.holds(request.window, now_s):
             error = _quarantined()
         else:
-            self._carry_out(self._scheduler.submit(request))
+            self._execute(self._scheduler.submit(request))
             return
         asyncio.get_running_loop().call_soon(self._answer, request, error)
 
@@ -238,7 +238,7 @@ class WorkerPool:
         """Only finals matter from now on (the server drains)."""
         self._scheduler.forget_partials()
 
-    def _carry_out(self, instructions: Sequence[Instruction]) -> None:
+    def _execute(self, instructions: Sequence[Instruction]) -> None:
         for instruction in instructions:
             if isinstance(instruction, Dispatch):
                 windows = [request.window for request in instruction.requests]
@@ -256,51 +256,51 @@ class WorkerPool:
         logger.info("worker %d is ready: %s (%s) on %s", worker.id, model, loaded.compute_type, loaded.device)
         if is_first:
             for supervisor in self._supervisors:
-                self._tell_failure(supervisor)
+                self._report_failure(supervisor)
         self._refresh()
-        self._carry_out(self._scheduler.add_worker(worker.id))
+        self._execute(self._scheduler.add_worker(worker.id))
 
     def _on_answer(self, worker: Worker, answer: Answer) -> None:
         if isinstance(answer, BatchFailed):
             failed, instructions = self._scheduler.fail(worker.id, BatchId(answer.batch))
-            self._carry_out(instructions)
+            self._execute(instructions)
             for request in failed:
                 self._answer(request, TranscriptionFailed(answer.message, fatal=False))
             return
         requests, instructions = self._scheduler.complete(worker.id, BatchId(answer.batch))
-        self._carry_out(instructions)  # first of all: the worker waits
+        self._execute(instructions)  # first of all: the worker waits
         if not requests:
             return  # given up meanwhile, by a stop
         self.counts.compute(requests, answer)
         is_final = requests[0].is_final  # and so are all
-        self._pacer.answered(len(requests), answer.compute_s, time.monotonic(), is_final=is_final)
+        self._load_controller.record_batch(len(requests), answer.compute_s, time.monotonic(), is_final=is_final)
         self._limit_batches()
         for request, hypothesis in zip(requests, answer.hypotheses, strict=True):
             self._answer(request, hypothesis)
 
     def _limit_batches(self) -> None:
-        finals, partials = self._pacer.max_finals, self._pacer.max_partials
-        self._carry_out(self._scheduler.limit_batches(finals=finals, partials=partials))
+        finals, partials = self._load_controller.max_finals, self._load_controller.max_partials
+        self._execute(self._scheduler.limit_batches(finals=finals, partials=partials))
 
     def _on_lost(self, worker: Worker) -> None:
         self._ready.pop(worker.id, None)
         self._refresh()
-        self._carry_out(self._scheduler.remove_worker(worker.id))
+        self._execute(self._scheduler.remove_worker(worker.id))
 
     def _on_state(self, supervisor: Supervisor) -> None:
-        self._tell_failure(supervisor)
+        self._report_failure(supervisor)
         self._refresh()
 
-    def _tell_failure(self, supervisor: Supervisor) -> None:
+    def _report_failure(self, supervisor: Supervisor) -> None:
         # Where none was ever ready, whoever waits for that says why, once.
         if supervisor.failure is not None and self.loaded is not None and self.state is not PoolState.STOPPED:
             logger.error("a worker is given up: %s", supervisor.failure)
 
-    def _renew(self, partial: Request) -> Request:
+    def _refresh_partial(self, partial: Request) -> Request:
         if partial.session not in self._sessions:
             return partial
-        _, renew = self._sessions[partial.session]
-        return renew(partial, time.monotonic())
+        _, refresh = self._sessions[partial.session]
+        return refresh(partial, time.monotonic())
 
     def _fail_all(self, message: str) -> None:
         for request in self._scheduler.abandon():

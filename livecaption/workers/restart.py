@@ -17,7 +17,7 @@ HEALTHY_AFTER_S = 60.0
 HEALTHY_BUSY_S = 5.0
 HEALTHY_BATCHES = 3
 """So much service is enough for one that answered so many batches. More than are in flight at a time, so that it was
-sent some after it had answered; and few, for one speaker without partials has a batch each 5 s. And for 5 s, so that a
+sent some after it had answered; few, for a publisher without partials has a batch each 5 s. And for 5 s, so that a
 worker that works fast and dies again and again is not started more often than that."""
 BREAKER_DEATHS = 5
 BREAKER_WINDOW_S = 60.0

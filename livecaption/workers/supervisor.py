@@ -124,7 +124,7 @@ class Worker:
         self._model_found = False
         self._reason: str | None = None
         self._batches: deque[_SentBatch] = deque()
-        self._heard_s = self._began_s = self._ready_s = time.monotonic()
+        self._last_message_s = self._began_s = self._ready_s = time.monotonic()
         self.process, connection = spawning.spawn(engine, config.load_timeout_s, logger.getEffectiveLevel())
         self.id = WorkerId(next(_worker_ids))
         self.pid = self.process.pid
@@ -138,12 +138,12 @@ class Worker:
 
     def transcribe(self, batch: BatchId, windows: Sequence[Window]) -> None:
         """Send a batch; its answer, or the worker's end, reaches the listener."""
-        audio_s = sum(window.n_heard for window in windows) / SAMPLE_RATE_HZ
+        audio_s = sum(window.n_encoder_samples for window in windows) / SAMPLE_RATE_HZ
         deadline_s = self._deadlines.deadline_s(audio_s)
         if not self._batches:
             self._began_s = time.monotonic()
         self._batches.append(_SentBatch(batch, len(windows), audio_s, deadline_s))
-        self._follow(WorkerEvent.BATCH_SENT)
+        self._transition(WorkerEvent.BATCH_SENT)
         self._bridge.send(Transcribe(batch, deadline_s, tuple(windows)))
 
     def dump_stacks(self) -> None:
@@ -155,7 +155,7 @@ class Worker:
         if self.state is WorkerState.STARTING:
             self.kill("the server stops while it loads")
         if self.state is not WorkerState.DEAD:
-            self._follow(WorkerEvent.STOP_ASKED)
+            self._transition(WorkerEvent.STOP_ASKED)
             self._bridge.send(Stop())
 
     def kill(self, reason: str) -> None:
@@ -170,17 +170,17 @@ class Worker:
         computing_s = now_s - self._began_s
         if self.state is WorkerState.STARTING:
             # A download may take as long as it takes, as long as it shows signs of life.
-            loading_s = computing_s if self._model_found else now_s - self._heard_s
+            loading_s = computing_s if self._model_found else now_s - self._last_message_s
             return self._load_overdue if loading_s > self._config.load_timeout_s + SERVER_MARGIN_S else None
         if self._batches and computing_s > self._batches[0].deadline_s + SERVER_MARGIN_S:
             return f"a batch took longer than {self._batches[0].deadline_s:g} s"
-        if now_s - self._heard_s > self._config.heartbeat_timeout_s:
+        if now_s - self._last_message_s > self._config.heartbeat_timeout_s:
             return f"no sign of life for {self._config.heartbeat_timeout_s:g} s"
         return None
 
     def forgive_silence(self, now_s: float) -> None:
         """The server itself was stopped or starved: the silence says nothing about the worker."""
-        self._heard_s = self._began_s = now_s
+        self._last_message_s = self._began_s = now_s
 
     def resident_bytes(self) -> int | None:
         """Memory of the process (RSS), as the system says now; None: it is gone."""
@@ -209,10 +209,10 @@ class Worker:
     def _receive(self, message: Message) -> None:
         if self.state is WorkerState.DEAD:
             return
-        self._heard_s = time.monotonic()
+        self._last_message_s = time.monotonic()
         if isinstance(message, ModelFound):
             self._model_found = True
-            self._began_s = self._heard_s
+            self._began_s = self._last_message_s
         elif isinstance(message, Loaded):
             self._receive_loaded(message)
         elif isinstance(message, LoadFailed):
@@ -226,9 +226,9 @@ class Worker:
         if self.state is not WorkerState.STARTING:
             self.kill("it says twice that its model is loaded")
             return
-        self._follow(WorkerEvent.LOADED)
+        self._transition(WorkerEvent.LOADED)
         self.was_ready = True
-        self._ready_s = self._heard_s
+        self._ready_s = self._last_message_s
         self._listener.on_ready(self, message.description)
 
     def _receive_answer(self, answer: Answer) -> None:
@@ -236,12 +236,12 @@ class Worker:
             self.kill("its answer fits no batch that it was sent")
             return
         sent = self._batches.popleft()
-        self._began_s = self._heard_s
+        self._began_s = self._last_message_s
         if isinstance(answer, Transcribed):
             self.n_answered += 1
             self._deadlines.learn(sent.audio_s, answer.compute_s)
         if not self._batches:
-            self._follow(WorkerEvent.ALL_ANSWERED)
+            self._transition(WorkerEvent.ALL_ANSWERED)
         self._listener.on_answer(self, answer)
 
     def _close(self, garbled: GarbledMessage | None) -> None:
@@ -255,12 +255,12 @@ class Worker:
             self._lose()
 
     def _lose(self) -> None:
-        self._follow(WorkerEvent.LOST)
+        self._transition(WorkerEvent.LOST)
         self.served_s = time.monotonic() - self._ready_s if self.was_ready else 0.0
         self.lost.set_result(None)
         self._listener.on_lost(self)
 
-    def _follow(self, event: WorkerEvent) -> None:
+    def _transition(self, event: WorkerEvent) -> None:
         self.state = next_state(self.state, event)
 
 

@@ -13,7 +13,7 @@ from tests.browser.support import Launch, Serve, Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-# The speaker's pauses are longer than the usual 500 ms; with this the whole recording is one utterance.
+# The publisher's pauses are longer than the usual 500 ms; with this the whole recording is one utterance.
 ONE_UTTERANCE = ("--silence", "1500")
 SENTENCE = (
     "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country."

@@ -27,7 +27,7 @@ STATE_TIMEOUT_MS = 15_000
 OpenPage = Callable[..., Awaitable[Page]]
 
 
-class Speaker:
+class Publisher:
     """Somebody who speaks when told; the scripted engine says a word for each 300 ms."""
 
     def __init__(self, stream: Stream) -> None:
@@ -63,14 +63,14 @@ class Speaker:
 
 
 @asynccontextmanager
-async def speaking(server: Server, **options: Any) -> AsyncIterator[Speaker]:
+async def speaking(server: Server, **options: Any) -> AsyncIterator[Publisher]:
     async with connect(server.url, **options) as stream:
-        speaker = Speaker(stream)
+        publisher = Publisher(stream)
         try:
-            yield speaker
+            yield publisher
         finally:
-            speaker.reading.cancel()
-            await asyncio.wait({speaker.reading})
+            publisher.reading.cancel()
+            await asyncio.wait({publisher.reading})
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -113,21 +113,21 @@ async def expect_state(page: Page, words: str) -> None:
 async def test_two_readers_see_the_same_and_the_late_one_begins_with_what_was_said_before(
     scripted_server: Server, open_page: OpenPage
 ) -> None:
-    async with speaking(scripted_server, title="The talk", language="en") as speaker:
-        early = await open_page(speaker.page_of(scripted_server.url))
+    async with speaking(scripted_server, title="The talk", language="en") as publisher:
+        early = await open_page(publisher.page_of(scripted_server.url))
         await expect(early.get_by_role("heading", name="The talk")).to_be_visible()
-        said = [await speaker.say(900), await speaker.say(1500)]
+        said = [await publisher.say(900), await publisher.say(1500)]
         await expect_lines(early, said)
-        late = await open_page(speaker.page_of(scripted_server.url))
+        late = await open_page(publisher.page_of(scripted_server.url))
         await expect_lines(late, said)
         await expect(late.locator("#roll-up")).to_contain_text(said[-1])
 
-        await speaker.begin_to_say()
+        await publisher.begin_to_say()
         for page in (early, late):
             await expect(page.locator("#roll-up .tentative, #roll-up .stable").last).to_have_text(re.compile(r"\w"))
             await expect(page.locator("#roll-up p").last).to_contain_text(re.compile("one two three", re.I))
             await expect_lines(page, said)
-        await speaker.stop()
+        await publisher.stop()
         for page in (early, late):
             await expect_state(page, "The speaker has finished")
             await expect(page.locator("#transcript p")).to_have_count(3)
@@ -143,21 +143,21 @@ async def test_a_reader_whose_network_breaks_comes_back_by_itself_and_no_line_is
         headers = {name: value for name, value in route.request.headers.items() if name != "last-event-id"}
         await route.continue_(headers=headers)
 
-    async with relay_to(scripted_server.url) as relay, speaking(scripted_server) as speaker:
-        page = await open_page(speaker.page_of(relay.url))
+    async with relay_to(scripted_server.url) as relay, speaking(scripted_server) as publisher:
+        page = await open_page(publisher.page_of(relay.url))
         if place == "forgotten":
             await page.route("**/events", forget)
-        said = [await speaker.say(900)]
+        said = [await publisher.say(900)]
         await expect_lines(page, said)
         for _ in range(3):
             relay.up = False
             relay.break_all()
             await expect_state(page, "Reconnecting")
-            said += [await speaker.say(600), await speaker.say(1200)]
+            said += [await publisher.say(600), await publisher.say(1200)]
             relay.up = True
             await expect_state(page, "Live")
             await expect_lines(page, said)
-            said.append(await speaker.say(900))
+            said.append(await publisher.say(900))
             await expect_lines(page, said)
 
 
@@ -178,18 +178,18 @@ async def test_a_reader_of_a_server_that_is_killed_and_started_anew_sees_each_li
 ) -> None:
     """Also not on the live lines, where the utterance that was open begins anew."""
     server = await serve_anew()
-    async with speaking(server) as speaker:
-        page = await open_page(speaker.page_of(server.url))
-        said = [await speaker.say(900)]
+    async with speaking(server) as publisher:
+        page = await open_page(publisher.page_of(server.url))
+        said = [await publisher.say(900)]
         await expect_lines(page, said)
-        await speaker.begin_to_say()
+        await publisher.begin_to_say()
         await expect(page.locator("#roll-up p")).to_have_text([said[0], re.compile("one two three", re.I)])
         await kill(server)
         await expect_state(page, "Reconnecting")
         await serve_anew()
         await expect_state(page, "Live")
-        said.append(await speaker.say(600))
-        await speaker.stop()
+        said.append(await publisher.say(600))
+        await publisher.stop()
         await expect_state(page, "The speaker has finished")
         await expect_lines(page, said)
         await expect(page.locator("#roll-up p")).to_have_text(said)
@@ -198,13 +198,13 @@ async def test_a_reader_of_a_server_that_is_killed_and_started_anew_sees_each_li
 async def test_a_reader_is_told_what_was_said_and_has_no_captions(
     serve_anew: Callable[[], Awaitable[Server]], open_page: OpenPage
 ) -> None:
-    """The server is killed, and the speaker has the audio from 10 s on only."""
+    """The server is killed, and the publisher has the audio from 10 s on only."""
     server = await serve_anew()
-    async with speaking(server) as speaker:
-        page = await open_page(speaker.page_of(server.url))
-        said = await speaker.say(900)
+    async with speaking(server) as publisher:
+        page = await open_page(publisher.page_of(server.url))
+        said = await publisher.say(900)
         await expect_lines(page, [said])
-        ready = speaker.ready
+        ready = publisher.ready
         await kill(server)
     await serve_anew()
     await expect_state(page, "Live")
@@ -219,26 +219,26 @@ async def test_a_reader_is_told_what_was_said_and_has_no_captions(
 
 async def test_a_reader_is_told_why_there_is_nothing_to_read(scripted_server: Server, open_page: OpenPage) -> None:
     await expect_state(await open_page(f"{scripted_server.url}watch/nobody"), "There is no such session")
-    async with speaking(scripted_server, private=True) as speaker:
-        link = speaker.page_of(scripted_server.url)
+    async with speaking(scripted_server, private=True) as publisher:
+        link = publisher.page_of(scripted_server.url)
         await expect_state(await open_page(link.partition("#")[0]), "This session is private")
         page = await open_page(link)
         await expect_state(page, "Live")
-        await expect_lines(page, [await speaker.say()])
+        await expect_lines(page, [await publisher.say()])
 
 
 async def test_a_secret_that_is_badly_encoded_is_a_wrong_one(scripted_server: Server, open_page: OpenPage) -> None:
-    async with speaking(scripted_server, private=True) as speaker:
-        link = speaker.page_of(scripted_server.url).partition("#")[0]
+    async with speaking(scripted_server, private=True) as publisher:
+        link = publisher.page_of(scripted_server.url).partition("#")[0]
         await expect_state(await open_page(f"{link}#token=%"), "This session is private")
-    async with speaking(scripted_server) as speaker:
-        await expect_state(await open_page(f"{speaker.page_of(scripted_server.url)}#token=%E0%A4%A"), "Live")
+    async with speaking(scripted_server) as publisher:
+        await expect_state(await open_page(f"{publisher.page_of(scripted_server.url)}#token=%E0%A4%A"), "Live")
 
 
 async def test_how_a_reader_wants_it_is_remembered(scripted_server: Server, open_page: OpenPage) -> None:
-    async with speaking(scripted_server) as speaker:
-        page = await open_page(speaker.page_of(scripted_server.url))
-        await speaker.say()
+    async with speaking(scripted_server) as publisher:
+        page = await open_page(publisher.page_of(scripted_server.url))
+        await publisher.say()
         await expect(page.locator("#transcript")).to_be_in_viewport()
         await page.get_by_role("button", name="Larger captions").click()
         await page.get_by_role("button", name="Options").click()
@@ -260,9 +260,9 @@ async def test_how_a_reader_wants_it_is_remembered(scripted_server: Server, open
 
 
 async def test_the_overlay_is_two_lines_on_nothing(scripted_server: Server, open_page: OpenPage) -> None:
-    async with speaking(scripted_server) as speaker:
-        page = await open_page(speaker.page_of(scripted_server.url, "?overlay=1"))
-        said = await speaker.say(1500)
+    async with speaking(scripted_server) as publisher:
+        page = await open_page(publisher.page_of(scripted_server.url, "?overlay=1"))
+        said = await publisher.say(1500)
         await expect(page.locator("#roll-up")).to_contain_text(said)
         for selector in ("html", "body", "main", ".stage", "#roll-up"):
             await expect(page.locator(selector)).to_have_css("background-color", "rgba(0, 0, 0, 0)")
@@ -277,9 +277,9 @@ async def test_the_overlay_is_two_lines_on_nothing(scripted_server: Server, open
 async def test_languages_from_right_to_left_stand_on_the_right(scripted_server: Server, open_page: OpenPage) -> None:
     async with speaking(
         scripted_server, prompt="script: say \u0645\u0631\u062d\u0628\u0627 \u0628\u0643\u0645 42"
-    ) as speaker:
-        page = await open_page(speaker.page_of(scripted_server.url))
-        await speaker.say()
+    ) as publisher:
+        page = await open_page(publisher.page_of(scripted_server.url))
+        await publisher.say()
         for line in (page.locator("#transcript p"), page.locator("#roll-up p")):
             await expect(line).to_have_css("direction", "rtl")
         words = await page.locator("#transcript p span").bounding_box()
@@ -290,15 +290,15 @@ async def test_languages_from_right_to_left_stand_on_the_right(scripted_server: 
 
 
 async def test_who_scrolls_back_keeps_the_place_and_jumps_to_live(scripted_server: Server, open_page: OpenPage) -> None:
-    async with speaking(scripted_server, partials=False) as speaker:
-        page = await open_page(speaker.page_of(scripted_server.url))
+    async with speaking(scripted_server, partials=False) as publisher:
+        page = await open_page(publisher.page_of(scripted_server.url))
         await page.set_viewport_size({"width": 500, "height": 320})
         for _ in range(8):
-            await speaker.say(600)
+            await publisher.say(600)
         await expect(page.locator("#transcript p")).to_have_count(8)
         await page.locator("#transcript").evaluate("log => log.scrollTo(0, 0)")
         await expect(page.get_by_role("button", name="Jump to live")).to_be_visible()
-        await speaker.say(600)
+        await publisher.say(600)
         await page.get_by_role("button", name="Jump to live (1 new)").click()
         await expect(page.locator("#transcript p").last).to_be_in_viewport()
         await expect(page.locator("#jump")).to_be_hidden()
@@ -310,18 +310,18 @@ async def test_the_page_breaks_no_rule_of_accessibility_and_fits(
     scripted_server: Server, launch: Launch, query: str, width: int
 ) -> None:
     browser = await launch()
-    async with speaking(scripted_server) as speaker, await browser.new_context(bypass_csp=True) as context:
+    async with speaking(scripted_server) as publisher, await browser.new_context(bypass_csp=True) as context:
         page = await context.new_page()
         await page.set_viewport_size({"width": width, "height": 640})
-        await page.goto(speaker.page_of(scripted_server.url, query))
-        await expect_lines(page, [await speaker.say()])
+        await page.goto(publisher.page_of(scripted_server.url, query))
+        await expect_lines(page, [await publisher.say()])
         results = await Axe().run(page)
         assert results.violations_count == 0, results.generate_report()
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
         await expect(page.get_by_role("log")).to_have_attribute("aria-live", "off")
 
 
-async def test_the_speakers_page_has_a_link_and_a_code_for_readers(
+async def test_the_publishers_page_has_a_link_and_a_code_for_readers(
     scripted_server: Server, speaking_browser: Browser, open_page: OpenPage
 ) -> None:
     async with await speaking_browser.new_context() as context:
@@ -341,7 +341,7 @@ async def test_the_speakers_page_has_a_link_and_a_code_for_readers(
         await page.get_by_role("button", name="Done").click()
 
 
-async def test_a_speaker_makes_a_session_private_before_the_start_and_shares_its_secret_with_the_link_and_the_code(
+async def test_a_publisher_makes_a_session_private_before_the_start_and_shares_its_secret_with_the_link_and_the_code(
     scripted_server: Server, speaking_browser: Browser, open_page: OpenPage
 ) -> None:
     async with await speaking_browser.new_context() as context:
@@ -374,7 +374,7 @@ async def test_a_speaker_makes_a_session_private_before_the_start_and_shares_its
         await expect(switch).to_be_checked()
 
 
-async def test_the_speakers_page_resumes_over_a_broken_network_and_readers_miss_nothing(
+async def test_the_publishers_page_resumes_over_a_broken_network_and_readers_miss_nothing(
     scripted_server: Server, speaking_browser: Browser, open_page: OpenPage
 ) -> None:
     async with AsyncExitStack() as stack:
@@ -404,9 +404,9 @@ async def test_the_speakers_page_resumes_over_a_broken_network_and_readers_miss_
 
 async def test_the_page_ends_with_the_server(serve: Serve, open_page: OpenPage) -> None:
     server = await serve("--engine", "scripted")
-    async with speaking(server) as speaker:
-        page = await open_page(speaker.page_of(server.url))
-        await speaker.begin_to_say()
+    async with speaking(server) as publisher:
+        page = await open_page(publisher.page_of(server.url))
+        await publisher.begin_to_say()
         await expect(page.locator("#roll-up")).to_contain_text(re.compile(r"\w"), timeout=STATE_TIMEOUT_MS)
         server.terminate()
         await expect_state(page, "The speaker has finished")

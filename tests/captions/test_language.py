@@ -8,7 +8,7 @@ from livecaption.captions.language import SettledLanguage
 def after(*finals: tuple[str, float], given: str | None = None) -> str | None:
     language = SettledLanguage(given)
     for code, confidence in finals:
-        language.hear(code, confidence)
+        language.observe(code, confidence)
     return language.language
 
 

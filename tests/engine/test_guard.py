@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from livecaption.engine.guard import MAX_TOKENS, Decoding, compression_ratio, token_budget
-from livecaption.recognition import Before, Window
+from livecaption.recognition import PrecedingUtterance, Window
 
 
 def window(seconds: float) -> Window:
@@ -101,12 +101,12 @@ def test_what_nobody_says_twice_is_not_shown(text: str) -> None:
 @pytest.mark.parametrize("n_prefix", [0, 3])
 def test_a_window_that_adds_nothing_to_the_words_before_it_is_tried_without_them(n_prefix: int) -> None:
     """However sure both networks are that nobody spoke: with those words in mind they cannot tell."""
-    before = Before(np.zeros(16_000, np.float32), "What was said before.", 900, 1_400)
+    preceding = PrecedingUtterance(np.zeros(16_000, np.float32), "What was said before.", 900, 1_400)
     silent = decoding(n_prefix, n_prefix=n_prefix, speech_ms=0, no_speech_probability=0.9)
     assert silent.is_sound or n_prefix
-    assert not replace(silent, window=replace(silent.window, before=before)).is_sound
+    assert not replace(silent, window=replace(silent.window, preceding=preceding)).is_sound
     more = decoding(n_prefix + 5, n_prefix=n_prefix)
-    assert replace(more, window=replace(more.window, before=before)).is_sound
+    assert replace(more, window=replace(more.window, preceding=preceding)).is_sound
 
 
 @pytest.mark.parametrize("is_final", [False, True])
@@ -115,8 +115,8 @@ def test_a_text_that_begins_with_many_words_that_were_said_just_before_is_tried_
     is_heard: bool, is_final: bool
 ) -> None:
     said = f"In the summer {MANY},"
-    before = Before(np.zeros(16_000, np.float32), said, 900, 1_400) if is_heard else None
-    where = replace(window(4.0), is_final=is_final, before=before, context="" if is_heard else said)
+    preceding = PrecedingUtterance(np.zeros(16_000, np.float32), said, 900, 1_400) if is_heard else None
+    where = replace(window(4.0), is_final=is_final, preceding=preceding, context="" if is_heard else said)
     assert not replace(decoding(text=f"{MANY.capitalize()}. You have perhaps"), window=where).is_sound
     assert replace(decoding(text="Walked in the park. You have perhaps"), window=where).is_sound
 

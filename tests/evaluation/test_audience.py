@@ -13,7 +13,7 @@ pytestmark = pytest.mark.processes
 
 
 @pytest.mark.parametrize("websocket", [False, True])
-async def test_every_reader_gets_every_final_of_a_speaker(websocket: bool) -> None:
+async def test_every_reader_gets_every_final_of_a_publisher(websocket: bool) -> None:
     async with serving() as server:
         figures = await measure(server, jfk_pcm()[: 4 * 32_000], 20, websocket=websocket)
     assert figures.delays_s

@@ -1,4 +1,4 @@
-"""A speaker whose connection breaks at any moment: not one word is lost or doubled.
+"""A publisher whose connection breaks at any moment: not one word is lost or doubled.
 
 Client, network, server and inference process are real; the scripted engine says a word for each 300 ms of an utterance,
 so that audio that is lost or heard twice shows in its words and times.
@@ -84,7 +84,7 @@ async def test_a_connection_that_breaks_anywhere_costs_and_doubles_no_word(url: 
     assert n_broken >= N_BREAKS - 5  # a few streams are over before their break would have come
 
 
-async def test_a_speaker_who_is_away_for_a_while_goes_on_where_they_were(url: str) -> None:
+async def test_a_publisher_who_is_away_for_a_while_goes_on_where_they_were(url: str) -> None:
     """As when a laptop sleeps: what is said meanwhile waits in the client."""
     unbroken = transcript(await caption(url))
     async with relay_to(url) as relay, connect(relay.url, **OPTIONS) as stream:

@@ -28,10 +28,10 @@ from livecaption.ipc.messages import (
     encode,
 )
 from livecaption.recognition import (
-    Before,
     DeviceMemory,
     Hypothesis,
     ModelDescription,
+    PrecedingUtterance,
     TranscriptionOptions,
     Window,
     Word,
@@ -61,23 +61,23 @@ def test_windows_keep_their_order_options_and_samples() -> None:
     loud, none, ramp = np.ones(5, np.float32), np.zeros(0, np.float32), np.linspace(-1, 1, 999, dtype=np.float32)
     windows = (
         Window(loud, options),
-        Window(none, is_final=False, thorough=False),
+        Window(none, is_final=False, effort="reduced"),
         Window(ramp, prefix="Über allen", context="Ruh"),
-        Window(loud, before=Before(ramp[:7], "Über allen Gipfeln", 1_200, 1_700)),
+        Window(loud, preceding=PrecedingUtterance(ramp[:7], "Über allen Gipfeln", 1_200, 1_700)),
     )
     message = decode(encode(Transcribe(3, 12.5, windows)))
     assert isinstance(message, Transcribe)
     assert (message.batch, message.deadline_s) == (3, 12.5)
     for sent, come in zip(windows, message.windows, strict=True):
-        assert (come.options, come.is_final, come.thorough) == (sent.options, sent.is_final, sent.thorough)
+        assert (come.options, come.is_final, come.effort) == (sent.options, sent.is_final, sent.effort)
         assert (come.prefix, come.context) == (sent.prefix, sent.context)
         assert come.samples.dtype == np.float32
         np.testing.assert_allclose(come.samples, sent.samples, atol=1 / 32768)
-    assert [window.before for window in message.windows[:3]] == [None] * 3
-    before = message.windows[3].before
-    assert before is not None
-    assert (before.text, before.speech_end_ms, before.next_start_ms) == ("Über allen Gipfeln", 1_200, 1_700)
-    np.testing.assert_allclose(before.samples, ramp[:7], atol=1 / 32768)
+    assert [window.preceding for window in message.windows[:3]] == [None] * 3
+    preceding = message.windows[3].preceding
+    assert preceding is not None
+    assert (preceding.text, preceding.speech_end_ms, preceding.next_start_ms) == ("Über allen Gipfeln", 1_200, 1_700)
+    np.testing.assert_allclose(preceding.samples, ramp[:7], atol=1 / 32768)
 
 
 def test_samples_beyond_full_scale_are_clipped_and_do_not_turn_over() -> None:
@@ -105,13 +105,13 @@ HYPOTHESIS_FIELDS = {**asdict(HYPOTHESIS), "words": []}
 WINDOW = {
     "n_samples": 2,
     "is_final": True,
-    "thorough": True,
+    "effort": "full",
     "prefix": "",
     "context": "",
     "options": asdict(TranscriptionOptions()),
-    "before": None,
+    "preceding": None,
 }
-BEFORE = {"n_samples": 1, "text": "", "speech_end_ms": 0, "next_start_ms": 0}
+PRECEDING = {"n_samples": 1, "text": "", "speech_end_ms": 0, "next_start_ms": 0}
 TRANSCRIBE = {"kind": "Transcribe", "batch": 1, "deadline_s": 1.0, "windows": [WINDOW]}
 
 
@@ -147,8 +147,8 @@ def test_these_messages_are_in_order_but_for_what_the_next_test_breaks() -> None
         raw(TRANSCRIBE, bytes(3)),
         raw(TRANSCRIBE, bytes(6)),
         raw({**TRANSCRIBE, "windows": [{**WINDOW, "n_samples": 4}, {**WINDOW, "n_samples": -2}]}, bytes(4)),
-        raw({**TRANSCRIBE, "windows": [{**WINDOW, "before": BEFORE}]}, bytes(4)),
-        raw({**TRANSCRIBE, "windows": [{**WINDOW, "before": {**BEFORE, "text": None}}]}, bytes(6)),
+        raw({**TRANSCRIBE, "windows": [{**WINDOW, "preceding": PRECEDING}]}, bytes(4)),
+        raw({**TRANSCRIBE, "windows": [{**WINDOW, "preceding": {**PRECEDING, "text": None}}]}, bytes(6)),
         raw({**TRANSCRIBE, "windows": [{**WINDOW, "options": asdict(TranscriptionOptions(task="sing"))}]}, bytes(4)),  # type: ignore[arg-type]
     ],
     ids=lambda data: repr(data[:60]),

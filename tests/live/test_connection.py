@@ -1,4 +1,4 @@
-"""The speaker's connection comes and goes; the session stays, and not one word is lost or doubled."""
+"""The publisher's connection comes and goes; the session stays, and not one word is lost or doubled."""
 
 import asyncio
 from typing import Any
@@ -9,7 +9,7 @@ from aiohttp import ClientWebSocketResponse, WSCloseCode, WSServerHandshakeError
 from livecaption.evaluation.peers import PING, close_codes, frame, raw_peer
 from livecaption.live import session as live_session
 from livecaption.live import websocket
-from livecaption.live.registry import Sessions
+from livecaption.live.registry import SessionRegistry
 from livecaption.server.services import SERVICES
 from tests.support.eventually import eventually
 from tests.support.serving import (
@@ -42,7 +42,7 @@ async def resume(client: Client, ready: dict[str, Any], last_seq: int, **wrong: 
     return socket
 
 
-def sessions_of(client: Client) -> Sessions:
+def sessions_of(client: Client) -> SessionRegistry:
     return client.app[SERVICES].sessions
 
 
@@ -60,7 +60,7 @@ async def refusal_of(socket: ClientWebSocketResponse) -> tuple[str, int | None]:
     return error["code"], socket.close_code
 
 
-async def test_a_speaker_who_comes_back_gets_ready_what_was_missed_and_goes_on(client: Client) -> None:
+async def test_a_publisher_who_comes_back_gets_ready_what_was_missed_and_goes_on(client: Client) -> None:
     socket, first = await start(client)
     await socket.send_bytes(SPEECH)
     seen = await read_until(socket, "speech_start")
@@ -79,7 +79,7 @@ async def test_a_speaker_who_comes_back_gets_ready_what_was_missed_and_goes_on(c
     assert socket.close_code == WSCloseCode.OK
 
 
-async def test_finals_that_come_while_the_speaker_is_away_are_waiting_for_them(start_server: StartServer) -> None:
+async def test_finals_that_come_while_the_publisher_is_away_are_waiting_for_them(start_server: StartServer) -> None:
     client = await start_server("delay 0.3")
     socket, ready = await start(client)
     await socket.send_bytes(SPEECH + PAUSE)
@@ -140,7 +140,7 @@ async def test_events_that_were_never_sent_cannot_have_been_seen(client: Client)
     assert await refusal_of(await resume(client, ready, 99)) == ("invalid_message", 1008)
 
 
-async def test_the_end_that_a_speaker_missed_is_told_and_then_the_session_is_over(client: Client) -> None:
+async def test_the_end_that_a_publisher_missed_is_told_and_then_the_session_is_over(client: Client) -> None:
     socket, ready = await start(client)
     await socket.send_bytes(SPEECH)
     await socket.send_json({"type": "stop"})
@@ -225,7 +225,7 @@ async def test_what_cannot_be_resumed_says_so_in_ready_ends_at_once_and_is_refus
     assert await refusal_of(await resume(client, ready, 1)) == ("unsupported_resume", 1008)
 
 
-async def test_a_parked_session_holds_its_place_and_its_speaker_gets_back_in_on_a_full_server(
+async def test_a_parked_session_holds_its_place_and_its_publisher_gets_back_in_on_a_full_server(
     start_server: StartServer,
 ) -> None:
     client = await start_server(max_streams=1)
@@ -294,10 +294,10 @@ async def test_a_drain_ends_parked_sessions_at_once_with_their_finals(start_serv
     assert (events[-2]["text"] != "", events[-1]["reason"]) == (True, "draining")
 
 
-async def test_captions_that_are_forgotten_when_the_speaker_comes_back_are_a_gap_with_its_times(
+async def test_captions_that_are_forgotten_when_the_publisher_comes_back_are_a_gap_with_its_times(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("livecaption.live.event_log.RecentEvents.__init__.__defaults__", (400,))
+    monkeypatch.setattr("livecaption.live.event_log.EventLog.__init__.__defaults__", (400,))
     socket, ready = await start(client)
     for utterance in range(3):
         await socket.send_bytes(SPEECH + PAUSE)
@@ -349,7 +349,7 @@ async def test_a_reset_parks_the_session_whatever_is_on_its_way(client: Client, 
     await eventually(lambda: sessions_of(client).n_parked == 1)
 
 
-async def test_a_session_that_was_never_spoken_into_holds_no_place_while_its_speaker_is_away(
+async def test_a_session_that_was_never_spoken_into_holds_no_place_while_its_publisher_is_away(
     start_server: StartServer,
 ) -> None:
     """Else connecting and vanishing fills a server for a minute."""
@@ -390,7 +390,7 @@ async def test_whose_place_was_taken_meanwhile_is_told_so_and_may_try_again(star
 async def test_of_many_sessions_that_were_never_spoken_into_the_newest_are_kept(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("livecaption.live.registry.MAX_UNHEARD", 2)
+    monkeypatch.setattr("livecaption.live.registry.MAX_WITHOUT_AUDIO", 2)
     started = [await start(client) for _ in range(3)]
     for socket, _ in started:
         socket._writer.transport.abort()

@@ -1,4 +1,4 @@
-"""What a speaker and what readers are sent of a session, whatever happened and wherever they stand."""
+"""What a publisher and what readers are sent of a session, whatever happened and wherever they stand."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from livecaption.events import Ack, End, Event, Final, Gap, Partial, Pong, Ready, Snapshot, SpeechEnd, SpeechStart
 from livecaption.live.dialects import native
-from livecaption.live.event_log import LIFE, MAX_MESSAGES, Message, RecentEvents
+from livecaption.live.event_log import MAX_MESSAGES, SEQS_PER_GENERATION, EventLog, Message
 
 END = End(9000, 2, "stop")
 EPOCH = "5e55"
@@ -27,7 +27,7 @@ def final(utterance: int, text: str | None = None) -> Final:
 
 
 def talk(n: int) -> list[Event]:
-    """`n` utterances with three partials each, one after the other, between what concerns the speaker alone."""
+    """`n` utterances with three partials each, one after the other, between what concerns the publisher alone."""
     events: list[Event] = [Ready("s", "secret", 1, "m", "en", 0)]
     for utterance in range(n):
         events += [SpeechStart(utterance, utterance * 1000), *(partial(utterance, i) for i in range(3)), Ack(utterance)]
@@ -35,8 +35,8 @@ def talk(n: int) -> list[Event]:
     return events
 
 
-def recent(events: Sequence[Event], **settings: Any) -> RecentEvents:
-    kept = RecentEvents("Talk", "en", EPOCH, **settings)
+def recent(events: Sequence[Event], **settings: Any) -> EventLog:
+    kept = EventLog("Talk", "en", EPOCH, **settings)
     for event in events:
         kept.append(event)
     return kept
@@ -48,7 +48,7 @@ def events_of(messages: list[Message] | None) -> list[Event]:
 
 
 def test_events_are_numbered_from_one_without_gaps() -> None:
-    kept = RecentEvents("", None, EPOCH)
+    kept = EventLog("", None, EPOCH)
     assert [kept.append(event).seq for event in talk(2)] == list(range(1, 16))
     assert kept.last_seq == 15
 
@@ -61,12 +61,12 @@ def test_a_message_carries_its_number_in_json_and_as_a_server_sent_event() -> No
 
 
 def test_a_text_with_line_ends_stays_one_line_of_a_server_sent_event() -> None:
-    message = RecentEvents("", None, EPOCH).append(final(0, "one\ntwo\r\nthree\u2028four"))
+    message = EventLog("", None, EPOCH).append(final(0, "one\ntwo\r\nthree\u2028four"))
     assert message.server_sent.count(b"\n") == 4
     assert b"\r" not in message.server_sent
 
 
-def test_the_speaker_gets_every_event_after_the_last_one_seen() -> None:
+def test_the_publisher_gets_every_event_after_the_last_one_seen() -> None:
     events = talk(2)
     for seen in range(len(events) + 1):
         assert events_of(recent(events).missed(seen)) == events[seen:]
@@ -85,7 +85,7 @@ def test_readers_get_captions_only_and_of_partials_the_newest() -> None:
     assert kept.read(seq) == ([], seq)
 
 
-def test_no_secret_of_the_speakers_ever_reaches_a_reader() -> None:
+def test_no_secret_of_the_publishers_ever_reaches_a_reader() -> None:
     kept = recent(talk(2))
     for seen in [None, *range(20)]:
         assert all("secret" not in message.text for message in kept.read(seen)[0])
@@ -101,7 +101,7 @@ def test_a_late_comer_gets_all_finals_with_a_text_and_the_open_partial_and_then_
 
 
 @pytest.mark.parametrize(
-    ("place", "seq"),
+    ("cursor", "seq"),
     [
         ("5e55-3", 3),
         *(("5e55-99999", 99999), ("5e55-0003", 3)),
@@ -110,9 +110,9 @@ def test_a_late_comer_gets_all_finals_with_a_text_and_the_open_partial_and_then_
         ("5e55-3-3", None),
     ],
 )
-def test_a_place_is_a_number_in_the_epoch_of_these_events(place: str, seq: int | None) -> None:
+def test_a_cursor_is_a_number_in_the_epoch_of_these_events(cursor: str, seq: int | None) -> None:
     """A number alone may be of another session or an earlier server, and be in range all the same."""
-    assert recent(talk(2)).seq_of(place) == seq
+    assert recent(talk(2)).seq_of(cursor) == seq
 
 
 @pytest.mark.parametrize("seen", [99, -1, 10**15])
@@ -129,19 +129,19 @@ def test_a_reader_whose_place_is_forgotten_gets_a_snapshot_with_everything() -> 
     assert seq == kept.last_seq
 
 
-def after_restart(n_finals: int, **settings: Any) -> RecentEvents:
-    """Every tenth number of the life before was a final's."""
+def after_restart(n_finals: int, **settings: Any) -> EventLog:
+    """Every tenth number of the generation before was a final's."""
     finals = [(10 * (n + 1), final(n)) for n in range(n_finals)]
-    return RecentEvents("Talk", "en", EPOCH, life=1, finals=finals, **settings)
+    return EventLog("Talk", "en", EPOCH, generation=1, finals=finals, **settings)
 
 
 def test_after_a_restart_the_numbers_go_on_above_all_that_were_told_before() -> None:
     kept = after_restart(2)
-    assert kept.append(SpeechStart(2, 2000)).seq == LIFE + 1
-    assert RecentEvents("", None, EPOCH, life=2).append(END).seq == 2 * LIFE + 1
+    assert kept.append(SpeechStart(2, 2000)).seq == SEQS_PER_GENERATION + 1
+    assert EventLog("", None, EPOCH, generation=2).append(END).seq == 2 * SEQS_PER_GENERATION + 1
 
 
-def test_after_a_restart_a_speaker_gets_the_finals_that_were_not_seen_with_the_numbers_that_they_had() -> None:
+def test_after_a_restart_a_publisher_gets_the_finals_that_were_not_seen_with_the_numbers_that_they_had() -> None:
     """Whatever else was told in between is lost, and no caption: a gap of no length stands for it."""
     kept = after_restart(3)
     kept.append(SpeechStart(3, 3000))
@@ -150,12 +150,12 @@ def test_after_a_restart_a_speaker_gets_the_finals_that_were_not_seen_with_the_n
         (20, final(1)),
         (29, Gap(1900, 1900)),
         (30, final(2)),
-        (LIFE, Gap(2900, 2900)),
-        (LIFE + 1, SpeechStart(3, 3000)),
+        (SEQS_PER_GENERATION, Gap(2900, 2900)),
+        (SEQS_PER_GENERATION + 1, SpeechStart(3, 3000)),
     ]
     assert next((message.seq, message.event) for message in kept.missed(29)) == (30, final(2))
-    assert [message.seq for message in kept.missed(30)] == [LIFE, LIFE + 1]
-    assert [message.seq for message in kept.missed(LIFE)] == [LIFE + 1]
+    assert [message.seq for message in kept.missed(30)] == [SEQS_PER_GENERATION, SEQS_PER_GENERATION + 1]
+    assert [message.seq for message in kept.missed(SEQS_PER_GENERATION)] == [SEQS_PER_GENERATION + 1]
 
 
 def test_finals_from_before_a_restart_that_are_too_many_to_be_kept_are_a_gap_with_its_times() -> None:
@@ -169,8 +169,8 @@ def test_after_a_restart_readers_get_a_snapshot_with_all_finals_and_then_what_fo
     kept = after_restart(2)
     (snapshot,), seq = kept.read(None)
     assert snapshot.event == Snapshot("Talk", "en", (final(0), final(1)), None, EPOCH)
-    assert (snapshot.seq, seq) == (LIFE, LIFE)
-    for seen in (0, 10, 20, LIFE - 1):
+    assert (snapshot.seq, seq) == (SEQS_PER_GENERATION, SEQS_PER_GENERATION)
+    for seen in (0, 10, 20, SEQS_PER_GENERATION - 1):
         assert kept.since(seen) is None
     kept.append(final(2))
     assert events_of(kept.read(seq)[0]) == [final(2)]
@@ -181,7 +181,7 @@ def test_a_snapshot_is_made_once_for_all_who_come_at_the_same_time() -> None:
     assert kept.read(None)[0][0] is kept.read(None)[0][0]
 
 
-def test_what_the_speaker_alone_is_told_makes_no_new_snapshot() -> None:
+def test_what_the_publisher_alone_is_told_makes_no_new_snapshot() -> None:
     """A snapshot of a long session has megabytes, and an acknowledgement comes each second."""
     kept = recent(talk(2))
     (first,), _ = kept.read(None)
@@ -191,7 +191,7 @@ def test_what_the_speaker_alone_is_told_makes_no_new_snapshot() -> None:
     assert kept.read(seq) == ([], kept.last_seq)
 
 
-def test_behind_an_older_snapshot_no_second_one_comes_however_much_the_speaker_was_told() -> None:
+def test_behind_an_older_snapshot_no_second_one_comes_however_much_the_publisher_was_told() -> None:
     kept = recent(talk(2), max_characters=400)
     kept.read(None)
     for number in range(100):
@@ -202,7 +202,7 @@ def test_behind_an_older_snapshot_no_second_one_comes_however_much_the_speaker_w
 
 def test_a_snapshot_is_sent_as_it_would_be_encoded_whole() -> None:
     """Its finals are encoded when they come; the title tries to be taken for them."""
-    kept = RecentEvents('"finals":[] \\"finals\\":[]', "en", EPOCH)
+    kept = EventLog('"finals":[] \\"finals\\":[]', "en", EPOCH)
     for event in [*talk(2), final(2, 'she said "no"'), final(3, "")]:
         kept.append(event)
     (snapshot,), _ = kept.read(None)
@@ -218,7 +218,7 @@ def test_who_comes_after_the_end_gets_the_snapshot_and_the_end() -> None:
     assert kept.ended
 
 
-def test_a_speaker_whose_missed_events_are_forgotten_is_told_the_times_of_the_gap() -> None:
+def test_a_publisher_whose_missed_events_are_forgotten_is_told_the_times_of_the_gap() -> None:
     kept = recent(talk(50), max_characters=2000)
     gap, *rest = kept.missed(9)  # has seen the final of utterance 0
     first_kept = next(event.utterance for event in events_of(rest) if isinstance(event, Final))
@@ -261,7 +261,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
 def test_however_rarely_a_reader_reads_it_knows_every_final_once_in_order_and_the_newest_partial(
     history: list[Event], max_characters: int, chance: Any
 ) -> None:
-    kept = RecentEvents("", None, EPOCH, max_characters)
+    kept = EventLog("", None, EPOCH, max_characters)
     shown: dict[int, str] = {}
     open_partial: Partial | None = None
     ended = False
@@ -300,7 +300,7 @@ def test_however_rarely_a_reader_reads_it_knows_every_final_once_in_order_and_th
 
 
 @given(histories(), st.integers(200, 3000), st.data())
-def test_a_speaker_who_comes_back_misses_nothing_or_is_told_what(
+def test_a_publisher_who_comes_back_misses_nothing_or_is_told_what(
     history: list[Event], max_characters: int, data: st.DataObject
 ) -> None:
     kept = recent(history, max_characters=max_characters)

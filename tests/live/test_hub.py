@@ -1,4 +1,4 @@
-"""One session's events to its speaker and its readers, none of whom waits for another."""
+"""One session's events to its publisher and its readers, none of whom waits for another."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ HEARTBEAT_S = 60.0
 END = End(0, 0, "stop")
 
 
-class Speaker:
+class Publisher:
     """An outbox that keeps what it is offered."""
 
     def __init__(self) -> None:
@@ -25,10 +25,10 @@ class Speaker:
         return True
 
 
-def attach(hub: Hub, last_seq: int = 0) -> Speaker:
-    speaker = Speaker()
-    hub.attach(speaker, last_seq)  # type: ignore[arg-type]
-    return speaker
+def attach(hub: Hub, last_seq: int = 0) -> Publisher:
+    publisher = Publisher()
+    hub.attach(publisher, last_seq)  # type: ignore[arg-type]
+    return publisher
 
 
 def final(utterance: int) -> Final:
@@ -36,10 +36,10 @@ def final(utterance: int) -> Final:
 
 
 async def read_all(hub: Hub, last_seq: int | None = None) -> list[Event]:
-    return [message.event for batch in [b async for b in hub.follow(last_seq, HEARTBEAT_S)] for message in batch]
+    return [message.event for batch in [b async for b in hub.subscribe(last_seq, HEARTBEAT_S)] for message in batch]
 
 
-async def test_the_speaker_gets_every_event_and_after_a_resume_what_was_missed() -> None:
+async def test_the_publisher_gets_every_event_and_after_a_resume_what_was_missed() -> None:
     hub = Hub()
     first = attach(hub)
     hub.publish(Ack(1))
@@ -74,7 +74,7 @@ async def test_a_reader_that_is_slow_reads_less_and_delays_nobody() -> None:
     hub = Hub()
     hub.publish(SpeechStart(0, 0))
     quick = asyncio.ensure_future(read_all(hub, last_seq=0))
-    async with aclosing(hub.follow(0, HEARTBEAT_S)) as slow:
+    async with aclosing(hub.subscribe(0, HEARTBEAT_S)) as slow:
         assert len(await anext(slow)) == 1
         for revision in range(20):
             hub.publish(Partial(0, revision, "text", "", 0, revision))
@@ -87,15 +87,15 @@ async def test_a_reader_that_is_slow_reads_less_and_delays_nobody() -> None:
 
 async def test_a_heartbeat_comes_where_nothing_happens() -> None:
     hub = Hub()
-    async with aclosing(hub.follow(0, 0.01)) as feed:
+    async with aclosing(hub.subscribe(0, 0.01)) as feed:
         assert await anext(feed) == []
         hub.publish(final(0))
         assert [message.event for message in await anext(feed)] == [final(0)]
 
 
-async def test_what_concerns_the_speaker_alone_is_no_news_to_readers() -> None:
+async def test_what_concerns_the_publisher_alone_is_no_news_to_readers() -> None:
     hub = Hub()
-    async with aclosing(hub.follow(0, HEARTBEAT_S)) as feed:
+    async with aclosing(hub.subscribe(0, HEARTBEAT_S)) as feed:
         waiting: asyncio.Future[list[Message]] = asyncio.ensure_future(anext(feed))
         await asyncio.sleep(0)
         hub.publish(Ack(1))
@@ -106,18 +106,18 @@ async def test_what_concerns_the_speaker_alone_is_no_news_to_readers() -> None:
 
 
 async def test_readers_are_not_even_woken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A speaker may ping 500 times a second, and a thousand may read."""
+    """A publisher may ping 500 times a second, and a thousand may read."""
     hub = Hub()
     n_reads = 0
-    read = hub._recent.read
+    read = hub._log.read
 
     def counted(seq: int | None) -> tuple[list[Message], int]:
         nonlocal n_reads
         n_reads += 1
         return read(seq)
 
-    monkeypatch.setattr(hub._recent, "read", counted)
-    async with aclosing(hub.follow(0, HEARTBEAT_S)) as feed:
+    monkeypatch.setattr(hub._log, "read", counted)
+    async with aclosing(hub.subscribe(0, HEARTBEAT_S)) as feed:
         waiting: asyncio.Future[list[Message]] = asyncio.ensure_future(anext(feed))
         await asyncio.sleep(0)
         for number in range(10):

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import WSServerHandshakeError
 
 from livecaption.live import session as live_session
-from livecaption.live.event_log import LIFE
+from livecaption.live.event_log import SEQS_PER_GENERATION
 from livecaption.live.tokens import reader_token, token_hash
 from livecaption.recognition import SessionId
 from livecaption.server.services import SERVICES
@@ -21,11 +21,11 @@ from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event
 from tests.support.stored import fill, new_session, opened
 from tests.support.transcripts import final
 
-TOKEN = "the speaker's token"
+TOKEN = "the publisher's token"
 READY = {"session": "talk", "resume_token": TOKEN}
 FINALS = [final("One.", 0, 900, 0), final("Two.", 1500, 2400, 1)]
 """Their events had the numbers 2 and 3."""
-SETTLED_MS = 2800
+CHECKPOINT_MS = 2800
 START = '{"type": "start", "partials": false, "language": "de", "private": %s, "endpointing": {"silence_ms": 500}}'
 
 Serve = Callable[..., Awaitable[Client]]
@@ -44,7 +44,7 @@ def serve(start_server: StartServer, tmp_path: Path) -> Serve:
         )
         with opened(path) as database:
             fill(database, new_session("talk", language="de", private=private, resumption=hashes), FINALS, ended=False)
-            database.write([rows.settle(SessionId("talk"), SETTLED_MS)])
+            database.write([rows.checkpoint(SessionId("talk"), CHECKPOINT_MS)])
         return await start_server(script, store=StoreConfig(str(path)), **settings)
 
     return started
@@ -61,25 +61,25 @@ async def eventually_in_state(client: Client, state: str) -> None:
         pass
 
 
-async def test_a_speaker_who_comes_back_goes_on_in_the_same_session(serve: Serve) -> None:
+async def test_a_publisher_who_comes_back_goes_on_in_the_same_session(serve: Serve) -> None:
     client = await serve(private=True)
     assert await state_of(client) == "interrupted"
     socket = await resume(client, READY, last_seq=3)
     ready = await read_event(socket)
     assert (ready["session"], ready["resume_token"], ready["reader_token"]) == ("talk", TOKEN, reader_token(TOKEN))
-    assert (ready["received_ms"], ready["language"], ready["private"]) == (SETTLED_MS, "de", True)
+    assert (ready["received_ms"], ready["language"], ready["private"]) == (CHECKPOINT_MS, "de", True)
     gap = await read_event(socket)
-    assert gap == {"type": "gap", "seq": LIFE, "start_ms": 2400, "end_ms": 2400}
+    assert gap == {"type": "gap", "seq": SEQS_PER_GENERATION, "start_ms": 2400, "end_ms": 2400}
     await eventually_in_state(client, "open")
     await socket.send_bytes(SPEECH + PAUSE)
     start = await read_until(socket, "speech_start")
-    assert (start["utterance"], start["seq"]) == (2, LIFE + 1)
-    assert abs(start["start_ms"] - (SETTLED_MS + 200)) < 100
+    assert (start["utterance"], start["seq"]) == (2, SEQS_PER_GENERATION + 1)
+    assert abs(start["start_ms"] - (CHECKPOINT_MS + 200)) < 100
     said = await read_until(socket, "final")
     assert (said["utterance"], said["start_ms"], said["language"]) == (2, start["start_ms"], "de")
     await socket.send_json({"type": "stop"})
     end = (await read_to_the_close(socket))[-1]
-    assert (end["utterances"], end["received_ms"]) == (3, SETTLED_MS + (len(SPEECH) + len(PAUSE)) // 32)
+    assert (end["utterances"], end["received_ms"]) == (3, CHECKPOINT_MS + (len(SPEECH) + len(PAUSE)) // 32)
     await eventually_in_state(client, "ended")
     async with client.get("/v1/sessions/talk/transcript.txt", params={"reader_token": reader_token(TOKEN)}) as response:
         assert await response.text() == f"One. Two. {said['text']}\n"
@@ -92,21 +92,21 @@ async def test_finals_that_are_stored_and_were_not_seen_are_told_again_with_thei
     socket = await resume(await serve(), READY, last_seq)
     await read_event(socket)
     told = []
-    while (event := await read_event(socket))["seq"] < LIFE:
+    while (event := await read_event(socket))["seq"] < SEQS_PER_GENERATION:
         assert event["seq"] > last_seq
         last_seq = event["seq"]
         told += [event["text"]] if event["type"] == "final" else []
-    assert (told, event["type"], event["seq"]) == (missed, "gap", LIFE)
+    assert (told, event["type"], event["seq"]) == (missed, "gap", SEQS_PER_GENERATION)
 
 
-async def test_audio_that_the_speaker_has_no_more_is_a_gap_with_its_times_for_everybody(serve: Serve) -> None:
+async def test_audio_that_the_publisher_has_no_more_is_a_gap_with_its_times_for_everybody(serve: Serve) -> None:
     client = await serve()
     reader = await client.ws_connect("/v1/sessions/talk/watch")
-    assert (await read_event(reader))["seq"] == LIFE
+    assert (await read_event(reader))["seq"] == SEQS_PER_GENERATION
     socket = await resume(client, READY, 3, audio_from_ms=9000)
     assert (await read_event(socket))["received_ms"] == 9000
     await read_event(socket)
-    gap = {"type": "gap", "seq": LIFE + 1, "start_ms": SETTLED_MS, "end_ms": 9000}
+    gap = {"type": "gap", "seq": SEQS_PER_GENERATION + 1, "start_ms": CHECKPOINT_MS, "end_ms": 9000}
     assert await read_event(socket) == gap
     assert await read_event(reader) == gap
     await socket.send_bytes(SPEECH + PAUSE)
@@ -114,7 +114,7 @@ async def test_audio_that_the_speaker_has_no_more_is_a_gap_with_its_times_for_ev
 
 
 async def test_audio_that_need_not_be_sent_again_is_no_gap(serve: Serve) -> None:
-    socket = await resume(await serve(), READY, 3, audio_from_ms=SETTLED_MS)
+    socket = await resume(await serve(), READY, 3, audio_from_ms=CHECKPOINT_MS)
     await read_event(socket)
     assert (await read_event(socket))["start_ms"] == 2400
     await socket.send_json({"type": "stop"})
@@ -129,12 +129,12 @@ async def test_who_comes_back_twice_gets_every_event_of_both_times_once(serve: S
     said = await read_until(socket, "final")
     socket._writer.transport.abort()
     socket = await resume(client, READY, said["seq"])
-    assert (await read_event(socket))["received_ms"] == SETTLED_MS + (len(SPEECH) + len(PAUSE)) // 32
+    assert (await read_event(socket))["received_ms"] == CHECKPOINT_MS + (len(SPEECH) + len(PAUSE)) // 32
     await socket.send_json({"type": "stop"})
     assert "final" not in [event["type"] for event in await read_to_the_close(socket)]
 
 
-async def test_readers_may_come_before_the_speaker_and_get_what_was_said(serve: Serve) -> None:
+async def test_readers_may_come_before_the_publisher_and_get_what_was_said(serve: Serve) -> None:
     client = await serve(private=True)
     assert (await client.get("/v1/sessions/talk/events")).status == 401
     reader = await client.ws_connect("/v1/sessions/talk/watch", params={"reader_token": reader_token(TOKEN)})
@@ -148,7 +148,7 @@ async def test_readers_may_come_before_the_speaker_and_get_what_was_said(serve: 
     assert events[2]["utterance"] == 2
 
 
-async def test_the_webvtt_of_a_session_that_waits_for_its_speaker_only_grows(serve: Serve) -> None:
+async def test_the_webvtt_of_a_session_that_waits_for_its_publisher_only_grows(serve: Serve) -> None:
     client = await serve()
     waiting = await (await client.get("/v1/sessions/talk/transcript.vtt")).text()
     socket = await resume(client, READY, 3)
@@ -160,10 +160,10 @@ async def test_the_webvtt_of_a_session_that_waits_for_its_speaker_only_grows(ser
     assert len(ended) > len(waiting)
 
 
-async def test_a_place_of_before_the_servers_death_gets_a_snapshot(serve: Serve) -> None:
+async def test_a_cursor_of_before_the_servers_death_gets_a_snapshot(serve: Serve) -> None:
     client = await serve()
-    for place in ("5e55-3", "3", f"5e55-{LIFE}"):
-        reader = await client.ws_connect("/v1/sessions/talk/watch", params={"last_event_id": place})
+    for cursor in ("5e55-3", "3", f"5e55-{SEQS_PER_GENERATION}"):
+        reader = await client.ws_connect("/v1/sessions/talk/watch", params={"last_event_id": cursor})
         assert (await read_event(reader))["type"] == "snapshot"
 
 
@@ -216,7 +216,7 @@ async def test_a_server_that_dies_again_and_again_keeps_no_place_for_who_has_giv
     assert interrupted.record.id == "talk"
 
 
-async def test_a_session_that_waits_holds_its_place_and_its_speaker_gets_in_on_a_full_server(serve: Serve) -> None:
+async def test_a_session_that_waits_holds_its_place_and_its_publisher_gets_in_on_a_full_server(serve: Serve) -> None:
     client = await serve(max_streams=1)
     with pytest.raises(WSServerHandshakeError, match="503"):
         await client.ws_connect("/v1/stream")

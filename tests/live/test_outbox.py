@@ -74,7 +74,7 @@ async def fill(outbox: Outbox) -> None:
 async def cut_off_after_s(outbox: Outbox) -> float:
     clock = asyncio.get_running_loop().time
     began_s = clock()
-    await eventually(lambda: outbox.cut_off)
+    await eventually(lambda: outbox.aborted)
     return clock() - began_s
 
 
@@ -96,7 +96,7 @@ async def test_a_reader_that_falls_too_far_behind_is_cut_off() -> None:
         while outbox.offer(MESSAGE):
             waited.append(outbox.waiting_characters)
             await asyncio.sleep(0)
-        assert outbox.cut_off
+        assert outbox.aborted
         assert not outbox.offer("more")
 
     async with server_of(script) as server, raw_peer(server.url):
@@ -121,7 +121,7 @@ async def test_in_a_hurry_a_send_that_is_on_its_way_is_cut_short_too(monkeypatch
 
     async def script(outbox: Outbox, _: asyncio.Transport) -> None:
         await fill(outbox)
-        outbox.hurry()
+        outbox.shorten_timeouts()
         assert 0.1 < await cut_off_after_s(outbox) < 0.2 + 0.5
 
     async with server_of(script) as server, raw_peer(server.url):
@@ -160,7 +160,7 @@ async def test_a_close_to_a_peer_that_does_not_read_is_cut_short_and_leaves_no_c
         await asyncio.sleep(0)
         assert transport.is_closing()
         assert transport.get_write_buffer_size() == 0
-        outbox.drop()
+        outbox.discard()
 
     async with server_of(script) as server, raw_peer(server.url):
         await server.done
@@ -170,7 +170,7 @@ async def test_a_peer_that_has_left_costs_no_time_at_the_close() -> None:
     """The close handshake would wait for it."""
 
     async def script(outbox: Outbox, _: asyncio.Transport) -> None:
-        outbox.drop()
+        outbox.discard()
         assert not outbox.offer("too late")
 
     clock = asyncio.get_running_loop().time

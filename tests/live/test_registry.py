@@ -145,7 +145,7 @@ async def test_a_stream_that_was_admitted_before_a_drain_and_comes_after_it_ends
 async def test_a_batch_that_is_answered_after_the_stop_leaves_no_error_in_the_log(
     start_server: StartServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A speaker sends a file, leaves, and the server is stopped while the worker still computes."""
+    """A publisher sends a file, leaves, and the server is stopped while the worker still computes."""
     client = await start_server("delay 0.3")
     socket = await start_stream(client, partials=False)
     await socket.send_bytes(SPEECH)

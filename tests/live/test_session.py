@@ -299,7 +299,7 @@ async def test_what_is_fatal_is_told_and_closed_with_its_code_and_hurts_nobody_e
 
 
 async def test_a_message_that_is_too_large_to_be_read_ends_the_session(client: Client) -> None:
-    """It cannot be told of it: the rest of the message is in the way. It must not wait for its speaker either."""
+    """It cannot be told of it: the rest of the message is in the way. It must not wait for its publisher either."""
     socket = await start_stream(client)
     with suppress(ConnectionError):
         await socket.send_bytes(bytes(5_000_000))

@@ -5,7 +5,7 @@ from typing import cast
 
 from livecaption.events import End, Event, Final, Partial, Ready, SpeechStart
 from livecaption.live.hub import Hub
-from livecaption.live.store_gate import Recording
+from livecaption.live.store_gate import StoreGate
 from livecaption.store.rows import NewSession
 from livecaption.store.transcripts import TranscriptStore
 from tests.support.stored import new_session
@@ -31,7 +31,7 @@ class SlowStore:
         self.unwritten.append(written)
 
     def append(
-        self, session_id: str, appended: Final, seq: int, settled_ms: int | None, written: Callable[[], None]
+        self, session_id: str, appended: Final, seq: int, checkpoint_ms: int | None, written: Callable[[], None]
     ) -> None:
         self.log.append(appended)
         self.seqs.append(seq)
@@ -59,19 +59,19 @@ class KeepingHub:
         self.published.append(event)
 
 
-def recording(store: SlowStore | None) -> tuple[Recording, list[Event]]:
+def gate(store: SlowStore | None) -> tuple[StoreGate, list[Event]]:
     hub = KeepingHub()
-    return Recording(cast(TranscriptStore | None, store), new_session(), cast(Hub, hub)), hub.published
+    return StoreGate(cast(TranscriptStore | None, store), new_session(), cast(Hub, hub)), hub.published
 
 
-def all_published(live: Recording) -> bool:
+def all_published(live: StoreGate) -> bool:
     calls: list[bool] = []
     live.when_all_published(lambda: calls.append(True))
     return calls == [True]
 
 
 def test_without_a_store_everything_is_published_at_once() -> None:
-    live, published = recording(None)
+    live, published = gate(None)
     events = [READY, STARTS[0], FINALS[0], STARTS[1], END]
     for event in events:
         live.publish(event)
@@ -81,7 +81,7 @@ def test_without_a_store_everything_is_published_at_once() -> None:
 
 def test_a_final_and_what_comes_after_it_wait_until_it_is_stored() -> None:
     store = SlowStore()
-    live, published = recording(store)
+    live, published = gate(store)
     for event in (STARTS[0], PARTIALS[0], FINALS[0], STARTS[1], PARTIALS[1], FINALS[1], STARTS[2]):
         live.publish(event)
     assert published == [STARTS[0], PARTIALS[0]]
@@ -96,7 +96,7 @@ def test_a_final_and_what_comes_after_it_wait_until_it_is_stored() -> None:
 
 def test_whoever_has_heard_of_a_session_or_its_end_finds_it_so_in_the_store() -> None:
     store = SlowStore()
-    live, published = recording(store)
+    live, published = gate(store)
     for event in (READY, FINALS[0], END):
         live.publish(event)
     assert (published, store.log) == ([], [new_session(), FINALS[0], 4000])
@@ -107,7 +107,7 @@ def test_whoever_has_heard_of_a_session_or_its_end_finds_it_so_in_the_store() ->
 
 def test_a_final_is_stored_with_the_number_under_which_it_will_be_told() -> None:
     store = SlowStore()
-    live, published = recording(store)
+    live, published = gate(store)
     events = [READY, STARTS[0], PARTIALS[0], FINALS[0], STARTS[1], FINALS[1], STARTS[2]]
     for event in events[:4]:
         live.publish(event)
@@ -122,7 +122,7 @@ def test_a_final_is_stored_with_the_number_under_which_it_will_be_told() -> None
 
 def test_what_is_done_at_the_end_is_done_when_the_last_event_is_published_and_once() -> None:
     store = SlowStore()
-    live, published = recording(store)
+    live, published = gate(store)
     calls: list[int] = []
     live.publish(END)
     live.publish(PARTIALS[0])
@@ -135,11 +135,11 @@ def test_what_is_done_at_the_end_is_done_when_the_last_event_is_published_and_on
 def test_a_store_that_need_not_be_waited_for_delays_nothing() -> None:
     class Behind(SlowStore):
         def append(
-            self, session_id: str, appended: Final, seq: int, settled_ms: int | None, written: Callable[[], None]
+            self, session_id: str, appended: Final, seq: int, checkpoint_ms: int | None, written: Callable[[], None]
         ) -> None:
             written()
 
-    live, published = recording(Behind())
+    live, published = gate(Behind())
     for event in (FINALS[0], STARTS[1], FINALS[1]):
         live.publish(event)
     assert published == [FINALS[0], STARTS[1], FINALS[1]]

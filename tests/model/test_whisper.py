@@ -16,7 +16,7 @@ from livecaption.engine.whisper import WhisperEngine, load_engine
 from livecaption.errors import EngineError, EngineUnusable, TranscriptionFailed
 from livecaption.evaluation.clips import Clip
 from livecaption.evaluation.wer import word_error_rate
-from livecaption.recognition import Before, TranscriptionOptions, Window
+from livecaption.recognition import PrecedingUtterance, TranscriptionOptions, Window
 
 pytestmark = pytest.mark.model
 
@@ -63,8 +63,8 @@ def test_finals_are_nearly_right_with_a_full_context_too(english: list[Clip], sa
         (9.5, {}, 12, 18),
         (29, {}, 30, 30),
         (3, {"is_final": False}, 10, 16),
-        (3, {"is_final": False, "thorough": False}, 8, 16),
-        (3, {"thorough": False}, 10, 16),
+        (3, {"is_final": False, "effort": "reduced"}, 8, 16),
+        (3, {"effort": "reduced"}, 10, 16),
     ],
 )
 def test_the_encoder_hears_a_window_with_a_margin(
@@ -138,14 +138,16 @@ JFK_PAUSE_MS = 3_000
 
 def after_a_pause(samples: Samples, said_before: str, **how: Any) -> Window:
     before, after = np.split(samples["jfk"], [JFK_PAUSE_MS * 16])
-    return Window(after, before=Before(before, said_before, JFK_PAUSE_MS - 200, JFK_PAUSE_MS + 200), **how)
+    return Window(
+        after, preceding=PrecedingUtterance(before, said_before, JFK_PAUSE_MS - 200, JFK_PAUSE_MS + 200), **how
+    )
 
 
 def test_a_window_says_what_follows_the_words_before_it(engine: WhisperEngine, samples: Samples) -> None:
     """In one batch with others, whether some of its own words were promised or not."""
     window = after_a_pause(samples, JFK_PARTS[0])
     promised = replace(window, prefix="Ask not what your")
-    answers = texts(engine, window, Window(samples["jfk"]), promised, replace(window, before=None))
+    answers = texts(engine, window, Window(samples["jfk"]), promised, replace(window, preceding=None))
     for text in (answers[0], answers[2]):
         assert word_error_rate([" ".join(JFK_PARTS[1:])], [text]).n_errors <= 1
     assert answers[2].startswith("Ask not what your")
@@ -166,7 +168,9 @@ def test_a_window_that_adds_nothing_to_the_words_before_it_is_heard_alone(
     engine: WhisperEngine, samples: Samples
 ) -> None:
     """Here there is nothing to hear; where there is, it depends on the processor whether the decoder hears it."""
-    window = Window(np.zeros(16_000, np.float32), before=Before(samples["jfk"], ", ".join(JFK_PARTS), 10_800, 11_200))
+    window = Window(
+        np.zeros(16_000, np.float32), preceding=PrecedingUtterance(samples["jfk"], ", ".join(JFK_PARTS), 10_800, 11_200)
+    )
     partial, final = engine.transcribe([replace(window, is_final=False), window])
     assert final.redone
     assert (partial.text, final.text) == ("", "")
@@ -186,8 +190,8 @@ def test_where_the_words_before_a_window_are_too_many_their_end_is_its_context(
     engine: WhisperEngine, samples: Samples
 ) -> None:
     said = "Chapter one of a novel. " * 30 + "It is about a man who was known by all of them to be ill-disposed."
-    before = Before(np.zeros(16_000, np.float32), said, 900, 1_000)
-    (text,) = texts(engine, Window(samples[MISHEARD_CLIP], context=said, before=before))
+    preceding = PrecedingUtterance(np.zeros(16_000, np.float32), said, 900, 1_000)
+    (text,) = texts(engine, Window(samples[MISHEARD_CLIP], context=said, preceding=preceding))
     assert "ill-disposed" in text
 
 

@@ -52,22 +52,24 @@ async def test_more_readers_than_descriptors_end_no_session_and_a_dead_worker_co
     async with serving("--workers=1", command=FEW) as server:
         url = await server.ready()
         await server.said(r"1024 file descriptors are enough for \d+ readers and not for 5000 \(--max-readers\)")
-        async with speaking(url, 3) as speakers:
-            session = (await speakers[0].heard("ready"))["session"]
+        async with speaking(url, 3) as publishers:
+            session = (await publishers[0].heard("ready"))["session"]
             async with readers(url, session, N_READERS) as answers:
                 await eventually(lambda: answers.total() == N_READERS, within_s=30)
                 assert set(answers) == {200, 503}
                 [pid] = server.worker_pids
                 os.kill(pid, signal.SIGKILL)
                 await server.said("worker 2 is ready")
-                for speaker in speakers:
-                    n_finals = len(speaker.of("final"))
-                    await eventually(lambda speaker=speaker, n=n_finals: len(speaker.of("final")) > n, within_s=20)
+                for publisher in publishers:
+                    n_finals = len(publisher.of("final"))
+                    await eventually(
+                        lambda publisher=publisher, n=n_finals: len(publisher.of("final")) > n, within_s=20
+                    )
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=8.0) == 0
             await assert_clean_end(server)
-        for speaker in speakers:
-            speaker.check_complete()
+        for publisher in publishers:
+            publisher.check_complete()
         assert len(server.lines) < 100
 
 
@@ -75,8 +77,8 @@ async def test_connections_that_take_all_descriptors_are_few_lines_of_the_log_an
     """They say nothing, so they are no readers; the server closes them after ten seconds."""
     async with serving("--workers=1", command=("prlimit", "--nofile=256:256", *COMMAND)) as server:
         url = await server.ready()
-        async with speaking(url) as [speaker]:
-            await speaker.heard("speech_start")
+        async with speaking(url) as [publisher]:
+            await publisher.heard("speech_start")
             port = int(url.rstrip("/").rpartition(":")[2])
             silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(N_SILENT)]
             await server.said("no connection can be accepted just now: .*Too many open files")
@@ -84,12 +86,12 @@ async def test_connections_that_take_all_descriptors_are_few_lines_of_the_log_an
             await server.said("worker 2 is ready", within_s=40)
             for _, writer in silent:
                 writer.close()
-            n_finals = len(speaker.of("final"))
-            await eventually(lambda: len(speaker.of("final")) > n_finals, within_s=20)
+            n_finals = len(publisher.of("final"))
+            await eventually(lambda: len(publisher.of("final")) > n_finals, within_s=20)
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=8.0) == 0
             await assert_clean_end(server)
-        speaker.check_complete()
+        publisher.check_complete()
         # Its own death is the only one.
         assert len([line for line in server.lines if "a worker cannot be started now" in line]) == 1
         assert len([line for line in server.lines if "the next one starts" in line]) == 1

@@ -48,16 +48,16 @@ async def test_a_slow_reader_is_cut_off_in_service_and_costs_the_others_nothing(
     async with serving() as server:
         url = await server.ready()
         rss_before = psutil.Process(server.pid).memory_info().rss
-        async with speaking(url, partials=False) as [speaker]:
+        async with speaking(url, partials=False) as [publisher]:
             async with slow_reader(url) as flooding:
                 await asyncio.wait_for(flooding, 40)
             await server.said("peer cut off: it d(oes|id) not read")
             assert psutil.Process(server.pid).memory_info().rss - rss_before < 16 * 2**20
-            await speaker.said(2)
+            await publisher.said(2)
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=4) == 0
             await assert_clean_end(server)
-        speaker.check_complete()
+        publisher.check_complete()
 
 
 async def test_a_client_that_never_reads_its_finals_delays_a_stop_by_two_seconds_at_most() -> None:
@@ -69,15 +69,15 @@ async def test_a_client_that_never_reads_its_finals_delays_a_stop_by_two_seconds
             for peer in silent:
                 await peer.send({"type": "start", "partials": False})
                 await peer.send(jfk_pcm()[:64_000])
-            async with speaking(url) as [speaker]:
-                await speaker.said(1)
+            async with speaking(url) as [publisher]:
+                await publisher.said(1)
                 began_s = time.monotonic()
                 server.send(signal.SIGTERM)
-                await speaker.heard("end")
+                await publisher.heard("end")
                 assert time.monotonic() - began_s < 1
                 assert await server.exited(within_s=2.5) == 0
                 await assert_clean_end(server)
-            speaker.check_complete()
+            publisher.check_complete()
             for peer in silent:
                 received = await peer.receive_all()
                 assert b'"type":"final"' in received
@@ -90,15 +90,15 @@ async def test_a_crowd_that_floods_is_let_go_in_order() -> None:
     n = 200
     async with serving("--max-streams", str(n)) as server:
         url = await server.ready()
-        async with speaking(url, n, partials=False) as speakers:
-            await asyncio.gather(*(speaker.said(1) for speaker in speakers))
+        async with speaking(url, n, partials=False) as publishers:
+            await asyncio.gather(*(publisher.said(1) for publisher in publishers))
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=7 + 2) == 0
             await assert_clean_end(server)
-        assert {speaker.close_code for speaker in speakers} == {1001}
-        for speaker in speakers:
-            assert len(speaker.of("final")) == len(speaker.of("speech_start"))
-            assert speaker.events[-1]["type"] == "end"
+        assert {publisher.close_code for publisher in publishers} == {1001}
+        for publisher in publishers:
+            assert len(publisher.of("final")) == len(publisher.of("speech_start"))
+            assert publisher.events[-1]["type"] == "end"
 
 
 async def test_handshakes_that_are_never_finished_are_closed_and_others_are_served_meanwhile() -> None:

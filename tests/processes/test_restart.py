@@ -1,4 +1,4 @@
-"""A server that dies in mid-session and is started anew: to speaker and readers it is a connection that was lost.
+"""A server that dies in mid-session and is started anew: to publisher and readers it is a connection that was lost.
 
 Server, store, inference process, client and readers are real. The talk's utterances differ in length, so that audio
 that is lost or heard twice shows in their times.
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.processes
 
 N_TALKS = 6
 N_KILLS = 3
-PACE = 4.0
+SERVICE_LEVEL = 4.0
 CHUNK_BYTES = 3200
 TALK = pcm_s16le(
     sound(
@@ -114,12 +114,12 @@ class Reader:
 
 
 async def paced() -> AsyncIterator[bytes]:
-    """The talk as it is said, `PACE` times as fast as real time."""
+    """The talk as it is said, `SERVICE_LEVEL` times as fast as real time."""
     loop = asyncio.get_running_loop()
     begin_s = loop.time()
     for at in range(0, len(TALK), CHUNK_BYTES):
         yield TALK[at : at + CHUNK_BYTES]
-        await asyncio.sleep(max(0.0, begin_s + (at + CHUNK_BYTES) / 32_000 / PACE - loop.time()))
+        await asyncio.sleep(max(0.0, begin_s + (at + CHUNK_BYTES) / 32_000 / SERVICE_LEVEL - loop.time()))
 
 
 def finals_of(events: list[Event]) -> list[Final]:
@@ -144,7 +144,7 @@ async def captioned(url: str) -> list[Event]:
 
 
 @pytest.mark.timeout(300)
-async def test_sigkill_at_any_moments_costs_and_doubles_no_word_for_speaker_and_readers(
+async def test_sigkill_at_any_moments_costs_and_doubles_no_word_for_publisher_and_readers(
     tmp_path: Path, unused_tcp_port: int
 ) -> None:
     path = tmp_path / "transcripts.db"

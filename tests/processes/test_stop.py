@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.support.processes import COMMAND, ServerProcess, assert_clean_end, serving
-from tests.support.streaming import Speaker, speaking
+from tests.support.streaming import Publisher, speaking
 
 pytestmark = pytest.mark.processes
 
@@ -24,9 +24,9 @@ ENGINES = ["scripted", pytest.param("", id="model", marks=pytest.mark.model)]
 """`--engine`; empty is the default one, real Whisper."""
 
 
-def check_all_complete(speakers: Sequence[Speaker]) -> None:
-    for speaker in speakers:
-        speaker.check_complete()
+def check_all_complete(publishers: Sequence[Publisher]) -> None:
+    for publisher in publishers:
+        publisher.check_complete()
 
 
 async def stopped_in_order(server: ServerProcess, within_s: float = IDLE_STOP_S) -> None:
@@ -51,13 +51,13 @@ async def test_three_hang_ups_are_one_stop(engine: str) -> None:
     """Row 5: a shell, the kernel and systemd's SendSIGHUP each send one."""
     async with serving(engine=engine) as server:
         url = await server.ready()
-        async with speaking(url) as [speaker]:
-            await speaker.said(1)
+        async with speaking(url) as [publisher]:
+            await publisher.said(1)
             for _ in range(3):
                 server.send(signal.SIGHUP)
                 await asyncio.sleep(0.02)
             await stopped_in_order(server, within_s=3)
-        speaker.check_complete()
+        publisher.check_complete()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -66,25 +66,25 @@ async def test_a_stop_in_mid_sentence_delivers_every_final(engine: str) -> None:
     n = 20 if engine else 4
     async with serving(f"--max-streams={n}", engine=engine) as server:
         url = await server.ready()
-        async with speaking(url, n) as speakers:
-            await asyncio.gather(*(speaker.said(2) for speaker in speakers))
+        async with speaking(url, n) as publishers:
+            await asyncio.gather(*(publisher.said(2) for publisher in publishers))
             server.send(signal.SIGTERM)
             await stopped_in_order(server, within_s=7)
-        check_all_complete(speakers)
+        check_all_complete(publishers)
     if not engine:
         # On some processors the model takes "my" for "I".
-        assert all("fellow" in speaker.text.lower() for speaker in speakers), speakers[0].text
+        assert all("fellow" in publisher.text.lower() for publisher in publishers), publishers[0].text
 
 
 async def test_what_a_stop_delivers_is_what_was_said() -> None:
     """Row 8: the text is that of a stream that nobody stopped."""
     async with serving() as server:
         url = await server.ready()
-        async with speaking(url, prompt="script: say what everybody said") as [speaker]:
-            await speaker.said(1)
+        async with speaking(url, prompt="script: say what everybody said") as [publisher]:
+            await publisher.said(1)
             server.send(signal.SIGTERM)
             await stopped_in_order(server, within_s=3)
-        assert speaker.text == "what everybody said"
+        assert publisher.text == "what everybody said"
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -92,39 +92,39 @@ async def test_a_signal_to_all_processes_loses_nothing(engine: str) -> None:
     """Row 10: systemd with KillMode=control-group signals the workers too."""
     async with serving("--model", "delay 0.4", engine=engine) if engine else serving(engine="") as server:
         url = await server.ready()
-        async with speaking(url) as [speaker]:
-            await speaker.said(1)
+        async with speaking(url) as [publisher]:
+            await publisher.said(1)
             server.send_to_all(signal.SIGTERM)
             await stopped_in_order(server, within_s=4)
-        speaker.check_complete()
+        publisher.check_complete()
 
 
 async def test_a_second_sigterm_ends_the_server_at_once() -> None:
     """Row 12. Clients see 1001, or the end of the connection."""
     async with serving("--model", "delay 3") as server:
         url = await server.ready()
-        async with speaking(url) as [speaker]:
-            await speaker.said(1)
+        async with speaking(url) as [publisher]:
+            await publisher.said(1)
             server.send(signal.SIGTERM)
-            await speaker.heard("status", state="draining")
+            await publisher.heard("status", state="draining")
             await asyncio.sleep(0.6)
             server.send(signal.SIGTERM)
             assert await server.exited(FORCED_STOP_S) == 128 + signal.SIGTERM
             await assert_clean_end(server)
-        assert speaker.close_code == 1001
+        assert publisher.close_code == 1001
 
 
 async def test_a_doubled_signal_is_one_stop() -> None:
     """Row 13: wrappers such as `uv run` pass on a signal that the terminal has sent as well."""
     async with serving("--model", "delay 0.5") as server:
         url = await server.ready()
-        async with speaking(url) as [speaker]:
-            await speaker.said(1)
+        async with speaking(url) as [publisher]:
+            await publisher.said(1)
             server.send(signal.SIGTERM)
             await asyncio.sleep(0.1)
             server.send(signal.SIGTERM)
             await stopped_in_order(server, within_s=4)
-        speaker.check_complete()
+        publisher.check_complete()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -159,11 +159,11 @@ async def test_two_processes_with_real_whisper_end_in_order_in_mid_sentence(numb
         url = await server.ready()
         await server.said("worker 1 is ready")
         await server.said("worker 2 is ready")
-        async with speaking(url) as [speaker]:
-            await speaker.said(2)
+        async with speaking(url) as [publisher]:
+            await publisher.said(2)
             server.send(number)
             await stopped_in_order(server, within_s=4)
-        speaker.check_complete()
+        publisher.check_complete()
 
 
 @pytest.mark.parametrize("delay_ms", [0, 10, 25, 50])
@@ -204,31 +204,31 @@ async def test_a_final_that_does_not_come_is_told_and_the_stop_ends_in_time() ->
     """Row 37."""
     async with serving("--drain-timeout", "2") as server:
         url = await server.ready()
-        async with speaking(url, prompt="script: hang") as [speaker]:
-            await speaker.said(1)
+        async with speaking(url, prompt="script: hang") as [publisher]:
+            await publisher.said(1)
             began_s = time.monotonic()
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=2 + 1 + 0.5) == 70
             await assert_clean_end(server)
         assert server.ended_s - began_s >= 1
-        assert [error["code"] for error in speaker.of("error")] == ["transcription_failed"]
-        assert [final["text"] for final in speaker.of("final")] == [""]
-        assert (speaker.events[-1]["type"], speaker.close_code) == ("end", 1001)
+        assert [error["code"] for error in publisher.of("error")] == ["transcription_failed"]
+        assert [final["text"] for final in publisher.of("final")] == [""]
+        assert (publisher.events[-1]["type"], publisher.close_code) == ("end", 1001)
 
 
 async def test_a_worker_that_dies_in_a_stop_costs_no_final() -> None:
     """Row 38: the final is asked for again, of a new worker."""
     async with serving("--model", "delay 1") as server:
         url = await server.ready()
-        async with speaking(url, partials=False) as [speaker]:
-            await speaker.said(1)
+        async with speaking(url, partials=False) as [publisher]:
+            await publisher.said(1)
             [worker] = server.worker_pids
             server.send(signal.SIGTERM)
-            await speaker.heard("speech_end")
+            await publisher.heard("speech_end")
             os.kill(worker, signal.SIGKILL)
             assert await server.exited(within_s=5) == 0
             await assert_clean_end(server)
-        speaker.check_complete()
+        publisher.check_complete()
 
 
 @pytest.fixture

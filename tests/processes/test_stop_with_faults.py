@@ -92,16 +92,16 @@ async def test_a_fault_of_ours_closes_all_streams_with_1011_and_ends_the_server(
     """Row 29: an exception in a task that the server cannot do without. What was said is still captioned."""
     async with faulty("break-watch") as server:
         url = await server.ready()
-        async with speaking(url, 2) as speakers:
-            await asyncio.gather(*(speaker.said(1) for speaker in speakers))
+        async with speaking(url, 2) as publishers:
+            await asyncio.gather(*(publisher.said(1) for publisher in publishers))
             server.send(signal.SIGUSR2)
             assert await server.exited(within_s=5) == 70
             await server.tree_gone()
-        for speaker in speakers:
-            assert speaker.close_code == 1011
-            assert [error["code"] for error in speaker.of("error") if error["fatal"]] == ["internal"]
-            assert len(speaker.of("final")) == len(speaker.of("speech_start"))
-            assert speaker.events[-1]["type"] == "end"
+        for publisher in publishers:
+            assert publisher.close_code == 1011
+            assert [error["code"] for error in publisher.of("error") if error["fatal"]] == ["internal"]
+            assert len(publisher.of("final")) == len(publisher.of("speech_start"))
+            assert publisher.events[-1]["type"] == "end"
         assert "the server failed" in server.output
 
 
@@ -138,10 +138,10 @@ async def test_a_forced_end_kills_the_workers_itself() -> None:
     """With the worker's own lines of defence taken out."""
     async with serving("--model", "delay 3", environment=NOTHING_ELSE) as server:
         url = await server.ready()
-        async with speaking(url) as [speaker]:
-            await speaker.said(1)
+        async with speaking(url) as [publisher]:
+            await publisher.said(1)
             server.send(signal.SIGTERM)
-            await speaker.heard("status", state="draining")
+            await publisher.heard("status", state="draining")
             await asyncio.sleep(0.35)
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=0.5) == 128 + signal.SIGTERM

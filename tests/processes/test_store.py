@@ -19,7 +19,7 @@ from livecaption.store.database import Database
 from livecaption.store.rows import SessionState
 from tests.support.processes import COMMAND, assert_clean_end, serving
 from tests.support.stored import opened
-from tests.support.streaming import Speaker, speaking
+from tests.support.streaming import Publisher, speaking
 
 pytestmark = pytest.mark.processes
 
@@ -32,14 +32,14 @@ async def ask(url: str, path: str) -> Any:
         return json.loads(await response.text()) if response.content_type == "application/json" else None
 
 
-def check_stored(database: Database, speaker: Speaker, state: SessionState) -> int:
-    """All that the speaker was told is there; how many finals that was."""
-    (ready,) = speaker.of("ready")
+def check_stored(database: Database, publisher: Publisher, state: SessionState) -> int:
+    """All that the publisher was told is there; how many finals that was."""
+    (ready,) = publisher.of("ready")
     session = database.session(ready["session"])
     assert session is not None
     assert session.state is state
     stored = [(each.utterance, each.text, each.start_ms, each.end_ms) for each in database.finals(session)]
-    told = [(each["utterance"], each["text"], each["start_ms"], each["end_ms"]) for each in speaker.of("final")]
+    told = [(each["utterance"], each["text"], each["start_ms"], each["end_ms"]) for each in publisher.of("final")]
     assert stored[: len(told)] == told
     return len(told)
 
@@ -53,13 +53,13 @@ async def test_sigkill_at_any_moment_loses_no_final_that_a_reader_had_received(t
     for _ in range(N_KILLS):
         async with serving("--store", str(path), "--max-streams=100") as server:
             url = await server.ready()
-            async with speaking(url, n=2, pace=10.0) as speakers:
-                await speakers[0].heard("speech_start", utterance=chance.randrange(1, 5))
+            async with speaking(url, n=2, pace=10.0) as publishers:
+                await publishers[0].heard("speech_start", utterance=chance.randrange(1, 5))
                 await asyncio.sleep(chance.uniform(0, 0.3))  # any moment, not one that an event marks
                 server.send(signal.SIGKILL)
                 await server.exited(within_s=5)
         with opened(path) as database:
-            n_told += sum(check_stored(database, speaker, SessionState.INTERRUPTED) for speaker in speakers)
+            n_told += sum(check_stored(database, publisher, SessionState.INTERRUPTED) for publisher in publishers)
     assert n_told > N_KILLS
     async with serving("--store", str(path)) as server:
         url = await server.ready()
@@ -71,17 +71,17 @@ async def test_sigkill_at_any_moment_loses_no_final_that_a_reader_had_received(t
 async def test_a_stop_in_order_stores_all_finals_and_ends_the_sessions(tmp_path: Path) -> None:
     path = tmp_path / "transcripts.db"
     async with serving("--store", str(path)) as server:
-        async with speaking(await server.ready(), n=3) as speakers:
-            await speakers[0].said(2)
+        async with speaking(await server.ready(), n=3) as publishers:
+            await publishers[0].said(2)
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=5) == 0
             await assert_clean_end(server)
-        for speaker in speakers:
-            speaker.check_complete()
+        for publisher in publishers:
+            publisher.check_complete()
     assert not path.with_name("transcripts.db-wal").exists()
     with opened(path) as database:
-        for speaker in speakers:
-            assert check_stored(database, speaker, SessionState.ENDED) > 0
+        for publisher in publishers:
+            assert check_stored(database, publisher, SessionState.ENDED) > 0
 
 
 async def test_a_store_that_cannot_be_used_ends_the_start_with_one_line_and_code_3(tmp_path: Path) -> None:
@@ -104,13 +104,13 @@ async def test_unless_told_otherwise_a_server_keeps_transcripts_in_the_data_dire
     command = ("env", "-u", "LIVECAPTION_STORE", *COMMAND)
     async with serving(command=command, environment={"XDG_DATA_HOME": str(tmp_path)}) as server:
         url = await server.ready()
-        async with speaking(url, pace=10.0) as [speaker]:
-            await speaker.heard("final")
+        async with speaking(url, pace=10.0) as [publisher]:
+            await publisher.heard("final")
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=5) == 0
             await assert_clean_end(server)
     with opened(tmp_path / "livecaption" / "transcripts.db") as database:
-        check_stored(database, speaker, SessionState.ENDED)
+        check_stored(database, publisher, SessionState.ENDED)
 
 
 async def test_two_servers_do_not_share_a_store(tmp_path: Path) -> None:
@@ -166,19 +166,19 @@ async def test_captions_go_on_with_a_full_disk_and_are_stored_when_there_is_room
     async with serving("--store", str(path)) as server:
         url = await server.ready()
         filler = fill_up(small_disk)
-        async with speaking(url, pace=10.0) as [speaker]:
+        async with speaking(url, pace=10.0) as [publisher]:
             await server.said(r"transcripts cannot be stored \(database or disk is full\)")
             told = (await ask(url, "v1/stats"))["store"]
             assert not told["working"]
-            n_finals = len(speaker.of("final"))
-            await speaker.heard("final", utterance=n_finals + 1)
+            n_finals = len(publisher.of("final"))
+            await publisher.heard("final", utterance=n_finals + 1)
             await asyncio.to_thread(filler.unlink)
             await server.said("transcripts are stored again, with what had waited")
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=10) == 0
         assert server.output.count("transcripts cannot be stored") == 1
     with opened(path) as database:
-        assert check_stored(database, speaker, SessionState.ENDED) > n_finals
+        assert check_stored(database, publisher, SessionState.ENDED) > n_finals
 
 
 async def test_a_disk_that_is_full_at_the_start_is_told(small_disk: Path) -> None:

@@ -38,12 +38,12 @@ async def test_ctrl_c_in_mid_sentence_delivers_the_final(engine: str) -> None:
     model = ("--model", "delay 0.4") if engine else ()
     async with serving(*model, engine=engine, terminal=True) as server:
         url = await server.ready()
-        async with speaking(url) as [speaker]:
-            await speaker.said(2)
+        async with speaking(url) as [publisher]:
+            await publisher.said(2)
             server.type(CTRL_C)
             assert await server.exited(within_s=4) == 0
             await assert_clean_end(server)
-        speaker.check_complete()
+        publisher.check_complete()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -51,27 +51,27 @@ async def test_a_closed_window_in_mid_sentence_delivers_the_final_and_ends_with_
     """Row 4: hang-up, and everything that is written to the terminal from then on fails."""
     async with serving(engine=engine, terminal=True) as server:
         url = await server.ready()
-        async with speaking(url) as [speaker]:
-            await speaker.said(2)
+        async with speaking(url) as [publisher]:
+            await publisher.said(2)
             server.close_terminal()
             assert await server.exited(within_s=4) == 0
             await assert_clean_end(server)
-        speaker.check_complete()
+        publisher.check_complete()
 
 
 async def test_a_second_ctrl_c_ends_at_once() -> None:
     """Row 11."""
     async with serving("--model", "delay 3", terminal=True) as server:
         url = await server.ready()
-        async with speaking(url) as [speaker]:
-            await speaker.said(1)
+        async with speaking(url) as [publisher]:
+            await publisher.said(1)
             server.type(CTRL_C)
-            await speaker.heard("status", state="draining")
+            await publisher.heard("status", state="draining")
             await asyncio.sleep(0.6)
             server.type(CTRL_C)
             assert await server.exited(within_s=0.3) == 128 + signal.SIGINT
             await assert_clean_end(server)
-        assert speaker.close_code == 1001
+        assert publisher.close_code == 1001
 
 
 async def test_ctrl_backslash_ends_the_server_and_its_worker() -> None:
@@ -116,9 +116,9 @@ async def test_under_nohup_a_closed_window_changes_nothing() -> None:
     async with serving(command=("env", "--ignore-signal=HUP", *COMMAND), terminal=True) as server:
         url = await server.ready()
         server.close_terminal()
-        async with speaking(url) as [speaker]:
-            await speaker.said(1)
+        async with speaking(url) as [publisher]:
+            await publisher.said(1)
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=4) == 0
             await assert_clean_end(server)
-        speaker.check_complete()
+        publisher.check_complete()

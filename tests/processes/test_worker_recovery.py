@@ -206,23 +206,23 @@ async def test_a_crash_loop_ends_the_streams_after_the_resume_window_and_not_the
     """Rows 48 and 56."""
     async with serving("--resume-window", "3") as server:
         url = await server.ready()
-        async with speaking(url) as [speaker]:
-            await speaker.heard("speech_start")
+        async with speaking(url) as [publisher]:
+            await publisher.heard("speech_start")
             for n in range(1, 6):
                 await server.said(f"worker {n} is ready")
                 await kill_worker(server)
             await server.said("next one starts in 30.0 s")
             failed_s = time.monotonic()
-            n_heard = len(speaker.events)
-            await speaker.heard("ack", received_ms=speaker.of("ack")[-1]["received_ms"])
+            n_heard = len(publisher.events)
+            await publisher.heard("ack", received_ms=publisher.of("ack")[-1]["received_ms"])
             assert await health(url) == (200, 503, "failed")
-            assert [event for event in speaker.events[n_heard:] if event["type"] in ("error", "final")] == []
-            await speaker.heard("error", code="failed", fatal=True, retry_after_s=30.0)
+            assert [event for event in publisher.events[n_heard:] if event["type"] in ("error", "final")] == []
+            await publisher.heard("error", code="failed", fatal=True, retry_after_s=30.0)
             assert time.monotonic() - failed_s > 2.5
-            assert speaker.of("status")[-1]["state"] == "recovering"
-        assert speaker.close_code == 1013
-        assert [final["utterance"] for final in speaker.of("final")] == [
-            start["utterance"] for start in speaker.of("speech_start")
+            assert publisher.of("status")[-1]["state"] == "recovering"
+        assert publisher.close_code == 1013
+        assert [final["utterance"] for final in publisher.of("final")] == [
+            start["utterance"] for start in publisher.of("speech_start")
         ]
         assert await health(url) == (200, 503, "failed")
         refused, _ = stream(url, UTTERANCE)

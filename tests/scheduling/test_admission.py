@@ -54,7 +54,7 @@ def test_cheap_beginnings_let_no_more_in_before_finals_were_measured_but_dear_on
     assert admitted_of_a_burst(1000, replace(FRESH, final_s=0.5, partial_s=0.5)) == 1
 
 
-def test_newcomers_count_as_speakers_without_pause_until_they_have_shown_otherwise() -> None:
+def test_newcomers_count_as_publishers_without_pause_until_they_have_shown_otherwise() -> None:
     quiet = replace(MEASURED, utterances_per_s=0.1, speaking=0.5)
     assert stream_limit(10, 10, quiet) == 19
     assert stream_limit(10, 0, quiet) == 10 + 14
@@ -110,9 +110,9 @@ def final(session: int, utterance: int) -> Request:
 def test_the_rate_of_utterances_is_of_one_stream_and_of_the_last_half_minute() -> None:
     demand = Demand()
     for n in range(10):
-        demand.joined(SessionId(str(n)), 0.0)
+        demand.add_stream(SessionId(str(n)), 0.0)
     for second in range(120):
-        demand.asked(final(second % 10, second), float(second))
+        demand.record_request(final(second % 10, second), float(second))
     assert demand.utterances_per_s(120.0) == pytest.approx(0.1, rel=0.25)
     assert demand.utterances_per_s(300.0) < 0.05
 
@@ -120,36 +120,36 @@ def test_the_rate_of_utterances_is_of_one_stream_and_of_the_last_half_minute() -
 def test_an_utterance_counts_once_however_often_its_final_is_asked() -> None:
     once, often = Demand(), Demand()
     for demand, n_times in ((once, 1), (often, 5)):
-        demand.joined(SessionId("0"), 0.0)
+        demand.add_stream(SessionId("0"), 0.0)
         for utterance in range(10):
             for _ in range(n_times):
-                demand.asked(final(0, utterance), 2.0 * utterance)
+                demand.record_request(final(0, utterance), 2.0 * utterance)
     assert once.utterances_per_s(20.0) == often.utterances_per_s(20.0)
 
 
 def test_partials_are_no_utterances() -> None:
     demand = Demand()
-    demand.joined(SessionId("0"), 0.0)
+    demand.add_stream(SessionId("0"), 0.0)
     before = demand.utterances_per_s(5.0)
-    demand.asked(Request(RequestId(1), SessionId("0"), 0, 0.0, Window(SILENCE, is_final=False)), 5.0)
+    demand.record_request(Request(RequestId(1), SessionId("0"), 0, 0.0, Window(SILENCE, is_final=False)), 5.0)
     assert demand.utterances_per_s(5.0) == before
 
 
 def test_streams_that_came_together_do_not_seem_quiet_before_their_first_utterances_end() -> None:
     demand = Demand()
     for n in range(48):
-        demand.joined(SessionId(str(n)), 0.0)
+        demand.add_stream(SessionId(str(n)), 0.0)
     for n in range(3 * 48):
-        demand.asked(final(n % 48, n // 48), 4.0 + 11.0 * n / (3 * 48))
+        demand.record_request(final(n % 48, n // 48), 4.0 + 11.0 * n / (3 * 48))
     assert demand.utterances_per_s(15.0) > 0.15
 
 
 def test_a_stream_that_left_counts_no_more() -> None:
     demand = Demand()
     for n in range(10):
-        demand.joined(SessionId(str(n)), 0.0)
+        demand.add_stream(SessionId(str(n)), 0.0)
     for n in range(10):
-        demand.left(SessionId(str(n)), 60.0)
+        demand.remove_stream(SessionId(str(n)), 60.0)
     assert demand.utterances_per_s(600.0) == pytest.approx(0.2)
 
 
@@ -158,13 +158,15 @@ def speak_half_the_time(*, partials: bool) -> Demand:
     demand = Demand()
     window = Window(np.zeros(3 * 16_000, np.float32))
     for n in range(10):
-        demand.joined(SessionId(str(n)), 0.0)
+        demand.add_stream(SessionId(str(n)), 0.0)
     for second in range(240):
         for n in range(second % 6, 10, 6):
             session = SessionId(str(n))
             if partials:
-                demand.asked(Request(RequestId(1), session, second, 0.0, replace(window, is_final=False)), second)
-            demand.asked(Request(RequestId(2), session, second, 0.0, window), second)
+                demand.record_request(
+                    Request(RequestId(1), session, second, 0.0, replace(window, is_final=False)), second
+                )
+            demand.record_request(Request(RequestId(2), session, second, 0.0, window), second)
     return demand
 
 

@@ -92,12 +92,12 @@ async def mount() -> AsyncIterator[Mount]:
 
 async def test_a_clean_up_gets_finals_out_closes_with_1001_and_ends_the_workers(mount: Mount) -> None:
     runner, _, url = await mount(scripted("delay 0.3"))
-    async with speaking(url, 3) as speakers:
-        await asyncio.gather(*(speaker.said(1) for speaker in speakers))
+    async with speaking(url, 3) as publishers:
+        await asyncio.gather(*(publisher.said(1) for publisher in publishers))
         await runner.cleanup()
         assert worker_processes() == []
-    for speaker in speakers:
-        speaker.check_complete()
+    for publisher in publishers:
+        publisher.check_complete()
 
 
 async def test_a_clean_up_does_not_wait_for_peers_that_neither_read_nor_answer(mount: Mount) -> None:
@@ -127,21 +127,21 @@ async def test_a_clean_up_does_not_wait_for_peers_that_neither_read_nor_answer(m
 async def test_a_drain_may_be_asked_for_again(mount: Mount) -> None:
     runner, ours, url = await mount(scripted("delay 0.3"))
     sessions = ours[SERVICES].sessions
-    async with speaking(url) as [speaker]:
-        await speaker.said(1)
+    async with speaking(url) as [publisher]:
+        await publisher.said(1)
         await asyncio.gather(sessions.drain(), sessions.drain())
         await sessions.drain()
         await runner.cleanup()
-    speaker.check_complete()
+    publisher.check_complete()
 
 
 async def test_a_drain_whose_waiter_is_cancelled_goes_on(mount: Mount) -> None:
     _, ours, url = await mount(scripted("delay 0.3"))
-    async with speaking(url) as [speaker]:
-        await speaker.said(1)
+    async with speaking(url) as [publisher]:
+        await publisher.said(1)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(ours[SERVICES].sessions.drain(), 0.05)
-    speaker.check_complete()
+    publisher.check_complete()
 
 
 async def test_a_start_that_fails_beside_us_leaves_no_worker() -> None:
@@ -177,10 +177,10 @@ async def test_a_client_that_vanishes_is_noticed_by_the_heartbeat_and_its_sessio
 async def test_a_server_of_ones_own_ends_with_its_block() -> None:
     async with AsyncExitStack() as stack:
         async with running_server(scripted()) as url:
-            [speaker] = await stack.enter_async_context(speaking(url))
-            await speaker.said(1)
+            [publisher] = await stack.enter_async_context(speaking(url))
+            await publisher.said(1)
         assert worker_processes() == []
-    speaker.check_complete()
+    publisher.check_complete()
 
 
 async def test_a_server_of_ones_own_whose_engine_is_unusable_says_why() -> None:
@@ -215,12 +215,12 @@ async def test_under_run_app_a_signal_gets_finals_out_and_a_second_one_leaves_no
     async with serving(command=(sys.executable, str(RUN_APP), "delay 0.5")) as server:
         url = await server.listening()
         await server.said("is ready")
-        async with speaking(url) as [speaker]:
-            await speaker.said(1)
+        async with speaking(url) as [publisher]:
+            await publisher.said(1)
             for _ in range(n_signals):
                 os.kill(server.pid, signal.SIGTERM)
                 await asyncio.sleep(0.05)
             await server.exited(within_s=4)
             await server.tree_gone()
         if n_signals == 1:
-            speaker.check_complete()
+            publisher.check_complete()

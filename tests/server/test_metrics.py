@@ -11,7 +11,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from livecaption.recognition import DeviceMemory
-from livecaption.scheduling.pace import Pace, PaceFigures
+from livecaption.scheduling.load_control import LoadFigures, ServiceLevel
 from livecaption.server.metrics import MAX_RECENT, Recent
 from livecaption.server.services import METRICS, SERVICES
 from livecaption.workers.lifecycle import PoolState
@@ -291,8 +291,8 @@ async def test_the_memory_of_a_gpu_is_told_as_its_worker_knows_it(
 
 
 async def test_a_pause_of_partials_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    paused = PaceFigures(Pace(None, speculates=False), paused_s=7.5, utilization=0.9)
-    monkeypatch.setattr(WorkerPool, "pacing", paused)
+    paused = LoadFigures(ServiceLevel(None, effort="reduced"), paused_s=7.5, utilization=0.9)
+    monkeypatch.setattr(WorkerPool, "load_figures", paused)
     samples = await scrape(client)
     assert (samples("partials_paused"), samples("partials_paused_seconds_total")) == (1, 7.5)
     assert samples("partial_interval_seconds") is None

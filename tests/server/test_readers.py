@@ -56,79 +56,79 @@ async def read_to_the_end(response: ClientResponse) -> list[dict[str, Any]]:
 
 
 async def test_a_reader_gets_the_captions_as_they_come_up_to_the_end(client: Client) -> None:
-    speaker, ready = await start(client, title="Talk", language="de")
+    publisher, ready = await start(client, title="Talk", language="de")
     async with events_of(client, ready["session"]) as response:
         snapshot = await read(response)
         expected = {"type": "snapshot", "seq": 1, "title": "Talk", "language": "de", "finals": [], "partial": None}
         assert snapshot == {**expected, "epoch": snapshot["epoch"]}
-        await speaker.send_bytes(SPEECH + PAUSE)
+        await publisher.send_bytes(SPEECH + PAUSE)
         assert [(await read(response))["type"] for _ in CAPTIONS] == CAPTIONS
-        await speaker.send_json({"type": "stop"})
+        await publisher.send_json({"type": "stop"})
         assert [event["type"] for event in await read_to_the_end(response)] == ["end"]
 
 
 async def test_the_websocket_tells_the_same_and_closes_behind_the_end(client: Client) -> None:
-    speaker, ready = await start(client)
+    publisher, ready = await start(client)
     reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")
     assert (await read_event(reader))["type"] == "snapshot"
-    await speaker.send_bytes(SPEECH + PAUSE)
-    await speaker.send_json({"type": "stop"})
+    await publisher.send_bytes(SPEECH + PAUSE)
+    await publisher.send_json({"type": "stop"})
     assert [event["type"] for event in await read_to_the_close(reader)] == [*CAPTIONS, "end"]
     assert reader.close_code == 1000
 
 
 async def test_who_comes_late_gets_what_was_said_before(client: Client) -> None:
-    speaker, ready = await start(client, words=True)
-    await speaker.send_bytes(SPEECH + PAUSE)
-    final = await read_until(speaker, "final")
+    publisher, ready = await start(client, words=True)
+    await publisher.send_bytes(SPEECH + PAUSE)
+    final = await read_until(publisher, "final")
     async with events_of(client, ready["session"]) as response:
         snapshot = await read(response)
     assert snapshot["finals"] == [{k: v for k, v in final.items() if k not in ("type", "seq", "words")}]
 
 
 async def test_a_reader_who_comes_back_gets_exactly_what_came_meanwhile(client: Client) -> None:
-    speaker, ready = await start(client)
-    await speaker.send_bytes(SPEECH + PAUSE)
+    publisher, ready = await start(client)
+    await publisher.send_bytes(SPEECH + PAUSE)
     async with events_of(client, ready["session"]) as response:
         snapshot = await read(response)
-    seen, place = snapshot["seq"], f"{snapshot['epoch']}-{snapshot['seq']}"
-    await speaker.send_bytes(SPEECH + PAUSE)
-    await speaker.send_json({"type": "stop"})
-    everything = {event["seq"]: event for event in await read_to_the_close(speaker)}
+    seen, cursor = snapshot["seq"], f"{snapshot['epoch']}-{snapshot['seq']}"
+    await publisher.send_bytes(SPEECH + PAUSE)
+    await publisher.send_json({"type": "stop"})
+    everything = {event["seq"]: event for event in await read_to_the_close(publisher)}
     captions = [
         event for seq, event in everything.items() if seq > seen and event["type"] not in ("ack", "error", "pong")
     ]
-    async with events_of(client, ready["session"], **{"Last-Event-ID": place}) as response:
+    async with events_of(client, ready["session"], **{"Last-Event-ID": cursor}) as response:
         assert await read_to_the_end(response) == captions
-    async with client.get(f"/v1/sessions/{ready['session']}/events?last_event_id={place}") as response:
+    async with client.get(f"/v1/sessions/{ready['session']}/events?last_event_id={cursor}") as response:
         assert await read_to_the_end(response) == captions
-    reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch?last_event_id={place}")
+    reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch?last_event_id={cursor}")
     assert await read_to_the_close(reader) == captions
 
 
 @pytest.mark.parametrize(
-    "place", ["1", "999999", "-1", "1.5", "zero", "", "9" * 400, "\u0663".encode().decode("latin-1")]
+    "cursor", ["1", "999999", "-1", "1.5", "zero", "", "9" * 400, "\u0663".encode().decode("latin-1")]
 )
-async def test_a_place_that_is_none_or_not_reached_yet_gets_a_snapshot(client: Client, place: str) -> None:
+async def test_a_cursor_that_is_none_or_not_reached_yet_gets_a_snapshot(client: Client, cursor: str) -> None:
     _, ready = await start(client)
-    async with events_of(client, ready["session"], **{"Last-Event-ID": place}) as response:
+    async with events_of(client, ready["session"], **{"Last-Event-ID": cursor}) as response:
         assert (await read(response))["type"] == "snapshot"
 
 
-async def test_a_place_in_another_session_is_told_apart_although_its_number_is_in_range(client: Client) -> None:
+async def test_a_cursor_in_another_session_is_told_apart_although_its_number_is_in_range(client: Client) -> None:
     """So is one of before the server was started anew: its epoch is another."""
     _, ready = await start(client)
     async with events_of(client, ready["session"]) as response:
         here = await read(response)
-    speaker, ready = await start(client)
-    await speaker.send_bytes(SPEECH + PAUSE)
-    await read_until(speaker, "final")
-    place = f"{here['epoch']}-{here['seq']}"
-    async with events_of(client, ready["session"], **{"Last-Event-ID": place}) as response:
+    publisher, ready = await start(client)
+    await publisher.send_bytes(SPEECH + PAUSE)
+    await read_until(publisher, "final")
+    cursor = f"{here['epoch']}-{here['seq']}"
+    async with events_of(client, ready["session"], **{"Last-Event-ID": cursor}) as response:
         snapshot = await read(response)
     assert len(snapshot["finals"]) == 1
     assert snapshot["epoch"] != here["epoch"]
-    reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch", params={"last_event_id": place})
+    reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch", params={"last_event_id": cursor})
     assert (await read_event(reader))["type"] == "snapshot"
 
 
@@ -139,10 +139,10 @@ async def test_a_session_that_nobody_knows_is_404_with_a_code(client: Client, wh
 
 
 async def test_a_session_that_is_over_can_be_read_for_a_while_and_then_ends_reconnecting(client: Client) -> None:
-    speaker, ready = await start(client)
-    await speaker.send_bytes(SPEECH)
-    await speaker.send_json({"type": "stop"})
-    await read_to_the_close(speaker)
+    publisher, ready = await start(client)
+    await publisher.send_bytes(SPEECH)
+    await publisher.send_json({"type": "stop"})
+    await read_to_the_close(publisher)
     async with events_of(client, ready["session"]) as response:
         snapshot, end = await read_to_the_end(response)
     assert len(snapshot["finals"]) == 1
@@ -154,9 +154,9 @@ async def test_a_session_that_is_over_can_be_read_for_a_while_and_then_ends_reco
 async def test_a_private_session_is_read_with_its_token_alone(start_server: StartServer) -> None:
     client = await start_server(token="operator")
     headers = {"Authorization": "Bearer operator"}
-    speaker = await client.ws_connect("/v1/stream", headers=headers)
-    await speaker.send_json({"type": "start", "private": True})
-    ready = await read_event(speaker)
+    publisher = await client.ws_connect("/v1/stream", headers=headers)
+    await publisher.send_json({"type": "start", "private": True})
+    ready = await read_event(publisher)
     url = f"/v1/sessions/{ready['session']}"
     for what in ("events", "watch", "qr.svg"):
         for shown in ({}, headers, {"Authorization": f"Bearer {ready['resume_token']}"}):
@@ -171,13 +171,13 @@ async def test_a_private_session_is_read_with_its_token_alone(start_server: Star
     assert (await read_event(reader))["type"] == "snapshot"
 
 
-async def test_a_public_session_is_read_by_whoever_knows_its_id_also_where_speakers_need_a_token(
+async def test_a_public_session_is_read_by_whoever_knows_its_id_also_where_publishers_need_a_token(
     start_server: StartServer,
 ) -> None:
     client = await start_server(token="operator")
-    speaker = await client.ws_connect("/v1/stream", headers={"Authorization": "Bearer operator"})
-    await speaker.send_json({"type": "start"})
-    ready = await read_event(speaker)
+    publisher = await client.ws_connect("/v1/stream", headers={"Authorization": "Bearer operator"})
+    await publisher.send_json({"type": "start"})
+    ready = await read_event(publisher)
     async with events_of(client, ready["session"]) as response:
         assert (await read(response))["type"] == "snapshot"
 
@@ -239,19 +239,19 @@ async def test_who_is_refused_as_a_reader_takes_no_place(client: Client) -> None
 
 
 async def test_what_a_reader_says_is_not_heard(client: Client) -> None:
-    speaker, ready = await start(client)
+    publisher, ready = await start(client)
     reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")
     await reader.send_json({"type": "stop"})
     await reader.send_bytes(SPEECH[:1000])
-    await speaker.send_json({"type": "stop"})
+    await publisher.send_json({"type": "stop"})
     assert [event["type"] for event in await read_to_the_close(reader)] == ["snapshot", "end"]
 
 
-async def test_a_reader_that_does_not_read_is_cut_off_and_delays_neither_speaker_nor_readers(
+async def test_a_reader_that_does_not_read_is_cut_off_and_delays_neither_publisher_nor_readers(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending, "SEND_TIMEOUT_S", 0.3)
-    speaker, ready = await start(client)
+    publisher, ready = await start(client)
     sessions = client.app[SERVICES].sessions
     hub = sessions.find(ready["session"]).hub
     other = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")
@@ -262,7 +262,7 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_delays_neither_speaker
         n = 0
         while sessions.n_readers == 2:
             hub.publish(final(n, "x" * 20_000))
-            assert (await read_until(speaker, "final"))["utterance"] == n
+            assert (await read_until(publisher, "final"))["utterance"] == n
             assert (await read_until(other, "final"))["utterance"] == n
             n += 1
 
@@ -270,7 +270,7 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_delays_neither_speaker
 @pytest.mark.parametrize("private", [False, True])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_the_code_leads_to_the_page_of_the_session(client: Client, private: bool, scheme: str) -> None:
-    """By the name that the speaker's page was opened by, also behind a proxy that speaks TLS."""
+    """By the name that the publisher's page was opened by, also behind a proxy that speaks TLS."""
     _, ready = await start(client, private=private)
     headers = {"Host": "localhost:1234", "X-Forwarded-Proto": scheme}
     if private:
@@ -322,14 +322,14 @@ async def test_a_reader_who_waits_keeps_nothing_of_what_it_was_sent(client: Clie
 
 
 async def test_a_reader_who_talks_is_cut_off_and_nobody_else_notices(client: Client) -> None:
-    speaker, ready = await start(client)
+    publisher, ready = await start(client)
     talker, other = [await client.ws_connect(f"/v1/sessions/{ready['session']}/watch") for _ in range(2)]
     for number in range(readers.MAX_MESSAGES):
         assert not talker.closed, number
         await talker.send_str("hello")
     await read_to_the_close(talker)
     assert talker.close_code == 1008
-    await speaker.send_json({"type": "stop"})
+    await publisher.send_json({"type": "stop"})
     assert (await read_to_the_close(other))[-1]["type"] == "end"
     assert other.close_code == 1000
 

@@ -46,7 +46,7 @@ def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Systemd]
 
 
 async def test_what_is_told_arrives_as_lines(systemd: Systemd) -> None:
-    ServiceManager({"NOTIFY_SOCKET": systemd.address}).tell(READY=1, STATUS="it runs")
+    ServiceManager({"NOTIFY_SOCKET": systemd.address}).notify(READY=1, STATUS="it runs")
     assert await systemd.hear() == "READY=1\nSTATUS=it runs"
 
 
@@ -73,7 +73,7 @@ def test_the_watchdog_is_ours_only_if_it_names_us(environ: dict[str, str], expec
 @pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": "/nowhere/at/all"}])
 def test_without_a_systemd_that_listens_nothing_happens(environ: dict[str, str]) -> None:
     manager = ServiceManager(dict(environ))
-    manager.tell(READY=1)
+    manager.notify(READY=1)
     assert manager.watchdog_s is None
 
 

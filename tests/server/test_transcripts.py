@@ -314,7 +314,7 @@ async def test_the_transcript_of_a_session_that_runs_is_laid_out_with_each_final
     held.may_go_on.set()
     client = await start_server(store=StoreConfig(str(path)) if stores else StoreConfig())
     socket = await start_stream(client, partials=False)
-    (session,) = client.app[SERVICES].sessions._publishers
+    (session,) = client.app[SERVICES].sessions._sessions
     texts = []
     for _ in range(2):
         await socket.send_bytes(SPEECH + PAUSE)

@@ -202,17 +202,17 @@ def test_the_largest_window_fits_the_engine():
     assert largest.pre_roll_ms + largest.max_utterance_ms + largest.post_roll_ms == MAX_WINDOW_MS
 
 
-# A second look, by a judge who heard all up to some time
+# A recheck, by a judge who heard all up to some time
 
 
-def look(script, speech_end_ms, heard_until_ms=None, **config):
+def look(script, speech_end_ms, window_end_ms=None, **config):
     """What the endpointer says when that judge answers at the end of the script."""
     endpointer = Endpointer(EndpointingConfig(**config))
     flags = voiced_flags(script)
     for voiced in flags:
         endpointer.push(voiced, float(voiced))
-    heard_until_ms = 20 * len(flags) if heard_until_ms is None else heard_until_ms
-    return endpointer.second_look(at_ms(speech_end_ms), at_ms(heard_until_ms)), endpointer
+    window_end_ms = 20 * len(flags) if window_end_ms is None else window_end_ms
+    return endpointer.recheck_endpoint(at_ms(speech_end_ms), at_ms(window_end_ms)), endpointer
 
 
 def test_noise_behind_speech_does_not_keep_an_utterance_open():
@@ -228,14 +228,14 @@ def test_where_the_post_roll_hears_all_voice_since_nothing_new_begins():
     assert endpointer.flush("stop") == []
 
 
-@pytest.mark.parametrize(("heard_until_ms", "mid_phrase"), [(2480, False), (2680, True)])
-def test_a_second_look_that_heard_less_than_the_hangover_behind_the_speech_ends_nothing(heard_until_ms, mid_phrase):
+@pytest.mark.parametrize(("window_end_ms", "mid_phrase"), [(2480, False), (2680, True)])
+def test_a_second_look_that_heard_less_than_the_hangover_behind_the_speech_ends_nothing(window_end_ms, mid_phrase):
     endpointer = Endpointer(EndpointingConfig(hangover_ms=500, mid_phrase_hangover_ms=700))
     for _ in range(150):
         endpointer.push(True, 1.0)
     endpointer.mid_phrase = mid_phrase
-    assert endpointer.second_look(at_ms(2000), at_ms(heard_until_ms)) == []
-    assert endpointer.second_look(at_ms(2000), at_ms(heard_until_ms + 20)) != []
+    assert endpointer.recheck_endpoint(at_ms(2000), at_ms(window_end_ms)) == []
+    assert endpointer.recheck_endpoint(at_ms(2000), at_ms(window_end_ms + 20)) != []
 
 
 def test_an_utterance_in_which_nobody_spoke_ends_and_its_newest_sounds_are_heard_again():
@@ -270,8 +270,8 @@ def test_starts_and_ends_alternate_whatever_second_looks_say(runs, looks, hangov
         for _ in range(n_frames):
             events += endpointer.push(voiced, energy)
         pause, age = looks[i % len(looks)]
-        heard_until = max(0, endpointer.now - age * 320)
-        events += endpointer.second_look(max(0, heard_until - pause * 320), heard_until)
+        window_end = max(0, endpointer.now - age * 320)
+        events += endpointer.recheck_endpoint(max(0, window_end - pause * 320), window_end)
     check_alternation(events + endpointer.flush("stop"))
 
 

@@ -122,10 +122,10 @@ def test_a_pause_that_was_not_the_end_leaves_the_post_roll_as_it_is():
 
 
 def test_where_nobody_spoke_the_next_utterance_has_its_whole_pre_roll():
-    """What a second look took for noise up to its newest part may be the softest beginning of a word."""
+    """What a recheck took for noise up to its newest part may be the softest beginning of a word."""
     cutter = cutter_of()
     cutter.push(frames_of("silence 1000ms, speech 1200ms"))
-    events = cutter.second_look(0, 2200 * 16) + cutter.flush("stop")
+    events = cutter.recheck_endpoint(0, 2200 * 16) + cutter.flush("stop")
     assert [in_ms(event) for event in events] == [
         (0, 1000, 1900, 700, 2100, "silence"),
         (1, 2100),
@@ -136,7 +136,7 @@ def test_where_nobody_spoke_the_next_utterance_has_its_whole_pre_roll():
 def test_where_somebody_spoke_in_the_pre_roll_alone_nothing_of_the_window_is_heard_twice():
     cutter = cutter_of()
     cutter.push(frames_of("silence 1000ms, speech 1200ms"))
-    events = cutter.second_look(800 * 16, 2200 * 16) + cutter.flush("stop")
+    events = cutter.recheck_endpoint(800 * 16, 2200 * 16) + cutter.flush("stop")
     assert [in_ms(event) for event in events] == [
         (0, 1000, 1900, 700, 2100, "silence"),
         (1, 2100),
@@ -147,7 +147,7 @@ def test_where_somebody_spoke_in_the_pre_roll_alone_nothing_of_the_window_is_hea
 def test_the_windows_of_an_utterance_that_a_second_look_ended_and_of_the_rest_meet():
     cutter = cutter_of()
     events = cutter.push(frames_of("silence 500ms, speech 2000ms"))
-    events += cutter.second_look(1500 * 16, 2400 * 16)
+    events += cutter.recheck_endpoint(1500 * 16, 2400 * 16)
     events += cutter.flush("stop")
     assert [in_ms(event) for event in events] == [
         (0, 500),

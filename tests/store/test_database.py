@@ -106,13 +106,13 @@ RESUMPTION = Resumption('{"type": "start"}', "hash of a token", None)
 
 
 def test_what_was_open_can_go_on_with_all_that_is_known_of_it(path: Path) -> None:
-    """Its finals with the numbers under which they were told; `life` counts the servers since."""
+    """Its finals with the numbers under which they were told; `generation` counts the servers since."""
     finals = [final("One.", 0, 900, 0), final("Two.", 1500, 2400, 1)]
     with opened(path) as database:
         fill(database, new_session("open", resumption=RESUMPTION), finals, ended=False)
         fill(database, new_session("ended", resumption=RESUMPTION), finals)
         fill(database, new_session("a container"), finals, ended=False)
-        database.write([rows.settle(SessionId("open"), 2800), rows.settle(SessionId("open"), 2000)])
+        database.write([rows.checkpoint(SessionId("open"), 2800), rows.checkpoint(SessionId("open"), 2000)])
         assert database.interrupted() == []
     interrupted_at_ms: list[int] = []
     for life in (1, 2, 3):
@@ -120,15 +120,19 @@ def test_what_was_open_can_go_on_with_all_that_is_known_of_it(path: Path) -> Non
             (interrupted,) = database.interrupted()
             interrupted_at_ms.append(interrupted.interrupted_at_ms)
             assert interrupted.record == database.session("open")
-            assert (interrupted.life, interrupted.settled_ms, interrupted.resumption) == (life, 2800, RESUMPTION)
+            assert (interrupted.generation, interrupted.checkpoint_ms, interrupted.resumption) == (
+                life,
+                2800,
+                RESUMPTION,
+            )
             assert interrupted.finals == ((2, finals[0]), (3, finals[1]))
             database.execute("UPDATE resumption SET interrupted_at_ms = ?", (life,))
             if life == 1:
-                # Its speaker came back, and then this server died too.
+                # Its publisher came back, and then this server died too.
                 database.write(rows.reopen(SessionId("open")))
                 assert interrupted.record.state is SessionState.INTERRUPTED
                 assert database.sessions(1, 2)[0].state is SessionState.OPEN
-    # Anew after the speaker was back, and not by a second death before that.
+    # Anew after the publisher was back, and not by a second death before that.
     assert interrupted_at_ms[1] > STARTED_AT_MS
     assert interrupted_at_ms[2] == 2
 

@@ -1,4 +1,4 @@
-"""A server in simulated time: speakers, the real scheduler and pacer, workers that take as long as real ones did."""
+"""A server in simulated time: publishers, the real scheduler and load controller, workers as fast as real ones."""
 
 from collections import deque
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 
 from livecaption.recognition import RequestId, SessionId, Window
-from livecaption.scheduling.pace import Pace, Pacer
+from livecaption.scheduling.load_control import LoadController, ServiceLevel
 from livecaption.scheduling.request import Request
 from livecaption.scheduling.scheduler import BatchId, Dispatch, Instruction, Scheduler, SchedulerConfig, WorkerId
 
@@ -29,7 +29,7 @@ def batch_s(n_requests: int, curve: Curve = STEEP) -> float:
 
 
 @dataclass
-class Speaker:
+class Publisher:
     """Says utterances of 2 to 8 s with pauses, and asks for them as a session does."""
 
     id: SessionId
@@ -69,79 +69,79 @@ class SimulatedServer:
         self.curve = curve
         self.slowness = slowness
         """Of a worker, to one thread. Two threads: a half."""
-        self.scheduler = Scheduler(SchedulerConfig(), self._renew)
-        self.pacer = Pacer(500, SchedulerConfig().max_batch)
+        self.scheduler = Scheduler(SchedulerConfig(), self._refresh)
+        self.controller = LoadController(500, SchedulerConfig().max_batch)
         self.waits = Waits()
         self.computed_s = 0.0
         self.n_computed = 0
-        self.speakers: list[Speaker] = []
+        self.publishers: list[Publisher] = []
         self._random = Random(seed)
         self._n_requests = 0
-        self._n_speakers = 0
+        self._n_publishers = 0
         self._busy: dict[WorkerId, deque[tuple[Dispatch, float]]] = {}
         self._free_s: dict[WorkerId, float] = {}
         for n in range(n_workers):
             worker = WorkerId(n)
             self._busy[worker], self._free_s[worker] = deque(), 0.0
-            self._carry_out(self.scheduler.add_worker(worker))
+            self._execute(self.scheduler.add_worker(worker))
 
     def join(self, n_streams: int, *, partials: bool = True) -> None:
         for _ in range(n_streams):
-            self._n_speakers += 1
-            speaker = Speaker(SessionId(str(self._n_speakers)), Random(self._random.random()), partials)
-            speaker.next_utterance(self.now_s)
-            self.speakers.append(speaker)
+            self._n_publishers += 1
+            publisher = Publisher(SessionId(str(self._n_publishers)), Random(self._random.random()), partials)
+            publisher.next_utterance(self.now_s)
+            self.publishers.append(publisher)
 
     def leave(self, n_streams: int) -> None:
         for _ in range(n_streams):
-            session = self.speakers.pop().id
+            session = self.publishers.pop().id
             self.scheduler.forget_partials(session)
-            self.pacer.left(session)
+            self.controller.remove_stream(session)
 
     @property
     def interval_ms(self) -> int | None:
-        return self._pace().partial_interval_ms
+        return self._service_level().partial_interval_ms
 
     def run(self, seconds: float, watch: Callable[[], None] = lambda: None) -> None:
         end_s = self.now_s + seconds
         while self.now_s < end_s:
             self.now_s += STEP_S
             self._compute()
-            for speaker in self.speakers:
-                self._speak(speaker)
+            for publisher in self.publishers:
+                self._speak(publisher)
             watch()
 
-    def _renew(self, partial: Request) -> Request:
+    def _refresh(self, partial: Request) -> Request:
         return replace(partial, asked_s=self.now_s)
 
-    def _pace(self) -> Pace:
-        return self.pacer.pace(self.now_s, len(self._busy), self.scheduler.n_finals_waiting)
+    def _service_level(self) -> ServiceLevel:
+        return self.controller.service_level(self.now_s, len(self._busy), self.scheduler.n_finals_waiting)
 
-    def _speak(self, speaker: Speaker) -> None:
-        if self.now_s < speaker.starts_s:
+    def _speak(self, publisher: Publisher) -> None:
+        if self.now_s < publisher.starts_s:
             return
-        pace = self._pace()
-        if self.now_s >= speaker.ends_s + 0.2 and pace.speculates and not speaker.speculated:
-            speaker.speculated = True
-            self._ask(speaker, is_final=True)
-        if self.now_s >= speaker.ends_s + 0.5:
-            if not speaker.speculated:
-                self._ask(speaker, is_final=True)
-            speaker.next_utterance(self.now_s)
-        elif speaker.partials and self.now_s < speaker.ends_s and pace.partial_interval_ms is not None:
-            due_s = speaker.counts_from_s + pace.partial_interval_ms / 1000
+        level = self._service_level()
+        if self.now_s >= publisher.ends_s + 0.2 and level.effort == "full" and not publisher.speculated:
+            publisher.speculated = True
+            self._ask(publisher, is_final=True)
+        if self.now_s >= publisher.ends_s + 0.5:
+            if not publisher.speculated:
+                self._ask(publisher, is_final=True)
+            publisher.next_utterance(self.now_s)
+        elif publisher.partials and self.now_s < publisher.ends_s and level.partial_interval_ms is not None:
+            due_s = publisher.counts_from_s + level.partial_interval_ms / 1000
             if self.now_s > due_s - STEP_S / 2:
-                speaker.counts_from_s = self.now_s
-                self._ask(speaker, is_final=False)
+                publisher.counts_from_s = self.now_s
+                self._ask(publisher, is_final=False)
 
-    def _ask(self, speaker: Speaker, *, is_final: bool) -> None:
+    def _ask(self, publisher: Publisher, *, is_final: bool) -> None:
         self._n_requests += 1
         window = Window(SILENCE, is_final=is_final)
-        request = Request(RequestId(self._n_requests), speaker.id, speaker.utterance, self.now_s, window)
-        self.pacer.asked(request, self.now_s)
-        self._carry_out(self.scheduler.submit(request))
+        request = Request(RequestId(self._n_requests), publisher.id, publisher.utterance, self.now_s, window)
+        self.controller.record_request(request, self.now_s)
+        self._execute(self.scheduler.submit(request))
 
-    def _carry_out(self, instructions: list[Instruction]) -> None:
+    def _execute(self, instructions: list[Instruction]) -> None:
         for instruction in instructions:
             assert isinstance(instruction, Dispatch)
             began_s = max(self._free_s[instruction.worker], self.now_s + PIPE_S)
@@ -155,11 +155,11 @@ class SimulatedServer:
                 dispatch, took_s = batches.popleft()
                 requests, instructions = self.scheduler.complete(worker, BatchId(dispatch.batch))
                 is_final = requests[0].is_final
-                self.pacer.answered(len(requests), took_s, self.now_s, is_final=is_final)
+                self.controller.record_batch(len(requests), took_s, self.now_s, is_final=is_final)
                 self.computed_s += took_s
                 self.n_computed += len(requests)
                 waits = self.waits.finals if is_final else self.waits.partials
                 waits += [(self.now_s, self.now_s - request.asked_s) for request in requests]
-                self._carry_out(instructions)
-                finals, partials = self.pacer.max_finals, self.pacer.max_partials
-                self._carry_out(self.scheduler.limit_batches(finals=finals, partials=partials))
+                self._execute(instructions)
+                finals, partials = self.controller.max_finals, self.controller.max_partials
+                self._execute(self.scheduler.limit_batches(finals=finals, partials=partials))

@@ -1,9 +1,9 @@
 """A client that speaks until the server ends the stream, and remembers all it was told.
 
-    async with speaking(url, n=20) as speakers:
-        await speakers[0].heard("speech_start")
+    async with speaking(url, n=20) as publishers:
+        await publishers[0].heard("speech_start")
         ...
-    speakers[0].check_complete()
+    publishers[0].check_complete()
 
 Written against the wire, not with `livecaption.client`: what it sees is what any program sees.
 """
@@ -36,7 +36,7 @@ def jfk_pcm() -> bytes:
     return samples.tobytes() + bytes(2 * SAMPLE_RATE_HZ * PAUSE_MS // 1000)
 
 
-class Speaker:
+class Publisher:
     """One stream. Speaks `jfk_pcm` over and over, at the pace of speech unless told otherwise.
 
     Args:
@@ -119,13 +119,13 @@ class Speaker:
 
 
 @asynccontextmanager
-async def speaking(url: str, n: int = 1, pace: float = 1.0, **start: Any) -> AsyncIterator[list[Speaker]]:
+async def speaking(url: str, n: int = 1, pace: float = 1.0, **start: Any) -> AsyncIterator[list[Publisher]]:
     """`n` streams at a time. Leaving the block waits until the server has closed all of them."""
     connector = aiohttp.TCPConnector(limit=0)  # it would wait for one of 100 to end
     async with aiohttp.ClientSession(connector=connector) as http, asyncio.TaskGroup() as tasks:
-        speakers = []
+        publishers = []
         for _ in range(n):
             socket = await http.ws_connect(f"{url}v1/stream")
-            speakers.append(Speaker(socket, pace, start))
-            tasks.create_task(speakers[-1].run())
-        yield speakers
+            publishers.append(Publisher(socket, pace, start))
+            tasks.create_task(publishers[-1].run())
+        yield publishers

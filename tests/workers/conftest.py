@@ -14,7 +14,7 @@ from livecaption.errors import EngineError
 from livecaption.ipc import children
 from livecaption.ipc.config import EngineConfig
 from livecaption.recognition import Hypothesis, RequestId, SessionId, TranscriptionOptions, Window
-from livecaption.scheduling.cadence import PartialsConfig
+from livecaption.scheduling.partial_timer import PartialsConfig
 from livecaption.scheduling.request import Request
 from livecaption.scheduling.scheduler import SchedulerConfig
 from livecaption.workers.config import WorkerConfig

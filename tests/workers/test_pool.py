@@ -16,7 +16,7 @@ from livecaption.errors import TranscriptionFailed, WorkerDied
 from livecaption.ipc import children
 from livecaption.ipc.layers import SWITCH, Layer
 from livecaption.recognition import Hypothesis, SessionId
-from livecaption.scheduling.pace import Pace
+from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.scheduler import QueueFigures
 from livecaption.workers import restart
 from livecaption.workers.pool import PoolState
@@ -55,17 +55,17 @@ async def test_every_request_is_answered_once_and_finals_in_the_order_of_asking(
 async def test_what_the_workers_take_sets_the_pace_and_the_size_of_batches(start_crew: StartCrew) -> None:
     """With a slow worker: single requests, no partials, and no room for many streams."""
     crew = await start_crew()
-    assert crew.pool.pace() == Pace(500, speculates=True)
+    assert crew.pool.service_level() == ServiceLevel(500, effort="full")
     unmeasured = crew.pool.load
     assert unmeasured.final_s is unmeasured.partial_s is None
     assert not unmeasured.partials_paused
     assert (unmeasured.n_workers, unmeasured.oldest_final_s) == (1, 0.0)
     assert unmeasured.free_bytes > 2**20
     await crew.ask("delay 3.5")
-    await eventually(lambda: crew.pool.pace().partial_interval_ms is None)
+    await eventually(lambda: crew.pool.service_level().partial_interval_ms is None)
     assert crew.pool.load.final_s == pytest.approx(3.5, rel=0.1)
     assert crew.pool.load.partials_paused
-    assert crew.pool.pacing.utilization > 0.5
+    assert crew.pool.load_figures.utilization > 0.5
     crew.ask("hang")
     for session in "abc":
         crew.ask(session=session)

@@ -226,13 +226,13 @@ async def test_a_worker_is_hung_if_its_batch_takes_too_long(worker: Worker, pupp
     worker.transcribe(BatchId(1), [WINDOW])
     worker.transcribe(BatchId(2), [WINDOW])
     began_s = time.monotonic()
-    worker._heard_s = began_s + 1000  # its heart beats
+    worker._last_message_s = began_s + 1000  # its heart beats
     assert worker.hung(began_s + 12 + SERVER_MARGIN_S - 0.5) is None
     assert worker.hung(began_s + 12 + SERVER_MARGIN_S + 0.5) == "a batch took longer than 12 s"
     await asyncio.sleep(0.2)
     puppets[0].say(transcribed(1))
     await eventually(lambda: len(worker._batches) == 1)
-    worker._heard_s = began_s + 1000
+    worker._last_message_s = began_s + 1000
     assert worker.hung(began_s + 12 + SERVER_MARGIN_S + 0.1) is None
     assert worker.hung(began_s + 12 + SERVER_MARGIN_S + 5) == "a batch took longer than 12 s"
 

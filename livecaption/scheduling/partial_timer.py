@@ -20,7 +20,7 @@ class PartialsConfig:
             raise ConfigError("partials.interval_ms must be from 100 to 10000")
 
 
-class Cadence:
+class PartialTimer:
     """Says once for every interval of new audio in an utterance that a partial is due.
 
     Counts stream time, so a replay asks for the same partials at the same samples.

@@ -2,35 +2,35 @@
 
 import pytest
 
-from livecaption.captions.seam import fitted
+from livecaption.captions.casing import join_case
 
 
 def test_behind_a_full_stop_a_sentence_begins() -> None:
-    assert fitted("to achieving the goal", "should commit itself.", continues=True) == "To achieving the goal"
+    assert join_case("to achieving the goal", "should commit itself.", continues=True) == "To achieving the goal"
 
 
 @pytest.mark.parametrize("continues", [True, False])
 def test_the_first_text_is_as_it_was_heard(continues: bool) -> None:
-    assert fitted("hello", "", continues=continues) == "hello"
+    assert join_case("hello", "", continues=continues) == "hello"
 
 
 @pytest.mark.parametrize("text", ["The fields", "And fields", "A field", "With", "Is, as they say, green"])
 def test_speech_that_was_cut_in_mid_sentence_goes_on_in_lower_case(text: str) -> None:
-    assert fitted(text, "into the woods", continues=True) == text[0].lower() + text[1:]
+    assert join_case(text, "into the woods", continues=True) == text[0].lower() + text[1:]
 
 
 @pytest.mark.parametrize("text", ["Westminster", "I am", "NASA", "Will", "1914"])
 def test_what_may_be_a_name_keeps_its_capital(text: str) -> None:
-    assert fitted(text, "into the woods", continues=True) == text
+    assert join_case(text, "into the woods", continues=True) == text
 
 
 def test_after_a_pause_a_capital_is_the_speakers() -> None:
-    assert fitted("The fields", "into the woods", continues=False) == "The fields"
+    assert join_case("The fields", "into the woods", continues=False) == "The fields"
 
 
 def test_nothing_said_stays_nothing() -> None:
-    assert fitted("", "into the woods.", continues=True) == ""
+    assert join_case("", "into the woods.", continues=True) == ""
 
 
 def test_text_in_scripts_without_capitals_is_left_alone() -> None:
-    assert fitted("これは", "はい。", continues=True) == "これは"
+    assert join_case("これは", "はい。", continues=True) == "これは"

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livecaption.recognition import RequestId, SessionId, Window
-from livecaption.scheduling.pace import (
+from livecaption.scheduling.load_control import (
     ASKED_TO_SERVED,
     MEASURED_FINALS,
     PAUSE_UTILIZATION,
     RESUME_UTILIZATION,
     SLOWEST_INTERVAL_MS,
-    Pace,
-    Pacer,
+    LoadController,
     Rate,
+    ServiceLevel,
 )
 from livecaption.scheduling.request import Request
 from tests.support.simulation import FLAT, SILENCE, STEEP, Curve, SimulatedServer, Waits, batch_s
@@ -34,142 +34,142 @@ def request(session: str, *, is_final: bool = False) -> Request:
     return Request(RequestId(1), SessionId(session), 0, 0.0, Window(SILENCE, is_final=is_final))
 
 
-def pacer_that_measured(*, slowness: float = 0.5, interval_ms: int = BASE_MS) -> Pacer:
-    pacer = Pacer(interval_ms, 16)
+def controller_that_measured(*, slowness: float = 0.5, interval_ms: int = BASE_MS) -> LoadController:
+    controller = LoadController(interval_ms, 16)
     for n in (1, 4, 8) * 5:  # a minute ago
-        pacer.answered(n, slowness * batch_s(n), -60.0, is_final=True)
-        pacer.answered(n, slowness * batch_s(n), -60.0, is_final=False)
-    return pacer
+        controller.record_batch(n, slowness * batch_s(n), -60.0, is_final=True)
+        controller.record_batch(n, slowness * batch_s(n), -60.0, is_final=False)
+    return controller
 
 
-def speak(pacer: Pacer, n_streams: int, at_s: float) -> None:
+def speak(controller: LoadController, n_streams: int, at_s: float) -> None:
     for n in range(n_streams):
-        pacer.asked(request(str(n)), at_s)
+        controller.record_request(request(str(n)), at_s)
 
 
-def interval_ms(pacer: Pacer, at_s: float, n_workers: int = 1, n_finals_waiting: int = 0) -> int | None:
-    return pacer.pace(at_s, n_workers, n_finals_waiting).partial_interval_ms
+def interval_ms(controller: LoadController, at_s: float, n_workers: int = 1, n_finals_waiting: int = 0) -> int | None:
+    return controller.service_level(at_s, n_workers, n_finals_waiting).partial_interval_ms
 
 
 def test_before_anything_was_measured_partials_come_as_configured() -> None:
-    pacer = Pacer(700, 16)
-    speak(pacer, 500, 1.0)
-    assert pacer.pace(1.0, 1, 0) == Pace(700, speculates=True)
-    assert pacer.final_s is None
+    controller = LoadController(700, 16)
+    speak(controller, 500, 1.0)
+    assert controller.service_level(1.0, 1, 0) == ServiceLevel(700, effort="full")
+    assert controller.final_s is None
 
 
 @pytest.mark.parametrize("configured_ms", [100, 500, 10_000])
 def test_partials_never_come_more_often_than_configured(configured_ms: int) -> None:
-    pacer = pacer_that_measured(slowness=0.01, interval_ms=configured_ms)
-    speak(pacer, 1, 1.0)
-    assert pacer.pace(1.0, 1, 0) == Pace(configured_ms, speculates=True)
+    controller = controller_that_measured(slowness=0.01, interval_ms=configured_ms)
+    speak(controller, 1, 1.0)
+    assert controller.service_level(1.0, 1, 0) == ServiceLevel(configured_ms, effort="full")
 
 
-def test_more_speakers_get_partials_less_often_and_more_workers_make_up_for_it() -> None:
+def test_more_publishers_get_partials_less_often_and_more_workers_make_up_for_it() -> None:
     intervals = []
     for n_streams in (24, 32, 40):
-        pacer = pacer_that_measured()
-        speak(pacer, n_streams, 1.0)
-        intervals.append(interval_ms(pacer, 1.0))
+        controller = controller_that_measured()
+        speak(controller, n_streams, 1.0)
+        intervals.append(interval_ms(controller, 1.0))
     assert None not in intervals
     assert intervals == sorted(set(intervals))  # type: ignore[type-var]
-    pacer = pacer_that_measured()
-    speak(pacer, 72, 1.0)
-    assert interval_ms(pacer, 1.0, n_workers=3) == intervals[0]
+    controller = controller_that_measured()
+    speak(controller, 72, 1.0)
+    assert interval_ms(controller, 1.0, n_workers=3) == intervals[0]
 
 
 def test_finals_that_wait_slow_partials_down_at_once() -> None:
-    pacer = pacer_that_measured()
-    speak(pacer, 32, 1.0)
-    calm, busy = interval_ms(pacer, 1.0), interval_ms(pacer, 1.5, n_finals_waiting=10)
+    controller = controller_that_measured()
+    speak(controller, 32, 1.0)
+    calm, busy = interval_ms(controller, 1.0), interval_ms(controller, 1.5, n_finals_waiting=10)
     assert calm is not None
     assert busy is None or busy > 1.5 * calm
-    assert interval_ms(pacer, 2.0, n_finals_waiting=1000) is None
+    assert interval_ms(controller, 2.0, n_finals_waiting=1000) is None
 
 
-def test_streams_that_ask_for_finals_alone_are_no_speakers_to_whom_partials_are_owed() -> None:
-    pacer = pacer_that_measured(slowness=0.4)
+def test_streams_that_ask_for_finals_alone_are_no_publishers_to_whom_partials_are_owed() -> None:
+    controller = controller_that_measured(slowness=0.4)
     for n in range(20):
-        pacer.asked(request(str(n), is_final=True), 1.0 + n / 5)
-    speak(pacer, 1, 5.0)
-    assert interval_ms(pacer, 5.0) == BASE_MS
+        controller.record_request(request(str(n), is_final=True), 1.0 + n / 5)
+    speak(controller, 1, 5.0)
+    assert interval_ms(controller, 5.0) == BASE_MS
 
 
-def compute_finals(pacer: Pacer, utilization: float, from_s: float, to_s: float) -> int | None:
+def compute_finals(controller: LoadController, utilization: float, from_s: float, to_s: float) -> int | None:
     """Finals take a worker so much of each second; the interval at the end."""
     now_s = from_s
     while now_s < to_s:
-        pacer.answered(1, utilization / 4, now_s, is_final=True)
+        controller.record_batch(1, utilization / 4, now_s, is_final=True)
         now_s += 0.25
-        interval = interval_ms(pacer, now_s)
+        interval = interval_ms(controller, now_s)
     return interval
 
 
-def test_many_speakers_do_not_pause_partials_for_finals_go_first() -> None:
-    pacer = pacer_that_measured()
-    speak(pacer, 1000, 1.0)
-    assert interval_ms(pacer, 1.0) == SLOWEST_INTERVAL_MS / ASKED_TO_SERVED
+def test_many_publishers_do_not_pause_partials_for_finals_go_first() -> None:
+    controller = controller_that_measured()
+    speak(controller, 1000, 1.0)
+    assert interval_ms(controller, 1.0) == SLOWEST_INTERVAL_MS / ASKED_TO_SERVED
 
 
 def test_partials_pause_when_finals_nearly_fill_the_workers_and_come_back_at_less() -> None:
-    pacer = pacer_that_measured()
-    assert compute_finals(pacer, PAUSE_UTILIZATION + 0.1, 0.0, 30.0) is None
+    controller = controller_that_measured()
+    assert compute_finals(controller, PAUSE_UTILIZATION + 0.1, 0.0, 30.0) is None
     between = (PAUSE_UTILIZATION + RESUME_UTILIZATION) / 2
-    assert compute_finals(pacer, between, 30.0, 60.0) is None
-    assert compute_finals(pacer, RESUME_UTILIZATION - 0.1, 60.0, 90.0) is not None
-    assert compute_finals(pacer, between, 90.0, 120.0) is not None
+    assert compute_finals(controller, between, 30.0, 60.0) is None
+    assert compute_finals(controller, RESUME_UTILIZATION - 0.1, 60.0, 90.0) is not None
+    assert compute_finals(controller, between, 90.0, 120.0) is not None
 
 
 def test_finals_show_who_speaks_while_partials_pause() -> None:
-    pacer = pacer_that_measured()
-    assert compute_finals(pacer, 0.9, 0.0, 30.0) is None
+    controller = controller_that_measured()
+    assert compute_finals(controller, 0.9, 0.0, 30.0) is None
     for n in range(40):
-        pacer.asked(request(str(n), is_final=True), 30.0)
+        controller.record_request(request(str(n), is_final=True), 30.0)
     resumed, now_s = None, 30.0
     while resumed is None:
-        resumed = compute_finals(pacer, 0.1, now_s, now_s + 0.25)
+        resumed = compute_finals(controller, 0.1, now_s, now_s + 0.25)
         now_s += 0.25
     assert now_s < 40.0
     assert resumed > BASE_MS
 
 
 def test_the_pause_is_counted() -> None:
-    pacer = pacer_that_measured()
-    compute_finals(pacer, 0.9, 0.0, 30.0)
-    before_s = pacer.figures(30.0, 1).paused_s
-    compute_finals(pacer, 0.9, 30.0, 32.0)
-    assert pacer.figures(32.0, 1).paused_s - before_s == pytest.approx(2.0, abs=0.25)
+    controller = controller_that_measured()
+    compute_finals(controller, 0.9, 0.0, 30.0)
+    before_s = controller.figures(30.0, 1).paused_s
+    compute_finals(controller, 0.9, 30.0, 32.0)
+    assert controller.figures(32.0, 1).paused_s - before_s == pytest.approx(2.0, abs=0.25)
 
 
 def test_utilization_is_of_each_worker_and_the_last_seconds() -> None:
-    pacer = Pacer(BASE_MS, 16)
+    controller = LoadController(BASE_MS, 16)
     for tenth in range(400):
-        pacer.answered(4, 0.1, tenth / 10, is_final=True)
-    assert pacer.figures(40.0, 2).utilization == pytest.approx(0.5, rel=0.05)
-    assert pacer.figures(80.0, 2).utilization < 0.001
+        controller.record_batch(4, 0.1, tenth / 10, is_final=True)
+    assert controller.figures(40.0, 2).utilization == pytest.approx(0.5, rel=0.05)
+    assert controller.figures(80.0, 2).utilization < 0.001
 
 
 def test_there_is_no_speculation_where_partials_are_slower_than_configured() -> None:
-    pacer = pacer_that_measured()
-    speak(pacer, 24, 1.0)
-    assert not pacer.pace(1.0, 1, 0).speculates
+    controller = controller_that_measured()
+    speak(controller, 24, 1.0)
+    assert controller.service_level(1.0, 1, 0).effort == "reduced"
 
 
 def test_batches_of_a_slow_model_are_single_requests_and_of_a_fast_one_as_large_as_pays() -> None:
-    slow, fast = pacer_that_measured(slowness=20), pacer_that_measured(slowness=0.02)
+    slow, fast = controller_that_measured(slowness=20), controller_that_measured(slowness=0.02)
     assert (slow.max_finals, slow.max_partials) == (1, 1)
     assert fast.max_finals == fast.max_partials > 4
-    between = pacer_that_measured(slowness=0.5)
+    between = controller_that_measured(slowness=0.5)
     assert 1 < between.max_partials < between.max_finals < 16
 
 
 def test_the_cost_of_finals_is_known_after_some_of_them() -> None:
-    pacer = Pacer(500, 16)
-    pacer.answered(16, 0.5, 0.0, is_final=False)
-    pacer.answered(MEASURED_FINALS - 1, 0.5, 0.0, is_final=True)
-    assert not pacer.finals_measured
-    pacer.answered(1, 0.1, 0.0, is_final=True)
-    assert pacer.finals_measured
+    controller = LoadController(500, 16)
+    controller.record_batch(16, 0.5, 0.0, is_final=False)
+    controller.record_batch(MEASURED_FINALS - 1, 0.5, 0.0, is_final=True)
+    assert not controller.finals_measured
+    controller.record_batch(1, 0.1, 0.0, is_final=True)
+    assert controller.finals_measured
 
 
 def test_a_rate_is_of_the_last_seconds() -> None:
@@ -257,8 +257,8 @@ def test_whoever_comes_and_goes_finals_wait_for_the_batch_before_and_their_own(
     most = 90 if n_workers > 1 or slowness <= 0.5 else 40
     for _ in range(6):
         wanted = data.draw(st.integers(0, most))
-        server.join(max(0, wanted - len(server.speakers)), partials=data.draw(st.booleans()))
-        server.leave(max(0, len(server.speakers) - wanted))
+        server.join(max(0, wanted - len(server.publishers)), partials=data.draw(st.booleans()))
+        server.leave(max(0, len(server.publishers) - wanted))
         server.run(5.0)
     assert Waits.quantile(server.waits.finals, 1.0) < LARGEST_WAIT_S + 4 * slowness
     server.scheduler.check_invariants()

@@ -1,17 +1,17 @@
-"""What the workers can do for each stream just now, by what their work was measured to cost.
+"""How often the streams may ask for partials, and with how much effort, by what the workers' work was measured to cost.
 
 Feed-forward: nothing waits for a queue to have grown. Workers have a second of computing a second, finals take theirs,
 and what is left below `UTILIZATION` is for partials:
 
     interval_s = n_speaking * partial_s / (n_workers * (UTILIZATION - final_utilization))
 
-A queue of partials does no harm, as each is renewed when its turn comes: workers may well be busy all the time.
+A queue of partials does no harm, as each is refreshed when its turn comes: workers may well be busy all the time.
 """
 
 from dataclasses import dataclass
 from math import exp, inf
 
-from livecaption.recognition import SessionId
+from livecaption.recognition import Effort, SessionId
 from livecaption.scheduling.cost import BatchCost
 from livecaption.scheduling.request import Request
 
@@ -44,34 +44,34 @@ PAUSED_SPEAKING_S = 20.0
 """The same while partials pause, when only finals tell: longer than the longest utterance and its pause."""
 RATE_MEMORY_S = 4.0
 REFRESH_S = 0.2
-"""How old a pace may be; it is read for every chunk of every stream."""
-_SPECULATION_ENDS = 1.5
+"""How old a service level may be; it is read for every chunk of every stream."""
+_FULL_EFFORT_ENDS = 1.5
 """In intervals as configured. It begins when the workers could do twice the finals and have partials as configured."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class ServiceLevel:
     """Attributes:
     partial_interval_ms: new audio between two partials of an utterance; None: partials pause, finals are all the
         workers can do.
-    speculates: whether there is time to transcribe an utterance as a final at its first pause, before it is known to
-        end.
+    effort: of each window. At full effort an utterance is also transcribed as a final at its first pause, before it is
+        known to end.
     """
 
     partial_interval_ms: int | None
-    speculates: bool
+    effort: Effort
 
 
 @dataclass(frozen=True, slots=True)
-class PaceFigures:
+class LoadFigures:
     """Attributes:
-    pace: as of now.
+    level: as of now.
     paused_s: how long partials have paused since the start, together.
     utilization: computing per second and worker, of the last seconds. Near 1 long before anything is late: what finals
         leave is for partials.
     """
 
-    pace: Pace
+    level: ServiceLevel
     paused_s: float
     utilization: float
 
@@ -92,8 +92,8 @@ class Rate:
         return self._value * exp(-max(0.0, now_s - self._at_s) / self._memory_s)
 
 
-class Pacer:
-    """Is told of all that is asked and answered, and says how often streams may ask. Knows no clock."""
+class LoadController:
+    """Learns from all requests and batches, and sets the service level of all streams. Knows no clock."""
 
     def __init__(self, interval_ms: int, max_batch: int) -> None:
         self._interval_ms = interval_ms
@@ -104,18 +104,18 @@ class Pacer:
         self._computing_finals = Rate(RATE_MEMORY_S)
         self._computing = Rate(RATE_MEMORY_S)
         self._asked_s: dict[SessionId, float] = {}  # when each session was last known to speak
-        self._pace = Pace(interval_ms, speculates=True)
+        self._level = ServiceLevel(interval_ms, effort="full")
         self._too_busy_s = -inf  # when finals last left too little time to resume
-        self._paced_s = -inf
+        self._set_s = -inf
         self._paused_s = 0.0
 
-    def asked(self, request: Request, now_s: float) -> None:
+    def record_request(self, request: Request, now_s: float) -> None:
         """A stream wants this."""
         # While partials flow, finals tell nothing: a stream that asks for finals alone needs no partials.
-        if not request.is_final or self._pace.partial_interval_ms is None:
+        if not request.is_final or self._level.partial_interval_ms is None:
             self._asked_s[request.session] = now_s
 
-    def answered(self, n_requests: int, compute_s: float, now_s: float, *, is_final: bool) -> None:
+    def record_batch(self, n_requests: int, compute_s: float, now_s: float, *, is_final: bool) -> None:
         """A batch of one kind took a worker so long."""
         (self._final_cost if is_final else self._partial_cost).learn(n_requests, compute_s)
         self._computing.add(compute_s, now_s)
@@ -123,27 +123,27 @@ class Pacer:
             self._n_finals += n_requests
             self._computing_finals.add(compute_s, now_s)
 
-    def left(self, session: SessionId) -> None:
+    def remove_stream(self, session: SessionId) -> None:
         """A stream ended."""
         self._asked_s.pop(session, None)
 
-    def pace(self, now_s: float, n_workers: int, n_finals_waiting: int) -> Pace:
+    def service_level(self, now_s: float, n_workers: int, n_finals_waiting: int) -> ServiceLevel:
         """What streams may ask, by what is known now or was `REFRESH_S` ago.
 
         Args:
             n_workers: that are ready; while there are none one is on its way, and it is planned for.
             n_finals_waiting: that no worker has yet.
         """
-        if now_s - self._paced_s >= REFRESH_S:
-            is_paused = self._pace.partial_interval_ms is None
-            self._paused_s += now_s - self._paced_s if is_paused else 0.0
-            self._pace = self._next_pace(now_s, max(1, n_workers), n_finals_waiting)
-            self._paced_s = now_s
-        return self._pace
+        if now_s - self._set_s >= REFRESH_S:
+            is_paused = self._level.partial_interval_ms is None
+            self._paused_s += now_s - self._set_s if is_paused else 0.0
+            self._level = self._next_level(now_s, max(1, n_workers), n_finals_waiting)
+            self._set_s = now_s
+        return self._level
 
-    def figures(self, now_s: float, n_workers: int) -> PaceFigures:
-        """As of the last pace."""
-        return PaceFigures(self._pace, self._paused_s, self._computing.per_s(now_s) / max(1, n_workers))
+    def figures(self, now_s: float, n_workers: int) -> LoadFigures:
+        """Return the figures as of the last service level."""
+        return LoadFigures(self._level, self._paused_s, self._computing.per_s(now_s) / max(1, n_workers))
 
     @property
     def max_finals(self) -> int:
@@ -183,9 +183,9 @@ class Pacer:
     def _cost_of_partials(self) -> BatchCost:
         return self._partial_cost or self._final_cost
 
-    def _next_pace(self, now_s: float, n_workers: int, n_finals_waiting: int) -> Pace:
+    def _next_level(self, now_s: float, n_workers: int, n_finals_waiting: int) -> ServiceLevel:
         if not self._final_cost and not self._partial_cost:
-            return self._pace
+            return self._level
         # What waits is done within a second, if that is possible.
         waiting_s = self._cost_of_finals().of(self.max_finals) / self.max_finals * n_finals_waiting
         finals_s = self._computing_finals.per_s(now_s) + waiting_s
@@ -193,18 +193,18 @@ class Pacer:
         by_finals = finals_s / n_workers
         if by_finals > RESUME_UTILIZATION:
             self._too_busy_s = now_s
-        if self._pace.partial_interval_ms is None:
+        if self._level.partial_interval_ms is None:
             pauses = now_s - self._too_busy_s < RESUME_AFTER_S
         else:
             pauses = by_finals > PAUSE_UTILIZATION
         if pauses:
-            return Pace(None, speculates=False)
-        if self._pace.speculates:
-            speculates = interval_ms <= _SPECULATION_ENDS * self._interval_ms
+            return ServiceLevel(None, effort="reduced")
+        if self._level.effort == "full":
+            has_time = interval_ms <= _FULL_EFFORT_ENDS * self._interval_ms
         else:
-            speculates = self._possible_interval_ms(now_s, n_workers, 2 * finals_s) <= self._interval_ms
-        interval_ms = min(interval_ms, SLOWEST_INTERVAL_MS)
-        return Pace(max(self._interval_ms, round(interval_ms / ASKED_TO_SERVED)), speculates)
+            has_time = self._possible_interval_ms(now_s, n_workers, 2 * finals_s) <= self._interval_ms
+        interval_ms = max(self._interval_ms, round(min(interval_ms, SLOWEST_INTERVAL_MS) / ASKED_TO_SERVED))
+        return ServiceLevel(interval_ms, "full" if has_time else "reduced")
 
     def _possible_interval_ms(self, now_s: float, n_workers: int, finals_s: float) -> float:
         """`finals_s`: computing that finals need in a second, of all workers."""
@@ -216,6 +216,6 @@ class Pacer:
         return 1000 * n_speaking * self._cost_of_partials().of(n) / n / free_s
 
     def _n_speaking(self, now_s: float) -> int:
-        memory_s = SPEAKING_S if self._pace.partial_interval_ms is not None else PAUSED_SPEAKING_S
+        memory_s = SPEAKING_S if self._level.partial_interval_ms is not None else PAUSED_SPEAKING_S
         self._asked_s = {s: asked_s for s, asked_s in self._asked_s.items() if asked_s > now_s - PAUSED_SPEAKING_S}
         return sum(asked_s > now_s - memory_s for asked_s in self._asked_s.values())

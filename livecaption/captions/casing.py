@@ -15,7 +15,7 @@ _NEVER_NAMES = {
 """English words that have a capital only where a sentence begins."""
 
 
-def fitted(text: str, before: str, *, continues: bool) -> str:
+def join_case(text: str, before: str, *, continues: bool) -> str:
     """The text as it follows `before`.
 
     Args:
