@@ -1,4 +1,4 @@
-"""How an utterance's text begins after that of the one before. Pure.
+"""Letter case at the beginning of an utterance's text, by the text before it (truecasing). Pure.
 
 A model hears each utterance for itself: it ends one that was cut in mid-sentence with a full stop, and begins the rest
 as if nothing had been said, or the other way round. What readers have seen is not changed; what comes is fitted to it.
@@ -15,17 +15,17 @@ _NEVER_NAMES = {
 """English words that have a capital only where a sentence begins."""
 
 
-def join_case(text: str, before: str, *, continues: bool) -> str:
-    """The text as it follows `before`.
+def join_case(text: str, previous: str, *, continues: bool) -> str:
+    """Return the text in the case in which it follows `previous`.
 
     Args:
         text: of an utterance, without surrounding space.
-        before: the text of the one before, as it was sent; empty: there is none.
+        previous: the text of the utterance before, as it was sent; empty: there is none.
         continues: that one was cut for length, so the same speech goes on.
     """
-    if not text or not before:
+    if not text or not previous:
         return text
-    if ends_sentence(before):
+    if ends_sentence(previous):
         return text[0].upper() + text[1:]
     first = text.split()[0]
     if continues and first[1:].islower() and first.rstrip(".,;:!?").casefold() in _NEVER_NAMES:

@@ -1,6 +1,6 @@
 """One WebSocket of a publisher: messages in, those of its session out.
 
-    CONNECTED --start--> SPEAKING for a session --lost, replaced, session over--> closed
+    CONNECTED --start--> PUBLISHING a session --lost, replaced, session over--> closed
 
 The session is somebody else's (`LiveSession`), and outlives the connection.
 """
@@ -29,8 +29,8 @@ MAX_ERRORS = 20
 MAX_AUDIO_BYTES = 1024 * 1024
 """Of one message: 32 s of 16 kHz PCM."""
 CLEAN_CLOSE_CODES = (0, WSCloseCode.OK, WSCloseCode.GOING_AWAY)
-"""Codes of a Close by which a client leaves for good: none named, done, and a browser's tab that is closed. Everything
-else, and no Close at all, is an accident."""
+"""Codes of a Close by which a client leaves for good: none named, done, and a browser's tab that is closed (RFC 6455,
+7.4.1). After any other, and without a Close, the session waits for it."""
 
 logger = logging.getLogger(__name__)
 logger.addFilter(FEW_REFUSALS)
@@ -147,9 +147,9 @@ class Connection:
             (self._session or self).fail(LivecaptionError("internal error"))
 
     async def _read_messages(self) -> bool:
-        """Whether the client said goodbye."""
+        """Read until the client leaves; return whether it has closed the connection cleanly."""
         while True:
-            # No `timeout`: a timer for each message costs 3 us (of 110, 40 ms at 48 kHz). The publisher looks.
+            # No `timeout`: a timer for each message costs 3 us (of 110, 40 ms at 48 kHz). The session looks.
             self.last_received_s = time.monotonic()
             message = await self._socket.receive()
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):

@@ -22,7 +22,7 @@ RETRY_AFTER_S = 2.0
 READERS_RETRY_AFTER_S = 10.0
 """Readers stay for as long as somebody speaks; who asks too often only takes time from them."""
 KEEP_ENDED_S = 300.0
-"""How long a session that is over can still be read, and its publisher be told the end of it."""
+"""How long a session that is over can still be read, and be resumed by a publisher that missed its end."""
 MAX_ENDED = 2000
 """So many of these are kept, the newest; each takes some 20 KB and its finals."""
 MAX_WITHOUT_AUDIO = 100
@@ -73,7 +73,7 @@ class SessionRegistry:
         self.n_accepted = 0
         """Streams let in since the start."""
         self.refused: Counter[str] = Counter()
-        """Streams not let in since the start, by the code that they were told."""
+        """Streams not let in since the start, by the code that they were sent."""
         self.n_resumed = 0
         """How often a publisher came back since the start."""
         self.n_readers = 0

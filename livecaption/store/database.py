@@ -209,21 +209,13 @@ class Database:
             "WHERE state = 'interrupted' ORDER BY number"
         ).fetchall()
         sessions = []
-        for (
-            start,
-            resume_token_hash,
-            reader_token_hash,
-            generation,
-            interrupted_at_ms,
-            checkpoint_ms,
-            *columns,
-        ) in found:
+        for start, resume_hash, reader_hash, generation, interrupted_at_ms, checkpoint_ms, *columns in found:
             record = rows.session_from_row(tuple(columns))
             finals = self.execute(
                 f"SELECT seq, {rows.FINAL_COLUMNS} FROM final WHERE session = ? ORDER BY utterance", (record.number,)
             )
             numbered = tuple((seq, rows.final_from_row(tuple(columns))) for seq, *columns in finals)
-            resumption = Resumption(start, resume_token_hash, reader_token_hash)
+            resumption = Resumption(start, resume_hash, reader_hash)
             sessions.append(
                 InterruptedSession(record, resumption, generation, interrupted_at_ms, checkpoint_ms, numbered)
             )
@@ -249,7 +241,7 @@ def acquire(path: Path) -> sqlite3.Connection:
             with contextlib.closing(Database(path)) as database:
                 _migrate(database)
                 database.execute("UPDATE session SET state = 'interrupted' WHERE state = 'open'")
-                # Before anybody hears of them: numbers that were told in one life are never told in another.
+                # Before any of their events is sent: numbers of one generation are never sent in another.
                 database.execute(
                     "UPDATE resumption SET life = life + 1, interrupted_at_ms = coalesce(interrupted_at_ms, ?)",
                     (round(time.time() * 1000),),

@@ -96,7 +96,7 @@ class InterruptedSession:
 
     @property
     def resume_from_ms(self) -> int:
-        """Where its audio goes on. Normally that is settled; it may not be where the last finals came together."""
+        """Where its audio goes on: at the checkpoint, or behind the last final where finals came together."""
         return max([self.checkpoint_ms, *(final.end_ms for _, final in self.finals[-1:])])
 
 

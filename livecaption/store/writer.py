@@ -1,7 +1,7 @@
 """The one thread that writes: statements in, in order; all that waits goes into one transaction.
 
 So one sync of the disk serves all streams, however many there are, and they wait for two at most. While the database
-cannot be written, statements wait in memory and are tried again; it is told once.
+cannot be written, statements wait in memory and are tried again; it is reported once.
 """
 
 import logging
