@@ -40,7 +40,8 @@ from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.processes
 
-LOADED = Loaded(ModelDescription("none", "cpu", "none", ("en",), translates=False))
+MODEL = ModelDescription("none", "cpu", "none", ("en",), translates=False)
+LOADED = Loaded(MODEL)
 ANSWER = Hypothesis("a", "en", 1.0, 0.0)
 CONFIG = WorkerConfig(heartbeat_timeout_s=5.0, batch_timeout_s=10.0, load_timeout_s=100.0)
 WINDOW = Window(np.zeros(16_000, np.float32))
@@ -166,7 +167,7 @@ async def test_a_worker_that_loaded_gets_batches_and_answers_them(
     assert worker.state is WorkerState.BUSY
     puppets[0].say(BatchFailed(2, "failed"))
     await eventually(lambda: worker.state is WorkerState.READY)
-    assert notes.told == [LOADED, transcribed(1), BatchFailed(2, "failed")]
+    assert notes.told == [MODEL, transcribed(1), BatchFailed(2, "failed")]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ async def test_a_worker_that_says_what_it_cannot_is_killed(
     worker.transcribe(BatchId(2), [WINDOW])
     puppets[0].say(message)
     await asyncio.wait_for(worker.lost, 10)
-    assert notes.told == [LOADED, "lost"]
+    assert notes.told == [MODEL, "lost"]
     assert spawning.reap(worker.process, 10) == -9
 
 
@@ -211,12 +212,12 @@ async def test_what_comes_from_a_killed_worker_counts_no_more(
     await loaded(worker, puppets[0])
     worker.transcribe(BatchId(1), [WINDOW])
     worker.kill("test")
-    assert notes.told == [LOADED, "lost"]  # at once, for nothing may be sent to it any more
+    assert notes.told == [MODEL, "lost"]  # at once, for nothing may be sent to it any more
     puppets[0].say(transcribed(1))
     puppets[0].say(Heartbeat())
     puppets[0].pipe.close()
     await asyncio.sleep(0.05)
-    assert notes.told == [LOADED, "lost"]
+    assert notes.told == [MODEL, "lost"]
     assert worker.describe_end(-9) == "was killed: test"
 
 
