@@ -1,6 +1,7 @@
 """Documents agree with the code, their links resolve, and they are written in plain English."""
 
 import ast
+import inspect
 import io
 import json
 import re
@@ -14,13 +15,15 @@ from typing import Any
 import pytest
 
 from livecaption import events
-from livecaption.config import DEFAULTS, OPTIONS
+from livecaption.config import DEFAULTS, OPTIONS, Config
 from livecaption.errors import Unavailable
 from livecaption.events import CaptionWord, Event, Final, Partial, Snapshot
-from livecaption.server import http
-from livecaption.server.metrics import LATENCIES
+from livecaption.server import http, transcripts
+from livecaption.server.app import build_app
 from livecaption.server.protocols import native
+from livecaption.server.services import SERVICES
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
+from livecaption.store.config import StoreConfig
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "livecaption"
@@ -114,22 +117,22 @@ def test_the_manual_has_every_exit_code() -> None:
     assert {number for number in numbers if f"| {number} |" not in manual} == set()
 
 
-def metric_names() -> set[str]:
-    """Return the names of all metrics, as Prometheus shows them."""
-    source = "\n".join(path.read_text() for path in SOURCES)
-    names = set(re.findall(r'(?:GaugeMetricFamily|HistogramMetricFamily|_gauge)\(\s*"(livecaption_\w+)"', source))
-    names |= {
-        f"{name}_total" for name in re.findall(r'(?:CounterMetricFamily|_counter)\(\s*"(livecaption_\w+)"', source)
-    }
-    names |= set(re.findall(r'Histogram\(\s*"(livecaption_\w+)"', source))
-    return names | {f"livecaption_{kind}_latency_seconds" for kind in LATENCIES}
+async def metric_names(store: Path) -> set[str]:
+    """Return the names of all metrics, as Prometheus sees them on a server that does not run yet."""
+    services = build_app(Config(store=StoreConfig(str(store))))[SERVICES]
+    services.pool.counts.audio_s = 1.0  # without audio there is no real-time factor
+    assert services.store is not None
+    await services.store.open()
+    exposition = (await services.metrics.exposition()).decode()
+    await services.store.close()
+    return set(re.findall(r"^# TYPE (livecaption_\w+)(?<!_created) ", exposition, re.MULTILINE))
 
 
-def test_the_monitoring_guide_lists_exactly_the_metrics_there_are() -> None:
+async def test_the_monitoring_guide_lists_exactly_the_metrics_there_are(tmp_path: Path) -> None:
     guide = text("docs/monitoring.md")
     listed = set(re.findall(r"^\| `(livecaption_\w+)(?:\{[\w,]+\})?` \|", guide, re.MULTILINE))
     assert len(listed) > 30
-    assert listed == metric_names()
+    assert listed == await metric_names(tmp_path / "transcripts.db")
 
 
 def event_types() -> dict[str, type[Event]]:
@@ -202,6 +205,15 @@ def test_the_example_of_a_refusal_is_what_the_server_answers() -> None:
     [example] = [example for example in EXAMPLES if "code" in example and "type" not in example]
     answer = http.error_response(Unavailable(example["message"], retry_after_s=example["retry_after_s"]))
     assert json.loads(str(answer.text)) == example
+
+
+def test_the_other_examples_have_the_fields_that_the_server_answers() -> None:
+    [info] = [example for example in EXAMPLES if "version" in example]
+    [session] = [json.loads(block) for block in fenced(text("docs/transcripts-and-privacy.md"), "json")]
+    for example, module in ((info, http), (info["model"], http), (session, transcripts)):
+        source = inspect.getsource(module)
+        assert [name for name in example if f'"{name}":' not in source] == []
+    assert len(EXAMPLES) == len(EVENT_EXAMPLES) + sum(example.get("type") in MESSAGES for example in EXAMPLES) + 2
 
 
 # The fault matrix
