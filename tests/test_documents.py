@@ -18,8 +18,7 @@ from livecaption import events
 from livecaption.config import DEFAULTS, OPTIONS, Config
 from livecaption.errors import Unavailable
 from livecaption.events import CaptionWord, Event, Final, Partial, Snapshot
-from livecaption.server import http, transcripts
-from livecaption.server.app import build_app
+from livecaption.server import build_app, http, transcripts
 from livecaption.server.protocols import native
 from livecaption.server.services import SERVICES
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
