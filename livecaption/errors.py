@@ -31,7 +31,7 @@ class LivecaptionError(Exception):
     """Base of every error of ours. The message is for people and never holds what was said.
 
     Attributes:
-        code: stable word for programs, listed in the README.
+        code: stable word for programs, listed in docs/protocol.md.
         fatal: whether the stream ends with it.
         retry_after_s: seconds after which asking again makes sense; None: it does not.
     """

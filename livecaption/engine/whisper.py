@@ -6,15 +6,7 @@
 Uses the parts of faster-whisper, not its `transcribe`: that one hears 30 s whatever a window's
 length, and cuts what it is given by itself. Here a window is one utterance, cut already.
 
-What the choices cost and are worth: tiny.en int8, one thread, 116 English clips, 18.8 min; RTF is
-seconds of CPU per second of audio.
-
-    context   guard   beam   batch            WER %   RTF
-    30 s      no      1      8                9.0     0.067
-    30 s      yes     1      8                7.6     0.066
-    default   no      1      8                8.7     0.025
-    default   yes     1      1, 4, 8, 16      7.2     0.034, 0.028, 0.026, 0.025
-    default   yes     5      8                7.2     0.032
+What context and guard cost and gain: docs/decisions/0004-encoder-context.md.
 
 Runs in the inference process, on one thread; blocks. CTranslate2 lets go of the GIL while it
 computes. A loaded model is never unloaded: its destructor is known to hang or crash, so the
@@ -47,12 +39,11 @@ FRAME_SAMPLES = 160  # hop of the features, 10 ms
 ENCODED_FRAME_MS = 20  # the encoder halves the frames
 FULL_CONTEXT_S = MAX_WINDOW_MS // 1000
 
-# How much the encoder hears of a window of n seconds: n + CONTEXT_MARGIN_S, at least MIN_CONTEXT_S, rounded up to
-# CONTEXT_STEP_S so that windows of like length share a pass, at most 30 s; silence after the window. Less context
-# makes the decoder run away: WER of 102 clips 49 % with n + 1 s, 23 % with a floor of 8 s, 8.6 % with these.
+# How much audio the encoder gets for a window of n seconds: n + CONTEXT_MARGIN_S, at least MIN_CONTEXT_S, rounded up
+# to CONTEXT_STEP_S so that windows of similar length share a pass, at most 30 s; silence after the window. Less
+# context makes the decoder run away. Figures: docs/decisions/0004-encoder-context.md.
 MIN_CONTEXT_S = 10
-# Partials, reduced effort: what runs away is not shown, and the next one is near. 51 streamed clips WER 9.0 % with both
-# floors, of 100 words 22 and 24 taken back.
+# The same for partials under load: a runaway partial is not shown, and the next one follows soon.
 MIN_HURRIED_CONTEXT_S = 8
 CONTEXT_MARGIN_S = 2
 CONTEXT_STEP_S = 2
@@ -65,15 +56,9 @@ MAX_PRECEDING_TOKENS = 112
 """Of the utterance before a window, which come out of those; with more it is not heard."""
 TIMESTAMP_MS = 20
 BEAM_SIZES = {(True, "full"): 5, (True, "reduced"): 3, (False, "full"): 3, (False, "reduced"): 2}
-"""By whether a window is a final, and its effort. Beams for partials too, whose committed words are forced
-upon finals. tiny.en int8, one thread, ms for a window of 6 s in passes of 1, 4 and 16: one beam 107, 55, 43; 2 beams
-112, 59, 47; 3 beams 115, 60, 51; 5 beams 123, 70, 58. WER of 51 clips with many pauses and of 4 min without one,
-streamed, with 1 beam for finals and partials 11.8 and 6.7 %, 5 and 1 11.1 and 6.3 %, 5 and 2 10.5 and 6.0 %, 5 and 3
-9.9 and 5.8 %, 5 and 5 10.2 and 5.4 %. 24 streams on two cores: 5 and 3 show words after 1285 ms (median) at WER 8.9 %,
-3 and 2 after 1193 ms at 8.6 %."""
-# A doubtful final is decoded once more with more context. 211 utterances of 102 English clips, tiny.en int8, nine of
-# them doubtful (at one beam), ms for each of these and WER of all: none 10.5 %; 30 s 257, 9.1 %; 20 s 147, 9.2 %;
-# 16 s 83, 9.2 %; its batch waits for it.
+"""By whether a window is a final, and its effort: docs/decisions/0005-beam-sizes.md."""
+# A doubtful final is decoded once more with more context, and its batch waits for it:
+# docs/decisions/0004-encoder-context.md.
 MIN_RETRY_CONTEXT_S = 16
 RETRY_CONTEXT_MARGIN_S = 8
 

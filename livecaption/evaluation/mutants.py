@@ -24,7 +24,7 @@ from livecaption.evaluation.containers import mutate
 from livecaption.ipc import children
 
 DOCUMENTED = frozenset(["end", "invalid_container", "truncated_audio"])
-"""What may become of a container: it ends, or one of the codes of README.md."""
+"""What may become of a container: it ends, or one of the codes of docs/protocol.md."""
 HANG_S = 30.0
 """One container of a second or two takes less, on a busy machine too. The sandbox ends a process after 10 s of CPU."""
 REAP_TIMEOUT_S = 5.0

@@ -8,11 +8,8 @@ Rules, in order:
 3. Sessions take turns: a replaced partial keeps its predecessor's place in the queue. What has waited is refreshed when
    its turn comes: it gets the audio that was heard meanwhile, so that waiting makes partials rarer and never older.
 4. A worker that has nothing gets what there is; one that computes gets a next batch, up to
-   `batches_in_flight`, if that one is full. Less than that becomes a larger batch meanwhile, to which
-   1 ms for the pipe is nothing. Simulated (`tests/support/simulation.py`), a second batch that is sent
-   at once costs 24 streams with partials on two threads 0.62 instead of 0.50 s for 95 % of their finals,
-   and 8 streams 0.44 instead of 0.26 s for half of them; 96 streams with finals alone take the worker 64
-   instead of 61 ms for each.
+   `batches_in_flight`, if that one is full. Less than that becomes a larger batch meanwhile:
+   docs/decisions/0029-batches-in-flight.md.
 5. A final whose worker died is tried once more, alone, before everything else: if it kills again,
    it is the culprit and is given up, and the innocents of its first batch have lost nothing.
 6. A partial whose worker died is dropped, and its utterance gets no more of them: each would bring

@@ -21,23 +21,9 @@ LENIENT_AGGRESSIVENESS = 2
 STRICT_AGGRESSIVENESS = 3
 SOFT_SPEECH_DB = 15
 """How far below the level of speech a frame may be and yet be voiced on the lenient one's word. Less: soft endings are
-lost. More: what sounds after speech keeps utterances open.
-
-Measured with hangovers of 500 ms: lag of the end of 84 read clips and of 44 ends in a meeting (median and 95th
-percentile), ends in the meeting taken more than 300 ms too early, utterances cut from the read clips, and words of 2673
-outside all windows, at full level and 20 dB lower.
-
-    one VAD, aggressiveness 2    120 and 479 ms    100 and 427 ms    1    141    1    28
-    one VAD, aggressiveness 3     80 and 160        60 and 100       4    168    3   169
-    both, 9 dB                    80 and 160        60 and 100       4    166    1    31
-    both, 15 dB                   80 and 177        50 and 100       1    163    1    29
-    both, 20 dB                   80 and 208        60 and 286       1    160    1    29
-
-Rejected: to call strict frames 25, 20 or 15 dB below unvoiced too (16, 29, 35 utterances more). What is as loud as
-speech after it keeps an utterance open still: the lag of 8 clips in noise is 999 ms at the 95th percentile.
-"""
+lost. More: what sounds after speech keeps utterances open. Figures: docs/decisions/0011-voice-activity.md."""
 LEVEL_MS = 1_000
-"""Time constant of the level of speech, in voiced time. 2000 is the same; with 500 the 177 ms above are 200."""
+"""Time constant of the level of speech, in voiced time: docs/decisions/0011-voice-activity.md."""
 FRAME_BYTES = 2 * FRAME_SAMPLES
 
 

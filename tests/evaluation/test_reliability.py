@@ -1,4 +1,4 @@
-"""The measurement of stops and deaths: each kind runs and stays within what the README promises."""
+"""The measurement of stops and deaths: each kind runs and stays within what docs/measuring.md says."""
 
 import pytest
 

@@ -1,6 +1,6 @@
 """However the server ends, its worker is gone: each layer of the lifeline alone, against real ends of a real process.
 
-Numbers of rows are those of the fault matrix. Bounds are those that a busy machine must keep; README has the measured.
+Rows are those of docs/fault-matrix.md. Bounds are for a busy machine; docs/measuring.md has measured times.
 """
 
 import asyncio

@@ -1,0 +1,71 @@
+"""The JavaScript examples of the documents run as they stand, in a real browser."""
+
+import base64
+import re
+
+import numpy as np
+import pytest
+from playwright.async_api import Browser, Page
+
+from tests.browser.support import ROOT, Server
+from tests.support.speech import sound
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+NOTE_SESSION = """
+globalThis.session = new Promise((resolve) => socket.addEventListener("message", ({ data }) => {
+  if (JSON.parse(data).type === "ready") resolve(JSON.parse(data).session);
+}));
+"""
+
+
+def examples(document: str) -> list[str]:
+    return re.findall(r"^```js\n(.*?)^```$", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
+
+
+async def page_of(browser: Browser, server: Server) -> Page:
+    """An empty page of the server's origin, into which scripts may be put."""
+    context = await browser.new_context(bypass_csp=True, permissions=["microphone"])
+    page = await context.new_page()
+    await page.goto(f"{server.url}healthz")
+    return page
+
+
+async def test_the_example_of_the_readme_captions_the_microphone(
+    speaking_browser: Browser, scripted_server: Server
+) -> None:
+    page = await page_of(speaking_browser, scripted_server)
+    [example] = examples("README.md")
+    async with page.expect_console_message(lambda message: message.text.startswith("final ")):
+        await page.add_script_tag(content=example)
+    await page.context.close()
+
+
+async def test_the_examples_for_clients_send_samples_and_read_along(
+    speaking_browser: Browser, scripted_server: Server
+) -> None:
+    page = await page_of(speaking_browser, scripted_server)
+    publisher, reader = (
+        example.replace("ws://localhost:8000/", scripted_server.url.replace("http", "ws")).replace(
+            "http://localhost:8000/", scripted_server.url
+        )
+        for example in examples("docs/clients.md")
+    )
+    await page.add_script_tag(content=publisher + NOTE_SESSION)
+    session = await page.evaluate("session")
+    speech = np.repeat(sound("silence 200ms, speech 1200ms, silence 1000ms"), 3).astype("<f4").tobytes()
+    reading = await page.context.new_page()
+    await reading.goto(f"{scripted_server.url}healthz")
+    await reading.add_script_tag(content=reader.replace("SESSION", session))
+    async with (
+        page.expect_console_message(lambda message: re.match(r"\d+ \w", message.text) is not None),
+        reading.expect_console_message(lambda message: re.match(r"\w+ \w", message.text) is not None),
+    ):
+        await page.evaluate(
+            """(samples) => {
+              speak(new Float32Array(Uint8Array.from(atob(samples), (c) => c.charCodeAt(0)).buffer));
+              finish();
+            }""",
+            base64.b64encode(speech).decode(),
+        )
+    await page.context.close()
