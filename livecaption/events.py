@@ -5,7 +5,9 @@ on the wire. Sequence numbers are not here: whoever sends events counts them.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
+
+from livecaption.errors import LivecaptionError
 
 EndReason = Literal["silence", "max_length", "flush", "stop", "disconnect"]
 
@@ -141,6 +143,11 @@ class ErrorReport(Event):
     message: str
     fatal: bool
     retry_after_s: float | None = None
+
+    @classmethod
+    def of(cls, error: LivecaptionError, *, fatal: bool | None = None) -> Self:
+        """Report an error; `fatal` overrides what the error itself says."""
+        return cls(error.code, error.message, error.fatal if fatal is None else fatal, error.retry_after_s)
 
 
 @dataclass(frozen=True, slots=True)

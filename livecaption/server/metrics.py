@@ -20,8 +20,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from livecaption.pipeline.latency import Latency, LatencyKind
 from livecaption.server.sessions import Sessions
-from livecaption.session import Latency, LatencyKind
 from livecaption.store.transcripts import StoreFigures, TranscriptStore
 from livecaption.workers.pool import PoolState, WorkerPool
 from livecaption.workers.supervisor import WorkerFigures

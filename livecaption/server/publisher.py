@@ -6,8 +6,8 @@
                    ▼
                DRAINING --last final sent--> ended; remembered for a while
 
-The shell around `Session`: it carries out what the session says. It never waits for a transcription; answers come back
-through `_on_answer`.
+The shell around `StreamPipeline`: it executes what the pipeline returns. It never waits for a transcription; answers
+come back through `_on_answer`.
 """
 
 import asyncio
@@ -36,6 +36,8 @@ from livecaption.errors import (
     WrongState,
 )
 from livecaption.events import Ack, End, EndReason, ErrorReport, Event, Final, Gap, Pong, Ready, Status
+from livecaption.pipeline.options import STREAM_START, ResumePoint, StreamOptions
+from livecaption.pipeline.stream import Output, StreamPipeline
 from livecaption.scheduling.request import Request
 from livecaption.server.allowance import Allowance
 from livecaption.server.hub import Hub
@@ -45,7 +47,6 @@ from livecaption.server.recording import Recording
 from livecaption.server.services import Services
 from livecaption.server.tokens import is_token, reader_token, token_hash
 from livecaption.server.turn import Turn
-from livecaption.session import NOTHING_HEARD, Heard, Output, Session, StreamOptions
 from livecaption.store.rows import InterruptedSession, NewSession, Resumption
 from livecaption.workers.messages import Loaded
 from livecaption.workers.pool import PoolState
@@ -69,7 +70,7 @@ LAST_DECODING_S = 10.0
 """What a container's bytes that have come may take to be decoded when its client has left. What is left is lost."""
 LAST_DECODING_DRAINING_S = 2.0
 """The same when the server stops."""
-SETTLE_INTERVAL_MS = 10_000
+CHECKPOINT_INTERVAL_MS = 10_000
 """Of silence, until the store hears that there was nothing in it. Longer, and a client that comes back after the server
 has died sends more of it again; it keeps two minutes."""
 
@@ -112,12 +113,12 @@ class Publisher:
         """Once its speaker has shown it."""
         self._resume_window_s = services.config.server.resume_window_s
         if earlier is None:
-            self.hub, heard = Hub(known.title, known.language), NOTHING_HEARD
+            self.hub, resume_point = Hub(known.title, known.language), STREAM_START
         else:
             self.hub = Hub(known.title, known.language, earlier.life, earlier.finals)
-            heard = Heard(tuple(final for _, final in earlier.finals), earlier.heard_until_ms)
-        self._session = Session(known.id, options, self._pool.pace, self._sessions.next_request_id, heard)
-        self._heard_before_ms = heard.until_ms
+            resume_point = ResumePoint(tuple(final for _, final in earlier.finals), earlier.resume_ms)
+        self._session = StreamPipeline(known.id, options, self._pool.pace, self._sessions.next_request_id, resume_point)
+        self._resumed_at_ms = resume_point.audio_ms
         self._recording = Recording(services.store, known, self.hub)
         self._connection: Connection | None = None
         self._place: ExitStack | None = None
@@ -140,7 +141,7 @@ class Publisher:
         self._late_audio_reported = False
         self._resent = False
         """Whether a client came back behind its own `stop` and, not knowing that it arrived, says it again."""
-        self._acknowledged_ms = self._settled_ms = heard.until_ms
+        self._acknowledged_ms = self._checkpoint_ms = resume_point.audio_ms
         self._status: Status | None = None
 
     @classmethod
@@ -202,7 +203,7 @@ class Publisher:
     @property
     def received_ms(self) -> int:
         """Audio taken over so far, by this server."""
-        return self._session.received_ms - self._heard_before_ms
+        return self._session.received_ms - self._resumed_at_ms
 
     @property
     def private(self) -> bool:
@@ -562,14 +563,14 @@ class Publisher:
     def _carry_out(self, outputs: list[Output]) -> None:
         if not outputs:
             return  # as after nearly every message
-        # Those before it in one breath are settled with it: only once it is written is nothing of them needed.
+        # Finals released together share one checkpoint, written with the last of them.
         newest_final = next((output for output in reversed(outputs) if isinstance(output, Final)), None)
         for output in outputs:
             if isinstance(output, Request):
                 self._pool.submit(output)
             elif output is newest_final:
-                self._settled_ms = self._session.settled_ms
-                self._recording.publish(output, self._settled_ms)
+                self._checkpoint_ms = self._session.checkpoint_ms
+                self._recording.publish(output, self._checkpoint_ms)
             else:
                 self._publish(output)
         for latency in self._session.take_latencies():
@@ -607,9 +608,9 @@ class Publisher:
         if self._session.received_ms != self._acknowledged_ms:
             self._acknowledged_ms = self._session.received_ms
             self._publish(Ack(self._acknowledged_ms))
-        if self._session.settled_ms - self._settled_ms >= SETTLE_INTERVAL_MS:
-            self._settled_ms = self._session.settled_ms
-            self._recording.settle(self._settled_ms)
+        if self._session.checkpoint_ms - self._checkpoint_ms >= CHECKPOINT_INTERVAL_MS:
+            self._checkpoint_ms = self._session.checkpoint_ms
+            self._recording.checkpoint(self._checkpoint_ms)
         self._publish_status()
         if self._pool.given_up and self._ending is None:
             self.fail(Unavailable("no inference process runs", code="failed", retry_after_s=30.0))

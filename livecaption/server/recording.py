@@ -29,8 +29,8 @@ class Recording:
         self._held: deque[Event] = deque()  # if it is not empty, it begins with one that the store has to have first
         self._when_all_published: Callable[[], None] | None = None
 
-    def publish(self, event: Event, settled_ms: int | None = None) -> None:
-        """At once, or once all up to here is stored; `settled_ms` as for `settle`, once this event is."""
+    def publish(self, event: Event, checkpoint_ms: int | None = None) -> None:
+        """At once, or once all up to here is stored; `checkpoint_ms` as for `checkpoint`, once this event is."""
         if self._store is not None and isinstance(event, (Ready, Final, End)):
             self._held.append(event)
             if isinstance(event, Ready):
@@ -38,7 +38,7 @@ class Recording:
             elif isinstance(event, Final):
                 # Its number will be that behind all that waits.
                 seq = self._hub.last_seq + len(self._held)
-                self._store.append(self._session.id, event, seq, settled_ms, self._release)
+                self._store.append(self._session.id, event, seq, checkpoint_ms, self._release)
             else:
                 self._store.end(self._session.id, event.received_ms, self._release)
         elif self._held:
@@ -46,10 +46,10 @@ class Recording:
         else:
             self._hub.publish(event)
 
-    def settle(self, settled_ms: int) -> None:
-        """Audio before it is in the finals so far, or has none."""
+    def checkpoint(self, checkpoint_ms: int) -> None:
+        """Note that all audio before `checkpoint_ms` is in the finals so far, or silent."""
         if self._store is not None:
-            self._store.settle(self._session.id, settled_ms)
+            self._store.checkpoint(self._session.id, checkpoint_ms)
 
     def reopen(self) -> None:
         """The speaker has come back to a session that a server's death has interrupted."""

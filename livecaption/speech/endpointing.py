@@ -11,7 +11,7 @@ time is the number of samples pushed. Runs in the server process and never block
                                       SpeechEnded(at=end of last voiced frame)
                                       at max_utterance_ms: the same; it is a pause already, no better cut is near
 
-A second look (`Endpointer.second_look`) ends an utterance that noise keeps open.
+`Endpointer.recheck_endpoint` ends an utterance that noise keeps open.
 
 The cut is made at the first moment that is quiet enough, and the less quiet it must be the longer the utterance is: so
 it is near the newest audio, and words that readers were promised lie before it.
@@ -38,7 +38,7 @@ QUIET_MS = 100
 """How long it has to be quiet there. Shorter finds the closure of a p or t; longer misses short pauses."""
 N_QUIET = QUIET_MS // FRAME_MS
 UNSETTLED_MS = 300
-"""The newest audio of a second look that found no speech. A word may begin there, so the next utterance hears it."""
+"""The newest audio in which a recheck found no speech. A word may begin there, so it goes to the next utterance too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +146,16 @@ class Endpointer:
     SpeechStarted and SpeechEnded alternate, and their times never go back.
 
     Attributes:
-        now: stream time: samples pushed so far.
-        last_voiced_at: end of the newest voiced frame, in stream time; 0: there was none.
+        now: stream time: the end of the newest frame.
+        last_voiced_at: end of the newest voiced frame, in stream time; `begin` while there is none.
         mid_phrase: whether the words of the open utterance, as far as they are known, do not end a sentence. Set from
             outside; false again when an utterance starts.
     """
 
-    def __init__(self, config: EndpointingConfig) -> None:
-        self.now = 0
-        self.last_voiced_at = 0
+    def __init__(self, config: EndpointingConfig, begin: int = 0) -> None:
+        """`begin`: stream time of the first frame."""
+        self.now = begin
+        self.last_voiced_at = begin
         self._onset = samples_of(config.onset_ms)
         self.mid_phrase = False
         self._hangover = samples_of(config.hangover_ms)
@@ -187,14 +188,16 @@ class Endpointer:
         self._state = State.SILENCE
         return [SpeechEnded(self.last_voiced_at, reason)] if is_open else []
 
-    def second_look(self, speech_end: int, heard_until: int) -> list[SpeechEvent]:
-        """A better judge heard the open utterance up to `heard_until`, and speech up to `speech_end` only.
+    def recheck_endpoint(self, speech_end: int, heard_until: int) -> list[SpeechEvent]:
+        """Judge the open utterance by a better detector, which found speech up to `speech_end` only.
 
-        Ends the utterance if that pause is as long as the hangover: what the VAD has called voice since is noise, or
-        the beginning of the next utterance, which therefore begins behind this one's post-roll. Nothing of it is lost.
+        This ends the utterance if that pause is as long as the hangover. What the VAD has called voice since is noise,
+        or the beginning of the next utterance. The next utterance therefore begins behind this one's post-roll, and
+        no audio is lost.
 
         Args:
-            speech_end: in stream time; not after the start of the utterance: nobody spoke in it at all.
+            speech_end: stream time; if it is not after the start of the utterance, nobody spoke in it at all.
+            heard_until: stream time up to which the detector has judged.
         """
         settled_until = max(speech_end, self._started_at)
         if self._state not in (State.SPEECH, State.HANGOVER):

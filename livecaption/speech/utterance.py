@@ -14,7 +14,7 @@ from livecaption.audio import SAMPLE_RATE_HZ, samples_of
 from livecaption.audio.formats import Samples
 from livecaption.audio.framing import Frames
 from livecaption.events import EndReason
-from livecaption.speech.endpointing import Endpointer, EndpointingConfig, SpeechEvent, SpeechStarted
+from livecaption.speech.endpointing import Endpointer, EndpointingConfig, SpeechEnded, SpeechEvent, SpeechStarted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,10 +38,16 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class UtteranceStarted:
-    """Utterance `number` begins at stream time `at`. Exactly one UtteranceEnded follows before the next start."""
+    """An utterance has begun. Exactly one UtteranceEnded follows before the next start.
+
+    Attributes:
+        number, at: the `number` and the `start` of the utterance.
+        window_start: where its audio begins, with the pre-roll.
+    """
 
     number: int
     at: int
+    window_start: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +67,43 @@ class UtteranceCutter:
     Args:
         config: when utterances begin and end.
         judge: float32 [n_frames, 320] and their energies -> for each frame, whether it is voiced; such as
-            `VoiceActivityDetector.judge`.
-            Sees every frame once, in order.
+            `VoiceActivityDetector.judge`. It receives every frame once, in order.
+        begin: stream time of the first frame.
+        first_number: the number of the first utterance.
     """
 
-    def __init__(self, config: EndpointingConfig, judge: Callable[[Frames, Sequence[float]], list[bool]]) -> None:
+    def __init__(
+        self,
+        config: EndpointingConfig,
+        judge: Callable[[Frames, Sequence[float]], list[bool]],
+        begin: int = 0,
+        first_number: int = 0,
+    ) -> None:
         self._judge = judge
-        self._endpointer = Endpointer(config)
+        self._endpointer = Endpointer(config, begin)
         self._onset = samples_of(config.onset_ms)
         self._pre_roll = samples_of(config.pre_roll_ms)
         self._post_roll = samples_of(config.post_roll_ms)
-        self._recording = _Recording()
-        self._n_utterances = 0
-        self._start: int | None = None  # of the open utterance's speech
-        self._window_start = 0  # of the open utterance, if any
-        self._heard_until = 0  # end of the newest complete window
+        self._recording = _Recording(begin)
+        self._next_number = first_number
+        self._open: UtteranceStarted | None = None
+        self._heard_until = begin  # end of the newest complete window
         self._final_end, self._final_heard_until = -1, 0  # of a final that is on its way, if the speech ends there
 
     @property
+    def now(self) -> int:
+        """End of the newest frame, in samples of stream time."""
+        return self._endpointer.now
+
+    @property
     def last_voiced_at(self) -> int:
-        """End of the newest voiced frame, in samples of stream time; 0: there was none."""
+        """End of the newest voiced frame, in samples of stream time; where the stream begins while there is none."""
         return self._endpointer.last_voiced_at
+
+    @property
+    def undecided_from(self) -> int:
+        """Where the next utterance may begin: with voice that is shorter than the onset, and the pre-roll before it."""
+        return self.now - self._onset - self._pre_roll
 
     def hear_words(self, *, mid_phrase: bool) -> None:
         """What the words of the open utterance say about its end: see `Endpointer.mid_phrase`."""
@@ -102,18 +124,19 @@ class UtteranceCutter:
         self._recording.forget_before(self._needed_from())
         return events
 
-    def second_look(self, speech_end: int, heard_until: int) -> list[UtteranceEvent]:
-        """See `Endpointer.second_look`. Where nobody spoke at all, the next window may begin in this one."""
-        events = self._endpointer.second_look(speech_end, heard_until)
-        if not events:
+    def recheck_endpoint(self, speech_end: int, heard_until: int) -> list[UtteranceEvent]:
+        """See `Endpointer.recheck_endpoint`. The first event, if there is any, is an UtteranceEnded."""
+        started = self._open
+        speech_events = self._endpointer.recheck_endpoint(speech_end, heard_until)
+        if started is None or not speech_events:
             return []
-        ended, *started = events
-        nothing_said = self._start is not None and speech_end <= self._window_start  # not in the pre-roll either
+        ended, *restarted = speech_events
         self._final_end, self._final_heard_until = ended.at, heard_until
-        closed = self._handle([ended])
-        if nothing_said:
-            self._heard_until = self._window_start
-        return closed + self._handle(started)
+        events = self._handle([ended])
+        if speech_end <= started.window_start:
+            # Nobody spoke, not even in the pre-roll: the next window may begin in this one.
+            self._heard_until = started.window_start
+        return events + self._handle(restarted)
 
     def flush(self, reason: EndReason) -> list[UtteranceEvent]:
         """End the open utterance now, if there is one. The stream may go on."""
@@ -121,51 +144,52 @@ class UtteranceCutter:
 
     def forget_audio(self) -> None:
         """The stream is over, with no utterance open: let go of the audio that a next one would have begun with."""
-        self._recording = _Recording()
+        self._recording = _Recording(self.now)
 
-    def open_utterance(self) -> Utterance | None:
-        """The utterance that has not ended, up to the newest frame; for partials."""
-        if self._start is None:
-            return None
-        return self._cut_out(self._start, self.last_voiced_at, self._endpointer.now)
+    def so_far(self, started: UtteranceStarted) -> Utterance:
+        """Cut out the open utterance, up to the newest frame.
 
-    def speculate(self) -> Utterance | None:
-        """The open utterance, for a final that is asked at this pause. If it ends here, that is its window, and what
-        comes behind is the next one's: else nobody would hear it."""
-        self._final_end, self._final_heard_until = self.last_voiced_at, self._endpointer.now
-        return self.open_utterance()
+        Args:
+            started: the event with which it began.
+        """
+        return self._cut_out(started, self.last_voiced_at, self.now)
+
+    def speculate(self, started: UtteranceStarted) -> Utterance:
+        """Cut out the open utterance for a final that is requested at this pause.
+
+        If the utterance ends here, this is its window. The audio behind it is the next one's: no other window has it.
+        """
+        self._final_end, self._final_heard_until = self.last_voiced_at, self.now
+        return self.so_far(started)
 
     def _handle(self, speech_events: list[SpeechEvent]) -> list[UtteranceEvent]:
-        return [
-            self._open(event.at) if isinstance(event, SpeechStarted) else self._close(event.at, event.reason)
-            for event in speech_events
-        ]
+        events: list[UtteranceEvent] = []
+        for speech_event in speech_events:
+            match speech_event, self._open:
+                case SpeechStarted(at), _:
+                    self._open = UtteranceStarted(self._next_number, at, max(at - self._pre_roll, self._heard_until))
+                    self._next_number += 1
+                    events.append(self._open)
+                case SpeechEnded(at, reason), UtteranceStarted() as started:
+                    self._open = None
+                    events.append(self._close(started, at, reason))
+        return events
 
-    def _open(self, start: int) -> UtteranceStarted:
-        self._start = start
-        self._window_start = max(start - self._pre_roll, self._heard_until)
-        return UtteranceStarted(self._n_utterances, start)
-
-    def _close(self, end: int, reason: EndReason) -> UtteranceEnded:
-        assert self._start is not None, "the endpointer ends only what it started"
+    def _close(self, started: UtteranceStarted, end: int, reason: EndReason) -> UtteranceEnded:
         # Where speech goes on after the end, the rest is the next utterance's.
         goes_on = reason == "max_length" and end < self.last_voiced_at
-        heard_until = self._final_heard_until if end == self._final_end else self._endpointer.now
-        window_end = end if goes_on else min(end + self._post_roll, heard_until)
-        utterance = self._cut_out(self._start, end, window_end)
-        self._n_utterances += 1
-        self._start = None
-        self._heard_until = window_end
-        return UtteranceEnded(utterance, reason)
+        heard_until = self._final_heard_until if end == self._final_end else self.now
+        self._heard_until = end if goes_on else min(end + self._post_roll, heard_until)
+        return UtteranceEnded(self._cut_out(started, end, self._heard_until), reason)
 
-    def _cut_out(self, start: int, end: int, window_end: int) -> Utterance:
-        samples = self._recording.between(self._window_start, window_end)
-        return Utterance(self._n_utterances, start, end, self._window_start, window_end, samples)
+    def _cut_out(self, started: UtteranceStarted, end: int, window_end: int) -> Utterance:
+        samples = self._recording.between(started.window_start, window_end)
+        return Utterance(started.number, started.at, end, started.window_start, window_end, samples)
 
     def _needed_from(self) -> int:
-        if self._start is not None:
-            return self._window_start
-        return max(self._heard_until, self._endpointer.now - self._onset - self._pre_roll)
+        if self._open is not None:
+            return self._open.window_start
+        return max(self._heard_until, self.undecided_from)
 
 
 class _Recording:
@@ -175,11 +199,11 @@ class _Recording:
     is asked for several times a second, and copying it each time cost more than all else that a stream costs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, begin: int) -> None:
         self._buffer = np.empty(0, np.float32)
-        self._start = 0  # stream time of the buffer's first sample
+        self._start = begin  # stream time of the buffer's first sample
         self._length = 0
-        self._kept_from = 0
+        self._kept_from = begin
 
     def append(self, samples: Samples) -> None:
         end = self._length + samples.size

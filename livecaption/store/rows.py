@@ -83,7 +83,7 @@ class InterruptedSession:
     Attributes:
         life: how many times a server was started since it began.
         interrupted_at_ms: when the first server was started that found it so, of the Unix clock.
-        settled_ms: audio before it is in the finals, or has none.
+        checkpoint_ms: stream time; all audio before it is in the finals or silent.
         finals: all of them, in spoken order, with the numbers of their events.
     """
 
@@ -91,13 +91,13 @@ class InterruptedSession:
     resumption: Resumption
     life: int
     interrupted_at_ms: int
-    settled_ms: int
+    checkpoint_ms: int
     finals: tuple[tuple[int, Final], ...]
 
     @property
-    def heard_until_ms(self) -> int:
-        """Where its audio goes on. Normally that is settled; it may not be where the last finals came together."""
-        return max([self.settled_ms, *(final.end_ms for _, final in self.finals[-1:])])
+    def resume_ms(self) -> int:
+        """Where its audio goes on: at the checkpoint, or later where the newest finals were released together."""
+        return max([self.checkpoint_ms, *(final.end_ms for _, final in self.finals[-1:])])
 
 
 SESSION_COLUMNS = "number, id, title, language, private, state, started_at_ms, duration_ms, n_finals"
@@ -130,12 +130,12 @@ def append(session_id: SessionId, final: Final, seq: int) -> Statement:
     )
 
 
-def settle(session_id: SessionId, settled_ms: int) -> Statement:
-    """Audio before it is in the finals that are written, or has none."""
+def checkpoint(session_id: SessionId, checkpoint_ms: int) -> Statement:
+    """Note that all audio before `checkpoint_ms` is in the finals that are written, or silent."""
     return (
         "UPDATE resumption SET settled_ms = max(settled_ms, ?) "
         "WHERE session = (SELECT number FROM session WHERE id = ?)",
-        (settled_ms, session_id),
+        (checkpoint_ms, session_id),
     )
 
 

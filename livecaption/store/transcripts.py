@@ -124,15 +124,15 @@ class TranscriptStore:
         self._submit(rows.begin(session), written)
 
     def append(
-        self, session_id: SessionId, final: Final, seq: int, settled_ms: int | None, written: Callable[[], None]
+        self, session_id: SessionId, final: Final, seq: int, checkpoint_ms: int | None, written: Callable[[], None]
     ) -> None:
-        """`seq` is the number of its event; `settled_ms`, if it is known, what `settle` says with this final."""
-        settled = [] if settled_ms is None else [rows.settle(session_id, settled_ms)]
-        self._submit([rows.append(session_id, final, seq), *settled], written)
+        """`seq` is the number of its event; `checkpoint_ms`, if it is known, what `checkpoint` says with this final."""
+        checkpoint = [] if checkpoint_ms is None else [rows.checkpoint(session_id, checkpoint_ms)]
+        self._submit([rows.append(session_id, final, seq), *checkpoint], written)
 
-    def settle(self, session_id: SessionId, settled_ms: int) -> None:
+    def checkpoint(self, session_id: SessionId, checkpoint_ms: int) -> None:
         """Audio before it is in the finals so far, or has none: a server that was started anew need not hear it."""
-        self._submit([rows.settle(session_id, settled_ms)], _nobody_waits)
+        self._submit([rows.checkpoint(session_id, checkpoint_ms)], _nobody_waits)
 
     def reopen(self, session_id: SessionId) -> None:
         """The speaker has come back to an interrupted session."""

@@ -15,8 +15,8 @@ from livecaption.evaluation.clips import choose, read_manifest
 from livecaption.evaluation.playlist import Recording
 from livecaption.evaluation.virtual_time import ANSWER_MS, Row, main, measure_row, stream, table
 from livecaption.events import Final, Partial
+from livecaption.pipeline.options import StreamOptions
 from livecaption.scheduling.request import Request, TranscriptionOptions
-from livecaption.session import StreamOptions
 
 DATA = Path(__file__).parent.parent / "data"
 OPTIONS = StreamOptions(AudioFormat(), TranscriptionOptions("en"))

@@ -25,7 +25,7 @@ TOKEN = "the speaker's token"
 READY = {"session": "talk", "resume_token": TOKEN}
 FINALS = [final("One.", 0, 900, 0), final("Two.", 1500, 2400, 1)]
 """Their events had the numbers 2 and 3."""
-SETTLED_MS = 2800
+CHECKPOINT_MS = 2800
 START = '{"type": "start", "partials": false, "language": "de", "private": %s, "endpointing": {"silence_ms": 500}}'
 
 Serve = Callable[..., Awaitable[Client]]
@@ -44,7 +44,7 @@ def serve(start_server: StartServer, tmp_path: Path) -> Serve:
         )
         with opened(path) as database:
             fill(database, new_session("talk", language="de", private=private, resumption=hashes), FINALS, ended=False)
-            database.write([rows.settle(SessionId("talk"), SETTLED_MS)])
+            database.write([rows.checkpoint(SessionId("talk"), CHECKPOINT_MS)])
         return await start_server(script, store=StoreConfig(str(path)), **settings)
 
     return started
@@ -67,19 +67,19 @@ async def test_a_speaker_who_comes_back_goes_on_in_the_same_session(serve: Serve
     socket = await resume(client, READY, last_seq=3)
     ready = await read_event(socket)
     assert (ready["session"], ready["resume_token"], ready["reader_token"]) == ("talk", TOKEN, reader_token(TOKEN))
-    assert (ready["received_ms"], ready["language"], ready["private"]) == (SETTLED_MS, "de", True)
+    assert (ready["received_ms"], ready["language"], ready["private"]) == (CHECKPOINT_MS, "de", True)
     gap = await read_event(socket)
     assert gap == {"type": "gap", "seq": LIFE, "start_ms": 2400, "end_ms": 2400}
     await eventually_in_state(client, "open")
     await socket.send_bytes(SPEECH + PAUSE)
     start = await read_until(socket, "speech_start")
     assert (start["utterance"], start["seq"]) == (2, LIFE + 1)
-    assert abs(start["start_ms"] - (SETTLED_MS + 200)) < 100
+    assert abs(start["start_ms"] - (CHECKPOINT_MS + 200)) < 100
     said = await read_until(socket, "final")
     assert (said["utterance"], said["start_ms"], said["language"]) == (2, start["start_ms"], "de")
     await socket.send_json({"type": "stop"})
     end = (await read_to_the_close(socket))[-1]
-    assert (end["utterances"], end["received_ms"]) == (3, SETTLED_MS + (len(SPEECH) + len(PAUSE)) // 32)
+    assert (end["utterances"], end["received_ms"]) == (3, CHECKPOINT_MS + (len(SPEECH) + len(PAUSE)) // 32)
     await eventually_in_state(client, "ended")
     async with client.get("/v1/sessions/talk/transcript.txt", params={"reader_token": reader_token(TOKEN)}) as response:
         assert await response.text() == f"One. Two. {said['text']}\n"
@@ -106,7 +106,7 @@ async def test_audio_that_the_speaker_has_no_more_is_a_gap_with_its_times_for_ev
     socket = await resume(client, READY, 3, audio_from_ms=9000)
     assert (await read_event(socket))["received_ms"] == 9000
     await read_event(socket)
-    gap = {"type": "gap", "seq": LIFE + 1, "start_ms": SETTLED_MS, "end_ms": 9000}
+    gap = {"type": "gap", "seq": LIFE + 1, "start_ms": CHECKPOINT_MS, "end_ms": 9000}
     assert await read_event(socket) == gap
     assert await read_event(reader) == gap
     await socket.send_bytes(SPEECH + PAUSE)
@@ -114,7 +114,7 @@ async def test_audio_that_the_speaker_has_no_more_is_a_gap_with_its_times_for_ev
 
 
 async def test_audio_that_need_not_be_sent_again_is_no_gap(serve: Serve) -> None:
-    socket = await resume(await serve(), READY, 3, audio_from_ms=SETTLED_MS)
+    socket = await resume(await serve(), READY, 3, audio_from_ms=CHECKPOINT_MS)
     await read_event(socket)
     assert (await read_event(socket))["start_ms"] == 2400
     await socket.send_json({"type": "stop"})
@@ -129,7 +129,7 @@ async def test_who_comes_back_twice_gets_every_event_of_both_times_once(serve: S
     said = await read_until(socket, "final")
     socket._writer.transport.abort()
     socket = await resume(client, READY, said["seq"])
-    assert (await read_event(socket))["received_ms"] == SETTLED_MS + (len(SPEECH) + len(PAUSE)) // 32
+    assert (await read_event(socket))["received_ms"] == CHECKPOINT_MS + (len(SPEECH) + len(PAUSE)) // 32
     await socket.send_json({"type": "stop"})
     assert "final" not in [event["type"] for event in await read_to_the_close(socket)]
 

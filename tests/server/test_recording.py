@@ -31,7 +31,7 @@ class SlowStore:
         self.unwritten.append(written)
 
     def append(
-        self, session_id: str, appended: Final, seq: int, settled_ms: int | None, written: Callable[[], None]
+        self, session_id: str, appended: Final, seq: int, checkpoint_ms: int | None, written: Callable[[], None]
     ) -> None:
         self.log.append(appended)
         self.seqs.append(seq)
@@ -135,7 +135,7 @@ def test_what_is_done_at_the_end_is_done_when_the_last_event_is_published_and_on
 def test_a_store_that_need_not_be_waited_for_delays_nothing() -> None:
     class Behind(SlowStore):
         def append(
-            self, session_id: str, appended: Final, seq: int, settled_ms: int | None, written: Callable[[], None]
+            self, session_id: str, appended: Final, seq: int, checkpoint_ms: int | None, written: Callable[[], None]
         ) -> None:
             written()
 

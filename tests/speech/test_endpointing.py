@@ -202,50 +202,50 @@ def test_the_largest_window_fits_the_engine():
     assert largest.pre_roll_ms + largest.max_utterance_ms + largest.post_roll_ms == MAX_WINDOW_MS
 
 
-# A second look, by a judge who heard all up to some time
+# The endpoint rechecked by a better detector, which has judged all up to some time
 
 
-def look(script, speech_end_ms, heard_until_ms=None, **config):
-    """What the endpointer says when that judge answers at the end of the script."""
+def recheck(script, speech_end_ms, heard_until_ms=None, **config):
+    """What the endpointer returns when that detector answers at the end of the script."""
     endpointer = Endpointer(EndpointingConfig(**config))
     flags = voiced_flags(script)
     for voiced in flags:
         endpointer.push(voiced, float(voiced))
     heard_until_ms = 20 * len(flags) if heard_until_ms is None else heard_until_ms
-    return endpointer.second_look(at_ms(speech_end_ms), at_ms(heard_until_ms)), endpointer
+    return endpointer.recheck_endpoint(at_ms(speech_end_ms), at_ms(heard_until_ms)), endpointer
 
 
 def test_noise_behind_speech_does_not_keep_an_utterance_open():
     """It ends where the speech ended; the voice since may be speech that has just begun, so it is heard once more."""
-    events, endpointer = look("speech 3000ms", 2000, hangover_ms=500, post_roll_ms=400)
+    events, endpointer = recheck("speech 3000ms", 2000, hangover_ms=500, post_roll_ms=400)
     assert events == [SpeechEnded(at_ms(2000), "silence"), SpeechStarted(at_ms(2400))]
     assert endpointer.flush("stop") == [SpeechEnded(at_ms(3000), "stop")]
 
 
 def test_where_the_post_roll_hears_all_voice_since_nothing_new_begins():
-    events, endpointer = look("speech 2300ms, silence 300ms", 2000, hangover_ms=500, post_roll_ms=400)
+    events, endpointer = recheck("speech 2300ms, silence 300ms", 2000, hangover_ms=500, post_roll_ms=400)
     assert events == [SpeechEnded(at_ms(2000), "silence")]
     assert endpointer.flush("stop") == []
 
 
 @pytest.mark.parametrize(("heard_until_ms", "mid_phrase"), [(2480, False), (2680, True)])
-def test_a_second_look_that_heard_less_than_the_hangover_behind_the_speech_ends_nothing(heard_until_ms, mid_phrase):
+def test_a_recheck_that_heard_less_than_the_hangover_behind_the_speech_ends_nothing(heard_until_ms, mid_phrase):
     endpointer = Endpointer(EndpointingConfig(hangover_ms=500, mid_phrase_hangover_ms=700))
     for _ in range(150):
         endpointer.push(True, 1.0)
     endpointer.mid_phrase = mid_phrase
-    assert endpointer.second_look(at_ms(2000), at_ms(heard_until_ms)) == []
-    assert endpointer.second_look(at_ms(2000), at_ms(heard_until_ms + 20)) != []
+    assert endpointer.recheck_endpoint(at_ms(2000), at_ms(heard_until_ms)) == []
+    assert endpointer.recheck_endpoint(at_ms(2000), at_ms(heard_until_ms + 20)) != []
 
 
 def test_an_utterance_in_which_nobody_spoke_ends_and_its_newest_sounds_are_heard_again():
-    events, _ = look("silence 200ms, speech 2000ms", 0, hangover_ms=500, post_roll_ms=100)
+    events, _ = recheck("silence 200ms, speech 2000ms", 0, hangover_ms=500, post_roll_ms=100)
     assert events == [SpeechEnded(at_ms(1900), "silence"), SpeechStarted(at_ms(2000))]
 
 
 @pytest.mark.parametrize("script", ["silence 2000ms", "speech 400ms, silence 900ms", "silence 900ms, speech 40ms"])
-def test_a_second_look_without_an_open_utterance_says_nothing(script):
-    assert look(script, 0, onset_ms=60)[0] == []
+def test_a_recheck_without_an_open_utterance_ends_nothing(script):
+    assert recheck(script, 0, onset_ms=60)[0] == []
 
 
 RUNS = st.lists(st.tuples(st.booleans(), st.integers(1, 150), st.floats(0, 1)), max_size=12)
@@ -263,7 +263,7 @@ def test_starts_and_ends_alternate_and_no_utterance_is_too_long(runs):
 
 
 @given(RUNS, st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), min_size=1), st.sampled_from([20, 500]))
-def test_starts_and_ends_alternate_whatever_second_looks_say(runs, looks, hangover_ms):
+def test_starts_and_ends_alternate_whatever_rechecks_find(runs, looks, hangover_ms):
     endpointer = Endpointer(EndpointingConfig(max_utterance_ms=2000, hangover_ms=hangover_ms))
     events = []
     for i, (voiced, n_frames, energy) in enumerate(runs):
@@ -271,7 +271,7 @@ def test_starts_and_ends_alternate_whatever_second_looks_say(runs, looks, hangov
             events += endpointer.push(voiced, energy)
         pause, age = looks[i % len(looks)]
         heard_until = max(0, endpointer.now - age * 320)
-        events += endpointer.second_look(max(0, heard_until - pause * 320), heard_until)
+        events += endpointer.recheck_endpoint(max(0, heard_until - pause * 320), heard_until)
     check_alternation(events + endpointer.flush("stop"))
 
 

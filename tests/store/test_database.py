@@ -112,7 +112,7 @@ def test_what_was_open_can_go_on_with_all_that_is_known_of_it(path: Path) -> Non
         fill(database, new_session("open", resumption=RESUMPTION), finals, ended=False)
         fill(database, new_session("ended", resumption=RESUMPTION), finals)
         fill(database, new_session("a container"), finals, ended=False)
-        database.write([rows.settle(SessionId("open"), 2800), rows.settle(SessionId("open"), 2000)])
+        database.write([rows.checkpoint(SessionId("open"), 2800), rows.checkpoint(SessionId("open"), 2000)])
         assert database.interrupted() == []
     interrupted_at_ms: list[int] = []
     for life in (1, 2, 3):
@@ -120,7 +120,7 @@ def test_what_was_open_can_go_on_with_all_that_is_known_of_it(path: Path) -> Non
             (interrupted,) = database.interrupted()
             interrupted_at_ms.append(interrupted.interrupted_at_ms)
             assert interrupted.record == database.session("open")
-            assert (interrupted.life, interrupted.settled_ms, interrupted.resumption) == (life, 2800, RESUMPTION)
+            assert (interrupted.life, interrupted.checkpoint_ms, interrupted.resumption) == (life, 2800, RESUMPTION)
             assert interrupted.finals == ((2, finals[0]), (3, finals[1]))
             database.execute("UPDATE resumption SET interrupted_at_ms = ?", (life,))
             if life == 1:

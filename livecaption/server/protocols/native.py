@@ -13,8 +13,8 @@ from typing import Any
 from livecaption.audio.formats import AudioFormat
 from livecaption.errors import ConfigError, InvalidMessage, MessageTooBig
 from livecaption.events import Event, Final, Snapshot
+from livecaption.pipeline.options import StreamOptions
 from livecaption.scheduling.request import TASKS, TranscriptionOptions
-from livecaption.session import StreamOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 
 PROTOCOL_VERSION = 1
