@@ -11,15 +11,17 @@ time is the number of samples pushed. Runs in the server process and never block
                                       SpeechEnded(at=end of last voiced frame)
                                       at max_utterance_ms: the same; it is a pause already, no better cut is near
 
-`Endpointer.recheck_endpoint` ends an utterance that noise keeps open.
+`Endpointer.recheck_endpoint` ends an utterance that noise keeps open. With `EndpointingConfig.manual` no silence ends
+one.
 
 The cut is made at the first moment that is quiet enough, and the less quiet it must be the longer the utterance is: so
 it is near the newest audio, and words that readers were promised lie before it.
 """
 
 from collections import deque
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import Enum, auto
+from math import inf
 
 from livecaption.audio import FRAME_MS, FRAME_SAMPLES, samples_of
 from livecaption.errors import ConfigError
@@ -80,6 +82,10 @@ class EndpointingConfig:
     Of 2673 words with known times, a pre-roll of 400 ms and a post-roll of 300 ms leave out 3, of 400 ms 1, of 500 ms
     none; the engine hears 1.5 % more with each step."""
 
+    manual: bool = False
+    """Whether silence never ends an utterance: only a flush, the end of the stream and the length limit do.
+    For clients that decide themselves when a turn is over."""
+
     def __post_init__(self) -> None:
         # The largest pre-roll, utterance and post-roll together are the 30 s that Whisper's encoder hears.
         ranges_ms = {
@@ -90,10 +96,10 @@ class EndpointingConfig:
             "pre_roll_ms": (0, 1_000),
             "post_roll_ms": (0, 1_000),
         }
-        for field in fields(self):
-            value, (low, high) = getattr(self, field.name), ranges_ms[field.name]
+        for name, (low, high) in ranges_ms.items():
+            value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
-                raise ConfigError(f"{field.name} must be an integer from {low} to {high}")
+                raise ConfigError(f"{name} must be an integer from {low} to {high}")
 
 
 PRESETS = {
@@ -158,7 +164,7 @@ class Endpointer:
         self.last_voiced_at = begin
         self._onset = samples_of(config.onset_ms)
         self.mid_phrase = False
-        self._hangover = samples_of(config.hangover_ms)
+        self._hangover = inf if config.manual else samples_of(config.hangover_ms)
         self._mid_phrase_hangover = max(self._hangover, samples_of(config.mid_phrase_hangover_ms))
         self._max_utterance = samples_of(config.max_utterance_ms)
         self._post_roll = samples_of(config.post_roll_ms)
@@ -246,7 +252,7 @@ class Endpointer:
         below_db = CUT_DB * (self._max_utterance - length) / self._cut_search
         return sum(newest) <= N_QUIET * level * 10 ** (-below_db / 10)
 
-    def _current_hangover(self) -> int:
+    def _current_hangover(self) -> float:
         return self._mid_phrase_hangover if self.mid_phrase else self._hangover
 
     def _quietest_point(self) -> int:

@@ -42,10 +42,10 @@ class Conversation:
         latencies: all that were recorded.
     """
 
-    def __init__(self, *, partials: bool = True, pace: Pace = USUAL_PACE) -> None:
+    def __init__(self, *, partials: bool = True, pace: Pace = USUAL_PACE, manual: bool = False) -> None:
         self.pace = pace
         self.latencies: list[Latency] = []
-        self.cutter = UtteranceCutter(EndpointingConfig(), judge)
+        self.cutter = UtteranceCutter(EndpointingConfig(manual=manual), judge)
         (started,) = self.cutter.push(frames_of("silence 1000ms, speech 60ms"))
         assert isinstance(started, UtteranceStarted)
         ids = itertools.count(1)
@@ -236,12 +236,15 @@ def test_an_answer_that_is_suspected_may_end_an_utterance_but_is_not_its_final()
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "manual"),
     [
-        pytest.param(said("Good morning."), id="no detector has judged"),
-        pytest.param(replace(said("Good morning."), speech_end_ms=0), id="words without speech"),
-        pytest.param(replace(said("", suspicious=True), speech_end_ms=0), id="suspected"),
+        pytest.param(said("Good morning."), False, id="no detector has judged"),
+        pytest.param(replace(said("Good morning."), speech_end_ms=0), False, id="words without speech"),
+        pytest.param(replace(said("", suspicious=True), speech_end_ms=0), False, id="suspected"),
+        pytest.param(replace(said("Good morning."), speech_end_ms=1000), True, id="manual"),
     ],
 )
-def test_an_answer_that_is_in_doubt_ends_no_utterance(answer: Hypothesis) -> None:
-    assert recheck(Conversation(), answer)[1] == []
+def test_an_answer_that_is_in_doubt_ends_no_utterance_and_none_does_where_endpointing_is_manual(
+    answer: Hypothesis, manual: bool
+) -> None:
+    assert recheck(Conversation(manual=manual), answer)[1] == []

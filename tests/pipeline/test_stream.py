@@ -858,3 +858,34 @@ def test_a_partial_that_its_utterance_did_not_wait_for_is_no_lag_afterwards() ->
     stream.receive_answer(final, said("Good morning."), 5.1)
     status = stream.status(60.0)
     assert (status.partials, status.lag_ms) == ("on", 0)
+
+
+# Endpoints that the client decides
+
+MANUAL = EndpointingConfig(manual=True)
+
+
+def test_where_endpointing_is_manual_only_a_flush_ends_an_utterance() -> None:
+    stream = new_stream(partials=True, endpointing=MANUAL)
+    outputs = feed(stream, "silence 400ms, speech 1000ms, silence 3000ms, speech 1000ms, silence 3000ms")
+    for request in requests(outputs):
+        outputs += stream.receive_answer(request, replace(said("Good morning."), speech_end_ms=1200), 0.0)
+    assert {type(event) for event in events(outputs)} == {SpeechStart, Partial}
+    end, request = stream.flush("mark", 0.0)
+    assert isinstance(end, SpeechEnd)
+    assert (end.reason, abs(end.end_ms - 5400) <= 150) == ("flush", True)
+    assert isinstance(request, Request)
+    assert [type(event) for event in stream.receive_answer(request, said("Good morning."), 0.0)] == [Final, Flushed]
+
+
+def test_where_endpointing_is_manual_the_end_and_the_length_limit_end_an_utterance_too() -> None:
+    stream = new_stream(endpointing=replace(MANUAL, max_utterance_ms=2000))
+    outputs = feed(stream, "silence 400ms, speech 700ms, silence 3000ms, speech 700ms") + stream.end("stop", 0.0)
+    assert [event.reason for event in events(outputs) if isinstance(event, SpeechEnd)] == ["max_length", "stop"]
+
+
+def test_where_endpointing_is_manual_a_flush_behind_a_pause_finds_its_final_made() -> None:
+    stream = new_stream(pace=lambda: SPECULATIVE, endpointing=MANUAL)
+    (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 2000ms"))
+    stream.receive_answer(request, said("Yes."), 0.0)
+    assert [type(output) for output in stream.flush(None, 0.0)] == [SpeechEnd, Final, Flushed]

@@ -248,6 +248,23 @@ def test_a_recheck_without_an_open_utterance_ends_nothing(script):
     assert recheck(script, 0, onset_ms=60)[0] == []
 
 
+def test_where_endpointing_is_manual_no_silence_ends_an_utterance():
+    endpointer = Endpointer(EndpointingConfig(manual=True))
+    events = []
+    for voiced in voiced_flags("silence 200ms, speech 800ms, silence 9000ms, speech 800ms, silence 900ms"):
+        events += endpointer.push(voiced, float(voiced))
+    assert events == [SpeechStarted(at_ms(200))]
+    assert endpointer.recheck_endpoint(at_ms(1000), at_ms(11_700)) == []
+    assert endpointer.flush("flush") == [SpeechEnded(at_ms(10_800), "flush")]
+
+
+@pytest.mark.parametrize(("script", "end_ms"), [("speech 800ms, silence 2000ms", 800), ("speech 2800ms", 1950)])
+def test_where_endpointing_is_manual_the_length_limit_still_ends_an_utterance(script, end_ms):
+    endpointer = Endpointer(EndpointingConfig(manual=True, max_utterance_ms=2000))
+    events = [event for voiced in voiced_flags(script) for event in endpointer.push(voiced, float(voiced))]
+    assert events[1] == SpeechEnded(at_ms(end_ms), "max_length")
+
+
 RUNS = st.lists(st.tuples(st.booleans(), st.integers(1, 150), st.floats(0, 1)), max_size=12)
 
 

@@ -188,7 +188,7 @@ def _endpointing(given: Any, default: EndpointingConfig) -> EndpointingConfig:
         if not isinstance(given["preset"], str) or given["preset"] not in PRESETS:
             raise InvalidMessage(f"endpointing.preset must be one of {', '.join(PRESETS)}")
         default = PRESETS[given["preset"]]
-    changes = {}
+    changes: dict[str, Any] = {}
     for wire_name, name in (("silence_ms", "hangover_ms"), ("max_utterance_ms", "max_utterance_ms")):
         if given.get(wire_name) is not None:
             value = given[wire_name]
