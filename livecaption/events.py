@@ -9,7 +9,8 @@ from typing import ClassVar, Literal, Self
 
 from livecaption.errors import LivecaptionError
 
-EndReason = Literal["silence", "max_length", "flush", "stop", "disconnect"]
+EndReason = Literal["silence", "max_length", "flush", "discard", "stop", "disconnect"]
+"""Why an utterance ended. After `discard` its final is empty: the publisher has taken the audio back."""
 
 
 @dataclass(frozen=True, slots=True)

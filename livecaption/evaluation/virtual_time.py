@@ -32,7 +32,7 @@ from livecaption.evaluation.measurement import Measurement, measure
 from livecaption.evaluation.playlist import GAP_MS, Recording
 from livecaption.evaluation.stability import Stability
 from livecaption.evaluation.wer import WordErrors, word_error_rate
-from livecaption.events import Final, Partial
+from livecaption.events import Event, Final, Partial
 from livecaption.pipeline.options import StreamOptions
 from livecaption.pipeline.stream import Output, StreamPipeline
 from livecaption.scheduling.pace import Pace
@@ -82,7 +82,7 @@ def stream(recording: Recording, transcribe: Transcribe, options: StreamOptions)
         for output in outputs:
             if isinstance(output, Request):
                 answers.append((now_ms + ANSWER_MS, output, transcribe(output)))
-            else:
+            elif isinstance(output, Event):
                 received.append(Received(now_ms, output))
 
     pcm = recording.pcm + bytes(2 * SAMPLE_RATE_HZ * GAP_MS // 1000)

@@ -1,6 +1,6 @@
 """The finals of ended utterances, from their request to their turn to go out.
 
-    AwaitedFinal --answer or failure--> Final --all before it are out--> released
+    AwaitedFinal --answer, failure or discard--> Final --all before it are out--> released
 
 Finals are answered in any order and released in the order of their utterances. Marks of flushes stand among them.
 """
@@ -52,6 +52,10 @@ class AwaitedFinal:
     def fail(self, now_s: float) -> None:
         """Make the final without an answer, of the words that were committed."""
         self.event = self._final(self._unheard(self.stabilizer.committed), now_s)
+
+    def discard(self, now_s: float) -> None:
+        """Make the final empty, so that readers take back what was shown of the utterance."""
+        self.event = self._final(self._unheard(""), now_s)
 
     def latencies(self, now_s: float) -> Iterator[Latency]:
         """Measure the delays of a final that was answered now."""

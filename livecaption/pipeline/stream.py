@@ -23,11 +23,11 @@ from livecaption.pipeline.open_utterance import CaptionClock, EarlyFinal, OpenUt
 from livecaption.pipeline.options import STREAM_START, ResumePoint, StreamOptions
 from livecaption.pipeline.request_builder import RequestBuilder
 from livecaption.scheduling.pace import Pace
-from livecaption.scheduling.request import Request, RequestId, SessionId
+from livecaption.scheduling.request import Cancel, Request, RequestId, SessionId
 from livecaption.speech.utterance import Utterance, UtteranceCutter, UtteranceEnded, UtteranceEvent, UtteranceStarted
 from livecaption.speech.vad import VoiceActivityDetector
 
-Output = Event | Request
+Output = Event | Request | Cancel
 
 OVERLOADED_AFTER_S = 3.0
 """Age of an unanswered final at which readers are told: Ofcom asks live captions for 3 s at most."""
@@ -51,7 +51,7 @@ class _EndedUtterance:
 class StreamPipeline:
     """The stream of one publisher, from its options to the last final.
 
-    Every method returns what there is to do, in order: events to send, requests to submit. Each
+    Every method returns what there is to do, in order: events to send, requests to submit and to cancel. Each
     `SpeechStart` is followed by exactly one `Final` of the same number, finals come in order, and no two cover the same
     audio.
 
@@ -88,7 +88,7 @@ class StreamPipeline:
         self._cutter = UtteranceCutter(options.endpointing, VoiceActivityDetector().judge, begin, self._n_utterances)
         self._open: OpenUtterance | None = None
         self._newest_ended: _EndedUtterance | None = None
-        self._done_until = begin  # all audio before is in ended utterances
+        self._done_until = begin  # all audio before is in ended utterances, or discarded
         self._finals = FinalQueue(next((final for final in reversed(finals) if final.text), None))
         self._requests = RequestBuilder(
             self.id, options.transcription, self._pace, self._next_request_id, self._finals, finals
@@ -171,6 +171,21 @@ class StreamPipeline:
         outputs = self._follow(self._cutter.flush("flush"), now_s, self._last_voiced_s)
         self._finals.append(Flushed(flush_id))
         return outputs + self._release()
+
+    def discard(self, now_s: float) -> list[Output]:
+        """Drop the audio of the open utterance, and keep the audio up to here out of all later windows.
+
+        Readers get a `SpeechEnd` with the reason `discard` and an empty `Final`, so that no partial stays.
+        The utterances before are not touched. Less than 20 ms of audio, which fill no frame yet, are kept.
+
+        Raises:
+            WrongState: the input has ended; the stream is unchanged.
+        """
+        if self._ended:
+            raise WrongState("discard after stop", fatal=False)
+        outputs = self._follow(self._cutter.discard(), now_s, self._last_voiced_s)
+        self._done_until = self._cutter.now
+        return outputs
 
     def end(self, reason: EndReason, now_s: float) -> list[Output]:
         """Take no more audio. Idempotent; `drained` tells when the last final is out."""
@@ -294,6 +309,9 @@ class StreamPipeline:
         outputs: list[Output] = [SpeechEnd(ended.number, ms_of(ended.end), reason)]
         awaited = utterance.end(ended, self.options.transcription, last_voiced_s, now_s)
         self._finals.append(awaited)
+        if reason == "discard":
+            awaited.discard(now_s)
+            return [*outputs, Cancel(self.id, ended.number), *self._release()]
         match utterance.ask_final(ended, now_s):
             case Request() as request:
                 awaited.request = request.id

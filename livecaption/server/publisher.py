@@ -38,7 +38,7 @@ from livecaption.errors import (
 from livecaption.events import Ack, End, EndReason, ErrorReport, Event, Final, Gap, Pong, Ready, Status
 from livecaption.pipeline.options import STREAM_START, ResumePoint, StreamOptions
 from livecaption.pipeline.stream import Output, StreamPipeline
-from livecaption.scheduling.request import Request
+from livecaption.scheduling.request import Cancel, Request
 from livecaption.server.allowance import Allowance
 from livecaption.server.hub import Hub
 from livecaption.server.logs import FEW_REFUSALS
@@ -568,6 +568,8 @@ class Publisher:
         for output in outputs:
             if isinstance(output, Request):
                 self._pool.submit(output)
+            elif isinstance(output, Cancel):
+                self._pool.cancel(output)
             elif output is newest_final:
                 self._checkpoint_ms = self._session.checkpoint_ms
                 self._recording.publish(output, self._checkpoint_ms)

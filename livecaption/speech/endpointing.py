@@ -83,7 +83,7 @@ class EndpointingConfig:
     none; the engine hears 1.5 % more with each step."""
 
     manual: bool = False
-    """Whether silence never ends an utterance: only a flush, the end of the stream and the length limit do.
+    """Whether silence never ends an utterance: only a flush, a discard, the end of the stream and the length limit do.
     For clients that decide themselves when a turn is over."""
 
     def __post_init__(self) -> None:

@@ -87,7 +87,7 @@ class UtteranceCutter:
         self._recording = _Recording(begin)
         self._next_number = first_number
         self._open: UtteranceStarted | None = None
-        self._heard_until = begin  # end of the newest complete window
+        self._heard_until = begin  # end of the newest complete window, or of what was discarded
         self._final_end, self._final_heard_until = -1, 0  # of a final that is on its way, if the speech ends there
 
     @property
@@ -141,6 +141,13 @@ class UtteranceCutter:
     def flush(self, reason: EndReason) -> list[UtteranceEvent]:
         """End the open utterance now, if there is one. The stream may go on."""
         return self._handle(self._endpointer.flush(reason))
+
+    def discard(self) -> list[UtteranceEvent]:
+        """End the open utterance, if there is one, and keep the audio up to here out of all later windows."""
+        events = self.flush("discard")
+        self._heard_until = self.now
+        self._recording.forget_before(self.now)
+        return events
 
     def forget_audio(self) -> None:
         """The stream is over, with no utterance open: let go of the audio that a next one would have begun with."""

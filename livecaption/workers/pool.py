@@ -16,7 +16,7 @@ from livecaption.errors import EngineError, TranscriptionFailed, WorkerDied
 from livecaption.scheduling.admission import Demand, Load
 from livecaption.scheduling.cadence import PartialsConfig
 from livecaption.scheduling.pace import Pace, PaceFigures, Pacer
-from livecaption.scheduling.request import Request, SessionId
+from livecaption.scheduling.request import Cancel, Request, SessionId
 from livecaption.scheduling.scheduler import (
     BatchId,
     Dispatch,
@@ -217,8 +217,8 @@ class WorkerPool:
         self._demand.left(session, time.monotonic())
 
     def submit(self, request: Request) -> None:
-        """Transcribe. Each final is answered exactly once; a partial is, unless a newer one or its
-        final supersedes it. Never answers within this call."""
+        """Transcribe. Each final is answered exactly once, unless it is cancelled; a partial is, unless a newer one or
+        its final supersedes it. Never answers within this call."""
         self.counts.partials_asked += not request.is_final
         now_s = time.monotonic()
         self._pacer.asked(request, now_s)
@@ -232,6 +232,10 @@ class WorkerPool:
             self._carry_out(self._scheduler.submit(request))
             return
         asyncio.get_running_loop().call_soon(self._answer, request, error)
+
+    def cancel(self, cancel: Cancel) -> None:
+        """Nobody wants these requests any more: those that no worker has yet are not answered."""
+        self._scheduler.cancel(cancel.session, cancel.utterance)
 
     def drop_partials(self) -> None:
         """Only finals matter from now on (the server drains)."""

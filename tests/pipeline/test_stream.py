@@ -20,7 +20,7 @@ from livecaption.pipeline.latency import Latency
 from livecaption.pipeline.options import ResumePoint
 from livecaption.pipeline.stream import OVERLOADED_AFTER_S, Output, StreamPipeline
 from livecaption.scheduling.pace import Pace
-from livecaption.scheduling.request import Request, TranscriptionOptions
+from livecaption.scheduling.request import Cancel, Request, TranscriptionOptions
 from livecaption.speech.endpointing import EndpointingConfig
 from tests.support.pipeline import (
     SPECULATIVE,
@@ -889,3 +889,74 @@ def test_where_endpointing_is_manual_a_flush_behind_a_pause_finds_its_final_made
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 2000ms"))
     stream.receive_answer(request, said("Yes."), 0.0)
     assert [type(output) for output in stream.flush(None, 0.0)] == [SpeechEnd, Final, Flushed]
+
+
+# Audio that the client takes back
+
+
+def test_a_discarded_utterance_gets_an_empty_final_and_its_requests_are_cancelled() -> None:
+    """Readers take back its partial, as they do for any utterance in which nothing was said."""
+    stream = new_stream(partials=True, pace=lambda: SPECULATIVE)
+    asked = requests(feed(stream, "silence 400ms, speech 3000ms, silence 300ms"))
+    for request in asked[:-1]:
+        stream.receive_answer(request, said("And so my fellow"), 0.0)
+    end, cancel, final = stream.discard(0.0)
+    assert isinstance(end, SpeechEnd)
+    assert (end.utterance, end.reason) == (0, "discard")
+    assert cancel == Cancel(stream.id, 0)
+    assert isinstance(final, Final)
+    assert (final.utterance, final.text, final.end_ms) == (0, "", end.end_ms)
+    assert stream.receive_answer(asked[-1], said("And so my fellow Americans"), 0.0) == []
+
+
+def test_a_discarded_utterance_takes_its_turn_behind_finals_that_are_awaited() -> None:
+    stream = new_stream()
+    (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 800ms, speech 1000ms"))
+    assert [type(output) for output in stream.discard(0.0)] == [SpeechEnd, Cancel]
+    finals = stream.receive_answer(request, said("Hello."), 0.0)
+    assert [(final.utterance, final.text) for final in finals if isinstance(final, Final)] == [(0, "Hello."), (1, "")]
+
+
+def test_nothing_of_discarded_audio_is_in_later_windows_or_said_of_them() -> None:
+    stream = new_stream(pace=lambda: SPECULATIVE, transcription=ENGLISH)
+    feed(stream, "silence 400ms, speech 1000ms")
+    stream.discard(0.0)
+    (request,) = requests(feed(stream, "speech 1000ms, silence 400ms"))
+    assert request.utterance == 1
+    assert request.window_start >= 1400 * 16
+    assert (request.window.before, request.window.context, request.window.prefix) == (None, "", "")
+
+
+def test_a_discard_in_silence_sends_nothing() -> None:
+    stream = new_stream()
+    feed(stream, "silence 400ms")
+    assert stream.discard(0.0) == []
+
+
+@pytest.mark.parametrize("script", ["silence 400ms, speech 1000ms", "silence 1400ms"])
+def test_discarded_audio_is_not_asked_for_again_by_a_restarted_server(script: str) -> None:
+    stream = new_stream()
+    feed(stream, script)
+    stream.discard(0.0)
+    assert stream.checkpoint_ms == stream.received_ms == 1400
+
+
+def test_a_discard_after_the_end_is_refused() -> None:
+    stream = new_stream()
+    stream.end("stop", 0.0)
+    with pytest.raises(WrongState):
+        stream.discard(0.0)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.2, 0.41, 0.6, 0.9])
+def test_a_stream_discarded_anywhere_gives_every_started_utterance_one_final_and_goes_on(part: float) -> None:
+    data = pcm_s16le(sound(TWO_UTTERANCES))
+    cut = round(len(data) * part)
+    stream = new_stream()
+    outputs = stream.receive_audio(data[:cut], 0.0) + stream.discard(0.0)
+    outputs += stream.receive_audio(data[cut:], 0.0) + stream.end("stop", 0.0)
+    for request in requests(outputs):
+        outputs += stream.receive_answer(request, said("x"), 0.0)
+    started = [event.utterance for event in events(outputs) if isinstance(event, SpeechStart)]
+    assert sorted(event.utterance for event in events(outputs) if isinstance(event, Final)) == started
+    assert stream.drained

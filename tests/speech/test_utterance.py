@@ -210,6 +210,21 @@ def test_a_stream_that_goes_on_counts_its_time_and_its_utterances_from_where_it_
     ]
 
 
+def test_no_later_window_has_audio_that_was_discarded():
+    cutter = cutter_of()
+    events = cutter.push(frames_of("silence 500ms, speech 400ms")) + cutter.discard()
+    assert [in_ms(event)[-1] for event in events] == [500, "discard"]
+    events = cutter.push(frames_of("speech 400ms")) + cutter.flush("stop")
+    assert [in_ms(event) for event in events] == [(1, 900), (1, 900, 1300, 900, 1300, "stop")]
+
+
+def test_a_discard_in_silence_drops_the_pre_roll_and_voice_that_is_not_believed_yet():
+    cutter = cutter_of()
+    events = cutter.push(frames_of("silence 500ms, speech 40ms")) + cutter.discard()
+    events += cutter.push(frames_of("speech 400ms")) + cutter.flush("stop")
+    assert [in_ms(event) for event in events] == [(0, 540), (0, 540, 940, 540, 940, "stop")]
+
+
 def test_the_last_voiced_frame_is_known():
     cutter = cutter_of()
     assert cutter.last_voiced_at == 0
