@@ -57,7 +57,7 @@ class StreamPipeline:
 
     Args:
         session_id: the session whose stream it is.
-        options: the options of the stream.
+        options: the options of the stream; `configure` may replace them.
         pace: returns what the workers can do now.
         next_request_id: returns an id that no other request has.
         resume_point: the state in which an earlier server left the stream.
@@ -95,6 +95,16 @@ class StreamPipeline:
         )
         self._chunk_begin = begin  # of the newest chunk
         self._last_voiced_s = 0.0
+
+    def configure(self, options: StreamOptions) -> None:
+        """Replace the options, before the audio.
+
+        Raises:
+            WrongState: audio has come, or the stream has ended; the stream is unchanged.
+        """
+        if self._ended or not self._intake.is_untouched:
+            raise WrongState("options after audio", fatal=False)
+        self._prepare(options, self._resume_point)
 
     @property
     def received_ms(self) -> int:

@@ -17,7 +17,7 @@ from livecaption.captions.hypothesis import Hypothesis, Word
 from livecaption.errors import TranscriptionFailed, WorkerDied, WrongState
 from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed, Partial, SpeechEnd, SpeechStart
 from livecaption.pipeline.latency import Latency
-from livecaption.pipeline.options import ResumePoint
+from livecaption.pipeline.options import ResumePoint, StreamOptions
 from livecaption.pipeline.stream import OVERLOADED_AFTER_S, Output, StreamPipeline
 from livecaption.scheduling.pace import Pace
 from livecaption.scheduling.request import Cancel, Request, TranscriptionOptions
@@ -858,6 +858,56 @@ def test_a_partial_that_its_utterance_did_not_wait_for_is_no_lag_afterwards() ->
     stream.receive_answer(final, said("Good morning."), 5.1)
     status = stream.status(60.0)
     assert (status.partials, status.lag_ms) == ("on", 0)
+
+
+# Options that come late
+
+
+def test_options_may_be_replaced_until_audio_comes() -> None:
+    stream = new_stream(partials=True)
+    options = StreamOptions(
+        AudioFormat("pcm_s16le", 48_000),
+        TranscriptionOptions("de", words=True),
+        partials=False,
+        endpointing=EndpointingConfig(hangover_ms=2000, mid_phrase_hangover_ms=2000),
+    )
+    stream.configure(options)
+    assert stream.options == options
+    audio = pcm_s16le(sound("silence 400ms, speech 1000ms, silence 1500ms", 48_000))
+    assert [type(event) for event in stream.receive_audio(audio, 0.0)] == [SpeechStart]
+    assert stream.received_ms == 2900
+    _, final = stream.end("stop", 0.0)
+    assert isinstance(final, Request)
+    assert final.window.options == options.transcription
+
+
+def test_options_that_come_late_keep_the_point_at_which_a_stream_goes_on() -> None:
+    finals = (Final(4, "He went to the", 0, 900, "en", 0.9, 300),)
+    stream = new_stream(resume_point=ResumePoint(finals, 60_000))
+    stream.configure(StreamOptions(partials=False))
+    start, _, request = feed(stream, "silence 400ms, speech 1000ms, silence 900ms")
+    assert isinstance(start, SpeechStart)
+    assert (start.utterance, abs(start.start_ms - 60_400) < 100) == (5, True)
+    assert isinstance(request, Request)
+
+
+@pytest.mark.parametrize("script", ["silence 20ms", "silence 400ms, speech 1000ms"])
+def test_options_after_audio_are_refused_and_change_nothing(script: str) -> None:
+    stream = new_stream()
+    feed(stream, script)
+    options = stream.options
+    with pytest.raises(WrongState) as refusal:
+        stream.configure(StreamOptions())
+    assert not refusal.value.fatal
+    assert stream.options is options
+    assert len(requests(feed(stream, "silence 400ms, speech 1000ms, silence 900ms"))) == 1
+
+
+def test_options_after_the_end_are_refused() -> None:
+    stream = new_stream()
+    stream.end("stop", 0.0)
+    with pytest.raises(WrongState):
+        stream.configure(StreamOptions())
 
 
 # Endpoints that the client decides
