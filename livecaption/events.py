@@ -5,9 +5,12 @@ on the wire. Sequence numbers are not here: whoever sends events counts them.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-EndReason = Literal["silence", "max_length", "flush", "stop", "disconnect"]
+from livecaption.errors import LivecaptionError
+
+EndReason = Literal["silence", "max_length", "flush", "discard", "stop", "disconnect"]
+"""Why an utterance ended. After `discard` its final is empty: the publisher has taken the audio back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,11 @@ class ErrorReport(Event):
     message: str
     fatal: bool
     retry_after_s: float | None = None
+
+    @classmethod
+    def of(cls, error: LivecaptionError, *, fatal: bool | None = None) -> Self:
+        """Report an error; `fatal` overrides what the error itself says."""
+        return cls(error.code, error.message, error.fatal if fatal is None else fatal, error.retry_after_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""Recordings -> a session and the engine in virtual time -> how good the captions are, beside faster-whisper alone.
+"""Recordings -> a stream and the engine in virtual time -> how good the captions are, beside faster-whisper alone.
 
     python -m livecaption.evaluation.virtual_time DIRECTORY [PATTERN...] [--model NAME] [--translate] [--json FILE]
 
-Each recording is a stream of its own; audio comes in chunks, and what the session asks for is answered `ANSWER_MS` of
+Each recording is a stream of its own; audio comes in chunks, and what the stream requests is answered `ANSWER_MS` of
 stream time later, whatever it took. So the captions are those that one stream gets from a server that is not busy, and
 the same each time. faster-whisper hears the recording as a whole, with its defaults. What goes to FILE is a baseline
 for `livecaption bench`: what the same recordings lose on a busy server.
@@ -31,12 +31,13 @@ from livecaption.evaluation.measurement import Measurement, measure
 from livecaption.evaluation.playlist import GAP_MS, Recording
 from livecaption.evaluation.stability import Stability
 from livecaption.evaluation.wer import WordErrors, word_error_rate
-from livecaption.events import Final, Partial
+from livecaption.events import Event, Final, Partial
 from livecaption.ipc.config import EngineConfig
+from livecaption.pipeline.options import StreamOptions
+from livecaption.pipeline.stream import Output, StreamPipeline
 from livecaption.recognition import Hypothesis, RequestId, SessionId, TranscriptionOptions
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Request
-from livecaption.session import Output, StreamOptions, StreamPipeline
 
 CHUNK_MS = 100
 CHUNK_BYTES = SAMPLE_RATE_HZ * 2 * CHUNK_MS // 1000
@@ -75,27 +76,27 @@ def stream(recording: Recording, transcribe: Transcribe, options: StreamOptions)
     # Of equal delay, so those that were asked first are answered first.
     answers: deque[tuple[int, Request, Hypothesis]] = deque()
     numbers = itertools.count()
-    session = StreamPipeline(SessionId("virtual"), options, lambda: SERVICE_LEVEL, lambda: RequestId(next(numbers)))
+    pipeline = StreamPipeline(SessionId("virtual"), options, lambda: SERVICE_LEVEL, lambda: RequestId(next(numbers)))
 
     def handle(outputs: Sequence[Output], now_ms: int) -> None:
         for output in outputs:
             if isinstance(output, Request):
                 answers.append((now_ms + ANSWER_MS, output, transcribe(output)))
-            else:
+            elif isinstance(output, Event):
                 received.append(Received(now_ms, output))
 
     pcm = recording.pcm + bytes(2 * SAMPLE_RATE_HZ * GAP_MS // 1000)
     now_ms = 0
     for begin in range(0, len(pcm), CHUNK_BYTES):
         now_ms += CHUNK_MS
-        handle(session.receive_audio(pcm[begin : begin + CHUNK_BYTES], now_ms / 1000), now_ms)
+        handle(pipeline.receive_audio(pcm[begin : begin + CHUNK_BYTES], now_ms / 1000), now_ms)
         while answers and answers[0][0] <= now_ms:
             _, request, hypothesis = answers.popleft()
-            handle(session.receive_answer(request, hypothesis, now_ms / 1000), now_ms)
-    handle(session.end("stop", now_ms / 1000), now_ms)
+            handle(pipeline.receive_answer(request, hypothesis, now_ms / 1000), now_ms)
+    handle(pipeline.end("stop", now_ms / 1000), now_ms)
     while answers:
         now_ms, request, hypothesis = answers.popleft()
-        handle(session.receive_answer(request, hypothesis, now_ms / 1000), now_ms)
+        handle(pipeline.receive_answer(request, hypothesis, now_ms / 1000), now_ms)
     return received
 
 

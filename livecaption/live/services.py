@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from livecaption.config import Config
 from livecaption.decoding.pool import DecoderPool
 from livecaption.live.registry import SessionRegistry
-from livecaption.session import Latency
+from livecaption.pipeline.latency import Latency
 from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import WorkerPool
 

@@ -44,9 +44,10 @@ from livecaption.live.services import Services
 from livecaption.live.store_gate import StoreGate
 from livecaption.live.tokens import is_token, reader_token, token_hash
 from livecaption.live.turn import Turn
+from livecaption.pipeline.options import STREAM_START, ResumePoint, StreamOptions
+from livecaption.pipeline.stream import Output, StreamPipeline
 from livecaption.recognition import Hypothesis, ModelDescription
-from livecaption.scheduling.request import Request
-from livecaption.session import START_OF_STREAM, Output, ResumePoint, StreamOptions, StreamPipeline
+from livecaption.scheduling.request import Cancel, Request
 from livecaption.store.rows import InterruptedSession, NewSession, Resumption
 from livecaption.workers.pool import PoolState
 
@@ -127,14 +128,14 @@ class LiveSession:
         """Once its publisher has shown it."""
         self._resume_window_s = services.config.server.resume_window_s
         if earlier is None:
-            self.hub, resume_from = Hub(known.title, known.language), START_OF_STREAM
+            self.hub, resume_point = Hub(known.title, known.language), STREAM_START
         else:
             self.hub = Hub(known.title, known.language, earlier.generation, earlier.finals)
-            resume_from = ResumePoint(tuple(final for _, final in earlier.finals), earlier.resume_from_ms)
+            resume_point = ResumePoint(tuple(final for _, final in earlier.finals), earlier.resume_ms)
         self._pipeline = StreamPipeline(
-            known.id, options, self._pool.service_level, self._sessions.next_request_id, resume_from
+            known.id, options, self._pool.service_level, self._sessions.next_request_id, resume_point
         )
-        self._resumed_from_ms = resume_from.audio_ms
+        self._resumed_at_ms = resume_point.audio_ms
         self._gate = StoreGate(services.store, known, self.hub)
         self._connection: Peer | None = None
         self._slot: ExitStack | None = None
@@ -157,7 +158,7 @@ class LiveSession:
         self._late_audio_reported = False
         self._resent = False
         """Whether a client came back behind its own `stop` and, not knowing that it arrived, says it again."""
-        self._acknowledged_ms = self._checkpoint_ms = resume_from.audio_ms
+        self._acknowledged_ms = self._checkpoint_ms = resume_point.audio_ms
         self._status: Status | None = None
 
     @classmethod
@@ -219,7 +220,7 @@ class LiveSession:
     @property
     def received_ms(self) -> int:
         """Audio taken over so far, by this server."""
-        return self._pipeline.received_ms - self._resumed_from_ms
+        return self._pipeline.received_ms - self._resumed_at_ms
 
     @property
     def private(self) -> bool:
@@ -579,11 +580,13 @@ class LiveSession:
     def _execute(self, outputs: list[Output]) -> None:
         if not outputs:
             return  # as after nearly every message
-        # Finals that are released together share one checkpoint, which is written with the last of them.
+        # Finals released together share one checkpoint, written with the last of them.
         newest_final = next((output for output in reversed(outputs) if isinstance(output, Final)), None)
         for output in outputs:
             if isinstance(output, Request):
                 self._pool.submit(output)
+            elif isinstance(output, Cancel):
+                self._pool.cancel(output)
             elif output is newest_final:
                 self._checkpoint_ms = self._pipeline.checkpoint_ms
                 self._gate.publish(output, self._checkpoint_ms)

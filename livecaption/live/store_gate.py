@@ -47,7 +47,7 @@ class StoreGate:
             self._hub.publish(event)
 
     def checkpoint(self, checkpoint_ms: int) -> None:
-        """Audio before it is in the finals so far, or has none."""
+        """Note that all audio before `checkpoint_ms` is in the finals so far, or silent."""
         if self._store is not None:
             self._store.checkpoint(self._session.id, checkpoint_ms)
 

@@ -26,3 +26,11 @@ class Request:
     @property
     def is_final(self) -> bool:
         return self.window.is_final
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """All requests of one utterance are void: nobody wants their answers."""
+
+    session: SessionId
+    utterance: int

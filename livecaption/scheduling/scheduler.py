@@ -18,6 +18,7 @@ Rules, in order:
    again, each alone, before everything else; one that fails alone is tried once more, and then has failed. Its partials
    have failed, for newer ones come. Each of its sessions gets batches of its own for what is of that kind, until one of
    them is answered: one that fails always costs the others one batch.
+8. What waits of a cancelled utterance is dropped. What is in flight is answered all the same.
 
 Pure: events in, instructions out. Knows nothing of time, processes or pipes.
 """
@@ -25,7 +26,7 @@ Pure: events in, instructions out. Knows nothing of time, processes or pipes.
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import NewType
 
 from livecaption.recognition import RequestId, SessionId
@@ -153,6 +154,23 @@ class Scheduler:
         else:
             self._n_dropped += 1
         return self._dispatch()
+
+    def cancel(self, session: SessionId, utterance: int) -> None:
+        """Drop what waits of this utterance, finals too. What is in flight is answered all the same."""
+        partial = self._partials.get(session)
+        if partial is not None and partial.utterance == utterance:
+            del self._partials[session]
+            self._n_dropped += 1
+        void = {
+            request.id
+            for request in (*self._suspects, *(entry[2] for entry in self._finals))
+            if request.session == session and request.utterance == utterance
+        }
+        self._suspects = deque(request for request in self._suspects if request.id not in void)
+        self._finals = [entry for entry in self._finals if entry[1] not in void]
+        heapify(self._finals)
+        self._killers -= void
+        self._failed -= void
 
     def forget_partials(self, session: SessionId | None = None) -> None:
         """Drop what waits as a partial of this session, or of all; nobody wants it any more."""

@@ -21,7 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from livecaption.live.registry import SessionRegistry
-from livecaption.session import Latency, LatencyKind
+from livecaption.pipeline.latency import Latency, LatencyKind
 from livecaption.store.transcripts import StoreFigures, TranscriptStore
 from livecaption.workers.pool import PoolState, WorkerPool
 from livecaption.workers.supervisor import WorkerFigures

@@ -11,15 +11,17 @@ time is the number of samples pushed. Runs in the server process and never block
                                       SpeechEnded(at=end of last voiced frame)
                                       at max_utterance_ms: the same; it is a pause already, no better cut is near
 
-A recheck (`Endpointer.recheck_endpoint`) ends an utterance that noise keeps open.
+`Endpointer.recheck_endpoint` ends an utterance that noise keeps open. With `EndpointingConfig.manual` no silence ends
+one.
 
 The cut is made at the first moment that is quiet enough, and the less quiet it must be the longer the utterance is: so
 it is near the newest audio, and words that readers were promised lie before it.
 """
 
 from collections import deque
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import Enum, auto
+from math import inf
 
 from livecaption.audio import FRAME_MS, FRAME_SAMPLES, samples_of
 from livecaption.errors import ConfigError
@@ -38,7 +40,7 @@ QUIET_MS = 100
 """How long it has to be quiet there. Shorter finds the closure of a p or t; longer misses short pauses."""
 N_QUIET = QUIET_MS // FRAME_MS
 UNSETTLED_MS = 300
-"""The newest audio of a recheck that found no speech. A word may begin there, so the next utterance hears it."""
+"""The newest audio in which a recheck found no speech. A word may begin there, so it goes to the next utterance too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,10 @@ class EndpointingConfig:
     Of 2673 words with known times, a pre-roll of 400 ms and a post-roll of 300 ms leave out 3, of 400 ms 1, of 500 ms
     none; the engine hears 1.5 % more with each step."""
 
+    manual: bool = False
+    """Whether silence never ends an utterance: only a flush, a discard, the end of the stream and the length limit do.
+    For clients that decide themselves when a turn is over."""
+
     def __post_init__(self) -> None:
         # The largest pre-roll, utterance and post-roll together are the 30 s that Whisper's encoder hears.
         ranges_ms = {
@@ -90,10 +96,10 @@ class EndpointingConfig:
             "pre_roll_ms": (0, 1_000),
             "post_roll_ms": (0, 1_000),
         }
-        for field in fields(self):
-            value, (low, high) = getattr(self, field.name), ranges_ms[field.name]
+        for name, (low, high) in ranges_ms.items():
+            value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
-                raise ConfigError(f"{field.name} must be an integer from {low} to {high}")
+                raise ConfigError(f"{name} must be an integer from {low} to {high}")
 
 
 PRESETS = {
@@ -146,18 +152,19 @@ class Endpointer:
     SpeechStarted and SpeechEnded alternate, and their times never go back.
 
     Attributes:
-        now: stream time: samples pushed so far.
-        last_voiced_at: end of the newest voiced frame, in stream time; 0: there was none.
+        now: stream time: the end of the newest frame.
+        last_voiced_at: end of the newest voiced frame, in stream time; `begin` while there is none.
         mid_phrase: whether the words of the open utterance, as far as they are known, do not end a sentence. Set from
             outside; false again when an utterance starts.
     """
 
-    def __init__(self, config: EndpointingConfig) -> None:
-        self.now = 0
-        self.last_voiced_at = 0
+    def __init__(self, config: EndpointingConfig, begin: int = 0) -> None:
+        """`begin`: stream time of the first frame."""
+        self.now = begin
+        self.last_voiced_at = begin
         self._onset = samples_of(config.onset_ms)
         self.mid_phrase = False
-        self._hangover = samples_of(config.hangover_ms)
+        self._hangover = inf if config.manual else samples_of(config.hangover_ms)
         self._mid_phrase_hangover = max(self._hangover, samples_of(config.mid_phrase_hangover_ms))
         self._max_utterance = samples_of(config.max_utterance_ms)
         self._post_roll = samples_of(config.post_roll_ms)
@@ -188,13 +195,15 @@ class Endpointer:
         return [SpeechEnded(self.last_voiced_at, reason)] if is_open else []
 
     def recheck_endpoint(self, speech_end: int, window_end: int) -> list[SpeechEvent]:
-        """A better judge heard the open utterance up to `window_end`, and speech up to `speech_end` only.
+        """Judge the open utterance by a better detector, which found speech up to `speech_end` only.
 
-        Ends the utterance if that pause is as long as the hangover: what the VAD has called voice since is noise, or
-        the beginning of the next utterance, which therefore begins behind this one's post-roll. Nothing of it is lost.
+        This ends the utterance if that pause is as long as the hangover. What the VAD has called voice since is noise,
+        or the beginning of the next utterance. The next utterance therefore begins behind this one's post-roll, and
+        no audio is lost.
 
         Args:
-            speech_end: in stream time; not after the start of the utterance: nobody spoke in it at all.
+            speech_end: stream time; if it is not after the start of the utterance, nobody spoke in it at all.
+            window_end: stream time up to which the detector has judged.
         """
         settled_until = max(speech_end, self._started_at)
         if self._state not in (State.SPEECH, State.HANGOVER):
@@ -243,7 +252,7 @@ class Endpointer:
         below_db = CUT_DB * (self._max_utterance - length) / self._cut_search
         return sum(newest) <= N_QUIET * level * 10 ** (-below_db / 10)
 
-    def _current_hangover(self) -> int:
+    def _current_hangover(self) -> float:
         return self._mid_phrase_hangover if self.mid_phrase else self._hangover
 
     def _quietest_point(self) -> int:

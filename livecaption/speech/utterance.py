@@ -14,7 +14,7 @@ from livecaption.audio import SAMPLE_RATE_HZ, samples_of
 from livecaption.audio.formats import Samples
 from livecaption.audio.framing import Frames
 from livecaption.events import EndReason
-from livecaption.speech.endpointing import Endpointer, EndpointingConfig, SpeechEvent, SpeechStarted
+from livecaption.speech.endpointing import Endpointer, EndpointingConfig, SpeechEnded, SpeechEvent, SpeechStarted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,10 +38,16 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class UtteranceStarted:
-    """Utterance `number` begins at stream time `at`. Exactly one UtteranceEnded follows before the next start."""
+    """An utterance has begun. Exactly one UtteranceEnded follows before the next start.
+
+    Attributes:
+        number, at: the `number` and the `start` of the utterance.
+        window_start: where its audio begins, with the pre-roll.
+    """
 
     number: int
     at: int
+    window_start: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +67,43 @@ class UtteranceCutter:
     Args:
         config: when utterances begin and end.
         judge: float32 [n_frames, 320] and their energies -> for each frame, whether it is voiced; such as
-            `VoiceActivityDetector.judge`.
-            Sees every frame once, in order.
+            `VoiceActivityDetector.judge`. It receives every frame once, in order.
+        begin: stream time of the first frame.
+        first_number: the number of the first utterance.
     """
 
-    def __init__(self, config: EndpointingConfig, judge: Callable[[Frames, Sequence[float]], list[bool]]) -> None:
+    def __init__(
+        self,
+        config: EndpointingConfig,
+        judge: Callable[[Frames, Sequence[float]], list[bool]],
+        begin: int = 0,
+        first_number: int = 0,
+    ) -> None:
         self._judge = judge
-        self._endpointer = Endpointer(config)
+        self._endpointer = Endpointer(config, begin)
         self._onset = samples_of(config.onset_ms)
         self._pre_roll = samples_of(config.pre_roll_ms)
         self._post_roll = samples_of(config.post_roll_ms)
-        self._audio = _AudioBuffer()
-        self._n_utterances = 0
-        self._start: int | None = None  # of the open utterance's speech
-        self._window_start = 0  # of the open utterance, if any
-        self._last_window_end = 0  # end of the newest complete window
+        self._audio = _AudioBuffer(begin)
+        self._next_number = first_number
+        self._open: UtteranceStarted | None = None
+        self._last_window_end = begin  # end of the newest complete window, or of what was discarded
         self._final_end, self._final_window_end = -1, 0  # of a final that is on its way, if the speech ends there
 
     @property
+    def now(self) -> int:
+        """End of the newest frame, in samples of stream time."""
+        return self._endpointer.now
+
+    @property
     def last_voiced_at(self) -> int:
-        """End of the newest voiced frame, in samples of stream time; 0: there was none."""
+        """End of the newest voiced frame, in samples of stream time; where the stream begins while there is none."""
         return self._endpointer.last_voiced_at
+
+    @property
+    def undecided_from(self) -> int:
+        """Where the next utterance may begin: with voice that is shorter than the onset, and the pre-roll before it."""
+        return self.now - self._onset - self._pre_roll
 
     def set_mid_phrase(self, *, mid_phrase: bool) -> None:
         """What the words of the open utterance say about its end: see `Endpointer.mid_phrase`."""
@@ -103,69 +125,80 @@ class UtteranceCutter:
         return events
 
     def recheck_endpoint(self, speech_end: int, window_end: int) -> list[UtteranceEvent]:
-        """See `Endpointer.recheck_endpoint`. Where nobody spoke at all, the next window may begin in this one."""
-        events = self._endpointer.recheck_endpoint(speech_end, window_end)
-        if not events:
+        """See `Endpointer.recheck_endpoint`. The first event, if there is any, is an UtteranceEnded."""
+        started = self._open
+        speech_events = self._endpointer.recheck_endpoint(speech_end, window_end)
+        if started is None or not speech_events:
             return []
-        ended, *started = events
-        nothing_said = self._start is not None and speech_end <= self._window_start  # not in the pre-roll either
+        ended, *restarted = speech_events
         self._final_end, self._final_window_end = ended.at, window_end
-        closed = self._handle([ended])
-        if nothing_said:
-            self._last_window_end = self._window_start
-        return closed + self._handle(started)
+        events = self._handle([ended])
+        if speech_end <= started.window_start:
+            # Nobody spoke, not even in the pre-roll: the next window may begin in this one.
+            self._last_window_end = started.window_start
+        return events + self._handle(restarted)
 
     def flush(self, reason: EndReason) -> list[UtteranceEvent]:
         """End the open utterance now, if there is one. The stream may go on."""
         return self._handle(self._endpointer.flush(reason))
 
+    def discard(self) -> list[UtteranceEvent]:
+        """End the open utterance, if there is one, and keep the audio up to here out of all later windows."""
+        events = self.flush("discard")
+        self._last_window_end = self.now
+        self._audio.forget_before(self.now)
+        return events
+
     def forget_audio(self) -> None:
         """The stream is over, with no utterance open: let go of the audio that a next one would have begun with."""
-        self._audio = _AudioBuffer()
+        self._audio = _AudioBuffer(self.now)
 
-    def open_utterance(self) -> Utterance | None:
-        """The utterance that has not ended, up to the newest frame; for partials."""
-        if self._start is None:
-            return None
-        return self._cut_out(self._start, self.last_voiced_at, self._endpointer.now)
+    def so_far(self, started: UtteranceStarted) -> Utterance:
+        """Cut out the open utterance, up to the newest frame.
 
-    def speculate(self) -> Utterance | None:
-        """The open utterance, for a final that is asked at this pause. If it ends here, that is its window, and what
-        comes behind is the next one's: else nobody would hear it."""
-        self._final_end, self._final_window_end = self.last_voiced_at, self._endpointer.now
-        return self.open_utterance()
+        Args:
+            started: the event with which it began.
+        """
+        return self._cut_out(started, self.last_voiced_at, self.now)
+
+    def speculate(self, started: UtteranceStarted) -> Utterance:
+        """Cut out the open utterance for a final that is requested at this pause.
+
+        If the utterance ends here, this is its window. The audio behind it is the next one's: no other window has it.
+        """
+        self._final_end, self._final_window_end = self.last_voiced_at, self.now
+        return self.so_far(started)
 
     def _handle(self, speech_events: list[SpeechEvent]) -> list[UtteranceEvent]:
-        return [
-            self._open(event.at) if isinstance(event, SpeechStarted) else self._close(event.at, event.reason)
-            for event in speech_events
-        ]
+        events: list[UtteranceEvent] = []
+        for speech_event in speech_events:
+            match speech_event, self._open:
+                case SpeechStarted(at), _:
+                    self._open = UtteranceStarted(
+                        self._next_number, at, max(at - self._pre_roll, self._last_window_end)
+                    )
+                    self._next_number += 1
+                    events.append(self._open)
+                case SpeechEnded(at, reason), UtteranceStarted() as started:
+                    self._open = None
+                    events.append(self._close(started, at, reason))
+        return events
 
-    def _open(self, start: int) -> UtteranceStarted:
-        self._start = start
-        self._window_start = max(start - self._pre_roll, self._last_window_end)
-        return UtteranceStarted(self._n_utterances, start)
-
-    def _close(self, end: int, reason: EndReason) -> UtteranceEnded:
-        assert self._start is not None, "the endpointer ends only what it started"
+    def _close(self, started: UtteranceStarted, end: int, reason: EndReason) -> UtteranceEnded:
         # Where speech goes on after the end, the rest is the next utterance's.
         goes_on = reason == "max_length" and end < self.last_voiced_at
-        given_until = self._final_window_end if end == self._final_end else self._endpointer.now
-        window_end = end if goes_on else min(end + self._post_roll, given_until)
-        utterance = self._cut_out(self._start, end, window_end)
-        self._n_utterances += 1
-        self._start = None
-        self._last_window_end = window_end
-        return UtteranceEnded(utterance, reason)
+        given_until = self._final_window_end if end == self._final_end else self.now
+        self._last_window_end = end if goes_on else min(end + self._post_roll, given_until)
+        return UtteranceEnded(self._cut_out(started, end, self._last_window_end), reason)
 
-    def _cut_out(self, start: int, end: int, window_end: int) -> Utterance:
-        samples = self._audio.between(self._window_start, window_end)
-        return Utterance(self._n_utterances, start, end, self._window_start, window_end, samples)
+    def _cut_out(self, started: UtteranceStarted, end: int, window_end: int) -> Utterance:
+        samples = self._audio.between(started.window_start, window_end)
+        return Utterance(started.number, started.at, end, started.window_start, window_end, samples)
 
     def _needed_from(self) -> int:
-        if self._start is not None:
-            return self._window_start
-        return max(self._last_window_end, self._endpointer.now - self._onset - self._pre_roll)
+        if self._open is not None:
+            return self._open.window_start
+        return max(self._last_window_end, self.undecided_from)
 
 
 class _AudioBuffer:
@@ -175,11 +208,11 @@ class _AudioBuffer:
     is asked for several times a second, and copying it each time cost more than all else that a stream costs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, begin: int) -> None:
         self._buffer = np.empty(0, np.float32)
-        self._start = 0  # stream time of the buffer's first sample
+        self._start = begin  # stream time of the buffer's first sample
         self._length = 0
-        self._kept_from = 0
+        self._kept_from = begin
 
     def append(self, samples: Samples) -> None:
         end = self._length + samples.size

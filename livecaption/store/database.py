@@ -209,13 +209,21 @@ class Database:
             "WHERE state = 'interrupted' ORDER BY number"
         ).fetchall()
         sessions = []
-        for start, resume_hash, reader_hash, generation, interrupted_at_ms, checkpoint_ms, *columns in found:
+        for (
+            start,
+            resume_token_hash,
+            reader_token_hash,
+            generation,
+            interrupted_at_ms,
+            checkpoint_ms,
+            *columns,
+        ) in found:
             record = rows.session_from_row(tuple(columns))
             finals = self.execute(
                 f"SELECT seq, {rows.FINAL_COLUMNS} FROM final WHERE session = ? ORDER BY utterance", (record.number,)
             )
             numbered = tuple((seq, rows.final_from_row(tuple(columns))) for seq, *columns in finals)
-            resumption = Resumption(start, resume_hash, reader_hash)
+            resumption = Resumption(start, resume_token_hash, reader_token_hash)
             sessions.append(
                 InterruptedSession(record, resumption, generation, interrupted_at_ms, checkpoint_ms, numbered)
             )

@@ -83,7 +83,7 @@ class InterruptedSession:
     Attributes:
         generation: how many times a server was started since it began.
         interrupted_at_ms: when the first server was started that found it so, of the Unix clock.
-        checkpoint_ms: audio before it is in the finals, or has none.
+        checkpoint_ms: stream time; all audio before it is in the finals or silent.
         finals: all of them, in spoken order, with the numbers of their events.
     """
 
@@ -95,8 +95,8 @@ class InterruptedSession:
     finals: tuple[tuple[int, Final], ...]
 
     @property
-    def resume_from_ms(self) -> int:
-        """Where its audio goes on: at the checkpoint, or behind the last final where finals came together."""
+    def resume_ms(self) -> int:
+        """Where its audio goes on: at the checkpoint, or later where the newest finals were released together."""
         return max([self.checkpoint_ms, *(final.end_ms for _, final in self.finals[-1:])])
 
 
@@ -131,7 +131,7 @@ def append(session_id: SessionId, final: Final, seq: int) -> Statement:
 
 
 def checkpoint(session_id: SessionId, checkpoint_ms: int) -> Statement:
-    """Audio before it is in the finals that are written, or has none."""
+    """Note that all audio before `checkpoint_ms` is in the finals that are written, or silent."""
     return (
         "UPDATE resumption SET settled_ms = max(settled_ms, ?) "
         "WHERE session = (SELECT number FROM session WHERE id = ?)",

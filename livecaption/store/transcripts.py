@@ -127,8 +127,8 @@ class TranscriptStore:
         self, session_id: SessionId, final: Final, seq: int, checkpoint_ms: int | None, written: Callable[[], None]
     ) -> None:
         """`seq` is the number of its event; `checkpoint_ms`, if it is known, what `checkpoint` says with this final."""
-        checkpoints = [] if checkpoint_ms is None else [rows.checkpoint(session_id, checkpoint_ms)]
-        self._submit([rows.append(session_id, final, seq), *checkpoints], written)
+        checkpoint = [] if checkpoint_ms is None else [rows.checkpoint(session_id, checkpoint_ms)]
+        self._submit([rows.append(session_id, final, seq), *checkpoint], written)
 
     def checkpoint(self, session_id: SessionId, checkpoint_ms: int) -> None:
         """Audio before it is in the finals so far, or has none: a server that was started anew need not hear it."""

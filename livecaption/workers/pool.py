@@ -18,7 +18,7 @@ from livecaption.recognition import Hypothesis, ModelDescription, SessionId
 from livecaption.scheduling.admission import Demand, Load
 from livecaption.scheduling.load_control import LoadController, LoadFigures, ServiceLevel
 from livecaption.scheduling.partial_timer import PartialsConfig
-from livecaption.scheduling.request import Request
+from livecaption.scheduling.request import Cancel, Request
 from livecaption.scheduling.scheduler import (
     BatchId,
     Dispatch,
@@ -218,8 +218,8 @@ class WorkerPool:
         self._demand.remove_stream(session, time.monotonic())
 
     def submit(self, request: Request) -> None:
-        """Transcribe. Each final is answered exactly once; a partial is, unless a newer one or its
-        final supersedes it. Never answers within this call."""
+        """Transcribe. Each final is answered exactly once, unless it is cancelled; a partial is, unless a newer one or
+        its final supersedes it. Never answers within this call."""
         self.counts.partials_asked += not request.is_final
         now_s = time.monotonic()
         self._load_controller.record_request(request, now_s)
@@ -233,6 +233,10 @@ class WorkerPool:
             self._execute(self._scheduler.submit(request))
             return
         asyncio.get_running_loop().call_soon(self._answer, request, error)
+
+    def cancel(self, cancel: Cancel) -> None:
+        """Nobody wants these requests any more: those that no worker has yet are not answered."""
+        self._scheduler.cancel(cancel.session, cancel.utterance)
 
     def drop_partials(self) -> None:
         """Only finals matter from now on (the server drains)."""

@@ -14,9 +14,9 @@ from livecaption.evaluation.clips import choose, read_manifest
 from livecaption.evaluation.playlist import Recording
 from livecaption.evaluation.virtual_time import ANSWER_MS, Row, main, measure_row, stream, table
 from livecaption.events import Final, Partial
+from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import Hypothesis, TranscriptionOptions
 from livecaption.scheduling.request import Request
-from livecaption.session import StreamOptions
 
 DATA = Path(__file__).parent.parent / "data"
 OPTIONS = StreamOptions(AudioFormat(), TranscriptionOptions("en"))

@@ -12,11 +12,11 @@ from dataclasses import replace
 
 import pytest
 
-from livecaption import session as session_module
 from livecaption.client import StreamClosed, connect, transcribe
 from livecaption.config import Config
 from livecaption.events import End, Event, Final, Flushed, Ready, SpeechStart
 from livecaption.ipc.config import EngineConfig
+from livecaption.pipeline import open_utterance
 from livecaption.server.lifecycle import running_server
 from tests.support.relay import relay_to
 from tests.support.speech import pcm_s16le, sound
@@ -34,7 +34,7 @@ OPTIONS = {"partials": False, "words": True, "endpointing": {"silence_ms": 500}}
 @pytest.fixture
 async def url(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     # A final that is asked for before the end has a window that depends on where the messages are cut.
-    monkeypatch.setattr(session_module, "SPECULATION_SILENCE_MS", 10_000)
+    monkeypatch.setattr(open_utterance, "SPECULATION_SILENCE_MS", 10_000)
     config = Config(engine=EngineConfig(engine="scripted"))
     async with running_server(replace(config, server=replace(config.server, resume_window_s=10.0))) as url:
         yield url

@@ -380,6 +380,30 @@ def test_a_death_takes_nothing_from_the_other_worker() -> None:
     assert ids(instructions) == [(1,)]
 
 
+def test_what_waits_of_a_cancelled_utterance_is_dropped_and_nothing_else() -> None:
+    sched = scheduler()
+    for request in (final(1, "a", 3), final(2, "a", 2), final(3, "b", 3), partial(4, "a", 3), partial(5, "b", 4)):
+        sched.submit(request)
+    sched.cancel(SessionId("a"), 3)
+    assert sched.figures.dropped == 1
+    sched.submit(partial(6, "a", 4))
+    sched.cancel(SessionId("a"), 3)
+    assert in_turn(sched, W1) == [(2, 3), (5, 6)]
+
+
+def test_a_cancelled_request_in_flight_is_answered_and_a_suspect_is_not_tried_again() -> None:
+    sched = scheduler(W1)
+    in_flight = final(1, "a", 3)
+    sched.submit(in_flight)
+    sched.cancel(SessionId("a"), 3)
+    assert sched.complete(W1, BatchId(1))[0] == (in_flight,)
+    sched.submit(final(2, "a", 4))
+    sched.remove_worker(W1)
+    sched.cancel(SessionId("a"), 4)
+    assert sched.add_worker(W2) == []
+    assert idle(sched)
+
+
 def test_forgetting_a_sessions_partials_leaves_its_finals() -> None:
     sched = scheduler()
     for request in (partial(1, "a", utterance=9), final(2, "a"), partial(3, "b")):
@@ -523,6 +547,14 @@ class AnyOrderOfThings(RuleBasedStateMachine):
     @rule(finals=st.integers(0, 5), partials=st.integers(0, 5))
     def limit(self, finals: int, partials: int) -> None:
         self.carry_out(self.scheduler.limit_batches(finals=finals, partials=partials))
+
+    @rule(session=st.sampled_from("abc"), data=st.data())
+    def cancel(self, session: str, data: st.DataObject) -> None:
+        utterance = data.draw(st.integers(0, self.utterances.get(session, 0)))
+        for request in self.waiting_finals():
+            if (request.session, request.utterance) == (session, utterance):
+                self.answer(request)  # so that no answer may come any more
+        self.scheduler.cancel(SessionId(session), utterance)
 
     @rule(session=st.sampled_from("abc"))
     def leave(self, session: str) -> None:

@@ -202,11 +202,11 @@ def test_the_largest_window_fits_the_engine():
     assert largest.pre_roll_ms + largest.max_utterance_ms + largest.post_roll_ms == MAX_WINDOW_MS
 
 
-# A recheck, by a judge who heard all up to some time
+# The endpoint rechecked by a better detector, which has judged all up to some time
 
 
-def look(script, speech_end_ms, window_end_ms=None, **config):
-    """What the endpointer says when that judge answers at the end of the script."""
+def recheck(script, speech_end_ms, window_end_ms=None, **config):
+    """What the endpointer returns when that detector answers at the end of the script."""
     endpointer = Endpointer(EndpointingConfig(**config))
     flags = voiced_flags(script)
     for voiced in flags:
@@ -217,19 +217,19 @@ def look(script, speech_end_ms, window_end_ms=None, **config):
 
 def test_noise_behind_speech_does_not_keep_an_utterance_open():
     """It ends where the speech ended; the voice since may be speech that has just begun, so it is heard once more."""
-    events, endpointer = look("speech 3000ms", 2000, hangover_ms=500, post_roll_ms=400)
+    events, endpointer = recheck("speech 3000ms", 2000, hangover_ms=500, post_roll_ms=400)
     assert events == [SpeechEnded(at_ms(2000), "silence"), SpeechStarted(at_ms(2400))]
     assert endpointer.flush("stop") == [SpeechEnded(at_ms(3000), "stop")]
 
 
 def test_where_the_post_roll_hears_all_voice_since_nothing_new_begins():
-    events, endpointer = look("speech 2300ms, silence 300ms", 2000, hangover_ms=500, post_roll_ms=400)
+    events, endpointer = recheck("speech 2300ms, silence 300ms", 2000, hangover_ms=500, post_roll_ms=400)
     assert events == [SpeechEnded(at_ms(2000), "silence")]
     assert endpointer.flush("stop") == []
 
 
 @pytest.mark.parametrize(("window_end_ms", "mid_phrase"), [(2480, False), (2680, True)])
-def test_a_second_look_that_heard_less_than_the_hangover_behind_the_speech_ends_nothing(window_end_ms, mid_phrase):
+def test_a_recheck_that_heard_less_than_the_hangover_behind_the_speech_ends_nothing(window_end_ms, mid_phrase):
     endpointer = Endpointer(EndpointingConfig(hangover_ms=500, mid_phrase_hangover_ms=700))
     for _ in range(150):
         endpointer.push(True, 1.0)
@@ -239,13 +239,30 @@ def test_a_second_look_that_heard_less_than_the_hangover_behind_the_speech_ends_
 
 
 def test_an_utterance_in_which_nobody_spoke_ends_and_its_newest_sounds_are_heard_again():
-    events, _ = look("silence 200ms, speech 2000ms", 0, hangover_ms=500, post_roll_ms=100)
+    events, _ = recheck("silence 200ms, speech 2000ms", 0, hangover_ms=500, post_roll_ms=100)
     assert events == [SpeechEnded(at_ms(1900), "silence"), SpeechStarted(at_ms(2000))]
 
 
 @pytest.mark.parametrize("script", ["silence 2000ms", "speech 400ms, silence 900ms", "silence 900ms, speech 40ms"])
-def test_a_second_look_without_an_open_utterance_says_nothing(script):
-    assert look(script, 0, onset_ms=60)[0] == []
+def test_a_recheck_without_an_open_utterance_ends_nothing(script):
+    assert recheck(script, 0, onset_ms=60)[0] == []
+
+
+def test_where_endpointing_is_manual_no_silence_ends_an_utterance():
+    endpointer = Endpointer(EndpointingConfig(manual=True))
+    events = []
+    for voiced in voiced_flags("silence 200ms, speech 800ms, silence 9000ms, speech 800ms, silence 900ms"):
+        events += endpointer.push(voiced, float(voiced))
+    assert events == [SpeechStarted(at_ms(200))]
+    assert endpointer.recheck_endpoint(at_ms(1000), at_ms(11_700)) == []
+    assert endpointer.flush("flush") == [SpeechEnded(at_ms(10_800), "flush")]
+
+
+@pytest.mark.parametrize(("script", "end_ms"), [("speech 800ms, silence 2000ms", 800), ("speech 2800ms", 1950)])
+def test_where_endpointing_is_manual_the_length_limit_still_ends_an_utterance(script, end_ms):
+    endpointer = Endpointer(EndpointingConfig(manual=True, max_utterance_ms=2000))
+    events = [event for voiced in voiced_flags(script) for event in endpointer.push(voiced, float(voiced))]
+    assert events[1] == SpeechEnded(at_ms(end_ms), "max_length")
 
 
 RUNS = st.lists(st.tuples(st.booleans(), st.integers(1, 150), st.floats(0, 1)), max_size=12)
@@ -263,7 +280,7 @@ def test_starts_and_ends_alternate_and_no_utterance_is_too_long(runs):
 
 
 @given(RUNS, st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), min_size=1), st.sampled_from([20, 500]))
-def test_starts_and_ends_alternate_whatever_second_looks_say(runs, looks, hangover_ms):
+def test_starts_and_ends_alternate_whatever_rechecks_find(runs, looks, hangover_ms):
     endpointer = Endpointer(EndpointingConfig(max_utterance_ms=2000, hangover_ms=hangover_ms))
     events = []
     for i, (voiced, n_frames, energy) in enumerate(runs):

@@ -38,6 +38,11 @@ def cut(script, flush="stop", config=CONFIG):
     return cutter.push(frames_of(script)) + cutter.flush(flush)
 
 
+def open_in(events):
+    """The start of the utterance that is open behind these events, if one is."""
+    return events[-1] if events and isinstance(events[-1], UtteranceStarted) else None
+
+
 def in_ms(event):
     """(number, start, end, window_start, window_end, reason) with the times in milliseconds, or (number, at)."""
     if isinstance(event, UtteranceStarted):
@@ -58,10 +63,11 @@ def test_the_audio_of_a_window_stays_as_it_was_while_the_stream_goes_on():
     """It may be kept, and the stream's memory is used again."""
     frames = frames_of("silence 200ms, speech 20000ms")
     cutter = cutter_of(EndpointingConfig(max_utterance_ms=28_000))
-    kept = []
+    events, kept = [], []
     for start in range(0, len(frames), 5):
-        cutter.push(frames[start : start + 5])
-        if utterance := cutter.open_utterance():
+        events += cutter.push(frames[start : start + 5])
+        if started := open_in(events):
+            utterance = cutter.so_far(started)
             kept.append((utterance.samples, utterance.samples.copy()))
     assert len(kept) > 100
     assert all(np.array_equal(view, copy) for view, copy in kept)
@@ -103,8 +109,8 @@ def test_the_windows_of_a_cut_for_length_meet():
 def test_what_comes_behind_a_final_that_was_asked_at_the_pause_is_heard_with_the_next_utterance():
     """That final heard 100 ms of the pause and not the whole post-roll: nobody else would hear the rest."""
     cutter = cutter_of()
-    cutter.push(frames_of("silence 1000ms, speech 400ms, silence 100ms"))
-    assert cutter.speculate().window_end == 1500 * 16
+    (started,) = cutter.push(frames_of("silence 1000ms, speech 400ms, silence 100ms"))
+    assert cutter.speculate(started).window_end == 1500 * 16
     events = cutter.push(frames_of("silence 400ms, speech 400ms")) + cutter.flush("stop")
     assert [in_ms(event) for event in events] == [
         (0, 1000, 1400, 700, 1500, "silence"),
@@ -115,8 +121,8 @@ def test_what_comes_behind_a_final_that_was_asked_at_the_pause_is_heard_with_the
 
 def test_a_pause_that_was_not_the_end_leaves_the_post_roll_as_it_is():
     cutter = cutter_of()
-    cutter.push(frames_of("silence 1000ms, speech 400ms, silence 100ms"))
-    cutter.speculate()
+    (started,) = cutter.push(frames_of("silence 1000ms, speech 400ms, silence 100ms"))
+    cutter.speculate(started)
     (ended,) = cutter.push(frames_of("speech 400ms, silence 900ms"))
     assert in_ms(ended) == (0, 1000, 1900, 700, 2100, "silence")
 
@@ -144,7 +150,7 @@ def test_where_somebody_spoke_in_the_pre_roll_alone_nothing_of_the_window_is_hea
     ]
 
 
-def test_the_windows_of_an_utterance_that_a_second_look_ended_and_of_the_rest_meet():
+def test_the_windows_of_an_utterance_that_a_recheck_ended_and_of_the_rest_meet():
     cutter = cutter_of()
     events = cutter.push(frames_of("silence 500ms, speech 2000ms"))
     events += cutter.recheck_endpoint(1500 * 16, 2400 * 16)
@@ -182,10 +188,11 @@ def test_a_flush_in_silence_ends_nothing():
 def test_the_open_utterance_grows_to_the_newest_frame():
     frames = frames_of("silence 500ms, speech 400ms, silence 400ms")
     cutter = cutter_of()
-    seen = []
+    events, seen = [], []
     for frame in frames:
-        cutter.push(frame[np.newaxis])
-        if (utterance := cutter.open_utterance()) is not None:
+        events += cutter.push(frame[np.newaxis])
+        if (started := open_in(events)) is not None:
+            utterance = cutter.so_far(started)
             seen.append((utterance.start, utterance.end, utterance.window_start, utterance.window_end))
             window = frames.reshape(-1)[utterance.window_start : utterance.window_end]
             assert utterance.samples.tolist() == window.tolist()
@@ -194,11 +201,28 @@ def test_the_open_utterance_grows_to_the_newest_frame():
     ]
 
 
-def test_no_utterance_is_open_in_silence_or_after_its_end():
+def test_a_stream_that_goes_on_counts_its_time_and_its_utterances_from_where_it_was_left():
+    cutter = UtteranceCutter(CONFIG, judge, begin=5000 * 16, first_number=7)
+    assert (cutter.now, cutter.last_voiced_at) == (5000 * 16, 5000 * 16)
+    assert [in_ms(event) for event in cutter.push(frames_of("silence 100ms, speech 800ms, silence 900ms"))] == [
+        (7, 5100),
+        (7, 5100, 5900, 5000, 6100, "silence"),
+    ]
+
+
+def test_no_later_window_has_audio_that_was_discarded():
     cutter = cutter_of()
-    assert cutter.open_utterance() is None
-    cutter.push(frames_of("speech 400ms, silence 500ms"))
-    assert cutter.open_utterance() is None
+    events = cutter.push(frames_of("silence 500ms, speech 400ms")) + cutter.discard()
+    assert [in_ms(event)[-1] for event in events] == [500, "discard"]
+    events = cutter.push(frames_of("speech 400ms")) + cutter.flush("stop")
+    assert [in_ms(event) for event in events] == [(1, 900), (1, 900, 1300, 900, 1300, "stop")]
+
+
+def test_a_discard_in_silence_drops_the_pre_roll_and_voice_that_is_not_believed_yet():
+    cutter = cutter_of()
+    events = cutter.push(frames_of("silence 500ms, speech 40ms")) + cutter.discard()
+    events += cutter.push(frames_of("speech 400ms")) + cutter.flush("stop")
+    assert [in_ms(event) for event in events] == [(0, 540), (0, 540, 940, 540, 940, "stop")]
 
 
 def test_the_last_voiced_frame_is_known():
@@ -235,11 +259,14 @@ def test_ended_audio_is_let_go():
 def test_the_longest_window_is_30_s():
     config = EndpointingConfig(pre_roll_ms=1000, max_utterance_ms=28_000, hangover_ms=1000, post_roll_ms=1000)
     cutter = cutter_of(config)
-    longest = 0
+    events, longest = [], 0
     for frame in frames_of("silence 2000ms, speech 27020ms, silence 1000ms, speech 60000ms"):
-        ended = [event.utterance for event in cutter.push(frame[np.newaxis]) if isinstance(event, UtteranceEnded)]
-        for utterance in [*ended, cutter.open_utterance()]:
-            longest = max(longest, 0 if utterance is None else utterance.samples.size)
+        new = cutter.push(frame[np.newaxis])
+        events += new
+        utterances = [event.utterance for event in new if isinstance(event, UtteranceEnded)]
+        if started := open_in(events):
+            utterances.append(cutter.so_far(started))
+        longest = max([longest, *(utterance.samples.size for utterance in utterances)])
     assert 29_000 * 16 <= longest <= 30_000 * 16
 
 

@@ -17,6 +17,7 @@ from livecaption.ipc import children
 from livecaption.ipc.layers import SWITCH, Layer
 from livecaption.recognition import Hypothesis, SessionId
 from livecaption.scheduling.load_control import ServiceLevel
+from livecaption.scheduling.request import Cancel
 from livecaption.scheduling.scheduler import QueueFigures
 from livecaption.workers import restart
 from livecaption.workers.pool import PoolState
@@ -440,6 +441,15 @@ async def test_a_session_that_left_is_not_answered(start_crew: StartCrew) -> Non
     crew.pool.detach(SessionId("gone"))
     await crew.text(session="b")
     assert crew.order == [2]
+
+
+async def test_what_is_cancelled_before_a_worker_has_it_is_not_answered(start_crew: StartCrew) -> None:
+    crew = await start_crew(wait=False)
+    crew.ask(session="a", utterance=3)
+    crew.ask(session="a", utterance=4)
+    crew.pool.cancel(Cancel(SessionId("a"), 3))
+    await crew.text(session="b")
+    assert crew.order == [2, 3]
 
 
 async def test_stopping_answers_what_waits_and_ends_an_idle_worker_at_once(start_crew: StartCrew) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 from livecaption.audio.formats import AudioFormat
 from livecaption.errors import ConfigError, InvalidMessage, MessageTooBig
 from livecaption.events import Event, Final, Snapshot
+from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TASKS, TranscriptionOptions
-from livecaption.session import StreamOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 
 PROTOCOL_VERSION = 1
@@ -188,7 +188,7 @@ def _endpointing(given: Any, default: EndpointingConfig) -> EndpointingConfig:
         if not isinstance(given["preset"], str) or given["preset"] not in PRESETS:
             raise InvalidMessage(f"endpointing.preset must be one of {', '.join(PRESETS)}")
         default = PRESETS[given["preset"]]
-    changes = {}
+    changes: dict[str, Any] = {}
     for wire_name, name in (("silence_ms", "hangover_ms"), ("max_utterance_ms", "max_utterance_ms")):
         if given.get(wire_name) is not None:
             value = given[wire_name]

@@ -1,4 +1,4 @@
-"""The promises of the protocol, as conversations with one session: no loop, no process, no clock."""
+"""The promises of a stream, as conversations: no loop, no process, no clock."""
 
 import gc
 import itertools
@@ -6,7 +6,7 @@ import random
 import tracemalloc
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -15,64 +15,29 @@ import pytest
 from livecaption.audio.formats import AudioFormat
 from livecaption.errors import TranscriptionFailed, WorkerDied, WrongState
 from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed, Partial, SpeechEnd, SpeechStart
-from livecaption.recognition import Hypothesis, RequestId, SessionId, TranscriptionOptions, Word
+from livecaption.pipeline.latency import Latency
+from livecaption.pipeline.options import ResumePoint, StreamOptions
+from livecaption.pipeline.stream import OVERLOADED_AFTER_S, Output, StreamPipeline
+from livecaption.recognition import Hypothesis, TranscriptionOptions, Word
 from livecaption.scheduling.load_control import ServiceLevel
-from livecaption.scheduling.request import Request
-from livecaption.session import (
-    OVERLOADED_AFTER_S,
-    START_OF_STREAM,
-    Latency,
-    Output,
-    ResumePoint,
-    StreamOptions,
-    StreamPipeline,
-)
+from livecaption.scheduling.request import Cancel, Request
 from livecaption.speech.endpointing import EndpointingConfig
+from tests.support.pipeline import (
+    SPECULATIVE,
+    TWO_UTTERANCES,
+    USUAL_LEVEL,
+    chunks,
+    events,
+    feed,
+    new_stream,
+    requests,
+    said,
+)
 from tests.support.speech import pcm_s16le, sound
-
-TWO_UTTERANCES = "silence 400ms, speech 1000ms, silence 800ms, speech 1200ms, silence 900ms"
-
-
-USUAL_LEVEL = ServiceLevel(partial_interval_ms=500, effort="reduced")
-SPECULATIVE = ServiceLevel(partial_interval_ms=500, effort="full")
-
-
-def session(
-    *,
-    partials: bool = False,
-    service_level: Callable[[], ServiceLevel] = lambda: USUAL_LEVEL,
-    resume_from: ResumePoint = START_OF_STREAM,
-    **options: object,
-) -> StreamPipeline:
-    ids = itertools.count(1)
-    stream = StreamOptions(partials=partials, **options)  # type: ignore[arg-type]
-    return StreamPipeline(SessionId("s"), stream, service_level, lambda: RequestId(next(ids)), resume_from)
-
-
-def chunks(script: str, chunk_ms: int = 100) -> Iterable[bytes]:
-    data = pcm_s16le(sound(script))
-    step = chunk_ms * 32
-    return (data[start : start + step] for start in range(0, len(data), step))
-
-
-def feed(stream: StreamPipeline, script: str, now_s: float = 0.0) -> list[Output]:
-    return [output for chunk in chunks(script) for output in stream.receive_audio(chunk, now_s)]
-
-
-def requests(outputs: Iterable[Output]) -> list[Request]:
-    return [output for output in outputs if isinstance(output, Request)]
-
-
-def events(outputs: Iterable[Output]) -> list[Event]:
-    return [output for output in outputs if isinstance(output, Event)]
-
-
-def said(text: str, *, suspicious: bool = False, words: tuple[Word, ...] = ()) -> Hypothesis:
-    return Hypothesis(text, "en", 0.9, 0.0, words, suspicious)
 
 
 def test_each_utterance_starts_ends_and_asks_for_one_final() -> None:
-    outputs = feed(session(), TWO_UTTERANCES)
+    outputs = feed(new_stream(), TWO_UTTERANCES)
     kinds = [type(output).__name__ for output in outputs]
     assert kinds == ["SpeechStart", "SpeechEnd", "Request"] * 2
     assert [event.utterance for event in events(outputs) if isinstance(event, SpeechStart)] == [0, 1]
@@ -80,12 +45,12 @@ def test_each_utterance_starts_ends_and_asks_for_one_final() -> None:
 
 
 def test_the_windows_of_two_finals_share_no_audio() -> None:
-    first, second = requests(feed(session(), TWO_UTTERANCES))
+    first, second = requests(feed(new_stream(), TWO_UTTERANCES))
     assert first.window_start + len(first.window.samples) <= second.window_start
 
 
 def test_a_final_carries_the_times_of_the_speech_and_the_latency_since_the_last_voice() -> None:
-    stream = session()
+    stream = new_stream()
     outputs = feed(stream, "silence 400ms, speech 1000ms, silence 800ms", now_s=10.0)
     (final,) = stream.receive_answer(requests(outputs)[0], said("Good morning."), now_s=10.75)
     start = next(event for event in events(outputs) if isinstance(event, SpeechStart))
@@ -96,7 +61,7 @@ def test_a_final_carries_the_times_of_the_speech_and_the_latency_since_the_last_
 
 
 def test_finals_come_in_order_although_the_answers_do_not() -> None:
-    stream = session()
+    stream = new_stream()
     first, second = requests(feed(stream, TWO_UTTERANCES))
     assert stream.receive_answer(second, said("world"), 0.0) == []
     released = stream.receive_answer(first, said("hello"), 0.0)
@@ -107,7 +72,7 @@ def test_finals_come_in_order_although_the_answers_do_not() -> None:
 
 
 def test_a_failed_final_is_reported_and_comes_all_the_same() -> None:
-    stream = session()
+    stream = new_stream()
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 800ms"))
     report, final = stream.receive_answer(request, WorkerDied("gone"), 0.0)
     assert report == ErrorReport("worker_died", "gone", fatal=False)
@@ -116,7 +81,7 @@ def test_a_failed_final_is_reported_and_comes_all_the_same() -> None:
 
 
 def test_a_failed_final_keeps_what_readers_were_promised() -> None:
-    stream = session(partials=True)
+    stream = new_stream(partials=True)
     asked = requests(feed(stream, "silence 400ms, speech 3000ms, silence 800ms"))
     for request, text in zip(asked, ["And so", "And so my fellow", "And so my fellow Americans"], strict=False):
         *_, partial = stream.receive_answer(request, said(text), 0.0)
@@ -130,19 +95,19 @@ def test_a_failed_final_keeps_what_readers_were_promised() -> None:
 
 
 def test_partials_are_asked_for_at_a_steady_cadence_while_somebody_speaks() -> None:
-    outputs = feed(session(partials=True), "silence 400ms, speech 3000ms")
+    outputs = feed(new_stream(partials=True), "silence 400ms, speech 3000ms")
     ends = [request.window_start + len(request.window.samples) for request in requests(outputs)]
     assert len(ends) == 6  # at 0.5, 1.0 ... 3.0 s of speech
     assert all(later - earlier == 8000 for earlier, later in itertools.pairwise(ends))
 
 
 def test_no_partial_is_asked_for_in_silence_or_when_none_is_wanted() -> None:
-    assert requests(feed(session(partials=True), "silence 5000ms")) == []
-    assert requests(feed(session(partials=False), "silence 400ms, speech 3000ms")) == []
+    assert requests(feed(new_stream(partials=True), "silence 5000ms")) == []
+    assert requests(feed(new_stream(partials=False), "silence 400ms, speech 3000ms")) == []
 
 
 def test_stable_text_grows_and_is_never_taken_back_by_a_later_partial() -> None:
-    stream = session(partials=True)
+    stream = new_stream(partials=True)
     asked = requests(feed(stream, "silence 400ms, speech 3000ms"))
     texts = ["And so", "And so my fellow", "And so, my yellow Americans", "And so my fellow Americans ask"]
     captions = [stream.receive_answer(request, said(text), 0.0)[0] for request, text in zip(asked, texts, strict=False)]
@@ -156,7 +121,7 @@ def test_stable_text_grows_and_is_never_taken_back_by_a_later_partial() -> None:
 
 
 def test_what_is_stable_is_the_prefix_of_every_later_window_and_of_the_finals() -> None:
-    stream = session(partials=True)
+    stream = new_stream(partials=True)
     asked = requests(feed(stream, "silence 400ms, speech 1600ms"))
     assert [request.window.prefix for request in asked] == [""] * 3
     for request, text in zip(asked, ["And so", "And so my", "And so, my fellow"], strict=True):
@@ -168,7 +133,7 @@ def test_what_is_stable_is_the_prefix_of_every_later_window_and_of_the_finals() 
 
 
 def test_a_partial_that_comes_after_one_that_heard_more_is_not_shown() -> None:
-    stream = session(partials=True)
+    stream = new_stream(partials=True)
     first, second = requests(feed(stream, "silence 400ms, speech 1100ms"))
     assert stream.receive_answer(second, said("one two three"), 0.0) != []
     assert stream.receive_answer(first, said("one"), 0.0) == []
@@ -176,7 +141,7 @@ def test_a_partial_that_comes_after_one_that_heard_more_is_not_shown() -> None:
 
 def test_partials_come_as_often_as_the_workers_can_and_none_while_they_pause() -> None:
     level = ServiceLevel(1000, effort="reduced")
-    stream = session(partials=True, service_level=lambda: level)
+    stream = new_stream(partials=True, service_level=lambda: level)
     assert len(requests(feed(stream, "silence 400ms, speech 2100ms"))) == 2
     level = ServiceLevel(None, effort="reduced")
     assert requests(feed(stream, "speech 2000ms")) == []
@@ -187,7 +152,7 @@ def test_partials_come_as_often_as_the_workers_can_and_none_while_they_pause() -
 
 @pytest.mark.parametrize(("interval_ms", "told"), [(500, "on"), (1500, "on"), (1600, "slow"), (None, "paused")])
 def test_the_status_tells_how_often_partials_come(interval_ms: int | None, told: str) -> None:
-    assert session(service_level=lambda: ServiceLevel(interval_ms, effort="reduced")).status(0.0).partials == told
+    assert new_stream(service_level=lambda: ServiceLevel(interval_ms, effort="reduced")).status(0.0).partials == told
 
 
 def heard(text: str, speech_end_ms: int) -> Hypothesis:
@@ -195,7 +160,7 @@ def heard(text: str, speech_end_ms: int) -> Hypothesis:
 
 
 def test_an_utterance_that_noise_keeps_open_ends_where_the_engine_heard_the_speech_end() -> None:
-    stream = session(partials=True)
+    stream = new_stream(partials=True)
     *_, newest = requests(feed(stream, "silence 400ms, speech 2800ms"))
     partial, ended, request, started = stream.receive_answer(newest, heard("Good morning.", 1200), 0.0)
     assert isinstance(partial, Partial)
@@ -207,7 +172,7 @@ def test_an_utterance_that_noise_keeps_open_ends_where_the_engine_heard_the_spee
 
 
 def test_an_utterance_in_which_nobody_spoke_has_its_empty_final_without_being_asked_again() -> None:
-    stream = session(partials=True)
+    stream = new_stream(partials=True)
     *_, newest = requests(feed(stream, "silence 400ms, speech 2800ms"))
     outputs = stream.receive_answer(newest, heard("", 0), 0.0)
     assert [type(output).__name__ for output in outputs][:2] == ["SpeechEnd", "Final"]
@@ -215,20 +180,20 @@ def test_an_utterance_in_which_nobody_spoke_has_its_empty_final_without_being_as
 
 
 def test_where_there_are_words_the_engine_must_have_heard_speech_before_it_ends_an_utterance() -> None:
-    stream = session(partials=True)
+    stream = new_stream(partials=True)
     *_, newest = requests(feed(stream, "silence 400ms, speech 2800ms"))
     outputs = stream.receive_answer(newest, heard("Good morning.", 0), 0.0)
     assert [type(output) for output in outputs] == [Partial]
 
 
 def test_what_the_engine_is_in_doubt_about_ends_no_utterance() -> None:
-    stream = session(partials=True)
+    stream = new_stream(partials=True)
     *_, newest = requests(feed(stream, "silence 400ms, speech 2800ms"))
     assert stream.receive_answer(newest, replace(heard("", 0), suspicious=True), 0.0) == []
 
 
 def test_a_final_says_no_other_word_where_stable_text_was() -> None:
-    stream = session(partials=True)
+    stream = new_stream(partials=True)
     for request in requests(feed(stream, "silence 400ms, speech 1600ms")):
         stream.receive_answer(request, said("ride a may"), 0.0)
     (request,) = requests(stream.end("stop", 0.0))
@@ -238,7 +203,7 @@ def test_a_final_says_no_other_word_where_stable_text_was() -> None:
 
 
 def test_while_there_is_time_what_was_said_before_goes_with_every_window() -> None:
-    stream = session(service_level=lambda: SPECULATIVE)
+    stream = new_stream(service_level=lambda: SPECULATIVE)
     first, second = requests(feed(stream, TWO_UTTERANCES))
     stream.receive_answer(first, said("Hello."), 0.0)
     stream.receive_answer(second, replace(said("World."), confidence=0.3), 0.0)
@@ -251,7 +216,7 @@ def test_in_a_hurry_what_was_said_before_goes_only_with_what_follows_a_cut_for_l
     confidences: tuple[float, ...],
 ) -> None:
     """And only if it is what was cut that goes: what the model was unsure of is no context, nor what came before it."""
-    stream = session(endpointing=EndpointingConfig(max_utterance_ms=4_000))
+    stream = new_stream(endpointing=EndpointingConfig(max_utterance_ms=4_000))
     contexts: list[str] = []
     for chunk in chunks("speech 1000ms, silence 900ms, speech 1000ms, silence 900ms, speech 5000ms, silence 900ms"):
         for request in requests(stream.receive_audio(chunk, 0.0)):
@@ -272,7 +237,7 @@ def heard_after(stream: StreamPipeline, first: str, pause: str, second: str, *, 
 
 
 def test_with_time_an_utterance_is_heard_together_with_the_one_before() -> None:
-    stream = session(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
+    stream = new_stream(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
     request = heard_after(stream, "speech 1000ms", "silence 500ms", "speech 1200ms")
     preceding = request.window.preceding
     assert preceding is not None
@@ -288,7 +253,7 @@ def test_with_time_an_utterance_is_heard_together_with_the_one_before() -> None:
 
 
 def test_a_final_that_was_not_asked_for_at_a_pause_is_heard_together_with_the_utterance_before_it() -> None:
-    stream = session(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
+    stream = new_stream(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
     for request in requests(feed(stream, "silence 400ms, speech 1000ms, silence 700ms")):
         stream.receive_answer(request, said("Good morning."), 0.0)
     feed(stream, "silence 500ms, speech 1200ms")
@@ -310,7 +275,7 @@ def test_a_final_that_was_not_asked_for_at_a_pause_is_heard_together_with_the_ut
 def test_an_utterance_is_heard_alone_where_the_one_before_is_no_help(
     level: ServiceLevel, transcription: TranscriptionOptions, first: str, pause: str, confidence: float
 ) -> None:
-    stream = session(service_level=lambda: level, transcription=transcription)
+    stream = new_stream(service_level=lambda: level, transcription=transcription)
     request = heard_after(stream, first, pause, "speech 3000ms", confidence=confidence)
     assert request.window.preceding is None
     has_context = level.effort == "full" and confidence > 0.5
@@ -318,13 +283,13 @@ def test_an_utterance_is_heard_alone_where_the_one_before_is_no_help(
 
 
 def test_an_utterance_whose_forerunner_has_no_final_yet_is_heard_alone() -> None:
-    stream = session(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
+    stream = new_stream(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
     *_, request = requests(feed(stream, TWO_UTTERANCES))
     assert request.window.preceding is None
 
 
 def test_no_audio_is_kept_through_a_silence() -> None:
-    stream = session(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
+    stream = new_stream(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
     (request,) = requests(feed(stream, "silence 400ms, speech 5000ms, silence 900ms"))
     kept = weakref.ref(request.window.samples.base)
     stream.receive_answer(request, said("Good morning."), 0.0)
@@ -335,7 +300,7 @@ def test_no_audio_is_kept_through_a_silence() -> None:
 
 
 def test_finals_read_on_whatever_order_they_were_answered_in() -> None:
-    stream = session()
+    stream = new_stream()
     first, second = requests(feed(stream, TWO_UTTERANCES))
     stream.receive_answer(second, said("to achieving the goal"), 0.0)
     released = stream.receive_answer(first, said("Commit itself."), 0.0)
@@ -343,7 +308,7 @@ def test_finals_read_on_whatever_order_they_were_answered_in() -> None:
 
 
 def test_a_language_that_finals_agree_on_is_asked_of_later_windows() -> None:
-    stream = session()
+    stream = new_stream()
     for request in requests(feed(stream, TWO_UTTERANCES)):
         assert request.window.options.language is None
         stream.receive_answer(request, replace(said("Guten Tag."), language="de"), 0.0)
@@ -354,14 +319,14 @@ def test_a_language_that_finals_agree_on_is_asked_of_later_windows() -> None:
 @pytest.mark.parametrize("level", [USUAL_LEVEL, SPECULATIVE])
 def test_windows_are_done_thoroughly_where_there_is_time(level: ServiceLevel) -> None:
     asked = requests(
-        feed(session(partials=True, service_level=lambda: level), "silence 400ms, speech 1600ms, silence 900ms")
+        feed(new_stream(partials=True, service_level=lambda: level), "silence 400ms, speech 1600ms, silence 900ms")
     )
     assert {request.is_final for request in asked} == {False, True}
     assert {request.window.effort for request in asked} == {level.effort}
 
 
 def test_an_utterance_that_ends_at_the_pause_at_which_its_final_was_asked_has_it_at_the_endpoint() -> None:
-    stream = session(service_level=lambda: SPECULATIVE)
+    stream = new_stream(service_level=lambda: SPECULATIVE)
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
     assert request.is_final
     assert stream.receive_answer(request, said("Yes."), 0.0) == []
@@ -371,7 +336,7 @@ def test_an_utterance_that_ends_at_the_pause_at_which_its_final_was_asked_has_it
 
 
 def test_a_final_asked_at_the_pause_that_is_answered_after_the_endpoint_is_asked_only_once() -> None:
-    stream = session(service_level=lambda: SPECULATIVE)
+    stream = new_stream(service_level=lambda: SPECULATIVE)
     outputs = feed(stream, "silence 400ms, speech 1000ms, silence 800ms")
     (request,) = requests(outputs)
     (final,) = stream.receive_answer(request, said("Yes."), 0.0)
@@ -380,7 +345,7 @@ def test_a_final_asked_at_the_pause_that_is_answered_after_the_endpoint_is_asked
 
 
 def test_speech_that_goes_on_after_the_pause_gets_a_final_of_its_own_and_the_first_one_is_a_partial() -> None:
-    stream = session(partials=True, service_level=lambda: SPECULATIVE)
+    stream = new_stream(partials=True, service_level=lambda: SPECULATIVE)
     at_pause = requests(feed(stream, "silence 400ms, speech 400ms, silence 400ms"))[-1]
     assert at_pause.is_final
     (partial,) = stream.receive_answer(at_pause, said("I say"), 0.0)
@@ -393,7 +358,7 @@ def test_speech_that_goes_on_after_the_pause_gets_a_final_of_its_own_and_the_fir
 
 
 def test_a_final_asked_at_a_pause_and_answered_after_the_utterance_went_on_is_no_final() -> None:
-    stream = session(service_level=lambda: SPECULATIVE)
+    stream = new_stream(service_level=lambda: SPECULATIVE)
     (at_pause,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
     (final,) = requests(feed(stream, "speech 1000ms, silence 800ms"))
     assert stream.receive_answer(at_pause, said("I say"), 0.0) == []
@@ -401,7 +366,7 @@ def test_a_final_asked_at_a_pause_and_answered_after_the_utterance_went_on_is_no
 
 
 def test_a_partial_on_its_way_at_the_pause_adds_nothing_that_the_final_was_not_told_to_keep() -> None:
-    stream = session(partials=True, service_level=lambda: SPECULATIVE)
+    stream = new_stream(partials=True, service_level=lambda: SPECULATIVE)
     asked = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
     partial, at_pause = [request for request in asked if not request.is_final][-1], asked[-1]
     assert at_pause.is_final
@@ -410,7 +375,7 @@ def test_a_partial_on_its_way_at_the_pause_adds_nothing_that_the_final_was_not_t
 
 def test_a_final_that_failed_at_the_pause_is_reported_at_the_endpoint_and_not_tried_again() -> None:
     """It was tried twice already where it kills workers."""
-    stream = session(service_level=lambda: SPECULATIVE)
+    stream = new_stream(service_level=lambda: SPECULATIVE)
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
     assert stream.receive_answer(request, WorkerDied("gone"), 0.0) == []
     outputs = feed(stream, "silence 400ms")
@@ -418,24 +383,24 @@ def test_a_final_that_failed_at_the_pause_is_reported_at_the_endpoint_and_not_tr
 
 
 def test_without_time_to_speculate_the_final_is_asked_at_the_endpoint() -> None:
-    assert requests(feed(session(), "silence 400ms, speech 1000ms, silence 400ms")) == []
+    assert requests(feed(new_stream(), "silence 400ms, speech 1000ms, silence 400ms")) == []
 
 
 def test_a_partial_that_a_guard_suspects_is_not_shown() -> None:
-    stream = session(partials=True)
+    stream = new_stream(partials=True)
     (request, *_) = requests(feed(stream, "silence 400ms, speech 1000ms"))
     assert stream.receive_answer(request, said("the the the the", suspicious=True), 0.0) == []
 
 
 def test_a_partial_that_comes_after_the_end_of_its_utterance_is_not_shown() -> None:
-    stream = session(partials=True)
+    stream = new_stream(partials=True)
     outputs = feed(stream, "silence 400ms, speech 1000ms, silence 1100ms")
     partial = next(request for request in requests(outputs) if not request.is_final)
     assert stream.receive_answer(partial, said("hello"), 0.0) == []
 
 
 def test_words_of_a_final_are_in_stream_time() -> None:
-    stream = session(transcription=TranscriptionOptions(words=True))
+    stream = new_stream(transcription=TranscriptionOptions(words=True))
     (request,) = requests(feed(stream, "silence 2000ms, speech 1000ms, silence 800ms"))
     word = Word("Hello", 300, 700, 0.8)
     (final,) = stream.receive_answer(request, said("Hello", words=(word,)), 0.0)
@@ -446,7 +411,7 @@ def test_words_of_a_final_are_in_stream_time() -> None:
 
 
 def test_flush_ends_the_open_utterance_and_is_answered_after_its_final() -> None:
-    stream = session()
+    stream = new_stream()
     feed(stream, "silence 400ms, speech 1000ms")
     end, request = stream.flush("mark", 0.0)
     assert isinstance(end, SpeechEnd)
@@ -458,13 +423,13 @@ def test_flush_ends_the_open_utterance_and_is_answered_after_its_final() -> None
 
 
 def test_flush_in_silence_is_answered_at_once() -> None:
-    stream = session()
+    stream = new_stream()
     feed(stream, "silence 400ms")
     assert stream.flush(7, 0.0) == [Flushed(7)]
 
 
 def test_speech_after_a_flush_is_a_new_utterance_that_loses_no_audio() -> None:
-    stream = session()
+    stream = new_stream()
     feed(stream, "silence 400ms, speech 1000ms")
     first = requests(stream.flush(None, 0.0))[0]
     feed(stream, "speech 1000ms")
@@ -474,7 +439,7 @@ def test_speech_after_a_flush_is_a_new_utterance_that_loses_no_audio() -> None:
 
 
 def test_the_end_asks_for_the_final_of_what_was_being_said() -> None:
-    stream = session()
+    stream = new_stream()
     feed(stream, "silence 400ms, speech 1000ms")
     end, request = stream.end("stop", 0.0)
     assert isinstance(end, SpeechEnd)
@@ -487,7 +452,7 @@ def test_the_end_asks_for_the_final_of_what_was_being_said() -> None:
 
 
 def test_audio_after_the_end_is_refused_and_changes_nothing() -> None:
-    stream = session()
+    stream = new_stream()
     stream.end("stop", 0.0)
     with pytest.raises(WrongState) as refusal:
         stream.receive_audio(b"\0\0", 0.0)
@@ -497,7 +462,7 @@ def test_audio_after_the_end_is_refused_and_changes_nothing() -> None:
 
 
 def test_half_a_sample_at_the_end_is_reported_and_costs_nothing_else() -> None:
-    stream = session()
+    stream = new_stream()
     feed(stream, "silence 400ms, speech 1000ms")
     stream.receive_audio(b"\x01", 0.0)
     report, *rest = stream.end("stop", 0.0)
@@ -507,7 +472,7 @@ def test_half_a_sample_at_the_end_is_reported_and_costs_nothing_else() -> None:
 
 
 def test_non_finite_samples_are_silence_and_reported_once() -> None:
-    stream = session(audio=AudioFormat("pcm_f32le"))
+    stream = new_stream(audio=AudioFormat("pcm_f32le"))
     rubbish = np.array([np.nan, np.inf, -np.inf] * 1000, dtype="<f4").tobytes()
     reports = [event for _ in range(3) for event in events(stream.receive_audio(rubbish, 0.0))]
     assert reports == [
@@ -518,7 +483,7 @@ def test_non_finite_samples_are_silence_and_reported_once() -> None:
 
 
 def test_finals_that_are_abandoned_are_reported_and_come_in_order() -> None:
-    stream = session()
+    stream = new_stream()
     feed(stream, TWO_UTTERANCES)
     stream.end("stop", 0.0)
     outputs = stream.abandon(WorkerDied("the time is up"), 0.0)
@@ -527,7 +492,7 @@ def test_finals_that_are_abandoned_are_reported_and_come_in_order() -> None:
 
 
 def test_the_backlog_is_the_audio_that_waits_for_finals() -> None:
-    stream = session()
+    stream = new_stream()
     first, second = requests(feed(stream, TWO_UTTERANCES))
     waiting_ms = [len(request.window.samples) / 16 for request in (first, second)]
     assert stream.backlog_ms == pytest.approx(sum(waiting_ms), abs=2)
@@ -536,7 +501,7 @@ def test_the_backlog_is_the_audio_that_waits_for_finals() -> None:
 
 
 def test_the_status_tells_of_a_final_that_does_not_come() -> None:
-    stream = session()
+    stream = new_stream()
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 800ms", now_s=5.0))
     assert stream.status(5.1).state == "ready"
     late = stream.status(5.0 + OVERLOADED_AFTER_S + 0.5)
@@ -557,7 +522,7 @@ def test_bytes_cut_anywhere_give_the_same_events_and_the_same_windows(seed: int)
 @pytest.mark.parametrize("part", [0.0, 0.2, 0.41, 0.6, 0.9])
 def test_a_stream_ended_anywhere_gives_every_started_utterance_its_final(part: float) -> None:
     data = pcm_s16le(sound(TWO_UTTERANCES))
-    stream = session()
+    stream = new_stream()
     outputs = stream.receive_audio(data[: round(len(data) * part)], 0.0) + stream.end("disconnect", 0.0)
     started = [event.utterance for event in events(outputs) if isinstance(event, SpeechStart)]
     finals = [
@@ -571,7 +536,7 @@ def test_a_stream_ended_anywhere_gives_every_started_utterance_its_final(part: f
 
 
 def transcript_of(pieces: Iterable[bytes]) -> list[object]:
-    stream = session()
+    stream = new_stream()
     outputs = [output for piece in pieces for output in stream.receive_audio(piece, 0.0)] + stream.end("stop", 0.0)
     return [
         (output.window_start, output.window.samples.tobytes()) if isinstance(output, Request) else output
@@ -582,7 +547,7 @@ def transcript_of(pieces: Iterable[bytes]) -> list[object]:
 def test_a_pause_after_words_that_end_no_sentence_does_not_end_the_utterance() -> None:
     """A publisher who thinks in mid-phrase gets one caption; one who has finished gets it at once."""
     for text, n_ended in (("ask not", 0), ("Ask not.", 1)):
-        stream = session(partials=True)
+        stream = new_stream(partials=True)
         (asked, *_) = requests(feed(stream, "silence 400ms, speech 1000ms"))
         stream.receive_answer(asked, said(text), 0.0)
         outputs = feed(stream, "silence 800ms")
@@ -600,7 +565,7 @@ def timed(stream: StreamPipeline, script: str, from_s: float) -> list[Output]:
 
 
 def test_a_silence_that_ends_an_utterance_is_the_endpoint_latency() -> None:
-    stream = session()
+    stream = new_stream()
     timed(stream, "silence 400ms, speech 1000ms, silence 800ms", from_s=10.0)
     (latency,) = stream.take_latencies()
     assert latency.kind == "endpoint"
@@ -610,7 +575,7 @@ def test_a_silence_that_ends_an_utterance_is_the_endpoint_latency() -> None:
 
 def test_voice_that_follows_the_silence_in_the_same_chunk_is_the_next_utterances() -> None:
     """A publisher goes on at the very moment at which the pause was long enough."""
-    stream = session()
+    stream = new_stream()
     stream.receive_audio(pcm_s16le(sound("silence 400ms, speech 1000ms, silence 200ms")), 10.0)
     outputs = stream.receive_audio(pcm_s16le(sound("silence 600ms, speech 40ms")), 10.625)
     assert stream.take_latencies() == [Latency("endpoint", 0.625)]
@@ -620,7 +585,7 @@ def test_voice_that_follows_the_silence_in_the_same_chunk_is_the_next_utterances
 
 
 def test_the_latency_of_a_final_is_that_of_its_event() -> None:
-    stream = session()
+    stream = new_stream()
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 800ms", now_s=10.0))
     stream.take_latencies()
     (final,) = stream.receive_answer(request, said("Good morning."), now_s=10.75)
@@ -629,7 +594,7 @@ def test_the_latency_of_a_final_is_that_of_its_event() -> None:
 
 
 def test_a_final_that_failed_has_no_latency() -> None:
-    stream = session()
+    stream = new_stream()
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 800ms"))
     stream.take_latencies()
     stream.receive_answer(request, WorkerDied("gone"), 0.0)
@@ -637,7 +602,7 @@ def test_a_final_that_failed_has_no_latency() -> None:
 
 
 def test_the_first_caption_counts_from_the_first_voice_and_partials_from_what_they_show_first() -> None:
-    stream = session(partials=True)
+    stream = new_stream(partials=True)
     first, second = requests(timed(stream, "silence 400ms, speech 1200ms", from_s=10.0))
     stream.receive_answer(first, said("one two"), now_s=12.0)
     begun, shown = stream.take_latencies()
@@ -651,7 +616,7 @@ def test_the_first_caption_counts_from_the_first_voice_and_partials_from_what_th
 
 
 def test_a_partial_that_is_not_shown_makes_the_words_of_the_next_one_older() -> None:
-    stream = session(partials=True)
+    stream = new_stream(partials=True)
     first, second = requests(timed(stream, "silence 400ms, speech 1200ms", from_s=10.0))
     stream.receive_answer(first, said("the the the", suspicious=True), now_s=12.0)
     assert stream.take_latencies() == []
@@ -662,7 +627,7 @@ def test_a_partial_that_is_not_shown_makes_the_words_of_the_next_one_older() -> 
 
 
 def test_where_no_partial_came_in_time_the_final_is_the_first_caption() -> None:
-    stream = session(partials=True)
+    stream = new_stream(partials=True)
     outputs = timed(stream, "silence 400ms, speech 1000ms, silence 1100ms", from_s=10.0)
     request = next(request for request in requests(outputs) if request.is_final)
     stream.take_latencies()
@@ -671,7 +636,7 @@ def test_where_no_partial_came_in_time_the_final_is_the_first_caption() -> None:
 
 
 def test_an_utterance_that_goes_on_after_a_cut_for_length_waits_for_no_first_caption() -> None:
-    stream = session(partials=True, endpointing=EndpointingConfig(max_utterance_ms=2000))
+    stream = new_stream(partials=True, endpointing=EndpointingConfig(max_utterance_ms=2000))
     asked = requests(timed(stream, "silence 400ms, speech 3900ms", from_s=10.0))
     for request in asked:
         stream.receive_answer(request, said("one two"), now_s=15.0)
@@ -685,7 +650,7 @@ def test_an_utterance_that_goes_on_after_a_cut_for_length_waits_for_no_first_cap
 
 def test_a_pause_before_any_words_are_known_does_not_end_the_utterance_where_words_will_come() -> None:
     for partials, n_ended in ((True, 0), (False, 1)):
-        outputs = feed(session(partials=partials), "silence 400ms, speech 1000ms, silence 800ms")
+        outputs = feed(new_stream(partials=partials), "silence 400ms, speech 1000ms, silence 800ms")
         assert len([event for event in events(outputs) if isinstance(event, SpeechEnd)]) == n_ended
 
 
@@ -700,7 +665,7 @@ def test_audio_broken_off_anywhere_and_sent_again_from_received_ms_gives_the_sam
     data = pcm_s16le(np.repeat(mono, channels))
 
     def fresh() -> StreamPipeline:
-        return session(audio=AudioFormat("pcm_s16le", rate, channels))
+        return new_stream(audio=AudioFormat("pcm_s16le", rate, channels))
 
     unbroken = fresh()
     expected = unbroken.receive_audio(data, 0.0) + unbroken.end("stop", 0.0)
@@ -718,7 +683,7 @@ def test_audio_broken_off_anywhere_and_sent_again_from_received_ms_gives_the_sam
 
 
 def test_what_is_received_counts_at_once_although_the_resampler_holds_some_of_it_back() -> None:
-    stream = session(audio=AudioFormat("pcm_s16le", 48_000))
+    stream = new_stream(audio=AudioFormat("pcm_s16le", 48_000))
     stream.receive_audio(bytes(2 * 4800), 0.0)
     assert stream.received_ms == 100
 
@@ -769,18 +734,18 @@ def test_wherever_a_server_dies_the_next_one_goes_on_without_a_word_lost_or_doub
         return stream
 
     unbroken: list[Event] = []
-    run(session(endpointing=endpointing), data, unbroken)
+    run(new_stream(endpointing=endpointing), data, unbroken)
     expected = stretches(event for event in unbroken if isinstance(event, Final))
     assert len(expected) == 3
     for n_chunks in range(1, len(data)):
         before: list[Event] = []
-        first = run(session(endpointing=endpointing), data, before, n_chunks)
+        first = run(new_stream(endpointing=endpointing), data, before, n_chunks)
         finals = tuple(event for event in before if isinstance(event, Final))
         checkpoint_ms = first.checkpoint_ms
         assert checkpoint_ms <= first.received_ms
         assert checkpoint_ms >= max((final.end_ms for final in finals), default=0)
         after: list[Event] = []
-        second = session(endpointing=endpointing, resume_from=ResumePoint(finals, checkpoint_ms))
+        second = new_stream(endpointing=endpointing, resume_point=ResumePoint(finals, checkpoint_ms))
         assert second.received_ms == checkpoint_ms
         rest = audio[checkpoint_ms * 32 :]
         run(second, (rest[at : at + 3200] for at in range(0, len(rest), 3200)), after)
@@ -791,8 +756,8 @@ def test_wherever_a_server_dies_the_next_one_goes_on_without_a_word_lost_or_doub
 
 
 def test_words_and_partials_of_a_session_that_goes_on_have_the_times_of_the_stream() -> None:
-    resume_from = ResumePoint((Final(4, "Before.", 0, 9000, "en", 0.9, 300),), 60_000)
-    stream = session(partials=True, resume_from=resume_from, transcription=TranscriptionOptions(words=True))
+    resume_point = ResumePoint((Final(4, "Before.", 0, 9000, "en", 0.9, 300),), 60_000)
+    stream = new_stream(partials=True, resume_point=resume_point, transcription=TranscriptionOptions(words=True))
     told: list[Event] = []
     for chunk in chunks("silence 400ms, speech 2000ms, silence 1200ms"):
         outputs = stream.receive_audio(chunk, 0.0)
@@ -809,14 +774,14 @@ def test_words_and_partials_of_a_session_that_goes_on_have_the_times_of_the_stre
 
 
 def test_what_was_said_before_a_servers_death_is_the_context_of_what_follows() -> None:
-    resume_from = ResumePoint((Final(0, "He went to the", 0, 900, "en", 0.9, 300),), 900)
-    stream = session(resume_from=resume_from, service_level=lambda: SPECULATIVE)
+    resume_point = ResumePoint((Final(0, "He went to the", 0, 900, "en", 0.9, 300),), 900)
+    stream = new_stream(resume_point=resume_point, service_level=lambda: SPECULATIVE)
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 900ms"))
     assert request.window.context.strip() == "He went to the"
 
 
 def test_in_silence_all_audio_but_the_newest_is_settled() -> None:
-    stream = session()
+    stream = new_stream()
     feed(stream, "silence 30000ms")
     assert 29_000 < stream.checkpoint_ms < 30_000
     assert stream.checkpoint_ms == 30_000 - EndpointingConfig().onset_ms - EndpointingConfig().pre_roll_ms
@@ -826,7 +791,7 @@ def test_in_silence_all_audio_but_the_newest_is_settled() -> None:
 def test_a_session_that_goes_on_begins_at_the_very_millisecond(sample_rate: int) -> None:
     """So that who asks where to send from can find the sample, and what is skipped is less than a millisecond."""
     for until_ms in (0, 1, 7, 333, 60_001):
-        stream = session(resume_from=ResumePoint((), until_ms), audio=AudioFormat("pcm_s16le", sample_rate))
+        stream = new_stream(resume_point=ResumePoint((), until_ms), audio=AudioFormat("pcm_s16le", sample_rate))
         assert stream.received_ms == until_ms
         assert stream.rewind() == until_ms
         stream.receive_audio(bytes(2 * sample_rate), 0.0)
@@ -835,7 +800,7 @@ def test_a_session_that_goes_on_begins_at_the_very_millisecond(sample_rate: int)
 
 
 def test_audio_that_is_lost_is_skipped_only_before_any_other_comes() -> None:
-    stream = session(resume_from=ResumePoint((), 1000))
+    stream = new_stream(resume_point=ResumePoint((), 1000))
     assert not stream.skip_to(900)
     assert stream.skip_to(5000)
     assert stream.received_ms == 5000
@@ -847,8 +812,8 @@ def test_audio_that_is_lost_is_skipped_only_before_any_other_comes() -> None:
 
 
 def test_an_utterance_that_begins_within_the_window_before_it_is_heard_alone() -> None:
-    """A recheck that heard nobody gives the audio back, though dots that were shown stay as the final."""
-    stream = session(partials=True, service_level=lambda: SPECULATIVE, transcription=ENGLISH)
+    """A recheck that found no speech gives the audio back, though dots that were shown stay as the final."""
+    stream = new_stream(partials=True, service_level=lambda: SPECULATIVE, transcription=ENGLISH)
     texts = iter(["..."] * 4)
     waiting: deque[Output] = deque()
     finals: list[Final] = []
@@ -868,7 +833,7 @@ def test_a_session_that_is_over_keeps_no_audio() -> None:
     """It can be found for five minutes more, by those who read it and by a publisher who missed the end."""
 
     def ended() -> StreamPipeline:
-        stream = session(service_level=lambda: SPECULATIVE)
+        stream = new_stream(service_level=lambda: SPECULATIVE)
         outputs = [
             *feed(stream, "silence 400ms, speech 9000ms, silence 900ms, speech 9000ms"),
             *stream.end("stop", 0.0),
@@ -886,3 +851,164 @@ def test_a_session_that_is_over_keeps_no_audio() -> None:
     used_bytes, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert used_bytes / len(kept) < 50_000
+
+
+def test_a_partial_that_its_utterance_did_not_wait_for_is_no_lag_afterwards() -> None:
+    """A final takes the place of a waiting partial, which is never answered then."""
+    stream = new_stream(partials=True)
+    final = requests(feed(stream, "silence 400ms, speech 1000ms, silence 1100ms", now_s=5.0))[-1]
+    stream.receive_answer(final, said("Good morning."), 5.1)
+    status = stream.status(60.0)
+    assert (status.partials, status.lag_ms) == ("on", 0)
+
+
+# Options that come late
+
+
+def test_options_may_be_replaced_until_audio_comes() -> None:
+    stream = new_stream(partials=True)
+    options = StreamOptions(
+        AudioFormat("pcm_s16le", 48_000),
+        TranscriptionOptions("de", words=True),
+        partials=False,
+        endpointing=EndpointingConfig(hangover_ms=2000, mid_phrase_hangover_ms=2000),
+    )
+    stream.configure(options)
+    assert stream.options == options
+    audio = pcm_s16le(sound("silence 400ms, speech 1000ms, silence 1500ms", 48_000))
+    assert [type(event) for event in stream.receive_audio(audio, 0.0)] == [SpeechStart]
+    assert stream.received_ms == 2900
+    _, final = stream.end("stop", 0.0)
+    assert isinstance(final, Request)
+    assert final.window.options == options.transcription
+
+
+def test_options_that_come_late_keep_the_point_at_which_a_stream_goes_on() -> None:
+    finals = (Final(4, "He went to the", 0, 900, "en", 0.9, 300),)
+    stream = new_stream(resume_point=ResumePoint(finals, 60_000))
+    stream.configure(StreamOptions(partials=False))
+    start, _, request = feed(stream, "silence 400ms, speech 1000ms, silence 900ms")
+    assert isinstance(start, SpeechStart)
+    assert (start.utterance, abs(start.start_ms - 60_400) < 100) == (5, True)
+    assert isinstance(request, Request)
+
+
+@pytest.mark.parametrize("script", ["silence 20ms", "silence 400ms, speech 1000ms"])
+def test_options_after_audio_are_refused_and_change_nothing(script: str) -> None:
+    stream = new_stream()
+    feed(stream, script)
+    options = stream.options
+    with pytest.raises(WrongState) as refusal:
+        stream.configure(StreamOptions())
+    assert not refusal.value.fatal
+    assert stream.options is options
+    assert len(requests(feed(stream, "silence 400ms, speech 1000ms, silence 900ms"))) == 1
+
+
+def test_options_after_the_end_are_refused() -> None:
+    stream = new_stream()
+    stream.end("stop", 0.0)
+    with pytest.raises(WrongState):
+        stream.configure(StreamOptions())
+
+
+# Endpoints that the client decides
+
+MANUAL = EndpointingConfig(manual=True)
+
+
+def test_where_endpointing_is_manual_only_a_flush_ends_an_utterance() -> None:
+    stream = new_stream(partials=True, endpointing=MANUAL)
+    outputs = feed(stream, "silence 400ms, speech 1000ms, silence 3000ms, speech 1000ms, silence 3000ms")
+    for request in requests(outputs):
+        outputs += stream.receive_answer(request, replace(said("Good morning."), speech_end_ms=1200), 0.0)
+    assert {type(event) for event in events(outputs)} == {SpeechStart, Partial}
+    end, request = stream.flush("mark", 0.0)
+    assert isinstance(end, SpeechEnd)
+    assert (end.reason, abs(end.end_ms - 5400) <= 150) == ("flush", True)
+    assert isinstance(request, Request)
+    assert [type(event) for event in stream.receive_answer(request, said("Good morning."), 0.0)] == [Final, Flushed]
+
+
+def test_where_endpointing_is_manual_the_end_and_the_length_limit_end_an_utterance_too() -> None:
+    stream = new_stream(endpointing=replace(MANUAL, max_utterance_ms=2000))
+    outputs = feed(stream, "silence 400ms, speech 700ms, silence 3000ms, speech 700ms") + stream.end("stop", 0.0)
+    assert [event.reason for event in events(outputs) if isinstance(event, SpeechEnd)] == ["max_length", "stop"]
+
+
+def test_where_endpointing_is_manual_a_flush_behind_a_pause_finds_its_final_made() -> None:
+    stream = new_stream(service_level=lambda: SPECULATIVE, endpointing=MANUAL)
+    (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 2000ms"))
+    stream.receive_answer(request, said("Yes."), 0.0)
+    assert [type(output) for output in stream.flush(None, 0.0)] == [SpeechEnd, Final, Flushed]
+
+
+# Audio that the client takes back
+
+
+def test_a_discarded_utterance_gets_an_empty_final_and_its_requests_are_cancelled() -> None:
+    """Readers take back its partial, as they do for any utterance in which nothing was said."""
+    stream = new_stream(partials=True, service_level=lambda: SPECULATIVE)
+    asked = requests(feed(stream, "silence 400ms, speech 3000ms, silence 300ms"))
+    for request in asked[:-1]:
+        stream.receive_answer(request, said("And so my fellow"), 0.0)
+    end, cancel, final = stream.discard(0.0)
+    assert isinstance(end, SpeechEnd)
+    assert (end.utterance, end.reason) == (0, "discard")
+    assert cancel == Cancel(stream.id, 0)
+    assert isinstance(final, Final)
+    assert (final.utterance, final.text, final.end_ms) == (0, "", end.end_ms)
+    assert stream.receive_answer(asked[-1], said("And so my fellow Americans"), 0.0) == []
+
+
+def test_a_discarded_utterance_takes_its_turn_behind_finals_that_are_awaited() -> None:
+    stream = new_stream()
+    (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 800ms, speech 1000ms"))
+    assert [type(output) for output in stream.discard(0.0)] == [SpeechEnd, Cancel]
+    finals = stream.receive_answer(request, said("Hello."), 0.0)
+    assert [(final.utterance, final.text) for final in finals if isinstance(final, Final)] == [(0, "Hello."), (1, "")]
+
+
+def test_nothing_of_discarded_audio_is_in_later_windows_or_said_of_them() -> None:
+    stream = new_stream(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
+    feed(stream, "silence 400ms, speech 1000ms")
+    stream.discard(0.0)
+    (request,) = requests(feed(stream, "speech 1000ms, silence 400ms"))
+    assert request.utterance == 1
+    assert request.window_start >= 1400 * 16
+    assert (request.window.preceding, request.window.context, request.window.prefix) == (None, "", "")
+
+
+def test_a_discard_in_silence_sends_nothing() -> None:
+    stream = new_stream()
+    feed(stream, "silence 400ms")
+    assert stream.discard(0.0) == []
+
+
+@pytest.mark.parametrize("script", ["silence 400ms, speech 1000ms", "silence 1400ms"])
+def test_discarded_audio_is_not_asked_for_again_by_a_restarted_server(script: str) -> None:
+    stream = new_stream()
+    feed(stream, script)
+    stream.discard(0.0)
+    assert stream.checkpoint_ms == stream.received_ms == 1400
+
+
+def test_a_discard_after_the_end_is_refused() -> None:
+    stream = new_stream()
+    stream.end("stop", 0.0)
+    with pytest.raises(WrongState):
+        stream.discard(0.0)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.2, 0.41, 0.6, 0.9])
+def test_a_stream_discarded_anywhere_gives_every_started_utterance_one_final_and_goes_on(part: float) -> None:
+    data = pcm_s16le(sound(TWO_UTTERANCES))
+    cut = round(len(data) * part)
+    stream = new_stream()
+    outputs = stream.receive_audio(data[:cut], 0.0) + stream.discard(0.0)
+    outputs += stream.receive_audio(data[cut:], 0.0) + stream.end("stop", 0.0)
+    for request in requests(outputs):
+        outputs += stream.receive_answer(request, said("x"), 0.0)
+    started = [event.utterance for event in events(outputs) if isinstance(event, SpeechStart)]
+    assert sorted(event.utterance for event in events(outputs) if isinstance(event, Final)) == started
+    assert stream.drained

@@ -1,0 +1,158 @@
+"""The finals of ended utterances, from their request to their turn to go out.
+
+    AwaitedFinal --answer, failure or discard--> Final --all before it are out--> released
+
+Finals are answered in any order and released in the order of their utterances. Marks of flushes stand among them.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from livecaption.audio import ms_of
+from livecaption.captions.casing import join_case
+from livecaption.captions.stabilizer import Stabilizer
+from livecaption.errors import EngineError
+from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed
+from livecaption.pipeline.latency import Latency
+from livecaption.recognition import Hypothesis, RequestId, TranscriptionOptions
+from livecaption.speech.utterance import Utterance
+
+
+@dataclass(slots=True)
+class AwaitedFinal:
+    """The promised final of one utterance. Times are monotonic.
+
+    Attributes:
+        stabilizer: holds the words that were committed to readers.
+        options: those of the stream.
+        awaited_s: when the utterance ended.
+        last_voiced_s: when the last voice of the utterance arrived.
+        first_caption_due_since_s: when its first voice arrived; None: no first caption is due.
+        request: the id of the request whose answer is the final; None while there is none.
+        event: the final; None while it is awaited.
+    """
+
+    utterance: Utterance
+    stabilizer: Stabilizer
+    options: TranscriptionOptions
+    awaited_s: float
+    last_voiced_s: float
+    first_caption_due_since_s: float | None
+    request: RequestId | None = None
+    event: Final | None = None
+
+    def answer(self, hypothesis: Hypothesis, now_s: float) -> Final:
+        """Make the final of the engine's answer, keeping the words that were committed."""
+        text = self.stabilizer.final(hypothesis.text)
+        self.event = self._final(replace(hypothesis, text=text), now_s)
+        return self.event
+
+    def fail(self, now_s: float) -> None:
+        """Make the final without an answer, of the words that were committed."""
+        self.event = self._final(self._unheard(self.stabilizer.committed), now_s)
+
+    def discard(self, now_s: float) -> None:
+        """Make the final empty, so that readers take back what was shown of the utterance."""
+        self.event = self._final(self._unheard(""), now_s)
+
+    def latencies(self, now_s: float) -> Iterator[Latency]:
+        """Measure the delays of a final that was answered now."""
+        if self.first_caption_due_since_s is not None and self.event is not None and self.event.text:
+            yield Latency("first_partial", now_s - self.first_caption_due_since_s)
+        yield Latency("final", now_s - self.last_voiced_s)
+
+    def _unheard(self, text: str) -> Hypothesis:
+        return Hypothesis(text, self.options.language or "", confidence=0.0, no_speech_probability=1.0)
+
+    def _final(self, hypothesis: Hypothesis, now_s: float) -> Final:
+        words = None
+        if self.options.words:
+            offset_ms = ms_of(self.utterance.window_start)
+            words = tuple(
+                CaptionWord(word.text, offset_ms + word.start_ms, offset_ms + word.end_ms, round(word.confidence, 3))
+                for word in hypothesis.words
+            )
+        return Final(
+            utterance=self.utterance.number,
+            text=hypothesis.text,
+            start_ms=ms_of(self.utterance.start),
+            end_ms=ms_of(self.utterance.end),
+            language=hypothesis.language or None,
+            confidence=round(hypothesis.confidence, 3) if hypothesis.text else 0.0,
+            latency_ms=max(0, round((now_s - self.last_voiced_s) * 1000)),
+            words=words,
+        )
+
+
+class FinalQueue:
+    """Finals and marks of flushes, in the order in which they go out.
+
+    Attributes:
+        newest: the newest final that is out and has text; None: there is none.
+    """
+
+    def __init__(self, newest: Final | None = None) -> None:
+        self.newest = newest
+        self._items: deque[AwaitedFinal | Flushed] = deque()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything that was promised is out."""
+        return not self._items
+
+    @property
+    def oldest(self) -> AwaitedFinal | None:
+        """The next final to go out; None: none is awaited."""
+        return next(self._finals(), None)
+
+    @property
+    def oldest_unanswered(self) -> AwaitedFinal | None:
+        """The final that has been awaited for longest; None: all are answered."""
+        return next((final for final in self._finals() if final.event is None), None)
+
+    @property
+    def backlog_ms(self) -> int:
+        """Audio of ended utterances whose finals are not out yet."""
+        return sum(ms_of(final.utterance.window_end - final.utterance.window_start) for final in self._finals())
+
+    def append(self, item: AwaitedFinal | Flushed) -> None:
+        """Promise this, behind all that was promised before."""
+        self._items.append(item)
+
+    def find(self, request: RequestId) -> AwaitedFinal | None:
+        """Return the final that this request was made for; None: it is none, or it is out."""
+        return next((final for final in self._finals() if final.request == request), None)
+
+    def abandon(self, error: EngineError, now_s: float) -> list[Event]:
+        """Answer every final that is still awaited with this error, and release all."""
+        reports: list[Event] = []
+        for final in self._finals():
+            if final.event is None:
+                final.fail(now_s)
+                reports.append(ErrorReport.of(error, fatal=False))
+        return reports + self.release()
+
+    def release(self) -> list[Event]:
+        """Take everything at the head of the queue that is not awaited any more."""
+        released: list[Event] = []
+        while self._items:
+            item = self._items[0]
+            event = item.event if isinstance(item, AwaitedFinal) else item
+            if event is None:
+                break
+            self._items.popleft()
+            released.append(self._join_case(event) if isinstance(event, Final) else event)
+        return released
+
+    def _join_case(self, final: Final) -> Final:
+        """Fit the first letter to the end of the final that went out before."""
+        if self.newest is not None:
+            continues = final.start_ms == self.newest.end_ms
+            final = replace(final, text=join_case(final.text, self.newest.text, continues=continues))
+        if final.text:
+            self.newest = final
+        return final
+
+    def _finals(self) -> Iterator[AwaitedFinal]:
+        return (item for item in self._items if isinstance(item, AwaitedFinal))

@@ -1,0 +1,133 @@
+"""Utterances -> requests, with what was said before.
+
+A model transcribes a window better when it knows what precedes it: the language, the text so far, and with spare
+capacity the audio of the preceding utterance. This module keeps what later windows need of earlier ones.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from livecaption.audio import ms_of, samples_of
+from livecaption.captions.language import SettledLanguage
+from livecaption.events import Final
+from livecaption.pipeline.final_queue import FinalQueue
+from livecaption.recognition import PrecedingUtterance, RequestId, SessionId, TranscriptionOptions, Window
+from livecaption.scheduling.load_control import ServiceLevel
+from livecaption.scheduling.request import Request
+from livecaption.speech.utterance import Utterance
+
+MAX_CONTEXT_CHARACTERS = 300
+"""Length of the text that goes with a window; more than the engine reads."""
+MIN_CONTEXT_CONFIDENCE = 0.4
+"""Minimum confidence of a final before it is used as context. Text of low confidence makes what follows worse."""
+MAX_PRECEDING_GAP_MS = 600
+"""Longest gap between the windows of two utterances, rolls included, at which the first one's audio goes with the
+second."""
+MAX_JOINT_MS = 14_000
+"""Longest audio of two utterances in one request: docs/decisions/0017-preceding-utterance.md."""
+
+
+class RequestBuilder:
+    """Builds the requests of one stream.
+
+    Args:
+        session: whose requests they are.
+        transcription: what the publisher asked for.
+        pace: returns what the workers can do now.
+        next_request_id: returns an id that no other request has.
+        finals: has the newest final.
+        earlier: the finals of an earlier server, in order.
+    """
+
+    def __init__(
+        self,
+        session: SessionId,
+        transcription: TranscriptionOptions,
+        service_level: Callable[[], ServiceLevel],
+        next_request_id: Callable[[], RequestId],
+        finals: FinalQueue,
+        earlier: Sequence[Final] = (),
+    ) -> None:
+        self._session = session
+        self._transcription = transcription
+        self._service_level = service_level
+        self._next_request_id = next_request_id
+        self._finals = finals
+        self._language = SettledLanguage(transcription.language)
+        self._context = ""  # the end of what was said
+        self._ended_utterance: Utterance | None = None  # the newest, while its audio may go with the next one
+        for final in earlier:
+            self.note_final(final.text, final.language or "", final.confidence)
+
+    def build(self, utterance: Utterance, committed: str, *, is_final: bool, now_s: float) -> Request:
+        """Request the transcription of an utterance whose text begins with the words that are committed."""
+        window = self._window(utterance, committed, is_final=is_final)
+        return Request(self._next_request_id(), self._session, utterance.number, now_s, window, utterance.window_start)
+
+    def refresh(self, partial: Request, utterance: Utterance, committed: str, now_s: float) -> Request:
+        """Put the newest audio of its utterance into a request for a partial."""
+        window = self._window(utterance, committed, is_final=False)
+        return replace(partial, asked_s=now_s, window=window, window_start=utterance.window_start)
+
+    def note_final(self, text: str, language: str, confidence: float) -> None:
+        """Take what a final tells about the windows that follow."""
+        if text:
+            self._language.observe(language, confidence)
+        if confidence >= MIN_CONTEXT_CONFIDENCE:
+            self._context = f"{self._context} {text}"[-MAX_CONTEXT_CHARACTERS:]
+
+    def note_end(self, utterance: Utterance) -> None:
+        """Keep the audio of an utterance that has ended, if there is capacity to transcribe it with the next one."""
+        self._ended_utterance = utterance if self._service_level().effort == "full" else None
+
+    def forget_distant(self, next_start: int) -> None:
+        """Drop the ended utterance if the next one, which starts here or later, is too far from it.
+
+        Its audio would take 1.2 MB through a silence.
+        """
+        ended = self._ended_utterance
+        if ended is not None and next_start - ended.window_end > samples_of(MAX_PRECEDING_GAP_MS):
+            self._ended_utterance = None
+
+    def forget_audio(self) -> None:
+        """Drop the ended utterance: none follows it."""
+        self._ended_utterance = None
+
+    def _window(self, utterance: Utterance, committed: str, *, is_final: bool) -> Window:
+        options = replace(self._transcription, language=self._language.language)
+        # Capacity for early finals is capacity to do them well.
+        effort = self._service_level().effort
+        before = self._preceding(utterance) if effort == "full" and options.language is not None else None
+        # With less effort the context misleads more than it helps, except in the middle of what was cut for length.
+        context = self._context if effort == "full" or self._goes_on(utterance) else ""
+        return Window(utterance.samples, options, is_final, committed, context, effort, before)
+
+    def _goes_on(self, utterance: Utterance) -> bool:
+        """Whether it begins where the newest final ends, which was cut for length or by a flush, and is believed."""
+        final = self._finals.newest
+        if final is None or final.confidence < MIN_CONTEXT_CONFIDENCE:
+            return False
+        return final.end_ms == ms_of(utterance.start)
+
+    def _preceding(self, utterance: Utterance) -> PrecedingUtterance | None:
+        """The preceding utterance, if its words are known and it is near and short."""
+        ended, final = self._ended_utterance, self._finals.newest
+        if ended is None or final is None or ended.number != utterance.number - 1:
+            return None
+        if final.utterance != ended.number or final.confidence < MIN_CONTEXT_CONFIDENCE:
+            return None
+        gap = utterance.window_start - ended.window_end
+        n_before = utterance.window_start - ended.window_start
+        # Below 0 where a rechecked endpoint let this one begin within the window of the other.
+        if not 0 <= gap <= samples_of(MAX_PRECEDING_GAP_MS):
+            return None
+        if n_before + len(utterance.samples) > samples_of(MAX_JOINT_MS):
+            return None
+        return PrecedingUtterance(
+            np.pad(ended.samples, (0, gap)),
+            final.text,
+            ms_of(ended.end - ended.window_start),
+            ms_of(utterance.start - ended.window_start),
+        )

@@ -1,0 +1,347 @@
+"""One publisher's stream. Bytes in, requests and events out.
+
+    bytes -> Intake -> UtteranceCutter -> OpenUtterance -> Request (partial or final) ─┐
+    Event <- FinalQueue, stable partials <- Hypothesis <───────────────────────────────┘
+
+Pure: no asyncio, socket, thread, process or clock. Time is passed in as `now_s` (monotonic) and serves for latencies
+only. Everything else is counted in samples of stream time.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from livecaption.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ, ms_of, samples_of
+from livecaption.audio.formats import Samples
+from livecaption.audio.framing import Frames
+from livecaption.errors import EngineError, WrongState
+from livecaption.events import EndReason, ErrorReport, Event, Flushed, SpeechEnd, SpeechStart, Status
+from livecaption.pipeline.final_queue import AwaitedFinal, FinalQueue
+from livecaption.pipeline.intake import Intake
+from livecaption.pipeline.latency import Latency
+from livecaption.pipeline.open_utterance import CaptionClock, EarlyFinal, OpenUtterance
+from livecaption.pipeline.options import STREAM_START, ResumePoint, StreamOptions
+from livecaption.pipeline.request_builder import RequestBuilder
+from livecaption.recognition import Hypothesis, RequestId, SessionId
+from livecaption.scheduling.load_control import ServiceLevel
+from livecaption.scheduling.request import Cancel, Request
+from livecaption.speech.utterance import Utterance, UtteranceCutter, UtteranceEnded, UtteranceEvent, UtteranceStarted
+from livecaption.speech.vad import VoiceActivityDetector
+
+Output = Event | Request | Cancel
+
+OVERLOADED_AFTER_S = 3.0
+"""Age of an unanswered final at which readers are told: Ofcom asks live captions for 3 s at most."""
+SLOW_AFTER_S = 1.5
+"""Age of an unanswered partial, or interval of partials, at which readers are told that text will come later."""
+
+
+@dataclass(frozen=True, slots=True)
+class _EndedUtterance:
+    """What the next utterance needs of the newest ended one.
+
+    Attributes:
+        end: stream time of the end of its speech.
+        shown_until_s: when the newest audio arrived that a caption of it shows, in monotonic time.
+    """
+
+    end: int
+    shown_until_s: float
+
+
+class StreamPipeline:
+    """The stream of one publisher, from its options to the last final.
+
+    Every method returns what there is to do, in order: events to send, requests to submit and to cancel. Each
+    `SpeechStart` is followed by exactly one `Final` of the same number, finals come in order, and no two cover the same
+    audio.
+
+    Args:
+        session_id: the session whose stream it is.
+        options: the options of the stream; `configure` may replace them.
+        pace: returns what the workers can do now.
+        next_request_id: returns an id that no other request has.
+        resume_point: the state in which an earlier server left the stream.
+    """
+
+    def __init__(
+        self,
+        session_id: SessionId,
+        options: StreamOptions,
+        service_level: Callable[[], ServiceLevel],
+        next_request_id: Callable[[], RequestId],
+        resume_point: ResumePoint = STREAM_START,
+    ) -> None:
+        self.id = session_id
+        self._service_level = service_level
+        self._next_request_id = next_request_id
+        self._latencies: list[Latency] = []
+        self._ended = False
+        self._prepare(options, resume_point)
+
+    def _prepare(self, options: StreamOptions, resume_point: ResumePoint) -> None:
+        """Set up everything for the first audio."""
+        self.options = options
+        self._resume_point = resume_point
+        finals, begin = resume_point.finals, samples_of(resume_point.audio_ms)
+        self._intake = Intake(options.audio, resume_point.audio_ms)
+        self._n_utterances = finals[-1].utterance + 1 if finals else 0
+        self._cutter = UtteranceCutter(options.endpointing, VoiceActivityDetector().judge, begin, self._n_utterances)
+        self._open: OpenUtterance | None = None
+        self._newest_ended: _EndedUtterance | None = None
+        self._done_until = begin  # all audio before is in ended utterances, or discarded
+        self._finals = FinalQueue(next((final for final in reversed(finals) if final.text), None))
+        self._requests = RequestBuilder(
+            self.id, options.transcription, self._service_level, self._next_request_id, self._finals, finals
+        )
+        self._chunk_begin = begin  # of the newest chunk
+        self._last_voiced_s = 0.0
+
+    def configure(self, options: StreamOptions) -> None:
+        """Replace the options, before the audio.
+
+        Raises:
+            WrongState: audio has come, or the stream has ended; the stream is unchanged.
+        """
+        if self._ended or not self._intake.is_untouched:
+            raise WrongState("options after audio", fatal=False)
+        self._prepare(options, self._resume_point)
+
+    @property
+    def received_ms(self) -> int:
+        """Audio taken over so far: whole samples, in milliseconds rounded down."""
+        return self._intake.received_ms
+
+    @property
+    def checkpoint_ms(self) -> int:
+        """Stream time from which a restarted server needs audio: all before is in finals that are out, or silent."""
+        if (awaited := self._finals.oldest) is not None:
+            return ms_of(awaited.utterance.window_start)
+        if self._open is not None:
+            return ms_of(self._open.started.window_start)
+        return ms_of(max(self._done_until, self._cutter.undecided_from))
+
+    @property
+    def n_utterances(self) -> int:
+        """Utterances that have started, those of earlier servers included."""
+        return self._n_utterances
+
+    @property
+    def backlog_ms(self) -> int:
+        """Audio of ended utterances whose finals are not out yet."""
+        return self._finals.backlog_ms
+
+    @property
+    def drained(self) -> bool:
+        """Whether the input has ended and everything that was promised is out."""
+        return self._ended and self._finals.is_empty
+
+    def receive_audio(self, data: bytes | memoryview, now_s: float) -> list[Output]:
+        """Take bytes of the declared encoding, cut anywhere.
+
+        Raises:
+            WrongState: the input has ended, or is a container; the stream is unchanged.
+        """
+        if self._ended:
+            raise WrongState("audio after stop", fatal=False)
+        frames = self._intake.push(data)
+        return self._report_faults() + self._receive(frames, now_s)
+
+    def receive_samples(self, samples: Samples, now_s: float) -> list[Output]:
+        """Take samples of a container's decoder: float32 [n_samples], mono, 16 kHz, -1..1."""
+        if self._ended:
+            return []
+        return self._receive(self._intake.push_samples(samples), now_s)
+
+    def rewind(self) -> int:
+        """Expect the audio again from the first sample of the millisecond that is returned; see `Intake.rewind`.
+
+        Raises:
+            WrongState: the audio is a container.
+        """
+        return self._intake.rewind()
+
+    def skip_to(self, at_ms: int) -> bool:
+        """Take the next audio for that from `at_ms` on, because the audio before it is lost.
+
+        Returns False and changes nothing if audio has come already, or `at_ms` is before the begin.
+        """
+        if not self._intake.is_untouched or at_ms < self._resume_point.audio_ms:
+            return False
+        self._prepare(self.options, replace(self._resume_point, audio_ms=at_ms))
+        return True
+
+    def flush(self, flush_id: str | int | None, now_s: float) -> list[Output]:
+        """End the open utterance now; `Flushed` follows once all finals up to here are out.
+
+        Raises:
+            WrongState: the input has ended; the stream is unchanged.
+        """
+        if self._ended:
+            raise WrongState("flush after stop", fatal=False)
+        outputs = self._handle(self._cutter.flush("flush"), now_s, self._last_voiced_s)
+        self._finals.append(Flushed(flush_id))
+        return outputs + self._release()
+
+    def discard(self, now_s: float) -> list[Output]:
+        """Drop the audio of the open utterance, and keep the audio up to here out of all later windows.
+
+        Readers get a `SpeechEnd` with the reason `discard` and an empty `Final`, so that no partial stays.
+        The utterances before are not touched. Less than 20 ms of audio, which fill no frame yet, are kept.
+
+        Raises:
+            WrongState: the input has ended; the stream is unchanged.
+        """
+        if self._ended:
+            raise WrongState("discard after stop", fatal=False)
+        outputs = self._handle(self._cutter.discard(), now_s, self._last_voiced_s)
+        self._done_until = self._cutter.now
+        return outputs
+
+    def end(self, reason: EndReason, now_s: float) -> list[Output]:
+        """Take no more audio. Idempotent; `drained` tells when the last final is out."""
+        if self._ended:
+            return []
+        frames = self._intake.flush()
+        outputs = self._report_faults() + self._receive(frames, now_s)
+        outputs += self._handle(self._cutter.flush(reason), now_s, self._last_voiced_s)
+        self._ended = True
+        # A stream that is kept for its readers needs no audio.
+        self._requests.forget_audio()
+        self._cutter.forget_audio()
+        return outputs
+
+    def refresh(self, request: Request, now_s: float) -> Request:
+        """Put the newest audio into a request for a partial of this stream whose turn has come."""
+        if self._open is None or request.utterance != self._open.started.number:
+            return request
+        return self._open.refresh(request, now_s)
+
+    def receive_answer(self, request: Request, answer: Hypothesis | EngineError, now_s: float) -> list[Output]:
+        """Take the answer to a request of this stream."""
+        if (awaited := self._finals.find(request.id)) is not None:
+            return self._answer_final(awaited, answer, now_s)
+        utterance = self._open
+        if utterance is None or request.utterance != utterance.started.number:
+            return []  # its utterance has ended meanwhile; the final has more words
+        partial = utterance.receive_answer(request, answer, now_s)
+        outputs: list[Output] = [] if partial is None else [partial]
+        if isinstance(answer, Hypothesis):
+            events = utterance.recheck_endpoint(request, answer)
+            match events:
+                case [UtteranceEnded(ended), *_]:
+                    voiced_s = now_s - (self._cutter.now - ended.end) / SAMPLE_RATE_HZ
+                    outputs += self._handle(events, now_s, voiced_s)
+        return outputs
+
+    def abandon(self, error: EngineError, now_s: float) -> list[Output]:
+        """Answer every final that is still awaited with this error; for a stop that is out of time."""
+        return [*self._finals.abandon(error, now_s)]
+
+    def take_latencies(self) -> list[Latency]:
+        """Return and forget the latencies since the last call, in order. Each belongs to an event that was returned."""
+        taken = self._latencies.copy()
+        self._latencies.clear()
+        return taken
+
+    def status(self, now_s: float) -> Status:
+        """Judge how well this stream is served, by the age of its unanswered requests."""
+        final = self._finals.oldest_unanswered
+        final_lag_s = now_s - final.awaited_s if final is not None else 0.0
+        partial_asked_s = self._open.partial_asked_s if self._open is not None else None
+        partial_lag_s = now_s - partial_asked_s if partial_asked_s is not None else 0.0
+        interval_ms = self._service_level().partial_interval_ms
+        is_slow = interval_ms is not None and max(partial_lag_s, interval_ms / 1000) > SLOW_AFTER_S
+        return Status(
+            state="overloaded" if final_lag_s > OVERLOADED_AFTER_S else "ready",
+            partials="paused" if interval_ms is None else "slow" if is_slow else "on",
+            lag_ms=round(max(final_lag_s, partial_lag_s) * 1000),
+        )
+
+    def _report_faults(self) -> list[Output]:
+        return [ErrorReport.of(fault) for fault in self._intake.take_faults()]
+
+    def _receive(self, frames: Frames, now_s: float) -> list[Output]:
+        if not len(frames):
+            return []
+        last_voiced_at, voiced_before_s = self._cutter.last_voiced_at, self._last_voiced_s
+        events = self._cutter.push(frames)
+        self._chunk_begin = self._cutter.now - len(frames) * FRAME_SAMPLES
+        if self._cutter.last_voiced_at != last_voiced_at:
+            self._last_voiced_s = now_s
+        outputs = self._handle(events, now_s, voiced_before_s)
+        if self._open is None:
+            self._requests.forget_distant(self._cutter.undecided_from)
+        else:
+            outputs += self._open.ask(self._service_level(), now_s)
+        return outputs
+
+    def _handle(self, events: list[UtteranceEvent], now_s: float, voiced_before_s: float) -> list[Output]:
+        """`voiced_before_s`: when the newest voice before the newest chunk arrived."""
+        outputs: list[Output] = []
+        for event in events:
+            match event, self._open:
+                case UtteranceStarted(), _:
+                    self._open = self._begin(event, now_s)
+                    self._n_utterances = event.number + 1
+                    outputs.append(SpeechStart(event.number, ms_of(event.at)))
+                case UtteranceEnded(ended, reason), OpenUtterance() as utterance:
+                    self._open = None
+                    # The newest voice may be the next utterance's, which began in the same chunk.
+                    last_voiced_s = self._last_voiced_s if ended.end > self._chunk_begin else voiced_before_s
+                    outputs += self._close(utterance, ended, reason, last_voiced_s, now_s)
+        return outputs
+
+    def _begin(self, started: UtteranceStarted, now_s: float) -> OpenUtterance:
+        previous = self._newest_ended
+        if previous is not None and started.at == previous.end:
+            # It was cut for length: its first words were shown with the utterance before.
+            clock = CaptionClock(None, previous.shown_until_s)
+        else:
+            # Voice is believed after its onset. The part before this chunk is taken to have come in real time.
+            first_voiced_s = now_s - max(0, self._chunk_begin - started.at) / SAMPLE_RATE_HZ
+            clock = CaptionClock(first_voiced_s if self.options.partials else None, first_voiced_s)
+        return OpenUtterance(
+            started,
+            self._cutter,
+            self._requests,
+            clock,
+            partials=self.options.partials,
+            record=self._latencies.append,
+        )
+
+    def _close(
+        self, utterance: OpenUtterance, ended: Utterance, reason: EndReason, last_voiced_s: float, now_s: float
+    ) -> list[Output]:
+        self._newest_ended = _EndedUtterance(ended.end, utterance.clock.shown_until_s)
+        self._done_until = ended.window_end
+        if reason == "silence":
+            self._latencies.append(Latency("endpoint", now_s - last_voiced_s))
+        outputs: list[Output] = [SpeechEnd(ended.number, ms_of(ended.end), reason)]
+        awaited = utterance.end(ended, self.options.transcription, last_voiced_s, now_s)
+        self._finals.append(awaited)
+        if reason == "discard":
+            awaited.discard(now_s)
+            return [*outputs, Cancel(self.id, ended.number), *self._release()]
+        match utterance.ask_final(ended, now_s):
+            case Request() as request:
+                awaited.request = request.id
+                outputs.append(request)
+            case EarlyFinal(request_id, answer=answer):
+                awaited.request = request_id
+                if answer is not None:
+                    outputs += self._answer_final(awaited, answer, now_s)
+        # Only now, because its own final goes with the utterance before it.
+        self._requests.note_end(ended)
+        return outputs
+
+    def _answer_final(self, awaited: AwaitedFinal, answer: Hypothesis | EngineError, now_s: float) -> list[Output]:
+        if isinstance(answer, Hypothesis):
+            final = awaited.answer(answer, now_s)
+            self._requests.note_final(final.text, answer.language, answer.confidence)
+            self._latencies += awaited.latencies(now_s)
+            return self._release()
+        awaited.fail(now_s)
+        return [ErrorReport.of(answer, fatal=False), *self._release()]
+
+    def _release(self) -> list[Output]:
+        return [*self._finals.release()]

@@ -1,0 +1,85 @@
+"""Bytes -> frames, and how much audio has come."""
+
+import numpy as np
+import pytest
+
+from livecaption.audio import FRAME_SAMPLES
+from livecaption.audio.formats import CONTAINER, AudioFormat
+from livecaption.errors import WrongState
+from livecaption.pipeline.intake import Intake
+from tests.support.properties import StageProperties
+from tests.support.speech import pcm_s16le, sound
+
+
+def test_audio_counts_in_whole_samples_and_the_time_of_the_stream() -> None:
+    intake = Intake(AudioFormat(), begin_ms=5000)
+    assert intake.received_ms == 5000
+    intake.push(bytes(2 * 32 + 1))
+    assert intake.received_ms == 5002
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 16_000, 44_100])
+def test_a_stream_that_goes_on_begins_at_the_very_millisecond(rate_hz: int) -> None:
+    for begin_ms in (0, 1, 7, 333, 60_001):
+        assert Intake(AudioFormat("pcm_s16le", rate_hz), begin_ms).received_ms == begin_ms
+
+
+def test_an_intake_is_untouched_until_a_whole_sample_has_come() -> None:
+    intake = Intake(AudioFormat(), begin_ms=5000)
+    intake.push(b"\0")
+    assert intake.is_untouched
+    intake.push(b"\0")
+    assert not intake.is_untouched
+
+
+def test_audio_that_is_sent_again_counts_once() -> None:
+    intake = Intake(AudioFormat(), begin_ms=0)
+    data = pcm_s16le(sound("speech 100ms"))
+    frames = [intake.push(data[:1999])]  # 62.4 ms, and half a sample
+    assert intake.rewind() == 62
+    frames.append(intake.push(data[62 * 32 :]))
+    assert intake.received_ms == 100
+    expected = Intake(AudioFormat(), begin_ms=0).push(data)
+    np.testing.assert_array_equal(np.concatenate(frames), expected)
+
+
+def test_the_samples_of_a_container_are_taken_and_its_bytes_are_refused() -> None:
+    intake = Intake(AudioFormat(CONTAINER), begin_ms=0)
+    for call in (intake.rewind, lambda: intake.push(b"RIFF")):
+        with pytest.raises(WrongState):
+            call()
+    samples = sound("speech 100ms")
+    np.testing.assert_array_equal(intake.push_samples(samples).reshape(-1), samples)
+    assert intake.received_ms == 100
+
+
+def test_the_end_pads_the_last_frame_and_notes_half_a_sample() -> None:
+    intake = Intake(AudioFormat(), begin_ms=0)
+    assert len(intake.push(pcm_s16le(sound("speech 30ms")) + b"\1")) == 1
+    (rest,) = intake.flush()
+    assert rest[FRAME_SAMPLES // 2 - 1] != 0
+    assert not rest[FRAME_SAMPLES // 2 :].any()
+    assert [(fault.code, fault.fatal) for fault in intake.take_faults()] == [("truncated_audio", False)]
+    assert intake.take_faults() == []
+
+
+def test_samples_that_are_not_finite_are_noted_once() -> None:
+    intake = Intake(AudioFormat("pcm_f32le"), begin_ms=0)
+    codes = []
+    for _ in range(3):
+        assert not intake.push(np.full(FRAME_SAMPLES, np.nan, "<f4").tobytes()).any()
+        codes += [fault.code for fault in intake.take_faults()]
+    assert codes == ["non_finite_audio"]
+
+
+class TestIntakeProperties(StageProperties):
+    def stream(self):
+        return pcm_s16le(sound("silence 60ms, speech 330ms", 48_000))
+
+    def run(self, chunks):
+        intake = Intake(AudioFormat("pcm_s16le", 48_000), begin_ms=0)
+        frames = [intake.push(bytes(chunk)) for chunk in chunks]
+        return np.concatenate([*frames, intake.flush()]).tobytes()
+
+    def check_complete(self, stream, output):
+        assert abs(len(output) // 4 - len(stream) // 6) <= FRAME_SAMPLES

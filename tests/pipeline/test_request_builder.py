@@ -1,0 +1,150 @@
+"""What goes with a window: the language, the text so far, the preceding utterance."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from livecaption.audio import samples_of
+from livecaption.events import Final
+from livecaption.pipeline.final_queue import FinalQueue
+from livecaption.pipeline.request_builder import MAX_CONTEXT_CHARACTERS, RequestBuilder
+from livecaption.recognition import RequestId, SessionId, TranscriptionOptions
+from livecaption.scheduling.load_control import ServiceLevel
+from livecaption.scheduling.request import Request
+from livecaption.speech.utterance import Utterance
+from tests.support.pipeline import SPECULATIVE, USUAL_LEVEL
+
+FIRST_MS, SECOND_MS = (1000, 3000), (3400, 5000)
+"""The windows of two utterances, with 400 ms between them."""
+
+
+def utterance(number: int, window_ms: tuple[int, int]) -> Utterance:
+    """An utterance whose speech begins 100 ms behind the start of its window and ends 200 ms before its end."""
+    start, end = map(samples_of, window_ms)
+    samples = np.full(end - start, number + 1, np.float32)
+    return Utterance(number, start + samples_of(100), end - samples_of(200), start, end, samples)
+
+
+def final_of(spoken: Utterance, text: str = "Good morning.", confidence: float = 0.9) -> Final:
+    return Final(spoken.number, text, spoken.start // 16, spoken.end // 16, "en", confidence, 300)
+
+
+def builder(
+    *finals: Final, level: ServiceLevel = SPECULATIVE, language: str | None = "en", newest: Final | None = None
+) -> RequestBuilder:
+    """A builder that knows these finals; the newest one is out."""
+    queue = FinalQueue(newest or (finals[-1] if finals else None))
+    ids = itertools.count(1)
+    options = TranscriptionOptions(language)
+    return RequestBuilder(SessionId("s"), options, lambda: level, lambda: RequestId(next(ids)), queue, finals)
+
+
+def build(made: RequestBuilder, spoken: Utterance) -> Request:
+    return made.build(spoken, "", is_final=True, now_s=0.0)
+
+
+def test_a_request_has_the_audio_of_its_utterance_and_the_words_that_are_committed() -> None:
+    spoken = utterance(3, FIRST_MS)
+    request = builder().build(spoken, "And so", is_final=False, now_s=12.5)
+    assert (request.session, request.utterance, request.asked_s) == ("s", 3, 12.5)
+    assert (request.window_start, request.is_final, request.window.prefix) == (spoken.window_start, False, "And so")
+    assert request.window.samples is spoken.samples
+
+
+def test_a_refreshed_partial_keeps_its_id_and_has_the_newest_audio() -> None:
+    made = builder()
+    partial = made.build(utterance(0, (1000, 2000)), "", is_final=False, now_s=1.0)
+    longer = utterance(0, (1000, 2500))
+    refreshed = made.refresh(partial, longer, "And so", 2.0)
+    assert (refreshed.id, refreshed.asked_s, refreshed.is_final) == (partial.id, 2.0, False)
+    assert refreshed.window.samples is longer.samples
+    assert refreshed.window.prefix == "And so"
+
+
+@pytest.mark.parametrize("level", [USUAL_LEVEL, SPECULATIVE])
+def test_a_window_is_thorough_where_there_is_capacity(level: ServiceLevel) -> None:
+    assert build(builder(level=level), utterance(0, FIRST_MS)).window.effort == level.effort
+
+
+def test_the_context_is_the_end_of_what_was_said_without_what_the_model_was_unsure_of() -> None:
+    made = builder()
+    for text, confidence in (("One.", 0.9), ("Nonsense.", 0.3), ("Two.", 0.9)):
+        made.note_final(text, "en", confidence)
+    assert build(made, utterance(0, FIRST_MS)).window.context.split() == ["One.", "Two."]
+    made.note_final("x" * 1000, "en", 0.9)
+    assert build(made, utterance(0, FIRST_MS)).window.context == "x" * MAX_CONTEXT_CHARACTERS
+
+
+def test_the_finals_of_an_earlier_server_are_context_and_tell_the_language() -> None:
+    finals = [Final(n, "Guten Tag.", n * 1000, n * 1000 + 900, "de", 0.9, 300) for n in range(2)]
+    window = build(builder(*finals, language=None), utterance(2, FIRST_MS)).window
+    assert window.context.split() == ["Guten", "Tag."] * 2
+    assert window.options.language == "de"
+
+
+@pytest.mark.parametrize(
+    ("end_ms", "confidence", "context"), [(1100, 0.9, "Good morning."), (1100, 0.3, ""), (1000, 0.9, "")]
+)
+def test_without_capacity_the_context_goes_only_with_what_begins_where_the_newest_final_ends(
+    end_ms: int, confidence: float, context: str
+) -> None:
+    newest = Final(0, "Good morning.", 0, end_ms, "en", confidence, 300)
+    made = builder(newest, level=USUAL_LEVEL)
+    assert build(made, utterance(1, FIRST_MS)).window.context.strip() == context
+
+
+def test_the_preceding_utterance_goes_with_a_window_up_to_the_first_sample_of_it() -> None:
+    first, second = utterance(0, FIRST_MS), utterance(1, SECOND_MS)
+    made = builder(final_of(first))
+    made.note_end(first)
+    preceding = build(made, second).window.preceding
+    assert preceding is not None
+    assert (preceding.text, preceding.speech_end_ms, preceding.next_start_ms) == ("Good morning.", 1800, 2500)
+    assert len(preceding.samples) == samples_of(2400)
+    assert not preceding.samples[samples_of(2000) :].any()
+
+
+@pytest.mark.parametrize(
+    ("level", "language", "first_ms", "second_ms", "confidence"),
+    [
+        pytest.param(USUAL_LEVEL, "en", FIRST_MS, SECOND_MS, 0.9, id="no capacity"),
+        pytest.param(SPECULATIVE, None, FIRST_MS, SECOND_MS, 0.9, id="no language"),
+        pytest.param(SPECULATIVE, "en", FIRST_MS, (3601, 5000), 0.9, id="too far"),
+        pytest.param(SPECULATIVE, "en", FIRST_MS, (2900, 5000), 0.9, id="overlapping"),
+        pytest.param(SPECULATIVE, "en", FIRST_MS, (3400, 15_001), 0.9, id="too long"),
+        pytest.param(SPECULATIVE, "en", FIRST_MS, SECOND_MS, 0.3, id="unsure"),
+    ],
+)
+def test_a_window_goes_alone_where_the_preceding_utterance_is_no_help(
+    level: ServiceLevel, language: str | None, first_ms: tuple[int, int], second_ms: tuple[int, int], confidence: float
+) -> None:
+    first = utterance(0, first_ms)
+    made = builder(final_of(first, confidence=confidence), level=level, language=language)
+    made.note_end(first)
+    assert build(made, utterance(1, second_ms)).window.preceding is None
+
+
+def test_a_window_goes_alone_where_the_final_of_the_preceding_utterance_is_not_out() -> None:
+    first, second = utterance(0, FIRST_MS), utterance(1, SECOND_MS)
+    made = builder(newest=final_of(utterance(7, (0, 500))))
+    made.note_end(first)
+    assert build(made, second).window.preceding is None
+
+
+def test_the_preceding_utterance_is_dropped_once_the_next_one_must_be_too_far_from_it() -> None:
+    first, second = utterance(0, FIRST_MS), utterance(1, SECOND_MS)
+    made = builder(final_of(first))
+    made.note_end(first)
+    made.forget_distant(samples_of(3600))
+    assert build(made, second).window.preceding is not None
+    made.forget_distant(samples_of(3620))
+    assert build(made, second).window.preceding is None
+
+
+def test_no_audio_is_kept_at_the_end() -> None:
+    first, second = utterance(0, FIRST_MS), utterance(1, SECOND_MS)
+    made = builder(final_of(first))
+    made.note_end(first)
+    made.forget_audio()
+    assert build(made, second).window.preceding is None
