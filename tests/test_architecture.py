@@ -13,8 +13,9 @@ PACKAGE = ROOT / "livecaption"
 MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
 
 LAYERS = [
-    {"errors"},
+    {"errors", "wire"},
     {"events"},
+    {"messages"},
     {"audio"},
     {"speech", "captions"},
     {"scheduling"},
@@ -37,7 +38,7 @@ PURE = [
     path
     for path in MODULES
     if path.parts[1] in ("audio", "speech", "captions", "scheduling")
-    or path.name in ("session.py", "errors.py", "events.py")
+    or path.name in ("session.py", "errors.py", "events.py", "wire.py")
     or str(path) in ("livecaption/server/protocols/native.py", "livecaption/workers/lifecycle.py")
     or str(path) in ("livecaption/store/schema.py", "livecaption/store/rows.py", "livecaption/store/search.py")
     or path.name
@@ -49,7 +50,7 @@ IO_PACKAGES = {
 }
 
 IMPORTERS = {
-    "aiohttp": ("livecaption/server/", "livecaption/client.py"),
+    "aiohttp": ("livecaption/server/", "livecaption/client/"),
     "aiojobs": ("livecaption/server/",),
     # The second one encodes what the first one decodes.
     "av": ("livecaption/audio/container.py", "livecaption/evaluation/containers.py"),
@@ -219,6 +220,11 @@ def test_the_server_process_never_loads_a_model_library() -> None:
 def test_the_server_process_never_loads_what_parses_containers() -> None:
     """FFmpeg is native code; the bytes of strangers reach it in processes of their own."""
     assert "av" not in loaded_by("import livecaption.server.lifecycle")
+
+
+def test_the_client_loads_nothing_of_the_server() -> None:
+    loaded = loaded_by("import livecaption.client")
+    assert loaded & {"aiohttp.web", "av", "livecaption.server", "livecaption.session", "webrtcvad"} == set()
 
 
 def test_the_settings_load_no_library() -> None:

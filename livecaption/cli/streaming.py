@@ -4,12 +4,15 @@ import argparse
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
 from livecaption.cli.terminal import complain, stderr
 from livecaption.config import Config
 from livecaption.errors import InvalidAudio, LivecaptionError
 from livecaption.events import ErrorReport, Event, Gap
+
+if TYPE_CHECKING:
+    from livecaption.client import StreamSettings
 
 
 def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +35,7 @@ async def stream(
     receive: Callable[[Event], None],
     options: argparse.Namespace,
     config: Config,
-    **more: Any,
+    **more: "Unpack[StreamSettings]",
 ) -> None:
     """Stream float32 audio from beginning to end.
 
@@ -49,16 +52,14 @@ async def stream(
             complain(f"captions were lost with the connection, from {event.start_ms} to {event.end_ms} ms")
         receive(event)
 
-    end = await transcribe(
-        url,
-        audio,
-        receive_or_complain,
-        encoding="pcm_f32le",
-        language=options.language,
-        task=options.task,
-        token=config.server.token,
+    settings: StreamSettings = {
+        "encoding": "pcm_f32le",
+        "language": options.language,
+        "task": options.task,
+        "token": config.server.token,
         **more,
-    )
+    }
+    end = await transcribe(url, audio, receive_or_complain, **settings)
     if end.reason != "stop":
         raise LivecaptionError(f"the server ended the stream ({end.reason})")
 
