@@ -77,6 +77,8 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/captions/hypothesis.py": "types",
     "livecaption/scheduling/request.py": "types",
     "livecaption/engine/whisper.py": "needs the model: tests/model/test_whisper.py, tests/engine/test_engine.py",
+    "livecaption/engine/tokens.py": "needs the model: tests/model/test_whisper.py",
+    "livecaption/engine/alignment.py": "needs the model: tests/model/test_whisper.py",
     "livecaption/server/services.py": "types",
     "livecaption/server/config.py": "settings; tests/test_config.py",
     "livecaption/workers/config.py": "settings; tests/test_config.py",
