@@ -62,7 +62,7 @@ IMPORTERS = {
     "threadpoolctl": ("livecaption/engine/processor.py",),
     "torch": ("livecaption/engine/",),
     "huggingface_hub": ("livecaption/engine/",),
-    "prometheus_client": ("livecaption/server/metrics.py",),
+    "prometheus_client": ("livecaption/server/metrics.py", "livecaption/server/figures.py"),
     "platformdirs": ("livecaption/store/config.py",),
     "sqlite3": ("livecaption/store/",),
     "psutil": ("livecaption/workers/", "livecaption/evaluation/"),
