@@ -88,6 +88,8 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
         f"livecaption/cli/{name}.py": "tests/test_cli.py runs the commands"
         for name in ("serve", "transcribe", "listen", "bench", "streaming", "terminal")
     },
+    "livecaption/workers/device.py": "tests/processes/test_worker_recovery.py, with real processes",
+    "livecaption/evaluation/bystander.py": "tests/evaluation/test_siege.py",
     "livecaption/errors.py": "types; tested wherever they are raised",
 }
 
@@ -155,6 +157,13 @@ def test_every_module_has_its_test_module(path: Path) -> None:
         return
     below = path.relative_to("livecaption")
     assert (ROOT / "tests" / below.parent / f"test_{below.name}").exists()
+
+
+def test_a_module_has_400_lines_at_most() -> None:
+    """One story each, which a reader can take in. The set names what is still to be split, and only shrinks."""
+    still_to_split = {"livecaption/session.py", "livecaption/server/publisher.py"}
+    too_long = {str(path) for path in MODULES if len((ROOT / path).read_text().splitlines()) > 400}
+    assert too_long == still_to_split
 
 
 @pytest.mark.parametrize("path", MODULES, ids=str)
