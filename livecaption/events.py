@@ -7,6 +7,25 @@ on the wire. Sequence numbers are not here: whoever sends events counts them.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+__all__ = [
+    "Ack",
+    "CaptionWord",
+    "End",
+    "EndReason",
+    "ErrorReport",
+    "Event",
+    "Final",
+    "Flushed",
+    "Gap",
+    "Partial",
+    "Pong",
+    "Ready",
+    "Snapshot",
+    "SpeechEnd",
+    "SpeechStart",
+    "Status",
+]
+
 EndReason = Literal["silence", "max_length", "flush", "stop", "disconnect"]
 
 

@@ -1,6 +1,7 @@
 """The rules of ARCHITECTURE.md that a machine can keep."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -169,6 +170,13 @@ def test_a_module_has_400_lines_at_most() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_every_module_says_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(ast.parse((ROOT / path).read_text())), path
+
+
+@pytest.mark.parametrize("name", ["client", "config", "events", "server"])
+def test_a_public_module_names_what_is_public(name: str) -> None:
+    module = importlib.import_module(f"livecaption.{name}")
+    assert module.__all__
+    assert [public for public in module.__all__ if not hasattr(module, public)] == []
 
 
 def test_the_program_runs_one_event_loop() -> None:
