@@ -23,6 +23,22 @@ from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.store.config import StoreConfig
 from livecaption.workers.config import WorkerConfig
 
+__all__ = [
+    "DEFAULTS",
+    "OPTIONS",
+    "Config",
+    "EndpointingConfig",
+    "EngineConfig",
+    "Option",
+    "PartialsConfig",
+    "ServerConfig",
+    "StoreConfig",
+    "WorkerConfig",
+    "add_config_arguments",
+    "is_loopback",
+    "load_config",
+]
+
 AUTO = "auto"
 """What a user says for the None of a setting that may be."""
 

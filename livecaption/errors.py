@@ -22,6 +22,9 @@
 `code` is the word on the wire. A fatal error closes its socket with `close_code`; an error that
 is not fatal is reported as an event and the stream goes on. Before the upgrade the same error is
 an HTTP answer with `http_status`.
+
+The client's errors stand apart, `client.StreamError`: they tell a program what became of its connection, are
+`ConnectionError`s, and carry the codes that the server sent.
 """
 
 from typing import ClassVar

@@ -7,10 +7,26 @@ on the wire. Sequence numbers are not here: whoever sends events counts them.
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
-from livecaption.errors import LivecaptionError
+__all__ = [
+    "Ack",
+    "CaptionWord",
+    "End",
+    "EndReason",
+    "ErrorReport",
+    "Event",
+    "Final",
+    "Flushed",
+    "Gap",
+    "Partial",
+    "Pong",
+    "Ready",
+    "Snapshot",
+    "SpeechEnd",
+    "SpeechStart",
+    "Status",
+]
 
-EndReason = Literal["silence", "max_length", "flush", "discard", "stop", "disconnect"]
-"""Why an utterance ended. After `discard` its final is empty: the publisher has taken the audio back."""
+EndReason = Literal["silence", "max_length", "flush", "stop", "disconnect"]
 
 
 @dataclass(frozen=True, slots=True)

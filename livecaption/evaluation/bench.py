@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.client import StreamRefused, transcribe
+from livecaption.client import StreamRefused, StreamSettings, real_time, transcribe
 from livecaption.errors import LivecaptionError
 from livecaption.evaluation.clips import Clip, read_pcm
 from livecaption.evaluation.latency import Received, percentile
@@ -112,7 +112,7 @@ async def bench(
     """
     clock = asyncio.get_running_loop().time
     languages = {recording.clip.language for recording in recordings}
-    options = {
+    options: StreamSettings = {
         "token": token,
         "partials": partials,
         # A stream has one language.
@@ -160,7 +160,7 @@ async def bench(
     return Row(figures, plays)
 
 
-async def _publish(url: str, plays: Sequence[Play], end_s: float, options: Mapping[str, Any]) -> StreamResult:
+async def _publish(url: str, plays: Sequence[Play], end_s: float, options: StreamSettings) -> StreamResult:
     """One stream until `end_s` of the loop's clock. Refused, it tries again when the server told it to."""
     clock = asyncio.get_running_loop().time
     result = StreamResult()
@@ -169,19 +169,20 @@ async def _publish(url: str, plays: Sequence[Play], end_s: float, options: Mappi
     said_ms = 0
     fatal = ""
 
+    async def recorded() -> AsyncIterator[bytes]:
+        silence = bytes(2 * SAMPLE_RATE_HZ * GAP_MS // 1000)
+        for play in plays:
+            yield play.recording.pcm
+            yield silence
+
     async def say() -> AsyncIterator[bytes]:
         nonlocal begin_s, said_ms
         begin_s = clock()
-        silence = bytes(2 * SAMPLE_RATE_HZ * GAP_MS // 1000)
-        for play in plays:
-            for pcm in (play.recording.pcm, silence):
-                for begin in range(0, len(pcm), CHUNK_BYTES):
-                    # Measured from the beginning, so that late wake-ups do not add up.
-                    await asyncio.sleep(max(0.0, begin_s + (said_ms + CHUNK_MS) / 1000 - clock()))
-                    if clock() >= end_s:
-                        return
-                    said_ms += CHUNK_MS
-                    yield pcm[begin : begin + CHUNK_BYTES]
+        async for chunk in real_time(recorded(), 2 * SAMPLE_RATE_HZ, CHUNK_MS):
+            if clock() >= end_s:
+                return
+            said_ms += CHUNK_MS
+            yield chunk
 
     def receive(event: Event) -> None:
         nonlocal fatal

@@ -23,7 +23,8 @@ from rich.table import Table
 
 from livecaption.client import real_time, transcribe
 from livecaption.evaluation.clips import read_pcm
-from livecaption.evaluation.server_process import ProcessEnd, ServerProcess, serving
+from livecaption.evaluation.process_end import ProcessEnd
+from livecaption.evaluation.server_process import ServerProcess, serving
 from livecaption.evaluation.soak import BYTES_PER_S
 from livecaption.events import Event, Final
 

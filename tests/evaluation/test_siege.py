@@ -14,6 +14,7 @@ from rich.console import Console
 
 from livecaption.evaluation import siege
 from livecaption.evaluation.attacks import ATTACKS
+from livecaption.evaluation.bystander import NEWCOMER_TIMEOUT_S
 from livecaption.evaluation.containers import KINDS, encode
 from livecaption.evaluation.server_process import ServerProcess
 from livecaption.evaluation.siege import WIDTH, Figures, Row, besiege, broken_bounds, table
@@ -47,7 +48,7 @@ def short_and_loose(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(siege, "MAX_HOLD_MS", 25.0)
     monkeypatch.setattr(siege, "MAX_COLLECTOR_MS", 500.0)
     monkeypatch.setattr(siege, "FINALS_SLACK_MS", 10_000.0)
-    monkeypatch.setattr(siege, "MAX_READY_S", siege.NEWCOMER_TIMEOUT_S)
+    monkeypatch.setattr(siege, "MAX_READY_S", NEWCOMER_TIMEOUT_S)
 
 
 async def attacked(*names: str, **how: Any) -> tuple[list[Row], list[str]]:

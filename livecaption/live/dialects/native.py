@@ -6,16 +6,31 @@ unknown type or a wrong value is refused; `bool` is no number, and text must be 
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from livecaption.audio.formats import AudioFormat
 from livecaption.errors import ConfigError, InvalidMessage, MessageTooBig
-from livecaption.events import Event, Final, Snapshot
-from livecaption.pipeline.options import StreamOptions
-from livecaption.recognition import TASKS, TranscriptionOptions
+from livecaption.messages import Flush, Ping, Resume, Stop, encode, encode_final, encode_snapshot
+from livecaption.scheduling.request import TASKS, TranscriptionOptions
+from livecaption.session import StreamOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
+
+__all__ = [
+    "MAX_TEXT_BYTES",
+    "PROTOCOL_VERSION",
+    "SUBPROTOCOL",
+    "ClientMessage",
+    "Flush",
+    "Ping",
+    "Resume",
+    "Start",
+    "Stop",
+    "encode",
+    "encode_final",
+    "encode_snapshot",
+    "parse",
+]
 
 PROTOCOL_VERSION = 1
 SUBPROTOCOL = "livecaption.v1"
@@ -35,36 +50,6 @@ class Start:
     """Publisher -> server, first: what the audio will be and what is wanted."""
 
     options: StreamOptions
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """Publisher -> server, first: `start` of one who comes back. `last_seq` is the last event that reached them,
-    `audio_from_ms` the place of the first audio that they can send again."""
-
-    session: str
-    token: str
-    last_seq: int
-    audio_from_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Flush:
-    """Publisher -> server: end the open utterance now."""
-
-    id: str | int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Publisher -> server: no more audio."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ping:
-    """Publisher -> server: answer with `pong`."""
-
-    id: str | int | None
 
 
 ClientMessage = Start | Resume | Flush | Stop | Ping
@@ -99,44 +84,6 @@ def parse(text: str, endpointing: EndpointingConfig) -> ClientMessage:
     if kind == "ping":
         return Ping(_id(message))
     raise InvalidMessage("type must be start, flush, stop or ping", code="unknown_type")
-
-
-def encode(event: Event, seq: int | None) -> str:
-    """An event as the text message that is sent; fields that are None and optional are left out.
-
-    What concerns one connection alone, and not the session, has no number.
-    """
-    number = {} if seq is None else {"seq": seq}
-    body = {"type": event.type, **number, **_fields(event)}
-    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def encode_snapshot(snapshot: Snapshot, seq: int, finals: Sequence[str]) -> str:
-    """Encode a snapshot whose finals are encoded already, by `encode_final`: those of a long session take 50 ms.
-
-    The finals of the event itself are not looked at.
-    """
-    # Within a text of JSON each quotation mark has a backslash before it: this is found where it is the key.
-    return encode(replace(snapshot, finals=()), seq).replace('"finals":[]', f'"finals":[{",".join(finals)}]', 1)
-
-
-def encode_final(final: Final) -> str:
-    """Encode a final as it stands in a snapshot."""
-    return json.dumps(_fields(final), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-_OPTIONAL = {"words", "retry_after_s", "reader_token"}
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    pairs = ((field.name, getattr(value, field.name)) for field in fields(value))
-    return {name: _plain(item) for name, item in pairs if item is not None or name not in _OPTIONAL}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return _fields(value) if is_dataclass(value) else value
 
 
 def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOptions:

@@ -1,63 +1,19 @@
-"""Audio -> a livecaption server -> events: the asyncio client of the native protocol.
-
-    async with connect("http://localhost:8000", sample_rate=48_000) as stream:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(speak(stream))
-            async for event in stream:
-                if isinstance(event, Final):
-                    print(event.text)
-
-    async def speak(stream: Stream) -> None:
-        async for pcm in microphone():
-            await stream.send_audio(pcm)
-        await stream.stop()
-
-Sending and reading are independent: one task may send while another reads. Read all the time,
-also while you have nothing to send: the connection's keep-alive is answered by reading, and a
-connection that is lost is made anew by reading. The session goes on then, for as long as the server
-keeps it, also where the server died meanwhile and was started anew: finals that were missed come late,
-audio that did not arrive or has no final yet is sent again, and the utterance that was open begins anew
-with its number. What cannot be had back comes as a `Gap`; one of no length is no loss of captions.
-
-Runs in anybody's event loop and never blocks it. Knows nothing of microphones, files or codecs.
-"""
+"""An accepted stream: sending, reading, and coming back after a lost connection."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import fields as dataclass_fields
+from collections.abc import Awaitable, Callable
 from typing import Any, Self
-from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
 from livecaption.audio.formats import CONTAINER, AudioFormat
 from livecaption.audio.replay import ReplayBuffer
-from livecaption.events import (
-    Ack,
-    CaptionWord,
-    End,
-    ErrorReport,
-    Event,
-    Final,
-    Flushed,
-    Gap,
-    Partial,
-    Pong,
-    Ready,
-    SpeechEnd,
-    SpeechStart,
-    Status,
-)
-
-STREAM_PATH = "/v1/stream"
+from livecaption.events import Ack, End, ErrorReport, Event, Final, Flushed, Gap, Ready
+from livecaption.messages import Flush, Ping, Resume, Stop, encode_request, parse_event
 
 MAX_MESSAGE_BYTES = 64 * 1024
 """Longest audio message sent: 2 s of 16 kHz PCM. Longer ones delay a `flush` or `stop` behind them."""
-
-REAL_TIME_MESSAGE_MS = 40
-"""Audio in one message of `real_time`; browsers send 20 to 100 ms. Adds its half to every latency."""
 
 REASON_TIMEOUT_S = 2.0
 """How long a failed send waits for the reader to learn why the server went away."""
@@ -66,10 +22,6 @@ MAX_UNACKNOWLEDGED_BYTES = 32 * 1024 * 1024
 """Audio that is kept to be sent again. Who sends more without an answer waits; nothing is dropped. The server answers
 once a second, so it also bounds how fast a recording is sent: to 250 times real time at 16 kHz in float."""
 
-HEARTBEAT_S = 10.0
-"""After half as long again without any sign of life the connection counts as lost. A laptop that wakes up finds out by
-it; shorter would break connections that only stutter."""
-
 RETRY_S = 0.1
 MAX_RETRY_S = 2.0
 
@@ -77,11 +29,6 @@ ABNORMAL_CLOSE_CODES = (None, aiohttp.WSCloseCode.ABNORMAL_CLOSURE, aiohttp.WSCl
 """Close codes that are nobody's decision about the stream: no Close came, or a proxy's."""
 
 Socket = aiohttp.ClientWebSocketResponse[Any]
-
-_EVENTS: dict[str, type[Event]] = {
-    event.type: event
-    for event in (Ready, SpeechStart, Partial, SpeechEnd, Final, Flushed, Pong, Ack, Status, ErrorReport, Gap, End)
-}
 
 
 class StreamError(ConnectionError):
@@ -122,154 +69,6 @@ class StreamClosed(StreamError):
         self.error = error
 
 
-@asynccontextmanager
-async def connect(
-    url: str,
-    *,
-    encoding: str = "pcm_s16le",
-    sample_rate: int = 16_000,
-    channels: int = 1,
-    language: str | None = None,
-    task: str = "transcribe",
-    partials: bool = True,
-    words: bool = False,
-    prompt: str = "",
-    hotwords: Sequence[str] = (),
-    endpointing: Mapping[str, int | str] | None = None,
-    title: str | None = None,
-    private: bool = False,
-    token: str | None = None,
-) -> AsyncIterator["Stream"]:
-    """Open a stream; leaving the block closes it, whatever was said in between.
-
-    Args:
-        url: `http://host:port`, or https, ws, wss; with a path if the server sits below one.
-        encoding: `pcm_s16le`, `pcm_f32le`, `mulaw`, `alaw`, or `auto`: a container such as WebM or MP3.
-        sample_rate: in Hz, 8000 to 96000; of no meaning for `auto`.
-        channels: 1 to 8, interleaved; of no meaning for `auto`.
-        language: ISO 639-1 code; None: detect.
-        task: `transcribe`, or `translate` to English.
-        partials: whether captions come while somebody speaks.
-        words: whether finals carry the times of their words.
-        prompt: text that comes before, or of the same kind.
-        hotwords: names and terms to listen for.
-        endpointing: `preset` (`fast`, `balanced`, `accurate`), `silence_ms`, `max_utterance_ms`; what is left out is
-            the server's choice.
-        title: what viewers see.
-        private: whether readers need the `reader_token` of `Ready`.
-        token: the server's secret, if it has one.
-
-    Raises:
-        ValueError: `url` is no address of a server.
-        ConnectionError: nobody listens there, or TLS failed.
-        StreamRefused: the server does not want the stream, now or at all.
-        StreamClosed: the server rejected the options.
-    """
-    start: dict[str, Any] = {
-        "type": "start",
-        "encoding": encoding,
-        "sample_rate": sample_rate,
-        "channels": channels,
-        "language": language,
-        "task": task,
-        "partials": partials,
-        "words": words,
-        "prompt": prompt,
-        "hotwords": list(hotwords),
-    }
-    if endpointing is not None:
-        start["endpointing"] = dict(endpointing)
-    if title is not None:
-        start["title"] = title
-    if private:
-        start["private"] = True
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    body = b""
-
-    async def keep_refusal(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        nonlocal body
-        response = await send(request)
-        if response.status >= 400:
-            # `ws_connect` throws it away.
-            body = await response.read()
-        return response
-
-    async def open_socket(session: str | None) -> Socket:
-        params = {} if session is None else {"resume": session}
-        try:
-            return await http.ws_connect(stream_url(url), headers=headers, params=params, heartbeat=HEARTBEAT_S)
-        except aiohttp.WSServerHandshakeError as error:
-            raise _refusal(url, error.status, body) from None
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise ConnectionError(f"cannot reach {url}: {error or type(error).__name__}") from None
-
-    async with aiohttp.ClientSession(middlewares=[keep_refusal]) as http:
-        stream = Stream(open_socket, await open_socket(None))
-        try:
-            await stream._begin(start)
-            yield stream
-        finally:
-            await stream._leave()
-
-
-async def transcribe(url: str, chunks: AsyncIterable[bytes], receive: Callable[[Event], None], **options: Any) -> End:
-    """Send audio to its end while events are received: a whole stream in one call.
-
-    Args:
-        url: as for `connect`.
-        chunks: the audio, in pieces of any length; its pace is the pace of the stream.
-        receive: called with every event from `Ready` to `End`, in order.
-        options: as for `connect`.
-
-    Raises:
-        what `connect` raises, StreamClosed, and whatever `chunks` or `receive` raise.
-    """
-
-    async def send() -> None:
-        try:
-            async for chunk in chunks:
-                await stream.send_audio(chunk)
-            await stream.stop()
-        except StreamClosed:
-            pass  # the reader learns the same, after the last events
-
-    async with connect(url, **options) as stream:
-        receive(stream.ready)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                sender = tasks.create_task(send())
-                async for event in stream:
-                    receive(event)
-                # A server that drains ends the stream while there is more to send.
-                sender.cancel()
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None
-    assert isinstance(event, End)  # iterating ends with `End` or raises
-    return event
-
-
-async def real_time(chunks: AsyncIterable[bytes], bytes_per_s: int) -> AsyncIterator[bytes]:
-    """Recorded audio as a microphone would give it: in short messages, each once its end has been said."""
-    clock = asyncio.get_running_loop().time
-    message_bytes = bytes_per_s * REAL_TIME_MESSAGE_MS // 1000
-    begin_s: float | None = None
-    n_bytes = 0
-    waiting = bytearray()
-    async for chunk in chunks:
-        # Not earlier: a decoder that is slow to start must not be followed by a burst.
-        begin_s = begin_s or clock()
-        waiting += chunk
-        while len(waiting) >= message_bytes:
-            n_bytes += message_bytes
-            # Measured from the beginning, so that late wake-ups do not add up.
-            await asyncio.sleep(max(0.0, begin_s + n_bytes / bytes_per_s - clock()))
-            yield bytes(waiting[:message_bytes])
-            del waiting[:message_bytes]
-    if waiting and begin_s is not None:
-        await asyncio.sleep(max(0.0, begin_s + (n_bytes + len(waiting)) / bytes_per_s - clock()))
-        yield bytes(waiting)
-
-
 class Stream:
     """An accepted stream. Made by `connect`; used by at most one reading and one sending task.
 
@@ -306,15 +105,15 @@ class Stream:
 
     async def flush(self, flush_id: str | int | None = None) -> None:
         """End the open utterance now; `Flushed(flush_id)` comes once its final is out."""
-        await self._send(_flush(flush_id))
+        await self._send(encode_request(Flush(flush_id)))
 
     async def ping(self, ping_id: str | int | None = None) -> None:
         """Ask for `Pong(ping_id)`."""
-        await self._send(json.dumps({"type": "ping", "id": ping_id}), keep=False)
+        await self._send(encode_request(Ping(ping_id)), keep=False)
 
     async def stop(self) -> None:
         """No more audio. What is left comes, then `End`."""
-        await self._send(json.dumps({"type": "stop"}))
+        await self._send(encode_request(Stop()))
 
     def __aiter__(self) -> Self:
         return self
@@ -337,7 +136,7 @@ class Stream:
                 self._sent.acknowledge(event.received_ms)
                 self._room.set()
             elif isinstance(event, Flushed):
-                self._sent.answered(_flush(event.id))
+                self._sent.answered(encode_request(Flush(event.id)))
             elif isinstance(event, Final):
                 self._sent.cover(event.end_ms)
         if isinstance(event, End):
@@ -406,21 +205,15 @@ class Stream:
             wait_s = min(2 * wait_s, MAX_RETRY_S)
         if self._resending is not None:
             await asyncio.wait({self._resending})  # its connection is lost, so it does not take long
-        # Nobody may send before what was lost is sent again.
-        await self._sending.acquire()
         self._socket = socket
+        # What is pushed until this task begins is part of it; from then on, `_send` waits for its end.
         self._resending = asyncio.create_task(self._send_again(sent, received_ms))
 
     async def _claim(self, socket: Socket, audio_from_ms: int) -> int:
         """Ask for the session over a new connection; up to where the server has its audio, or we have it no more."""
-        claim = {
-            "session": self.ready.session,
-            "token": self.ready.resume_token,
-            "last_seq": self.last_seq,
-            "audio_from_ms": audio_from_ms,
-        }
+        claim = Resume(self.ready.session, self.ready.resume_token, self.last_seq, audio_from_ms)
         try:
-            await socket.send_str(json.dumps({"type": "start", "resume": claim}))
+            await socket.send_str(encode_request(claim))
             event = parse_event(json.loads(await socket.receive_str()))
         except BaseException:
             await socket.close()
@@ -438,8 +231,6 @@ class Stream:
                 await self._send_over(self._socket, data)
         except (aiohttp.ClientError, ConnectionError):
             pass  # lost once more; the reader is about to see it
-        finally:
-            self._sending.release()
 
     def _take(self, text: str) -> Event | None:
         try:
@@ -459,6 +250,8 @@ class Stream:
     async def _send(self, data: bytes | str, *, keep: bool = True) -> None:
         """Send, and keep for the case that the connection is lost."""
         async with self._sending:
+            while self._resending is not None and not self._resending.done():
+                await asyncio.wait({self._resending})
             if self._closed is not None:
                 raise self._closed
             if self._sent is not None and keep:
@@ -501,59 +294,3 @@ class Stream:
             self._closing.set()
             self._room.set()
         return self._closed
-
-
-def stream_url(url: str) -> str:
-    """The address of the stream endpoint of a server.
-
-    Raises:
-        ValueError: not an http, https, ws or wss address.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
-        raise ValueError(f"{url!r} is not a server's address, such as http://localhost:8000")
-    path = parts.path.rstrip("/")
-    if not path.endswith(STREAM_PATH):
-        path += STREAM_PATH
-    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
-
-
-def parse_event(fields: Mapping[str, Any]) -> Event | None:
-    """The event of a message's fields; None: a type of a newer server. Unknown fields are ignored.
-
-    Raises:
-        ValueError: a field of a known type is missing.
-    """
-    event_type = _EVENTS.get(fields.get("type", ""))
-    if event_type is None:
-        return None
-    known = _known_fields(event_type, fields)
-    if known.get("words") is not None:
-        known["words"] = tuple(_build(CaptionWord, _known_fields(CaptionWord, word)) for word in known["words"])
-    event: Event = _build(event_type, known)
-    return event
-
-
-def _flush(flush_id: str | int | None) -> str:
-    return json.dumps({"type": "flush", "id": flush_id})
-
-
-def _known_fields(kind: type[Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {field.name: fields[field.name] for field in dataclass_fields(kind) if field.name in fields}
-
-
-def _build(kind: type[Any], known: dict[str, Any]) -> Any:
-    try:
-        return kind(**known)
-    except TypeError:
-        missing = sorted({field.name for field in dataclass_fields(kind)} - known.keys())
-        raise ValueError(f"{kind.__name__} without {', '.join(missing)}") from None
-
-
-def _refusal(url: str, status: int, body: bytes) -> StreamRefused:
-    """What an HTTP answer instead of the upgrade means."""
-    try:
-        fields = json.loads(body)
-        return StreamRefused(status, fields["code"], fields["message"], fields.get("retry_after_s"))
-    except (ValueError, TypeError, KeyError):
-        return StreamRefused(status, "", f"{url} is not a livecaption server: it answered {status}", None)

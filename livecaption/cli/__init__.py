@@ -1,0 +1,75 @@
+"""Words of the command line -> a server, transcripts of files, or live captions in the terminal.
+
+    serve       runs the server
+    transcribe  files -> text, subtitles          both stream to a server: the one at --server,
+    listen      a file or microphone -> captions  or one of their own that ends with them
+    bench       recordings -> how good and how late captions are, and what they cost
+
+Exit codes: 0 done, 1 something failed, 2 wrong usage or settings, 3 the model cannot be used,
+130 Ctrl+C. What fails is one line on stderr.
+
+Each command has its module. Importing them all for `--help` loads nothing heavy: a command imports what it needs.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from livecaption import __version__
+from livecaption.cli import bench, listen, serve, transcribe
+from livecaption.cli.terminal import ENGINE_UNUSABLE, FAILED, WRONG_USAGE, complain
+from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError
+
+if TYPE_CHECKING:
+    from livecaption.server.signals import SignalInbox
+
+
+def main(arguments: Sequence[str], signals: "SignalInbox | None" = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        arguments: the words after the program's name.
+        signals: installed by `__main__` where the command is `serve`, else None.
+
+    Raises:
+        SystemExit: by argparse: 2 on wrong usage, 0 after `--help` and `--version`.
+        KeyboardInterrupt: Ctrl+C, after everything has been put in order.
+    """
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    try:
+        if options.command == "serve":
+            assert signals is not None  # `__main__` looks at the same word
+            return serve.run(options, signals)
+        run = {"transcribe": transcribe.run, "listen": listen.run, "bench": bench.run}[options.command]
+        return asyncio.run(run(options))
+    except ConfigError as error:
+        complain(error)
+        return WRONG_USAGE
+    except EngineUnusable as error:
+        complain(error)
+        return ENGINE_UNUSABLE
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. What is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (LivecaptionError, OSError, ValueError) as error:
+        complain(error)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "livecaption",
+        description="Live captions from your own machine: a WebSocket server, and transcripts of files.",
+        epilog="Try: livecaption serve, then open http://localhost:8000 and speak.",
+    )
+    parser.add_argument("--version", action="version", version=f"livecaption {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in (serve, transcribe, listen, bench):
+        command.add_command(commands)
+    return parser

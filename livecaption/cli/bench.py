@@ -1,0 +1,124 @@
+"""`livecaption bench`: recordings -> how good and how late captions are, and what they cost."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from livecaption.cli.terminal import FAILED, complain
+from livecaption.config import Config, load_config
+from livecaption.errors import ConfigError, LivecaptionError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from livecaption.evaluation.playlist import Recording
+
+PACKAGES = "jiwer matplotlib whisper-normalizer"
+"""What measuring needs beside what the server needs; the extra `bench`."""
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `bench` and its options to the commands."""
+    parser = commands.add_parser("bench", help="measure a server under load", allow_abbrev=False)
+    parser.description = (
+        "Stream recordings to a server at the pace of speech, and measure word error rate, delays, stability, CPU and "
+        f"memory. Needs: pip install {PACKAGES}."
+    )
+    parser.epilog = "Example: livecaption bench --data recordings --sweep 1,8,16,24 --plot capacity.png"
+    parser.set_defaults(parser=parser)
+    parser.add_argument(
+        "clips",
+        nargs="*",
+        metavar="CLIP",
+        help="ids or tags, * and ? are allowed (default: all in English with known words)",
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="directory of recordings with their manifest.jsonl"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures and transcripts to a file")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--streams", type=_counts, dest="sweep", metavar="N", default=[1], help="(default: 1)")
+    what.add_argument("--sweep", type=_counts, metavar="LIST", help="several numbers of streams, such as 1,8,24")
+    what.add_argument("--engine", action="store_true", help="measure the engine alone, in this process")
+    parser.add_argument(
+        "--server", metavar="URL", help="a running server (default: start one, with the settings of the environment)"
+    )
+    parser.add_argument("--duration", type=float, default=60.0, metavar="S", help="of each number (default: 60)")
+    parser.add_argument("--no-partials", action="store_true", help="ask for finals only")
+    parser.add_argument(
+        "--baseline",
+        type=Path,
+        metavar="FILE",
+        help="--json of a quiet run: show beside the WER that of the same there",
+    )
+    parser.add_argument("--per-clip", action="store_true", help="also print a table of all recordings that were played")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the figures over the number of streams (.png)")
+
+
+def _counts(text: str) -> list[int]:
+    counts = [int(count) for count in text.split(",")]
+    if min(counts) < 1:
+        raise argparse.ArgumentTypeError("at least one stream")
+    return counts
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Measure, and print tables of the figures; return the exit code."""
+    from rich.console import Console
+
+    try:
+        from livecaption.evaluation import bench
+        from livecaption.evaluation.clips import choose, read_manifest
+
+        if options.plot:
+            from livecaption.evaluation import plots
+    except ImportError as error:
+        raise LivecaptionError(f"{error}: pip install {PACKAGES}") from None
+
+    config = load_config(argparse.Namespace(), os.environ)
+    clips = choose(read_manifest(options.data), options.clips)
+    if not clips:
+        raise ConfigError("no such clip in the manifest")
+    # In a file or pipe nobody can widen the window.
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    baseline = bench.read_baseline(options.baseline.read_text(encoding="utf-8")) if options.baseline else None
+    recordings = bench.load_recordings(clips)
+    if options.engine:
+        _measure_engine(options, config, recordings, console)
+        return 0
+    rows = await bench.run(
+        recordings,
+        options.server,
+        config.server.token,
+        options.sweep,
+        options.duration,
+        partials=not options.no_partials,
+    )
+    if baseline is not None:
+        for row in rows:
+            bench.compare(row, baseline)
+    if options.per_clip:
+        for row in rows:
+            console.print(bench.clip_table(row))
+    console.print(bench.table(rows))
+    for warning in bench.warnings(rows):
+        complain(warning)
+    if options.json:
+        options.json.write_text(bench.as_json(rows), encoding="utf-8")
+    if options.plot:
+        plots.draw([row.figures for row in rows], options.plot)
+    return FAILED if any(row.figures["failed"] for row in rows) else 0
+
+
+def _measure_engine(
+    options: argparse.Namespace, config: Config, recordings: "Sequence[Recording]", console: "Console"
+) -> None:
+    from livecaption.evaluation import engine_bench
+
+    lines = engine_bench.run(recordings, config.engine)
+    console.print(engine_bench.table(lines))
+    if options.json:
+        options.json.write_text(engine_bench.as_json(lines), encoding="utf-8")

@@ -1,0 +1,156 @@
+"""`livecaption listen`: a recording or the microphone -> live captions in the terminal."""
+
+import argparse
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from livecaption.captions.layout import RollUp
+from livecaption.cli.streaming import add_stream_arguments, decode, readable, server, stream
+from livecaption.cli.terminal import FAILED, INTERRUPTED
+from livecaption.config import load_config
+from livecaption.errors import LivecaptionError
+from livecaption.events import Event, Final, Partial, Status
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+BYTES_PER_S = 16_000 * 4
+"""Of what a container is decoded to: mono, 16 kHz, float32."""
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `listen` and its options to the commands."""
+    parser = commands.add_parser(
+        "listen",
+        help="show live captions in the terminal",
+        description="Show live captions of a recording, played at its own pace, or of the microphone. "
+        "Words that may still change are dim.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a recording (default: the microphone)")
+    add_stream_arguments(parser)
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Show captions to the end of the audio; return the exit code."""
+    from rich.console import Console
+
+    from livecaption.client import real_time
+
+    config = load_config(options, os.environ)
+    if options.file is not None and not readable(options.file):
+        return FAILED
+    sample_rate, chunks = (16_000, None) if options.file else _microphone()
+    async with server(options, config) as url:
+        if chunks is None:
+            chunks = real_time(decode(options.file), BYTES_PER_S)
+        # The first Ctrl+C ends the audio, so that the last words still come; the second one ends everything.
+        interrupted = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+        loop.add_signal_handler(signal.SIGINT, lambda: task.cancel() if interrupted.is_set() else interrupted.set())
+        with _LiveCaptions(Console(highlight=False), options.language) as captions:
+            audio = _until(interrupted, chunks)
+            try:
+                await stream(url, audio, captions.receive, options, config, sample_rate=sample_rate)
+            except asyncio.CancelledError:
+                return INTERRUPTED
+    return INTERRUPTED if interrupted.is_set() else 0
+
+
+class _LiveCaptions:
+    """Events -> the terminal: finals scroll up, below them the last two lines of the open utterance roll up.
+
+    Where stdout is no terminal, finals only.
+    """
+
+    def __init__(self, console: "Console", language: str | None) -> None:
+        from rich.live import Live
+
+        self._console = console
+        self._language = language
+        self._utterance = -1
+        self._roll_up = RollUp(language, console.width)
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def receive(self, event: Event) -> None:
+        from rich.text import Text
+
+        if isinstance(event, Final) and event.text:
+            self._show(Text())
+            seconds = event.start_ms // 1000
+            clock = Text(f"{seconds // 60:02}:{seconds % 60:02} ", style="cyan")
+            # Not wrapped by us: lines that a terminal wraps can be copied whole.
+            self._console.print(clock + Text(event.text), soft_wrap=True)
+        elif isinstance(event, Partial):
+            if event.utterance != self._utterance or event.revision == 0:  # it may have begun anew
+                self._utterance = event.utterance
+                self._roll_up = RollUp(self._language, self._console.width)
+            lines = self._roll_up.show(event.stable, event.text[len(event.stable) :])
+            self._show(
+                Text("\n").join(Text.assemble((stable, "bold"), (tentative, "dim")) for stable, tentative in lines)
+            )
+        elif isinstance(event, Status) and event.state != "ready":
+            self._show(Text(f"({event.state})", style="yellow"))
+
+    def _show(self, text: "Text") -> None:
+        if self._live:
+            self._live.update(text, refresh=True)
+
+
+def _microphone() -> tuple[int, AsyncIterator[bytes]]:
+    """Sample rate in Hz, and endless mono float32 audio, of the default microphone.
+
+    Raises:
+        LivecaptionError: there is none, or what is needed to use it is not installed.
+    """
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:
+        raise LivecaptionError(
+            f"the microphone needs the package sounddevice and the library PortAudio ({error}): "
+            "pip install sounddevice; on Linux also: apt install libportaudio2"
+        ) from None
+    try:
+        # At its own rate: not every device can do 16 kHz, and the server resamples.
+        sample_rate = int(sounddevice.query_devices(kind="input")["default_samplerate"])
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise LivecaptionError(f"no microphone: {error}") from None
+
+    async def record() -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        recorded: asyncio.Queue[bytes] = asyncio.Queue()
+
+        def take(data: Any, *_: object) -> None:
+            # In PortAudio's thread; the buffer is gone when this returns.
+            loop.call_soon_threadsafe(recorded.put_nowait, bytes(data))
+
+        with sounddevice.RawInputStream(
+            samplerate=sample_rate, blocksize=sample_rate // 25, channels=1, dtype="float32", callback=take
+        ):
+            while True:
+                yield await recorded.get()
+
+    return sample_rate, record()
+
+
+async def _until(stopped: asyncio.Event, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        if stopped.is_set():
+            return
+        yield chunk

@@ -1,0 +1,189 @@
+"""Open a stream: the address, the options, the refusal."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypedDict, Unpack
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+
+from livecaption.client.stream import Socket, Stream, StreamClosed, StreamRefused
+from livecaption.events import End, Event
+
+STREAM_PATH = "/v1/stream"
+
+HEARTBEAT_S = 10.0
+"""After half as long again without any sign of life the connection counts as lost. A laptop that wakes up finds out by
+it; shorter would break connections that only stutter."""
+
+
+class StreamSettings(TypedDict, total=False):
+    """The keyword arguments of `connect`, for functions that pass them on."""
+
+    encoding: str
+    sample_rate: int
+    channels: int
+    language: str | None
+    task: str
+    partials: bool
+    words: bool
+    prompt: str
+    hotwords: Sequence[str]
+    endpointing: Mapping[str, int | str] | None
+    title: str | None
+    private: bool
+    token: str | None
+
+
+@asynccontextmanager
+async def connect(
+    url: str,
+    *,
+    encoding: str = "pcm_s16le",
+    sample_rate: int = 16_000,
+    channels: int = 1,
+    language: str | None = None,
+    task: str = "transcribe",
+    partials: bool = True,
+    words: bool = False,
+    prompt: str = "",
+    hotwords: Sequence[str] = (),
+    endpointing: Mapping[str, int | str] | None = None,
+    title: str | None = None,
+    private: bool = False,
+    token: str | None = None,
+) -> AsyncIterator[Stream]:
+    """Open a stream; leaving the block closes it, whatever was said in between.
+
+    Args:
+        url: `http://host:port`, or https, ws, wss; with a path if the server sits below one.
+        encoding: `pcm_s16le`, `pcm_f32le`, `mulaw`, `alaw`, or `auto`: a container such as WebM or MP3.
+        sample_rate: in Hz, 8000 to 96000; of no meaning for `auto`.
+        channels: 1 to 8, interleaved; of no meaning for `auto`.
+        language: ISO 639-1 code; None: detect.
+        task: `transcribe`, or `translate` to English.
+        partials: whether captions come while somebody speaks.
+        words: whether finals carry the times of their words.
+        prompt: text that comes before, or of the same kind.
+        hotwords: names and terms to listen for.
+        endpointing: `preset` (`fast`, `balanced`, `accurate`), `silence_ms`, `max_utterance_ms`; what is left out is
+            the server's choice.
+        title: what viewers see.
+        private: whether readers need the `reader_token` of `Ready`.
+        token: the server's secret, if it has one.
+
+    Raises:
+        ValueError: `url` is no address of a server.
+        ConnectionError: nobody listens there, or TLS failed.
+        StreamRefused: the server does not want the stream, now or at all.
+        StreamClosed: the server rejected the options.
+    """
+    start: dict[str, Any] = {
+        "type": "start",
+        "encoding": encoding,
+        "sample_rate": sample_rate,
+        "channels": channels,
+        "language": language,
+        "task": task,
+        "partials": partials,
+        "words": words,
+        "prompt": prompt,
+        "hotwords": list(hotwords),
+    }
+    if endpointing is not None:
+        start["endpointing"] = dict(endpointing)
+    if title is not None:
+        start["title"] = title
+    if private:
+        start["private"] = True
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    body = b""
+
+    async def keep_refusal(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        nonlocal body
+        response = await send(request)
+        if response.status >= 400:
+            # `ws_connect` throws it away.
+            body = await response.read()
+        return response
+
+    async def open_socket(session: str | None) -> Socket:
+        params = {} if session is None else {"resume": session}
+        try:
+            return await http.ws_connect(stream_url(url), headers=headers, params=params, heartbeat=HEARTBEAT_S)
+        except aiohttp.WSServerHandshakeError as error:
+            raise _refusal(url, error.status, body) from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ConnectionError(f"cannot reach {url}: {error or type(error).__name__}") from None
+
+    async with aiohttp.ClientSession(middlewares=[keep_refusal]) as http:
+        stream = Stream(open_socket, await open_socket(None))
+        try:
+            await stream._begin(start)
+            yield stream
+        finally:
+            await stream._leave()
+
+
+async def transcribe(
+    url: str, chunks: AsyncIterable[bytes], receive: Callable[[Event], None], **options: Unpack[StreamSettings]
+) -> End:
+    """Send audio to its end while events are received: a whole stream in one call.
+
+    Args:
+        url: as for `connect`.
+        chunks: the audio, in pieces of any length; its pace is the pace of the stream.
+        receive: called with every event from `Ready` to `End`, in order.
+        options: as for `connect`.
+
+    Raises:
+        what `connect` raises, StreamClosed, and whatever `chunks` or `receive` raise.
+    """
+
+    async def send() -> None:
+        try:
+            async for chunk in chunks:
+                await stream.send_audio(chunk)
+            await stream.stop()
+        except StreamClosed:
+            pass  # the reader learns the same, after the last events
+
+    async with connect(url, **options) as stream:
+        receive(stream.ready)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                sender = tasks.create_task(send())
+                async for event in stream:
+                    receive(event)
+                # A server that drains ends the stream while there is more to send.
+                sender.cancel()
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+    assert isinstance(event, End)  # iterating ends with `End` or raises
+    return event
+
+
+def stream_url(url: str) -> str:
+    """The address of the stream endpoint of a server.
+
+    Raises:
+        ValueError: not an http, https, ws or wss address.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
+        raise ValueError(f"{url!r} is not a server's address, such as http://localhost:8000")
+    path = parts.path.rstrip("/")
+    if not path.endswith(STREAM_PATH):
+        path += STREAM_PATH
+    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+
+
+def _refusal(url: str, status: int, body: bytes) -> StreamRefused:
+    """What an HTTP answer instead of the upgrade means."""
+    try:
+        fields = json.loads(body)
+        return StreamRefused(status, fields["code"], fields["message"], fields.get("retry_after_s"))
+    except (ValueError, TypeError, KeyError):
+        return StreamRefused(status, "", f"{url} is not a livecaption server: it answered {status}", None)

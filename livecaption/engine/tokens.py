@@ -1,0 +1,102 @@
+"""Between text and the tokens of a Whisper model: what the decoder is given, and what it answers."""
+
+import tokenizers
+from faster_whisper.tokenizer import Tokenizer
+
+from livecaption.scheduling.request import Task, Window
+
+CONTEXT_TOKENS = 16
+"""Of what was said before a window, for the decoder: so many or none, for prompts of one length share a pass. 5, 8 and
+24 do no better."""
+MAX_PREVIOUS_TOKENS = 223  # half of the 448 places of the decoder, less one for <|startofprev|>
+MAX_TOKENS_BEFORE = 112
+"""Of the utterance before a window, which come out of those; with more it is not heard."""
+TIMESTAMP_MS = 20
+
+# Punctuation that `merge_punctuations` joins to the word before it, as in Whisper.
+CLOSING_PUNCTUATION = "\"'.。,，!！?？:：”)]}、"
+
+UNSPACED_LANGUAGES = ("ja", "lo", "my", "th", "yue", "zh")
+"""Written without spaces: their texts do not begin with one either."""
+
+
+class Vocabulary:
+    """Text <-> tokens of one model."""
+
+    def __init__(self, vocabulary: tokenizers.Tokenizer, multilingual: bool) -> None:
+        self._vocabulary = vocabulary
+        self._multilingual = multilingual
+        self._special = Tokenizer(vocabulary, multilingual=False)
+        self._tokenizers: dict[tuple[str, Task], Tokenizer] = {}
+        # The vocabulary is in this order: <|startoftranscript|>, languages, <|translate|>, ...
+        codes = range(self._special.sot + 1, self._special.translate)
+        self.languages = (
+            tuple(language_of(vocabulary.decode([code], skip_special_tokens=False)) for code in codes)
+            if multilingual
+            else ("en",)
+        )
+
+    def tokenizer(self, language: str, task: Task) -> Tokenizer:
+        if (language, task) not in self._tokenizers:
+            self._tokenizers[language, task] = Tokenizer(self._vocabulary, self._multilingual, task, language)
+        return self._tokenizers[language, task]
+
+    def decode(self, tokens: list[int]) -> str:
+        text: str = self._special.decode(tokens)
+        return text.strip()
+
+    def prompt(self, window: Window, language: str) -> list[int]:
+        """<|startofprev|>, hotwords and the end of the prompt and of the context, and what the decoder is to do."""
+        options = window.options
+        start = list(self.tokenizer(language, options.task).sot_sequence)
+        if not window.before:
+            start.append(self._special.no_timestamps)
+        max_tokens = MAX_PREVIOUS_TOKENS - len(self.words_before(window))
+        hotwords = self._encode(", ".join(options.hotwords))[: max_tokens // 2]
+        context = [] if window.before else self._encode(window.context)[-CONTEXT_TOKENS:]
+        if len(context) < CONTEXT_TOKENS:
+            context = []
+        prompt = self._encode(options.prompt)[-(max_tokens - len(hotwords) - len(context)) :]
+        previous = [*hotwords, *prompt, *context]
+        return [self._special.sot_prev, *previous, *start] if previous else start
+
+    def before(self, window: Window) -> list[int]:
+        """What the decoder has said when it comes to the window: the segment before, as Whisper was trained on segments
+        with their times (Radford et al. 2022, section 2.3), and when the next one begins. Told without times it says
+        the words again, or ends behind them."""
+        before = window.before
+        if before is None:
+            return []
+        begin, end, next_begin = (
+            self._special.timestamp_begin + round(at_ms / TIMESTAMP_MS)
+            for at_ms in (0, before.speech_end_ms, before.next_start_ms)
+        )
+        return [begin, *self.words_before(window), end, next_begin]
+
+    def words_before(self, window: Window) -> list[int]:
+        """Tokens of what is said before the window."""
+        before, options = window.before, window.options
+        return self._encode(before.text, spaced=_is_spaced(options.language, options.task)) if before else []
+
+    def without_times(self, tokens: list[int]) -> list[int]:
+        """Tokens of the text alone."""
+        return [token for token in tokens if token < self._special.timestamp_begin]
+
+    def prefix(self, window: Window, language: str) -> list[int]:
+        """Tokens that the decoder has to begin with. Without the last punctuation: a sentence may go on after all."""
+        text = window.prefix.rstrip(CLOSING_PUNCTUATION)
+        return self._encode(text, spaced=_is_spaced(language, window.options.task))
+
+    def _encode(self, text: str, *, spaced: bool = True) -> list[int]:
+        """Tokens of plain text. A client that writes <|endoftext|> into its prompt must not upset the batch."""
+        tokens = self._special.encode(" " * spaced + text.strip()) if text.strip() else []
+        return [token for token in tokens if token < self._special.eot]
+
+
+def _is_spaced(language: str | None, task: Task) -> bool:
+    return task == "translate" or language not in UNSPACED_LANGUAGES
+
+
+def language_of(token: str) -> str:
+    """Take the language out of its token, such as `<|en|>`."""
+    return token.removeprefix("<|").removesuffix("|>")

@@ -1,0 +1,128 @@
+"""The messages of the native protocol, version 1, as both of its ends write and read them. Pure.
+
+requests  publisher -> server  `encode_request`, read by `server.protocols.native`, which refuses what is too much
+events    server -> all        `encode`, `parse_event`
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from livecaption.events import (
+    Ack,
+    End,
+    ErrorReport,
+    Event,
+    Final,
+    Flushed,
+    Gap,
+    Partial,
+    Pong,
+    Ready,
+    Snapshot,
+    SpeechEnd,
+    SpeechStart,
+    Status,
+)
+from livecaption.wire import from_plain, to_plain
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Publisher -> server, first: the `start` of a publisher that comes back.
+
+    `last_seq` is the number of the last event that it received, `audio_from_ms` where the audio begins that it can send
+    again.
+    """
+
+    session: str
+    token: str
+    last_seq: int
+    audio_from_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Publisher -> server: end the open utterance now."""
+
+    type: ClassVar[str] = "flush"
+    id: str | int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Publisher -> server: no more audio."""
+
+    type: ClassVar[str] = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Publisher -> server: answer with `pong`."""
+
+    type: ClassVar[str] = "ping"
+    id: str | int | None
+
+
+_EVENTS: dict[str, type[Event]] = {
+    kind.type: kind
+    for kind in (
+        *(Ready, SpeechStart, Partial, SpeechEnd, Final, Flushed, Pong),
+        *(Ack, Status, ErrorReport, Gap, Snapshot, End),
+    )
+}
+_OPTIONAL = frozenset({"words", "retry_after_s", "reader_token"})
+"""Fields that are left out where they are None; the protocol names the others always."""
+
+
+def encode_request(request: Resume | Flush | Stop | Ping) -> str:
+    """Encode what a publisher sends behind its first `start`, or as `start` when it comes back."""
+    fields = to_plain(request)
+    if isinstance(request, Resume):
+        return json.dumps({"type": "start", "resume": fields})
+    return json.dumps({"type": request.type, **fields})
+
+
+def encode(event: Event, seq: int | None) -> str:
+    """Encode an event; fields that are None and optional are left out.
+
+    An event that concerns one connection alone, and not the session, has no number.
+    """
+    number = {} if seq is None else {"seq": seq}
+    return _compact({"type": event.type, **number, **to_plain(event, _OPTIONAL)})
+
+
+def encode_snapshot(snapshot: Snapshot, seq: int, finals: Sequence[str]) -> str:
+    """Encode a snapshot whose finals are encoded already, by `encode_final`: those of a long session take 50 ms.
+
+    The finals of the event itself are not looked at.
+    """
+    # Within a text of JSON each quotation mark has a backslash before it: this is found where it is the key.
+    return encode(replace(snapshot, finals=()), seq).replace('"finals":[]', f'"finals":[{",".join(finals)}]', 1)
+
+
+def encode_final(final: Final) -> str:
+    """Encode a final as it stands in a snapshot."""
+    return _compact(to_plain(final, _OPTIONAL))
+
+
+def parse_event(fields: Mapping[str, Any]) -> Event | None:
+    """Read the fields of a message as an event. Unknown fields, words and types are those of a newer server.
+
+    Returns:
+        None: an event of a type that we do not know.
+
+    Raises:
+        ValueError: a field of a known type is missing or has a value of another type.
+    """
+    name = fields.get("type")
+    kind = _EVENTS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        return None
+    event: Event = from_plain(kind, fields, lenient=True)
+    return event
+
+
+def _compact(body: dict[str, Any]) -> str:
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -1,0 +1,114 @@
+"""Dataclasses <-> what JSON can carry. Pure.
+
+`to_plain` makes objects, lists and scalars of a value. `from_plain` makes the value of them again and trusts nothing:
+each field is checked against its annotation, down to the last one. A field can be a `bool`, `int`, `float` or `str`, a
+`Literal`, another dataclass, a `tuple[X, ...]`, or a union of these and None.
+"""
+
+import math
+from collections.abc import Mapping, Set
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+
+def to_plain(value: Any, optional: Set[str] = frozenset()) -> Any:
+    """Make of a dataclass a dict, of a tuple a list, and so on below; leave other values as they are.
+
+    Args:
+        value: a dataclass, or what one can hold.
+        optional: names of fields that are left out where they are None.
+    """
+    if isinstance(value, tuple):
+        return [to_plain(item, optional) for item in value]
+    if not is_dataclass(value):
+        return value
+    kind: Any = type(value)
+    pairs = ((name, getattr(value, name)) for name in _annotations(kind))
+    return {name: to_plain(item, optional) for name, item in pairs if item is not None or name not in optional}
+
+
+def from_plain(kind: Any, value: Any, *, lenient: bool = False) -> Any:
+    """Make of plain JSON the type that is declared.
+
+    Args:
+        kind: a dataclass, or the annotation of one of its fields.
+        value: what `json.loads` gave.
+        lenient: whether the sender may be newer than we are. Then unknown fields are ignored, a field that has a
+            default may be absent, and a word that its `Literal` does not list passes.
+
+    Raises:
+        ValueError: the value is no such thing. Floats must be finite, and texts must be encodable: a caption with a
+            lone surrogate could not be sent on. The message never holds the value.
+    """
+    if isinstance(kind, type) and is_dataclass(kind):
+        return _dataclass(kind, value, lenient)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ValueError("not a list")
+        return tuple(from_plain(arguments[0], item, lenient=lenient) for item in value)
+    if origin is UnionType:
+        return _one_of(arguments, value, lenient)
+    if origin is Literal:
+        if value not in arguments and not (lenient and type(value) is type(arguments[0])):
+            raise ValueError("not one of the words")
+        return value
+    return _scalar(kind, value)
+
+
+def _dataclass(kind: Any, value: Any, lenient: bool) -> Any:
+    annotations = _annotations(kind)
+    if not isinstance(value, Mapping):
+        raise ValueError("not an object")
+    missing = annotations.keys() - value.keys() - (_with_default(kind) if lenient else set())
+    if missing:
+        raise ValueError(f"{kind.__name__} without {', '.join(sorted(missing))}")
+    if not lenient and len(value) > len(annotations):
+        raise ValueError(f"{kind.__name__} with more fields than it has")
+    return kind(
+        **{
+            name: from_plain(annotation, value[name], lenient=lenient)
+            for name, annotation in annotations.items()
+            if name in value
+        }
+    )
+
+
+def _one_of(kinds: tuple[Any, ...], value: Any, lenient: bool) -> Any:
+    if value is None and NoneType in kinds:
+        return None
+    *others, last = (kind for kind in kinds if kind is not NoneType)
+    for kind in others:
+        try:
+            return from_plain(kind, value, lenient=lenient)
+        except ValueError:
+            pass
+    return from_plain(last, value, lenient=lenient)
+
+
+def _scalar(kind: Any, value: Any) -> Any:
+    if kind is float and type(value) is int:
+        try:
+            value = float(value)
+        except OverflowError:
+            raise ValueError("too large a number") from None
+    # `bool` is no number here, though Python says so.
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        raise ValueError("wrong type")
+    if kind is str:
+        value.encode()
+    return value
+
+
+@cache
+def _annotations(kind: Any) -> dict[str, Any]:
+    """Annotation of each field, by name and in order."""
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
+@cache
+def _with_default(kind: Any) -> set[str]:
+    return {field.name for field in fields(kind) if field.default is not MISSING}

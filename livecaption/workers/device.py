@@ -1,0 +1,43 @@
+"""The device of a worker before the first one starts: a worker of an earlier server may still be on it."""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+
+from livecaption.workers import locks
+
+STALE_TIMEOUT_S = 5.0
+"""What an earlier server's worker is given to end: longer than any layer of its lifeline takes when idle."""
+STALE_INTERVAL_S = 0.1
+
+logger = logging.getLogger(__name__)
+
+
+async def wait_for_device(device: str, stopping: asyncio.Event, *, kill_stale: bool) -> str | None:
+    """Wait until no worker of an earlier server is on the device, or until `stopping` is set.
+
+    Args:
+        device: as in the settings.
+        stopping: set when nobody waits for the device any more.
+        kill_stale: whether such a worker is killed.
+
+    Returns:
+        why the device cannot be used, for the operator; None: it can.
+    """
+    give_up_s = time.monotonic() + STALE_TIMEOUT_S
+    reported: set[int] = set()
+    while stale := locks.stale_workers(device):
+        for worker in stale:
+            if worker.pid not in reported:
+                reported.add(worker.pid)
+                logger.warning("an earlier server's inference process (pid %d) is still there", worker.pid)
+                if kill_stale and not locks.kill_stale(worker):
+                    logger.error("pid %d is another process by now and is left alone", worker.pid)
+        if time.monotonic() > give_up_s:
+            pids = ", ".join(str(worker.pid) for worker in stale)
+            return f"an earlier server's inference process still holds the device (pid {pids}): --kill-stale ends it"
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), STALE_INTERVAL_S)
+            break
+    return None

@@ -1,0 +1,33 @@
+"""A server that follows a script."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from tests.support.scripted_peer import Script, ServerOf
+
+
+@pytest.fixture
+async def server_of() -> AsyncIterator[ServerOf]:
+    """Start a server whose `/v1/stream` reads `start`, then does as the script says; its URL."""
+    servers = []
+
+    async def start(script: Script) -> str:
+        async def stream(request: web.Request) -> web.WebSocketResponse:
+            socket = web.WebSocketResponse()
+            await socket.prepare(request)
+            await script(socket, await socket.receive_json())
+            await socket.close()
+            return socket
+
+        application = web.Application()
+        application.router.add_get("/v1/stream", stream)
+        servers.append(TestServer(application))
+        await servers[-1].start_server()
+        return str(servers[-1].make_url("/"))
+
+    yield start
+    for server in servers:
+        await server.close()

@@ -1,0 +1,21 @@
+"""Recorded audio at the pace of speech: in which messages, and when."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from livecaption.client import real_time
+
+
+async def chunks_of(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+async def test_real_time_sends_short_messages_each_once_its_end_would_have_been_recorded() -> None:
+    """1 kB/s: 40 bytes a message, cut otherwise than they came, and none early."""
+    clock = asyncio.get_running_loop().time
+    begin_s = clock()
+    audio = bytes(range(110))
+    messages = [(chunk, clock() - begin_s) async for chunk in real_time(chunks_of(audio[:90], audio[90:]), 1000)]
+    assert [chunk for chunk, _ in messages] == [audio[:40], audio[40:80], audio[80:]]
+    assert all(at_s >= due_s - 0.001 for (_, at_s), due_s in zip(messages, [0.04, 0.08, 0.11], strict=True))

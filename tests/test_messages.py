@@ -1,0 +1,120 @@
+"""The messages of the native protocol: what one end writes, the other reads."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livecaption.events import (
+    Ack,
+    CaptionWord,
+    End,
+    ErrorReport,
+    Event,
+    Final,
+    Flushed,
+    Gap,
+    Partial,
+    Pong,
+    Ready,
+    Snapshot,
+    SpeechEnd,
+    SpeechStart,
+    Status,
+)
+from livecaption.messages import Flush, Ping, Resume, Stop, encode, encode_final, encode_request, parse_event
+from livecaption.server.protocols import native
+from livecaption.speech.endpointing import EndpointingConfig
+from tests.support.scripted_peer import FINAL
+
+WORD = CaptionWord("hello", 1, 2, 0.5)
+SAID = Final(0, "hello", 0, 900, "en", 0.5, 300)
+EVENTS: list[Event] = [
+    Ready("s", "r", 1, "m", None, 0),
+    Ready("s", "r", 1, "m", "en", 7, 1000, True, "reader"),
+    SpeechStart(1, 2),
+    Partial(1, 2, "hello there", "hello", 3, 4),
+    SpeechEnd(1, 2, "silence"),
+    SAID,
+    Final(0, 'a "quoted" word\u2028', 0, 900, None, 1.0, 300, (WORD, WORD)),
+    Final(0, "", 0, 900, None, 0.0, 300, ()),
+    Flushed(None),
+    Flushed("a"),
+    Pong(-5),
+    Ack(1),
+    Status("ready", "slow", 3),
+    ErrorReport("overloaded", "not now", True, 1.5),
+    Gap(1, 1),
+    Snapshot("Talk", "en", (SAID, SAID), Partial(1, 0, "", "", 3, 4), "epoch"),
+    End(1, 2, "draining"),
+]
+
+
+def test_every_event_of_the_protocol_is_tried_here() -> None:
+    assert {event.type for event in EVENTS} == {kind.type for kind in Event.__subclasses__()}
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.type)
+def test_a_client_reads_the_event_that_a_server_writes(event: Event) -> None:
+    assert parse_event(json.loads(encode(event, 7))) == event
+
+
+@pytest.mark.parametrize(
+    "request_", [Resume("s", "t", 7, 20), Flush("a"), Flush(None), Stop(), Ping(2**53 - 1)], ids=repr
+)
+def test_a_server_reads_the_request_that_a_client_writes(request_: Resume | Flush | Stop | Ping) -> None:
+    assert native.parse(encode_request(request_), EndpointingConfig()) == request_
+
+
+def test_a_final_in_a_snapshot_is_the_same_without_its_type() -> None:
+    assert {"type": "final", **json.loads(encode_final(SAID))} == json.loads(encode(SAID, None))
+
+
+def test_fields_of_a_newer_server_are_ignored_in_words_too() -> None:
+    word = {"word": "hello", "start_ms": 1, "end_ms": 2, "confidence": 0.5}
+    event = parse_event(FINAL | {"seq": 4, "color": "red", "words": [word | {"speaker": 1}]})
+    assert event == Final(0, "hello", 0, 900, "en", 0.5, 300, (WORD,))
+
+
+@pytest.mark.parametrize("kind", ["applause", None, 7, [], {}])
+def test_a_type_of_a_newer_server_is_no_event(kind: Any) -> None:
+    assert parse_event({"type": kind, "seq": 3}) is None
+
+
+def test_a_reason_of_a_newer_server_is_passed_on() -> None:
+    assert parse_event({"type": "end", "received_ms": 1, "utterances": 0, "reason": "eclipse"})
+
+
+@pytest.mark.parametrize("fields", [{"type": "ack"}, {"type": "partial", "utterance": 1}, FINAL | {"words": [{}]}])
+def test_an_event_without_its_fields_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="without"):
+        parse_event(fields)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"text": 5}, {"start_ms": True}, {"end_ms": 1.5}, {"confidence": "0.5"}, {"words": {}}, {"language": []}]
+)
+def test_an_event_whose_field_has_another_type_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"wrong type|not a list"):
+        parse_event(FINAL | wrong)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    max_leaves=10,
+)
+
+
+@given(st.sampled_from(EVENTS), st.data())
+def test_a_damaged_event_is_an_event_or_a_value_error(event: Event, data: st.DataObject) -> None:
+    fields = json.loads(encode(event, 7))
+    fields[data.draw(st.sampled_from(sorted(fields)))] = data.draw(json_values)
+    try:
+        read = parse_event(fields)
+    except ValueError:
+        return
+    # What is read can be written again, and is the same then.
+    assert read is None or parse_event(json.loads(encode(read, None))) == read
