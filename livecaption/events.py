@@ -7,6 +7,8 @@ on the wire. Sequence numbers are not here: whoever sends events counts them.
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
+from livecaption.errors import LivecaptionError
+
 __all__ = [
     "Ack",
     "CaptionWord",
@@ -26,7 +28,8 @@ __all__ = [
     "Status",
 ]
 
-EndReason = Literal["silence", "max_length", "flush", "stop", "disconnect"]
+EndReason = Literal["silence", "max_length", "flush", "discard", "stop", "disconnect"]
+"""Why an utterance ended. After `discard` its final is empty: the publisher has taken the audio back."""
 
 
 @dataclass(frozen=True, slots=True)

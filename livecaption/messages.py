@@ -1,6 +1,6 @@
 """The messages of the native protocol, version 1, as both of its ends write and read them. Pure.
 
-requests  publisher -> server  `encode_request`, read by `server.protocols.native`, which refuses what is too much
+requests  publisher -> server  `encode_request`, read by `live.dialects.native`, which refuses what is too much
 events    server -> all        `encode`, `parse_event`
 """
 

@@ -24,8 +24,8 @@ from livecaption.events import (
     SpeechStart,
     Status,
 )
+from livecaption.live.dialects import native
 from livecaption.messages import Flush, Ping, Resume, Stop, encode, encode_final, encode_request, parse_event
-from livecaption.server.protocols import native
 from livecaption.speech.endpointing import EndpointingConfig
 from tests.support.scripted_peer import FINAL
 

@@ -8,10 +8,10 @@ from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import merge_punctuations
 
 from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.captions.hypothesis import Word
 from livecaption.engine.guard import Decoding
 from livecaption.engine.passes import grouped, rows_of
 from livecaption.engine.tokens import CLOSING_PUNCTUATION, Vocabulary
+from livecaption.recognition import Word
 
 FRAME_SAMPLES = 160  # hop of the features, 10 ms
 ENCODED_FRAME_MS = 20  # the encoder halves the frames
@@ -36,24 +36,24 @@ def align(
         decodings: what the decoder made.
 
     Returns:
-        the words, by the places of their decodings.
+        the words, by the indices of their decodings.
     """
     wanted = [i for i, d in enumerate(decodings) if d.window.options.words and d.window.is_final and d.text_tokens]
     words: dict[int, tuple[Word, ...]] = {}
-    for _, places in grouped(wanted, lambda i: decodings[i].alignment_pass):
-        alike = [decodings[i] for i in places]
+    for _, indices in grouped(wanted, lambda i: decodings[i].alignment_pass):
+        alike = [decodings[i] for i in indices]
         tokenizer = vocabulary.tokenizer(alike[0].language, alike[0].window.options.task)
-        tokens_before = [vocabulary.words_before(decoding.window) for decoding in alike]
+        preceding_tokens = [vocabulary.preceding_words(decoding.window) for decoding in alike]
         alignments = model.align(
             rows_of(alike[0].encoded, [decoding.row for decoding in alike]),
             tokenizer.sot_sequence,
-            [before + decoding.text_tokens for before, decoding in zip(tokens_before, alike, strict=True)],
-            [max(2, decoding.window.n_heard // FRAME_SAMPLES) for decoding in alike],
+            [before + decoding.text_tokens for before, decoding in zip(preceding_tokens, alike, strict=True)],
+            [max(2, decoding.window.n_encoder_samples // FRAME_SAMPLES) for decoding in alike],
         )
         lag_ms = WORD_LAG_MS.get(model_name, 0)
         words.update(
             (i, _words(tokenizer, len(before), decodings[i], alignment, lag_ms))
-            for i, before, alignment in zip(places, tokens_before, alignments, strict=True)
+            for i, before, alignment in zip(indices, preceding_tokens, alignments, strict=True)
         )
     return words
 
@@ -70,7 +70,7 @@ def _words(
     path = np.array(alignment.alignments)
     enters = np.flatnonzero(np.diff(path[:, 0], prepend=-1))
     window_ms = len(decoding.window.samples) * 1000 // SAMPLE_RATE_HZ
-    before_ms = decoding.window.n_heard * 1000 // SAMPLE_RATE_HZ - window_ms
+    before_ms = decoding.window.n_encoder_samples * 1000 // SAMPLE_RATE_HZ - window_ms
     times_ms = np.clip(path[enters, 1] * ENCODED_FRAME_MS - lag_ms - before_ms, 0, window_ms)
     words = [
         {

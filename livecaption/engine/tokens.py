@@ -3,13 +3,13 @@
 import tokenizers
 from faster_whisper.tokenizer import Tokenizer
 
-from livecaption.scheduling.request import Task, Window
+from livecaption.recognition import Task, Window
 
 CONTEXT_TOKENS = 16
 """Of what was said before a window, for the decoder: so many or none, for prompts of one length share a pass. 5, 8 and
 24 do no better."""
 MAX_PREVIOUS_TOKENS = 223  # half of the 448 places of the decoder, less one for <|startofprev|>
-MAX_TOKENS_BEFORE = 112
+MAX_PRECEDING_TOKENS = 112
 """Of the utterance before a window, which come out of those; with more it is not heard."""
 TIMESTAMP_MS = 20
 
@@ -49,34 +49,34 @@ class Vocabulary:
         """<|startofprev|>, hotwords and the end of the prompt and of the context, and what the decoder is to do."""
         options = window.options
         start = list(self.tokenizer(language, options.task).sot_sequence)
-        if not window.before:
+        if not window.preceding:
             start.append(self._special.no_timestamps)
-        max_tokens = MAX_PREVIOUS_TOKENS - len(self.words_before(window))
+        max_tokens = MAX_PREVIOUS_TOKENS - len(self.preceding_words(window))
         hotwords = self._encode(", ".join(options.hotwords))[: max_tokens // 2]
-        context = [] if window.before else self._encode(window.context)[-CONTEXT_TOKENS:]
+        context = [] if window.preceding else self._encode(window.context)[-CONTEXT_TOKENS:]
         if len(context) < CONTEXT_TOKENS:
             context = []
         prompt = self._encode(options.prompt)[-(max_tokens - len(hotwords) - len(context)) :]
         previous = [*hotwords, *prompt, *context]
         return [self._special.sot_prev, *previous, *start] if previous else start
 
-    def before(self, window: Window) -> list[int]:
+    def preceding(self, window: Window) -> list[int]:
         """What the decoder has said when it comes to the window: the segment before, as Whisper was trained on segments
         with their times (Radford et al. 2022, section 2.3), and when the next one begins. Told without times it says
         the words again, or ends behind them."""
-        before = window.before
-        if before is None:
+        preceding = window.preceding
+        if preceding is None:
             return []
         begin, end, next_begin = (
             self._special.timestamp_begin + round(at_ms / TIMESTAMP_MS)
-            for at_ms in (0, before.speech_end_ms, before.next_start_ms)
+            for at_ms in (0, preceding.speech_end_ms, preceding.next_start_ms)
         )
-        return [begin, *self.words_before(window), end, next_begin]
+        return [begin, *self.preceding_words(window), end, next_begin]
 
-    def words_before(self, window: Window) -> list[int]:
+    def preceding_words(self, window: Window) -> list[int]:
         """Tokens of what is said before the window."""
-        before, options = window.before, window.options
-        return self._encode(before.text, spaced=_is_spaced(options.language, options.task)) if before else []
+        preceding, options = window.preceding, window.options
+        return self._encode(preceding.text, spaced=_is_spaced(options.language, options.task)) if preceding else []
 
     def without_times(self, tokens: list[int]) -> list[int]:
         """Tokens of the text alone."""

@@ -25,17 +25,15 @@ import tokenizers
 from faster_whisper.feature_extractor import FeatureExtractor
 
 from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.captions.hypothesis import Hypothesis
 from livecaption.engine.alignment import FRAME_SAMPLES, align
 from livecaption.engine.device import Device, choose_device, device_memory
 from livecaption.engine.guard import Decoding, compression_ratio, token_budget
 from livecaption.engine.models import ModelFiles
 from livecaption.engine.passes import grouped, rows_of
 from livecaption.engine.speech_detection import Speech, SpeechDetector
-from livecaption.engine.tokens import MAX_TOKENS_BEFORE, Vocabulary, language_of
+from livecaption.engine.tokens import MAX_PRECEDING_TOKENS, Vocabulary, language_of
 from livecaption.errors import EngineError, EngineUnusable, TranscriptionFailed
-from livecaption.scheduling.request import MAX_WINDOW_MS, Window
-from livecaption.workers.messages import DeviceMemory
+from livecaption.recognition import MAX_WINDOW_MS, DeviceMemory, Hypothesis, ModelDescription, Window
 
 FULL_CONTEXT_S = MAX_WINDOW_MS // 1000
 
@@ -48,16 +46,10 @@ MIN_HURRIED_CONTEXT_S = 8
 CONTEXT_MARGIN_S = 2
 CONTEXT_STEP_S = 2
 
-BEAM_SIZES = {(True, True): 5, (True, False): 3, (False, True): 3, (False, False): 2}
-"""By whether a window is a final and whether there is time. Beams for partials too, whose committed words are forced
-upon finals. tiny.en int8, one thread, ms for a window of 6 s in passes of 1, 4 and 16: one beam 107, 55, 43; 2 beams
-112, 59, 47; 3 beams 115, 60, 51; 5 beams 123, 70, 58. WER of 51 clips with many pauses and of 4 min without one,
-streamed, with 1 beam for finals and partials 11.8 and 6.7 %, 5 and 1 11.1 and 6.3 %, 5 and 2 10.5 and 6.0 %, 5 and 3
-9.9 and 5.8 %, 5 and 5 10.2 and 5.4 %. 24 streams on two cores: 5 and 3 show words after 1285 ms (median) at WER 8.9 %,
-3 and 2 after 1193 ms at 8.6 %."""
-# A doubtful final is decoded once more with more context. 211 utterances of 102 English clips, tiny.en int8, nine of
-# them doubtful (at one beam), ms for each of these and WER of all: none 10.5 %; 30 s 257, 9.1 %; 20 s 147, 9.2 %;
-# 16 s 83, 9.2 %; its batch waits for it.
+BEAM_SIZES = {(True, "full"): 5, (True, "reduced"): 3, (False, "full"): 3, (False, "reduced"): 2}
+"""By whether a window is a final, and its effort: docs/decisions/0005-beam-sizes.md."""
+# A doubtful final is decoded once more with more context, and its batch waits for it:
+# docs/decisions/0004-encoder-context.md.
 MIN_RETRY_CONTEXT_S = 16
 RETRY_CONTEXT_MARGIN_S = 8
 
@@ -147,7 +139,9 @@ class WhisperEngine:
         for window in windows:
             self._check(window)
         windows = [
-            window if len(self._vocabulary.words_before(window)) <= MAX_TOKENS_BEFORE else replace(window, before=None)
+            window
+            if len(self._vocabulary.preceding_words(window)) <= MAX_PRECEDING_TOKENS
+            else replace(window, preceding=None)
             for window in windows
         ]
         speech = [self._speech_detector.detect(window.samples) for window in windows]
@@ -200,8 +194,8 @@ class WhisperEngine:
     def _decode(self, windows: Sequence[Window], speech: Sequence[Speech], contexts_s: Sequence[int]) -> list[Decoding]:
         """Every window decoded once, in order, in as few passes as lengths and prompts allow."""
         decodings: dict[int, Decoding] = {}
-        for context_s, places in grouped(range(len(windows)), contexts_s.__getitem__):
-            alike = [windows[i] for i in places]
+        for context_s, indices in grouped(range(len(windows)), contexts_s.__getitem__):
+            alike = [windows[i] for i in indices]
             encoded = self._encode(alike, context_s)
             made = self._generate(alike, [speech[i] for i in indices], encoded)
             decodings.update(zip(indices, made, strict=True))
@@ -234,18 +228,18 @@ class WhisperEngine:
             self._vocabulary.prefix(window, language)[: budget - 1]
             for window, language, budget in zip(windows, languages, budgets, strict=True)
         ]
-        befores = [self._vocabulary.before(window) for window in windows]
+        preceding = [self._vocabulary.preceding(window) for window in windows]
         decodings: dict[int, Decoding] = {}
         # CTranslate2 wants <|startoftranscript|> at the same place in all prompts of a call, and all of them with times
         # or none. What follows it may differ in length.
         alike = grouped(
-            range(len(windows)), lambda row: (len(prompts[row]), bool(befores[row]), _beam_size(windows[row]))
+            range(len(windows)), lambda row: (len(prompts[row]), bool(preceding[row]), _beam_size(windows[row]))
         )
         for (prompt_length, _, beam_size), rows in alike:
             budget = max(len(preceding[row]) + budgets[row] for row in rows)
             results = self._model.generate(
                 rows_of(encoded, rows),
-                [prompts[row] + befores[row] + prefixes[row] for row in rows],
+                [prompts[row] + preceding[row] + prefixes[row] for row in rows],
                 beam_size=beam_size,
                 # CTranslate2 generates min(max_length / 2, max_length - prompt_length) tokens, the prefix among them.
                 max_length=max(2 * budget, budget + prompt_length),
@@ -256,8 +250,8 @@ class WhisperEngine:
             )
             for row, result in zip(rows, results, strict=True):
                 generated = result.sequences_ids[0]
-                n_given = len(befores[row]) + len(prefixes[row])
-                tokens = self._vocabulary.without_times(generated[len(befores[row]) :])
+                n_given = len(preceding[row]) + len(prefixes[row])
+                tokens = self._vocabulary.without_times(generated[len(preceding[row]) :])
                 text = self._vocabulary.decode(tokens)
                 decodings[row] = Decoding(
                     window=windows[row],

@@ -238,7 +238,7 @@ async def malformed(target: Target) -> Report:
     return report
 
 
-def _speaker(endless: bytes, start: Mapping[str, object] = START, opening: bytes = b"") -> Attack:
+def _publisher(endless: bytes, start: Mapping[str, object] = START, opening: bytes = b"") -> Attack:
     return partial(flood, endless=endless, start=start, opening=opening)
 
 

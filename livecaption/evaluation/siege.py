@@ -77,7 +77,7 @@ SPOKEN_S = 1.5
 """Each container holds so much of the recording."""
 ALONE_S = 12.0
 """The bystanders speak for so long before the first attack, for what finals take without one."""
-N_SPEAKERS = 2
+N_PUBLISHERS = 2
 CALM_S = 1.0
 """Each attack comes so long after the one before, to tell what an undisturbed pong takes just now."""
 SENTENCE_TIMEOUT_S = 30.0
@@ -192,7 +192,7 @@ async def besiege(
         server = await stack.enter_async_context(serving(*FLAGS, command=(*HOLDS, str(holds_path))))
         url = await server.ready()
         worker_pids = tuple(server.worker_pids)
-        bystanders = [Bystander(await stack.enter_async_context(raw_peer(url))) for _ in range(1 + N_SPEAKERS)]
+        bystanders = [Bystander(await stack.enter_async_context(raw_peer(url))) for _ in range(1 + N_PUBLISHERS)]
         pinging, *speaking = bystanders
         sessions = [await bystander.start() for bystander in bystanders]
         runs = [asyncio.ensure_future(pinging.run(pinging.ping()))]
@@ -253,7 +253,7 @@ async def _attacked(
     )
 
 
-async def _stopped(server: ServerProcess, target: Target, speaker: Bystander) -> list[str]:
+async def _stopped(server: ServerProcess, target: Target, publisher: Bystander) -> list[str]:
     """Stop the server, if it lives, in mid-sentence and while a container is decoded; what is wrong, in words."""
     async with AsyncExitStack() as stack:
         if server.process.poll() is None:

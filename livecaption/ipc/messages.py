@@ -15,7 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from livecaption.errors import LivecaptionError
-from livecaption.scheduling.request import Before, TranscriptionOptions, Window
+from livecaption.recognition import (
+    DeviceMemory,
+    Effort,
+    Hypothesis,
+    ModelDescription,
+    PrecedingUtterance,
+    TranscriptionOptions,
+    Window,
+)
 from livecaption.wire import from_plain, to_plain
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
@@ -201,8 +209,8 @@ def _windows(headers: tuple[_WindowHeader, ...], audio: bytes) -> tuple[Window, 
 
 
 def _window(header: _WindowHeader, parts: Iterator[npt.NDArray[np.float32]]) -> Window:
-    before: Before | None = None
-    if header.before:
-        b = header.before
-        before = Before(next(parts), b.text, b.speech_end_ms, b.next_start_ms)
-    return Window(next(parts), header.options, header.is_final, header.prefix, header.context, header.thorough, before)
+    preceding: PrecedingUtterance | None = None
+    if header.preceding:
+        p = header.preceding
+        preceding = PrecedingUtterance(next(parts), p.text, p.speech_end_ms, p.next_start_ms)
+    return Window(next(parts), header.options, header.is_final, header.prefix, header.context, header.effort, preceding)

@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from livecaption.scheduling.pace import PaceFigures
+from livecaption.live.registry import SessionRegistry
+from livecaption.scheduling.load_control import LoadFigures
 from livecaption.scheduling.scheduler import QueueFigures
-from livecaption.server.sessions import Sessions
 from livecaption.store.transcripts import StoreFigures
 from livecaption.workers.pool import WorkCounts
 from livecaption.workers.supervisor import WorkerFigures
@@ -65,10 +65,10 @@ class Sources:
         real_time_factor: of the last minute; None: nothing was transcribed in it.
     """
 
-    sessions: Sessions
+    sessions: SessionRegistry
     counts: WorkCounts
     queue: QueueFigures
-    pacing: PaceFigures
+    load: LoadFigures
     real_time_factor: float | None
 
 
@@ -115,14 +115,14 @@ FIGURES: tuple[Figure[Sources], ...] = (
         lambda s: s.sessions.n_resumed,
         counter,
         "streams_resumed",
-        "Times that a speaker came back to a session",
+        "Times that a publisher came back to a session",
     ),
     Figure(
         "",
         lambda s: s.sessions.n_parked,
         gauge,
         "streams_parked",
-        "Open streams whose speaker's connection is lost",
+        "Open streams whose publisher's connection is lost",
     ),
     Figure("", lambda s: s.sessions.n_readers, gauge, "readers", "Who reads along, of all sessions"),
     Figure("", lambda s: s.sessions.max_readers, gauge, "readers_limit", "Readers that may be here"),
@@ -170,7 +170,7 @@ FIGURES: tuple[Figure[Sources], ...] = (
     ),
     Figure(
         "utilization",
-        lambda s: s.pacing.utilization,
+        lambda s: s.load.utilization,
         gauge,
         "worker_utilization_ratio",
         "Computing per second and worker, of the last seconds; at 1, batches still grow before the queue does",
@@ -206,29 +206,29 @@ FIGURES: tuple[Figure[Sources], ...] = (
         "Partials asked of the workers",
     ),
     Figure("partials", _partials, counter_by("outcome"), "partials", "Partials by what became of them"),
-    Figure("pace.partial_interval_ms", lambda s: s.pacing.pace.partial_interval_ms),
+    Figure("pace.partial_interval_ms", lambda s: s.load.level.partial_interval_ms),
     Figure(
         "",
-        lambda s: _in_seconds(s.pacing.pace.partial_interval_ms),
+        lambda s: _in_seconds(s.load.level.partial_interval_ms),
         gauge,
         "partial_interval_seconds",
         "New audio between two partials of an utterance; absent while they pause",
     ),
     Figure(
         "",
-        lambda s: s.pacing.pace.partial_interval_ms is None,
+        lambda s: s.load.level.partial_interval_ms is None,
         gauge,
         "partials_paused",
         "1 while finals are all the workers can do",
     ),
     Figure(
         "pace.partials_paused_s",
-        lambda s: s.pacing.paused_s,
+        lambda s: s.load.paused_s,
         counter,
         "partials_paused_seconds",
         "How long partials have paused, together",
     ),
-    Figure("pace.speculates", lambda s: s.pacing.pace.speculates),
+    Figure("pace.speculates", lambda s: s.load.level.effort == "full"),
     Figure(
         "finals",
         lambda s: {"answered": s.counts.finals_answered, "failed": s.counts.finals_failed},

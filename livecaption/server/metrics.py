@@ -19,9 +19,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from livecaption.live.registry import SessionRegistry
+from livecaption.pipeline.latency import Latency, LatencyKind
 from livecaption.server.figures import FIGURES, STORE_FIGURES, WORKER_FIGURES, Sources, as_families, as_json
-from livecaption.server.sessions import Sessions
-from livecaption.session import Latency, LatencyKind
 from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import PoolState, WorkerPool
 
@@ -134,7 +134,7 @@ class Metrics(Collector):
 
     def _sources(self) -> Sources:
         pool = self._pool
-        return Sources(self._sessions, pool.counts, pool.queue, pool.pacing, self._real_time_factor())
+        return Sources(self._sessions, pool.counts, pool.queue, pool.load_figures, self._real_time_factor())
 
     def _look(self, due_s: float) -> None:
         now_s = _now_s()

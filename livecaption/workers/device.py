@@ -5,7 +5,7 @@ import logging
 import time
 from contextlib import suppress
 
-from livecaption.workers import locks
+from livecaption.ipc import locks
 
 STALE_TIMEOUT_S = 5.0
 """What an earlier server's worker is given to end: longer than any layer of its lifeline takes when idle."""

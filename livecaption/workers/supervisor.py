@@ -19,14 +19,9 @@ import psutil
 
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.ipc import children
-from livecaption.scheduling.request import Window
-from livecaption.scheduling.scheduler import BatchId, WorkerId
-from livecaption.workers import spawning
-from livecaption.workers.config import EngineConfig, WorkerConfig
-from livecaption.workers.deadlines import SERVER_MARGIN_S, BatchDeadlines
-from livecaption.workers.device import wait_for_device
-from livecaption.workers.lifecycle import PoolState, WorkerEvent, WorkerState, next_state
-from livecaption.workers.messages import (
+from livecaption.ipc.bridge import PipeBridge
+from livecaption.ipc.config import EngineConfig
+from livecaption.ipc.messages import (
     BatchFailed,
     DumpStacks,
     GarbledMessage,
@@ -44,6 +39,7 @@ from livecaption.scheduling.scheduler import BatchId, WorkerId
 from livecaption.workers import spawning
 from livecaption.workers.config import WorkerConfig
 from livecaption.workers.deadlines import SERVER_MARGIN_S, BatchDeadlines
+from livecaption.workers.device import wait_for_device
 from livecaption.workers.lifecycle import PoolState, WorkerEvent, WorkerState, next_state
 from livecaption.workers.restart import RestartPolicy, is_healthy
 

@@ -12,8 +12,8 @@ from typing import Any
 from livecaption.audio.formats import AudioFormat
 from livecaption.errors import ConfigError, InvalidMessage, MessageTooBig
 from livecaption.messages import Flush, Ping, Resume, Stop, encode, encode_final, encode_snapshot
-from livecaption.scheduling.request import TASKS, TranscriptionOptions
-from livecaption.session import StreamOptions
+from livecaption.pipeline.options import StreamOptions
+from livecaption.recognition import TASKS, TranscriptionOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 
 __all__ = [
