@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, Self
 from livecaption.errors import LivecaptionError
 
 __all__ = [
+    "PROTOCOL_VERSION",
     "Ack",
     "CaptionWord",
     "End",
@@ -27,6 +28,9 @@ __all__ = [
     "SpeechStart",
     "Status",
 ]
+
+PROTOCOL_VERSION = 1
+"""The version of the events and of the messages of `messages`."""
 
 EndReason = Literal["silence", "max_length", "flush", "discard", "stop", "disconnect"]
 """Why an utterance ended. After `discard` its final is empty: the publisher has taken the audio back."""

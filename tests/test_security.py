@@ -8,7 +8,7 @@ from livecaption.audio.container import OPTIONS, PIECE_S, READ_BYTES
 from livecaption.audio.formats import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
 from livecaption.decoding import decoder, sandbox
 from livecaption.evaluation import siege
-from livecaption.live import connection, outbox, registry, turn, websocket
+from livecaption.live import connection, container, outbox, registry, throttle, turn, websocket
 from livecaption.live import session as live_session
 from livecaption.live.dialects import native
 from livecaption.live.event_log import MAX_CHARACTERS, MAX_MESSAGES
@@ -23,14 +23,14 @@ SHARES = {0.5: "half"}
 
 BOUNDS = {
     "handshake": f"a handshake of TLS or HTTP | {lifecycle.KEEPALIVE_TIMEOUT_S:.0f} s",
-    "start": f"within {connection.START_TIMEOUT_S:.0f} s",
+    "start": f"within {native.LIMITS.start_timeout_s:.0f} s",
     "messages": f"{websocket.MESSAGES_PER_S:.0f} a second, {websocket.MESSAGES_BURST:.0f} at once",
-    "text": f"a text message | {native.MAX_TEXT_BYTES // KIB} KiB",
-    "binary": f"a binary message | {connection.MAX_AUDIO_BYTES // MIB} MiB",
-    "read": f"from {app.MAX_READ_BYTES / MIB:.2f} MiB on",
+    "text": f"a text message | {native.LIMITS.max_text_bytes // KIB} KiB",
+    "binary": f"a binary message | {native.LIMITS.max_binary_bytes // MIB} MiB",
+    "read": f"from {(native.LIMITS.max_binary_bytes + app.READ_MARGIN_BYTES) / MIB:.2f} MiB on",
     "errors": f"bad messages of a publisher | {connection.MAX_ERRORS} |",
-    "audio": f"{live_session.AUDIO_S_PER_S:.0f} s a second, {live_session.AUDIO_BURST_S:.0f} s at once",
-    "backlog": f"audio that waits for finals | {live_session.MAX_BACKLOG_MS // 1000} s",
+    "audio": f"{throttle.AUDIO_S_PER_S:.0f} s a second, {throttle.AUDIO_BURST_S:.0f} s at once",
+    "backlog": f"audio that waits for finals | {throttle.MAX_BACKLOG_MS // 1000} s",
     "turns": f"{turn.MAX_TURN_S * 1000:.0f} ms, or {turn.MAX_STEPS} messages",
     "holds": f"{siege.MAX_HOLD_MS:.0f} ms with the step that exceeds them",
     "silence": f"silence of a publisher | {live_session.IDLE_TIMEOUT_S:.0f} s",
@@ -56,7 +56,7 @@ BOUNDS = {
     "files": f"open files | {sandbox.MAX_OPEN_FILES} |",
     "stuck": f"{decoder.SILENCE_S * decoder.MAX_SILENCES:.0f} s |",
     "channels": f"1 to {MAX_CHANNELS} channels; {MIN_SAMPLE_RATE_HZ // 1000} to {MAX_SAMPLE_RATE_HZ // 1000} kHz",
-    "last": f"{live_session.LAST_DECODING_DRAINING_S:.0f} s, {live_session.LAST_DECODING_S:.0f} s to decode",
+    "last": f"{container.LAST_DECODING_DRAINING_S:.0f} s, {container.LAST_DECODING_S:.0f} s to decode",
 }
 
 

@@ -1,7 +1,7 @@
-"""Events of one session -> numbered messages: the newest ones, and a snapshot for who needs more than those. Pure.
+"""Events of one session -> numbered messages: the newest ones, and a snapshot for readers that need more. Pure.
 
 The publisher gets every event, in order and without gaps. Readers get what concerns captions: not what is between the
-publisher and the server, and of partials the newest, so whoever reads slowly reads less instead of later.
+publisher and the server, and of partials the newest. So a reader that reads slowly reads less instead of later.
 
 A number means something in its epoch alone: in this session, in this generation of the server. So a reader's cursor is
 `EPOCH-NUMBER`, and one of another epoch is that of a reader that has just come.
@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from livecaption.events import Ack, End, ErrorReport, Event, Final, Flushed, Gap, Partial, Pong, Ready, Snapshot
-from livecaption.live.dialects import native
+from livecaption.live.dialects.dialect import Dialect
+from livecaption.live.dialects.native import Native
+from livecaption.messages import encode, encode_final, encode_snapshot
 
 MAX_CHARACTERS = 64 * 1024
-"""Of kept messages: a minute of speech with two partials a second, the usual resume window, and more where partials are
-rarer. Fewer: more gaps and snapshots; more: memory of every session, three to four times as much."""
+"""The characters of kept messages: a minute of speech with two partials a second, the usual resume window, and more
+where partials are rarer. Fewer: more gaps and snapshots; more: memory of every session, three to four times as much."""
 
 MAX_MESSAGES = 600
 """Kept at most, however short they are: each takes 0.3 KB beside its characters."""
@@ -31,7 +33,10 @@ PUBLISHER_ONLY = (Ready, Ack, Flushed, Pong, ErrorReport)
 
 @dataclass
 class Message:
-    """An event as it is sent. Encoded once for each kind of reader, however many there are."""
+    """An event as it is sent. It is encoded once for each kind of reader, however many there are.
+
+    Readers speak the native protocol, and nearly all publishers do.
+    """
 
     seq: int
     event: Event
@@ -39,9 +44,13 @@ class Message:
     superseded: bool = False
     """Whether it is a partial and its utterance has a newer partial, or its final."""
 
+    def encoded(self, dialect: Dialect) -> Sequence[str | bytes]:
+        """Return the messages for a publisher. The native one is encoded already."""
+        return (self.text,) if isinstance(dialect, Native) else dialect.encode(self.event, self.seq)
+
     @cached_property
     def text(self) -> str:
-        return native.encode(self.event, self.seq)
+        return encode(self.event, self.seq)
 
     @cached_property
     def text_bytes(self) -> bytes:
@@ -66,7 +75,7 @@ class SnapshotMessage(Message):
     @cached_property
     def text(self) -> str:
         assert isinstance(self.event, Snapshot)
-        return native.encode_snapshot(self.event, self.seq, self.encoded_finals)
+        return encode_snapshot(self.event, self.seq, self.encoded_finals)
 
     @property
     def text_bytes(self) -> bytes:
@@ -174,7 +183,7 @@ class EventLog:
         if final.text:
             without_words = final if final.words is None else replace(final, words=None)
             self._snapshot_finals.append(without_words)
-            self._encoded.append(native.encode_final(without_words))
+            self._encoded.append(encode_final(without_words))
 
     def _keep(self, message: Message) -> None:
         self._messages.append(message)

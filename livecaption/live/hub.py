@@ -1,16 +1,15 @@
 """The events of one session, numbered, to its publisher and to everybody who reads along.
 
-The publisher's outbox is handed every message. Readers are not handed anything: each has its cursor, and takes what is
-new when it is done with what it took before. So nothing piles up for a slow one, and nobody waits for it.
+The publisher is handed every message. Readers are not handed anything: each has its cursor, and takes what is new when
+it is done with what it took before. So nothing piles up for a slow one, and nobody waits for it.
 """
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from livecaption.events import Event, Final
 from livecaption.live.event_log import PUBLISHER_ONLY, EventLog, Message
-from livecaption.live.outbox import Outbox
 
 
 class Hub:
@@ -28,7 +27,7 @@ class Hub:
         finals: Sequence[tuple[int, Final]] = (),
     ) -> None:
         self._log = EventLog(title, language, secrets.token_hex(4), generation=generation, finals=finals)
-        self._publisher: Outbox | None = None
+        self._deliver: Callable[[Message], None] | None = None
         self._news = asyncio.Event()
 
     @property
@@ -49,28 +48,28 @@ class Hub:
         """See `EventLog.seq_of`."""
         return self._log.seq_of(cursor)
 
-    def attach(self, publisher: Outbox, last_seq: int = 0) -> None:
-        """From now on `publisher` gets everything after `last_seq`; whoever had it before, nothing more."""
-        self._publisher = publisher
+    def attach(self, deliver: Callable[[Message], None], last_seq: int = 0) -> None:
+        """Hand everything after `last_seq` to `deliver`, and nothing more to the one before it."""
+        self._deliver = deliver
         for message in self._log.missed(last_seq) if self.last_seq else []:
-            publisher.offer(message.text)
+            deliver(message)
 
     def detach(self) -> None:
-        """The publisher is away; what happens meanwhile is kept."""
-        self._publisher = None
+        """Hand messages to nobody: the publisher is away. What happens meanwhile is kept."""
+        self._deliver = None
 
     def publish(self, event: Event) -> None:
         """Number the event and let everybody have it. Never blocks."""
         message = self._log.append(event)
-        if self._publisher is not None:
-            self._publisher.offer(message.text)
+        if self._deliver is not None:
+            self._deliver(message)
         if not isinstance(event, PUBLISHER_ONLY):
             # Those who wait are woken, and a reader that comes next waits again.
             self._news.set()
             self._news.clear()
 
     async def subscribe(self, last_seq: int | None, heartbeat_s: float) -> AsyncGenerator[list[Message], None]:
-        """What a reader at `last_seq` (None: just come) is to be sent, until the session is over.
+        """Give what a reader at `last_seq` (None: just come) is to be sent, until the session is over.
 
         An empty list: nothing happened for `heartbeat_s`.
         """

@@ -21,7 +21,7 @@ class Outbox:
 
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
-        self._waiting: deque[str] = deque()
+        self._waiting: deque[str | bytes] = deque()
         self.waiting_characters = 0
         """Of all messages that were offered and not begun to be sent."""
         self._wake = asyncio.Event()
@@ -31,7 +31,7 @@ class Outbox:
         self.aborted = False
         """Whether nothing reaches the peer any more: it left, or was aborted because it did not read."""
 
-    def offer(self, message: str) -> bool:
+    def offer(self, message: str | bytes) -> bool:
         """Queue a message. False: the peer is gone or too far behind, and is cut off."""
         if self.aborted or self._finishing:
             return False
@@ -87,7 +87,7 @@ class Outbox:
             logger.info("peer cut off: %s", reason)
             self._socket.abort()
 
-    async def _send(self, message: str) -> None:
+    async def _send(self, message: str | bytes) -> None:
         try:
             async with asyncio.timeout(self._send_timeout_s) as self._sending:
                 await self._socket.send(message)

@@ -1,26 +1,26 @@
-"""All streams of this server: who is let in, who is here, and how they end together."""
+"""All sessions of this server: how they are let in, found and forgotten, and how they end together."""
 
 import asyncio
-import itertools
 import logging
-import secrets
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from contextlib import ExitStack, contextmanager
+from typing import Protocol
 
 from livecaption.errors import LivecaptionError, Unavailable, UnknownSession
-from livecaption.recognition import RequestId, SessionId
+from livecaption.live.dialects.commands import Open, Reattach
+from livecaption.live.opener import SessionOpener
+from livecaption.live.peer import Peer
+from livecaption.live.session import LiveSession
+from livecaption.pipeline.options import StreamOptions
 from livecaption.scheduling.admission import NEW_S, stream_limit
+from livecaption.store.rows import InterruptedSession
 from livecaption.workers.pool import PoolState, WorkerPool
-
-if TYPE_CHECKING:
-    from livecaption.live.session import LiveSession
 
 RETRY_AFTER_S = 2.0
 READERS_RETRY_AFTER_S = 10.0
-"""Readers stay for as long as somebody speaks; who asks too often only takes time from them."""
+"""Readers stay for as long as somebody speaks; a client that asks too often only takes time from them."""
 KEEP_ENDED_S = 300.0
 """How long a session that is over can still be read, and be resumed by a publisher that missed its end."""
 MAX_ENDED = 2000
@@ -35,37 +35,41 @@ GIVE_UP_MARGIN_S = 1.0
 logger = logging.getLogger(__name__)
 
 
-class Draining(Protocol):
-    """A stream that can be asked to end."""
-
-    @property
-    def received_ms(self) -> int:
-        """Audio taken over so far."""
+class Socket(Protocol):
+    """A connection of a publisher, with a session or before one."""
 
     def drain(self) -> None:
-        """Take no more audio, get the finals out, say `end`, close with 1001."""
-
-    def give_up_finals(self) -> bool:
-        """Answer what is still awaited as failed: the time is up. Whether there was any."""
+        """Hurry, because the server stops; close where there is no session."""
 
     def fail(self, error: LivecaptionError) -> None:
-        """Take no more audio, tell the error, get the finals out, close with the error's code."""
+        """Refuse a client that has no session."""
 
     async def close(self) -> None:
-        """Close with 1001, whatever is still owed."""
+        """Close with 1001 at once, also where something is still owed."""
 
 
 class SessionRegistry:
-    """Admission, the open streams and those that ended just now, and their common end.
+    """Admission, the open sessions and those that ended just now, and their common end.
 
     Args:
+        pool: transcribes; the number of streams depends on its load.
+        opener: makes the sessions.
         max_streams: streams at a time; None: as many as the workers can serve.
         max_readers: readers at a time, of all sessions together.
         drain_timeout_s: how long `drain` waits for the last captions.
     """
 
-    def __init__(self, pool: WorkerPool, *, max_streams: int | None, max_readers: int, drain_timeout_s: float) -> None:
+    def __init__(
+        self,
+        pool: WorkerPool,
+        opener: SessionOpener,
+        *,
+        max_streams: int | None,
+        max_readers: int,
+        drain_timeout_s: float,
+    ) -> None:
         self._pool = pool
+        self._opener = opener
         self._max_streams = max_streams
         self.max_readers = max_readers
         self._drain_timeout_s = drain_timeout_s
@@ -77,18 +81,19 @@ class SessionRegistry:
         self.n_resumed = 0
         """How often a publisher came back since the start."""
         self.n_readers = 0
-        """Who reads along, of all sessions together."""
+        """Readers that are here, of all sessions together."""
         self.n_readers_refused = 0
         """Readers not let in since the start, because there were too many."""
-        self._left_received_ms = 0  # of streams that are gone
-        self._sessions: dict[str, LiveSession] = {}
-        self._open: set[Draining] = set()
+        self._ended_received_ms = 0  # of sessions that are over
+        self._sessions: dict[str, LiveSession] = {}  # all that can be found
+        self._open: set[LiveSession] = set()  # those of them that are not over
+        self._slots: dict[str, ExitStack] = {}  # by session; one that is parked without audio has none
+        self._sockets: set[Socket] = set()
         self._ended: deque[str] = deque()  # ids, the oldest first
         self._without_audio: list[LiveSession] = []  # the oldest first
-        self._claims: dict[str, list[Draining]] = {}  # by the session they name, the oldest first
+        self._claims: dict[str, list[Socket]] = {}  # by the session they name, the oldest first
         self._all_gone = asyncio.Event()
         self._all_gone.set()
-        self._request_ids = itertools.count(1)
         self._drain: asyncio.Future[None] | None = None
         self.overran = False
         """Whether a drain ended before all finals were out."""
@@ -108,33 +113,87 @@ class SessionRegistry:
     @property
     def received_ms(self) -> int:
         """Audio taken over from all streams since the start."""
-        return self._left_received_ms + sum(stream.received_ms for stream in self._open)
+        return self._ended_received_ms + sum(session.received_ms for session in self._open)
 
     @property
     def n_parked(self) -> int:
         """Sessions whose publisher's connection is lost; each holds its slot."""
         return sum(session.parked for session in self._sessions.values())
 
-    def keep(self, session: "LiveSession") -> None:
-        """From now on `find` finds it."""
-        self._sessions[session.id] = session
+    # Sessions come and go
 
-    def forget_later(self, session: "LiveSession") -> None:
-        """It is over: it can be found for a while."""
+    def open(self, connection: Peer, command: Open, slot: ExitStack, *, resumable: bool) -> LiveSession:
+        """Open a session for the publisher on this connection.
+
+        Args:
+            slot: holds its slot among the streams; not the caller's any more, also where this raises.
+            resumable: whether its protocol lets a publisher come back.
+
+        Raises:
+            InvalidMessage: the model cannot do what the options ask for.
+        """
+        with slot:
+            session = self._opener.new(command, self._session_parked, self._session_ended, resumable=resumable)
+            session.start(connection)
+            self._add(session, slot.pop_all())
+        return session
+
+    def reopen(self, earlier: InterruptedSession, options: StreamOptions) -> None:
+        """Go on with a session that was open when a server died: it waits for its publisher from now on."""
+        session = self._opener.interrupted(earlier, options, self._session_parked, self._session_ended)
+        session.start(None)
+        slot = ExitStack()
+        if session.has_audio:
+            slot.enter_context(self.slot())
+        self._add(session, slot)
+
+    def reattach(self, session: LiveSession, connection: Peer, command: Reattach) -> None:
+        """Give the session to the publisher on this connection, which `check_resume` has let in.
+
+        Raises:
+            Unavailable: the session has given up its slot, and there is no other.
+        """
+        if session.id not in self._slots and not session.hub.ended:
+            with ExitStack() as slot:
+                slot.enter_context(self.admitted())
+                self._slots[session.id] = slot.pop_all()
+        self.n_resumed += 1
+        session.resume(connection, command)
+
+    def _add(self, session: LiveSession, slot: ExitStack) -> None:
+        self._sessions[session.id] = session
+        self._slots[session.id] = slot
+        self._open.add(session)
+        if self.draining:  # it began between the admission and now
+            session.drain()
+
+    def _session_parked(self, session: LiveSession) -> None:
+        """Free the slot of a session without audio: connecting and vanishing would fill the server."""
+        if session.has_audio:
+            return
+        self._free_slot(session)
+        self._without_audio = [one for one in self._without_audio if one.parked and not one.has_audio]
+        self._without_audio.append(session)
+        if len(self._without_audio) > MAX_WITHOUT_AUDIO:
+            self._without_audio.pop(0).give_up()
+
+    def _session_ended(self, session: LiveSession) -> None:
+        """Let it be found for a while."""
+        self._open.discard(session)
+        self._ended_received_ms += session.received_ms
+        self._free_slot(session)
         asyncio.get_running_loop().call_later(KEEP_ENDED_S, self._sessions.pop, session.id, None)
         self._ended.append(session.id)
         if len(self._ended) > MAX_ENDED:
             self._sessions.pop(self._ended.popleft(), None)
 
-    def keep_without_audio(self, session: "LiveSession") -> None:
-        """It is parked without a slot, as it was never spoken into; where there are many of them, the oldest ends."""
-        self._without_audio = [one for one in self._without_audio if one.parked and one.received_ms == 0]
-        self._without_audio.append(session)
-        if len(self._without_audio) > MAX_WITHOUT_AUDIO:
-            self._without_audio.pop(0).give_up()
+    def _free_slot(self, session: LiveSession) -> None:
+        slot = self._slots.pop(session.id, None)
+        if slot is not None:
+            slot.close()
 
-    def find(self, session_id: str) -> "LiveSession":
-        """The session of this name, open or just over.
+    def find(self, session_id: str) -> LiveSession:
+        """Return the session of this name, open or just over.
 
         Raises:
             UnknownSession: there is none.
@@ -144,16 +203,10 @@ class SessionRegistry:
         except KeyError:
             raise UnknownSession("there is no such session, or it is forgotten") from None
 
-    def next_request_id(self) -> RequestId:
-        return RequestId(next(self._request_ids))
-
-    @staticmethod
-    def new_id() -> SessionId:
-        """Unguessable: 128 bits."""
-        return SessionId(secrets.token_urlsafe(16))
+    # Admission
 
     def check_admission(self) -> None:
-        """Whether one more stream would be let in now.
+        """Judge whether one more stream would be let in now.
 
         Raises:
             Unavailable: `loading`, `failed`, `draining` or `overloaded`.
@@ -167,7 +220,7 @@ class SessionRegistry:
             raise Unavailable("as many streams as this server takes are open", retry_after_s=RETRY_AFTER_S)
 
     def check_loaded(self) -> None:
-        """Whether what a stream asks for can be judged.
+        """Make sure that what a stream asks for can be judged.
 
         Raises:
             Unavailable: `loading`.
@@ -188,7 +241,7 @@ class SessionRegistry:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """A slot for a stream that an earlier server has let in."""
+        """Hold a slot for a stream that was let in, perhaps by an earlier server."""
         self.n_accepted += 1
         number = self.n_accepted
         self._admitted_s[number] = time.monotonic()
@@ -201,8 +254,8 @@ class SessionRegistry:
                 self._all_gone.set()
 
     @contextmanager
-    def claiming(self, session_id: str, claim: Draining) -> Iterator[None]:
-        """A connection that needs no slot of its own, since it has named this session, which has one.
+    def claiming(self, session_id: str, claim: Socket) -> Iterator[None]:
+        """Note a connection that needs no slot of its own, since it has named this session, which has one.
 
         Anybody who knows the id can do so. So only a few wait for their `start` at a time: the newest, of which one may
         be the publisher's.
@@ -221,7 +274,7 @@ class SessionRegistry:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Somebody reads along.
+        """Count a reader while it reads.
 
         Raises:
             Unavailable: `too_many_readers`.
@@ -239,17 +292,18 @@ class SessionRegistry:
         finally:
             self.n_readers -= 1
 
+    # The common end
+
     @contextmanager
-    def registered(self, stream: Draining) -> Iterator[None]:
-        """A stream that a drain must ask to end."""
-        self._open.add(stream)
+    def connected(self, socket: Socket) -> Iterator[None]:
+        """Note a connection that a drain must hurry."""
+        self._sockets.add(socket)
         if self.draining:  # it began between the admission and now
-            stream.drain()
+            socket.drain()
         try:
             yield
         finally:
-            self._open.discard(stream)
-            self._left_received_ms += stream.received_ms
+            self._sockets.discard(socket)
 
     @property
     def draining(self) -> bool:
@@ -257,28 +311,32 @@ class SessionRegistry:
         return self._drain is not None
 
     async def drain(self) -> None:
-        """Let everybody have their last caption, then go. At most the drain time-out. Idempotent."""
+        """End every session with its last caption, within the drain time-out. Idempotent."""
         if self._drain is None:
-            self._drain = asyncio.ensure_future(self._let_all_go())
+            self._drain = asyncio.ensure_future(self._drain_all())
         await asyncio.shield(self._drain)
 
     def fail(self, error: LivecaptionError) -> None:
-        """A fault of ours: end every stream with this error. `drain` waits for them."""
-        for stream in list(self._open):
-            stream.fail(error)
+        """End every session with this error, which is a fault of ours. `drain` waits for them."""
+        for session in list(self._open):
+            session.fail(error)
+        for socket in list(self._sockets):
+            socket.fail(error)
 
     async def close(self) -> None:
-        """Close every socket with 1001 at once, whatever is still owed."""
-        await asyncio.gather(*(stream.close() for stream in list(self._open)))
+        """Close every socket with 1001 at once, also where something is still owed."""
+        await asyncio.gather(*(socket.close() for socket in list(self._sockets)))
 
-    async def _let_all_go(self) -> None:
+    async def _drain_all(self) -> None:
         logger.info("draining %d streams", len(self))
         self._pool.drop_partials()
-        for stream in list(self._open):
-            stream.drain()
+        for socket in list(self._sockets):
+            socket.drain()
+        for session in list(self._open):
+            session.drain()
         if await self._gone_within(self._drain_timeout_s - GIVE_UP_MARGIN_S):
             return
-        n_lost = sum([stream.give_up_finals() for stream in list(self._open)])
+        n_lost = sum([session.give_up_finals() for session in list(self._open)])
         if n_lost:
             self.overran = True
             logger.error("finals of %d streams did not come in time", n_lost)

@@ -7,6 +7,8 @@ until a client shows it, can send the publisher both again.
 import hashlib
 import hmac
 
+from livecaption.errors import Unauthorized
+
 
 def token_hash(token: str) -> str:
     """SHA-256 in hex. No salt and no stretching: our tokens have 128 random bits, which nobody guesses."""
@@ -14,10 +16,51 @@ def token_hash(token: str) -> str:
 
 
 def is_token(shown: str, expected_hash: str) -> bool:
-    """Whether what somebody shows is the token of this hash. The answer's time tells nothing."""
+    """Tell whether what somebody shows is the token of this hash. The answer's time tells nothing."""
     return hmac.compare_digest(token_hash(shown), expected_hash)
 
 
 def reader_token(resume_token: str) -> str:
-    """128 bits in hex, from which nobody finds the publisher's token."""
+    """Derive the readers' token: 128 bits in hex, from which nobody finds the publisher's."""
     return hmac.digest(resume_token.encode("utf-8", "surrogateescape"), b"reader", "sha256")[:16].hex()
+
+
+class SessionTokens:
+    """The tokens of one session.
+
+    Args:
+        resume_hash: of the publisher's token.
+        reader_hash: of the readers' token; None: the session is not private.
+        resume: the publisher's token itself, if the server knows it.
+
+    Attributes:
+        resume: the publisher's token; empty until this server knows it.
+    """
+
+    def __init__(self, resume_hash: str, reader_hash: str | None, resume: str = "") -> None:
+        self._resume_hash = resume_hash
+        self._reader_hash = reader_hash
+        self.resume = resume
+
+    @property
+    def reader(self) -> str | None:
+        """The readers' token; None: they need none."""
+        return None if self._reader_hash is None else reader_token(self.resume)
+
+    def check_publisher(self, shown: str) -> None:
+        """Judge whether this is the publisher's token.
+
+        Raises:
+            Unauthorized: `wrong_token`.
+        """
+        if not is_token(shown, self._resume_hash):
+            raise Unauthorized("this is not the token of the session", code="wrong_token")
+
+    def check_reader(self, shown: str) -> None:
+        """Judge whether somebody with this token, or with an empty one, may read along.
+
+        Raises:
+            Unauthorized: `wrong_token`; the session is private.
+        """
+        if self._reader_hash is not None and not is_token(shown, self._reader_hash):
+            raise Unauthorized("this session is private: its reader token is needed", code="wrong_token")

@@ -104,13 +104,16 @@ class WebSocket:
             self._peer_is_done = True
             return WSMessage(WSMsgType.CLOSED, None, None) if message.type is WSMsgType.PING else message
 
-    async def send(self, text: str) -> None:
-        """Send a text message; waits without bound for a peer that does not read.
+    async def send(self, message: str | bytes) -> None:
+        """Send a text or binary message; waits without bound for a peer that does not read.
 
         Raises:
             ConnectionError: the peer is gone.
         """
-        await self.response.send_str(text)
+        if isinstance(message, str):
+            await self.response.send_str(message)
+        else:
+            await self.response.send_bytes(message)
 
     async def close(self, code: int, reason: str, *, await_answer: bool = True) -> bool:
         """Close with this code, or answer the peer's Close, within `CLOSE_TIMEOUT_S`; no connection is left.

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 
 from livecaption.audio.formats import AudioFormat
+from livecaption.errors import InvalidMessage
 from livecaption.events import Final
-from livecaption.recognition import TranscriptionOptions
+from livecaption.recognition import ModelDescription, TranscriptionOptions
 from livecaption.speech.endpointing import EndpointingConfig
 
 
@@ -18,6 +19,20 @@ class StreamOptions:
     endpointing: EndpointingConfig = field(default_factory=EndpointingConfig)
     title: str = ""
     private: bool = False
+
+    def check_model(self, model: ModelDescription) -> None:
+        """Judge whether this model can do what the stream needs.
+
+        Raises:
+            InvalidMessage: `unsupported_language` or `unsupported_task`.
+        """
+        language = self.transcription.language
+        if language is not None and language not in model.languages:
+            raise InvalidMessage(
+                f"the model {model.model} does not know the language asked for", code="unsupported_language"
+            )
+        if self.transcription.task == "translate" and not model.translates:
+            raise InvalidMessage(f"the model {model.model} cannot translate", code="unsupported_task")
 
 
 @dataclass(frozen=True, slots=True)

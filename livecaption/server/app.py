@@ -2,33 +2,37 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 from aiohttp import hdrs, web
 
 from livecaption.config import Config, is_loopback
 from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import InvalidMessage, LivecaptionError, UnknownSession
-from livecaption.live.connection import MAX_AUDIO_BYTES, Connection
+from livecaption.live.connection import Connection
+from livecaption.live.dialects import native
+from livecaption.live.dialects.dialect import Route
+from livecaption.live.opener import SessionOpener
 from livecaption.live.registry import SessionRegistry
-from livecaption.live.services import Services
-from livecaption.live.session import LiveSession
 from livecaption.live.websocket import WebSocket
 from livecaption.scheduling.scheduler import SchedulerConfig
 from livecaption.server import auth, descriptors, http, readers, transcripts
 from livecaption.server.exports import Exports
 from livecaption.server.logs import WITHOUT_REQUESTS
 from livecaption.server.metrics import Metrics
-from livecaption.server.services import METRICS, SERVICES
+from livecaption.server.services import METRICS, SERVICES, Services
 from livecaption.store.config import NOWHERE
 from livecaption.store.database import Database
 from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import WorkerPool
 
-MAX_READ_BYTES = MAX_AUDIO_BYTES + 64 * 1024
+ROUTES = (native.ROUTE,)
+"""The protocols that publishers may speak."""
+READ_MARGIN_BYTES = 64 * 1024
 """aiohttp resets the connection of a larger message, and its close code is mostly lost. A message that is little above
-the connection's own limit is read, and refused with an error that arrives."""
+the dialect's own limit is read, and refused with an error that arrives."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +44,7 @@ class UpgradeRequired(LivecaptionError):
     default_code = "upgrade_required"
 
 
-def build_app(config: Config | None = None) -> web.Application:
+def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) -> web.Application:
     """livecaption as an aiohttp application, to run or to mount.
 
     Its start begins the inference processes and does not wait for them: `/readyz` tells. For
@@ -56,15 +60,24 @@ def build_app(config: Config | None = None) -> web.Application:
     # Sessions wait as long for a worker as for a publisher.
     hold_s = config.server.resume_window_s
     pool = WorkerPool(config.engine, config.workers, SchedulerConfig(), config.partials, hold_s=hold_s)
+    decoders = DecoderPool()
+    store = None if config.store.path == NOWHERE else TranscriptStore(config.store)
+    opener = SessionOpener(
+        pool,
+        decoders,
+        store,
+        resume_window_s=config.server.resume_window_s,
+        on_latency=lambda latency: app[METRICS].observe(latency),
+    )
     sessions = SessionRegistry(
         pool,
+        opener,
         max_streams=config.server.max_streams,
         max_readers=descriptors.max_readers(config.server, descriptors.limit()),
         drain_timeout_s=config.server.drain_timeout_s,
     )
-    store = None if config.store.path == NOWHERE else TranscriptStore(config.store)
     app[METRICS] = Metrics(pool, sessions, store)
-    app[SERVICES] = Services(config, pool, sessions, DecoderPool(), store, app[METRICS].observe)
+    app[SERVICES] = Services(config, pool, sessions, decoders, store)
     app[http.OWN_NAMES] = auth.OwnNames()
     app[transcripts.GROWING] = transcripts.GrowingTranscripts()
     app[transcripts.EXPORTS] = Exports()
@@ -72,7 +85,7 @@ def build_app(config: Config | None = None) -> web.Application:
         [
             web.get("/", http.page),
             # HEAD would run what these do, to the end of a session.
-            web.get("/v1/stream", stream, allow_head=False),
+            *(web.get(route.path, partial(stream, route=route), allow_head=False) for route in routes),
             web.get("/watch/{session}", readers.watch_page),
             web.get("/v1/sessions/{session}/events", readers.events, allow_head=False),
             web.get("/v1/sessions/{session}/watch", readers.watch, allow_head=False),
@@ -108,35 +121,40 @@ def build_app(config: Config | None = None) -> web.Application:
     return app
 
 
-async def stream(request: web.Request) -> web.StreamResponse:
-    """`GET /v1/stream`: a publisher's WebSocket. Refusals come before the upgrade, as HTTP."""
+async def stream(request: web.Request, route: Route) -> web.StreamResponse:
+    """`GET` of a route, such as `/v1/stream`: a publisher's WebSocket. Refusals come before the upgrade, as HTTP."""
     services = request.app[SERVICES]
-    claimed = _claimed_session(request)
+    handshake = auth.handshake(request)
     try:
         auth.check_origin(request, services.config.server)
-        auth.check_token(request, services.config.server)
+        auth.check_keys(route.shown_keys(handshake), services.config.server)
+        dialect = route.accept(handshake, services.config.endpointing)
+        claimed = _claimed_session(services.sessions, dialect.claimed)
         if claimed is not None:
             services.sessions.check_loaded()
         else:
             services.sessions.check_admission()
     except LivecaptionError as error:
         services.sessions.refused[error.code] += 1
-        raise
+        return http.answer(route.refusal(error))
     if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
-        raise UpgradeRequired("a stream is a WebSocket")
+        return http.answer(route.refusal(UpgradeRequired("a stream is a WebSocket")))
     with ExitStack() as slot:
         if claimed is None:
             slot.enter_context(services.sessions.admitted())
-        socket = WebSocket(request, MAX_READ_BYTES, auth.accepted_protocols(request))
+        limits = dialect.limits
+        max_read_bytes = max(limits.max_text_bytes, limits.max_binary_bytes) + READ_MARGIN_BYTES
+        offered = [name for name in route.subprotocols if name in handshake.subprotocols]
+        socket = WebSocket(request, max_read_bytes, offered)
         await socket.open()
-        await Connection(socket, services, slot, claimed).run()
+        await Connection(socket, dialect, services.sessions, slot, claimed).run()
         return socket.response
 
 
-def _claimed_session(request: web.Request) -> str | None:
-    """The session that the client says it comes to resume, if there is one; it has a slot, also on a full server."""
+def _claimed_session(sessions: SessionRegistry, claimed: str) -> str | None:
+    """Return the session that the client comes back for, if there is one; it has a slot, also on a full server."""
     try:
-        return request.app[SERVICES].sessions.find(request.query.get("resume", "")).id
+        return sessions.find(claimed).id
     except UnknownSession:
         return None
 
@@ -182,7 +200,8 @@ async def _interrupted_sessions(app: web.Application) -> AsyncIterator[None]:
         for session in await services.store.read(Database.interrupted):
             try:
                 if session.interrupted_at_ms >= oldest_ms:
-                    LiveSession.interrupted(session, services)
+                    options = native.parse_stored(session.resumption.start, services.config.endpointing)
+                    services.sessions.reopen(session, options)
                 else:
                     services.store.give_up(session.record.id)
             except InvalidMessage as error:

@@ -1,7 +1,5 @@
 """Who may connect: the site a page comes from, the name it called us by, the token it shows."""
 
-import base64
-import binascii
 import hmac
 import re
 import socket
@@ -13,11 +11,11 @@ from aiohttp import hdrs, web
 
 from livecaption.config import is_loopback
 from livecaption.errors import ForbiddenOrigin, Unauthorized
-from livecaption.live.dialects.native import SUBPROTOCOL
+from livecaption.live.dialects import native
+from livecaption.live.dialects.dialect import Handshake
 from livecaption.server.config import ServerConfig
 
 MAX_PORT = 65535
-_TOKEN_PREFIX = "token."
 _HOST = re.compile(
     r"(?:\[(?P<address>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[0-9A-Za-z._-]{1,253}))(?::(?P<port>[0-9]{1,5})?)?"
 )
@@ -100,7 +98,16 @@ def check_token(request: web.BaseRequest, config: ServerConfig) -> None:
     Raises:
         Unauthorized: none or another.
     """
-    if config.token and not shows_operator_token(request, config):
+    check_keys(native.shown_keys(handshake(request)), config)
+
+
+def check_keys(keys: list[bytes], config: ServerConfig) -> None:
+    """Check that one of these keys is the token of the operator, if there is one.
+
+    Raises:
+        Unauthorized: none is.
+    """
+    if config.token and not _has_operator_token(keys, config):
         raise Unauthorized("a token is needed: Authorization: Bearer, or the subprotocol token.<base64url>")
 
 
@@ -118,50 +125,40 @@ def check_operator(request: web.BaseRequest, config: ServerConfig) -> None:
 
 def shows_operator_token(request: web.BaseRequest, config: ServerConfig) -> bool:
     """Whether the operator asks: a token is configured and the request shows it."""
-    if not config.token:
-        return False
-    expected = config.token.encode()
-    # Every candidate is compared, and in constant time: the answer's time tells nothing.
-    matches = [hmac.compare_digest(shown, expected) for shown in _shown_tokens(request)]
-    return any(matches)
+    return _has_operator_token(native.shown_keys(handshake(request)), config)
 
 
 def shown_reader_token(request: web.BaseRequest) -> str:
     """What a reader of a private session shows: like the operator's token, or `?reader_token=`, for an EventSource,
     which can set no header; empty: nothing."""
-    shown = _shown_tokens(request)
+    shown = native.shown_keys(handshake(request))
     return shown[0].decode("utf-8", "surrogateescape") if shown else request.query.get("reader_token", "")
 
 
 def shows_a_token(request: web.BaseRequest) -> bool:
     """Whether a token comes with the request, right or wrong."""
-    return bool(_shown_tokens(request)) or "reader_token" in request.query
+    return bool(native.shown_keys(handshake(request))) or "reader_token" in request.query
 
 
-def offered_protocols(request: web.BaseRequest) -> list[str]:
-    """The WebSocket subprotocols that the client offers."""
-    header = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
-    return [item.strip() for item in header.split(",") if item.strip()]
+def handshake(request: web.BaseRequest) -> Handshake:
+    """Give what a dialect needs to know of the request."""
+    offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")
+    subprotocols = tuple(item.strip() for item in offered if item.strip())
+    return Handshake(request.query, request.headers.get(hdrs.AUTHORIZATION, ""), subprotocols)
 
 
 def accepted_protocols(request: web.BaseRequest) -> tuple[str, ...]:
-    """What to answer: ours if it was offered, never the item that carries the token."""
-    return (SUBPROTOCOL,) if SUBPROTOCOL in offered_protocols(request) else ()
+    """What to answer a reader: ours if it was offered, never the item that carries the token."""
+    return (native.SUBPROTOCOL,) if native.SUBPROTOCOL in handshake(request).subprotocols else ()
 
 
-def _shown_tokens(request: web.BaseRequest) -> list[bytes]:
-    tokens = []
-    scheme, _, credentials = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    if scheme.lower() == "bearer":
-        tokens.append(credentials.strip().encode("utf-8", "surrogateescape"))
-    for item in offered_protocols(request):
-        if item.startswith(_TOKEN_PREFIX):
-            encoded = item.removeprefix(_TOKEN_PREFIX)
-            try:
-                tokens.append(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
-            except (binascii.Error, ValueError):
-                continue
-    return tokens
+def _has_operator_token(keys: list[bytes], config: ServerConfig) -> bool:
+    if not config.token:
+        return False
+    expected = config.token.encode()
+    # Every candidate is compared, and in constant time: the answer's time tells nothing.
+    matches = [hmac.compare_digest(key, expected) for key in keys]
+    return any(matches)
 
 
 def _is_address(name: str) -> bool:

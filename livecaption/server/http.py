@@ -10,6 +10,7 @@ import livecaption
 from livecaption import __version__
 from livecaption.errors import LivecaptionError
 from livecaption.live.dialects import native
+from livecaption.live.dialects.dialect import HttpAnswer
 from livecaption.server import auth
 from livecaption.server.metrics import CONTENT_TYPE
 from livecaption.server.services import METRICS, SERVICES
@@ -114,15 +115,13 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 def error_response(error: LivecaptionError, **fields: object) -> web.Response:
-    """The error as an HTTP answer: status, JSON with the same `code`, `Retry-After` if it makes sense."""
-    body = {"code": error.code, "message": error.message, **fields}
-    headers = {}
-    if error.retry_after_s is not None:
-        body["retry_after_s"] = error.retry_after_s
-        headers[hdrs.RETRY_AFTER] = str(max(1, round(error.retry_after_s)))
-    if error.http_status == 401:
-        headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
-    return web.json_response(body, status=error.http_status, headers=headers)
+    """Answer with the error's status, JSON with the same `code`, and `Retry-After` if it makes sense."""
+    return answer(native.refusal(error, **fields))
+
+
+def answer(refusal: HttpAnswer) -> web.Response:
+    """Put the answer of a dialect into a response."""
+    return web.Response(status=refusal.status, text=refusal.body, headers=refusal.headers)
 
 
 @web.middleware

@@ -147,7 +147,7 @@ async def _send(request: web.Request, socket: WebSocket, session: LiveSession) -
 def _session(request: web.Request) -> LiveSession:
     """Raises UnknownSession, or Unauthorized where it is private and its token was not shown."""
     session = request.app[SERVICES].sessions.find(request.match_info["session"])
-    session.check_reader(auth.shown_reader_token(request))
+    session.tokens.check_reader(auth.shown_reader_token(request))
     return session
 
 

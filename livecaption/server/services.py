@@ -1,9 +1,28 @@
-"""Where the handlers of one application find what they share."""
+"""Where the handlers of one application find what they share. Nothing below the handlers sees it."""
+
+from dataclasses import dataclass
 
 from aiohttp import web
 
-from livecaption.live.services import Services
+from livecaption.config import Config
+from livecaption.decoding.pool import DecoderPool
+from livecaption.live.registry import SessionRegistry
 from livecaption.server.metrics import Metrics
+from livecaption.store.transcripts import TranscriptStore
+from livecaption.workers.pool import WorkerPool
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Made by `build_app`; lives as long as the application."""
+
+    config: Config
+    pool: WorkerPool
+    sessions: SessionRegistry
+    decoders: DecoderPool
+    store: TranscriptStore | None
+    """None: nothing is kept."""
+
 
 SERVICES: web.AppKey[Services] = web.AppKey("livecaption", Services)
 METRICS: web.AppKey[Metrics] = web.AppKey("livecaption metrics", Metrics)

@@ -218,7 +218,7 @@ def _check_may_read(request: web.Request, *, private: bool) -> None:
     if live is None:
         auth.check_operator(request, config)
     else:
-        live.check_reader(auth.shown_reader_token(request))
+        live.tokens.check_reader(auth.shown_reader_token(request))
 
 
 def _live(request: web.Request) -> LiveSession | None:

@@ -130,15 +130,13 @@ async def test_a_stream_that_was_admitted_before_a_drain_and_comes_after_it_ends
     """Between the two lies the answer to its upgrade."""
     told = []
 
-    class SlowToRegister:
-        received_ms = 0
-
+    class SlowToConnect:
         def drain(self) -> None:
             told.append("drain")
 
     sessions = client.app[SERVICES].sessions
     await sessions.drain()
-    with sessions.registered(SlowToRegister()):  # type: ignore[arg-type]
+    with sessions.connected(SlowToConnect()):  # type: ignore[arg-type]
         assert told == ["drain"]
 
 

@@ -10,6 +10,7 @@ import time
 import wave
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ import psutil
 import pytest
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType
 
-from livecaption.live import connection
+from livecaption.live import container, throttle
 from livecaption.live import session as live_session
-from livecaption.live.connection import MAX_AUDIO_BYTES
+from livecaption.live.dialects.native import LIMITS, Native
 from livecaption.server.services import SERVICES
 from tests.support.containers import flac_of_silence
 from tests.support.eventually import eventually
@@ -166,8 +167,8 @@ async def test_a_drain_waits_no_longer_for_a_container_whose_client_is_done(clie
         await bomb.send_json({"type": "stop"})
     reading = asyncio.ensure_future(read_to_the_close(bomb) if leaves == "stop" else bomb.close())
     sessions = client.app[SERVICES].sessions
-    await eventually(lambda: sessions.received_ms >= live_session.AUDIO_BURST_S * 1000)
-    async with asyncio.timeout(live_session.LAST_DECODING_DRAINING_S + 2):
+    await eventually(lambda: sessions.received_ms >= throttle.AUDIO_BURST_S * 1000)
+    async with asyncio.timeout(container.LAST_DECODING_DRAINING_S + 2):
         await sessions.drain()
     assert not sessions.overran
     await reading
@@ -179,13 +180,13 @@ async def test_a_container_that_unfolds_to_hours_is_taken_no_faster_than_allowed
     bomb = await start_stream(client, encoding="auto")
     await bomb.send_bytes(flac_of_silence(200))
     taken = client.app[SERVICES].sessions
-    await eventually(lambda: taken.received_ms >= live_session.AUDIO_BURST_S * 1000)
+    await eventually(lambda: taken.received_ms >= throttle.AUDIO_BURST_S * 1000)
     await other.send_bytes(SPEECH)
     await other.send_json({"type": "stop"})
     events = await read_to_the_close(other)
     assert [event["type"] for event in events if event["type"] in ("error", "final", "end")] == ["final", "end"]
     assert taken.received_ms < 27 * 60_000
-    async with asyncio.timeout(live_session.LAST_DECODING_DRAINING_S + 3):
+    async with asyncio.timeout(container.LAST_DECODING_DRAINING_S + 3):
         _, events = await asyncio.gather(taken.drain(), read_to_the_close(bomb))
     assert (events[-1]["type"], events[-1]["reason"], bomb.close_code) == ("end", "draining", 1001)
 
@@ -214,7 +215,7 @@ async def test_a_large_message_is_taken_in_pieces_between_which_others_have_thei
     """The 131 s of one message take 0.2 s of computing; nobody waits for all of them."""
     socket = await start_stream(client, encoding="mulaw", sample_rate=8000)
     sessions, seen = client.app[SERVICES].sessions, set()
-    await socket.send_bytes(b"\xff" * MAX_AUDIO_BYTES)
+    await socket.send_bytes(b"\xff" * LIMITS.max_binary_bytes)
     while sessions.received_ms < 131_000:
         await asyncio.sleep(0)
         seen.add(sessions.received_ms)
@@ -222,8 +223,8 @@ async def test_a_large_message_is_taken_in_pieces_between_which_others_have_thei
 
 
 async def test_audio_is_taken_no_faster_than_allowed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_session, "AUDIO_BURST_S", 1.0)
-    monkeypatch.setattr(live_session, "AUDIO_S_PER_S", 10.0)
+    monkeypatch.setattr(throttle, "AUDIO_BURST_S", 1.0)
+    monkeypatch.setattr(throttle, "AUDIO_S_PER_S", 10.0)
     socket = await start_stream(client)
     began_s = time.monotonic()
     await socket.send_bytes(bytes(32_000 * 5))
@@ -269,7 +270,7 @@ FATAL: dict[str, tuple[Misdeed, str, int]] = {
     "9 channels": (sends('{"type": "start", "channels": 9}'), "unsupported_channels", 1008),
     "unknown language": (sends('{"type": "start", "language": "tlh"}'), "unsupported_language", 1008),
     "a text of 1 MB": (sends(START, "x" * 1_000_000), "message_too_big", 1009),
-    "binary of a byte too many": (sends(START, bytes(MAX_AUDIO_BYTES + 1)), "message_too_big", 1009),
+    "binary of a byte too many": (sends(START, bytes(LIMITS.max_binary_bytes + 1)), "message_too_big", 1009),
     "a container that is not one": (
         sends('{"type": "start", "encoding": "auto"}', bytes(range(256)) * 800, '{"type": "stop"}'),
         "invalid_container",
@@ -373,7 +374,7 @@ async def test_a_client_that_leaves_in_mid_utterance_leaves_nothing_behind(clien
 
 
 async def test_a_client_that_says_nothing_is_closed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "START_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(Native, "limits", replace(LIMITS, start_timeout_s=0.1))
     socket = await client.ws_connect("/v1/stream")
     (error,) = await read_to_the_close(socket)
     assert (error["code"], error["fatal"], socket.close_code) == ("start_timeout", True, 1008)
@@ -405,7 +406,7 @@ async def test_a_stream_faster_than_real_time_is_read_as_fast_as_it_is_transcrib
     start_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file sent at once gets every final, and the server holds no more than the backlog of it."""
-    monkeypatch.setattr(live_session, "MAX_BACKLOG_MS", 4_000)
+    monkeypatch.setattr(throttle, "MAX_BACKLOG_MS", 4_000)
     client = await start_server("delay 0.05")
     socket = await start_stream(client, partials=False)
 

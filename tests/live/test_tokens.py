@@ -1,6 +1,9 @@
 """Who shows a session's token is let in; who has read the store is not."""
 
-from livecaption.live.tokens import is_token, reader_token, token_hash
+import pytest
+
+from livecaption.errors import Unauthorized
+from livecaption.live.tokens import SessionTokens, is_token, reader_token, token_hash
 
 TOKEN = "IZ0c7H9dUuoc3pB9p2lVWg"
 
@@ -21,3 +24,20 @@ def test_the_readers_token_is_another_one_and_always_the_same() -> None:
     assert reader_token(TOKEN) == reader_token(TOKEN)
     assert reader_token(TOKEN) not in (TOKEN, token_hash(TOKEN), reader_token(TOKEN[:-1]))
     assert len(reader_token(TOKEN)) == 32
+
+
+def test_a_session_lets_in_its_publisher_and_of_a_private_one_its_readers() -> None:
+    tokens = SessionTokens(token_hash(TOKEN), token_hash(reader_token(TOKEN)), TOKEN)
+    tokens.check_publisher(TOKEN)
+    tokens.check_reader(reader_token(TOKEN))
+    assert tokens.reader == reader_token(TOKEN)
+    for check, wrong in ((tokens.check_publisher, reader_token(TOKEN)), (tokens.check_reader, TOKEN)):
+        with pytest.raises(Unauthorized) as refusal:
+            check(wrong)
+        assert refusal.value.code == "wrong_token"
+
+
+def test_everybody_may_read_a_session_that_is_not_private() -> None:
+    tokens = SessionTokens(token_hash(TOKEN), None, TOKEN)
+    tokens.check_reader("")
+    assert tokens.reader is None

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,9 @@ from aiohttp.test_utils import TestClient
 
 from livecaption.config import Config
 from livecaption.ipc.config import EngineConfig
+from livecaption.live.dialects.dialect import Route
 from livecaption.server import build_app
+from livecaption.server.app import ROUTES
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from livecaption.workers.pool import PoolState
@@ -29,11 +31,16 @@ PAUSE = pcm_s16le(sound("silence 1000ms"))
 @pytest.fixture
 async def start_server(aiohttp_client: Callable[..., Awaitable[Client]]) -> StartServer:
     async def start(
-        script: str = "", *, wait: bool = True, store: StoreConfig = NO_STORE, **server_settings: Any
+        script: str = "",
+        *,
+        wait: bool = True,
+        store: StoreConfig = NO_STORE,
+        routes: Sequence[Route] = ROUTES,
+        **server_settings: Any,
     ) -> Client:
         config = Config(engine=EngineConfig(engine="scripted", model=script), store=store)
         config = replace(config, server=replace(config.server, **server_settings))
-        client = await aiohttp_client(build_app(config))
+        client = await aiohttp_client(build_app(config, routes))
         if wait:
             assert await client.app[SERVICES].pool.wait_until_loaded() is PoolState.READY
         return client

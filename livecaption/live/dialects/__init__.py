@@ -1,1 +1,5 @@
-"""Wire formats: messages of one protocol <-> our types. Pure; one module for each protocol."""
+"""Wire protocols of publishers, one module each: messages -> commands, events -> messages. Pure.
+
+commands  what a publisher can ask for         dialect  what a protocol is to the core
+native    the protocol of docs/protocol.md
+"""

@@ -1,48 +1,128 @@
-"""The native protocol, version 1: JSON text messages <-> our types. Pure.
+"""The native protocol, version 1: JSON text messages, and audio as binary ones. Pure.
 
 A message is judged once, here, and is a typed value from then on. Unknown fields are ignored, an
 unknown type or a wrong value is refused; `bool` is no number, and text must be encodable.
 """
 
+import base64
+import binascii
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from livecaption.audio.formats import AudioFormat
-from livecaption.errors import ConfigError, InvalidMessage, MessageTooBig
-from livecaption.messages import Flush, Ping, Resume, Stop, encode, encode_final, encode_snapshot
+from livecaption.errors import ConfigError, InvalidMessage, LivecaptionError, WrongState
+from livecaption.events import PROTOCOL_VERSION, Event
+from livecaption.live.dialects import commands
+from livecaption.live.dialects.commands import Command, Control
+from livecaption.live.dialects.dialect import Handshake, HttpAnswer, Limits, Route
+from livecaption.live.state import Ending
+from livecaption.messages import Flush, Ping, Resume, Stop, encode
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TASKS, TranscriptionOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 
 __all__ = [
-    "MAX_TEXT_BYTES",
+    "LIMITS",
     "PROTOCOL_VERSION",
+    "ROUTE",
     "SUBPROTOCOL",
     "ClientMessage",
     "Flush",
+    "Native",
     "Ping",
     "Resume",
     "Start",
     "Stop",
     "encode",
-    "encode_final",
-    "encode_snapshot",
     "parse",
+    "parse_stored",
+    "refusal",
+    "shown_keys",
 ]
 
-PROTOCOL_VERSION = 1
 SUBPROTOCOL = "livecaption.v1"
-MAX_TEXT_BYTES = 16 * 1024
-"""A `start` with every option is below 4 KiB; JSON is parsed only below this size."""
+TOKEN_PREFIX = "token."
+LIMITS = Limits(max_text_bytes=16 * 1024, max_binary_bytes=1024 * 1024, start_timeout_s=10.0)
+"""A `start` with every option is below 4 KiB; JSON is parsed only below the limit. 1 MiB are 32 s of 16 kHz PCM."""
 MAX_PROMPT_CHARACTERS = 1000
 MAX_HOTWORDS = 100
 MAX_HOTWORD_CHARACTERS = 100
 MAX_TITLE_CHARACTERS = 200
 MAX_ID_CHARACTERS = 100
 MAX_STREAM_MS = 10 * 365 * 86_400_000
-"""Of stream time that a client may name: ten years."""
+"""The latest stream time that a client may name: ten years."""
+
+CLOSE_CODES = {"stop": 1000, "disconnect": 1000, "draining": 1001, "replaced": 1008}
+CLOSE_REASONS = {"draining": "the server stops", "replaced": "another connection has taken over"}
+"""Where they are not empty. An error has its own code and reason."""
+
+
+class Native:
+    """One publisher's conversation.
+
+    Args:
+        endpointing: the server's own settings, which `start` may change.
+        claimed: see `Dialect`.
+    """
+
+    resumable: ClassVar[bool] = True
+    limits: ClassVar[Limits] = LIMITS
+
+    def __init__(self, endpointing: EndpointingConfig, claimed: str = "") -> None:
+        self.claimed = claimed
+        self._endpointing = endpointing
+        self._started = False
+
+    def connected(self) -> list[Control]:
+        """Return nothing: the first message opens or resumes a session."""
+        return []
+
+    def receive(self, message: str | bytes) -> list[Command]:
+        """See `Dialect.receive`. Before `start`, every mistake is fatal."""
+        if not isinstance(message, str):
+            if not self._started:
+                raise WrongState("audio before start")
+            return [commands.Audio(message)]
+        try:
+            parsed = parse(message, self._endpointing)
+        except InvalidMessage as error:
+            error.fatal = not self._started
+            raise
+        match parsed:
+            case Start() | Resume() if self._started:
+                raise WrongState("start was sent already", fatal=False)
+            case Start(options):
+                self._started = True
+                return [commands.Open(options, message)]
+            case Resume(session, token, last_seq, audio_from_ms):
+                self._started = True
+                return [commands.Reattach(session, token, last_seq, audio_from_ms)]
+            case _ if not self._started:
+                raise WrongState("the first message must be start")
+            case Flush(tag):
+                return [commands.Flush(tag)]
+            case Ping(tag):
+                return [commands.Ping(tag)]
+            case Stop():
+                return [commands.Finish()]
+
+    def encode(self, event: Event, seq: int | None) -> Sequence[str]:
+        """Return one message for each event."""
+        return [encode(event, seq)]
+
+    def tick(self, stream_ms: int) -> list[Control]:
+        """Return nothing: all follows from messages and events."""
+        del stream_ms
+        return []
+
+    def close(self, ending: Ending) -> tuple[int, str]:
+        """Return code and reason of the Close."""
+        if ending.error is not None:
+            return ending.error.close_code, ending.error.code
+        return CLOSE_CODES[ending.reason], CLOSE_REASONS.get(ending.reason, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +135,63 @@ class Start:
 ClientMessage = Start | Resume | Flush | Stop | Ping
 
 
-def parse(text: str, endpointing: EndpointingConfig) -> ClientMessage:
-    """Read a text message of a client. `endpointing` is what `start` may change.
+def accept(handshake: Handshake, endpointing: EndpointingConfig) -> Native:
+    """Begin a conversation. `?resume=` names the session that the client comes back for."""
+    return Native(endpointing, claimed=handshake.query.get("resume", ""))
+
+
+def refusal(error: LivecaptionError, **fields: object) -> HttpAnswer:
+    """Answer with the status of the error, and JSON with the same `code`; `Retry-After` if it makes sense."""
+    body = {"code": error.code, "message": error.message, **fields}
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    if error.retry_after_s is not None:
+        body["retry_after_s"] = error.retry_after_s
+        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    if error.http_status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return HttpAnswer(error.http_status, json.dumps(body), headers)
+
+
+def shown_keys(handshake: Handshake) -> list[bytes]:
+    """Return the keys in `Authorization: Bearer` and in subprotocols `token.<base64url>`.
+
+    Browsers cannot set the header on a WebSocket.
+    """
+    keys = []
+    scheme, _, credentials = handshake.authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        keys.append(credentials.strip().encode("utf-8", "surrogateescape"))
+    for offered in handshake.subprotocols:
+        if offered.startswith(TOKEN_PREFIX):
+            encoded = offered.removeprefix(TOKEN_PREFIX)
+            try:
+                keys.append(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+            except (binascii.Error, ValueError):
+                continue
+    return keys
+
+
+ROUTE = Route("/v1/stream", (SUBPROTOCOL,), accept, refusal, shown_keys)
+
+
+def parse_stored(start: str, endpointing: EndpointingConfig) -> StreamOptions:
+    """Read the options of a session that an earlier server has stored, as `commands.Open.start`.
 
     Raises:
-        MessageTooBig: it is larger than `MAX_TEXT_BYTES`.
+        InvalidMessage: this server does not understand it.
+    """
+    message = parse(start, endpointing)
+    if not isinstance(message, Start):
+        raise InvalidMessage("no session begins with this message")
+    return message.options
+
+
+def parse(text: str, endpointing: EndpointingConfig) -> ClientMessage:
+    """Read a text message of a client, whose size was judged. `endpointing` is what `start` may change.
+
+    Raises:
         InvalidMessage: it is not what the protocol allows; the message names the field.
     """
-    if len(text) > MAX_TEXT_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_TEXT_BYTES:
-        raise MessageTooBig(f"a text message may have {MAX_TEXT_BYTES} bytes")
     try:
         message = json.loads(text)
     # Deep nesting is a RecursionError, and a number of 5000 digits a ValueError.
@@ -143,7 +271,7 @@ def _endpointing(given: Any, default: EndpointingConfig) -> EndpointingConfig:
                 raise InvalidMessage(f"endpointing.{wire_name} must be an integer")
             changes[name] = value
     if "hangover_ms" in changes:
-        # Who names a silence means it in mid-phrase too.
+        # A client that sets a silence means it in mid-phrase too.
         changes["mid_phrase_hangover_ms"] = changes["hangover_ms"]
     try:
         return replace(default, **changes)

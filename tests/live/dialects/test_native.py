@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from livecaption.audio.formats import AudioFormat
 from livecaption.errors import LivecaptionError, MessageTooBig
 from livecaption.events import Ack, CaptionWord, ErrorReport, Final, Flushed
-from livecaption.live.dialects.native import MAX_TEXT_BYTES, Flush, Ping, Resume, Start, Stop, encode, parse
+from livecaption.live.dialects.native import LIMITS, Flush, Ping, Resume, Start, Stop, encode, parse
 from livecaption.recognition import TranscriptionOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 
@@ -154,10 +154,10 @@ def test_what_is_no_json_object_is_refused(text: str) -> None:
         parse(text, DEFAULT)
 
 
-@pytest.mark.parametrize("text", ["x" * 1_000_000, "ü" * (MAX_TEXT_BYTES // 2 + 1)])
+@pytest.mark.parametrize("text", ["x" * 1_000_000, "ü" * (LIMITS.max_text_bytes // 2 + 1)])
 def test_a_huge_text_is_refused_before_it_is_parsed(text: str) -> None:
     with pytest.raises(MessageTooBig):
-        parse(text, DEFAULT)
+        LIMITS.check(text)
 
 
 @pytest.mark.parametrize("number", ["1e999", "NaN", "-Infinity", "1.5"])

@@ -1,0 +1,117 @@
+"""How the audio of one stream is taken: at a pace that others can bear, as PCM or through a container's decoder."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from livecaption.audio import ms_of
+from livecaption.audio.formats import CONTAINER, Samples
+from livecaption.decoding.pool import DecoderPool
+from livecaption.errors import LivecaptionError, WrongState
+from livecaption.live.container import LAST_DECODING_S, ContainerFeed
+from livecaption.live.state import Lifecycle
+from livecaption.live.throttle import Throttle
+from livecaption.pipeline.stream import Output, StreamPipeline
+
+PIECE_BYTES = 16 * 1024
+"""Audio is taken in steps of this size: half a second of 16 kHz PCM, 1 ms of the loop. Buffers grow with the step."""
+
+
+class AudioInput:
+    """The audio of one session.
+
+    Args:
+        pipeline: gets the audio.
+        lifecycle: says whether audio is taken.
+        execute: executes what the pipeline returns.
+        decoders: decode containers.
+        on_container_end: called once, when the last sample of a container was taken; with the error if there is one.
+    """
+
+    def __init__(
+        self,
+        pipeline: StreamPipeline,
+        lifecycle: Lifecycle,
+        execute: Callable[[list[Output]], None],
+        decoders: DecoderPool,
+        on_container_end: Callable[[LivecaptionError | None], None],
+    ) -> None:
+        self._pipeline = pipeline
+        self._lifecycle = lifecycle
+        self._execute = execute
+        self._throttle = Throttle()
+        self._n_interruptions = 0
+        self._container: ContainerFeed | None = None
+        if pipeline.options.audio.encoding == CONTAINER:
+            self._container = ContainerFeed(decoders, self._receive_samples, on_container_end)
+
+    async def receive(self, data: bytes) -> None:
+        """Take audio; waits a while where more of it waits for finals than should.
+
+        Raises:
+            WrongState: after `stop`; reported once, not fatal.
+        """
+        if not self._lifecycle.takes_audio:
+            if self._lifecycle.note_late_audio():
+                raise WrongState("audio after stop", fatal=False)
+            return
+        if self._container is not None:
+            await self._container.push(data)
+        elif len(data) > PIECE_BYTES:
+            await self._receive_in_pieces(memoryview(data))
+        elif wait_s := self._receive_piece(data, time.monotonic()):
+            await asyncio.sleep(wait_s)
+        if self._throttle.is_full(self._pipeline.backlog_ms):
+            await self._throttle.wait_for_room()
+
+    def interrupt(self) -> None:
+        """Drop what is left of the message that is being taken.
+
+        `ready` says to a publisher that comes back how much was taken.
+        """
+        self._n_interruptions += 1
+
+    def note_answer(self) -> None:
+        """Note that a final may have come, and with it room for more audio."""
+        self._throttle.note_backlog(self._pipeline.backlog_ms)
+
+    def finish(self, *, disconnected: bool) -> bool:
+        """Take no more bytes. Returns whether that is all; if not, a container's decoder has still samples to give."""
+        if self._container is None or self._container.is_done:
+            return True
+        self._container.finish()
+        if disconnected:
+            self._container.stop_after(LAST_DECODING_S)
+        return False
+
+    def stop_after(self, delay_s: float) -> None:
+        """Drop what of a container is not decoded by then."""
+        if self._container is not None:
+            self._container.stop_after(delay_s)
+
+    def cancel(self) -> None:
+        """Drop what of a container is not decoded."""
+        if self._container is not None:
+            self._container.cancel()
+
+    async def _receive_in_pieces(self, audio: memoryview) -> None:
+        n_interruptions = self._n_interruptions
+        for start in range(0, len(audio), PIECE_BYTES):
+            began_s = time.monotonic()
+            wait_s = self._receive_piece(audio[start : start + PIECE_BYTES], began_s)
+            await self._throttle.hold_back(wait_s, began_s)
+            if not self._lifecycle.takes_audio or self._n_interruptions != n_interruptions:
+                return
+
+    def _receive_piece(self, audio: bytes | memoryview, now_s: float) -> float:
+        """Take up to `PIECE_BYTES`; returns for how many seconds no more may be taken."""
+        before_ms = self._pipeline.received_ms
+        self._execute(self._pipeline.receive_audio(audio, now_s))
+        return self._throttle.use(self._pipeline.received_ms - before_ms, now_s)
+
+    async def _receive_samples(self, samples: Samples) -> None:
+        began_s = time.monotonic()
+        self._execute(self._pipeline.receive_samples(samples, began_s))
+        await self._throttle.hold_back(self._throttle.use(ms_of(len(samples)), began_s), began_s)
+        if self._throttle.is_full(self._pipeline.backlog_ms):
+            await self._throttle.wait_for_room()

@@ -1,0 +1,78 @@
+"""The audio of a stream whose bytes are a container: decoded elsewhere, handed over as samples."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+
+from livecaption.audio.formats import Samples
+from livecaption.decoding.pool import ContainerDecoder, DecoderPool
+from livecaption.errors import LivecaptionError
+
+LAST_DECODING_S = 10.0
+"""How long the bytes that have come may take to be decoded when the client has left. What is left is lost."""
+LAST_DECODING_DRAINING_S = 2.0
+"""The same when the server stops."""
+
+logger = logging.getLogger(__name__)
+
+
+class ContainerFeed:
+    """Decodes the container of one stream, from its making on.
+
+    Args:
+        decoders: has the processes that decode.
+        take: takes samples (float32 [n_samples], mono, 16 kHz); decoding waits for it.
+        on_end: called once, when the last sample was taken; with the error if there is one.
+    """
+
+    def __init__(
+        self,
+        decoders: DecoderPool,
+        take: Callable[[Samples], Awaitable[None]],
+        on_end: Callable[[LivecaptionError | None], None],
+    ) -> None:
+        self._decoder = ContainerDecoder(decoders)
+        self._take = take
+        self._on_end = on_end
+        self._task = asyncio.ensure_future(self._decode())
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no more samples come."""
+        return self._task.done()
+
+    async def push(self, data: bytes) -> None:
+        """Hand over bytes; waits while the decoder is behind."""
+        await self._decoder.push(data)
+
+    def finish(self) -> None:
+        """Decode what has come, and nothing more."""
+        self._decoder.finish()
+
+    def stop_after(self, delay_s: float) -> None:
+        """Drop what is not decoded by then."""
+        if not self.is_done:
+            asyncio.get_running_loop().call_later(delay_s, self._stop)
+
+    def cancel(self) -> None:
+        """Drop all that is not decoded, and report nothing."""
+        self._task.cancel()
+
+    def _stop(self) -> None:
+        if not self.is_done:
+            self.cancel()
+            self._on_end(None)
+
+    async def _decode(self) -> None:
+        error: LivecaptionError | None = None
+        try:
+            async with aclosing(self._decoder.samples()) as pieces:
+                async for samples in pieces:
+                    await self._take(samples)
+        except LivecaptionError as caught:
+            error = caught
+        except Exception:
+            logger.exception("taking a container's samples failed")
+            error = LivecaptionError("internal error")
+        self._on_end(error)

@@ -1,0 +1,90 @@
+"""What a publisher can ask for, in any protocol. Pure.
+
+A dialect turns messages into commands; the connection executes them, in order.
+"""
+
+from dataclasses import dataclass
+
+from livecaption.pipeline.options import StreamOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open a session.
+
+    Attributes:
+        options: of its stream.
+        start: text from which the dialect reads these options again when the server has died; empty where it is not
+            resumable.
+    """
+
+    options: StreamOptions
+    start: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reattach:
+    """Go on with a session whose connection was lost.
+
+    Attributes:
+        session: its id.
+        token: its resume token.
+        last_seq: the number of the last event that the client received.
+        audio_from_ms: stream time at which the audio begins that the client can send again.
+    """
+
+    session: str
+    token: str
+    last_seq: int
+    audio_from_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Replace the options, before the audio. Title and privacy stay those of `Open`."""
+
+    options: StreamOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Take audio: bytes of the encoding in the options, cut anywhere."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """End the open utterance now; `Flushed` with this tag follows its final."""
+
+    tag: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Drop the audio of the open utterance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Answer with a `Pong` of this tag, behind the events that there are."""
+
+    tag: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Take no more audio, send the finals, and end the session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Send this to the connection alone; it is no event of the session."""
+
+    message: str | bytes
+
+
+Control = Open | Reattach | Configure | Flush | Discard | Ping | Finish | Reply
+"""Commands that never wait; taking audio may."""
+
+Command = Audio | Control

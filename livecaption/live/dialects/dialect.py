@@ -1,0 +1,125 @@
+"""What a wire protocol is to the rest of livecaption. Pure.
+
+    messages  ──receive──> commands ──> connection, session
+    messages  <──encode─── events   <── hub
+
+A `Route` is a protocol and its place; it makes a `Dialect` for each connection. What is not in these two, the core does
+not know of a protocol.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+from livecaption.errors import LivecaptionError, MessageTooBig
+from livecaption.events import Event
+from livecaption.live.dialects.commands import Command, Control
+from livecaption.live.state import Ending
+from livecaption.speech.endpointing import EndpointingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client of a protocol may do.
+
+    Attributes:
+        max_text_bytes, max_binary_bytes: of one message.
+        start_timeout_s: how long a connection may be without a session.
+    """
+
+    max_text_bytes: int
+    max_binary_bytes: int
+    start_timeout_s: float
+
+    def check(self, message: str | bytes) -> None:
+        """Judge the size of a message.
+
+        Raises:
+            MessageTooBig: it is over the limit of its kind.
+        """
+        if not isinstance(message, str):
+            if len(message) > self.max_binary_bytes:
+                raise MessageTooBig(f"a binary message may have {self.max_binary_bytes} bytes")
+        elif len(message) > self.max_text_bytes or len(message.encode("utf-8", "surrogatepass")) > self.max_text_bytes:
+            raise MessageTooBig(f"a text message may have {self.max_text_bytes} bytes")
+
+
+class Dialect(Protocol):
+    """One client's conversation in one protocol. Has no socket and no clock.
+
+    Attributes:
+        resumable: whether a session outlives its connection, and the server. If not, a lost connection ends it.
+        limits: what the client may do.
+        claimed: the id of the session that the client came back for, as its handshake says; empty: none.
+    """
+
+    resumable: ClassVar[bool]
+    limits: ClassVar[Limits]
+    claimed: str
+
+    def connected(self) -> list[Control]:
+        """Return what to do before the first message; some protocols have all options in the address."""
+
+    def receive(self, message: str | bytes) -> list[Command]:
+        """Return what the client asks for.
+
+        Raises:
+            ClientError: the message breaks the protocol; `fatal` says whether the stream ends.
+        """
+
+    def encode(self, event: Event, seq: int | None) -> Sequence[str | bytes]:
+        """Return the messages for an event, which may be none. Called once for each event of a connection, in order.
+
+        Args:
+            seq: its number among the events of the session; None: it concerns this connection alone.
+        """
+
+    def tick(self, stream_ms: int) -> list[Control]:
+        """Return what to do now; called once a second with the time of the stream."""
+
+    def close(self, ending: Ending) -> tuple[int, str]:
+        """Return code and reason of the Close."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """The request by which a client connects.
+
+    Attributes:
+        query: the first value of each name.
+        authorization: the header of this name; empty: none.
+        subprotocols: all that the client offers, in its order.
+    """
+
+    query: Mapping[str, str] = field(default_factory=dict)
+    authorization: str = ""
+    subprotocols: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """The answer to a request that was refused before the upgrade."""
+
+    status: int
+    body: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A protocol and its place on the server.
+
+    Attributes:
+        path: of the address.
+        subprotocols: those that are accepted if the client offers them.
+        accept: makes the dialect of one connection; the settings are what a stream has where its client says nothing.
+            Raises a LivecaptionError where the handshake asks for what cannot be.
+        refusal: tells the client why it is refused.
+        shown_keys: what in the handshake may be the operator's token.
+    """
+
+    path: str
+    subprotocols: tuple[str, ...]
+    accept: Callable[[Handshake, EndpointingConfig], Dialect]
+    refusal: Callable[[LivecaptionError], HttpAnswer]
+    shown_keys: Callable[[Handshake], list[bytes]]

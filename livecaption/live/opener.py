@@ -1,0 +1,137 @@
+"""Puts live sessions together: new ones, and those that an earlier server has left."""
+
+import itertools
+import logging
+import secrets
+import time
+from collections.abc import Callable
+
+from livecaption.audio.formats import CONTAINER
+from livecaption.decoding.pool import DecoderPool
+from livecaption.live.dialects.commands import Open
+from livecaption.live.hub import Hub
+from livecaption.live.session import LiveSession
+from livecaption.live.tokens import SessionTokens, reader_token, token_hash
+from livecaption.pipeline.latency import Latency
+from livecaption.pipeline.options import STREAM_START, ResumePoint, StreamOptions
+from livecaption.pipeline.stream import StreamPipeline
+from livecaption.recognition import RequestId, SessionId
+from livecaption.store.rows import InterruptedSession, NewSession, Resumption
+from livecaption.store.transcripts import TranscriptStore
+from livecaption.workers.pool import WorkerPool
+
+logger = logging.getLogger(__name__)
+
+
+class SessionOpener:
+    """Makes sessions; whoever asks for one starts it.
+
+    Args:
+        workers: transcribe.
+        decoders: decode containers.
+        store: None: nothing is kept.
+        resume_window_s: how long a session waits for a publisher whose connection is lost; 0: not at all.
+        on_latency: called for each delay that a session has measured.
+    """
+
+    def __init__(
+        self,
+        workers: WorkerPool,
+        decoders: DecoderPool,
+        store: TranscriptStore | None,
+        *,
+        resume_window_s: float,
+        on_latency: Callable[[Latency], None],
+    ) -> None:
+        self._workers = workers
+        self._decoders = decoders
+        self._store = store
+        self._resume_window_s = resume_window_s
+        self._on_latency = on_latency
+        self._request_ids = itertools.count(1)
+
+    def new(
+        self,
+        command: Open,
+        on_parked: Callable[[LiveSession], None],
+        on_end: Callable[[LiveSession], None],
+        *,
+        resumable: bool,
+    ) -> LiveSession:
+        """Make the session that this command asks for.
+
+        Args:
+            on_parked, on_end: see `LiveSession`.
+            resumable: whether its protocol lets a publisher come back.
+
+        Raises:
+            InvalidMessage: the model cannot do what the options ask for.
+        """
+        options, model = command.options, self._workers.loaded
+        assert model is not None  # nobody is admitted before
+        options.check_model(model)
+        token = secrets.token_urlsafe(16)
+        reader_hash = token_hash(reader_token(token)) if options.private else None
+        # The demuxer of a container stands in the middle of bytes that the client cannot find again.
+        can_go_on = resumable and self._resume_window_s > 0 and options.audio.encoding != CONTAINER
+        known = NewSession(
+            SessionId(secrets.token_urlsafe(16)),  # 128 bits, which nobody guesses
+            options.title,
+            options.transcription.language or (model.languages[0] if len(model.languages) == 1 else None),
+            round(time.time() * 1000),
+            options.private,
+            Resumption(command.start, token_hash(token), reader_hash) if can_go_on else None,
+        )
+        tokens = SessionTokens(token_hash(token), reader_hash, token)
+        audio = options.audio
+        about = f"{audio.encoding} {audio.sample_rate_hz} Hz, {audio.channels} channels"
+        logger.info("session=%s started: %s", known.id[:6], about)  # the whole id lets readers in
+        hub = Hub(known.title, known.language)
+        pipeline = self._pipeline(known.id, options, STREAM_START)
+        return self._session(known, pipeline, hub, tokens, on_parked, on_end, self._resume_window_s * can_go_on)
+
+    def interrupted(
+        self,
+        earlier: InterruptedSession,
+        options: StreamOptions,
+        on_parked: Callable[[LiveSession], None],
+        on_end: Callable[[LiveSession], None],
+    ) -> LiveSession:
+        """Make a session that goes on from where an earlier server left it, with the options that it had."""
+        record, hashes = earlier.record, earlier.resumption
+        known = NewSession(record.id, record.title, record.language, record.started_at_ms, record.private)
+        tokens = SessionTokens(hashes.resume_token_hash, hashes.reader_token_hash)
+        hub = Hub(known.title, known.language, earlier.generation, earlier.finals)
+        resume_point = ResumePoint(tuple(final for _, final in earlier.finals), earlier.resume_ms)
+        pipeline = self._pipeline(known.id, options, resume_point)
+        return self._session(known, pipeline, hub, tokens, on_parked, on_end, self._resume_window_s)
+
+    def _pipeline(self, session_id: SessionId, options: StreamOptions, resume_point: ResumePoint) -> StreamPipeline:
+        return StreamPipeline(session_id, options, self._workers.service_level, self._next_request_id, resume_point)
+
+    def _next_request_id(self) -> RequestId:
+        return RequestId(next(self._request_ids))
+
+    def _session(
+        self,
+        known: NewSession,
+        pipeline: StreamPipeline,
+        hub: Hub,
+        tokens: SessionTokens,
+        on_parked: Callable[[LiveSession], None],
+        on_end: Callable[[LiveSession], None],
+        resume_window_s: float,
+    ) -> LiveSession:
+        return LiveSession(
+            known,
+            pipeline,
+            hub,
+            tokens,
+            workers=self._workers,
+            decoders=self._decoders,
+            store=self._store,
+            resume_window_s=resume_window_s,
+            on_latency=self._on_latency,
+            on_parked=on_parked,
+            on_end=on_end,
+        )

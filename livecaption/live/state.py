@@ -1,0 +1,191 @@
+"""The states of a live session, as a table, and why it ends. Pure.
+
+STREAMING <--publisher lost, publisher back--> PARKED <-- the server died, and another took the session over
+    └──────────┬───────────────────────────────┘
+   stop, clean close, drain, fatal error, nobody back in time
+               ▼
+           DRAINING --last final out--> ENDED; remembered for a while
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from livecaption.errors import LivecaptionError
+
+
+class State(Enum):
+    """Where a session stands."""
+
+    STREAMING = "streaming"  # its publisher is connected, and its audio is taken
+    PARKED = "parked"  # its publisher's connection is lost, and may come back within the resume window
+    DRAINING = "draining"  # takes no more audio; finals are still awaited
+    ENDED = "ended"  # all finals and `end` are out
+
+
+class Happening(Enum):
+    """What can happen to a session."""
+
+    PUBLISHER_LOST = "its publisher is lost"
+    PUBLISHER_BACK = "its publisher is back"
+    AUDIO_OVER = "its audio is over"
+    FAILED = "it failed"
+    LAST_FINAL_OUT = "its last final is out"
+
+
+class IllegalTransition(Exception):
+    """Something that cannot happen in this state: a mistake of ours, never of a peer."""
+
+
+_S, _H = State, Happening
+
+TRANSITIONS: dict[State, dict[Happening, State]] = {
+    _S.STREAMING: {
+        _H.PUBLISHER_LOST: _S.PARKED,
+        _H.PUBLISHER_BACK: _S.STREAMING,  # over a second connection, before the first was noticed to be lost
+        _H.AUDIO_OVER: _S.DRAINING,
+        _H.FAILED: _S.DRAINING,
+    },
+    # No connection is left to be lost.
+    _S.PARKED: {
+        _H.PUBLISHER_BACK: _S.STREAMING,
+        _H.AUDIO_OVER: _S.DRAINING,
+        _H.FAILED: _S.DRAINING,
+    },
+    _S.DRAINING: {
+        _H.PUBLISHER_LOST: _S.DRAINING,
+        _H.PUBLISHER_BACK: _S.DRAINING,
+        _H.AUDIO_OVER: _S.DRAINING,
+        _H.FAILED: _S.DRAINING,
+        _H.LAST_FINAL_OUT: _S.ENDED,
+    },
+    _S.ENDED: {
+        _H.PUBLISHER_LOST: _S.ENDED,
+        _H.PUBLISHER_BACK: _S.ENDED,
+        _H.AUDIO_OVER: _S.ENDED,
+        _H.FAILED: _S.ENDED,
+    },
+}
+
+
+def next_state(state: State, happening: Happening) -> State:
+    """Return the state after `happening`.
+
+    Raises:
+        IllegalTransition: the table has no such entry.
+    """
+    try:
+        return TRANSITIONS[state][happening]
+    except KeyError:
+        raise IllegalTransition(f"to a session that is {state.value} cannot happen: {happening.value}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a session ends, or a connection alone. A dialect has a close code for each.
+
+    Attributes:
+        reason: `replaced`: another connection of the same publisher has taken the session over, which goes on.
+        error: the fatal error, with the reason `error` only.
+    """
+
+    reason: Literal["stop", "disconnect", "draining", "error", "replaced"]
+    error: LivecaptionError | None = None
+
+
+class Lifecycle:
+    """The state of one session, and what follows from it.
+
+    Attributes:
+        state: changed by the methods only.
+        ending: why the session ends; None: it does not end yet.
+        parked_since_s: monotonic time since which the session is parked; means nothing in another state.
+    """
+
+    def __init__(self) -> None:
+        self.state = State.STREAMING
+        self.parked_since_s = 0.0
+        self.ending: Ending | None = None
+        self._reports_late_audio = False
+        self._forgives_late_messages = False
+
+    @property
+    def takes_audio(self) -> bool:
+        """Whether audio counts that comes now."""
+        return self.state in (State.STREAMING, State.PARKED)
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether the session waits for its publisher to come back."""
+        return self.state is State.PARKED
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all finals and `end` are out."""
+        return self.state is State.ENDED
+
+    @property
+    def forgives_late_messages(self) -> bool:
+        """Whether messages behind the end of the audio are no mistake.
+
+        A publisher whose connection broke behind its own `stop` may send that again: it does not know that it arrived.
+        """
+        return self._forgives_late_messages
+
+    @property
+    def known_ending(self) -> Ending:
+        """Why the session ends; to be asked only once it ends."""
+        assert self.ending is not None
+        return self.ending
+
+    def ends_because(self, reason: str) -> bool:
+        """Tell whether the session ends, and for this reason."""
+        return self.ending is not None and self.ending.reason == reason
+
+    def lose_publisher(self, now_s: float) -> None:
+        """Note that the publisher's connection is lost, and that the publisher may come back."""
+        self._note(Happening.PUBLISHER_LOST)
+        self.parked_since_s = now_s
+
+    def regain_publisher(self) -> None:
+        """Note that the publisher is back."""
+        self._note(Happening.PUBLISHER_BACK)
+        self._forgives_late_messages = not self.takes_audio
+
+    def end_audio(self, ending: Ending) -> bool:
+        """Take no more audio; return False where the session was ending already, for a reason that stays."""
+        begins = self.takes_audio
+        self._note(Happening.AUDIO_OVER)
+        if begins:
+            self.ending = ending
+            self._reports_late_audio = ending.reason == "stop"
+        return begins
+
+    def fail(self, error: LivecaptionError) -> bool:
+        """Take no more audio and end with this error, which replaces another reason.
+
+        Returns False and changes nothing where all is over.
+        """
+        self._note(Happening.FAILED)
+        if self.has_ended:
+            return False
+        self.ending = Ending("error", error)
+        self._reports_late_audio = False
+        return True
+
+    def end(self) -> None:
+        """Note that the last final is out."""
+        self._note(Happening.LAST_FINAL_OUT)
+
+    def note_late_audio(self) -> bool:
+        """Note audio that comes too late; return whether to report it as the client's mistake, which is once.
+
+        Audio that was on its way when the server stopped taking it is no mistake.
+        """
+        is_mistake = self._reports_late_audio and not self._forgives_late_messages
+        if is_mistake:
+            self._reports_late_audio = False
+        return is_mistake
+
+    def _note(self, happening: Happening) -> None:
+        self.state = next_state(self.state, happening)

@@ -1,0 +1,66 @@
+"""The audio of one stream, on its way to the pipeline."""
+
+import asyncio
+
+import pytest
+
+from livecaption.audio.formats import AudioFormat
+from livecaption.decoding.pool import DecoderPool
+from livecaption.errors import LivecaptionError, WrongState
+from livecaption.live import throttle
+from livecaption.live.audio_input import PIECE_BYTES, AudioInput
+from livecaption.live.state import Ending, Lifecycle
+from livecaption.pipeline.stream import StreamPipeline
+from tests.support.eventually import eventually
+from tests.support.pipeline import new_stream
+
+SECOND = bytes(32_000)
+
+
+def input_of(pipeline: StreamPipeline, lifecycle: Lifecycle) -> AudioInput:
+    def ignore(_: object) -> None:
+        pass
+
+    return AudioInput(pipeline, lifecycle, ignore, DecoderPool(), ignore)
+
+
+async def test_small_and_large_messages_are_taken_completely() -> None:
+    pipeline = new_stream()
+    audio = input_of(pipeline, Lifecycle())
+    for message in (SECOND[:640], b"", SECOND, SECOND * 3):
+        await audio.receive(message)
+    assert pipeline.received_ms == 4020
+
+
+async def test_audio_behind_stop_is_reported_once_and_dropped() -> None:
+    pipeline, lifecycle = new_stream(), Lifecycle()
+    audio = input_of(pipeline, lifecycle)
+    lifecycle.end_audio(Ending("stop"))
+    with pytest.raises(WrongState, match="audio after stop") as refusal:
+        await audio.receive(SECOND)
+    assert not refusal.value.fatal
+    await audio.receive(SECOND)
+    assert pipeline.received_ms == 0
+
+
+async def test_the_rest_of_a_message_is_dropped_where_the_connection_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its publisher sends it again from what `ready` says."""
+    monkeypatch.setattr(throttle, "AUDIO_BURST_S", 0.0)  # a pause behind each piece
+    pipeline = new_stream()
+    audio = input_of(pipeline, Lifecycle())
+    receiving = asyncio.ensure_future(audio.receive(bytes(PIECE_BYTES * 3)))
+    await asyncio.sleep(0)
+    audio.interrupt()
+    await receiving
+    assert pipeline.received_ms == PIECE_BYTES // 32
+
+
+async def test_pcm_is_all_taken_when_it_is_finished_and_a_container_is_not() -> None:
+    assert input_of(new_stream(), Lifecycle()).finish(disconnected=False)
+    ended: list[LivecaptionError | None] = []
+    pipeline = new_stream(audio=AudioFormat("auto"))
+    container = AudioInput(pipeline, Lifecycle(), lambda _: None, DecoderPool(), ended.append)
+    assert not container.finish(disconnected=False)
+    container.stop_after(0.0)
+    await eventually(lambda: container.finish(disconnected=False))
+    assert ended == [None]

@@ -1,0 +1,95 @@
+"""How sessions are put together."""
+
+from typing import Any, cast
+
+import pytest
+
+from livecaption.audio.formats import AudioFormat
+from livecaption.decoding.pool import DecoderPool
+from livecaption.errors import InvalidMessage, Unauthorized
+from livecaption.events import Ready
+from livecaption.live.dialects.commands import Open
+from livecaption.live.opener import SessionOpener
+from livecaption.live.session import LiveSession
+from livecaption.pipeline.options import StreamOptions
+from livecaption.recognition import TranscriptionOptions
+from livecaption.store.rows import NewSession
+from livecaption.store.transcripts import TranscriptStore
+from livecaption.workers.pool import WorkerPool
+from tests.support.session_parts import IdleWorkers, KeptPeer
+
+START = '{"type":"start"}'
+
+
+class KeepingStore:
+    """Keeps what it is told of new sessions."""
+
+    def __init__(self) -> None:
+        self.begun: list[NewSession] = []
+
+    def begin(self, session: NewSession, written: Any) -> None:
+        self.begun.append(session)
+        written()
+
+    def end(self, session_id: str, duration_ms: int, written: Any) -> None:
+        written()
+
+
+def ignore(_: Any) -> None:
+    pass
+
+
+def started(*, resumable: bool = True, resume_window_s: float = 60.0, **options: Any) -> tuple[Ready, NewSession]:
+    """Start a session; return its `ready`, and what the store has of it."""
+    store = KeepingStore()
+    workers, decoders = cast(WorkerPool, IdleWorkers()), DecoderPool()
+    opener = SessionOpener(
+        workers, decoders, cast(TranscriptStore, store), resume_window_s=resume_window_s, on_latency=ignore
+    )
+    session: LiveSession = opener.new(Open(StreamOptions(**options), START), ignore, ignore, resumable=resumable)
+    peer = KeptPeer()
+    session.start(peer)
+    session.fail(InvalidMessage("enough"))
+    (ready,) = [event for event in peer.sent if isinstance(event, Ready)]
+    return ready, store.begun[0]
+
+
+async def test_a_session_that_can_be_resumed_is_stored_with_what_its_dialect_needs() -> None:
+    ready, known = started()
+    assert ready.resume_window_ms == 60_000
+    assert known.resumption is not None
+    assert known.resumption.start == START
+    assert ready.resume_token not in str(known)
+
+
+@pytest.mark.parametrize(
+    "circumstances",
+    [{"resumable": False}, {"resume_window_s": 0.0}, {"audio": AudioFormat("auto")}],
+    ids=["the protocol", "the settings", "a container"],
+)
+async def test_what_cannot_be_resumed_says_so_and_is_not_stored_for_a_restart(circumstances: dict[str, Any]) -> None:
+    ready, known = started(**circumstances)
+    assert ready.resume_window_ms == 0
+    assert known.resumption is None
+
+
+async def test_the_language_is_that_of_the_options_or_the_only_one_of_the_model() -> None:
+    assert started()[0].language == "en"
+    assert started(transcription=TranscriptionOptions(language="en"))[1].language == "en"
+    with pytest.raises(InvalidMessage, match="does not know the language"):
+        started(transcription=TranscriptionOptions(language="de"))
+
+
+async def test_the_tokens_of_a_private_session_are_its_own() -> None:
+    (one, _), (other, _) = started(private=True), started(private=True)
+    assert len({one.session, one.resume_token, one.reader_token, other.session, other.resume_token}) == 5
+    assert started()[0].reader_token is None
+
+
+async def test_a_wrong_token_opens_nothing() -> None:
+    workers = cast(WorkerPool, IdleWorkers())
+    opener = SessionOpener(workers, DecoderPool(), None, resume_window_s=1.0, on_latency=ignore)
+    session = opener.new(Open(StreamOptions(private=True)), ignore, ignore, resumable=True)
+    for check in (session.tokens.check_publisher, session.tokens.check_reader):
+        with pytest.raises(Unauthorized):
+            check("wrong")
