@@ -91,7 +91,7 @@ class Chunks:
 
 
 class Deltas:
-    """Opens with `"open"`. Then `"commit"` ends a turn, `"clear"` drops it, `"bye"` ends; silence never ends a turn.
+    """Opens with `"open"`. Then `"commit"` ends a turn, `"clear"` drops it, `"bye"` ends.
 
     Text comes as `+` and what is new, and a turn ends with a message of one byte.
     """
@@ -100,8 +100,8 @@ class Deltas:
     limits: ClassVar[Limits] = Limits(max_text_bytes=200, max_binary_bytes=100_000, start_timeout_s=5.0)
     claimed: str = ""
 
-    def __init__(self, endpointing: EndpointingConfig) -> None:
-        self._options = StreamOptions(endpointing=replace(endpointing, manual=True))
+    def __init__(self, endpointing: EndpointingConfig, *, manual: bool) -> None:
+        self._options = StreamOptions(endpointing=replace(endpointing, manual=manual))
         self._is_open = False
         self._n_sent = 0
         self._ticks = 0
@@ -161,7 +161,7 @@ def accept_chunks(handshake: Handshake, endpointing: EndpointingConfig) -> Chunk
 
 
 def accept_deltas(handshake: Handshake, endpointing: EndpointingConfig) -> Deltas:
-    return Deltas(endpointing)
+    return Deltas(endpointing, manual=True)
 
 
 def shown_keys(handshake: Handshake) -> list[bytes]:

@@ -9,9 +9,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.audio.formats import AudioFormat
-from livecaption.errors import LivecaptionError, MessageTooBig
+from livecaption.errors import (
+    ClientError,
+    InvalidMessage,
+    LivecaptionError,
+    MessageTooBig,
+    Unauthorized,
+    Unavailable,
+)
 from livecaption.events import Ack, CaptionWord, ErrorReport, Final, Flushed
-from livecaption.live.dialects.native import LIMITS, Flush, Ping, Resume, Start, Stop, encode, parse
+from livecaption.live.dialects import commands
+from livecaption.live.dialects.dialect import Handshake
+from livecaption.live.dialects.native import (
+    LIMITS,
+    ROUTE,
+    Flush,
+    Native,
+    Ping,
+    Resume,
+    Start,
+    Stop,
+    encode,
+    parse,
+    parse_stored,
+    refusal,
+    shown_keys,
+)
+from livecaption.live.state import Ending
 from livecaption.recognition import TranscriptionOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 
@@ -143,9 +167,9 @@ def test_a_message_becomes_its_type(message: dict[str, Any], expected: object) -
     ],
 )
 def test_a_wrong_value_is_refused_with_its_code(message: dict[str, Any], code: str) -> None:
-    with pytest.raises(LivecaptionError) as refusal:
+    with pytest.raises(LivecaptionError) as refused:
         read(**message)
-    assert refusal.value.code == code
+    assert refused.value.code == code
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", '"start"', "[" * 5000, '{"type": ' + "9" * 5000 + "}"])
@@ -213,3 +237,99 @@ def test_null_is_sent_where_the_protocol_names_the_field_and_left_out_where_it_i
 def test_words_are_sent_as_objects() -> None:
     final = Final(0, "Hé", 0, 10, "fr", 0.5, 5, (CaptionWord("Hé", 0, 10, 0.5),))
     assert json.loads(encode(final, 1))["words"] == [{"word": "Hé", "start_ms": 0, "end_ms": 10, "confidence": 0.5}]
+
+
+# One publisher's conversation
+
+START_MESSAGE = '{"type": "start", "title": "Talk"}'
+RESUME_MESSAGE = '{"type": "start", "resume": {"session": "s", "token": "t", "last_seq": 3, "audio_from_ms": 40}}'
+
+
+def started() -> Native:
+    native = Native(DEFAULT)
+    native.receive(START_MESSAGE)
+    return native
+
+
+def test_nothing_happens_before_the_first_message() -> None:
+    assert Native(DEFAULT).connected() == []
+
+
+def test_start_opens_a_session_which_is_stored_with_the_message() -> None:
+    [opened] = Native(DEFAULT).receive(START_MESSAGE)
+    assert isinstance(opened, commands.Open)
+    assert (opened.options.title, opened.start) == ("Talk", START_MESSAGE)
+    assert parse_stored(opened.start, DEFAULT) == opened.options
+
+
+def test_start_with_resume_goes_on_with_a_session() -> None:
+    assert Native(DEFAULT).receive(RESUME_MESSAGE) == [commands.Reattach("s", "t", 3, 40)]
+
+
+@pytest.mark.parametrize(
+    ("message", "command"),
+    [
+        (b"\x01\x02", commands.Audio(b"\x01\x02")),
+        ('{"type": "flush", "id": 7}', commands.Flush(7)),
+        ('{"type": "ping", "id": "now"}', commands.Ping("now")),
+        ('{"type": "stop"}', commands.Finish()),
+    ],
+)
+def test_each_message_behind_start_is_a_command(message: str | bytes, command: commands.Command) -> None:
+    assert started().receive(message) == [command]
+
+
+@pytest.mark.parametrize("message", [b"", '{"type": "stop"}', "hello", '{"type": "hello"}'])
+def test_every_mistake_before_start_is_fatal(message: str | bytes) -> None:
+    with pytest.raises(ClientError) as refused:
+        Native(DEFAULT).receive(message)
+    assert refused.value.fatal
+
+
+@pytest.mark.parametrize("message", [START_MESSAGE, RESUME_MESSAGE, "hello", '{"type": "hello"}'])
+def test_a_mistake_behind_start_is_not(message: str) -> None:
+    with pytest.raises(ClientError) as refused:
+        started().receive(message)
+    assert not refused.value.fatal
+
+
+def test_an_event_is_one_message() -> None:
+    assert Native(DEFAULT).encode(Ack(40), 3) == [encode(Ack(40), 3)]
+
+
+@pytest.mark.parametrize(
+    ("ending", "close"),
+    [
+        (Ending("stop"), (1000, "")),
+        (Ending("disconnect"), (1000, "")),
+        (Ending("draining"), (1001, "the server stops")),
+        (Ending("replaced"), (1008, "another connection has taken over")),
+        (Ending("error", MessageTooBig("x")), (1009, "message_too_big")),
+        (Ending("error", Unavailable("x", code="loading")), (1013, "loading")),
+    ],
+    ids=lambda value: value.reason if isinstance(value, Ending) else None,
+)
+def test_each_ending_has_its_close_code(ending: Ending, close: tuple[int, str]) -> None:
+    assert started().close(ending) == close
+
+
+def test_the_address_names_the_session_to_come_back_to() -> None:
+    assert ROUTE.accept(Handshake({"resume": "s"}), DEFAULT).claimed == "s"
+    assert ROUTE.accept(Handshake(), DEFAULT).claimed == ""
+
+
+def test_a_refusal_says_why_and_when_to_come_back() -> None:
+    answer = refusal(Unavailable("full", retry_after_s=2.4), state="x")
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+    assert json.loads(answer.body) == {"code": "overloaded", "message": "full", "state": "x", "retry_after_s": 2.4}
+    assert refusal(Unauthorized("who?")).headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_keys_are_shown_in_the_header_and_in_subprotocols() -> None:
+    assert shown_keys(Handshake({}, "Bearer one ", ("livecaption.v1", "token.dHdv", "token.!"))) == [b"one", b"two"]
+    assert shown_keys(Handshake({}, "Basic one")) == []
+
+
+def test_what_is_stored_and_is_no_start_is_refused() -> None:
+    with pytest.raises(InvalidMessage):
+        parse_stored('{"type": "stop"}', DEFAULT)

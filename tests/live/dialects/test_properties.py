@@ -1,0 +1,55 @@
+"""What holds for the native protocol and for foreign ones alike: `tests.support.dialect_properties`."""
+
+import json
+
+from livecaption.live.dialects.native import Native
+from livecaption.speech.endpointing import EndpointingConfig
+from tests.support.dialect_properties import DialectProperties
+from tests.support.dialects import Chunks, Deltas
+
+ENDPOINTING = EndpointingConfig()
+
+
+class TestNative(DialectProperties):
+    opening = ('{"type": "start"}',)
+    closing = ('{"type": "stop"}',)
+
+    def dialect(self) -> Native:
+        return Native(ENDPOINTING)
+
+    def finals(self, sent: list[str | bytes]) -> list[str]:
+        events = [json.loads(message) for message in sent]
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+        return [event["text"] for event in events if event["type"] == "final"]
+
+
+class TestOneReplyAChunk(DialectProperties):
+    closing = ('"eof"',)
+
+    def dialect(self) -> Chunks:
+        return Chunks(ENDPOINTING)
+
+    def finals(self, sent: list[str | bytes]) -> list[str]:
+        return [reply["text"] for reply in map(json.loads, sent) if "text" in reply]
+
+
+class TestAppendedText(DialectProperties):
+    """With turns that the client ends."""
+
+    manual = True
+    appends = True
+    opening = ('"open"',)
+    closing = ('"commit"', '"bye"')
+
+    def dialect(self) -> Deltas:
+        return Deltas(ENDPOINTING, manual=self.manual)
+
+    def finals(self, sent: list[str | bytes]) -> list[str]:
+        return self.shown(sent).split("\n")[:-1]
+
+    def shown(self, sent: list[str | bytes]) -> str:
+        return "".join("\n" if message == b"." else str(message)[1:] for message in sent if message != "committed")
+
+
+class TestAppendedTextOfTurnsThatSilenceEnds(TestAppendedText):
+    manual = False

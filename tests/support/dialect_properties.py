@@ -1,0 +1,124 @@
+"""What every dialect must hold, written once: inherit `DialectProperties` and say how its client speaks.
+
+Runs without sockets, against the real pipeline: see `tests.support.conversation`.
+"""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from livecaption.errors import LivecaptionError, MessageTooBig
+from livecaption.events import SpeechStart
+from livecaption.live.dialects.dialect import Dialect
+from livecaption.live.state import Ending
+from tests.support.conversation import Conversation
+from tests.support.speech import pcm_s16le, sound
+
+AUDIO = pcm_s16le(sound("silence 300ms, speech 900ms, silence 900ms, speech 1100ms, silence 900ms, speech 500ms"))
+FEW = settings(max_examples=15, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
+MANY = settings(max_examples=200, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
+WORDS = st.sampled_from(["type", "start", "stop", "flush", "ping", "id", "open", "bye", "eof", "config", "resume"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=8,
+)
+MESSAGES = st.text(max_size=30) | st.binary(max_size=30) | JSON.map(json.dumps)
+EVENLY = st.integers(20, 500).map(lambda chunk_ms: list(range(chunk_ms * 32, len(AUDIO), chunk_ms * 32)))
+CUTS = EVENLY | st.lists(st.integers(0, len(AUDIO)), max_size=30).map(sorted)
+EVERY = st.integers(1, 40)
+MAX_REASON_BYTES = 123
+"""RFC 6455, 5.5."""
+
+
+class DialectProperties:
+    """Each final once and in order, nothing taken back, cut anywhere, refuses cleanly."""
+
+    appends = False
+    """Whether the protocol only ever appends to the text that it has sent."""
+    opening: tuple[str, ...] = ()
+    closing: tuple[str, ...] = ()
+
+    def dialect(self) -> Dialect:
+        """Begin a conversation."""
+        raise NotImplementedError
+
+    def finals(self, sent: list[str | bytes]) -> list[str]:
+        """Return the texts of the finals that a client understands from these messages."""
+        raise NotImplementedError
+
+    def shown(self, sent: list[str | bytes]) -> str:
+        """Return all text that a client has on its screen behind these messages. Only where the protocol appends."""
+        raise NotImplementedError
+
+    def talk(self, cuts: list[int], every: int) -> Conversation:
+        """Send all audio, cut at these bytes, and end."""
+        conversation = Conversation(self.dialect(), every)
+        chunks = [AUDIO[start:end] for start, end in zip([0, *cuts], [*cuts, len(AUDIO)], strict=True)]
+        conversation.send([*self.opening, *chunks, *self.closing])
+        conversation.finish()
+        return conversation
+
+    @FEW
+    @example(cuts=list(range(16_000, len(AUDIO), 16_000)), every=8)  # two finals at a time
+    @given(cuts=CUTS, every=EVERY)
+    def test_each_final_comes_once_and_in_order_wherever_the_audio_is_cut(self, cuts: list[int], every: int) -> None:
+        conversation = self.talk(cuts, every)
+        assert conversation.ending == Ending("stop")
+        n_started = sum(isinstance(event, SpeechStart) for event in conversation.events)
+        assert len(conversation.finals) == n_started >= 1
+        assert self.finals(conversation.sent) == conversation.finals
+
+    @FEW
+    @given(CUTS, EVERY)
+    def test_finals_are_the_same_wherever_the_audio_is_cut(self, cuts: list[int], every: int) -> None:
+        assert self.finals(self.talk(cuts, every).sent) == self.finals(self.talk([], 1).sent)
+
+    @FEW
+    @given(CUTS, EVERY)
+    def test_nothing_is_taken_back_where_the_protocol_appends(self, cuts: list[int], every: int) -> None:
+        if not self.appends:
+            return
+        sent = self.talk(cuts, every).sent
+        before = ""
+        for n_messages in range(len(sent) + 1):
+            shown = self.shown(sent[:n_messages])
+            assert shown.startswith(before)
+            before = shown
+        assert before.split() == " ".join(self.finals(sent)).split()
+
+    @MANY
+    @given(st.lists(MESSAGES, max_size=6), st.booleans())
+    def test_any_message_is_understood_or_refused_cleanly(self, messages: list[str | bytes], opened: bool) -> None:
+        dialect = self.dialect()
+        dialect.connected()
+        for message in [*(self.opening if opened else []), *messages]:
+            error = self._refusal(dialect, message)
+            if error is not None:
+                assert error.code
+                self._check_close(Ending("error", error))
+
+    def test_there_is_a_close_code_for_every_ending(self) -> None:
+        for reason in ("stop", "disconnect", "draining", "replaced"):
+            self._check_close(Ending(reason))
+
+    def test_a_large_message_is_refused_before_it_is_read(self) -> None:
+        limits = self.dialect().limits
+        for message in ("x" * (limits.max_text_bytes + 1), bytes(limits.max_binary_bytes + 1)):
+            with pytest.raises(MessageTooBig):
+                limits.check(message)
+
+    def _check_close(self, ending: Ending) -> None:
+        code, reason = self.dialect().close(ending)
+        assert 1000 <= code < 5000
+        assert len(reason.encode()) <= MAX_REASON_BYTES
+
+    def _refusal(self, dialect: Dialect, message: str | bytes) -> LivecaptionError | None:
+        try:
+            dialect.limits.check(message)
+            dialect.receive(message)
+        except LivecaptionError as error:
+            return error
+        return None
