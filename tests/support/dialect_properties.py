@@ -62,7 +62,7 @@ class DialectProperties:
         return conversation
 
     @FEW
-    @example(cuts=list(range(16_000, len(AUDIO), 16_000)), every=8)  # two finals at a time
+    @example(cuts=list(range(10_240, len(AUDIO), 10_240)), every=13)  # two finals at a time
     @given(cuts=CUTS, every=EVERY)
     def test_each_final_comes_once_and_in_order_wherever_the_audio_is_cut(self, cuts: list[int], every: int) -> None:
         conversation = self.talk(cuts, every)
