@@ -22,7 +22,7 @@ async () => {
   rollUp.showPartial({ utterance: 0, text: 'Ask not what your country can', stable: 'Ask not what' });
   const view = new TranscriptView(element('transcript'), element('jump'));
   for (let n = 0; n < 50; n += 1)
-    view.add({ text: 'Ask what you can do for your country.', start_ms: n * 100_000, language: 'en' });
+    view.add({ text: 'Ask what you can do for your country.', startMs: n * 100_000, language: 'en' });
 }
 """
 

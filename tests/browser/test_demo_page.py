@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 # The publisher's pauses are longer than the usual 500 ms; with this the whole recording is one utterance.
 ONE_UTTERANCE = ("--silence", "1500")
+SCRIPTED = ("--engine", "scripted")
 SENTENCE = (
     "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country."
 )
@@ -198,6 +199,26 @@ async def test_a_server_that_is_stopped_still_gives_the_last_caption(serve: Serv
     await expect(page.get_by_role("button", name="Start again")).to_be_visible()
 
 
+async def test_the_page_does_not_say_that_a_stopped_server_is_still_being_stopped(
+    serve: Serve, open_page: OpenPage
+) -> None:
+    server = await serve(*SCRIPTED)
+    page = await open_page(server.url)
+    await page.evaluate(
+        """() => {
+          const notice = document.getElementById('notice');
+          window.notices = [];
+          new MutationObserver(() => window.notices.push(notice.textContent)).observe(notice, { childList: true });
+        }"""
+    )
+    await press_start(page)
+    await expect(page.locator("#roll-up .stable").last).to_have_text(re.compile(r"\w"), timeout=SPEECH_TIMEOUT_MS)
+    server.terminate()
+    await expect(page.get_by_role("alert")).to_contain_text("The server was stopped")
+    assert "The server is being stopped." in " ".join(await page.evaluate("notices"))
+    await expect(page.locator("#notice")).to_be_empty()
+
+
 async def test_a_server_that_is_gone_is_said_to_be_gone(serve: Serve, context: BrowserContext) -> None:
     server = await serve()
     page = await context.new_page()
@@ -219,7 +240,7 @@ async def test_a_lost_connection_keeps_the_captions_and_offers_to_start_again(
     await expect(page.locator("#transcript p")).not_to_have_count(0, timeout=SPEECH_TIMEOUT_MS)
     server.process.kill()
     await expect(page.locator("#state")).to_have_text("Connection lost")
-    await expect(page.get_by_role("alert")).to_contain_text("What was captioned is kept")
+    await expect(page.get_by_role("alert")).to_contain_text("The captions so far are kept")
     await expect(page.locator("#transcript p")).not_to_have_count(0)
     await expect(page.get_by_role("button", name="Start again")).to_be_visible()
 
@@ -238,7 +259,7 @@ async def test_a_loading_server_is_asked_again_after_the_time_it_names(server: S
         times=1,
     )
     await press_start(page)
-    await expect(page.locator("#state")).to_have_text("Server is loading its model, trying again in 2 s")
+    await expect(page.locator("#state")).to_have_text("The server is loading its model, trying again in 2 s")
     await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
 
 
@@ -250,7 +271,7 @@ async def test_a_full_server_takes_the_page_once_there_is_room(serve: Serve, ope
 
     second = await open_page(server.url)
     await press_start(second)
-    await expect(second.locator("#state")).to_contain_text("Server is busy, trying again in")
+    await expect(second.locator("#state")).to_contain_text("The server is busy, trying again in")
     await first.get_by_role("button", name="Stop captions").click()
     await expect(second.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
 
@@ -263,7 +284,7 @@ async def test_waiting_can_be_cancelled(serve: Serve, open_page: OpenPage) -> No
 
     second = await open_page(server.url)
     await press_start(second)
-    await expect(second.locator("#state")).to_contain_text("Server is busy")
+    await expect(second.locator("#state")).to_contain_text("The server is busy")
     await second.get_by_role("button", name="Cancel").click()
     await expect(second.locator("#state")).to_have_text("Ready")
     await expect(second.get_by_role("button", name="Start captions")).to_be_visible()
@@ -330,7 +351,7 @@ async def test_a_share_without_sound_is_explained(server: Server, open_page: Ope
     )
     await page.get_by_label("Sound").select_option("Tab or screen sound")
     await press_start(page)
-    await expect(page.get_by_role("alert")).to_contain_text("The share came without sound")
+    await expect(page.get_by_role("alert")).to_contain_text("The share has no sound")
     await expect(page.locator("#state")).to_have_text("Not started")
 
 
@@ -342,7 +363,7 @@ async def test_a_reader_who_scrolled_back_is_left_in_peace(server: Server, open_
           const { TranscriptView } = await import('/static/captions.js');
           const [log, jump] = [document.getElementById('transcript'), document.getElementById('jump')];
           const view = new TranscriptView(log, jump);
-          const add = (n) => view.add({ text: `Sentence ${n}.`, start_ms: n * 1000, language: 'en' });
+          const add = (n) => view.add({ text: `Sentence ${n}.`, startMs: n * 1000, language: 'en' });
           const settled = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
           for (let n = 0; n < 100; n += 1) add(n);
           await settled();
@@ -368,10 +389,10 @@ async def test_a_token_is_asked_for_once(serve: Serve, context: BrowserContext) 
     page = await context.new_page()
     await page.goto(server.url)
     await press_start(page)
-    dialog = page.get_by_role("dialog", name="This server asks for an access token")
+    dialog = page.get_by_role("dialog", name="This server requires an access token")
     await dialog.get_by_label("Access token").fill("wrong")
     await dialog.get_by_role("button", name="Start captions").click()
-    await expect(dialog).to_contain_text("The last one was not accepted.")
+    await expect(dialog).to_contain_text("This token was not accepted.")
     await dialog.get_by_label("Access token").fill("säcret+/=")
     await dialog.get_by_role("button", name="Start captions").click()
     await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
@@ -403,7 +424,7 @@ async def test_a_language_the_model_does_not_know_is_told(server: Server, contex
     await page.get_by_label("Language").select_option(label="Deutsch")
     await press_start(page)
     alert = page.get_by_role("alert")
-    await expect(alert).to_contain_text("does not know this language", timeout=SPEECH_TIMEOUT_MS)
+    await expect(alert).to_contain_text("does not support this language", timeout=SPEECH_TIMEOUT_MS)
 
 
 async def test_a_refused_microphone_is_explained(server: Server, launch: Launch) -> None:
@@ -423,7 +444,7 @@ async def test_an_insecure_address_is_explained_with_its_ways_out(serve: Serve, 
     async with await browser.new_page() as page:
         await page.goto(f"http://livecaption.test:{server.port}/")
         alert = page.get_by_role("alert")
-        await expect(alert).to_contain_text("Browsers give no microphone to this address")
+        await expect(alert).to_contain_text("Browsers do not allow the microphone at this address")
         await expect(alert).to_contain_text(f"http://localhost:{server.port}/")
         await expect(alert).to_contain_text(f"ssh -N -L {server.port}:127.0.0.1:{server.port} livecaption.test")
         await expect(alert).to_contain_text("--tls-cert")

@@ -109,8 +109,8 @@ async def test_what_the_server_does_is_shown_as_it_does_it(serve: Serve, open_st
         "Streams accepted": "2",
         "Streams refused": "0",
         "Audio received": "1.2 s",
-        "Batches": "2, of 1.0 requests on average",
-        "Partials asked for": "1",
+        "Batches": "2, with 1.0 requests on average",
+        "Partials requested": "1",
         "Partials answered": "1",
         "Finals answered": "1",
         "Finals failed": "0",
@@ -118,9 +118,7 @@ async def test_what_the_server_does_is_shown_as_it_does_it(serve: Serve, open_st
     for heading, figure in figures.items():
         await expect(row(page, "Since the start", heading).get_by_role("cell")).to_have_text(figure)
     await expect(row(page, "Now", "Open streams").get_by_role("cell")).to_have_text("0")
-    await expect(row(page, "Now", "Streams that could be open").get_by_role("cell")).to_have_text(
-        re.compile(r"^[\d,]+$")
-    )
+    await expect(row(page, "Now", "Limit of open streams").get_by_role("cell")).to_have_text(re.compile(r"^[\d,]+$"))
     await expect(row(page, "Now", "Audio between two partials").get_by_role("cell")).to_have_text("500 ms")
     await expect(row(page, "Since the start", "Partials paused").get_by_role("cell")).to_have_text("0.0 ms")
     for delay in ("Start of speech to first caption", "Word to partial caption", "End of speech to final caption"):
@@ -152,10 +150,10 @@ async def test_refusals_are_shown_with_their_reasons(serve: Serve, open_stats: O
 async def test_the_token_is_asked_for_once_and_serves_the_captions_too(serve: Serve, open_stats: OpenStats) -> None:
     server = await serve(*SCRIPTED, "--token", "säcret+/=")
     page = await open_stats(server)
-    dialog = page.get_by_role("dialog", name="This server asks for an access token")
+    dialog = page.get_by_role("dialog", name="This server requires an access token")
     await dialog.get_by_label("Access token").fill("wrong")
     await dialog.get_by_role("button", name="Show figures").click()
-    await expect(dialog).to_contain_text("The last one was not accepted.")
+    await expect(dialog).to_contain_text("This token was not accepted.")
     await dialog.get_by_label("Access token").fill("säcret+/=")
     await dialog.get_by_role("button", name="Show figures").click()
     await expect(page.get_by_role("status")).to_have_text("Ready")

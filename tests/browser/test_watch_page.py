@@ -129,7 +129,7 @@ async def test_two_readers_see_the_same_and_the_late_one_begins_with_what_was_sa
             await expect_lines(page, said)
         await publisher.stop()
         for page in (early, late):
-            await expect_state(page, "The speaker has finished")
+            await expect_state(page, "The captions have ended")
             await expect(page.locator("#transcript p")).to_have_count(3)
 
 
@@ -190,7 +190,7 @@ async def test_a_reader_of_a_server_that_is_killed_and_started_anew_sees_each_li
         await expect_state(page, "Live")
         said.append(await publisher.say(600))
         await publisher.stop()
-        await expect_state(page, "The speaker has finished")
+        await expect_state(page, "The captions have ended")
         await expect_lines(page, said)
         await expect(page.locator("#roll-up p")).to_have_text(said)
 
@@ -396,7 +396,7 @@ async def test_the_publishers_page_resumes_over_a_broken_network_and_readers_mis
             await expect_state(page, "Live")
         await page.get_by_role("button", name="Stop captions").click()
         await expect(page.get_by_role("button", name="Continue captions")).to_be_visible(timeout=STATE_TIMEOUT_MS)
-        await expect_state(reader, "The speaker has finished")
+        await expect_state(reader, "The captions have ended")
         lines = await page.locator("#transcript p span").all_inner_texts()
         assert lines
         await expect_lines(reader, lines)
@@ -409,5 +409,5 @@ async def test_the_page_ends_with_the_server(serve: Serve, open_page: OpenPage) 
         await publisher.begin_to_say()
         await expect(page.locator("#roll-up")).to_contain_text(re.compile(r"\w"), timeout=STATE_TIMEOUT_MS)
         server.terminate()
-        await expect_state(page, "The speaker has finished")
+        await expect_state(page, "The captions have ended")
         await expect(page.locator("#transcript p")).to_have_count(1)
