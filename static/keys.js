@@ -17,7 +17,7 @@ export function onKeys(actions, enabled) {
 }
 
 /**
- * Space presses, scrolls and ticks whatever has the focus; letters choose in lists and write in fields.
+ * Space presses, scrolls or ticks the control that has the focus; letters choose in lists and write in fields.
  *
  * @param {KeyboardEvent} event
  */

@@ -91,7 +91,7 @@ async def test_a_browser_without_the_colors_of_the_page_uses_those_of_its_system
 
 
 async def test_nothing_is_cut_off_in_a_window_of_320_pixels(page: Page) -> None:
-    """WCAG 1.4.10: what 400 % zoom leaves of a desktop; here with the largest captions on top."""
+    """WCAG 1.4.10: the width of a desktop at 400 % zoom; here with the largest captions too."""
     await page.set_viewport_size({"width": 320, "height": 640})
     for _ in range(10):
         await page.get_by_role("button", name="Larger captions").click()

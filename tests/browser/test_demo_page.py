@@ -13,7 +13,7 @@ from tests.browser.support import Launch, Serve, Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-# The publisher's pauses are longer than the usual 500 ms; with this the whole recording is one utterance.
+# The pauses in the recording are longer than the default of 500 ms; with this it is a single utterance.
 ONE_UTTERANCE = ("--silence", "1500")
 SCRIPTED = ("--engine", "scripted")
 SENTENCE = (
@@ -72,7 +72,7 @@ async def downloaded(page: Page, button: str) -> tuple[str, str]:
 
 
 async def test_speech_becomes_captions_and_files(serve: Serve, open_page: OpenPage) -> None:
-    """Say it, see it coming, read it, take it home."""
+    """They appear while somebody speaks, then in the transcript, then in files of three formats."""
     server = await serve(*ONE_UTTERANCE)
     page = await open_page(server.url)
     await press_start(page)
@@ -96,7 +96,7 @@ async def test_speech_becomes_captions_and_files(serve: Serve, open_page: OpenPa
 
 
 def assert_is_the_sentence(caption: str) -> None:
-    """But for a word: what tiny.en makes of `ask` depends on the processor."""
+    """One word may differ, because what tiny.en makes of `ask` depends on the processor."""
     rate = word_error_rate([SENTENCE], [re.sub(r"\d+:\d\d", "", caption)]).rate
     assert rate is not None
     assert rate <= 0.1, caption
@@ -150,7 +150,7 @@ async def test_the_level_follows_the_sound(server: Server, open_page: OpenPage) 
 
 
 async def test_keyboard_alone_starts_and_stops(serve: Serve, open_page: OpenPage) -> None:
-    """Space without any focus; and Tab to the button, then Enter."""
+    """Space works without any focus; so do Tab to the button and Enter."""
     server = await serve(*ONE_UTTERANCE)
     page = await open_page(server.url)
     state = page.locator("#state")
@@ -176,7 +176,7 @@ async def test_space_in_a_list_does_not_start(server: Server, open_page: OpenPag
 
 
 async def test_captions_are_announced_only_when_asked(server: Server, open_page: OpenPage) -> None:
-    """And the choice is remembered."""
+    """The choice is remembered."""
     page = await open_page(server.url)
     log = page.get_by_role("log", name="Transcript")
     await expect(log).to_have_attribute("aria-live", "off")
@@ -219,7 +219,7 @@ async def test_the_page_does_not_say_that_a_stopped_server_is_still_being_stoppe
     await expect(page.locator("#notice")).to_be_empty()
 
 
-async def test_a_server_that_is_gone_is_said_to_be_gone(serve: Serve, context: BrowserContext) -> None:
+async def test_the_page_says_that_the_server_does_not_answer(serve: Serve, context: BrowserContext) -> None:
     server = await serve()
     page = await context.new_page()
     await page.goto(server.url)
@@ -232,7 +232,7 @@ async def test_a_server_that_is_gone_is_said_to_be_gone(serve: Serve, context: B
 async def test_a_lost_connection_keeps_the_captions_and_offers_to_start_again(
     serve: Serve, context: BrowserContext
 ) -> None:
-    """After the time for which the server would have waited."""
+    """The page gives up when the server would have given up waiting."""
     server = await serve("--resume-window", "0.5")
     page = await context.new_page()
     await page.goto(server.url)
@@ -246,7 +246,7 @@ async def test_a_lost_connection_keeps_the_captions_and_offers_to_start_again(
 
 
 async def test_a_loading_server_is_asked_again_after_the_time_it_names(server: Server, open_page: OpenPage) -> None:
-    """The first answer is made up, lest the model be loaded before the page asks; the others are the server's."""
+    """The first answer is made up, because a real server may be ready too soon. The others are real."""
     page = await open_page(server.url)
     await page.route(
         "**/v1/stream",
@@ -291,7 +291,7 @@ async def test_waiting_can_be_cancelled(serve: Serve, open_page: OpenPage) -> No
 
 
 async def test_a_microphone_allowed_after_cancelling_is_closed_at_once(server: Server, open_page: OpenPage) -> None:
-    """Nobody is recorded because the browser's question was answered late."""
+    """A late answer to the browser's question must not start a recording."""
     page = await open_page(server.url)
     await page.evaluate(
         """() => {
@@ -344,7 +344,7 @@ async def test_the_sound_of_a_tab_is_captioned_until_it_is_closed(
 
 
 async def test_a_share_without_sound_is_explained(server: Server, open_page: OpenPage) -> None:
-    """What a browser hands over when the tick at "share audio" is missing: a picture alone."""
+    """Without the tick at "share audio" a browser shares a picture alone."""
     page = await open_page(server.url)
     await page.evaluate(
         "navigator.mediaDevices.getDisplayMedia = async () => document.createElement('canvas').captureStream()"
@@ -384,7 +384,7 @@ async def test_a_reader_who_scrolled_back_is_left_in_peace(server: Server, open_
 
 
 async def test_a_token_is_asked_for_once(serve: Serve, context: BrowserContext) -> None:
-    """A wrong one is refused in words; the right one is kept for the tab, and is never in the address bar."""
+    """The page says that a wrong one is refused. The right one is kept for the tab, and is never in the address bar."""
     server = await serve("--token", "säcret+/=")
     page = await context.new_page()
     await page.goto(server.url)
@@ -416,8 +416,10 @@ async def test_the_languages_of_the_model_are_offered(server: Server, open_page:
     await expect(languages).to_have_value("")
 
 
-async def test_a_language_the_model_does_not_know_is_told(server: Server, context: BrowserContext) -> None:
-    """On a page that could not learn which ones it knows."""
+async def test_the_page_says_that_the_model_does_not_support_a_language(
+    server: Server, context: BrowserContext
+) -> None:
+    """The page could not learn the languages that the model supports."""
     page = await context.new_page()
     await page.route("**/v1/info", lambda route: route.abort())
     await page.goto(server.url)
@@ -486,7 +488,7 @@ async def test_appearance_is_remembered(server: Server, open_page: OpenPage) -> 
 
 
 async def test_slow_networks_lose_the_oldest_sound_and_the_page_is_told(server: Server, open_page: OpenPage) -> None:
-    """250 ms in the socket, 2 s waiting before it; of ten seconds sent at once the rest is dropped."""
+    """Of ten seconds at once, 250 ms are in the socket and 2 s wait for it. The rest is dropped."""
     page = await open_page(server.url)
     await press_start(page)
     await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)

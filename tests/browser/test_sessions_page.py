@@ -1,4 +1,4 @@
-"""The page of transcripts in a real browser, with a real server that keeps some."""
+"""The page of transcripts in a real browser, with a real server that stores some."""
 
 import asyncio
 import json
@@ -230,7 +230,7 @@ async def test_the_page_breaks_no_rule_of_accessibility(
 async def test_nothing_is_cut_off_in_a_window_of_320_pixels(
     serve_stored: ServeStored, open_sessions: OpenSessions
 ) -> None:
-    """WCAG 1.4.10: what 400 % zoom leaves of a desktop."""
+    """WCAG 1.4.10: the width of a desktop at 400 % zoom."""
     page = await open_sessions(await serve_stored())
     await page.get_by_role("button", name="City council").click()
     await expect(captions(page)).to_have_count(2)

@@ -29,12 +29,12 @@ async def browser(launch: Launch) -> Browser:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def open_stats(browser: Browser) -> AsyncIterator[OpenStats]:
-    """Open the page of a server. When the test ends, the browser's console must be clean; so the policy against inline
-    scripts and styles was kept, too."""
+    """Open the page of a server. When the test ends, the browser's console must be clean. A violation of the content
+    security policy would be in it."""
     complaints: list[str] = []
 
     def listen(message: ConsoleMessage) -> None:
-        # Browsers log every answer above 399, and those that do not come; the page says it in words.
+        # Browsers log every failed request and every answer above 399; the page reports them itself.
         if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource"):
             complaints.append(message.text)
 
@@ -55,7 +55,7 @@ async def open_stats(browser: Browser) -> AsyncIterator[OpenStats]:
 async def unguarded_page(
     request: pytest.FixtureRequest, serve: Serve, browser: Browser
 ) -> AsyncIterator[tuple[Server, Page]]:
-    """A server that has captioned something and its page, into which axe may be put."""
+    """A server that has captioned something, and its page without the policy that would keep axe out."""
     scheme: Literal["light", "dark"] = request.param
     server = await serve(*SCRIPTED)
     await caption(server)
@@ -83,7 +83,7 @@ def row(page: Page, table: str, heading: str) -> Locator:
 
 
 def newest(page: Page, graph: str, line: str) -> Locator:
-    """What the key of a graph says of one of its lines."""
+    """The newest value of one line of a graph."""
     return page.get_by_role("figure", name=graph).locator("dl div").filter(has_text=line).locator("dd")
 
 
@@ -213,7 +213,7 @@ async def test_the_question_for_the_token_breaks_no_rule_of_accessibility(serve:
 
 
 async def test_nothing_is_cut_off_in_a_window_of_320_pixels(serve: Serve, open_stats: OpenStats) -> None:
-    """WCAG 1.4.10: what 400 % zoom leaves of a desktop."""
+    """WCAG 1.4.10: the width of a desktop at 400 % zoom."""
     server = await serve(*SCRIPTED)
     await caption(server)
     page = await open_stats(server)
