@@ -487,9 +487,11 @@ async def test_appearance_is_remembered(server: Server, open_page: OpenPage) -> 
     await expect(page.locator("#stage")).to_have_css("color", "rgb(255, 230, 0)")
 
 
-async def test_slow_networks_lose_the_oldest_sound_and_the_page_is_told(server: Server, open_page: OpenPage) -> None:
+async def test_slow_networks_lose_the_oldest_sound_and_the_page_is_told(
+    scripted_server: Server, open_page: OpenPage
+) -> None:
     """Of ten seconds at once, 250 ms are in the socket and 2 s wait for it. The rest is dropped."""
-    page = await open_page(server.url)
+    page = await open_page(scripted_server.url)
     await press_start(page)
     await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
     dropped_ms = await page.evaluate(
