@@ -7,7 +7,7 @@ code that parses bytes of strangers, so it runs in a process of its own (`liveca
 Audio lags behind its bytes:
 
 - WebM, Ogg, MP4: by one cluster, page or fragment, as the sender cut them.
-- FLAC: by seven blocks (2 s at 16 kHz), because the end of a frame is known only from its successors.
+- FLAC: by seven blocks (2 s at 16 kHz), because the end of a frame can be found only by its successors.
 - WAV with 16-bit samples: by its first 64 KiB, because FFmpeg looks for S/PDIF in them; by nothing after that.
 """
 
@@ -170,7 +170,7 @@ def _mono(frame: Any) -> Samples:
     """Convert one decoded frame to float32 [n_samples], channels averaged, at its own rate.
 
     PyAV's `frame.planes`, and with it `to_ndarray`, counts planes up to the first null pointer. FFmpeg ends the list of
-    eight and more channels without one. PyAV then read the memory behind it as audio, or crashed the process.
+    eight and more channels without one. PyAV then read the memory after it as audio, or crashed the process.
     """
     n_channels, n_samples = frame.layout.nb_channels, frame.samples
     if not 1 <= n_channels <= MAX_CHANNELS:

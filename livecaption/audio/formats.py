@@ -1,7 +1,7 @@
 """Convert bytes of PCM to float32 mono samples at the rate they were recorded with.
 
-The module knows the encodings and how their samples look. It does not know containers (`container`) or other sample
-rates (`resampling`).
+The module defines the encodings and the form of their samples. Containers (`container`) and other sample rates
+(`resampling`) have modules of their own.
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ Style Guide, General Requirements. The cheapest of all possible breaks are chose
 Each utterance begins its own cue, because after a pause another person may speak. Utterances without a pause between
 them are set as one text. They come from a cut at the length limit, which is not the speaker's.
 
-Pure. It does not know file formats. Text that runs from right to left stays in spoken order; players reorder it.
+Pure. It does not depend on file formats. Text that runs from right to left stays in spoken order; players reorder it.
 """
 
 import math
@@ -81,7 +81,7 @@ class GrowingCues:
     """The cues of a session that goes on. A cue is returned as soon as no later final can change it.
 
     That is the case when somebody speaks again after a pause. An utterance without a pause before it is set together
-    with the preceding one, and the time of the last cue depends on the next cue.
+    with the preceding one. The end of the last cue depends on the next cue.
     """
 
     def __init__(self, line_length: int) -> None:

@@ -1,10 +1,10 @@
 """Split successive hypotheses of one utterance into a committed prefix and a tentative tail.
 
-The method is local agreement (Liu, Spanakis, Niehues 2020, "Low-latency sequence-to-sequence speech recognition and
-translation by partial hypothesis selection"), over a time and not over a number of hypotheses. Words on which all
-hypotheses of the last second of audio agree are committed. Later partials never take them back. If a later hypothesis
-differs from the committed words, its tail begins after the prefix that is nearest to them. The newest word of the tail
-is held back, because it may be half a word.
+The method is local agreement: Liu, Spanakis, Niehues 2020, "Low-latency sequence-to-sequence speech recognition and
+translation by partial hypothesis selection". Here hypotheses must agree over a time, not over a number of hypotheses.
+Words on which all hypotheses of the last second of audio agree are committed. Later partials never take them back. If a
+later hypothesis differs from the committed words, its tail begins after the prefix that is nearest to them. The newest
+word of the tail is held back, because it may be half a word.
 
 The gain of these choices, and the rejected ones: docs/decisions/0016-stable-text.md.
 """

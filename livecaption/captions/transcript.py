@@ -2,7 +2,7 @@
 
 A transcript is the sequence of its finals without those that have no text. `layout` decides what subtitles look like.
 
-Pure. It does not know partials, files or the place where a transcript is kept.
+Pure. It does not depend on partials, files or the place where a transcript is kept.
 """
 
 import json

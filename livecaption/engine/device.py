@@ -1,7 +1,7 @@
 """Choose the device to load a model on, from `auto`, `cpu`, `cuda` or `cuda:1`.
 
-This module does not know models. It runs in the inference process. It may block for seconds: if a GPU is used and torch
-is installed, torch is imported. For the CPU torch is never imported.
+This module does not depend on models. It runs in the inference process. It may block for seconds: if a GPU is used and
+torch is installed, torch is imported. For the CPU torch is never imported.
 """
 
 import importlib

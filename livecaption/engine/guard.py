@@ -1,7 +1,7 @@
 """Judge whether a decoding of a window can be believed.
 
 The failures of Whisper's decoder can be recognized from its output. It repeats itself without end, stops after a
-heading, writes a short sentence twice to fill the silence after it, or invents text for noise. This module knows the
+heading, writes a short sentence twice to fill the silence after it, or invents text for noise. This module uses the
 figures of a decoding, not the models that computed it.
 
 Gain and cost: docs/decisions/0004-encoder-context.md.
@@ -51,13 +51,13 @@ HALLUCINATED_PHRASES = {
 """Phrases that Whisper has learned from the ends of films. People say them too, so only little speech makes them
 suspect."""
 
-CHANT_REPETITIONS = 3
-"""Repetitions from which on a text is a chant. People say "no, no, no" too, but clearly. A crying baby is transcribed
-as "Oh, oh, oh", at a speech probability of 0.8."""
+MIN_REPETITIONS = 3
+"""Repetitions of one or two words that make a text repetitive. People say "no, no, no" too, but clearly. A crying
+baby is transcribed as "Oh, oh, oh", at a speech probability of 0.8."""
 
 MANY_WORDS = 6
-"""Words that nobody says twice in a row. Fewer: repetitions that people really say are dropped. More: loops pass.
-Figures: docs/decisions/0007-repetition-guard.md."""
+"""Number of words that nobody says twice in a row. Fewer: repetitions that people really say are dropped. More: loops
+pass. Figures: docs/decisions/0007-repetition-guard.md."""
 
 PAUSES_S = 1.5  # part of a window that counts as pauses before and after its speech
 MAX_TOKENS = 224  # half of the decoder's 448 positions; Whisper reserves the others for previous text
@@ -131,11 +131,11 @@ class Decoding:
         is_little = self.speech_ms < LITTLE_SPEECH_MS
         if self.speech_ms < NO_SPEECH_MS or (is_little and self._speech_share < MIN_SPEECH_SHARE):
             improbable = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY_WITHOUT_SPEECH
-            return detects_nothing or improbable or unsure or self.is_phantom
+            return detects_nothing or improbable or unsure or self.is_hallucinated_phrase
         is_unclear = self.speech_probability < CLEAR_SPEECH_PROBABILITY
         if is_unclear and self.is_repetitive:
             return True
-        if is_little and (detects_nothing or (is_unclear and self.is_phantom)):
+        if is_little and (detects_nothing or (is_unclear and self.is_hallucinated_phrase)):
             return True
         return unsure and (detects_nothing or not self.has_words)
 
@@ -149,7 +149,7 @@ class Decoding:
         return any(character.isalnum() for character in self.text)
 
     @property
-    def is_phantom(self) -> bool:
+    def is_hallucinated_phrase(self) -> bool:
         """True if the whole text is one of the phrases that Whisper invents."""
         return " ".join(self._words) in HALLUCINATED_PHRASES
 
@@ -158,7 +158,7 @@ class Decoding:
         """True if one or two words repeat and there is nothing else. Whisper writes that for cries and barks."""
         words = self._words
         n_different = len(set(words))
-        return n_different in (1, 2) and len(words) >= CHANT_REPETITIONS * n_different
+        return n_different in (1, 2) and len(words) >= MIN_REPETITIONS * n_different
 
     @property
     def _words(self) -> list[str]:

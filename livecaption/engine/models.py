@@ -194,7 +194,7 @@ def _folders(model: PackagedModel) -> list[Path]:
 
 
 def _join(model: PackagedModel, folders: Sequence[Path], directory: Path) -> None:
-    """Join the parts of a model. This is atomic, so that a second process sees all of the model or nothing."""
+    """Join the parts of a model. This is atomic, so that a second process finds all of the model or nothing."""
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent) as workplace:

@@ -83,7 +83,7 @@ class OpenUtterance:
         self.started = started
         self.clock = clock
         self.partial_asked_s: float | None = None
-        """When the oldest unanswered partial was requested, in monotonic time; None: all are answered."""
+        """Monotonic time of the request for the oldest unanswered partial; None: all are answered."""
         self._cutter = cutter
         self._requests = requests
         self._partials = partials

@@ -44,7 +44,7 @@ _PRIOR_STREAMS = 2.0  # streams that count as speaking without pause, in additio
 
 
 class Demand:
-    """What the average stream needed in the last half minute."""
+    """The needs of the average stream in the last half minute."""
 
     def __init__(self) -> None:
         self._utterances = Rate(_RATE_MEMORY_S)

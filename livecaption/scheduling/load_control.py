@@ -53,7 +53,7 @@ and still reach the configured interval."""
 
 @dataclass(frozen=True, slots=True)
 class ServiceLevel:
-    """What streams may request now.
+    """The requests that streams may make now.
 
     Attributes:
         partial_interval_ms: new audio between two partials of an utterance; None: partials pause, because finals need
@@ -134,7 +134,7 @@ class LoadController:
         self._spoke_s.pop(session, None)
 
     def service_level(self, now_s: float, n_workers: int, n_finals_waiting: int) -> ServiceLevel:
-        """Return what streams may request, as of now or of at most `REFRESH_S` ago.
+        """Return the present service level, which is at most `REFRESH_S` old.
 
         Args:
             now_s: monotonic time.

@@ -8,7 +8,7 @@ from livecaption.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class PartialsConfig:
-    """How often an utterance gets a partial.
+    """Settings of partials.
 
     Attributes:
         interval_ms: new audio between two partials of an utterance, in ms. Shorter: words are shown sooner, and each

@@ -19,7 +19,7 @@ Rules, in order:
    request, until one is answered. So a request that always fails costs the others only one batch.
 8. Waiting requests of a cancelled utterance are dropped. Those in flight are answered nevertheless.
 
-Pure: events in, instructions out. The scheduler does not know time, processes or pipes.
+Pure: events in, instructions out. The scheduler does not depend on time, processes or pipes.
 """
 
 from collections import deque
@@ -93,7 +93,12 @@ class Scheduler:
     def __init__(
         self, config: SchedulerConfig, refresh: Callable[[Request], Request] = lambda partial: partial
     ) -> None:
-        """Start without workers. `refresh` returns a partial with the newest audio of its utterance, else unchanged."""
+        """Start without workers.
+
+        Args:
+            config: sizes and number of batches.
+            refresh: returns a partial with the newest audio of its utterance, and otherwise unchanged.
+        """
         self._config = config
         self._refresh = refresh
         self._max_finals = self._max_partials = config.max_batch

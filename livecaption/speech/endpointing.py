@@ -1,6 +1,6 @@
 """Turn voiced and unvoiced frames into SpeechStarted and SpeechEnded.
 
-This module decides where utterances begin and end. It does not know samples (the VAD has judged them), text or the
+This module decides where utterances begin and end. It does not depend on samples (the VAD has judged them), text or the
 clock: time is the number of samples pushed. It runs in the server process and never blocks.
 
     state      voiced     unvoiced    by elapsed time
@@ -35,8 +35,8 @@ CUT_DB = 30.0
 """Level of a moment below the utterance's level, in dB, that allows a cut when the search begins. It falls to 0 at the
 end of the search."""
 LOOK_BACK_MS = 1_000
-"""How far back a cut may lie, in ms, if no moment was quiet enough. It must not lie before committed words, and a
-committed word has been in hypotheses for `captions.stabilizer.AGREEMENT_MS`."""
+"""Largest distance of a cut from the newest audio, in ms, if no moment was quiet enough. The cut must not lie before
+committed words, and a committed word has been in hypotheses for `captions.stabilizer.AGREEMENT_MS`."""
 QUIET_MS = 100
 """Length of the quiet moment, in ms. Shorter finds the closure of a p or t; longer misses short pauses."""
 N_QUIET = QUIET_MS // FRAME_MS
@@ -47,7 +47,7 @@ contains it too."""
 
 @dataclass(frozen=True, slots=True)
 class EndpointingConfig:
-    """When an utterance begins and ends, and how much audio around it the engine receives.
+    """Settings for the beginning and the end of an utterance, and for the audio around it that the engine receives.
 
     Raises:
         ConfigError: a value out of range; the message names it.
