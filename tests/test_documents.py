@@ -323,7 +323,6 @@ CLEAN = [
     "audio",
     "captions",
     "config.py",
-    "decoding",
     "engine",
     "errors.py",
     "events.py",
