@@ -326,6 +326,7 @@ CLEAN = [
     "engine",
     "errors.py",
     "events.py",
+    "live",
     "messages.py",
     "pipeline",
     "recognition.py",

@@ -1,6 +1,6 @@
-"""How much of something a peer may use: so much a second, and a stock for bursts (a token bucket). Pure.
+"""A limit on the use of something: an amount a second, and a stock for bursts (a token bucket). Pure.
 
-Turner 1986, "New Directions in Communications"; what exceeds it is delayed, not refused.
+Source: Turner 1986, "New Directions in Communications". Use beyond the limit is delayed, not refused.
 """
 
 
@@ -8,9 +8,9 @@ class Allowance:
     """One peer's use of one thing.
 
     Args:
-        per_s: what is allowed in the long run.
-        burst: what may be used at once after a pause.
-        now_s: monotonic.
+        per_s: the amount that is allowed in the long run.
+        burst: the amount that may be used at once after a pause.
+        now_s: the monotonic time.
     """
 
     def __init__(self, per_s: float, burst: float, now_s: float) -> None:
@@ -20,7 +20,7 @@ class Allowance:
         self._at_s = now_s
 
     def use(self, amount: float, now_s: float) -> float:
-        """Take note of a use; returns for how many seconds the peer must wait before the next one."""
+        """Note a use; return for how many seconds the peer must wait before the next one."""
         left = self._left + (now_s - self._at_s) * self._per_s
         self._left = left = (left if left < self._burst else self._burst) - amount  # `min` takes longer
         self._at_s = now_s

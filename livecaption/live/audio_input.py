@@ -1,4 +1,4 @@
-"""How the audio of one stream is taken: at a pace that others can bear, as PCM or through a container's decoder."""
+"""The audio of one stream on its way in, as PCM or through a container's decoder, at a pace that others can bear."""
 
 import asyncio
 import time
@@ -22,8 +22,8 @@ class AudioInput:
 
     Args:
         pipeline: gets the audio.
-        lifecycle: says whether audio is taken.
-        execute: executes what the pipeline returns.
+        lifecycle: decides whether audio is taken.
+        execute: executes the outputs of the pipeline.
         decoders: decode containers.
         on_container_end: called once, when the last sample of a container was taken; with the error if there is one.
     """
@@ -46,7 +46,7 @@ class AudioInput:
             self._container = ContainerFeed(decoders, self._receive_samples, on_container_end)
 
     async def receive(self, data: bytes) -> None:
-        """Take audio; waits a while where more of it waits for finals than should.
+        """Take audio; wait a while if too much of it waits for finals.
 
         Raises:
             WrongState: after `stop`; reported once, not fatal.
@@ -65,9 +65,9 @@ class AudioInput:
             await self._throttle.wait_for_room()
 
     def interrupt(self) -> None:
-        """Drop what is left of the message that is being taken.
+        """Drop the rest of the message that is being taken.
 
-        `ready` says to a publisher that comes back how much was taken.
+        A publisher that comes back sees in `ready` how much was taken.
         """
         self._n_interruptions += 1
 
@@ -76,7 +76,7 @@ class AudioInput:
         self._throttle.note_backlog(self._pipeline.backlog_ms)
 
     def finish(self, *, disconnected: bool) -> bool:
-        """Take no more bytes. Returns whether that is all; if not, a container's decoder has still samples to give."""
+        """Take no more bytes. Return False if a container's decoder still has samples to give."""
         if self._container is None or self._container.is_done:
             return True
         self._container.finish()
@@ -85,12 +85,12 @@ class AudioInput:
         return False
 
     def stop_after(self, delay_s: float) -> None:
-        """Drop what of a container is not decoded by then."""
+        """Drop the part of a container that is not decoded by then."""
         if self._container is not None:
             self._container.stop_after(delay_s)
 
     def cancel(self) -> None:
-        """Drop what of a container is not decoded."""
+        """Drop the part of a container that is not decoded."""
         if self._container is not None:
             self._container.cancel()
 
@@ -104,7 +104,7 @@ class AudioInput:
                 return
 
     def _receive_piece(self, audio: bytes | memoryview, now_s: float) -> float:
-        """Take up to `PIECE_BYTES`; returns for how many seconds no more may be taken."""
+        """Take up to `PIECE_BYTES`; return for how many seconds no more may be taken."""
         before_ms = self._pipeline.received_ms
         self._execute(self._pipeline.receive_audio(audio, now_s))
         return self._throttle.use(self._pipeline.received_ms - before_ms, now_s)

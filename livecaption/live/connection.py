@@ -36,10 +36,10 @@ logger.addFilter(FEW_REFUSALS)
 
 
 class Connection:
-    """Use once: `await Connection(...).run()` in the handler, after the upgrade.
+    """One connection, used once: `await Connection(...).run()` in the handler, after the upgrade.
 
     Args:
-        dialect: what the client speaks.
+        dialect: the protocol of the client.
         sessions: opens and finds the session.
         slot: holds the slot of a stream, unless a session is claimed.
         claimed: the session that the client has named to resume it.
@@ -90,11 +90,11 @@ class Connection:
                 if self._session is not None:
                     self._session.connection_closed(self)
 
-    # What the session asks of it
+    # Calls of the session
 
     @property
     def is_gone(self) -> bool:
-        """Whether nothing reaches the peer any more."""
+        """True if nothing reaches the peer any more."""
         return self._outbox.aborted
 
     def deliver(self, message: Message) -> None:
@@ -108,7 +108,7 @@ class Connection:
             self._outbox.offer(encoded)
 
     def tick(self, stream_ms: int) -> None:
-        """Do what the dialect does at this time."""
+        """Execute what the dialect wants at this time."""
         try:
             self._execute_all(self._dialect.tick(stream_ms))
         except LivecaptionError as error:
@@ -127,7 +127,7 @@ class Connection:
             self._session.connection_lost(self, clean=clean)
         self.finish(Ending("disconnect"))
 
-    # What the registry asks of it
+    # Calls of the registry
 
     def drain(self) -> None:
         """Hurry, because the server stops; close where there is no session."""
@@ -136,20 +136,20 @@ class Connection:
             self.finish(Ending("draining"))
 
     def fail(self, error: LivecaptionError) -> None:
-        """Refuse a client that has no session: tell it why, and close."""
+        """Refuse a client that has no session: send it the error, and close."""
         if self._session is None and self._ending is None:
             logger.info("a stream is refused: %s", error.code)
             self.send(ErrorReport.of(error, fatal=True))
             self.finish(Ending("error", error))
 
     async def close(self) -> None:
-        """Close because the server stops, at once and whatever is still owed."""
+        """Close at once because the server stops, also where messages wait."""
         await self._outbox.close(*self._dialect.close(Ending("draining")))
 
     # Reading
 
     async def _read(self) -> None:
-        """Read until the client leaves or sends what is fatal. Cancelled once the connection is to be closed."""
+        """Read until the client leaves or makes a fatal mistake. Cancelled once the connection is to be closed."""
         try:
             self._execute_all(self._dialect.connected())
             clean = await self._read_messages()
@@ -170,7 +170,7 @@ class Connection:
             if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                 return message.type is WSMsgType.CLOSE and message.data in CLEAN_CLOSE_CODES
             if self._closing.is_set():
-                # Another connection may have taken over; what it sends again must not be taken twice.
+                # Another connection may have taken over; audio that it sends again must not be taken twice.
                 return False
             try:
                 await self._receive(message.data)

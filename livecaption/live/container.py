@@ -10,7 +10,7 @@ from livecaption.decoding.pool import ContainerDecoder, DecoderPool
 from livecaption.errors import LivecaptionError
 
 LAST_DECODING_S = 10.0
-"""How long the bytes that have come may take to be decoded when the client has left. What is left is lost."""
+"""Time in which the received bytes must be decoded when the client has left. The rest is lost."""
 LAST_DECODING_DRAINING_S = 2.0
 """The same when the server stops."""
 
@@ -39,19 +39,19 @@ class ContainerFeed:
 
     @property
     def is_done(self) -> bool:
-        """Whether no more samples come."""
+        """True if no more samples come."""
         return self._task.done()
 
     async def push(self, data: bytes) -> None:
-        """Hand over bytes; waits while the decoder is behind."""
+        """Hand over bytes; wait while the decoder is behind."""
         await self._decoder.push(data)
 
     def finish(self) -> None:
-        """Decode what has come, and nothing more."""
+        """Decode the bytes that have come, and nothing more."""
         self._decoder.finish()
 
     def stop_after(self, delay_s: float) -> None:
-        """Drop what is not decoded by then."""
+        """Drop all that is not decoded by then."""
         if not self.is_done:
             asyncio.get_running_loop().call_later(delay_s, self._stop)
 

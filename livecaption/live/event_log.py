@@ -1,10 +1,10 @@
 """Events of one session -> numbered messages: the newest ones, and a snapshot for readers that need more. Pure.
 
-The publisher gets every event, in order and without gaps. Readers get what concerns captions: not what is between the
-publisher and the server, and of partials the newest. So a reader that reads slowly reads less instead of later.
+The publisher gets every event, in order and without gaps. Readers get the events that concern captions, and the newest
+partial of each utterance only. So a reader that reads slowly reads less instead of later.
 
-A number means something in its epoch alone: in this session, in this generation of the server. So a reader's cursor is
-`EPOCH-NUMBER`, and one of another epoch is that of a reader that has just come.
+A number has a meaning in its epoch alone: in this session, in this generation of the server. So a reader's cursor is
+`EPOCH-NUMBER`, and a reader with a cursor of another epoch is treated as one that has just come.
 """
 
 from collections import deque
@@ -22,11 +22,11 @@ MAX_CHARACTERS = 64 * 1024
 where partials are rarer. Fewer: more gaps and snapshots; more: memory of every session, three to four times as much."""
 
 MAX_MESSAGES = 600
-"""Kept at most, however short they are: each takes 0.3 KB beside its characters."""
+"""The most messages that are kept, however short they are: each takes 0.3 KB beside its characters."""
 
 SEQS_PER_GENERATION = 10**9
-"""Numbers of one generation of the server: more than a session ever has, and so few that those of a million generations
-are exact in JavaScript."""
+"""The numbers that one generation of the server may use: more than a session ever needs, and so few that a million
+generations have numbers that are exact in JavaScript."""
 
 PUBLISHER_ONLY = (Ready, Ack, Flushed, Pong, ErrorReport)
 
@@ -42,7 +42,7 @@ class Message:
     event: Event
     epoch: str
     superseded: bool = False
-    """Whether it is a partial and its utterance has a newer partial, or its final."""
+    """True if it is a partial and its utterance has a newer partial, or its final."""
 
     def encoded(self, dialect: Dialect) -> Sequence[str | bytes]:
         """Return the messages for a publisher. The native one is encoded already."""
@@ -61,7 +61,7 @@ class Message:
         return self._as_server_sent()
 
     def _as_server_sent(self) -> bytes:
-        """The same for `text/event-stream`. JSON has no line ends of its own, so `data` is one line."""
+        """Encode for `text/event-stream`. JSON has no line ends of its own, so `data` is one line."""
         cursor = f"{self.epoch}-{self.seq}".encode()
         return b"id: %s\nevent: %s\ndata: %s\n\n" % (cursor, self.event.type.encode(), self.text_bytes)
 
@@ -90,9 +90,9 @@ class EventLog:
     """Counts the events of a session from 1 without gaps and keeps the newest, and all finals.
 
     Args:
-        epoch: tells these numbers from those of all other sessions and generations of the server; no `-` is in it.
-        generation: how many servers have died over this session. Its numbers are greater than all of theirs.
-        finals: of those generations, with the numbers that they had.
+        epoch: distinguishes these numbers from those of all other sessions and generations; it has no `-`.
+        generation: the number of servers that have died over this session. Later generations have greater numbers.
+        finals: the finals of those generations, with the numbers that they had.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class EventLog:
             self._keep(Message(seq, final, epoch))
 
     def append(self, event: Event) -> Message:
-        """Number the event; the message to send."""
+        """Count the event, and return the message to send."""
         self.last_seq += 1
         message = Message(self.last_seq, event, self._epoch)
         if not isinstance(event, PUBLISHER_ONLY):
@@ -143,7 +143,7 @@ class EventLog:
 
     @property
     def finals(self) -> list[Final]:
-        """All so far, in spoken order."""
+        """All finals so far, in spoken order."""
         return [final for _, final in self._finals]
 
     def seq_of(self, cursor: str) -> int | None:
@@ -154,14 +154,14 @@ class EventLog:
         return int(number)
 
     def since(self, seq: int) -> list[Message] | None:
-        """All events after `seq`; None: some of them are not kept any more, or `seq` is of the future."""
+        """Return all events after `seq`; None: some of them are not kept any more, or `seq` is of the future."""
         n_new = self.last_seq - seq
         if seq < self._before_first_seq or not 0 <= n_new <= len(self._messages):
             return None
         return [self._messages[-i] for i in range(n_new, 0, -1)]
 
     def missed(self, seq: int) -> list[Message]:
-        """For a publisher who comes back and has seen `seq`: what is kept since, behind a gap wherever some is lost."""
+        """Return the kept events since `seq` for a publisher that comes back. A gap stands where some are lost."""
         missed: list[Message] = []
         for message in self._messages:
             if message.seq > seq:
@@ -170,10 +170,10 @@ class EventLog:
         return [*missed, *self._gap(seq, self.last_seq + 1)]
 
     def read(self, seq: int | None) -> tuple[list[Message], int]:
-        """For a reader at `seq` (None: just come): what to send next, and where the reader is then."""
+        """Return the messages for a reader at `seq` (None: just come), and where the reader is behind them."""
         messages = None if seq is None else self.since(seq)
         if messages is None:
-            # Behind an older one come only events that no reader is sent.
+            # A kept snapshot is still right: only events that no reader gets have come since.
             return [self._snapshot_message()], self.last_seq - self.ended
         news = [m for m in messages if not m.superseded and not isinstance(m.event, PUBLISHER_ONLY)]
         return news, self.last_seq
@@ -194,12 +194,12 @@ class EventLog:
             self._n_characters -= len(self._messages.popleft().text)
 
     def _gap(self, seq: int, next_seq: int) -> list[Message]:
-        """Return what is sent instead of the events between these two, if there were any."""
+        """Return the gap that is sent instead of the events between these two, if there were any."""
         if next_seq == seq + 1:
             return []
         lost = [final for number, final in self._finals if seq < number < next_seq]
         known_until_ms = max((final.end_ms for number, final in self._finals if number <= seq), default=0)
-        # Where no final is lost, only partials and what is no caption are: a gap of no length.
+        # Where no final is lost, only partials are, and events that are no captions: a gap of no length.
         gap = Gap(lost[0].start_ms, lost[-1].end_ms) if lost else Gap(known_until_ms, known_until_ms)
         return [Message(next_seq - 1, gap, self._epoch)]
 
@@ -214,7 +214,7 @@ class EventLog:
                 event if isinstance(event, Partial) else None,
                 self._epoch,
             )
-            # `end` is sent as the event that it is.
+            # `end` is sent as an event of its own.
             seq = self.last_seq - self.ended
             self._snapshot = SnapshotMessage(seq, snapshot, self._epoch, encoded_finals=tuple(self._encoded))
         return self._snapshot

@@ -1,4 +1,4 @@
-"""The events of one session, numbered, to its publisher and to everybody who reads along.
+"""The events of one session, numbered, for its publisher and its readers.
 
 The publisher is handed every message. Readers are not handed anything: each has its cursor, and takes what is new when
 it is done with what it took before. So nothing piles up for a slow one, and nobody waits for it.
@@ -36,16 +36,16 @@ class Hub:
 
     @property
     def finals(self) -> list[Final]:
-        """All so far, in spoken order."""
+        """All finals so far, in spoken order."""
         return self._log.finals
 
     @property
     def ended(self) -> bool:
-        """Whether `end` was published: nothing follows."""
+        """True if `end` was published: nothing follows."""
         return self._log.ended
 
     def seq_of(self, cursor: str) -> int | None:
-        """See `EventLog.seq_of`."""
+        """Return the number in a reader's cursor; see `EventLog.seq_of`."""
         return self._log.seq_of(cursor)
 
     def attach(self, deliver: Callable[[Message], None], last_seq: int = 0) -> None:
@@ -59,17 +59,17 @@ class Hub:
         self._deliver = None
 
     def publish(self, event: Event) -> None:
-        """Number the event and let everybody have it. Never blocks."""
+        """Give the event its number and hand it on. Never blocks."""
         message = self._log.append(event)
         if self._deliver is not None:
             self._deliver(message)
         if not isinstance(event, PUBLISHER_ONLY):
-            # Those who wait are woken, and a reader that comes next waits again.
+            # The readers that wait are woken, and one that comes next waits again.
             self._news.set()
             self._news.clear()
 
     async def subscribe(self, last_seq: int | None, heartbeat_s: float) -> AsyncGenerator[list[Message], None]:
-        """Give what a reader at `last_seq` (None: just come) is to be sent, until the session is over.
+        """Give the messages for a reader at `last_seq` (None: just come), until the session is over.
 
         An empty list: nothing happened for `heartbeat_s`.
         """

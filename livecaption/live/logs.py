@@ -1,4 +1,4 @@
-"""How often the same thing is said in the log: clients can make us say it again and again."""
+"""Limits on repeated lines of the log, because clients can cause the same line again and again."""
 
 import logging
 from collections.abc import Callable
@@ -12,8 +12,8 @@ class RateLimited(logging.Filter):
     The last one that passes says that more are suppressed, and the next one after that how many were.
 
     Args:
-        line: takes a record and returns what to log instead; None: it is of another kind.
-        per_minute: how many pass, at least 1.
+        line: takes a record and returns the line to log instead; None: it is of another kind.
+        per_minute: the number of records that pass, at least 1.
     """
 
     def __init__(self, line: Callable[[logging.LogRecord], str | None], per_minute: int = 3) -> None:
@@ -25,11 +25,11 @@ class RateLimited(logging.Filter):
         self._n_suppressed = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is logged; one that is may be rewritten."""
+        """Decide whether the record is logged; one that is may be rewritten."""
         line = self._line(record)
         if line is None:
             return True
-        if not 0 <= record.created - self._began_s < MINUTE_S:  # below 0: the clock was set back
+        if not 0 <= record.created - self._began_s < MINUTE_S:  # negative if the clock was set back
             self._began_s, self._n_passed = record.created, 0
         if self._n_passed >= self._per_minute:
             self._n_suppressed += 1
@@ -46,10 +46,10 @@ class RateLimited(logging.Filter):
 
 
 def refused_stream(record: logging.LogRecord) -> str | None:
-    """What is said of each stream that is refused: a client can ask again and again."""
+    """Return the line of a stream that is refused: a client can ask again and again."""
     message = record.getMessage()
     return message if message.startswith("a stream is refused") else None
 
 
 FEW_REFUSALS = RateLimited(refused_stream, per_minute=60)
-"""One for all loggers that say so."""
+"""One filter for all loggers of such lines."""

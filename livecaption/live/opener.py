@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class SessionOpener:
-    """Makes sessions; whoever asks for one starts it.
+    """Makes sessions, which the caller starts.
 
     Args:
         workers: transcribe.

@@ -17,22 +17,22 @@ logger = logging.getLogger(__name__)
 
 
 class Outbox:
-    """What waits for one peer. Used by the event loop; `run` is its one sender."""
+    """The messages that wait for one peer. Used by the event loop; `run` is its one sender."""
 
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
         self._waiting: deque[str | bytes] = deque()
         self.waiting_characters = 0
-        """Of all messages that were offered and not begun to be sent."""
+        """The characters of all messages that were offered and are not being sent yet."""
         self._wake = asyncio.Event()
         self._finishing = False
         self._send_timeout_s = SEND_TIMEOUT_S
         self._sending: asyncio.Timeout | None = None
         self.aborted = False
-        """Whether nothing reaches the peer any more: it left, or was aborted because it did not read."""
+        """True if nothing reaches the peer any more: it left, or was aborted because it did not read."""
 
     def offer(self, message: str | bytes) -> bool:
-        """Queue a message. False: the peer is gone or too far behind, and is cut off."""
+        """Queue a message. Return False if the peer is gone, or is too far behind and cut off."""
         if self.aborted or self._finishing:
             return False
         self._waiting.append(message)
@@ -44,7 +44,7 @@ class Outbox:
         return True
 
     async def run(self) -> None:
-        """Send what is offered, in order, until `finish` and all is sent, or the peer is cut off."""
+        """Send the offered messages in order, until `finish` and all are sent, or the peer is cut off."""
         while not self.aborted:
             if self._waiting:
                 message = self._waiting.popleft()
@@ -57,24 +57,24 @@ class Outbox:
                 await self._wake.wait()
 
     def finish(self) -> None:
-        """Nothing more will be offered; `run` returns once all is sent."""
+        """Take no more messages; `run` returns once all are sent."""
         self._finishing = True
         self._wake.set()
 
     def shorten_timeouts(self) -> None:
-        """The server stops: from now on a message may take a second, the one on its way included."""
+        """Give each message a second only, the one on its way included, because the server stops."""
         self._send_timeout_s = CLOSE_TIMEOUT_S
         if self._sending is not None and not self._sending.expired():
             self._sending.reschedule(asyncio.get_running_loop().time() + CLOSE_TIMEOUT_S)
 
     async def close(self, code: int, reason: str, *, await_answer: bool = True) -> None:
-        """Close handshake, at most a second; then nothing is left of the connection."""
+        """Do the close handshake, for at most a second; then nothing is left of the connection."""
         await_answer = await_answer and not self.aborted
         if not await self._socket.close(code, reason, await_answer=await_answer) and await_answer:
             logger.info("peer did not answer the close")
 
     def discard(self) -> None:
-        """The peer has left: nothing more is sent."""
+        """Send nothing more, because the peer has left."""
         self.aborted = True
         self._waiting.clear()
         self.waiting_characters = 0
@@ -94,6 +94,6 @@ class Outbox:
         except TimeoutError:
             self.abort(f"it did not read for {self._send_timeout_s:.0f} s")
         except ConnectionError:
-            self.discard()  # it left; the handler sees the same from its side
+            self.discard()  # the peer left; the handler notices it by itself
         finally:
             self._sending = None

@@ -18,7 +18,7 @@ class Peer(Protocol):
 
     @property
     def is_gone(self) -> bool:
-        """Whether nothing reaches the peer any more."""
+        """True if nothing reaches the peer any more."""
 
     def deliver(self, message: Message) -> None:
         """Send an event of the session."""
@@ -27,7 +27,7 @@ class Peer(Protocol):
         """Send an event that concerns this connection alone, and therefore has no number."""
 
     def tick(self, stream_ms: int) -> None:
-        """Do what is due at this stream time. Called once a second."""
+        """Let the dialect do its part at this stream time. Called once a second."""
 
     def finish(self, ending: Ending) -> None:
         """Take nothing more; close once all that was sent is out."""

@@ -1,4 +1,4 @@
-"""What a session reports as time goes by: the audio taken over, its checkpoint, and how the server does."""
+"""The regular reports of a session: the audio taken over, its checkpoint, and the state of the server."""
 
 import time
 from dataclasses import replace
@@ -15,7 +15,7 @@ has died sends more of it again; it keeps two minutes."""
 
 
 class Progress:
-    """The progress of one session; reports only what changed."""
+    """The progress of one session; reports changes only."""
 
     def __init__(self, pipeline: StreamPipeline, lifecycle: Lifecycle, workers: WorkerPool, gate: StoreGate) -> None:
         self._pipeline = pipeline
@@ -26,7 +26,7 @@ class Progress:
         self._status = Status("ready", "on", 0)
 
     def report(self) -> None:
-        """Publish and store what changed since the last time; to be called once a second."""
+        """Publish and store all changes since the last time; to be called once a second."""
         if self._pipeline.received_ms != self._acknowledged_ms:
             self._acknowledged_ms = self._pipeline.received_ms
             self._gate.publish(Ack(self._acknowledged_ms))
@@ -36,7 +36,7 @@ class Progress:
         self.report_status()
 
     def report_status(self) -> None:
-        """Publish how the server does, where that changed."""
+        """Publish the state of the server, if it changed."""
         status = self._pipeline.status(time.monotonic())
         if self._lifecycle.ends_because("draining"):
             status = replace(status, state="draining")

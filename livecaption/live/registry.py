@@ -1,4 +1,4 @@
-"""All sessions of this server: how they are let in, found and forgotten, and how they end together."""
+"""All sessions of this server: admission, look-up, and the common end."""
 
 import asyncio
 import logging
@@ -20,17 +20,17 @@ from livecaption.workers.pool import PoolState, WorkerPool
 
 RETRY_AFTER_S = 2.0
 READERS_RETRY_AFTER_S = 10.0
-"""Readers stay for as long as somebody speaks; a client that asks too often only takes time from them."""
+"""Time after which a refused reader may ask again. Readers stay long, so asking more often is useless."""
 KEEP_ENDED_S = 300.0
-"""How long a session that is over can still be read, and be resumed by a publisher that missed its end."""
+"""Time for which a session that is over can still be read, and be resumed by a publisher that missed its end."""
 MAX_ENDED = 2000
-"""So many of these are kept, the newest; each takes some 20 KB and its finals."""
+"""The most of these that are kept, the newest; each takes some 20 KB and its finals."""
 MAX_WITHOUT_AUDIO = 100
-"""Sessions without audio whose publisher's connection is lost, the newest; they hold no slot."""
+"""The most sessions without audio that wait for their publishers, the newest; they hold no slot."""
 MAX_CLAIMS = 4
-"""Connections that have named a session and not yet shown its token. A client has one or two of them."""
+"""The most connections that have named one session and not yet shown its token. A client has one or two of them."""
 GIVE_UP_MARGIN_S = 1.0
-"""Kept from the drain time for the last words to those whose finals did not come, and their close."""
+"""Part of the drain time that is kept for streams whose finals did not come: their last events and their close."""
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class SessionRegistry:
         self.refused: Counter[str] = Counter()
         """Streams not let in since the start, by the code that they were sent."""
         self.n_resumed = 0
-        """How often a publisher came back since the start."""
+        """Publishers that came back since the start."""
         self.n_readers = 0
         """Readers that are here, of all sessions together."""
         self.n_readers_refused = 0
@@ -96,14 +96,14 @@ class SessionRegistry:
         self._all_gone.set()
         self._drain: asyncio.Future[None] | None = None
         self.overran = False
-        """Whether a drain ended before all finals were out."""
+        """True if a drain ended before all finals were sent."""
 
     def __len__(self) -> int:
         return len(self._admitted_s)
 
     @property
     def limit(self) -> int:
-        """How many streams may be open just now."""
+        """The number of streams that may be open now."""
         if self._max_streams is not None:
             return self._max_streams
         new_since_s = time.monotonic() - NEW_S
@@ -126,7 +126,7 @@ class SessionRegistry:
         """Open a session for the publisher on this connection.
 
         Args:
-            slot: holds its slot among the streams; not the caller's any more, also where this raises.
+            slot: holds its slot among the streams; this method takes it over, also where it raises.
             resumable: whether its protocol lets a publisher come back.
 
         Raises:
@@ -178,7 +178,7 @@ class SessionRegistry:
             self._without_audio.pop(0).give_up()
 
     def _session_ended(self, session: LiveSession) -> None:
-        """Let it be found for a while."""
+        """Free the slot of a session that is over; it can be found for a while."""
         self._open.discard(session)
         self._ended_received_ms += session.received_ms
         self._free_slot(session)
@@ -206,7 +206,7 @@ class SessionRegistry:
     # Admission
 
     def check_admission(self) -> None:
-        """Judge whether one more stream would be let in now.
+        """Check that one more stream would be let in now.
 
         Raises:
             Unavailable: `loading`, `failed`, `draining` or `overloaded`.
@@ -220,7 +220,7 @@ class SessionRegistry:
             raise Unavailable("as many streams as this server takes are open", retry_after_s=RETRY_AFTER_S)
 
     def check_loaded(self) -> None:
-        """Make sure that what a stream asks for can be judged.
+        """Check that a model is loaded, without which no stream can be judged.
 
         Raises:
             Unavailable: `loading`.
@@ -307,7 +307,7 @@ class SessionRegistry:
 
     @property
     def draining(self) -> bool:
-        """Whether no more streams are taken because all are to end."""
+        """True if no more streams are taken because all are to end."""
         return self._drain is not None
 
     async def drain(self) -> None:

@@ -1,6 +1,6 @@
 """One session, which outlives its publisher's connections and, if stored, the server: commands in, events out.
 
-The shell around `StreamPipeline`: it executes what the pipeline returns. It never waits for a transcription; answers
+The shell around `StreamPipeline`: it executes the outputs of the pipeline. It never waits for a transcription; answers
 come back through `_on_answer`. Its states are a table: see `live.state`.
 """
 
@@ -50,10 +50,10 @@ logger.addFilter(FEW_REFUSALS)
 
 
 class LiveSession:
-    """Begins with `start` and ends by itself.
+    """A session: it begins with `start`, and ends by itself.
 
     Args:
-        known: what the store knows of it, or is to know.
+        known: the session, as the store knows it.
         pipeline: of its stream; an earlier server may have begun it.
         hub: publishes its events.
         tokens: who may come back to it, and who may read it.
@@ -113,17 +113,17 @@ class LiveSession:
 
     @property
     def has_audio(self) -> bool:
-        """Whether any audio came, to this server or to an earlier one."""
+        """True if any audio came, to this server or to an earlier one."""
         return self._pipeline.received_ms > 0
 
     @property
     def private(self) -> bool:
-        """Whether readers need a token."""
+        """True if readers need a token."""
         return self._pipeline.options.private
 
     @property
     def parked(self) -> bool:
-        """Whether the session waits for its publisher to come back."""
+        """True if the session waits for its publisher to come back."""
         return self._lifecycle.is_parked
 
     # The publisher comes and goes
@@ -142,13 +142,13 @@ class LiveSession:
         self._next_tick = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def check_resume(self, asked: Reattach) -> None:
-        """Judge whether this client may take over.
+        """Check that this client may take over.
 
         Raises:
             Unauthorized: `wrong_token`.
             UnknownSession: `session_ended`, and its client knows all of it.
-            InvalidMessage: `unsupported_resume`, or what the client says it has seen was never sent, or the model, if
-                it is another one now, cannot do what the session needs.
+            InvalidMessage: `unsupported_resume`, or `last_seq` was never sent, or the model, if it is another one
+                now, cannot do what the session needs.
         """
         self.tokens.check_publisher(asked.token)
         if not self._resume_window_s:
@@ -216,7 +216,7 @@ class LiveSession:
         self._audio.stop_after(LAST_DECODING_DRAINING_S)  # also where it was ending already
 
     def give_up_finals(self) -> bool:
-        """Answer what is still awaited as failed, because the time is up. Returns whether there was any."""
+        """Answer all awaited finals as failed, because the time is up. Return whether there was any."""
         if self._pipeline.drained:
             return False
         now_s = time.monotonic()
@@ -237,7 +237,7 @@ class LiveSession:
     # Commands
 
     def execute(self, command: Configure | Flush | Discard | Ping | Finish) -> None:
-        """Do what the publisher asks for.
+        """Execute a command of the publisher.
 
         Raises:
             WrongState: it cannot be done now; not fatal.
@@ -275,7 +275,7 @@ class LiveSession:
         if error is not None and error.fatal:
             self.fail(error)
             return
-        # Where we stop, it was we who cut it off.
+        # Where the server stops, the server itself has cut the container off.
         if error is not None and not self._lifecycle.ends_because("draining"):
             self.report(error)
         if not self._lifecycle.takes_audio:
@@ -295,7 +295,7 @@ class LiveSession:
     # Ending
 
     def _end_audio(self, ending: Ending) -> None:
-        """Take no more audio, unless it is ending already; everything said so far still gets its final."""
+        """Take no more audio, unless the session ends already; all speech so far still gets its final."""
         if not self._lifecycle.end_audio(ending):
             return
         if ending.reason == "draining":
@@ -374,7 +374,7 @@ class LiveSession:
         )
 
     def _tick(self) -> None:
-        """See whether the client is silent or away, and report what was taken and how the server does."""
+        """Check for a client that is silent or away, and report the progress. Runs once a second."""
         self._next_tick = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         if self._connection is not None and self._connection.is_gone:
             self._connection.connection_lost()

@@ -15,7 +15,7 @@ from livecaption.errors import LivecaptionError
 
 
 class State(Enum):
-    """Where a session stands."""
+    """The state of a session."""
 
     STREAMING = "streaming"  # its publisher is connected, and its audio is taken
     PARKED = "parked"  # its publisher's connection is lost, and may come back within the resume window
@@ -24,7 +24,7 @@ class State(Enum):
 
 
 class Happening(Enum):
-    """What can happen to a session."""
+    """The things that can happen to a session."""
 
     PUBLISHER_LOST = "its publisher is lost"
     PUBLISHER_BACK = "its publisher is back"
@@ -94,7 +94,7 @@ class Ending:
 
 
 class Lifecycle:
-    """The state of one session, and what follows from it.
+    """The state of one session, and its consequences.
 
     Attributes:
         state: changed by the methods only.
@@ -111,22 +111,22 @@ class Lifecycle:
 
     @property
     def takes_audio(self) -> bool:
-        """Whether audio counts that comes now."""
+        """True if audio that comes now counts."""
         return self.state in (State.STREAMING, State.PARKED)
 
     @property
     def is_parked(self) -> bool:
-        """Whether the session waits for its publisher to come back."""
+        """True if the session waits for its publisher to come back."""
         return self.state is State.PARKED
 
     @property
     def has_ended(self) -> bool:
-        """Whether all finals and `end` are out."""
+        """True if all finals and `end` are out."""
         return self.state is State.ENDED
 
     @property
     def forgives_late_messages(self) -> bool:
-        """Whether messages behind the end of the audio are no mistake.
+        """True if messages behind the end of the audio are no mistake.
 
         A publisher whose connection broke behind its own `stop` may send that again: it does not know that it arrived.
         """
@@ -134,12 +134,12 @@ class Lifecycle:
 
     @property
     def known_ending(self) -> Ending:
-        """Why the session ends; to be asked only once it ends."""
+        """The reason why the session ends; only known once it ends."""
         assert self.ending is not None
         return self.ending
 
     def ends_because(self, reason: str) -> bool:
-        """Tell whether the session ends, and for this reason."""
+        """Return True if the session ends, and for this reason."""
         return self.ending is not None and self.ending.reason == reason
 
     def lose_publisher(self, now_s: float) -> None:

@@ -1,7 +1,7 @@
-"""Events of one session -> the store -> those who read them.
+"""Events of one session -> the store -> publisher and readers.
 
-`ready`, finals and `end` are published once the store has them, and what comes after one waits with it: whatever a
-reader has seen survives the death of the server.
+`ready`, finals and `end` are published once the store has them, and events behind one of these wait with it. So all
+that a reader has seen survives the death of the server.
 """
 
 from collections import deque
@@ -14,11 +14,11 @@ from livecaption.store.transcripts import TranscriptStore
 
 
 class StoreGate:
-    """One session, from `ready` on.
+    """The gate of one session, from `ready` on.
 
     Args:
         store: None: nothing is kept, and nothing waits.
-        session: what is known of it.
+        session: the session, as the store will know it.
         hub: gets the events, in order, and numbers them.
     """
 
@@ -26,17 +26,17 @@ class StoreGate:
         self._store = store
         self._session = session
         self._hub = hub
-        self._held: deque[Event] = deque()  # if it is not empty, it begins with one that the store has to have first
+        self._held: deque[Event] = deque()  # the first of them is one that the store must have first
         self._when_all_published: Callable[[], None] | None = None
 
     def publish(self, event: Event, checkpoint_ms: int | None = None) -> None:
-        """At once, or once all up to here is stored; `checkpoint_ms` as for `checkpoint`, once this event is."""
+        """Publish at once, or once all up to here is stored; then `checkpoint_ms` holds, as for `checkpoint`."""
         if self._store is not None and isinstance(event, (Ready, Final, End)):
             self._held.append(event)
             if isinstance(event, Ready):
                 self._store.begin(self._session, self._release)
             elif isinstance(event, Final):
-                # Its number will be that behind all that waits.
+                # Its number will be the one behind all that wait.
                 seq = self._hub.last_seq + len(self._held)
                 self._store.append(self._session.id, event, seq, checkpoint_ms, self._release)
             else:
@@ -52,19 +52,19 @@ class StoreGate:
             self._store.checkpoint(self._session.id, checkpoint_ms)
 
     def reopen(self) -> None:
-        """The publisher has come back to a session that a server's death has interrupted."""
+        """Note that the publisher has come back to a session that a server's death has interrupted."""
         if self._store is not None:
             self._store.reopen(self._session.id)
 
     def when_all_published(self, call: Callable[[], None]) -> None:
-        """Nothing follows: call this once nothing waits for the store any more, which may be now."""
+        """Call this once nothing waits for the store any more, which may be now. Nothing is published after this."""
         if self._held:
             self._when_all_published = call
         else:
             call()
 
     def _release(self) -> None:
-        """The store has the oldest event that is held."""
+        """Publish the oldest event that is held, which the store now has, and those behind it."""
         self._hub.publish(self._held.popleft())
         while self._held and not isinstance(self._held[0], (Ready, Final, End)):
             self._hub.publish(self._held.popleft())

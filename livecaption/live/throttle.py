@@ -1,4 +1,4 @@
-"""How fast the audio of one stream is taken: no faster than others can bear, nor than its finals come."""
+"""Limits on the pace of one stream's audio: others must get their share, and its finals must keep up."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ BACKLOG_PAUSE_S = 5.0
 answered and a dead peer is seen."""
 AUDIO_S_PER_S = 100.0
 AUDIO_BURST_S = 60.0
-"""How much faster than it was spoken audio is taken: a recording of an hour in 36 s, at a tenth of a core."""
+"""The pace at which audio is taken, and a burst: a recording of an hour in 36 s, at a tenth of a core."""
 
 
 class Throttle:
@@ -25,7 +25,7 @@ class Throttle:
         self._room = asyncio.Event()
 
     def use(self, audio_ms: float, now_s: float) -> float:
-        """Note audio that was taken; return for how many seconds no more may be."""
+        """Note audio that was taken; return for how many seconds no more may be taken."""
         return self._allowance.use(audio_ms / 1000, now_s)
 
     async def hold_back(self, wait_s: float, began_s: float) -> None:
@@ -36,7 +36,7 @@ class Throttle:
             await asyncio.sleep(0)
 
     def is_full(self, backlog_ms: int) -> bool:
-        """Tell whether so much audio waits for finals that no more should be taken now."""
+        """Return True if so much audio waits for finals that no more should be taken now."""
         return backlog_ms > MAX_BACKLOG_MS
 
     def note_backlog(self, backlog_ms: int) -> None:

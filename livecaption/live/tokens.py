@@ -1,4 +1,4 @@
-"""The two tokens of a session: its publisher's, and of a private one its readers'. Pure.
+"""The two tokens of a session: one for its publisher and, if it is private, one for its readers. Pure.
 
 Only their hashes are kept. The readers' token follows from the publisher's. So a restarted server, which knows no token
 until a client shows it, can send the publisher both again.
@@ -11,12 +11,12 @@ from livecaption.errors import Unauthorized
 
 
 def token_hash(token: str) -> str:
-    """SHA-256 in hex. No salt and no stretching: our tokens have 128 random bits, which nobody guesses."""
+    """Return the SHA-256 in hex. No salt and no stretching: our tokens have 128 random bits, which nobody guesses."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def is_token(shown: str, expected_hash: str) -> bool:
-    """Tell whether what somebody shows is the token of this hash. The answer's time tells nothing."""
+    """Compare a shown token with the hash of the expected one, in constant time."""
     return hmac.compare_digest(token_hash(shown), expected_hash)
 
 
@@ -29,8 +29,8 @@ class SessionTokens:
     """The tokens of one session.
 
     Args:
-        resume_hash: of the publisher's token.
-        reader_hash: of the readers' token; None: the session is not private.
+        resume_hash: hash of the publisher's token.
+        reader_hash: hash of the readers' token; None: the session is not private.
         resume: the publisher's token itself, if the server knows it.
 
     Attributes:
@@ -48,7 +48,7 @@ class SessionTokens:
         return None if self._reader_hash is None else reader_token(self.resume)
 
     def check_publisher(self, shown: str) -> None:
-        """Judge whether this is the publisher's token.
+        """Check that this is the publisher's token.
 
         Raises:
             Unauthorized: `wrong_token`.
@@ -57,7 +57,7 @@ class SessionTokens:
             raise Unauthorized("this is not the token of the session", code="wrong_token")
 
     def check_reader(self, shown: str) -> None:
-        """Judge whether somebody with this token, or with an empty one, may read along.
+        """Check that a reader with this token, or with an empty one, may read along.
 
         Raises:
             Unauthorized: `wrong_token`; the session is private.

@@ -1,12 +1,12 @@
 """One WebSocket of a peer that may do anything: read fairly, closed in time.
 
-aiohttp answers pings and reads on behind a Close without limits of its own, and without giving way to others. So both
-are done here, and nothing else reads from a socket or closes one:
+aiohttp answers pings, and reads on behind a Close, without limits and without giving way to others. So both are done
+here, and nothing else reads from a socket or closes one:
 
-    messages    so many a second; a peer that sends more is read more slowly (TCP does the rest), not cut off
+    messages    a limited number a second; a peer that sends more is read more slowly (TCP does the rest), not cut off
     pings       count as messages, and are answered here
     the loop    is given to others after each 2 ms
-    the close   takes a second at most; what still comes is dropped
+    the close   takes a second at most; messages that still come are dropped
 """
 
 import asyncio
@@ -20,21 +20,21 @@ from livecaption.live.allowance import Allowance
 from livecaption.live.turn import Turn
 
 HEARTBEAT_S = 20.0
-"""The server pings so often; a peer that does not answer within half of that is gone."""
+"""Time between two pings of the server; a peer that does not answer within half of that is gone."""
 SEND_TIMEOUT_S = 5.0
-"""A peer that has not read a message by then is cut off."""
+"""Time that a message may take; a peer that has not read it by then is cut off."""
 CLOSE_TIMEOUT_S = 1.0
-"""The close handshake may take so long, and a message once the server stops."""
+"""Time that the close handshake may take, and a message once the server stops."""
 MESSAGES_PER_S = 500.0
 MESSAGES_BURST = 1000.0
-"""20 ms chunks at ten times the pace of speech. A message that means nothing takes 10 us, so a flood takes 0.5 % of a
+"""20 ms chunks at ten times the pace of speech. A message without meaning takes 10 us, so a flood takes 0.5 % of a
 core."""
 MAX_REASON_BYTES = 120
 """RFC 6455, 5.5: a control frame has 125 bytes at most, of which the code takes two."""
 
 
 class _Response(web.WebSocketResponse):
-    """aiohttp's, but patient with a peer that is not being read: its pong cannot come."""
+    """The response of aiohttp, but patient with a peer that is not being read: its pong cannot come."""
 
     is_read = False
 
@@ -76,7 +76,7 @@ class WebSocket:
         self._returned_s = time.monotonic()
 
     async def receive(self) -> WSMessage:
-        """Wait for the next message: text or binary; any other type is the last one, and says how the peer left.
+        """Wait for the next message: text or binary; any other type is the last one, and shows how the peer left.
 
         Raises:
             MessageTooBig: the peer has sent more than `max_message_bytes`; the connection is closed.
@@ -125,7 +125,7 @@ class WebSocket:
                 if self._peer_is_done:
                     await self.response.close(code=code, message=reason.encode()[:MAX_REASON_BYTES])
                 else:
-                    # Not `response.close`: it reads what still comes without giving way.
+                    # Not `response.close`: it reads on without giving way.
                     payload = code.to_bytes(2, "big") + reason.encode()[:MAX_REASON_BYTES]
                     await self.response.send_frame(payload, WSMsgType.CLOSE)
                     while await_answer and not (self._peer_is_done or self.response.is_read):
@@ -145,7 +145,7 @@ class WebSocket:
             self._transport.abort()
 
     async def _answered(self, ping: WSMessage) -> bool:
-        """Whether the peer has its pong; if not, it is gone."""
+        """Send a pong; return False if the peer is gone."""
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 await self.response.pong(ping.data)

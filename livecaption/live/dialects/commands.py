@@ -1,4 +1,4 @@
-"""What a publisher can ask for, in any protocol. Pure.
+"""The requests of a publisher, in any protocol. Pure.
 
 A dialect turns messages into commands; the connection executes them, in order.
 """

@@ -1,10 +1,10 @@
-"""What a wire protocol is to the rest of livecaption. Pure.
+"""The interface of a wire protocol to the rest of livecaption. Pure.
 
     messages  ──receive──> commands ──> connection, session
     messages  <──encode─── events   <── hub
 
-A `Route` is a protocol and its place; it makes a `Dialect` for each connection. What is not in these two, the core does
-not know of a protocol.
+A `Route` is a protocol and its address; it makes a `Dialect` for each connection. The core knows nothing of a protocol
+but these two.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from livecaption.speech.endpointing import EndpointingConfig
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a client of a protocol may do.
+    """Limits of a client.
 
     Attributes:
         max_text_bytes, max_binary_bytes: of one message.
@@ -32,7 +32,7 @@ class Limits:
     start_timeout_s: float
 
     def check(self, message: str | bytes) -> None:
-        """Judge the size of a message.
+        """Check the size of a message.
 
         Raises:
             MessageTooBig: it is over the limit of its kind.
@@ -49,7 +49,7 @@ class Dialect(Protocol):
 
     Attributes:
         resumable: whether a session outlives its connection, and the server. If not, a lost connection ends it.
-        limits: what the client may do.
+        limits: limits of the client.
         claimed: the id of the session that the client came back for, as its handshake says; empty: none.
     """
 
@@ -58,10 +58,10 @@ class Dialect(Protocol):
     claimed: str
 
     def connected(self) -> list[Control]:
-        """Return what to do before the first message; some protocols have all options in the address."""
+        """Return the commands before the first message; some protocols have all options in the address."""
 
     def receive(self, message: str | bytes) -> list[Command]:
-        """Return what the client asks for.
+        """Read a message: return the commands in it.
 
         Raises:
             ClientError: the message breaks the protocol; `fatal` says whether the stream ends.
@@ -75,7 +75,7 @@ class Dialect(Protocol):
         """
 
     def tick(self, stream_ms: int) -> list[Control]:
-        """Return what to do now; called once a second with the time of the stream."""
+        """Return the commands that are due; called once a second with the time of the stream."""
 
     def close(self, ending: Ending) -> tuple[int, str]:
         """Return code and reason of the Close."""
@@ -107,15 +107,15 @@ class HttpAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A protocol and its place on the server.
+    """A protocol and its address on the server.
 
     Attributes:
         path: of the address.
         subprotocols: those that are accepted if the client offers them.
-        accept: makes the dialect of one connection; the settings are what a stream has where its client says nothing.
-            Raises a LivecaptionError where the handshake asks for what cannot be.
-        refusal: tells the client why it is refused.
-        shown_keys: what in the handshake may be the operator's token.
+        accept: makes the dialect of one connection. The settings are the server's own, which a client may change.
+            Raises a LivecaptionError if the handshake is wrong.
+        refusal: makes the answer to a client that is refused.
+        shown_keys: finds everything in the handshake that may be the operator's token.
     """
 
     path: str

@@ -57,7 +57,7 @@ MAX_STREAM_MS = 10 * 365 * 86_400_000
 
 CLOSE_CODES = {"stop": 1000, "disconnect": 1000, "draining": 1001, "replaced": 1008}
 CLOSE_REASONS = {"draining": "the server stops", "replaced": "another connection has taken over"}
-"""Where they are not empty. An error has its own code and reason."""
+"""The reasons that are not empty. An error has its own code and reason."""
 
 
 class Native:
