@@ -107,11 +107,12 @@ class AudioInput:
         """Take up to `PIECE_BYTES`; return for how many seconds no more may be taken."""
         before_ms = self._pipeline.received_ms
         self._execute(self._pipeline.receive_audio(audio, now_s))
-        return self._throttle.use(self._pipeline.received_ms - before_ms, now_s)
+        return self._throttle.allowance.use((self._pipeline.received_ms - before_ms) / 1000, now_s)
 
     async def _receive_samples(self, samples: Samples) -> None:
         began_s = time.monotonic()
         self._execute(self._pipeline.receive_samples(samples, began_s))
-        await self._throttle.hold_back(self._throttle.use(ms_of(len(samples)), began_s), began_s)
+        wait_s = self._throttle.allowance.use(ms_of(len(samples)) / 1000, began_s)
+        await self._throttle.hold_back(wait_s, began_s)
         if self._throttle.is_full(self._pipeline.backlog_ms):
             await self._throttle.wait_for_room()

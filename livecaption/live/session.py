@@ -7,7 +7,7 @@ come back through `_on_answer`. Its states are a table: see `live.state`.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 
 from livecaption.audio.formats import CONTAINER
@@ -95,6 +95,7 @@ class LiveSession:
         self._gate = StoreGate(store, known, hub)
         self._connection: Peer | None = None
         self._audio = AudioInput(pipeline, self._lifecycle, self._execute, decoders, self._container_ended)
+        self.receive_audio = self._audio.receive  # and no method of its own, because it is called for each message
         self._progress = Progress(pipeline, self._lifecycle, workers, self._gate)
 
     @property
@@ -260,10 +261,6 @@ class LiveSession:
                 self._configure(options)
             case Finish():
                 self._end_audio(Ending("stop"))
-
-    def receive_audio(self, data: bytes) -> Awaitable[None]:
-        """Take audio; see `AudioInput.receive`."""
-        return self._audio.receive(data)  # and not a coroutine of its own: this runs for each message
 
     def report(self, error: LivecaptionError) -> None:
         """Report that something went wrong; the stream goes on."""

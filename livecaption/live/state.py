@@ -98,21 +98,18 @@ class Lifecycle:
 
     Attributes:
         state: changed by the methods only.
+        takes_audio: whether audio that comes now counts. No property, because it is asked for each message.
         ending: why the session ends; None: it does not end yet.
         parked_since_s: monotonic time since which the session is parked; means nothing in another state.
     """
 
     def __init__(self) -> None:
         self.state = State.STREAMING
+        self.takes_audio = True
         self.parked_since_s = 0.0
         self.ending: Ending | None = None
         self._reports_late_audio = False
         self._forgives_late_messages = False
-
-    @property
-    def takes_audio(self) -> bool:
-        """True if audio that comes now counts."""
-        return self.state in (State.STREAMING, State.PARKED)
 
     @property
     def is_parked(self) -> bool:
@@ -189,3 +186,4 @@ class Lifecycle:
 
     def _note(self, happening: Happening) -> None:
         self.state = next_state(self.state, happening)
+        self.takes_audio = self.state in (State.STREAMING, State.PARKED)

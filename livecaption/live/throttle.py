@@ -17,16 +17,16 @@ AUDIO_BURST_S = 60.0
 
 
 class Throttle:
-    """The throttle of one stream. Used by the event loop."""
+    """The throttle of one stream. Used by the event loop.
+
+    Attributes:
+        allowance: of audio, in seconds of its own time.
+    """
 
     def __init__(self) -> None:
-        self._allowance = Allowance(AUDIO_S_PER_S, AUDIO_BURST_S, time.monotonic())
+        self.allowance = Allowance(AUDIO_S_PER_S, AUDIO_BURST_S, time.monotonic())
         self._turn = Turn()
         self._room = asyncio.Event()
-
-    def use(self, audio_ms: float, now_s: float) -> float:
-        """Note audio that was taken; return for how many seconds no more may be taken."""
-        return self._allowance.use(audio_ms / 1000, now_s)
 
     async def hold_back(self, wait_s: float, began_s: float) -> None:
         """Wait, or let others have the loop if it is their turn, after a step that began at `began_s`."""

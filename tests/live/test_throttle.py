@@ -12,8 +12,8 @@ from livecaption.live.throttle import AUDIO_BURST_S, AUDIO_S_PER_S, MAX_BACKLOG_
 async def test_a_burst_is_taken_at_once_and_what_exceeds_it_is_delayed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("livecaption.live.throttle.time.monotonic", lambda: 7.0)
     taking = Throttle()
-    assert taking.use(AUDIO_BURST_S * 1000, now_s=7.0) == 0
-    assert taking.use(1000, now_s=7.0) == pytest.approx(1 / AUDIO_S_PER_S)
+    assert taking.allowance.use(AUDIO_BURST_S, now_s=7.0) == 0
+    assert taking.allowance.use(1.0, now_s=7.0) == pytest.approx(1 / AUDIO_S_PER_S)
 
 
 async def test_a_stream_whose_finals_do_not_come_is_full() -> None:
