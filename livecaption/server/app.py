@@ -54,6 +54,10 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
 
     Raises at its start StoreUnusable, if it is told to keep transcripts where it cannot (`config.store`).
     Must be started in the thread that runs the event loop, and that thread must live as long.
+
+    Args:
+        config: None: the defaults.
+        routes: the protocols that publishers may speak.
     """
     config = config or Config()
     app = web.Application(middlewares=[http.errors_as_json], client_max_size=64 * 1024)

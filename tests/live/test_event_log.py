@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from livecaption.events import Ack, End, Event, Final, Gap, Partial, Pong, Ready, Snapshot, SpeechEnd, SpeechStart
 from livecaption.live.dialects import native
 from livecaption.live.event_log import MAX_MESSAGES, SEQS_PER_GENERATION, EventLog, Message
+from livecaption.speech.endpointing import EndpointingConfig
+from tests.support.dialects import Deltas
 
 END = End(9000, 2, "stop")
 EPOCH = "5e55"
@@ -321,3 +323,12 @@ def test_messages_are_few_however_short_they_are() -> None:
     kept = recent([Pong(number) for number in range(3 * MAX_MESSAGES)])
     assert len(kept._messages) == MAX_MESSAGES
     assert kept.last_seq == 3 * MAX_MESSAGES
+
+
+def test_a_publisher_gets_the_native_text_that_readers_share_or_its_own_protocol() -> None:
+    log = EventLog("", None, "5e55")
+    message = log.append(final(0, "One."))
+    (native_text,) = message.encoded(native.Native(EndpointingConfig()))
+    assert native_text is message.text
+    assert native_text == native.encode(message.event, message.seq)
+    assert message.encoded(Deltas(EndpointingConfig(), manual=False)) == ["+One.", b"."]

@@ -1,5 +1,6 @@
 """How sessions are put together."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -8,9 +9,10 @@ from livecaption.audio.formats import AudioFormat
 from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import InvalidMessage, Unauthorized
 from livecaption.events import Ready
-from livecaption.live.dialects.commands import Open
+from livecaption.live.dialects.commands import Finish, Open, Ping, Reattach
 from livecaption.live.opener import SessionOpener
 from livecaption.live.session import LiveSession
+from livecaption.live.state import Ending
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TranscriptionOptions
 from livecaption.store.rows import NewSession
@@ -26,13 +28,18 @@ class KeepingStore:
 
     def __init__(self) -> None:
         self.begun: list[NewSession] = []
+        self.end_is_held = False
+        self.release_end: Callable[[], None] = lambda: None
 
     def begin(self, session: NewSession, written: Any) -> None:
         self.begun.append(session)
         written()
 
     def end(self, session_id: str, duration_ms: int, written: Any) -> None:
-        written()
+        if self.end_is_held:
+            self.release_end = written
+        else:
+            written()
 
 
 def ignore(_: Any) -> None:
@@ -93,3 +100,44 @@ async def test_a_wrong_token_opens_nothing() -> None:
     for check in (session.tokens.check_publisher, session.tokens.check_reader):
         with pytest.raises(Unauthorized):
             check("wrong")
+
+
+async def test_nothing_follows_end_also_where_the_store_is_slow() -> None:
+    store = KeepingStore()
+    opener = SessionOpener(
+        cast(WorkerPool, IdleWorkers()),
+        DecoderPool(),
+        cast(TranscriptStore, store),
+        resume_window_s=1.0,
+        on_latency=ignore,
+    )
+    session = opener.new(Open(StreamOptions()), ignore, ignore, resumable=True)
+    peer = KeptPeer()
+    session.start(peer)
+    session.execute(Ping(1))
+    store.end_is_held = True
+    session.execute(Finish())
+    session.execute(Ping(2))
+    store.release_end()
+    assert [event.type for event in peer.sent] == ["ready", "pong", "ack", "end"]
+    assert peer.ending == Ending("stop")
+
+
+async def test_a_session_ends_once() -> None:
+    ended: list[LiveSession] = []
+    workers = cast(WorkerPool, IdleWorkers())
+    opener = SessionOpener(workers, DecoderPool(), None, resume_window_s=1.0, on_latency=ignore)
+    session = opener.new(Open(StreamOptions()), ignore, ended.append, resumable=True)
+    first, second = KeptPeer(), KeptPeer()
+    session.start(first)
+    session.resume(second, Reattach(session.id, session.tokens.resume, 1))
+    assert first.ending == Ending("replaced")
+    session.connection_closed(first)
+    session.execute(Finish())
+    assert ended == []
+    session.connection_closed(second)
+    third = KeptPeer()
+    session.resume(third, Reattach(session.id, session.tokens.resume, 1))
+    assert third.ending == Ending("stop")
+    session.connection_closed(third)
+    assert ended == [session]
