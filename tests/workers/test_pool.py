@@ -232,7 +232,7 @@ async def test_a_worker_that_shows_no_sign_of_life_is_replaced_and_its_final_com
     await eventually((tmp_path / "computing").exists)
     os.kill(pid, signal.SIGSTOP)
     assert isinstance(await answer, Hypothesis)
-    assert "was killed: no sign of life for 1.5 s" in caplog.text
+    assert "was killed: it sent nothing for 1.5 s" in caplog.text
     assert not psutil.pid_exists(pid)
 
 

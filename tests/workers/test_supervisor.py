@@ -242,7 +242,7 @@ async def test_a_worker_is_hung_if_it_shows_no_sign_of_life(worker: Worker, pupp
     await loaded(worker, puppets[0])
     now_s = time.monotonic()
     assert worker.hung(now_s + 4.5) is None
-    assert worker.hung(now_s + 5.5) == "no sign of life for 5 s"
+    assert worker.hung(now_s + 5.5) == "it sent nothing for 5 s"
 
 
 async def test_a_worker_that_loads_may_be_silent(worker: Worker) -> None:
