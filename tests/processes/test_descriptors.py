@@ -51,7 +51,7 @@ async def readers(url: str, session: str, n: int) -> AsyncIterator[Counter[int]]
 async def test_more_readers_than_descriptors_end_no_session_and_a_dead_worker_comes_back() -> None:
     async with serving("--workers=1", command=FEW) as server:
         url = await server.ready()
-        await server.said(r"1024 file descriptors are enough for \d+ readers and not for 5000 \(--max-readers\)")
+        await server.said(r"1024 file descriptors are enough for \d+ readers, not for 5000 \(--max-readers\)")
         async with speaking(url, 3) as publishers:
             session = (await publishers[0].heard("ready"))["session"]
             async with readers(url, session, N_READERS) as answers:
