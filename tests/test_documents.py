@@ -317,7 +317,19 @@ OPENERS = re.compile(r"(Of|For|As|Until|Who|Whom|Whose|Where)\b")
 CLAUSE_SUBJECTS = re.compile(r"(?:^|[.:;] |\| |- )(Who|Whoever|Whom|Nobody who)\b(?![^.|\n]*\?)")
 """A free relative clause as a subject: "Who asks ..."."""
 
-CLEAN = ["__init__.py", "__main__.py", "config.py", "decoding", "events.py", "ipc", "workers", "server", "client", "cli"]
+CLEAN = [
+    "__init__.py",
+    "__main__.py",
+    "cli",
+    "client",
+    "config.py",
+    "decoding",
+    "evaluation",
+    "events.py",
+    "ipc",
+    "server",
+    "workers",
+]
 """Places below livecaption/ whose docstrings and comments are in plain English; an empty text is the whole package."""
 
 

@@ -40,7 +40,7 @@ async def parent(doing: str, end: str = "leave", layers: list[Layer] = ALL) -> A
 
 
 async def decoder_of(server: ServerProcess) -> ProcessEnd:
-    return ProcessEnd(int((await server.said(r"decoder (\d+)"))[1]))
+    return ProcessEnd(int((await server.logged(r"decoder (\d+)"))[1]))
 
 
 async def gone(server: ServerProcess, decoder: ProcessEnd, within_s: float) -> None:
@@ -57,7 +57,7 @@ async def test_the_decoders_of_a_killed_server_are_gone(doing: str, layers: list
     """Without any layer too: the socket ends for one that reads or writes."""
     async with parent(doing, layers=layers) as server:
         decoder = await decoder_of(server)
-        await server.said("ready")
+        await server.logged("ready")
         server.send(signal.SIGKILL)
         await gone(server, decoder, GONE_WITHIN_S)
 
@@ -66,7 +66,7 @@ async def test_a_decoder_that_was_stopped_is_gone_with_a_killed_server() -> None
     """It can do nothing by itself: the kernel ends it."""
     async with parent("wait", layers=[Layer.PARENT_DEATH_SIGNAL]) as server:
         decoder = await decoder_of(server)
-        await server.said("ready")
+        await server.logged("ready")
         os.kill(decoder.pid, signal.SIGSTOP)
         server.send(signal.SIGKILL)
         await gone(server, decoder, GONE_WITHIN_S)
@@ -75,7 +75,7 @@ async def test_a_decoder_that_was_stopped_is_gone_with_a_killed_server() -> None
 async def test_without_that_layer_a_stopped_decoder_would_stay() -> None:
     async with parent("wait", layers=[Layer.PARENT_WATCH]) as server:
         decoder = await decoder_of(server)
-        await server.said("ready")
+        await server.logged("ready")
         os.kill(decoder.pid, signal.SIGSTOP)
         server.send(signal.SIGKILL)
         await server.exited(within_s=5.0)
@@ -96,7 +96,7 @@ async def test_a_decoder_is_gone_if_the_server_is_killed_while_it_starts(seed: i
 async def test_decoders_that_nobody_stopped_are_gone_with_their_server(end: str, status: int) -> None:
     async with parent("give", end=end) as server:
         decoder = await decoder_of(server)
-        await server.said("ready")
+        await server.logged("ready")
         server.send(signal.SIGUSR2)
         await gone(server, decoder, GONE_WITHIN_S)
         assert await server.exited(within_s=1.0) == status
@@ -106,7 +106,7 @@ async def test_stop_signals_leave_a_decoder_alone() -> None:
     """They are the server's, which still wants the last samples of its streams."""
     async with parent("wait") as server:
         with await decoder_of(server) as decoder:
-            await server.said("ready")
+            await server.logged("ready")
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 os.kill(decoder.pid, number)
             with pytest.raises(TimeoutError):

@@ -83,7 +83,7 @@ def test_a_baseline_gives_the_word_error_rate_of_the_same_recordings() -> None:
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"rows": []}'])
 def test_a_file_that_is_no_baseline_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no JSON of a bench"):
+    with pytest.raises(ValueError, match="not a JSON file of bench"):
         read_baseline(text)
 
 
@@ -163,7 +163,7 @@ async def test_a_late_client_is_warned_of(recordings: list[Recording], serve: Se
 
     row = await bench(await serve(block), "", recordings, 4, 1)
     assert row.figures["failed"] == 0
-    assert any("this client itself was late" in warning for warning in warnings([row]))
+    assert any("this client itself lagged" in warning for warning in warnings([row]))
 
 
 async def test_a_bench_of_no_known_clip_is_wrong_usage() -> None:

@@ -60,4 +60,4 @@ async def test_a_peer_that_ends_by_reset_says_no_goodbye() -> None:
             await peer.send({"type": "start"})
             await anext(peer.events())
             peer.end_by_reset()
-        await server.said("lost its publisher")
+        await server.logged("lost its publisher")

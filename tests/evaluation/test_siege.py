@@ -97,7 +97,7 @@ async def test_what_is_in_the_log_and_should_not_be_is_found_out(monkeypatch: py
     """Here the ends of sessions, which every attack leaves."""
     monkeypatch.setattr(siege, "FORBIDDEN_AFTER", {"7.1 recordings": ("ended: stop",)})
     _, [wrong] = await attacked("7.1 recordings")
-    assert wrong.startswith("7.1 recordings: it said: ")
+    assert wrong.startswith("7.1 recordings: logged: ")
     assert "ended: stop, 1." in wrong
 
 
@@ -160,12 +160,12 @@ def test_a_row_within_its_bounds_is_good() -> None:
         ({"beside": replace(GOOD.beside, pong_median=None)}, "pong median - ms"),
         ({"beside": replace(GOOD.beside, finals_p95=701.0)}, "finals p95 701 ms, above 700"),
         ({"hold_ms": 5.1}, "the loop was held for 5.1 ms"),
-        ({"collector_ms": 101.0}, "the collector of garbage took 101 ms"),
+        ({"collector_ms": 101.0}, "the garbage collector took 101 ms"),
         ({"rss_peak_bytes": 401_000_000}, "401 MB"),
         ({"ready_s": 1.1}, "ready after 1.1 s"),
         ({"ready_s": None}, "a new stream was never ready"),
         ({"n_log_lines": 51}, "51 lines in the log"),
-        ({"faults": ("it said: Traceback",)}, "it said: Traceback"),
+        ({"faults": ("logged: Traceback",)}, "logged: Traceback"),
     ],
 )
 def test_a_row_that_breaks_a_bound_says_which(change: dict[str, Any], broken: str) -> None:

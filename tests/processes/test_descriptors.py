@@ -51,7 +51,7 @@ async def readers(url: str, session: str, n: int) -> AsyncIterator[Counter[int]]
 async def test_more_readers_than_descriptors_end_no_session_and_a_dead_worker_comes_back() -> None:
     async with serving("--workers=1", command=FEW) as server:
         url = await server.ready()
-        await server.said(r"1024 file descriptors are enough for \d+ readers, not for 5000 \(--max-readers\)")
+        await server.logged(r"1024 file descriptors are enough for \d+ readers, not for 5000 \(--max-readers\)")
         async with speaking(url, 3) as publishers:
             session = (await publishers[0].heard("ready"))["session"]
             async with readers(url, session, N_READERS) as answers:
@@ -59,7 +59,7 @@ async def test_more_readers_than_descriptors_end_no_session_and_a_dead_worker_co
                 assert set(answers) == {200, 503}
                 [pid] = server.worker_pids
                 os.kill(pid, signal.SIGKILL)
-                await server.said("worker 2 is ready")
+                await server.logged("worker 2 is ready")
                 for publisher in publishers:
                     n_finals = len(publisher.of("final"))
                     await eventually(
@@ -81,9 +81,9 @@ async def test_connections_that_take_all_descriptors_are_few_lines_of_the_log_an
             await publisher.heard("speech_start")
             port = int(url.rstrip("/").rpartition(":")[2])
             silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(N_SILENT)]
-            await server.said("no connection can be accepted just now: .*Too many open files")
+            await server.logged("no connection can be accepted just now: .*Too many open files")
             os.kill(server.worker_pids[0], signal.SIGKILL)
-            await server.said("worker 2 is ready", within_s=40)
+            await server.logged("worker 2 is ready", within_s=40)
             for _, writer in silent:
                 writer.close()
             n_finals = len(publisher.of("final"))

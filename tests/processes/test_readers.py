@@ -51,9 +51,9 @@ async def test_a_slow_reader_is_cut_off_in_service_and_costs_the_others_nothing(
         async with speaking(url, partials=False) as [publisher]:
             async with slow_reader(url) as flooding:
                 await asyncio.wait_for(flooding, 40)
-            await server.said("peer cut off: it d(oes|id) not read")
+            await server.logged("peer cut off: it d(oes|id) not read")
             assert psutil.Process(server.pid).memory_info().rss - rss_before < 16 * 2**20
-            await publisher.said(2)
+            await publisher.streamed(2)
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=4) == 0
             await assert_clean_end(server)
@@ -70,7 +70,7 @@ async def test_a_client_that_never_reads_its_finals_delays_a_stop_by_two_seconds
                 await peer.send({"type": "start", "partials": False})
                 await peer.send(jfk_pcm()[:64_000])
             async with speaking(url) as [publisher]:
-                await publisher.said(1)
+                await publisher.streamed(1)
                 began_s = time.monotonic()
                 server.send(signal.SIGTERM)
                 await publisher.heard("end")
@@ -91,7 +91,7 @@ async def test_a_crowd_that_floods_is_let_go_in_order() -> None:
     async with serving("--max-streams", str(n)) as server:
         url = await server.ready()
         async with speaking(url, n, partials=False) as publishers:
-            await asyncio.gather(*(publisher.said(1) for publisher in publishers))
+            await asyncio.gather(*(publisher.streamed(1) for publisher in publishers))
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=7 + 2) == 0
             await assert_clean_end(server)

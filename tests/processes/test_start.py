@@ -61,7 +61,7 @@ async def test_the_collector_of_garbage_is_spared_what_is_loaded_before_streams_
     """
     async with serving(command=(sys.executable, "-c", program)) as server:
         await server.ready()
-        assert int((await server.said(r"^spared (\d+)$"))[1]) > 10_000
+        assert int((await server.logged(r"^spared (\d+)$"))[1]) > 10_000
         spared, ready = (
             next(n for n, line in enumerate(server.lines) if word in line) for word in ("spared", ": ready")
         )
@@ -77,6 +77,6 @@ async def test_the_log_and_the_server_tell_which_commit_of_a_model_runs(tmp_path
     environment = {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
     flags = ("--model", "Systran/faster-whisper-tiny.en", "--workers", "1")
     async with serving(*flags, engine="", environment=environment) as server:
-        await server.said(rf"worker 1 is ready: Systran/faster-whisper-tiny\.en@{revision} \(int8\)")
+        await server.logged(rf"worker 1 is ready: Systran/faster-whisper-tiny\.en@{revision} \(int8\)")
         async with aiohttp.ClientSession() as http, http.get(f"{await server.ready()}v1/info") as answer:
             assert (await answer.json())["model"]["revision"] == revision

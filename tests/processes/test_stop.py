@@ -52,7 +52,7 @@ async def test_three_hang_ups_are_one_stop(engine: str) -> None:
     async with serving(engine=engine) as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
-            await publisher.said(1)
+            await publisher.streamed(1)
             for _ in range(3):
                 server.send(signal.SIGHUP)
                 await asyncio.sleep(0.02)
@@ -67,7 +67,7 @@ async def test_a_stop_in_mid_sentence_delivers_every_final(engine: str) -> None:
     async with serving(f"--max-streams={n}", engine=engine) as server:
         url = await server.ready()
         async with speaking(url, n) as publishers:
-            await asyncio.gather(*(publisher.said(2) for publisher in publishers))
+            await asyncio.gather(*(publisher.streamed(2) for publisher in publishers))
             server.send(signal.SIGTERM)
             await stopped_in_order(server, within_s=7)
         check_all_complete(publishers)
@@ -81,7 +81,7 @@ async def test_what_a_stop_delivers_is_what_was_said() -> None:
     async with serving() as server:
         url = await server.ready()
         async with speaking(url, prompt="script: say what everybody said") as [publisher]:
-            await publisher.said(1)
+            await publisher.streamed(1)
             server.send(signal.SIGTERM)
             await stopped_in_order(server, within_s=3)
         assert publisher.text == "what everybody said"
@@ -93,7 +93,7 @@ async def test_a_signal_to_all_processes_loses_nothing(engine: str) -> None:
     async with serving("--model", "delay 0.4", engine=engine) if engine else serving(engine="") as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
-            await publisher.said(1)
+            await publisher.streamed(1)
             server.send_to_all(signal.SIGTERM)
             await stopped_in_order(server, within_s=4)
         publisher.check_complete()
@@ -104,7 +104,7 @@ async def test_a_second_sigterm_ends_the_server_at_once() -> None:
     async with serving("--model", "delay 3") as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
-            await publisher.said(1)
+            await publisher.streamed(1)
             server.send(signal.SIGTERM)
             await publisher.heard("status", state="draining")
             await asyncio.sleep(0.6)
@@ -119,7 +119,7 @@ async def test_a_doubled_signal_is_one_stop() -> None:
     async with serving("--model", "delay 0.5") as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
-            await publisher.said(1)
+            await publisher.streamed(1)
             server.send(signal.SIGTERM)
             await asyncio.sleep(0.1)
             server.send(signal.SIGTERM)
@@ -132,7 +132,7 @@ async def test_a_stop_does_not_wait_for_a_loading_model(engine: str) -> None:
     """Row 32."""
     async with serving("--model", "hang-load", engine=engine) if engine else serving(engine="") as server:
         await server.listening()
-        await server.said("worker 1 started")
+        await server.logged("worker 1 started")
         server.send(signal.SIGTERM)
         await stopped_in_order(server)
 
@@ -146,7 +146,7 @@ STOP_SIGNALS = pytest.mark.parametrize(
 async def test_a_stop_while_one_of_two_processes_loads_is_no_error(number: signal.Signals) -> None:
     """Row 32, with as many processes as most servers have."""
     async with serving("--model", "hang-load", "--workers=2") as server:
-        await server.said("worker 2 started")
+        await server.logged("worker 2 started")
         server.send(number)
         await stopped_in_order(server)
 
@@ -157,10 +157,10 @@ async def test_two_processes_with_real_whisper_end_in_order_in_mid_sentence(numb
     """Rows 5, 8 and 9."""
     async with serving("--workers=2", engine="") as server:
         url = await server.ready()
-        await server.said("worker 1 is ready")
-        await server.said("worker 2 is ready")
+        await server.logged("worker 1 is ready")
+        await server.logged("worker 2 is ready")
         async with speaking(url) as [publisher]:
-            await publisher.said(2)
+            await publisher.streamed(2)
             server.send(number)
             await stopped_in_order(server, within_s=4)
         publisher.check_complete()
@@ -170,7 +170,7 @@ async def test_two_processes_with_real_whisper_end_in_order_in_mid_sentence(numb
 async def test_ctrl_c_right_after_the_start_of_a_worker_leaves_no_traceback(delay_ms: int) -> None:
     """Row 33: the group gets it, as in a terminal, while the worker is being born."""
     async with serving() as server:
-        await server.said("worker 1 started")
+        await server.logged("worker 1 started")
         await asyncio.sleep(delay_ms / 1000)
         server.send_to_group(signal.SIGINT)
         await stopped_in_order(server)
@@ -205,7 +205,7 @@ async def test_a_final_that_does_not_come_is_told_and_the_stop_ends_in_time() ->
     async with serving("--drain-timeout", "2") as server:
         url = await server.ready()
         async with speaking(url, prompt="script: hang") as [publisher]:
-            await publisher.said(1)
+            await publisher.streamed(1)
             began_s = time.monotonic()
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=2 + 1 + 0.5) == 70
@@ -221,7 +221,7 @@ async def test_a_worker_that_dies_in_a_stop_costs_no_final() -> None:
     async with serving("--model", "delay 1") as server:
         url = await server.ready()
         async with speaking(url, partials=False) as [publisher]:
-            await publisher.said(1)
+            await publisher.streamed(1)
             [worker] = server.worker_pids
             server.send(signal.SIGTERM)
             await publisher.heard("speech_end")

@@ -38,7 +38,7 @@ async def test_a_second_signal_ends_a_server_whose_loop_is_blocked(fault: str) -
     async with faulty(fault) as server:
         await server.ready()
         server.send(signal.SIGUSR2)
-        await server.said("fault: blocked")
+        await server.logged("fault: blocked")
         server.send(signal.SIGTERM)
         await asyncio.sleep(0.35)
         server.send(signal.SIGTERM)
@@ -52,7 +52,7 @@ async def test_a_blocked_loop_does_not_outlive_the_budget_of_a_stop() -> None:
     async with faulty("block-loop", "--drain-timeout", "1") as server:
         await server.ready()
         server.send(signal.SIGUSR2)
-        await server.said("fault: blocked")
+        await server.logged("fault: blocked")
         began_s = time.monotonic()
         server.send(signal.SIGTERM)
         assert await server.exited(within_s=4.5) == 70
@@ -65,17 +65,17 @@ async def test_a_blocked_loop_leaves_the_stacks_of_all_threads() -> None:
     async with faulty("block-loop") as server:
         await server.ready()
         server.send(signal.SIGUSR2)
-        await server.said("fault: blocked")
-        await server.said("the event loop is blocked", within_s=8)
-        await server.said(r"faulty.py.* in block$")
+        await server.logged("fault: blocked")
+        await server.logged("the event loop is blocked", within_s=8)
+        await server.logged(r"faulty.py.* in block$")
 
 
 async def test_a_loop_that_is_blocked_while_it_logs_leaves_its_stacks_too() -> None:
     async with faulty("block-log") as server:
         await server.ready()
         server.send(signal.SIGUSR2)
-        await server.said("fault: blocked")
-        await server.said(r"faulty.py.* in block$", within_s=8)
+        await server.logged("fault: blocked")
+        await server.logged(r"faulty.py.* in block$", within_s=8)
 
 
 async def test_a_crash_in_native_code_leaves_a_stack_and_no_worker() -> None:
@@ -93,7 +93,7 @@ async def test_a_fault_of_ours_closes_all_streams_with_1011_and_ends_the_server(
     async with faulty("break-watch") as server:
         url = await server.ready()
         async with speaking(url, 2) as publishers:
-            await asyncio.gather(*(publisher.said(1) for publisher in publishers))
+            await asyncio.gather(*(publisher.streamed(1) for publisher in publishers))
             server.send(signal.SIGUSR2)
             assert await server.exited(within_s=5) == 70
             await server.tree_gone()
@@ -128,7 +128,7 @@ async def test_a_stop_that_forgot_the_workers_kills_them_all_the_same() -> None:
     async with faulty("forget-workers", environment=NOTHING_ELSE) as server:
         await server.ready()
         server.send(signal.SIGUSR2)
-        await server.said("fault: forgotten")
+        await server.logged("fault: forgotten")
         server.send(signal.SIGTERM)
         assert await server.exited(within_s=2) == 0
         await assert_clean_end(server)
@@ -139,7 +139,7 @@ async def test_a_forced_end_kills_the_workers_itself() -> None:
     async with serving("--model", "delay 3", environment=NOTHING_ELSE) as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
-            await publisher.said(1)
+            await publisher.streamed(1)
             server.send(signal.SIGTERM)
             await publisher.heard("status", state="draining")
             await asyncio.sleep(0.35)
@@ -161,7 +161,7 @@ async def test_a_server_that_never_stopped_its_workers_kills_them_at_its_exit() 
 async def test_a_signal_during_the_imports_ends_the_program_at_once(number: signal.Signals) -> None:
     """Row 34: nothing runs yet that could be stopped in order."""
     async with faulty("slow-import") as server:
-        await server.said("fault: importing")
+        await server.logged("fault: importing")
         server.send(number)
         assert await server.exited(within_s=1) == 128 + number
         await assert_clean_end(server)

@@ -72,7 +72,7 @@ async def test_a_stop_in_order_stores_all_finals_and_ends_the_sessions(tmp_path:
     path = tmp_path / "transcripts.db"
     async with serving("--store", str(path)) as server:
         async with speaking(await server.ready(), n=3) as publishers:
-            await publishers[0].said(2)
+            await publishers[0].streamed(2)
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=5) == 0
             await assert_clean_end(server)
@@ -94,7 +94,7 @@ async def test_a_store_that_cannot_be_used_ends_the_start_with_one_line_and_code
     ):
         async with serving("--store", str(path)) as server:
             assert await server.exited(within_s=10) == 3
-            await server.said(f"ERROR livecaption: cannot keep transcripts in {path}: ({reason})")
+            await server.logged(f"ERROR livecaption: cannot keep transcripts in {path}: ({reason})")
             await assert_clean_end(server)
 
 
@@ -119,7 +119,7 @@ async def test_two_servers_do_not_share_a_store(tmp_path: Path) -> None:
         await one.listening()
         async with serving("--store", path) as other:
             assert await other.exited(within_s=10) == 3
-            await other.said("another server keeps its own there")
+            await other.logged("another server keeps its own there")
 
 
 async def test_a_database_that_another_program_locks_ends_the_start(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ async def test_a_database_that_another_program_locks_ends_the_start(tmp_path: Pa
         other.execute("BEGIN EXCLUSIVE")
         async with serving("--store", str(path)) as server:
             assert await server.exited(within_s=10) == 3
-            await server.said("database is locked")
+            await server.logged("database is locked")
 
 
 # A full disk
@@ -167,13 +167,13 @@ async def test_captions_go_on_with_a_full_disk_and_are_stored_when_there_is_room
         url = await server.ready()
         filler = fill_up(small_disk)
         async with speaking(url, pace=10.0) as [publisher]:
-            await server.said(r"transcripts cannot be stored \(database or disk is full\)")
+            await server.logged(r"transcripts cannot be stored \(database or disk is full\)")
             told = (await ask(url, "v1/stats"))["store"]
             assert not told["working"]
             n_finals = len(publisher.of("final"))
             await publisher.heard("final", utterance=n_finals + 1)
             await asyncio.to_thread(filler.unlink)
-            await server.said("transcripts are stored again, with what had waited")
+            await server.logged("transcripts are stored again, with what had waited")
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=10) == 0
         assert server.output.count("transcripts cannot be stored") == 1
@@ -185,4 +185,4 @@ async def test_a_disk_that_is_full_at_the_start_is_told(small_disk: Path) -> Non
     fill_up(small_disk)
     async with serving("--store", str(small_disk / "transcripts.db")) as server:
         assert await server.exited(within_s=10) == 3
-        await server.said("ERROR livecaption: cannot keep transcripts in .*(full|No space left|disk I/O)")
+        await server.logged("ERROR livecaption: cannot keep transcripts in .*(full|No space left|disk I/O)")

@@ -39,7 +39,7 @@ async def test_ctrl_c_in_mid_sentence_delivers_the_final(engine: str) -> None:
     async with serving(*model, engine=engine, terminal=True) as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
-            await publisher.said(2)
+            await publisher.streamed(2)
             server.type(CTRL_C)
             assert await server.exited(within_s=4) == 0
             await assert_clean_end(server)
@@ -52,7 +52,7 @@ async def test_a_closed_window_in_mid_sentence_delivers_the_final_and_ends_with_
     async with serving(engine=engine, terminal=True) as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
-            await publisher.said(2)
+            await publisher.streamed(2)
             server.close_terminal()
             assert await server.exited(within_s=4) == 0
             await assert_clean_end(server)
@@ -64,7 +64,7 @@ async def test_a_second_ctrl_c_ends_at_once() -> None:
     async with serving("--model", "delay 3", terminal=True) as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
-            await publisher.said(1)
+            await publisher.streamed(1)
             server.type(CTRL_C)
             await publisher.heard("status", state="draining")
             await asyncio.sleep(0.6)
@@ -103,7 +103,7 @@ async def test_ctrl_z_and_fg_change_nothing() -> None:
         await eventually(lambda: main.status() == psutil.STATUS_STOPPED)
         await asyncio.sleep(6)  # longer than the worker may be silent
         os.killpg(main.pid, signal.SIGCONT)  # what `fg` does
-        await server.said("was blocked, or this process stopped")
+        await server.logged("was blocked, or this process stopped")
         await asyncio.sleep(1)  # a few looks at the worker's heart
         assert server.worker_pids == [worker]
         server.type(CTRL_C)
@@ -117,7 +117,7 @@ async def test_under_nohup_a_closed_window_changes_nothing() -> None:
         url = await server.ready()
         server.close_terminal()
         async with speaking(url) as [publisher]:
-            await publisher.said(1)
+            await publisher.streamed(1)
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=4) == 0
             await assert_clean_end(server)

@@ -39,10 +39,10 @@ class Parent(ServerProcess):
 
     async def started(self) -> ProcessEnd:
         """The end to come of its first worker, as soon as that is spawned."""
-        return ProcessEnd(int((await self.said(r"worker 1 started \(pid (\d+)\)"))[1]))
+        return ProcessEnd(int((await self.logged(r"worker 1 started \(pid (\d+)\)"))[1]))
 
     async def ready(self) -> str:
-        return (await self.said("worker 1 is ready"))[0]
+        return (await self.logged("worker 1 is ready"))[0]
 
 
 @asynccontextmanager
@@ -199,7 +199,7 @@ async def test_a_stray_copy_of_the_pipes_keeps_nobody_alive() -> None:
         worker = await server.started()
         await server.ready()
         server.send(signal.SIGUSR2)
-        await server.said("forked")
+        await server.logged("forked")
         server.send(signal.SIGKILL)
         await server.exited(within_s=5.0)
         with worker:

@@ -122,7 +122,7 @@ async def test_a_death_in_mid_speech_costs_no_word(engine: str) -> None:
         assert plain_words(" ".join(reader.words)) == plain_words(" ".join(expected.words))
         assert len(reader.of(SpeechStart)) == len(reader.finals) > 1
         assert reader.of(ErrorReport) == []
-        await server.said("worker 3 is ready")
+        await server.logged("worker 3 is ready")
         assert await health(url) == (200, 200, "ready")
         await stop(server)
 
@@ -139,7 +139,7 @@ async def test_a_segmentation_fault_of_real_whisper_in_a_final_costs_no_word() -
         assert [final.utterance for final in reader.of(Final)] == [start.utterance for start in reader.of(SpeechStart)]
         assert len(reader.words) > 16, "of 22"
         assert reader.of(ErrorReport) == []
-        await server.said("was killed by SIGSEGV")
+        await server.logged("was killed by SIGSEGV")
         server.send(signal.SIGTERM)
         assert await server.exited(within_s=8.0) == 0
 
@@ -149,7 +149,7 @@ async def test_a_segmentation_fault_of_real_whisper_in_a_final_costs_no_word() -
 async def test_real_whisper_is_gone_with_a_server_that_is_killed(loading: bool) -> None:
     """Rows 16 and 21."""
     async with serving(engine="") as server:
-        await (server.said("worker 1 started") if loading else server.ready())
+        await (server.logged("worker 1 started") if loading else server.ready())
         with ProcessEnd(server.worker_pids[0]) as worker:
             server.send(signal.SIGKILL)
             await worker.wait(1.0)
@@ -166,7 +166,7 @@ async def test_a_stream_is_told_of_the_recovery_and_its_end() -> None:
         streaming, reader = stream(url, jfk_pcm(), pace=2.0)
         await reader.heard(lambda event: isinstance(event, SpeechStart))
         await kill_worker(server)
-        await server.said("next one starts")
+        await server.logged("next one starts")
         assert await health(url) == (200, 503, "recovering")
         await streaming
         states = [state for state, _ in groupby(reader.states)]
@@ -209,9 +209,9 @@ async def test_a_crash_loop_ends_the_streams_after_the_resume_window_and_not_the
         async with speaking(url) as [publisher]:
             await publisher.heard("speech_start")
             for n in range(1, 6):
-                await server.said(f"worker {n} is ready")
+                await server.logged(f"worker {n} is ready")
                 await kill_worker(server)
-            await server.said("next one starts in 30.0 s")
+            await server.logged("next one starts in 30.0 s")
             failed_s = time.monotonic()
             n_heard = len(publisher.events)
             await publisher.heard("ack", received_ms=publisher.of("ack")[-1]["received_ms"])
@@ -236,18 +236,18 @@ async def test_a_crash_loop_ends_the_streams_after_the_resume_window_and_not_the
 async def test_the_death_of_one_of_several_workers_is_not_even_noticed(layout: Sequence[str]) -> None:
     async with serving(*layout) as server:
         url = await server.ready()
-        await server.said("worker 1 is ready")
-        await server.said("worker 2 is ready")
+        await server.logged("worker 1 is ready")
+        await server.logged("worker 2 is ready")
         streaming, reader = stream(url, jfk_pcm())
         await reader.heard(lambda event: isinstance(event, SpeechStart))
         os.kill(server.worker_pids[0], signal.SIGKILL)
-        await server.said("was killed by SIGKILL")
+        await server.logged("was killed by SIGKILL")
         assert await health(url) == (200, 200, "ready")
         await streaming
         assert reader.of(ErrorReport) == []
         assert set(reader.states) <= {"ready"}
         assert all(text for _, text, *_ in reader.finals)
-        await server.said("worker 3 is ready")
+        await server.logged("worker 3 is ready")
         await stop(server)
 
 
@@ -259,14 +259,14 @@ async def test_what_an_earlier_server_left_on_the_device_is_found(kill_stale: bo
     arguments = [sys.executable, worker_parent.__file__, "", "", "leave"]
     earlier = ServerProcess(arguments, directory, terminal=False, environment=environment)
     try:
-        orphan = ProcessEnd(int((await earlier.said(r"worker 1 started \(pid (\d+)\)"))[1]))
+        orphan = ProcessEnd(int((await earlier.logged(r"worker 1 started \(pid (\d+)\)"))[1]))
         with orphan:
-            await earlier.said("worker 1 is ready")
+            await earlier.logged("worker 1 is ready")
             earlier.send(signal.SIGKILL)
             await earlier.exited(5.0)
             flags = ["--kill-stale"] if kill_stale else []
             async with serving(*flags, environment={"XDG_RUNTIME_DIR": str(directory)}) as server:
-                await server.said(rf"an earlier server's inference process \(pid {orphan.pid}\) is still there")
+                await server.logged(rf"an earlier server's inference process \(pid {orphan.pid}\) is still there")
                 if kill_stale:
                     await orphan.wait(5.0)
                     await server.ready()
@@ -285,6 +285,6 @@ async def test_sigusr1_shows_the_stacks_of_server_and_worker() -> None:
     async with serving() as server:
         await server.ready()
         server.send(signal.SIGUSR1)
-        await server.said(r"server/lifecycle.py.* in _serve|asyncio/base_events.py.* in run_forever")
-        await server.said(r"ipc/lifeline.py.* in _watch_parent")
+        await server.logged(r"server/lifecycle.py.* in _serve|asyncio/base_events.py.* in run_forever")
+        await server.logged(r"ipc/lifeline.py.* in _watch_parent")
         await stop(server)

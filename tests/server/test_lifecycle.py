@@ -93,7 +93,7 @@ async def mount() -> AsyncIterator[Mount]:
 async def test_a_clean_up_gets_finals_out_closes_with_1001_and_ends_the_workers(mount: Mount) -> None:
     runner, _, url = await mount(scripted("delay 0.3"))
     async with speaking(url, 3) as publishers:
-        await asyncio.gather(*(publisher.said(1) for publisher in publishers))
+        await asyncio.gather(*(publisher.streamed(1) for publisher in publishers))
         await runner.cleanup()
         assert worker_processes() == []
     for publisher in publishers:
@@ -128,7 +128,7 @@ async def test_a_drain_may_be_asked_for_again(mount: Mount) -> None:
     runner, ours, url = await mount(scripted("delay 0.3"))
     sessions = ours[SERVICES].sessions
     async with speaking(url) as [publisher]:
-        await publisher.said(1)
+        await publisher.streamed(1)
         await asyncio.gather(sessions.drain(), sessions.drain())
         await sessions.drain()
         await runner.cleanup()
@@ -138,7 +138,7 @@ async def test_a_drain_may_be_asked_for_again(mount: Mount) -> None:
 async def test_a_drain_whose_waiter_is_cancelled_goes_on(mount: Mount) -> None:
     _, ours, url = await mount(scripted("delay 0.3"))
     async with speaking(url) as [publisher]:
-        await publisher.said(1)
+        await publisher.streamed(1)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(ours[SERVICES].sessions.drain(), 0.05)
     publisher.check_complete()
@@ -178,7 +178,7 @@ async def test_a_server_of_ones_own_ends_with_its_block() -> None:
     async with AsyncExitStack() as stack:
         async with running_server(scripted()) as url:
             [publisher] = await stack.enter_async_context(speaking(url))
-            await publisher.said(1)
+            await publisher.streamed(1)
         assert worker_processes() == []
     publisher.check_complete()
 
@@ -214,9 +214,9 @@ async def test_under_run_app_a_signal_gets_finals_out_and_a_second_one_leaves_no
     """aiohttp skips every clean-up after the second signal; the workers end all the same."""
     async with serving(command=(sys.executable, str(RUN_APP), "delay 0.5")) as server:
         url = await server.listening()
-        await server.said("is ready")
+        await server.logged("is ready")
         async with speaking(url) as [publisher]:
-            await publisher.said(1)
+            await publisher.streamed(1)
             for _ in range(n_signals):
                 os.kill(server.pid, signal.SIGTERM)
                 await asyncio.sleep(0.05)

@@ -75,8 +75,8 @@ class Publisher:
                 await self._news.wait()
         return found[0]
 
-    async def said(self, seconds: float) -> None:
-        """Until it has sent so much audio."""
+    async def streamed(self, seconds: float) -> None:
+        """Wait until so much audio was sent."""
         while self._sent_s < seconds:
             assert self.close_code is None, f"closed with {self.close_code}: {self.events}"
             self._news.clear()
