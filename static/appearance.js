@@ -1,20 +1,34 @@
-/** How captions look to this reader, on the page to speak and on the page to read along. */
+// @ts-check
+/** How captions look, on the publisher's page and on the readers' page. */
 
-const MIN_CAPTION_SIZE = 50;
-const MAX_CAPTION_SIZE = 200;
-const CAPTION_SIZE_STEP = 10;
+import { element } from "./dom.js";
 
-/** Set the page as `settings` say. */
+/** @import { Settings } from "./settings.js" */
+
+const MIN_CAPTION_SIZE_PERCENT = 50;
+const MAX_CAPTION_SIZE_PERCENT = 200;
+const STEP_PERCENT = 10;
+
+/**
+ * Give the page the appearance that the settings describe.
+ *
+ * @param {Settings} settings
+ */
 export function showAppearance(settings) {
   const root = document.documentElement;
   root.dataset.theme = settings.get("theme");
   root.dataset.captionColors = settings.get("captionColors");
-  root.style.setProperty("--caption-scale", settings.get("captionSize") / 100);
-  document.getElementById("caption-size").textContent = `${settings.get("captionSize")} %`;
+  root.style.setProperty("--caption-scale", String(settings.get("captionSize") / 100));
+  element("caption-size").textContent = `${settings.get("captionSize")} %`;
 }
 
-/** One step larger (1) or smaller (-1), within bounds; kept, and not shown yet. */
+/**
+ * Keep a size that is one step larger (1) or smaller (-1), within bounds. `showAppearance` shows it.
+ *
+ * @param {Settings} settings
+ * @param {1 | -1} direction
+ */
 export function stepCaptionSize(settings, direction) {
-  const size = settings.get("captionSize") + direction * CAPTION_SIZE_STEP;
-  settings.set("captionSize", Math.max(MIN_CAPTION_SIZE, Math.min(MAX_CAPTION_SIZE, size)));
+  const size = settings.get("captionSize") + direction * STEP_PERCENT;
+  settings.set("captionSize", Math.max(MIN_CAPTION_SIZE_PERCENT, Math.min(MAX_CAPTION_SIZE_PERCENT, size)));
 }

@@ -1,53 +1,63 @@
-/**
- * The two places where captions are read: the roll-up lines, and the transcript that scrolls.
- *
- * Text reaches the page by textContent alone.
- */
+// @ts-check
+/** The two places where captions are read: the roll-up lines, and the transcript that scrolls. */
 
+import { make } from "./dom.js";
 import { clock } from "./transcript.js";
 
-/** Utterances kept in the roll-up. Each begins its own line, so those beyond the visible lines are out of sight. */
+/** @import { Partial } from "./messages.js" */
+
+/** Utterances kept in the roll-up. Each begins a line of its own, so older ones are out of sight. */
 const MAX_UTTERANCES = 6;
 
 /**
  * Roll-up captions, as on live television: new words appear at the end of the last line, full lines move up.
  *
- * Each utterance is a block of its own, so nothing that is written later can move a line break above it.
+ * Each utterance is a block of its own, so later words never move a line break above it.
  */
 export class RollUp {
   #viewport;
   #lines;
-  /** Utterances of the running session by number: their elements. */
+  /** @type {Map<number, UtteranceLine>} The utterances of the running session that are not final, by number. */
   #open = new Map();
   #language = "";
 
-  /** `viewport` shows the last lines of the element `lines`. */
+  /**
+   * @param {HTMLElement} viewport shows the last lines of `lines`
+   * @param {HTMLElement} lines
+   */
   constructor(viewport, lines) {
     this.#viewport = viewport;
     this.#lines = lines;
+    new ResizeObserver(() => this.#follow()).observe(viewport);
   }
 
-  /** Utterances count from 0 again; what is on the screen stays. */
+  /**
+   * Begin a session, whose utterances count from 0. The lines on the screen stay.
+   *
+   * @param {string | null} language
+   */
   beginSession(language) {
     this.#open.clear();
     this.#language = language ?? "";
   }
 
+  /** @param {Pick<Partial, "utterance" | "text" | "stable">} partial */
   showPartial({ utterance, text, stable }) {
-    // The space between them goes with the stable words, or it would be marked as tentative too.
+    // The space between them belongs to the stable words, or it would be underlined as tentative too.
     const tentative = text.slice(stable.length).trimStart();
     this.#write(utterance, text.slice(0, text.length - tentative.length), tentative, this.#language);
   }
 
+  /** @param {{ utterance: number, text: string, language: string | null }} final */
   showFinal({ utterance, text, language }) {
-    if (text.trim() === "") this.#open.get(utterance)?.remove();
+    if (text.trim() === "") this.#open.get(utterance)?.element.remove();
     else this.#write(utterance, text, "", language ?? this.#language);
     this.#open.delete(utterance);
   }
 
-  /** What will not become final any more (the connection is gone) is not left looking as if it might. */
+  /** Remove partials that will not become final, because the connection is lost or the session is over. */
   abandonPartials() {
-    for (const element of this.#open.values()) element.remove();
+    for (const { element } of this.#open.values()) element.remove();
     this.#open.clear();
   }
 
@@ -56,34 +66,52 @@ export class RollUp {
     this.#lines.replaceChildren();
   }
 
-  /** Show the newest lines; also after the size of the type has changed. */
-  follow() {
+  #follow() {
     this.#viewport.scrollTop = this.#viewport.scrollHeight;
   }
 
+  /**
+   * @param {number} utterance
+   * @param {string} stable
+   * @param {string} tentative
+   * @param {string} language
+   */
   #write(utterance, stable, tentative, language) {
-    let element = this.#open.get(utterance);
-    if (!element) {
-      element = document.createElement("p");
-      element.append(span("stable"), span("tentative"));
-      // Finals come in order, but a partial may overtake the final of the utterance before.
+    let line = this.#open.get(utterance);
+    if (!line) {
+      line = new UtteranceLine();
+      // Finals come in order, but a partial may overtake the final of the preceding utterance.
       const next = [...this.#open].find(([number]) => number > utterance);
-      this.#lines.insertBefore(element, next?.[1] ?? null);
-      this.#open.set(utterance, element);
-      while (this.#lines.childElementCount > MAX_UTTERANCES) this.#lines.firstElementChild.remove();
+      this.#lines.insertBefore(line.element, next?.[1].element ?? null);
+      this.#open.set(utterance, line);
+      while (this.#lines.childElementCount > MAX_UTTERANCES) this.#lines.firstElementChild?.remove();
     }
-    element.lang = language;
-    element.dir = "auto";
-    element.firstChild.textContent = stable;
-    element.lastChild.textContent = tentative;
-    this.follow();
+    line.show(stable, tentative, language);
+    this.#follow();
   }
 }
 
-function span(className) {
-  const element = document.createElement("span");
-  element.className = className;
-  return element;
+/** One utterance in the roll-up. */
+class UtteranceLine {
+  element = make("p");
+  #stable = make("span", "", "stable");
+  #tentative = make("span", "", "tentative");
+
+  constructor() {
+    this.element.append(this.#stable, this.#tentative);
+    this.element.dir = "auto";
+  }
+
+  /**
+   * @param {string} stable
+   * @param {string} tentative
+   * @param {string} language
+   */
+  show(stable, tentative, language) {
+    this.element.lang = language;
+    this.#stable.textContent = stable;
+    this.#tentative.textContent = tentative;
+  }
 }
 
 /** The finals with their times. Keeps the reader's place when they have scrolled back. */
@@ -93,7 +121,10 @@ export class TranscriptView {
   #following = true;
   #missed = 0;
 
-  /** `log` is the scrolling element, `jump` the button that leads back to its end. */
+  /**
+   * @param {HTMLElement} log scrolls
+   * @param {HTMLElement} jump is the button that leads back to its end
+   */
   constructor(log, jump) {
     this.#log = log;
     this.#jump = jump;
@@ -102,16 +133,14 @@ export class TranscriptView {
     new ResizeObserver(() => this.#following && this.#toEnd()).observe(log);
   }
 
-  add({ text, start_ms, language }) {
-    const entry = document.createElement("p");
-    const time = document.createElement("time");
-    time.textContent = clock(start_ms);
-    const words = document.createElement("span");
-    words.textContent = text;
+  /** @param {{ text: string, startMs: number, language: string | null }} caption */
+  add({ text, startMs, language }) {
+    const entry = make("p");
+    const words = make("span", text);
     words.lang = language ?? "";
-    // By the words, as the time has no direction of its own: it stands where the line begins.
+    // The words decide the direction, because the time has none; the time stands where the line begins.
     entry.dir = "auto";
-    entry.append(time, words);
+    entry.append(make("time", clock(startMs)), words);
     this.#log.append(entry);
     if (this.#following) this.#toEnd();
     else this.#missed += 1;
@@ -124,7 +153,11 @@ export class TranscriptView {
     this.#showJump();
   }
 
-  /** Off unless the reader asks: who hears a screen reader also hears the speaker. */
+  /**
+   * Have screen readers announce new captions. Off by default: most of their users also hear what is said.
+   *
+   * @param {boolean} on
+   */
   announce(on) {
     this.#log.setAttribute("aria-live", on ? "polite" : "off");
   }
@@ -137,9 +170,9 @@ export class TranscriptView {
   }
 
   #scrolled() {
-    const toEnd_px = this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight;
-    // Half a line: fractions of pixels, and touch screens that do not stop exactly at the end.
-    this.#following = toEnd_px < 16;
+    const toEndPx = this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight;
+    // Half a line of tolerance, for fractions of pixels and touch screens that stop just before the end.
+    this.#following = toEndPx < 16;
     this.#showJump();
   }
 

@@ -1,12 +1,28 @@
+// @ts-check
 /**
- * Audio render thread: whatever channels come in -> mono 16-bit PCM at the context's own rate.
+ * Audio render thread: the channels of the source -> mono 16-bit PCM at the context's own rate.
  *
- * Each message is {pcm: Int16Array (buffer transferred), rms, peak}: about 40 ms of audio, and its levels in
- * 0..1 of full scale. Nothing is resampled here: the server resamples better than a page can, and a context
- * forced to 16 kHz does not open microphones of other rates in Firefox (Bugzilla 1674892).
+ * Each message is a `Chunk`: about 40 ms of audio and its levels. Nothing is resampled here: the server resamples
+ * better than a page can, and a context forced to 16 kHz does not open microphones of other rates in Firefox
+ * (Bugzilla 1674892).
  */
 
-// Long enough that a message costs little, short enough that it adds nothing one would see in a caption.
+/** @import { Chunk } from "./microphone.js" */
+
+/**
+ * The globals of an audio render thread. TypeScript's library of the DOM describes pages and does not have them.
+ *
+ * @typedef {object} AudioWorkletScope
+ * @property {new () => { port: MessagePort }} AudioWorkletProcessor
+ * @property {(name: string, processor: new () => { process(inputs: Float32Array[][], outputs: Float32Array[][]): boolean }) => void} registerProcessor
+ * @property {number} sampleRate
+ */
+
+const { AudioWorkletProcessor, registerProcessor, sampleRate } = /** @type {AudioWorkletScope} */ (
+  /** @type {unknown} */ (globalThis)
+);
+
+// Long enough that messages cost little, short enough that captions are not visibly later.
 const CHUNK_SAMPLES = Math.round(sampleRate * 0.04);
 
 class CaptureProcessor extends AudioWorkletProcessor {
@@ -15,10 +31,14 @@ class CaptureProcessor extends AudioWorkletProcessor {
   #sumOfSquares = 0;
   #peak = 0;
 
+  /**
+   * @param {Float32Array[][]} inputs
+   * @param {Float32Array[][]} outputs
+   */
   process([channels], [output]) {
     const quantum = output[0].length;
     for (let i = 0; i < quantum; i += 1) {
-      // No channels: nothing is connected just now (the source is being changed). Silence keeps stream time true.
+      // No channels: nothing is connected while the source is being changed. Silence keeps stream time true.
       let sample = 0;
       for (const channel of channels) sample += channel[i] / channels.length;
       this.#push(sample);
@@ -26,6 +46,7 @@ class CaptureProcessor extends AudioWorkletProcessor {
     return true;
   }
 
+  /** @param {number} sample */
   #push(sample) {
     const clamped = Math.max(-1, Math.min(1, sample));
     this.#sumOfSquares += clamped * clamped;
@@ -37,7 +58,9 @@ class CaptureProcessor extends AudioWorkletProcessor {
 
   #post() {
     const rms = Math.sqrt(this.#sumOfSquares / CHUNK_SAMPLES);
-    this.port.postMessage({ pcm: this.#pcm, rms, peak: this.#peak }, [this.#pcm.buffer]);
+    /** @type {Chunk} */
+    const chunk = { pcm: this.#pcm, rms, peak: this.#peak };
+    this.port.postMessage(chunk, [this.#pcm.buffer]);
     this.#pcm = new Int16Array(CHUNK_SAMPLES);
     this.#filled = 0;
     this.#sumOfSquares = 0;

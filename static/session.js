@@ -1,49 +1,70 @@
+// @ts-check
 /**
- * One press of "start" until the last caption: joins capture and stream, and owns the state that the page shows.
+ * From one press of "start" to the last caption: joins capture and stream, and owns the state that the page shows.
  *
  *     idle ─► asking ─► connecting ◄─► loading | busy      asking: the browser asks the user for the microphone
- *                          │                               loading, busy: the server refused for now; we ask again
+ *                          │                               loading, busy: the server refused for now; asked again
  *                          ▼
- *                        live ◄─► recovering | overloaded | draining      as the server says
+ *                        live ◄─► recovering | overloaded | draining      as the server reports
  *                          │  ◄─► reconnecting             the connection is lost; the server waits for us
  *                          │
  *                          ▼
  *                      finishing ─► idle                    stop was pressed; the last caption is on its way
  *
- * From every state a failure leads to `failed`, a broken connection to `lost`, the server's own end to `ended`:
- * all three are as good as idle to start from.
+ * From every state a failure leads to `failed`, a broken connection to `lost`, and an end by the server to `ended`.
+ * From all three the user can start again, as from `idle`.
  */
 
 import { Capture } from "./microphone.js";
 import { CaptionStream, preflight } from "./stream.js";
 import { Problem } from "./words.js";
 
+/** @import { End, StreamEvent } from "./messages.js" */
+/** @import { Choice, Chunk } from "./microphone.js" */
+/** @import { StreamOptions } from "./stream.js" */
+/** @import { SessionState } from "./words.js" */
+
+/**
+ * @typedef {object} SessionListener
+ * @property {(state: SessionState, detail: { retryAfterS?: number }) => void} state
+ * @property {(event: StreamEvent) => void} received
+ * @property {(chunk: Chunk, chunkMs: number) => void} level
+ * @property {(suspended: boolean) => void} suspended
+ * @property {(ms: number) => void} dropped
+ * @property {(problem: Problem) => void} failed
+ */
+
+/** @type {readonly SessionState[]} */
 const RESTING = ["idle", "failed", "lost", "ended"];
+/** @type {readonly SessionState[]} */
 const RUNNING = ["live", "recovering", "overloaded", "draining", "reconnecting"];
+/** @type {Record<string, SessionState>} */
 const STATE_OF_STATUS = { ready: "live", recovering: "recovering", overloaded: "overloaded", draining: "draining" };
 
-/** Refusals after which asking again helps, and the state that shows it. */
+/** @type {Record<string, SessionState>} Refusals that pass with time, and the state that shows them. */
 const STATE_OF_REFUSAL = { loading: "loading", overloaded: "busy", draining: "busy" };
-/** When a refusal that passes names no time. */
+/** The wait before the next try, if the refusal does not name one. */
 const DEFAULT_RETRY_S = 2;
-/** The server bounds its own draining below this; only a dead connection takes longer. */
+/** The server's own limit for its last captions is shorter; only a dead connection takes longer. */
 const MAX_FINISHING_MS = 30_000;
 
-const PROBLEM_OF_CLOSE = { 1001: "server_stopped", 1008: "refused", 1011: "internal", 1013: "overloaded" };
+/** @type {Record<number, string>} */
+const PROBLEM_OF_CLOSE_CODE = { 1001: "server_stopped", 1008: "refused", 1011: "internal", 1013: "overloaded" };
 
 export class Session {
+  /** @type {SessionState} */
   state = "idle";
   #listener;
-  #abort = null;
+  #abort = new AbortController();
+  /** @type {Capture | null} */
   #capture = null;
+  /** @type {CaptionStream | null} */
   #stream = null;
+  /** @type {Problem | null} */
   #fatal = null;
-  #finishingTimer = null;
+  #finishingTimer = 0;
 
-  /**
-   * `listener` is {state(state, detail), received(event), level(chunk, chunk_ms), suspended(boolean), dropped(ms),
-   * failed(problem)}.
-   */
+  /** @param {SessionListener} listener */
   constructor(listener) {
     this.#listener = listener;
   }
@@ -56,26 +77,33 @@ export class Session {
     return RUNNING.includes(this.state);
   }
 
-  /** From a user's gesture. `choice` as for Capture.open; `options` is {language, private}; language null: detect. */
+  /**
+   * Start. Must be called from a user's gesture. `options.language` null: the server detects it.
+   *
+   * @param {Choice} choice
+   * @param {{ language: string | null, private: boolean }} options
+   * @param {string} token
+   */
   async start(choice, options, token) {
-    const abort = (this.#abort = new AbortController());
+    const abort = new AbortController();
+    this.#abort = abort;
     this.#fatal = null;
     this.#enter("asking");
     try {
-      await this.#openCapture(choice, abort.signal);
+      const capture = await this.#openCapture(choice, abort.signal);
       this.#enter("connecting");
       await this.#untilAccepted(token, abort.signal);
-      this.#openStream(options, token);
+      this.#openStream({ ...options, token, sampleRateHz: capture.sampleRateHz });
     } catch (error) {
       if (!abort.signal.aborted) this.#fail("failed", error);
     }
   }
 
-  /** Ask for the last captions if there is a stream; otherwise give up what was begun. */
+  /** Ask for the last captions if there is a stream; otherwise cancel the start. */
   stop() {
     if (this.running) {
-      this.#capture.close();
-      this.#stream.stop();
+      this.#capture?.close();
+      this.#stream?.stop();
       this.#enter("finishing");
       this.#finishingTimer = setTimeout(() => this.#closed(null), MAX_FINISHING_MS);
     } else if (!this.resting && this.state !== "finishing") {
@@ -84,12 +112,16 @@ export class Session {
     }
   }
 
-  /** Another source for the running stream. */
+  /**
+   * Change the source of the running stream.
+   *
+   * @param {Choice} choice
+   */
   async changeSource(choice) {
     try {
       await this.#capture?.switchTo(choice);
     } catch (error) {
-      this.#listener.failed(Problem.of(error));
+      this.#listener.failed(Problem.from(error));
     }
   }
 
@@ -97,6 +129,10 @@ export class Session {
     return this.#capture?.resume();
   }
 
+  /**
+   * @param {Choice} choice
+   * @param {AbortSignal} signal
+   */
   async #openCapture(choice, signal) {
     const capture = await Capture.open(choice, {
       chunk: (chunk) => {
@@ -106,41 +142,45 @@ export class Session {
       ended: () => this.#sourceEnded(),
       suspended: (suspended) => this.#listener.suspended(suspended),
     });
-    // Stop may have been pressed while the browser asked; then nobody else would close this capture.
+    // Stop may have been pressed while the browser asked; then nothing else would close this capture.
     if (signal.aborted) capture.close();
     signal.throwIfAborted();
     this.#capture = capture;
+    return capture;
   }
 
+  /**
+   * @param {string} token
+   * @param {AbortSignal} signal
+   */
   async #untilAccepted(token, signal) {
     for (;;) {
       try {
         await preflight(token, signal);
         return;
       } catch (error) {
-        const state = STATE_OF_REFUSAL[error.code];
+        const problem = Problem.from(error);
+        const state = STATE_OF_REFUSAL[problem.code];
         if (!state) throw error;
-        const retryAfterS = error.retryAfterS ?? DEFAULT_RETRY_S;
+        const retryAfterS = problem.retryAfterS ?? DEFAULT_RETRY_S;
         this.#enter(state, { retryAfterS });
         await delay(retryAfterS * 1000, signal);
       }
     }
   }
 
-  #openStream(options, token) {
-    const sampleRateHz = this.#capture.sampleRateHz;
-    this.#stream = new CaptionStream(
-      { ...options, token, sampleRateHz },
-      {
-        received: (event) => this.#received(event),
-        dropped: (ms) => this.#listener.dropped(ms),
-        lost: () => this.running && this.#enter("reconnecting"),
-        resumed: () => this.running && this.#enter("live"),
-        closed: (code) => this.#closed(code),
-      },
-    );
+  /** @param {StreamOptions} options */
+  #openStream(options) {
+    this.#stream = new CaptionStream(options, {
+      received: (event) => this.#received(event),
+      dropped: (ms) => this.#listener.dropped(ms),
+      lost: () => this.running && this.#enter("reconnecting"),
+      resumed: () => this.running && this.#enter("live"),
+      closed: (code) => this.#closed(code),
+    });
   }
 
+  /** @param {StreamEvent} event */
   #received(event) {
     if (event.type === "ready") this.#enter("live");
     if (event.type === "status" && this.running) this.#enter(STATE_OF_STATUS[event.state] ?? this.state);
@@ -149,6 +189,7 @@ export class Session {
     if (event.type === "end") this.#ended(event);
   }
 
+  /** @param {End} end */
   #ended({ reason }) {
     if (this.#fatal) this.#fail("lost", this.#fatal);
     else if (reason === "stop") {
@@ -157,22 +198,31 @@ export class Session {
     } else this.#fail("ended", new Problem("server_stopped"));
   }
 
-  /** The socket closed without `end`. */
+  /**
+   * Fail because the connection is closed without `end`; code null: it does not answer.
+   *
+   * @param {number | null} code
+   */
   #closed(code) {
     const unconnected = this.state === "connecting";
-    this.#fail("lost", this.#fatal ?? new Problem(PROBLEM_OF_CLOSE[code] ?? (unconnected ? "unreachable" : "lost")));
+    const cause = PROBLEM_OF_CLOSE_CODE[code ?? 0] ?? (unconnected ? "unreachable" : "lost");
+    this.#fail("lost", this.#fatal ?? new Problem(cause));
   }
 
-  /** Unplugged, or sharing ended in the browser's own bar: what was said until then is still finished properly. */
+  /** The microphone was unplugged, or sharing was ended in the browser. The last captions still come. */
   #sourceEnded() {
     this.stop();
     this.#listener.failed(new Problem("source_ended"));
   }
 
+  /**
+   * @param {SessionState} state
+   * @param {unknown} error
+   */
   #fail(state, error) {
     this.#release();
     this.#enter(state);
-    this.#listener.failed(Problem.of(error));
+    this.#listener.failed(Problem.from(error));
   }
 
   #release() {
@@ -183,13 +233,23 @@ export class Session {
     this.#capture = this.#stream = null;
   }
 
+  /**
+   * @param {SessionState} state
+   * @param {{ retryAfterS?: number }} detail
+   */
   #enter(state, detail = {}) {
     this.state = state;
     this.#listener.state(state, detail);
   }
 }
 
-/** Resolves after `ms`; rejects when `signal` aborts. */
+/**
+ * Resolve after `ms`; reject when `signal` aborts.
+ *
+ * @param {number} ms
+ * @param {AbortSignal} signal
+ * @returns {Promise<void>}
+ */
 function delay(ms, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, ms);

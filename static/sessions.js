@@ -1,59 +1,90 @@
-/** The page of transcripts: lists and finds what the server keeps, shows one, downloads and deletes it. */
+// @ts-check
+/** The page of transcripts: lists and searches what the server stores; shows, downloads and deletes one of them. */
 
+import { ask, element, make, save } from "./dom.js";
 import { Settings } from "./settings.js";
-import { accessToken, askForToken, authorization } from "./token.js";
+import { accessToken, authorization } from "./token.js";
+import { askForToken } from "./token-dialog.js";
 import { clock } from "./transcript.js";
+
+/** @import { Caption, Refusal, StoredSession } from "./messages.js" */
 
 const TIMEOUT_MS = 15_000;
 const FORMATS = { vtt: "WebVTT", srt: "SRT", txt: "Text", json: "JSON" };
 const STATES = { open: "running", ended: "", interrupted: "interrupted" };
 
-const element = (id) => document.getElementById(id);
+const sessions = element("sessions");
+const more = element("more", HTMLButtonElement);
+const lineLength = element("line-length", HTMLSelectElement);
 
-/** The number to list on from; null: that was all. */
+/** @type {number | null} Where the next part of the list begins; null: there is no more. */
 let next = null;
-/** What was searched for, which may differ from what stands in the field now. */
+/** The search that the list answers, which may differ from the text in the field. */
 let query = "";
+/** @type {StoredSession | null} */
 let opened = null;
 
 // --- the server ---
 
-class Refusal extends Error {
+/** The server refused a request, or did not answer it (status 0). */
+class RequestFailed extends Error {
+  /**
+   * @param {number} status
+   * @param {string} message
+   */
   constructor(status, message) {
     super(message);
     this.status = status;
   }
 }
 
-async function ask(path, options = {}) {
+/**
+ * @param {string} path
+ * @param {RequestInit} options
+ */
+async function request(path, options = {}) {
   let response;
   try {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     response = await fetch(path, { ...options, headers: authorization(accessToken()), signal, cache: "no-store" });
   } catch {
-    throw new Refusal(0, "The server does not answer");
+    throw new RequestFailed(0, "The server does not answer");
   }
   if (response.ok) return response;
+  /** @type {Refusal} */
   const { code, message } = await response.json().catch(() => ({}));
-  if (code === "no_store") throw new Refusal(404, "This server keeps no transcripts");
-  if (response.status === 404) throw new Refusal(404, "This transcript is not there any more");
-  throw new Refusal(response.status, message ?? `The server answers ${response.status}`);
+  if (code === "no_store") throw new RequestFailed(404, "This server stores no transcripts");
+  if (response.status === 404) throw new RequestFailed(404, "This transcript no longer exists");
+  throw new RequestFailed(response.status, message ?? `The server answers ${response.status}`);
 }
 
-/** Do it, tell what went wrong, and ask for the token where it is missing. */
+/**
+ * Run a task and show why it failed. Where the token is missing, ask for it and run the task again.
+ *
+ * @param {() => Promise<void>} task
+ */
 async function attempt(task) {
   try {
     await task();
   } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
+    if (!(error instanceof RequestFailed)) throw error;
     if (error.status !== 401) return showState("failed", error.message);
     showState("idle", "Waiting for the access token");
     askForToken(() => attempt(task));
   }
 }
 
+/** @param {StoredSession} session */
+function sessionPath({ id }) {
+  return `v1/sessions/${encodeURIComponent(id)}`;
+}
+
+/**
+ * @param {StoredSession} session
+ * @param {string} format
+ */
 function transcriptPath(session, format) {
-  return `v1/sessions/${encodeURIComponent(session.id)}/transcript.${format}?line_length=${element("line-length").value}`;
+  return `${sessionPath(session)}/transcript.${format}?line_length=${lineLength.value}`;
 }
 
 // --- the list ---
@@ -61,36 +92,39 @@ function transcriptPath(session, format) {
 async function list() {
   const parameters = new URLSearchParams();
   if (query) parameters.set("q", query);
-  if (next !== null) parameters.set("before", next);
-  const page = await (await ask(`v1/sessions?${parameters}`)).json();
-  if (next === null) element("sessions").replaceChildren();
-  element("sessions").append(...page.sessions.map(listItem));
+  if (next !== null) parameters.set("before", String(next));
+  /** @type {{ sessions: StoredSession[], next: number | null }} */
+  const page = await (await request(`v1/sessions?${parameters}`)).json();
+  if (next === null) sessions.replaceChildren();
+  sessions.append(...page.sessions.map(listItem));
   next = page.next;
-  element("more").hidden = next === null;
-  tellCount();
+  more.hidden = next === null;
+  showCount();
 }
 
-function tellCount() {
-  const n = element("sessions").children.length;
-  const more = element("more").hidden ? "" : " or more";
+function showCount() {
+  const n = sessions.children.length;
+  const orMore = more.hidden ? "" : " or more";
   const found = query ? " found" : "";
-  showState("live", n === 1 ? `1 transcript${found}` : `${n || "No"}${more} transcripts${found}`);
+  showState("live", n === 1 ? `1 transcript${found}` : `${n || "No"}${orMore} transcripts${found}`);
 }
 
+/** @param {string} words */
 function search(words) {
   query = words.trim();
   next = null;
   attempt(list);
 }
 
+/** @param {StoredSession} session */
 function listItem(session) {
   const button = make("button");
   button.type = "button";
   button.dataset.session = session.id;
-  button.append(make("strong", "", name(session)), make("span", "", details(session)));
+  button.append(make("strong", titleOf(session)), make("span", detailsOf(session)));
   for (const { start_ms, parts } of session.excerpts ?? []) {
-    const excerpt = make("span", "excerpt", `${clock(start_ms)}  `);
-    excerpt.append(...parts.map((part, i) => (i % 2 === 1 ? make("mark", "", part) : part)));
+    const excerpt = make("span", `${clock(start_ms)}  `, "excerpt");
+    excerpt.append(...parts.map((part, i) => (i % 2 === 1 ? make("mark", part) : part)));
     button.append(excerpt);
   }
   button.addEventListener("click", () => attempt(() => open(session)));
@@ -99,11 +133,13 @@ function listItem(session) {
   return item;
 }
 
-function name({ title, started_at }) {
+/** @param {StoredSession} session */
+function titleOf({ title, started_at }) {
   return title || new Date(started_at).toLocaleString("en", { dateStyle: "full", timeStyle: "short" });
 }
 
-function details({ title, started_at, duration_ms, finals, language, state }) {
+/** @param {StoredSession} session */
+function detailsOf({ title, started_at, duration_ms, finals, language, state }) {
   const began = title ? new Date(started_at).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }) : "";
   const captions = finals === 1 ? "1 caption" : `${finals.toLocaleString("en")} captions`;
   return [began, clock(duration_ms), captions, language, STATES[state]].filter(Boolean).join(" · ");
@@ -111,102 +147,99 @@ function details({ title, started_at, duration_ms, finals, language, state }) {
 
 // --- one transcript ---
 
+/** @param {StoredSession} session */
 async function open(session) {
+  /** @type {[{ captions: Caption[] }, StoredSession]} */
   const [{ captions }, newest] = await Promise.all([
-    ask(transcriptPath(session, "json")).then((response) => response.json()),
-    ask(`v1/sessions/${encodeURIComponent(session.id)}`).then((response) => response.json()),
+    request(transcriptPath(session, "json")).then((response) => response.json()),
+    request(sessionPath(session)).then((response) => response.json()),
   ]);
   opened = newest;
   markOpened();
   element("opened").hidden = false;
-  element("opened-title").textContent = name(newest);
-  element("opened-details").textContent = details(newest);
-  element("downloads").replaceChildren(...Object.entries(FORMATS).map(([format, words]) => download(newest, format, words)));
+  element("opened-title").textContent = titleOf(newest);
+  element("opened-details").textContent = detailsOf(newest);
+  const links = Object.entries(FORMATS).map(([format, words]) => downloadLink(newest, format, words));
+  element("downloads").replaceChildren(...links);
   element("captions").replaceChildren(...captions.map(captionItem));
   element("opened-title").focus();
 }
 
+/** @param {Caption} caption */
 function captionItem({ start_ms, text, language }) {
   const item = make("li");
-  const said = make("span", "", text);
-  said.dir = "auto";
-  if (language) said.lang = language;
-  item.append(make("time", "", clock(start_ms)), said);
+  const words = make("span", text);
+  words.dir = "auto";
+  if (language) words.lang = language;
+  item.append(make("time", clock(start_ms)), words);
   return item;
 }
 
-/** A link, so that it can be copied; but a private transcript needs the token, which no link carries. */
-function download(session, format, words) {
-  const link = make("a", "", words);
+/**
+ * A link, so that it can be copied. Its click is handled here, because a link cannot carry the token.
+ *
+ * @param {StoredSession} session
+ * @param {string} format
+ * @param {string} words
+ */
+function downloadLink(session, format, words) {
+  const link = make("a", words);
   const fileName = `${session.started_at.slice(0, 16).replaceAll(":", "")}-captions.${format}`;
   link.href = transcriptPath(session, format);
   link.download = fileName;
   link.addEventListener("click", (event) => {
     event.preventDefault();
-    attempt(async () => save(await (await ask(transcriptPath(session, format))).blob(), fileName));
+    attempt(async () => save(await (await request(transcriptPath(session, format))).blob(), fileName));
   });
   return link;
 }
 
-function save(blob, fileName) {
-  const link = make("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = fileName;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-}
-
 function markOpened() {
-  for (const button of element("sessions").querySelectorAll("button")) {
+  for (const button of sessions.querySelectorAll("button")) {
     button.setAttribute("aria-current", String(button.dataset.session === opened?.id));
   }
 }
 
-async function deleteOpened() {
-  const { id } = opened;
-  await ask(`v1/sessions/${encodeURIComponent(id)}`, { method: "DELETE" });
+/** @param {StoredSession} session */
+async function deleteOpened(session) {
+  await request(sessionPath(session), { method: "DELETE" });
   opened = null;
   element("opened").hidden = true;
   element("captions").replaceChildren();
-  element("sessions").querySelector(`[data-session="${CSS.escape(id)}"]`)?.parentElement.remove();
-  tellCount();
+  sessions.querySelector(`[data-session="${CSS.escape(session.id)}"]`)?.parentElement?.remove();
+  showCount();
   element("query").focus();
+}
+
+/** @param {StoredSession} session */
+function askToDelete(session) {
+  const running = session.state === "open" ? " It is still running: captions continue, but are no longer stored." : "";
+  const details = `${titleOf(session)}: ${detailsOf(session)}.`;
+  element("delete-text").textContent = `${details} This cannot be undone.${running}`;
+  ask(element("delete-dialog", HTMLDialogElement), (value) => {
+    if (value === "delete") attempt(() => deleteOpened(session));
+  });
 }
 
 // --- the page ---
 
-function make(tag, className = "", text = "") {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  made.textContent = text;
-  return made;
-}
-
+/**
+ * @param {string} state
+ * @param {string} words
+ */
 function showState(state, words) {
   element("state").dataset.state = state;
   element("state").textContent = words;
 }
 
-element("delete").addEventListener("click", () => {
-  const running = opened.state === "open" ? " It is still running: captions go on, and are not kept any more." : "";
-  element("delete-text").textContent = `${name(opened)}: ${details(opened)}. It cannot be brought back.${running}`;
-  element("delete-dialog").returnValue = "";
-  element("delete-dialog").showModal();
-});
-
-element("delete-dialog").addEventListener("close", () => {
-  if (element("delete-dialog").returnValue === "delete") attempt(deleteOpened);
-});
-
+element("delete").addEventListener("click", () => opened && askToDelete(opened));
 element("search").addEventListener("submit", (event) => {
   event.preventDefault();
-  search(element("query").value);
+  search(element("query", HTMLInputElement).value);
 });
-element("more").addEventListener("click", () => attempt(list));
-element("line-length").addEventListener("change", () => {
-  for (const link of element("downloads").children) {
-    link.search = `line_length=${element("line-length").value}`;
-  }
+more.addEventListener("click", () => attempt(list));
+lineLength.addEventListener("change", () => {
+  for (const link of element("downloads").querySelectorAll("a")) link.search = `line_length=${lineLength.value}`;
 });
 
 document.documentElement.dataset.theme = new Settings().get("theme");

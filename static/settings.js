@@ -1,4 +1,5 @@
-/** What the reader has chosen, kept in this browser. Values that are not of the default's type are ignored. */
+// @ts-check
+/** What the user has chosen, kept in this browser. A stored value whose type is not the default's is ignored. */
 
 const KEY = "livecaption.settings";
 
@@ -18,21 +19,33 @@ const DEFAULTS = {
   autoGainControl: true,
 };
 
+/** @typedef {typeof DEFAULTS} Values */
+/** @typedef {keyof Values} SettingName */
+
 export class Settings {
+  /** @type {Values} */
   #values;
 
   constructor() {
-    const stored = read();
-    const valid = Object.entries(stored).filter(([name, value]) => typeof value === typeof DEFAULTS[name]);
+    const valid = Object.entries(read()).filter(([name, value]) => typeof value === typeof defaultOf(name));
     this.#values = { ...DEFAULTS, ...Object.fromEntries(valid) };
   }
 
+  /**
+   * @template {SettingName} Name
+   * @param {Name} name
+   * @returns {Values[Name]}
+   */
   get(name) {
     return this.#values[name];
   }
 
+  /**
+   * @param {SettingName} name
+   * @param {Values[SettingName]} value
+   */
   set(name, value) {
-    this.#values[name] = value;
+    Object.assign(this.#values, { [name]: value });
     // Storage may be full or forbidden; then the choice lasts until the page is closed.
     try {
       localStorage.setItem(KEY, JSON.stringify(this.#values));
@@ -40,9 +53,18 @@ export class Settings {
   }
 }
 
+/**
+ * @param {string} name
+ * @returns {unknown}
+ */
+function defaultOf(name) {
+  return new Map(Object.entries(DEFAULTS)).get(name);
+}
+
+/** @returns {Record<string, unknown>} */
 function read() {
   try {
-    return JSON.parse(localStorage.getItem(KEY)) ?? {};
+    return JSON.parse(localStorage.getItem(KEY) ?? "{}") ?? {};
   } catch {
     return {};
   }

@@ -1,27 +1,47 @@
+// @ts-check
 /**
- * The native protocol, version 1: asks whether the server takes a stream, then audio out and events in.
+ * The native protocol, version 1: asks whether the server takes a stream, then sends audio and receives events.
  *
- * Knows nothing of microphones or of the page. Times are milliseconds.
+ * Knows nothing of microphones or of the page.
  */
 
+import { authorization, utf8Bytes } from "./token.js";
 import { Problem } from "./words.js";
-import { authorization } from "./token.js";
+
+/** @import { Ready, Refusal, Start, StreamEvent } from "./messages.js" */
+
+/**
+ * What a stream is opened with. `language` null: the server detects it.
+ *
+ * @typedef {{ token: string, sampleRateHz: number, language: string | null, private?: boolean }} StreamOptions
+ */
+
+/**
+ * `lost` and `resumed` alternate. `closed` is called once with the close code, unless `close` was called.
+ *
+ * @typedef {object} StreamListener
+ * @property {(event: StreamEvent) => void} received
+ * @property {(ms: number) => void} dropped so much audio will never be sent
+ * @property {() => void} lost
+ * @property {() => void} resumed
+ * @property {(code: number) => void} closed
+ */
 
 const SUBPROTOCOL = "livecaption.v1";
-/** Audio the browser may hold unsent before chunks wait here, where they can still be dropped. */
+/** Audio that the browser may hold unsent; further chunks wait here, where they can still be dropped. */
 const SOCKET_BACKLOG_MS = 250;
-/** Audio that waits here before the oldest is dropped: older audio would come as captions nobody needs any more. */
+/** Beyond this the oldest waiting audio is dropped: captions of older audio would come too late to be useful. */
 const MAX_BACKLOG_MS = 2000;
 /**
- * Audio that the server has and that no final covers yet, kept in case the server dies with it: it may have 60 s that
- * wait for finals, and an open utterance.
+ * Acknowledged audio that no final covers yet, kept in case the server crashes and loses it. The server may have 60 s
+ * that wait for finals, and an open utterance.
  */
 const MAX_ACKNOWLEDGED_MS = 120_000;
-/** What may wait while the connection is lost, when all is wanted: what the server waits for a publisher, and more. */
+/** While the connection is lost, all audio is kept: longer than a server waits for its publisher by default (60 s). */
 const MAX_OUTAGE_MS = 90_000 + MAX_ACKNOWLEDGED_MS;
 const FIRST_RETRY_MS = 250;
 const MAX_RETRY_MS = 2000;
-/** Close codes that are nobody's decision about the stream: no Close came, or a proxy's. */
+/** Close codes that no decision of the server stands behind: the connection broke (1006), or a proxy closed it (1012). */
 const ABNORMAL_CLOSE_CODES = [1006, 1012];
 
 function streamUrl() {
@@ -33,6 +53,9 @@ function streamUrl() {
  *
  * A browser hides the HTTP answer to a refused WebSocket, so the same question is asked in plain HTTP first.
  * Throws Problem with the server's code; `retryAfterS` is set where asking again makes sense.
+ *
+ * @param {string} token
+ * @param {AbortSignal} signal
  */
 export async function preflight(token, signal) {
   const headers = authorization(token);
@@ -41,10 +64,11 @@ export async function preflight(token, signal) {
     response = await fetch(streamUrl(), { headers, signal, cache: "no-store" });
   } catch (error) {
     signal.throwIfAborted();
-    throw new Problem("unreachable", error.message);
+    throw new Problem("unreachable", /** @type {Error} */ (error).message);
   }
+  /** @type {Refusal} */
   const answer = await response.json().catch(() => ({}));
-  // 426: all that is missing is the upgrade.
+  // 426: only the upgrade to a WebSocket is missing.
   if (response.status === 426) return;
   const retryAfterS = answer.retry_after_s ?? Number.parseFloat(response.headers.get("Retry-After") ?? "");
   throw new Problem(
@@ -54,52 +78,57 @@ export async function preflight(token, signal) {
   );
 }
 
-/** The WebSocket subprotocols to offer. A page cannot set headers on a WebSocket, so the token travels here. */
+/**
+ * The WebSocket subprotocols to offer. A page cannot set headers on a WebSocket, so one of them carries the token.
+ *
+ * @param {string} token
+ */
 function subprotocols(token) {
   if (!token) return [SUBPROTOCOL];
   const base64 = btoa(utf8Bytes(token));
   return [SUBPROTOCOL, `token.${base64.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`];
 }
 
-/** The text as UTF-8, one character a byte: what headers and `btoa` take. */
-function utf8Bytes(text) {
-  return String.fromCharCode(...new TextEncoder().encode(text));
-}
-
-/** One stream of captions. Where its connection breaks, it connects again and the session goes on. */
+/** One stream of captions. When its connection breaks, it reconnects and resumes the session. */
 export class CaptionStream {
   #start;
   #token;
   #listener;
   #bytesPerMs;
+  /** @type {WebSocket} */
   #socket;
-  #retryTimer = null;
+  #retryTimer = 0;
   #retryMs = FIRST_RETRY_MS;
-  #lostAt_ms = null;
-  /** The first `ready`; null: there is no session yet. */
+  /** @type {number | null} */
+  #lostAtMs = null;
+  /** @type {Ready | null} The first `ready`; null: there is no session yet. */
   #ready = null;
   #lastSeq = 0;
-  /** Whether the end of the stream has been told: nothing is to be resumed. */
+  /** Whether the server has ended the stream, so that there is nothing to resume. */
   #over = false;
   #stopped = false;
-  /** Audio may be sent over the present connection. */
+  /** Whether audio may be sent over the present connection. */
   #open = false;
-  /** More than usual may wait, until what was said while the connection was lost is sent. */
+  /** Whether more than usual may wait, until the audio from the time without a connection is sent. */
   #catchingUp = false;
-  /** Chunks that may be asked for again: first those that were sent, then those that wait. */
+  /** @type {Int16Array<ArrayBuffer>[]} Chunks that the server may need again: first those that were sent, then those that wait. */
   #chunks = [];
   #nSent = 0;
+  /** The number in the stream of the first sample in `#chunks`. */
   #firstSample = 0;
   #waitingBytes = 0;
 
   /**
-   * Connect and send `start`. `listener` is {received(event), dropped(ms), lost(), resumed(), closed(code)}; `lost` and
-   * `resumed` take turns, `closed` comes once, unless `close` was called.
+   * Connect and send `start`.
+   *
+   * @param {StreamOptions} options
+   * @param {StreamListener} listener
    */
   constructor({ token, sampleRateHz, language, private: isPrivate = false }, listener) {
     this.#token = token;
     this.#listener = listener;
     this.#bytesPerMs = (sampleRateHz * 2) / 1000;
+    /** @type {Start} */
     this.#start = {
       type: "start",
       encoding: "pcm_s16le",
@@ -108,10 +137,14 @@ export class CaptionStream {
       language,
       private: isPrivate,
     };
-    this.#connect();
+    this.#socket = this.#connect();
   }
 
-  /** Send mono 16-bit samples, or keep them a while. Before `start` is out: ignored. */
+  /**
+   * Send mono 16-bit samples, now or as soon as possible. They are ignored as long as `start` has not been sent.
+   *
+   * @param {Int16Array<ArrayBuffer>} pcm
+   */
   sendAudio(pcm) {
     if (!this.#open && !this.#ready) return;
     this.#chunks.push(pcm);
@@ -127,28 +160,29 @@ export class CaptionStream {
     if (droppedBytes > 0) this.#listener.dropped(droppedBytes / this.#bytesPerMs);
   }
 
-  /** No more audio: send what waits, then ask for the last captions. The server answers with `end`. */
+  /** End the audio: send what waits, then ask for the last captions. The server answers with `end`. */
   stop() {
     this.#stopped = true;
     if (this.#open) this.#sendLast();
   }
 
-  /** Leave now; the listener hears nothing more. */
+  /** Leave now. The listener is not called again. */
   close() {
     clearTimeout(this.#retryTimer);
-    this.#letGo();
+    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
     this.#socket.close(1000);
   }
 
   #connect() {
     const url = streamUrl();
     url.protocol = url.protocol.replace("http", "ws");
-    // A full server lets in who comes back.
+    // A full server admits a client that names its session.
     if (this.#ready) url.searchParams.set("resume", this.#ready.session);
-    this.#socket = new WebSocket(url, subprotocols(this.#token));
-    this.#socket.onopen = () => this.#opened();
-    this.#socket.onmessage = ({ data }) => this.#received(JSON.parse(data));
-    this.#socket.onclose = ({ code }) => this.#closed(code);
+    const socket = new WebSocket(url, subprotocols(this.#token));
+    socket.onopen = () => this.#opened();
+    socket.onmessage = ({ data }) => this.#received(JSON.parse(data));
+    socket.onclose = ({ code }) => this.#closed(code);
+    return socket;
   }
 
   #opened() {
@@ -162,6 +196,7 @@ export class CaptionStream {
     }
   }
 
+  /** @param {StreamEvent} event */
   #received(event) {
     if (event.seq) this.#lastSeq = event.seq;
     if (event.type === "ack") this.#forget(event.received_ms - MAX_ACKNOWLEDGED_MS);
@@ -174,47 +209,56 @@ export class CaptionStream {
     this.#listener.received(event);
   }
 
-  #resume(received_ms) {
-    const first = this.#forget(received_ms);
+  /** @param {number} receivedMs */
+  #resume(receivedMs) {
+    const first = this.#forget(receivedMs);
     if (this.#chunks.length > 0) this.#chunks[0] = this.#chunks[0].subarray(first - this.#firstSample);
     this.#firstSample = first;
     this.#nSent = 0;
     this.#waitingBytes = this.#chunks.reduce((sum, { byteLength }) => sum + byteLength, 0);
     this.#open = true;
-    this.#lostAt_ms = null;
+    this.#lostAtMs = null;
     this.#retryMs = FIRST_RETRY_MS;
     this.#listener.resumed();
     if (this.#stopped) this.#sendLast();
   }
 
-  /** Nothing before this millisecond will be sent again; the number of its first sample, as the server counts. */
-  #forget(received_ms) {
-    const sample = Math.floor((received_ms * this.#start.sample_rate) / 1000);
+  /**
+   * Drop sent chunks before this millisecond, which will not be needed again. Return the number of its first sample,
+   * rounded as the server rounds.
+   *
+   * @param {number} ms
+   */
+  #forget(ms) {
+    const sample = Math.floor((ms * this.#start.sample_rate) / 1000);
     while (this.#nSent > 0 && this.#firstSample + this.#chunks[0].length <= sample) {
-      this.#firstSample += this.#chunks.shift().length;
+      this.#firstSample += this.#chunks[0].length;
+      this.#chunks.shift();
       this.#nSent -= 1;
     }
     return sample;
   }
 
+  /** @param {number} code */
   #closed(code) {
-    const wasLost = this.#lostAt_ms !== null;
+    const wasLost = this.#lostAtMs !== null;
+    const nowMs = performance.now();
     this.#open = false;
+    this.#lostAtMs ??= nowMs;
     const windowMs = this.#ready?.resume_window_ms ?? 0;
-    const now_ms = performance.now();
-    if (!wasLost) this.#lostAt_ms = now_ms;
-    if (this.#over || !ABNORMAL_CLOSE_CODES.includes(code) || now_ms - this.#lostAt_ms >= windowMs) {
+    if (this.#over || !ABNORMAL_CLOSE_CODES.includes(code) || nowMs - this.#lostAtMs >= windowMs) {
       this.#listener.closed(code);
       return;
     }
     this.#catchingUp = true;
     if (!wasLost) this.#listener.lost();
-    this.#retryTimer = setTimeout(() => this.#connect(), this.#retryMs);
+    this.#retryTimer = setTimeout(() => (this.#socket = this.#connect()), this.#retryMs);
     this.#retryMs = Math.min(2 * this.#retryMs, MAX_RETRY_MS);
   }
 
-  #sendWaiting(maxBuffered) {
-    while (this.#open && this.#nSent < this.#chunks.length && this.#socket.bufferedAmount < maxBuffered) {
+  /** @param {number} maxBufferedBytes */
+  #sendWaiting(maxBufferedBytes) {
+    while (this.#open && this.#nSent < this.#chunks.length && this.#socket.bufferedAmount < maxBufferedBytes) {
       const pcm = this.#chunks[this.#nSent];
       this.#socket.send(pcm);
       this.#waitingBytes -= pcm.byteLength;
@@ -228,10 +272,7 @@ export class CaptionStream {
     this.#send({ type: "stop" });
   }
 
-  #letGo() {
-    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
-  }
-
+  /** @param {object} message */
   #send(message) {
     this.#socket.send(JSON.stringify(message));
   }

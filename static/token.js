@@ -1,10 +1,12 @@
-/** The operator's access token: where the page has it from, and how it is shown to the server. */
+// @ts-check
+/** The operator's access token: where a page keeps it, and how it is sent to the server. */
 
 const KEY = "livecaption.token";
 
-const ENTERED = "entered";
-
-/** From `#token=…`, which is taken out of the address bar lest a hall reads it; kept until the tab is closed. */
+/**
+ * The token of this tab, or "". One in the address (`#token=…`) is kept until the tab is closed, and removed from the
+ * address bar, where an audience could read it.
+ */
 export function accessToken() {
   const inAddress = tokenInAddress();
   if (inAddress !== null) {
@@ -14,7 +16,7 @@ export function accessToken() {
   return sessionStorage.getItem(KEY) ?? "";
 }
 
-/** What stands behind `#token=`, as it is if it is badly encoded; null: nothing stands there. */
+/** The token after `#token=` in the address, undecoded if its encoding is broken; null: there is none. */
 export function tokenInAddress() {
   const encoded = location.hash.match(/[#&]token=([^&]*)/)?.[1] ?? null;
   try {
@@ -24,26 +26,26 @@ export function tokenInAddress() {
   }
 }
 
-function keepToken(token) {
+/** @param {string} token */
+export function keepToken(token) {
   sessionStorage.setItem(KEY, token);
 }
 
-/** Ask in the page's dialog, and call `then` once a token was entered; not at all if nobody enters one. */
-export function askForToken(then) {
-  const [dialog, field, refused] = ["token-dialog", "token", "token-refused"].map((id) => document.getElementById(id));
-  refused.hidden = accessToken() === "";
-  field.value = "";
-  dialog.returnValue = "";
-  const close = () => {
-    if (dialog.returnValue !== ENTERED) return;
-    keepToken(field.value);
-    then();
-  };
-  dialog.addEventListener("close", close, { once: true });
-  dialog.showModal();
+/**
+ * Headers that carry the token. `fetch` takes one character for each byte, so the token's UTF-8 is spelled that way.
+ *
+ * @param {string} token
+ * @returns {Record<string, string>}
+ */
+export function authorization(token) {
+  return token ? { Authorization: `Bearer ${utf8Bytes(token)}` } : {};
 }
 
-/** Headers that show the token, as UTF-8, one character a byte, which is what `fetch` takes. */
-export function authorization(token) {
-  return token ? { Authorization: `Bearer ${String.fromCharCode(...new TextEncoder().encode(token))}` } : {};
+/**
+ * The UTF-8 of a text as a string of one character for each byte, as headers and `btoa` need it.
+ *
+ * @param {string} text
+ */
+export function utf8Bytes(text) {
+  return String.fromCharCode(...new TextEncoder().encode(text));
 }

@@ -1,73 +1,171 @@
+// @ts-check
 /**
- * Finals -> transcript -> WebVTT, SRT, plain text. No DOM, no clock.
+ * Finals -> transcript -> WebVTT, SRT, plain text. No DOM, no clock, no network.
  *
- * A caption is {text, start_ms, end_ms, language}; times count from the start of the first session.
+ * Times are milliseconds since the start of the page's first session, unless a name of the wire says otherwise.
+ * Subtitles are laid out by the server (`livecaption/captions/layout.py`), one session at a time; here they are joined.
  */
 
-import { cues } from "./layout.js";
+/** @import { Final } from "./messages.js" */
+
+/** @typedef {{ text: string, startMs: number, endMs: number, language: string | null }} Caption */
+
+/** @typedef {{ startMs: number, endMs: number, lines: string[] }} Cue */
+
+/**
+ * A session of this page, and what the page shows of it.
+ *
+ * @typedef {object} TranscribedSession
+ * @property {string} id
+ * @property {string} readerToken "": the session is public
+ * @property {number} offsetMs when it began
+ * @property {Caption[]} captions
+ */
+
+const HOUR_MS = 3_600_000;
+const MINUTE_MS = 60_000;
 
 /** The finals of all sessions of this page, in spoken order. */
 export class Transcript {
-  captions = [];
-  /** Whether there is something that was not yet downloaded. */
+  /** Whether there are captions that have not been downloaded. */
   unsaved = false;
-  #sessionStart_ms = 0;
+  /** @type {TranscribedSession[]} */
+  #sessions = [];
 
-  /** Captions added from now on belong to a stream that began `start_ms` after the first one. */
-  beginSession(start_ms) {
-    this.#sessionStart_ms = start_ms;
+  /** @returns {readonly TranscribedSession[]} */
+  get sessions() {
+    return this.#sessions;
   }
 
-  /** Take a `final` event; return the caption, or null if nothing was said. */
+  get captions() {
+    return this.#sessions.flatMap(({ captions }) => captions);
+  }
+
+  /**
+   * The captions that follow belong to this session, which began `offsetMs` after the first one.
+   *
+   * @param {string} id
+   * @param {string} readerToken
+   * @param {number} offsetMs
+   */
+  beginSession(id, readerToken, offsetMs) {
+    this.#sessions.push({ id, readerToken, offsetMs, captions: [] });
+  }
+
+  /**
+   * Take a `final` event of the newest session; return the caption, or null if its text is empty.
+   *
+   * @param {Final} final
+   * @returns {Caption | null}
+   */
   add({ text, start_ms, end_ms, language }) {
-    if (text.trim() === "") return null;
-    const caption = {
-      text: text.trim(),
-      start_ms: start_ms + this.#sessionStart_ms,
-      end_ms: end_ms + this.#sessionStart_ms,
-      language,
-    };
-    this.captions.push(caption);
+    const session = this.#sessions.at(-1);
+    if (!session || text.trim() === "") return null;
+    const [startMs, endMs] = [start_ms + session.offsetMs, end_ms + session.offsetMs];
+    const caption = { text: text.trim(), startMs, endMs, language };
+    session.captions.push(caption);
     this.unsaved = true;
     return caption;
   }
 
+  /** Forget all captions. The newest session may still be running. */
   clear() {
-    this.captions = [];
+    this.#sessions = this.#sessions.slice(-1).map((session) => ({ ...session, captions: [] }));
     this.unsaved = false;
   }
 }
 
-/** WebVTT (W3C). `&`, `<` and `>` are escaped, so no text can look like markup or like a time line. */
-export function toVtt(captions) {
-  const escape = (line) => line.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-  const blocks = cues(captions).map(
-    ({ start_ms, end_ms, lines }) =>
-      `${timestamp(start_ms, ".")} --> ${timestamp(end_ms, ".")}\n${lines.map(escape).join("\n")}\n`,
+/**
+ * The server's subtitles of one session, with the page's times.
+ *
+ * The server has the whole session. Cues that were over before the page's first caption were cleared from the page.
+ *
+ * @param {TranscribedSession} session with at least one caption
+ * @param {string} srt
+ * @returns {Cue[]}
+ */
+export function cuesOf({ offsetMs, captions }, srt) {
+  return parseSrt(srt)
+    .map(({ startMs, endMs, lines }) => ({ startMs: startMs + offsetMs, endMs: endMs + offsetMs, lines }))
+    .filter(({ endMs }) => endMs > captions[0].startMs);
+}
+
+/**
+ * @param {string} srt as the server writes it: no cue has an empty line in its text
+ * @returns {Cue[]}
+ */
+function parseSrt(srt) {
+  const blocks = srt.split("\n\n").filter(Boolean);
+  return blocks.map((block) => {
+    const [, times, ...lines] = block.split("\n");
+    const [startMs, endMs] = times.split(" --> ").map(milliseconds);
+    return { startMs, endMs, lines };
+  });
+}
+
+/**
+ * "01:02:03,004" -> 3723004.
+ *
+ * @param {string} timestamp
+ */
+function milliseconds(timestamp) {
+  const [hours, minutes, seconds, ms] = timestamp.split(/[:,]/).map(Number);
+  return hours * HOUR_MS + minutes * MINUTE_MS + seconds * 1000 + ms;
+}
+
+/**
+ * WebVTT (W3C). `&`, `<` and `>` are escaped, so no text can look like markup or like a line of times.
+ *
+ * @param {readonly Cue[]} cues
+ */
+export function toVtt(cues) {
+  const blocks = cues.map(
+    ({ startMs, endMs, lines }) =>
+      `${timestamp(startMs, ".")} --> ${timestamp(endMs, ".")}\n${lines.map(escapeVtt).join("\n")}\n`,
   );
   return ["WEBVTT\n", ...blocks].join("\n");
 }
 
-/** SubRip. It knows no escapes: an arrow in the text, which would end the cue in some players, becomes `→`. */
-export function toSrt(captions) {
-  const blocks = cues(captions).map(
-    ({ start_ms, end_ms, lines }, i) =>
-      `${i + 1}\n${timestamp(start_ms, ",")} --> ${timestamp(end_ms, ",")}\n` +
-      `${lines.join("\n").replaceAll("-->", "→")}\n`,
+/** @param {string} line */
+function escapeVtt(line) {
+  return line.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+}
+
+/**
+ * SubRip. It has no escapes; the server has already replaced the arrows that would end a cue in some players.
+ *
+ * @param {readonly Cue[]} cues
+ */
+export function toSrt(cues) {
+  const blocks = cues.map(
+    ({ startMs, endMs, lines }, i) =>
+      `${i + 1}\n${timestamp(startMs, ",")} --> ${timestamp(endMs, ",")}\n${lines.join("\n")}\n`,
   );
   return blocks.join("\n");
 }
 
-/** One caption a line, without times. */
+/**
+ * One line for each caption, without times.
+ *
+ * @param {readonly Caption[]} captions
+ */
 export function toText(captions) {
   return captions.map(({ text }) => `${text}\n`).join("");
 }
 
+/**
+ * @param {number} ms
+ * @param {string} separator before the milliseconds
+ */
 function timestamp(ms, separator) {
   return `${clock(ms, { hours: true })}${separator}${pad(ms % 1000, 3)}`;
 }
 
-/** 3723000 -> "1:02:03"; 63000 -> "1:03"; with `hours` always "00:01:03". */
+/**
+ * 3723000 -> "1:02:03"; 63000 -> "1:03"; with `hours` always "00:01:03".
+ *
+ * @param {number} ms
+ */
 export function clock(ms, { hours = false } = {}) {
   const s = Math.floor(ms / 1000);
   const [h, min, rest] = [Math.floor(s / 3600), Math.floor(s / 60) % 60, pad(s % 60, 2)];
@@ -75,12 +173,21 @@ export function clock(ms, { hours = false } = {}) {
   return h > 0 ? `${h}:${pad(min, 2)}:${rest}` : `${min}:${rest}`;
 }
 
-/** "captions-2026-03-05-1432.vtt", in local time. */
+/**
+ * "captions-2026-03-05-1432.vtt", in local time.
+ *
+ * @param {Date} date
+ * @param {string} extension
+ */
 export function fileName(date, extension) {
   const day = [date.getFullYear(), pad(date.getMonth() + 1, 2), pad(date.getDate(), 2)].join("-");
   return `captions-${day}-${pad(date.getHours(), 2)}${pad(date.getMinutes(), 2)}.${extension}`;
 }
 
+/**
+ * @param {number} number
+ * @param {number} digits
+ */
 function pad(number, digits) {
   return String(number).padStart(digits, "0");
 }

@@ -1,64 +1,97 @@
-/** Wiring of the page to read along: which session, what it tells, and how this reader wants to see it. */
+// @ts-check
+/** The readers' page: joins the feed of a session with the parts of the page, as this reader wants to see them. */
 
 import { showAppearance, stepCaptionSize } from "./appearance.js";
 import { RollUp, TranscriptView } from "./captions.js";
+import { bind, element } from "./dom.js";
 import { CaptionFeed } from "./feed.js";
 import { Settings } from "./settings.js";
 import { tokenInAddress } from "./token.js";
 
-/** Captions of before that the live lines begin with. */
+/** @import { FeedState } from "./feed.js" */
+/** @import { Caption, ReaderEvent, Snapshot } from "./messages.js" */
+
+/** The live lines begin with this many captions of a snapshot. */
 const RECENT_CAPTIONS = 3;
 
+/** @type {Record<FeedState, string>} */
 const STATES = {
   connecting: "Connecting",
   live: "Live",
   reconnecting: "Reconnecting",
-  ended: "The speaker has finished",
-  unknown: "There is no such session, or it was forgotten",
-  private: "This session is private: its link has a secret that is missing here",
+  ended: "The captions have ended",
+  unknown: "There is no such session, or it has ended",
+  private: "This session is private: the link is missing its secret",
 };
-/** How the mark beside the words looks; see style.css. */
+/** @type {Partial<Record<FeedState, string>>} How the mark beside the words looks; see `style.css`. */
 const MARKS = { ended: "idle", unknown: "failed", private: "failed" };
-
-const element = (id) => document.getElementById(id);
 
 const settings = new Settings();
 const rollUp = new RollUp(element("roll-up"), element("roll-up-lines"));
 const transcriptView = new TranscriptView(element("transcript"), element("jump"));
-/** The last utterance of which the final is shown; what comes again after a lost connection is older than that. */
+/** The newest utterance whose final is shown. After a reconnection older finals may come again. */
 let lastUtterance = -1;
 
-const HANDLERS = {
-  snapshot({ title, language, finals, partial }) {
-    if (title) element("title").textContent = document.title = title;
-    // What was open when the connection was lost is told anew, or has its final.
-    rollUp.abandonPartials();
-    rollUp.beginSession(language);
-    const missed = finals.filter(({ utterance }) => utterance > lastUtterance);
-    missed.forEach((final, i) => showFinal(final, { recent: i >= missed.length - RECENT_CAPTIONS }));
-    if (partial) rollUp.showPartial(partial);
-  },
-  partial: (event) => rollUp.showPartial(event),
-  final: (event) => showFinal(event, { recent: true }),
-  // One of no length is no loss of captions.
-  gap: ({ start_ms, end_ms }) => end_ms > start_ms && showGap(start_ms, end_ms),
-  end: () => rollUp.abandonPartials(),
-};
+/** @param {ReaderEvent} event */
+function received(event) {
+  switch (event.type) {
+    case "snapshot":
+      showSnapshot(event);
+      break;
+    case "partial":
+      rollUp.showPartial(event);
+      break;
+    case "final":
+      showFinal(event, { recent: true });
+      break;
+    case "gap":
+      // A gap without length means that only partials were lost, no captions.
+      if (event.end_ms > event.start_ms) showGap(event.start_ms, event.end_ms);
+      break;
+    case "end":
+      rollUp.abandonPartials();
+      break;
+  }
+}
 
-function showFinal(event, { recent }) {
-  if (event.utterance <= lastUtterance) return;
-  lastUtterance = event.utterance;
-  if (recent) rollUp.showFinal(event);
-  const text = event.text.trim();
+/** @param {Snapshot} snapshot */
+function showSnapshot({ title, language, finals, partial }) {
+  if (title) {
+    document.title = title;
+    element("title").textContent = title;
+  }
+  // The utterance that was open when the connection was lost comes again below, or has its final.
+  rollUp.abandonPartials();
+  rollUp.beginSession(language);
+  const missed = finals.filter(({ utterance }) => utterance > lastUtterance);
+  for (const [i, final] of missed.entries()) showFinal(final, { recent: i >= missed.length - RECENT_CAPTIONS });
+  if (partial) rollUp.showPartial(partial);
+}
+
+/**
+ * @param {Caption} final
+ * @param {{ recent: boolean }} options
+ */
+function showFinal(final, { recent }) {
+  if (final.utterance <= lastUtterance) return;
+  lastUtterance = final.utterance;
+  if (recent) rollUp.showFinal(final);
+  const text = final.text.trim();
   if (text === "") return;
   element("transcript-empty").hidden = true;
-  transcriptView.add({ ...event, text });
+  transcriptView.add({ text, startMs: final.start_ms, language: final.language });
 }
 
-function showGap(start_ms, end_ms) {
-  transcriptView.add({ text: `[${Math.ceil((end_ms - start_ms) / 1000)} s without captions]`, start_ms, language: "en" });
+/**
+ * @param {number} startMs
+ * @param {number} endMs
+ */
+function showGap(startMs, endMs) {
+  const text = `[${Math.ceil((endMs - startMs) / 1000)} s without captions]`;
+  transcriptView.add({ text, startMs, language: "en" });
 }
 
+/** @param {FeedState} state */
 function showState(state) {
   element("state").dataset.state = MARKS[state] ?? state;
   element("state").textContent = STATES[state];
@@ -69,44 +102,32 @@ function applyAppearance() {
   const root = document.documentElement;
   root.dataset.view = settings.get("view");
   root.dataset.position = settings.get("position");
-  rollUp.follow();
 }
 
+/** @param {1 | -1} direction */
 function changeCaptionSize(direction) {
   stepCaptionSize(settings, direction);
   applyAppearance();
 }
 
-function bind(id, name, applied) {
-  const control = element(id);
-  const property = control.type === "checkbox" ? "checked" : "value";
-  control[property] = settings.get(name);
-  control.addEventListener("change", () => {
-    settings.set(name, control[property]);
-    applied();
-  });
+function announce() {
+  transcriptView.announce(settings.get("announce"));
 }
 
-const announce = () => transcriptView.announce(settings.get("announce"));
-
-bind("view", "view", applyAppearance);
-bind("position", "position", applyAppearance);
-bind("caption-colors", "captionColors", applyAppearance);
-bind("theme", "theme", applyAppearance);
-bind("announce", "announce", announce);
+bind("view", settings, "view", applyAppearance);
+bind("position", settings, "position", applyAppearance);
+bind("caption-colors", settings, "captionColors", applyAppearance);
+bind("theme", settings, "theme", applyAppearance);
+bind("announce", settings, "announce", announce);
 element("smaller").addEventListener("click", () => changeCaptionSize(-1));
 element("larger").addEventListener("click", () => changeCaptionSize(1));
-element("open-options").addEventListener("click", () => element("options").showModal());
-new ResizeObserver(() => rollUp.follow()).observe(element("roll-up"));
+element("open-options").addEventListener("click", () => element("options", HTMLDialogElement).showModal());
 
 document.documentElement.toggleAttribute("data-overlay", new URLSearchParams(location.search).get("overlay") === "1");
 applyAppearance();
 announce();
 
 const id = location.pathname.split("/").pop();
-/** Of a private session: behind the link, where no server's log sees it. */
+// The token of a private session. Browsers do not send what follows `#`, so it is in no server's log.
 const token = tokenInAddress() ?? "";
-new CaptionFeed(new URL(`../v1/sessions/${id}/events`, location), token, {
-  received: (event) => HANDLERS[event.type]?.(event),
-  state: showState,
-}).run();
+new CaptionFeed(new URL(`../v1/sessions/${id}/events`, location.href), token, { received, state: showState }).run();

@@ -1,23 +1,41 @@
+// @ts-check
 /**
- * Codes -> words people understand. No DOM, no state.
+ * Codes -> words for people. No DOM, no state.
  *
- * The codes are the server's error codes, and our own for what happens in the browser.
+ * The codes are the server's error codes, and the page's own for what happens in the browser.
  */
 
-/** Something went wrong. `code` is a key below, `message` the cause in technical words, if there is one. */
+/** @import { Status } from "./messages.js" */
+
+/**
+ * See the diagram in `session.js`.
+ *
+ * @typedef {keyof typeof STATES} SessionState
+ */
+
+/** A failure to show to the user. `code` is a key of PROBLEMS, `message` the technical cause or "". */
 export class Problem extends Error {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {number | null} retryAfterS null: the server names no time
+   */
   constructor(code, message = "", retryAfterS = null) {
     super(message);
     this.code = code;
     this.retryAfterS = retryAfterS;
   }
 
-  static of(error) {
-    return error instanceof Problem ? error : new Problem("unexpected", `${error.name}: ${error.message}`);
+  /**
+   * @param {unknown} error
+   * @returns {Problem}
+   */
+  static from(error) {
+    return error instanceof Problem ? error : new Problem("unexpected", String(error));
   }
 }
 
-/** Languages that Whisper knows well enough to be read, by their own names. */
+/** @type {Record<string, string>} Languages that Whisper transcribes well enough to be read, by their own names. */
 export const LANGUAGES = {
   ar: "العربية",
   ca: "Català",
@@ -54,55 +72,62 @@ const STATES = {
   idle: "Ready",
   asking: "Waiting for permission",
   connecting: "Connecting",
-  loading: "Server is loading its model",
-  busy: "Server is busy",
+  loading: "The server is loading its model",
+  busy: "The server is busy",
   live: "Live",
   recovering: "Recovering",
   reconnecting: "Reconnecting",
   overloaded: "Live, delayed",
-  draining: "Server is stopping",
+  draining: "The server is stopping",
   finishing: "Finishing…",
   failed: "Not started",
   lost: "Connection lost",
   ended: "Ended by the server",
 };
 
-export function stateWords(state, { retryAfterS } = {}) {
+/**
+ * @param {SessionState} state
+ * @param {{ retryAfterS?: number }} detail
+ */
+export function stateWords(state, { retryAfterS }) {
   const words = STATES[state];
   return retryAfterS ? `${words}, trying again in ${Math.ceil(retryAfterS)} s` : words;
 }
 
-/** One sentence for the server's condition, or "" when all is well. `status` is the protocol's event. */
+/**
+ * One sentence for the server's condition, or "" when all is well.
+ *
+ * @param {Pick<Status, "state" | "partials">} status
+ */
 export function statusWords({ state, partials }) {
-  if (state === "recovering") return "The recognizer is restarting. Your speech is kept; captions follow in a moment.";
-  if (state === "draining") return "The server is being stopped. The sentence you are in is still captioned.";
-  if (partials === "paused") return "The server is very busy: captions appear when a sentence is complete.";
-  if (partials === "slow" || state === "overloaded") return "The server is busy: captions appear less often.";
+  if (state === "recovering")
+    return "The recognizer is restarting. Your speech is kept, and its captions will appear in a moment.";
+  if (state === "draining") return "The server is being stopped. It still captions your current sentence.";
+  if (partials === "paused") return "The server is very busy. Captions appear when a sentence is complete.";
+  if (partials === "slow" || state === "overloaded") return "The server is busy. Captions are updated less often.";
   return "";
 }
 
+/** @type {Record<string, [title: string, text: string]>} */
 const PROBLEMS = {
   microphone_denied: [
     "The microphone is not allowed",
-    "The browser refused this page the microphone. Allow it in the address bar (the microphone or lock symbol) or in " +
-      "the system's privacy settings, then start again.",
+    "This page may not use the microphone. Allow it in the address bar (the microphone or lock symbol) or in the " +
+      "system's privacy settings, then start again.",
   ],
-  no_microphone: [
-    "No microphone was found",
-    "Plug one in, or choose another source, then start again.",
-  ],
+  no_microphone: ["No microphone was found", "Plug one in, or choose another source, then start again."],
   microphone_busy: [
     "The microphone is in use",
-    "Another program holds it, or the system does not hand it out. Close the other program, then start again.",
+    "Another program is using it, or the system does not release it. Close the other program, then start again.",
   ],
   microphone_failed: ["The microphone could not be opened", "Choose another source, or start again."],
   no_display_capture: [
     "This browser cannot share sound",
-    "Tab and screen audio works in Chrome and Edge on a computer. The microphone works everywhere.",
+    "Tab and screen audio works in Chrome and Edge on a computer. The microphone works in every browser.",
   ],
   sharing_refused: ["Nothing was shared", "Start again and choose a tab, a window or a screen."],
   no_shared_audio: [
-    "The share came without sound",
+    "The share has no sound",
     "Start again, choose a tab (or, on Windows, the entire screen) and switch on “Also share audio” in the same " +
       "window.",
   ],
@@ -112,63 +137,71 @@ const PROBLEMS = {
   ],
   forbidden_origin: [
     "The server does not accept pages from this address",
-    "Open the page by the server's own address, or ask its operator to allow this one.",
+    "Open the page at the server's own address, or ask its operator to allow this one.",
   ],
   unsupported_language: [
-    "The server's model does not know this language",
+    "The server's model does not support this language",
     "Choose “Detect” or another language, then start again.",
   ],
   unsupported_sample_rate: [
-    "This sound device is too fast or too slow",
-    "The server takes 8 to 96 kHz. Set the device to 48 kHz in the system's sound settings, or choose another.",
+    "The sample rate of this sound device is not supported",
+    "The server accepts 8 to 96 kHz. Set the device to 48 kHz in the system's sound settings, or choose another.",
   ],
-  overloaded: ["The server is busy", "It has as many streams as it can carry. Start again in a moment."],
-  failed: ["The server cannot caption now", "Its recognizer does not start. Its operator finds the reason in its log."],
+  overloaded: ["The server is busy", "It cannot take more streams now. Start again in a moment."],
+  failed: [
+    "The server cannot caption now",
+    "Its recognizer does not start. The reason is in the server's log, which its operator can read.",
+  ],
   unreachable: [
     "The server does not answer",
     "It may be stopped, or the network is down. Start again when it is back.",
   ],
-  lost: [
-    "The connection was lost",
-    "What was captioned is kept below. Start again to go on; times continue.",
-  ],
+  lost: ["The connection was lost", "The captions so far are kept below. Start again to continue; times continue too."],
   server_stopped: [
     "The server was stopped",
-    "Everything said until then is in the transcript. Start again when the server is back.",
+    "All your speech until then is in the transcript. Start again when the server is back.",
   ],
-  refused: ["The server closed the connection", "It did not accept what this page sent."],
-  slow_reader: ["This computer did not keep up", "The page could not read the captions in time. Start again."],
-  idle_timeout: ["Nothing was sent for too long", "No sound arrived at the server. Start again."],
-  engine_error: ["The recognizer failed", "What was captioned is kept. Start again in a moment."],
+  refused: ["The server closed the connection", "It did not accept the messages of this page."],
+  slow_reader: ["This computer is too slow", "The page could not read the captions in time. Start again."],
+  idle_timeout: ["No sound arrived at the server for too long", "Start again."],
+  engine_error: ["The recognizer failed", "The captions so far are kept. Start again in a moment."],
   internal: [
     "The server had an error",
-    "What was captioned is kept. Start again; its operator finds the reason in its log.",
+    "The captions so far are kept. Start again. The reason is in the server's log, which its operator can read.",
+  ],
+  no_subtitles: [
+    "Subtitles are not available",
+    "The server makes the subtitles. It does not answer, or it no longer has this session. You can still download Text.",
   ],
   unexpected: ["That did not work", "Start again. If it happens again, reload the page."],
 };
 
 /**
- * What to show for a problem: {title, text, fixes, detail}. `place` is the page's location.
+ * What to show for a problem. `fixes` lists the ways out where there is a choice, with what to type in backticks;
+ * `detail` is the technical cause or "".
  *
- * `fixes` lists ways out where there is a choice, what to type in backticks; `detail` is the technical cause or "".
+ * @param {Problem} problem
+ * @param {{ hostname: string, port: string }} place the page's location
+ * @returns {{ title: string, text: string, fixes: string[], detail: string }}
  */
 export function problemWords({ code, message }, place) {
   if (code === "insecure_context") return insecureContextWords(place);
-  const [title, text] = PROBLEMS[code] ?? ["The server refused", "Start again, or ask its operator."];
+  const [title, text] = PROBLEMS[code] ?? ["The server refused the stream", "Start again, or ask its operator."];
   return { title, text, fixes: [], detail: message ? `${code}: ${message}` : "" };
 }
 
+/** @param {{ hostname: string, port: string }} place */
 function insecureContextWords({ hostname, port }) {
   const localPort = port || "8080";
   return {
-    title: "Browsers give no microphone to this address",
-    text: "It takes https, or a page on the computer itself. Any one of these helps:",
+    title: "Browsers do not allow the microphone at this address",
+    text: "They allow it with https, or on the server's own machine. There are three ways:",
     fixes: [
-      `On the server's own machine, open \`http://localhost:${localPort}/\`. From another one, make a tunnel first: ` +
+      `On the server's own machine, open \`http://localhost:${localPort}/\`. On another one, open a tunnel first: ` +
         `\`ssh -N -L ${localPort}:127.0.0.1:${localPort} ${hostname}\``,
       "Give the server a certificate: start it with `--tls-cert cert.pem --tls-key key.pem` and open " +
         `\`https://${hostname}${port && `:${port}`}/\`.`,
-      "Put a reverse proxy with https, such as Caddy or nginx, before it.",
+      "Put a reverse proxy with https, such as Caddy or nginx, in front of the server.",
     ],
     detail: "",
   };

@@ -1,6 +1,7 @@
 """Chromium with a microphone that plays a recording, and a real server for it."""
 
 import asyncio
+import os
 import re
 import shutil
 import sys
@@ -18,6 +19,7 @@ from tests.browser.support import ROOT, Launch, Serve, Server
 
 JFK = ROOT / "tests" / "data" / "jfk.flac"
 
+CHROMIUM = shutil.which("chromium")
 CHROMIUM_FLAGS = (
     "--disable-gpu",
     "--no-first-run",
@@ -28,22 +30,29 @@ CHROMIUM_FLAGS = (
 )
 
 
+def pytest_runtest_setup() -> None:
+    """Without Chromium skip these tests, or fail where `CI` is set.
+
+    A hook and not a fixture or a marker, so that pytest reports all skips in one line.
+    """
+    if CHROMIUM is None:
+        stop = pytest.fail if os.environ.get("CI") else pytest.skip
+        stop("the browser tests need Chromium: apt-get install chromium")
+
+
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def launch() -> AsyncIterator[Launch]:
-    """Chromium with more flags: started once for each set of them, closed when all tests are done."""
-    executable = shutil.which("chromium")
-    if executable is None:
-        pytest.fail("these tests drive the real browser: apt-get install chromium")
+    """Start Chromium with more flags: once for each set of flags, until all tests are done."""
     started: dict[tuple[str, ...], Browser] = {}
     async with async_playwright() as playwright:
 
         async def launched(*flags: str) -> Browser:
             if flags not in started:
                 started[flags] = await playwright.chromium.launch(
-                    executable_path=executable,
+                    executable_path=CHROMIUM,
                     chromium_sandbox=False,
                     args=[*CHROMIUM_FLAGS, *flags],
-                    # It would silence the sound that a captured tab gives us, too.
+                    # It would also silence the sound of a captured tab.
                     ignore_default_args=["--mute-audio"],
                 )
             return started[flags]
@@ -55,7 +64,7 @@ async def launch() -> AsyncIterator[Launch]:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def module_page(launch: Launch) -> AsyncIterator[Page]:
-    """An empty page that can import our modules from `/`, without a server."""
+    """An empty page that can import the modules of static/ from `/`, without a server."""
 
     async def from_disk(route: Route) -> None:
         path = Path(route.request.url).name
@@ -80,7 +89,7 @@ def speech_wav(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def speaking_browser(launch: Launch, speech_wav: Path) -> Browser:
-    """A browser whose user has allowed the microphone, in which somebody speaks."""
+    """A browser whose user has allowed the microphone and is speaking."""
     return await launch(
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
@@ -90,14 +99,14 @@ async def speaking_browser(launch: Launch, speech_wav: Path) -> Browser:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def server() -> AsyncIterator[Server]:
-    """A server as it comes, for all tests that do not stop it."""
+    """A server with default settings, for all tests that do not stop it."""
     async with _serving(()) as server:
         yield server
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def scripted_server() -> AsyncIterator[Server]:
-    """A server whose words are known: one for each 300 ms of an utterance."""
+    """A server with known words: one for each 300 ms of an utterance."""
     async with _serving(("--engine", "scripted")) as server:
         yield server
 
@@ -125,7 +134,7 @@ async def _serving(flags: tuple[str, ...]) -> AsyncIterator[Server]:
     try:
         url = await _logged(process.stderr, r"listening on (http://\S+)")
         await _logged(process.stderr, r"livecaption: (ready)$")
-        # The pipe must be read on, or the server would wait for room in it.
+        # The pipe must be read, or the server would block when it is full.
         drained = asyncio.create_task(process.stderr.read())
         yield Server(url, process)
     finally:
@@ -137,7 +146,7 @@ async def _serving(flags: tuple[str, ...]) -> AsyncIterator[Server]:
 
 
 async def _logged(log: asyncio.StreamReader, pattern: str) -> str:
-    """Wait for a line of the log; what the pattern's group matched in it."""
+    """Wait for a line of the log; return what the pattern's group matched in it."""
     lines: list[str] = []
     async for line in log:
         lines.append(line.decode())

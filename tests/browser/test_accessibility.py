@@ -1,12 +1,13 @@
-"""The page for people who read it in their own way: axe's rules, small windows, large type, wide spacing."""
+"""The page and the many ways to read it: the rules of axe, small windows, large type, wide spacing."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Literal
 
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from tests.browser.support import Server
 
@@ -22,14 +23,14 @@ async () => {
   rollUp.showPartial({ utterance: 0, text: 'Ask not what your country can', stable: 'Ask not what' });
   const view = new TranscriptView(element('transcript'), element('jump'));
   for (let n = 0; n < 50; n += 1)
-    view.add({ text: 'Ask what you can do for your country.', start_ms: n * 100_000, language: 'en' });
+    view.add({ text: 'Ask what you can do for your country.', startMs: n * 100_000, language: 'en' });
 }
 """
 
 
 @pytest_asyncio.fixture(loop_scope="session", params=["light", "dark"])
 async def page(request: pytest.FixtureRequest, server: Server, speaking_browser: Browser) -> AsyncIterator[Page]:
-    """The page with captions on it, for somebody whose system is light or dark."""
+    """The page with captions on it, on a light and on a dark system."""
     scheme: Literal["light", "dark"] = request.param
     async with await speaking_browser.new_context(color_scheme=scheme, bypass_csp=True) as context:
         page = await context.new_page()
@@ -73,8 +74,24 @@ async def test_caption_colors_break_no_rule(page: Page, colors: str) -> None:
     await assert_accessible(page)
 
 
+async def test_a_browser_without_the_colors_of_the_page_uses_those_of_its_system(page: Page) -> None:
+    """Safari before 17.5 does not have `light-dark()`."""
+
+    async def without_light_dark(route: Route) -> None:
+        response = await route.fetch()
+        await route.fulfill(response=response, body=(await response.text()).replace("light-dark(", "unknown("))
+
+    await page.route("**/*.css", without_light_dark)
+    await page.reload()
+    await page.get_by_label("Private").check()
+    await page.evaluate(CAPTIONS)
+    for control in ("#start-stop", "#private", "#language"):
+        await expect(page.locator(control)).to_have_css("border-top-width", re.compile(r"[12]px"))
+    await assert_accessible(page)
+
+
 async def test_nothing_is_cut_off_in_a_window_of_320_pixels(page: Page) -> None:
-    """WCAG 1.4.10: what 400 % zoom leaves of a desktop; here with the largest captions on top."""
+    """WCAG 1.4.10: the width of a desktop at 400 % zoom; here with the largest captions too."""
     await page.set_viewport_size({"width": 320, "height": 640})
     for _ in range(10):
         await page.get_by_role("button", name="Larger captions").click()

@@ -13,8 +13,9 @@ from tests.browser.support import Launch, Serve, Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-# The publisher's pauses are longer than the usual 500 ms; with this the whole recording is one utterance.
+# The pauses in the recording are longer than the default of 500 ms; with this it is a single utterance.
 ONE_UTTERANCE = ("--silence", "1500")
+SCRIPTED = ("--engine", "scripted")
 SENTENCE = (
     "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country."
 )
@@ -71,7 +72,7 @@ async def downloaded(page: Page, button: str) -> tuple[str, str]:
 
 
 async def test_speech_becomes_captions_and_files(serve: Serve, open_page: OpenPage) -> None:
-    """Say it, see it coming, read it, take it home."""
+    """They appear while somebody speaks, then in the transcript, then in files of three formats."""
     server = await serve(*ONE_UTTERANCE)
     page = await open_page(server.url)
     await press_start(page)
@@ -95,7 +96,7 @@ async def test_speech_becomes_captions_and_files(serve: Serve, open_page: OpenPa
 
 
 def assert_is_the_sentence(caption: str) -> None:
-    """But for a word: what tiny.en makes of `ask` depends on the processor."""
+    """One word may differ, because what tiny.en makes of `ask` depends on the processor."""
     rate = word_error_rate([SENTENCE], [re.sub(r"\d+:\d\d", "", caption)]).rate
     assert rate is not None
     assert rate <= 0.1, caption
@@ -149,7 +150,7 @@ async def test_the_level_follows_the_sound(server: Server, open_page: OpenPage) 
 
 
 async def test_keyboard_alone_starts_and_stops(serve: Serve, open_page: OpenPage) -> None:
-    """Space without any focus; and Tab to the button, then Enter."""
+    """Space works without any focus; so do Tab to the button and Enter."""
     server = await serve(*ONE_UTTERANCE)
     page = await open_page(server.url)
     state = page.locator("#state")
@@ -175,7 +176,7 @@ async def test_space_in_a_list_does_not_start(server: Server, open_page: OpenPag
 
 
 async def test_captions_are_announced_only_when_asked(server: Server, open_page: OpenPage) -> None:
-    """And the choice is remembered."""
+    """The choice is remembered."""
     page = await open_page(server.url)
     log = page.get_by_role("log", name="Transcript")
     await expect(log).to_have_attribute("aria-live", "off")
@@ -198,7 +199,27 @@ async def test_a_server_that_is_stopped_still_gives_the_last_caption(serve: Serv
     await expect(page.get_by_role("button", name="Start again")).to_be_visible()
 
 
-async def test_a_server_that_is_gone_is_said_to_be_gone(serve: Serve, context: BrowserContext) -> None:
+async def test_the_page_does_not_say_that_a_stopped_server_is_still_being_stopped(
+    serve: Serve, open_page: OpenPage
+) -> None:
+    server = await serve(*SCRIPTED)
+    page = await open_page(server.url)
+    await page.evaluate(
+        """() => {
+          const notice = document.getElementById('notice');
+          window.notices = [];
+          new MutationObserver(() => window.notices.push(notice.textContent)).observe(notice, { childList: true });
+        }"""
+    )
+    await press_start(page)
+    await expect(page.locator("#roll-up .stable").last).to_have_text(re.compile(r"\w"), timeout=SPEECH_TIMEOUT_MS)
+    server.terminate()
+    await expect(page.get_by_role("alert")).to_contain_text("The server was stopped")
+    assert "The server is being stopped." in " ".join(await page.evaluate("notices"))
+    await expect(page.locator("#notice")).to_be_empty()
+
+
+async def test_the_page_says_that_the_server_does_not_answer(serve: Serve, context: BrowserContext) -> None:
     server = await serve()
     page = await context.new_page()
     await page.goto(server.url)
@@ -211,7 +232,7 @@ async def test_a_server_that_is_gone_is_said_to_be_gone(serve: Serve, context: B
 async def test_a_lost_connection_keeps_the_captions_and_offers_to_start_again(
     serve: Serve, context: BrowserContext
 ) -> None:
-    """After the time for which the server would have waited."""
+    """The page gives up when the server would have given up waiting."""
     server = await serve("--resume-window", "0.5")
     page = await context.new_page()
     await page.goto(server.url)
@@ -219,13 +240,13 @@ async def test_a_lost_connection_keeps_the_captions_and_offers_to_start_again(
     await expect(page.locator("#transcript p")).not_to_have_count(0, timeout=SPEECH_TIMEOUT_MS)
     server.process.kill()
     await expect(page.locator("#state")).to_have_text("Connection lost")
-    await expect(page.get_by_role("alert")).to_contain_text("What was captioned is kept")
+    await expect(page.get_by_role("alert")).to_contain_text("The captions so far are kept")
     await expect(page.locator("#transcript p")).not_to_have_count(0)
     await expect(page.get_by_role("button", name="Start again")).to_be_visible()
 
 
 async def test_a_loading_server_is_asked_again_after_the_time_it_names(server: Server, open_page: OpenPage) -> None:
-    """The first answer is made up, lest the model be loaded before the page asks; the others are the server's."""
+    """The first answer is made up, because a real server may be ready too soon. The others are real."""
     page = await open_page(server.url)
     await page.route(
         "**/v1/stream",
@@ -238,7 +259,7 @@ async def test_a_loading_server_is_asked_again_after_the_time_it_names(server: S
         times=1,
     )
     await press_start(page)
-    await expect(page.locator("#state")).to_have_text("Server is loading its model, trying again in 2 s")
+    await expect(page.locator("#state")).to_have_text("The server is loading its model, trying again in 2 s")
     await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
 
 
@@ -250,7 +271,7 @@ async def test_a_full_server_takes_the_page_once_there_is_room(serve: Serve, ope
 
     second = await open_page(server.url)
     await press_start(second)
-    await expect(second.locator("#state")).to_contain_text("Server is busy, trying again in")
+    await expect(second.locator("#state")).to_contain_text("The server is busy, trying again in")
     await first.get_by_role("button", name="Stop captions").click()
     await expect(second.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
 
@@ -263,14 +284,14 @@ async def test_waiting_can_be_cancelled(serve: Serve, open_page: OpenPage) -> No
 
     second = await open_page(server.url)
     await press_start(second)
-    await expect(second.locator("#state")).to_contain_text("Server is busy")
+    await expect(second.locator("#state")).to_contain_text("The server is busy")
     await second.get_by_role("button", name="Cancel").click()
     await expect(second.locator("#state")).to_have_text("Ready")
     await expect(second.get_by_role("button", name="Start captions")).to_be_visible()
 
 
 async def test_a_microphone_allowed_after_cancelling_is_closed_at_once(server: Server, open_page: OpenPage) -> None:
-    """Nobody is recorded because the browser's question was answered late."""
+    """A late answer to the browser's question must not start a recording."""
     page = await open_page(server.url)
     await page.evaluate(
         """() => {
@@ -323,14 +344,14 @@ async def test_the_sound_of_a_tab_is_captioned_until_it_is_closed(
 
 
 async def test_a_share_without_sound_is_explained(server: Server, open_page: OpenPage) -> None:
-    """What a browser hands over when the tick at "share audio" is missing: a picture alone."""
+    """Without the tick at "share audio" a browser shares a picture alone."""
     page = await open_page(server.url)
     await page.evaluate(
         "navigator.mediaDevices.getDisplayMedia = async () => document.createElement('canvas').captureStream()"
     )
     await page.get_by_label("Sound").select_option("Tab or screen sound")
     await press_start(page)
-    await expect(page.get_by_role("alert")).to_contain_text("The share came without sound")
+    await expect(page.get_by_role("alert")).to_contain_text("The share has no sound")
     await expect(page.locator("#state")).to_have_text("Not started")
 
 
@@ -342,7 +363,7 @@ async def test_a_reader_who_scrolled_back_is_left_in_peace(server: Server, open_
           const { TranscriptView } = await import('/static/captions.js');
           const [log, jump] = [document.getElementById('transcript'), document.getElementById('jump')];
           const view = new TranscriptView(log, jump);
-          const add = (n) => view.add({ text: `Sentence ${n}.`, start_ms: n * 1000, language: 'en' });
+          const add = (n) => view.add({ text: `Sentence ${n}.`, startMs: n * 1000, language: 'en' });
           const settled = () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
           for (let n = 0; n < 100; n += 1) add(n);
           await settled();
@@ -363,15 +384,15 @@ async def test_a_reader_who_scrolled_back_is_left_in_peace(server: Server, open_
 
 
 async def test_a_token_is_asked_for_once(serve: Serve, context: BrowserContext) -> None:
-    """A wrong one is refused in words; the right one is kept for the tab, and is never in the address bar."""
+    """The page says that a wrong one is refused. The right one is kept for the tab, and is never in the address bar."""
     server = await serve("--token", "säcret+/=")
     page = await context.new_page()
     await page.goto(server.url)
     await press_start(page)
-    dialog = page.get_by_role("dialog", name="This server asks for an access token")
+    dialog = page.get_by_role("dialog", name="This server requires an access token")
     await dialog.get_by_label("Access token").fill("wrong")
     await dialog.get_by_role("button", name="Start captions").click()
-    await expect(dialog).to_contain_text("The last one was not accepted.")
+    await expect(dialog).to_contain_text("This token was not accepted.")
     await dialog.get_by_label("Access token").fill("säcret+/=")
     await dialog.get_by_role("button", name="Start captions").click()
     await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
@@ -395,15 +416,17 @@ async def test_the_languages_of_the_model_are_offered(server: Server, open_page:
     await expect(languages).to_have_value("")
 
 
-async def test_a_language_the_model_does_not_know_is_told(server: Server, context: BrowserContext) -> None:
-    """On a page that could not learn which ones it knows."""
+async def test_the_page_says_that_the_model_does_not_support_a_language(
+    server: Server, context: BrowserContext
+) -> None:
+    """The page could not learn the languages that the model supports."""
     page = await context.new_page()
     await page.route("**/v1/info", lambda route: route.abort())
     await page.goto(server.url)
     await page.get_by_label("Language").select_option(label="Deutsch")
     await press_start(page)
     alert = page.get_by_role("alert")
-    await expect(alert).to_contain_text("does not know this language", timeout=SPEECH_TIMEOUT_MS)
+    await expect(alert).to_contain_text("does not support this language", timeout=SPEECH_TIMEOUT_MS)
 
 
 async def test_a_refused_microphone_is_explained(server: Server, launch: Launch) -> None:
@@ -423,7 +446,7 @@ async def test_an_insecure_address_is_explained_with_its_ways_out(serve: Serve, 
     async with await browser.new_page() as page:
         await page.goto(f"http://livecaption.test:{server.port}/")
         alert = page.get_by_role("alert")
-        await expect(alert).to_contain_text("Browsers give no microphone to this address")
+        await expect(alert).to_contain_text("Browsers do not allow the microphone at this address")
         await expect(alert).to_contain_text(f"http://localhost:{server.port}/")
         await expect(alert).to_contain_text(f"ssh -N -L {server.port}:127.0.0.1:{server.port} livecaption.test")
         await expect(alert).to_contain_text("--tls-cert")
@@ -464,9 +487,11 @@ async def test_appearance_is_remembered(server: Server, open_page: OpenPage) -> 
     await expect(page.locator("#stage")).to_have_css("color", "rgb(255, 230, 0)")
 
 
-async def test_slow_networks_lose_the_oldest_sound_and_the_page_is_told(server: Server, open_page: OpenPage) -> None:
-    """250 ms in the socket, 2 s waiting before it; of ten seconds sent at once the rest is dropped."""
-    page = await open_page(server.url)
+async def test_slow_networks_lose_the_oldest_sound_and_the_page_is_told(
+    scripted_server: Server, open_page: OpenPage
+) -> None:
+    """Of ten seconds at once, 250 ms are in the socket and 2 s wait for it. The rest is dropped."""
+    page = await open_page(scripted_server.url)
     await press_start(page)
     await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
     dropped_ms = await page.evaluate(

@@ -16,13 +16,13 @@ CLIPPED = {"rms": 0.5, "peak": 1.0}
 async def meter_after(page: Page, *runs: tuple[dict[str, float], int]) -> Any:
     """What the meter shows in dB after runs of (level, milliseconds), and the warnings on the way."""
     return await page.evaluate(
-        """async ([runs, chunk_ms]) => {
+        """async ([runs, chunkMs]) => {
           const { Meter } = await import('/meter.js');
           const element = document.createElement('div');
           const warnings = [];
           const meter = new Meter(element, (warning) => warnings.push(warning));
           for (const [level, ms] of runs)
-            for (let passed_ms = 0; passed_ms < ms; passed_ms += chunk_ms) meter.push(level, chunk_ms);
+            for (let passedMs = 0; passedMs < ms; passedMs += chunkMs) meter.push(level, chunkMs);
           return [Math.round(element.style.getPropertyValue('--level') * 60 - 60), warnings];
         }""",
         [runs, CHUNK_MS],

@@ -1,4 +1,4 @@
-"""The page of transcripts in a real browser, with a real server that keeps some."""
+"""The page of transcripts in a real browser, with a real server that stores some."""
 
 import asyncio
 import json
@@ -123,7 +123,7 @@ async def test_every_format_is_downloaded_with_lines_as_chosen(
 ) -> None:
     page = await open_sessions(await serve_stored())
     await page.get_by_role("button", name="City council").click()
-    await page.get_by_label("Lines of subtitles").select_option("32")
+    await page.get_by_label("Length of subtitle lines").select_option("32")
     begins = {"WebVTT": "WEBVTT", "SRT": "1\n00:00:00,000 -->", "Text": "The tram", "JSON": "{"}
     for name, begin in begins.items():
         async with page.expect_download() as waiting:
@@ -150,7 +150,7 @@ async def test_a_transcript_is_deleted_only_when_that_is_confirmed(
     await page.keyboard.press("Escape")
     await expect(entries(page)).to_have_count(2)
     await page.get_by_role("button", name="Delete", exact=True).click()
-    await dialog.get_by_role("button", name="Delete for good").click()
+    await dialog.get_by_role("button", name="Delete permanently").click()
     await expect(state(page)).to_have_text("1 transcript")
     await expect(page.get_by_role("heading", name="City council")).to_be_hidden()
     await expect(page.get_by_role("searchbox")).to_be_focused()
@@ -166,10 +166,10 @@ async def test_a_long_list_goes_on_when_asked(
             fill(database, new_session(str(n), f"Talk {n}"), [])
     page = await open_sessions(await serve_stored())
     await expect(state(page)).to_have_text("50 or more transcripts")
-    await page.get_by_role("button", name="Show older ones").click()
+    await page.get_by_role("button", name="Show older transcripts").click()
     await expect(state(page)).to_have_text("62 transcripts")
     await expect(entries(page)).to_have_count(62)
-    await expect(page.get_by_role("button", name="Show older ones")).to_be_hidden()
+    await expect(page.get_by_role("button", name="Show older transcripts")).to_be_hidden()
 
 
 async def test_a_session_that_runs_is_said_to(serve_stored: ServeStored, open_sessions: OpenSessions) -> None:
@@ -189,10 +189,10 @@ async def test_a_session_that_runs_is_said_to(serve_stored: ServeStored, open_se
 
 async def test_the_token_is_asked_for_once(serve_stored: ServeStored, open_sessions: OpenSessions) -> None:
     page = await open_sessions(await serve_stored("--token", "säcret+/="))
-    dialog = page.get_by_role("dialog", name="This server asks for an access token")
+    dialog = page.get_by_role("dialog", name="This server requires an access token")
     await dialog.get_by_label("Access token").fill("wrong")
     await dialog.get_by_role("button", name="Show transcripts").click()
-    await expect(dialog).to_contain_text("The last one was not accepted.")
+    await expect(dialog).to_contain_text("This token was not accepted.")
     await dialog.get_by_label("Access token").fill("säcret+/=")
     await dialog.get_by_role("button", name="Show transcripts").click()
     await expect(state(page)).to_have_text("2 transcripts")
@@ -203,7 +203,7 @@ async def test_the_token_is_asked_for_once(serve_stored: ServeStored, open_sessi
 async def test_a_server_that_keeps_nothing_or_is_gone_is_told(serve: Serve, open_sessions: OpenSessions) -> None:
     server = await serve("--engine", "scripted", "--store", "none")
     page = await open_sessions(server)
-    await expect(state(page)).to_have_text("This server keeps no transcripts")
+    await expect(state(page)).to_have_text("This server stores no transcripts")
     server.terminate()
     await server.process.wait()
     await search(page, "tram")
@@ -230,7 +230,7 @@ async def test_the_page_breaks_no_rule_of_accessibility(
 async def test_nothing_is_cut_off_in_a_window_of_320_pixels(
     serve_stored: ServeStored, open_sessions: OpenSessions
 ) -> None:
-    """WCAG 1.4.10: what 400 % zoom leaves of a desktop."""
+    """WCAG 1.4.10: the width of a desktop at 400 % zoom."""
     page = await open_sessions(await serve_stored())
     await page.get_by_role("button", name="City council").click()
     await expect(captions(page)).to_have_count(2)

@@ -29,12 +29,12 @@ async def browser(launch: Launch) -> Browser:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def open_stats(browser: Browser) -> AsyncIterator[OpenStats]:
-    """Open the page of a server. When the test ends, the browser's console must be clean; so the policy against inline
-    scripts and styles was kept, too."""
+    """Open the page of a server. When the test ends, the browser's console must be clean. A violation of the content
+    security policy would be in it."""
     complaints: list[str] = []
 
     def listen(message: ConsoleMessage) -> None:
-        # Browsers log every answer above 399, and those that do not come; the page says it in words.
+        # Browsers log every failed request and every answer above 399; the page reports them itself.
         if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource"):
             complaints.append(message.text)
 
@@ -55,7 +55,7 @@ async def open_stats(browser: Browser) -> AsyncIterator[OpenStats]:
 async def unguarded_page(
     request: pytest.FixtureRequest, serve: Serve, browser: Browser
 ) -> AsyncIterator[tuple[Server, Page]]:
-    """A server that has captioned something and its page, into which axe may be put."""
+    """A server that has captioned something, and its page without the policy that would keep axe out."""
     scheme: Literal["light", "dark"] = request.param
     server = await serve(*SCRIPTED)
     await caption(server)
@@ -83,7 +83,7 @@ def row(page: Page, table: str, heading: str) -> Locator:
 
 
 def newest(page: Page, graph: str, line: str) -> Locator:
-    """What the key of a graph says of one of its lines."""
+    """The newest value of one line of a graph."""
     return page.get_by_role("figure", name=graph).locator("dl div").filter(has_text=line).locator("dd")
 
 
@@ -109,8 +109,8 @@ async def test_what_the_server_does_is_shown_as_it_does_it(serve: Serve, open_st
         "Streams accepted": "2",
         "Streams refused": "0",
         "Audio received": "1.2 s",
-        "Batches": "2, of 1.0 requests on average",
-        "Partials asked for": "1",
+        "Batches": "2, with 1.0 requests on average",
+        "Partials requested": "1",
         "Partials answered": "1",
         "Finals answered": "1",
         "Finals failed": "0",
@@ -118,9 +118,7 @@ async def test_what_the_server_does_is_shown_as_it_does_it(serve: Serve, open_st
     for heading, figure in figures.items():
         await expect(row(page, "Since the start", heading).get_by_role("cell")).to_have_text(figure)
     await expect(row(page, "Now", "Open streams").get_by_role("cell")).to_have_text("0")
-    await expect(row(page, "Now", "Streams that could be open").get_by_role("cell")).to_have_text(
-        re.compile(r"^[\d,]+$")
-    )
+    await expect(row(page, "Now", "Limit of open streams").get_by_role("cell")).to_have_text(re.compile(r"^[\d,]+$"))
     await expect(row(page, "Now", "Audio between two partials").get_by_role("cell")).to_have_text("500 ms")
     await expect(row(page, "Since the start", "Partials paused").get_by_role("cell")).to_have_text("0.0 ms")
     for delay in ("Start of speech to first caption", "Word to partial caption", "End of speech to final caption"):
@@ -152,10 +150,10 @@ async def test_refusals_are_shown_with_their_reasons(serve: Serve, open_stats: O
 async def test_the_token_is_asked_for_once_and_serves_the_captions_too(serve: Serve, open_stats: OpenStats) -> None:
     server = await serve(*SCRIPTED, "--token", "säcret+/=")
     page = await open_stats(server)
-    dialog = page.get_by_role("dialog", name="This server asks for an access token")
+    dialog = page.get_by_role("dialog", name="This server requires an access token")
     await dialog.get_by_label("Access token").fill("wrong")
     await dialog.get_by_role("button", name="Show figures").click()
-    await expect(dialog).to_contain_text("The last one was not accepted.")
+    await expect(dialog).to_contain_text("This token was not accepted.")
     await dialog.get_by_label("Access token").fill("säcret+/=")
     await dialog.get_by_role("button", name="Show figures").click()
     await expect(page.get_by_role("status")).to_have_text("Ready")
@@ -215,7 +213,7 @@ async def test_the_question_for_the_token_breaks_no_rule_of_accessibility(serve:
 
 
 async def test_nothing_is_cut_off_in_a_window_of_320_pixels(serve: Serve, open_stats: OpenStats) -> None:
-    """WCAG 1.4.10: what 400 % zoom leaves of a desktop."""
+    """WCAG 1.4.10: the width of a desktop at 400 % zoom."""
     server = await serve(*SCRIPTED)
     await caption(server)
     page = await open_stats(server)

@@ -1,4 +1,4 @@
-"""The page to read along, in a real browser: late, twice, over a broken network, over a picture, in any direction."""
+"""The readers' page in a real browser: late, twice, over a broken network, as an overlay, in any direction."""
 
 import asyncio
 import io
@@ -28,7 +28,7 @@ OpenPage = Callable[..., Awaitable[Page]]
 
 
 class Publisher:
-    """Somebody who speaks when told; the scripted engine says a word for each 300 ms."""
+    """Speaks on command; the scripted engine transcribes a word for each 300 ms."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -44,12 +44,12 @@ class Publisher:
         return f"{url}watch/{self._stream.ready.session}{query}{token}"
 
     async def say(self, duration_ms: int = 900) -> str:
-        """One utterance; its final's text, once it is there."""
+        """Say one utterance; return its final's text."""
         await self._stream.send_audio(pcm_s16le(sound(f"silence 200ms, speech {duration_ms}ms, silence 900ms")))
         return (await asyncio.wait_for(self._finals.get(), 20)).text
 
     async def begin_to_say(self) -> None:
-        """An utterance that stays open."""
+        """Begin an utterance that stays open."""
         await self._stream.send_audio(pcm_s16le(sound("silence 200ms, speech 2500ms")))
 
     async def stop(self) -> None:
@@ -86,7 +86,7 @@ async def open_page(context: BrowserContext) -> AsyncIterator[OpenPage]:
     complaints: list[str] = []
 
     def listen(message: ConsoleMessage) -> None:
-        # Browsers log every request that fails, whatever the page makes of it.
+        # Browsers log every request that fails, also where the page handles it.
         if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource"):
             complaints.append(message.text)
 
@@ -102,7 +102,7 @@ async def open_page(context: BrowserContext) -> AsyncIterator[OpenPage]:
 
 
 async def expect_lines(page: Page, texts: Sequence[str | re.Pattern[str]]) -> None:
-    """The whole transcript, without its times."""
+    """Wait until the whole transcript is this, without its times."""
     await expect(page.locator("#transcript p span")).to_have_text(texts, timeout=STATE_TIMEOUT_MS)
 
 
@@ -129,7 +129,7 @@ async def test_two_readers_see_the_same_and_the_late_one_begins_with_what_was_sa
             await expect_lines(page, said)
         await publisher.stop()
         for page in (early, late):
-            await expect_state(page, "The speaker has finished")
+            await expect_state(page, "The captions have ended")
             await expect(page.locator("#transcript p")).to_have_count(3)
 
 
@@ -137,7 +137,7 @@ async def test_two_readers_see_the_same_and_the_late_one_begins_with_what_was_sa
 async def test_a_reader_whose_network_breaks_comes_back_by_itself_and_no_line_is_lost_or_doubled(
     scripted_server: Server, open_page: OpenPage, place: str
 ) -> None:
-    """Also where the server does not know the reader's place any more, and tells everything anew."""
+    """The server may know the reader's position, or may have to send everything again."""
 
     async def forget(route: Route) -> None:
         headers = {name: value for name, value in route.request.headers.items() if name != "last-event-id"}
@@ -163,7 +163,7 @@ async def test_a_reader_whose_network_breaks_comes_back_by_itself_and_no_line_is
 
 @pytest.fixture
 def serve_anew(serve: Serve, tmp_path: Path, unused_tcp_port: int) -> Callable[[], Awaitable[Server]]:
-    """A server at the address and on the store of the one before."""
+    """Start a server at the address and with the store of the previous one."""
     flags = ("--engine", "scripted", "--port", str(unused_tcp_port), "--store", str(tmp_path / "transcripts.db"))
     return lambda: serve(*flags)
 
@@ -176,7 +176,7 @@ async def kill(server: Server) -> None:
 async def test_a_reader_of_a_server_that_is_killed_and_started_anew_sees_each_line_once(
     serve_anew: Callable[[], Awaitable[Server]], open_page: OpenPage
 ) -> None:
-    """Also not on the live lines, where the utterance that was open begins anew."""
+    """That holds for the live lines too, where the open utterance is transcribed again."""
     server = await serve_anew()
     async with speaking(server) as publisher:
         page = await open_page(publisher.page_of(server.url))
@@ -190,7 +190,7 @@ async def test_a_reader_of_a_server_that_is_killed_and_started_anew_sees_each_li
         await expect_state(page, "Live")
         said.append(await publisher.say(600))
         await publisher.stop()
-        await expect_state(page, "The speaker has finished")
+        await expect_state(page, "The captions have ended")
         await expect_lines(page, said)
         await expect(page.locator("#roll-up p")).to_have_text(said)
 
@@ -255,7 +255,7 @@ async def test_how_a_reader_wants_it_is_remembered(scripted_server: Server, open
         assert roll_up is not None
         assert box["width"] <= 1
         assert roll_up["y"] < 200
-        # Not seen, but there for who has it read out.
+        # Invisible, but available to screen readers.
         await expect(page.get_by_role("log")).to_contain_text(re.compile(r"\w"))
 
 
@@ -396,7 +396,7 @@ async def test_the_publishers_page_resumes_over_a_broken_network_and_readers_mis
             await expect_state(page, "Live")
         await page.get_by_role("button", name="Stop captions").click()
         await expect(page.get_by_role("button", name="Continue captions")).to_be_visible(timeout=STATE_TIMEOUT_MS)
-        await expect_state(reader, "The speaker has finished")
+        await expect_state(reader, "The captions have ended")
         lines = await page.locator("#transcript p span").all_inner_texts()
         assert lines
         await expect_lines(reader, lines)
@@ -409,5 +409,5 @@ async def test_the_page_ends_with_the_server(serve: Serve, open_page: OpenPage) 
         await publisher.begin_to_say()
         await expect(page.locator("#roll-up")).to_contain_text(re.compile(r"\w"), timeout=STATE_TIMEOUT_MS)
         server.terminate()
-        await expect_state(page, "The speaker has finished")
+        await expect_state(page, "The captions have ended")
         await expect(page.locator("#transcript p")).to_have_count(1)

@@ -1,0 +1,165 @@
+// @ts-check
+/**
+ * The messages of the wire, as types alone: nothing imports this module at run time.
+ *
+ * Names are those of the wire. `*_ms` are milliseconds of stream time, which counts from the stream's first sample.
+ * The server writes them in `livecaption/events.py`; that module says what each of them means.
+ */
+
+/**
+ * The page's own description of its audio and of what it wants, sent first.
+ * @typedef {object} Start
+ * @property {"start"} type
+ * @property {"pcm_s16le"} encoding
+ * @property {number} sample_rate
+ * @property {1} channels
+ * @property {string | null} language null: the server detects it
+ * @property {boolean} private
+ */
+
+/**
+ * @typedef {object} Ready
+ * @property {"ready"} type
+ * @property {string} session
+ * @property {string} resume_token
+ * @property {number} protocol
+ * @property {string} model
+ * @property {string | null} language
+ * @property {number} received_ms
+ * @property {number} resume_window_ms
+ * @property {boolean} private
+ * @property {string} [reader_token] present if the session is private
+ * @property {number} [seq]
+ */
+
+/**
+ * @typedef {object} Partial
+ * @property {"partial"} type
+ * @property {number} utterance
+ * @property {number} revision
+ * @property {string} text
+ * @property {string} stable a prefix of `text`
+ * @property {number} start_ms
+ * @property {number} end_ms
+ * @property {number} [seq]
+ */
+
+/**
+ * @typedef {object} Final
+ * @property {"final"} type
+ * @property {number} utterance
+ * @property {string} text
+ * @property {number} start_ms
+ * @property {number} end_ms
+ * @property {string | null} language
+ * @property {number} confidence
+ * @property {number} latency_ms
+ * @property {number} [seq]
+ */
+
+/**
+ * A final as it stands in a list: without the fields of the message around it.
+ * @typedef {Omit<Final, "type" | "seq">} Caption
+ */
+
+/** @typedef {{ type: "speech_start", utterance: number, start_ms: number, seq?: number }} SpeechStart */
+/** @typedef {{ type: "speech_end", utterance: number, end_ms: number, reason: string, seq?: number }} SpeechEnd */
+/** @typedef {{ type: "ack", received_ms: number, seq?: number }} Ack */
+/** @typedef {{ type: "gap", start_ms: number, end_ms: number, seq?: number }} Gap */
+
+/**
+ * @typedef {object} Status
+ * @property {"status"} type
+ * @property {"ready" | "recovering" | "overloaded" | "draining"} state
+ * @property {"on" | "slow" | "paused"} partials
+ * @property {number} lag_ms
+ * @property {number} [seq]
+ */
+
+/**
+ * @typedef {object} ErrorReport
+ * @property {"error"} type
+ * @property {string} code
+ * @property {string} message
+ * @property {boolean} fatal
+ * @property {number} [retry_after_s]
+ * @property {number} [seq]
+ */
+
+/**
+ * @typedef {object} End
+ * @property {"end"} type
+ * @property {number} received_ms
+ * @property {number} utterances
+ * @property {"stop" | "disconnect" | "draining" | "error"} reason
+ * @property {number} [seq]
+ */
+
+/**
+ * @typedef {object} Snapshot
+ * @property {"snapshot"} type
+ * @property {string} title
+ * @property {string | null} language
+ * @property {Caption[]} finals
+ * @property {Omit<Partial, "type" | "seq"> | null} partial
+ * @property {string} epoch
+ */
+
+/** @typedef {Ready | Partial | Final | SpeechStart | SpeechEnd | Ack | Gap | Status | ErrorReport | End} StreamEvent */
+/** @typedef {Snapshot | Partial | Final | SpeechStart | SpeechEnd | Gap | Status | End} ReaderEvent */
+
+/**
+ * The body of every refusal.
+ * @typedef {{ code?: string, message?: string, retry_after_s?: number }} Refusal
+ */
+
+/**
+ * One of `GET /v1/sessions`.
+ * @typedef {object} StoredSession
+ * @property {string} id
+ * @property {string} title
+ * @property {string | null} language
+ * @property {boolean} private
+ * @property {"open" | "ended" | "interrupted"} state
+ * @property {string} started_at RFC 3339
+ * @property {number} duration_ms
+ * @property {number} finals
+ * @property {{ start_ms: number, parts: string[] }[]} [excerpts] every second part matches the search
+ */
+
+/** @typedef {{ p50: number | null, p95: number | null, n: number }} Latencies null: none was measured */
+
+/**
+ * One inference process in `GET /v1/stats`.
+ * @typedef {object} WorkerStats
+ * @property {string} state
+ * @property {number} restarts
+ * @property {number | null} resident_memory_bytes
+ * @property {{ used_bytes: number, total_bytes: number } | null} device_memory
+ */
+
+/**
+ * The body of `GET /v1/stats`.
+ * @typedef {object} Stats
+ * @property {number} at_s
+ * @property {string} state
+ * @property {{ open: number, limit: number, accepted: number, refused: Record<string, number> }} streams
+ * @property {{ partial_interval_ms: number | null, partials_paused_s: number }} pace
+ * @property {{ finals: number, partials: number, in_flight: number }} queue
+ * @property {number | null} real_time_factor
+ * @property {{ waiting: number, failures: number, lost: number } | null} store
+ * @property {Record<"endpoint" | "first_partial" | "partial" | "final", Latencies>} latencies_s
+ * @property {{ p50: number | null, p99: number | null }} event_loop_lag_s
+ * @property {{ resident_memory_bytes: number | null }} server
+ * @property {number} received_audio_s
+ * @property {number} transcribed_audio_s
+ * @property {number} compute_s
+ * @property {Record<string, number>} batches requests of a batch: how many there were
+ * @property {Record<"asked" | "answered" | "superseded" | "dropped" | "failed", number>} partials
+ * @property {Record<"answered" | "failed", number>} finals
+ * @property {number} redone_finals
+ * @property {number} runaway_texts
+ * @property {WorkerStats[]} workers
+ */
+
+export {};

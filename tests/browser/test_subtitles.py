@@ -1,0 +1,111 @@
+"""Downloads from the publisher's page: subtitles come from the server, and text does not need it."""
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Locator, Page, expect
+
+from tests.browser.support import Serve, Server
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+TIMEOUT_MS = 20_000
+STORES_NOTHING = ("--engine", "scripted", "--store", "none")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(speaking_browser: Browser) -> AsyncIterator[Page]:
+    async with await speaking_browser.new_context() as context:
+        yield await context.new_page()
+
+
+async def start(page: Page, server: Server) -> None:
+    """Caption until there is a final."""
+    await page.goto(server.url)
+    await page.get_by_role("button", name="Start captions").click()
+    await expect(captions(page)).not_to_have_count(0, timeout=TIMEOUT_MS)
+
+
+async def stop(page: Page) -> None:
+    await page.get_by_role("button", name="Stop captions").click()
+    await expect(page.locator("#state")).to_have_text("Ready", timeout=TIMEOUT_MS)
+
+
+def captions(page: Page) -> Locator:
+    return page.locator("#transcript p span")
+
+
+async def downloaded(page: Page, name: str) -> str:
+    async with page.expect_download() as download:
+        await page.get_by_role("button", name=f"Download {name}").click()
+    path = await (await download.value).path()
+    return path.read_text(encoding="utf-8")
+
+
+def words(file: str) -> list[str]:
+    """The words of a file, without the lines of WebVTT and SRT that are none."""
+    return re.sub(r"^(WEBVTT|\d+|.* --> .*)$", "", file, flags=re.MULTILINE).split()
+
+
+async def shown_words(page: Page) -> list[str]:
+    return " ".join(await captions(page).all_inner_texts()).split()
+
+
+async def test_a_server_that_stores_nothing_still_makes_the_subtitles_of_a_running_session(
+    serve: Serve, page: Page
+) -> None:
+    await start(page, await serve(*STORES_NOTHING))
+    for name in ("VTT", "SRT"):
+        before = await shown_words(page)
+        file = words(await downloaded(page, name))
+        assert file[: len(before)] == before
+
+
+async def test_subtitles_of_a_private_session_that_has_ended_are_saved_without_the_server(
+    serve: Serve, page: Page
+) -> None:
+    server = await serve(*STORES_NOTHING)
+    await page.goto(server.url)
+    await page.get_by_label("Private").check()
+    await start(page, server)
+    async with page.expect_response("**/transcript.srt") as response:
+        await stop(page)
+    await (await response.value).finished()
+    server.terminate()
+    await server.process.wait()
+    for name in ("VTT", "SRT"):
+        assert words(await downloaded(page, name)) == await shown_words(page)
+
+
+async def test_a_page_that_lost_its_server_saves_text_and_says_why_it_saves_no_subtitles(
+    serve: Serve, page: Page
+) -> None:
+    server = await serve(*STORES_NOTHING, "--resume-window", "0.5")
+    await start(page, server)
+    server.process.kill()
+    await server.process.wait()
+    await expect(page.locator("#state")).to_have_text("Connection lost", timeout=TIMEOUT_MS)
+    await page.get_by_role("button", name="Download VTT").click()
+    await expect(page.get_by_role("alert")).to_contain_text("Subtitles are not available")
+    await page.get_by_role("button", name="Clear").click()
+    dialog = page.get_by_role("dialog", name="Clear the transcript?")
+    await dialog.get_by_role("button", name="Keep").click()
+    assert words(await downloaded(page, "Text")) == await shown_words(page)
+
+
+async def test_sessions_of_a_page_are_joined_and_what_was_cleared_is_left_out(serve: Serve, page: Page) -> None:
+    await start(page, await serve(*STORES_NOTHING))
+    await stop(page)
+    await downloaded(page, "Text")
+    await page.get_by_role("button", name="Clear").click()
+    for _ in range(2):
+        n_before = await captions(page).count()
+        await page.get_by_role("button", name="Continue captions").click()
+        await expect(captions(page)).not_to_have_count(n_before, timeout=TIMEOUT_MS)
+        await stop(page)
+    file = await downloaded(page, "VTT")
+    assert words(file) == await shown_words(page)
+    starts = re.findall(r"^(\S+) --> ", file, re.MULTILINE)
+    assert starts == sorted(starts)
