@@ -1,4 +1,4 @@
-"""However the server ends, its decoders are gone, whether they wait, decode or start at that moment."""
+"""In each way that the server may end, its decoders end too, whether they wait, decode or start at that moment."""
 
 import os
 import random
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.processes
 
 GONE_WITHIN_S = 0.25
 STARTING_GONE_WITHIN_S = 1.0
-"""The interpreter of a decoder is there before its lifeline."""
+"""The interpreter of a decoder starts before its lifeline is set up."""
 ALL = list(Layer)
 
 
 @asynccontextmanager
 async def parent(doing: str, end: str = "leave", layers: list[Layer] = ALL) -> AsyncIterator[ServerProcess]:
-    """A running `decoder_parent` with these layers and no others. What is left of it at the end is killed."""
+    """Run `decoder_parent` with these layers and no others. Its remaining processes are killed at the end."""
     without = ",".join(layer.value for layer in Layer if layer not in layers)
     with tempfile.TemporaryDirectory(prefix="livecaption-test-") as directory:
         arguments = [sys.executable, decoder_parent.__file__, end, doing]
@@ -48,13 +48,13 @@ async def gone(server: ServerProcess, decoder: ProcessEnd, within_s: float) -> N
     with decoder:
         ended_s = await decoder.wait(within_s, what=f"the decoder; its server said:\n{server.output}")
     assert ended_s - server.ended_s <= within_s
-    await server.tree_gone(STARTING_GONE_WITHIN_S)  # the spare one may be about to start
+    await server.tree_gone(STARTING_GONE_WITHIN_S)  # the spare process may be about to start
 
 
 @pytest.mark.parametrize("doing", ["wait", "give"])
 @pytest.mark.parametrize("layers", [ALL, [Layer.PARENT_WATCH], [Layer.PARENT_DEATH_SIGNAL], []], ids=repr)
 async def test_the_decoders_of_a_killed_server_are_gone(doing: str, layers: list[Layer]) -> None:
-    """Without any layer too: the socket ends for one that reads or writes."""
+    """This holds without any layer too, because a decoder that reads or writes meets the end of the socket."""
     async with parent(doing, layers=layers) as server:
         decoder = await decoder_of(server)
         await server.logged("ready")
@@ -63,7 +63,7 @@ async def test_the_decoders_of_a_killed_server_are_gone(doing: str, layers: list
 
 
 async def test_a_decoder_that_was_stopped_is_gone_with_a_killed_server() -> None:
-    """It can do nothing by itself: the kernel ends it."""
+    """The process can do nothing itself: the kernel ends it."""
     async with parent("wait", layers=[Layer.PARENT_DEATH_SIGNAL]) as server:
         decoder = await decoder_of(server)
         await server.logged("ready")
@@ -103,7 +103,7 @@ async def test_decoders_that_nobody_stopped_are_gone_with_their_server(end: str,
 
 
 async def test_stop_signals_leave_a_decoder_alone() -> None:
-    """They are the server's, which still wants the last samples of its streams."""
+    """The signals are for the server, which needs its decoders for the last samples of its streams."""
     async with parent("wait") as server:
         with await decoder_of(server) as decoder:
             await server.logged("ready")

@@ -1,4 +1,4 @@
-"""What holds an event loop is recorded: callbacks, and separately the garbage collector."""
+"""The holds of an event loop are recorded: callbacks, and separately the garbage collector."""
 
 import subprocess
 import sys

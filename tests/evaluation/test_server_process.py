@@ -1,4 +1,4 @@
-"""The harness finds what a server leaves behind: judged on a program that leaves everything."""
+"""The harness finds everything that a server leaves behind, tested with a program that leaves everything."""
 
 import sys
 
