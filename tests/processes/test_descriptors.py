@@ -1,4 +1,4 @@
-"""A server that has few file descriptors, and more readers than those."""
+"""A server that has fewer file descriptors than readers."""
 
 import asyncio
 import os
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.processes
 FEW = ("prlimit", "--nofile=1024:1024", *COMMAND)
 N_READERS = 1100
 N_SILENT = 320
-"""More than 256 descriptors, and no more than the backlog of the listening socket takes beyond."""
+"""More connections than 256 descriptors allow, but not more than those and the backlog of the listening socket."""
 
 
 @asynccontextmanager
 async def readers(url: str, session: str, n: int) -> AsyncIterator[Counter[int]]:
-    """So many who ask at once to read along, and stay if they may; what they were answered, by HTTP status."""
+    """Connect `n` readers at once, and keep those that are accepted. Yield the numbers of responses by HTTP status."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, n + 500), hard))
     answers: Counter[int] = Counter()
@@ -74,7 +74,7 @@ async def test_more_readers_than_descriptors_end_no_session_and_a_dead_worker_co
 
 
 async def test_connections_that_take_all_descriptors_are_few_lines_of_the_log_and_a_worker_waits_for_its_own() -> None:
-    """They say nothing, so they are no readers; the server closes them after ten seconds."""
+    """Connections without a request are not readers; the server closes them after ten seconds."""
     async with serving("--workers=1", command=("prlimit", "--nofile=256:256", *COMMAND)) as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
@@ -92,7 +92,7 @@ async def test_connections_that_take_all_descriptors_are_few_lines_of_the_log_an
             assert await server.exited(within_s=8.0) == 0
             await assert_clean_end(server)
         publisher.check_complete()
-        # Its own death is the only one.
+        # Only the death that the test caused is logged.
         assert len([line for line in server.lines if "a worker cannot be started now" in line]) == 1
         assert len([line for line in server.lines if "the next one starts" in line]) == 1
         assert len(server.lines) < 100

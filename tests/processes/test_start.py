@@ -1,6 +1,6 @@
-"""What cannot start ends at once, with one line that says what to do, and nothing left.
+"""A server that cannot start ends at once, with one line of advice, and leaves nothing behind.
 
-Numbers of rows are those of the fault matrix.
+The numbers of rows are those of the fault matrix.
 """
 
 import socket
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.processes
 
 
 async def cannot_start(server: ServerProcess) -> str:
-    """The one line that it says before it ends with code 3."""
+    """Return the only line that the server logs before it ends with code 3."""
     assert await server.exited(within_s=5) == 3
     [line] = server.lines
     return line
@@ -52,7 +52,7 @@ async def test_a_host_name_is_listened_on_at_all_its_addresses() -> None:
 
 
 async def test_the_collector_of_garbage_is_spared_what_is_loaded_before_streams_come() -> None:
-    """Otherwise it would hold the loop for 50 ms or more, again and again."""
+    """Otherwise each collection would hold the loop for 50 ms or more."""
     program = """if True:
         import gc, runpy, sys
         freeze = gc.freeze

@@ -1,4 +1,4 @@
-"""What a reader has seen is in the store, however the server ends and whatever becomes of the disk."""
+"""The store has every final that a reader has received, after any end of the server and any fault of the disk."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ async def ask(url: str, path: str) -> Any:
 
 
 def check_stored(database: Database, publisher: Publisher, state: SessionState) -> int:
-    """All that the publisher was told is there; how many finals that was."""
+    """Check that the store has all finals that the publisher received, and return their number."""
     (ready,) = publisher.of("ready")
     session = database.session(ready["session"])
     assert session is not None
@@ -46,7 +46,7 @@ def check_stored(database: Database, publisher: Publisher, state: SessionState) 
 
 @pytest.mark.timeout(300)
 async def test_sigkill_at_any_moment_loses_no_final_that_a_reader_had_received(tmp_path: Path) -> None:
-    """Twenty servers, one after the other, on the same store, each killed while two people speak."""
+    """Twenty successive servers use the same store, and each is killed during two streams."""
     path = tmp_path / "transcripts.db"
     chance = random.Random(6)
     n_told = 0
@@ -55,7 +55,7 @@ async def test_sigkill_at_any_moment_loses_no_final_that_a_reader_had_received(t
             url = await server.ready()
             async with speaking(url, n=2, pace=10.0) as publishers:
                 await publishers[0].heard("speech_start", utterance=chance.randrange(1, 5))
-                await asyncio.sleep(chance.uniform(0, 0.3))  # any moment, not one that an event marks
+                await asyncio.sleep(chance.uniform(0, 0.3))  # a random moment, not that of an event
                 server.send(signal.SIGKILL)
                 await server.exited(within_s=5)
         with opened(path) as database:
@@ -152,7 +152,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill_up(directory: Path) -> Path:
-    """A file that takes all the room that is left."""
+    """Write a file that fills the disk."""
     filler = directory / "filler"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
         while file.write(bytes(1024)) == 1024:

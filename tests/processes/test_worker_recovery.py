@@ -1,6 +1,6 @@
-"""Streams go on while workers die: real servers, sockets, and ends of processes.
+"""Streams go on when workers die. Servers, sockets and ends of processes are real.
 
-Numbers of rows are those of the fault matrix.
+The numbers of rows are those of the fault matrix.
 """
 
 import asyncio
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.processes
 BYTES_PER_S = 32_000
 CHUNK_BYTES = BYTES_PER_S // 20
 ENGINES = ["scripted", pytest.param("", id="model", marks=pytest.mark.model)]
-"""`--engine`; empty is the default one, real Whisper."""
+"""The value of `--engine`; empty is the default, real Whisper."""
 UTTERANCE = pcm_s16le(sound("silence 200ms, speech 1200ms, silence 800ms"))
 
 
 class Reader:
-    """Everything that one stream was told."""
+    """All events of one stream."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -60,21 +60,21 @@ class Reader:
 
 
 async def speech(pcm: bytes, pace: float) -> AsyncIterator[bytes]:
-    """At so many times the pace of speech."""
+    """Yield the audio at `pace` times real time."""
     for begin in range(0, len(pcm), CHUNK_BYTES):
         yield pcm[begin : begin + CHUNK_BYTES]
         await asyncio.sleep(CHUNK_BYTES / BYTES_PER_S / pace)
 
 
 def stream(url: str, pcm: bytes, pace: float = 4.0, **options: Any) -> "tuple[asyncio.Task[End], Reader]":
-    """A stream of this audio in a task of its own."""
+    """Stream this audio in a separate task."""
     reader = Reader()
     audio = speech(pcm, pace)
     return asyncio.ensure_future(transcribe(url, audio, reader.events.append, **options)), reader
 
 
 async def health(url: str) -> tuple[int, int, str]:
-    """Of `/healthz` the status, of `/readyz` the status and the state."""
+    """Return the status of `/healthz`, and the status and state of `/readyz`."""
     async with (
         aiohttp.ClientSession() as http,
         http.get(f"{url}healthz") as alive,
@@ -84,7 +84,7 @@ async def health(url: str) -> tuple[int, int, str]:
 
 
 async def kill_worker(server: ServerProcess, number: signal.Signals = signal.SIGKILL) -> None:
-    """The end of its one worker by a signal."""
+    """End the only worker with a signal, and wait for its end."""
     [pid] = server.worker_pids
     with ProcessEnd(pid) as worker:
         os.kill(pid, number)
@@ -99,10 +99,10 @@ async def stop(server: ServerProcess) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_a_death_in_mid_speech_costs_no_word(engine: str) -> None:
-    """Rows 41 and 55: the words are those of a stream whose worker lived, in the same order.
+    """Rows 41 and 55: the words are those of a stream whose worker did not die, in the same order.
 
-    Without partials, whose words have a say in where utterances end: those of a dead worker do not come. Where Silero
-    heard the end of speech has one too, and late answers tell it later; that may cut off a breath.
+    The streams have no partials, because the words of partials influence endpoints, and a dead worker sends none. The
+    engine's end of speech (Silero) influences them too. Late answers report it later, which may cut off a breath.
     """
     async with serving("--workers=1", *(["--model", "delay 0.2"] if engine else []), engine=engine) as server:
         url = await server.ready()
@@ -111,14 +111,14 @@ async def test_a_death_in_mid_speech_costs_no_word(engine: str) -> None:
         disturbed, reader = stream(url, jfk_pcm(), partials=False)
         await reader.heard(lambda event: isinstance(event, SpeechEnd) and event.utterance == 0)
         await kill_worker(server)
-        # Twice the same final would be taken for the cause.
+        # A final that kills two workers would be quarantined.
         await reader.heard(lambda event: isinstance(event, Final) and event.utterance == 0)
         await reader.heard(lambda event: isinstance(event, SpeechEnd) and event.utterance == 1)
         await kill_worker(server)
         assert (await disturbed).reason == "stop"
         if engine:
             assert reader.words == expected.words
-        # Whisper may punctuate otherwise what it hears alone, as the final of the utterance before was not there yet.
+        # Punctuation may differ, because the preceding utterance's final was not available as context.
         assert plain_words(" ".join(reader.words)) == plain_words(" ".join(expected.words))
         assert len(reader.of(SpeechStart)) == len(reader.finals) > 1
         assert reader.of(ErrorReport) == []
@@ -157,7 +157,7 @@ async def test_real_whisper_is_gone_with_a_server_that_is_killed(loading: bool) 
 
 
 async def test_a_stream_is_told_of_the_recovery_and_its_end() -> None:
-    """Rows 41 and 56: it takes three seconds here, in which the health checks tell as well."""
+    """Rows 41 and 56: the restart takes three seconds here, and the health checks show it meanwhile."""
     async with serving("--model", "load 2.5") as server:
         url = await server.listening()
         assert await health(url) == (200, 503, "loading")
@@ -177,9 +177,9 @@ async def test_a_stream_is_told_of_the_recovery_and_its_end() -> None:
 
 
 async def test_poison_of_one_stream_is_its_own() -> None:
-    """Row 43: two deaths, an error, and a final of the words that were promised; nobody else loses anything.
+    """Row 43: two deaths, an error, and a final with the committed words; no other stream loses anything.
 
-    The innocent wants no partials: their words have a say in where utterances end, and a death delays them.
+    The other stream has no partials, because their words influence endpoints, and a death delays them.
     """
     async with serving() as server:
         url = await server.ready()
@@ -253,7 +253,7 @@ async def test_the_death_of_one_of_several_workers_is_not_even_noticed(layout: S
 
 @pytest.mark.parametrize("kill_stale", [False, True], ids=["refuses", "kills"])
 async def test_what_an_earlier_server_left_on_the_device_is_found(kill_stale: bool, tmp_path_factory: Any) -> None:
-    """Row 57, with a real orphan: a worker without any layer of its lifeline, whose server was killed."""
+    """Row 57: a worker without any layer of its lifeline is a real orphan after its server was killed."""
     directory = tmp_path_factory.mktemp("run")
     environment = {SWITCH: ",".join(layer.value for layer in Layer), "XDG_RUNTIME_DIR": str(directory)}
     arguments = [sys.executable, worker_parent.__file__, "", "", "leave"]
