@@ -77,7 +77,7 @@ async def connect(
     Raises:
         ValueError: `url` is not the address of a server.
         ConnectionError: the server cannot be reached, or TLS failed.
-        StreamRefused: the server refused the stream; `retry_after_s` tells whether it may accept it later.
+        StreamRefused: the server refused the stream; without `retry_after_s`, it will not accept it later either.
         StreamClosed: the server rejected the options.
     """
     start: dict[str, Any] = {

@@ -28,8 +28,8 @@ from livecaption.evaluation.target import Attack, Report, Target
 SECRET = "s3cret-token-of-an-operator"
 """A token that malformed requests contain, and that may not be in any log."""
 ATTACK_TIMEOUT_S = 240.0
-"""Time limit of an attack. The longest one, 100 sessions in a row, takes 75 s on an idle machine, because the server
-accepts audio at up to 100 times real time."""
+"""Time limit of an attack. The longest one, 100 sessions in a row, takes 75 s on an idle machine. The server accepts
+audio at up to 100 times real time."""
 RECONNECT_S = 0.1
 """Time after which an attacker reconnects when the server has closed its connection."""
 START = {"type": "start"}

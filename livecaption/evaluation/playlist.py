@@ -71,8 +71,7 @@ def deal(recordings: Sequence[Recording], n_streams: int, duration_ms: int) -> l
 def split(received: Sequence[Received], plays: Sequence[Play]) -> list[list[Received]]:
     """Return the captions of each play, with times from its beginning.
 
-    An utterance belongs to a play if it begins in the second half of the silence before the play, in the play, or in
-    the first half of the silence after it.
+    An utterance belongs to a play if it begins in the play, or at most half of the silence before or after it.
     """
     captions: list[list[Received]] = [[] for _ in plays]
     for item in received:

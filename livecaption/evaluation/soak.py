@@ -38,7 +38,7 @@ EXIT_TIMEOUT_S = 10.0
 LEFT_AFTER_S = 1.0
 """Time that processes may outlive the server. A worker that just starts notices the end of its server late."""
 PHASES = ("unborn", "starting", "loading", "ready", "streaming")
-"""In the phase "unborn", the interpreter has not run the program's first line. It may then end in any way."""
+"""The phases of a server's life. An "unborn" server has not run its first line, and may end in any way."""
 SCRIPT = "delay 0.1"
 LOST_CODES = ("transcription_failed", "worker_died")
 

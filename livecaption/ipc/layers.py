@@ -9,8 +9,8 @@
 | DEAD_MAN            | a batch or the load takes too long, even if C code holds the lock | ipc.lifeline,    C thread |
 | EXIT_HOOK           | the server ends by an exception or `sys.exit` and stopped nothing | ipc.children              |
 
-Three more have no switch: the orderly stop (supervisor), the job object of Windows (job_object), and the locks, by
-which the next server finds a worker that outlived this one (locks).
+Three more have no switch: the orderly stop (supervisor), the job object of Windows (job_object), and the locks (locks).
+By a lock, the next server finds a worker that outlived this one.
 
 Each layer is enough for the case in its row. Tests switch the others off with
 LIVECAPTION_TEST_WITHOUT=pipe-end,dead-man.

@@ -1,8 +1,9 @@
 """The server and an inference process exchange these messages; this module turns them into bytes and back.
 
-One message is one `send_bytes` on the pipe. It has the length of the header (4 bytes, big endian), the header as JSON,
-and the audio of all windows as int16, one after the other. The format is JSON and raw PCM instead of pickle, because
-unpickling executes code. A broken or hostile worker can only send invalid bytes, which `decode` refuses.
+One message is one `send_bytes` on the pipe. It begins with the length of the header (4 bytes, big endian) and the
+header as JSON. The audio of all windows follows as int16, one after the other. The format is JSON and raw PCM instead
+of pickle, because unpickling executes code. A broken or hostile worker can only send invalid bytes, which `decode`
+refuses.
 """
 
 import json

@@ -91,7 +91,7 @@ def build_app(config: Config | None = None) -> web.Application:
         ]
     )
     app.on_response_prepare.append(http.add_security_headers)
-    app.on_startup.append(_learn_own_names)
+    app.on_startup.append(_look_up_own_names)
     # These are contexts and not `on_cleanup`, which aiohttp skips if another handler of `on_startup` fails. The store
     # comes first and so ends last, because the others store their last finals at their end.
     app.cleanup_ctx.append(_store)
@@ -133,7 +133,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 
 def _claimed_session(request: web.Request) -> str | None:
-    """Return the session that the client wants to resume, if it exists. It has its slot, even on a full server."""
+    """Return the session that the client is about to resume, if it exists. It has a slot, even on a full server."""
     try:
         return request.app[SERVICES].sessions.find(request.query.get("resume", "")).id
     except UnknownSession:
@@ -145,11 +145,11 @@ async def drain(app: web.Application) -> None:
     await app[SERVICES].sessions.drain()
 
 
-async def _learn_own_names(app: web.Application) -> None:
+async def _look_up_own_names(app: web.Application) -> None:
     """Start the look-up of the machine's names early. Neither the start nor the loop waits for the network."""
     config = app[SERVICES].config.server
     if not is_loopback(config.host) and not config.token:
-        app[http.OWN_NAMES].ask()
+        app[http.OWN_NAMES].look_up()
 
 
 async def _watch_loop(app: web.Application) -> AsyncIterator[None]:

@@ -29,19 +29,19 @@ class OwnNames:
     """The names of this machine.
 
     Attributes:
-        known: the names in lower case. The full name is missing until the look-up that `ask` starts is done.
+        known: the names in lower case. The full name is missing until the look-up that `look_up` starts is done.
     """
 
     def __init__(self) -> None:
         name = socket.gethostname().lower()
         self.known = frozenset({name, f"{name}.local"})
 
-    def ask(self) -> None:
+    def look_up(self) -> None:
         """Start to look up the full name, which takes seconds if DNS does not answer."""
         # This is no thread of the loop's executor, because the end of the loop would wait for it.
-        threading.Thread(target=self._learn, name="own names", daemon=True).start()
+        threading.Thread(target=self._add_full_name, name="own names", daemon=True).start()
 
-    def _learn(self) -> None:
+    def _add_full_name(self) -> None:
         self.known |= {socket.getfqdn().lower()}
 
 

@@ -19,8 +19,8 @@ from livecaption.workers.pool import PoolState
 def static_directory(package: Path) -> Path:
     """Return the directory of the pages: in the installed package, or beside it in a checkout.
 
-    importlib cannot find it for a development install by an old pip, such as Debian 12's, because that maps no package
-    to a directory with another name.
+    importlib cannot find it if an old pip, such as Debian 12's, made a development install, because that maps no
+    package to a directory with another name.
     """
     installed = package / "static"
     return installed if installed.is_dir() else package.parent / "static"

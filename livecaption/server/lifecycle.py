@@ -55,8 +55,8 @@ KEEPALIVE_TIMEOUT_S = 10.0
 BACKLOG = 128
 """Connections that the kernel holds while the loop is busy."""
 READ_BYTES = 8 * 1024
-"""Bytes read from a connection at a time. A body of 1-byte chunks delays other connections by 31 ms with 64 KiB, by 12
-to 19 ms with 16 KiB, and by half of that with this value."""
+"""Bytes read from a connection at a time. A body of 1-byte chunks delays other connections by 31 ms with 64 KiB, and by
+12 to 19 ms with 16 KiB. With this value, the delay is half of that."""
 LINGERING_S = 1.0
 """Time that an unused request body is read after the response, so that the response arrives (aiohttp: 10 s)."""
 TURN_INTERVAL_S = 1.0

@@ -12,9 +12,9 @@ class WorkerConfig:
     """The number of inference processes, and the deadlines of their supervision.
 
     Attributes:
-        per_device: processes on each device. 0: two if they compute on several cores of a CPU, else one. With tiny.en
-            int8 on two cores, a second thread changes the time to encode by a factor of 0.7 and the time to decode by
-            1.7 (batches of 8). Two processes do not slow each other down.
+        per_device: processes on each device. 0: two if they compute on several cores of a CPU, else one. A second
+            thread changes the time to encode by a factor of 0.7, and the time to decode by 1.7 (tiny.en int8 on two
+            cores, batches of 8). Two processes do not slow each other down.
         load_timeout_s: time to load the model. A large model from a cold disk takes tens of seconds. The time of a
             download does not count.
         heartbeat_timeout_s: a worker that sends nothing for this time is stopped, starved or stuck, and is killed.

@@ -1,4 +1,4 @@
-"""Before the first worker starts, its device must be free of the workers of an earlier server."""
+"""Wait until a device is free of the workers of an earlier server."""
 
 import asyncio
 import logging

@@ -119,7 +119,7 @@ class WorkerPool:
         self._sessions: dict[SessionId, tuple[OnAnswer, Refresh]] = {}
         self._hold_s = hold_s
         self._failed_since_s: float | None = None
-        """When the state became FAILED. A worker that starts and dies again without useful work does not reset it."""
+        """The time at which the state became FAILED. A worker that dies again without useful work does not reset it."""
         self._giving_up: asyncio.TimerHandle | None = None
         self._loaded_or_not = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []

@@ -145,19 +145,19 @@ def test_a_directory_that_somebody_else_may_have_laid_out_is_not_used(tmp_path: 
     elsewhere.mkdir(mode=0o700)
     directory = tmp_path / "livecaption"
     directory.symlink_to(elsewhere)
-    with pytest.raises(PermissionError, match="no directory of this user"):
+    with pytest.raises(PermissionError, match="not a directory owned by this user"):
         run_directory()
     hold_lock("cpu", 1)
     assert list(elsewhere.iterdir()) == []
     directory.unlink()
     directory.write_text("")
-    with pytest.raises(PermissionError, match="no directory of this user"):
+    with pytest.raises(PermissionError, match="not a directory owned by this user"):
         run_directory()
     directory.unlink()
     directory.mkdir()
     for mode in (0o720, 0o702):
         directory.chmod(mode)
-        with pytest.raises(PermissionError, match="written by others"):
+        with pytest.raises(PermissionError, match="writable by other users"):
             run_directory()
     directory.chmod(0o755)
     assert run_directory() == directory

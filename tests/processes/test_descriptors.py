@@ -53,7 +53,7 @@ async def test_more_readers_than_descriptors_end_no_session_and_a_dead_worker_co
         url = await server.ready()
         await server.logged(r"1024 file descriptors are enough for \d+ readers, not for 5000 \(--max-readers\)")
         async with speaking(url, 3) as publishers:
-            session = (await publishers[0].heard("ready"))["session"]
+            session = (await publishers[0].received("ready"))["session"]
             async with readers(url, session, N_READERS) as answers:
                 await eventually(lambda: answers.total() == N_READERS, within_s=30)
                 assert set(answers) == {200, 503}
@@ -78,7 +78,7 @@ async def test_connections_that_take_all_descriptors_are_few_lines_of_the_log_an
     async with serving("--workers=1", command=("prlimit", "--nofile=256:256", *COMMAND)) as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
-            await publisher.heard("speech_start")
+            await publisher.received("speech_start")
             port = int(url.rstrip("/").rpartition(":")[2])
             silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(N_SILENT)]
             await server.logged("no connection can be accepted just now: .*Too many open files")

@@ -73,7 +73,7 @@ async def test_a_client_that_never_reads_its_finals_delays_a_stop_by_two_seconds
                 await publisher.streamed(1)
                 began_s = time.monotonic()
                 server.send(signal.SIGTERM)
-                await publisher.heard("end")
+                await publisher.received("end")
                 assert time.monotonic() - began_s < 1
                 assert await server.exited(within_s=2.5) == 0
                 await assert_clean_end(server)

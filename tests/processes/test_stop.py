@@ -106,7 +106,7 @@ async def test_a_second_sigterm_ends_the_server_at_once() -> None:
         async with speaking(url) as [publisher]:
             await publisher.streamed(1)
             server.send(signal.SIGTERM)
-            await publisher.heard("status", state="draining")
+            await publisher.received("status", state="draining")
             await asyncio.sleep(0.6)
             server.send(signal.SIGTERM)
             assert await server.exited(FORCED_STOP_S) == 128 + signal.SIGTERM
@@ -224,7 +224,7 @@ async def test_a_worker_that_dies_in_a_stop_costs_no_final() -> None:
             await publisher.streamed(1)
             [worker] = server.worker_pids
             server.send(signal.SIGTERM)
-            await publisher.heard("speech_end")
+            await publisher.received("speech_end")
             os.kill(worker, signal.SIGKILL)
             assert await server.exited(within_s=5) == 0
             await assert_clean_end(server)

@@ -141,7 +141,7 @@ async def test_a_forced_end_kills_the_workers_itself() -> None:
         async with speaking(url) as [publisher]:
             await publisher.streamed(1)
             server.send(signal.SIGTERM)
-            await publisher.heard("status", state="draining")
+            await publisher.received("status", state="draining")
             await asyncio.sleep(0.35)
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=0.5) == 128 + signal.SIGTERM

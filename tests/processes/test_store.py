@@ -39,9 +39,9 @@ def check_stored(database: Database, publisher: Publisher, state: SessionState) 
     assert session is not None
     assert session.state is state
     stored = [(each.utterance, each.text, each.start_ms, each.end_ms) for each in database.finals(session)]
-    told = [(each["utterance"], each["text"], each["start_ms"], each["end_ms"]) for each in publisher.of("final")]
-    assert stored[: len(told)] == told
-    return len(told)
+    received = [(each["utterance"], each["text"], each["start_ms"], each["end_ms"]) for each in publisher.of("final")]
+    assert stored[: len(received)] == received
+    return len(received)
 
 
 @pytest.mark.timeout(300)
@@ -49,18 +49,18 @@ async def test_sigkill_at_any_moment_loses_no_final_that_a_reader_had_received(t
     """Twenty successive servers use the same store, and each is killed during two streams."""
     path = tmp_path / "transcripts.db"
     chance = random.Random(6)
-    n_told = 0
+    n_received = 0
     for _ in range(N_KILLS):
         async with serving("--store", str(path), "--max-streams=100") as server:
             url = await server.ready()
             async with speaking(url, n=2, pace=10.0) as publishers:
-                await publishers[0].heard("speech_start", utterance=chance.randrange(1, 5))
+                await publishers[0].received("speech_start", utterance=chance.randrange(1, 5))
                 await asyncio.sleep(chance.uniform(0, 0.3))  # a random moment, not that of an event
                 server.send(signal.SIGKILL)
                 await server.exited(within_s=5)
         with opened(path) as database:
-            n_told += sum(check_stored(database, publisher, SessionState.INTERRUPTED) for publisher in publishers)
-    assert n_told > N_KILLS
+            n_received += sum(check_stored(database, publisher, SessionState.INTERRUPTED) for publisher in publishers)
+    assert n_received > N_KILLS
     async with serving("--store", str(path)) as server:
         url = await server.ready()
         sessions = (await ask(url, "v1/sessions?limit=200"))["sessions"]
@@ -105,7 +105,7 @@ async def test_unless_told_otherwise_a_server_keeps_transcripts_in_the_data_dire
     async with serving(command=command, environment={"XDG_DATA_HOME": str(tmp_path)}) as server:
         url = await server.ready()
         async with speaking(url, pace=10.0) as [publisher]:
-            await publisher.heard("final")
+            await publisher.received("final")
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=5) == 0
             await assert_clean_end(server)
@@ -171,7 +171,7 @@ async def test_captions_go_on_with_a_full_disk_and_are_stored_when_there_is_room
             told = (await ask(url, "v1/stats"))["store"]
             assert not told["working"]
             n_finals = len(publisher.of("final"))
-            await publisher.heard("final", utterance=n_finals + 1)
+            await publisher.received("final", utterance=n_finals + 1)
             await asyncio.to_thread(filler.unlink)
             await server.logged("transcripts are stored again, with what had waited")
             server.send(signal.SIGTERM)

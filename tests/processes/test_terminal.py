@@ -66,7 +66,7 @@ async def test_a_second_ctrl_c_ends_at_once() -> None:
         async with speaking(url) as [publisher]:
             await publisher.streamed(1)
             server.type(CTRL_C)
-            await publisher.heard("status", state="draining")
+            await publisher.received("status", state="draining")
             await asyncio.sleep(0.6)
             server.type(CTRL_C)
             assert await server.exited(within_s=0.3) == 128 + signal.SIGINT

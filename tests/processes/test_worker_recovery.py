@@ -43,7 +43,7 @@ class Reader:
     def of(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
 
-    async def heard(self, condition: Callable[[Event], bool], within_s: float = 20.0) -> None:
+    async def received(self, condition: Callable[[Event], bool], within_s: float = 20.0) -> None:
         await eventually(lambda: any(condition(event) for event in self.events), within_s)
 
     @property
@@ -109,11 +109,11 @@ async def test_a_death_in_mid_speech_costs_no_word(engine: str) -> None:
         undisturbed, expected = stream(url, jfk_pcm(), partials=False)
         await undisturbed
         disturbed, reader = stream(url, jfk_pcm(), partials=False)
-        await reader.heard(lambda event: isinstance(event, SpeechEnd) and event.utterance == 0)
+        await reader.received(lambda event: isinstance(event, SpeechEnd) and event.utterance == 0)
         await kill_worker(server)
         # A final that kills two workers would be quarantined.
-        await reader.heard(lambda event: isinstance(event, Final) and event.utterance == 0)
-        await reader.heard(lambda event: isinstance(event, SpeechEnd) and event.utterance == 1)
+        await reader.received(lambda event: isinstance(event, Final) and event.utterance == 0)
+        await reader.received(lambda event: isinstance(event, SpeechEnd) and event.utterance == 1)
         await kill_worker(server)
         assert (await disturbed).reason == "stop"
         if engine:
@@ -133,7 +133,7 @@ async def test_a_segmentation_fault_of_real_whisper_in_a_final_costs_no_word() -
     async with serving("--workers=1", engine="") as server:
         url = await server.ready()
         disturbed, reader = stream(url, jfk_pcm(), partials=False)
-        await reader.heard(lambda event: isinstance(event, SpeechEnd))
+        await reader.received(lambda event: isinstance(event, SpeechEnd))
         await kill_worker(server, signal.SIGSEGV)
         assert (await disturbed).reason == "stop"
         assert [final.utterance for final in reader.of(Final)] == [start.utterance for start in reader.of(SpeechStart)]
@@ -164,7 +164,7 @@ async def test_a_stream_is_told_of_the_recovery_and_its_end() -> None:
         await server.ready()
         assert await health(url) == (200, 200, "ready")
         streaming, reader = stream(url, jfk_pcm(), pace=2.0)
-        await reader.heard(lambda event: isinstance(event, SpeechStart))
+        await reader.received(lambda event: isinstance(event, SpeechStart))
         await kill_worker(server)
         await server.logged("next one starts")
         assert await health(url) == (200, 503, "recovering")
@@ -186,7 +186,7 @@ async def test_poison_of_one_stream_is_its_own() -> None:
         expected_task, expected = stream(url, jfk_pcm(), partials=False)
         await expected_task
         innocent, others = stream(url, jfk_pcm(), partials=False)
-        await others.heard(lambda event: isinstance(event, SpeechStart))
+        await others.received(lambda event: isinstance(event, SpeechStart))
         poison, reader = stream(url, UTTERANCE, prompt="script: final-only crash")
         assert (await poison).reason == "stop"
         [error] = reader.of(ErrorReport)
@@ -207,17 +207,17 @@ async def test_a_crash_loop_ends_the_streams_after_the_resume_window_and_not_the
     async with serving("--resume-window", "3") as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
-            await publisher.heard("speech_start")
+            await publisher.received("speech_start")
             for n in range(1, 6):
                 await server.logged(f"worker {n} is ready")
                 await kill_worker(server)
             await server.logged("next one starts in 30.0 s")
             failed_s = time.monotonic()
             n_heard = len(publisher.events)
-            await publisher.heard("ack", received_ms=publisher.of("ack")[-1]["received_ms"])
+            await publisher.received("ack", received_ms=publisher.of("ack")[-1]["received_ms"])
             assert await health(url) == (200, 503, "failed")
             assert [event for event in publisher.events[n_heard:] if event["type"] in ("error", "final")] == []
-            await publisher.heard("error", code="failed", fatal=True, retry_after_s=30.0)
+            await publisher.received("error", code="failed", fatal=True, retry_after_s=30.0)
             assert time.monotonic() - failed_s > 2.5
             assert publisher.of("status")[-1]["state"] == "recovering"
         assert publisher.close_code == 1013
@@ -239,7 +239,7 @@ async def test_the_death_of_one_of_several_workers_is_not_even_noticed(layout: S
         await server.logged("worker 1 is ready")
         await server.logged("worker 2 is ready")
         streaming, reader = stream(url, jfk_pcm())
-        await reader.heard(lambda event: isinstance(event, SpeechStart))
+        await reader.received(lambda event: isinstance(event, SpeechStart))
         os.kill(server.worker_pids[0], signal.SIGKILL)
         await server.logged("was killed by SIGKILL")
         assert await health(url) == (200, 200, "ready")

@@ -1,7 +1,7 @@
 """A publisher that streams until the server ends the stream, and records all events.
 
     async with speaking(url, n=20) as publishers:
-        await publishers[0].heard("speech_start")
+        await publishers[0].received("speech_start")
         ...
     publishers[0].check_complete()
 
@@ -66,7 +66,7 @@ class Publisher:
         await asyncio.wait({speaking})
         self._news.set()
 
-    async def heard(self, kind: str, within_s: float = 20.0, **fields: Any) -> dict[str, Any]:
+    async def received(self, kind: str, within_s: float = 20.0, **fields: Any) -> dict[str, Any]:
         """Wait for the first event of this type with these fields. It may have arrived before."""
         async with asyncio.timeout(within_s * TIMEOUT_FACTOR):
             while not (found := [event for event in self.of(kind) if fields.items() <= event.items()]):
