@@ -119,7 +119,7 @@ async def test_two_servers_do_not_share_a_store(tmp_path: Path) -> None:
         await one.listening()
         async with serving("--store", path) as other:
             assert await other.exited(within_s=10) == 3
-            await other.logged("another server keeps its own there")
+            await other.logged("another server keeps its transcripts there")
 
 
 async def test_a_database_that_another_program_locks_ends_the_start(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ async def test_captions_go_on_with_a_full_disk_and_are_stored_when_there_is_room
             n_finals = len(publisher.of("final"))
             await publisher.received("final", utterance=n_finals + 1)
             await asyncio.to_thread(filler.unlink)
-            await server.logged("transcripts are stored again, with what had waited")
+            await server.logged("transcripts are stored again, including those that waited")
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=10) == 0
         assert server.output.count("transcripts cannot be stored") == 1
