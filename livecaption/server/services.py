@@ -1,4 +1,4 @@
-"""Where the handlers of one application find what they share. Nothing below the handlers sees it."""
+"""The objects that the handlers of one application share, and their keys. Nothing below the handlers uses them."""
 
 from dataclasses import dataclass
 
