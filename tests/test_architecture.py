@@ -232,27 +232,32 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.processes
 def test_importing_livecaption_costs_nothing() -> None:
     ours = {name for name in loaded_by("import livecaption") - loaded_by("pass") if name.startswith("livecaption")}
     assert ours == {"livecaption"}
 
 
+@pytest.mark.processes
 def test_the_server_process_never_loads_a_model_library() -> None:
     loaded = loaded_by("import livecaption.server.lifecycle")
     heavy = {"torch", "ctranslate2", "faster_whisper", "onnxruntime", "huggingface_hub", "livecaption.engine"}
     assert loaded & heavy == set()
 
 
+@pytest.mark.processes
 def test_the_server_process_never_loads_what_parses_containers() -> None:
     """FFmpeg is native code; the bytes of strangers reach it in processes of their own."""
     assert "av" not in loaded_by("import livecaption.server.lifecycle")
 
 
+@pytest.mark.processes
 def test_the_client_loads_nothing_of_the_server() -> None:
     loaded = loaded_by("import livecaption.client")
     assert loaded & {"aiohttp.web", "av", "livecaption.server", "livecaption.pipeline", "webrtcvad"} == set()
 
 
+@pytest.mark.processes
 def test_the_settings_load_no_library() -> None:
     """`livecaption --help` shows them."""
     assert loaded_by("import livecaption.config") & {"aiohttp", "av", "soxr", "torch", "webrtcvad"} == set()

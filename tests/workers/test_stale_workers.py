@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from livecaption.ipc.locks import WorkerIdentity
-from livecaption.workers import supervisor
+from livecaption.workers import device
 from livecaption.workers.pool import PoolState
 from tests.support.eventually import eventually
 from tests.support.stale_workers import held, orphaned, waiting_process
@@ -49,7 +49,7 @@ async def test_a_server_waits_for_a_stale_worker_to_end(
 async def test_a_server_does_not_start_beside_a_stale_worker(
     start_crew: StartCrew, stale: WorkerIdentity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "STALE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(device, "STALE_TIMEOUT_S", 0.3)
     crew = await start_crew()
     assert crew.pool.state is PoolState.FAILED
     assert crew.pool.failure is not None
@@ -74,7 +74,7 @@ async def test_a_server_that_may_kill_it_still_kills_no_stranger(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(supervisor, "STALE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(device, "STALE_TIMEOUT_S", 0.3)
     with held(replace(orphan, created_s=1.0)):
         crew = await start_crew(kill_stale=True)
     assert crew.pool.state is PoolState.FAILED
