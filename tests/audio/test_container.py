@@ -291,7 +291,7 @@ def test_a_reader_may_stop_in_the_middle():
     pipe = Pipe(container_of("webm"))
     pieces = decode_container(pipe)
     assert next(pieces).size > 0
-    pieces.close()
+    pieces.close()  # type: ignore[attr-defined]
     assert not pipe.closed
 
 

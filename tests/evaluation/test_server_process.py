@@ -52,7 +52,7 @@ async def test_shared_memory_that_a_living_process_maps_is_no_leftover() -> None
     """Other programs make semaphores while a server runs: another suite, for instance."""
     async with serving(command=(sys.executable, "-c", "")) as server:
         ours = multiprocessing.get_context("spawn").Semaphore()
-        assert semaphore(ours._semlock.name.lstrip("/")).exists()
+        assert semaphore(ours._semlock.name.lstrip("/")).exists()  # type: ignore[attr-defined]
         assert await server.exited(within_s=10) == 0
         assert await server.leftovers() == []
 

@@ -75,7 +75,7 @@ def break_watch() -> None:
     """A task that the server cannot do without ends with an exception: its clock is gone."""
     from livecaption.server import lifecycle
 
-    lifecycle.time = None  # type: ignore[assignment]
+    lifecycle.time = None  # type: ignore[attr-defined]
 
 
 FAULTS: dict[str, Callable[[], None]] = {
