@@ -72,6 +72,10 @@ KIND_OF_PLACE = {
 os.environ.setdefault("LIVECAPTION_WORKERS", "1")
 """Where nothing else is said: how one process begins and ends can be told, and two would load on the same cores."""
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Beside other tests a process gets the processor later, and its end is noticed later.
+    os.environ.setdefault("LIVECAPTION_TEST_TIMEOUT_FACTOR", "3")
+
 os.environ["LIVECAPTION_STORE"] = "none"
 """No started server writes among the transcripts of whoever runs the tests; a test that wants a store says where."""
 

@@ -18,7 +18,7 @@ import pytest
 from livecaption.ipc.layers import SWITCH, Layer
 from tests.support import worker_parent
 from tests.support.eventually import eventually
-from tests.support.processes import ProcessEnd, ServerProcess
+from tests.support.processes import TIMEOUT_FACTOR, ProcessEnd, ServerProcess
 
 pytestmark = pytest.mark.processes
 
@@ -64,7 +64,7 @@ async def gone(process: Parent, worker: ProcessEnd, within_s: float) -> None:
     await process.exited(within_s=5.0)
     with worker:
         ended_s = await worker.wait(within_s, what=f"the worker; its server said:\n{process.output}")
-    assert ended_s - process.ended_s <= within_s
+    assert ended_s - process.ended_s <= within_s * TIMEOUT_FACTOR
     await process.tree_gone()
 
 
