@@ -21,6 +21,7 @@ KIND_OF_PLACE = {
     "test_packaging.py": "processes",
     "test_security.py": "pure",
     "test_wire.py": "pure",
+    "test_without_chromium.py": "processes",
     "audio": "pure",
     "browser": "browser",
     "captions": "pure",
