@@ -27,7 +27,7 @@ from livecaption.store import rows
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database, acquire
 from livecaption.store.rows import NewSession, Statement
-from livecaption.store.writer import Chore, Writer
+from livecaption.store.writer import RETRY_S, Chore, Writer
 
 MAX_HOLD_S = 0.5
 """A final waits for the disk at most so long; where this was written, 2 ms at most."""
@@ -67,9 +67,16 @@ class _Held:
 
 
 class TranscriptStore:
-    """Belongs to the running loop, between `open` and `close`."""
+    """Belongs to the running loop, between `open` and `close`.
 
-    def __init__(self, config: StoreConfig) -> None:
+    Args:
+        max_hold_s: how long an event waits for its statements to be written.
+        retry_s: the time from a failure to write to the next try.
+    """
+
+    def __init__(self, config: StoreConfig, *, max_hold_s: float = MAX_HOLD_S, retry_s: float = RETRY_S) -> None:
+        self._max_hold_s = max_hold_s
+        self._retry_s = retry_s
         self._path = Path(config.path).expanduser()
         self._keep_days = config.keep_days
         self._held: deque[_Held] = deque()
@@ -92,6 +99,7 @@ class TranscriptStore:
             self._path,
             written=partial(self._call, self._on_written),
             closed=partial(self._call, self._closed.set_result),
+            retry_s=self._retry_s,
         )
         self._writer.start()
         self._expiry = asyncio.create_task(self._expire())
@@ -159,9 +167,9 @@ class TranscriptStore:
         if not submitted or self._behind:
             written()
             return
-        self._held.append(_Held(self._n_submitted, self._loop.time() + MAX_HOLD_S, written))
+        self._held.append(_Held(self._n_submitted, self._loop.time() + self._max_hold_s, written))
         if self._timer is None:
-            self._timer = self._loop.call_later(MAX_HOLD_S, self._check_due)
+            self._timer = self._loop.call_later(self._max_hold_s, self._check_due)
 
     def _on_written(self, n_written: int) -> None:
         while self._held and self._held[0].number <= n_written:
@@ -177,7 +185,7 @@ class TranscriptStore:
         if wait_s > 0:
             self._timer = self._loop.call_later(wait_s, self._check_due)
         else:
-            logger.warning("the store takes more than %.1f s to write: captions go out before it has", MAX_HOLD_S)
+            logger.warning("the store takes more than %.1f s to write: captions go out before it has", self._max_hold_s)
             self._behind = True
             self._go_on()
 
