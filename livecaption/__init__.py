@@ -1,3 +1,3 @@
-"""livecaption: a self-hosted server for live captions. Importing it costs nothing."""
+"""livecaption: a self-hosted server for live captions. Importing it loads nothing else."""
 
 __version__ = "0.1.0"

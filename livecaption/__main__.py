@@ -1,15 +1,15 @@
-"""Start of the program. Spawned workers import it again, so it does nothing on import."""
+"""Start the program. Spawned workers import this module again, so it does nothing on import."""
 
 import sys
 
 
 def main() -> int:
-    """Run the command of `sys.argv`; return its exit code."""
+    """Run the command of `sys.argv` and return its exit code."""
     arguments = sys.argv[1:]
     try:
         signals = None
         if arguments[:1] == ["serve"]:
-            # Before anything slow is imported: a signal that comes early must not be lost.
+            # Before slow imports, because an early signal must not be lost.
             from livecaption.server.signals import SignalInbox
 
             signals = SignalInbox.install()

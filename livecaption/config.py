@@ -1,8 +1,8 @@
-"""Flags, environment, TOML file and defaults -> one frozen `Config`.
+"""Merge flags, environment, TOML file and defaults into one frozen `Config`.
 
-Each stage defines its own frozen dataclass beside its code; this module composes them and knows
-the one table of what a user may set. The first that speaks wins: flag, environment variable
-(`LIVECAPTION_PORT`), TOML file (`[server] port = 8000`), default.
+Each stage defines its own frozen dataclass beside its code. This module composes them, and has the only table of the
+options that a user may set. The first source with a value wins: flag, environment variable (`LIVECAPTION_PORT`), TOML
+file (`[server] port = 8000`), default.
 """
 
 import argparse
@@ -40,12 +40,12 @@ __all__ = [
 ]
 
 AUTO = "auto"
-"""What a user says for the None of a setting that may be."""
+"""A user's word for None, in settings that may be None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything the server can be told."""
+    """All settings of the server."""
 
     server: ServerConfig = field(default_factory=ServerConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -60,7 +60,7 @@ DEFAULTS = Config()
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One thing a user may set: `--flag`, `LIVECAPTION_FLAG`, and `key` of a TOML `section`."""
+    """One option that a user may set: `--flag`, `LIVECAPTION_FLAG`, and `key` of a TOML `section`."""
 
     flag: str
     section: str
@@ -83,29 +83,29 @@ OPTIONS: tuple[Option, ...] = (
     Option("port", "server", "port", "port to listen on; 0 picks a free one", "PORT"),
     Option("token", "server", "token", "secret that clients must show (better in LIVECAPTION_TOKEN)", "TOKEN"),
     Option("allowed-origin", "server", "allowed_origins", "another web origin whose pages may stream", "ORIGIN"),
-    Option("allowed-host", "server", "allowed_hosts", "another name by which browsers may call the server", "NAME"),
+    Option("allowed-host", "server", "allowed_hosts", "another name under which browsers reach the server", "NAME"),
     Option("tls-cert", "server", "tls_cert", "certificate chain (PEM); serves https and wss", "FILE"),
     Option("tls-key", "server", "tls_key", "private key (PEM)", "FILE"),
     Option(
         "max-streams",
         "server",
         "max_streams",
-        "streams at a time, or auto: as measured; more are refused with 503",
+        "streams at a time, or auto (from measurements); more are refused with 503",
         "N",
     ),
     Option("max-readers", "server", "max_readers", "readers at a time; more are refused with 503", "N"),
-    Option("drain-timeout", "server", "drain_timeout_s", "how long a stop waits for the last captions", "SECONDS"),
+    Option("drain-timeout", "server", "drain_timeout_s", "time that a stop waits for the last captions", "SECONDS"),
     Option(
         "resume-window",
         "server",
         "resume_window_s",
-        "how long a session waits for a publisher whose connection was lost; 0: not at all",
+        "time that a session waits for a publisher whose connection is lost; 0: it does not wait",
         "SECONDS",
     ),
-    Option("insecure", "server", "insecure", "listen beyond this machine without a token"),
+    Option("insecure", "server", "insecure", "accept other machines without a token"),
     Option("store", "store", "path", "database that keeps transcripts, or none", "FILE"),
-    Option("keep-days", "store", "keep_days", "delete transcripts that are older; 0: keep all", "DAYS"),
-    Option("engine", "engine", "engine", "what transcribes", choices=("whisper", "scripted")),
+    Option("keep-days", "store", "keep_days", "delete transcripts this long after their end; 0: keep all", "DAYS"),
+    Option("engine", "engine", "engine", "engine that transcribes", choices=("whisper", "scripted")),
     Option(
         "model",
         "engine",
@@ -118,13 +118,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("threads", "engine", "threads", "threads that compute on the CPU; 0: one per core", "N"),
     Option("full-context", "engine", "full_context", "encode every utterance as 30 s (slower)"),
     Option("workers", "workers", "per_device", "inference processes on each device; 0: two on CPUs, one on a GPU", "N"),
-    Option("load-timeout", "workers", "load_timeout_s", "give up on a model that is not loaded by then", "SECONDS"),
-    Option("kill-stale", "workers", "kill_stale", "end what an earlier server left on the device"),
+    Option("load-timeout", "workers", "load_timeout_s", "give up on a model that takes longer to load", "SECONDS"),
+    Option("kill-stale", "workers", "kill_stale", "end processes that an earlier server left on the device"),
     Option(
         "silence",
         "endpointing",
         "hangover_ms",
-        "silence that ends an utterance; 700 ms in mid-phrase, if that is more",
+        "silence that ends an utterance; within a phrase 700 ms, if that is more",
         "MS",
     ),
     Option("max-utterance", "endpointing", "max_utterance_ms", "longer speech is cut at a quiet point", "MS"),
@@ -153,8 +153,8 @@ def load_config(arguments: argparse.Namespace, environ: Mapping[str, str], defau
     """Merge the four sources.
 
     Raises:
-        ConfigError: a value of the wrong type or out of range, an unknown key, an unreadable
-            file, or settings that do not go together; the message names the culprit.
+        ConfigError: a value has the wrong type or is out of range, a key is unknown, the file is unreadable, or
+            settings contradict each other. The message names the setting.
     """
     path = getattr(arguments, "config", None) or environ.get("LIVECAPTION_CONFIG")
     file = _read_file(Path(path)) if path else {}
@@ -180,7 +180,7 @@ def load_config(arguments: argparse.Namespace, environ: Mapping[str, str], defau
 
 
 def _with_flags(message: str) -> str:
-    """What a stage says of its field, said of the flag."""
+    """Replace the names of fields in a stage's message by the flags of their options."""
     for option in OPTIONS:
         message = re.sub(rf"\b({option.section}\.)?{option.key}\b", f"--{option.flag}", message)
     return message
@@ -196,15 +196,15 @@ def _read_file(path: Path) -> dict[str, dict[str, Any]]:
     }
     for section, values in parsed.items():
         if section not in known or not isinstance(values, dict):
-            raise ConfigError(f"{path}: unknown section [{section}]; there are {', '.join(known)}")
+            raise ConfigError(f"{path}: unknown section [{section}]; known are {', '.join(known)}")
         for key in values:
             if key not in known[section]:
-                raise ConfigError(f"{path}: unknown key {section}.{key}; there are {', '.join(sorted(known[section]))}")
+                raise ConfigError(f"{path}: unknown key {section}.{key}; known are {', '.join(sorted(known[section]))}")
     return parsed
 
 
 def _convert(value: Any, option: Option, source: str) -> Any:
-    """A string, or a value of TOML, as the type of the field."""
+    """Convert a string, or a value of TOML, to the type of the field."""
     kind = option.type
     if get_origin(kind) is UnionType:
         if value == AUTO:
@@ -213,7 +213,7 @@ def _convert(value: Any, option: Option, source: str) -> Any:
     if get_origin(kind) is tuple:
         items = value.split(",") if isinstance(value, str) else value
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-            raise ConfigError(f"{source} must be a list of texts")
+            raise ConfigError(f"{source} must be a list of strings")
         return tuple(item.strip() for item in items if item.strip())
     if kind is bool:
         words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
@@ -221,7 +221,7 @@ def _convert(value: Any, option: Option, source: str) -> Any:
             raise ConfigError(f"{source} must be true or false")
         return value if isinstance(value, bool) else words[str(value).lower()]
     if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
-        raise ConfigError(f"{source} must be a {kind.__name__}")
+        raise ConfigError(f"{source} must be a {'string' if kind is str else 'number'}")
     try:
         converted = kind(value)
     except (TypeError, ValueError):
@@ -233,7 +233,7 @@ def _convert(value: Any, option: Option, source: str) -> Any:
 
 
 def _check(config: Config) -> None:
-    """Bounds and combinations that no single stage can judge."""
+    """Check bounds and combinations that no single stage can check."""
     server = config.server
     if not 0 <= server.port <= 65535:
         raise ConfigError("--port must be from 0 to 65535")
@@ -255,13 +255,13 @@ def _check(config: Config) -> None:
         raise ConfigError("--tls-cert and --tls-key go together")
     if not is_loopback(server.host) and not server.token and not server.insecure:
         raise ConfigError(
-            f"--host {server.host} lets other machines in: set LIVECAPTION_TOKEN to a secret, "
-            "or say --insecure if everybody who reaches this machine may stream"
+            f"--host {server.host} accepts other machines: set LIVECAPTION_TOKEN to a secret, "
+            "or use --insecure if everybody who reaches this machine may stream"
         )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` names this machine to itself only. `127.evil.example` does not."""
+    """Return whether only this machine can reach itself by `host`. `127.evil.example` is not such a name."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:

@@ -1,29 +1,28 @@
-"""Every error of livecaption: what a client is told and what the caller may do about it.
+"""Define every error of livecaption: what a client receives, and what the caller may do about it.
 
     LivecaptionError
-    ├── ClientError             the peer sent something it must not send
+    ├── ClientError             the peer sent something that it must not send
     │   ├── InvalidMessage      not JSON, unknown type, wrong type of value, unknown option
-    │   ├── WrongState          a message that is fine, at a time when it is not
+    │   ├── WrongState          a valid message at the wrong time
     │   ├── MessageTooBig
     │   ├── InvalidAudio        undecodable, truncated or non-finite audio
     │   ├── TooSlow             it does not start, send or read in time
-    │   ├── UnknownSession      there is no such session, it is over, or nothing of it was kept
-    │   ├── InvalidQuery        of a list or search of transcripts
+    │   ├── UnknownSession      there is no such session, it has ended, or nothing of it was kept
+    │   ├── InvalidQuery        malformed query for a list or search of transcripts
     │   └── Unauthorized, ForbiddenOrigin
-    ├── Unavailable             asking again later may help: loading, overloaded, draining
+    ├── Unavailable             a later attempt may succeed: loading, overloaded, draining
     ├── EngineError             the inference process or its model
     │   ├── EngineUnusable      it can never start with these settings (missing model, no CUDA): do not retry
-    │   ├── WorkerDied          the process is gone; whatever it had in flight was not answered
-    │   └── TranscriptionFailed one request failed; the worker lives
-    ├── StoreUnusable           transcripts cannot be kept where the settings say: do not start
+    │   ├── WorkerDied          the process is gone; its requests in flight were not answered
+    │   └── TranscriptionFailed one request failed; the worker goes on
+    ├── StoreUnusable           transcripts cannot be kept in the configured place: do not start
     ├── StoreFailed             the store cannot be read or changed now
-    └── ConfigError             a flag, variable or file of settings that makes no sense
+    └── ConfigError             an invalid flag, variable or file of settings
 
-`code` is the word on the wire. A fatal error closes its socket with `close_code`; an error that
-is not fatal is reported as an event and the stream goes on. Before the upgrade the same error is
-an HTTP answer with `http_status`.
+`code` is the word on the wire. A fatal error closes its socket with `close_code`. An error that is not fatal is
+reported as an event, and the stream goes on. Before the upgrade the same error is an HTTP answer with `http_status`.
 
-The client's errors stand apart, `client.StreamError`: they tell a program what became of its connection, are
+The errors of the client are separate: `client.StreamError`. They report the fate of a connection to a program, are
 `ConnectionError`s, and carry the codes that the server sent.
 """
 
@@ -31,12 +30,13 @@ from typing import ClassVar
 
 
 class LivecaptionError(Exception):
-    """Base of every error of ours. The message is for people and never holds what was said.
+    """Base of every error of livecaption. The message is for people and never contains what anybody said.
 
     Attributes:
+        message: the message.
         code: stable word for programs, listed in docs/protocol.md.
-        fatal: whether the stream ends with it.
-        retry_after_s: seconds after which asking again makes sense; None: it does not.
+        fatal: True if the error ends the stream.
+        retry_after_s: seconds after which another attempt makes sense; None: it does not.
     """
 
     close_code: ClassVar[int] = 1011
@@ -59,7 +59,7 @@ class LivecaptionError(Exception):
 
 
 class ClientError(LivecaptionError):
-    """The peer broke the protocol; nothing of ours changed."""
+    """The peer broke the protocol. The state of the session is unchanged."""
 
     close_code = 1008
     http_status = 400
@@ -67,17 +67,17 @@ class ClientError(LivecaptionError):
 
 
 class InvalidMessage(ClientError):
-    """Not JSON, not an object, an unknown `type`, a missing field, a wrong value."""
+    """A message is not JSON, not an object, of an unknown `type`, or has a missing field or a wrong value."""
 
 
 class WrongState(ClientError):
-    """A known message at the wrong time, such as audio before `start`."""
+    """A known message came at the wrong time, such as audio before `start`."""
 
     default_code = "wrong_state"
 
 
 class MessageTooBig(ClientError):
-    """One WebSocket message over the limit."""
+    """A WebSocket message is larger than the limit."""
 
     close_code = 1009
     http_status = 413
@@ -85,17 +85,17 @@ class MessageTooBig(ClientError):
 
 
 class InvalidAudio(ClientError):
-    """Audio that cannot be decoded.
+    """Audio cannot be decoded.
 
-    Codes: `invalid_container`, `truncated_audio` (not fatal: half a sample at the end),
-    `non_finite_audio` (not fatal: NaN and infinities are taken as silence).
+    Codes: `invalid_container`, `truncated_audio` (not fatal: half a sample at the end), `non_finite_audio` (not fatal:
+    NaN and infinities are replaced by silence).
     """
 
     default_code = "invalid_audio"
 
 
 class TooSlow(ClientError):
-    """The peer let a deadline pass. Codes: `start_timeout`, `idle_timeout`."""
+    """The peer missed a deadline. Codes: `start_timeout`, `idle_timeout`."""
 
     default_code = "start_timeout"
 
@@ -103,7 +103,8 @@ class TooSlow(ClientError):
 class UnknownSession(ClientError):
     """There never was such a session, or it is forgotten.
 
-    Codes: `unknown_session`; `session_ended`: it is over, and all of it was told; `no_store`: nothing is kept here.
+    Codes: `unknown_session`; `session_ended`: it is over, and all its events were sent; `no_store`: no transcripts are
+    kept here.
     """
 
     http_status = 404
@@ -111,13 +112,13 @@ class UnknownSession(ClientError):
 
 
 class InvalidQuery(ClientError):
-    """What follows the `?` makes no sense."""
+    """The query of a URL is invalid."""
 
     default_code = "invalid_query"
 
 
 class Unauthorized(ClientError):
-    """A token is needed and the peer did not show it. Code `wrong_token`: a session's own, not the operator's."""
+    """The peer did not show a required token. Code `wrong_token`: it must be the session's own, not the operator's."""
 
     http_status = 401
     default_code = "unauthorized"
@@ -131,7 +132,7 @@ class ForbiddenOrigin(ClientError):
 
 
 class Unavailable(LivecaptionError):
-    """Not now. Codes: `loading`, `overloaded`, `draining`, `failed`, `too_many_readers`."""
+    """The server cannot do this now. Codes: `loading`, `overloaded`, `draining`, `failed`, `too_many_readers`."""
 
     close_code = 1013
     http_status = 503
@@ -145,40 +146,40 @@ class EngineError(LivecaptionError):
 
 
 class EngineUnusable(EngineError):
-    """The engine cannot start with these settings, now or later. Trying again is useless."""
+    """The engine cannot start with these settings, now or later. A retry is useless."""
 
     default_code = "engine_unusable"
 
 
 class WorkerDied(EngineError):
-    """The worker process is gone. Its requests may be sent to another."""
+    """The worker process is gone. Its requests may be sent to another worker."""
 
     default_code = "worker_died"
 
 
 class TranscriptionFailed(EngineError):
-    """One utterance could not be transcribed. Not fatal: its final comes, with the words that were committed already.
+    """One utterance could not be transcribed. This is not fatal: its final has the committed words.
 
-    Codes: `transcription_failed`, `quarantined` (its audio ended the worker twice, and is not tried again).
+    Codes: `transcription_failed`, `quarantined` (its audio crashed the worker twice, and is not tried again).
     """
 
     default_code = "transcription_failed"
 
 
 class StoreUnusable(LivecaptionError):
-    """Transcripts cannot be kept there: no room, no right, another server, not a database of ours."""
+    """Transcripts cannot be kept there: no space, no permission, another server, or another program's database."""
 
     default_code = "store_unusable"
 
 
 class StoreFailed(LivecaptionError):
-    """The transcripts cannot be read or deleted now; captions go on."""
+    """The transcripts cannot be read or deleted now. Captions go on."""
 
     http_status = 503
     default_code = "store_failed"
 
 
 class ConfigError(LivecaptionError):
-    """Settings that make no sense; the message names the flag, variable or key."""
+    """A setting is invalid. The message names the flag, variable or key."""
 
     default_code = "invalid_config"

@@ -1,7 +1,7 @@
-"""What a session tells its readers: one frozen dataclass for each event of the protocol.
+"""Define the events that a session sends to its readers: one frozen dataclass for each event of the protocol.
 
-The fields are the fields on the wire, in milliseconds of stream time. `type` is the class's word
-on the wire. Sequence numbers are not here: whoever sends events counts them.
+The fields are the fields on the wire, in milliseconds of stream time. `type` is the class's name on the wire. Sequence
+numbers are not here, because the sender counts the events.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 EndReason = Literal["silence", "max_length", "flush", "discard", "stop", "disconnect"]
-"""Why an utterance ended. After `discard` its final is empty: the publisher has taken the audio back."""
+"""Reason of the end of an utterance. After `discard` its final is empty, because the publisher withdrew the audio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Ready(Event):
-    """The stream is accepted; audio may flow. For the publisher's eyes only: it carries the session's secrets.
+    """The stream is accepted, and audio may be sent. Only the publisher gets this event, because it has secrets.
 
     `resume_window_ms` is how long the session waits for a publisher whose connection is lost; 0: it cannot be resumed.
     `reader_token` is None unless the session is private.
@@ -61,7 +61,7 @@ class Ready(Event):
 
 @dataclass(frozen=True, slots=True)
 class SpeechStart(Event):
-    """Somebody began to speak. Followed by exactly one `Final` of the same number."""
+    """Somebody began to speak. Exactly one `Final` with the same number follows."""
 
     type: ClassVar[str] = "speech_start"
     utterance: int
@@ -83,7 +83,7 @@ class Partial(Event):
 
 @dataclass(frozen=True, slots=True)
 class SpeechEnd(Event):
-    """The endpoint of an utterance; its final is being made."""
+    """The endpoint of an utterance. Its final follows."""
 
     type: ClassVar[str] = "speech_end"
     utterance: int
@@ -103,10 +103,10 @@ class CaptionWord:
 
 @dataclass(frozen=True, slots=True)
 class Final(Event):
-    """The caption of one utterance; never changed. `text` may be empty.
+    """The caption of one utterance. It never changes. `text` may be empty.
 
-    `latency_ms` counts from the arrival of the last voiced audio to the making of this event.
-    `words` is None unless the stream asked for words.
+    `latency_ms` is the time from the arrival of the last voiced audio until this event. `words` is None unless the
+    stream asked for words.
     """
 
     type: ClassVar[str] = "final"
@@ -122,7 +122,7 @@ class Final(Event):
 
 @dataclass(frozen=True, slots=True)
 class Flushed(Event):
-    """All finals of audio that came before `flush` are out."""
+    """All finals of the audio before `flush` have been sent."""
 
     type: ClassVar[str] = "flushed"
     id: str | int | None
@@ -138,7 +138,7 @@ class Pong(Event):
 
 @dataclass(frozen=True, slots=True)
 class Ack(Event):
-    """Audio safely taken over, once a second."""
+    """The amount of audio that the server has received, once a second."""
 
     type: ClassVar[str] = "ack"
     received_ms: int
@@ -146,7 +146,7 @@ class Ack(Event):
 
 @dataclass(frozen=True, slots=True)
 class Status(Event):
-    """How the server does. `lag_ms` is the age of the oldest unanswered request of this stream."""
+    """State of the server for this stream. `lag_ms` is the age of the stream's oldest unanswered request."""
 
     type: ClassVar[str] = "status"
     state: Literal["ready", "recovering", "overloaded", "draining"]
@@ -156,7 +156,7 @@ class Status(Event):
 
 @dataclass(frozen=True, slots=True)
 class ErrorReport(Event):
-    """Something went wrong; `fatal` says whether the stream ends."""
+    """An error occurred. `fatal` is True if the stream ends."""
 
     type: ClassVar[str] = "error"
     code: str
@@ -166,13 +166,13 @@ class ErrorReport(Event):
 
     @classmethod
     def of(cls, error: LivecaptionError, *, fatal: bool | None = None) -> Self:
-        """Report an error; `fatal` overrides what the error itself says."""
+        """Report an error. `fatal` overrides that of the error itself."""
         return cls(error.code, error.message, error.fatal if fatal is None else fatal, error.retry_after_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Gap(Event):
-    """What was said between these times has no captions here: they, or their audio, are lost to this peer."""
+    """There are no captions for the speech between these times: they or their audio are lost for this peer."""
 
     type: ClassVar[str] = "gap"
     start_ms: int
@@ -181,10 +181,10 @@ class Gap(Event):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot(Event):
-    """All that a session has said so far, for a reader who comes late or has fallen behind.
+    """All captions of a session so far, for a reader that comes late or has fallen behind.
 
-    `finals` come without those that are empty and without words; `partial` is the open utterance's newest. Readers come
-    back with `epoch` and a number: see `live.event_log`.
+    `finals` are those with text, without words. `partial` is the newest one of the open utterance. Readers come back
+    with `epoch` and a number: see `live.event_log`.
     """
 
     type: ClassVar[str] = "snapshot"
@@ -197,7 +197,7 @@ class Snapshot(Event):
 
 @dataclass(frozen=True, slots=True)
 class End(Event):
-    """Nothing follows."""
+    """The last event of a session."""
 
     type: ClassVar[str] = "end"
     received_ms: int

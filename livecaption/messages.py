@@ -1,6 +1,6 @@
-"""The messages of the native protocol, version 1, as both of its ends write and read them. Pure.
+"""Encode and decode the messages of the native protocol, version 1, for both of its ends. Pure.
 
-requests  publisher -> server  `encode_request`, read by `live.dialects.native`, which refuses what is too much
+requests  publisher -> server  `encode_request`; read by `live.dialects.native`, which checks their limits
 events    server -> all        `encode`, `parse_event`
 """
 
@@ -30,10 +30,10 @@ from livecaption.wire import from_plain, to_plain
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Publisher -> server, first: the `start` of a publisher that comes back.
+    """Publisher -> server, first message: the `start` of a publisher that comes back.
 
-    `last_seq` is the number of the last event that it received, `audio_from_ms` where the audio begins that it can send
-    again.
+    `last_seq` is the number of the last event that it received. `audio_from_ms` is the beginning of the audio that it
+    can send again.
     """
 
     session: str
@@ -52,7 +52,7 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Publisher -> server: no more audio."""
+    """Publisher -> server: there is no more audio."""
 
     type: ClassVar[str] = "stop"
 
@@ -73,11 +73,11 @@ _EVENTS: dict[str, type[Event]] = {
     )
 }
 _OPTIONAL = frozenset({"words", "retry_after_s", "reader_token"})
-"""Fields that are left out where they are None; the protocol names the others always."""
+"""Fields that are left out if they are None. All other fields are always present."""
 
 
 def encode_request(request: Resume | Flush | Stop | Ping) -> str:
-    """Encode what a publisher sends behind its first `start`, or as `start` when it comes back."""
+    """Encode a request that a publisher sends after its first `start`, or as `start` when it comes back."""
     fields = to_plain(request)
     if isinstance(request, Resume):
         return json.dumps({"type": "start", "resume": fields})
@@ -85,33 +85,33 @@ def encode_request(request: Resume | Flush | Stop | Ping) -> str:
 
 
 def encode(event: Event, seq: int | None) -> str:
-    """Encode an event; fields that are None and optional are left out.
+    """Encode an event. Optional fields that are None are left out.
 
-    An event that concerns one connection alone, and not the session, has no number.
+    An event for a single connection, which is not part of the session, has no number.
     """
     number = {} if seq is None else {"seq": seq}
     return _compact({"type": event.type, **number, **to_plain(event, _OPTIONAL)})
 
 
 def encode_snapshot(snapshot: Snapshot, seq: int, finals: Sequence[str]) -> str:
-    """Encode a snapshot whose finals are encoded already, by `encode_final`: those of a long session take 50 ms.
+    """Encode a snapshot whose finals are already encoded by `encode_final`, because those of a long session take 50 ms.
 
-    The finals of the event itself are not looked at.
+    The finals of the event itself are ignored.
     """
-    # Within a text of JSON each quotation mark has a backslash before it: this is found where it is the key.
+    # Within JSON text each quotation mark follows a backslash, so this is found only as the key.
     return encode(replace(snapshot, finals=()), seq).replace('"finals":[]', f'"finals":[{",".join(finals)}]', 1)
 
 
 def encode_final(final: Final) -> str:
-    """Encode a final as it stands in a snapshot."""
+    """Encode a final as a part of a snapshot."""
     return _compact(to_plain(final, _OPTIONAL))
 
 
 def parse_event(fields: Mapping[str, Any]) -> Event | None:
-    """Read the fields of a message as an event. Unknown fields, words and types are those of a newer server.
+    """Read the fields of a message as an event. Unknown fields, words and types come from a newer server.
 
     Returns:
-        None: an event of a type that we do not know.
+        The event, or None if its type is unknown.
 
     Raises:
         ValueError: a field of a known type is missing or has a value of another type.

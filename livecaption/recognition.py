@@ -1,4 +1,4 @@
-"""What the server and an engine tell each other: what to transcribe, what was recognized, and by which model."""
+"""Define what the server and an engine exchange: windows to transcribe, hypotheses, and the model's description."""
 
 from dataclasses import dataclass, field
 from typing import Literal, NewType
@@ -13,22 +13,22 @@ Task = Literal["transcribe", "translate"]
 TASKS: tuple[Task, ...] = ("transcribe", "translate")
 
 Effort = Literal["full", "reduced"]
-"""How much computing a window may take. Under load it is reduced: smaller beams, less context, no early finals."""
+"""The computing that a window may take. Under load it is reduced: smaller beams, less context, no early finals."""
 
 MAX_WINDOW_MS = 30_000
-"""Whisper's encoder hears 30 s at a time (Radford et al. 2022, section 2.2)."""
+"""Whisper's encoder takes 30 s at a time (Radford et al. 2022, section 2.2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TranscriptionOptions:
-    """How a window is to be transcribed.
+    """Options for the transcription of a window.
 
     Attributes:
         language: ISO 639-1 code; None: detect.
         task: `transcribe` (same language) or `translate` (to English).
         words: whether times and confidences of the words of finals are wanted.
-        prompt: text the speaker is likely to continue, or said before; empty: none.
-        hotwords: names and terms to listen for.
+        prompt: text that the speaker is likely to continue, or said before; empty: none.
+        hotwords: names and terms that are likely to occur.
     """
 
     language: str | None = None
@@ -40,13 +40,13 @@ class TranscriptionOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrecedingUtterance:
-    """The utterance before a window. The engine transcribes both together, with the words of this one given.
+    """The utterance before a window. The engine transcribes both together, and the words of this one are given.
 
     Attributes:
-        samples: float32 [n_samples], like those of the window, which follow at once.
-        text: what is said in it.
-        speech_end_ms: where its speech ends, from its first sample on.
-        next_start_ms: where the speech of the window begins, from the same sample on.
+        samples: float32 [n_samples], like those of the window, which follow immediately.
+        text: its words.
+        speech_end_ms: end of its speech, from its first sample on.
+        next_start_ms: beginning of the window's speech, from the same sample on.
     """
 
     samples: npt.NDArray[np.float32]
@@ -60,12 +60,14 @@ class Window:
     """Audio for an engine, and how to transcribe it.
 
     Attributes:
-        samples: float32 [n_samples], mono, 16 kHz, -1..1, at most 30 s with those before; not modified, may be kept.
-        is_final: a final is worth a second try where a partial is not.
-        prefix: what its text begins with, as readers have been promised; empty: nothing yet.
+        samples: float32 [n_samples], mono, 16 kHz, -1..1; at most 30 s with those of `preceding`. Never modified, so
+            they may be kept.
+        options: how to transcribe it.
+        is_final: True: a doubtful text is worth a second decoding. For a partial it is not.
+        prefix: committed words, with which the text begins; empty: none yet.
         context: text before it, for a window without `preceding`; empty: none that helps.
         effort: how much computing it may take.
-        preceding: the utterance before it, if that helps.
+        preceding: the preceding utterance, if that helps.
     """
 
     samples: npt.NDArray[np.float32]
@@ -78,7 +80,7 @@ class Window:
 
     @property
     def n_encoder_samples(self) -> int:
-        """Samples that go through the encoder: those of the preceding utterance and of the window."""
+        """Samples that the encoder gets: those of the preceding utterance and of the window."""
         return len(self.samples) + (len(self.preceding.samples) if self.preceding else 0)
 
 
@@ -103,16 +105,16 @@ class Hypothesis:
     """The engine's answer for one window.
 
     Attributes:
-        text: what was said, without surrounding space; empty if nothing was said.
+        text: the words, without surrounding space; empty if there was no speech.
         language: ISO 639-1 code, as given or detected.
         confidence: exp of the mean log probability of the tokens, 0..1.
-        no_speech_probability: the model's own doubt that anybody spoke, 0..1.
-        words: filled only where the window asked for words.
-        suspicious: a guard against runaway repetition struck, and the text is not to be trusted.
-            Only for partials; a final is redone until it is sound or given up as empty.
-        runaway: the first text had no end or repeated itself; counted, whatever became of it.
-        redone: the first text was not to be trusted, and the window was decoded once more. Only for finals.
-        speech_end_ms: end of the last sound in the window that is speech; 0: none is; None: nobody looked.
+        no_speech_probability: the model's own probability that nobody spoke, 0..1.
+        words: filled only if the window asked for words.
+        suspicious: True: the guard found a fault, and the text must not be trusted. Only for partials; a final is
+            decoded again, and then accepted or emptied.
+        runaway: True: the first text had no end or repeated itself. It is counted in any case.
+        redone: True: the first text was not to be trusted, and the window was decoded once more. Only for finals.
+        speech_end_ms: end of the last speech in the window; 0: there is none; None: no detector has judged.
     """
 
     text: str
@@ -128,15 +130,15 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """What was loaded, for people and for `ready`.
+    """The loaded model, for people and for `ready`.
 
     Attributes:
         model: short name, such as `tiny.en`.
         device: name of the device for people, such as `cpu` or `NVIDIA H200 (cuda:0)`.
         compute_type: such as `int8` or `float16`.
-        languages: ISO 639-1 codes the model understands.
+        languages: ISO 639-1 codes that the model supports.
         translates: whether the model can do the task `translate`.
-        revision: commit of the Hugging Face hub; empty for files from elsewhere.
+        revision: commit of the Hugging Face hub; empty for other files.
     """
 
     model: str
@@ -149,7 +151,7 @@ class ModelDescription:
 
 @dataclass(frozen=True, slots=True)
 class DeviceMemory:
-    """Memory of a GPU: what all processes on it use, and what it has."""
+    """Memory of a GPU: the part that all processes use, and the total."""
 
     used_bytes: int
     total_bytes: int

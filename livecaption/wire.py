@@ -1,8 +1,8 @@
-"""Dataclasses <-> what JSON can carry. Pure.
+"""Convert dataclasses to plain JSON and back. Pure.
 
-`to_plain` makes objects, lists and scalars of a value. `from_plain` makes the value of them again and trusts nothing:
-each field is checked against its annotation, down to the last one. A field can be a `bool`, `int`, `float` or `str`, a
-`Literal`, another dataclass, a `tuple[X, ...]`, or a union of these and None.
+`to_plain` turns a value into objects, lists and scalars. `from_plain` turns those into the value again and trusts
+nothing: it checks each field against its annotation, at every depth. A field can be a `bool`, `int`, `float` or `str`,
+a `Literal`, another dataclass, a `tuple[X, ...]`, or a union of these and None.
 """
 
 import math
@@ -14,11 +14,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 def to_plain(value: Any, optional: Set[str] = frozenset()) -> Any:
-    """Make of a dataclass a dict, of a tuple a list, and so on below; leave other values as they are.
+    """Turn dataclasses into dicts and tuples into lists, at every depth. Other values stay.
 
     Args:
-        value: a dataclass, or what one can hold.
-        optional: names of fields that are left out where they are None.
+        value: a dataclass, or a possible value of a field.
+        optional: names of fields that are left out if they are None.
     """
     if isinstance(value, tuple):
         return [to_plain(item, optional) for item in value]
@@ -30,17 +30,17 @@ def to_plain(value: Any, optional: Set[str] = frozenset()) -> Any:
 
 
 def from_plain(kind: Any, value: Any, *, lenient: bool = False) -> Any:
-    """Make of plain JSON the type that is declared.
+    """Turn plain JSON into the declared type.
 
     Args:
         kind: a dataclass, or the annotation of one of its fields.
-        value: what `json.loads` gave.
-        lenient: whether the sender may be newer than we are. Then unknown fields are ignored, a field that has a
-            default may be absent, and a word that its `Literal` does not list passes.
+        value: result of `json.loads`.
+        lenient: True if the sender may be newer than this program. Then unknown fields are ignored, a field that has a
+            default may be absent, and words that a `Literal` does not list are accepted.
 
     Raises:
-        ValueError: the value is no such thing. Floats must be finite, and texts must be encodable: a caption with a
-            lone surrogate could not be sent on. The message never holds the value.
+        ValueError: the value does not have the type. Floats must be finite, and texts must be encodable, because a
+            caption with a lone surrogate could not be sent on. The message never contains the value.
     """
     if isinstance(kind, type) and is_dataclass(kind):
         return _dataclass(kind, value, lenient)
@@ -53,7 +53,7 @@ def from_plain(kind: Any, value: Any, *, lenient: bool = False) -> Any:
         return _one_of(arguments, value, lenient)
     if origin is Literal:
         if value not in arguments and not (lenient and type(value) is type(arguments[0])):
-            raise ValueError("not one of the words")
+            raise ValueError("not one of the allowed words")
         return value
     return _scalar(kind, value)
 
@@ -66,7 +66,7 @@ def _dataclass(kind: Any, value: Any, lenient: bool) -> Any:
     if missing:
         raise ValueError(f"{kind.__name__} without {', '.join(sorted(missing))}")
     if not lenient and len(value) > len(annotations):
-        raise ValueError(f"{kind.__name__} with more fields than it has")
+        raise ValueError(f"{kind.__name__} with unknown fields")
     return kind(
         **{
             name: from_plain(annotation, value[name], lenient=lenient)
@@ -94,7 +94,7 @@ def _scalar(kind: Any, value: Any) -> Any:
             value = float(value)
         except OverflowError:
             raise ValueError("too large a number") from None
-    # `bool` is no number here, though Python says so.
+    # `bool` does not count as a number here, although it is an int in Python.
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
         raise ValueError("wrong type")
     if kind is str:
@@ -104,7 +104,7 @@ def _scalar(kind: Any, value: Any) -> Any:
 
 @cache
 def _annotations(kind: Any) -> dict[str, Any]:
-    """Annotation of each field, by name and in order."""
+    """Return the annotation of each field, by name and in order."""
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in fields(kind)}
 

@@ -258,7 +258,7 @@ async def test_version_is_that_of_the_package() -> None:
         ([], "required: COMMAND"),
         (["sing"], "invalid choice: 'sing'"),
         (["transcribe"], "required: FILE"),
-        (["transcribe", "x.wav", "--format", "srt,doc"], "no format 'doc'; there are txt, srt, vtt, json"),
+        (["transcribe", "x.wav", "--format", "srt,doc"], "unknown format 'doc'; choose from txt, srt, vtt, json"),
         (["transcribe", "a/x.wav", "b/x.mp3", "--format", "srt"], "would be written to the same file"),
         (["listen", "x.wav", "--task", "sing"], "invalid choice: 'sing'"),
         (["serve", "--port", "many"], "--port must be a whole number"),

@@ -1,12 +1,14 @@
-"""A container that streams in -> samples at 16 kHz, as soon as they can be decoded.
+"""Decode a container, while it is being received, into samples at 16 kHz.
 
-WAV, WebM, Ogg, FLAC, MP3, MP4 and others, by FFmpeg's demuxers and decoders (PyAV). The only module that imports av,
-and imported only where it is needed. Reads from a file object and blocks where that blocks. FFmpeg is native code that
-parses bytes of strangers: it runs in a process of its own (`livecaption.decoding`).
+FFmpeg's demuxers and decoders (PyAV) read WAV, WebM, Ogg, FLAC, MP3, MP4 and others. No other module imports av, and
+this one is imported only where it is needed. It reads from a file object and blocks where that blocks. FFmpeg is native
+code that parses bytes of strangers, so it runs in a process of its own (`livecaption.decoding`).
 
-How far audio lags behind its bytes: by a cluster, page or fragment as the sender cut them (WebM, Ogg, MP4), by seven
-blocks (2 s at 16 kHz) for FLAC, whose frames are known only by their successors. WAV of 16-bit samples begins when
-64 KiB are there, since FFmpeg looks for S/PDIF in them, and lags no more after that.
+Audio lags behind its bytes:
+
+- WebM, Ogg, MP4: by one cluster, page or fragment, as the sender cut them.
+- FLAC: by seven blocks (2 s at 16 kHz), because the end of a frame can be found only by its successors.
+- WAV with 16-bit samples: by its first 64 KiB, because FFmpeg looks for S/PDIF in them; by nothing after that.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,70 +32,72 @@ CODECS = frozenset(
         *("libopencore_amrwb", "wmav1", "wmav2", "wmapro"),
     ]
 )
-"""FFmpeg's names of the decoders that bytes of a client may reach: what recorders, phones, browsers and films use."""
+"""Decoders that bytes of a client may reach, by FFmpeg's names: those of recorders, phones, browsers and films."""
 
 OPTIONS = {
-    # No playlists and no addresses: with those a stream makes FFmpeg open files and hosts of its choice.
+    # No playlists and no addresses: a stream could use them to make FFmpeg open files and hosts of its choice.
     "format_whitelist": "wav,matroska,webm,ogg,flac,mp3,mov,mp4,aac,aiff,amr,asf,au,avi,caf,mpegts,w64",
     "protocol_whitelist": "",
     "codec_whitelist": ",".join(sorted(CODECS)),
-    # Bytes and microseconds looked at before audio. The headers tell all we ask; with FFmpeg's defaults (5 MB, 5 s)
-    # a WAV begins seconds later. Fewer bytes gain nothing. Rubbish is refused after 1 MB, whatever stands here.
+    # Bytes and microseconds that FFmpeg probes before the first audio. The headers contain everything we need. FFmpeg's
+    # defaults (5 MB, 5 s) delay the start of a WAV by seconds. Fewer bytes gain nothing. Data without audio is refused
+    # after 1 MB, with any values.
     "probesize": "65536",
     "analyzeduration": "1",
 }
 READ_BYTES = 4096
-"""Asked of the source at a time. More delays the audio where a read blocks until all is there; less costs calls."""
+"""Bytes for each read of the source. More delays the audio where a read waits for all of them. Less costs calls."""
 
 PIECE_S = 0.5
-"""Audio in one piece. A frame of FLAC may hold 65,535 samples, 8 s at 8 kHz, in 14 bytes."""
+"""Audio in one piece, at most, in s. A FLAC frame may hold 65,535 samples (8 s at 8 kHz) in 14 bytes."""
 
 MALFORMED = (av.FFmpegError, IndexError, ValueError)
-"""What comes of malformed bytes: PyAV's own errors, no track of audio, and values that make no sense."""
+"""Exceptions that malformed bytes cause: PyAV's errors, a missing audio track, and values that make no sense."""
 
 
 def decode_container(
     source: BinaryIO | RawIOBase, opened: Callable[[float | None], None] = lambda duration_s: None
 ) -> Iterator[Samples]:
-    """Give float32 [n_samples], mono, 16 kHz, -1..1, in pieces of at most `PIECE_S`.
+    """Decode to float32 [n_samples], mono, 16 kHz, -1..1, in pieces of at most `PIECE_S`.
 
-    Channels are averaged; the first audio track is taken. A container that ends early gives what it held, and ends;
-    where a packet was torn, with `truncated_audio`.
+    Channels are averaged. The first audio track is decoded. A container that ends early yields its audio so far, and
+    then ends without an error. If a packet was torn, `truncated_audio` follows.
 
     Args:
-        source: `read(n)` returns 1 to n bytes, b"" at the end, and may block; it need not be seekable. What it raises
-            comes out of here as it is. It is not closed.
-        opened: called once the container's head is read, with its length in seconds as the head tells it, or None.
+        source: `read(n)` returns 1 to n bytes, b"" at the end, and may block. It need not be seekable. Its exceptions
+            are passed on unchanged. It is not closed.
+        opened: called once the container's header is read, with its length in seconds, or None if the header has none.
 
     Raises:
-        InvalidAudio: `invalid_container`: no format of ours, no audio in it, or nothing decodable; an MP4 with its
-            index at the end is such when the source cannot seek. `truncated_audio`, not fatal, after everything else
-            was given: some of it was damaged.
+        InvalidAudio: `invalid_container`: the format is not supported, there is no audio in it, or nothing can be
+            decoded. An MP4 with its index at the end also counts if the source cannot seek. `truncated_audio`, not
+            fatal, after all the audio: some of it was damaged.
     """
     reader = _Reader(source)
-    heard = False
+    has_audio = False
     try:
         with av.open(reader, mode="r", options=OPTIONS, metadata_errors="replace", buffer_size=READ_BYTES) as container:
             opened(None if container.duration is None else container.duration / av.time_base)
             for samples in _decode(container):
                 if samples.size:
-                    heard = True
+                    has_audio = True
                     yield samples
     except MALFORMED as error:
         if error is reader.error:
             raise
-        if heard:
+        if has_audio:
             raise InvalidAudio("part of the audio was damaged", code="truncated_audio", fatal=False) from error
         raise InvalidAudio(
-            "no audio that can be read as a stream, such as WAV, WebM, Ogg, FLAC, MP3 or MP4", code="invalid_container"
+            "not audio that can be read as a stream, such as WAV, WebM, Ogg, FLAC, MP3 or MP4", code="invalid_container"
         ) from error
 
 
 class _Reader:
-    """The file object that FFmpeg reads from: the source, guarded.
+    """The file object that FFmpeg reads from. It wraps the source.
 
     Attributes:
-        error: what the source raised, if it did; PyAV lets it through. A ValueError of its own is not the container's.
+        error: the exception that the source raised, if any. PyAV passes it on. A ValueError of the source must not be
+            taken for one of the container.
     """
 
     def __init__(self, source: BinaryIO | RawIOBase) -> None:
@@ -105,7 +109,7 @@ class _Reader:
     def read(self, n_bytes: int) -> bytes:
         try:
             data = self._source.read(n_bytes)
-            # PyAV copies whatever comes into n_bytes of memory, unchecked.
+            # PyAV copies the returned bytes into n_bytes of memory without a check.
             if len(data) > n_bytes:
                 raise RuntimeError("the source returned more bytes than it was asked for")
         except Exception as error:
@@ -115,11 +119,11 @@ class _Reader:
 
 
 def _decode(container: Any) -> Iterator[Samples]:
-    """Everything decodable, then MALFORMED if something was not."""
+    """Yield everything that can be decoded, then raise one of MALFORMED if something could not."""
     track = container.streams.audio[0]
     if track.codec_context is None or track.codec_context.codec.name not in CODECS:
-        raise ValueError("a codec that is not decoded here")
-    track.codec_context.thread_count = 1  # audio gains nothing by more, and the process may start none
+        raise ValueError("unsupported codec")
+    track.codec_context.thread_count = 1  # more threads make audio no faster, and the process may start none
     packets = container.demux(track)
     resampler: Resampler | None = None
     rate_hz = 0
@@ -129,7 +133,7 @@ def _decode(container: Any) -> Iterator[Samples]:
             packet = next(packets, None)
             frames = [] if packet is None else packet.decode()
         except MALFORMED as error:
-            # A packet that cannot be decoded is passed over; after a failure to find one, there is no next.
+            # A packet that cannot be decoded is skipped. After a failure to find a packet, there is no next one.
             damage = error
             continue
         if packet is None:
@@ -159,14 +163,14 @@ SAMPLE_FORMATS = {
     "flt": ("<f4", 0, 1),
     "dbl": ("<f8", 0, 1),
 }
-"""FFmpeg's name of an interleaved sample -> its dtype, the value of silence, and of full scale."""
+"""Sample formats by FFmpeg's name for the interleaved kind: dtype, value of silence, value of full scale."""
 
 
 def _mono(frame: Any) -> Samples:
-    """One decoded frame -> float32 [n_samples], channels averaged, at its own rate.
+    """Convert one decoded frame to float32 [n_samples], channels averaged, at its own rate.
 
     PyAV's `frame.planes`, and with it `to_ndarray`, counts planes up to the first null pointer. FFmpeg ends the list of
-    eight and more channels with none, so that memory behind it was read as audio, or the process crashed.
+    eight and more channels without one. PyAV then read the memory after it as audio, or crashed the process.
     """
     n_channels, n_samples = frame.layout.nb_channels, frame.samples
     if not 1 <= n_channels <= MAX_CHANNELS:

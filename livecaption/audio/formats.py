@@ -1,7 +1,7 @@
-"""Bytes of PCM -> float32 mono samples at the rate they were recorded with.
+"""Convert bytes of PCM to float32 mono samples at the rate they were recorded with.
 
-Knows what encodings there are and how their samples look. Knows nothing of containers (`container`)
-or of other sample rates (`resampling`).
+The module defines the encodings and the form of their samples. Containers (`container`) and other sample rates
+(`resampling`) have modules of their own.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Samples = npt.NDArray[np.float32]
 
 SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
 CONTAINER = "auto"
-"""Not PCM but a file format that tells its own rate and channels."""
+"""This encoding is not PCM but a file format that states its own rate and channels."""
 ENCODINGS = (*SAMPLE_BYTES, CONTAINER)
 
 MIN_SAMPLE_RATE_HZ = 8_000
@@ -26,12 +26,12 @@ MAX_CHANNELS = 8
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """How the bytes of a stream are to be read.
+    """Format of a stream's bytes.
 
     Attributes:
         encoding: one of `ENCODINGS`.
-        sample_rate_hz: 8000..96000; a container tells its own, and this is not looked at.
-        channels: 1..8, interleaved; a container tells its own, and this is not looked at.
+        sample_rate_hz: 8000..96000. Ignored for a container, which states its own.
+        channels: 1..8, interleaved. Ignored for a container, which states its own.
 
     Raises:
         InvalidMessage: `unsupported_encoding`, `unsupported_sample_rate` or `unsupported_channels`.
@@ -42,7 +42,7 @@ class AudioFormat:
     channels: int = 1
 
     def __post_init__(self) -> None:
-        # The values come from JSON, where anything may stand; bool is an int, and is refused.
+        # The values come from JSON, so they may have any type. bool is an int, and is refused.
         if type(self.encoding) is not str or self.encoding not in ENCODINGS:
             raise InvalidMessage(f"encoding must be one of {', '.join(ENCODINGS)}", code="unsupported_encoding")
         if type(self.sample_rate_hz) is not int or not MIN_SAMPLE_RATE_HZ <= self.sample_rate_hz <= MAX_SAMPLE_RATE_HZ:
@@ -57,10 +57,10 @@ class AudioFormat:
 
 
 class PcmDecoder:
-    """Bytes of one stream, cut anywhere, -> mono samples. Channels are averaged.
+    """Decoder of one stream's PCM to mono samples. The bytes may be cut anywhere. Channels are averaged.
 
     Attributes:
-        non_finite_samples: how many NaN and infinities were taken as 0 so far.
+        non_finite_samples: number of NaN and infinities so far, which were replaced by 0.
     """
 
     def __init__(self, audio_format: AudioFormat) -> None:
@@ -74,7 +74,7 @@ class PcmDecoder:
         self._n_skipped_bytes = 0
 
     def push(self, data: bytes | bytearray | memoryview) -> Samples:
-        """float32 [n_samples], mono, -1..1, at the stream's rate. The bytes are not kept."""
+        """Decode to float32 [n_samples], mono, -1..1, at the stream's rate. The bytes are not kept."""
         if self._n_skipped_bytes:
             n_skipped = min(self._n_skipped_bytes, len(data))
             self._n_skipped_bytes -= n_skipped
@@ -90,20 +90,20 @@ class PcmDecoder:
         return mono
 
     def rewind(self, n_samples: int) -> None:
-        """It is sent again from that many samples back: they are skipped, and a sample that was cut is dropped."""
+        """Expect the last `n_samples` again: skip them when they come, and drop a sample that was cut."""
         self._rest = b""
         self._n_skipped_bytes = n_samples * self._block_bytes
 
     def flush(self) -> None:
-        """End of the stream.
+        """End the stream.
 
         Raises:
-            InvalidAudio: `truncated_audio`, not fatal: part of a sample was left. It is dropped.
+            InvalidAudio: `truncated_audio`, not fatal: the stream ended within a sample, which is dropped.
         """
         n_rest, self._rest = len(self._rest), b""
         if n_rest:
             raise InvalidAudio(
-                f"{n_rest} bytes were left at the end, a sample has {self._block_bytes}",
+                f"{n_rest} bytes were left at the end; a sample has {self._block_bytes}",
                 code="truncated_audio",
                 fatal=False,
             )
@@ -123,7 +123,7 @@ class PcmDecoder:
 
 
 def make_finite(samples: Samples) -> int:
-    """Turn NaN and infinities into 0 and clip the rest to -1..1, in place; how many were not finite."""
+    """Replace NaN and infinities by 0 and clip the rest to -1..1, in place. Return how many were not finite."""
     finite = np.isfinite(samples)
     n_non_finite = samples.size - int(np.count_nonzero(finite))
     if n_non_finite:
@@ -133,14 +133,17 @@ def make_finite(samples: Samples) -> int:
 
 
 def _mulaw_table() -> Samples:
-    """ITU-T G.711 (11/88) table 2: inverted bits, 3 bits of segment, 4 of step, a bias of 33 (in 14 bits)."""
+    """Return ITU-T G.711 (11/88) table 2: inverted bits, 3 bits of segment, 4 of step, a bias of 33 (in 14 bits)."""
     code = ~np.arange(256) & 0xFF
     magnitude = ((((code & 0x0F) << 3) + 0x84) << ((code & 0x70) >> 4)) - 0x84
     return (np.where(code & 0x80, -magnitude, magnitude) / 2.0**15).astype(np.float32)
 
 
 def _alaw_table() -> Samples:
-    """ITU-T G.711 (11/88) table 1: even bits inverted, 3 bits of segment, 4 of step; segment 0 has no hidden bit."""
+    """Return ITU-T G.711 (11/88) table 1: even bits inverted, 3 bits of segment, 4 of step.
+
+    Segment 0 has no hidden bit.
+    """
     code = np.arange(256) ^ 0x55
     segment = (code & 0x70) >> 4
     step = ((code & 0x0F) << 4) + 8

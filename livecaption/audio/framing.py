@@ -1,4 +1,4 @@
-"""Samples at 16 kHz -> frames of 20 ms, each sample in exactly one."""
+"""Cut samples at 16 kHz into frames of 20 ms. Each sample is in exactly one frame."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,22 +11,22 @@ Frames = npt.NDArray[np.float32]
 
 
 class Framer:
-    """Chunks of any length -> frames."""
+    """Cutter of one stream's chunks, which have any length, into frames."""
 
     def __init__(self) -> None:
         self._rest: Samples = np.empty(0, np.float32)
 
     def push(self, samples: Samples) -> Frames:
-        """float32 [n_frames, 320], maybe none. May share memory with `samples`."""
+        """Return float32 [n_frames, 320], maybe no frame. The result may share memory with `samples`."""
         if self._rest.size:
             samples = np.concatenate((self._rest, samples))
         n_frames, n_rest = divmod(samples.size, FRAME_SAMPLES)
-        # A copy, so that 20 ms of rest do not keep a large chunk alive.
+        # A copy, because a view of 20 ms would keep a large chunk in memory.
         self._rest = samples[samples.size - n_rest :].copy()
         return samples[: samples.size - n_rest].reshape(n_frames, FRAME_SAMPLES)
 
     def flush(self) -> Frames:
-        """float32 [0 or 1, 320]: what is left, padded with zeros."""
+        """Return the remaining samples, padded with zeros: float32 [0 or 1, 320]."""
         n_padding = -self._rest.size % FRAME_SAMPLES
         rest, self._rest = self._rest, np.empty(0, np.float32)
         return np.pad(rest, (0, n_padding)).reshape(-1, FRAME_SAMPLES)

@@ -1,10 +1,10 @@
-"""What was sent of a stream and may have to be sent again, if the connection breaks or the server dies. Pure.
+"""Keep the sent audio that may have to be sent again, if the connection breaks or the server crashes. Pure.
 
     forgotten        │ kept, for MAX_ACKNOWLEDGED_MS at most  │ kept
     finals cover it  │ acknowledged: in the server's memory   │ maybe still on its way
 
-Audio, and the messages that stand at their place in it, such as a `flush`. A message is known to have arrived once
-audio behind it has.
+The buffer also keeps the messages that have a place in the audio, such as a `flush`. A message has certainly arrived
+once audio after it has.
 """
 
 from collections import deque
@@ -14,23 +14,24 @@ from livecaption.audio import samples_of
 from livecaption.audio.formats import SAMPLE_BYTES, AudioFormat
 
 MAX_ACKNOWLEDGED_MS = 120_000
-"""A server that dies may have had 60 s of audio that waited for finals, and an open utterance of 28 s. Less: some of
-that is lost with it. More: memory, and silence that is sent again."""
+"""Acknowledged audio that is kept, at most, in ms. A server that crashes may have had 60 s of audio that waited for
+finals, and an open utterance of 28 s. Less: some of that audio is lost with it. More: memory, and silence that is sent
+again."""
 
 
 class ReplayBuffer:
-    """Bytes of PCM, addressed by the milliseconds that the server tells.
+    """Buffer of sent PCM, addressed by the milliseconds that the server reports.
 
     Args:
-        audio_format: of the audio; not a container's, in whose middle nobody can begin.
+        audio_format: format of the audio. It is not a container, because nobody can start reading in the middle of one.
     """
 
     def __init__(self, audio_format: AudioFormat) -> None:
         self._rate_hz = audio_format.sample_rate_hz
         self._block_bytes = SAMPLE_BYTES[audio_format.encoding] * audio_format.channels
         self._kept: deque[bytes | str] = deque()
-        # Places in bytes of the stream.
-        self._begin = 0  # of the first thing kept
+        # Positions in bytes of the stream.
+        self._begin = 0  # the first thing kept
         self._end = 0
         self._acknowledged = 0
 
@@ -42,35 +43,35 @@ class ReplayBuffer:
 
     @property
     def n_unacknowledged_bytes(self) -> int:
-        """Of audio that was sent."""
+        """Number of bytes of audio that were sent and not acknowledged."""
         return self._end - self._acknowledged
 
     def push(self, data: bytes | str) -> None:
-        """Audio cut anywhere, or a message, was sent."""
+        """Keep sent audio, cut anywhere, or a sent message."""
         self._kept.append(data)
         if isinstance(data, bytes):
             self._end += len(data)
 
     def answered(self, message: str) -> None:
-        """The message has arrived, as its answer shows."""
+        """Forget a message that has arrived, because its answer has."""
         if message in self._kept:
             self._kept.remove(message)
 
     def acknowledge(self, received_ms: int) -> None:
-        """The server has all audio up to here: while it lives, nothing before is asked for again."""
+        """Note that the server has all audio up to here. While it runs, it asks for nothing before this point."""
         self._acknowledged = max(self._acknowledged, min(self._place(received_ms), self._end))
         self._forget_before(self._acknowledged - self._place(MAX_ACKNOWLEDGED_MS))
 
     def cover(self, end_ms: int) -> None:
-        """There is a final of the audio up to here: nothing before is ever asked for again."""
+        """Note that finals cover the audio up to here. No server ever asks for anything before this point."""
         self._forget_before(self._place(end_ms))
 
     def since(self, received_ms: int) -> Iterator[bytes | str]:
-        """Everything from here on, to be sent again to a server that has what lies before."""
+        """Yield everything from here on, for a server that has the audio before this point."""
         place, at = self._place(received_ms), self._begin
         for data in list(self._kept):
             if isinstance(data, str):
-                # At the very place it may be still on its way.
+                # A message exactly at this position may still be on its way.
                 if at >= place:
                     yield data
                 continue

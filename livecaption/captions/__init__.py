@@ -1,1 +1,1 @@
-"""Hypotheses -> captions -> transcript. Pure: no IO, no clock, no asyncio."""
+"""Turn hypotheses into captions, and captions into transcripts. Pure: no IO, no clock, no asyncio."""

@@ -1,7 +1,8 @@
-"""Letter case at the beginning of an utterance's text, by the text before it (truecasing). Pure.
+"""Adapt the letter case at the beginning of an utterance to the text before it (truecasing). Pure.
 
-A model hears each utterance for itself: it ends one that was cut in mid-sentence with a full stop, and begins the rest
-as if nothing had been said, or the other way round. What readers have seen is not changed; what comes is fitted to it.
+A model transcribes each utterance without the others. If an utterance was cut within a sentence, the model may end it
+with a full stop, and begin the rest like a new sentence. The opposite happens too. Text that readers have seen is not
+changed; the new text is adapted to it.
 """
 
 from livecaption.captions.sentence import ends_sentence
@@ -12,16 +13,16 @@ _NEVER_NAMES = {
     *("where", "when", "while", "because", "if", "than", "then", "he", "she", "it", "we", "they", "his", "her", "its"),
     *("our", "their", "this", "these", "those", "is", "are", "was", "were", "be", "been", "has", "have", "had", "not"),
 }
-"""English words that have a capital only where a sentence begins."""
+"""English words that have a capital only at the beginning of a sentence."""
 
 
 def join_case(text: str, previous: str, *, continues: bool) -> str:
     """Return the text in the case in which it follows `previous`.
 
     Args:
-        text: of an utterance, without surrounding space.
-        previous: the text of the utterance before, as it was sent; empty: there is none.
-        continues: that one was cut for length, so the same speech goes on.
+        text: text of an utterance, without surrounding space.
+        previous: text of the preceding utterance, as it was sent; empty if there is none.
+        continues: True if the preceding utterance was cut at the length limit, so the same speech goes on.
     """
     if not text or not previous:
         return text

@@ -1,22 +1,24 @@
-"""The language of a stream whose publisher named none. Pure."""
+"""Decide on the language of a stream whose publisher did not name one. Pure."""
 
 AGREEING_FINALS = 2
-"""Finals in a row in one language after which the stream is taken to be in it. One may be a greeting or a name."""
+"""Finals in a row in one language that decide on it. Fewer: a greeting or a name could decide. More: it comes later."""
 MIN_CONFIDENCE = 0.5
-"""Of a final that says anything about the language: a model that mistakes it is unsure of its text too."""
+"""Minimum confidence of a final that counts. A model that mistakes the language is unsure of its text too."""
 DOUBTFUL_FINALS = 2
-"""Unsure finals in a row after which the language is detected anew: somebody else may speak."""
+"""Finals in a row below that confidence after which the language is detected again, because the speaker may differ."""
 
 
 class SettledLanguage:
-    """Detected in each window until finals agree, and kept then: one short word is no other language.
+    """The language of a stream: detected in each window until finals agree, and then kept.
+
+    It is kept because the engine mistakes the language of short utterances.
 
     Attributes:
-        language: ISO 639-1 code that windows are to be heard in; None: to be detected.
+        language: ISO 639-1 code in which windows are transcribed; None: the engine detects it.
     """
 
     def __init__(self, given: str | None) -> None:
-        """`given`: the publisher named this one, and it stays whatever is heard."""
+        """Begin with the language that the publisher named, which then never changes, or with None."""
         self.language = given
         self._is_given = given is not None
         self._candidate: str | None = None
@@ -24,7 +26,7 @@ class SettledLanguage:
         self._n_doubtful = 0
 
     def observe(self, language: str, confidence: float) -> None:
-        """A final that says something was in this language, as far as the engine can tell."""
+        """Take the language that the engine detected in a final with text."""
         if self._is_given:
             return
         if confidence < MIN_CONFIDENCE:

@@ -1,15 +1,15 @@
-"""Finals -> cues, live text -> its last two lines: captions as a broadcaster sets them.
+"""Lay out captions as broadcasters do: finals as cues, and the live text as its last two lines.
 
-Lines have at most 37 columns (32 for CEA-608, 42 for Netflix), cues at most two lines. Lines and cues end after
+Lines have at most 37 columns (32 for CEA-608, 42 for Netflix), and cues at most two lines. Lines and cues end after
 punctuation and before conjunctions and prepositions, rather than between words that belong together. A cue is shown
-from its first word for 0.83 to 7 s, never together with the next one, and past its last word for 1.5 s at most. What
-two cues leave empty between them is nothing or at least 80 ms. (Figures: BBC Subtitle Guidelines; Netflix Timed Text
-Style Guide, General Requirements. Of all breaks the cheapest is taken: Knuth and Plass, 1981.)
+from its first word for 0.83 to 7 s, never together with the next one. It stays for at most 1.5 s after its last word.
+Between two cues there is either no gap or one of at least 80 ms. (Figures: BBC Subtitle Guidelines; Netflix Timed Text
+Style Guide, General Requirements. The cheapest of all possible breaks are chosen: Knuth and Plass, 1981.)
 
-Each utterance begins its own cue: where a pause is, somebody else may speak. Only utterances that touch (a cut for
-length, which is ours and not the speaker's) are set as one text.
+Each utterance begins its own cue, because after a pause another person may speak. Utterances without a pause between
+them are set as one text. They come from a cut at the length limit, which is not the speaker's.
 
-Pure. Knows nothing of file formats. Text that runs from right to left stays in its spoken order; players reorder it.
+Pure. It does not depend on file formats. Text that runs from right to left stays in spoken order; players reorder it.
 """
 
 import math
@@ -21,42 +21,43 @@ from livecaption.captions.line_breaking import PLAIN, BreakableText, width
 from livecaption.events import Final
 
 LINE_LENGTHS = (32, 37, 42)
-"""Columns of CEA-608, of teletext (and of 68 % of a 16:9 picture, BBC), of Netflix. Full-width characters take two."""
+"""Columns of CEA-608, teletext (and 68 % of a 16:9 picture, BBC) and Netflix. Full-width characters take two."""
 DEFAULT_LINE_LENGTH = 37
 MAX_LINES = 2
 
 MIN_CUE_MS = 833
 GOAL_CUE_MS = 1_000
-"""How long a cue stays at least, unless the next one comes."""
+"""Least time of a cue, in ms, unless the next one comes. Shorter: people cannot read it. Longer: more cues wait."""
 MAX_CUE_MS = 7_000
 MAX_HANG_MS = 1_500
-"""Longest time that a cue stays after its last word (BBC)."""
+"""Longest time that a cue stays after its last word, in ms (BBC)."""
 MIN_GAP_MS = 80
-"""A shorter gap is seen as a flash (Netflix: two frames)."""
+"""Least gap between cues, in ms. A shorter one looks like a flash (Netflix: two frames)."""
 CLOSED_GAP_MS = 500
-"""A gap up to this is closed, if the cue may stay that long; a caption that goes for a moment flickers (Netflix)."""
+"""Longest gap that is closed, in ms, if the cue may stay that long. A caption that disappears for a moment flickers
+(Netflix)."""
 READING_COLUMNS_PER_S = 17
 
-# What costs something beside breaks.
+# Costs apart from breaks, in the unit of `line_breaking`.
 _CUE = 60
-"""As much as one and a half plain breaks, so that speech is not cut up without need."""
+"""Cost of a cue: that of one and a half plain breaks, so that speech is not cut up needlessly."""
 _CUE_BREAK_FACTOR = 2
-"""Between two cues, a break takes twice as long to read across."""
+"""Factor of a break between two cues, because it interrupts reading more."""
 _UNUSED = 40
-"""Of a cue that is all empty; grows with the square."""
+"""Cost of a cue without text; it grows with the square of the unused part."""
 _UNEVEN = 60
-"""Of a second line that is all empty; grows with the square. Half of it, if the second line is the longer one: that
-covers less of the picture (Netflix, BBC)."""
+"""Cost of a second line without text; it grows with the square of the difference. It is halved if the second line is
+the longer one, which covers less of the picture (Netflix, BBC)."""
 _EARLY = 300
-"""Of a live line that is all empty; grows with the square. After a comma, a line ends when it is two thirds full."""
+"""Cost of a live line without text; it grows with the square. After a comma, a line ends when it is two thirds full."""
 _BAD_DURATION = 500
 _PAUSE = 0.1
-"""For each ms within a cue in which nobody speaks."""
+"""Cost of each ms within a cue in which nobody speaks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """One or two lines, shown from `start_ms` to before `end_ms`."""
+    """One or two lines, shown from `start_ms` until just before `end_ms`."""
 
     start_ms: int
     end_ms: int
@@ -66,10 +67,10 @@ class Cue:
 def cues(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH) -> list[Cue]:
     """Cut finals, in spoken order, into cues.
 
-    Within a final, cues follow the times of its words if it has them, and else the share of its characters.
+    Within a final, cues follow the times of its words. Without times of words, the share of its characters counts.
 
     Args:
-        finals: those that say nothing are left out.
+        finals: finals without text are left out.
         line_length: in columns, 2 or more.
     """
     growing = GrowingCues(line_length)
@@ -77,19 +78,19 @@ def cues(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH) -> lis
 
 
 class GrowingCues:
-    """The cues of a session that goes on: a cue comes out as soon as no later final can change it.
+    """The cues of a session that goes on. A cue is returned as soon as no later final can change it.
 
-    That is when somebody speaks again after a pause: what touches an utterance is set with it, and how long its last
-    cue stays depends on when the next one comes.
+    That is the case when somebody speaks again after a pause. An utterance without a pause before it is set together
+    with the preceding one. The end of the last cue depends on the next cue.
     """
 
     def __init__(self, line_length: int) -> None:
         self._line_length = line_length
-        self._run: list[Final] = []  # utterances that touch
+        self._run: list[Final] = []  # utterances without pauses between them
         self._free_from_ms = 0
 
     def push(self, final: Final) -> list[Cue]:
-        """Take the next final; the cues that are settled now."""
+        """Take the next final, and return the cues that can no longer change."""
         if not final.text.strip():
             return []
         last = self._run[-1] if self._run else None
@@ -101,7 +102,7 @@ class GrowingCues:
         return settled
 
     def flush(self) -> list[Cue]:
-        """Nothing follows; the cues that are left."""
+        """Return the remaining cues, because no final follows."""
         left = self._cues_of_run(None)
         self._run = []
         return left
@@ -113,7 +114,7 @@ class GrowingCues:
         next_start_ms = None if following is None else max(0, _character_times_ms(following)[0][0])
         shown = []
         for cue, following_start_ms in zip(said, [*(cue.start_ms for cue in said[1:]), next_start_ms], strict=True):
-            # It waits for the one before, which has to be read too: words may be said faster than they can be shown.
+            # It waits for the cue before, which people must read too: speech may be faster than captions can be shown.
             start_ms = max(cue.start_ms, self._free_from_ms)
             self._free_from_ms = _end_ms(start_ms, cue, following_start_ms)
             shown.append(Cue(start_ms, self._free_from_ms, cue.lines))
@@ -123,8 +124,8 @@ class GrowingCues:
 class RollUp:
     """The last two lines of one utterance while it is spoken.
 
-    A line that is full stays as it is: what comes after it does not break it anew, so words that are shown do not move
-    down. A revision moves a break only if the words before it have grown and no longer fit.
+    A full line keeps its end: later text does not break it again, so the words that are shown do not move down. A
+    revision moves a break only if the words before it have grown and no longer fit.
     """
 
     def __init__(self, language: str | None, line_length: int) -> None:
@@ -133,14 +134,14 @@ class RollUp:
         self._breaks: list[int] = []
 
     def show(self, stable: str, tentative: str) -> list[tuple[str, str]]:
-        """The text of a new revision -> at most two lines, each as its stable and its tentative part."""
+        """Return the text of a new revision as at most two lines, each a pair of its stable and its tentative part."""
         text = BreakableText(stable + tentative, self._language, self._line_length)
         self._breaks = self._kept(text)
         begin = self._breaks[-1] if self._breaks else 0
         for at in range(begin + 1, text.n_atoms):
             full = text.columns(begin, at + 1) > self._line_length
             unused = 1 - text.columns(begin, at) / self._line_length
-            # Early, where that is better than the plain break that the line would get otherwise.
+            # End the line early if that is better than the plain break that it would get otherwise.
             if full or text.break_costs[at] + _EARLY * unused**2 < PLAIN:
                 self._breaks.append(at)
                 begin = at
@@ -165,7 +166,7 @@ class RollUp:
 
 
 class _Run:
-    """Utterances that touch, cut into cues that hold what is said while it is said."""
+    """Utterances without pauses between them, cut into cues that show the words while they are spoken."""
 
     def __init__(self, finals: Sequence[Final], line_length: int, next_start_ms: int | None) -> None:
         self._line_length = line_length
@@ -182,13 +183,13 @@ class _Run:
         # A model may let a word end after the next one has begun.
         self._ends_ms = [*map(min, ends_ms, self._starts_ms[1:]), ends_ms[-1]]
         self._starts_ms.append(ends_ms[-1] + MAX_CUE_MS if next_start_ms is None else next_start_ms)
-        # How long nobody speaks before each atom, summed up.
+        # Sum of the pauses before each atom.
         pauses_ms = [start_ms - end_ms for start_ms, end_ms in zip(self._starts_ms[1:-1], self._ends_ms, strict=False)]
         self._pauses_ms = [0, *accumulate(pauses_ms, initial=0)]
 
     def cues(self) -> list[Cue]:
-        """The cheapest way to cut it; their times are those of the speech."""
-        # best[n]: what the first n atoms cost, and where their last cue and its second line begin.
+        """Return the cheapest cues. Their times are those of the speech."""
+        # best[n]: the cost of the first n atoms, and the beginning of their last cue and of its second line.
         best: list[tuple[float, int, int]] = [(0, 0, 0)]
         for end in range(1, self._text.n_atoms + 1):
             candidates = []
@@ -208,7 +209,7 @@ class _Run:
         return cues[::-1]
 
     def _cheapest_shape(self, begin: int, end: int) -> tuple[float, int]:
-        """What its lines cost, and where the second one begins (at `begin` if there is none)."""
+        """Return the cost of the cue's lines, and the beginning of the second one (`begin` if there is none)."""
         if self._text.columns(begin, end) <= self._line_length:
             return 0, begin
         cheapest: tuple[float, int] = (math.inf, begin)
@@ -224,7 +225,7 @@ class _Run:
         return cheapest
 
     def _cost(self, begin: int, end: int) -> float:
-        """Of a cue, apart from its lines."""
+        """Return the cost of a cue, without its lines."""
         columns = self._text.columns(begin, end)
         start_ms = self._starts_ms[begin]
         cost = _CUE + _UNUSED * (1 - columns / self._line_length / MAX_LINES) ** 2
@@ -236,7 +237,10 @@ class _Run:
 
 
 def _end_ms(start_ms: int, said: Cue, next_start_ms: int | None) -> int:
-    """When a cue that is shown from `start_ms` goes: when it is said and read, unless the next one comes."""
+    """Return the end of a cue that is shown from `start_ms`.
+
+    It ends when the words are over and people had time to read them, or when the next cue comes.
+    """
     said_ms = max(said.end_ms, start_ms)
     read_ms = -(-sum(map(width, said.lines)) * 1000 // READING_COLUMNS_PER_S)
     latest_ms = min(said_ms + MAX_HANG_MS, start_ms + MAX_CUE_MS)
@@ -249,7 +253,7 @@ def _end_ms(start_ms: int, said: Cue, next_start_ms: int | None) -> int:
 
 
 def _character_times_ms(final: Final) -> list[tuple[int, int]]:
-    """Start and end of each character that is no space."""
+    """Return the start and end of each character that is not a space."""
     characters = "".join(final.text.split())
     words = final.words or ()
     if "".join("".join(word.word.split()) for word in words) == characters:
@@ -272,7 +276,7 @@ def _n_characters(text: str) -> int:
 
 
 def _offset(line: str, n_characters: int) -> int:
-    """Where the first `n_characters` of a line end, not counting spaces; its end if it has not that many."""
+    """Return the end of the first `n_characters` of a line, not counting spaces, or the line's end if it has fewer."""
     for at, character in enumerate(line):
         if n_characters <= 0:
             return at

@@ -1,8 +1,9 @@
-"""Text -> what a line may not cut, how wide it is, and what it costs to break a line between two of them.
+"""Split text into the atoms that a line may not cut, with their widths and the cost of a line break between them.
 
-A line is best broken after punctuation, well before conjunctions and prepositions, and badly between words that belong
-together: article and noun, first and last name, pronoun or auxiliary and verb, negation and what is denied (BBC
-Subtitle Guidelines; Netflix Timed Text Style Guide). Languages without a table here break well at punctuation only.
+The best place to break a line is after punctuation. Before conjunctions and prepositions is good. Between words that
+belong together is bad: article and noun, first and last name, pronoun or auxiliary and verb, negation and the negated
+word (BBC Subtitle Guidelines; Netflix Timed Text Style Guide). In languages without a table here, only breaks after
+punctuation are good.
 
 Pure.
 """
@@ -21,17 +22,17 @@ OPENER = 20
 PLAIN = 40
 BOUND = 160
 NEVER = 2_000
-"""Costs of a break; the unit has no meaning of its own."""
+"""Costs of a break. The unit has no meaning outside this module and `layout`."""
 
 _CLOSERS = "\"'”’»)]」』）】"
 _CLAUSE_ENDS = ".,;:…—–、，；：،؛"
-"""After three dots the speaker breaks off."""
+"""Characters that end a clause. After three dots the speaker breaks off."""
 _CLOSING_WORD = re.compile(r"[)\]}»”’!?:;,.…%‰°–—-]+")
 _OPENING_WORD = re.compile(r"[(\[{«“‘„¿¡]+")
 _INITIAL = re.compile(r"[^\W\d_]\.")
 
-# Words that no reader wants to see at the end of a line. The first ones begin a phrase, so a line may well begin with
-# them; the second ones only belong to what follows: articles, pronouns, auxiliaries, negations, titles.
+# Words that are bad at the end of a line. Words of the first table begin a phrase, so a line may well begin with them.
+# Words of the second one only belong to the next word: articles, pronouns, auxiliaries, negations, titles.
 OPENERS = {
     "en": "and|or|but|nor|so|because|if|when|while|where|whether|although|though|unless|until|since|as|than|that|"
     "which|who|whose|what|how|why|of|to|in|on|at|by|for|from|with|without|into|onto|over|under|about|after|before|"
@@ -75,28 +76,28 @@ _OPENERS_OF = {language: re.compile(words, re.IGNORECASE) for language, words in
 _LEANERS_OF = {language: re.compile(words, re.IGNORECASE) for language, words in LEANERS.items()}
 
 # Scripts that are written without spaces and break between any two characters, with their punctuation. Korean has
-# spaces; Thai and its neighbors break at words, which only a dictionary knows.
+# spaces. Thai and related scripts break at words, which only a dictionary can find.
 _SPACELESS = re.compile(
     "[\u2e80-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff01-\uff9f\U00020000-\U0003fffd]"
 )
 _NEVER_FIRST = frozenset("ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶーｰ々〻ゝゞヽヾ～〜％%℃°")
-"""Beside closing punctuation (JIS X 4051)."""
+"""Characters, apart from closing punctuation, that never begin a line (JIS X 4051)."""
 _NEVER_LAST = frozenset("¿¡\"'$¥￥£€")
 _JOINER = "\u200d"
 
 
 @dataclass(frozen=True, slots=True)
 class Atom:
-    """What no break cuts: a word, or a character of a script without spaces and its punctuation."""
+    """An indivisible part of a line: a word, or a character of a script without spaces, with its punctuation."""
 
     text: str
     columns: int
     spaced: bool
-    """Whether a space stands before it."""
+    """True if a space precedes it."""
 
 
 class BreakableText:
-    """The atoms of a text, the lines they make, and what it costs to break before each of them."""
+    """The atoms of a text, the lines of any part, and the cost of a break before each atom."""
 
     def __init__(self, text: str, language: str | None, line_length: int) -> None:
         self.atoms = list(_atoms(text, line_length))
@@ -107,11 +108,11 @@ class BreakableText:
             self._ends.append(self._ends[-1] + atom.spaced + atom.columns)
 
     def columns(self, begin: int, end: int) -> int:
-        """Of the line of the atoms from `begin` to before `end`."""
+        """Return the width of a line with the atoms from `begin` until just before `end`."""
         return self._ends[end] - self._ends[begin] - self.atoms[begin].spaced
 
     def line(self, begin: int, end: int) -> str:
-        """The same atoms as text."""
+        """Return the same atoms as text."""
         return "".join(" " * atom.spaced + atom.text for atom in self.atoms[begin:end]).lstrip(" ")
 
 
@@ -124,7 +125,7 @@ def _atoms(text: str, line_length: int) -> Iterator[Atom]:
 
 
 def _pieces(word: str, line_length: int) -> Iterator[str]:
-    """A word, cut where its script breaks without spaces, and where it is longer than a line."""
+    """Cut a word wherever its script breaks without spaces, and wherever it is longer than a line."""
     if width(word) <= line_length and not _SPACELESS.search(word):
         yield word
         return
@@ -139,7 +140,7 @@ def _pieces(word: str, line_length: int) -> Iterator[str]:
 
 
 def _clusters(word: str) -> list[str]:
-    """Characters with those that combine with them."""
+    """Return the characters, each together with those that combine with it."""
     clusters: list[str] = []
     for character in word:
         if clusters and (width(character) == 0 or clusters[-1].endswith(_JOINER)):
@@ -170,7 +171,7 @@ def _break_cost(before: Atom, after: Atom, language: str) -> int:
         return SENTENCE
     if word.rstrip(_CLOSERS)[-1:] in _CLAUSE_ENDS:
         return CLAUSE
-    # First and last name, mostly.
+    # Two capitals are mostly a first and a last name.
     named = language in LEANERS and word[:1].isupper() and next_word[:1].isupper()
     if named or openers.fullmatch(word):
         return BOUND
@@ -180,7 +181,7 @@ def _break_cost(before: Atom, after: Atom, language: str) -> int:
 
 
 def width(text: str) -> int:
-    """Columns that a text takes: two for a full-width character, none for one that combines (UAX #11)."""
+    """Return the columns that a text takes: two for a full-width character, none for a combining one (UAX #11)."""
     return len(text) if text.isascii() else sum(map(_columns, text))
 
 

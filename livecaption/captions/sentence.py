@@ -1,13 +1,13 @@
-"""Whether a text ends a sentence, in any script Whisper writes. Pure."""
+"""Judge whether a text ends a sentence, in any script that Whisper writes. Pure."""
 
 _CLOSERS = "\"'”’»)]」』）】"
 _ENDS = ".?!。．？！؟۔।॥"
 
 
 def ends_sentence(text: str) -> bool:
-    """True for an empty text too: nothing is left unfinished.
+    """Return whether the text ends a sentence. An empty text does, because it leaves nothing unfinished.
 
-    Three dots are Whisper's sign that the speaker breaks off; they end nothing.
+    Three dots are Whisper's sign that the speaker breaks off, so they do not end a sentence.
     """
     stripped = text.rstrip().rstrip(_CLOSERS)
     return not stripped or (stripped[-1] in _ENDS and not stripped.endswith(("...", "…")))

@@ -1,12 +1,12 @@
-"""Successive hypotheses of one utterance -> committed prefix and tentative tail.
+"""Split successive hypotheses of one utterance into a committed prefix and a tentative tail.
 
-Local agreement (Liu, Spanakis, Niehues 2020, "Low-latency sequence-to-sequence speech recognition
-and translation by partial hypothesis selection"), over a time and not over a number of hypotheses:
-what all hypotheses of the last second of audio agree on is committed and never taken back by a later
-partial. Where a later hypothesis differs from what is committed, its tail begins behind the part
-of it that is nearest to that. The newest word of the tail is kept back, as it may be half a word.
+The method is local agreement: Liu, Spanakis, Niehues 2020, "Low-latency sequence-to-sequence speech recognition and
+translation by partial hypothesis selection". Here hypotheses must agree over a time, not over a number of hypotheses.
+Words on which all hypotheses of the last second of audio agree are committed. Later partials never take them back. If a
+later hypothesis differs from the committed words, its tail begins after the prefix that is nearest to them. The newest
+word of the tail is held back, because it may be half a word.
 
-What these choices gain, and what was rejected: docs/decisions/0016-stable-text.md.
+The gain of these choices, and the rejected ones: docs/decisions/0016-stable-text.md.
 """
 
 import itertools
@@ -27,26 +27,26 @@ _NUMBER_WORDS = (
     *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
 )
 _NUMBERS = {word: str(number) for number, word in enumerate(_NUMBER_WORDS)}
-"""A model writes the same number now as a word and now in digits."""
+"""Numbers as digits. A model writes the same number sometimes as a word and sometimes in digits."""
 MAX_REPETITIONS = 2
-"""Of the same words in a row that may be committed; more are a loop of the decoder, or are said in earnest and then
-come with the final."""
+"""Repetitions of the same words in a row that may be committed. More are a loop of the decoder, or real and then in the
+final. Fewer: real repetitions are committed late. More: loops are committed."""
 
 AGREEMENT_MS = 1000
-"""Audio over which hypotheses must agree: three of them at 500 ms, two at a slower pace. Less: worse text.
-More: words are committed later. docs/decisions/0016-stable-text.md."""
+"""Audio in ms over which hypotheses must agree: three at an interval of 500 ms, two at a longer one. Less: worse text.
+More: words are committed later. See docs/decisions/0016-stable-text.md."""
 
 UNDECIDED_MS = 3000
-"""Audio without a newly committed word after which one that hypotheses spell differently each time, like a name, holds
-up those behind it no longer: docs/decisions/0016-stable-text.md."""
+"""Audio in ms without a newly committed word. After it, a word that each hypothesis spells differently, such as a name,
+no longer delays the words after it: docs/decisions/0016-stable-text.md."""
 MAX_UNDECIDED = 2
-"""Words in a row that may be committed so."""
+"""Words in a row that may be committed by that rule."""
 
 
 def units(text: str) -> list[str]:
-    """What agrees or does not: words with the space behind them.
+    """Split a text into the units that hypotheses agree on: words with the space after them.
 
-    An ideograph, kana or syllable of Hangul is a unit of its own: such text has no spaces to cut at, or few.
+    An ideograph, kana or syllable of Hangul is a unit of its own, because such text has few spaces or none.
     """
     return _UNIT.findall(text.strip())
 
@@ -60,26 +60,27 @@ class Caption:
 
 
 class Stabilizer:
-    """Holds what is committed of one utterance. Use a new one for each utterance."""
+    """The committed and the shown words of one utterance. Each utterance needs a new one."""
 
     def __init__(self) -> None:
         self._committed: list[str] = []
         self._recent: deque[tuple[int, list[str]]] = deque()
         self._shown_tail: list[str] = []
-        self._recognized_tail: list[str] = []  # by the hypothesis before
-        self._progress_ms: int | None = None  # audio heard when words were last committed, or first came
+        self._recognized_tail: list[str] = []  # of the previous hypothesis
+        self._progress_ms: int | None = None  # stream time when words were last committed, or of the first hypothesis
 
     @property
     def committed(self) -> str:
-        """What later captions of the utterance begin with."""
+        """The text with which later captions of the utterance begin."""
         return "".join(self._committed).rstrip()
 
     def push(self, text: str, audio_end_ms: int, *, at_pause: bool = False) -> Caption:
         """Take the next hypothesis.
 
         Args:
-            audio_end_ms: stream time of the newest audio that it heard; never less than before.
-            at_pause: that audio is silence, so the last word is whole.
+            text: the hypothesis.
+            audio_end_ms: stream time of the newest audio that it covers; never less than before.
+            at_pause: True if that audio is silence, so that the last word is complete.
         """
         current = units(text)
         n_covered = _n_covered(self._committed, current)
@@ -101,14 +102,14 @@ class Stabilizer:
         self._shown_tail = _steadied(self._shown_tail, self._recognized_tail, recognized_tail)
         self._recognized_tail = recognized_tail
         tail = "".join(self._shown_tail)
-        # Where hypotheses were cut differently, the space between the two may belong to neither.
+        # If hypotheses were cut differently, the space between the two may belong to neither.
         gap = " " if stable and n_covered and current[n_covered - 1][-1].isspace() else ""
         return Caption((stable + gap + tail).rstrip(), stable)
 
     def final(self, text: str) -> str:
-        """The text of the final, whose decoder was told to begin with what is committed.
+        """Return the text of the final. Its decoder was made to begin with the committed text.
 
-        It may have made more of the last word than was promised ("may" -> "maying"): readers keep what they have.
+        The decoder may have extended the last committed word ("may" -> "maying"). Then the committed text stays.
         """
         said = units(text)
         if _n_agreed(self._committed, said) == len(self._committed):
@@ -116,7 +117,7 @@ class Stabilizer:
         return " ".join(filter(None, [self.committed, "".join(said[_n_covered(self._committed, said) :])]))
 
     def _n_agreed(self, current: Sequence[str], audio_end_ms: int) -> int:
-        """Leading units that all hypotheses from `AGREEMENT_MS` ago until now share; forgets older ones."""
+        """Count the leading units that all hypotheses since `AGREEMENT_MS` ago share. Forget older hypotheses."""
         while len(self._recent) > 1 and audio_end_ms - self._recent[1][0] >= AGREEMENT_MS:
             self._recent.popleft()
         if not self._recent or audio_end_ms - self._recent[0][0] < AGREEMENT_MS:
@@ -124,10 +125,10 @@ class Stabilizer:
         return min(_n_agreed(previous, current) for _, previous in self._recent)
 
     def _n_agreed_behind_doubt(self, current: Sequence[str], n_covered: int) -> int:
-        """Leading units to commit where the hypotheses agree again behind units that they do not agree on.
+        """Count the leading units to commit if the hypotheses agree again after units on which they differ.
 
-        Two units in a row, else they may have met by chance. The doubtful ones are committed as readers see them: 0
-        while those see other ones.
+        They must agree on two units in a row, because one may agree by chance. The units that differ are committed as
+        readers see them. If readers see other units than `current` has, the result is 0.
         """
         keys, shown = [_key(unit) for unit in current], [_key(unit) for unit in self._shown_tail]
         agreed = set(range(len(keys)))
@@ -141,7 +142,7 @@ class Stabilizer:
         return 0
 
     def _n_committable(self, current: Sequence[str], n_covered: int, n_agreed: int) -> int:
-        """Leading units that may be committed, so that they and what is committed already hold no loop."""
+        """Count the leading units that may be committed without a loop in the committed text."""
         keys = [_key(unit) for unit in (*self._committed, *current[n_covered:n_agreed])]
         return n_covered + _n_before_loop(keys) - len(self._committed)
 
@@ -152,15 +153,15 @@ class Stabilizer:
 
 
 def _behind(tail: list[str], committed: Sequence[str]) -> list[str]:
-    """What of a tail lies behind the units that were committed of it; nothing where it said otherwise."""
+    """Return the tail after the committed units, or nothing if it does not begin with them."""
     return tail[len(committed) :] if _n_agreed(tail, committed) == len(committed) else []
 
 
 def _steadied(shown: list[str], before: Sequence[str], now: list[str]) -> list[str]:
-    """The tail to show where `now` is what was heard and `shown` what readers see.
+    """Return the tail to show, given the tail `now` of the newest hypothesis and the tail `shown` that readers see.
 
-    What `now` changes in the midst of that is changed only if the hypothesis `before` said so too: one word that the
-    model cannot make up its mind about would take all behind it back each time. Its end is always news.
+    A change within the shown tail needs two hypotheses in a row, `before` and the newest one. Otherwise one word on
+    which the model wavers would take back all words after it each time. The end of the tail is always the newest.
     """
     if not shown or not now:
         return now
@@ -178,7 +179,7 @@ def _steadied(shown: list[str], before: Sequence[str], now: list[str]) -> list[s
 
 
 def _shared(keys: Sequence[str], others: Sequence[str]) -> set[int]:
-    """Indices of `keys` that are in `others` too, in the same order."""
+    """Return the indices of `keys` that are also in `others`, in the same order."""
     blocks = SequenceMatcher(None, others, keys, autojunk=False).get_matching_blocks()
     return {n for block in blocks for n in range(block.b, block.b + block.size)}
 
@@ -188,10 +189,10 @@ def _contains(keys: list[str], part: list[str]) -> bool:
 
 
 def _n_covered(committed: Sequence[str], current: Sequence[str]) -> int:
-    """How many leading units of `current` say what is committed: the prefix that is nearest to it.
+    """Count the leading units of `current` that match the committed units: its prefix that is nearest to them.
 
-    Nearest by edit distance over units (Levenshtein 1966); among equals, one that ends with the
-    last committed unit, then one as long as what is committed.
+    The distance is the edit distance over units (Levenshtein 1966). Among equal prefixes, one that ends with the last
+    committed unit wins, then the one whose length is nearest to that of the committed units.
     """
     targets, keys = [_key(unit) for unit in committed], [_key(unit) for unit in current]
     distances = list(range(len(keys) + 1))
@@ -211,7 +212,7 @@ def _n_covered(committed: Sequence[str], current: Sequence[str]) -> int:
 
 
 def _n_agreed(previous: Sequence[str], current: Sequence[str]) -> int:
-    """Leading units that two hypotheses share, but for case and punctuation."""
+    """Count the leading units that two hypotheses share, ignoring case and punctuation."""
     n = 0
     for before, now in zip(previous, current, strict=False):
         if _key(before) != _key(now):
@@ -221,7 +222,7 @@ def _n_agreed(previous: Sequence[str], current: Sequence[str]) -> int:
 
 
 def _n_before_loop(keys: Sequence[str]) -> int:
-    """Leading units before any words are said for more than the `MAX_REPETITIONS`th time in a row."""
+    """Count the leading units before any words repeat more than `MAX_REPETITIONS` times in a row."""
     for end in range(1, len(keys) + 1):
         for period in range(1, end // (MAX_REPETITIONS + 1) + 1):
             start = end - (MAX_REPETITIONS + 1) * period

@@ -1,9 +1,8 @@
-"""Finals of a session, in spoken order -> plain text, SubRip, WebVTT or JSON.
+"""Write the finals of a session, in spoken order, as plain text, SubRip, WebVTT or JSON.
 
-A transcript is the sequence of its finals; finals that say nothing are left out. What subtitles
-look like, `layout` decides.
+A transcript is the sequence of its finals without those that have no text. `layout` decides what subtitles look like.
 
-Pure. Knows nothing of partials, files or where a transcript is kept.
+Pure. It does not depend on partials, files or the place where a transcript is kept.
 """
 
 import json
@@ -14,14 +13,14 @@ from livecaption.captions.layout import DEFAULT_LINE_LENGTH, Cue, GrowingCues, c
 from livecaption.events import Final
 
 PARAGRAPH_PAUSE_MS = 2000
-"""A longer pause begins a new paragraph of plain text. Utterances end after some 500 ms of silence,
-which is a breath and not yet the end of a thought."""
+"""Pause in ms that begins a new paragraph of plain text. Utterances end after some 500 ms of silence, which is a breath
+and not yet the end of a thought. Shorter: more paragraphs. Longer: long blocks of text."""
 
 VTT_HEADER = "WEBVTT\n\n"
 
 
 def to_text(finals: Iterable[Final]) -> str:
-    """Paragraphs, one to a line; a pause of 2 s begins a new one."""
+    """Return paragraphs, one on each line. A pause of `PARAGRAPH_PAUSE_MS` begins a new one."""
     text = ""
     end_ms = 0
     for final in _spoken(finals):
@@ -33,9 +32,9 @@ def to_text(finals: Iterable[Final]) -> str:
 
 
 def to_srt(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH) -> str:
-    """SubRip, as nearly every player and editor reads it.
+    """Return SubRip that nearly every player and editor reads.
 
-    It knows no escapes: an arrow in the text, which would end the cue in some players, becomes `→`.
+    SubRip has no escapes. An arrow in the text would end the cue in some players, so it becomes `→`.
     """
     return "".join(
         f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n"
@@ -46,16 +45,16 @@ def to_srt(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH) -> s
 
 
 def to_vtt(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH) -> str:
-    """WebVTT (W3C), as browsers read it."""
+    """Return WebVTT (W3C), as browsers read it."""
     return VTT_HEADER + _vtt_blocks(cues(finals, line_length))
 
 
 class GrowingVtt:
-    """WebVTT of a session that goes on: it is only ever appended to, and becomes what `to_vtt` makes at the end.
+    """WebVTT of a session that goes on. Text is only appended; at the end it equals the result of `to_vtt`.
 
     Attributes:
-        text: so far.
-        last_utterance: of the finals that were pushed; -1: there were none.
+        text: the WebVTT so far.
+        last_utterance: number of the newest final's utterance; -1 if there was none.
     """
 
     def __init__(self, line_length: int = DEFAULT_LINE_LENGTH) -> None:
@@ -70,10 +69,10 @@ class GrowingVtt:
 
 
 def to_json(finals: Iterable[Final]) -> str:
-    """An object with the whole `text` and `captions`, which have the fields of `final` on the wire."""
+    """Return an object with the whole `text`, and with `captions`, which have the fields of `final` on the wire."""
     spoken = []
     captions = []
-    # One by one, so that a caller who gives finals slowly is never kept waiting for all of them together.
+    # One by one, because the caller may give finals slowly and must not wait for all of them together.
     for final in _spoken(finals):
         spoken.append(final)
         caption = {name: value for name, value in asdict(final).items() if (name, value) != ("words", None)}
@@ -104,7 +103,7 @@ def _vtt_blocks(shown: Sequence[Cue]) -> str:
 
 
 def _clock(at_ms: int, separator: str) -> str:
-    """`01:02:03.004`, or with a comma."""
+    """Format a time as `01:02:03.004`, or with a comma."""
     seconds, ms = divmod(at_ms, 1000)
     minutes, second = divmod(seconds, 60)
     return f"{minutes // 60:02}:{minutes % 60:02}:{second:02}{separator}{ms:03}"

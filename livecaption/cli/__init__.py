@@ -1,14 +1,15 @@
-"""Words of the command line -> a server, transcripts of files, or live captions in the terminal.
+"""The command line runs a server, transcribes files, or shows live captions in the terminal.
 
     serve       runs the server
     transcribe  files -> text, subtitles          both stream to a server: the one at --server,
-    listen      a file or microphone -> captions  or one of their own that ends with them
-    bench       recordings -> how good and how late captions are, and what they cost
+    listen      a file or microphone -> captions  or one that runs only for the command
+    bench       recordings -> accuracy, latency and cost of captions
 
 Exit codes: 0 done, 1 something failed, 2 wrong usage or settings, 3 the model cannot be used,
-130 Ctrl+C. What fails is one line on stderr.
+130 Ctrl+C. Each failure is one line on stderr.
 
-Each command has its module. Importing them all for `--help` loads nothing heavy: a command imports what it needs.
+Each command has its module. `--help` imports all of them and loads nothing heavy, because a command imports the rest
+when it runs.
 """
 
 import argparse
@@ -32,18 +33,18 @@ def main(arguments: Sequence[str], signals: "SignalInbox | None" = None) -> int:
 
     Args:
         arguments: the words after the program's name.
-        signals: installed by `__main__` where the command is `serve`, else None.
+        signals: the inbox that `__main__` installs for the command `serve`; None for other commands.
 
     Raises:
-        SystemExit: by argparse: 2 on wrong usage, 0 after `--help` and `--version`.
-        KeyboardInterrupt: Ctrl+C, after everything has been put in order.
+        SystemExit: raised by argparse: 2 on wrong usage, 0 after `--help` and `--version`.
+        KeyboardInterrupt: Ctrl+C was pressed; everything has been cleaned up.
     """
     options, unknown = _parser().parse_known_args(arguments)
     if unknown:
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         if options.command == "serve":
-            assert signals is not None  # `__main__` looks at the same word
+            assert signals is not None  # `__main__` installs them for this command
             return serve.run(options, signals)
         run = {"transcribe": transcribe.run, "listen": listen.run, "bench": bench.run}[options.command]
         return asyncio.run(run(options))
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str], signals: "SignalInbox | None" = None) -> int:
         complain(error)
         return ENGINE_UNUSABLE
     except BrokenPipeError:
-        # Whoever read our output has seen enough. What is still buffered must not fail again at exit.
+        # The reader of the output has closed the pipe. The buffered rest must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except (LivecaptionError, OSError, ValueError) as error:

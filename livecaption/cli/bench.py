@@ -1,4 +1,4 @@
-"""`livecaption bench`: recordings -> how good and how late captions are, and what they cost."""
+"""`livecaption bench` measures accuracy, latency and cost of captions with recordings."""
 
 import argparse
 import os
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from livecaption.evaluation.playlist import Recording
 
 PACKAGES = "jiwer matplotlib whisper-normalizer"
-"""What measuring needs beside what the server needs; the extra `bench`."""
+"""The packages that measuring needs in addition to the server's: the extra `bench`."""
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `bench` and its options to the commands."""
     parser = commands.add_parser("bench", help="measure a server under load", allow_abbrev=False)
     parser.description = (
-        "Stream recordings to a server at the pace of speech, and measure word error rate, delays, stability, CPU and "
-        f"memory. Needs: pip install {PACKAGES}."
+        "Stream recordings to a server in real time, and measure word error rate, latency, stability, CPU and memory. "
+        f"Needs: pip install {PACKAGES}."
     )
     parser.epilog = "Example: livecaption bench --data recordings --sweep 1,8,16,24 --plot capacity.png"
     parser.set_defaults(parser=parser)
@@ -33,29 +33,31 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "clips",
         nargs="*",
         metavar="CLIP",
-        help="ids or tags, * and ? are allowed (default: all in English with known words)",
+        help="ids or tags, with * and ? as wildcards (default: all English recordings with a reference text)",
     )
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="directory of recordings with their manifest.jsonl"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures and transcripts to a file")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--streams", type=_counts, dest="sweep", metavar="N", default=[1], help="(default: 1)")
+    what.add_argument(
+        "--streams", type=_counts, dest="sweep", metavar="N", default=[1], help="number of streams (default: 1)"
+    )
     what.add_argument("--sweep", type=_counts, metavar="LIST", help="several numbers of streams, such as 1,8,24")
     what.add_argument("--engine", action="store_true", help="measure the engine alone, in this process")
     parser.add_argument(
         "--server", metavar="URL", help="a running server (default: start one, with the settings of the environment)"
     )
-    parser.add_argument("--duration", type=float, default=60.0, metavar="S", help="of each number (default: 60)")
-    parser.add_argument("--no-partials", action="store_true", help="ask for finals only")
+    parser.add_argument("--duration", type=float, default=60.0, metavar="S", help="seconds per number (default: 60)")
+    parser.add_argument("--no-partials", action="store_true", help="request finals only")
     parser.add_argument(
         "--baseline",
         type=Path,
         metavar="FILE",
-        help="--json of a quiet run: show beside the WER that of the same there",
+        help="--json file of an earlier run: show its WER beside that of this run",
     )
-    parser.add_argument("--per-clip", action="store_true", help="also print a table of all recordings that were played")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the figures over the number of streams (.png)")
+    parser.add_argument("--per-clip", action="store_true", help="also print a table of all streamed recordings")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="plot the figures by number of streams (.png)")
 
 
 def _counts(text: str) -> list[int]:
@@ -66,7 +68,7 @@ def _counts(text: str) -> list[int]:
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Measure, and print tables of the figures; return the exit code."""
+    """Measure, print tables of the figures, and return the exit code."""
     from rich.console import Console
 
     try:
@@ -82,7 +84,7 @@ async def run(options: argparse.Namespace) -> int:
     clips = choose(read_manifest(options.data), options.clips)
     if not clips:
         raise ConfigError("no such clip in the manifest")
-    # In a file or pipe nobody can widen the window.
+    # A file or pipe has no width, so choose a large one.
     console = Console(width=None if sys.stdout.isatty() else 200)
     baseline = bench.read_baseline(options.baseline.read_text(encoding="utf-8")) if options.baseline else None
     recordings = bench.load_recordings(clips)

@@ -1,4 +1,4 @@
-"""`livecaption listen`: a recording or the microphone -> live captions in the terminal."""
+"""`livecaption listen` shows live captions of a recording or the microphone in the terminal."""
 
 import argparse
 import asyncio
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 BYTES_PER_S = 16_000 * 4
-"""Of what a container is decoded to: mono, 16 kHz, float32."""
+"""Bytes of one second of decoded audio: mono, 16 kHz, float32."""
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -28,7 +28,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser = commands.add_parser(
         "listen",
         help="show live captions in the terminal",
-        description="Show live captions of a recording, played at its own pace, or of the microphone. "
+        description="Show live captions of a recording, streamed in real time, or of the microphone. "
         "Words that may still change are dim.",
         allow_abbrev=False,
     )
@@ -37,7 +37,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Show captions to the end of the audio; return the exit code."""
+    """Show captions until the audio ends, and return the exit code."""
     from rich.console import Console
 
     from livecaption.client import real_time
@@ -49,7 +49,7 @@ async def run(options: argparse.Namespace) -> int:
     async with server(options, config) as url:
         if chunks is None:
             chunks = real_time(decode(options.file), BYTES_PER_S)
-        # The first Ctrl+C ends the audio, so that the last words still come; the second one ends everything.
+        # The first Ctrl+C ends the audio, and the last captions still arrive. The second one ends the command.
         interrupted = asyncio.Event()
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
@@ -65,9 +65,9 @@ async def run(options: argparse.Namespace) -> int:
 
 
 class _LiveCaptions:
-    """Events -> the terminal: finals scroll up, below them the last two lines of the open utterance roll up.
+    """Shows events in the terminal: finals scroll up, and the last two lines of the open utterance are below them.
 
-    Where stdout is no terminal, finals only.
+    If stdout is not a terminal, only finals are printed.
     """
 
     def __init__(self, console: "Console", language: str | None) -> None:
@@ -95,10 +95,10 @@ class _LiveCaptions:
             self._show(Text())
             seconds = event.start_ms // 1000
             clock = Text(f"{seconds // 60:02}:{seconds % 60:02} ", style="cyan")
-            # Not wrapped by us: lines that a terminal wraps can be copied whole.
+            # The terminal wraps long lines, so that they can be copied as one line.
             self._console.print(clock + Text(event.text), soft_wrap=True)
         elif isinstance(event, Partial):
-            if event.utterance != self._utterance or event.revision == 0:  # it may have begun anew
+            if event.utterance != self._utterance or event.revision == 0:  # the utterance may have restarted
                 self._utterance = event.utterance
                 self._roll_up = RollUp(self._language, self._console.width)
             lines = self._roll_up.show(event.stable, event.text[len(event.stable) :])
@@ -114,10 +114,10 @@ class _LiveCaptions:
 
 
 def _microphone() -> tuple[int, AsyncIterator[bytes]]:
-    """Sample rate in Hz, and endless mono float32 audio, of the default microphone.
+    """Open the default microphone. Return its sample rate in Hz, and its endless audio in mono float32.
 
     Raises:
-        LivecaptionError: there is none, or what is needed to use it is not installed.
+        LivecaptionError: there is no microphone, or sounddevice or PortAudio is not installed.
     """
     try:
         import sounddevice
@@ -127,7 +127,7 @@ def _microphone() -> tuple[int, AsyncIterator[bytes]]:
             "pip install sounddevice; on Linux also: apt install libportaudio2"
         ) from None
     try:
-        # At its own rate: not every device can do 16 kHz, and the server resamples.
+        # Use the device's own rate, because not every device supports 16 kHz, and the server resamples.
         sample_rate = int(sounddevice.query_devices(kind="input")["default_samplerate"])
     except (sounddevice.PortAudioError, ValueError) as error:
         raise LivecaptionError(f"no microphone: {error}") from None
@@ -137,7 +137,7 @@ def _microphone() -> tuple[int, AsyncIterator[bytes]]:
         recorded: asyncio.Queue[bytes] = asyncio.Queue()
 
         def take(data: Any, *_: object) -> None:
-            # In PortAudio's thread; the buffer is gone when this returns.
+            # PortAudio's thread calls this, and reuses the buffer when it returns.
             loop.call_soon_threadsafe(recorded.put_nowait, bytes(data))
 
         with sounddevice.RawInputStream(

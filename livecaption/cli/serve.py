@@ -1,4 +1,4 @@
-"""`livecaption serve`: run the server until Ctrl+C or SIGTERM."""
+"""`livecaption serve` runs the server until Ctrl+C or SIGTERM."""
 
 import argparse
 import os
@@ -25,12 +25,12 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def run(options: argparse.Namespace, signals: "SignalInbox") -> int:
-    """Run the server; return the exit code."""
+    """Run the server, and return the exit code."""
     from livecaption.server import lifecycle
 
     return lifecycle.run(load_config(options, os.environ, _defaults()), signals)
 
 
 def _defaults() -> Config:
-    """Of all commands, only this one keeps transcripts."""
+    """Return the default settings. Only this command stores transcripts by default."""
     return Config(store=StoreConfig(default_path()))

@@ -1,4 +1,4 @@
-"""What `transcribe` and `listen` share: options, a server, and the audio of a file on its way there."""
+"""The parts that `transcribe` and `listen` share: options, the server, and decoding of files."""
 
 import argparse
 from collections.abc import AsyncIterator, Callable
@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 
 
 def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what is streamed, and where to."""
+    """Add the options of the stream and of the server."""
     parser.set_defaults(parser=parser)
-    parser.add_argument("--language", metavar="CODE", help="what is spoken, such as en (default: detect)")
+    parser.add_argument("--language", metavar="CODE", help="language of the audio, such as en (default: detect)")
     parser.add_argument(
-        "--task", choices=("transcribe", "translate"), default="transcribe", help="translate: into English"
+        "--task",
+        choices=("transcribe", "translate"),
+        default="transcribe",
+        help="transcribe, or translate into English",
     )
     parser.add_argument("--server", metavar="URL", help="a running server (default: start one for this command)")
-    parser.add_argument("--token", help="the server's secret (better in LIVECAPTION_TOKEN)")
+    parser.add_argument("--token", help="the server's token (safer in LIVECAPTION_TOKEN)")
     parser.add_argument("--model", help="without --server: the model to load, as for serve")
     parser.add_argument("--device", help="without --server: auto, cpu, cuda or cuda:INDEX")
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings (or LIVECAPTION_CONFIG)")
@@ -40,8 +43,8 @@ async def stream(
     """Stream float32 audio from beginning to end.
 
     Raises:
-        LivecaptionError: the server ended the stream before the audio did.
-        OSError: the server or the audio failed.
+        LivecaptionError: the server ended the stream before the audio ended.
+        OSError: the connection or reading the audio failed.
     """
     from livecaption.client import transcribe
 
@@ -66,7 +69,7 @@ async def stream(
 
 @asynccontextmanager
 async def server(options: argparse.Namespace, config: Config) -> AsyncIterator[str]:
-    """The URL of the server to use: the named one, or one that lives as long as the block."""
+    """Yield the URL of the server: the one in the options, or a new one that runs as long as the block."""
     if options.server is not None:
         yield options.server
         return
@@ -79,10 +82,14 @@ async def server(options: argparse.Namespace, config: Config) -> AsyncIterator[s
 
 
 async def decode(path: Path, opened: Callable[[float], None] = lambda duration_s: None) -> AsyncIterator[bytes]:
-    """Give the audio of a recording as mono float32 at 16 kHz; call `opened` with its length, if its head tells it.
+    """Yield the audio of a recording as mono float32 at 16 kHz.
 
-    Decoded on this side and not by the server, which cannot seek: cameras and phones write MP4 with the index at its
-    end. In a process of its own like there, as the recording may come from anybody.
+    The command decodes the recording itself, because the server cannot seek, and MP4 files of cameras and phones have
+    their index at the end. Decoding runs in a separate process as in the server, because the file is not trusted.
+
+    Args:
+        path: the recording.
+        opened: called with the duration in seconds, if the container's header has it.
     """
     from livecaption.decoding.pool import ContainerDecoder, DecoderPool
 
@@ -105,7 +112,7 @@ async def decode(path: Path, opened: Callable[[float], None] = lambda duration_s
 
 
 def readable(path: Path) -> bool:
-    """Tell whether a file can be opened; complain if not."""
+    """Return True if a file can be opened; print an error if not."""
     try:
         path.open("rb").close()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Exit codes, and what is told beside the output: one line for an error, bars while something takes long."""
+"""Exit codes, error lines, and progress bars. All but the exit codes go to stderr."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -13,10 +13,10 @@ INTERRUPTED = 130
 
 
 def stderr() -> "Console":
-    """Make a console for bars and spinners."""
+    """Make a console for progress bars and spinners."""
     from rich.console import Console
 
-    # Bars and spinners are for people; where nobody watches they would only leave blank lines.
+    # If stderr is not a terminal, bars and spinners would only leave blank lines.
     return Console(stderr=True, quiet=not sys.stderr.isatty())
 
 

@@ -1,4 +1,4 @@
-"""`livecaption transcribe`: recordings -> text and subtitles."""
+"""`livecaption transcribe` turns recordings into text and subtitles."""
 
 import argparse
 import os
@@ -15,15 +15,15 @@ from livecaption.errors import ConfigError, LivecaptionError
 from livecaption.events import Ack, Event, Final, SpeechStart
 
 RECORDING_ENDPOINTING = {"silence_ms": 1000, "max_utterance_ms": 25_000}
-"""Nobody waits for the captions of a recording, and longer utterances are transcribed better."""
+"""Endpointing of recordings: long utterances, because latency does not matter and they are transcribed better."""
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `transcribe` and its options to the commands."""
     parser = commands.add_parser(
         "transcribe",
-        help="write down what is said in recordings",
-        description="Write down what is said in recordings of any format: WAV, MP3, FLAC, Ogg, WebM, MP4, AAC, ... "
+        help="transcribe recordings",
+        description="Transcribe recordings of any format: WAV, MP3, FLAC, Ogg, WebM, MP4, AAC, ... "
         "The text is printed, or written to files with --format.",
         epilog="Example: livecaption transcribe talk.mp3 --format srt,txt --output-dir subtitles",
         allow_abbrev=False,
@@ -33,9 +33,13 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--format", type=_formats, metavar="LIST", help=f"write files: one or more of {', '.join(FORMATS)}"
     )
     parser.add_argument(
-        "--output-dir", type=Path, default=Path(), metavar="DIR", help="where to write them (default: here)"
+        "--output-dir",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="directory of the files (default: the current one)",
     )
-    parser.add_argument("--words", action="store_true", help="time every word: exact subtitles, words in JSON")
+    parser.add_argument("--words", action="store_true", help="time each word: exact subtitles, and words in JSON")
     parser.add_argument(
         "--line-length",
         type=int,
@@ -49,17 +53,17 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def _formats(names: str) -> list[str]:
     formats = names.split(",")
     if unknown := [name for name in formats if name not in FORMATS]:
-        raise argparse.ArgumentTypeError(f"no format {unknown[0]!r}; there are {', '.join(FORMATS)}")
+        raise argparse.ArgumentTypeError(f"unknown format {unknown[0]!r}; choose from {', '.join(FORMATS)}")
     return formats
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Transcribe the files; return the exit code."""
+    """Transcribe the files, and return the exit code."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     config = load_config(options, os.environ)
     if options.format and len({path.stem for path in options.files}) < len(options.files):
-        raise ConfigError("two files of the same name would be written to the same file")
+        raise ConfigError("two recordings have the same name and would be written to the same file")
     files = [path for path in options.files if readable(path)]
     n_failed = len(options.files) - len(files)
     if not files:
@@ -90,10 +94,10 @@ async def run(options: argparse.Namespace) -> int:
 
 
 class _Transcript:
-    """Events -> finals, and how much of the recording is done.
+    """Collects finals from events, and reports the progress.
 
     Args:
-        show_done: called with `completed`, the ms that are transcribed or hold no speech.
+        show_done: called with `completed`, the ms of audio that are transcribed or contain no speech.
     """
 
     def __init__(self, show_done: Callable[..., None]) -> None:

@@ -1,4 +1,4 @@
-"""Audio -> a livecaption server -> events: the asyncio client of the native protocol.
+"""The asyncio client of the native protocol sends audio to a livecaption server and receives events.
 
     async with connect("http://localhost:8000", sample_rate=48_000) as stream:
         async with asyncio.TaskGroup() as tasks:
@@ -12,14 +12,15 @@
             await stream.send_audio(pcm)
         await stream.stop()
 
-Sending and reading are independent: one task may send while another reads. Read all the time,
-also while you have nothing to send: the connection's keep-alive is answered by reading, and a
-connection that is lost is made anew by reading. The session goes on then, for as long as the server
-keeps it, also where the server died meanwhile and was started anew: finals that were missed come late,
-audio that did not arrive or has no final yet is sent again, and the utterance that was open begins anew
-with its number. What cannot be had back comes as a `Gap`; one of no length is no loss of captions.
+Sending and reading are independent: one task may send while another reads. Read all the time, also while you send
+nothing. Reading answers the connection's keep-alive, and reading reconnects after a lost connection.
 
-Runs in anybody's event loop and never blocks it. Knows nothing of microphones, files or codecs.
+After a reconnection the session goes on, as long as the server keeps it. This also works if the server crashed and was
+restarted. Missed finals arrive late. The client resends audio that did not arrive or has no final yet. The open
+utterance restarts under its number. Lost captions are reported by a `Gap`; a `Gap` of zero length means that only
+partials were lost.
+
+The client runs in the caller's event loop and never blocks it. It has no code for microphones, files or codecs.
 """
 
 from livecaption.client.connection import StreamSettings, connect, stream_url, transcribe

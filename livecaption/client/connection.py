@@ -1,4 +1,4 @@
-"""Open a stream: the address, the options, the refusal."""
+"""Open a stream: the URL, the options, and the refusal by the server."""
 
 import asyncio
 import json
@@ -15,8 +15,8 @@ from livecaption.events import End, Event
 STREAM_PATH = "/v1/stream"
 
 HEARTBEAT_S = 10.0
-"""After half as long again without any sign of life the connection counts as lost. A laptop that wakes up finds out by
-it; shorter would break connections that only stutter."""
+"""Interval of the keep-alive. If no answer arrives for half of it, the connection counts as lost, as after a laptop's
+sleep. A shorter interval would end connections that are only slow for a moment."""
 
 
 class StreamSettings(TypedDict, total=False):
@@ -55,29 +55,29 @@ async def connect(
     private: bool = False,
     token: str | None = None,
 ) -> AsyncIterator[Stream]:
-    """Open a stream; leaving the block closes it, whatever was said in between.
+    """Open a stream. Leaving the block closes it.
 
     Args:
-        url: `http://host:port`, or https, ws, wss; with a path if the server sits below one.
+        url: `http://host:port`, or https, ws, wss; with a path if the server is mounted below one.
         encoding: `pcm_s16le`, `pcm_f32le`, `mulaw`, `alaw`, or `auto`: a container such as WebM or MP3.
-        sample_rate: in Hz, 8000 to 96000; of no meaning for `auto`.
-        channels: 1 to 8, interleaved; of no meaning for `auto`.
+        sample_rate: in Hz, 8000 to 96000; ignored for `auto`.
+        channels: 1 to 8, interleaved; ignored for `auto`.
         language: ISO 639-1 code; None: detect.
         task: `transcribe`, or `translate` to English.
-        partials: whether captions come while somebody speaks.
-        words: whether finals carry the times of their words.
-        prompt: text that comes before, or of the same kind.
-        hotwords: names and terms to listen for.
-        endpointing: `preset` (`fast`, `balanced`, `accurate`), `silence_ms`, `max_utterance_ms`; what is left out is
-            the server's choice.
-        title: what viewers see.
+        partials: whether the server sends captions of open utterances.
+        words: whether finals have the times of their words.
+        prompt: text that precedes the audio, or is similar to it.
+        hotwords: names and terms that are likely to occur.
+        endpointing: `preset` (`fast`, `balanced`, `accurate`), `silence_ms`, `max_utterance_ms`. The server chooses the
+            values that are left out.
+        title: title that readers see.
         private: whether readers need the `reader_token` of `Ready`.
-        token: the server's secret, if it has one.
+        token: the server's token, if it has one.
 
     Raises:
-        ValueError: `url` is no address of a server.
-        ConnectionError: nobody listens there, or TLS failed.
-        StreamRefused: the server does not want the stream, now or at all.
+        ValueError: `url` is not the address of a server.
+        ConnectionError: the server cannot be reached, or TLS failed.
+        StreamRefused: the server refused the stream; without `retry_after_s`, it will not accept it later either.
         StreamClosed: the server rejected the options.
     """
     start: dict[str, Any] = {
@@ -105,7 +105,7 @@ async def connect(
         nonlocal body
         response = await send(request)
         if response.status >= 400:
-            # `ws_connect` throws it away.
+            # Keep the body, because `ws_connect` discards it.
             body = await response.read()
         return response
 
@@ -130,16 +130,18 @@ async def connect(
 async def transcribe(
     url: str, chunks: AsyncIterable[bytes], receive: Callable[[Event], None], **options: Unpack[StreamSettings]
 ) -> End:
-    """Send audio to its end while events are received: a whole stream in one call.
+    """Send audio to its end and receive events meanwhile: a whole stream in one call.
 
     Args:
         url: as for `connect`.
-        chunks: the audio, in pieces of any length; its pace is the pace of the stream.
+        chunks: the audio, in pieces of any length. It is sent as fast as `chunks` yields it.
         receive: called with every event from `Ready` to `End`, in order.
         options: as for `connect`.
 
     Raises:
-        what `connect` raises, StreamClosed, and whatever `chunks` or `receive` raise.
+        StreamClosed: the stream ended without an `End`.
+
+    All errors of `connect` are raised too, and all that `chunks` or `receive` raise.
     """
 
     async def send() -> None:
@@ -148,7 +150,7 @@ async def transcribe(
                 await stream.send_audio(chunk)
             await stream.stop()
         except StreamClosed:
-            pass  # the reader learns the same, after the last events
+            pass  # reading raises the same error, after the last events
 
     async with connect(url, **options) as stream:
         receive(stream.ready)
@@ -157,7 +159,7 @@ async def transcribe(
                 sender = tasks.create_task(send())
                 async for event in stream:
                     receive(event)
-                # A server that drains ends the stream while there is more to send.
+                # A server that drains ends the stream before all audio is sent.
                 sender.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
@@ -166,10 +168,10 @@ async def transcribe(
 
 
 def stream_url(url: str) -> str:
-    """The address of the stream endpoint of a server.
+    """Return the URL of the stream endpoint of a server.
 
     Raises:
-        ValueError: not an http, https, ws or wss address.
+        ValueError: the URL is not http, https, ws or wss.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
@@ -181,7 +183,7 @@ def stream_url(url: str) -> str:
 
 
 def _refusal(url: str, status: int, body: bytes) -> StreamRefused:
-    """What an HTTP answer instead of the upgrade means."""
+    """Return the error for an HTTP response that came instead of the upgrade."""
     try:
         fields = json.loads(body)
         return StreamRefused(status, fields["code"], fields["message"], fields.get("retry_after_s"))

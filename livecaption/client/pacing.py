@@ -1,20 +1,20 @@
-"""Recorded audio at the pace at which it was recorded."""
+"""Send recorded audio in real time, at the speed at which it was recorded."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 
 REAL_TIME_MESSAGE_MS = 40
-"""Audio in a message; browsers send 20 to 100 ms. Adds its half to every latency."""
+"""Audio in a message (browsers send 20 to 100 ms). It adds half of its duration to every latency."""
 
 
 async def real_time(
     chunks: AsyncIterable[bytes], bytes_per_s: int, message_ms: int = REAL_TIME_MESSAGE_MS
 ) -> AsyncIterator[bytes]:
-    """Yield recorded audio as a microphone gives it: in short messages, each once its end would have been recorded.
+    """Yield recorded audio like a microphone: in short messages, each when its end would have been recorded.
 
     Args:
         chunks: the audio, in pieces of any length.
-        bytes_per_s: bytes that a second of it has.
+        bytes_per_s: bytes of one second of audio.
         message_ms: audio in a message; the last one may have less.
     """
     clock = asyncio.get_running_loop().time
@@ -23,12 +23,12 @@ async def real_time(
     n_bytes = 0
     waiting = bytearray()
     async for chunk in chunks:
-        # Not earlier: a decoder that is slow to start must not be followed by a burst.
+        # The clock starts at the first chunk, so that a decoder that starts slowly is not followed by a burst.
         begin_s = begin_s or clock()
         waiting += chunk
         while len(waiting) >= message_bytes:
             n_bytes += message_bytes
-            # Measured from the beginning, so that late wake-ups do not add up.
+            # Measure from the beginning, so that the delays of wake-ups do not add up.
             await asyncio.sleep(max(0.0, begin_s + n_bytes / bytes_per_s - clock()))
             yield bytes(waiting[:message_bytes])
             del waiting[:message_bytes]

@@ -1,4 +1,4 @@
-"""An accepted stream: sending, reading, and coming back after a lost connection."""
+"""A stream that the server has accepted: sending, reading, and reconnecting after a lost connection."""
 
 import asyncio
 import json
@@ -13,36 +13,37 @@ from livecaption.events import Ack, End, ErrorReport, Event, Final, Flushed, Gap
 from livecaption.messages import Flush, Ping, Resume, Stop, encode_request, parse_event
 
 MAX_MESSAGE_BYTES = 64 * 1024
-"""Longest audio message sent: 2 s of 16 kHz PCM. Longer ones delay a `flush` or `stop` behind them."""
+"""Size of the longest audio message: 2 s of 16 kHz PCM. Longer ones would delay a `flush` or `stop` after them."""
 
 REASON_TIMEOUT_S = 2.0
-"""How long a failed send waits for the reader to learn why the server went away."""
+"""Time that a failed send waits until the reading task has received the reason for the close."""
 
 MAX_UNACKNOWLEDGED_BYTES = 32 * 1024 * 1024
-"""Audio that is kept to be sent again. Who sends more without an answer waits; nothing is dropped. The server answers
-once a second, so it also bounds how fast a recording is sent: to 250 times real time at 16 kHz in float."""
+"""Audio that is kept to be resent. Beyond it, `send_audio` waits; nothing is dropped. Because the server acknowledges
+audio once a second, this also bounds the speed of a recording: 250 times real time at 16 kHz in float."""
 
 RETRY_S = 0.1
 MAX_RETRY_S = 2.0
 
 ABNORMAL_CLOSE_CODES = (None, aiohttp.WSCloseCode.ABNORMAL_CLOSURE, aiohttp.WSCloseCode.SERVICE_RESTART)
-"""Close codes that are nobody's decision about the stream: no Close came, or a proxy's."""
+"""Close codes after which the client reconnects, because the server did not end the stream: no Close was received, or
+a proxy sent it."""
 
 Socket = aiohttp.ClientWebSocketResponse[Any]
 
 
 class StreamError(ConnectionError):
-    """Base of what can go wrong with a stream."""
+    """The base class of all errors of a stream."""
 
 
 class StreamRefused(StreamError):
     """The server did not accept the stream, or the address is not a livecaption server's.
 
     Attributes:
-        http_status: 401, 403, 429, 503 ...
-        code: the server's word for it, such as `unauthorized`; empty: the answer was not livecaption's.
-        message: for people.
-        retry_after_s: seconds after which trying again makes sense; None: it does not.
+        http_status: status of the response: 401, 403, 429, 503 ...
+        code: error code, such as `unauthorized`; empty if the response was not livecaption's.
+        message: description for people.
+        retry_after_s: seconds after which another attempt may succeed; None: none will.
     """
 
     def __init__(self, http_status: int, code: str, message: str, retry_after_s: float | None) -> None:
@@ -54,12 +55,12 @@ class StreamRefused(StreamError):
 
 
 class StreamClosed(StreamError):
-    """The stream is over without an `End`: nothing can be sent and nothing more will come.
+    """The stream ended without an `End`: nothing can be sent or received any more.
 
     Attributes:
-        code: WebSocket close code; 1006: the connection was lost; 1002: the server broke the protocol.
-        reason: for people.
-        error: what the server reported as its reason, if it did.
+        code: WebSocket close code; 1006: the connection was lost; 1002: the server violated the protocol.
+        reason: description for people.
+        error: error that the server sent as the reason, if it did.
     """
 
     def __init__(self, code: int, reason: str, error: ErrorReport | None = None) -> None:
@@ -70,11 +71,11 @@ class StreamClosed(StreamError):
 
 
 class Stream:
-    """An accepted stream. Made by `connect`; used by at most one reading and one sending task.
+    """A stream that the server has accepted, made by `connect`. At most one task may read, and one may send.
 
     Attributes:
-        ready: what the server said when it accepted the stream.
-        last_seq: number of the last event read.
+        ready: event with which the server accepted the stream.
+        last_seq: number of the last event that was read.
     """
 
     ready: Ready
@@ -93,33 +94,34 @@ class Stream:
         self._closing = asyncio.Event()
 
     async def send_audio(self, audio: bytes) -> None:
-        """Send audio of any length, cut anywhere. Waits while the server takes no more, or has not said of
-        `MAX_UNACKNOWLEDGED_BYTES` that it has them.
+        """Send audio of any length, cut anywhere.
+
+        Wait while the socket accepts no more, or while `MAX_UNACKNOWLEDGED_BYTES` are not acknowledged.
 
         Raises:
-            StreamClosed: the stream is over; the audio went nowhere.
+            StreamClosed: the stream is over; the audio was not sent.
         """
         view = memoryview(audio)
         for begin in range(0, len(view), MAX_MESSAGE_BYTES):
             await self._send(bytes(view[begin : begin + MAX_MESSAGE_BYTES]))
 
     async def flush(self, flush_id: str | int | None = None) -> None:
-        """End the open utterance now; `Flushed(flush_id)` comes once its final is out."""
+        """End the open utterance now. `Flushed(flush_id)` arrives after its final."""
         await self._send(encode_request(Flush(flush_id)))
 
     async def ping(self, ping_id: str | int | None = None) -> None:
-        """Ask for `Pong(ping_id)`."""
+        """Request a `Pong(ping_id)`."""
         await self._send(encode_request(Ping(ping_id)), keep=False)
 
     async def stop(self) -> None:
-        """No more audio. What is left comes, then `End`."""
+        """Mark the end of the audio. The remaining events arrive, then `End`."""
         await self._send(encode_request(Stop()))
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Event:
-        """The next event; the last one is `End`.
+        """Return the next event; the last one is `End`.
 
         Raises:
             StreamClosed: the stream is over without an `End`.
@@ -163,7 +165,7 @@ class Stream:
         await self._socket.close()
 
     async def _receive(self) -> Event:
-        """The next event of a type that this client knows."""
+        """Return the next event of a type that this client supports."""
         while True:
             message = await self._socket.receive()
             if message.type is aiohttp.WSMsgType.TEXT:
@@ -179,10 +181,10 @@ class Stream:
                 raise self._close(aiohttp.WSCloseCode.ABNORMAL_CLOSURE, f"the connection was lost: {message.data}")
 
     async def _resume(self, sent: ReplayBuffer) -> None:
-        """Connect again and go on where the server is.
+        """Reconnect, and resend the audio that the server does not have.
 
         Raises:
-            StreamClosed: the session is gone, or the server was not reached while it kept it.
+            StreamClosed: the session is gone, or the server could not be reached within the resume window.
         """
         clock = asyncio.get_running_loop().time
         give_up_s = clock() + self.ready.resume_window_ms / 1000
@@ -198,19 +200,22 @@ class Stream:
                 if refusal.retry_after_s is None:
                     raise self._close(aiohttp.WSCloseCode.ABNORMAL_CLOSURE, refusal.message) from None
             except (ConnectionError, TypeError):
-                pass  # a TypeError is what aiohttp makes of a connection that is lost in mid-answer
+                pass  # aiohttp raises TypeError if the connection is lost in the middle of a response
             if clock() >= give_up_s:
                 raise self._close(aiohttp.WSCloseCode.ABNORMAL_CLOSURE, "the connection was lost")
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, MAX_RETRY_S)
         if self._resending is not None:
-            await asyncio.wait({self._resending})  # its connection is lost, so it does not take long
+            await asyncio.wait({self._resending})  # it ends soon, because its connection is lost
         self._socket = socket
-        # What is pushed until this task begins is part of it; from then on, `_send` waits for its end.
+        # Audio that is pushed before this task begins is resent by it. After that, `_send` waits for its end.
         self._resending = asyncio.create_task(self._send_again(sent, received_ms))
 
     async def _claim(self, socket: Socket, audio_from_ms: int) -> int:
-        """Ask for the session over a new connection; up to where the server has its audio, or we have it no more."""
+        """Claim the session over a new connection. Return the position from which audio is resent, in ms.
+
+        `audio_from_ms` is the oldest audio that this client still has.
+        """
         claim = Resume(self.ready.session, self.ready.resume_token, self.last_seq, audio_from_ms)
         try:
             await socket.send_str(encode_request(claim))
@@ -223,14 +228,14 @@ class Stream:
         await socket.close()
         if isinstance(event, ErrorReport):
             self._fatal_error = event
-        raise self._close(aiohttp.WSCloseCode.POLICY_VIOLATION, "the server does not know the session any more")
+        raise self._close(aiohttp.WSCloseCode.POLICY_VIOLATION, "the server does not have the session any more")
 
     async def _send_again(self, sent: ReplayBuffer, received_ms: int) -> None:
         try:
             for data in sent.since(received_ms):
                 await self._send_over(self._socket, data)
         except (aiohttp.ClientError, ConnectionError):
-            pass  # lost once more; the reader is about to see it
+            pass  # the connection was lost again; the reading task will notice
 
     def _take(self, text: str) -> Event | None:
         try:
@@ -239,7 +244,7 @@ class Stream:
             event = parse_event(fields)
         except (ValueError, AttributeError) as error:
             raise self._close(aiohttp.WSCloseCode.PROTOCOL_ERROR, f"not an event: {error}") from None
-        # Only what concerns this connection alone (an error before the session exists) has no number.
+        # Only events that belong to the connection and not to the session have no number, such as early errors.
         if seq is not None:
             if seq != self.last_seq + 1 and not (isinstance(event, Gap) and seq > self.last_seq):
                 gap = f"event {seq!r} follows event {self.last_seq}"
@@ -248,7 +253,7 @@ class Stream:
         return event
 
     async def _send(self, data: bytes | str, *, keep: bool = True) -> None:
-        """Send, and keep for the case that the connection is lost."""
+        """Send a message, and keep it to be resent if the connection is lost."""
         async with self._sending:
             while self._resending is not None and not self._resending.done():
                 await asyncio.wait({self._resending})
@@ -260,7 +265,7 @@ class Stream:
                 await self._send_over(self._socket, data)
             except (aiohttp.ClientError, ConnectionError):
                 if self._sent is None:
-                    await self._learn_why()
+                    await self._raise_reason()
         if self._sent is not None:
             await self._wait_for_room(self._sent)
 
@@ -273,8 +278,8 @@ class Stream:
             self._room.clear()
             await self._room.wait()
 
-    async def _learn_why(self) -> None:
-        """The reader is about to find the server's last words in its buffer.
+    async def _raise_reason(self) -> None:
+        """Wait until the reading task has read the server's last messages, and raise the reason.
 
         Raises:
             StreamClosed: always.
@@ -283,11 +288,11 @@ class Stream:
             await asyncio.wait_for(self._closing.wait(), REASON_TIMEOUT_S)
         except TimeoutError:
             self._close(aiohttp.WSCloseCode.ABNORMAL_CLOSURE, "the connection was lost")
-        assert self._closed is not None  # `_closing` says so
+        assert self._closed is not None  # because `_closing` is set
         raise self._closed from None
 
     def _close(self, code: int, reason: str) -> StreamClosed:
-        """Note why the stream is over; the first reason stays."""
+        """Record why the stream is over. The first reason is kept."""
         if self._closed is None:
             error = self._fatal_error
             self._closed = StreamClosed(code, error.message if error else reason, error)

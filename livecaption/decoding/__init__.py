@@ -1,4 +1,4 @@
-"""Containers decoded in processes of their own: FFmpeg is native code that parses bytes of strangers.
+"""Containers are decoded in separate processes, because FFmpeg is native code that parses untrusted bytes.
 
     server process                          | decoder process (one for each container stream)
                                             |
@@ -6,7 +6,7 @@
       bytes of the container  ──────────>   |
       <──────────  frames of `messages`     |
 
-A process serves one stream and ends with it, so that no stream can meet what another one's bytes have done to it.
-`pool` keeps one waiting, `decoder` is the server's side of one stream, `process` the other side, `sandbox` what that
-side is not allowed, `messages` what it sends.
+A process serves one stream and ends with it. Even if the bytes of one stream take over its process, no other stream is
+affected. `pool` keeps a spare process ready. `decoder` is the server's side of one stream and `process` is the other
+side. `sandbox` restricts that process, and `messages` defines what it sends.
 """

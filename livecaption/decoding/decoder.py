@@ -1,7 +1,7 @@
-"""The server's side of one decoder process: bytes of a container out, samples in.
+"""The server's side of one decoder process sends the container's bytes and receives samples.
 
-Both ways are bounded. What the server does not read stays in the socket, so the decoder waits; what the decoder does
-not read stays there too, so `push` waits, and with it the client's connection.
+Both directions are bounded by the socket. If the server does not read samples, the decoder waits. If the decoder does
+not read bytes, `push` waits, and with it the client's connection.
 """
 
 import asyncio
@@ -29,29 +29,29 @@ from livecaption.errors import InvalidAudio, Unavailable
 from livecaption.ipc import children
 
 PROGRAM = "livecaption.decoding.process"
-"""The module whose `run` is the process."""
+"""The module whose `run` is called in the process."""
 START_TIMEOUT_S = 30.0
-"""A process that is not ready by then is given up. It takes 0.4 s of a core, which a busy machine may not have."""
+"""Time for a process to get ready. It needs 0.4 s of one core, which may take much longer on a busy machine."""
 SILENCE_S = 5.0
 MAX_SILENCES = 2
-"""A decoder that has bytes and gives no sign of life for so many times so long is stuck, or was stopped. Counted twice,
-because the first may be of a server that was stopped itself."""
+"""A decoder that has bytes and sends nothing for `MAX_SILENCES` periods of `SILENCE_S` is stuck or was stopped. Two
+periods are needed, because during the first one the server itself may have been stopped."""
 REAP_TIMEOUT_S = 1.0
 MAX_WAITING_BYTES = 4 * 1024 * 1024
-"""So much of a container may wait, beside what the socket holds: 17 min of Opus. Then the client is not read, which
-must not last: it could not answer a ping either."""
+"""Bytes of a container that may wait, in addition to the socket's buffer: 17 min of Opus. Beyond it the server stops
+reading from the client. That must not last, because the server would then miss the client's answer to a ping."""
 
 logger = logging.getLogger(__name__)
 
 
 class DecoderProcess:
-    """One process. It serves one container, and is not used again.
+    """One decoder process. It serves one container and is not used again.
 
     Args:
-        file: read the container from there instead of what is pushed.
+        file: a file to read the container from; then nothing is pushed.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: the process cannot be started.
     """
 
     def __init__(self, file: BinaryIO | None = None) -> None:
@@ -61,7 +61,7 @@ class DecoderProcess:
         source = None
         try:
             if file is not None:
-                # A descriptor crosses to another process as a `Connection`; nothing is sent over it.
+                # A descriptor is passed to another process as a `Connection`; nothing is sent over it.
                 source = Connection(os.dup(file.fileno()), writable=False)
             self._process: SpawnProcess = children.start("livecaption-decoder", PROGRAM, theirs, source)
         except BaseException:
@@ -73,19 +73,19 @@ class DecoderProcess:
                 source.close()
         assert self._process.pid is not None  # it was started
         self.pid = self._process.pid
-        self._header = b""  # of a frame whose body is on its way
+        self._header = b""  # the header of a frame whose body was not read yet
         self._ended_by_us = False
         self._n_pushed = self._n_taken = 0
         self._finished = file is not None
         self.gone: asyncio.Future[None] = self._loop.create_future()
-        """Done once the process has ended and nothing is left of it."""
+        """Done once the process has ended and was reaped."""
         self._loop.add_reader(self._process.sentinel, self._reap)
 
     async def connect(self) -> None:
         """Wait until the process is ready.
 
         Raises:
-            Unavailable: it has ended, or takes too long.
+            Unavailable: the process has ended, or takes too long.
         """
         self._reader, self._writer = await asyncio.open_connection(sock=self._ours, limit=MAX_BODY_BYTES)
         self._writer.transport.set_write_buffer_limits(MAX_WAITING_BYTES, MAX_WAITING_BYTES)
@@ -99,8 +99,8 @@ class DecoderProcess:
         raise Unavailable("no decoder for the container could be started", retry_after_s=5.0)
 
     async def push(self, data: bytes) -> None:
-        """Hand over bytes; waits while the decoder is behind. What comes after `finish` or its end is dropped."""
-        assert self._writer is not None  # as it is connected
+        """Send bytes, and wait while the decoder is behind. Bytes after `finish` or after its end are dropped."""
+        assert self._writer is not None  # `connect` comes first
         if self._finished or self._writer.is_closing():
             return
         self._n_pushed += len(data)
@@ -108,20 +108,20 @@ class DecoderProcess:
             self._writer.write(data)
             await self._writer.drain()
         except ConnectionError:
-            pass  # `messages` tells why
+            pass  # `messages` raises the reason
 
     def finish(self) -> None:
-        """Nothing more will be pushed."""
-        assert self._writer is not None  # as it is connected
+        """Mark the end of the container."""
+        assert self._writer is not None  # `connect` comes first
         if not self._finished and not self._writer.is_closing():
             self._finished = True
             self._writer.write_eof()
 
     async def messages(self) -> AsyncIterator[Message]:
-        """What it sends, up to `Ended`.
+        """Yield the messages of the process, up to `Ended`.
 
         Raises:
-            InvalidAudio: `invalid_container`: it crashed, hung, reached a limit, or sent what makes no sense.
+            InvalidAudio: `invalid_container`: the process crashed, hung, reached a limit, or sent an invalid frame.
         """
         n_silences = 0
         while True:
@@ -129,14 +129,14 @@ class DecoderProcess:
                 async with asyncio.timeout(SILENCE_S):
                     message = await self._receive()
             except TimeoutError:
-                n_silences += self._owes
+                n_silences += self._has_work
                 if n_silences == MAX_SILENCES:
-                    self._fail("gave no sign of life")
+                    self._fail("sent nothing for too long")
                 continue
             except EOFError:
                 self._fail(None)
             except GarbledFrame:
-                self._fail("sent what makes no sense")
+                self._fail("sent an invalid frame")
             n_silences = 0
             if isinstance(message, Waits):
                 self._n_taken = message.n_bytes
@@ -147,7 +147,7 @@ class DecoderProcess:
                 return
 
     def end(self) -> None:
-        """The process is not needed any more. Idempotent; `gone` tells when it has ended."""
+        """End the process. `gone` is done once it has ended. Idempotent."""
         self._ended_by_us = True
         children.kill(self._process)
         if self._writer is not None:
@@ -156,12 +156,17 @@ class DecoderProcess:
             self._ours.close()
 
     @property
-    def _owes(self) -> bool:
-        """Whether it has what it could decode, and should say something."""
+    def _has_work(self) -> bool:
+        """True if the process has bytes to decode, and must therefore send something."""
         return self._finished or self._n_taken < self._n_pushed
 
     async def _receive(self) -> Message:
-        """Raises EOFError, GarbledFrame. May be cancelled and called again: what was read by then is not lost."""
+        """Receive one message. It may be cancelled and called again without losing bytes that were read.
+
+        Raises:
+            EOFError: the process has ended.
+            GarbledFrame: the process has sent an invalid frame.
+        """
         try:
             if not self._header:
                 self._header = await self._reader.readexactly(HEADER.size)
@@ -171,15 +176,15 @@ class DecoderProcess:
         header, self._header = self._header, b""
         return decode(header, body)
 
-    def _fail(self, what: str | None) -> NoReturn:
-        if what is not None:
-            logger.warning("a container's decoder %s, and is ended", what)
+    def _fail(self, fault: str | None) -> NoReturn:
+        if fault is not None:
+            logger.warning("a container's decoder %s; it is killed", fault)
             self.end()
         raise InvalidAudio("this container could not be decoded to its end", code="invalid_container")
 
     def _reap(self) -> None:
         self._loop.remove_reader(self._process.sentinel)
-        # One that was taken over may have closed what tells its end, and live: nobody waits for that.
+        # A decoder that was taken over may have closed its sentinel and still run. Kill it, so that `reap` is quick.
         children.kill(self._process)
         exit_code = children.reap(self._process, REAP_TIMEOUT_S)
         if exit_code and not self._ended_by_us:

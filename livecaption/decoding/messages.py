@@ -1,12 +1,12 @@
-"""What a decoder process sends to the server, as frames: a letter, the length of the body, the body. Pure.
+"""A decoder process sends these messages to the server, as frames: a letter, the length of the body, the body. Pure.
 
-    R  ready: the sandbox holds, bytes may come
-    O  opened: the head is read; its length in seconds, if the head tells it (JSON)
-    W  waits: has taken so many bytes of the container so far (unsigned, 64 bits)
+    R  ready: the sandbox is active, bytes may be sent
+    O  opened: the header was read; the duration in seconds or null (JSON)
+    W  waits: the number of the container's bytes read so far (unsigned, 64 bits)
     S  samples: float32, mono, 16 kHz, little-endian
-    E  ended, the last one: how (JSON)
+    E  ended, the last frame: the error or null (JSON)
 
-The server believes none of it: a decoder may have been taken over by the bytes that it decodes.
+The server trusts none of them, because the decoded bytes may have taken over the decoder.
 """
 
 import json
@@ -22,7 +22,7 @@ from livecaption.errors import InvalidAudio, LivecaptionError
 
 HEADER = struct.Struct("<cI")
 MAX_BODY_BYTES = 64 * 1024
-"""Samples of 1 s; a piece has half of that."""
+"""Largest body of a frame: 1 s of samples. A piece of samples has at most half of that."""
 _COUNT = struct.Struct("<Q")
 _CODES = ("invalid_container", "truncated_audio")
 
@@ -34,14 +34,14 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The container's head is read. `duration_s` is None where the head does not tell it."""
+    """The container's header was read. `duration_s` is None if the header has no duration."""
 
     duration_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """The process needs more of the container than the `n_bytes` that it has taken."""
+    """The process needs more of the container than the `n_bytes` that it has read."""
 
     n_bytes: int
 
@@ -55,7 +55,7 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """All samples were sent; `error` is why there are no more of them, None at the container's own end."""
+    """All samples were sent. `error` is the reason if decoding stopped early, and None at the container's end."""
 
     error: LivecaptionError | None
 
@@ -64,13 +64,13 @@ Message = Ready | Opened | Waits | Decoded | Ended
 
 
 class GarbledFrame(LivecaptionError):
-    """A decoder has sent what no decoder of ours sends."""
+    """A decoder has sent a frame that is not valid."""
 
     default_code = "garbled_message"
 
 
 def encode(message: Message) -> bytes:
-    """Make the frame of a message."""
+    """Encode a message as a frame."""
     match message:
         case Ready():
             kind, body = b"R", b""
@@ -89,22 +89,22 @@ def encode(message: Message) -> bytes:
 
 
 def body_bytes(header: bytes) -> int:
-    """Give the length of the body that follows this header.
+    """Return the length of the body that follows this header.
 
     Raises:
-        GarbledFrame: it is longer than any of ours.
+        GarbledFrame: it is longer than `MAX_BODY_BYTES`.
     """
     _, n_bytes = HEADER.unpack(header)
     if n_bytes > MAX_BODY_BYTES:
-        raise GarbledFrame("a decoder has sent too long a frame")
+        raise GarbledFrame("a decoder has sent a frame that is too long")
     return int(n_bytes)
 
 
 def decode(header: bytes, body: bytes) -> Message:
-    """Read a frame. Samples that are not finite or out of range are put right.
+    """Decode a frame. Samples that are not finite or out of range are corrected.
 
     Raises:
-        GarbledFrame: it is none of ours.
+        GarbledFrame: the frame is not valid.
     """
     kind, _ = HEADER.unpack(header)
     try:
@@ -123,7 +123,7 @@ def decode(header: bytes, body: bytes) -> Message:
                 return Ended(_error(json.loads(body)))
     except (ValueError, TypeError, RecursionError, struct.error):
         pass
-    raise GarbledFrame("a decoder has sent what makes no sense")
+    raise GarbledFrame("a decoder has sent an invalid frame")
 
 
 def _duration_s(value: Any) -> float | None:
@@ -139,5 +139,5 @@ def _error(value: Any) -> LivecaptionError | None:
         return None
     code, message, fatal = value
     if code not in _CODES or type(message) is not str or len(message) > 200 or type(fatal) is not bool:
-        raise ValueError("not an error of ours")
+        raise ValueError("not an error that a decoder reports")
     return InvalidAudio(message, code=code, fatal=fatal)

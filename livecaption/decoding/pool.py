@@ -1,7 +1,7 @@
-"""Decoder processes on demand, with a spare one.
+"""The pool starts decoder processes on demand and keeps a spare one.
 
 The first container stream starts its process. From then on a spare one is kept ready, so that the next stream does not
-wait for Python and FFmpeg to load. It ends when no container has come for a while.
+wait for Python and FFmpeg to load. The spare ends when no container stream has started for `KEEP_SPARE_S`.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from livecaption.decoding.messages import Decoded, Ended, Opened
 from livecaption.errors import Unavailable
 
 MAX_STARTING = 2
-"""Processes that start at a time: streams that come all at once must not take the cores from those that speak."""
+"""Processes that start at a time. Without a limit, many new streams at once would take the cores from running ones."""
 KEEP_SPARE_S = 300.0
 CLOSE_TIMEOUT_S = 1.0
 
@@ -38,17 +38,17 @@ class DecoderPool:
 
     @property
     def pids(self) -> list[int]:
-        """The processes that there are, the spare one included."""
+        """The process ids of all decoders, including the spare one."""
         return [process.pid for process in self._processes]
 
     async def take(self, file: BinaryIO | None = None) -> DecoderProcess:
-        """Give a process that is ready, for one container. It is the caller's to `end`.
+        """Return a process that is ready for one container. The caller must `end` it.
 
         Args:
-            file: the container is read from there; else it is pushed.
+            file: a file to read the container from. None: the container is pushed.
 
         Raises:
-            Unavailable: none could be started.
+            Unavailable: no process could be started.
         """
         if file is not None:
             return await self._start(file)
@@ -57,7 +57,7 @@ class DecoderPool:
         return process
 
     async def close(self) -> None:
-        """End all of them, and wait for that."""
+        """End all processes, and wait until they are gone."""
         if self._spare_expires is not None:
             self._spare_expires.cancel()
         if self._spare is not None:
@@ -105,14 +105,14 @@ class DecoderPool:
             process.gone.add_done_callback(lambda _: self._processes.discard(process))
             try:
                 await process.connect()
-            except BaseException:  # whoever waited for it may have gone
+            except BaseException:  # also if the caller was cancelled
                 process.end()
                 raise
         return process
 
 
 def _end_started(starting: asyncio.Task[DecoderProcess]) -> None:
-    """Nobody wants this process any more, whether it is ready or starts."""
+    """End a process that is not needed any more, whether it is ready or still starts."""
     if not starting.cancel() and not starting.cancelled() and starting.exception() is None:
         starting.result().end()
 
@@ -121,7 +121,7 @@ class ContainerDecoder:
     """Decodes one container stream: `push` the bytes, take the `samples`.
 
     Args:
-        file: the container is read from there; nothing is pushed.
+        file: a file to read the container from; then nothing is pushed.
     """
 
     def __init__(self, pool: DecoderPool, file: BinaryIO | None = None) -> None:
@@ -130,31 +130,31 @@ class ContainerDecoder:
         self._finished = False
         self._early: list[bytes] = []  # pushed before there was a process
         self._process: asyncio.Future[DecoderProcess | None] = asyncio.get_running_loop().create_future()
-        """None: there is none, or none any more."""
+        """The result is None if no process could be started."""
         self.duration_s: float | None = None
-        """The length that the container's head tells, once that is read."""
+        """The duration in the container's header, once that was read."""
 
     async def push(self, data: bytes) -> None:
-        """Hand over bytes; waits while the decoder is behind, and drops them when it has ended."""
+        """Send bytes to the decoder. Wait while it is behind, and drop them if it has ended."""
         if not self._process.done():
-            self._early.append(data)  # `samples` hands it over, also where `finish` comes before it can
+            self._early.append(data)  # `samples` sends it, even if `finish` is called before
             await asyncio.shield(self._process)
         elif (process := self._process.result()) is not None:
             await process.push(data)
 
     def finish(self) -> None:
-        """Nothing more will be pushed; `samples` ends when all was decoded."""
+        """Mark the end of the container. `samples` ends when all was decoded."""
         self._finished = True
         if self._process.done() and (process := self._process.result()) is not None:
             process.finish()
 
     async def samples(self) -> AsyncGenerator[Samples, None]:
-        """Give float32 [n], mono, 16 kHz, -1..1, in short pieces; a decoder waits for as long as they are not taken.
+        """Yield float32 [n], mono, 16 kHz, -1..1, in short pieces. The decoder waits while they are not taken.
 
-        Close it (`aclosing`): the process ends with it.
+        Close the generator (`aclosing`), because that ends the process.
 
         Raises:
-            InvalidAudio: see `decode_container`; also where the process crashed, hung or reached a limit.
+            InvalidAudio: see `decode_container`; also if the process crashed, hung or reached a limit.
             Unavailable: no process could be started.
         """
         process = None

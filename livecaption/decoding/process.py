@@ -1,6 +1,6 @@
-"""The decoder process: a container from the server, its samples back, for one stream; then it ends.
+"""The decoder process receives a container from the server, sends its samples back, and ends.
 
-It ends only by `os._exit`, like the inference process; its lifeline is the same.
+It serves one stream. Like the inference process, it ends only by `os._exit` and has the same lifeline.
 """
 
 import io
@@ -16,15 +16,15 @@ from livecaption.errors import InvalidAudio, LivecaptionError
 EXIT_DONE = 0
 EXIT_SERVER_GONE = 1
 WARM_UP = b"RIFF\x26\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\2\0\0\0\0\0"
-"""A WAV of one sample at 8 kHz. Decoding it loads what nothing could load once the sandbox holds."""
+"""A WAV of one sample at 8 kHz. Decoding it loads everything that cannot be loaded inside the sandbox."""
 
 
 def run(server: socket, file: Connection | None) -> NoReturn:
-    """Live the whole life of the process, once its lifeline holds.
+    """Run the process to its end. The lifeline is set up before.
 
     Args:
-        server: messages go there; the container comes from there, unless there is a file.
-        file: the descriptor of one, which can be read anywhere: an index may stand at its end.
+        server: the socket for messages to the server. The container arrives there too, unless `file` is given.
+        file: the descriptor of a seekable file with the container, because an index may be at its end.
     """
     for _ in decode_container(io.BytesIO(WARM_UP)):
         pass
@@ -37,7 +37,7 @@ def run(server: socket, file: Connection | None) -> NoReturn:
 
 
 def _decode(source: "_Source", channel: "_Channel") -> LivecaptionError | None:
-    """Send all samples; the error that ended them, or None."""
+    """Send all samples, and return the error that stopped decoding, or None."""
     try:
         for samples in decode_container(source, lambda duration_s: channel.send(messages.Opened(duration_s))):
             channel.send(messages.Decoded(samples))
@@ -46,19 +46,19 @@ def _decode(source: "_Source", channel: "_Channel") -> LivecaptionError | None:
     except MemoryError:
         return InvalidAudio("decoding this container needs too much memory", code="invalid_container")
     except Exception as error:
-        # Its stderr may be a file, which it cannot write any more.
+        # Report the error, because stderr may be a file, to which the sandbox forbids writing.
         return InvalidAudio(f"this container cannot be decoded ({type(error).__name__})", code="invalid_container")
     return None
 
 
 class _Channel:
-    """Messages to the server."""
+    """Sends messages to the server."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     def send(self, message: messages.Message) -> None:
-        """Send it; waits for as long as the server does not read."""
+        """Send a message. Block while the server does not read."""
         sandbox.renew_cpu_time()
         frame = memoryview(messages.encode(message))
         try:
@@ -69,7 +69,7 @@ class _Channel:
 
 
 class _Source(io.RawIOBase):
-    """The container's bytes, as they come in. Before each read the server is told that it is awaited."""
+    """Reads the container's bytes as they arrive. Before each read, the server is informed by `Waits`."""
 
     def __init__(self, descriptor: int, channel: _Channel) -> None:
         self._descriptor = descriptor

@@ -1,10 +1,10 @@
-"""What a decoder process takes from itself before the first byte of a stranger reaches it.
+"""A decoder process gives up its rights here before it receives the first untrusted byte.
 
-Limits of the system bound its memory, its time and its files. A filter of system calls (seccomp) leaves it the few that
-decoding needs: it can open no file and no socket, start no process, and reach no other one. The filter is a list of
-what is allowed, so a call that nobody thought of is refused too; it fails with EPERM and ends nobody.
+Resource limits bound its memory, processor time and files. A filter of system calls (seccomp) allows only the few that
+decoding needs. The process can open no file and no socket, start no process, and access no other one. The filter lists
+the allowed calls, so that unexpected calls are refused too. A refused call fails with EPERM; the process goes on.
 
-On systems that are not Linux, and on processors not listed here, only the limits hold.
+Other systems than Linux, and processors that are not listed here, have only the resource limits.
 """
 
 import ctypes
@@ -19,11 +19,11 @@ if sys.platform != "win32":
     import resource
 
 MAX_DECODING_BYTES = 256 * 2**20
-"""Address space beyond what the process has when it is ready. FFmpeg needs some MB; a head that asks for more lies."""
+"""Address space beyond that of the ready process. FFmpeg needs some MB; a header that asks for more is not genuine."""
 MAX_CPU_S = 10
-"""Processor time between two signs of life (see `renew_cpu_time`). Half a second of audio takes milliseconds."""
+"""Processor time between two messages (see `renew_cpu_time`). Half a second of audio takes milliseconds."""
 MAX_OPEN_FILES = 16
-"""Descriptors that may be open. The process has fewer, and opens no more."""
+"""Descriptors that may be open. The process has fewer and opens no more."""
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ _MACHINES = ("x86_64", "aarch64")
 _AUDIT_ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _ALLOWED: dict[str, tuple[int, ...]] = {
-    # Reading and writing what is open.
+    # Reading and writing open descriptors.
     "read": (0, 63),
     "write": (1, 64),
     "readv": (19, 65),
@@ -83,9 +83,9 @@ _ALLOWED: dict[str, tuple[int, ...]] = {
     "exit": (60, 93),
     "exit_group": (231, 94),
 }
-"""Name of a system call -> its numbers on `_MACHINES` (asm/unistd.h); `poll` is none on the second."""
+"""The numbers of each system call on `_MACHINES` (asm/unistd.h). The second machine has no `poll`."""
 _PRLIMIT64, _TGKILL = (302, 261), (234, 131)
-"""Allowed for this process alone, which is their first argument."""
+"""These calls are allowed only for this process, which is their first argument."""
 
 
 class _Instruction(ctypes.Structure):
@@ -97,10 +97,10 @@ class _Program(ctypes.Structure):
 
 
 def enter() -> None:
-    """Give up what decoding does not need, for all threads and for good. All imports must be done."""
+    """Give up all rights that decoding does not need, for all threads and for good. All imports must be done."""
     if sys.platform == "win32":
         return
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold what was said
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would contain the audio
     resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_OPEN_FILES, MAX_OPEN_FILES))
     if sys.platform == "linux":  # macOS enforces no limit of this kind
         with open("/proc/self/statm", "rb") as file:
@@ -108,12 +108,12 @@ def enter() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (used_bytes + MAX_DECODING_BYTES,) * 2)
     renew_cpu_time()
     if not _filter_system_calls(platform.machine()):
-        logger.warning("no filter of system calls on this system: decoders of containers have their limits only")
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # last: its stderr may be a file
+        logger.warning("no filter of system calls on this system: decoders of containers have resource limits only")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # after the warning, because stderr may be a file
 
 
 def renew_cpu_time() -> None:
-    """Allow `MAX_CPU_S` from now on. A process that takes more between two calls hangs, and the system ends it."""
+    """Allow `MAX_CPU_S` of processor time from now on. A process that takes more hangs, and the system ends it."""
     if sys.platform != "win32":
         usage = resource.getrusage(resource.RUSAGE_SELF)
         limit_s = ceil(usage.ru_utime + usage.ru_stime) + MAX_CPU_S
@@ -121,7 +121,7 @@ def renew_cpu_time() -> None:
 
 
 def _filter_system_calls(machine: str) -> bool:
-    """Whether the filter holds from now on."""
+    """Install the filter, and return whether that succeeded."""
     if sys.platform != "linux" or machine not in _MACHINES:
         return False
     code = _program(machine)
@@ -136,19 +136,19 @@ def _filter_system_calls(machine: str) -> bool:
 
 
 def _program(machine: str) -> list[tuple[int, int, int, int]]:
-    """Make the filter, in the machine language of classic BPF (linux/filter.h): code, jump if true, if false, value."""
+    """Build the filter in classic BPF (linux/filter.h). An instruction is (code, jump true, jump false, value)."""
     allow, refuse = (_RETURN, 0, 0, _SECCOMP_RET_ALLOW), (_RETURN, 0, 0, _SECCOMP_RET_EPERM)
     program = [
         (_LOAD_WORD, 0, 0, _OFFSET_ARCHITECTURE),
         (_JUMP_IF_EQUAL, 1, 0, _AUDIT_ARCHITECTURE[machine]),
-        refuse,  # a call of another architecture has other numbers
+        refuse,  # another architecture has other numbers
         (_LOAD_WORD, 0, 0, _OFFSET_NUMBER),
     ]
     column = _MACHINES.index(machine)
     for numbers in _ALLOWED.values():
         if column < len(numbers):
             program += [(_JUMP_IF_EQUAL, 0, 1, numbers[column]), allow]
-    # Its own limits are those of process 0, as libc asks for them; `abort` signals its own pid.
+    # libc reads the process's own limits with pid 0; `abort` signals the process's own pid.
     for number, itself in ((_PRLIMIT64[column], 0), (_TGKILL[column], os.getpid())):
         program += [
             (_JUMP_IF_EQUAL, 0, 4, number),

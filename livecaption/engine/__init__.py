@@ -1,1 +1,1 @@
-"""The inference process: started by name by `workers`, never imported by the server process."""
+"""The inference process. `workers` starts it by its module's name; the server process never imports it."""

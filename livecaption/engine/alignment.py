@@ -1,4 +1,4 @@
-"""Hypotheses -> words with their times, by the model's attention to the audio."""
+"""Find the words of hypotheses and their times, by the model's attention to the audio."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,8 +19,8 @@ ENCODED_FRAME_MS = 20  # the encoder halves the frames
 # Punctuation that `merge_punctuations` joins to the word after it, as in Whisper.
 OPENING_PUNCTUATION = "\"'“¿([{-"
 
-# How much later than it is said a word seems to be, for models where that was measured: tiny.en, 2435 words against
-# forced alignments; what is left has a median of 40 ms. The multilingual base needs nothing.
+# Time in ms by which words seem later than they are, for models where it was measured. tiny.en: 2435 words against
+# forced alignments; the remaining difference has a median of 40 ms. The multilingual base needs no correction.
 WORD_LAG_MS = {"tiny.en": 160}
 
 
@@ -31,12 +31,12 @@ def align(
 
     Args:
         model: a `ctranslate2.models.Whisper`.
-        model_name: by which its lag is known, see `WORD_LAG_MS`.
-        vocabulary: of the model.
-        decodings: what the decoder made.
+        model_name: selects the entry of `WORD_LAG_MS`.
+        vocabulary: vocabulary of the model.
+        decodings: results of the decoder.
 
     Returns:
-        the words, by the indices of their decodings.
+        The words, by the indices of their decodings.
     """
     wanted = [i for i, d in enumerate(decodings) if d.window.options.words and d.window.is_final and d.text_tokens]
     words: dict[int, tuple[Word, ...]] = {}
@@ -63,7 +63,7 @@ def _words(
 ) -> tuple[Word, ...]:
     """Give words the times at which the alignment, a path of (token, encoded frame), enters and leaves them.
 
-    Those of the utterance before the window are aligned too, and not returned.
+    The words of the preceding utterance are aligned too, and are not returned.
     """
     texts, tokens_of_words = tokenizer.split_to_word_tokens([*decoding.text_tokens, tokenizer.eot])
     first_tokens = n_tokens_before + np.cumsum([0, *(len(tokens) for tokens in tokens_of_words[:-1])])
@@ -80,7 +80,7 @@ def _words(
             "end_ms": int(times_ms[after]),
             "confidence": float(np.mean(alignment.text_token_probs[first:after])),
         }
-        # The last "word" is <|endoftext|>; it ends the one before.
+        # The last "word" is <|endoftext|>, which ends the word before it.
         for text, tokens, first, after in zip(
             texts[:-1], tokens_of_words[:-1], first_tokens[:-1], first_tokens[1:], strict=True
         )

@@ -1,7 +1,7 @@
-"""`auto`, `cpu`, `cuda`, `cuda:1` -> the device to load a model on.
+"""Choose the device to load a model on, from `auto`, `cpu`, `cuda` or `cuda:1`.
 
-Knows nothing of models. Runs in the inference process. May block for seconds: where a GPU is
-taken and torch is installed, torch is imported. For the CPU it never is.
+This module does not depend on models. It runs in the inference process. It may block for seconds: if a GPU is used and
+torch is installed, torch is imported. For the CPU torch is never imported.
 """
 
 import importlib
@@ -17,17 +17,18 @@ from livecaption.recognition import DeviceMemory
 DeviceKind = Literal["cpu", "cuda"]
 
 DEFAULT_COMPUTE_TYPES: dict[DeviceKind, str] = {"cpu": "int8", "cuda": "float16"}
-"""What `auto` means: the fastest type that every CPU, and every GPU of the last eight years, computes."""
+"""Compute types for `auto`: the fastest that every CPU, and every GPU of the last eight years, supports."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where a model is to be loaded, and how it computes there.
+    """A device to load a model on, and how it computes.
 
     Attributes:
-        index: number of the GPU as CUDA counts; 0 for the CPU.
+        kind: CPU or GPU.
+        index: number of the GPU in CUDA's order; 0 for the CPU.
         name: for people: `cpu`, `cuda:0`, or with torch `NVIDIA H200 (cuda:0)`.
-        compute_type: one that this device supports, such as `int8` or `float16`.
+        compute_type: a type that this device supports, such as `int8` or `float16`.
         free_bytes, total_bytes: memory of the GPU before loading; None for the CPU and without torch.
     """
 
@@ -40,14 +41,14 @@ class Device:
 
 
 def choose_device(device: str = "auto", compute_type: str = "auto") -> Device:
-    """The device that these settings ask for.
+    """Return the device for these settings.
 
     Args:
-        device: `auto` (a GPU if there is one, else the CPU), `cpu`, `cuda` (the first GPU) or `cuda:N`.
+        device: `auto` (a GPU if there is one, otherwise the CPU), `cpu`, `cuda` (the first GPU) or `cuda:N`.
         compute_type: `auto` (see `DEFAULT_COMPUTE_TYPES`) or a type of CTranslate2.
 
     Raises:
-        EngineUnusable: no such device here, or it cannot compute with that type.
+        EngineUnusable: this machine has no such device, or the device does not support the type.
     """
     kind, index = _parse(device)
     compute_type = _choose_compute_type(kind, index, compute_type)
@@ -57,7 +58,7 @@ def choose_device(device: str = "auto", compute_type: str = "auto") -> Device:
 
 
 def device_memory(device: Device) -> DeviceMemory | None:
-    """What of the GPU's memory is used now, by whomever; None for the CPU and without torch."""
+    """Return how much of the GPU's memory all programs use now; None for the CPU and without torch."""
     if device.total_bytes is None:
         return None
     free_bytes, total_bytes = importlib.import_module("torch").cuda.mem_get_info(device.index)
@@ -89,7 +90,7 @@ def _choose_compute_type(kind: DeviceKind, index: int, compute_type: str) -> str
 
 
 def _describe_gpu(index: int, compute_type: str) -> Device:
-    """Import torch where it is installed: CTranslate2 finds its cuBLAS and cuDNN once torch has loaded them."""
+    """Import torch if it is installed, because CTranslate2 finds its cuBLAS and cuDNN once torch has loaded them."""
     name = f"cuda:{index}"
     try:
         torch = importlib.import_module("torch")

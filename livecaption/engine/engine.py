@@ -1,4 +1,4 @@
-"""What an engine is: windows in, hypotheses out."""
+"""Define the interface of an engine: windows in, hypotheses out."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,20 +7,20 @@ from livecaption.recognition import DeviceMemory, Hypothesis, ModelDescription, 
 
 
 class Engine(Protocol):
-    """Transcribes batches of windows. Lives in the inference process and is used by one thread."""
+    """Transcribes batches of windows. It is in the inference process, and one thread uses it."""
 
     @property
     def description(self) -> ModelDescription: ...
 
     def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis]:
-        """One hypothesis for each window, in order. Windows may differ in every option.
+        """Return one hypothesis for each window, in order. Windows may differ in every option.
 
         Raises:
-            TranscriptionFailed: this batch failed; the engine lives.
+            TranscriptionFailed: this batch failed; the engine goes on.
             EngineUnusable: the device is lost (a sticky CUDA error); the process must end.
         """
         ...
 
     def device_memory(self) -> DeviceMemory | None:
-        """Of the device it computes on, now; None for the CPU, and where nobody tells."""
+        """Return the present memory of its device; None for the CPU, and if the device does not report it."""
         ...

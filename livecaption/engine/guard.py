@@ -1,11 +1,10 @@
-"""One decoding of a window -> whether to believe it.
+"""Judge whether a decoding of a window can be believed.
 
-Whisper's decoder fails in ways that can be seen from the outside: it repeats itself without end,
-stops after a heading, says a short sentence twice to fill the silence after it, or invents text
-for noise. Knows the figures of a decoding, not the models that made it.
+The failures of Whisper's decoder can be recognized from its output. It repeats itself without end, stops after a
+heading, writes a short sentence twice to fill the silence after it, or invents text for noise. This module uses the
+figures of a decoding, not the models that computed it.
 
-What it is worth: 116 English clips, 18.8 min, tiny.en int8: WER 8.73 % without it, 7.21 % with doubtful
-finals decoded once more, for 6 % more computing. Five of the 116 were doubtful.
+Gain and cost: docs/decisions/0004-encoder-context.md.
 """
 
 import math
@@ -18,28 +17,28 @@ from dataclasses import dataclass, replace
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.recognition import Task, Window
 
-# Whisper's own thresholds (Radford et al. 2022, section 4.5), save that it has 2.4 for the compression ratio.
-# Speech of the test data has a no-speech probability up to 0.49; noise, music and silence mostly above 0.75.
+# Whisper's own thresholds (Radford et al. 2022, section 4.5), except that it uses 2.4 for the compression ratio.
+# Figures: docs/decisions/0012-endpoint-recheck.md.
 MAX_COMPRESSION_RATIO = 2.2
 MIN_MEAN_LOG_PROBABILITY = -1.0
 NO_SPEECH_PROBABILITY = 0.6
 
-# Tokens that may come from a window. English read, spoken and commanded has 1.2 to 4.2 a second; a text that stops
-# after "Chapter 16." of 14 s has 0.2. Other languages need more tokens for a word, up to three for one character.
+# Tokens for a second of a window. More than the maximum: the decoder repeats itself. Less than the minimum: it has
+# stopped early. Other languages need more tokens for a word, up to three for one character. Figures:
+# docs/decisions/0004-encoder-context.md.
 MAX_TOKENS_PER_S = 8
 MAX_TOKENS_PER_S_BEYOND_ENGLISH = 24
 MIN_TOKENS_PER_S = 1
-# How much of a window must sound like speech (`speech_detection`) for a text to be believed, and how sure of it
-# Whisper must be where less does. Of windows of noise and music most have at most 130 ms, the others up to 740 ms;
-# short words that were said have 160 ms and more. What is nearly speech, such as a sneeze, is so at a probability of
-# 0.55 to 0.9; speech, if not over a telephone or in noise, always has a moment of 0.95.
+# Speech in a window (`speech_detection`) below which its text is doubted, and the least probability of such a text.
+# Below these limits there is mostly noise or music. Short words are above them. Sounds that resemble speech, such as a
+# sneeze, have a speech probability of 0.55 to 0.9. Figures: docs/decisions/0012-endpoint-recheck.md.
 NO_SPEECH_MS = 150
 MIN_MEAN_LOG_PROBABILITY_WITHOUT_SPEECH = -0.75
 LITTLE_SPEECH_MS = 800
 CLEAR_SPEECH_PROBABILITY = 0.95
 MIN_SPEECH_SHARE = 0.2
-"""Of a window. A shout in much noise has 0.14 and is "Whoa!" at a mean log probability of -0.8 or repeats itself; short
-words that were said have 0.2 to 0.5."""
+"""Least share of speech in a window with little speech. Less: shouts in noise get a text. More: short words are lost.
+Figures: docs/decisions/0012-endpoint-recheck.md."""
 HALLUCINATED_PHRASES = {
     "you",
     "thank you",
@@ -49,33 +48,38 @@ HALLUCINATED_PHRASES = {
     "bye",
     "bye bye",
 }
-"""What Whisper has learned to say to the end of a film. People say it too: only little speech makes it suspect."""
+"""Phrases that Whisper has learned from the ends of films. People say them too, so only little speech makes them
+suspect."""
 
-CHANT_REPETITIONS = 3
-"""People say "no, no, no" too, but clearly; a baby that cries is "Oh, oh, oh" at a probability of speech of 0.8."""
+MIN_REPETITIONS = 3
+"""Repetitions of one or two words that make a text repetitive. People say "no, no, no" too, but clearly. A crying
+baby is transcribed as "Oh, oh, oh", at a speech probability of 0.8."""
 
 MANY_WORDS = 6
-"""That nobody says twice in a row: in 4695 words of the test data four are said so, once ("Tear down the fence!")."""
+"""Number of words that nobody says twice in a row. Fewer: repetitions that people really say are dropped. More: loops
+pass. Figures: docs/decisions/0007-repetition-guard.md."""
 
-PAUSES_S = 1.5  # of a window are taken as pauses before and after its speech
-MAX_TOKENS = 224  # half of the decoder's 448 places; Whisper keeps the others for previous text
+PAUSES_S = 1.5  # part of a window that counts as pauses before and after its speech
+MAX_TOKENS = 224  # half of the decoder's 448 positions; Whisper reserves the others for previous text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoding:
-    """What the decoder made of one window.
+    """Result of the decoder for one window.
 
     Attributes:
-        encoded, row: where the encoder's output for the window is; not looked at here.
-        tokens: of the text; without prompt, what is before the window, and <|endoftext|>.
-        n_prefix: how many of them were given: the words that readers have been promised.
-        token_budget: as many tokens mean that the text had no end.
-        text: of all tokens.
+        window: the window.
+        encoded, row: position of the encoder's output for the window; not used here.
+        language: ISO 639-1 code of the text.
+        tokens: tokens of the text, without prompt, preceding utterance and <|endoftext|>.
+        n_prefix: how many of them were given to the decoder, because the words are committed.
+        token_budget: number of tokens from which on the text counts as endless.
+        text: text of all tokens.
         compression_ratio: of the text, see `compression_ratio`.
-        mean_log_probability: of the tokens that were not given and <|endoftext|>; minus infinity without tokens.
-        no_speech_probability: of all that the encoder heard: low where the utterance before was heard too.
-        speech_ms: of the window that sound like speech.
-        speech_probability: how sure the other network is of that, at its surest.
+        mean_log_probability: of <|endoftext|> and the tokens that were not given; minus infinity without tokens.
+        no_speech_probability: of all the encoder's input; low if that contains the preceding utterance.
+        speech_ms: part of the window that sounds like speech.
+        speech_probability: highest probability of speech in the window, by the speech detector.
     """
 
     window: Window
@@ -94,7 +98,7 @@ class Decoding:
 
     @property
     def is_sound(self) -> bool:
-        """Whether the text may be shown without a second try."""
+        """True if the text may be shown without a second decoding."""
         if self.repeats_context:
             return False
         doubtful = self.is_runaway or self.is_cut_short or self.is_doubled or self.is_loop
@@ -102,8 +106,10 @@ class Decoding:
 
     @property
     def repeats_context(self) -> bool:
-        """Nothing new after the words of the utterance before: the decoder may take this one's for a part of them. Or
-        many of the last words that were said before, again."""
+        """True if the text adds nothing to the preceding utterance, or repeats many of the last words before it.
+
+        If it adds nothing, the decoder has probably absorbed this utterance in the preceding one.
+        """
         preceding, words = self.window.preceding, self._words
         if preceding and len(self.tokens) <= self.n_prefix:
             return True
@@ -112,10 +118,11 @@ class Decoding:
 
     @property
     def is_silent(self) -> bool:
-        """Nobody spoke: both networks doubt it, or one is sure. Never where words have been promised: somebody spoke.
+        """True if the window has no speech, because both networks doubt it or one is sure.
 
-        Whisper's own rule comes first, extended to runaway text, which is sure of itself in noise too. Little speech
-        that Whisper does not understand is not silence yet: that is tried again (`as_last_try`).
+        It is never true for a window with committed words, because those were spoken. Whisper's own rule comes first.
+        It is extended to runaway text, which has a high probability in noise too. Little speech that Whisper does not
+        understand is not silence yet: it is decoded again (`as_last_try`).
         """
         if self.n_prefix:
             return False
@@ -124,11 +131,11 @@ class Decoding:
         is_little = self.speech_ms < LITTLE_SPEECH_MS
         if self.speech_ms < NO_SPEECH_MS or (is_little and self._speech_share < MIN_SPEECH_SHARE):
             improbable = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY_WITHOUT_SPEECH
-            return detects_nothing or improbable or unsure or self.is_phantom
+            return detects_nothing or improbable or unsure or self.is_hallucinated_phrase
         is_unclear = self.speech_probability < CLEAR_SPEECH_PROBABILITY
         if is_unclear and self.is_repetitive:
             return True
-        if is_little and (detects_nothing or (is_unclear and self.is_phantom)):
+        if is_little and (detects_nothing or (is_unclear and self.is_hallucinated_phrase)):
             return True
         return unsure and (detects_nothing or not self.has_words)
 
@@ -138,20 +145,20 @@ class Decoding:
 
     @property
     def has_words(self) -> bool:
-        """A letter or digit of any script: more than dots and notes."""
+        """True if the text has a letter or digit of any script, and not only dots and notes."""
         return any(character.isalnum() for character in self.text)
 
     @property
-    def is_phantom(self) -> bool:
-        """Whether the whole text is one of the phrases that Whisper invents."""
+    def is_hallucinated_phrase(self) -> bool:
+        """True if the whole text is one of the phrases that Whisper invents."""
         return " ".join(self._words) in HALLUCINATED_PHRASES
 
     @property
     def is_repetitive(self) -> bool:
-        """Whether nothing is said but one or two words over and over: what Whisper hears in cries and barks."""
+        """True if one or two words repeat and there is nothing else. Whisper writes that for cries and barks."""
         words = self._words
         n_different = len(set(words))
-        return n_different in (1, 2) and len(words) >= CHANT_REPETITIONS * n_different
+        return n_different in (1, 2) and len(words) >= MIN_REPETITIONS * n_different
 
     @property
     def _words(self) -> list[str]:
@@ -168,15 +175,21 @@ class Decoding:
 
     @property
     def is_doubled(self) -> bool:
-        """The whole text twice. People do say "come on, come on": of a final from two words on, for that comes again;
-        of a partial, which would not be shown, from four on. Text without spaces is one word: there tokens tell."""
+        """True if the whole text comes twice.
+
+        People do say "come on, come on". A final is decoded again from two words on. A partial would not be shown, so
+        it counts from four words on. Text without spaces is one word, so its tokens are compared.
+        """
         return _is_twice(self._words, 2 if self.window.is_final else 4) or _is_twice(self.tokens, 4)
 
     @property
     def is_loop(self) -> bool:
-        """Nobody says many words twice in a row, if they are not numbers. Fewer words three times, or one word four
-        times, count in finals, where what was said in earnest comes again; nothing of a partial would be shown before
-        the next pause, if somebody says "no, no, no, no", and what may be a loop in it is not committed."""
+        """True if words repeat so often that the decoder probably is in a loop.
+
+        Nobody says many words twice in a row, except numbers. In finals, fewer words three times or one word four times
+        count too. If they were really said, the second decoding has them again. In partials they do not count, because
+        "no, no, no, no" would hide all captions until the next pause. The stabilizer does not commit such words.
+        """
         words = self._words
         shortest = 1 if self.window.is_final else MANY_WORDS
         return any(
@@ -185,8 +198,8 @@ class Decoding:
         )
 
     def quality(self) -> tuple[bool, bool, bool, float]:
-        """For choosing the better one of two decodings of a window."""
-        # Words that were copied from before are very probable.
+        """Return a key that is higher for the better of two decodings of a window."""
+        # Words that were copied from earlier text are very probable.
         return self.is_sound, not self.repeats_context, not self.is_runaway, self.mean_log_probability
 
     @property
@@ -203,9 +216,11 @@ class Decoding:
         return id(self.encoded), self.language, self.window.options.task
 
     def as_last_try(self) -> "Decoding":
-        """What is left of a text that is not to be tried again: of one that is improbable still, where little sounded
-        like speech and that not clearly, nothing; of a runaway all up to its first repetition; but always all that was
-        promised."""
+        """Return the part of the text that is kept if it is not decoded again.
+
+        Nothing is kept of an improbable text with little and unclear speech. Of a runaway text, everything before its
+        first repetition is kept. Committed words are always kept.
+        """
         is_improbable = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY
         is_unclear = self.speech_ms < LITTLE_SPEECH_MS and self.speech_probability < CLEAR_SPEECH_PROBABILITY
         if is_improbable and is_unclear and not self.n_prefix:
@@ -217,19 +232,19 @@ class Decoding:
 
 
 def token_budget(window: Window, language: str) -> int:
-    """Tokens that nobody can say in a window of this length."""
+    """Return more tokens than anybody can say in a window of this length."""
     rate = MAX_TOKENS_PER_S if language == "en" else MAX_TOKENS_PER_S_BEYOND_ENGLISH
     return min(MAX_TOKENS, math.ceil(rate * (1 + len(window.samples) / SAMPLE_RATE_HZ)))
 
 
 def compression_ratio(text: str) -> float:
-    """Length before and after zlib: high for repetitions (Radford et al. 2022, section 4.5)."""
+    """Return how many times shorter zlib makes a text; high for repetitions (Radford et al. 2022, section 4.5)."""
     data = text.encode()
     return len(data) / len(zlib.compress(data))
 
 
 def _words(text: str) -> list[str]:
-    # Apostrophes, and the vowel signs of Indian scripts, are within words.
+    # Apostrophes and the vowel signs of Indian scripts are parts of words.
     kept = (c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in re.sub("['’]", "", text.casefold()))
     return "".join(kept).split()
 
@@ -240,7 +255,7 @@ def _is_twice(items: Sequence[object], at_least: int) -> bool:
 
 
 def _repeats(words: list[str], period: int, times: int) -> bool:
-    """Whether so many words are said and then `times` times more, anywhere; of many words, not numbers alone."""
+    """Return whether `period` words are followed by themselves `times` times. Many numbers in a row do not count."""
     n = period * times
     return any(
         words[start : start + n] == words[start + period : start + period + n]
@@ -250,7 +265,7 @@ def _repeats(words: list[str], period: int, times: int) -> bool:
 
 
 def _non_repeating_head(tokens: list[int]) -> list[int]:
-    """All before the second of three or more repetitions that the tokens end with."""
+    """Return all tokens before the second of three or more repetitions at the end."""
     for start in range(len(tokens)):
         for period in range(1, (len(tokens) - start) // 3 + 1):
             if tokens[start + period :] == tokens[start:-period]:

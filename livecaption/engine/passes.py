@@ -1,4 +1,4 @@
-"""Sorting windows into passes of the model: those alike in what a pass must have in common go together."""
+"""Sort windows into passes of the model. Windows with the same key share a pass."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, ItemsView, Iterable, Sequence
@@ -12,7 +12,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def rows_of(encoded: Any, rows: Sequence[int]) -> Any:
-    """Take some rows of an encoder's output. CTranslate2 brings them back to the model's device itself."""
+    """Take some rows of an encoder's output. CTranslate2 moves them back to the model's device itself."""
     if len(rows) == encoded.shape[0]:
         return encoded
     on_cpu = encoded.to(ctranslate2.DataType.float32).to_device(ctranslate2.Device.cpu)

@@ -1,4 +1,8 @@
-"""How numpy and CTranslate2 use the processor. Said before the model's libraries load, for later they do not listen."""
+"""Set how numpy and CTranslate2 use the processor.
+
+This must happen before the model's libraries load, because later they ignore it. Figures:
+docs/decisions/0009-processor-settings.md.
+"""
 
 import os
 from pathlib import Path
@@ -6,35 +10,34 @@ from pathlib import Path
 import threadpoolctl
 
 _AVX512 = {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
-"""The instructions that CTranslate2 means by AVX512."""
+"""Instructions that CTranslate2 requires for its AVX512 code."""
 
 
 def tune_processor(threads: int) -> None:
-    """Settle threads and instructions for this process; call it before anything imports `ctranslate2`.
+    """Set threads and instructions for this process. Call it before anything imports `ctranslate2`.
 
     Args:
-        threads: of one pass of the model; 0: as many as its libraries like.
+        threads: threads of one pass of the model; 0: the libraries choose.
     """
-    # oneDNN, by which CTranslate2 multiplies on most CPUs, heeds only this. Left alone it takes all cores whatever
-    # CTranslate2 was told, at a fifth more CPU time (tiny.en int8, batch 8, two cores).
+    # CTranslate2 multiplies by oneDNN on most CPUs, and oneDNN obeys only this variable. Without it oneDNN uses all
+    # cores, in spite of CTranslate2's own setting, and takes more CPU time.
     if threads:
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    # The features of a window take half a millisecond of multiplying. On threads that wait for each other beside a
-    # busy model they took a quarter of a worker's time: 24 streams on two cores got 10.8 partials a second, not 22.4.
+    # The features of a window take half a millisecond. With several threads these wait for each other beside a busy
+    # model, and take a quarter of a worker's time.
     threadpoolctl.threadpool_limits(limits=1, user_api="blas")
     if isa := faster_isa(_cpu_description()):
         os.environ.setdefault("CT2_FORCE_CPU_ISA", isa)
 
 
 def faster_isa(cpu_description: str) -> str | None:
-    """Instructions that CTranslate2 does not take by itself and that are faster; None: there are none.
+    """Return faster instructions that CTranslate2 does not use by itself; None: there are none.
 
-    It leaves AVX512 alone, for which some processors clock down. AMD's do not: with it, Zen 5 encodes 10 s in 23 ms
-    instead of 29 (tiny.en int8) and decodes as before. Nor do Intel's since Sapphire Rapids, which are known by a later
-    instruction: 42 ms instead of 47.
+    CTranslate2 does not use AVX512, because some processors lower their clock for it. AMD's processors do not, and
+    Intel's do not since Sapphire Rapids. Those are recognized by a later instruction, AVX-VNNI.
 
     Args:
-        cpu_description: as in Linux' /proc/cpuinfo.
+        cpu_description: text of Linux' /proc/cpuinfo.
     """
     fields = dict[str, str]()
     for line in cpu_description.splitlines():

@@ -1,22 +1,22 @@
-"""Windows -> made-up hypotheses, for tests and for a look at the server without a model (`--engine scripted`).
+"""Make up hypotheses for windows, for tests and for a look at the server without a model (`--engine scripted`).
 
-Says a word for each 300 ms of a window, always the same words, so that partials of a growing
-utterance agree; and breaks in every way a real engine can, on command. Deterministic; needs numpy
-alone. Runs in the inference process; blocks, and for some commands never returns.
+The text has a word for each 300 ms of a window. The words are always the same, so that partials of a growing utterance
+agree. On command the engine fails in every way that a real one can. It is deterministic and needs only numpy. It runs
+in the inference process, blocks, and for some commands never returns.
 
 Commands for the process, separated by commas, come with the model's name:
 
     load SECONDS    loading takes time
     hang-load       loading never ends
     refuse          loading fails for good (EngineUnusable)
-    touch PATH      create PATH, to tell that loading has begun
+    touch PATH      create PATH, to show that loading has begun
     delay SECONDS   every batch takes time
 
 Commands for one window, separated by semicolons, come in a prompt that begins with `script:`
 
     say TEXT          answer with this text
-    empty             answer that nobody spoke
-    runaway           answer as if the first text had repeated itself: a final is redone, a partial suspicious
+    empty             answer that there is no speech
+    runaway           answer as if the first text repeated itself: a final is redone, a partial suspicious
     delay SECONDS     take time
     fail              the batch fails (TranscriptionFailed)
     unusable          the device is lost (EngineUnusable)
@@ -25,9 +25,9 @@ Commands for one window, separated by semicolons, come in a prompt that begins w
     segfault          the process is killed by SIGSEGV
     hang              never answer; other threads run
     hang-gil          never answer; no other thread of Python runs
-    rubbish           what is no message goes over the pipe to the server
-    touch PATH        create PATH, to tell that the window is being computed
-    final-only ...    the command after it, for finals alone
+    rubbish           send bytes over the pipe that are not a message
+    touch PATH        create PATH, to show that the window is being computed
+    final-only ...    execute the rest of the command for finals only
 """
 
 import ctypes
@@ -58,17 +58,17 @@ VOCABULARY = """
     piano guitar violin trumpet drum flute copper iron bronze steel cobalt nickel
 """
 WORDS = tuple(VOCABULARY.split())
-"""A word for each 300 ms of 30 s; all different, so that a lost or doubled one shows."""
+"""A word for each 300 ms of 30 s. All are different, so that a lost or repeated word is noticed."""
 
 
 class ScriptedEngine:
-    """An `Engine`; `transcribe` keeps the contract written there.
+    """An `Engine`. `transcribe` keeps the contract of that class.
 
     Args:
         script: commands for the process; see the module.
 
     Raises:
-        EngineUnusable: the script says so, or cannot be understood.
+        EngineUnusable: the script requests it, or is malformed.
     """
 
     description = ModelDescription(
@@ -101,7 +101,7 @@ class ScriptedEngine:
         return [_answer(window) for window in windows]
 
     def device_memory(self) -> None:
-        """A CPU's is not told."""
+        """Return None, as for a CPU."""
 
 
 def _answer(window: Window) -> Hypothesis:
@@ -138,7 +138,7 @@ def _default_words(window: Window) -> list[str]:
 
 
 def _hypothesis(window: Window, texts: Sequence[str]) -> Hypothesis:
-    """Words spread evenly over the window, from its start, at most 300 ms each."""
+    """Spread words evenly over the window, from its start, with at most 300 ms for each."""
     word_ms = min(WORD_MS, len(window.samples) // SAMPLES_PER_MS // max(1, len(texts)))
     words = tuple(Word(text, i * word_ms, (i + 1) * word_ms, confidence=0.9) for i, text in enumerate(texts))
     return Hypothesis(
@@ -201,7 +201,7 @@ def _hang_with_gil(_: str) -> None:
 
 
 def _send_rubbish(_: str) -> None:
-    # The pipe is the one socket that this process has.
+    # The pipe is the only socket of this process.
     for name in os.listdir("/proc/self/fd"):
         with suppress(OSError):
             if stat.S_ISSOCK(os.fstat(int(name)).st_mode):

@@ -1,7 +1,8 @@
-"""Windows -> where in them somebody speaks, by Silero's network: the second look at what WebRTC's VAD took for voice.
+"""Find the speech in a window by Silero's network. It checks what WebRTC's VAD has called voiced.
 
-That one hears energy like speech's; this one hears speech. 1 ms of one thread for a second of audio, beside 9 to 20 for
-a text. It ships with faster-whisper and runs on ONNX Runtime, on the CPU.
+WebRTC's VAD detects energy that resembles speech; this network detects speech. It takes 1 ms of one thread for a second
+of audio; a transcription takes 9 to 20 ms. It comes with faster-whisper and runs on ONNX Runtime, on the CPU. Figures:
+docs/decisions/0012-endpoint-recheck.md.
 """
 
 import os
@@ -13,32 +14,33 @@ from faster_whisper.vad import get_vad_model
 
 from livecaption.audio import SAMPLE_RATE_HZ
 
-# From 1.29 on, ONNX Runtime tells its makers how it is used, from its import on, unless this is said before.
-# Nothing leaves this machine.
+# From version 1.29 on, ONNX Runtime sends telemetry from its import on, unless this is set before. Nothing may leave
+# this machine.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 CHUNK_SAMPLES = 512
 CHUNK_MS = 1000 * CHUNK_SAMPLES / SAMPLE_RATE_HZ
 SPEECH_PROBABILITY = 0.5
 SPEECH_GOES_ON_PROBABILITY = 0.35
-"""Soft last sounds are below the threshold at which speech begins. Both are Silero's own."""
+"""Silero's thresholds for the beginning of speech and for its continuation. Soft last sounds are less probable."""
 PEAK = 0.5
-"""The network is deaf to soft speech, so windows are brought to this level. At 20 dB below their level it finds no
-speech in 58 of 391 utterances of the test data as they are, in 20 at this level; at full level in 33 and 27 of 338,
-nearly all of them sounds before and after speech. Of 37 windows of noise and music 24 and 27 have none."""
+"""Peak to which windows are amplified, because the network does not detect soft speech. Less: soft utterances are lost.
+More: samples would clip above 1. Figures: docs/decisions/0012-endpoint-recheck.md."""
 LEAD_IN_CHUNKS = 10
-"""Of silence before a window, which may begin with speech: the network is fresh to it and would miss that. In "ask
-not", from its first sound on, it finds 0 ms of speech; with 300 ms of silence before, 350."""
+"""Chunks of silence before a window. A window may begin with speech, and the network misses the speech in its first
+chunks. Figures: docs/decisions/0012-endpoint-recheck.md."""
 MIN_PEAK = 0.005
-"""What is softer is silence, and is amplified no further."""
+"""Least peak that is amplified to `PEAK`. Softer audio is silence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """Attributes:
-    total_ms: of the window that sound like speech.
-    end_ms: end of the last of it in the window; 0: there is none.
-    probability: of speech where that is likeliest.
+    """Speech in a window.
+
+    Attributes:
+        total_ms: part of the window that sounds like speech.
+        end_ms: end of the last speech in the window; 0: there is none.
+        probability: highest probability of speech in the window.
     """
 
     total_ms: int
@@ -47,7 +49,7 @@ class Speech:
 
 
 class SpeechDetector:
-    """Keeps no state between windows."""
+    """Detector of speech. It keeps no state between windows."""
 
     def __init__(self) -> None:
         self._model = get_vad_model()
@@ -63,7 +65,7 @@ class SpeechDetector:
 
 
 def speech_of(probabilities: npt.NDArray[np.float32]) -> Speech:
-    """What the probabilities [n_chunks] of speech in chunks of `CHUNK_MS` say of their window."""
+    """Evaluate the probabilities [n_chunks] of speech in chunks of `CHUNK_MS`."""
     total_ms = round(CHUNK_MS * np.count_nonzero(probabilities >= SPEECH_PROBABILITY))
     (likely,) = np.nonzero(probabilities >= SPEECH_GOES_ON_PROBABILITY)
     return Speech(total_ms, round(CHUNK_MS * (likely[-1] + 1)) if total_ms else 0, float(probabilities.max()))

@@ -1,4 +1,4 @@
-"""Between text and the tokens of a Whisper model: what the decoder is given, and what it answers."""
+"""Convert between text and the tokens of a Whisper model: the decoder's prompts, and its answers."""
 
 import tokenizers
 from faster_whisper.tokenizer import Tokenizer
@@ -6,22 +6,22 @@ from faster_whisper.tokenizer import Tokenizer
 from livecaption.recognition import Task, Window
 
 CONTEXT_TOKENS = 16
-"""Of what was said before a window, for the decoder: so many or none, for prompts of one length share a pass. 5, 8 and
-24 do no better."""
-MAX_PREVIOUS_TOKENS = 223  # half of the 448 places of the decoder, less one for <|startofprev|>
+"""Tokens of context in the decoder's prompt: this many or none, so that prompts have equal length and can share a pass.
+Figures: docs/decisions/0006-context-tokens.md."""
+MAX_PREVIOUS_TOKENS = 223  # half of the decoder's 448 positions, minus one for <|startofprev|>
 MAX_PRECEDING_TOKENS = 112
-"""Of the utterance before a window, which come out of those; with more it is not heard."""
+"""Tokens of the preceding utterance, at most; they count among those. With more its audio is not used."""
 TIMESTAMP_MS = 20
 
 # Punctuation that `merge_punctuations` joins to the word before it, as in Whisper.
 CLOSING_PUNCTUATION = "\"'.。,，!！?？:：”)]}、"
 
 UNSPACED_LANGUAGES = ("ja", "lo", "my", "th", "yue", "zh")
-"""Written without spaces: their texts do not begin with one either."""
+"""Languages without spaces between words. Their texts do not begin with a space either."""
 
 
 class Vocabulary:
-    """Text <-> tokens of one model."""
+    """Converter between text and the tokens of one model."""
 
     def __init__(self, vocabulary: tokenizers.Tokenizer, multilingual: bool) -> None:
         self._vocabulary = vocabulary
@@ -46,7 +46,7 @@ class Vocabulary:
         return text.strip()
 
     def prompt(self, window: Window, language: str) -> list[int]:
-        """<|startofprev|>, hotwords and the end of the prompt and of the context, and what the decoder is to do."""
+        """Return the prompt: <|startofprev|>, hotwords, the ends of prompt and context, and the decoder's task."""
         options = window.options
         start = list(self.tokenizer(language, options.task).sot_sequence)
         if not window.preceding:
@@ -61,9 +61,11 @@ class Vocabulary:
         return [self._special.sot_prev, *previous, *start] if previous else start
 
     def preceding(self, window: Window) -> list[int]:
-        """What the decoder has said when it comes to the window: the segment before, as Whisper was trained on segments
-        with their times (Radford et al. 2022, section 2.3), and when the next one begins. Told without times it says
-        the words again, or ends behind them."""
+        """Return the decoder's output up to the window: the preceding segment and the beginning of the next one.
+
+        Whisper was trained on segments with their times (Radford et al. 2022, section 2.3). Without times the decoder
+        writes the words again, or ends after them.
+        """
         preceding = window.preceding
         if preceding is None:
             return []
@@ -74,21 +76,24 @@ class Vocabulary:
         return [begin, *self.preceding_words(window), end, next_begin]
 
     def preceding_words(self, window: Window) -> list[int]:
-        """Tokens of what is said before the window."""
+        """Return the tokens of the preceding utterance's words."""
         preceding, options = window.preceding, window.options
         return self._encode(preceding.text, spaced=_is_spaced(options.language, options.task)) if preceding else []
 
     def without_times(self, tokens: list[int]) -> list[int]:
-        """Tokens of the text alone."""
+        """Return the tokens of the text alone."""
         return [token for token in tokens if token < self._special.timestamp_begin]
 
     def prefix(self, window: Window, language: str) -> list[int]:
-        """Tokens that the decoder has to begin with. Without the last punctuation: a sentence may go on after all."""
+        """Return the tokens that the decoder must begin with.
+
+        The last punctuation is left out, because the sentence may go on after all.
+        """
         text = window.prefix.rstrip(CLOSING_PUNCTUATION)
         return self._encode(text, spaced=_is_spaced(language, window.options.task))
 
     def _encode(self, text: str, *, spaced: bool = True) -> list[int]:
-        """Tokens of plain text. A client that writes <|endoftext|> into its prompt must not upset the batch."""
+        """Return the tokens of plain text. Special tokens such as <|endoftext|> in a client's prompt are left out."""
         tokens = self._special.encode(" " * spaced + text.strip()) if text.strip() else []
         return [token for token in tokens if token < self._special.eot]
 
@@ -98,5 +103,5 @@ def _is_spaced(language: str | None, task: Task) -> bool:
 
 
 def language_of(token: str) -> str:
-    """Take the language out of its token, such as `<|en|>`."""
+    """Return the language of its token, such as `<|en|>`."""
     return token.removeprefix("<|").removesuffix("|>")

@@ -1,16 +1,15 @@
-"""Windows -> hypotheses, by Whisper on CTranslate2.
+"""Transcribe windows by Whisper on CTranslate2.
 
-    samples -> log-mel features -> encoder, one pass for windows of like length -> decoder, one pass
-    for prompts of like length -> guard, doubtful finals once more -> words aligned -> hypotheses
+    samples -> log-mel features -> encoder, one pass for windows of similar length -> decoder, one pass
+    for prompts of equal length -> guard, doubtful finals once more -> words aligned -> hypotheses
 
-Uses the parts of faster-whisper, not its `transcribe`: that one hears 30 s whatever a window's
-length, and cuts what it is given by itself. Here a window is one utterance, cut already.
+This module uses the parts of faster-whisper, not its `transcribe`. That function encodes 30 s for a window of any
+length, and cuts its input by itself. Here a window is one utterance that is already cut.
 
-What context and guard cost and gain: docs/decisions/0004-encoder-context.md.
+Gain and cost of context and guard: docs/decisions/0004-encoder-context.md.
 
-Runs in the inference process, on one thread; blocks. CTranslate2 lets go of the GIL while it
-computes. A loaded model is never unloaded: its destructor is known to hang or crash, so the
-process simply ends.
+The code runs in the inference process, on one thread, and blocks. CTranslate2 releases the GIL while it computes. A
+loaded model is never unloaded, because its destructor is known to hang or crash. The process simply ends.
 """
 
 import math
@@ -37,23 +36,23 @@ from livecaption.recognition import MAX_WINDOW_MS, DeviceMemory, Hypothesis, Mod
 
 FULL_CONTEXT_S = MAX_WINDOW_MS // 1000
 
-# How much audio the encoder gets for a window of n seconds: n + CONTEXT_MARGIN_S, at least MIN_CONTEXT_S, rounded up
-# to CONTEXT_STEP_S so that windows of similar length share a pass, at most 30 s; silence after the window. Less
-# context makes the decoder run away. Figures: docs/decisions/0004-encoder-context.md.
+# Seconds of audio that the encoder gets for a window of n seconds: n + CONTEXT_MARGIN_S, at least MIN_CONTEXT_S, at
+# most 30. It is rounded up to CONTEXT_STEP_S, so that windows of similar length share a pass. Silence follows the
+# window. Less context makes the decoder run away. Figures: docs/decisions/0004-encoder-context.md.
 MIN_CONTEXT_S = 10
-# The same for partials under load: a runaway partial is not shown, and the next one follows soon.
-MIN_HURRIED_CONTEXT_S = 8
+# The same for partials under load, because a runaway partial is not shown, and the next one follows soon.
+MIN_REDUCED_CONTEXT_S = 8
 CONTEXT_MARGIN_S = 2
 CONTEXT_STEP_S = 2
 
 BEAM_SIZES = {(True, "full"): 5, (True, "reduced"): 3, (False, "full"): 3, (False, "reduced"): 2}
-"""By whether a window is a final, and its effort: docs/decisions/0005-beam-sizes.md."""
+"""Beam sizes by whether a window is a final, and by its effort: docs/decisions/0005-beam-sizes.md."""
 # A doubtful final is decoded once more with more context, and its batch waits for it:
 # docs/decisions/0004-encoder-context.md.
 MIN_RETRY_CONTEXT_S = 16
 RETRY_CONTEXT_MARGIN_S = 8
 
-# What CUDA says once its context is lost: every later call fails too, so the process must end.
+# Messages of CUDA once its context is lost. Every later call fails too, so the process must end.
 STICKY_CUDA_ERRORS = (
     "illegal memory access",
     "illegal instruction",
@@ -75,21 +74,21 @@ def load_engine(
     *,
     full_context: bool = False,
 ) -> "WhisperEngine":
-    """Load a model and warm it up; takes from half a second to minutes.
+    """Load a model and warm it up. This takes from half a second to minutes.
 
     Args:
-        files: what `find_model` found.
+        files: result of `find_model`.
         device, compute_type: see `choose_device`.
-        threads: CPU threads of one pass; 0: CTranslate2's choice, four at most.
-        full_context: let the encoder hear 30 s whatever a window's length.
+        threads: CPU threads of one pass; 0: CTranslate2 chooses, at most four.
+        full_context: True: the encoder gets 30 s for a window of any length.
 
     Raises:
-        EngineUnusable: it can never load with these settings.
+        EngineUnusable: the model can never load with these settings.
         EngineError: there is not enough memory now.
     """
     engine = WhisperEngine(files, choose_device(device, compute_type), threads, full_context=full_context)
     try:
-        # A missing library of CUDA shows itself only in the first pass, which is slow anyhow.
+        # A missing library of CUDA causes an error only in the first pass, which is slow in any case.
         engine.transcribe([Window(np.zeros(SAMPLE_RATE_HZ, np.float32), is_final=False)])
     except TranscriptionFailed as error:
         raise EngineUnusable(f"Model {files.name} loads but does not work: {error}") from error
@@ -97,7 +96,7 @@ def load_engine(
 
 
 class WhisperEngine:
-    """An `Engine`; `transcribe` keeps the contract written there."""
+    """An `Engine`. `transcribe` keeps the contract of that class."""
 
     def __init__(self, files: ModelFiles, device: Device, threads: int = 0, *, full_context: bool = False) -> None:
         """Load a model. Arguments and errors are those of `load_engine`."""
@@ -153,11 +152,11 @@ class WhisperEngine:
             doubtful = [
                 i
                 for i, decoding in enumerate(decodings)
-                # A partial that adds nothing, or says again what was said, keeps readers waiting; others are near.
+                # A partial that adds nothing or repeats the context keeps readers waiting. Newer ones follow others.
                 if decoding.repeats_context or (windows[i].is_final and not decoding.is_sound)
             ]
             retries = self._decode(
-                # What was said before may be what led it astray.
+                # Text or audio before the window may have misled the decoder.
                 [replace(windows[i], context="", preceding=None) for i in doubtful],
                 [speech[i] for i in doubtful],
                 [context_s(windows[i], full=self._full_context, is_retry=True) for i in doubtful],
@@ -192,7 +191,7 @@ class WhisperEngine:
             raise TranscriptionFailed(f"{self._description.model} does not translate")
 
     def _decode(self, windows: Sequence[Window], speech: Sequence[Speech], contexts_s: Sequence[int]) -> list[Decoding]:
-        """Every window decoded once, in order, in as few passes as lengths and prompts allow."""
+        """Decode every window once, in order, in as few passes as lengths and prompts allow."""
         decodings: dict[int, Decoding] = {}
         for context_s, indices in grouped(range(len(windows)), contexts_s.__getitem__):
             alike = [windows[i] for i in indices]
@@ -202,19 +201,19 @@ class WhisperEngine:
         return [decodings[i] for i in range(len(windows))]
 
     def _encode(self, windows: Sequence[Window], context_s: int) -> Any:
-        """Output of the encoder, [n_windows, 50 * context_s, width] on the model's device."""
+        """Return the encoder's output, [n_windows, 50 * context_s, width], on the model's device."""
         features = np.empty((len(windows), self._model.n_mels, 100 * context_s), np.float32)
         for row, window in zip(features, windows, strict=True):
-            # Four frames of silence are enough to learn what a frame of silence is; the others are its copies. The
-            # result is that of transforming the whole padded waveform, which took a tenth of all computing time.
+            # Four frames of silence suffice, because all further frames of silence are equal. The result is that of the
+            # whole padded waveform, whose transformation took a tenth of all computing time.
             silence = min(4 * FRAME_SAMPLES, context_s * SAMPLE_RATE_HZ - window.n_encoder_samples)
             audio = [window.preceding.samples, window.samples] if window.preceding else [window.samples]
             extracted = self._extract_features(np.concatenate(audio), padding=silence)[:, : row.shape[1]]
             row[:] = np.pad(extracted, ((0, 0), (0, row.shape[1] - extracted.shape[1])), mode="edge")
         if self._device.kind != "cpu":
             return self._model.encode(ctranslate2.StorageView.from_array(features))
-        # One after the other: together they do not fit into the cache of a core. tiny.en int8, one thread, ms for each
-        # window of 10 s in passes of 1, 2, 4 and 8: 30, 29, 30, 50; of 14 s: 47, 46, 64, 88; of 18 s: 64, 96, 118, 123.
+        # One after the other, because several windows do not fit into the cache of a core:
+        # docs/decisions/0019-processes-on-a-cpu.md.
         encoded = [self._model.encode(ctranslate2.StorageView.from_array(row[np.newaxis])) for row in features]
         return ctranslate2.StorageView.from_array(np.concatenate([np.asarray(row) for row in encoded]))
 
@@ -230,8 +229,8 @@ class WhisperEngine:
         ]
         preceding = [self._vocabulary.preceding(window) for window in windows]
         decodings: dict[int, Decoding] = {}
-        # CTranslate2 wants <|startoftranscript|> at the same place in all prompts of a call, and all of them with times
-        # or none. What follows it may differ in length.
+        # CTranslate2 needs <|startoftranscript|> at the same position in all prompts of a call, and times in all of
+        # them or in none. The tokens after it may differ in number.
         alike = grouped(
             range(len(windows)), lambda row: (len(prompts[row]), bool(preceding[row]), _beam_size(windows[row]))
         )
@@ -241,11 +240,11 @@ class WhisperEngine:
                 rows_of(encoded, rows),
                 [prompts[row] + preceding[row] + prefixes[row] for row in rows],
                 beam_size=beam_size,
-                # CTranslate2 generates min(max_length / 2, max_length - prompt_length) tokens, the prefix among them.
+                # CTranslate2 generates min(max_length / 2, max_length - prompt_length) tokens, including the prefix.
                 max_length=max(2 * budget, budget + prompt_length),
                 return_scores=True,
                 return_no_speech_prob=True,
-                # The model may say "nothing"; with blanks suppressed it says "you" to digital silence instead.
+                # The model may answer with no text. With blanks suppressed it writes "you" for digital silence.
                 suppress_blank=False,
             )
             for row, result in zip(rows, results, strict=True):
@@ -263,8 +262,8 @@ class WhisperEngine:
                     token_budget=budgets[row],
                     text=text,
                     compression_ratio=compression_ratio(text),
-                    # The score is the sum over the tokens behind the prefix and <|endoftext|>, divided by the number of
-                    # tokens with the prefix and without <|endoftext|>.
+                    # The score is a sum divided by a number of tokens. The sum is over the tokens after the prefix and
+                    # <|endoftext|>. The number includes the prefix and excludes <|endoftext|>.
                     mean_log_probability=(
                         result.scores[0] * len(generated) / (len(generated) - n_given + 1) if tokens else -math.inf
                     ),
@@ -288,11 +287,12 @@ def _beam_size(window: Window) -> int:
 
 
 def context_s(window: Window, *, full: bool = False, is_retry: bool = False) -> int:
-    """Seconds that the encoder hears for a window: see `MIN_CONTEXT_S`.
+    """Return the seconds of audio that the encoder gets for a window: see `MIN_CONTEXT_S`.
 
     Args:
-        full: 30 s whatever a window's length.
-        is_retry: more than at first.
+        window: the window.
+        full: 30 s for a window of any length.
+        is_retry: more than for the first decoding.
     """
     if full:
         return FULL_CONTEXT_S
@@ -300,7 +300,7 @@ def context_s(window: Window, *, full: bool = False, is_retry: bool = False) -> 
     if is_retry:
         min_s, margin_s = MIN_RETRY_CONTEXT_S, RETRY_CONTEXT_MARGIN_S
     elif not window.is_final and window.effort == "reduced":
-        min_s = MIN_HURRIED_CONTEXT_S
+        min_s = MIN_REDUCED_CONTEXT_S
     needed_s = window.n_encoder_samples / SAMPLE_RATE_HZ + margin_s
     return min(FULL_CONTEXT_S, max(min_s, math.ceil(needed_s / CONTEXT_STEP_S) * CONTEXT_STEP_S))
 
@@ -311,7 +311,7 @@ def _has_sign(error: Exception, signs: Iterable[str]) -> bool:
 
 @contextmanager
 def _typed_errors() -> Iterator[None]:
-    """Errors of CTranslate2 as ours: told apart by whether the next batch may succeed."""
+    """Turn errors of CTranslate2 into ours. They differ in whether the next batch may succeed."""
     try:
         yield
     except (RuntimeError, ValueError, MemoryError) as error:

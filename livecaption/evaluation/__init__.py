@@ -1,1 +1,1 @@
-"""How good and how fast captions are, and how surely a server ends: measurements. Never imported by the server."""
+"""Measurements of the accuracy and latency of captions, and of the safe end of a server. No server imports them."""

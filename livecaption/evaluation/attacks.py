@@ -1,6 +1,6 @@
-"""What clients may do to a server to harm it or its other clients. Each attack is bounded in time and count.
+"""Attacks by which clients may try to harm a server or its other clients. Each is bounded in time and count.
 
-They run in a process of their own (`run`), so that what is measured beside them is not held up by them.
+They run in a separate process (`run`), so that they do not delay the measurements.
 """
 
 import asyncio
@@ -26,26 +26,27 @@ from livecaption.evaluation.peers import (
 from livecaption.evaluation.target import Attack, Report, Target
 
 SECRET = "s3cret-token-of-an-operator"
-"""What malformed requests carry and no log may have."""
+"""A token that malformed requests contain, and that may not be in any log."""
 ATTACK_TIMEOUT_S = 240.0
-"""The longest, 100 sessions in a row, takes 75 s on an idle machine: audio is taken at 100 times its pace."""
+"""Time limit of an attack. The longest one, 100 sessions in a row, takes 75 s on an idle machine. The server accepts
+audio at up to 100 times real time."""
 RECONNECT_S = 0.1
-"""An attacker connects again so long after the server has ended its connection."""
+"""Time after which an attacker reconnects when the server has closed its connection."""
 START = {"type": "start"}
 MULAW = {"type": "start", "encoding": "mulaw", "sample_rate": 8000}
 MIB_BYTES = 2**20
 N_RESETS = 40
 N_SESSIONS = 100
 FIRST_SESSIONS = 10
-"""So many sessions, one after the other, make the server allocate what a session needs."""
+"""Sessions after which the server has allocated all memory that a session needs."""
 MAX_GROWTH_BYTES = 30_000_000
-"""The server's memory may grow so much after those: 90 ended sessions of 20 KB, and what the allocator keeps."""
+"""Allowed growth of the server's memory after those: 90 ended sessions of 20 KB, and the allocator's reserve."""
 N_CLAIMS = 300
 N_PIPELINED = 2000
 N_PIPELINES = 4
 N_READERS = 200
 N_MALFORMED = 20
-"""So many requests of each shape are sent."""
+"""Number of requests of each shape."""
 
 
 async def flood(
@@ -57,15 +58,15 @@ async def flood(
     opening: bytes = b"",
     n_peers: int = 1,
 ) -> Report:
-    """Send the same again and again, as fast as the server takes it, and come back whenever it cuts the connection.
+    """Send the same bytes again and again, as fast as the server accepts them. Reconnect when the server disconnects.
 
     Args:
-        target: where to.
-        endless: what is sent again and again.
-        path: `{session}` stands for the session of the target.
-        start: sent first, as JSON.
-        opening: sent after that, once.
-        n_peers: how many do so at a time.
+        target: the server.
+        endless: bytes that are sent again and again.
+        path: path of the WebSocket; `{session}` is replaced by the session of the target.
+        start: message that is sent first, as JSON.
+        opening: bytes that are sent after that, once.
+        n_peers: number of clients that do so at a time.
     """
     report = Report()
 
@@ -98,7 +99,7 @@ async def flood(
 
 
 async def resets(target: Target) -> Report:
-    """Reset connections with two pings on their way: the answer to the second one meets a closed transport."""
+    """Send two pings and reset the connection, so that the server answers the second one on a closed transport."""
     n = target.count(N_RESETS)
     for _ in range(n):
         async with raw_peer(target.url) as peer:
@@ -110,7 +111,7 @@ async def resets(target: Target) -> Report:
 
 
 async def sessions_in_a_row(target: Target) -> Report:
-    """Send one large message in each of many sessions, one after the other: what stays of it must be little."""
+    """Send one large message in each of many successive sessions. The server may keep little memory of them."""
     n = target.count(N_SESSIONS)
     report = Report(n)
     first_bytes = 0
@@ -130,7 +131,7 @@ async def sessions_in_a_row(target: Target) -> Report:
 
 
 async def claims(target: Target) -> Report:
-    """Name somebody's session to resume it, and send most of a large message, which is held until it is complete."""
+    """Claim to resume another client's session, and send most of a large message, which the server must buffer."""
     n = target.count(N_CLAIMS)
     unfinished = frame(BINARY, bytes(MIB_BYTES))[: -MIB_BYTES // 10]
 
@@ -148,7 +149,7 @@ async def claims(target: Target) -> Report:
 
 
 async def pipelines(target: Target) -> Report:
-    """Ask for `/healthz` 2,000 times in one breath, on several connections, again and again."""
+    """Request `/healthz` 2,000 times in one pipeline, on several connections, again and again."""
     report = Report()
     n = target.count(N_PIPELINED)
     request = f"GET /healthz HTTP/1.1\r\nHost: {urlsplit(target.url).netloc}\r\n"
@@ -170,7 +171,7 @@ async def pipelines(target: Target) -> Report:
 
 
 async def chunks(target: Target) -> Report:
-    """Send a body that nobody wants in chunks of one byte, and come back whenever the server cuts the connection."""
+    """Send an unused request body in chunks of one byte. Reconnect when the server disconnects."""
     report = Report()
     head = f"POST / HTTP/1.1\r\nHost: {urlsplit(target.url).netloc}\r\nTransfer-Encoding: chunked\r\n\r\n"
     with suppress(TimeoutError):
@@ -187,7 +188,7 @@ async def chunks(target: Target) -> Report:
 
 
 async def pings_before_readers(target: Target) -> Report:
-    """Ping as fast as the server takes it, in a session that many read along."""
+    """Send pings as fast as the server accepts them, in a session that has many readers."""
     report = Report(n_sessions=1)
 
     async def take(peer: RawPeer) -> None:
@@ -212,7 +213,7 @@ async def pings_before_readers(target: Target) -> Report:
 
 
 async def malformed(target: Target) -> Report:
-    """Send requests that are none, with a token in each: errors of HTTP parsers quote what they were given."""
+    """Send malformed requests with a token in each, because errors of HTTP parsers quote the request."""
     report = Report()
     host = urlsplit(target.url).netloc
     bearer = f"Authorization: Bearer {SECRET}"
@@ -273,11 +274,11 @@ ATTACKS: dict[str, Attack] = {
     "damaged containers": mutants,
     "resets": resets,
 }
-"""The resets come last: what they leave is forgotten, with a line in the log each, after the resume window."""
+"""All attacks. The resets come last, because their sessions end only after the resume window, with a log line each."""
 
 
 def run(name: str, target: Target) -> Report:
-    """Attack; blocks. What the attack itself meets is a fault in its report."""
+    """Run an attack; this blocks. An error in the attack itself becomes a fault in its report."""
 
     async def attack() -> Report:
         try:

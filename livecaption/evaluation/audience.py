@@ -1,9 +1,9 @@
-"""One publisher and many readers -> how late the last of them has a caption, and what a reader costs the server.
+"""Measure how late the last of many readers receives a caption, and how much memory a reader costs. Linux only.
 
     python -m livecaption.evaluation.audience RECORDING [--readers N] [--websocket]
 
-The server is a process of its own with the scripted engine; it speaks to all over loopback. The time of an event begins
-when the first socket has it, the publisher's or a reader's, and ends when the last reader has it. Linux only.
+The server is a separate process with the scripted engine, on loopback. The delay of an event begins when the first
+socket receives it, the publisher's or a reader's. It ends when the last reader receives it.
 """
 
 import argparse
@@ -30,18 +30,18 @@ from livecaption.evaluation.server_process import ServerProcess, serving
 from livecaption.evaluation.soak import BYTES_PER_S
 
 CONNECT_AT_A_TIME = 50
-"""More would overrun the queue of connections that the kernel keeps for the server."""
+"""Connections that are opened at a time. More would overflow the kernel's backlog of the server."""
 SEQ = re.compile(rb'"type":"(partial|final)","seq":(\d+),')
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was measured.
+    """The result of the measurement.
 
     Attributes:
-        delays_s: of each event, from the first socket that has it to the last reader.
-        n_missed: events that a reader did not get, of all events and readers; partials may be skipped.
-        reader_bytes: how much the server grew with each reader, after they have read for a while.
+        delays_s: delay of each event from the first socket that received it to the last reader.
+        n_missed: sum over all readers of the events that they did not receive; partials may be skipped.
+        reader_bytes: growth of the server's memory per reader, after they have read for a while.
     """
 
     delays_s: list[float]
@@ -50,7 +50,7 @@ class Figures:
 
 
 class _Arrivals:
-    """When each event was there first and last, and with how many readers."""
+    """The first and the last arrival of each event, and the number of readers that received it."""
 
     def __init__(self) -> None:
         self.first_s: dict[int, float] = {}
@@ -58,18 +58,18 @@ class _Arrivals:
         self.n_readers: dict[int, int] = defaultdict(int)
 
     def record_sent(self, seq: int) -> None:
-        """Somebody has it, the publisher for instance."""
+        """Record that any client has received an event, for instance the publisher."""
         self.first_s.setdefault(seq, time.monotonic())
 
     def read(self, seq: int) -> None:
-        """A reader has it."""
+        """Record that a reader has received an event."""
         self.record_sent(seq)
         self.last_s[seq] = time.monotonic()
         self.n_readers[seq] += 1
 
 
 class _Reader(asyncio.Protocol):
-    """Reads as little as can be, lest the measure measure itself: looks for numbers of events."""
+    """Searches only for the numbers of events, so that the measurement does not measure itself."""
 
     def __init__(self, request: bytes, arrivals: _Arrivals) -> None:
         self._request = request
@@ -78,7 +78,7 @@ class _Reader(asyncio.Protocol):
         self.connected = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # of a TCP connection
+        assert isinstance(transport, asyncio.Transport)  # this is a TCP connection
         transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -93,7 +93,7 @@ class _Reader(asyncio.Protocol):
 
 
 async def measure(server: ServerProcess, pcm: bytes, n_readers: int, *, websocket: bool = False) -> Figures:
-    """Let one speak and `n_readers` read."""
+    """Stream the recording from one publisher to `n_readers` readers."""
     url = await server.ready()
     arrivals = _Arrivals()
 
@@ -148,7 +148,7 @@ async def _connect(
 
 
 def table(figures: Figures, n_readers: int) -> Table:
-    """The figures for people."""
+    """Make a table of the figures."""
     delays_ms = sorted(1000 * delay_s for delay_s in figures.delays_s)
     shown = Table(title=f"{n_readers} readers, {len(delays_ms)} events")
     for heading in ("median", "p95", "worst", "not read", "memory"):
@@ -163,7 +163,7 @@ def table(figures: Figures, n_readers: int) -> Table:
 
 async def _main(arguments: argparse.Namespace) -> None:
     pcm = read_pcm(arguments.recording)
-    # Inherited by the server.
+    # The server inherits this limit.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * arguments.readers + 1000), hard))
     async with serving() as server:
@@ -172,11 +172,11 @@ async def _main(arguments: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """The program."""
+    """Run the command."""
     parser = argparse.ArgumentParser("python -m livecaption.evaluation.audience", description=__doc__)
     parser.add_argument("recording", type=Path)
     parser.add_argument("--readers", type=int, default=1000, metavar="N")
-    parser.add_argument("--websocket", action="store_true", help="instead of server-sent events")
+    parser.add_argument("--websocket", action="store_true", help="use WebSockets instead of server-sent events")
     asyncio.run(_main(parser.parse_args(arguments)))
 
 

@@ -1,9 +1,12 @@
-"""Recordings -> a server, on many streams at the pace of speech -> what readers got and what it cost, in figures.
+"""Stream recordings to a server on many connections in real time, and measure captions and cost.
 
-Behind `livecaption bench`. Each stream is a connection that plays one recording after another until the time is up, so
-the load is steady; a recording that is cut off at the end is load, and in no figure. Streams start one after another
-over the first seconds, so that they do not speak and pause in step; what the server takes is measured while all of them
-stream. One process, one loop; its own lag is measured too, for a late client must not pass for a slow server.
+This is the implementation of `livecaption bench`. Each stream is a connection that sends one recording after another
+until the time is up, so that the load is steady. A recording that is cut off at the end counts as load only, and is in
+no figure. The starts of the streams are spread over the first seconds, so that their pauses do not coincide. The usage
+of the server is measured while all of them stream.
+
+The client is one process with one loop. Its own lag is measured too, so that a late client is not mistaken for a slow
+server.
 """
 
 import asyncio
@@ -32,27 +35,28 @@ from livecaption.evaluation.wer import WordErrors
 from livecaption.events import ErrorReport, Event
 
 CHUNK_MS = 100
-"""Audio in a message, as much as browsers send at most. Adds its half to every latency."""
+"""Audio in a message, the most that browsers send. It adds half of its duration to every latency."""
 CHUNK_BYTES = 2 * SAMPLE_RATE_HZ * CHUNK_MS // 1000
 
 MAX_STAGGER_S = 5.0
-"""Over how long the streams start."""
+"""Time over which the starts of the streams are spread."""
 END_TIMEOUT_S = 60.0
-"""How long a server may take for its last words after the last audio."""
+"""Time that a server may take for its last events after the last audio."""
 LAG_INTERVAL_S = 0.02
 MAX_LAG_MS = 50.0
-"""p99 of the client's lag from which on its figures are doubtful."""
+"""p99 of the client's lag above which the figures are doubtful."""
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
 
 
 @dataclass(slots=True)
 class StreamResult:
-    """What became of one stream.
+    """The result of one stream.
 
     Attributes:
-        n_refusals: how often it was turned away.
-        error: why it failed, other than by refusal; then it is in no figure.
+        measurements: one for each recording that was sent completely.
+        n_refusals: number of times that the server refused it.
+        error: reason of a failure other than a refusal; such a stream is in no figure.
         reports: errors that the server reported, by code.
     """
 
@@ -64,18 +68,18 @@ class StreamResult:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One number of streams: its figures (see `_figures`), and each recording that was played."""
+    """The result for one number of streams: its figures (see `bench`), and each recording that was sent."""
 
     figures: dict[str, Any]
     plays: list[Measurement]
 
 
 def load_recordings(clips: Iterable[Clip]) -> list[Recording]:
-    """Decode clips, to what a browser would send, in whole messages.
+    """Decode clips to PCM as a browser sends it, padded to whole messages.
 
     Raises:
         OSError: a file cannot be read.
-        InvalidAudio: one is no audio.
+        InvalidAudio: a file is not audio.
     """
     recordings = []
     for clip in clips:
@@ -87,18 +91,18 @@ def load_recordings(clips: Iterable[Clip]) -> list[Recording]:
 
 @asynccontextmanager
 async def started_server(max_streams: int) -> AsyncIterator[str]:
-    """The URL of a `livecaption serve` on a free port, in a process of its own, with the settings of the environment.
+    """Start `livecaption serve` on a free port with the settings of the environment, and yield its URL.
 
-    It takes as many streams as it is to be measured with, also where it would let in fewer.
+    The server accepts `max_streams` streams, even if admission would accept fewer.
 
     Raises:
-        TimeoutError: it does not become ready; what it said is in the message.
+        TimeoutError: the server does not become ready; the message has its log.
     """
     async with serving("--max-streams", str(max_streams), engine="") as server:
-        await server.said(r" livecaption: ready$", START_TIMEOUT_S)
+        await server.logged(r" livecaption: ready$", START_TIMEOUT_S)
         yield await server.listening()
         server.send(signal.SIGTERM)
-        with suppress(TimeoutError):  # then it is killed
+        with suppress(TimeoutError):  # `serving` then kills it
             await server.exited(STOP_TIMEOUT_S)
 
 
@@ -108,14 +112,14 @@ async def bench(
     """Stream for about `duration_s` on `n_streams` connections.
 
     Raises:
-        OSError: the server does not give its figures.
+        OSError: the figures of the server cannot be read.
     """
     clock = asyncio.get_running_loop().time
     languages = {recording.clip.language for recording in recordings}
     options: StreamSettings = {
         "token": token,
         "partials": partials,
-        # A stream has one language.
+        # With recordings of several languages, the model detects the language.
         "language": languages.pop() if len(languages) == 1 else None,
     }
     stagger_s = min(MAX_STAGGER_S, duration_s / 4)
@@ -161,7 +165,7 @@ async def bench(
 
 
 async def _publish(url: str, plays: Sequence[Play], end_s: float, options: StreamSettings) -> StreamResult:
-    """One stream until `end_s` of the loop's clock. Refused, it tries again when the server told it to."""
+    """Run one stream until `end_s` of the loop's clock. After a refusal, try again when the server allows it."""
     clock = asyncio.get_running_loop().time
     result = StreamResult()
     received: list[Received] = []
@@ -229,10 +233,10 @@ async def _watch_lag(lags_s: list[float]) -> None:
 
 
 def read_baseline(text: str) -> dict[str, WordErrors]:
-    """The word errors of each recording in the first row of an earlier bench's JSON.
+    """Return the word errors of each recording in the first row of an earlier JSON file.
 
     Raises:
-        ValueError: not such a JSON.
+        ValueError: the text is not such a file.
     """
     errors: dict[str, WordErrors] = {}
     try:
@@ -240,13 +244,16 @@ def read_baseline(text: str) -> dict[str, WordErrors]:
             if play["word_errors"]:
                 errors[play["clip"]] = errors.get(play["clip"], WordErrors()) + WordErrors(**play["word_errors"])
     except (KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"the baseline is no JSON of a bench ({type(error).__name__}: {error})") from None
+        raise ValueError(f"the baseline is not a JSON file of bench ({type(error).__name__}: {error})") from None
     return errors
 
 
 def compare(row: Row, baseline: Mapping[str, WordErrors]) -> None:
-    """Put into the row's figures `wer_baseline`, the WER had each of its plays gone as in the baseline, and
-    `not_in_baseline`, how many were not there and are left out."""
+    """Add to the row's figures what its WER would have been with the word errors of the baseline.
+
+    `wer_baseline` is that WER. `not_in_baseline` is the number of recordings that are left out because the baseline
+    does not have them.
+    """
     scored = [play for play in row.plays if play.word_errors and play.word_errors.reference_words]
     known = [play for play in scored if play.clip in baseline]
     words = [play.word_errors.reference_words for play in known if play.word_errors]
@@ -256,7 +263,7 @@ def compare(row: Row, baseline: Mapping[str, WordErrors]) -> None:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """A line for each number of streams."""
+    """Make a table with a line for each number of streams."""
     made = Table(title="Latencies in ms, p50 / p95. CPU in % of one core: server + inference.", title_justify="left")
     titles = (
         *("streams", "refused", "failed", "clips", "WER %", "word shown", "committed", "final", "erasure"),
@@ -284,7 +291,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def clip_table(row: Row) -> Table:
-    """A line for each recording that was played."""
+    """Make a table with a line for each recording that was sent."""
     made = Table(title=f"{row.figures['streams']} streams, recording by recording", title_justify="left")
     made.add_column("clip")
     for title in ("WER %", "first partial", "word shown", "committed", "final", "erasure", "committed taken back"):
@@ -302,24 +309,24 @@ def clip_table(row: Row) -> Table:
 
 
 def warnings(rows: Sequence[Row]) -> list[str]:
-    """What makes the figures doubtful, in words."""
+    """Describe everything that makes the figures doubtful."""
     found = []
     for figures in (row.figures for row in rows):
         at = f"with {figures['streams']} streams"
         if (figures["client_lag_ms"]["p99"] or 0.0) > MAX_LAG_MS:
-            found.append(f"{at} this client itself was late, by {figures['client_lag_ms']['p99']:.0f} ms (p99)")
+            found.append(f"{at} this client itself lagged by {figures['client_lag_ms']['p99']:.0f} ms (p99)")
         if figures["error_reports"]:
             found.append(f"{at} the server reported errors: {figures['error_reports']}")
         found += [f"{at} a stream failed: {failure}" for failure in figures["failures"]]
         if figures.get("not_in_baseline"):
             found.append(f"{at} {figures['not_in_baseline']} recordings are not in the baseline")
         if not figures["clips"]:
-            found.append(f"{at} no recording was played to its end")
+            found.append(f"{at} no recording was sent to its end")
     return found
 
 
 def as_json(rows: Sequence[Row]) -> str:
-    """All figures and transcripts."""
+    """Return all figures and transcripts as JSON."""
     report = [row.figures | {"plays": [asdict(play) for play in row.plays]} for row in rows]
     return json.dumps({"rows": report}, ensure_ascii=False, indent=2) + "\n"
 
@@ -343,10 +350,10 @@ async def run(
     *,
     partials: bool = True,
 ) -> list[Row]:
-    """A row for each number of streams, all on one server: the one at `url`, or one of its own.
+    """Return a row for each number of streams, all measured on one server: the one at `url`, or a new one.
 
     Raises:
-        OSError: the server does not start or does not give its figures.
+        OSError: the server does not start, or its figures cannot be read.
     """
     console = Console(stderr=True, quiet=not sys.stderr.isatty())
     rows = []

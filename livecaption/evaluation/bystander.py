@@ -1,4 +1,4 @@
-"""Clients that use a server as they should, while others attack that server."""
+"""Clients that use a server correctly while others attack it."""
 
 import asyncio
 import time
@@ -15,15 +15,15 @@ NEWCOMER_INTERVAL_S = 0.5
 NEWCOMER_TIMEOUT_S = 20.0
 
 Timed = tuple[float, float]
-"""When (time.monotonic), and a latency in ms."""
+"""A time (time.monotonic) and the latency in ms that was measured then."""
 
 
 class Bystander:
-    """A client that uses the server as it should, until the server closes.
+    """A client that uses the server correctly, until the server closes the connection.
 
     Attributes:
-        latencies: its pongs or finals.
-        events: all but pongs and partials.
+        latencies: latencies of its pongs or finals.
+        events: all events except pongs and partials.
     """
 
     def __init__(self, peer: RawPeer) -> None:
@@ -34,10 +34,10 @@ class Bystander:
         self._pinged_s: dict[int, float] = {}
 
     async def start(self) -> str:
-        """Begin a stream; its session.
+        """Begin a stream, and return the id of its session.
 
         Raises:
-            ConnectionError: it is refused.
+            ConnectionError: the server refused the stream.
         """
         await self._peer.send({"type": "start"})
         async for event in self._peer.events():
@@ -46,7 +46,7 @@ class Bystander:
         raise ConnectionError("the stream was refused")
 
     async def run(self, sends: Coroutine[Any, Any, None]) -> None:
-        """Send, and receive until the server closes."""
+        """Send, and receive until the server closes the connection."""
         sending = asyncio.ensure_future(sends)
         try:
             async for event in self._peer.events():
@@ -56,7 +56,7 @@ class Bystander:
             await asyncio.wait({sending})
 
     async def ping(self) -> None:
-        """Send pings at a fixed pace, so that a server that is held up cannot hide it by slowing them down."""
+        """Send pings at a fixed rate, so that a slow server does not reduce the number of pings."""
         began_s, n = time.monotonic(), 0
         with suppress(ConnectionError):
             while True:
@@ -66,7 +66,7 @@ class Bystander:
                 await asyncio.sleep(max(0.0, began_s + n * PING_INTERVAL_S - time.monotonic()))
 
     async def speak(self, pcm: bytes) -> None:
-        """Speak the recording over and over."""
+        """Send the recording in real time, again and again."""
         began_s, n = time.monotonic(), 0
         chunk_bytes = BYTES_PER_S * CHUNK_MS // 1000
         with suppress(ConnectionError):
@@ -77,13 +77,13 @@ class Bystander:
                     await self._peer.send(pcm[begin : begin + chunk_bytes])
 
     def faults(self) -> list[str]:
-        """What is missing once the server has closed, in words."""
+        """Describe everything that is missing after the server has closed the connection."""
         n_finals = len(self._of("final"))
         faults = [f"a bystander: error {event['code']}" for event in self._of("error")]
         if n_finals != len(self._of("speech_start")):
             faults.append(f"a bystander: {n_finals} finals of {len(self._of('speech_start'))} utterances")
         if [event["reason"] for event in self._of("end")] != ["draining"]:
-            faults.append(f"a bystander: no end, or another one: {self._of('end')}")
+            faults.append(f"a bystander: no `end`, or a wrong one: {self._of('end')}")
         if self._peer.close_code != 1001:
             faults.append(f"a bystander: closed with {self._peer.close_code}")
         return faults
@@ -105,7 +105,11 @@ class Bystander:
 
 
 async def newcomers(url: str, over: asyncio.Event) -> list[float | None]:
-    """Open one stream after the other, until `over`; give the seconds until each was ready, None where it was not."""
+    """Open one stream after the other, until `over` is set.
+
+    Returns:
+        For each stream the time until it was ready, in s, or None if it never was.
+    """
     ready_s: list[float | None] = []
     while not over.is_set():
         ready_s.append(await _ready_s(url))

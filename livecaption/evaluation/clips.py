@@ -1,8 +1,8 @@
-"""A manifest of recordings -> clips: what was said in each, and when.
+"""Read the manifest of a directory of recordings: the text of each, and the times of its words.
 
-The manifest, `manifest.jsonl`, holds a JSON object a line with `id`, `file` and, as far as known,
-`language`, `reference`, `reference_trust`, `tags`, `speech_start`, `speech_end`, `segments` and
-`words_aligned`; times in seconds.
+The manifest, `manifest.jsonl`, has one JSON object per line. Required fields are `id` and `file`. Optional ones are
+`language`, `reference`, `reference_trust`, `tags`, `speech_start`, `speech_end`, `segments` and `words_aligned`. Times
+are in seconds.
 """
 
 import json
@@ -17,21 +17,22 @@ from livecaption.audio.container import decode_container
 from livecaption.evaluation.latency import SpokenWord
 
 SEPARATE_SPEECH_MS = 1000
-"""A pause from which on the end of a segment must be followed by a final; over shorter ones an
-utterance may go on."""
+"""Shortest pause after a segment that must lead to a final. An utterance may continue over shorter ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A recording. Times in ms from its beginning.
+    """A recording. Times are in ms from its beginning.
 
     Attributes:
-        language: ISO 639-1 code; None: unknown, or nobody speaks.
-        reference: what is said; empty: nothing; None: not known well enough to score.
-        speech_start_ms: when the first speech begins.
-        speech_ends_ms: the ends of speech that a pause follows.
-        words: what is said and when, where that is known.
-        tags: what it is an example of.
+        id: unique name.
+        path: file of the recording.
+        language: ISO 639-1 code; None: unknown, or there is no speech.
+        reference: spoken text; empty: there is no speech; None: not known well enough to score.
+        speech_start_ms: beginning of the first speech.
+        speech_ends_ms: ends of speech that are followed by a pause.
+        words: words with their times, if these are known.
+        tags: properties of the recording.
     """
 
     id: str
@@ -45,10 +46,10 @@ class Clip:
 
 
 def read_manifest(directory: Path) -> list[Clip]:
-    """The clips of `directory`.
+    """Return the clips of `directory`.
 
     Raises:
-        OSError: there is no readable manifest.
+        OSError: the manifest cannot be read.
         ValueError: an entry is malformed.
     """
     lines = (directory / "manifest.jsonl").read_text().splitlines()
@@ -56,25 +57,25 @@ def read_manifest(directory: Path) -> list[Clip]:
 
 
 def read_pcm(path: Path) -> bytes:
-    """The audio of a file in any container: 16-bit, mono, 16 kHz.
+    """Return the audio of a file in any container: 16-bit, mono, 16 kHz.
 
     Raises:
-        OSError: it cannot be read.
-        InvalidAudio: it is no audio.
+        OSError: the file cannot be read.
+        InvalidAudio: the file is not audio.
     """
     with path.open("rb") as file:
         return b"".join((samples * 32767).astype("<i2").tobytes() for samples in decode_container(file))
 
 
 def choose(clips: Sequence[Clip], patterns: Sequence[str]) -> list[Clip]:
-    """Clips whose id or a tag is like one of the patterns (`*`, `?`); by default those in English with known words."""
+    """Return the clips whose id or tag matches a pattern (`*`, `?`); by default all English ones with timed words."""
     if not patterns:
         return [clip for clip in clips if clip.language == "en" and clip.reference and clip.words]
     return [clip for clip in clips if any(fnmatch(name, p) for name in (clip.id, *clip.tags) for p in patterns)]
 
 
 def clip(entry: Mapping[str, Any], directory: Path) -> Clip:
-    """The clip of an entry of the manifest.
+    """Return the clip of an entry of the manifest.
 
     Raises:
         ValueError: the entry has no `id` or no `file`.

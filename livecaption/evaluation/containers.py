@@ -1,4 +1,4 @@
-"""Recordings in all kinds of containers, damaged ones, and some that are made to do harm. Deterministic."""
+"""Make containers of all kinds from recordings: valid, damaged and malicious ones. Deterministic."""
 
 import io
 import random
@@ -15,12 +15,12 @@ from livecaption.audio import SAMPLE_RATE_HZ
 
 FRAME_SAMPLES = 1024
 HEAD_BYTES = 400
-"""Half of all damage is done there: what stands in a head decides about more than what stands behind it."""
+"""Part of a container that gets half of all damage, because a header influences decoding more than the data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How a recording is packed: FFmpeg's names of container and codec."""
+    """A kind of container, with FFmpeg's names of container and codec."""
 
     container: str
     codec: str
@@ -47,7 +47,7 @@ KINDS = {
 
 
 def encode(pcm: bytes, kind: Kind) -> bytes:
-    """Pack 16-bit PCM, mono, 16 kHz into a container."""
+    """Encode 16-bit PCM, mono, 16 kHz into a container."""
     file = io.BytesIO()
     samples = np.frombuffer(pcm, "<i2")
     with av.open(file, "w", format=kind.container, options=dict(kind.options)) as output:
@@ -65,7 +65,7 @@ def _frame(samples: npt.NDArray[np.int16]) -> av.AudioFrame:
 
 
 def mutate(container: bytes, seed: int) -> bytes:
-    """Overwrite 1 to 256 bytes of a container, half of them in its head. The same seed gives the same bytes."""
+    """Overwrite 1 to 256 bytes of a container, half of them in its header. The same seed gives the same bytes."""
     chance = random.Random(seed)
     mutant = bytearray(container)
     for _ in range(4 ** chance.randrange(5)):
@@ -75,9 +75,9 @@ def mutate(container: bytes, seed: int) -> bytes:
 
 
 def flac_of_silence(n_frames: int) -> bytes:
-    """Make a FLAC of 13 bytes for each 65,535 samples at 8 kHz, which are 8.2 s; at most 65,536 frames.
+    """Make a FLAC of silence that has 13 bytes for each frame of 8.2 s (65,535 samples at 8 kHz).
 
-    RFC 9639: constant subframes, 8 bits a sample, one channel.
+    It has constant subframes, 8 bits per sample and one channel (RFC 9639). At most 65,536 frames are possible.
     """
     stream_info = struct.pack(">HH", 65_535, 65_535) + bytes(6) + (8000 << 44 | 7 << 36).to_bytes(8, "big") + bytes(16)
     parts = [b"fLaC\x80\x00\x00\x22" + stream_info]
@@ -89,7 +89,7 @@ def flac_of_silence(n_frames: int) -> bytes:
 
 
 def _coded(number: int) -> bytes:
-    """Code a number as UTF-8 codes a character, surrogates included."""
+    """Encode a number as UTF-8 encodes a character, including surrogates."""
     return chr(number).encode("utf-8", "surrogatepass")
 
 

@@ -1,4 +1,4 @@
-"""Attacks on what decodes containers. Those on the rest of the server are in `attacks`."""
+"""Attacks on the decoders of containers. The attacks on the rest of the server are in `attacks`."""
 
 import asyncio
 import os
@@ -17,11 +17,11 @@ N_BOMBS = 4
 N_SURROUND = 8
 MUTANTS_AT_A_TIME = 4
 ANSWER_TIMEOUT_S = 30.0
-"""A stream whose decoder was stopped ends after 10 s; the machine may be busy."""
+"""Time to wait for an event. A stream whose decoder was stopped ends after 10 s, or later on a busy machine."""
 
 
 async def bombs(target: Target) -> Report:
-    """Send 40 KB each that are 6.8 h of silence: 1.6 GB of samples where nobody holds them back."""
+    """Send FLACs of 40 KB with 6.8 h of silence: they decode to 1.6 GB of samples unless decoding is held back."""
     bomb = flac_of_silence(3000)
 
     async def attack() -> None:
@@ -38,7 +38,7 @@ async def bombs(target: Target) -> Report:
 
 
 async def surround(target: Target) -> Report:
-    """Send recordings of eight channels, whose planes PyAV counts wrongly."""
+    """Send recordings with eight channels, whose planes PyAV counts wrongly."""
     name, n = "7.1 adts of aac", target.count(N_SURROUND)
     report = Report(n)
     for _ in range(n):
@@ -60,7 +60,7 @@ async def faults_of_decoders(target: Target) -> Report:
             peers.append(await stack.enter_async_context(raw_peer(target.url)))
             await peers[-1].send(CONTAINER)
             await peers[-1].send(recording[:half])
-            # Its decoder decodes: each stream has taken the oldest one that was free.
+            # After the `ack`, the decoder of this stream runs. Each stream takes the oldest spare decoder.
             await _event(peers[-1], "ack")
         for pid, number in zip(_decoder_pids(target), numbers, strict=False):
             os.kill(pid, number)
@@ -72,7 +72,7 @@ async def faults_of_decoders(target: Target) -> Report:
 
 
 async def mutants(target: Target) -> Report:
-    """Send damaged containers, several at a time, each of which gets a decoder process of its own."""
+    """Send damaged containers, several at a time. Each gets its own decoder process."""
     report = Report(target.n_mutants)
     at_a_time = asyncio.Semaphore(MUTANTS_AT_A_TIME)
 
@@ -89,7 +89,7 @@ async def mutants(target: Target) -> Report:
 
 
 async def outcome_of(url: str, container: bytes) -> str:
-    """Stream a container: `end`, the code of its first error, or `closed` where the stream had no end."""
+    """Stream a container. Return `end`, the code of its first error, or `closed` if the stream had no `end`."""
     try:
         async with raw_peer(url) as peer:
             await peer.send(CONTAINER)
@@ -99,10 +99,10 @@ async def outcome_of(url: str, container: bytes) -> str:
 
 
 async def _rest(peer: RawPeer, container: bytes) -> str:
-    """Send the rest of a container, and `stop`."""
+    """Send the rest of a container and `stop`, and return the outcome."""
 
     async def send() -> None:
-        with suppress(ConnectionError):  # the server may have had enough
+        with suppress(ConnectionError):  # the server may close the stream earlier
             for begin in range(0, len(container), 4000):
                 await peer.send(container[begin : begin + 4000])
             await peer.send({"type": "stop"})
@@ -114,7 +114,7 @@ async def _rest(peer: RawPeer, container: bytes) -> str:
             async for event in peer.events():
                 ended |= event["type"] == "end"
                 if event["type"] == "error" and code == "end":
-                    code = event["code"]  # the first: what is sent behind a fatal one is a mistake, too
+                    code = event["code"]  # only the first: audio after a fatal error is an error too
     except TimeoutError:
         return "no answer"
     finally:
@@ -131,7 +131,7 @@ async def _event(peer: RawPeer, kind: str) -> None:
 
 
 def _decoder_pids(target: Target) -> list[int]:
-    """The oldest first."""
+    """Return the process ids of the decoders, the oldest first."""
     children = psutil.Process(target.pid).children()
     ours = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
     pids = [child.pid for child in sorted(ours, key=lambda child: (child.create_time(), child.pid))]

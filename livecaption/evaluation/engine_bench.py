@@ -1,7 +1,7 @@
-"""Recordings -> the engine alone, in batches -> word error rate beside the time it takes.
+"""Measure the word error rate and the speed of the engine alone, with recordings in batches.
 
-Behind `livecaption bench --engine`. The model computes in this process, on one thread; a recording is one window. The
-only module outside the engine that imports it.
+This is the implementation of `livecaption bench --engine`. The model runs in this process, on one thread. Each
+recording is one window. Apart from `virtual_time`, no other module outside the engine imports it.
 """
 
 import json
@@ -26,12 +26,12 @@ THREADS = 1
 
 @dataclass(frozen=True, slots=True)
 class EngineRow:
-    """The engine with one setting.
+    """The figures of the engine with one setting.
 
     Attributes:
-        cpu_rtf: CPU seconds for a second of audio, of all threads.
-        wall_rtf: seconds for a second of audio; on a GPU the one that counts.
-        n_runaways: texts that had no end or repeated themselves, at first.
+        cpu_rtf: CPU time of all threads per second of audio.
+        wall_rtf: wall time per second of audio, which is the relevant figure on a GPU.
+        n_runaways: texts that did not end or repeated themselves, before they were decoded again.
         n_redone: windows that were decoded twice.
     """
 
@@ -47,10 +47,11 @@ class EngineRow:
 
 
 def run(recordings: Sequence[Recording], config: EngineConfig) -> list[EngineRow]:
-    """A row for each context and size of a batch; recordings that fit in no window are left out.
+    """Return a row for each context and batch size. Recordings that are longer than a window are left out.
 
     Args:
-        config: which model on which device; its other settings are not heeded.
+        recordings: the recordings to transcribe.
+        config: the model and its device; the other settings are ignored.
 
     Raises:
         LivecaptionError: the model cannot be used.
@@ -58,7 +59,7 @@ def run(recordings: Sequence[Recording], config: EngineConfig) -> list[EngineRow
     """
     recordings = [recording for recording in recordings if recording.duration_ms <= MAX_WINDOW_MS]
     if not recordings:
-        raise ValueError(f"no recording is as short as {MAX_WINDOW_MS // 1000} s")
+        raise ValueError(f"no recording is at most {MAX_WINDOW_MS // 1000} s long")
     files = find_model(config.model)
     tune_processor(THREADS)
     from livecaption.engine.whisper import load_engine  # which imports ctranslate2
@@ -104,7 +105,7 @@ def _window(recording: Recording) -> Window:
 
 
 def table(rows: Sequence[EngineRow]) -> Table:
-    """A line for each setting."""
+    """Make a table with a line for each setting."""
     title = (
         f"{rows[0].n_windows} recordings, {rows[0].audio_s / 60:.1f} min, one thread; RTF: seconds per second of audio"
     )
@@ -126,5 +127,5 @@ def table(rows: Sequence[EngineRow]) -> Table:
 
 
 def as_json(rows: Sequence[EngineRow]) -> str:
-    """All figures."""
+    """Return all figures as JSON."""
     return json.dumps({"rows": [asdict(row) for row in rows]}, indent=2) + "\n"

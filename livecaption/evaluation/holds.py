@@ -1,10 +1,10 @@
-"""The program, with a record of what holds its event loop.
+"""Run the program, and record all callbacks that hold its event loop.
 
     python -m livecaption.evaluation.holds FILE serve --port 0 ...
 
-Each callback that takes the loop's thread for a millisecond of CPU time or more becomes a line of FILE: when it ended
-(time.monotonic, s), its CPU time (ms), and what it was. CPU time, as what other processes take of the machine is no
-fault of the callback. The collector of garbage has lines of its own: it may begin in any callback.
+Each callback that takes at least 1 ms of CPU time becomes a line of FILE: its end (time.monotonic, s), its CPU time
+(ms), and its name. CPU time is measured, because other processes may delay a callback. The garbage collector has its
+own lines, because it may start in any callback.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ def record(file: TextIO) -> None:
 
 
 def read(path: Path, began_s: float, ended_s: float) -> tuple[float, float]:
-    """Read the longest hold, in ms, of a span of time: by a callback, and by the collector of garbage; 0: none."""
+    """Return the longest hold in a span of time, in ms: by a callback, and by the garbage collector; 0: none."""
     longest_ms = {False: 0.0, True: 0.0}
     for line in path.read_text().splitlines():
         at_s, took_ms, what = line.split(" ", 2)

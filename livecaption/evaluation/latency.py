@@ -1,7 +1,6 @@
-"""Events with the times at which they came -> how long readers waited for what was said.
+"""Compute the latencies of captions from events and their times of arrival. Pure.
 
-Wall time and stream time begin together, as audio is sent at the pace at which it was spoken; a
-latency is the difference of the two. Pure: knows nothing of servers, files or clocks.
+Wall time and stream time begin together, because audio is sent in real time. A latency is the difference of the two.
 """
 
 import math
@@ -14,13 +13,13 @@ from livecaption.captions.stabilizer import units
 from livecaption.events import Event, Final, Partial
 
 SAME_SPEECH_MS = 300
-"""How far the ends of the same speech may lie apart in the reference and in the server's eyes. References are marked by
-energy or aligned, good to 50 ms or so; a detector of voice ends earlier at a soft ending and later at a breath."""
+"""Largest distance between the end of a word in the reference and in the server's captions. References were marked by
+energy or aligned, which is accurate to about 50 ms. A voice detector ends earlier at a soft ending, later at breath."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An event, and when it came: ms of wall time since the stream's first sample was said."""
+    """An event and its time of arrival, in ms of wall time since the stream's first sample was sent."""
 
     at_ms: float
     event: Event
@@ -28,7 +27,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class SpokenWord:
-    """A word of the reference and when it had been said, in ms of stream time."""
+    """A word of the reference and its end, in ms of stream time."""
 
     text: str
     end_ms: float
@@ -36,11 +35,11 @@ class SpokenWord:
 
 @dataclass(frozen=True, slots=True)
 class WordLatencies:
-    """For each word of the reference, in ms from its end: None where it never came.
+    """The latencies of each word of the reference, in ms from its end. None: the word never appeared.
 
     Attributes:
-        shown: until it could be read, in a partial or final.
-        committed: until it could be relied on, in `stable` or a final.
+        shown: time until the word appeared in a partial or final.
+        committed: time until the word appeared in `stable` or in a final.
     """
 
     shown: tuple[float | None, ...]
@@ -48,12 +47,12 @@ class WordLatencies:
 
 
 SAME_END_MS = 600
-"""The same where an end is looked for and not a word: ends marked by energy include breath and noise, and lie up to
-500 ms behind the last aligned word (99 clips, one of them 1000 ms)."""
+"""Largest distance between the end of speech in the reference and of its final. Ends that were marked by energy include
+breath and noise. They are up to 500 ms after the last aligned word (99 clips, one of them 1000 ms)."""
 
 
 def first_partial_latency_ms(received: Sequence[Received], speech_start_ms: float) -> float | None:
-    """From the beginning of speech until something could be read; None: nothing ever."""
+    """Return the time from the start of speech to the first caption with text; None: there was none."""
     for item in received:
         if isinstance(item.event, Partial | Final) and item.event.text:
             return item.at_ms - speech_start_ms
@@ -61,7 +60,7 @@ def first_partial_latency_ms(received: Sequence[Received], speech_start_ms: floa
 
 
 def final_latency_ms(received: Sequence[Received], speech_end_ms: float) -> float | None:
-    """From the end of speech until the final that covers it; None: no final with text does."""
+    """Return the time from the end of speech to the final that covers it; None: no final with text covers it."""
     for item in received:
         event = item.event
         if isinstance(event, Final) and event.text and event.start_ms < speech_end_ms <= event.end_ms + SAME_END_MS:
@@ -70,10 +69,10 @@ def final_latency_ms(received: Sequence[Received], speech_end_ms: float) -> floa
 
 
 def word_latencies(received: Sequence[Received], words: Sequence[SpokenWord]) -> WordLatencies:
-    """When each word of the reference could first be read where it belongs.
+    """Return when each word of the reference first appeared in a caption of its time.
 
-    A caption is aligned with the words that ended within its time; a word that is recognized
-    wrongly, or only in a caption of other speech, never came.
+    A caption is aligned with the words that ended within its time. A word that is recognized wrongly, or that appears
+    only in a caption of another time, counts as missing.
     """
     shown: list[float | None] = [None] * len(words)
     committed: list[float | None] = [None] * len(words)
@@ -95,26 +94,26 @@ def word_latencies(received: Sequence[Received], words: Sequence[SpokenWord]) ->
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:
-    """The smallest value that `percent` of the values do not exceed (nearest rank); None: no values."""
+    """Return the percentile of the values by nearest rank; None: there are no values."""
     if not values:
         return None
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
 def plain_words(text: str) -> list[str]:
-    """Words as they are compared: without case and punctuation, which captions change freely.
+    """Return the words for a comparison: without case and punctuation, which captions change freely.
 
-    Of a text without spaces each character, as it is committed one by one.
+    A text of a language without spaces gives characters, because its characters are committed one by one.
     """
     return [word for word in map(_plain, units(text)) if word]
 
 
 def _plain(word: str) -> str:
-    # An apostrophe at the end may be a quotation mark.
+    # Remove apostrophes at the ends, because they may be quotation marks.
     return re.sub(r"[^\w']", "", word.casefold()).strip("'")
 
 
 def _matches(read: list[str], spoken: list[str]) -> list[tuple[int, int]]:
-    """Pairs of indices of equal words, in order (Ratcliff and Obershelp 1988)."""
+    """Return pairs of indices of equal words, in order (Ratcliff and Obershelp 1988)."""
     blocks = SequenceMatcher(None, read, spoken, autojunk=False).get_matching_blocks()
     return [(block.a + i, block.b + i) for block in blocks for i in range(block.size)]

@@ -1,4 +1,4 @@
-"""What a clip says and what came back -> every figure of a run. Pure."""
+"""Compute all figures of a run from the clips and their captions. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ from livecaption.events import Final
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What one clip gave. Latencies in ms, None where what was waited for never came.
+    """The figures of one clip. Latencies are in ms, and None if the caption never arrived.
 
     Attributes:
-        word_errors: None where the reference is unknown.
-        final_latencies_ms: one for each end of speech.
-        words_shown_ms, words_committed_ms: one for each word of the reference.
+        word_errors: word errors of the transcript; None if there is no reference.
+        final_latencies_ms: a latency for each end of speech.
+        words_shown_ms, words_committed_ms: a latency for each word of the reference.
     """
 
     clip: str
@@ -38,7 +38,7 @@ class Measurement:
 
 
 def measure(clip: Clip, received: Sequence[Received]) -> Measurement:
-    """All figures of one clip."""
+    """Compute all figures of one clip."""
     events = [item.event for item in received]
     transcript = " ".join(event.text for event in events if isinstance(event, Final) and event.text)
     word_errors = None
@@ -61,7 +61,7 @@ def measure(clip: Clip, received: Sequence[Received]) -> Measurement:
 
 
 def summarize(measurements: Sequence[Measurement]) -> dict[str, Any]:
-    """The figures of a whole run. What never came is in no percentile and is counted apart."""
+    """Compute the figures of a whole run. Missing captions are in no percentile, and are counted separately."""
     errors = sum((m.word_errors for m in measurements if m.word_errors), WordErrors())
     stable = sum((m.stability for m in measurements), Stability())
     return {
@@ -78,7 +78,7 @@ def summarize(measurements: Sequence[Measurement]) -> dict[str, Any]:
 
 
 def spread(latencies_ms: Iterable[float | None]) -> dict[str, Any]:
-    """How many came (`n`) and did not (`missing`), and the percentiles of those that came."""
+    """Count the latencies (`n`) and the missing ones (`missing`), and compute the percentiles."""
     latencies_ms = list(latencies_ms)
     came = [latency for latency in latencies_ms if latency is not None]
     return {

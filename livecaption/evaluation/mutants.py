@@ -1,9 +1,9 @@
-"""Many damaged containers, each decoded by the code and in the sandbox of a decoder process.
+"""Decode many damaged containers with the code and in the sandbox of a decoder process.
 
-A decoder process takes 0.4 s of CPU to start, so that one for each of 20,000 containers would take an hour. Here a
-process decodes one after the other. What is real: `decode_container`, FFmpeg, the sandbox with its limits, a source
-that cannot seek. What is not: the messages to the server, and that a process has seen no other container before.
-A process that dies or hangs costs the container that it was at; its successor begins behind that one.
+A decoder process takes 0.4 s of CPU to start, so one for each of 20,000 containers would take an hour. Here one process
+decodes many containers, one after the other. It uses the real `decode_container`, FFmpeg, the sandbox with its limits,
+and a source that cannot seek. It differs in two points: it sends no messages to the server, and it has decoded other
+containers before. If a process dies or hangs, the next one continues after the container that was the cause.
 """
 
 import asyncio
@@ -24,21 +24,22 @@ from livecaption.evaluation.containers import mutate
 from livecaption.ipc import children
 
 DOCUMENTED = frozenset(["end", "invalid_container", "truncated_audio"])
-"""What may become of a container: it ends, or one of the codes of docs/protocol.md."""
+"""The valid outcomes of a container: its end, or one of the error codes of docs/protocol.md."""
 HANG_S = 30.0
-"""One container of a second or two takes less, on a busy machine too. The sandbox ends a process after 10 s of CPU."""
+"""Time without an outcome after which a process counts as hung. A container of a second or two takes less, even on a
+busy machine. The sandbox ends a process after 10 s of CPU."""
 REAP_TIMEOUT_S = 5.0
 PROGRAM = __name__
-"""Whose `run` decodes."""
+"""The module whose `run` is called in the process."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of many containers.
+    """The outcomes of many containers.
 
     Attributes:
-        outcomes: how often each: `end`, a code, or the name of an exception that should not be.
-        deaths: the containers that ended or hung their process, in words.
+        outcomes: count of each outcome: `end`, an error code, or the name of an unexpected exception.
+        deaths: descriptions of the containers that crashed or hung their process.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -46,19 +47,19 @@ class Tally:
 
     @property
     def faults(self) -> list[str]:
-        """What should not be, in words."""
+        """Describe all unexpected outcomes."""
         undocumented = {what: n for what, n in self.outcomes.items() if what not in DOCUMENTED}
         return [f"{n} containers gave {what}" for what, n in undocumented.items()] + self.deaths
 
 
 def mutant(containers: Mapping[str, bytes], seed: int) -> tuple[str, bytes]:
-    """The name of the kind that this seed takes its turn at, and its damaged container."""
+    """Return the kind of container for this seed, and a damaged container of that kind."""
     name = list(containers)[seed % len(containers)]
     return name, mutate(containers[name], seed)
 
 
 async def decode_mutants(containers: Mapping[str, bytes], n: int, n_processes: int = os.cpu_count() or 1) -> Tally:
-    """Decode the mutants with the seeds 0 to n-1, in some processes at a time."""
+    """Decode the mutants with the seeds 0 to n-1, in several processes at a time."""
     tally = Tally()
     shares = [range(n * i // n_processes, n * (i + 1) // n_processes) for i in range(n_processes)]
     await asyncio.gather(*(_decode_share(containers, seeds, tally) for seeds in shares))
@@ -91,7 +92,7 @@ async def _decode_share(containers: Mapping[str, bytes], seeds: range, tally: Ta
 
 
 def run(parent: socket.socket, containers: Mapping[str, bytes], seeds: range) -> NoReturn:
-    """Live the life of a process, once its lifeline holds: one line for each seed, then the end."""
+    """Run in the process: decode the mutant of each seed, and send its outcome as one line. Then end."""
     for _ in decode_container(io.BytesIO(WARM_UP)):
         pass
     sandbox.enter()
@@ -106,7 +107,7 @@ def run(parent: socket.socket, containers: Mapping[str, bytes], seeds: range) ->
 
 
 def outcome(container: bytes) -> str:
-    """Decode a container: `end`, the code of its error, or the name of an exception that should not be."""
+    """Decode a container. Return `end`, its error code, or the name of an unexpected exception."""
     try:
         for _samples in decode_container(_Stream(container)):
             pass
@@ -118,7 +119,7 @@ def outcome(container: bytes) -> str:
 
 
 class _Stream(io.BytesIO):
-    """A container as it comes from a client: nobody can go back in it."""
+    """A container as a client sends it: the decoder cannot seek in it."""
 
     def seekable(self) -> bool:
         return False

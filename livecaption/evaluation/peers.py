@@ -1,4 +1,4 @@
-"""Clients that do on the wire only what they are told: they never read, never answer, or send what no library would.
+"""Clients without a WebSocket library. They can leave messages unread and pings unanswered, and send invalid frames.
 
 async with raw_peer(url, "v1/stream") as peer:
     await peer.send({"type": "start"})
@@ -17,14 +17,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-"""Opcodes of RFC 6455."""
+"""The opcodes of RFC 6455."""
 
 
 class RawPeer:
-    """A WebSocket client that does only what it is told; reads nothing unless asked, answers nothing by itself.
+    """A WebSocket client that does nothing on its own: each read, answer and frame is an explicit call.
 
     Attributes:
-        close_code: of the Close that `events` has met; None: there was none, or none yet.
+        close_code: code of the Close that `events` has received; None: none was received yet.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -41,25 +41,25 @@ class RawPeer:
             await self.send_raw(frame(TEXT, json.dumps(payload).encode()))
 
     async def send_raw(self, data: bytes) -> None:
-        """Send bytes as they are; waits while the server does not read."""
+        """Send bytes unchanged. Wait while the server does not read."""
         await self._loop.sock_sendall(self._socket, data)
 
     async def receive(self) -> bytes:
-        """Some bytes; nothing at the end of the connection, however it came."""
+        """Receive some bytes, or none at the end of the connection, even if it was reset."""
         try:
             return await self._loop.sock_recv(self._socket, 65536)
         except ConnectionError:
             return b""
 
     async def receive_all(self) -> bytes:
-        """All bytes up to the end of the connection."""
+        """Receive all bytes up to the end of the connection."""
         received = b""
         while data := await self.receive():
             received += data
         return received
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """Give each text message, from JSON, up to the end; answer pings and the Close as a good client does."""
+        """Yield each text message, parsed from JSON, up to the end. Answer pings and the Close as a client must."""
         while True:
             while (taken := take_frame(self._received)) is not None:
                 opcode, payload = taken
@@ -75,16 +75,16 @@ class RawPeer:
             self._received += data
 
     def end_by_reset(self) -> None:
-        """Let the end of the connection be a reset, as of a host that has crashed."""
+        """Make the connection end with a reset, like that of a host that has crashed."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     async def _answer(self, data: bytes) -> None:
-        with suppress(ConnectionError):  # what came before the end is still to be read
+        with suppress(ConnectionError):  # messages from before the end can still be read
             await self.send_raw(data)
 
 
 def frame(opcode: int, payload: bytes = b"", *, is_last: bool = True) -> bytes:
-    """Make a frame of a client (RFC 6455, 5.2). A mask of zeros leaves the payload as it is."""
+    """Make a client's frame (RFC 6455, 5.2). A mask of zeros leaves the payload unchanged."""
     length = len(payload)
     if length < 126:
         size = bytes([128 | length])
@@ -96,7 +96,10 @@ def frame(opcode: int, payload: bytes = b"", *, is_last: bool = True) -> bytes:
 
 
 def take_frame(received: bytearray) -> tuple[int, bytes] | None:
-    """Take a server's next frame, which has no mask, out of what was received: opcode and payload. None: not all."""
+    """Remove the next frame from the received bytes, and return its opcode and payload, or None if it is incomplete.
+
+    Frames of a server have no mask.
+    """
     if len(received) < 2:
         return None
     start, length = 2, received[1]
@@ -112,7 +115,7 @@ def take_frame(received: bytearray) -> tuple[int, bytes] | None:
 
 @asynccontextmanager
 async def raw_connection(url: str, receive_buffer_bytes: int | None = None) -> AsyncIterator[socket.socket]:
-    """A bare TCP connection to the server."""
+    """Open a plain TCP connection to the server."""
     parts = urlsplit(url)
     with socket.socket() as connection:
         connection.setblocking(False)
@@ -126,15 +129,15 @@ async def raw_connection(url: str, receive_buffer_bytes: int | None = None) -> A
 async def raw_peer(
     url: str, path: str = "v1/stream", receive_buffer_bytes: int | None = None
 ) -> AsyncIterator[RawPeer]:
-    """A peer after the upgrade of `<url><path>`.
+    """Open a WebSocket at `<url><path>`.
 
     Args:
-        url: of the server, with a slash at its end.
-        path: what is upgraded, with its query.
-        receive_buffer_bytes: a small one of its own makes not reading soon felt.
+        url: URL of the server, with a slash at its end.
+        path: path of the WebSocket, with its query.
+        receive_buffer_bytes: size of the socket's receive buffer; with a small one, the server soon cannot send.
 
     Raises:
-        ConnectionError: the server does not upgrade.
+        ConnectionError: the server refuses the upgrade.
     """
     async with raw_connection(url, receive_buffer_bytes) as connection:
         loop = asyncio.get_running_loop()
@@ -157,8 +160,8 @@ async def raw_peer(
 
 
 def close_codes(received: bytes) -> list[int]:
-    """The code of the Close frame that ends what a server has sent, if one does."""
-    # Only short frames are looked for: a Close has at most 125 bytes.
+    """Return the code of the Close frame at the end of the received bytes, as a list of one or no elements."""
+    # Only short frames are searched, because the payload of a Close has at most 125 bytes.
     for start in range(len(received) - 4, max(-1, len(received) - 130), -1):
         if received[start] == 128 | CLOSE and received[start + 1] == len(received) - start - 2:
             return [struct.unpack_from(">H", received, start + 2)[0]]

@@ -1,4 +1,4 @@
-"""Recordings -> what each of many streams plays, and when; events of a stream -> those of each recording. Pure."""
+"""Distribute recordings over many streams, and split the events of a stream by recording. Pure."""
 
 import heapq
 import random
@@ -14,7 +14,7 @@ from livecaption.evaluation.latency import Received
 from livecaption.events import Final, Partial
 
 GAP_MS = 1500
-"""Silence after each recording: longer than any pause that an utterance goes on over, so none spans two of them."""
+"""Silence after each recording. It is longer than any hangover, so no utterance spans two recordings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class Recording:
     """A clip with its audio.
 
     Attributes:
-        pcm: 16-bit, mono, 16 kHz.
-        duration_ms: of `pcm`.
+        pcm: audio in 16-bit, mono, 16 kHz.
+        duration_ms: duration of `pcm`.
     """
 
     clip: Clip
@@ -32,7 +32,7 @@ class Recording:
 
     @property
     def samples(self) -> Samples:
-        """The same as float32 [n_samples], -1..1."""
+        """The audio as float32 [n_samples], -1..1."""
         return np.frombuffer(self.pcm, "<i2").astype(np.float32) / np.float32(32768)
 
 
@@ -45,15 +45,16 @@ class Play:
 
     @property
     def over_ms(self) -> int:
-        """When the silence behind it has been said too."""
+        """The end of the silence after it."""
         return self.begin_ms + self.recording.duration_ms + GAP_MS
 
 
 def deal(recordings: Sequence[Recording], n_streams: int, duration_ms: int) -> list[list[Play]]:
-    """For each stream what fills `duration_ms`; the last play may be too long.
+    """Return for each stream the plays that fill `duration_ms`; the last one may be longer.
 
-    The recordings are shuffled and the stream that is free first plays the next one, so all are played about equally
-    often, and more streams play what fewer play, and more. The same arguments give the same plays.
+    The recordings are shuffled, and the stream that is free first gets the next one. All are therefore played about
+    equally often. A run with more streams plays the same recordings plus additional ones. The same arguments give the
+    same plays.
     """
     chance = random.Random(0)
     rounds = chain.from_iterable(chance.sample(recordings, len(recordings)) for _ in repeat(None))
@@ -68,10 +69,9 @@ def deal(recordings: Sequence[Recording], n_streams: int, duration_ms: int) -> l
 
 
 def split(received: Sequence[Received], plays: Sequence[Play]) -> list[list[Received]]:
-    """For each play its captions, with times counted from its beginning.
+    """Return the captions of each play, with times from its beginning.
 
-    An utterance belongs to a play if it begins nearer to it than to the others: in the second half of the silence
-    before it, or in it, or in the first half of the silence behind it.
+    An utterance belongs to a play if it begins in the play, or at most half of the silence before or after it.
     """
     captions: list[list[Received]] = [[] for _ in plays]
     for item in received:

@@ -1,4 +1,4 @@
-"""Figures of a sweep -> a picture: delays, and what they cost, over the number of streams."""
+"""Plot the figures of a sweep: latencies, accuracy and cost by number of streams."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,23 +8,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 LATENCIES = {
-    "word_shown_ms": "Word shown after it was said",
-    "word_committed_ms": "Word committed after it was said",
+    "word_shown_ms": "Word shown after it was spoken",
+    "word_committed_ms": "Word committed after it was spoken",
     "final_ms": "Final after the end of speech",
 }
 
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write the picture in the format that the file's name ends with, such as .png or .svg.
+    """Write the plot in the format of the file's suffix, such as .png or .svg.
 
     Args:
-        rows: the figures of a bench, one for each number of streams.
+        rows: the figures of `livecaption bench`, one mapping for each number of streams.
 
     Raises:
         OSError: the file cannot be written.
-        ValueError: no such format.
+        ValueError: the format is unknown.
     """
-    # Not by pyplot, which would look for a window.
+    # pyplot is not used, because it would look for a display.
     figure = Figure(figsize=(12, 7), layout="constrained")
     panels = figure.subplots(2, 3)
     streams = [row["streams"] for row in rows]
@@ -61,7 +61,7 @@ def _panel(
     axes: Axes, title: str, unit: str, streams: Sequence[int], lines: Mapping[str, Sequence[float | None]]
 ) -> None:
     for label, values in lines.items():
-        # None leaves a gap.
+        # NaN leaves a gap in the line.
         axes.plot(streams, [float("nan") if value is None else value for value in values], marker="o", label=label)
     axes.set(title=title, xlabel="streams", ylabel=unit, xticks=streams)
     axes.set_ylim(bottom=0)

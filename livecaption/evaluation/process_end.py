@@ -1,4 +1,4 @@
-"""The end of a process as an event of the running loop (pidfd, Linux)."""
+"""Wait for the end of any process in the event loop (pidfd, Linux)."""
 
 import asyncio
 import os
@@ -6,14 +6,14 @@ import time
 from typing import Self
 
 TIMEOUT_FACTOR = float(os.environ.get("LIVECAPTION_TEST_TIMEOUT_FACTOR", "1"))
-"""By which every limit of time is multiplied, for slow machines."""
+"""Factor of all time limits, for slow machines."""
 
 
 class ProcessEnd:
-    """The end of any process, as an event: exact to the loop's turn, and never of another one with the same pid.
+    """The end of a process, which need not be a child. A new process with the same pid is never mistaken for it.
 
     Raises:
-        ProcessLookupError: there is no such process any more.
+        ProcessLookupError: the process has already ended.
     """
 
     def __init__(self, pid: int) -> None:
@@ -31,10 +31,10 @@ class ProcessEnd:
         self.close()
 
     async def wait(self, within_s: float, what: str = "the process") -> float:
-        """When it ended (time.monotonic).
+        """Wait for the end, and return its time (time.monotonic).
 
         Raises:
-            TimeoutError: it has not within the time.
+            TimeoutError: the process did not end within the time.
         """
         done, _ = await asyncio.wait({self._ended}, timeout=max(0.0, within_s * TIMEOUT_FACTOR))
         if not done:
@@ -43,7 +43,7 @@ class ProcessEnd:
 
     @property
     def ended_s(self) -> float:
-        """When it ended (time.monotonic); it must have."""
+        """The time of the end (time.monotonic). The process must have ended."""
         return self._ended.result()
 
     def close(self) -> None:

@@ -1,10 +1,10 @@
-"""Ends of a real server and of its workers, each kind many times -> how long they take, the worst of all runs.
+"""Stop or kill a real server or its worker in several ways, and measure how long each takes. Linux only.
 
     python -m livecaption.evaluation.reliability RECORDING [--runs N]
 
-The scripted engine takes 0.3 s for a batch, with one worker. Times of stops are from the signal to the end of the
-server process; for open utterances, from the last final that a client got. Those of deaths are from the signal, too, as
-seen from outside. Linux only.
+The server has one worker with the scripted engine, which takes 0.3 s for a batch. The time of a stop is from the signal
+to the end of the server process. With open utterances it is from the last final that a client received. The times of
+crashes are from the signal too, and are measured outside the server.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SPOKEN_S = 1.5
 SECOND_SIGNAL_AFTER_S = 0.5
 EXIT_TIMEOUT_S = 20.0
 SPAWNED_AFTER_S = 0.5
-"""After its start, a worker is in the load of its model."""
+"""Time after the start of a worker at which it loads its model."""
 WORKER_STARTED = r"worker \d+ started \(pid \d+\)"
 WORKER_DIED = r"the next one starts in"
 SECOND_WORKER_READY = r"worker 2 is ready"
@@ -43,7 +43,7 @@ Scenario = Callable[[ServerProcess, bytes], Awaitable[float]]
 
 
 async def idle_stop(server: ServerProcess, _: bytes) -> float:
-    """Stop, idle."""
+    """Stop an idle server."""
     await server.ready()
     return await _end_s(server)
 
@@ -56,7 +56,7 @@ async def stop_while_loading(server: ServerProcess, _: bytes) -> float:
 
 
 async def stop_with_dead_worker(server: ServerProcess, _: bytes) -> float:
-    """Stop, the worker just killed."""
+    """Stop just after the worker was killed."""
     await server.ready()
     for pid in server.worker_pids:
         os.kill(pid, signal.SIGKILL)
@@ -64,7 +64,7 @@ async def stop_with_dead_worker(server: ServerProcess, _: bytes) -> float:
 
 
 async def stop_with_stopped_worker(server: ServerProcess, _: bytes) -> float:
-    """Stop, the worker stopped by SIGSTOP."""
+    """Stop while the worker is stopped by SIGSTOP."""
     await server.ready()
     for pid in server.worker_pids:
         os.kill(pid, signal.SIGSTOP)
@@ -72,7 +72,7 @@ async def stop_with_stopped_worker(server: ServerProcess, _: bytes) -> float:
 
 
 async def stop_in_mid_sentence(server: ServerProcess, pcm: bytes) -> float:
-    """Stop with 10 open utterances, after the last final."""
+    """Stop with 10 open utterances, from the last final."""
     last_final_s = 0.0
 
     def receive(event: Event) -> None:
@@ -87,7 +87,7 @@ async def stop_in_mid_sentence(server: ServerProcess, pcm: bytes) -> float:
 
 
 async def second_signal(server: ServerProcess, pcm: bytes) -> float:
-    """Second signal to the end, 10 open utterances."""
+    """Send a second signal, with 10 open utterances."""
     await _stream(server, pcm, lambda _: None)
     server.send(signal.SIGTERM)
     await asyncio.sleep(SECOND_SIGNAL_AFTER_S)
@@ -95,44 +95,44 @@ async def second_signal(server: ServerProcess, pcm: bytes) -> float:
 
 
 async def killed_idle(server: ServerProcess, _: bytes) -> float:
-    """Worker gone after SIGKILL of the server, idle."""
+    """Kill the idle server, until its worker has ended."""
     await server.ready()
     return await _worker_gone_s(server)
 
 
 async def killed_while_computing(server: ServerProcess, pcm: bytes) -> float:
-    """Worker gone after SIGKILL of the server, computing."""
+    """Kill the server while its worker computes, until that has ended."""
     await _stream(server, pcm, lambda _: None)
     return await _worker_gone_s(server)
 
 
 async def killed_while_loading(server: ServerProcess, _: bytes) -> float:
-    """Worker gone after SIGKILL of the server, the model loading."""
-    await server.said(WORKER_STARTED)
+    """Kill the server while the model loads, until its worker has ended."""
+    await server.logged(WORKER_STARTED)
     await asyncio.sleep(SPAWNED_AFTER_S)
     return await _worker_gone_s(server)
 
 
 async def killed_at_the_start_of_a_worker(server: ServerProcess, _: bytes) -> float:
-    """Worker gone after SIGKILL of the server, 0 to 100 ms after it was started."""
-    await server.said(WORKER_STARTED)
+    """Kill the server 0 to 100 ms after it started a worker, until that has ended."""
+    await server.logged(WORKER_STARTED)
     await asyncio.sleep(random.uniform(0.0, 0.1))
     return await _worker_gone_s(server)
 
 
 async def death_noticed(server: ServerProcess, _: bytes) -> float:
-    """Death of a worker noticed."""
+    """Kill the worker, until the server logs its death."""
     await server.ready()
     killed_s = _kill_worker(server)
-    await server.said(WORKER_DIED)
+    await server.logged(WORKER_DIED)
     return time.monotonic() - killed_s
 
 
 async def worker_replaced(server: ServerProcess, _: bytes) -> float:
-    """A new worker ready after the death of one."""
+    """Kill the worker, until a new one is ready."""
     await server.ready()
     killed_s = _kill_worker(server)
-    await server.said(SECOND_WORKER_READY)
+    await server.logged(SECOND_WORKER_READY)
     return time.monotonic() - killed_s
 
 
@@ -153,7 +153,7 @@ SCENARIOS: tuple[tuple[Scenario, str], ...] = (
 
 
 def _kill_worker(server: ServerProcess) -> float:
-    """When it was killed."""
+    """Kill the worker, and return the time of the signal."""
     [pid] = server.worker_pids
     killed_s = time.monotonic()
     os.kill(pid, signal.SIGKILL)
@@ -176,7 +176,7 @@ async def _end_s(server: ServerProcess) -> float:
 
 
 async def _stream(server: ServerProcess, pcm: bytes, receive: Callable[[Event], None]) -> None:
-    """Let some publishers speak; they go on until the server ends."""
+    """Start some streams, which go on until the server ends."""
 
     async def say() -> AsyncIterator[bytes]:
         yield pcm
@@ -186,17 +186,17 @@ async def _stream(server: ServerProcess, pcm: bytes, receive: Callable[[Event], 
         asyncio.ensure_future(
             transcribe(url, real_time(say(), BYTES_PER_S), receive, partials=False)
         ).add_done_callback(
-            lambda task: task.exception()  # a forced end breaks the streams off
+            lambda task: task.exception()  # a forced stop ends the streams with an error
         )
     await asyncio.sleep(SPOKEN_S)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command and its exit code."""
+    """Run the command, and return its exit code."""
     assert __doc__
     parser = argparse.ArgumentParser("python -m livecaption.evaluation.reliability", description=__doc__.split("\n")[0])
     parser.add_argument("recording", type=Path, metavar="RECORDING", help="at least 10 s of speech in any container")
-    parser.add_argument("--runs", type=int, default=20, metavar="N", help="of each kind (default: 20)")
+    parser.add_argument("--runs", type=int, default=20, metavar="N", help="number of runs of each kind (default: 20)")
     options = parser.parse_args(arguments)
     pcm = read_pcm(options.recording)
 
@@ -205,7 +205,7 @@ def main(arguments: Sequence[str]) -> int:
             return await scenario(server, pcm)
 
     async def run_all() -> Table:
-        result = Table("what")
+        result = Table("action")
         result.add_column("median ms", justify="right")
         result.add_column("worst ms", justify="right")
         for scenario, script in SCENARIOS:

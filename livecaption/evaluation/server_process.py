@@ -1,4 +1,4 @@
-"""`livecaption serve` in processes of its own: what it says, when it ends, what it leaves behind.
+"""Run `livecaption serve` as a process, and observe its log, its end, and anything that it leaves behind.
 
     async with serving("--drain-timeout", "3") as server:
         await server.ready()
@@ -6,9 +6,8 @@
         assert await server.exited(within_s=0.5) == 0
         assert await server.leftovers() == []
 
-For tests and measurements, on Linux. Nothing here polls the server: its output and the ends of
-processes (pidfd) are events of the running loop. Every limit is multiplied by
-LIVECAPTION_TEST_TIMEOUT_FACTOR, for slow machines.
+This is for tests and measurements, on Linux. Nothing here polls the server: its output and the ends of processes
+(pidfd) are events of the running loop. LIVECAPTION_TEST_TIMEOUT_FACTOR multiplies every limit, for slow machines.
 """
 
 import asyncio
@@ -30,17 +29,17 @@ from livecaption.evaluation.process_end import TIMEOUT_FACTOR, ProcessEnd
 
 START_TIMEOUT_S = 20.0
 TREE_GONE_WITHIN_S = 0.25
-"""For the processes that a server leaves to themselves at its end: its workers after a SIGKILL, the tracker always."""
+"""Time that other processes may outlive the server: its workers after SIGKILL, and multiprocessing's tracker always."""
 TRACKER_WITHIN_S = 1.0
 """In this time multiprocessing's tracker removes the semaphores of a program that was killed. Shorter: those of other
 programs are counted. Longer: only the report of a real leftover comes later."""
 MARKER = "LIVECAPTION_TEST_MARKER"
 
 FORBIDDEN = ("Traceback", "another loop", "was never awaited", "Task was destroyed", "Exception ignored")
-"""What a server that ended well has never said."""
+"""Words that are not in the log of a server that ended well."""
 
 COMMAND = (sys.executable, "-m", "livecaption")
-"""The program; its arguments follow."""
+"""The program. Its arguments follow."""
 
 
 @asynccontextmanager
@@ -51,16 +50,16 @@ async def serving(
     command: Sequence[str] = COMMAND,
     environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator["ServerProcess"]:
-    """A server on a free port of loopback, in a session (hence process group) of its own.
+    """Start a server on a free port of loopback, in its own session and process group.
+
+    All its processes are killed at the end. Call `leftovers` before to check for them.
 
     Args:
         flags: more flags for `serve`.
-        engine: what transcribes; empty: the default, a real model.
-        terminal: whether it runs in a terminal of its own, as the foreground process group.
-        command: the program, for instance behind `unshare`.
+        engine: the engine; empty: the default, a real model.
+        terminal: whether it runs in its own terminal, as the foreground process group.
+        command: the program, for instance with `unshare` before it.
         environment: more environment variables.
-
-    What is left of it at the end is killed; whoever wants to know asks for `leftovers` before.
     """
     with tempfile.TemporaryDirectory(prefix="livecaption-test-") as directory:
         chosen_engine = ("--engine", engine) if engine else ()
@@ -73,15 +72,15 @@ async def serving(
 
 
 class ServerProcess:
-    """A started server. Belongs to the running loop; made by `serving`."""
+    """A running server, made by `serving`. It belongs to the running loop."""
 
     def __init__(
         self, arguments: Sequence[str], directory: Path, *, terminal: bool, environment: Mapping[str, str]
     ) -> None:
         self.directory = directory
-        """Its TMPDIR and XDG_RUNTIME_DIR: all that it may leave behind in files."""
+        """Its TMPDIR and XDG_RUNTIME_DIR, which hold all files that it may leave behind."""
         self.lines: list[str] = []
-        """What it has written to stderr (in a terminal: to stdout too)."""
+        """The lines that it has written to stderr (in a terminal also those of stdout)."""
         self._marker = f"{MARKER}={uuid.uuid4().hex}"
         self._shared_memory_before = _unmapped_shared_memory()
         self._loop = asyncio.get_running_loop()
@@ -104,7 +103,7 @@ class ServerProcess:
                 MARKER: self._marker.partition("=")[2],
                 "TMPDIR": str(directory),
                 "XDG_RUNTIME_DIR": str(directory),
-                # Nothing that is measured or tested belongs among the user's transcripts.
+                # Sessions of tests and measurements must not be stored among the user's transcripts.
                 "LIVECAPTION_STORE": "none",
                 **environment,
             },
@@ -115,22 +114,22 @@ class ServerProcess:
         self._output_open = True
         self._loop.add_reader(self._output, self._read)
 
-    # What it does
+    # Its log
 
     async def listening(self) -> str:
-        """Its address, once it listens, such as `http://127.0.0.1:41234/`."""
-        return (await self.said(r"listening on (\S+)"))[1]
+        """Wait until the server listens, and return its URL, such as `http://127.0.0.1:41234/`."""
+        return (await self.logged(r"listening on (\S+)"))[1]
 
     async def ready(self) -> str:
-        """Its address, once its model is loaded."""
-        await self.said(r" livecaption: ready$")
+        """Wait until the model is loaded, and return the server's URL."""
+        await self.logged(r" livecaption: ready$")
         return await self.listening()
 
-    async def said(self, pattern: str, within_s: float = START_TIMEOUT_S) -> re.Match[str]:
-        """The first match in a line of what it says, from its beginning on.
+    async def logged(self, pattern: str, within_s: float = START_TIMEOUT_S) -> re.Match[str]:
+        """Wait for a line of the log that matches, and return the first match. Earlier lines count too.
 
         Raises:
-            TimeoutError: it ended, or the time has passed, without such a line.
+            TimeoutError: the server ended, or the time has passed, without such a line.
         """
         n_seen = 0
         found: re.Match[str] | None = None
@@ -145,37 +144,37 @@ class ServerProcess:
         with suppress(TimeoutError):
             await self._wait_for(look, within_s)
         if found is None:
-            raise TimeoutError(f"it did not say {pattern!r} within {within_s} s:\n{self.output}")
+            raise TimeoutError(f"{pattern!r} was not logged within {within_s} s:\n{self.output}")
         return found
 
     @property
     def output(self) -> str:
-        """All that it has said so far."""
+        """The whole log so far."""
         return "\n".join(self.lines)
 
     @property
     def pid(self) -> int:
-        """Of the started program, which is the server unless it was started by another command."""
+        """The process id of the started program, which is the server unless another command starts it."""
         return self.process.pid
 
     @property
     def worker_pids(self) -> list[int]:
-        """Of the inference processes that live now."""
+        """The process ids of the inference processes that run now."""
         return [pid for pid in self.tree() if b"spawn_main" in _read_proc(pid, "cmdline")]
 
     def catches(self, number: signal.Signals) -> bool:
-        """Whether the server process has a handler for this signal by now."""
+        """Return True if the server process has a handler for this signal now."""
         match = re.search(rb"^SigCgt:\s*(\w+)", _read_proc(self.pid, "status"), re.MULTILINE)
         return match is not None and bool(int(match[1], 16) >> (number - 1) & 1)
 
     def tree(self) -> list[int]:
-        """Pids of all its live processes (zombies are not): the server, its workers, multiprocessing's tracker."""
+        """Return the process ids of the server, its workers and multiprocessing's tracker, without zombies."""
         return processes_with(self._marker)
 
-    # What is done to it
+    # Signals and its terminal
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the server process alone."""
+        """Send a signal to the server process only."""
         self.process.send_signal(number)
 
     def send_to_all(self, number: signal.Signals) -> None:
@@ -196,42 +195,42 @@ class ServerProcess:
         """Close the terminal's window: hang-up for its foreground group, and dead descriptors."""
         self._close_output()
 
-    # What is left of it
+    # Its end
 
     async def exited(self, within_s: float) -> int:
-        """Its exit code, -n after signal n, once it has ended.
+        """Wait for the end of the server, and return its exit code, which is -n after signal n.
 
         Raises:
-            TimeoutError: it has not.
+            TimeoutError: the server did not end within the time.
         """
         try:
             await self._end.wait(within_s)
         except TimeoutError:
-            raise TimeoutError(f"not ended within {within_s:.3f} s; it said:\n{self.output}") from None
+            raise TimeoutError(f"not ended within {within_s:.3f} s; its log:\n{self.output}") from None
         return self.process.wait()
 
     @property
     def ended_s(self) -> float:
-        """When it ended (time.monotonic); it must have."""
+        """The time of its end (time.monotonic). The server must have ended."""
         return self._end.ended_s
 
     async def leftovers(self, within_s: float = TREE_GONE_WITHIN_S) -> list[str]:
-        """What should not be there after its end, in words: processes, port, locks, files, shared memory, tracebacks.
+        """Describe everything that the server left behind: processes, port, locks, files, shared memory, tracebacks.
 
         Args:
-            within_s: how long its other processes may outlive the server.
+            within_s: time that its other processes may outlive the server.
         """
         left = []
         try:
             await self.tree_gone(within_s)
-            # The last words may be in the pipe; that it is closed is sure, since nobody is left who has it.
+            # The last lines may still be in the pipe. It gets closed, because no process is left that has it open.
             await self._wait_for(lambda: not self._output_open, START_TIMEOUT_S)
         except TimeoutError as error:
             left.append(str(error))
         match = re.search(r"listening on \w+://[^\s/]*:(\d+)/", self.output)
         if match and not is_port_free(int(match[1])):
             left.append(f"port {match[1]} is taken")
-        left += [f"it said: {line}" for line in self.lines if any(word in line for word in FORBIDDEN)]
+        left += [f"logged: {line}" for line in self.lines if any(word in line for word in FORBIDDEN)]
         for path in self.directory.rglob("*"):
             if path.is_file() and (path.suffix != ".lock" or is_locked(path)):
                 left.append(f"file {path.relative_to(self.directory)}")
@@ -247,20 +246,20 @@ class ServerProcess:
         return left
 
     async def tree_gone(self, within_s: float = TREE_GONE_WITHIN_S) -> None:
-        """Until all its processes have ended.
+        """Wait until all its processes have ended.
 
         Raises:
-            TimeoutError: they have not.
+            TimeoutError: a process did not end within the time.
         """
         deadline_s = self._loop.time() + within_s * TIMEOUT_FACTOR
-        # Again until none is found: a process may be born while we wait for another.
+        # Repeat until none is found, because a process may start while another one ends.
         while pids := self.tree():
             for pid in pids:
                 with suppress(ProcessLookupError), ProcessEnd(pid) as end:
                     await end.wait((deadline_s - self._loop.time()) / TIMEOUT_FACTOR, what=_describe(pid))
 
     def dispose(self) -> None:
-        """Kill whatever is left and let go of all descriptors."""
+        """Kill all remaining processes and close all descriptors."""
         while self.tree():
             self.send_to_all(signal.SIGKILL)
         self.process.wait()
@@ -272,7 +271,7 @@ class ServerProcess:
             data = os.read(self._output, 65536)
         except BlockingIOError:
             return
-        except OSError:  # EIO: nobody has the other side of the terminal any more
+        except OSError:  # EIO: no process has the other side of the terminal open
             data = b""
         *lines, self._unfinished_line = (self._unfinished_line + data).split(b"\n")
         self.lines += [line.decode(errors="replace").rstrip("\r") for line in lines]
@@ -294,7 +293,7 @@ class ServerProcess:
             look()
 
     async def _wait_for(self, condition: Callable[[], bool], within_s: float) -> None:
-        """Until `condition` holds, looked at whenever it has said something or closed its output."""
+        """Wait until `condition` holds. It is checked at each new output and when the output is closed."""
         holds = asyncio.Event()
 
         def look() -> None:
@@ -311,14 +310,14 @@ class ServerProcess:
 
 
 def processes_with(variable: str) -> list[int]:
-    """Pids of all live processes with `NAME=value` in their environment. Zombies have none."""
+    """Return the process ids of all processes with `NAME=value` in their environment. Zombies have none."""
     wanted = variable.encode()
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
     return [pid for pid in pids if wanted in _read_proc(pid, "environ").split(b"\0")]
 
 
 def is_port_free(port: int) -> bool:
-    """Whether nobody listens there. (Closed connections that linger do not count.)"""
+    """Return True if no process listens on the port. Closed connections in TIME_WAIT do not count."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -329,7 +328,7 @@ def is_port_free(port: int) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds a lock on the file."""
+    """Return True if a process holds a lock on the file."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -339,13 +338,13 @@ def is_locked(path: Path) -> bool:
 
 
 def _reset_signals() -> None:
-    """In the child: a shell starts what runs in its background with SIGINT ignored."""
+    """Run in the child: undo the ignored SIGINT that shells set for background processes."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _log_in() -> None:
-    """In the child: the terminal becomes the controlling one, so that hang-up and Ctrl+C reach the group."""
+    """Run in the child: make the terminal the controlling one, so that hang-up and Ctrl+C reach the group."""
     _reset_signals()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 

@@ -1,17 +1,16 @@
-"""A real server under attack, beside clients that use it as they should -> whether those notice.
+"""Attack a real server, and measure whether clients that use it correctly are affected. Linux only.
 
     python -m livecaption.evaluation.siege RECORDING [--containers 20000] [--seconds 4] [--json FILE]
 
-The server is a process of its own with the scripted engine, on loopback, and keeps nothing; `holds` records what holds
-its loop. Three bystanders are there
-all the time: one stream that sends a `ping` every 20 ms, and two that speak the recording at the pace of speech. Each
-attack of `attacks` comes from one more process, one after the other. A new stream is opened twice a second meanwhile.
-At the end the server gets SIGTERM in mid-sentence.
+The server is a separate process on loopback, with the scripted engine and no store. `holds` records which callbacks
+hold its loop. Three bystanders are connected all the time: one stream that sends a `ping` every 20 ms, and two that
+stream the recording in real time. The attacks of `attacks` run one after the other in another process. Meanwhile a new
+stream is opened twice a second. At the end the server gets SIGTERM while an utterance is open.
 
-All damaged containers are decoded by `mutants` first: by the code and in the sandbox of a decoder process, many in one
-process. The server gets the first 40 of them over its WebSocket, each of which starts a decoder process of its own.
+Before that, `mutants` decodes all damaged containers with the code and in the sandbox of a decoder process, many in one
+process. The server gets the first 40 of them over its WebSocket, and each starts its own decoder process.
 
-Exit status 1 if a bound of those below is broken. The times hold on a machine that has nothing else to do. Linux only.
+The exit status is 1 if one of the bounds below is exceeded. The bounds of times are for a machine without other load.
 """
 
 import argparse
@@ -50,48 +49,49 @@ from livecaption.evaluation.soak import BYTES_PER_S, EXIT_TIMEOUT_S, LEFT_AFTER_
 from livecaption.evaluation.target import Report, Target
 
 MAX_PONG_MEDIAN_MS = 20.0
-"""Beside any attack. People notice captions that are 100 ms later; five of these make one."""
+"""Median latency of pongs during any attack. People notice captions that are 100 ms later, which is five times this."""
 MAX_HOLD_MS = 5.0
-"""A turn of 2 ms, and the step that exceeds it."""
+"""Longest time that a callback may hold the loop: a turn of 2 ms, and the step that exceeds it."""
 MAX_COLLECTOR_MS = 100.0
-"""The collector of garbage looks through all sessions and messages in one go: 20 to 85 ms each few minutes."""
+"""Longest run of the garbage collector. It scans all sessions and messages at once: 20 to 85 ms every few minutes."""
 MAX_FINALS_GROWTH = 1.2
 FINALS_SLACK_MS = 100.0
-"""The p95 of final latency may grow by a fifth, and by one batch of the scripted engine (0.1 s)."""
+"""The p95 of final latency may grow by a fifth, plus one batch of the scripted engine (0.1 s)."""
 MAX_RSS_BYTES = 400_000_000
-"""The server process has 65 MB at rest. What an attack leaves in it, no later session can have."""
+"""Largest resident memory. The server process has 65 MB at rest, and memory that an attack occupies is not available to
+later sessions."""
 MAX_READY_S = 1.0
-"""A new stream is ready by then. A second is what a publisher waits without wondering."""
+"""Time until a new stream is ready. A publisher waits for one second without noticing."""
 MAX_LOG_LINES = 20
 MAX_LOG_LINES_OF_SESSION = 3
-"""Lines of the log for an attack, and for each connection that it opens: started, why it was refused, ended."""
+"""Log lines that are allowed for an attack, and for each connection that it opens: started, refusal, ended."""
 FORBIDDEN_AFTER = {"resets": ("ended: error",)}
-"""What the log has not after an attack, beside what it never has."""
+"""Words that may not be in the log after an attack, in addition to those that are never allowed."""
 
 FLAGS = ("--store", "none", "--model", SCRIPT, "--max-streams", "200")
-"""The limit is far away: that a server at its limit refuses new streams is no harm done by an attack."""
+"""Flags of the server. The limit of streams is high, because a refusal at the limit is no damage by an attack."""
 HOLDS = (sys.executable, "-m", "livecaption.evaluation.holds")
-"""The program that records what holds the loop; the file and the flags follow."""
+"""The program that records the holds of the loop. The file and the flags follow."""
 N_SERVER_MUTANTS = 40
 SPOKEN_S = 1.5
-"""Each container holds so much of the recording."""
+"""Duration of the recording in each container."""
 ALONE_S = 12.0
-"""The bystanders speak for so long before the first attack, for what finals take without one."""
+"""Time that the bystanders stream before the first attack, to measure the latency of finals without one."""
 N_PUBLISHERS = 2
 CALM_S = 1.0
-"""Each attack comes so long after the one before, to tell what an undisturbed pong takes just now."""
+"""Pause between attacks, to measure the latency of undisturbed pongs."""
 SENTENCE_TIMEOUT_S = 30.0
 SPOKEN_BEFORE_STOP_S = 0.5
 WIDTH = 150
-MAX_SAID = 5
-"""Forbidden lines of the log that are shown for an attack; one bad one is mostly repeated."""
+MAX_LOGGED = 5
+"""Forbidden log lines that are shown for an attack, because the same line is mostly repeated."""
 SETTLE_S = 1.0
-"""The processes of an attack are gone by then, and pongs count as undisturbed again."""
+"""Time after which the processes of an attack have ended, and pongs count as undisturbed again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Latencies in ms; None where there was nothing to measure."""
+    """Latencies in ms; None if there was nothing to measure."""
 
     pong_median: float | None
     pong_p95: float | None
@@ -100,7 +100,7 @@ class Figures:
 
     @classmethod
     def of(cls, pongs: Sequence[Timed], finals: Sequence[Timed], spans: Sequence[Timed]) -> Self:
-        """Those of what falls into some spans of time (begin, end)."""
+        """Compute the figures of the latencies in some spans of time (begin, end)."""
         pongs_ms, finals_ms = ([ms for at_s, ms in each if _is_in(at_s, spans)] for each in (pongs, finals))
         pong_median, pong_p95, pong_worst = (percentile(pongs_ms, percent) for percent in (50, 95, 100))
         return cls(pong_median, pong_p95, pong_worst, percentile(finals_ms, 95))
@@ -108,20 +108,20 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One attack.
+    """The figures of one attack.
 
     Attributes:
-        alone: of all moments before it in which nothing attacked.
-        beside: while it went on.
-        hold_ms: the longest that a callback had the server's loop meanwhile, in CPU time.
-        collector_ms: the longest that the collector of garbage had it.
-        rss_before_bytes, rss_peak_bytes: of the server process.
-        ready_s: the longest that a new stream took; None: one was never ready.
-        n_log_lines: that the server has written meanwhile.
-        n_sessions: that the attack and the new streams have opened.
-        lives: whether the server does.
-        outcomes: what the attack was answered, where it counts that.
-        faults: what the attack found, in words.
+        alone: latencies in all pauses before the attack.
+        beside: latencies during the attack.
+        hold_ms: longest time that a callback held the server's loop meanwhile, in CPU time.
+        collector_ms: longest run of the garbage collector meanwhile.
+        rss_before_bytes, rss_peak_bytes: resident memory of the server process.
+        ready_s: longest time until a new stream was ready; None: one never was.
+        n_log_lines: lines that the server logged meanwhile.
+        n_sessions: sessions that the attack and the new streams have opened.
+        lives: True if the server still runs.
+        outcomes: counts of the answers to the attack, if it counts them.
+        faults: descriptions of faults that the attack found.
     """
 
     attack: str
@@ -140,7 +140,7 @@ class Row:
 
 
 def broken_bounds(row: Row) -> list[str]:
-    """What should not be, in words."""
+    """Describe all bounds that are exceeded."""
     broken = list(row.faults)
     if not row.lives:
         broken.append("the server has ended")
@@ -153,7 +153,7 @@ def broken_bounds(row: Row) -> list[str]:
     if row.hold_ms > MAX_HOLD_MS:
         broken.append(f"the loop was held for {row.hold_ms:.1f} ms")
     if row.collector_ms > MAX_COLLECTOR_MS:
-        broken.append(f"the collector of garbage took {row.collector_ms:.0f} ms")
+        broken.append(f"the garbage collector took {row.collector_ms:.0f} ms")
     if row.rss_peak_bytes > MAX_RSS_BYTES:
         broken.append(f"{row.rss_peak_bytes / 1e6:.0f} MB")
     if row.ready_s is None or row.ready_s > MAX_READY_S:
@@ -173,21 +173,24 @@ async def besiege(
     n_mutants: int = N_SERVER_MUTANTS,
     names: Iterable[str] = ATTACKS,
 ) -> tuple[list[Row], list[str]]:
-    """Attack a server and stop it; a row for each attack, and what was wrong at the end, in words.
+    """Attack a server and stop it.
 
     Args:
-        containers: a recording in all kinds, by name.
-        pcm: what bystanders speak.
-        seconds: how long attacks last that are bounded by time.
-        alone_s: how long the bystanders are alone at the beginning.
-        share: of the counts of attacks that are bounded by count.
+        containers: a recording in all kinds of containers, by name.
+        pcm: audio that the bystanders stream.
+        seconds: duration of attacks that are bounded by time.
+        alone_s: time before the first attack.
+        share: factor (0 to 1) of the counts of attacks that are bounded by count.
         n_mutants: damaged containers, each of which starts a decoder process.
-        names: of the attacks.
+        names: names of the attacks.
+
+    Returns:
+        A row for each attack, and descriptions of the faults at the end.
     """
     async with AsyncExitStack() as stack:
-        # Before the server: what it leaves in shared memory is what was not there before.
+        # Start this process before the server. Otherwise its shared memory would count as a leftover of the server.
         attacker = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
-        await asyncio.get_running_loop().run_in_executor(attacker, os.getpid)  # it is started, and its imports are done
+        await asyncio.get_running_loop().run_in_executor(attacker, os.getpid)  # wait until it has started
         holds_path = Path(stack.enter_context(TemporaryDirectory(prefix="livecaption-siege-")), "holds")
         server = await stack.enter_async_context(serving(*FLAGS, command=(*HOLDS, str(holds_path))))
         url = await server.ready()
@@ -233,7 +236,7 @@ async def _attacked(
     await asyncio.sleep(SETTLE_S)
     lines = server.lines[n_lines:]
     forbidden = (SECRET, *FORBIDDEN, *FORBIDDEN_AFTER.get(name, ()))
-    said = [f"it said: {line}" for line in lines if any(word in line for word in forbidden)]
+    logged = [f"logged: {line}" for line in lines if any(word in line for word in forbidden)]
     finals = [final for publisher in speaking for final in publisher.latencies]
     hold_ms, collector_ms = holds.read(holds_path, *beside[0])
     return Row(
@@ -249,12 +252,12 @@ async def _attacked(
         n_sessions=report.n_sessions + len(ready_s),
         lives=server.process.poll() is None,
         outcomes=dict(report.outcomes),
-        faults=(*report.faults, *said[:MAX_SAID]),
+        faults=(*report.faults, *logged[:MAX_LOGGED]),
     )
 
 
 async def _stopped(server: ServerProcess, target: Target, publisher: Bystander) -> list[str]:
-    """Stop the server, if it lives, in mid-sentence and while a container is decoded; what is wrong, in words."""
+    """Stop the server, if it runs, while an utterance is open and a container is decoded. Describe the faults."""
     async with AsyncExitStack() as stack:
         if server.process.poll() is None:
             container = await stack.enter_async_context(raw_peer(target.url))
@@ -271,17 +274,17 @@ async def _stopped(server: ServerProcess, target: Target, publisher: Bystander) 
 
 
 async def _span(duration_s: float) -> Timed:
-    """Wait; the moments of the beginning and the end."""
+    """Wait, and return the times of the beginning and the end."""
     began_s = time.monotonic()
     await asyncio.sleep(duration_s)
     return began_s, time.monotonic()
 
 
 async def _peak_bytes(target: Target, over: asyncio.Event) -> int:
-    """The most memory that the server process has had resident."""
+    """Return the largest resident memory of the server process, until `over` is set."""
     peak_bytes = 0
     while not over.is_set():
-        with suppress(psutil.Error):  # it has ended
+        with suppress(psutil.Error):  # the server has ended
             peak_bytes = max(peak_bytes, target.memory_bytes)
         with suppress(TimeoutError):
             async with asyncio.timeout(PING_INTERVAL_S):
@@ -298,7 +301,7 @@ def _ms(value: float | None) -> str:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """The rows for people."""
+    """Make a table of the rows."""
     shown = Table("attack", title="pong: median, p95, worst; alone and beside the attack")
     for heading in (
         "pong ms",
@@ -337,15 +340,15 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command and its exit code: 1 if a bound is broken."""
+    """Run the command, and return its exit code: 1 if a bound is exceeded."""
     assert __doc__
     parser = argparse.ArgumentParser("python -m livecaption.evaluation.siege", description=__doc__.split("\n")[0])
     parser.add_argument("recording", type=Path, metavar="RECORDING", help="speech in any container")
     parser.add_argument(
-        "--containers", type=int, default=20_000, metavar="N", help="damaged ones to decode (default: 20000)"
+        "--containers", type=int, default=20_000, metavar="N", help="damaged containers to decode (default: 20000)"
     )
-    parser.add_argument("--seconds", type=float, default=4.0, metavar="S", help="of an attack (default: 4)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--seconds", type=float, default=4.0, metavar="S", help="duration of an attack (default: 4)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
     options = parser.parse_args(arguments)
     pcm = read_pcm(options.recording)
     containers = {name: encode(pcm[: int(SPOKEN_S * BYTES_PER_S)], kind) for name, kind in KINDS.items()}

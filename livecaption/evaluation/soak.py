@@ -1,13 +1,13 @@
-"""Servers that are ended by any signal at any moment -> what they left behind, what was lost.
+"""Stop servers by random signals at random moments, and check for leftovers and lost finals. Linux only.
 
     python -m livecaption.evaluation.soak RECORDING [--cycles N] [--seed S]
 
-Each cycle starts `livecaption serve` with the scripted engine, streams the recording in real time
-as soon as it is taken, and after 0 to 4 s sends SIGINT, SIGTERM, SIGHUP or SIGKILL. Afterwards
-nothing of it may be there: no process, port, lock, file, shared memory. After the first three no
-final that was promised may be missing, and the exit code is 0 once the server listens.
+Each cycle starts `livecaption serve` with the scripted engine, and streams the recording in real time as soon as the
+server accepts it. After 0 to 4 s it sends SIGINT, SIGTERM, SIGHUP or SIGKILL. The server may leave nothing behind: no
+process, port, lock, file or shared memory. After the first three signals, each `speech_start` must have its final. The
+exit code must be 0 if the server was already listening.
 
-The same seed gives the same signals at the same moments. Linux only.
+The same seed gives the same signals at the same moments.
 """
 
 import argparse
@@ -36,9 +36,9 @@ MAX_DELAY_S = 4.0
 BYTES_PER_S = 2 * SAMPLE_RATE_HZ
 EXIT_TIMEOUT_S = 10.0
 LEFT_AFTER_S = 1.0
-"""A worker whose server is killed while it is being born finds out later than others."""
+"""Time that processes may outlive the server. A worker that just starts notices the end of its server late."""
 PHASES = ("unborn", "starting", "loading", "ready", "streaming")
-"""Unborn is the interpreter before our first line, which ends as it likes."""
+"""The phases of a server's life. An "unborn" server has not run its first line, and may end in any way."""
 SCRIPT = "delay 0.1"
 LOST_CODES = ("transcription_failed", "worker_died")
 
@@ -48,11 +48,11 @@ class Cycle:
     """One server from its start to its end.
 
     Attributes:
-        number: the signal that ended it.
-        phase: how far it was then, one of `PHASES`.
-        took_s: from the signal to the end of the server process.
-        n_finals: finals that its client got.
-        faults: what should not be, in words.
+        number: signal that ended the server.
+        phase: phase at the signal, one of `PHASES`.
+        took_s: time from the signal to the end of the server process.
+        n_finals: finals that the client received.
+        faults: descriptions of faults.
     """
 
     number: signal.Signals
@@ -63,7 +63,7 @@ class Cycle:
 
 
 async def run_cycle(pcm: bytes, chance: random.Random) -> Cycle:
-    """Start a server, stream to it, end it at some moment and look at what is left."""
+    """Start a server, stream to it, end it at a random moment, and check for leftovers."""
     number = chance.choice(SIGNALS)
     delay_s = chance.uniform(0, MAX_DELAY_S)
     loop = asyncio.get_running_loop()
@@ -81,8 +81,8 @@ async def run_cycle(pcm: bytes, chance: random.Random) -> Cycle:
         faults = await server.leftovers(LEFT_AFTER_S)
         n_finals = sum(isinstance(event, Final) for event in events)
         if phase == "unborn" or number is signal.SIGKILL:
-            # multiprocessing's tracebacks: of a worker whose server is killed while it is being born.
-            faults = [fault for fault in faults if not fault.startswith("it said")]
+            # A worker whose server is killed while it starts logs a traceback of multiprocessing.
+            faults = [fault for fault in faults if not fault.startswith("logged")]
         else:
             if exit_code != 0 and not (phase == "starting" and exit_code == 128 + number):
                 faults.append(f"exit code {exit_code} while {phase}")
@@ -98,7 +98,7 @@ async def _speak(server: ServerProcess, pcm: bytes, events: list[Event]) -> None
         while True:
             yield pcm
 
-    # It may end at any moment; what it owed by then is seen from the events.
+    # The stream may end at any moment; the events show which finals are missing.
     with suppress(TimeoutError, StreamRefused, StreamClosed, ConnectionError):
         await transcribe(await server.ready(), real_time(say(), BYTES_PER_S), events.append)
 
@@ -113,7 +113,7 @@ def _phase(server: ServerProcess, events: Sequence[Event]) -> str:
 
 
 def table(cycles: Sequence[Cycle]) -> Table:
-    """Counts and times of all cycles, by signal and phase."""
+    """Make a table of the counts and times of all cycles, by signal and phase."""
     result = Table("signal", "phase")
     for heading in ("cycles", "worst s", "finals", "faults"):
         result.add_column(heading, justify="right")
@@ -129,12 +129,12 @@ def table(cycles: Sequence[Cycle]) -> Table:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command and its exit code: 1 if anything was left or lost."""
+    """Run the command, and return its exit code: 1 if anything was left behind or lost."""
     assert __doc__
     parser = argparse.ArgumentParser("python -m livecaption.evaluation.soak", description=__doc__.split("\n")[0])
     parser.add_argument("recording", type=Path, metavar="RECORDING", help="speech in any container")
     parser.add_argument("--cycles", type=int, default=200, metavar="N", help="servers to start (default: 200)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="for the moments and signals (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of moments and signals (default: 0)")
     options = parser.parse_args(arguments)
     pcm = read_pcm(options.recording)
     console = Console(stderr=True)

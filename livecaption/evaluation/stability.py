@@ -1,7 +1,6 @@
-"""Captions as they came -> how much of what was shown was taken back.
+"""Measure how many words of shown captions were changed or removed later. Pure.
 
-Counted in words without case and punctuation: a comma that moves is no new word to a reader.
-Pure.
+Words are compared without case and punctuation, because a reader does not take a moved comma for a new word.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,11 +16,11 @@ class Stability:
     """Sums over the utterances of a stream.
 
     Attributes:
-        final_words: words of the finals.
-        taken_back: words that were shown and then changed or removed: of each caption what lies
-            behind the part that its successor repeats (erasure; Arivazhagan et al. 2020).
+        final_words: number of words in the finals.
+        taken_back: words that were shown and then changed or removed. In each caption these are the words after the
+            part that the next caption repeats (erasure; Arivazhagan et al. 2020).
         committed_taken_back: words of `stable` that a later partial or the final did not keep.
-            The protocol promises 0 for partials.
+            The protocol guarantees 0 for partials.
     """
 
     final_words: int = 0
@@ -42,7 +41,7 @@ class Stability:
 
 
 def stability(events: Iterable[Event]) -> Stability:
-    """Follow every utterance from its first partial to its final."""
+    """Compare the captions of every utterance, from its first partial to its final."""
     shown: dict[int, list[str]] = {}
     committed: dict[int, list[str]] = {}
     final_words = taken_back = committed_taken_back = 0

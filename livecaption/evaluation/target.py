@@ -1,4 +1,4 @@
-"""A server under attack, and what an attack finds."""
+"""The target of an attack, and the report of an attack."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,14 +12,14 @@ class Target:
     """A server under attack.
 
     Attributes:
-        url: its address, with a slash at the end.
-        pid: of the server process.
-        worker_pids: of its inference processes; its other children are decoders.
-        session: one that anybody may read, and that is not the attacker's.
-        containers: a recording in all kinds, by name.
-        seconds: how long an attack lasts that is bounded by time.
-        share: of the counts of those that are bounded by count.
-        n_mutants: containers to damage.
+        url: its URL, with a slash at the end.
+        pid: process id of the server.
+        worker_pids: process ids of its workers; its other child processes are decoders.
+        session: id of a public session of another client.
+        containers: a recording in all kinds of containers, by name.
+        seconds: duration of an attack that is bounded by time.
+        share: factor (0 to 1) of the counts of attacks that are bounded by count.
+        n_mutants: number of damaged containers to send.
     """
 
     url: str
@@ -33,22 +33,22 @@ class Target:
 
     @property
     def memory_bytes(self) -> int:
-        """What the server process has resident now."""
+        """The present resident memory of the server process."""
         return int(psutil.Process(self.pid).memory_info().rss)
 
     def count(self, n: int) -> int:
-        """How many instead of `n`; at least one."""
+        """Scale the count `n` by `share`; the result is at least one."""
         return max(1, round(n * self.share))
 
 
 @dataclass(slots=True)
 class Report:
-    """What an attack found.
+    """The report of an attack.
 
     Attributes:
-        n_sessions: how many connections it opened, each of which the server may log.
-        outcomes: of containers: `end`, a code, or `closed` where neither came.
-        faults: what should not be, in words.
+        n_sessions: number of connections that it opened; the server may log each of them.
+        outcomes: counts of outcomes. That of a container is `end`, an error code, or `closed` without either.
+        faults: descriptions of faults that it found.
     """
 
     n_sessions: int = 0

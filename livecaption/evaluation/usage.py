@@ -1,7 +1,7 @@
-"""A server at two moments -> what it took in between: CPU, memory, time of computing for a second of audio.
+"""Measure what a server used between two moments: CPU, memory, computing time per second of audio.
 
-Most comes from its `/v1/stats`. The CPU time of its inference processes only the system knows, so it is measured for a
-server on this machine alone.
+Most figures come from its `/v1/stats`. The CPU time of its inference processes comes from the operating system, so it
+is only measured for a server on this machine.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A server at a moment.
+    """The state of a server at one moment.
 
     Attributes:
         stats: its `/v1/stats`.
-        inference_cpu_s: seconds of CPU by pid of its inference processes; None: unknown.
+        inference_cpu_s: CPU seconds of its inference processes, by pid; None: unknown.
     """
 
     stats: Mapping[str, Any]
@@ -32,19 +32,20 @@ class Snapshot:
 
 
 async def look(url: str, token: str) -> Snapshot:
-    """The server at `url` now.
+    """Take a snapshot of the server at `url`.
 
     Raises:
-        OSError: it does not answer, or not so.
+        OSError: the server does not answer, or its answer has no figures.
     """
     return await asyncio.to_thread(_look, url, token)
 
 
 def usage(before: Snapshot, after: Snapshot) -> dict[str, float | None]:
-    """What was used in between; None where that cannot be known.
+    """Return the usage between two snapshots; a figure is None if it cannot be known.
 
-    `rtf` is computing time over transcribed audio, in which the audio of each partial counts anew; `compute_per_audio`
-    is computing time over audio that was streamed. CPU in percent of one core. Memory (resident) as of the end.
+    `rtf` is computing time per transcribed audio, in which the same audio counts again in each partial.
+    `compute_per_audio` is computing time per streamed audio. CPU is in percent of one core. Memory is the resident
+    memory at the end.
     """
 
     def gained(name: str) -> float:
@@ -54,7 +55,7 @@ def usage(before: Snapshot, after: Snapshot) -> dict[str, float | None]:
         return None if value is None or not of else value / of * factor
 
     def server(snapshot: Snapshot, name: str) -> float | None:
-        value: float | None = snapshot.stats["server"].get(name)  # where there is /proc
+        value: float | None = snapshot.stats["server"].get(name)  # only systems with /proc have it
         return value
 
     elapsed_s = gained("at_s")
@@ -95,7 +96,7 @@ def _look(url: str, token: str) -> Snapshot:
 
 
 def _inference_cpu_s(port: int) -> dict[int, float] | None:
-    """Of the processes that Python's multiprocessing started for whoever listens on the port; None: it is not ours."""
+    """Return the CPU time of the inference processes of the server on this port; None: it runs elsewhere."""
     try:
         listeners = [
             connection.pid

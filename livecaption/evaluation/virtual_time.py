@@ -1,11 +1,11 @@
-"""Recordings -> a stream and the engine in virtual time -> how good the captions are, beside faster-whisper alone.
+"""Measure the accuracy of captions in virtual time, with recordings, and compare it with faster-whisper alone.
 
     python -m livecaption.evaluation.virtual_time DIRECTORY [PATTERN...] [--model NAME] [--translate] [--json FILE]
 
-Each recording is a stream of its own; audio comes in chunks, and what the stream requests is answered `ANSWER_MS` of
-stream time later, whatever it took. So the captions are those that one stream gets from a server that is not busy, and
-the same each time. faster-whisper hears the recording as a whole, with its defaults. What goes to FILE is a baseline
-for `livecaption bench`: what the same recordings lose on a busy server.
+Each recording is one stream, whose audio arrives in chunks. Each request of the stream is answered `ANSWER_MS` of
+stream time later, no matter how long the engine took. The captions are therefore those that one stream gets from an
+idle server, and they are the same in each run. faster-whisper transcribes the whole recording with its defaults. FILE
+is a baseline for `livecaption bench`, which shows how much accuracy the same recordings lose on a busy server.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from livecaption.scheduling.request import Request
 CHUNK_MS = 100
 CHUNK_BYTES = SAMPLE_RATE_HZ * 2 * CHUNK_MS // 1000
 ANSWER_MS = 100
-"""About what tiny.en takes for one window on a CPU."""
+"""Time that tiny.en takes for one window on a CPU, roughly."""
 THREADS = 2
 SERVICE_LEVEL = ServiceLevel(partial_interval_ms=500, effort="full")
 
@@ -52,14 +52,15 @@ TranscribeWhole = Callable[[Recording, TranscriptionOptions], str]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One recording.
+    """The figures of one recording.
 
     Attributes:
-        alone: what faster-whisper makes of the whole of it; None: it was not asked, or nobody knows what was said.
-        n_finals: that say something.
-        n_partials: all of them.
-        n_in_silence: finals that say something where no word of the reference is; 0 where no times are known.
-        languages: of the finals.
+        measurement: accuracy, latencies and stability.
+        alone: word errors of faster-whisper on the whole recording; None: it did not run, or there is no reference.
+        n_finals: finals with text.
+        n_partials: all partials.
+        n_in_silence: finals with text where the reference has no word; 0 if the reference has no times.
+        languages: languages of the finals.
     """
 
     measurement: Measurement
@@ -71,9 +72,9 @@ class Row:
 
 
 def stream(recording: Recording, transcribe: Transcribe, options: StreamOptions) -> list[Received]:
-    """What a publisher who plays the recording at the pace of speech receives."""
+    """Return the events that a publisher receives which streams the recording in real time."""
     received: list[Received] = []
-    # Of equal delay, so those that were asked first are answered first.
+    # All answers have the same delay, so they arrive in the order of the requests.
     answers: deque[tuple[int, Request, Hypothesis]] = deque()
     numbers = itertools.count()
     pipeline = StreamPipeline(SessionId("virtual"), options, lambda: SERVICE_LEVEL, lambda: RequestId(next(numbers)))
@@ -101,7 +102,7 @@ def stream(recording: Recording, transcribe: Transcribe, options: StreamOptions)
 
 
 def measure_row(recording: Recording, transcribe: Transcribe, options: StreamOptions, alone: str | None) -> Row:
-    """The figures of one recording; `alone` is the text that faster-whisper makes of it."""
+    """Measure one recording. `alone` is faster-whisper's text of the whole recording."""
     clip = recording.clip
     received = stream(recording, transcribe, options)
     events = [item.event for item in received]
@@ -127,7 +128,7 @@ def _in_silence(final: Final, clip: Clip) -> bool:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """A line for each recording, and one for all."""
+    """Make a table with a line for each recording and one for all."""
     made = Table("recording", title_justify="left", title=f"{len(rows)} recordings, one stream each, in virtual time")
     headings = "words", "errors", "WER %", "alone %", "finals", "no final", "in silence", "partials", "taken back"
     for heading in (*headings, "committed taken back", "language"):
@@ -163,7 +164,7 @@ def _percent(rate: float | None) -> str:
 
 
 def _whole(directory: Path) -> TranscribeWhole:
-    """faster-whisper, as its users get it."""
+    """Load faster-whisper with its default settings."""
     from faster_whisper import WhisperModel
 
     model = WhisperModel(str(directory), device="cpu", compute_type="int8", cpu_threads=THREADS)
@@ -185,13 +186,13 @@ def _load(model: str) -> tuple[Transcribe, TranscribeWhole]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """What the module is run for."""
+    """Run the measurement, and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("directory", type=Path, help="with a manifest.jsonl; evaluation/clips.py tells its fields")
+    parser.add_argument("directory", type=Path, help="has a manifest.jsonl, as described in evaluation/clips.py")
     parser.add_argument("patterns", nargs="*", metavar="PATTERN", help="ids or tags (*, ?); default: English")
     parser.add_argument("--model", default=EngineConfig().model, help="(default: %(default)s)")
-    parser.add_argument("--detect-language", action="store_true", help="do not say which language is spoken")
-    parser.add_argument("--translate", action="store_true", help="to English")
+    parser.add_argument("--detect-language", action="store_true", help="let the model detect the language")
+    parser.add_argument("--translate", action="store_true", help="translate to English")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write transcripts and figures, for bench --baseline")
     given = parser.parse_args(arguments)
     rows = []

@@ -1,8 +1,8 @@
-"""References and hypotheses -> word error rate, as the Whisper paper counts it.
+"""Compute the word error rate of hypotheses against references, by the method of the Whisper paper.
 
-Both sides go through Whisper's own normalizers (Radford et al. 2022, appendix C), so figures
-compare with published ones: English spelling and numbers are unified; other languages lose case
-and punctuation, and those written without spaces are compared by characters.
+Both texts are normalized by Whisper's own normalizers (Radford et al. 2022, appendix C), so that figures are comparable
+with published ones. English spelling and numbers are unified. Other languages lose case and punctuation, and those
+written without spaces are compared by characters.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ class WordErrors:
 
     @property
     def rate(self) -> float | None:
-        """(S + D + I) / reference words; None: the references hold no word."""
+        """(S + D + I) / reference words; None: the references have no word."""
         if not self.reference_words:
             return None
         return self.n_errors / self.reference_words
@@ -54,12 +54,12 @@ def word_error_rate(references: Sequence[str], hypotheses: Sequence[str], langua
     """Compare pairs of texts of one language.
 
     Args:
-        references, hypotheses: as written; normalized here. An empty reference makes every
-            word of its hypothesis an insertion.
-        language: ISO 639-1 code of all of them; None: any but English.
+        references, hypotheses: texts, which are normalized here. If a reference is empty, each word of its hypothesis
+            is an insertion.
+        language: ISO 639-1 code of all texts; None: any language except English.
 
     Raises:
-        ValueError: not as many hypotheses as references.
+        ValueError: the numbers of hypotheses and references differ.
     """
     normalize = _normalizer(language)
     alignment = jiwer.process_words(

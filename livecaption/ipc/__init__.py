@@ -1,7 +1,7 @@
-"""What the server and the processes that it starts share.
+"""This package is shared by the server and the processes that it starts.
 
-`children` starts and ends them, seen from the server; `lifeline` ties one to the server, seen from inside; `layers`
-lists what does so, and `job_object` is the layer of Windows. `config` says what an inference process loads, `messages`
-what crosses its pipe, `bridge` joins the server's end of the pipe to asyncio. `locks` finds a process that outlived
-its server all the same.
+In the server, `children` starts and ends the processes. In a child process, `lifeline` ends it together with the
+server. `layers` lists all mechanisms that do so, and `job_object` is the one for Windows. `config` has the settings of
+an inference process, and `messages` defines the messages on its pipe. `bridge` connects the server's end of the pipe to
+asyncio. `locks` finds processes that outlived an earlier server in spite of all this.
 """

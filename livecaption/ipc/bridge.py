@@ -1,8 +1,8 @@
-"""A pipe bridged to asyncio: two daemon threads, one blocked in reading, one in sending.
+"""A pipe is connected to asyncio by two daemon threads: one blocks in reading, one in sending.
 
-Threads, because they work on every system (Windows pipes know no `add_reader`), because a batch
-of audio is larger than a socket buffer and the loop must never wait for it, and daemon ones of
-our own, because a read parked in the default executor keeps `asyncio.run` from returning.
+Threads work on every system, whereas the event loop of Windows has no `add_reader` for pipes. They also keep the loop
+from waiting, because a batch of audio is larger than a socket buffer. The threads do not come from the default
+executor, because a blocked read there keeps `asyncio.run` from returning.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ logger = logging.getLogger(__name__)
 
 
 class PipeBridge:
-    """One end of a duplex pipe for the running loop.
+    """One end of a duplex pipe, used from the running event loop.
 
-    `on_message` and `on_closed` are called in the loop, in order; `on_closed` exactly once and
-    last: at end-of-file, a broken pipe or a garbled message. Unless the loop is gone by then.
+    `on_message` and `on_closed` are called in the loop, in the order of the messages. `on_closed` is called exactly
+    once and last: at end-of-file, a broken pipe or a garbled message. If the loop is closed by then, neither is called.
 
-    The owner closes it by ending the other side: end-of-file is what wakes the reading thread.
+    The owner closes the bridge by ending the other process, because end-of-file wakes the reading thread.
 
     Raises:
-        RuntimeError: no thread can be started; the connection is the caller's again.
+        RuntimeError: no thread can be started; the caller keeps the connection and closes it.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class PipeBridge:
         self._connection = connection
         self._on_message = on_message
         self._on_closed = on_closed
-        # The scheduler bounds the batches in flight, hence what can wait here.
+        # The queue needs no bound, because the scheduler bounds the batches in flight.
         self._outgoing: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write, name="pipe-writer", daemon=True)
         self._reader = threading.Thread(target=self._read, name="pipe-reader", daemon=True)
@@ -51,7 +51,7 @@ class PipeBridge:
             raise
 
     def send(self, message: Message) -> None:
-        """Queue a message; never blocks. A message to a dead worker is dropped."""
+        """Queue a message without blocking. A message to a dead worker is dropped."""
         self._outgoing.put(message)
 
     def _write(self) -> None:
@@ -59,7 +59,7 @@ class PipeBridge:
             try:
                 self._connection.send_bytes(encode(message))
             except OSError:
-                # The other side is gone. The reader sees its end-of-file and reports it once.
+                # The other process is gone. The reading thread gets end-of-file and reports it once.
                 return
 
     def _read(self) -> None:
@@ -71,7 +71,7 @@ class PipeBridge:
             pass
         except GarbledMessage as error:
             garbled = error
-        # The writer first: closing a descriptor that another thread writes to could hit a stranger.
+        # The writer must end first. After a close, the system may reuse the descriptor while the writer still uses it.
         self._outgoing.put(None)
         self._call(self._on_closed, garbled)
         self._writer.join()
@@ -81,7 +81,7 @@ class PipeBridge:
         try:
             return self._connection.recv_bytes(MAX_MESSAGE_BYTES)
         except OSError as error:
-            if error.args == ("bad message length",):  # as multiprocessing says it
+            if error.args == ("bad message length",):  # the wording of multiprocessing
                 raise GarbledMessage("garbled message on the pipe (too long)") from None
             raise
 
@@ -89,4 +89,4 @@ class PipeBridge:
         try:
             self._loop.call_soon_threadsafe(callback, *arguments)
         except RuntimeError:
-            logger.debug("the event loop is closed; nobody hears the worker any more")
+            logger.debug("the event loop is closed; the worker's messages are dropped")

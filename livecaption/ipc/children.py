@@ -1,9 +1,8 @@
-"""How a child process of the server starts, and how it is certain to end.
+"""Child processes of the server start here, and none of them outlives the server.
 
-`spawn`, because CUDA cannot be used after a fork, a fork among threads can deadlock, and a forked
-child would inherit the listening and client sockets. Started by the thread that runs the event
-loop and never by an executor's: Linux sends the parent-death signal when the *thread* that
-started the child ends.
+The start method is `spawn`. CUDA cannot be used after a fork, a fork among threads can deadlock, and a forked child
+would inherit the listening and client sockets. Only the thread of the event loop starts children, never a thread of an
+executor. Linux sends the parent-death signal when the *thread* that started the child ends.
 """
 
 import asyncio
@@ -23,17 +22,17 @@ from livecaption.ipc.job_object import join_job
 from livecaption.ipc.layers import Layer
 
 KILL_TIMEOUT_S = 2.0
-"""A process that is there so long after SIGKILL hangs in a driver, and no second one may have its device."""
+"""Time for a process to end after SIGKILL. One that takes longer hangs in a driver, and its device stays reserved."""
 
 _started: set[SpawnProcess] = set()
 
 
 def start(name: str, module: str, *arguments: object) -> SpawnProcess:
-    """Start a process that ties itself to this one and then calls `run(*arguments)` of a module.
+    """Start a process that ends together with this one and calls `run(*arguments)` of a module.
 
     Raises:
         RuntimeError: the calling thread runs no event loop.
-        OSError: there are no descriptors, processes or memory left.
+        OSError: no descriptors, processes or memory are left.
     """
     asyncio.get_running_loop()
     join_job()
@@ -45,22 +44,24 @@ def start(name: str, module: str, *arguments: object) -> SpawnProcess:
 
 
 def _live(server_pid: int, module: str, arguments: tuple[object, ...]) -> None:
-    """The first lines of the process. The module is imported by name, so that the server, which imports this one too,
-    never loads what is heavy in it; the lifeline comes before all that."""
+    """Run in the child process: tie it to the server first, then import the module and call its `run`.
+
+    The module is imported by name, so that the server never loads the heavy libraries of an inference process.
+    """
     lifeline.hold(server_pid)
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # of numpy: one for each core would only wait
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's threads would have no work
     importlib.import_module(module).run(*arguments)
 
 
 def kill(process: SpawnProcess) -> None:
-    """SIGKILL, at once, from any state and any thread. Never waits."""
+    """Send SIGKILL at once, in any state and from any thread, without waiting."""
     if process in _started:
-        with suppress(ValueError):  # reaped by another thread this moment
+        with suppress(ValueError):  # another thread reaps it at this moment
             process.kill()
 
 
 def reap(process: SpawnProcess, timeout_s: float) -> int | None:
-    """Wait for the end of a process and take its exit code; None: it is still there after all."""
+    """Wait until a process ends, and return its exit code, or None if it still runs after the timeout."""
     process.join(timeout_s)
     exit_code = process.exitcode
     if exit_code is not None:
@@ -70,7 +71,7 @@ def reap(process: SpawnProcess, timeout_s: float) -> int | None:
 
 
 def kill_all() -> None:
-    """The last line of defence inside this process: all that was not stopped is killed."""
+    """Kill every child process that was not stopped before. This is the last defence inside the server process."""
     for process in list(_started):
         kill(process)
 
@@ -79,18 +80,18 @@ def _end_all() -> None:
     kill_all()
     for process in list(_started):
         if reap(process, KILL_TIMEOUT_S) is None:
-            # multiprocessing's own hook would wait for it for ever. It has no public way to forget a child.
+            # The exit hook of multiprocessing would wait for this process for ever, and no public call removes it.
             getattr(multiprocessing.process, "_children").discard(process)  # noqa: B009
 
 
 if Layer.EXIT_HOOK.active:
-    # After the import of multiprocessing, hence run before its own hook: that one asks with SIGTERM,
-    # which workers ignore, and then waits for as long as the worker lives.
+    # Registered after multiprocessing was imported, so this hook runs before the one of multiprocessing. That one sends
+    # SIGTERM, which workers ignore, and then waits until the worker ends.
     atexit.register(_end_all)
 
 
 def describe_exit(exit_code: int | None) -> str:
-    """'exited with status 3' or 'was killed by SIGKILL (out of memory?)'."""
+    """Describe the end of a process, as in 'exited with status 3' or 'was killed by SIGKILL (out of memory?)'."""
     if exit_code is None:
         return "does not end although it was killed (stuck in a driver?)"
     if exit_code >= 0:
@@ -104,14 +105,14 @@ def describe_exit(exit_code: int | None) -> str:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Let the child be born with the stop signals blocked: it ignores them before it unblocks.
+    """Block the stop signals while the child starts. It inherits the mask, ignores the signals, then unblocks them.
 
-    Otherwise a Ctrl+C at this moment ends the child in its bootstrap, with a traceback.
+    Otherwise Ctrl+C at this moment ends the child in its bootstrap, with a traceback.
     """
     if sys.platform == "win32":
         yield
         return
-    # The tracker unblocks SIGINT and SIGTERM when it starts, so it must be running before.
+    # The resource tracker unblocks SIGINT and SIGTERM when it starts, so it must run before they are blocked.
     resource_tracker.ensure_running()
     stop_signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)

@@ -1,20 +1,20 @@
-"""What an inference process is to load: told to it by the server that starts it."""
+"""The server passes these settings to each inference process that it starts."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """What one inference process loads.
+    """The settings of one inference process: its model, and the device it computes on.
 
     Attributes:
         engine: `whisper`, or `scripted` (deterministic answers without a model, for tests).
-        model: a directory, the name of an installed model package, or a hub name with or without `@` and a
-            revision; empty: the embedded default. For the scripted engine: its script.
-        device: `auto`, `cpu`, `cuda` or `cuda:<index>`; several, separated by commas, are loaded by a process each.
+        model: a directory, the name of an installed model package, or a name on the hub with an optional
+            `@revision`. Empty: the embedded default. The scripted engine takes its script here.
+        device: `auto`, `cpu`, `cuda` or `cuda:<index>`. Several devices, separated by commas, get a process each.
         compute_type: `auto` (int8 on the CPU, float16 on CUDA) or a type of CTranslate2.
-        threads: threads that compute on the CPU; 0: one per core, shared by the processes.
-        full_context: encode every window as 30 s, slower by a factor of three on a CPU.
+        threads: threads that compute on the CPU. 0: one per core, shared by the processes.
+        full_context: pad every window to 30 s before it is encoded. This is slower by a factor of three on a CPU.
     """
 
     engine: str = "whisper"

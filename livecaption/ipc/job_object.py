@@ -1,8 +1,8 @@
-"""Windows: this process and all that it starts end together, whoever ends it. Written by the book, never run.
+"""On Windows, this process and all that it starts end together. Written after the documentation; untested.
 
-As cargo does it: a job object with KILL_ON_JOB_CLOSE, to which the server assigns *itself* before it starts a worker,
-so that there is no moment in which a worker is outside. The handle is never closed; the kernel closes it with us, and
-that ends the workers. Jobs nest since Windows 8.
+The method is that of cargo: a job object with KILL_ON_JOB_CLOSE. The server assigns *itself* to it before it starts a
+worker, so that no worker is ever outside. The handle is never closed by the program. The kernel closes it when the
+server ends, and that ends the workers. Jobs nest since Windows 8.
 """
 
 import sys
@@ -40,7 +40,7 @@ if sys.platform == "win32":
 
     @cache
     def join_job() -> None:
-        """Once for this process; a failure leaves the other layers."""
+        """Put this process into a job object, once. If that fails, the other layers still end the workers."""
         kernel = ctypes.WinDLL("kernel32", use_last_error=True)
         kernel.CreateJobObjectW.restype = wintypes.HANDLE
         kernel.GetCurrentProcess.restype = wintypes.HANDLE
@@ -56,4 +56,4 @@ if sys.platform == "win32":
 else:
 
     def join_job() -> None:
-        """Nothing of the kind elsewhere."""
+        """Do nothing, because only Windows has job objects."""

@@ -1,18 +1,19 @@
-"""What keeps a worker from outliving its server, layer by layer, and the switch that tests take them out with.
+"""Several layers keep a worker from outliving its server. Tests switch layers off to test each one alone.
 
 | layer               | ends the worker when                                              | lives in                  |
 |---------------------|-------------------------------------------------------------------|---------------------------|
-| PIPE_END            | the server is gone, however it went                               | engine.main, reader       |
+| PIPE_END            | the server has ended, in any way                                  | engine.main, reader       |
 | PARENT_WATCH        | the same, by another descriptor; each 1 s also by a new parent    | ipc.lifeline,    thread   |
 | PARENT_DEATH_SIGNAL | the same, also while C code holds the interpreter's lock; Linux   | ipc.lifeline,    kernel   |
-| PARENT_CHECK        | the server was gone before that signal was armed                  | ipc.lifeline,    once     |
-| DEAD_MAN            | a job or the load takes too long, whoever holds the lock          | ipc.lifeline,    C thread |
+| PARENT_CHECK        | the server ended before that signal was armed                     | ipc.lifeline,    once     |
+| DEAD_MAN            | a batch or the load takes too long, even if C code holds the lock | ipc.lifeline,    C thread |
 | EXIT_HOOK           | the server ends by an exception or `sys.exit` and stopped nothing | ipc.children              |
 
-Beside them, without a switch: the orderly stop (supervisor), the job object of Windows (job_object), and the lock that
-shows the next server what slipped through all the same (locks).
+Three more have no switch: the orderly stop (supervisor), the job object of Windows (job_object), and the locks (locks).
+By a lock, the next server finds a worker that outlived this one.
 
-Each is enough for its column alone; the tests take out all others by LIVECAPTION_TEST_WITHOUT=pipe-end,dead-man.
+Each layer is enough for the case in its row. Tests switch the others off with
+LIVECAPTION_TEST_WITHOUT=pipe-end,dead-man.
 """
 
 import os
@@ -22,7 +23,7 @@ SWITCH = "LIVECAPTION_TEST_WITHOUT"
 
 
 class Layer(Enum):
-    """One line of the table; the value is its name in the switch."""
+    """One row of the table. The value is the name of the layer in the switch."""
 
     PIPE_END = "pipe-end"
     PARENT_WATCH = "parent-watch"
@@ -33,5 +34,5 @@ class Layer(Enum):
 
     @property
     def active(self) -> bool:
-        """Whether nobody has taken it out."""
+        """True unless a test has switched the layer off."""
         return self.value not in os.environ.get(SWITCH, "").split(",")

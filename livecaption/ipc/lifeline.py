@@ -1,17 +1,15 @@
-"""What ends the inference process when the server is gone, however it went.
+"""A child process ends itself when the server has ended, in whichever way.
 
-Two detectors that do not depend on each other, as in PostgreSQL's postmaster death watch: a
-thread that waits for the parent's sentinel (any system, but it needs the interpreter's lock) and
-Linux's parent-death signal (needs nothing of us). Beside them a dead-man's switch that needs no
-lock either, for a process that is stuck in C code. While there is nothing to compute no C code can be
-stuck, so the switch rests and the thread has the watch.
+Two detectors do not depend on each other, as in PostgreSQL's postmaster death watch. A thread waits for the parent's
+sentinel: this works on every system, but needs the interpreter's lock. Linux's parent-death signal needs no code in
+this process. A dead-man's switch, which needs no lock either, ends a process that is stuck in C code. It is armed only
+during computations, because at other times no C code can be stuck.
 
-On macOS, where there is no such signal, a server that is killed while C code holds the lock is outlived until the
-deadline of that job. On Windows the sentinel is the server's process handle, and the job object (ipc.job_object)
-is what needs nothing of us. Both written by the book, never run.
+macOS has no parent-death signal. If the server is killed there while C code holds the lock, the child lives until the
+deadline of its batch. On Windows the sentinel is the server's process handle, and the job object (ipc.job_object) needs
+no code in this process. Both were written after the documentation and are untested.
 
-Only `os._exit` ends this process: unloading a model can crash or deadlock, and the driver gives
-the memory back anyway.
+Only `os._exit` ends this process. Unloading a model can crash or deadlock, and the driver frees the memory anyway.
 """
 
 import ctypes
@@ -30,26 +28,27 @@ _RECHECK_S = 1.0
 
 
 def hold(server_pid: int) -> None:
-    """Tie this process to the server. Must come before every heavy import.
+    """Tie this process to the server. Call this before every heavy import.
 
-    The signals that ask a server to stop are not for us: the server drains, and it still needs
-    us for the last captions. Its end reaches us otherwise.
+    The process ignores the signals that ask a server to stop. The server drains its streams after them, and needs its
+    child processes for the last captions. The other mechanisms end the process together with the server.
 
     Args:
-        server_pid: as the server knows it. Asked for here it could be another's already.
+        server_pid: the server's process id, taken in the server. The parent's id taken here may already be another
+            process's, if the server has ended.
     """
     _ignore_stop_signals()
     if Layer.PARENT_WATCH.active:
         threading.Thread(target=_watch_parent, args=(server_pid,), name="parent-watch", daemon=True).start()
     if sys.platform == "linux" and Layer.PARENT_DEATH_SIGNAL.active:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # Must come after: a server that died before the signal was armed does not set it off.
+    # This check must come last, because a server that ended before the signal was armed does not trigger it.
     if Layer.PARENT_CHECK.active and _orphaned(server_pid):
         os._exit(EXIT_ORPHANED)
 
 
 def arm_dead_man(deadline_s: float) -> None:
-    """Unless disarmed in time: all stacks to stderr and exit. Needs no interpreter lock."""
+    """Write all stacks to stderr and exit after the deadline, unless disarmed. This needs no interpreter lock."""
     if Layer.DEAD_MAN.active:
         faulthandler.dump_traceback_later(deadline_s, exit=True)
 
@@ -65,21 +64,21 @@ def _ignore_stop_signals() -> None:
     stop_signals = {signal.SIGINT, signal.SIGHUP, signal.SIGTERM}
     for number in stop_signals:
         signal.signal(number, signal.SIG_IGN)
-    # Out of the terminal's foreground group: no Ctrl+C, no Ctrl+\, no hang-up from it.
+    # Leave the terminal's foreground group, so that Ctrl+C, Ctrl+\ and a hang-up do not reach this process.
     os.setsid()
-    # The server blocked them around our birth, and a mask is inherited.
+    # The server blocked these signals while it started this process, which inherited the mask.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, stop_signals)
 
 
 def _watch_parent(server_pid: int) -> None:
     parent = parent_process()
-    assert parent is not None  # we are a child of multiprocessing
+    assert parent is not None  # multiprocessing started this process
     while True:
-        # The re-check covers a third process that holds the other end of the sentinel's pipe.
+        # The check each second is for a third process that holds the other end of the sentinel's pipe open.
         if connection.wait([parent.sentinel], _RECHECK_S) or _orphaned(server_pid):
             os._exit(EXIT_ORPHANED)
 
 
 def _orphaned(server_pid: int) -> bool:
-    # Compared with its pid and not with 1: an orphan goes to the nearest subreaper, which need not be 1.
+    # Compare with the server's pid, not with 1: the new parent of an orphan is the nearest subreaper.
     return sys.platform != "win32" and os.getppid() != server_pid

@@ -1,8 +1,8 @@
-"""A lock for each inference process, held for life: how a server finds what an earlier one left on its device.
+"""Each inference process holds a lock for life, by which a server finds workers that an earlier server left behind.
 
-The kernel drops the lock at any death of its holder, so unlike a bare pid in a file it cannot lie: a worker that
-holds one lives. It is stale if the server that started it is not its parent any more; a worker of another server that
-runs is nobody's business. Not on Windows, where the job object leaves none behind.
+The kernel releases the lock whenever its holder ends. Unlike a bare pid in a file, the lock is therefore proof that the
+worker lives. A worker is stale if the server that started it is no longer its parent. Workers of another server that
+still runs are left alone. Windows has no such locks, because the job object leaves no worker behind.
 """
 
 import json
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """What a worker writes into its lock: enough to tell it from another process that was given its pid."""
+    """The content of a worker's lock. It distinguishes the worker from another process that was given its pid."""
 
     pid: int
     server_pid: int
@@ -36,7 +36,7 @@ class WorkerIdentity:
 
 
 def hold_lock(device: str, server_pid: int) -> None:
-    """Take this process's lock and keep it until the end. Where that cannot be, go on without."""
+    """Take this process's lock and keep it until the process ends. If that fails, log it and go on."""
     if sys.platform == "win32":
         return
     process = psutil.Process()
@@ -50,23 +50,23 @@ def hold_lock(device: str, server_pid: int) -> None:
 
 
 def discard_lock(pid: int) -> None:
-    """Remove what a worker of ours that has ended left of its lock."""
+    """Remove the lock file of a worker that has ended."""
     if sys.platform != "win32":
         _path(run_directory(), pid).unlink(missing_ok=True)
 
 
 def stale_workers(device: str) -> list[WorkerIdentity]:
-    """Workers on this device that have outlived their server. Locks of dead ones are removed on the way."""
+    """Return the workers on this device that have outlived their server. Remove the lock files of ended ones."""
     if sys.platform == "win32":
         return []
     return [identity for identity in _held_locks() if _overlap(identity.device, device) and _orphaned(identity)]
 
 
 def kill_stale(identity: WorkerIdentity) -> bool:
-    """SIGKILL to this worker; False: what has its pid now is not it, and was left alone."""
+    """Send SIGKILL to this worker. Return False if another process has its pid now, which is left alone."""
     try:
         process = psutil.Process(identity.pid)
-        # A second, because it is counted from the boot, and the clock that tells when that was is corrected.
+        # The tolerance is 1 s: the time counts from the boot, and the system corrects the time of the boot.
         same_age = abs(process.create_time() - identity.created_s) <= 1.0
         if not same_age or process.cmdline() != identity.command:
             return False
@@ -77,12 +77,12 @@ def kill_stale(identity: WorkerIdentity) -> bool:
 
 
 def run_directory() -> Path:
-    """Where this user's locks are; made if it is missing.
+    """Return the directory of this user's locks, created if it is missing.
 
     Raises:
-        OSError: it cannot be made, or somebody else made it, or may write there.
+        OSError: it cannot be created, or another user owns it or may write there.
     """
-    if service := os.environ.get("RUNTIME_DIRECTORY"):  # of systemd
+    if service := os.environ.get("RUNTIME_DIRECTORY"):  # set by systemd
         return Path(service.split(":")[0])
     if user := os.environ.get("XDG_RUNTIME_DIR"):
         directory = Path(user) / "livecaption"
@@ -90,12 +90,12 @@ def run_directory() -> Path:
         directory = Path(tempfile.gettempdir()) / f"livecaption-{os.getuid()}"
     with suppress(FileExistsError):
         directory.mkdir(mode=0o700)
-    # Of itself, not of what a link leads to: in a directory for everybody, anybody may have put a link there.
+    # Check the entry itself and not the target of a link: in a shared directory, any user may have put a link there.
     status = directory.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-        raise PermissionError(f"{directory} is no directory of this user")
+        raise PermissionError(f"{directory} is not a directory owned by this user")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError(f"{directory} may be written by others")
+        raise PermissionError(f"{directory} is writable by other users")
     return directory
 
 
@@ -113,13 +113,13 @@ def _held_locks() -> Iterator[WorkerIdentity]:
         try:
             with path.open("rb") as file:
                 if _is_free(file.fileno()):
-                    # A process that lives may be about to take it.
+                    # A running process may be about to take its lock.
                     if not psutil.pid_exists(int(path.stem.removeprefix("worker-"))):
                         path.unlink(missing_ok=True)
                     continue
                 yield WorkerIdentity(**json.load(file))
         except (OSError, ValueError, TypeError):
-            continue  # removed meanwhile, or being written by a worker that starts, which has its server
+            continue  # removed meanwhile, or a worker that starts writes it; the server of such a worker runs
 
 
 def _is_free(file: int) -> bool:
@@ -136,10 +136,10 @@ def _orphaned(identity: WorkerIdentity) -> bool:
         parent_pid: int = psutil.Process(identity.pid).ppid()
         return parent_pid != identity.server_pid
     except psutil.NoSuchProcess:
-        return False  # ended this moment, or in a container that shares the directory
+        return False  # it ended at this moment, or runs in another container that shares the directory
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether two devices may be the same one; what `auto` has taken is not known."""
+    """Return True if two devices may be the same one. `auto` may stand for any device."""
     one, other = ("cuda:0" if device == "cuda" else device for device in (one, other))
     return one == other or "auto" in (one, other)

@@ -1,8 +1,9 @@
-"""What server and inference process say to each other, and how it becomes bytes.
+"""The server and an inference process exchange these messages; this module turns them into bytes and back.
 
-One message is one `send_bytes` on the pipe: 4 bytes (big endian) length of the header, the header
-as JSON, then the audio of all windows as int16, one after the other. JSON and raw PCM instead of
-pickle: a broken or hostile worker can at worst send rubbish, which `decode` refuses.
+One message is one `send_bytes` on the pipe. It begins with the length of the header (4 bytes, big endian) and the
+header as JSON. The audio of all windows follows as int16, one after the other. The format is JSON and raw PCM instead
+of pickle, because unpickling executes code. A broken or hostile worker can only send invalid bytes, which `decode`
+refuses.
 """
 
 import json
@@ -27,22 +28,22 @@ from livecaption.recognition import (
 from livecaption.wire import from_plain, to_plain
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-"""A batch of 16 windows of 30 s has 15 MB; whoever announces more than this is broken."""
+"""Largest size of a message. A batch of 16 windows of 30 s has 15 MB, so a larger message comes from a broken peer."""
 
 _LENGTH = struct.Struct(">I")
 _INT16_SCALE = 32768.0
-"""The same as of 16-bit audio that comes in, so nothing is rounded: a part in 80,000 has changed what Whisper hears."""
+"""The scale of incoming 16-bit audio, so that nothing is rounded: an error of 1 in 80,000 changed Whisper's text."""
 
 
 class GarbledMessage(LivecaptionError):
-    """Bytes that are no message of ours: the other side is broken and taken for dead."""
+    """The bytes are no message of this protocol. The other process is broken and treated as dead."""
 
     default_code = "garbled_message"
 
 
 @dataclass(frozen=True, slots=True)
 class Transcribe:
-    """Server -> worker: transcribe these windows as one batch, within `deadline_s` of beginning."""
+    """Server -> worker: transcribe these windows as one batch, within `deadline_s` after its start."""
 
     batch: int
     deadline_s: float
@@ -51,29 +52,29 @@ class Transcribe:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Server -> worker: answer what you are computing, then end."""
+    """Server -> worker: finish and answer the current batch, then end."""
 
 
 @dataclass(frozen=True, slots=True)
 class DumpStacks:
-    """Server -> worker: write where each of your threads is to stderr."""
+    """Server -> worker: write the stacks of all threads to stderr."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFound:
-    """Worker -> server: the model's files are on this machine, downloaded if need be; loading begins."""
+    """Worker -> server: the model's files are on this machine, downloaded if necessary. Loading begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Worker -> server: the model is loaded and warm; this is what it is."""
+    """Worker -> server: the model is loaded and has transcribed a warm-up window; here is its description."""
 
     description: ModelDescription
 
 
 @dataclass(frozen=True, slots=True)
 class LoadFailed:
-    """Worker -> server: the model cannot be loaded, and I end; the message is for the operator."""
+    """Worker -> server: the model cannot be loaded, and the worker ends. The message is for the operator."""
 
     message: str
 
@@ -89,7 +90,7 @@ class Transcribed:
 
 @dataclass(frozen=True, slots=True)
 class BatchFailed:
-    """Worker -> server: this batch failed; the worker lives."""
+    """Worker -> server: this batch failed, and the worker goes on."""
 
     batch: int
     message: str
@@ -97,9 +98,9 @@ class BatchFailed:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Worker -> server, each second: the process is scheduled and Python runs in it.
+    """Worker -> server, each second: the operating system schedules the process, and Python runs in it.
 
-    `device_memory` is as of the last batch; None on a CPU, and where it is not known.
+    `device_memory` was read after the last batch. It is None on a CPU, and if it cannot be read.
     """
 
     device_memory: DeviceMemory | None = None
@@ -120,7 +121,7 @@ class _PrecedingHeader:
 
 @dataclass(frozen=True, slots=True)
 class _WindowHeader:
-    """A window without its audio, which comes behind that before it."""
+    """A window without its audio. The audio follows the header, in the order of the windows."""
 
     n_samples: int
     is_final: bool
@@ -150,7 +151,7 @@ _HEADERS: dict[str, type[Any]] = {
 
 
 def encode(message: Message) -> bytes:
-    """The message as bytes for `Connection.send_bytes`."""
+    """Encode the message for `Connection.send_bytes`."""
     header: Any = message
     audio = b""
     if isinstance(message, Transcribe):
@@ -166,10 +167,10 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: bytes) -> Message:
-    """The message that `encode` made these bytes of.
+    """Decode a message that `encode` has encoded.
 
     Raises:
-        GarbledMessage: they are not one.
+        GarbledMessage: the bytes are no message.
     """
     try:
         (n_header,) = _LENGTH.unpack_from(data)
@@ -185,7 +186,7 @@ def decode(data: bytes) -> Message:
 
 
 def _to_int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-    # Clipped: what lies at 1 or a little beyond would turn over and become a click.
+    # Clip, because a value of 1 or slightly above would wrap around and become an audible click.
     return np.clip(np.round(samples * _INT16_SCALE), -32768, 32767).astype(np.int16)
 
 

@@ -1,9 +1,9 @@
 """One publisher's stream: audio, speech and captions joined. Bytes in, requests and events out. Pure.
 
-options          what a stream begins with
+options          the beginning of a stream: its options and its resume point
 intake           bytes -> frames, and how much audio has come
 open_utterance   the utterance that has not ended: its partials, its early final
-request_builder  utterances -> requests, with what was said before
+request_builder  utterances -> requests, with the text and audio before them
 final_queue      the ended utterances: their finals, in order
 latency          the delays of captions, for the operator
 stream           joins them all

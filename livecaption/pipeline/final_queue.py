@@ -1,8 +1,8 @@
-"""The finals of ended utterances, from their request to their turn to go out.
+"""Keep the finals of ended utterances, from their requests until they are sent.
 
-    AwaitedFinal --answer, failure or discard--> Final --all before it are out--> released
+    AwaitedFinal --answer, failure or discard--> Final --all before it are sent--> released
 
-Finals are answered in any order and released in the order of their utterances. Marks of flushes stand among them.
+Finals are answered in any order and released in the order of their utterances. Marks of flushes are in the same queue.
 """
 
 from collections import deque
@@ -24,12 +24,13 @@ class AwaitedFinal:
     """The promised final of one utterance. Times are monotonic.
 
     Attributes:
-        stabilizer: holds the words that were committed to readers.
-        options: those of the stream.
+        utterance: the utterance with its audio.
+        stabilizer: has the committed words.
+        options: the options of the stream.
         awaited_s: when the utterance ended.
         last_voiced_s: when the last voice of the utterance arrived.
         first_caption_due_since_s: when its first voice arrived; None: no first caption is due.
-        request: the id of the request whose answer is the final; None while there is none.
+        request: id of the request whose answer is the final; None while there is none.
         event: the final; None while it is awaited.
     """
 
@@ -43,18 +44,18 @@ class AwaitedFinal:
     event: Final | None = None
 
     def answer(self, hypothesis: Hypothesis, now_s: float) -> Final:
-        """Make the final of the engine's answer, keeping the words that were committed."""
+        """Turn the engine's answer into the final, which keeps the committed words."""
         text = self.stabilizer.final(hypothesis.text)
         self.event = self._final(replace(hypothesis, text=text), now_s)
         return self.event
 
     def fail(self, now_s: float) -> None:
-        """Make the final without an answer, of the words that were committed."""
-        self.event = self._final(self._unheard(self.stabilizer.committed), now_s)
+        """Turn the committed words into the final, because there is no answer."""
+        self.event = self._final(self._without_answer(self.stabilizer.committed), now_s)
 
     def discard(self, now_s: float) -> None:
-        """Make the final empty, so that readers take back what was shown of the utterance."""
-        self.event = self._final(self._unheard(""), now_s)
+        """Make the final empty, so that readers remove the partials of the utterance."""
+        self.event = self._final(self._without_answer(""), now_s)
 
     def latencies(self, now_s: float) -> Iterator[Latency]:
         """Measure the delays of a final that was answered now."""
@@ -62,7 +63,7 @@ class AwaitedFinal:
             yield Latency("first_partial", now_s - self.first_caption_due_since_s)
         yield Latency("final", now_s - self.last_voiced_s)
 
-    def _unheard(self, text: str) -> Hypothesis:
+    def _without_answer(self, text: str) -> Hypothesis:
         return Hypothesis(text, self.options.language or "", confidence=0.0, no_speech_probability=1.0)
 
     def _final(self, hypothesis: Hypothesis, now_s: float) -> Final:
@@ -86,10 +87,10 @@ class AwaitedFinal:
 
 
 class FinalQueue:
-    """Finals and marks of flushes, in the order in which they go out.
+    """Finals and marks of flushes, in the order in which they are sent.
 
     Attributes:
-        newest: the newest final that is out and has text; None: there is none.
+        newest: the newest final that was released and has text; None: there is none.
     """
 
     def __init__(self, newest: Final | None = None) -> None:
@@ -98,12 +99,12 @@ class FinalQueue:
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything that was promised is out."""
+        """True if everything that was promised is released."""
         return not self._items
 
     @property
     def oldest(self) -> AwaitedFinal | None:
-        """The next final to go out; None: none is awaited."""
+        """The next final to be released; None: none is awaited."""
         return next(self._finals(), None)
 
     @property
@@ -113,19 +114,19 @@ class FinalQueue:
 
     @property
     def backlog_ms(self) -> int:
-        """Audio of ended utterances whose finals are not out yet."""
+        """Audio of ended utterances whose finals are not released yet, in ms."""
         return sum(ms_of(final.utterance.window_end - final.utterance.window_start) for final in self._finals())
 
     def append(self, item: AwaitedFinal | Flushed) -> None:
-        """Promise this, behind all that was promised before."""
+        """Promise this final or mark, after everything that was promised before."""
         self._items.append(item)
 
     def find(self, request: RequestId) -> AwaitedFinal | None:
-        """Return the final that this request was made for; None: it is none, or it is out."""
+        """Return the final that this request is for; None: it is for none, or the final is released."""
         return next((final for final in self._finals() if final.request == request), None)
 
     def abandon(self, error: EngineError, now_s: float) -> list[Event]:
-        """Answer every final that is still awaited with this error, and release all."""
+        """Answer every awaited final with this error, and release all."""
         reports: list[Event] = []
         for final in self._finals():
             if final.event is None:
@@ -134,7 +135,7 @@ class FinalQueue:
         return reports + self.release()
 
     def release(self) -> list[Event]:
-        """Take everything at the head of the queue that is not awaited any more."""
+        """Remove and return everything at the head of the queue that is no longer awaited."""
         released: list[Event] = []
         while self._items:
             item = self._items[0]
@@ -146,7 +147,7 @@ class FinalQueue:
         return released
 
     def _join_case(self, final: Final) -> Final:
-        """Fit the first letter to the end of the final that went out before."""
+        """Adapt the case of the first letter to the end of the final that was released before."""
         if self.newest is not None:
             continues = final.start_ms == self.newest.end_ms
             final = replace(final, text=join_case(final.text, self.newest.text, continues=continues))

@@ -1,7 +1,7 @@
-"""Bytes of one stream -> frames, and how much audio has come.
+"""Turn the bytes of one stream into frames, and count the audio.
 
-Joins the PCM decoder, the resampler and the framer. Counts the audio at the rate at which it was received, so that a
-publisher whose connection was lost can send again from the exact sample.
+This module joins the PCM decoder, the resampler and the framer. It counts audio at the rate at which it was received.
+So a publisher whose connection was lost can send again from the exact sample.
 """
 
 import numpy as np
@@ -14,20 +14,20 @@ from livecaption.errors import InvalidAudio, WrongState
 
 
 class Intake:
-    """Takes the audio of one stream.
+    """The audio of one stream.
 
     Args:
-        audio: the format of the bytes.
+        audio: format of the bytes.
         begin_ms: stream time of the first sample.
     """
 
     def __init__(self, audio: AudioFormat, begin_ms: int) -> None:
-        # A container is decoded outside and comes in as samples.
+        # A container is decoded elsewhere, and its samples come in.
         self._decoder = None if audio.encoding == CONTAINER else PcmDecoder(audio)
         self._rate_hz = SAMPLE_RATE_HZ if self._decoder is None else audio.sample_rate_hz
         self._resampler = Resampler(self._rate_hz)
         self._framer = Framer()
-        # Rounded up, so that `received_ms` is this very millisecond.
+        # Rounded up, so that `received_ms` is exactly this millisecond.
         self._first_sample = -(-begin_ms * self._rate_hz // 1000)
         self._received_samples = self._first_sample
         self._faults: list[InvalidAudio] = []
@@ -35,12 +35,12 @@ class Intake:
 
     @property
     def received_ms(self) -> int:
-        """Stream time of the end of the audio that has come: whole samples, in milliseconds rounded down."""
+        """Stream time of the end of the received audio: whole samples, in milliseconds rounded down."""
         return ms_of(self._received_samples, self._rate_hz)
 
     @property
     def is_untouched(self) -> bool:
-        """Whether no whole sample has come yet."""
+        """True if no whole sample has come yet."""
         return self._received_samples == self._first_sample
 
     def push(self, data: bytes | memoryview) -> Frames:
@@ -55,7 +55,7 @@ class Intake:
         self._received_samples += len(samples)
         if self._decoder.non_finite_samples and not self._found_non_finite:
             self._found_non_finite = True
-            message = "the audio holds NaN or infinite samples; they are taken as silence"
+            message = "the audio contains NaN or infinite samples; they are replaced by silence"
             self._faults.append(InvalidAudio(message, code="non_finite_audio", fatal=False))
         return self._framer.push(self._resampler.push(samples))
 
@@ -65,16 +65,16 @@ class Intake:
         return self._framer.push(samples)
 
     def rewind(self) -> int:
-        """Expect the audio again from the first sample of the millisecond that is returned.
+        """Expect the audio again from the first sample of the returned millisecond.
 
-        The samples of it that were received before are skipped. A sample that was cut by the end of the last message is
-        expected whole. So each sample counts once.
+        The samples of it that were received before are skipped. A sample that the end of the last message cut is
+        expected again as a whole. So each sample counts once.
 
         Raises:
-            WrongState: the audio is a container, which cannot be entered in the middle.
+            WrongState: the audio is a container, and nobody can start reading in the middle of one.
         """
         if self._decoder is None:
-            raise WrongState("a container cannot be entered in the middle")
+            raise WrongState("a container cannot be read from the middle")
         first_again = samples_of(self.received_ms, self._rate_hz)
         self._decoder.rewind(self._received_samples - first_again)
         return self.received_ms
@@ -91,6 +91,6 @@ class Intake:
         return np.concatenate((frames, self._framer.flush()))
 
     def take_faults(self) -> list[InvalidAudio]:
-        """Return and forget what was wrong with the audio since the last call; each kind is noted once."""
+        """Return and forget the faults of the audio since the last call. Each kind is noted once."""
         taken, self._faults = self._faults, []
         return taken

@@ -1,4 +1,4 @@
-"""The utterance that has not ended: what is requested of it and shown of it.
+"""Transcribe and show the utterance that has not ended yet.
 
 UtteranceStarted -> OpenUtterance -> requests for partials, perhaps one for an early final
                          │  ^
@@ -25,17 +25,17 @@ from livecaption.scheduling.request import Request
 from livecaption.speech.utterance import Utterance, UtteranceCutter, UtteranceEnded, UtteranceEvent, UtteranceStarted
 
 SPECULATION_SILENCE_MS = 200
-"""Silence after which an open utterance is transcribed as if it had ended. If it has, its final is there when the
-endpoint comes. Shorter: more of them are wasted, because there are gaps of 100 ms within words. Longer: less is
+"""Silence in ms after which an open utterance is transcribed as if it had ended. If it has, its final is ready when the
+endpoint comes. Shorter: more results are discarded, because there are gaps of 100 ms within words. Longer: less is
 gained."""
 
 
 @dataclass(slots=True)
 class EarlyFinal:
-    """A final that was requested before the utterance was known to end.
+    """A final that was requested before the end of the utterance was certain.
 
     Attributes:
-        request: the id of its request.
+        request: id of its request.
         end: stream time at which the utterance must end for this to be its final.
         answer: None while it is awaited.
     """
@@ -47,11 +47,11 @@ class EarlyFinal:
 
 @dataclass(slots=True)
 class CaptionClock:
-    """What readers of an utterance wait for. Times are monotonic.
+    """Times of the captions of an utterance. They are monotonic.
 
     Attributes:
-        first_due_since_s: when the first voice arrived, while no caption has shown it; None: no caption is due.
-        shown_until_s: when the newest audio arrived that a caption shows.
+        first_due_since_s: when the first voice arrived, as long as no caption has shown it; None: no caption is due.
+        shown_until_s: arrival of the newest audio that a caption shows.
     """
 
     first_due_since_s: float | None
@@ -62,10 +62,10 @@ class OpenUtterance:
     """One utterance, from its start to its end.
 
     Args:
-        started: the event with which it began.
+        started: the event that opened it.
         cutter: has its audio.
         requests: builds its requests.
-        clock: of its readers.
+        clock: times of its captions.
         partials: whether partials are wanted.
         record: receives the latencies of its partials.
     """
@@ -83,7 +83,7 @@ class OpenUtterance:
         self.started = started
         self.clock = clock
         self.partial_asked_s: float | None = None
-        """When the oldest unanswered partial was requested, in monotonic time; None: all are answered."""
+        """Monotonic time of the request for the oldest unanswered partial; None: all are answered."""
         self._cutter = cutter
         self._requests = requests
         self._partials = partials
@@ -98,13 +98,13 @@ class OpenUtterance:
         # While no words are known, nothing indicates that a sentence has ended.
         cutter.set_mid_phrase(mid_phrase=partials)
 
-    def ask(self, pace: ServiceLevel, now_s: float) -> list[Request]:
-        """Request what the newest audio is worth: an early final at a new pause, else a partial when one is due."""
-        if pace.effort == "full" and self._is_at_new_pause():
+    def ask(self, level: ServiceLevel, now_s: float) -> list[Request]:
+        """Request what the newest audio calls for: an early final at a new pause, otherwise a partial if one is due."""
+        if level.effort == "full" and self._is_at_new_pause():
             return [self._ask_early_final(now_s)]
-        if not self._partials or pace.partial_interval_ms is None:
+        if not self._partials or level.partial_interval_ms is None:
             return []
-        if not self._partial_timer.due(self._cutter.now, pace.partial_interval_ms):
+        if not self._partial_timer.due(self._cutter.now, level.partial_interval_ms):
             return []
         if self.partial_asked_s is None:
             self.partial_asked_s = now_s
@@ -117,7 +117,7 @@ class OpenUtterance:
         return self._requests.refresh(partial, audio, self._stabilizer.committed, now_s)
 
     def receive_answer(self, request: Request, answer: Hypothesis | EngineError, now_s: float) -> Partial | None:
-        """Take the answer to one of its requests; return the caption that it changes, if it changes any."""
+        """Take the answer to one of its requests. Return the new caption, or None if there is none."""
         if self._early_final is not None and self._early_final.request == request.id:
             self._early_final.answer = answer
         elif not request.is_final:
@@ -127,25 +127,25 @@ class OpenUtterance:
         return self._show(request, answer, now_s)
 
     def recheck_endpoint(self, request: Request, hypothesis: Hypothesis) -> list[UtteranceEvent]:
-        """End the utterance if the engine found its speech to have ended, and noise alone keeps it open.
+        """End the utterance if the engine found that its speech has ended, and only noise keeps it open.
 
         The first event, if there is any, is an UtteranceEnded.
         """
         has_text = hypothesis.text or hypothesis.suspicious
         if hypothesis.speech_end_ms is None or (has_text and not hypothesis.speech_end_ms):
-            return []  # no detector has judged, or the two networks contradict each other
+            return []  # no detector has judged, or the two networks disagree
         speech_end = request.window_start + samples_of(hypothesis.speech_end_ms)
         events = self._cutter.recheck_endpoint(speech_end, request.window_start + len(request.window.samples))
         match events:
             case [UtteranceEnded(utterance), *_] if not hypothesis.suspicious and (
                 request.is_final or not hypothesis.text
             ):
-                # A final was requested at the pause, or nobody spoke: the final is known.
+                # Either a final was requested at the pause, or there was no speech. So the final is known.
                 self._early_final = EarlyFinal(request.id, utterance.end, hypothesis)
         return events
 
     def ask_final(self, utterance: Utterance, now_s: float) -> EarlyFinal | Request:
-        """Request the final of the ended utterance, unless it was requested at the pause that was the end."""
+        """Request the final of the ended utterance, unless it was already requested at the pause that ended it."""
         if self._early_final is not None and self._early_final.end == utterance.end:
             return self._early_final
         return self._request(utterance, is_final=True, now_s=now_s)
@@ -153,7 +153,7 @@ class OpenUtterance:
     def end(
         self, utterance: Utterance, options: TranscriptionOptions, last_voiced_s: float, now_s: float
     ) -> AwaitedFinal:
-        """Turn into the final that is promised; `utterance` is all of this one."""
+        """Return the promised final. `utterance` is this whole utterance."""
         return AwaitedFinal(utterance, self._stabilizer, options, now_s, last_voiced_s, self.clock.first_due_since_s)
 
     def _is_at_new_pause(self) -> bool:
@@ -165,7 +165,7 @@ class OpenUtterance:
     def _ask_early_final(self, now_s: float) -> Request:
         request = self._request(self._cutter.speculate(self.started), is_final=True, now_s=now_s)
         self._early_final = EarlyFinal(request.id, self._cutter.last_voiced_at)
-        # A partial on its way has less audio, and must not commit words that this request was not told to keep.
+        # A partial in flight has less audio. It must not commit words, because this request does not contain them.
         self._covered_until = self._cutter.now
         self._partial_timer.begin(self._cutter.now)
         return request

@@ -1,4 +1,4 @@
-"""What a stream begins with: the options of its publisher, and the state that an earlier server left."""
+"""The beginning of a stream: the options of its publisher, and the state that an earlier server left."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from livecaption.speech.endpointing import EndpointingConfig
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """The options of one stream, as its publisher asked for them."""
+    """The options of one stream, as its publisher requested them."""
 
     audio: AudioFormat = field(default_factory=AudioFormat)
     transcription: TranscriptionOptions = field(default_factory=TranscriptionOptions)
@@ -22,11 +22,11 @@ class StreamOptions:
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """The state of a stream that an earlier server has begun.
+    """The state of a stream that an earlier server began.
 
     Attributes:
-        finals: all that the earlier server sent, in order.
-        audio_ms: stream time from which audio is needed. All audio before it is in the finals or silent.
+        finals: all finals that the earlier server sent, in order.
+        audio_ms: stream time from which audio is needed. All audio before it is transcribed or silent.
     """
 
     finals: tuple[Final, ...] = ()

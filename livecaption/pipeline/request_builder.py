@@ -1,7 +1,7 @@
-"""Utterances -> requests, with what was said before.
+"""Turn utterances into requests, with the text and audio that precede them.
 
-A model transcribes a window better when it knows what precedes it: the language, the text so far, and with spare
-capacity the audio of the preceding utterance. This module keeps what later windows need of earlier ones.
+A model transcribes a window better with what precedes it: the language, the text so far, and with spare capacity the
+audio of the preceding utterance. This module keeps what later windows need of earlier ones.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,23 +19,23 @@ from livecaption.scheduling.request import Request
 from livecaption.speech.utterance import Utterance
 
 MAX_CONTEXT_CHARACTERS = 300
-"""Length of the text that goes with a window; more than the engine reads."""
+"""Length of the text that goes with a window; more than the engine uses."""
 MIN_CONTEXT_CONFIDENCE = 0.4
-"""Minimum confidence of a final before it is used as context. Text of low confidence makes what follows worse."""
+"""Minimum confidence of a final before it is used as context. Text of low confidence makes later text worse."""
 MAX_PRECEDING_GAP_MS = 600
-"""Longest gap between the windows of two utterances, rolls included, at which the first one's audio goes with the
-second."""
+"""Longest gap in ms between the windows of two utterances, with pre-roll and post-roll, at which the first one's audio
+goes with the second one. See docs/decisions/0017-preceding-utterance.md."""
 MAX_JOINT_MS = 14_000
-"""Longest audio of two utterances in one request: docs/decisions/0017-preceding-utterance.md."""
+"""Longest audio in ms of two utterances in one request: docs/decisions/0017-preceding-utterance.md."""
 
 
 class RequestBuilder:
-    """Builds the requests of one stream.
+    """Builder of the requests of one stream.
 
     Args:
-        session: whose requests they are.
-        transcription: what the publisher asked for.
-        pace: returns what the workers can do now.
+        session: the session of the requests.
+        transcription: the options that the publisher requested.
+        service_level: returns what the workers can do now.
         next_request_id: returns an id that no other request has.
         finals: has the newest final.
         earlier: the finals of an earlier server, in order.
@@ -56,13 +56,13 @@ class RequestBuilder:
         self._next_request_id = next_request_id
         self._finals = finals
         self._language = SettledLanguage(transcription.language)
-        self._context = ""  # the end of what was said
-        self._ended_utterance: Utterance | None = None  # the newest, while its audio may go with the next one
+        self._context = ""  # end of the text so far
+        self._ended_utterance: Utterance | None = None  # the newest, as long as its audio may go with the next one
         for final in earlier:
             self.note_final(final.text, final.language or "", final.confidence)
 
     def build(self, utterance: Utterance, committed: str, *, is_final: bool, now_s: float) -> Request:
-        """Request the transcription of an utterance whose text begins with the words that are committed."""
+        """Request the transcription of an utterance whose text begins with the committed words."""
         window = self._window(utterance, committed, is_final=is_final)
         return Request(self._next_request_id(), self._session, utterance.number, now_s, window, utterance.window_start)
 
@@ -72,7 +72,7 @@ class RequestBuilder:
         return replace(partial, asked_s=now_s, window=window, window_start=utterance.window_start)
 
     def note_final(self, text: str, language: str, confidence: float) -> None:
-        """Take what a final tells about the windows that follow."""
+        """Take the language and the text of a final, for later windows."""
         if text:
             self._language.observe(language, confidence)
         if confidence >= MIN_CONTEXT_CONFIDENCE:
@@ -85,34 +85,37 @@ class RequestBuilder:
     def forget_distant(self, next_start: int) -> None:
         """Drop the ended utterance if the next one, which starts here or later, is too far from it.
 
-        Its audio would take 1.2 MB through a silence.
+        Its audio would occupy 1.2 MB during a silence.
         """
         ended = self._ended_utterance
         if ended is not None and next_start - ended.window_end > samples_of(MAX_PRECEDING_GAP_MS):
             self._ended_utterance = None
 
     def forget_audio(self) -> None:
-        """Drop the ended utterance: none follows it."""
+        """Drop the ended utterance, because none follows it."""
         self._ended_utterance = None
 
     def _window(self, utterance: Utterance, committed: str, *, is_final: bool) -> Window:
         options = replace(self._transcription, language=self._language.language)
-        # Capacity for early finals is capacity to do them well.
+        # With the capacity for early finals there is capacity to do them well.
         effort = self._service_level().effort
         before = self._preceding(utterance) if effort == "full" and options.language is not None else None
-        # With less effort the context misleads more than it helps, except in the middle of what was cut for length.
+        # With reduced effort the context misleads more than it helps, except after a cut at the length limit.
         context = self._context if effort == "full" or self._goes_on(utterance) else ""
         return Window(utterance.samples, options, is_final, committed, context, effort, before)
 
     def _goes_on(self, utterance: Utterance) -> bool:
-        """Whether it begins where the newest final ends, which was cut for length or by a flush, and is believed."""
+        """Return whether the utterance begins where the newest final ends, and that final has enough confidence.
+
+        That is so after a cut at the length limit or by a flush.
+        """
         final = self._finals.newest
         if final is None or final.confidence < MIN_CONTEXT_CONFIDENCE:
             return False
         return final.end_ms == ms_of(utterance.start)
 
     def _preceding(self, utterance: Utterance) -> PrecedingUtterance | None:
-        """The preceding utterance, if its words are known and it is near and short."""
+        """Return the preceding utterance, if its words are known and it is near and short."""
         ended, final = self._ended_utterance, self._finals.newest
         if ended is None or final is None or ended.number != utterance.number - 1:
             return None
@@ -120,7 +123,7 @@ class RequestBuilder:
             return None
         gap = utterance.window_start - ended.window_end
         n_before = utterance.window_start - ended.window_start
-        # Below 0 where a rechecked endpoint let this one begin within the window of the other.
+        # The gap is negative if a rechecked endpoint let this utterance begin within the window of the other.
         if not 0 <= gap <= samples_of(MAX_PRECEDING_GAP_MS):
             return None
         if n_before + len(utterance.samples) > samples_of(MAX_JOINT_MS):

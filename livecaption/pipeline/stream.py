@@ -1,9 +1,9 @@
-"""One publisher's stream. Bytes in, requests and events out.
+"""Process one publisher's stream: bytes in, requests and events out.
 
     bytes -> Intake -> UtteranceCutter -> OpenUtterance -> Request (partial or final) ─┐
     Event <- FinalQueue, stable partials <- Hypothesis <───────────────────────────────┘
 
-Pure: no asyncio, socket, thread, process or clock. Time is passed in as `now_s` (monotonic) and serves for latencies
+Pure: no asyncio, socket, thread, process or clock. Time is passed in as `now_s` (monotonic) and is used for latencies
 only. Everything else is counted in samples of stream time.
 """
 
@@ -30,18 +30,18 @@ from livecaption.speech.vad import VoiceActivityDetector
 Output = Event | Request | Cancel
 
 OVERLOADED_AFTER_S = 3.0
-"""Age of an unanswered final at which readers are told: Ofcom asks live captions for 3 s at most."""
+"""Age in s of an unanswered final at which readers are notified. Ofcom's target for live captions is 3 s at most."""
 SLOW_AFTER_S = 1.5
-"""Age of an unanswered partial, or interval of partials, at which readers are told that text will come later."""
+"""Age in s of an unanswered partial, or interval of partials, at which readers are notified that text will be late."""
 
 
 @dataclass(frozen=True, slots=True)
 class _EndedUtterance:
-    """What the next utterance needs of the newest ended one.
+    """The facts about the newest ended utterance that the next one needs.
 
     Attributes:
         end: stream time of the end of its speech.
-        shown_until_s: when the newest audio arrived that a caption of it shows, in monotonic time.
+        shown_until_s: monotonic arrival time of the newest audio that a caption of it shows.
     """
 
     end: int
@@ -51,14 +51,13 @@ class _EndedUtterance:
 class StreamPipeline:
     """The stream of one publisher, from its options to the last final.
 
-    Every method returns what there is to do, in order: events to send, requests to submit and to cancel. Each
-    `SpeechStart` is followed by exactly one `Final` of the same number, finals come in order, and no two cover the same
-    audio.
+    Every method returns instructions, in order: events to send, requests to submit and to cancel. Each `SpeechStart` is
+    followed by exactly one `Final` with the same number. Finals come in order, and no two cover the same audio.
 
     Args:
-        session_id: the session whose stream it is.
+        session_id: the session of the stream.
         options: the options of the stream; `configure` may replace them.
-        pace: returns what the workers can do now.
+        service_level: returns what the workers can do now.
         next_request_id: returns an id that no other request has.
         resume_point: the state in which an earlier server left the stream.
     """
@@ -88,16 +87,16 @@ class StreamPipeline:
         self._cutter = UtteranceCutter(options.endpointing, VoiceActivityDetector().judge, begin, self._n_utterances)
         self._open: OpenUtterance | None = None
         self._newest_ended: _EndedUtterance | None = None
-        self._done_until = begin  # all audio before is in ended utterances, or discarded
+        self._done_until = begin  # all audio before this is in ended utterances, or discarded
         self._finals = FinalQueue(next((final for final in reversed(finals) if final.text), None))
         self._requests = RequestBuilder(
             self.id, options.transcription, self._service_level, self._next_request_id, self._finals, finals
         )
-        self._chunk_begin = begin  # of the newest chunk
+        self._chunk_begin = begin  # beginning of the newest chunk
         self._last_voiced_s = 0.0
 
     def configure(self, options: StreamOptions) -> None:
-        """Replace the options, before the audio.
+        """Replace the options before the first audio.
 
         Raises:
             WrongState: audio has come, or the stream has ended; the stream is unchanged.
@@ -108,12 +107,12 @@ class StreamPipeline:
 
     @property
     def received_ms(self) -> int:
-        """Audio taken over so far: whole samples, in milliseconds rounded down."""
+        """Audio received so far: whole samples, in milliseconds rounded down."""
         return self._intake.received_ms
 
     @property
     def checkpoint_ms(self) -> int:
-        """Stream time from which a restarted server needs audio: all before is in finals that are out, or silent."""
+        """Stream time from which a restarted server needs audio. All audio before it is in sent finals, or silent."""
         if (awaited := self._finals.oldest) is not None:
             return ms_of(awaited.utterance.window_start)
         if self._open is not None:
@@ -122,17 +121,17 @@ class StreamPipeline:
 
     @property
     def n_utterances(self) -> int:
-        """Utterances that have started, those of earlier servers included."""
+        """Number of utterances that have started, those of earlier servers included."""
         return self._n_utterances
 
     @property
     def backlog_ms(self) -> int:
-        """Audio of ended utterances whose finals are not out yet."""
+        """Audio of ended utterances whose finals are not sent yet, in ms."""
         return self._finals.backlog_ms
 
     @property
     def drained(self) -> bool:
-        """Whether the input has ended and everything that was promised is out."""
+        """True if the input has ended and everything that was promised is sent."""
         return self._ended and self._finals.is_empty
 
     def receive_audio(self, data: bytes | memoryview, now_s: float) -> list[Output]:
@@ -153,7 +152,7 @@ class StreamPipeline:
         return self._receive(self._intake.push_samples(samples), now_s)
 
     def rewind(self) -> int:
-        """Expect the audio again from the first sample of the millisecond that is returned; see `Intake.rewind`.
+        """Expect the audio again from the first sample of the returned millisecond; see `Intake.rewind`.
 
         Raises:
             WrongState: the audio is a container.
@@ -161,9 +160,10 @@ class StreamPipeline:
         return self._intake.rewind()
 
     def skip_to(self, at_ms: int) -> bool:
-        """Take the next audio for that from `at_ms` on, because the audio before it is lost.
+        """Treat the next audio as that from `at_ms` on, because the audio before it is lost.
 
-        Returns False and changes nothing if audio has come already, or `at_ms` is before the begin.
+        Returns:
+            False, and nothing is changed, if audio has come already, or `at_ms` is before the beginning.
         """
         if not self._intake.is_untouched or at_ms < self._resume_point.audio_ms:
             return False
@@ -171,7 +171,7 @@ class StreamPipeline:
         return True
 
     def flush(self, flush_id: str | int | None, now_s: float) -> list[Output]:
-        """End the open utterance now; `Flushed` follows once all finals up to here are out.
+        """End the open utterance now. `Flushed` follows once all finals up to here are sent.
 
         Raises:
             WrongState: the input has ended; the stream is unchanged.
@@ -185,8 +185,8 @@ class StreamPipeline:
     def discard(self, now_s: float) -> list[Output]:
         """Drop the audio of the open utterance, and keep the audio up to here out of all later windows.
 
-        Readers get a `SpeechEnd` with the reason `discard` and an empty `Final`, so that no partial stays.
-        The utterances before are not touched. Less than 20 ms of audio, which fill no frame yet, are kept.
+        Readers get a `SpeechEnd` with the reason `discard` and an empty `Final`, so that no partial stays. Earlier
+        utterances are not changed. Less than 20 ms of audio, which do not fill a frame yet, are kept.
 
         Raises:
             WrongState: the input has ended; the stream is unchanged.
@@ -198,14 +198,14 @@ class StreamPipeline:
         return outputs
 
     def end(self, reason: EndReason, now_s: float) -> list[Output]:
-        """Take no more audio. Idempotent; `drained` tells when the last final is out."""
+        """Take no more audio. A second call does nothing. `drained` becomes True when the last final is sent."""
         if self._ended:
             return []
         frames = self._intake.flush()
         outputs = self._report_faults() + self._receive(frames, now_s)
         outputs += self._handle(self._cutter.flush(reason), now_s, self._last_voiced_s)
         self._ended = True
-        # A stream that is kept for its readers needs no audio.
+        # A stream that is kept only for its readers needs no audio.
         self._requests.forget_audio()
         self._cutter.forget_audio()
         return outputs
@@ -222,7 +222,7 @@ class StreamPipeline:
             return self._answer_final(awaited, answer, now_s)
         utterance = self._open
         if utterance is None or request.utterance != utterance.started.number:
-            return []  # its utterance has ended meanwhile; the final has more words
+            return []  # the utterance has ended meanwhile, and its final has more words
         partial = utterance.receive_answer(request, answer, now_s)
         outputs: list[Output] = [] if partial is None else [partial]
         if isinstance(answer, Hypothesis):
@@ -234,11 +234,11 @@ class StreamPipeline:
         return outputs
 
     def abandon(self, error: EngineError, now_s: float) -> list[Output]:
-        """Answer every final that is still awaited with this error; for a stop that is out of time."""
+        """Answer every awaited final with this error, because the time for a stop is over."""
         return [*self._finals.abandon(error, now_s)]
 
     def take_latencies(self) -> list[Latency]:
-        """Return and forget the latencies since the last call, in order. Each belongs to an event that was returned."""
+        """Return and forget the latencies since the last call, in order. Each belongs to a returned event."""
         taken = self._latencies.copy()
         self._latencies.clear()
         return taken
@@ -276,7 +276,7 @@ class StreamPipeline:
         return outputs
 
     def _handle(self, events: list[UtteranceEvent], now_s: float, voiced_before_s: float) -> list[Output]:
-        """`voiced_before_s`: when the newest voice before the newest chunk arrived."""
+        """Handle events in order. `voiced_before_s`: arrival of the newest voice before the newest chunk."""
         outputs: list[Output] = []
         for event in events:
             match event, self._open:
@@ -286,7 +286,7 @@ class StreamPipeline:
                     outputs.append(SpeechStart(event.number, ms_of(event.at)))
                 case UtteranceEnded(ended, reason), OpenUtterance() as utterance:
                     self._open = None
-                    # The newest voice may be the next utterance's, which began in the same chunk.
+                    # The newest voice may belong to the next utterance, which began in the same chunk.
                     last_voiced_s = self._last_voiced_s if ended.end > self._chunk_begin else voiced_before_s
                     outputs += self._close(utterance, ended, reason, last_voiced_s, now_s)
         return outputs
@@ -294,10 +294,10 @@ class StreamPipeline:
     def _begin(self, started: UtteranceStarted, now_s: float) -> OpenUtterance:
         previous = self._newest_ended
         if previous is not None and started.at == previous.end:
-            # It was cut for length: its first words were shown with the utterance before.
+            # It was cut at the length limit, and its first words were shown with the preceding utterance.
             clock = CaptionClock(None, previous.shown_until_s)
         else:
-            # Voice is believed after its onset. The part before this chunk is taken to have come in real time.
+            # Speech is detected after its onset. The part before this chunk is assumed to have come in real time.
             first_voiced_s = now_s - max(0, self._chunk_begin - started.at) / SAMPLE_RATE_HZ
             clock = CaptionClock(first_voiced_s if self.options.partials else None, first_voiced_s)
         return OpenUtterance(
@@ -330,7 +330,7 @@ class StreamPipeline:
                 awaited.request = request_id
                 if answer is not None:
                     outputs += self._answer_final(awaited, answer, now_s)
-        # Only now, because its own final goes with the utterance before it.
+        # Only now, because this utterance's own final goes with the preceding utterance.
         self._requests.note_end(ended)
         return outputs
 

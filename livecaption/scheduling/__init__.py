@@ -1,1 +1,1 @@
-"""Which request a worker gets next. Pure: events in, instructions out."""
+"""Decide which request a worker gets next, and how many streams fit. Pure: events in, instructions out."""

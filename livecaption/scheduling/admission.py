@@ -1,9 +1,12 @@
-"""What streams were measured to need -> how many of them the workers and the memory hold.
+"""Compute how many streams the workers and the memory can serve, from what streams were measured to need.
 
-A stream is accepted if all streams then get their finals in time and their partials often enough to be read live. So
-partials get slower, then nobody more is let in; they pause only when those who are in need more than before. Who has
-just come has shown nothing yet and is counted as one who speaks without pause. So a burst on a server that measured
-nothing is accepted up to what the smallest machine holds, and the rest is asked to come back.
+A stream is accepted if all streams then get their finals in time, and their partials often enough to be read live.
+Under load partials first become less frequent, and then new streams are refused. Partials pause only if the accepted
+streams need more than before. A new stream has no measurements yet, so it counts as one that speaks without pause. A
+server without measurements accepts a burst up to the limit of the smallest machine. The other clients are asked to
+retry.
+
+Figures: docs/decisions/0020-load-control.md.
 """
 
 from dataclasses import dataclass
@@ -15,34 +18,33 @@ from livecaption.scheduling.load_control import UTILIZATION, Rate
 from livecaption.scheduling.request import Request
 
 FINAL_UTILIZATION = 0.65
-"""Share of their time that workers may need for finals alone, of streams that want no partials. Less than that at which
-partials pause, for streams stay. Measured with tiny.en on two cores: 112 streams use 0.90, and 95 % of their finals
-come within 2.5 s; 110 use 0.83, and it is 2.0 s."""
+"""Share of the workers' time that finals alone may need, for streams without partials. It is below the share at which
+partials pause, because accepted streams stay. More: finals come later. Less: fewer streams."""
 PARTIAL_INTERVAL_S = 0.85
-"""How often somebody who speaks is to have a partial at least: words are then shown 1.1 s after they were said in the
-median, and 1.3 s with 1.1 s (tiny.en on two cores, 17 and 21 streams)."""
+"""Longest interval in s between two partials of somebody who speaks. Longer: words are shown later. Shorter: fewer
+streams are accepted."""
 UNMEASURED_FINAL_S = 0.075
 UNMEASURED_PARTIAL_S = 0.08
-"""Time of a worker while none was measured. tiny.en int8 on two cores takes 48 and 70 ms in full batches: with these
-9 streams are let in at first for each worker. A slower model shows its cost with the first partial."""
+"""Worker time in s for one request, as long as none was measured. More: fewer streams are accepted at first. Less: too
+many may be. A slower model shows its cost with the first partial."""
 UTTERANCES_PER_S = 0.2
-"""Of one who speaks without pause, in clauses of 5 s."""
+"""Utterances per second of somebody who speaks without pause, in clauses of 5 s."""
 NEW_S = 15.0
-"""How long a stream is a newcomer: three such utterances."""
+"""Time in s in which a stream counts as new: three such utterances."""
 LATE_S = 2.0
-"""Nobody is accepted while a final waits so long for a worker: 3.5 s after the end of speech are allowed for 48 streams
-on two cores, of which an endpoint takes 0.5 to 0.9 s."""
+"""Waiting time in s of a final from which on no stream is accepted. Finals of 48 streams on two cores may come 3.5 s
+after the end of speech, of which an endpoint takes 0.5 to 0.9 s. More: finals come later. Less: fewer streams."""
 BYTES_PER_STREAM = 8 * 2**20
-"""A session with 15 s of open speech and a partial of it was measured to take 2 MiB. The rest is for sockets, and for
-finals that wait."""
+"""Memory for one more stream. A session with 15 s of open speech and a partial took 2 MiB. The rest is for sockets and
+for finals that wait. Less: the machine may run out of memory. More: fewer streams."""
 RESERVE_BYTES = 512 * 2**20
-"""Memory of the machine or container that is left to the peaks of the workers and to all other programs."""
+"""Memory of the machine or container that stays free for peaks of the workers and for all other programs."""
 _RATE_MEMORY_S = 30.0
-_PRIOR_STREAMS = 2.0  # that are taken to have spoken without pause, beside those that were heard
+_PRIOR_STREAMS = 2.0  # streams that count as speaking without pause, in addition to the measured ones
 
 
 class Demand:
-    """What the average stream asks for, of the last half minute."""
+    """The needs of the average stream in the last half minute."""
 
     def __init__(self) -> None:
         self._utterances = Rate(_RATE_MEMORY_S)
@@ -53,18 +55,18 @@ class Demand:
         self._at_s = 0.0
 
     def add_stream(self, session: SessionId, now_s: float) -> None:
-        """A stream began."""
+        """Add a stream that began."""
         self._n_streams = self._average(now_s)
         self._newest[session] = -1
 
     def remove_stream(self, session: SessionId, now_s: float) -> None:
-        """A stream ended."""
+        """Remove a stream that ended."""
         self._n_streams = self._average(now_s)
         self._newest.pop(session, None)
         self._with_partials.discard(session)
 
     def record_request(self, request: Request, now_s: float) -> None:
-        """A stream wants this. Of the finals of one utterance, which may be asked at each of its pauses, one counts."""
+        """Record a request. An utterance may request a final at each of its pauses; only one of them counts."""
         if not request.is_final:
             self._with_partials.add(request.session)
         elif request.utterance > self._newest.get(request.session, request.utterance):
@@ -74,7 +76,7 @@ class Demand:
                 self._speech_s.add(len(request.window.samples) / SAMPLE_RATE_HZ, now_s)
 
     def utterances_per_s(self, now_s: float) -> float:
-        """Of one stream."""
+        """Utterances per second of one stream."""
         return self._of_one_stream(self._utterances, UTTERANCES_PER_S, now_s)
 
     def speaking(self, now_s: float) -> float:
@@ -93,15 +95,18 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Attributes:
-    final_s, partial_s: time of a worker for one, in batches as they are; None: nothing was measured yet.
-    finals_measured: whether `final_s` is of finals, and of many; else it is of partials at the beginning of utterances.
-    utterances_per_s: of an average stream.
-    speaking: share of the time in which an average stream wants partials.
-    n_workers: that are ready.
-    oldest_final_s: for how long a final has waited for a worker; 0: none waits.
-    partials_paused: whether they pause just now.
-    free_bytes: memory that programs of this machine, or of this container if it has a limit, could have.
+    """Measurements that decide on admission.
+
+    Attributes:
+        final_s, partial_s: worker time for one request, in batches as they are now; None: nothing was measured yet.
+        finals_measured: True if `final_s` comes from many finals. Otherwise it comes from partials at the beginning of
+            utterances.
+        utterances_per_s: of an average stream.
+        speaking: share of the time in which an average stream wants partials.
+        n_workers: number of workers that are ready.
+        oldest_final_s: waiting time of the final that has waited longest for a worker; 0: none waits.
+        partials_paused: True while partials pause.
+        free_bytes: memory that programs of this machine, or of this container if it has a limit, could still get.
     """
 
     final_s: float | None
@@ -116,19 +121,20 @@ class Load:
 
 
 def stream_limit(n_streams: int, n_new: int, load: Load) -> int:
-    """How many streams may be open just now; at least 1, for one that is served slowly hurts nobody else.
+    """Return how many streams may be open now. It is at least 1, because a single slow stream hurts nobody else.
 
     Args:
-        n_streams: that are open.
-        n_new: those of them that began less than `NEW_S` ago.
+        n_streams: number of open streams.
+        n_new: number of those that began less than `NEW_S` ago.
+        load: the measurements.
     """
     if load.oldest_final_s > LATE_S or load.partials_paused:
         return max(1, n_streams)
     final_s, partial_s = load.final_s or UNMEASURED_FINAL_S, load.partial_s or UNMEASURED_PARTIAL_S
     if not load.finals_measured:
-        # Cheap beginnings have let in 154 streams where 110 are held. A slow model shows itself in them all the same.
+        # The first finals are short and cheap, so their cost would let in too many. A slow model shows itself anyway.
         final_s, partial_s = max(final_s, UNMEASURED_FINAL_S), max(partial_s, UNMEASURED_PARTIAL_S)
-    # What a stream needs of a worker in a second: of those who were heard, and of newcomers.
+    # Worker time that a stream needs in a second: one that was measured, and a new one.
     finals = load.utterances_per_s * final_s
     new_finals = max(UTTERANCES_PER_S, load.utterances_per_s) * final_s
     both = finals + load.speaking * partial_s / PARTIAL_INTERVAL_S
@@ -137,7 +143,7 @@ def stream_limit(n_streams: int, n_new: int, load: Load) -> int:
     def room(utilization: float, each: float, each_new: float) -> float:
         return (utilization * max(1, load.n_workers) - (n_streams - n_new) * each - n_new * each_new) / each_new
 
-    # What newcomers need is not taken from the free memory yet.
+    # New streams have not yet taken their memory.
     room_in_memory = (load.free_bytes - RESERVE_BYTES) / BYTES_PER_STREAM - n_new
     more = min(room(FINAL_UTILIZATION, finals, new_finals), room(UTILIZATION, both, new_both), room_in_memory)
     return max(1, n_streams + max(0, floor(more + 1e-9)))

@@ -1,11 +1,12 @@
-"""How often the streams may ask for partials, and with how much effort, by what the workers' work was measured to cost.
+"""Set how often streams may request partials, and with how much effort, from the measured cost of requests.
 
-Feed-forward: nothing waits for a queue to have grown. Workers have a second of computing a second, finals take theirs,
-and what is left below `UTILIZATION` is for partials:
+The control is feed-forward: it does not wait until a queue has grown. Each worker has one second of computing for each
+second. Finals come first, and the rest below `UTILIZATION` is for partials:
 
     interval_s = n_speaking * partial_s / (n_workers * (UTILIZATION - final_utilization))
 
-A queue of partials does no harm, as each is refreshed when its turn comes: workers may well be busy all the time.
+A queue of partials does no harm, because each is refreshed when its turn comes. So workers may be busy all the time.
+Figures: docs/decisions/0020-load-control.md.
 """
 
 from dataclasses import dataclass
@@ -16,46 +17,49 @@ from livecaption.scheduling.cost import BatchCost
 from livecaption.scheduling.request import Request
 
 UTILIZATION = 0.95
-"""Share of their time that workers are planned to need. More leaves nothing for bursts, less shows words later."""
-ASKED_TO_SERVED = 2.0
-"""How much more often a busy server has itself asked for partials than it can serve them, so that some always wait and
-batches are full. Asked just as often, 24 streams on two cores got batches of 1 to 3, which cost more for each."""
+"""Share of the workers' time that is planned. More leaves nothing for bursts; less shows words later."""
+OVERSUBSCRIPTION = 2.0
+"""Partials that streams request on a busy server, per partial that it can serve. So some always wait, and batches are
+full. Less: small batches, which cost more for each request. More: no gain, because newer partials replace older."""
 PARTIALS_WITHIN_S = 0.3
-"""One batch of partials takes no longer, if it is not a single one that does: a final waits for it."""
+"""Longest time in s of a batch of partials, unless a single partial takes longer. A final may have to wait for it."""
 FINALS_WITHIN_S = 0.6
-"""The same of finals, which wait for each other but are better done together when there are many."""
+"""Longest time in s of a batch of finals. Finals wait for each other, but cost less together when there are many."""
 UNMEASURED_BATCH = 4
-"""Requests in one batch while nobody knows what it costs: 10 s with a large model on a CPU, nearly all the use of a
-larger one with a small model."""
+"""Requests in one batch before its cost was measured. More: a large model on a CPU takes more than 10 s for the first
+batch. Less: a small model is used badly."""
 MEASURED_FINALS = 200
-"""Finals after which their cost is known. The first ones of many streams that came together are short, and computed by
-workers that have little else to do: 20 of them took half of what those under full load do."""
+"""Finals after which their cost counts as measured. The first finals of many new streams are short, and the workers
+have little else to do. Fewer: their cost seems too low. More: streams are refused for longer than necessary."""
 SLOWEST_INTERVAL_MS = 4_000
-"""Partials are planned no less often, if at all: later ones would show words about as late as finals do."""
+"""Longest planned interval of partials in ms. With a longer one partials would show words about as late as finals."""
 PAUSE_UTILIZATION = 0.85
-"""Utilization by finals alone from which on partials pause. Below it they do finals no harm: those go first."""
+"""Utilization by finals alone from which on partials pause. Below it they do not delay finals, which go first."""
 RESUME_UTILIZATION = 0.7
-"""They come back when it has been lower."""
+"""Utilization by finals below which partials come back."""
 RESUME_AFTER_S = 2.0
-"""For so long finals must have left time; else partials come and go with each burst of finals."""
+"""Time in s for which finals must stay below that. Shorter: partials come and go with each burst of finals."""
 SPEAKING_S = 4.0
-"""Who asked for a partial so lately is taken to speak: longer than the slowest interval."""
+"""A stream that requested a partial within this time, in s, counts as speaking. Longer than the slowest interval."""
 PAUSED_SPEAKING_S = 20.0
-"""The same while partials pause, when only finals tell: longer than the longest utterance and its pause."""
+"""The same while partials pause and only finals show speech. Longer than the longest utterance and its pause."""
 RATE_MEMORY_S = 4.0
 REFRESH_S = 0.2
-"""How old a service level may be; it is read for every chunk of every stream."""
+"""Age in s at which the service level is computed again. It is read for every chunk of every stream."""
 _FULL_EFFORT_ENDS = 1.5
-"""In intervals as configured. It begins when the workers could do twice the finals and have partials as configured."""
+"""Interval, in configured intervals, at which full effort ends. It begins when the workers could do twice the finals
+and still reach the configured interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceLevel:
-    """Attributes:
-    partial_interval_ms: new audio between two partials of an utterance; None: partials pause, finals are all the
-        workers can do.
-    effort: of each window. At full effort an utterance is also transcribed as a final at its first pause, before it is
-        known to end.
+    """The requests that streams may make now.
+
+    Attributes:
+        partial_interval_ms: new audio between two partials of an utterance; None: partials pause, because finals need
+            all the time of the workers.
+        effort: effort for each window. At full effort an utterance is also transcribed as a final at its first pause,
+            before its end is certain.
     """
 
     partial_interval_ms: int | None
@@ -64,11 +68,13 @@ class ServiceLevel:
 
 @dataclass(frozen=True, slots=True)
 class LoadFigures:
-    """Attributes:
-    level: as of now.
-    paused_s: how long partials have paused since the start, together.
-    utilization: computing per second and worker, of the last seconds. Near 1 long before anything is late: what finals
-        leave is for partials.
+    """Figures of the load.
+
+    Attributes:
+        level: the present service level.
+        paused_s: total time since the start in which partials paused.
+        utilization: computing per second and worker, of the last seconds. It is near 1 long before anything is late,
+            because partials take the time that finals leave.
     """
 
     level: ServiceLevel
@@ -77,7 +83,7 @@ class LoadFigures:
 
 
 class Rate:
-    """Something per second, of the last seconds: each amount counts for a third when `memory_s` have passed."""
+    """A rate per second over the last seconds. Each amount counts for a third once `memory_s` have passed."""
 
     def __init__(self, memory_s: float) -> None:
         self._memory_s = memory_s
@@ -93,7 +99,7 @@ class Rate:
 
 
 class LoadController:
-    """Learns from all requests and batches, and sets the service level of all streams. Knows no clock."""
+    """Learns from all requests and batches, and sets the service level of all streams. Time is an argument."""
 
     def __init__(self, interval_ms: int, max_batch: int) -> None:
         self._interval_ms = interval_ms
@@ -103,20 +109,20 @@ class LoadController:
         self._n_finals = 0
         self._computing_finals = Rate(RATE_MEMORY_S)
         self._computing = Rate(RATE_MEMORY_S)
-        self._asked_s: dict[SessionId, float] = {}  # when each session was last known to speak
+        self._spoke_s: dict[SessionId, float] = {}  # when each session was last known to speak
         self._level = ServiceLevel(interval_ms, effort="full")
         self._too_busy_s = -inf  # when finals last left too little time to resume
         self._set_s = -inf
         self._paused_s = 0.0
 
     def record_request(self, request: Request, now_s: float) -> None:
-        """A stream wants this."""
-        # While partials flow, finals tell nothing: a stream that asks for finals alone needs no partials.
+        """Record the request of a stream."""
+        # While partials flow, finals do not count: a stream without partials needs none.
         if not request.is_final or self._level.partial_interval_ms is None:
-            self._asked_s[request.session] = now_s
+            self._spoke_s[request.session] = now_s
 
     def record_batch(self, n_requests: int, compute_s: float, now_s: float, *, is_final: bool) -> None:
-        """A batch of one kind took a worker so long."""
+        """Record how long a worker computed a batch of one kind."""
         (self._final_cost if is_final else self._partial_cost).learn(n_requests, compute_s)
         self._computing.add(compute_s, now_s)
         if is_final:
@@ -124,15 +130,16 @@ class LoadController:
             self._computing_finals.add(compute_s, now_s)
 
     def remove_stream(self, session: SessionId) -> None:
-        """A stream ended."""
-        self._asked_s.pop(session, None)
+        """Remove a stream that ended."""
+        self._spoke_s.pop(session, None)
 
     def service_level(self, now_s: float, n_workers: int, n_finals_waiting: int) -> ServiceLevel:
-        """What streams may ask, by what is known now or was `REFRESH_S` ago.
+        """Return the present service level, which is at most `REFRESH_S` old.
 
         Args:
-            n_workers: that are ready; while there are none one is on its way, and it is planned for.
-            n_finals_waiting: that no worker has yet.
+            now_s: monotonic time.
+            n_workers: number of workers that are ready. With none, the plan is for the one that is starting.
+            n_finals_waiting: finals that no worker has yet.
         """
         if now_s - self._set_s >= REFRESH_S:
             is_paused = self._level.partial_interval_ms is None
@@ -147,34 +154,34 @@ class LoadController:
 
     @property
     def max_finals(self) -> int:
-        """Requests in one batch of finals."""
+        """Largest number of requests in one batch of finals."""
         cost = self._cost_of_finals()
         return cost.best_within(FINALS_WITHIN_S, self._max_batch) if cost else UNMEASURED_BATCH
 
     @property
     def max_partials(self) -> int:
-        """Requests in one batch of partials."""
+        """Largest number of requests in one batch of partials."""
         cost = self._cost_of_partials()
         return cost.best_within(PARTIALS_WITHIN_S, self._max_batch) if cost else UNMEASURED_BATCH
 
     @property
     def final_s(self) -> float | None:
-        """Time of a worker that a final takes, in batches as they are; None: nothing was measured yet.
+        """Worker time for a final in s, in batches as they are now; None: nothing was measured yet.
 
-        Not what it would take in the largest ones, which streams that are not there yet would make.
+        It is not the time in the largest batches, which need streams that are not there yet.
         """
         cost = self._cost_of_finals()
         return cost.mean_s if cost else None
 
     @property
     def partial_s(self) -> float | None:
-        """The same of a partial."""
+        """The same for a partial."""
         cost = self._cost_of_partials()
         return cost.mean_s if cost else None
 
     @property
     def finals_measured(self) -> bool:
-        """Whether `final_s` is of finals, and of many."""
+        """True if `final_s` comes from many finals."""
         return self._n_finals >= MEASURED_FINALS
 
     def _cost_of_finals(self) -> BatchCost:
@@ -186,7 +193,7 @@ class LoadController:
     def _next_level(self, now_s: float, n_workers: int, n_finals_waiting: int) -> ServiceLevel:
         if not self._final_cost and not self._partial_cost:
             return self._level
-        # What waits is done within a second, if that is possible.
+        # Waiting finals are planned to be done within a second.
         waiting_s = self._cost_of_finals().of(self.max_finals) / self.max_finals * n_finals_waiting
         finals_s = self._computing_finals.per_s(now_s) + waiting_s
         interval_ms = self._possible_interval_ms(now_s, n_workers, finals_s)
@@ -203,19 +210,25 @@ class LoadController:
             has_time = interval_ms <= _FULL_EFFORT_ENDS * self._interval_ms
         else:
             has_time = self._possible_interval_ms(now_s, n_workers, 2 * finals_s) <= self._interval_ms
-        interval_ms = max(self._interval_ms, round(min(interval_ms, SLOWEST_INTERVAL_MS) / ASKED_TO_SERVED))
+        interval_ms = max(self._interval_ms, round(min(interval_ms, SLOWEST_INTERVAL_MS) / OVERSUBSCRIPTION))
         return ServiceLevel(interval_ms, "full" if has_time else "reduced")
 
     def _possible_interval_ms(self, now_s: float, n_workers: int, finals_s: float) -> float:
-        """`finals_s`: computing that finals need in a second, of all workers."""
+        """Return the shortest interval that the workers can serve.
+
+        Args:
+            now_s: monotonic time.
+            n_workers: number of workers.
+            finals_s: computing that finals need in a second, of all workers.
+        """
         free_s = UTILIZATION * n_workers - finals_s
         if free_s <= 0.0:
             return inf
-        n_speaking = max(1, self._n_speaking(now_s))  # one may begin at any time
+        n_speaking = max(1, self._n_speaking(now_s))  # somebody may begin at any time
         n = max(1.0, min(n_speaking / n_workers, self.max_partials))
         return 1000 * n_speaking * self._cost_of_partials().of(n) / n / free_s
 
     def _n_speaking(self, now_s: float) -> int:
         memory_s = SPEAKING_S if self._level.partial_interval_ms is not None else PAUSED_SPEAKING_S
-        self._asked_s = {s: asked_s for s, asked_s in self._asked_s.items() if asked_s > now_s - PAUSED_SPEAKING_S}
-        return sum(asked_s > now_s - memory_s for asked_s in self._asked_s.values())
+        self._spoke_s = {s: spoke_s for s, spoke_s in self._spoke_s.items() if spoke_s > now_s - PAUSED_SPEAKING_S}
+        return sum(spoke_s > now_s - memory_s for spoke_s in self._spoke_s.values())

@@ -1,4 +1,4 @@
-"""When the open utterance is worth transcribing again."""
+"""Decide when the open utterance is transcribed again."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,11 @@ from livecaption.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class PartialsConfig:
-    """Attributes:
-    interval_ms: new audio between two partials of an utterance. Shorter shows words sooner and
-        costs a transcription each time; at 500 ms a word waits 250 ms on average.
+    """Settings of partials.
+
+    Attributes:
+        interval_ms: new audio between two partials of an utterance, in ms. Shorter: words are shown sooner, and each
+            time costs a transcription. Longer: a word waits for half of it on average.
     """
 
     interval_ms: int = 500
@@ -21,22 +23,22 @@ class PartialsConfig:
 
 
 class PartialTimer:
-    """Says once for every interval of new audio in an utterance that a partial is due.
+    """Reports once for every interval of new audio in an utterance that a partial is due.
 
-    Counts stream time, so a replay asks for the same partials at the same samples.
+    It counts stream time, so a replay requests the same partials at the same samples.
     """
 
     def __init__(self) -> None:
         self._counts_from = 0
 
     def begin(self, at: int) -> None:
-        """Count from this sample of stream time: an utterance opened, or all up to here was asked for otherwise."""
+        """Count from this sample of stream time, because an utterance began or another request covers the audio."""
         self._counts_from = at
 
     def due(self, at: int, interval_ms: int) -> bool:
-        """Whether the audio up to `at` is worth a partial; the count starts anew if so."""
+        """Return whether a partial of the audio up to `at` is due. If so, the count begins again at `at`."""
         if at - self._counts_from < samples_of(interval_ms):
             return False
-        # From `at`, not from the time due: one large chunk asks for one partial, not for many.
+        # From `at`, not from the time when it was due: one large chunk causes one partial, not many.
         self._counts_from = at
         return True

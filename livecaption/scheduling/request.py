@@ -1,4 +1,4 @@
-"""One transcription asked of a worker."""
+"""A request to transcribe one window."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class Request:
     Attributes:
         id: unique in this server process.
         utterance: number of the utterance in its session, from 0.
-        asked_s: monotonic time of asking; finals are served in this order.
+        asked_s: monotonic time of the request; finals are served in this order.
         window_start: stream time of the window's first sample.
     """
 
@@ -30,7 +30,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """All requests of one utterance are void: nobody wants their answers."""
+    """Instruction to drop all requests of one utterance, because nobody needs their answers."""
 
     session: SessionId
     utterance: int

@@ -1,26 +1,25 @@
-"""Requests and workers -> which worker gets which batch next.
+"""Decide which worker gets which batch of requests next.
 
 Rules, in order:
-1. Finals before partials; among finals the one asked first. A batch holds one kind only, because
-   partials in the batch of a final would delay it.
-2. At most one partial of a session waits, and at most one is in flight: a newer one replaces the
-   waiting one, a final of the same utterance removes it.
-3. Sessions take turns: a replaced partial keeps its predecessor's place in the queue. What has waited is refreshed when
-   its turn comes: it gets the audio that was heard meanwhile, so that waiting makes partials rarer and never older.
-4. A worker that has nothing gets what there is; one that computes gets a next batch, up to
-   `batches_in_flight`, if that one is full. Less than that becomes a larger batch meanwhile:
-   docs/decisions/0029-batches-in-flight.md.
-5. A final whose worker died is tried once more, alone, before everything else: if it kills again,
-   it is the culprit and is given up, and the innocents of its first batch have lost nothing.
-6. A partial whose worker died is dropped, and its utterance gets no more of them: each would bring
-   the same audio again, and the final, which comes, must not find all workers dead.
-7. A batch that failed in a worker that lives is a fault of one of its requests, or of the moment. Its finals are tried
-   again, each alone, before everything else; one that fails alone is tried once more, and then has failed. Its partials
-   have failed, for newer ones come. Each of its sessions gets batches of its own for what is of that kind, until one of
-   them is answered: one that fails always costs the others one batch.
-8. What waits of a cancelled utterance is dropped. What is in flight is answered all the same.
+1. Finals go before partials, and older finals before newer ones. A batch has one kind only, because partials in the
+   batch of a final would delay it.
+2. At most one partial of a session waits, and at most one is in flight. A newer partial replaces the waiting one, and a
+   final of the same utterance removes it.
+3. Sessions take turns. A partial that replaces another keeps its place in the queue. A waiting partial is refreshed
+   when its turn comes: it gets the audio that has come meanwhile. So waiting makes partials rarer, never older.
+4. A worker without work gets what there is. A worker that computes gets another batch, up to `batches_in_flight`, only
+   if that batch is full. Fewer requests become a larger batch meanwhile: docs/decisions/0029-batches-in-flight.md.
+5. A final whose worker crashed is tried once more, alone, before everything else. If its worker crashes again, it is
+   the cause and is given up. The other finals of its first batch have lost nothing.
+6. A partial whose worker crashed is dropped, and its utterance gets no more partials. Each would send the same audio
+   again, and the final would find all workers dead.
+7. A batch may fail in a worker that goes on. Then one of its requests is at fault, or chance. Its finals are tried
+   again, each alone, before everything else. A final that fails alone is tried once more, and then has failed. Its
+   partials have failed, because newer ones come. Each of its sessions then gets batches of its own for this kind of
+   request, until one is answered. So a request that always fails costs the others only one batch.
+8. Waiting requests of a cancelled utterance are dropped. Those in flight are answered nevertheless.
 
-Pure: events in, instructions out. Knows nothing of time, processes or pipes.
+Pure: events in, instructions out. The scheduler does not depend on time, processes or pipes.
 """
 
 from collections import deque
@@ -38,11 +37,13 @@ BatchId = NewType("BatchId", int)
 
 @dataclass(frozen=True, slots=True)
 class SchedulerConfig:
-    """Attributes:
-    max_batch: requests in one batch, at most: `Scheduler.limit_batches` says how many just now. Larger uses the
-        processor better (7 s clips on one thread cost 290 ms each alone, 112 ms by four, 95 ms by sixteen) and
-        lets each wait for all.
-    batches_in_flight: batches sent to one worker and not answered. Two hide the pipe.
+    """Sizes and number of batches.
+
+    Attributes:
+        max_batch: requests in one batch, at most. `Scheduler.limit_batches` sets the present limit. Larger: each
+            request costs less, and waits for all. Smaller: the processor is used less well.
+        batches_in_flight: unanswered batches of one worker, at most. Two hide the time of the pipe. More: requests
+            wait where newer ones cannot replace them. Figures: docs/decisions/0029-batches-in-flight.md.
     """
 
     max_batch: int = 16
@@ -60,7 +61,7 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """This final killed two workers, the second one alone; answer it as failed."""
+    """The workers of this final crashed twice, the second time with this final alone. Answer it as failed."""
 
     request: Request
 
@@ -70,11 +71,13 @@ Instruction = Dispatch | GiveUp
 
 @dataclass(frozen=True, slots=True)
 class QueueFigures:
-    """Attributes:
-    finals, partials: requests that no worker has yet.
-    in_flight: requests sent and unanswered.
-    superseded: partials since the start that a newer one or their final took the place of.
-    dropped: partials since the start that nobody wanted any more, or that went with their worker.
+    """Sizes of the queue, and counts of unanswered partials.
+
+    Attributes:
+        finals, partials: requests that no worker has yet.
+        in_flight: requests that were sent and not answered.
+        superseded: partials since the start that a newer partial or their final replaced.
+        dropped: partials since the start that nobody needed any more, or that were lost with their worker.
     """
 
     finals: int
@@ -85,12 +88,17 @@ class QueueFigures:
 
 
 class Scheduler:
-    """All requests that wait or are in flight. Every method returns what to do now."""
+    """All requests that wait or are in flight. Every method returns the instructions to execute now."""
 
     def __init__(
         self, config: SchedulerConfig, refresh: Callable[[Request], Request] = lambda partial: partial
     ) -> None:
-        """`refresh` gives a partial whose turn has come the newest audio of its utterance; all else stays."""
+        """Start without workers.
+
+        Args:
+            config: sizes and number of batches.
+            refresh: returns a partial with the newest audio of its utterance, and otherwise unchanged.
+        """
         self._config = config
         self._refresh = refresh
         self._max_finals = self._max_partials = config.max_batch
@@ -98,9 +106,9 @@ class Scheduler:
         self._suspects: deque[Request] = deque()
         self._partials: dict[SessionId, Request] = {}
         self._workers: dict[WorkerId, dict[BatchId, tuple[Request, ...]]] = {}
-        self._killers: set[RequestId] = set()  # their worker died
-        self._failed: set[RequestId] = set()  # alone
-        self._alone: set[tuple[SessionId, bool]] = set()  # whose finals, or partials, go alone
+        self._killers: set[RequestId] = set()  # finals whose worker died once
+        self._failed: set[RequestId] = set()  # finals that failed once in a batch of their own
+        self._alone: set[tuple[SessionId, bool]] = set()  # sessions whose finals (True) or partials go alone
         self._without_partials: dict[SessionId, int] = {}
         self._n_batches = 0
         self._n_superseded = 0
@@ -108,7 +116,7 @@ class Scheduler:
 
     @property
     def figures(self) -> QueueFigures:
-        """How much there is to do, and what became of partials that were never answered."""
+        """Sizes of the queue, and what became of unanswered partials."""
         return QueueFigures(
             finals=self.n_finals_waiting,
             partials=len(self._partials),
@@ -119,26 +127,26 @@ class Scheduler:
 
     @property
     def n_finals_waiting(self) -> int:
-        """Finals that no worker has yet."""
+        """Number of finals that no worker has yet."""
         return len(self._finals) + len(self._suspects)
 
     @property
     def n_in_flight(self) -> int:
-        """Requests sent and unanswered."""
+        """Number of requests that were sent and not answered."""
         return sum(len(requests) for batches in self._workers.values() for requests in batches.values())
 
     @property
     def oldest_final_asked_s(self) -> float | None:
-        """When the final was asked that no worker has yet, and that waits longest; None: none waits."""
+        """Monotonic time of the oldest request for a final that no worker has yet; None: none waits."""
         waiting = [request.asked_s for request in self._suspects]
         waiting += [self._finals[0][0]] if self._finals else []
         return min(waiting, default=None)
 
     def limit_batches(self, *, finals: int, partials: int) -> list[Instruction]:
-        """Requests in one batch of each kind from now on; at least 1, at most `max_batch`."""
+        """Limit the requests in one batch of each kind, from now on, to 1..`max_batch`."""
         self._max_finals = max(1, min(finals, self._config.max_batch))
         self._max_partials = max(1, min(partials, self._config.max_batch))
-        return self._dispatch()  # what waits may be a full batch now
+        return self._dispatch()  # the waiting requests may be a full batch now
 
     def submit(self, request: Request) -> list[Instruction]:
         """Take a request: it will be dispatched and answered, or superseded if it is a partial."""
@@ -156,7 +164,7 @@ class Scheduler:
         return self._dispatch()
 
     def cancel(self, session: SessionId, utterance: int) -> None:
-        """Drop what waits of this utterance, finals too. What is in flight is answered all the same."""
+        """Drop the waiting requests of this utterance, finals too. Those in flight are answered nevertheless."""
         partial = self._partials.get(session)
         if partial is not None and partial.utterance == utterance:
             del self._partials[session]
@@ -173,7 +181,7 @@ class Scheduler:
         self._failed -= void
 
     def forget_partials(self, session: SessionId | None = None) -> None:
-        """Drop what waits as a partial of this session, or of all; nobody wants it any more."""
+        """Drop the waiting partials of this session, or of all sessions, because nobody needs them any more."""
         if session is None:
             self._n_dropped += len(self._partials)
             self._partials.clear()
@@ -183,12 +191,12 @@ class Scheduler:
             self._alone -= {(session, False), (session, True)}
 
     def add_worker(self, worker: WorkerId) -> list[Instruction]:
-        """A worker is ready for batches."""
+        """Add a worker that is ready for batches."""
         self._workers[worker] = {}
         return self._dispatch()
 
     def remove_worker(self, worker: WorkerId) -> list[Instruction]:
-        """The worker died. What it computed is suspect; what waited behind that is not."""
+        """Remove a worker that died. The batch that it computed is suspect; the batches after it are not."""
         batches = self._workers.pop(worker, {})
         instructions: list[Instruction] = []
         for position, requests in enumerate(batches.values()):
@@ -197,7 +205,7 @@ class Scheduler:
                     self._n_dropped += 1
                     if position == 0:
                         self._forbid_partials(request.session, request.utterance)
-                elif position > 0:  # a worker computes its batches in order: this one had not begun
+                elif position > 0:  # a worker computes its batches in order, so it had not begun this one
                     heappush(self._finals, (request.asked_s, request.id, request))
                 elif request.id in self._killers:
                     self._acquit(request)
@@ -208,9 +216,9 @@ class Scheduler:
         return instructions + self._dispatch()
 
     def complete(self, worker: WorkerId, batch: BatchId) -> tuple[tuple[Request, ...], list[Instruction]]:
-        """The worker answered a batch: its requests, in order, and what to do now.
+        """Take the answer to a batch. Return its requests, in order, and the instructions.
 
-        A batch that this worker does not hold (an answer from before its death) has no requests.
+        A batch that this worker does not hold, because the answer is from before its death, has no requests.
         """
         requests = self._workers.get(worker, {}).pop(batch, ())
         for request in requests:
@@ -219,8 +227,12 @@ class Scheduler:
         return requests, self._dispatch()
 
     def fail(self, worker: WorkerId, batch: BatchId) -> tuple[tuple[Request, ...], list[Instruction]]:
-        """The worker could not do a batch, and lives: those of its requests that have failed for good, and what to do
-        now. A batch that this worker does not hold has none."""
+        """Take the failure of a batch in a worker that goes on.
+
+        Returns:
+            The requests of the batch that have failed for good, and the instructions. A batch that this worker does not
+            hold has no requests.
+        """
         requests = self._workers.get(worker, {}).pop(batch, ())
         self._alone.update((request.session, request.is_final) for request in requests)
         failed = []
@@ -237,8 +249,11 @@ class Scheduler:
         return tuple(failed), self._dispatch()
 
     def abandon(self) -> list[Request]:
-        """No worker will come back: forget everything, and return what was neither answered nor
-        superseded, oldest first."""
+        """Forget everything, because no worker will come back.
+
+        Returns:
+            All requests that were neither answered nor superseded, oldest first.
+        """
         requests = [
             *self._in_flight(),
             *self._suspects,
@@ -255,7 +270,7 @@ class Scheduler:
         return sorted(requests, key=lambda request: request.id)
 
     def _acquit(self, request: Request) -> None:
-        """It is answered, or about to be: what it was suspected of is forgotten."""
+        """Clear a request of suspicion, because it is answered or about to be."""
         self._killers.discard(request.id)
         self._failed.discard(request.id)
 
@@ -286,7 +301,7 @@ class Scheduler:
 
     def _next_batch(self, *, idle: bool) -> tuple[Request, ...]:
         if self._suspects:
-            # Alone also in the worker: behind another batch its death would not name the culprit.
+            # It must be alone also in the worker: after another batch the crash would not show which request caused it.
             return (self._suspects.popleft(),) if idle else ()
         if self._finals:
             if not idle and len(self._finals) < self._max_finals:
@@ -301,21 +316,25 @@ class Scheduler:
             return ()
         if not sessions:
             return ()
-        # Whose turn it is, and those most like it in length: unlike windows cannot share a pass of the engine.
+        # The first session in turn, and those with the most similar length: different windows cannot share a pass.
         first = self._partials[sessions[0]]
         partials = [each for each in map(self._partials.__getitem__, sessions) if self._may_share(first, each)]
         partials.sort(key=lambda each: abs(each.window.n_encoder_samples - first.window.n_encoder_samples))
         return tuple(self._refresh(self._partials.pop(each.session)) for each in partials[: self._max_partials])
 
     def _may_share(self, first: Request, other: Request) -> bool:
-        """Whether two requests of one kind may be in one batch."""
+        """Return whether two requests of one kind may be in one batch."""
         return first is other or not any((each.session, each.is_final) in self._alone for each in (first, other))
 
     def _in_flight(self) -> Iterable[Request]:
         return (request for batches in self._workers.values() for requests in batches.values() for request in requests)
 
     def check_invariants(self) -> None:
-        """Raises AssertionError where the state contradicts the rules; for tests."""
+        """Check the rules; for tests.
+
+        Raises:
+            AssertionError: the state breaks a rule.
+        """
         assert all(self._without_partials.get(p.session) != p.utterance for p in self._partials.values())
         ids = [request.id for request in self._in_flight()]
         ids += [request.id for *_, request in self._finals]
@@ -331,7 +350,7 @@ class Scheduler:
         assert len(flying) == len(set(flying)), "two partials of one session are in flight"
         eligible = self._partials.keys() - set(flying)
         if not all(self._workers.values()):
-            assert not self._suspects, "a worker is idle although a final is to be tried again"
+            assert not self._suspects, "a worker is idle although a final is waiting to be tried again"
             assert not self._finals, "a worker is idle although a final waits"
             assert not eligible, "a worker is idle although a partial waits"
         if any(len(batches) < self._config.batches_in_flight for batches in self._workers.values()):

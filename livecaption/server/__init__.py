@@ -1,13 +1,13 @@
-"""HTTP and the process: what is served where, who may connect, start and stop.
+"""This package has the HTTP server and its process: routes, access, start and stop.
 
-    app          what is served where            lifecycle   start, the order of the stop
-    http         pages and health                readers     readers' WebSockets and server-sent events
-    transcripts  what the store has, over HTTP   exports     layouts of transcripts, made beside the loop
+    app          routes, start and end           lifecycle   start, order of the stop
+    http         pages and health checks         readers     readers' WebSockets and server-sent events
+    transcripts  stored sessions over HTTP       exports     transcripts, laid out in threads
     auth         origin, host, token             metrics     figures, for Prometheus and as JSON
-    signals      stop signals -> the loop        systemd     what the service manager is told
-    descriptors  how many readers fit            sending     bodies to clients that may not read
+    signals      stop signals -> the loop        systemd     notifications to the service manager
+    descriptors  how many readers are possible   sending     bodies to slow clients
 
-`build_app` mounts all of it in an application of yours.
+`build_app` returns the aiohttp application, to run or to mount in another one.
 """
 
 from typing import TYPE_CHECKING, Any

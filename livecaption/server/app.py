@@ -1,4 +1,4 @@
-"""What is served where, and what happens when the application starts and ends."""
+"""The routes of the application, and the steps of its start and end."""
 
 import logging
 import time
@@ -27,33 +27,32 @@ from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import WorkerPool
 
 MAX_READ_BYTES = MAX_AUDIO_BYTES + 64 * 1024
-"""aiohttp resets the connection of a larger message, and its close code is mostly lost. A message that is little above
-the connection's own limit is read, and refused with an error that arrives."""
+"""aiohttp resets the connection at a larger message, and the close code mostly does not arrive. Messages slightly above
+the connection's own limit are therefore read, and refused with an error that arrives."""
 
 logger = logging.getLogger(__name__)
 
 
 class UpgradeRequired(LivecaptionError):
-    """A plain GET of the stream endpoint by somebody who would be let in: how a page asks first."""
+    """A plain GET of the stream endpoint that passed all checks. A page sends it to check before it connects."""
 
     http_status = 426
     default_code = "upgrade_required"
 
 
 def build_app(config: Config | None = None) -> web.Application:
-    """livecaption as an aiohttp application, to run or to mount.
+    """Return livecaption as an aiohttp application, to run or to mount.
 
-    Its start begins the inference processes and does not wait for them: `/readyz` tells. For
-    applications that are run by others, `on_shutdown` gets everybody's last caption out, closes
-    their sockets with 1001, and the clean-up ends the processes. Whoever runs the application with
-    `web.run_app` should know that a second signal skips both; the processes end all the same.
+    Its start launches the inference processes and does not wait for them; `/readyz` shows when they are ready.
+    `on_shutdown` sends the last captions and closes all sockets with 1001, and the clean-up ends the processes. With
+    `web.run_app`, a second signal skips both, but the processes end all the same.
 
-    Raises at its start StoreUnusable, if it is told to keep transcripts where it cannot (`config.store`).
-    Must be started in the thread that runs the event loop, and that thread must live as long.
+    Start the application in the thread that runs the event loop; that thread must live as long as the application. The
+    start raises StoreUnusable if transcripts cannot be stored at the configured place (`config.store`).
     """
     config = config or Config()
     app = web.Application(middlewares=[http.errors_as_json], client_max_size=64 * 1024)
-    # Sessions wait as long for a worker as for a publisher.
+    # Sessions wait for a worker as long as for a publisher.
     hold_s = config.server.resume_window_s
     pool = WorkerPool(config.engine, config.workers, SchedulerConfig(), config.partials, hold_s=hold_s)
     sessions = SessionRegistry(
@@ -71,7 +70,7 @@ def build_app(config: Config | None = None) -> web.Application:
     app.add_routes(
         [
             web.get("/", http.page),
-            # HEAD would run what these do, to the end of a session.
+            # No HEAD: it would run the handler to the end of a session.
             web.get("/v1/stream", stream, allow_head=False),
             web.get("/watch/{session}", readers.watch_page),
             web.get("/v1/sessions/{session}/events", readers.events, allow_head=False),
@@ -92,9 +91,9 @@ def build_app(config: Config | None = None) -> web.Application:
         ]
     )
     app.on_response_prepare.append(http.add_security_headers)
-    app.on_startup.append(_learn_own_names)
-    # A context and not `on_cleanup`, which aiohttp skips when another handler of `on_startup` fails.
-    # The store first, so that it ends last: what the others say at their end is still stored.
+    app.on_startup.append(_look_up_own_names)
+    # These are contexts and not `on_cleanup`, which aiohttp skips if another handler of `on_startup` fails. The store
+    # comes first and so ends last, because the others store their last finals at their end.
     app.cleanup_ctx.append(_store)
     app.cleanup_ctx.append(_exports)
     app.cleanup_ctx.append(_workers)
@@ -102,14 +101,14 @@ def build_app(config: Config | None = None) -> web.Application:
     app.cleanup_ctx.append(_interrupted_sessions)
     app.cleanup_ctx.append(_watch_loop)
     app.on_shutdown.append(drain)
-    # It logs the subprotocols that a client offers when it knows none of them, hence the token.
+    # This logger would log the subprotocols of a client that offers only unknown ones, and thereby its token.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
     logging.getLogger("aiohttp.server").addFilter(WITHOUT_REQUESTS)
     return app
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
-    """`GET /v1/stream`: a publisher's WebSocket. Refusals come before the upgrade, as HTTP."""
+    """`GET /v1/stream`: a publisher's WebSocket. A refusal is an HTTP response before the upgrade."""
     services = request.app[SERVICES]
     claimed = _claimed_session(request)
     try:
@@ -134,7 +133,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 
 def _claimed_session(request: web.Request) -> str | None:
-    """The session that the client says it comes to resume, if there is one; it has a slot, also on a full server."""
+    """Return the session that the client is about to resume, if it exists. It has a slot, even on a full server."""
     try:
         return request.app[SERVICES].sessions.find(request.query.get("resume", "")).id
     except UnknownSession:
@@ -142,15 +141,15 @@ def _claimed_session(request: web.Request) -> str | None:
 
 
 async def drain(app: web.Application) -> None:
-    """Signal handler `on_shutdown`: the last captions, then 1001 for everybody."""
+    """Send the last captions, then close all sockets with 1001. This is a handler of aiohttp's `on_shutdown`."""
     await app[SERVICES].sessions.drain()
 
 
-async def _learn_own_names(app: web.Application) -> None:
-    """Begin before anybody asks, and listen meanwhile: neither the start nor the loop waits for the network."""
+async def _look_up_own_names(app: web.Application) -> None:
+    """Start the look-up of the machine's names early. Neither the start nor the loop waits for the network."""
     config = app[SERVICES].config.server
     if not is_loopback(config.host) and not config.token:
-        app[http.OWN_NAMES].ask()
+        app[http.OWN_NAMES].look_up()
 
 
 async def _watch_loop(app: web.Application) -> AsyncIterator[None]:
@@ -174,10 +173,10 @@ async def _exports(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _interrupted_sessions(app: web.Application) -> AsyncIterator[None]:
-    """What was open when an earlier server died waits for its publisher, and can be read meanwhile."""
+    """Restore the sessions that were open when an earlier server crashed. They wait for their publishers."""
     services = app[SERVICES]
     if services.store is not None:
-        # A server that dies again and again must not keep places for those who have long given up.
+        # A server that crashes again and again must not keep slots for publishers that have long given up.
         oldest_ms = (time.time() - services.config.server.resume_window_s) * 1000
         for session in await services.store.read(Database.interrupted):
             try:

@@ -1,4 +1,4 @@
-"""Who may connect: the site a page comes from, the name it called us by, the token it shows."""
+"""Checks of each request: the site of the page (Origin), the name of the server (Host), and the token."""
 
 import base64
 import binascii
@@ -21,39 +21,39 @@ _TOKEN_PREFIX = "token."
 _HOST = re.compile(
     r"(?:\[(?P<address>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[0-9A-Za-z._-]{1,253}))(?::(?P<port>[0-9]{1,5})?)?"
 )
-"""The header Host as browsers send it (RFC 9110, 7.2): without user names, and of ASCII. A name has 253 characters at
-most (RFC 1035, 2.3.4), an IPv6 address 45. A link with a name of thousands would not fit into a QR code."""
+"""The header Host as browsers send it (RFC 9110, 7.2), in ASCII and without user names. A name has at most 253
+characters (RFC 1035, 2.3.4), an IPv6 address at most 45. A link with a longer name might not fit into a QR code."""
 
 
 class OwnNames:
     """The names of this machine.
 
     Attributes:
-        known: in lower case; the full name is missing until `ask` has its answer.
+        known: the names in lower case. The full name is missing until the look-up that `look_up` starts is done.
     """
 
     def __init__(self) -> None:
         name = socket.gethostname().lower()
         self.known = frozenset({name, f"{name}.local"})
 
-    def ask(self) -> None:
-        """Begin to ask the network for the full name, which takes seconds where DNS is dead."""
-        # No thread of the loop's executor: the loop's end would wait for those.
-        threading.Thread(target=self._learn, name="own names", daemon=True).start()
+    def look_up(self) -> None:
+        """Start to look up the full name, which takes seconds if DNS does not answer."""
+        # This is no thread of the loop's executor, because the end of the loop would wait for it.
+        threading.Thread(target=self._add_full_name, name="own names", daemon=True).start()
 
-    def _learn(self) -> None:
+    def _add_full_name(self) -> None:
         self.known |= {socket.getfqdn().lower()}
 
 
 def check_host(request: web.BaseRequest, config: ServerConfig, own_names: OwnNames) -> None:
-    """A server answers to its own names alone, unless it is told others.
+    """Check that the request names this server; `allowed_hosts` adds names.
 
-    Otherwise a page of any site could reach it under the site's name (DNS rebinding), with all the rights of those
-    who reach the server. Bound to loopback, the server has loopback names. Beyond it, a token keeps such pages out;
-    without one it has loopback names, the machine's own, and addresses, which no site can take as its name.
+    Otherwise a page of any site could reach the server under the site's name (DNS rebinding), with all rights of its
+    visitor. A server bound to loopback accepts loopback names. Beyond loopback, a token keeps such pages out. Without a
+    token, the server accepts loopback names, the machine's own names, and addresses, which no site can use as its name.
 
     Raises:
-        ForbiddenOrigin: the Host header names somebody else, or no host; or it is missing where names count.
+        ForbiddenOrigin: the Host header has another name or is invalid, or it is missing although names are checked.
     """
     header = request.headers.get(hdrs.HOST, "")
     name = host_name(header)
@@ -67,7 +67,7 @@ def check_host(request: web.BaseRequest, config: ServerConfig, own_names: OwnNam
 
 
 def host_name(host: str) -> str:
-    """`localhost` of `localhost:8000`, `::1` of `[::1]:8000`, in lower case; empty: it is no host and port."""
+    """Return the host in lower case: `localhost` of `localhost:8000`, `::1` of `[::1]:8000`; empty if it is invalid."""
     match = _HOST.fullmatch(host)
     if match is None or int(match["port"] or 0) > MAX_PORT:
         return ""
@@ -75,12 +75,12 @@ def host_name(host: str) -> str:
 
 
 def check_origin(request: web.BaseRequest, config: ServerConfig) -> None:
-    """Pages of other sites may not stream: a browser would let them (WebSockets know no CORS).
+    """Refuse pages of other sites, because browsers do not apply CORS to WebSockets.
 
-    Programs that are no browsers send no Origin and pass.
+    Programs other than browsers send no Origin, and are accepted.
 
     Raises:
-        ForbiddenOrigin: another site's page, or a page without a site (`null`, or what is no origin).
+        ForbiddenOrigin: the page belongs to another site, or to none (`null` or an invalid origin).
     """
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is None or origin in config.allowed_origins:
@@ -94,21 +94,23 @@ def check_origin(request: web.BaseRequest, config: ServerConfig) -> None:
 
 
 def check_token(request: web.BaseRequest, config: ServerConfig) -> None:
-    """The token of the operator, if there is one: as `Authorization: Bearer`, or, for browsers
-    (which cannot set it on a WebSocket), as a subprotocol `token.<base64url>`.
+    """Check the operator's token, if one is configured.
+
+    It is sent as `Authorization: Bearer`, or as a subprotocol `token.<base64url>`, because browsers cannot set headers
+    of a WebSocket.
 
     Raises:
-        Unauthorized: none or another.
+        Unauthorized: the token is missing or wrong.
     """
     if config.token and not shows_operator_token(request, config):
         raise Unauthorized("a token is needed: Authorization: Bearer, or the subprotocol token.<base64url>")
 
 
 def check_operator(request: web.BaseRequest, config: ServerConfig) -> None:
-    """What is for the operator alone, also on a server without a token, where nobody can show that they are.
+    """Check that the request has the operator's token. A server without a configured token refuses every request.
 
     Raises:
-        Unauthorized: it is not the operator.
+        Unauthorized: the request does not have the operator's token.
     """
     if not shows_operator_token(request, config):
         raise Unauthorized(
@@ -117,35 +119,37 @@ def check_operator(request: web.BaseRequest, config: ServerConfig) -> None:
 
 
 def shows_operator_token(request: web.BaseRequest, config: ServerConfig) -> bool:
-    """Whether the operator asks: a token is configured and the request shows it."""
+    """Return True if a token is configured and the request has it."""
     if not config.token:
         return False
     expected = config.token.encode()
-    # Every candidate is compared, and in constant time: the answer's time tells nothing.
+    # Every candidate is compared in constant time, so that the response time reveals nothing.
     matches = [hmac.compare_digest(shown, expected) for shown in _shown_tokens(request)]
     return any(matches)
 
 
 def shown_reader_token(request: web.BaseRequest) -> str:
-    """What a reader of a private session shows: like the operator's token, or `?reader_token=`, for an EventSource,
-    which can set no header; empty: nothing."""
+    """Return the token that a reader sent for a private session, or an empty string.
+
+    It is sent like the operator's token, or as `?reader_token=`, because an EventSource cannot set headers.
+    """
     shown = _shown_tokens(request)
     return shown[0].decode("utf-8", "surrogateescape") if shown else request.query.get("reader_token", "")
 
 
 def shows_a_token(request: web.BaseRequest) -> bool:
-    """Whether a token comes with the request, right or wrong."""
+    """Return True if the request has a token, right or wrong."""
     return bool(_shown_tokens(request)) or "reader_token" in request.query
 
 
 def offered_protocols(request: web.BaseRequest) -> list[str]:
-    """The WebSocket subprotocols that the client offers."""
+    """Return the WebSocket subprotocols that the client offers."""
     header = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
     return [item.strip() for item in header.split(",") if item.strip()]
 
 
 def accepted_protocols(request: web.BaseRequest) -> tuple[str, ...]:
-    """What to answer: ours if it was offered, never the item that carries the token."""
+    """Return the subprotocols to accept: livecaption's if it was offered, and never the one with the token."""
     return (SUBPROTOCOL,) if SUBPROTOCOL in offered_protocols(request) else ()
 
 

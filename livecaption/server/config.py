@@ -1,22 +1,24 @@
-"""How the server listens, whom it lets in, and what it allows each stream."""
+"""The settings of the server: addresses, access, and limits of streams and readers."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """Attributes:
-    host, port: where to listen; port 0 picks a free one.
-    token: what clients must show; empty: nobody is asked.
-    allowed_origins: web origins beside the server's own whose pages may stream.
-    allowed_hosts: names by which a server may be called beside its own, where names count: see `auth.check_host`.
-    tls_cert, tls_key: PEM files; browsers give the microphone only to https or localhost.
-    max_streams: streams at a time; one more is refused with 503. None: as many as get their finals in time.
-    max_readers: who read along at a time, of all sessions together; one more is refused with 503. Each was measured to
-        take 24 KiB, so as many as the default take 120 MiB. Fewer where descriptors are few (`descriptors`).
-    drain_timeout_s: how long a stop waits for the last captions. Docker kills after 10 s.
-    resume_window_s: how long a session waits for a publisher whose connection was lost; 0: not at all.
-    insecure: allow listening beyond loopback without a token.
+    """The settings of the server.
+
+    Attributes:
+        host, port: address to listen on; port 0 picks a free one.
+        token: token that clients must send; empty: none is needed.
+        allowed_origins: web origins other than the server's own whose pages may stream.
+        allowed_hosts: names of the server in addition to its own, if names are checked: see `auth.check_host`.
+        tls_cert, tls_key: PEM files; browsers allow the microphone only with https or on localhost.
+        max_streams: streams at a time; one more is refused with 503. None: as many as get their finals in time.
+        max_readers: readers at a time, of all sessions together; one more is refused with 503. Each takes 24 KiB
+            (measured), so the default number takes 120 MiB. The limit is lower if descriptors are few (`descriptors`).
+        drain_timeout_s: time that a stop waits for the last captions. Docker kills after 10 s.
+        resume_window_s: time that a session waits for a publisher whose connection was lost; 0: not at all.
+        insecure: allow listening beyond loopback without a token.
     """
 
     host: str = "127.0.0.1"

@@ -1,7 +1,7 @@
-"""File descriptors: how many this process may have, and how many of them are left for readers.
+"""The limit of file descriptors bounds the number of readers.
 
-Each connection takes one. Where all are taken nobody is served, and no inference process can be started, so readers
-are refused before that.
+Each connection takes a descriptor. If all were in use, no client could connect and no inference process could start.
+Readers are therefore refused before that.
 """
 
 import sys
@@ -13,26 +13,27 @@ if sys.platform != "win32":
     import resource
 
 OWN = 64
-"""The server itself has about 25, an inference process takes 11 while it starts and 3 then; requests have the rest."""
+"""Descriptors for the server itself: it has about 25. An inference process takes 11 while it starts and 3 later. The
+rest is for requests."""
 OF_A_STREAM = 4
-"""Its connection, and three for the decoder of one that sends a container."""
+"""Descriptors of one stream: one for its connection, and three for its decoder if it sends a container."""
 STREAMS_SHARE = 0.5
-"""All streams together count as no more than this share of what the server leaves. Few streams send containers. Without
-a share, `--max-streams 300` would count as 1200, and 1024 descriptors would let in no reader at all."""
+"""Largest share of the remaining descriptors that is reserved for streams, because few streams send containers. Without
+this bound, `--max-streams 300` would reserve 1200, and a limit of 1024 descriptors would allow no reader at all."""
 UNKNOWN_STREAMS = 32
-"""Taken for the number of streams where that is measured; more than two cores hold."""
+"""Assumed number of streams if `--max-streams` is not set. Two cores cannot serve as many."""
 
 
 def raise_limit() -> None:
-    """Let this process have as many as it may give itself: the soft limit is often 1024, for programs that `select`."""
+    """Raise the soft limit to the hard one. The soft limit is often 1024, for programs that use `select`."""
     if sys.platform != "win32":
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with suppress(ValueError, OSError):  # some systems say that there is no limit, and have one
+        with suppress(ValueError, OSError):  # some systems report no limit, and have one
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def limit() -> int | None:
-    """How many this process may have; None: as many as it likes."""
+    """Return the number of descriptors that this process may have, or None without a limit."""
     if sys.platform == "win32":
         return None
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -40,7 +41,7 @@ def limit() -> int | None:
 
 
 def max_readers(config: ServerConfig, n_descriptors: int | None) -> int:
-    """How many readers the settings and this limit of descriptors allow."""
+    """Return the number of readers that the settings and this limit of descriptors allow."""
     if n_descriptors is None:
         return config.max_readers
     n_streams = UNKNOWN_STREAMS if config.max_streams is None else config.max_streams

@@ -1,7 +1,7 @@
-"""Transcripts are laid out here: beside the event loop and the store, few at a time, and what is equal once.
+"""Transcripts are laid out in threads: few at a time, and equal requests only once.
 
-asked for ─> kept? ─> under way? ─> room? ──yes─> waits ─> a thread ─> kept, if it cannot change any more
-                                      └───no──> 503
+request ─> cached? ─> running? ─> room? ──yes─> waits ─> a thread ─> cached, if the transcript is complete
+                                    └───no──> 503
 """
 
 import asyncio
@@ -20,21 +20,21 @@ MAX_WAITING = 8
 RETRY_AFTER_S = 2.0
 MAX_KEPT_BYTES = 32 * 1024 * 1024
 KEEP_S = 300.0
-"""A session that is over can be read along for as long. What is deleted for its age, or never stored, goes by then."""
+"""Time that an export is cached. An ended session can be read for as long, even if it was deleted or never stored."""
 BUSY_S = 0.002
 REST_S = 0.0001
-"""A layout rests so long after so much work. The interpreter alone would let others wait for 5 ms each time that they
-need it: beside two layouts a list of sessions, which asks SQLite for each row, would take seconds."""
+"""A layout pauses for `REST_S` after each `BUSY_S` of work. Without the pause, the interpreter switches threads only
+every 5 ms. A list of sessions, which calls SQLite for each row, would then take seconds beside two layouts."""
 
 LayOut = Callable[[Iterable[Final]], str]
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What is asked for. Equal ones have the same text.
+    """One request for an export. Equal requests have the same text.
 
     Attributes:
-        n_finals: of a session that runs; None: there will be no more.
+        n_finals: number of finals of a running session; None if the transcript is complete.
     """
 
     session_id: str
@@ -44,7 +44,7 @@ class Export:
 
 
 class _Layout:
-    """One export that is being made, and those who wait for it."""
+    """One export that is being laid out, and the requests that wait for it."""
 
     def __init__(self) -> None:
         self.wanted_by: list[Callable[[], bool]] = []
@@ -55,7 +55,7 @@ class _Layout:
 
 
 class Exports:
-    """Used by the event loop; owns its threads, until `close`.
+    """All exports of a server. Used by the event loop; owns its threads until `close`.
 
     Args:
         max_kept_bytes: what is kept of texts that cannot change.
@@ -79,13 +79,16 @@ class Exports:
         lay_out: LayOut,
         is_wanted: Callable[[], bool],
     ) -> bytes:
-        """The export in UTF-8, made from `finals` by `lay_out`, which runs in a thread.
+        """Return the export in UTF-8, laid out from `finals` by `lay_out`, which runs in a thread.
 
         Args:
-            is_wanted: whether the one who asks is still there; called from any thread.
+            export: the request.
+            finals: reads the finals.
+            lay_out: turns finals into text.
+            is_wanted: returns True while the client is connected; called from any thread.
 
         Raises:
-            Unavailable: too many others are under way, or nobody waits any more.
+            Unavailable: too many others are running, or the client has gone.
         """
         while True:
             if export in self._kept:
@@ -99,24 +102,24 @@ class Exports:
             if text is not None:
                 return text
             if not is_wanted() or self._closed:
-                raise Unavailable("nobody waits for this transcript any more")
-            # Whoever asked first has gone, and it was given up while this one came.
+                raise Unavailable("no client waits for this transcript any more")
+            # The layout stopped because its other clients have gone, just as this one joined. Start again.
 
     def forget(self, session_id: str) -> None:
-        """Keep nothing of this session, and nothing that is under way."""
+        """Remove all cached exports of this session, and cache none that is running."""
         for export in [export for export in self._kept if export.session_id == session_id]:
             self._drop(export)
         for export in [export for export in self._under_way if export.session_id == session_id]:
             del self._under_way[export]
 
     def close(self) -> None:
-        """Give up what is under way."""
+        """Stop the running layouts."""
         self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _begin(self, export: Export, finals: Callable[[], Awaitable[Iterable[Final]]], lay_out: LayOut) -> _Layout:
         if self._n_layouts >= MAX_AT_A_TIME + MAX_WAITING:
-            raise Unavailable("too many transcripts are asked for just now", retry_after_s=RETRY_AFTER_S)
+            raise Unavailable("too many transcripts are requested at the moment", retry_after_s=RETRY_AFTER_S)
         layout = self._under_way[export] = _Layout()
         self._n_layouts += 1
         layout.task = asyncio.create_task(self._make(export, layout, finals, lay_out))
@@ -141,7 +144,7 @@ class Exports:
                 del self._under_way[export]
 
     def _work(self, layout: _Layout, finals: Iterable[Final], lay_out: LayOut) -> bytes | None:
-        """Lay it out, in a thread. None: nobody wants it any more."""
+        """Lay out an export, in a thread. Return None if no client waits for it any more."""
         try:
             return lay_out(self._while_wanted(layout, finals)).encode()
         except _NobodyWaits:
@@ -169,4 +172,4 @@ class Exports:
 
 
 class _NobodyWaits(Exception):
-    """Everybody who asked for it has gone."""
+    """No client waits for this export any more."""

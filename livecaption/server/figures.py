@@ -1,6 +1,6 @@
-"""What the server counts, as a table: where each figure is read, its place in `/v1/stats` and its name in Prometheus.
+"""A table of all figures: how each is read, its place in `/v1/stats`, and its name in Prometheus.
 
-Counts live with their owners (sessions, pool, scheduler, supervisors, store) and are read when somebody asks.
+Counts belong to the objects that count (sessions, pool, scheduler, supervisors, store), and are read for each request.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,31 +19,31 @@ from livecaption.workers.supervisor import WorkerFigures
 BATCH_SIZE_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 Kind = Callable[[str, str, Any], Metric]
-"""What makes a family of Prometheus of a name, a help text and a value."""
+"""Builds a Prometheus family from a name, a help text and a value."""
 
 
 def gauge(name: str, text: str, value: float) -> Metric:
-    """Make a family of what goes up and down."""
+    """Make a gauge, whose value goes up and down."""
     return GaugeMetricFamily(name, text, value)
 
 
 def counter(name: str, text: str, value: float) -> Metric:
-    """Make a family of what only grows."""
+    """Make a counter, whose value only grows."""
     return CounterMetricFamily(name, text, value)
 
 
 def gauge_by(label: str) -> Kind:
-    """Make gauges that a label tells apart; their value is a mapping."""
+    """Make gauges with one label. Their value maps the label to a number."""
     return lambda name, text, values: _labelled(GaugeMetricFamily(name, text, labels=(label,)), values)
 
 
 def counter_by(label: str) -> Kind:
-    """Make counters that a label tells apart; their value is a mapping."""
+    """Make counters with one label. Their value maps the label to a number."""
     return lambda name, text, values: _labelled(CounterMetricFamily(name, text, labels=(label,)), values)
 
 
 def batch_sizes(name: str, text: str, sizes: Mapping[int, int]) -> Metric:
-    """Make a histogram of how many batches had so many requests."""
+    """Make a histogram of batches by their number of requests."""
     buckets: list[tuple[str, float]] = [
         (str(float(bound)), sum(n for size, n in sizes.items() if size <= bound)) for bound in BATCH_SIZE_BUCKETS
     ]
@@ -59,10 +59,10 @@ def _labelled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[s
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the figures of the whole server are read, each read once for one answer.
+    """The objects that figures are read from. Each is read once for one answer.
 
     Attributes:
-        real_time_factor: of the last minute; None: nothing was transcribed in it.
+        real_time_factor: value of the last minute; None if nothing was transcribed in it.
     """
 
     sessions: SessionRegistry
@@ -80,9 +80,9 @@ class Figure(Generic[Source]):
     """One figure, for both answers.
 
     Attributes:
-        path: its place in `/v1/stats`; empty: it is not there. A mapping is merged into what its place has already.
-        read: gives its value now; None: there is none, which is null there and no sample in Prometheus.
-        kind, name, help: its family in Prometheus, the name without `livecaption_`; without a kind it is not there.
+        path: its place in `/v1/stats`; empty: it is not in `/v1/stats`. A mapping is merged into an existing object.
+        read: returns the present value. None becomes null in `/v1/stats`, and no sample in Prometheus.
+        kind, name, help: its family in Prometheus, the name without `livecaption_`. Without a kind it has no family.
     """
 
     path: str
@@ -108,14 +108,14 @@ def _in_seconds(ms: int | None) -> float | None:
 
 FIGURES: tuple[Figure[Sources], ...] = (
     Figure("streams.open", lambda s: len(s.sessions), gauge, "streams", "Open streams"),
-    Figure("streams.limit", lambda s: s.sessions.limit, gauge, "streams_limit", "Streams that could be open just now"),
-    Figure("streams.accepted", lambda s: s.sessions.n_accepted, counter, "streams_accepted", "Streams let in"),
+    Figure("streams.limit", lambda s: s.sessions.limit, gauge, "streams_limit", "Streams that can be open now"),
+    Figure("streams.accepted", lambda s: s.sessions.n_accepted, counter, "streams_accepted", "Streams accepted"),
     Figure(
         "",
         lambda s: s.sessions.n_resumed,
         counter,
         "streams_resumed",
-        "Times that a publisher came back to a session",
+        "Times that a publisher resumed a session",
     ),
     Figure(
         "",
@@ -124,35 +124,35 @@ FIGURES: tuple[Figure[Sources], ...] = (
         "streams_parked",
         "Open streams whose publisher's connection is lost",
     ),
-    Figure("", lambda s: s.sessions.n_readers, gauge, "readers", "Who reads along, of all sessions"),
-    Figure("", lambda s: s.sessions.max_readers, gauge, "readers_limit", "Readers that may be here"),
+    Figure("", lambda s: s.sessions.n_readers, gauge, "readers", "Readers of all sessions"),
+    Figure("", lambda s: s.sessions.max_readers, gauge, "readers_limit", "Readers that can be connected at a time"),
     Figure(
         "",
         lambda s: s.sessions.n_readers_refused,
         counter,
         "readers_refused",
-        "Readers not let in because there were too many",
+        "Readers refused because too many were connected",
     ),
     Figure(
         "streams.refused",
         lambda s: s.sessions.refused,
         counter_by("code"),
         "streams_refused",
-        "Streams not let in, by error code; a page that asks whether it would be let in counts too",
+        "Streams refused, by error code; includes pages that only check whether a stream would be accepted",
     ),
     Figure(
         "received_audio_s",
         lambda s: s.sessions.received_ms / 1000,
         counter,
         "received_audio_seconds",
-        "Audio taken over from streams",
+        "Audio received from streams",
     ),
     Figure(
         "transcribed_audio_s",
         lambda s: s.counts.audio_s,
         counter,
         "transcribed_audio_seconds",
-        "Audio in transcribed batches, in each partial anew",
+        "Audio in transcribed batches; the same audio counts again in each partial",
     ),
     Figure(
         "compute_s",
@@ -166,14 +166,14 @@ FIGURES: tuple[Figure[Sources], ...] = (
         lambda s: s.real_time_factor,
         gauge,
         "real_time_factor",
-        "Compute time / transcribed audio, of the last minute",
+        "Compute time per transcribed audio, in the last minute",
     ),
     Figure(
         "utilization",
         lambda s: s.load.utilization,
         gauge,
         "worker_utilization_ratio",
-        "Computing per second and worker, of the last seconds; at 1, batches still grow before the queue does",
+        "Share of the last seconds that workers computed; at 1, batches grow before the queue does",
     ),
     Figure("queue.finals", lambda s: s.queue.finals),
     Figure("queue.partials", lambda s: s.queue.partials),
@@ -189,7 +189,7 @@ FIGURES: tuple[Figure[Sources], ...] = (
         lambda s: s.queue.in_flight,
         gauge,
         "in_flight_requests",
-        "Requests that workers have and did not answer",
+        "Requests sent to workers and not answered yet",
     ),
     Figure(
         "batches",
@@ -203,9 +203,9 @@ FIGURES: tuple[Figure[Sources], ...] = (
         lambda s: s.counts.partials_asked,
         counter,
         "partials_asked",
-        "Partials asked of the workers",
+        "Partials requested",
     ),
-    Figure("partials", _partials, counter_by("outcome"), "partials", "Partials by what became of them"),
+    Figure("partials", _partials, counter_by("outcome"), "partials", "Partials by outcome"),
     Figure("pace.partial_interval_ms", lambda s: s.load.level.partial_interval_ms),
     Figure(
         "",
@@ -219,14 +219,14 @@ FIGURES: tuple[Figure[Sources], ...] = (
         lambda s: s.load.level.partial_interval_ms is None,
         gauge,
         "partials_paused",
-        "1 while finals are all the workers can do",
+        "1 while partials are paused because finals take all computing time",
     ),
     Figure(
         "pace.partials_paused_s",
         lambda s: s.load.paused_s,
         counter,
         "partials_paused_seconds",
-        "How long partials have paused, together",
+        "Total time for which partials were paused",
     ),
     Figure("pace.speculates", lambda s: s.load.level.effort == "full"),
     Figure(
@@ -234,7 +234,7 @@ FIGURES: tuple[Figure[Sources], ...] = (
         lambda s: {"answered": s.counts.finals_answered, "failed": s.counts.finals_failed},
         counter_by("outcome"),
         "finals",
-        "Finals by what became of them",
+        "Finals by outcome",
     ),
     Figure("redone_finals", lambda s: s.counts.redone, counter, "redone_finals", "Finals that were decoded twice"),
     Figure(
@@ -242,7 +242,7 @@ FIGURES: tuple[Figure[Sources], ...] = (
         lambda s: s.counts.runaways,
         counter,
         "runaway_texts",
-        "Texts that had no end or repeated themselves, at first",
+        "Texts that did not end or repeated themselves, before they were decoded again",
     ),
 )
 
@@ -252,22 +252,22 @@ STORE_FIGURES: tuple[Figure[StoreFigures], ...] = (
         lambda store: store.working,
         gauge,
         "store_working",
-        "1 while transcripts can be stored, 0 since the last try failed",
+        "1 while transcripts can be stored, 0 after a failed attempt",
     ),
     Figure(
         "waiting",
         lambda store: store.waiting,
         gauge,
         "store_waiting_entries",
-        "Finals, begins and ends of sessions not yet stored",
+        "Finals, starts and ends of sessions that are not stored yet",
     ),
-    Figure("failures", lambda store: store.failures, counter, "store_failures", "Tries to store that failed"),
+    Figure("failures", lambda store: store.failures, counter, "store_failures", "Failed attempts to store"),
     Figure(
         "lost",
         lambda store: store.lost,
         counter,
         "store_lost_entries",
-        "Entries that will never be stored: too many waited",
+        "Entries that were dropped because too many waited",
     ),
 )
 
@@ -277,7 +277,7 @@ WORKER_FIGURES: tuple[Figure[WorkerFigures], ...] = (
         lambda worker: worker.n_restarts,
         counter_by("worker"),
         "worker_restarts",
-        "Inference processes started after the first",
+        "Inference processes started after the first one",
     ),
     Figure(
         "resident_memory_bytes",
@@ -292,7 +292,7 @@ WORKER_FIGURES: tuple[Figure[WorkerFigures], ...] = (
         lambda worker: worker.device_memory and worker.device_memory.used_bytes,
         gauge_by("worker"),
         "device_memory_used_bytes",
-        "Memory of the worker's GPU that is used, by whomever",
+        "Used memory of the worker's GPU, by all processes",
     ),
     Figure(
         "",
@@ -305,7 +305,7 @@ WORKER_FIGURES: tuple[Figure[WorkerFigures], ...] = (
 
 
 def as_json(figures: Iterable[Figure[Source]], source: Source) -> dict[str, Any]:
-    """Give the figures as `/v1/stats` has them."""
+    """Return the figures as JSON for `/v1/stats`."""
     tree: dict[str, Any] = {}
     for figure in figures:
         if figure.path:
@@ -322,7 +322,7 @@ def as_json(figures: Iterable[Figure[Source]], source: Source) -> dict[str, Any]
 
 
 def as_families(figures: Iterable[Figure[Source]], source: Source) -> Iterator[Metric]:
-    """Give the figures as Prometheus has them."""
+    """Yield the figures as families of Prometheus."""
     for figure in figures:
         if figure.kind is not None and (value := figure.read(source)) is not None:
             yield figure.kind(f"livecaption_{figure.name}", figure.help, value)

@@ -1,4 +1,4 @@
-"""The pages, the health checks, the figures, and what every HTTP answer carries."""
+"""The pages, the health checks, the figures, and the headers of every HTTP response."""
 
 import errno
 from pathlib import Path
@@ -17,8 +17,11 @@ from livecaption.workers.pool import PoolState
 
 
 def static_directory(package: Path) -> Path:
-    """The pages: in the installed package, or beside it in a checkout. Not asked of importlib: a development install
-    by an old pip, such as Debian 12's, maps no package to a directory of another name."""
+    """Return the directory of the pages: in the installed package, or beside it in a checkout.
+
+    importlib cannot find it if an old pip, such as Debian 12's, made a development install, because that maps no
+    package to a directory with another name.
+    """
     installed = package / "static"
     return installed if installed.is_dir() else package.parent / "static"
 
@@ -35,10 +38,10 @@ SECURITY_HEADERS = {
 
 
 def content_security_policy(host: str) -> str:
-    """Scripts, styles and connections of our own only; `data:` for the images that a style sheet carries.
+    """Allow only the server's own scripts, styles and connections, and `data:` for images in style sheets.
 
     Args:
-        host: the header Host. Older Safari does not take 'self' for the WebSockets of the same host.
+        host: the header Host, listed because older Safari does not apply 'self' to WebSockets of the same host.
     """
     sockets = f" ws://{host} wss://{host}" if auth.host_name(host) else ""
     return (
@@ -48,20 +51,20 @@ def content_security_policy(host: str) -> str:
 
 
 async def page(_: web.Request) -> web.FileResponse:
-    """`GET /`: the page to speak into."""
+    """`GET /`: the publisher's page."""
     return web.FileResponse(STATIC / "index.html")
 
 
 async def healthz(_: web.Request) -> web.Response:
-    """`GET /healthz`: 200 while the event loop turns, whatever the workers do.
+    """`GET /healthz`: 200 while the event loop runs, in any state of the workers.
 
-    A supervisor that kills on it would otherwise end every recovery.
+    Otherwise a service manager that restarts the server on a failed check would interrupt every recovery of a worker.
     """
     return web.json_response({"state": "alive"})
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """`GET /readyz`: 200 if a new stream would be taken, else 503 and why."""
+    """`GET /readyz`: 200 if a new stream would be accepted, else 503 with the reason."""
     try:
         request.app[SERVICES].sessions.check_admission()
     except LivecaptionError as error:
@@ -72,7 +75,7 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def info(request: web.Request) -> web.Response:
-    """`GET /v1/info`: what this server is and runs."""
+    """`GET /v1/info`: version, protocol, state and model of this server."""
     pool = request.app[SERVICES].pool
     model = None
     if pool.loaded is not None:
@@ -90,31 +93,31 @@ async def info(request: web.Request) -> web.Response:
 
 
 async def stats_page(_: web.Request) -> web.FileResponse:
-    """`GET /stats`: the server's figures for people, live. The page holds none; it asks for `/v1/stats`."""
+    """`GET /stats`: the page with live figures. The page itself has no figures and requests `/v1/stats`."""
     return web.FileResponse(STATIC / "stats.html")
 
 
 async def sessions_page(_: web.Request) -> web.FileResponse:
-    """`GET /sessions`: the kept transcripts for people. The page holds none; it asks for `/v1/sessions`."""
+    """`GET /sessions`: the page with stored transcripts. The page itself has none and requests `/v1/sessions`."""
     return web.FileResponse(STATIC / "sessions.html")
 
 
 async def stats(request: web.Request) -> web.Response:
-    """`GET /v1/stats`: the figures of `metrics` as JSON, latencies as of the last minute."""
+    """`GET /v1/stats`: the figures of `metrics` as JSON, with the latencies of the last minute."""
     services = request.app[SERVICES]
     auth.check_token(request, services.config.server)
     return web.json_response(request.app[METRICS].snapshot())
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """`GET /metrics`: for Prometheus."""
+    """`GET /metrics`: the figures in the text format of Prometheus."""
     services = request.app[SERVICES]
     auth.check_token(request, services.config.server)
     return web.Response(body=await request.app[METRICS].exposition(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
 
 def error_response(error: LivecaptionError, **fields: object) -> web.Response:
-    """The error as an HTTP answer: status, JSON with the same `code`, `Retry-After` if it makes sense."""
+    """Return the error as an HTTP response: status, JSON with the same `code`, and `Retry-After` if it is known."""
     body = {"code": error.code, "message": error.message, **fields}
     headers = {}
     if error.retry_after_s is not None:
@@ -127,7 +130,7 @@ def error_response(error: LivecaptionError, **fields: object) -> web.Response:
 
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse foreign host names, and answer our errors in the protocol's shape."""
+    """Refuse wrong host names, and answer errors as JSON in the form of the protocol."""
     try:
         auth.check_host(request, request.app[SERVICES].config.server, request.app[OWN_NAMES])
         return await handler(request)
@@ -136,7 +139,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except ConnectionError:
         if request.transport is not None and not request.transport.is_closing():
             raise
-        return web.Response(status=400)  # to nobody: the client has gone before its stream began
+        return web.Response(status=400)  # never received: the client left before its stream began
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
@@ -144,9 +147,9 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal handler `on_response_prepare`."""
+    """Add the security headers to each response. This is a handler of aiohttp's `on_response_prepare`."""
     host = request.headers.get(hdrs.HOST, "")
-    # A changed page must not meet a cached script of the version before. What a token has opened is for nobody else.
+    # A new page must not run with cached scripts of the version before. A response to a token must not be shared.
     caching = "private, no-store" if auth.shows_a_token(request) else "no-cache"
     own = {"Content-Security-Policy": content_security_policy(host), hdrs.CACHE_CONTROL: caching}
     for name, value in (SECURITY_HEADERS | own).items():

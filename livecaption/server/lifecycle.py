@@ -1,11 +1,11 @@
-"""The life of the server: start, the signal, the order of the stop.
+"""The lifecycle of the server: its start, the signal, and the order of the stop.
 
     bind -> start workers -> listen -> (loading) -> ready -> signal
     drain: no new streams, no more audio, finals, `end`, close 1001           at most drain_timeout
-    clean-up: what is left of connections, then the workers: stop, else kill, then the store  at most 3 s
+    clean-up: remaining connections, then the workers: stop, else kill, then the store  at most 3 s
 
-The drain comes before aiohttp's own clean-up, because that one drops all inbound bytes first: the
-close replies of clients would never be seen. Only here is a loop run for the server, and once.
+The drain comes before aiohttp's own clean-up. That one first drops all inbound bytes, so the close replies of clients
+would never be read. Only this module runs an event loop for the server, and only once.
 """
 
 import asyncio
@@ -47,22 +47,23 @@ EXIT_CANNOT_START = 3
 EXIT_FAULT = 70
 CLEANUP_TIMEOUT_S = 3.0
 STOP_MARGIN_S = 2.0
-"""What a stop may take beyond the drain and the workers, before the whole process is ended by force."""
+"""Time that a stop may take beyond the drain and the workers, before the process is ended by force."""
 FAREWELL_TIMEOUT_S = 0.1
-"""For 1001 to everybody in a forced stop."""
+"""Time to send close code 1001 to all clients in a forced stop."""
 KEEPALIVE_TIMEOUT_S = 10.0
-"""Also the deadline of a handshake that says nothing, of WebSockets or of TLS."""
+"""Time that an idle HTTP connection stays open; also the deadline of the handshakes of WebSocket and TLS."""
 BACKLOG = 128
 """Connections that the kernel holds while the loop is busy."""
 READ_BYTES = 8 * 1024
-"""With 64 KiB a body of 1-byte chunks lets others wait for 31 ms, with 16 KiB for 12 to 19, with this for half."""
+"""Bytes read from a connection at a time. A body of 1-byte chunks delays other connections by 31 ms with 64 KiB, and by
+12 to 19 ms with 16 KiB. With this value, the delay is half of that."""
 LINGERING_S = 1.0
-"""A body that nobody wants is read on for so long behind the answer, so that the answer arrives. aiohttp: 10 s."""
+"""Time that an unused request body is read after the response, so that the response arrives (aiohttp: 10 s)."""
 TURN_INTERVAL_S = 1.0
 MAX_LAG_S = 1.0
-"""A loop that is later than that is not reported as alive."""
+"""Lag of the loop above which systemd is not notified that the server is alive."""
 BLOCKED_AFTER_S = 5.0
-"""A loop that has not turned for so long leaves the stacks of all threads on stderr."""
+"""Time without a turn of the loop after which the stacks of all threads are written to stderr."""
 EXTEND_START_US = 10_000_000
 
 logger = logging.getLogger("livecaption")
@@ -71,12 +72,12 @@ logger = logging.getLogger("livecaption")
 def run(config: Config, signals: SignalInbox) -> NoReturn:
     """Serve until a signal, then end the process.
 
-    Exit code 0: stopped in order. 3: the model, the port or the store of transcripts cannot be had. 70: a
-    fault of ours, or a stop that took too long or lost captions. 128 + n: forced by a second signal.
+    Exit code 0: stopped in order. 3: the model, the port or the store of transcripts cannot be used. 70: a bug of
+    livecaption, or a stop that took too long or lost captions. 128 + n: forced by a second signal.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("asyncio").addFilter(RateLimited(refused_accept))
-    logging.raiseExceptions = False  # the terminal behind stderr may be gone when we say goodbye
+    logging.raiseExceptions = False  # the terminal of stderr may be gone when the last lines are logged
     faulthandler.enable()
     _raise_descriptor_limit(config.server)
     _read_little_at_a_time()
@@ -86,16 +87,16 @@ def run(config: Config, signals: SignalInbox) -> NoReturn:
             status = runner.run(_serve(config, signals, manager))
     finally:
         children.kill_all()
-    # The interpreter would take apart all that it has loaded first: 30 ms on an idle machine, 500 ms on a busy one.
+    # An ordinary exit would free all objects first, which takes 30 ms on an idle machine and 500 ms on a busy one.
     os._exit(status)
 
 
 @asynccontextmanager
 async def running_server(config: Config) -> AsyncIterator[str]:
-    """A server in this very loop, on a free port of loopback; yields its address once it is ready. It keeps nothing.
+    """Run a server in this event loop, on a free port of loopback, without a store. Yield its address once it is ready.
 
     Raises:
-        EngineUnusable: the model cannot be loaded; the message says why.
+        EngineUnusable: the model cannot be loaded; the message has the reason.
     """
     server = replace(config.server, host="127.0.0.1", port=0, tls_cert="", tls_key="")
     config = replace(config, server=server, store=StoreConfig())
@@ -115,7 +116,7 @@ async def running_server(config: Config) -> AsyncIterator[str]:
 
 async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) -> int:
     try:
-        # Before anything is started, so that nothing has to be stopped again.
+        # Do this before anything is started, so that an error leaves nothing to stop.
         tls = _tls_context(config)
         sockets = _bind(config.server.host, config.server.port)
     except (OSError, ConfigError) as error:
@@ -152,7 +153,7 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
     except Exception:
         logger.exception("the server failed")
         sessions.fail(LivecaptionError("internal error"))
-        await pool.stop()  # answers whatever is still awaited, so that nobody waits for what cannot come
+        await pool.stop()  # answers all open requests as failed, so that the drain does not wait for them
         await sessions.drain()
         return EXIT_FAULT
     finally:
@@ -166,11 +167,11 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
 
 
 class _Stop:
-    """What ends the server: a signal, or a fault in a task that it cannot do without."""
+    """The reasons to end the server: a signal, or a failure of a task that it needs."""
 
     def __init__(self, runner: web.AppRunner) -> None:
         self.asked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        """The signal that asked for the stop, or the exception that makes it necessary."""
+        """The result is the signal that requested the stop; the exception is the failure that made it necessary."""
         services = runner.app[SERVICES]
         config = services.config
         self.stop_timeout_s = config.server.drain_timeout_s + config.workers.stop_timeout_s + STOP_MARGIN_S
@@ -206,8 +207,8 @@ def _raise_descriptor_limit(config: ServerConfig) -> None:
     n_readers = descriptors.max_readers(config, n_descriptors)
     if n_readers < config.max_readers:
         logger.warning(
-            "%s file descriptors are enough for %d readers and not for %d (--max-readers): raise the hard limit"
-            " (ulimit -Hn, LimitNOFILE= of systemd)",
+            "%s file descriptors are enough for %d readers, not for %d (--max-readers): raise the hard limit"
+            " (ulimit -Hn, or LimitNOFILE= in systemd)",
             n_descriptors,
             n_readers,
             config.max_readers,
@@ -215,19 +216,19 @@ def _raise_descriptor_limit(config: ServerConfig) -> None:
 
 
 def _read_little_at_a_time() -> None:
-    """Bound what is read from a connection in one turn of the loop.
+    """Bound the bytes that are read from a connection in one turn of the loop.
 
-    asyncio's 256 KiB may hold 43,000 frames of a WebSocket, or as many chunks of a body, which take 6 to 130 ms to be
-    told apart. There is no public setting; a smaller window of TCP would slow down distant clients.
+    asyncio's 256 KiB may hold 43,000 frames of a WebSocket, or as many chunks of a body. Parsing them takes 6 to
+    130 ms. There is no public setting. A smaller TCP window would slow down distant clients.
     """
     for protocol in (selector_events._SelectorTransport, sslproto.SSLProtocol):  # type: ignore[attr-defined]
         protocol.max_size = READ_BYTES
 
 
 def _keep_what_is_loaded() -> None:
-    """Spare the collector of garbage the modules and all else that lives as long as the process.
+    """Exempt modules and all other permanent objects from garbage collection.
 
-    It would look through them again and again, for 50 to 150 ms in which the loop stands still.
+    Otherwise each full collection would scan them and block the loop for 50 to 150 ms.
     """
     gc.collect()
     gc.freeze()
@@ -245,7 +246,11 @@ def _runner(config: Config) -> web.AppRunner:
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:
-    """A listening socket on each address of the host. Raises OSError."""
+    """Return a listening socket for each address of the host.
+
+    Raises:
+        OSError: an address cannot be used.
+    """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     try:
@@ -261,11 +266,11 @@ def _bind(host: str, port: int) -> list[socket.socket]:
 async def _listen(
     runner: web.AppRunner, sockets: list[socket.socket], tls: ssl.SSLContext | None
 ) -> tuple[str, list[asyncio.Server]]:
-    """Start the application, and its workers with it. Returns the address for people, and what listens."""
+    """Start the application with its workers. Return the URL and the listening servers."""
     await runner.setup()
-    assert runner.server is not None  # as it is set up
+    assert runner.server is not None  # because of `setup`
     servers = [
-        # Not by aiohttp's SockSite, which gives a connection that says nothing 60 s to begin with TLS.
+        # aiohttp's SockSite is not used, because it gives an idle connection 60 s to begin with TLS.
         await asyncio.get_running_loop().create_server(
             runner.server,
             sock=bound,
@@ -280,7 +285,7 @@ async def _listen(
 
 
 def _close(servers: list[asyncio.Server]) -> None:
-    """Take no more connections."""
+    """Accept no more connections."""
     for server in servers:
         server.close()
 
@@ -297,7 +302,7 @@ def _tls_context(config: Config) -> ssl.SSLContext | None:
 
 
 async def _watch_loop(manager: ServiceManager, pool: WorkerPool) -> None:
-    """As long as the loop turns in time, systemd hears of it; when it does not, stderr gets all stacks."""
+    """Notify systemd while the loop runs in time. If it is blocked, write all stacks to stderr."""
     interval_s = min(TURN_INTERVAL_S, manager.watchdog_s / 2) if manager.watchdog_s else TURN_INTERVAL_S
     with _stacks_without_a_turn() as turned:
         while True:
@@ -315,19 +320,20 @@ async def _watch_loop(manager: ServiceManager, pool: WorkerPool) -> None:
 
 @contextmanager
 def _stacks_without_a_turn() -> Iterator[threading.Event]:
-    """While the event is not set for `BLOCKED_AFTER_S`, stderr gets all stacks, once.
+    """Write all stacks to stderr, once, if the event is not set for `BLOCKED_AFTER_S`.
 
-    By a thread, though that cannot say what holds the interpreter's lock. `faulthandler.dump_traceback_later` reads
-    stacks of running threads without it: of 42 servers stopped by SIGSTOP for 6 s, one crashed when it went on.
+    A thread does this, although it cannot run while C code holds the interpreter's lock. The alternative
+    `faulthandler.dump_traceback_later` reads the stacks of running threads without the lock. With it, one of 42 servers
+    that were stopped by SIGSTOP for 6 s crashed when it continued.
     """
     turned, ended = threading.Event(), threading.Event()
 
     def watch() -> None:
         while not ended.is_set():
             if not turned.wait(BLOCKED_AFTER_S):
-                # First: the loop may be blocked while it logs, and then nobody can log.
+                # Write the stacks first: if the loop is blocked in a log call, this thread cannot log.
                 faulthandler.dump_traceback()
-                logger.warning("the event loop is blocked, or this process was stopped; its threads stand above")
+                logger.warning("the event loop is blocked, or this process was stopped; see the stacks above")
                 turned.wait()
             turned.clear()
 
@@ -342,17 +348,17 @@ def _stacks_without_a_turn() -> Iterator[threading.Event]:
 
 
 def _dump_stacks_when_asked(pool: WorkerPool) -> None:
-    """SIGUSR1: where every thread of this process and of the workers is, on stderr."""
+    """On SIGUSR1, write the stacks of all threads of this process and of the workers to stderr."""
     if sys.platform != "win32":
         loop = asyncio.get_running_loop()
-        # Not the loop's own handlers: they would take the wake-up descriptor from the stop signals.
+        # The loop's own handlers are not used, because they would take the wake-up descriptor from the stop signals.
         signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon_threadsafe(pool.dump_stacks))
-        # Chained before it: our own stacks come also when the loop is blocked.
+        # faulthandler runs before that handler, so this process's stacks are written even if the loop is blocked.
         faulthandler.register(signal.SIGUSR1, chain=True)
 
 
 async def _first(*awaitables: Awaitable[Any]) -> None:
-    """Until the first of them is done, which is not asked how; futures that were passed in live on."""
+    """Wait until any awaitable completes, ignoring its result. Futures that were passed in are not cancelled."""
     tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task, awaitable in zip(tasks, awaitables, strict=True):

@@ -1,4 +1,4 @@
-"""What libraries log about us, made fit for our log: one line each, few of them, and nothing that clients have sent."""
+"""Filters for the log records of libraries: one line each, at a limited rate, and without text that clients sent."""
 
 import logging
 
@@ -8,7 +8,7 @@ from livecaption.live.logs import RateLimited
 
 
 def refused_accept(record: logging.LogRecord) -> str | None:
-    """One line for what asyncio says, with a traceback, of each connection that finds no descriptor left."""
+    """Return one line for asyncio's record of a connection that got no descriptor, which has a traceback."""
     if not record.getMessage().startswith("socket.accept() out of system resource"):
         return None
     error = record.exc_info[1] if record.exc_info else "out of system resource"
@@ -16,16 +16,16 @@ def refused_accept(record: logging.LogRecord) -> str | None:
 
 
 def malformed_request(record: logging.LogRecord) -> str | None:
-    """One line without content for what aiohttp says of a malformed request: with its line, and any token in it."""
+    """Return one line for aiohttp's record of a malformed request, which quotes the request and any token in it."""
     error = record.exc_info[1] if record.exc_info else None
-    # An exception of the HTTP parser, whose text quotes the request, may be at the bottom of another one.
+    # The exception of the HTTP parser, whose text quotes the request, may be the cause of another one.
     while error is not None and not isinstance(error, HttpProcessingError):
         error = error.__cause__ or error.__context__
     if error is None:
         return None
-    record.levelno, record.levelname = logging.WARNING, "WARNING"  # nothing of ours failed
+    record.levelno, record.levelname = logging.WARNING, "WARNING"  # the server itself did not fail
     return "a malformed request was refused"
 
 
 WITHOUT_REQUESTS = RateLimited(malformed_request)
-"""One for all applications of the process, as their logger is one: a filter is added to it once."""
+"""The filter of all applications of the process. They share aiohttp's logger, and it gets each filter only once."""

@@ -1,10 +1,10 @@
-"""What the server does, in figures: for Prometheus at `/metrics`, for people at `/v1/stats`.
+"""The server's figures, for Prometheus at `/metrics` and as JSON at `/v1/stats`.
 
-Counts live with whoever owns what they count (sessions, pool, scheduler, supervisors) and are read when somebody asks.
-Only what happens and is gone is reported to this module: a latency, the lag of the event loop. Both answers are made of
-one table, so they agree. Each `Metrics` has a registry of its own: two applications in one process do not mix.
+Counts belong to the objects that count (sessions, pool, scheduler, supervisors), and are read for each request. Only
+measurements are reported to this module: latencies, and the lag of the event loop. Both answers are built from one
+table, so they agree. Each `Metrics` has its own registry, so that two applications in one process do not mix.
 
-Used by the event loop only; knows nothing of HTTP.
+Used by the event loop only; has no HTTP in it.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ from livecaption.workers.pool import PoolState, WorkerPool
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 LATENCIES: dict[LatencyKind, str] = {
-    "endpoint": "From the last voiced audio of an utterance to its end by silence",
-    "first_partial": "From the first voiced audio of an utterance to its first caption",
-    "partial": "From audio to the first partial that shows it; of its oldest and newest audio, the mean",
-    "final": "From the last voiced audio of an utterance to its final",
+    "endpoint": "Time from the last voiced audio of an utterance to its endpoint",
+    "first_partial": "Time from the first voiced audio of an utterance to its first caption",
+    "partial": "Time from audio to the first partial that shows it, mean of its oldest and newest audio",
+    "final": "Time from the last voiced audio of an utterance to its final",
 }
 LATENCY_BUCKETS_S = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 30)
 LAG_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -39,10 +39,10 @@ WORKER_STATES = (PoolState.LOADING, PoolState.READY, PoolState.RECOVERING, PoolS
 
 RECENT_S = 60.0
 MAX_RECENT = 4096
-"""Values kept of the last minute: to sort them takes a millisecond. Forty streams of speakers who never pause make 4800
-partials in it; then the newest ones speak for the minute."""
+"""Values kept of the last minute; sorting them takes a millisecond. Forty streams of speech without pauses produce 4800
+partials a minute; then the newest values represent the minute."""
 LAG_INTERVAL_S = 0.1
-"""Between two looks at the loop. 600 of them in a minute are enough for a 99th percentile."""
+"""Interval of the lag measurements. 600 of them in a minute are enough for a 99th percentile."""
 
 
 class Metrics(Collector):
@@ -62,7 +62,7 @@ class Metrics(Collector):
         }
         self._lag = Histogram(
             "livecaption_event_loop_lag_seconds",
-            "How late the event loop runs what is due",
+            "Delay of the event loop after the time at which a callback was due",
             registry=self._registry,
             buckets=LAG_BUCKETS_S,
         )
@@ -72,7 +72,7 @@ class Metrics(Collector):
         self._registry.register(self)
 
     def observe(self, latency: Latency) -> None:
-        """Take note of a delay, now."""
+        """Record a latency that was measured now."""
         self._latencies[latency.kind].observe(latency.seconds)
         self._recent_latencies[latency.kind].add(_now_s(), latency.seconds)
 
@@ -86,12 +86,12 @@ class Metrics(Collector):
             self._next_look.cancel()
 
     async def exposition(self) -> bytes:
-        """Everything in the text format of Prometheus, see `CONTENT_TYPE`."""
-        # Read here, where all is owned; put into text beside the loop, which takes twice as long.
+        """Return all figures in the text format of Prometheus, see `CONTENT_TYPE`."""
+        # Read the figures in the loop, which owns them. Format them in a thread, because that takes twice as long.
         return await asyncio.to_thread(_as_text, list(self._registry.collect()))
 
     def snapshot(self) -> dict[str, Any]:
-        """Give the same for `/v1/stats`: counts since the start; the percentiles are those of the last minute."""
+        """Return the figures for `/v1/stats`: counts since the start, and percentiles of the last minute."""
         now_s = _now_s()
         return {
             "at_s": now_s,
@@ -114,13 +114,13 @@ class Metrics(Collector):
         }
 
     def collect(self) -> Iterator[Metric]:
-        """Give the registry what is read where it is counted."""
+        """Yield the families of Prometheus for the figures that other objects count."""
         yield from as_families(FIGURES, self._sources())
         if self._store is not None:
             yield from as_families(STORE_FIGURES, self._store.figures)
         workers = {str(number): worker for number, worker in enumerate(self._pool.workers())}
         states = GaugeMetricFamily(
-            "livecaption_worker_state", "1 for the state that the worker is in", labels=("worker", "state")
+            "livecaption_worker_state", "1 for the present state of the worker, else 0", labels=("worker", "state")
         )
         for number, worker in workers.items():
             for state in WORKER_STATES:
@@ -145,7 +145,7 @@ class Metrics(Collector):
         self._next_look = asyncio.get_running_loop().call_at(due_s, self._look, due_s)
 
     def _real_time_factor(self) -> float | None:
-        """Of the last minute; None: nothing was transcribed in it."""
+        """Return the real-time factor of the last minute, or None if nothing was transcribed in it."""
         audio_before_s, compute_before_s = self._recent_work[0]
         audio_s = self._pool.counts.audio_s - audio_before_s
         return (self._pool.counts.compute_s - compute_before_s) / audio_s if audio_s else None
@@ -169,7 +169,12 @@ class Recent:
         return len(self._values)
 
     def percentiles(self, now_s: float, **ranks: float) -> dict[str, float | None]:
-        """The smallest value that so great a share does not exceed (nearest rank); None where there are none."""
+        """Return the percentiles by nearest rank; each is None if there are no values.
+
+        Args:
+            now_s: time of the event loop.
+            ranks: name and share (0 to 1) of each percentile.
+        """
         self._forget(now_s)
         values = sorted(value for _, value in self._values)
         if not values:
@@ -186,7 +191,7 @@ def _now_s() -> float:
 
 
 class _Collected(Collector):
-    """Figures that were read already."""
+    """A collector of families that were read before."""
 
     def __init__(self, families: list[Metric]) -> None:
         self._families = families

@@ -1,8 +1,8 @@
-"""Who reads along: the events of a session as `text/event-stream` or over a WebSocket, and the code to the page.
+"""Readers get the events of a session as `text/event-stream` or over a WebSocket, and a QR code with its link.
 
-A reader asks for a session by its id, which nobody can guess, and for a private one shows its reader token. Nothing
-that a reader does, or fails to do, reaches the publisher: each takes from the hub what it can send, and who cannot be
-sent anything for a while is cut off.
+A reader requests a session by its id, which cannot be guessed, and sends the reader token of a private one. No reader
+can affect the publisher. Each handler pulls events from the hub when it can send more. A reader that receives nothing
+for a while is cut off.
 """
 
 import asyncio
@@ -23,27 +23,27 @@ from livecaption.server.sending import sent
 from livecaption.server.services import SERVICES
 
 HEARTBEAT_S = 15.0
-"""Proxies and phones drop connections in which nothing happens for 30 to 60 s."""
+"""Interval of the heartbeats. Proxies and phones close connections that are idle for 30 to 60 s."""
 MAX_READ_BYTES = 4096
-"""Of a message of a reader, who has nothing to say."""
+"""Largest message from a reader. The protocol has no messages from readers."""
 MAX_MESSAGES = 20
-"""A reader that sends so many is cut off; programs send some of their own accord."""
+"""Number of messages after which a reader is cut off. Some client programs send a few on their own."""
 QR_SCALE = 8
-"""Pixels of a module; the page draws the picture at any size."""
+"""Pixels of a QR module; the page scales the picture."""
 
 MAX_DRAWN = 64
-"""QR codes that are kept, of 30 KB each at most."""
+"""QR codes that are cached, of at most 30 KB each."""
 
 
 async def watch_page(_: web.Request) -> web.FileResponse:
-    """`GET /watch/{id}`: the page to read along. Whether there is such a session, it finds out itself."""
+    """`GET /watch/{id}`: the readers' page. The page itself finds out whether the session exists."""
     return web.FileResponse(STATIC / "watch.html")
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """`GET /v1/sessions/{id}/events`: server-sent events, from the header `Last-Event-ID` or `?last_event_id=` on.
+    """`GET /v1/sessions/{id}/events`: server-sent events after the position `Last-Event-ID` or `?last_event_id=`.
 
-    204, at which browsers stop coming back, where the session is over and the reader knows all of it.
+    A reader that has received all of an ended session gets 204, which stops browsers from reconnecting.
     """
     session = _session(request)
     last_seq = _last_seq(request, session)
@@ -54,7 +54,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 async def watch(request: web.Request) -> web.WebSocketResponse:
-    """`GET /v1/sessions/{id}/watch`: the same over a WebSocket; closes with 1000 behind `end`."""
+    """`GET /v1/sessions/{id}/watch`: the same events over a WebSocket, which is closed with 1000 after `end`."""
     auth.check_origin(request, request.app[SERVICES].config.server)
     session = _session(request)
     with request.app[SERVICES].sessions.reading():
@@ -62,9 +62,9 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
 
 
 async def qr_code(request: web.Request) -> web.Response:
-    """`GET /v1/sessions/{id}/qr.svg`: the address of the page, to be scanned from the wall of a hall.
+    """`GET /v1/sessions/{id}/qr.svg`: the link to the readers' page, to be scanned from a screen in a hall.
 
-    That of a private session lets in whoever scans it, and is given only to who shows the reader token.
+    The code of a private session contains the reader token, so the request must have that token.
     """
     session = _session(request)
     scheme = request.headers.get("X-Forwarded-Proto", request.scheme)
@@ -77,7 +77,7 @@ async def qr_code(request: web.Request) -> web.Response:
 
 @lru_cache(MAX_DRAWN)
 def _drawn(link: str) -> bytes:
-    """The link as a QR code, in SVG. Takes 12 ms the first time."""
+    """Draw the link as a QR code in SVG. The first time takes 12 ms."""
     svg = io.BytesIO()
     segno.make(link, error="m", micro=False).save(svg, kind="svg", xmldecl=False, scale=QR_SCALE, light="#fff")
     return svg.getvalue()
@@ -88,7 +88,7 @@ async def _stream_events(request: web.Request, session: LiveSession, last_seq: i
         headers={
             hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
             hdrs.CACHE_CONTROL: "no-store",
-            "X-Accel-Buffering": "no",  # nginx would collect captions until there is a page of them
+            "X-Accel-Buffering": "no",  # otherwise nginx buffers captions until a memory page is full
         }
     )
     await response.prepare(request)
@@ -96,12 +96,12 @@ async def _stream_events(request: web.Request, session: LiveSession, last_seq: i
         async for messages in feed:
             if not await sent(request, response.write(_server_sent(messages))):
                 break
-            messages.clear()  # a snapshot has megabytes, and the next event may be long in coming
+            messages.clear()  # free the memory: a snapshot has megabytes, and the next event may come much later
     return response
 
 
 def _server_sent(messages: list[Message]) -> bytes:
-    """Messages for `text/event-stream`; none: a comment, which keeps the connection open."""
+    """Join messages for `text/event-stream`. Without messages, return a comment, which keeps the connection open."""
     return b"".join(message.server_sent for message in messages) or b":\n\n"
 
 
@@ -117,14 +117,14 @@ async def _watch(request: web.Request, session: LiveSession) -> web.WebSocketRes
         listening.cancel()
         await asyncio.wait({sending, listening})
     if not listening.cancelled() and listening.result():
-        await socket.close(WSCloseCode.POLICY_VIOLATION, "a reader has nothing to say")
+        await socket.close(WSCloseCode.POLICY_VIOLATION, "a reader may not send messages")
     else:
         await socket.close(WSCloseCode.OK, "the session is over")
     return socket.response
 
 
 async def _listen(socket: WebSocket) -> bool:
-    """Return False when the reader leaves, True when it says too much for one that has nothing to say."""
+    """Return False when the reader leaves, and True when it has sent too many or too large messages."""
     for _ in range(MAX_MESSAGES):
         try:
             message = await socket.receive()
@@ -136,21 +136,26 @@ async def _listen(socket: WebSocket) -> bool:
 
 
 async def _send(request: web.Request, socket: WebSocket, session: LiveSession) -> None:
-    # The socket's own pings tell whether the reader lives: no message is needed for that.
+    # No heartbeat is needed, because the socket's own pings detect a lost reader.
     async with aclosing(session.hub.subscribe(_last_seq(request, session), heartbeat_s=3600.0)) as feed:
         async for messages in feed:
-            while messages:  # taken out, as a snapshot has megabytes, and the next event may be long in coming
+            while messages:  # free the memory: a snapshot has megabytes, and the next event may come much later
                 if not await sent(request, socket.send(messages.pop(0).text)):
                     return
 
 
 def _session(request: web.Request) -> LiveSession:
-    """Raises UnknownSession, or Unauthorized where it is private and its token was not shown."""
+    """Return the requested session.
+
+    Raises:
+        UnknownSession: there is no such session.
+        Unauthorized: the session is private, and the request does not have its reader token.
+    """
     session = request.app[SERVICES].sessions.find(request.match_info["session"])
     session.check_reader(auth.shown_reader_token(request))
     return session
 
 
 def _last_seq(request: web.Request, session: LiveSession) -> int | None:
-    """None: the reader has just come, or names what is no event of this session as it runs; then it gets a snapshot."""
+    """Return the position from which the reader continues. None: it has none or a wrong one, and gets a snapshot."""
     return session.hub.seq_of(request.headers.get("Last-Event-ID") or request.query.get("last_event_id", ""))

@@ -1,4 +1,4 @@
-"""What goes out to a client that may not read it: in time, in slices, or not at all."""
+"""Send to clients that may be slow or may not read: with deadlines, and large bodies in slices."""
 
 import asyncio
 import logging
@@ -11,19 +11,19 @@ from aiohttp import hdrs, web
 from livecaption.live.websocket import SEND_TIMEOUT_S
 
 SLICE_BYTES = 64 * 1024
-"""Three of them at most wait for one client: aiohttp waits at each second one, and the transport from 64 KiB on."""
+"""Size of a slice. At most three wait for one client: aiohttp drains at every second one, the transport at 64 KiB."""
 MAX_DOWNLOAD_S = 600.0
-"""An hour of speech with words has 17 MB, so a client that reads 30 KB a second gets it. A slower one is cut off: what
-is sent stays in memory for as long. It may ask for the rest with `Range: bytes=N-`."""
+"""Time for one download. An hour of speech with words has 17 MB, so 30 KB/s is enough. A slower client is cut off,
+because the body stays in memory meanwhile. It may request the rest with `Range: bytes=N-`."""
 MAX_UNSENT_BYTES = 64 * 1024
-"""Linux lets up to 4 MB wait in a socket, and takes no more before a third of them has gone out. Measured without this
-bound: a client that read 100 KB a second was cut off, as nothing seemed to go out for 5 s."""
+"""Bytes that may wait in a socket. Linux buffers up to 4 MB, and then accepts nothing until a third is sent. Without
+this bound, a client that read 100 KB/s was cut off, because no slice was accepted for 5 s."""
 
 logger = logging.getLogger(__name__)
 
 
 async def sent(request: web.Request, sending: Awaitable[None]) -> bool:
-    """Return whether it went out within `SEND_TIMEOUT_S`; if not, the connection is gone."""
+    """Return True if `sending` is done within `SEND_TIMEOUT_S`. If it is not, abort the connection."""
     try:
         async with asyncio.timeout(SEND_TIMEOUT_S):
             await sending
@@ -37,9 +37,9 @@ async def sent(request: web.Request, sending: Awaitable[None]) -> bool:
 
 
 async def send_body(request: web.Request, response: web.StreamResponse, body: memoryview) -> None:
-    """Answer with `response` and this body, of which the headers alone answer HEAD.
+    """Send `response` with this body, or only the headers in answer to HEAD.
 
-    A client that reads no slice within `SEND_TIMEOUT_S`, or not all within `MAX_DOWNLOAD_S`, is cut off.
+    A client that reads no slice within `SEND_TIMEOUT_S`, or not the whole body within `MAX_DOWNLOAD_S`, is cut off.
     """
     response.content_length = len(body)
     _bound_unsent(request)
@@ -60,7 +60,7 @@ async def send_body(request: web.Request, response: web.StreamResponse, body: me
 def _bound_unsent(request: web.Request) -> None:
     connection = request.get_extra_info("socket")
     if connection is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        with suppress(OSError):  # it is no TCP, or closed
+        with suppress(OSError):  # the socket is not TCP, or is closed
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
 
 

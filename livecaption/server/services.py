@@ -1,4 +1,4 @@
-"""Where the handlers of one application find what they share."""
+"""The keys by which the handlers of one application find the objects that they share."""
 
 from aiohttp import web
 

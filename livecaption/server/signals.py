@@ -1,15 +1,15 @@
-"""Stop signals -> the running loop.
+"""A thread receives the stop signals and passes them to the running loop.
 
     first SIGINT, SIGTERM or SIGHUP                   stop in order
     SIGINT or SIGTERM again, at least 0.3 s later     stop at once, exit code 128 + number
     any other                                         nothing
 
-A thread of its own takes them, through the wake-up descriptor that the interpreter's C handler
-writes to. Python's handlers run in the main thread alone, and so not while that is blocked in C,
-nor, if the signal comes just before it goes to sleep in `epoll_wait`, until something else wakes
-it. The loop's `add_signal_handler` needs a turn of the loop. The thread needs neither, works before
-there is a loop and on Windows, and ends the process where the loop does not: a stop in order within
-its budget, a forced one within 0.2 s.
+The thread reads the wake-up descriptor, to which the interpreter's C handler writes. Python's own handlers run only in
+the main thread. They do not run while it is blocked in C. If a signal arrives just before it sleeps in `epoll_wait`,
+they do not run until something else wakes it. The loop's `add_signal_handler` needs a turn of the loop.
+
+The thread needs neither, and works before there is a loop and on Windows. It also ends the process if the loop does
+not: after the budget of an orderly stop, or 0.2 s after a forced one.
 """
 
 import os
@@ -25,13 +25,14 @@ from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    # Not loaded here: the handlers must be in place before anything slow is.
+    # Not imported at run time, because the handlers must be installed before slow imports.
     import asyncio
 
 MIN_GAP_S = 0.3
-"""`uv run` forwards a copy of a Ctrl+C after 0.2 s, and `tini -g` and terminals double signals too."""
+"""Signals closer together count as one. `uv run` forwards a copy of Ctrl+C after 0.2 s; `tini -g` and terminals also
+send signals twice."""
 FORCE_TIMEOUT_S = 0.2
-"""How long the loop may take for the forced stop before the thread does it."""
+"""Time that the loop may take for a forced stop before the thread ends the process."""
 
 if sys.platform == "win32":
     HANG_UP = None
@@ -42,7 +43,7 @@ else:
 
 
 class Response(Enum):
-    """What a signal asks for."""
+    """The response to a signal."""
 
     STOP = "stop in order"
     FORCE = "stop at once"
@@ -50,18 +51,18 @@ class Response(Enum):
 
 
 class Escalation:
-    """One signal after the other -> what each asks for. Pure."""
+    """Decides the response to each signal of a sequence. Pure."""
 
     def __init__(self) -> None:
         self._first_s: float | None = None
         self._forced = False
 
     def receive(self, number: int, now_s: float) -> Response:
-        """A stop signal came at `now_s` (monotonic)."""
+        """Return the response to a stop signal that arrived at `now_s` (monotonic)."""
         if self._first_s is None:
             self._first_s = now_s
             return Response.STOP
-        # A hang-up never escalates: shell, kernel and systemd each send one.
+        # A hang-up never escalates, because the shell, the kernel and systemd may each send one.
         if self._forced or number == HANG_UP or now_s - self._first_s < MIN_GAP_S:
             return Response.NOTHING
         self._forced = True
@@ -69,23 +70,23 @@ class Escalation:
 
 
 class Stoppable(Protocol):
-    """What the signals act upon."""
+    """The server, as the signals see it."""
 
     stop_timeout_s: float
-    """How long a stop in order may take."""
+    """Time that an orderly stop may take."""
 
     def stop(self, number: int) -> None:
-        """Begin to stop in order. Called in the loop."""
+        """Begin an orderly stop. Called in the loop."""
 
     def force(self, number: int) -> None:
         """End the process within 0.2 s, with exit code 128 + number. Called in the loop."""
 
     def exit_now(self, number: int | None) -> None:
-        """End the process at once, forced by that signal or, None, out of time. Called in any thread."""
+        """End the process at once, because of a second signal, or (None) after the time-out. Called in any thread."""
 
 
 class SignalInbox:
-    """Takes the stop signals from the first line of the program on."""
+    """Receives the stop signals from the start of the program."""
 
     def __init__(self, numbers: socket.socket) -> None:
         self._numbers = numbers
@@ -95,13 +96,13 @@ class SignalInbox:
 
     @classmethod
     def install(cls) -> "SignalInbox":
-        """Take the signals from now on. Call it in the main thread, once, before heavy imports."""
+        """Install the handlers. Call it in the main thread, once, before heavy imports."""
         numbers, wake_up = socket.socketpair()
         wake_up.setblocking(False)
         # `detach`: the descriptor lives as long as the process.
         signal.set_wakeup_fd(wake_up.detach(), warn_on_full_buffer=False)
         for number in STOP_SIGNALS:
-            # `nohup` starts its program with hang-ups ignored, and means it.
+            # `nohup` starts its program with hang-ups ignored; leave that so.
             if number != HANG_UP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _leave_it_to_the_thread)
         inbox = cls(numbers)
@@ -109,7 +110,7 @@ class SignalInbox:
         return inbox
 
     def attach(self, loop: "asyncio.AbstractEventLoop", server: Stoppable) -> None:
-        """From now on, signals are for `server`, which runs in this loop."""
+        """Pass all later signals to `server`, which runs in this loop."""
         self._loop, self._server = loop, server
 
     def _listen(self) -> None:
@@ -125,13 +126,13 @@ class SignalInbox:
                 self._server.exit_now(forced)
                 return
             if number not in STOP_SIGNALS:
-                continue  # somebody else's handler
+                continue  # the signal has another handler
             now_s = time.monotonic()
             response = self._escalation.receive(number, now_s)
             if response is Response.NOTHING:
                 continue
             if self._loop is None or self._server is None:
-                # Nothing runs yet that could end in order.
+                # The server does not run yet, so the process can end at once.
                 os._exit(128 + number)
             if response is Response.STOP:
                 deadline_s = now_s + self._server.stop_timeout_s
@@ -141,10 +142,10 @@ class SignalInbox:
                 self._call(self._server.force, number)
 
     def _call(self, callback: Callable[[int], None], number: int) -> None:
-        assert self._loop is not None  # the caller looked
-        with suppress(RuntimeError):  # closed this very moment: the process ends
+        assert self._loop is not None  # the caller has checked
+        with suppress(RuntimeError):  # the loop was just closed, because the process ends
             self._loop.call_soon_threadsafe(callback, number)
 
 
 def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:
-    """Only a signal that has a handler reaches the wake-up descriptor."""
+    """Do nothing. A signal needs a handler to be written to the wake-up descriptor."""

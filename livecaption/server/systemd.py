@@ -1,7 +1,6 @@
-"""What systemd is told about the service: ready, stopping, alive. Says nothing where it does not run.
+"""Notify systemd of the state of the service: ready, stopping, alive. Without systemd, do nothing.
 
-The protocol of sd_notify(3): `NAME=value` lines, one datagram to the Unix socket that
-NOTIFY_SOCKET names.
+The protocol is that of sd_notify(3): `NAME=value` lines, in one datagram to the Unix socket that NOTIFY_SOCKET names.
 """
 
 import os
@@ -10,22 +9,22 @@ from collections.abc import MutableMapping
 
 
 class ServiceManager:
-    """The systemd that started us, if one did."""
+    """The systemd that started this process, if one did."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
-        """Takes the variables out of `environ`: the inference processes are not to speak for us."""
+        """Remove the variables from `environ`, so that the inference processes send no notifications."""
         address = environ.pop("NOTIFY_SOCKET", "")
         watched_pid = environ.pop("WATCHDOG_PID", str(os.getpid()))
         watchdog_us = environ.pop("WATCHDOG_USEC", "")
-        # "@" stands for the zero byte with which the name of an abstract socket begins.
+        # "@" replaces the zero byte at the beginning of the name of an abstract socket.
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self.watchdog_s: float | None = None
-        """How long the service may be silent before systemd kills it; None: it does not watch."""
+        """Time without a notification after which systemd kills the service; None if it has no watchdog."""
         if self._address and watchdog_us.isdecimal() and watched_pid == str(os.getpid()):
             self.watchdog_s = int(watchdog_us) / 1e6
 
     def notify(self, **values: str | int) -> None:
-        """Send `NAME=value` lines, such as READY=1. Never blocks; what systemd does not take is lost."""
+        """Send `NAME=value` lines, such as READY=1, without blocking. Lines that systemd does not accept are lost."""
         if not self._address:
             return
         lines = "\n".join(f"{name}={value}" for name, value in values.items())
@@ -34,4 +33,4 @@ class ServiceManager:
                 datagrams.setblocking(False)
                 datagrams.sendto(lines.encode(), self._address)
         except OSError:
-            pass  # it is only told; whether it listens changes nothing for us
+            pass  # the server works without notifications

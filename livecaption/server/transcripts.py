@@ -1,8 +1,8 @@
-"""What the store has, over HTTP: the list of sessions, search, transcripts in every format, deletion.
+"""Handlers for stored sessions: lists, search, transcripts in every format, deletion.
 
-Lists, searches and deletions are the operator's; a transcript is for whoever knows the id of its session. Private
-sessions have rules of their own, on a server without a token too: `_check_may_read`. Where nothing is stored there are
-transcripts alone, of sessions that can be read along: those that run or ended just now.
+Lists, searches and deletions need the operator's token, if one is set. A transcript needs only the id of its session.
+Private sessions have their own rules, also on a server without a token: `_check_may_read`. Without a store, only
+transcripts are available, of sessions that run or ended less than five minutes ago.
 """
 
 import threading
@@ -31,16 +31,16 @@ from livecaption.store.transcripts import TranscriptStore
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 LAST = 2**63 - 1
-"""Greater than the number of any session."""
+"""A number greater than that of any session."""
 
 CONTENT_TYPES = {"vtt": "text/vtt", "srt": "application/x-subrip", "txt": "text/plain", "json": "application/json"}
 
 MAX_GROWING = 64
-"""Running sessions whose followers are given only what is new. An hour of speech has 100 KB."""
+"""Running sessions whose WebVTT is kept, so that only new finals are laid out. An hour of speech has 100 KB."""
 
 
 async def sessions(request: web.Request) -> web.Response:
-    """`GET /v1/sessions`: the newest ones; `q` finds those that say something, `before` lists on."""
+    """`GET /v1/sessions`: list the newest sessions. `q` searches their text; `before` continues a list."""
     config = request.app[SERVICES].config.server
     auth.check_token(request, config)
     with_private = auth.shows_operator_token(request, config)
@@ -66,16 +66,16 @@ async def sessions(request: web.Request) -> web.Response:
 
 
 async def session(request: web.Request) -> web.Response:
-    """`GET /v1/sessions/{id}`: what is known of it."""
+    """`GET /v1/sessions/{id}`: describe a session."""
 
     return web.json_response(_as_json(await _find(request)))
 
 
 async def transcript(request: web.Request) -> web.StreamResponse:
-    """`GET /v1/sessions/{id}/transcript.{vtt,srt,txt,json}`: as far as it goes.
+    """`GET /v1/sessions/{id}/transcript.{vtt,srt,txt,json}`: export the transcript as far as it exists.
 
-    That of a session that is open grows. The WebVTT grows by whole cues at its end alone, so that a follower may ask
-    for what is new with `Range: bytes=N-`, as `curl --continue-at -` does.
+    The transcript of an open session grows. Its WebVTT grows only by whole cues at the end, so that a client may
+    request the new part with `Range: bytes=N-`, as `curl --continue-at -` does.
     """
     name = request.match_info["format"]
     if name not in FORMATS:
@@ -94,13 +94,13 @@ async def transcript(request: web.Request) -> web.StreamResponse:
     lay_out: LayOut = partial(_lay_out, name, line_length)
     finals: Callable[[], Awaitable[Iterable[Final]]]
     if live is None:
-        # One that is not live and yet open has ended, and the store is behind.
+        # A session that is open in the store but not live has ended, and the store has not written that yet.
         n_finals = record.n_finals if record.state is SessionState.OPEN else None
         finals = partial(_store(request).read, lambda database: database.finals(record))
     else:
         n_finals = None if live.hub.ended else len(live.hub.finals)
         finals = partial(_at_once, live.hub.finals)
-        # Also that of a session whose publisher is not back yet after the death of the server.
+        # This includes a session that waits for its publisher after a crash of the server.
         if name == "vtt" and n_finals is not None:
             growing = request.app[GROWING].of(session_id, line_length)
             finals, lay_out = partial(_at_once, growing.news(live.hub.finals)), growing.text
@@ -112,13 +112,13 @@ async def transcript(request: web.Request) -> web.StreamResponse:
 
 
 async def delete(request: web.Request) -> web.Response:
-    """`DELETE /v1/sessions/{id}`: nothing of it is left; of one that is open, nothing more is kept."""
+    """`DELETE /v1/sessions/{id}`: delete a session. If it is open, nothing more of it is stored."""
     config = request.app[SERVICES].config.server
     auth.check_origin(request, config)
     auth.check_token(request, config)
     store, session_id = _store(request), request.match_info["session"]
     record = await store.read(lambda database: database.session(session_id))
-    # What has just begun may not be stored yet, and would be by the time it is deleted.
+    # A new session may not be stored yet, but it will be before it is deleted. Check the live one too.
     if any(known is not None and known.private for known in (record, _live(request))):
         auth.check_operator(request, config)
     if not await store.delete(session_id):
@@ -128,18 +128,18 @@ async def delete(request: web.Request) -> web.Response:
 
 
 class GrowingTranscript:
-    """WebVTT of a running session, as far as it is settled."""
+    """The WebVTT of a running session, with the cues that cannot change any more."""
 
     def __init__(self, line_length: int) -> None:
         self._vtt = GrowingVtt(line_length)
         self._changing = threading.Lock()
 
     def news(self, finals: Sequence[Final]) -> Sequence[Final]:
-        """Those that may not be in it yet."""
+        """Return the finals that may not be in the WebVTT yet."""
         return [final for final in finals if final.utterance > self._vtt.last_utterance]
 
     def text(self, finals: Iterable[Final]) -> str:
-        """With these finals, the news. Called in threads."""
+        """Add these finals and return the whole text. Called in threads."""
         with self._changing:
             for final in finals:
                 if final.utterance > self._vtt.last_utterance:
@@ -148,7 +148,7 @@ class GrowingTranscript:
 
 
 class GrowingTranscripts:
-    """Those that somebody has asked for. Used by the event loop."""
+    """The growing WebVTT of each running session that a client has requested. Used by the event loop."""
 
     def __init__(self) -> None:
         self._growing: OrderedDict[tuple[str, int], GrowingTranscript] = OrderedDict()
@@ -170,7 +170,11 @@ GROWING: web.AppKey[GrowingTranscripts] = web.AppKey("growing transcripts", Grow
 
 
 def _number(request: web.Request, name: str, *, default: int, at_most: int) -> int:
-    """Raises InvalidQuery: it is no whole number from 1 on."""
+    """Read a parameter that is a whole number.
+
+    Raises:
+        InvalidQuery: the parameter is not a whole number from 1 to `at_most`.
+    """
     given = request.query.get(name, str(default))
     if not (given.isascii() and given.isdecimal() and len(given) < 20 and 1 <= int(given) <= at_most):
         raise InvalidQuery(f"{name} must be a whole number from 1 to {at_most}")
@@ -185,10 +189,11 @@ def _store(request: web.Request) -> TranscriptStore:
 
 
 async def _find(request: web.Request) -> SessionRecord:
-    """The session of the address in the store, if the one who asks may read it.
+    """Return the record of the requested session, if the client may read it.
 
     Raises:
-        UnknownSession, Unauthorized
+        UnknownSession: there is no such session, or nothing is stored.
+        Unauthorized: see `_check_may_read`.
     """
     record = await _store(request).read(lambda database: database.session(request.match_info["session"]))
     if record is None:
@@ -199,14 +204,16 @@ async def _find(request: web.Request) -> SessionRecord:
 
 
 def _forget(request: web.Request) -> None:
-    """The session of the address was deleted: memory keeps nothing of it either."""
+    """Remove everything of the requested session from memory, because it was deleted."""
     request.app[GROWING].forget(request.match_info["session"])
     request.app[EXPORTS].forget(request.match_info["session"])
 
 
 def _check_may_read(request: web.Request, *, private: bool) -> None:
-    """A private session is for those who may read it along, and for the operator; once it is forgotten, for the
-    operator alone. Where no token is configured nobody can show that they are the operator.
+    """Check access to a private session.
+
+    While the session is live, its readers and the operator may read it. Later only the operator may. On a server
+    without a configured token, no request counts as the operator's.
 
     Raises:
         Unauthorized: `wrong_token` while the session is live, then `unauthorized`.
@@ -222,7 +229,7 @@ def _check_may_read(request: web.Request, *, private: bool) -> None:
 
 
 def _live(request: web.Request) -> LiveSession | None:
-    """The session of the address, if it runs or ended just now."""
+    """Return the requested session if it runs or ended less than five minutes ago."""
     try:
         return request.app[SERVICES].sessions.find(request.match_info["session"])
     except UnknownSession:
@@ -256,12 +263,12 @@ def _as_json(record: SessionRecord) -> dict[str, Any]:
 
 
 def _ranged(request: web.Request, body: memoryview, content_type: str) -> tuple[web.StreamResponse, memoryview]:
-    """Return an answer to send with the body, or of it what `Range: bytes=N-` asks for (RFC 9110, 14)."""
+    """Return a response and its body, or the part of the body that `Range: bytes=N-` requests (RFC 9110, 14)."""
     whole = slice(None, None, 1)
     try:
         asked = request.http_range
     except ValueError:
-        asked = whole  # what cannot be understood is ignored
+        asked = whole  # an invalid header is ignored
     headers = {hdrs.ACCEPT_RANGES: "bytes", hdrs.CONTENT_TYPE: f"{content_type}; charset=utf-8"}
     status = 200
     if asked != whole:

@@ -1,1 +1,1 @@
-"""20 ms frames -> utterances. Pure: time is the number of samples pushed."""
+"""Turn 20 ms frames into utterances. Pure: time is the number of samples pushed."""

@@ -1,7 +1,7 @@
-"""Voiced or unvoiced frames -> SpeechStarted, SpeechEnded.
+"""Turn voiced and unvoiced frames into SpeechStarted and SpeechEnded.
 
-Decides where utterances begin and end. Knows nothing of samples (the VAD has judged them), of text, or of the clock:
-time is the number of samples pushed. Runs in the server process and never blocks.
+This module decides where utterances begin and end. It does not depend on samples (the VAD has judged them), text or the
+clock: time is the number of samples pushed. It runs in the server process and never blocks.
 
     state      voiced     unvoiced    by elapsed time
     SILENCE    ONSET      SILENCE
@@ -9,13 +9,13 @@ time is the number of samples pushed. Runs in the server process and never block
     SPEECH     SPEECH     HANGOVER    towards max_utterance_ms: SPEECH, SpeechEnded(at=cut), SpeechStarted(at=cut)
     HANGOVER   SPEECH     HANGOVER    after hangover_ms (mid_phrase_hangover_ms): SILENCE,
                                       SpeechEnded(at=end of last voiced frame)
-                                      at max_utterance_ms: the same; it is a pause already, no better cut is near
+                                      at max_utterance_ms: the same, because a pause is the best place to cut
 
-`Endpointer.recheck_endpoint` ends an utterance that noise keeps open. With `EndpointingConfig.manual` no silence ends
-one.
+`Endpointer.recheck_endpoint` ends an utterance that noise keeps open. With `EndpointingConfig.manual` silence never
+ends an utterance.
 
-The cut is made at the first moment that is quiet enough, and the less quiet it must be the longer the utterance is: so
-it is near the newest audio, and words that readers were promised lie before it.
+An utterance near its maximum length is cut at the first moment that is quiet enough. The closer the maximum, the less
+quiet the moment must be. So the cut is near the newest audio, and no committed word lies after it.
 """
 
 from collections import deque
@@ -28,66 +28,63 @@ from livecaption.errors import ConfigError
 from livecaption.events import EndReason
 
 CUT_SEARCH_MS = 4_000
-"""Before the maximum length, how long a quiet moment for the cut is waited for; at most half of an utterance, so a cut
-leaves two that are worth having. The quietest moments of 1, 2, 4 and 5 s of speech are 22, 26, 29 and 29 dB below its
-level."""
+"""Time before the maximum length, in ms, in which the cut waits for a quiet moment; at most half of an utterance, so
+that both halves are worth having. Longer: utterances are cut earlier than necessary. Shorter: more cuts in loud places.
+See docs/decisions/0018-length-cuts.md."""
 CUT_DB = 30.0
-"""How far below the utterance's level a moment must be at the beginning of the search; at its end any will do."""
+"""Level of a moment below the utterance's level, in dB, that allows a cut when the search begins. It falls to 0 at the
+end of the search."""
 LOOK_BACK_MS = 1_000
-"""How far back a cut may lie where nothing was quiet enough: not before words that captions have committed, which have
-been heard by hypotheses for `captions.stabilizer.AGREEMENT_MS`."""
+"""Largest distance of a cut from the newest audio, in ms, if no moment was quiet enough. The cut must not lie before
+committed words, and a committed word has been in hypotheses for `captions.stabilizer.AGREEMENT_MS`."""
 QUIET_MS = 100
-"""How long it has to be quiet there. Shorter finds the closure of a p or t; longer misses short pauses."""
+"""Length of the quiet moment, in ms. Shorter finds the closure of a p or t; longer misses short pauses."""
 N_QUIET = QUIET_MS // FRAME_MS
 UNSETTLED_MS = 300
-"""The newest audio in which a recheck found no speech. A word may begin there, so it goes to the next utterance too."""
+"""Newest audio, in ms, that a recheck without speech leaves undecided. A word may begin in it, so the next utterance
+contains it too."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointingConfig:
-    """When an utterance begins and ends, and how much around it the engine hears.
+    """Settings for the beginning and the end of an utterance, and for the audio around it that the engine receives.
 
     Raises:
         ConfigError: a value out of range; the message names it.
     """
 
     onset_ms: int = 60
-    """Voice that must last before it is believed. Shorter: clicks and coughs open utterances.
+    """Voice in ms that opens an utterance. Shorter: clicks and coughs open utterances.
     Longer: a curt "no" is missed, and captions begin later."""
 
     hangover_ms: int = 500
-    """Unvoiced time that an utterance survives. Shorter: sentences are cut at commas and the engine gets less context.
-    Longer: every final comes later by as much. OpenAI's realtime API takes 500 ms too."""
+    """Unvoiced time in ms that an utterance survives. Shorter: sentences are cut at commas, and the engine has less
+    context. Longer: every final comes later by as much. OpenAI's realtime API also uses 500 ms."""
 
     mid_phrase_hangover_ms: int = 700
-    """The same where the words so far end no sentence: speakers pause in mid-phrase too, and a phrase cut in two is
-    transcribed worse. Shorter: more phrases are cut. Longer: finals of those come later. Never below `hangover_ms`.
-
-    Of 41 pauses of 500 ms or more that tiny.en takes for mid-phrase, 600, 700, 800, 900 and 1000 ms bridge 7, 12, 20,
-    24 and 28; it takes 19 of 168 ends of speech for mid-phrase, which wait as long. With 960 instead of 700 ms the p95
-    of finals of 53 read clips is 1100 instead of 760 ms after the end of speech, at the same WER of 6.8 %."""
+    """The same, in ms, if the words so far do not end a sentence, because people also pause within phrases. Shorter:
+    more phrases are cut in two, and those are transcribed worse. Longer: the finals of phrases come later. It is never
+    below `hangover_ms`. Figures: docs/decisions/0014-pauses.md."""
 
     max_utterance_ms: int = 15_000
-    """Length at which an utterance is cut though speech goes on. Shorter: more cuts between words that belong together.
-    Longer: finals of those who never pause come later, and each partial costs more."""
+    """Length in ms at which an utterance is cut though speech goes on. Shorter: more cuts between words that belong
+    together. Longer: finals of people who never pause come later, and each partial costs more."""
 
     pre_roll_ms: int = 400
-    """Audio before the first voiced frame that the engine hears too. Shorter: soft first sounds are lost.
-    Longer: more silence to compute on, and noise in which words may be imagined."""
+    """Audio in ms before the first voiced frame that the engine also receives. Shorter: soft first sounds are lost.
+    Longer: more silence to compute, and more noise in which the engine may find words."""
 
     post_roll_ms: int = 400
-    """Audio after the last voiced frame that the engine hears too; at most `hangover_ms`, so it is there already.
-    Shorter: soft last sounds are lost. Longer: as with the pre-roll.
-
-    Of 2673 words with known times, a pre-roll of 400 ms and a post-roll of 300 ms leave out 3, of 400 ms 1, of 500 ms
-    none; the engine hears 1.5 % more with each step."""
+    """Audio in ms after the last voiced frame that the engine also receives; at most `hangover_ms`, so that it is
+    already there. Shorter: soft last sounds are lost. Longer: as with the pre-roll. Figures:
+    docs/decisions/0011-voice-activity.md."""
 
     manual: bool = False
-    """Whether silence never ends an utterance: only a flush, a discard, the end of the stream and the length limit do.
-    For clients that decide themselves when a turn is over."""
+    """True: silence never ends an utterance. Only a flush, a discard, the end of the stream and the length limit do.
+    This is for clients that decide themselves when a turn is over."""
 
     def __post_init__(self) -> None:
-        # The largest pre-roll, utterance and post-roll together are the 30 s that Whisper's encoder hears.
+        # The largest pre-roll, utterance and post-roll together are the 30 s that Whisper's encoder takes.
         ranges_ms = {
             "onset_ms": (FRAME_MS, 1_000),
             "hangover_ms": (FRAME_MS, 10_000),
@@ -107,12 +104,12 @@ PRESETS = {
     "balanced": EndpointingConfig(),
     "accurate": EndpointingConfig(hangover_ms=800, mid_phrase_hangover_ms=1_200, max_utterance_ms=25_000),
 }
-"""For a dialogue, for most, and for a lecture that is to be read as text."""
+"""Presets for a dialogue, for most uses, and for a lecture that will be read as text."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
-    """Somebody speaks since `at`, in samples of stream time."""
+    """Speech began at `at`, in samples of stream time."""
 
     at: int
 
@@ -129,7 +126,7 @@ SpeechEvent = SpeechStarted | SpeechEnded
 
 
 class State(Enum):
-    """Where the endpointer stands; see the table above."""
+    """State of the endpointer; see the table above."""
 
     SILENCE = auto()
     ONSET = auto()
@@ -152,14 +149,14 @@ class Endpointer:
     SpeechStarted and SpeechEnded alternate, and their times never go back.
 
     Attributes:
-        now: stream time: the end of the newest frame.
+        now: end of the newest frame, in stream time.
         last_voiced_at: end of the newest voiced frame, in stream time; `begin` while there is none.
-        mid_phrase: whether the words of the open utterance, as far as they are known, do not end a sentence. Set from
-            outside; false again when an utterance starts.
+        mid_phrase: True if the known words of the open utterance do not end a sentence. The caller sets it. It becomes
+            False when an utterance starts.
     """
 
     def __init__(self, config: EndpointingConfig, begin: int = 0) -> None:
-        """`begin`: stream time of the first frame."""
+        """Start in silence. `begin` is the stream time of the first frame."""
         self.now = begin
         self.last_voiced_at = begin
         self._onset = samples_of(config.onset_ms)
@@ -175,7 +172,7 @@ class Endpointer:
         self._energy = 0.0  # of the utterance
 
     def push(self, voiced: bool, energy: float) -> list[SpeechEvent]:
-        """One frame of FRAME_SAMPLES: the VAD's answer, and its energy in any unit."""
+        """Take one frame of FRAME_SAMPLES: the VAD's answer, and its energy in any unit."""
         state = NEXT_STATE[self._state][voiced]
         if self._state is State.SILENCE:
             self._started_at = self.now
@@ -189,20 +186,20 @@ class Endpointer:
         return [] if state is State.SILENCE else self._elapse()
 
     def flush(self, reason: EndReason) -> list[SpeechEvent]:
-        """End the utterance now, if one is open. Voice shorter than the onset is dropped as a click."""
+        """End the open utterance now, if there is one. Voice shorter than the onset is dropped as a click."""
         is_open = self._state in (State.SPEECH, State.HANGOVER)
         self._state = State.SILENCE
         return [SpeechEnded(self.last_voiced_at, reason)] if is_open else []
 
     def recheck_endpoint(self, speech_end: int, window_end: int) -> list[SpeechEvent]:
-        """Judge the open utterance by a better detector, which found speech up to `speech_end` only.
+        """Correct the open utterance by a better detector, which found speech only up to `speech_end`.
 
-        This ends the utterance if that pause is as long as the hangover. What the VAD has called voice since is noise,
-        or the beginning of the next utterance. The next utterance therefore begins behind this one's post-roll, and
-        no audio is lost.
+        This ends the utterance if that pause is as long as the hangover. The VAD has called later audio voiced. It is
+        noise, or the beginning of the next utterance. So the next utterance begins after this one's post-roll, and no
+        audio is lost.
 
         Args:
-            speech_end: stream time; if it is not after the start of the utterance, nobody spoke in it at all.
+            speech_end: stream time. If it is not after the start of the utterance, the utterance has no speech at all.
             window_end: stream time up to which the detector has judged.
         """
         settled_until = max(speech_end, self._started_at)
@@ -239,14 +236,14 @@ class Endpointer:
         return [SpeechEnded(at, "max_length"), self._go_on_from(at)]
 
     def _go_on_from(self, at: int) -> SpeechStarted:
-        """The voice that is heard since then is the next utterance."""
+        """Begin the next utterance at `at`, with the voice since then."""
         self._started_at = at
         self._energy = 0.0
         self.mid_phrase = False
         return SpeechStarted(at)
 
     def _is_quiet_enough(self, length: int) -> bool:
-        """Whether the newest QUIET_MS are, for a cut of an utterance of this length."""
+        """Return whether the newest QUIET_MS allow to cut an utterance of this length."""
         newest = list(self._recent_energies)[-N_QUIET:]
         level = self._energy * FRAME_SAMPLES / length
         below_db = CUT_DB * (self._max_utterance - length) / self._cut_search
@@ -256,7 +253,7 @@ class Endpointer:
         return self._mid_phrase_hangover if self.mid_phrase else self._hangover
 
     def _quietest_point(self) -> int:
-        """The middle of the quietest QUIET_MS of late, in stream time; the newest of equals."""
+        """Return the middle of the quietest of the recent QUIET_MS, in stream time; the newest of equals."""
         energies = list(self._recent_energies)
         starts = range(len(energies) - N_QUIET, -1, -1)
         quietest = min(starts, key=lambda start: sum(energies[start : start + N_QUIET]))

@@ -1,8 +1,9 @@
-"""Frames -> utterances with their audio.
+"""Turn frames into utterances with their audio.
 
-Joins the VAD, the endpointer and the audio that they speak of. An utterance's window is its speech with a pre-roll and
-a post-roll. Windows never overlap (else words were said twice), and at a cut for length one begins where the other ends
-(else words were lost). Keeps the open utterance's audio, and in silence no more than the pre-roll and the onset.
+This module joins the VAD, the endpointer and the audio. An utterance's window is its speech with a pre-roll and a
+post-roll. Windows never overlap, because words would appear twice. When an utterance is split at the length limit, the
+next window begins where this one ends, because words would be lost. The module keeps the open utterance's audio. In
+silence it keeps only the pre-roll and the onset.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,13 +20,13 @@ from livecaption.speech.endpointing import Endpointer, EndpointingConfig, Speech
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Utterance:
-    """A stretch of speech, ended or still growing. Times are samples of stream time.
+    """A stretch of speech that has ended or still grows. Times are samples of stream time.
 
     Attributes:
         number: 0, 1, 2 ... in the stream.
-        start, end: the speech: from the first voiced sample to the end of the last voiced frame, or to the cut.
-        window_start, window_end: what `samples` spans; at most 30 s.
-        samples: float32 [window_end - window_start], mono, 16 kHz, -1..1; not modified, may be kept.
+        start, end: the speech, from the first voiced sample to the end of the last voiced frame, or to the cut.
+        window_start, window_end: the span of `samples`; at most 30 s.
+        samples: float32 [window_end - window_start], mono, 16 kHz, -1..1. Never modified, so they may be kept.
     """
 
     number: int
@@ -42,7 +43,7 @@ class UtteranceStarted:
 
     Attributes:
         number, at: the `number` and the `start` of the utterance.
-        window_start: where its audio begins, with the pre-roll.
+        window_start: beginning of its audio, with the pre-roll.
     """
 
     number: int
@@ -62,12 +63,12 @@ UtteranceEvent = UtteranceStarted | UtteranceEnded
 
 
 class UtteranceCutter:
-    """Cuts one stream into utterances.
+    """Cutter of one stream into utterances.
 
     Args:
         config: when utterances begin and end.
-        judge: float32 [n_frames, 320] and their energies -> for each frame, whether it is voiced; such as
-            `VoiceActivityDetector.judge`. It receives every frame once, in order.
+        judge: takes float32 [n_frames, 320] and the energies of the frames, and returns for each whether it is voiced,
+            as `VoiceActivityDetector.judge` does. It receives every frame once, in order.
         begin: stream time of the first frame.
         first_number: the number of the first utterance.
     """
@@ -87,8 +88,8 @@ class UtteranceCutter:
         self._audio = _AudioBuffer(begin)
         self._next_number = first_number
         self._open: UtteranceStarted | None = None
-        self._last_window_end = begin  # end of the newest complete window, or of what was discarded
-        self._final_end, self._final_window_end = -1, 0  # of a final that is on its way, if the speech ends there
+        self._last_window_end = begin  # end of the newest complete window, or of the discarded audio
+        self._final_end, self._final_window_end = -1, 0  # of a requested final, which holds if the speech ends there
 
     @property
     def now(self) -> int:
@@ -97,20 +98,20 @@ class UtteranceCutter:
 
     @property
     def last_voiced_at(self) -> int:
-        """End of the newest voiced frame, in samples of stream time; where the stream begins while there is none."""
+        """End of the newest voiced frame, in samples of stream time; the stream's beginning while there is none."""
         return self._endpointer.last_voiced_at
 
     @property
     def undecided_from(self) -> int:
-        """Where the next utterance may begin: with voice that is shorter than the onset, and the pre-roll before it."""
+        """Earliest start of the next utterance: voice that is shorter than the onset, and the pre-roll before it."""
         return self.now - self._onset - self._pre_roll
 
     def set_mid_phrase(self, *, mid_phrase: bool) -> None:
-        """What the words of the open utterance say about its end: see `Endpointer.mid_phrase`."""
+        """Set whether the words of the open utterance do not end a sentence: see `Endpointer.mid_phrase`."""
         self._endpointer.mid_phrase = mid_phrase
 
     def push(self, frames: Frames) -> list[UtteranceEvent]:
-        """What these frames began and ended, in order.
+        """Return the events of these frames, in order.
 
         Args:
             frames: float32 [n_frames, 320], mono, 16 kHz, -1..1; must not be modified afterwards.
@@ -125,7 +126,7 @@ class UtteranceCutter:
         return events
 
     def recheck_endpoint(self, speech_end: int, window_end: int) -> list[UtteranceEvent]:
-        """See `Endpointer.recheck_endpoint`. The first event, if there is any, is an UtteranceEnded."""
+        """Apply `Endpointer.recheck_endpoint`. The first event, if there is any, is an UtteranceEnded."""
         started = self._open
         speech_events = self._endpointer.recheck_endpoint(speech_end, window_end)
         if started is None or not speech_events:
@@ -134,7 +135,7 @@ class UtteranceCutter:
         self._final_end, self._final_window_end = ended.at, window_end
         events = self._handle([ended])
         if speech_end <= started.window_start:
-            # Nobody spoke, not even in the pre-roll: the next window may begin in this one.
+            # There was no speech, not even in the pre-roll, so the next window may begin in this one.
             self._last_window_end = started.window_start
         return events + self._handle(restarted)
 
@@ -150,21 +151,21 @@ class UtteranceCutter:
         return events
 
     def forget_audio(self) -> None:
-        """The stream is over, with no utterance open: let go of the audio that a next one would have begun with."""
+        """Free the audio that a next utterance would begin with, because the stream is over. No utterance is open."""
         self._audio = _AudioBuffer(self.now)
 
     def so_far(self, started: UtteranceStarted) -> Utterance:
         """Cut out the open utterance, up to the newest frame.
 
         Args:
-            started: the event with which it began.
+            started: the event that opened it.
         """
         return self._cut_out(started, self.last_voiced_at, self.now)
 
     def speculate(self, started: UtteranceStarted) -> Utterance:
         """Cut out the open utterance for a final that is requested at this pause.
 
-        If the utterance ends here, this is its window. The audio behind it is the next one's: no other window has it.
+        If the utterance ends here, this is its window. The audio after it then belongs to the next window only.
         """
         self._final_end, self._final_window_end = self.last_voiced_at, self.now
         return self.so_far(started)
@@ -185,7 +186,7 @@ class UtteranceCutter:
         return events
 
     def _close(self, started: UtteranceStarted, end: int, reason: EndReason) -> UtteranceEnded:
-        # Where speech goes on after the end, the rest is the next utterance's.
+        # If speech goes on after the end, the rest belongs to the next utterance.
         goes_on = reason == "max_length" and end < self.last_voiced_at
         given_until = self._final_window_end if end == self._final_end else self.now
         self._last_window_end = end if goes_on else min(end + self._post_roll, given_until)
@@ -204,8 +205,8 @@ class UtteranceCutter:
 class _AudioBuffer:
     """The newest audio of a stream, addressed by stream time.
 
-    A buffer is only ever written behind what was handed out of it, so `between` copies nothing: an utterance that grows
-    is asked for several times a second, and copying it each time cost more than all else that a stream costs.
+    Samples that `between` has returned are never written again, so it copies nothing. A growing utterance is requested
+    several times a second. Copying it each time cost more than everything else that a stream costs.
     """
 
     def __init__(self, begin: int) -> None:
@@ -217,7 +218,7 @@ class _AudioBuffer:
     def append(self, samples: Samples) -> None:
         end = self._length + samples.size
         if end > self._buffer.size:
-            # A new one with what is still needed: views of the old one may be kept by others.
+            # A new buffer with the samples that are still needed, because others may keep views of the old one.
             kept = self._buffer[self._kept_from - self._start : self._length]
             self._buffer = np.empty(max(2 * (kept.size + samples.size), SAMPLE_RATE_HZ), np.float32)
             self._buffer[: kept.size] = kept
@@ -227,7 +228,7 @@ class _AudioBuffer:
         self._length = end
 
     def between(self, start: int, end: int) -> Samples:
-        """float32 [end - start]; a view of what is not written again."""
+        """Return float32 [end - start], a view of samples that are not written again."""
         return self._buffer[start - self._start : end - self._start]
 
     def forget_before(self, at: int) -> None:

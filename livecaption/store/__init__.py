@@ -1,12 +1,13 @@
-"""Transcripts that outlive the process: SQLite, the one place that knows it.
+"""Keep transcripts beyond the life of the process. This package is the only place that uses SQLite.
 
-    config     where, and how long           schema     tables, and how older ones become new ones
-    rows       finals <-> rows               search     words of people -> FTS5
-    database   a file: owned, read, purged   writer     the one thread that writes
-    transcripts  the store as the event loop sees it
+    config       path and retention time           schema  tables, and their migration
+    rows         finals <-> rows                   search  search queries -> FTS5
+    database     a file: own, read, write, purge   writer  the only thread that writes
+    transcripts  the store for the event loop
 
-    begin, append, end -> queue -> writer: all that waits in one transaction -> written
-    read, delete       -> a thread of its own; in the writer between two transactions
+    begin, append, end -> queue -> writer: all waiting statements in one transaction -> written
+    read               -> a thread of its own
+    delete             -> the writer, between two transactions
 
 The event loop never touches the disk.
 """

@@ -1,4 +1,4 @@
-"""Where transcripts are kept, and how long."""
+"""Configure where transcripts are kept, and how long."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,11 @@ NOWHERE = "none"
 
 @dataclass(frozen=True, slots=True)
 class StoreConfig:
-    """Attributes:
-    path: the database file; `none`: nothing is kept.
-    keep_days: transcripts that ended longer ago are deleted; 0: none is.
+    """Path and retention time of the store.
+
+    Attributes:
+        path: the database file; `none`: nothing is kept.
+        keep_days: days after its end when a transcript is deleted; 0: never.
     """
 
     path: str = NOWHERE
@@ -25,8 +27,8 @@ class StoreConfig:
 
 
 def default_path() -> str:
-    """In the user's data directory, wherever this system has it."""
-    # Here, because only `serve` asks.
+    """Return a path in the user's data directory, which depends on the system."""
+    # Imported here, because only `serve` needs it.
     from platformdirs import user_data_path
 
     return str(user_data_path("livecaption", appauthor=False) / "transcripts.db")

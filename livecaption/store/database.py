@@ -1,7 +1,7 @@
-"""One SQLite file: opened and brought up to date, written, asked, purged.
+"""Own one SQLite file: open, migrate, read, write and purge it.
 
-Each connection belongs to one thread at a time, and blocks it. Write-ahead log, and a sync to the disk with each
-commit: what is committed survives SIGKILL and, as far as the disk keeps its word, a power cut.
+Each connection belongs to one thread at a time, and blocks it. The file has a write-ahead log, which is synced to the
+disk with each commit. So a commit survives SIGKILL and, if the disk is honest about syncs, a power cut.
 """
 
 import contextlib
@@ -19,9 +19,10 @@ from livecaption.store.rows import InterruptedSession, Resumption, SessionRecord
 from livecaption.store.search import Excerpt
 
 BUSY_TIMEOUT_S = 0.25
-"""For another program's lock. Longer, and a stop could wait for it."""
+"""Wait in s for the lock of another program. Longer: a stop could wait for it. Shorter: more failures to write."""
 MERGED_PAGES = 64
-"""Of the index, between two looks at what waits to be written: 20 ms at most, with 350,000 finals."""
+"""Pages of the index that are merged between two checks for waiting statements: 20 ms at most, with 350,000 finals.
+More: finals wait longer. Less: a deletion takes longer."""
 MAX_EXCERPTS = 3
 CHECKPOINT_TRIES = 8
 
@@ -33,16 +34,20 @@ UNWRITABLE = (
     UnicodeError,
     OverflowError,
 )
-"""A statement that fails so fails alone and always."""
+"""Errors of statements that would fail alone and always."""
 
 
 class Database:
-    """A connection."""
+    """A connection to the file."""
 
     def __init__(self, path: Path) -> None:
-        """Raises sqlite3.Error."""
+        """Open the file.
+
+        Raises:
+            sqlite3.Error: the file cannot be opened.
+        """
         self._connection = sqlite3.connect(
-            # Not created here: a file that somebody removed must not come back empty and readable by all.
+            # It is not created here, because a file that somebody removed must not come back empty and readable by all.
             f"{path.absolute().as_uri()}?mode=rw",
             uri=True,
             timeout=BUSY_TIMEOUT_S,
@@ -63,13 +68,15 @@ class Database:
         self._connection.close()
 
     def check_in_place(self) -> None:
-        """SQLite itself goes on with a file that was removed, and all that it writes is gone at the end.
+        """Check that the file is still in its place.
+
+        SQLite itself goes on with a removed file, and everything that it writes to it is lost at the end.
 
         Raises:
-            sqlite3.OperationalError: the file that was opened is not there any more.
+            sqlite3.OperationalError: the opened file is no longer there.
         """
         if self._opened is None or _identity(self._path) != self._opened:
-            raise sqlite3.OperationalError("its file was removed or replaced")
+            raise sqlite3.OperationalError("the file was removed or replaced")
 
     def execute(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
         return self._connection.execute(sql, values)
@@ -77,7 +84,7 @@ class Database:
     # Writing
 
     def write(self, statements: Sequence[Statement]) -> int:
-        """Execute all in one transaction; how many were left out because they can never be executed.
+        """Execute all statements in one transaction. Return how many were left out, because they can never succeed.
 
         Raises:
             sqlite3.Error: nothing was written.
@@ -92,14 +99,14 @@ class Database:
         return n_left_out
 
     def delete(self, session_id: str) -> Iterator[bool]:
-        """Delete a session for good: first yields whether there was one; then in steps, until nothing is left of it."""
+        """Delete a session for good, in steps. The first step yields whether there was one."""
         found = self.execute("DELETE FROM session WHERE id = ?", (session_id,)).rowcount > 0
         yield found
         if found:
             yield from self.purge()
 
     def expire(self, before_ms: int) -> Iterator[bool]:
-        """Delete for good, in steps, what ended before that time of the Unix clock."""
+        """Delete all sessions for good, in steps, that ended before that time of the Unix clock."""
         old = "SELECT number FROM session WHERE state <> 'open' AND started_at_ms + duration_ms < ? LIMIT 1"
         n_deleted = 0
         while self.execute(f"DELETE FROM session WHERE number IN ({old})", (before_ms,)).rowcount:
@@ -109,9 +116,9 @@ class Database:
             yield from self.purge()
 
     def purge(self) -> Iterator[bool]:
-        """Remove, in steps, what deleted rows leave: words in the index, pages in the log."""
+        """Remove the traces of deleted rows, in steps: words in the index, pages in the log."""
         for index in schema.SEARCH_INDEXES:
-            # An index only notes what is deleted, until its parts are merged: -n begins that, n goes on.
+            # An index only notes deletions, until its parts are merged: -n begins a merge, n continues it.
             pages = -MERGED_PAGES
             while True:
                 before = self._connection.total_changes
@@ -125,11 +132,11 @@ class Database:
             if not busy:
                 return
             yield True
-        raise sqlite3.OperationalError("deleted, but another program still reads the log that has it")
+        raise sqlite3.OperationalError("deleted, but another program still reads the log that contains the data")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All that is executed in the block, or nothing."""
+        """Execute all statements of the block, or none."""
         self.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -140,7 +147,7 @@ class Database:
                 self.execute("ROLLBACK")
             raise
 
-    # Asking
+    # Reading
 
     def session(self, session_id: str) -> SessionRecord | None:
         row = self.execute(f"SELECT {rows.SESSION_COLUMNS} FROM session WHERE id = ?", (session_id,)).fetchone()
@@ -149,10 +156,12 @@ class Database:
     def sessions(
         self, limit: int, before: int, terms: Sequence[str] = (), *, with_private: bool = True
     ) -> list[SessionRecord]:
-        """The newest ones that have all of the terms.
+        """Return the newest sessions that match all terms.
 
         Args:
-            before: the number of a session; only earlier ones are listed.
+            limit: number of sessions, at most.
+            before: number of a session; only earlier ones are listed.
+            terms: expressions of `search.terms`.
             with_private: whether private sessions are listed too.
         """
         condition = "number < :before"
@@ -173,12 +182,12 @@ class Database:
         return [rows.session_from_row(row) for row in found]
 
     def excerpts(self, session: SessionRecord, terms: Sequence[str]) -> list[Excerpt]:
-        """The first finals of a session that have one of the terms."""
+        """Return excerpts of the first finals of a session that match one of the terms."""
         found = self.execute(
             "SELECT final.start_ms, snippet(final_text, 0, :before, :after, '…', :words) "
             "FROM final_text JOIN final ON final.number = final_text.rowid "
             "WHERE final_text MATCH :terms AND final.session = :session "
-            # For speed: what is not between them is not of this session.
+            # For speed: rowids outside this range belong to other sessions.
             "AND final_text.rowid >= (SELECT min(number) FROM final WHERE session = :session) "
             "AND final_text.rowid <= (SELECT max(number) FROM final WHERE session = :session) "
             "ORDER BY final_text.rowid LIMIT :limit",
@@ -194,14 +203,14 @@ class Database:
         return [Excerpt(start_ms, search.parts(text)) for start_ms, text in found]
 
     def finals(self, session: SessionRecord) -> Iterator[Final]:
-        """Give them in spoken order. The rows are read at once, and become finals one by one, in any thread."""
+        """Return the finals in spoken order. Rows are read at once, and converted one by one, in any thread."""
         found = self.execute(
             f"SELECT {rows.FINAL_COLUMNS} FROM final WHERE session = ? ORDER BY utterance", (session.number,)
         ).fetchall()
         return map(rows.final_from_row, found)
 
     def interrupted(self) -> list[InterruptedSession]:
-        """Those that can go on, the oldest first."""
+        """Return the sessions that can go on, the oldest first."""
         found = self.execute(
             "SELECT start, resume_token_hash, reader_token_hash, life, interrupted_at_ms, settled_ms, "
             f"{rows.SESSION_COLUMNS} "
@@ -231,25 +240,26 @@ class Database:
 
 
 def acquire(path: Path) -> sqlite3.Connection:
-    """Take the store for this process: create it if there is none, bring it up to date, mark what was left open.
+    """Take the store for this process: create it if necessary, migrate it, and mark sessions that were left open.
 
-    Returns a lock that is held until it is closed or the process dies in any way. It is SQLite's own, on a file beside
-    the store: that works on every system, and others may still read the store.
+    Returns:
+        A lock that holds until it is closed or the process ends in any way. It is a lock of SQLite on a file beside the
+        store. So it works on every system, and other programs may still read the store.
 
     Raises:
-        StoreUnusable: another server has it, or it cannot be used; the message says why.
+        StoreUnusable: another server has it, or it cannot be used; the message has the reason.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = sqlite3.connect(f"{path}.lock", isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
         try:
             _lock(lock)
-            # What people say is for the user who runs the server. The log beside it gets the same mode.
+            # Only the user who runs the server may read what people said. The log beside the file gets the same mode.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             with contextlib.closing(Database(path)) as database:
                 _migrate(database)
                 database.execute("UPDATE session SET state = 'interrupted' WHERE state = 'open'")
-                # Before any of their events is sent: numbers of one generation are never sent in another.
+                # Before any of their events is sent, because event numbers of two generations must differ.
                 database.execute(
                     "UPDATE resumption SET life = life + 1, interrupted_at_ms = coalesce(interrupted_at_ms, ?)",
                     (round(time.time() * 1000),),
@@ -264,7 +274,7 @@ def acquire(path: Path) -> sqlite3.Connection:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """None: there is no file that could be reached."""
+    """Return what identifies the file; None: it cannot be reached."""
     try:
         status = path.stat()
     except OSError:
@@ -278,11 +288,15 @@ def _lock(lock: sqlite3.Connection) -> None:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
             raise
-        raise sqlite3.OperationalError("another server keeps its own there") from None
+        raise sqlite3.OperationalError("another server keeps its transcripts there") from None
 
 
 def _migrate(database: Database) -> None:
-    """Raises sqlite3.Error: it is not ours, from a later version, or cannot be written; it is as it was."""
+    """Bring the file to the present schema.
+
+    Raises:
+        sqlite3.Error: it belongs to another program or a later version, or cannot be written. It is unchanged.
+    """
     (application_id,) = database.execute("PRAGMA application_id").fetchone()
     (version,) = database.execute("PRAGMA user_version").fetchone()
     (n_tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -301,7 +315,7 @@ def _migrate(database: Database) -> None:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """One after the other: `executescript` would commit before it begins."""
+    """Yield the statements one by one, because `executescript` would commit before it begins."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

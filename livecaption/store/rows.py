@@ -1,6 +1,6 @@
-"""Sessions and finals <-> rows. Pure.
+"""Convert sessions and finals to rows and back. Pure.
 
-What is to be written are statements with their values; each may be executed twice, and does nothing the second time.
+Everything to be written is a statement with its values. Each may be executed twice; the second time it does nothing.
 """
 
 import json
@@ -15,21 +15,21 @@ Statement = tuple[str, tuple[Any, ...]]
 
 
 class SessionState(Enum):
-    """What became of a session."""
+    """State of a stored session."""
 
     OPEN = "open"
     ENDED = "ended"
     INTERRUPTED = "interrupted"
-    """The server died while it was open."""
+    """The server crashed while the session was open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """What a server that was started anew must know to go on with a session.
+    """Data that a restarted server needs to go on with a session.
 
     Attributes:
-        start: the message by which the session was started.
-        resume_token_hash, reader_token_hash: see `live.tokens`; no reader token: it is not private.
+        start: message that started the session.
+        resume_token_hash, reader_token_hash: see `live.tokens`; without reader token the session is not private.
     """
 
     start: str
@@ -39,12 +39,15 @@ class Resumption:
 
 @dataclass(frozen=True, slots=True)
 class NewSession:
-    """What is known of a session when it begins.
+    """Data of a session at its beginning.
 
     Attributes:
-        language: as asked for; None: that of the first final.
-        started_at_ms: of the Unix clock.
-        resumption: None: it cannot go on after the death of the server.
+        id: id of the session.
+        title: title for people; may be empty.
+        language: the requested one; None: that of the first final.
+        started_at_ms: time of the Unix clock.
+        private: whether readers need a token.
+        resumption: None: the session cannot go on after a crash of the server.
     """
 
     id: SessionId
@@ -57,12 +60,12 @@ class NewSession:
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session as it is kept.
+    """A session in the store.
 
     Attributes:
-        number: later sessions have greater ones.
-        duration_ms: of stream time; while it is open, up to the last final.
-        n_finals: those that say something.
+        number: later sessions have greater numbers.
+        duration_ms: in stream time; up to the last final while the session is open.
+        n_finals: number of finals with text.
     """
 
     number: int
@@ -81,10 +84,10 @@ class InterruptedSession:
     """A session that can go on.
 
     Attributes:
-        generation: how many times a server was started since it began.
-        interrupted_at_ms: when the first server was started that found it so, of the Unix clock.
-        checkpoint_ms: stream time; all audio before it is in the finals or silent.
-        finals: all of them, in spoken order, with the numbers of their events.
+        generation: number of restarts of the server since the session began.
+        interrupted_at_ms: start of the first server that found it interrupted, by the Unix clock.
+        checkpoint_ms: stream time; all audio before it is transcribed or silent.
+        finals: all finals in spoken order, with the numbers of their events.
     """
 
     record: SessionRecord
@@ -96,7 +99,7 @@ class InterruptedSession:
 
     @property
     def resume_ms(self) -> int:
-        """Where its audio goes on: at the checkpoint, or later where the newest finals were released together."""
+        """Stream time of its next audio: the checkpoint, or a later end if the newest finals were released together."""
         return max([self.checkpoint_ms, *(final.end_ms for _, final in self.finals[-1:])])
 
 
@@ -122,7 +125,7 @@ def begin(session: NewSession) -> list[Statement]:
 
 
 def append(session_id: SessionId, final: Final, seq: int) -> Statement:
-    """Of a session that was deleted meanwhile nothing is written."""
+    """Return a statement that writes a final. If the session was deleted meanwhile, it writes nothing."""
     return (
         f"INSERT INTO final (session, {FINAL_COLUMNS}, seq) "
         "SELECT number, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM session WHERE id = ? ON CONFLICT DO NOTHING",
@@ -131,7 +134,7 @@ def append(session_id: SessionId, final: Final, seq: int) -> Statement:
 
 
 def checkpoint(session_id: SessionId, checkpoint_ms: int) -> Statement:
-    """Note that all audio before `checkpoint_ms` is in the finals that are written, or silent."""
+    """Note that all audio before `checkpoint_ms` is in written finals, or silent."""
     return (
         "UPDATE resumption SET settled_ms = max(settled_ms, ?) "
         "WHERE session = (SELECT number FROM session WHERE id = ?)",
@@ -140,7 +143,7 @@ def checkpoint(session_id: SessionId, checkpoint_ms: int) -> Statement:
 
 
 def reopen(session_id: SessionId) -> list[Statement]:
-    """Its publisher has come back to the session."""
+    """Note that the publisher has resumed the session."""
     return [
         ("UPDATE session SET state = 'open' WHERE id = ? AND state = 'interrupted'", (session_id,)),
         (
@@ -151,7 +154,7 @@ def reopen(session_id: SessionId) -> list[Statement]:
 
 
 def end(session_id: SessionId, duration_ms: int) -> list[Statement]:
-    """It cannot go on any more. If nobody came back to it, it stays interrupted."""
+    """Note that the session cannot go on any more. If it was never resumed, it stays interrupted."""
     return [
         (
             "UPDATE session SET state = 'ended', duration_ms = max(duration_ms, ?) WHERE id = ? AND state = 'open'",
@@ -162,7 +165,7 @@ def end(session_id: SessionId, duration_ms: int) -> list[Statement]:
 
 
 def final_to_row(final: Final) -> tuple[Any, ...]:
-    """Values of `FINAL_COLUMNS`."""
+    """Return the values of `FINAL_COLUMNS`."""
     words = None
     if final.words is not None:
         words = json.dumps(
@@ -183,7 +186,7 @@ def final_to_row(final: Final) -> tuple[Any, ...]:
 
 
 def final_from_row(row: tuple[Any, ...]) -> Final:
-    """Of a row with the values of `FINAL_COLUMNS`."""
+    """Return the final of a row with the values of `FINAL_COLUMNS`."""
     utterance, text, start_ms, end_ms, language, confidence, latency_ms, words = row
     return Final(
         utterance,
@@ -198,7 +201,7 @@ def final_from_row(row: tuple[Any, ...]) -> Final:
 
 
 def session_from_row(row: tuple[Any, ...]) -> SessionRecord:
-    """Of a row with the values of `SESSION_COLUMNS`."""
+    """Return the session of a row with the values of `SESSION_COLUMNS`."""
     number, session_id, title, language, private, state, started_at_ms, duration_ms, n_finals = row
     return SessionRecord(
         number,

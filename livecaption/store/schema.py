@@ -1,14 +1,14 @@
-"""The tables, as the steps that lead to them. Pure: text.
+"""Define the tables, by the steps that lead to them. Pure: text.
 
-A database says in `user_version` how many of the steps it has taken; a new one takes all of them. A step that was
-released is never changed: what comes next is a step of its own.
+`user_version` of a database is the number of steps that it has taken. A new database takes all of them. A released step
+is never changed: the next change is a step of its own.
 """
 
 APPLICATION_ID = 0x6C636170
-""""lcap": tells our files from other programs' databases."""
+"""Number that distinguishes our files from other programs' databases ("lcap")."""
 
 MIGRATIONS = (
-    # 1: sessions and their finals. `number` is given once and never again, so it is an order and a place in a list.
+    # 1: sessions and their finals. A `number` is never used again, so it gives an order and a position in a list.
     """
     CREATE TABLE session (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -43,7 +43,7 @@ MIGRATIONS = (
         WHERE number = new.session;
     END;
     """,
-    # 2: the index of words. It keeps no text of its own; the triggers keep it in step with what it refers to.
+    # 2: the index of words. It keeps no text of its own; triggers keep it equal to the tables that have the text.
     """
     CREATE VIRTUAL TABLE final_text USING fts5(
         text, content = 'final', content_rowid = 'number', tokenize = 'unicode61 remove_diacritics 2'
@@ -66,7 +66,7 @@ MIGRATIONS = (
     END;
     INSERT INTO session_title (session_title) VALUES ('rebuild');
     """,
-    # 3: what a session needs to go on after the death of the server; it is deleted when the session ends.
+    # 3: data that a session needs after a crash of the server; it is deleted when the session ends.
     """
     ALTER TABLE final ADD COLUMN seq INTEGER;
     CREATE TABLE resumption (

@@ -1,7 +1,7 @@
-"""What people type into a search field -> expressions of FTS5, and its excerpts -> parts. Pure.
+"""Turn search queries of people into expressions of FTS5, and its excerpts into parts. Pure.
 
-Each word must occur somewhere in the session, in a final or in the title, whole or as the beginning of a longer word;
-"words in quotes" stand side by side. Nothing that is typed is an operator.
+Each word must occur in a final or in the title of the session. It may be the beginning of a longer word there. "Words
+in quotes" must be adjacent. A query has no operators.
 """
 
 import re
@@ -14,15 +14,16 @@ MAX_QUERY_CHARACTERS = 200
 MAX_TERMS = 12
 EXCERPT_WORDS = 16
 BEFORE_MATCH, AFTER_MATCH = "\x02", "\x03"
-"""Marks in an excerpt, of characters that no caption has."""
+"""Marks in an excerpt: characters that never occur in captions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """What a search has found in one final.
+    """The match of a search in one final.
 
     Attributes:
-        parts: of its text; every second one, from the second on, is what was searched for.
+        start_ms: stream time of the final's beginning.
+        parts: parts of its text; every second one, from the second on, matches the search.
     """
 
     start_ms: int
@@ -30,19 +31,19 @@ class Excerpt:
 
 
 def terms(query: str) -> list[str]:
-    """One expression for each word or quoted phrase; none: there is nothing to search for.
+    """Return one expression for each word or quoted phrase. None at all: there is nothing to search for.
 
     Raises:
-        InvalidQuery: too long.
+        InvalidQuery: the query is too long.
     """
     if len(query) > MAX_QUERY_CHARACTERS:
-        raise InvalidQuery(f"q may have {MAX_QUERY_CHARACTERS} characters")
-    # A NUL would end the expression in its middle.
+        raise InvalidQuery(f"q may have at most {MAX_QUERY_CHARACTERS} characters")
+    # A NUL would end the expression early.
     found = [quoted or word for quoted, word in re.findall(r'"([^"]*)"|([^\s"]+)', query.replace("\0", " "))]
-    # FTS5 takes what is no letter or digit for a space; a term of nothing else would match nothing.
+    # FTS5 treats all characters but letters and digits as spaces. A term without those would match nothing.
     expressions = [f'"{term}" *' for term in found if re.search(r"[^\W_]", term)]
     if len(expressions) > MAX_TERMS:
-        raise InvalidQuery(f"q may have {MAX_TERMS} words")
+        raise InvalidQuery(f"q may have at most {MAX_TERMS} words")
     return expressions
 
 
@@ -51,5 +52,5 @@ def any_of(expressions: Sequence[str]) -> str:
 
 
 def parts(excerpt: str) -> tuple[str, ...]:
-    """A marked text -> unmarked and marked parts in turn, the first one unmarked."""
+    """Split a marked text into unmarked and marked parts in turn. The first one is unmarked."""
     return tuple(re.split(f"[{BEFORE_MATCH}{AFTER_MATCH}]", excerpt))

@@ -1,10 +1,10 @@
-"""The store as the event loop sees it: nothing here waits for the disk.
+"""Offer the store to the event loop. Nothing here blocks on the disk.
 
-    begin, append, end   at once; they report when it is written
-    read, delete         answered from a thread
+    begin, append, end   return at once, and report when it is written
+    read, delete         are answered from a thread
 
-What is reported as written was synced to the disk. Where that takes longer than `MAX_HOLD_S`, captions go on without:
-the store is behind until all that waits is written.
+Data that is reported as written was synced to the disk. If that takes longer than `MAX_HOLD_S`, captions are sent
+before it. The store is then behind until all that waits is written.
 """
 
 import asyncio
@@ -30,12 +30,13 @@ from livecaption.store.rows import NewSession, Statement
 from livecaption.store.writer import RETRY_S, Chore, Writer
 
 MAX_HOLD_S = 0.5
-"""A final waits for the disk at most so long; where this was written, 2 ms at most."""
+"""Longest time in s for which a final waits for the disk (2 ms at most where it was measured). Longer: a slow disk
+delays captions more. Shorter: more captions are sent before they are stored."""
 CLOSE_TIMEOUT_S = 1.0
 DAY_MS = 86_400_000
 EXPIRY_INTERVAL_S = 3600.0
 CHORE_TIMEOUT_S = 30.0
-"""For a deletion; that of an hour among a thousand takes less than one."""
+"""Time-out in s of a deletion. A session of an hour among a thousand sessions takes less than 1 s."""
 
 Answer = TypeVar("Answer")
 
@@ -44,11 +45,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StoreFigures:
-    """Attributes:
-    working: whether the last try to write went well.
-    waiting: entries (finals, begins and ends of sessions) that are not written yet.
-    failures: tries to write that failed, since the start.
-    lost: entries that will never be written.
+    """State of the store.
+
+    Attributes:
+        working: whether the last attempt to write succeeded.
+        waiting: entries (finals, begins and ends of sessions) that are not written yet.
+        failures: failed attempts to write since the start.
+        lost: entries that will never be written.
     """
 
     working: bool
@@ -59,7 +62,7 @@ class StoreFigures:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """Who waits for the statement of that number to be written."""
+    """A callback that waits until the statement with that number is written."""
 
     number: int
     due_s: float
@@ -67,7 +70,7 @@ class _Held:
 
 
 class TranscriptStore:
-    """Belongs to the running loop, between `open` and `close`.
+    """The store of the running event loop, between `open` and `close`.
 
     Args:
         max_hold_s: how long an event waits for its statements to be written.
@@ -85,10 +88,10 @@ class TranscriptStore:
         self._timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
-        """Take the store for this process, and begin.
+        """Take the store for this process, and start the writer.
 
         Raises:
-            StoreUnusable: it cannot be used.
+            StoreUnusable: the store cannot be used.
         """
         self._loop = asyncio.get_running_loop()
         self._closed: asyncio.Future[int] = self._loop.create_future()
@@ -105,17 +108,17 @@ class TranscriptStore:
         self._expiry = asyncio.create_task(self._expire())
 
     async def close(self) -> None:
-        """Write what waits, at most for a second."""
+        """Write the waiting entries, for at most a second."""
         self._expiry.cancel()
         self._writer.close()
         done, _ = await asyncio.wait({self._closed}, timeout=CLOSE_TIMEOUT_S)
         n_unwritten = self._closed.result() if done else self._writer.n_waiting
         if n_unwritten:
-            logger.error("%d entries of transcripts could not be stored before the end", n_unwritten)
+            logger.error("%d transcript entries could not be stored before the end", n_unwritten)
         self._go_on()
         await asyncio.wait({self._loop.run_in_executor(self._reading, self._close_reader)}, timeout=CLOSE_TIMEOUT_S)
         self._reading.shutdown(wait=False, cancel_futures=True)
-        if done:  # else its thread still writes
+        if done:  # otherwise the thread still writes
             self._lock.close()
 
     @property
@@ -125,8 +128,8 @@ class TranscriptStore:
 
     # Writing
 
-    # `written` is called, in the order of these calls, once it is written or need not be waited for any more. That may
-    # be before they return.
+    # `written` is called, in the order of these calls, once the data is written or nobody must wait for it any more.
+    # That may be before they return.
 
     def begin(self, session: NewSession, written: Callable[[], None]) -> None:
         self._submit(rows.begin(session), written)
@@ -134,30 +137,38 @@ class TranscriptStore:
     def append(
         self, session_id: SessionId, final: Final, seq: int, checkpoint_ms: int | None, written: Callable[[], None]
     ) -> None:
-        """`seq` is the number of its event; `checkpoint_ms`, if it is known, what `checkpoint` says with this final."""
+        """Append a final.
+
+        Args:
+            session_id: the session.
+            final: its next final.
+            seq: number of the final's event.
+            checkpoint_ms: the checkpoint with this final, see `checkpoint`; None: it is not known.
+            written: called once the final is written.
+        """
         checkpoint = [] if checkpoint_ms is None else [rows.checkpoint(session_id, checkpoint_ms)]
         self._submit([rows.append(session_id, final, seq), *checkpoint], written)
 
     def checkpoint(self, session_id: SessionId, checkpoint_ms: int) -> None:
-        """Audio before it is in the finals so far, or has none: a server that was started anew need not hear it."""
-        self._submit([rows.checkpoint(session_id, checkpoint_ms)], _nobody_waits)
+        """Note that audio before this point is transcribed or silent, so that a restarted server does not need it."""
+        self._submit([rows.checkpoint(session_id, checkpoint_ms)], _ignore)
 
     def reopen(self, session_id: SessionId) -> None:
-        """The publisher has come back to an interrupted session."""
-        self._submit(rows.reopen(session_id), _nobody_waits)
+        """Note that the publisher has resumed an interrupted session."""
+        self._submit(rows.reopen(session_id), _ignore)
 
     def give_up(self, session_id: SessionId) -> None:
-        """An interrupted session cannot go on any more."""
-        self._submit(rows.end(session_id, 0), _nobody_waits)
+        """Note that an interrupted session cannot go on any more."""
+        self._submit(rows.end(session_id, 0), _ignore)
 
     def end(self, session_id: SessionId, duration_ms: int, written: Callable[[], None]) -> None:
         self._submit(rows.end(session_id, duration_ms), written)
 
     async def delete(self, session_id: str) -> bool:
-        """Delete a session, its words in the index and its traces in the file. Whether there was one.
+        """Delete a session, its words in the index and its traces in the file. Return whether there was one.
 
         Raises:
-            StoreFailed: it is still there, or traces of it.
+            StoreFailed: the session or traces of it are still there.
         """
         return await self._do(lambda database: database.delete(session_id))
 
@@ -185,7 +196,9 @@ class TranscriptStore:
         if wait_s > 0:
             self._timer = self._loop.call_later(wait_s, self._check_due)
         else:
-            logger.warning("the store takes more than %.1f s to write: captions go out before it has", self._max_hold_s)
+            logger.warning(
+                "the store needs more than %.1f s: captions are sent before they are stored", self._max_hold_s
+            )
             self._behind = True
             self._go_on()
 
@@ -200,33 +213,33 @@ class TranscriptStore:
             async with asyncio.timeout(CHORE_TIMEOUT_S):
                 result = await answered
         except TimeoutError:
-            raise StoreFailed("the transcripts take too long to change; it may still be done") from None
+            raise StoreFailed("changing the transcripts takes too long; it may still be done") from None
         if isinstance(result, sqlite3.Error):
             raise StoreFailed(f"the transcripts cannot be changed now: {result}")
         return result
 
     async def _expire(self) -> None:
-        """What is too old, now and every hour. At first also what a deletion has left that was cut short."""
-        with suppress(StoreFailed):  # the next start will do
+        """Delete old sessions, now and every hour. First remove the traces of a deletion that was interrupted."""
+        with suppress(StoreFailed):  # the next start tries again
             await self._do(Database.purge)
         while self._keep_days:
             oldest_ms = round(time.time() * 1000 - self._keep_days * DAY_MS)
-            with suppress(StoreFailed):  # the next hour will do
+            with suppress(StoreFailed):  # the next hour tries again
                 await self._do(partial(Database.expire, before_ms=oldest_ms))
             await asyncio.sleep(EXPIRY_INTERVAL_S)
 
     def _call(self, callback: Callable[..., object], *arguments: object) -> None:
-        """From the writer's thread to the loop's."""
-        with suppress(RuntimeError):  # the loop is closed: nobody waited for us
+        """Call back in the loop's thread, from the writer's."""
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits
             self._loop.call_soon_threadsafe(callback, *arguments)
 
     # Reading
 
     async def read(self, question: Callable[[Database], Answer]) -> Answer:
-        """Ask the database, in the one thread that reads; so what is asked may take its time.
+        """Query the database, in the only thread that reads. So a query may take long.
 
         Raises:
-            StoreFailed: it does not answer.
+            StoreFailed: the database cannot be read.
         """
         try:
             return await self._loop.run_in_executor(self._reading, self._ask, question)
@@ -249,10 +262,10 @@ class TranscriptStore:
             self._reader = None
 
 
-def _nobody_waits() -> None:
-    """For it to be written."""
+def _ignore() -> None:
+    """Do nothing when an entry is written, because nobody waits for it."""
 
 
 def _answer(answered: "asyncio.Future[bool | sqlite3.Error]", result: bool | sqlite3.Error) -> None:
-    if not answered.done():  # who asked may have gone
+    if not answered.done():  # the caller may have given up
         answered.set_result(result)

@@ -1,7 +1,7 @@
-"""The one thread that writes: statements in, in order; all that waits goes into one transaction.
+"""Run the only thread that writes. Statements come in order, and all that wait go into one transaction.
 
-So one sync of the disk serves all streams, however many there are, and they wait for two at most. While the database
-cannot be written, statements wait in memory and are tried again; it is reported once.
+So one sync of the disk serves any number of streams, and a statement waits for two syncs at most. While the database
+cannot be written, statements wait in memory and are tried again. The failure is reported once.
 """
 
 import logging
@@ -19,20 +19,21 @@ from livecaption.store.rows import Statement
 RETRY_S = 1.0
 MAX_BATCH = 1000
 MAX_WAITING = 20_000
-"""Statements that wait for a database that does not work; a hundred streams make so many finals in ten minutes, in
-about 20 MB. What comes after is lost to the store, not to the readers."""
+"""Statements that wait for a database that does not work. A hundred streams make that many finals in ten minutes, in
+about 20 MB. Later ones are lost to the store, not to the readers. More: memory. Less: transcripts lose more."""
 
 logger = logging.getLogger(__name__)
 
 Chore = Callable[[Database], Iterator[bool]]
-"""Deletes something, in steps between which others may write."""
+"""A deletion, in steps between which other statements may be written."""
 
 
 class Writer:
-    """Started by `start`, ended by `close`. Callbacks come in its thread.
+    """The thread that writes. `start` starts it, `close` ends it. It calls the callbacks.
 
     Args:
-        written: called with the number of statements, since the start, that need not be waited for any more.
+        path: the database file.
+        written: called with the number of statements, since the start, that nobody must wait for any more.
         closed: called at the end of the thread, with the number of statements that were not written.
         retry_s: the time from a failure to the next try.
         max_waiting: the number of statements that wait for a database that does not work.
@@ -60,10 +61,10 @@ class Writer:
         self._retry_at_s = 0.0
         self._n_written = 0
         self.failing = False
-        """Whether the last try failed."""
+        """True if the last attempt failed."""
         self.n_failures = 0
         self.n_lost = 0
-        """Statements that will never be written."""
+        """Number of statements that will never be written."""
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="store", daemon=True).start()
@@ -73,7 +74,7 @@ class Writer:
         return len(self._waiting)
 
     def submit(self, *statements: Statement) -> bool:
-        """Queue statements, which are written together. False: too many wait; they are lost."""
+        """Queue statements, which are written together. Return False if too many wait; then they are lost."""
         with self._changed:
             if len(self._waiting) >= self._max_waiting:
                 self.n_lost += len(statements)
@@ -83,13 +84,13 @@ class Writer:
             return True
 
     def do(self, chore: Chore, answer: Callable[[bool | sqlite3.Error], None]) -> None:
-        """Do this once, after all that waits; its answer is what it yields first (False: nothing), or its error."""
+        """Do this once, after all that waits. The answer is its first result (False: it has none), or its error."""
         with self._changed:
             self._chores.append((chore, answer))
             self._changed.notify()
 
     def close(self) -> None:
-        """Write what waits, then end. Does not wait for it."""
+        """Let the thread write all that waits, and end. This does not wait for it."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -108,7 +109,7 @@ class Writer:
             self._closed(len(self._waiting))
 
     def _wait(self) -> None:
-        """Until there is something to do, or to do again, or no more."""
+        """Wait until there is something to do or to retry, or the thread must end."""
         with self._changed:
             while not self._closing:
                 if not self.failing and (self._waiting or self._chores):
@@ -119,13 +120,13 @@ class Writer:
                 self._changed.wait(wait_s)
 
     def _write(self) -> None:
-        """All that waits, or nothing if it fails."""
+        """Write all waiting statements, or none if it fails."""
         while self._waiting:
             with self._changed:
                 batch = list(islice(self._waiting, MAX_BATCH))
             try:
                 if self.failing:
-                    # The file may have been put right, or back, by another one.
+                    # Somebody may have repaired or restored the file.
                     self._database.close()
                     self._database = Database(self._path)
                 self._database.check_in_place()
@@ -141,7 +142,7 @@ class Writer:
                 logger.error("%d entries cannot be stored and are left out", n_left_out)
             if self.failing:
                 self.failing = False
-                logger.warning("transcripts are stored again, with what had waited")
+                logger.warning("transcripts are stored again, including those that waited")
             self._n_written += len(batch)
             self._written(self._n_written)
 
@@ -150,7 +151,7 @@ class Writer:
         self._retry_at_s = time.monotonic() + self._retry_s
         if not self.failing:
             self.failing = True
-            logger.error("transcripts cannot be stored (%s); captions go on, and are stored when it works again", error)
+            logger.error("transcripts cannot be stored (%s); captions go on, and are stored later if possible", error)
 
     def _do_chore(self) -> None:
         chore, answer = self._chores.popleft()

@@ -7,7 +7,8 @@
       scheduler    life           reader, writer         |   T1 reads the pipe
                                                          |   T2 watches the parent, T3 beats
 
-`spawning` says how the process starts and is reaped, `lifecycle` which states it has, `supervisor` is the story of one
-worker, `pool` that of all of them. `deadlines`, `restart` and `quarantine` are what the server learns from its workers.
-What crosses the pipe, and what keeps a worker from outliving the server, is in `ipc`.
+`spawning` starts and reaps the process, and `lifecycle` has the table of its states. `supervisor` keeps one worker
+alive, and `pool` joins all of them to the scheduler. `deadlines`, `restart` and `quarantine` record what the server
+has observed of its workers. The messages on the pipe, and all that keeps a worker from outliving the server, are in
+`ipc`.
 """

@@ -1,4 +1,4 @@
-"""How many inference processes there are, and how patient the server is with them."""
+"""The settings of the inference processes: their number and their deadlines."""
 
 import os
 from dataclasses import dataclass, replace
@@ -9,17 +9,17 @@ from livecaption.ipc.config import EngineConfig
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """How many inference processes there are, and the deadlines of their supervision.
+    """The number of inference processes, and the deadlines of their supervision.
 
     Attributes:
-        per_device: processes on each device; 0: two where they compute on several cores of a CPU, else one. With
-            tiny.en int8 on two cores a second thread takes 0.7 of the time to encode and 1.7 to decode (batches of 8),
-            while two processes do not slow each other down.
-        load_timeout_s: a model that is not ready by then is given up. A large model from a cold
-            disk takes tens of seconds. A download is not counted.
-        heartbeat_timeout_s: a worker silent for so long is stopped, starved or stuck: killed.
-        batch_timeout_s: time that any batch may take; longer audio is given more (see `deadlines`).
-        stop_timeout_s: how long a worker that was asked to stop may take.
+        per_device: processes on each device. 0: two if they compute on several cores of a CPU, else one. A second
+            thread changes the time to encode by a factor of 0.7, and the time to decode by 1.7 (tiny.en int8 on two
+            cores, batches of 8). Two processes do not slow each other down.
+        load_timeout_s: time to load the model. A large model from a cold disk takes tens of seconds. The time of a
+            download does not count.
+        heartbeat_timeout_s: a worker that sends nothing for this time is stopped, starved or stuck, and is killed.
+        batch_timeout_s: time that any batch may take; longer audio gets more (see `deadlines`).
+        stop_timeout_s: time that a worker may take to stop after it was asked to.
         kill_stale: end an earlier server's inference process that is still on the device.
     """
 
@@ -32,7 +32,7 @@ class WorkerConfig:
 
 
 def engine_of_each_worker(engine: EngineConfig, config: WorkerConfig) -> list[EngineConfig]:
-    """What each process is to load: `per_device` on every device; processes on one CPU share its cores."""
+    """Return the settings of each process: `per_device` on every device. Processes on one CPU share its cores."""
     n_cores = os.cpu_count() or 1
     devices = [device.strip() for device in engine.device.split(",")]
     workers = []

@@ -1,4 +1,4 @@
-"""The device of a worker before the first one starts: a worker of an earlier server may still be on it."""
+"""Wait until a device is free of the workers of an earlier server."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ from contextlib import suppress
 from livecaption.ipc import locks
 
 STALE_TIMEOUT_S = 5.0
-"""What an earlier server's worker is given to end: longer than any layer of its lifeline takes when idle."""
+"""Time that an earlier server's worker gets to end. Every layer of an idle worker's lifeline is faster."""
 STALE_INTERVAL_S = 0.1
 
 logger = logging.getLogger(__name__)
@@ -18,12 +18,12 @@ async def wait_for_device(device: str, stopping: asyncio.Event, *, kill_stale: b
     """Wait until no worker of an earlier server is on the device, or until `stopping` is set.
 
     Args:
-        device: as in the settings.
-        stopping: set when nobody waits for the device any more.
+        device: the device as named in the settings.
+        stopping: set when the server stops and the device is not needed any more.
         kill_stale: whether such a worker is killed.
 
     Returns:
-        why the device cannot be used, for the operator; None: it can.
+        The reason why the device cannot be used, for the operator; None if it can be used.
     """
     give_up_s = time.monotonic() + STALE_TIMEOUT_S
     reported: set[int] = set()

@@ -1,7 +1,7 @@
-"""The states of one worker, as a table, and what they come to for a stream. Pure.
+"""The states of one worker as a table, and the state of all workers together. Pure.
 
-Alive, ready and making progress are three questions: alive is the process and its pipe, ready is
-its own word after a warm-up transcription, progress is the deadline of what it computes.
+Three questions have separate answers. A worker is alive while its process and its pipe exist. It is ready once it
+reports so after a warm-up transcription. It makes progress if it keeps the deadlines of its batches.
 """
 
 from collections.abc import Iterable
@@ -9,33 +9,33 @@ from enum import Enum
 
 
 class WorkerState(Enum):
-    """Where a worker is in its life."""
+    """The states of a worker."""
 
     STARTING = "starting"  # spawned, loading its model
     READY = "ready"  # waits for a batch
     BUSY = "busy"  # holds batches that it has not answered
     STOPPING = "stopping"  # was asked to end
-    DEAD = "dead"  # gone, or killed: nothing that still comes from it counts
+    DEAD = "dead"  # ended or killed; any message that still arrives from it is ignored
 
 
 class WorkerEvent(Enum):
-    """What can happen to a worker."""
+    """The events that change a worker's state."""
 
     LOADED = "loaded"
     BATCH_SENT = "batch sent"
     ALL_ANSWERED = "all answered"
     STOP_ASKED = "stop asked"
-    LOST = "lost"  # end-of-file, garbled message, or killed by us
+    LOST = "lost"  # end-of-file, garbled message, or killed by the server
 
 
 class IllegalTransition(Exception):
-    """An event that cannot happen in this state: a mistake of ours, never of a peer."""
+    """The event cannot happen in this state. This is a bug of livecaption, never a fault of a peer."""
 
 
 _S, _E = WorkerState, WorkerEvent
 
 TRANSITIONS: dict[WorkerState, dict[WorkerEvent, WorkerState]] = {
-    # One that still loads is not asked to stop: it is killed.
+    # A worker that still loads is killed instead of asked to stop.
     _S.STARTING: {_E.LOADED: _S.READY, _E.LOST: _S.DEAD},
     _S.READY: {_E.BATCH_SENT: _S.BUSY, _E.STOP_ASKED: _S.STOPPING, _E.LOST: _S.DEAD},
     _S.BUSY: {
@@ -51,7 +51,7 @@ TRANSITIONS: dict[WorkerState, dict[WorkerEvent, WorkerState]] = {
 
 
 def next_state(state: WorkerState, event: WorkerEvent) -> WorkerState:
-    """The state after `event`.
+    """Return the state after `event`.
 
     Raises:
         IllegalTransition: the table has no such entry.
@@ -63,15 +63,15 @@ def next_state(state: WorkerState, event: WorkerEvent) -> WorkerState:
 
 
 class PoolState(Enum):
-    """What one worker, or all of them together, can do for a stream now. From best to worst."""
+    """The service that one worker, or all of them together, can give to streams now. From best to worst."""
 
     READY = "ready"
-    RECOVERING = "recovering"  # one is on its way back
+    RECOVERING = "recovering"  # a worker is being restarted
     LOADING = "loading"  # none has been ready yet
-    FAILED = "failed"  # none can start, or they die before they are of use
+    FAILED = "failed"  # none can start, or they die before they have done useful work
     STOPPED = "stopped"
 
 
 def best_state(states: Iterable[PoolState]) -> PoolState:
-    """What workers in these states can do together: as much as the best of them."""
+    """Return the state of several workers together, which is the best of their states."""
     return min(states, key=list(PoolState).index)

@@ -1,7 +1,7 @@
-"""Memory that is left for more streams: of the machine, and of each control group with a limit that holds this process.
+"""Free memory is the least of the machine's and of what each control group of this process still allows.
 
-In a container the machine's free memory says nothing: the kernel kills at the container's limit. See "memory.max" and
-"memory.stat" in the kernel's cgroup-v2.rst, and its cgroup-v1/memory.rst.
+In a container the machine's free memory alone is meaningless, because the kernel kills at the container's limit. See
+"memory.max" and "memory.stat" in the kernel's cgroup-v2.rst, and its cgroup-v1/memory.rst.
 """
 
 from collections.abc import Iterator
@@ -13,40 +13,40 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """The files of a control group: its limit, what it uses, and in `memory.stat` what of that can be taken back."""
+    """The files of a control group: its limit, its usage, and the field of `memory.stat` with reclaimable memory."""
 
     limit: str
     usage: str
     reclaimable: str
 
 
-# Of what is used, file pages that nobody touched for a while are given back before anybody is killed.
+# The usage includes file pages that were not accessed lately. The kernel reclaims them before it kills a process.
 _V2 = _Names("memory.max", "memory.current", "inactive_file")
 _V1 = _Names("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _UNLIMITED_BYTES = 2**60
-"""Version 1 tells no limit as the largest number of whole pages."""
+"""Version 1 has no word for "no limit"; it gives the largest number of whole pages."""
 
 
 def free_bytes() -> int:
-    """What programs could have, as the system says now. A fraction of a millisecond."""
+    """Read how much memory is free now. This takes a fraction of a millisecond."""
     available: int = psutil.virtual_memory().available
     room = room_in_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
     return available if room is None else min(available, room)
 
 
 def room_in_groups(membership: Path, root: Path) -> int | None:
-    """Bytes up to the nearest limit of a process's control group and those above it; None: none has a limit.
+    """Return the bytes up to the nearest limit of a process's control group and its ancestors, or None without limits.
 
     Args:
         membership: /proc/PID/cgroup.
-        root: where control groups are mounted.
+        root: the directory where control groups are mounted.
     """
     rooms = [room for group, names in _groups(membership, root) if (room := _room_in(group, names)) is not None]
     return min(rooms, default=None)
 
 
 def _groups(membership: Path, root: Path) -> Iterator[tuple[Path, _Names]]:
-    """The groups that may limit memory, from the innermost up to what is mounted."""
+    """Yield the groups that may limit memory, from the innermost up to the mounted one."""
     try:
         lines = membership.read_text().splitlines()
     except OSError:  # not Linux
@@ -59,14 +59,14 @@ def _groups(membership: Path, root: Path) -> Iterator[tuple[Path, _Names]]:
             mount, names = root / "memory", _V1
         else:
             continue
-        # In a container the path may be that outside, which is not mounted here; then the mount itself is its group.
+        # In a container the path may be the host's, which is not mounted here. Then the mount itself is the group.
         parts = [part for part in path.split("/") if part]
         for depth in range(len(parts), -1, -1):
             yield mount.joinpath(*parts[:depth]), names
 
 
 def _room_in(group: Path, names: _Names) -> int | None:
-    """None: it has no limit, or there is no such group."""
+    """Return the bytes that the group still allows, or None if it has no limit or does not exist."""
     try:
         limit = (group / names.limit).read_text().strip()
         if limit == "max" or int(limit) >= _UNLIMITED_BYTES:

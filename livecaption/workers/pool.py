@@ -1,6 +1,6 @@
-"""All workers and the scheduler that feeds them: requests in, answers out.
+"""The pool joins all workers to the scheduler: it takes requests and returns answers.
 
-The shell around `Scheduler`: it carries out what that decides. Used by the event loop only.
+It is the shell around the pure `Scheduler` and executes its instructions. Only the event loop's thread uses it.
 """
 
 import asyncio
@@ -39,21 +39,22 @@ logger = logging.getLogger(__name__)
 
 OnAnswer = Callable[[Request, Hypothesis | EngineError], None]
 Refresh = Callable[[Request, float], Request]
-"""A partial, and the monotonic time now -> the same partial with newer audio."""
+"""Takes a partial and the monotonic time, and returns the same partial with newer audio."""
 
 
 @dataclass(slots=True)
 class WorkCounts:
-    """What was asked of the workers and what came of it, since the start.
+    """Counts of requests and of their answers, since the start.
 
-    Each partial that was asked for is answered, has failed, or is in `QueueFigures`, once.
+    Each requested partial is counted once: as answered, as failed, or in `QueueFigures`.
 
     Attributes:
-        partials_failed, finals_failed: answered with an error.
-        runaways: texts that had no end or repeated themselves, of partials and finals.
+        partials_failed, finals_failed: requests answered with an error.
+        runaways: texts of partials and finals that did not end or that repeated themselves.
         redone: finals that were decoded twice.
-        audio_s, compute_s: of the batches that were answered, the time that they took their workers.
-        batch_sizes: how many of those had so many requests.
+        audio_s: audio in the answered batches.
+        compute_s: time that the workers took for the answered batches.
+        batch_sizes: number of answered batches, by the number of requests in them.
     """
 
     partials_asked: int = 0
@@ -68,7 +69,7 @@ class WorkCounts:
     batch_sizes: Counter[int] = field(default_factory=Counter)
 
     def answer(self, request: Request, answer: Hypothesis | EngineError) -> None:
-        """A request has its answer."""
+        """Count the answer to a request."""
         if isinstance(answer, Hypothesis):
             self.partials_answered += not request.is_final
             self.finals_answered += request.is_final
@@ -79,7 +80,7 @@ class WorkCounts:
             self.finals_failed += request.is_final
 
     def compute(self, requests: Sequence[Request], answer: Transcribed) -> None:
-        """A worker is done with a batch."""
+        """Count a batch that a worker has transcribed."""
         self.batch_sizes[len(requests)] += 1
         self.audio_s += sum(len(request.window.samples) for request in requests) / SAMPLE_RATE_HZ
         self.compute_s += answer.compute_s
@@ -89,7 +90,7 @@ class WorkerPool:
     """Transcribes requests on inference processes: `per_device` of them on each device that `engine` names.
 
     Args:
-        hold_s: how long requests wait for a worker that may come back after all, when they die before they are of use.
+        hold_s: time that requests wait for a worker when workers die again and again without useful work.
     """
 
     def __init__(
@@ -103,9 +104,9 @@ class WorkerPool:
     ) -> None:
         self.state = PoolState.LOADING
         self.given_up = False
-        """Whether nothing waits for a worker any more: none can ever start, or none came back for `hold_s`."""
+        """True if requests no longer wait for a worker: none can ever start, or none became ready within `hold_s`."""
         self.loaded: ModelDescription | None = None
-        """What the workers run; known once one has been ready."""
+        """The model of the workers; None until one has been ready."""
         self.counts = WorkCounts()
         self._scheduler = Scheduler(scheduling, self._refresh_partial)
         self._load_controller = LoadController(partials.interval_ms, scheduling.max_batch)
@@ -118,41 +119,41 @@ class WorkerPool:
         self._sessions: dict[SessionId, tuple[OnAnswer, Refresh]] = {}
         self._hold_s = hold_s
         self._failed_since_s: float | None = None
-        """When the state became FAILED; a worker that only comes back and dies does not change it."""
+        """The time at which the state became FAILED. A worker that dies again without useful work does not reset it."""
         self._giving_up: asyncio.TimerHandle | None = None
         self._loaded_or_not = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def failure(self) -> str | None:
-        """Why no worker will be started any more, for the operator; None while there is hope."""
+        """The reason why no worker will be started any more, for the operator; None while one may start."""
         reasons = [supervisor.failure for supervisor in self._supervisors if supervisor.failure is not None]
         return "; ".join(dict.fromkeys(reasons)) if len(reasons) == len(self._supervisors) else None
 
     @property
     def pids(self) -> list[int]:
-        """Of the workers that are ready."""
+        """The process ids of the workers that are ready."""
         return [worker.pid for worker in self._ready.values() if worker.pid is not None]
 
     @property
     def tasks(self) -> "list[asyncio.Task[None]]":
-        """The lives of the workers. One that ends with an exception is a fault of ours."""
+        """The tasks that supervise the workers. An exception in one of them is a bug of livecaption."""
         return list(self._tasks)
 
     @property
     def queue(self) -> QueueFigures:
-        """What waits for workers and is with them."""
+        """Figures of the requests that wait or are in flight."""
         return self._scheduler.figures
 
     @property
     def load_figures(self) -> LoadFigures:
-        """How the pace was set."""
+        """Figures of the load control: service level and measured times."""
         self.service_level()
         return self._load_controller.figures(time.monotonic(), len(self._ready))
 
     @property
     def load(self) -> Load:
-        """What decides about one more stream; asks the system."""
+        """Read the load by which admission decides about one more stream. This calls the operating system."""
         now_s = time.monotonic()
         oldest_asked_s = self._scheduler.oldest_final_asked_s
         return Load(
@@ -168,58 +169,65 @@ class WorkerPool:
         )
 
     def service_level(self) -> ServiceLevel:
-        """What streams may ask just now; cheap enough for every chunk."""
+        """Return the present service level. This is cheap enough to be called for every chunk of audio."""
         return self._load_controller.service_level(time.monotonic(), len(self._ready), self._scheduler.n_finals_waiting)
 
     def workers(self) -> list[WorkerFigures]:
-        """One after the other as configured, whether alive or not; asks the system."""
+        """Return the figures of each configured worker, alive or not. This calls the operating system."""
         return [supervisor.figures() for supervisor in self._supervisors]
 
     def start(self) -> None:
-        """Start the processes; returns at once. Call it in the event loop's own thread."""
+        """Start the processes and return at once. Call it in the event loop's own thread."""
         self._tasks = [asyncio.ensure_future(supervisor.run()) for supervisor in self._supervisors]
 
     async def wait_until_loaded(self) -> PoolState:
-        """The first state that is not `LOADING`."""
+        """Wait until the state is not `LOADING`, and return it."""
         await self._loaded_or_not.wait()
         return self.state
 
     async def stop(self) -> None:
-        """End all workers, at most the stop time-out and then by force; what is not answered by now never
-        will be, and is answered as failed. Idempotent."""
+        """End all workers, by force after the stop time-out. Open requests are answered as failed. Idempotent."""
         self._set_state(PoolState.STOPPED)
         self._hold_no_longer()
         self._fail_all("the server stops")
         await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
-        await asyncio.gather(*self._tasks, return_exceptions=True)  # whoever watches `tasks` has seen them
+        await asyncio.gather(*self._tasks, return_exceptions=True)  # the caller handles exceptions of `tasks`
 
     def kill_now(self) -> None:
-        """SIGKILL all workers without waiting; for the ends that have no time."""
+        """Send SIGKILL to all workers without waiting, for a stop that has no time left."""
         for supervisor in self._supervisors:
             supervisor.kill_now()
 
     def dump_stacks(self) -> None:
-        """Let every worker write to stderr where its threads are."""
+        """Make every worker write the stacks of its threads to stderr."""
         for supervisor in self._supervisors:
             supervisor.dump_stacks()
 
     def attach(self, session: SessionId, on_answer: OnAnswer, refresh: Refresh = lambda partial, _: partial) -> None:
-        """From now on, answers to requests of this session go to `on_answer`, in the loop; and before a partial is
-        sent to a worker, `refresh` may put newer audio into it."""
+        """Register a session.
+
+        Args:
+            session: the session whose requests follow.
+            on_answer: called in the event loop with each answer to a request of this session.
+            refresh: called before a partial is sent to a worker; it may return the partial with newer audio.
+        """
         if session not in self._sessions:
             self._demand.add_stream(session, time.monotonic())
         self._sessions[session] = on_answer, refresh
 
     def detach(self, session: SessionId) -> None:
-        """Nobody reads this session any more: its answers go nowhere, its waiting partial is dropped."""
+        """Remove a session that has ended. Its answers are dropped, and so is its waiting partial."""
         self._sessions.pop(session, None)
         self._scheduler.forget_partials(session)
         self._load_controller.remove_stream(session)
         self._demand.remove_stream(session, time.monotonic())
 
     def submit(self, request: Request) -> None:
-        """Transcribe. Each final is answered exactly once, unless it is cancelled; a partial is, unless a newer one or
-        its final supersedes it. Never answers within this call."""
+        """Queue a request. The answer never arrives within this call.
+
+        Each final is answered exactly once, unless it is cancelled. A partial is answered once, unless a newer partial
+        or its final supersedes it.
+        """
         self.counts.partials_asked += not request.is_final
         now_s = time.monotonic()
         self._load_controller.record_request(request, now_s)
@@ -235,11 +243,11 @@ class WorkerPool:
         asyncio.get_running_loop().call_soon(self._answer, request, error)
 
     def cancel(self, cancel: Cancel) -> None:
-        """Nobody wants these requests any more: those that no worker has yet are not answered."""
+        """Cancel requests that are no longer needed. Those that no worker has yet get no answer."""
         self._scheduler.cancel(cancel.session, cancel.utterance)
 
     def drop_partials(self) -> None:
-        """Only finals matter from now on (the server drains)."""
+        """Drop all waiting partials, because only finals matter while the server drains."""
         self._scheduler.forget_partials()
 
     def _execute(self, instructions: Sequence[Instruction]) -> None:
@@ -248,7 +256,9 @@ class WorkerPool:
                 windows = [request.window for request in instruction.requests]
                 self._ready[instruction.worker].transcribe(instruction.batch, windows)
             else:
-                logger.error("audio of session %s killed two workers and is given up", instruction.request.session)
+                logger.error(
+                    "audio of session %s crashed two workers and is not sent again", instruction.request.session
+                )
                 self._quarantine.add(instruction.request.window, time.monotonic())
                 self._answer(instruction.request, _quarantined())
 
@@ -272,11 +282,11 @@ class WorkerPool:
                 self._answer(request, TranscriptionFailed(answer.message, fatal=False))
             return
         requests, instructions = self._scheduler.complete(worker.id, BatchId(answer.batch))
-        self._execute(instructions)  # first of all: the worker waits
+        self._execute(instructions)  # before the answers, because the worker is idle
         if not requests:
-            return  # given up meanwhile, by a stop
+            return  # a stop has answered them as failed meanwhile
         self.counts.compute(requests, answer)
-        is_final = requests[0].is_final  # and so are all
+        is_final = requests[0].is_final  # a batch has finals only or partials only
         self._load_controller.record_batch(len(requests), answer.compute_s, time.monotonic(), is_final=is_final)
         self._limit_batches()
         for request, hypothesis in zip(requests, answer.hypotheses, strict=True):
@@ -296,7 +306,7 @@ class WorkerPool:
         self._refresh()
 
     def _report_failure(self, supervisor: Supervisor) -> None:
-        # Where none was ever ready, whoever waits for that says why, once.
+        # If no worker was ever ready, the caller of `wait_until_loaded` reports the reason, once.
         if supervisor.failure is not None and self.loaded is not None and self.state is not PoolState.STOPPED:
             logger.error("a worker is given up: %s", supervisor.failure)
 
@@ -312,7 +322,7 @@ class WorkerPool:
 
     def _answer(self, request: Request, answer: Hypothesis | EngineError) -> None:
         self.counts.answer(request, answer)
-        if request.session not in self._sessions:  # it is gone meanwhile
+        if request.session not in self._sessions:  # it has ended meanwhile
             return
         on_answer, _ = self._sessions[request.session]
         try:
@@ -329,11 +339,11 @@ class WorkerPool:
             else:
                 self._hold_no_longer()
                 self.given_up = False
-                if self.state is PoolState.RECOVERING:  # the one that died was of use
+                if self.state is PoolState.RECOVERING:  # the worker that died had done useful work
                     self._failed_since_s = None
 
     def _hold(self) -> None:
-        """Requests wait a while for a worker, if there is hope."""
+        """Let requests wait for up to `hold_s`, if a worker may still start."""
         now_s = time.monotonic()
         if self._failed_since_s is None:
             self._failed_since_s = now_s

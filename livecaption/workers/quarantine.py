@@ -1,7 +1,8 @@
-"""Audio that ended its worker twice, so that it does so no third time. Pure.
+"""The quarantine remembers audio that crashed a worker twice, so that it is never sent again. Pure.
 
-Known by the SHA-256 of samples and options, whatever is before them; neither audio nor text is kept. The oldest is
-forgotten when there are too many, and each after an hour: a new version of a driver may take it.
+An entry is the SHA-256 of the samples and options, without the preceding utterance; neither audio nor text is kept. If
+there are too many entries, the oldest is removed. Each expires after an hour, because a new driver may process the
+audio.
 """
 
 from hashlib import sha256
@@ -22,7 +23,7 @@ class Quarantine:
         return len(self._until_s)
 
     def add(self, window: Window, now_s: float) -> None:
-        """Keep away what this window holds, from `now_s` (monotonic) on."""
+        """Add the audio of this window at `now_s` (monotonic)."""
         fingerprint = _fingerprint(window)
         self._until_s.pop(fingerprint, None)
         self._until_s[fingerprint] = now_s + LIFETIME_S
@@ -30,8 +31,8 @@ class Quarantine:
             del self._until_s[next(iter(self._until_s))]
 
     def holds(self, window: Window, now_s: float) -> bool:
-        """Whether the same audio with the same options was added less than an hour ago."""
-        # Hashing 30 s of audio takes a millisecond or two; nearly always there is nothing to compare with.
+        """Return True if the same audio with the same options was added less than an hour ago."""
+        # Hashing 30 s of audio takes a millisecond or two, and the quarantine is nearly always empty.
         return bool(self._until_s) and self._until_s.get(_fingerprint(window), now_s) > now_s
 
 

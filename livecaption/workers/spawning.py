@@ -1,4 +1,4 @@
-"""How an inference process starts and is reaped; all that any child process needs is in `ipc.children`."""
+"""Start and reap an inference process. The part that all child processes share is in `ipc.children`."""
 
 import os
 from contextlib import suppress
@@ -12,11 +12,11 @@ from livecaption.ipc.locks import discard_lock
 
 
 def spawn(config: EngineConfig, load_timeout_s: float, log_level: int) -> tuple[SpawnProcess, Connection]:
-    """Start an inference process; returns it and the server's end of its pipe.
+    """Start an inference process, and return it with the server's end of its pipe.
 
     Raises:
         RuntimeError: the calling thread runs no event loop.
-        OSError: there are no descriptors, processes or memory left.
+        OSError: no descriptors, processes or memory are left.
     """
     ours, theirs = get_context("spawn").Pipe(duplex=True)
     try:
@@ -32,7 +32,7 @@ def spawn(config: EngineConfig, load_timeout_s: float, log_level: int) -> tuple[
 
 
 def reap(process: SpawnProcess, timeout_s: float) -> int | None:
-    """Do as `children.reap`, and remove the lock of a process that has ended."""
+    """Call `children.reap`, and remove the lock of a process that has ended."""
     pid = process.pid
     exit_code = children.reap(process, timeout_s)
     if exit_code is not None and pid is not None:

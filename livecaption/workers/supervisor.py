@@ -1,8 +1,8 @@
-"""The life of one worker, incarnation after incarnation.
+"""The supervisor keeps one worker alive, process after process.
 
-`Supervisor.run` reads top to bottom: nothing stale on the device, spawn, watch until it is lost,
-say why, wait, again. Death is seen by end-of-file on the pipe, a hang by the deadline of the batch
-it computes and by its heartbeat. Runs in the event loop of the thread that started it.
+`Supervisor.run` reads from top to bottom: wait for the device, start a worker, watch it until it is lost, log why,
+wait, and repeat. End-of-file on the pipe shows that a worker died. The deadline of its batch and its heartbeat show
+that it hangs. All of this runs in the event loop.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ from livecaption.workers.restart import RestartPolicy, is_healthy
 
 WATCH_INTERVAL_S = 0.25
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
-"""Descriptors, processes or memory are short: no fault of a worker that cannot be started, and soon over."""
+"""Errors of a shortage of descriptors, processes or memory. It passes soon, so the failed start does not count."""
 SHORTAGE_INTERVAL_S = 1.0
 
 logger = logging.getLogger(__name__)
@@ -56,14 +56,14 @@ Answer = Transcribed | BatchFailed
 
 @dataclass(frozen=True, slots=True)
 class WorkerListener:
-    """Whom a supervisor tells what; called in the event loop."""
+    """The callbacks of a supervisor, called in the event loop."""
 
     on_ready: Callable[["Worker", ModelDescription], None]
     on_answer: Callable[["Worker", Answer], None]
     on_lost: Callable[["Worker"], None]
-    """At once, also when it is being killed: from now on nothing may be sent to it, and nothing comes from it."""
+    """Called at once, also when the server kills the worker. From then on nothing is sent to it or received from it."""
     on_state: Callable[["Supervisor"], None]
-    """Its `state` or `failure` may have changed without any of these."""
+    """Called when `state` or `failure` may have changed without another callback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,9 @@ class WorkerFigures:
     """One worker in figures.
 
     Attributes:
-        n_restarts: processes after the first, since the start.
-        resident_bytes: memory of its process; None while there is none.
-        device_memory: None on a CPU, and where it is not known.
+        n_restarts: processes after the first one.
+        resident_bytes: memory of its process; None if no process runs.
+        device_memory: memory of its device; None on a CPU, and if it cannot be read.
     """
 
     state: PoolState
@@ -84,7 +84,7 @@ class WorkerFigures:
 
 @dataclass(frozen=True, slots=True)
 class _SentBatch:
-    """A batch that the worker has and did not answer."""
+    """A batch that was sent to the worker and is not answered yet."""
 
     batch: BatchId
     n_windows: int
@@ -97,10 +97,10 @@ class _SentBatch:
 
 
 class Worker:
-    """One incarnation of the inference process, seen from the server.
+    """One inference process, seen from the server. It is never restarted; the supervisor makes a new `Worker`.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: the process cannot be started.
     """
 
     def __init__(
@@ -109,9 +109,9 @@ class Worker:
         self.state = WorkerState.STARTING
         self.was_ready = False
         self.served_s = 0.0
-        """From when its model was loaded to its end."""
+        """Time from the loaded model to the end of the process."""
         self.n_answered = 0
-        """Batches that it transcribed."""
+        """Number of batches that it transcribed."""
         self.load_failure: str | None = None
         self.device_memory: DeviceMemory | None = None
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -135,7 +135,7 @@ class Worker:
             raise OSError(errno.EAGAIN, str(error)) from None
 
     def transcribe(self, batch: BatchId, windows: Sequence[Window]) -> None:
-        """Send a batch; its answer, or the worker's end, reaches the listener."""
+        """Send a batch. The listener gets its answer, or the loss of the worker."""
         audio_s = sum(window.n_encoder_samples for window in windows) / SAMPLE_RATE_HZ
         deadline_s = self._deadlines.deadline_s(audio_s)
         if not self._batches:
@@ -145,11 +145,11 @@ class Worker:
         self._bridge.send(Transcribe(batch, deadline_s, tuple(windows)))
 
     def dump_stacks(self) -> None:
-        """Let it write to stderr where its threads are."""
+        """Make the process write the stacks of its threads to stderr."""
         self._bridge.send(DumpStacks())
 
     def ask_stop(self) -> None:
-        """Let it answer what it is computing and end. One that still loads is killed instead."""
+        """Ask the worker to answer its current batch and end. A worker that still loads is killed instead."""
         if self.state is WorkerState.STARTING:
             self.kill("the server stops while it loads")
         if self.state is not WorkerState.DEAD:
@@ -157,31 +157,31 @@ class Worker:
             self._bridge.send(Stop())
 
     def kill(self, reason: str) -> None:
-        """SIGKILL. It is lost at once; whether the process has ended, `spawning.reap` tells."""
+        """Send SIGKILL. The worker is lost at once; `spawning.reap` waits for the end of its process."""
         if self.state is not WorkerState.DEAD:
             self._reason = reason
             children.kill(self.process)
             self._lose()
 
     def hung(self, now_s: float) -> str | None:
-        """Why this worker must be taken for hung, or None."""
+        """Return the reason why this worker counts as hung, or None."""
         computing_s = now_s - self._began_s
         if self.state is WorkerState.STARTING:
-            # A download may take as long as it takes, as long as it shows signs of life.
+            # A download has no deadline as long as the worker sends heartbeats.
             loading_s = computing_s if self._model_found else now_s - self._last_message_s
             return self._load_overdue if loading_s > self._config.load_timeout_s + SERVER_MARGIN_S else None
         if self._batches and computing_s > self._batches[0].deadline_s + SERVER_MARGIN_S:
             return f"a batch took longer than {self._batches[0].deadline_s:g} s"
         if now_s - self._last_message_s > self._config.heartbeat_timeout_s:
-            return f"no sign of life for {self._config.heartbeat_timeout_s:g} s"
+            return f"it sent nothing for {self._config.heartbeat_timeout_s:g} s"
         return None
 
     def forgive_silence(self, now_s: float) -> None:
-        """The server itself was stopped or starved: the silence says nothing about the worker."""
+        """Restart the worker's deadlines, because the server itself was stopped or starved."""
         self._last_message_s = self._began_s = now_s
 
     def resident_bytes(self) -> int | None:
-        """Memory of the process (RSS), as the system says now; None: it is gone."""
+        """Read the resident memory of the process (RSS); None if it has ended."""
         if self.state is WorkerState.DEAD or self.pid is None:
             return None
         try:
@@ -190,14 +190,14 @@ class Worker:
             return None
 
     def describe_end(self, exit_code: int | None) -> str:
-        """What its end was, to be said after 'worker 3'."""
+        """Describe the end of the worker, as a predicate to follow 'worker 3'."""
         if self._reason is not None and exit_code is not None:
             return f"was killed: {self._reason}"
         return children.describe_exit(exit_code) + ("" if self.was_ready else " while loading the model")
 
     @property
     def healthy(self) -> bool:
-        """Whether it was of use; known once it is lost."""
+        """True if the worker did useful work; known once it is lost."""
         return is_healthy(self.served_s, self.n_answered)
 
     @property
@@ -222,7 +222,7 @@ class Worker:
 
     def _receive_loaded(self, message: Loaded) -> None:
         if self.state is not WorkerState.STARTING:
-            self.kill("it says twice that its model is loaded")
+            self.kill("it reported twice that its model is loaded")
             return
         self._transition(WorkerEvent.LOADED)
         self.was_ready = True
@@ -231,7 +231,7 @@ class Worker:
 
     def _receive_answer(self, answer: Answer) -> None:
         if not self._batches or not self._batches[0].fits(answer):
-            self.kill("its answer fits no batch that it was sent")
+            self.kill("its answer does not match the batch that it was sent")
             return
         sent = self._batches.popleft()
         self._began_s = self._last_message_s
@@ -247,8 +247,8 @@ class Worker:
             self.kill(garbled.message)
         elif self.state is not WorkerState.DEAD:
             if self.state is WorkerState.STARTING and time.monotonic() - self._began_s >= self._config.load_timeout_s:
-                self._reason = self._load_overdue  # the worker's own dead-man's switch was first
-            # One that closed its pipe is of no use, should it live.
+                self._reason = self._load_overdue  # the worker's own dead-man's switch acted first
+            # A worker without a pipe is useless, even if its process still runs.
             children.kill(self.process)
             self._lose()
 
@@ -263,7 +263,7 @@ class Worker:
 
 
 class Supervisor:
-    """Keeps one worker alive until it is told to stop, or no worker can ever start."""
+    """Keeps one worker alive until `stop` is called, or until it is clear that no worker can ever start."""
 
     def __init__(self, engine: EngineConfig, config: WorkerConfig, listener: WorkerListener) -> None:
         self._engine = engine
@@ -277,11 +277,11 @@ class Supervisor:
         self._was_ready = False
         self._breaker_open = False
         self.failure: str | None = None
-        """Why no worker will be started any more, for the operator."""
+        """The reason why no worker will be started any more, for the operator."""
 
     @property
     def state(self) -> PoolState:
-        """What this worker can do for a stream now."""
+        """The service that this worker can give to streams now."""
         if self._worker is not None and self._worker.state in (WorkerState.READY, WorkerState.BUSY):
             return PoolState.READY
         if self.failure is not None:
@@ -292,7 +292,7 @@ class Supervisor:
         return PoolState.RECOVERING if was_ready else PoolState.LOADING
 
     def figures(self) -> WorkerFigures:
-        """As of now; asks the system."""
+        """Return the present figures. This calls the operating system."""
         worker = self._worker
         return WorkerFigures(
             state=self.state,
@@ -302,7 +302,7 @@ class Supervisor:
         )
 
     async def run(self) -> None:
-        """The whole story. Returns after `stop`, or when `failure` is set."""
+        """Start workers, one after the other. Returns after `stop`, or when `failure` is set."""
         self.failure = await wait_for_device(self._engine.device, self._stopping, kill_stale=self._config.kill_stale)
         short = False
         while not self._stopping.is_set() and self.failure is None:
@@ -312,7 +312,7 @@ class Supervisor:
             except OSError as error:
                 if error.errno in SHORTAGES:
                     if not short:
-                        logger.error("a worker cannot be started now: %s; it is tried again each second", error)
+                        logger.error("a worker cannot be started now: %s; the server tries again each second", error)
                     short = True
                     await self._pause(SHORTAGE_INTERVAL_S)
                     continue
@@ -336,7 +336,7 @@ class Supervisor:
         self._listener.on_state(self)
 
     async def stop(self) -> None:
-        """End the worker: ask, then kill; never waits for one that is gone. Idempotent."""
+        """Ask the worker to end, and kill it after the time-out. Idempotent."""
         self._stopping.set()
         worker = self._worker
         if worker is None or worker.state is WorkerState.DEAD:
@@ -346,34 +346,34 @@ class Supervisor:
         worker.kill(f"it did not stop within {self._config.stop_timeout_s:.1f} s")
 
     def kill_now(self) -> None:
-        """SIGKILL without waiting, from any thread."""
+        """Send SIGKILL from any thread, without waiting."""
         if self._worker is not None:
             children.kill(self._worker.process)
 
     def dump_stacks(self) -> None:
-        """Let the worker write to stderr where its threads are."""
+        """Make the worker write the stacks of its threads to stderr."""
         if self._worker is not None:
             self._worker.dump_stacks()
 
     async def _live(self, worker: Worker) -> str:
-        """One incarnation, from its birth to its end; returns what that was, and sets `failure` if it was the last."""
+        """Watch one worker until its process has ended, and describe the end. Set `failure` if no other may start."""
         self._n_workers += 1
         logger.info("worker %d started (pid %s)", worker.id, worker.pid)
         await self._watch(worker)
-        # A thread may wait for it: the wait is bounded, and nothing is started from there.
+        # Wait in a thread: the wait is bounded, and the thread starts no process.
         exit_code = await asyncio.to_thread(spawning.reap, worker.process, children.KILL_TIMEOUT_S)
         self._was_ready = self._was_ready or worker.was_ready
         cause = worker.describe_end(exit_code)
         if exit_code is None:
-            # Its device is still taken, and a second process would hang there like the first.
+            # Its device is still in use, and a second process would hang there like the first.
             self.failure = f"the inference process (pid {worker.pid}) {cause}"
         elif not self._was_ready:
-            # Never ready yet: a missing model or device, which no second try brings back.
+            # No worker was ready yet. A missing model or device is likely, and a second start does not help.
             self.failure = worker.load_failure or f"the inference process {cause}"
         return f"worker {worker.id} {cause}" + (f": {worker.load_failure}" if worker.load_failure else "")
 
     async def _watch(self, worker: Worker) -> None:
-        """Until the worker is lost."""
+        """Return when the worker is lost. Kill it if it hangs."""
         looked_s = time.monotonic()
         while not worker.lost.done():
             await asyncio.wait({worker.lost}, timeout=WATCH_INTERVAL_S)

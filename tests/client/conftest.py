@@ -11,7 +11,7 @@ from tests.support.scripted_peer import Script, ServerOf
 
 @pytest.fixture
 async def server_of() -> AsyncIterator[ServerOf]:
-    """Start a server whose `/v1/stream` reads `start`, then does as the script says; its URL."""
+    """Start a server whose `/v1/stream` reads `start` and then follows the script. Return its URL."""
     servers = []
 
     async def start(script: Script) -> str:

@@ -178,7 +178,7 @@ async def test_transcribe_ends_with_a_server_that_drains_while_there_is_more_to_
 
 
 async def test_transcribe_fails_with_the_error_of_its_audio(server_of: ServerOf) -> None:
-    """A file that breaks in the middle is the caller's own error, not a group of tasks' errors."""
+    """An error of reading the audio reaches the caller as it is, and not in an exception group."""
 
     async def broken() -> AsyncIterator[bytes]:
         yield b"12"

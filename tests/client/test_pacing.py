@@ -1,4 +1,4 @@
-"""Recorded audio at the pace of speech: in which messages, and when."""
+"""Recorded audio in real time: the sizes and times of its messages."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ async def chunks_of(*chunks: bytes) -> AsyncIterator[bytes]:
 
 
 async def test_real_time_sends_short_messages_each_once_its_end_would_have_been_recorded() -> None:
-    """1 kB/s: 40 bytes a message, cut otherwise than they came, and none early."""
+    """At 1 kB/s each message has 40 bytes, however the audio was cut, and none is early."""
     clock = asyncio.get_running_loop().time
     begin_s = clock()
     audio = bytes(range(110))

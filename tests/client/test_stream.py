@@ -1,4 +1,4 @@
-"""The client, against a peer that follows a script: what users of `livecaption.client` may rely on."""
+"""The guarantees of `livecaption.client` to its users, tested with a server that follows a script."""
 
 import asyncio
 from typing import Any
@@ -90,7 +90,7 @@ async def test_flush_ping_and_stop_are_the_messages_of_the_protocol(server_of: S
 async def test_a_server_that_breaks_the_protocol_is_told_apart(
     server_of: ServerOf, after_ready: str, reason: str
 ) -> None:
-    """A gap means lost captions: going on as if nothing had happened would hide it."""
+    """A gap means lost captions, and continuing would hide it."""
 
     async def script(socket: web.WebSocketResponse, _: dict[str, Any]) -> None:
         await socket.send_json(READY)
@@ -152,7 +152,7 @@ async def test_a_gap_that_the_server_tells_is_no_break_of_the_protocol(server_of
 
 
 async def test_a_session_that_can_be_resumed_is_resumed_from_where_the_server_is(server_of: ServerOf) -> None:
-    """What was said while the connection was lost is in `received_ms` of the server's answer, or is said again."""
+    """Audio from the time without a connection is in `received_ms` of the server's answer, or is resent."""
     starts: list[dict[str, Any]] = []
     audio: list[bytes] = []
 
@@ -223,8 +223,8 @@ async def test_sending_waits_while_too_much_is_unacknowledged(
 
 
 async def test_audio_that_comes_while_lost_audio_is_sent_again_is_sent_behind_it(server_of: ServerOf) -> None:
-    """The server of the second connection reads one message, and the others once there is newer audio."""
-    lost = [bytes([number]) * 65_536 for number in range(256)]  # more than any buffer on the way takes
+    """On the second connection, the server reads one message, and the others once there is newer audio."""
+    lost = [bytes([number]) * 65_536 for number in range(256)]  # more than all buffers on the way hold
     n_connections = 0
     being_sent, sending_more = asyncio.Event(), asyncio.Event()
     received: list[bytes] = []
@@ -249,7 +249,7 @@ async def test_audio_that_comes_while_lost_audio_is_sent_again_is_sent_behind_it
     async def send_more(stream: Stream) -> None:
         await being_sent.wait()
         sending = asyncio.create_task(stream.send_audio(b"newer"))
-        await asyncio.wait({sending}, timeout=0.05)  # it would be sent by now
+        await asyncio.wait({sending}, timeout=0.05)  # by now it would have been sent
         sending_more.set()
         await sending
 

@@ -11,7 +11,7 @@ from livecaption.ipc import children
 
 @pytest.fixture
 async def pool() -> AsyncIterator[DecoderPool]:
-    """A pool that leaves no process, and no task."""
+    """Make a pool, and check that it leaves no process and no task behind."""
     before = set(children._started)
     pool = DecoderPool()
     yield pool

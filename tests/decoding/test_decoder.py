@@ -1,4 +1,4 @@
-"""One decoder process, seen from the server: however it ends, its stream gets an answer, in time."""
+"""One decoder process, seen from the server: in each way that it may end, its stream gets an answer in time."""
 
 import asyncio
 import io
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.processes
 
 
 async def decoded(decoder: ContainerDecoder, heard: list[np.ndarray] | None = None) -> np.ndarray:
-    """All samples; `heard` also has those that came before an error."""
+    """Return all samples; `heard` also has those from before an error."""
     heard = [] if heard is None else heard
     async with aclosing(decoder.samples()) as pieces:
         async for piece in pieces:
@@ -52,7 +52,7 @@ async def test_a_container_gives_what_it_gives_in_this_process(pool: DecoderPool
 
 
 async def test_a_file_may_be_read_anywhere(pool: DecoderPool, tmp_path: Path) -> None:
-    """Its index may stand at the end."""
+    """The index of the file may be at its end."""
     with JFK.open("rb") as file:
         samples = await decoded(ContainerDecoder(pool, file))
     assert len(samples) == 176_000
@@ -94,7 +94,7 @@ async def test_a_process_that_dies_ends_its_stream_alone(
         await decoding
     assert death.value.code == "invalid_container"
     await pushing
-    await decoder.push(data)  # what still comes is dropped
+    await decoder.push(data)  # later bytes are dropped
     assert f"was killed by {number.name}" in caplog.text
     _, samples = await asyncio.gather(pushed(other, data), decoded(other))
     assert len(samples) == 176_000
@@ -120,7 +120,7 @@ async def test_a_process_that_waits_for_its_client_is_left_alone(
 
     async def hesitate() -> None:
         await decoder.push(data[:5000])
-        await asyncio.sleep(0.5)  # ten times as long as a process may be silent that has something to do
+        await asyncio.sleep(0.5)  # ten times as long as a process with bytes to decode may be silent
         await pushed(decoder, data[5000:])
 
     _, samples = await asyncio.gather(hesitate(), decoded(decoder))
@@ -128,7 +128,7 @@ async def test_a_process_that_waits_for_its_client_is_left_alone(
 
 
 async def test_a_bomb_waits_for_its_samples_to_be_taken(pool: DecoderPool) -> None:
-    """6.8 h of silence in 40 KB: neither side holds more than the socket does."""
+    """With 6.8 h of silence in 40 KB, neither side holds more than the socket's buffer."""
     process = await pool.take()
     before_bytes = psutil.Process(process.pid).memory_info().rss
     await process.push(flac_of_silence(3000))
@@ -170,7 +170,7 @@ async def test_a_process_that_does_not_start_in_time_is_ended(
 async def test_a_silence_in_the_middle_of_a_frame_loses_nothing(
     pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine may be too busy: the rest of the frame is read when it comes."""
+    """On a busy machine the rest of a frame may arrive later, and is read then."""
     monkeypatch.setattr(decoder_module, "SILENCE_S", 0.1)
     monkeypatch.setattr(decoder_module, "MAX_SILENCES", 10**6)
     process = await pool.take()
@@ -186,7 +186,7 @@ async def test_a_silence_in_the_middle_of_a_frame_loses_nothing(
 
 
 async def test_a_decoder_that_sends_without_end_leaves_the_loop_to_others(pool: DecoderPool) -> None:
-    """One that was taken over may send what costs it nothing."""
+    """A decoder that was taken over may send frames without end."""
     process = await pool.take()
     flood = asyncio.StreamReader()
     flood.feed_data(encode(Waits(0)) * 1000 + encode(Ended(None)))
@@ -207,7 +207,7 @@ async def aiter_of_ended(process: DecoderProcess) -> AsyncIterator[Ended]:
 
 
 async def test_what_is_pushed_behind_the_end_is_dropped(pool: DecoderPool, caplog: pytest.LogCaptureFixture) -> None:
-    """A client may send on behind its container, and what it sends may meet the bidding to finish."""
+    """A client may send more bytes after its container, also while the stream finishes."""
     process = await pool.take()
     await process.push(JFK.read_bytes())
     process.finish()
@@ -224,7 +224,7 @@ async def test_what_is_pushed_behind_the_end_is_dropped(pool: DecoderPool, caplo
 async def test_a_process_that_only_seems_to_have_ended_is_not_waited_for(
     pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system says that it has ended when it has closed a descriptor; to wait for the rest would stop the loop."""
+    """The sentinel shows the end once a descriptor is closed, and waiting for the process would block the loop."""
     monkeypatch.setattr(decoder_module, "PROGRAM", deceiving_decoder.__name__)
     with pytest.raises(Unavailable):
         await pool.take()
@@ -232,7 +232,7 @@ async def test_a_process_that_only_seems_to_have_ended_is_not_waited_for(
 
 
 async def test_what_comes_before_the_process_is_ready_is_decoded_though_nothing_follows(pool: DecoderPool) -> None:
-    """The server may stop in that moment."""
+    """The server may stop at that moment."""
     decoder = ContainerDecoder(pool)
     pushing = asyncio.ensure_future(decoder.push(JFK.read_bytes()))
     decoding = asyncio.ensure_future(decoded(decoder))

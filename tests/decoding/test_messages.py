@@ -1,4 +1,4 @@
-"""What a decoder process sends: it is read as it was sent, and nothing else is believed."""
+"""Messages of a decoder process are decoded unchanged, and all other bytes are refused."""
 
 import struct
 
@@ -51,7 +51,7 @@ def test_the_error_that_ended_a_container_arrives(code: str, fatal: bool) -> Non
 
 
 def test_samples_that_make_no_sense_are_put_right() -> None:
-    """They would poison the voice activity detection of a stream."""
+    """They would spoil the voice activity detection of the stream."""
     body = np.array([np.nan, np.inf, -np.inf, 1e30, -2.0, 0.5], "<f4").tobytes()
     message = decode(HEADER.pack(b"S", len(body)), body)
     assert isinstance(message, Decoded)

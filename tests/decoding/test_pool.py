@@ -1,4 +1,4 @@
-"""Processes on demand, one spare, and none left."""
+"""The pool starts processes on demand, keeps one spare, and leaves none behind."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ async def test_after_the_first_one_more_waits_for_the_next(pool: DecoderPool) ->
 
 
 async def test_a_process_serves_one_container_and_no_other(pool: DecoderPool) -> None:
-    """What one client's bytes have done to it must not reach another one's stream."""
+    """If the bytes of one client took over the process, another client's stream must not be affected."""
     first = await pool.take()
     first.end()
     await first.gone

@@ -1,4 +1,4 @@
-"""However the server ends, its decoders are gone, whether they wait, decode or start at that moment."""
+"""In each way that the server may end, its decoders end too, whether they wait, decode or start at that moment."""
 
 import os
 import random
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.processes
 
 GONE_WITHIN_S = 0.25
 STARTING_GONE_WITHIN_S = 1.0
-"""The interpreter of a decoder is there before its lifeline."""
+"""The interpreter of a decoder starts before its lifeline is set up."""
 ALL = list(Layer)
 
 
 @asynccontextmanager
 async def parent(doing: str, end: str = "leave", layers: list[Layer] = ALL) -> AsyncIterator[ServerProcess]:
-    """A running `decoder_parent` with these layers and no others. What is left of it at the end is killed."""
+    """Run `decoder_parent` with these layers and no others. Its remaining processes are killed at the end."""
     without = ",".join(layer.value for layer in Layer if layer not in layers)
     with tempfile.TemporaryDirectory(prefix="livecaption-test-") as directory:
         arguments = [sys.executable, decoder_parent.__file__, end, doing]
@@ -40,7 +40,7 @@ async def parent(doing: str, end: str = "leave", layers: list[Layer] = ALL) -> A
 
 
 async def decoder_of(server: ServerProcess) -> ProcessEnd:
-    return ProcessEnd(int((await server.said(r"decoder (\d+)"))[1]))
+    return ProcessEnd(int((await server.logged(r"decoder (\d+)"))[1]))
 
 
 async def gone(server: ServerProcess, decoder: ProcessEnd, within_s: float) -> None:
@@ -48,25 +48,25 @@ async def gone(server: ServerProcess, decoder: ProcessEnd, within_s: float) -> N
     with decoder:
         ended_s = await decoder.wait(within_s, what=f"the decoder; its server said:\n{server.output}")
     assert ended_s - server.ended_s <= within_s * TIMEOUT_FACTOR
-    await server.tree_gone(STARTING_GONE_WITHIN_S)  # the spare one may be about to start
+    await server.tree_gone(STARTING_GONE_WITHIN_S)  # the spare process may be about to start
 
 
 @pytest.mark.parametrize("doing", ["wait", "give"])
 @pytest.mark.parametrize("layers", [ALL, [Layer.PARENT_WATCH], [Layer.PARENT_DEATH_SIGNAL], []], ids=repr)
 async def test_the_decoders_of_a_killed_server_are_gone(doing: str, layers: list[Layer]) -> None:
-    """Without any layer too: the socket ends for one that reads or writes."""
+    """This holds without any layer too, because a decoder that reads or writes meets the end of the socket."""
     async with parent(doing, layers=layers) as server:
         decoder = await decoder_of(server)
-        await server.said("ready")
+        await server.logged("ready")
         server.send(signal.SIGKILL)
         await gone(server, decoder, GONE_WITHIN_S)
 
 
 async def test_a_decoder_that_was_stopped_is_gone_with_a_killed_server() -> None:
-    """It can do nothing by itself: the kernel ends it."""
+    """The process can do nothing itself: the kernel ends it."""
     async with parent("wait", layers=[Layer.PARENT_DEATH_SIGNAL]) as server:
         decoder = await decoder_of(server)
-        await server.said("ready")
+        await server.logged("ready")
         os.kill(decoder.pid, signal.SIGSTOP)
         server.send(signal.SIGKILL)
         await gone(server, decoder, GONE_WITHIN_S)
@@ -75,7 +75,7 @@ async def test_a_decoder_that_was_stopped_is_gone_with_a_killed_server() -> None
 async def test_without_that_layer_a_stopped_decoder_would_stay() -> None:
     async with parent("wait", layers=[Layer.PARENT_WATCH]) as server:
         decoder = await decoder_of(server)
-        await server.said("ready")
+        await server.logged("ready")
         os.kill(decoder.pid, signal.SIGSTOP)
         server.send(signal.SIGKILL)
         await server.exited(within_s=5.0)
@@ -96,17 +96,17 @@ async def test_a_decoder_is_gone_if_the_server_is_killed_while_it_starts(seed: i
 async def test_decoders_that_nobody_stopped_are_gone_with_their_server(end: str, status: int) -> None:
     async with parent("give", end=end) as server:
         decoder = await decoder_of(server)
-        await server.said("ready")
+        await server.logged("ready")
         server.send(signal.SIGUSR2)
         await gone(server, decoder, GONE_WITHIN_S)
         assert await server.exited(within_s=1.0) == status
 
 
 async def test_stop_signals_leave_a_decoder_alone() -> None:
-    """They are the server's, which still wants the last samples of its streams."""
+    """The signals are for the server, which needs its decoders for the last samples of its streams."""
     async with parent("wait") as server:
         with await decoder_of(server) as decoder:
-            await server.said("ready")
+            await server.logged("ready")
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 os.kill(decoder.pid, number)
             with pytest.raises(TimeoutError):

@@ -1,4 +1,4 @@
-"""What a process cannot do any more once it is in the sandbox. Each in a process of its own: there is no way out."""
+"""Actions that the sandbox forbids. Each is tested in its own process, because the sandbox cannot be left."""
 
 import platform
 import signal
@@ -43,7 +43,7 @@ FORBIDDEN = {
 def test_it_cannot(what: str) -> None:
     done = run(f"{FORBIDDEN[what]}\nprint('done')")
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
-    # EPERM, as which a thread that cannot start and a failed assertion show it.
+    # EPERM appears as a thread that cannot start, or as a failed assertion.
     assert any(word in done.stderr for word in ("PermissionError", "can't start new thread", "AssertionError: 1"))
 
 

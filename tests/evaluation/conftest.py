@@ -1,4 +1,4 @@
-"""What several measurements need."""
+"""Fixtures of several measurements."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def environment_of_its_own() -> Iterator[None]:
-    """How the processor is tuned is told to libraries by variables, which servers of later tests are not to inherit."""
+    """Restore the environment variables that tune the processor, so that servers of later tests do not inherit them."""
     before = dict(os.environ)
     yield
     os.environ.clear()

@@ -1,4 +1,4 @@
-"""Each attack is bounded, and tells what it met. That servers stand them is tested in test_siege.py."""
+"""Each attack is bounded, and reports its outcomes. test_siege.py tests that servers withstand them."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ NOWHERE = Target("http://127.0.0.1:9/", os.getpid(), (), "nobody", CONTAINERS, s
 
 
 def test_an_attack_that_breaks_off_is_a_fault() -> None:
-    """Otherwise one that never reached the server would look like one that did no harm."""
+    """Otherwise an attack that never reached the server would look like a harmless one."""
     for name in ("7.1 recordings", "sessions in a row", "malformed requests", "damaged containers", "resets"):
         report = run(name, NOWHERE)
         assert report.faults, name
@@ -36,7 +36,7 @@ def test_an_attack_that_takes_too_long_is_a_fault(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.processes
 async def test_a_flood_comes_back_when_it_is_cut_off_until_its_time_is_over() -> None:
-    """A reader is cut off after 20 messages, and a second later, as it does not answer the Close."""
+    """The server closes after 20 messages of a reader, and aborts a second later, because the Close is not answered."""
     async with serving("--store", "none") as server:
         url = await server.ready()
         async with raw_peer(url) as peer:

@@ -1,4 +1,4 @@
-"""The measurement of an audience: every reader is counted, and what they miss would show."""
+"""The measurement of an audience counts every reader, and detects missing events."""
 
 import io
 
@@ -18,7 +18,7 @@ async def test_every_reader_gets_every_final_of_a_publisher(websocket: bool) -> 
         figures = await measure(server, jfk_pcm()[: 4 * 32_000], 20, websocket=websocket)
     assert figures.delays_s
     assert min(figures.delays_s) > 0
-    # A partial may be skipped by a reader that is behind; that all were would be no reading along.
+    # A slow reader may skip partials, but not all of them.
     assert figures.n_missed < len(figures.delays_s) * 20 / 2
 
 

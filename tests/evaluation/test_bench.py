@@ -1,4 +1,4 @@
-"""The bench as a whole: a real server of its own, real audio, real time."""
+"""The whole bench with a real server, real audio and real time."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def recordings() -> list[Recording]:
 
 @pytest.mark.processes
 async def test_a_sweep_measures_every_number_of_streams_and_writes_it_down(tmp_path: Path) -> None:
-    """The scripted engine says its own words at once: all are wrong, and the times are the server's own."""
+    """The scripted engine answers its own words at once: all are wrong, and the latencies are those of the server."""
     figures, picture = tmp_path / "figures.json", tmp_path / "figures.png"
     ended = await livecaption_command(
         *("bench", "ps-austen-*", "--data", DATA, "--sweep", "1,2", "--duration", 7, "--per-clip"),
@@ -52,7 +52,7 @@ async def test_a_sweep_measures_every_number_of_streams_and_writes_it_down(tmp_p
         assert row["client_lag_ms"]["p99"] >= 0
         for play in row["plays"]:
             assert play["transcript"].startswith("One two three")
-            # Less than the silence that ends an utterance would mean that the clocks do not begin together.
+            # A latency below the hangover would mean that the clocks do not begin together.
             assert play["final_latencies_ms"][0] >= 400
             assert play["first_partial_latency_ms"] > 0
 
@@ -73,7 +73,7 @@ def play(clip: str, wrong: int, words: int = 10) -> Measurement:
 
 
 def test_a_baseline_gives_the_word_error_rate_of_the_same_recordings() -> None:
-    """Not that of all recordings in it: another number of streams plays others."""
+    """The recordings differ between numbers of streams, so the WER of all recordings does not count."""
     baseline = read_baseline(as_json([Row({}, [play("a", 1), play("a", 3), play("b", 0, words=30), play("c", 9)])]))
     row = Row({"streams": 4}, [play("a", 5), play("b", 0, words=30), play("new", 1), Measurement("unscored")])
     compare(row, baseline)
@@ -83,7 +83,7 @@ def test_a_baseline_gives_the_word_error_rate_of_the_same_recordings() -> None:
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"rows": []}'])
 def test_a_file_that_is_no_baseline_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no JSON of a bench"):
+    with pytest.raises(ValueError, match="not a JSON file of bench"):
         read_baseline(text)
 
 
@@ -92,7 +92,7 @@ Serve = Callable[[Callable[[web.WebSocketResponse], Awaitable[None]]], Awaitable
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """A server that gives figures and, after `ready`, does what it is told to with a stream."""
+    """Run a server that has figures, and that handles each stream as given after `ready`."""
     stats = {"at_s": 1, "compute_s": 0, "transcribed_audio_s": 0, "received_audio_s": 0, "batches": {}, "workers": []}
     stats |= {"redone_finals": 0, "runaway_texts": 0, "server": {}}
     servers: list[TestServer] = []
@@ -154,7 +154,7 @@ async def test_audio_comes_at_the_pace_of_speech_until_the_time_is_up(
 
 
 async def test_a_late_client_is_warned_of(recordings: list[Recording], serve: Serve) -> None:
-    """Otherwise it would pass for a slow server."""
+    """Otherwise it would be mistaken for a slow server."""
 
     async def block(socket: web.WebSocketResponse) -> None:
         time.sleep(0.2)  # noqa: ASYNC251
@@ -163,7 +163,7 @@ async def test_a_late_client_is_warned_of(recordings: list[Recording], serve: Se
 
     row = await bench(await serve(block), "", recordings, 4, 1)
     assert row.figures["failed"] == 0
-    assert any("this client itself was late" in warning for warning in warnings([row]))
+    assert any("this client itself lagged" in warning for warning in warnings([row]))
 
 
 async def test_a_bench_of_no_known_clip_is_wrong_usage() -> None:

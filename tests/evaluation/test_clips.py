@@ -1,4 +1,4 @@
-"""What the manifest of recordings means for their scores."""
+"""The meaning of the manifest of recordings for their scores."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_a_clip_has_the_times_of_its_speech_and_words_in_milliseconds() -> None:
     ],
 )
 def test_only_a_trusted_reference_is_scored(fields: dict[str, Any], reference: str | None) -> None:
-    """Where nobody speaks the reference is known: every word would be wrong."""
+    """Without speech the reference is empty, so every word is an error."""
     assert clip(ENTRY | fields, Path()).reference == reference
 
 

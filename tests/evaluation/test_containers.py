@@ -1,4 +1,4 @@
-"""Recordings are packed in all kinds of containers, and damaged the same way each time."""
+"""Recordings are encoded into all kinds of containers, and damaged in the same way each time."""
 
 import io
 
@@ -17,7 +17,7 @@ def test_a_container_holds_the_recording(name: str) -> None:
     container = encode(TWO_SECONDS, KINDS[name])
     samples = np.concatenate(list(decode_container(io.BytesIO(container))))
     assert len(samples) == pytest.approx(32_000, abs=2000)
-    # The centre of eight channels has an eighth of the level that one alone has.
+    # The mix has an eighth of the level, because only the centre of eight channels has audio.
     assert np.abs(samples).max() > 0.05
 
 

@@ -1,4 +1,4 @@
-"""What a stream of a container ends with, as the attacks on decoders see it."""
+"""The outcomes of container streams, as the attacks on decoders count them."""
 
 import pytest
 

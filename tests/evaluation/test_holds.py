@@ -1,4 +1,4 @@
-"""What holds an event loop is recorded: callbacks, and apart from them the collector of garbage."""
+"""The holds of an event loop are recorded: callbacks, and separately the garbage collector."""
 
 import subprocess
 import sys

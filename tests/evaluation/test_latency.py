@@ -1,4 +1,4 @@
-"""Latencies of streams, for streams written by hand."""
+"""Latencies of streams that are written by hand."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def test_first_partial_latency_is_unknown_if_nothing_was_ever_shown() -> None:
     ("start_ms", "end_ms", "text", "expected"),
     [
         (100, 1500, "Hello", 900),
-        (100, 900, "Hello", 900),  # the reference takes a breath for speech
+        (100, 900, "Hello", 900),  # the reference includes a breath
         (100, 899, "Hello", None),  # other speech
         (1500, 3000, "Hello", None),  # begins after it
         (100, 1500, "", None),  # covers it, but the words are lost
@@ -87,7 +87,7 @@ def test_a_word_that_is_recognized_wrongly_never_came() -> None:
 
 
 def test_a_word_that_is_said_again_later_is_not_shown_by_the_earlier_one() -> None:
-    """`you` of the first utterance says nothing of `you` of the second."""
+    """The word `you` of the first utterance does not count for `you` of the second."""
     words = [SpokenWord("you", 500), SpokenWord("you", 3000)]
     received = [final(1000, "You", 0, 600), final(4000, "You", 2500, 3000, utterance=1)]
     assert word_latencies(received, words).shown == (500, 1000)

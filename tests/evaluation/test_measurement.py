@@ -1,4 +1,4 @@
-"""From the events of a clip to the figures of a run."""
+"""The figures of a run are computed from the events of its clips."""
 
 from pathlib import Path
 

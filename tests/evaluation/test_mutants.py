@@ -1,4 +1,4 @@
-"""Each damaged container is decoded and counted; what ends or hangs its process is named, and costs itself alone."""
+"""Each damaged container is decoded and counted. One that ends or hangs its process is named, and the others go on."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Clients that do on the wire only what they are told: their frames are those of the protocol."""
+"""Clients without a library: their frames are those of the protocol."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from livecaption.evaluation.server_process import serving
 
 
 def unmasked(opcode: int, payload: bytes) -> bytes:
-    """What a server would send: no mask, and no bit that tells of one."""
+    """Make a frame as a server sends it: without a mask and without the mask bit."""
     made = bytearray(frame(opcode, payload))
     del made[len(made) - len(payload) - 4 : len(made) - len(payload)]
     made[1] &= 127
@@ -60,4 +60,4 @@ async def test_a_peer_that_ends_by_reset_says_no_goodbye() -> None:
             await peer.send({"type": "start"})
             await anext(peer.events())
             peer.end_by_reset()
-        await server.said("lost its publisher")
+        await server.logged("lost its publisher")

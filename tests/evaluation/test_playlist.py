@@ -1,4 +1,4 @@
-"""What many streams play, and whose captions are whose."""
+"""Distribution of recordings over streams, and of captions over recordings."""
 
 from collections import Counter
 from itertools import chain

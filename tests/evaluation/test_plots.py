@@ -1,4 +1,4 @@
-"""The picture of a sweep."""
+"""The plot of a sweep."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def test_a_picture_is_of_the_kind_that_its_name_says(tmp_path: Path, suffix: str
 
 
 def test_what_is_unknown_is_left_out(tmp_path: Path) -> None:
-    """A server elsewhere, on which nothing was understood."""
+    """A remote server without CPU figures, and without any correct word."""
     nothing = {"n": 0, "missing": 3, "p50": None, "p95": None}
     draw([row(1, wer=None, rtf=None, inference_cpu_percent=None, final_ms=nothing)], tmp_path / "one.png")
     assert (tmp_path / "one.png").exists()

@@ -1,4 +1,4 @@
-"""The end of a process, seen without asking again and again."""
+"""The end of a process is an event; nothing polls for it."""
 
 import asyncio
 import sys

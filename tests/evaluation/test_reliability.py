@@ -1,4 +1,4 @@
-"""The measurement of stops and deaths: each kind runs and stays within what docs/measuring.md says."""
+"""The measurement of stops and crashes: each kind runs and stays within the figures of docs/measuring.md."""
 
 import pytest
 

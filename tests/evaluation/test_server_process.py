@@ -1,4 +1,4 @@
-"""The harness finds what a server leaves behind: judged on a program that leaves everything."""
+"""The harness finds everything that a server leaves behind, tested with a program that leaves everything."""
 
 import multiprocessing
 import sys
@@ -43,7 +43,7 @@ async def test_everything_that_is_left_is_named() -> None:
     assert "port" in named
     assert "file worker.lock" in named
     assert "file forgotten" in named
-    assert "it said: Traceback" in named
+    assert "logged: Traceback" in named
     assert f"shared memory sem.mp-left-by-{server.pid}" in left
     assert len(left) == 6
 
@@ -67,5 +67,5 @@ async def test_what_is_left_is_killed_at_the_end() -> None:
 
 async def test_a_program_that_says_nothing_is_not_waited_for() -> None:
     async with serving(command=(sys.executable, "-c", "")) as server:
-        with pytest.raises(TimeoutError, match="it did not say 'listening"):
+        with pytest.raises(TimeoutError, match="was not logged"):
             await server.listening()

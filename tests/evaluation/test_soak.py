@@ -1,4 +1,4 @@
-"""Servers ended by any signal at any moment leave nothing and lose nothing."""
+"""Servers that are ended by any signal at any moment leave nothing behind and lose nothing."""
 
 import io
 import random
@@ -20,7 +20,7 @@ N_CYCLES = 8
 @pytest.mark.processes
 @pytest.mark.timeout(240)
 async def test_whatever_ends_a_server_nothing_is_left_and_no_final_is_lost() -> None:
-    """Row 61 of the fault matrix, a short form; the long one is the program."""
+    """Row 61 of the fault matrix in a short form; the program has the long one."""
     chance = random.Random(20)
     for _ in range(N_CYCLES):
         cycle = await run_cycle(jfk_pcm(), chance)
@@ -29,7 +29,7 @@ async def test_whatever_ends_a_server_nothing_is_left_and_no_final_is_lost() -> 
 
 @pytest.mark.processes
 async def test_a_final_that_is_lost_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise the soak could not fail. Here the client is deaf to finals."""
+    """The client ignores finals here. Otherwise the soak could not fail."""
 
     class Late(random.Random):
         def uniform(self, a: float, b: float) -> float:

@@ -1,4 +1,4 @@
-"""What readers saw and lost again, for captions written by hand."""
+"""Words that were shown and changed later, in captions that are written by hand."""
 
 import pytest
 from hypothesis import given
@@ -21,14 +21,14 @@ def final(text: str, utterance: int = 0) -> Final:
     [
         ([], Stability(0, 0, 0)),
         ([partial("a"), partial("a b"), final("a b c")], Stability(3, 0, 0)),
-        # `c` takes the place of `b`.
+        # `c` replaces `b`.
         ([partial("a b"), final("a c")], Stability(2, 1, 0)),
-        # What follows a changed word is shown anew, also if it is the same.
+        # Words after a changed one are taken back too, even if they are the same.
         ([partial("a b c d"), final("a x c d")], Stability(4, 3, 0)),
         ([partial("a b c"), partial("a"), final("a b c")], Stability(3, 2, 0)),
         # Case and punctuation change freely.
         ([partial("hello world"), final("Hello, world!")], Stability(2, 0, 0)),
-        # Each utterance has a caption of its own.
+        # Each utterance has its own caption.
         ([partial("a"), final("a"), partial("b", utterance=1), final("b", utterance=1)], Stability(2, 0, 0)),
         ([partial("a b"), final("")], Stability(0, 2, 0)),
     ],

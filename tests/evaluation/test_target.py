@@ -1,4 +1,4 @@
-"""The share of a target in the counts of the attacks."""
+"""The share of a target scales the counts of attacks."""
 
 import os
 

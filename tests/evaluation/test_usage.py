@@ -1,4 +1,4 @@
-"""What a server used between two looks."""
+"""The usage of a server between two snapshots."""
 
 import asyncio
 from typing import Any

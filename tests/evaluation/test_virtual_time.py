@@ -1,4 +1,4 @@
-"""What one stream gets, without a clock."""
+"""The captions of one stream in virtual time."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ def test_the_same_captions_come_at_the_same_times(recording: Recording) -> None:
     finals = [(item.at_ms, item.event) for item in first if isinstance(item.event, Final)]
     assert finals
     for at_ms, final in finals:
-        # At an endpoint; the answer was asked for at the pause before it.
+        # The final arrives at an endpoint, because it was requested at the pause before.
         assert at_ms >= final.end_ms + 500
     at_ms, partial = next((item.at_ms, item.event) for item in first if isinstance(item.event, Partial))
     assert at_ms == partial.end_ms + ANSWER_MS

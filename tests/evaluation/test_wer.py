@@ -1,4 +1,4 @@
-"""Word error rates, for errors made by hand."""
+"""Word error rates of errors that are made by hand."""
 
 import pytest
 
@@ -13,10 +13,10 @@ from livecaption.evaluation.wer import WordErrors, word_error_rate
         ("he had a dog", "he had dog", WordErrors(0, 1, 0, 4)),
         ("he had a dog", "he had a big dog", WordErrors(0, 0, 1, 4)),
         ("he had a dog", "", WordErrors(0, 4, 0, 4)),
-        # Two spellings of the same are no error.
+        # Two spellings of the same word are no error.
         ("twenty one colours", "21 colors", WordErrors(0, 0, 0, 2)),
         ("", "", WordErrors(0, 0, 0, 0)),
-        # Words where nobody spoke.
+        # Words where there was no speech.
         ("", "Thank you.", WordErrors(0, 0, 2, 0)),
     ],
 )

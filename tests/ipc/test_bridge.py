@@ -18,7 +18,7 @@ from tests.support.eventually import eventually
 
 
 class Ends:
-    """A bridge on one end of a pipe, the other end in hand."""
+    """Make a bridge on one end of a pipe, whose other end the test holds."""
 
     def __init__(self) -> None:
         ours, self.theirs = Pipe(duplex=True)
@@ -38,7 +38,7 @@ async def ends() -> AsyncIterator[Ends]:
     yield ends
     if not ends.theirs.closed:
         ends.theirs.close()
-    # Once the other side has closed, both threads end, and the descriptor is given back.
+    # Once the other side has closed, both threads end, and the descriptor is closed.
     await eventually(lambda: (psutil.Process().num_fds(), threading.active_count()) == before)
 
 
@@ -63,7 +63,7 @@ async def test_messages_sent_arrive_in_order(ends: Ends) -> None:
 
 
 async def test_sending_never_waits_for_the_other_side(ends: Ends) -> None:
-    """A batch of audio is larger than what a pipe buffers, and a stopped worker does not read."""
+    """A batch of audio is larger than the buffer of a pipe, and a stopped worker does not read."""
     batch = Transcribe(1, 1.0, tuple(Window(np.zeros(480_000, np.float32)) for _ in range(8)))
     async with asyncio.timeout(1.0):
         for _ in range(3):
@@ -83,10 +83,10 @@ async def test_a_message_to_a_closed_pipe_is_dropped(ends: Ends) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"\0\0\0\5hello",  # a frame that holds no message
-        b"\0\0\0\0",  # an empty one
-        b"\x7f\xff\xff\xff",  # the promise of 2 GB
-        b"\xff\xff\xff\xff\0\0\1\0\0\0\0\0",  # and of a terabyte
+        b"\0\0\0\5hello",  # a frame without a message
+        b"\0\0\0\0",  # an empty frame
+        b"\x7f\xff\xff\xff",  # the length of a frame of 2 GB
+        b"\xff\xff\xff\xff\0\0\1\0\0\0\0\0",  # the length of a frame of a terabyte
         b"\xff\xff\xff\xfehello",  # a negative length
     ],
 )

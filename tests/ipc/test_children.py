@@ -1,4 +1,4 @@
-"""How a child process starts and ends; an inference process stands for all."""
+"""The start and the end of a child process, tested with an inference process."""
 
 import asyncio
 import logging
@@ -41,8 +41,10 @@ async def test_what_lives_is_not_reaped() -> None:
 
 
 async def test_only_the_thread_of_the_loop_may_spawn() -> None:
-    """Row 59 of the fault matrix: the parent-death signal comes when the thread ends that spawned, and those of an
-    executor end when they like."""
+    """Row 59 of the fault matrix: the parent-death signal is sent when the thread ends that started the child.
+
+    The threads of an executor may end at any time.
+    """
     with pytest.raises(RuntimeError, match="no running event loop"):
         await asyncio.to_thread(spawning.spawn, SCRIPTED, 10.0, logging.INFO)
 
@@ -51,7 +53,7 @@ async def test_only_the_thread_of_the_loop_may_spawn() -> None:
 async def test_a_process_has_left_the_terminal_and_its_signals_before_it_loads(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """And says nothing of a Ctrl+C in its very first moment, which finds the signal blocked."""
+    """It also ignores Ctrl+C at its start, because the signal is blocked then."""
     process, pipe = spawning.spawn(EngineConfig(engine="scripted", model="hang-load"), 10.0, logging.INFO)
     with pipe:
         pid = process.pid

@@ -1,4 +1,4 @@
-"""The switch that takes layers of the lifeline out, for tests."""
+"""The switch that turns off layers of the lifeline, for tests."""
 
 import pytest
 

@@ -1,6 +1,6 @@
-"""The dead-man's switch, and the first look at the parent.
+"""The dead-man's switch, and the check of the parent at the start.
 
-That each layer ends a worker is in tests/processes/test_worker_lifeline.py.
+tests/processes/test_worker_lifeline.py tests that each layer ends a worker.
 """
 
 import os

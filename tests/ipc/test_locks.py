@@ -1,4 +1,4 @@
-"""What an earlier server left on the device is found, and nothing else is touched. Row 57 of the fault matrix."""
+"""Workers of an earlier server on the device are found, and no other process is touched. Row 57 of the fault matrix."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ from tests.support.stale_workers import NO_PROCESS, held, orphaned, waiting_proc
 
 @pytest.fixture(autouse=True)
 def own_run_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The locks are these tests' alone."""
+    """Use a directory of locks that only these tests have."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
 
@@ -44,7 +44,7 @@ def orphan(process: psutil.Popen) -> WorkerIdentity:
 
 @pytest.fixture
 def stale(orphan: WorkerIdentity) -> Iterator[WorkerIdentity]:
-    """The same, with its lock held."""
+    """Start such a worker, and hold its lock."""
     with held(orphan):
         yield orphan
 
@@ -82,7 +82,7 @@ def test_a_lock_that_nobody_holds_is_removed(stale: WorkerIdentity) -> None:
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}'])
 def test_a_lock_that_is_being_written_is_left_alone(stale: WorkerIdentity, content: str) -> None:
-    """By a worker that starts, hence has its server."""
+    """A worker that starts writes it; the server of such a worker runs."""
     path = run_directory() / f"worker-{stale.pid}.lock"
     path.write_text(content)
     assert stale_workers("cpu") == []
@@ -104,7 +104,7 @@ def test_a_worker_of_another_container_is_not_ours_to_judge(stale: WorkerIdentit
 def test_the_stale_worker_is_killed(process: psutil.Popen, stale: WorkerIdentity) -> None:
     assert kill_stale(stale)
     assert process.wait(10) == -9
-    assert kill_stale(stale)  # it is gone, which is what was wanted
+    assert kill_stale(stale)  # it has ended, which was the purpose
 
 
 @pytest.mark.parametrize("difference", [{"created_s": 1.0}, {"command": ["python", "-m", "another"]}], ids=repr)
@@ -145,19 +145,19 @@ def test_a_directory_that_somebody_else_may_have_laid_out_is_not_used(tmp_path: 
     elsewhere.mkdir(mode=0o700)
     directory = tmp_path / "livecaption"
     directory.symlink_to(elsewhere)
-    with pytest.raises(PermissionError, match="no directory of this user"):
+    with pytest.raises(PermissionError, match="not a directory owned by this user"):
         run_directory()
     hold_lock("cpu", 1)
     assert list(elsewhere.iterdir()) == []
     directory.unlink()
     directory.write_text("")
-    with pytest.raises(PermissionError, match="no directory of this user"):
+    with pytest.raises(PermissionError, match="not a directory owned by this user"):
         run_directory()
     directory.unlink()
     directory.mkdir()
     for mode in (0o720, 0o702):
         directory.chmod(mode)
-        with pytest.raises(PermissionError, match="written by others"):
+        with pytest.raises(PermissionError, match="writable by other users"):
             run_directory()
     directory.chmod(0o755)
     assert run_directory() == directory

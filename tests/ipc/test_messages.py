@@ -1,4 +1,4 @@
-"""What crosses the pipe comes out as it went in, and nothing else comes out at all. Row 51 of the fault matrix."""
+"""Messages cross the pipe unchanged, and all other bytes are refused. Row 51 of the fault matrix."""
 
 import json
 import struct
@@ -190,7 +190,7 @@ def test_a_message_with_a_bit_turned_over_or_an_end_missing_is_a_message_or_garb
 
 
 def test_the_error_says_nothing_of_what_was_said() -> None:
-    """A garbled answer may hold a transcript, and errors go to the log."""
+    """A garbled answer may contain a transcript, and errors are logged."""
     with pytest.raises(GarbledMessage) as caught:
         decode(raw({**FIELDS, "hypotheses": [{**HYPOTHESIS_FIELDS, "text": ["secret"]}]}))
     assert "secret" not in str(caught.value)

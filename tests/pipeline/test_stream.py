@@ -477,7 +477,7 @@ def test_non_finite_samples_are_silence_and_reported_once() -> None:
     reports = [event for _ in range(3) for event in events(stream.receive_audio(rubbish, 0.0))]
     assert reports == [
         ErrorReport(
-            "non_finite_audio", "the audio holds NaN or infinite samples; they are taken as silence", fatal=False
+            "non_finite_audio", "the audio contains NaN or infinite samples; they are replaced by silence", fatal=False
         )
     ]
 

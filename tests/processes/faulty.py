@@ -1,6 +1,6 @@
-"""`livecaption serve` with a fault that breaks out at SIGUSR2: `python faulty.py FAULT serve ...`.
+"""Run `livecaption serve` with a fault that occurs at SIGUSR2: `python faulty.py FAULT serve ...`.
 
-Faults are put in from outside, so that the program itself has no switch for them.
+The faults are injected here, so that the program itself has no switch for them.
 """
 
 import asyncio
@@ -18,51 +18,51 @@ BLOCKED_S = 30.0
 
 
 def block() -> None:
-    """Nothing for half a minute."""
+    """Block for half a minute."""
     tell("blocked")
     time.sleep(BLOCKED_S)
 
 
 def block_loop() -> None:
-    """The event loop does not turn: a callback blocks it, so that whatever the signal came upon is done first."""
+    """Block the event loop in a callback, after the code that the signal interrupted is done."""
     asyncio.get_running_loop().call_soon_threadsafe(block)
 
 
 def block_log() -> None:
-    """The event loop does not turn, and holds the lock of the log, as when nobody reads what is logged."""
+    """Block the event loop while it holds the lock of the log, as when the reader of the log blocks."""
     for handler in logging.getLogger().handlers:
         handler.acquire()
     block()
 
 
 def leave() -> None:
-    """A library ends the process."""
+    """End the process like a library that calls `os._exit`."""
     os._exit(0)
 
 
 def segfault() -> None:
-    """Native code crashes."""
+    """Crash like native code."""
     ctypes.string_at(0)
 
 
 def exit_in_callback() -> None:
-    """A library ends the program from a callback of the loop."""
+    """End the program from a callback of the loop, like a library that calls `sys.exit`."""
     asyncio.get_running_loop().call_soon(sys.exit, 5)
 
 
 def forget_workers() -> None:
-    """The orderly stop leaves the workers where they are."""
+    """Make the orderly stop leave the workers running."""
     from livecaption.workers.pool import WorkerPool
 
     async def forget(_: WorkerPool) -> None:
-        """In place of `stop`."""
+        """Replace `stop` and do nothing."""
 
     WorkerPool.stop = forget  # type: ignore[method-assign]
     tell("forgotten")
 
 
 def exit_without_stop() -> None:
-    """A library ends the program, and nothing of ours ends the workers but the hook at the interpreter's exit."""
+    """End the program like a library, so that only the interpreter's exit hook ends the workers."""
     from livecaption.server import lifecycle
 
     forget_workers()
@@ -72,7 +72,7 @@ def exit_without_stop() -> None:
 
 
 def break_watch() -> None:
-    """A task that the server cannot do without ends with an exception: its clock is gone."""
+    """End a necessary task of the server with an exception, by removing its clock."""
     from livecaption.server import lifecycle
 
     lifecycle.time = None  # type: ignore[attr-defined]
@@ -91,7 +91,7 @@ FAULTS: dict[str, Callable[[], None]] = {
 
 
 class SlowFinder(importlib.abc.MetaPathFinder):
-    """Makes the import of the command line slow, as a cold disk does."""
+    """Delays the import of the command line, like a cold disk."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
         if name == "livecaption.cli":

@@ -1,4 +1,4 @@
-"""livecaption under aiohttp's own runner: `python run_app.py SCRIPT`; the script is the scripted engine's."""
+"""Run livecaption with aiohttp's own runner: `python run_app.py SCRIPT`, with a script of the scripted engine."""
 
 import logging
 import re

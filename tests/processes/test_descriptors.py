@@ -1,4 +1,4 @@
-"""A server that has few file descriptors, and more readers than those."""
+"""A server that has fewer file descriptors than readers."""
 
 import asyncio
 import os
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.processes
 FEW = ("prlimit", "--nofile=1024:1024", *COMMAND)
 N_READERS = 1100
 N_SILENT = 320
-"""More than 256 descriptors, and no more than the backlog of the listening socket takes beyond."""
+"""More connections than 256 descriptors allow, but not more than those and the backlog of the listening socket."""
 
 
 @asynccontextmanager
 async def readers(url: str, session: str, n: int) -> AsyncIterator[Counter[int]]:
-    """So many who ask at once to read along, and stay if they may; what they were answered, by HTTP status."""
+    """Connect `n` readers at once, and keep those that are accepted. Yield the numbers of responses by HTTP status."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, n + 500), hard))
     answers: Counter[int] = Counter()
@@ -51,15 +51,15 @@ async def readers(url: str, session: str, n: int) -> AsyncIterator[Counter[int]]
 async def test_more_readers_than_descriptors_end_no_session_and_a_dead_worker_comes_back() -> None:
     async with serving("--workers=1", command=FEW) as server:
         url = await server.ready()
-        await server.said(r"1024 file descriptors are enough for \d+ readers and not for 5000 \(--max-readers\)")
+        await server.logged(r"1024 file descriptors are enough for \d+ readers, not for 5000 \(--max-readers\)")
         async with speaking(url, 3) as publishers:
-            session = (await publishers[0].heard("ready"))["session"]
+            session = (await publishers[0].received("ready"))["session"]
             async with readers(url, session, N_READERS) as answers:
                 await eventually(lambda: answers.total() == N_READERS, within_s=30)
                 assert set(answers) == {200, 503}
                 [pid] = server.worker_pids
                 os.kill(pid, signal.SIGKILL)
-                await server.said("worker 2 is ready")
+                await server.logged("worker 2 is ready")
                 for publisher in publishers:
                     n_finals = len(publisher.of("final"))
                     await eventually(
@@ -74,16 +74,16 @@ async def test_more_readers_than_descriptors_end_no_session_and_a_dead_worker_co
 
 
 async def test_connections_that_take_all_descriptors_are_few_lines_of_the_log_and_a_worker_waits_for_its_own() -> None:
-    """They say nothing, so they are no readers; the server closes them after ten seconds."""
+    """Connections without a request are not readers; the server closes them after ten seconds."""
     async with serving("--workers=1", command=("prlimit", "--nofile=256:256", *COMMAND)) as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
-            await publisher.heard("speech_start")
+            await publisher.received("speech_start")
             port = int(url.rstrip("/").rpartition(":")[2])
             silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(N_SILENT)]
-            await server.said("no connection can be accepted just now: .*Too many open files")
+            await server.logged("no connection can be accepted just now: .*Too many open files")
             os.kill(server.worker_pids[0], signal.SIGKILL)
-            await server.said("worker 2 is ready", within_s=40)
+            await server.logged("worker 2 is ready", within_s=40)
             for _, writer in silent:
                 writer.close()
             n_finals = len(publisher.of("final"))
@@ -92,7 +92,7 @@ async def test_connections_that_take_all_descriptors_are_few_lines_of_the_log_an
             assert await server.exited(within_s=8.0) == 0
             await assert_clean_end(server)
         publisher.check_complete()
-        # Its own death is the only one.
+        # Only the death that the test caused is logged.
         assert len([line for line in server.lines if "a worker cannot be started now" in line]) == 1
         assert len([line for line in server.lines if "the next one starts" in line]) == 1
         assert len(server.lines) < 100

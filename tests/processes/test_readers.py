@@ -1,6 +1,6 @@
-"""Clients that do not read, do not answer, vanish, or come in crowds: they cost themselves, nobody else.
+"""Clients that do not read, do not answer, disappear, or are very many do not affect other clients.
 
-Numbers of rows are those of the fault matrix.
+The numbers of rows are those of the fault matrix.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from tests.support.streaming import jfk_pcm, speaking
 pytestmark = pytest.mark.processes
 
 PING = {"type": "ping", "id": "\N{SPEAKING HEAD IN SILHOUETTE}" * 100}
-"""It has as large an answer as there is: 400 bytes on the wire, 500 times a second."""
+"""A request with the largest possible answer: 400 bytes on the wire, 500 times a second."""
 
 
 async def flood(peer: RawPeer) -> None:
-    """Ask for more answers than all buffers hold, and read none, until the server ends the connection."""
+    """Request more answers than all buffers hold, and read none, until the server ends the connection."""
     try:
         while True:
             await peer.send(PING)
@@ -35,7 +35,7 @@ async def flood(peer: RawPeer) -> None:
 
 @asynccontextmanager
 async def slow_reader(url: str) -> AsyncIterator["asyncio.Task[None]"]:
-    """A stream whose client asks and asks and never reads; the task is done when the server has cut it off."""
+    """Open a stream whose client sends requests and never reads. The task is done when the server has cut it off."""
     async with raw_peer(url) as peer:
         await peer.send({"type": "start"})
         flooding = asyncio.ensure_future(flood(peer))
@@ -44,16 +44,16 @@ async def slow_reader(url: str) -> AsyncIterator["asyncio.Task[None]"]:
 
 
 async def test_a_slow_reader_is_cut_off_in_service_and_costs_the_others_nothing() -> None:
-    """Row 65: within 5 s from when nothing goes out any more; what waits for it is bounded."""
+    """Row 65: the server cuts it off within 5 s after it stops reading. The messages that wait for it are bounded."""
     async with serving() as server:
         url = await server.ready()
         rss_before = psutil.Process(server.pid).memory_info().rss
         async with speaking(url, partials=False) as [publisher]:
             async with slow_reader(url) as flooding:
                 await asyncio.wait_for(flooding, 40)
-            await server.said("peer cut off: it d(oes|id) not read")
+            await server.logged("peer cut off: it d(oes|id) not read")
             assert psutil.Process(server.pid).memory_info().rss - rss_before < 16 * 2**20
-            await publisher.said(2)
+            await publisher.streamed(2)
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=4) == 0
             await assert_clean_end(server)
@@ -61,7 +61,7 @@ async def test_a_slow_reader_is_cut_off_in_service_and_costs_the_others_nothing(
 
 
 async def test_a_client_that_never_reads_its_finals_delays_a_stop_by_two_seconds_at_most() -> None:
-    """Rows 62 and 63: a second for the last words, a second for the close; the others are not delayed."""
+    """Rows 62 and 63: the last events and the close have a second each, and other clients are not delayed."""
     async with serving() as server:
         url = await server.ready()
         async with AsyncExitStack() as stack:
@@ -70,10 +70,10 @@ async def test_a_client_that_never_reads_its_finals_delays_a_stop_by_two_seconds
                 await peer.send({"type": "start", "partials": False})
                 await peer.send(jfk_pcm()[:64_000])
             async with speaking(url) as [publisher]:
-                await publisher.said(1)
+                await publisher.streamed(1)
                 began_s = time.monotonic()
                 server.send(signal.SIGTERM)
-                await publisher.heard("end")
+                await publisher.received("end")
                 assert time.monotonic() - began_s < 1 * TIMEOUT_FACTOR
                 assert await server.exited(within_s=2.5) == 0
                 await assert_clean_end(server)
@@ -86,12 +86,12 @@ async def test_a_client_that_never_reads_its_finals_delays_a_stop_by_two_seconds
 
 
 async def test_a_crowd_that_floods_is_let_go_in_order() -> None:
-    """Row 64: 200 clients that go on sending. Each gets its finals and 1001."""
+    """Row 64: 200 clients go on sending, and each gets its finals and 1001."""
     n = 200
     async with serving("--max-streams", str(n)) as server:
         url = await server.ready()
         async with speaking(url, n, partials=False) as publishers:
-            await asyncio.gather(*(publisher.said(1) for publisher in publishers))
+            await asyncio.gather(*(publisher.streamed(1) for publisher in publishers))
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=7 + 2) == 0
             await assert_clean_end(server)
@@ -102,7 +102,7 @@ async def test_a_crowd_that_floods_is_let_go_in_order() -> None:
 
 
 async def test_handshakes_that_are_never_finished_are_closed_and_others_are_served_meanwhile() -> None:
-    """Row 67: 500 connections that say nothing or one byte a second, each closed after 10 s."""
+    """Row 67: 500 connections send nothing or one byte a second, and each is closed after 10 s."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < 1200:
         resource.setrlimit(resource.RLIMIT_NOFILE, (1200, hard))

@@ -1,7 +1,7 @@
-"""A server that dies in mid-session and is started anew: to publisher and readers it is a connection that was lost.
+"""After a crash and restart of the server, sessions go on: publisher and readers only see a lost connection.
 
-Server, store, inference process, client and readers are real. The talk's utterances differ in length, so that audio
-that is lost or heard twice shows in their times.
+Server, store, inference process, client and readers are real. The utterances of the talk differ in length, so that lost
+or repeated audio is visible in their times.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.processes
 
 N_TALKS = 3
 N_KILLS = 3
-SERVICE_LEVEL = 4.0
+SPEED = 4.0
 CHUNK_BYTES = 3200
 TALK = pcm_s16le(
     sound(
@@ -39,11 +39,11 @@ TALK = pcm_s16le(
 )
 OPTIONS: dict[str, Any] = {"words": True, "endpointing": {"silence_ms": 500}}
 VAD_MS = 60
-"""A server that was started anew has not heard what the noise was before, and finds speech a few frames off."""
+"""Tolerance of the times of speech. A restarted server has not measured the earlier noise, and is some frames off."""
 
 
 class Restarted:
-    """Servers on one store and one port, one after the other."""
+    """Successive servers with the same store and port."""
 
     def __init__(self, path: Path, port: int, *flags: str) -> None:
         self.url = f"http://127.0.0.1:{port}/"
@@ -75,14 +75,14 @@ async def restarted(path: Path, port: int, *flags: str) -> AsyncIterator[Restart
 
 
 class Reader:
-    """Reads along by server-sent events, as a browser does: whenever they break off, it comes back with the last id."""
+    """Reads server-sent events like a browser: after a lost connection, it reconnects with the last id."""
 
     def __init__(self, url: str, session: str) -> None:
         self._url = f"{url}v1/sessions/{session}/events"
         self.events: list[dict[str, Any]] = []
 
     async def run(self) -> None:
-        """Until the session is over."""
+        """Read until the session is over."""
         place = ""
         async with aiohttp.ClientSession() as http:
             while not self.events or self.events[-1]["type"] != "end":
@@ -96,11 +96,11 @@ class Reader:
                             elif name == "data":
                                 self.events.append(json.loads(value))
                 except aiohttp.ClientError:
-                    await asyncio.sleep(0.05)  # as a browser does before the next try
+                    await asyncio.sleep(0.05)  # a browser waits before it reconnects
 
     @property
     def lines(self) -> dict[int, str]:
-        """What it has read, by utterance; a snapshot is told anew, everything else once."""
+        """Return the text by utterance. A snapshot may repeat text; all other events must not."""
         lines: dict[int, str] = {}
         for event in self.events:
             if event["type"] == "snapshot":
@@ -114,12 +114,12 @@ class Reader:
 
 
 async def paced() -> AsyncIterator[bytes]:
-    """The talk as it is said, `SERVICE_LEVEL` times as fast as real time."""
+    """Yield the talk, faster than real time."""
     loop = asyncio.get_running_loop()
     begin_s = loop.time()
     for at in range(0, len(TALK), CHUNK_BYTES):
         yield TALK[at : at + CHUNK_BYTES]
-        await asyncio.sleep(max(0.0, begin_s + (at + CHUNK_BYTES) / 32_000 / SERVICE_LEVEL - loop.time()))
+        await asyncio.sleep(max(0.0, begin_s + (at + CHUNK_BYTES) / 32_000 / SPEED - loop.time()))
 
 
 def finals_of(events: list[Event]) -> list[Final]:
@@ -127,7 +127,7 @@ def finals_of(events: list[Event]) -> list[Final]:
 
 
 def assert_same_utterances(finals: list[Final], unbroken: list[Final]) -> None:
-    """Each of them, once, in order, with all that was said in it and nothing else."""
+    """Check that each utterance has one final, in order, with exactly its text."""
     assert [final.utterance for final in finals] == [final.utterance for final in unbroken]
     for final, expected in zip(finals, unbroken, strict=True):
         assert abs(final.start_ms - expected.start_ms) <= VAD_MS, (finals, unbroken)
@@ -161,7 +161,7 @@ async def test_sigkill_at_any_moments_costs_and_doubles_no_word_for_publisher_an
             reader = Reader(servers.url, session)
             reading = asyncio.ensure_future(reader.run())
             for _ in range(N_KILLS):
-                await asyncio.sleep(chance.uniform(0.1, 1.5))  # any moment, not one that an event marks
+                await asyncio.sleep(chance.uniform(0.1, 1.5))  # a random moment, not that of an event
                 await servers.kill()
                 await servers.start()
             async with asyncio.timeout(30):

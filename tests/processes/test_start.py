@@ -1,6 +1,6 @@
-"""What cannot start ends at once, with one line that says what to do, and nothing left.
+"""A server that cannot start ends at once, with one line of advice, and leaves nothing behind.
 
-Numbers of rows are those of the fault matrix.
+The numbers of rows are those of the fault matrix.
 """
 
 import socket
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.processes
 
 
 async def cannot_start(server: ServerProcess) -> str:
-    """The one line that it says before it ends with code 3."""
+    """Return the only line that the server logs before it ends with code 3."""
     assert await server.exited(within_s=5) == 3
     [line] = server.lines
     return line
@@ -52,7 +52,7 @@ async def test_a_host_name_is_listened_on_at_all_its_addresses() -> None:
 
 
 async def test_the_collector_of_garbage_is_spared_what_is_loaded_before_streams_come() -> None:
-    """Otherwise it would hold the loop for 50 ms or more, again and again."""
+    """Otherwise each collection would hold the loop for 50 ms or more."""
     program = """if True:
         import gc, runpy, sys
         freeze = gc.freeze
@@ -61,7 +61,7 @@ async def test_the_collector_of_garbage_is_spared_what_is_loaded_before_streams_
     """
     async with serving(command=(sys.executable, "-c", program)) as server:
         await server.ready()
-        assert int((await server.said(r"^spared (\d+)$"))[1]) > 10_000
+        assert int((await server.logged(r"^spared (\d+)$"))[1]) > 10_000
         spared, ready = (
             next(n for n, line in enumerate(server.lines) if word in line) for word in ("spared", ": ready")
         )
@@ -77,6 +77,6 @@ async def test_the_log_and_the_server_tell_which_commit_of_a_model_runs(tmp_path
     environment = {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
     flags = ("--model", "Systran/faster-whisper-tiny.en", "--workers", "1")
     async with serving(*flags, engine="", environment=environment) as server:
-        await server.said(rf"worker 1 is ready: Systran/faster-whisper-tiny\.en@{revision} \(int8\)")
+        await server.logged(rf"worker 1 is ready: Systran/faster-whisper-tiny\.en@{revision} \(int8\)")
         async with aiohttp.ClientSession() as http, http.get(f"{await server.ready()}v1/info") as answer:
             assert (await answer.json())["model"]["revision"] == revision

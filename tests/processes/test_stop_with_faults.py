@@ -1,6 +1,6 @@
-"""The server ends although something in it is broken: a blocked loop, a fault of ours, a crash, another program's exit.
+"""The server ends in spite of a fault: a blocked loop, a failed task, a crash, or an exit call of a library.
 
-Numbers of rows are those of the fault matrix.
+The numbers of rows are those of the fault matrix.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from tests.support.streaming import speaking
 pytestmark = pytest.mark.processes
 
 NOTHING_ELSE = {SWITCH: "pipe-end,parent-watch,parent-death-signal,dead-man,exit-hook"}
-"""All that ends a worker beside the server itself, taken out."""
+"""The environment that switches off every layer that ends a worker, except the server itself."""
 
 FAULTY = Path(__file__).parent / "faulty.py"
 
@@ -34,11 +34,11 @@ async def faulty(fault: str, *flags: str, environment: dict[str, str] | None = N
 
 @pytest.mark.parametrize("fault", ["block-loop", "block-log"])
 async def test_a_second_signal_ends_a_server_whose_loop_is_blocked(fault: str) -> None:
-    """Row 14; the third one changes nothing, and nothing depends on it."""
+    """Row 14: a third signal changes nothing."""
     async with faulty(fault) as server:
         await server.ready()
         server.send(signal.SIGUSR2)
-        await server.said("fault: blocked")
+        await server.logged("fault: blocked")
         server.send(signal.SIGTERM)
         await asyncio.sleep(0.35)
         server.send(signal.SIGTERM)
@@ -48,11 +48,11 @@ async def test_a_second_signal_ends_a_server_whose_loop_is_blocked(fault: str) -
 
 
 async def test_a_blocked_loop_does_not_outlive_the_budget_of_a_stop() -> None:
-    """Row 15: drain 1 s, workers 1 s, 2 s beyond; code 70."""
+    """Row 15: 1 s for the drain, 1 s for the workers, 2 s more; then exit code 70."""
     async with faulty("block-loop", "--drain-timeout", "1") as server:
         await server.ready()
         server.send(signal.SIGUSR2)
-        await server.said("fault: blocked")
+        await server.logged("fault: blocked")
         began_s = time.monotonic()
         server.send(signal.SIGTERM)
         assert await server.exited(within_s=4.5) == 70
@@ -61,21 +61,21 @@ async def test_a_blocked_loop_does_not_outlive_the_budget_of_a_stop() -> None:
 
 
 async def test_a_blocked_loop_leaves_the_stacks_of_all_threads() -> None:
-    """And systemd hears nothing meanwhile: the watchdog of row 58 is fed by the loop alone."""
+    """systemd gets no notification meanwhile, because only the loop sends those of row 58."""
     async with faulty("block-loop") as server:
         await server.ready()
         server.send(signal.SIGUSR2)
-        await server.said("fault: blocked")
-        await server.said("the event loop is blocked", within_s=8)
-        await server.said(r"faulty.py.* in block$")
+        await server.logged("fault: blocked")
+        await server.logged("the event loop is blocked", within_s=8)
+        await server.logged(r"faulty.py.* in block$")
 
 
 async def test_a_loop_that_is_blocked_while_it_logs_leaves_its_stacks_too() -> None:
     async with faulty("block-log") as server:
         await server.ready()
         server.send(signal.SIGUSR2)
-        await server.said("fault: blocked")
-        await server.said(r"faulty.py.* in block$", within_s=8)
+        await server.logged("fault: blocked")
+        await server.logged(r"faulty.py.* in block$", within_s=8)
 
 
 async def test_a_crash_in_native_code_leaves_a_stack_and_no_worker() -> None:
@@ -89,11 +89,11 @@ async def test_a_crash_in_native_code_leaves_a_stack_and_no_worker() -> None:
 
 
 async def test_a_fault_of_ours_closes_all_streams_with_1011_and_ends_the_server() -> None:
-    """Row 29: an exception in a task that the server cannot do without. What was said is still captioned."""
+    """Row 29: a task that the server needs fails. The audio that was received is still captioned."""
     async with faulty("break-watch") as server:
         url = await server.ready()
         async with speaking(url, 2) as publishers:
-            await asyncio.gather(*(publisher.said(1) for publisher in publishers))
+            await asyncio.gather(*(publisher.streamed(1) for publisher in publishers))
             server.send(signal.SIGUSR2)
             assert await server.exited(within_s=5) == 70
             await server.tree_gone()
@@ -106,7 +106,7 @@ async def test_a_fault_of_ours_closes_all_streams_with_1011_and_ends_the_server(
 
 
 async def test_the_exit_of_a_library_leaves_no_worker() -> None:
-    """Row 30, `os._exit`: nothing of ours runs any more."""
+    """Row 30: after `os._exit` no code of the server runs."""
     async with faulty("leave") as server:
         await server.ready()
         server.send(signal.SIGUSR2)
@@ -115,7 +115,7 @@ async def test_the_exit_of_a_library_leaves_no_worker() -> None:
 
 
 async def test_sys_exit_in_a_callback_keeps_its_code_and_leaves_no_worker() -> None:
-    """Row 30, `sys.exit`."""
+    """Row 30: a library calls `sys.exit`."""
     async with faulty("exit-in-callback") as server:
         await server.ready()
         server.send(signal.SIGUSR2)
@@ -124,24 +124,24 @@ async def test_sys_exit_in_a_callback_keeps_its_code_and_leaves_no_worker() -> N
 
 
 async def test_a_stop_that_forgot_the_workers_kills_them_all_the_same() -> None:
-    """The last line of defence inside the server, with the worker's own taken out."""
+    """The last layer of the server itself is tested alone; the layers of the worker are off."""
     async with faulty("forget-workers", environment=NOTHING_ELSE) as server:
         await server.ready()
         server.send(signal.SIGUSR2)
-        await server.said("fault: forgotten")
+        await server.logged("fault: forgotten")
         server.send(signal.SIGTERM)
         assert await server.exited(within_s=2) == 0
         await assert_clean_end(server)
 
 
 async def test_a_forced_end_kills_the_workers_itself() -> None:
-    """With the worker's own lines of defence taken out."""
+    """The layers of the worker are off."""
     async with serving("--model", "delay 3", environment=NOTHING_ELSE) as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
-            await publisher.said(1)
+            await publisher.streamed(1)
             server.send(signal.SIGTERM)
-            await publisher.heard("status", state="draining")
+            await publisher.received("status", state="draining")
             await asyncio.sleep(0.35)
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=0.5) == 128 + signal.SIGTERM
@@ -149,7 +149,7 @@ async def test_a_forced_end_kills_the_workers_itself() -> None:
 
 
 async def test_a_server_that_never_stopped_its_workers_kills_them_at_its_exit() -> None:
-    """Row 40: multiprocessing's own hook would ask them with SIGTERM, which they ignore, and wait for ever."""
+    """Row 40: multiprocessing's own hook would send SIGTERM, which workers ignore, and wait for ever."""
     async with faulty("exit-without-stop") as server:
         await server.ready()
         server.send(signal.SIGUSR2)
@@ -159,9 +159,9 @@ async def test_a_server_that_never_stopped_its_workers_kills_them_at_its_exit() 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 async def test_a_signal_during_the_imports_ends_the_program_at_once(number: signal.Signals) -> None:
-    """Row 34: nothing runs yet that could be stopped in order."""
+    """Row 34: the server does not run yet, so the process ends at once."""
     async with faulty("slow-import") as server:
-        await server.said("fault: importing")
+        await server.logged("fault: importing")
         server.send(number)
         assert await server.exited(within_s=1) == 128 + number
         await assert_clean_end(server)

@@ -1,4 +1,4 @@
-"""What a reader has seen is in the store, however the server ends and whatever becomes of the disk."""
+"""The store has every final that a reader has received, after any end of the server and any fault of the disk."""
 
 import asyncio
 import contextlib
@@ -33,34 +33,34 @@ async def ask(url: str, path: str) -> Any:
 
 
 def check_stored(database: Database, publisher: Publisher, state: SessionState) -> int:
-    """All that the publisher was told is there; how many finals that was."""
+    """Check that the store has all finals that the publisher received, and return their number."""
     (ready,) = publisher.of("ready")
     session = database.session(ready["session"])
     assert session is not None
     assert session.state is state
     stored = [(each.utterance, each.text, each.start_ms, each.end_ms) for each in database.finals(session)]
-    told = [(each["utterance"], each["text"], each["start_ms"], each["end_ms"]) for each in publisher.of("final")]
-    assert stored[: len(told)] == told
-    return len(told)
+    received = [(each["utterance"], each["text"], each["start_ms"], each["end_ms"]) for each in publisher.of("final")]
+    assert stored[: len(received)] == received
+    return len(received)
 
 
 @pytest.mark.timeout(300)
 async def test_sigkill_at_any_moment_loses_no_final_that_a_reader_had_received(tmp_path: Path) -> None:
-    """Servers, one after the other, on the same store, each killed while two publishers send."""
+    """Successive servers use the same store, and each is killed during two streams."""
     path = tmp_path / "transcripts.db"
     chance = random.Random(6)
-    n_told = 0
+    n_received = 0
     for _ in range(N_KILLS):
         async with serving("--store", str(path), "--max-streams=100") as server:
             url = await server.ready()
             async with speaking(url, n=2, pace=10.0) as publishers:
-                await publishers[0].heard("speech_start", utterance=chance.randrange(1, 5))
-                await asyncio.sleep(chance.uniform(0, 0.3))  # any moment, not one that an event marks
+                await publishers[0].received("speech_start", utterance=chance.randrange(1, 5))
+                await asyncio.sleep(chance.uniform(0, 0.3))  # a random moment, not that of an event
                 server.send(signal.SIGKILL)
                 await server.exited(within_s=5)
         with opened(path) as database:
-            n_told += sum(check_stored(database, publisher, SessionState.INTERRUPTED) for publisher in publishers)
-    assert n_told > N_KILLS
+            n_received += sum(check_stored(database, publisher, SessionState.INTERRUPTED) for publisher in publishers)
+    assert n_received > N_KILLS
     async with serving("--store", str(path)) as server:
         url = await server.ready()
         sessions = (await ask(url, "v1/sessions?limit=200"))["sessions"]
@@ -72,7 +72,7 @@ async def test_a_stop_in_order_stores_all_finals_and_ends_the_sessions(tmp_path:
     path = tmp_path / "transcripts.db"
     async with serving("--store", str(path)) as server:
         async with speaking(await server.ready(), n=3) as publishers:
-            await publishers[0].said(2)
+            await publishers[0].streamed(2)
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=5) == 0
             await assert_clean_end(server)
@@ -94,7 +94,7 @@ async def test_a_store_that_cannot_be_used_ends_the_start_with_one_line_and_code
     ):
         async with serving("--store", str(path)) as server:
             assert await server.exited(within_s=10) == 3
-            await server.said(f"ERROR livecaption: cannot keep transcripts in {path}: ({reason})")
+            await server.logged(f"ERROR livecaption: cannot keep transcripts in {path}: ({reason})")
             await assert_clean_end(server)
 
 
@@ -105,7 +105,7 @@ async def test_unless_told_otherwise_a_server_keeps_transcripts_in_the_data_dire
     async with serving(command=command, environment={"XDG_DATA_HOME": str(tmp_path)}) as server:
         url = await server.ready()
         async with speaking(url, pace=10.0) as [publisher]:
-            await publisher.heard("final")
+            await publisher.received("final")
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=5) == 0
             await assert_clean_end(server)
@@ -119,7 +119,7 @@ async def test_two_servers_do_not_share_a_store(tmp_path: Path) -> None:
         await one.listening()
         async with serving("--store", path) as other:
             assert await other.exited(within_s=10) == 3
-            await other.said("another server keeps its own there")
+            await other.logged("another server keeps its transcripts there")
 
 
 async def test_a_database_that_another_program_locks_ends_the_start(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ async def test_a_database_that_another_program_locks_ends_the_start(tmp_path: Pa
         other.execute("BEGIN EXCLUSIVE")
         async with serving("--store", str(path)) as server:
             assert await server.exited(within_s=10) == 3
-            await server.said("database is locked")
+            await server.logged("database is locked")
 
 
 # A full disk
@@ -152,7 +152,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill_up(directory: Path) -> Path:
-    """A file that takes all the room that is left."""
+    """Write a file that fills the disk."""
     filler = directory / "filler"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
         while file.write(bytes(1024)) == 1024:
@@ -167,13 +167,13 @@ async def test_captions_go_on_with_a_full_disk_and_are_stored_when_there_is_room
         url = await server.ready()
         filler = fill_up(small_disk)
         async with speaking(url, pace=10.0) as [publisher]:
-            await server.said(r"transcripts cannot be stored \(database or disk is full\)")
+            await server.logged(r"transcripts cannot be stored \(database or disk is full\)")
             told = (await ask(url, "v1/stats"))["store"]
             assert not told["working"]
             n_finals = len(publisher.of("final"))
-            await publisher.heard("final", utterance=n_finals + 1)
+            await publisher.received("final", utterance=n_finals + 1)
             await asyncio.to_thread(filler.unlink)
-            await server.said("transcripts are stored again, with what had waited")
+            await server.logged("transcripts are stored again, including those that waited")
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=10) == 0
         assert server.output.count("transcripts cannot be stored") == 1
@@ -185,4 +185,4 @@ async def test_a_disk_that_is_full_at_the_start_is_told(small_disk: Path) -> Non
     fill_up(small_disk)
     async with serving("--store", str(small_disk / "transcripts.db")) as server:
         assert await server.exited(within_s=10) == 3
-        await server.said("ERROR livecaption: cannot keep transcripts in .*(full|No space left|disk I/O)")
+        await server.logged("ERROR livecaption: cannot keep transcripts in .*(full|No space left|disk I/O)")

@@ -1,6 +1,6 @@
 """The server in a terminal: Ctrl+C, Ctrl+Z, Ctrl+\\\\, a closed window.
 
-The terminal is a real one (a pty, controlling, the server its foreground group). Numbers of rows
+The terminal is a real pty: it is the controlling terminal, and the server is its foreground group. The numbers of rows
 are those of the fault matrix.
 """
 
@@ -24,7 +24,7 @@ ENGINES = ["scripted", pytest.param("", id="model", marks=pytest.mark.model)]
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_ctrl_c_stops_an_idle_server_in_order(engine: str) -> None:
-    """Row 2: the whole group gets it; the worker is left alone until it is told."""
+    """Row 2: the whole group gets the signal, and the worker ignores it until the server asks it to stop."""
     async with serving(engine=engine, terminal=True) as server:
         await server.ready()
         server.type(CTRL_C)
@@ -34,12 +34,12 @@ async def test_ctrl_c_stops_an_idle_server_in_order(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_ctrl_c_in_mid_sentence_delivers_the_final(engine: str) -> None:
-    """Row 9. With the scripted engine a job takes 0.4 s, so one is in flight."""
+    """Row 9: a batch takes 0.4 s with the scripted engine, so one is in flight."""
     model = ("--model", "delay 0.4") if engine else ()
     async with serving(*model, engine=engine, terminal=True) as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
-            await publisher.said(2)
+            await publisher.streamed(2)
             server.type(CTRL_C)
             assert await server.exited(within_s=4) == 0
             await assert_clean_end(server)
@@ -48,11 +48,11 @@ async def test_ctrl_c_in_mid_sentence_delivers_the_final(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_a_closed_window_in_mid_sentence_delivers_the_final_and_ends_with_0(engine: str) -> None:
-    """Row 4: hang-up, and everything that is written to the terminal from then on fails."""
+    """Row 4: the group gets a hang-up, and later writes to the terminal fail."""
     async with serving(engine=engine, terminal=True) as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
-            await publisher.said(2)
+            await publisher.streamed(2)
             server.close_terminal()
             assert await server.exited(within_s=4) == 0
             await assert_clean_end(server)
@@ -64,9 +64,9 @@ async def test_a_second_ctrl_c_ends_at_once() -> None:
     async with serving("--model", "delay 3", terminal=True) as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
-            await publisher.said(1)
+            await publisher.streamed(1)
             server.type(CTRL_C)
-            await publisher.heard("status", state="draining")
+            await publisher.received("status", state="draining")
             await asyncio.sleep(0.6)
             server.type(CTRL_C)
             assert await server.exited(within_s=0.3) == 128 + signal.SIGINT
@@ -75,7 +75,7 @@ async def test_a_second_ctrl_c_ends_at_once() -> None:
 
 
 async def test_ctrl_backslash_ends_the_server_and_its_worker() -> None:
-    """Row 6: the default action of SIGQUIT, a core dump; the worker sees its parent's end."""
+    """Row 6: the default action of SIGQUIT is a core dump. The worker detects its parent's end."""
     async with serving(terminal=True) as server:
         await server.ready()
         server.type(CTRL_BACKSLASH)
@@ -90,21 +90,21 @@ job = subprocess.Popen(sys.argv[1:], process_group=0)
 os.tcsetpgrp(0, job.pid)
 sys.exit(job.wait())
 """
-"""What a shell does with a job. The kernel stops no process that has no parent in its session to continue it."""
+"""Start the command as a shell starts a job. The kernel stops only processes with a parent in their session."""
 
 
 async def test_ctrl_z_and_fg_change_nothing() -> None:
-    """Row 7: the worker, which beats all the time, is not taken for hung because we were stopped."""
+    """Row 7: the worker sends heartbeats all the time, and does not count as hung because the server was stopped."""
     async with serving(command=(sys.executable, "-c", SHELL, *COMMAND), terminal=True) as server:
         await server.ready()
         [main] = psutil.Process(server.pid).children()
         [worker] = server.worker_pids
         server.type(CTRL_Z)
         await eventually(lambda: main.status() == psutil.STATUS_STOPPED)
-        await asyncio.sleep(6)  # longer than the worker may be silent
-        os.killpg(main.pid, signal.SIGCONT)  # what `fg` does
-        await server.said("was blocked, or this process stopped")
-        await asyncio.sleep(1)  # a few looks at the worker's heart
+        await asyncio.sleep(6)  # longer than the time-out of the heartbeat
+        os.killpg(main.pid, signal.SIGCONT)  # `fg` sends this
+        await server.logged("was blocked, or this process stopped")
+        await asyncio.sleep(1)  # a few checks of the heartbeat
         assert server.worker_pids == [worker]
         server.type(CTRL_C)
         assert await server.exited(within_s=1) == 0
@@ -112,12 +112,12 @@ async def test_ctrl_z_and_fg_change_nothing() -> None:
 
 
 async def test_under_nohup_a_closed_window_changes_nothing() -> None:
-    """`nohup` starts its program with hang-ups ignored."""
+    """With `nohup`, the program starts with hang-ups ignored."""
     async with serving(command=("env", "--ignore-signal=HUP", *COMMAND), terminal=True) as server:
         url = await server.ready()
         server.close_terminal()
         async with speaking(url) as [publisher]:
-            await publisher.said(1)
+            await publisher.streamed(1)
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=4) == 0
             await assert_clean_end(server)

@@ -1,6 +1,6 @@
-"""However the server ends, its worker is gone: each layer of the lifeline alone, against real ends of a real process.
+"""Each layer of the lifeline alone ends the worker when the server has ended. All processes are real.
 
-Rows are those of docs/fault-matrix.md. Bounds are for a busy machine; docs/measuring.md has measured times.
+The rows are those of docs/fault-matrix.md. The bounds are for a busy machine; docs/measuring.md has measured times.
 """
 
 import asyncio
@@ -24,31 +24,31 @@ pytestmark = pytest.mark.processes
 
 GONE_WITHIN_S = 0.25
 RECHECK_S = 1.0
-DEADLINE_S = 1.2  # of the job that worker_parent sends
+DEADLINE_S = 1.2  # deadline of the batch that worker_parent sends
 SLACK_S = 0.5
 PR_SET_CHILD_SUBREAPER = 36
 
 WATCHES = [Layer.PIPE_END, Layer.PARENT_WATCH, Layer.PARENT_DEATH_SIGNAL]
-"""Each of them sees the end of the server by itself, within GONE_WITHIN_S."""
+"""The layers that detect the end of the server alone, within GONE_WITHIN_S."""
 ALL = list(Layer)
 
 
 class Parent(ServerProcess):
-    """`worker_parent`, and what became of its worker."""
+    """A running `worker_parent`, and the end of its worker."""
 
     async def started(self) -> ProcessEnd:
-        """The end to come of its first worker, as soon as that is spawned."""
-        return ProcessEnd(int((await self.said(r"worker 1 started \(pid (\d+)\)"))[1]))
+        """Wait until its first worker starts, and return the end of that process as an event."""
+        return ProcessEnd(int((await self.logged(r"worker 1 started \(pid (\d+)\)"))[1]))
 
     async def ready(self) -> str:
-        return (await self.said("worker 1 is ready"))[0]
+        return (await self.logged("worker 1 is ready"))[0]
 
 
 @asynccontextmanager
 async def parent(
     model: str = "", prompt: str = "", end: str = "leave", layers: list[Layer] = ALL
 ) -> AsyncIterator[Parent]:
-    """A running `worker_parent` with these layers and no others. What is left of it at the end is killed."""
+    """Run `worker_parent` with these layers and no others. Its remaining processes are killed at the end."""
     without = ",".join(layer.value for layer in Layer if layer not in layers)
     with tempfile.TemporaryDirectory(prefix="livecaption-test-") as directory:
         arguments = [sys.executable, worker_parent.__file__, model, prompt, end]
@@ -60,7 +60,7 @@ async def parent(
 
 
 async def gone(process: Parent, worker: ProcessEnd, within_s: float) -> None:
-    """The server's end, then its worker's within the time, then everybody's."""
+    """Wait for the end of the server, of its worker within the time, and then of all its processes."""
     await process.exited(within_s=5.0)
     with worker:
         ended_s = await worker.wait(within_s, what=f"the worker; its server said:\n{process.output}")
@@ -74,13 +74,13 @@ async def stays(worker: ProcessEnd, for_s: float) -> None:
 
 
 def computing(directory: Path) -> Path:
-    """Exists once the job has begun; its name goes into the prompt."""
+    """Return a file that exists once the batch has begun. The prompt contains its name."""
     return directory / "computing"
 
 
 @pytest.mark.parametrize("layers", [ALL, *([watch] for watch in WATCHES)], ids=repr)
 async def test_the_worker_of_a_killed_server_is_gone(layers: list[Layer]) -> None:
-    """Rows 16, 19, 20 and 27 (to the process, the kernel out of memory is a SIGKILL like any other)."""
+    """Rows 16, 19, 20 and 27: when the machine is out of memory, the kernel sends an ordinary SIGKILL."""
     async with parent(layers=layers) as server:
         worker = await server.started()
         await server.ready()
@@ -89,7 +89,7 @@ async def test_the_worker_of_a_killed_server_is_gone(layers: list[Layer]) -> Non
 
 
 async def test_without_any_layer_the_worker_would_stay() -> None:
-    """What `daemon=True` is worth, and proof that the tests of single layers test these."""
+    """Without layers `daemon=True` is not enough, which proves that the other tests do test the layers."""
     async with parent(layers=[]) as server:
         worker = await server.started()
         await server.ready()
@@ -101,7 +101,7 @@ async def test_without_any_layer_the_worker_would_stay() -> None:
 
 @pytest.mark.parametrize("layers", [ALL, *([watch] for watch in WATCHES)], ids=repr)
 async def test_the_worker_of_a_killed_server_is_gone_while_it_computes(layers: list[Layer], tmp_path: Path) -> None:
-    """Row 17: in C code that lets other threads run, as CTranslate2's does."""
+    """Row 17: the worker is in C code that releases the interpreter's lock, as CTranslate2 does."""
     async with parent(prompt=f"touch {computing(tmp_path)}; hang", layers=layers) as server:
         worker = await server.started()
         await eventually(computing(tmp_path).exists)
@@ -121,7 +121,7 @@ async def test_the_worker_of_a_killed_server_is_gone_while_it_computes(layers: l
 async def test_the_worker_of_a_killed_server_is_gone_while_c_code_holds_the_interpreter(
     layers: list[Layer], within_s: float, tmp_path: Path
 ) -> None:
-    """Rows 18 and 19: at once on Linux, elsewhere by the dead-man's switch."""
+    """Rows 18 and 19: the worker ends at once on Linux, and elsewhere by the dead-man's switch."""
     async with parent(prompt=f"touch {computing(tmp_path)}; hang-gil", layers=layers) as server:
         worker = await server.started()
         await eventually(computing(tmp_path).exists)
@@ -141,7 +141,7 @@ async def test_the_worker_of_a_killed_server_is_gone_while_it_loads(layers: list
 
 
 async def test_the_worker_is_gone_if_the_server_is_killed_while_it_starts() -> None:
-    """Row 22: 0 to 100 ms after the spawn; the delay is what is tested."""
+    """Row 22: the server is killed 0 to 100 ms after it started the worker; each delay is a case."""
     for delay_ms in range(0, 101, 5):
         async with parent() as server:
             worker = await server.started()
@@ -151,7 +151,7 @@ async def test_the_worker_is_gone_if_the_server_is_killed_while_it_starts() -> N
 
 
 async def test_a_signal_armed_too_late_is_made_good_by_a_look_at_the_parent() -> None:
-    """Row 22: a server killed at once is dead before its worker can ask for the parent-death signal."""
+    """Row 22: a server that is killed at once is dead before its worker can arm the parent-death signal."""
     async with parent(layers=[Layer.PARENT_DEATH_SIGNAL, Layer.PARENT_CHECK]) as server:
         worker = await server.started()
         server.send(signal.SIGKILL)
@@ -159,7 +159,7 @@ async def test_a_signal_armed_too_late_is_made_good_by_a_look_at_the_parent() ->
 
 
 async def test_the_worker_is_gone_if_the_servers_whole_group_is_killed() -> None:
-    """Row 23: it is not in that group itself."""
+    """Row 23: the worker itself is not in that group."""
     async with parent() as server:
         worker = await server.started()
         await server.ready()
@@ -170,7 +170,7 @@ async def test_the_worker_is_gone_if_the_servers_whole_group_is_killed() -> None
 
 @pytest.fixture
 def subreaper() -> Iterator[None]:
-    """Orphans of our children become ours, as under a container's init or a desktop session."""
+    """Become the parent of orphaned grandchildren, like a container's init or a desktop session."""
     libc = ctypes.CDLL(None)
     assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1) == 0
     yield
@@ -186,19 +186,19 @@ async def test_the_new_parent_need_not_be_process_1(layers: list[Layer]) -> None
     """Row 24."""
     async with parent(layers=layers) as server:
         worker = await server.started()
-        if layers != [Layer.PARENT_CHECK]:  # that one looks but once, at the beginning
+        if layers != [Layer.PARENT_CHECK]:  # this layer checks only once, at the start
             await server.ready()
         server.send(signal.SIGKILL)
         await gone(server, worker, 1.0)
 
 
 async def test_a_stray_copy_of_the_pipes_keeps_nobody_alive() -> None:
-    """Row 25: no end-of-file comes, so the watch looks at the parent once a second."""
+    """Row 25: there is no end-of-file, so the watch checks the parent once a second."""
     async with parent(end="fork", layers=[Layer.PIPE_END, Layer.PARENT_WATCH]) as server:
         worker = await server.started()
         await server.ready()
         server.send(signal.SIGUSR2)
-        await server.said("forked")
+        await server.logged("forked")
         server.send(signal.SIGKILL)
         await server.exited(within_s=5.0)
         with worker:
@@ -231,7 +231,7 @@ async def test_however_the_server_ends_its_worker_is_gone_and_its_status_is_kept
 
 @pytest.mark.parametrize(("end", "status"), [("leave", 0), ("leave_with_status", 5), ("fail", 1)])
 async def test_a_server_that_stops_nothing_ends_at_once_all_the_same(end: str, status: int) -> None:
-    """Row 40: multiprocessing would send SIGTERM, which workers ignore, and wait for ever."""
+    """Row 40: multiprocessing's hook would send SIGTERM, which workers ignore, and wait for ever."""
     async with parent(end=end, layers=[Layer.EXIT_HOOK]) as server:
         worker = await server.started()
         await server.ready()
@@ -242,7 +242,7 @@ async def test_a_server_that_stops_nothing_ends_at_once_all_the_same(end: str, s
 
 
 async def test_a_worker_that_cannot_be_killed_does_not_keep_the_server_from_ending() -> None:
-    """Row 54: 1 s to stop, 2 s to die, 2 s again for the exit hook, which finds it still there."""
+    """Row 54: the worker has 1 s to stop and 2 s to die. The exit hook waits for it for 2 s more."""
     async with parent(end="stop_what_cannot_be_killed") as server:
         await server.ready()
         server.send(signal.SIGUSR2)
@@ -252,7 +252,7 @@ async def test_a_worker_that_cannot_be_killed_does_not_keep_the_server_from_endi
 
 
 async def test_stop_signals_leave_the_worker_alone(tmp_path: Path) -> None:
-    """They are the server's, which still needs it for the last captions."""
+    """The signals are for the server, which needs the worker for the last captions."""
     async with parent(prompt=f"delay 0.2; touch {computing(tmp_path)}") as server:
         with await server.started() as worker:
             await server.ready()

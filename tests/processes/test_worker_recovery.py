@@ -1,6 +1,6 @@
-"""Streams go on while workers die: real servers, sockets, and ends of processes.
+"""Streams go on when workers die. Servers, sockets and ends of processes are real.
 
-Numbers of rows are those of the fault matrix.
+The numbers of rows are those of the fault matrix.
 """
 
 import asyncio
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.processes
 BYTES_PER_S = 32_000
 CHUNK_BYTES = BYTES_PER_S // 20
 ENGINES = ["scripted", pytest.param("", id="model", marks=pytest.mark.model)]
-"""`--engine`; empty is the default one, real Whisper."""
+"""The value of `--engine`; empty is the default, real Whisper."""
 UTTERANCE = pcm_s16le(sound("silence 200ms, speech 1200ms, silence 800ms"))
 
 
 class Reader:
-    """Everything that one stream was told."""
+    """All events of one stream."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -43,7 +43,7 @@ class Reader:
     def of(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
 
-    async def heard(self, condition: Callable[[Event], bool], within_s: float = 20.0) -> None:
+    async def received(self, condition: Callable[[Event], bool], within_s: float = 20.0) -> None:
         await eventually(lambda: any(condition(event) for event in self.events), within_s)
 
     @property
@@ -60,21 +60,21 @@ class Reader:
 
 
 async def speech(pcm: bytes, pace: float) -> AsyncIterator[bytes]:
-    """At so many times the pace of speech."""
+    """Yield the audio at `pace` times real time."""
     for begin in range(0, len(pcm), CHUNK_BYTES):
         yield pcm[begin : begin + CHUNK_BYTES]
         await asyncio.sleep(CHUNK_BYTES / BYTES_PER_S / pace)
 
 
 def stream(url: str, pcm: bytes, pace: float = 4.0, **options: Any) -> "tuple[asyncio.Task[End], Reader]":
-    """A stream of this audio in a task of its own."""
+    """Stream this audio in a separate task."""
     reader = Reader()
     audio = speech(pcm, pace)
     return asyncio.ensure_future(transcribe(url, audio, reader.events.append, **options)), reader
 
 
 async def health(url: str) -> tuple[int, int, str]:
-    """Of `/healthz` the status, of `/readyz` the status and the state."""
+    """Return the status of `/healthz`, and the status and state of `/readyz`."""
     async with (
         aiohttp.ClientSession() as http,
         http.get(f"{url}healthz") as alive,
@@ -84,7 +84,7 @@ async def health(url: str) -> tuple[int, int, str]:
 
 
 async def kill_worker(server: ServerProcess, number: signal.Signals = signal.SIGKILL) -> None:
-    """The end of its one worker by a signal."""
+    """End the only worker with a signal, and wait for its end."""
     [pid] = server.worker_pids
     with ProcessEnd(pid) as worker:
         os.kill(pid, number)
@@ -99,30 +99,30 @@ async def stop(server: ServerProcess) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_a_death_in_mid_speech_costs_no_word(engine: str) -> None:
-    """Rows 41 and 55: the words are those of a stream whose worker lived, in the same order.
+    """Rows 41 and 55: the words are those of a stream whose worker did not die, in the same order.
 
-    Without partials, whose words have a say in where utterances end: those of a dead worker do not come. Where Silero
-    heard the end of speech has one too, and late answers tell it later; that may cut off a breath.
+    The streams have no partials, because the words of partials influence endpoints, and a dead worker sends none. The
+    engine's end of speech (Silero) influences them too. Late answers report it later, which may cut off a breath.
     """
     async with serving("--workers=1", *(["--model", "delay 0.2"] if engine else []), engine=engine) as server:
         url = await server.ready()
         undisturbed, expected = stream(url, jfk_pcm(), partials=False)
         await undisturbed
         disturbed, reader = stream(url, jfk_pcm(), partials=False)
-        await reader.heard(lambda event: isinstance(event, SpeechEnd) and event.utterance == 0)
+        await reader.received(lambda event: isinstance(event, SpeechEnd) and event.utterance == 0)
         await kill_worker(server)
-        # Twice the same final would be taken for the cause.
-        await reader.heard(lambda event: isinstance(event, Final) and event.utterance == 0)
-        await reader.heard(lambda event: isinstance(event, SpeechEnd) and event.utterance == 1)
+        # A final that kills two workers would be quarantined.
+        await reader.received(lambda event: isinstance(event, Final) and event.utterance == 0)
+        await reader.received(lambda event: isinstance(event, SpeechEnd) and event.utterance == 1)
         await kill_worker(server)
         assert (await disturbed).reason == "stop"
         if engine:
             assert reader.words == expected.words
-        # Whisper may punctuate otherwise what it hears alone, as the final of the utterance before was not there yet.
+        # Punctuation may differ, because the preceding utterance's final was not available as context.
         assert plain_words(" ".join(reader.words)) == plain_words(" ".join(expected.words))
         assert len(reader.of(SpeechStart)) == len(reader.finals) > 1
         assert reader.of(ErrorReport) == []
-        await server.said("worker 3 is ready")
+        await server.logged("worker 3 is ready")
         assert await health(url) == (200, 200, "ready")
         await stop(server)
 
@@ -133,13 +133,13 @@ async def test_a_segmentation_fault_of_real_whisper_in_a_final_costs_no_word() -
     async with serving("--workers=1", engine="") as server:
         url = await server.ready()
         disturbed, reader = stream(url, jfk_pcm(), partials=False)
-        await reader.heard(lambda event: isinstance(event, SpeechEnd))
+        await reader.received(lambda event: isinstance(event, SpeechEnd))
         await kill_worker(server, signal.SIGSEGV)
         assert (await disturbed).reason == "stop"
         assert [final.utterance for final in reader.of(Final)] == [start.utterance for start in reader.of(SpeechStart)]
         assert len(reader.words) > 16, "of 22"
         assert reader.of(ErrorReport) == []
-        await server.said("was killed by SIGSEGV")
+        await server.logged("was killed by SIGSEGV")
         server.send(signal.SIGTERM)
         assert await server.exited(within_s=8.0) == 0
 
@@ -149,7 +149,7 @@ async def test_a_segmentation_fault_of_real_whisper_in_a_final_costs_no_word() -
 async def test_real_whisper_is_gone_with_a_server_that_is_killed(loading: bool) -> None:
     """Rows 16 and 21."""
     async with serving(engine="") as server:
-        await (server.said("worker 1 started") if loading else server.ready())
+        await (server.logged("worker 1 started") if loading else server.ready())
         with ProcessEnd(server.worker_pids[0]) as worker:
             server.send(signal.SIGKILL)
             await worker.wait(1.0)
@@ -157,16 +157,16 @@ async def test_real_whisper_is_gone_with_a_server_that_is_killed(loading: bool) 
 
 
 async def test_a_stream_is_told_of_the_recovery_and_its_end() -> None:
-    """Rows 41 and 56: it takes three seconds here, in which the health checks tell as well."""
+    """Rows 41 and 56: the restart takes three seconds here, and the health checks show it meanwhile."""
     async with serving("--model", "load 2.5") as server:
         url = await server.listening()
         assert await health(url) == (200, 503, "loading")
         await server.ready()
         assert await health(url) == (200, 200, "ready")
         streaming, reader = stream(url, jfk_pcm(), pace=2.0)
-        await reader.heard(lambda event: isinstance(event, SpeechStart))
+        await reader.received(lambda event: isinstance(event, SpeechStart))
         await kill_worker(server)
-        await server.said("next one starts")
+        await server.logged("next one starts")
         assert await health(url) == (200, 503, "recovering")
         await streaming
         states = [state for state, _ in groupby(reader.states)]
@@ -177,16 +177,16 @@ async def test_a_stream_is_told_of_the_recovery_and_its_end() -> None:
 
 
 async def test_poison_of_one_stream_is_its_own() -> None:
-    """Row 43: two deaths, an error, and a final of the words that were promised; nobody else loses anything.
+    """Row 43: two deaths, an error, and a final with the committed words; no other stream loses anything.
 
-    The innocent wants no partials: their words have a say in where utterances end, and a death delays them.
+    The other stream has no partials, because their words influence endpoints, and a death delays them.
     """
     async with serving() as server:
         url = await server.ready()
         expected_task, expected = stream(url, jfk_pcm(), partials=False)
         await expected_task
         innocent, others = stream(url, jfk_pcm(), partials=False)
-        await others.heard(lambda event: isinstance(event, SpeechStart))
+        await others.received(lambda event: isinstance(event, SpeechStart))
         poison, reader = stream(url, UTTERANCE, prompt="script: final-only crash")
         assert (await poison).reason == "stop"
         [error] = reader.of(ErrorReport)
@@ -207,17 +207,17 @@ async def test_a_crash_loop_ends_the_streams_after_the_resume_window_and_not_the
     async with serving("--resume-window", "3") as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
-            await publisher.heard("speech_start")
+            await publisher.received("speech_start")
             for n in range(1, 6):
-                await server.said(f"worker {n} is ready")
+                await server.logged(f"worker {n} is ready")
                 await kill_worker(server)
-            await server.said("next one starts in 30.0 s")
+            await server.logged("next one starts in 30.0 s")
             failed_s = time.monotonic()
             n_heard = len(publisher.events)
-            await publisher.heard("ack", received_ms=publisher.of("ack")[-1]["received_ms"])
+            await publisher.received("ack", received_ms=publisher.of("ack")[-1]["received_ms"])
             assert await health(url) == (200, 503, "failed")
             assert [event for event in publisher.events[n_heard:] if event["type"] in ("error", "final")] == []
-            await publisher.heard("error", code="failed", fatal=True, retry_after_s=30.0)
+            await publisher.received("error", code="failed", fatal=True, retry_after_s=30.0)
             assert time.monotonic() - failed_s > 2.5
             assert publisher.of("status")[-1]["state"] == "recovering"
         assert publisher.close_code == 1013
@@ -236,37 +236,37 @@ async def test_a_crash_loop_ends_the_streams_after_the_resume_window_and_not_the
 async def test_the_death_of_one_of_several_workers_is_not_even_noticed(layout: Sequence[str]) -> None:
     async with serving(*layout) as server:
         url = await server.ready()
-        await server.said("worker 1 is ready")
-        await server.said("worker 2 is ready")
+        await server.logged("worker 1 is ready")
+        await server.logged("worker 2 is ready")
         streaming, reader = stream(url, jfk_pcm())
-        await reader.heard(lambda event: isinstance(event, SpeechStart))
+        await reader.received(lambda event: isinstance(event, SpeechStart))
         os.kill(server.worker_pids[0], signal.SIGKILL)
-        await server.said("was killed by SIGKILL")
+        await server.logged("was killed by SIGKILL")
         assert await health(url) == (200, 200, "ready")
         await streaming
         assert reader.of(ErrorReport) == []
         assert set(reader.states) <= {"ready"}
         assert all(text for _, text, *_ in reader.finals)
-        await server.said("worker 3 is ready")
+        await server.logged("worker 3 is ready")
         await stop(server)
 
 
 @pytest.mark.parametrize("kill_stale", [False, True], ids=["refuses", "kills"])
 async def test_what_an_earlier_server_left_on_the_device_is_found(kill_stale: bool, tmp_path_factory: Any) -> None:
-    """Row 57, with a real orphan: a worker without any layer of its lifeline, whose server was killed."""
+    """Row 57: a worker without any layer of its lifeline is a real orphan after its server was killed."""
     directory = tmp_path_factory.mktemp("run")
     environment = {SWITCH: ",".join(layer.value for layer in Layer), "XDG_RUNTIME_DIR": str(directory)}
     arguments = [sys.executable, worker_parent.__file__, "", "", "leave"]
     earlier = ServerProcess(arguments, directory, terminal=False, environment=environment)
     try:
-        orphan = ProcessEnd(int((await earlier.said(r"worker 1 started \(pid (\d+)\)"))[1]))
+        orphan = ProcessEnd(int((await earlier.logged(r"worker 1 started \(pid (\d+)\)"))[1]))
         with orphan:
-            await earlier.said("worker 1 is ready")
+            await earlier.logged("worker 1 is ready")
             earlier.send(signal.SIGKILL)
             await earlier.exited(5.0)
             flags = ["--kill-stale"] if kill_stale else []
             async with serving(*flags, environment={"XDG_RUNTIME_DIR": str(directory)}) as server:
-                await server.said(rf"an earlier server's inference process \(pid {orphan.pid}\) is still there")
+                await server.logged(rf"an earlier server's inference process \(pid {orphan.pid}\) is still there")
                 if kill_stale:
                     await orphan.wait(5.0)
                     await server.ready()
@@ -285,6 +285,6 @@ async def test_sigusr1_shows_the_stacks_of_server_and_worker() -> None:
     async with serving() as server:
         await server.ready()
         server.send(signal.SIGUSR1)
-        await server.said(r"server/lifecycle.py.* in _serve|asyncio/base_events.py.* in run_forever")
-        await server.said(r"ipc/lifeline.py.* in _watch_parent")
+        await server.logged(r"server/lifecycle.py.* in _serve|asyncio/base_events.py.* in run_forever")
+        await server.logged(r"ipc/lifeline.py.* in _watch_parent")
         await stop(server)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from livecaption.recognition import RequestId, SessionId, Window
 from livecaption.scheduling.load_control import (
-    ASKED_TO_SERVED,
     MEASURED_FINALS,
+    OVERSUBSCRIPTION,
     PAUSE_UTILIZATION,
     RESUME_UTILIZATION,
     SLOWEST_INTERVAL_MS,
@@ -108,7 +108,7 @@ def compute_finals(controller: LoadController, utilization: float, from_s: float
 def test_many_publishers_do_not_pause_partials_for_finals_go_first() -> None:
     controller = controller_that_measured()
     speak(controller, 1000, 1.0)
-    assert interval_ms(controller, 1.0) == SLOWEST_INTERVAL_MS / ASKED_TO_SERVED
+    assert interval_ms(controller, 1.0) == SLOWEST_INTERVAL_MS / OVERSUBSCRIPTION
 
 
 def test_partials_pause_when_finals_nearly_fill_the_workers_and_come_back_at_less() -> None:

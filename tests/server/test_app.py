@@ -1,4 +1,4 @@
-"""livecaption mounted in an application of somebody else's."""
+"""livecaption is mounted in another application."""
 
 import asyncio
 

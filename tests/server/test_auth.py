@@ -1,4 +1,4 @@
-"""Who may connect."""
+"""The checks of origin, host name and token."""
 
 import asyncio
 import base64
@@ -58,7 +58,7 @@ async def test_loopback_names_and_allowed_ones_are_answered(start_server: StartS
 
 
 OPEN = {"host": "0.0.0.0", "insecure": True}
-"""Beyond loopback, for everybody."""
+"""Settings of a server that listens beyond loopback without a token."""
 
 
 async def test_a_server_that_is_open_to_the_network_answers_to_no_name_of_another_site(

@@ -1,4 +1,4 @@
-"""How many readers fit what the system allows. The server at its limit: tests/processes/test_descriptors.py."""
+"""The number of readers that the limit of descriptors allows; tests/processes/test_descriptors.py fills a server."""
 
 import resource
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from livecaption.server.descriptors import OWN, UNKNOWN_STREAMS
 
 @pytest.fixture
 def limits() -> Iterator[tuple[int, int]]:
-    """The soft and the hard limit; put back afterwards."""
+    """Return the soft and the hard limit, and restore them after the test."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     yield before
     resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -1,4 +1,4 @@
-"""Layouts: few at a time, what is equal once, nothing for those who have gone."""
+"""Exports are laid out few at a time, equal ones once, and none for clients that have gone."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ ENDED = Export("one", "srt", 37, None)
 
 
 class Layouts:
-    """Exports whose layouts wait until they may go on, and are counted."""
+    """Exports with counted layouts that wait for an event of the test."""
 
     def __init__(self, **kept: Any) -> None:
         self.exports = Exports(**kept)
@@ -119,7 +119,7 @@ async def test_nothing_is_kept_of_a_session_that_is_forgotten(layouts: Layouts) 
     layouts.may_go_on.clear()
     asked = layouts.ask()
     await eventually(lambda: layouts.n_begun == 2)
-    layouts.exports.forget("one")  # while it is made
+    layouts.exports.forget("one")  # while it is laid out
     layouts.may_go_on.set()
     await asked
     await layouts.answer()
@@ -133,7 +133,7 @@ async def test_two_are_laid_out_at_a_time_a_few_wait_and_more_are_refused(layout
     with pytest.raises(Unavailable) as refusal:
         await layouts.ask(Export("one more", "srt", 37, None))
     assert (refusal.value.code, refusal.value.retry_after_s) == ("overloaded", RETRY_AFTER_S)
-    asked.append(layouts.ask(Export("0", "srt", 37, None)))  # costs nothing more
+    asked.append(layouts.ask(Export("0", "srt", 37, None)))  # needs no other layout
     await asyncio.sleep(0)
     assert layouts.n_begun == MAX_AT_A_TIME
     layouts.may_go_on.set()

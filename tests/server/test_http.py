@@ -1,4 +1,4 @@
-"""Pages, health and what every answer carries."""
+"""Pages, health checks, and the headers of every response."""
 
 import asyncio
 import re
@@ -123,7 +123,7 @@ ODD_NAMES = ["", "%00", "%ff", "%ed%a0%80", "..", "%2e%2e%2f", "a" * 4000, "a;b"
 
 
 def odd_requests(session: str) -> Iterator[str]:
-    """Requests that no client of ours sends. Characters are bytes."""
+    """Yield unusual requests. Each character is a byte."""
     for route in ROUTES:
         path = route.format(session)
         yield f"GET {path} HTTP/1.1\r\n\r\n"
@@ -146,7 +146,7 @@ def odd_requests(session: str) -> Iterator[str]:
 
 
 async def test_no_request_however_odd_is_a_mistake_of_ours(start_server: StartServer, tmp_path: Path) -> None:
-    """That nothing is logged with a traceback, the fixture of these tests asserts."""
+    """The fixture of these tests asserts that no traceback is logged."""
     client = await start_server(store=StoreConfig(str(tmp_path / "transcripts.db")))
     socket = await client.ws_connect("/v1/stream")
     await socket.send_json({"type": "start"})
@@ -156,7 +156,7 @@ async def test_no_request_however_odd_is_a_mistake_of_ours(start_server: StartSe
         reader, writer = await asyncio.open_connection(client.host, client.port)
         writer.write(request.encode("latin-1"))
         line = await reader.readline()
-        # To the end, if it has one: a file that is left in the middle is closed later, with a warning.
+        # Read to the end, because a file that is not read completely is closed later, with a warning.
         head = await reader.readuntil(b"\r\n\r\n") if line else b""
         length = re.search(rb"Content-Length: (\d+)", head)
         if length and not request.startswith("HEAD"):
@@ -165,7 +165,7 @@ async def test_no_request_however_odd_is_a_mistake_of_ours(start_server: StartSe
         return int(line.split()[1]) if line else 0
 
     statuses = Counter([await status_of(request) for request in odd_requests(session)])
-    # 503 is an answer: streams that vanish as fast as they come hold a place until that is noticed.
+    # 503 is allowed: a stream that disconnects at once keeps its slot until the server notices.
     assert {status for status in statuses if status >= 500} <= {503}
     assert statuses[200] > 100
     await socket.close()

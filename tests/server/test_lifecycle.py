@@ -1,6 +1,6 @@
-"""For people who mount the application themselves, and for the commands that start a server of their own.
+"""The lifecycle of a server that is mounted in another application or started by a command.
 
-The life of `livecaption serve` itself is in tests/processes/test_st*.py and test_terminal.py.
+tests/processes/test_st*.py and test_terminal.py test `livecaption serve` itself.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ def scripted(script: str = "", **server: float) -> Config:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> ServerConfig:
-    """One that nobody has signed."""
+    """Make a self-signed certificate."""
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -days 1"
     subprocess.run([*command.split(), "-out", cert, "-keyout", key], check=True, capture_output=True)
@@ -71,7 +71,7 @@ async def test_a_connection_that_does_not_begin_with_tls_is_closed_as_early_as_o
 
 @pytest.fixture
 async def mount() -> AsyncIterator[Mount]:
-    """Run livecaption in an application of somebody else's: its runner, our part of it, and the URL of our part."""
+    """Run livecaption in another application. Return the runner, livecaption's application, and its URL."""
     runners = []
 
     async def mounted(config: Config) -> tuple[web.AppRunner, web.Application, str]:
@@ -93,7 +93,7 @@ async def mount() -> AsyncIterator[Mount]:
 async def test_a_clean_up_gets_finals_out_closes_with_1001_and_ends_the_workers(mount: Mount) -> None:
     runner, _, url = await mount(scripted("delay 0.3"))
     async with speaking(url, 3) as publishers:
-        await asyncio.gather(*(publisher.said(1) for publisher in publishers))
+        await asyncio.gather(*(publisher.streamed(1) for publisher in publishers))
         await runner.cleanup()
         assert worker_processes() == []
     for publisher in publishers:
@@ -101,7 +101,7 @@ async def test_a_clean_up_gets_finals_out_closes_with_1001_and_ends_the_workers(
 
 
 async def test_a_clean_up_does_not_wait_for_peers_that_neither_read_nor_answer(mount: Mount) -> None:
-    """aiohttp has no time-out for `on_shutdown`, and gives `close` 10 s for each, one after the other."""
+    """aiohttp has no time-out for `on_shutdown`, and closes sockets one after the other, with 10 s for each."""
     runner, _, url = await mount(scripted(drain_timeout_s=3.0))
     async with raw_peer(url) as silent, raw_peer(url) as flooding:
         for peer in (silent, flooding):
@@ -128,7 +128,7 @@ async def test_a_drain_may_be_asked_for_again(mount: Mount) -> None:
     runner, ours, url = await mount(scripted("delay 0.3"))
     sessions = ours[SERVICES].sessions
     async with speaking(url) as [publisher]:
-        await publisher.said(1)
+        await publisher.streamed(1)
         await asyncio.gather(sessions.drain(), sessions.drain())
         await sessions.drain()
         await runner.cleanup()
@@ -138,14 +138,14 @@ async def test_a_drain_may_be_asked_for_again(mount: Mount) -> None:
 async def test_a_drain_whose_waiter_is_cancelled_goes_on(mount: Mount) -> None:
     _, ours, url = await mount(scripted("delay 0.3"))
     async with speaking(url) as [publisher]:
-        await publisher.said(1)
+        await publisher.streamed(1)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(ours[SERVICES].sessions.drain(), 0.05)
     publisher.check_complete()
 
 
 async def test_a_start_that_fails_beside_us_leaves_no_worker() -> None:
-    """Row 31 of the fault matrix: an exception in somebody's `on_startup`, after ours."""
+    """Row 31 of the fault matrix: the other application's `on_startup` fails after livecaption's."""
 
     async def fail(_: web.Application) -> None:
         raise RuntimeError("no database")
@@ -163,7 +163,7 @@ async def test_a_start_that_fails_beside_us_leaves_no_worker() -> None:
 async def test_a_client_that_vanishes_is_noticed_by_the_heartbeat_and_its_session_waits_for_it(
     mount: Mount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row 66 of the fault matrix, with 0.4 s for 20 s."""
+    """Row 66 of the fault matrix, with 0.4 s instead of 20 s."""
     monkeypatch.setattr(websocket_module, "HEARTBEAT_S", 0.4)
     _, ours, url = await mount(scripted())
     async with raw_peer(url) as peer:
@@ -178,7 +178,7 @@ async def test_a_server_of_ones_own_ends_with_its_block() -> None:
     async with AsyncExitStack() as stack:
         async with running_server(scripted()) as url:
             [publisher] = await stack.enter_async_context(speaking(url))
-            await publisher.said(1)
+            await publisher.streamed(1)
         assert worker_processes() == []
     publisher.check_complete()
 
@@ -191,7 +191,7 @@ async def test_a_server_of_ones_own_whose_engine_is_unusable_says_why() -> None:
 
 
 async def test_a_server_of_ones_own_keeps_nothing(tmp_path: Path) -> None:
-    """`transcribe` and `listen` read the same settings as `serve`, whose store may be in use just now."""
+    """`transcribe` and `listen` read the same settings as `serve`, whose store may be in use."""
     config = replace(scripted(), store=StoreConfig(str(tmp_path / "transcripts.db")))
     async with running_server(config):
         assert os.listdir(tmp_path) == []
@@ -214,9 +214,9 @@ async def test_under_run_app_a_signal_gets_finals_out_and_a_second_one_leaves_no
     """aiohttp skips every clean-up after the second signal; the workers end all the same."""
     async with serving(command=(sys.executable, str(RUN_APP), "delay 0.5")) as server:
         url = await server.listening()
-        await server.said("is ready")
+        await server.logged("is ready")
         async with speaking(url) as [publisher]:
-            await publisher.said(1)
+            await publisher.streamed(1)
             for _ in range(n_signals):
                 os.kill(server.pid, signal.SIGTERM)
                 await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""What reaches the log of what libraries say: one line for a record of a kind, few in a minute, nothing of clients."""
+"""The log records of libraries: one line for each kind, few in a minute, and without text from clients."""
 
 import asyncio
 import errno
@@ -63,7 +63,7 @@ async def test_no_malformed_request_is_in_the_log(
     client: Client, request_text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    caplog.set_level(logging.CRITICAL, "aiohttp.access")  # which `lifecycle` switches off
+    caplog.set_level(logging.CRITICAL, "aiohttp.access")  # `lifecycle` switches this off
     caplog.clear()
     reader, writer = await asyncio.open_connection(client.host, client.port)
     writer.write(request_text.encode("latin-1"))
@@ -71,13 +71,13 @@ async def test_no_malformed_request_is_in_the_log(
     writer.write_eof()
     await reader.read()
     writer.close()
-    assert (await client.get("/healthz")).status == 200  # all that there is to log has been logged
+    assert (await client.get("/healthz")).status == 200  # by now everything was logged
     assert SECRET not in caplog.text
     assert "Traceback" not in caplog.text
 
 
 def test_a_connection_that_is_not_accepted_is_one_line_without_a_traceback() -> None:
-    """asyncio logs several lines, and where it was raised."""
+    """asyncio logs several lines and a traceback."""
     try:
         raise OSError(errno.EMFILE, "Too many open files")
     except OSError:

@@ -1,4 +1,4 @@
-"""The figures of a server that works: counted once each, the same for Prometheus and for people."""
+"""The figures of a working server: each is counted once, and is the same for Prometheus and in `/v1/stats`."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ BEARER = {"Authorization": "Bearer s3cret"}
 
 
 class Samples:
-    """What a scrape gave, by name and labels."""
+    """The samples of a scrape, by name and labels."""
 
     def __init__(self, text: str) -> None:
         self.families = list(text_string_to_metric_families(text))
@@ -38,11 +38,11 @@ class Samples:
         return self._values.get((f"livecaption_{name}", frozenset(labels.items())))
 
     def latencies(self) -> list[float | None]:
-        """How many of each kind were measured."""
+        """Return the number of measurements of each kind."""
         return [self(f"{kind}_latency_seconds_count") for kind in LATENCIES]
 
     def partials(self) -> list[float | None]:
-        """How many were asked for, and by what became of them."""
+        """Return the number of requested partials, and their numbers by outcome."""
         outcomes = ("answered", "superseded", "dropped", "failed")
         return [self("partials_asked_total"), *(self("partials_total", outcome=outcome) for outcome in outcomes)]
 
@@ -64,7 +64,7 @@ async def stats(client: Client) -> dict[str, Any]:
 
 
 async def caption(client: Client, audio: bytes = SPEECH + PAUSE, **options: Any) -> list[dict[str, Any]]:
-    """Stream it in one piece, to the last caption. The server has let the stream go then."""
+    """Stream the audio in one piece, and return all events. Wait until the server has removed the stream."""
     socket = await start_stream(client, **options)
     await socket.send_bytes(audio)
     await socket.send_json({"type": "stop"})
@@ -107,7 +107,7 @@ async def test_an_utterance_that_silence_ends_is_counted_once_everywhere(client:
     samples = await scrape(client)
     assert (samples("streams"), samples("streams_accepted_total")) == (0, 1)
     assert samples("received_audio_seconds_total") == 2.4
-    assert samples.latencies() == [1, 0, 0, 1]  # without partials nobody waits for one
+    assert samples.latencies() == [1, 0, 0, 1]  # without partials there is no such latency
     assert samples.finals() == [1, 0]
     assert samples("batch_size_requests_bucket", le="1.0") == samples("batch_size_requests_count") == 1
     assert 1.2 <= samples("transcribed_audio_seconds_total") <= 2.4  # type: ignore[operator]
@@ -123,13 +123,13 @@ async def test_every_partial_that_is_shown_has_its_latency_and_the_first_one_ano
     await socket.send_json({"type": "stop"})
     await read_to_the_close(socket)
     samples = await scrape(client)
-    assert samples.latencies() == [0, 1, 2, 1]  # it was no silence that ended it
+    assert samples.latencies() == [0, 1, 2, 1]  # a flush ended it, not silence
     assert samples.partials() == [2, 2, 0, 0, 0]
     assert samples("batch_size_requests_count") == 3
 
 
 async def test_partials_that_others_take_the_place_of_are_superseded(client: Client) -> None:
-    """One is computed meanwhile, one waits and is replaced by the next, which is replaced by the final."""
+    """One partial is computed meanwhile. Another one waits, and is superseded by the next, and that by the final."""
     socket = await start_stream(client, prompt="script: delay 0.5")
     for part in ("silence 200ms, speech 700ms", "speech 600ms", "speech 600ms"):
         await socket.send_bytes(pcm_s16le(sound(part)))
@@ -173,7 +173,7 @@ async def test_a_worker_that_died_is_a_restart(client: Client) -> None:
     await caption(client, partials=False, prompt="script: crash")
     await eventually(lambda: pool.state is PoolState.READY)
     samples = await scrape(client)
-    assert samples("worker_restarts_total", worker="0") == 2  # what crashed one is tried once more
+    assert samples("worker_restarts_total", worker="0") == 2  # the batch of the crashed worker is tried once more
     assert samples("worker_state", worker="0", state="ready") == 1
     assert samples.finals() == [0, 1]
 
@@ -182,11 +182,11 @@ async def test_who_is_not_let_in_is_counted_by_the_reason(start_server: StartSer
     client = await start_server(max_streams=1, token="s3cret")
     assert (await client.get("/v1/stream")).status == 401
     assert (await client.get("/v1/stream", headers={"Origin": "http://elsewhere"})).status == 403
-    assert (await client.get("/v1/stream", headers=BEARER)).status == 426  # would be let in
+    assert (await client.get("/v1/stream", headers=BEARER)).status == 426  # would be accepted
     async with client.ws_connect("/v1/stream", headers=BEARER):
         for _ in range(2):
             assert (await client.get("/v1/stream", headers=BEARER)).status == 503
-        assert (await client.get("/readyz")).status == 503  # asks for no stream
+        assert (await client.get("/readyz")).status == 503  # does not check for a stream
         samples = Samples(await (await client.get("/metrics", headers=BEARER)).text())
     refused = {code: samples("streams_refused_total", code=code) for code in ("unauthorized", "overloaded")}
     assert refused == {"unauthorized": 1, "overloaded": 2}
@@ -201,7 +201,7 @@ async def test_figures_are_for_those_who_have_the_token(start_server: StartServe
         assert (await client.get(path)).status == 401
         assert (await client.get(path, headers={"Authorization": "Bearer other"})).status == 401
         assert (await client.get(path, headers=BEARER)).status == 200
-    assert (await client.get("/stats")).status == 200  # it holds none, and asks for the token
+    assert (await client.get("/stats")).status == 200  # the page has no figures, and prompts for the token
 
 
 async def test_two_servers_in_one_process_do_not_mix_their_figures(start_server: StartServer) -> None:
@@ -245,7 +245,7 @@ async def test_people_are_told_the_same_as_prometheus(client: Client) -> None:
 
 
 async def test_a_delay_of_the_engine_is_in_the_latencies(client: Client) -> None:
-    """From the last voice to the end of the final: 500 ms of silence arrive at once, the engine takes 0.4 s."""
+    """The latency is from the last voice to the final: 500 ms of silence arrive at once, and the engine takes 0.4 s."""
     (final,) = [
         event for event in await caption(client, partials=False, prompt="script: delay 0.4") if event["type"] == "final"
     ]
@@ -261,7 +261,7 @@ async def test_a_delay_of_the_engine_is_in_the_latencies(client: Client) -> None
 
 async def test_a_loop_that_was_blocked_shows_a_lag(client: Client) -> None:
     await eventually(lambda: client.app[METRICS].snapshot()["event_loop_lag_s"]["p99"] is not None)
-    time.sleep(0.4)  # noqa: ASYNC251 - the blocked loop is the point; it should have looked 0.1 s after the last time
+    time.sleep(0.4)  # noqa: ASYNC251 - the loop must be blocked; its next measurement is due 0.1 s after the last one
     lag_s = (await stats(client))["event_loop_lag_s"]
     assert 0.3 <= lag_s["p99"] < 10
     assert (await scrape(client))("event_loop_lag_seconds_bucket", le="0.2") < (await scrape(client))(  # type: ignore[operator]

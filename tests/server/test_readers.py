@@ -1,4 +1,4 @@
-"""Reading along: what readers get of a session, when they come, fall behind, come back or may not."""
+"""Readers: the events that they receive when they connect, fall behind or reconnect, and refusals."""
 
 import asyncio
 import gc
@@ -35,7 +35,7 @@ async def events_of(client: Client, session: str, **headers: str) -> AsyncIterat
 
 
 async def read(response: ClientResponse) -> dict[str, Any]:
-    """The next server-sent event, checked against its own `id` and `event`."""
+    """Read the next server-sent event, and check its `id` and `event`."""
     fields = {}
     while (line := (await asyncio.wait_for(response.content.readline(), 20)).decode()) != "\n":
         name, _, value = line.rstrip("\n").partition(": ")
@@ -116,7 +116,7 @@ async def test_a_cursor_that_is_none_or_not_reached_yet_gets_a_snapshot(client: 
 
 
 async def test_a_cursor_in_another_session_is_told_apart_although_its_number_is_in_range(client: Client) -> None:
-    """So is one of before the server was started anew: its epoch is another."""
+    """A position from before a restart of the server is unknown too, because its generation differs."""
     _, ready = await start(client)
     async with events_of(client, ready["session"]) as response:
         here = await read(response)
@@ -148,7 +148,7 @@ async def test_a_session_that_is_over_can_be_read_for_a_while_and_then_ends_reco
     assert len(snapshot["finals"]) == 1
     url = f"/v1/sessions/{ready['session']}/events"
     again = await client.get(url, headers={"Last-Event-ID": f"{snapshot['epoch']}-{end['seq']}"})
-    assert again.status == 204  # the answer at which an EventSource stops coming back
+    assert again.status == 204  # this response stops an EventSource from reconnecting
 
 
 async def test_a_private_session_is_read_with_its_token_alone(start_server: StartServer) -> None:
@@ -216,7 +216,7 @@ async def test_one_reader_more_than_may_be_here_is_refused_before_the_stream_beg
     monkeypatch.setattr(readers, "HEARTBEAT_S", 0.05)
     client = await start_server(max_readers=2)
     _, ready = await start(client)
-    _, other = await start(client)  # the limit is of all sessions together
+    _, other = await start(client)  # the limit is for all sessions together
     reader = await client.ws_connect(f"/v1/sessions/{other['session']}/watch")
     async with events_of(client, ready["session"]) as response:
         await read(response)
@@ -234,7 +234,7 @@ async def test_one_reader_more_than_may_be_here_is_refused_before_the_stream_beg
 
 async def test_who_is_refused_as_a_reader_takes_no_place(client: Client) -> None:
     _, ready = await start(client)
-    assert (await client.get(f"/v1/sessions/{ready['session']}/watch")).status == 400  # no WebSocket
+    assert (await client.get(f"/v1/sessions/{ready['session']}/watch")).status == 400  # not a WebSocket
     assert client.app[SERVICES].sessions.n_readers == 0
 
 
@@ -270,7 +270,7 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_delays_neither_publish
 @pytest.mark.parametrize("private", [False, True])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_the_code_leads_to_the_page_of_the_session(client: Client, private: bool, scheme: str) -> None:
-    """By the name that the publisher's page was opened by, also behind a proxy that speaks TLS."""
+    """The link has the host name of the publisher's page, also if a proxy terminates TLS."""
     _, ready = await start(client, private=private)
     headers = {"Host": "localhost:1234", "X-Forwarded-Proto": scheme}
     if private:
@@ -339,5 +339,5 @@ async def test_a_message_of_a_reader_that_is_too_large_ends_its_connection(clien
     reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")
     await reader.send_str("x" * (readers.MAX_READ_BYTES + 1))
     await read_to_the_close(reader)
-    assert reader.close_code in (1006, 1009)  # the Close may be lost behind what was not read
+    assert reader.close_code in (1006, 1009)  # the Close may be lost after messages that were not read
     await eventually(lambda: client.app[SERVICES].sessions.n_readers == 0)

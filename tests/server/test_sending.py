@@ -1,4 +1,4 @@
-"""Bodies for clients that read slowly. One that does not read at all: test_transcripts.py and test_readers.py."""
+"""Bodies for clients that read slowly. test_transcripts.py and test_readers.py have clients that do not read at all."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ BODY = bytes(range(256)) * 16 * 1024
 
 @pytest.fixture
 async def url(aiohttp_server: Callable[..., asyncio.Future[TestServer]]) -> str:
-    """The address of a server that answers with `BODY`."""
+    """Run a server that answers with `BODY`, and yield its URL."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -29,7 +29,7 @@ async def url(aiohttp_server: Callable[..., asyncio.Future[TestServer]]) -> str:
 
 
 async def read_slowly(url: str) -> bytes:
-    """Read all that the server sends, with pauses that last for a second at least in all."""
+    """Read all that the server sends, with pauses of at least one second in total."""
     loop = asyncio.get_running_loop()
     received = b""
     async with raw_connection(url, receive_buffer_bytes=64 * 1024) as connection:

@@ -1,4 +1,4 @@
-"""What each stop signal asks for. How they are taken is tested with real processes: tests/processes/test_stop*.py."""
+"""The response to each stop signal. tests/processes/test_stop*.py test with real processes how signals are received."""
 
 import signal
 
@@ -16,18 +16,18 @@ STOP, FORCE, NOTHING = Response.STOP, Response.FORCE, Response.NOTHING
         ([(TERM, 0.0)], [STOP]),
         ([(INT, 0.0)], [STOP]),
         ([(HUP, 0.0)], [STOP]),
-        # A terminal, and a wrapper that passes it on.
+        # The terminal and a wrapper each send one.
         ([(INT, 0.0), (INT, 0.2)], [STOP, NOTHING]),
         ([(INT, 0.0), (INT, 0.2), (INT, MIN_GAP_S - 0.01)], [STOP, NOTHING, NOTHING]),
         ([(INT, 0.0), (INT, MIN_GAP_S + 0.01)], [STOP, FORCE]),
         ([(INT, 0.0), (TERM, 5.0)], [STOP, FORCE]),
         ([(HUP, 0.0), (TERM, 5.0)], [STOP, FORCE]),
         ([(INT, 0.0), (INT, 0.2), (INT, 0.4)], [STOP, NOTHING, FORCE]),
-        # Shell, kernel and systemd each send a hang-up.
+        # The shell, the kernel and systemd each send a hang-up.
         ([(HUP, 0.0), (HUP, 1.0), (HUP, 2.0)], [STOP, NOTHING, NOTHING]),
         ([(TERM, 0.0), (HUP, 1.0)], [STOP, NOTHING]),
         ([(TERM, 0.0), (HUP, 1.0), (TERM, 2.0)], [STOP, NOTHING, FORCE]),
-        # The forced end is on its way.
+        # The forced stop has already begun.
         ([(INT, 0.0), (INT, 1.0), (INT, 1.1), (INT, 9.0)], [STOP, FORCE, NOTHING, NOTHING]),
     ],
 )

@@ -1,4 +1,4 @@
-"""What systemd is told, over a real datagram socket."""
+"""The notifications to systemd, over a real datagram socket."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from tests.support.processes import TIMEOUT_FACTOR, assert_clean_end, serving
 
 
 class Systemd:
-    """The other end: its address and what it was told."""
+    """The other end: its address and the received messages."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -23,12 +23,12 @@ class Systemd:
         self._socket.setblocking(False)
 
     async def hear(self, within_s: float = 20.0) -> str:
-        """The next message."""
+        """Wait for the next message."""
         async with asyncio.timeout(within_s * TIMEOUT_FACTOR):
             return (await asyncio.get_running_loop().sock_recv(self._socket, 4096)).decode()
 
     async def hear_until(self, message: str) -> list[str]:
-        """Everything up to and with this message."""
+        """Wait for this message, and return all messages up to it."""
         heard = []
         while not heard or heard[-1] != message:
             heard.append(await self.hear())
@@ -79,11 +79,11 @@ def test_without_a_systemd_that_listens_nothing_happens(environ: dict[str, str])
 
 @pytest.mark.processes
 async def test_a_server_tells_that_it_loads_is_ready_lives_and_stops(systemd: Systemd) -> None:
-    """Row 58, the order."""
+    """Row 58: the order of the notifications."""
     environment = {"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "400000"}
     async with serving("--model", "load 1", environment=environment) as server:
         loading = await systemd.hear_until("READY=1")
-        # The service may be asked whether it lives right between the end of loading and READY.
+        # A watchdog notification may be due between the end of loading and READY.
         assert loading[0] == "EXTEND_TIMEOUT_USEC=10000000"
         assert set(loading[:-1]) <= {"EXTEND_TIMEOUT_USEC=10000000", "WATCHDOG=1"}
         assert loading.count("WATCHDOG=1") <= 1

@@ -1,4 +1,4 @@
-"""The store over HTTP: who may ask for what, and what they get."""
+"""The store over HTTP: lists, search, transcripts, deletion, and access to them."""
 
 import asyncio
 import html
@@ -44,7 +44,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def serve_store(start_server: StartServer, path: Path) -> ServeStore:
-    """A server with a store; nothing in it needs its model."""
+    """Start a server with a store. These tests do not need its model."""
 
     async def serve(**settings: Any) -> Client:
         return await start_server(store=StoreConfig(str(path)), wait=False, **settings)
@@ -54,7 +54,7 @@ def serve_store(start_server: StartServer, path: Path) -> ServeStore:
 
 @pytest.fixture
 async def stored(serve_store: ServeStore, path: Path) -> Client:
-    """With an older and a newer session in it."""
+    """Start a server whose store has an older and a newer session."""
     with opened(path) as database:
         fill(database, new_session("council", "City council"), COUNCIL)
         fill(database, new_session("lecture", language=None), [final("Über Straßenbahnen.", 0, 3000, language="de")])
@@ -62,7 +62,7 @@ async def stored(serve_store: ServeStore, path: Path) -> Client:
 
 
 async def speak(client: Client, **options: Any) -> str:
-    """A session in which an utterance was said and its final was received; it stays open."""
+    """Start a session, stream an utterance and receive its final. The session stays open."""
     await client.app[SERVICES].pool.wait_until_loaded()
     socket = await client.ws_connect("/v1/stream")
     await socket.send_json({"type": "start", "partials": False, **options})
@@ -206,10 +206,10 @@ async def test_the_webvtt_of_a_running_session_is_only_ever_appended_to(serve_st
     for n_said in range(1, 5):
         await socket.send_bytes(SPEECH + PAUSE)
         await read_until(socket, "final")
-        # A follower asks for what it has not seen.
+        # The client requests the part that it does not have.
         response = await client.get(path, headers={"Range": f"bytes={len(seen)}-"})
         new = await response.read()
-        if n_said == 1:  # nothing is settled before somebody speaks again
+        if n_said == 1:  # no cue is final before the next speech
             assert (response.status, new) == (416, b"")
             assert response.headers["Content-Range"] == f"bytes */{len(seen)}"
         else:
@@ -228,7 +228,7 @@ async def test_the_webvtt_of_a_running_session_is_only_ever_appended_to(serve_st
 
 
 class HeldLayout:
-    """A format whose layouts wait until they may go on."""
+    """Add a format whose layouts wait for an event of the test."""
 
     def __init__(self) -> None:
         self.n_begun = 0
@@ -399,7 +399,7 @@ async def test_pages_of_other_sites_may_not_delete(stored: Client) -> None:
     await get(stored, "/v1/sessions/council")
 
 
-# Who may
+# Access
 
 
 async def test_with_a_token_only_the_operator_lists_finds_and_deletes(serve_store: ServeStore, path: Path) -> None:
@@ -411,7 +411,7 @@ async def test_with_a_token_only_the_operator_lists_finds_and_deletes(serve_stor
         assert (await get(client, f"/v1/sessions{query}", 401))["code"] == "unauthorized"
         assert len((await get(client, f"/v1/sessions{query}", **operator))["sessions"]) == 1
     assert (await client.delete("/v1/sessions/council")).status == 401
-    # The id of a session, which nobody guesses, is enough to read it.
+    # The id of a session cannot be guessed, and is enough to read it.
     await get(client, "/v1/sessions/council")
     assert (await client.get("/v1/sessions/council/transcript.vtt")).status == 200
     assert (await client.delete("/v1/sessions/council", headers=operator)).status == 204
@@ -483,7 +483,7 @@ async def test_a_private_session_is_read_with_its_reader_token_whether_the_opera
             assert response.status == (200 if right else 401)
         assert (await client.get(below, params={"reader_token": ready["reader_token"]})).status == 200
     if stores:
-        # Readers read; what becomes of it is for the operator.
+        # Readers may read a session, but only the operator may delete it.
         reader = {"Authorization": f"Bearer {ready['reader_token']}"}
         assert (await client.delete(session, headers=reader)).status == 401
         if not token:
@@ -573,7 +573,7 @@ async def test_captions_go_on_while_the_database_is_locked_and_the_operator_is_t
 async def test_a_database_that_cannot_be_read_is_no_fault_of_the_client(stored: Client, path: Path) -> None:
     overwrite(path, b"rubbish " * 4096)
     overwrite(path.with_name("transcripts.db-wal"), b"")
-    # Not the list: its pages were read when the server began, and may still be at hand.
+    # The list may still work, because its pages were read when the server started and may be cached.
     for below in ("/v1/sessions?q=tram", "/v1/sessions/council/transcript.vtt"):
         assert (await get(stored, below, 503))["code"] == "store_failed"
     await speak(stored)

@@ -232,7 +232,7 @@ def test_a_store_has_one_server_until_that_ends_in_any_way(path: Path) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"mine\n"
-        with pytest.raises(StoreUnusable, match="another server keeps its own there"):
+        with pytest.raises(StoreUnusable, match="another server keeps its transcripts there"):
             acquire(path)
         other.kill()
         other.wait()

@@ -193,9 +193,9 @@ async def test_a_file_that_is_removed_is_missed_and_used_again_when_it_is_back(
         assert [each.text for each in await store.read(lambda database: database.finals(session))] == ["One.", "Two."]
     told = [record.message for record in caplog.records if record.name == writer.__name__]
     assert told == [
-        "transcripts cannot be stored (its file was removed or replaced); captions go on, "
-        "and are stored when it works again",
-        "transcripts are stored again, with what had waited",
+        "transcripts cannot be stored (the file was removed or replaced); captions go on, "
+        "and are stored later if possible",
+        "transcripts are stored again, including those that waited",
     ]
 
 
@@ -222,5 +222,5 @@ async def test_a_stop_with_a_broken_database_tells_what_is_lost(path: Path, capl
         store.append(ONE, final("One."), 0, None, lambda: told.append(True))
         await store.close()
     assert told == [True]
-    assert "2 entries of transcripts could not be stored before the end" in caplog.text
+    assert "2 transcript entries could not be stored before the end" in caplog.text
     assert [record.levelno for record in caplog.records if "before the end" in record.message] == [logging.ERROR]

@@ -1,4 +1,4 @@
-"""Containers that are made to do harm."""
+"""Containers that are made to attack a decoder."""
 
 from livecaption.evaluation.containers import flac_of_silence
 

@@ -1,4 +1,4 @@
-"""A decoder process that was taken over: it closes all that tells of its end, and lives."""
+"""A decoder process that was taken over: it closes all descriptors that would show its end, and goes on."""
 
 import os
 import time

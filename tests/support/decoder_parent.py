@@ -1,7 +1,7 @@
-"""A process that has container decoders and ends as it is told, for the tests of their lifeline.
+"""A process with container decoders that ends in a given way, for the tests of their lifeline.
 
-Arguments: how to end on SIGUSR2 (`leave`, `fail`, `exit_at_once`), and what its decoders do then: `wait` for bytes,
-`give` more samples than are taken, or `start`.
+The first argument is its end on SIGUSR2 (`leave`, `fail`, `exit_at_once`). The second one is the state of its decoders
+then: they `wait` for bytes, `give` more samples than are read, or `start`.
 """
 
 import asyncio

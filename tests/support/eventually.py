@@ -1,4 +1,4 @@
-"""For what no event tells: look again until it holds, within a generous time."""
+"""Check a condition again and again, within a generous time, where no event can be awaited."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ TIMEOUT_FACTOR = float(os.environ.get("LIVECAPTION_TEST_TIMEOUT_FACTOR", "1"))
 
 
 async def eventually(condition: Callable[[], object], within_s: float = 10.0) -> None:
-    """Return once `condition()` holds; fails the test if it does not within the time."""
+    """Return once `condition()` holds. Fail the test if it does not within the time."""
     async with asyncio.timeout(within_s * TIMEOUT_FACTOR):
-        while not condition():  # noqa: ASYNC110 - for what no event tells
+        while not condition():  # noqa: ASYNC110 - no event can be awaited
             await asyncio.sleep(0.005)

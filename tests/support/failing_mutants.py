@@ -1,4 +1,4 @@
-"""What a process that decodes mutants must not do: it dies of seed 3, and hangs at seed 5."""
+"""A process that decodes mutants and fails: it dies at seed 3, and hangs at seed 5."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What a server knows of its load before it has done anything."""
+"""The load of a server before its first request."""
 
 from livecaption.scheduling.admission import Load
 

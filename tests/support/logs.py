@@ -1,4 +1,4 @@
-"""Records of the log, and what a handler makes of them."""
+"""Log records, and the lines that a handler would write for them."""
 
 import logging
 
@@ -13,5 +13,5 @@ def record(message: str, at_s: float = 1000.0, error: Exception | None = None) -
 
 
 def passed(limit: RateLimited, *records: logging.LogRecord) -> list[str]:
-    """What a handler would write of those that pass."""
+    """Return the lines that a handler would write for the records that pass."""
     return [logging.Formatter("%(message)s").format(each) for each in records if limit.filter(each)]

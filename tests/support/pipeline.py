@@ -1,4 +1,4 @@
-"""Conversations with a stream: scripts in, outputs out, no loop, no process, no clock."""
+"""Tests of a stream: scripts go in and outputs come out, without a loop, process or clock."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -23,14 +23,14 @@ def new_stream(
     resume_point: ResumePoint = STREAM_START,
     **options: object,
 ) -> StreamPipeline:
-    """A stream with these options; the ids of its requests count from 1."""
+    """Make a stream with these options. The ids of its requests count from 1."""
     ids = itertools.count(1)
     stream = StreamOptions(partials=partials, **options)  # type: ignore[arg-type]
     return StreamPipeline(SessionId("s"), stream, service_level, lambda: RequestId(next(ids)), resume_point)
 
 
 def chunks(script: str, chunk_ms: int = 100) -> Iterable[bytes]:
-    """The bytes of a script, as a publisher would send them."""
+    """Return the bytes of a script, as a publisher would send them."""
     data = pcm_s16le(sound(script))
     step = chunk_ms * 32
     return (data[start : start + step] for start in range(0, len(data), step))
@@ -42,15 +42,15 @@ def feed(stream: StreamPipeline, script: str, now_s: float = 0.0) -> list[Output
 
 
 def requests(outputs: Iterable[Output]) -> list[Request]:
-    """The requests among the outputs."""
+    """Return the requests among the outputs."""
     return [output for output in outputs if isinstance(output, Request)]
 
 
 def events(outputs: Iterable[Output]) -> list[Event]:
-    """The events among the outputs."""
+    """Return the events among the outputs."""
     return [output for output in outputs if isinstance(output, Event)]
 
 
 def said(text: str, *, suspicious: bool = False, words: tuple[Word, ...] = ()) -> Hypothesis:
-    """An answer of an engine that is fairly sure."""
+    """Make an answer of the engine with high confidence."""
     return Hypothesis(text, "en", 0.9, 0.0, words, suspicious)

@@ -1,4 +1,4 @@
-"""A real `livecaption serve` in processes of its own, and all that must hold after its end.
+"""A real `livecaption serve` as a process, and the checks after its end.
 
 async with serving("--drain-timeout", "3") as server:
     await server.ready()
@@ -14,6 +14,6 @@ __all__ = ["COMMAND", "TIMEOUT_FACTOR", "ProcessEnd", "ServerProcess", "assert_c
 
 
 async def assert_clean_end(server: ServerProcess, within_s: float = 0.25) -> None:
-    """No process, listening port, lock, temporary file or shared memory is left, and no traceback was written."""
+    """Check that no process, port, lock, temporary file or shared memory is left, and no traceback was logged."""
     left = await server.leftovers(within_s)
     assert left == [], left

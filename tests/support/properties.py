@@ -1,4 +1,4 @@
-"""What every stage of the pure pipeline must hold, written once: inherit `StageProperties` and say how to run it."""
+"""The properties of every stage of the pure pipeline. A test class inherits `StageProperties` and runs its stage."""
 
 import random
 from collections.abc import Iterable
@@ -6,18 +6,18 @@ from typing import Any
 
 
 class StageProperties:
-    """Cut anywhere, end anywhere, replay."""
+    """The properties: the output does not depend on chunks, nothing is lost at any end, and replays are equal."""
 
     def stream(self) -> Any:
-        """A whole input, sliceable along its time."""
+        """Return a whole input, sliceable along its time."""
         raise NotImplementedError
 
     def run(self, chunks: Iterable[Any]) -> list[Any]:
-        """Push the chunks into a fresh stage and flush it; all that came out, comparable, without traces of chunks."""
+        """Push the chunks into a new stage and flush it. Return its output in a form without traces of the chunks."""
         raise NotImplementedError
 
     def check_complete(self, stream: Any, output: list[Any]) -> None:
-        """Assert that the output of a stream, ended there, loses nothing and says nothing twice."""
+        """Assert that the output of a stream that ends there loses and repeats nothing."""
         raise NotImplementedError
 
     def test_a_stream_cut_anywhere_gives_the_same_output(self) -> None:

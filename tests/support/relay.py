@@ -1,4 +1,4 @@
-"""A network between client and server that breaks on command."""
+"""A network between client and server whose connections break on command."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 
 class Relay:
-    """Passes bytes on, both ways.
+    """Forwards bytes in both directions.
 
     Args:
-        breaks: for each connection, in the order in which they come, after how many bytes towards the server and
-            towards the client it breaks; those that come later do not break.
+        breaks: for each connection, in their order, the numbers of bytes towards the server and towards the client
+            after which it breaks. Later connections do not break.
     """
 
     def __init__(self, breaks: Sequence[tuple[float, float]] = ()) -> None:
@@ -21,10 +21,10 @@ class Relay:
         self.n_connections = 0
         self.n_broken = 0
         self.up = True
-        """While it is False, whoever connects is let go at once."""
+        """While it is False, new connections are closed at once."""
 
     def break_all(self) -> None:
-        """All connections break without a word; what is on its way is lost."""
+        """Break all connections without a close. Bytes in transit are lost."""
         self.n_broken += bool(self._open)
         for writer in self._open:
             writer.transport.abort()
@@ -61,7 +61,7 @@ class Relay:
                 if n_bytes <= 0:
                     self.n_broken += 1
                     return
-            # An orderly end; the other side hears of it before both are let go.
+            # This is an orderly end: forward it before both connections are closed.
             writer.write_eof()
             await asyncio.sleep(1)
         except ConnectionError:
@@ -70,7 +70,7 @@ class Relay:
 
 @asynccontextmanager
 async def relay_to(url: str, breaks: Sequence[tuple[float, float]] = ()) -> AsyncIterator[Relay]:
-    """A relay before the server at `url`."""
+    """Run a relay to the server at `url`."""
     parts = urlsplit(url)
     relay = Relay(breaks)
 

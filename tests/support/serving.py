@@ -1,4 +1,4 @@
-"""A server with the scripted engine: real sockets, a real inference process, answers that are known."""
+"""A server with the scripted engine: real sockets, a real inference process, and known answers."""
 
 import asyncio
 import json
@@ -48,7 +48,7 @@ async def client(start_server: StartServer) -> Client:
 
 @pytest.fixture(autouse=True)
 async def nothing_is_left(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
-    """No test may leave a task behind or an error in the log that it did not ask for."""
+    """Check that no test leaves a task behind, or an error in the log that it did not expect."""
     before = asyncio.all_tasks()
     yield
     for task in asyncio.all_tasks() - before:
@@ -71,7 +71,7 @@ async def read_until(socket: ClientWebSocketResponse, kind: str) -> dict[str, An
 
 
 async def read_to_the_close(socket: ClientWebSocketResponse) -> list[dict[str, Any]]:
-    """All events up to the close; its code is `socket.close_code` then."""
+    """Return all events up to the close. Then `socket.close_code` has its code."""
     events = []
     while (message := await socket.receive(timeout=20)).type is WSMsgType.TEXT:
         events.append(json.loads(message.data))

@@ -1,4 +1,4 @@
-"""A server in simulated time: publishers, the real scheduler and load controller, workers as fast as real ones."""
+"""A server in simulated time: publishers, the real scheduler and load controller, and workers with real speeds."""
 
 from collections import deque
 from collections.abc import Callable
@@ -15,22 +15,22 @@ from livecaption.scheduling.scheduler import BatchId, Dispatch, Instruction, Sch
 SILENCE = np.zeros(1, np.float32)
 STEP_S = 0.02
 PIPE_S = 0.002
-"""From an answer to the begin of a batch that was sent because of it."""
+"""Time from an answer to the start of the batch that is sent because of it."""
 Curve = dict[int, float]
 STEEP: Curve = {1: 0.290, 4: 4 * 0.112, 16: 16 * 0.095}
-"""Seconds of one thread for batches of 7 s clips, tiny.en int8, a model for which batches matter much."""
+"""Computing time of one thread for batches of 7 s clips with tiny.en int8, a model that gains much from batches."""
 FLAT: Curve = {1: 0.139, 2: 2 * 0.101, 8: 8 * 0.097, 16: 16 * 0.094}
-"""The same of finals of 3 to 9 s with the guard, for which they matter little."""
+"""The same for finals of 3 to 9 s with the guard, which gain little from batches."""
 
 
 def batch_s(n_requests: int, curve: Curve = STEEP) -> float:
-    """Time of one thread for a batch of so many; measured, or on the line between what was."""
+    """Return one thread's time for a batch of this size: measured, or interpolated between measurements."""
     return float(np.interp(n_requests, list(curve), list(curve.values())))
 
 
 @dataclass
 class Publisher:
-    """Says utterances of 2 to 8 s with pauses, and asks for them as a session does."""
+    """Has utterances of 2 to 8 s with pauses, and requests captions of them like a session."""
 
     id: SessionId
     random: Random
@@ -51,7 +51,7 @@ class Publisher:
 
 @dataclass
 class Waits:
-    """From asking to answer, in seconds, with the time of the answer."""
+    """Time from request to answer in s, with the time of the answer."""
 
     finals: list[tuple[float, float]] = field(default_factory=list)
     partials: list[tuple[float, float]] = field(default_factory=list)
@@ -62,13 +62,13 @@ class Waits:
 
 
 class SimulatedServer:
-    """Streams come and go through `join` and `leave`; `run` lets time pass."""
+    """Streams start and end by `join` and `leave`; `run` advances the time."""
 
     def __init__(self, *, n_workers: int = 1, slowness: float = 0.5, curve: Curve = STEEP, seed: int = 1) -> None:
         self.now_s = 0.0
         self.curve = curve
         self.slowness = slowness
-        """Of a worker, to one thread. Two threads: a half."""
+        """Computing time of a worker relative to one thread. Two threads: a half."""
         self.scheduler = Scheduler(SchedulerConfig(), self._refresh)
         self.controller = LoadController(500, SchedulerConfig().max_batch)
         self.waits = Waits()

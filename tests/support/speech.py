@@ -1,4 +1,4 @@
-"""Speech from scripts such as "silence 300ms, speech 800ms": voiced flags, or sound that the VAD takes for voice."""
+"""Speech from scripts such as "silence 300ms, speech 800ms": voiced flags, or sound that the VAD detects as voice."""
 
 import functools
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from livecaption.audio import FRAME_MS
 
 
 def parse(script: str) -> Iterator[tuple[bool, int]]:
-    """(voiced, duration_ms) of each part."""
+    """Return (voiced, duration_ms) for each part."""
     for part in script.split(","):
         kind, duration = part.split()
         if kind not in ("silence", "speech"):
@@ -19,7 +19,7 @@ def parse(script: str) -> Iterator[tuple[bool, int]]:
 
 
 def voiced_flags(script: str) -> list[bool]:
-    """One flag for each frame of 20 ms."""
+    """Return one flag for each frame of 20 ms."""
     flags: list[bool] = []
     for voiced, duration_ms in parse(script):
         n_frames, rest = divmod(duration_ms, FRAME_MS)
@@ -30,7 +30,7 @@ def voiced_flags(script: str) -> list[bool]:
 
 
 def sound(script: str, sample_rate_hz: int = 16_000) -> npt.NDArray[np.float32]:
-    """float32 [n_samples]: a vowel of 40 harmonics over faint noise."""
+    """Return float32 [n_samples]: a vowel of 40 harmonics with faint noise."""
     return _sound(script, sample_rate_hz).copy()
 
 
@@ -52,5 +52,5 @@ def _sound(script: str, sample_rate_hz: int) -> npt.NDArray[np.float32]:
 
 
 def pcm_s16le(samples: npt.NDArray[np.float32]) -> bytes:
-    """The bytes that a publisher would send."""
+    """Return the bytes that a publisher would send."""
     return (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()

@@ -1,4 +1,4 @@
-"""What an earlier server left behind: processes that hold the lock of a worker."""
+"""Leftovers of an earlier server: processes that hold the lock of a worker."""
 
 import fcntl
 import json
@@ -13,12 +13,12 @@ import psutil
 from livecaption.ipc.locks import WorkerIdentity, run_directory
 
 NO_PROCESS = 2**22 + 1
-"""Above the largest pid of Linux."""
+"""A pid above the largest one of Linux."""
 
 
 @contextmanager
 def held(identity: WorkerIdentity) -> Iterator[WorkerIdentity]:
-    """Hold a lock with this content, in this very process."""
+    """Hold a lock with this content, in this process."""
     with (run_directory() / f"worker-{identity.pid}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         json.dump(asdict(identity), file)
@@ -31,10 +31,10 @@ def waiting_process() -> Iterator[psutil.Popen]:
     """Start a process that does nothing until its input is closed."""
     program = "print(flush=True); input()"
     with psutil.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        process.stdout.readline()  # a process that has just begun has no command line for a moment
+        process.stdout.readline()  # a new process has no command line for a moment
         yield process  # closing its input ends it
 
 
 def orphaned(process: psutil.Popen) -> WorkerIdentity:
-    """Return the process as the worker of a server that is not its parent."""
+    """Describe the process as the worker of a server that is not its parent."""
     return WorkerIdentity(process.pid, NO_PROCESS, "cpu", process.create_time(), process.cmdline())

@@ -1,4 +1,4 @@
-"""Stores with something in them, without a server."""
+"""Stores with content, without a server."""
 
 import contextlib
 import sqlite3
@@ -28,13 +28,13 @@ def new_session(
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Database]:
-    """The store, owned and open, as the server's writer has it."""
+    """Open the store as its owner, like the server's writer."""
     with contextlib.closing(acquire(path)), contextlib.closing(Database(path)) as database:
         yield database
 
 
 def fill(database: Database, session: NewSession, finals: list[Final], *, ended: bool = True) -> None:
-    """Write a whole session."""
+    """Write a complete session."""
     statements = rows.begin(session)
     statements += [rows.append(session.id, final, seq) for seq, final in enumerate(finals, start=2)]
     if ended:
@@ -44,7 +44,7 @@ def fill(database: Database, session: NewSession, finals: list[Final], *, ended:
 
 @contextlib.contextmanager
 def locked_by_another(path: Path) -> Iterator[None]:
-    """Somebody else holds the lock for writing."""
+    """Let another connection hold the lock for writing."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         yield
@@ -52,5 +52,5 @@ def locked_by_another(path: Path) -> Iterator[None]:
 
 
 def bytes_of(directory: Path) -> bytes:
-    """All files of a store: database, log, shared memory."""
+    """Return all files of a store: database, write-ahead log, shared memory."""
     return b"".join(path.read_bytes() for path in sorted(directory.iterdir()) if path.is_file())

@@ -1,11 +1,11 @@
-"""A client that speaks until the server ends the stream, and remembers all it was told.
+"""A publisher that streams until the server ends the stream, and records all events.
 
     async with speaking(url, n=20) as publishers:
-        await publishers[0].heard("speech_start")
+        await publishers[0].received("speech_start")
         ...
     publishers[0].check_complete()
 
-Written against the wire, not with `livecaption.client`: what it sees is what any program sees.
+It uses the protocol directly and not `livecaption.client`, so that it receives what any program receives.
 """
 
 import asyncio
@@ -25,23 +25,23 @@ JFK = Path(__file__).parent.parent / "data" / "jfk.flac"
 SAMPLE_RATE_HZ = 16_000
 CHUNK_MS = 50
 PAUSE_MS = 1000
-"""Silence between one time the recording is played and the next."""
+"""Silence between two repetitions of the recording."""
 
 
 @cache
 def jfk_pcm() -> bytes:
-    """11 s of speech and a pause, as 16-bit PCM."""
+    """Return 11 s of speech and a pause, as 16-bit PCM."""
     samples, sample_rate_hz = soundfile.read(JFK, dtype="int16")
     assert sample_rate_hz == SAMPLE_RATE_HZ
     return samples.tobytes() + bytes(2 * SAMPLE_RATE_HZ * PAUSE_MS // 1000)
 
 
 class Publisher:
-    """One stream. Speaks `jfk_pcm` over and over, at the pace of speech unless told otherwise.
+    """One stream. It sends `jfk_pcm` again and again, by default in real time.
 
     Args:
-        socket: not yet started.
-        pace: how much faster than real time; infinity: as fast as the server takes it.
+        socket: a connection on which no `start` was sent yet.
+        pace: speed relative to real time; infinity: as fast as the server accepts it.
         start: more fields of the `start` message.
     """
 
@@ -55,7 +55,7 @@ class Publisher:
         self.close_code: int | None = None
 
     async def run(self) -> None:
-        """Until the server closes."""
+        """Send and receive until the server closes the connection."""
         await self._socket.send_json({"type": "start", "sample_rate": SAMPLE_RATE_HZ, **self._start})
         speaking = asyncio.ensure_future(self._speak())
         async for message in self._socket:
@@ -66,8 +66,8 @@ class Publisher:
         await asyncio.wait({speaking})
         self._news.set()
 
-    async def heard(self, kind: str, within_s: float = 20.0, **fields: Any) -> dict[str, Any]:
-        """The first event of this type with these fields, which may have come before."""
+    async def received(self, kind: str, within_s: float = 20.0, **fields: Any) -> dict[str, Any]:
+        """Wait for the first event of this type with these fields. It may have arrived before."""
         async with asyncio.timeout(within_s * TIMEOUT_FACTOR):
             while not (found := [event for event in self.of(kind) if fields.items() <= event.items()]):
                 assert self.close_code is None, f"closed with {self.close_code}, no {kind} came: {self.events}"
@@ -75,24 +75,24 @@ class Publisher:
                 await self._news.wait()
         return found[0]
 
-    async def said(self, seconds: float) -> None:
-        """Until it has sent so much audio."""
+    async def streamed(self, seconds: float) -> None:
+        """Wait until so much audio was sent."""
         while self._sent_s < seconds:
             assert self.close_code is None, f"closed with {self.close_code}: {self.events}"
             self._news.clear()
             await self._news.wait()
 
     def of(self, kind: str) -> list[dict[str, Any]]:
-        """All events of this type so far."""
+        """Return all events of this type so far."""
         return [event for event in self.events if event["type"] == kind]
 
     @property
     def text(self) -> str:
-        """All finals so far."""
+        """The text of all finals so far."""
         return " ".join(final["text"] for final in self.of("final"))
 
     def check_complete(self, reason: str = "draining", close_code: int = 1001) -> None:
-        """Nothing that was promised is missing: a final with text for each utterance, in order, `end`, the close."""
+        """Check that nothing is missing: a final with text for each utterance, in order, then `end`, then the close."""
         assert self.close_code == close_code, self.events
         assert [event["seq"] for event in self.events] == list(range(1, len(self.events) + 1))
         utterances = [event["utterance"] for event in self.of("speech_start")]
@@ -115,13 +115,13 @@ class Publisher:
                     self._news.set()
                     await asyncio.sleep(max(0.0, began_s + self._sent_s / self._pace - loop.time()))
         except aiohttp.ClientError:
-            pass  # closed; the reader sees how
+            pass  # closed; `run` records how
 
 
 @asynccontextmanager
 async def speaking(url: str, n: int = 1, pace: float = 1.0, **start: Any) -> AsyncIterator[list[Publisher]]:
-    """`n` streams at a time. Leaving the block waits until the server has closed all of them."""
-    connector = aiohttp.TCPConnector(limit=0)  # it would wait for one of 100 to end
+    """Run `n` streams at a time. Leaving the block waits until the server has closed all of them."""
+    connector = aiohttp.TCPConnector(limit=0)  # a limit of 100 would block the 101st
     async with aiohttp.ClientSession(connector=connector) as http, asyncio.TaskGroup() as tasks:
         publishers = []
         for _ in range(n):

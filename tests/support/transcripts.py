@@ -1,4 +1,4 @@
-"""Finals for tests: as a test writes them down, and as a careless model might make them up."""
+"""Finals for tests: short to write in a test, or random as a faulty model might produce them."""
 
 from hypothesis import strategies as st
 
@@ -25,7 +25,7 @@ TIMES_MS = st.sampled_from([-300, 0, 1, 700, 5000]) | st.integers(-1000, 20_000)
 
 @st.composite
 def transcripts(draw: st.DrawFn) -> list[Final]:
-    """Finals in spoken order that do not overlap, some empty, some with words, some touching."""
+    """Draw finals in the order of their times that do not overlap: some empty, some with words, some adjacent."""
     finals = []
     at_ms = 0
     for utterance in range(draw(st.integers(0, 6))):
@@ -34,7 +34,7 @@ def transcripts(draw: st.DrawFn) -> list[Final]:
         text = " ".join(draw(TEXTS).split())
         words = None
         if draw(st.booleans()) and text:
-            # Whatever a model makes up: times out of order and outside of the utterance.
+            # A model may give any times: out of order and outside of the utterance.
             words = [
                 CaptionWord(word, start_ms + draw(TIMES_MS), start_ms + draw(TIMES_MS), 1.0) for word in text.split()
             ]

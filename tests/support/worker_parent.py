@@ -1,9 +1,9 @@
-"""A server without sockets: one scripted worker and, if asked, a job for it. A program, to be killed or to end badly.
+"""A server without sockets, with one scripted worker and an optional batch. Tests kill it, or let it end badly.
 
     python worker_parent.py MODEL PROMPT END
 
-Says on stderr what happens, as the server does ("worker 1 started (pid 123)", "worker 1 is ready"). Does END, one of
-`ENDS`, once it gets SIGUSR2. Imported again by its worker, so nothing heavy is imported above `main`.
+It logs to stderr as the server does ("worker 1 started (pid 123)", "worker 1 is ready"). On SIGUSR2 it does END, one of
+`ENDS`. Its worker imports this module too, so nothing heavy is imported above `main`.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ async def serve(model: str, prompt: str, end: str) -> None:
 
     asked = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, asked.set)
-    # The shortest deadline, for those tests in which it must strike: 1.2 s.
+    # The shortest deadline is 1.2 s, for tests in which it must be exceeded.
     engine = EngineConfig(engine="scripted", model=model)
     pool = WorkerPool(engine, WorkerConfig(batch_timeout_s=1.0), SchedulerConfig(), PartialsConfig(), hold_s=0.0)
     pool.start()
@@ -42,7 +42,7 @@ async def stop(pool: Any) -> None:
 
 
 async def leave(_: Any) -> None:
-    """Forget to stop anything."""
+    """End without stopping anything."""
 
 
 async def leave_with_status(_: Any) -> None:
@@ -64,7 +64,7 @@ async def crash(_: Any) -> None:
 
 
 async def fork(_: Any) -> None:
-    """Leave a child that has a copy of every descriptor, and live on."""
+    """Fork a child that has a copy of every descriptor, and go on."""
     if os.fork() == 0:
         signal.pause()
     print("forked", file=sys.stderr, flush=True)
@@ -72,7 +72,7 @@ async def fork(_: Any) -> None:
 
 
 async def stop_what_cannot_be_killed(pool: Any) -> None:
-    """As if the worker hung in a driver: it neither answers nor ends when it is killed."""
+    """Act as if the worker hung in a driver: it does not answer and does not end when it is killed."""
     from livecaption.ipc import children
 
     for pid in pool.pids:

@@ -1,4 +1,4 @@
-"""The inference processes that this test process has started, as the system sees them."""
+"""The inference processes that this test process has started, as the system lists them."""
 
 import contextlib
 
@@ -6,7 +6,7 @@ import psutil
 
 
 def worker_processes() -> list[psutil.Process]:
-    """Living children that multiprocessing spawned, oldest first. A browser's driver is a child too, and not one."""
+    """Return the running children that multiprocessing spawned, oldest first. A browser's driver does not count."""
     found = []
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""Pools of real, spawned workers with the scripted engine."""
+"""Pools of real worker processes with the scripted engine."""
 
 import asyncio
 import multiprocessing
@@ -25,12 +25,12 @@ Answer = Hypothesis | EngineError
 
 
 class Crew:
-    """A pool, and one who asks it and writes down every answer."""
+    """A pool, and a session that submits requests and records every answer."""
 
     def __init__(self, pool: WorkerPool) -> None:
         self.pool = pool
         self.order: list[int] = []
-        """Ids of answered requests, as they were answered."""
+        """Ids of the answered requests, in the order of the answers."""
         self._n_asked = 0
         self._awaited: dict[int, asyncio.Future[Answer]] = {}
 
@@ -43,7 +43,7 @@ class Crew:
         utterance: int | None = None,
         is_final: bool = True,
     ) -> "asyncio.Future[Answer]":
-        """Submit a window of silence; `prompt` is a script for the engine. The answer to come."""
+        """Submit a window of silence, and return the future answer; `prompt` is a script for the engine."""
         self._n_asked += 1
         number = self._n_asked
         self._awaited[number] = answer = asyncio.get_running_loop().create_future()
@@ -56,13 +56,13 @@ class Crew:
         return answer
 
     async def text(self, *asked: str, **how: Any) -> str:
-        """Ask, and wait for the text."""
+        """Submit a request, and wait for its text."""
         answer = await self.ask(*asked, **how)
         assert isinstance(answer, Hypothesis), answer
         return answer.text
 
     async def state(self, *states: PoolState) -> None:
-        """Until the pool is in one of these."""
+        """Wait until the pool is in one of these states."""
         await eventually(lambda: self.pool.state in states, within_s=20)
 
     def _take(self, request: Request, answer: Answer) -> None:
@@ -76,8 +76,7 @@ StartCrew = Callable[..., Awaitable[Crew]]
 
 @pytest.fixture(autouse=True)
 def light_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Workers import the main module again, which for pytest's own takes a third of a second. And their locks are
-    these tests' alone."""
+    """Spare the workers the import of pytest's main module, which takes 0.3 s. Use a separate directory of locks."""
     monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
@@ -85,7 +84,7 @@ def light_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def nobody_is_left(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """No test leaves a process behind, a zombie neither; and no callback of the loop failed."""
+    """Check that no test leaves a process or a zombie behind, and that no callback of the loop failed."""
     yield
     assert [record.getMessage() for record in caplog.get_records("call") if record.name == "asyncio"] == []
     left = multiprocessing.active_children()
@@ -117,6 +116,6 @@ async def start_crew(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartCrew
         return crew
 
     yield start
-    monkeypatch.undo()  # with what a test took away, a pool might not stop
+    monkeypatch.undo()  # a pool might not stop without what a test has removed
     for crew in crews:
         await crew.pool.stop()

@@ -1,4 +1,4 @@
-"""Which inference processes there are to be."""
+"""The inference processes that the settings ask for."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""How long a batch may take."""
+"""The deadline of a batch."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_what_was_slow_a_hundred_batches_ago_is_forgotten() -> None:
 
 
 def test_short_audio_does_not_make_a_device_look_slow() -> None:
-    """A word of 0.2 s takes a tenth of a second: encoders hear 10 s at least."""
+    """A word of 0.2 s takes a tenth of a second, because encoders get at least 10 s."""
     deadlines = BatchDeadlines(least_s=10)
     for _ in range(20):
         deadlines.learn(audio_s=0.2, compute_s=0.1)

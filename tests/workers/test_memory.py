@@ -1,4 +1,4 @@
-"""Free memory as control groups limit it: files as Linux has them, in a directory of the test's own."""
+"""Free memory under the limits of control groups, with files like those of Linux in a temporary directory."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Requests go in, each is answered once, whatever happens to the workers. Numbers of rows are of the fault matrix."""
+"""Each request is answered once, whichever workers fail. The numbers of rows are those of the fault matrix."""
 
 import asyncio
 import logging
@@ -41,7 +41,7 @@ def _log(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.fixture
 def patient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Restarts are at once, and the breaker stays shut."""
+    """Restart workers at once, and keep the circuit breaker closed."""
     monkeypatch.setattr(restart, "BREAKER_WINDOW_S", -1.0)
     monkeypatch.setattr(restart, "FIRST_DELAY_S", 0.0)
 
@@ -54,7 +54,7 @@ async def test_every_request_is_answered_once_and_finals_in_the_order_of_asking(
 
 
 async def test_what_the_workers_take_sets_the_pace_and_the_size_of_batches(start_crew: StartCrew) -> None:
-    """With a slow worker: single requests, no partials, and no room for many streams."""
+    """The worker here is slow: single requests, no partials, and no room for many streams."""
     crew = await start_crew()
     assert crew.pool.service_level() == ServiceLevel(500, effort="full")
     unmeasured = crew.pool.load
@@ -70,7 +70,7 @@ async def test_what_the_workers_take_sets_the_pace_and_the_size_of_batches(start
     crew.ask("hang")
     for session in "abc":
         crew.ask(session=session)
-    assert crew.pool.queue.in_flight == 2  # one computed, a batch of one behind it
+    assert crew.pool.queue.in_flight == 2  # one is computed, and a batch of one waits
     assert crew.pool.load.oldest_final_s > 0
 
 
@@ -102,7 +102,7 @@ async def test_a_failed_batch_is_an_answer_and_the_worker_lives(start_crew: Star
 
 
 async def test_a_batch_that_fails_costs_only_the_culprit_its_answer(start_crew: StartCrew) -> None:
-    """Three innocents and one culprit, of four sessions; each asks once more, then without a failed batch."""
+    """Three valid requests and one that fails, of four sessions. Each session then submits another one successfully."""
     crew = await start_crew(wait=False)
     for _ in range(2):
         asked = [crew.ask("fail" if n == 2 else f"say {n}", session=str(n)) for n in range(4)]
@@ -125,7 +125,7 @@ async def test_a_worker_that_lost_its_device_is_replaced(
     crew = await start_crew()
     [before] = crew.pool.pids
     answer = await crew.ask("unusable")
-    assert isinstance(answer, TranscriptionFailed)  # a script loses its device each time, so twice
+    assert isinstance(answer, TranscriptionFailed)  # a script loses its device each time, so the worker dies twice
     assert answer.code == "quarantined"
     assert await crew.text() == "One two."
     assert before not in crew.pool.pids
@@ -133,7 +133,7 @@ async def test_a_worker_that_lost_its_device_is_replaced(
 
 
 async def test_a_final_whose_worker_was_killed_is_tried_again(start_crew: StartCrew, tmp_path: Path) -> None:
-    """Row 42. The order of finals is kept, too."""
+    """Row 42: the order of finals is kept too."""
     crew = await start_crew(max_batch=1)
     first = crew.ask(f"crash-once {tmp_path / 'crashed'}; say saved")
     second = crew.ask("say unharmed")
@@ -148,7 +148,7 @@ async def test_a_final_whose_worker_was_killed_is_tried_again(start_crew: StartC
 async def test_audio_that_kills_is_given_up_after_two_deaths_and_refused_from_then_on(
     way: str, start_crew: StartCrew, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Rows 42, 43 and 51: what is no message counts as a death too."""
+    """Rows 42, 43 and 51: a garbled message counts as a death too."""
     crew = await start_crew()
     answer = await crew.ask(way)
     assert isinstance(answer, TranscriptionFailed)
@@ -164,7 +164,7 @@ async def test_audio_that_kills_is_given_up_after_two_deaths_and_refused_from_th
 async def test_poison_in_a_batch_costs_the_others_nothing(
     start_crew: StartCrew, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Row 44: three innocents and one culprit, of four sessions."""
+    """Row 44: three valid requests and one that kills the worker, of four sessions."""
     crew = await start_crew(wait=False)
     asked = [crew.ask("crash" if n == 2 else f"say {n}", session=str(n)) for n in range(4)]
     answers = await asyncio.gather(*asked)
@@ -212,7 +212,7 @@ async def test_a_hang_is_ended_from_within_and_leaves_a_stack_dump(
 async def test_a_hang_is_ended_from_without_if_nothing_within_does(
     hang: str, start_crew: StartCrew, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows 45 and 46, by the server alone; the log says why, and not that memory ran out."""
+    """Rows 45 and 46, by the server alone. The log has the reason, and does not blame the memory."""
     monkeypatch.setenv(SWITCH, Layer.DEAD_MAN.value)
     crew = await start_crew(batch_timeout_s=0.1)
     crew.ask(hang, ms=100, is_final=False)
@@ -232,12 +232,12 @@ async def test_a_worker_that_shows_no_sign_of_life_is_replaced_and_its_final_com
     await eventually((tmp_path / "computing").exists)
     os.kill(pid, signal.SIGSTOP)
     assert isinstance(await answer, Hypothesis)
-    assert "was killed: no sign of life for 1.5 s" in caplog.text
+    assert "was killed: it sent nothing for 1.5 s" in caplog.text
     assert not psutil.pid_exists(pid)
 
 
 async def test_a_busy_worker_is_no_silent_one(start_crew: StartCrew) -> None:
-    """The heartbeat comes from a thread of its own; progress is judged by the deadline of the job."""
+    """A separate thread sends the heartbeat, so only the deadline of the batch shows a lack of progress."""
     crew = await start_crew(heartbeat_timeout_s=1.5)
     before = crew.pool.pids
     assert await crew.text("delay 2.5; say done") == "done"
@@ -245,7 +245,7 @@ async def test_a_busy_worker_is_no_silent_one(start_crew: StartCrew) -> None:
 
 
 async def test_a_death_is_noticed_at_once_and_made_good(start_crew: StartCrew) -> None:
-    """Row 41. The bound is for a busy machine; measured 2 to 9 ms."""
+    """Row 41: the bound is for a busy machine; 2 to 9 ms were measured."""
     crew = await start_crew()
     [pid] = crew.pool.pids
     started_s = time.monotonic()
@@ -257,7 +257,7 @@ async def test_a_death_is_noticed_at_once_and_made_good(start_crew: StartCrew) -
 
 
 async def crash_loop(crew: Crew) -> None:
-    """Kill worker after worker, until the breaker opens."""
+    """Kill one worker after the other, until the breaker opens."""
     for _ in range(restart.BREAKER_DEATHS):
         await crew.state(PoolState.READY)
         os.kill(crew.pool.pids[0], signal.SIGKILL)
@@ -267,7 +267,7 @@ async def crash_loop(crew: Crew) -> None:
 
 @pytest.fixture
 def quick_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Restarts are at once until the breaker is open, and then every half second."""
+    """Restart workers at once until the breaker opens, and then every half second."""
     monkeypatch.setattr(restart, "FIRST_DELAY_S", 0.0)
     monkeypatch.setattr(restart, "HALF_OPEN_INTERVAL_S", 0.5)
 
@@ -280,7 +280,7 @@ async def test_a_crash_loop_opens_the_breaker_and_what_waits_is_held_until_the_c
     crew = await start_crew()
     await crash_loop(crew)
     waiting = crew.ask("say held")
-    assert crew.pool.failure is None  # there is hope
+    assert crew.pool.failure is None  # a worker may still become ready
     assert not crew.pool.given_up
     answer = await waiting
     assert isinstance(answer, Hypothesis)
@@ -320,7 +320,7 @@ async def test_a_worker_that_only_comes_back_and_dies_does_not_prolong_the_wait(
 async def test_the_death_of_a_healthy_worker_is_an_accident_although_the_breaker_was_open(
     start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is noticed before the next restart is decided, and nobody may be given up for that moment."""
+    """The death is noticed before the next restart is decided, and no request may fail in between."""
     crew = await start_crew(hold_s=0.1)
     await crash_loop(crew)
     await crew.state(PoolState.READY)
@@ -373,7 +373,7 @@ async def test_a_worker_that_dies_before_it_was_ever_ready_is_not_tried_again(
 async def test_a_worker_that_cannot_be_killed_gets_no_second_one_beside_it(
     start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Row 54: as if it hung in a driver, with its device."""
+    """Row 54: the worker acts as if it hung in a driver, with its device."""
     monkeypatch.setattr(children, "KILL_TIMEOUT_S", 0.3)
     monkeypatch.setattr(children, "kill", lambda _: None)
     crew = await start_crew(heartbeat_timeout_s=1.5)
@@ -386,9 +386,9 @@ async def test_a_worker_that_cannot_be_killed_gets_no_second_one_beside_it(
     assert crew.pool.failure is not None
     assert f"(pid {pid}) does not end although it was killed" in crew.pool.failure
     assert n_started(caplog) == 1
-    os.kill(pid, signal.SIGKILL)  # the driver lets go at last
+    os.kill(pid, signal.SIGKILL)  # the driver releases it at last
     await crew.pool.stop()
-    # A killed process is a zombie before its last thread is gone, and only then can it be reaped.
+    # A killed process is a zombie until its last thread has ended, and can be reaped only then.
     await eventually(lambda: not multiprocessing.active_children())
 
 
@@ -474,7 +474,7 @@ async def test_stopping_does_not_wait_for_a_model_that_loads(start_crew: StartCr
 
 @pytest.mark.parametrize("way", ["hang", "hang-gil", "SIGSTOP"])
 async def test_stopping_takes_no_longer_than_it_may(way: str, start_crew: StartCrew) -> None:
-    """Rows 36 and 37: asked for 0.3 s, then killed."""
+    """Rows 36 and 37: the worker is asked to stop, and is killed after 0.3 s."""
     crew = await start_crew(stop_timeout_s=0.3)
     asked = [crew.ask("hang-gil" if way == "hang-gil" else "hang"), crew.ask()]
     if way == "SIGSTOP":
@@ -511,7 +511,7 @@ async def test_all_workers_can_be_made_to_show_their_stacks(
 ) -> None:
     crew = await start_crew()
     crew.pool.dump_stacks()
-    await crew.text()  # is read after the message before it
+    await crew.text()  # it is read after the message before it
     shown = capfd.readouterr().err
     assert "engine/main.py" in shown
     assert "ipc/lifeline.py" in shown
@@ -520,7 +520,7 @@ async def test_all_workers_can_be_made_to_show_their_stacks(
 @pytest.mark.timeout(240)
 @pytest.mark.usefixtures("patient_breaker")
 async def test_many_restarts_leave_no_descriptor_thread_or_zombie(start_crew: StartCrew) -> None:
-    """Rows 59 and 60: and none of the workers dies with a thread of an executor, for none is started by one."""
+    """Rows 59 and 60: no worker dies with a thread of an executor, because no such thread starts one."""
     crew = await start_crew()
     server = psutil.Process()
 
@@ -535,7 +535,7 @@ async def test_many_restarts_leave_no_descriptor_thread_or_zombie(start_crew: St
         return server.num_fds(), len(threads), len(server.children())
 
     await restart_once()
-    await eventually(lambda: len(worker_processes()) == 1)  # the one that died is gone
+    await eventually(lambda: len(worker_processes()) == 1)  # the dead worker is removed
     before = left()
     for _ in range(30):
         await restart_once()

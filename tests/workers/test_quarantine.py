@@ -1,4 +1,4 @@
-"""Audio that killed its worker twice is known again. Row 43 of the fault matrix."""
+"""Audio that crashed its worker twice is recognized. Row 43 of the fault matrix."""
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def test_what_was_added_longest_ago_makes_room() -> None:
     quarantine = Quarantine()
     for n in range(MAX_ENTRIES):
         quarantine.add(window(n / 100), now_s=n)
-    quarantine.add(window(0.0), now_s=100)  # once more: it is the newest now
+    quarantine.add(window(0.0), now_s=100)  # added again, so it is the newest now
     quarantine.add(window(0.99), now_s=101)
     assert len(quarantine) == MAX_ENTRIES
     assert quarantine.holds(window(0.0), now_s=102)

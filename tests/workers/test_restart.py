@@ -1,4 +1,4 @@
-"""When a dead worker is started again. Row 48 of the fault matrix, with time that is passed in."""
+"""The time at which a dead worker is restarted. Row 48 of the fault matrix, with time as an argument."""
 
 import pytest
 
@@ -26,14 +26,14 @@ def test_the_first_restart_is_at_once() -> None:
 
 
 def test_delays_double_up_to_half_a_minute() -> None:
-    deaths_s = [100.0 * n for n in range(10)]  # too rare for the breaker
+    deaths_s = [100.0 * n for n in range(10)]  # too rare to open the breaker
     delays_s = [restart.delay_s for restart in die(RestartPolicy(), *deaths_s)]
     assert delays_s == [0, 0.5, 1, 2, 4, 8, 16, 30, 30, 30]
 
 
 @pytest.mark.parametrize("random", [0.0, 0.25, 1.0])
 def test_a_delay_is_any_part_of_its_ceiling(random: float) -> None:
-    """Full jitter: workers that died of one cause do not come back together."""
+    """With full jitter, workers that died of one cause do not start together."""
     assert die(RestartPolicy(), 0, 100, 200, random=random)[-1].delay_s == 1.0 * random
 
 
@@ -48,7 +48,7 @@ def test_five_deaths_in_more_than_a_minute_do_not() -> None:
 
 
 def test_an_open_breaker_tries_every_half_minute_and_nothing_else() -> None:
-    """However rare the deaths become: they are as rare as the tries."""
+    """Deaths become rare while the breaker is open, but only because starts are rare."""
     policy = RestartPolicy()
     die(policy, *range(BREAKER_DEATHS))
     assert die(policy, *(100.0 + 31 * n for n in range(20))) == [HALF_OPEN] * 20

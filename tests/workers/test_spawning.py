@@ -1,4 +1,4 @@
-"""How an inference process starts and is reaped."""
+"""The start and the reaping of an inference process."""
 
 import logging
 import signal
@@ -24,7 +24,7 @@ async def test_a_killed_process_is_reaped_and_its_lock_removed() -> None:
         children.kill(process)
         assert spawning.reap(process, 5.0) == -signal.SIGKILL
     assert list(run_directory().iterdir()) == []
-    children.kill(process)  # whoever has not heard of it may kill it again
+    children.kill(process)  # a caller that missed its end may kill it again
 
 
 @pytest.mark.processes

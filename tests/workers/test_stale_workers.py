@@ -1,4 +1,4 @@
-"""A server waits for what an earlier one left on the device, or ends it. Row 57 of the fault matrix."""
+"""A server waits for an earlier server's worker on the device, or ends it. Row 57 of the fault matrix."""
 
 import asyncio
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def orphan(process: psutil.Popen) -> WorkerIdentity:
 
 @pytest.fixture
 def stale(orphan: WorkerIdentity) -> Iterator[WorkerIdentity]:
-    """The same, with its lock held."""
+    """Start such a worker, and hold its lock."""
     with held(orphan):
         yield orphan
 

@@ -1,6 +1,6 @@
-"""One worker, seen from the server: what it may say, when it is hung, and how it is started again.
+"""One worker, seen from the server: its messages, when it counts as hung, and how it is restarted.
 
-The processes here are real but idle; the test holds the other end of their pipe and speaks for them.
+The processes here are real but idle. The test holds the other end of their pipe and sends their messages.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ WINDOW = Window(np.zeros(16_000, np.float32))
 
 
 class Puppet:
-    """A process that does nothing and whose end of the pipe the test holds."""
+    """An idle process whose end of the pipe the test holds."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -66,7 +66,7 @@ class Puppet:
 
 
 class Notes:
-    """A listener that writes down what it is told."""
+    """A listener that records its calls."""
 
     def __init__(self) -> None:
         self.told: list[object] = []
@@ -80,7 +80,7 @@ class Notes:
 
 @pytest.fixture
 def puppets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Puppet]]:
-    """Those spawned so far instead of workers."""
+    """Start idle processes instead of workers, and list those started so far."""
     spawned: list[Puppet] = []
 
     def spawn(*_: object) -> tuple[object, Connection]:
@@ -124,7 +124,7 @@ async def test_the_newest_word_of_a_worker_on_its_gpu_is_kept(worker: Worker, pu
 async def test_how_long_a_worker_served_and_what_it_answered_decides_whether_it_was_healthy(
     worker: Worker, puppets: list[Puppet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A batch that failed is none that it answered, and the time of loading is none in service."""
+    """A failed batch does not count as answered, and the time of loading does not count as service."""
     monkeypatch.setattr(restart, "HEALTHY_BUSY_S", 0.0)
     await loaded(worker, puppets[0])
     for number in range(restart.HEALTHY_BATCHES + 1):
@@ -143,7 +143,7 @@ async def test_a_worker_that_never_loaded_served_for_no_time(worker: Worker) -> 
 
 
 async def test_the_memory_of_a_process_is_told_as_long_as_it_lives(worker: Worker, puppets: list[Puppet]) -> None:
-    # A process that was born this instant has not taken its memory yet.
+    # A process that was just started has not allocated its memory yet.
     await eventually(lambda: (worker.resident_bytes() or 0) > 1_000_000)
     worker.kill("the test is over")
     assert worker.resident_bytes() is None
@@ -178,7 +178,7 @@ async def test_a_worker_that_loaded_gets_batches_and_answers_them(
 async def test_a_worker_that_says_what_it_cannot_is_killed(
     message: Message, worker: Worker, puppets: list[Puppet], notes: Notes
 ) -> None:
-    """Row 51 of the fault matrix: it is broken, and its next answer could go to the wrong utterance."""
+    """Row 51 of the fault matrix: the worker is broken, and its next answer could go to the wrong utterance."""
     await loaded(worker, puppets[0])
     worker.transcribe(BatchId(1), [WINDOW])
     worker.transcribe(BatchId(2), [WINDOW])
@@ -189,7 +189,7 @@ async def test_a_worker_that_says_what_it_cannot_is_killed(
 
 
 async def test_a_worker_that_sends_rubbish_is_killed(worker: Worker, puppets: list[Puppet], notes: Notes) -> None:
-    """Row 51. The log says so, and not that memory ran out."""
+    """Row 51: the log has the reason, and does not blame the memory."""
     puppets[0].pipe.send_bytes(b"rubbish")
     await asyncio.wait_for(worker.lost, 10)
     exit_code = spawning.reap(worker.process, 10)
@@ -198,7 +198,7 @@ async def test_a_worker_that_sends_rubbish_is_killed(worker: Worker, puppets: li
 
 
 async def test_a_worker_that_closed_its_pipe_is_killed(worker: Worker, puppets: list[Puppet], notes: Notes) -> None:
-    """Of no use, should it live."""
+    """Such a worker is useless, even if its process runs."""
     await loaded(worker, puppets[0])
     puppets[0].pipe.close()
     await asyncio.wait_for(worker.lost, 10)
@@ -208,11 +208,11 @@ async def test_a_worker_that_closed_its_pipe_is_killed(worker: Worker, puppets: 
 async def test_what_comes_from_a_killed_worker_counts_no_more(
     worker: Worker, puppets: list[Puppet], notes: Notes
 ) -> None:
-    """Row 52: its batch is another worker's by then."""
+    """Row 52: its batch was given to another worker meanwhile."""
     await loaded(worker, puppets[0])
     worker.transcribe(BatchId(1), [WINDOW])
     worker.kill("test")
-    assert notes.told == [MODEL, "lost"]  # at once, for nothing may be sent to it any more
+    assert notes.told == [MODEL, "lost"]  # at once, because nothing may be sent to it any more
     puppets[0].say(transcribed(1))
     puppets[0].say(Heartbeat())
     puppets[0].pipe.close()
@@ -222,12 +222,12 @@ async def test_what_comes_from_a_killed_worker_counts_no_more(
 
 
 async def test_a_worker_is_hung_if_its_batch_takes_too_long(worker: Worker, puppets: list[Puppet]) -> None:
-    """The clock of a batch begins with the answer to the one before it."""
+    """The time of a batch begins with the answer to the one before it."""
     await loaded(worker, puppets[0])
     worker.transcribe(BatchId(1), [WINDOW])
     worker.transcribe(BatchId(2), [WINDOW])
     began_s = time.monotonic()
-    worker._last_message_s = began_s + 1000  # its heart beats
+    worker._last_message_s = began_s + 1000  # a heartbeat arrives
     assert worker.hung(began_s + 12 + SERVER_MARGIN_S - 0.5) is None
     assert worker.hung(began_s + 12 + SERVER_MARGIN_S + 0.5) == "a batch took longer than 12 s"
     await asyncio.sleep(0.2)
@@ -242,11 +242,11 @@ async def test_a_worker_is_hung_if_it_shows_no_sign_of_life(worker: Worker, pupp
     await loaded(worker, puppets[0])
     now_s = time.monotonic()
     assert worker.hung(now_s + 4.5) is None
-    assert worker.hung(now_s + 5.5) == "no sign of life for 5 s"
+    assert worker.hung(now_s + 5.5) == "it sent nothing for 5 s"
 
 
 async def test_a_worker_that_loads_may_be_silent(worker: Worker) -> None:
-    """Importing a library can hold the interpreter for longer than a heartbeat may be late."""
+    """An import can hold the interpreter's lock for longer than a heartbeat may be late."""
     now_s = time.monotonic()
     assert worker.hung(now_s + CONFIG.load_timeout_s) is None
     late_s = now_s + CONFIG.load_timeout_s + SERVER_MARGIN_S + 0.5
@@ -254,7 +254,7 @@ async def test_a_worker_that_loads_may_be_silent(worker: Worker) -> None:
 
 
 async def test_a_download_is_no_part_of_the_loading(worker: Worker, puppets: list[Puppet]) -> None:
-    """A model of some GB takes minutes to come; the deadline begins when it is there."""
+    """The download of a model of some GB takes minutes; the deadline begins after it."""
     patience_s = CONFIG.load_timeout_s + SERVER_MARGIN_S
     overdue = "the model was not loaded within 100 s (--load-timeout)"
     silent_since_s = time.monotonic()
@@ -292,7 +292,7 @@ async def test_a_stopping_worker_is_asked_first_and_may_answer(
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, number: int, n_times: int) -> None:
-    """Let so many spawns fail with this error of the system."""
+    """Make so many starts fail with this error of the system."""
     real_spawn, refusals = spawning.spawn, iter(range(n_times))
 
     def spawn(config: EngineConfig, load_timeout_s: float, log_level: int) -> object:
@@ -320,7 +320,7 @@ async def test_a_process_that_cannot_be_started_is_tried_again(
 async def test_a_shortage_of_the_system_is_no_death_and_told_once(
     number: int, monkeypatch: pytest.MonkeyPatch, notes: Notes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Row 79: without descriptors, processes or memory for the moment, which so many deaths would not be."""
+    """Row 79: descriptors, processes or memory are short for a while. As many deaths would open the breaker."""
     refuse(monkeypatch, number, n_times=2 * restart.BREAKER_DEATHS)
     monkeypatch.setattr(supervisor, "SHORTAGE_INTERVAL_S", 0.01)
     life = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener)
@@ -376,7 +376,7 @@ async def test_a_pause_of_the_whole_server_kills_no_worker(
     clock.ahead_s += 60.0
     await clock.looked_at(4)
     assert life.state is PoolState.READY
-    for _ in range(12):  # but silence while the server was awake is
+    for _ in range(12):  # but a silence while the server ran counts
         clock.ahead_s += 0.5
         await clock.looked_at(2)
     assert "lost" in notes.told
@@ -385,7 +385,7 @@ async def test_a_pause_of_the_whole_server_kills_no_worker(
 
 
 class Clock:
-    """`time.monotonic`, moved ahead by hand."""
+    """A `time.monotonic` that the test moves ahead."""
 
     def __init__(self) -> None:
         self.ahead_s = 0.0
