@@ -1,20 +1,123 @@
 """Settings that hold for every test."""
 
 import os
+from pathlib import Path
 
 import hypothesis
+import pytest
+
+TESTS = Path(__file__).parent
+
+KINDS = {"pure", "server", "processes", "browser", "model"}
+"""The markers that say what a test needs; setup.cfg describes them. Each test has one."""
+
+KIND_OF_PLACE = {
+    "test_architecture.py": "pure",
+    "test_cli.py": "server",
+    "test_config.py": "pure",
+    "test_documents.py": "pure",
+    "test_markers.py": "processes",
+    "test_messages.py": "pure",
+    "test_packaging.py": "processes",
+    "test_security.py": "pure",
+    "test_wire.py": "pure",
+    "test_without_chromium.py": "processes",
+    "audio": "pure",
+    "browser": "browser",
+    "captions": "pure",
+    "client": "server",
+    "client/test_pacing.py": "pure",
+    "decoding": "processes",
+    "decoding/test_messages.py": "pure",
+    "engine": "pure",
+    "engine/test_main.py": "processes",
+    "engine/test_models.py": "server",
+    "engine/test_scripted.py": "processes",
+    "engine/test_speech_detection.py": "model",
+    "evaluation": "processes",
+    "evaluation/test_latency.py": "pure",
+    "evaluation/test_measurement.py": "pure",
+    "evaluation/test_playlist.py": "pure",
+    "evaluation/test_stability.py": "pure",
+    "evaluation/test_target.py": "pure",
+    "evaluation/test_wer.py": "pure",
+    "integration": "server",
+    "ipc": "processes",
+    "ipc/test_layers.py": "pure",
+    "ipc/test_messages.py": "pure",
+    "live": "server",
+    "live/dialects": "pure",
+    "live/test_allowance.py": "pure",
+    "live/test_event_log.py": "pure",
+    "live/test_state.py": "pure",
+    "live/test_tokens.py": "pure",
+    "model": "model",
+    "pipeline": "pure",
+    "processes": "processes",
+    "scheduling": "pure",
+    "server": "server",
+    "speech": "pure",
+    "store": "server",
+    "store/test_config.py": "pure",
+    "store/test_rows.py": "pure",
+    "store/test_schema.py": "pure",
+    "store/test_search.py": "pure",
+    "workers": "processes",
+    "workers/test_config.py": "pure",
+    "workers/test_deadlines.py": "pure",
+    "workers/test_lifecycle.py": "pure",
+    "workers/test_quarantine.py": "pure",
+    "workers/test_restart.py": "pure",
+}
+"""The kind of the tests in a directory or file, unless a marker of their own says more. The longest place counts."""
 
 os.environ.setdefault("LIVECAPTION_WORKERS", "1")
 """Where nothing else is said: how one process begins and ends can be told, and two would load on the same cores."""
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Beside other tests a process gets the processor later, and its end is noticed later.
+    os.environ.setdefault("LIVECAPTION_TEST_TIMEOUT_FACTOR", "3")
 
 os.environ["LIVECAPTION_STORE"] = "none"
 """No started server writes among the transcripts of whoever runs the tests; a test that wants a store says where."""
 
 # The same examples each time, and no judgement of speed: machines that test are busy ones.
-hypothesis.settings.register_profile(
-    "deterministic",
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],
-)
-hypothesis.settings.load_profile("deterministic")
+for profile, n_examples in (("quick", 15), ("thorough", 100)):
+    hypothesis.settings.register_profile(
+        profile,
+        derandomize=True,
+        deadline=None,
+        max_examples=n_examples,
+        stateful_step_count=50,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+hypothesis.settings.load_profile("quick")  # `--hypothesis-profile=thorough` is loaded after this, and counts
+
+
+def kind_of_place(path: Path) -> str | None:
+    """Return the kind of tests in this file, by the table."""
+    for place in (path, *path.parents):
+        if place.is_relative_to(TESTS) and (kind := KIND_OF_PLACE.get(place.relative_to(TESTS).as_posix())):
+            return kind
+    return None
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Skip files without pure tests where only those are asked for: their imports take as long as all pure tests."""
+    if config.option.markexpr == "pure" and kind_of_place(collection_path) not in ("pure", None):
+        return collection_path.is_file() or None
+    return None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test by its place."""
+    if not KINDS & {mark.name for mark in item.iter_markers()} and (kind := kind_of_place(item.path)):
+        item.add_marker(kind)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse to run tests without a kind: nobody would miss them in the subset where they belong."""
+    unmarked = {str(item.path) for item in items if not KINDS & {mark.name for mark in item.iter_markers()}}
+    if unmarked:
+        raise pytest.UsageError(f"no marker and no place in tests/conftest.py: {', '.join(sorted(unmarked))}")

@@ -23,9 +23,14 @@ logger = logging.getLogger(__name__)
 
 
 class DecoderPool:
-    """All decoder processes of a server. Used by the thread of its event loop."""
+    """All decoder processes of a server. Used by the thread of its event loop.
 
-    def __init__(self) -> None:
+    Args:
+        keep_spare_s: how long the process that waits for the next container is kept.
+    """
+
+    def __init__(self, *, keep_spare_s: float = KEEP_SPARE_S) -> None:
+        self._keep_spare_s = keep_spare_s
         self._processes: set[DecoderProcess] = set()
         self._spare: asyncio.Task[DecoderProcess] | None = None
         self._spare_expires: asyncio.TimerHandle | None = None
@@ -82,7 +87,7 @@ class DecoderPool:
             self._spare.add_done_callback(lambda spare: spare.cancelled() or spare.exception())  # `take` tries again
         if self._spare_expires is not None:
             self._spare_expires.cancel()
-        self._spare_expires = asyncio.get_running_loop().call_later(KEEP_SPARE_S, self._end_spare)
+        self._spare_expires = asyncio.get_running_loop().call_later(self._keep_spare_s, self._end_spare)
 
     def _end_spare(self) -> None:
         spare, self._spare = self._spare, None

@@ -30,6 +30,9 @@ from livecaption.evaluation.process_end import TIMEOUT_FACTOR, ProcessEnd
 START_TIMEOUT_S = 20.0
 TREE_GONE_WITHIN_S = 0.25
 """Time that other processes may outlive the server: its workers after SIGKILL, and multiprocessing's tracker always."""
+TRACKER_WITHIN_S = 1.0
+"""In this time multiprocessing's tracker removes the semaphores of a program that was killed. Shorter: those of other
+programs are counted. Longer: only the report of a real leftover comes later."""
 MARKER = "LIVECAPTION_TEST_MARKER"
 
 FORBIDDEN = ("Traceback", "another loop", "was never awaited", "Task was destroyed", "Exception ignored")
@@ -79,7 +82,7 @@ class ServerProcess:
         self.lines: list[str] = []
         """The lines that it has written to stderr (in a terminal also those of stdout)."""
         self._marker = f"{MARKER}={uuid.uuid4().hex}"
-        self._shared_memory_before = _shared_memory()
+        self._shared_memory_before = _unmapped_shared_memory()
         self._loop = asyncio.get_running_loop()
         self._unfinished_line = b""
         self._watchers: list[Callable[[], None]] = []
@@ -231,7 +234,16 @@ class ServerProcess:
         for path in self.directory.rglob("*"):
             if path.is_file() and (path.suffix != ".lock" or is_locked(path)):
                 left.append(f"file {path.relative_to(self.directory)}")
-        return left + [f"shared memory {name}" for name in _shared_memory() - self._shared_memory_before]
+        return left + [f"shared memory {name}" for name in sorted(await self._left_shared_memory())]
+
+    async def _left_shared_memory(self) -> set[str]:
+        """Name the shared memory that appeared since the start and that nobody has or removes."""
+        left = _unmapped_shared_memory() - self._shared_memory_before
+        if left:
+            # Another program may have been killed just now, and its tracker is about to remove what it had.
+            await asyncio.sleep(TRACKER_WITHIN_S * TIMEOUT_FACTOR)
+            left &= _unmapped_shared_memory()
+        return left
 
     async def tree_gone(self, within_s: float = TREE_GONE_WITHIN_S) -> None:
         """Wait until all its processes have ended.
@@ -348,6 +360,22 @@ def _describe(pid: int) -> str:
     return f"{pid}: {_read_proc(pid, 'cmdline').replace(bytes(1), b' ').decode(errors='replace')}"
 
 
-def _shared_memory() -> set[str]:
-    """Return the names of multiprocessing's objects in /dev/shm, from all programs."""
-    return {name for name in os.listdir("/dev/shm") if name.startswith(("psm_", "sem.mp-"))}
+def _unmapped_shared_memory() -> set[str]:
+    """Name what multiprocessing keeps in /dev/shm for this user and no living process maps.
+
+    What a process maps is in use, by this server or by any other program. Device and number identify the file, because
+    a semaphore is mapped under the temporary name that it was made with.
+    """
+    kept = {}
+    for entry in os.scandir("/dev/shm"):
+        with suppress(FileNotFoundError):
+            status = entry.stat()
+            if entry.name.startswith(("psm_", "sem.mp-")) and status.st_uid == os.getuid():
+                device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+                kept[device.encode(), str(status.st_ino).encode()] = entry.name
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        for line in _read_proc(pid, "maps").splitlines():
+            if b"/dev/shm/" in line:
+                _, _, _, device_of_map, inode, *_ = line.split()
+                kept.pop((device_of_map, inode), None)
+    return set(kept.values())

@@ -55,9 +55,16 @@ class _Layout:
 
 
 class Exports:
-    """All exports of a server. Used by the event loop; owns its threads until `close`."""
+    """All exports of a server. Used by the event loop; owns its threads until `close`.
 
-    def __init__(self) -> None:
+    Args:
+        max_kept_bytes: what is kept of texts that cannot change.
+        keep_s: how long each of them is kept.
+    """
+
+    def __init__(self, *, max_kept_bytes: int = MAX_KEPT_BYTES, keep_s: float = KEEP_S) -> None:
+        self._max_kept_bytes = max_kept_bytes
+        self._keep_s = keep_s
         self._threads = ThreadPoolExecutor(MAX_AT_A_TIME, "layout")
         self._under_way: dict[Export, _Layout] = {}
         self._n_layouts = 0
@@ -156,8 +163,8 @@ class Exports:
     def _keep(self, export: Export, text: bytes) -> None:
         self._kept[export] = text
         self._n_kept_bytes += len(text)
-        asyncio.get_running_loop().call_later(KEEP_S, self._drop, export)
-        while self._n_kept_bytes > MAX_KEPT_BYTES:
+        asyncio.get_running_loop().call_later(self._keep_s, self._drop, export)
+        while self._n_kept_bytes > self._max_kept_bytes:
             self._drop(next(iter(self._kept)))
 
     def _drop(self, export: Export) -> None:

@@ -27,7 +27,7 @@ from livecaption.store import rows
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database, acquire
 from livecaption.store.rows import NewSession, Statement
-from livecaption.store.writer import Chore, Writer
+from livecaption.store.writer import RETRY_S, Chore, Writer
 
 MAX_HOLD_S = 0.5
 """Longest time in s for which a final waits for the disk (2 ms at most where it was measured). Longer: a slow disk
@@ -70,9 +70,16 @@ class _Held:
 
 
 class TranscriptStore:
-    """The store of the running event loop, between `open` and `close`."""
+    """The store of the running event loop, between `open` and `close`.
 
-    def __init__(self, config: StoreConfig) -> None:
+    Args:
+        max_hold_s: how long an event waits for its statements to be written.
+        retry_s: the time from a failure to write to the next try.
+    """
+
+    def __init__(self, config: StoreConfig, *, max_hold_s: float = MAX_HOLD_S, retry_s: float = RETRY_S) -> None:
+        self._max_hold_s = max_hold_s
+        self._retry_s = retry_s
         self._path = Path(config.path).expanduser()
         self._keep_days = config.keep_days
         self._held: deque[_Held] = deque()
@@ -95,6 +102,7 @@ class TranscriptStore:
             self._path,
             written=partial(self._call, self._on_written),
             closed=partial(self._call, self._closed.set_result),
+            retry_s=self._retry_s,
         )
         self._writer.start()
         self._expiry = asyncio.create_task(self._expire())
@@ -170,9 +178,9 @@ class TranscriptStore:
         if not submitted or self._behind:
             written()
             return
-        self._held.append(_Held(self._n_submitted, self._loop.time() + MAX_HOLD_S, written))
+        self._held.append(_Held(self._n_submitted, self._loop.time() + self._max_hold_s, written))
         if self._timer is None:
-            self._timer = self._loop.call_later(MAX_HOLD_S, self._check_due)
+            self._timer = self._loop.call_later(self._max_hold_s, self._check_due)
 
     def _on_written(self, n_written: int) -> None:
         while self._held and self._held[0].number <= n_written:
@@ -188,7 +196,9 @@ class TranscriptStore:
         if wait_s > 0:
             self._timer = self._loop.call_later(wait_s, self._check_due)
         else:
-            logger.warning("the store needs more than %.1f s: captions are sent before they are stored", MAX_HOLD_S)
+            logger.warning(
+                "the store needs more than %.1f s: captions are sent before they are stored", self._max_hold_s
+            )
             self._behind = True
             self._go_on()
 

@@ -35,10 +35,22 @@ class Writer:
         path: the database file.
         written: called with the number of statements, since the start, that nobody must wait for any more.
         closed: called at the end of the thread, with the number of statements that were not written.
+        retry_s: the time from a failure to the next try.
+        max_waiting: the number of statements that wait for a database that does not work.
     """
 
-    def __init__(self, path: Path, written: Callable[[int], None], closed: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        written: Callable[[int], None],
+        closed: Callable[[int], None],
+        *,
+        retry_s: float = RETRY_S,
+        max_waiting: int = MAX_WAITING,
+    ) -> None:
         self._path = path
+        self._retry_s = retry_s
+        self._max_waiting = max_waiting
         self._written = written
         self._closed = closed
         self._database = Database(path)
@@ -64,7 +76,7 @@ class Writer:
     def submit(self, *statements: Statement) -> bool:
         """Queue statements, which are written together. Return False if too many wait; then they are lost."""
         with self._changed:
-            if len(self._waiting) >= MAX_WAITING:
+            if len(self._waiting) >= self._max_waiting:
                 self.n_lost += len(statements)
                 return False
             self._waiting.extend(statements)
@@ -136,7 +148,7 @@ class Writer:
 
     def _fail(self, error: sqlite3.Error) -> None:
         self.n_failures += 1
-        self._retry_at_s = time.monotonic() + RETRY_S
+        self._retry_at_s = time.monotonic() + self._retry_s
         if not self.failing:
             self.failing = True
             logger.error("transcripts cannot be stored (%s); captions go on, and are stored later if possible", error)

@@ -80,6 +80,7 @@ def test_a_compute_type_that_the_device_does_not_know_is_unusable_and_the_messag
         choose_device("cpu", "float17")
 
 
+@pytest.mark.processes
 def test_torch_is_not_imported_for_the_cpu(tmp_path: Path) -> None:
     """Importing it takes seconds."""
     (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from faster_whisper.utils import _MODELS as HUB_REPOSITORIES
 
 from livecaption.engine import models
 from livecaption.engine.models import EMBEDDED_MODEL, PackagedModel, find_model
@@ -239,7 +240,7 @@ def test_a_packaged_model_with_a_revision_is_that_of_the_hub(cache: Path) -> Non
 
 
 def test_every_name_of_faster_whisper_has_a_commit() -> None:
-    assert set(models.HUB_REPOSITORIES.values()) <= models.HUB_REVISIONS.keys()
+    assert set(HUB_REPOSITORIES.values()) <= models.HUB_REVISIONS.keys()
     assert all(re.fullmatch("[0-9a-f]{40}", revision) for revision in models.HUB_REVISIONS.values())
 
 

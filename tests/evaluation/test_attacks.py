@@ -9,6 +9,7 @@ import pytest
 from livecaption.evaluation import attacks
 from livecaption.evaluation.attacks import ATTACKS, run
 from livecaption.evaluation.containers import KINDS
+from livecaption.evaluation.peers import raw_peer
 from livecaption.evaluation.server_process import serving
 from livecaption.evaluation.target import Report, Target
 
@@ -38,7 +39,7 @@ async def test_a_flood_comes_back_when_it_is_cut_off_until_its_time_is_over() ->
     """The server closes after 20 messages of a reader, and aborts a second later, because the Close is not answered."""
     async with serving("--store", "none") as server:
         url = await server.ready()
-        async with attacks.raw_peer(url) as peer:
+        async with raw_peer(url) as peer:
             await peer.send({"type": "start"})
             session = (await anext(peer.events()))["session"]
             target = Target(url, server.pid, (), session, {}, seconds=2.5, share=1.0, n_mutants=0)

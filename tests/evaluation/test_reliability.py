@@ -2,6 +2,7 @@
 
 import pytest
 
+from livecaption.evaluation.process_end import TIMEOUT_FACTOR
 from livecaption.evaluation.reliability import (
     SCENARIOS,
     Scenario,
@@ -10,7 +11,7 @@ from livecaption.evaluation.reliability import (
     stop_with_stopped_worker,
     worker_replaced,
 )
-from livecaption.evaluation.server_process import TIMEOUT_FACTOR, serving
+from livecaption.evaluation.server_process import serving
 from tests.support.streaming import jfk_pcm
 
 pytestmark = pytest.mark.processes

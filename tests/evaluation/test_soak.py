@@ -14,7 +14,7 @@ from livecaption.evaluation.soak import Cycle, run_cycle, table
 from livecaption.events import Event, Final
 from tests.support.streaming import jfk_pcm
 
-N_CYCLES = 20
+N_CYCLES = 8
 
 
 @pytest.mark.processes

@@ -75,7 +75,7 @@ def break_watch() -> None:
     """End a necessary task of the server with an exception, by removing its clock."""
     from livecaption.server import lifecycle
 
-    lifecycle.time = None  # type: ignore[assignment]
+    lifecycle.time = None  # type: ignore[attr-defined]
 
 
 FAULTS: dict[str, Callable[[], None]] = {

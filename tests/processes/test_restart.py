@@ -26,7 +26,7 @@ from tests.support.stored import opened
 
 pytestmark = pytest.mark.processes
 
-N_TALKS = 6
+N_TALKS = 3
 N_KILLS = 3
 SPEED = 4.0
 CHUNK_BYTES = 3200

@@ -6,7 +6,6 @@ The rows are those of docs/fault-matrix.md. The bounds are for a busy machine; d
 import asyncio
 import ctypes
 import os
-import random
 import signal
 import sys
 import tempfile
@@ -19,7 +18,7 @@ import pytest
 from livecaption.ipc.layers import SWITCH, Layer
 from tests.support import worker_parent
 from tests.support.eventually import eventually
-from tests.support.processes import ProcessEnd, ServerProcess
+from tests.support.processes import TIMEOUT_FACTOR, ProcessEnd, ServerProcess
 
 pytestmark = pytest.mark.processes
 
@@ -65,7 +64,7 @@ async def gone(process: Parent, worker: ProcessEnd, within_s: float) -> None:
     await process.exited(within_s=5.0)
     with worker:
         ended_s = await worker.wait(within_s, what=f"the worker; its server said:\n{process.output}")
-    assert ended_s - process.ended_s <= within_s
+    assert ended_s - process.ended_s <= within_s * TIMEOUT_FACTOR
     await process.tree_gone()
 
 
@@ -141,14 +140,14 @@ async def test_the_worker_of_a_killed_server_is_gone_while_it_loads(layers: list
         await gone(server, worker, GONE_WITHIN_S)
 
 
-@pytest.mark.parametrize("seed", range(50))
-async def test_the_worker_is_gone_if_the_server_is_killed_while_it_starts(seed: int) -> None:
-    """Row 22: the server is killed 0 to 100 ms after it started the worker."""
-    async with parent() as server:
-        worker = await server.started()
-        await asyncio.sleep(random.Random(seed).uniform(0.0, 0.1))
-        server.send(signal.SIGKILL)
-        await gone(server, worker, 1.0)
+async def test_the_worker_is_gone_if_the_server_is_killed_while_it_starts() -> None:
+    """Row 22: the server is killed 0 to 100 ms after it started the worker; each delay is a case."""
+    for delay_ms in range(0, 101, 5):
+        async with parent() as server:
+            worker = await server.started()
+            await asyncio.sleep(delay_ms / 1000)
+            server.send(signal.SIGKILL)
+            await gone(server, worker, 1.0)
 
 
 async def test_a_signal_armed_too_late_is_made_good_by_a_look_at_the_parent() -> None:

@@ -6,7 +6,7 @@ Most of it in simulated time with the real scheduler (`tests/support/simulation.
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.recognition import RequestId, SessionId, Window
@@ -247,7 +247,6 @@ def test_a_machine_that_is_slower_for_a_while_has_its_partials_back_afterwards(c
     assert Waits.quantile(server.waits.finals, 1.0) < LARGEST_WAIT_S
 
 
-@settings(max_examples=15, deadline=None)
 @given(data=st.data(), slowness=st.sampled_from([0.05, 0.3, 0.5, 1.0]), n_workers=st.integers(1, 3))
 def test_whoever_comes_and_goes_finals_wait_for_the_batch_before_and_their_own(
     data: st.DataObject, slowness: float, n_workers: int

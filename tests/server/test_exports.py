@@ -3,13 +3,14 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from livecaption.errors import Unavailable
 from livecaption.events import Final
-from livecaption.server import exports
-from livecaption.server.exports import MAX_AT_A_TIME, MAX_WAITING, Export, Exports
+from livecaption.server.exports import MAX_AT_A_TIME, MAX_WAITING, RETRY_AFTER_S, Export, Exports
 from tests.support.eventually import eventually
 from tests.support.transcripts import final
 
@@ -20,8 +21,8 @@ ENDED = Export("one", "srt", 37, None)
 class Layouts:
     """Exports with counted layouts that wait for an event of the test."""
 
-    def __init__(self) -> None:
-        self.exports = Exports()
+    def __init__(self, **kept: Any) -> None:
+        self.exports = Exports(**kept)
         self.n_read = 0
         self.n_begun = 0
         self.n_done = 0
@@ -47,12 +48,18 @@ class Layouts:
         return await self.ask(export)
 
 
-@pytest.fixture
-async def layouts() -> AsyncIterator[Layouts]:
-    layouts = Layouts()
+@asynccontextmanager
+async def opened(**kept: Any) -> AsyncIterator[Layouts]:
+    layouts = Layouts(**kept)
     yield layouts
     layouts.may_go_on.set()
     layouts.exports.close()
+
+
+@pytest.fixture
+async def layouts() -> AsyncIterator[Layouts]:
+    async with opened() as layouts:
+        yield layouts
 
 
 async def test_equal_requests_are_laid_out_once(layouts: Layouts) -> None:
@@ -76,31 +83,34 @@ async def test_what_cannot_change_is_kept_and_what_can_is_not(layouts: Layouts) 
         assert layouts.n_done == before + 1
 
 
-async def test_what_is_kept_has_a_bound_and_the_oldest_goes(layouts: Layouts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "MAX_KEPT_BYTES", 3 * len(b"One. Two."))
+async def test_what_is_kept_has_a_bound_and_the_oldest_goes() -> None:
     made = [Export(str(n), "srt", 37, None) for n in range(4)]
-    for export in made[:3]:
-        await layouts.answer(export)
-    await layouts.answer(made[0])  # now the newest
-    await layouts.answer(made[3])
-    assert layouts.n_done == 4
-    for export in (made[2], made[0], made[3]):
-        await layouts.answer(export)
-    assert layouts.n_done == 4
-    await layouts.answer(made[1])
-    assert layouts.n_done == 5
-    monkeypatch.setattr(exports, "MAX_KEPT_BYTES", 1)
-    for n_done in (6, 7):
-        await layouts.answer(Export("greater than all", "srt", 37, None))
-        assert layouts.n_done == n_done
+    async with opened(max_kept_bytes=3 * len(b"One. Two.")) as layouts:
+        for export in made[:3]:
+            await layouts.answer(export)
+        await layouts.answer(made[0])  # now the newest
+        await layouts.answer(made[3])
+        assert layouts.n_done == 4
+        for export in (made[2], made[0], made[3]):
+            await layouts.answer(export)
+        assert layouts.n_done == 4
+        await layouts.answer(made[1])
+        assert layouts.n_done == 5
 
 
-async def test_what_is_kept_goes_after_a_while(layouts: Layouts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exports, "KEEP_S", 0.0)
-    await layouts.answer()
-    await asyncio.sleep(0.01)
-    await layouts.answer()
-    assert layouts.n_done == 2
+async def test_a_text_that_is_greater_than_all_that_is_kept_is_not_kept() -> None:
+    async with opened(max_kept_bytes=1) as layouts:
+        for n_done in (1, 2):
+            await layouts.answer()
+            assert layouts.n_done == n_done
+
+
+async def test_what_is_kept_goes_after_a_while() -> None:
+    async with opened(keep_s=0.0) as layouts:
+        await layouts.answer()
+        await asyncio.sleep(0.01)  # it goes in a later turn of the loop
+        await layouts.answer()
+        assert layouts.n_done == 2
 
 
 async def test_nothing_is_kept_of_a_session_that_is_forgotten(layouts: Layouts) -> None:
@@ -122,7 +132,7 @@ async def test_two_are_laid_out_at_a_time_a_few_wait_and_more_are_refused(layout
     await eventually(lambda: layouts.n_begun == MAX_AT_A_TIME)
     with pytest.raises(Unavailable) as refusal:
         await layouts.ask(Export("one more", "srt", 37, None))
-    assert (refusal.value.code, refusal.value.retry_after_s) == ("overloaded", exports.RETRY_AFTER_S)
+    assert (refusal.value.code, refusal.value.retry_after_s) == ("overloaded", RETRY_AFTER_S)
     asked.append(layouts.ask(Export("0", "srt", 37, None)))  # needs no other layout
     await asyncio.sleep(0)
     assert layouts.n_begun == MAX_AT_A_TIME

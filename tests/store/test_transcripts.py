@@ -14,7 +14,7 @@ import pytest
 
 from livecaption.errors import StoreFailed
 from livecaption.recognition import SessionId
-from livecaption.store import transcripts, writer
+from livecaption.store import writer
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
 from livecaption.store.rows import SessionRecord, SessionState
@@ -36,8 +36,8 @@ def ignore() -> None:
 
 
 @asynccontextmanager
-async def open_store(path: Path, keep_days: float = 0) -> AsyncIterator[TranscriptStore]:
-    store = TranscriptStore(StoreConfig(str(path), keep_days))
+async def open_store(path: Path, keep_days: float = 0, **times_s: float) -> AsyncIterator[TranscriptStore]:
+    store = TranscriptStore(StoreConfig(str(path), keep_days), **times_s)
     await store.open()
     yield store
     await store.close()
@@ -94,11 +94,9 @@ async def test_the_disk_never_blocks_the_loop(path: Path) -> None:
 
 
 async def test_captions_do_not_wait_for_a_database_that_is_locked_and_are_written_later(
-    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(transcripts, "MAX_HOLD_S", 0.1)
-    monkeypatch.setattr(writer, "RETRY_S", 0.1)
-    async with open_store(path) as store:
+    async with open_store(path, max_hold_s=0.1, retry_s=0.1) as store:
         store.begin(new_session(), ignore)
         with locked_by_another(path):
             await append(store, "One.")  # waits for the deadline
@@ -174,12 +172,10 @@ def move(path: Path, to: Path) -> None:
 
 
 async def test_a_file_that_is_removed_is_missed_and_used_again_when_it_is_back(
-    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(transcripts, "MAX_HOLD_S", 0.1)
-    monkeypatch.setattr(writer, "RETRY_S", 0.05)
     away = path.with_name("away.db")
-    async with open_store(path) as store:
+    async with open_store(path, max_hold_s=0.1, retry_s=0.05) as store:
         store.begin(new_session(), ignore)
         await append(store, "One.")
         assert len(await listed(store)) == 1
@@ -203,12 +199,11 @@ async def test_a_file_that_is_removed_is_missed_and_used_again_when_it_is_back(
     ]
 
 
-async def test_a_file_that_is_replaced_is_used_from_then_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "RETRY_S", 0.05)
+async def test_a_file_that_is_replaced_is_used_from_then_on(path: Path) -> None:
     other = path.with_name("other.db")
     with opened(other) as database:
         fill(database, new_session("other"), [final("Other.")])
-    async with open_store(path) as store:
+    async with open_store(path, retry_s=0.05) as store:
         assert await listed(store) == []
         move(other, path)
         store.begin(new_session(), ignore)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from livecaption.recognition import SessionId
-from livecaption.store import rows, writer
+from livecaption.store import rows
 from livecaption.store.database import Database, acquire
-from livecaption.store.writer import Writer
+from livecaption.store.writer import RETRY_S, Writer
 from tests.support.eventually import TIMEOUT_FACTOR
 from tests.support.stored import locked_by_another, new_session
 from tests.support.transcripts import final
@@ -58,9 +58,9 @@ class Heard:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[tuple[Writer, Heard]]:
+def writing(path: Path, retry_s: float = RETRY_S) -> Iterator[tuple[Writer, Heard]]:
     heard = Heard()
-    started = Writer(path, heard.note_written, heard.note_closed)
+    started = Writer(path, heard.note_written, heard.note_closed, retry_s=retry_s)
     started.start()
     yield started, heard
     started.close()
@@ -103,10 +103,9 @@ def test_what_waits_is_still_written_at_the_end(path: Path) -> None:
 
 
 def test_while_the_database_is_locked_everything_waits_and_is_written_when_it_is_not(
-    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(writer, "RETRY_S", 0.05)
-    with writing(path) as (open_writer, heard):
+    with writing(path, retry_s=0.05) as (open_writer, heard):
         with locked_by_another(path):
             submit_session(open_writer, 3)
             wait_for_failures(open_writer, 3)
@@ -125,11 +124,10 @@ def test_while_the_database_is_locked_everything_waits_and_is_written_when_it_is
 
 
 def test_what_waits_for_a_broken_database_is_bounded_and_the_rest_counted_as_lost(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path,
 ) -> None:
-    monkeypatch.setattr(writer, "MAX_WAITING", 10)
     heard = Heard()
-    unstarted = Writer(path, heard.note_written, heard.note_closed)
+    unstarted = Writer(path, heard.note_written, heard.note_closed, max_waiting=10)
     submit_session(unstarted, 12)
     assert (unstarted.n_waiting, unstarted.n_lost) == (10, 3)
     unstarted.start()
@@ -144,11 +142,10 @@ def test_an_end_does_not_wait_for_a_database_that_does_not_work_and_tells_what_i
     assert heard.n_unwritten == 4
 
 
-def test_a_database_that_is_away_is_written_again_when_it_is_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_away_is_written_again_when_it_is_back(path: Path) -> None:
     """A file that was moved is not followed: what goes into it would be lost to everybody who looks at the path."""
-    monkeypatch.setattr(writer, "RETRY_S", 0.05)
     away = path.with_name("away.db")
-    with writing(path) as (open_writer, heard):
+    with writing(path, retry_s=0.05) as (open_writer, heard):
         with locked_by_another(path):
             submit_session(open_writer, 1)
             wait_for_failures(open_writer, 1)

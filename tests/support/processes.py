@@ -7,14 +7,8 @@ async with serving("--drain-timeout", "3") as server:
     await assert_clean_end(server)
 """
 
-from livecaption.evaluation.server_process import (
-    COMMAND,
-    TIMEOUT_FACTOR,
-    ProcessEnd,
-    ServerProcess,
-    processes_with,
-    serving,
-)
+from livecaption.evaluation.process_end import TIMEOUT_FACTOR, ProcessEnd
+from livecaption.evaluation.server_process import COMMAND, ServerProcess, processes_with, serving
 
 __all__ = ["COMMAND", "TIMEOUT_FACTOR", "ProcessEnd", "ServerProcess", "assert_clean_end", "processes_with", "serving"]
 

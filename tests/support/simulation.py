@@ -107,8 +107,11 @@ class SimulatedServer:
         while self.now_s < end_s:
             self.now_s += STEP_S
             self._compute()
-            for publisher in self.publishers:
-                self._speak(publisher)
+            speaking = [publisher for publisher in self.publishers if self.now_s >= publisher.starts_s]
+            if speaking:
+                level = self._service_level()  # it is the same for all who ask at one time
+                for publisher in speaking:
+                    self._speak(publisher, level)
             watch()
 
     def _refresh(self, partial: Request) -> Request:
@@ -117,10 +120,7 @@ class SimulatedServer:
     def _service_level(self) -> ServiceLevel:
         return self.controller.service_level(self.now_s, len(self._busy), self.scheduler.n_finals_waiting)
 
-    def _speak(self, publisher: Publisher) -> None:
-        if self.now_s < publisher.starts_s:
-            return
-        level = self._service_level()
+    def _speak(self, publisher: Publisher, level: ServiceLevel) -> None:
         if self.now_s >= publisher.ends_s + 0.2 and level.effort == "full" and not publisher.speculated:
             publisher.speculated = True
             self._ask(publisher, is_final=True)

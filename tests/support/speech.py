@@ -1,5 +1,6 @@
 """Speech from scripts such as "silence 300ms, speech 800ms": voiced flags, or sound that the VAD detects as voice."""
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -30,6 +31,11 @@ def voiced_flags(script: str) -> list[bool]:
 
 def sound(script: str, sample_rate_hz: int = 16_000) -> npt.NDArray[np.float32]:
     """Return float32 [n_samples]: a vowel of 40 harmonics with faint noise."""
+    return _sound(script, sample_rate_hz).copy()
+
+
+@functools.cache
+def _sound(script: str, sample_rate_hz: int) -> npt.NDArray[np.float32]:
     noise = np.random.default_rng(0)
     parts = []
     for voiced, duration_ms in parse(script):

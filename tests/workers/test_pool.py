@@ -21,7 +21,7 @@ from livecaption.scheduling.request import Cancel
 from livecaption.scheduling.scheduler import QueueFigures
 from livecaption.workers import restart
 from livecaption.workers.pool import PoolState
-from tests.support.eventually import eventually
+from tests.support.eventually import TIMEOUT_FACTOR, eventually
 from tests.support.workers import worker_processes
 from tests.workers.conftest import Crew, StartCrew
 
@@ -251,7 +251,7 @@ async def test_a_death_is_noticed_at_once_and_made_good(start_crew: StartCrew) -
     started_s = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     await crew.state(PoolState.RECOVERING)
-    assert time.monotonic() - started_s < 0.25
+    assert time.monotonic() - started_s < 0.25 * TIMEOUT_FACTOR
     assert await crew.text() == "One two."
     assert crew.pool.state is PoolState.READY
 
@@ -457,7 +457,7 @@ async def test_stopping_answers_what_waits_and_ends_an_idle_worker_at_once(start
     [pid] = crew.pool.pids
     started_s = time.monotonic()
     await crew.pool.stop()
-    assert time.monotonic() - started_s < 0.5
+    assert time.monotonic() - started_s < 0.5 * TIMEOUT_FACTOR
     assert not psutil.pid_exists(pid)
     assert isinstance(await crew.ask(), WorkerDied)
     await crew.pool.stop()
@@ -469,7 +469,7 @@ async def test_stopping_does_not_wait_for_a_model_that_loads(start_crew: StartCr
     await asyncio.sleep(0)
     started_s = time.monotonic()
     await crew.pool.stop()
-    assert time.monotonic() - started_s < 0.5
+    assert time.monotonic() - started_s < 0.5 * TIMEOUT_FACTOR
 
 
 @pytest.mark.parametrize("way", ["hang", "hang-gil", "SIGSTOP"])
@@ -481,7 +481,7 @@ async def test_stopping_takes_no_longer_than_it_may(way: str, start_crew: StartC
         os.kill(crew.pool.pids[0], signal.SIGSTOP)
     started_s = time.monotonic()
     await crew.pool.stop()
-    assert 0.25 < time.monotonic() - started_s < 1.3
+    assert 0.25 < time.monotonic() - started_s < 1.3 * TIMEOUT_FACTOR
     assert all(isinstance(answer.result(), WorkerDied) for answer in asked)
 
 
@@ -491,7 +491,7 @@ async def test_stopping_does_not_wait_for_a_dead_worker(start_crew: StartCrew) -
     os.kill(crew.pool.pids[0], signal.SIGKILL)
     started_s = time.monotonic()
     await crew.pool.stop()
-    assert time.monotonic() - started_s < 0.5
+    assert time.monotonic() - started_s < 0.5 * TIMEOUT_FACTOR
 
 
 async def test_stopping_ends_the_wait_for_the_next_start(
@@ -503,7 +503,7 @@ async def test_stopping_ends_the_wait_for_the_next_start(
     await crew.state(PoolState.FAILED)
     started_s = time.monotonic()
     await crew.pool.stop()
-    assert time.monotonic() - started_s < 0.5
+    assert time.monotonic() - started_s < 0.5 * TIMEOUT_FACTOR
 
 
 async def test_all_workers_can_be_made_to_show_their_stacks(
@@ -537,7 +537,7 @@ async def test_many_restarts_leave_no_descriptor_thread_or_zombie(start_crew: St
     await restart_once()
     await eventually(lambda: len(worker_processes()) == 1)  # the dead worker is removed
     before = left()
-    for _ in range(200):
+    for _ in range(30):
         await restart_once()
         await asyncio.gather(*(asyncio.to_thread(time.sleep, 0) for _ in range(4)))
     await eventually(lambda: left() == before)
