@@ -228,7 +228,8 @@ def _read_little_at_a_time() -> None:
 def _keep_what_is_loaded() -> None:
     """Exempt modules and all other permanent objects from garbage collection.
 
-    Otherwise each full collection would scan them and block the loop for 50 to 150 ms.
+    Otherwise each full collection would scan them and block the loop for 50 to 150 ms:
+    docs/decisions/0030-garbage-collector.md.
     """
     gc.collect()
     gc.freeze()

@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Iterator[Path]:
 
 
 @dataclass
-class Heard:
+class Notes:
     """What a writer has called back."""
 
     written: list[int] = field(default_factory=list)
@@ -58,13 +58,13 @@ class Heard:
 
 
 @contextmanager
-def writing(path: Path, retry_s: float = RETRY_S) -> Iterator[tuple[Writer, Heard]]:
-    heard = Heard()
-    started = Writer(path, heard.note_written, heard.note_closed, retry_s=retry_s)
+def writing(path: Path, retry_s: float = RETRY_S) -> Iterator[tuple[Writer, Notes]]:
+    notes = Notes()
+    started = Writer(path, notes.note_written, notes.note_closed, retry_s=retry_s)
     started.start()
-    yield started, heard
+    yield started, notes
     started.close()
-    heard.until(lambda: heard.n_unwritten is not None)
+    notes.until(lambda: notes.n_unwritten is not None)
 
 
 def stored_texts(path: Path) -> list[str]:
@@ -84,35 +84,35 @@ def wait_for_failures(of: Writer, n: int) -> None:
 
 
 def test_all_that_waits_is_written_in_order_in_few_transactions(path: Path) -> None:
-    heard = Heard()
-    unstarted = Writer(path, heard.note_written, heard.note_closed)
+    notes = Notes()
+    unstarted = Writer(path, notes.note_written, notes.note_closed)
     submit_session(unstarted, 500)
     unstarted.start()
-    heard.until(lambda: bool(heard.written))
-    assert heard.written == [501]
+    notes.until(lambda: bool(notes.written))
+    assert notes.written == [501]
     assert stored_texts(path) == [str(n) for n in range(500)]
     unstarted.close()
-    heard.until(lambda: heard.n_unwritten == 0)
+    notes.until(lambda: notes.n_unwritten == 0)
 
 
 def test_what_waits_is_still_written_at_the_end(path: Path) -> None:
-    with writing(path) as (open_writer, heard):
+    with writing(path) as (open_writer, notes):
         submit_session(open_writer, 50)
-    assert heard.n_unwritten == 0
+    assert notes.n_unwritten == 0
     assert len(stored_texts(path)) == 50
 
 
 def test_while_the_database_is_locked_everything_waits_and_is_written_when_it_is_not(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with writing(path, retry_s=0.05) as (open_writer, heard):
+    with writing(path, retry_s=0.05) as (open_writer, notes):
         with locked_by_another(path):
             submit_session(open_writer, 3)
             wait_for_failures(open_writer, 3)
             assert open_writer.failing
             assert open_writer.n_waiting == 4
-            assert heard.written == []
-        heard.until(lambda: heard.written[-1:] == [4])
+            assert notes.written == []
+        notes.until(lambda: notes.written[-1:] == [4])
         assert not open_writer.failing
     assert stored_texts(path) == ["0", "1", "2"]
     # Told once, not with each try, and never what was said.
@@ -126,39 +126,39 @@ def test_while_the_database_is_locked_everything_waits_and_is_written_when_it_is
 def test_what_waits_for_a_broken_database_is_bounded_and_the_rest_counted_as_lost(
     path: Path,
 ) -> None:
-    heard = Heard()
-    unstarted = Writer(path, heard.note_written, heard.note_closed, max_waiting=10)
+    notes = Notes()
+    unstarted = Writer(path, notes.note_written, notes.note_closed, max_waiting=10)
     submit_session(unstarted, 12)
     assert (unstarted.n_waiting, unstarted.n_lost) == (10, 3)
     unstarted.start()
     unstarted.close()
-    heard.until(lambda: heard.n_unwritten == 0)
+    notes.until(lambda: notes.n_unwritten == 0)
     assert stored_texts(path) == [str(n) for n in range(9)]
 
 
 def test_an_end_does_not_wait_for_a_database_that_does_not_work_and_tells_what_is_lost(path: Path) -> None:
-    with locked_by_another(path), writing(path) as (open_writer, heard):
+    with locked_by_another(path), writing(path) as (open_writer, notes):
         submit_session(open_writer, 3)
-    assert heard.n_unwritten == 4
+    assert notes.n_unwritten == 4
 
 
 def test_a_database_that_is_away_is_written_again_when_it_is_back(path: Path) -> None:
     """A file that was moved is not followed: what goes into it would be lost to everybody who looks at the path."""
     away = path.with_name("away.db")
-    with writing(path, retry_s=0.05) as (open_writer, heard):
+    with writing(path, retry_s=0.05) as (open_writer, notes):
         with locked_by_another(path):
             submit_session(open_writer, 1)
             wait_for_failures(open_writer, 1)
             path.rename(away)
         wait_for_failures(open_writer, open_writer.n_failures + 2)
-        assert heard.written == []
+        assert notes.written == []
         away.rename(path)
-        heard.until(lambda: heard.written == [2])
+        notes.until(lambda: notes.written == [2])
     assert stored_texts(path) == ["0"]
 
 
 def test_finals_are_written_between_the_steps_of_a_deletion(path: Path) -> None:
-    with writing(path) as (open_writer, heard):
+    with writing(path) as (open_writer, notes):
         seen: list[list[str]] = []
 
         def chore(_: Database) -> Iterator[bool]:
@@ -167,16 +167,16 @@ def test_finals_are_written_between_the_steps_of_a_deletion(path: Path) -> None:
             yield True
             seen.append(stored_texts(path))
 
-        open_writer.do(chore, heard.note_answer)
-        heard.until(lambda: heard.answers == [True])
+        open_writer.do(chore, notes.note_answer)
+        notes.until(lambda: notes.answers == [True])
     assert seen == [["0"]]
 
 
 def test_a_deletion_that_fails_is_told_to_who_asked_and_ends_nothing(path: Path) -> None:
-    with writing(path) as (open_writer, heard):
+    with writing(path) as (open_writer, notes):
         with locked_by_another(path):
-            open_writer.do(lambda database: database.delete("one"), heard.note_answer)
-            heard.until(lambda: len(heard.answers) == 1)
-        assert isinstance(heard.answers[0], sqlite3.OperationalError)
+            open_writer.do(lambda database: database.delete("one"), notes.note_answer)
+            notes.until(lambda: len(notes.answers) == 1)
+        assert isinstance(notes.answers[0], sqlite3.OperationalError)
         submit_session(open_writer, 1)
     assert stored_texts(path) == ["0"]
