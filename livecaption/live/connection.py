@@ -178,8 +178,12 @@ class Connection:
                 self._report(error)
 
     async def _receive(self, message: str | bytes) -> None:
-        self._dialect.limits.check(message)
-        for command in self._dialect.receive(message):
+        if isinstance(message, str):
+            self._dialect.limits.check(message)
+        commands = self._dialect.receive(message)
+        if not isinstance(message, str):
+            self._dialect.limits.check(message)  # after it was judged whether it may come now, which needs no reading
+        for command in commands:
             if isinstance(command, Audio):
                 await self._opened.receive_audio(command.data)
             else:

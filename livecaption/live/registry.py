@@ -142,8 +142,9 @@ class SessionRegistry:
         """Go on with a session that was open when a server died: it waits for its publisher from now on."""
         session = self._opener.interrupted(earlier, options, self._session_parked, self._session_ended)
         session.start(None)
-        slot = ExitStack()
+        slot = None
         if session.has_audio:
+            slot = ExitStack()
             slot.enter_context(self.slot())
         self._add(session, slot)
 
@@ -160,9 +161,10 @@ class SessionRegistry:
         self.n_resumed += 1
         session.resume(connection, command)
 
-    def _add(self, session: LiveSession, slot: ExitStack) -> None:
+    def _add(self, session: LiveSession, slot: ExitStack | None) -> None:
         self._sessions[session.id] = session
-        self._slots[session.id] = slot
+        if slot is not None:
+            self._slots[session.id] = slot
         self._open.add(session)
         if self.draining:  # it began between the admission and now
             session.drain()
@@ -172,8 +174,8 @@ class SessionRegistry:
         if session.has_audio:
             return
         self._free_slot(session)
-        self._without_audio = [one for one in self._without_audio if one.parked and not one.has_audio]
-        self._without_audio.append(session)
+        others = [one for one in self._without_audio if one is not session and one.parked and not one.has_audio]
+        self._without_audio = [*others, session]
         if len(self._without_audio) > MAX_WITHOUT_AUDIO:
             self._without_audio.pop(0).give_up()
 

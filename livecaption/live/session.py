@@ -263,8 +263,9 @@ class LiveSession:
                 self._end_audio(Ending("stop"))
 
     def report(self, error: LivecaptionError) -> None:
-        """Report that something went wrong; the stream goes on."""
-        self._gate.publish(ErrorReport.of(error, fatal=False))
+        """Report that something went wrong; the stream goes on. Nothing follows `end`."""
+        if not self._lifecycle.has_ended:
+            self._gate.publish(ErrorReport.of(error, fatal=False))
 
     def _container_ended(self, error: LivecaptionError | None) -> None:
         if self._lifecycle.has_ended:

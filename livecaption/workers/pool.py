@@ -257,7 +257,9 @@ class WorkerPool:
                 self._ready[instruction.worker].transcribe(instruction.batch, windows)
             else:
                 logger.error(
-                    "audio of session %s crashed two workers and is not sent again", instruction.request.session
+                    # The whole id lets readers in, and must be in no log.
+                    "audio of session %s crashed two workers and is not sent again",
+                    instruction.request.session[:6],
                 )
                 self._quarantine.add(instruction.request.window, time.monotonic())
                 self._answer(instruction.request, _quarantined())

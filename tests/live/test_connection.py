@@ -399,6 +399,22 @@ async def test_of_many_sessions_that_were_never_spoken_into_the_newest_are_kept(
     assert sum(ended) == 1
 
 
+async def test_one_publisher_that_comes_and_goes_pushes_out_no_other_session(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livecaption.live.registry.MAX_WITHOUT_AUDIO", 2)
+    other, waiting = await start(client)
+    await drop(client, other)
+    socket, ready = await start(client)
+    for _ in range(3):
+        socket._writer.transport.abort()
+        await eventually(lambda: sessions_of(client).n_parked == 2)
+        socket = await resume(client, ready, 1)
+        await read_event(socket)
+    assert not sessions_of(client).find(waiting["session"]).hub.ended
+    await socket.close()
+
+
 async def test_of_many_connections_that_claim_a_session_the_newest_may_stay(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

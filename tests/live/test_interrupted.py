@@ -35,7 +35,9 @@ Serve = Callable[..., Awaitable[Client]]
 def serve(start_server: StartServer, tmp_path: Path) -> Serve:
     """A server on the store of one that died in the session `talk`."""
 
-    async def started(script: str = "", *, private: bool = False, start: str = START, **settings: Any) -> Client:
+    async def started(
+        script: str = "", *, private: bool = False, start: str = START, has_audio: bool = True, **settings: Any
+    ) -> Client:
         path = tmp_path / "transcripts.db"
         hashes = Resumption(
             start % str(private).lower() if start is START else start,
@@ -43,8 +45,10 @@ def serve(start_server: StartServer, tmp_path: Path) -> Serve:
             token_hash(reader_token(TOKEN)) if private else None,
         )
         with opened(path) as database:
-            fill(database, new_session("talk", language="de", private=private, resumption=hashes), FINALS, ended=False)
-            database.write([rows.checkpoint(SessionId("talk"), CHECKPOINT_MS)])
+            session = new_session("talk", language="de", private=private, resumption=hashes)
+            fill(database, session, FINALS if has_audio else [], ended=False)
+            if has_audio:
+                database.write([rows.checkpoint(SessionId("talk"), CHECKPOINT_MS)])
         return await start_server(script, store=StoreConfig(str(path)), **settings)
 
     return started
@@ -221,6 +225,20 @@ async def test_a_session_that_waits_holds_its_place_and_its_publisher_gets_in_on
     with pytest.raises(WSServerHandshakeError, match="503"):
         await client.ws_connect("/v1/stream")
     assert (await read_event(await resume(client, READY, 3)))["session"] == "talk"
+
+
+async def test_a_session_without_audio_holds_no_slot_and_needs_one_when_its_publisher_comes_back(serve: Serve) -> None:
+    client = await serve(has_audio=False, max_streams=1)
+    sessions = client.app[SERVICES].sessions
+    assert len(sessions) == 0
+    other = await client.ws_connect("/v1/stream")
+    await other.send_json({"type": "start"})
+    await read_event(other)
+    assert await refusal_of(await resume(client, READY, 0)) == ("overloaded", 1013)
+    await other.send_json({"type": "stop"})
+    await read_to_the_close(other)
+    assert (await read_event(await resume(client, READY, 0)))["session"] == "talk"
+    assert len(sessions) == 1
 
 
 async def test_who_comes_back_while_the_model_loads_is_asked_to_come_again(serve: Serve) -> None:

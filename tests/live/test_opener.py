@@ -7,7 +7,7 @@ import pytest
 
 from livecaption.audio.formats import AudioFormat
 from livecaption.decoding.pool import DecoderPool
-from livecaption.errors import InvalidMessage, Unauthorized
+from livecaption.errors import InvalidMessage, Unauthorized, WrongState
 from livecaption.events import Ready
 from livecaption.live.dialects.commands import Finish, Open, Ping, Reattach
 from livecaption.live.opener import SessionOpener
@@ -118,6 +118,7 @@ async def test_nothing_follows_end_also_where_the_store_is_slow() -> None:
     store.end_is_held = True
     session.execute(Finish())
     session.execute(Ping(2))
+    session.report(WrongState("audio after stop", fatal=False))
     store.release_end()
     assert [event.type for event in peer.sent] == ["ready", "pong", "ack", "end"]
     assert peer.ending == Ending("stop")

@@ -263,6 +263,7 @@ FATAL: dict[str, tuple[Misdeed, str, int]] = {
     "another first message": (sends('{"type": "stop"}'), "wrong_state", 1008),
     "unknown first message": (sends('{"type": "hello"}'), "unknown_type", 1008),
     "audio before start": (sends(SPEECH), "wrong_state", 1008),
+    "much audio before start": (sends(bytes(LIMITS.max_binary_bytes + 1)), "wrong_state", 1008),
     "unknown encoding": (sends('{"type": "start", "encoding": "opus"}'), "unsupported_encoding", 1008),
     "sample rate 0": (sends('{"type": "start", "sample_rate": 0}'), "unsupported_sample_rate", 1008),
     "sample rate 10^9": (sends('{"type": "start", "sample_rate": 1000000000}'), "unsupported_sample_rate", 1008),

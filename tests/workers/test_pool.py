@@ -118,6 +118,15 @@ async def test_a_batch_that_fails_costs_only_the_culprit_its_answer(start_crew: 
     assert crew.pool.queue == QueueFigures(finals=0, partials=0, in_flight=0, superseded=0, dropped=0)
 
 
+async def test_the_log_names_no_session_by_the_id_that_lets_readers_in(
+    start_crew: StartCrew, caplog: pytest.LogCaptureFixture
+) -> None:
+    crew = await start_crew()
+    assert isinstance(await crew.ask("unusable", session="0123456789"), TranscriptionFailed)
+    assert "audio of session 012345 crashed two workers" in caplog.text
+    assert "0123456789" not in caplog.text
+
+
 async def test_a_worker_that_lost_its_device_is_replaced(
     start_crew: StartCrew, caplog: pytest.LogCaptureFixture
 ) -> None:
