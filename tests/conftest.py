@@ -1,6 +1,7 @@
 """Settings that hold for every test."""
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -73,6 +74,10 @@ KIND_OF_PLACE = {
 
 os.environ.setdefault("LIVECAPTION_WORKERS", "1")
 """Where nothing else is said: how one process begins and ends can be told, and two would load on the same cores."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that runs the tests in the background ignores it, and every process of theirs would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Beside other tests a process gets the processor later, and its end is noticed later.

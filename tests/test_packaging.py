@@ -108,7 +108,8 @@ import setuptools.build_meta as backend
 getattr(backend, sys.argv[1])(sys.argv[2])
 """
 LEFT_BEHIND = shutil.ignore_patterns(
-    *("__pycache__", ".git*", ".*_cache", ".hypothesis", ".venv", "*.egg-info", "build", "dist")
+    *("__pycache__", ".git*", ".*_cache", ".hypothesis", ".venv", "*.egg-info", "build", "dist"),
+    *("node_modules", ".coverage*"),
 )
 PARTS = ("livecaption", "static", "tests", "docs", "packaging", ".ci")
 

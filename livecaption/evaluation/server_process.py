@@ -338,8 +338,9 @@ def is_locked(path: Path) -> bool:
 
 
 def _reset_signals() -> None:
-    """Run in the child: undo the ignored SIGINT that shells set for background processes."""
+    """Run in the child: undo the ignored signals that shells set for background processes."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
