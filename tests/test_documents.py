@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from livecaption import events
+from livecaption import events, messages
 from livecaption.config import DEFAULTS, OPTIONS, Config
 from livecaption.errors import Unavailable
 from livecaption.events import CaptionWord, Event, Final, Partial, Snapshot
@@ -182,7 +182,7 @@ MESSAGES = ("start", "flush", "stop", "ping")
 
 @pytest.mark.parametrize("example", EVENT_EXAMPLES, ids=lambda example: str(example["type"]))
 def test_an_example_of_an_event_is_what_the_server_sends(example: dict[str, Any]) -> None:
-    assert json.loads(native.encode(event_of(example), example["seq"])) == example
+    assert json.loads(messages.encode(event_of(example), example["seq"])) == example
 
 
 @pytest.mark.parametrize(

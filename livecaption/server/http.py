@@ -9,6 +9,7 @@ from aiohttp.typedefs import Handler
 import livecaption
 from livecaption import __version__
 from livecaption.errors import LivecaptionError
+from livecaption.events import PROTOCOL_VERSION
 from livecaption.live.dialects import native
 from livecaption.live.dialects.dialect import HttpAnswer
 from livecaption.server import auth
@@ -89,7 +90,7 @@ async def info(request: web.Request) -> web.Response:
             "translates": pool.loaded.translates,
         }
     return web.json_response(
-        {"version": __version__, "protocol": native.PROTOCOL_VERSION, "state": pool.state.value, "model": model}
+        {"version": __version__, "protocol": PROTOCOL_VERSION, "state": pool.state.value, "model": model}
     )
 
 

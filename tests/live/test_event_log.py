@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from livecaption import messages
 from livecaption.events import Ack, End, Event, Final, Gap, Partial, Pong, Ready, Snapshot, SpeechEnd, SpeechStart
 from livecaption.live.dialects import native
 from livecaption.live.event_log import MAX_MESSAGES, SEQS_PER_GENERATION, EventLog, Message
@@ -208,7 +209,7 @@ def test_a_snapshot_is_sent_as_it_would_be_encoded_whole() -> None:
     for event in [*talk(2), final(2, 'she said "no"'), final(3, "")]:
         kept.append(event)
     (snapshot,), _ = kept.read(None)
-    assert snapshot.text == native.encode(snapshot.event, snapshot.seq)
+    assert snapshot.text == messages.encode(snapshot.event, snapshot.seq)
     assert snapshot.server_sent.endswith(snapshot.text.encode() + b"\n\n")
 
 
@@ -330,5 +331,5 @@ def test_a_publisher_gets_the_native_text_that_readers_share_or_its_own_protocol
     message = log.append(final(0, "One."))
     (native_text,) = message.encoded(native.Native(EndpointingConfig()))
     assert native_text is message.text
-    assert native_text == native.encode(message.event, message.seq)
+    assert native_text == messages.encode(message.event, message.seq)
     assert message.encoded(Deltas(EndpointingConfig(), manual=False)) == ["+One.", b"."]

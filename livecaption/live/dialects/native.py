@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from livecaption.audio.formats import AudioFormat
 from livecaption.errors import ConfigError, InvalidMessage, LivecaptionError, WrongState
-from livecaption.events import PROTOCOL_VERSION, Event
+from livecaption.events import Event
 from livecaption.live.dialects import commands
 from livecaption.live.dialects.commands import Command, Control
 from livecaption.live.dialects.dialect import Handshake, HttpAnswer, Limits, Route
@@ -23,25 +23,6 @@ from livecaption.messages import Flush, Ping, Resume, Stop, encode
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TASKS, TranscriptionOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
-
-__all__ = [
-    "LIMITS",
-    "PROTOCOL_VERSION",
-    "ROUTE",
-    "SUBPROTOCOL",
-    "ClientMessage",
-    "Flush",
-    "Native",
-    "Ping",
-    "Resume",
-    "Start",
-    "Stop",
-    "encode",
-    "parse",
-    "parse_stored",
-    "refusal",
-    "shown_keys",
-]
 
 SUBPROTOCOL = "livecaption.v1"
 TOKEN_PREFIX = "token."

@@ -23,19 +23,15 @@ from livecaption.live.dialects.dialect import Handshake
 from livecaption.live.dialects.native import (
     LIMITS,
     ROUTE,
-    Flush,
     Native,
-    Ping,
-    Resume,
     Start,
-    Stop,
-    encode,
     parse,
     parse_stored,
     refusal,
     shown_keys,
 )
 from livecaption.live.state import Ending
+from livecaption.messages import Flush, Ping, Resume, Stop, encode
 from livecaption.recognition import TranscriptionOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 
