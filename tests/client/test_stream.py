@@ -16,6 +16,13 @@ from livecaption.events import End, ErrorReport, Event, Final, Gap, Status
 from tests.support.scripted_peer import END, FINAL, READY, ServerOf
 
 
+def abort(socket: web.WebSocketResponse) -> None:
+    """Break the connection, without a Close."""
+    assert socket._req is not None
+    assert socket._req.transport is not None
+    socket._req.transport.abort()
+
+
 async def events_of(stream: Stream) -> list[Event]:
     return [event async for event in stream]
 
@@ -161,9 +168,7 @@ async def test_a_session_that_can_be_resumed_is_resumed_from_where_the_server_is
         if len(starts) == 1:
             await socket.send_json(READY | {"resume_window_ms": 5000})
             await socket.receive_bytes()
-            assert socket._req is not None
-            assert socket._req.transport is not None
-            socket._req.transport.abort()
+            abort(socket)
             return
         ready = {name: value for name, value in READY.items() if name != "seq"}
         await socket.send_json(ready | {"received_ms": 10})
@@ -186,9 +191,7 @@ async def test_a_session_that_the_server_has_forgotten_is_over_with_its_reason(s
         n_connections += 1
         if n_connections == 1:
             await socket.send_json(READY | {"resume_window_ms": 5000})
-            assert socket._req is not None
-            assert socket._req.transport is not None
-            socket._req.transport.abort()
+            abort(socket)
         else:
             error = {"type": "error", "code": "unknown_session", "message": "no such session", "fatal": True}
             await socket.send_json(error)
@@ -234,9 +237,7 @@ async def test_audio_that_comes_while_lost_audio_is_sent_again_is_sent_behind_it
         n_connections += 1
         if n_connections == 1:
             await socket.send_json(READY | {"resume_window_ms": 5000})
-            assert socket._req is not None
-            assert socket._req.transport is not None
-            socket._req.transport.abort()
+            abort(socket)
             return
         await socket.send_json({name: value for name, value in READY.items() if name != "seq"})
         received.append(await socket.receive_bytes())

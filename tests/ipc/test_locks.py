@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from livecaption.ipc.locks import (
     run_directory,
     stale_workers,
 )
-from tests.support.stale_workers import NO_PROCESS, held, orphaned, waiting_process
+from tests.support.stale_workers import NO_PROCESS, held
 
 
 @pytest.fixture(autouse=True)
@@ -29,24 +28,6 @@ def own_run_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Use a directory of locks that only these tests have."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
-
-
-@pytest.fixture
-def process() -> Iterator[psutil.Popen]:
-    with waiting_process() as process:
-        yield process
-
-
-@pytest.fixture
-def orphan(process: psutil.Popen) -> WorkerIdentity:
-    return orphaned(process)
-
-
-@pytest.fixture
-def stale(orphan: WorkerIdentity) -> Iterator[WorkerIdentity]:
-    """Start such a worker, and hold its lock."""
-    with held(orphan):
-        yield orphan
 
 
 def test_a_worker_whose_server_is_gone_is_stale(stale: WorkerIdentity) -> None:

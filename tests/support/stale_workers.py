@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 import psutil
+import pytest
 
 from livecaption.ipc.locks import WorkerIdentity, run_directory
 
@@ -38,3 +39,21 @@ def waiting_process() -> Iterator[psutil.Popen]:
 def orphaned(process: psutil.Popen) -> WorkerIdentity:
     """Describe the process as the worker of a server that is not its parent."""
     return WorkerIdentity(process.pid, NO_PROCESS, "cpu", process.create_time(), process.cmdline())
+
+
+@pytest.fixture
+def process() -> Iterator[psutil.Popen]:
+    with waiting_process() as process:
+        yield process
+
+
+@pytest.fixture
+def orphan(process: psutil.Popen) -> WorkerIdentity:
+    return orphaned(process)
+
+
+@pytest.fixture
+def stale(orphan: WorkerIdentity) -> Iterator[WorkerIdentity]:
+    """Start such a worker, and hold its lock."""
+    with held(orphan):
+        yield orphan

@@ -20,6 +20,9 @@ from livecaption.scheduling.scheduler import SchedulerConfig
 from livecaption.workers.config import WorkerConfig
 from livecaption.workers.pool import PoolState, WorkerPool
 from tests.support.eventually import eventually
+from tests.support.stale_workers import orphan, process, stale
+
+__all__ = ["orphan", "process", "stale"]
 
 Answer = Hypothesis | EngineError
 

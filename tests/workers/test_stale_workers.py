@@ -1,7 +1,6 @@
 """A server waits for an earlier server's worker on the device, or ends it. Row 57 of the fault matrix."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 
 import psutil
@@ -11,26 +10,8 @@ from livecaption.ipc.locks import WorkerIdentity
 from livecaption.workers import device
 from livecaption.workers.pool import PoolState
 from tests.support.eventually import eventually
-from tests.support.stale_workers import held, orphaned, waiting_process
+from tests.support.stale_workers import held
 from tests.workers.conftest import StartCrew
-
-
-@pytest.fixture
-def process() -> Iterator[psutil.Popen]:
-    with waiting_process() as process:
-        yield process
-
-
-@pytest.fixture
-def orphan(process: psutil.Popen) -> WorkerIdentity:
-    return orphaned(process)
-
-
-@pytest.fixture
-def stale(orphan: WorkerIdentity) -> Iterator[WorkerIdentity]:
-    """Start such a worker, and hold its lock."""
-    with held(orphan):
-        yield orphan
 
 
 @pytest.mark.processes
