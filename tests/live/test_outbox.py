@@ -15,6 +15,7 @@ from livecaption.live.outbox import MAX_WAITING_CHARACTERS, Outbox
 from livecaption.live.websocket import WebSocket
 from tests.support.eventually import eventually
 from tests.support.peers import close_codes, raw_peer
+from tests.support.websocket_server import websocket_server
 
 Script = Callable[[Outbox, asyncio.Transport], Awaitable[None]]
 MESSAGE = "m" * 16_384
@@ -30,10 +31,7 @@ class Served:
 
 @asynccontextmanager
 async def server_of(script: Script) -> AsyncIterator[Served]:
-    """A server whose socket has an outbox that is used as the script says and then closed with 1001.
-
-    Not aiohttp's TestServer: that one cancels the handler of a connection that is lost, which a server does not.
-    """
+    """A server whose socket has an outbox that is used as the script says and then closed with 1001."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def stream(request: web.Request) -> web.WebSocketResponse:
@@ -52,16 +50,9 @@ async def server_of(script: Script) -> AsyncIterator[Served]:
             done.set_exception(error)
         return socket.response
 
-    application = web.Application()
-    application.router.add_get("/v1/stream", stream)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield Served("http://{}:{}/".format(*runner.addresses[0]), done)
+    async with websocket_server(stream) as url:
+        yield Served(url, done)
         await done
-    finally:
-        await runner.cleanup()
 
 
 async def fill(outbox: Outbox) -> None:

@@ -17,6 +17,7 @@ from livecaption.live.turn import MAX_STEPS
 from livecaption.live.websocket import WebSocket
 from tests.support.eventually import eventually
 from tests.support.peers import raw_peer
+from tests.support.websocket_server import websocket_server
 
 MAX_MESSAGE_BYTES = 100_000
 
@@ -54,16 +55,8 @@ async def server(then: Callable[[WebSocket, Served], Awaitable[None]] = read) ->
         served.ended.set()
         return socket.response
 
-    application = web.Application()
-    application.router.add_get("/v1/stream", stream)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    served.url = "http://{}:{}/".format(*runner.addresses[0])
-    try:
+    async with websocket_server(stream) as served.url:
         yield served
-    finally:
-        await runner.cleanup()
 
 
 async def test_messages_come_in_order_and_pings_between_them_are_answered() -> None:
