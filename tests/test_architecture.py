@@ -177,7 +177,7 @@ def test_each_library_is_imported_in_one_place() -> None:
     assert wrong == []
 
 
-def test_the_engine_is_imported_by_nobody_but_itself_and_who_measures_it() -> None:
+def test_the_engine_is_imported_only_by_itself_and_its_measurements() -> None:
     for path in MODULES:
         if path.parts[1] != "engine" and path.stem not in ("engine_bench", "virtual_time"):
             assert not any(name.startswith("livecaption.engine") for name in imports(path)), path
@@ -210,12 +210,12 @@ def test_a_module_has_400_lines_at_most() -> None:
     assert [str(path) for path in MODULES if len((ROOT / path).read_text().splitlines()) > 400] == []
 
 
-def test_every_module_says_what_it_is_for() -> None:
+def test_every_module_has_a_docstring() -> None:
     assert [str(path) for path in MODULES if not ast.get_docstring(syntax_of(path))] == []
 
 
 @pytest.mark.parametrize("name", ["client", "config", "events", "server"])
-def test_a_public_module_names_what_is_public(name: str) -> None:
+def test_a_public_module_lists_what_is_public(name: str) -> None:
     module = importlib.import_module(f"livecaption.{name}")
     assert module.__all__
     assert [public for public in module.__all__ if not hasattr(module, public)] == []

@@ -269,7 +269,7 @@ async def test_version_is_that_of_the_package() -> None:
         (["serve", "--flags"], "unrecognized arguments: --flags"),
     ],
 )
-async def test_wrong_usage_is_told_on_stderr_and_exits_with_2(arguments: list[str], told: str) -> None:
+async def test_wrong_usage_is_reported_on_stderr_and_exits_with_2(arguments: list[str], told: str) -> None:
     ended = await livecaption_command(*arguments)
     assert (ended.code, ended.stdout) == (2, "")
     assert told in ended.stderr
@@ -285,7 +285,7 @@ async def test_transcribe_sends_the_whole_recording_and_prints_what_was_said(ser
     assert peer.stopped == [True]
 
 
-async def test_transcribe_tells_the_server_what_was_asked_for(serve: Serve, recording: Path) -> None:
+async def test_transcribe_sends_the_server_what_was_asked_for(serve: Serve, recording: Path) -> None:
     peer = await serve(Peer())
     wishes = ("--language", "de", "--task", "translate", "--words")
     await livecaption_command("transcribe", recording, "--server", peer.url, *wishes, LIVECAPTION_TOKEN="secret")
@@ -353,7 +353,7 @@ async def test_transcribe_reads_an_mp4_whose_index_is_at_its_end(serve: Serve, t
     assert len(peer.audio[0]) / 4 / 16_000 == pytest.approx(2.0, abs=0.2)
 
 
-async def test_captions_that_a_lost_connection_cost_are_told_beside_the_transcript(
+async def test_captions_that_a_lost_connection_cost_are_reported_beside_the_transcript(
     serve: Serve, recording: Path
 ) -> None:
     peer = await serve(Peer([{"type": "gap", "start_ms": 1000, "end_ms": 2500}, final("Hello.")]))
@@ -362,7 +362,7 @@ async def test_captions_that_a_lost_connection_cost_are_told_beside_the_transcri
     assert ended == Ended(0, "Hello.\n", complaint)
 
 
-async def test_an_error_that_ends_nothing_is_told_beside_the_transcript(serve: Serve, recording: Path) -> None:
+async def test_an_error_that_ends_nothing_is_reported_beside_the_transcript(serve: Serve, recording: Path) -> None:
     peer = await serve(Peer([error("transcription_failed", "one utterance was lost", fatal=False), final("Hello.")]))
     ended = await livecaption_command("transcribe", recording, "--server", peer.url)
     assert ended == Ended(0, "Hello.\n", "livecaption: one utterance was lost\n")
@@ -390,14 +390,14 @@ async def test_a_stream_that_ends_before_its_audio_is_a_failure_of_one_line(
     assert ended.stderr.count("\n") == 1
 
 
-async def test_a_server_that_is_not_there_is_told_in_one_line(recording: Path, unused_tcp_port: int) -> None:
+async def test_a_server_that_is_not_there_is_reported_in_one_line(recording: Path, unused_tcp_port: int) -> None:
     ended = await livecaption_command("listen", recording, "--server", f"http://127.0.0.1:{unused_tcp_port}")
     assert (ended.code, ended.stdout) == (1, "")
     assert ended.stderr.startswith(f"livecaption: cannot reach http://127.0.0.1:{unused_tcp_port}")
     assert ended.stderr.count("\n") == 1
 
 
-async def test_an_address_that_is_none_is_told_in_one_line(recording: Path) -> None:
+async def test_an_address_that_is_none_is_reported_in_one_line(recording: Path) -> None:
     ended = await livecaption_command("listen", recording, "--server", "localhost")
     assert ended == Ended(1, "", "livecaption: 'localhost' is not a server's address, such as http://localhost:8000\n")
 
@@ -523,7 +523,7 @@ async def test_ctrl_c_ends_transcribe_without_a_traceback(serve: Serve, tmp_path
     assert "Traceback" not in ended.stdout
 
 
-async def test_listen_without_what_the_microphone_needs_says_how_to_get_it(tmp_path: Path) -> None:
+async def test_listen_without_the_library_for_microphones_names_the_command_that_installs_it(tmp_path: Path) -> None:
     (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
     ended = await livecaption_command("listen", "--server", "http://localhost:1", PYTHONPATH=str(tmp_path))
     assert (ended.code, ended.stdout) == (1, "")
@@ -578,7 +578,7 @@ async def test_listen_streams_the_microphone_at_its_own_rate_until_ctrl_c(
     assert peer.audio[0].startswith(bytes(range(4)) * 1920)
 
 
-async def test_listen_without_a_microphone_says_so(tmp_path: Path) -> None:
+async def test_listen_without_a_microphone_fails_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "sounddevice.py").write_text(SOUND_CARD.format(broken=True))
     ended = await livecaption_command("listen", PYTHONPATH=str(tmp_path))
     assert ended == Ended(1, "", "livecaption: no microphone: Error querying device -1\n")

@@ -93,7 +93,7 @@ def test_a_command_may_have_defaults_of_its_own() -> None:
     assert load_config(parser.parse_args([]), {"LIVECAPTION_STORE": "none"}, defaults) == Config()
 
 
-def test_the_help_tells_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_has_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         load("--help")
     told = " ".join(capsys.readouterr().out.split())
@@ -139,7 +139,7 @@ def test_a_token_or_insecure_opens_the_server_to_other_machines() -> None:
         ("127.evil.example", False),
     ],
 )
-def test_loopback_is_told_from_other_hosts(host: str, expected: bool) -> None:
+def test_loopback_is_distinguished_from_other_hosts(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 

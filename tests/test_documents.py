@@ -190,7 +190,7 @@ def test_an_example_of_an_event_is_what_the_server_sends(example: dict[str, Any]
     [example for example in EXAMPLES if example.get("type") in MESSAGES],
     ids=lambda example: str(example["type"]),
 )
-def test_an_example_of_a_clients_message_is_understood(example: dict[str, Any]) -> None:
+def test_an_example_of_a_clients_message_is_accepted(example: dict[str, Any]) -> None:
     parsed = native.parse(json.dumps(example), EndpointingConfig())
     name = "Resume" if "resume" in example else example["type"].capitalize()
     assert type(parsed).__name__ == name

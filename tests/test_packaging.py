@@ -173,7 +173,7 @@ def test_the_distribution_has_a_name_of_its_own_and_the_command_keeps_its_name(w
     ]
 
 
-def test_nobody_is_told_to_install_another_program_of_that_name() -> None:
+def test_no_text_names_another_program_of_that_name_to_install() -> None:
     """On PyPI, `livecaption` belongs to somebody else."""
     told = re.compile(r"""\b(?:pip|pipx|tool) install\s+(?:-\S+\s+)*['"]?livecaption(?!-server)\b(?![./])""")
     assert told.search("pip install -U 'livecaption[demo]'")

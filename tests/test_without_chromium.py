@@ -23,7 +23,7 @@ def run_browser_tests(path: Path, ci: str) -> tuple[int, list[str]]:
     return run.returncode, run.stdout.splitlines()
 
 
-def test_browser_tests_are_skipped_with_one_line_that_says_what_is_missing(tmp_path: Path) -> None:
+def test_browser_tests_are_skipped_with_one_line_that_names_what_is_missing(tmp_path: Path) -> None:
     code, lines = run_browser_tests(tmp_path, ci="")
     assert code == pytest.ExitCode.OK
     [line] = [line for line in lines if "Chromium" in line]

@@ -246,7 +246,7 @@ def test_a_damaged_container_raises_nothing_but_our_errors(name):
         assert np.isfinite(heard).all()
 
 
-def test_damage_is_reported_after_all_that_could_be_heard():
+def test_damage_is_reported_after_all_that_could_be_decoded():
     data = bytearray(container_of("fragmented mp4"))
     data[len(data) // 2 : len(data) // 2 + 300] = np.random.default_rng(0).bytes(300)
     heard, error = decode_what_can_be(bytes(data))
@@ -298,13 +298,13 @@ def test_a_reader_may_stop_in_the_middle():
 @pytest.mark.parametrize(
     ("name", "duration_s"), [("wav", 2.0), ("flac", 2.0), ("mp3", 2.0), ("webm as recorders send it", None)]
 )
-def test_the_length_is_told_where_the_head_tells_it(name, duration_s):
+def test_the_length_is_reported_where_the_head_has_it(name, duration_s):
     told = []
     list(decode_container(io.BytesIO(container_of(name)), told.append))
     assert told == [duration_s and pytest.approx(duration_s, abs=0.1)]
 
 
-def test_a_file_that_is_no_container_tells_no_length():
+def test_a_file_that_is_no_container_has_no_length():
     told = []
     with pytest.raises(InvalidAudio):
         list(decode_container(io.BytesIO(b"not audio"), told.append))

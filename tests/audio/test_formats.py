@@ -90,7 +90,7 @@ ALAW_REFERENCE = (
 
 
 @pytest.mark.parametrize(("encoding", "reference"), [("mulaw", MULAW_REFERENCE), ("alaw", ALAW_REFERENCE)])
-def test_g711_is_decoded_as_the_standard_says(encoding, reference):
+def test_g711_is_decoded_as_in_the_standard(encoding, reference):
     samples = PcmDecoder(AudioFormat(encoding)).push(bytes(range(256))) * 32768
     assert samples[::17].tolist() == reference[0]
     assert zlib.crc32(samples.astype("<i2").tobytes()) == reference[1]
@@ -114,7 +114,7 @@ def test_any_bytes_in_any_chunks_decode_to_the_same_samples(pcm, cuts):
     assert np.concatenate(parts).tolist() == PcmDecoder(AudioFormat("pcm_s16le", channels=3)).push(pcm).tolist()
 
 
-def test_a_decoder_that_is_rewound_skips_what_it_knows_and_takes_a_cut_sample_anew():
+def test_a_decoder_that_is_rewound_skips_what_it_has_and_takes_a_cut_sample_again():
     decoder = PcmDecoder(AudioFormat("pcm_s16le", channels=2))
     data = np.arange(40, dtype="<i2").tobytes()
     before = decoder.push(data[:22])  # five samples and half of one

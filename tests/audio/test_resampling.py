@@ -29,7 +29,7 @@ def test_a_tone_keeps_its_place_and_height_and_has_no_clicks(sample_rate_hz):
     np.testing.assert_allclose(resampled[inner], tone(1000, 16_000)[inner], atol=1e-4)
 
 
-def test_what_16_khz_cannot_hold_is_not_heard_as_something_else():
+def test_frequencies_above_8_khz_are_removed_and_not_aliased():
     """10 kHz would fold to 6 kHz, amid the consonants."""
     assert np.abs(resample(tone(10_000, 48_000), 48_000)[1600:-1600]).max() < 1e-4
 

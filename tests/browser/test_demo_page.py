@@ -199,9 +199,7 @@ async def test_a_server_that_is_stopped_still_gives_the_last_caption(serve: Serv
     await expect(page.get_by_role("button", name="Start again")).to_be_visible()
 
 
-async def test_the_page_does_not_say_that_a_stopped_server_is_still_being_stopped(
-    serve: Serve, open_page: OpenPage
-) -> None:
+async def test_the_page_does_not_show_a_stopped_server_as_still_stopping(serve: Serve, open_page: OpenPage) -> None:
     server = await serve(*SCRIPTED)
     page = await open_page(server.url)
     await page.evaluate(
@@ -219,7 +217,7 @@ async def test_the_page_does_not_say_that_a_stopped_server_is_still_being_stoppe
     await expect(page.locator("#notice")).to_be_empty()
 
 
-async def test_the_page_says_that_the_server_does_not_answer(serve: Serve, context: BrowserContext) -> None:
+async def test_the_page_shows_that_the_server_does_not_answer(serve: Serve, context: BrowserContext) -> None:
     server = await serve()
     page = await context.new_page()
     await page.goto(server.url)
@@ -416,7 +414,7 @@ async def test_the_languages_of_the_model_are_offered(server: Server, open_page:
     await expect(languages).to_have_value("")
 
 
-async def test_the_page_says_that_the_model_does_not_support_a_language(
+async def test_the_page_shows_that_the_model_does_not_support_a_language(
     server: Server, context: BrowserContext
 ) -> None:
     """The page could not learn the languages that the model supports."""
@@ -487,7 +485,7 @@ async def test_appearance_is_remembered(server: Server, open_page: OpenPage) -> 
     await expect(page.locator("#stage")).to_have_css("color", "rgb(255, 230, 0)")
 
 
-async def test_slow_networks_lose_the_oldest_sound_and_the_page_is_told(
+async def test_slow_networks_lose_the_oldest_sound_and_the_page_shows_it(
     scripted_server: Server, open_page: OpenPage
 ) -> None:
     """Of ten seconds at once, 250 ms are in the socket and 2 s wait for it. The rest is dropped."""

@@ -172,7 +172,7 @@ async def test_a_long_list_goes_on_when_asked(
     await expect(page.get_by_role("button", name="Show older transcripts")).to_be_hidden()
 
 
-async def test_a_session_that_runs_is_said_to(serve_stored: ServeStored, open_sessions: OpenSessions) -> None:
+async def test_a_session_that_runs_is_marked_as_running(serve_stored: ServeStored, open_sessions: OpenSessions) -> None:
     server = await serve_stored()
     async with aiohttp.ClientSession() as http, http.ws_connect(f"{server.url}v1/stream") as socket:
         await socket.send_json({"type": "start", "title": "Now"})
@@ -200,7 +200,7 @@ async def test_the_token_is_asked_for_once(serve_stored: ServeStored, open_sessi
     await expect(state(page)).to_have_text("2 transcripts")
 
 
-async def test_a_server_that_keeps_nothing_or_is_gone_is_told(serve: Serve, open_sessions: OpenSessions) -> None:
+async def test_a_server_that_keeps_nothing_or_is_gone_is_reported(serve: Serve, open_sessions: OpenSessions) -> None:
     server = await serve("--engine", "scripted", "--store", "none")
     page = await open_sessions(server)
     await expect(state(page)).to_have_text("This server stores no transcripts")

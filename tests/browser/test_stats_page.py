@@ -171,7 +171,7 @@ async def test_a_token_in_the_address_is_used_and_taken_out_of_it(serve: Serve, 
     assert page.url == f"{server.url}stats"
 
 
-async def test_a_server_that_goes_is_told_and_one_that_comes_is_watched_again(
+async def test_a_server_that_goes_is_reported_and_one_that_comes_is_watched_again(
     serve: Serve, open_stats: OpenStats
 ) -> None:
     server = await serve(*SCRIPTED)
@@ -222,7 +222,7 @@ async def test_nothing_is_cut_off_in_a_window_of_320_pixels(serve: Serve, open_s
     assert await page.evaluate("document.documentElement.scrollWidth") == 320
 
 
-async def test_screen_readers_are_not_told_every_second(server: Server, open_stats: OpenStats) -> None:
+async def test_screen_readers_do_not_announce_every_second(server: Server, open_stats: OpenStats) -> None:
     """Only the server's state is announced, and only when it changes; the drawings are for the eye."""
     page = await open_stats(server)
     await expect(page.get_by_role("status")).to_have_text("Ready")

@@ -77,7 +77,7 @@ async def test_audio_over_a_network_that_breaks_arrives_once(
     assert told["changes"][:2] == ["lost", "resumed"]
 
 
-async def test_a_server_that_is_killed_and_started_anew_costs_and_doubles_no_word(
+async def test_a_server_that_is_killed_and_restarted_costs_and_doubles_no_word(
     scripted_server: Server, serve: Serve, launch: Launch, tmp_path: Path, unused_tcp_port: int
 ) -> None:
     flags = ("--engine", "scripted", "--port", str(unused_tcp_port), "--store", str(tmp_path / "transcripts.db"))

@@ -79,7 +79,7 @@ async def test_subtitles_of_a_private_session_that_has_ended_are_saved_without_t
         assert words(await downloaded(page, name)) == await shown_words(page)
 
 
-async def test_a_page_that_lost_its_server_saves_text_and_says_why_it_saves_no_subtitles(
+async def test_a_page_that_lost_its_server_saves_text_and_shows_why_it_saves_no_subtitles(
     serve: Serve, page: Page
 ) -> None:
     server = await serve(*STORES_NOTHING, "--resume-window", "0.5")

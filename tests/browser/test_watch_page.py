@@ -173,7 +173,7 @@ async def kill(server: Server) -> None:
     await server.process.wait()
 
 
-async def test_a_reader_of_a_server_that_is_killed_and_started_anew_sees_each_line_once(
+async def test_a_reader_of_a_server_that_is_killed_and_restarted_sees_each_line_once(
     serve_anew: Callable[[], Awaitable[Server]], open_page: OpenPage
 ) -> None:
     """That holds for the live lines too, where the open utterance is transcribed again."""
@@ -195,7 +195,7 @@ async def test_a_reader_of_a_server_that_is_killed_and_started_anew_sees_each_li
         await expect(page.locator("#roll-up p")).to_have_text(said)
 
 
-async def test_a_reader_is_told_what_was_said_and_has_no_captions(
+async def test_a_reader_is_shown_what_was_said_and_has_no_captions(
     serve_anew: Callable[[], Awaitable[Server]], open_page: OpenPage
 ) -> None:
     """The server is killed, and the publisher has the audio from 10 s on only."""
@@ -217,7 +217,7 @@ async def test_a_reader_is_told_what_was_said_and_has_no_captions(
         await expect_lines(page, [said, re.compile(r"\[[89] s without captions\]")])
 
 
-async def test_a_reader_is_told_why_there_is_nothing_to_read(scripted_server: Server, open_page: OpenPage) -> None:
+async def test_a_reader_is_shown_why_there_is_nothing_to_read(scripted_server: Server, open_page: OpenPage) -> None:
     await expect_state(await open_page(f"{scripted_server.url}watch/nobody"), "There is no such session")
     async with speaking(scripted_server, private=True) as publisher:
         link = publisher.page_of(scripted_server.url)
@@ -235,7 +235,7 @@ async def test_a_secret_that_is_badly_encoded_is_a_wrong_one(scripted_server: Se
         await expect_state(await open_page(f"{publisher.page_of(scripted_server.url)}#token=%E0%A4%A"), "Live")
 
 
-async def test_how_a_reader_wants_it_is_remembered(scripted_server: Server, open_page: OpenPage) -> None:
+async def test_a_readers_display_settings_are_kept(scripted_server: Server, open_page: OpenPage) -> None:
     async with speaking(scripted_server) as publisher:
         page = await open_page(publisher.page_of(scripted_server.url))
         await publisher.say()
@@ -289,7 +289,9 @@ async def test_languages_from_right_to_left_stand_on_the_right(scripted_server: 
         assert words["x"] < time["x"]
 
 
-async def test_who_scrolls_back_keeps_the_place_and_jumps_to_live(scripted_server: Server, open_page: OpenPage) -> None:
+async def test_a_reader_who_scrolls_back_keeps_the_place_and_jumps_to_live(
+    scripted_server: Server, open_page: OpenPage
+) -> None:
     async with speaking(scripted_server, partials=False) as publisher:
         page = await open_page(publisher.page_of(scripted_server.url))
         await page.set_viewport_size({"width": 500, "height": 320})

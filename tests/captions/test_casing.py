@@ -10,7 +10,7 @@ def test_behind_a_full_stop_a_sentence_begins() -> None:
 
 
 @pytest.mark.parametrize("continues", [True, False])
-def test_the_first_text_is_as_it_was_heard(continues: bool) -> None:
+def test_the_first_text_is_as_it_was_recognized(continues: bool) -> None:
     assert join_case("hello", "", continues=continues) == "hello"
 
 
@@ -28,7 +28,7 @@ def test_after_a_pause_a_capital_is_the_speakers() -> None:
     assert join_case("The fields", "into the woods", continues=False) == "The fields"
 
 
-def test_nothing_said_stays_nothing() -> None:
+def test_an_empty_text_stays_empty() -> None:
     assert join_case("", "into the woods.", continues=True) == ""
 
 

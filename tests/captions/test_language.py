@@ -19,7 +19,7 @@ def test_it_is_detected_until_two_finals_in_a_row_agree() -> None:
     assert after(("de", 0.9), ("en", 0.9), ("en", 0.8)) == "en"
 
 
-def test_a_final_that_the_model_is_unsure_of_has_no_say() -> None:
+def test_a_final_that_the_model_is_unsure_of_does_not_count() -> None:
     assert after(("de", 0.9), ("nn", 0.3), ("de", 0.9)) == "de"
 
 

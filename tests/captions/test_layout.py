@@ -443,7 +443,7 @@ def test_a_roll_up_marks_what_may_still_change(told: list[tuple[str, str]], leng
 
 
 @given(revisions(), LENGTHS)
-def test_a_revision_never_breaks_a_committed_line_anew(told: list[tuple[str, str]], length: int) -> None:
+def test_a_revision_never_moves_the_break_of_a_committed_line(told: list[tuple[str, str]], length: int) -> None:
     """A line is committed when it and the first word of the next one are stable."""
     committed: set[tuple[int, int]] = set()
     for (stable, _), lines in zip(told, spans(told, length), strict=True):

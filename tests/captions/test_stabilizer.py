@@ -38,7 +38,7 @@ def test_a_word_that_one_hypothesis_of_the_last_second_lacks_is_not_stable() -> 
     assert shown[-1].stable == "And so"
 
 
-def test_a_hypothesis_older_than_needed_has_no_say() -> None:
+def test_a_hypothesis_older_than_needed_does_not_count() -> None:
     shown = captions("Ants", "And so my", "And so my fellow", "And so my fellow Americans", interval_ms=500)
     assert shown[-1].stable == "And so my"
 
@@ -78,7 +78,7 @@ def test_an_empty_hypothesis_shows_what_is_stable() -> None:
     assert captions("one two", "one two", "")[-1] == Caption("one two", "one two")
 
 
-def test_one_word_that_the_model_cannot_make_up_its_mind_about_does_not_take_back_all_behind_it() -> None:
+def test_one_word_that_keeps_changing_does_not_take_back_all_behind_it() -> None:
     shown = captions(
         "a vainly rang the bell", "a mainly rang the bell of the", "a vainly rang the bell of the", interval_ms=400
     )
@@ -89,7 +89,7 @@ def test_one_word_that_the_model_cannot_make_up_its_mind_about_does_not_take_bac
     ]
 
 
-def test_a_word_that_two_hypotheses_in_a_row_hear_differently_is_changed() -> None:
+def test_a_word_that_differs_in_two_hypotheses_in_a_row_is_changed() -> None:
     shown = captions(
         "a vainly rang the bell", "a mainly rang the bell", "a mainly rang the bell of the", interval_ms=400
     )

@@ -75,7 +75,7 @@ def test_json_is_laid_out_for_people(finals: list[Final]) -> None:
 
 
 @given(transcripts())
-def test_json_holds_every_final_that_says_something_as_it_was_on_the_wire(finals: list[Final]) -> None:
+def test_json_holds_every_final_with_a_text_as_it_was_on_the_wire(finals: list[Final]) -> None:
     captions = json.loads(to_json(finals))["captions"]
     said = [final for final in finals if final.text]
     assert [caption["text"] for caption in captions] == [final.text for final in said]

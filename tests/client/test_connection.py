@@ -41,7 +41,7 @@ def test_stream_url_refuses_what_is_no_server(url: str) -> None:
         stream_url(url)
 
 
-async def test_start_tells_the_server_every_option_and_the_token(server_of: ServerOf) -> None:
+async def test_start_carries_every_option_and_the_token(server_of: ServerOf) -> None:
     started = asyncio.get_running_loop().create_future()
 
     async def script(socket: web.WebSocketResponse, start: dict[str, Any]) -> None:

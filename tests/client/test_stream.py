@@ -94,7 +94,7 @@ async def test_flush_ping_and_stop_are_the_messages_of_the_protocol(server_of: S
         ("[]", "not an event"),
     ],
 )
-async def test_a_server_that_breaks_the_protocol_is_told_apart(
+async def test_a_server_that_breaks_the_protocol_raises_an_error_of_its_own(
     server_of: ServerOf, after_ready: str, reason: str
 ) -> None:
     """A gap means lost captions, and continuing would hide it."""
@@ -109,7 +109,9 @@ async def test_a_server_that_breaks_the_protocol_is_told_apart(
     assert closed.value.code == 1002
 
 
-async def test_a_stream_that_a_fatal_error_ends_reports_it_and_then_says_why_it_is_closed(server_of: ServerOf) -> None:
+async def test_a_stream_that_a_fatal_error_ends_yields_it_and_then_raises_the_reason_of_its_close(
+    server_of: ServerOf,
+) -> None:
     report = {"type": "error", "code": "idle_timeout", "message": "no audio for 60 s", "fatal": True}
 
     async def script(socket: web.WebSocketResponse, _: dict[str, Any]) -> None:
@@ -148,7 +150,7 @@ async def test_a_sender_learns_from_the_reader_why_the_server_went_away(server_o
             await speaking
 
 
-async def test_a_gap_that_the_server_tells_is_no_break_of_the_protocol(server_of: ServerOf) -> None:
+async def test_a_gap_that_the_server_announces_does_not_break_the_protocol(server_of: ServerOf) -> None:
     async def script(socket: web.WebSocketResponse, _: dict[str, Any]) -> None:
         await socket.send_json(READY)
         await socket.send_json({"type": "gap", "start_ms": 0, "end_ms": 900, "seq": 40})

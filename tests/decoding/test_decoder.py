@@ -58,7 +58,7 @@ async def test_a_file_may_be_read_anywhere(pool: DecoderPool, tmp_path: Path) ->
     assert len(samples) == 176_000
 
 
-async def test_rubbish_is_refused_and_whoever_pushes_is_not_held_up(pool: DecoderPool) -> None:
+async def test_rubbish_is_refused_and_does_not_block_the_sender(pool: DecoderPool) -> None:
     decoder = ContainerDecoder(pool)
     pushing = asyncio.ensure_future(pushed(decoder, bytes(range(256)) * 20_000))
     with pytest.raises(InvalidAudio) as refusal:
@@ -67,7 +67,7 @@ async def test_rubbish_is_refused_and_whoever_pushes_is_not_held_up(pool: Decode
     await pushing
 
 
-async def test_what_was_torn_is_told_behind_all_that_could_be_decoded(pool: DecoderPool) -> None:
+async def test_damage_is_reported_behind_all_that_could_be_decoded(pool: DecoderPool) -> None:
     decoder = ContainerDecoder(pool)
     pushing = asyncio.ensure_future(pushed(decoder, JFK.read_bytes()[:-1000]))
     heard: list[np.ndarray] = []

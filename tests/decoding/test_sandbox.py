@@ -73,7 +73,7 @@ while True:
     assert done.returncode == -signal.SIGXCPU
 
 
-def test_its_end_leaves_no_core_for_it_would_hold_what_was_said() -> None:
+def test_its_end_leaves_no_core_dump_because_that_would_hold_audio() -> None:
     assert run("print(resource.getrlimit(resource.RLIMIT_CORE))").stdout == "(0, 0)\n"
 
 

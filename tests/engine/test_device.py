@@ -96,7 +96,7 @@ def test_torch_is_not_imported_for_the_cpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_the_memory_in_use_is_read_anew_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_in_use_is_read_again_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     free_bytes = iter([9, 5, 2])
     torch = ModuleType("torch")
     torch.cuda = SimpleNamespace(  # type: ignore[attr-defined]
@@ -107,5 +107,5 @@ def test_the_memory_in_use_is_read_anew_each_time(monkeypatch: pytest.MonkeyPatc
     assert [device_memory(device), device_memory(device)] == [DeviceMemory(4, 9), DeviceMemory(7, 9)]
 
 
-def test_no_memory_is_told_of_a_cpu() -> None:
+def test_no_memory_is_reported_of_a_cpu() -> None:
     assert device_memory(choose_device("cpu")) is None

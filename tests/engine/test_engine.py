@@ -51,7 +51,7 @@ def test_a_window_is_not_modified(engine: Engine) -> None:
 
 @pytest.mark.parametrize("n_samples", [0, 1, 100, 399, 400])
 @pytest.mark.parametrize("is_final", [True, False])
-def test_a_window_of_next_to_nothing_says_nothing(engine: Engine, n_samples: int, is_final: bool) -> None:
+def test_a_window_of_next_to_no_audio_has_no_text(engine: Engine, n_samples: int, is_final: bool) -> None:
     options = TranscriptionOptions(words=True)
     [hypothesis] = engine.transcribe([Window(np.zeros(n_samples, np.float32), options, is_final=is_final)])
     assert (hypothesis.text, hypothesis.words, hypothesis.suspicious) == ("", (), False)

@@ -93,7 +93,7 @@ def test_what_people_say_over_and_over_may_be_shown_but_is_tried_again_before_it
 
 
 @pytest.mark.parametrize("text", ["Walking in the park, walking in the park.", f"So {MANY}, {MANY}, said the king."])
-def test_what_nobody_says_twice_is_not_shown(text: str) -> None:
+def test_text_that_nobody_says_twice_is_not_shown(text: str) -> None:
     partial = decoding(text=text)
     assert not replace(partial, window=replace(partial.window, is_final=False)).is_sound
 
@@ -136,7 +136,7 @@ def test_a_partial_with_what_people_do_say_twice_is_shown(text: str) -> None:
 
 
 @pytest.mark.parametrize("is_final", [False, True])
-def test_a_text_without_spaces_said_twice_is_not_sound(is_final: bool) -> None:
+def test_a_text_without_spaces_that_repeats_itself_is_not_sound(is_final: bool) -> None:
     twice = decoding(text=2 * "今日はいい天気です。", tokens=2 * [1, 2, 3, 4, 5])
     assert not replace(twice, window=replace(twice.window, is_final=is_final)).is_sound
 
@@ -233,11 +233,11 @@ def test_text_is_kept_where_only_one_sign_speaks_against_it(said: Decoding) -> N
         pytest.param(decoding(20, seconds=1.5, speech_ms=350), id="without an end"),
     ],
 )
-def test_a_short_word_that_was_not_understood_is_heard_once_more(unclear: Decoding) -> None:
+def test_a_short_word_that_was_not_recognized_is_decoded_once_more(unclear: Decoding) -> None:
     assert not unclear.is_sound
 
 
-def test_little_and_unclear_speech_that_is_not_understood_at_the_second_try_either_is_nothing() -> None:
+def test_little_and_unclear_speech_that_is_not_recognized_at_the_second_try_either_is_dropped() -> None:
     def improbable(speech_ms: int = 780, speech_probability: float = 0.9, n_prefix: int = 0) -> Decoding:
         return decoding(
             seconds=1.5,
@@ -298,7 +298,7 @@ def test_repetition_compresses_and_an_empty_text_does_not() -> None:
     assert compression_ratio("") == 0
 
 
-def test_words_that_readers_were_promised_are_no_silence_whatever_the_model_thinks() -> None:
+def test_words_that_readers_were_promised_are_kept_at_any_probability_of_silence() -> None:
     unsure = {"mean_log_probability": -1.5, "no_speech_probability": 0.9}
     assert decoding(**unsure).text_tokens == []  # type: ignore[arg-type]
     assert decoding(n_prefix=3, **unsure).text_tokens == list(range(12))  # type: ignore[arg-type]

@@ -82,7 +82,7 @@ def batch(number: int, prompt: str = "", n: int = 1, deadline_s: float = 10.0) -
     return Transcribe(number, deadline_s, (Window(np.zeros(9600, np.float32), options),) * n)
 
 
-async def test_it_says_what_it_loaded_then_answers_in_order(start: Start) -> None:
+async def test_it_sends_what_it_loaded_then_answers_in_order(start: Start) -> None:
     engine = start()
     assert isinstance(engine.hear(), Loaded)
     engine.say(batch(1, n=2))
@@ -130,7 +130,7 @@ async def test_a_lost_device_ends_it(start: Start) -> None:
 
 
 @pytest.mark.parametrize(("model", "engine"), [("refuse", "scripted"), ("/no/such/model", "whisper")])
-async def test_a_model_that_cannot_be_loaded_is_told_and_ends_it(model: str, engine: str, start: Start) -> None:
+async def test_a_model_that_cannot_be_loaded_is_reported_and_ends_it(model: str, engine: str, start: Start) -> None:
     """Row 49."""
     process = start(model, engine)
     assert isinstance(process.hear(), LoadFailed)
@@ -155,7 +155,7 @@ async def test_it_ends_with_its_pipe(model: str, start: Start) -> None:
     assert engine.exit_code() == EXIT_STOPPED
 
 
-async def test_it_ends_if_what_it_hears_is_no_message(start: Start) -> None:
+async def test_it_ends_if_it_receives_no_message_of_ours(start: Start) -> None:
     engine = start()
     engine.hear()
     engine.pipe.send_bytes(b"rubbish")

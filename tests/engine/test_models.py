@@ -130,7 +130,7 @@ def test_a_directory_may_have_an_at_sign_in_its_name(tmp_path: Path) -> None:
     assert find_model(str(directory)) == models.ModelFiles("small@home", directory)
 
 
-def test_a_directory_without_a_model_is_unusable_and_the_message_says_what_is_missing(tmp_path: Path) -> None:
+def test_a_directory_without_a_model_is_unusable_and_the_message_names_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "model.bin").touch()
     with pytest.raises(EngineUnusable, match=r"config\.json, tokenizer\.json not found"):
         find_model(str(tmp_path))

@@ -22,7 +22,7 @@ def say(*windows: Window, script: str = "") -> list[str]:
     return [hypothesis.text for hypothesis in ScriptedEngine(script).transcribe(windows)]
 
 
-def test_it_says_a_word_for_each_300_ms() -> None:
+def test_it_answers_a_word_for_each_300_ms() -> None:
     assert say(window(299), window(300), window(1000)) == ["", "One.", "One two three."]
 
 
@@ -45,7 +45,7 @@ def test_words_have_their_times() -> None:
     assert hypothesis.words == (Word("One", 0, 300, 0.9), Word("two.", 300, 600, 0.9))
 
 
-def test_a_prompt_makes_it_say_something_else() -> None:
+def test_a_prompt_makes_it_answer_something_else() -> None:
     assert say(window(prompt="script: say Hello there"), window(prompt="script: empty"), window(prompt="Hello")) == [
         "Hello there",
         "",

@@ -60,7 +60,7 @@ def test_speech_that_a_window_begins_with_is_found(detector: SpeechDetector) -> 
     assert detector.detect(samples[round(3.3 * 16_000) : round(4.4 * 16_000)]).total_ms >= 300
 
 
-def test_nobody_is_told_of_it(tmp_path: Path) -> None:
+def test_the_telemetry_of_the_runtime_is_off(tmp_path: Path) -> None:
     """ONNX Runtime's telemetry begins with a file of its own among the temporary ones, when it is imported."""
     program = "from livecaption.engine.speech_detection import SpeechDetector; SpeechDetector()"
     environ = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}

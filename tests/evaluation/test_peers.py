@@ -54,7 +54,7 @@ async def test_a_peer_reads_events_one_after_the_other_and_the_code_of_the_close
 
 
 @pytest.mark.processes
-async def test_a_peer_that_ends_by_reset_says_no_goodbye() -> None:
+async def test_a_peer_that_ends_by_reset_sends_no_close() -> None:
     async with serving("--store", "none") as server:
         async with raw_peer(await server.ready()) as peer:
             await peer.send({"type": "start"})

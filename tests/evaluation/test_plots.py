@@ -18,7 +18,7 @@ def row(streams: int, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("suffix", "begins"), [("png", b"\x89PNG\r\n\x1a\n"), ("svg", b"<?xml")])
-def test_a_picture_is_of_the_kind_that_its_name_says(tmp_path: Path, suffix: str, begins: bytes) -> None:
+def test_a_picture_is_of_the_kind_in_its_name(tmp_path: Path, suffix: str, begins: bytes) -> None:
     path = tmp_path / f"sweep.{suffix}"
     draw([row(1), row(8)], path)
     assert path.read_bytes().startswith(begins)

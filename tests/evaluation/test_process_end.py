@@ -11,7 +11,7 @@ from livecaption.evaluation.process_end import ProcessEnd
 pytestmark = pytest.mark.processes
 
 
-async def test_the_end_of_a_process_is_told_with_its_time() -> None:
+async def test_the_end_of_a_process_is_reported_with_its_time() -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=asyncio.subprocess.PIPE)
     with ProcessEnd(process.pid) as end:
         asked_s = time.monotonic()

@@ -65,7 +65,7 @@ async def test_what_is_left_is_killed_at_the_end() -> None:
     assert server.tree() == []
 
 
-async def test_a_program_that_says_nothing_is_not_waited_for() -> None:
+async def test_a_program_that_prints_nothing_is_not_waited_for() -> None:
     async with serving(command=(sys.executable, "-c", "")) as server:
         with pytest.raises(TimeoutError, match="was not logged"):
             await server.listening()

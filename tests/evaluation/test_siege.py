@@ -133,7 +133,7 @@ async def test_a_lost_last_final_is_found_out(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.timeout(120)
 @pytest.mark.usefixtures("short_and_loose")
 @pytest.mark.parametrize(("max_log_lines", "exit_code"), [(20, 0), (-100, 1)])
-def test_the_program_tells_by_its_exit_code_and_a_file(
+def test_the_program_reports_by_its_exit_code_and_a_file(
     max_log_lines: int, exit_code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(siege, "ATTACKS", {"7.1 recordings": ATTACKS["7.1 recordings"]})
@@ -168,7 +168,7 @@ def test_a_row_within_its_bounds_is_good() -> None:
         ({"faults": ("logged: Traceback",)}, "logged: Traceback"),
     ],
 )
-def test_a_row_that_breaks_a_bound_says_which(change: dict[str, Any], broken: str) -> None:
+def test_a_row_that_breaks_a_bound_names_it(change: dict[str, Any], broken: str) -> None:
     assert broken_bounds(replace(GOOD, **change)) == [broken]
 
 

@@ -19,7 +19,7 @@ N_CYCLES = 8
 
 @pytest.mark.processes
 @pytest.mark.timeout(240)
-async def test_whatever_ends_a_server_nothing_is_left_and_no_final_is_lost() -> None:
+async def test_however_a_server_ends_nothing_is_left_and_no_final_is_lost() -> None:
     """Row 61 of the fault matrix in a short form; the program has the long one."""
     chance = random.Random(20)
     for _ in range(N_CYCLES):

@@ -59,7 +59,7 @@ def test_a_row_counts_errors_on_both_sides(recording: Recording) -> None:
     assert row.n_in_silence == 0
 
 
-def test_words_where_nobody_spoke_are_told(recording: Recording) -> None:
+def test_words_where_nobody_spoke_are_counted(recording: Recording) -> None:
     clip = replace(recording.clip, words=tuple(replace(w, end_ms=w.end_ms + 60_000) for w in recording.clip.words))
     row = measure_row(replace(recording, clip=clip), hears("nonsense"), OPTIONS, None)
     assert row.n_in_silence == row.n_finals > 0

@@ -108,7 +108,7 @@ async def test_a_publisher_who_is_away_for_a_while_goes_on_where_they_were(url: 
         assert transcript(events) == unbroken
 
 
-async def test_a_flush_is_said_again_with_the_audio_around_it(url: str) -> None:
+async def test_a_flush_is_sent_again_with_the_audio_around_it(url: str) -> None:
     async with relay_to(url) as relay, connect(relay.url, **OPTIONS) as stream:
         relay.up = False
         relay.break_all()
@@ -123,7 +123,7 @@ async def test_a_flush_is_said_again_with_the_audio_around_it(url: str) -> None:
     assert len(transcript(events)) == 5
 
 
-async def test_who_is_not_back_in_time_is_told_that_the_stream_is_lost(url: str) -> None:
+async def test_a_client_that_is_not_back_in_time_gets_an_error_that_the_stream_is_lost(url: str) -> None:
     async with relay_to(url) as relay, connect(relay.url, **OPTIONS) as stream:
         stream.ready = replace(stream.ready, resume_window_ms=300)
         relay.up = False

@@ -40,17 +40,17 @@ def test_a_switch_that_was_disarmed_ends_nobody() -> None:
     assert (done.returncode, done.stdout) == (0, "alive\n")
 
 
-def test_arming_again_starts_the_time_anew() -> None:
+def test_arming_again_restarts_the_time() -> None:
     done = run("[(lifeline.arm_dead_man(0.4), time.sleep(0.1)) for _ in range(8)]; print('alive')")
     assert (done.returncode, done.stdout) == (0, "alive\n")
 
 
-def test_who_has_another_parent_than_the_server_ends_at_once() -> None:
+def test_a_process_that_has_another_parent_than_the_server_ends_at_once() -> None:
     others = ",".join(layer.value for layer in Layer if layer is not Layer.PARENT_CHECK)
     done = run(f"lifeline.hold({os.getpid()} + 1); print('alive')", without=others)
     assert (done.returncode, done.stdout) == (EXIT_ORPHANED, "")
 
 
-def test_who_is_a_child_of_the_server_goes_on() -> None:
+def test_a_process_that_is_a_child_of_the_server_goes_on() -> None:
     done = run(f"lifeline.hold({os.getpid()}); print('alive')", without=Layer.PARENT_WATCH.value)
     assert (done.returncode, done.stdout) == (0, "alive\n")

@@ -96,7 +96,7 @@ def test_another_process_with_its_pid_is_not(
     assert process.poll() is None
 
 
-def test_the_lock_says_who_holds_it_and_goes_with_its_holder() -> None:
+def test_the_lock_names_its_holder_and_goes_with_it() -> None:
     program = "import os; from livecaption.ipc.locks import hold_lock; hold_lock('cuda:3', 77); print(); input()"
     with psutil.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()

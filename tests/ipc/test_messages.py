@@ -189,7 +189,7 @@ def test_a_message_with_a_bit_turned_over_or_an_end_missing_is_a_message_or_garb
             decode(damaged)
 
 
-def test_the_error_says_nothing_of_what_was_said() -> None:
+def test_the_error_has_nothing_of_what_was_said() -> None:
     """A garbled answer may contain a transcript, and errors are logged."""
     with pytest.raises(GarbledMessage) as caught:
         decode(raw({**FIELDS, "hypotheses": [{**HYPOTHESIS_FIELDS, "text": ["secret"]}]}))

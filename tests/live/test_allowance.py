@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from livecaption.live.allowance import Allowance
 
 
-def test_a_burst_costs_no_time_and_what_exceeds_it_costs_as_much_as_it_is() -> None:
+def test_a_burst_costs_no_time_and_the_excess_costs_its_own_length() -> None:
     allowance = Allowance(per_s=10, burst=20, now_s=100.0)
     assert [allowance.use(1, 100.0) for _ in range(20)] == [0.0] * 20
     assert allowance.use(1, 100.0) == pytest.approx(0.1)
@@ -23,7 +23,7 @@ def test_the_stock_comes_back_with_time_but_not_beyond_its_size() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 3)), max_size=50))
-def test_who_waits_as_told_never_uses_more_than_is_allowed(uses: list[tuple[float, float]]) -> None:
+def test_a_user_that_waits_as_long_as_returned_never_exceeds_the_rate(uses: list[tuple[float, float]]) -> None:
     """All amounts and pauses give at most the burst and the rate."""
     allowance, now_s, used = Allowance(per_s=2, burst=4, now_s=0.0), 0.0, 0.0
     for amount, pause_s in uses:

@@ -140,7 +140,7 @@ async def test_events_that_were_never_sent_cannot_have_been_seen(client: Client)
     assert await refusal_of(await resume(client, ready, 99)) == ("invalid_message", 1008)
 
 
-async def test_the_end_that_a_publisher_missed_is_told_and_then_the_session_is_over(client: Client) -> None:
+async def test_the_end_that_a_publisher_missed_is_sent_and_then_the_session_is_over(client: Client) -> None:
     socket, ready = await start(client)
     await socket.send_bytes(SPEECH)
     await socket.send_json({"type": "stop"})
@@ -156,7 +156,7 @@ async def test_the_end_that_a_publisher_missed_is_told_and_then_the_session_is_o
     assert await refusal_of(await resume(client, ready, end["seq"])) == ("session_ended", 1008)
 
 
-async def test_a_stop_that_is_said_again_because_its_answer_was_lost_is_no_mistake(start_server: StartServer) -> None:
+async def test_a_stop_that_is_sent_again_because_its_answer_was_lost_is_no_mistake(start_server: StartServer) -> None:
     client = await start_server("delay 0.5")
     socket, ready = await start(client)
     await socket.send_bytes(SPEECH)
@@ -171,7 +171,7 @@ async def test_a_stop_that_is_said_again_because_its_answer_was_lost_is_no_mista
     assert kinds == ["ready", "speech_start", "speech_end", "final", "end"]
 
 
-async def test_who_takes_over_closes_the_old_connection_which_is_heard_no_more(client: Client) -> None:
+async def test_a_connection_that_takes_over_closes_the_old_one_which_is_read_no_more(client: Client) -> None:
     old, ready = await start(client)
     new = await resume(client, ready, 1)
     await read_event(new)
@@ -213,7 +213,7 @@ async def test_a_goodbye_ends_the_session_at_once(client: Client) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"resume_window_s": 0.0}, {}], ids=["switched off", "a container"])
-async def test_what_cannot_be_resumed_says_so_in_ready_ends_at_once_and_is_refused(
+async def test_a_session_that_cannot_be_resumed_has_no_resume_window_ends_at_once_and_is_refused(
     start_server: StartServer, settings: dict[str, Any]
 ) -> None:
     client = await start_server(**settings)
@@ -225,7 +225,7 @@ async def test_what_cannot_be_resumed_says_so_in_ready_ends_at_once_and_is_refus
     assert await refusal_of(await resume(client, ready, 1)) == ("unsupported_resume", 1008)
 
 
-async def test_a_parked_session_holds_its_place_and_its_publisher_gets_back_in_on_a_full_server(
+async def test_a_parked_session_holds_its_slot_and_its_publisher_gets_back_in_on_a_full_server(
     start_server: StartServer,
 ) -> None:
     client = await start_server(max_streams=1)
@@ -243,7 +243,7 @@ async def test_a_parked_session_holds_its_place_and_its_publisher_gets_back_in_o
     await eventually(lambda: len(sessions_of(client)) == 0)
 
 
-async def test_who_only_pretends_to_resume_gets_no_place_on_a_full_server(start_server: StartServer) -> None:
+async def test_a_client_that_only_pretends_to_resume_gets_no_slot_on_a_full_server(start_server: StartServer) -> None:
     client = await start_server(max_streams=1)
     _, ready = await start(client)
     socket = await client.ws_connect("/v1/stream", params={"resume": ready["session"]})
@@ -252,7 +252,7 @@ async def test_who_only_pretends_to_resume_gets_no_place_on_a_full_server(start_
     assert len(sessions_of(client)) == 1
 
 
-async def test_who_claims_a_session_and_is_refused_is_not_read_on(
+async def test_a_client_that_claims_a_session_and_is_refused_is_not_read_on(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Anybody can claim one, and send large messages that are held until they are complete."""
@@ -267,7 +267,7 @@ async def test_who_claims_a_session_and_is_refused_is_not_read_on(
     assert close_codes(received) == [1008]
 
 
-async def test_a_connection_that_held_a_place_gives_it_back_when_it_resumes(client: Client) -> None:
+async def test_a_connection_that_held_a_slot_gives_it_back_when_it_resumes(client: Client) -> None:
     old, ready = await start(client)
     await drop(client, old)
     socket = await client.ws_connect("/v1/stream")  # says only in `start` what it came for
@@ -316,7 +316,7 @@ async def test_captions_that_are_forgotten_when_the_publisher_comes_back_are_a_g
     assert events[-1]["type"] == "end"
 
 
-async def test_ready_says_who_may_read(client: Client) -> None:
+async def test_ready_has_a_token_for_readers_if_the_session_is_private(client: Client) -> None:
     _, public = await start(client)
     assert (public["private"], "reader_token" in public) == (False, False)
     _, private = await start(client, private=True)
@@ -339,7 +339,7 @@ async def test_no_log_line_lets_anybody_in(client: Client, caplog: pytest.LogCap
 
 
 @pytest.mark.parametrize("n_pings", [0, 1, 2, 5])
-async def test_a_reset_parks_the_session_whatever_is_on_its_way(client: Client, n_pings: int) -> None:
+async def test_a_reset_parks_the_session_with_any_number_of_pings_on_their_way(client: Client, n_pings: int) -> None:
     """The answer to a first ping finds the connection reset, that to a second one no connection."""
     async with raw_peer(str(client.make_url("/"))) as peer:
         await peer.send({"type": "start"})
@@ -349,7 +349,7 @@ async def test_a_reset_parks_the_session_whatever_is_on_its_way(client: Client, 
     await eventually(lambda: sessions_of(client).n_parked == 1)
 
 
-async def test_a_session_that_was_never_spoken_into_holds_no_place_while_its_publisher_is_away(
+async def test_a_session_without_audio_holds_no_slot_while_its_publisher_is_away(
     start_server: StartServer,
 ) -> None:
     """Else connecting and vanishing fills a server for a minute."""
@@ -366,7 +366,7 @@ async def test_a_session_that_was_never_spoken_into_holds_no_place_while_its_pub
     await eventually(lambda: len(sessions_of(client)) == 0)
 
 
-async def test_one_that_was_spoken_into_keeps_its_place(start_server: StartServer) -> None:
+async def test_a_session_with_audio_keeps_its_slot(start_server: StartServer) -> None:
     client = await start_server(max_streams=1)
     socket, _ = await start(client)
     await socket.send_bytes(SPEECH)
@@ -375,7 +375,9 @@ async def test_one_that_was_spoken_into_keeps_its_place(start_server: StartServe
     assert len(sessions_of(client)) == 1
 
 
-async def test_whose_place_was_taken_meanwhile_is_told_so_and_may_try_again(start_server: StartServer) -> None:
+async def test_a_publisher_whose_slot_was_taken_meanwhile_gets_a_refusal_and_may_try_again(
+    start_server: StartServer,
+) -> None:
     client = await start_server(max_streams=1)
     socket, ready = await start(client)
     await drop(client, socket)
@@ -387,7 +389,7 @@ async def test_whose_place_was_taken_meanwhile_is_told_so_and_may_try_again(star
     assert (await read_event(socket))["session"] == ready["session"]
 
 
-async def test_of_many_sessions_that_were_never_spoken_into_the_newest_are_kept(
+async def test_of_many_sessions_without_audio_the_newest_are_kept(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("livecaption.live.registry.MAX_WITHOUT_AUDIO", 2)

@@ -60,7 +60,7 @@ async def test_what_is_no_container_ends_with_an_error() -> None:
     assert isinstance(await end_of(bytes(range(256)) * 800, Stream()), InvalidAudio)
 
 
-async def test_a_fault_of_ours_ends_the_stream_and_says_no_more_than_that(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_fault_of_ours_ends_the_stream_and_reports_no_more_than_that(caplog: pytest.LogCaptureFixture) -> None:
     error = await end_of(wav(1), Stream(RuntimeError("a mistake")))
     assert error is not None
     assert (error.code, error.message) == ("internal", "internal error")

@@ -119,12 +119,12 @@ def test_a_cursor_is_a_number_in_the_epoch_of_these_events(cursor: str, seq: int
 
 
 @pytest.mark.parametrize("seen", [99, -1, 10**15])
-def test_a_reader_whose_place_is_of_the_future_gets_a_snapshot(seen: int) -> None:
+def test_a_reader_whose_cursor_is_of_the_future_gets_a_snapshot(seen: int) -> None:
     (message,), _ = recent(talk(2)).read(seen)
     assert isinstance(message.event, Snapshot)
 
 
-def test_a_reader_whose_place_is_forgotten_gets_a_snapshot_with_everything() -> None:
+def test_a_reader_whose_cursor_is_forgotten_gets_a_snapshot_with_everything() -> None:
     kept = recent(talk(50), max_characters=2000)
     assert kept.since(1) is None
     (message,), seq = kept.read(1)
@@ -138,7 +138,7 @@ def after_restart(n_finals: int, **settings: Any) -> EventLog:
     return EventLog("Talk", "en", EPOCH, generation=1, finals=finals, **settings)
 
 
-def test_after_a_restart_the_numbers_go_on_above_all_that_were_told_before() -> None:
+def test_after_a_restart_the_numbers_go_on_above_all_that_were_sent_before() -> None:
     kept = after_restart(2)
     assert kept.append(SpeechStart(2, 2000)).seq == SEQS_PER_GENERATION + 1
     assert EventLog("", None, EPOCH, generation=2).append(END).seq == 2 * SEQS_PER_GENERATION + 1
@@ -184,7 +184,7 @@ def test_a_snapshot_is_made_once_for_all_who_come_at_the_same_time() -> None:
     assert kept.read(None)[0][0] is kept.read(None)[0][0]
 
 
-def test_what_the_publisher_alone_is_told_makes_no_new_snapshot() -> None:
+def test_events_for_the_publisher_alone_make_no_new_snapshot() -> None:
     """A snapshot of a long session has megabytes, and an acknowledgement comes each second."""
     kept = recent(talk(2))
     (first,), _ = kept.read(None)
@@ -194,7 +194,7 @@ def test_what_the_publisher_alone_is_told_makes_no_new_snapshot() -> None:
     assert kept.read(seq) == ([], kept.last_seq)
 
 
-def test_behind_an_older_snapshot_no_second_one_comes_however_much_the_publisher_was_told() -> None:
+def test_behind_an_older_snapshot_no_second_one_comes_however_many_events_the_publisher_got() -> None:
     kept = recent(talk(2), max_characters=400)
     kept.read(None)
     for number in range(100):
@@ -213,7 +213,7 @@ def test_a_snapshot_is_sent_as_it_would_be_encoded_whole() -> None:
     assert snapshot.server_sent.endswith(snapshot.text.encode() + b"\n\n")
 
 
-def test_who_comes_after_the_end_gets_the_snapshot_and_the_end() -> None:
+def test_a_reader_that_comes_after_the_end_gets_the_snapshot_and_the_end() -> None:
     kept = recent([*talk(2), END])
     (snapshot,), seq = kept.read(None)
     assert isinstance(snapshot.event, Snapshot)
@@ -221,7 +221,7 @@ def test_who_comes_after_the_end_gets_the_snapshot_and_the_end() -> None:
     assert kept.ended
 
 
-def test_a_publisher_whose_missed_events_are_forgotten_is_told_the_times_of_the_gap() -> None:
+def test_a_publisher_whose_missed_events_are_forgotten_gets_the_times_of_the_gap() -> None:
     kept = recent(talk(50), max_characters=2000)
     gap, *rest = kept.missed(9)  # has seen the final of utterance 0
     first_kept = next(event.utterance for event in events_of(rest) if isinstance(event, Final))
@@ -261,7 +261,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
 
 
 @given(histories(), st.integers(200, 3000), st.randoms(use_true_random=False))
-def test_however_rarely_a_reader_reads_it_knows_every_final_once_in_order_and_the_newest_partial(
+def test_however_rarely_a_reader_reads_it_gets_every_final_once_in_order_and_the_newest_partial(
     history: list[Event], max_characters: int, chance: Any
 ) -> None:
     kept = EventLog("", None, EPOCH, max_characters)
@@ -303,7 +303,7 @@ def test_however_rarely_a_reader_reads_it_knows_every_final_once_in_order_and_th
 
 
 @given(histories(), st.integers(200, 3000), st.data())
-def test_a_publisher_who_comes_back_misses_nothing_or_is_told_what(
+def test_a_publisher_who_comes_back_misses_nothing_or_gets_a_gap(
     history: list[Event], max_characters: int, data: st.DataObject
 ) -> None:
     kept = recent(history, max_characters=max_characters)

@@ -142,7 +142,7 @@ async def test_a_lost_connection_ends_the_session_which_is_not_stored_for_a_rest
         ("/deltas", ['"open"', bytes(100_001)], "!message_too_big", 4000),
     ],
 )
-async def test_what_is_fatal_is_told_and_closed_in_the_protocols_own_words(
+async def test_a_fatal_error_is_sent_and_closed_in_the_protocols_own_form(
     client: Client, path: str, messages: list[str | bytes], answer: str, close_code: int
 ) -> None:
     socket = await client.ws_connect(path)

@@ -40,7 +40,7 @@ async def test_the_publisher_gets_every_event_and_after_a_resume_what_was_missed
     assert (first, second) == ([1, 2], [2, 3, 4])
 
 
-async def test_who_took_over_gets_everything_and_who_was_there_before_nothing_more() -> None:
+async def test_a_connection_that_took_over_gets_everything_and_the_one_before_nothing_more() -> None:
     hub = Hub()
     first = attach(hub)
     hub.publish(Ack(1))

@@ -90,7 +90,7 @@ async def test_a_publisher_who_comes_back_goes_on_in_the_same_session(serve: Ser
 
 
 @pytest.mark.parametrize(("last_seq", "missed"), [(0, ["One.", "Two."]), (2, ["Two."]), (3, [])])
-async def test_finals_that_are_stored_and_were_not_seen_are_told_again_with_their_numbers(
+async def test_finals_that_are_stored_and_were_not_seen_are_sent_again_with_their_numbers(
     serve: Serve, last_seq: int, missed: list[str]
 ) -> None:
     socket = await resume(await serve(), READY, last_seq)
@@ -125,7 +125,7 @@ async def test_audio_that_need_not_be_sent_again_is_no_gap(serve: Serve) -> None
     assert [event["type"] for event in await read_to_the_close(socket)] == ["ack", "end"]
 
 
-async def test_who_comes_back_twice_gets_every_event_of_both_times_once(serve: Serve) -> None:
+async def test_a_publisher_who_comes_back_twice_gets_every_event_of_both_times_once(serve: Serve) -> None:
     client = await serve()
     socket = await resume(client, READY, 3)
     await read_event(socket)
@@ -188,7 +188,7 @@ async def test_a_session_that_ended_by_itself_cannot_be_taken_up(serve: Serve, t
     assert await client.app[SERVICES].store.read(lambda database: database.interrupted()) == []
 
 
-async def test_who_is_not_back_in_time_finds_it_over_and_it_stays_interrupted(
+async def test_a_publisher_who_is_not_back_in_time_finds_it_over_and_it_stays_interrupted(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time counts from when the model is loaded, since nobody can come back before."""
@@ -204,7 +204,7 @@ async def test_who_is_not_back_in_time_finds_it_over_and_it_stays_interrupted(
     assert await client.app[SERVICES].store.read(lambda database: database.interrupted()) == []
 
 
-async def test_a_server_that_dies_again_and_again_keeps_no_place_for_who_has_given_up(
+async def test_a_server_that_dies_again_and_again_keeps_no_slot_for_a_publisher_who_has_given_up(
     serve: Serve, tmp_path: Path
 ) -> None:
     """Whoever lost a server more than the resume window ago does not come any more."""
@@ -220,7 +220,7 @@ async def test_a_server_that_dies_again_and_again_keeps_no_place_for_who_has_giv
     assert interrupted.record.id == "talk"
 
 
-async def test_a_session_that_waits_holds_its_place_and_its_publisher_gets_in_on_a_full_server(serve: Serve) -> None:
+async def test_a_session_that_waits_holds_its_slot_and_its_publisher_gets_in_on_a_full_server(serve: Serve) -> None:
     client = await serve(max_streams=1)
     with pytest.raises(WSServerHandshakeError, match="503"):
         await client.ws_connect("/v1/stream")
@@ -241,7 +241,7 @@ async def test_a_session_without_audio_holds_no_slot_and_needs_one_when_its_publ
     assert len(sessions) == 1
 
 
-async def test_who_comes_back_while_the_model_loads_is_asked_to_come_again(serve: Serve) -> None:
+async def test_a_publisher_who_comes_back_while_the_model_loads_gets_a_time_to_retry_after(serve: Serve) -> None:
     client = await serve("hang-load", wait=False)
     answer = await client.get("/v1/stream", params={"resume": "talk"})
     assert (answer.status, (await answer.json())["code"]) == (503, "loading")
@@ -253,7 +253,7 @@ async def test_a_model_that_cannot_do_what_the_session_needs_refuses_it(serve: S
     assert await refusal_of(await resume(client, READY, 3)) == ("unsupported_language", 1008)
 
 
-async def test_a_session_whose_start_is_not_understood_any_more_does_not_stop_the_server(
+async def test_a_session_whose_stored_start_is_not_valid_any_more_does_not_stop_the_server(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = await serve(start='{"type": "start", "task": "sing"}')

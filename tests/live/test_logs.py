@@ -13,7 +13,7 @@ def bad_only(each: logging.LogRecord) -> str | None:
     return "bad" if each.getMessage().startswith("bad") else None
 
 
-def test_few_of_a_kind_pass_in_a_minute_and_the_next_one_says_how_many_did_not() -> None:
+def test_few_of_a_kind_pass_in_a_minute_and_the_next_one_has_the_number_of_the_others() -> None:
     limit = RateLimited(bad_only, per_minute=2)
     assert passed(limit, *(record("bad thing", 1000.0 + n) for n in range(10))) == [
         "bad",

@@ -74,7 +74,9 @@ async def test_a_session_that_can_be_resumed_is_stored_with_what_its_dialect_nee
     [{"resumable": False}, {"resume_window_s": 0.0}, {"audio": AudioFormat("auto")}],
     ids=["the protocol", "the settings", "a container"],
 )
-async def test_what_cannot_be_resumed_says_so_and_is_not_stored_for_a_restart(circumstances: dict[str, Any]) -> None:
+async def test_a_session_that_cannot_be_resumed_has_no_resume_window_and_is_not_stored_for_a_restart(
+    circumstances: dict[str, Any],
+) -> None:
     ready, known = started(**circumstances)
     assert ready.resume_window_ms == 0
     assert known.resumption is None

@@ -106,7 +106,7 @@ async def test_a_reader_that_does_not_read_is_cut_off_after_the_send_time_out(mo
         await server.done
 
 
-async def test_in_a_hurry_a_send_that_is_on_its_way_is_cut_short_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_shorter_time_outs_cut_a_send_that_is_on_its_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a reader that stopped reading just before a stop would take the service's 5 s."""
     monkeypatch.setattr(outbox_module, "CLOSE_TIMEOUT_S", 0.2)
 
@@ -119,7 +119,7 @@ async def test_in_a_hurry_a_send_that_is_on_its_way_is_cut_short_too(monkeypatch
         await server.done
 
 
-async def test_a_peer_that_never_answers_the_close_has_it_and_is_let_go_after_the_time_out(
+async def test_a_peer_that_never_answers_the_close_has_it_and_is_disconnected_after_the_time_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(websocket_module, "CLOSE_TIMEOUT_S", 0.3)

@@ -52,7 +52,7 @@ def test_a_change_of_the_workers_is_reported_once_and_so_is_its_end(state: PoolS
     assert session.reports() == [Status("ready", "on", 0)]
 
 
-def test_a_stop_of_the_server_is_reported_whatever_the_workers_do() -> None:
+def test_a_stop_of_the_server_is_reported_in_each_state_of_the_workers() -> None:
     session = Session()
     session.workers.state = PoolState.RECOVERING
     session.lifecycle.end_audio(Ending("draining"))

@@ -59,7 +59,9 @@ async def test_a_draining_server_takes_no_new_stream(start_server: StartServer) 
     await draining
 
 
-async def test_a_final_that_does_not_come_in_the_drain_time_is_told_and_comes_empty(start_server: StartServer) -> None:
+async def test_a_final_that_does_not_come_in_the_drain_time_is_reported_and_comes_empty(
+    start_server: StartServer,
+) -> None:
     client = await start_server(drain_timeout_s=1.0)
     socket = await start_stream(client, partials=False, prompt="script: hang")
     await socket.send_bytes(SPEECH)
@@ -85,7 +87,7 @@ async def test_a_stream_that_ends_makes_room_for_another(start_server: StartServ
         await eventually(lambda: len(client.app[SERVICES].sessions) == 0)
 
 
-async def test_as_many_are_let_in_as_the_workers_hold_and_the_rest_is_told_when_to_come_back(
+async def test_as_many_are_admitted_as_the_workers_hold_and_the_rest_get_a_time_to_retry_after(
     start_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A burst on a server that knows what a final costs: each newcomer counts at once."""
@@ -102,7 +104,7 @@ async def test_as_many_are_let_in_as_the_workers_hold_and_the_rest_is_told_when_
     assert (await client.get("/v1/stream")).status == 426  # would be let in
 
 
-async def test_a_burst_on_a_server_that_measured_nothing_is_not_let_in_as_a_whole(start_server: StartServer) -> None:
+async def test_a_burst_on_a_server_that_measured_nothing_is_not_admitted_as_a_whole(start_server: StartServer) -> None:
     sessions = (await start_server()).app[SERVICES].sessions
     with ExitStack() as streams:
         for _ in range(100):
@@ -112,7 +114,7 @@ async def test_a_burst_on_a_server_that_measured_nothing_is_not_let_in_as_a_whol
     assert len(sessions) == 0
 
 
-async def test_nobody_is_let_in_while_finals_wait_for_a_worker_that_hangs(
+async def test_no_stream_is_admitted_while_finals_wait_for_a_worker_that_hangs(
     start_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await start_server()

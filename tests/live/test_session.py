@@ -282,7 +282,7 @@ FATAL: dict[str, tuple[Misdeed, str, int]] = {
 
 
 @pytest.mark.parametrize("misdeed", FATAL.values(), ids=FATAL.keys())
-async def test_what_is_fatal_is_told_and_closed_with_its_code_and_hurts_nobody_else(
+async def test_a_fatal_error_is_sent_and_closed_with_its_code_and_hurts_nobody_else(
     client: Client, misdeed: tuple[Misdeed, str, int]
 ) -> None:
     act, code, close_code = misdeed
@@ -319,7 +319,7 @@ MILD: dict[str, tuple[tuple[str | bytes, ...], str]] = {
 
 
 @pytest.mark.parametrize(("messages", "code"), MILD.values(), ids=MILD.keys())
-async def test_a_mistake_within_a_stream_is_told_and_the_stream_goes_on(
+async def test_a_mistake_within_a_stream_is_reported_and_the_stream_goes_on(
     client: Client, messages: tuple[str | bytes, ...], code: str
 ) -> None:
     socket = await start_stream(client, partials=False)
@@ -332,7 +332,9 @@ async def test_a_mistake_within_a_stream_is_told_and_the_stream_goes_on(
     assert socket.close_code == WSCloseCode.OK
 
 
-async def test_stop_twice_and_audio_after_it_are_told_once_each_and_cost_no_final(start_server: StartServer) -> None:
+async def test_stop_twice_and_audio_after_it_are_reported_once_each_and_cost_no_final(
+    start_server: StartServer,
+) -> None:
     client = await start_server("delay 0.3")
     socket = await start_stream(client, partials=False)
     await sends(SPEECH, '{"type": "stop"}', '{"type": "stop"}', SPEECH, SPEECH)(socket)
@@ -342,7 +344,7 @@ async def test_stop_twice_and_audio_after_it_are_told_once_each_and_cost_no_fina
     assert [event["type"] for event in events if event["type"] in ("final", "end")] == ["final", "end"]
 
 
-async def test_half_a_sample_at_the_end_is_told_and_costs_nothing_else(client: Client) -> None:
+async def test_half_a_sample_at_the_end_of_a_stream_is_reported_and_costs_nothing_else(client: Client) -> None:
     socket = await start_stream(client, partials=False)
     await sends(SPEECH + b"\x01", '{"type": "stop"}')(socket)
     events = await read_to_the_close(socket)
@@ -350,7 +352,7 @@ async def test_half_a_sample_at_the_end_is_told_and_costs_nothing_else(client: C
     assert kinds == ["truncated_audio", "speech_end", "final", "end"]
 
 
-async def test_nan_and_infinite_samples_are_told_once_and_taken_as_silence(client: Client) -> None:
+async def test_nan_and_infinite_samples_are_reported_once_and_taken_as_silence(client: Client) -> None:
     socket = await start_stream(client, encoding="pcm_f32le")
     rubbish = struct.pack("<3f", float("nan"), float("inf"), float("-inf")) * 1000
     await sends(rubbish, rubbish, '{"type": "stop"}')(socket)
@@ -374,7 +376,7 @@ async def test_a_client_that_leaves_in_mid_utterance_leaves_nothing_behind(clien
     assert process.num_fds() <= n_descriptors  # the first round is the warm-up
 
 
-async def test_a_client_that_says_nothing_is_closed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_sends_nothing_is_closed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Native, "limits", replace(LIMITS, start_timeout_s=0.1))
     socket = await client.ws_connect("/v1/stream")
     (error,) = await read_to_the_close(socket)
@@ -394,7 +396,7 @@ async def test_a_stream_that_falls_silent_is_closed_after_its_last_final(
     assert socket.close_code == 1008
 
 
-async def test_an_utterance_that_the_engine_cannot_do_is_told_and_its_final_comes_empty(client: Client) -> None:
+async def test_an_utterance_that_the_engine_fails_on_is_reported_and_its_final_comes_empty(client: Client) -> None:
     socket = await start_stream(client, partials=False, prompt="script: fail")
     await sends(SPEECH + PAUSE, '{"type": "stop"}')(socket)
     events = await read_to_the_close(socket)

@@ -94,7 +94,7 @@ def test_a_final_and_what_comes_after_it_wait_until_it_is_stored() -> None:
     assert all_published(live)
 
 
-def test_whoever_has_heard_of_a_session_or_its_end_finds_it_so_in_the_store() -> None:
+def test_a_session_and_its_end_are_published_only_once_the_store_has_them() -> None:
     store = SlowStore()
     live, published = gate(store)
     for event in (READY, FINALS[0], END):
@@ -105,7 +105,7 @@ def test_whoever_has_heard_of_a_session_or_its_end_finds_it_so_in_the_store() ->
         assert published == [READY, FINALS[0], END][: n + 1]
 
 
-def test_a_final_is_stored_with_the_number_under_which_it_will_be_told() -> None:
+def test_a_final_is_stored_with_the_number_under_which_it_will_be_sent() -> None:
     store = SlowStore()
     live, published = gate(store)
     events = [READY, STARTS[0], PARTIALS[0], FINALS[0], STARTS[1], FINALS[1], STARTS[2]]

@@ -67,7 +67,7 @@ def test_finals_are_nearly_right_with_a_full_context_too(english: list[Clip], sa
         (3, {"effort": "reduced"}, 10, 16),
     ],
 )
-def test_the_encoder_hears_a_window_with_a_margin(
+def test_the_encoder_gets_a_window_with_a_margin(
     window_s: float, how: dict[str, bool], heard_s: int, heard_again_s: int
 ) -> None:
     window = Window(np.zeros(round(window_s * 16_000), np.float32), **how)
@@ -76,7 +76,7 @@ def test_the_encoder_hears_a_window_with_a_margin(
     assert whisper.context_s(window, full=True) == 30
 
 
-def test_a_clip_says_the_same_in_a_batch_of_all_sorts_as_alone(engine: WhisperEngine, samples: Samples) -> None:
+def test_a_clip_has_the_same_text_in_a_mixed_batch_as_alone(engine: WhisperEngine, samples: Samples) -> None:
     """Lengths, prompts, words and finality differ; nothing of one window leaks into another."""
     windows = [
         Window(samples["jfk"], TranscriptionOptions(words=True)),
@@ -97,7 +97,7 @@ def test_a_clip_says_the_same_in_a_batch_of_all_sorts_as_alone(engine: WhisperEn
     assert [len(h.words) for h in together] == [22, 8, 0, 36, 0, 0, 0]  # a partial has none
 
 
-def test_a_text_begins_with_its_prefix_and_goes_on_with_what_is_heard(engine: WhisperEngine, samples: Samples) -> None:
+def test_a_text_begins_with_its_prefix_and_goes_on_with_the_audio(engine: WhisperEngine, samples: Samples) -> None:
     """In one batch with others: prefixes of different lengths, and none."""
     prefixes = ["", "And so my", "And so, my yellow Americans, ask"]
     answers = texts(engine, *(Window(samples["jfk"], prefix=prefix) for prefix in prefixes))
@@ -143,7 +143,7 @@ def after_a_pause(samples: Samples, said_before: str, **how: Any) -> Window:
     )
 
 
-def test_a_window_says_what_follows_the_words_before_it(engine: WhisperEngine, samples: Samples) -> None:
+def test_a_window_has_the_text_that_follows_the_words_before_it(engine: WhisperEngine, samples: Samples) -> None:
     """In one batch with others, whether some of its own words were promised or not."""
     window = after_a_pause(samples, JFK_PARTS[0])
     promised = replace(window, prefix="Ask not what your")
@@ -153,7 +153,7 @@ def test_a_window_says_what_follows_the_words_before_it(engine: WhisperEngine, s
     assert answers[2].startswith("Ask not what your")
 
 
-def test_words_are_timed_in_their_own_window_whatever_is_before_it(
+def test_words_are_timed_in_their_own_window_also_behind_a_preceding_utterance(
     engine: WhisperEngine, clips: dict[str, Clip], samples: Samples
 ) -> None:
     window = after_a_pause(samples, JFK_PARTS[0], options=TranscriptionOptions(words=True))
@@ -164,7 +164,7 @@ def test_words_are_timed_in_their_own_window_whatever_is_before_it(
     assert abs(float(np.median(errors_ms))) < 100
 
 
-def test_a_window_that_adds_nothing_to_the_words_before_it_is_heard_alone(
+def test_a_window_that_adds_nothing_to_the_words_before_it_is_transcribed_alone(
     engine: WhisperEngine, samples: Samples
 ) -> None:
     """Here there is nothing to hear; where there is, it depends on the processor whether the decoder hears it."""
@@ -195,14 +195,14 @@ def test_where_the_words_before_a_window_are_too_many_their_end_is_its_context(
     assert "ill-disposed" in text
 
 
-def test_hotwords_are_heard(engine: WhisperEngine, samples: Samples) -> None:
+def test_hotwords_are_recognized(engine: WhisperEngine, samples: Samples) -> None:
     plain, helped = (
         Window(samples[MISHEARD_CLIP], TranscriptionOptions(hotwords=hotwords)) for hotwords in ((), ("ill-disposed",))
     )
     assert ["ill-disposed" in text for text in texts(engine, plain, helped)] == [False, True]
 
 
-def test_a_prompt_is_heeded_up_to_its_end_however_long(engine: WhisperEngine, samples: Samples) -> None:
+def test_the_end_of_a_prompt_counts_however_long_it_is(engine: WhisperEngine, samples: Samples) -> None:
     prompt = "Chapter one of a novel. " * 500 + "A man who was ill-disposed."
     assert "ill-disposed" in texts(engine, Window(samples[MISHEARD_CLIP], TranscriptionOptions(prompt=prompt)))[0]
 
@@ -260,7 +260,7 @@ def test_a_text_too_short_for_its_window_is_no_partial_and_is_decoded_once_more_
     assert final.text.endswith("what you can do for your country.")
 
 
-def test_a_text_that_repeats_itself_is_said_once_in_the_final(
+def test_a_text_that_repeats_itself_is_once_in_the_final(
     clips: dict[str, Clip], samples: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Too short a context and one beam provoke what happens now and then with any; with which clip depends on the
@@ -299,7 +299,7 @@ def test_a_final_that_repeats_itself_in_the_second_try_too_is_cut_at_the_first_r
 
 @pytest.mark.parametrize("is_final", [True, False])
 @pytest.mark.parametrize("loudness", [0.0, 0.001, 0.01, 0.1])
-def test_silence_and_white_noise_say_nothing(engine: WhisperEngine, loudness: float, is_final: bool) -> None:
+def test_silence_and_white_noise_have_no_text(engine: WhisperEngine, loudness: float, is_final: bool) -> None:
     noise = np.random.default_rng(0).standard_normal(5 * 16_000).astype(np.float32) * np.float32(loudness)
     [hypothesis] = engine.transcribe([Window(noise, TranscriptionOptions(words=True), is_final=is_final)])
     assert (hypothesis.text, hypothesis.words, hypothesis.suspicious) == ("", (), False)
@@ -343,7 +343,7 @@ def test_a_window_that_the_model_cannot_take_fails_and_the_engine_lives(
         ("Invalid input features shape", TranscriptionFailed),
     ],
 )
-def test_an_error_of_the_device_says_whether_the_process_can_go_on(
+def test_an_error_of_the_device_shows_whether_the_process_can_go_on(
     message: str, error: type[EngineError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = load_engine(find_model(), device="cpu", threads=1)

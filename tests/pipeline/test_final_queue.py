@@ -82,7 +82,7 @@ def test_a_failed_final_has_the_words_that_were_committed_and_no_confidence() ->
     assert (final.event.text, final.event.confidence, final.event.language) == ("And so", 0.0, "en")
 
 
-def test_a_discarded_final_is_empty_whatever_was_committed() -> None:
+def test_a_discarded_final_is_empty_even_if_words_were_committed() -> None:
     final = awaited(0, committed="And so")
     final.discard(10.0)
     assert final.event is not None

@@ -167,7 +167,7 @@ def test_an_answer_that_has_less_audio_than_the_newest_one_is_no_caption() -> No
     assert talk.answer(first, "one two") is None
 
 
-def test_a_partial_on_its_way_at_a_pause_commits_nothing_that_the_early_final_was_not_told_to_keep() -> None:
+def test_a_partial_on_its_way_at_a_pause_commits_nothing_that_is_not_in_the_prefix_of_the_early_final() -> None:
     talk = Conversation(level=SPECULATIVE)
     partial, early = talk.feed("speech 440ms, silence 200ms")
     assert (partial.is_final, early.is_final) == (False, True)

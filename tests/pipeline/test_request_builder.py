@@ -63,7 +63,7 @@ def test_a_refreshed_partial_keeps_its_id_and_has_the_newest_audio() -> None:
 
 
 @pytest.mark.parametrize("level", [USUAL_LEVEL, SPECULATIVE])
-def test_a_window_is_thorough_where_there_is_capacity(level: ServiceLevel) -> None:
+def test_a_window_has_full_effort_where_there_is_capacity(level: ServiceLevel) -> None:
     assert build(builder(level=level), utterance(0, FIRST_MS)).window.effort == level.effort
 
 
@@ -76,7 +76,7 @@ def test_the_context_is_the_end_of_what_was_said_without_what_the_model_was_unsu
     assert build(made, utterance(0, FIRST_MS)).window.context == "x" * MAX_CONTEXT_CHARACTERS
 
 
-def test_the_finals_of_an_earlier_server_are_context_and_tell_the_language() -> None:
+def test_the_finals_of_an_earlier_server_are_context_and_give_the_language() -> None:
     finals = [Final(n, "Guten Tag.", n * 1000, n * 1000 + 900, "de", 0.9, 300) for n in range(2)]
     window = build(builder(*finals, language=None), utterance(2, FIRST_MS)).window
     assert window.context.split() == ["Guten", "Tag."] * 2

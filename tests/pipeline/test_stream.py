@@ -132,7 +132,7 @@ def test_what_is_stable_is_the_prefix_of_every_later_window_and_of_the_finals() 
     assert final.is_final
 
 
-def test_a_partial_that_comes_after_one_that_heard_more_is_not_shown() -> None:
+def test_a_partial_that_comes_after_one_of_more_audio_is_not_shown() -> None:
     stream = new_stream(partials=True)
     first, second = requests(feed(stream, "silence 400ms, speech 1100ms"))
     assert stream.receive_answer(second, said("one two three"), 0.0) != []
@@ -151,7 +151,7 @@ def test_partials_come_as_often_as_the_workers_can_and_none_while_they_pause() -
 
 
 @pytest.mark.parametrize(("interval_ms", "told"), [(500, "on"), (1500, "on"), (1600, "slow"), (None, "paused")])
-def test_the_status_tells_how_often_partials_come(interval_ms: int | None, told: str) -> None:
+def test_the_status_has_how_often_partials_come(interval_ms: int | None, told: str) -> None:
     assert new_stream(service_level=lambda: ServiceLevel(interval_ms, effort="reduced")).status(0.0).partials == told
 
 
@@ -159,7 +159,7 @@ def heard(text: str, speech_end_ms: int) -> Hypothesis:
     return replace(said(text), speech_end_ms=speech_end_ms)
 
 
-def test_an_utterance_that_noise_keeps_open_ends_where_the_engine_heard_the_speech_end() -> None:
+def test_an_utterance_that_noise_keeps_open_ends_where_the_engine_detected_the_end_of_speech() -> None:
     stream = new_stream(partials=True)
     *_, newest = requests(feed(stream, "silence 400ms, speech 2800ms"))
     partial, ended, request, started = stream.receive_answer(newest, heard("Good morning.", 1200), 0.0)
@@ -179,20 +179,20 @@ def test_an_utterance_in_which_nobody_spoke_has_its_empty_final_without_being_as
     assert [event.text for event in events(outputs) if isinstance(event, Final)] == [""]
 
 
-def test_where_there_are_words_the_engine_must_have_heard_speech_before_it_ends_an_utterance() -> None:
+def test_where_there_are_words_the_engine_must_have_detected_speech_before_it_ends_an_utterance() -> None:
     stream = new_stream(partials=True)
     *_, newest = requests(feed(stream, "silence 400ms, speech 2800ms"))
     outputs = stream.receive_answer(newest, heard("Good morning.", 0), 0.0)
     assert [type(output) for output in outputs] == [Partial]
 
 
-def test_what_the_engine_is_in_doubt_about_ends_no_utterance() -> None:
+def test_a_suspicious_hypothesis_ends_no_utterance() -> None:
     stream = new_stream(partials=True)
     *_, newest = requests(feed(stream, "silence 400ms, speech 2800ms"))
     assert stream.receive_answer(newest, replace(heard("", 0), suspicious=True), 0.0) == []
 
 
-def test_a_final_says_no_other_word_where_stable_text_was() -> None:
+def test_a_final_has_no_other_word_where_stable_text_was() -> None:
     stream = new_stream(partials=True)
     for request in requests(feed(stream, "silence 400ms, speech 1600ms")):
         stream.receive_answer(request, said("ride a may"), 0.0)
@@ -202,7 +202,7 @@ def test_a_final_says_no_other_word_where_stable_text_was() -> None:
     assert final.text == "ride a may today"
 
 
-def test_while_there_is_time_what_was_said_before_goes_with_every_window() -> None:
+def test_at_full_effort_the_text_before_is_the_context_of_every_window() -> None:
     stream = new_stream(service_level=lambda: SPECULATIVE)
     first, second = requests(feed(stream, TWO_UTTERANCES))
     stream.receive_answer(first, said("Hello."), 0.0)
@@ -212,7 +212,7 @@ def test_while_there_is_time_what_was_said_before_goes_with_every_window() -> No
 
 
 @pytest.mark.parametrize("confidences", [(0.9, 0.9, 0.9, 0.9), (0.9, 0.9, 0.3, 0.9)])
-def test_in_a_hurry_what_was_said_before_goes_only_with_what_follows_a_cut_for_length(
+def test_at_reduced_effort_the_text_before_is_context_only_after_a_cut_for_length(
     confidences: tuple[float, ...],
 ) -> None:
     """And only if it is what was cut that goes: what the model was unsure of is no context, nor what came before it."""
@@ -236,7 +236,7 @@ def heard_after(stream: StreamPipeline, first: str, pause: str, second: str, *, 
     return requests(feed(stream, f"{pause}, {second}, silence 700ms"))[-1]
 
 
-def test_with_time_an_utterance_is_heard_together_with_the_one_before() -> None:
+def test_at_full_effort_an_utterance_is_transcribed_together_with_the_preceding_one() -> None:
     stream = new_stream(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
     request = heard_after(stream, "speech 1000ms", "silence 500ms", "speech 1200ms")
     preceding = request.window.preceding
@@ -252,7 +252,7 @@ def test_with_time_an_utterance_is_heard_together_with_the_one_before() -> None:
     assert request.window.context.strip() == "Good morning."  # for an engine that cannot hear both
 
 
-def test_a_final_that_was_not_asked_for_at_a_pause_is_heard_together_with_the_utterance_before_it() -> None:
+def test_a_final_that_was_not_asked_for_at_a_pause_is_transcribed_together_with_the_preceding_utterance() -> None:
     stream = new_stream(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
     for request in requests(feed(stream, "silence 400ms, speech 1000ms, silence 700ms")):
         stream.receive_answer(request, said("Good morning."), 0.0)
@@ -272,7 +272,7 @@ def test_a_final_that_was_not_asked_for_at_a_pause_is_heard_together_with_the_ut
         pytest.param(SPECULATIVE, ENGLISH, "speech 1000ms", "silence 500ms", 0.3, id="unsure"),
     ],
 )
-def test_an_utterance_is_heard_alone_where_the_one_before_is_no_help(
+def test_an_utterance_is_transcribed_alone_where_the_preceding_one_is_no_help(
     level: ServiceLevel, transcription: TranscriptionOptions, first: str, pause: str, confidence: float
 ) -> None:
     stream = new_stream(service_level=lambda: level, transcription=transcription)
@@ -282,7 +282,7 @@ def test_an_utterance_is_heard_alone_where_the_one_before_is_no_help(
     assert request.window.context.split() == (["Good", "morning."] if has_context else [])
 
 
-def test_an_utterance_whose_forerunner_has_no_final_yet_is_heard_alone() -> None:
+def test_an_utterance_is_transcribed_alone_if_the_preceding_one_has_no_final_yet() -> None:
     stream = new_stream(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
     *_, request = requests(feed(stream, TWO_UTTERANCES))
     assert request.window.preceding is None
@@ -299,7 +299,7 @@ def test_no_audio_is_kept_through_a_silence() -> None:
     assert kept() is None
 
 
-def test_finals_read_on_whatever_order_they_were_answered_in() -> None:
+def test_finals_continue_each_others_sentence_in_any_order_of_answers() -> None:
     stream = new_stream()
     first, second = requests(feed(stream, TWO_UTTERANCES))
     stream.receive_answer(second, said("to achieving the goal"), 0.0)
@@ -317,7 +317,7 @@ def test_a_language_that_finals_agree_on_is_asked_of_later_windows() -> None:
 
 
 @pytest.mark.parametrize("level", [USUAL_LEVEL, SPECULATIVE])
-def test_windows_are_done_thoroughly_where_there_is_time(level: ServiceLevel) -> None:
+def test_windows_have_full_effort_where_there_is_capacity(level: ServiceLevel) -> None:
     asked = requests(
         feed(new_stream(partials=True, service_level=lambda: level), "silence 400ms, speech 1600ms, silence 900ms")
     )
@@ -365,7 +365,7 @@ def test_a_final_asked_at_a_pause_and_answered_after_the_utterance_went_on_is_no
     assert [type(event).__name__ for event in stream.receive_answer(final, said("I say so."), 0.0)] == ["Final"]
 
 
-def test_a_partial_on_its_way_at_the_pause_adds_nothing_that_the_final_was_not_told_to_keep() -> None:
+def test_a_partial_on_its_way_at_the_pause_adds_nothing_that_is_not_in_the_prefix_of_the_final() -> None:
     stream = new_stream(partials=True, service_level=lambda: SPECULATIVE)
     asked = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
     partial, at_pause = [request for request in asked if not request.is_final][-1], asked[-1]
@@ -373,7 +373,7 @@ def test_a_partial_on_its_way_at_the_pause_adds_nothing_that_the_final_was_not_t
     assert stream.receive_answer(partial, said("wrong words"), 0.0) == []
 
 
-def test_a_final_that_failed_at_the_pause_is_reported_at_the_endpoint_and_not_tried_again() -> None:
+def test_an_early_final_that_failed_is_reported_at_the_endpoint_and_not_tried_again() -> None:
     """It was tried twice already where it kills workers."""
     stream = new_stream(service_level=lambda: SPECULATIVE)
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
@@ -382,7 +382,7 @@ def test_a_final_that_failed_at_the_pause_is_reported_at_the_endpoint_and_not_tr
     assert [type(output).__name__ for output in outputs] == ["SpeechEnd", "ErrorReport", "Final"]
 
 
-def test_without_time_to_speculate_the_final_is_asked_at_the_endpoint() -> None:
+def test_at_reduced_effort_the_final_is_requested_at_the_endpoint() -> None:
     assert requests(feed(new_stream(), "silence 400ms, speech 1000ms, silence 400ms")) == []
 
 
@@ -438,7 +438,7 @@ def test_speech_after_a_flush_is_a_new_utterance_that_loses_no_audio() -> None:
     assert second.window_start <= first.window_start + len(first.window.samples) + 320
 
 
-def test_the_end_asks_for_the_final_of_what_was_being_said() -> None:
+def test_the_end_requests_the_final_of_the_open_utterance() -> None:
     stream = new_stream()
     feed(stream, "silence 400ms, speech 1000ms")
     end, request = stream.end("stop", 0.0)
@@ -500,7 +500,7 @@ def test_the_backlog_is_the_audio_that_waits_for_finals() -> None:
     assert stream.backlog_ms == pytest.approx(waiting_ms[1], abs=2)
 
 
-def test_the_status_tells_of_a_final_that_does_not_come() -> None:
+def test_the_status_has_the_age_of_a_final_that_does_not_come() -> None:
     stream = new_stream()
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 800ms", now_s=5.0))
     assert stream.status(5.1).state == "ready"
@@ -777,14 +777,14 @@ def test_words_and_partials_of_a_session_that_goes_on_have_the_times_of_the_stre
     assert 60_000 <= final.words[0].start_ms <= final.start_ms
 
 
-def test_what_was_said_before_a_servers_death_is_the_context_of_what_follows() -> None:
+def test_the_text_before_a_servers_death_is_the_context_of_what_follows() -> None:
     resume_point = ResumePoint((Final(0, "He went to the", 0, 900, "en", 0.9, 300),), 900)
     stream = new_stream(resume_point=resume_point, service_level=lambda: SPECULATIVE)
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 900ms"))
     assert request.window.context.strip() == "He went to the"
 
 
-def test_in_silence_all_audio_but_the_newest_is_settled() -> None:
+def test_in_silence_the_checkpoint_follows_the_newest_audio() -> None:
     stream = new_stream()
     feed(stream, "silence 30000ms")
     assert 29_000 < stream.checkpoint_ms < 30_000
@@ -815,7 +815,7 @@ def test_audio_that_is_lost_is_skipped_only_before_any_other_comes() -> None:
     assert not stream.skip_to(9000)
 
 
-def test_an_utterance_that_begins_within_the_window_before_it_is_heard_alone() -> None:
+def test_an_utterance_that_begins_within_the_window_before_it_is_transcribed_alone() -> None:
     """A recheck that found no speech gives the audio back, though dots that were shown stay as the final."""
     stream = new_stream(partials=True, service_level=lambda: SPECULATIVE, transcription=ENGLISH)
     texts = iter(["..."] * 4)
@@ -973,7 +973,7 @@ def test_a_discarded_utterance_takes_its_turn_behind_finals_that_are_awaited() -
     assert [(final.utterance, final.text) for final in finals if isinstance(final, Final)] == [(0, "Hello."), (1, "")]
 
 
-def test_nothing_of_discarded_audio_is_in_later_windows_or_said_of_them() -> None:
+def test_nothing_of_discarded_audio_is_in_later_windows_or_their_context() -> None:
     stream = new_stream(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
     feed(stream, "silence 400ms, speech 1000ms")
     stream.discard(0.0)

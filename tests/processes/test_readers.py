@@ -85,7 +85,7 @@ async def test_a_client_that_never_reads_its_finals_delays_a_stop_by_two_seconds
                 assert close_codes(received) == [1001]
 
 
-async def test_a_crowd_that_floods_is_let_go_in_order() -> None:
+async def test_a_crowd_that_floods_is_disconnected_in_order() -> None:
     """Row 64: 200 clients go on sending, and each gets its finals and 1001."""
     n = 200
     async with serving("--max-streams", str(n)) as server:

@@ -69,7 +69,7 @@ async def test_the_collector_of_garbage_is_spared_what_is_loaded_before_streams_
 
 
 @pytest.mark.model
-async def test_the_log_and_the_server_tell_which_commit_of_a_model_runs(tmp_path: Path) -> None:
+async def test_the_log_and_the_server_name_the_commit_of_the_model(tmp_path: Path) -> None:
     revision = HUB_REVISIONS["Systran/faster-whisper-tiny.en"]
     snapshots = tmp_path / "hub" / "models--Systran--faster-whisper-tiny.en" / "snapshots"
     snapshots.mkdir(parents=True)

@@ -200,7 +200,7 @@ async def test_a_stopped_worker_delays_a_stop_by_a_second_at_most() -> None:
         await stopped_in_order(server, within_s=1.5)
 
 
-async def test_a_final_that_does_not_come_is_told_and_the_stop_ends_in_time() -> None:
+async def test_a_final_that_does_not_come_is_reported_and_the_stop_ends_in_time() -> None:
     """Row 37."""
     async with serving("--drain-timeout", "2") as server:
         url = await server.ready()

@@ -98,7 +98,7 @@ async def test_a_store_that_cannot_be_used_ends_the_start_with_one_line_and_code
             await assert_clean_end(server)
 
 
-async def test_unless_told_otherwise_a_server_keeps_transcripts_in_the_data_directory_of_its_user(
+async def test_by_default_a_server_keeps_transcripts_in_the_data_directory_of_its_user(
     tmp_path: Path,
 ) -> None:
     command = ("env", "-u", "LIVECAPTION_STORE", *COMMAND)
@@ -181,7 +181,7 @@ async def test_captions_go_on_with_a_full_disk_and_are_stored_when_there_is_room
         assert check_stored(database, publisher, SessionState.ENDED) > n_finals
 
 
-async def test_a_disk_that_is_full_at_the_start_is_told(small_disk: Path) -> None:
+async def test_a_disk_that_is_full_at_the_start_is_reported(small_disk: Path) -> None:
     fill_up(small_disk)
     async with serving("--store", str(small_disk / "transcripts.db")) as server:
         assert await server.exited(within_s=10) == 3

@@ -156,7 +156,7 @@ async def test_real_whisper_is_gone_with_a_server_that_is_killed(loading: bool) 
         await server.tree_gone()
 
 
-async def test_a_stream_is_told_of_the_recovery_and_its_end() -> None:
+async def test_a_stream_gets_the_begin_and_the_end_of_the_recovery() -> None:
     """Rows 41 and 56: the restart takes three seconds here, and the health checks show it meanwhile."""
     async with serving("--model", "load 2.5") as server:
         url = await server.listening()
@@ -233,7 +233,7 @@ async def test_a_crash_loop_ends_the_streams_after_the_resume_window_and_not_the
 
 
 @pytest.mark.parametrize("layout", [("--workers", "2"), ("--device", "cpu,cuda:0")], ids=" ".join)
-async def test_the_death_of_one_of_several_workers_is_not_even_noticed(layout: Sequence[str]) -> None:
+async def test_the_death_of_one_of_several_workers_is_not_reported_to_streams(layout: Sequence[str]) -> None:
     async with serving(*layout) as server:
         url = await server.ready()
         await server.logged("worker 1 is ready")

@@ -32,12 +32,12 @@ def admitted_of_a_burst(n_knocking: int, load: Load) -> int:
     return n
 
 
-def test_a_burst_on_a_fresh_server_is_not_all_let_in() -> None:
+def test_a_burst_on_a_fresh_server_is_not_admitted_as_a_whole() -> None:
     """The smallest machine, of two cores, shows words in time to 24 streams; that is measured before all are let in."""
     assert 16 <= admitted_of_a_burst(1000, replace(FRESH, n_workers=2)) < 32
 
 
-def test_a_burst_is_let_in_up_to_what_was_measured() -> None:
+def test_a_burst_is_admitted_up_to_what_was_measured() -> None:
     assert admitted_of_a_burst(1000, MEASURED) == 19
     assert admitted_of_a_burst(1000, replace(MEASURED, n_workers=2)) == 38
     assert admitted_of_a_burst(1000, replace(MEASURED, final_s=0.5, partial_s=0.6)) == 1
@@ -48,7 +48,7 @@ def test_streams_that_want_finals_alone_are_held_by_those() -> None:
     assert admitted_of_a_burst(1000, replace(FINALS_ALONE, n_workers=2)) == 130
 
 
-def test_cheap_beginnings_let_no_more_in_before_finals_were_measured_but_dear_ones_let_in_fewer() -> None:
+def test_cheap_first_batches_admit_no_more_before_finals_were_measured_and_costly_ones_admit_fewer() -> None:
     fresh = admitted_of_a_burst(1000, FRESH)
     assert admitted_of_a_burst(1000, replace(FRESH, final_s=0.01, partial_s=0.01)) == fresh
     assert admitted_of_a_burst(1000, replace(FRESH, final_s=0.5, partial_s=0.5)) == 1
@@ -64,17 +64,17 @@ def test_streams_that_speak_in_short_utterances_leave_room_for_fewer() -> None:
     assert stream_limit(10, 0, replace(FINALS_ALONE, utterances_per_s=0.5)) == 26
 
 
-def test_nobody_is_let_in_while_partials_pause() -> None:
+def test_no_stream_is_admitted_while_partials_pause() -> None:
     assert stream_limit(5, 0, replace(MEASURED, partials_paused=True)) == 5
 
 
-def test_nobody_is_let_in_while_finals_are_late() -> None:
+def test_no_stream_is_admitted_while_finals_are_late() -> None:
     late = replace(MEASURED, oldest_final_s=2.1)
     assert stream_limit(5, 0, late) == 5
     assert stream_limit(5, 0, replace(late, oldest_final_s=1.9)) > 5
 
 
-def test_one_stream_is_let_in_whatever_it_costs() -> None:
+def test_one_stream_is_admitted_at_any_cost() -> None:
     """One that is served slowly hurts nobody else."""
     assert stream_limit(0, 0, replace(MEASURED, final_s=20.0, n_workers=0, oldest_final_s=99.0, free_bytes=0)) == 1
 
@@ -94,7 +94,7 @@ def test_memory_limits_too_and_is_not_promised_twice() -> None:
     more_s=st.floats(0, 10),
     new=st.floats(0, 1),
 )
-def test_dearer_work_never_lets_more_in(
+def test_costlier_work_never_admits_more(
     n: int, final_s: float, partial_s: float, speaking: float, rate: float, more_s: float, new: float
 ) -> None:
     load = replace(MEASURED, final_s=final_s, partial_s=partial_s, speaking=speaking, utterances_per_s=rate)
@@ -174,11 +174,11 @@ def test_a_stream_speaks_while_its_utterances_last() -> None:
     assert speak_half_the_time(partials=True).speaking(240.0) == pytest.approx(0.5, rel=0.25)
 
 
-def test_who_wants_finals_alone_takes_nothing_for_partials() -> None:
+def test_a_stream_that_wants_finals_alone_takes_nothing_for_partials() -> None:
     demand = speak_half_the_time(partials=False)
     assert demand.speaking(240.0) < 0.2
     assert demand.utterances_per_s(240.0) == pytest.approx(1 / 6, rel=0.25)
 
 
-def test_streams_that_nobody_has_heard_yet_speak_all_the_time() -> None:
+def test_streams_without_an_utterance_yet_count_as_speaking_all_the_time() -> None:
     assert Demand().speaking(0.0) == 1.0

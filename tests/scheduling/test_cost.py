@@ -20,14 +20,14 @@ def test_nothing_is_known_before_a_batch_was_measured() -> None:
     assert learned((1, 0.3))
 
 
-def test_batches_of_different_sizes_tell_what_each_size_takes() -> None:
+def test_batches_of_different_sizes_show_the_cost_of_each_size() -> None:
     cost = learned(*[(n, 0.2 + 0.05 * n) for n in (1, 4, 9, 16, 2, 7) * 10])
     assert cost.of(5) == pytest.approx(0.45, rel=0.03)
     assert cost.best_within(0.5, 16) in (4, 5)
 
 
 @pytest.mark.parametrize("curve", [FLAT, STEEP], ids=["flat", "steep"])
-def test_single_requests_tell_roughly_what_a_batch_costs(curve: Curve) -> None:
+def test_single_requests_show_roughly_what_a_batch_costs(curve: Curve) -> None:
     """Nothing else is known when a load begins, and a pace of single requests would pause partials at once."""
     cost = learned(*[(1, curve[1])] * 20)
     assert cost.of(1) == pytest.approx(curve[1])

@@ -248,7 +248,7 @@ def test_a_machine_that_is_slower_for_a_while_has_its_partials_back_afterwards(c
 
 
 @given(data=st.data(), slowness=st.sampled_from([0.05, 0.3, 0.5, 1.0]), n_workers=st.integers(1, 3))
-def test_whoever_comes_and_goes_finals_wait_for_the_batch_before_and_their_own(
+def test_whichever_streams_come_and_go_finals_wait_for_the_batch_before_and_their_own(
     data: st.DataObject, slowness: float, n_workers: int
 ) -> None:
     """As long as the workers can do the finals: 100 streams are too many for none of these but one thread alone."""

@@ -314,7 +314,7 @@ def test_a_session_that_failed_has_batches_of_its_own_until_it_is_answered(reque
     assert in_turn(sched, WorkerId(4)) == [(30, 31, 32)]
 
 
-def test_a_failure_that_is_told_after_its_workers_death_is_nobodys() -> None:
+def test_a_failure_that_is_reported_after_its_workers_death_counts_for_nothing() -> None:
     sched = scheduler(W1)
     sched.submit(final(1))
     sched.remove_worker(W1)
@@ -361,7 +361,7 @@ def test_a_partial_that_had_not_begun_forbids_nothing() -> None:
     assert in_turn(sched, W2) == [(1,), (3,)]
 
 
-def test_an_answer_that_comes_after_its_workers_death_is_nobodys() -> None:
+def test_an_answer_that_comes_after_its_workers_death_counts_for_nothing() -> None:
     """Row 52."""
     sched = scheduler(W1)
     sched.submit(final(1))

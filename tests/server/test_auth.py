@@ -45,7 +45,7 @@ async def test_pages_of_this_server_and_programs_without_origin_may_stream(clien
     assert await stream_status(client) == (426, "upgrade_required")
 
 
-async def test_a_foreign_host_name_is_refused_on_loopback_whatever_is_asked(client: Client) -> None:
+async def test_a_foreign_host_name_is_refused_on_loopback_for_every_request(client: Client) -> None:
     for path in ("/", "/healthz", "/v1/stream", "/static/main.js"):
         refusal = await client.get(path, headers={"Host": "rebound.example"})
         assert (refusal.status, (await refusal.json())["code"]) == (403, "forbidden_host")
@@ -95,7 +95,7 @@ async def test_a_server_that_is_open_to_the_network_answers_to_addresses_and_nam
     assert (await client.get("/healthz", headers={"Host": name})).status == 200
 
 
-async def test_a_server_starts_and_answers_while_the_network_does_not_tell_its_full_name(
+async def test_a_server_starts_and_answers_while_its_full_name_cannot_be_looked_up(
     start_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = threading.Event()

@@ -163,7 +163,7 @@ async def test_what_one_of_several_waits_for_is_made(layouts: Layouts) -> None:
     assert await waits == await left == b"One. Two."
 
 
-async def test_a_failure_is_told_to_all_who_wait_and_the_next_is_tried_again(layouts: Layouts) -> None:
+async def test_a_failure_reaches_all_who_wait_and_the_next_is_tried_again(layouts: Layouts) -> None:
     async def fail() -> list[Final]:
         await asyncio.sleep(0)
         raise OSError("disk")

@@ -145,7 +145,7 @@ def odd_requests(session: str) -> Iterator[str]:
         yield f"DELETE /v1/sessions/{session} HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\r\n"
 
 
-async def test_no_request_however_odd_is_a_mistake_of_ours(start_server: StartServer, tmp_path: Path) -> None:
+async def test_no_request_however_odd_is_an_internal_error(start_server: StartServer, tmp_path: Path) -> None:
     """The fixture of these tests asserts that no traceback is logged."""
     client = await start_server(store=StoreConfig(str(tmp_path / "transcripts.db")))
     socket = await client.ws_connect("/v1/stream")
@@ -187,7 +187,7 @@ async def test_a_server_that_loads_is_alive_but_not_ready(start_server: StartSer
     assert (stream.status, (await stream.json())["code"]) == (503, "loading")
 
 
-async def test_a_server_that_is_ready_says_so_and_what_it_runs(client: Client) -> None:
+async def test_a_server_that_is_ready_reports_so_and_what_it_runs(client: Client) -> None:
     assert (await client.get("/readyz")).status == 200
     info = await (await client.get("/v1/info")).json()
     assert info["protocol"] == 1
@@ -212,7 +212,7 @@ async def test_other_methods_are_refused(client: Client, method: str) -> None:
     assert (await client.request(method, "/v1/stream")).status == 405
 
 
-async def test_a_server_whose_engine_cannot_start_is_alive_and_says_failed(start_server: StartServer) -> None:
+async def test_a_server_whose_engine_cannot_start_is_alive_and_reports_failed(start_server: StartServer) -> None:
     client = await start_server("refuse", wait=False)
     assert await client.app[SERVICES].pool.wait_until_loaded() is PoolState.FAILED
     assert (await client.get("/healthz")).status == 200

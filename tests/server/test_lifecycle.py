@@ -183,14 +183,14 @@ async def test_a_server_of_ones_own_ends_with_its_block() -> None:
     publisher.check_complete()
 
 
-async def test_a_server_of_ones_own_whose_engine_is_unusable_says_why() -> None:
+async def test_a_server_of_ones_own_whose_engine_is_unusable_raises_the_reason() -> None:
     with pytest.raises(EngineUnusable, match="refuses"):
         async with running_server(scripted("refuse")):
             pass
     assert worker_processes() == []
 
 
-async def test_a_server_of_ones_own_keeps_nothing(tmp_path: Path) -> None:
+async def test_a_server_of_ones_own_stores_nothing(tmp_path: Path) -> None:
     """`transcribe` and `listen` read the same settings as `serve`, whose store may be in use."""
     config = replace(scripted(), store=StoreConfig(str(tmp_path / "transcripts.db")))
     async with running_server(config):

@@ -141,7 +141,7 @@ async def test_partials_that_others_take_the_place_of_are_superseded(client: Cli
     assert samples.latencies() == [0, 1, 0, 1]  # the first caption was the final
 
 
-async def test_the_partial_of_somebody_who_left_gives_way_to_the_final(client: Client) -> None:
+async def test_the_partial_of_a_publisher_who_left_is_superseded_by_the_final(client: Client) -> None:
     socket = await start_stream(client, prompt="script: delay 0.5")
     for part in ("silence 200ms, speech 700ms", "speech 600ms"):
         await socket.send_bytes(pcm_s16le(sound(part)))
@@ -178,7 +178,7 @@ async def test_a_worker_that_died_is_a_restart(client: Client) -> None:
     assert samples.finals() == [0, 1]
 
 
-async def test_who_is_not_let_in_is_counted_by_the_reason(start_server: StartServer) -> None:
+async def test_streams_that_are_refused_are_counted_by_the_reason(start_server: StartServer) -> None:
     client = await start_server(max_streams=1, token="s3cret")
     assert (await client.get("/v1/stream")).status == 401
     assert (await client.get("/v1/stream", headers={"Origin": "http://elsewhere"})).status == 403
@@ -212,7 +212,7 @@ async def test_two_servers_in_one_process_do_not_mix_their_figures(start_server:
     assert (await scrape(idle)).latencies() == [0, 0, 0, 0]
 
 
-async def test_people_are_told_the_same_as_prometheus(client: Client) -> None:
+async def test_the_stats_have_the_same_figures_as_prometheus(client: Client) -> None:
     await asyncio.gather(*(caption(client) for _ in range(3)))
     await caption(client, prompt="script: final-only fail")
     told, samples = await stats(client), await scrape(client)
@@ -269,9 +269,7 @@ async def test_a_loop_that_was_blocked_shows_a_lag(client: Client) -> None:
     )
 
 
-async def test_the_memory_of_a_gpu_is_told_as_its_worker_knows_it(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_memory_of_a_gpu_is_as_its_worker_reports_it(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = [
         WorkerFigures(PoolState.READY, 0, 5_000, DeviceMemory(used_bytes=3_000, total_bytes=9_000)),
         WorkerFigures(PoolState.RECOVERING, 2, None, None),
@@ -290,7 +288,7 @@ async def test_the_memory_of_a_gpu_is_told_as_its_worker_knows_it(
     ]
 
 
-async def test_a_pause_of_partials_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pause_of_partials_is_reported(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     paused = LoadFigures(ServiceLevel(None, effort="reduced"), paused_s=7.5, utilization=0.9)
     monkeypatch.setattr(WorkerPool, "load_figures", paused)
     samples = await scrape(client)

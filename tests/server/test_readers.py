@@ -67,7 +67,7 @@ async def test_a_reader_gets_the_captions_as_they_come_up_to_the_end(client: Cli
         assert [event["type"] for event in await read_to_the_end(response)] == ["end"]
 
 
-async def test_the_websocket_tells_the_same_and_closes_behind_the_end(client: Client) -> None:
+async def test_the_websocket_sends_the_same_and_closes_behind_the_end(client: Client) -> None:
     publisher, ready = await start(client)
     reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")
     assert (await read_event(reader))["type"] == "snapshot"
@@ -77,7 +77,7 @@ async def test_the_websocket_tells_the_same_and_closes_behind_the_end(client: Cl
     assert reader.close_code == 1000
 
 
-async def test_who_comes_late_gets_what_was_said_before(client: Client) -> None:
+async def test_a_reader_that_comes_late_gets_what_was_said_before(client: Client) -> None:
     publisher, ready = await start(client, words=True)
     await publisher.send_bytes(SPEECH + PAUSE)
     final = await read_until(publisher, "final")
@@ -115,7 +115,7 @@ async def test_a_cursor_that_is_none_or_not_reached_yet_gets_a_snapshot(client: 
         assert (await read(response))["type"] == "snapshot"
 
 
-async def test_a_cursor_in_another_session_is_told_apart_although_its_number_is_in_range(client: Client) -> None:
+async def test_a_cursor_in_another_session_is_recognized_although_its_number_is_in_range(client: Client) -> None:
     """A position from before a restart of the server is unknown too, because its generation differs."""
     _, ready = await start(client)
     async with events_of(client, ready["session"]) as response:
@@ -133,7 +133,7 @@ async def test_a_cursor_in_another_session_is_told_apart_although_its_number_is_
 
 
 @pytest.mark.parametrize("what", ["events", "watch", "qr.svg"])
-async def test_a_session_that_nobody_knows_is_404_with_a_code(client: Client, what: str) -> None:
+async def test_an_unknown_session_is_404_with_a_code(client: Client, what: str) -> None:
     answer = await client.get(f"/v1/sessions/nobody/{what}")
     assert (answer.status, (await answer.json())["code"]) == (404, "unknown_session")
 
@@ -171,7 +171,7 @@ async def test_a_private_session_is_read_with_its_token_alone(start_server: Star
     assert (await read_event(reader))["type"] == "snapshot"
 
 
-async def test_a_public_session_is_read_by_whoever_knows_its_id_also_where_publishers_need_a_token(
+async def test_a_public_session_is_read_by_anyone_who_knows_its_id_also_where_publishers_need_a_token(
     start_server: StartServer,
 ) -> None:
     client = await start_server(token="operator")
@@ -196,7 +196,7 @@ async def test_a_heartbeat_comes_while_nobody_speaks(client: Client, monkeypatch
         assert await asyncio.wait_for(response.content.readline(), 20) == b":\n"
 
 
-async def test_readers_who_leave_are_let_go(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_readers_who_leave_are_forgotten(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "HEARTBEAT_S", 0.05)
     _, ready = await start(client)
     sessions = client.app[SERVICES].sessions
@@ -232,13 +232,13 @@ async def test_one_reader_more_than_may_be_here_is_refused_before_the_stream_beg
         assert (await read(response))["type"] == "snapshot"
 
 
-async def test_who_is_refused_as_a_reader_takes_no_place(client: Client) -> None:
+async def test_a_reader_that_is_refused_takes_no_slot(client: Client) -> None:
     _, ready = await start(client)
     assert (await client.get(f"/v1/sessions/{ready['session']}/watch")).status == 400  # not a WebSocket
     assert client.app[SERVICES].sessions.n_readers == 0
 
 
-async def test_what_a_reader_says_is_not_heard(client: Client) -> None:
+async def test_messages_of_a_reader_are_ignored(client: Client) -> None:
     publisher, ready = await start(client)
     reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")
     await reader.send_json({"type": "stop"})
@@ -321,7 +321,7 @@ async def test_a_reader_who_waits_keeps_nothing_of_what_it_was_sent(client: Clie
     await eventually(lambda: gc.collect() is not None and snapshot() is None)
 
 
-async def test_a_reader_who_talks_is_cut_off_and_nobody_else_notices(client: Client) -> None:
+async def test_a_reader_that_sends_too_much_is_cut_off_and_delays_nobody_else(client: Client) -> None:
     publisher, ready = await start(client)
     talker, other = [await client.ws_connect(f"/v1/sessions/{ready['session']}/watch") for _ in range(2)]
     for number in range(readers.MAX_MESSAGES):

@@ -45,7 +45,7 @@ def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Systemd]
     server.close()
 
 
-async def test_what_is_told_arrives_as_lines(systemd: Systemd) -> None:
+async def test_notifications_arrive_as_lines(systemd: Systemd) -> None:
     ServiceManager({"NOTIFY_SOCKET": systemd.address}).notify(READY=1, STATUS="it runs")
     assert await systemd.hear() == "READY=1\nSTATUS=it runs"
 
@@ -78,7 +78,7 @@ def test_without_a_systemd_that_listens_nothing_happens(environ: dict[str, str])
 
 
 @pytest.mark.processes
-async def test_a_server_tells_that_it_loads_is_ready_lives_and_stops(systemd: Systemd) -> None:
+async def test_a_server_notifies_systemd_that_it_loads_is_ready_lives_and_stops(systemd: Systemd) -> None:
     """Row 58: the order of the notifications."""
     environment = {"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "400000"}
     async with serving("--model", "load 1", environment=environment) as server:

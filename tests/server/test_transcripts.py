@@ -138,7 +138,7 @@ async def test_a_query_that_makes_no_sense_is_refused(stored: Client, query: str
 
 
 @pytest.mark.parametrize("query", ["%00", "a%00b", "%ff", "%ed%a0%80", "%22", "a*%20OR%20(b", "NEAR(", "text:x"])
-async def test_whatever_is_searched_for_is_no_mistake_of_ours(stored: Client, query: str) -> None:
+async def test_no_search_is_an_internal_error(stored: Client, query: str) -> None:
     await get(stored, f"/v1/sessions?q={query}")
 
 
@@ -541,7 +541,7 @@ async def test_where_nothing_is_stored_a_private_session_is_exported_with_a_toke
 # Faults
 
 
-async def test_a_server_that_keeps_nothing_says_so(start_server: StartServer) -> None:
+async def test_a_server_that_keeps_nothing_answers_with_an_error(start_server: StartServer) -> None:
     client = await start_server(wait=False)
     for path in ("/v1/sessions", "/v1/sessions/one", "/v1/sessions/one/transcript.vtt"):
         assert (await get(client, path, 404))["code"] == "no_store"
@@ -549,7 +549,7 @@ async def test_a_server_that_keeps_nothing_says_so(start_server: StartServer) ->
     assert (await get(client, "/v1/stats"))["store"] is None
 
 
-async def test_captions_go_on_while_the_database_is_locked_and_the_operator_is_told(
+async def test_captions_go_on_while_the_database_is_locked_and_the_stats_show_it(
     serve_store: ServeStore, path: Path
 ) -> None:
     client = await serve_store()

@@ -154,11 +154,11 @@ def test_a_flush_ends_an_open_utterance_at_its_last_voiced_frame(script, end_ms,
 
 
 @pytest.mark.parametrize("script", ["silence 400ms", "speech 400ms, silence 500ms", "silence 20ms, speech 40ms"])
-def test_a_flush_without_an_open_utterance_says_nothing(script):
+def test_a_flush_without_an_open_utterance_gives_no_event(script):
     assert endpoints(script, flush="flush") == endpoints(script)
 
 
-def test_a_second_flush_says_nothing():
+def test_a_second_flush_gives_no_event():
     endpointer = Endpointer(EndpointingConfig(onset_ms=20))
     endpointer.push(True, 1.0)
     assert len(endpointer.flush("flush")) == 1
@@ -222,14 +222,14 @@ def test_noise_behind_speech_does_not_keep_an_utterance_open():
     assert endpointer.flush("stop") == [SpeechEnded(at_ms(3000), "stop")]
 
 
-def test_where_the_post_roll_hears_all_voice_since_nothing_new_begins():
+def test_where_the_post_roll_covers_all_voice_since_nothing_new_begins():
     events, endpointer = recheck("speech 2300ms, silence 300ms", 2000, hangover_ms=500, post_roll_ms=400)
     assert events == [SpeechEnded(at_ms(2000), "silence")]
     assert endpointer.flush("stop") == []
 
 
 @pytest.mark.parametrize(("window_end_ms", "mid_phrase"), [(2480, False), (2680, True)])
-def test_a_recheck_that_heard_less_than_the_hangover_behind_the_speech_ends_nothing(window_end_ms, mid_phrase):
+def test_a_recheck_of_less_than_the_hangover_behind_the_speech_ends_nothing(window_end_ms, mid_phrase):
     endpointer = Endpointer(EndpointingConfig(hangover_ms=500, mid_phrase_hangover_ms=700))
     for _ in range(150):
         endpointer.push(True, 1.0)
@@ -238,7 +238,7 @@ def test_a_recheck_that_heard_less_than_the_hangover_behind_the_speech_ends_noth
     assert endpointer.recheck_endpoint(at_ms(2000), at_ms(window_end_ms + 20)) != []
 
 
-def test_an_utterance_in_which_nobody_spoke_ends_and_its_newest_sounds_are_heard_again():
+def test_an_utterance_in_which_nobody_spoke_ends_and_its_newest_sounds_are_judged_again():
     events, _ = recheck("silence 200ms, speech 2000ms", 0, hangover_ms=500, post_roll_ms=100)
     assert events == [SpeechEnded(at_ms(1900), "silence"), SpeechStarted(at_ms(2000))]
 
@@ -280,7 +280,7 @@ def test_starts_and_ends_alternate_and_no_utterance_is_too_long(runs):
 
 
 @given(RUNS, st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), min_size=1), st.sampled_from([20, 500]))
-def test_starts_and_ends_alternate_whatever_rechecks_find(runs, looks, hangover_ms):
+def test_starts_and_ends_alternate_also_with_rechecks(runs, looks, hangover_ms):
     endpointer = Endpointer(EndpointingConfig(max_utterance_ms=2000, hangover_ms=hangover_ms))
     events = []
     for i, (voiced, n_frames, energy) in enumerate(runs):
@@ -330,7 +330,7 @@ def test_a_pause_in_mid_phrase_is_given_longer() -> None:
         assert len([event for event in events if isinstance(event, SpeechStarted)]) == n_utterances
 
 
-def test_the_words_of_one_utterance_say_nothing_about_the_next() -> None:
+def test_the_words_of_one_utterance_do_not_count_for_the_next() -> None:
     endpointer = Endpointer(EndpointingConfig())
     for voiced in voiced_flags("speech 200ms"):
         endpointer.push(voiced, 0.0)

@@ -106,7 +106,7 @@ def test_the_windows_of_a_cut_for_length_meet():
     assert in_ms(rest) == (1, 2050, 4000, 2050, 4000, "stop")
 
 
-def test_what_comes_behind_a_final_that_was_asked_at_the_pause_is_heard_with_the_next_utterance():
+def test_audio_behind_an_early_final_is_in_the_window_of_the_next_utterance():
     """That final heard 100 ms of the pause and not the whole post-roll: nobody else would hear the rest."""
     cutter = cutter_of()
     (started,) = cutter.push(frames_of("silence 1000ms, speech 400ms, silence 100ms"))
@@ -139,7 +139,7 @@ def test_where_nobody_spoke_the_next_utterance_has_its_whole_pre_roll():
     ]
 
 
-def test_where_somebody_spoke_in_the_pre_roll_alone_nothing_of_the_window_is_heard_twice():
+def test_where_somebody_spoke_in_the_pre_roll_alone_no_audio_is_in_two_windows():
     cutter = cutter_of()
     cutter.push(frames_of("silence 1000ms, speech 1200ms"))
     events = cutter.recheck_endpoint(800 * 16, 2200 * 16) + cutter.flush("stop")
@@ -245,7 +245,7 @@ def test_silence_for_hours_keeps_no_more_than_the_pre_roll():
     assert sum(chunk() is not None for chunk in alive) <= 3
 
 
-def test_ended_audio_is_let_go():
+def test_audio_that_has_ended_is_freed():
     cutter = cutter_of()
     frames = frames_of("speech 400ms")
     chunk = weakref.ref(frames)

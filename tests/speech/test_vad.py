@@ -61,12 +61,12 @@ def test_the_end_of_speech_is_noticed_in_time():
 
 
 @pytest.mark.parametrize("gain_db", [6, 0, -20])
-def test_speech_is_heard_to_its_end_at_any_level(gain_db):
+def test_speech_is_voiced_to_its_end_at_any_level(gain_db):
     samples = np.clip(recording("ls-61-70968-0000.flac") * np.float32(10 ** (gain_db / 20)), -1, 1)
     assert last_voiced_s(judged(samples)) == pytest.approx(4.66, abs=0.2)
 
 
-def test_a_soft_speaker_after_a_loud_one_is_heard_to_the_end():
+def test_a_soft_speaker_after_a_loud_one_is_voiced_to_the_end():
     """The level follows the speech of late."""
     loud = recording("ls-211-122425-0000.flac")
     voiced = judged(np.concatenate([loud, loud * np.float32(0.1)]))

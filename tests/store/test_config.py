@@ -6,7 +6,7 @@ from livecaption.errors import ConfigError
 from livecaption.store.config import NOWHERE, StoreConfig, default_path
 
 
-def test_nothing_is_kept_where_nobody_says_so() -> None:
+def test_nothing_is_kept_by_default() -> None:
     """An application that mounts livecaption, and the commands with a server of their own, write no files."""
     assert StoreConfig().path == NOWHERE
 

@@ -82,7 +82,7 @@ def test_the_list_begins_with_the_newest_and_goes_on_from_any_of_them(path: Path
         assert [session.id for session in database.sessions(9, first[-1].number)] == ["2", "1", "0"]
 
 
-def test_a_place_in_the_list_is_not_given_again(path: Path) -> None:
+def test_a_position_in_the_list_is_not_given_again(path: Path) -> None:
     with opened(path) as database:
         fill(database, new_session("one"), [])
         (one,) = database.sessions(1, 100)
@@ -137,7 +137,7 @@ def test_what_was_open_can_go_on_with_all_that_is_known_of_it(path: Path) -> Non
     assert interrupted_at_ms[2] == 2
 
 
-def test_what_nobody_came_back_to_stays_interrupted_and_cannot_go_on_any_more(path: Path) -> None:
+def test_a_session_that_nobody_came_back_to_stays_interrupted_and_cannot_go_on(path: Path) -> None:
     with opened(path) as database:
         fill(database, new_session(resumption=RESUMPTION), [final("One.")], ended=False)
     with opened(path) as database:
@@ -197,7 +197,7 @@ def test_of_a_session_that_is_deleted_while_it_is_open_nothing_more_is_kept(path
         assert database.execute("SELECT count(*) FROM final").fetchone() == (0,)
 
 
-def test_a_log_that_somebody_still_reads_is_told_and_emptied_the_next_time(path: Path) -> None:
+def test_a_log_that_somebody_still_reads_is_reported_and_emptied_the_next_time(path: Path) -> None:
     with opened(path) as database, contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
         fill(database, new_session(), [final("Xylograph.")])
         reader.execute("BEGIN")
@@ -239,7 +239,7 @@ def test_a_store_has_one_server_until_that_ends_in_any_way(path: Path) -> None:
         acquire(path).close()
 
 
-def test_a_store_that_another_program_has_locked_is_told(path: Path) -> None:
+def test_a_store_that_another_program_has_locked_is_reported(path: Path) -> None:
     acquire(path).close()
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -250,7 +250,7 @@ def test_a_store_that_another_program_has_locked_is_told(path: Path) -> None:
 
 
 @pytest.mark.parametrize("rubbish", [b"no database " * 1000, bytes(range(256)) * 64])
-def test_a_file_that_is_no_database_is_told_and_left_alone(path: Path, rubbish: bytes) -> None:
+def test_a_file_that_is_no_database_is_reported_and_left_alone(path: Path, rubbish: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(rubbish)
     with pytest.raises(StoreUnusable, match=r"transcripts\.db: file is not a database \(--store"):
@@ -258,7 +258,7 @@ def test_a_file_that_is_no_database_is_told_and_left_alone(path: Path, rubbish: 
     assert path.read_bytes() == rubbish
 
 
-def test_a_place_where_no_file_can_be_is_told(tmp_path: Path) -> None:
+def test_a_place_where_no_file_can_be_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "transcripts.db", tmp_path, Path("/proc/livecaption/transcripts.db")):
         with pytest.raises(StoreUnusable) as refusal:

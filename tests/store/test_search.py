@@ -38,7 +38,7 @@ def test_a_query_of_no_human_length_is_refused(query: str) -> None:
         search.terms(query)
 
 
-def test_a_marked_excerpt_is_told_apart_into_what_was_found_and_what_was_not() -> None:
+def test_a_marked_excerpt_is_split_into_what_was_found_and_what_was_not() -> None:
     assert search.parts("the \x02tram\x03 is \x02late\x03") == ("the ", "tram", " is ", "late", "")
     assert search.parts("\x02tram\x03") == ("", "tram", "")
 

@@ -54,7 +54,7 @@ async def append(store: TranscriptStore, text: str, utterance: int = 0) -> None:
         await written.wait()
 
 
-async def test_a_final_that_is_told_as_written_is_in_the_file(path: Path) -> None:
+async def test_a_final_that_is_reported_as_written_is_in_the_file(path: Path) -> None:
     async with open_store(path) as store:
         store.begin(new_session(), ignore)
         await append(store, "One.")
@@ -66,7 +66,7 @@ async def test_a_final_that_is_told_as_written_is_in_the_file(path: Path) -> Non
         assert (session.state, session.duration_ms) == (SessionState.ENDED, 5000)
 
 
-async def test_finals_are_told_as_written_in_their_order(path: Path) -> None:
+async def test_finals_are_reported_as_written_in_their_order(path: Path) -> None:
     async with open_store(path) as store:
         store.begin(new_session(), ignore)
         told: list[int] = []
@@ -157,7 +157,7 @@ async def test_a_deletion_that_was_cut_short_is_finished_at_the_next_start(path:
         assert [session.id for session in await listed(store)] == ["keep"]
 
 
-async def test_a_store_that_cannot_be_read_says_so_and_is_read_again_when_it_can(path: Path) -> None:
+async def test_a_store_that_cannot_be_read_raises_an_error_and_is_read_again_when_it_can(path: Path) -> None:
     async with open_store(path) as store:
 
         def fail(_: Database) -> None:
@@ -214,7 +214,7 @@ async def test_a_file_that_is_replaced_is_used_from_then_on(path: Path) -> None:
         assert [session.id for session in await listed(store)] == ["one", "other"]
 
 
-async def test_a_stop_with_a_broken_database_tells_what_is_lost(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_stop_with_a_broken_database_reports_what_is_lost(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     told: list[bool] = []
     store = TranscriptStore(StoreConfig(str(path)))
     await store.open()

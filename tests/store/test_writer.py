@@ -136,7 +136,7 @@ def test_what_waits_for_a_broken_database_is_bounded_and_the_rest_counted_as_los
     assert stored_texts(path) == [str(n) for n in range(9)]
 
 
-def test_an_end_does_not_wait_for_a_database_that_does_not_work_and_tells_what_is_lost(path: Path) -> None:
+def test_an_end_does_not_wait_for_a_database_that_does_not_work_and_reports_what_is_lost(path: Path) -> None:
     with locked_by_another(path), writing(path) as (open_writer, notes):
         submit_session(open_writer, 3)
     assert notes.n_unwritten == 4
@@ -172,7 +172,7 @@ def test_finals_are_written_between_the_steps_of_a_deletion(path: Path) -> None:
     assert seen == [["0"]]
 
 
-def test_a_deletion_that_fails_is_told_to_who_asked_and_ends_nothing(path: Path) -> None:
+def test_a_deletion_that_fails_reaches_its_caller_and_ends_nothing(path: Path) -> None:
     with writing(path) as (open_writer, notes):
         with locked_by_another(path):
             open_writer.do(lambda database: database.delete("one"), notes.note_answer)

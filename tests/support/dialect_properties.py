@@ -91,7 +91,7 @@ class DialectProperties:
 
     @MANY
     @given(st.lists(MESSAGES, max_size=6), st.booleans())
-    def test_any_message_is_understood_or_refused_cleanly(self, messages: list[str | bytes], opened: bool) -> None:
+    def test_any_message_is_accepted_or_refused_cleanly(self, messages: list[str | bytes], opened: bool) -> None:
         dialect = self.dialect()
         dialect.connected()
         for message in [*(self.opening if opened else []), *messages]:

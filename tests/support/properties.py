@@ -33,7 +33,7 @@ class StageProperties:
         stream = self.stream()[:2000]
         assert self.run(stream[i : i + 1] for i in range(len(stream))) == self.run([stream])
 
-    def test_a_stream_ended_anywhere_loses_nothing_and_says_nothing_twice(self) -> None:
+    def test_a_stream_ended_anywhere_loses_nothing_and_repeats_nothing(self) -> None:
         whole = self.stream()
         for part in (0, 0.001, 0.013, 0.3, 0.5, 0.77, 0.999, 1):
             stream = whole[: round(part * len(whole))]

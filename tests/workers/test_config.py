@@ -25,7 +25,7 @@ def test_each_device_has_its_processes(device: str, per_device: int, expected: l
 @pytest.mark.parametrize(
     ("threads", "per_device", "expected"), [(0, 1, 8), (0, 2, 4), (0, 3, 2), (0, 99, 1), (6, 2, 6)]
 )
-def test_processes_on_one_cpu_share_its_cores_unless_told_otherwise(
+def test_processes_on_one_cpu_share_its_cores_by_default(
     threads: int, per_device: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 8)

@@ -71,7 +71,7 @@ def test_there_is_never_less_than_nothing_left(membership: Path, root: Path) -> 
     assert room_in_groups(membership, root) == 0
 
 
-def test_without_a_limit_groups_say_nothing(membership: Path, root: Path) -> None:
+def test_without_a_limit_groups_limit_nothing(membership: Path, root: Path) -> None:
     assert room_in_groups(membership, root) is None  # no such file: another system
     membership.write_text("4:memory:/a\n0::/a\n")
     assert room_in_groups(membership, root) is None  # nothing is mounted

@@ -343,7 +343,7 @@ async def test_the_death_of_a_healthy_worker_is_an_accident_although_the_breaker
     assert await crew.text() == "One two."
 
 
-async def test_a_model_that_can_never_load_is_told_once_and_not_tried_again(
+async def test_a_model_that_can_never_load_is_reported_once_and_not_tried_again(
     start_crew: StartCrew, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Row 49."""

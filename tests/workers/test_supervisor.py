@@ -115,7 +115,7 @@ def transcribed(batch: int, n: int = 1) -> Transcribed:
     return Transcribed(batch, (ANSWER,) * n, 0.1)
 
 
-async def test_the_newest_word_of_a_worker_on_its_gpu_is_kept(worker: Worker, puppets: list[Puppet]) -> None:
+async def test_the_newest_report_of_a_worker_on_its_gpu_is_kept(worker: Worker, puppets: list[Puppet]) -> None:
     for used_bytes in (3, 5):
         puppets[0].say(Heartbeat(DeviceMemory(used_bytes, total_bytes=9)))
         await eventually(lambda used_bytes=used_bytes: worker.device_memory == DeviceMemory(used_bytes, 9))
@@ -142,7 +142,7 @@ async def test_a_worker_that_never_loaded_served_for_no_time(worker: Worker) -> 
     assert worker.served_s == 0.0
 
 
-async def test_the_memory_of_a_process_is_told_as_long_as_it_lives(worker: Worker, puppets: list[Puppet]) -> None:
+async def test_the_memory_of_a_process_is_reported_as_long_as_it_lives(worker: Worker, puppets: list[Puppet]) -> None:
     # A process that was just started has not allocated its memory yet.
     await eventually(lambda: (worker.resident_bytes() or 0) > 1_000_000)
     worker.kill("the test is over")
@@ -175,7 +175,7 @@ async def test_a_worker_that_loaded_gets_batches_and_answers_them(
     [transcribed(2), transcribed(1, n=2), BatchFailed(7, ""), LOADED],
     ids=["of the second batch", "for two windows", "of another batch", "loaded again"],
 )
-async def test_a_worker_that_says_what_it_cannot_is_killed(
+async def test_a_worker_that_sends_what_its_state_forbids_is_killed(
     message: Message, worker: Worker, puppets: list[Puppet], notes: Notes
 ) -> None:
     """Row 51 of the fault matrix: the worker is broken, and its next answer could go to the wrong utterance."""
@@ -317,7 +317,7 @@ async def test_a_process_that_cannot_be_started_is_tried_again(
 
 
 @pytest.mark.parametrize("number", sorted(supervisor.SHORTAGES))
-async def test_a_shortage_of_the_system_is_no_death_and_told_once(
+async def test_a_shortage_of_the_system_is_no_death_and_reported_once(
     number: int, monkeypatch: pytest.MonkeyPatch, notes: Notes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Row 79: descriptors, processes or memory are short for a while. As many deaths would open the breaker."""

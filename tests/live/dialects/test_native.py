@@ -209,9 +209,7 @@ fields = [
     st.dictionaries(st.sampled_from([*fields, "words", "partials", "title"]), json_values),
     st.sampled_from(["start", "flush", "ping"]),
 )
-def test_whatever_the_fields_hold_the_answer_is_a_message_or_one_of_our_errors(
-    message: dict[str, Any], kind: str
-) -> None:
+def test_fields_of_any_value_give_a_message_or_one_of_our_errors(message: dict[str, Any], kind: str) -> None:
     try:
         parse(json.dumps({**message, "type": kind}), DEFAULT)
     except LivecaptionError as error:
@@ -314,7 +312,7 @@ def test_the_address_names_the_session_to_come_back_to() -> None:
     assert ROUTE.accept(Handshake(), DEFAULT).claimed == ""
 
 
-def test_a_refusal_says_why_and_when_to_come_back() -> None:
+def test_a_refusal_has_its_reason_and_the_time_to_retry_after() -> None:
     answer = refusal(Unavailable("full", retry_after_s=2.4), state="x")
     assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
     assert json.loads(answer.body) == {"code": "overloaded", "message": "full", "state": "x", "retry_after_s": 2.4}
