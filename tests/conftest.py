@@ -70,10 +70,11 @@ KIND_OF_PLACE = {
     "workers/test_quarantine.py": "pure",
     "workers/test_restart.py": "pure",
 }
-"""The kind of the tests in a directory or file, unless a marker of their own says more. The longest place counts."""
+"""The kind of the tests in a directory or file, unless they have a marker of their own. The longest place counts."""
 
 os.environ.setdefault("LIVECAPTION_WORKERS", "1")
-"""Where nothing else is said: how one process begins and ends can be told, and two would load on the same cores."""
+"""The worker processes of a started server, unless a test chooses. The life of one is easy to follow, and two would
+load on the same cores."""
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that runs the tests in the background ignores it, and every process of theirs would inherit that.
@@ -84,7 +85,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("LIVECAPTION_TEST_TIMEOUT_FACTOR", "3")
 
 os.environ["LIVECAPTION_STORE"] = "none"
-"""No started server writes among the transcripts of whoever runs the tests; a test that wants a store says where."""
+"""No started server writes among the transcripts of the user who runs the tests; a test of a store names its place."""
 
 # The same examples each time, and no judgement of speed: machines that test are busy ones.
 for profile, n_examples in (("quick", 15), ("thorough", 100)):

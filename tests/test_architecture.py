@@ -123,7 +123,7 @@ def layer(name: str) -> int:
 
 
 def import_goes_down(path: Path, name: str) -> bool:
-    """Tell whether the module may import the name, as far as layers go."""
+    """Return true if the layers allow the module to import the name."""
     parts = name.split(".")
     if path == Path("livecaption/__init__.py"):
         return False

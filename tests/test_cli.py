@@ -44,7 +44,7 @@ def error(code: str, message: str, *, fatal: bool) -> dict[str, Any]:
 
 @dataclass
 class Peer:
-    """A server for one stream after another: takes what comes until `stop`, then says what it was told to say.
+    """A server for one stream after another: takes what comes until `stop`, then sends its script.
 
     Attributes:
         answers: sent after `stop`, before `end`.
@@ -53,7 +53,7 @@ class Peer:
         starts: the `start` of each stream, with the Authorization header as `authorization`.
         audio: the bytes of each stream.
         longest_bytes: of the audio messages of all streams.
-        heard: set at the first audio.
+        has_audio: set at the first audio.
         stopped: whether each stream ended with `stop`.
         took_s: from the first audio to `stop`.
     """
@@ -336,7 +336,7 @@ async def test_a_file_that_is_not_audio_does_not_keep_the_others_from_being_tran
 
 
 async def test_transcribe_reads_an_mp4_whose_index_is_at_its_end(serve: Serve, tmp_path: Path) -> None:
-    """As cameras and phones write it; it cannot be decoded as a stream."""
+    """Cameras and phones write it so; it cannot be decoded as a stream."""
     path = tmp_path / "phone.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=16_000, layout="mono")

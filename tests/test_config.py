@@ -1,4 +1,4 @@
-"""Flags over environment over file over defaults, and one clear error for whatever makes no sense."""
+"""Flags over environment over file over defaults, and one clear error for each setting that makes no sense."""
 
 import argparse
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_a_setting_that_the_server_can_find_out_may_be_auto(tmp_path: Path) -> N
 
 
 def test_a_command_may_have_defaults_of_its_own() -> None:
-    """Only `serve` keeps transcripts; what a user says wins all the same."""
+    """Only `serve` keeps transcripts; the choice of a user wins all the same."""
     defaults = Config(store=StoreConfig("100 %.db"))
     parser = argparse.ArgumentParser()
     add_config_arguments(parser, defaults)

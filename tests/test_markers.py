@@ -1,4 +1,4 @@
-"""Each test says what it needs by a marker, so that a subset such as `pytest -m pure` misses none."""
+"""Each test has a marker of what it needs, so that a subset such as `pytest -m pure` misses none."""
 
 import subprocess
 import sys

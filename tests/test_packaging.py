@@ -1,4 +1,4 @@
-"""What is installed with livecaption: packages, the systemd unit, and requirements pinned with their hashes."""
+"""These are installed with livecaption: packages, the systemd unit, and requirements pinned with their hashes."""
 
 import email
 import re
@@ -75,7 +75,7 @@ def pinned() -> dict[str, tuple[str, list[str]]]:
 
 
 def test_every_line_of_the_requirements_is_a_version_or_a_hash() -> None:
-    """No option, no index, no path, no address; a comment says how the file was made."""
+    """No option, no index, no path, no address; a comment has the command that made the file."""
     lines = PINNED.read_text().splitlines()
     assert lines
     for line in lines:

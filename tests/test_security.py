@@ -1,4 +1,4 @@
-"""SECURITY.md says what holds: each of its numbers is that of the code."""
+"""SECURITY.md is true: each of its numbers is that of the code."""
 
 from pathlib import Path
 

@@ -31,7 +31,7 @@ class Pipe(io.RawIOBase):
 
 
 class WriteOnly(io.RawIOBase):
-    """What a live encoder writes to: it cannot go back and fill in lengths."""
+    """A live encoder writes to this. It cannot go back and fill in lengths."""
 
     def __init__(self):
         self.written = bytearray()
@@ -137,7 +137,7 @@ def test_the_end_is_not_held_back():
 
 
 def test_a_rate_that_changes_on_the_way_is_followed():
-    """As in radio streams, where a jingle of another rate is put in."""
+    """Radio streams do this, where a jingle of another rate is put in."""
     bare = {"write_xing": "0", "id3v2_version": "0"}
     parts = [encode("mp3", "libmp3lame", rate_hz, bare, live=True) for rate_hz in (44_100, 22_050)]
     samples = decode(b"".join(parts))

@@ -68,7 +68,7 @@ def test_values_that_are_not_finite_become_silence_and_are_counted():
 
 @pytest.mark.parametrize("encoding", ["pcm_s16le", "pcm_f32le", "mulaw", "alaw"])
 def test_channels_are_averaged(encoding):
-    """Every channel is heard as loud as every other."""
+    """Every channel counts as much as every other."""
     chance = np.random.default_rng(1)
     pcm = chance.uniform(-1, 1, 800).astype("<f4").tobytes() if encoding == "pcm_f32le" else chance.bytes(1600)
     alone = PcmDecoder(AudioFormat(encoding)).push(pcm)

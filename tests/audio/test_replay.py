@@ -1,4 +1,4 @@
-"""What is sent again when a connection broke or a server died: all that the server has not, and nothing that it has."""
+"""After a lost connection or a crash of the server, all that the server lacks is sent again, and nothing else."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What the browser tests share: where things are, and the types of their fixtures."""
+"""The browser tests share the places of things, and the types of their fixtures."""
 
 import asyncio
 import signal

@@ -59,7 +59,7 @@ async def press_start(page: Page) -> None:
 
 
 def words(text: str) -> str:
-    """Lower case, without punctuation and line breaks: what was said, however it is set."""
+    """Return the words in lower case, without punctuation and line breaks."""
     return " ".join(re.findall(r"[a-z']+", text.lower()))
 
 
@@ -382,7 +382,7 @@ async def test_a_reader_who_scrolled_back_is_left_in_peace(server: Server, open_
 
 
 async def test_a_token_is_asked_for_once(serve: Serve, context: BrowserContext) -> None:
-    """The page says that a wrong one is refused. The right one is kept for the tab, and is never in the address bar."""
+    """The page shows that a wrong one is refused. The right one stays with the tab, and is never in the address bar."""
     server = await serve("--token", "säcret+/=")
     page = await context.new_page()
     await page.goto(server.url)
@@ -488,7 +488,7 @@ async def test_appearance_is_remembered(server: Server, open_page: OpenPage) -> 
 async def test_slow_networks_lose_the_oldest_sound_and_the_page_shows_it(
     scripted_server: Server, open_page: OpenPage
 ) -> None:
-    """Of ten seconds at once, 250 ms are in the socket and 2 s wait for it. The rest is dropped."""
+    """Ten seconds come at once: 250 ms are in the socket, and 2 s wait for it. The rest is dropped."""
     page = await open_page(scripted_server.url)
     await press_start(page)
     await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)

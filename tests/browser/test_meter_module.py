@@ -14,7 +14,7 @@ CLIPPED = {"rms": 0.5, "peak": 1.0}
 
 
 async def meter_after(page: Page, *runs: tuple[dict[str, float], int]) -> Any:
-    """What the meter shows in dB after runs of (level, milliseconds), and the warnings on the way."""
+    """Return the level in dB that the meter shows after runs of (level, milliseconds), and the warnings on the way."""
     return await page.evaluate(
         """async ([runs, chunkMs]) => {
           const { Meter } = await import('/meter.js');

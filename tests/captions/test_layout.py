@@ -196,7 +196,7 @@ def test_no_cue_holds_words_of_two_utterances_with_a_pause_between_them(finals: 
 
 @given(conversations())
 def test_a_transcript_that_ends_early_has_the_same_cues_up_to_its_last_utterances(finals: list[Final]) -> None:
-    """What is said later changes no cue of an utterance that a pause separates from it, but for the end of its last."""
+    """Later speech changes no cue of an utterance that a pause separates from it, except the end of its last cue."""
     for n, (before, after) in enumerate(pairwise(finals), start=1):
         if after.start_ms - before.end_ms > MAX_HANG_MS + MAX_CUE_MS:
             early, whole = cues(finals[:n]), cues(finals)
@@ -224,7 +224,7 @@ def test_utterances_in_two_languages_are_set_apart() -> None:
 
 
 def test_cues_of_a_final_share_its_time_by_their_characters() -> None:
-    """20 words of 4 letters: two cues; they meet where their share of the characters says."""
+    """20 words of 4 letters: two cues; they meet at their share of the characters."""
     made = cues([final(" ".join(["abcd"] * 20), 1000, 9000)])
     assert [sum(len(line.split()) for line in cue.lines) for cue in made] == [13, 7]
     assert [(cue.start_ms, cue.end_ms) for cue in made] == [(1000, 6200), (6200, 9000)]
@@ -262,7 +262,7 @@ def test_a_short_gap_before_the_next_cue_is_closed(next_start_ms: int, end_ms: i
 
 
 def test_a_gap_that_may_not_be_closed_is_made_long_enough_to_be_seen_as_one() -> None:
-    """The first one would stay for more than 7 s, or for more than 1.5 s after what it says."""
+    """The first one would stay for more than 7 s, or for more than 1.5 s after its last word."""
     made = cues([said_by("Well", 0, 7000), final("Next.", 7030, 8000)])
     assert (made[0].end_ms, made[1].start_ms) == (6950, 7030)
     made = cues([final("abcd " * 6 + "abcd", 0, 100), final("Next.", 1630, 2600)])
@@ -345,7 +345,7 @@ def grow(texts: list[tuple[str, str]], language: str | None = "en", length: int 
 
 
 def spans(revisions: list[tuple[str, str]], length: int) -> list[list[tuple[int, int]]]:
-    """For each revision, where its lines begin and end in its text, counting characters that are no spaces."""
+    """Return where the lines of each revision begin and end in its text, counting characters that are no spaces."""
     spans = []
     for (stable, tentative), lines in zip(revisions, grow(revisions, length=length), strict=True):
         end = len(characters(stable + tentative))

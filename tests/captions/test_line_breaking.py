@@ -1,4 +1,4 @@
-"""What a line may not cut, how wide it is, and where it is better broken."""
+"""Lines have a width, some text they may not cut, and some places are better to break at."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Where a sentence ends."""
+"""A sentence ends at its punctuation."""
 
 import pytest
 

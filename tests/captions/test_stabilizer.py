@@ -1,4 +1,4 @@
-"""What hypotheses agree on for a second stays, and the word that was said last waits."""
+"""Words that hypotheses agree on for a second stay, and the newest word waits."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,7 +136,7 @@ def test_a_number_is_the_same_in_words_and_in_digits() -> None:
 
 
 def spelt(*names: str) -> list[str]:
-    """What is stable when a name is spelt so, a second apart each time."""
+    """Return the stable text for each spelling of a name. The spellings are a second apart."""
     return [caption.stable for caption in captions(*(f"queen {name} called to her knights" for name in names))]
 
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.processes
 
 
 async def decoded(decoder: ContainerDecoder, heard: list[np.ndarray] | None = None) -> np.ndarray:
-    """Return all samples; `heard` also has those from before an error."""
+    """Return all samples; `pieces` also has those from before an error."""
     heard = [] if heard is None else heard
     async with aclosing(decoder.samples()) as pieces:
         async for piece in pieces:

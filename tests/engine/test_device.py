@@ -15,7 +15,7 @@ from livecaption.recognition import DeviceMemory
 
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What CTranslate2 says on a machine with two GPUs; no torch."""
+    """Answer as CTranslate2 does on a machine with two GPUs and without torch."""
     types = {"cpu": {"int8", "float32"}, "cuda": {"int8", "float16", "float32"}}
     monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 2)
     monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda kind, index: types[kind])

@@ -1,4 +1,4 @@
-"""What every engine must hold: the scripted one of the tests, and Whisper."""
+"""Every engine must pass these: the scripted one of the tests, and Whisper."""
 
 from collections.abc import Iterator
 from itertools import pairwise

@@ -100,7 +100,7 @@ def test_text_that_nobody_says_twice_is_not_shown(text: str) -> None:
 
 @pytest.mark.parametrize("n_prefix", [0, 3])
 def test_a_window_that_adds_nothing_to_the_words_before_it_is_tried_without_them(n_prefix: int) -> None:
-    """However sure both networks are that nobody spoke: with those words in mind they cannot tell."""
+    """Both networks may be sure that nobody spoke. With those words in their context they are no judges of it."""
     preceding = PrecedingUtterance(np.zeros(16_000, np.float32), "What was said before.", 900, 1_400)
     silent = decoding(n_prefix, n_prefix=n_prefix, speech_ms=0, no_speech_probability=0.9)
     assert silent.is_sound or n_prefix
@@ -277,7 +277,7 @@ def test_the_better_of_two_decodings_is_the_sound_one_then_the_one_with_an_end_t
     ],
 )
 def test_a_runaway_text_is_cut_before_its_third_repetition_makes_it_a_loop(tokens: list[int], head: list[int]) -> None:
-    """Twice is not yet a loop; what cannot be told from speech is kept."""
+    """Twice is not yet a loop. Text that speech may have is kept."""
     assert decoding(tokens=tokens, compression=3.0).as_last_try().tokens == head
 
 

@@ -43,7 +43,7 @@ class EngineProcess:
         self.pipe.send_bytes(encode(message))
 
     def hear(self) -> Message:
-        """What it says next beside heartbeats and that it has found its model."""
+        """Return its next message, except heartbeats and the report that it has found its model."""
         while isinstance(message := self.hear_anything(), Heartbeat | ModelFound):
             pass
         return message

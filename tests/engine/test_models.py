@@ -1,4 +1,4 @@
-"""Where the files of a model come from, and what is said when they do not come."""
+"""The files of a model come from a package, a directory or the hub; each failure names its remedy."""
 
 import hashlib
 import http.server

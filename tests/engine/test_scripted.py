@@ -1,4 +1,4 @@
-"""What the scripted engine says, and how it breaks."""
+"""The scripted engine answers and breaks as its script demands."""
 
 import subprocess
 import sys

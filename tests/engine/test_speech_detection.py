@@ -1,4 +1,4 @@
-"""Where in a window somebody speaks."""
+"""The detector finds the speech in a window."""
 
 import os
 import subprocess

@@ -37,5 +37,5 @@ async def test_the_python_example_of_a_document_prints_captions(url: str, tmp_pa
     )
     output, complaints = await process.communicate()
     assert (process.returncode, complaints) == (0, b"")
-    # The scripted engine says a word for each 300 ms.
+    # The scripted engine answers a word for each 300 ms.
     assert len(output.decode().splitlines()[-1].split()) >= 4

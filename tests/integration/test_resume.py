@@ -1,7 +1,7 @@
 """A publisher whose connection breaks at any moment: not one word is lost or doubled.
 
-Client, network, server and inference process are real; the scripted engine says a word for each 300 ms of an utterance,
-so that audio that is lost or heard twice shows in its words and times.
+Client, network, server and inference process are real; the scripted engine answers a word for each 300 ms of an
+utterance, so that audio that is lost or repeated shows in its words and times.
 """
 
 import asyncio
@@ -85,7 +85,7 @@ async def test_a_connection_that_breaks_anywhere_costs_and_doubles_no_word(url: 
 
 
 async def test_a_publisher_who_is_away_for_a_while_goes_on_where_they_were(url: str) -> None:
-    """As when a laptop sleeps: what is said meanwhile waits in the client."""
+    """A laptop sleeps: the audio of that time waits in the client."""
     unbroken = transcript(await caption(url))
     async with relay_to(url) as relay, connect(relay.url, **OPTIONS) as stream:
         events: list[Event] = []

@@ -1,4 +1,4 @@
-"""What a peer may use: a stock for bursts, so much a second after that."""
+"""A peer may use a stock for bursts, and a rate after that."""
 
 import pytest
 from hypothesis import given

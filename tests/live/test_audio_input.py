@@ -44,7 +44,7 @@ async def test_audio_behind_stop_is_reported_once_and_dropped() -> None:
 
 
 async def test_the_rest_of_a_message_is_dropped_where_the_connection_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its publisher sends it again from what `ready` says."""
+    """Its publisher sends it again from the time in `ready`."""
     monkeypatch.setattr(throttle, "AUDIO_BURST_S", 0.0)  # a pause behind each piece
     pipeline = new_stream()
     audio = input_of(pipeline, Lifecycle())

@@ -270,7 +270,7 @@ async def test_a_client_that_claims_a_session_and_is_refused_is_not_read_on(
 async def test_a_connection_that_held_a_slot_gives_it_back_when_it_resumes(client: Client) -> None:
     old, ready = await start(client)
     await drop(client, old)
-    socket = await client.ws_connect("/v1/stream")  # says only in `start` what it came for
+    socket = await client.ws_connect("/v1/stream")  # only its `start` has the claim
     claim = {"session": ready["session"], "token": ready["resume_token"], "last_seq": 1}
     await socket.send_json({"type": "start", "resume": claim})
     await read_event(socket)
@@ -325,7 +325,7 @@ async def test_ready_has_a_token_for_readers_if_the_session_is_private(client: C
 
 
 async def test_no_log_line_lets_anybody_in(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever knows a session's id may read along."""
+    """Anyone who knows a session's id may read along."""
     caplog.set_level("INFO")
     socket, ready = await start(client, private=True)
     await drop(client, socket)
@@ -420,7 +420,7 @@ async def test_one_publisher_that_comes_and_goes_pushes_out_no_other_session(
 async def test_of_many_connections_that_claim_a_session_the_newest_may_stay(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They need no place and no token until they have said something."""
+    """They need no slot and no token until they have sent something."""
     monkeypatch.setattr("livecaption.live.registry.MAX_CLAIMS", 2)
     socket, ready = await start(client)
     claims = [await client.ws_connect("/v1/stream", params={"resume": ready["session"]}) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""What a publisher and what readers are sent of a session, whatever happened and wherever they stand."""
+"""A publisher and readers get the events of a session after their own cursors."""
 
 import json
 from collections.abc import Sequence
@@ -145,7 +145,7 @@ def test_after_a_restart_the_numbers_go_on_above_all_that_were_sent_before() -> 
 
 
 def test_after_a_restart_a_publisher_gets_the_finals_that_were_not_seen_with_the_numbers_that_they_had() -> None:
-    """Whatever else was told in between is lost, and no caption: a gap of no length stands for it."""
+    """All other events in between are lost, and no caption: a gap of no length stands for them."""
     kept = after_restart(3)
     kept.append(SpeechStart(3, 3000))
     assert [(message.seq, message.event) for message in kept.missed(15)] == [

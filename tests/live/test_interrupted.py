@@ -1,4 +1,4 @@
-"""A session that was open when an earlier server died: whoever comes back to it in time goes on, and nobody else."""
+"""A session was open when an earlier server died: a publisher who comes back in time goes on, and nobody else."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -207,7 +207,7 @@ async def test_a_publisher_who_is_not_back_in_time_finds_it_over_and_it_stays_in
 async def test_a_server_that_dies_again_and_again_keeps_no_slot_for_a_publisher_who_has_given_up(
     serve: Serve, tmp_path: Path
 ) -> None:
-    """Whoever lost a server more than the resume window ago does not come any more."""
+    """A publisher that lost its server more than the resume window ago does not come any more."""
     old = new_session("old", resumption=Resumption(START % "false", token_hash(TOKEN), None))
     with opened(tmp_path / "transcripts.db") as database:
         fill(database, old, [], ended=False)

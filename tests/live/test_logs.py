@@ -1,4 +1,4 @@
-"""What clients can make us say again and again: one line for a record of a kind, and few in a minute."""
+"""Records that clients can cause again and again are one line each, and few in a minute."""
 
 import logging
 

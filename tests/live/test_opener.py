@@ -1,4 +1,4 @@
-"""How sessions are put together."""
+"""Sessions are put together of their parts."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -24,7 +24,7 @@ START = '{"type":"start"}'
 
 
 class KeepingStore:
-    """Keeps what it is told of new sessions."""
+    """Keeps the sessions that begin."""
 
     def __init__(self) -> None:
         self.begun: list[NewSession] = []

@@ -1,4 +1,4 @@
-"""Sending to one reader: in order, each message and the close with a deadline, whatever the reader does."""
+"""Messages to one peer are sent in order. Each message and the close have a deadline."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,7 +31,7 @@ class Served:
 
 @asynccontextmanager
 async def server_of(script: Script) -> AsyncIterator[Served]:
-    """A server whose socket has an outbox that is used as the script says and then closed with 1001."""
+    """A server whose socket has an outbox that is used by a script and then closed with 1001."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def stream(request: web.Request) -> web.WebSocketResponse:
@@ -80,7 +80,7 @@ async def test_messages_arrive_in_order_and_then_the_close() -> None:
 
 
 async def test_a_reader_that_falls_too_far_behind_is_cut_off() -> None:
-    """What waits for it is bounded."""
+    """The messages that wait for it are bounded."""
     waited = []
 
     async def script(outbox: Outbox, _: asyncio.Transport) -> None:

@@ -1,4 +1,4 @@
-"""What a session reports once a second."""
+"""A session reports its progress once a second."""
 
 from typing import cast
 

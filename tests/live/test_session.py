@@ -192,7 +192,7 @@ async def test_a_container_that_unfolds_to_hours_is_taken_no_faster_than_allowed
 
 
 async def test_a_decoder_that_dies_costs_its_own_stream_and_no_caption_of_it(client: Client) -> None:
-    """What was understood gets its finals."""
+    """Audio that was decoded gets its finals."""
     container = _wav(sound("silence 400ms, speech 1200ms, silence 1200ms, speech 1200ms", 16_000), 16_000)
     socket = await start_stream(client, encoding="auto", partials=False)
     await socket.send_bytes(container)
@@ -301,7 +301,7 @@ async def test_a_fatal_error_is_sent_and_closed_with_its_code_and_hurts_nobody_e
 
 
 async def test_a_message_that_is_too_large_to_be_read_ends_the_session(client: Client) -> None:
-    """It cannot be told of it: the rest of the message is in the way. It must not wait for its publisher either."""
+    """No error can be sent: the rest of the message is in the way. It must not wait for its publisher either."""
     socket = await start_stream(client)
     with suppress(ConnectionError):
         await socket.send_bytes(bytes(5_000_000))

@@ -1,4 +1,4 @@
-"""What is published waits for the store, in order, and no longer."""
+"""Events wait for the store before they are published, in order, and no longer."""
 
 from collections.abc import Callable
 from typing import cast
@@ -19,7 +19,7 @@ FINALS = [final("One.", utterance=0), final("Two.", utterance=1)]
 
 
 class SlowStore:
-    """Writes when it is told to."""
+    """Reports finals as written when the test calls `write`."""
 
     def __init__(self) -> None:
         self.log: list[object] = []

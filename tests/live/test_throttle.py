@@ -1,4 +1,4 @@
-"""How fast audio is taken."""
+"""Audio is taken at a limited rate."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Who shows a session's token is let in; who has read the store is not."""
+"""A client with a session's token is let in; one that has read the store is not."""
 
 import pytest
 

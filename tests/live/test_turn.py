@@ -4,7 +4,7 @@ from livecaption.live.turn import MAX_STEPS, MAX_TURN_S, Turn
 
 
 def turns_over(n_steps: int, used_s: float) -> int:
-    """How many turns were over in so many steps."""
+    """Return how many turns were over in so many steps."""
     turn = Turn()
     return sum(turn.is_over(used_s) for _ in range(n_steps))
 

@@ -112,7 +112,7 @@ async def test_what_exceeds_the_allowance_is_read_later_and_not_lost(monkeypatch
 
 
 async def test_pings_that_meet_a_reset_are_the_end_of_the_connection_and_no_fault() -> None:
-    """An answer that cannot be sent is no fault; the caller is told that the peer is gone."""
+    """An answer that cannot be sent is no fault; the caller gets the end of the connection."""
     async with server() as served:
         async with raw_peer(served.url) as peer:
             await peer.send_raw(frame(PING) * 3)

@@ -1,4 +1,4 @@
-"""The embedded model, and what it is to hear."""
+"""The embedded model, and the audio for it."""
 
 from pathlib import Path
 

@@ -167,7 +167,7 @@ def test_words_are_timed_in_their_own_window_also_behind_a_preceding_utterance(
 def test_a_window_that_adds_nothing_to_the_words_before_it_is_transcribed_alone(
     engine: WhisperEngine, samples: Samples
 ) -> None:
-    """Here there is nothing to hear; where there is, it depends on the processor whether the decoder hears it."""
+    """Here there is no speech. Where there is, it depends on the processor whether the decoder finds it."""
     window = Window(
         np.zeros(16_000, np.float32), preceding=PrecedingUtterance(samples["jfk"], ", ".join(JFK_PARTS), 10_800, 11_200)
     )

@@ -1,4 +1,4 @@
-"""What is requested of an utterance and shown of it while it is open."""
+"""An open utterance requests transcriptions and gives captions."""
 
 import itertools
 from collections.abc import Sequence

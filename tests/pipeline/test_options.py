@@ -1,4 +1,4 @@
-"""What a model can do, and what a stream needs."""
+"""A stream may need only what the model can do."""
 
 import pytest
 

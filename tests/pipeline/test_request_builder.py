@@ -1,4 +1,4 @@
-"""What goes with a window: the language, the text so far, the preceding utterance."""
+"""A window goes with the language, the text so far, and the preceding utterance."""
 
 import itertools
 

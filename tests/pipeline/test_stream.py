@@ -57,7 +57,7 @@ def test_a_final_carries_the_times_of_the_speech_and_the_latency_since_the_last_
     end = next(event for event in events(outputs) if isinstance(event, SpeechEnd))
     assert final == Final(0, "Good morning.", start.start_ms, end.end_ms, "en", 0.9, latency_ms=750)
     assert abs(start.start_ms - 400) <= 60
-    assert abs(end.end_ms - 1400) <= 150  # the VAD hears on for a while
+    assert abs(end.end_ms - 1400) <= 150  # the VAD stays voiced for a while
 
 
 def test_finals_come_in_order_although_the_answers_do_not() -> None:
@@ -249,7 +249,7 @@ def test_at_full_effort_an_utterance_is_transcribed_together_with_the_preceding_
     expected = sound("silence 400ms, speech 1000ms")
     np.testing.assert_allclose(preceding.samples[: len(expected)], expected, atol=2 / 32767)
     assert not preceding.samples[-16 * 100 :].any()
-    assert request.window.context.strip() == "Good morning."  # for an engine that cannot hear both
+    assert request.window.context.strip() == "Good morning."  # for an engine that cannot take both
 
 
 def test_a_final_that_was_not_asked_for_at_a_pause_is_transcribed_together_with_the_preceding_utterance() -> None:
@@ -608,7 +608,7 @@ def test_the_first_caption_counts_from_the_first_voice_and_partials_from_what_th
     begun, shown = stream.take_latencies()
     assert begun.kind == "first_partial"
     assert abs(begun.seconds - 1.55) <= 0.1  # first voiced from 10.4 to 10.5
-    # Between the first voice and the newest audio that the partial heard.
+    # Between the first voice and the newest audio of the partial.
     first_voiced_s = 12.0 - begun.seconds
     assert shown == Latency("partial", pytest.approx(12.0 - (first_voiced_s + first.asked_s) / 2))
     stream.receive_answer(second, said("one two"), now_s=12.5)
@@ -793,7 +793,7 @@ def test_in_silence_the_checkpoint_follows_the_newest_audio() -> None:
 
 @pytest.mark.parametrize("sample_rate", [8_000, 11_025, 16_000, 44_100, 48_000])
 def test_a_session_that_goes_on_begins_at_the_very_millisecond(sample_rate: int) -> None:
-    """So that who asks where to send from can find the sample, and what is skipped is less than a millisecond."""
+    """A client that asks where to send from can find the sample, and less than a millisecond is skipped."""
     for until_ms in (0, 1, 7, 333, 60_001):
         stream = new_stream(resume_point=ResumePoint((), until_ms), audio=AudioFormat("pcm_s16le", sample_rate))
         assert stream.received_ms == until_ms

@@ -63,7 +63,7 @@ async def gone(process: Parent, worker: ProcessEnd, within_s: float) -> None:
     """Wait for the end of the server, of its worker within the time, and then of all its processes."""
     await process.exited(within_s=5.0)
     with worker:
-        ended_s = await worker.wait(within_s, what=f"the worker; its server said:\n{process.output}")
+        ended_s = await worker.wait(within_s, what=f"the worker; its server printed:\n{process.output}")
     assert ended_s - process.ended_s <= within_s * TIMEOUT_FACTOR
     await process.tree_gone()
 

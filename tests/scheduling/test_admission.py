@@ -1,4 +1,4 @@
-"""How many streams are taken: as many as get their finals in time and their partials often enough."""
+"""Streams are admitted as long as all get their finals in time and their partials often enough."""
 
 from dataclasses import replace
 

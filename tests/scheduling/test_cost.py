@@ -1,4 +1,4 @@
-"""What a batch will take, by those that were."""
+"""The cost of a batch is estimated by those before it."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""How often streams may ask: by what it costs, so that finals are in time and partials come as often as they can.
+"""Streams request partials as often as their cost allows, with all finals in time.
 
 Most of it in simulated time with the real scheduler (`tests/support/simulation.py`): a worker on two threads, tiny.en.
 """
@@ -27,7 +27,7 @@ BASE_MS = 500
 WARM_S = 10.0
 CURVES = pytest.mark.parametrize("curve", [FLAT, STEEP], ids=["flat", "steep"])
 LARGEST_WAIT_S = 2.0
-"""Of a final for its answer, also in the first second of a load of many times what the worker can do."""
+"""The time that a final waits, also in the first second of a load of many times what the worker can do."""
 
 
 def request(session: str, *, is_final: bool = False) -> Request:
@@ -251,7 +251,7 @@ def test_a_machine_that_is_slower_for_a_while_has_its_partials_back_afterwards(c
 def test_whichever_streams_come_and_go_finals_wait_for_the_batch_before_and_their_own(
     data: st.DataObject, slowness: float, n_workers: int
 ) -> None:
-    """As long as the workers can do the finals: 100 streams are too many for none of these but one thread alone."""
+    """This holds as long as the workers can do the finals. 100 streams are too many only for one thread alone."""
     server = SimulatedServer(slowness=slowness, n_workers=n_workers, seed=data.draw(st.integers(0, 1000)))
     most = 90 if n_workers > 1 or slowness <= 0.5 else 40
     for _ in range(6):

@@ -26,7 +26,7 @@ W1, W2 = WorkerId(1), WorkerId(2)
 
 
 def final(number: int, session: str = "a", utterance: int | None = None, asked_s: float | None = None) -> Request:
-    """A final that was asked at `number` unless told otherwise."""
+    """A final that was requested at `number` by default."""
     return Request(
         RequestId(number),
         SessionId(session),
@@ -44,7 +44,7 @@ def partial(number: int, session: str = "a", utterance: int = 0, asked_s: float 
 
 
 def ids(instructions: list[Instruction]) -> list[tuple[int, ...]]:
-    """Of each dispatched batch, its requests."""
+    """Return the requests of each dispatched batch."""
     return [
         tuple(request.id for request in each.requests) if isinstance(each, Dispatch) else (each.request.id,)
         for each in instructions
@@ -52,7 +52,7 @@ def ids(instructions: list[Instruction]) -> list[tuple[int, ...]]:
 
 
 def kinds(requests: Sequence[Request]) -> set[tuple[str, bool]]:
-    """Tell the session of each request, and whether it is a final."""
+    """Return the session of each request, and whether it is a final."""
     return {(request.session, request.is_final) for request in requests}
 
 
@@ -64,7 +64,7 @@ def scheduler(*workers: WorkerId, max_batch: int = 4, batches_in_flight: int = 2
 
 
 def in_turn(sched: Scheduler, worker: WorkerId) -> list[tuple[int, ...]]:
-    """What a worker that joins is given, batch after batch, if it answers each."""
+    """Return the batches for a worker that joins and answers each."""
     given = [each for each in sched.add_worker(worker) if isinstance(each, Dispatch)]
     for dispatch in given:
         given += [each for each in sched.complete(worker, dispatch.batch)[1] if isinstance(each, Dispatch)]
@@ -72,7 +72,7 @@ def in_turn(sched: Scheduler, worker: WorkerId) -> list[tuple[int, ...]]:
 
 
 def idle(sched: Scheduler) -> bool:
-    """Whether it has nothing to do and waits for nothing."""
+    """Return true if it has nothing to do and waits for nothing."""
     return sched.figures.finals == sched.figures.partials == sched.figures.in_flight == 0
 
 
@@ -268,7 +268,7 @@ def test_failing_in_company_is_not_failing_alone() -> None:
 
 
 def test_a_death_and_a_failure_are_counted_apart() -> None:
-    """Audio that is said to have killed twice has killed twice."""
+    """Audio that is reported to have killed twice has killed twice."""
     sched = scheduler(W1)
     sched.submit(culprit := final(1))
     sched.fail(W1, BatchId(1))
@@ -423,7 +423,7 @@ def test_abandoning_returns_everything_once_and_forgets_it() -> None:
 
 @dataclass
 class Books:
-    """What became of a request, kept beside the scheduler."""
+    """The fate of each request, kept beside the scheduler."""
 
     asked: dict[RequestId, Request] = field(default_factory=dict)
     answered: list[RequestId] = field(default_factory=list)
@@ -434,7 +434,7 @@ class Books:
     """Sessions whose last batch failed, and whether it was of finals."""
 
     def suspects(self, request: Request) -> bool:
-        """Whether this request was in a batch that ended badly."""
+        """Return true if this request was in a batch that ended badly."""
         return request.id in {*self.n_deaths, *self.n_failures_alone, *self.failed_together}
 
 

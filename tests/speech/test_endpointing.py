@@ -14,7 +14,7 @@ def at_ms(duration_ms):
 
 
 def endpoints(script, flush=None, energies=None, **config):
-    """Everything an endpointer says of a script; energy is 1 in speech and 0 in silence unless given."""
+    """Return all events of an endpointer for a script. The energy is 1 in speech and 0 in silence unless given."""
     endpointer = Endpointer(EndpointingConfig(**config))
     flags = voiced_flags(script)
     events = []
@@ -206,7 +206,7 @@ def test_the_largest_window_fits_the_engine():
 
 
 def recheck(script, speech_end_ms, window_end_ms=None, **config):
-    """What the endpointer returns when that detector answers at the end of the script."""
+    """Return the endpointer's events when that detector answers at the end of the script."""
     endpointer = Endpointer(EndpointingConfig(**config))
     flags = voiced_flags(script)
     for voiced in flags:
@@ -216,7 +216,7 @@ def recheck(script, speech_end_ms, window_end_ms=None, **config):
 
 
 def test_noise_behind_speech_does_not_keep_an_utterance_open():
-    """It ends where the speech ended; the voice since may be speech that has just begun, so it is heard once more."""
+    """It ends where the speech ended. The voice since may be speech that has just begun, so it is judged once more."""
     events, endpointer = recheck("speech 3000ms", 2000, hangover_ms=500, post_roll_ms=400)
     assert events == [SpeechEnded(at_ms(2000), "silence"), SpeechStarted(at_ms(2400))]
     assert endpointer.flush("stop") == [SpeechEnded(at_ms(3000), "stop")]

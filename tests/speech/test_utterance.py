@@ -85,7 +85,7 @@ def test_the_pre_roll_does_not_reach_before_the_stream():
 
 
 def test_the_pre_roll_does_not_reach_into_the_window_before():
-    """Else words would be said twice."""
+    """Else words would be in two captions."""
     script = "silence 1000ms, speech 400ms, silence 240ms, speech 400ms, silence 240ms"
     config = EndpointingConfig(onset_ms=60, hangover_ms=200, pre_roll_ms=300, post_roll_ms=200)
     assert [in_ms(event) for event in cut(script, config=config)] == [
@@ -97,7 +97,7 @@ def test_the_pre_roll_does_not_reach_into_the_window_before():
 
 
 def test_the_windows_of_a_cut_for_length_meet():
-    """Nothing is lost between them and nothing is heard twice."""
+    """No audio is lost between them, and none is in both."""
     started, ended, restarted, rest = cut("speech 4000ms")
     assert in_ms(started) == (0, 0)
     # The frames get louder all the time, so the quietest point is the oldest that may be taken.
@@ -107,7 +107,7 @@ def test_the_windows_of_a_cut_for_length_meet():
 
 
 def test_audio_behind_an_early_final_is_in_the_window_of_the_next_utterance():
-    """That final heard 100 ms of the pause and not the whole post-roll: nobody else would hear the rest."""
+    """That final has 100 ms of the pause and not the whole post-roll: no other window would have the rest."""
     cutter = cutter_of()
     (started,) = cutter.push(frames_of("silence 1000ms, speech 400ms, silence 100ms"))
     assert cutter.speculate(started).window_end == 1500 * 16
@@ -128,7 +128,7 @@ def test_a_pause_that_was_not_the_end_leaves_the_post_roll_as_it_is():
 
 
 def test_where_nobody_spoke_the_next_utterance_has_its_whole_pre_roll():
-    """What a recheck took for noise up to its newest part may be the softest beginning of a word."""
+    """Audio that a recheck took for noise may be the softest beginning of a word in its newest part."""
     cutter = cutter_of()
     cutter.push(frames_of("silence 1000ms, speech 1200ms"))
     events = cutter.recheck_endpoint(0, 2200 * 16) + cutter.flush("stop")
@@ -275,7 +275,7 @@ RUNS = st.lists(st.tuples(st.booleans(), st.integers(1, 60), st.booleans()), max
 
 @given(RUNS)
 def test_windows_never_overlap_and_no_voice_is_lost(runs):
-    """Whatever is said and whenever it is flushed."""
+    """This holds for all speech, flushed at any time."""
     cutter = cutter_of(EndpointingConfig(max_utterance_ms=2000, pre_roll_ms=300, post_roll_ms=200))
     script = ", ".join(f"{'speech' if voiced else 'silence'} {20 * n_frames}ms" for voiced, n_frames, _ in runs)
     frames = frames_of(script) if script else np.empty((0, FRAME_SAMPLES), np.float32)
@@ -290,7 +290,7 @@ def test_windows_never_overlap_and_no_voice_is_lost(runs):
 
 
 def check_events(events, samples):
-    """What holds of every stream that has ended."""
+    """Check a stream that has ended."""
     assert [type(event) for event in events] == [UtteranceStarted, UtteranceEnded] * (len(events) // 2)
     times_heard = np.zeros(samples.size, int)
     for number, (started, ended) in enumerate(zip(events[::2], events[1::2], strict=True)):
@@ -302,7 +302,7 @@ def check_events(events, samples):
         if ended.reason == "max_length" and 2 * number + 2 < len(events) and events[2 * number + 2].at == utterance.end:
             assert utterance.window_end == utterance.end
     assert times_heard.max(initial=0) <= 1
-    # Runs of voice as long as the onset are heard from end to end, unless a flush tore them into clicks.
+    # Runs of voice as long as the onset are in windows from end to end, unless a flush tore them into clicks.
     unheard = np.flatnonzero((samples > 0) & (times_heard == 0))
     for run in np.split(unheard, np.flatnonzero(np.diff(unheard) > 1) + 1):
         assert run.size < 960

@@ -67,7 +67,7 @@ def test_speech_is_voiced_to_its_end_at_any_level(gain_db):
 
 
 def test_a_soft_speaker_after_a_loud_one_is_voiced_to_the_end():
-    """The level follows the speech of late."""
+    """The level follows the newest speech."""
     loud = recording("ls-211-122425-0000.flac")
     voiced = judged(np.concatenate([loud, loud * np.float32(0.1)]))
     assert last_voiced_s(voiced) - loud.size / 16_000 == pytest.approx(4.58, abs=0.1)

@@ -1,4 +1,4 @@
-"""Where transcripts are kept unless somebody says so."""
+"""Transcripts are kept where the settings name a place."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""One file: what is written stays, what is deleted goes, what cannot be used is told in a line."""
+"""One file: what is written stays, what is deleted goes, a file that cannot be used is reported in a line."""
 
 import contextlib
 import sqlite3
@@ -106,7 +106,7 @@ RESUMPTION = Resumption('{"type": "start"}', "hash of a token", None)
 
 
 def test_what_was_open_can_go_on_with_all_that_is_known_of_it(path: Path) -> None:
-    """Its finals with the numbers under which they were told; `generation` counts the servers since."""
+    """Its finals with the numbers under which they were sent; `generation` counts the servers since."""
     finals = [final("One.", 0, 900, 0), final("Two.", 1500, 2400, 1)]
     with opened(path) as database:
         fill(database, new_session("open", resumption=RESUMPTION), finals, ended=False)
@@ -132,7 +132,7 @@ def test_what_was_open_can_go_on_with_all_that_is_known_of_it(path: Path) -> Non
                 database.write(rows.reopen(SessionId("open")))
                 assert interrupted.record.state is SessionState.INTERRUPTED
                 assert database.sessions(1, 2)[0].state is SessionState.OPEN
-    # Anew after the publisher was back, and not by a second death before that.
+    # Set again after the publisher was back, and not by a second death before that.
     assert interrupted_at_ms[1] > STARTED_AT_MS
     assert interrupted_at_ms[2] == 2
 

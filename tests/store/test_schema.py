@@ -14,7 +14,7 @@ from tests.support.stored import opened
 
 
 def make_store_of(version: int, path: Path) -> None:
-    """As that version has left it, with a session of two finals."""
+    """Make a file as that version has left it, with a session of two finals."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         for step in MIGRATIONS[:version]:
             connection.executescript(step)

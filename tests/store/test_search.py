@@ -1,4 +1,4 @@
-"""What people type is never an operator, and finds what they mean."""
+"""People type words and never operators, and find what they mean."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The store as the event loop sees it: a final is told as written when it is, or when it need not be waited for."""
+"""The store as the event loop sees it: a final is reported as written when it is, or when nothing waits for it."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def ignore() -> None:
-    """Whoever does not wait."""
+    """A callback of a caller that does not wait."""
 
 
 @asynccontextmanager
@@ -107,7 +107,7 @@ async def test_captions_do_not_wait_for_a_database_that_is_locked_and_are_writte
             assert not store.figures.working
             assert store.figures.waiting >= 2
         await eventually(lambda: store.figures.working and store.figures.waiting == 0)
-        assert not await store.delete("nobody")  # answered after the store was told that all is written
+        assert not await store.delete("nobody")  # answered after the store has the report that all is written
         # It is caught up: from now on finals wait for the disk again.
         store.append(ONE, final("Three.", utterance=2), 2, None, lambda: told.append(False))
         assert told == [True]

@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Iterator[Path]:
 
 @dataclass
 class Notes:
-    """What a writer has called back."""
+    """The callbacks of a writer."""
 
     written: list[int] = field(default_factory=list)
     n_unwritten: int | None = None
@@ -115,7 +115,7 @@ def test_while_the_database_is_locked_everything_waits_and_is_written_when_it_is
         notes.until(lambda: notes.written[-1:] == [4])
         assert not open_writer.failing
     assert stored_texts(path) == ["0", "1", "2"]
-    # Told once, not with each try, and never what was said.
+    # Reported once, not with each try, and never with what was said.
     assert [(record.levelname, record.name) for record in caplog.records] == [
         ("ERROR", "livecaption.store.writer"),
         ("WARNING", "livecaption.store.writer"),

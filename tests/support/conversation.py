@@ -1,6 +1,6 @@
 """A client's conversation in some dialect with the real pipeline: no socket, no loop, no clock.
 
-Executes the commands of a dialect as `live.connection` and `live.session` do. The engine says `u0w0 u0w1 ...` in the
+Executes the commands of a dialect as `live.connection` and `live.session` do. The engine answers `u0w0 u0w1 ...` in the
 utterance of number 0, one word for each 300 ms of it. While the utterance is open, it is wrong about the last two.
 """
 

@@ -1,4 +1,4 @@
-"""What every dialect must hold, written once: inherit `DialectProperties` and say how its client speaks.
+"""Every dialect must pass these tests: inherit `DialectProperties` and describe the messages of its client.
 
 Runs without sockets, against the real pipeline: see `tests.support.conversation`.
 """
@@ -37,7 +37,7 @@ class DialectProperties:
     """Each final once and in order, nothing taken back, cut anywhere, refuses cleanly."""
 
     appends = False
-    """Whether the protocol only ever appends to the text that it has sent."""
+    """True if the protocol only ever appends to the text that it has sent."""
     opening: tuple[str, ...] = ()
     closing: tuple[str, ...] = ()
 

@@ -1,4 +1,4 @@
-"""What a live session is made of, without workers and sockets."""
+"""The parts of a live session, without workers and sockets."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +19,7 @@ ENGLISH = ModelDescription("scripted", "cpu", "int8", ("en",), translates=False)
 
 @dataclass
 class IdleWorkers:
-    """A pool that keeps what is submitted and answers when the test says so."""
+    """A pool that keeps what is submitted and answers when the test calls it."""
 
     state: PoolState = PoolState.READY
     loaded: ModelDescription | None = ENGLISH

@@ -1,4 +1,4 @@
-"""What holds for every protocol."""
+"""Every protocol has limits of its messages."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What holds for the native protocol and for foreign ones alike: `tests.support.dialect_properties`."""
+"""The native protocol and foreign ones pass the same tests: `tests.support.dialect_properties`."""
 
 import json
 
