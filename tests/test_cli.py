@@ -65,7 +65,7 @@ class Peer:
     starts: list[dict[str, Any]] = field(default_factory=list)
     audio: list[bytes] = field(default_factory=list)
     longest_bytes: int = 0
-    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    has_audio: asyncio.Event = field(default_factory=asyncio.Event)
     stopped: list[bool] = field(default_factory=list)
     took_s: float = 0.0
 
@@ -76,13 +76,13 @@ class Peer:
         self.starts.append(start | {"authorization": request.headers.get("Authorization")})
         seq = 0
 
-        async def say(*messages: dict[str, Any]) -> None:
+        async def send(*messages: dict[str, Any]) -> None:
             nonlocal seq
             for message in messages:
                 seq += 1
                 await socket.send_json(message | {"seq": seq})
 
-        await say(READY)
+        await send(READY)
         audio = b""
         stopped = False
         clock = asyncio.get_running_loop().time
@@ -91,17 +91,17 @@ class Peer:
                 self.longest_bytes = max(self.longest_bytes, len(message.data))
                 if not audio:
                     first_s = clock()
-                    await say(*self.early)
-                    self.heard.set()
+                    await send(*self.early)
+                    self.has_audio.set()
                     if any(early.get("fatal") for early in self.early):
                         await socket.close(code=1008)
                 audio += message.data
             elif json.loads(message.data)["type"] == "stop":
                 stopped = True
                 self.took_s = clock() - first_s if audio else 0.0
-                await say(*self.answers)
+                await send(*self.answers)
                 if self.end_reason:
-                    await say({"type": "end", "received_ms": 0, "utterances": 1, "reason": self.end_reason})
+                    await send({"type": "end", "received_ms": 0, "utterances": 1, "reason": self.end_reason})
                 await socket.close()
         self.audio.append(audio)
         self.stopped.append(stopped)
@@ -253,7 +253,7 @@ async def test_version_is_that_of_the_package() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         ([], "required: COMMAND"),
         (["sing"], "invalid choice: 'sing'"),
@@ -269,10 +269,10 @@ async def test_version_is_that_of_the_package() -> None:
         (["serve", "--flags"], "unrecognized arguments: --flags"),
     ],
 )
-async def test_wrong_usage_is_reported_on_stderr_and_exits_with_2(arguments: list[str], told: str) -> None:
+async def test_wrong_usage_is_reported_on_stderr_and_exits_with_2(arguments: list[str], expected: str) -> None:
     ended = await livecaption_command(*arguments)
     assert (ended.code, ended.stdout) == (2, "")
-    assert told in ended.stderr
+    assert expected in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -370,7 +370,7 @@ async def test_an_error_that_ends_nothing_is_reported_beside_the_transcript(serv
 
 @pytest.mark.parametrize("command", ["transcribe", "listen"])
 @pytest.mark.parametrize(
-    ("peer", "told"),
+    ("peer", "expected"),
     [
         (Peer(early=[error("invalid_message", "no Klingon", fatal=True)]), "no Klingon"),
         (Peer(end_reason="draining"), "the server ended the stream (draining)"),
@@ -379,14 +379,14 @@ async def test_an_error_that_ends_nothing_is_reported_beside_the_transcript(serv
     ids=["error", "draining", "lost"],
 )
 async def test_a_stream_that_ends_before_its_audio_is_a_failure_of_one_line(
-    serve: Serve, recording: Path, command: str, peer: Peer, told: str
+    serve: Serve, recording: Path, command: str, peer: Peer, expected: str
 ) -> None:
     """Half a transcript must not look like a whole one to a script."""
     peer = Peer(early=peer.early, end_reason=peer.end_reason)
     await serve(peer)
     ended = await livecaption_command(command, recording, "--server", peer.url)
     assert ended.code == 1
-    assert told in ended.stderr
+    assert expected in ended.stderr
     assert ended.stderr.count("\n") == 1
 
 
@@ -461,7 +461,7 @@ async def test_the_first_ctrl_c_ends_the_audio_of_listen_and_the_last_words_stil
     soundfile.write(path, np.zeros(16_000 * 60, np.float32), 16_000)
     peer = await serve(Peer([final("last words")]))
     async with Terminal("listen", path, "--server", peer.url) as terminal:
-        await peer.heard.wait()
+        await peer.has_audio.wait()
         terminal.press_ctrl_c()
         ended = await terminal.ended()
     assert ended.code == 130
@@ -482,14 +482,14 @@ async def test_the_second_ctrl_c_ends_listen_at_once(serve: Serve, tmp_path: Pat
             await socket.receive_json()
             await socket.send_json(READY | {"seq": 1})
             async for message in socket:
-                self.heard.set()
+                self.has_audio.set()
                 if message.type is WSMsgType.TEXT:
                     stopped.set()
             return socket
 
     peer = await serve(Silent())
     async with Terminal("listen", path, "--server", peer.url) as terminal:
-        await peer.heard.wait()
+        await peer.has_audio.wait()
         terminal.press_ctrl_c()
         await stopped.wait()
         terminal.press_ctrl_c()
@@ -510,12 +510,12 @@ async def test_ctrl_c_ends_transcribe_without_a_traceback(serve: Serve, tmp_path
             await socket.send_json(READY | {"seq": 1})
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
-                    self.heard.set()  # everything is there, and nothing is answered
+                    self.has_audio.set()  # everything is there, and nothing is answered
             return socket
 
     peer = await serve(Slow())
     async with Terminal("transcribe", path, "--server", peer.url) as terminal:
-        await peer.heard.wait()
+        await peer.has_audio.wait()
         terminal.press_ctrl_c()
         ended = await terminal.ended()
     assert ended.code == 130
@@ -570,7 +570,7 @@ async def test_listen_streams_the_microphone_at_its_own_rate_until_ctrl_c(
         stderr=asyncio.subprocess.PIPE,
         env=environment(PYTHONPATH=str(tmp_path)),
     )
-    await peer.heard.wait()
+    await peer.has_audio.wait()
     process.send_signal(signal.SIGINT)
     stdout, stderr = await process.communicate()
     assert (process.returncode, stdout.decode(), stderr.decode()) == (130, "00:00 last words\n", "")

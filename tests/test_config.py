@@ -96,9 +96,9 @@ def test_a_command_may_have_defaults_of_its_own() -> None:
 def test_the_help_has_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         load("--help")
-    told = " ".join(capsys.readouterr().out.split())
-    assert "more are refused with 503 (default: auto)" in told
-    assert "None" not in told
+    text = " ".join(capsys.readouterr().out.split())
+    assert "more are refused with 503 (default: auto)" in text
+    assert "None" not in text
 
 
 @pytest.mark.parametrize(

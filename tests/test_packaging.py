@@ -164,9 +164,9 @@ def test_the_wheel_has_the_package_and_its_pages_and_nothing_else(checkout: Path
 
 def test_the_distribution_has_a_name_of_its_own_and_the_command_keeps_its_name(wheel: zipfile.ZipFile) -> None:
     [metadata] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
-    told = email.message_from_bytes(wheel.read(metadata))
-    assert (told["Name"], told["Version"]) == ("livecaption-server", livecaption.__version__)
-    assert told["License-Expression"] == "MIT"
+    headers = email.message_from_bytes(wheel.read(metadata))
+    assert (headers["Name"], headers["Version"]) == ("livecaption-server", livecaption.__version__)
+    assert headers["License-Expression"] == "MIT"
     assert wheel.read(metadata.replace("METADATA", "entry_points.txt")).decode().splitlines() == [
         "[console_scripts]",
         "livecaption = livecaption.__main__:main",
@@ -175,10 +175,10 @@ def test_the_distribution_has_a_name_of_its_own_and_the_command_keeps_its_name(w
 
 def test_no_text_names_another_program_of_that_name_to_install() -> None:
     """On PyPI, `livecaption` belongs to somebody else."""
-    told = re.compile(r"""\b(?:pip|pipx|tool) install\s+(?:-\S+\s+)*['"]?livecaption(?!-server)\b(?![./])""")
-    assert told.search("pip install -U 'livecaption[demo]'")
-    assert not told.search("pip install 'livecaption-server[demo]'")
+    wrong_name = re.compile(r"""\b(?:pip|pipx|tool) install\s+(?:-\S+\s+)*['"]?livecaption(?!-server)\b(?![./])""")
+    assert wrong_name.search("pip install -U 'livecaption[demo]'")
+    assert not wrong_name.search("pip install 'livecaption-server[demo]'")
     places = [*ROOT.glob("*.md")]
     for part in ("livecaption", "static", "docs", "packaging"):
         places += [path for path in (ROOT / part).rglob("*") if path.suffix in (".py", ".js", ".html", ".md", "")]
-    assert [path for path in places if path.is_file() and told.search(path.read_text())] == []
+    assert [path for path in places if path.is_file() and wrong_name.search(path.read_text())] == []

@@ -36,7 +36,7 @@ BOUNDS = {
     "silence": f"silence of a publisher | {live_session.IDLE_TIMEOUT_S:.0f} s",
     "outbox": f"{outbox.MAX_WAITING_CHARACTERS // KIB} Ki characters, {websocket.SEND_TIMEOUT_S:.0f} s",
     "claims": f"connections that claim a session by its id | {registry.MAX_CLAIMS},",
-    "unheard": f"{registry.MAX_WITHOUT_AUDIO} are kept",
+    "without audio": f"{registry.MAX_WITHOUT_AUDIO} are kept",
     "ended": f"sessions that are over | {registry.KEEP_ENDED_S:.0f} s, {registry.MAX_ENDED} |",
     "events": f"{MAX_CHARACTERS // KIB} Ki characters of each session, {MAX_MESSAGES} events",
     "turn of reading": f"in one turn of the loop | {lifecycle.READ_BYTES // KIB} KiB",

@@ -9,7 +9,7 @@ MINUTE_S = 60.0
 class RateLimited(logging.Filter):
     """Pass few records of one kind in a minute, each as one line without a traceback, and all of other kinds.
 
-    The last one that passes says that more are suppressed, and the next one after that how many were.
+    The last one that passes announces that more are suppressed; the next one after that has their number.
 
     Args:
         line: takes a record and returns the line to log instead; None: it is of another kind.

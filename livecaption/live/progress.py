@@ -10,7 +10,7 @@ from livecaption.pipeline.stream import StreamPipeline
 from livecaption.workers.pool import PoolState, WorkerPool
 
 CHECKPOINT_INTERVAL_MS = 10_000
-"""Silence until the store is told that there was nothing in it. Longer, and a client that comes back after the server
+"""Silence after which the store gets a checkpoint behind it. Longer, and a client that comes back after the server
 has died sends more of it again; it keeps two minutes."""
 
 

@@ -104,7 +104,7 @@ class LiveSession:
 
     @property
     def _logged_id(self) -> str:
-        """Enough to tell sessions apart; the whole id lets readers in, and must be in no log."""
+        """Enough to distinguish sessions; the whole id lets readers in, and must be in no log."""
         return self._pipeline.id[:6]
 
     @property

@@ -113,12 +113,12 @@ def peak_hz(samples):
 
 def decode_what_can_be(data, **how):
     """(samples, error): all that came before the error, or None."""
-    heard = [np.empty(0, np.float32)]
+    decoded = [np.empty(0, np.float32)]
     try:
-        heard.extend(decode_container(Pipe(data, **how)))
+        decoded.extend(decode_container(Pipe(data, **how)))
     except InvalidAudio as error:
-        return np.concatenate(heard), (error.code, error.fatal)
-    return np.concatenate(heard), None
+        return np.concatenate(decoded), (error.code, error.fatal)
+    return np.concatenate(decoded), None
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
@@ -152,9 +152,9 @@ def test_bytes_cut_anywhere_give_the_same_audio(name):
     data = container_of(name)
     for piece_bytes, sent in ((1, data[:20_000]), (333, data)):  # all of it one by one would take seconds
         whole, fault = decode_what_can_be(sent, piece_bytes=len(sent))
-        heard, fault_when_cut = decode_what_can_be(sent, piece_bytes=piece_bytes)
+        decoded, fault_when_cut = decode_what_can_be(sent, piece_bytes=piece_bytes)
         assert fault_when_cut == fault
-        assert np.array_equal(heard, whole)
+        assert np.array_equal(decoded, whole)
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
@@ -162,11 +162,11 @@ def test_a_container_that_ends_early_gives_what_it_held(name):
     data = container_of(name)
     whole = decode(data)
     for part in (0.5, 0.77, 0.98):
-        heard, error = decode_what_can_be(data[: round(part * len(data))])
+        decoded, error = decode_what_can_be(data[: round(part * len(data))])
         assert error in (None, ("truncated_audio", False))
-        assert len(heard) >= (part - 0.3) * len(whole)
+        assert len(decoded) >= (part - 0.3) * len(whole)
         # The resampler's last 10 ms would be other if more had followed, and a flush rounds in another way.
-        np.testing.assert_allclose(heard[:-160], whole[: len(heard) - 160], atol=1e-5)
+        np.testing.assert_allclose(decoded[:-160], whole[: len(decoded) - 160], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["webm as recorders send it", "ogg", "fragmented mp4", "wav of floats", "mp3"])
@@ -174,11 +174,11 @@ def test_audio_comes_while_the_rest_is_still_being_sent(name):
     """Half a second after it was sent."""
     data = container_of(name)
     pipe = Pipe(data, piece_bytes=100)
-    n_heard = 0
+    n_decoded = 0
     for piece in decode_container(pipe):
         n_sent = pipe.n_read / len(data) * 32_000
-        assert n_sent - n_heard <= 0.5 * 16_000
-        n_heard += piece.size
+        assert n_sent - n_decoded <= 0.5 * 16_000
+        n_decoded += piece.size
 
 
 def test_a_wav_of_16_bits_begins_when_64_kib_are_there():
@@ -241,17 +241,17 @@ def test_a_damaged_container_raises_nothing_but_our_errors(name):
         data = bytearray(container_of(name))
         for _ in range(n_bytes):
             data[chance.integers(len(data) if chance.random() < 0.5 else 400)] = chance.integers(256)
-        heard, error = decode_what_can_be(bytes(data))
+        decoded, error = decode_what_can_be(bytes(data))
         assert error in (None, ("invalid_container", True), ("truncated_audio", False))
-        assert np.isfinite(heard).all()
+        assert np.isfinite(decoded).all()
 
 
 def test_damage_is_reported_after_all_that_could_be_decoded():
     data = bytearray(container_of("fragmented mp4"))
     data[len(data) // 2 : len(data) // 2 + 300] = np.random.default_rng(0).bytes(300)
-    heard, error = decode_what_can_be(bytes(data))
+    decoded, error = decode_what_can_be(bytes(data))
     assert error == ("truncated_audio", False)
-    assert len(heard) > 16_000
+    assert len(decoded) > 16_000
 
 
 def test_values_that_are_not_finite_become_silence():
@@ -299,16 +299,16 @@ def test_a_reader_may_stop_in_the_middle():
     ("name", "duration_s"), [("wav", 2.0), ("flac", 2.0), ("mp3", 2.0), ("webm as recorders send it", None)]
 )
 def test_the_length_is_reported_where_the_head_has_it(name, duration_s):
-    told = []
-    list(decode_container(io.BytesIO(container_of(name)), told.append))
-    assert told == [duration_s and pytest.approx(duration_s, abs=0.1)]
+    durations = []
+    list(decode_container(io.BytesIO(container_of(name)), durations.append))
+    assert durations == [duration_s and pytest.approx(duration_s, abs=0.1)]
 
 
 def test_a_file_that_is_no_container_has_no_length():
-    told = []
+    durations = []
     with pytest.raises(InvalidAudio):
-        list(decode_container(io.BytesIO(b"not audio"), told.append))
-    assert told == []
+        list(decode_container(io.BytesIO(b"not audio"), durations.append))
+    assert durations == []
 
 
 def surround(container, codec, sample_format, layout, level_of_channel):
@@ -355,8 +355,8 @@ def test_more_channels_than_eight_are_refused(n_channels):
     audio = bytes(2 * n_channels * 16_000)
     data_chunk = struct.pack("<4sI", b"data", len(audio)) + audio
     wav = struct.pack("<4sI4s", b"RIFF", 4 + len(format_chunk + data_chunk), b"WAVE") + format_chunk + data_chunk
-    heard, error = decode_what_can_be(wav)
-    assert (len(heard), error) == (0, ("invalid_container", True))
+    decoded, error = decode_what_can_be(wav)
+    assert (len(decoded), error) == (0, ("invalid_container", True))
 
 
 def test_pieces_are_short_however_long_the_frames_are():

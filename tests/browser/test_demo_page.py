@@ -356,7 +356,7 @@ async def test_a_share_without_sound_is_explained(server: Server, open_page: Ope
 async def test_a_reader_who_scrolled_back_is_left_in_peace(server: Server, open_page: OpenPage) -> None:
     """New captions do not move the text; a button counts them and leads back."""
     page = await open_page(server.url)
-    told = await page.evaluate(
+    seen = await page.evaluate(
         """async () => {
           const { TranscriptView } = await import('/static/captions.js');
           const [log, jump] = [document.getElementById('transcript'), document.getElementById('jump')];
@@ -374,7 +374,7 @@ async def test_a_reader_who_scrolled_back_is_left_in_peace(server: Server, open_
           return { followed, scrollTop: log.scrollTop, words: jump.textContent, hidden: jump.hidden };
         }"""
     )
-    assert told == {"followed": True, "scrollTop": 200, "words": "Jump to live (2 new)", "hidden": False}
+    assert seen == {"followed": True, "scrollTop": 200, "words": "Jump to live (2 new)", "hidden": False}
     jump = page.get_by_role("button", name="Jump to live")
     await jump.click()
     await expect(jump).not_to_be_visible()

@@ -25,19 +25,19 @@ async ([talk, sampleRateHz, chunkSamples]) => {
   const { CaptionStream } = await import('/static/stream.js');
   const bytes = Uint8Array.from(atob(talk), (character) => character.charCodeAt(0));
   const pcm = new Int16Array(bytes.buffer);
-  const told = { finals: [], changes: [], dropped_ms: 0 };
+  const seen = { finals: [], changes: [], dropped_ms: 0 };
   let ready, ended;
   const started = new Promise((resolve) => (ready = resolve));
   const over = new Promise((resolve) => (ended = resolve));
   const stream = new CaptionStream({ token: '', sampleRateHz, language: null }, {
     received(event) {
       if (event.type === 'ready') ready();
-      if (event.type === 'final') told.finals.push([event.utterance, event.start_ms, event.end_ms]);
+      if (event.type === 'final') seen.finals.push([event.utterance, event.start_ms, event.end_ms]);
       if (event.type === 'end') ended(event.received_ms);
     },
-    dropped: (ms) => (told.dropped_ms += ms),
-    lost: () => told.changes.push('lost'),
-    resumed: () => told.changes.push('resumed'),
+    dropped: (ms) => (seen.dropped_ms += ms),
+    lost: () => seen.changes.push('lost'),
+    resumed: () => seen.changes.push('resumed'),
     closed: (code) => ended(`closed with ${code}`),
   });
   await started;
@@ -47,8 +47,8 @@ async ([talk, sampleRateHz, chunkSamples]) => {
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   stream.stop();
-  told.received_ms = await over;
-  return told;
+  seen.received_ms = await over;
+  return seen;
 }
 """
 
@@ -70,11 +70,11 @@ async def test_audio_over_a_network_that_breaks_arrives_once(
         await page.goto(f"{relay.url}healthz")
         await page.evaluate("import('/static/stream.js').then(() => null)")
         relay.breaks += [(chance.randrange(20_000, len(TALK) // 2), float("inf")) for _ in range(2)]
-        told: dict[str, Any] = await page.evaluate(SPEAK, [TALK_BASE64, RATE_HZ, chance.randrange(441, 4410)])
-    assert told["dropped_ms"] == 0
-    assert told["received_ms"] == len(TALK) // 2 * 1000 // RATE_HZ
-    assert told["finals"] == await unbroken(scripted_server)
-    assert told["changes"][:2] == ["lost", "resumed"]
+        seen: dict[str, Any] = await page.evaluate(SPEAK, [TALK_BASE64, RATE_HZ, chance.randrange(441, 4410)])
+    assert seen["dropped_ms"] == 0
+    assert seen["received_ms"] == len(TALK) // 2 * 1000 // RATE_HZ
+    assert seen["finals"] == await unbroken(scripted_server)
+    assert seen["changes"][:2] == ["lost", "resumed"]
 
 
 async def test_a_server_that_is_killed_and_restarted_costs_and_doubles_no_word(
@@ -90,12 +90,12 @@ async def test_a_server_that_is_killed_and_restarted_costs_and_doubles_no_word(
         server.process.kill()
         await server.process.wait()
         await serve(*flags)
-        told = await speaking
-    assert (told["dropped_ms"], told["changes"]) == (0, ["lost", "resumed"])
-    assert told["received_ms"] == len(TALK) // 2 * 1000 // RATE_HZ
+        seen = await speaking
+    assert (seen["dropped_ms"], seen["changes"]) == (0, ["lost", "resumed"])
+    assert seen["received_ms"] == len(TALK) // 2 * 1000 // RATE_HZ
     expected = await unbroken(scripted_server)
-    assert [number for number, _, _ in told["finals"]] == [number for number, _, _ in expected]
-    for final, wanted in zip(told["finals"], expected, strict=True):
+    assert [number for number, _, _ in seen["finals"]] == [number for number, _, _ in expected]
+    for final, wanted in zip(seen["finals"], expected, strict=True):
         assert max(abs(final[1] - wanted[1]), abs(final[2] - wanted[2])) <= 60
 
 
@@ -111,7 +111,7 @@ async def test_what_is_said_while_the_connection_is_lost_is_sent_when_it_is_back
         relay.break_all()
         await page.wait_for_function("Number(document.title) > 120_000")
         relay.up = True
-        told = await speaking
-    assert (told["dropped_ms"], told["changes"]) == (0, ["lost", "resumed"])
-    assert told["received_ms"] == len(TALK) // 2 * 1000 // RATE_HZ
-    assert told["finals"] == await unbroken(scripted_server)
+        seen = await speaking
+    assert (seen["dropped_ms"], seen["changes"]) == (0, ["lost", "resumed"])
+    assert seen["received_ms"] == len(TALK) // 2 * 1000 // RATE_HZ
+    assert seen["finals"] == await unbroken(scripted_server)

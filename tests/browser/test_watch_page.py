@@ -162,7 +162,7 @@ async def test_a_reader_whose_network_breaks_comes_back_by_itself_and_no_line_is
 
 
 @pytest.fixture
-def serve_anew(serve: Serve, tmp_path: Path, unused_tcp_port: int) -> Callable[[], Awaitable[Server]]:
+def serve_again(serve: Serve, tmp_path: Path, unused_tcp_port: int) -> Callable[[], Awaitable[Server]]:
     """Start a server at the address and with the store of the previous one."""
     flags = ("--engine", "scripted", "--port", str(unused_tcp_port), "--store", str(tmp_path / "transcripts.db"))
     return lambda: serve(*flags)
@@ -174,10 +174,10 @@ async def kill(server: Server) -> None:
 
 
 async def test_a_reader_of_a_server_that_is_killed_and_restarted_sees_each_line_once(
-    serve_anew: Callable[[], Awaitable[Server]], open_page: OpenPage
+    serve_again: Callable[[], Awaitable[Server]], open_page: OpenPage
 ) -> None:
     """That holds for the live lines too, where the open utterance is transcribed again."""
-    server = await serve_anew()
+    server = await serve_again()
     async with speaking(server) as publisher:
         page = await open_page(publisher.page_of(server.url))
         said = [await publisher.say(900)]
@@ -186,7 +186,7 @@ async def test_a_reader_of_a_server_that_is_killed_and_restarted_sees_each_line_
         await expect(page.locator("#roll-up p")).to_have_text([said[0], re.compile("one two three", re.I)])
         await kill(server)
         await expect_state(page, "Reconnecting")
-        await serve_anew()
+        await serve_again()
         await expect_state(page, "Live")
         said.append(await publisher.say(600))
         await publisher.stop()
@@ -196,17 +196,17 @@ async def test_a_reader_of_a_server_that_is_killed_and_restarted_sees_each_line_
 
 
 async def test_a_reader_is_shown_what_was_said_and_has_no_captions(
-    serve_anew: Callable[[], Awaitable[Server]], open_page: OpenPage
+    serve_again: Callable[[], Awaitable[Server]], open_page: OpenPage
 ) -> None:
     """The server is killed, and the publisher has the audio from 10 s on only."""
-    server = await serve_anew()
+    server = await serve_again()
     async with speaking(server) as publisher:
         page = await open_page(publisher.page_of(server.url))
         said = await publisher.say(900)
         await expect_lines(page, [said])
         ready = publisher.ready
         await kill(server)
-    await serve_anew()
+    await serve_again()
     await expect_state(page, "Live")
     back = {"session": ready.session, "token": ready.resume_token, "last_seq": 0, "audio_from_ms": 10_000}
     async with (

@@ -30,7 +30,7 @@ def characters(text: str) -> str:
     return "".join(text.split())
 
 
-def said_by(words: str, start_ms: int, ms_per_word: int, pauses_ms: dict[int, int] | None = None) -> Final:
+def evenly_spoken(words: str, start_ms: int, ms_per_word: int, pauses_ms: dict[int, int] | None = None) -> Final:
     """A final whose words follow each other, with pauses before some of them (by number)."""
     timed = []
     at_ms = start_ms
@@ -51,7 +51,7 @@ def conversations(draw: st.DrawFn) -> list[Final]:
         at_ms += draw(st.sampled_from([0, 40, 300, 1000, 9000]))
         spoken = draw(st.lists(words, min_size=1, max_size=40))
         pauses_ms = draw(st.dictionaries(st.integers(1, 40), st.integers(100, 3000), max_size=2))
-        finals.append(said_by(" ".join(spoken), at_ms, draw(st.integers(60, 600)), pauses_ms))
+        finals.append(evenly_spoken(" ".join(spoken), at_ms, draw(st.integers(60, 600)), pauses_ms))
         at_ms = finals[-1].end_ms
     return finals
 
@@ -231,7 +231,7 @@ def test_cues_of_a_final_share_its_time_by_their_characters() -> None:
 
 
 def test_a_pause_within_an_utterance_is_a_pause_of_the_captions() -> None:
-    made = cues([said_by("abcd " * 7 + "efgh " * 7, 1000, 250, pauses_ms={7: 4000})])
+    made = cues([evenly_spoken("abcd " * 7 + "efgh " * 7, 1000, 250, pauses_ms={7: 4000})])
     assert [(cue.start_ms, cue.lines) for cue in made] == [
         (1000, (" ".join(["abcd"] * 7),)),
         (6750, (" ".join(["efgh"] * 7),)),
@@ -263,19 +263,19 @@ def test_a_short_gap_before_the_next_cue_is_closed(next_start_ms: int, end_ms: i
 
 def test_a_gap_that_may_not_be_closed_is_made_long_enough_to_be_seen_as_one() -> None:
     """The first one would stay for more than 7 s, or for more than 1.5 s after its last word."""
-    made = cues([said_by("Well", 0, 7000), final("Next.", 7030, 8000)])
+    made = cues([evenly_spoken("Well", 0, 7000), final("Next.", 7030, 8000)])
     assert (made[0].end_ms, made[1].start_ms) == (6950, 7030)
     made = cues([final("abcd " * 6 + "abcd", 0, 100), final("Next.", 1630, 2600)])
     assert (made[0].end_ms, made[1].start_ms) == (1550, 1630)
 
 
 def test_a_word_that_lasts_longer_than_a_cue_may_is_shown_for_seven_seconds() -> None:
-    assert [(cue.start_ms, cue.end_ms) for cue in cues([said_by("Ooooh", 500, 20_000)])] == [(500, 7500)]
+    assert [(cue.start_ms, cue.end_ms) for cue in cues([evenly_spoken("Ooooh", 500, 20_000)])] == [(500, 7500)]
 
 
 def test_slow_speech_is_cut_into_cues_of_at_most_seven_seconds_with_all_their_words() -> None:
     """One word every 3 s: no cue holds so many that its last word comes after it has gone."""
-    spoken = said_by("one two three four five six", 0, 3000)
+    spoken = evenly_spoken("one two three four five six", 0, 3000)
     for cue in cues([spoken]):
         last = cue.lines[-1].split()[-1]
         assert spoken.words is not None
@@ -301,10 +301,10 @@ def test_times_of_words_that_go_back_move_no_cue_to_before_words_that_were_said_
 @pytest.mark.parametrize(("pause_ms", "alone"), [(10, False), (5000, True)])
 def test_a_word_is_a_cue_of_its_own_only_if_there_is_time_to_read_it(pause_ms: int, alone: bool) -> None:
     """A sentence deserves its own cue, but this one takes 300 ms."""
-    spoken = said_by("abcd " * 13 + "abcd. No.", 0, 300)
+    spoken = evenly_spoken("abcd " * 13 + "abcd. No.", 0, 300)
     made = cues([spoken, final("Next.", spoken.end_ms + pause_ms, spoken.end_ms + pause_ms + 900)])
     assert (made[1].lines == ("No.",)) is alone
-    made = cues([said_by("No. " + "abcd " * 14, 0, 300)])
+    made = cues([evenly_spoken("No. " + "abcd " * 14, 0, 300)])
     assert made[0].lines != ("No.",)
 
 
@@ -363,14 +363,14 @@ def revisions(draw: st.DrawFn) -> list[tuple[str, str]]:
     """Stable text that only grows, and a tentative tail that is anything each time."""
     words = st.sampled_from(WORDS) | st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=9)
     stable: list[str] = []
-    told = []
+    versions = []
     for _ in range(draw(st.integers(1, 12))):
         stable += draw(st.lists(words, max_size=5))
         tentative = draw(st.lists(words, max_size=12))
         whole = " ".join([*stable, *tentative])
         n_stable = len(" ".join(stable))
-        told.append((whole[:n_stable], whole[n_stable:]))
-    return told
+        versions.append((whole[:n_stable], whole[n_stable:]))
+    return versions
 
 
 def test_a_roll_up_shows_the_last_two_lines() -> None:
@@ -423,8 +423,8 @@ def test_a_break_goes_when_the_words_before_it_no_longer_fit() -> None:
 
 
 @given(revisions(), LENGTHS)
-def test_a_roll_up_shows_the_end_of_the_text_in_at_most_two_lines(told: list[tuple[str, str]], length: int) -> None:
-    for (stable, tentative), lines in zip(told, grow(told, length=length), strict=True):
+def test_a_roll_up_shows_the_end_of_the_text_in_at_most_two_lines(versions: list[tuple[str, str]], length: int) -> None:
+    for (stable, tentative), lines in zip(versions, grow(versions, length=length), strict=True):
         shown = " ".join("".join(line) for line in lines)
         assert characters(stable + tentative).endswith(characters(shown))
         assert len(lines) <= MAX_LINES
@@ -434,8 +434,8 @@ def test_a_roll_up_shows_the_end_of_the_text_in_at_most_two_lines(told: list[tup
 
 
 @given(revisions(), LENGTHS)
-def test_a_roll_up_marks_what_may_still_change(told: list[tuple[str, str]], length: int) -> None:
-    for (_, tentative), lines in zip(told, grow(told, length=length), strict=True):
+def test_a_roll_up_marks_what_may_still_change(versions: list[tuple[str, str]], length: int) -> None:
+    for (_, tentative), lines in zip(versions, grow(versions, length=length), strict=True):
         may_change = characters("".join(line[1] for line in lines))
         assert characters(tentative).endswith(may_change)
         if any(characters(line[0]) for line in lines):
@@ -443,10 +443,10 @@ def test_a_roll_up_marks_what_may_still_change(told: list[tuple[str, str]], leng
 
 
 @given(revisions(), LENGTHS)
-def test_a_revision_never_moves_the_break_of_a_committed_line(told: list[tuple[str, str]], length: int) -> None:
+def test_a_revision_never_moves_the_break_of_a_committed_line(versions: list[tuple[str, str]], length: int) -> None:
     """A line is committed when it and the first word of the next one are stable."""
     committed: set[tuple[int, int]] = set()
-    for (stable, _), lines in zip(told, spans(told, length), strict=True):
+    for (stable, _), lines in zip(versions, spans(versions, length), strict=True):
         for begin, end in lines:
             assert all((begin, end) == kept or end <= kept[0] or kept[1] <= begin for kept in committed)
         committed |= {line for line in lines[:-1] if line[1] < len(characters(stable))}
@@ -457,8 +457,8 @@ def test_a_revision_never_moves_the_break_of_a_committed_line(told: list[tuple[s
     LENGTHS,
 )
 def test_words_that_only_follow_each_other_never_move_to_another_line(words: list[str], length: int) -> None:
-    told = [("", " ".join(words[:n])) for n in range(1, len(words) + 1)]
-    for before, after in pairwise(spans(told, length)):
+    versions = [("", " ".join(words[:n])) for n in range(1, len(words) + 1)]
+    for before, after in pairwise(spans(versions, length)):
         assert before[-1][0] in [begin for begin, _ in after] or before[-1][1] <= after[0][0]
         assert before[:-1] == [line for line in after if line[1] <= before[-1][0]][-1:] or len(after) == 2
 

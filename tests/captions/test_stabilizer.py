@@ -126,8 +126,8 @@ def test_a_final_of_which_nothing_is_left_keeps_what_is_stable() -> None:
 
 def final_after(stable: str, final: str) -> str:
     stabilizer = Stabilizer()
-    for heard_ms in (0, AGREEMENT_MS):
-        stabilizer.push(stable, heard_ms)
+    for window_end_ms in (0, AGREEMENT_MS):
+        stabilizer.push(stable, window_end_ms)
     return stabilizer.final(final)
 
 

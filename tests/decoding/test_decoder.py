@@ -27,13 +27,13 @@ from tests.support.streaming import JFK
 pytestmark = pytest.mark.processes
 
 
-async def decoded(decoder: ContainerDecoder, heard: list[np.ndarray] | None = None) -> np.ndarray:
-    """Return all samples; `pieces` also has those from before an error."""
-    heard = [] if heard is None else heard
+async def decoded(decoder: ContainerDecoder, samples: list[np.ndarray] | None = None) -> np.ndarray:
+    """Return all samples. The list also gets those from before an error."""
+    samples = [] if samples is None else samples
     async with aclosing(decoder.samples()) as pieces:
         async for piece in pieces:
-            heard.append(piece)
-    return np.concatenate([np.empty(0, np.float32), *heard])
+            samples.append(piece)
+    return np.concatenate([np.empty(0, np.float32), *samples])
 
 
 async def pushed(decoder: ContainerDecoder, data: bytes, chunk_bytes: int = 4000) -> None:
@@ -70,11 +70,11 @@ async def test_rubbish_is_refused_and_does_not_block_the_sender(pool: DecoderPoo
 async def test_damage_is_reported_behind_all_that_could_be_decoded(pool: DecoderPool) -> None:
     decoder = ContainerDecoder(pool)
     pushing = asyncio.ensure_future(pushed(decoder, JFK.read_bytes()[:-1000]))
-    heard: list[np.ndarray] = []
+    samples: list[np.ndarray] = []
     with pytest.raises(InvalidAudio) as damage:
-        await decoded(decoder, heard)
+        await decoded(decoder, samples)
     assert (damage.value.code, damage.value.fatal) == ("truncated_audio", False)
-    assert sum(map(len, heard)) > 160_000
+    assert sum(map(len, samples)) > 160_000
     await pushing
 
 
@@ -85,8 +85,8 @@ async def test_a_process_that_dies_ends_its_stream_alone(
     decoder, other = ContainerDecoder(pool), ContainerDecoder(pool)
     data = JFK.read_bytes()
     pushing = asyncio.ensure_future(decoder.push(data[:-1000]))
-    decoding = asyncio.ensure_future(decoded(decoder, heard := []))
-    await eventually(lambda: bool(heard))
+    decoding = asyncio.ensure_future(decoded(decoder, samples := []))
+    await eventually(lambda: bool(samples))
     process = decoder._process.result()
     assert process is not None
     os.kill(process.pid, number)

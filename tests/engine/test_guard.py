@@ -110,13 +110,13 @@ def test_a_window_that_adds_nothing_to_the_words_before_it_is_tried_without_them
 
 
 @pytest.mark.parametrize("is_final", [False, True])
-@pytest.mark.parametrize("is_heard", [False, True])
+@pytest.mark.parametrize("is_preceding", [False, True])
 def test_a_text_that_begins_with_many_words_that_were_said_just_before_is_tried_without_them(
-    is_heard: bool, is_final: bool
+    is_preceding: bool, is_final: bool
 ) -> None:
     said = f"In the summer {MANY},"
-    preceding = PrecedingUtterance(np.zeros(16_000, np.float32), said, 900, 1_400) if is_heard else None
-    where = replace(window(4.0), is_final=is_final, preceding=preceding, context="" if is_heard else said)
+    preceding = PrecedingUtterance(np.zeros(16_000, np.float32), said, 900, 1_400) if is_preceding else None
+    where = replace(window(4.0), is_final=is_final, preceding=preceding, context="" if is_preceding else said)
     assert not replace(decoding(text=f"{MANY.capitalize()}. You have perhaps"), window=where).is_sound
     assert replace(decoding(text="Walked in the park. You have perhaps"), window=where).is_sound
 
@@ -186,10 +186,10 @@ def test_text_of_noise_is_dropped_without_a_second_try(noise: Decoding) -> None:
     "invented",
     [
         pytest.param(decoding(speech_ms=140, mean_log_probability=-0.8), id="no speech, and not sure of the text"),
-        pytest.param(decoding(speech_ms=140, no_speech_probability=0.7), id="no speech, and Whisper hears none either"),
+        pytest.param(decoding(speech_ms=140, no_speech_probability=0.7), id="no speech, and Whisper finds none either"),
         pytest.param(decoding(40, speech_ms=140, mean_log_probability=-0.1), id="no speech, and no end"),
         pytest.param(decoding(speech_ms=0, text="Thank you."), id="no speech, and a phrase known to be invented"),
-        pytest.param(decoding(speech_ms=780, no_speech_probability=0.7), id="little speech, and Whisper hears none"),
+        pytest.param(decoding(speech_ms=780, no_speech_probability=0.7), id="little speech, and Whisper finds none"),
         pytest.param(decoding(40, speech_ms=780, mean_log_probability=-0.1), id="little speech in much noise, no end"),
         pytest.param(decoding(speech_ms=780, mean_log_probability=-0.8), id="little speech in much noise, not sure"),
         pytest.param(

@@ -39,16 +39,16 @@ class EngineProcess:
     def __init__(self, engine: EngineConfig) -> None:
         self.process, self.pipe = spawning.spawn(engine, 10.0, logging.INFO)
 
-    def say(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
         self.pipe.send_bytes(encode(message))
 
-    def hear(self) -> Message:
+    def receive(self) -> Message:
         """Return its next message, except heartbeats and the report that it has found its model."""
-        while isinstance(message := self.hear_anything(), Heartbeat | ModelFound):
+        while isinstance(message := self.receive_anything(), Heartbeat | ModelFound):
             pass
         return message
 
-    def hear_anything(self) -> Message:
+    def receive_anything(self) -> Message:
         assert self.pipe.poll(10)
         return decode(self.pipe.recv_bytes())
 
@@ -84,10 +84,10 @@ def batch(number: int, prompt: str = "", n: int = 1, deadline_s: float = 10.0) -
 
 async def test_it_sends_what_it_loaded_then_answers_in_order(start: Start) -> None:
     engine = start()
-    assert isinstance(engine.hear(), Loaded)
-    engine.say(batch(1, n=2))
-    engine.say(batch(2, "say second"))
-    first, second = engine.hear(), engine.hear()
+    assert isinstance(engine.receive(), Loaded)
+    engine.send(batch(1, n=2))
+    engine.send(batch(2, "say second"))
+    first, second = engine.receive(), engine.receive()
     assert isinstance(first, Transcribed)
     assert isinstance(second, Transcribed)
     assert (first.batch, first.hypotheses) == (1, (Hypothesis("One two.", "en", 0.9, 0.0),) * 2)
@@ -96,36 +96,36 @@ async def test_it_sends_what_it_loaded_then_answers_in_order(start: Start) -> No
 
 async def test_the_time_it_computed_is_measured(start: Start) -> None:
     engine = start()
-    engine.hear()
-    engine.say(batch(1, "delay 0.2"))
-    answer = engine.hear()
+    engine.receive()
+    engine.send(batch(1, "delay 0.2"))
+    answer = engine.receive()
     assert isinstance(answer, Transcribed)
     assert 0.2 <= answer.compute_s < 5
 
 
 async def test_it_gives_a_sign_of_life_while_it_loads_and_while_it_computes(start: Start) -> None:
     engine = start("load 1.5")
-    assert isinstance(engine.hear_anything(), ModelFound)
-    assert isinstance(engine.hear_anything(), Heartbeat)
-    assert isinstance(engine.hear(), Loaded)
-    engine.say(batch(1, "delay 1.5"))
-    assert isinstance(engine.hear_anything(), Heartbeat)
+    assert isinstance(engine.receive_anything(), ModelFound)
+    assert isinstance(engine.receive_anything(), Heartbeat)
+    assert isinstance(engine.receive(), Loaded)
+    engine.send(batch(1, "delay 1.5"))
+    assert isinstance(engine.receive_anything(), Heartbeat)
 
 
 async def test_a_batch_that_fails_is_answered_and_the_next_one_computed(start: Start) -> None:
     engine = start()
-    engine.hear()
-    engine.say(batch(1, "fail"))
-    engine.say(batch(2))
-    assert engine.hear() == BatchFailed(1, "The script makes this batch fail")
-    assert isinstance(engine.hear(), Transcribed)
+    engine.receive()
+    engine.send(batch(1, "fail"))
+    engine.send(batch(2))
+    assert engine.receive() == BatchFailed(1, "The script makes this batch fail")
+    assert isinstance(engine.receive(), Transcribed)
 
 
 async def test_a_lost_device_ends_it(start: Start) -> None:
     """Row 53 of the fault matrix."""
     engine = start()
-    engine.hear()
-    engine.say(batch(1, "unusable"))
+    engine.receive()
+    engine.send(batch(1, "unusable"))
     assert engine.exit_code() == EXIT_UNUSABLE
 
 
@@ -133,16 +133,16 @@ async def test_a_lost_device_ends_it(start: Start) -> None:
 async def test_a_model_that_cannot_be_loaded_is_reported_and_ends_it(model: str, engine: str, start: Start) -> None:
     """Row 49."""
     process = start(model, engine)
-    assert isinstance(process.hear(), LoadFailed)
+    assert isinstance(process.receive(), LoadFailed)
     assert process.exit_code() == EXIT_UNUSABLE
 
 
 async def test_it_stops_after_the_batches_it_has(start: Start) -> None:
     engine = start()
-    engine.hear()
-    engine.say(batch(1, "delay 0.1"))
-    engine.say(Stop())
-    assert isinstance(engine.hear(), Transcribed)
+    engine.receive()
+    engine.send(batch(1, "delay 0.1"))
+    engine.send(Stop())
+    assert isinstance(engine.receive(), Transcribed)
     assert engine.exit_code() == EXIT_STOPPED
 
 
@@ -150,14 +150,14 @@ async def test_it_stops_after_the_batches_it_has(start: Start) -> None:
 async def test_it_ends_with_its_pipe(model: str, start: Start) -> None:
     engine = start(model)
     if not model:
-        engine.hear()
+        engine.receive()
     engine.pipe.close()
     assert engine.exit_code() == EXIT_STOPPED
 
 
 async def test_it_ends_if_it_receives_no_message_of_ours(start: Start) -> None:
     engine = start()
-    engine.hear()
+    engine.receive()
     engine.pipe.send_bytes(b"rubbish")
     assert engine.exit_code() == EXIT_STOPPED
 
@@ -166,18 +166,18 @@ async def test_it_shows_its_stacks_if_asked_even_while_it_computes(
     start: Start, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     engine = start()
-    engine.hear()
-    engine.say(batch(1, f"touch {tmp_path / 'computing'}; hang"))
+    engine.receive()
+    engine.send(batch(1, f"touch {tmp_path / 'computing'}; hang"))
     await eventually((tmp_path / "computing").exists)
-    engine.say(DumpStacks())
+    engine.send(DumpStacks())
     shown: list[str] = []
     await eventually(lambda: shown.append(capfd.readouterr().err) or "in _hang" in "".join(shown))
 
 
 async def test_a_crash_in_native_code_leaves_a_stack(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
     engine = start()
-    engine.hear()
-    engine.say(batch(1, "segfault"))
+    engine.receive()
+    engine.send(batch(1, "segfault"))
     assert engine.exit_code() == -signal.SIGSEGV
     shown = capfd.readouterr().err
     assert "Segmentation fault" in shown
@@ -187,17 +187,17 @@ async def test_a_crash_in_native_code_leaves_a_stack(start: Start, capfd: pytest
 async def test_it_holds_a_lock_as_long_as_it_lives(start: Start, tmp_path: Path) -> None:
     """Row 57."""
     engine = start()
-    engine.hear()
+    engine.receive()
     assert (tmp_path / "livecaption" / f"worker-{engine.process.pid}.lock").exists()
 
 
 async def test_it_has_the_session_and_signals_of_its_own(start: Start) -> None:
     engine = start()
-    engine.hear()
+    engine.receive()
     pid = engine.process.pid
     assert pid is not None
     assert os.getsid(pid) == pid
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(pid, number)
-    engine.say(batch(1))
-    assert isinstance(engine.hear(), Transcribed)
+    engine.send(batch(1))
+    assert isinstance(engine.receive(), Transcribed)

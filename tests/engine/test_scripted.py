@@ -18,16 +18,16 @@ def window(ms: int = 1000, prompt: str = "", *, is_final: bool = True, words: bo
     return Window(np.zeros(ms * 16, np.float32), options, is_final=is_final)
 
 
-def say(*windows: Window, script: str = "") -> list[str]:
+def texts(*windows: Window, script: str = "") -> list[str]:
     return [hypothesis.text for hypothesis in ScriptedEngine(script).transcribe(windows)]
 
 
 def test_it_answers_a_word_for_each_300_ms() -> None:
-    assert say(window(299), window(300), window(1000)) == ["", "One.", "One two three."]
+    assert texts(window(299), window(300), window(1000)) == ["", "One.", "One two three."]
 
 
 def test_partials_of_a_growing_utterance_agree_and_have_no_full_stop() -> None:
-    assert say(window(600, is_final=False), window(900, is_final=False), window(900)) == [
+    assert texts(window(600, is_final=False), window(900, is_final=False), window(900)) == [
         "One two",
         "One two three",
         "One two three.",
@@ -35,7 +35,7 @@ def test_partials_of_a_growing_utterance_agree_and_have_no_full_stop() -> None:
 
 
 def test_the_longest_window_has_a_hundred_different_words() -> None:
-    [text] = say(window(30_000, is_final=False))
+    [text] = texts(window(30_000, is_final=False))
     assert text.lower().split() == list(WORDS)
     assert len(set(WORDS)) == 100
 
@@ -46,7 +46,7 @@ def test_words_have_their_times() -> None:
 
 
 def test_a_prompt_makes_it_answer_something_else() -> None:
-    assert say(window(prompt="script: say Hello there"), window(prompt="script: empty"), window(prompt="Hello")) == [
+    assert texts(window(prompt="script: say Hello there"), window(prompt="script: empty"), window(prompt="Hello")) == [
         "Hello there",
         "",
         "One two three.",
@@ -55,20 +55,20 @@ def test_a_prompt_makes_it_answer_something_else() -> None:
 
 def test_a_command_for_finals_leaves_partials_alone() -> None:
     prompt = "script: final-only say Goodbye"
-    assert say(window(300, prompt, is_final=False), window(300, prompt)) == ["One", "Goodbye"]
+    assert texts(window(300, prompt, is_final=False), window(300, prompt)) == ["One", "Goodbye"]
 
 
 def test_commands_of_a_prompt_follow_one_another(tmp_path: Path) -> None:
     started_s = time.monotonic()
-    assert say(window(prompt="script: delay 0.05; say Later"), script="delay 0.05, load 0.05") == ["Later"]
+    assert texts(window(prompt="script: delay 0.05; say Later"), script="delay 0.05, load 0.05") == ["Later"]
     assert time.monotonic() - started_s >= 0.15
 
 
 def test_a_window_can_fail_its_batch_or_lose_the_device() -> None:
     with pytest.raises(TranscriptionFailed):
-        say(window(prompt="script: fail"))
+        texts(window(prompt="script: fail"))
     with pytest.raises(EngineUnusable):
-        say(window(prompt="script: unusable"))
+        texts(window(prompt="script: unusable"))
 
 
 def test_a_script_can_refuse_to_load() -> None:
@@ -85,7 +85,7 @@ def test_an_unknown_command_for_the_process_refuses_to_load(script: str) -> None
 @pytest.mark.parametrize("command", ["sing", "delay soon", "final-only sing", "Say hello"])
 def test_an_unknown_command_for_a_window_fails_its_batch(command: str) -> None:
     with pytest.raises(TranscriptionFailed):
-        say(window(prompt=f"script: {command}"))
+        texts(window(prompt=f"script: {command}"))
 
 
 CHILD = """
@@ -94,20 +94,20 @@ import numpy as np
 from livecaption.engine.scripted import ScriptedEngine
 from livecaption.recognition import TranscriptionOptions, Window
 
-def say(line):
+def write(line):
     sys.stdout.write(line + "\\n")  # whole, where print() writes the end of the line by itself
     sys.stdout.flush()
 
 def tick():
     while True:
-        say("tick")
+        write("tick")
         threading.Event().wait(0.01)
 
 engine = ScriptedEngine()
 threading.Thread(target=tick, daemon=True).start()
 window = Window(np.zeros(4800, np.float32), TranscriptionOptions(prompt="script: " + sys.argv[1]))
-say("asked")
-say(engine.transcribe([window])[0].text)
+write("asked")
+write(engine.transcribe([window])[0].text)
 """
 
 

@@ -21,7 +21,7 @@ def detector() -> SpeechDetector:
 
 
 @pytest.fixture(scope="module")
-def said() -> npt.NDArray[np.float32]:
+def recorded() -> npt.NDArray[np.float32]:
     """2 s from the midst of a speech."""
     samples, _ = soundfile.read(DATA / "jfk.flac", dtype="float32")
     return samples[8 * 16_000 : 10 * 16_000]
@@ -45,12 +45,14 @@ def test_what_is_never_likely_is_no_speech() -> None:
 
 
 @pytest.mark.parametrize("level_db", [0, -20, -40])
-def test_speech_is_found_at_any_level(detector: SpeechDetector, said: npt.NDArray[np.float32], level_db: int) -> None:
-    assert detector.detect(said * np.float32(10 ** (level_db / 20))).total_ms > 1000
+def test_speech_is_found_at_any_level(
+    detector: SpeechDetector, recorded: npt.NDArray[np.float32], level_db: int
+) -> None:
+    assert detector.detect(recorded * np.float32(10 ** (level_db / 20))).total_ms > 1000
 
 
-def test_speech_ends_where_noise_goes_on(detector: SpeechDetector, said: npt.NDArray[np.float32]) -> None:
-    speech = detector.detect(np.concatenate([said, noise(2.0)]))
+def test_speech_ends_where_noise_goes_on(detector: SpeechDetector, recorded: npt.NDArray[np.float32]) -> None:
+    speech = detector.detect(np.concatenate([recorded, noise(2.0)]))
     assert 1500 <= speech.end_ms <= 2500
 
 

@@ -28,7 +28,7 @@ def recording() -> Recording:
     return recording
 
 
-def hears(text: str) -> virtual_time.Transcribe:
+def answering(text: str) -> virtual_time.Transcribe:
     def transcribe(_: Request) -> Hypothesis:
         return Hypothesis(text, "en", 0.9, 0.0)
 
@@ -36,7 +36,7 @@ def hears(text: str) -> virtual_time.Transcribe:
 
 
 def test_the_same_captions_come_at_the_same_times(recording: Recording) -> None:
-    first, second = (stream(recording, hears("He began."), OPTIONS) for _ in range(2))
+    first, second = (stream(recording, answering("He began."), OPTIONS) for _ in range(2))
     assert first == second
     finals = [(item.at_ms, item.event) for item in first if isinstance(item.event, Final)]
     assert finals
@@ -50,7 +50,7 @@ def test_the_same_captions_come_at_the_same_times(recording: Recording) -> None:
 def test_a_row_counts_errors_on_both_sides(recording: Recording) -> None:
     reference = recording.clip.reference
     assert reference is not None
-    row = measure_row(recording, hears("nonsense"), OPTIONS, reference)
+    row = measure_row(recording, answering("nonsense"), OPTIONS, reference)
     assert row.alone is not None
     assert row.alone.rate == 0.0
     assert row.measurement.word_errors is not None
@@ -61,13 +61,13 @@ def test_a_row_counts_errors_on_both_sides(recording: Recording) -> None:
 
 def test_words_where_nobody_spoke_are_counted(recording: Recording) -> None:
     clip = replace(recording.clip, words=tuple(replace(w, end_ms=w.end_ms + 60_000) for w in recording.clip.words))
-    row = measure_row(replace(recording, clip=clip), hears("nonsense"), OPTIONS, None)
+    row = measure_row(replace(recording, clip=clip), answering("nonsense"), OPTIONS, None)
     assert row.n_in_silence == row.n_finals > 0
     assert row.alone is None
 
 
 def test_the_table_sums_up(recording: Recording) -> None:
-    rows: list[Row] = [measure_row(recording, hears("nonsense"), OPTIONS, "nonsense")] * 2
+    rows: list[Row] = [measure_row(recording, answering("nonsense"), OPTIONS, "nonsense")] * 2
     assert table(rows).row_count == 3
 
 

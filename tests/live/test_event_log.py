@@ -277,20 +277,20 @@ def test_however_rarely_a_reader_reads_it_gets_every_final_once_in_order_and_the
             messages, seq = kept.read(seq)
             if not messages:
                 break
-            for told in events_of(messages):
-                match told:
+            for sent in events_of(messages):
+                match sent:
                     case Snapshot():
-                        assert list(shown.items()) == [(f.utterance, f.text) for f in told.finals][: len(shown)]
-                        shown = {f.utterance: f.text for f in told.finals}
-                        open_partial = told.partial
+                        assert list(shown.items()) == [(f.utterance, f.text) for f in sent.finals][: len(shown)]
+                        shown = {f.utterance: f.text for f in sent.finals}
+                        open_partial = sent.partial
                     case Final():
-                        assert told.utterance not in shown
-                        if told.text:
-                            shown[told.utterance] = told.text
-                        if open_partial is not None and open_partial.utterance == told.utterance:
+                        assert sent.utterance not in shown
+                        if sent.text:
+                            shown[sent.utterance] = sent.text
+                        if open_partial is not None and open_partial.utterance == sent.utterance:
                             open_partial = None
                     case Partial():
-                        open_partial = told
+                        open_partial = sent
                     case End():
                         ended = True
         seen = history[: kept.last_seq]

@@ -79,14 +79,14 @@ async def test_a_publisher_who_comes_back_goes_on_in_the_same_session(serve: Ser
     start = await read_until(socket, "speech_start")
     assert (start["utterance"], start["seq"]) == (2, SEQS_PER_GENERATION + 1)
     assert abs(start["start_ms"] - (CHECKPOINT_MS + 200)) < 100
-    said = await read_until(socket, "final")
-    assert (said["utterance"], said["start_ms"], said["language"]) == (2, start["start_ms"], "de")
+    caption = await read_until(socket, "final")
+    assert (caption["utterance"], caption["start_ms"], caption["language"]) == (2, start["start_ms"], "de")
     await socket.send_json({"type": "stop"})
     end = (await read_to_the_close(socket))[-1]
     assert (end["utterances"], end["received_ms"]) == (3, CHECKPOINT_MS + (len(SPEECH) + len(PAUSE)) // 32)
     await eventually_in_state(client, "ended")
     async with client.get("/v1/sessions/talk/transcript.txt", params={"reader_token": reader_token(TOKEN)}) as response:
-        assert await response.text() == f"One. Two. {said['text']}\n"
+        assert await response.text() == f"One. Two. {caption['text']}\n"
 
 
 @pytest.mark.parametrize(("last_seq", "missed"), [(0, ["One.", "Two."]), (2, ["Two."]), (3, [])])
@@ -95,12 +95,12 @@ async def test_finals_that_are_stored_and_were_not_seen_are_sent_again_with_thei
 ) -> None:
     socket = await resume(await serve(), READY, last_seq)
     await read_event(socket)
-    told = []
+    texts = []
     while (event := await read_event(socket))["seq"] < SEQS_PER_GENERATION:
         assert event["seq"] > last_seq
         last_seq = event["seq"]
-        told += [event["text"]] if event["type"] == "final" else []
-    assert (told, event["type"], event["seq"]) == (missed, "gap", SEQS_PER_GENERATION)
+        texts += [event["text"]] if event["type"] == "final" else []
+    assert (texts, event["type"], event["seq"]) == (missed, "gap", SEQS_PER_GENERATION)
 
 
 async def test_audio_that_the_publisher_has_no_more_is_a_gap_with_its_times_for_everybody(serve: Serve) -> None:
@@ -130,9 +130,9 @@ async def test_a_publisher_who_comes_back_twice_gets_every_event_of_both_times_o
     socket = await resume(client, READY, 3)
     await read_event(socket)
     await socket.send_bytes(SPEECH + PAUSE)
-    said = await read_until(socket, "final")
+    caption = await read_until(socket, "final")
     socket._writer.transport.abort()
-    socket = await resume(client, READY, said["seq"])
+    socket = await resume(client, READY, caption["seq"])
     assert (await read_event(socket))["received_ms"] == CHECKPOINT_MS + (len(SPEECH) + len(PAUSE)) // 32
     await socket.send_json({"type": "stop"})
     assert "final" not in [event["type"] for event in await read_to_the_close(socket)]

@@ -130,16 +130,16 @@ async def test_no_stream_is_admitted_while_finals_wait_for_a_worker_that_hangs(
 
 async def test_a_stream_that_was_admitted_before_a_drain_and_comes_after_it_ends_too(client: Client) -> None:
     """Between the two lies the answer to its upgrade."""
-    told = []
+    calls = []
 
     class SlowToConnect:
         def drain(self) -> None:
-            told.append("drain")
+            calls.append("drain")
 
     sessions = client.app[SERVICES].sessions
     await sessions.drain()
     with sessions.connected(SlowToConnect()):  # type: ignore[arg-type]
-        assert told == ["drain"]
+        assert calls == ["drain"]
 
 
 async def test_a_batch_that_is_answered_after_the_stop_leaves_no_error_in_the_log(

@@ -57,7 +57,7 @@ def test_finals_are_nearly_right_with_a_full_context_too(english: list[Clip], sa
 
 
 @pytest.mark.parametrize(
-    ("window_s", "how", "heard_s", "heard_again_s"),
+    ("window_s", "how", "encoded_s", "encoded_again_s"),
     [
         (3, {}, 10, 16),
         (9.5, {}, 12, 18),
@@ -68,11 +68,11 @@ def test_finals_are_nearly_right_with_a_full_context_too(english: list[Clip], sa
     ],
 )
 def test_the_encoder_gets_a_window_with_a_margin(
-    window_s: float, how: dict[str, bool], heard_s: int, heard_again_s: int
+    window_s: float, how: dict[str, bool], encoded_s: int, encoded_again_s: int
 ) -> None:
     window = Window(np.zeros(round(window_s * 16_000), np.float32), **how)
-    assert whisper.context_s(window) == heard_s
-    assert whisper.context_s(window, is_retry=True) == heard_again_s
+    assert whisper.context_s(window) == encoded_s
+    assert whisper.context_s(window, is_retry=True) == encoded_again_s
     assert whisper.context_s(window, full=True) == 30
 
 
@@ -117,8 +117,8 @@ def test_the_full_stop_of_a_prefix_is_open_again(engine: WhisperEngine, samples:
 def test_a_prefix_counts_for_nothing_in_the_confidence(engine: WhisperEngine, samples: Samples) -> None:
     [free] = engine.transcribe([Window(samples["jfk"])])
     prefix = " ".join(free.text.split()[:4])
-    [told] = engine.transcribe([Window(samples["jfk"], prefix=prefix)])
-    assert 0.5 * free.confidence < told.confidence < 1.0
+    [prefixed] = engine.transcribe([Window(samples["jfk"], prefix=prefix)])
+    assert 0.5 * free.confidence < prefixed.confidence < 1.0
 
 
 def test_a_prefix_longer_than_the_decoder_has_room_for_is_no_error(engine: WhisperEngine, samples: Samples) -> None:
@@ -136,10 +136,10 @@ JFK_PAUSE_MS = 3_000
 """In the pause behind the first of them."""
 
 
-def after_a_pause(samples: Samples, said_before: str, **how: Any) -> Window:
+def after_a_pause(samples: Samples, text_before: str, **how: Any) -> Window:
     before, after = np.split(samples["jfk"], [JFK_PAUSE_MS * 16])
     return Window(
-        after, preceding=PrecedingUtterance(before, said_before, JFK_PAUSE_MS - 200, JFK_PAUSE_MS + 200), **how
+        after, preceding=PrecedingUtterance(before, text_before, JFK_PAUSE_MS - 200, JFK_PAUSE_MS + 200), **how
     )
 
 

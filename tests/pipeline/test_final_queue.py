@@ -11,7 +11,7 @@ from livecaption.pipeline.final_queue import AwaitedFinal, FinalQueue
 from livecaption.pipeline.latency import Latency
 from livecaption.recognition import RequestId, TranscriptionOptions, Word
 from livecaption.speech.utterance import Utterance
-from tests.support.pipeline import said
+from tests.support.pipeline import hypothesis
 
 
 def awaited(number: int, *, committed: str = "", due_since_s: float | None = None, words: bool = False) -> AwaitedFinal:
@@ -26,8 +26,8 @@ def awaited(number: int, *, committed: str = "", due_since_s: float | None = Non
         np.zeros(window_end - window_start, np.float32),
     )
     stabilizer = Stabilizer()
-    for heard_ms in (0, 1000, 2000):
-        stabilizer.push(committed, heard_ms, at_pause=True)
+    for window_end_ms in (0, 1000, 2000):
+        stabilizer.push(committed, window_end_ms, at_pause=True)
     options = TranscriptionOptions("en", words=words)
     return AwaitedFinal(utterance, stabilizer, options, 10.0, 9.5, due_since_s, RequestId(number + 100))
 
@@ -46,9 +46,9 @@ def texts(released: list[Event]) -> list[str]:
 def test_finals_are_released_in_the_order_of_their_utterances() -> None:
     first, second = awaited(0), awaited(1)
     queue = queue_of(first, second)
-    second.answer(said("World."), 10.0)
+    second.answer(hypothesis("World."), 10.0)
     assert queue.release() == []
-    first.answer(said("Hello."), 10.0)
+    first.answer(hypothesis("Hello."), 10.0)
     assert texts(queue.release()) == ["Hello.", "World."]
     assert queue.is_empty
 
@@ -56,21 +56,21 @@ def test_finals_are_released_in_the_order_of_their_utterances() -> None:
 def test_a_mark_of_a_flush_waits_for_the_finals_before_it_and_for_none_behind_it() -> None:
     first, second = awaited(0), awaited(1)
     queue = queue_of(first, Flushed(7), second)
-    first.answer(said("Hello."), 10.0)
+    first.answer(hypothesis("Hello."), 10.0)
     assert texts(queue.release()) == ["Hello.", "Flushed"]
     assert not queue.is_empty
 
 
 def test_a_final_has_the_times_of_its_speech_and_the_latency_since_its_last_voice() -> None:
-    assert awaited(3).answer(said("Hello."), 10.25) == Final(3, "Hello.", 3200, 3700, "en", 0.9, latency_ms=750)
+    assert awaited(3).answer(hypothesis("Hello."), 10.25) == Final(3, "Hello.", 3200, 3700, "en", 0.9, latency_ms=750)
 
 
 def test_a_final_keeps_the_words_that_were_committed() -> None:
-    assert awaited(0, committed="ride a may").answer(said("ride a maying today"), 10.0).text == "ride a may today"
+    assert awaited(0, committed="ride a may").answer(hypothesis("ride a maying today"), 10.0).text == "ride a may today"
 
 
 def test_words_are_in_stream_time_and_come_only_where_they_were_asked_for() -> None:
-    answer = said("Hello.", words=(Word("Hello.", 300, 700, 0.8765),))
+    answer = hypothesis("Hello.", words=(Word("Hello.", 300, 700, 0.8765),))
     assert awaited(3, words=True).answer(answer, 10.0).words == (CaptionWord("Hello.", 3300, 3700, 0.876),)
     assert awaited(3).answer(answer, 10.0).words is None
 
@@ -101,7 +101,7 @@ def test_a_final_is_measured_from_its_last_voice_and_as_a_first_caption_from_its
     text: str, due_since_s: float | None, kinds: list[str]
 ) -> None:
     final = awaited(0, due_since_s=due_since_s)
-    final.answer(said(text), 11.0)
+    final.answer(hypothesis(text), 11.0)
     measured = list(final.latencies(11.0))
     assert [latency.kind for latency in measured] == kinds
     assert measured[-1] == Latency("final", 1.5)
@@ -112,7 +112,7 @@ def test_the_case_of_a_final_is_joined_to_the_newest_one_that_has_text() -> None
     items = [awaited(number) for number in range(3)]
     queue = queue_of(*items)
     for item, text in zip(items, ("Commit itself.", "", "to achieving the goal"), strict=True):
-        item.answer(said(text), 10.0)
+        item.answer(hypothesis(text), 10.0)
     assert texts(queue.release()) == ["Commit itself.", "", "To achieving the goal"]
     assert queue.newest is not None
     assert queue.newest.utterance == 2
@@ -123,7 +123,7 @@ def test_a_final_is_found_by_its_request_until_it_is_out() -> None:
     queue = queue_of(Flushed(None), final)
     assert queue.find(RequestId(104)) is final
     assert queue.find(RequestId(4)) is None
-    final.answer(said("Hello."), 10.0)
+    final.answer(hypothesis("Hello."), 10.0)
     queue.release()
     assert queue.find(RequestId(104)) is None
 
@@ -133,9 +133,9 @@ def test_the_oldest_and_the_oldest_unanswered_final_and_the_backlog_are_known() 
     queue = queue_of(first, second)
     first_and_second_ms = 2000
     assert (queue.oldest, queue.oldest_unanswered, queue.backlog_ms) == (first, first, first_and_second_ms)
-    second.answer(said("World."), 10.0)
+    second.answer(hypothesis("World."), 10.0)
     assert (queue.oldest, queue.oldest_unanswered, queue.backlog_ms) == (first, first, first_and_second_ms)
-    first.answer(said("Hello."), 10.0)
+    first.answer(hypothesis("Hello."), 10.0)
     assert (queue.oldest, queue.oldest_unanswered) == (first, None)
     queue.release()
     assert (queue.oldest, queue.backlog_ms) == (None, 0)
@@ -144,7 +144,7 @@ def test_the_oldest_and_the_oldest_unanswered_final_and_the_backlog_are_known() 
 def test_abandoned_finals_are_reported_first_and_then_come_in_order_with_those_that_were_answered() -> None:
     items = [awaited(0, committed="And so"), awaited(1), awaited(2)]
     queue = queue_of(*items)
-    items[1].answer(said("Hello."), 10.0)
+    items[1].answer(hypothesis("Hello."), 10.0)
     released = queue.abandon(WorkerDied("the time is up"), 10.0)
     assert released[:2] == [ErrorReport("worker_died", "the time is up", fatal=False)] * 2
     assert texts(released[2:]) == ["And so", "Hello.", ""]

@@ -19,7 +19,7 @@ from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Request
 from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.speech.utterance import UtteranceCutter, UtteranceEnded, UtteranceEvent, UtteranceStarted
-from tests.support.pipeline import SPECULATIVE, USUAL_LEVEL, said
+from tests.support.pipeline import SPECULATIVE, USUAL_LEVEL, hypothesis
 from tests.support.speech import voiced_flags
 
 PAUSED = ServiceLevel(None, effort="reduced")
@@ -66,7 +66,7 @@ class Conversation:
         return asked
 
     def answer(self, request: Request, text: str, now_s: float = 9.0) -> Partial | None:
-        return self.utterance.receive_answer(request, said(text), now_s)
+        return self.utterance.receive_answer(request, hypothesis(text), now_s)
 
     def end(self) -> UtteranceEnded:
         (ended,) = self.cutter.flush("flush")
@@ -108,7 +108,7 @@ def test_with_capacity_one_early_final_is_requested_at_each_pause() -> None:
 def test_an_early_final_is_the_final_where_the_utterance_ends_at_its_pause() -> None:
     talk = Conversation(partials=False, level=SPECULATIVE)
     (asked,) = talk.feed("speech 440ms, silence 300ms")
-    answer = said("Yes.")
+    answer = hypothesis("Yes.")
     talk.utterance.receive_answer(asked, answer, 2.0)
     assert talk.utterance.ask_final(talk.end().utterance, 2.0) == EarlyFinal(asked.id, samples_of(1500), answer)
 
@@ -141,14 +141,14 @@ def test_what_hypotheses_agree_on_is_the_prefix_of_later_requests_and_of_the_fin
     assert isinstance(final, Request)
     assert (partial.window.prefix, final.window.prefix) == ("And so my", "And so my")
     awaited = talk.utterance.end(ended, OPTIONS, 3.0, 4.0)
-    assert awaited.answer(said("And so mighty"), 5.0).text == "And so my"
+    assert awaited.answer(hypothesis("And so mighty"), 5.0).text == "And so my"
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        pytest.param(said("the the the", suspicious=True), id="suspected"),
-        pytest.param(said(""), id="empty"),
+        pytest.param(hypothesis("the the the", suspicious=True), id="suspected"),
+        pytest.param(hypothesis(""), id="empty"),
         pytest.param(WorkerDied("gone"), id="failed"),
     ],
 )
@@ -214,7 +214,7 @@ def recheck(talk: Conversation, answer: Hypothesis) -> tuple[Request, list[Utter
 
 
 def test_an_utterance_that_noise_keeps_open_ends_where_the_engine_found_the_end_of_speech() -> None:
-    newest, events = recheck(Conversation(), replace(said("Good morning."), speech_end_ms=1000))
+    newest, events = recheck(Conversation(), replace(hypothesis("Good morning."), speech_end_ms=1000))
     ended, restarted = events
     assert isinstance(ended, UtteranceEnded)
     assert ended.utterance.end == newest.window_start + samples_of(1000)
@@ -222,7 +222,7 @@ def test_an_utterance_that_noise_keeps_open_ends_where_the_engine_found_the_end_
 
 
 def test_where_nobody_spoke_the_empty_answer_is_the_final() -> None:
-    talk, answer = Conversation(), replace(said(""), speech_end_ms=0)
+    talk, answer = Conversation(), replace(hypothesis(""), speech_end_ms=0)
     newest, (ended, *_) = recheck(talk, answer)
     assert isinstance(ended, UtteranceEnded)
     assert talk.utterance.ask_final(ended.utterance, 4.0) == EarlyFinal(newest.id, ended.utterance.end, answer)
@@ -230,7 +230,7 @@ def test_where_nobody_spoke_the_empty_answer_is_the_final() -> None:
 
 def test_an_answer_that_is_suspected_may_end_an_utterance_but_is_not_its_final() -> None:
     talk = Conversation()
-    _, (ended, *_) = recheck(talk, replace(said("", suspicious=True), speech_end_ms=1000))
+    _, (ended, *_) = recheck(talk, replace(hypothesis("", suspicious=True), speech_end_ms=1000))
     assert isinstance(ended, UtteranceEnded)
     assert isinstance(talk.utterance.ask_final(ended.utterance, 4.0), Request)
 
@@ -238,10 +238,10 @@ def test_an_answer_that_is_suspected_may_end_an_utterance_but_is_not_its_final()
 @pytest.mark.parametrize(
     ("answer", "manual"),
     [
-        pytest.param(said("Good morning."), False, id="no detector has judged"),
-        pytest.param(replace(said("Good morning."), speech_end_ms=0), False, id="words without speech"),
-        pytest.param(replace(said("", suspicious=True), speech_end_ms=0), False, id="suspected"),
-        pytest.param(replace(said("Good morning."), speech_end_ms=1000), True, id="manual"),
+        pytest.param(hypothesis("Good morning."), False, id="no detector has judged"),
+        pytest.param(replace(hypothesis("Good morning."), speech_end_ms=0), False, id="words without speech"),
+        pytest.param(replace(hypothesis("", suspicious=True), speech_end_ms=0), False, id="suspected"),
+        pytest.param(replace(hypothesis("Good morning."), speech_end_ms=1000), True, id="manual"),
     ],
 )
 def test_an_answer_that_is_in_doubt_ends_no_utterance_and_none_does_where_endpointing_is_manual(

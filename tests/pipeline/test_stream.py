@@ -29,9 +29,9 @@ from tests.support.pipeline import (
     chunks,
     events,
     feed,
+    hypothesis,
     new_stream,
     requests,
-    said,
 )
 from tests.support.speech import pcm_s16le, sound
 
@@ -52,7 +52,7 @@ def test_the_windows_of_two_finals_share_no_audio() -> None:
 def test_a_final_carries_the_times_of_the_speech_and_the_latency_since_the_last_voice() -> None:
     stream = new_stream()
     outputs = feed(stream, "silence 400ms, speech 1000ms, silence 800ms", now_s=10.0)
-    (final,) = stream.receive_answer(requests(outputs)[0], said("Good morning."), now_s=10.75)
+    (final,) = stream.receive_answer(requests(outputs)[0], hypothesis("Good morning."), now_s=10.75)
     start = next(event for event in events(outputs) if isinstance(event, SpeechStart))
     end = next(event for event in events(outputs) if isinstance(event, SpeechEnd))
     assert final == Final(0, "Good morning.", start.start_ms, end.end_ms, "en", 0.9, latency_ms=750)
@@ -63,8 +63,8 @@ def test_a_final_carries_the_times_of_the_speech_and_the_latency_since_the_last_
 def test_finals_come_in_order_although_the_answers_do_not() -> None:
     stream = new_stream()
     first, second = requests(feed(stream, TWO_UTTERANCES))
-    assert stream.receive_answer(second, said("world"), 0.0) == []
-    released = stream.receive_answer(first, said("hello"), 0.0)
+    assert stream.receive_answer(second, hypothesis("world"), 0.0) == []
+    released = stream.receive_answer(first, hypothesis("hello"), 0.0)
     assert [(event.utterance, event.text) for event in released if isinstance(event, Final)] == [
         (0, "hello"),
         (1, "world"),
@@ -84,7 +84,7 @@ def test_a_failed_final_keeps_what_readers_were_promised() -> None:
     stream = new_stream(partials=True)
     asked = requests(feed(stream, "silence 400ms, speech 3000ms, silence 800ms"))
     for request, text in zip(asked, ["And so", "And so my fellow", "And so my fellow Americans"], strict=False):
-        *_, partial = stream.receive_answer(request, said(text), 0.0)
+        *_, partial = stream.receive_answer(request, hypothesis(text), 0.0)
     ended = feed(stream, "silence 800ms")
     (request,) = [output for output in [*asked, *requests(ended)] if output.is_final]
     report, final = stream.receive_answer(request, TranscriptionFailed("no memory"), 0.0)
@@ -110,7 +110,9 @@ def test_stable_text_grows_and_is_never_taken_back_by_a_later_partial() -> None:
     stream = new_stream(partials=True)
     asked = requests(feed(stream, "silence 400ms, speech 3000ms"))
     texts = ["And so", "And so my fellow", "And so, my yellow Americans", "And so my fellow Americans ask"]
-    captions = [stream.receive_answer(request, said(text), 0.0)[0] for request, text in zip(asked, texts, strict=False)]
+    captions = [
+        stream.receive_answer(request, hypothesis(text), 0.0)[0] for request, text in zip(asked, texts, strict=False)
+    ]
     assert all(isinstance(caption, Partial) for caption in captions)
     stables = [caption.stable for caption in captions if isinstance(caption, Partial)]
     assert stables == ["", "", "And so,", "And so, my"]
@@ -125,7 +127,7 @@ def test_what_is_stable_is_the_prefix_of_every_later_window_and_of_the_finals() 
     asked = requests(feed(stream, "silence 400ms, speech 1600ms"))
     assert [request.window.prefix for request in asked] == [""] * 3
     for request, text in zip(asked, ["And so", "And so my", "And so, my fellow"], strict=True):
-        stream.receive_answer(request, said(text), 0.0)
+        stream.receive_answer(request, hypothesis(text), 0.0)
     partial, *_ = requests(feed(stream, "speech 600ms"))
     (final,) = requests(stream.end("stop", 0.0))
     assert (partial.window.prefix, final.window.prefix) == ("And so,", "And so,")
@@ -135,8 +137,8 @@ def test_what_is_stable_is_the_prefix_of_every_later_window_and_of_the_finals() 
 def test_a_partial_that_comes_after_one_of_more_audio_is_not_shown() -> None:
     stream = new_stream(partials=True)
     first, second = requests(feed(stream, "silence 400ms, speech 1100ms"))
-    assert stream.receive_answer(second, said("one two three"), 0.0) != []
-    assert stream.receive_answer(first, said("one"), 0.0) == []
+    assert stream.receive_answer(second, hypothesis("one two three"), 0.0) != []
+    assert stream.receive_answer(first, hypothesis("one"), 0.0) == []
 
 
 def test_partials_come_as_often_as_the_workers_can_and_none_while_they_pause() -> None:
@@ -150,19 +152,19 @@ def test_partials_come_as_often_as_the_workers_can_and_none_while_they_pause() -
     assert len(requests(feed(stream, "speech 100ms"))) == 1
 
 
-@pytest.mark.parametrize(("interval_ms", "told"), [(500, "on"), (1500, "on"), (1600, "slow"), (None, "paused")])
-def test_the_status_has_how_often_partials_come(interval_ms: int | None, told: str) -> None:
-    assert new_stream(service_level=lambda: ServiceLevel(interval_ms, effort="reduced")).status(0.0).partials == told
+@pytest.mark.parametrize(("interval_ms", "seen"), [(500, "on"), (1500, "on"), (1600, "slow"), (None, "paused")])
+def test_the_status_has_how_often_partials_come(interval_ms: int | None, seen: str) -> None:
+    assert new_stream(service_level=lambda: ServiceLevel(interval_ms, effort="reduced")).status(0.0).partials == seen
 
 
-def heard(text: str, speech_end_ms: int) -> Hypothesis:
-    return replace(said(text), speech_end_ms=speech_end_ms)
+def with_speech_end(text: str, speech_end_ms: int) -> Hypothesis:
+    return replace(hypothesis(text), speech_end_ms=speech_end_ms)
 
 
 def test_an_utterance_that_noise_keeps_open_ends_where_the_engine_detected_the_end_of_speech() -> None:
     stream = new_stream(partials=True)
     *_, newest = requests(feed(stream, "silence 400ms, speech 2800ms"))
-    partial, ended, request, started = stream.receive_answer(newest, heard("Good morning.", 1200), 0.0)
+    partial, ended, request, started = stream.receive_answer(newest, with_speech_end("Good morning.", 1200), 0.0)
     assert isinstance(partial, Partial)
     assert isinstance(ended, SpeechEnd)
     assert isinstance(request, Request)
@@ -174,7 +176,7 @@ def test_an_utterance_that_noise_keeps_open_ends_where_the_engine_detected_the_e
 def test_an_utterance_in_which_nobody_spoke_has_its_empty_final_without_being_asked_again() -> None:
     stream = new_stream(partials=True)
     *_, newest = requests(feed(stream, "silence 400ms, speech 2800ms"))
-    outputs = stream.receive_answer(newest, heard("", 0), 0.0)
+    outputs = stream.receive_answer(newest, with_speech_end("", 0), 0.0)
     assert [type(output).__name__ for output in outputs][:2] == ["SpeechEnd", "Final"]
     assert [event.text for event in events(outputs) if isinstance(event, Final)] == [""]
 
@@ -182,22 +184,22 @@ def test_an_utterance_in_which_nobody_spoke_has_its_empty_final_without_being_as
 def test_where_there_are_words_the_engine_must_have_detected_speech_before_it_ends_an_utterance() -> None:
     stream = new_stream(partials=True)
     *_, newest = requests(feed(stream, "silence 400ms, speech 2800ms"))
-    outputs = stream.receive_answer(newest, heard("Good morning.", 0), 0.0)
+    outputs = stream.receive_answer(newest, with_speech_end("Good morning.", 0), 0.0)
     assert [type(output) for output in outputs] == [Partial]
 
 
 def test_a_suspicious_hypothesis_ends_no_utterance() -> None:
     stream = new_stream(partials=True)
     *_, newest = requests(feed(stream, "silence 400ms, speech 2800ms"))
-    assert stream.receive_answer(newest, replace(heard("", 0), suspicious=True), 0.0) == []
+    assert stream.receive_answer(newest, replace(with_speech_end("", 0), suspicious=True), 0.0) == []
 
 
 def test_a_final_has_no_other_word_where_stable_text_was() -> None:
     stream = new_stream(partials=True)
     for request in requests(feed(stream, "silence 400ms, speech 1600ms")):
-        stream.receive_answer(request, said("ride a may"), 0.0)
+        stream.receive_answer(request, hypothesis("ride a may"), 0.0)
     (request,) = requests(stream.end("stop", 0.0))
-    (final,) = stream.receive_answer(request, said("ride a maying today"), 0.0)
+    (final,) = stream.receive_answer(request, hypothesis("ride a maying today"), 0.0)
     assert isinstance(final, Final)
     assert final.text == "ride a may today"
 
@@ -205,8 +207,8 @@ def test_a_final_has_no_other_word_where_stable_text_was() -> None:
 def test_at_full_effort_the_text_before_is_the_context_of_every_window() -> None:
     stream = new_stream(service_level=lambda: SPECULATIVE)
     first, second = requests(feed(stream, TWO_UTTERANCES))
-    stream.receive_answer(first, said("Hello."), 0.0)
-    stream.receive_answer(second, replace(said("World."), confidence=0.3), 0.0)
+    stream.receive_answer(first, hypothesis("Hello."), 0.0)
+    stream.receive_answer(second, replace(hypothesis("World."), confidence=0.3), 0.0)
     (third,) = requests(feed(stream, "speech 1000ms, silence 800ms"))
     assert (first.window.context, third.window.context.split()) == ("", ["Hello."])
 
@@ -221,7 +223,7 @@ def test_at_reduced_effort_the_text_before_is_context_only_after_a_cut_for_lengt
     for chunk in chunks("speech 1000ms, silence 900ms, speech 1000ms, silence 900ms, speech 5000ms, silence 900ms"):
         for request in requests(stream.receive_audio(chunk, 0.0)):
             contexts.append(request.window.context.strip())
-            answer = replace(said(f"part {len(contexts)}"), confidence=confidences[len(contexts) - 1])
+            answer = replace(hypothesis(f"part {len(contexts)}"), confidence=confidences[len(contexts) - 1])
             stream.receive_answer(request, answer, 0.0)
     assert contexts == ["", "", "", "part 1 part 2 part 3" if min(confidences) > 0.5 else ""]
 
@@ -229,16 +231,16 @@ def test_at_reduced_effort_the_text_before_is_context_only_after_a_cut_for_lengt
 ENGLISH = TranscriptionOptions("en")
 
 
-def heard_after(stream: StreamPipeline, first: str, pause: str, second: str, *, confidence: float = 0.9) -> Request:
+def second_request(stream: StreamPipeline, first: str, pause: str, second: str, *, confidence: float = 0.9) -> Request:
     """The last request for an utterance behind one that was answered."""
     for request in requests(feed(stream, f"silence 400ms, {first}, silence 700ms")):
-        stream.receive_answer(request, replace(said("Good morning."), confidence=confidence), 0.0)
+        stream.receive_answer(request, replace(hypothesis("Good morning."), confidence=confidence), 0.0)
     return requests(feed(stream, f"{pause}, {second}, silence 700ms"))[-1]
 
 
 def test_at_full_effort_an_utterance_is_transcribed_together_with_the_preceding_one() -> None:
     stream = new_stream(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
-    request = heard_after(stream, "speech 1000ms", "silence 500ms", "speech 1200ms")
+    request = second_request(stream, "speech 1000ms", "silence 500ms", "speech 1200ms")
     preceding = request.window.preceding
     assert preceding is not None
     assert preceding.text == "Good morning."
@@ -255,7 +257,7 @@ def test_at_full_effort_an_utterance_is_transcribed_together_with_the_preceding_
 def test_a_final_that_was_not_asked_for_at_a_pause_is_transcribed_together_with_the_preceding_utterance() -> None:
     stream = new_stream(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
     for request in requests(feed(stream, "silence 400ms, speech 1000ms, silence 700ms")):
-        stream.receive_answer(request, said("Good morning."), 0.0)
+        stream.receive_answer(request, hypothesis("Good morning."), 0.0)
     feed(stream, "silence 500ms, speech 1200ms")
     (request,) = requests(stream.flush(None, 0.0))
     assert request.window.preceding is not None
@@ -276,7 +278,7 @@ def test_an_utterance_is_transcribed_alone_where_the_preceding_one_is_no_help(
     level: ServiceLevel, transcription: TranscriptionOptions, first: str, pause: str, confidence: float
 ) -> None:
     stream = new_stream(service_level=lambda: level, transcription=transcription)
-    request = heard_after(stream, first, pause, "speech 3000ms", confidence=confidence)
+    request = second_request(stream, first, pause, "speech 3000ms", confidence=confidence)
     assert request.window.preceding is None
     has_context = level.effort == "full" and confidence > 0.5
     assert request.window.context.split() == (["Good", "morning."] if has_context else [])
@@ -292,7 +294,7 @@ def test_no_audio_is_kept_through_a_silence() -> None:
     stream = new_stream(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
     (request,) = requests(feed(stream, "silence 400ms, speech 5000ms, silence 900ms"))
     kept = weakref.ref(request.window.samples.base)
-    stream.receive_answer(request, said("Good morning."), 0.0)
+    stream.receive_answer(request, hypothesis("Good morning."), 0.0)
     del request
     assert kept() is not None
     feed(stream, "silence 30000ms")
@@ -302,8 +304,8 @@ def test_no_audio_is_kept_through_a_silence() -> None:
 def test_finals_continue_each_others_sentence_in_any_order_of_answers() -> None:
     stream = new_stream()
     first, second = requests(feed(stream, TWO_UTTERANCES))
-    stream.receive_answer(second, said("to achieving the goal"), 0.0)
-    released = stream.receive_answer(first, said("Commit itself."), 0.0)
+    stream.receive_answer(second, hypothesis("to achieving the goal"), 0.0)
+    released = stream.receive_answer(first, hypothesis("Commit itself."), 0.0)
     assert [event.text for event in released if isinstance(event, Final)] == ["Commit itself.", "To achieving the goal"]
 
 
@@ -311,7 +313,7 @@ def test_a_language_that_finals_agree_on_is_asked_of_later_windows() -> None:
     stream = new_stream()
     for request in requests(feed(stream, TWO_UTTERANCES)):
         assert request.window.options.language is None
-        stream.receive_answer(request, replace(said("Guten Tag."), language="de"), 0.0)
+        stream.receive_answer(request, replace(hypothesis("Guten Tag."), language="de"), 0.0)
     (third,) = requests(feed(stream, "speech 1000ms, silence 800ms"))
     assert third.window.options.language == "de"
 
@@ -329,7 +331,7 @@ def test_an_utterance_that_ends_at_the_pause_at_which_its_final_was_asked_has_it
     stream = new_stream(service_level=lambda: SPECULATIVE)
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
     assert request.is_final
-    assert stream.receive_answer(request, said("Yes."), 0.0) == []
+    assert stream.receive_answer(request, hypothesis("Yes."), 0.0) == []
     outputs = feed(stream, "silence 400ms")
     assert [type(output).__name__ for output in outputs] == ["SpeechEnd", "Final"]
     assert [event.text for event in events(outputs) if isinstance(event, Final)] == ["Yes."]
@@ -339,7 +341,7 @@ def test_a_final_asked_at_the_pause_that_is_answered_after_the_endpoint_is_asked
     stream = new_stream(service_level=lambda: SPECULATIVE)
     outputs = feed(stream, "silence 400ms, speech 1000ms, silence 800ms")
     (request,) = requests(outputs)
-    (final,) = stream.receive_answer(request, said("Yes."), 0.0)
+    (final,) = stream.receive_answer(request, hypothesis("Yes."), 0.0)
     assert isinstance(final, Final)
     assert final.text == "Yes."
 
@@ -348,7 +350,7 @@ def test_speech_that_goes_on_after_the_pause_gets_a_final_of_its_own_and_the_fir
     stream = new_stream(partials=True, service_level=lambda: SPECULATIVE)
     at_pause = requests(feed(stream, "silence 400ms, speech 400ms, silence 400ms"))[-1]
     assert at_pause.is_final
-    (partial,) = stream.receive_answer(at_pause, said("I say"), 0.0)
+    (partial,) = stream.receive_answer(at_pause, hypothesis("I say"), 0.0)
     assert isinstance(partial, Partial)
     assert partial.text == "I say", "the last word is whole at a pause"
     asked = requests(feed(stream, "speech 1000ms, silence 1100ms"))
@@ -361,8 +363,8 @@ def test_a_final_asked_at_a_pause_and_answered_after_the_utterance_went_on_is_no
     stream = new_stream(service_level=lambda: SPECULATIVE)
     (at_pause,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
     (final,) = requests(feed(stream, "speech 1000ms, silence 800ms"))
-    assert stream.receive_answer(at_pause, said("I say"), 0.0) == []
-    assert [type(event).__name__ for event in stream.receive_answer(final, said("I say so."), 0.0)] == ["Final"]
+    assert stream.receive_answer(at_pause, hypothesis("I say"), 0.0) == []
+    assert [type(event).__name__ for event in stream.receive_answer(final, hypothesis("I say so."), 0.0)] == ["Final"]
 
 
 def test_a_partial_on_its_way_at_the_pause_adds_nothing_that_is_not_in_the_prefix_of_the_final() -> None:
@@ -370,7 +372,7 @@ def test_a_partial_on_its_way_at_the_pause_adds_nothing_that_is_not_in_the_prefi
     asked = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
     partial, at_pause = [request for request in asked if not request.is_final][-1], asked[-1]
     assert at_pause.is_final
-    assert stream.receive_answer(partial, said("wrong words"), 0.0) == []
+    assert stream.receive_answer(partial, hypothesis("wrong words"), 0.0) == []
 
 
 def test_an_early_final_that_failed_is_reported_at_the_endpoint_and_not_tried_again() -> None:
@@ -389,21 +391,21 @@ def test_at_reduced_effort_the_final_is_requested_at_the_endpoint() -> None:
 def test_a_partial_that_a_guard_suspects_is_not_shown() -> None:
     stream = new_stream(partials=True)
     (request, *_) = requests(feed(stream, "silence 400ms, speech 1000ms"))
-    assert stream.receive_answer(request, said("the the the the", suspicious=True), 0.0) == []
+    assert stream.receive_answer(request, hypothesis("the the the the", suspicious=True), 0.0) == []
 
 
 def test_a_partial_that_comes_after_the_end_of_its_utterance_is_not_shown() -> None:
     stream = new_stream(partials=True)
     outputs = feed(stream, "silence 400ms, speech 1000ms, silence 1100ms")
     partial = next(request for request in requests(outputs) if not request.is_final)
-    assert stream.receive_answer(partial, said("hello"), 0.0) == []
+    assert stream.receive_answer(partial, hypothesis("hello"), 0.0) == []
 
 
 def test_words_of_a_final_are_in_stream_time() -> None:
     stream = new_stream(transcription=TranscriptionOptions(words=True))
     (request,) = requests(feed(stream, "silence 2000ms, speech 1000ms, silence 800ms"))
     word = Word("Hello", 300, 700, 0.8)
-    (final,) = stream.receive_answer(request, said("Hello", words=(word,)), 0.0)
+    (final,) = stream.receive_answer(request, hypothesis("Hello", words=(word,)), 0.0)
     offset_ms = request.window_start // 16
     assert isinstance(final, Final)
     assert final.words == (CaptionWord("Hello", offset_ms + 300, offset_ms + 700, 0.8),)
@@ -417,7 +419,7 @@ def test_flush_ends_the_open_utterance_and_is_answered_after_its_final() -> None
     assert isinstance(end, SpeechEnd)
     assert end.reason == "flush"
     assert isinstance(request, Request)
-    final, flushed = stream.receive_answer(request, said("hello"), 0.0)
+    final, flushed = stream.receive_answer(request, hypothesis("hello"), 0.0)
     assert isinstance(final, Final)
     assert flushed == Flushed("mark")
 
@@ -446,7 +448,7 @@ def test_the_end_requests_the_final_of_the_open_utterance() -> None:
     assert end.reason == "stop"
     assert not stream.drained
     assert isinstance(request, Request)
-    stream.receive_answer(request, said("hello"), 0.0)
+    stream.receive_answer(request, hypothesis("hello"), 0.0)
     assert stream.drained
     assert stream.end("stop", 0.0) == []
 
@@ -496,7 +498,7 @@ def test_the_backlog_is_the_audio_that_waits_for_finals() -> None:
     first, second = requests(feed(stream, TWO_UTTERANCES))
     waiting_ms = [len(request.window.samples) / 16 for request in (first, second)]
     assert stream.backlog_ms == pytest.approx(sum(waiting_ms), abs=2)
-    stream.receive_answer(first, said("hello"), 0.0)
+    stream.receive_answer(first, hypothesis("hello"), 0.0)
     assert stream.backlog_ms == pytest.approx(waiting_ms[1], abs=2)
 
 
@@ -506,7 +508,7 @@ def test_the_status_has_the_age_of_a_final_that_does_not_come() -> None:
     assert stream.status(5.1).state == "ready"
     late = stream.status(5.0 + OVERLOADED_AFTER_S + 0.5)
     assert (late.state, late.lag_ms) == ("overloaded", 3500)
-    stream.receive_answer(request, said("hello"), 9.0)
+    stream.receive_answer(request, hypothesis("hello"), 9.0)
     assert stream.status(9.0).lag_ms == 0
 
 
@@ -528,7 +530,7 @@ def test_a_stream_ended_anywhere_gives_every_started_utterance_its_final(part: f
     finals = [
         event.utterance
         for request in requests(outputs)
-        for event in stream.receive_answer(request, said("x"), 0.0)
+        for event in stream.receive_answer(request, hypothesis("x"), 0.0)
         if isinstance(event, Final)
     ]
     assert finals == started
@@ -549,7 +551,7 @@ def test_a_pause_after_words_that_end_no_sentence_does_not_end_the_utterance() -
     for text, n_ended in (("ask not", 0), ("Ask not.", 1)):
         stream = new_stream(partials=True)
         (asked, *_) = requests(feed(stream, "silence 400ms, speech 1000ms"))
-        stream.receive_answer(asked, said(text), 0.0)
+        stream.receive_answer(asked, hypothesis(text), 0.0)
         outputs = feed(stream, "silence 800ms")
         assert len([event for event in events(outputs) if isinstance(event, SpeechEnd)]) == n_ended
 
@@ -579,7 +581,7 @@ def test_voice_that_follows_the_silence_in_the_same_chunk_is_the_next_utterances
     stream.receive_audio(pcm_s16le(sound("silence 400ms, speech 1000ms, silence 200ms")), 10.0)
     outputs = stream.receive_audio(pcm_s16le(sound("silence 600ms, speech 40ms")), 10.625)
     assert stream.take_latencies() == [Latency("endpoint", 0.625)]
-    final = stream.receive_answer(requests(outputs)[0], said("Yes."), 11.0)[0]
+    final = stream.receive_answer(requests(outputs)[0], hypothesis("Yes."), 11.0)[0]
     assert isinstance(final, Final)
     assert final.latency_ms == 1000
 
@@ -588,7 +590,7 @@ def test_the_latency_of_a_final_is_that_of_its_event() -> None:
     stream = new_stream()
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 800ms", now_s=10.0))
     stream.take_latencies()
-    (final,) = stream.receive_answer(request, said("Good morning."), now_s=10.75)
+    (final,) = stream.receive_answer(request, hypothesis("Good morning."), now_s=10.75)
     assert isinstance(final, Final)
     assert stream.take_latencies() == [Latency("final", final.latency_ms / 1000)]
 
@@ -604,23 +606,23 @@ def test_a_final_that_failed_has_no_latency() -> None:
 def test_the_first_caption_counts_from_the_first_voice_and_partials_from_what_they_show_first() -> None:
     stream = new_stream(partials=True)
     first, second = requests(timed(stream, "silence 400ms, speech 1200ms", from_s=10.0))
-    stream.receive_answer(first, said("one two"), now_s=12.0)
+    stream.receive_answer(first, hypothesis("one two"), now_s=12.0)
     begun, shown = stream.take_latencies()
     assert begun.kind == "first_partial"
     assert abs(begun.seconds - 1.55) <= 0.1  # first voiced from 10.4 to 10.5
     # Between the first voice and the newest audio of the partial.
     first_voiced_s = 12.0 - begun.seconds
     assert shown == Latency("partial", pytest.approx(12.0 - (first_voiced_s + first.asked_s) / 2))
-    stream.receive_answer(second, said("one two"), now_s=12.5)
+    stream.receive_answer(second, hypothesis("one two"), now_s=12.5)
     assert stream.take_latencies() == [Latency("partial", pytest.approx(12.5 - (first.asked_s + second.asked_s) / 2))]
 
 
 def test_a_partial_that_is_not_shown_makes_the_words_of_the_next_one_older() -> None:
     stream = new_stream(partials=True)
     first, second = requests(timed(stream, "silence 400ms, speech 1200ms", from_s=10.0))
-    stream.receive_answer(first, said("the the the", suspicious=True), now_s=12.0)
+    stream.receive_answer(first, hypothesis("the the the", suspicious=True), now_s=12.0)
     assert stream.take_latencies() == []
-    stream.receive_answer(second, said("one two"), now_s=12.0)
+    stream.receive_answer(second, hypothesis("one two"), now_s=12.0)
     begun, shown = stream.take_latencies()
     first_voiced_s = 12.0 - begun.seconds
     assert shown == Latency("partial", pytest.approx(12.0 - (first_voiced_s + second.asked_s) / 2))
@@ -631,7 +633,7 @@ def test_where_no_partial_came_in_time_the_final_is_the_first_caption() -> None:
     outputs = timed(stream, "silence 400ms, speech 1000ms, silence 1100ms", from_s=10.0)
     request = next(request for request in requests(outputs) if request.is_final)
     stream.take_latencies()
-    stream.receive_answer(request, said("One."), now_s=13.0)
+    stream.receive_answer(request, hypothesis("One."), now_s=13.0)
     assert [latency.kind for latency in stream.take_latencies()] == ["first_partial", "final"]
 
 
@@ -639,7 +641,7 @@ def test_an_utterance_that_goes_on_after_a_cut_for_length_waits_for_no_first_cap
     stream = new_stream(partials=True, endpointing=EndpointingConfig(max_utterance_ms=2000))
     asked = requests(timed(stream, "silence 400ms, speech 3900ms", from_s=10.0))
     for request in asked:
-        stream.receive_answer(request, said("one two"), now_s=15.0)
+        stream.receive_answer(request, hypothesis("one two"), now_s=15.0)
     final = next(request for request in asked if request.is_final)
     later = [request for request in asked if request.utterance > final.utterance]
     assert later, "it was not cut"
@@ -719,22 +721,22 @@ def test_wherever_a_server_dies_the_next_one_goes_on_without_a_word_lost_or_doub
     audio = b"".join(data)
 
     def run(
-        stream: StreamPipeline, pieces: Iterable[bytes], told: list[Event], n_chunks: int | None = None
+        stream: StreamPipeline, pieces: Iterable[bytes], seen: list[Event], n_chunks: int | None = None
     ) -> StreamPipeline:
         waiting: list[tuple[int, Request]] = []
         for n, piece in enumerate(pieces):
             if n == n_chunks:
                 return stream
             outputs = stream.receive_audio(piece, 0.0)
-            told += events(outputs)
+            seen += events(outputs)
             waiting += [(n + delay, request) for request in requests(outputs)]
             while waiting and waiting[0][0] <= n:
-                told += events(stream.receive_answer(waiting.pop(0)[1], said("Text."), 0.0))
+                seen += events(stream.receive_answer(waiting.pop(0)[1], hypothesis("Text."), 0.0))
         if n_chunks is None:
             outputs = stream.end("stop", 0.0)
-            told += events(outputs)
+            seen += events(outputs)
             for request in [*(request for _, request in waiting), *requests(outputs)]:
-                told += events(stream.receive_answer(request, said("Text."), 0.0))
+                seen += events(stream.receive_answer(request, hypothesis("Text."), 0.0))
         return stream
 
     unbroken: list[Event] = []
@@ -762,15 +764,17 @@ def test_wherever_a_server_dies_the_next_one_goes_on_without_a_word_lost_or_doub
 def test_words_and_partials_of_a_session_that_goes_on_have_the_times_of_the_stream() -> None:
     resume_point = ResumePoint((Final(4, "Before.", 0, 9000, "en", 0.9, 300),), 60_000)
     stream = new_stream(partials=True, resume_point=resume_point, transcription=TranscriptionOptions(words=True))
-    told: list[Event] = []
+    seen: list[Event] = []
     for chunk in chunks("silence 400ms, speech 2000ms, silence 1200ms"):
         outputs = stream.receive_audio(chunk, 0.0)
-        told += events(outputs)
+        seen += events(outputs)
         for request in requests(outputs):
-            told += events(stream.receive_answer(request, said("Word.", words=(Word("Word.", 0, 300, 0.9),)), 0.0))
-    final = next(event for event in told if isinstance(event, Final))
-    partial = next(event for event in told if isinstance(event, Partial))
-    assert {event.utterance for event in told if isinstance(event, SpeechStart | SpeechEnd | Partial | Final)} == {5}
+            seen += events(
+                stream.receive_answer(request, hypothesis("Word.", words=(Word("Word.", 0, 300, 0.9),)), 0.0)
+            )
+    final = next(event for event in seen if isinstance(event, Final))
+    partial = next(event for event in seen if isinstance(event, Partial))
+    assert {event.utterance for event in seen if isinstance(event, SpeechStart | SpeechEnd | Partial | Final)} == {5}
     assert abs(final.start_ms - 60_400) < 100
     assert final.start_ms == partial.start_ms < partial.end_ms < final.end_ms
     assert final.words is not None
@@ -843,7 +847,7 @@ def test_a_session_that_is_over_keeps_no_audio() -> None:
             *stream.end("stop", 0.0),
         ]
         for request in requests(outputs):
-            stream.receive_answer(request, said("words"), 0.0)
+            stream.receive_answer(request, hypothesis("words"), 0.0)
         assert stream.drained
         return stream
 
@@ -861,7 +865,7 @@ def test_a_partial_that_its_utterance_did_not_wait_for_is_no_lag_afterwards() ->
     """A final takes the place of a waiting partial, which is never answered then."""
     stream = new_stream(partials=True)
     final = requests(feed(stream, "silence 400ms, speech 1000ms, silence 1100ms", now_s=5.0))[-1]
-    stream.receive_answer(final, said("Good morning."), 5.1)
+    stream.receive_answer(final, hypothesis("Good morning."), 5.1)
     status = stream.status(60.0)
     assert (status.partials, status.lag_ms) == ("on", 0)
 
@@ -925,13 +929,16 @@ def test_where_endpointing_is_manual_only_a_flush_ends_an_utterance() -> None:
     stream = new_stream(partials=True, endpointing=MANUAL)
     outputs = feed(stream, "silence 400ms, speech 1000ms, silence 3000ms, speech 1000ms, silence 3000ms")
     for request in requests(outputs):
-        outputs += stream.receive_answer(request, replace(said("Good morning."), speech_end_ms=1200), 0.0)
+        outputs += stream.receive_answer(request, replace(hypothesis("Good morning."), speech_end_ms=1200), 0.0)
     assert {type(event) for event in events(outputs)} == {SpeechStart, Partial}
     end, request = stream.flush("mark", 0.0)
     assert isinstance(end, SpeechEnd)
     assert (end.reason, abs(end.end_ms - 5400) <= 150) == ("flush", True)
     assert isinstance(request, Request)
-    assert [type(event) for event in stream.receive_answer(request, said("Good morning."), 0.0)] == [Final, Flushed]
+    assert [type(event) for event in stream.receive_answer(request, hypothesis("Good morning."), 0.0)] == [
+        Final,
+        Flushed,
+    ]
 
 
 def test_where_endpointing_is_manual_the_end_and_the_length_limit_end_an_utterance_too() -> None:
@@ -943,7 +950,7 @@ def test_where_endpointing_is_manual_the_end_and_the_length_limit_end_an_utteran
 def test_where_endpointing_is_manual_a_flush_behind_a_pause_finds_its_final_made() -> None:
     stream = new_stream(service_level=lambda: SPECULATIVE, endpointing=MANUAL)
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 2000ms"))
-    stream.receive_answer(request, said("Yes."), 0.0)
+    stream.receive_answer(request, hypothesis("Yes."), 0.0)
     assert [type(output) for output in stream.flush(None, 0.0)] == [SpeechEnd, Final, Flushed]
 
 
@@ -955,21 +962,21 @@ def test_a_discarded_utterance_gets_an_empty_final_and_its_requests_are_cancelle
     stream = new_stream(partials=True, service_level=lambda: SPECULATIVE)
     asked = requests(feed(stream, "silence 400ms, speech 3000ms, silence 300ms"))
     for request in asked[:-1]:
-        stream.receive_answer(request, said("And so my fellow"), 0.0)
+        stream.receive_answer(request, hypothesis("And so my fellow"), 0.0)
     end, cancel, final = stream.discard(0.0)
     assert isinstance(end, SpeechEnd)
     assert (end.utterance, end.reason) == (0, "discard")
     assert cancel == Cancel(stream.id, 0)
     assert isinstance(final, Final)
     assert (final.utterance, final.text, final.end_ms) == (0, "", end.end_ms)
-    assert stream.receive_answer(asked[-1], said("And so my fellow Americans"), 0.0) == []
+    assert stream.receive_answer(asked[-1], hypothesis("And so my fellow Americans"), 0.0) == []
 
 
 def test_a_discarded_utterance_takes_its_turn_behind_finals_that_are_awaited() -> None:
     stream = new_stream()
     (request,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 800ms, speech 1000ms"))
     assert [type(output) for output in stream.discard(0.0)] == [SpeechEnd, Cancel]
-    finals = stream.receive_answer(request, said("Hello."), 0.0)
+    finals = stream.receive_answer(request, hypothesis("Hello."), 0.0)
     assert [(final.utterance, final.text) for final in finals if isinstance(final, Final)] == [(0, "Hello."), (1, "")]
 
 
@@ -1012,7 +1019,7 @@ def test_a_stream_discarded_anywhere_gives_every_started_utterance_one_final_and
     outputs = stream.receive_audio(data[:cut], 0.0) + stream.discard(0.0)
     outputs += stream.receive_audio(data[cut:], 0.0) + stream.end("stop", 0.0)
     for request in requests(outputs):
-        outputs += stream.receive_answer(request, said("x"), 0.0)
+        outputs += stream.receive_answer(request, hypothesis("x"), 0.0)
     started = [event.utterance for event in events(outputs) if isinstance(event, SpeechStart)]
     assert sorted(event.utterance for event in events(outputs) if isinstance(event, Final)) == started
     assert stream.drained

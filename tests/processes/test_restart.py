@@ -104,9 +104,9 @@ class Reader:
         lines: dict[int, str] = {}
         for event in self.events:
             if event["type"] == "snapshot":
-                told = {final["utterance"]: final["text"] for final in event["finals"]}
-                assert lines.items() <= told.items(), "a line was taken back"
-                lines = told
+                sent = {final["utterance"]: final["text"] for final in event["finals"]}
+                assert lines.items() <= sent.items(), "a line was taken back"
+                lines = sent
             elif event["type"] == "final":
                 assert event["utterance"] not in lines, "a line came twice"
                 lines[event["utterance"]] = event["text"]

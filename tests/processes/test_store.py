@@ -168,8 +168,8 @@ async def test_captions_go_on_with_a_full_disk_and_are_stored_when_there_is_room
         filler = fill_up(small_disk)
         async with speaking(url, pace=10.0) as [publisher]:
             await server.logged(r"transcripts cannot be stored \(database or disk is full\)")
-            told = (await ask(url, "v1/stats"))["store"]
-            assert not told["working"]
+            figures = (await ask(url, "v1/stats"))["store"]
+            assert not figures["working"]
             n_finals = len(publisher.of("final"))
             await publisher.received("final", utterance=n_finals + 1)
             await asyncio.to_thread(filler.unlink)

@@ -213,10 +213,10 @@ async def test_a_crash_loop_ends_the_streams_after_the_resume_window_and_not_the
                 await kill_worker(server)
             await server.logged("next one starts in 30.0 s")
             failed_s = time.monotonic()
-            n_heard = len(publisher.events)
+            n_received = len(publisher.events)
             await publisher.received("ack", received_ms=publisher.of("ack")[-1]["received_ms"])
             assert await health(url) == (200, 503, "failed")
-            assert [event for event in publisher.events[n_heard:] if event["type"] in ("error", "final")] == []
+            assert [event for event in publisher.events[n_received:] if event["type"] in ("error", "final")] == []
             await publisher.received("error", code="failed", fatal=True, retry_after_s=30.0)
             assert time.monotonic() - failed_s > 2.5
             assert publisher.of("status")[-1]["state"] == "recovering"

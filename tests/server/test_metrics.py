@@ -215,33 +215,33 @@ async def test_two_servers_in_one_process_do_not_mix_their_figures(start_server:
 async def test_the_stats_have_the_same_figures_as_prometheus(client: Client) -> None:
     await asyncio.gather(*(caption(client) for _ in range(3)))
     await caption(client, prompt="script: final-only fail")
-    told, samples = await stats(client), await scrape(client)
-    assert told["state"] == "ready"
-    limit = told["streams"].pop("limit")
-    assert told["streams"] == {"open": 0, "accepted": 4, "refused": {}}
+    answer, samples = await stats(client), await scrape(client)
+    assert answer["state"] == "ready"
+    limit = answer["streams"].pop("limit")
+    assert answer["streams"] == {"open": 0, "accepted": 4, "refused": {}}
     assert limit > 5
     assert samples("streams_limit") > 5  # type: ignore[operator]
-    assert told["pace"] == {"partial_interval_ms": 500, "partials_paused_s": 0.0, "speculates": True}
+    assert answer["pace"] == {"partial_interval_ms": 500, "partials_paused_s": 0.0, "speculates": True}
     assert samples("partial_interval_seconds") == 0.5
     assert (samples("partials_paused"), samples("partials_paused_seconds_total")) == (0, 0)
     assert 0 < samples("worker_utilization_ratio") < 1  # type: ignore[operator]
-    assert 0 < told["utilization"] < 1
-    assert told["received_audio_s"] == samples("received_audio_seconds_total") == pytest.approx(4 * 2.4)
-    assert told["transcribed_audio_s"] == samples("transcribed_audio_seconds_total")
-    assert told["compute_s"] == samples("compute_seconds_total")
-    assert told["real_time_factor"] == samples("real_time_factor")
-    assert told["real_time_factor"] == pytest.approx(told["compute_s"] / told["transcribed_audio_s"])
-    assert list(told["partials"].values()) == samples.partials()
-    assert list(told["finals"].values()) == samples.finals() == [3, 1]
-    assert [told["latencies_s"][kind]["n"] for kind in LATENCIES] == samples.latencies()
-    sizes = {int(size): n for size, n in told["batches"].items()}
+    assert 0 < answer["utilization"] < 1
+    assert answer["received_audio_s"] == samples("received_audio_seconds_total") == pytest.approx(4 * 2.4)
+    assert answer["transcribed_audio_s"] == samples("transcribed_audio_seconds_total")
+    assert answer["compute_s"] == samples("compute_seconds_total")
+    assert answer["real_time_factor"] == samples("real_time_factor")
+    assert answer["real_time_factor"] == pytest.approx(answer["compute_s"] / answer["transcribed_audio_s"])
+    assert list(answer["partials"].values()) == samples.partials()
+    assert list(answer["finals"].values()) == samples.finals() == [3, 1]
+    assert [answer["latencies_s"][kind]["n"] for kind in LATENCIES] == samples.latencies()
+    sizes = {int(size): n for size, n in answer["batches"].items()}
     assert sum(sizes.values()) == samples("batch_size_requests_count")
     assert sum(size * n for size, n in sizes.items()) == samples("batch_size_requests_sum")
     assert sum(n for size, n in sizes.items() if size <= 2) == samples("batch_size_requests_bucket", le="2.0")
-    (worker,) = told["workers"]
+    (worker,) = answer["workers"]
     assert (worker["state"], worker["restarts"], worker["device_memory"]) == ("ready", 0, None)
     assert worker["resident_memory_bytes"] > 1e6
-    assert told["server"]["resident_memory_bytes"] > 1e6
+    assert answer["server"]["resident_memory_bytes"] > 1e6
 
 
 async def test_a_delay_of_the_engine_is_in_the_latencies(client: Client) -> None:
@@ -249,11 +249,11 @@ async def test_a_delay_of_the_engine_is_in_the_latencies(client: Client) -> None
     (final,) = [
         event for event in await caption(client, partials=False, prompt="script: delay 0.4") if event["type"] == "final"
     ]
-    told = (await stats(client))["latencies_s"]
-    assert told["final"]["p50"] == told["final"]["p95"] == pytest.approx(final["latency_ms"] / 1000, abs=1e-3)
-    assert told["final"]["p50"] >= 0.4
-    assert told["endpoint"]["p50"] < 0.4
-    assert told["partial"] == {"n": 0, "p50": None, "p95": None}
+    answer = (await stats(client))["latencies_s"]
+    assert answer["final"]["p50"] == answer["final"]["p95"] == pytest.approx(final["latency_ms"] / 1000, abs=1e-3)
+    assert answer["final"]["p50"] >= 0.4
+    assert answer["endpoint"]["p50"] < 0.4
+    assert answer["partial"] == {"n": 0, "p50": None, "p95": None}
     samples = await scrape(client)
     assert samples("final_latency_seconds_bucket", le="0.3") == 0
     assert samples("final_latency_seconds_bucket", le="30.0") == 1
@@ -294,9 +294,9 @@ async def test_a_pause_of_partials_is_reported(client: Client, monkeypatch: pyte
     samples = await scrape(client)
     assert (samples("partials_paused"), samples("partials_paused_seconds_total")) == (1, 7.5)
     assert samples("partial_interval_seconds") is None
-    told = await stats(client)
-    assert told["pace"] == {"partial_interval_ms": None, "partials_paused_s": 7.5, "speculates": False}
-    assert told["utilization"] == samples("worker_utilization_ratio") == 0.9
+    answer = await stats(client)
+    assert answer["pace"] == {"partial_interval_ms": None, "partials_paused_s": 7.5, "speculates": False}
+    assert answer["utilization"] == samples("worker_utilization_ratio") == 0.9
 
 
 async def test_names_follow_the_conventions_of_prometheus(client: Client) -> None:

@@ -22,17 +22,17 @@ class Systemd:
         self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
         self._socket.setblocking(False)
 
-    async def hear(self, within_s: float = 20.0) -> str:
+    async def receive(self, within_s: float = 20.0) -> str:
         """Wait for the next message."""
         async with asyncio.timeout(within_s * TIMEOUT_FACTOR):
             return (await asyncio.get_running_loop().sock_recv(self._socket, 4096)).decode()
 
     async def hear_until(self, message: str) -> list[str]:
         """Wait for this message, and return all messages up to it."""
-        heard = []
-        while not heard or heard[-1] != message:
-            heard.append(await self.hear())
-        return heard
+        received = []
+        while not received or received[-1] != message:
+            received.append(await self.receive())
+        return received
 
     def close(self) -> None:
         self._socket.close()
@@ -47,7 +47,7 @@ def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Systemd]
 
 async def test_notifications_arrive_as_lines(systemd: Systemd) -> None:
     ServiceManager({"NOTIFY_SOCKET": systemd.address}).notify(READY=1, STATUS="it runs")
-    assert await systemd.hear() == "READY=1\nSTATUS=it runs"
+    assert await systemd.receive() == "READY=1\nSTATUS=it runs"
 
 
 def test_the_variables_are_taken_away_from_our_children(systemd: Systemd) -> None:
@@ -87,7 +87,7 @@ async def test_a_server_notifies_systemd_that_it_loads_is_ready_lives_and_stops(
         assert loading[0] == "EXTEND_TIMEOUT_USEC=10000000"
         assert set(loading[:-1]) <= {"EXTEND_TIMEOUT_USEC=10000000", "WATCHDOG=1"}
         assert loading.count("WATCHDOG=1") <= 1
-        assert [await systemd.hear() for _ in range(3)] == ["WATCHDOG=1"] * 3
+        assert [await systemd.receive() for _ in range(3)] == ["WATCHDOG=1"] * 3
         server.send(signal.SIGTERM)
         assert set((await systemd.hear_until("STOPPING=1"))[:-1]) <= {"WATCHDOG=1"}
         assert await server.exited(within_s=1) == 0

@@ -559,9 +559,9 @@ async def test_captions_go_on_while_the_database_is_locked_and_the_stats_show_it
         store = client.app[SERVICES].store
         assert store is not None
         await eventually(lambda: store.figures.failures > 0)
-        told = (await get(client, "/v1/stats"))["store"]
-        assert (told["working"], told["lost"]) == (False, 0)
-        assert told["waiting"] >= 2
+        counts = (await get(client, "/v1/stats"))["store"]
+        assert (counts["working"], counts["lost"]) == (False, 0)
+        assert counts["waiting"] >= 2
         metrics = await (await client.get("/metrics")).text()
         assert "livecaption_store_working 0.0" in metrics
         assert "livecaption_store_failures_total" in metrics

@@ -292,19 +292,19 @@ def test_windows_never_overlap_and_no_voice_is_lost(runs):
 def check_events(events, samples):
     """Check a stream that has ended."""
     assert [type(event) for event in events] == [UtteranceStarted, UtteranceEnded] * (len(events) // 2)
-    times_heard = np.zeros(samples.size, int)
+    n_windows = np.zeros(samples.size, int)
     for number, (started, ended) in enumerate(zip(events[::2], events[1::2], strict=True)):
         utterance = ended.utterance
         assert (started.number, utterance.number, started.at) == (number, number, utterance.start)
         assert utterance.window_start <= utterance.start < utterance.end <= utterance.window_end
         assert np.array_equal(utterance.samples, samples[utterance.window_start : utterance.window_end])
-        times_heard[utterance.window_start : utterance.window_end] += 1
+        n_windows[utterance.window_start : utterance.window_end] += 1
         if ended.reason == "max_length" and 2 * number + 2 < len(events) and events[2 * number + 2].at == utterance.end:
             assert utterance.window_end == utterance.end
-    assert times_heard.max(initial=0) <= 1
+    assert n_windows.max(initial=0) <= 1
     # Runs of voice as long as the onset are in windows from end to end, unless a flush tore them into clicks.
-    unheard = np.flatnonzero((samples > 0) & (times_heard == 0))
-    for run in np.split(unheard, np.flatnonzero(np.diff(unheard) > 1) + 1):
+    missing = np.flatnonzero((samples > 0) & (n_windows == 0))
+    for run in np.split(missing, np.flatnonzero(np.diff(missing) > 1) + 1):
         assert run.size < 960
 
 

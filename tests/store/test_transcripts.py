@@ -69,13 +69,13 @@ async def test_a_final_that_is_reported_as_written_is_in_the_file(path: Path) ->
 async def test_finals_are_reported_as_written_in_their_order(path: Path) -> None:
     async with open_store(path) as store:
         store.begin(new_session(), ignore)
-        told: list[int] = []
+        reported: list[int] = []
         for n in range(100):
-            store.append(ONE, final(str(n), utterance=n), n, None, lambda n=n: told.append(n))
+            store.append(ONE, final(str(n), utterance=n), n, None, lambda n=n: reported.append(n))
             if n % 7 == 0:
                 await asyncio.sleep(0)
-        await eventually(lambda: len(told) == 100)
-        assert told == list(range(100))
+        await eventually(lambda: len(reported) == 100)
+        assert reported == list(range(100))
 
 
 async def test_the_disk_never_blocks_the_loop(path: Path) -> None:
@@ -100,18 +100,18 @@ async def test_captions_do_not_wait_for_a_database_that_is_locked_and_are_writte
         store.begin(new_session(), ignore)
         with locked_by_another(path):
             await append(store, "One.")  # waits for the deadline
-            told: list[bool] = []
-            store.append(ONE, final("Two.", utterance=1), 1, None, lambda: told.append(True))
-            assert told == [True]  # and this one does not wait any more
+            reported: list[bool] = []
+            store.append(ONE, final("Two.", utterance=1), 1, None, lambda: reported.append(True))
+            assert reported == [True]  # and this one does not wait any more
             await eventually(lambda: store.figures.failures > 0)
             assert not store.figures.working
             assert store.figures.waiting >= 2
         await eventually(lambda: store.figures.working and store.figures.waiting == 0)
         assert not await store.delete("nobody")  # answered after the store has the report that all is written
         # It is caught up: from now on finals wait for the disk again.
-        store.append(ONE, final("Three.", utterance=2), 2, None, lambda: told.append(False))
-        assert told == [True]
-        await eventually(lambda: told == [True, False])
+        store.append(ONE, final("Three.", utterance=2), 2, None, lambda: reported.append(False))
+        assert reported == [True]
+        await eventually(lambda: reported == [True, False])
         (session,) = await listed(store)
         finals = await store.read(lambda database: database.finals(session))
     assert [each.text for each in finals] == ["One.", "Two.", "Three."]
@@ -192,8 +192,8 @@ async def test_a_file_that_is_removed_is_missed_and_used_again_when_it_is_back(
         await eventually(lambda: store.figures.working and store.figures.waiting == 0)
         (session,) = await listed(store)
         assert [each.text for each in await store.read(lambda database: database.finals(session))] == ["One.", "Two."]
-    told = [record.message for record in caplog.records if record.name == writer.__name__]
-    assert told == [
+    reported = [record.message for record in caplog.records if record.name == writer.__name__]
+    assert reported == [
         "transcripts cannot be stored (the file was removed or replaced); captions go on, "
         "and are stored later if possible",
         "transcripts are stored again, including those that waited",
@@ -215,13 +215,13 @@ async def test_a_file_that_is_replaced_is_used_from_then_on(path: Path) -> None:
 
 
 async def test_a_stop_with_a_broken_database_reports_what_is_lost(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    told: list[bool] = []
+    reported: list[bool] = []
     store = TranscriptStore(StoreConfig(str(path)))
     await store.open()
     with locked_by_another(path):
         store.begin(new_session(), ignore)
-        store.append(ONE, final("One."), 0, None, lambda: told.append(True))
+        store.append(ONE, final("One."), 0, None, lambda: reported.append(True))
         await store.close()
-    assert told == [True]
+    assert reported == [True]
     assert "2 transcript entries could not be stored before the end" in caplog.text
     assert [record.levelno for record in caplog.records if "before the end" in record.message] == [logging.ERROR]

@@ -66,8 +66,8 @@ class Chunks:
             if not word.isdecimal() or not 8000 <= int(word[:6]) <= 48_000:
                 raise InvalidMessage("a rate or eof, please")
             return [Configure(replace(self._options, audio=AudioFormat("pcm_s16le", int(word), 1)))]
-        said = {"text": self._finals.popleft()} if self._finals else {"partial": self._partial}
-        return [Audio(message), Reply(json.dumps(said))]
+        answer = {"text": self._finals.popleft()} if self._finals else {"partial": self._partial}
+        return [Audio(message), Reply(json.dumps(answer))]
 
     def encode(self, event: Event, seq: int | None) -> Sequence[str | bytes]:
         match event:

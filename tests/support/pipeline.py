@@ -51,6 +51,6 @@ def events(outputs: Iterable[Output]) -> list[Event]:
     return [output for output in outputs if isinstance(output, Event)]
 
 
-def said(text: str, *, suspicious: bool = False, words: tuple[Word, ...] = ()) -> Hypothesis:
+def hypothesis(text: str, *, suspicious: bool = False, words: tuple[Word, ...] = ()) -> Hypothesis:
     """Make an answer of the engine with high confidence."""
     return Hypothesis(text, "en", 0.9, 0.0, words, suspicious)

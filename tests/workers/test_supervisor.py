@@ -57,10 +57,10 @@ class Puppet:
         self.process.start()
         children._started.add(self.process)
 
-    def say(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
         self.pipe.send_bytes(encode(message))
 
-    def hear(self) -> Message:
+    def receive(self) -> Message:
         assert self.pipe.poll(10)
         return decode(self.pipe.recv_bytes())
 
@@ -69,12 +69,12 @@ class Notes:
     """A listener that records its calls."""
 
     def __init__(self) -> None:
-        self.told: list[object] = []
+        self.calls: list[object] = []
         self.listener = WorkerListener(
-            on_ready=lambda _, loaded: self.told.append(loaded),
-            on_answer=lambda _, answer: self.told.append(answer),
-            on_lost=lambda _: self.told.append("lost"),
-            on_state=lambda supervisor: self.told.append(supervisor.state),
+            on_ready=lambda _, loaded: self.calls.append(loaded),
+            on_answer=lambda _, answer: self.calls.append(answer),
+            on_lost=lambda _: self.calls.append("lost"),
+            on_state=lambda supervisor: self.calls.append(supervisor.state),
         )
 
 
@@ -107,7 +107,7 @@ async def worker(puppets: list[Puppet], notes: Notes) -> Worker:
 
 
 async def loaded(worker: Worker, puppet: Puppet) -> None:
-    puppet.say(LOADED)
+    puppet.send(LOADED)
     await eventually(lambda: worker.state is WorkerState.READY)
 
 
@@ -117,7 +117,7 @@ def transcribed(batch: int, n: int = 1) -> Transcribed:
 
 async def test_the_newest_report_of_a_worker_on_its_gpu_is_kept(worker: Worker, puppets: list[Puppet]) -> None:
     for used_bytes in (3, 5):
-        puppets[0].say(Heartbeat(DeviceMemory(used_bytes, total_bytes=9)))
+        puppets[0].send(Heartbeat(DeviceMemory(used_bytes, total_bytes=9)))
         await eventually(lambda used_bytes=used_bytes: worker.device_memory == DeviceMemory(used_bytes, 9))
 
 
@@ -129,7 +129,7 @@ async def test_how_long_a_worker_served_and_what_it_answered_decides_whether_it_
     await loaded(worker, puppets[0])
     for number in range(restart.HEALTHY_BATCHES + 1):
         worker.transcribe(BatchId(number), [WINDOW])
-        puppets[0].say(transcribed(number) if number else BatchFailed(number, "failed"))
+        puppets[0].send(transcribed(number) if number else BatchFailed(number, "failed"))
         await eventually(lambda: worker.state is WorkerState.READY)
     worker.kill("test")
     assert worker.n_answered == restart.HEALTHY_BATCHES
@@ -155,19 +155,19 @@ async def test_a_worker_that_loaded_gets_batches_and_answers_them(
     await loaded(worker, puppets[0])
     worker.transcribe(BatchId(1), [WINDOW])
     worker.transcribe(BatchId(2), [WINDOW, WINDOW])
-    first, second = puppets[0].hear(), puppets[0].hear()
+    first, second = puppets[0].receive(), puppets[0].receive()
     assert isinstance(first, Transcribe)
     assert isinstance(second, Transcribe)
     assert [(message.batch, len(message.windows), message.deadline_s) for message in (first, second)] == [
         (1, 1, 12.0),
         (2, 2, 14.0),
     ]
-    puppets[0].say(transcribed(1))
-    await eventually(lambda: transcribed(1) in notes.told)
+    puppets[0].send(transcribed(1))
+    await eventually(lambda: transcribed(1) in notes.calls)
     assert worker.state is WorkerState.BUSY
-    puppets[0].say(BatchFailed(2, "failed"))
+    puppets[0].send(BatchFailed(2, "failed"))
     await eventually(lambda: worker.state is WorkerState.READY)
-    assert notes.told == [MODEL, transcribed(1), BatchFailed(2, "failed")]
+    assert notes.calls == [MODEL, transcribed(1), BatchFailed(2, "failed")]
 
 
 @pytest.mark.parametrize(
@@ -182,9 +182,9 @@ async def test_a_worker_that_sends_what_its_state_forbids_is_killed(
     await loaded(worker, puppets[0])
     worker.transcribe(BatchId(1), [WINDOW])
     worker.transcribe(BatchId(2), [WINDOW])
-    puppets[0].say(message)
+    puppets[0].send(message)
     await asyncio.wait_for(worker.lost, 10)
-    assert notes.told == [MODEL, "lost"]
+    assert notes.calls == [MODEL, "lost"]
     assert spawning.reap(worker.process, 10) == -9
 
 
@@ -212,12 +212,12 @@ async def test_what_comes_from_a_killed_worker_counts_no_more(
     await loaded(worker, puppets[0])
     worker.transcribe(BatchId(1), [WINDOW])
     worker.kill("test")
-    assert notes.told == [MODEL, "lost"]  # at once, because nothing may be sent to it any more
-    puppets[0].say(transcribed(1))
-    puppets[0].say(Heartbeat())
+    assert notes.calls == [MODEL, "lost"]  # at once, because nothing may be sent to it any more
+    puppets[0].send(transcribed(1))
+    puppets[0].send(Heartbeat())
     puppets[0].pipe.close()
     await asyncio.sleep(0.05)
-    assert notes.told == [MODEL, "lost"]
+    assert notes.calls == [MODEL, "lost"]
     assert worker.describe_end(-9) == "was killed: test"
 
 
@@ -231,7 +231,7 @@ async def test_a_worker_is_hung_if_its_batch_takes_too_long(worker: Worker, pupp
     assert worker.hung(began_s + 12 + SERVER_MARGIN_S - 0.5) is None
     assert worker.hung(began_s + 12 + SERVER_MARGIN_S + 0.5) == "a batch took longer than 12 s"
     await asyncio.sleep(0.2)
-    puppets[0].say(transcribed(1))
+    puppets[0].send(transcribed(1))
     await eventually(lambda: len(worker._batches) == 1)
     worker._last_message_s = began_s + 1000
     assert worker.hung(began_s + 12 + SERVER_MARGIN_S + 0.1) is None
@@ -259,10 +259,10 @@ async def test_a_download_is_no_part_of_the_loading(worker: Worker, puppets: lis
     overdue = "the model was not loaded within 100 s (--load-timeout)"
     silent_since_s = time.monotonic()
     assert worker.hung(silent_since_s + patience_s) == overdue
-    puppets[0].say(Heartbeat())
+    puppets[0].send(Heartbeat())
     await eventually(lambda: worker.hung(silent_since_s + patience_s) is None)
-    puppets[0].say(ModelFound())
-    puppets[0].say(Heartbeat(DeviceMemory(1, 2)))
+    puppets[0].send(ModelFound())
+    puppets[0].send(Heartbeat(DeviceMemory(1, 2)))
     await eventually(lambda: worker.device_memory is not None)
     assert worker.hung(time.monotonic() + patience_s) == overdue
 
@@ -284,10 +284,10 @@ async def test_a_stopping_worker_is_asked_first_and_may_answer(
     worker.transcribe(BatchId(1), [WINDOW])
     worker.ask_stop()
     worker.ask_stop()
-    assert isinstance(puppets[0].hear(), Transcribe)
-    assert puppets[0].hear() == Stop()
-    puppets[0].say(transcribed(1))
-    await eventually(lambda: transcribed(1) in notes.told)
+    assert isinstance(puppets[0].receive(), Transcribe)
+    assert puppets[0].receive() == Stop()
+    puppets[0].send(transcribed(1))
+    await eventually(lambda: transcribed(1) in notes.calls)
     assert worker.state is WorkerState.STOPPING
 
 
@@ -371,7 +371,7 @@ async def test_a_pause_of_the_whole_server_kills_no_worker(
     life = Supervisor(EngineConfig(device="cpu"), CONFIG, notes.listener)
     running = asyncio.ensure_future(life.run())
     await eventually(lambda: len(puppets) == 1)
-    puppets[0].say(LOADED)
+    puppets[0].send(LOADED)
     await eventually(lambda: life.state is PoolState.READY)
     clock.ahead_s += 60.0
     await clock.looked_at(4)
@@ -379,7 +379,7 @@ async def test_a_pause_of_the_whole_server_kills_no_worker(
     for _ in range(12):  # but a silence while the server ran counts
         clock.ahead_s += 0.5
         await clock.looked_at(2)
-    assert "lost" in notes.told
+    assert "lost" in notes.calls
     await life.stop()
     await asyncio.wait_for(running, 20)
 

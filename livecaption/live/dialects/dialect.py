@@ -50,7 +50,7 @@ class Dialect(Protocol):
     Attributes:
         resumable: whether a session outlives its connection, and the server. If not, a lost connection ends it.
         limits: limits of the client.
-        claimed: the id of the session that the client came back for, as its handshake says; empty: none.
+        claimed: the id of the session that the client came back for, from its handshake; empty: none.
     """
 
     resumable: ClassVar[bool]
@@ -64,7 +64,7 @@ class Dialect(Protocol):
         """Read a message: return the commands in it.
 
         Raises:
-            ClientError: the message breaks the protocol; `fatal` says whether the stream ends.
+            ClientError: the message breaks the protocol; `fatal` is true if the stream ends.
         """
 
     def encode(self, event: Event, seq: int | None) -> Sequence[str | bytes]:
