@@ -212,7 +212,7 @@ class Database:
     def interrupted(self) -> list[InterruptedSession]:
         """Return the sessions that can go on, the oldest first."""
         found = self.execute(
-            "SELECT start, resume_token_hash, reader_token_hash, life, interrupted_at_ms, settled_ms, "
+            "SELECT start, resume_token_hash, reader_token_hash, generation, interrupted_at_ms, checkpoint_ms, "
             f"{rows.SESSION_COLUMNS} "
             "FROM resumption JOIN session ON session.number = resumption.session "
             "WHERE state = 'interrupted' ORDER BY number"
@@ -261,7 +261,8 @@ def acquire(path: Path) -> sqlite3.Connection:
                 database.execute("UPDATE session SET state = 'interrupted' WHERE state = 'open'")
                 # Before any of their events is sent, because event numbers of two generations must differ.
                 database.execute(
-                    "UPDATE resumption SET life = life + 1, interrupted_at_ms = coalesce(interrupted_at_ms, ?)",
+                    "UPDATE resumption "
+                    "SET generation = generation + 1, interrupted_at_ms = coalesce(interrupted_at_ms, ?)",
                     (round(time.time() * 1000),),
                 )
         except BaseException:

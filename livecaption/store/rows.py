@@ -136,7 +136,7 @@ def append(session_id: SessionId, final: Final, seq: int) -> Statement:
 def checkpoint(session_id: SessionId, checkpoint_ms: int) -> Statement:
     """Note that all audio before `checkpoint_ms` is in written finals, or silent."""
     return (
-        "UPDATE resumption SET settled_ms = max(settled_ms, ?) "
+        "UPDATE resumption SET checkpoint_ms = max(checkpoint_ms, ?) "
         "WHERE session = (SELECT number FROM session WHERE id = ?)",
         (checkpoint_ms, session_id),
     )

@@ -79,6 +79,11 @@ MIGRATIONS = (
         settled_ms INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     """,
+    # 4: columns have the terms of the glossary.
+    """
+    ALTER TABLE resumption RENAME COLUMN life TO generation;
+    ALTER TABLE resumption RENAME COLUMN settled_ms TO checkpoint_ms;
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -115,19 +115,19 @@ def test_what_was_open_can_go_on_with_all_that_is_known_of_it(path: Path) -> Non
         database.write([rows.checkpoint(SessionId("open"), 2800), rows.checkpoint(SessionId("open"), 2000)])
         assert database.interrupted() == []
     interrupted_at_ms: list[int] = []
-    for life in (1, 2, 3):
+    for generation in (1, 2, 3):
         with opened(path) as database:
             (interrupted,) = database.interrupted()
             interrupted_at_ms.append(interrupted.interrupted_at_ms)
             assert interrupted.record == database.session("open")
             assert (interrupted.generation, interrupted.checkpoint_ms, interrupted.resumption) == (
-                life,
+                generation,
                 2800,
                 RESUMPTION,
             )
             assert interrupted.finals == ((2, finals[0]), (3, finals[1]))
-            database.execute("UPDATE resumption SET interrupted_at_ms = ?", (life,))
-            if life == 1:
+            database.execute("UPDATE resumption SET interrupted_at_ms = ?", (generation,))
+            if generation == 1:
                 # Its publisher came back, and then this server died too.
                 database.write(rows.reopen(SessionId("open")))
                 assert interrupted.record.state is SessionState.INTERRUPTED

@@ -46,6 +46,21 @@ def test_a_store_of_any_version_is_listed_found_exported_and_deleted_from(versio
         assert database.sessions(10, 100, search.terms("tram")) == []
 
 
+def test_a_session_that_version_3_has_left_open_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "transcripts.db"
+    make_store_of(3, path)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE session SET state = 'open'")
+        connection.execute(
+            "INSERT INTO resumption (session, start, resume_token_hash, life, settled_ms) "
+            "VALUES (1, '{}', 'hash', 2, 5000)"
+        )
+        connection.commit()
+    with opened(path) as database:
+        (session,) = database.interrupted()
+        assert (session.record.id, session.generation, session.resume_ms) == ("old", 3, 5000)
+
+
 def test_a_store_that_a_migration_fails_in_is_left_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "transcripts.db"
     make_store_of(1, path)
