@@ -18,7 +18,7 @@ from livecaption import events, messages
 from livecaption.config import DEFAULTS, OPTIONS, Config
 from livecaption.errors import Unavailable
 from livecaption.events import CaptionWord, Event, Final, Partial, Snapshot
-from livecaption.live.dialects import native
+from livecaption.live.dialects import commands, native
 from livecaption.server import build_app, http, transcripts
 from livecaption.server.services import METRICS, SERVICES
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
@@ -191,9 +191,9 @@ def test_an_example_of_an_event_is_what_the_server_sends(example: dict[str, Any]
     ids=lambda example: str(example["type"]),
 )
 def test_an_example_of_a_clients_message_is_accepted(example: dict[str, Any]) -> None:
-    parsed = native.parse(json.dumps(example), EndpointingConfig())
-    name = "Resume" if "resume" in example else example["type"].capitalize()
-    assert type(parsed).__name__ == name
+    kinds = {"start": commands.Open, "flush": commands.Flush, "stop": commands.Finish, "ping": commands.Ping}
+    kind = commands.Reattach if "resume" in example else kinds[example["type"]]
+    assert isinstance(native.parse(json.dumps(example), EndpointingConfig()), kind)
 
 
 def test_every_message_and_every_event_has_an_example() -> None:

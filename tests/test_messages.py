@@ -24,7 +24,7 @@ from livecaption.events import (
     SpeechStart,
     Status,
 )
-from livecaption.live.dialects import native
+from livecaption.live.dialects import commands, native
 from livecaption.messages import Flush, Ping, Resume, Stop, encode, encode_final, encode_request, parse_event
 from livecaption.speech.endpointing import EndpointingConfig
 from tests.support.scripted_peer import FINAL
@@ -62,10 +62,20 @@ def test_a_client_reads_the_event_that_a_server_writes(event: Event) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_", [Resume("s", "t", 7, 20), Flush("a"), Flush(None), Stop(), Ping(2**53 - 1)], ids=repr
+    ("request_", "command"),
+    [
+        (Resume("s", "t", 7, 20), commands.Reattach("s", "t", 7, 20)),
+        (Flush("a"), commands.Flush("a")),
+        (Flush(None), commands.Flush(None)),
+        (Stop(), commands.Finish()),
+        (Ping(2**53 - 1), commands.Ping(2**53 - 1)),
+    ],
+    ids=repr,
 )
-def test_a_server_reads_the_request_that_a_client_writes(request_: Resume | Flush | Stop | Ping) -> None:
-    assert native.parse(encode_request(request_), EndpointingConfig()) == request_
+def test_a_server_reads_the_request_that_a_client_writes(
+    request_: Resume | Flush | Stop | Ping, command: commands.Command
+) -> None:
+    assert native.parse(encode_request(request_), EndpointingConfig()) == command
 
 
 def test_a_final_in_a_snapshot_is_the_same_without_its_type() -> None:

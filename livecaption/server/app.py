@@ -197,13 +197,15 @@ async def _exports(app: web.Application) -> AsyncIterator[None]:
 async def _interrupted_sessions(app: web.Application) -> AsyncIterator[None]:
     """Restore the sessions that were open when an earlier server crashed. They wait for their publishers."""
     services = app[SERVICES]
+    # One protocol alone is resumable. The store would have to name the protocol of a session if a second one were.
+    [restore] = (route.restore for route in ROUTES if route.restore is not None)
     if services.store is not None:
         # A server that crashes again and again must not keep slots for publishers that have long given up.
         oldest_ms = (time.time() - services.config.server.resume_window_s) * 1000
         for session in await services.store.read(Database.interrupted):
             try:
                 if session.interrupted_at_ms >= oldest_ms:
-                    options = native.parse_stored(session.resumption.start, services.config.endpointing)
+                    options = restore(session.resumption.start, services.config.endpointing)
                     services.sessions.reopen(session, options)
                 else:
                     services.store.give_up(session.record.id)

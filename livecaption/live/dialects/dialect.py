@@ -15,6 +15,7 @@ from livecaption.errors import LivecaptionError, MessageTooBig
 from livecaption.events import Event
 from livecaption.live.dialects.commands import Command, Control
 from livecaption.live.state import Ending
+from livecaption.pipeline.options import StreamOptions
 from livecaption.speech.endpointing import EndpointingConfig
 
 
@@ -116,6 +117,8 @@ class Route:
             Raises a LivecaptionError if the handshake is wrong.
         refusal: makes the answer to a client that is refused.
         shown_keys: finds everything in the handshake that may be the operator's token.
+        restore: reads the options of a session from its `Open.start`, which an earlier server has stored. Raises
+            InvalidMessage if this server cannot read it. None: the protocol is not resumable, and nothing is stored.
     """
 
     path: str
@@ -123,3 +126,4 @@ class Route:
     accept: Callable[[Handshake, EndpointingConfig], Dialect]
     refusal: Callable[[LivecaptionError], HttpAnswer]
     shown_keys: Callable[[Handshake], list[bytes]]
+    restore: Callable[[str, EndpointingConfig], StreamOptions] | None = None

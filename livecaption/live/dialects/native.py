@@ -1,6 +1,6 @@
 """The native protocol, version 1: JSON text messages, and audio as binary ones. Pure.
 
-A message is judged once, here, and is a typed value from then on. Unknown fields are ignored, an
+A message is judged once, here, and is a command from then on. Unknown fields are ignored, an
 unknown type or a wrong value is refused; `bool` is no number, and text must be encodable.
 """
 
@@ -9,17 +9,16 @@ import binascii
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from livecaption.audio.formats import AudioFormat
 from livecaption.errors import ConfigError, InvalidMessage, LivecaptionError, WrongState
 from livecaption.events import Event
-from livecaption.live.dialects import commands
-from livecaption.live.dialects.commands import Command, Control
+from livecaption.live.dialects.commands import Audio, Command, Control, Finish, Flush, Open, Ping, Reattach
 from livecaption.live.dialects.dialect import Handshake, HttpAnswer, Limits, Route
 from livecaption.live.state import Ending
-from livecaption.messages import Flush, Ping, Resume, Stop, encode
+from livecaption.messages import encode
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TASKS, TranscriptionOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
@@ -66,29 +65,19 @@ class Native:
         if not isinstance(message, str):
             if not self._started:
                 raise WrongState("audio before start")
-            return [commands.Audio(message)]
+            return [Audio(message)]
         try:
-            parsed = parse(message, self._endpointing)
+            command = parse(message, self._endpointing)
         except InvalidMessage as error:
             error.fatal = not self._started
             raise
-        match parsed:
-            case Start() | Resume() if self._started:
-                raise WrongState("start was sent already", fatal=False)
-            case Start(options):
-                self._started = True
-                return [commands.Open(options, message)]
-            case Resume(session, token, last_seq, audio_from_ms):
-                self._started = True
-                return [commands.Reattach(session, token, last_seq, audio_from_ms)]
-            case _ if not self._started:
-                raise WrongState("the first message must be start")
-            case Flush(tag):
-                return [commands.Flush(tag)]
-            case Ping(tag):
-                return [commands.Ping(tag)]
-            case Stop():
-                return [commands.Finish()]
+        is_start = isinstance(command, Open | Reattach)
+        if is_start and self._started:
+            raise WrongState("start was sent already", fatal=False)
+        if not is_start and not self._started:
+            raise WrongState("the first message must be start")
+        self._started = True
+        return [command]
 
     def encode(self, event: Event, seq: int | None) -> Sequence[str]:
         """Return one message for each event."""
@@ -104,16 +93,6 @@ class Native:
         if ending.error is not None:
             return ending.error.close_code, ending.error.code
         return CLOSE_CODES[ending.reason], CLOSE_REASONS.get(ending.reason, "")
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Publisher -> server, first: what the audio will be and what is wanted."""
-
-    options: StreamOptions
-
-
-ClientMessage = Start | Resume | Flush | Stop | Ping
 
 
 def accept(handshake: Handshake, endpointing: EndpointingConfig) -> Native:
@@ -152,23 +131,19 @@ def shown_keys(handshake: Handshake) -> list[bytes]:
     return keys
 
 
-ROUTE = Route("/v1/stream", (SUBPROTOCOL,), accept, refusal, shown_keys)
-
-
-def parse_stored(start: str, endpointing: EndpointingConfig) -> StreamOptions:
-    """Read the options of a session that an earlier server has stored, as `commands.Open.start`.
-
-    Raises:
-        InvalidMessage: this server does not understand it.
-    """
-    message = parse(start, endpointing)
-    if not isinstance(message, Start):
+def restore(start: str, endpointing: EndpointingConfig) -> StreamOptions:
+    """Read the options of a session that an earlier server has stored. See `Route.restore`."""
+    command = parse(start, endpointing)
+    if not isinstance(command, Open):
         raise InvalidMessage("no session begins with this message")
-    return message.options
+    return command.options
 
 
-def parse(text: str, endpointing: EndpointingConfig) -> ClientMessage:
-    """Read a text message of a client, whose size was judged. `endpointing` is what `start` may change.
+ROUTE = Route("/v1/stream", (SUBPROTOCOL,), accept, refusal, shown_keys, restore)
+
+
+def parse(text: str, endpointing: EndpointingConfig) -> Control:
+    """Read the command in a text message, whose size was judged. `endpointing` is what `start` may change.
 
     Raises:
         InvalidMessage: it is not what the protocol allows; the message names the field.
@@ -185,11 +160,11 @@ def parse(text: str, endpointing: EndpointingConfig) -> ClientMessage:
         # The session keeps what it was started with: nothing else of the message counts.
         return _resume(message["resume"])
     if kind == "start":
-        return Start(_start(message, endpointing))
+        return Open(_start(message, endpointing), text)
     if kind == "flush":
         return Flush(_id(message))
     if kind == "stop":
-        return Stop()
+        return Finish()
     if kind == "ping":
         return Ping(_id(message))
     raise InvalidMessage("type must be start, flush, stop or ping", code="unknown_type")
@@ -222,7 +197,7 @@ def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOpt
     )
 
 
-def _resume(given: Any) -> Resume:
+def _resume(given: Any) -> Reattach:
     if not isinstance(given, dict):
         raise InvalidMessage("resume must be an object")
     last_seq = given.get("last_seq")
@@ -232,7 +207,7 @@ def _resume(given: Any) -> Resume:
     if type(audio_from_ms) is not int or not 0 <= audio_from_ms <= MAX_STREAM_MS:
         raise InvalidMessage("resume.audio_from_ms must be a time of the stream in milliseconds")
     session, token = _text(given, "session", MAX_ID_CHARACTERS), _text(given, "token", MAX_ID_CHARACTERS)
-    return Resume(session, token, last_seq, audio_from_ms)
+    return Reattach(session, token, last_seq, audio_from_ms)
 
 
 def _endpointing(given: Any, default: EndpointingConfig) -> EndpointingConfig:

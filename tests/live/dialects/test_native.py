@@ -18,20 +18,19 @@ from livecaption.errors import (
     Unavailable,
 )
 from livecaption.events import Ack, CaptionWord, ErrorReport, Final, Flushed
-from livecaption.live.dialects import commands
+from livecaption.live.dialects.commands import Audio, Command, Finish, Flush, Open, Ping, Reattach
 from livecaption.live.dialects.dialect import Handshake
 from livecaption.live.dialects.native import (
     LIMITS,
     ROUTE,
     Native,
-    Start,
     parse,
-    parse_stored,
     refusal,
+    restore,
     shown_keys,
 )
 from livecaption.live.state import Ending
-from livecaption.messages import Flush, Ping, Resume, Stop, encode
+from livecaption.messages import encode
 from livecaption.recognition import TranscriptionOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 
@@ -44,7 +43,7 @@ def read(**message: Any) -> Any:
 
 def test_a_bare_start_means_16_khz_mono_pcm_and_partials() -> None:
     start = read(type="start")
-    assert isinstance(start, Start)
+    assert isinstance(start, Open)
     assert start.options.audio == AudioFormat("pcm_s16le", 16_000, 1)
     assert start.options.transcription == TranscriptionOptions()
     assert start.options.partials
@@ -82,8 +81,8 @@ def test_a_preset_is_where_named_values_start_from() -> None:
 
 def test_a_start_that_resumes_is_read_as_that_and_nothing_else_of_it_counts() -> None:
     resume = {"session": "x", "token": "y", "last_seq": 7}
-    assert read(type="start", sample_rate="whatever", resume=resume) == Resume("x", "y", 7)
-    assert read(type="start", resume={**resume, "audio_from_ms": 60_000}) == Resume("x", "y", 7, 60_000)
+    assert read(type="start", sample_rate="whatever", resume=resume) == Reattach("x", "y", 7)
+    assert read(type="start", resume={**resume, "audio_from_ms": 60_000}) == Reattach("x", "y", 7, 60_000)
 
 
 @pytest.mark.parametrize("wrong", [-1, 1.5, True, "0", None, 10**15])
@@ -110,7 +109,7 @@ def test_a_silence_that_is_named_holds_in_mid_phrase_too() -> None:
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        ({"type": "stop"}, Stop()),
+        ({"type": "stop"}, Finish()),
         ({"type": "flush", "id": "a"}, Flush("a")),
         ({"type": "flush"}, Flush(None)),
         ({"type": "ping", "id": 7}, Ping(7)),
@@ -251,25 +250,25 @@ def test_nothing_happens_before_the_first_message() -> None:
 
 def test_start_opens_a_session_which_is_stored_with_the_message() -> None:
     [opened] = Native(DEFAULT).receive(START_MESSAGE)
-    assert isinstance(opened, commands.Open)
+    assert isinstance(opened, Open)
     assert (opened.options.title, opened.start) == ("Talk", START_MESSAGE)
-    assert parse_stored(opened.start, DEFAULT) == opened.options
+    assert restore(opened.start, DEFAULT) == opened.options
 
 
 def test_start_with_resume_goes_on_with_a_session() -> None:
-    assert Native(DEFAULT).receive(RESUME_MESSAGE) == [commands.Reattach("s", "t", 3, 40)]
+    assert Native(DEFAULT).receive(RESUME_MESSAGE) == [Reattach("s", "t", 3, 40)]
 
 
 @pytest.mark.parametrize(
     ("message", "command"),
     [
-        (b"\x01\x02", commands.Audio(b"\x01\x02")),
-        ('{"type": "flush", "id": 7}', commands.Flush(7)),
-        ('{"type": "ping", "id": "now"}', commands.Ping("now")),
-        ('{"type": "stop"}', commands.Finish()),
+        (b"\x01\x02", Audio(b"\x01\x02")),
+        ('{"type": "flush", "id": 7}', Flush(7)),
+        ('{"type": "ping", "id": "now"}', Ping("now")),
+        ('{"type": "stop"}', Finish()),
     ],
 )
-def test_each_message_behind_start_is_a_command(message: str | bytes, command: commands.Command) -> None:
+def test_each_message_behind_start_is_a_command(message: str | bytes, command: Command) -> None:
     assert started().receive(message) == [command]
 
 
@@ -326,4 +325,4 @@ def test_keys_are_shown_in_the_header_and_in_subprotocols() -> None:
 
 def test_what_is_stored_and_is_no_start_is_refused() -> None:
     with pytest.raises(InvalidMessage):
-        parse_stored('{"type": "stop"}', DEFAULT)
+        restore('{"type": "stop"}', DEFAULT)
