@@ -13,7 +13,8 @@ Three more have no switch: the orderly stop (supervisor), the job object of Wind
 By a lock, the next server finds a worker that outlived this one.
 
 Each layer is enough for the case in its row. Tests switch the others off with
-LIVECAPTION_TEST_WITHOUT=pipe-end,dead-man.
+LIVECAPTION_TEST_WITHOUT=pipe-end,dead-man. An argument was rejected: every function from the command line to the child
+processes would have to pass it on, and EXIT_HOOK is registered at an import.
 """
 
 import os
