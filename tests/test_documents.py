@@ -319,7 +319,7 @@ OPENERS = re.compile(r"(Of|For|As|Until|Who|Whom|Whose|Where|What|Whether|How)\b
 CLAUSE_SUBJECTS = re.compile(r"(?:^|[.:;] |\| |- )(Who|Whoever|Whom|Nobody who)\b(?![^.|\n]*\?)")
 """A free relative clause as a subject: "Who asks ..."."""
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-NAMES = re.compile(r"^(who|whose|whom) |\b(let in|let go|in a hurry)\b")
+NAMES = re.compile(r"^(who|whose|whom|what) |\b(let in|let go|in a hurry)\b")
 """The name of a test, read as a sentence, may not have these either."""
 
 

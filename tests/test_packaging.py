@@ -98,7 +98,7 @@ def test_each_direct_requirement_has_a_lower_bound_and_is_pinned_within_it(
     assert hashes
 
 
-def test_what_builds_livecaption_is_pinned_too(pinned: dict[str, tuple[str, list[str]]]) -> None:
+def test_requirements_of_the_build_are_pinned_too(pinned: dict[str, tuple[str, list[str]]]) -> None:
     assert "setuptools" in pinned
 
 

@@ -83,7 +83,7 @@ def test_an_integer_is_a_float_where_a_float_is_declared() -> None:
     ],
     ids=str,
 )
-def test_what_does_not_fit_its_declaration_is_refused(wrong: dict[str, Any]) -> None:
+def test_a_value_that_does_not_fit_its_declaration_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the subject is that nothing else is raised
         from_plain(Shape, PLAIN | wrong)
 

@@ -122,7 +122,7 @@ def decode_what_can_be(data, **how):
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_what_was_put_in_comes_out(name):
+def test_audio_of_a_container_is_decoded_as_it_was_encoded(name):
     samples = decode(container_of(name))
     assert samples.dtype == np.float32
     assert len(samples) == pytest.approx(32_000, abs=2000)
@@ -228,7 +228,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_cannot_be_decoded_is_refused(what):
+def test_a_container_that_cannot_be_decoded_is_refused(what):
     with pytest.raises(InvalidAudio) as refusal:
         decode(REFUSED[what]())
     assert (refusal.value.code, refusal.value.fatal) == ("invalid_container", True)

@@ -33,7 +33,7 @@ def test_a_number_of_channels_out_of_range_or_of_another_type_is_refused(channel
 
 @pytest.mark.parametrize(("sample_rate_hz", "channels"), [(8000, 1), (96_000, 8)])
 @pytest.mark.parametrize("encoding", ["pcm_s16le", "pcm_f32le", "mulaw", "alaw", "auto"])
-def test_what_the_protocol_allows_is_accepted(encoding, sample_rate_hz, channels):
+def test_every_format_of_the_protocol_is_accepted(encoding, sample_rate_hz, channels):
     audio_format = AudioFormat(encoding, sample_rate_hz, channels)
     assert (audio_format.encoding, audio_format.sample_rate_hz, audio_format.channels) == (
         encoding,

@@ -17,14 +17,14 @@ def kept(*sent: bytes | str) -> ReplayBuffer:
     return buffer
 
 
-def test_what_is_acknowledged_is_not_sent_again_to_a_server_that_lives() -> None:
+def test_acknowledged_audio_is_not_sent_again_to_a_server_that_lives() -> None:
     buffer = kept(b"a" * 320, b"b" * 320)
     buffer.acknowledge(10)
     assert buffer.n_unacknowledged_bytes == 320
     assert list(buffer.since(10)) == [b"b" * 320]
 
 
-def test_what_is_acknowledged_is_kept_for_a_server_that_dies_until_finals_cover_it() -> None:
+def test_acknowledged_audio_is_kept_for_a_crash_of_the_server_until_finals_cover_it() -> None:
     buffer = kept(b"a" * 320, b"b" * 320)
     buffer.acknowledge(20)
     assert list(buffer.since(0)) == [b"a" * 320, b"b" * 320]
@@ -33,7 +33,7 @@ def test_what_is_acknowledged_is_kept_for_a_server_that_dies_until_finals_cover_
     assert list(buffer.since(10)) == [b"b" * 320]
 
 
-def test_of_what_is_acknowledged_and_covered_by_no_final_two_minutes_are_kept() -> None:
+def test_two_minutes_are_kept_of_acknowledged_audio_that_no_final_covers() -> None:
     second = bytes(1000 * BYTES_PER_MS)
     buffer = kept(*(150 * [second]))
     assert buffer.begin_ms == 0
@@ -46,7 +46,7 @@ def test_a_chunk_of_which_a_part_is_acknowledged_is_sent_again_from_there() -> N
     assert list(kept(b"a" * 320, b"b" * 320).since(15)) == [b"b" * 160]
 
 
-def test_what_was_acknowledged_stays_so() -> None:
+def test_acknowledged_audio_stays_acknowledged() -> None:
     buffer = kept(b"a" * 320)
     buffer.acknowledge(10)
     buffer.acknowledge(5)
@@ -74,7 +74,7 @@ def test_a_message_that_was_answered_is_not_sent_again() -> None:
 
 
 @pytest.mark.parametrize("audio_format", [AudioFormat("pcm_f32le", 44_100, 2), AudioFormat("mulaw", 11_025, 3)])
-def test_what_is_sent_again_begins_with_a_whole_sample(audio_format: AudioFormat) -> None:
+def test_audio_that_is_sent_again_begins_with_a_whole_sample(audio_format: AudioFormat) -> None:
     block = {"pcm_f32le": 8, "mulaw": 3}[audio_format.encoding]
     data = bytes(i % 251 for i in range(audio_format.sample_rate_hz * block))
     for received_ms in (1, 7, 333):

@@ -92,7 +92,7 @@ async def assert_accessible(page: Page) -> None:
     assert results.violations_count == 0, results.generate_report()
 
 
-async def test_what_the_server_does_is_shown_as_it_does_it(serve: Serve, open_stats: OpenStats) -> None:
+async def test_the_page_follows_the_work_of_the_server(serve: Serve, open_stats: OpenStats) -> None:
     server = await serve(*SCRIPTED)
     page = await open_stats(server)
     await expect(page.get_by_role("status")).to_have_text("Ready")

@@ -99,9 +99,7 @@ async def test_a_server_that_is_killed_and_restarted_costs_and_doubles_no_word(
         assert max(abs(final[1] - wanted[1]), abs(final[2] - wanted[2])) <= 60
 
 
-async def test_what_is_said_while_the_connection_is_lost_is_sent_when_it_is_back(
-    scripted_server: Server, launch: Launch
-) -> None:
+async def test_speech_during_a_lost_connection_is_sent_when_it_is_back(scripted_server: Server, launch: Launch) -> None:
     browser = await launch()
     async with relay_to(scripted_server.url) as relay, await browser.new_page(bypass_csp=True) as page:
         await page.goto(f"{relay.url}healthz")

@@ -77,7 +77,7 @@ async def test_cues_of_a_second_session_have_the_times_of_the_page(module_page: 
     assert (cue["startMs"], cue["endMs"]) == (60_000, 61_500)
 
 
-async def test_what_was_cleared_from_the_page_is_not_in_its_subtitles(module_page: Page) -> None:
+async def test_captions_that_were_cleared_from_the_page_are_not_in_its_subtitles(module_page: Page) -> None:
     """The server still has it. Nothing after it is lost, even where one cue has words from before and after."""
     finals = [final("Cleared.", 0, 2000, 0), final("Cleared.", 4000, 6000, 1), final("Shown.", 6000, 8000, 2)]
     srt = to_srt(finals)

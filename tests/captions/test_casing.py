@@ -20,7 +20,7 @@ def test_speech_that_was_cut_in_mid_sentence_goes_on_in_lower_case(text: str) ->
 
 
 @pytest.mark.parametrize("text", ["Westminster", "I am", "NASA", "Will", "1914"])
-def test_what_may_be_a_name_keeps_its_capital(text: str) -> None:
+def test_a_word_that_may_be_a_name_keeps_its_capital(text: str) -> None:
     assert join_case(text, "into the woods", continues=True) == text
 
 

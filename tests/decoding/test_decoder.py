@@ -206,7 +206,7 @@ async def aiter_of_ended(process: DecoderProcess) -> AsyncIterator[Ended]:
             yield message
 
 
-async def test_what_is_pushed_behind_the_end_is_dropped(pool: DecoderPool, caplog: pytest.LogCaptureFixture) -> None:
+async def test_bytes_behind_the_end_are_dropped(pool: DecoderPool, caplog: pytest.LogCaptureFixture) -> None:
     """A client may send more bytes after its container, also while the stream finishes."""
     process = await pool.take()
     await process.push(JFK.read_bytes())
@@ -231,7 +231,7 @@ async def test_a_process_that_only_seems_to_have_ended_is_not_waited_for(
     await eventually(lambda: pool.pids == [], within_s=5)
 
 
-async def test_what_comes_before_the_process_is_ready_is_decoded_though_nothing_follows(pool: DecoderPool) -> None:
+async def test_bytes_from_before_the_process_is_ready_are_decoded_though_none_follow(pool: DecoderPool) -> None:
     """The server may stop at that moment."""
     decoder = ContainerDecoder(pool)
     pushing = asyncio.ensure_future(decoder.push(JFK.read_bytes()))

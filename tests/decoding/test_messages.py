@@ -80,7 +80,7 @@ GARBLED = {
 
 
 @pytest.mark.parametrize("name", GARBLED)
-def test_what_no_decoder_of_ours_sends_is_refused(name: str) -> None:
+def test_a_message_that_no_decoder_of_ours_sends_is_refused(name: str) -> None:
     kind, body = GARBLED[name]
     with pytest.raises(GarbledFrame):
         decode(HEADER.pack(kind, len(body)), body)

@@ -79,14 +79,14 @@ def test_a_decoding_that_looks_wrong_is_not_sound(doubtful: Decoding) -> None:
         "He said, he said that.",
     ],
 )
-def test_what_people_say_again_is_sound(text: str) -> None:
+def test_repetitions_that_people_say_are_sound(text: str) -> None:
     assert decoding(text=text).is_sound
 
 
 @pytest.mark.parametrize(
     "text", ["No, no, no, no, I do not.", "Wait. No. Wait. No.", "And he said, he said, he said it."]
 )
-def test_what_people_say_over_and_over_may_be_shown_but_is_tried_again_before_it_is_final(text: str) -> None:
+def test_many_repetitions_that_people_say_may_be_shown_but_are_tried_again_for_the_final(text: str) -> None:
     final = decoding(text=text)
     assert not final.is_sound
     assert replace(final, window=replace(final.window, is_final=False)).is_sound
@@ -164,7 +164,7 @@ def test_cries_are_no_words(text: str) -> None:
         pytest.param(decoding(text="No, no, no!", speech_probability=0.8, n_prefix=2), id="as promised"),
     ],
 )
-def test_what_people_say_over_and_over_is_kept(said: Decoding) -> None:
+def test_many_repetitions_that_people_say_are_kept(said: Decoding) -> None:
     assert not said.is_silent
 
 

@@ -40,7 +40,7 @@ def test_speech_is_what_is_likely_and_goes_on_while_it_is_not_unlikely() -> None
     assert found == Speech(total_ms=round(2 * CHUNK_MS), end_ms=round(5 * CHUNK_MS), probability=0.75)
 
 
-def test_what_is_never_likely_is_no_speech() -> None:
+def test_a_window_that_is_never_likely_to_be_speech_has_none() -> None:
     assert speech_in(0.375, 0.25) == Speech(0, 0, probability=0.375)
 
 

@@ -32,7 +32,7 @@ def test_a_clip_gives_its_errors_latencies_and_stability() -> None:
     assert measure(CLIP, RECEIVED) == MEASUREMENT
 
 
-def test_what_the_manifest_does_not_know_is_not_measured() -> None:
+def test_figures_that_the_manifest_has_no_data_for_are_not_measured() -> None:
     assert measure(Clip("a", Path("a.flac")), RECEIVED) == Measurement(
         clip="a", transcript="Hello, grave world.", stability=Stability(3, 0, 0)
     )

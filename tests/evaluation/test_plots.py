@@ -24,7 +24,7 @@ def test_a_picture_is_of_the_kind_in_its_name(tmp_path: Path, suffix: str, begin
     assert path.read_bytes().startswith(begins)
 
 
-def test_what_is_unknown_is_left_out(tmp_path: Path) -> None:
+def test_figures_that_are_unknown_are_left_out(tmp_path: Path) -> None:
     """A remote server without CPU figures, and without any correct word."""
     nothing = {"n": 0, "missing": 3, "p50": None, "p95": None}
     draw([row(1, wer=None, rtf=None, inference_cpu_percent=None, final_ms=nothing)], tmp_path / "one.png")

@@ -57,7 +57,7 @@ async def test_shared_memory_that_a_living_process_maps_is_no_leftover() -> None
         assert await server.leftovers() == []
 
 
-async def test_what_is_left_is_killed_at_the_end() -> None:
+async def test_processes_that_are_left_are_killed_at_the_end() -> None:
     async with serving(command=(sys.executable, "-c", LITTERER)) as server:
         assert await server.exited(within_s=10) == 0
         semaphore(f"mp-left-by-{server.pid}").unlink()

@@ -93,7 +93,7 @@ async def test_a_server_that_dies_under_an_attack_is_found_out(monkeypatch: pyte
 @pytest.mark.processes
 @pytest.mark.timeout(120)
 @pytest.mark.usefixtures("short_and_loose")
-async def test_what_is_in_the_log_and_should_not_be_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_forbidden_line_in_the_log_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The forbidden words here are those of ended sessions, which every attack causes."""
     monkeypatch.setattr(siege, "FORBIDDEN_AFTER", {"7.1 recordings": ("ended: stop",)})
     _, [wrong] = await attacked("7.1 recordings")
@@ -104,7 +104,7 @@ async def test_what_is_in_the_log_and_should_not_be_is_found_out(monkeypatch: py
 @pytest.mark.processes
 @pytest.mark.timeout(120)
 @pytest.mark.usefixtures("short_and_loose")
-async def test_what_holds_the_loop_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_step_that_holds_the_loop_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound here is lower than any attack needs: a turn with a large message takes more than a millisecond."""
     monkeypatch.setattr(siege, "MAX_HOLD_MS", 0.5)
     _, [wrong] = await attacked("messages of 1 MiB")

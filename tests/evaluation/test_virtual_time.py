@@ -90,6 +90,6 @@ def test_the_command_compares_with_faster_whisper(tmp_path: Path, capsys: pytest
     assert errors.rate == pytest.approx(float(cells[4]) / 100, abs=0.001)
 
 
-def test_what_cannot_be_measured_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_directory_without_a_manifest_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
     assert "manifest.jsonl" in capsys.readouterr().err

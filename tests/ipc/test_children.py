@@ -32,7 +32,7 @@ def test_an_exit_is_described_in_words(exit_code: int | None, words: str) -> Non
 
 
 @pytest.mark.processes
-async def test_what_lives_is_not_reaped() -> None:
+async def test_a_process_that_lives_is_not_reaped() -> None:
     process, pipe = spawning.spawn(SCRIPTED, 10.0, logging.INFO)
     with pipe:
         assert spawning.reap(process, 0.1) is None

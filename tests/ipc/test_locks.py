@@ -49,7 +49,7 @@ def test_only_the_same_device_counts(orphan: WorkerIdentity, has: str, wants: st
         assert bool(stale_workers(wants)) is overlap
 
 
-def test_the_worker_of_a_server_that_runs_is_nobodys_business(orphan: WorkerIdentity) -> None:
+def test_the_worker_of_a_server_that_runs_is_not_stale(orphan: WorkerIdentity) -> None:
     with held(replace(orphan, server_pid=os.getpid())):
         assert stale_workers("cpu") == []
 

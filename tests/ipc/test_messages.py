@@ -153,7 +153,7 @@ def test_these_messages_are_in_order_but_for_what_the_next_test_breaks() -> None
     ],
     ids=lambda data: repr(data[:60]),
 )
-def test_what_is_no_message_is_refused(data: bytes) -> None:
+def test_bytes_that_are_no_message_are_refused(data: bytes) -> None:
     with pytest.raises(GarbledMessage):
         decode(data)
 

@@ -56,7 +56,7 @@ async def test_all_samples_are_handed_over_before_the_end() -> None:
     assert stream.n_samples == 48_000
 
 
-async def test_what_is_no_container_ends_with_an_error() -> None:
+async def test_a_stream_that_is_no_container_ends_with_an_error() -> None:
     assert isinstance(await end_of(bytes(range(256)) * 800, Stream()), InvalidAudio)
 
 
@@ -68,7 +68,7 @@ async def test_a_fault_of_ours_ends_the_stream_and_reports_no_more_than_that(cap
     caplog.clear()  # it was asked for
 
 
-async def test_what_is_cancelled_reports_nothing_and_what_is_stopped_reports_its_end() -> None:
+async def test_a_cancelled_decoding_reports_nothing_and_a_stopped_one_reports_its_end() -> None:
     for stops in (False, True):
         stream = Stream()
         feed = ContainerFeed(DecoderPool(), stream.take, stream.ended.set_result)

@@ -234,7 +234,7 @@ def test_a_gap_without_a_final_has_no_length() -> None:
     assert kept.missed(10)[0].event == Gap(900, 900)
 
 
-def test_what_is_kept_is_bounded_except_for_finals() -> None:
+def test_kept_events_are_bounded_except_for_finals() -> None:
     kept = recent([partial(0, i % 50) for i in range(5000)], max_characters=10_000)
     assert sum(len(message.text) for message in kept._messages) <= 10_000
 

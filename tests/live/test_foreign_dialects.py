@@ -87,7 +87,7 @@ async def test_text_is_only_appended_to_and_silence_ends_no_turn(client: Client)
     assert socket.close_code == WSCloseCode.OK
 
 
-async def test_what_is_cleared_gets_no_text(client: Client) -> None:
+async def test_audio_that_is_cleared_gets_no_text(client: Client) -> None:
     socket = await client.ws_connect("/deltas")
     for message in ('"open"', SPEECH + PAUSE, '"clear"', PAUSE, '"bye"'):
         await (socket.send_str(message) if isinstance(message, str) else socket.send_bytes(message))

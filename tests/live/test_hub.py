@@ -82,7 +82,7 @@ async def test_a_heartbeat_comes_where_nothing_happens() -> None:
         assert [message.event for message in await anext(feed)] == [final(0)]
 
 
-async def test_what_concerns_the_publisher_alone_is_no_news_to_readers() -> None:
+async def test_events_that_concern_the_publisher_alone_are_not_sent_to_readers() -> None:
     hub = Hub()
     async with aclosing(hub.subscribe(0, HEARTBEAT_S)) as feed:
         waiting: asyncio.Future[list[Message]] = asyncio.ensure_future(anext(feed))

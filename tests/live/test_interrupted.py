@@ -263,7 +263,7 @@ async def test_a_session_whose_stored_start_is_not_valid_any_more_does_not_stop_
     assert await state_of(client) == "interrupted"
 
 
-async def test_what_this_server_received_is_counted_without_what_the_earlier_one_had(serve: Serve) -> None:
+async def test_received_audio_is_counted_without_that_of_the_earlier_server(serve: Serve) -> None:
     client = await serve()
     socket = await resume(client, READY, 3)
     await socket.send_bytes(PAUSE)

@@ -85,7 +85,7 @@ def test_a_session_streams_is_parked_and_ends() -> None:
     ],
     ids=lambda value: value.state.value if isinstance(value, Lifecycle) else None,
 )
-def test_what_follows_from_each_state(
+def test_each_state_has_its_consequences(
     lifecycle: Lifecycle, takes_audio: bool, is_parked: bool, has_ended: bool
 ) -> None:
     assert (lifecycle.takes_audio, lifecycle.is_parked, lifecycle.has_ended) == (takes_audio, is_parked, has_ended)

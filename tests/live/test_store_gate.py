@@ -120,7 +120,7 @@ def test_a_final_is_stored_with_the_number_under_which_it_will_be_sent() -> None
     assert store.seqs == [published.index(each) + 1 for each in FINALS]
 
 
-def test_what_is_done_at_the_end_is_done_when_the_last_event_is_published_and_once() -> None:
+def test_the_callback_of_the_end_is_called_once_when_the_last_event_is_published() -> None:
     store = SlowStore()
     live, published = gate(store)
     calls: list[int] = []

@@ -101,7 +101,7 @@ async def test_a_flood_of_frames_leaves_the_loop_to_others(flood: bytes, monkeyp
     assert max(taken) <= MAX_STEPS + 1
 
 
-async def test_what_exceeds_the_allowance_is_read_later_and_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_messages_beyond_the_allowance_are_read_later_and_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(websocket_module, "MESSAGES_BURST", 10.0)
     monkeypatch.setattr(websocket_module, "MESSAGES_PER_S", 100.0)
     async with server() as served, raw_peer(served.url) as peer:

@@ -131,7 +131,7 @@ def test_captions_have_revisions_and_the_times_of_the_utterance() -> None:
     assert talk.answer(second, "one two three") == Partial(0, 1, "one two", "", 1000, 2000)
 
 
-def test_what_hypotheses_agree_on_is_the_prefix_of_later_requests_and_of_the_final() -> None:
+def test_words_that_hypotheses_agree_on_are_the_prefix_of_later_requests_and_of_the_final() -> None:
     talk = Conversation()
     for request in talk.feed("speech 1600ms"):
         talk.answer(request, "And so my")

@@ -14,7 +14,7 @@ def needs(**options: str) -> StreamOptions:
 
 
 @pytest.mark.parametrize("options", [{}, {"language": "en"}])
-def test_what_the_model_can_do_passes(options: dict[str, str]) -> None:
+def test_options_that_the_model_supports_pass(options: dict[str, str]) -> None:
     needs(**options).check_model(ENGLISH)
 
 
@@ -22,7 +22,7 @@ def test_what_the_model_can_do_passes(options: dict[str, str]) -> None:
     ("options", "code"),
     [({"language": "de"}, "unsupported_language"), ({"task": "translate"}, "unsupported_task")],
 )
-def test_what_it_cannot_do_is_refused_with_its_code(options: dict[str, str], code: str) -> None:
+def test_options_that_it_does_not_support_are_refused_with_their_codes(options: dict[str, str], code: str) -> None:
     with pytest.raises(InvalidMessage) as refusal:
         needs(**options).check_model(ENGLISH)
     assert refusal.value.code == code

@@ -122,7 +122,7 @@ def test_stable_text_grows_and_is_never_taken_back_by_a_later_partial() -> None:
     assert [caption.revision for caption in captions if isinstance(caption, Partial)] == [0, 1, 2, 3]
 
 
-def test_what_is_stable_is_the_prefix_of_every_later_window_and_of_the_finals() -> None:
+def test_stable_text_is_the_prefix_of_every_later_window_and_of_the_finals() -> None:
     stream = new_stream(partials=True)
     asked = requests(feed(stream, "silence 400ms, speech 1600ms"))
     assert [request.window.prefix for request in asked] == [""] * 3
@@ -684,7 +684,7 @@ def test_audio_broken_off_anywhere_and_sent_again_from_received_ms_gives_the_sam
         assert np.array_equal(request.window.samples, same.window.samples)
 
 
-def test_what_is_received_counts_at_once_although_the_resampler_holds_some_of_it_back() -> None:
+def test_received_audio_counts_at_once_although_the_resampler_holds_some_of_it_back() -> None:
     stream = new_stream(audio=AudioFormat("pcm_s16le", 48_000))
     stream.receive_audio(bytes(2 * 4800), 0.0)
     assert stream.received_ms == 100

@@ -76,7 +76,7 @@ async def test_a_stop_in_mid_sentence_delivers_every_final(engine: str) -> None:
         assert all("fellow" in publisher.text.lower() for publisher in publishers), publishers[0].text
 
 
-async def test_what_a_stop_delivers_is_what_was_said() -> None:
+async def test_the_text_that_a_stop_delivers_is_complete() -> None:
     """Row 8: the text is that of a stream without a stop."""
     async with serving() as server:
         url = await server.ready()

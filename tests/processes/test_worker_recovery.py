@@ -156,7 +156,7 @@ async def test_real_whisper_is_gone_with_a_server_that_is_killed(loading: bool) 
         await server.tree_gone()
 
 
-async def test_a_stream_gets_the_begin_and_the_end_of_the_recovery() -> None:
+async def test_a_stream_gets_the_beginning_and_the_end_of_the_recovery() -> None:
     """Rows 41 and 56: the restart takes three seconds here, and the health checks show it meanwhile."""
     async with serving("--model", "load 2.5") as server:
         url = await server.listening()
@@ -252,7 +252,9 @@ async def test_the_death_of_one_of_several_workers_is_not_reported_to_streams(la
 
 
 @pytest.mark.parametrize("kill_stale", [False, True], ids=["refuses", "kills"])
-async def test_what_an_earlier_server_left_on_the_device_is_found(kill_stale: bool, tmp_path_factory: Any) -> None:
+async def test_a_worker_that_an_earlier_server_left_on_the_device_is_found(
+    kill_stale: bool, tmp_path_factory: Any
+) -> None:
     """Row 57: a worker without any layer of its lifeline is a real orphan after its server was killed."""
     directory = tmp_path_factory.mktemp("run")
     environment = {SWITCH: ",".join(layer.value for layer in Layer), "XDG_RUNTIME_DIR": str(directory)}

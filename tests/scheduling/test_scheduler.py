@@ -81,7 +81,7 @@ def test_a_request_goes_to_a_free_worker_at_once() -> None:
     assert scheduler(W1).submit(request) == [Dispatch(W1, BatchId(1), (request,))]
 
 
-def test_what_came_before_any_worker_is_sent_to_the_first_one_in_one_batch() -> None:
+def test_requests_from_before_any_worker_are_sent_to_the_first_one_in_one_batch() -> None:
     sched = scheduler()
     assert [sched.submit(final(n)) for n in (1, 2, 3)] == [[], [], []]
     assert ids(sched.add_worker(W1)) == [(1, 2, 3)]
@@ -123,7 +123,7 @@ def test_a_limit_on_batches_holds_for_its_kind_and_never_beyond_the_largest() ->
     assert in_turn(sched, W2) == [(20, 21, 22, 23), (24,)]
 
 
-def test_what_waits_is_sent_when_a_lower_limit_makes_it_a_full_batch() -> None:
+def test_waiting_requests_are_sent_when_a_lower_limit_makes_them_a_full_batch() -> None:
     sched = scheduler(W1, max_batch=8)
     for number in range(3):
         sched.submit(final(number))
@@ -258,7 +258,7 @@ def test_a_final_that_fails_alone_is_tried_once_more_and_then_has_failed() -> No
     assert idle(sched)
 
 
-def test_failing_in_company_is_not_failing_alone() -> None:
+def test_a_failure_in_a_batch_with_others_is_not_a_failure_alone() -> None:
     sched = scheduler()
     for n in (1, 2):
         sched.submit(final(n, str(n)))
@@ -321,7 +321,7 @@ def test_a_failure_that_is_reported_after_its_workers_death_counts_for_nothing()
     assert sched.fail(W1, BatchId(1)) == ((), [])
 
 
-def test_what_waited_behind_the_batch_that_killed_is_no_suspect() -> None:
+def test_requests_behind_the_batch_that_killed_are_no_suspects() -> None:
     """A worker computes in order, so it had not begun with it."""
     sched = scheduler(W1, max_batch=2)
     sched.submit(final(1))
@@ -380,7 +380,7 @@ def test_a_death_takes_nothing_from_the_other_worker() -> None:
     assert ids(instructions) == [(1,)]
 
 
-def test_what_waits_of_a_cancelled_utterance_is_dropped_and_nothing_else() -> None:
+def test_waiting_requests_of_a_cancelled_utterance_are_dropped_and_no_others() -> None:
     sched = scheduler()
     for request in (final(1, "a", 3), final(2, "a", 2), final(3, "b", 3), partial(4, "a", 3), partial(5, "b", 4)):
         sched.submit(request)

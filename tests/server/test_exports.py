@@ -70,7 +70,7 @@ async def test_equal_requests_are_laid_out_once(layouts: Layouts) -> None:
     assert (layouts.n_read, layouts.n_begun) == (1, 1)
 
 
-async def test_what_cannot_change_is_kept_and_what_can_is_not(layouts: Layouts) -> None:
+async def test_texts_that_cannot_change_are_kept_and_others_are_not(layouts: Layouts) -> None:
     for _ in range(3):
         assert await layouts.answer() == b"One. Two."
     assert layouts.n_done == 1
@@ -83,7 +83,7 @@ async def test_what_cannot_change_is_kept_and_what_can_is_not(layouts: Layouts) 
         assert layouts.n_done == before + 1
 
 
-async def test_what_is_kept_has_a_bound_and_the_oldest_goes() -> None:
+async def test_kept_texts_have_a_bound_and_the_oldest_goes() -> None:
     made = [Export(str(n), "srt", 37, None) for n in range(4)]
     async with opened(max_kept_bytes=3 * len(b"One. Two.")) as layouts:
         for export in made[:3]:
@@ -105,7 +105,7 @@ async def test_a_text_that_is_greater_than_all_that_is_kept_is_not_kept() -> Non
             assert layouts.n_done == n_done
 
 
-async def test_what_is_kept_goes_after_a_while() -> None:
+async def test_kept_texts_go_after_a_while() -> None:
     async with opened(keep_s=0.0) as layouts:
         await layouts.answer()
         await asyncio.sleep(0.01)  # it goes in a later turn of the loop
@@ -141,7 +141,7 @@ async def test_two_are_laid_out_at_a_time_a_few_wait_and_more_are_refused(layout
     await layouts.answer(Export("one more", "srt", 37, None))
 
 
-async def test_what_nobody_waits_for_any_more_is_not_finished(layouts: Layouts) -> None:
+async def test_an_export_that_nobody_waits_for_any_more_is_not_finished(layouts: Layouts) -> None:
     gone = threading.Event()
     asked = [layouts.ask(gone=gone), layouts.ask(gone=gone)]
     await eventually(lambda: layouts.n_begun == 1)
@@ -154,7 +154,7 @@ async def test_what_nobody_waits_for_any_more_is_not_finished(layouts: Layouts) 
     assert await layouts.answer() == b"One. Two."
 
 
-async def test_what_one_of_several_waits_for_is_made(layouts: Layouts) -> None:
+async def test_an_export_that_one_of_several_still_waits_for_is_made(layouts: Layouts) -> None:
     gone = threading.Event()
     left, waits = layouts.ask(gone=gone), layouts.ask()
     await eventually(lambda: layouts.n_begun == 1)

@@ -42,7 +42,7 @@ async def test_pages_connect_to_their_own_server_only(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/sessions", "/v1/sessions/one/transcript.vtt", "/v1/stats", "/healthz"])
-async def test_what_a_token_opens_is_kept_by_no_cache(client: Client, path: str) -> None:
+async def test_answers_that_need_a_token_are_kept_by_no_cache(client: Client, path: str) -> None:
     for shown in ({"headers": {"Authorization": "Bearer x"}}, {"params": {"reader_token": "x"}}):
         assert (await client.get(path, **shown)).headers["Cache-Control"] == "private, no-store"
     assert (await client.get(path)).headers["Cache-Control"] == "no-cache"

@@ -50,7 +50,7 @@ def test_a_session_is_there_from_its_begin_and_grows_with_its_finals(path: Path)
         assert (ended.state, ended.duration_ms) == (SessionState.ENDED, 4000)
 
 
-def test_what_is_written_twice_is_there_once(path: Path) -> None:
+def test_a_row_that_is_written_twice_is_there_once(path: Path) -> None:
     """A commit may fail after it was done, and is tried again."""
     with opened(path) as database:
         for _ in range(2):
@@ -91,7 +91,7 @@ def test_a_position_in_the_list_is_not_given_again(path: Path) -> None:
         assert database.sessions(1, 100)[0].number > one.number
 
 
-def test_what_was_open_when_the_server_died_is_interrupted(path: Path) -> None:
+def test_a_session_that_was_open_when_the_server_died_is_interrupted(path: Path) -> None:
     with opened(path) as database:
         fill(database, new_session("open"), [final("One.")], ended=False)
         fill(database, new_session("ended"), [final("One.")])
@@ -105,7 +105,7 @@ def test_what_was_open_when_the_server_died_is_interrupted(path: Path) -> None:
 RESUMPTION = Resumption('{"type": "start"}', "hash of a token", None)
 
 
-def test_what_was_open_can_go_on_with_all_that_is_known_of_it(path: Path) -> None:
+def test_a_session_that_was_open_can_go_on_with_all_its_data(path: Path) -> None:
     """Its finals with the numbers under which they were sent; `generation` counts the servers since."""
     finals = [final("One.", 0, 900, 0), final("Two.", 1500, 2400, 1)]
     with opened(path) as database:
@@ -209,7 +209,7 @@ def test_a_log_that_somebody_still_reads_is_reported_and_emptied_the_next_time(p
         assert b"Xylograph" not in bytes_of(path.parent)
 
 
-def test_what_ended_before_a_time_expires_and_what_is_open_does_not(path: Path) -> None:
+def test_a_session_that_ended_before_a_time_expires_and_an_open_one_does_not(path: Path) -> None:
     with opened(path) as database:
         fill(database, new_session("old"), [final("Xylograph.", 0, 1000)])
         fill(database, new_session("longer"), [final("Two.", 0, 5000)])

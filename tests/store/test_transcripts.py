@@ -137,7 +137,7 @@ async def test_a_deletion_that_cannot_be_done_now_is_refused(path: Path) -> None
         assert len(await listed(store)) == 1
 
 
-async def test_what_is_too_old_is_deleted_at_the_start(path: Path) -> None:
+async def test_sessions_that_are_too_old_are_deleted_at_the_start(path: Path) -> None:
     with opened(path) as database:
         fill(database, new_session("old"), [final("Xylograph.")])
     async with open_store(path, keep_days=1) as store:

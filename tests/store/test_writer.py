@@ -95,7 +95,7 @@ def test_all_that_waits_is_written_in_order_in_few_transactions(path: Path) -> N
     notes.until(lambda: notes.n_unwritten == 0)
 
 
-def test_what_waits_is_still_written_at_the_end(path: Path) -> None:
+def test_waiting_entries_are_still_written_at_the_end(path: Path) -> None:
     with writing(path) as (open_writer, notes):
         submit_session(open_writer, 50)
     assert notes.n_unwritten == 0
@@ -123,7 +123,7 @@ def test_while_the_database_is_locked_everything_waits_and_is_written_when_it_is
     assert "database is locked" in caplog.text
 
 
-def test_what_waits_for_a_broken_database_is_bounded_and_the_rest_counted_as_lost(
+def test_entries_that_wait_for_a_broken_database_are_bounded_and_the_rest_counted_as_lost(
     path: Path,
 ) -> None:
     notes = Notes()

@@ -23,7 +23,7 @@ def test_a_slow_device_has_four_times_what_its_slowest_batch_took() -> None:
     assert deadlines.deadline_s(audio_s=30) == pytest.approx(5 + 4 * 30)
 
 
-def test_what_was_slow_a_hundred_batches_ago_is_forgotten() -> None:
+def test_a_batch_that_was_slow_a_hundred_batches_ago_is_forgotten() -> None:
     deadlines = BatchDeadlines(least_s=10)
     for compute_s in [60.0] + [1.0] * 100:
         deadlines.learn(audio_s=20, compute_s=compute_s)

@@ -86,5 +86,5 @@ def test_a_file_that_cannot_be_understood_limits_nothing(membership: Path, root:
     assert room_in_groups(membership, root) is None
 
 
-def test_what_is_free_is_no_more_than_the_machine_has() -> None:
+def test_free_memory_is_no_more_than_that_of_the_machine() -> None:
     assert 0 < free_bytes() <= psutil.virtual_memory().total

@@ -53,7 +53,9 @@ async def test_every_request_is_answered_once_and_finals_in_the_order_of_asking(
     assert crew.order == list(range(1, 10))
 
 
-async def test_what_the_workers_take_sets_the_pace_and_the_size_of_batches(start_crew: StartCrew) -> None:
+async def test_the_time_of_the_workers_sets_the_interval_of_partials_and_the_size_of_batches(
+    start_crew: StartCrew,
+) -> None:
     """The worker here is slow: single requests, no partials, and no room for many streams."""
     crew = await start_crew()
     assert crew.pool.service_level() == ServiceLevel(500, effort="full")
@@ -74,7 +76,7 @@ async def test_what_the_workers_take_sets_the_pace_and_the_size_of_batches(start
     assert crew.pool.load.oldest_final_s > 0
 
 
-async def test_what_waited_for_a_worker_is_done_several_at_once(start_crew: StartCrew) -> None:
+async def test_requests_that_waited_for_a_worker_are_computed_several_at_once(start_crew: StartCrew) -> None:
     crew = await start_crew()
     await crew.ask()
     hanging = crew.ask("delay 0.2")
@@ -84,7 +86,7 @@ async def test_what_waited_for_a_worker_is_done_several_at_once(start_crew: Star
     assert max(sizes) >= 3
 
 
-async def test_what_is_asked_while_the_model_loads_is_answered_once_it_has(start_crew: StartCrew) -> None:
+async def test_a_request_while_the_model_loads_is_answered_once_it_has(start_crew: StartCrew) -> None:
     crew = await start_crew("load 0.3", wait=False)
     answer = crew.ask()
     assert crew.pool.state is PoolState.LOADING
@@ -299,7 +301,9 @@ async def test_a_crash_loop_opens_the_breaker_and_what_waits_is_held_until_the_c
 
 
 @pytest.mark.usefixtures("quick_breaker")
-async def test_what_waits_longer_than_it_is_held_is_given_up_until_a_worker_is_back(start_crew: StartCrew) -> None:
+async def test_requests_that_wait_longer_than_they_are_held_are_given_up_until_a_worker_is_back(
+    start_crew: StartCrew,
+) -> None:
     crew = await start_crew(hold_s=0.1)
     await crash_loop(crew)
     assert isinstance(await crew.ask(), WorkerDied)
@@ -452,7 +456,7 @@ async def test_a_session_that_left_is_not_answered(start_crew: StartCrew) -> Non
     assert crew.order == [2]
 
 
-async def test_what_is_cancelled_before_a_worker_has_it_is_not_answered(start_crew: StartCrew) -> None:
+async def test_a_request_that_is_cancelled_before_a_worker_has_it_is_not_answered(start_crew: StartCrew) -> None:
     crew = await start_crew(wait=False)
     crew.ask(session="a", utterance=3)
     crew.ask(session="a", utterance=4)

@@ -32,7 +32,7 @@ def test_it_is_forgotten_after_an_hour() -> None:
     assert not quarantine.holds(window(), now_s=LIFETIME_S)
 
 
-def test_what_was_added_longest_ago_makes_room() -> None:
+def test_the_audio_that_was_added_first_makes_room() -> None:
     quarantine = Quarantine()
     for n in range(MAX_ENTRIES):
         quarantine.add(window(n / 100), now_s=n)

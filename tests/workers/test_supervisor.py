@@ -205,9 +205,7 @@ async def test_a_worker_that_closed_its_pipe_is_killed(worker: Worker, puppets: 
     assert spawning.reap(worker.process, 10) == -9
 
 
-async def test_what_comes_from_a_killed_worker_counts_no_more(
-    worker: Worker, puppets: list[Puppet], notes: Notes
-) -> None:
+async def test_messages_of_a_killed_worker_do_not_count(worker: Worker, puppets: list[Puppet], notes: Notes) -> None:
     """Row 52: its batch was given to another worker meanwhile."""
     await loaded(worker, puppets[0])
     worker.transcribe(BatchId(1), [WINDOW])

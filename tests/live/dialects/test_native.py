@@ -97,7 +97,7 @@ def test_a_session_is_public_unless_it_is_asked_to_be_private() -> None:
     assert read(type="start", private=True).options.private
 
 
-def test_what_concerns_one_connection_alone_has_no_number() -> None:
+def test_an_event_that_concerns_one_connection_alone_has_no_number() -> None:
     assert json.loads(encode(Ack(1), None)) == {"type": "ack", "received_ms": 1}
 
 
@@ -168,7 +168,7 @@ def test_a_wrong_value_is_refused_with_its_code(message: dict[str, Any], code: s
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", '"start"', "[" * 5000, '{"type": ' + "9" * 5000 + "}"])
-def test_what_is_no_json_object_is_refused(text: str) -> None:
+def test_a_text_that_is_no_json_object_is_refused(text: str) -> None:
     with pytest.raises(LivecaptionError):
         parse(text, DEFAULT)
 
@@ -323,6 +323,6 @@ def test_keys_are_shown_in_the_header_and_in_subprotocols() -> None:
     assert shown_keys(Handshake({}, "Basic one")) == []
 
 
-def test_what_is_stored_and_is_no_start_is_refused() -> None:
+def test_a_stored_message_that_is_no_start_is_refused() -> None:
     with pytest.raises(InvalidMessage):
         restore('{"type": "stop"}', DEFAULT)
