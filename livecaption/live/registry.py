@@ -298,7 +298,7 @@ class SessionRegistry:
 
     @contextmanager
     def connected(self, socket: Socket) -> Iterator[None]:
-        """Note a connection that a drain must hurry."""
+        """Note a connection that a drain must close too."""
         self._sockets.add(socket)
         if self.draining:  # it began between the admission and now
             socket.drain()
