@@ -38,9 +38,13 @@ UNWRITABLE = (
 
 
 class Database:
-    """A connection to the file."""
+    """A connection to the file.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        merged_pages: pages of the index that are merged in one step of a deletion.
+    """
+
+    def __init__(self, path: Path, merged_pages: int = MERGED_PAGES) -> None:
         """Open the file.
 
         Raises:
@@ -55,6 +59,7 @@ class Database:
             check_same_thread=False,
         )
         self._path = path
+        self._merged_pages = merged_pages
         self._opened = _identity(path)
         try:
             self.execute("PRAGMA foreign_keys = ON")
@@ -119,13 +124,13 @@ class Database:
         """Remove the traces of deleted rows, in steps: words in the index, pages in the log."""
         for index in schema.SEARCH_INDEXES:
             # An index only notes deletions, until its parts are merged: -n begins a merge, n continues it.
-            pages = -MERGED_PAGES
+            pages = -self._merged_pages
             while True:
                 before = self._connection.total_changes
                 self.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('merge', ?)", (pages,))
                 if self._connection.total_changes - before < 2:
                     break
-                pages = MERGED_PAGES
+                pages = self._merged_pages
                 yield True
         for _ in range(CHECKPOINT_TRIES):
             busy, *_ = self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

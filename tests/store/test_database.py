@@ -11,7 +11,6 @@ import pytest
 
 from livecaption.errors import StoreUnusable
 from livecaption.recognition import SessionId
-from livecaption.store import database as database_module
 from livecaption.store import rows, search
 from livecaption.store.database import Database, acquire
 from livecaption.store.rows import Resumption, SessionState
@@ -159,11 +158,10 @@ def test_only_the_user_who_runs_the_server_may_read_the_files(path: Path) -> Non
 # What is deleted
 
 
-def test_of_a_deleted_session_no_word_is_left_in_any_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_deleted_session_no_word_is_left_in_any_file(path: Path) -> None:
     """Neither in rows, nor in the index, nor in free pages, nor in the log."""
-    monkeypatch.setattr(database_module, "MERGED_PAGES", 1)  # so that it takes many steps, as in a large index
     words = [f"xylograph{n:03}" for n in range(1000)]
-    with opened(path) as database:
+    with opened(path, merged_pages=1) as database:  # many steps, as in a large index
         finals = [final(f"{word} and more", 1000 * n, 1000 * n + 900, n) for n, word in enumerate(words)]
         fill(database, new_session("keep"), [final("Stay here.")])
         fill(database, new_session("gone", "Quetzalcoatl"), finals)

@@ -8,7 +8,7 @@ from pathlib import Path
 from livecaption.events import Final
 from livecaption.recognition import SessionId
 from livecaption.store import rows
-from livecaption.store.database import Database, acquire
+from livecaption.store.database import MERGED_PAGES, Database, acquire
 from livecaption.store.rows import NewSession, Resumption
 
 STARTED_AT_MS = 1_770_000_000_000
@@ -27,9 +27,9 @@ def new_session(
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Database]:
+def opened(path: Path, merged_pages: int = MERGED_PAGES) -> Iterator[Database]:
     """Open the store as its owner, like the server's writer."""
-    with contextlib.closing(acquire(path)), contextlib.closing(Database(path)) as database:
+    with contextlib.closing(acquire(path)), contextlib.closing(Database(path, merged_pages)) as database:
         yield database
 
 
