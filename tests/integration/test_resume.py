@@ -16,7 +16,7 @@ from livecaption.client import StreamClosed, connect, transcribe
 from livecaption.config import Config
 from livecaption.events import End, Event, Final, Flushed, Ready, SpeechStart
 from livecaption.ipc.config import EngineConfig
-from livecaption.pipeline import open_utterance
+from livecaption.pipeline.open_utterance import SPECULATION_SILENCE_MS
 from livecaption.server.lifecycle import running_server
 from tests.support.relay import relay_to
 from tests.support.speech import pcm_s16le, sound
@@ -28,13 +28,13 @@ TALK = pcm_s16le(
         "speech 1900ms, silence 900ms"
     )
 )
-OPTIONS = {"partials": False, "words": True, "endpointing": {"silence_ms": 500}}
+# An utterance ends at the pause at which its final would be asked for early. The window of an early final depends on
+# where the messages are cut.
+OPTIONS = {"partials": False, "words": True, "endpointing": {"silence_ms": SPECULATION_SILENCE_MS}}
 
 
 @pytest.fixture
-async def url(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    # A final that is asked for before the end has a window that depends on where the messages are cut.
-    monkeypatch.setattr(open_utterance, "SPECULATION_SILENCE_MS", 10_000)
+async def url() -> AsyncIterator[str]:
     config = Config(engine=EngineConfig(engine="scripted"))
     async with running_server(replace(config, server=replace(config.server, resume_window_s=10.0))) as url:
         yield url
