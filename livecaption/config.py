@@ -9,7 +9,7 @@ import argparse
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from types import UnionType
@@ -17,6 +17,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from livecaption.errors import ConfigError
 from livecaption.ipc.config import EngineConfig
+from livecaption.live.config import LiveConfig
+from livecaption.scheduling.admission import AdmissionConfig
 from livecaption.scheduling.partial_timer import PartialsConfig
 from livecaption.server.config import ServerConfig
 from livecaption.speech.endpointing import EndpointingConfig
@@ -26,9 +28,11 @@ from livecaption.workers.config import WorkerConfig
 __all__ = [
     "DEFAULTS",
     "OPTIONS",
+    "AdmissionConfig",
     "Config",
     "EndpointingConfig",
     "EngineConfig",
+    "LiveConfig",
     "Option",
     "PartialsConfig",
     "ServerConfig",
@@ -45,9 +49,11 @@ AUTO = "auto"
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings of the server."""
+    """All settings of the server; `OPTIONS` has those that a user may set."""
 
     server: ServerConfig = field(default_factory=ServerConfig)
+    live: LiveConfig = field(default_factory=LiveConfig)
+    admission: AdmissionConfig = field(default_factory=AdmissionConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     workers: WorkerConfig = field(default_factory=WorkerConfig)
     endpointing: EndpointingConfig = field(default_factory=EndpointingConfig)
@@ -192,7 +198,8 @@ def _read_file(path: Path) -> dict[str, dict[str, Any]]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
     known = {
-        section.name: {option.key for option in OPTIONS if option.section == section.name} for section in fields(Config)
+        section: {option.key for option in OPTIONS if option.section == section}
+        for section in dict.fromkeys(option.section for option in OPTIONS)
     }
     for section, values in parsed.items():
         if section not in known or not isinstance(values, dict):

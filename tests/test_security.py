@@ -6,57 +6,59 @@ import pytest
 
 from livecaption.audio.container import OPTIONS, PIECE_S, READ_BYTES
 from livecaption.audio.formats import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
+from livecaption.config import DEFAULTS
 from livecaption.decoding import decoder, sandbox
 from livecaption.evaluation import siege
-from livecaption.live import connection, container, outbox, registry, throttle, turn, websocket
-from livecaption.live import session as live_session
+from livecaption.live import connection, outbox, turn
 from livecaption.live.dialects import native
 from livecaption.live.event_log import MAX_CHARACTERS, MAX_MESSAGES
 from livecaption.live.logs import FEW_REFUSALS
 from livecaption.server import app, descriptors, exports, lifecycle, logs, readers, sending
-from livecaption.server.config import ServerConfig
 from livecaption.store import writer
 
 TEXT = " ".join((Path(__file__).parent.parent / "SECURITY.md").read_text().split())
 KIB, MIB = 1024, 1024 * 1024
 SHARES = {0.5: "half"}
 
+SERVER, LIVE = DEFAULTS.server, DEFAULTS.live
+SOCKET, SESSION, AUDIO, REGISTRY = LIVE.socket, LIVE.session, LIVE.session.audio, LIVE.registry
+
 BOUNDS = {
-    "handshake": f"a handshake of TLS or HTTP | {lifecycle.KEEPALIVE_TIMEOUT_S:.0f} s",
-    "start": f"within {native.LIMITS.start_timeout_s:.0f} s",
-    "messages": f"{websocket.MESSAGES_PER_S:.0f} a second, {websocket.MESSAGES_BURST:.0f} at once",
+    "handshake": f"a handshake of TLS or HTTP | {SERVER.http.keepalive_timeout_s:.0f} s",
+    "start": f"within {SOCKET.start_timeout_s:.0f} s",
+    "messages": f"{SOCKET.messages_per_s:.0f} a second, {SOCKET.messages_burst:.0f} at once",
     "text": f"a text message | {native.LIMITS.max_text_bytes // KIB} KiB",
     "binary": f"a binary message | {native.LIMITS.max_binary_bytes // MIB} MiB",
     "read": f"from {(native.LIMITS.max_binary_bytes + app.READ_MARGIN_BYTES) / MIB:.2f} MiB on",
     "errors": f"bad messages of a publisher | {connection.MAX_ERRORS} |",
-    "audio": f"{throttle.AUDIO_S_PER_S:.0f} s a second, {throttle.AUDIO_BURST_S:.0f} s at once",
-    "backlog": f"audio that waits for finals | {throttle.MAX_BACKLOG_MS // 1000} s",
+    "audio": f"{AUDIO.s_per_s:.0f} s a second, {AUDIO.burst_s:.0f} s at once",
+    "backlog": f"audio that waits for finals | {AUDIO.max_backlog_ms // 1000} s",
     "turns": f"{turn.MAX_TURN_S * 1000:.0f} ms, or {turn.MAX_STEPS} messages",
     "holds": f"{siege.MAX_HOLD_MS:.0f} ms with the step that exceeds them",
-    "silence": f"silence of a publisher | {live_session.IDLE_TIMEOUT_S:.0f} s",
-    "outbox": f"{outbox.MAX_WAITING_CHARACTERS // KIB} Ki characters, {websocket.SEND_TIMEOUT_S:.0f} s",
-    "claims": f"connections that claim a session by its id | {registry.MAX_CLAIMS},",
-    "without audio": f"{registry.MAX_WITHOUT_AUDIO} are kept",
-    "ended": f"sessions that are over | {registry.KEEP_ENDED_S:.0f} s, {registry.MAX_ENDED} |",
+    "silence": f"silence of a publisher | {SESSION.idle_timeout_s:.0f} s",
+    "outbox": f"{outbox.MAX_WAITING_CHARACTERS // KIB} Ki characters, {SOCKET.send_timeout_s:.0f} s",
+    "claims": f"connections that claim a session by its id | {REGISTRY.max_claims},",
+    "without audio": f"{REGISTRY.max_without_audio} are kept",
+    "ended": f"sessions that are over | {REGISTRY.keep_ended_s:.0f} s, {REGISTRY.max_ended} |",
     "events": f"{MAX_CHARACTERS // KIB} Ki characters of each session, {MAX_MESSAGES} events",
     "turn of reading": f"in one turn of the loop | {lifecycle.READ_BYTES // KIB} KiB",
-    "refusals": f"{FEW_REFUSALS._per_minute} a minute | counted",
-    "readers": f"`--max-readers` ({ServerConfig().max_readers}), and descriptors less {descriptors.OWN} and "
+    "refusals": f"{FEW_REFUSALS.per_minute} a minute | counted",
+    "readers": f"`--max-readers` ({SERVER.max_readers}), and descriptors less {descriptors.OWN} and "
     f"{descriptors.OF_A_STREAM} for each stream, for all streams {SHARES[descriptors.STREAMS_SHARE]} of the rest "
     "at most",
     "talkers": f"{readers.MAX_MESSAGES}, of {readers.MAX_READ_BYTES // KIB} KiB",
     "exports": f"{exports.MAX_AT_A_TIME} at a time, {exports.MAX_WAITING} that wait; "
     f"{exports.MAX_KEPT_BYTES // MIB} MiB kept for {exports.KEEP_S:.0f} s",
-    "downloads": f"an export that its client does not read | {websocket.SEND_TIMEOUT_S:.0f} s a slice of "
-    f"{sending.SLICE_BYTES // KIB} KiB, {sending.MAX_DOWNLOAD_S:.0f} s in all | cut off |",
-    "log": f"{logs.WITHOUT_REQUESTS._per_minute} a minute each",
+    "downloads": f"an export that its client does not read | {SOCKET.send_timeout_s:.0f} s a slice of "
+    f"{sending.SLICE_BYTES // KIB} KiB, {SERVER.http.download_timeout_s:.0f} s in all | cut off |",
+    "log": f"{logs.WITHOUT_REQUESTS.per_minute} a minute each",
     "store": f"{writer.MAX_WAITING:,}",
     "memory": f"{sandbox.MAX_DECODING_BYTES // MIB} MiB more",
     "time": f"{sandbox.MAX_CPU_S} s for half a second of audio, or for {READ_BYTES // KIB} KiB of the container",
     "files": f"open files | {sandbox.MAX_OPEN_FILES} |",
     "stuck": f"{decoder.SILENCE_S * decoder.MAX_SILENCES:.0f} s |",
     "channels": f"1 to {MAX_CHANNELS} channels; {MIN_SAMPLE_RATE_HZ // 1000} to {MAX_SAMPLE_RATE_HZ // 1000} kHz",
-    "last": f"{container.LAST_DECODING_DRAINING_S:.0f} s, {container.LAST_DECODING_S:.0f} s to decode",
+    "last": f"{AUDIO.last_decoding_draining_s:.0f} s, {AUDIO.last_decoding_s:.0f} s to decode",
 }
 
 

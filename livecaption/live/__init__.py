@@ -11,4 +11,5 @@ store_gate  holds events until they are stored          tokens       a session's
 peer        a connection, as its session sees it        outbox       sends, each message with a deadline
 websocket   one socket, read fairly, closed in time     turn         no connection holds the event loop
 allowance   limits the use of something                 logs         limits repeated lines of the log
+config      the time-outs and limits of all of these
 """

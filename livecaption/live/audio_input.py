@@ -8,7 +8,8 @@ from livecaption.audio import ms_of
 from livecaption.audio.formats import CONTAINER, Samples
 from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import LivecaptionError, WrongState
-from livecaption.live.container import LAST_DECODING_S, ContainerFeed
+from livecaption.live.config import AudioLimits
+from livecaption.live.container import ContainerFeed
 from livecaption.live.state import Lifecycle
 from livecaption.live.throttle import Throttle
 from livecaption.pipeline.stream import Output, StreamPipeline
@@ -26,6 +27,7 @@ class AudioInput:
         execute: executes the outputs of the pipeline.
         decoders: decode containers.
         on_container_end: called once, when the last sample of a container was taken; with the error if there is one.
+        limits: its pace, and the time for the rest of a container.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class AudioInput:
         execute: Callable[[list[Output]], None],
         decoders: DecoderPool,
         on_container_end: Callable[[LivecaptionError | None], None],
+        limits: AudioLimits,
     ) -> None:
         self._pipeline = pipeline
         self._lifecycle = lifecycle
         self._execute = execute
-        self._throttle = Throttle()
+        self._limits = limits
+        self._throttle = Throttle(limits, time.monotonic())
         self._n_interruptions = 0
         self._container: ContainerFeed | None = None
         if pipeline.options.audio.encoding == CONTAINER:
@@ -81,13 +85,13 @@ class AudioInput:
             return True
         self._container.finish()
         if disconnected:
-            self._container.stop_after(LAST_DECODING_S)
+            self._container.stop_after(self._limits.last_decoding_s)
         return False
 
-    def stop_after(self, delay_s: float) -> None:
-        """Drop the part of a container that is not decoded by then."""
+    def drain(self) -> None:
+        """Drop the part of a container that is not decoded soon, because the server stops."""
         if self._container is not None:
-            self._container.stop_after(delay_s)
+            self._container.stop_after(self._limits.last_decoding_draining_s)
 
     def cancel(self) -> None:
         """Drop the part of a container that is not decoded."""

@@ -23,7 +23,7 @@ from livecaption.live.outbox import Outbox
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.session import LiveSession
 from livecaption.live.state import Ending
-from livecaption.live.websocket import CLOSE_TIMEOUT_S, WebSocket
+from livecaption.live.websocket import WebSocket
 
 MAX_ERRORS = 20
 """Bad messages before a stream is closed: enough to learn from, too few to fill a log."""
@@ -63,9 +63,9 @@ class Connection:
 
     async def run(self) -> None:
         """Talk until the connection is lost, another has taken over, or the session is over; then close it."""
-        scheduler = aiojobs.Scheduler(limit=None, close_timeout=CLOSE_TIMEOUT_S)
+        scheduler = aiojobs.Scheduler(limit=None, close_timeout=self._socket.limits.close_timeout_s)
         sender = await scheduler.spawn(self._outbox.run())
-        overdue = asyncio.get_running_loop().call_later(self._dialect.limits.start_timeout_s, self._start_is_overdue)
+        overdue = asyncio.get_running_loop().call_later(self._socket.limits.start_timeout_s, self._start_is_overdue)
         try:
             with self._sessions.connected(self), self._claim:
                 if self._claimed is not None:
@@ -235,4 +235,4 @@ class Connection:
 
     def _start_is_overdue(self) -> None:
         if self._session is None:
-            self.fail(TooSlow(f"no start within {self._dialect.limits.start_timeout_s:.0f} s"))
+            self.fail(TooSlow(f"no start within {self._socket.limits.start_timeout_s:.0f} s"))

@@ -9,11 +9,6 @@ from livecaption.audio.formats import Samples
 from livecaption.decoding.pool import ContainerDecoder, DecoderPool
 from livecaption.errors import LivecaptionError
 
-LAST_DECODING_S = 10.0
-"""Time in which the received bytes must be decoded when the client has left. The rest is lost."""
-LAST_DECODING_DRAINING_S = 2.0
-"""The same when the server stops."""
-
 logger = logging.getLogger(__name__)
 
 

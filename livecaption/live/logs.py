@@ -19,7 +19,7 @@ class RateLimited(logging.Filter):
     def __init__(self, line: Callable[[logging.LogRecord], str | None], per_minute: int = 3) -> None:
         super().__init__()
         self._line = line
-        self._per_minute = per_minute
+        self.per_minute = per_minute
         self._began_s = 0.0
         self._n_passed = 0
         self._n_suppressed = 0
@@ -31,14 +31,14 @@ class RateLimited(logging.Filter):
             return True
         if not 0 <= record.created - self._began_s < MINUTE_S:  # negative if the clock was set back
             self._began_s, self._n_passed = record.created, 0
-        if self._n_passed >= self._per_minute:
+        if self._n_passed >= self.per_minute:
             self._n_suppressed += 1
             return False
         self._n_passed += 1
         if self._n_suppressed:
             line += f" ({self._n_suppressed} more before it were suppressed)"
             self._n_suppressed = 0
-        if self._n_passed == self._per_minute:
+        if self._n_passed == self.per_minute:
             line += "; more of this minute are suppressed"
         record.msg, record.args = line, ()
         record.exc_info = record.exc_text = record.stack_info = None

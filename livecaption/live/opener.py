@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from livecaption.audio.formats import CONTAINER
 from livecaption.decoding.pool import DecoderPool
+from livecaption.live.config import SessionLimits
 from livecaption.live.dialects.commands import Open
 from livecaption.live.hub import Hub
 from livecaption.live.session import LiveSession
@@ -31,6 +32,7 @@ class SessionOpener:
         decoders: decode containers.
         store: None: nothing is kept.
         resume_window_s: how long a session waits for a publisher whose connection is lost; 0: not at all.
+        limits: the limits of each session.
         on_latency: called for each delay that a session has measured.
     """
 
@@ -41,12 +43,14 @@ class SessionOpener:
         store: TranscriptStore | None,
         *,
         resume_window_s: float,
+        limits: SessionLimits,
         on_latency: Callable[[Latency], None],
     ) -> None:
         self._workers = workers
         self._decoders = decoders
         self._store = store
         self._resume_window_s = resume_window_s
+        self._limits = limits
         self._on_latency = on_latency
         self._request_ids = itertools.count(1)
 
@@ -131,6 +135,7 @@ class SessionOpener:
             decoders=self._decoders,
             store=self._store,
             resume_window_s=resume_window_s,
+            limits=self._limits,
             on_latency=self._on_latency,
             on_parked=on_parked,
             on_end=on_end,

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import deque
 
-from livecaption.live.websocket import CLOSE_TIMEOUT_S, SEND_TIMEOUT_S, WebSocket
+from livecaption.live.websocket import WebSocket
 
 MAX_WAITING_CHARACTERS = 256 * 1024
 """Some minutes of captions. A reader further behind than that does not read them any more."""
@@ -26,7 +26,7 @@ class Outbox:
         """The characters of all messages that were offered and are not being sent yet."""
         self._wake = asyncio.Event()
         self._finishing = False
-        self._send_timeout_s = SEND_TIMEOUT_S
+        self._send_timeout_s = socket.limits.send_timeout_s
         self._sending: asyncio.Timeout | None = None
         self.aborted = False
         """True if nothing reaches the peer any more: it left, or was aborted because it did not read."""
@@ -63,9 +63,9 @@ class Outbox:
 
     def shorten_timeouts(self) -> None:
         """Give each message a second only, the one on its way included, because the server stops."""
-        self._send_timeout_s = CLOSE_TIMEOUT_S
+        self._send_timeout_s = self._socket.limits.close_timeout_s
         if self._sending is not None and not self._sending.expired():
-            self._sending.reschedule(asyncio.get_running_loop().time() + CLOSE_TIMEOUT_S)
+            self._sending.reschedule(asyncio.get_running_loop().time() + self._send_timeout_s)
 
     async def close(self, code: int, reason: str, *, await_answer: bool = True) -> None:
         """Do the close handshake, for at most a second; then nothing is left of the connection."""

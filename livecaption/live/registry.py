@@ -9,26 +9,19 @@ from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from livecaption.errors import LivecaptionError, Unavailable, UnknownSession
+from livecaption.live.config import RegistryLimits
 from livecaption.live.dialects.commands import Open, Reattach
 from livecaption.live.opener import SessionOpener
 from livecaption.live.peer import Peer
 from livecaption.live.session import LiveSession
 from livecaption.pipeline.options import StreamOptions
-from livecaption.scheduling.admission import NEW_S, stream_limit
+from livecaption.scheduling.admission import AdmissionConfig, stream_limit
 from livecaption.store.rows import InterruptedSession
 from livecaption.workers.pool import PoolState, WorkerPool
 
 RETRY_AFTER_S = 2.0
 READERS_RETRY_AFTER_S = 10.0
 """Time after which a refused reader may ask again. Readers stay long, so asking more often is useless."""
-KEEP_ENDED_S = 300.0
-"""Time for which a session that is over can still be read, and be resumed by a publisher that missed its end."""
-MAX_ENDED = 2000
-"""The most of these that are kept, the newest; each takes some 20 KB and its finals."""
-MAX_WITHOUT_AUDIO = 100
-"""The most sessions without audio that wait for their publishers, the newest; they hold no slot."""
-MAX_CLAIMS = 4
-"""The most connections that have named one session and not yet shown its token. A client has one or two of them."""
 GIVE_UP_MARGIN_S = 1.0
 """Part of the drain time that is kept for streams whose finals did not come: their last events and their close."""
 
@@ -57,6 +50,8 @@ class SessionRegistry:
         max_streams: streams at a time; None: as many as the workers can serve.
         max_readers: readers at a time, of all sessions together.
         drain_timeout_s: how long `drain` waits for the last captions.
+        admission: the times by which admission decides.
+        limits: how many sessions are kept, and for how long.
     """
 
     def __init__(
@@ -67,12 +62,16 @@ class SessionRegistry:
         max_streams: int | None,
         max_readers: int,
         drain_timeout_s: float,
+        admission: AdmissionConfig,
+        limits: RegistryLimits,
     ) -> None:
         self._pool = pool
         self._opener = opener
         self._max_streams = max_streams
         self.max_readers = max_readers
         self._drain_timeout_s = drain_timeout_s
+        self._admission = admission
+        self._limits = limits
         self._admitted_s: dict[int, float] = {}  # when each open stream was let in, by its number
         self.n_accepted = 0
         """Streams let in since the start."""
@@ -106,9 +105,9 @@ class SessionRegistry:
         """The number of streams that may be open now."""
         if self._max_streams is not None:
             return self._max_streams
-        new_since_s = time.monotonic() - NEW_S
+        new_since_s = time.monotonic() - self._admission.new_s
         n_new = sum(admitted_s > new_since_s for admitted_s in self._admitted_s.values())
-        return stream_limit(len(self), n_new, self._pool.load)
+        return stream_limit(len(self), n_new, self._pool.load, self._admission)
 
     @property
     def received_ms(self) -> int:
@@ -176,7 +175,7 @@ class SessionRegistry:
         self._free_slot(session)
         others = [one for one in self._without_audio if one is not session and one.parked and not one.has_audio]
         self._without_audio = [*others, session]
-        if len(self._without_audio) > MAX_WITHOUT_AUDIO:
+        if len(self._without_audio) > self._limits.max_without_audio:
             self._without_audio.pop(0).give_up()
 
     def _session_ended(self, session: LiveSession) -> None:
@@ -184,9 +183,9 @@ class SessionRegistry:
         self._open.discard(session)
         self._ended_received_ms += session.received_ms
         self._free_slot(session)
-        asyncio.get_running_loop().call_later(KEEP_ENDED_S, self._sessions.pop, session.id, None)
+        asyncio.get_running_loop().call_later(self._limits.keep_ended_s, self._sessions.pop, session.id, None)
         self._ended.append(session.id)
-        if len(self._ended) > MAX_ENDED:
+        if len(self._ended) > self._limits.max_ended:
             self._sessions.pop(self._ended.popleft(), None)
 
     def _free_slot(self, session: LiveSession) -> None:
@@ -264,7 +263,7 @@ class SessionRegistry:
         """
         claims = self._claims.setdefault(session_id, [])
         claims.append(claim)
-        if len(claims) > MAX_CLAIMS:
+        if len(claims) > self._limits.max_claims:
             claims.pop(0).fail(Unavailable("newer connections claim this session", retry_after_s=RETRY_AFTER_S))
         try:
             yield

@@ -24,7 +24,7 @@ from livecaption.errors import (
 )
 from livecaption.events import PROTOCOL_VERSION, Ack, End, EndReason, ErrorReport, Final, Gap, Pong, Ready
 from livecaption.live.audio_input import AudioInput
-from livecaption.live.container import LAST_DECODING_DRAINING_S
+from livecaption.live.config import SessionLimits
 from livecaption.live.dialects.commands import Configure, Discard, Finish, Flush, Ping, Reattach
 from livecaption.live.hub import Hub
 from livecaption.live.logs import FEW_REFUSALS
@@ -42,9 +42,6 @@ from livecaption.store.rows import NewSession
 from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import PoolState, WorkerPool
 
-IDLE_TIMEOUT_S = 300.0
-TICK_S = 1.0
-
 logger = logging.getLogger(__name__)
 logger.addFilter(FEW_REFUSALS)
 
@@ -61,6 +58,7 @@ class LiveSession:
         decoders: decode containers.
         store: None: nothing is kept.
         resume_window_s: how long it waits for its publisher; 0: it ends with the connection.
+        limits: its time-outs, and the limits of its audio.
         on_latency: called for each delay that was measured.
         on_parked: called when the publisher's connection is lost and may come back.
         on_end: called once, when all is over and no connection is left.
@@ -77,6 +75,7 @@ class LiveSession:
         decoders: DecoderPool,
         store: TranscriptStore | None,
         resume_window_s: float,
+        limits: SessionLimits,
         on_latency: Callable[[Latency], None],
         on_parked: Callable[["LiveSession"], None],
         on_end: Callable[["LiveSession"], None],
@@ -91,10 +90,13 @@ class LiveSession:
         self._on_end = on_end
         self._language = known.language
         self._resume_window_s = resume_window_s
+        self._limits = limits
         self._lifecycle = Lifecycle()
         self._gate = StoreGate(store, known, hub)
         self._connection: Peer | None = None
-        self._audio = AudioInput(pipeline, self._lifecycle, self._execute, decoders, self._container_ended)
+        self._audio = AudioInput(
+            pipeline, self._lifecycle, self._execute, decoders, self._container_ended, limits.audio
+        )
         self.receive_audio = self._audio.receive  # and no method of its own, because it is called for each message
         self._progress = Progress(pipeline, self._lifecycle, workers, self._gate)
 
@@ -140,7 +142,7 @@ class LiveSession:
             if self._workers.state is not PoolState.READY:
                 self._progress.report_status()
         self._workers.attach(self._pipeline.id, self._on_answer, self._pipeline.refresh)
-        self._next_tick = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        self._next_tick = asyncio.get_running_loop().call_later(self._limits.tick_s, self._tick)
 
     def check_resume(self, asked: Reattach) -> None:
         """Check that this client may take over.
@@ -214,7 +216,7 @@ class LiveSession:
     def drain(self) -> None:
         """End because the server stops: take no more audio, and send the finals and `end`."""
         self._end_audio(Ending("draining"))
-        self._audio.stop_after(LAST_DECODING_DRAINING_S)  # also where it was ending already
+        self._audio.drain()  # also where it was ending already
 
     def give_up_finals(self) -> bool:
         """Answer all awaited finals as failed, because the time is up. Return whether there was any."""
@@ -372,8 +374,8 @@ class LiveSession:
         )
 
     def _tick(self) -> None:
-        """Check for a client that is silent or away, and report the progress. Runs once a second."""
-        self._next_tick = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        """Check for a client that is silent or away, and report the progress. Runs every `tick_s`."""
+        self._next_tick = asyncio.get_running_loop().call_later(self._limits.tick_s, self._tick)
         if self._connection is not None and self._connection.is_gone:
             self._connection.connection_lost()
         if self._lifecycle.takes_audio:
@@ -392,5 +394,5 @@ class LiveSession:
         elif self.parked:
             if now_s - self._lifecycle.parked_since_s >= self._resume_window_s:
                 self.give_up()
-        elif self._connection is not None and now_s - self._connection.last_received_s >= IDLE_TIMEOUT_S:
-            self.fail(TooSlow(f"nothing for {IDLE_TIMEOUT_S:.0f} s", code="idle_timeout"))
+        elif self._connection is not None and now_s - self._connection.last_received_s >= self._limits.idle_timeout_s:
+            self.fail(TooSlow(f"nothing for {self._limits.idle_timeout_s:.0f} s", code="idle_timeout"))

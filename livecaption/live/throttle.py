@@ -4,27 +4,23 @@ import asyncio
 import time
 
 from livecaption.live.allowance import Allowance
+from livecaption.live.config import AudioLimits
 from livecaption.live.turn import Turn
-
-MAX_BACKLOG_MS = 60_000
-"""Audio that waits for finals before the server reads slower than the client sends."""
-BACKLOG_PAUSE_S = 5.0
-"""Longest pause in reading; after it one message is taken all the same, so that pings are
-answered and a dead peer is seen."""
-AUDIO_S_PER_S = 100.0
-AUDIO_BURST_S = 60.0
-"""The pace at which audio is taken, and a burst: a recording of an hour in 36 s, at a tenth of a core."""
 
 
 class Throttle:
     """The throttle of one stream. Used by the event loop.
 
+    Args:
+        now_s: the monotonic time.
+
     Attributes:
         allowance: of audio, in seconds of its own time.
     """
 
-    def __init__(self) -> None:
-        self.allowance = Allowance(AUDIO_S_PER_S, AUDIO_BURST_S, time.monotonic())
+    def __init__(self, limits: AudioLimits, now_s: float) -> None:
+        self.allowance = Allowance(limits.s_per_s, limits.burst_s, now_s)
+        self._limits = limits
         self._turn = Turn()
         self._room = asyncio.Event()
 
@@ -37,7 +33,7 @@ class Throttle:
 
     def is_full(self, backlog_ms: int) -> bool:
         """Return True if so much audio waits for finals that no more should be taken now."""
-        return backlog_ms > MAX_BACKLOG_MS
+        return backlog_ms > self._limits.max_backlog_ms
 
     def note_backlog(self, backlog_ms: int) -> None:
         """Note that a final came; taking goes on if there is room."""
@@ -45,10 +41,10 @@ class Throttle:
             self._room.set()
 
     async def wait_for_room(self) -> None:
-        """Wait until there is room, but for `BACKLOG_PAUSE_S` at most."""
+        """Wait until there is room, but for `backlog_pause_s` at most."""
         self._room.clear()
         try:
-            async with asyncio.timeout(BACKLOG_PAUSE_S):
+            async with asyncio.timeout(self._limits.backlog_pause_s):
                 await self._room.wait()
         except TimeoutError:
             pass

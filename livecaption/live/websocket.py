@@ -17,18 +17,9 @@ from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
 from livecaption.errors import MessageTooBig
 from livecaption.live.allowance import Allowance
+from livecaption.live.config import SocketLimits
 from livecaption.live.turn import Turn
 
-HEARTBEAT_S = 20.0
-"""Time between two pings of the server; a peer that does not answer within half of that is gone."""
-SEND_TIMEOUT_S = 5.0
-"""Time that a message may take; a peer that has not read it by then is cut off."""
-CLOSE_TIMEOUT_S = 1.0
-"""Time that the close handshake may take, and a message once the server stops."""
-MESSAGES_PER_S = 500.0
-MESSAGES_BURST = 1000.0
-"""20 ms chunks at ten times the pace of speech. A message without meaning takes 10 us, so a flood takes 0.5 % of a
-core."""
 MAX_REASON_BYTES = 120
 """RFC 6455, 5.5: a control frame has 125 bytes at most, of which the code takes two."""
 
@@ -50,22 +41,26 @@ class WebSocket:
 
     Args:
         max_message_bytes: aiohttp ends the connection of a peer that sends a larger message.
+        limits: its time-outs, and the rate of messages.
         protocols: the subprotocols that are accepted, if the peer offers them.
     """
 
-    def __init__(self, request: web.Request, max_message_bytes: int, protocols: Collection[str] = ()) -> None:
+    def __init__(
+        self, request: web.Request, max_message_bytes: int, limits: SocketLimits, protocols: Collection[str] = ()
+    ) -> None:
+        self.limits = limits
         self.response = _Response(
             protocols=protocols,
             max_msg_size=max_message_bytes,
             compress=False,  # PCM does not compress, and each context costs 64 KiB
-            heartbeat=HEARTBEAT_S,
-            timeout=CLOSE_TIMEOUT_S,
+            heartbeat=limits.heartbeat_s,
+            timeout=limits.close_timeout_s,
             autoclose=False,
             autoping=False,
         )
         self._request = request
         self._transport = request.transport
-        self._allowance = Allowance(MESSAGES_PER_S, MESSAGES_BURST, time.monotonic())
+        self._allowance = Allowance(limits.messages_per_s, limits.messages_burst, time.monotonic())
         self._turn = Turn()
         self._returned_s = 0.0
         self._peer_is_done = False
@@ -116,12 +111,12 @@ class WebSocket:
             await self.response.send_bytes(message)
 
     async def close(self, code: int, reason: str, *, await_answer: bool = True) -> bool:
-        """Close with this code, or answer the peer's Close, within `CLOSE_TIMEOUT_S`; no connection is left.
+        """Close with this code, or answer the peer's Close, within `close_timeout_s`; no connection is left.
 
         No answer is awaited while somebody is in `receive`. Returns whether the peer has sent its Close, or has left.
         """
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            async with asyncio.timeout(self.limits.close_timeout_s):
                 if self._peer_is_done:
                     await self.response.close(code=code, message=reason.encode()[:MAX_REASON_BYTES])
                 else:
@@ -147,7 +142,7 @@ class WebSocket:
     async def _answered(self, ping: WSMessage) -> bool:
         """Send a pong; return False if the peer is gone."""
         try:
-            async with asyncio.timeout(SEND_TIMEOUT_S):
+            async with asyncio.timeout(self.limits.send_timeout_s):
                 await self.response.pong(ping.data)
         except TimeoutError:
             self.abort()

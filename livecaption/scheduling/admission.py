@@ -29,11 +29,6 @@ UNMEASURED_PARTIAL_S = 0.08
 many may be. A slower model shows its cost with the first partial."""
 UTTERANCES_PER_S = 0.2
 """Utterances per second of somebody who speaks without pause, in clauses of 5 s."""
-NEW_S = 15.0
-"""Time in s in which a stream counts as new: three such utterances."""
-LATE_S = 2.0
-"""Waiting time in s of a final from which on no stream is accepted. Finals of 48 streams on two cores may come 3.5 s
-after the end of speech, of which an endpoint takes 0.5 to 0.9 s. More: finals come later. Less: fewer streams."""
 BYTES_PER_STREAM = 8 * 2**20
 """Memory for one more stream. A session with 15 s of open speech and a partial took 2 MiB. The rest is for sockets and
 for finals that wait. Less: the machine may run out of memory. More: fewer streams."""
@@ -41,6 +36,22 @@ RESERVE_BYTES = 512 * 2**20
 """Memory of the machine or container that stays free for peaks of the workers and for all other programs."""
 _RATE_MEMORY_S = 30.0
 _PRIOR_STREAMS = 2.0  # streams that count as speaking without pause, in addition to the measured ones
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionConfig:
+    """The times by which admission decides.
+
+    Attributes:
+        new_s: time in which a stream counts as new: three utterances of 5 s. Longer: quiet streams count for more than
+            they need. Shorter: what a new stream needs is not measured yet.
+        late_s: waiting time of a final from which on no stream is accepted. Finals of 48 streams on two cores may come
+            3.5 s after the end of speech, of which an endpoint takes 0.5 to 0.9 s. More: finals come later. Less: fewer
+            streams.
+    """
+
+    new_s: float = 15.0
+    late_s: float = 2.0
 
 
 class Demand:
@@ -120,15 +131,16 @@ class Load:
     free_bytes: int
 
 
-def stream_limit(n_streams: int, n_new: int, load: Load) -> int:
+def stream_limit(n_streams: int, n_new: int, load: Load, config: AdmissionConfig) -> int:
     """Return how many streams may be open now. It is at least 1, because a single slow stream hurts nobody else.
 
     Args:
         n_streams: number of open streams.
-        n_new: number of those that began less than `NEW_S` ago.
+        n_new: number of those that began less than `config.new_s` ago.
         load: the measurements.
+        config: the times that count as new and as late.
     """
-    if load.oldest_final_s > LATE_S or load.partials_paused:
+    if load.oldest_final_s > config.late_s or load.partials_paused:
         return max(1, n_streams)
     final_s, partial_s = load.final_s or UNMEASURED_FINAL_S, load.partial_s or UNMEASURED_PARTIAL_S
     if not load.finals_measured:

@@ -70,6 +70,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
         decoders,
         store,
         resume_window_s=config.server.resume_window_s,
+        limits=config.live.session,
         on_latency=lambda latency: app[METRICS].observe(latency),
     )
     sessions = SessionRegistry(
@@ -78,6 +79,8 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
         max_streams=config.server.max_streams,
         max_readers=descriptors.max_readers(config.server, descriptors.limit()),
         drain_timeout_s=config.server.drain_timeout_s,
+        admission=config.admission,
+        limits=config.live.registry,
     )
     app[METRICS] = Metrics(pool, sessions, store)
     app[SERVICES] = Services(config, pool, sessions, decoders, store)
@@ -148,7 +151,7 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
         limits = dialect.limits
         max_read_bytes = max(limits.max_text_bytes, limits.max_binary_bytes) + READ_MARGIN_BYTES
         offered = [name for name in route.subprotocols if name in handshake.subprotocols]
-        socket = WebSocket(request, max_read_bytes, offered)
+        socket = WebSocket(request, max_read_bytes, services.config.live.socket, offered)
         await socket.open()
         await Connection(socket, dialect, services.sessions, slot, claimed).run()
         return socket.response

@@ -50,8 +50,6 @@ STOP_MARGIN_S = 2.0
 """Time that a stop may take beyond the drain and the workers, before the process is ended by force."""
 FAREWELL_TIMEOUT_S = 0.1
 """Time to send close code 1001 to all clients in a forced stop."""
-KEEPALIVE_TIMEOUT_S = 10.0
-"""Time that an idle HTTP connection stays open; also the deadline of the handshakes of WebSocket and TLS."""
 BACKLOG = 128
 """Connections that the kernel holds while the loop is busy."""
 READ_BYTES = 4 * 1024
@@ -240,7 +238,7 @@ def _runner(config: Config) -> web.AppRunner:
         build_app(config),
         handle_signals=False,
         shutdown_timeout=0.5,
-        keepalive_timeout=KEEPALIVE_TIMEOUT_S,
+        keepalive_timeout=config.server.http.keepalive_timeout_s,
         lingering_time=LINGERING_S,
         access_log=None,
     )
@@ -270,6 +268,7 @@ async def _listen(
     """Start the application with its workers. Return the URL and the listening servers."""
     await runner.setup()
     assert runner.server is not None  # because of `setup`
+    handshake_timeout_s = runner.app[SERVICES].config.server.http.keepalive_timeout_s
     servers = [
         # aiohttp's SockSite is not used, because it gives an idle connection 60 s to begin with TLS.
         await asyncio.get_running_loop().create_server(
@@ -277,7 +276,7 @@ async def _listen(
             sock=bound,
             backlog=BACKLOG,
             ssl=tls,
-            ssl_handshake_timeout=KEEPALIVE_TIMEOUT_S if tls else None,
+            ssl_handshake_timeout=handshake_timeout_s if tls else None,
         )
         for bound in sockets
     ]

@@ -22,8 +22,6 @@ from livecaption.server.http import STATIC
 from livecaption.server.sending import sent
 from livecaption.server.services import SERVICES
 
-HEARTBEAT_S = 15.0
-"""Interval of the heartbeats. Proxies and phones close connections that are idle for 30 to 60 s."""
 MAX_READ_BYTES = 4096
 """Largest message from a reader. The protocol has no messages from readers."""
 MAX_MESSAGES = 20
@@ -92,9 +90,10 @@ async def _stream_events(request: web.Request, session: LiveSession, last_seq: i
         }
     )
     await response.prepare(request)
-    async with aclosing(session.hub.subscribe(last_seq, HEARTBEAT_S)) as feed:
+    config = request.app[SERVICES].config
+    async with aclosing(session.hub.subscribe(last_seq, config.server.http.heartbeat_s)) as feed:
         async for messages in feed:
-            if not await sent(request, response.write(_server_sent(messages))):
+            if not await sent(request, response.write(_server_sent(messages)), config.live.socket.send_timeout_s):
                 break
             messages.clear()  # free the memory: a snapshot has megabytes, and the next event may come much later
     return response
@@ -106,7 +105,8 @@ def _server_sent(messages: list[Message]) -> bytes:
 
 
 async def _watch(request: web.Request, session: LiveSession) -> web.WebSocketResponse:
-    socket = WebSocket(request, MAX_READ_BYTES, auth.accepted_protocols(request))
+    limits = request.app[SERVICES].config.live.socket
+    socket = WebSocket(request, MAX_READ_BYTES, limits, auth.accepted_protocols(request))
     await socket.open()
     sending = asyncio.ensure_future(_send(request, socket, session))
     listening = asyncio.ensure_future(_listen(socket))
@@ -140,7 +140,7 @@ async def _send(request: web.Request, socket: WebSocket, session: LiveSession) -
     async with aclosing(session.hub.subscribe(_last_seq(request, session), heartbeat_s=3600.0)) as feed:
         async for messages in feed:
             while messages:  # free the memory: a snapshot has megabytes, and the next event may come much later
-                if not await sent(request, socket.send(messages.pop(0).text)):
+                if not await sent(request, socket.send(messages.pop(0).text), socket.limits.send_timeout_s):
                     return
 
 

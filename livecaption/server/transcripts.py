@@ -107,7 +107,14 @@ async def transcript(request: web.Request) -> web.StreamResponse:
     export = Export(session_id, name, line_length, n_finals)
     text = await request.app[EXPORTS].text(export, finals, lay_out, lambda: request.transport is not None)
     response, part = _ranged(request, memoryview(text), CONTENT_TYPES[name])
-    await send_body(request, response, part)
+    config = request.app[SERVICES].config
+    await send_body(
+        request,
+        response,
+        part,
+        slice_timeout_s=config.live.socket.send_timeout_s,
+        download_timeout_s=config.server.http.download_timeout_s,
+    )
     return response
 
 

@@ -7,8 +7,8 @@ import pytest
 from livecaption.audio.formats import AudioFormat
 from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import LivecaptionError, WrongState
-from livecaption.live import throttle
 from livecaption.live.audio_input import PIECE_BYTES, AudioInput
+from livecaption.live.config import AudioLimits
 from livecaption.live.state import Ending, Lifecycle
 from livecaption.pipeline.stream import StreamPipeline
 from tests.support.eventually import eventually
@@ -17,11 +17,11 @@ from tests.support.pipeline import new_stream
 SECOND = bytes(32_000)
 
 
-def input_of(pipeline: StreamPipeline, lifecycle: Lifecycle) -> AudioInput:
+def input_of(pipeline: StreamPipeline, lifecycle: Lifecycle, **limits: float) -> AudioInput:
     def ignore(_: object) -> None:
         pass
 
-    return AudioInput(pipeline, lifecycle, ignore, DecoderPool(), ignore)
+    return AudioInput(pipeline, lifecycle, ignore, DecoderPool(), ignore, AudioLimits(**limits))  # type: ignore[arg-type]
 
 
 async def test_small_and_large_messages_are_taken_completely() -> None:
@@ -43,11 +43,10 @@ async def test_audio_behind_stop_is_reported_once_and_dropped() -> None:
     assert pipeline.received_ms == 0
 
 
-async def test_the_rest_of_a_message_is_dropped_where_the_connection_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_rest_of_a_message_is_dropped_where_the_connection_breaks() -> None:
     """Its publisher sends it again from the time in `ready`."""
-    monkeypatch.setattr(throttle, "AUDIO_BURST_S", 0.0)  # a pause behind each piece
     pipeline = new_stream()
-    audio = input_of(pipeline, Lifecycle())
+    audio = input_of(pipeline, Lifecycle(), burst_s=0.0)  # a pause behind each piece
     receiving = asyncio.ensure_future(audio.receive(bytes(PIECE_BYTES * 3)))
     await asyncio.sleep(0)
     audio.interrupt()
@@ -59,8 +58,9 @@ async def test_pcm_is_all_taken_when_it_is_finished_and_a_container_is_not() -> 
     assert input_of(new_stream(), Lifecycle()).finish(disconnected=False)
     ended: list[LivecaptionError | None] = []
     pipeline = new_stream(audio=AudioFormat("auto"))
-    container = AudioInput(pipeline, Lifecycle(), lambda _: None, DecoderPool(), ended.append)
+    limits = AudioLimits(last_decoding_draining_s=0.0)
+    container = AudioInput(pipeline, Lifecycle(), lambda _: None, DecoderPool(), ended.append, limits)
     assert not container.finish(disconnected=False)
-    container.stop_after(0.0)
+    container.drain()
     await eventually(lambda: container.finish(disconnected=False))
     assert ended == [None]

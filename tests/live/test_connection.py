@@ -7,8 +7,8 @@ import pytest
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSServerHandshakeError
 
 from livecaption.evaluation.peers import PING, close_codes, frame, raw_peer
-from livecaption.live import session as live_session
-from livecaption.live import websocket
+from livecaption.live.config import LiveConfig, RegistryLimits, SessionLimits, SocketLimits
+from livecaption.live.event_log import MAX_MESSAGES
 from livecaption.live.registry import SessionRegistry
 from livecaption.server.services import SERVICES
 from tests.support.eventually import eventually
@@ -183,10 +183,9 @@ async def test_a_connection_that_takes_over_closes_the_old_one_which_is_read_no_
 
 
 async def test_nobody_back_in_time_ends_the_session_and_its_final_is_made_all_the_same(
-    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+    start_server: StartServer,
 ) -> None:
-    monkeypatch.setattr(live_session, "TICK_S", 0.05)
-    client = await start_server(resume_window_s=0.2)
+    client = await start_server(resume_window_s=0.2, live=LiveConfig(session=SessionLimits(tick_s=0.05)))
     socket, ready = await start(client)
     await socket.send_bytes(SPEECH)
     seen = await read_until(socket, "speech_start")
@@ -252,11 +251,9 @@ async def test_a_client_that_only_pretends_to_resume_gets_no_slot_on_a_full_serv
     assert len(sessions_of(client)) == 1
 
 
-async def test_a_client_that_claims_a_session_and_is_refused_is_not_read_on(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_client_that_claims_a_session_and_is_refused_is_not_read_on(start_server: StartServer) -> None:
     """Anybody can claim one, and send large messages that are held until they are complete."""
-    monkeypatch.setattr(websocket, "CLOSE_TIMEOUT_S", 1000.0)
+    client = await start_server(live=LiveConfig(socket=SocketLimits(close_timeout_s=1000.0)))
     _, ready = await start(client)
     url = str(client.make_url("/"))
     async with raw_peer(url, f"v1/stream?resume={ready['session']}") as claim:
@@ -295,21 +292,21 @@ async def test_a_drain_ends_parked_sessions_at_once_with_their_finals(start_serv
 
 
 async def test_captions_that_are_forgotten_when_the_publisher_comes_back_are_a_gap_with_its_times(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    client: Client,
 ) -> None:
-    monkeypatch.setattr("livecaption.live.event_log.EventLog.__init__.__defaults__", (400,))
     socket, ready = await start(client)
-    for utterance in range(3):
-        await socket.send_bytes(SPEECH + PAUSE)
-        final = await read_until(socket, "final")
-        if utterance == 0:
-            first = final
+    await socket.send_bytes(SPEECH + PAUSE)
+    final = await read_until(socket, "final")
+    for number in range(MAX_MESSAGES):
+        await socket.send_json({"type": "ping", "id": number})
+    while (await read_until(socket, "pong"))["id"] < MAX_MESSAGES - 1:
+        pass
     await drop(client, socket)
     socket = await resume(client, ready, 1)
     await read_event(socket)
     gap = await read_event(socket)
     assert gap["type"] == "gap"
-    assert (gap["start_ms"] <= first["start_ms"], gap["end_ms"] >= first["end_ms"]) == (True, True)
+    assert (gap["start_ms"], gap["end_ms"]) == (final["start_ms"], final["end_ms"])
     await socket.send_json({"type": "stop"})
     events = await read_to_the_close(socket)
     assert [event["seq"] for event in events] == list(range(gap["seq"] + 1, gap["seq"] + 1 + len(events)))
@@ -390,9 +387,9 @@ async def test_a_publisher_whose_slot_was_taken_meanwhile_gets_a_refusal_and_may
 
 
 async def test_of_many_sessions_without_audio_the_newest_are_kept(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    start_server: StartServer,
 ) -> None:
-    monkeypatch.setattr("livecaption.live.registry.MAX_WITHOUT_AUDIO", 2)
+    client = await start_server(live=LiveConfig(registry=RegistryLimits(max_without_audio=2)))
     started = [await start(client) for _ in range(3)]
     for socket, _ in started:
         socket._writer.transport.abort()
@@ -401,10 +398,8 @@ async def test_of_many_sessions_without_audio_the_newest_are_kept(
     assert sum(ended) == 1
 
 
-async def test_one_publisher_that_comes_and_goes_pushes_out_no_other_session(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("livecaption.live.registry.MAX_WITHOUT_AUDIO", 2)
+async def test_one_publisher_that_comes_and_goes_pushes_out_no_other_session(start_server: StartServer) -> None:
+    client = await start_server(live=LiveConfig(registry=RegistryLimits(max_without_audio=2)))
     other, waiting = await start(client)
     await drop(client, other)
     socket, ready = await start(client)
@@ -417,11 +412,9 @@ async def test_one_publisher_that_comes_and_goes_pushes_out_no_other_session(
     await socket.close()
 
 
-async def test_of_many_connections_that_claim_a_session_the_newest_may_stay(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_of_many_connections_that_claim_a_session_the_newest_may_stay(start_server: StartServer) -> None:
     """They need no slot and no token until they have sent something."""
-    monkeypatch.setattr("livecaption.live.registry.MAX_CLAIMS", 2)
+    client = await start_server(live=LiveConfig(registry=RegistryLimits(max_claims=2)))
     socket, ready = await start(client)
     claims = [await client.ws_connect("/v1/stream", params={"resume": ready["session"]}) for _ in range(3)]
     assert await refusal_of(claims[0]) == ("overloaded", WSCloseCode.TRY_AGAIN_LATER)
@@ -434,8 +427,8 @@ async def test_of_many_connections_that_claim_a_session_the_newest_may_stay(
     await socket.close()
 
 
-async def test_ended_sessions_are_kept_up_to_a_number(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("livecaption.live.registry.MAX_ENDED", 2)
+async def test_ended_sessions_are_kept_up_to_a_number(start_server: StartServer) -> None:
+    client = await start_server(live=LiveConfig(registry=RegistryLimits(max_ended=2)))
     ids = []
     for _ in range(3):
         socket, ready = await start(client)

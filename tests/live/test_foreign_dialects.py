@@ -2,19 +2,18 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType, WSServerHandshakeError
 
-from livecaption.live import session as live_session
+from livecaption.live.config import LiveConfig, SessionLimits, SocketLimits
 from livecaption.live.dialects import native
 from livecaption.live.registry import SessionRegistry
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
-from tests.support.dialects import CHUNKS, DELTAS, Deltas
+from tests.support.dialects import CHUNKS, DELTAS
 from tests.support.eventually import eventually
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close
 from tests.support.stored import opened
@@ -95,10 +94,8 @@ async def test_audio_that_is_cleared_gets_no_text(client: Client) -> None:
     assert messages == [b"."]
 
 
-async def test_the_dialect_is_ticked_with_the_time_of_the_stream(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(live_session, "TICK_S", 0.02)
+async def test_the_dialect_is_ticked_with_the_time_of_the_stream(start_server: StartServer) -> None:
+    client = await start_server(routes=ROUTES, live=LiveConfig(session=SessionLimits(tick_s=0.02)))
     socket = await client.ws_connect("/deltas")
     await socket.send_str('"open"')
     assert (await socket.receive_str(timeout=20)).startswith("@")
@@ -170,8 +167,8 @@ async def test_a_drain_closes_with_the_protocols_code(client: Client) -> None:
     await draining
 
 
-async def test_a_client_that_never_opens_is_closed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Deltas, "limits", replace(Deltas.limits, start_timeout_s=0.1))
+async def test_a_client_that_never_opens_is_closed(start_server: StartServer) -> None:
+    client = await start_server(routes=ROUTES, live=LiveConfig(socket=SocketLimits(start_timeout_s=0.1)))
     socket = await client.ws_connect("/deltas")
     assert await read_all(socket) == ["!start_timeout"]
 

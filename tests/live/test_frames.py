@@ -10,6 +10,7 @@ from aiohttp import WSMsgType, web
 
 from livecaption.evaluation import peers
 from livecaption.evaluation.peers import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close_codes, frame
+from livecaption.live.config import SocketLimits
 from livecaption.live.websocket import WebSocket
 from tests.support.websocket_server import websocket_server
 
@@ -24,7 +25,7 @@ async def server(received: list[str | bytes]) -> AsyncIterator[str]:
     """Keep the messages of one peer, and close behind the last one."""
 
     async def stream(request: web.Request) -> web.WebSocketResponse:
-        socket = WebSocket(request, max_message_bytes=100_000)
+        socket = WebSocket(request, max_message_bytes=100_000, limits=SocketLimits())
         await socket.open()
         while (message := await socket.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
             received.append(message.data)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import WSServerHandshakeError
 
-from livecaption.live import session as live_session
+from livecaption.live.config import LiveConfig, SessionLimits
 from livecaption.live.event_log import SEQS_PER_GENERATION
 from livecaption.live.tokens import reader_token, token_hash
 from livecaption.recognition import SessionId
@@ -188,12 +188,10 @@ async def test_a_session_that_ended_by_itself_cannot_be_taken_up(serve: Serve, t
     assert await client.app[SERVICES].store.read(lambda database: database.interrupted()) == []
 
 
-async def test_a_publisher_who_is_not_back_in_time_finds_it_over_and_it_stays_interrupted(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_publisher_who_is_not_back_in_time_finds_it_over_and_it_stays_interrupted(serve: Serve) -> None:
     """The time counts from when the model is loaded, since nobody can come back before."""
-    monkeypatch.setattr(live_session, "TICK_S", 0.02)
-    client = await serve("load 0.5", resume_window_s=0.2)
+    live = LiveConfig(session=SessionLimits(tick_s=0.02))
+    client = await serve("load 0.5", resume_window_s=0.2, live=live)
     assert client.app[SERVICES].sessions.n_parked == 1
     reader = await client.ws_connect("/v1/sessions/talk/watch")
     end = (await read_to_the_close(reader))[-1]

@@ -9,6 +9,7 @@ from livecaption.audio.formats import AudioFormat
 from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import InvalidMessage, Unauthorized, WrongState
 from livecaption.events import Ready
+from livecaption.live.config import SessionLimits
 from livecaption.live.dialects.commands import Finish, Open, Ping, Reattach
 from livecaption.live.opener import SessionOpener
 from livecaption.live.session import LiveSession
@@ -46,13 +47,22 @@ def ignore(_: Any) -> None:
     pass
 
 
+def opener_of(workers: WorkerPool, store: TranscriptStore | None, resume_window_s: float = 1.0) -> SessionOpener:
+    return SessionOpener(
+        workers,
+        DecoderPool(),
+        store,
+        resume_window_s=resume_window_s,
+        limits=SessionLimits(),
+        on_latency=ignore,
+    )
+
+
 def started(*, resumable: bool = True, resume_window_s: float = 60.0, **options: Any) -> tuple[Ready, NewSession]:
     """Start a session; return its `ready`, and what the store has of it."""
     store = KeepingStore()
-    workers, decoders = cast(WorkerPool, IdleWorkers()), DecoderPool()
-    opener = SessionOpener(
-        workers, decoders, cast(TranscriptStore, store), resume_window_s=resume_window_s, on_latency=ignore
-    )
+    workers = cast(WorkerPool, IdleWorkers())
+    opener = opener_of(workers, cast(TranscriptStore, store), resume_window_s)
     session: LiveSession = opener.new(Open(StreamOptions(**options), START), ignore, ignore, resumable=resumable)
     peer = KeptPeer()
     session.start(peer)
@@ -97,7 +107,7 @@ async def test_the_tokens_of_a_private_session_are_its_own() -> None:
 
 async def test_a_wrong_token_opens_nothing() -> None:
     workers = cast(WorkerPool, IdleWorkers())
-    opener = SessionOpener(workers, DecoderPool(), None, resume_window_s=1.0, on_latency=ignore)
+    opener = opener_of(workers, None)
     session = opener.new(Open(StreamOptions(private=True)), ignore, ignore, resumable=True)
     for check in (session.tokens.check_publisher, session.tokens.check_reader):
         with pytest.raises(Unauthorized):
@@ -106,13 +116,7 @@ async def test_a_wrong_token_opens_nothing() -> None:
 
 async def test_nothing_follows_end_also_where_the_store_is_slow() -> None:
     store = KeepingStore()
-    opener = SessionOpener(
-        cast(WorkerPool, IdleWorkers()),
-        DecoderPool(),
-        cast(TranscriptStore, store),
-        resume_window_s=1.0,
-        on_latency=ignore,
-    )
+    opener = opener_of(cast(WorkerPool, IdleWorkers()), cast(TranscriptStore, store))
     session = opener.new(Open(StreamOptions()), ignore, ignore, resumable=True)
     peer = KeptPeer()
     session.start(peer)
@@ -129,7 +133,7 @@ async def test_nothing_follows_end_also_where_the_store_is_slow() -> None:
 async def test_a_session_ends_once() -> None:
     ended: list[LiveSession] = []
     workers = cast(WorkerPool, IdleWorkers())
-    opener = SessionOpener(workers, DecoderPool(), None, resume_window_s=1.0, on_latency=ignore)
+    opener = opener_of(workers, None)
     session = opener.new(Open(StreamOptions()), ignore, ended.append, resumable=True)
     first, second = KeptPeer(), KeptPeer()
     session.start(first)

@@ -6,11 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
-import pytest
 from aiohttp import web
 
-from livecaption.live import outbox as outbox_module
-from livecaption.live import websocket as websocket_module
+from livecaption.live.config import SocketLimits
 from livecaption.live.outbox import MAX_WAITING_CHARACTERS, Outbox
 from livecaption.live.websocket import WebSocket
 from tests.support.eventually import eventually
@@ -30,12 +28,12 @@ class Served:
 
 
 @asynccontextmanager
-async def server_of(script: Script) -> AsyncIterator[Served]:
+async def server_of(script: Script, **limits: float) -> AsyncIterator[Served]:
     """A server whose socket has an outbox that is used by a script and then closed with 1001."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def stream(request: web.Request) -> web.WebSocketResponse:
-        socket = WebSocket(request, 4096)
+        socket = WebSocket(request, 4096, SocketLimits(**limits))
         await socket.open()
         assert request.transport is not None
         outbox = Outbox(socket)
@@ -95,39 +93,32 @@ async def test_a_reader_that_falls_too_far_behind_is_cut_off() -> None:
     assert max(waited) <= MAX_WAITING_CHARACTERS
 
 
-async def test_a_reader_that_does_not_read_is_cut_off_after_the_send_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox_module, "SEND_TIMEOUT_S", 0.3)
-
+async def test_a_reader_that_does_not_read_is_cut_off_after_the_send_time_out() -> None:
     async def script(outbox: Outbox, _: asyncio.Transport) -> None:
         await fill(outbox)
         assert await cut_off_after_s(outbox) < 0.3 + 0.5
 
-    async with server_of(script) as server, raw_peer(server.url):
+    async with server_of(script, send_timeout_s=0.3) as server, raw_peer(server.url):
         await server.done
 
 
-async def test_shorter_time_outs_cut_a_send_that_is_on_its_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_shorter_time_outs_cut_a_send_that_is_on_its_way_too() -> None:
     """Else a reader that stopped reading just before a stop would take the service's 5 s."""
-    monkeypatch.setattr(outbox_module, "CLOSE_TIMEOUT_S", 0.2)
 
     async def script(outbox: Outbox, _: asyncio.Transport) -> None:
         await fill(outbox)
         outbox.shorten_timeouts()
         assert 0.1 < await cut_off_after_s(outbox) < 0.2 + 0.5
 
-    async with server_of(script) as server, raw_peer(server.url):
+    async with server_of(script, close_timeout_s=0.2) as server, raw_peer(server.url):
         await server.done
 
 
-async def test_a_peer_that_never_answers_the_close_has_it_and_is_disconnected_after_the_time_out(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(websocket_module, "CLOSE_TIMEOUT_S", 0.3)
-
+async def test_a_peer_that_never_answers_the_close_has_it_and_is_disconnected_after_the_time_out() -> None:
     async def script(outbox: Outbox, _: asyncio.Transport) -> None:
         outbox.offer("last words")
 
-    async with server_of(script) as server, raw_peer(server.url) as peer:
+    async with server_of(script, close_timeout_s=0.3) as server, raw_peer(server.url) as peer:
         clock = asyncio.get_running_loop().time
         began_s = clock()
         received = await peer.receive_all()
@@ -136,11 +127,8 @@ async def test_a_peer_that_never_answers_the_close_has_it_and_is_disconnected_af
         assert close_codes(received) == [1001]
 
 
-async def test_a_close_to_a_peer_that_does_not_read_is_cut_short_and_leaves_no_connection(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_close_to_a_peer_that_does_not_read_is_cut_short_and_leaves_no_connection() -> None:
     """aiohttp's own time-out begins once the Close is sent, which it never is; its transport waits for the buffer."""
-    monkeypatch.setattr(websocket_module, "CLOSE_TIMEOUT_S", 0.3)
 
     async def script(outbox: Outbox, transport: asyncio.Transport) -> None:
         clock = asyncio.get_running_loop().time
@@ -153,7 +141,7 @@ async def test_a_close_to_a_peer_that_does_not_read_is_cut_short_and_leaves_no_c
         assert transport.get_write_buffer_size() == 0
         outbox.discard()
 
-    async with server_of(script) as server, raw_peer(server.url):
+    async with server_of(script, close_timeout_s=0.3) as server, raw_peer(server.url):
         await server.done
 
 

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import WSServerHandshakeError
 
 from livecaption.errors import Unavailable
-from livecaption.scheduling import admission
+from livecaption.scheduling.admission import AdmissionConfig
 from livecaption.server.services import SERVICES
 from livecaption.workers.pool import WorkerPool
 from tests.support.eventually import eventually
@@ -114,17 +114,13 @@ async def test_a_burst_on_a_server_that_measured_nothing_is_not_admitted_as_a_wh
     assert len(sessions) == 0
 
 
-async def test_no_stream_is_admitted_while_finals_wait_for_a_worker_that_hangs(
-    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = await start_server()
+async def test_no_stream_is_admitted_while_finals_wait_for_a_worker_that_hangs(start_server: StartServer) -> None:
+    client = await start_server(drain_timeout_s=1.0, admission=AdmissionConfig(late_s=0.1))
     socket = await start_stream(client, partials=False, prompt="script: hang")
     for _ in range(8):  # one is computed, a few are with the worker
         await socket.send_bytes(SPEECH)
         await socket.send_json({"type": "flush"})
-    await eventually(lambda: client.app[SERVICES].pool.queue.finals > 0)
-    assert (await client.get("/v1/stream")).status == 426
-    monkeypatch.setattr(admission, "LATE_S", 0.0)
+    await eventually(lambda: client.app[SERVICES].pool.load.oldest_final_s > 0.1)
     assert (await client.get("/v1/stream")).status == 503
 
 

@@ -10,7 +10,6 @@ import time
 import wave
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,8 @@ import psutil
 import pytest
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType
 
-from livecaption.live import container, throttle
-from livecaption.live import session as live_session
-from livecaption.live.dialects.native import LIMITS, Native
+from livecaption.live.config import AudioLimits, LiveConfig, SessionLimits, SocketLimits
+from livecaption.live.dialects.native import LIMITS
 from livecaption.server.services import SERVICES
 from tests.support.containers import flac_of_silence
 from tests.support.eventually import eventually
@@ -35,6 +33,11 @@ from tests.support.serving import (
     start_stream,
 )
 from tests.support.speech import sound
+
+
+def with_audio(**limits: float) -> LiveConfig:
+    """Return the settings of a server with these limits of audio."""
+    return LiveConfig(session=SessionLimits(audio=AudioLimits(**limits)))  # type: ignore[arg-type]
 
 
 async def test_a_stream_is_ready_speaks_and_ends_with_everything_numbered(client: Client) -> None:
@@ -98,8 +101,8 @@ async def test_a_ping_is_answered_with_its_id(client: Client) -> None:
     assert (await read_until(socket, "pong"))["id"] == 42
 
 
-async def test_audio_is_acknowledged_once_a_second(client: Client) -> None:
-    socket = await start_stream(client)
+async def test_audio_is_acknowledged_at_each_tick(start_server: StartServer) -> None:
+    socket = await start_stream(await start_server(live=LiveConfig(session=SessionLimits(tick_s=0.05))))
     await socket.send_bytes(PAUSE)
     assert (await read_until(socket, "ack"))["received_ms"] == len(PAUSE) // 32
 
@@ -159,34 +162,38 @@ async def test_a_container_is_decoded_while_it_streams(client: Client) -> None:
 
 
 @pytest.mark.parametrize("leaves", ["stop", "close"])
-async def test_a_drain_waits_no_longer_for_a_container_whose_client_is_done(client: Client, leaves: str) -> None:
+async def test_a_drain_waits_no_longer_for_a_container_whose_client_is_done(
+    start_server: StartServer, leaves: str
+) -> None:
     """It is ending already, and would take minutes or ten seconds more."""
+    client = await start_server(live=with_audio(last_decoding_draining_s=0.2))
     bomb = await start_stream(client, encoding="auto")
     await bomb.send_bytes(flac_of_silence(1000))
     if leaves == "stop":
         await bomb.send_json({"type": "stop"})
     reading = asyncio.ensure_future(read_to_the_close(bomb) if leaves == "stop" else bomb.close())
     sessions = client.app[SERVICES].sessions
-    await eventually(lambda: sessions.received_ms >= throttle.AUDIO_BURST_S * 1000)
-    async with asyncio.timeout(container.LAST_DECODING_DRAINING_S + 2):
+    await eventually(lambda: sessions.received_ms >= AudioLimits().burst_s * 1000)
+    async with asyncio.timeout(0.2 + 2):
         await sessions.drain()
     assert not sessions.overran
     await reading
 
 
-async def test_a_container_that_unfolds_to_hours_is_taken_no_faster_than_allowed(client: Client) -> None:
+async def test_a_container_that_unfolds_to_hours_is_taken_no_faster_than_allowed(start_server: StartServer) -> None:
     """And hurts nobody else: 27 minutes of silence in 3 KB, with the speech of another stream beside it."""
+    client = await start_server(live=with_audio(last_decoding_draining_s=0.2))
     other = await start_stream(client, partials=False)
     bomb = await start_stream(client, encoding="auto")
     await bomb.send_bytes(flac_of_silence(200))
     taken = client.app[SERVICES].sessions
-    await eventually(lambda: taken.received_ms >= throttle.AUDIO_BURST_S * 1000)
+    await eventually(lambda: taken.received_ms >= AudioLimits().burst_s * 1000)
     await other.send_bytes(SPEECH)
     await other.send_json({"type": "stop"})
     events = await read_to_the_close(other)
     assert [event["type"] for event in events if event["type"] in ("error", "final", "end")] == ["final", "end"]
     assert taken.received_ms < 27 * 60_000
-    async with asyncio.timeout(container.LAST_DECODING_DRAINING_S + 3):
+    async with asyncio.timeout(0.2 + 3):
         _, events = await asyncio.gather(taken.drain(), read_to_the_close(bomb))
     assert (events[-1]["type"], events[-1]["reason"], bomb.close_code) == ("end", "draining", 1001)
 
@@ -222,10 +229,8 @@ async def test_a_large_message_is_taken_in_pieces_between_which_others_have_thei
     assert len(seen) >= 32
 
 
-async def test_audio_is_taken_no_faster_than_allowed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttle, "AUDIO_BURST_S", 1.0)
-    monkeypatch.setattr(throttle, "AUDIO_S_PER_S", 10.0)
-    socket = await start_stream(client)
+async def test_audio_is_taken_no_faster_than_allowed(start_server: StartServer) -> None:
+    socket = await start_stream(await start_server(live=with_audio(burst_s=1.0, s_per_s=10.0)))
     began_s = time.monotonic()
     await socket.send_bytes(bytes(32_000 * 5))
     await socket.send_json({"type": "stop"})
@@ -376,18 +381,16 @@ async def test_a_client_that_leaves_in_mid_utterance_leaves_nothing_behind(clien
     assert process.num_fds() <= n_descriptors  # the first round is the warm-up
 
 
-async def test_a_client_that_sends_nothing_is_closed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Native, "limits", replace(LIMITS, start_timeout_s=0.1))
+async def test_a_client_that_sends_nothing_is_closed(start_server: StartServer) -> None:
+    client = await start_server(live=LiveConfig(socket=SocketLimits(start_timeout_s=0.1)))
     socket = await client.ws_connect("/v1/stream")
-    (error,) = await read_to_the_close(socket)
+    async with asyncio.timeout(5):
+        (error,) = await read_to_the_close(socket)
     assert (error["code"], error["fatal"], socket.close_code) == ("start_timeout", True, 1008)
 
 
-async def test_a_stream_that_falls_silent_is_closed_after_its_last_final(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(live_session, "TICK_S", 0.05)
-    monkeypatch.setattr(live_session, "IDLE_TIMEOUT_S", 0.2)
+async def test_a_stream_that_falls_silent_is_closed_after_its_last_final(start_server: StartServer) -> None:
+    client = await start_server(live=LiveConfig(session=SessionLimits(tick_s=0.05, idle_timeout_s=0.2)))
     socket = await start_stream(client, partials=False)
     await socket.send_bytes(SPEECH)
     events = await read_to_the_close(socket)
@@ -405,12 +408,9 @@ async def test_an_utterance_that_the_engine_fails_on_is_reported_and_its_final_c
     assert next(event for event in events if event["type"] == "final")["text"] == ""
 
 
-async def test_a_stream_faster_than_real_time_is_read_as_fast_as_it_is_transcribed(
-    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stream_faster_than_real_time_is_read_as_fast_as_it_is_transcribed(start_server: StartServer) -> None:
     """A file sent at once gets every final, and the server holds no more than the backlog of it."""
-    monkeypatch.setattr(throttle, "MAX_BACKLOG_MS", 4_000)
-    client = await start_server("delay 0.05")
+    client = await start_server("delay 0.05", live=with_audio(max_backlog_ms=4_000))
     socket = await start_stream(client, partials=False)
 
     async def send() -> None:

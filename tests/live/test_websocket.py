@@ -12,7 +12,7 @@ from aiohttp import WSMessage, WSMsgType, web
 from livecaption.errors import MessageTooBig
 from livecaption.evaluation import peers
 from livecaption.evaluation.peers import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawPeer, close_codes, frame
-from livecaption.live import websocket as websocket_module
+from livecaption.live.config import SocketLimits
 from livecaption.live.turn import MAX_STEPS
 from livecaption.live.websocket import WebSocket
 from tests.support.eventually import eventually
@@ -41,11 +41,11 @@ async def read(socket: WebSocket, served: Served) -> None:
 
 
 @asynccontextmanager
-async def server(then: Callable[[WebSocket, Served], Awaitable[None]] = read) -> AsyncIterator[Served]:
+async def server(then: Callable[[WebSocket, Served], Awaitable[None]] = read, **limits: float) -> AsyncIterator[Served]:
     served = Served()
 
     async def stream(request: web.Request) -> web.WebSocketResponse:
-        socket = WebSocket(request, MAX_MESSAGE_BYTES)
+        socket = WebSocket(request, MAX_MESSAGE_BYTES, SocketLimits(**limits))
         await socket.open()
         try:
             await then(socket, served)
@@ -72,9 +72,8 @@ async def test_messages_come_in_order_and_pings_between_them_are_answered() -> N
     [frame(BINARY), frame(BINARY, b"x"), frame(TEXT, b"x"), frame(PING), frame(PONG)],
     ids=["empty", "one byte", "text", "ping", "pong"],
 )
-async def test_a_flood_of_frames_leaves_the_loop_to_others(flood: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_flood_of_frames_leaves_the_loop_to_others(flood: bytes) -> None:
     """So many frames are taken at most between two turns of somebody else; it was all that had come."""
-    monkeypatch.setattr(websocket_module, "MESSAGES_BURST", 1e9)
     taken: list[int] = []
     n_frames = 5000
 
@@ -93,7 +92,10 @@ async def test_a_flood_of_frames_leaves_the_loop_to_others(flood: bytes, monkeyp
             await asyncio.sleep(0)
             taken.append(n_taken - before)
 
-    async with server(count) as served, peers.raw_peer(served.url, receive_buffer_bytes=2**20) as peer:
+    async with (
+        server(count, messages_burst=1e9) as served,
+        peers.raw_peer(served.url, receive_buffer_bytes=2**20) as peer,
+    ):
         sending = asyncio.ensure_future(peer.send_raw(flood * n_frames + frame(CLOSE)))
         await asyncio.wait_for(served.ended.wait(), 20)
         sending.cancel()
@@ -101,10 +103,8 @@ async def test_a_flood_of_frames_leaves_the_loop_to_others(flood: bytes, monkeyp
     assert max(taken) <= MAX_STEPS + 1
 
 
-async def test_messages_beyond_the_allowance_are_read_later_and_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket_module, "MESSAGES_BURST", 10.0)
-    monkeypatch.setattr(websocket_module, "MESSAGES_PER_S", 100.0)
-    async with server() as served, raw_peer(served.url) as peer:
+async def test_messages_beyond_the_allowance_are_read_later_and_not_lost() -> None:
+    async with server(messages_burst=10.0, messages_per_s=100.0) as served, raw_peer(served.url) as peer:
         began_s = time.monotonic()
         await peer.send_raw(frame(BINARY, b"x") * 40)
         await eventually(lambda: len(served.messages) == 40)
@@ -144,14 +144,12 @@ async def test_an_answered_close_takes_no_time_though_much_is_still_on_its_way()
     assert served.error is None
 
 
-async def test_a_peer_that_floods_does_not_delay_the_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket_module, "CLOSE_TIMEOUT_S", 0.3)
-
+async def test_a_peer_that_floods_does_not_delay_the_close() -> None:
     async def flood(peer: RawPeer) -> None:
         while True:
             await peer.send_raw(frame(BINARY, b"x") * 1000)
 
-    async with server(close_at_once) as served, raw_peer(served.url) as peer:
+    async with server(close_at_once, close_timeout_s=0.3) as served, raw_peer(served.url) as peer:
         flooding = asyncio.ensure_future(flood(peer))
         began_s = time.monotonic()
         await asyncio.wait_for(served.ended.wait(), 10)
@@ -169,16 +167,15 @@ async def test_a_message_that_is_too_large_is_an_error_with_its_code() -> None:
     assert served.messages == []
 
 
-async def test_a_peer_that_is_not_read_for_a_while_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_peer_that_is_not_read_for_a_while_is_not_taken_for_dead() -> None:
     """Its pong stands behind what it has sent; a container may wait for its decoder for long."""
-    monkeypatch.setattr(websocket_module, "HEARTBEAT_S", 0.2)
     reading = asyncio.Event()
 
     async def wait_first(socket: WebSocket, served: Served) -> None:
         await reading.wait()
         await read(socket, served)
 
-    async with server(wait_first) as served, raw_peer(served.url) as peer:
+    async with server(wait_first, heartbeat_s=0.2) as served, raw_peer(served.url) as peer:
         await peer.send_raw(frame(BINARY, b"still here"))
         await asyncio.sleep(1.0)  # three times as long as a peer may be silent that is read
         reading.set()

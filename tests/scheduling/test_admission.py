@@ -1,6 +1,7 @@
 """Streams are admitted as long as all get their finals in time and their partials often enough."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.recognition import RequestId, SessionId, Window
+from livecaption.scheduling import admission
 from livecaption.scheduling.admission import (
     BYTES_PER_STREAM,
     PARTIAL_INTERVAL_S,
     RESERVE_BYTES,
+    AdmissionConfig,
     Demand,
     Load,
-    stream_limit,
 )
 from livecaption.scheduling.request import Request
 from tests.support.load import FRESH
@@ -23,6 +25,7 @@ from tests.support.simulation import SILENCE
 # What a stream without pause takes of a worker: 0.01 for finals, and 0.04 for partials.
 MEASURED = replace(FRESH, final_s=0.05, partial_s=0.04 * PARTIAL_INTERVAL_S, finals_measured=True)
 FINALS_ALONE = replace(MEASURED, partial_s=1e-9)
+stream_limit = partial(admission.stream_limit, config=AdmissionConfig())
 
 
 def admitted_of_a_burst(n_knocking: int, load: Load) -> int:

@@ -104,7 +104,7 @@ async def test_a_server_starts_and_answers_while_its_full_name_cannot_be_looked_
         assert answer.wait(20)
         return "Captions.example"
 
-    monkeypatch.setattr(socket, "getfqdn", getfqdn)
+    monkeypatch.setattr(socket, "getfqdn", getfqdn)  # no test can make the network this slow
     try:
         async with asyncio.timeout(10):
             client = await start_server(**OPEN, wait=False)

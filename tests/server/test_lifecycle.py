@@ -21,9 +21,9 @@ from aiohttp import web
 from livecaption.config import Config
 from livecaption.errors import EngineUnusable, StoreUnusable
 from livecaption.ipc.config import EngineConfig
-from livecaption.live import websocket as websocket_module
+from livecaption.live.config import LiveConfig, SocketLimits
 from livecaption.server import build_app, lifecycle
-from livecaption.server.config import ServerConfig
+from livecaption.server.config import HttpLimits, ServerConfig
 from livecaption.server.lifecycle import running_server
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
@@ -51,10 +51,9 @@ def certificate(tmp_path: Path) -> ServerConfig:
 
 
 async def test_a_connection_that_does_not_begin_with_tls_is_closed_as_early_as_one_that_asks_for_nothing(
-    certificate: ServerConfig, monkeypatch: pytest.MonkeyPatch
+    certificate: ServerConfig,
 ) -> None:
-    monkeypatch.setattr(lifecycle, "KEEPALIVE_TIMEOUT_S", 0.3)
-    config = replace(scripted(), server=certificate)
+    config = replace(scripted(), server=replace(certificate, http=HttpLimits(keepalive_timeout_s=0.3)))
     runner = lifecycle._runner(config)
     bound = lifecycle._bind("127.0.0.1", 0)
     url, servers = await lifecycle._listen(runner, bound, lifecycle._tls_context(config))
@@ -160,12 +159,10 @@ async def test_a_start_that_fails_beside_us_leaves_no_worker() -> None:
     assert worker_processes() == []
 
 
-async def test_a_client_that_vanishes_is_noticed_by_the_heartbeat_and_its_session_waits_for_it(
-    mount: Mount, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_client_that_vanishes_is_noticed_by_the_heartbeat_and_its_session_waits_for_it(mount: Mount) -> None:
     """Row 66 of the fault matrix, with 0.4 s instead of 20 s."""
-    monkeypatch.setattr(websocket_module, "HEARTBEAT_S", 0.4)
-    _, ours, url = await mount(scripted())
+    live = LiveConfig(socket=SocketLimits(heartbeat_s=0.4))
+    _, ours, url = await mount(replace(scripted(), live=live))
     async with raw_peer(url) as peer:
         await peer.send({"type": "start"})
         await peer.send(bytes(3200))

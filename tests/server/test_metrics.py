@@ -80,6 +80,7 @@ async def test_figures_are_put_into_text_beside_the_loop(client: Client, monkeyp
         written_in.append(threading.current_thread())
         return generate_latest(*args)
 
+    # Only a function in place of the library's shows which thread writes.
     monkeypatch.setattr("livecaption.server.metrics.generate_latest", write)
     assert (await scrape(client))("streams_limit") is not None
     (thread,) = written_in

@@ -14,7 +14,9 @@ import pytest
 import segno
 from aiohttp import ClientResponse
 
-from livecaption.server import readers, sending
+from livecaption.live.config import LiveConfig, SocketLimits
+from livecaption.server import readers
+from livecaption.server.config import HttpLimits
 from livecaption.server.services import SERVICES
 from tests.live.test_connection import start
 from tests.live.test_event_log import final
@@ -23,6 +25,7 @@ from tests.support.peers import raw_connection
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 
 CAPTIONS = ["speech_start", "speech_end", "final"]
+SHORT = HttpLimits(heartbeat_s=0.05)
 
 
 @asynccontextmanager
@@ -188,16 +191,16 @@ async def test_a_page_of_another_site_may_not_read_along_over_a_websocket(client
     assert (answer.status, (await answer.json())["code"]) == (403, "forbidden_origin")
 
 
-async def test_a_heartbeat_comes_while_nobody_speaks(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "HEARTBEAT_S", 0.05)
+async def test_a_heartbeat_comes_while_nobody_speaks(start_server: StartServer) -> None:
+    client = await start_server(http=SHORT)
     _, ready = await start(client)
     async with events_of(client, ready["session"]) as response:
         await read(response)
         assert await asyncio.wait_for(response.content.readline(), 20) == b":\n"
 
 
-async def test_readers_who_leave_are_forgotten(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "HEARTBEAT_S", 0.05)
+async def test_readers_who_leave_are_forgotten(start_server: StartServer) -> None:
+    client = await start_server(http=SHORT)
     _, ready = await start(client)
     sessions = client.app[SERVICES].sessions
     reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")
@@ -211,10 +214,9 @@ async def test_readers_who_leave_are_forgotten(client: Client, monkeypatch: pyte
 
 @pytest.mark.parametrize("what", ["events", "watch"])
 async def test_one_reader_more_than_may_be_here_is_refused_before_the_stream_begins(
-    start_server: StartServer, monkeypatch: pytest.MonkeyPatch, what: str
+    start_server: StartServer, what: str
 ) -> None:
-    monkeypatch.setattr(readers, "HEARTBEAT_S", 0.05)
-    client = await start_server(max_readers=2)
+    client = await start_server(max_readers=2, http=SHORT)
     _, ready = await start(client)
     _, other = await start(client)  # the limit is for all sessions together
     reader = await client.ws_connect(f"/v1/sessions/{other['session']}/watch")
@@ -248,9 +250,9 @@ async def test_messages_of_a_reader_are_ignored(client: Client) -> None:
 
 
 async def test_a_reader_that_does_not_read_is_cut_off_and_delays_neither_publisher_nor_readers(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    start_server: StartServer,
 ) -> None:
-    monkeypatch.setattr(sending, "SEND_TIMEOUT_S", 0.3)
+    client = await start_server(live=LiveConfig(socket=SocketLimits(send_timeout_s=0.3)))
     publisher, ready = await start(client)
     sessions = client.app[SERVICES].sessions
     hub = sessions.find(ready["session"]).hub
@@ -292,7 +294,8 @@ async def test_the_code_is_drawn_once_beside_the_loop(client: Client, monkeypatc
         drawn_in.append(threading.current_thread())
         return original(*args, **options)
 
-    monkeypatch.setattr("livecaption.server.readers.segno.make", make)
+    # Only a function in place of the library's shows which thread draws, and how often.
+    monkeypatch.setattr(segno, "make", make)
     _, ready = await start(client)
     codes = [await (await client.get(f"/v1/sessions/{ready['session']}/qr.svg")).read() for _ in range(3)]
     assert len(set(codes)) == 1

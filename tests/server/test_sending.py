@@ -1,7 +1,7 @@
 """Bodies for clients that read slowly. test_transcripts.py and test_readers.py have clients that do not read at all."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 from aiohttp import web
@@ -14,18 +14,30 @@ BODY = bytes(range(256)) * 16 * 1024
 """4 MiB."""
 
 
+Serve = Callable[[float, float], Awaitable[str]]
+
+
 @pytest.fixture
-async def url(aiohttp_server: Callable[..., asyncio.Future[TestServer]]) -> str:
-    """Run a server that answers with `BODY`, and yield its URL."""
+def serve(aiohttp_server: Callable[..., asyncio.Future[TestServer]]) -> Serve:
+    """Run a server that answers with `BODY` within these time-outs, and return its URL."""
 
-    async def answer(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await sending.send_body(request, response, memoryview(BODY))
-        return response
+    async def started(slice_timeout_s: float, download_timeout_s: float) -> str:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse()
+            await sending.send_body(
+                request,
+                response,
+                memoryview(BODY),
+                slice_timeout_s=slice_timeout_s,
+                download_timeout_s=download_timeout_s,
+            )
+            return response
 
-    app = web.Application()
-    app.router.add_get("/", answer)
-    return str((await aiohttp_server(app)).make_url("/"))
+        app = web.Application()
+        app.router.add_get("/", answer)
+        return str((await aiohttp_server(app)).make_url("/"))
+
+    return started
 
 
 async def read_slowly(url: str) -> bytes:
@@ -43,15 +55,11 @@ async def read_slowly(url: str) -> bytes:
     return received.partition(b"\r\n\r\n")[2]
 
 
-async def test_a_client_that_reads_slowly_and_steadily_gets_everything(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sending, "SEND_TIMEOUT_S", 0.5)
-    assert await read_slowly(url) == BODY
+async def test_a_client_that_reads_slowly_and_steadily_gets_everything(serve: Serve) -> None:
+    assert await read_slowly(await serve(0.5, 60.0)) == BODY
 
 
-async def test_a_client_that_takes_too_long_altogether_is_cut_off(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "MAX_DOWNLOAD_S", 0.2)
-    received = await read_slowly(url)
+async def test_a_client_that_takes_too_long_altogether_is_cut_off(serve: Serve) -> None:
+    received = await read_slowly(await serve(60.0, 0.2))
     assert len(received) < len(BODY)
     assert BODY.startswith(received)

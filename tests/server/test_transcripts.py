@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestServer
 
 from livecaption.captions.transcript import FORMATS
 from livecaption.events import Final
-from livecaption.live import registry
+from livecaption.live.config import LiveConfig, RegistryLimits, SocketLimits
 from livecaption.server import sending
 from livecaption.server.services import SERVICES
 from livecaption.server.transcripts import EXPORTS
@@ -329,12 +329,11 @@ async def test_the_transcript_of_a_session_that_runs_is_laid_out_with_each_final
 
 
 async def test_a_transcript_that_is_not_read_waits_in_slices_and_its_client_is_cut_off(
-    serve_store: ServeStore, path: Path, monkeypatch: pytest.MonkeyPatch
+    serve_store: ServeStore, path: Path
 ) -> None:
-    monkeypatch.setattr(sending, "SEND_TIMEOUT_S", 0.5)
     with opened(path) as database:
         fill(database, new_session("long"), [final("x" * 100_000, n * 5000, n * 5000 + 4000, n) for n in range(120)])
-    client = await serve_store()
+    client = await serve_store(live=LiveConfig(socket=SocketLimits(send_timeout_s=0.5)))
     assert isinstance(client.server, TestServer)
     server = client.server.handler
     assert server is not None
@@ -507,9 +506,9 @@ async def test_where_nothing_is_stored_a_session_that_runs_is_exported_as_far_as
 
 
 async def test_where_nothing_is_stored_a_session_that_ended_is_exported_as_long_as_it_can_be_read_along(
-    client: Client, monkeypatch: pytest.MonkeyPatch
+    start_server: StartServer,
 ) -> None:
-    monkeypatch.setattr(registry, "KEEP_ENDED_S", 0.5)
+    client = await start_server(live=LiveConfig(registry=RegistryLimits(keep_ended_s=0.5)))
     socket = await client.ws_connect("/v1/stream")
     await socket.send_json({"type": "start"})
     path = f"/v1/sessions/{(await read_event(socket))['session']}/transcript.vtt"

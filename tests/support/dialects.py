@@ -47,7 +47,7 @@ class Chunks:
     """Opens when connected. `"8000"` changes the rate, `"eof"` ends; audio gets `{"partial"}` or `{"text"}`."""
 
     resumable: ClassVar[bool] = False
-    limits: ClassVar[Limits] = Limits(max_text_bytes=200, max_binary_bytes=100_000, start_timeout_s=5.0)
+    limits: ClassVar[Limits] = Limits(max_text_bytes=200, max_binary_bytes=100_000)
     claimed: str = ""
 
     def __init__(self, endpointing: EndpointingConfig) -> None:
@@ -97,7 +97,7 @@ class Deltas:
     """
 
     resumable: ClassVar[bool] = False
-    limits: ClassVar[Limits] = Limits(max_text_bytes=200, max_binary_bytes=100_000, start_timeout_s=5.0)
+    limits: ClassVar[Limits] = Limits(max_text_bytes=200, max_binary_bytes=100_000)
     claimed: str = ""
 
     def __init__(self, endpointing: EndpointingConfig, *, manual: bool) -> None:

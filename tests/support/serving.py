@@ -11,8 +11,9 @@ import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType, web
 from aiohttp.test_utils import TestClient
 
-from livecaption.config import Config
+from livecaption.config import DEFAULTS, AdmissionConfig, Config
 from livecaption.ipc.config import EngineConfig
+from livecaption.live.config import LiveConfig
 from livecaption.live.dialects.dialect import Route
 from livecaption.server import build_app
 from livecaption.server.app import ROUTES
@@ -36,9 +37,12 @@ async def start_server(aiohttp_client: Callable[..., Awaitable[Client]]) -> Star
         wait: bool = True,
         store: StoreConfig = NO_STORE,
         routes: Sequence[Route] = ROUTES,
+        live: LiveConfig = DEFAULTS.live,
+        admission: AdmissionConfig = DEFAULTS.admission,
         **server_settings: Any,
     ) -> Client:
-        config = Config(engine=EngineConfig(engine="scripted", model=script), store=store)
+        engine = EngineConfig(engine="scripted", model=script)
+        config = Config(engine=engine, store=store, live=live, admission=admission)
         config = replace(config, server=replace(config.server, **server_settings))
         client = await aiohttp_client(build_app(config, routes))
         if wait:

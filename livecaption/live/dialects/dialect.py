@@ -21,16 +21,10 @@ from livecaption.speech.endpointing import EndpointingConfig
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of a client.
-
-    Attributes:
-        max_text_bytes, max_binary_bytes: of one message.
-        start_timeout_s: how long a connection may be without a session.
-    """
+    """The largest messages of a client, in bytes."""
 
     max_text_bytes: int
     max_binary_bytes: int
-    start_timeout_s: float
 
     def check(self, message: str | bytes) -> None:
         """Check the size of a message.

@@ -25,7 +25,7 @@ from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 
 SUBPROTOCOL = "livecaption.v1"
 TOKEN_PREFIX = "token."
-LIMITS = Limits(max_text_bytes=16 * 1024, max_binary_bytes=1024 * 1024, start_timeout_s=10.0)
+LIMITS = Limits(max_text_bytes=16 * 1024, max_binary_bytes=1024 * 1024)
 """A `start` with every option is below 4 KiB; JSON is parsed only below the limit. 1 MiB are 32 s of 16 kHz PCM."""
 MAX_PROMPT_CHARACTERS = 1000
 MAX_HOTWORDS = 100

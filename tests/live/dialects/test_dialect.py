@@ -5,7 +5,7 @@ import pytest
 from livecaption.errors import MessageTooBig
 from livecaption.live.dialects.dialect import Limits
 
-LIMITS = Limits(max_text_bytes=10, max_binary_bytes=20, start_timeout_s=1.0)
+LIMITS = Limits(max_text_bytes=10, max_binary_bytes=20)
 
 
 @pytest.mark.parametrize("message", ["", "x" * 10, "ü" * 5, b"", bytes(20), bytearray(20)])
