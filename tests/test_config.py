@@ -106,6 +106,7 @@ def test_the_help_has_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("[server]\nprot = 1", "server.prot"),
         ("[sever]\nport = 1", "[sever]"),
+        ("[live]\ntick_s = 1", "unknown section [live]"),
         ("port = 1", "[port]"),
         ("[server]\nport = true", "server.port"),
         ("[server]\nhost = 1", "server.host"),
