@@ -7,7 +7,8 @@ import pytest
 from livecaption.audio.container import OPTIONS, PIECE_S, READ_BYTES
 from livecaption.audio.formats import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
 from livecaption.config import DEFAULTS
-from livecaption.decoding import decoder, sandbox
+from livecaption.decoding import sandbox
+from livecaption.decoding.decoder import DecoderConfig
 from livecaption.evaluation import siege
 from livecaption.live import connection, outbox, turn
 from livecaption.live.dialects import native
@@ -34,7 +35,7 @@ BOUNDS = {
     "audio": f"{AUDIO.s_per_s:.0f} s a second, {AUDIO.burst_s:.0f} s at once",
     "backlog": f"audio that waits for finals | {AUDIO.max_backlog_ms // 1000} s",
     "turns": f"{turn.MAX_TURN_S * 1000:.0f} ms, or {turn.MAX_STEPS} messages",
-    "holds": f"{siege.MAX_HOLD_MS:.0f} ms with the step that exceeds them",
+    "holds": f"{siege.Bounds().hold_ms:.0f} ms with the step that exceeds them",
     "silence": f"silence of a publisher | {SESSION.idle_timeout_s:.0f} s",
     "outbox": f"{outbox.MAX_WAITING_CHARACTERS // KIB} Ki characters, {SOCKET.send_timeout_s:.0f} s",
     "claims": f"connections that claim a session by its id | {REGISTRY.max_claims},",
@@ -56,7 +57,7 @@ BOUNDS = {
     "memory": f"{sandbox.MAX_DECODING_BYTES // MIB} MiB more",
     "time": f"{sandbox.MAX_CPU_S} s for half a second of audio, or for {READ_BYTES // KIB} KiB of the container",
     "files": f"open files | {sandbox.MAX_OPEN_FILES} |",
-    "stuck": f"{decoder.SILENCE_S * decoder.MAX_SILENCES:.0f} s |",
+    "stuck": f"{DecoderConfig().silence_s * DecoderConfig().max_silences:.0f} s |",
     "channels": f"1 to {MAX_CHANNELS} channels; {MIN_SAMPLE_RATE_HZ // 1000} to {MAX_SAMPLE_RATE_HZ // 1000} kHz",
     "last": f"{AUDIO.last_decoding_draining_s:.0f} s, {AUDIO.last_decoding_s:.0f} s to decode",
 }

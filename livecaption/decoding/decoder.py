@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import BinaryIO, NoReturn
@@ -29,13 +30,6 @@ from livecaption.errors import InvalidAudio, Unavailable
 from livecaption.ipc import children
 
 PROGRAM = "livecaption.decoding.process"
-"""The module whose `run` is called in the process."""
-START_TIMEOUT_S = 30.0
-"""Time for a process to get ready. It needs 0.4 s of one core, which may take much longer on a busy machine."""
-SILENCE_S = 5.0
-MAX_SILENCES = 2
-"""A decoder that has bytes and sends nothing for `MAX_SILENCES` periods of `SILENCE_S` is stuck or was stopped. Two
-periods are needed, because during the first one the server itself may have been stopped."""
 REAP_TIMEOUT_S = 1.0
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 """Bytes of a container that may wait, in addition to the socket's buffer: 17 min of Opus. Beyond it the server stops
@@ -44,17 +38,41 @@ reading from the client. That must not last, because the server would then miss 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class DecoderConfig:
+    """The time-outs of a decoder process.
+
+    Attributes:
+        start_timeout_s: time to get ready. It needs 0.4 s of one core, which may take much longer on a busy machine.
+        silence_s: see `max_silences`.
+        max_silences: a decoder that has bytes and sends nothing for this number of periods of `silence_s` is stuck or
+            was stopped. Two are needed, because during the first one the server itself may have been stopped.
+    """
+
+    start_timeout_s: float = 30.0
+    silence_s: float = 5.0
+    max_silences: int = 2
+
+
+DEFAULTS = DecoderConfig()
+
+
 class DecoderProcess:
     """One decoder process. It serves one container and is not used again.
 
     Args:
         file: a file to read the container from; then nothing is pushed.
+        config: the time-outs.
+        program: the module whose `run` is called in the process.
 
     Raises:
         OSError: the process cannot be started.
     """
 
-    def __init__(self, file: BinaryIO | None = None) -> None:
+    def __init__(
+        self, file: BinaryIO | None = None, config: DecoderConfig = DEFAULTS, *, program: str = PROGRAM
+    ) -> None:
+        self._config = config
         self._loop = asyncio.get_running_loop()
         self._writer: asyncio.StreamWriter | None = None
         self._ours, theirs = socket.socketpair()
@@ -63,7 +81,7 @@ class DecoderProcess:
             if file is not None:
                 # A descriptor is passed to another process as a `Connection`; nothing is sent over it.
                 source = Connection(os.dup(file.fileno()), writable=False)
-            self._process: SpawnProcess = children.start("livecaption-decoder", PROGRAM, theirs, source)
+            self._process: SpawnProcess = children.start("livecaption-decoder", program, theirs, source)
         except BaseException:
             self._ours.close()
             raise
@@ -90,7 +108,7 @@ class DecoderProcess:
         self._reader, self._writer = await asyncio.open_connection(sock=self._ours, limit=MAX_BODY_BYTES)
         self._writer.transport.set_write_buffer_limits(MAX_WAITING_BYTES, MAX_WAITING_BYTES)
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
+            async with asyncio.timeout(self._config.start_timeout_s):
                 if isinstance(await self._receive(), Ready):
                     return
         except (TimeoutError, EOFError, GarbledFrame):
@@ -126,11 +144,11 @@ class DecoderProcess:
         n_silences = 0
         while True:
             try:
-                async with asyncio.timeout(SILENCE_S):
+                async with asyncio.timeout(self._config.silence_s):
                     message = await self._receive()
             except TimeoutError:
                 n_silences += self._has_work
-                if n_silences == MAX_SILENCES:
+                if n_silences == self._config.max_silences:
                     self._fail("sent nothing for too long")
                 continue
             except EOFError:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from typing import BinaryIO
 
 from livecaption.audio.formats import Samples
-from livecaption.decoding.decoder import DecoderProcess
+from livecaption.decoding.decoder import DEFAULTS, DecoderConfig, DecoderProcess
 from livecaption.decoding.messages import Decoded, Ended, Opened
 from livecaption.errors import Unavailable
 
@@ -26,10 +26,12 @@ class DecoderPool:
     """All decoder processes of a server. Used by the thread of its event loop.
 
     Args:
+        decoder: the time-outs of each process.
         keep_spare_s: how long the process that waits for the next container is kept.
     """
 
-    def __init__(self, *, keep_spare_s: float = KEEP_SPARE_S) -> None:
+    def __init__(self, decoder: DecoderConfig = DEFAULTS, *, keep_spare_s: float = KEEP_SPARE_S) -> None:
+        self._decoder = decoder
         self._keep_spare_s = keep_spare_s
         self._processes: set[DecoderProcess] = set()
         self._spare: asyncio.Task[DecoderProcess] | None = None
@@ -97,7 +99,7 @@ class DecoderPool:
     async def _start(self, file: BinaryIO | None = None) -> DecoderProcess:
         async with self._starting:
             try:
-                process = DecoderProcess(file)
+                process = DecoderProcess(file, self._decoder)
             except OSError as error:
                 logger.warning("a container's decoder could not be started: %s", error.strerror)
                 raise Unavailable("no decoder for the container could be started", retry_after_s=5.0) from None

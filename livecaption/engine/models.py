@@ -125,13 +125,14 @@ _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 """Form of `owner/repository`. `/models/x` and `./x` do not match, because they are (misspelled) directories."""
 
 
-def find_model(name: str = "") -> ModelFiles:
+def find_model(name: str = "", packaged: Sequence[PackagedModel] = PACKAGED_MODELS) -> ModelFiles:
     """Return the files of a model. They are downloaded or joined if necessary.
 
     Args:
         name: empty for the embedded model; a directory; the name of a packaged model or of its package; a name of
             faster-whisper such as `small` or `large-v3-turbo`; or `owner/repository` on the hub. The latter two may end
             in `@` and a commit, tag or branch of the hub.
+        packaged: models that may be in installed packages.
 
     Raises:
         EngineUnusable: there is no such model, files are missing or damaged, or it cannot be downloaded. The message
@@ -141,11 +142,11 @@ def find_model(name: str = "") -> ModelFiles:
         return _find_packaged(EMBEDDED_MODEL)
     if Path(name).is_dir():
         return _complete(ModelFiles(Path(name).resolve().name, Path(name)))
-    for model in PACKAGED_MODELS:
+    for model in packaged:
         # The hub has this model too, so a name that is not a package's is downloaded.
         if model.answers_to(name) and (_folders(model) or name != model.name):
             return _find_packaged(model)
-    return _find_on_hub(name)
+    return _find_on_hub(name, packaged)
 
 
 def _complete(files: ModelFiles) -> ModelFiles:
@@ -226,7 +227,7 @@ def _sha256(file: Path) -> str:
 # Models on the hub
 
 
-def _find_on_hub(wanted: str) -> ModelFiles:
+def _find_on_hub(wanted: str, packaged: Sequence[PackagedModel]) -> ModelFiles:
     name, at, revision = wanted.partition("@")
     repository = name if _REPOSITORY.fullmatch(name) else HUB_REPOSITORIES.get(name)
     if repository is None or (at and not revision):
@@ -250,7 +251,7 @@ def _find_on_hub(wanted: str) -> ModelFiles:
     except RepositoryNotFoundError as error:
         raise EngineUnusable(f"No model {repository} on the Hugging Face hub (or it needs HF_TOKEN)") from error
     except Exception as error:  # the hub's client passes on the errors of its transport, and has changed transports
-        raise EngineUnusable(_download_advice(name, repository, revision, error)) from error
+        raise EngineUnusable(_download_advice(name, packaged, repository, revision, error)) from error
 
 
 def _snapshot(name: str, repository: str, revision: str, *, local_files_only: bool = False) -> ModelFiles:
@@ -266,9 +267,10 @@ def _snapshot(name: str, repository: str, revision: str, *, local_files_only: bo
     return _complete(ModelFiles(name, directory, revision=directory.name))
 
 
-def _download_advice(name: str, repository: str, revision: str, error: Exception) -> str:
-    packaged = [model for model in PACKAGED_MODELS if model.name == name]
-    package = f"; or run {packaged[0].pip_install}" if packaged else ""
+def _download_advice(
+    name: str, packaged: Sequence[PackagedModel], repository: str, revision: str, error: Exception
+) -> str:
+    package = "".join(f"; or run {model.pip_install}" for model in packaged if model.name == name)
     return (
         f"Model {name} is not on this machine and cannot be downloaded ({type(error).__name__}: {error}). "
         f"Download {repository} at {revision} on a machine that reaches huggingface.co, copy the directory here and "

@@ -277,12 +277,12 @@ ATTACKS: dict[str, Attack] = {
 """All attacks. The resets come last, because their sessions end only after the resume window, with a log line each."""
 
 
-def run(name: str, target: Target) -> Report:
+def run(name: str, target: Target, timeout_s: float = ATTACK_TIMEOUT_S) -> Report:
     """Run an attack; this blocks. An error in the attack itself becomes a fault in its report."""
 
     async def attack() -> Report:
         try:
-            async with asyncio.timeout(ATTACK_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 return await ATTACKS[name](target)
         except (TimeoutError, ConnectionError, StopAsyncIteration, psutil.Error) as error:
             return Report(faults=[f"the attack broke off: {type(error).__name__} {error}"])

@@ -29,8 +29,6 @@ HANG_S = 30.0
 """Time without an outcome after which a process counts as hung. A container of a second or two takes less, even on a
 busy machine. The sandbox ends a process after 10 s of CPU."""
 REAP_TIMEOUT_S = 5.0
-PROGRAM = __name__
-"""The module whose `run` is called in the process."""
 
 
 @dataclass(slots=True)
@@ -58,24 +56,41 @@ def mutant(containers: Mapping[str, bytes], seed: int) -> tuple[str, bytes]:
     return name, mutate(containers[name], seed)
 
 
-async def decode_mutants(containers: Mapping[str, bytes], n: int, n_processes: int = os.cpu_count() or 1) -> Tally:
-    """Decode the mutants with the seeds 0 to n-1, in several processes at a time."""
+async def decode_mutants(
+    containers: Mapping[str, bytes],
+    n: int,
+    n_processes: int = os.cpu_count() or 1,
+    *,
+    hang_s: float = HANG_S,
+    program: str = __name__,
+) -> Tally:
+    """Decode the mutants with the seeds 0 to n-1, in several processes at a time.
+
+    Args:
+        containers: the undamaged containers, by name.
+        n: number of mutants.
+        n_processes: number of processes at a time.
+        hang_s: time without an outcome after which a process counts as hung.
+        program: the module whose `run` is called in each process.
+    """
     tally = Tally()
     shares = [range(n * i // n_processes, n * (i + 1) // n_processes) for i in range(n_processes)]
-    await asyncio.gather(*(_decode_share(containers, seeds, tally) for seeds in shares))
+    await asyncio.gather(*(_decode_share(containers, seeds, tally, hang_s, program) for seeds in shares))
     return tally
 
 
-async def _decode_share(containers: Mapping[str, bytes], seeds: range, tally: Tally) -> None:
+async def _decode_share(
+    containers: Mapping[str, bytes], seeds: range, tally: Tally, hang_s: float, program: str
+) -> None:
     while seeds:
         ours, theirs = socket.socketpair()
         with theirs:
-            process = children.start("mutants", PROGRAM, theirs, dict(containers), seeds)
+            process = children.start("mutants", program, theirs, dict(containers), seeds)
         reader, writer = await asyncio.open_connection(sock=ours)
         try:
             async with asyncio.timeout(None) as limit:
                 while True:
-                    limit.reschedule(asyncio.get_running_loop().time() + HANG_S)
+                    limit.reschedule(asyncio.get_running_loop().time() + hang_s)
                     if not (line := await reader.readline()):
                         break
                     tally.outcomes[line.decode().strip()] += 1

@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,45 +48,75 @@ from livecaption.evaluation.server_process import FORBIDDEN, ServerProcess, serv
 from livecaption.evaluation.soak import BYTES_PER_S, EXIT_TIMEOUT_S, LEFT_AFTER_S, SCRIPT
 from livecaption.evaluation.target import Report, Target
 
-MAX_PONG_MEDIAN_MS = 20.0
-"""Median latency of pongs during any attack. People notice captions that are 100 ms later, which is five times this."""
-MAX_HOLD_MS = 5.0
-"""Longest time that a callback may hold the loop: a turn of 2 ms, and the step that exceeds it."""
-MAX_COLLECTOR_MS = 100.0
-"""Longest run of the garbage collector. It scans all sessions and messages at once: 20 to 85 ms every few minutes."""
-MAX_FINALS_GROWTH = 1.2
-FINALS_SLACK_MS = 100.0
-"""The p95 of final latency may grow by a fifth, plus one batch of the scripted engine (0.1 s)."""
-MAX_RSS_BYTES = 400_000_000
-"""Largest resident memory. The server process has 65 MB at rest, and memory that an attack occupies is not available to
-later sessions."""
-MAX_READY_S = 1.0
-"""Time until a new stream is ready. A publisher waits for one second without noticing."""
-MAX_LOG_LINES = 20
-MAX_LOG_LINES_OF_SESSION = 3
-"""Log lines that are allowed for an attack, and for each connection that it opens: started, refusal, ended."""
-FORBIDDEN_AFTER = {"resets": ("ended: error",)}
-"""Words that may not be in the log after an attack, in addition to those that are never allowed."""
-
 FLAGS = ("--store", "none", "--model", SCRIPT, "--max-streams", "200")
 """Flags of the server. The limit of streams is high, because a refusal at the limit is no damage by an attack."""
 HOLDS = (sys.executable, "-m", "livecaption.evaluation.holds")
 """The program that records the holds of the loop. The file and the flags follow."""
-N_SERVER_MUTANTS = 40
 SPOKEN_S = 1.5
 """Duration of the recording in each container."""
-ALONE_S = 12.0
-"""Time that the bystanders stream before the first attack, to measure the latency of finals without one."""
 N_PUBLISHERS = 2
-CALM_S = 1.0
-"""Pause between attacks, to measure the latency of undisturbed pongs."""
 SENTENCE_TIMEOUT_S = 30.0
 SPOKEN_BEFORE_STOP_S = 0.5
 WIDTH = 150
 MAX_LOGGED = 5
 """Forbidden log lines that are shown for an attack, because the same line is mostly repeated."""
-SETTLE_S = 1.0
-"""Time after which the processes of an attack have ended, and pongs count as undisturbed again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The attacks of a siege, and its durations.
+
+    Attributes:
+        names: names of the attacks.
+        attack_s: duration of attacks that are bounded by time.
+        share: factor (0 to 1) of the counts of attacks that are bounded by count.
+        n_mutants: damaged containers for the server, each of which starts a decoder process.
+        alone_s: time that the bystanders stream before the first attack, to measure the latency of finals without one.
+        calm_s: pause between attacks, to measure the latency of undisturbed pongs.
+        settle_s: time after which the processes of an attack have ended, and pongs count as undisturbed again.
+        forbidden_after: words that may not be in the log after an attack, by its name. Others are never allowed.
+    """
+
+    names: Iterable[str] = tuple(ATTACKS)
+    attack_s: float = 4.0
+    share: float = 1.0
+    n_mutants: int = 40
+    alone_s: float = 12.0
+    calm_s: float = 1.0
+    settle_s: float = 1.0
+    forbidden_after: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"resets": ("ended: error",)})
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The bounds of what an attack may do to the server and to its other clients.
+
+    Attributes:
+        pong_median_ms: median latency of pongs. People notice captions that are 100 ms later, which is five times this.
+        hold_ms: longest time that a callback may hold the loop: a turn of 2 ms, and the step that exceeds it.
+        collector_ms: longest run of the garbage collector. It scans all sessions and messages at once: 20 to 85 ms
+            every few minutes.
+        finals_growth, finals_slack_ms: the p95 of final latency may grow by a fifth, plus one batch of the scripted
+            engine (0.1 s).
+        rss_bytes: largest resident memory. The server process has 65 MB at rest, and memory that an attack occupies is
+            not available to later sessions.
+        ready_s: time until a new stream is ready. A publisher waits for one second without noticing.
+        log_lines, log_lines_of_session: log lines that are allowed for an attack, and for each connection that it
+            opens: started, refusal, ended.
+    """
+
+    pong_median_ms: float = 20.0
+    hold_ms: float = 5.0
+    collector_ms: float = 100.0
+    finals_growth: float = 1.2
+    finals_slack_ms: float = 100.0
+    rss_bytes: int = 400_000_000
+    ready_s: float = 1.0
+    log_lines: int = 20
+    log_lines_of_session: int = 3
+
+
+PLAN, BOUNDS = Plan(), Bounds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,50 +169,37 @@ class Row:
     faults: tuple[str, ...]
 
 
-def broken_bounds(row: Row) -> list[str]:
+def broken_bounds(row: Row, bounds: Bounds = BOUNDS) -> list[str]:
     """Describe all bounds that are exceeded."""
     broken = list(row.faults)
     if not row.lives:
         broken.append("the server has ended")
-    if row.beside.pong_median is None or row.beside.pong_median > MAX_PONG_MEDIAN_MS:
+    if row.beside.pong_median is None or row.beside.pong_median > bounds.pong_median_ms:
         broken.append(f"pong median {_ms(row.beside.pong_median)} ms")
     if row.alone.finals_p95 is not None and row.beside.finals_p95 is not None:
-        limit_ms = MAX_FINALS_GROWTH * row.alone.finals_p95 + FINALS_SLACK_MS
+        limit_ms = bounds.finals_growth * row.alone.finals_p95 + bounds.finals_slack_ms
         if row.beside.finals_p95 > limit_ms:
             broken.append(f"finals p95 {_ms(row.beside.finals_p95)} ms, above {limit_ms:.0f}")
-    if row.hold_ms > MAX_HOLD_MS:
+    if row.hold_ms > bounds.hold_ms:
         broken.append(f"the loop was held for {row.hold_ms:.1f} ms")
-    if row.collector_ms > MAX_COLLECTOR_MS:
+    if row.collector_ms > bounds.collector_ms:
         broken.append(f"the garbage collector took {row.collector_ms:.0f} ms")
-    if row.rss_peak_bytes > MAX_RSS_BYTES:
+    if row.rss_peak_bytes > bounds.rss_bytes:
         broken.append(f"{row.rss_peak_bytes / 1e6:.0f} MB")
-    if row.ready_s is None or row.ready_s > MAX_READY_S:
+    if row.ready_s is None or row.ready_s > bounds.ready_s:
         broken.append("a new stream was never ready" if row.ready_s is None else f"ready after {row.ready_s:.1f} s")
-    if row.n_log_lines > MAX_LOG_LINES + MAX_LOG_LINES_OF_SESSION * row.n_sessions:
+    if row.n_log_lines > bounds.log_lines + bounds.log_lines_of_session * row.n_sessions:
         broken.append(f"{row.n_log_lines} lines in the log")
     return broken
 
 
-async def besiege(
-    containers: Mapping[str, bytes],
-    pcm: bytes,
-    seconds: float,
-    *,
-    alone_s: float,
-    share: float = 1.0,
-    n_mutants: int = N_SERVER_MUTANTS,
-    names: Iterable[str] = ATTACKS,
-) -> tuple[list[Row], list[str]]:
+async def besiege(containers: Mapping[str, bytes], pcm: bytes, plan: Plan) -> tuple[list[Row], list[str]]:
     """Attack a server and stop it.
 
     Args:
         containers: a recording in all kinds of containers, by name.
         pcm: audio that the bystanders stream.
-        seconds: duration of attacks that are bounded by time.
-        alone_s: time before the first attack.
-        share: factor (0 to 1) of the counts of attacks that are bounded by count.
-        n_mutants: damaged containers, each of which starts a decoder process.
-        names: names of the attacks.
+        plan: the attacks, and the durations.
 
     Returns:
         A row for each attack, and descriptions of the faults at the end.
@@ -200,12 +217,14 @@ async def besiege(
         sessions = [await bystander.start() for bystander in bystanders]
         runs = [asyncio.ensure_future(pinging.run(pinging.ping()))]
         runs += [asyncio.ensure_future(publisher.run(publisher.speak(pcm))) for publisher in speaking]
-        target = Target(url, server.pid, worker_pids, sessions[-1], containers, seconds, share, n_mutants)
-        alone = [await _span(alone_s)]
+        target = Target(
+            url, server.pid, worker_pids, sessions[-1], containers, plan.attack_s, plan.share, plan.n_mutants
+        )
+        alone = [await _span(plan.alone_s)]
         rows: list[Row] = []
-        for name in names:
-            alone.append(await _span(CALM_S))
-            rows.append(await _attacked(name, server, target, attacker, pinging, speaking, alone, holds_path))
+        for name in plan.names:
+            alone.append(await _span(plan.calm_s))
+            rows.append(await _attacked(name, plan, server, target, attacker, pinging, speaking, alone, holds_path))
             if not rows[-1].lives:
                 break
         faults = await _stopped(server, target, speaking[0])
@@ -216,6 +235,7 @@ async def besiege(
 
 async def _attacked(
     name: str,
+    plan: Plan,
     server: ServerProcess,
     target: Target,
     attacker: ProcessPoolExecutor,
@@ -233,9 +253,9 @@ async def _attacked(
     beside = [(began_s, time.monotonic())]
     over.set()
     peak_bytes, ready_s = await others
-    await asyncio.sleep(SETTLE_S)
+    await asyncio.sleep(plan.settle_s)
     lines = server.lines[n_lines:]
-    forbidden = (SECRET, *FORBIDDEN, *FORBIDDEN_AFTER.get(name, ()))
+    forbidden = (SECRET, *FORBIDDEN, *plan.forbidden_after.get(name, ()))
     logged = [f"logged: {line}" for line in lines if any(word in line for word in forbidden)]
     finals = [final for publisher in speaking for final in publisher.latencies]
     hold_ms, collector_ms = holds.read(holds_path, *beside[0])
@@ -300,7 +320,7 @@ def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}" if value < 10 else f"{value:.0f}"
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table(rows: Sequence[Row], bounds: Bounds = BOUNDS) -> Table:
     """Make a table of the rows."""
     shown = Table("attack", title="pong: median, p95, worst; alone and beside the attack")
     for heading in (
@@ -334,12 +354,12 @@ def table(rows: Sequence[Row]) -> Table:
             f"{row.rss_peak_bytes / 1e6:.0f}",
             str(row.n_log_lines),
             str(row.n_sessions),
-            str(len(broken_bounds(row)) or ""),
+            str(len(broken_bounds(row, bounds)) or ""),
         )
     return shown
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], plan: Plan = PLAN, bounds: Bounds = BOUNDS) -> int:
     """Run the command, and return its exit code: 1 if a bound is exceeded."""
     assert __doc__
     parser = argparse.ArgumentParser("python -m livecaption.evaluation.siege", description=__doc__.split("\n")[0])
@@ -347,22 +367,27 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--containers", type=int, default=20_000, metavar="N", help="damaged containers to decode (default: 20000)"
     )
-    parser.add_argument("--seconds", type=float, default=4.0, metavar="S", help="duration of an attack (default: 4)")
+    parser.add_argument(
+        "--seconds", type=float, default=plan.attack_s, metavar="S", help="duration of an attack (default: %(default)g)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
     options = parser.parse_args(arguments)
     pcm = read_pcm(options.recording)
+    plan = replace(
+        plan,
+        names=track(plan.names, "Besieging", console=Console(stderr=True)),
+        attack_s=options.seconds,
+        n_mutants=min(plan.n_mutants, options.containers),
+    )
     containers = {name: encode(pcm[: int(SPOKEN_S * BYTES_PER_S)], kind) for name, kind in KINDS.items()}
 
     async def run() -> tuple[Tally, list[Row], list[str]]:
         tally = await decode_mutants(containers, options.containers)
-        names = track(ATTACKS, "Besieging", console=Console(stderr=True))
-        n_mutants = min(N_SERVER_MUTANTS, options.containers)
-        found = await besiege(containers, pcm, options.seconds, alone_s=ALONE_S, n_mutants=n_mutants, names=names)
-        return tally, *found
+        return tally, *await besiege(containers, pcm, plan)
 
     tally, rows, faults = asyncio.run(run())
-    faults = [f"{row.attack}: {what}" for row in rows for what in broken_bounds(row)] + faults + tally.faults
-    Console(width=WIDTH).print(table(rows))
+    faults = [f"{row.attack}: {what}" for row in rows for what in broken_bounds(row, bounds)] + faults + tally.faults
+    Console(width=WIDTH).print(table(rows, bounds))
     for row in rows:
         if row.outcomes:
             print(f"{row.attack}: {dict(row.outcomes)}")

@@ -22,7 +22,7 @@ from livecaption.ipc.job_object import join_job
 from livecaption.ipc.layers import Layer
 
 KILL_TIMEOUT_S = 2.0
-"""Time for a process to end after SIGKILL. One that takes longer hangs in a driver, and its device stays reserved."""
+"""Time that the exit of the server waits for each process that it killed. Longer ones hang in a driver."""
 
 _started: set[SpawnProcess] = set()
 

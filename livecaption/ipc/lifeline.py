@@ -23,6 +23,8 @@ from multiprocessing import connection, parent_process
 from livecaption.ipc.layers import Layer
 
 EXIT_ORPHANED = 86
+EXIT_DEAD_MAN = 1
+"""The exit status of the dead-man's switch, which `faulthandler` chooses."""
 _PR_SET_PDEATHSIG = 1
 _RECHECK_S = 1.0
 

@@ -1,10 +1,10 @@
 """The settings of the inference processes: their number and their deadlines."""
 
-import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from glob import glob
 
 from livecaption.ipc.config import EngineConfig
+from livecaption.workers.restart import RestartConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,13 @@ class WorkerConfig:
         heartbeat_timeout_s: a worker that sends nothing for this time is stopped, starved or stuck, and is killed.
         batch_timeout_s: time that any batch may take; longer audio gets more (see `deadlines`).
         stop_timeout_s: time that a worker may take to stop after it was asked to.
+        kill_timeout_s: time for a worker to end after SIGKILL. One that takes longer hangs in a driver, and its device
+            stays reserved.
         kill_stale: end an earlier server's inference process that is still on the device.
+        stale_timeout_s: time that such a process gets to end. Every layer of an idle worker's lifeline is faster.
+        watch_interval_s: time between two looks at a worker. A longer one finds hung workers later.
+        shortage_interval_s: time between two starts while descriptors, processes or memory are short.
+        restart: the restarts of workers that died.
     """
 
     per_device: int = 0
@@ -28,12 +34,16 @@ class WorkerConfig:
     heartbeat_timeout_s: float = 5.0
     batch_timeout_s: float = 10.0
     stop_timeout_s: float = 1.0
+    kill_timeout_s: float = 2.0
     kill_stale: bool = False
+    stale_timeout_s: float = 5.0
+    watch_interval_s: float = 0.25
+    shortage_interval_s: float = 1.0
+    restart: RestartConfig = field(default_factory=RestartConfig)
 
 
-def engine_of_each_worker(engine: EngineConfig, config: WorkerConfig) -> list[EngineConfig]:
+def engine_of_each_worker(engine: EngineConfig, config: WorkerConfig, n_cores: int) -> list[EngineConfig]:
     """Return the settings of each process: `per_device` on every device. Processes on one CPU share its cores."""
-    n_cores = os.cpu_count() or 1
     devices = [device.strip() for device in engine.device.split(",")]
     workers = []
     for device in devices:

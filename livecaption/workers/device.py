@@ -7,25 +7,24 @@ from contextlib import suppress
 
 from livecaption.ipc import locks
 
-STALE_TIMEOUT_S = 5.0
-"""Time that an earlier server's worker gets to end. Every layer of an idle worker's lifeline is faster."""
 STALE_INTERVAL_S = 0.1
 
 logger = logging.getLogger(__name__)
 
 
-async def wait_for_device(device: str, stopping: asyncio.Event, *, kill_stale: bool) -> str | None:
+async def wait_for_device(device: str, stopping: asyncio.Event, *, kill_stale: bool, timeout_s: float) -> str | None:
     """Wait until no worker of an earlier server is on the device, or until `stopping` is set.
 
     Args:
         device: the device as named in the settings.
         stopping: set when the server stops and the device is not needed any more.
         kill_stale: whether such a worker is killed.
+        timeout_s: time that such a worker gets to end.
 
     Returns:
         The reason why the device cannot be used, for the operator; None if it can be used.
     """
-    give_up_s = time.monotonic() + STALE_TIMEOUT_S
+    give_up_s = time.monotonic() + timeout_s
     reported: set[int] = set()
     while stale := locks.stale_workers(device):
         for worker in stale:

@@ -5,6 +5,7 @@ It is the shell around the pure `Scheduler` and executes its instructions. Only 
 
 import asyncio
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -114,7 +115,8 @@ class WorkerPool:
         self._limit_batches()
         self._quarantine = Quarantine()
         listener = WorkerListener(self._on_ready, self._on_answer, self._on_lost, self._on_state)
-        self._supervisors = [Supervisor(each, config, listener) for each in engine_of_each_worker(engine, config)]
+        engines = engine_of_each_worker(engine, config, os.cpu_count() or 1)
+        self._supervisors = [Supervisor(each, config, listener) for each in engines]
         self._ready: dict[WorkerId, Worker] = {}
         self._sessions: dict[SessionId, tuple[OnAnswer, Refresh]] = {}
         self._hold_s = hold_s

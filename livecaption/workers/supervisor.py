@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import psutil
 
 from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.ipc import children
+from livecaption.ipc import children, lifeline
 from livecaption.ipc.bridge import PipeBridge
 from livecaption.ipc.config import EngineConfig
 from livecaption.ipc.messages import (
@@ -41,12 +41,10 @@ from livecaption.workers.config import WorkerConfig
 from livecaption.workers.deadlines import SERVER_MARGIN_S, BatchDeadlines
 from livecaption.workers.device import wait_for_device
 from livecaption.workers.lifecycle import PoolState, WorkerEvent, WorkerState, next_state
-from livecaption.workers.restart import RestartPolicy, is_healthy
+from livecaption.workers.restart import RestartPolicy
 
-WATCH_INTERVAL_S = 0.25
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 """Errors of a shortage of descriptors, processes or memory. It passes soon, so the failed start does not count."""
-SHORTAGE_INTERVAL_S = 1.0
 
 logger = logging.getLogger(__name__)
 _worker_ids = itertools.count(1)
@@ -131,7 +129,7 @@ class Worker:
         except RuntimeError as error:  # no thread is left
             children.kill(self.process)
             connection.close()
-            spawning.reap(self.process, children.KILL_TIMEOUT_S)
+            spawning.reap(self.process, config.kill_timeout_s)
             raise OSError(errno.EAGAIN, str(error)) from None
 
     def transcribe(self, batch: BatchId, windows: Sequence[Window]) -> None:
@@ -191,14 +189,19 @@ class Worker:
 
     def describe_end(self, exit_code: int | None) -> str:
         """Describe the end of the worker, as a predicate to follow 'worker 3'."""
-        if self._reason is not None and exit_code is not None:
-            return f"was killed: {self._reason}"
+        reason = self._reason
+        loading = self._model_found and not self.was_ready and self.load_failure is None
+        if reason is None and loading and exit_code == lifeline.EXIT_DEAD_MAN:
+            # The time since `ModelFound` does not show it, because a busy server reads that message late.
+            reason = self._load_overdue
+        if reason is not None and exit_code is not None:
+            return f"was killed: {reason}"
         return children.describe_exit(exit_code) + ("" if self.was_ready else " while loading the model")
 
     @property
     def healthy(self) -> bool:
         """True if the worker did useful work; known once it is lost."""
-        return is_healthy(self.served_s, self.n_answered)
+        return self._config.restart.is_healthy(self.served_s, self.n_answered)
 
     @property
     def _load_overdue(self) -> str:
@@ -246,8 +249,6 @@ class Worker:
         if garbled is not None:
             self.kill(garbled.message)
         elif self.state is not WorkerState.DEAD:
-            if self.state is WorkerState.STARTING and time.monotonic() - self._began_s >= self._config.load_timeout_s:
-                self._reason = self._load_overdue  # the worker's own dead-man's switch acted first
             # A worker without a pipe is useless, even if its process still runs.
             children.kill(self.process)
             self._lose()
@@ -269,7 +270,7 @@ class Supervisor:
         self._engine = engine
         self._config = config
         self._listener = listener
-        self._policy = RestartPolicy()
+        self._policy = RestartPolicy(config.restart)
         self._deadlines = BatchDeadlines(config.batch_timeout_s)
         self._worker: Worker | None = None
         self._n_workers = 0
@@ -303,18 +304,21 @@ class Supervisor:
 
     async def run(self) -> None:
         """Start workers, one after the other. Returns after `stop`, or when `failure` is set."""
-        self.failure = await wait_for_device(self._engine.device, self._stopping, kill_stale=self._config.kill_stale)
+        config = self._config
+        self.failure = await wait_for_device(
+            self._engine.device, self._stopping, kill_stale=config.kill_stale, timeout_s=config.stale_timeout_s
+        )
         short = False
         while not self._stopping.is_set() and self.failure is None:
             healthy = False
             try:
-                worker = self._worker = Worker(self._engine, self._config, self._deadlines, self._listener)
+                worker = self._worker = Worker(self._engine, config, self._deadlines, self._listener)
             except OSError as error:
                 if error.errno in SHORTAGES:
                     if not short:
                         logger.error("a worker cannot be started now: %s; the server tries again each second", error)
                     short = True
-                    await self._pause(SHORTAGE_INTERVAL_S)
+                    await self._pause(config.shortage_interval_s)
                     continue
                 end = f"a worker could not be started: {error}"
             else:
@@ -361,7 +365,7 @@ class Supervisor:
         logger.info("worker %d started (pid %s)", worker.id, worker.pid)
         await self._watch(worker)
         # Wait in a thread: the wait is bounded, and the thread starts no process.
-        exit_code = await asyncio.to_thread(spawning.reap, worker.process, children.KILL_TIMEOUT_S)
+        exit_code = await asyncio.to_thread(spawning.reap, worker.process, self._config.kill_timeout_s)
         self._was_ready = self._was_ready or worker.was_ready
         cause = worker.describe_end(exit_code)
         if exit_code is None:
@@ -374,11 +378,12 @@ class Supervisor:
 
     async def _watch(self, worker: Worker) -> None:
         """Return when the worker is lost. Kill it if it hangs."""
+        interval_s = self._config.watch_interval_s
         looked_s = time.monotonic()
         while not worker.lost.done():
-            await asyncio.wait({worker.lost}, timeout=WATCH_INTERVAL_S)
+            await asyncio.wait({worker.lost}, timeout=interval_s)
             now_s = time.monotonic()
-            if now_s - looked_s > WATCH_INTERVAL_S + 1.0:
+            if now_s - looked_s > interval_s + 1.0:
                 worker.forgive_silence(now_s)
             looked_s = now_s
             reason = worker.hung(now_s)

@@ -1,7 +1,5 @@
 """The inference processes that the settings ask for."""
 
-import os
-
 import pytest
 
 from livecaption.ipc.config import EngineConfig
@@ -17,7 +15,7 @@ from livecaption.workers.config import WorkerConfig, engine_of_each_worker
     ],
 )
 def test_each_device_has_its_processes(device: str, per_device: int, expected: list[str]) -> None:
-    engines = engine_of_each_worker(EngineConfig(model="small", device=device), WorkerConfig(per_device=per_device))
+    engines = engine_of_each_worker(EngineConfig(model="small", device=device), WorkerConfig(per_device=per_device), 8)
     assert [engine.device for engine in engines] == expected
     assert {engine.model for engine in engines} == {"small"}
 
@@ -25,11 +23,8 @@ def test_each_device_has_its_processes(device: str, per_device: int, expected: l
 @pytest.mark.parametrize(
     ("threads", "per_device", "expected"), [(0, 1, 8), (0, 2, 4), (0, 3, 2), (0, 99, 1), (6, 2, 6)]
 )
-def test_processes_on_one_cpu_share_its_cores_by_default(
-    threads: int, per_device: int, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    engines = engine_of_each_worker(EngineConfig(threads=threads), WorkerConfig(per_device=per_device))
+def test_processes_on_one_cpu_share_its_cores_by_default(threads: int, per_device: int, expected: int) -> None:
+    engines = engine_of_each_worker(EngineConfig(threads=threads), WorkerConfig(per_device=per_device), n_cores=8)
     assert {engine.threads for engine in engines} == {expected}
 
 
@@ -44,7 +39,6 @@ def test_processes_on_one_cpu_share_its_cores_by_default(
     ids=repr,
 )
 def test_left_alone_two_processes_share_the_cores_of_a_cpu(
-    engine: EngineConfig, n_cores: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
+    engine: EngineConfig, n_cores: int, expected: list[int]
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: n_cores)
-    assert [worker.threads for worker in engine_of_each_worker(engine, WorkerConfig())] == expected
+    assert [worker.threads for worker in engine_of_each_worker(engine, WorkerConfig(), n_cores)] == expected

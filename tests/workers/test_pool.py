@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -19,8 +20,8 @@ from livecaption.recognition import Hypothesis, SessionId
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Cancel
 from livecaption.scheduling.scheduler import QueueFigures
-from livecaption.workers import restart
 from livecaption.workers.pool import PoolState
+from livecaption.workers.restart import RestartConfig
 from tests.support.eventually import TIMEOUT_FACTOR, eventually
 from tests.support.workers import worker_processes
 from tests.workers.conftest import Crew, StartCrew
@@ -28,6 +29,10 @@ from tests.workers.conftest import Crew, StartCrew
 pytestmark = pytest.mark.processes
 
 HANGS = ["hang", "hang-gil"]
+PATIENT = RestartConfig(first_delay_s=0.0, breaker_window_s=-1.0)
+"""Workers are restarted at once, and the circuit breaker stays closed."""
+QUICK = RestartConfig(first_delay_s=0.0, breaker_deaths=3, half_open_interval_s=0.5)
+"""Workers are restarted at once until the breaker opens, which is soon, and then every half second."""
 
 
 def n_started(caplog: pytest.LogCaptureFixture) -> int:
@@ -37,13 +42,6 @@ def n_started(caplog: pytest.LogCaptureFixture) -> int:
 @pytest.fixture(autouse=True)
 def _log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-
-
-@pytest.fixture
-def patient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Restart workers at once, and keep the circuit breaker closed."""
-    monkeypatch.setattr(restart, "BREAKER_WINDOW_S", -1.0)
-    monkeypatch.setattr(restart, "FIRST_DELAY_S", 0.0)
 
 
 async def test_every_request_is_answered_once_and_finals_in_the_order_of_asking(start_crew: StartCrew) -> None:
@@ -268,27 +266,19 @@ async def test_a_death_is_noticed_at_once_and_made_good(start_crew: StartCrew) -
 
 
 async def crash_loop(crew: Crew) -> None:
-    """Kill one worker after the other, until the breaker opens."""
-    for _ in range(restart.BREAKER_DEATHS):
+    """Kill one worker after the other, until the breaker opens. The crew must have `restart=QUICK`."""
+    for _ in range(QUICK.breaker_deaths):
         await crew.state(PoolState.READY)
         os.kill(crew.pool.pids[0], signal.SIGKILL)
         await crew.state(PoolState.RECOVERING, PoolState.FAILED)
     await crew.state(PoolState.FAILED)
 
 
-@pytest.fixture
-def quick_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Restart workers at once until the breaker opens, and then every half second."""
-    monkeypatch.setattr(restart, "FIRST_DELAY_S", 0.0)
-    monkeypatch.setattr(restart, "HALF_OPEN_INTERVAL_S", 0.5)
-
-
-@pytest.mark.usefixtures("quick_breaker")
 async def test_a_crash_loop_opens_the_breaker_and_what_waits_is_held_until_the_cause_is_gone(
     start_crew: StartCrew, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Row 48."""
-    crew = await start_crew()
+    crew = await start_crew(restart=QUICK)
     await crash_loop(crew)
     waiting = crew.ask("say held")
     assert crew.pool.failure is None  # a worker may still become ready
@@ -300,11 +290,10 @@ async def test_a_crash_loop_opens_the_breaker_and_what_waits_is_held_until_the_c
     assert "the next one starts in 0.5 s" in caplog.text
 
 
-@pytest.mark.usefixtures("quick_breaker")
 async def test_requests_that_wait_longer_than_they_are_held_are_given_up_until_a_worker_is_back(
     start_crew: StartCrew,
 ) -> None:
-    crew = await start_crew(hold_s=0.1)
+    crew = await start_crew(hold_s=0.1, restart=QUICK)
     await crash_loop(crew)
     assert isinstance(await crew.ask(), WorkerDied)
     assert crew.pool.given_up
@@ -315,9 +304,8 @@ async def test_requests_that_wait_longer_than_they_are_held_are_given_up_until_a
     assert await crew.text("say healed") == "healed"
 
 
-@pytest.mark.usefixtures("quick_breaker")
 async def test_a_worker_that_only_comes_back_and_dies_does_not_prolong_the_wait(start_crew: StartCrew) -> None:
-    crew = await start_crew(hold_s=2.5)
+    crew = await start_crew(hold_s=2.5, restart=QUICK)
     await crash_loop(crew)
     n_deaths = 0
     while not crew.pool.given_up:
@@ -329,15 +317,14 @@ async def test_a_worker_that_only_comes_back_and_dies_does_not_prolong_the_wait(
     assert n_deaths >= 1
 
 
-@pytest.mark.usefixtures("quick_breaker")
 async def test_the_death_of_a_healthy_worker_is_an_accident_although_the_breaker_was_open(
     start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The death is noticed before the next restart is decided, and no request may fail in between."""
-    crew = await start_crew(hold_s=0.1)
+    crew = await start_crew(hold_s=0.1, restart=replace(QUICK, healthy_busy_s=0.0, healthy_batches=1))
     await crash_loop(crew)
     await crew.state(PoolState.READY)
-    monkeypatch.setattr(restart, "HEALTHY_AFTER_S", 0.0)
+    await crew.text()
     states: list[PoolState] = []
     monkeypatch.setattr(crew.pool, "_set_state", states.append)
     os.kill(crew.pool.pids[0], signal.SIGKILL)
@@ -387,9 +374,8 @@ async def test_a_worker_that_cannot_be_killed_gets_no_second_one_beside_it(
     start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Row 54: the worker acts as if it hung in a driver, with its device."""
-    monkeypatch.setattr(children, "KILL_TIMEOUT_S", 0.3)
     monkeypatch.setattr(children, "kill", lambda _: None)
-    crew = await start_crew(heartbeat_timeout_s=1.5)
+    crew = await start_crew(heartbeat_timeout_s=1.5, kill_timeout_s=0.3)
     [pid] = crew.pool.pids
     answer = crew.ask("hang")
     os.kill(pid, signal.SIGSTOP)
@@ -507,11 +493,8 @@ async def test_stopping_does_not_wait_for_a_dead_worker(start_crew: StartCrew) -
     assert time.monotonic() - started_s < 0.5 * TIMEOUT_FACTOR
 
 
-async def test_stopping_ends_the_wait_for_the_next_start(
-    start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(restart, "BREAKER_DEATHS", 1)
-    crew = await start_crew()
+async def test_stopping_ends_the_wait_for_the_next_start(start_crew: StartCrew) -> None:
+    crew = await start_crew(restart=RestartConfig(breaker_deaths=1))
     os.kill(crew.pool.pids[0], signal.SIGKILL)
     await crew.state(PoolState.FAILED)
     started_s = time.monotonic()
@@ -531,10 +514,9 @@ async def test_all_workers_can_be_made_to_show_their_stacks(
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.usefixtures("patient_breaker")
 async def test_many_restarts_leave_no_descriptor_thread_or_zombie(start_crew: StartCrew) -> None:
     """Rows 59 and 60: no worker dies with a thread of an executor, because no such thread starts one."""
-    crew = await start_crew()
+    crew = await start_crew(restart=PATIENT)
     server = psutil.Process()
 
     async def restart_once() -> None:

@@ -2,19 +2,11 @@
 
 import pytest
 
-from livecaption.workers.restart import (
-    BREAKER_DEATHS,
-    HALF_OPEN_INTERVAL_S,
-    HEALTHY_AFTER_S,
-    HEALTHY_BATCHES,
-    HEALTHY_BUSY_S,
-    Restart,
-    RestartPolicy,
-    is_healthy,
-)
+from livecaption.workers.restart import Restart, RestartConfig, RestartPolicy
 
+CONFIG = RestartConfig()
 AT_ONCE = Restart(0.0, breaker_open=False)
-HALF_OPEN = Restart(HALF_OPEN_INTERVAL_S, breaker_open=True)
+HALF_OPEN = Restart(30.0, breaker_open=True)
 
 
 def die(policy: RestartPolicy, *deaths_s: float, healthy: bool = False, random: float = 1.0) -> list[Restart]:
@@ -22,48 +14,48 @@ def die(policy: RestartPolicy, *deaths_s: float, healthy: bool = False, random: 
 
 
 def test_the_first_restart_is_at_once() -> None:
-    assert die(RestartPolicy(), 100.0) == [AT_ONCE]
+    assert die(RestartPolicy(CONFIG), 100.0) == [AT_ONCE]
 
 
 def test_delays_double_up_to_half_a_minute() -> None:
     deaths_s = [100.0 * n for n in range(10)]  # too rare to open the breaker
-    delays_s = [restart.delay_s for restart in die(RestartPolicy(), *deaths_s)]
+    delays_s = [restart.delay_s for restart in die(RestartPolicy(CONFIG), *deaths_s)]
     assert delays_s == [0, 0.5, 1, 2, 4, 8, 16, 30, 30, 30]
 
 
 @pytest.mark.parametrize("random", [0.0, 0.25, 1.0])
 def test_a_delay_is_any_part_of_its_ceiling(random: float) -> None:
     """With full jitter, workers that died of one cause do not start together."""
-    assert die(RestartPolicy(), 0, 100, 200, random=random)[-1].delay_s == 1.0 * random
+    assert die(RestartPolicy(CONFIG), 0, 100, 200, random=random)[-1].delay_s == 1.0 * random
 
 
 def test_five_deaths_within_a_minute_open_the_breaker() -> None:
-    restarts = die(RestartPolicy(), 0, 15, 30, 45, 60)
+    restarts = die(RestartPolicy(CONFIG), 0, 15, 30, 45, 60)
     assert [restart.breaker_open for restart in restarts] == [False, False, False, False, True]
     assert restarts[-1] == HALF_OPEN
 
 
 def test_five_deaths_in_more_than_a_minute_do_not() -> None:
-    assert not die(RestartPolicy(), 0, 15, 30, 45, 60.1)[-1].breaker_open
+    assert not die(RestartPolicy(CONFIG), 0, 15, 30, 45, 60.1)[-1].breaker_open
 
 
 def test_an_open_breaker_tries_every_half_minute_and_nothing_else() -> None:
     """Deaths become rare while the breaker is open, but only because starts are rare."""
-    policy = RestartPolicy()
-    die(policy, *range(BREAKER_DEATHS))
+    policy = RestartPolicy(CONFIG)
+    die(policy, *range(5))
     assert die(policy, *(100.0 + 31 * n for n in range(20))) == [HALF_OPEN] * 20
 
 
 def test_a_try_that_was_healthy_closes_the_breaker() -> None:
-    policy = RestartPolicy()
-    die(policy, *range(BREAKER_DEATHS))
+    policy = RestartPolicy(CONFIG)
+    die(policy, *range(5))
     assert die(policy, 50) == [HALF_OPEN]
     assert die(policy, 150, healthy=True) == [AT_ONCE]
     assert not die(policy, 151, 152, 153)[-1].breaker_open
 
 
 def test_healthy_workers_are_restarted_at_once_however_often_they_die() -> None:
-    policy = RestartPolicy()
+    policy = RestartPolicy(CONFIG)
     die(policy, 0, 1, 2)
     assert die(policy, *range(10, 100, 6), healthy=True) == [AT_ONCE] * 15
 
@@ -72,13 +64,13 @@ def test_healthy_workers_are_restarted_at_once_however_often_they_die() -> None:
     ("served_s", "n_answered", "healthy"),
     [
         (0.0, 0, False),
-        (HEALTHY_BUSY_S - 0.1, 1000, False),
-        (HEALTHY_BUSY_S, HEALTHY_BATCHES, True),
-        (HEALTHY_AFTER_S - 0.1, HEALTHY_BATCHES - 1, False),
-        (HEALTHY_AFTER_S, 0, True),
+        (CONFIG.healthy_busy_s - 0.1, 1000, False),
+        (CONFIG.healthy_busy_s, CONFIG.healthy_batches, True),
+        (CONFIG.healthy_after_s - 0.1, CONFIG.healthy_batches - 1, False),
+        (CONFIG.healthy_after_s, 0, True),
     ],
 )
 def test_a_worker_is_healthy_that_answered_some_batches_or_was_there_for_a_minute(
     served_s: float, n_answered: int, healthy: bool
 ) -> None:
-    assert is_healthy(served_s, n_answered) == healthy
+    assert CONFIG.is_healthy(served_s, n_answered) == healthy

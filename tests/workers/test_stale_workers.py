@@ -7,7 +7,6 @@ import psutil
 import pytest
 
 from livecaption.ipc.locks import WorkerIdentity
-from livecaption.workers import device
 from livecaption.workers.pool import PoolState
 from tests.support.eventually import eventually
 from tests.support.stale_workers import held
@@ -27,11 +26,8 @@ async def test_a_server_waits_for_a_stale_worker_to_end(
 
 
 @pytest.mark.processes
-async def test_a_server_does_not_start_beside_a_stale_worker(
-    start_crew: StartCrew, stale: WorkerIdentity, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(device, "STALE_TIMEOUT_S", 0.3)
-    crew = await start_crew()
+async def test_a_server_does_not_start_beside_a_stale_worker(start_crew: StartCrew, stale: WorkerIdentity) -> None:
+    crew = await start_crew(stale_timeout_s=0.3)
     assert crew.pool.state is PoolState.FAILED
     assert crew.pool.failure is not None
     assert f"(pid {stale.pid}): --kill-stale ends it" in crew.pool.failure
@@ -52,12 +48,10 @@ async def test_a_server_that_may_kill_it_still_kills_no_stranger(
     start_crew: StartCrew,
     process: psutil.Popen,
     orphan: WorkerIdentity,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(device, "STALE_TIMEOUT_S", 0.3)
     with held(replace(orphan, created_s=1.0)):
-        crew = await start_crew(kill_stale=True)
+        crew = await start_crew(kill_stale=True, stale_timeout_s=0.3)
     assert crew.pool.state is PoolState.FAILED
     assert process.poll() is None
     assert "is another process by now and is left alone" in caplog.text

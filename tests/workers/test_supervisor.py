@@ -10,17 +10,21 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 
 import numpy as np
 import pytest
 
 from livecaption.ipc import children
 from livecaption.ipc.config import EngineConfig
+from livecaption.ipc.lifeline import EXIT_DEAD_MAN
 from livecaption.ipc.messages import (
     BatchFailed,
     Heartbeat,
     Loaded,
+    LoadFailed,
     Message,
     ModelFound,
     Stop,
@@ -31,10 +35,11 @@ from livecaption.ipc.messages import (
 )
 from livecaption.recognition import DeviceMemory, Hypothesis, ModelDescription, Window
 from livecaption.scheduling.scheduler import BatchId
-from livecaption.workers import restart, spawning, supervisor
+from livecaption.workers import spawning, supervisor
 from livecaption.workers.config import WorkerConfig
 from livecaption.workers.deadlines import SERVER_MARGIN_S, BatchDeadlines
 from livecaption.workers.lifecycle import PoolState, WorkerState
+from livecaption.workers.restart import RestartConfig
 from livecaption.workers.supervisor import Supervisor, Worker, WorkerListener
 from tests.support.eventually import eventually
 
@@ -43,7 +48,10 @@ pytestmark = pytest.mark.processes
 MODEL = ModelDescription("none", "cpu", "none", ("en",), translates=False)
 LOADED = Loaded(MODEL)
 ANSWER = Hypothesis("a", "en", 1.0, 0.0)
-CONFIG = WorkerConfig(heartbeat_timeout_s=5.0, batch_timeout_s=10.0, load_timeout_s=100.0)
+RESTART = RestartConfig(first_delay_s=0.0, healthy_busy_s=0.0)
+CONFIG = WorkerConfig(
+    heartbeat_timeout_s=5.0, batch_timeout_s=10.0, load_timeout_s=100.0, shortage_interval_s=0.01, restart=RESTART
+)
 WINDOW = Window(np.zeros(16_000, np.float32))
 
 
@@ -122,17 +130,16 @@ async def test_the_newest_report_of_a_worker_on_its_gpu_is_kept(worker: Worker, 
 
 
 async def test_how_long_a_worker_served_and_what_it_answered_decides_whether_it_was_healthy(
-    worker: Worker, puppets: list[Puppet], monkeypatch: pytest.MonkeyPatch
+    worker: Worker, puppets: list[Puppet]
 ) -> None:
     """A failed batch does not count as answered, and the time of loading does not count as service."""
-    monkeypatch.setattr(restart, "HEALTHY_BUSY_S", 0.0)
     await loaded(worker, puppets[0])
-    for number in range(restart.HEALTHY_BATCHES + 1):
+    for number in range(RESTART.healthy_batches + 1):
         worker.transcribe(BatchId(number), [WINDOW])
         puppets[0].send(transcribed(number) if number else BatchFailed(number, "failed"))
         await eventually(lambda: worker.state is WorkerState.READY)
     worker.kill("test")
-    assert worker.n_answered == restart.HEALTHY_BATCHES
+    assert worker.n_answered == RESTART.healthy_batches
     assert worker.healthy
 
 
@@ -251,6 +258,29 @@ async def test_a_worker_that_loads_may_be_silent(worker: Worker) -> None:
     assert worker.hung(late_s) == "the model was not loaded within 100 s (--load-timeout)"
 
 
+async def test_a_worker_that_ended_itself_because_it_loaded_too_long_is_told_apart(
+    worker: Worker, puppets: list[Puppet]
+) -> None:
+    """A busy server may read late that the loading began, and then no time-out has passed for it."""
+    puppets[0].send(ModelFound())
+    puppets[0].pipe.close()
+    await asyncio.wait_for(worker.lost, 10)
+    assert worker.describe_end(EXIT_DEAD_MAN) == "was killed: the model was not loaded within 100 s (--load-timeout)"
+    assert worker.describe_end(-11) == "was killed by SIGSEGV while loading the model"
+
+
+@pytest.mark.parametrize("messages", [[], [ModelFound(), LoadFailed("broken")]], ids=["before", "failed"])
+async def test_a_worker_that_failed_to_load_did_not_load_too_long(
+    messages: list[Message], worker: Worker, puppets: list[Puppet]
+) -> None:
+    """The status of its end is the same."""
+    for message in messages:
+        puppets[0].send(message)
+    puppets[0].pipe.close()
+    await asyncio.wait_for(worker.lost, 10)
+    assert worker.describe_end(EXIT_DEAD_MAN) == "exited with status 1 while loading the model"
+
+
 async def test_a_download_is_no_part_of_the_loading(worker: Worker, puppets: list[Puppet]) -> None:
     """The download of a model of some GB takes minutes; the deadline begins after it."""
     patience_s = CONFIG.load_timeout_s + SERVER_MARGIN_S
@@ -291,15 +321,14 @@ async def test_a_stopping_worker_is_asked_first_and_may_answer(
 
 def refuse(monkeypatch: pytest.MonkeyPatch, number: int, n_times: int) -> None:
     """Make so many starts fail with this error of the system."""
-    real_spawn, refusals = spawning.spawn, iter(range(n_times))
+    start, refusals = SpawnProcess.start, iter(range(n_times))
 
-    def spawn(config: EngineConfig, load_timeout_s: float, log_level: int) -> object:
+    def start_or_refuse(process: SpawnProcess) -> None:
         if next(refusals, None) is not None:
             raise OSError(number, os.strerror(number))
-        return real_spawn(config, load_timeout_s, log_level)
+        start(process)
 
-    monkeypatch.setattr(spawning, "spawn", spawn)
-    monkeypatch.setattr(restart, "FIRST_DELAY_S", 0.0)
+    monkeypatch.setattr(SpawnProcess, "start", start_or_refuse)
 
 
 async def test_a_process_that_cannot_be_started_is_tried_again(
@@ -319,8 +348,7 @@ async def test_a_shortage_of_the_system_is_no_death_and_reported_once(
     number: int, monkeypatch: pytest.MonkeyPatch, notes: Notes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Row 79: descriptors, processes or memory are short for a while. As many deaths would open the breaker."""
-    refuse(monkeypatch, number, n_times=2 * restart.BREAKER_DEATHS)
-    monkeypatch.setattr(supervisor, "SHORTAGE_INTERVAL_S", 0.01)
+    refuse(monkeypatch, number, n_times=2 * RESTART.breaker_deaths)
     life = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener)
     running = asyncio.ensure_future(life.run())
     await eventually(lambda: life.state is PoolState.READY)
@@ -332,8 +360,8 @@ async def test_a_shortage_of_the_system_is_no_death_and_reported_once(
 
 async def test_a_stop_ends_the_wait_for_what_is_short(monkeypatch: pytest.MonkeyPatch, notes: Notes) -> None:
     refuse(monkeypatch, errno.EMFILE, n_times=1)
-    monkeypatch.setattr(supervisor, "SHORTAGE_INTERVAL_S", 60.0)
-    life = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener)
+    config = replace(CONFIG, shortage_interval_s=60.0)
+    life = Supervisor(EngineConfig(engine="scripted", device="cpu"), config, notes.listener)
     running = asyncio.ensure_future(life.run())
     await asyncio.sleep(0)
     await life.stop()
@@ -359,40 +387,17 @@ async def test_a_worker_whose_pipe_gets_no_threads_leaves_no_process(
     await eventually(lambda: not any(thread.name == "pipe-writer" for thread in threading.enumerate()))
 
 
-async def test_a_pause_of_the_whole_server_kills_no_worker(
-    monkeypatch: pytest.MonkeyPatch, puppets: list[Puppet], notes: Notes
-) -> None:
-    """The same as above through the watch itself, whose clock jumps here as after a sleep."""
-    monkeypatch.setattr(supervisor, "WATCH_INTERVAL_S", 0.02)
-    clock = Clock()
-    monkeypatch.setattr(supervisor, "time", clock)
-    life = Supervisor(EngineConfig(device="cpu"), CONFIG, notes.listener)
+async def test_a_pause_of_the_whole_server_kills_no_worker(puppets: list[Puppet], notes: Notes) -> None:
+    """The same as above through the watch itself. A silence while the server ran counts."""
+    config = replace(CONFIG, heartbeat_timeout_s=1.0, watch_interval_s=0.02)
+    life = Supervisor(EngineConfig(device="cpu"), config, notes.listener)
     running = asyncio.ensure_future(life.run())
     await eventually(lambda: len(puppets) == 1)
     puppets[0].send(LOADED)
     await eventually(lambda: life.state is PoolState.READY)
-    clock.ahead_s += 60.0
-    await clock.looked_at(4)
-    assert life.state is PoolState.READY
-    for _ in range(12):  # but a silence while the server ran counts
-        clock.ahead_s += 0.5
-        await clock.looked_at(2)
-    assert "lost" in notes.calls
+    began_s = time.monotonic()
+    asyncio.get_running_loop().call_soon(time.sleep, 1.5)
+    await eventually(lambda: "lost" in notes.calls)
+    assert time.monotonic() - began_s > 1.5 + config.heartbeat_timeout_s
     await life.stop()
     await asyncio.wait_for(running, 20)
-
-
-class Clock:
-    """A `time.monotonic` that the test moves ahead."""
-
-    def __init__(self) -> None:
-        self.ahead_s = 0.0
-        self._n_looks = 0
-
-    def monotonic(self) -> float:
-        self._n_looks += 1
-        return time.monotonic() + self.ahead_s
-
-    async def looked_at(self, n: int) -> None:
-        until = self._n_looks + n
-        await eventually(lambda: self._n_looks >= until)
