@@ -1,6 +1,7 @@
 """Configure where transcripts are kept, and how long."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from livecaption.errors import ConfigError
 
@@ -27,8 +28,15 @@ class StoreConfig:
 
 
 def default_path() -> str:
-    """Return a path in the user's data directory, which depends on the system."""
+    """Return a path in the user's data directory, which depends on the system.
+
+    It begins with `~` if the home directory is unknown. Then the store cannot be opened, and reports that.
+    """
     # Imported here, because only `serve` needs it.
     from platformdirs import user_data_path
 
-    return str(user_data_path("livecaption", appauthor=False) / "transcripts.db")
+    try:
+        directory = user_data_path("livecaption", appauthor=False)
+    except RuntimeError:
+        directory = Path("~/.local/share/livecaption")
+    return str(directory / "transcripts.db")

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from livecaption.errors import StoreFailed
+from livecaption.errors import StoreFailed, StoreUnusable
 from livecaption.events import Final
 from livecaption.recognition import SessionId
 from livecaption.store import rows
@@ -80,7 +80,7 @@ class TranscriptStore:
     def __init__(self, config: StoreConfig, *, max_hold_s: float = MAX_HOLD_S, retry_s: float = RETRY_S) -> None:
         self._max_hold_s = max_hold_s
         self._retry_s = retry_s
-        self._path = Path(config.path).expanduser()
+        self._path = Path(config.path)
         self._keep_days = config.keep_days
         self._held: deque[_Held] = deque()
         self._n_submitted = 0
@@ -97,6 +97,11 @@ class TranscriptStore:
         self._closed: asyncio.Future[int] = self._loop.create_future()
         self._reading = ThreadPoolExecutor(1, "store-reader")
         self._reader: Database | None = None
+        try:
+            self._path = self._path.expanduser()
+        except RuntimeError:
+            advice = "the home directory is unknown (--store FILE, or --store none)"
+            raise StoreUnusable(f"cannot keep transcripts in {self._path}: {advice}") from None
         self._lock = await asyncio.to_thread(acquire, self._path)
         self._writer = Writer(
             self._path,

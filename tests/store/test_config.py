@@ -1,5 +1,7 @@
 """Transcripts are kept where the settings name a place."""
 
+import pwd
+
 import pytest
 
 from livecaption.errors import ConfigError
@@ -17,6 +19,18 @@ def test_the_default_is_in_the_data_directory_of_the_user(monkeypatch: pytest.Mo
     monkeypatch.delenv("XDG_DATA_HOME")
     monkeypatch.setenv("HOME", "/home/ada")
     assert default_path() == "/home/ada/.local/share/livecaption/transcripts.db"
+
+
+def test_a_user_without_a_home_may_still_say_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command reads the default for its help. The store refuses the path when it is opened."""
+
+    def unknown(_: int) -> None:
+        raise KeyError("uid not found")
+
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert default_path() == "~/.local/share/livecaption/transcripts.db"
 
 
 @pytest.mark.parametrize("days", [-1.0, float("nan"), float("inf")])

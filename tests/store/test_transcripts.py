@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from livecaption.errors import StoreFailed
+from livecaption.errors import StoreFailed, StoreUnusable
 from livecaption.recognition import SessionId
 from livecaption.store import writer
 from livecaption.store.config import StoreConfig
@@ -52,6 +52,12 @@ async def append(store: TranscriptStore, text: str, utterance: int = 0) -> None:
     store.append(ONE, final(text, utterance=utterance), utterance, None, written.set)
     async with asyncio.timeout(20):
         await written.wait()
+
+
+async def test_a_path_below_an_unknown_home_is_refused() -> None:
+    store = TranscriptStore(StoreConfig("~no-such-user/transcripts.db"))
+    with pytest.raises(StoreUnusable, match=r"in ~no-such-user/transcripts\.db: the home directory is unknown"):
+        await store.open()
 
 
 async def test_a_final_that_is_reported_as_written_is_in_the_file(path: Path) -> None:
