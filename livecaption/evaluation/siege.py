@@ -324,18 +324,8 @@ def table(rows: Sequence[Row], bounds: Bounds = BOUNDS) -> Table:
     """Make a table of the rows."""
     shown = Table("attack", title="pong: median, p95, worst; alone and beside the attack")
     for heading in (
-        "pong ms",
-        "beside",
-        "finals p95",
-        "beside",
-        "hold ms",
-        "collector",
-        "ready s",
-        "MB",
-        "peak",
-        "lines",
-        "streams",
-        "broken",
+        *("pong ms", "beside", "finals p95", "beside", "hold ms", "collector"),
+        *("ready s", "MB", "peak", "lines", "streams", "broken"),
     ):
         shown.add_column(heading, justify="right")
     for row in rows:

@@ -11,7 +11,7 @@ from livecaption.client import (
     StreamClosed,
     connect,
 )
-from livecaption.client.stream import MAX_MESSAGE_BYTES
+from livecaption.client.stream import MAX_MESSAGE_BYTES, MAX_UNACKNOWLEDGED_BYTES
 from livecaption.events import End, ErrorReport, Event, Final, Gap, Status
 from tests.support.scripted_peer import END, FINAL, READY, ServerOf
 
@@ -205,26 +205,30 @@ async def test_a_session_that_the_server_has_forgotten_is_over_with_its_reason(s
     assert closed.value.error.code == "unknown_session"
 
 
-async def test_sending_waits_while_too_much_is_unacknowledged(
-    server_of: ServerOf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("livecaption.client.stream.MAX_UNACKNOWLEDGED_BYTES", 1000)
+async def test_sending_waits_while_too_much_is_unacknowledged(server_of: ServerOf) -> None:
+    n_messages = MAX_UNACKNOWLEDGED_BYTES // MAX_MESSAGE_BYTES
+    received = asyncio.Event()
     acknowledge = asyncio.Event()
 
     async def script(socket: web.WebSocketResponse, _: dict[str, Any]) -> None:
         await socket.send_json(READY | {"resume_window_ms": 5000})
+        for _number in range(n_messages + 1):
+            await socket.receive_bytes()
+        received.set()
         await acknowledge.wait()
-        await socket.send_json({"type": "ack", "received_ms": 60, "seq": 2})
+        await socket.send_json({"type": "ack", "received_ms": 3000, "seq": 2})
+        await socket.receive_bytes()
         await socket.send_json(END | {"seq": 3})
 
     async with connect(await server_of(script)) as stream:
         reading = asyncio.ensure_future(events_of(stream))
-        sending = asyncio.ensure_future(stream.send_audio(bytes(1920)))
+        sending = asyncio.ensure_future(stream.send_audio(bytes((n_messages + 2) * MAX_MESSAGE_BYTES)))
+        await received.wait()
         done, _ = await asyncio.wait({sending}, timeout=0.05)
         assert not done
         acknowledge.set()
-        await asyncio.wait_for(sending, 5)
         await reading
+        await asyncio.wait_for(sending, 5)
 
 
 async def test_audio_that_comes_while_lost_audio_is_sent_again_is_sent_behind_it(server_of: ServerOf) -> None:

@@ -1,21 +1,35 @@
 """Real decoder processes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from livecaption.decoding.decoder import DecoderConfig
 from livecaption.decoding.pool import DecoderPool
 from livecaption.ipc import children
 
+MakePool = Callable[..., DecoderPool]
+
 
 @pytest.fixture
-async def pool() -> AsyncIterator[DecoderPool]:
-    """Make a pool, and check that it leaves no process and no task behind."""
+async def make_pool() -> AsyncIterator[MakePool]:
+    """Make pools with time-outs of a `DecoderConfig`, and check that they leave no process and no task behind."""
     before = set(children._started)
-    pool = DecoderPool()
-    yield pool
-    await pool.close()
-    assert pool.pids == []
+    pools = []
+
+    def make(**time_outs: float) -> DecoderPool:
+        pools.append(DecoderPool(DecoderConfig(**time_outs)))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        await pool.close()
+        assert pool.pids == []
     assert children._started <= before
     assert not [task for task in asyncio.all_tasks() if "Decoder" in repr(task.get_coro())]
+
+
+@pytest.fixture
+def pool(make_pool: MakePool) -> DecoderPool:
+    return make_pool()

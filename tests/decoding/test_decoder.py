@@ -13,15 +13,14 @@ import psutil
 import pytest
 
 from livecaption.audio.container import decode_container
-from livecaption.decoding import decoder as decoder_module
 from livecaption.decoding.decoder import DecoderProcess
 from livecaption.decoding.messages import Ended, Opened, Waits, encode
 from livecaption.decoding.pool import ContainerDecoder, DecoderPool
 from livecaption.errors import InvalidAudio, Unavailable
-from livecaption.ipc import children
+from tests.decoding.conftest import MakePool
 from tests.support import deceiving_decoder
 from tests.support.containers import flac_of_silence
-from tests.support.eventually import eventually
+from tests.support.eventually import TIMEOUT_FACTOR, eventually
 from tests.support.streaming import JFK
 
 pytestmark = pytest.mark.processes
@@ -100,9 +99,8 @@ async def test_a_process_that_dies_ends_its_stream_alone(
     assert len(samples) == 176_000
 
 
-async def test_a_process_that_was_stopped_is_ended(pool: DecoderPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder_module, "SILENCE_S", 0.2)
-    process = await pool.take()
+async def test_a_process_that_was_stopped_is_ended(make_pool: MakePool) -> None:
+    process = await make_pool(silence_s=0.2).take()
     os.kill(process.pid, signal.SIGSTOP)
     await process.push(JFK.read_bytes())
     with pytest.raises(InvalidAudio):
@@ -111,11 +109,8 @@ async def test_a_process_that_was_stopped_is_ended(pool: DecoderPool, monkeypatc
     await asyncio.wait_for(process.gone, 5)
 
 
-async def test_a_process_that_waits_for_its_client_is_left_alone(
-    pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decoder_module, "SILENCE_S", 0.05)
-    decoder = ContainerDecoder(pool)
+async def test_a_process_that_waits_for_its_client_is_left_alone(make_pool: MakePool) -> None:
+    decoder = ContainerDecoder(make_pool(silence_s=0.05))
     data = JFK.read_bytes()
 
     async def hesitate() -> None:
@@ -150,7 +145,7 @@ async def test_a_process_that_cannot_be_started_is_no_fault_of_the_client(
         raise OSError(11, "Resource temporarily unavailable")
 
     n_before = psutil.Process().num_fds()
-    monkeypatch.setattr(children, "start", refuse)
+    monkeypatch.setattr("multiprocessing.context.SpawnProcess.start", refuse)
     decoder = ContainerDecoder(pool)
     with pytest.raises(Unavailable):
         await decoded(decoder)
@@ -158,30 +153,21 @@ async def test_a_process_that_cannot_be_started_is_no_fault_of_the_client(
     assert psutil.Process().num_fds() == n_before
 
 
-async def test_a_process_that_does_not_start_in_time_is_ended(
-    pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decoder_module, "START_TIMEOUT_S", 0.001)
+async def test_a_process_that_does_not_start_in_time_is_ended(make_pool: MakePool) -> None:
+    pool = make_pool(start_timeout_s=0.001)
     with pytest.raises(Unavailable):
         await pool.take()
     await eventually(lambda: pool.pids == [])
 
 
-async def test_a_silence_in_the_middle_of_a_frame_loses_nothing(
-    pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_silence_in_the_middle_of_a_frame_loses_nothing(make_pool: MakePool) -> None:
     """On a busy machine the rest of a frame may arrive later, and is read then."""
-    monkeypatch.setattr(decoder_module, "SILENCE_S", 0.1)
-    monkeypatch.setattr(decoder_module, "MAX_SILENCES", 10**6)
-    process = await pool.take()
-    reader = process._reader
-    halves = asyncio.StreamReader()
-    monkeypatch.setattr(process, "_reader", halves)
+    process = await make_pool(silence_s=0.02, max_silences=10**6).take()
+    process._reader = halves = asyncio.StreamReader()
     frame = encode(Opened(2.5)) + encode(Ended(None))
     halves.feed_data(frame[:7])
-    asyncio.get_running_loop().call_later(0.35, halves.feed_data, frame[7:])
+    asyncio.get_running_loop().call_later(0.1, halves.feed_data, frame[7:])
     assert [message async for message in process.messages()] == [Opened(2.5), Ended(None)]
-    monkeypatch.setattr(process, "_reader", reader)
     process.end()
 
 
@@ -221,14 +207,12 @@ async def test_bytes_behind_the_end_are_dropped(pool: DecoderPool, caplog: pytes
     assert "socket.send() raised" not in caplog.text
 
 
-async def test_a_process_that_only_seems_to_have_ended_is_not_waited_for(
-    pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_process_that_only_seems_to_have_ended_is_not_waited_for() -> None:
     """The sentinel shows the end once a descriptor is closed, and waiting for the process would block the loop."""
-    monkeypatch.setattr(decoder_module, "PROGRAM", deceiving_decoder.__name__)
+    process = DecoderProcess(program=deceiving_decoder.__name__)
     with pytest.raises(Unavailable):
-        await pool.take()
-    await eventually(lambda: pool.pids == [], within_s=5)
+        await process.connect()
+    await asyncio.wait_for(process.gone, 5 * TIMEOUT_FACTOR)
 
 
 async def test_bytes_from_before_the_process_is_ready_are_decoded_though_none_follow(pool: DecoderPool) -> None:

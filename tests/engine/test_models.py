@@ -50,7 +50,6 @@ def split_model(
         weights=("model.bin.part1", "model.bin.part2"),
         sha256=hashlib.sha256(b"first half, second half").hexdigest(),
     )
-    monkeypatch.setattr(models, "PACKAGED_MODELS", (model,))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return model
 
@@ -80,24 +79,24 @@ def test_a_package_with_other_weights_than_those_checked_is_unusable(
 
 
 def test_a_split_model_is_put_together_once(split_model: PackagedModel) -> None:
-    files = find_model("split")
+    files = find_model("split", [split_model])
     assert sorted(file.name for file in files.directory.iterdir()) == ["config.json", "model.bin", "tokenizer.json"]
     assert (files.directory / "model.bin").read_bytes() == b"first half, second half"
     written = (files.directory / "model.bin").stat()
-    assert find_model("split-model-2") == files
+    assert find_model("split-model-2", [split_model]) == files
     assert (files.directory / "model.bin").stat() == written
 
 
 def test_a_split_model_leaves_nothing_else_in_the_cache(split_model: PackagedModel, tmp_path: Path) -> None:
-    directory = find_model("split").directory
+    directory = find_model("split", [split_model]).directory
     assert list((tmp_path / "cache" / "livecaption").iterdir()) == [directory]
 
 
 def test_a_split_model_that_was_damaged_in_the_cache_is_unusable(split_model: PackagedModel) -> None:
-    directory = find_model("split").directory
+    directory = find_model("split", [split_model]).directory
     (directory / "model.bin").write_bytes(b"first half, second hxlf")
     with pytest.raises(EngineUnusable, match="damaged: remove that directory"):
-        find_model("split")
+        find_model("split", [split_model])
 
 
 def test_a_split_model_with_one_package_missing_names_both(
@@ -105,13 +104,13 @@ def test_a_split_model_with_one_package_missing_names_both(
 ) -> None:
     monkeypatch.setitem(sys.modules, "split_model_2", None)
     with pytest.raises(EngineUnusable, match="pip install split-model-1==1 split-model-2==1"):
-        find_model("split-model-1")
+        find_model("split-model-1", [split_model])
 
 
 def test_a_cache_that_cannot_be_written_is_unusable(split_model: PackagedModel, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the directory would be")
     with pytest.raises(EngineUnusable, match="Cannot join the parts of model split"):
-        find_model("split")
+        find_model("split", [split_model])
 
 
 def test_a_directory_is_a_model_of_its_own_name(tmp_path: Path) -> None:

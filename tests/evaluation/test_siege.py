@@ -17,7 +17,7 @@ from livecaption.evaluation.attacks import ATTACKS
 from livecaption.evaluation.bystander import NEWCOMER_TIMEOUT_S
 from livecaption.evaluation.containers import KINDS, encode
 from livecaption.evaluation.server_process import ServerProcess
-from livecaption.evaluation.siege import WIDTH, Figures, Row, besiege, broken_bounds, table
+from livecaption.evaluation.siege import WIDTH, Bounds, Figures, Plan, Row, besiege, broken_bounds, table
 from tests.support.streaming import JFK, jfk_pcm
 
 CONTAINERS = {name: encode(jfk_pcm()[: 3 * 16_000], kind) for name, kind in KINDS.items()}
@@ -39,32 +39,26 @@ GOOD = Row(
 )
 
 
-@pytest.fixture
-def short_and_loose(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the siege and loosen its bounds of times, because latencies depend on other load of the machine."""
-    monkeypatch.setattr(siege, "CALM_S", 0.1)
-    monkeypatch.setattr(siege, "SETTLE_S", 0.3)
-    monkeypatch.setattr(siege, "MAX_PONG_MEDIAN_MS", 500.0)
-    monkeypatch.setattr(siege, "MAX_HOLD_MS", 25.0)
-    monkeypatch.setattr(siege, "MAX_COLLECTOR_MS", 500.0)
-    monkeypatch.setattr(siege, "FINALS_SLACK_MS", 10_000.0)
-    monkeypatch.setattr(siege, "MAX_READY_S", NEWCOMER_TIMEOUT_S)
+SHORT = Plan(names=(), attack_s=0.5, share=0.12, n_mutants=8, alone_s=1.0, calm_s=0.1, settle_s=0.3)
+LOOSE = Bounds(
+    pong_median_ms=500.0, hold_ms=25.0, collector_ms=500.0, finals_slack_ms=10_000.0, ready_s=NEWCOMER_TIMEOUT_S
+)
+"""Latencies depend on other load of the machine."""
 
 
-async def attacked(*names: str, **how: Any) -> tuple[list[Row], list[str]]:
-    """Run a short siege with these attacks, and return all faults."""
-    rows, faults = await besiege(CONTAINERS, jfk_pcm(), 0.5, alone_s=1.0, share=0.12, n_mutants=8, names=names, **how)
-    assert [row.attack for row in rows] == list(names)
+async def attacked(plan: Plan, bounds: Bounds = LOOSE) -> tuple[list[Row], list[str]]:
+    """Run a short siege, and return all faults."""
+    rows, faults = await besiege(CONTAINERS, jfk_pcm(), plan)
+    assert [row.attack for row in rows] == list(plan.names)
     assert all(row.alone.pong_median is not None for row in rows)
-    return rows, [f"{row.attack}: {what}" for row in rows for what in broken_bounds(row)] + faults
+    return rows, [f"{row.attack}: {what}" for row in rows for what in broken_bounds(row, bounds)] + faults
 
 
 @pytest.mark.processes
 @pytest.mark.timeout(240)
-@pytest.mark.usefixtures("short_and_loose")
 async def test_no_attack_harms_the_others_or_is_left_behind() -> None:
     """Each attack runs in a short form; the program has the long one."""
-    rows, wrong = await attacked(*ATTACKS)
+    rows, wrong = await attacked(replace(SHORT, names=tuple(ATTACKS)))
     assert wrong == []
     by_name = {row.attack: row for row in rows}
     assert by_name["7.1 recordings"].outcomes == {"end": 1}
@@ -74,7 +68,6 @@ async def test_no_attack_harms_the_others_or_is_left_behind() -> None:
 
 @pytest.mark.processes
 @pytest.mark.timeout(120)
-@pytest.mark.usefixtures("short_and_loose")
 async def test_a_server_that_dies_under_an_attack_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server is killed in the first attack, and no other one follows. Otherwise the siege could not fail."""
 
@@ -83,7 +76,7 @@ async def test_a_server_that_dies_under_an_attack_is_found_out(monkeypatch: pyte
         return 0
 
     monkeypatch.setattr(siege, "_peak_bytes", kill)
-    rows, faults = await besiege(CONTAINERS, jfk_pcm(), 0.2, alone_s=0.2, names=["resets", "claims"])
+    rows, faults = await besiege(CONTAINERS, jfk_pcm(), replace(SHORT, names=["resets", "claims"]))
     [row] = rows
     assert "the server has ended" in broken_bounds(row)
     assert "1 x exit code -9" in faults
@@ -92,28 +85,24 @@ async def test_a_server_that_dies_under_an_attack_is_found_out(monkeypatch: pyte
 
 @pytest.mark.processes
 @pytest.mark.timeout(120)
-@pytest.mark.usefixtures("short_and_loose")
-async def test_a_forbidden_line_in_the_log_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_forbidden_line_in_the_log_is_found_out() -> None:
     """The forbidden words here are those of ended sessions, which every attack causes."""
-    monkeypatch.setattr(siege, "FORBIDDEN_AFTER", {"7.1 recordings": ("ended: stop",)})
-    _, [wrong] = await attacked("7.1 recordings")
+    plan = replace(SHORT, names=["7.1 recordings"], forbidden_after={"7.1 recordings": ("ended: stop",)})
+    _, [wrong] = await attacked(plan)
     assert wrong.startswith("7.1 recordings: logged: ")
     assert "ended: stop, 1." in wrong
 
 
 @pytest.mark.processes
 @pytest.mark.timeout(120)
-@pytest.mark.usefixtures("short_and_loose")
-async def test_a_step_that_holds_the_loop_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_step_that_holds_the_loop_is_found_out() -> None:
     """The bound here is lower than any attack needs: a turn with a large message takes more than a millisecond."""
-    monkeypatch.setattr(siege, "MAX_HOLD_MS", 0.5)
-    _, [wrong] = await attacked("messages of 1 MiB")
+    _, [wrong] = await attacked(replace(SHORT, names=["messages of 1 MiB"]), replace(LOOSE, hold_ms=0.5))
     assert wrong.startswith("messages of 1 MiB: the loop was held for ")
 
 
 @pytest.mark.processes
 @pytest.mark.timeout(120)
-@pytest.mark.usefixtures("short_and_loose")
 async def test_a_lost_last_final_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server is killed here before it can send one."""
     send = ServerProcess.send
@@ -123,7 +112,7 @@ async def test_a_lost_last_final_is_found_out(monkeypatch: pytest.MonkeyPatch) -
         send(server, signal.SIGKILL)
 
     monkeypatch.setattr(ServerProcess, "send", send_twice)
-    _, wrong = await attacked()
+    _, wrong = await attacked(SHORT)
     assert "1 x exit code -9" in wrong
     assert any("finals of" in what for what in wrong)
     assert any("closed with None" in what for what in wrong)
@@ -131,16 +120,12 @@ async def test_a_lost_last_final_is_found_out(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.processes
 @pytest.mark.timeout(120)
-@pytest.mark.usefixtures("short_and_loose")
-@pytest.mark.parametrize(("max_log_lines", "exit_code"), [(20, 0), (-100, 1)])
-def test_the_program_reports_by_its_exit_code_and_a_file(
-    max_log_lines: int, exit_code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(siege, "ATTACKS", {"7.1 recordings": ATTACKS["7.1 recordings"]})
-    monkeypatch.setattr(siege, "ALONE_S", 0.2)
-    monkeypatch.setattr(siege, "MAX_LOG_LINES", max_log_lines)
+@pytest.mark.parametrize(("log_lines", "exit_code"), [(20, 0), (-100, 1)])
+def test_the_program_reports_by_its_exit_code_and_a_file(log_lines: int, exit_code: int, tmp_path: Path) -> None:
+    plan = replace(SHORT, names=["7.1 recordings"], share=1.0)
+    bounds = replace(LOOSE, log_lines=log_lines)
     arguments = [str(JFK), "--containers", "8", "--seconds", "0.2", "--json", str(tmp_path / "figures.json")]
-    assert siege.main(arguments) == exit_code
+    assert siege.main(arguments, plan, bounds) == exit_code
     figures = json.loads((tmp_path / "figures.json").read_text())
     [row] = figures["rows"]
     assert (row["attack"], row["outcomes"]) == ("7.1 recordings", {"end": 8})

@@ -4,6 +4,7 @@ import io
 import random
 import signal
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -32,13 +33,15 @@ async def test_a_final_that_is_lost_is_a_fault(monkeypatch: pytest.MonkeyPatch) 
     """The client ignores finals here. Otherwise the soak could not fail."""
 
     class Late(random.Random):
+        def choice(self, seq: Any) -> Any:
+            return signal.SIGTERM
+
         def uniform(self, a: float, b: float) -> float:
             return 8.0
 
     async def deaf(url: str, chunks: AsyncIterator[bytes], receive: Callable[[Event], None]) -> None:
         await transcribe(url, chunks, lambda event: None if isinstance(event, Final) else receive(event))
 
-    monkeypatch.setattr(soak, "SIGNALS", (signal.SIGTERM,))
     monkeypatch.setattr(soak, "transcribe", deaf)
     cycle = await run_cycle(jfk_pcm(), Late())
     assert cycle.phase == "streaming"
