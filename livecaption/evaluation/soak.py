@@ -16,7 +16,7 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,15 +62,18 @@ class Cycle:
     faults: tuple[str, ...]
 
 
-async def run_cycle(pcm: bytes, chance: random.Random) -> Cycle:
-    """Start a server, stream to it, end it at a random moment, and check for leftovers."""
-    number = chance.choice(SIGNALS)
-    delay_s = chance.uniform(0, MAX_DELAY_S)
+def random_end(chance: random.Random) -> tuple[signal.Signals, Awaitable[None]]:
+    """Choose a signal and its moment."""
+    return chance.choice(SIGNALS), asyncio.sleep(chance.uniform(0, MAX_DELAY_S))
+
+
+async def run_cycle(pcm: bytes, number: signal.Signals, moment: Awaitable[object]) -> Cycle:
+    """Start a server, stream to it, send it the signal when `moment` is over, and check for leftovers."""
     loop = asyncio.get_running_loop()
     events: list[Event] = []
     async with serving("--model", SCRIPT) as server:
         speaking = asyncio.ensure_future(_speak(server, pcm, events))
-        await asyncio.sleep(delay_s)
+        await moment
         phase = _phase(server, events)
         sent_s = loop.time()
         server.send(number)
@@ -143,7 +146,7 @@ def main(arguments: Sequence[str]) -> int:
         chance = random.Random(options.seed)
         cycles = []
         for _ in track(range(options.cycles), "Soaking", console=console):
-            cycles.append(await run_cycle(pcm, chance))
+            cycles.append(await run_cycle(pcm, *random_end(chance)))
         return cycles
 
     cycles = asyncio.run(run())

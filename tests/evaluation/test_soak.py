@@ -1,17 +1,17 @@
 """Servers that are ended by any signal at any moment leave nothing behind and lose nothing."""
 
+import asyncio
 import io
 import random
 import signal
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import pytest
 from rich.console import Console
 
 from livecaption.client import transcribe
 from livecaption.evaluation import soak
-from livecaption.evaluation.soak import Cycle, run_cycle, table
+from livecaption.evaluation.soak import Cycle, random_end, run_cycle, table
 from livecaption.events import Event, Final
 from tests.support.streaming import jfk_pcm
 
@@ -24,7 +24,7 @@ async def test_however_a_server_ends_nothing_is_left_and_no_final_is_lost() -> N
     """Row 61 of the fault matrix in a short form; the program has the long one."""
     chance = random.Random(20)
     for _ in range(N_CYCLES):
-        cycle = await run_cycle(jfk_pcm(), chance)
+        cycle = await run_cycle(jfk_pcm(), *random_end(chance))
         assert cycle.faults == (), cycle
 
 
@@ -32,18 +32,13 @@ async def test_however_a_server_ends_nothing_is_left_and_no_final_is_lost() -> N
 async def test_a_final_that_is_lost_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client ignores finals here. Otherwise the soak could not fail."""
 
-    class Late(random.Random):
-        def choice(self, seq: Any) -> Any:
-            return signal.SIGTERM
-
-        def uniform(self, a: float, b: float) -> float:
-            return 8.0
+    ignored = asyncio.Event()
 
     async def deaf(url: str, chunks: AsyncIterator[bytes], receive: Callable[[Event], None]) -> None:
-        await transcribe(url, chunks, lambda event: None if isinstance(event, Final) else receive(event))
+        await transcribe(url, chunks, lambda event: ignored.set() if isinstance(event, Final) else receive(event))
 
     monkeypatch.setattr(soak, "transcribe", deaf)
-    cycle = await run_cycle(jfk_pcm(), Late())
+    cycle = await run_cycle(jfk_pcm(), signal.SIGTERM, ignored.wait())
     assert cycle.phase == "streaming"
     [fault] = cycle.faults
     assert fault in ("1 finals lost", "2 finals lost"), "how many utterances there are hangs on partials"
