@@ -8,13 +8,13 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import psutil
 import pytest
 
 from livecaption.errors import TranscriptionFailed, WorkerDied
-from livecaption.ipc import children
 from livecaption.ipc.layers import SWITCH, Layer
 from livecaption.recognition import Hypothesis, SessionId
 from livecaption.scheduling.load_control import ServiceLevel
@@ -374,7 +374,7 @@ async def test_a_worker_that_cannot_be_killed_gets_no_second_one_beside_it(
     start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Row 54: the worker acts as if it hung in a driver, with its device."""
-    monkeypatch.setattr(children, "kill", lambda _: None)
+    monkeypatch.setattr(SpawnProcess, "kill", lambda _: None)
     crew = await start_crew(heartbeat_timeout_s=1.5, kill_timeout_s=0.3)
     [pid] = crew.pool.pids
     answer = crew.ask("hang")
