@@ -258,7 +258,7 @@ async def test_a_worker_that_loads_may_be_silent(worker: Worker) -> None:
     assert worker.hung(late_s) == "the model was not loaded within 100 s (--load-timeout)"
 
 
-async def test_a_worker_that_ended_itself_because_it_loaded_too_long_is_told_apart(
+async def test_a_worker_that_ended_itself_because_it_loaded_too_long_is_described_so(
     worker: Worker, puppets: list[Puppet]
 ) -> None:
     """A busy server may read late that the loading began, and then no time-out has passed for it."""
