@@ -108,10 +108,16 @@ def kind_of_place(path: Path) -> str | None:
     return None
 
 
+def has_pure_places(directory: Path) -> bool:
+    """Return whether the table has something pure in this directory. Otherwise its conftest.py is not imported."""
+    inside = f"{directory.relative_to(TESTS).as_posix()}/"
+    return any(kind == "pure" and place.startswith(inside) for place, kind in KIND_OF_PLACE.items())
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Skip files without pure tests where only those are asked for: their imports take as long as all pure tests."""
+    """Skip places without pure tests where only those are asked for: their imports take as long as all pure tests."""
     if config.option.markexpr == "pure" and kind_of_place(collection_path) not in ("pure", None):
-        return collection_path.is_file() or None
+        return collection_path.is_file() or not has_pure_places(collection_path) or None
     return None
 
 

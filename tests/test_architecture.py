@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.syntax import nodes
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "livecaption"
 MODULES = sorted(path.relative_to(ROOT) for path in PACKAGE.rglob("*.py"))
@@ -102,15 +104,10 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
 
 
 @functools.cache
-def syntax_of(path: Path) -> ast.Module:
-    return ast.parse((ROOT / path).read_text())
-
-
-@functools.cache
 def imports(path: Path) -> set[str]:
     """Dotted names that a module imports, wherever in the file, those for type checkers included."""
     names = set()
-    for node in ast.walk(syntax_of(path)):
+    for node in nodes(ROOT / path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -212,7 +209,7 @@ def test_a_module_has_400_lines_at_most() -> None:
 
 
 def test_every_module_has_a_docstring() -> None:
-    assert [str(path) for path in MODULES if not ast.get_docstring(syntax_of(path))] == []
+    assert [str(path) for path in MODULES if not ast.get_docstring(nodes(ROOT / path)[0])] == []
 
 
 @pytest.mark.parametrize("name", ["client", "config", "events", "server"])

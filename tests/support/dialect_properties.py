@@ -18,7 +18,8 @@ from tests.support.speech import pcm_s16le, sound
 
 AUDIO = pcm_s16le(sound("silence 300ms, speech 900ms, silence 900ms, speech 1100ms, silence 900ms, speech 500ms"))
 FEW = settings(max_examples=15, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
-MANY = settings(max_examples=200, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
+OFTEN = settings(suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow])
+"""The number of examples is that of the profile."""
 WORDS = st.sampled_from(["type", "start", "stop", "flush", "ping", "id", "open", "bye", "eof", "config", "resume"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=5),
@@ -89,7 +90,7 @@ class DialectProperties:
             before = shown
         assert before.split() == " ".join(self.finals(sent)).split()
 
-    @MANY
+    @OFTEN
     @given(st.lists(MESSAGES, max_size=6), st.booleans())
     def test_any_message_is_accepted_or_refused_cleanly(self, messages: list[str | bytes], opened: bool) -> None:
         dialect = self.dialect()

@@ -121,6 +121,13 @@ class SimulatedServer:
         return self.controller.service_level(self.now_s, len(self._busy), self.scheduler.n_finals_waiting)
 
     def _speak(self, publisher: Publisher, level: ServiceLevel) -> None:
+        if self.now_s < publisher.ends_s:
+            if publisher.partials and level.partial_interval_ms is not None:
+                due_s = publisher.counts_from_s + level.partial_interval_ms / 1000
+                if self.now_s > due_s - STEP_S / 2:
+                    publisher.counts_from_s = self.now_s
+                    self._ask(publisher, is_final=False)
+            return
         if self.now_s >= publisher.ends_s + 0.2 and level.effort == "full" and not publisher.speculated:
             publisher.speculated = True
             self._ask(publisher, is_final=True)
@@ -128,11 +135,6 @@ class SimulatedServer:
             if not publisher.speculated:
                 self._ask(publisher, is_final=True)
             publisher.next_utterance(self.now_s)
-        elif publisher.partials and self.now_s < publisher.ends_s and level.partial_interval_ms is not None:
-            due_s = publisher.counts_from_s + level.partial_interval_ms / 1000
-            if self.now_s > due_s - STEP_S / 2:
-                publisher.counts_from_s = self.now_s
-                self._ask(publisher, is_final=False)
 
     def _ask(self, publisher: Publisher, *, is_final: bool) -> None:
         self._n_requests += 1

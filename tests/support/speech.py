@@ -40,15 +40,23 @@ def _sound(script: str, sample_rate_hz: int) -> npt.NDArray[np.float32]:
     parts = []
     for voiced, duration_ms in parse(script):
         n_samples = duration_ms * sample_rate_hz // 1000
-        time_s = np.arange(n_samples) / sample_rate_hz
         part = noise.normal(scale=1e-4, size=n_samples)
-        if voiced:
-            phase = 2 * np.pi * (130 * time_s + 2 * np.sin(2 * np.pi * 3 * time_s))
-            for harmonic in range(1, 41):
-                formants = sum(np.exp(-(((130 * harmonic - peak_hz) / 200) ** 2)) for peak_hz in (500, 1500, 2500))
-                part += 0.15 * (0.02 + formants) * np.sin(harmonic * phase)
-        parts.append(part)
+        parts.append(
+            part + _vowel(sample_rate_hz, 1 << (duration_ms // 1000).bit_length())[:n_samples] if voiced else part
+        )
     return np.concatenate(parts).astype(np.float32)
+
+
+@functools.cache
+def _vowel(sample_rate_hz: int, duration_s: int) -> npt.NDArray[np.float64]:
+    """Return a voiced sound. Shorter ones are its beginning, so that few have to be computed."""
+    time_s = np.arange(duration_s * sample_rate_hz) / sample_rate_hz
+    phase = 2 * np.pi * (130 * time_s + 2 * np.sin(2 * np.pi * 3 * time_s))
+    vowel = np.zeros(len(phase))
+    for harmonic in range(1, 41):
+        formants = sum(np.exp(-(((130 * harmonic - peak_hz) / 200) ** 2)) for peak_hz in (500, 1500, 2500))
+        vowel += 0.15 * (0.02 + formants) * np.sin(harmonic * phase)
+    return vowel
 
 
 def pcm_s16le(samples: npt.NDArray[np.float32]) -> bytes:
