@@ -27,6 +27,7 @@ from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.engine.alignment import FRAME_SAMPLES, align
 from livecaption.engine.device import Device, choose_device, device_memory
 from livecaption.engine.guard import Decoding, compression_ratio, token_budget
+from livecaption.engine.language import choose_language
 from livecaption.engine.models import ModelFiles
 from livecaption.engine.passes import grouped, rows_of
 from livecaption.engine.speech_detection import Speech, SpeechDetector
@@ -219,6 +220,10 @@ class WhisperEngine:
 
     def _generate(self, windows: Sequence[Window], speech: Sequence[Speech], encoded: Any) -> list[Decoding]:
         languages = self._languages(windows, encoded)
+        windows = [
+            window if language in (window.options.language, window.likely_language) else replace(window, context="")
+            for window, language in zip(windows, languages, strict=True)
+        ]
         prompts = [
             self._vocabulary.prompt(window, language) for window, language in zip(windows, languages, strict=True)
         ]
@@ -278,7 +283,10 @@ class WhisperEngine:
             return ["en"] * len(windows)
         unknown = [row for row, window in enumerate(windows) if window.options.language is None]
         rankings = self._model.detect_language(rows_of(encoded, unknown)) if unknown else []
-        detected = {row: language_of(ranking[0][0]) for row, ranking in zip(unknown, rankings, strict=True)}
+        detected = {
+            row: choose_language(windows[row], [(language_of(token), odds) for token, odds in ranking])
+            for row, ranking in zip(unknown, rankings, strict=True)
+        }
         return [window.options.language or detected[row] for row, window in enumerate(windows)]
 
 

@@ -201,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         transcribe, whole = _load(given.model)
         for recording in recordings:
             language = None if given.detect_language else recording.clip.language or "en"
-            transcription = TranscriptionOptions(language, "translate" if given.translate else "transcribe")
+            transcription = TranscriptionOptions(language, task="translate" if given.translate else "transcribe")
             alone = whole(recording, transcription)
             rows.append(measure_row(recording, transcribe, StreamOptions(transcription=transcription), alone))
             print(recording.clip.id, file=sys.stderr)

@@ -160,7 +160,7 @@ class LiveSession:
             raise InvalidMessage("resume.last_seq is of an event that was not sent yet")
         if self.hub.ended and asked.last_seq == self.hub.last_seq:
             raise UnknownSession("the session is over", code="session_ended")
-        self._check_model(self._pipeline.options)
+        self._for_model(self._pipeline.options)
 
     def resume(self, connection: Peer, asked: Reattach) -> None:
         """Go on with the publisher that `check_resume` has let in. An older connection that is still open is closed."""
@@ -285,12 +285,12 @@ class LiveSession:
         before = self._pipeline.options
         if CONTAINER in (options.audio.encoding, before.audio.encoding) and options.audio != before.audio:
             raise InvalidMessage("only PCM can be configured later", code="unsupported_encoding", fatal=False)
-        self._check_model(options)
+        options = self._for_model(options)
         self._pipeline.configure(replace(options, title=before.title, private=before.private))
 
-    def _check_model(self, options: StreamOptions) -> None:
+    def _for_model(self, options: StreamOptions) -> StreamOptions:
         assert self._workers.loaded is not None  # nobody is admitted before
-        options.check_model(self._workers.loaded)
+        return options.for_model(self._workers.loaded)
 
     # Ending
 

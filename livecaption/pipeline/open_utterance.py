@@ -18,7 +18,7 @@ from livecaption.events import Partial
 from livecaption.pipeline.final_queue import AwaitedFinal
 from livecaption.pipeline.latency import Latency
 from livecaption.pipeline.request_builder import RequestBuilder
-from livecaption.recognition import Hypothesis, RequestId, TranscriptionOptions
+from livecaption.recognition import SURE_LANGUAGE_MS, Hypothesis, RequestId, TranscriptionOptions
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.partial_timer import PartialTimer
 from livecaption.scheduling.request import Request
@@ -92,6 +92,7 @@ class OpenUtterance:
         self._partial_timer = PartialTimer()
         self._partial_timer.begin(started.at)
         self._revision = 0
+        self._language: str | None = None  # None: not sure yet
         # Audio of the newest hypothesis, or of an early final on its way.
         self._covered_until = started.at
         self._early_final: EarlyFinal | None = None
@@ -114,7 +115,7 @@ class OpenUtterance:
         """Put the newest audio into a request for a partial whose turn has come."""
         self._partial_timer.begin(self._cutter.now)
         audio = self._cutter.so_far(self.started)
-        return self._requests.refresh(partial, audio, self._stabilizer.committed, now_s)
+        return self._requests.refresh(partial, audio, self._stabilizer.committed, self._language, now_s)
 
     def receive_answer(self, request: Request, answer: Hypothesis | EngineError, now_s: float) -> Partial | None:
         """Take the answer to one of its requests. Return the new caption, or None if there is none."""
@@ -171,7 +172,8 @@ class OpenUtterance:
         return request
 
     def _request(self, audio: Utterance, *, is_final: bool, now_s: float) -> Request:
-        return self._requests.build(audio, self._stabilizer.committed, is_final=is_final, now_s=now_s)
+        committed = self._stabilizer.committed
+        return self._requests.build(audio, committed, self._language, is_final=is_final, now_s=now_s)
 
     def _show(self, request: Request, hypothesis: Hypothesis, now_s: float) -> Partial | None:
         window_end = request.window_start + len(request.window.samples)
@@ -180,6 +182,9 @@ class OpenUtterance:
         self._covered_until = window_end
         self._cutter.set_mid_phrase(mid_phrase=not ends_sentence(hypothesis.text))
         caption = self._stabilizer.push(hypothesis.text, ms_of(window_end), at_pause=request.is_final)
+        is_sure = len(request.window.samples) >= samples_of(SURE_LANGUAGE_MS)
+        if self._language is None and hypothesis.text and (caption.stable or is_sure):
+            self._language = hypothesis.language
         if not caption.text:
             return None
         revision, self._revision = self._revision, self._revision + 1

@@ -1,6 +1,6 @@
 """The beginning of a stream: the options of its publisher, and the state that an earlier server left."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from livecaption.audio.formats import AudioFormat
 from livecaption.errors import InvalidMessage
@@ -20,19 +20,21 @@ class StreamOptions:
     title: str = ""
     private: bool = False
 
-    def check_model(self, model: ModelDescription) -> None:
-        """Judge whether this model can do what the stream needs.
+    def for_model(self, model: ModelDescription) -> "StreamOptions":
+        """Return the options with the language of a model that has only one.
 
         Raises:
-            InvalidMessage: `unsupported_language` or `unsupported_task`.
+            InvalidMessage: the model cannot do what the stream needs: `unsupported_language` or `unsupported_task`.
         """
-        language = self.transcription.language
-        if language is not None and language not in model.languages:
+        asked = self.transcription
+        if not {asked.language or model.languages[0], *asked.languages} <= set(model.languages):
             raise InvalidMessage(
                 f"the model {model.model} does not know the language asked for", code="unsupported_language"
             )
-        if self.transcription.task == "translate" and not model.translates:
+        if asked.task == "translate" and not model.translates:
             raise InvalidMessage(f"the model {model.model} cannot translate", code="unsupported_task")
+        only = model.languages[0] if len(model.languages) == 1 else None
+        return replace(self, transcription=replace(asked, language=asked.language or only))
 
 
 @dataclass(frozen=True, slots=True)

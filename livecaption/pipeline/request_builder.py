@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 
 from livecaption.audio import ms_of, samples_of
-from livecaption.captions.language import SettledLanguage
 from livecaption.events import Final
 from livecaption.pipeline.final_queue import FinalQueue
 from livecaption.recognition import PrecedingUtterance, RequestId, SessionId, TranscriptionOptions, Window
@@ -55,28 +54,41 @@ class RequestBuilder:
         self._service_level = service_level
         self._next_request_id = next_request_id
         self._finals = finals
-        self._language = SettledLanguage(transcription.language)
-        self._context = ""  # end of the text so far
+        self._context = ""  # end of the text so far in this language
+        self._likely_language: str | None = None
         self._ended_utterance: Utterance | None = None  # the newest, as long as its audio may go with the next one
         for final in earlier:
             self.note_final(final.text, final.language or "", final.confidence)
 
-    def build(self, utterance: Utterance, committed: str, *, is_final: bool, now_s: float) -> Request:
-        """Request the transcription of an utterance whose text begins with the committed words."""
-        window = self._window(utterance, committed, is_final=is_final)
+    def build(
+        self, utterance: Utterance, committed: str, language: str | None, *, is_final: bool, now_s: float
+    ) -> Request:
+        """Request the transcription of an utterance.
+
+        Args:
+            utterance: its audio.
+            committed: the words with which its text begins.
+            language: the language of the utterance; None: the engine detects it.
+            is_final: whether the request is for a final.
+            now_s: monotonic time.
+        """
+        window = self._window(utterance, committed, language, is_final=is_final)
         return Request(self._next_request_id(), self._session, utterance.number, now_s, window, utterance.window_start)
 
-    def refresh(self, partial: Request, utterance: Utterance, committed: str, now_s: float) -> Request:
+    def refresh(
+        self, partial: Request, utterance: Utterance, committed: str, language: str | None, now_s: float
+    ) -> Request:
         """Put the newest audio of its utterance into a request for a partial."""
-        window = self._window(utterance, committed, is_final=False)
+        window = self._window(utterance, committed, language, is_final=False)
         return replace(partial, asked_s=now_s, window=window, window_start=utterance.window_start)
 
     def note_final(self, text: str, language: str, confidence: float) -> None:
         """Take the language and the text of a final, for later windows."""
-        if text:
-            self._language.observe(language, confidence)
-        if confidence >= MIN_CONTEXT_CONFIDENCE:
-            self._context = f"{self._context} {text}"[-MAX_CONTEXT_CHARACTERS:]
+        if not text or confidence < MIN_CONTEXT_CONFIDENCE:
+            return
+        before = self._context if language == self._likely_language else ""
+        self._context = f"{before} {text}"[-MAX_CONTEXT_CHARACTERS:]
+        self._likely_language = language
 
     def note_end(self, utterance: Utterance) -> None:
         """Keep the audio of an utterance that has ended, if there is capacity to transcribe it with the next one."""
@@ -95,14 +107,16 @@ class RequestBuilder:
         """Drop the ended utterance, because none follows it."""
         self._ended_utterance = None
 
-    def _window(self, utterance: Utterance, committed: str, *, is_final: bool) -> Window:
-        options = replace(self._transcription, language=self._language.language)
+    def _window(self, utterance: Utterance, committed: str, language: str | None, *, is_final: bool) -> Window:
+        options = self._transcription
+        if options.language is None:
+            options = replace(options, language=language)
         # With the capacity for early finals there is capacity to do them well.
         effort = self._service_level().effort
-        before = self._preceding(utterance) if effort == "full" and options.language is not None else None
+        before = self._preceding(utterance, options.language) if effort == "full" else None
         # With reduced effort the context misleads more than it helps, except after a cut at the length limit.
         context = self._context if effort == "full" or self._goes_on(utterance) else ""
-        return Window(utterance.samples, options, is_final, committed, context, effort, before)
+        return Window(utterance.samples, options, is_final, committed, context, effort, before, self._likely_language)
 
     def _goes_on(self, utterance: Utterance) -> bool:
         """Return whether the utterance begins where the newest final ends, and that final has enough confidence.
@@ -114,12 +128,15 @@ class RequestBuilder:
             return False
         return final.end_ms == ms_of(utterance.start)
 
-    def _preceding(self, utterance: Utterance) -> PrecedingUtterance | None:
-        """Return the preceding utterance, if its words are known and it is near and short."""
+    def _preceding(self, utterance: Utterance, language: str | None) -> PrecedingUtterance | None:
+        """Return the preceding utterance, if its words are known, in the same language, and it is near and short.
+
+        No language is detected with it: that of the longer of two utterances would be found.
+        """
         ended, final = self._ended_utterance, self._finals.newest
         if ended is None or final is None or ended.number != utterance.number - 1:
             return None
-        if final.utterance != ended.number or final.confidence < MIN_CONTEXT_CONFIDENCE:
+        if final.utterance != ended.number or final.confidence < MIN_CONTEXT_CONFIDENCE or final.language != language:
             return None
         gap = utterance.window_start - ended.window_end
         n_before = utterance.window_start - ended.window_start

@@ -9,20 +9,32 @@ from livecaption.recognition import ModelDescription, TranscriptionOptions
 ENGLISH = ModelDescription("tiny.en", "cpu", "int8", ("en",), translates=False)
 
 
-def needs(**options: str) -> StreamOptions:
+BASE = ModelDescription("base", "cpu", "int8", ("en", "de", "fr"), translates=True)
+
+
+def needs(**options: object) -> StreamOptions:
     return StreamOptions(transcription=TranscriptionOptions(**options))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("options", [{}, {"language": "en"}])
-def test_options_that_the_model_supports_pass(options: dict[str, str]) -> None:
-    needs(**options).check_model(ENGLISH)
+@pytest.mark.parametrize("options", [{}, {"language": "de"}, {"languages": ("de", "fr")}, {"task": "translate"}])
+def test_options_that_the_model_supports_pass_unchanged(options: dict[str, object]) -> None:
+    assert needs(**options).for_model(BASE) == needs(**options)
+
+
+def test_the_only_language_of_a_model_needs_no_detection() -> None:
+    for asked in (needs(), needs(language="en"), needs(languages=("en",))):
+        assert asked.for_model(ENGLISH).transcription.language == "en"
 
 
 @pytest.mark.parametrize(
     ("options", "code"),
-    [({"language": "de"}, "unsupported_language"), ({"task": "translate"}, "unsupported_task")],
+    [
+        ({"language": "de"}, "unsupported_language"),
+        ({"languages": ("en", "de")}, "unsupported_language"),
+        ({"task": "translate"}, "unsupported_task"),
+    ],
 )
-def test_options_that_it_does_not_support_are_refused_with_their_codes(options: dict[str, str], code: str) -> None:
+def test_options_that_it_does_not_support_are_refused_with_their_codes(options: dict[str, object], code: str) -> None:
     with pytest.raises(InvalidMessage) as refusal:
-        needs(**options).check_model(ENGLISH)
+        needs(**options).for_model(ENGLISH)
     assert refusal.value.code == code

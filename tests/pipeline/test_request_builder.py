@@ -40,13 +40,13 @@ def builder(
     return RequestBuilder(SessionId("s"), options, lambda: level, lambda: RequestId(next(ids)), queue, finals)
 
 
-def build(made: RequestBuilder, spoken: Utterance) -> Request:
-    return made.build(spoken, "", is_final=True, now_s=0.0)
+def build(made: RequestBuilder, spoken: Utterance, language: str | None = None) -> Request:
+    return made.build(spoken, "", language, is_final=True, now_s=0.0)
 
 
 def test_a_request_has_the_audio_of_its_utterance_and_the_words_that_are_committed() -> None:
     spoken = utterance(3, FIRST_MS)
-    request = builder().build(spoken, "And so", is_final=False, now_s=12.5)
+    request = builder().build(spoken, "And so", None, is_final=False, now_s=12.5)
     assert (request.session, request.utterance, request.asked_s) == ("s", 3, 12.5)
     assert (request.window_start, request.is_final, request.window.prefix) == (spoken.window_start, False, "And so")
     assert request.window.samples is spoken.samples
@@ -54,9 +54,9 @@ def test_a_request_has_the_audio_of_its_utterance_and_the_words_that_are_committ
 
 def test_a_refreshed_partial_keeps_its_id_and_has_the_newest_audio() -> None:
     made = builder()
-    partial = made.build(utterance(0, (1000, 2000)), "", is_final=False, now_s=1.0)
+    partial = made.build(utterance(0, (1000, 2000)), "", None, is_final=False, now_s=1.0)
     longer = utterance(0, (1000, 2500))
-    refreshed = made.refresh(partial, longer, "And so", 2.0)
+    refreshed = made.refresh(partial, longer, "And so", None, 2.0)
     assert (refreshed.id, refreshed.asked_s, refreshed.is_final) == (partial.id, 2.0, False)
     assert refreshed.window.samples is longer.samples
     assert refreshed.window.prefix == "And so"
@@ -80,7 +80,29 @@ def test_the_finals_of_an_earlier_server_are_context_and_give_the_language() -> 
     finals = [Final(n, "Guten Tag.", n * 1000, n * 1000 + 900, "de", 0.9, 300) for n in range(2)]
     window = build(builder(*finals, language=None), utterance(2, FIRST_MS)).window
     assert window.context.split() == ["Guten", "Tag."] * 2
-    assert window.options.language == "de"
+    assert (window.options.language, window.likely_language) == (None, "de")
+
+
+def test_the_language_of_an_utterance_is_that_of_the_publisher_or_the_one_that_was_detected_in_it() -> None:
+    assert build(builder(language="en"), utterance(0, FIRST_MS), "de").window.options.language == "en"
+    assert build(builder(language=None), utterance(0, FIRST_MS), "de").window.options.language == "de"
+    assert build(builder(language=None), utterance(0, FIRST_MS)).window.options.language is None
+
+
+def test_after_a_change_of_language_the_context_is_in_the_new_one() -> None:
+    made = builder(language=None)
+    for text, language, confidence in (("Guten Tag.", "de", 0.9), ("Hello.", "en", 0.9), ("Salut.", "fr", 0.3)):
+        made.note_final(text, language, confidence)
+    window = build(made, utterance(0, FIRST_MS)).window
+    assert (window.context.strip(), window.likely_language) == ("Hello.", "en")
+
+
+def test_the_preceding_utterance_goes_with_a_window_that_is_certain_to_be_in_its_language() -> None:
+    first, second = utterance(0, FIRST_MS), utterance(1, SECOND_MS)
+    made = builder(final_of(first), language=None)
+    made.note_end(first)
+    assert build(made, second, "en").window.preceding is not None
+    assert build(made, second, "de").window.preceding is None
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from livecaption.audio import ms_of
 from livecaption.audio.formats import AudioFormat
 from livecaption.errors import TranscriptionFailed, WorkerDied, WrongState
 from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed, Partial, SpeechEnd, SpeechStart
 from livecaption.pipeline.latency import Latency
 from livecaption.pipeline.options import ResumePoint, StreamOptions
 from livecaption.pipeline.stream import OVERLOADED_AFTER_S, Output, StreamPipeline
-from livecaption.recognition import Hypothesis, TranscriptionOptions, Word
+from livecaption.recognition import SURE_LANGUAGE_MS, Hypothesis, TranscriptionOptions, Word
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Cancel, Request
 from livecaption.speech.endpointing import EndpointingConfig
@@ -309,13 +310,28 @@ def test_finals_continue_each_others_sentence_in_any_order_of_answers() -> None:
     assert [event.text for event in released if isinstance(event, Final)] == ["Commit itself.", "To achieving the goal"]
 
 
-def test_a_language_that_finals_agree_on_is_asked_of_later_windows() -> None:
+def test_the_language_of_a_final_is_likely_in_later_windows() -> None:
     stream = new_stream()
     for request in requests(feed(stream, TWO_UTTERANCES)):
-        assert request.window.options.language is None
+        assert (request.window.options.language, request.window.likely_language) == (None, None)
         stream.receive_answer(request, replace(hypothesis("Guten Tag."), language="de"), 0.0)
     (third,) = requests(feed(stream, "speech 1000ms, silence 800ms"))
-    assert third.window.options.language == "de"
+    assert (third.window.options.language, third.window.likely_language) == (None, "de")
+
+
+@pytest.mark.parametrize(
+    ("length_ms", "text", "language"), [(2500, "Guten Tag.", "de"), (1500, "Guten Tag.", None), (2500, "", None)]
+)
+def test_within_an_utterance_the_language_stays_from_where_it_is_certain(
+    length_ms: int, text: str, language: str | None
+) -> None:
+    stream = new_stream(partials=True)
+    first = requests(feed(stream, f"speech {length_ms}ms"))[-1]
+    assert (ms_of(len(first.window.samples)) >= SURE_LANGUAGE_MS) == (length_ms > SURE_LANGUAGE_MS)
+    stream.receive_answer(first, replace(hypothesis(text), language="de"), 0.0)
+    later = requests(feed(stream, "speech 1000ms"))
+    assert later
+    assert {request.window.options.language for request in later} == {language}
 
 
 @pytest.mark.parametrize("level", [USUAL_LEVEL, SPECULATIVE])

@@ -1,0 +1,37 @@
+"""Choose the language of a window whose publisher did not name one, by the model's own ranking. Pure."""
+
+from collections.abc import Sequence
+
+from livecaption.audio import samples_of
+from livecaption.recognition import SURE_LANGUAGE_MS, Window
+
+CHANGE_ODDS = 3.0
+"""Times that a language must be more probable than the language of the stream so far before the window is taken to be
+in it. Less: unclear speech flips. More: the change comes one utterance late."""
+SHORT_CHANGE_ODDS = {True: 10.0, False: 100.0}
+"""The same for windows below `SURE_LANGUAGE_MS`, by whether the window is a final. A partial may end within a word.
+Figures: docs/decisions/0043-language-of-each-utterance.md."""
+
+Ranking = Sequence[tuple[str, float]]
+"""Languages and their probabilities, the most probable first."""
+
+
+def choose_language(window: Window, ranking: Ranking) -> str:
+    """Return the ISO 639-1 code of the language in which a window is transcribed.
+
+    Args:
+        window: the window; without `options.language`.
+        ranking: of all languages of the model, for this window.
+    """
+    expected = window.options.languages
+    probabilities = {code: probability for code, probability in ranking if not expected or code in expected}
+    best = max(probabilities, key=probabilities.__getitem__)
+    likely = window.likely_language
+    if likely is None or likely not in probabilities:
+        return best
+    return best if probabilities[best] > _change_odds(window) * probabilities[likely] else likely
+
+
+def _change_odds(window: Window) -> float:
+    is_short = len(window.samples) < samples_of(SURE_LANGUAGE_MS)
+    return SHORT_CHANGE_ODDS[window.is_final] if is_short else CHANGE_ODDS
