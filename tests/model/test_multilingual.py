@@ -4,10 +4,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from livecaption.audio import ms_of, samples_of
 from livecaption.engine.models import find_model
 from livecaption.engine.whisper import WhisperEngine, load_engine
 from livecaption.errors import TranscriptionFailed
+from livecaption.evaluation.clips import Clip
+from livecaption.evaluation.playlist import Recording
+from livecaption.evaluation.virtual_time import stream
+from livecaption.events import Final
+from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TranscriptionOptions, Window
+from tests.support.speech import pcm_s16le
 
 pytestmark = pytest.mark.model
 
@@ -45,3 +52,33 @@ def test_the_languages_are_those_of_the_model(multilingual: WhisperEngine, sampl
     assert {"en", "de", "zh", "su"} < set(multilingual.description.languages)
     with pytest.raises(TranscriptionFailed, match="does not know the language 'xx'"):
         multilingual.transcribe([Window(samples["jfk"], TranscriptionOptions(language="xx"))])
+
+
+def finals_of_a_conversation(
+    model: WhisperEngine, clips: dict[str, Clip], samples: Samples, names: list[str], options: TranscriptionOptions
+) -> list[Final]:
+    """Return the finals with text of one stream of these recordings, with 1.3 s of silence after each."""
+    pcm = b"".join(pcm_s16le(np.pad(samples[name], (0, samples_of(1300)))) for name in names)
+    recording = Recording(clips[names[0]], pcm, ms_of(len(pcm) // 2))
+    asked = StreamOptions(transcription=options, partials=False)
+    received = stream(recording, lambda request: model.transcribe([request.window])[0], asked)
+    return [item.event for item in received if isinstance(item.event, Final) and item.event.text]
+
+
+def test_each_utterance_of_a_stream_is_in_its_own_language(
+    multilingual: WhisperEngine, clips: dict[str, Clip], samples: Samples
+) -> None:
+    names = [GERMAN_CLIP, GERMAN_CLIP, "ps-austen-0880", GERMAN_CLIP]
+    finals = finals_of_a_conversation(multilingual, clips, samples, names, TranscriptionOptions())
+    assert [final.language for final in finals] == ["de", "de", "en", "de"]
+    assert "zusammengenommen" in finals[1].text
+    assert "zusammengenommen" in finals[-1].text
+
+
+def test_an_utterance_is_in_one_of_the_languages_that_are_expected(
+    multilingual: WhisperEngine, clips: dict[str, Clip], samples: Samples
+) -> None:
+    names = ["ps-austen-0880", GERMAN_CLIP]
+    finals = finals_of_a_conversation(multilingual, clips, samples, names, TranscriptionOptions(languages=("de", "fr")))
+    assert {final.language for final in finals} <= {"de", "fr"}
+    assert finals[-1].language == "de"
