@@ -71,7 +71,8 @@ class SessionOpener:
         Raises:
             InvalidMessage: the model cannot do what the options ask for.
         """
-        options = self._for_model(command.options)
+        assert self._workers.loaded is not None  # nobody is admitted before
+        options = command.options.for_model(self._workers.loaded)
         token = secrets.token_urlsafe(16)
         reader_hash = token_hash(reader_token(token)) if options.private else None
         # The demuxer of a container stands in the middle of bytes that the client cannot find again.
@@ -99,25 +100,17 @@ class SessionOpener:
         on_parked: Callable[[LiveSession], None],
         on_end: Callable[[LiveSession], None],
     ) -> LiveSession:
-        """Make a session that goes on from where an earlier server left it, with the options that it had.
-
-        Raises:
-            InvalidMessage: the model is another one now, and cannot do what the options ask for.
-        """
+        """Make a session that goes on from where an earlier server left it, with the options that it had."""
         record, hashes = earlier.record, earlier.resumption
         known = NewSession(record.id, record.title, record.language, record.started_at_ms, record.private)
         tokens = SessionTokens(hashes.resume_token_hash, hashes.reader_token_hash)
         hub = Hub(known.title, known.language, earlier.generation, earlier.finals)
         resume_point = ResumePoint(tuple(final for _, final in earlier.finals), earlier.resume_ms)
-        pipeline = self._pipeline(known.id, self._for_model(options), resume_point)
+        pipeline = self._pipeline(known.id, options, resume_point)
         return self._session(known, pipeline, hub, tokens, on_parked, on_end, self._resume_window_s)
 
     def _pipeline(self, session_id: SessionId, options: StreamOptions, resume_point: ResumePoint) -> StreamPipeline:
         return StreamPipeline(session_id, options, self._workers.service_level, self._next_request_id, resume_point)
-
-    def _for_model(self, options: StreamOptions) -> StreamOptions:
-        assert self._workers.loaded is not None  # nobody is admitted before
-        return options.for_model(self._workers.loaded)
 
     def _next_request_id(self) -> RequestId:
         return RequestId(next(self._request_ids))

@@ -67,18 +67,25 @@ class AwaitedFinal:
         return Hypothesis(text, self.options.language or "", confidence=0.0, no_speech_probability=1.0)
 
     def _final(self, hypothesis: Hypothesis, now_s: float) -> Final:
+        start_ms, end_ms = ms_of(self.utterance.start), ms_of(self.utterance.end)
         words = None
         if self.options.words:
-            offset_ms = ms_of(self.utterance.window_start)
+            window_ms = ms_of(self.utterance.window_start)
             words = tuple(
-                CaptionWord(word.text, offset_ms + word.start_ms, offset_ms + word.end_ms, round(word.confidence, 3))
+                CaptionWord(
+                    word.text,
+                    # The model counts the silence around the speech among the first and the last word.
+                    min(max(window_ms + word.start_ms, start_ms), end_ms),
+                    min(max(window_ms + word.end_ms, start_ms), end_ms),
+                    round(word.confidence, 3),
+                )
                 for word in hypothesis.words
             )
         return Final(
             utterance=self.utterance.number,
             text=hypothesis.text,
-            start_ms=ms_of(self.utterance.start),
-            end_ms=ms_of(self.utterance.end),
+            start_ms=start_ms,
+            end_ms=end_ms,
             language=hypothesis.language or None,
             confidence=round(hypothesis.confidence, 3) if hypothesis.text else 0.0,
             latency_ms=max(0, round((now_s - self.last_voiced_s) * 1000)),

@@ -420,12 +420,26 @@ def test_a_partial_that_comes_after_the_end_of_its_utterance_is_not_shown() -> N
 def test_words_of_a_final_are_in_stream_time() -> None:
     stream = new_stream(transcription=TranscriptionOptions(words=True))
     (request,) = requests(feed(stream, "silence 2000ms, speech 1000ms, silence 800ms"))
-    word = Word("Hello", 300, 700, 0.8)
+    word = Word("Hello", 500, 700, 0.8)
     (final,) = stream.receive_answer(request, hypothesis("Hello", words=(word,)), 0.0)
     offset_ms = request.window_start // 16
     assert isinstance(final, Final)
-    assert final.words == (CaptionWord("Hello", offset_ms + 300, offset_ms + 700, 0.8),)
+    assert final.words == (CaptionWord("Hello", offset_ms + 500, offset_ms + 700, 0.8),)
     assert 1500 < offset_ms < 2000
+
+
+def test_words_of_a_final_are_within_its_speech() -> None:
+    stream = new_stream(transcription=TranscriptionOptions(words=True))
+    (request,) = requests(feed(stream, "silence 2000ms, speech 1000ms, silence 800ms"))
+    window_ms = len(request.window.samples) // 16
+    words = (Word("Hello", 0, 700, 0.8), Word("there", 700, window_ms, 0.8), Word("you", window_ms, window_ms, 0.8))
+    (final,) = stream.receive_answer(request, hypothesis("Hello there you", words=words), 0.0)
+    assert isinstance(final, Final)
+    assert final.words is not None
+    times_ms = [time_ms for word in final.words for time_ms in (word.start_ms, word.end_ms)]
+    assert times_ms == sorted(times_ms)
+    assert (times_ms[0], times_ms[-1]) == (final.start_ms, final.end_ms)
+    assert request.window_start // 16 < final.start_ms < final.end_ms < request.window_start // 16 + window_ms
 
 
 def test_flush_ends_the_open_utterance_and_is_answered_after_its_final() -> None:
