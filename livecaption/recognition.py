@@ -22,7 +22,7 @@ MAX_WINDOW_MS = 30_000
 SURE_LANGUAGE_MS = 2000
 """Length of a window in ms from which on its detected language is reliable. With `base`, 46 recordings in ten languages
 and windows that begin with speech, 2 of 45 were wrong at 2 s, 10 of 45 at 1.5 s and none of 36 at 3 s:
-docs/decisions/0043-language-of-each-utterance.md."""
+docs/decisions/0031-language-of-each-utterance.md."""
 
 
 @dataclass(frozen=True, slots=True)

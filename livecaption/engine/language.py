@@ -10,7 +10,7 @@ CHANGE_ODDS = 3.0
 in it. Less: unclear speech flips. More: the change comes one utterance late."""
 SHORT_CHANGE_ODDS = {True: 10.0, False: 100.0}
 """The same for windows below `SURE_LANGUAGE_MS`, by whether the window is a final. A partial may end within a word.
-Figures: docs/decisions/0043-language-of-each-utterance.md."""
+Figures: docs/decisions/0031-language-of-each-utterance.md."""
 
 Ranking = Sequence[tuple[str, float]]
 """Languages and their probabilities, the most probable first."""
