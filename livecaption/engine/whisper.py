@@ -221,7 +221,7 @@ class WhisperEngine:
     def _generate(self, windows: Sequence[Window], speech: Sequence[Speech], encoded: Any) -> list[Decoding]:
         languages = self._languages(windows, encoded)
         windows = [
-            window if language in (window.options.language, window.likely_language) else replace(window, context="")
+            replace(window, context="") if window.likely_language not in (None, language) else window
             for window, language in zip(windows, languages, strict=True)
         ]
         prompts = [

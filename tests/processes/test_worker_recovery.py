@@ -23,7 +23,7 @@ from tests.support import worker_parent
 from tests.support.eventually import eventually
 from tests.support.processes import ProcessEnd, ServerProcess, assert_clean_end, serving
 from tests.support.speech import pcm_s16le, sound
-from tests.support.streaming import jfk_pcm, speaking
+from tests.support.streaming import jfk_pcm, recorded_pcm, speaking
 
 pytestmark = pytest.mark.processes
 
@@ -101,14 +101,17 @@ async def stop(server: ServerProcess) -> None:
 async def test_a_death_in_mid_speech_costs_no_word(engine: str) -> None:
     """Rows 41 and 55: the words are those of a stream whose worker did not die, in the same order.
 
-    The streams have no partials, because the words of partials influence endpoints, and a dead worker sends none. The
-    engine's end of speech (Silero) influences them too. Late answers report it later, which may cut off a breath.
+    The pauses are long, because the audio of the utterance before goes with one after a short pause, if its final is
+    there by then. The streams have no partials, because the words of partials influence endpoints, and a dead worker
+    sends none. The engine's end of speech (Silero) influences them too. Late answers report it later, which may cut off
+    a breath.
     """
     async with serving("--workers=1", *(["--model", "delay 0.2"] if engine else []), engine=engine) as server:
         url = await server.ready()
-        undisturbed, expected = stream(url, jfk_pcm(), partials=False)
+        sentences = recorded_pcm("ls-61-70968-0000", "ps-austen-0880", "ls-211-122425-0000")
+        undisturbed, expected = stream(url, sentences, partials=False)
         await undisturbed
-        disturbed, reader = stream(url, jfk_pcm(), partials=False)
+        disturbed, reader = stream(url, sentences, partials=False)
         await reader.received(lambda event: isinstance(event, SpeechEnd) and event.utterance == 0)
         await kill_worker(server)
         # A final that kills two workers would be quarantined.

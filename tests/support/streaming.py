@@ -29,11 +29,19 @@ PAUSE_MS = 1000
 
 
 @cache
+def recorded_pcm(*names: str) -> bytes:
+    """Return recordings of `tests/data` with a pause after each, as 16-bit PCM."""
+    pcm = b""
+    for name in names:
+        samples, sample_rate_hz = soundfile.read(JFK.with_name(f"{name}.flac"), dtype="int16")
+        assert sample_rate_hz == SAMPLE_RATE_HZ
+        pcm += samples.tobytes() + bytes(2 * SAMPLE_RATE_HZ * PAUSE_MS // 1000)
+    return pcm
+
+
 def jfk_pcm() -> bytes:
     """Return 11 s of speech and a pause, as 16-bit PCM."""
-    samples, sample_rate_hz = soundfile.read(JFK, dtype="int16")
-    assert sample_rate_hz == SAMPLE_RATE_HZ
-    return samples.tobytes() + bytes(2 * SAMPLE_RATE_HZ * PAUSE_MS // 1000)
+    return recorded_pcm(JFK.stem)
 
 
 class Publisher:
