@@ -18,7 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from livecaption.errors import ConfigError
 from livecaption.ipc.config import EngineConfig
 from livecaption.live.config import LiveConfig
-from livecaption.scheduling.admission import AdmissionConfig
+from livecaption.scheduling.config import AdmissionConfig
 from livecaption.scheduling.partial_timer import PartialsConfig
 from livecaption.server.config import ServerConfig
 from livecaption.speech.endpointing import EndpointingConfig

@@ -35,7 +35,7 @@ LAYERS = [
 ]
 """From the bottom up. A module imports its own layer and those below, with two exceptions."""
 
-SETTINGS = {f"livecaption/{package}/config.py" for package in ("ipc", "live", "server", "workers")}
+SETTINGS = {f"livecaption/{package}/config.py" for package in ("ipc", "live", "scheduling", "server", "workers")}
 """Frozen dataclasses that `config` composes; they import errors and each other only."""
 
 PURE = [
@@ -88,6 +88,7 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/live/dialects/commands.py": "types",
     "livecaption/server/services.py": "types",
     "livecaption/live/config.py": "settings; tests/test_security.py",
+    "livecaption/scheduling/config.py": "settings; tests/scheduling/test_admission.py",
     "livecaption/server/config.py": "settings; tests/test_config.py",
     "livecaption/workers/config.py": "settings; tests/test_config.py",
     "livecaption/ipc/config.py": "settings; tests/test_config.py",

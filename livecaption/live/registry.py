@@ -15,7 +15,8 @@ from livecaption.live.opener import SessionOpener
 from livecaption.live.peer import Peer
 from livecaption.live.session import LiveSession
 from livecaption.pipeline.options import StreamOptions
-from livecaption.scheduling.admission import AdmissionConfig, stream_limit
+from livecaption.scheduling.admission import stream_limit
+from livecaption.scheduling.config import AdmissionConfig
 from livecaption.store.rows import InterruptedSession
 from livecaption.workers.pool import PoolState, WorkerPool
 

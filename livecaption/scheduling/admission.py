@@ -14,6 +14,7 @@ from math import exp, floor
 
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.recognition import SessionId
+from livecaption.scheduling.config import AdmissionConfig
 from livecaption.scheduling.load_control import UTILIZATION, Rate
 from livecaption.scheduling.request import Request
 
@@ -36,22 +37,6 @@ RESERVE_BYTES = 512 * 2**20
 """Memory of the machine or container that stays free for peaks of the workers and for all other programs."""
 _RATE_MEMORY_S = 30.0
 _PRIOR_STREAMS = 2.0  # streams that count as speaking without pause, in addition to the measured ones
-
-
-@dataclass(frozen=True, slots=True)
-class AdmissionConfig:
-    """The times by which admission decides.
-
-    Attributes:
-        new_s: time in which a stream counts as new: three utterances of 5 s. Longer: quiet streams count for more than
-            they need. Shorter: what a new stream needs is not measured yet.
-        late_s: waiting time of a final from which on no stream is accepted. Finals of 48 streams on two cores may come
-            3.5 s after the end of speech, of which an endpoint takes 0.5 to 0.9 s. More: finals come later. Less: fewer
-            streams.
-    """
-
-    new_s: float = 15.0
-    late_s: float = 2.0
 
 
 class Demand:

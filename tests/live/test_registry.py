@@ -9,7 +9,7 @@ import pytest
 from aiohttp import WSServerHandshakeError
 
 from livecaption.errors import Unavailable
-from livecaption.scheduling.admission import AdmissionConfig
+from livecaption.scheduling.config import AdmissionConfig
 from livecaption.server.services import SERVICES
 from livecaption.workers.pool import WorkerPool
 from tests.support.eventually import eventually

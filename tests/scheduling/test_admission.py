@@ -14,10 +14,10 @@ from livecaption.scheduling.admission import (
     BYTES_PER_STREAM,
     PARTIAL_INTERVAL_S,
     RESERVE_BYTES,
-    AdmissionConfig,
     Demand,
     Load,
 )
+from livecaption.scheduling.config import AdmissionConfig
 from livecaption.scheduling.request import Request
 from tests.support.load import FRESH
 from tests.support.simulation import SILENCE
