@@ -7,6 +7,8 @@
  * (Bugzilla 1674892).
  */
 
+import { Downmixer } from "./downmix.js";
+
 /** @import { Chunk } from "./microphone.js" */
 
 /**
@@ -26,6 +28,8 @@ const { AudioWorkletProcessor, registerProcessor, sampleRate } = /** @type {Audi
 const CHUNK_SAMPLES = Math.round(sampleRate * 0.04);
 
 class CaptureProcessor extends AudioWorkletProcessor {
+  #downmixer = new Downmixer(sampleRate);
+  #mono = new Float32Array(0);
   #pcm = new Int16Array(CHUNK_SAMPLES);
   #filled = 0;
   #sumOfSquares = 0;
@@ -36,13 +40,9 @@ class CaptureProcessor extends AudioWorkletProcessor {
    * @param {Float32Array[][]} outputs
    */
   process([channels], [output]) {
-    const quantum = output[0].length;
-    for (let i = 0; i < quantum; i += 1) {
-      // No channels: nothing is connected while the source is being changed. Silence keeps stream time true.
-      let sample = 0;
-      for (const channel of channels) sample += channel[i] / channels.length;
-      this.#push(sample);
-    }
+    if (this.#mono.length !== output[0].length) this.#mono = new Float32Array(output[0].length);
+    this.#downmixer.mix(channels, this.#mono);
+    for (const sample of this.#mono) this.#push(sample);
     return true;
   }
 
@@ -59,7 +59,7 @@ class CaptureProcessor extends AudioWorkletProcessor {
   #post() {
     const rms = Math.sqrt(this.#sumOfSquares / CHUNK_SAMPLES);
     /** @type {Chunk} */
-    const chunk = { pcm: this.#pcm, rms, peak: this.#peak };
+    const chunk = { pcm: this.#pcm, rms, peak: this.#peak, cancels: this.#downmixer.cancels };
     this.port.postMessage(chunk, [this.#pcm.buffer]);
     this.#pcm = new Int16Array(CHUNK_SAMPLES);
     this.#filled = 0;

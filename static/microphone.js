@@ -16,9 +16,9 @@ import { Problem } from "./words.js";
  */
 
 /**
- * Some audio and its levels, which are 0..1 of full scale.
+ * Some audio and its levels, which are 0..1 of full scale. `cancels`: the channels of its source cancel each other.
  *
- * @typedef {{ pcm: Int16Array<ArrayBuffer>, rms: number, peak: number }} Chunk
+ * @typedef {{ pcm: Int16Array<ArrayBuffer>, rms: number, peak: number, cancels: boolean }} Chunk
  */
 
 /**
@@ -32,6 +32,11 @@ import { Problem } from "./words.js";
 export const DISPLAY = "display";
 /** The source that is the system's preferred microphone. */
 export const DEFAULT_MICROPHONE = "";
+
+/** No sample is larger in a chunk of silence: -60 dB of full scale. */
+const SILENT_PEAK = 0.001;
+/** Chunks of silence, 2 s, after which the microphone is also opened without processing. */
+const SILENT_CHUNKS = 50;
 
 /** @type {Record<string, string>} */
 const PROBLEM_OF_ERROR = {
@@ -63,6 +68,11 @@ export class Capture {
   /** @type {MediaStreamAudioSourceNode | null} */
   #sourceNode = null;
   #listener;
+  /** @type {Choice} */
+  #choice;
+  #silentChunks = 0;
+  /** @type {Probe | null} */
+  #probe = null;
   #closed = false;
 
   /**
@@ -74,7 +84,7 @@ export class Capture {
    */
   static async open(choice, listener) {
     if (!window.isSecureContext || !navigator.mediaDevices) throw new Problem("insecure_context");
-    const capture = new Capture(listener);
+    const capture = new Capture(choice, listener);
     try {
       const media = await openMedia(choice);
       capture.#adopt(media);
@@ -86,8 +96,12 @@ export class Capture {
     return capture;
   }
 
-  /** @param {CaptureListener} listener */
-  constructor(listener) {
+  /**
+   * @param {Choice} choice
+   * @param {CaptureListener} listener
+   */
+  constructor(choice, listener) {
+    this.#choice = choice;
     this.#listener = listener;
     this.#context = new AudioContext({ latencyHint: "interactive" });
     this.#context.onstatechange = () => {
@@ -110,6 +124,8 @@ export class Capture {
       stopTracks(media);
       return;
     }
+    this.#choice = choice;
+    this.#endProbe();
     this.#adopt(media);
     if (this.#worklet) this.#sourceNode?.connect(this.#worklet);
   }
@@ -122,6 +138,7 @@ export class Capture {
   close() {
     if (this.#closed) return;
     this.#closed = true;
+    this.#endProbe();
     this.#release();
     if (this.#worklet) this.#worklet.port.onmessage = null;
     this.#context.close();
@@ -134,11 +151,38 @@ export class Capture {
       throw new Problem("unreachable", /** @type {Error} */ (error).message);
     }
     this.#worklet = new AudioWorkletNode(this.#context, "capture", { numberOfInputs: 1, numberOfOutputs: 1 });
-    this.#worklet.port.onmessage = ({ data }) => this.#listener.chunk(data);
+    this.#worklet.port.onmessage = ({ data }) => {
+      this.#listener.chunk(data);
+      this.#watch(data);
+    };
     this.#sourceNode?.connect(this.#worklet);
     // Its output is silence. Some browsers run only nodes that lead to the destination.
     this.#worklet.connect(this.#context.destination);
     if (this.#context.state === "suspended") await this.#context.resume();
+  }
+
+  /**
+   * While the microphone is silent, look at it without the browser's processing. Chromium mixes channels before it, and
+   * there is nothing left of a microphone that is wired the wrong way round.
+   *
+   * @param {Chunk} chunk
+   */
+  #watch({ peak }) {
+    const { source, ...processing } = this.#choice;
+    this.#silentChunks = peak < SILENT_PEAK ? this.#silentChunks + 1 : 0;
+    if (this.#silentChunks === 0) this.#endProbe();
+    if (this.#silentChunks !== SILENT_CHUNKS || source === DISPLAY || !Object.values(processing).includes(true)) return;
+    const plain = { source, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+    this.#probe = new Probe(this.#context, plain, (media) => {
+      this.#choice = plain;
+      this.#adopt(media);
+      if (this.#worklet) this.#sourceNode?.connect(this.#worklet);
+    });
+  }
+
+  #endProbe() {
+    this.#probe?.close();
+    this.#probe = null;
   }
 
   /** @param {MediaStream} media */
@@ -156,6 +200,59 @@ export class Capture {
   }
 }
 
+/** A second look at a microphone: whether its channels cancel each other. */
+class Probe {
+  /** @type {MediaStream | null} */
+  #media = null;
+  /** @type {AudioNode[]} */
+  #nodes = [];
+  #closed = false;
+
+  /**
+   * @param {AudioContext} context
+   * @param {Choice} choice
+   * @param {(media: MediaStream) => void} found is given the media, if the channels cancel
+   */
+  constructor(context, choice, found) {
+    this.#open(context, choice, found).catch(() => {}); // a microphone that cannot be opened twice is left alone
+  }
+
+  close() {
+    this.#closed = true;
+    for (const node of this.#nodes) node.disconnect();
+    if (this.#media) stopTracks(this.#media);
+    this.#media = null;
+  }
+
+  /**
+   * @param {AudioContext} context
+   * @param {Choice} choice
+   * @param {(media: MediaStream) => void} found
+   */
+  async #open(context, choice, found) {
+    // Silence is no reason to ask the user again: some browsers ask each time.
+    const name = /** @type {PermissionName} */ ("microphone");
+    if ((await navigator.permissions.query({ name })).state !== "granted") return;
+    const media = await openMedia(choice);
+    this.#media = media;
+    if (this.#closed) {
+      this.close();
+      return;
+    }
+    const source = context.createMediaStreamSource(media);
+    const worklet = new AudioWorkletNode(context, "capture", { numberOfInputs: 1, numberOfOutputs: 1 });
+    this.#nodes = [source, worklet];
+    worklet.port.onmessage = ({ data }) => {
+      if (!data.cancels || this.#closed) return;
+      this.#media = null; // it is not ours any more
+      this.close();
+      found(media);
+    };
+    source.connect(worklet);
+    worklet.connect(context.destination);
+  }
+}
+
 /** @param {Choice} choice */
 async function openMedia({ source, ...processing }) {
   return source === DISPLAY ? openDisplay() : openMicrophone(source, processing);
@@ -167,7 +264,7 @@ async function openMedia({ source, ...processing }) {
  */
 async function openMicrophone(deviceId, processing) {
   /** @type {MediaTrackConstraints} */
-  const audio = { channelCount: 1, ...processing };
+  const audio = { channelCount: 2, ...processing }; // mixed in the worklet: browsers cancel opposite channels
   if (deviceId !== DEFAULT_MICROPHONE) audio.deviceId = { exact: deviceId };
   try {
     return await navigator.mediaDevices.getUserMedia({ audio });

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from livecaption.audio.downmix import Downmixer
 from livecaption.errors import InvalidAudio, InvalidMessage
 
 Samples = npt.NDArray[np.float32]
@@ -57,7 +58,7 @@ class AudioFormat:
 
 
 class PcmDecoder:
-    """Decoder of one stream's PCM to mono samples. The bytes may be cut anywhere. Channels are averaged.
+    """Decoder of one stream's PCM to mono samples. The bytes may be cut anywhere. Channels are mixed (see `downmix`).
 
     Attributes:
         non_finite_samples: number of NaN and infinities so far, which were replaced by 0.
@@ -70,6 +71,7 @@ class PcmDecoder:
         self._encoding = audio_format.encoding
         self._channels = audio_format.channels
         self._block_bytes = SAMPLE_BYTES[audio_format.encoding] * audio_format.channels
+        self._downmixer = Downmixer(audio_format.channels, audio_format.sample_rate_hz)
         self._rest = b""
         self._n_skipped_bytes = 0
 
@@ -84,10 +86,7 @@ class PcmDecoder:
         n_blocks, n_rest = divmod(len(data), self._block_bytes)
         self._rest = bytes(data[len(data) - n_rest :])
         interleaved = self._decode(data, n_blocks * self._channels)
-        if self._channels == 1:
-            return interleaved
-        mono: Samples = interleaved.reshape(n_blocks, self._channels).mean(axis=1, dtype=np.float32)
-        return mono
+        return self._downmixer.push(interleaved.reshape(n_blocks, self._channels))
 
     def rewind(self, n_samples: int) -> None:
         """Expect the last `n_samples` again: skip them when they come, and drop a sample that was cut."""

@@ -78,6 +78,15 @@ def test_channels_are_averaged(encoding):
         np.testing.assert_allclose(mixed, alone[:n_whole].reshape(-1, channels).mean(axis=1), atol=1e-6)
 
 
+@pytest.mark.parametrize("sample_rate_hz", [8000, 16_000, 48_000])
+def test_channels_that_cancel_each_other_do_not_become_silence(sample_rate_hz):
+    tone = 8000 * np.sin(np.arange(sample_rate_hz) * 2 * np.pi * 440 / sample_rate_hz)
+    pcm = np.stack((tone, -tone), axis=1).astype("<i2")
+    decoder = PcmDecoder(AudioFormat("pcm_s16le", sample_rate_hz, channels=2))
+    samples = decoder.push(pcm.tobytes())
+    assert np.array_equal(samples[sample_rate_hz // 10 :] * 32768, pcm[sample_rate_hz // 10 :, 0])
+
+
 # All 256 codes in order as FFmpeg 5.1 decodes them: every 17th, and the CRC-32 of all as 16-bit little-endian.
 MULAW_REFERENCE = (
     [-32124, -15484, -7420, -3516, -1628, -716, -276, -64, 23932, 11388, 5372, 2492, 1116, 460, 148, 0],

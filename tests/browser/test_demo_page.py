@@ -4,12 +4,15 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytest_asyncio
+import soundfile
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from livecaption.evaluation.wer import word_error_rate
 from tests.browser.support import Launch, Serve, Server
+from tests.support.streaming import JFK
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -93,6 +96,28 @@ async def test_speech_becomes_captions_and_files(serve: Serve, open_page: OpenPa
         assert_is_the_sentence(re.sub(r"^(WEBVTT|\d.*)$", "", text, flags=re.MULTILINE))
         if extension == "vtt":
             assert_well_formed(text)
+
+
+@pytest.mark.parametrize("processing", [False, True])
+async def test_a_microphone_whose_channels_cancel_each_other_is_captioned(
+    launch: Launch, scripted_server: Server, tmp_path: Path, processing: bool
+) -> None:
+    """A plug that is wired the wrong way round. A browser that mixes down by itself gives silence."""
+    samples, sample_rate_hz = soundfile.read(JFK)
+    wav = tmp_path / "opposite.wav"
+    soundfile.write(wav, np.stack([samples, -samples], axis=1), sample_rate_hz, subtype="PCM_16")
+    browser = await launch(
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={wav}",
+    )
+    async with await browser.new_page() as page:
+        await page.goto(scripted_server.url)
+        choice = {"echoCancellation": processing, "noiseSuppression": processing, "autoGainControl": processing}
+        await page.evaluate("(choice) => localStorage.setItem('livecaption.settings', JSON.stringify(choice))", choice)
+        await page.reload()
+        await press_start(page)
+        await expect(page.locator("#roll-up")).to_have_text(re.compile(r"\w"), timeout=SPEECH_TIMEOUT_MS)
 
 
 def assert_is_the_sentence(caption: str) -> None:
