@@ -57,7 +57,7 @@ IMPORTERS = {
     "aiohttp": ("livecaption/live/", "livecaption/server/", "livecaption/client/"),
     "aiojobs": ("livecaption/live/connection.py",),
     # The second one encodes what the first one decodes.
-    "av": ("livecaption/audio/container.py", "livecaption/evaluation/containers.py"),
+    "av": ("livecaption/audio/container.py", "livecaption/audio/track.py", "livecaption/evaluation/containers.py"),
     "segno": ("livecaption/server/readers.py",),
     "soxr": ("livecaption/audio/resampling.py",),
     "webrtcvad": ("livecaption/speech/vad.py",),

@@ -21,6 +21,7 @@ from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestServer
 
 import livecaption
+from tests.support.containers import Track, container
 from tests.support.eventually import eventually
 from tests.support.processes import processes_with
 
@@ -259,6 +260,7 @@ async def test_version_is_that_of_the_package() -> None:
         (["sing"], "invalid choice: 'sing'"),
         (["transcribe"], "required: FILE"),
         (["transcribe", "x.wav", "--format", "srt,doc"], "unknown format 'doc'; choose from txt, srt, vtt, json"),
+        (["transcribe", "x.wav", "--track", "0"], "'0' is not the number of a track; the first one is 1"),
         (["transcribe", "a/x.wav", "b/x.mp3", "--format", "srt"], "would be written to the same file"),
         (["listen", "x.wav", "--task", "sing"], "invalid choice: 'sing'"),
         (["serve", "--port", "many"], "--port must be a whole number"),
@@ -338,19 +340,34 @@ async def test_a_file_that_is_not_audio_does_not_keep_the_others_from_being_tran
 async def test_transcribe_reads_an_mp4_whose_index_is_at_its_end(serve: Serve, tmp_path: Path) -> None:
     """Cameras and phones write it so; it cannot be decoded as a stream."""
     path = tmp_path / "phone.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=16_000, layout="mono")
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("aac", rate=16_000, layout="mono")
         samples = av.AudioFrame.from_ndarray(tone(2.0)[None, :], format="fltp", layout="mono")
         samples.sample_rate = 16_000
         samples.time_base = Fraction(1, 16_000)
         samples.pts = 0
-        container.mux(stream.encode(samples))
-        container.mux(stream.encode(None))
+        output.mux(stream.encode(samples))
+        output.mux(stream.encode(None))
     assert path.read_bytes().index(b"mdat") < path.read_bytes().index(b"moov")
     peer = await serve(Peer([final("Hello.")]))
     ended = await livecaption_command("transcribe", path, "--server", peer.url)
     assert ended == Ended(0, "Hello.\n", "")
     assert len(peer.audio[0]) / 4 / 16_000 == pytest.approx(2.0, abs=0.2)
+
+
+async def test_transcribe_decodes_the_track_that_is_asked_for_and_reports_it(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "film.mkv"
+    silence = np.zeros(16_000, np.float32)
+    tracks = [Track(silence, sample_rate_hz=16_000), Track(tone(1.0), sample_rate_hz=16_000)]
+    path.write_bytes(container("matroska", tracks))
+    peer = await serve(Peer([final("Hello.")]))
+    for wishes, number in (((), 2), (("--track", "1"), 1), (("--track", "2"), 2)):
+        ended = await livecaption_command("transcribe", path, "--server", peer.url, *wishes)
+        assert ended == Ended(0, "Hello.\n", f"livecaption: {path}: audio track {number} of 2\n")
+        assert np.any(np.frombuffer(peer.audio[-1], np.float32)) == (number == 2)
+    ended = await livecaption_command("transcribe", path, "--server", peer.url, "--track", "3")
+    assert (ended.code, ended.stdout) == (1, "")
+    assert "there is no audio track 3; the last one is 2" in ended.stderr
 
 
 async def test_captions_that_a_lost_connection_cost_are_reported_beside_the_transcript(

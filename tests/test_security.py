@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from livecaption.audio.container import OPTIONS, PIECE_S, READ_BYTES
-from livecaption.audio.formats import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
+from livecaption.audio.accepted import STREAMS
+from livecaption.audio.container import MAX_TRACKS, READ_BYTES
+from livecaption.audio.formats import MAX_CHANNELS
+from livecaption.audio.timeline import MAX_GAP_S
+from livecaption.audio.track import MAX_RATE_HZ, MIN_RATE_HZ, PIECE_S
 from livecaption.config import DEFAULTS
 from livecaption.decoding import sandbox
 from livecaption.decoding.decoder import DecoderConfig
@@ -58,7 +61,7 @@ BOUNDS = {
     "time": f"{sandbox.MAX_CPU_S} s for half a second of audio, or for {READ_BYTES // KIB} KiB of the container",
     "files": f"open files | {sandbox.MAX_OPEN_FILES} |",
     "stuck": f"{DecoderConfig().silence_s * DecoderConfig().max_silences:.0f} s |",
-    "channels": f"1 to {MAX_CHANNELS} channels; {MIN_SAMPLE_RATE_HZ // 1000} to {MAX_SAMPLE_RATE_HZ // 1000} kHz",
+    "channels": f"1 to {MAX_CHANNELS} channels; {MIN_RATE_HZ // 1000} to {MAX_RATE_HZ // 1000} kHz",
     "last": f"{AUDIO.last_decoding_draining_s:.0f} s, {AUDIO.last_decoding_s:.0f} s to decode",
 }
 
@@ -69,7 +72,12 @@ def test_each_bound_has_the_number_of_the_code(bound: str) -> None:
     assert PIECE_S == 0.5
 
 
+def test_gaps_and_tracks_have_the_numbers_of_the_code() -> None:
+    assert f"{MAX_GAP_S / 3600:.0f} h a gap" in TEXT
+    assert f"tracks of which one is chosen | {MAX_TRACKS} |" in TEXT
+
+
 def test_each_format_is_named() -> None:
     names = {"mov": "MP4", "w64": "W64", "matroska": "Matroska", "webm": "WebM", "ogg": "Ogg", "mpegts": "MPEG-TS"}
-    for name in OPTIONS["format_whitelist"].split(","):
+    for name in STREAMS.formats:
         assert names.get(name, name.upper()) in TEXT

@@ -1,116 +1,213 @@
 """Decode a container, while it is being received, into samples at 16 kHz.
 
-FFmpeg's demuxers and decoders (PyAV) read WAV, WebM, Ogg, FLAC, MP3, MP4 and others. No other module imports av, and
-this one is imported only where it is needed. It reads from a file object and blocks where that blocks. FFmpeg is native
-code that parses bytes of strangers, so it runs in a process of its own (`livecaption.decoding`).
+FFmpeg's demuxers and decoders (PyAV) read WAV, WebM, Ogg, FLAC, MP3, MP4 and others. No other module than this one and
+`track` imports av, and they are imported only where they are needed. This module reads from a file object and blocks
+where that blocks. FFmpeg is native code that parses bytes of strangers, so it runs in a process of its own
+(`livecaption.decoding`).
 
 Audio lags behind its bytes:
 
 - WebM, Ogg, MP4: by one cluster, page or fragment, as the sender cut them.
 - FLAC: by seven blocks (2 s at 16 kHz), because the end of a frame can be found only by its successors.
 - WAV with 16-bit samples: by its first 64 KiB, because FFmpeg looks for S/PDIF in them; by nothing after that.
+- Several audio tracks of which the default one is silent: by up to `PROBE_S`.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from io import RawIOBase
 from typing import Any, BinaryIO
 
 import av
-import numpy as np
-from av.audio.plane import AudioPlane
 
-from livecaption.audio.formats import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, Samples, make_finite
-from livecaption.audio.resampling import Resampler
+# PyAV imports these when a container has subtitles, which is too late in the sandbox.
+import av.subtitles.codeccontext
+import av.subtitles.stream
+import numpy as np
+from av.stream import Disposition
+
+from livecaption.audio import SAMPLE_RATE_HZ
+from livecaption.audio.accepted import FILES, STREAMS, Accepted
+from livecaption.audio.formats import Samples
+from livecaption.audio.pieces import BEGINNING_BYTES, piece_of
+from livecaption.audio.signatures import HEAD_BYTES, kind_of
+from livecaption.audio.timeline import Timeline
+from livecaption.audio.track import PIECE_S, TrackAudio
 from livecaption.errors import InvalidAudio
 
-CODECS = frozenset(
-    [
-        *("pcm_s8", "pcm_u8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
-        *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_mulaw", "pcm_alaw"),
-        *("adpcm_ms", "adpcm_ima_wav", "adpcm_ima_qt", "opus", "libopus", "vorbis", "flac", "alac", "aac", "aac_latm"),
-        *("mp2", "mp2float", "mp3", "mp3float", "ac3", "eac3", "amrnb", "amrwb", "libopencore_amrnb"),
-        *("libopencore_amrwb", "wmav1", "wmav2", "wmapro"),
-    ]
-)
-"""Decoders that bytes of a client may reach, by FFmpeg's names: those of recorders, phones, browsers and films."""
+__all__ = ["FILES", "PIECE_S", "STREAMS", "Contents", "decode_container"]
 
-OPTIONS = {
-    # No playlists and no addresses: a stream could use them to make FFmpeg open files and hosts of its choice.
-    "format_whitelist": "wav,matroska,webm,ogg,flac,mp3,mov,mp4,aac,aiff,amr,asf,au,avi,caf,mpegts,w64",
-    "protocol_whitelist": "",
-    "codec_whitelist": ",".join(sorted(CODECS)),
-    # Bytes and microseconds that FFmpeg probes before the first audio. The headers contain everything we need. FFmpeg's
-    # defaults (5 MB, 5 s) delay the start of a WAV by seconds. Fewer bytes gain nothing. Data without audio is refused
-    # after 1 MB, with any values.
-    "probesize": "65536",
-    "analyzeduration": "1",
-}
 READ_BYTES = 4096
 """Bytes for each read of the source. More delays the audio where a read waits for all of them. Less costs calls."""
-
-PIECE_S = 0.5
-"""Audio in one piece, at most, in s. A FLAC frame may hold 65,535 samples (8 s at 8 kHz) in 14 bytes."""
+PROBE_S = 10.0
+"""Time in which the first track with sound is looked for, if there are several. Longer delays a stream more."""
+SOUND = 0.001
+"""A track is silent while no sample is larger: -60 dB of full scale."""
+MAX_TRACKS = 16
+"""Audio tracks that are considered. Each that is decoded takes memory."""
+MAX_START_S = 60.0
+"""A container that begins later than this has the clock of a broadcast or of a stream that was joined on its way."""
+CLOCKS_OF_BROADCASTS = ("mpegts", "mpeg")
+"""Formats whose time stamps begin anywhere."""
 
 MALFORMED = (av.FFmpegError, IndexError, ValueError)
 """Exceptions that malformed bytes cause: PyAV's errors, a missing audio track, and values that make no sense."""
 
 
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Facts about a container from its header.
+
+    Attributes:
+        duration_s: its length, or None if the header has none.
+        track: number of the audio track that is decoded, from 1.
+        n_tracks: number of its audio tracks.
+    """
+
+    duration_s: float | None
+    track: int = 1
+    n_tracks: int = 1
+
+
+class _Refused(ValueError):
+    """The container is refused for a reason that its sender should know."""
+
+
 def decode_container(
-    source: BinaryIO | RawIOBase, opened: Callable[[float | None], None] = lambda duration_s: None
+    source: BinaryIO | RawIOBase,
+    opened: Callable[[Contents], None] = lambda contents: None,
+    *,
+    accepted: Accepted = STREAMS,
+    track: int | None = None,
 ) -> Iterator[Samples]:
     """Decode to float32 [n_samples], mono, 16 kHz, -1..1, in pieces of at most `PIECE_S`.
 
-    Channels are averaged. The first audio track is decoded. A container that ends early yields its audio so far, and
-    then ends without an error. If a packet was torn, `truncated_audio` follows.
+    Channels are mixed (see `downmix`). Audio is at its presentation time: where the container has none, there is
+    silence. A container that ends early yields its audio so far, and then ends without an error. If a packet was torn,
+    `truncated_audio` follows. Containers that follow each other are decoded one after the other, where `pieces` knows
+    how they begin.
 
     Args:
         source: `read(n)` returns 1 to n bytes, b"" at the end, and may block. It need not be seekable. Its exceptions
             are passed on unchanged. It is not closed.
-        opened: called once the container's header is read, with its length in seconds, or None if the header has none.
+        opened: called once it is known which track is decoded, before its samples.
+        accepted: what the container may be.
+        track: number of the audio track, from 1. None: the default track, or the first with sound if that is silent.
 
     Raises:
-        InvalidAudio: `invalid_container`: the format is not supported, there is no audio in it, or nothing can be
-            decoded. An MP4 with its index at the end also counts if the source cannot seek. `truncated_audio`, not
-            fatal, after all the audio: some of it was damaged.
+        InvalidAudio: `invalid_container`: the format is not supported, there is no audio or no such track in it, or
+            nothing can be decoded. An MP4 with its index at the end also counts if the source cannot seek.
+            `truncated_audio`, not fatal, after all the audio: some of it was damaged.
     """
     reader = _Reader(source)
-    has_audio = False
-    try:
-        with av.open(reader, mode="r", options=OPTIONS, metadata_errors="replace", buffer_size=READ_BYTES) as container:
-            opened(None if container.duration is None else container.duration / av.time_base)
-            for samples in _decode(container):
+    decoding = _Decoding(reader, opened, accepted, track)
+    has_audio = is_damaged = False
+    while True:
+        try:
+            for samples in decoding.decode():
                 if samples.size:
                     has_audio = True
                     yield samples
-    except MALFORMED as error:
-        if error is reader.error:
-            raise
-        if has_audio:
-            raise InvalidAudio("part of the audio was damaged", code="truncated_audio", fatal=False) from error
-        raise InvalidAudio(
-            "not audio that can be read as a stream, such as WAV, WebM, Ogg, FLAC, MP3 or MP4", code="invalid_container"
-        ) from error
+        except MALFORMED as error:
+            if error is reader.error:
+                raise
+            if not has_audio:
+                raise InvalidAudio(_refusal(reader, accepted, error), code="invalid_container") from error
+            is_damaged = True
+        if not reader.next_piece():
+            break
+    for samples in decoding.flush():
+        if samples.size:
+            yield samples
+    if is_damaged:
+        raise InvalidAudio("part of the audio was damaged", code="truncated_audio", fatal=False)
+
+
+def _refusal(reader: "_Reader", accepted: Accepted, error: Exception) -> str:
+    """Say why a container is refused, and what it is."""
+    kind = kind_of(reader.head)
+    if isinstance(error, _Refused):
+        return str(error)
+    if kind == "MP4" and not reader.can_seek:
+        return "this MP4 has its index at the end, or is damaged; only a fragmented one can be read as a stream"
+    if accepted is STREAMS:
+        known = "not audio that can be read as a stream, such as WAV, WebM, Ogg, FLAC, MP3 or MP4"
+    else:
+        known = "not audio that can be read, such as WAV, MP3, FLAC, Ogg, WebM, MP4, MPEG or FLV"
+    return known if kind is None else f"{known} (it looks like {kind})"
 
 
 class _Reader:
-    """The file object that FFmpeg reads from. It wraps the source.
+    """The file object that FFmpeg reads from. It wraps the source, and ends where another container begins.
 
     Attributes:
         error: the exception that the source raised, if any. PyAV passes it on. A ValueError of the source must not be
             taken for one of the container.
+        head: the first bytes of the source.
+        can_seek: True if FFmpeg may seek.
     """
 
     def __init__(self, source: BinaryIO | RawIOBase) -> None:
         self.error: Exception | None = None
         self._source = source
-        if source.seekable():
+        can_seek = source.seekable()
+        begin = source.tell() if can_seek else 0
+        self.head = self._read_head()
+        self._piece = piece_of(self.head, can_seek=can_seek)
+        self.can_seek = can_seek and self._piece is None
+        self._ready = b""
+        self._ended = False
+        if self.can_seek:
+            source.seek(begin)
             self.seek, self.tell = source.seek, source.tell
+        else:
+            self._ready = self.head if self._piece is None else self._piece.push(self.head)
+
+    @property
+    def duration_s(self) -> float | None:
+        """The length, where FFmpeg does not find it."""
+        return self._piece.duration_s if self._piece is not None else None
 
     def read(self, n_bytes: int) -> bytes:
+        """Return up to `n_bytes`, or b"" at the end of the source or before the next container."""
+        while not self._ready and not self._ended:
+            piece, data = self._piece, self._read_source(n_bytes)
+            if piece is None:
+                return data
+            self._ready = piece.push(data) if data else piece.finish()
+            self._ended = not data or piece.rest is not None
+        data, self._ready = self._ready[:n_bytes], self._ready[n_bytes:]
+        return data
+
+    def next_piece(self) -> bool:
+        """Go on to the container that follows, if there is one; skip the rest of this one."""
+        if self._piece is None:
+            return False
+        while self.read(READ_BYTES):
+            pass
+        rest = self._piece.rest
+        if rest is None:
+            return False
+        self._piece = piece_of(rest)
+        assert self._piece is not None  # it begins as its kind does
+        self._ready = self._piece.push(rest)
+        self._ended = self._piece.rest is not None
+        return True
+
+    def _read_head(self) -> bytes:
+        head = b""
+        while len(head) < max(HEAD_BYTES, BEGINNING_BYTES):
+            data = self._read_source(HEAD_BYTES - len(head))
+            if not data:
+                break
+            head += data
+        return head
+
+    def _read_source(self, n_bytes: int) -> bytes:
         try:
             data = self._source.read(n_bytes)
             # PyAV copies the returned bytes into n_bytes of memory without a check.
-            if len(data) > n_bytes:
+            if data is None or len(data) > n_bytes:
                 raise RuntimeError("the source returned more bytes than it was asked for")
         except Exception as error:
             self.error = error
@@ -118,73 +215,144 @@ class _Reader:
         return data
 
 
-def _decode(container: Any) -> Iterator[Samples]:
-    """Yield everything that can be decoded, then raise one of MALFORMED if something could not."""
-    track = container.streams.audio[0]
-    if track.codec_context is None or track.codec_context.codec.name not in CODECS:
-        raise ValueError("unsupported codec")
-    track.codec_context.thread_count = 1  # more threads make audio no faster, and the process may start none
-    packets = container.demux(track)
-    resampler: Resampler | None = None
-    rate_hz = 0
-    damage: Exception | None = None
-    while True:
-        try:
-            packet = next(packets, None)
-            frames = [] if packet is None else packet.decode()
-        except MALFORMED as error:
-            # A packet that cannot be decoded is skipped. After a failure to find a packet, there is no next one.
-            damage = error
-            continue
-        if packet is None:
-            break
-        for frame in frames:
-            if resampler is None or frame.sample_rate != rate_hz:
-                if resampler is not None:
-                    yield resampler.flush()
-                rate_hz = frame.sample_rate
-                if not MIN_SAMPLE_RATE_HZ <= rate_hz <= MAX_SAMPLE_RATE_HZ:
-                    raise ValueError("sample rate out of range")
-                resampler = Resampler(rate_hz)
-            samples = _mono(frame)
-            piece = int(rate_hz * PIECE_S)
-            for start in range(0, len(samples), piece):
-                yield resampler.push(samples[start : start + piece])
-    if resampler is not None:
-        yield resampler.flush()
-    if damage is not None:
-        raise damage
+class _Candidate:
+    """An audio track that may be the one to decode.
 
-
-SAMPLE_FORMATS = {
-    "u8": ("u1", 2**7, 2**7),
-    "s16": ("<i2", 0, 2**15),
-    "s32": ("<i4", 0, 2**31),
-    "flt": ("<f4", 0, 1),
-    "dbl": ("<f8", 0, 1),
-}
-"""Sample formats by FFmpeg's name for the interleaved kind: dtype, value of silence, value of full scale."""
-
-
-def _mono(frame: Any) -> Samples:
-    """Convert one decoded frame to float32 [n_samples], channels averaged, at its own rate.
-
-    PyAV's `frame.planes`, and with it `to_ndarray`, counts planes up to the first null pointer. FFmpeg ends the list of
-    eight and more channels without one. PyAV then read the memory after it as audio, or crashed the process.
+    Attributes:
+        number: its place among the audio tracks, from 1.
+        damage: what was wrong with one of its packets, if anything was.
+        has_sound: True once it was not silent.
+        n_samples: number of samples that are kept.
     """
-    n_channels, n_samples = frame.layout.nb_channels, frame.samples
-    if not 1 <= n_channels <= MAX_CHANNELS:
-        raise ValueError("number of channels out of range")
-    dtype, zero, full_scale = SAMPLE_FORMATS[frame.format.packed.name]
-    if frame.format.is_planar:
-        planes = [
-            np.frombuffer(memoryview(AudioPlane(frame, channel)), dtype, n_samples) for channel in range(n_channels)
-        ]
-        values = np.stack(planes)
-    else:
-        interleaved = np.frombuffer(memoryview(AudioPlane(frame, 0)), dtype, n_samples * n_channels)
-        values = interleaved.reshape(n_samples, n_channels).T.copy()
-    if values.dtype.kind == "f":
-        make_finite(values)
-    samples: Samples = ((values.mean(axis=0, dtype=np.float64) - zero) / full_scale).astype(np.float32)
-    return samples
+
+    def __init__(self, number: int, stream: Any, audio: TrackAudio) -> None:
+        self.number = number
+        self.stream = stream
+        self.audio = audio
+        self.damage: Exception | None = None
+        self.has_sound = False
+        self.n_samples = 0
+        self._kept: list[Samples] = []
+        stream.codec_context.thread_count = 1  # more threads make audio no faster, and the process may start none
+
+    def decode(self, packet: Any) -> Iterator[Samples]:
+        """Yield the samples of a packet. One that cannot be decoded is skipped."""
+        try:
+            frames = packet.decode()
+        except MALFORMED as error:
+            self.damage = error
+            return
+        for frame in frames:
+            yield from self.audio.convert(frame)
+
+    def keep(self, packet: Any) -> None:
+        """Decode a packet, and keep its samples for the case that this track is chosen."""
+        for samples in self.decode(packet):
+            self._kept.append(samples)
+            self.n_samples += len(samples)
+            self.has_sound |= bool(samples.size and np.abs(samples).max() > SOUND)
+
+    def take_kept(self) -> list[Samples]:
+        """Return and forget the samples that were kept."""
+        kept, self._kept = self._kept, []
+        return kept
+
+
+class _Decoding:
+    """Decodes containers that follow each other, as one stream of samples."""
+
+    def __init__(
+        self, reader: _Reader, opened: Callable[[Contents], None], accepted: Accepted, track: int | None
+    ) -> None:
+        self._reader = reader
+        self._opened = opened
+        self._accepted = accepted
+        self._track = track
+        self._audio: TrackAudio | None = None
+
+    def decode(self) -> Iterator[Samples]:
+        """Yield everything that can be decoded, then raise one of MALFORMED if something could not."""
+        options = self._accepted.options | {"ignore_length": "1"}  # of WAVs; see `wav`
+        with av.open(
+            self._reader, "r", options=options, metadata_errors="replace", buffer_size=READ_BYTES
+        ) as container:
+            candidates = self._candidates(container)
+            by_index = {each.stream.index: each for each in candidates}
+            packets = container.demux([each.stream for each in candidates])
+            chosen = self._choose(container, candidates, is_last_chance=len(candidates) == 1)
+            damage: Exception | None = None
+            while True:
+                try:
+                    packet = next(packets, None)
+                except MALFORMED as error:
+                    damage = error  # there is no next packet
+                    continue
+                if packet is None:
+                    break
+                candidate = by_index[packet.stream.index]  # a flush has no index of its own
+                if chosen is None:
+                    candidate.keep(packet)
+                    chosen = self._choose(container, candidates)
+                    yield from [] if chosen is None else chosen.take_kept()
+                elif candidate is chosen:
+                    yield from candidate.decode(packet)
+            if chosen is None:
+                chosen = self._choose(container, candidates, is_last_chance=True)
+                assert chosen is not None  # it was the last chance
+                yield from chosen.take_kept()
+            if damage := damage or chosen.damage:
+                raise damage
+
+    def flush(self) -> Iterator[Samples]:
+        """Yield what was held back, at the end of all."""
+        if self._audio is not None:
+            yield from self._audio.flush()
+
+    def _candidates(self, container: Any) -> list[_Candidate]:
+        """Return the tracks that may be decoded, the preferred ones first.
+
+        Raises:
+            _Refused: there are none.
+        """
+        streams = list(enumerate(container.streams.audio[:MAX_TRACKS], 1))
+        if not streams:
+            raise _Refused("there is no audio in it")
+        if self._track is not None:
+            streams = [each for each in streams if each[0] == self._track]
+            if not streams:
+                raise _Refused(f"there is no audio track {self._track}; the last one is {len(container.streams.audio)}")
+        usable = [(number, stream) for number, stream in streams if _codec_of(stream) in self._accepted.codecs]
+        if not usable:
+            raise _Refused(f"its audio has the codec {_codec_of(streams[0][1])}, which is not supported here")
+        usable.sort(key=lambda each: not each[1].disposition & Disposition.default)
+        if self._audio is not None:
+            self._audio.timeline.restart_clock()
+            return [_Candidate(*usable[0], self._audio)]
+        return [_Candidate(number, stream, TrackAudio(Timeline(_origin_s(container)))) for number, stream in usable]
+
+    def _choose(
+        self, container: Any, candidates: list[_Candidate], *, is_last_chance: bool = False
+    ) -> _Candidate | None:
+        """Return the track to decode, or None while the choice is open."""
+        first = candidates[0]
+        is_time_over = is_last_chance or max(each.n_samples for each in candidates) >= PROBE_S * SAMPLE_RATE_HZ
+        if not first.has_sound and not is_time_over:
+            return None
+        chosen = next((each for each in candidates if each.has_sound), first)
+        if self._audio is None:
+            duration_s = container.duration / av.time_base if container.duration else self._reader.duration_s
+            self._opened(Contents(duration_s, chosen.number, len(container.streams.audio)))
+        self._audio, self._track = chosen.audio, chosen.number
+        return chosen
+
+
+def _codec_of(stream: Any) -> str:
+    return "that FFmpeg does not know" if stream.codec_context is None else str(stream.codec_context.codec.name)
+
+
+def _origin_s(container: Any) -> float | None:
+    """Return the time stamp at which stream time begins, or None if it is that of the first audio."""
+    start_s = None if container.start_time is None else container.start_time / av.time_base
+    if container.format.name in CLOCKS_OF_BROADCASTS or (start_s is not None and start_s > MAX_START_S):
+        return start_s
+    return 0.0

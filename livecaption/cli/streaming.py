@@ -81,7 +81,9 @@ async def server(options: argparse.Namespace, config: Config) -> AsyncIterator[s
         yield url
 
 
-async def decode(path: Path, opened: Callable[[float], None] = lambda duration_s: None) -> AsyncIterator[bytes]:
+async def decode(
+    path: Path, opened: Callable[[float], None] = lambda duration_s: None, track: int | None = None
+) -> AsyncIterator[bytes]:
     """Yield the audio of a recording as mono float32 at 16 kHz.
 
     The command decodes the recording itself, because the server cannot seek, and MP4 files of cameras and phones have
@@ -90,18 +92,22 @@ async def decode(path: Path, opened: Callable[[float], None] = lambda duration_s
     Args:
         path: the recording.
         opened: called with the duration in seconds, if the container's header has it.
+        track: number of the audio track, from 1. None: the default one, or the first with sound if that is silent.
     """
     from livecaption.decoding.pool import ContainerDecoder, DecoderPool
 
     pool = DecoderPool()
     try:
         with path.open("rb") as file:
-            decoder = ContainerDecoder(pool, file)
+            decoder = ContainerDecoder(pool, file, track)
             async with aclosing(decoder.samples()) as pieces:
                 async for samples in pieces:
-                    if decoder.duration_s is not None:
-                        opened(decoder.duration_s)
-                        decoder.duration_s = None
+                    if decoder.opened is not None:
+                        if decoder.opened.duration_s is not None:
+                            opened(decoder.opened.duration_s)
+                        if decoder.opened.n_tracks > 1:
+                            complain(f"{path}: audio track {decoder.opened.track} of {decoder.opened.n_tracks}")
+                        decoder.opened = None
                     yield samples.tobytes()
     except InvalidAudio as error:
         if error.fatal:

@@ -47,7 +47,19 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         default=DEFAULT_LINE_LENGTH,
         help="characters in a line of subtitles: television, teletext (default), streaming",
     )
+    parser.add_argument(
+        "--track",
+        type=_track,
+        metavar="N",
+        help="audio track of the recordings, from 1 (default: the default track, or the first with sound)",
+    )
     add_stream_arguments(parser)
+
+
+def _track(number: str) -> int:
+    if not number.isdecimal() or not 1 <= int(number) < 2**31:
+        raise argparse.ArgumentTypeError(f"{number!r} is not the number of a track; the first one is 1")
+    return int(number)
 
 
 def _formats(names: str) -> list[str]:
@@ -77,7 +89,11 @@ async def run(options: argparse.Namespace) -> int:
                 try:
                     await stream(
                         url,
-                        decode(path, lambda duration_s: progress.update(bar, total=duration_s * 1000)),  # noqa: B023
+                        decode(
+                            path,
+                            lambda duration_s: progress.update(bar, total=duration_s * 1000),  # noqa: B023
+                            options.track,
+                        ),
                         transcript.receive,
                         options,
                         config,

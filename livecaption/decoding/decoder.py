@@ -62,6 +62,7 @@ class DecoderProcess:
 
     Args:
         file: a file to read the container from; then nothing is pushed.
+        track: number of the audio track to decode, from 1. None: the default one.
         config: the time-outs.
         program: the module whose `run` is called in the process.
 
@@ -70,7 +71,12 @@ class DecoderProcess:
     """
 
     def __init__(
-        self, file: BinaryIO | None = None, config: DecoderConfig = DEFAULTS, *, program: str = PROGRAM
+        self,
+        file: BinaryIO | None = None,
+        track: int | None = None,
+        config: DecoderConfig = DEFAULTS,
+        *,
+        program: str = PROGRAM,
     ) -> None:
         self._config = config
         self._loop = asyncio.get_running_loop()
@@ -81,7 +87,7 @@ class DecoderProcess:
             if file is not None:
                 # A descriptor is passed to another process as a `Connection`; nothing is sent over it.
                 source = Connection(os.dup(file.fileno()), writable=False)
-            self._process: SpawnProcess = children.start("livecaption-decoder", program, theirs, source)
+            self._process: SpawnProcess = children.start("livecaption-decoder", program, theirs, source, track)
         except BaseException:
             self._ours.close()
             raise

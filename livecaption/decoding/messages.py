@@ -1,7 +1,7 @@
 """A decoder process sends these messages to the server, as frames: a letter, the length of the body, the body. Pure.
 
     R  ready: the sandbox is active, bytes may be sent
-    O  opened: the header was read; the duration in seconds or null (JSON)
+    O  opened: the header was read; the duration in seconds or null, the audio track, their number (JSON)
     W  waits: the number of the container's bytes read so far (unsigned, 64 bits)
     S  samples: float32, mono, 16 kHz, little-endian
     E  ended, the last frame: the error or null (JSON)
@@ -34,9 +34,17 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The container's header was read. `duration_s` is None if the header has no duration."""
+    """The container's header was read.
+
+    Attributes:
+        duration_s: its duration in seconds, or None if the header has none.
+        track: number of the audio track that is decoded, from 1.
+        n_tracks: number of its audio tracks.
+    """
 
     duration_s: float | None
+    track: int = 1
+    n_tracks: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +82,8 @@ def encode(message: Message) -> bytes:
     match message:
         case Ready():
             kind, body = b"R", b""
-        case Opened(duration_s):
-            kind, body = b"O", json.dumps(duration_s).encode()
+        case Opened(duration_s, track, n_tracks):
+            kind, body = b"O", json.dumps([duration_s, track, n_tracks]).encode()
         case Waits(n_bytes):
             kind, body = b"W", _COUNT.pack(n_bytes)
         case Decoded(samples):
@@ -112,7 +120,8 @@ def decode(header: bytes, body: bytes) -> Message:
             case b"R" if not body:
                 return Ready()
             case b"O":
-                return Opened(_duration_s(json.loads(body)))
+                duration_s, track, n_tracks = json.loads(body)
+                return Opened(_duration_s(duration_s), _number(track), _number(n_tracks))
             case b"W":
                 return Waits(*_COUNT.unpack(body))
             case b"S":
@@ -132,6 +141,12 @@ def _duration_s(value: Any) -> float | None:
     if type(value) not in (int, float) or not 0 <= value < math.inf:
         raise ValueError("not a duration")
     return float(value)
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int or not 1 <= value < 2**31:
+        raise ValueError("not a number of a track")
+    return value
 
 
 def _error(value: Any) -> LivecaptionError | None:

@@ -43,17 +43,18 @@ class DecoderPool:
         """The process ids of all decoders, including the spare one."""
         return [process.pid for process in self._processes]
 
-    async def take(self, file: BinaryIO | None = None) -> DecoderProcess:
+    async def take(self, file: BinaryIO | None = None, track: int | None = None) -> DecoderProcess:
         """Return a process that is ready for one container. The caller must `end` it.
 
         Args:
             file: a file to read the container from. None: the container is pushed.
+            track: number of the file's audio track to decode, from 1. None: the default one.
 
         Raises:
             Unavailable: no process could be started.
         """
         if file is not None:
-            return await self._start(file)
+            return await self._start(file, track)
         process = await self._take_spare() or await self._start()
         self._keep_spare()
         return process
@@ -96,10 +97,10 @@ class DecoderPool:
         if spare is not None:
             _end_started(spare)
 
-    async def _start(self, file: BinaryIO | None = None) -> DecoderProcess:
+    async def _start(self, file: BinaryIO | None = None, track: int | None = None) -> DecoderProcess:
         async with self._starting:
             try:
-                process = DecoderProcess(file, self._decoder)
+                process = DecoderProcess(file, track, self._decoder)
             except OSError as error:
                 logger.warning("a container's decoder could not be started: %s", error.strerror)
                 raise Unavailable("no decoder for the container could be started", retry_after_s=5.0) from None
@@ -124,17 +125,21 @@ class ContainerDecoder:
 
     Args:
         file: a file to read the container from; then nothing is pushed.
+        track: number of the file's audio track to decode, from 1. None: the default one.
+
+    Attributes:
+        opened: what the container holds, once its header was read.
     """
 
-    def __init__(self, pool: DecoderPool, file: BinaryIO | None = None) -> None:
+    def __init__(self, pool: DecoderPool, file: BinaryIO | None = None, track: int | None = None) -> None:
+        self.opened: Opened | None = None
         self._pool = pool
         self._file = file
+        self._track = track
         self._finished = False
         self._early: list[bytes] = []  # pushed before there was a process
         self._process: asyncio.Future[DecoderProcess | None] = asyncio.get_running_loop().create_future()
         """The result is None if no process could be started."""
-        self.duration_s: float | None = None
-        """The duration in the container's header, once that was read."""
 
     async def push(self, data: bytes) -> None:
         """Send bytes to the decoder. Wait while it is behind, and drop them if it has ended."""
@@ -161,7 +166,7 @@ class ContainerDecoder:
         """
         process = None
         try:
-            process = await self._pool.take(self._file)
+            process = await self._pool.take(self._file, self._track)
             while self._early:
                 await process.push(self._early.pop(0))
         finally:
@@ -171,7 +176,7 @@ class ContainerDecoder:
                 process.finish()
             async for message in process.messages():
                 if isinstance(message, Opened):
-                    self.duration_s = message.duration_s
+                    self.opened = message
                 elif isinstance(message, Decoded):
                     yield message.samples
                 elif isinstance(message, Ended) and message.error is not None:

@@ -184,7 +184,7 @@ def test_audio_comes_while_the_rest_is_still_being_sent(name):
 def test_a_wav_of_16_bits_begins_when_64_kib_are_there():
     pipe = Pipe(container_of("wav"))
     next(decode_container(pipe))
-    assert pipe.n_read <= 66_000
+    assert pipe.n_read <= 66_300
 
 
 def test_rubbish_is_refused_before_all_of_it_has_come():
@@ -299,9 +299,9 @@ def test_a_reader_may_stop_in_the_middle():
     ("name", "duration_s"), [("wav", 2.0), ("flac", 2.0), ("mp3", 2.0), ("webm as recorders send it", None)]
 )
 def test_the_length_is_reported_where_the_head_has_it(name, duration_s):
-    durations = []
-    list(decode_container(io.BytesIO(container_of(name)), durations.append))
-    assert durations == [duration_s and pytest.approx(duration_s, abs=0.1)]
+    opened = []
+    list(decode_container(io.BytesIO(container_of(name)), opened.append))
+    assert [contents.duration_s for contents in opened] == [duration_s and pytest.approx(duration_s, abs=0.1)]
 
 
 def test_a_file_that_is_no_container_has_no_length():

@@ -19,7 +19,7 @@ from livecaption.decoding.pool import ContainerDecoder, DecoderPool
 from livecaption.errors import InvalidAudio, Unavailable
 from tests.decoding.conftest import MakePool
 from tests.support import deceiving_decoder
-from tests.support.containers import flac_of_silence
+from tests.support.containers import Track, container, flac_of_silence, tone
 from tests.support.eventually import TIMEOUT_FACTOR, eventually
 from tests.support.streaming import JFK
 
@@ -47,7 +47,8 @@ async def test_a_container_gives_what_it_gives_in_this_process(pool: DecoderPool
     data = JFK.read_bytes()
     _, samples = await asyncio.gather(pushed(decoder, data, chunk_bytes), decoded(decoder))
     assert np.array_equal(samples, np.concatenate(list(decode_container(io.BytesIO(data)))))
-    assert decoder.duration_s == pytest.approx(11, abs=0.1)
+    assert decoder.opened is not None
+    assert decoder.opened.duration_s == pytest.approx(11, abs=0.1)
 
 
 async def test_a_file_may_be_read_anywhere(pool: DecoderPool, tmp_path: Path) -> None:
@@ -55,6 +56,42 @@ async def test_a_file_may_be_read_anywhere(pool: DecoderPool, tmp_path: Path) ->
     with JFK.open("rb") as file:
         samples = await decoded(ContainerDecoder(pool, file))
     assert len(samples) == 176_000
+
+
+async def test_a_file_may_be_of_more_formats_than_a_stream(pool: DecoderPool, tmp_path: Path) -> None:
+    """Its decoder has the same sandbox. The codecs of its formats must find all that they need inside."""
+    for name, codec in (("flv", "aac"), ("vob", "ac3"), ("wv", "wavpack"), ("tta", "tta"), ("voc", "pcm_s16le")):
+        rate_hz = 44_100 if name == "flv" else 48_000
+        path = tmp_path / name
+        path.write_bytes(container(name, [Track(tone(rate_hz), codec, rate_hz)]))
+        with path.open("rb") as file:
+            samples = await decoded(ContainerDecoder(pool, file))
+        assert len(samples) == pytest.approx(32_000, abs=2000)
+        decoder = ContainerDecoder(pool)
+        pushing = asyncio.ensure_future(pushed(decoder, path.read_bytes()))
+        with pytest.raises(InvalidAudio) as refusal:
+            await decoded(decoder)
+        assert refusal.value.code == "invalid_container"
+        await pushing
+
+
+async def test_a_film_with_subtitles_is_decoded(pool: DecoderPool) -> None:
+    """PyAV loads the code for them when it needs it, and in the sandbox nothing can be loaded."""
+    decoder = ContainerDecoder(pool)
+    film = container("matroska", [Track(tone())], picture=True, subtitles=True)
+    _, samples = await asyncio.gather(pushed(decoder, film), decoded(decoder))
+    assert len(samples) == 32_000
+
+
+async def test_the_track_that_is_asked_for_is_decoded(pool: DecoderPool, tmp_path: Path) -> None:
+    path = tmp_path / "film.mkv"
+    path.write_bytes(container("matroska", [Track(tone()), Track(tone(duration_s=1.0))]))
+    for track, n_samples in ((None, 32_000), (1, 32_000), (2, 16_000)):
+        with path.open("rb") as file:
+            decoder = ContainerDecoder(pool, file, track)
+            assert len(await decoded(decoder)) == n_samples
+            assert decoder.opened is not None
+            assert (decoder.opened.track, decoder.opened.n_tracks) == (track or 1, 2)
 
 
 async def test_rubbish_is_refused_and_does_not_block_the_sender(pool: DecoderPool) -> None:

@@ -30,7 +30,9 @@ def parts(frame: bytes) -> tuple[bytes, bytes]:
     return header, body
 
 
-@pytest.mark.parametrize("message", [Ready(), Opened(None), Opened(2.5), Waits(0), Waits(2**40), Ended(None)], ids=repr)
+@pytest.mark.parametrize(
+    "message", [Ready(), Opened(None), Opened(2.5, 2, 3), Waits(0), Waits(2**40), Ended(None)], ids=repr
+)
 def test_a_message_is_read_as_it_was_sent(message: Message) -> None:
     assert decode(*parts(encode(message))) == message
 
@@ -68,9 +70,13 @@ GARBLED = {
     "ready with a body": (b"R", b"1"),
     "half a sample": (b"S", b"123"),
     "a count that is short": (b"W", b"1234"),
-    "a duration that is text": (b"O", b'"long"'),
-    "a duration below zero": (b"O", b"-1"),
-    "a duration without end": (b"O", b"Infinity"),
+    "a duration that is text": (b"O", b'["long", 1, 1]'),
+    "a duration below zero": (b"O", b"[-1, 1, 1]"),
+    "a duration without end": (b"O", b"[Infinity, 1, 1]"),
+    "a duration alone": (b"O", b"2.5"),
+    "a track that is no number": (b"O", b"[null, true, 1]"),
+    "a track before the first": (b"O", b"[null, 0, 1]"),
+    "tracks without end": (b"O", b"[null, 1, 1e300]"),
     "no JSON": (b"E", b"{"),
     "deep JSON": (b"E", b"[" * 60_000),
     "an error of another code": (b"E", b'["internal", "x", true]'),

@@ -1,40 +1,43 @@
 """A container that is decoded for a stream, in a process of its own."""
 
 import asyncio
-import io
-import wave
 
+import numpy as np
 import pytest
 
 from livecaption.audio.formats import Samples
 from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import InvalidAudio, LivecaptionError
 from livecaption.live.container import ContainerFeed
+from tests.support import containers
+from tests.support.containers import Track, container, loud_spans, tone
 from tests.support.eventually import eventually
 
 
-def wav(seconds: int) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(16_000)
-        writer.writeframes(bytes(32_000 * seconds))
-    return file.getvalue()
+def wav(seconds: float) -> bytes:
+    return containers.wav(bytes(round(32_000 * seconds)))
 
 
 class Stream:
     """Takes samples, and notes the end."""
 
     def __init__(self, fault: Exception | None = None) -> None:
-        self.n_samples = 0
+        self._taken: list[Samples] = []
         self.ended: asyncio.Future[LivecaptionError | None] = asyncio.get_running_loop().create_future()
         self._fault = fault
 
     async def take(self, samples: Samples) -> None:
         if self._fault is not None:
             raise self._fault
-        self.n_samples += len(samples)
+        self._taken.append(samples)
+
+    @property
+    def samples(self) -> Samples:
+        return np.concatenate([np.empty(0, np.float32), *self._taken])
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.samples)
 
 
 async def end_of(data: bytes, stream: Stream) -> LivecaptionError | None:
@@ -53,6 +56,23 @@ async def end_of(data: bytes, stream: Stream) -> LivecaptionError | None:
 async def test_all_samples_are_handed_over_before_the_end() -> None:
     stream = Stream()
     assert await end_of(wav(3), stream) is None
+    assert stream.n_samples == 48_000
+
+
+async def test_samples_are_at_their_presentation_time() -> None:
+    """A client that streams a film, or a recording with a hole, gets captions at the times that its player shows."""
+    stream = Stream()
+    track = Track(tone(), "libopus", begin_s=4.9, hole=(1.0, 10.0))
+    assert await end_of(container("webm", [track]), stream) is None
+    assert loud_spans(stream.samples) == [
+        (pytest.approx(4.9, abs=0.1), pytest.approx(5.9, abs=0.1)),
+        (pytest.approx(15.9, abs=0.1), pytest.approx(16.9, abs=0.1)),
+    ]
+
+
+async def test_a_client_may_send_each_piece_as_a_whole_wav() -> None:
+    stream = Stream()
+    assert await end_of(wav(0.5) * 6, stream) is None
     assert stream.n_samples == 48_000
 
 

@@ -14,7 +14,7 @@ from av.stream import Disposition
 from livecaption.audio.formats import Samples
 from livecaption.evaluation.containers import flac_of_silence
 
-__all__ = ["Track", "WriteOnly", "container", "flac_of_silence", "loud_spans", "tone", "wav"]
+__all__ = ["Track", "WriteOnly", "container", "dts_of_silence", "flac_of_silence", "loud_spans", "tone", "wav"]
 
 PACKET_SAMPLES = 960
 FRAMES_PER_S = 25
@@ -175,6 +175,18 @@ def wav(
     data = b"data" + np.array([n_bytes], "<u4").tobytes() + samples + after
     length = np.array([min(n_bytes + 36 + len(after), 0xFFFFFFFF)], "<u4").tobytes()
     return b"RIFF" + length + b"WAVE" + format_chunk + data
+
+
+def dts_of_silence(n_frames: int) -> bytes:
+    """Write DTS (ETSI TS 102 114, 5.3 to 5.5), which FFmpeg cannot encode: mono, 48 kHz, frames of 512 samples."""
+    n_bytes = 512
+    fields = [(0x7FFE8001, 32), (1, 1), (31, 5), (0, 1), (15, 7), (n_bytes - 1, 14), (0, 6), (13, 4), (15, 5), (0, 13)]
+    fields += [(1, 1), (7, 4), (0, 2), (0, 3), (0, 2), (0, 4)]  # the end of the frame's header
+    fields += [(0, 4), (0, 3), (0, 5), (1, 5), (0, 3), (0, 2), (6, 3), (6, 3)]  # one subframe, one channel, two bands
+    fields += [(1, 1), *[(3, 2)] * 4, *[(7, 3)] * 5]  # codebooks
+    fields += [(1, 2), (0, 3), (0, 1), (0, 1), (0, 5), (0, 5), (0xFFFF, 16)]  # no bits for the bands, and the end
+    bits = "".join(f"{value:0{n_bits}b}" for value, n_bits in fields)
+    return int(bits.ljust(8 * n_bytes, "0"), 2).to_bytes(n_bytes) * n_frames
 
 
 def loud_spans(samples: Samples, sample_rate_hz: int = 16_000) -> list[tuple[float, float]]:

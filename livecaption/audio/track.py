@@ -1,0 +1,113 @@
+"""Decode the packets of one audio track to samples at 16 kHz, at their presentation time."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from av.audio.plane import AudioPlane
+
+from livecaption.audio import SAMPLE_RATE_HZ
+from livecaption.audio.downmix import Downmixer
+from livecaption.audio.formats import MAX_CHANNELS, Samples, make_finite
+from livecaption.audio.resampling import Resampler
+from livecaption.audio.timeline import Placed, Timeline
+
+MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 384_000
+"""Sample rates of containers: from dictation machines to studios. Below, there is no speech."""
+
+PIECE_S = 0.5
+"""Audio in one piece, at most, in s. A FLAC frame may hold 65,535 samples (8 s at 8 kHz) in 14 bytes."""
+
+_PIECE_OF_SILENCE: Samples = np.zeros(int(PIECE_S * SAMPLE_RATE_HZ), np.float32)
+
+SAMPLE_FORMATS = {
+    "u8": ("u1", 2**7, 2**7),
+    "s16": ("<i2", 0, 2**15),
+    "s32": ("<i4", 0, 2**31),
+    "s64": ("<i8", 0, 2**63),
+    "flt": ("<f4", 0, 1),
+    "dbl": ("<f8", 0, 1),
+}
+"""Sample formats by FFmpeg's name for the interleaved kind: dtype, value of silence, value of full scale."""
+
+
+class TrackAudio:
+    """The audio of one track: frames in, samples at 16 kHz out. It goes on when another container follows.
+
+    Args:
+        timeline: places frames by their time stamps.
+    """
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.timeline = timeline
+        self._rate_hz = 0
+        self._n_channels = 0
+        self._resampler: Resampler | None = None
+
+    def convert(self, frame: Any) -> Iterator[Samples]:
+        """Yield float32 [n_samples], mono, 16 kHz, -1..1, in pieces of at most `PIECE_S`.
+
+        Raises:
+            ValueError: too many channels, or a sample rate out of range.
+        """
+        rate_hz, n_channels = frame.sample_rate, frame.layout.nb_channels
+        if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+            raise ValueError("sample rate out of range")
+        if not 1 <= n_channels <= MAX_CHANNELS:
+            raise ValueError("number of channels out of range")
+        if rate_hz != self._rate_hz:
+            yield from self.flush()
+            self._rate_hz = rate_hz
+            self._resampler = Resampler(rate_hz)
+            self._n_channels = 0
+        if n_channels != self._n_channels:
+            self._n_channels = n_channels
+            self._downmixer = Downmixer(n_channels, rate_hz)
+        samples = self._downmixer.push(_channels(frame))
+        at_s = None if frame.pts is None or not frame.time_base else float(frame.pts * frame.time_base)
+        yield from self._pass(self.timeline.place(samples, at_s, len(samples) / rate_hz))
+
+    def flush(self) -> Iterator[Samples]:
+        """Yield what was held back."""
+        yield from self._pass(self.timeline.flush())
+        if self._resampler is not None:
+            yield self._resampler.flush()
+
+    def _pass(self, placed: list[Placed]) -> Iterator[Samples]:
+        piece = int(self._rate_hz * PIECE_S)
+        for silence_s, samples in placed:
+            assert self._resampler is not None  # there was a frame
+            if silence_s:
+                yield self._resampler.flush()
+                yield from _silence(silence_s)
+            for start in range(0, len(samples), piece):
+                yield self._resampler.push(samples[start : start + piece])
+
+
+def _silence(duration_s: float) -> Iterator[Samples]:
+    n_pieces, n_rest = divmod(round(duration_s * SAMPLE_RATE_HZ), len(_PIECE_OF_SILENCE))
+    for _ in range(n_pieces):
+        yield _PIECE_OF_SILENCE
+    yield _PIECE_OF_SILENCE[:n_rest]
+
+
+def _channels(frame: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Convert one decoded frame to float64 [n_samples, n_channels], -1..1, at its own rate.
+
+    PyAV's `frame.planes`, and with it `to_ndarray`, counts planes up to the first null pointer. FFmpeg ends the list of
+    eight and more channels without one. PyAV then read the memory after it as audio, or crashed the process.
+    """
+    n_channels, n_samples = frame.layout.nb_channels, frame.samples
+    dtype, zero, full_scale = SAMPLE_FORMATS[frame.format.packed.name]
+    if frame.format.is_planar:
+        planes = [
+            np.frombuffer(memoryview(AudioPlane(frame, channel)), dtype, n_samples) for channel in range(n_channels)
+        ]
+        values = np.stack(planes, axis=1)
+    else:
+        interleaved = np.frombuffer(memoryview(AudioPlane(frame, 0)), dtype, n_samples * n_channels)
+        values = interleaved.reshape(n_samples, n_channels)
+    if values.dtype.kind == "f":
+        values = values.copy()
+        make_finite(values)
+    return (values.astype(np.float64) - zero) / full_scale

@@ -1,0 +1,281 @@
+"""Real files have several tracks and many formats, and clients send containers one after the other."""
+
+import functools
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from livecaption.audio.accepted import FILES
+from livecaption.audio.container import PROBE_S, Contents, decode_container
+from livecaption.audio.formats import Samples
+from livecaption.errors import InvalidAudio
+from tests.support.containers import Track, container, dts_of_silence, loud_spans, tone, wav
+
+SILENCE = np.zeros(2 * 48_000, np.float32)
+
+
+class Stream(io.BytesIO):
+    """Bytes that cannot be sought, as from a client."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def decode(data: bytes) -> Samples:
+    return np.concatenate([np.empty(0, np.float32), *decode_container(Stream(data))])
+
+
+def decode_file(data: bytes, track: int | None = None) -> tuple[Samples, Contents]:
+    contents: list[Contents] = []
+    pieces = list(decode_container(io.BytesIO(data), contents.append, accepted=FILES, track=track))
+    assert len(contents) == 1
+    return np.concatenate(pieces), contents[0]
+
+
+def what_can_be_decoded(data: bytes, *, as_file: bool) -> tuple[Samples, str | None]:
+    """Return the samples before the error, and its code."""
+    heard = [np.empty(0, np.float32)]
+    try:
+        heard.extend(decode_container(io.BytesIO(data), accepted=FILES) if as_file else decode_container(Stream(data)))
+    except InvalidAudio as error:
+        return np.concatenate(heard), error.code
+    return np.concatenate(heard), None
+
+
+def pitch_hz(samples: Samples) -> float:
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(samples.size)))
+    return round(float(np.argmax(spectrum) * 16_000 / samples.size), -1)
+
+
+def refusal(data: bytes, *, as_file: bool = False, track: int | None = None) -> str:
+    source = io.BytesIO(data) if as_file else Stream(data)
+    how = {"accepted": FILES} if as_file else {}
+    with pytest.raises(InvalidAudio) as refused:
+        list(decode_container(source, track=track, **how))  # type: ignore[arg-type]
+    assert (refused.value.code, refused.value.fatal) == ("invalid_container", True)
+    assert len(refused.value.message) <= 200  # messages of a decoder process are bounded
+    return refused.value.message
+
+
+# Tracks
+
+LOW, HIGH = tone(hz=200.0), tone(hz=800.0)
+
+
+def film(tracks: Sequence[Track], name: str = "matroska") -> bytes:
+    return container(name, tracks, picture=True)
+
+
+@pytest.mark.parametrize("name", ["matroska", "mp4"])
+@pytest.mark.parametrize(
+    ("channels", "defaults", "number", "hz"),
+    [
+        ((LOW, HIGH), (True, False), 1, 200),
+        ((LOW, HIGH), (False, True), 2, 800),
+        ((SILENCE, HIGH), (True, False), 2, 800),
+        ((LOW, SILENCE), (False, True), 1, 200),
+        ((SILENCE, SILENCE), (False, True), 2, 0),
+        ((SILENCE, LOW, HIGH), (True, False, False), 2, 200),
+    ],
+    ids=["default", "second is default", "first is silent", "default is silent", "all are silent", "three"],
+)
+def test_the_default_track_is_decoded_or_the_first_with_sound(
+    name: str, channels: tuple[Samples, ...], defaults: tuple[bool, ...], number: int, hz: float
+) -> None:
+    codec = "pcm_s16le" if name == "matroska" else "aac"
+    tracks = [Track(each, codec, default=flag) for each, flag in zip(channels, defaults, strict=True)]
+    samples, contents = decode_file(film(tracks, name))
+    assert (contents.track, contents.n_tracks, pitch_hz(samples)) == (number, len(tracks), hz)
+    assert len(samples) == pytest.approx(32_000, abs=1500)
+    if name == "matroska":
+        assert np.array_equal(decode(film(tracks, name)), samples)
+
+
+def test_a_broadcast_has_no_default_track() -> None:
+    samples, contents = decode_file(film([Track(SILENCE, "aac"), Track(HIGH, "aac")], "mpegts"))
+    assert (contents.track, pitch_hz(samples)) == (2, 800)
+
+
+def test_any_track_can_be_asked_for() -> None:
+    data = film([Track(LOW, default=True), Track(HIGH), Track(SILENCE)])
+    assert [pitch_hz(decode_file(data, number)[0]) for number in (1, 2, 3)] == [200, 800, 0]
+    assert decode_file(data, 2)[1].track == 2
+
+
+def test_a_track_that_does_not_exist_is_refused_with_their_number() -> None:
+    data = film([Track(LOW), Track(HIGH)])
+    assert refusal(data, as_file=True, track=3) == "there is no audio track 3; the last one is 2"
+
+
+def test_a_default_track_that_is_silent_for_long_gives_way() -> None:
+    """A stream must not wait for its end."""
+    long = np.zeros(int((PROBE_S + 5) * 48_000), np.float32)
+    loud = np.resize(HIGH, long.size)
+    data = film([Track(long, default=True), Track(loud)])
+    assert pitch_hz(decode(data)) == 800
+
+
+def test_a_default_track_that_begins_to_sound_in_time_is_decoded_from_its_beginning() -> None:
+    late = np.concatenate((np.zeros(int((PROBE_S - 3) * 48_000), np.float32), LOW))
+    data = film([Track(late, default=True), Track(np.resize(HIGH, late.size))])
+    samples, contents = decode_file(data)
+    assert contents.track == 1
+    assert loud_spans(samples) == [(pytest.approx(PROBE_S - 3, abs=0.05), pytest.approx(PROBE_S - 1, abs=0.05))]
+
+
+# Formats
+
+LOCAL = {
+    "flv": ("flv", "aac", 44_100),
+    "flv of mp3": ("flv", "libmp3lame", 44_100),
+    "mpg": ("mpeg", "mp2", 48_000),
+    "vob": ("vob", "ac3", 48_000),
+    "ac3": ("ac3", "ac3", 48_000),
+    "eac3": ("eac3", "eac3", 48_000),
+    "wv": ("wv", "wavpack", 48_000),
+    "tta": ("tta", "tta", 48_000),
+    "nut": ("nut", "pcm_s16le", 48_000),
+    "voc": ("voc", "pcm_u8", 8000),
+    "voc of 16 bits": ("voc", "pcm_s16le", 16_000),
+    "sox": ("sox", "pcm_s32le", 48_000),
+    "wav of adpcm": ("wav", "adpcm_yamaha", 16_000),
+}
+NAMED = {
+    "flv": "it looks like FLV",
+    "flv of mp3": "it looks like FLV",
+    "mpg": "it looks like MPEG program stream",
+    "vob": "it looks like MPEG program stream",
+    "ac3": "it looks like AC-3",
+    "eac3": "it looks like AC-3",
+    "wv": "it looks like WavPack",
+    "tta": "it looks like TTA",
+    "nut": "it looks like NUT",
+    "voc": "it looks like VOC",
+    "voc of 16 bits": "it looks like VOC",
+    "sox": "it looks like SoX",
+    "wav of adpcm": "codec adpcm_yamaha",
+}
+
+
+@functools.cache
+def local(name: str) -> bytes:
+    muxer, codec, rate_hz = LOCAL[name]
+    return container(muxer, [Track(tone(rate_hz), codec, rate_hz)], picture=name in ("mpg", "vob"))
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_a_file_of_any_common_format_is_read(name: str) -> None:
+    samples, _ = decode_file(local(name))
+    assert pitch_hz(samples) == 440
+    assert len(samples) == pytest.approx(32_000, abs=2000)
+
+
+def test_dts_is_read() -> None:
+    samples, _ = decode_file(dts_of_silence(100))
+    assert len(samples) == pytest.approx(100 * 512 / 3, abs=1)
+    assert "DTS" in refusal(dts_of_silence(100))
+
+
+def test_a_film_of_a_studio_is_read() -> None:
+    samples, _ = decode_file(container("mxf", [Track(tone())], picture=True))
+    assert (pitch_hz(samples), len(samples)) == (440, 32_000)
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_a_stream_of_a_format_for_files_is_refused_by_its_name(name: str) -> None:
+    assert NAMED[name] in refusal(local(name))
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"%PDF-1.7" + bytes(1000), "PDF"),
+        (b"PK\x03\x04" + bytes(1000), "ZIP"),
+        (b"The quick brown fox jumps over the lazy dog. " * 100, "text"),
+        (b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n", "playlist"),
+    ],
+    ids=["pdf", "zip", "text", "playlist"],
+)
+@pytest.mark.parametrize("as_file", [True, False])
+def test_a_file_that_is_no_audio_is_named(data: bytes, what: str, as_file: bool) -> None:
+    assert what in refusal(data, as_file=as_file)
+
+
+def test_an_mp4_that_is_no_stream_is_refused_with_the_reason() -> None:
+    assert "index at the end" in refusal(container("mp4", [Track(tone(), "aac")]))
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_a_damaged_file_raises_nothing_but_our_errors(name: str) -> None:
+    for seed, n_bytes in enumerate((1, 4, 16, 64, 256)):
+        chance = np.random.default_rng([list(LOCAL).index(name), seed])
+        data = bytearray(local(name))
+        for _ in range(n_bytes):
+            data[chance.integers(len(data) if chance.random() < 0.5 else 400)] = chance.integers(256)
+        samples, code = what_can_be_decoded(bytes(data), as_file=True)
+        assert np.isfinite(samples).all()
+        assert code in (None, "invalid_container", "truncated_audio")
+
+
+# Wrong lengths, and containers one after the other
+
+PCM = (tone(16_000) * 32767).astype("<i2").tobytes()
+WHOLE = decode(wav(PCM))
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+@pytest.mark.parametrize("stated_bytes", [0, 2, 16_000, 2**31 - 1, 2**31, 2**32 - 100, 2**32 - 1])
+def test_a_wav_of_any_stated_length_is_read_to_its_end(stated_bytes: int, as_file: bool) -> None:
+    data = wav(PCM, stated_bytes=stated_bytes)
+    assert np.array_equal(decode_file(data)[0] if as_file else decode(data), WHOLE)
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+@pytest.mark.parametrize("stated_bytes", [None, 0, 2**32 - 1])
+@pytest.mark.parametrize("rate_hz", [16_000, 44_100])
+def test_pieces_that_are_whole_wavs_are_one_stream(rate_hz: int, stated_bytes: int | None, as_file: bool) -> None:
+    """Not a bit differs from one WAV: a resampler that began again would click at each piece."""
+    pieces = [
+        wav(PCM[begin : begin + rate_hz], sample_rate_hz=rate_hz, stated_bytes=stated_bytes)
+        for begin in range(0, len(PCM), rate_hz)
+    ]
+    data = b"".join(pieces)
+    samples = decode_file(data)[0] if as_file else decode(data)
+    assert np.array_equal(samples, decode(wav(PCM, sample_rate_hz=rate_hz)))
+
+
+def test_pieces_of_different_rates_are_all_read() -> None:
+    data = wav(PCM) + wav((tone(8000) * 32767).astype("<i2").tobytes(), sample_rate_hz=8000) + wav(PCM)
+    samples = decode(data)
+    assert len(samples) == pytest.approx(96_000, abs=100)
+    assert [pitch_hz(samples[begin : begin + 30_000]) for begin in (1000, 33_000, 65_000)] == [440] * 3
+
+
+FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "200000"}
+PIECES = {
+    "webm": container("webm", [Track(tone(), "libopus")]),
+    "webm of a recorder": container("webm", [Track(tone(), "libopus")], options={"live": "1"}, live=True),
+    "fragmented mp4": container("mp4", [Track(tone(), "aac")], options=FRAGMENTED, live=True),
+    "mp4 with its index in front": container("mp4", [Track(tone(), "aac")], options={"moov_size": "4096"}),
+    "aiff": container("aiff", [Track(tone(), "pcm_s16be")]),
+    "ogg": container("ogg", [Track(tone(), "libopus")]),
+    "flac": container("flac", [Track(tone(), "flac")]),
+    "adts": container("adts", [Track(tone(), "aac")]),
+    "mpeg-ts": container("mpegts", [Track(tone(), "aac")]),
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_pieces_that_are_whole_containers_are_all_read(name: str) -> None:
+    one = decode(PIECES[name])
+    assert len(decode(PIECES[name] * 5)) == pytest.approx(5 * len(one), abs=1500)
+
+
+def test_a_damaged_piece_costs_no_other_one() -> None:
+    good = PIECES["webm of a recorder"]
+    bad = good[:300] + np.random.default_rng(0).bytes(len(good) - 300)
+    samples, code = what_can_be_decoded(good + bad + good, as_file=False)
+    assert code == "truncated_audio"
+    assert len(samples) >= 63_000
