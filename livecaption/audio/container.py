@@ -207,7 +207,7 @@ class _Reader:
         try:
             data = self._source.read(n_bytes)
             # PyAV copies the returned bytes into n_bytes of memory without a check.
-            if data is None or len(data) > n_bytes:
+            if len(data) > n_bytes:
                 raise RuntimeError("the source returned more bytes than it was asked for")
         except Exception as error:
             self.error = error
@@ -247,10 +247,13 @@ class _Candidate:
 
     def keep(self, packet: Any) -> None:
         """Decode a packet, and keep its samples for the case that this track is chosen."""
-        for samples in self.decode(packet):
-            self._kept.append(samples)
-            self.n_samples += len(samples)
-            self.has_sound |= bool(samples.size and np.abs(samples).max() > SOUND)
+        try:
+            for samples in self.decode(packet):
+                self._kept.append(samples)
+                self.n_samples += len(samples)
+                self.has_sound |= bool(samples.size and np.abs(samples).max() > SOUND)
+        except MALFORMED as error:
+            self.damage = error  # the other tracks may be better
 
     def take_kept(self) -> list[Samples]:
         """Return and forget the samples that were kept."""
@@ -314,13 +317,13 @@ class _Decoding:
         Raises:
             _Refused: there are none.
         """
-        streams = list(enumerate(container.streams.audio[:MAX_TRACKS], 1))
-        if not streams:
+        n_tracks = len(container.streams.audio)
+        if not n_tracks:
             raise _Refused("there is no audio in it")
-        if self._track is not None:
-            streams = [each for each in streams if each[0] == self._track]
-            if not streams:
-                raise _Refused(f"there is no audio track {self._track}; the last one is {len(container.streams.audio)}")
+        if self._track is not None and self._track > n_tracks:
+            raise _Refused(f"there is no audio track {self._track}; the last one is {n_tracks}")
+        numbers = range(1, min(n_tracks, MAX_TRACKS) + 1) if self._track is None else (self._track,)
+        streams = [(number, container.streams.audio[number - 1]) for number in numbers]
         usable = [(number, stream) for number, stream in streams if _codec_of(stream) in self._accepted.codecs]
         if not usable:
             raise _Refused(f"its audio has the codec {_codec_of(streams[0][1])}, which is not supported here")

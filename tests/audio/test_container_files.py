@@ -125,6 +125,13 @@ def test_a_default_track_that_begins_to_sound_in_time_is_decoded_from_its_beginn
     assert loud_spans(samples) == [(pytest.approx(PROBE_S - 3, abs=0.05), pytest.approx(PROBE_S - 1, abs=0.05))]
 
 
+def test_a_track_that_cannot_be_decoded_costs_no_other_one() -> None:
+    late = np.concatenate((SILENCE, LOW))
+    many = Track(np.stack([HIGH] * 16), layout="hexadecagonal")
+    samples, contents = decode_file(film([Track(late, default=True), many]))
+    assert (contents.track, contents.n_tracks, pitch_hz(samples[32_000:])) == (1, 2, 200)
+
+
 # Formats
 
 LOCAL = {

@@ -133,8 +133,8 @@ def _subtitle(stream: Any) -> av.Packet:
 
 def _packets(stream: Any, track: Track) -> list[Any]:
     """Encode a track, then move the time stamps of its packets."""
-    channels = np.atleast_2d(track.channels)
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(channels), format="fltp", layout=track.layout)
+    interleaved = np.atleast_2d(track.channels).T.reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(interleaved), format="flt", layout=track.layout)
     frame.sample_rate = track.sample_rate_hz
     frame.pts = 0
     fitting = av.AudioResampler(stream.format, track.layout, track.sample_rate_hz, PACKET_SAMPLES)
