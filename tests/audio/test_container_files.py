@@ -280,6 +280,12 @@ def test_pieces_that_are_whole_containers_are_all_read(name: str) -> None:
     assert len(decode(PIECES[name] * 5)) == pytest.approx(5 * len(one), abs=1500)
 
 
+def test_each_piece_has_a_clock_of_its_own() -> None:
+    first = container("matroska", [Track(tone(duration_s=0.5))])
+    second = container("matroska", [Track(tone(duration_s=0.6), hole=(0.1, 0.4))])
+    assert loud_spans(decode(first + second)) == [(0.0, 0.6), (1.0, 1.5)]
+
+
 def test_a_damaged_piece_costs_no_other_one() -> None:
     good = PIECES["webm of a recorder"]
     bad = good[:300] + np.random.default_rng(0).bytes(len(good) - 300)

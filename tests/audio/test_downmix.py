@@ -85,6 +85,13 @@ def test_channels_that_add_again_are_averaged_again() -> None:
     assert np.array_equal(samples[begin:], mean(left, right)[begin:])
 
 
+def test_channels_that_begin_to_cancel_are_noticed_after_others_that_add() -> None:
+    left, right = np.concatenate((SPEECH, SPEECH)), np.concatenate((SPEECH, -SPEECH))
+    samples = mixed(left, right)
+    begin = len(SPEECH) + round(0.5 * RATE_HZ)
+    assert np.array_equal(samples[begin:], left[begin:])
+
+
 def test_another_channel_that_is_louder_is_mixed_in_soon() -> None:
     """Opposite sounds of the front channels of a film, and then somebody speaks from the centre."""
     ambience = noise(0, 6.0)

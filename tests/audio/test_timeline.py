@@ -86,6 +86,15 @@ def test_a_container_that_follows_another_counts_from_its_end() -> None:
     assert silences[200] == pytest.approx(5.0)
 
 
+def test_a_hole_in_a_short_container_that_follows_another_is_silence() -> None:
+    timeline = Timeline(0.0)
+    for at_s in in_line(0.0, 25):
+        timeline.place(SAMPLES, at_s, FRAME_S)
+    timeline.restart_clock()
+    placed = [timeline.place(SAMPLES, at_s, FRAME_S) for at_s in [*in_line(0.0, 5), *in_line(0.5, 2)]]
+    assert [round(gap_s, 6) for each in placed for gap_s, _ in each] == [0.0] * 5 + [0.4, 0.0]
+
+
 @given(st.lists(st.none() | st.floats(-1e19, 1e19), max_size=60))
 def test_no_time_stamps_lose_frames_or_make_endless_silence(stamps: list[float | None]) -> None:
     timeline = Timeline(0.0)

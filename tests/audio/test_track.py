@@ -72,7 +72,19 @@ def test_a_hole_in_the_time_stamps_is_silence(name: str, as_file: bool) -> None:
     assert second == (pytest.approx(11.0, abs=0.1), pytest.approx(12.0, abs=0.15))
 
 
-@pytest.mark.parametrize("begin_s", [93_600.0, 3600.0])
+def test_a_hole_is_exact() -> None:
+    data = container("matroska", [Track(tone(), hole=(1.0, 10.0))])
+    assert loud_spans(decode(data, as_file=True)) == [(0.0, 1.0), (11.0, 12.0)]
+
+
+@pytest.mark.parametrize("offset_s", [20, 50_000])
+def test_a_broadcast_begins_with_its_own_clock(offset_s: int) -> None:
+    track = Track(tone(), "aac", begin_s=4.9)
+    data = container("mpegts", [track], picture=True, options={"output_ts_offset": str(offset_s)})
+    assert loud_spans(decode(data, as_file=True)) == [(pytest.approx(4.9, abs=0.1), pytest.approx(6.9, abs=0.15))]
+
+
+@pytest.mark.parametrize("begin_s", [93_600.0, 1800.0])
 def test_a_stream_that_was_joined_on_its_way_begins_at_once(begin_s: float) -> None:
     assert loud_spans(decode(encoded("webm", begin_s=begin_s), as_file=False))[0][0] < 0.1
 
