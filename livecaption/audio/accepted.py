@@ -2,7 +2,7 @@
 
 Streams come from strangers. Local files are chosen by the person who runs the command, so their list has all formats in
 which people keep speech. Both are decoded in the same sandbox. The reasons are in
-docs/decisions/0003-decoder-processes.md and 0036-formats-of-files.md.
+docs/decisions/0003-decoder-processes.md and 0033-formats-of-files.md.
 """
 
 from dataclasses import dataclass, field

@@ -5,7 +5,7 @@ nothing. Then one channel is taken instead.
 
 The energy of the mean is compared with that of channels that have nothing in common, which is the sum of theirs over
 the square of their number. The ratio is 1 for those, also if all but one are silent; up to `n_channels` for equal ones;
-0 for opposite ones. Constants: docs/decisions/0035-cancelling-channels.md.
+0 for opposite ones. Constants: docs/decisions/0032-cancelling-channels.md.
 """
 
 from typing import Any
