@@ -28,11 +28,9 @@ from livecaption.workers.config import WorkerConfig
 __all__ = [
     "DEFAULTS",
     "OPTIONS",
-    "AdmissionConfig",
     "Config",
     "EndpointingConfig",
     "EngineConfig",
-    "LiveConfig",
     "Option",
     "PartialsConfig",
     "ServerConfig",

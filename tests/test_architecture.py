@@ -45,6 +45,7 @@ PURE = [
     or path.name in ("errors.py", "events.py", "recognition.py", "wire.py")
     or path.parts[1:3] in (("live", "dialects"), ("live", "state.py"), ("workers", "lifecycle.py"))
     or str(path) in ("livecaption/store/schema.py", "livecaption/store/rows.py", "livecaption/store/search.py")
+    or path.parts[1:3] in (("engine", "language.py"), ("live", "turn.py"))
     or path.name
     in ("event_log.py", "restart.py", "deadlines.py", "messages.py", "quarantine.py", "tokens.py", "allowance.py")
 ]

@@ -8,8 +8,8 @@ from livecaption.recognition import SURE_LANGUAGE_MS, Window
 CHANGE_ODDS = 3.0
 """Times that a language must be more probable than the language of the stream so far before the window is taken to be
 in it. Less: unclear speech flips. More: the change comes one utterance late."""
-SHORT_CHANGE_ODDS = {True: 10.0, False: 100.0}
-"""The same for windows below `SURE_LANGUAGE_MS`, by whether the window is a final. A partial may end within a word.
+SHORT_FINAL_CHANGE_ODDS, SHORT_PARTIAL_CHANGE_ODDS = 10.0, 100.0
+"""The same for windows below `SURE_LANGUAGE_MS`. A partial may end within a word.
 Figures: docs/decisions/0031-language-of-each-utterance.md."""
 
 Ranking = Sequence[tuple[str, float]]
@@ -21,7 +21,7 @@ def choose_language(window: Window, ranking: Ranking) -> str:
 
     Args:
         window: the window; without `options.language`.
-        ranking: of all languages of the model, for this window.
+        ranking: all languages of the model, by their probability in this window.
     """
     expected = window.options.languages
     probabilities = {code: probability for code, probability in ranking if not expected or code in expected}
@@ -33,5 +33,6 @@ def choose_language(window: Window, ranking: Ranking) -> str:
 
 
 def _change_odds(window: Window) -> float:
-    is_short = len(window.samples) < samples_of(SURE_LANGUAGE_MS)
-    return SHORT_CHANGE_ODDS[window.is_final] if is_short else CHANGE_ODDS
+    if len(window.samples) >= samples_of(SURE_LANGUAGE_MS):
+        return CHANGE_ODDS
+    return SHORT_FINAL_CHANGE_ODDS if window.is_final else SHORT_PARTIAL_CHANGE_ODDS

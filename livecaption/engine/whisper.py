@@ -284,7 +284,7 @@ class WhisperEngine:
         unknown = [row for row, window in enumerate(windows) if window.options.language is None]
         rankings = self._model.detect_language(rows_of(encoded, unknown)) if unknown else []
         detected = {
-            row: choose_language(windows[row], [(language_of(token), odds) for token, odds in ranking])
+            row: choose_language(windows[row], [(language_of(token), probability) for token, probability in ranking])
             for row, ranking in zip(unknown, rankings, strict=True)
         }
         return [window.options.language or detected[row] for row, window in enumerate(windows)]

@@ -13,7 +13,7 @@ from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import InvalidMessage, LivecaptionError, UnknownSession
 from livecaption.live.connection import Connection
 from livecaption.live.dialects import native
-from livecaption.live.dialects.dialect import Route
+from livecaption.live.dialects.dialect import Restore, Route
 from livecaption.live.opener import SessionOpener
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.websocket import WebSocket
@@ -56,7 +56,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
 
     Args:
         config: None: the defaults.
-        routes: the protocols that publishers may speak.
+        routes: the protocols that publishers may speak; one of them at most is resumable.
     """
     config = config or Config()
     app = web.Application(middlewares=[http.errors_as_json], client_max_size=64 * 1024)
@@ -118,7 +118,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
     app.cleanup_ctx.append(_exports)
     app.cleanup_ctx.append(_workers)
     app.cleanup_ctx.append(_decoders)
-    app.cleanup_ctx.append(_interrupted_sessions)
+    app.cleanup_ctx.append(partial(_interrupted_sessions, restore=_restorer(routes)))
     app.cleanup_ctx.append(_watch_loop)
     app.on_shutdown.append(drain)
     # This logger would log the subprotocols of a client that offers only unknown ones, and thereby its token.
@@ -197,12 +197,22 @@ async def _exports(app: web.Application) -> AsyncIterator[None]:
     app[transcripts.EXPORTS].close()
 
 
-async def _interrupted_sessions(app: web.Application) -> AsyncIterator[None]:
+def _restorer(routes: Sequence[Route]) -> Restore | None:
+    """Return how a stored session is read, or None if no protocol is resumable.
+
+    Raises:
+        ValueError: several protocols are resumable. The store does not name the protocol of a session.
+    """
+    restorers = [route.restore for route in routes if route.restore is not None]
+    if len(restorers) > 1:
+        raise ValueError("one protocol at most can be resumable, because the store does not name that of a session")
+    return restorers[0] if restorers else None
+
+
+async def _interrupted_sessions(app: web.Application, restore: Restore | None) -> AsyncIterator[None]:
     """Restore the sessions that were open when an earlier server crashed. They wait for their publishers."""
     services = app[SERVICES]
-    # One protocol alone is resumable. The store would have to name the protocol of a session if a second one were.
-    [restore] = (route.restore for route in ROUTES if route.restore is not None)
-    if services.store is not None:
+    if services.store is not None and restore is not None:
         # A server that crashes again and again must not keep slots for publishers that have long given up.
         oldest_ms = (time.time() - services.config.server.resume_window_s) * 1000
         for session in await services.store.read(Database.interrupted):

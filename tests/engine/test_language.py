@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from livecaption.audio import samples_of
-from livecaption.engine.language import CHANGE_ODDS, SHORT_CHANGE_ODDS, choose_language
+from livecaption.engine.language import (
+    CHANGE_ODDS,
+    SHORT_FINAL_CHANGE_ODDS,
+    SHORT_PARTIAL_CHANGE_ODDS,
+    choose_language,
+)
 from livecaption.recognition import SURE_LANGUAGE_MS, TranscriptionOptions, Window
 
 
@@ -38,8 +43,8 @@ def test_the_most_probable_of_the_expected_languages_is_chosen() -> None:
     [
         (SURE_LANGUAGE_MS, True, CHANGE_ODDS),
         (SURE_LANGUAGE_MS, False, CHANGE_ODDS),
-        (SURE_LANGUAGE_MS - 1, True, SHORT_CHANGE_ODDS[True]),
-        (SURE_LANGUAGE_MS - 1, False, SHORT_CHANGE_ODDS[False]),
+        (SURE_LANGUAGE_MS - 1, True, SHORT_FINAL_CHANGE_ODDS),
+        (SURE_LANGUAGE_MS - 1, False, SHORT_PARTIAL_CHANGE_ODDS),
     ],
 )
 def test_the_language_changes_only_where_another_is_so_much_more_probable(

@@ -1,13 +1,16 @@
 """livecaption is mounted in another application."""
 
 import asyncio
+from dataclasses import replace
 
 import psutil
+import pytest
 from aiohttp import ClientSession, web
 
 from livecaption.config import Config
 from livecaption.ipc.config import EngineConfig
 from livecaption.server import build_app
+from livecaption.server.app import ROUTES
 from livecaption.server.services import SERVICES
 from tests.support.serving import SPEECH, read_to_the_close, read_until
 
@@ -21,6 +24,13 @@ async def listening(app: web.Application) -> tuple[web.AppRunner, str]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     return runner, f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+
+def test_two_resumable_protocols_are_refused_because_the_store_does_not_name_them() -> None:
+    other = replace(ROUTES[0], path="/v1/other")
+    with pytest.raises(ValueError, match="one protocol at most"):
+        build_app(routes=(*ROUTES, other))
+    assert build_app(routes=(*ROUTES, replace(other, restore=None)))
 
 
 async def test_shutdown_of_the_application_delivers_the_finals_and_cleanup_ends_the_process() -> None:

@@ -100,6 +100,10 @@ class HttpAnswer:
     headers: Mapping[str, str]
 
 
+Restore = Callable[[str, EndpointingConfig], StreamOptions]
+"""Reader of a stored session: see `Route.restore`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """A protocol and its address on the server.
@@ -120,4 +124,4 @@ class Route:
     accept: Callable[[Handshake, EndpointingConfig], Dialect]
     refusal: Callable[[LivecaptionError], HttpAnswer]
     shown_keys: Callable[[Handshake], list[bytes]]
-    restore: Callable[[str, EndpointingConfig], StreamOptions] | None = None
+    restore: Restore | None = None
