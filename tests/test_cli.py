@@ -3,227 +3,53 @@
 import asyncio
 import json
 import os
-import pty
 import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 import pytest
 import soundfile
 from aiohttp import WSMsgType, web
-from aiohttp.test_utils import TestServer
 
 import livecaption
+from tests.support.commands import (
+    READY,
+    Ended,
+    Peer,
+    Serve,
+    Terminal,
+    environment,
+    error,
+    final,
+    livecaption_command,
+    serving_peers,
+    tone,
+    write_tone,
+)
 from tests.support.containers import Track, container
 from tests.support.eventually import eventually
 from tests.support.processes import processes_with
 
-ROOT = Path(livecaption.__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 HEAVY = {"aiohttp", "av", "ctranslate2", "faster_whisper", "jiwer", "matplotlib", "numpy", "psutil", "rich", "soxr"}
 HEAVY |= {"torch", "webrtcvad"}
 
-READY = {"type": "ready", "session": "s", "resume_token": "r", "protocol": 1, "model": "m", "language": None}
-READY |= {"received_ms": 0}
-
-
-def final(text: str, start_ms: int = 0, end_ms: int = 400, utterance: int = 0) -> dict[str, Any]:
-    fields = {"type": "final", "utterance": utterance, "text": text, "start_ms": start_ms, "end_ms": end_ms}
-    return fields | {"language": "en", "confidence": 0.5, "latency_ms": 100}
-
-
-def error(code: str, message: str, *, fatal: bool) -> dict[str, Any]:
-    return {"type": "error", "code": code, "message": message, "fatal": fatal}
-
-
-@dataclass
-class Peer:
-    """A server for one stream after another: takes what comes until `stop`, then sends its script.
-
-    Attributes:
-        answers: sent after `stop`, before `end`.
-        early: sent after the first audio.
-        end_reason: of `end`; None: closes without one.
-        starts: the `start` of each stream, with the Authorization header as `authorization`.
-        audio: the bytes of each stream.
-        longest_bytes: of the audio messages of all streams.
-        has_audio: set at the first audio.
-        stopped: whether each stream ended with `stop`.
-        took_s: from the first audio to `stop`.
-    """
-
-    answers: Sequence[dict[str, Any]] = ()
-    early: Sequence[dict[str, Any]] = ()
-    end_reason: str | None = "stop"
-    url: str = ""
-    starts: list[dict[str, Any]] = field(default_factory=list)
-    audio: list[bytes] = field(default_factory=list)
-    longest_bytes: int = 0
-    has_audio: asyncio.Event = field(default_factory=asyncio.Event)
-    stopped: list[bool] = field(default_factory=list)
-    took_s: float = 0.0
-
-    async def handle(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        start = await socket.receive_json()
-        self.starts.append(start | {"authorization": request.headers.get("Authorization")})
-        seq = 0
-
-        async def send(*messages: dict[str, Any]) -> None:
-            nonlocal seq
-            for message in messages:
-                seq += 1
-                await socket.send_json(message | {"seq": seq})
-
-        await send(READY)
-        audio = b""
-        stopped = False
-        clock = asyncio.get_running_loop().time
-        async for message in socket:
-            if message.type is WSMsgType.BINARY:
-                self.longest_bytes = max(self.longest_bytes, len(message.data))
-                if not audio:
-                    first_s = clock()
-                    await send(*self.early)
-                    self.has_audio.set()
-                    if any(early.get("fatal") for early in self.early):
-                        await socket.close(code=1008)
-                audio += message.data
-            elif json.loads(message.data)["type"] == "stop":
-                stopped = True
-                self.took_s = clock() - first_s if audio else 0.0
-                await send(*self.answers)
-                if self.end_reason:
-                    await send({"type": "end", "received_ms": 0, "utterances": 1, "reason": self.end_reason})
-                await socket.close()
-        self.audio.append(audio)
-        self.stopped.append(stopped)
-        return socket
-
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Callable[[Peer], Awaitable[Peer]]]:
-    servers = []
-
-    async def start(peer: Peer) -> Peer:
-        application = web.Application()
-        application.router.add_get("/v1/stream", peer.handle)
-        servers.append(TestServer(application))
-        await servers[-1].start_server()
-        peer.url = str(servers[-1].make_url("/"))
-        return peer
-
-    yield start
-    for server in servers:
-        await server.close()
-
-
-Serve = Callable[[Peer], Awaitable[Peer]]
+async def serve() -> AsyncIterator[Serve]:
+    async with serving_peers() as start:
+        yield start
 
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
     """Half a second of a tone, as WAV."""
-    path = tmp_path / "tone.wav"
-    soundfile.write(path, tone(0.5), 16_000)
-    return path
-
-
-def tone(duration_s: float) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return (0.5 * np.sin(2 * np.pi * 440 * np.arange(int(duration_s * 16_000)) / 16_000)).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    stdout: str
-    stderr: str
-
-
-def environment(**variables: str) -> dict[str, str]:
-    """That of a user with no settings of their own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LIVECAPTION_")}
-    paths = [variables.pop("PYTHONPATH", ""), str(ROOT)]
-    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, paths))} | variables
-
-
-async def livecaption_command(*arguments: object, **variables: str) -> Ended:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "livecaption",
-        *map(str, arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment(**variables),
-    )
-    try:
-        stdout, stderr = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return Ended(process.returncode, stdout.decode(), stderr.decode())
-
-
-class Terminal:
-    """The program in a terminal of its own, with a person who may press Ctrl+C."""
-
-    def __init__(self, *arguments: object, **variables: str) -> None:
-        self._arguments = [sys.executable, "-m", "livecaption", *map(str, arguments)]
-        self._environment = environment(TERM="xterm", **variables)
-        self._master = -1
-        self._shown = bytearray()
-        self._more = asyncio.Event()
-
-    async def __aenter__(self) -> "Terminal":
-        self._master, slave = pty.openpty()
-        self._process = await asyncio.create_subprocess_exec(
-            *self._arguments, env=self._environment, preexec_fn=lambda: os.login_tty(slave)
-        )
-        os.close(slave)
-        loop = asyncio.get_running_loop()
-        self._closed = asyncio.Event()
-        loop.add_reader(self._master, self._read)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
-        asyncio.get_running_loop().remove_reader(self._master)
-        os.close(self._master)
-
-    def _read(self) -> None:
-        try:
-            self._shown += os.read(self._master, 65536)
-            self._more.set()
-        except OSError:  # EIO: the program and all its children are gone
-            asyncio.get_running_loop().remove_reader(self._master)
-            self._closed.set()
-
-    async def shows(self, text: str) -> None:
-        while text.encode() not in self._shown:
-            self._more.clear()
-            await self._more.wait()
-
-    def press_ctrl_c(self) -> None:
-        os.write(self._master, b"\x03")
-
-    async def ended(self) -> Ended:
-        code = await self._process.wait()
-        await self._closed.wait()
-        return Ended(code, self._shown.decode(), "")
+    return write_tone(tmp_path / "tone.wav")
 
 
 async def test_help_names_every_command_and_loads_nothing_heavy() -> None:
@@ -236,13 +62,13 @@ async def test_help_names_every_command_and_loads_nothing_heavy() -> None:
     )
     stdout, stderr = await process.communicate()
     assert process.returncode == 0
-    assert all(command in stdout.decode() for command in ("serve", "transcribe", "listen", "bench"))
+    assert all(command in stdout.decode() for command in ("serve", "transcribe", "listen", "models", "doctor", "bench"))
     imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in stderr.decode().splitlines()}
     assert "argparse" in imported
     assert imported & HEAVY == set()
 
 
-@pytest.mark.parametrize("command", ["serve", "transcribe", "listen", "bench"])
+@pytest.mark.parametrize("command", ["serve", "transcribe", "listen", "models", "doctor", "bench"])
 async def test_every_command_has_help(command: str) -> None:
     ended = await livecaption_command(command, "--help")
     assert (ended.code, ended.stderr) == (0, "")
@@ -301,7 +127,8 @@ async def test_transcribe_writes_the_formats_that_were_asked_for(serve: Serve, r
     ended = await livecaption_command(
         "transcribe", recording, "--server", peer.url, "--format", "srt,vtt,txt,json", "--output-dir", there
     )
-    assert ended == Ended(0, "", "")
+    names = [f"tone.{name}" for name in ("srt", "vtt", "txt", "json")]
+    assert ended == Ended(0, "".join(f"wrote {there / name}\n" for name in names), "")
     assert sorted(path.name for path in there.iterdir()) == ["tone.json", "tone.srt", "tone.txt", "tone.vtt"]
     assert (there / "tone.txt").read_text(encoding="utf-8") == "Grüße.\n"
     assert (there / "tone.vtt").read_text(encoding="utf-8").startswith("WEBVTT\n\n00:00:00.000 --> ")
@@ -314,7 +141,18 @@ async def test_subtitles_have_lines_of_the_length_that_is_asked_for(
     peer = await serve(Peer([final("abcd " * 8)]))
     for length, n_lines in ((), 2), (("--line-length", "32"), 2), (("--line-length", "42"), 1):
         await livecaption_command(
-            *("transcribe", recording, "--server", peer.url, "--format", "srt", "--output-dir", tmp_path), *length
+            *(
+                "transcribe",
+                recording,
+                "--server",
+                peer.url,
+                "--format",
+                "srt",
+                "--output-dir",
+                tmp_path,
+                "--overwrite",
+            ),
+            *length,
         )
         assert len((tmp_path / "tone.srt").read_text().split("\n\n")[0].splitlines()) == 2 + n_lines
 

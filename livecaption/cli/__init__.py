@@ -3,6 +3,8 @@
     serve       runs the server
     transcribe  files -> text, subtitles          both stream to a server: the one at --server,
     listen      a file or microphone -> captions  or one that runs only for the command
+    models      lists, downloads and verifies models
+    doctor      checks what works on this machine
     bench       recordings -> accuracy, latency and cost of captions
 
 Exit codes: 0 done, 1 something failed, 2 wrong usage or settings, 3 the model cannot be used,
@@ -14,14 +16,14 @@ when it runs.
 
 import argparse
 import asyncio
-import os
+import io
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from livecaption import __version__
-from livecaption.cli import bench, listen, serve, transcribe
-from livecaption.cli.terminal import ENGINE_UNUSABLE, FAILED, WRONG_USAGE, complain
+from livecaption.cli import bench, doctor, listen, models, serve, transcribe
+from livecaption.cli.terminal import ENGINE_UNUSABLE, FAILED, WRONG_USAGE, complain, discard_stdout
 from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ def main(arguments: Sequence[str], signals: "SignalInbox | None" = None) -> int:
         SystemExit: raised by argparse: 2 on wrong usage, 0 after `--help` and `--version`.
         KeyboardInterrupt: Ctrl+C was pressed; everything has been cleaned up.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names and captions may be in any script
     options, unknown = _parser().parse_known_args(arguments)
     if unknown:
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -46,7 +50,13 @@ def main(arguments: Sequence[str], signals: "SignalInbox | None" = None) -> int:
         if options.command == "serve":
             assert signals is not None  # `__main__` installs them for this command
             return serve.run(options, signals)
-        run = {"transcribe": transcribe.run, "listen": listen.run, "bench": bench.run}[options.command]
+        run = {
+            "transcribe": transcribe.run,
+            "listen": listen.run,
+            "bench": bench.run,
+            "models": models.run,
+            "doctor": doctor.run,
+        }[options.command]
         return asyncio.run(run(options))
     except ConfigError as error:
         complain(error)
@@ -56,7 +66,7 @@ def main(arguments: Sequence[str], signals: "SignalInbox | None" = None) -> int:
         return ENGINE_UNUSABLE
     except BrokenPipeError:
         # The reader of the output has closed the pipe. The buffered rest must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()
         return FAILED
     except (LivecaptionError, OSError, ValueError) as error:
         complain(error)
@@ -71,6 +81,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"livecaption {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (serve, transcribe, listen, bench):
+    for command in (serve, transcribe, listen, models, doctor, bench):
         command.add_command(commands)
     return parser

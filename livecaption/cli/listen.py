@@ -4,23 +4,21 @@ import argparse
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Any, Self
 
 from livecaption.captions.layout import RollUp
-from livecaption.cli.streaming import add_stream_arguments, decode, readable, server, stream
-from livecaption.cli.terminal import FAILED, INTERRUPTED
+from livecaption.cli.sources import Arriving, opened
+from livecaption.cli.streaming import add_stream_arguments, bytes_per_s, chunks, server, source_argument, stream
+from livecaption.cli.terminal import INTERRUPTED, reason
 from livecaption.config import load_config
-from livecaption.errors import LivecaptionError
+from livecaption.errors import ConfigError, LivecaptionError
 from livecaption.events import Event, Final, Partial, Status
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
-
-BYTES_PER_S = 16_000 * 4
-"""Bytes of one second of decoded audio: mono, 16 kHz, float32."""
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -32,7 +30,13 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "Words that may still change are dim.",
         allow_abbrev=False,
     )
-    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a recording (default: the microphone)")
+    parser.add_argument(
+        "source",
+        nargs="?",
+        type=source_argument,
+        metavar="FILE",
+        help="a recording, its http(s) address, a FIFO, or - for standard input (default: the microphone)",
+    )
     add_stream_arguments(parser)
 
 
@@ -40,15 +44,16 @@ async def run(options: argparse.Namespace) -> int:
     """Show captions until the audio ends, and return the exit code."""
     from rich.console import Console
 
-    from livecaption.client import real_time
-
     config = load_config(options, os.environ)
-    if options.file is not None and not readable(options.file):
-        return FAILED
-    sample_rate, chunks = (16_000, None) if options.file else _microphone()
-    async with server(options, config) as url:
-        if chunks is None:
-            chunks = real_time(decode(options.file), BYTES_PER_S)
+    if options.source is None and options.raw is not None:
+        raise ConfigError("--raw is for a file or a pipe")
+    async with AsyncExitStack() as stack:
+        if options.source is None:
+            sample_rate, audio = _microphone()
+        else:
+            # Open it before the model is loaded, so that no live audio is lost meanwhile.
+            sample_rate, audio = 16_000, await _recording(options, stack)
+        url = await stack.enter_async_context(server(options, config))
         # The first Ctrl+C ends the audio, and the last captions still arrive. The second one ends the command.
         interrupted = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -56,12 +61,32 @@ async def run(options: argparse.Namespace) -> int:
         assert task is not None
         loop.add_signal_handler(signal.SIGINT, lambda: task.cancel() if interrupted.is_set() else interrupted.set())
         with _LiveCaptions(Console(highlight=False), options.language) as captions:
-            audio = _until(interrupted, chunks)
+            audio = _until(interrupted, audio)
             try:
                 await stream(url, audio, captions.receive, options, config, sample_rate=sample_rate)
             except asyncio.CancelledError:
                 return INTERRUPTED
     return INTERRUPTED if interrupted.is_set() else 0
+
+
+async def _recording(options: argparse.Namespace, stack: AsyncExitStack) -> AsyncGenerator[bytes, None]:
+    """Open the recording, and return its audio at its own pace.
+
+    Raises:
+        LivecaptionError: it cannot be opened.
+    """
+    from livecaption.client import real_time
+
+    try:
+        audio = await stack.enter_async_context(opened(options.source))
+    except (LivecaptionError, OSError) as error:
+        raise LivecaptionError(f"{options.source.name}: {reason(error)}") from None
+    recorded = await stack.enter_async_context(aclosing(chunks(options.source, audio, options.raw, live=True)))
+    return real_time(
+        recorded,
+        bytes_per_s(options.raw),
+        began_s=lambda: audio.began_s if isinstance(audio, Arriving) else None,
+    )
 
 
 class _LiveCaptions:
@@ -113,7 +138,7 @@ class _LiveCaptions:
             self._live.update(text, refresh=True)
 
 
-def _microphone() -> tuple[int, AsyncIterator[bytes]]:
+def _microphone() -> tuple[int, AsyncGenerator[bytes, None]]:
     """Open the default microphone. Return its sample rate in Hz, and its endless audio in mono float32.
 
     Raises:
@@ -132,7 +157,7 @@ def _microphone() -> tuple[int, AsyncIterator[bytes]]:
     except (sounddevice.PortAudioError, ValueError) as error:
         raise LivecaptionError(f"no microphone: {error}") from None
 
-    async def record() -> AsyncIterator[bytes]:
+    async def record() -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()
         recorded: asyncio.Queue[bytes] = asyncio.Queue()
 
@@ -149,8 +174,21 @@ def _microphone() -> tuple[int, AsyncIterator[bytes]]:
     return sample_rate, record()
 
 
-async def _until(stopped: asyncio.Event, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async for chunk in chunks:
-        if stopped.is_set():
-            return
-        yield chunk
+async def _until(stopped: asyncio.Event, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Yield the chunks until the event is set, also while none comes."""
+    stopping = asyncio.ensure_future(stopped.wait())
+    async with aclosing(chunks):
+        try:
+            while True:
+                coming = asyncio.ensure_future(anext(chunks, None))
+                await asyncio.wait({coming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if stopping.done():
+                    return
+                chunk = coming.result()
+                if chunk is None:
+                    return
+                yield chunk
+        finally:
+            stopping.cancel()
+            coming.cancel()
+            await asyncio.wait({coming})

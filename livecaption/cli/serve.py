@@ -21,16 +21,16 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         allow_abbrev=False,
     )
     parser.set_defaults(parser=parser)
-    add_config_arguments(parser, _defaults())
+    add_config_arguments(parser, defaults())
 
 
 def run(options: argparse.Namespace, signals: "SignalInbox") -> int:
     """Run the server, and return the exit code."""
     from livecaption.server import lifecycle
 
-    return lifecycle.run(load_config(options, os.environ, _defaults()), signals)
+    return lifecycle.run(load_config(options, os.environ, defaults()), signals)
 
 
-def _defaults() -> Config:
+def defaults() -> Config:
     """Return the default settings. Only this command stores transcripts by default."""
     return Config(store=StoreConfig(default_path()))

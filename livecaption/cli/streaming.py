@@ -1,18 +1,21 @@
 """The parts that `transcribe` and `listen` share: options, the server, and decoding of files."""
 
 import argparse
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, BinaryIO, Unpack
 
+from livecaption.cli.sources import Arriving, Source, raw_chunks, source, store
 from livecaption.cli.terminal import complain, stderr
 from livecaption.config import Config
-from livecaption.errors import InvalidAudio, LivecaptionError
+from livecaption.errors import InvalidAudio, InvalidMessage, LivecaptionError
 from livecaption.events import ErrorReport, Event, Gap
 
 if TYPE_CHECKING:
+    from livecaption.audio.formats import AudioFormat
     from livecaption.client import StreamSettings
+    from livecaption.decoding.pool import ContainerDecoder
 
 
 def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +28,17 @@ def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
         default="transcribe",
         help="transcribe, or translate into English",
     )
+    parser.add_argument(
+        "--hotwords", type=_words, default=(), metavar="LIST", help="names and terms that are likely, such as Ada,Zuse"
+    )
+    parser.add_argument("--prompt", default="", metavar="TEXT", help="text that precedes the audio, or is like it")
+    parser.add_argument("--title", metavar="TEXT", help="title that readers of the server see")
+    parser.add_argument(
+        "--raw",
+        type=_raw,
+        metavar="FORMAT",
+        help="audio without a header: encoding, rate and channels, such as s16le:16000:1",
+    )
     parser.add_argument("--server", metavar="URL", help="a running server (default: start one for this command)")
     parser.add_argument("--token", help="the server's token (safer in LIVECAPTION_TOKEN)")
     parser.add_argument("--model", help="without --server: the model to load, as for serve")
@@ -32,15 +46,43 @@ def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings (or LIVECAPTION_CONFIG)")
 
 
+def source_argument(place: str) -> Source:
+    """Convert an argument to a source."""
+    try:
+        return source(place)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _raw(text: str) -> "AudioFormat":
+    from livecaption.audio.formats import SAMPLE_BYTES, AudioFormat
+
+    encoding, _, rate_and_channels = text.partition(":")
+    rate, _, channels = rate_and_channels.partition(":")
+    known = {name.removeprefix("pcm_"): name for name in SAMPLE_BYTES}
+    if encoding not in known or not rate.isdecimal() or not (channels or "1").isdecimal():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not ENCODING:RATE:CHANNELS, such as s16le:16000:1; encodings are {', '.join(known)}"
+        )
+    try:
+        return AudioFormat(known[encoding], int(rate), int(channels or 1))
+    except InvalidMessage as error:
+        raise argparse.ArgumentTypeError(error.message) from None
+
+
 async def stream(
     url: str,
-    audio: AsyncIterator[bytes],
+    audio: AsyncGenerator[bytes, None],
     receive: Callable[[Event], None],
     options: argparse.Namespace,
     config: Config,
     **more: "Unpack[StreamSettings]",
 ) -> None:
-    """Stream float32 audio from beginning to end.
+    """Stream audio from beginning to end, and close it: of the format of `--raw`, otherwise mono float32.
 
     Raises:
         LivecaptionError: the server ended the stream before the audio ended.
@@ -59,10 +101,20 @@ async def stream(
         "encoding": "pcm_f32le",
         "language": options.language,
         "task": options.task,
+        "hotwords": options.hotwords,
+        "prompt": options.prompt,
+        "title": options.title,
         "token": config.server.token,
         **more,
     }
-    end = await transcribe(url, audio, receive_or_complain, **settings)
+    if options.raw is not None:
+        settings |= {
+            "encoding": options.raw.encoding,
+            "sample_rate": options.raw.sample_rate_hz,
+            "channels": options.raw.channels,
+        }
+    async with aclosing(audio):
+        end = await transcribe(url, audio, receive_or_complain, **settings)
     if end.reason != "stop":
         raise LivecaptionError(f"the server ended the stream ({end.reason})")
 
@@ -81,47 +133,99 @@ async def server(options: argparse.Namespace, config: Config) -> AsyncIterator[s
         yield url
 
 
-async def decode(
-    path: Path, opened: Callable[[float], None] = lambda duration_s: None, track: int | None = None
-) -> AsyncIterator[bytes]:
-    """Yield the audio of a recording as mono float32 at 16 kHz.
+async def chunks(
+    source: Source,
+    audio: BinaryIO | Arriving,
+    raw: "AudioFormat | None",
+    *,
+    live: bool,
+    track: int | None = None,
+    opened: Callable[[float], None] = lambda duration_s: None,
+) -> AsyncGenerator[bytes, None]:
+    """Yield the audio of an opened source: as it is if it is raw, otherwise decoded to mono float32 at 16 kHz.
+
+    Args:
+        source: the source.
+        audio: what it was opened as.
+        raw: the format of audio without a header. None: the audio is in a container.
+        live: whether audio that arrives is needed at once. Otherwise it is stored first, because more can be decoded
+            from a file.
+        track: number of the audio track, from 1. None: the default one, or the first with sound if that is silent.
+        opened: called with the duration in seconds, if the container's header has it.
+
+    Raises:
+        InvalidAudio: there is no audio in it that can be decoded.
+        OSError: it cannot be read to its end.
+    """
+    if raw is not None:
+        pieces = raw_chunks(audio)
+    elif isinstance(audio, Arriving) and (not live or await audio.has_index_at_its_end()):
+        with await store(audio) as file:
+            async with aclosing(_decode(source, file, opened, track)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        return
+    else:
+        pieces = _decode(source, audio, opened, track)
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield piece
+
+
+async def _decode(
+    source: Source, audio: BinaryIO | Arriving, opened: Callable[[float], None], track: int | None
+) -> AsyncGenerator[bytes, None]:
+    """Decode a container.
 
     The command decodes the recording itself, because the server cannot seek, and MP4 files of cameras and phones have
     their index at the end. Decoding runs in a separate process as in the server, because the file is not trusted.
-
-    Args:
-        path: the recording.
-        opened: called with the duration in seconds, if the container's header has it.
-        track: number of the audio track, from 1. None: the default one, or the first with sound if that is silent.
     """
     from livecaption.decoding.pool import ContainerDecoder, DecoderPool
 
-    pool = DecoderPool()
+    pool = DecoderPool(keep_spare_s=0)
+    feeding: asyncio.Task[None] | None = None
+    damage: InvalidAudio | None = None
     try:
-        with path.open("rb") as file:
-            decoder = ContainerDecoder(pool, file, track)
-            async with aclosing(decoder.samples()) as pieces:
-                async for samples in pieces:
-                    if decoder.opened is not None:
-                        if decoder.opened.duration_s is not None:
-                            opened(decoder.opened.duration_s)
-                        if decoder.opened.n_tracks > 1:
-                            complain(f"{path}: audio track {decoder.opened.track} of {decoder.opened.n_tracks}")
-                        decoder.opened = None
-                    yield samples.tobytes()
+        decoder = ContainerDecoder(pool, None if isinstance(audio, Arriving) else audio, track)
+        if isinstance(audio, Arriving):
+            feeding = asyncio.create_task(_feed(decoder, audio))
+        async with aclosing(decoder.samples()) as pieces:
+            async for samples in pieces:
+                if decoder.opened is not None:
+                    if decoder.opened.duration_s is not None:
+                        opened(decoder.opened.duration_s)
+                    if decoder.opened.n_tracks > 1:
+                        complain(f"{source.name}: audio track {decoder.opened.track} of {decoder.opened.n_tracks}")
+                    decoder.opened = None
+                yield samples.tobytes()
     except InvalidAudio as error:
-        if error.fatal:
-            raise
-        complain(f"{path}: {error}")
+        damage = error
     finally:
+        if feeding is not None:
+            feeding.cancel()  # no effect, unless the container ends before the bytes do
+            await asyncio.wait({feeding})
         await pool.close()
+    if feeding is not None and not feeding.cancelled():
+        feeding.result()  # bytes that broke off explain the damage
+    if damage is not None:
+        if damage.fatal:
+            raise damage
+        complain(f"{source.name}: {damage}")
 
 
-def readable(path: Path) -> bool:
-    """Return True if a file can be opened; print an error if not."""
+async def _feed(decoder: "ContainerDecoder", audio: Arriving) -> None:
     try:
-        path.open("rb").close()
-    except OSError as error:
-        complain(f"{path}: {error.strerror}")
-        return False
-    return True
+        while data := await audio.read():
+            await decoder.push(data)
+    finally:
+        decoder.finish()
+
+
+def bytes_per_s(raw: "AudioFormat | None") -> int:
+    """Return the bytes of one second of `chunks`."""
+    from livecaption.audio import SAMPLE_RATE_HZ
+    from livecaption.audio.formats import SAMPLE_BYTES
+
+    if raw is None:
+        return SAMPLE_RATE_HZ * SAMPLE_BYTES["pcm_f32le"]
+    return raw.sample_rate_hz * raw.channels * SAMPLE_BYTES[raw.encoding]

@@ -1,6 +1,8 @@
-"""Exit codes, error lines, and progress bars. All but the exit codes go to stderr."""
+"""Exit codes, error lines, names that can be shown anywhere, and progress bars."""
 
+import os
 import sys
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +22,61 @@ def stderr() -> "Console":
     return Console(stderr=True, quiet=not sys.stderr.isatty())
 
 
+def printable(text: object) -> str:
+    """Replace characters that would change the terminal or the line, and bytes of a name that are not UTF-8.
+
+    >>> printable("tab\t, escape\x1b, byte\udcff")
+    'tab\\t, escape\\x1b, byte\\xff'
+    """
+    return "".join(_escaped(character) for character in str(text))
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+        return character
+    if "\udc80" <= character <= "\udcff":  # a byte, by the handler `surrogateescape`
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape", "backslashreplace").decode()
+
+
+def reason(error: Exception) -> str:
+    """Describe an error without the path that the system's message may have."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def complain(error: object) -> None:
     """Print an error as one line on stderr."""
-    print(f"livecaption: {error}", file=sys.stderr)
+    print(f"livecaption: {printable(error)}", file=sys.stderr)
+
+
+def show(text: str) -> bool:
+    """Print text on stdout at once. Return False if stdout cannot encode all; then an error and escapes are printed.
+
+    Raises:
+        OSError: stdout is closed, full or broken. Nothing remains in a buffer to fail again.
+    """
+    if sys.stdout is None:
+        raise OSError("standard output is closed")
+    sys.stdout.flush()
+    data = memoryview(text.encode(sys.stdout.encoding, "backslashreplace"))
+    while data:
+        data = data[os.write(sys.stdout.fileno(), data) :]
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        complain(f"standard output cannot show all characters ({sys.stdout.encoding}): set PYTHONIOENCODING=utf-8")
+        return False
+    return True
+
+
+def note(text: str) -> None:
+    """Print a line about what was done. It may get lost, because it must not end what is being done."""
+    try:
+        print(printable(text), flush=True)
+    except OSError:
+        discard_stdout()
+
+
+def discard_stdout() -> None:
+    """Discard what is printed from now on, and what is in the buffer, after stdout has failed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,15 +2,18 @@
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, to_text
-from livecaption.cli.streaming import add_stream_arguments, decode, readable, server, stream
-from livecaption.cli.terminal import FAILED, complain, stderr
-from livecaption.config import load_config
+from livecaption.cli.outputs import Refused, choose, make_directory, person, targets, write
+from livecaption.cli.sources import Source, check, opened
+from livecaption.cli.streaming import add_stream_arguments, chunks, server, source_argument, stream
+from livecaption.cli.terminal import FAILED, complain, note, printable, reason, show, stderr
+from livecaption.config import Config, load_config
 from livecaption.errors import ConfigError, LivecaptionError
 from livecaption.events import Ack, Event, Final, SpeechStart
 
@@ -28,7 +31,13 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         epilog="Example: livecaption transcribe talk.mp3 --format srt,txt --output-dir subtitles",
         allow_abbrev=False,
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        type=source_argument,
+        metavar="FILE",
+        help="a recording, its http(s) address, a FIFO, or - for standard input",
+    )
     parser.add_argument(
         "--format", type=_formats, metavar="LIST", help=f"write files: one or more of {', '.join(FORMATS)}"
     )
@@ -38,6 +47,22 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         default=Path(),
         metavar="DIR",
         help="directory of the files (default: the current one)",
+    )
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--skip-existing",
+        action="store_const",
+        const="skip",
+        dest="existing",
+        default="ask",
+        help="keep files that exist; a recording whose files all exist is not transcribed",
+    )
+    existing.add_argument(
+        "--overwrite",
+        action="store_const",
+        const="overwrite",
+        dest="existing",
+        help="replace files that exist (default: ask, or refuse where nobody can be asked)",
     )
     parser.add_argument("--words", action="store_true", help="time each word: exact subtitles, and words in JSON")
     parser.add_argument(
@@ -70,43 +95,92 @@ def _formats(names: str) -> list[str]:
 
 
 async def run(options: argparse.Namespace) -> int:
-    """Transcribe the files, and return the exit code."""
+    """Transcribe the recordings, and return the exit code."""
+    config = load_config(options, os.environ)
+    jobs, n_failed = _plan(options)
+    if not jobs:
+        return FAILED if n_failed else 0
+    async with server(options, config) as url:
+        for job in jobs:
+            try:
+                finals = await _transcribe(job.source, url, options, config)
+                n_failed += not _write(finals, job, options)
+            except BrokenPipeError:
+                raise  # nobody reads the rest
+            except (LivecaptionError, OSError) as error:
+                complain(f"{job.source.name}: {reason(error)}")
+                n_failed += 1
+    return FAILED if n_failed else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A recording to transcribe, and the files to write, by format. Without files, its text is printed."""
+
+    source: Source
+    files: Mapping[str, Path]
+
+
+def _plan(options: argparse.Namespace) -> tuple[list[_Job], int]:
+    """Return the jobs, and the number of recordings that have failed already.
+
+    All is decided before the first recording is transcribed, so that nobody waits for a question or a refusal.
+    """
+    if options.format is None and options.existing != "ask":
+        raise ConfigError("--skip-existing and --overwrite need --format")
+    if len([source for source in options.sources if source.is_stdin]) > 1:
+        raise ConfigError("standard input can be read only once")
+    if options.format and len({source.stem for source in options.sources}) < len(options.sources):
+        raise ConfigError("two recordings have the same name and would be written to the same file")
+    if options.format:
+        try:
+            make_directory(options.output_dir)
+        except OSError as error:
+            raise LivecaptionError(f"--output-dir {options.output_dir}: {reason(error)}") from None
+    jobs = []
+    n_failed = 0
+    for source in options.sources:
+        try:
+            check(source)
+            files = targets(source.stem, options.format or (), options.output_dir)
+            chosen, kept = choose(files, options.existing, person())
+        except (OSError, Refused) as error:
+            complain(f"{source.name}: {reason(error)}")
+            n_failed += 1
+            continue
+        for file in kept:
+            note(f"kept {file}")
+        if chosen or not files:
+            jobs.append(_Job(source, chosen))
+    return jobs, n_failed
+
+
+async def _transcribe(source: Source, url: str, options: argparse.Namespace, config: Config) -> list[Final]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    config = load_config(options, os.environ)
-    if options.format and len({path.stem for path in options.files}) < len(options.files):
-        raise ConfigError("two recordings have the same name and would be written to the same file")
-    files = [path for path in options.files if readable(path)]
-    n_failed = len(options.files) - len(files)
-    if not files:
-        return FAILED
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
-    async with server(options, config) as url:
-        for path in files:
-            with Progress(*columns, console=stderr(), transient=True) as progress:
-                bar = progress.add_task(path.name, total=None)
-                transcript = _Transcript(partial(progress.update, bar))
-                try:
-                    await stream(
-                        url,
-                        decode(
-                            path,
-                            lambda duration_s: progress.update(bar, total=duration_s * 1000),  # noqa: B023
-                            options.track,
-                        ),
-                        transcript.receive,
-                        options,
-                        config,
-                        words=options.words,
-                        partials=False,
-                        endpointing=RECORDING_ENDPOINTING,
-                    )
-                except (LivecaptionError, OSError) as error:
-                    complain(f"{path}: {error}")
-                    n_failed += 1
-                    continue
-            _write(transcript.finals, path, options)
-    return FAILED if n_failed else 0
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=stderr(), transient=True) as progress:
+        bar = progress.add_task(printable(source.name), total=None)
+        transcript = _Transcript(partial(progress.update, bar))
+        async with opened(source) as audio:
+            await stream(
+                url,
+                chunks(
+                    source,
+                    audio,
+                    options.raw,
+                    live=False,
+                    track=options.track,
+                    opened=lambda duration_s: progress.update(bar, total=duration_s * 1000),
+                ),
+                transcript.receive,
+                options,
+                config,
+                words=options.words,
+                partials=False,
+                endpointing=RECORDING_ENDPOINTING,
+            )
+    return transcript.finals
 
 
 class _Transcript:
@@ -132,16 +206,22 @@ class _Transcript:
             self._show_done(completed=event.received_ms)
 
 
-def _write(finals: Sequence[Final], path: Path, options: argparse.Namespace) -> None:
-    if not options.format:
-        heading = f"==> {path} <==\n" if len(options.files) > 1 else ""
-        print(heading + to_text(finals), end="", flush=True)
-        return
-    try:
-        options.output_dir.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise NotADirectoryError(f"--output-dir {options.output_dir} is not a directory") from None
-    for name in options.format:
-        (options.output_dir / f"{path.stem}.{name}").write_text(
-            FORMATS[name](finals, options.line_length), encoding="utf-8"
-        )
+def _write(finals: Sequence[Final], job: _Job, options: argparse.Namespace) -> bool:
+    """Print or write what was said. Return False if some of it could not be written, which has been reported.
+
+    Raises:
+        OSError: it could not be printed.
+    """
+    if not job.files:
+        heading = f"==> {printable(job.source.name)} <==\n" if len(options.sources) > 1 else ""
+        return show(heading + to_text(finals))
+    complete = True
+    for name, file in job.files.items():
+        try:
+            write(file, FORMATS[name](finals, options.line_length))
+        except OSError as error:
+            complain(f"{job.source.name}: {file}: {reason(error)}")
+            complete = False
+        else:
+            note(f"wrote {file}" if any(final.text for final in finals) else f"wrote {file} (no words)")
+    return complete

@@ -27,7 +27,7 @@ class DecoderPool:
 
     Args:
         decoder: the time-outs of each process.
-        keep_spare_s: how long the process that waits for the next container is kept.
+        keep_spare_s: how long the process that waits for the next container is kept; 0: there is none.
     """
 
     def __init__(self, decoder: DecoderConfig = DEFAULTS, *, keep_spare_s: float = KEEP_SPARE_S) -> None:
@@ -85,6 +85,8 @@ class DecoderPool:
         return None if process.gone.done() else process
 
     def _keep_spare(self) -> None:
+        if not self._keep_spare_s:
+            return
         if self._spare is None:
             self._spare = asyncio.ensure_future(self._start())
             self._spare.add_done_callback(lambda spare: spare.cancelled() or spare.exception())  # `take` tries again

@@ -149,6 +149,28 @@ def find_model(name: str = "", packaged: Sequence[PackagedModel] = PACKAGED_MODE
     return _find_on_hub(name, packaged)
 
 
+def find_local(name: str = "", packaged: Sequence[PackagedModel] = PACKAGED_MODELS) -> ModelFiles | None:
+    """Return the files of a model if they are on this machine, without a check of their content.
+
+    Args:
+        name: as for `find_model`.
+        packaged: models that may be in installed packages.
+
+    Raises:
+        EngineUnusable: there is no model of this name, or the directory is not one of a model.
+    """
+    name = name or EMBEDDED_MODEL.name
+    if Path(name).is_dir():
+        return _complete(ModelFiles(Path(name).resolve().name, Path(name)))
+    for model in packaged:
+        if model.answers_to(name):
+            if folders := _folders(model):
+                return ModelFiles(model.name, folders[0])
+            if name != model.name:
+                return None
+    return _cached(*_on_hub(name))
+
+
 def _complete(files: ModelFiles) -> ModelFiles:
     missing = [file for file in REQUIRED_FILES if not (files.directory / file).is_file()]
     if missing:
@@ -227,7 +249,8 @@ def _sha256(file: Path) -> str:
 # Models on the hub
 
 
-def _find_on_hub(wanted: str, packaged: Sequence[PackagedModel]) -> ModelFiles:
+def _on_hub(wanted: str) -> tuple[str, str, str]:
+    """Return name, repository and revision of a model on the hub."""
     name, at, revision = wanted.partition("@")
     repository = name if _REPOSITORY.fullmatch(name) else HUB_REPOSITORIES.get(name)
     if repository is None or (at and not revision):
@@ -235,11 +258,13 @@ def _find_on_hub(wanted: str, packaged: Sequence[PackagedModel]) -> ModelFiles:
             f"No model {wanted!r}: there is no such directory. Known names are "
             f"{', '.join(HUB_REPOSITORIES)}, or owner/repository on the Hugging Face hub, with or without @REVISION"
         )
-    revision = revision or HUB_REVISIONS.get(repository, "main")
-    try:
-        return _snapshot(name, repository, revision, local_files_only=True)
-    except (FileNotFoundError, EngineUnusable):
-        pass  # not in the cache, or a download that was interrupted
+    return name, repository, revision or HUB_REVISIONS.get(repository, "main")
+
+
+def _find_on_hub(wanted: str, packaged: Sequence[PackagedModel]) -> ModelFiles:
+    name, repository, revision = _on_hub(wanted)
+    if cached := _cached(name, repository, revision):
+        return cached
     try:
         # One quick request first, because a download retries for minutes if nothing answers.
         huggingface_hub.HfApi().model_info(repository, revision=revision, timeout=HUB_TIMEOUT_S)
@@ -252,6 +277,13 @@ def _find_on_hub(wanted: str, packaged: Sequence[PackagedModel]) -> ModelFiles:
         raise EngineUnusable(f"No model {repository} on the Hugging Face hub (or it needs HF_TOKEN)") from error
     except Exception as error:  # the hub's client passes on the errors of its transport, and has changed transports
         raise EngineUnusable(_download_advice(name, packaged, repository, revision, error)) from error
+
+
+def _cached(name: str, repository: str, revision: str) -> ModelFiles | None:
+    try:
+        return _snapshot(name, repository, revision, local_files_only=True)
+    except (FileNotFoundError, EngineUnusable):
+        return None  # not in the cache, or a download that was interrupted
 
 
 def _snapshot(name: str, repository: str, revision: str, *, local_files_only: bool = False) -> ModelFiles:

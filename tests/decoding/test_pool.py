@@ -51,6 +51,14 @@ async def test_the_spare_one_ends_when_no_container_comes() -> None:
     await pool.close()
 
 
+async def test_there_is_no_spare_one_for_a_command_that_needs_one_decoder() -> None:
+    pool = DecoderPool(keep_spare_s=0)
+    process = await pool.take()
+    await asyncio.sleep(0)  # a spare one would have been started by now
+    assert pool.pids == [process.pid]
+    await pool.close()
+
+
 async def test_many_that_come_at_once_start_few_at_a_time(pool: DecoderPool) -> None:
     taking = [asyncio.ensure_future(pool.take()) for _ in range(5)]
     n_ready = 0

