@@ -11,10 +11,11 @@ import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType, web
 from aiohttp.test_utils import TestClient
 
-from livecaption.config import DEFAULTS, AdmissionConfig, Config
+from livecaption.config import DEFAULTS, Config
 from livecaption.ipc.config import EngineConfig
 from livecaption.live.config import LiveConfig
 from livecaption.live.dialects.dialect import Route
+from livecaption.scheduling.config import AdmissionConfig
 from livecaption.server import build_app
 from livecaption.server.app import ROUTES
 from livecaption.server.services import SERVICES
