@@ -88,7 +88,7 @@ class InvalidAudio(ClientError):
     """Audio cannot be decoded.
 
     Codes: `invalid_container`, `truncated_audio` (not fatal: half a sample at the end), `non_finite_audio` (not fatal:
-    NaN and infinities are replaced by silence).
+    NaN and infinities are replaced by silence), `wrong_encoding` (not fatal: the bytes look like another encoding).
     """
 
     default_code = "invalid_audio"

@@ -115,7 +115,7 @@ async def test_transcribe_sends_the_whole_recording_and_prints_what_was_said(ser
 
 async def test_transcribe_sends_the_server_what_was_asked_for(serve: Serve, recording: Path) -> None:
     peer = await serve(Peer())
-    wishes = ("--language", "de", "--task", "translate", "--words")
+    wishes = ("--language", "de-AT", "--task", "translate", "--words")
     await livecaption_command("transcribe", recording, "--server", peer.url, *wishes, LIVECAPTION_TOKEN="secret")
     expected = {"language": "de", "task": "translate", "words": True, "authorization": "Bearer secret"}
     assert peer.starts[0] | expected == peer.starts[0]

@@ -4,7 +4,9 @@ The module defines the encodings and the form of their samples. Containers (`con
 (`resampling`) have modules of their own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,17 @@ from livecaption.errors import InvalidAudio, InvalidMessage
 Samples = npt.NDArray[np.float32]
 """float32 [n_samples], mono, -1..1."""
 
-SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
+Bytes = bytes | bytearray | memoryview
+
+SAMPLE_BYTES = {
+    "pcm_s16le": 2,
+    "pcm_s24le": 3,
+    "pcm_s32le": 4,
+    "pcm_f32le": 4,
+    "pcm_f64le": 8,
+    "mulaw": 1,
+    "alaw": 1,
+}
 CONTAINER = "auto"
 """This encoding is not PCM but a file format that states its own rate and channels."""
 ENCODINGS = (*SAMPLE_BYTES, CONTAINER)
@@ -45,7 +57,11 @@ class AudioFormat:
     def __post_init__(self) -> None:
         # The values come from JSON, so they may have any type. bool is an int, and is refused.
         if type(self.encoding) is not str or self.encoding not in ENCODINGS:
-            raise InvalidMessage(f"encoding must be one of {', '.join(ENCODINGS)}", code="unsupported_encoding")
+            raise InvalidMessage(
+                f"encoding must be one of {', '.join(ENCODINGS)}; a stream of Opus needs a container, such as Ogg or "
+                f"WebM, and the encoding {CONTAINER}",
+                code="unsupported_encoding",
+            )
         if type(self.sample_rate_hz) is not int or not MIN_SAMPLE_RATE_HZ <= self.sample_rate_hz <= MAX_SAMPLE_RATE_HZ:
             raise InvalidMessage(
                 f"the sample rate must be an integer from {MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ}",
@@ -75,7 +91,7 @@ class PcmDecoder:
         self._rest = b""
         self._n_skipped_bytes = 0
 
-    def push(self, data: bytes | bytearray | memoryview) -> Samples:
+    def push(self, data: Bytes) -> Samples:
         """Decode to float32 [n_samples], mono, -1..1, at the stream's rate. The bytes are not kept."""
         if self._n_skipped_bytes:
             n_skipped = min(self._n_skipped_bytes, len(data))
@@ -85,7 +101,8 @@ class PcmDecoder:
             data = self._rest + data
         n_blocks, n_rest = divmod(len(data), self._block_bytes)
         self._rest = bytes(data[len(data) - n_rest :])
-        interleaved = self._decode(data, n_blocks * self._channels)
+        interleaved, n_non_finite = READERS[self._encoding](data, n_blocks * self._channels)
+        self.non_finite_samples += n_non_finite
         return self._downmixer.push(interleaved.reshape(n_blocks, self._channels))
 
     def rewind(self, n_samples: int) -> None:
@@ -107,21 +124,8 @@ class PcmDecoder:
                 fatal=False,
             )
 
-    def _decode(self, data: bytes | bytearray | memoryview, n_values: int) -> Samples:
-        match self._encoding:
-            case "pcm_s16le":
-                return np.frombuffer(data, "<i2", n_values).astype(np.float32) * np.float32(2.0**-15)
-            case "pcm_f32le":
-                samples = np.frombuffer(data, "<f4", n_values).astype(np.float32)
-                self.non_finite_samples += make_finite(samples)
-                return samples
-            case "mulaw":
-                return MULAW[np.frombuffer(data, np.uint8, n_values)]
-            case _:
-                return ALAW[np.frombuffer(data, np.uint8, n_values)]
 
-
-def make_finite(samples: Samples) -> int:
+def make_finite(samples: npt.NDArray[np.floating[Any]]) -> int:
     """Replace NaN and infinities by 0 and clip the rest to -1..1, in place. Return how many were not finite."""
     finite = np.isfinite(samples)
     n_non_finite = samples.size - int(np.count_nonzero(finite))
@@ -150,5 +154,42 @@ def _alaw_table() -> Samples:
     return (np.where(code & 0x80, magnitude, -magnitude) / 2.0**15).astype(np.float32)
 
 
-MULAW = _mulaw_table()
-ALAW = _alaw_table()
+Reader = Callable[[Bytes, int], tuple[Samples, int]]
+"""Reads so many values of an encoding; returns them, and how many of them were NaN or infinite."""
+
+
+def _integers(dtype: str) -> Reader:
+    scale = np.float32(2.0 ** (1 - 8 * np.dtype(dtype).itemsize))
+    return lambda data, n_values: (np.frombuffer(data, dtype, n_values).astype(np.float32) * scale, 0)
+
+
+def _integers_of_24_bits(data: Bytes, n_values: int) -> tuple[Samples, int]:
+    """Read the three bytes of a value as the upper three of four."""
+    values = np.zeros((n_values, 4), np.uint8)
+    values[:, 1:] = np.frombuffer(data, np.uint8, 3 * n_values).reshape(n_values, 3)
+    return _integers("<i4")(values.tobytes(), n_values)
+
+
+def _floats(dtype: str) -> Reader:
+    def read(data: Bytes, n_values: int) -> tuple[Samples, int]:
+        values = np.frombuffer(data, dtype, n_values).copy()
+        n_non_finite = make_finite(values)
+        return values.astype(np.float32), n_non_finite
+
+    return read
+
+
+def _table(levels: Samples) -> Reader:
+    return lambda data, n_values: (levels[np.frombuffer(data, np.uint8, n_values)], 0)
+
+
+READERS: dict[str, Reader] = {
+    "pcm_s16le": _integers("<i2"),
+    "pcm_s24le": _integers_of_24_bits,
+    "pcm_s32le": _integers("<i4"),
+    "pcm_f32le": _floats("<f4"),
+    "pcm_f64le": _floats("<f8"),
+    "mulaw": _table(_mulaw_table()),
+    "alaw": _table(_alaw_table()),
+}
+"""A reader for each encoding of `SAMPLE_BYTES`."""

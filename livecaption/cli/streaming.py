@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, BinaryIO, Unpack
 
+from livecaption.captions.language_names import language_code
 from livecaption.cli.sources import Arriving, Source, raw_chunks, source, store
 from livecaption.cli.terminal import complain, stderr
 from livecaption.config import Config
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the stream and of the server."""
     parser.set_defaults(parser=parser)
-    parser.add_argument("--language", metavar="CODE", help="language of the audio, such as en (default: detect)")
+    parser.add_argument(
+        "--language",
+        type=language_code,
+        metavar="NAME",
+        help="language of the audio, such as en, en-US or English (default: auto, which detects it)",
+    )
     parser.add_argument(
         "--task",
         choices=("transcribe", "translate"),

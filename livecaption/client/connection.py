@@ -59,10 +59,11 @@ async def connect(
 
     Args:
         url: `http://host:port`, or https, ws, wss; with a path if the server is mounted below one.
-        encoding: `pcm_s16le`, `pcm_f32le`, `mulaw`, `alaw`, or `auto`: a container such as WebM or MP3.
+        encoding: `pcm_s16le`, `pcm_s24le`, `pcm_s32le`, `pcm_f32le`, `pcm_f64le`, `mulaw`, `alaw`; or `auto`: a
+            container such as WebM or MP3.
         sample_rate: in Hz, 8000 to 96000; ignored for `auto`.
         channels: 1 to 8, interleaved; ignored for `auto`.
-        language: ISO 639-1 code; None: detect.
+        language: code, tag of BCP 47 or English name, such as `en`, `en-US` or `English`; None: detect.
         task: `transcribe`, or `translate` to English.
         partials: whether the server sends captions of open utterances.
         words: whether finals have the times of their words.

@@ -7,6 +7,7 @@ So a publisher whose connection was lost can send again from the exact sample.
 import numpy as np
 
 from livecaption.audio import SAMPLE_RATE_HZ, ms_of, samples_of
+from livecaption.audio.encoding_check import EncodingCheck
 from livecaption.audio.formats import CONTAINER, AudioFormat, PcmDecoder, Samples
 from livecaption.audio.framing import Framer, Frames
 from livecaption.audio.resampling import Resampler
@@ -30,6 +31,7 @@ class Intake:
         # Rounded up, so that `received_ms` is exactly this millisecond.
         self._first_sample = -(-begin_ms * self._rate_hz // 1000)
         self._received_samples = self._first_sample
+        self._encoding_check = None if self._decoder is None else EncodingCheck(audio, self._first_sample)
         self._faults: list[InvalidAudio] = []
         self._found_non_finite = False
 
@@ -49,8 +51,10 @@ class Intake:
         Raises:
             WrongState: the encoding is that of a container.
         """
-        if self._decoder is None:
+        if self._decoder is None or self._encoding_check is None:
             raise WrongState("the bytes of a container go through its decoder")
+        if hint := self._encoding_check.push(data):
+            self._faults.append(InvalidAudio(hint, code="wrong_encoding", fatal=False))
         samples = self._decoder.push(data)
         self._received_samples += len(samples)
         if self._decoder.non_finite_samples and not self._found_non_finite:
@@ -73,10 +77,11 @@ class Intake:
         Raises:
             WrongState: the audio is a container, and nobody can start reading in the middle of one.
         """
-        if self._decoder is None:
+        if self._decoder is None or self._encoding_check is None:
             raise WrongState("a container cannot be read from the middle")
         first_again = samples_of(self.received_ms, self._rate_hz)
         self._decoder.rewind(self._received_samples - first_again)
+        self._encoding_check.rewind(first_again)
         return self.received_ms
 
     def flush(self) -> Frames:

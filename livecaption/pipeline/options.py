@@ -28,8 +28,10 @@ class StreamOptions:
         """
         asked = self.transcription
         if not {asked.language or model.languages[0], *asked.languages} <= set(model.languages):
+            known = ", ".join(sorted(model.languages))
             raise InvalidMessage(
-                f"the model {model.model} does not know the language asked for", code="unsupported_language"
+                f"the model {model.model} does not know the language asked for, but {known}",
+                code="unsupported_language",
             )
         if asked.task == "translate" and not model.translates:
             raise InvalidMessage(f"the model {model.model} cannot translate", code="unsupported_task")

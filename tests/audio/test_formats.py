@@ -10,7 +10,7 @@ from livecaption.errors import InvalidAudio, InvalidMessage
 from tests.support.properties import StageProperties
 
 
-@pytest.mark.parametrize("encoding", ["pcm_s24le", "PCM_S16LE", "", None, 1, True, ["mulaw"], {}])
+@pytest.mark.parametrize("encoding", ["opus", "pcm_s16be", "PCM_S16LE", "", None, 1, True, ["mulaw"], {}])
 def test_an_unknown_encoding_is_refused(encoding):
     with pytest.raises(InvalidMessage) as refusal:
         AudioFormat(encoding=encoding)
@@ -32,7 +32,9 @@ def test_a_number_of_channels_out_of_range_or_of_another_type_is_refused(channel
 
 
 @pytest.mark.parametrize(("sample_rate_hz", "channels"), [(8000, 1), (96_000, 8)])
-@pytest.mark.parametrize("encoding", ["pcm_s16le", "pcm_f32le", "mulaw", "alaw", "auto"])
+@pytest.mark.parametrize(
+    "encoding", ["pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le", "mulaw", "alaw", "auto"]
+)
 def test_every_format_of_the_protocol_is_accepted(encoding, sample_rate_hz, channels):
     audio_format = AudioFormat(encoding, sample_rate_hz, channels)
     assert (audio_format.encoding, audio_format.sample_rate_hz, audio_format.channels) == (
@@ -53,9 +55,32 @@ def test_pcm_s16le_is_scaled_to_one():
     assert samples.tolist() == [-1.0, -1 / 32768, 0.0, 0.5, 32767 / 32768]
 
 
-def test_pcm_f32le_is_clipped_to_one():
-    samples = PcmDecoder(AudioFormat("pcm_f32le")).push(np.array([-3.0, -1.0, 0.25, 1.5], "<f4").tobytes())
-    assert samples.tolist() == [-1.0, -1.0, 0.25, 1.0]
+def test_pcm_s24le_is_scaled_to_one():
+    data = bytes.fromhex("000080 ffffff 000000 000040 ffff7f")
+    samples = PcmDecoder(AudioFormat("pcm_s24le")).push(data)
+    assert samples.dtype == np.float32
+    assert samples.tolist() == [-1.0, -1 / 2**23, 0.0, 0.5, 1 - 1 / 2**23]
+
+
+def test_pcm_s32le_is_scaled_to_one():
+    samples = PcmDecoder(AudioFormat("pcm_s32le")).push(np.array([-(2**31), 0, 2**30, 2**31 - 1], "<i4").tobytes())
+    assert samples.dtype == np.float32
+    assert samples.tolist() == [-1.0, 0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(("encoding", "dtype"), [("pcm_f32le", "<f4"), ("pcm_f64le", "<f8")])
+def test_floats_are_clipped_to_one(encoding, dtype):
+    largest = np.finfo(dtype).max
+    samples = PcmDecoder(AudioFormat(encoding)).push(np.array([-3.0, -1.0, 0.25, 1.5, largest], dtype).tobytes())
+    assert samples.dtype == np.float32
+    assert samples.tolist() == [-1.0, -1.0, 0.25, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(("encoding", "dtype"), [("pcm_f32le", "<f4"), ("pcm_f64le", "<f8")])
+def test_floats_that_are_not_finite_are_silence_and_counted(encoding, dtype):
+    decoder = PcmDecoder(AudioFormat(encoding))
+    assert decoder.push(np.array([np.nan, np.inf, -np.inf, 0.5], dtype).tobytes()).tolist() == [0.0, 0.0, 0.0, 0.5]
+    assert decoder.non_finite_samples == 3
 
 
 def test_values_that_are_not_finite_become_silence_and_are_counted():

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from faster_whisper.tokenizer import _LANGUAGE_CODES as LANGUAGES_OF_WHISPER
 from faster_whisper.utils import _MODELS as HUB_REPOSITORIES
 
+from livecaption.captions.language_names import NAMES
 from livecaption.engine import models
 from livecaption.engine.models import EMBEDDED_MODEL, PackagedModel, find_model
 from livecaption.errors import EngineUnusable
@@ -236,6 +238,10 @@ def test_a_name_stands_for_one_commit_unless_another_is_named(name: str, revisio
 def test_a_packaged_model_with_a_revision_is_that_of_the_hub(cache: Path) -> None:
     answer, _ = find_in_child("base@v1", cache, HF_ENDPOINT="http://127.0.0.1:9")
     assert answer == f"{cache}/hub/models--Systran--faster-whisper-base/snapshots/{OLD} {OLD}"
+
+
+def test_the_languages_with_a_name_are_those_of_faster_whisper() -> None:
+    assert NAMES.keys() == set(LANGUAGES_OF_WHISPER)
 
 
 def test_every_name_of_faster_whisper_has_a_commit() -> None:

@@ -32,7 +32,7 @@ from tests.support.serving import (
     read_until,
     start_stream,
 )
-from tests.support.speech import sound
+from tests.support.speech import pcm_s16le, sound
 
 
 def with_audio(**limits: float) -> LiveConfig:
@@ -363,6 +363,20 @@ async def test_nan_and_infinite_samples_are_reported_once_and_taken_as_silence(c
     await sends(rubbish, rubbish, '{"type": "stop"}')(socket)
     events = await read_to_the_close(socket)
     assert [event.get("code", event["type"]) for event in events] == ["non_finite_audio", "ack", "end"]
+
+
+async def test_samples_of_another_encoding_are_told_once_and_captions_go_on(client: Client) -> None:
+    socket = await start_stream(client)
+    swapped = np.frombuffer(pcm_s16le(sound("speech 2000ms")), "<i2").byteswap().tobytes()
+    await socket.send_bytes(swapped)
+    error = await read_until(socket, "error")
+    assert (error["code"], error["fatal"]) == ("wrong_encoding", False)
+    assert "big-endian 16-bit integers" in error["message"]
+    await sends(swapped, SPEECH, PAUSE, '{"type": "stop"}')(socket)
+    events = await read_to_the_close(socket)
+    assert "error" not in [event["type"] for event in events]
+    assert [event["type"] for event in events][-1] == "end"
+    assert [event["text"] for event in events if event["type"] == "final"]
 
 
 async def test_a_client_that_leaves_in_mid_utterance_leaves_nothing_behind(client: Client) -> None:

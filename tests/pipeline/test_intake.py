@@ -72,6 +72,15 @@ def test_samples_that_are_not_finite_are_noted_once() -> None:
     assert codes == ["non_finite_audio"]
 
 
+def test_bytes_of_another_encoding_are_noted_once() -> None:
+    intake = Intake(AudioFormat(), begin_ms=0)
+    for _ in range(2):
+        intake.push(b"RIFF" + bytes(40) + pcm_s16le(sound("speech 1000ms")))
+    [fault] = intake.take_faults()
+    assert (fault.code, fault.fatal) == ("wrong_encoding", False)
+    assert "a WAV file" in fault.message
+
+
 class TestIntakeProperties(StageProperties):
     def stream(self):
         return pcm_s16le(sound("silence 60ms, speech 330ms", 48_000))

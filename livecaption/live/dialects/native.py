@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from livecaption.audio.formats import AudioFormat
+from livecaption.captions.language_names import language_code
 from livecaption.errors import ConfigError, InvalidMessage, LivecaptionError, WrongState
 from livecaption.events import Event
 from livecaption.live.dialects.commands import Audio, Command, Control, Finish, Flush, Open, Ping, Reattach
@@ -30,6 +31,8 @@ LIMITS = Limits(max_text_bytes=16 * 1024, max_binary_bytes=1024 * 1024)
 MAX_PROMPT_CHARACTERS = 1000
 MAX_HOTWORDS = 100
 MAX_HOTWORD_CHARACTERS = 100
+MAX_LANGUAGE_CHARACTERS = 35
+"""The length of a language tag that programs should allow (RFC 5646, section 4.4.1)."""
 MAX_TITLE_CHARACTERS = 200
 MAX_ID_CHARACTERS = 100
 MAX_STREAM_MS = 10 * 365 * 86_400_000
@@ -181,7 +184,7 @@ def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOpt
     if not isinstance(hotwords, list) or len(hotwords) > MAX_HOTWORDS:
         raise InvalidMessage(f"hotwords must be a list of at most {MAX_HOTWORDS} texts")
     transcription = TranscriptionOptions(
-        language=_text(message, "language", 20) or None,
+        language=language_code(_text(message, "language", MAX_LANGUAGE_CHARACTERS)),
         task=task,
         words=_flag(message, "words", default=False),
         prompt=_text(message, "prompt", MAX_PROMPT_CHARACTERS),

@@ -73,6 +73,14 @@ def test_a_start_carries_every_option() -> None:
     assert (options.endpointing.hangover_ms, options.endpointing.max_utterance_ms) == (800, 9000)
 
 
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [("en-US", "en"), ("en_us", "en"), ("EN", "en"), ("English", "en"), ("auto", None), ("", None), (None, None)],
+)
+def test_a_language_may_be_written_in_several_ways(written: str | None, code: str | None) -> None:
+    assert read(type="start", language=written).options.transcription.language == code
+
+
 def test_a_preset_is_where_named_values_start_from() -> None:
     assert read(type="start", endpointing={"preset": "accurate"}).options.endpointing == PRESETS["accurate"]
     fast = read(type="start", endpointing={"preset": "fast", "max_utterance_ms": 9000}).options.endpointing
@@ -136,7 +144,7 @@ def test_a_message_becomes_its_type(message: dict[str, Any], expected: object) -
         ({"type": "start", "task": "sing"}, "unsupported_task"),
         ({"type": "start", "task": ["translate"]}, "unsupported_task"),
         ({"type": "start", "language": 5}, "invalid_message"),
-        ({"type": "start", "language": "x" * 21}, "invalid_message"),
+        ({"type": "start", "language": "x" * 36}, "invalid_message"),
         ({"type": "start", "partials": "yes"}, "invalid_message"),
         ({"type": "start", "partials": 1}, "invalid_message"),
         ({"type": "start", "hotwords": "one"}, "invalid_message"),
