@@ -136,6 +136,9 @@ async def test_every_encoding_and_rate_gives_the_speech_in_it(
         "pcm_f32le": frames.astype("<f4").tobytes(),
         "mulaw": _companded(frames, mu=True),
         "alaw": _companded(frames, mu=False),
+        "pcm_s24le": (frames * (2**31 - 256)).astype("<i4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes(),
+        "pcm_s32le": (frames * (2**31 - 256)).astype("<i4").tobytes(),
+        "pcm_f64le": frames.astype("<f8").tobytes(),
     }[encoding]
     socket = await start_stream(client, encoding=encoding, sample_rate=sample_rate, channels=channels)
     for start in range(0, len(data), 64_001):  # odd, so that samples are cut
@@ -363,6 +366,30 @@ async def test_nan_and_infinite_samples_are_reported_once_and_taken_as_silence(c
     await sends(rubbish, rubbish, '{"type": "stop"}')(socket)
     events = await read_to_the_close(socket)
     assert [event.get("code", event["type"]) for event in events] == ["non_finite_audio", "ack", "end"]
+
+
+async def test_a_client_that_only_sends_a_file_is_captioned_by_the_options_of_the_address(client: Client) -> None:
+    socket = await client.ws_connect("/v1/stream?encoding=auto&language=German&words=true")
+    assert (await read_event(socket))["language"] == "de"
+    await socket.send_bytes(_wav(sound("speech 1200ms, silence 1000ms"), 16_000))
+    await socket.send_json({"type": "stop"})
+    [final] = [event for event in await read_to_the_close(socket) if event["type"] == "final"]
+    assert final["text"]
+    assert final["words"]
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("encoding=opus", "unsupported_encoding"),
+        ("words=maybe", "invalid_message"),
+        ("channels=9", "unsupported_channels"),
+    ],
+)
+async def test_a_wrong_option_in_the_address_is_refused_in_http(client: Client, query: str, code: str) -> None:
+    response = await client.get(f"/v1/stream?{query}")
+    assert response.status == 400
+    assert (await response.json())["code"] == code
 
 
 async def test_samples_of_another_encoding_are_told_once_and_captions_go_on(client: Client) -> None:

@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from livecaption.audio.formats import AudioFormat
 from livecaption.captions.language_names import language_code
 from livecaption.errors import ConfigError, InvalidMessage, LivecaptionError, WrongState
 from livecaption.events import Event
+from livecaption.live.dialects.address import OPTIONS, start_fields
 from livecaption.live.dialects.commands import Audio, Command, Control, Finish, Flush, Open, Ping, Reattach
 from livecaption.live.dialects.dialect import Handshake, HttpAnswer, Limits, Route
 from livecaption.live.state import Ending
@@ -49,31 +50,45 @@ class Native:
     Args:
         endpointing: the server's own settings, which `start` may change.
         claimed: see `Dialect`.
+        address: the fields of `start` that are in the address, which then opens the session; empty: a message does.
+
+    Raises:
+        InvalidMessage: a wrong option in the address.
     """
 
     resumable: ClassVar[bool] = True
     limits: ClassVar[Limits] = LIMITS
 
-    def __init__(self, endpointing: EndpointingConfig, claimed: str = "") -> None:
+    def __init__(
+        self, endpointing: EndpointingConfig, claimed: str = "", address: Mapping[str, Any] | None = None
+    ) -> None:
         self.claimed = claimed
         self._endpointing = endpointing
         self._started = False
+        # Its text is kept with the session, as that of a message is.
+        start = json.dumps({"type": "start", **address}) if address else ""
+        self._opening = Open(restore(start, endpointing), start) if start else None
 
     def connected(self) -> list[Control]:
-        """Return nothing: the first message opens or resumes a session."""
-        return []
+        """Return what opens the session if the address has its options. Otherwise the first message opens it."""
+        self._started = self._opening is not None
+        return [self._opening] if self._opening is not None else []
 
     def receive(self, message: str | bytes) -> list[Command]:
         """See `Dialect.receive`. Before `start`, every mistake is fatal."""
         if not isinstance(message, str):
             if not self._started:
-                raise WrongState("audio before start")
+                raise WrongState("audio before start, and no options in the address, such as ?encoding=auto")
             return [Audio(message)]
         try:
             command = parse(message, self._endpointing)
         except InvalidMessage as error:
             error.fatal = not self._started
             raise
+        if isinstance(command, Open) and self._opening is not None:
+            self._check_start(command, self._opening)
+            self._opening = None  # it may be repeated once
+            return []
         is_start = isinstance(command, Open | Reattach)
         if is_start and self._started:
             raise WrongState("start was sent already", fatal=False)
@@ -81,6 +96,18 @@ class Native:
             raise WrongState("the first message must be start")
         self._started = True
         return [command]
+
+    @staticmethod
+    def _check_start(given: Open, opening: Open) -> None:
+        """Check that a `start` asks for the same as the address.
+
+        Raises:
+            InvalidMessage: it does not. This is fatal, because the captions would be other than expected.
+        """
+        if given.options != opening.options:
+            here, there = json.loads(given.start), json.loads(opening.start)
+            names = [name for name in (*OPTIONS, "endpointing") if here.get(name) != there.get(name)]
+            raise InvalidMessage(f"start and the address differ in {', '.join(names)}; put all into one of them")
 
     def encode(self, event: Event, seq: int | None) -> Sequence[str]:
         """Return one message for each event."""
@@ -99,8 +126,14 @@ class Native:
 
 
 def accept(handshake: Handshake, endpointing: EndpointingConfig) -> Native:
-    """Begin a conversation. `?resume=` names the session that the client comes back for."""
-    return Native(endpointing, claimed=handshake.query.get("resume", ""))
+    """Begin a conversation. `?resume=` names the session that the client comes back for; others are options.
+
+    Raises:
+        InvalidMessage: a wrong option in the address.
+    """
+    if claimed := handshake.query.get("resume", ""):
+        return Native(endpointing, claimed)
+    return Native(endpointing, address=start_fields(handshake.query))
 
 
 def refusal(error: LivecaptionError, **fields: object) -> HttpAnswer:

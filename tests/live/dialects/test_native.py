@@ -319,6 +319,67 @@ def test_the_address_names_the_session_to_come_back_to() -> None:
     assert ROUTE.accept(Handshake(), DEFAULT).claimed == ""
 
 
+def opened_by(**query: str) -> Native:
+    return ROUTE.accept(Handshake(query), DEFAULT)  # type: ignore[return-value]
+
+
+def test_options_in_the_address_open_a_session_and_audio_may_be_the_first_message() -> None:
+    native = opened_by(encoding="auto", language="English", silence_ms="400")
+    [opened] = native.connected()
+    assert isinstance(opened, Open)
+    assert opened.options.audio.encoding == "auto"
+    assert opened.options.transcription.language == "en"
+    assert opened.options.endpointing.hangover_ms == 400
+    assert restore(opened.start, DEFAULT) == opened.options
+    assert native.receive(b"RIFF") == [Audio(b"RIFF")]
+    assert native.receive('{"type": "stop"}') == [Finish()]
+
+
+def test_a_start_that_repeats_the_address_is_taken_once() -> None:
+    native = opened_by(encoding="mulaw", sample_rate="8000")
+    native.connected()
+    repeated = '{"type": "start", "encoding": "mulaw", "sample_rate": 8000}'
+    assert native.receive(repeated) == []
+    with pytest.raises(ClientError, match="start was sent already"):
+        native.receive(repeated)
+
+
+@pytest.mark.parametrize(
+    ("start", "names"),
+    [
+        ('{"type": "start", "encoding": "auto", "language": "de"}', "language"),
+        ('{"type": "start", "language": "en", "title": "x", "endpointing": {}}', "encoding, title, endpointing"),
+    ],
+)
+def test_a_start_that_contradicts_the_address_ends_the_stream(start: str, names: str) -> None:
+    native = opened_by(encoding="auto", language="en")
+    native.connected()
+    with pytest.raises(InvalidMessage, match=f"differ in {names};") as refused:
+        native.receive(start)
+    assert refused.value.fatal
+
+
+def test_an_address_that_names_a_session_opens_no_other() -> None:
+    native = opened_by(resume="s", language="en")
+    assert native.connected() == []
+    assert native.receive(RESUME_MESSAGE) == [Reattach("s", "t", 3, 40)]
+
+
+@pytest.mark.parametrize("query", [{"encoding": "opus"}, {"sample_rate": "7"}, {"channels": "many"}])
+def test_a_wrong_option_in_the_address_is_refused(query: dict[str, str]) -> None:
+    with pytest.raises(InvalidMessage):
+        opened_by(**query)
+
+
+def test_audio_before_start_is_told_of_the_other_way() -> None:
+    with pytest.raises(ClientError, match="encoding=auto"):
+        Native(DEFAULT).receive(b"")
+
+
+def test_no_token_is_read_from_the_address() -> None:
+    assert shown_keys(Handshake({"token": "secret", "access_token": "secret"})) == []
+
+
 def test_a_refusal_has_its_reason_and_the_time_to_retry_after() -> None:
     answer = refusal(Unavailable("full", retry_after_s=2.4), state="x")
     assert (answer.status, answer.headers["Retry-After"]) == (503, "2")

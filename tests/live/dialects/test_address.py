@@ -1,0 +1,62 @@
+"""Options of `start` in an address."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livecaption.errors import InvalidMessage
+from livecaption.live.dialects.address import ENDPOINTING, OPTIONS, start_fields
+
+
+def test_an_address_without_options_stands_for_no_start() -> None:
+    assert start_fields({}) == {}
+    assert start_fields({"token": "secret", "utm_source": "x"}) == {}
+
+
+def test_each_option_has_the_type_of_its_field() -> None:
+    query = {
+        "encoding": "auto",
+        "sample_rate": "48000",
+        "channels": "2",
+        "language": "en",
+        "task": "translate",
+        "partials": "false",
+        "words": "1",
+        "hotwords": "Böll,New York",
+        "prompt": "Guten Tag.",
+        "title": "Sitzung",
+        "private": "true",
+        "preset": "fast",
+        "silence_ms": "400",
+        "max_utterance_ms": "9000",
+    }
+    assert query.keys() == OPTIONS.keys() | ENDPOINTING.keys()
+    assert start_fields(query) == {
+        "encoding": "auto",
+        "sample_rate": 48_000,
+        "channels": 2,
+        "language": "en",
+        "task": "translate",
+        "partials": False,
+        "words": True,
+        "hotwords": ["Böll", "New York"],
+        "prompt": "Guten Tag.",
+        "title": "Sitzung",
+        "private": True,
+        "endpointing": {"preset": "fast", "silence_ms": 400, "max_utterance_ms": 9000},
+    }
+
+
+@pytest.mark.parametrize(("name", "value"), [("sample_rate", "16k"), ("words", "maybe"), ("silence_ms", "")])
+def test_a_value_of_another_type_is_refused_by_its_name(name: str, value: str) -> None:
+    with pytest.raises(InvalidMessage, match=name):
+        start_fields({name: value})
+
+
+@given(st.dictionaries(st.sampled_from([*OPTIONS, *ENDPOINTING]), st.text()))
+def test_any_query_gives_fields_or_an_error_of_ours(query: dict[str, str]) -> None:
+    try:
+        fields = start_fields(query)
+    except InvalidMessage:
+        return
+    assert bool(fields) == bool(query)
