@@ -20,6 +20,7 @@ __all__ = [
     "Final",
     "Flushed",
     "Gap",
+    "HotwordUse",
     "Partial",
     "Pong",
     "Ready",
@@ -44,11 +45,22 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class HotwordUse:
+    """The use of the publisher's hotwords: `used` of the `given` ones, from the first on, are certain to count.
+
+    Whisper takes a limited number of tokens, so those behind them may be left out.
+    """
+
+    given: int
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ready(Event):
     """The stream is accepted, and audio may be sent. Only the publisher gets this event, because it has secrets.
 
     `resume_window_ms` is how long the session waits for a publisher whose connection is lost; 0: it cannot be resumed.
-    `reader_token` is None unless the session is private.
+    `reader_token` is None unless the session is private. `hotwords` is None if the publisher named none.
     """
 
     type: ClassVar[str] = "ready"
@@ -61,6 +73,7 @@ class Ready(Event):
     resume_window_ms: int = 0
     private: bool = False
     reader_token: str | None = None
+    hotwords: HotwordUse | None = None
 
 
 @dataclass(frozen=True, slots=True)

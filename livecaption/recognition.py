@@ -22,6 +22,9 @@ SURE_LANGUAGE_MS = 2000
 """Length of a window in ms from which on its detected language is reliable. With `base` and recordings in nine
 languages, 10 of 65 were wrong at 1.5 s, 2 of 64 at 2 s and none of 52 at 3 s:
 docs/decisions/0031-language-of-each-utterance.md."""
+MAX_HOTWORD_TOKENS = 111
+"""Tokens of hotwords that the decoder is given: half of the 223 that Whisper takes of earlier text. Further ones are
+left out. More: a prompt has no place beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class TranscriptionOptions:
         task: `transcribe` (same language) or `translate` (to English).
         words: whether times and confidences of the words of finals are wanted.
         prompt: text that the speaker is likely to continue, or said before; empty: none.
-        hotwords: names and terms that are likely to occur.
+        hotwords: names and terms that are likely to occur; the first `MAX_HOTWORD_TOKENS` of them count.
     """
 
     language: str | None = None

@@ -16,6 +16,7 @@ from livecaption.events import (
     Final,
     Flushed,
     Gap,
+    HotwordUse,
     Partial,
     Pong,
     Ready,
@@ -34,6 +35,7 @@ SAID = Final(0, "hello", 0, 900, "en", 0.5, 300)
 EVENTS: list[Event] = [
     Ready("s", "r", 1, "m", None, 0),
     Ready("s", "r", 1, "m", "en", 7, 1000, True, "reader"),
+    Ready("s", "r", 1, "m", "en", 7, hotwords=HotwordUse(100, 21)),
     SpeechStart(1, 2),
     Partial(1, 2, "hello there", "hello", 3, 4),
     SpeechEnd(1, 2, "silence"),

@@ -3,7 +3,7 @@
 import tokenizers
 from faster_whisper.tokenizer import Tokenizer
 
-from livecaption.recognition import Task, Window
+from livecaption.recognition import MAX_HOTWORD_TOKENS, Task, Window
 
 CONTEXT_TOKENS = 16
 """Tokens of context in the decoder's prompt: this many or none, so that prompts have equal length and can share a pass.
@@ -51,12 +51,14 @@ class Vocabulary:
         start = list(self.tokenizer(language, options.task).sot_sequence)
         if not window.preceding:
             start.append(self._special.no_timestamps)
-        max_tokens = MAX_PREVIOUS_TOKENS - len(self.preceding_words(window))
-        hotwords = self._encode(", ".join(options.hotwords))[: max_tokens // 2]
+        # As many for each window, so that a publisher can be told how many hotwords count.
+        hotwords = self._encode(", ".join(options.hotwords))[:MAX_HOTWORD_TOKENS]
+        max_tokens = MAX_PREVIOUS_TOKENS - len(self.preceding_words(window)) - len(hotwords)
         context = [] if window.preceding else self._encode(window.context)[-CONTEXT_TOKENS:]
         if len(context) < CONTEXT_TOKENS:
             context = []
-        prompt = self._encode(options.prompt)[-(max_tokens - len(hotwords) - len(context)) :]
+        prompt = self._encode(options.prompt)
+        prompt = prompt[max(0, len(prompt) - max(0, max_tokens - len(context))) :]
         previous = [*hotwords, *prompt, *context]
         return [self._special.sot_prev, *previous, *start] if previous else start
 

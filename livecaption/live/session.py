@@ -33,6 +33,7 @@ from livecaption.live.progress import Progress
 from livecaption.live.state import Ending, Lifecycle
 from livecaption.live.store_gate import StoreGate
 from livecaption.live.tokens import SessionTokens
+from livecaption.pipeline.hotwords import hotword_use
 from livecaption.pipeline.latency import Latency
 from livecaption.pipeline.options import StreamOptions
 from livecaption.pipeline.stream import Output, StreamPipeline
@@ -371,6 +372,7 @@ class LiveSession:
             round(self._resume_window_s * 1000),
             self.private,
             self.tokens.reader,
+            hotword_use(self._pipeline.options.transcription.hotwords),
         )
 
     def _tick(self) -> None:

@@ -123,6 +123,9 @@ async def test_words_come_only_where_they_were_asked_for(client: Client) -> None
         ("pcm_f32le", 44_100, 1),
         ("mulaw", 8_000, 1),
         ("alaw", 8_000, 1),
+        ("pcm_s24le", 48_000, 2),
+        ("pcm_s32le", 16_000, 1),
+        ("pcm_f64le", 44_100, 1),
         ("pcm_s16le", 96_000, 8),
     ],
 )
@@ -366,6 +369,19 @@ async def test_nan_and_infinite_samples_are_reported_once_and_taken_as_silence(c
     await sends(rubbish, rubbish, '{"type": "stop"}')(socket)
     events = await read_to_the_close(socket)
     assert [event.get("code", event["type"]) for event in events] == ["non_finite_audio", "ack", "end"]
+
+
+async def test_ready_tells_how_many_hotwords_are_used(client: Client) -> None:
+    for hotwords, expected in ((["Kubernetes"], {"given": 1, "used": 1}), ([], None)):
+        socket = await client.ws_connect("/v1/stream")
+        await socket.send_json({"type": "start", "hotwords": hotwords})
+        assert (await read_event(socket)).get("hotwords") == expected
+    await socket.close()
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start", "hotwords": [f"Kubernetes-{number}" for number in range(100)]})
+    told = (await read_event(socket))["hotwords"]
+    assert told["given"] == 100
+    assert 5 < told["used"] < 30
 
 
 async def test_a_client_that_only_sends_a_file_is_captioned_by_the_options_of_the_address(client: Client) -> None:

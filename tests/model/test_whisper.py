@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tokenizers
 
 from livecaption.engine import guard, whisper
 from livecaption.engine.device import choose_device
 from livecaption.engine.models import ModelFiles, find_model
+from livecaption.engine.tokens import Vocabulary
 from livecaption.engine.whisper import WhisperEngine, load_engine
 from livecaption.errors import EngineError, EngineUnusable, TranscriptionFailed
 from livecaption.evaluation.clips import Clip
 from livecaption.evaluation.wer import word_error_rate
+from livecaption.pipeline.hotwords import hotword_use
 from livecaption.recognition import PrecedingUtterance, TranscriptionOptions, Window
 
 pytestmark = pytest.mark.model
@@ -200,6 +203,18 @@ def test_hotwords_are_recognized(engine: WhisperEngine, samples: Samples) -> Non
         Window(samples[MISHEARD_CLIP], TranscriptionOptions(hotwords=hotwords)) for hotwords in ((), ("ill-disposed",))
     )
     assert ["ill-disposed" in text for text in texts(engine, plain, helped)] == [False, True]
+
+
+@pytest.mark.parametrize("said", ["", "and so on and on " * 20])
+def test_the_hotwords_that_are_told_to_be_used_are_in_every_prompt(samples: Samples, said: str) -> None:
+    tokens = tokenizers.Tokenizer.from_file(str(find_model("tiny.en").directory / "tokenizer.json"))
+    hotwords = [f"Name{number}" for number in range(100)]
+    use = hotword_use(hotwords)
+    assert use is not None
+    window = after_a_pause(samples, said, options=TranscriptionOptions(prompt="word " * 400, hotwords=tuple(hotwords)))
+    prompt = tokens.decode(Vocabulary(tokens, False).prompt(window if said else replace(window, preceding=None), "en"))
+    assert 10 < use.used < 100
+    assert ", ".join(hotwords[: use.used]) in prompt
 
 
 def test_the_end_of_a_prompt_counts_however_long_it_is(engine: WhisperEngine, samples: Samples) -> None:
