@@ -1,4 +1,4 @@
-"""Notice bytes that are not of the encoding that their publisher declared, so that it can be told. Pure.
+"""Notice bytes that are not of the encoding that their publisher declared, so that it gets a hint. Pure.
 
 A file begins with the signature of its format. Samples without one are judged by their sound. Read in a wrong encoding,
 any audio is loud noise. So the check looks for parts that are loud noise as declared, and audio in another encoding.
@@ -111,7 +111,7 @@ class EncodingCheck:
         self._n_skipped_bytes = -begin % self._unit_bytes
 
     def push(self, data: bytes | bytearray | memoryview) -> str:
-        """Take the next bytes. Return what they look like, for people; empty: there is nothing to say, or no more."""
+        """Take the next bytes. Return what they look like, for people; empty: they look right, or the check is over."""
         while data and not self._is_over:
             n_skipped = min(self._n_skipped_bytes, len(data))
             self._n_skipped_bytes -= n_skipped

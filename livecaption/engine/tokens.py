@@ -51,7 +51,7 @@ class Vocabulary:
         start = list(self.tokenizer(language, options.task).sot_sequence)
         if not window.preceding:
             start.append(self._special.no_timestamps)
-        # As many for each window, so that a publisher can be told how many hotwords count.
+        # As many for each window, so that `ready` can report how many hotwords count.
         hotwords = self._encode(", ".join(options.hotwords))[:MAX_HOTWORD_TOKENS]
         max_tokens = MAX_PREVIOUS_TOKENS - len(self.preceding_words(window)) - len(hotwords)
         context = [] if window.preceding else self._encode(window.context)[-CONTEXT_TOKENS:]

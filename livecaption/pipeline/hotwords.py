@@ -1,4 +1,4 @@
-"""Tell how many hotwords the decoder is certain to be given. Pure.
+"""Estimate how many hotwords the decoder is certain to get. Pure.
 
 Only the inference process has the model's tokens. So they are estimated here, rather too many than too few:
 docs/decisions/0041-hotwords.md.

@@ -70,7 +70,7 @@ def read(clip: Path) -> Array:
 
 
 def hints(data: bytes, declared: str = "pcm_s16le", channels: int = 1) -> list[str]:
-    """Return all that the check says about a stream that comes in messages."""
+    """Return all hints of the check about a stream that comes in messages."""
     check = EncodingCheck(AudioFormat(declared, RATE_HZ, channels))
     return [hint for at in range(0, len(data), CHUNK_BYTES) if (hint := check.push(data[at : at + CHUNK_BYTES]))]
 
@@ -118,7 +118,7 @@ def wav_header(rate_hz: int, channels: int) -> bytes:
     )
 
 
-def test_a_wav_file_is_named_with_what_its_header_says() -> None:
+def test_a_wav_file_is_named_with_the_rate_and_channels_of_its_header() -> None:
     speech = ENCODERS["pcm_s16le"](read(CLIPS[0]))
     [hint] = hints(wav_header(44_100, 2) + speech)
     assert hint == (

@@ -371,7 +371,7 @@ async def test_nan_and_infinite_samples_are_reported_once_and_taken_as_silence(c
     assert [event.get("code", event["type"]) for event in events] == ["non_finite_audio", "ack", "end"]
 
 
-async def test_ready_tells_how_many_hotwords_are_used(client: Client) -> None:
+async def test_ready_has_how_many_hotwords_are_used(client: Client) -> None:
     for hotwords, expected in ((["Kubernetes"], {"given": 1, "used": 1}), ([], None)):
         socket = await client.ws_connect("/v1/stream")
         await socket.send_json({"type": "start", "hotwords": hotwords})
@@ -408,7 +408,7 @@ async def test_a_wrong_option_in_the_address_is_refused_in_http(client: Client, 
     assert (await response.json())["code"] == code
 
 
-async def test_samples_of_another_encoding_are_told_once_and_captions_go_on(client: Client) -> None:
+async def test_samples_of_another_encoding_are_reported_once_and_captions_go_on(client: Client) -> None:
     socket = await start_stream(client)
     swapped = np.frombuffer(pcm_s16le(sound("speech 2000ms")), "<i2").byteswap().tobytes()
     await socket.send_bytes(swapped)

@@ -206,7 +206,7 @@ def test_hotwords_are_recognized(engine: WhisperEngine, samples: Samples) -> Non
 
 
 @pytest.mark.parametrize("said", ["", "and so on and on " * 20])
-def test_the_hotwords_that_are_told_to_be_used_are_in_every_prompt(samples: Samples, said: str) -> None:
+def test_the_hotwords_that_are_certain_to_be_used_are_in_every_prompt(samples: Samples, said: str) -> None:
     tokens = tokenizers.Tokenizer.from_file(str(find_model("tiny.en").directory / "tokenizer.json"))
     hotwords = [f"Name{number}" for number in range(100)]
     use = hotword_use(hotwords)

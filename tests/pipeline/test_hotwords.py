@@ -1,4 +1,4 @@
-"""How many hotwords are certain to be used."""
+"""The estimate of how many hotwords are certain to be used."""
 
 import pytest
 from hypothesis import given

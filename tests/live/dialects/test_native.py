@@ -371,7 +371,7 @@ def test_a_wrong_option_in_the_address_is_refused(query: dict[str, str]) -> None
         opened_by(**query)
 
 
-def test_audio_before_start_is_told_of_the_other_way() -> None:
+def test_the_refusal_of_audio_before_start_names_the_other_way() -> None:
     with pytest.raises(ClientError, match="encoding=auto"):
         Native(DEFAULT).receive(b"")
 
