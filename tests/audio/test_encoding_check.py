@@ -160,7 +160,7 @@ def test_noise_and_silence_pass(rms: float) -> None:
 
 
 @given(st.floats(20, 7990), st.floats(0, 1), st.booleans())
-def test_a_tone_passes_whatever_its_pitch_level_and_form(pitch_hz: float, level: float, is_square: bool) -> None:
+def test_a_tone_of_any_pitch_level_and_form_passes(pitch_hz: float, level: float, is_square: bool) -> None:
     tone = np.sin(2 * np.pi * pitch_hz * np.arange(3 * RATE_HZ) / RATE_HZ)
     assert hints(ENCODERS["pcm_s16le"](level * (np.sign(tone) if is_square else tone))) == []
 

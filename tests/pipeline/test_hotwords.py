@@ -9,7 +9,7 @@ from livecaption.pipeline.hotwords import hotword_use
 from livecaption.recognition import MAX_HOTWORD_TOKENS
 
 
-def test_there_is_nothing_to_tell_without_hotwords() -> None:
+def test_there_is_no_estimate_without_hotwords() -> None:
     assert hotword_use([]) is None
 
 
