@@ -33,8 +33,8 @@ const SOCKET_BACKLOG_MS = 250;
 /** Beyond this the oldest waiting audio is dropped: captions of older audio would come too late to be useful. */
 const MAX_BACKLOG_MS = 2000;
 /**
- * Acknowledged audio that no final covers yet, kept in case the server crashes and loses it. The server may have 60 s
- * that wait for finals, and an open utterance.
+ * Acknowledged audio that is kept in case the server crashes and loses it. The server may have 60 s that wait for
+ * finals, and an open utterance.
  */
 const MAX_ACKNOWLEDGED_MS = 120_000;
 /** While the connection is lost, all audio is kept: longer than a server waits for its publisher by default (60 s). */
@@ -200,7 +200,6 @@ export class CaptionStream {
   #received(event) {
     if (event.seq) this.#lastSeq = event.seq;
     if (event.type === "ack") this.#forget(event.received_ms - MAX_ACKNOWLEDGED_MS);
-    if (event.type === "final") this.#forget(event.end_ms);
     if (event.type === "end" || (event.type === "error" && event.fatal)) this.#over = true;
     if (event.type === "ready") {
       if (this.#ready) return this.#resume(event.received_ms);

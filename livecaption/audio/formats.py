@@ -72,6 +72,11 @@ class AudioFormat:
                 f"the number of channels must be an integer from 1 to {MAX_CHANNELS}", code="unsupported_channels"
             )
 
+    @property
+    def bytes_per_s(self) -> int:
+        """Bytes of a second of PCM."""
+        return SAMPLE_BYTES[self.encoding] * self.channels * self.sample_rate_hz
+
 
 class PcmDecoder:
     """Decoder of one stream's PCM to mono samples. The bytes may be cut anywhere. Channels are mixed (see `downmix`).

@@ -1,7 +1,7 @@
 """Keep the sent audio that may have to be sent again, if the connection breaks or the server crashes. Pure.
 
-    forgotten        │ kept, for MAX_ACKNOWLEDGED_MS at most  │ kept
-    finals cover it  │ acknowledged: in the server's memory   │ maybe still on its way
+    forgotten │ kept for MAX_ACKNOWLEDGED_MS          │ kept
+              │ acknowledged: in the server's memory  │ maybe still on its way
 
 The buffer also keeps the messages that have a place in the audio, such as a `flush`. A message has certainly arrived
 once audio after it has.
@@ -61,10 +61,6 @@ class ReplayBuffer:
         """Note that the server has all audio up to here. While it runs, it asks for nothing before this point."""
         self._acknowledged = max(self._acknowledged, min(self._place(received_ms), self._end))
         self._forget_before(self._acknowledged - self._place(MAX_ACKNOWLEDGED_MS))
-
-    def cover(self, end_ms: int) -> None:
-        """Note that finals cover the audio up to here. No server ever asks for anything before this point."""
-        self._forget_before(self._place(end_ms))
 
     def since(self, received_ms: int) -> Iterator[bytes | str]:
         """Yield everything from here on, for a server that has the audio before this point."""

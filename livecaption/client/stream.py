@@ -9,7 +9,7 @@ import aiohttp
 
 from livecaption.audio.formats import CONTAINER, AudioFormat
 from livecaption.audio.replay import ReplayBuffer
-from livecaption.events import Ack, End, ErrorReport, Event, Final, Flushed, Gap, Ready
+from livecaption.events import Ack, End, ErrorReport, Event, Flushed, Gap, Ready
 from livecaption.messages import Flush, Ping, Resume, Stop, encode_request, parse_event
 
 MAX_MESSAGE_BYTES = 64 * 1024
@@ -139,8 +139,6 @@ class Stream:
                 self._room.set()
             elif isinstance(event, Flushed):
                 self._sent.answered(encode_request(Flush(event.id)))
-            elif isinstance(event, Final):
-                self._sent.cover(event.end_ms)
         if isinstance(event, End):
             self._ended = True
             self._close(aiohttp.WSCloseCode.OK, f"the server ended the stream ({event.reason})")

@@ -12,10 +12,15 @@ from livecaption.live.config import AudioLimits
 from livecaption.live.container import ContainerFeed
 from livecaption.live.state import Lifecycle
 from livecaption.live.throttle import Throttle
+from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.pipeline.stream import Output, StreamPipeline
 
 PIECE_BYTES = 16 * 1024
 """Audio is taken in steps of this size: half a second of 16 kHz PCM, 1 ms of the loop. Buffers grow with the step."""
+
+
+LOOK_S = 0.25
+"""Interval in s at which a stream is looked at whether its audio has stopped. Longer: finals come later."""
 
 
 class AudioInput:
@@ -23,6 +28,7 @@ class AudioInput:
 
     Args:
         pipeline: gets the audio.
+        clock: notes its arrival.
         lifecycle: decides whether audio is taken.
         execute: executes the outputs of the pipeline.
         decoders: decode containers.
@@ -33,6 +39,7 @@ class AudioInput:
     def __init__(
         self,
         pipeline: StreamPipeline,
+        clock: ArrivalClock,
         lifecycle: Lifecycle,
         execute: Callable[[list[Output]], None],
         decoders: DecoderPool,
@@ -40,11 +47,15 @@ class AudioInput:
         limits: AudioLimits,
     ) -> None:
         self._pipeline = pipeline
+        self._clock = clock
         self._lifecycle = lifecycle
         self._execute = execute
         self._limits = limits
         self._throttle = Throttle(limits, time.monotonic())
         self._n_interruptions = 0
+        self._n_being_taken = 0
+        self._looked_s = 0.0
+        self._next_look: asyncio.TimerHandle | None = None
         self._container: ContainerFeed | None = None
         if pipeline.options.audio.encoding == CONTAINER:
             self._container = ContainerFeed(decoders, self._receive_samples, on_container_end)
@@ -59,6 +70,15 @@ class AudioInput:
             if self._lifecycle.note_late_audio():
                 raise WrongState("audio after stop", fatal=False)
             return
+        if self._next_look is None:
+            self._look()
+        self._n_being_taken += 1
+        try:
+            await self._take(data)
+        finally:
+            self._n_being_taken -= 1
+
+    async def _take(self, data: bytes) -> None:
         if self._container is not None:
             await self._container.push(data)
         elif len(data) > PIECE_BYTES:
@@ -94,12 +114,33 @@ class AudioInput:
             self._container.stop_after(self._limits.last_decoding_draining_s)
 
     def cancel(self) -> None:
-        """Drop the part of a container that is not decoded."""
+        """Drop the part of a container that is not decoded, and look no more for pauses."""
+        if self._next_look is not None:
+            self._next_look.cancel()
         if self._container is not None:
             self._container.cancel()
 
+    def _look(self) -> None:
+        """End the open utterance if no audio comes: see `pipeline.arrival`. Runs from the first message on."""
+        if not self._lifecycle.takes_audio:
+            return
+        self._next_look = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+        now_s, before_s = time.monotonic(), self._looked_s
+        self._looked_s = now_s
+        if self._lifecycle.is_parked or self._n_being_taken or now_s - before_s > 2 * LOOK_S:
+            # The connection is lost and may come back, or audio waits because of the server.
+            self._clock.excuse(now_s)
+        elif self._clock.is_overdue(self._pipeline.patience_s, now_s) or (
+            self._clock.has_lost_audio and self._pipeline.is_silent
+        ):
+            begin_ms, outputs = self._pipeline.pause(now_s)
+            self._clock.pause(begin_ms)
+            self._execute(outputs)
+
     async def _receive_in_pieces(self, audio: memoryview) -> None:
         n_interruptions = self._n_interruptions
+        audio_ms = len(audio) * 1000 // self._pipeline.options.audio.bytes_per_s
+        self._clock.receive(self._pipeline.received_ms + audio_ms, time.monotonic())  # all of it is here
         for start in range(0, len(audio), PIECE_BYTES):
             began_s = time.monotonic()
             wait_s = self._receive_piece(audio[start : start + PIECE_BYTES], began_s)
@@ -110,12 +151,16 @@ class AudioInput:
     def _receive_piece(self, audio: bytes | memoryview, now_s: float) -> float:
         """Take up to `PIECE_BYTES`; return for how many seconds no more may be taken."""
         before_ms = self._pipeline.received_ms
-        self._execute(self._pipeline.receive_audio(audio, now_s))
+        outputs = self._pipeline.receive_audio(audio, now_s)
+        self._clock.receive(self._pipeline.received_ms, now_s)
+        self._execute(outputs)
         return self._throttle.allowance.use((self._pipeline.received_ms - before_ms) / 1000, now_s)
 
     async def _receive_samples(self, samples: Samples) -> None:
         began_s = time.monotonic()
-        self._execute(self._pipeline.receive_samples(samples, began_s))
+        outputs = self._pipeline.receive_samples(samples, began_s)
+        self._clock.receive(self._pipeline.received_ms, began_s)
+        self._execute(outputs)
         wait_s = self._throttle.allowance.use(ms_of(len(samples)) / 1000, began_s)
         await self._throttle.hold_back(wait_s, began_s)
         if self._throttle.is_full(self._pipeline.backlog_ms):

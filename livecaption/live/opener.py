@@ -12,7 +12,9 @@ from livecaption.live.config import SessionLimits
 from livecaption.live.dialects.commands import Open
 from livecaption.live.hub import Hub
 from livecaption.live.session import LiveSession
+from livecaption.live.store_gate import StoreGate
 from livecaption.live.tokens import SessionTokens, reader_token, token_hash
+from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.pipeline.latency import Latency
 from livecaption.pipeline.options import STREAM_START, ResumePoint, StreamOptions
 from livecaption.pipeline.stream import StreamPipeline
@@ -91,7 +93,8 @@ class SessionOpener:
         logger.info("session=%s started: %s", known.id[:6], about)  # the whole id lets readers in
         hub = Hub(known.title, known.language)
         pipeline = self._pipeline(known.id, options, STREAM_START)
-        return self._session(known, pipeline, hub, tokens, on_parked, on_end, self._resume_window_s * can_go_on)
+        resume_window_s = self._resume_window_s * can_go_on
+        return self._session(known, pipeline, hub, tokens, ArrivalClock(), on_parked, on_end, resume_window_s)
 
     def interrupted(
         self,
@@ -107,7 +110,8 @@ class SessionOpener:
         hub = Hub(known.title, known.language, earlier.generation, earlier.finals)
         resume_point = ResumePoint(tuple(final for _, final in earlier.finals), earlier.resume_ms)
         pipeline = self._pipeline(known.id, options, resume_point)
-        return self._session(known, pipeline, hub, tokens, on_parked, on_end, self._resume_window_s)
+        clock = ArrivalClock(earlier.resume_ms, earlier.shift_ms)
+        return self._session(known, pipeline, hub, tokens, clock, on_parked, on_end, self._resume_window_s)
 
     def _pipeline(self, session_id: SessionId, options: StreamOptions, resume_point: ResumePoint) -> StreamPipeline:
         return StreamPipeline(session_id, options, self._workers.service_level, self._next_request_id, resume_point)
@@ -121,18 +125,20 @@ class SessionOpener:
         pipeline: StreamPipeline,
         hub: Hub,
         tokens: SessionTokens,
+        clock: ArrivalClock,
         on_parked: Callable[[LiveSession], None],
         on_end: Callable[[LiveSession], None],
         resume_window_s: float,
     ) -> LiveSession:
         return LiveSession(
-            known,
+            known.language,
             pipeline,
             hub,
             tokens,
+            clock,
+            StoreGate(self._store, known, hub, clock),
             workers=self._workers,
             decoders=self._decoders,
-            store=self._store,
             resume_window_s=resume_window_s,
             limits=self._limits,
             on_latency=self._on_latency,

@@ -33,14 +33,12 @@ from livecaption.live.progress import Progress
 from livecaption.live.state import Ending, Lifecycle
 from livecaption.live.store_gate import StoreGate
 from livecaption.live.tokens import SessionTokens
-from livecaption.pipeline.hotwords import hotword_use
+from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.pipeline.latency import Latency
 from livecaption.pipeline.options import StreamOptions
 from livecaption.pipeline.stream import Output, StreamPipeline
 from livecaption.recognition import Hypothesis
 from livecaption.scheduling.request import Cancel, Request
-from livecaption.store.rows import NewSession
-from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import PoolState, WorkerPool
 
 logger = logging.getLogger(__name__)
@@ -51,13 +49,14 @@ class LiveSession:
     """A session: it begins with `start`, and ends by itself.
 
     Args:
-        known: the session, as the store knows it.
+        language: the requested one, or that of the model.
         pipeline: of its stream; an earlier server may have begun it.
         hub: publishes its events.
         tokens: who may come back to it, and who may read it.
+        clock: compares its audio with the time on the wall.
+        gate: publishes its events, and stores them if it has a store.
         workers: transcribe.
         decoders: decode containers.
-        store: None: nothing is kept.
         resume_window_s: how long it waits for its publisher; 0: it ends with the connection.
         limits: its time-outs, and the limits of its audio.
         on_latency: called for each delay that was measured.
@@ -67,14 +66,15 @@ class LiveSession:
 
     def __init__(
         self,
-        known: NewSession,
+        language: str | None,
         pipeline: StreamPipeline,
         hub: Hub,
         tokens: SessionTokens,
+        clock: ArrivalClock,
+        gate: StoreGate,
         *,
         workers: WorkerPool,
         decoders: DecoderPool,
-        store: TranscriptStore | None,
         resume_window_s: float,
         limits: SessionLimits,
         on_latency: Callable[[Latency], None],
@@ -89,14 +89,14 @@ class LiveSession:
         self._on_latency = on_latency
         self._on_parked = on_parked
         self._on_end = on_end
-        self._language = known.language
+        self._language = language
         self._resume_window_s = resume_window_s
         self._limits = limits
         self._lifecycle = Lifecycle()
-        self._gate = StoreGate(store, known, hub)
+        self._gate = gate
         self._connection: Peer | None = None
         self._audio = AudioInput(
-            pipeline, self._lifecycle, self._execute, decoders, self._container_ended, limits.audio
+            pipeline, clock, self._lifecycle, self._execute, decoders, self._container_ended, limits.audio
         )
         self.receive_audio = self._audio.receive  # and no method of its own, because it is called for each message
         self._progress = Progress(pipeline, self._lifecycle, workers, self._gate)
@@ -372,7 +372,7 @@ class LiveSession:
             round(self._resume_window_s * 1000),
             self.private,
             self.tokens.reader,
-            hotword_use(self._pipeline.options.transcription.hotwords),
+            self._pipeline.options.hotword_use,
         )
 
     def _tick(self) -> None:

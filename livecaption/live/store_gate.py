@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from livecaption.events import End, Event, Final, Ready
 from livecaption.live.hub import Hub
+from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.store.rows import NewSession
 from livecaption.store.transcripts import TranscriptStore
 
@@ -20,17 +21,23 @@ class StoreGate:
         store: None: nothing is kept, and nothing waits.
         session: the session, as the store will know it.
         hub: gets the events, in order, and numbers them.
+        clock: gives them times on the wall.
     """
 
-    def __init__(self, store: TranscriptStore | None, session: NewSession, hub: Hub) -> None:
+    def __init__(self, store: TranscriptStore | None, session: NewSession, hub: Hub, clock: ArrivalClock) -> None:
         self._store = store
         self._session = session
         self._hub = hub
+        self._clock = clock
         self._held: deque[Event] = deque()  # the first of them is one that the store must have first
         self._when_all_published: Callable[[], None] | None = None
 
     def publish(self, event: Event, checkpoint_ms: int | None = None) -> None:
-        """Publish at once, or once all up to here is stored; then `checkpoint_ms` holds, as for `checkpoint`."""
+        """Publish at once, or once all up to here is stored; then `checkpoint_ms` holds, as for `checkpoint`.
+
+        The times of the event are those of the audio; they are published as times on the wall.
+        """
+        event = self._clock.on_the_wall(event)
         if self._store is not None and isinstance(event, (Ready, Final, End)):
             self._held.append(event)
             if isinstance(event, Ready):
@@ -38,7 +45,8 @@ class StoreGate:
             elif isinstance(event, Final):
                 # Its number will be the one behind all that wait.
                 seq = self._hub.last_seq + len(self._held)
-                self._store.append(self._session.id, event, seq, checkpoint_ms, self._release)
+                shift_ms = self._clock.shift_ms(checkpoint_ms or 0)
+                self._store.append(self._session.id, event, seq, checkpoint_ms, self._release, shift_ms=shift_ms)
             else:
                 self._store.end(self._session.id, event.received_ms, self._release)
         elif self._held:
@@ -49,7 +57,7 @@ class StoreGate:
     def checkpoint(self, checkpoint_ms: int) -> None:
         """Note that all audio before `checkpoint_ms` is in the finals so far, or silent."""
         if self._store is not None:
-            self._store.checkpoint(self._session.id, checkpoint_ms)
+            self._store.checkpoint(self._session.id, checkpoint_ms, self._clock.shift_ms(checkpoint_ms))
 
     def reopen(self) -> None:
         """Note that the publisher has come back to a session that a server's death has interrupted."""

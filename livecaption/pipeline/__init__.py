@@ -2,6 +2,7 @@
 
 options          the beginning of a stream: its options and its resume point
 intake           bytes -> frames, and how much audio has come
+arrival          audio and the clock on the wall: pauses of sending, times of events
 open_utterance   the utterance that has not ended: its partials, its early final
 request_builder  utterances -> requests, with the text and audio before them
 final_queue      the ended utterances: their finals, in order

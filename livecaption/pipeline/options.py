@@ -4,7 +4,8 @@ from dataclasses import dataclass, field, replace
 
 from livecaption.audio.formats import AudioFormat
 from livecaption.errors import InvalidMessage
-from livecaption.events import Final
+from livecaption.events import Final, HotwordUse
+from livecaption.pipeline.hotwords import hotword_use
 from livecaption.recognition import ModelDescription, TranscriptionOptions
 from livecaption.speech.endpointing import EndpointingConfig
 
@@ -19,6 +20,11 @@ class StreamOptions:
     endpointing: EndpointingConfig = field(default_factory=EndpointingConfig)
     title: str = ""
     private: bool = False
+
+    @property
+    def hotword_use(self) -> HotwordUse | None:
+        """The number of hotwords that are used; None: there are none."""
+        return hotword_use(self.transcription.hotwords)
 
     def for_model(self, model: ModelDescription) -> "StreamOptions":
         """Return the options with the language of a model that has only one.

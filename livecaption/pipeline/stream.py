@@ -9,6 +9,7 @@ only. Everything else is counted in samples of stream time.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 
 from livecaption.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ, ms_of, samples_of
 from livecaption.audio.formats import Samples
@@ -18,7 +19,7 @@ from livecaption.events import EndReason, ErrorReport, Event, Flushed, SpeechEnd
 from livecaption.pipeline.final_queue import AwaitedFinal, FinalQueue
 from livecaption.pipeline.intake import Intake
 from livecaption.pipeline.latency import Latency
-from livecaption.pipeline.open_utterance import CaptionClock, EarlyFinal, OpenUtterance
+from livecaption.pipeline.open_utterance import SPECULATION_SILENCE_MS, CaptionClock, EarlyFinal, OpenUtterance
 from livecaption.pipeline.options import STREAM_START, ResumePoint, StreamOptions
 from livecaption.pipeline.request_builder import RequestBuilder
 from livecaption.recognition import Hypothesis, RequestId, SessionId
@@ -29,6 +30,11 @@ from livecaption.speech.vad import VoiceActivityDetector
 
 Output = Event | Request | Cancel
 
+PATIENCE_IN_SPEECH_S = 3.0
+"""Time without audio in s that ends an utterance in which somebody speaks. Shorter: a delay of the network cuts words.
+Longer: the final of a client that stops sending comes later. Figures: docs/decisions/0042-pauses-of-sending.md."""
+PATIENCE_IN_SILENCE_S = 0.5
+"""The same, at least, if the newest audio is silent. Shorter: phrases are cut in two by every delay."""
 OVERLOADED_AFTER_S = 3.0
 """Age in s of an unanswered final at which readers are notified. Ofcom's target for live captions is 3 s at most."""
 SLOW_AFTER_S = 1.5
@@ -169,6 +175,34 @@ class StreamPipeline:
             return False
         self._prepare(self.options, replace(self._resume_point, audio_ms=at_ms))
         return True
+
+    @property
+    def is_silent(self) -> bool:
+        """True if no utterance is open."""
+        return self._open is None
+
+    @property
+    def patience_s(self) -> float:
+        """Time without audio after which the open utterance should end, in seconds: see `pause`.
+
+        In a pause of the speech that is the silence still missing. In a word it is longer than the network's delays.
+        """
+        unvoiced = self._cutter.now - self._cutter.last_voiced_at
+        if unvoiced < samples_of(SPECULATION_SILENCE_MS):
+            return PATIENCE_IN_SPEECH_S if self._cutter.silence_left < inf else inf
+        return max(PATIENCE_IN_SILENCE_S, self._cutter.silence_left / SAMPLE_RATE_HZ)
+
+    def pause(self, now_s: float) -> tuple[int, list[Output]]:
+        """End the open utterance as silence does, because no audio comes.
+
+        Returns:
+            The end of the audio before the pause, in ms: every later utterance begins there or later.
+        """
+        if self._ended:
+            return self.received_ms, []
+        outputs = self._handle(self._cutter.flush("silence"), now_s, self._last_voiced_s)
+        self._requests.forget_audio()  # the next utterance does not follow it
+        return ms_of(self._cutter.now), outputs
 
     def flush(self, flush_id: str | int | None, now_s: float) -> list[Output]:
         """End the open utterance now. `Flushed` follows once all finals up to here are sent.

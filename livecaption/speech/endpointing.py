@@ -191,6 +191,11 @@ class Endpointer:
         self._state = State.SILENCE
         return [SpeechEnded(self.last_voiced_at, reason)] if is_open else []
 
+    @property
+    def silence_left(self) -> float:
+        """Silence after which the open utterance ends, in samples; infinite if silence never ends it."""
+        return self._current_hangover() - (self.now - self.last_voiced_at)
+
     def recheck_endpoint(self, speech_end: int, window_end: int) -> list[SpeechEvent]:
         """Correct the open utterance by a better detector, which found speech only up to `speech_end`.
 

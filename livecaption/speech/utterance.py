@@ -102,6 +102,11 @@ class UtteranceCutter:
         return self._endpointer.last_voiced_at
 
     @property
+    def silence_left(self) -> float:
+        """Silence after which the open utterance ends, in samples; infinite if silence never ends it."""
+        return self._endpointer.silence_left
+
+    @property
     def undecided_from(self) -> int:
         """Earliest start of the next utterance: voice that is shorter than the onset, and the pre-roll before it."""
         return self.now - self._onset - self._pre_roll

@@ -218,7 +218,7 @@ class Database:
         """Return the sessions that can go on, the oldest first."""
         found = self.execute(
             "SELECT start, resume_token_hash, reader_token_hash, generation, interrupted_at_ms, checkpoint_ms, "
-            f"{rows.SESSION_COLUMNS} "
+            f"shift_ms, {rows.SESSION_COLUMNS} "
             "FROM resumption JOIN session ON session.number = resumption.session "
             "WHERE state = 'interrupted' ORDER BY number"
         ).fetchall()
@@ -230,6 +230,7 @@ class Database:
             generation,
             interrupted_at_ms,
             checkpoint_ms,
+            shift_ms,
             *columns,
         ) in found:
             record = rows.session_from_row(tuple(columns))
@@ -239,7 +240,7 @@ class Database:
             numbered = tuple((seq, rows.final_from_row(tuple(columns))) for seq, *columns in finals)
             resumption = Resumption(start, resume_token_hash, reader_token_hash)
             sessions.append(
-                InterruptedSession(record, resumption, generation, interrupted_at_ms, checkpoint_ms, numbered)
+                InterruptedSession(record, resumption, generation, interrupted_at_ms, checkpoint_ms, shift_ms, numbered)
             )
         return sessions
 

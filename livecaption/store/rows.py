@@ -86,7 +86,8 @@ class InterruptedSession:
     Attributes:
         generation: number of restarts of the server since the session began.
         interrupted_at_ms: start of the first server that found it interrupted, by the Unix clock.
-        checkpoint_ms: stream time; all audio before it is transcribed or silent.
+        checkpoint_ms: length of the audio that is transcribed or silent.
+        shift_ms: time without audio before the checkpoint.
         finals: all finals in spoken order, with the numbers of their events.
     """
 
@@ -95,12 +96,13 @@ class InterruptedSession:
     generation: int
     interrupted_at_ms: int
     checkpoint_ms: int
+    shift_ms: int
     finals: tuple[tuple[int, Final], ...]
 
     @property
     def resume_ms(self) -> int:
-        """Stream time of its next audio: the checkpoint, or a later end if the newest finals were released together."""
-        return max([self.checkpoint_ms, *(final.end_ms for _, final in self.finals[-1:])])
+        """Audio before its next: the checkpoint, or a later end if the newest finals were released together."""
+        return max([self.checkpoint_ms, *(final.end_ms - self.shift_ms for _, final in self.finals[-1:])])
 
 
 SESSION_COLUMNS = "number, id, title, language, private, state, started_at_ms, duration_ms, n_finals"
@@ -133,12 +135,12 @@ def append(session_id: SessionId, final: Final, seq: int) -> Statement:
     )
 
 
-def checkpoint(session_id: SessionId, checkpoint_ms: int) -> Statement:
-    """Note that all audio before `checkpoint_ms` is in written finals, or silent."""
+def checkpoint(session_id: SessionId, checkpoint_ms: int, shift_ms: int = 0) -> Statement:
+    """Note that all audio before `checkpoint_ms` is in written finals, or silent; and the time without audio so far."""
     return (
-        "UPDATE resumption SET checkpoint_ms = max(checkpoint_ms, ?) "
+        "UPDATE resumption SET checkpoint_ms = max(checkpoint_ms, ?), shift_ms = max(shift_ms, ?) "
         "WHERE session = (SELECT number FROM session WHERE id = ?)",
-        (checkpoint_ms, session_id),
+        (checkpoint_ms, shift_ms, session_id),
     )
 
 

@@ -84,6 +84,10 @@ MIGRATIONS = (
     ALTER TABLE resumption RENAME COLUMN life TO generation;
     ALTER TABLE resumption RENAME COLUMN settled_ms TO checkpoint_ms;
     """,
+    # 5: the time without audio before the checkpoint.
+    """
+    ALTER TABLE resumption ADD COLUMN shift_ms INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -140,7 +140,14 @@ class TranscriptStore:
         self._submit(rows.begin(session), written)
 
     def append(
-        self, session_id: SessionId, final: Final, seq: int, checkpoint_ms: int | None, written: Callable[[], None]
+        self,
+        session_id: SessionId,
+        final: Final,
+        seq: int,
+        checkpoint_ms: int | None,
+        written: Callable[[], None],
+        *,
+        shift_ms: int = 0,
     ) -> None:
         """Append a final.
 
@@ -150,13 +157,17 @@ class TranscriptStore:
             seq: number of the final's event.
             checkpoint_ms: the checkpoint with this final, see `checkpoint`; None: it is not known.
             written: called once the final is written.
+            shift_ms: time without audio before the checkpoint.
         """
-        checkpoint = [] if checkpoint_ms is None else [rows.checkpoint(session_id, checkpoint_ms)]
+        checkpoint = [] if checkpoint_ms is None else [rows.checkpoint(session_id, checkpoint_ms, shift_ms)]
         self._submit([rows.append(session_id, final, seq), *checkpoint], written)
 
-    def checkpoint(self, session_id: SessionId, checkpoint_ms: int) -> None:
-        """Note that audio before this point is transcribed or silent, so that a restarted server does not need it."""
-        self._submit([rows.checkpoint(session_id, checkpoint_ms)], _ignore)
+    def checkpoint(self, session_id: SessionId, checkpoint_ms: int, shift_ms: int = 0) -> None:
+        """Note that audio before this point is transcribed or silent, so that a restarted server does not need it.
+
+        `shift_ms` is the time without audio before it: see `pipeline.arrival`.
+        """
+        self._submit([rows.checkpoint(session_id, checkpoint_ms, shift_ms)], _ignore)
 
     def reopen(self, session_id: SessionId) -> None:
         """Note that the publisher has resumed an interrupted session."""

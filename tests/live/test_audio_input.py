@@ -10,6 +10,7 @@ from livecaption.errors import LivecaptionError, WrongState
 from livecaption.live.audio_input import PIECE_BYTES, AudioInput
 from livecaption.live.config import AudioLimits
 from livecaption.live.state import Ending, Lifecycle
+from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.pipeline.stream import StreamPipeline
 from tests.support.eventually import eventually
 from tests.support.pipeline import new_stream
@@ -21,7 +22,7 @@ def input_of(pipeline: StreamPipeline, lifecycle: Lifecycle, **limits: float) ->
     def ignore(_: object) -> None:
         pass
 
-    return AudioInput(pipeline, lifecycle, ignore, DecoderPool(), ignore, AudioLimits(**limits))  # type: ignore[arg-type]
+    return AudioInput(pipeline, ArrivalClock(), lifecycle, ignore, DecoderPool(), ignore, AudioLimits(**limits))  # type: ignore[arg-type]
 
 
 async def test_small_and_large_messages_are_taken_completely() -> None:
@@ -43,6 +44,15 @@ async def test_audio_behind_stop_is_reported_once_and_dropped() -> None:
     assert pipeline.received_ms == 0
 
 
+async def test_later_audio_gets_its_time_on_the_wall_in_the_next_silence_after_audio_was_lost() -> None:
+    pipeline, clock = new_stream(), ArrivalClock()
+    audio = AudioInput(pipeline, clock, Lifecycle(), lambda _: None, DecoderPool(), lambda _: None, AudioLimits())
+    await audio.receive(SECOND)
+    clock.has_lost_audio = True
+    await eventually(lambda: not clock.has_lost_audio)
+    audio.cancel()
+
+
 async def test_the_rest_of_a_message_is_dropped_where_the_connection_breaks() -> None:
     """Its publisher sends it again from the time in `ready`."""
     pipeline = new_stream()
@@ -59,7 +69,7 @@ async def test_pcm_is_all_taken_when_it_is_finished_and_a_container_is_not() -> 
     ended: list[LivecaptionError | None] = []
     pipeline = new_stream(audio=AudioFormat("auto"))
     limits = AudioLimits(last_decoding_draining_s=0.0)
-    container = AudioInput(pipeline, Lifecycle(), lambda _: None, DecoderPool(), ended.append, limits)
+    container = AudioInput(pipeline, ArrivalClock(), Lifecycle(), lambda _: None, DecoderPool(), ended.append, limits)
     assert not container.finish(disconnected=False)
     container.drain()
     await eventually(lambda: container.finish(disconnected=False))

@@ -6,6 +6,7 @@ from typing import cast
 from livecaption.events import End, Event, Final, Partial, Ready, SpeechStart
 from livecaption.live.hub import Hub
 from livecaption.live.store_gate import StoreGate
+from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.store.rows import NewSession
 from livecaption.store.transcripts import TranscriptStore
 from tests.support.stored import new_session
@@ -24,6 +25,7 @@ class SlowStore:
     def __init__(self) -> None:
         self.log: list[object] = []
         self.seqs: list[int] = []
+        self.shifts_ms: list[int] = []
         self.unwritten: list[Callable[[], None]] = []
 
     def begin(self, session: NewSession, written: Callable[[], None]) -> None:
@@ -31,10 +33,18 @@ class SlowStore:
         self.unwritten.append(written)
 
     def append(
-        self, session_id: str, appended: Final, seq: int, checkpoint_ms: int | None, written: Callable[[], None]
+        self,
+        session_id: str,
+        appended: Final,
+        seq: int,
+        checkpoint_ms: int | None,
+        written: Callable[[], None],
+        *,
+        shift_ms: int,
     ) -> None:
         self.log.append(appended)
         self.seqs.append(seq)
+        self.shifts_ms.append(shift_ms)
         self.unwritten.append(written)
 
     def end(self, session_id: str, duration_ms: int, written: Callable[[], None]) -> None:
@@ -59,9 +69,9 @@ class KeepingHub:
         self.published.append(event)
 
 
-def gate(store: SlowStore | None) -> tuple[StoreGate, list[Event]]:
-    hub = KeepingHub()
-    return StoreGate(cast(TranscriptStore | None, store), new_session(), cast(Hub, hub)), hub.published
+def gate(store: SlowStore | None, clock: ArrivalClock | None = None) -> tuple[StoreGate, list[Event]]:
+    hub, clock = KeepingHub(), clock or ArrivalClock()
+    return StoreGate(cast(TranscriptStore | None, store), new_session(), cast(Hub, hub), clock), hub.published
 
 
 def all_published(live: StoreGate) -> bool:
@@ -92,6 +102,16 @@ def test_a_final_and_what_comes_after_it_wait_until_it_is_stored() -> None:
     live.publish(PARTIALS[2])
     assert published[-1] == PARTIALS[2]
     assert all_published(live)
+
+
+def test_events_are_published_and_stored_with_their_time_on_the_wall() -> None:
+    store = SlowStore()
+    live, published = gate(store, ArrivalClock(shift_ms=60_000))
+    live.publish(STARTS[0])
+    live.publish(FINALS[0], checkpoint_ms=FINALS[0].end_ms)
+    store.write()
+    assert [(event.start_ms) for event in published] == [STARTS[0].start_ms + 60_000, FINALS[0].start_ms + 60_000]  # type: ignore[attr-defined]
+    assert (store.log, store.shifts_ms) == ([published[1]], [60_000])
 
 
 def test_a_session_and_its_end_are_published_only_once_the_store_has_them() -> None:
@@ -135,7 +155,14 @@ def test_the_callback_of_the_end_is_called_once_when_the_last_event_is_published
 def test_a_store_that_need_not_be_waited_for_delays_nothing() -> None:
     class Behind(SlowStore):
         def append(
-            self, session_id: str, appended: Final, seq: int, checkpoint_ms: int | None, written: Callable[[], None]
+            self,
+            session_id: str,
+            appended: Final,
+            seq: int,
+            checkpoint_ms: int | None,
+            written: Callable[[], None],
+            *,
+            shift_ms: int,
         ) -> None:
             written()
 

@@ -8,6 +8,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 import pytest
@@ -18,7 +19,13 @@ from livecaption.errors import TranscriptionFailed, WorkerDied, WrongState
 from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed, Partial, SpeechEnd, SpeechStart
 from livecaption.pipeline.latency import Latency
 from livecaption.pipeline.options import ResumePoint, StreamOptions
-from livecaption.pipeline.stream import OVERLOADED_AFTER_S, Output, StreamPipeline
+from livecaption.pipeline.stream import (
+    OVERLOADED_AFTER_S,
+    PATIENCE_IN_SILENCE_S,
+    PATIENCE_IN_SPEECH_S,
+    Output,
+    StreamPipeline,
+)
 from livecaption.recognition import SURE_LANGUAGE_MS, Hypothesis, TranscriptionOptions, Word
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Cancel, Request
@@ -452,6 +459,55 @@ def test_flush_ends_the_open_utterance_and_is_answered_after_its_final() -> None
     final, flushed = stream.receive_answer(request, hypothesis("hello"), 0.0)
     assert isinstance(final, Final)
     assert flushed == Flushed("mark")
+
+
+def test_a_pause_ends_the_open_utterance_as_silence_does() -> None:
+    stream = new_stream()
+    feed(stream, "silence 200ms, speech 1200ms")
+    begin_ms, outputs = stream.pause(10.0)
+    assert begin_ms == 1400
+    [ended] = [event for event in events(outputs) if isinstance(event, SpeechEnd)]
+    assert (ended.reason, abs(ended.end_ms - 1400) < 100) == ("silence", True)
+    [request] = [request for request in requests(outputs) if request.is_final]
+    assert isinstance(events(stream.receive_answer(request, hypothesis("one"), 10.0))[-1], Final)
+    [started] = [event for event in events(feed(stream, "speech 1200ms")) if isinstance(event, SpeechStart)]
+    assert started.start_ms >= begin_ms
+
+
+def test_a_pause_in_silence_or_after_the_end_ends_nothing() -> None:
+    stream = new_stream()
+    feed(stream, "silence 1000ms")
+    assert stream.pause(10.0) == (1000, [])
+    stream.end("stop", 10.0)
+    assert stream.pause(10.0) == (1000, [])
+
+
+@pytest.mark.parametrize(
+    ("script", "patience_s"),
+    [
+        ("speech 1200ms", PATIENCE_IN_SPEECH_S),
+        ("speech 1200ms, silence 100ms", PATIENCE_IN_SPEECH_S),
+        ("speech 1200ms, silence 400ms", PATIENCE_IN_SILENCE_S),
+        ("speech 1200ms, silence 2000ms", PATIENCE_IN_SILENCE_S),
+    ],
+)
+def test_less_patience_is_needed_where_silence_has_begun(script: str, patience_s: float) -> None:
+    stream = new_stream()
+    feed(stream, script)
+    assert stream.patience_s == patience_s
+
+
+def test_the_silence_that_a_publisher_asks_for_counts_before_and_in_a_pause() -> None:
+    stream = new_stream(endpointing=EndpointingConfig(hangover_ms=5000, mid_phrase_hangover_ms=5000))
+    feed(stream, "speech 1200ms, silence 1000ms")
+    assert 3.9 < stream.patience_s < 4.3
+
+
+def test_a_pause_ends_no_utterance_where_endpointing_is_manual() -> None:
+    stream = new_stream(endpointing=EndpointingConfig(manual=True))
+    for script in ("speech 1200ms", "silence 1000ms"):
+        feed(stream, script)
+        assert stream.patience_s == inf
 
 
 def test_flush_in_silence_is_answered_at_once() -> None:

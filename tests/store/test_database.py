@@ -111,7 +111,7 @@ def test_a_session_that_was_open_can_go_on_with_all_its_data(path: Path) -> None
         fill(database, new_session("open", resumption=RESUMPTION), finals, ended=False)
         fill(database, new_session("ended", resumption=RESUMPTION), finals)
         fill(database, new_session("a container"), finals, ended=False)
-        database.write([rows.checkpoint(SessionId("open"), 2800), rows.checkpoint(SessionId("open"), 2000)])
+        database.write([rows.checkpoint(SessionId("open"), 2800, 700), rows.checkpoint(SessionId("open"), 2000)])
         assert database.interrupted() == []
     interrupted_at_ms: list[int] = []
     for generation in (1, 2, 3):
@@ -119,11 +119,8 @@ def test_a_session_that_was_open_can_go_on_with_all_its_data(path: Path) -> None
             (interrupted,) = database.interrupted()
             interrupted_at_ms.append(interrupted.interrupted_at_ms)
             assert interrupted.record == database.session("open")
-            assert (interrupted.generation, interrupted.checkpoint_ms, interrupted.resumption) == (
-                generation,
-                2800,
-                RESUMPTION,
-            )
+            assert (interrupted.generation, interrupted.resumption) == (generation, RESUMPTION)
+            assert (interrupted.checkpoint_ms, interrupted.shift_ms, interrupted.resume_ms) == (2800, 700, 2800)
             assert interrupted.finals == ((2, finals[0]), (3, finals[1]))
             database.execute("UPDATE resumption SET interrupted_at_ms = ?", (generation,))
             if generation == 1:

@@ -8,6 +8,7 @@ from livecaption.live.event_log import Message
 from livecaption.live.hub import Hub
 from livecaption.live.state import Ending
 from livecaption.live.store_gate import StoreGate
+from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.recognition import ModelDescription, RequestId, SessionId
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.workers.pool import PoolState
@@ -79,4 +80,4 @@ def published_by(hub: Hub) -> list[Event]:
 
 
 def gate_of(hub: Hub) -> StoreGate:
-    return StoreGate(None, new_session(), hub)
+    return StoreGate(None, new_session(), hub, ArrivalClock())

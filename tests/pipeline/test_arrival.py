@@ -1,0 +1,191 @@
+"""Audio and the clock on the wall: what is a pause, what is a delay, and what time a caption has."""
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livecaption.events import Ack, CaptionWord, Event, Final, Gap, Partial, SpeechEnd, SpeechStart
+from livecaption.pipeline.arrival import MIN_SHIFT_MS, ArrivalClock
+
+PATIENCE_S = 3.0
+CHUNK_MS = 100
+LOOK_MS = 250
+
+Arrival = tuple[int, int]
+"""The time on the wall in ms, and the length of the audio that has come by then."""
+
+
+def live(n_ms: int, begins_ms: int = 0, audio_ms: int = 0) -> list[Arrival]:
+    """Return the arrivals of audio that is sent as it is recorded, from this time on."""
+    return [(begins_ms + at, audio_ms + at) for at in range(CHUNK_MS, n_ms + 1, CHUNK_MS)]
+
+
+def pauses_in(arrivals: Iterable[Arrival], clock: ArrivalClock, patience_s: float = PATIENCE_S) -> list[int]:
+    """Play arrivals to the clock, and look at it as a server does. Return the lengths of audio before its pauses."""
+    pauses: list[int] = []
+    look_ms = audio_ms = 0
+    for at_ms, until_ms in arrivals:
+        while look_ms < at_ms:
+            if clock.is_overdue(patience_s, look_ms / 1000):
+                clock.pause(audio_ms)
+                pauses.append(audio_ms)
+            look_ms += LOOK_MS
+        clock.receive(until_ms, at_ms / 1000)
+        audio_ms = until_ms
+    return pauses
+
+
+def final(start_ms: int, end_ms: int) -> Final:
+    words = (CaptionWord("word", start_ms, end_ms, 1.0),)
+    return Final(0, "word", start_ms, end_ms, "en", 1.0, 0, words)
+
+
+def test_audio_that_stops_is_overdue_once_patience_is_over() -> None:
+    clock = ArrivalClock()
+    assert not clock.is_overdue(PATIENCE_S, 100.0)  # none has come yet
+    pauses_in(live(5000), clock)
+    assert not clock.is_overdue(PATIENCE_S, 7.9)
+    assert clock.is_overdue(PATIENCE_S, 8.1)
+    clock.pause(5000)
+    assert not clock.is_overdue(PATIENCE_S, 60.0)  # that is one pause
+
+
+def test_captions_after_a_pause_have_the_time_on_the_wall() -> None:
+    clock = ArrivalClock()
+    assert pauses_in(live(5000) + live(5000, begins_ms=605_000, audio_ms=5000), clock) == [5000]
+    assert clock.on_the_wall(SpeechEnd(0, 5000, "silence")) == SpeechEnd(0, 5000, "silence")
+    assert clock.on_the_wall(final(1000, 5000)) == final(1000, 5000)
+    assert clock.on_the_wall(SpeechStart(1, 5200)) == SpeechStart(1, 605_200)
+    assert clock.on_the_wall(Partial(1, 0, "a", "", 5200, 5900)) == Partial(1, 0, "a", "", 605_200, 605_900)
+    assert clock.on_the_wall(SpeechEnd(1, 6000, "stop")) == SpeechEnd(1, 606_000, "stop")
+    assert clock.on_the_wall(final(5200, 6000)) == final(605_200, 606_000)
+    assert clock.on_the_wall(Gap(6000, 7000)) == Gap(606_000, 607_000)
+    assert clock.on_the_wall(Ack(7000)) == Ack(7000)  # the publisher counts what it has sent
+
+
+def test_audio_that_was_held_back_for_longer_than_patience_catches_up() -> None:
+    """It was taken for a pause. The time of its first event is preliminary, those of finals are not."""
+    clock = ArrivalClock()
+    stalled = [(at + max(0, 9000 - at), at) for at in range(CHUNK_MS, 12_001, CHUNK_MS) if at > 4000]
+    assert pauses_in(live(4000) + stalled, clock) == [4000]
+    assert clock.on_the_wall(final(4100, 6000)) == final(4100, 6000)
+
+
+def test_audio_that_was_dropped_in_a_pause_is_not_waited_for() -> None:
+    clock = ArrivalClock()
+    late = [(9000 + at, 4000 + 2000 + at) for at in range(0, 3000, CHUNK_MS)]  # only 2 of 5 s were kept
+    pauses_in(live(4000) + late, clock)
+    assert clock.on_the_wall(final(4100, 6000)) == final(7100, 9000)
+
+
+def test_audio_that_was_lost_without_a_pause_is_noticed_once_audio_comes_in_time_again() -> None:
+    """So it is after a reconnection, within an utterance that goes on."""
+    clock = ArrivalClock()
+    pauses_in(live(4000), clock)
+    clock.excuse(30.0)
+    assert pauses_in(live(10_000, begins_ms=30_000, audio_ms=4000), clock, patience_s=60) == []
+    assert clock.has_lost_audio
+    assert clock.on_the_wall(final(4100, 12_000)) == final(4100, 12_000)  # it had begun before
+    clock.pause(14_000)
+    assert not clock.has_lost_audio
+    pauses_in(live(10_000, begins_ms=40_000, audio_ms=14_000), clock, patience_s=60)
+    assert clock.on_the_wall(final(15_000, 16_000)) == final(41_000, 42_000)
+    assert not clock.has_lost_audio
+
+
+@pytest.mark.parametrize("speed", [0.5, 0.9, 1.2, 3.0])
+def test_audio_that_is_late_and_catches_up_or_falls_behind_is_not_lost(speed: float) -> None:
+    clock = ArrivalClock()
+    pauses_in(live(4000), clock)
+    late = [(round(14_000 + at / speed), 4000 + at) for at in range(CHUNK_MS, 10_001, CHUNK_MS)]
+    assert pauses_in(late, clock, patience_s=60) == []
+    assert not clock.has_lost_audio
+
+
+def test_a_stretch_keeps_the_time_of_its_first_final() -> None:
+    clock = ArrivalClock()
+    pauses_in(live(5000) + live(2000, begins_ms=15_000, audio_ms=5000), clock)
+    assert clock.on_the_wall(final(5200, 6000)) == final(15_200, 16_000)
+    clock.receive(17_000, 17.0)  # 10 s at once
+    assert clock.on_the_wall(final(7000, 8000)) == final(17_000, 18_000)
+
+
+def test_a_server_that_could_not_receive_is_no_pause() -> None:
+    clock = ArrivalClock()
+    pauses_in(live(5000), clock)
+    clock.excuse(10.0)
+    assert not clock.is_overdue(PATIENCE_S, 10.1)
+    assert clock.is_overdue(PATIENCE_S, 13.1)
+
+
+def test_a_session_that_goes_on_has_the_pauses_of_its_past() -> None:
+    clock = ArrivalClock(begin_ms=5000, shift_ms=60_000)
+    assert pauses_in([(at, 5000 + until) for at, until in live(2000)], clock) == []
+    assert clock.on_the_wall(final(5200, 6000)) == final(65_200, 66_000)
+
+
+@pytest.mark.parametrize("speed", [1.0, 1.5, 20.0])
+def test_a_recording_that_is_sent_with_interruptions_has_no_pauses(speed: float) -> None:
+    """It is ahead of the clock once it was faster than real time."""
+    clock = ArrivalClock()
+    at_ms, arrivals = 0.0, []
+    for until_ms in range(CHUNK_MS, 60_001, CHUNK_MS):
+        at_ms += CHUNK_MS / speed
+        if until_ms % 20_000 == 0:
+            at_ms += 20_000 * (1 - 1 / speed)  # as long as it is ahead
+        arrivals.append((round(at_ms), until_ms))
+    assert pauses_in(arrivals, clock) == []
+    assert clock.on_the_wall(final(50_000, 51_000)) == final(50_000, 51_000)
+
+
+@given(
+    st.lists(st.tuples(st.integers(100, 8000), st.integers(0, 2500)), min_size=1, max_size=10),
+    st.integers(20, 2000),
+)
+def test_delays_below_patience_change_nothing(stalls: list[tuple[int, int]], chunk_ms: int) -> None:
+    """A stall is a time without one, then its length. All audio of it comes at its end."""
+    clock = ArrivalClock()
+    arrivals: list[Arrival] = []
+    at_ms = until_ms = 0
+    for steady_ms, stall_ms in stalls:
+        begins_ms, ends_ms = at_ms + steady_ms, at_ms + steady_ms + stall_ms
+        while until_ms + chunk_ms <= ends_ms:
+            until_ms += chunk_ms
+            arrivals.append((until_ms if until_ms <= begins_ms else ends_ms, until_ms))
+        at_ms = ends_ms
+    patience_s = PATIENCE_S + chunk_ms / 1000
+    assert pauses_in(arrivals, clock, patience_s) == []
+    assert clock.shift_ms(until_ms) == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 80), st.integers(4000, 900_000)), min_size=1, max_size=10), st.booleans())
+def test_each_pause_shifts_all_that_follows_by_its_length(pauses: list[tuple[int, int]], has_finals: bool) -> None:
+    clock = ArrivalClock()
+    arrivals, at_ms, audio_ms, expected = live(5000), 5000, 5000, [(100, 0)]
+    events: list[Event] = []
+    for n_chunks, pause_ms in pauses:
+        at_ms += pause_ms
+        expected.append((audio_ms, at_ms - audio_ms))
+        arrivals += live(n_chunks * CHUNK_MS, at_ms, audio_ms)
+        at_ms, audio_ms = at_ms + n_chunks * CHUNK_MS, audio_ms + n_chunks * CHUNK_MS
+    begun = iter(expected)
+    next(begun)
+    look_ms = taken_ms = 0
+    for arrived_ms, until_ms in arrivals:
+        while look_ms < arrived_ms:
+            if clock.is_overdue(PATIENCE_S, look_ms / 1000):
+                clock.pause(taken_ms)
+            look_ms += LOOK_MS
+        clock.receive(until_ms, arrived_ms / 1000)
+        if has_finals:
+            events.append(clock.on_the_wall(final(taken_ms, until_ms)))
+        taken_ms = until_ms
+    if has_finals:
+        ends = [event.end_ms for event in events if isinstance(event, Final)]
+        assert ends == sorted(ends)
+        for event, (arrived_ms, _) in zip(events, arrivals, strict=True):
+            assert isinstance(event, Final)
+            assert abs(event.end_ms - arrived_ms) < MIN_SHIFT_MS
+    assert abs(clock.shift_ms(audio_ms) - expected[-1][1]) < MIN_SHIFT_MS
