@@ -12,7 +12,7 @@ A recording is sent faster than it lasts. So it is ahead of the clock, never beh
 
 from collections import deque
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, isfinite
 
 from livecaption.events import Event, Final, Gap, Partial, SpeechEnd, SpeechStart
 
@@ -65,6 +65,7 @@ class ArrivalClock:
         # The least lag of the newest audio, that of the `LAG_S` before it, and when it began to be taken.
         self._lag_ms = self._previous_lag_ms = -inf
         self._lag_since_s = 0.0
+        self._lag_before_ms = 0.0  # that before the newest stretch
         self.has_lost_audio = False
 
     def receive(self, until_ms: int, now_s: float) -> None:
@@ -80,7 +81,8 @@ class ArrivalClock:
         lag_ms = self._behind_ms(now_s) + self._first_ms
         if not self._is_settled:
             # The most punctual audio since the pause has the least delay of the network.
-            shift_ms = self._settled_shift_ms + (round(lag_ms) if lag_ms >= MIN_SHIFT_MS else 0)
+            without_ms = lag_ms - self._lag_before_ms
+            shift_ms = self._settled_shift_ms + (round(without_ms) if without_ms >= MIN_SHIFT_MS else 0)
             self._stretches[-1].shift_ms = min(self._stretches[-1].shift_ms, shift_ms)
             self._lag_since_s, self._lag_ms, self._previous_lag_ms = now_s, inf, -inf
         elif now_s - self._lag_since_s < LAG_S:
@@ -106,6 +108,12 @@ class ArrivalClock:
     def pause(self, begin_ms: int) -> None:
         """Begin a new stretch: all later utterances begin at `begin_ms` of audio or later, all others end before."""
         self._settle()
+        recent_lag_ms = min(self._lag_ms, self._previous_lag_ms)
+        if self.has_lost_audio:
+            self._lag_before_ms = 0.0
+        elif isfinite(recent_lag_ms):
+            # A network that is too slow for the stream has delayed it already. That is no time without audio.
+            self._lag_before_ms = max(0.0, recent_lag_ms)
         if not self._has_speech and len(self._stretches) > 1:
             self._stretches.pop()  # no event is about it
         self._is_paused = True

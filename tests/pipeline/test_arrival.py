@@ -104,6 +104,14 @@ def test_audio_that_is_late_and_catches_up_or_falls_behind_is_not_lost(speed: fl
     assert not clock.has_lost_audio
 
 
+def test_the_delay_of_a_network_that_is_too_slow_is_no_part_of_a_pause() -> None:
+    clock = ArrivalClock()
+    slow = [(2 * at, at) for at in range(CHUNK_MS, 60_001, CHUNK_MS)]  # 60 s late at the end
+    after = [(5000 + 2 * at, at) for at in range(60_000 + CHUNK_MS, 62_001, CHUNK_MS)]
+    assert pauses_in(slow + after, clock) == [60_000]
+    assert clock.on_the_wall(final(60_500, 61_000)).start_ms < 60_500 + 10_000  # type: ignore[attr-defined]
+
+
 def test_a_stretch_keeps_the_time_of_its_first_final() -> None:
     clock = ArrivalClock()
     pauses_in(live(5000) + live(2000, begins_ms=15_000, audio_ms=5000), clock)

@@ -68,7 +68,9 @@ def test_a_start_carries_every_option() -> None:
     )
     options = start.options
     assert options.audio == AudioFormat("mulaw", 8000, 2)
-    assert options.transcription == TranscriptionOptions("de", "translate", True, "Guten Tag.", ("Böll", "Köln"))
+    assert options.transcription == TranscriptionOptions(
+        "de", task="translate", words=True, prompt="Guten Tag.", hotwords=("Böll", "Köln")
+    )
     assert (options.partials, options.title) == (False, "Sitzung")
     assert (options.endpointing.hangover_ms, options.endpointing.max_utterance_ms) == (800, 9000)
 
