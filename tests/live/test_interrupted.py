@@ -36,7 +36,13 @@ def serve(start_server: StartServer, tmp_path: Path) -> Serve:
     """A server on the store of one that died in the session `talk`."""
 
     async def started(
-        script: str = "", *, private: bool = False, start: str = START, has_audio: bool = True, **settings: Any
+        script: str = "",
+        *,
+        private: bool = False,
+        start: str = START,
+        has_audio: bool = True,
+        shift_ms: int = 0,
+        **settings: Any,
     ) -> Client:
         path = tmp_path / "transcripts.db"
         hashes = Resumption(
@@ -48,7 +54,7 @@ def serve(start_server: StartServer, tmp_path: Path) -> Serve:
             session = new_session("talk", language="de", private=private, resumption=hashes)
             fill(database, session, FINALS if has_audio else [], ended=False)
             if has_audio:
-                database.write([rows.checkpoint(SessionId("talk"), CHECKPOINT_MS)])
+                database.write([rows.checkpoint(SessionId("talk"), CHECKPOINT_MS, shift_ms)])
         return await start_server(script, store=StoreConfig(str(path)), **settings)
 
     return started
@@ -115,6 +121,13 @@ async def test_audio_that_the_publisher_has_no_more_is_a_gap_with_its_times_for_
     assert await read_event(reader) == gap
     await socket.send_bytes(SPEECH + PAUSE)
     assert abs((await read_until(socket, "final"))["start_ms"] - 9200) < 100
+
+
+async def test_the_pauses_of_an_earlier_server_count_in_times_and_not_in_the_audio(serve: Serve) -> None:
+    socket = await resume(await serve(shift_ms=600_000), READY, 3)
+    assert (await read_event(socket))["received_ms"] == CHECKPOINT_MS
+    await socket.send_bytes(SPEECH + PAUSE)
+    assert abs((await read_until(socket, "final"))["start_ms"] - (600_000 + CHECKPOINT_MS + 200)) < 100
 
 
 async def test_audio_that_need_not_be_sent_again_is_no_gap(serve: Serve) -> None:
