@@ -112,6 +112,13 @@ def test_the_delay_of_a_network_that_is_too_slow_is_no_part_of_a_pause() -> None
     assert clock.on_the_wall(final(60_500, 61_000)).start_ms < 60_500 + 10_000  # type: ignore[attr-defined]
 
 
+def test_the_most_punctual_audio_after_a_pause_gives_the_time() -> None:
+    clock = ArrivalClock()
+    pauses_in(live(5000) + live(500, begins_ms=15_000, audio_ms=5000), clock)
+    clock.receive(5600, 17.0)  # 1.4 s late
+    assert clock.on_the_wall(final(5200, 5600)) == final(15_200, 15_600)
+
+
 def test_a_stretch_keeps_the_time_of_its_first_final() -> None:
     clock = ArrivalClock()
     pauses_in(live(5000) + live(2000, begins_ms=15_000, audio_ms=5000), clock)

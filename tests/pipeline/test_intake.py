@@ -81,6 +81,14 @@ def test_bytes_of_another_encoding_are_noted_once() -> None:
     assert "a WAV file" in fault.message
 
 
+def test_bytes_of_another_encoding_are_noted_after_a_reconnection_too() -> None:
+    floats = sound("speech 1500ms").astype("<f4").tobytes()
+    intake = Intake(AudioFormat(), begin_ms=0)
+    intake.push(floats[:10_018])
+    intake.push(floats[32 * intake.rewind() :])
+    assert [fault.code for fault in intake.take_faults()] == ["wrong_encoding"]
+
+
 class TestIntakeProperties(StageProperties):
     def stream(self):
         return pcm_s16le(sound("silence 60ms, speech 330ms", 48_000))
