@@ -37,8 +37,12 @@ SMOOTH = 0.5
 """Roughness up to which a part is audio."""
 SMOOTHER = 3.0
 """Factor by which audio in another encoding must be smoother than the part as declared."""
+ROUGH = 1.4
+"""Roughness from which a part is noise."""
 ROUGHEST = 3.0
 """Roughness above which a part is a high tone and no noise."""
+MAX_CLIPPED = 0.05
+"""Share of samples at full scale up to which a part is audio. Integers that are read as floats are huge or tiny."""
 COMPRESSED = (1.8, 2.2), (0.5, 0.65)
 """Ranges of roughness and root mean square of compressed audio that is read as 16-bit integers: white and uniform."""
 COMPRESSED_BITS = 7.7
@@ -151,28 +155,49 @@ class EncodingCheck:
             self._n_good += roughness < 1
             return ""
         self._n_compared += 1
-        others = {
-            look.name: self._figures(_read(part, look))
-            for look in LOOKS
+        others = {}
+        for look in LOOKS:
             # The two encodings of G.711 sound alike.
-            if look.name != self._declared and {look.name, self._declared} != {"mulaw", "alaw"}
-        }
-        audible = {name: rough for name, (rough, others_level) in others.items() if others_level >= AUDIBLE}
-        name = min(audible, key=audible.__getitem__, default="")
-        if name and audible[name] <= SMOOTH and audible[name] * SMOOTHER <= roughness:
+            if look.name == self._declared or {look.name, self._declared} == {"mulaw", "alaw"}:
+                continue
+            samples = _read(part, look)
+            others_roughness, others_level = self._figures(samples)
+            is_clipped = np.count_nonzero(np.abs(samples) >= 1) > MAX_CLIPPED * len(samples)
+            if others_level >= AUDIBLE and not is_clipped and not self._is_tone(declared, look):
+                others[look.name] = others_roughness
+        name = min(others, key=others.__getitem__, default="")
+        if name and others[name] <= SMOOTH and others[name] * SMOOTHER <= roughness:
             return name
-        if self._is_compressed(part):
+        if roughness >= ROUGH and self._is_compressed(part):
             return f"compressed audio: {IN_A_CONTAINER}, in a container such as WebM or Ogg"
         self._n_good += roughness < 1
         return ""
 
+    def _is_tone(self, declared: Samples, look: _Look) -> bool:
+        """Return True if the part is a tone that longer samples would fold into a low one.
+
+        Where the samples are longer indeed, their lower bytes are noise, or zero.
+        """
+        n_declared, n_rest = divmod(SAMPLE_BYTES[look.encoding], SAMPLE_BYTES[self._declared])
+        if n_declared < 2 or n_rest:
+            return False
+        figures = (self._figures(declared[place::n_declared]) for place in range(n_declared))
+        return all(roughness <= SMOOTH and level >= AUDIBLE for roughness, level in figures)
+
     def _is_compressed(self, part: bytes) -> bool:
-        rough, loud = COMPRESSED
-        roughness, level = self._figures(_read(part, _Look("", "pcm_s16le")))
         shares = np.bincount(np.frombuffer(part, np.uint8), minlength=256) / len(part)
         shares = shares[shares > 0]
         bits = -float((shares * np.log2(shares)).sum())
-        return rough[0] <= roughness <= rough[1] and loud[0] <= level <= loud[1] and bits >= COMPRESSED_BITS
+        # Integers that are right have white noise in their lower bits only.
+        integers = {"pcm_s16le", self._declared} & {"pcm_s16le", "pcm_s24le", "pcm_s32le"}
+        return bits >= COMPRESSED_BITS and all(self._is_white(_read(part, _Look("", name))) for name in integers)
+
+    def _is_white(self, samples: Samples) -> bool:
+        """Return True if samples are as rough and loud as uniform noise. Every second sample of a tone is not."""
+        (least, most), (softest, loudest) = COMPRESSED
+        n_halved = len(samples) // (2 * self._channels) * self._channels
+        figures = (self._figures(samples), self._figures(samples[: 2 * n_halved : 2]))
+        return all(least <= roughness <= most and softest <= level <= loudest for roughness, level in figures)
 
     def _figures(self, samples: Samples) -> tuple[float, float]:
         """Return roughness and root mean square of interleaved samples.

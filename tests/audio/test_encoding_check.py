@@ -159,6 +159,21 @@ def test_noise_and_silence_pass(rms: float) -> None:
     assert hints(ENCODERS["pcm_s16le"](noise)) == []
 
 
+@pytest.mark.parametrize("declared", SAMPLE_BYTES)
+@pytest.mark.parametrize("pitch_hz", [440, 2000, 3907, 4000, 4030, 4154, 5274, 5333, 7950])
+def test_a_tone_that_longer_samples_would_fold_into_a_low_one_passes(declared: str, pitch_hz: float) -> None:
+    tone = np.sin(2 * np.pi * pitch_hz * np.arange(3 * RATE_HZ) / RATE_HZ)
+    for level in (0.3, 0.5, 1.0):
+        assert hints(ENCODERS[declared](level * tone), declared) == []
+
+
+def test_loud_audio_of_24_bits_is_not_called_compressed() -> None:
+    speech = read(CLIPS[0])
+    loud = np.clip(speech * 0.35 / np.sqrt(np.mean(speech**2)), -1, 1)
+    noise = np.random.default_rng(1).uniform(-1e-4, 1e-4, len(loud))  # in the lowest bits
+    assert hints(s24le(loud * 0.999 + noise), "pcm_s24le") == []
+
+
 @given(st.floats(20, 7990), st.floats(0, 1), st.booleans())
 def test_a_tone_of_any_pitch_level_and_form_passes(pitch_hz: float, level: float, is_square: bool) -> None:
     tone = np.sin(2 * np.pi * pitch_hz * np.arange(3 * RATE_HZ) / RATE_HZ)
