@@ -3,7 +3,7 @@
 A file begins with the signature of its format. Samples without one are judged by their sound. Read in a wrong encoding,
 any audio is loud noise. So the check looks for parts that are loud noise as declared, and audio in another encoding.
 Audio is smooth: neighbouring samples differ by less than the samples themselves. Figures:
-docs/decisions/0040-wrong-encodings.md.
+docs/decisions/0035-wrong-encodings.md.
 """
 
 import struct

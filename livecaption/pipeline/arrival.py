@@ -3,7 +3,7 @@
 A client may send no audio for a while and no `stop`: a phone suspends a page, a button to talk is released, silence is
 not sent. Then the open utterance ends, and later captions keep the time on the wall. A network may hold audio back and
 deliver all of it later. Then nothing changes, because the audio catches up. The pipeline counts audio alone;
-`ArrivalClock` adds the time without audio to the events. Figures: docs/decisions/0042-pauses-of-sending.md.
+`ArrivalClock` adds the time without audio to the events. Figures: docs/decisions/0037-pauses-of-sending.md.
 
     behind = time since the first audio - length of the audio - time without audio so far
 

@@ -1,7 +1,7 @@
 """Estimate how many hotwords the decoder is certain to get. Pure.
 
 Only the inference process has the model's tokens. So they are estimated here, rather too many than too few:
-docs/decisions/0041-hotwords.md.
+docs/decisions/0036-hotwords.md.
 """
 
 from collections.abc import Sequence

@@ -32,7 +32,7 @@ Output = Event | Request | Cancel
 
 PATIENCE_IN_SPEECH_S = 3.0
 """Time without audio in s that ends an utterance in which somebody speaks. Shorter: a delay of the network cuts words.
-Longer: the final of a client that stops sending comes later. Figures: docs/decisions/0042-pauses-of-sending.md."""
+Longer: the final of a client that stops sending comes later. Figures: docs/decisions/0037-pauses-of-sending.md."""
 PATIENCE_IN_SILENCE_S = 0.5
 """The same, at least, if the newest audio is silent. Shorter: phrases are cut in two by every delay."""
 OVERLOADED_AFTER_S = 3.0
