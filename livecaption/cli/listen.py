@@ -60,7 +60,8 @@ async def run(options: argparse.Namespace) -> int:
         task = asyncio.current_task()
         assert task is not None
         loop.add_signal_handler(signal.SIGINT, lambda: task.cancel() if interrupted.is_set() else interrupted.set())
-        with _LiveCaptions(Console(highlight=False), options.language) as captions:
+        language = options.language if isinstance(options.language, str) else None
+        with _LiveCaptions(Console(highlight=False), language) as captions:
             audio = _until(interrupted, audio)
             try:
                 await stream(url, audio, captions.receive, options, config, sample_rate=sample_rate)

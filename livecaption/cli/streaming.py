@@ -19,14 +19,19 @@ if TYPE_CHECKING:
     from livecaption.decoding.pool import ContainerDecoder
 
 
+def _languages(names: str) -> str | list[str] | None:
+    return names.split(",") if "," in names else language_code(names)
+
+
 def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the stream and of the server."""
     parser.set_defaults(parser=parser)
     parser.add_argument(
         "--language",
-        type=language_code,
+        type=_languages,
         metavar="NAME",
-        help="language of the audio, such as en, en-US or English (default: auto, which detects it)",
+        help="language of the audio, such as en, en-US or English, or several with commas (default: auto, which "
+        "detects it in each utterance)",
     )
     parser.add_argument(
         "--task",

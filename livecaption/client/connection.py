@@ -25,7 +25,7 @@ class StreamSettings(TypedDict, total=False):
     encoding: str
     sample_rate: int
     channels: int
-    language: str | None
+    language: str | Sequence[str] | None
     task: str
     partials: bool
     words: bool
@@ -44,7 +44,7 @@ async def connect(
     encoding: str = "pcm_s16le",
     sample_rate: int = 16_000,
     channels: int = 1,
-    language: str | None = None,
+    language: str | Sequence[str] | None = None,
     task: str = "transcribe",
     partials: bool = True,
     words: bool = False,
@@ -63,7 +63,8 @@ async def connect(
             container such as WebM or MP3.
         sample_rate: in Hz, 8000 to 96000; ignored for `auto`.
         channels: 1 to 8, interleaved; ignored for `auto`.
-        language: code, tag of BCP 47 or English name, such as `en`, `en-US` or `English`; None: detect.
+        language: code, tag of BCP 47 or English name, such as `en`, `en-US` or `English`; None: detect it in each
+            utterance; several: those to expect.
         task: `transcribe`, or `translate` to English.
         partials: whether the server sends captions of open utterances.
         words: whether finals have the times of their words.

@@ -14,7 +14,7 @@ OPTIONS: dict[str, Callable[[str], object]] = {
     "encoding": str,
     "sample_rate": int,
     "channels": int,
-    "language": str,
+    "language": lambda names: names.split(",") if "," in names else names,
     "task": str,
     "partials": FLAGS.__getitem__,
     "words": FLAGS.__getitem__,

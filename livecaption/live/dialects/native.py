@@ -34,6 +34,7 @@ MAX_HOTWORDS = 100
 MAX_HOTWORD_CHARACTERS = 100
 MAX_LANGUAGE_CHARACTERS = 35
 """The length of a language tag that programs should allow (RFC 5646, section 4.4.1)."""
+MAX_LANGUAGES = 20
 MAX_TITLE_CHARACTERS = 200
 MAX_ID_CHARACTERS = 100
 MAX_STREAM_MS = 10 * 365 * 86_400_000
@@ -216,8 +217,10 @@ def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOpt
     hotwords = message.get("hotwords") or []
     if not isinstance(hotwords, list) or len(hotwords) > MAX_HOTWORDS:
         raise InvalidMessage(f"hotwords must be a list of at most {MAX_HOTWORDS} texts")
+    language, languages = _languages(message.get("language"))
     transcription = TranscriptionOptions(
-        language=language_code(_text(message, "language", MAX_LANGUAGE_CHARACTERS)),
+        language,
+        languages,
         task=task,
         words=_flag(message, "words", default=False),
         prompt=_text(message, "prompt", MAX_PROMPT_CHARACTERS),
@@ -231,6 +234,19 @@ def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOpt
         title=_text(message, "title", MAX_TITLE_CHARACTERS),
         private=_flag(message, "private", default=False),
     )
+
+
+def _languages(given: Any) -> tuple[str | None, tuple[str, ...]]:
+    """Return the language, or None and those to expect; both may be empty."""
+    if given is None:
+        return None, ()
+    if not isinstance(given, list):
+        return language_code(_checked_text(given, "language", MAX_LANGUAGE_CHARACTERS)), ()
+    codes = [language_code(_checked_text(each, "language", MAX_LANGUAGE_CHARACTERS)) for each in given]
+    languages = tuple(dict.fromkeys(code for code in codes if code is not None))
+    if len(languages) > MAX_LANGUAGES or None in codes:
+        raise InvalidMessage(f"language must be a text, or a list of at most {MAX_LANGUAGES} languages")
+    return (languages[0], ()) if len(languages) == 1 else (None, languages)
 
 
 def _resume(given: Any) -> Reattach:

@@ -47,6 +47,10 @@ def test_each_option_has_the_type_of_its_field() -> None:
     }
 
 
+def test_several_languages_are_separated_by_commas() -> None:
+    assert start_fields({"language": "de,en"}) == {"language": ["de", "en"]}
+
+
 @pytest.mark.parametrize(("name", "value"), [("sample_rate", "16k"), ("words", "maybe"), ("silence_ms", "")])
 def test_a_value_of_another_type_is_refused_by_its_name(name: str, value: str) -> None:
     with pytest.raises(InvalidMessage, match=name):

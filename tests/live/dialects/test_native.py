@@ -83,6 +83,15 @@ def test_a_language_may_be_written_in_several_ways(written: str | None, code: st
     assert read(type="start", language=written).options.transcription.language == code
 
 
+def test_several_languages_are_those_to_expect() -> None:
+    several = read(type="start", language=["de", "en-US", "German"]).options.transcription
+    assert (several.language, several.languages) == (None, ("de", "en"))
+    one = read(type="start", language=["English"]).options.transcription
+    assert (one.language, one.languages) == ("en", ())
+    none = read(type="start", language=[]).options.transcription
+    assert (none.language, none.languages) == (None, ())
+
+
 def test_a_preset_is_where_named_values_start_from() -> None:
     assert read(type="start", endpointing={"preset": "accurate"}).options.endpointing == PRESETS["accurate"]
     fast = read(type="start", endpointing={"preset": "fast", "max_utterance_ms": 9000}).options.endpointing
@@ -146,7 +155,11 @@ def test_a_message_becomes_its_type(message: dict[str, Any], expected: object) -
         ({"type": "start", "task": "sing"}, "unsupported_task"),
         ({"type": "start", "task": ["translate"]}, "unsupported_task"),
         ({"type": "start", "language": 5}, "invalid_message"),
+        ({"type": "start", "language": False}, "invalid_message"),
         ({"type": "start", "language": "x" * 36}, "invalid_message"),
+        ({"type": "start", "language": ["en", 5]}, "invalid_message"),
+        ({"type": "start", "language": ["en", "auto"]}, "invalid_message"),
+        ({"type": "start", "language": [f"x{n}" for n in range(21)]}, "invalid_message"),
         ({"type": "start", "partials": "yes"}, "invalid_message"),
         ({"type": "start", "partials": 1}, "invalid_message"),
         ({"type": "start", "hotwords": "one"}, "invalid_message"),
