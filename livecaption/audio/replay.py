@@ -59,30 +59,30 @@ class ReplayBuffer:
 
     def acknowledge(self, received_ms: int) -> None:
         """Note that the server has all audio up to here. While it runs, it asks for nothing before this point."""
-        self._acknowledged = max(self._acknowledged, min(self._place(received_ms), self._end))
-        self._forget_before(self._acknowledged - self._place(MAX_ACKNOWLEDGED_MS))
+        self._acknowledged = max(self._acknowledged, min(self._position(received_ms), self._end))
+        self._forget_before(self._acknowledged - self._position(MAX_ACKNOWLEDGED_MS))
 
     def since(self, received_ms: int) -> Iterator[bytes | str]:
         """Yield everything from here on, for a server that has the audio before this point."""
-        place, at = self._place(received_ms), self._begin
+        position, at = self._position(received_ms), self._begin
         for data in list(self._kept):
             if isinstance(data, str):
                 # A message exactly at this position may still be on its way.
-                if at >= place:
+                if at >= position:
                     yield data
                 continue
-            if at + len(data) > place:
-                yield data[max(0, place - at) :]
+            if at + len(data) > position:
+                yield data[max(0, position - at) :]
             at += len(data)
 
-    def _forget_before(self, place: int) -> None:
+    def _forget_before(self, position: int) -> None:
         while self._kept:
             first = self._kept[0]
             n_bytes = len(first) if isinstance(first, bytes) else 0
-            if self._begin + n_bytes > place or (isinstance(first, str) and self._begin == place):
+            if self._begin + n_bytes > position or (isinstance(first, str) and self._begin == position):
                 break
             self._kept.popleft()
             self._begin += n_bytes
 
-    def _place(self, at_ms: int) -> int:
+    def _position(self, at_ms: int) -> int:
         return samples_of(at_ms, self._rate_hz) * self._block_bytes

@@ -97,9 +97,9 @@ class GrowingCues:
         if last is not None and (last.end_ms, last.language) == (final.start_ms, final.language):
             self._run.append(final)
             return []
-        settled = self._cues_of_run(final)
+        complete = self._cues_of_run(final)
         self._run = [final]
-        return settled
+        return complete
 
     def flush(self) -> list[Cue]:
         """Return the remaining cues, because no final follows."""

@@ -67,7 +67,7 @@ class _Channel:
 
     def send(self, message: messages.Message) -> None:
         """Send a message. Block while the server does not read."""
-        sandbox.renew_cpu_time()
+        sandbox.extend_cpu_limit()
         frame = memoryview(messages.encode(message))
         try:
             while frame:

@@ -21,7 +21,7 @@ if sys.platform != "win32":
 MAX_DECODING_BYTES = 256 * 2**20
 """Address space beyond that of the ready process. FFmpeg needs some MB; a header that asks for more is not genuine."""
 MAX_CPU_S = 10
-"""Processor time between two messages (see `renew_cpu_time`). Half a second of audio takes milliseconds."""
+"""Processor time between two messages (see `extend_cpu_limit`). Half a second of audio takes milliseconds."""
 MAX_OPEN_FILES = 16
 """Descriptors that may be open. The process has fewer and opens no more."""
 
@@ -106,13 +106,13 @@ def enter() -> None:
         with open("/proc/self/statm", "rb") as file:
             used_bytes = int(file.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used_bytes + MAX_DECODING_BYTES,) * 2)
-    renew_cpu_time()
+    extend_cpu_limit()
     if not _filter_system_calls(platform.machine()):
         logger.warning("no filter of system calls on this system: decoders of containers have resource limits only")
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # after the warning, because stderr may be a file
 
 
-def renew_cpu_time() -> None:
+def extend_cpu_limit() -> None:
     """Allow `MAX_CPU_S` of processor time from now on. A process that takes more hangs, and the system ends it."""
     if sys.platform != "win32":
         usage = resource.getrusage(resource.RUSAGE_SELF)

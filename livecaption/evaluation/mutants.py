@@ -112,7 +112,7 @@ def run(parent: socket.socket, containers: Mapping[str, bytes], seeds: range) ->
         pass
     sandbox.enter()
     for seed in seeds:
-        sandbox.renew_cpu_time()
+        sandbox.extend_cpu_limit()
         _, container = mutant(containers, seed)
         what = outcome(container)
         if what not in DOCUMENTED:

@@ -310,14 +310,14 @@ def as_json(figures: Iterable[Figure[Source]], source: Source) -> dict[str, Any]
     for figure in figures:
         if figure.path:
             *parents, name = figure.path.split(".")
-            place = tree
+            node = tree
             for parent in parents:
-                place = place.setdefault(parent, {})
+                node = node.setdefault(parent, {})
             value = figure.read(source)
             if isinstance(value, Mapping):
-                place.setdefault(name, {}).update({str(key): each for key, each in value.items()})
+                node.setdefault(name, {}).update({str(key): each for key, each in value.items()})
             else:
-                place[name] = value
+                node[name] = value
     return tree
 
 

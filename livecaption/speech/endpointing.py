@@ -207,10 +207,10 @@ class Endpointer:
             speech_end: stream time. If it is not after the start of the utterance, the utterance has no speech at all.
             window_end: stream time up to which the detector has judged.
         """
-        settled_until = max(speech_end, self._started_at)
+        final_until = max(speech_end, self._started_at)
         if self._state not in (State.SPEECH, State.HANGOVER):
             return []
-        if window_end - settled_until < self._current_hangover():
+        if window_end - final_until < self._current_hangover():
             return []
         end = speech_end if speech_end > self._started_at else window_end - samples_of(UNSETTLED_MS)
         end = min(max(end, self._started_at + FRAME_SAMPLES), self.last_voiced_at)

@@ -4,7 +4,7 @@
                                                          |
     WorkerPool ── Supervisor ── PipeBridge ══ pipe ══════|══ engine.main ── Engine
       owns the     one worker's   two threads:           |   T0 computes   whisper or scripted
-      scheduler    life           reader, writer         |   T1 reads the pipe
+      scheduler    process        reader, writer         |   T1 reads the pipe
                                                          |   T2 watches the parent, T3 beats
 
 `spawning` starts and reaps the process, and `lifecycle` has the table of its states. `supervisor` keeps one worker

@@ -77,13 +77,13 @@ def test_audio_that_is_sent_again_begins_with_a_whole_sample(audio_format: Audio
     for received_ms in (1, 7, 333):
         buffer = ReplayBuffer(audio_format)
         buffer.push(data)
-        place = received_ms * audio_format.sample_rate_hz // 1000 * block
-        assert b"".join(buffer.since(received_ms)) == data[place:]  # type: ignore[arg-type]
+        position = received_ms * audio_format.sample_rate_hz // 1000 * block
+        assert b"".join(buffer.since(received_ms)) == data[position:]
 
 
 @given(st.integers(0, 60), st.sampled_from([AudioFormat("pcm_f32le", 8_000, 1), AudioFormat("mulaw", 11_025, 3)]))
 def test_all_audio_from_begin_ms_on_is_there(forgotten_ms: int, audio_format: AudioFormat) -> None:
-    """In pieces that are cut within samples."""
+    """The pieces are cut within samples."""
     block = {"pcm_f32le": 4, "mulaw": 3}[audio_format.encoding]
     data = bytes(range(251)) * (audio_format.sample_rate_hz * block * 121 // 251)
     buffer = ReplayBuffer(audio_format)
@@ -91,8 +91,8 @@ def test_all_audio_from_begin_ms_on_is_there(forgotten_ms: int, audio_format: Au
         buffer.push(data[at : at + 97])
     buffer.acknowledge(MAX_ACKNOWLEDGED_MS + forgotten_ms)
     assert buffer.begin_ms <= forgotten_ms + 1
-    place = buffer.begin_ms * audio_format.sample_rate_hz // 1000 * block
-    assert b"".join(buffer.since(buffer.begin_ms)) == data[place:]  # type: ignore[arg-type]
+    position = buffer.begin_ms * audio_format.sample_rate_hz // 1000 * block
+    assert b"".join(buffer.since(buffer.begin_ms)) == data[position:]
 
 
 @given(st.lists(st.binary(max_size=200), max_size=20), st.lists(st.integers(0, 100), max_size=10))
@@ -102,5 +102,5 @@ def test_however_it_was_cut_and_acknowledged_the_rest_is_there(chunks: list[byte
     for received_ms in acks:
         buffer.acknowledge(min(received_ms, len(data) // BYTES_PER_MS))
     newest = min(max(acks, default=0), len(data) // BYTES_PER_MS)
-    assert b"".join(buffer.since(newest)) == data[newest * BYTES_PER_MS :]  # type: ignore[arg-type]
+    assert b"".join(buffer.since(newest)) == data[newest * BYTES_PER_MS :]
     assert buffer.n_unacknowledged_bytes == len(data) - newest * BYTES_PER_MS

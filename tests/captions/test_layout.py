@@ -466,11 +466,11 @@ def test_words_that_only_follow_each_other_never_move_to_another_line(words: lis
 @given(transcripts() | conversations(), LENGTHS)
 def test_the_cues_of_a_session_that_goes_on_are_those_that_it_has_at_its_end(finals: list[Final], length: int) -> None:
     growing = GrowingCues(length)
-    settled = [cue for each in finals for cue in growing.push(each)]
-    assert settled + growing.flush() == cues(finals, length)
+    complete = [cue for each in finals for cue in growing.push(each)]
+    assert complete + growing.flush() == cues(finals, length)
 
 
-def test_a_cue_is_settled_when_somebody_speaks_again_after_a_pause() -> None:
+def test_a_cue_is_complete_when_somebody_speaks_again_after_a_pause() -> None:
     growing = GrowingCues(37)
     assert growing.push(final("One.", 0, 1000, 0)) == []
     assert growing.push(final("", 1500, 1600, 1)) == []

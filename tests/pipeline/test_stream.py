@@ -102,7 +102,7 @@ def test_a_failed_final_keeps_what_readers_were_promised() -> None:
     assert final.text
 
 
-def test_partials_are_asked_for_at_a_steady_cadence_while_somebody_speaks() -> None:
+def test_partials_are_asked_for_at_a_steady_interval_while_somebody_speaks() -> None:
     outputs = feed(new_stream(partials=True), "silence 400ms, speech 3000ms")
     ends = [request.window_start + len(request.window.samples) for request in requests(outputs)]
     assert len(ends) == 6  # at 0.5, 1.0 ... 3.0 s of speech

@@ -27,7 +27,7 @@ class Systemd:
         async with asyncio.timeout(within_s * TIMEOUT_FACTOR):
             return (await asyncio.get_running_loop().sock_recv(self._socket, 4096)).decode()
 
-    async def hear_until(self, message: str) -> list[str]:
+    async def receive_until(self, message: str) -> list[str]:
         """Wait for this message, and return all messages up to it."""
         received = []
         while not received or received[-1] != message:
@@ -82,13 +82,13 @@ async def test_a_server_notifies_systemd_that_it_loads_is_ready_lives_and_stops(
     """Row 58: the order of the notifications."""
     environment = {"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "400000"}
     async with serving("--model", "load 1", environment=environment) as server:
-        loading = await systemd.hear_until("READY=1")
+        loading = await systemd.receive_until("READY=1")
         # A watchdog notification may be due between the end of loading and READY.
         assert loading[0] == "EXTEND_TIMEOUT_USEC=10000000"
         assert set(loading[:-1]) <= {"EXTEND_TIMEOUT_USEC=10000000", "WATCHDOG=1"}
         assert loading.count("WATCHDOG=1") <= 1
         assert [await systemd.receive() for _ in range(3)] == ["WATCHDOG=1"] * 3
         server.send(signal.SIGTERM)
-        assert set((await systemd.hear_until("STOPPING=1"))[:-1]) <= {"WATCHDOG=1"}
+        assert set((await systemd.receive_until("STOPPING=1"))[:-1]) <= {"WATCHDOG=1"}
         assert await server.exited(within_s=1) == 0
         await assert_clean_end(server)

@@ -221,7 +221,8 @@ async def test_messages_of_a_killed_worker_do_not_count(worker: Worker, puppets:
     puppets[0].send(transcribed(1))
     puppets[0].send(Heartbeat())
     puppets[0].pipe.close()
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(asyncio.to_thread(worker._bridge._reader.join), 10)  # all messages are in the loop
+    await asyncio.sleep(0)  # and handled
     assert notes.calls == [MODEL, "lost"]
     assert worker.describe_end(-9) == "was killed: test"
 
@@ -235,7 +236,7 @@ async def test_a_worker_is_hung_if_its_batch_takes_too_long(worker: Worker, pupp
     worker._last_message_s = began_s + 1000  # a heartbeat arrives
     assert worker.hung(began_s + 12 + SERVER_MARGIN_S - 0.5) is None
     assert worker.hung(began_s + 12 + SERVER_MARGIN_S + 0.5) == "a batch took longer than 12 s"
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.2)  # the time of the second batch begins so much later
     puppets[0].send(transcribed(1))
     await eventually(lambda: len(worker._batches) == 1)
     worker._last_message_s = began_s + 1000
@@ -335,11 +336,11 @@ async def test_a_process_that_cannot_be_started_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, notes: Notes, caplog: pytest.LogCaptureFixture
 ) -> None:
     refuse(monkeypatch, errno.EACCES, n_times=2)
-    life = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener)
-    running = asyncio.ensure_future(life.run())
-    await eventually(lambda: life.state is PoolState.READY)
+    supervised = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener)
+    running = asyncio.ensure_future(supervised.run())
+    await eventually(lambda: supervised.state is PoolState.READY)
     assert caplog.text.count("could not be started: [Errno 13] Permission denied") == 2
-    await life.stop()
+    await supervised.stop()
     await running
 
 
@@ -349,22 +350,22 @@ async def test_a_shortage_of_the_system_is_no_death_and_reported_once(
 ) -> None:
     """Row 79: descriptors, processes or memory are short for a while. As many deaths would open the breaker."""
     refuse(monkeypatch, number, n_times=2 * RESTART.breaker_deaths)
-    life = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener)
-    running = asyncio.ensure_future(life.run())
-    await eventually(lambda: life.state is PoolState.READY)
-    assert life.failure is None
+    supervised = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener)
+    running = asyncio.ensure_future(supervised.run())
+    await eventually(lambda: supervised.state is PoolState.READY)
+    assert supervised.failure is None
     assert caplog.text.count("cannot be started") == 1
-    await life.stop()
+    await supervised.stop()
     await running
 
 
 async def test_a_stop_ends_the_wait_for_what_is_short(monkeypatch: pytest.MonkeyPatch, notes: Notes) -> None:
     refuse(monkeypatch, errno.EMFILE, n_times=1)
     config = replace(CONFIG, shortage_interval_s=60.0)
-    life = Supervisor(EngineConfig(engine="scripted", device="cpu"), config, notes.listener)
-    running = asyncio.ensure_future(life.run())
+    supervised = Supervisor(EngineConfig(engine="scripted", device="cpu"), config, notes.listener)
+    running = asyncio.ensure_future(supervised.run())
     await asyncio.sleep(0)
-    await life.stop()
+    await supervised.stop()
     await asyncio.wait_for(running, 10)
 
 
@@ -390,14 +391,14 @@ async def test_a_worker_whose_pipe_gets_no_threads_leaves_no_process(
 async def test_a_pause_of_the_whole_server_kills_no_worker(puppets: list[Puppet], notes: Notes) -> None:
     """The same as above through the watch itself. A silence while the server ran counts."""
     config = replace(CONFIG, heartbeat_timeout_s=1.0, watch_interval_s=0.02)
-    life = Supervisor(EngineConfig(device="cpu"), config, notes.listener)
-    running = asyncio.ensure_future(life.run())
+    supervised = Supervisor(EngineConfig(device="cpu"), config, notes.listener)
+    running = asyncio.ensure_future(supervised.run())
     await eventually(lambda: len(puppets) == 1)
     puppets[0].send(LOADED)
-    await eventually(lambda: life.state is PoolState.READY)
+    await eventually(lambda: supervised.state is PoolState.READY)
     began_s = time.monotonic()
     asyncio.get_running_loop().call_soon(time.sleep, 1.5)
     await eventually(lambda: "lost" in notes.calls)
     assert time.monotonic() - began_s > 1.5 + config.heartbeat_timeout_s
-    await life.stop()
+    await supervised.stop()
     await asyncio.wait_for(running, 20)
