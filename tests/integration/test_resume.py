@@ -100,7 +100,7 @@ async def test_a_publisher_who_is_away_for_a_while_goes_on_where_they_were(url: 
         relay.up = False
         relay.break_all()
         await stream.send_audio(TALK[third : 2 * third])
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # a few attempts to connect fail
         relay.up = True
         await stream.send_audio(TALK[2 * third :])
         await stream.stop()

@@ -117,7 +117,7 @@ async def test_handshakes_that_are_never_finished_are_closed_and_others_are_serv
             for byte in b"GET /v1/stream HTTP/1.1\r\nHost: ":
                 for connection in dripping:
                     await loop.sock_sendall(connection, bytes([byte]))
-                await asyncio.sleep(1)
+                await asyncio.sleep(1)  # slow, but never silent
 
         dripper = asyncio.ensure_future(drip())
         async with aiohttp.ClientSession() as http, http.get(f"{url}healthz") as response:

@@ -40,7 +40,7 @@ async def test_a_second_signal_ends_a_server_whose_loop_is_blocked(fault: str) -
         server.send(signal.SIGUSR2)
         await server.logged("fault: blocked")
         server.send(signal.SIGTERM)
-        await asyncio.sleep(0.35)
+        await asyncio.sleep(0.35)  # a second signal counts from 0.3 s on
         server.send(signal.SIGTERM)
         server.send(signal.SIGTERM)
         assert await server.exited(within_s=0.5) == 128 + signal.SIGTERM
@@ -142,7 +142,7 @@ async def test_a_forced_end_kills_the_workers_itself() -> None:
             await publisher.streamed(1)
             server.send(signal.SIGTERM)
             await publisher.received("status", state="draining")
-            await asyncio.sleep(0.35)
+            await asyncio.sleep(0.35)  # a second signal counts from 0.3 s on
             server.send(signal.SIGTERM)
             assert await server.exited(within_s=0.5) == 128 + signal.SIGTERM
             await assert_clean_end(server)

@@ -38,7 +38,7 @@ Mount = Callable[..., Awaitable[tuple[web.AppRunner, web.Application, str]]]
 
 
 def scripted(script: str = "", **server: float) -> Config:
-    return Config(engine=EngineConfig("scripted", script), server=ServerConfig(**server))  # type: ignore[arg-type]
+    return Config(engine=EngineConfig("scripted", script), server=ServerConfig(**server))
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ async def test_a_clean_up_does_not_wait_for_peers_that_neither_read_nor_answer(m
                 await flooding.send({"type": "ping", "id": "p" * 100})
 
         flood_task = asyncio.ensure_future(flood())
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # so the flood has begun, and the allowance is spent
         began_s = time.monotonic()
         await runner.cleanup()
         assert time.monotonic() - began_s < 3 + 1 * TIMEOUT_FACTOR
@@ -216,7 +216,7 @@ async def test_under_run_app_a_signal_gets_finals_out_and_a_second_one_leaves_no
             await publisher.streamed(1)
             for _ in range(n_signals):
                 os.kill(server.pid, signal.SIGTERM)
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)  # two signals at once would arrive as one
             await server.exited(within_s=4)
             await server.tree_gone()
         if n_signals == 1:
