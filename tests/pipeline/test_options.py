@@ -7,13 +7,11 @@ from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import ModelDescription, TranscriptionOptions
 
 ENGLISH = ModelDescription("tiny.en", "cpu", "int8", ("en",), translates=False)
-
-
 BASE = ModelDescription("base", "cpu", "int8", ("en", "de", "fr"), translates=True)
 
 
 def needs(**options: object) -> StreamOptions:
-    return StreamOptions(transcription=TranscriptionOptions(**options))  # type: ignore[arg-type]
+    return StreamOptions(transcription=TranscriptionOptions(**options))
 
 
 @pytest.mark.parametrize("options", [{}, {"language": "de"}, {"languages": ("de", "fr")}, {"task": "translate"}])
