@@ -35,7 +35,7 @@ BOUNDS = {
     "binary": f"a binary message | {native.LIMITS.max_binary_bytes // MIB} MiB",
     "read": f"from {(native.LIMITS.max_binary_bytes + app.READ_MARGIN_BYTES) / MIB:.2f} MiB on",
     "errors": f"bad messages of a publisher | {connection.MAX_ERRORS} |",
-    "audio": f"{AUDIO.s_per_s:.0f} s a second, {AUDIO.burst_s:.0f} s at once",
+    "audio": f"{AUDIO.audio_s_per_s:.0f} s a second, {AUDIO.burst_s:.0f} s at once",
     "backlog": f"audio that waits for finals | {AUDIO.max_backlog_ms // 1000} s",
     "turns": f"{turn.MAX_TURN_S * 1000:.0f} ms, or {turn.MAX_STEPS} messages",
     "holds": f"{siege.Bounds().hold_ms:.0f} ms with the step that exceeds them",

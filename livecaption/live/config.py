@@ -34,18 +34,19 @@ class AudioLimits:
     """The limits of the audio of one session.
 
     Attributes:
-        s_per_s, burst_s: the pace at which audio is taken, in seconds of its own time: in the long run and at once. A
-            recording of an hour is taken in 36 s, at a tenth of a core. More: others wait. Less: files take longer.
+        audio_s_per_s, burst_s: the pace at which audio is taken, in seconds of its own time: in the long run and at
+            once. A recording of an hour is taken in 36 s, at a tenth of a core. More: others wait. Less: files take
+            longer.
         max_backlog_ms: audio that waits for finals before the server reads slower than the client sends. More: more
             memory for each stream. Less: the workers may wait for audio.
         backlog_pause_s: longest pause in reading. After it one message is taken all the same, so that pings are
-            answered and a dead peer is seen. Longer: this is seen later. Shorter: the backlog grows more.
+            answered and a dead peer is seen. Longer: a dead peer is noticed later. Shorter: the backlog grows more.
         last_decoding_s: time in which the received bytes of a container must be decoded when the client has left. The
             rest is lost. Longer: clients that left take more of the decoders. Shorter: more is lost.
         last_decoding_draining_s: the same when the server stops.
     """
 
-    s_per_s: float = 100.0
+    audio_s_per_s: float = 100.0
     burst_s: float = 60.0
     max_backlog_ms: int = 60_000
     backlog_pause_s: float = 5.0
@@ -77,7 +78,7 @@ class RegistryLimits:
     Attributes:
         keep_ended_s: time for which a session that is over can still be read, and be resumed by a publisher that
             missed its end. Longer: more memory. Shorter: readers that were away get nothing.
-        max_ended: the most of these that are kept, the newest; each takes some 20 KB and its finals.
+        max_ended: number of ended sessions that are kept, the newest ones; each takes some 20 KB and its finals.
         max_without_audio: the most sessions without audio that wait for their publishers, the newest; they hold no
             slot. More: more memory for strangers. Less: publishers that are early may lose their session.
         max_claims: the most connections that have named one session and not yet shown its token. A client has one or
@@ -92,7 +93,7 @@ class RegistryLimits:
 
 @dataclass(frozen=True, slots=True)
 class LiveConfig:
-    """All limits of live sessions, by the part that keeps to them."""
+    """All limits of live sessions, by the part that enforces them."""
 
     socket: SocketLimits = field(default_factory=SocketLimits)
     session: SessionLimits = field(default_factory=SessionLimits)

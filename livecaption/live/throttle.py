@@ -15,11 +15,11 @@ class Throttle:
         now_s: the monotonic time.
 
     Attributes:
-        allowance: of audio, in seconds of its own time.
+        allowance: the allowance of audio, in seconds of its own time.
     """
 
     def __init__(self, limits: AudioLimits, now_s: float) -> None:
-        self.allowance = Allowance(limits.s_per_s, limits.burst_s, now_s)
+        self.allowance = Allowance(limits.audio_s_per_s, limits.burst_s, now_s)
         self._limits = limits
         self._turn = Turn()
         self._room = asyncio.Event()

@@ -37,7 +37,7 @@ from tests.support.speech import pcm_s16le, sound
 
 def with_audio(**limits: float) -> LiveConfig:
     """Return the settings of a server with these limits of audio."""
-    return LiveConfig(session=SessionLimits(audio=AudioLimits(**limits)))  # type: ignore[arg-type]
+    return LiveConfig(session=SessionLimits(audio=AudioLimits(**limits)))
 
 
 async def test_a_stream_is_ready_speaks_and_ends_with_everything_numbered(client: Client) -> None:
@@ -236,7 +236,7 @@ async def test_a_large_message_is_taken_in_pieces_between_which_others_have_thei
 
 
 async def test_audio_is_taken_no_faster_than_allowed(start_server: StartServer) -> None:
-    socket = await start_stream(await start_server(live=with_audio(burst_s=1.0, s_per_s=10.0)))
+    socket = await start_stream(await start_server(live=with_audio(burst_s=1.0, audio_s_per_s=10.0)))
     began_s = time.monotonic()
     await socket.send_bytes(bytes(32_000 * 5))
     await socket.send_json({"type": "stop"})

@@ -8,7 +8,7 @@ import pytest
 from livecaption.live.config import AudioLimits
 from livecaption.live.throttle import Throttle
 
-LIMITS = AudioLimits(s_per_s=10.0, burst_s=3.0, max_backlog_ms=500, backlog_pause_s=1000.0)
+LIMITS = AudioLimits(audio_s_per_s=10.0, burst_s=3.0, max_backlog_ms=500, backlog_pause_s=1000.0)
 
 
 async def test_a_burst_is_taken_at_once_and_what_exceeds_it_is_delayed() -> None:
