@@ -53,7 +53,7 @@ def refusal(data: bytes, *, as_file: bool = False, track: int | None = None) -> 
     source = io.BytesIO(data) if as_file else Stream(data)
     how = {"accepted": FILES} if as_file else {}
     with pytest.raises(InvalidAudio) as refused:
-        list(decode_container(source, track=track, **how))  # type: ignore[arg-type]
+        list(decode_container(source, track=track, **how))
     assert (refused.value.code, refused.value.fatal) == ("invalid_container", True)
     assert len(refused.value.message) <= 200  # messages of a decoder process are bounded
     return refused.value.message

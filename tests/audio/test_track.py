@@ -48,7 +48,7 @@ def encoded(name: str, **track: object) -> bytes:
         muxer,
         [Track(tone(rate_hz), codec, rate_hz, **track)],
         options=options,
-        picture=picture,  # type: ignore[arg-type]
+        picture=picture,
     )
 
 

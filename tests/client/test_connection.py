@@ -45,7 +45,7 @@ async def test_start_carries_every_option_and_the_token(server_of: ServerOf) -> 
     started = asyncio.get_running_loop().create_future()
 
     async def script(socket: web.WebSocketResponse, start: dict[str, Any]) -> None:
-        started.set_result((socket._req.headers["Authorization"], start))  # type: ignore[union-attr]
+        started.set_result((socket._req.headers["Authorization"], start))
         await socket.send_json(READY)
         await socket.receive()
 

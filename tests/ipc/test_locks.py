@@ -92,7 +92,7 @@ def test_the_stale_worker_is_killed(process: psutil.Popen, stale: WorkerIdentity
 def test_another_process_with_its_pid_is_not(
     process: psutil.Popen, stale: WorkerIdentity, difference: dict[str, object]
 ) -> None:
-    assert not kill_stale(replace(stale, **difference))  # type: ignore[arg-type]
+    assert not kill_stale(replace(stale, **difference))
     assert process.poll() is None
 
 

@@ -149,7 +149,7 @@ def test_these_messages_are_in_order_but_for_what_the_next_test_breaks() -> None
         raw({**TRANSCRIBE, "windows": [{**WINDOW, "n_samples": 4}, {**WINDOW, "n_samples": -2}]}, bytes(4)),
         raw({**TRANSCRIBE, "windows": [{**WINDOW, "preceding": PRECEDING}]}, bytes(4)),
         raw({**TRANSCRIBE, "windows": [{**WINDOW, "preceding": {**PRECEDING, "text": None}}]}, bytes(6)),
-        raw({**TRANSCRIBE, "windows": [{**WINDOW, "options": asdict(TranscriptionOptions(task="sing"))}]}, bytes(4)),  # type: ignore[arg-type]
+        raw({**TRANSCRIBE, "windows": [{**WINDOW, "options": asdict(TranscriptionOptions(task="sing"))}]}, bytes(4)),
     ],
     ids=lambda data: repr(data[:60]),
 )

@@ -22,7 +22,7 @@ def input_of(pipeline: StreamPipeline, lifecycle: Lifecycle, **limits: float) ->
     def ignore(_: object) -> None:
         pass
 
-    return AudioInput(pipeline, ArrivalClock(), lifecycle, ignore, DecoderPool(), ignore, AudioLimits(**limits))  # type: ignore[arg-type]
+    return AudioInput(pipeline, ArrivalClock(), lifecycle, ignore, DecoderPool(), ignore, AudioLimits(**limits))
 
 
 async def test_small_and_large_messages_are_taken_completely() -> None:

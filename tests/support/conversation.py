@@ -62,7 +62,7 @@ class Conversation:
             if self.ending is not None:
                 return
             self._now += 1
-            self._attempt(lambda message=message: self.dialect.receive(message))  # type: ignore[misc]
+            self._attempt(lambda message=message: self.dialect.receive(message))
             if self._now % self._every == 0:
                 self._answer()
 
@@ -77,7 +77,7 @@ class Conversation:
 
     def _attempt(self, commands: object) -> None:
         try:
-            for command in commands():  # type: ignore[operator]
+            for command in commands():
                 self._execute(command)
         except LivecaptionError as error:
             self._publish(ErrorReport.of(error))

@@ -25,7 +25,7 @@ def new_stream(
 ) -> StreamPipeline:
     """Make a stream with these options. The ids of its requests count from 1."""
     ids = itertools.count(1)
-    stream = StreamOptions(partials=partials, **options)  # type: ignore[arg-type]
+    stream = StreamOptions(partials=partials, **options)
     return StreamPipeline(SessionId("s"), stream, service_level, lambda: RequestId(next(ids)), resume_point)
 
 
