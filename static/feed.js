@@ -6,7 +6,7 @@
  *                    └─► ended | unknown | private
  *
  * Uses `fetch` and not EventSource, which can neither send a token nor notice a dead connection.
- * Knows nothing of the page.
+ * Independent of the page.
  */
 
 import { authorization } from "./token.js";

@@ -2,7 +2,7 @@
 /**
  * A microphone, or the sound of a tab or screen -> chunks of mono PCM.
  *
- * Owns the AudioContext, the media stream and the worklet. Knows nothing of the server. A failure is a Problem
+ * Owns the AudioContext, the media stream and the worklet. Independent of the server. A failure is a Problem
  * whose code `words.js` explains.
  */
 
@@ -276,7 +276,7 @@ async function openMicrophone(deviceId, processing) {
 
 async function openDisplay() {
   if (!navigator.mediaDevices.getDisplayMedia) throw new Problem("no_display_capture");
-  // In a variable, because TypeScript checks a literal in the call and does not know all of these options yet.
+  // In a variable, because TypeScript checks a literal in the call and lacks some of these options yet.
   const options = {
     // Browsers do not share sound without a picture, and some end both together: so the picture stays, small and slow.
     video: { width: 160, frameRate: 1 },

@@ -2,7 +2,7 @@
 /**
  * The native protocol, version 1: asks whether the server takes a stream, then sends audio and receives events.
  *
- * Knows nothing of microphones or of the page.
+ * Independent of microphones and of the page.
  */
 
 import { authorization, utf8Bytes } from "./token.js";

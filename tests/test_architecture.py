@@ -170,7 +170,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert {name: imported & left.keys() for name, imported in left.items()} == {}
 
 
-def test_a_pure_module_knows_no_io_no_clock_and_no_loop() -> None:
+def test_a_pure_module_has_no_io_no_clock_and_no_loop() -> None:
     assert len(PURE) > 40
     assert [f"{path}: {name}" for path in PURE for name in imports(path) if name.split(".")[0] in IO_PACKAGES] == []
 

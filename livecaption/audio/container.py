@@ -70,7 +70,7 @@ class Contents:
 
 
 class _Refused(ValueError):
-    """The container is refused for a reason that its sender should know."""
+    """The container is refused for a reason that its sender is sent."""
 
 
 def decode_container(
@@ -84,8 +84,8 @@ def decode_container(
 
     Channels are mixed (see `downmix`). Audio is at its presentation time: where the container has none, there is
     silence. A container that ends early yields its audio so far, and then ends without an error. If a packet was torn,
-    `truncated_audio` follows. Containers that follow each other are decoded one after the other, where `pieces` knows
-    how they begin.
+    `truncated_audio` follows. Containers that follow each other are decoded one after the other, where `pieces` has
+    their beginnings.
 
     Args:
         source: `read(n)` returns 1 to n bytes, b"" at the end, and may block. It need not be seekable. Its exceptions
@@ -350,7 +350,7 @@ class _Decoding:
 
 
 def _codec_of(stream: Any) -> str:
-    return "that FFmpeg does not know" if stream.codec_context is None else str(stream.codec_context.codec.name)
+    return "that FFmpeg does not support" if stream.codec_context is None else str(stream.codec_context.codec.name)
 
 
 def _origin_s(container: Any) -> float | None:

@@ -1,6 +1,6 @@
 """Repair WAVs while they are received: lengths that are wrong, and WAVs one after the other. Pure.
 
-A WAV states the length of its audio before the audio. Programs that stream one cannot know it: they write zero, the
+A WAV states the length of its audio before the audio. Programs that stream one cannot state it: they write zero, the
 largest number, or the length of their first piece. Others send each piece of audio as a whole WAV. FFmpeg stops at the
 stated length, and the rest would be lost.
 
@@ -19,7 +19,7 @@ _FORM_BYTES = 12
 MAX_FORMAT_BYTES = 4096
 """The longest `fmt ` chunk that is compared. Real ones have up to 40 bytes, and those of a codec some more."""
 UNKNOWN_LENGTHS = range(0x7FFF_0000, 0x1_0000_0000)
-"""Lengths that programs write which do not know theirs. Longer than 2 GiB is RF64, which has the length elsewhere."""
+"""Lengths that programs write before they have theirs. Longer than 2 GiB is RF64, which has the length elsewhere."""
 AFTER_AUDIO = frozenset(
     [
         *(b"LIST", b"id3 ", b"ID3 ", b"cue ", b"fact", b"PEAK", b"bext", b"iXML", b"axml", b"aXML", b"chna", b"_PMX"),

@@ -135,10 +135,10 @@ async def transcribe(
     """Send audio to its end and receive events meanwhile: a whole stream in one call.
 
     Args:
-        url: as for `connect`.
+        url: the address, as in `connect`.
         chunks: the audio, in pieces of any length. It is sent as fast as `chunks` yields it.
         receive: called with every event from `Ready` to `End`, in order.
-        options: as for `connect`.
+        options: the settings, as in `connect`.
 
     Raises:
         StreamClosed: the stream ended without an `End`.

@@ -22,7 +22,10 @@ from livecaption.ipc.job_object import join_job
 from livecaption.ipc.layers import Layer
 
 KILL_TIMEOUT_S = 2.0
-"""Time that the exit of the server waits for each process that it killed. Longer ones hang in a driver."""
+"""Time that the exit of the server waits for each process that it killed.
+
+A process that takes longer hangs in a driver.
+"""
 
 _started: set[SpawnProcess] = set()
 

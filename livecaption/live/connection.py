@@ -130,7 +130,7 @@ class Connection:
     # Calls of the registry
 
     def drain(self) -> None:
-        """Hurry, because the server stops; close where there is no session."""
+        """Shorten the time-outs, because the server stops; close where there is no session."""
         self._outbox.shorten_timeouts()
         if self._session is None:
             self.finish(Ending("draining"))
@@ -221,7 +221,7 @@ class Connection:
 
     def _open(self, command: Open) -> None:
         self._claim.close()
-        if self._claimed is not None:  # the client came to resume, and thought better of it
+        if self._claimed is not None:  # the client connected with `?resume=`, but sent a plain `start`
             self._slot.enter_context(self._sessions.admitted())
         self._session = self._sessions.open(self, command, self._slot, resumable=self._dialect.resumable)
 

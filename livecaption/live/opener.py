@@ -90,7 +90,7 @@ class SessionOpener:
         tokens = SessionTokens(token_hash(token), reader_hash, token)
         audio = options.audio
         about = f"{audio.encoding} {audio.sample_rate_hz} Hz, {audio.channels} channels"
-        logger.info("session=%s started: %s", known.id[:6], about)  # the whole id lets readers in
+        logger.info("session=%s started: %s", known.id[:6], about)  # the whole id admits readers
         hub = Hub(known.title, known.language)
         pipeline = self._pipeline(known.id, options, STREAM_START)
         resume_window_s = self._resume_window_s * can_go_on

@@ -33,7 +33,7 @@ class Socket(Protocol):
     """A connection of a publisher, with a session or before one."""
 
     def drain(self) -> None:
-        """Hurry, because the server stops; close where there is no session."""
+        """Shorten the time-outs, because the server stops; close where there is no session."""
 
     def fail(self, error: LivecaptionError) -> None:
         """Refuse a client that has no session."""
@@ -73,17 +73,17 @@ class SessionRegistry:
         self._drain_timeout_s = drain_timeout_s
         self._admission = admission
         self._limits = limits
-        self._admitted_s: dict[int, float] = {}  # when each open stream was let in, by its number
+        self._admitted_s: dict[int, float] = {}  # when each open stream was admitted, by its number
         self.n_accepted = 0
-        """Streams let in since the start."""
+        """Streams accepted since the start."""
         self.refused: Counter[str] = Counter()
-        """Streams not let in since the start, by the code that they were sent."""
+        """Streams refused since the start, by the code that they were sent."""
         self.n_resumed = 0
         """Publishers that came back since the start."""
         self.n_readers = 0
         """Readers that are here, of all sessions together."""
         self.n_readers_refused = 0
-        """Readers not let in since the start, because there were too many."""
+        """Readers refused since the start, because there were too many."""
         self._ended_received_ms = 0  # of sessions that are over
         self._sessions: dict[str, LiveSession] = {}  # all that can be found
         self._open: set[LiveSession] = set()  # those of them that are not over
@@ -149,7 +149,7 @@ class SessionRegistry:
         self._add(session, slot)
 
     def reattach(self, session: LiveSession, connection: Peer, command: Reattach) -> None:
-        """Give the session to the publisher on this connection, which `check_resume` has let in.
+        """Give the session to the publisher on this connection, which `check_resume` has accepted.
 
         Raises:
             Unavailable: the session has given up its slot, and there is no other.
@@ -208,7 +208,7 @@ class SessionRegistry:
     # Admission
 
     def check_admission(self) -> None:
-        """Check that one more stream would be let in now.
+        """Check that one more stream would be admitted now.
 
         Raises:
             Unavailable: `loading`, `failed`, `draining` or `overloaded`.
@@ -243,7 +243,7 @@ class SessionRegistry:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Hold a slot for a stream that was let in, perhaps by an earlier server."""
+        """Hold a slot for a stream that was admitted, perhaps by an earlier server."""
         self.n_accepted += 1
         number = self.n_accepted
         self._admitted_s[number] = time.monotonic()

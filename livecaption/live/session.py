@@ -50,9 +50,9 @@ class LiveSession:
 
     Args:
         language: the requested one, or that of the model.
-        pipeline: of its stream; an earlier server may have begun it.
+        pipeline: the pipeline of its stream; an earlier server may have begun it.
         hub: publishes its events.
-        tokens: who may come back to it, and who may read it.
+        tokens: the tokens of its publisher and of its readers.
         clock: compares its audio with the time on the wall.
         gate: publishes its events, and stores them if it has a store.
         workers: transcribe.
@@ -107,7 +107,7 @@ class LiveSession:
 
     @property
     def _logged_id(self) -> str:
-        """Enough to distinguish sessions; the whole id lets readers in, and must be in no log."""
+        """Enough to distinguish sessions; the whole id admits readers, and must be in no log."""
         return self._pipeline.id[:6]
 
     @property
@@ -150,7 +150,7 @@ class LiveSession:
 
         Raises:
             Unauthorized: `wrong_token`.
-            UnknownSession: `session_ended`, and its client knows all of it.
+            UnknownSession: `session_ended`, and its client has all events.
             InvalidMessage: `unsupported_resume`, or `last_seq` was never sent, or the model, if it is another one
                 now, cannot do what the session needs.
         """
@@ -164,7 +164,7 @@ class LiveSession:
         self._for_model(self._pipeline.options)
 
     def resume(self, connection: Peer, asked: Reattach) -> None:
-        """Go on with the publisher that `check_resume` has let in. An older connection that is still open is closed."""
+        """Go on with the publisher that `check_resume` has accepted. An older open connection is closed."""
         logger.info("session=%s resumed", self._logged_id)
         if not self.tokens.resume:
             self.tokens.resume = asked.token
@@ -178,7 +178,7 @@ class LiveSession:
             if asked.audio_from_ms > received_ms and self._pipeline.skip_to(asked.audio_from_ms):
                 self._gate.publish(Gap(received_ms, asked.audio_from_ms))
             self._pipeline.rewind()
-        connection.send(self._ready())  # the others know the session
+        connection.send(self._ready())  # readers and the log need no second `ready`
         self.hub.attach(connection.deliver, asked.last_seq)
         if self.hub.ended:
             connection.finish(self._lifecycle.known_ending)
@@ -325,9 +325,9 @@ class LiveSession:
         about = f"{reason}, {received_ms / 1000:.1f} s of audio, {n_utterances} utterances"
         logger.info("session=%s ended: %s", self._logged_id, about)
         # The last events are published once the store has them.
-        self._gate.when_all_published(self._let_go)
+        self._gate.when_all_published(self._close_connection)
 
-    def _let_go(self) -> None:
+    def _close_connection(self) -> None:
         """Close the connection, if there is one: all is published."""
         if self._connection is not None:
             self._connection.finish(self._lifecycle.known_ending)

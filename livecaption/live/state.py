@@ -125,7 +125,7 @@ class Lifecycle:
     def forgives_late_messages(self) -> bool:
         """True if messages behind the end of the audio are no mistake.
 
-        A publisher whose connection broke behind its own `stop` may send that again: it does not know that it arrived.
+        A publisher whose connection broke behind its own `stop` may send that again: it has no answer to the first one.
         """
         return self._forgives_late_messages
 

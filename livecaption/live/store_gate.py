@@ -19,7 +19,7 @@ class StoreGate:
 
     Args:
         store: None: nothing is kept, and nothing waits.
-        session: the session, as the store will know it.
+        session: the session, as it will be stored.
         hub: gets the events, in order, and numbers them.
         clock: gives them times on the wall.
     """

@@ -1,6 +1,6 @@
 """The two tokens of a session: one for its publisher and, if it is private, one for its readers. Pure.
 
-Only their hashes are kept. The readers' token follows from the publisher's. So a restarted server, which knows no token
+Only their hashes are kept. The readers' token follows from the publisher's. So a restarted server, which has no token
 until a client shows it, can send the publisher both again.
 """
 
@@ -31,10 +31,10 @@ class SessionTokens:
     Args:
         resume_hash: hash of the publisher's token.
         reader_hash: hash of the readers' token; None: the session is not private.
-        resume: the publisher's token itself, if the server knows it.
+        resume: the publisher's token itself, if the server has it.
 
     Attributes:
-        resume: the publisher's token; empty until this server knows it.
+        resume: the publisher's token; empty until this server has it.
     """
 
     def __init__(self, resume_hash: str, reader_hash: str | None, resume: str = "") -> None:

@@ -34,9 +34,9 @@ class StreamOptions:
         """
         asked = self.transcription
         if not {asked.language or model.languages[0], *asked.languages} <= set(model.languages):
-            known = ", ".join(sorted(model.languages))
+            supported = ", ".join(sorted(model.languages))
             raise InvalidMessage(
-                f"the model {model.model} does not know the language asked for, but {known}",
+                f"the model {model.model} does not support this language, but {supported}",
                 code="unsupported_language",
             )
         if asked.task == "translate" and not model.translates:

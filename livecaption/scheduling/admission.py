@@ -97,7 +97,7 @@ class Load:
         final_s, partial_s: worker time for one request, in batches as they are now; None: nothing was measured yet.
         finals_measured: True if `final_s` comes from many finals. Otherwise it comes from partials at the beginning of
             utterances.
-        utterances_per_s: of an average stream.
+        utterances_per_s: utterances in a second of an average stream.
         speaking: share of the time in which an average stream wants partials.
         n_workers: number of workers that are ready.
         oldest_final_s: waiting time of the final that has waited longest for a worker; 0: none waits.
@@ -129,7 +129,7 @@ def stream_limit(n_streams: int, n_new: int, load: Load, config: AdmissionConfig
         return max(1, n_streams)
     final_s, partial_s = load.final_s or UNMEASURED_FINAL_S, load.partial_s or UNMEASURED_PARTIAL_S
     if not load.finals_measured:
-        # The first finals are short and cheap, so their cost would let in too many. A slow model shows itself anyway.
+        # The first finals are short and cheap, so their cost would admit too many. A slow model shows itself anyway.
         final_s, partial_s = max(final_s, UNMEASURED_FINAL_S), max(partial_s, UNMEASURED_PARTIAL_S)
     # Worker time that a stream needs in a second: one that was measured, and a new one.
     finals = load.utterances_per_s * final_s

@@ -109,7 +109,7 @@ class LoadController:
         self._n_finals = 0
         self._computing_finals = Rate(RATE_MEMORY_S)
         self._computing = Rate(RATE_MEMORY_S)
-        self._spoke_s: dict[SessionId, float] = {}  # when each session was last known to speak
+        self._spoke_s: dict[SessionId, float] = {}  # when speech of each session was last reported
         self._level = ServiceLevel(interval_ms, effort="full")
         self._too_busy_s = -inf  # when finals last left too little time to resume
         self._set_s = -inf

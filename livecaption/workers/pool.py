@@ -259,7 +259,7 @@ class WorkerPool:
                 self._ready[instruction.worker].transcribe(instruction.batch, windows)
             else:
                 logger.error(
-                    # The whole id lets readers in, and must be in no log.
+                    # The whole id admits readers, and must be in no log.
                     "audio of session %s crashed two workers and is not sent again",
                     instruction.request.session[:6],
                 )

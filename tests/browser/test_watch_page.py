@@ -137,7 +137,7 @@ async def test_two_readers_see_the_same_and_the_late_one_begins_with_what_was_sa
 async def test_a_reader_whose_network_breaks_comes_back_by_itself_and_no_line_is_lost_or_doubled(
     scripted_server: Server, open_page: OpenPage, place: str
 ) -> None:
-    """The server may know the reader's position, or may have to send everything again."""
+    """The server may still have the reader's position, or may have to send everything again."""
 
     async def forget(route: Route) -> None:
         headers = {name: value for name, value in route.request.headers.items() if name != "last-event-id"}

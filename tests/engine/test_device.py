@@ -75,7 +75,7 @@ def test_a_device_of_another_name_is_unusable(device: str) -> None:
         choose_device(device)
 
 
-def test_a_compute_type_that_the_device_does_not_know_is_unusable_and_the_message_names_those_it_knows() -> None:
+def test_a_compute_type_that_the_device_does_not_support_is_unusable_and_the_message_names_the_others() -> None:
     with pytest.raises(EngineUnusable, match=r"'float17' does not work on this cpu device: use one of .*float32"):
         choose_device("cpu", "float17")
 

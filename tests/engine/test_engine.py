@@ -64,7 +64,7 @@ def test_a_window_may_have_any_length_up_to_30_s(engine: Engine, seconds: int) -
     assert hypothesis.text
 
 
-def test_the_language_is_the_one_given_or_one_that_the_engine_knows(engine: Engine) -> None:
+def test_the_language_is_the_one_given_or_one_that_the_engine_supports(engine: Engine) -> None:
     given, detected = engine.transcribe([Window(JFK, TranscriptionOptions(language="en")), Window(JFK)])
     assert given.language == "en"
     assert detected.language in engine.description.languages

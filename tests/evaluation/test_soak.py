@@ -41,7 +41,7 @@ async def test_a_final_that_is_lost_is_a_fault(monkeypatch: pytest.MonkeyPatch) 
     cycle = await run_cycle(jfk_pcm(), signal.SIGTERM, ignored.wait())
     assert cycle.phase == "streaming"
     [fault] = cycle.faults
-    assert fault in ("1 finals lost", "2 finals lost"), "how many utterances there are hangs on partials"
+    assert fault in ("1 finals lost", "2 finals lost"), "the number of utterances depends on partials"
 
 
 def test_the_table_counts_by_signal_and_phase() -> None:

@@ -321,7 +321,7 @@ async def test_ready_has_a_token_for_readers_if_the_session_is_private(client: C
     assert len({private["reader_token"], private["resume_token"], private["session"]}) == 3
 
 
-async def test_no_log_line_lets_anybody_in(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_log_line_admits_anybody(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     """Anyone who knows a session's id may read along."""
     caplog.set_level("INFO")
     socket, ready = await start(client, private=True)
@@ -349,7 +349,7 @@ async def test_a_reset_parks_the_session_with_any_number_of_pings_on_their_way(c
 async def test_a_session_without_audio_holds_no_slot_while_its_publisher_is_away(
     start_server: StartServer,
 ) -> None:
-    """Else connecting and vanishing fills a server for a minute."""
+    """Otherwise, connecting and vanishing would fill a server for a minute."""
     client = await start_server(max_streams=1)
     socket, ready = await start(client)
     await drop(client, socket)

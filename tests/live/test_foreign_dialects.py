@@ -1,4 +1,4 @@
-"""Publishers that speak protocols which the core does not know: `tests.support.dialects`, over real sockets."""
+"""Publishers that speak protocols which the core does not have: `tests.support.dialects`, over real sockets."""
 
 import asyncio
 import json

@@ -95,7 +95,7 @@ async def test_a_session_that_cannot_be_resumed_has_no_resume_window_and_is_not_
 async def test_the_language_is_that_of_the_options_or_the_only_one_of_the_model() -> None:
     assert started()[0].language == "en"
     assert started(transcription=TranscriptionOptions(language="en"))[1].language == "en"
-    with pytest.raises(InvalidMessage, match="does not know the language"):
+    with pytest.raises(InvalidMessage, match="does not support this language"):
         started(transcription=TranscriptionOptions(language="de"))
 
 

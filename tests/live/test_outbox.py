@@ -103,7 +103,7 @@ async def test_a_reader_that_does_not_read_is_cut_off_after_the_send_time_out() 
 
 
 async def test_shorter_time_outs_cut_a_send_that_is_on_its_way_too() -> None:
-    """Else a reader that stopped reading just before a stop would take the service's 5 s."""
+    """Otherwise, a reader that stopped reading just before a stop would take the service's 5 s."""
 
     async def script(outbox: Outbox, _: asyncio.Transport) -> None:
         await fill(outbox)

@@ -90,7 +90,7 @@ async def test_a_stream_that_ends_makes_room_for_another(start_server: StartServ
 async def test_as_many_are_admitted_as_the_workers_hold_and_the_rest_get_a_time_to_retry_after(
     start_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A burst on a server that knows what a final costs: each newcomer counts at once."""
+    """A burst on a server that has measured what a final costs: each newcomer counts at once."""
     client = await start_server()
     load = replace(FRESH, final_s=0.65, partial_s=1e-9, finals_measured=True)
     monkeypatch.setattr(WorkerPool, "load", load)
@@ -101,7 +101,7 @@ async def test_as_many_are_admitted_as_the_workers_hold_and_the_rest_get_a_time_
     assert (refusal.status, (await refusal.json())["code"]) == (503, "overloaded")
     assert refusal.headers["Retry-After"] == "2"
     monkeypatch.setattr(WorkerPool, "load", replace(load, n_workers=2))
-    assert (await client.get("/v1/stream")).status == 426  # would be let in
+    assert (await client.get("/v1/stream")).status == 426  # would be admitted
 
 
 async def test_a_burst_on_a_server_that_measured_nothing_is_not_admitted_as_a_whole(start_server: StartServer) -> None:
@@ -134,7 +134,7 @@ async def test_a_stream_that_was_admitted_before_a_drain_and_comes_after_it_ends
 
     sessions = client.app[SERVICES].sessions
     await sessions.drain()
-    with sessions.connected(SlowToConnect()):  # type: ignore[arg-type]
+    with sessions.connected(SlowToConnect()):
         assert calls == ["drain"]
 
 

@@ -1,4 +1,4 @@
-"""A client with a session's token is let in; one that has read the store is not."""
+"""A client with a session's token is accepted; one that has read the store is not."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_the_readers_token_is_another_one_and_always_the_same() -> None:
     assert len(reader_token(TOKEN)) == 32
 
 
-def test_a_session_lets_in_its_publisher_and_of_a_private_one_its_readers() -> None:
+def test_a_session_accepts_its_publisher_and_of_a_private_one_its_readers() -> None:
     tokens = SessionTokens(token_hash(TOKEN), token_hash(reader_token(TOKEN)), TOKEN)
     tokens.check_publisher(TOKEN)
     tokens.check_reader(reader_token(TOKEN))

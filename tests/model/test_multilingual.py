@@ -1,4 +1,4 @@
-"""Whisper base, which knows languages; where its packages are installed."""
+"""Whisper base, which supports many languages; where its packages are installed."""
 
 import numpy as np
 import numpy.typing as npt

@@ -33,7 +33,7 @@ def final_of(spoken: Utterance, text: str = "Good morning.", confidence: float =
 def builder(
     *finals: Final, level: ServiceLevel = SPECULATIVE, language: str | None = "en", newest: Final | None = None
 ) -> RequestBuilder:
-    """A builder that knows these finals; the newest one is out."""
+    """A builder that has these finals; the newest one is out."""
     queue = FinalQueue(newest or (finals[-1] if finals else None))
     ids = itertools.count(1)
     options = TranscriptionOptions(language)

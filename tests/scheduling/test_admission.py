@@ -36,7 +36,7 @@ def admitted_of_a_burst(n_knocking: int, load: Load) -> int:
 
 
 def test_a_burst_on_a_fresh_server_is_not_admitted_as_a_whole() -> None:
-    """The smallest machine, of two cores, shows words in time to 24 streams; that is measured before all are let in."""
+    """The smallest machine, of two cores, shows words in time to 24 streams; it is measured before all are admitted."""
     assert 16 <= admitted_of_a_burst(1000, replace(FRESH, n_workers=2)) < 32
 
 

@@ -233,7 +233,7 @@ def test_the_interval_is_as_configured_five_seconds_after_the_load_has_gone(n_st
 
 @CURVES
 def test_a_machine_that_is_slower_for_a_while_has_its_partials_back_afterwards(curve: Curve) -> None:
-    """Though nothing is known of the cost of partials while there are none."""
+    """The cost of partials is not measured while there are none."""
     server = SimulatedServer(curve=curve)
     server.join(24)
     server.run(10.0)

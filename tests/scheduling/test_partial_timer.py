@@ -1,4 +1,4 @@
-"""When a partial is due."""
+"""A partial is due after each interval of an utterance's audio."""
 
 import pytest
 

@@ -474,7 +474,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
                 assert all(request.asked_s >= newest_s for request in waiting), "a final overtakes another"
 
     def waiting_finals(self) -> list[Request]:
-        """Those that are promised and that no worker has."""
+        """Return the finals that are promised and that no worker has."""
         held = {request.id for held in self.held.values() for batch in held for request in batch.requests}
         there = held.union(self.books.answered)
         return [request for request in self.books.asked.values() if request.is_final and request.id not in there]

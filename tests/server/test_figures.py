@@ -24,7 +24,7 @@ def samples(family: Metric) -> list[tuple[str, dict[str, str], float]]:
     return [(sample.name, sample.labels, sample.value) for sample in family.samples]
 
 
-def test_the_names_in_prometheus_are_those_that_dashboards_know() -> None:
+def test_the_names_in_prometheus_are_those_that_dashboards_use() -> None:
     assert [figure.name for figure in ALL if figure.name] == [
         *("streams", "streams_limit", "streams_accepted", "streams_resumed", "streams_parked"),
         *("readers", "readers_limit", "readers_refused", "streams_refused"),
@@ -39,7 +39,7 @@ def test_the_names_in_prometheus_are_those_that_dashboards_know() -> None:
     ]
 
 
-def test_the_places_in_the_stats_are_those_that_programs_know() -> None:
+def test_the_places_in_the_stats_are_those_that_programs_use() -> None:
     assert [figure.path for figure in ALL if figure.path] == [
         *("streams.open", "streams.limit", "streams.accepted", "streams.refused"),
         *("received_audio_s", "transcribed_audio_s", "compute_s", "real_time_factor", "utilization"),

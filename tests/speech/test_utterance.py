@@ -85,7 +85,7 @@ def test_the_pre_roll_does_not_reach_before_the_stream():
 
 
 def test_the_pre_roll_does_not_reach_into_the_window_before():
-    """Else words would be in two captions."""
+    """Otherwise, words would be in two captions."""
     script = "silence 1000ms, speech 400ms, silence 240ms, speech 400ms, silence 240ms"
     config = EndpointingConfig(onset_ms=60, hangover_ms=200, pre_roll_ms=300, post_roll_ms=200)
     assert [in_ms(event) for event in cut(script, config=config)] == [

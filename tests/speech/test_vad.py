@@ -50,7 +50,7 @@ def test_no_frames_are_no_answers():
 
 
 def test_breath_after_speech_is_unvoiced():
-    """Else the final of what was said waits for the breath to end."""
+    """Otherwise, the final of what was said would wait for the breath to end."""
     breath = np.random.default_rng(1).normal(scale=0.003, size=9_600).astype(np.float32)
     voiced = judged(np.concatenate([sound("silence 1000ms, speech 1000ms"), breath, sound("silence 400ms")]))
     assert last_voiced_s(voiced) == pytest.approx(2.0, abs=0.15)

@@ -38,7 +38,7 @@ def test_short_audio_does_not_make_a_device_look_slow() -> None:
     assert deadlines.deadline_s(audio_s=100) == 10
 
 
-def test_it_takes_twenty_batches_to_know_a_device() -> None:
+def test_it_takes_twenty_batches_to_measure_a_device() -> None:
     deadlines = BatchDeadlines(least_s=10)
     for _ in range(19):
         deadlines.learn(audio_s=20, compute_s=0.2)

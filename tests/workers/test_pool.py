@@ -118,7 +118,7 @@ async def test_a_batch_that_fails_costs_only_the_culprit_its_answer(start_crew: 
     assert crew.pool.queue == QueueFigures(finals=0, partials=0, in_flight=0, superseded=0, dropped=0)
 
 
-async def test_the_log_names_no_session_by_the_id_that_lets_readers_in(
+async def test_the_log_names_no_session_by_the_id_that_admits_readers(
     start_crew: StartCrew, caplog: pytest.LogCaptureFixture
 ) -> None:
     crew = await start_crew()

@@ -13,7 +13,7 @@ class Open:
     """Open a session.
 
     Attributes:
-        options: of its stream.
+        options: the options of its stream.
         start: text from which the dialect reads these options again when the server has died; empty where it is not
             resumable.
     """

@@ -3,8 +3,8 @@
     messages  ──receive──> commands ──> connection, session
     messages  <──encode─── events   <── hub
 
-A `Route` is a protocol and its address; it makes a `Dialect` for each connection. The core knows nothing of a protocol
-but these two.
+A `Route` is a protocol and its address; it makes a `Dialect` for each connection. The rest of
+livecaption uses a protocol only through these two.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -109,7 +109,7 @@ class Route:
     """A protocol and its address on the server.
 
     Attributes:
-        path: of the address.
+        path: the path of its address.
         subprotocols: those that are accepted if the client offers them.
         accept: makes the dialect of one connection. The settings are the server's own, which a client may change.
             Raises a LivecaptionError if the handshake is wrong.

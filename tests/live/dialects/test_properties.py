@@ -34,7 +34,7 @@ class TestOneReplyAChunk(DialectProperties):
 
 
 class TestAppendedText(DialectProperties):
-    """With turns that the client ends."""
+    """The client ends turns."""
 
     manual = True
     appends = True
