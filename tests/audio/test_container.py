@@ -1,11 +1,13 @@
 import io
 import struct
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
 from livecaption.audio.container import PIECE_S, decode_container
+from livecaption.audio.formats import Samples
 from livecaption.errors import InvalidAudio
 from tests.support.containers import flac_of_silence
 
@@ -13,16 +15,16 @@ from tests.support.containers import flac_of_silence
 class Pipe(io.RawIOBase):
     """Bytes that come in pieces and cannot be sought, as from a socket."""
 
-    def __init__(self, data, piece_bytes=700, error=None):
+    def __init__(self, data: bytes, piece_bytes: int = 700, error: Exception | None = None) -> None:
         self.data = data
         self.piece_bytes = piece_bytes
         self.error = error
         self.n_read = 0
 
-    def readable(self):
+    def readable(self) -> bool:
         return True
 
-    def read(self, n_bytes=-1):
+    def read(self, n_bytes: int = -1) -> bytes:
         piece = self.data[self.n_read : self.n_read + min(n_bytes, self.piece_bytes)]
         self.n_read += len(piece)
         if self.error and not piece:
@@ -33,23 +35,32 @@ class Pipe(io.RawIOBase):
 class WriteOnly(io.RawIOBase):
     """A live encoder writes to this. It cannot go back and fill in lengths."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.written = bytearray()
 
-    def writable(self):
+    def writable(self) -> bool:
         return True
 
-    def write(self, data):
+    def write(self, data: Any) -> int:
         self.written += bytes(data)
         return len(data)
 
 
-def tone(sample_rate_hz, duration_s=2.0):
+def tone(sample_rate_hz: int, duration_s: float = 2.0) -> Samples:
     time_s = np.arange(round(sample_rate_hz * duration_s)) / sample_rate_hz
     return (0.5 * np.sin(2 * np.pi * 440 * time_s)).astype(np.float32)
 
 
-def encode(container, codec, sample_rate_hz, options=None, *, live=False, channels=1, sample_format=None):
+def encode(
+    container: str,
+    codec: str,
+    sample_rate_hz: int,
+    options: dict[str, str] | None = None,
+    *,
+    live: bool = False,
+    channels: int = 1,
+    sample_format: str | None = None,
+) -> bytes:
     """Two seconds of 440 Hz."""
     file = WriteOnly() if live else io.BytesIO()
     with av.open(file, "w", format=container, options=options or {}) as output:
@@ -96,22 +107,22 @@ CONTAINERS = {
 encoded = {}
 
 
-def container_of(name):
+def container_of(name: str) -> bytes:
     if name not in encoded:
         encoded[name] = CONTAINERS[name]()
     return encoded[name]
 
 
-def decode(data, **how):
+def decode(data: bytes, **how: Any) -> Samples:
     return np.concatenate([np.empty(0, np.float32), *decode_container(Pipe(data, **how))])
 
 
-def peak_hz(samples):
+def peak_hz(samples: Samples) -> float:
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(samples.size)))
     return np.argmax(spectrum) * 16_000 / samples.size
 
 
-def decode_what_can_be(data, **how):
+def decode_what_can_be(data: bytes, **how: Any) -> tuple[Samples, tuple[str, bool] | None]:
     """(samples, error): all that came before the error, or None."""
     decoded = [np.empty(0, np.float32)]
     try:
@@ -122,7 +133,7 @@ def decode_what_can_be(data, **how):
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_audio_of_a_container_is_decoded_as_it_was_encoded(name):
+def test_audio_of_a_container_is_decoded_as_it_was_encoded(name: str) -> None:
     samples = decode(container_of(name))
     assert samples.dtype == np.float32
     assert len(samples) == pytest.approx(32_000, abs=2000)
@@ -131,12 +142,12 @@ def test_audio_of_a_container_is_decoded_as_it_was_encoded(name):
     assert np.abs(inner).max() == pytest.approx(0.5, rel=0.1)
 
 
-def test_the_end_is_not_held_back():
+def test_the_end_is_not_held_back() -> None:
     """Neither by the decoder nor by the resampler."""
     assert len(decode(container_of("wav"))) == 32_000
 
 
-def test_a_rate_that_changes_on_the_way_is_followed():
+def test_a_rate_that_changes_on_the_way_is_followed() -> None:
     """Radio streams do this, where a jingle of another rate is put in."""
     bare = {"write_xing": "0", "id3v2_version": "0"}
     parts = [encode("mp3", "libmp3lame", rate_hz, bare, live=True) for rate_hz in (44_100, 22_050)]
@@ -148,7 +159,7 @@ def test_a_rate_that_changes_on_the_way_is_followed():
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_bytes_cut_anywhere_give_the_same_audio(name):
+def test_bytes_cut_anywhere_give_the_same_audio(name: str) -> None:
     data = container_of(name)
     for piece_bytes, sent in ((1, data[:20_000]), (333, data)):  # all of it one by one would take seconds
         whole, fault = decode_what_can_be(sent, piece_bytes=len(sent))
@@ -158,7 +169,7 @@ def test_bytes_cut_anywhere_give_the_same_audio(name):
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_a_container_that_ends_early_gives_what_it_held(name):
+def test_a_container_that_ends_early_gives_what_it_held(name: str) -> None:
     data = container_of(name)
     whole = decode(data)
     for part in (0.5, 0.77, 0.98):
@@ -170,7 +181,7 @@ def test_a_container_that_ends_early_gives_what_it_held(name):
 
 
 @pytest.mark.parametrize("name", ["webm as recorders send it", "ogg", "fragmented mp4", "wav of floats", "mp3"])
-def test_audio_comes_while_the_rest_is_still_being_sent(name):
+def test_audio_comes_while_the_rest_is_still_being_sent(name: str) -> None:
     """Half a second after it was sent."""
     data = container_of(name)
     pipe = Pipe(data, piece_bytes=100)
@@ -181,20 +192,20 @@ def test_audio_comes_while_the_rest_is_still_being_sent(name):
         n_decoded += piece.size
 
 
-def test_a_wav_of_16_bits_begins_when_64_kib_are_there():
+def test_a_wav_of_16_bits_begins_when_64_kib_are_there() -> None:
     pipe = Pipe(container_of("wav"))
     next(decode_container(pipe))
     assert pipe.n_read <= 66_300
 
 
-def test_rubbish_is_refused_before_all_of_it_has_come():
+def test_rubbish_is_refused_before_all_of_it_has_come() -> None:
     pipe = Pipe(np.random.default_rng(0).bytes(2_000_000), piece_bytes=4000)
     with pytest.raises(InvalidAudio):
         next(decode_container(pipe))
     assert pipe.n_read <= 1_100_000
 
 
-def silent_film():
+def silent_film() -> bytes:
     file = io.BytesIO()
     with av.open(file, "w", format="matroska") as output:
         stream = output.add_stream("mpeg4", rate=10)
@@ -228,14 +239,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_a_container_that_cannot_be_decoded_is_refused(what):
+def test_a_container_that_cannot_be_decoded_is_refused(what: str) -> None:
     with pytest.raises(InvalidAudio) as refusal:
         decode(REFUSED[what]())
     assert (refusal.value.code, refusal.value.fatal) == ("invalid_container", True)
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_a_damaged_container_raises_nothing_but_our_errors(name):
+def test_a_damaged_container_raises_nothing_but_our_errors(name: str) -> None:
     for seed, n_bytes in enumerate((1, 4, 16, 64, 256)):
         chance = np.random.default_rng([list(CONTAINERS).index(name), seed])
         data = bytearray(container_of(name))
@@ -246,7 +257,7 @@ def test_a_damaged_container_raises_nothing_but_our_errors(name):
         assert np.isfinite(decoded).all()
 
 
-def test_damage_is_reported_after_all_that_could_be_decoded():
+def test_damage_is_reported_after_all_that_could_be_decoded() -> None:
     data = bytearray(container_of("fragmented mp4"))
     data[len(data) // 2 : len(data) // 2 + 300] = np.random.default_rng(0).bytes(300)
     decoded, error = decode_what_can_be(bytes(data))
@@ -254,21 +265,21 @@ def test_damage_is_reported_after_all_that_could_be_decoded():
     assert len(decoded) > 16_000
 
 
-def test_values_that_are_not_finite_become_silence():
+def test_values_that_are_not_finite_become_silence() -> None:
     data = bytearray(container_of("wav of floats"))
     data[-4000:] = np.array([np.nan, np.inf, -np.inf, 1e30], "<f4").tobytes() * 250
     samples = decode(bytes(data))
     assert set(samples[-1000:].tolist()) == {0.0, 1.0}
 
 
-def test_a_source_that_can_seek_may_have_its_index_at_the_end():
+def test_a_source_that_can_seek_may_have_its_index_at_the_end() -> None:
     samples = np.concatenate(list(decode_container(io.BytesIO(encode("mp4", "aac", 44_100)))))
     assert len(samples) == pytest.approx(32_000, abs=2000)
 
 
 @pytest.mark.parametrize("name", ["webm", "mp3", "wav of floats"])
 @pytest.mark.parametrize("kind", [ConnectionAbortedError, ValueError])
-def test_an_error_of_the_source_comes_out_as_it_is(name, kind):
+def test_an_error_of_the_source_comes_out_as_it_is(name: str, kind: type[Exception]) -> None:
     """The stream was aborted: that is not the container's fault."""
     data = container_of(name)
     for part in (0, 0.01, 0.5, 1):
@@ -276,18 +287,18 @@ def test_an_error_of_the_source_comes_out_as_it_is(name, kind):
             decode(data[: round(part * len(data))], error=kind("the peer is gone"))
 
 
-def test_a_source_that_returns_too_much_is_stopped():
+def test_a_source_that_returns_too_much_is_stopped() -> None:
     """Its bytes would be written beyond FFmpeg's memory."""
 
     class Generous(Pipe):
-        def read(self, n_bytes=-1):
+        def read(self, n_bytes: int = -1) -> bytes:
             return bytes(n_bytes + 1)
 
     with pytest.raises(RuntimeError, match="more bytes"):
         list(decode_container(Generous(b"")))
 
 
-def test_a_reader_may_stop_in_the_middle():
+def test_a_reader_may_stop_in_the_middle() -> None:
     pipe = Pipe(container_of("webm"))
     pieces = decode_container(pipe)
     assert next(pieces).size > 0
@@ -298,20 +309,20 @@ def test_a_reader_may_stop_in_the_middle():
 @pytest.mark.parametrize(
     ("name", "duration_s"), [("wav", 2.0), ("flac", 2.0), ("mp3", 2.0), ("webm as recorders send it", None)]
 )
-def test_the_length_is_reported_where_the_head_has_it(name, duration_s):
+def test_the_length_is_reported_where_the_head_has_it(name: str, duration_s: float | None) -> None:
     opened = []
     list(decode_container(io.BytesIO(container_of(name)), opened.append))
     assert [contents.duration_s for contents in opened] == [duration_s and pytest.approx(duration_s, abs=0.1)]
 
 
-def test_a_file_that_is_no_container_has_no_length():
+def test_a_file_that_is_no_container_has_no_length() -> None:
     durations = []
     with pytest.raises(InvalidAudio):
         list(decode_container(io.BytesIO(b"not audio"), durations.append))
     assert durations == []
 
 
-def surround(container, codec, sample_format, layout, level_of_channel):
+def surround(container: str, codec: str, sample_format: str, layout: str, level_of_channel: list[float]) -> bytes:
     """One second of 440 Hz in which each channel has a level of its own."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
@@ -335,7 +346,7 @@ SURROUND = {
 
 
 @pytest.mark.parametrize("name", SURROUND)
-def test_all_channels_are_averaged(name):
+def test_all_channels_are_averaged(name: str) -> None:
     """Eight planes are all that FFmpeg's frame has room for, with no null pointer behind them."""
     container, codec, sample_format, layout = SURROUND[name]
     n_channels = 8 if layout == "7.1" else 6
@@ -348,7 +359,7 @@ def test_all_channels_are_averaged(name):
 
 
 @pytest.mark.parametrize("n_channels", [9, 16, 32])
-def test_more_channels_than_eight_are_refused(n_channels):
+def test_more_channels_than_eight_are_refused(n_channels: int) -> None:
     format_chunk = struct.pack(
         "<4sIHHIIHH", b"fmt ", 16, 1, n_channels, 16_000, 32_000 * n_channels, 2 * n_channels, 16
     )
@@ -359,13 +370,13 @@ def test_more_channels_than_eight_are_refused(n_channels):
     assert (len(decoded), error) == (0, ("invalid_container", True))
 
 
-def test_pieces_are_short_however_long_the_frames_are():
+def test_pieces_are_short_however_long_the_frames_are() -> None:
     """A recording that is silent has 8 s of 8 kHz in 13 bytes of FLAC."""
     pieces = [len(piece) for piece in decode_container(io.BytesIO(flac_of_silence(n_frames=3)))]
     assert sum(pieces) == pytest.approx(3 * 65_535 * 2, abs=1)
     assert max(pieces) <= 1.1 * PIECE_S * 16_000  # what the resampler held comes with one of them
 
 
-def test_a_decoder_that_is_not_on_the_list_is_not_reached():
+def test_a_decoder_that_is_not_on_the_list_is_not_reached() -> None:
     data = encode("matroska", "wavpack", 16_000, sample_format="fltp")
     assert decode_what_can_be(data)[1] == ("invalid_container", True)

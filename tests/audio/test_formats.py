@@ -1,4 +1,6 @@
 import zlib
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,21 +13,21 @@ from tests.support.properties import StageProperties
 
 
 @pytest.mark.parametrize("encoding", ["opus", "pcm_s16be", "PCM_S16LE", "", None, 1, True, ["mulaw"], {}])
-def test_an_unknown_encoding_is_refused(encoding):
+def test_an_unknown_encoding_is_refused(encoding: object) -> None:
     with pytest.raises(InvalidMessage) as refusal:
         AudioFormat(encoding=encoding)
     assert refusal.value.code == "unsupported_encoding"
 
 
 @pytest.mark.parametrize("sample_rate_hz", [7999, 96_001, 0, -16_000, 16_000.0, "16000", True, None, [16_000]])
-def test_a_sample_rate_out_of_range_or_of_another_type_is_refused(sample_rate_hz):
+def test_a_sample_rate_out_of_range_or_of_another_type_is_refused(sample_rate_hz: object) -> None:
     with pytest.raises(InvalidMessage) as refusal:
         AudioFormat(sample_rate_hz=sample_rate_hz)
     assert refusal.value.code == "unsupported_sample_rate"
 
 
 @pytest.mark.parametrize("channels", [0, 9, -1, 1.0, "2", True, None])
-def test_a_number_of_channels_out_of_range_or_of_another_type_is_refused(channels):
+def test_a_number_of_channels_out_of_range_or_of_another_type_is_refused(channels: object) -> None:
     with pytest.raises(InvalidMessage) as refusal:
         AudioFormat(channels=channels)
     assert refusal.value.code == "unsupported_channels"
@@ -35,7 +37,7 @@ def test_a_number_of_channels_out_of_range_or_of_another_type_is_refused(channel
 @pytest.mark.parametrize(
     "encoding", ["pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le", "mulaw", "alaw", "auto"]
 )
-def test_every_format_of_the_protocol_is_accepted(encoding, sample_rate_hz, channels):
+def test_every_format_of_the_protocol_is_accepted(encoding: str, sample_rate_hz: int, channels: int) -> None:
     audio_format = AudioFormat(encoding, sample_rate_hz, channels)
     assert (audio_format.encoding, audio_format.sample_rate_hz, audio_format.channels) == (
         encoding,
@@ -44,32 +46,32 @@ def test_every_format_of_the_protocol_is_accepted(encoding, sample_rate_hz, chan
     )
 
 
-def test_a_container_is_not_decoded_as_pcm():
+def test_a_container_is_not_decoded_as_pcm() -> None:
     with pytest.raises(ValueError, match="container"):
         PcmDecoder(AudioFormat("auto"))
 
 
-def test_pcm_s16le_is_scaled_to_one():
+def test_pcm_s16le_is_scaled_to_one() -> None:
     samples = PcmDecoder(AudioFormat("pcm_s16le")).push(np.array([-32768, -1, 0, 16384, 32767], "<i2").tobytes())
     assert samples.dtype == np.float32
     assert samples.tolist() == [-1.0, -1 / 32768, 0.0, 0.5, 32767 / 32768]
 
 
-def test_pcm_s24le_is_scaled_to_one():
+def test_pcm_s24le_is_scaled_to_one() -> None:
     data = bytes.fromhex("000080 ffffff 000000 000040 ffff7f")
     samples = PcmDecoder(AudioFormat("pcm_s24le")).push(data)
     assert samples.dtype == np.float32
     assert samples.tolist() == [-1.0, -1 / 2**23, 0.0, 0.5, 1 - 1 / 2**23]
 
 
-def test_pcm_s32le_is_scaled_to_one():
+def test_pcm_s32le_is_scaled_to_one() -> None:
     samples = PcmDecoder(AudioFormat("pcm_s32le")).push(np.array([-(2**31), 0, 2**30, 2**31 - 1], "<i4").tobytes())
     assert samples.dtype == np.float32
     assert samples.tolist() == [-1.0, 0.0, 0.5, 1.0]
 
 
 @pytest.mark.parametrize(("encoding", "dtype"), [("pcm_f32le", "<f4"), ("pcm_f64le", "<f8")])
-def test_floats_are_clipped_to_one(encoding, dtype):
+def test_floats_are_clipped_to_one(encoding: str, dtype: str) -> None:
     largest = np.finfo(dtype).max
     samples = PcmDecoder(AudioFormat(encoding)).push(np.array([-3.0, -1.0, 0.25, 1.5, largest], dtype).tobytes())
     assert samples.dtype == np.float32
@@ -77,13 +79,13 @@ def test_floats_are_clipped_to_one(encoding, dtype):
 
 
 @pytest.mark.parametrize(("encoding", "dtype"), [("pcm_f32le", "<f4"), ("pcm_f64le", "<f8")])
-def test_floats_that_are_not_finite_are_silence_and_counted(encoding, dtype):
+def test_floats_that_are_not_finite_are_silence_and_counted(encoding: str, dtype: str) -> None:
     decoder = PcmDecoder(AudioFormat(encoding))
     assert decoder.push(np.array([np.nan, np.inf, -np.inf, 0.5], dtype).tobytes()).tolist() == [0.0, 0.0, 0.0, 0.5]
     assert decoder.non_finite_samples == 3
 
 
-def test_values_that_are_not_finite_become_silence_and_are_counted():
+def test_values_that_are_not_finite_become_silence_and_are_counted() -> None:
     decoder = PcmDecoder(AudioFormat("pcm_f32le", channels=2))
     pcm = np.array([np.nan, 0.5, np.inf, -np.inf, 0.25, 0.75], "<f4").tobytes()
     assert decoder.push(pcm).tolist() == [0.25, 0.0, 0.5]
@@ -92,7 +94,7 @@ def test_values_that_are_not_finite_become_silence_and_are_counted():
 
 
 @pytest.mark.parametrize("encoding", ["pcm_s16le", "pcm_f32le", "mulaw", "alaw"])
-def test_channels_are_averaged(encoding):
+def test_channels_are_averaged(encoding: str) -> None:
     """Every channel counts as much as every other."""
     chance = np.random.default_rng(1)
     pcm = chance.uniform(-1, 1, 800).astype("<f4").tobytes() if encoding == "pcm_f32le" else chance.bytes(1600)
@@ -104,7 +106,7 @@ def test_channels_are_averaged(encoding):
 
 
 @pytest.mark.parametrize("sample_rate_hz", [8000, 16_000, 48_000])
-def test_channels_that_cancel_each_other_do_not_become_silence(sample_rate_hz):
+def test_channels_that_cancel_each_other_do_not_become_silence(sample_rate_hz: int) -> None:
     tone = 8000 * np.sin(np.arange(sample_rate_hz) * 2 * np.pi * 440 / sample_rate_hz)
     pcm = np.stack((tone, -tone), axis=1).astype("<i2")
     decoder = PcmDecoder(AudioFormat("pcm_s16le", sample_rate_hz, channels=2))
@@ -124,13 +126,13 @@ ALAW_REFERENCE = (
 
 
 @pytest.mark.parametrize(("encoding", "reference"), [("mulaw", MULAW_REFERENCE), ("alaw", ALAW_REFERENCE)])
-def test_g711_is_decoded_as_in_the_standard(encoding, reference):
+def test_g711_is_decoded_as_in_the_standard(encoding: str, reference: tuple[list[int], int]) -> None:
     samples = PcmDecoder(AudioFormat(encoding)).push(bytes(range(256))) * 32768
     assert samples[::17].tolist() == reference[0]
     assert zlib.crc32(samples.astype("<i2").tobytes()) == reference[1]
 
 
-def test_the_decoder_takes_memoryviews_without_keeping_them():
+def test_the_decoder_takes_memoryviews_without_keeping_them() -> None:
     buffer = bytearray(np.array([1, 2, 3], "<i2").tobytes())
     decoder = PcmDecoder(AudioFormat("pcm_s16le"))
     first = decoder.push(memoryview(buffer)[:3])
@@ -141,14 +143,14 @@ def test_the_decoder_takes_memoryviews_without_keeping_them():
 
 
 @given(st.binary(max_size=40), st.lists(st.integers(0, 40), max_size=6))
-def test_any_bytes_in_any_chunks_decode_to_the_same_samples(pcm, cuts):
+def test_any_bytes_in_any_chunks_decode_to_the_same_samples(pcm: bytes, cuts: list[int]) -> None:
     decoder = PcmDecoder(AudioFormat("pcm_s16le", channels=3))
     cuts = sorted(cuts)
     parts = [decoder.push(pcm[start:end]) for start, end in zip([0, *cuts], [*cuts, len(pcm)], strict=True)]
     assert np.concatenate(parts).tolist() == PcmDecoder(AudioFormat("pcm_s16le", channels=3)).push(pcm).tolist()
 
 
-def test_a_decoder_that_is_rewound_skips_what_it_has_and_takes_a_cut_sample_again():
+def test_a_decoder_that_is_rewound_skips_what_it_has_and_takes_a_cut_sample_again() -> None:
     decoder = PcmDecoder(AudioFormat("pcm_s16le", channels=2))
     data = np.arange(40, dtype="<i2").tobytes()
     before = decoder.push(data[:22])  # five samples and half of one
@@ -158,7 +160,7 @@ def test_a_decoder_that_is_rewound_skips_what_it_has_and_takes_a_cut_sample_agai
     np.testing.assert_array_equal(np.concatenate([before, *again]), expected)
 
 
-def test_part_of_a_sample_at_the_end_is_reported_once_and_dropped():
+def test_part_of_a_sample_at_the_end_is_reported_once_and_dropped() -> None:
     decoder = PcmDecoder(AudioFormat("pcm_s16le", channels=2))
     assert decoder.push(bytes(7)).size == 1
     with pytest.raises(InvalidAudio) as refusal:
@@ -176,13 +178,13 @@ def test_part_of_a_sample_at_the_end_is_reported_once_and_dropped():
 )
 class TestPcmDecoderProperties(StageProperties):
     @pytest.fixture(autouse=True)
-    def _format(self, audio_format):
+    def _format(self, audio_format: AudioFormat) -> None:
         self.format = audio_format
 
-    def stream(self):
+    def stream(self) -> bytes:
         return np.random.default_rng(0).bytes(6001)
 
-    def run(self, chunks):
+    def run(self, chunks: Iterable[bytes]) -> list[Any]:
         decoder = PcmDecoder(self.format)
         output = [value for chunk in chunks for value in decoder.push(chunk).tolist()]
         try:
@@ -191,7 +193,7 @@ class TestPcmDecoderProperties(StageProperties):
             output.append(error.code)
         return [*output, decoder.non_finite_samples]
 
-    def check_complete(self, stream, output):
+    def check_complete(self, stream: bytes, output: list[Any]) -> None:
         n_bytes = {"pcm_s16le": 2, "pcm_f32le": 4}.get(self.format.encoding, 1) * self.format.channels
         assert sum(isinstance(value, float) for value in output) == len(stream) // n_bytes
         assert ("truncated_audio" in output) == (len(stream) % n_bytes > 0)

@@ -1,19 +1,21 @@
 import weakref
+from collections.abc import Iterable
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.audio import FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE_HZ
+from livecaption.audio.formats import Samples
 from livecaption.audio.framing import Framer
 from tests.support.properties import StageProperties
 
 
-def test_a_frame_is_20_ms():
+def test_a_frame_is_20_ms() -> None:
     assert (FRAME_MS, FRAME_SAMPLES * 1000 / SAMPLE_RATE_HZ) == (20, 20)
 
 
-def test_whole_frames_come_out_at_once_and_the_rest_waits():
+def test_whole_frames_come_out_at_once_and_the_rest_waits() -> None:
     framer = Framer()
     samples = np.arange(700, dtype=np.float32)
     assert framer.push(samples).tolist() == samples[:640].reshape(2, 320).tolist()
@@ -21,14 +23,14 @@ def test_whole_frames_come_out_at_once_and_the_rest_waits():
     assert framer.push(samples[:1]).tolist() == [[*range(640, 700), *range(259), 0]]
 
 
-def test_the_last_frame_is_padded_with_zeros():
+def test_the_last_frame_is_padded_with_zeros() -> None:
     framer = Framer()
     framer.push(np.ones(330, np.float32))
     assert framer.flush().tolist() == [[1.0] * 10 + [0.0] * 310]
     assert framer.flush().shape == (0, 320)
 
 
-def test_a_rest_does_not_keep_a_large_chunk_alive():
+def test_a_rest_does_not_keep_a_large_chunk_alive() -> None:
     framer = Framer()
     samples = np.zeros(320 * 1000 + 1, np.float32)
     chunk = weakref.ref(samples)
@@ -38,7 +40,7 @@ def test_a_rest_does_not_keep_a_large_chunk_alive():
 
 
 @given(st.lists(st.integers(0, 1000), max_size=12))
-def test_chunks_of_any_lengths_lose_no_sample(lengths):
+def test_chunks_of_any_lengths_lose_no_sample(lengths: list[int]) -> None:
     samples = np.arange(sum(lengths), dtype=np.float32)
     framer = Framer()
     chunks = np.split(samples, np.cumsum(lengths))
@@ -48,14 +50,14 @@ def test_chunks_of_any_lengths_lose_no_sample(lengths):
 
 
 class TestFramerProperties(StageProperties):
-    def stream(self):
+    def stream(self) -> Samples:
         return np.arange(1, 7778, dtype=np.float32)
 
-    def run(self, chunks):
+    def run(self, chunks: Iterable[Samples]) -> list[list[float]]:
         framer = Framer()
         output = [frame for chunk in chunks for frame in framer.push(chunk).tolist()]
         return output + framer.flush().tolist()
 
-    def check_complete(self, stream, output):
+    def check_complete(self, stream: Samples, output: list[list[float]]) -> None:
         n_padding = -len(stream) % 320
         assert [value for frame in output for value in frame] == [*stream.tolist(), *[0.0] * n_padding]

@@ -1,5 +1,8 @@
 """Bytes -> frames, and how much audio has come."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -90,13 +93,13 @@ def test_bytes_of_another_encoding_are_noted_after_a_reconnection_too() -> None:
 
 
 class TestIntakeProperties(StageProperties):
-    def stream(self):
+    def stream(self) -> bytes:
         return pcm_s16le(sound("silence 60ms, speech 330ms", 48_000))
 
-    def run(self, chunks):
+    def run(self, chunks: Iterable[bytes]) -> Any:
         intake = Intake(AudioFormat("pcm_s16le", 48_000), begin_ms=0)
         frames = [intake.push(bytes(chunk)) for chunk in chunks]
         return np.concatenate([*frames, intake.flush()]).tobytes()
 
-    def check_complete(self, stream, output):
+    def check_complete(self, stream: bytes, output: Any) -> None:
         assert abs(len(output) // 4 - len(stream) // 6) <= FRAME_SAMPLES

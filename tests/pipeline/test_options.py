@@ -40,5 +40,5 @@ def test_options_that_it_does_not_support_are_refused_with_their_codes(options: 
 
 def test_a_refusal_names_the_languages_there_are() -> None:
     several = ModelDescription("base", "cpu", "int8", ("en", "de", "haw"), translates=True)
-    with pytest.raises(InvalidMessage, match="base does not know the language asked for, but de, en, haw"):
+    with pytest.raises(InvalidMessage, match="base does not support this language, but de, en, haw"):
         needs(language="tlh").for_model(several)

@@ -1,4 +1,6 @@
 import weakref
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.audio import FRAME_SAMPLES
-from livecaption.audio.formats import AudioFormat, PcmDecoder
+from livecaption.audio.formats import AudioFormat, PcmDecoder, Samples
 from livecaption.audio.framing import Framer
 from livecaption.audio.resampling import Resampler
+from livecaption.events import EndReason
 from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.speech.utterance import UtteranceCutter, UtteranceEnded, UtteranceStarted
 from livecaption.speech.vad import VoiceActivityDetector
@@ -18,32 +21,32 @@ from tests.support.speech import pcm_s16le, sound, voiced_flags
 CONFIG = EndpointingConfig(onset_ms=60, hangover_ms=500, max_utterance_ms=3000, pre_roll_ms=300, post_roll_ms=200)
 
 
-def frames_of(script):
+def frames_of(script: str) -> Samples:
     """Frames whose samples are positive where voiced, negative elsewhere, and all different."""
     flags = np.repeat(voiced_flags(script), FRAME_SAMPLES)
     samples = np.arange(1, flags.size + 1, dtype=np.float32) / 2**24
     return np.where(flags, samples, -samples).reshape(-1, FRAME_SAMPLES)
 
 
-def judge(frames, energies):
+def judge(frames: Samples, energies: list[float]) -> list[bool]:
     return [bool(frame[0] > 0) for frame in frames]
 
 
-def cutter_of(config=CONFIG):
+def cutter_of(config: EndpointingConfig = CONFIG) -> UtteranceCutter:
     return UtteranceCutter(config, judge)
 
 
-def cut(script, flush="stop", config=CONFIG):
+def cut(script: str, flush: EndReason = "stop", config: EndpointingConfig = CONFIG) -> list[Any]:
     cutter = cutter_of(config)
     return cutter.push(frames_of(script)) + cutter.flush(flush)
 
 
-def open_in(events):
+def open_in(events: list[Any]) -> UtteranceStarted | None:
     """The start of the utterance that is open behind these events, if one is."""
     return events[-1] if events and isinstance(events[-1], UtteranceStarted) else None
 
 
-def in_ms(event):
+def in_ms(event: Any) -> tuple[Any, ...]:
     """(number, start, end, window_start, window_end, reason) with the times in milliseconds, or (number, at)."""
     if isinstance(event, UtteranceStarted):
         return event.number, event.at / 16
@@ -52,14 +55,14 @@ def in_ms(event):
     return utterance.number, *(time / 16 for time in times), event.reason
 
 
-def test_an_utterance_has_its_speech_and_a_window_around_it():
+def test_an_utterance_has_its_speech_and_a_window_around_it() -> None:
     assert [in_ms(event) for event in cut("silence 1000ms, speech 800ms, silence 900ms")] == [
         (0, 1000),
         (0, 1000, 1800, 700, 2000, "silence"),
     ]
 
 
-def test_the_audio_of_a_window_stays_as_it_was_while_the_stream_goes_on():
+def test_the_audio_of_a_window_stays_as_it_was_while_the_stream_goes_on() -> None:
     """It may be kept, and the stream's memory is used again."""
     frames = frames_of("silence 200ms, speech 20000ms")
     cutter = cutter_of(EndpointingConfig(max_utterance_ms=28_000))
@@ -73,18 +76,18 @@ def test_the_audio_of_a_window_stays_as_it_was_while_the_stream_goes_on():
     assert all(np.array_equal(view, copy) for view, copy in kept)
 
 
-def test_the_window_holds_exactly_the_audio_of_its_time():
+def test_the_window_holds_exactly_the_audio_of_its_time() -> None:
     frames = frames_of("silence 1000ms, speech 800ms, silence 900ms")
     cutter = cutter_of()
     _, ended = [event for start in range(0, len(frames), 7) for event in cutter.push(frames[start : start + 7])]
     assert ended.utterance.samples.tolist() == frames.reshape(-1)[11_200:32_000].tolist()
 
 
-def test_the_pre_roll_does_not_reach_before_the_stream():
+def test_the_pre_roll_does_not_reach_before_the_stream() -> None:
     assert in_ms(cut("silence 100ms, speech 400ms, silence 900ms")[1]) == (0, 100, 500, 0, 700, "silence")
 
 
-def test_the_pre_roll_does_not_reach_into_the_window_before():
+def test_the_pre_roll_does_not_reach_into_the_window_before() -> None:
     """Otherwise, words would be in two captions."""
     script = "silence 1000ms, speech 400ms, silence 240ms, speech 400ms, silence 240ms"
     config = EndpointingConfig(onset_ms=60, hangover_ms=200, pre_roll_ms=300, post_roll_ms=200)
@@ -96,7 +99,7 @@ def test_the_pre_roll_does_not_reach_into_the_window_before():
     ]
 
 
-def test_the_windows_of_a_cut_for_length_meet():
+def test_the_windows_of_a_cut_for_length_meet() -> None:
     """No audio is lost between them, and none is in both."""
     started, ended, restarted, rest = cut("speech 4000ms")
     assert in_ms(started) == (0, 0)
@@ -106,7 +109,7 @@ def test_the_windows_of_a_cut_for_length_meet():
     assert in_ms(rest) == (1, 2050, 4000, 2050, 4000, "stop")
 
 
-def test_audio_behind_an_early_final_is_in_the_window_of_the_next_utterance():
+def test_audio_behind_an_early_final_is_in_the_window_of_the_next_utterance() -> None:
     """That final has 100 ms of the pause and not the whole post-roll: no other window would have the rest."""
     cutter = cutter_of()
     (started,) = cutter.push(frames_of("silence 1000ms, speech 400ms, silence 100ms"))
@@ -119,7 +122,7 @@ def test_audio_behind_an_early_final_is_in_the_window_of_the_next_utterance():
     ]
 
 
-def test_a_pause_that_was_not_the_end_leaves_the_post_roll_as_it_is():
+def test_a_pause_that_was_not_the_end_leaves_the_post_roll_as_it_is() -> None:
     cutter = cutter_of()
     (started,) = cutter.push(frames_of("silence 1000ms, speech 400ms, silence 100ms"))
     cutter.speculate(started)
@@ -127,7 +130,7 @@ def test_a_pause_that_was_not_the_end_leaves_the_post_roll_as_it_is():
     assert in_ms(ended) == (0, 1000, 1900, 700, 2100, "silence")
 
 
-def test_where_nobody_spoke_the_next_utterance_has_its_whole_pre_roll():
+def test_where_nobody_spoke_the_next_utterance_has_its_whole_pre_roll() -> None:
     """Audio that a recheck took for noise may be the softest beginning of a word in its newest part."""
     cutter = cutter_of()
     cutter.push(frames_of("silence 1000ms, speech 1200ms"))
@@ -139,7 +142,7 @@ def test_where_nobody_spoke_the_next_utterance_has_its_whole_pre_roll():
     ]
 
 
-def test_where_somebody_spoke_in_the_pre_roll_alone_no_audio_is_in_two_windows():
+def test_where_somebody_spoke_in_the_pre_roll_alone_no_audio_is_in_two_windows() -> None:
     cutter = cutter_of()
     cutter.push(frames_of("silence 1000ms, speech 1200ms"))
     events = cutter.recheck_endpoint(800 * 16, 2200 * 16) + cutter.flush("stop")
@@ -150,7 +153,7 @@ def test_where_somebody_spoke_in_the_pre_roll_alone_no_audio_is_in_two_windows()
     ]
 
 
-def test_the_windows_of_an_utterance_that_a_recheck_ended_and_of_the_rest_meet():
+def test_the_windows_of_an_utterance_that_a_recheck_ended_and_of_the_rest_meet() -> None:
     cutter = cutter_of()
     events = cutter.push(frames_of("silence 500ms, speech 2000ms"))
     events += cutter.recheck_endpoint(1500 * 16, 2400 * 16)
@@ -164,12 +167,12 @@ def test_the_windows_of_an_utterance_that_a_recheck_ended_and_of_the_rest_meet()
 
 
 @pytest.mark.parametrize("reason", ["flush", "stop", "disconnect"])
-def test_a_flush_ends_the_open_utterance_with_what_has_come(reason):
+def test_a_flush_ends_the_open_utterance_with_what_has_come(reason: EndReason) -> None:
     ended = cut("silence 500ms, speech 400ms, silence 100ms", flush=reason)[1]
     assert in_ms(ended) == (0, 500, 900, 200, 1000, reason)
 
 
-def test_speech_goes_on_after_a_flush_without_loss():
+def test_speech_goes_on_after_a_flush_without_loss() -> None:
     frames = frames_of("silence 500ms, speech 1000ms")
     cutter = cutter_of()
     events = [*cutter.push(frames[:50]), *cutter.flush("flush"), *cutter.push(frames[50:]), *cutter.flush("stop")]
@@ -181,11 +184,11 @@ def test_speech_goes_on_after_a_flush_without_loss():
     ]
 
 
-def test_a_flush_in_silence_ends_nothing():
+def test_a_flush_in_silence_ends_nothing() -> None:
     assert cut("silence 500ms, speech 40ms, silence 200ms") == []
 
 
-def test_the_open_utterance_grows_to_the_newest_frame():
+def test_the_open_utterance_grows_to_the_newest_frame() -> None:
     frames = frames_of("silence 500ms, speech 400ms, silence 400ms")
     cutter = cutter_of()
     events, seen = [], []
@@ -201,7 +204,7 @@ def test_the_open_utterance_grows_to_the_newest_frame():
     ]
 
 
-def test_a_stream_that_goes_on_counts_its_time_and_its_utterances_from_where_it_was_left():
+def test_a_stream_that_goes_on_counts_its_time_and_its_utterances_from_where_it_was_left() -> None:
     cutter = UtteranceCutter(CONFIG, judge, begin=5000 * 16, first_number=7)
     assert (cutter.now, cutter.last_voiced_at) == (5000 * 16, 5000 * 16)
     assert [in_ms(event) for event in cutter.push(frames_of("silence 100ms, speech 800ms, silence 900ms"))] == [
@@ -210,7 +213,7 @@ def test_a_stream_that_goes_on_counts_its_time_and_its_utterances_from_where_it_
     ]
 
 
-def test_no_later_window_has_audio_that_was_discarded():
+def test_no_later_window_has_audio_that_was_discarded() -> None:
     cutter = cutter_of()
     events = cutter.push(frames_of("silence 500ms, speech 400ms")) + cutter.discard()
     assert [in_ms(event)[-1] for event in events] == [500, "discard"]
@@ -218,21 +221,21 @@ def test_no_later_window_has_audio_that_was_discarded():
     assert [in_ms(event) for event in events] == [(1, 900), (1, 900, 1300, 900, 1300, "stop")]
 
 
-def test_a_discard_in_silence_drops_the_pre_roll_and_voice_that_is_not_believed_yet():
+def test_a_discard_in_silence_drops_the_pre_roll_and_voice_that_is_not_believed_yet() -> None:
     cutter = cutter_of()
     events = cutter.push(frames_of("silence 500ms, speech 40ms")) + cutter.discard()
     events += cutter.push(frames_of("speech 400ms")) + cutter.flush("stop")
     assert [in_ms(event) for event in events] == [(0, 540), (0, 540, 940, 540, 940, "stop")]
 
 
-def test_the_last_voiced_frame_is_known():
+def test_the_last_voiced_frame_is_known() -> None:
     cutter = cutter_of()
     assert cutter.last_voiced_at == 0
     cutter.push(frames_of("silence 100ms, speech 400ms, silence 300ms"))
     assert cutter.last_voiced_at == 500 * 16
 
 
-def test_silence_for_hours_keeps_no_more_than_the_pre_roll():
+def test_silence_for_hours_keeps_no_more_than_the_pre_roll() -> None:
     """A stream that idles over night does not eat the server's memory."""
     cutter = cutter_of()
     alive = []
@@ -245,7 +248,7 @@ def test_silence_for_hours_keeps_no_more_than_the_pre_roll():
     assert sum(chunk() is not None for chunk in alive) <= 3
 
 
-def test_audio_that_has_ended_is_freed():
+def test_audio_that_has_ended_is_freed() -> None:
     cutter = cutter_of()
     frames = frames_of("speech 400ms")
     chunk = weakref.ref(frames)
@@ -256,7 +259,7 @@ def test_audio_that_has_ended_is_freed():
     assert chunk() is None
 
 
-def test_the_longest_window_is_30_s():
+def test_the_longest_window_is_30_s() -> None:
     config = EndpointingConfig(pre_roll_ms=1000, max_utterance_ms=28_000, hangover_ms=1000, post_roll_ms=1000)
     cutter = cutter_of(config)
     events, longest = [], 0
@@ -274,7 +277,7 @@ RUNS = st.lists(st.tuples(st.booleans(), st.integers(1, 60), st.booleans()), max
 
 
 @given(RUNS)
-def test_windows_never_overlap_and_no_voice_is_lost(runs):
+def test_windows_never_overlap_and_no_voice_is_lost(runs: list[tuple[bool, int, bool]]) -> None:
     """This holds for all speech, flushed at any time."""
     cutter = cutter_of(EndpointingConfig(max_utterance_ms=2000, pre_roll_ms=300, post_roll_ms=200))
     script = ", ".join(f"{'speech' if voiced else 'silence'} {20 * n_frames}ms" for voiced, n_frames, _ in runs)
@@ -289,7 +292,7 @@ def test_windows_never_overlap_and_no_voice_is_lost(runs):
     check_events(events, frames.reshape(-1))
 
 
-def check_events(events, samples):
+def check_events(events: list[Any], samples: Samples) -> None:
     """Check a stream that has ended."""
     assert [type(event) for event in events] == [UtteranceStarted, UtteranceEnded] * (len(events) // 2)
     n_windows = np.zeros(samples.size, int)
@@ -308,7 +311,7 @@ def check_events(events, samples):
         assert run.size < 960
 
 
-def test_a_stream_of_bytes_becomes_utterances():
+def test_a_stream_of_bytes_becomes_utterances() -> None:
     """The whole way with the real VAD: 48 kHz stereo in pieces of 4 kB."""
     mono = sound("silence 1000ms, speech 1500ms, silence 1200ms, speech 900ms, silence 1500ms", 48_000)
     pcm = pcm_s16le(np.repeat(mono, 2))
@@ -323,19 +326,19 @@ def test_a_stream_of_bytes_becomes_utterances():
 
 
 class TestUtteranceCutterProperties(StageProperties):
-    def stream(self):
+    def stream(self) -> Samples:
         return frames_of(
             "silence 600ms, speech 4000ms, silence 300ms, speech 100ms, silence 520ms, speech 300ms, silence 900ms"
         )
 
-    def cut(self, chunks):
+    def cut(self, chunks: Iterable[Samples]) -> list[Any]:
         cutter = cutter_of()
         return [event for chunk in chunks for event in cutter.push(chunk)] + cutter.flush("stop")
 
-    def run(self, chunks):
+    def run(self, chunks: Iterable[Samples]) -> list[Any]:
         events = self.cut(chunks)
         samples = [event.utterance.samples.tolist() for event in events if isinstance(event, UtteranceEnded)]
         return [*map(in_ms, events), *samples]
 
-    def check_complete(self, stream, output):
+    def check_complete(self, stream: Samples, output: list[Any]) -> None:
         check_events(self.cut([stream]), stream.reshape(-1))
