@@ -83,9 +83,11 @@ def test_excerpts_show_where_a_term_was_said(database: Database) -> None:
 @given(st.text(max_size=40) | st.text('ab"\0*()-:^{}+', max_size=10))
 def test_no_query_is_a_mistake_of_syntax(database: Database, query: str) -> None:
     terms = search.terms(query)
-    for session in database.sessions(10, 100, terms):
-        if terms:
-            database.excerpts(session, terms)
+    found = database.sessions(10, 100, terms)
+    if not terms:
+        assert [session.id for session in found] == ["lecture", "council"]
+    else:
+        assert all(database.excerpts(session, terms) for session in found)
 
 
 def test_of_a_long_final_the_words_around_are_shown(tmp_path: Path) -> None:
