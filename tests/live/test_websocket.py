@@ -85,7 +85,7 @@ async def test_a_flood_of_frames_leaves_the_loop_to_others(flood: bytes) -> None
             n_taken += 1
             return await receive()
 
-        socket.response.receive = counted  # type: ignore[method-assign]
+        socket.response.receive = counted
         reading = asyncio.ensure_future(read(socket, served))
         while not reading.done():
             before = n_taken

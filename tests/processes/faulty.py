@@ -57,7 +57,7 @@ def forget_workers() -> None:
     async def forget(_: WorkerPool) -> None:
         """Replace `stop` and do nothing."""
 
-    WorkerPool.stop = forget  # type: ignore[method-assign]
+    WorkerPool.stop = forget
     tell("forgotten")
 
 

@@ -72,7 +72,7 @@ def test_more_publishers_get_partials_less_often_and_more_workers_make_up_for_it
         speak(controller, n_streams, 1.0)
         intervals.append(interval_ms(controller, 1.0))
     assert None not in intervals
-    assert intervals == sorted(set(intervals))  # type: ignore[type-var]
+    assert intervals == sorted(set(intervals))
     controller = controller_that_measured()
     speak(controller, 72, 1.0)
     assert interval_ms(controller, 1.0, n_workers=3) == intervals[0]
