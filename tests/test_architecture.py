@@ -1,6 +1,7 @@
 """The rules of ARCHITECTURE.md that a machine can keep."""
 
 import ast
+import configparser
 import functools
 import importlib
 import subprocess
@@ -173,6 +174,15 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 def test_a_pure_module_has_no_io_no_clock_and_no_loop() -> None:
     assert len(PURE) > 40
     assert [f"{path}: {name}" for path in PURE for name in imports(path) if name.split(".")[0] in IO_PACKAGES] == []
+
+
+def test_the_coverage_that_is_reported_is_that_of_the_pure_modules() -> None:
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    patterns = settings["coverage:report"]["include"].split()
+    assert [pattern for pattern in patterns if not any(path.match(pattern) for path in MODULES)] == []
+    measured = [path for path in MODULES if any(path.match(pattern) for pattern in patterns)]
+    assert measured == [path for path in PURE if path.parts[1] != "engine"]  # tests of the engine need a model
 
 
 def test_each_library_is_imported_in_one_place() -> None:
