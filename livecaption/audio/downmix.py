@@ -33,7 +33,7 @@ class Downmixer:
 
     Args:
         n_channels: 1 or more.
-        sample_rate_hz: of the stream.
+        sample_rate_hz: the sample rate of the stream.
     """
 
     def __init__(self, n_channels: int, sample_rate_hz: int) -> None:

@@ -44,7 +44,7 @@ class Source:
 
     Attributes:
         place: a path, one of `STDIN`, or an address.
-        name: for people. An address has neither its password nor its query, which may be a key.
+        name: the name that people read. An address has neither its password nor its query, which may be a key.
         stem: name of the files that are made from it, without their ending.
     """
 

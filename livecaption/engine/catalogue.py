@@ -1,4 +1,4 @@
-"""List the models that have names: what they know, their size and cost, and what of them is on this machine.
+"""List the models that have names: what they support, their size and cost, and what of them is on this machine.
 
 Nothing is downloaded here. The sizes are those of half-precision weights, 2 bytes for each parameter, as on the hub.
 """
@@ -47,7 +47,7 @@ class CatalogueEntry:
 
     Attributes:
         name: the name for `--model`.
-        english_only: whether it knows English only; otherwise 99 languages, and it can translate into English.
+        english_only: whether it supports English only; otherwise 99 languages, and it can translate into English.
         n_mb: size of its weights in MB.
         streams_per_core: streams that a core of a CPU serves, with int8.
         measured: whether that was measured. Otherwise it is estimated.

@@ -27,7 +27,7 @@ class Device:
     Attributes:
         kind: CPU or GPU.
         index: number of the GPU in CUDA's order; 0 for the CPU.
-        name: for people: `cpu`, `cuda:0`, or with torch `NVIDIA H200 (cuda:0)`.
+        name: the name that people read: `cpu`, `cuda:0`, or with torch `NVIDIA H200 (cuda:0)`.
         compute_type: a type that this device supports, such as `int8` or `float16`.
         free_bytes, total_bytes: memory of the GPU before loading; None for the CPU and without torch.
     """

@@ -153,7 +153,7 @@ def find_local(name: str = "", packaged: Sequence[PackagedModel] = PACKAGED_MODE
     """Return the files of a model if they are on this machine, without a check of their content.
 
     Args:
-        name: as for `find_model`.
+        name: the name, as in `find_model`.
         packaged: models that may be in installed packages.
 
     Raises:

@@ -39,7 +39,7 @@ class VoiceActivityDetector:
 
         Args:
             frames: float32 [n_frames, 320], mono, 16 kHz, -1..1.
-            energies: of each frame, the sum of its squared samples.
+            energies: for each frame, the sum of its squared samples.
         """
         pcm = np.clip(frames * 32768.0, -32768.0, 32767.0).astype("<i2").tobytes()
         return [

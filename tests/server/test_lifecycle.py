@@ -112,7 +112,7 @@ async def test_a_clean_up_does_not_wait_for_peers_that_neither_read_nor_answer(m
                 await flooding.send({"type": "ping", "id": "p" * 100})
 
         flood_task = asyncio.ensure_future(flood())
-        await asyncio.sleep(0.5)  # so the flood has begun, and the allowance is spent
+        await asyncio.sleep(0.5)  # by now the flood has spent its allowance
         began_s = time.monotonic()
         await runner.cleanup()
         assert time.monotonic() - began_s < 3 + 1 * TIMEOUT_FACTOR

@@ -40,10 +40,10 @@ class Peer:
     Attributes:
         answers: sent after `stop`, before `end`.
         early: sent after the first audio.
-        end_reason: of `end`; None: closes without one.
+        end_reason: the reason in `end`; None: closes without one.
         starts: the `start` of each stream, with the Authorization header as `authorization`.
         audio: the bytes of each stream.
-        longest_bytes: of the audio messages of all streams.
+        longest_bytes: the length of the longest audio message of all streams.
         has_audio: set at the first audio.
         stopped: whether each stream ended with `stop`.
         took_s: from the first audio to `stop`.

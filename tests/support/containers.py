@@ -83,7 +83,7 @@ def container(
     Args:
         name: FFmpeg's name of the format.
         tracks: the audio.
-        options: of the muxer.
+        options: the options of the muxer.
         live: the writer cannot go back, as to a pipe.
         picture: there is a film from time stamp 0 on, as long as the longest track.
         subtitles: there is one subtitle (Matroska only).

@@ -10,7 +10,7 @@ class Relay:
     """Forwards bytes in both directions.
 
     Args:
-        breaks: for each connection, in their order, the numbers of bytes towards the server and towards the client
+        breaks: for each connection, in order, the numbers of bytes towards the server and towards the client
             after which it breaks. Later connections do not break.
     """
 
