@@ -54,6 +54,7 @@ KIND_OF_PLACE = {
     "live/test_event_log.py": "pure",
     "live/test_state.py": "pure",
     "live/test_tokens.py": "pure",
+    "live/test_turn.py": "pure",
     "model": "model",
     "pipeline": "pure",
     "processes": "processes",
