@@ -5,7 +5,6 @@ Runs without sockets, against the real pipeline: see `tests.support.conversation
 
 import json
 
-import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -105,11 +104,12 @@ class DialectProperties:
         for reason in ("stop", "disconnect", "draining", "replaced"):
             self._check_close(Ending(reason))
 
-    def test_a_large_message_is_refused_before_it_is_read(self) -> None:
+    def test_a_message_that_is_too_large_is_refused_and_the_connection_closed_cleanly(self) -> None:
         limits = self.dialect().limits
         for message in ("x" * (limits.max_text_bytes + 1), bytes(limits.max_binary_bytes + 1)):
-            with pytest.raises(MessageTooBig):
-                limits.check(message)
+            error = self._refusal(self.dialect(), message)
+            assert isinstance(error, MessageTooBig)
+            self._check_close(Ending("error", error))
 
     def _check_close(self, ending: Ending) -> None:
         code, reason = self.dialect().close(ending)
