@@ -135,7 +135,7 @@ _CODES = {name.lower(): code for code, name in NAMES.items()} | OTHER_NAMES
 def language_code(written: str) -> str | None:
     """Return the code for a language: `en` for `en-US`, `en_us`, `EN` and `English`. None: the engine is to detect it.
 
-    The primary subtag of an unknown language is returned as it is, because the model knows what it supports.
+    The primary subtag of an unknown language is returned as it is, because the model decides what is supported.
     """
     word = written.strip().lower()
     subtag = word.replace("_", "-").partition("-")[0]
