@@ -4,11 +4,16 @@ The lenient VAD finds soft speech, but takes breath, reverberation and its own h
 end late. The strict VAD ends in time, but loses soft words. Where they differ the level decides: a frame that only the
 lenient one calls voiced is voiced if it is not far below the recent speech.
 
+Both expect speech at a usual level; speech 20 dB lower is mostly unvoiced to them. So a second pair receives the audio
+amplified. It counts where the noise between words is so faint that it stays unvoiced, and for frames that are not far
+below the loudest recent speech, because those are breath and reverberation: docs/decisions/0035-soft-speech.md.
+
 Both detect energy that resembles speech, so music, crying and most loud noise are voiced too. The engine judges later
 whether there were words. Cost and figures: docs/decisions/0011-voice-activity.md.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import webrtcvad
@@ -23,6 +28,19 @@ SOFT_SPEECH_DB = 15
 endings are lost. More: sounds after speech keep utterances open. See docs/decisions/0011-voice-activity.md."""
 LEVEL_MS = 1_000
 """Time constant of the level of speech, in ms of voiced time: docs/decisions/0011-voice-activity.md."""
+AMPLIFICATION_DB = 24.0
+"""Gain of the second pair. Less: speech 36 dB below the usual level is lost. More: it counts in quiet rooms only."""
+MAX_NOISE_FLOOR_DB = -57.0
+"""Loudest noise floor in dB of full scale with which the second pair counts. Higher: steady noise is voiced. Lower:
+soft speech in noise is lost."""
+NOISE_FLOOR_MS = 6_000
+"""Time in ms whose quietest block is the noise floor. Shorter: speech without a pause counts as noise. Longer: the
+second pair counts on when noise has begun."""
+NOISE_BLOCK_FRAMES = 10
+"""Frames of a block. Their mean counts, because single frames are quiet within words."""
+RELEASE_DB_PER_S = 30.0
+"""Decay of the level of the loudest recent speech. Slower: a soft answer to a loud speaker loses its first words.
+Faster: breath after speech is voiced."""
 FRAME_BYTES = 2 * FRAME_SAMPLES
 
 
@@ -30,9 +48,11 @@ class VoiceActivityDetector:
     """Detector for one stream. It keeps state, so it must receive each frame exactly once, in order."""
 
     def __init__(self) -> None:
-        self._lenient = webrtcvad.Vad(LENIENT_AGGRESSIVENESS)
-        self._strict = webrtcvad.Vad(STRICT_AGGRESSIVENESS)
-        self._speech_energy = 0.0  # mean of the frames that the strict VAD recently called voiced
+        self._plain = _Pair()
+        self._amplified = _Pair()
+        self._speech_energy = 0.0  # mean of the recent frames that the strict VAD called voiced, as recorded
+        self._loudest_energy = 0.0  # of the recent voiced frames, decaying
+        self._noise = _NoiseFloor()
 
     def judge(self, frames: Frames, energies: Sequence[float]) -> list[bool]:
         """Return for each frame whether it is voiced.
@@ -41,17 +61,67 @@ class VoiceActivityDetector:
             frames: float32 [n_frames, 320], mono, 16 kHz, -1..1.
             energies: for each frame, the sum of its squared samples.
         """
-        pcm = np.clip(frames * 32768.0, -32768.0, 32767.0).astype("<i2").tobytes()
-        return [
-            self._is_voiced(pcm[index * FRAME_BYTES : (index + 1) * FRAME_BYTES], energy)
-            for index, energy in enumerate(energies)
-        ]
+        plain, amplified = _pcm(frames, gain=1.0), _pcm(frames, gain=10 ** (AMPLIFICATION_DB / 20))
+        return [self._is_voiced(*frame) for frame in zip(plain, amplified, energies, strict=True)]
 
-    def _is_voiced(self, pcm: bytes, energy: float) -> bool:
-        # Both must receive every frame, because they adapt to the noise.
-        leniently = self._lenient.is_speech(pcm, SAMPLE_RATE_HZ)
-        strictly = self._strict.is_speech(pcm, SAMPLE_RATE_HZ)
-        is_soft = energy < self._speech_energy * 10 ** (-SOFT_SPEECH_DB / 10)
+    def _is_voiced(self, plain: bytes, amplified: bytes, energy: float) -> bool:
+        # All must receive every frame, because they adapt to the noise.
+        leniently, strictly = self._plain.judge(plain)
+        is_soft_speech = any(self._amplified.judge(amplified))
+        self._noise.push(energy)
+        is_soft = energy < self._speech_energy * _SOFT
         if strictly:
             self._speech_energy += FRAME_MS / LEVEL_MS * (energy - self._speech_energy)
-        return strictly or (leniently and not is_soft)
+        self._loudest_energy *= _RELEASE
+        voiced = strictly or (leniently and not is_soft)
+        if not voiced and is_soft_speech:
+            voiced = self._noise.is_faint and energy > self._loudest_energy * _SOFT
+        if voiced:
+            self._loudest_energy = max(self._loudest_energy, energy)
+        return voiced
+
+
+class _Pair:
+    """A lenient and a strict VAD."""
+
+    def __init__(self) -> None:
+        self._lenient = webrtcvad.Vad(LENIENT_AGGRESSIVENESS)
+        self._strict = webrtcvad.Vad(STRICT_AGGRESSIVENESS)
+
+    def judge(self, pcm: bytes) -> tuple[bool, bool]:
+        return self._lenient.is_speech(pcm, SAMPLE_RATE_HZ), self._strict.is_speech(pcm, SAMPLE_RATE_HZ)
+
+
+class _NoiseFloor:
+    """Energy of the noise between words: the quietest recent block of frames.
+
+    Attributes:
+        is_faint: False until a block is complete.
+    """
+
+    def __init__(self) -> None:
+        self.is_faint = False
+        self._blocks: deque[float] = deque(maxlen=NOISE_FLOOR_MS // (NOISE_BLOCK_FRAMES * FRAME_MS))
+        self._block: list[float] = []
+
+    def push(self, energy: float) -> None:
+        self._block.append(energy)
+        if len(self._block) == NOISE_BLOCK_FRAMES:
+            self._blocks.append(sum(self._block) / NOISE_BLOCK_FRAMES)
+            self._block.clear()
+            self.is_faint = min(self._blocks) < FRAME_SAMPLES * _ratio(MAX_NOISE_FLOOR_DB)
+
+
+def _pcm(frames: Frames, gain: float) -> Iterator[bytes]:
+    """Return each frame as 16-bit integers, clipped."""
+    pcm = np.clip(frames * np.float32(32768.0 * gain), -32768.0, 32767.0).astype("<i2").tobytes()
+    return (pcm[begin : begin + FRAME_BYTES] for begin in range(0, len(pcm), FRAME_BYTES))
+
+
+def _ratio(decibels: float) -> float:
+    """Return a ratio of energies."""
+    return float(10 ** (decibels / 10))
+
+
+_SOFT = _ratio(-SOFT_SPEECH_DB)
+_RELEASE = _ratio(-RELEASE_DB_PER_S * FRAME_MS / 1000)

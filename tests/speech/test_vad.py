@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +7,9 @@ import pytest
 from livecaption.audio.container import decode_container
 from livecaption.audio.formats import Samples
 from livecaption.audio.framing import Framer
+from livecaption.evaluation.clips import SpokenWord, read_manifest
+from livecaption.speech.endpointing import EndpointingConfig
+from livecaption.speech.utterance import UtteranceCutter, UtteranceEnded
 from livecaption.speech.vad import VoiceActivityDetector
 from tests.support.properties import StageProperties
 from tests.support.speech import sound
@@ -24,6 +27,21 @@ def judge(detector: VoiceActivityDetector, frames: Samples) -> list[bool]:
 
 def judged(samples: Samples) -> list[bool]:
     return judge(VoiceActivityDetector(), Framer().push(samples))
+
+
+def windows_ms(samples: Samples) -> list[tuple[float, float]]:
+    """Return begin and end of the utterances that are cut out of a stream."""
+    cutter = UtteranceCutter(EndpointingConfig(), VoiceActivityDetector().judge)
+    events = cutter.push(Framer().push(samples.astype(np.float32))) + cutter.flush("stop")
+    ended = [event.utterance for event in events if isinstance(event, UtteranceEnded)]
+    return [(utterance.window_start / 16, utterance.window_end / 16) for utterance in ended]
+
+
+def lost_words(words: Sequence[SpokenWord], samples: Samples, begin_ms: float) -> list[SpokenWord]:
+    """Return the words that are in no utterance, by the last sounds of each."""
+    windows = windows_ms(samples)
+    sounds_ms = {word: begin_ms + word.end_ms - 60 for word in words}
+    return [word for word, at_ms in sounds_ms.items() if not any(begin <= at_ms <= end for begin, end in windows)]
 
 
 def last_voiced_s(voiced: list[bool]) -> float:
@@ -73,6 +91,45 @@ def test_a_soft_speaker_after_a_loud_one_is_voiced_to_the_end() -> None:
     loud = recording("ls-211-122425-0000.flac")
     voiced = judged(np.concatenate([loud, loud * np.float32(0.1)]))
     assert last_voiced_s(voiced) - loud.size / 16_000 == pytest.approx(4.58, abs=0.1)
+
+
+def in_telephone_band(samples: Samples) -> Samples:
+    """Keep 300 to 3400 Hz, with the peak of a loud speaker."""
+    spectrum, frequencies = np.fft.rfft(samples), np.fft.rfftfreq(samples.size, 1 / 16_000)
+    passed = np.clip((frequencies - 200) / 150, 0, 1) * np.clip((3700 - frequencies) / 400, 0, 1)
+    band = np.fft.irfft(spectrum * passed, samples.size)
+    return band * 0.7 / np.abs(band).max()
+
+
+@pytest.mark.parametrize("below_db", [22, 29, 36])
+@pytest.mark.parametrize("gap_ms", [400, 1300])
+def test_no_word_of_a_soft_speaker_after_a_loud_one_is_lost(gap_ms: int, below_db: int) -> None:
+    """On the telephone one of two people is often much softer."""
+    words = {clip.id: clip.words for clip in read_manifest(DATA)}["ls-61-70968-0000"]
+    loud, soft = (
+        in_telephone_band(recording(f"{name}.flac")[:-16_000]) for name in ("ls-2412-153948-0000", "ls-61-70968-0000")
+    )
+    soft_from_ms = loud.size / 16 + gap_ms
+    line = np.concatenate([loud, np.zeros(gap_ms * 16), soft * 10 ** (-below_db / 20), np.zeros(16_000)])
+    line += np.random.default_rng(1).normal(scale=10 ** (-72 / 20), size=line.size)
+    assert len(words) == 17
+    assert not lost_words(words, line, soft_from_ms)
+
+
+@pytest.mark.parametrize("level_db", [0, -25, -35])
+def test_no_word_is_lost_at_any_level(level_db: int) -> None:
+    clips = [clip for clip in read_manifest(DATA) if clip.id.startswith("ls-")]
+    assert len(clips) == 6
+    for clip in clips:
+        samples = recording(clip.path.name) * 10 ** (level_db / 20)
+        assert not lost_words(clip.words, samples, 0), clip.id
+
+
+@pytest.mark.parametrize("level_db", [-90, -80, -70, -60, -50, -40])
+def test_steady_noise_is_unvoiced_from_its_first_second_on(level_db: int) -> None:
+    """Amplified noise would open an utterance in each quiet room."""
+    noise = np.random.default_rng(0).normal(scale=10 ** (level_db / 20), size=10 * 16_000)
+    assert not any(judged((np.round(noise * 32768) / 32768).astype(np.float32))[50:])
 
 
 def test_full_scale_does_not_wrap_around() -> None:
