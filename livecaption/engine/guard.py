@@ -21,26 +21,47 @@ from livecaption.recognition import Task, Window
 # Figures: docs/decisions/0012-endpoint-recheck.md.
 MAX_COMPRESSION_RATIO = 2.2
 MIN_MEAN_LOG_PROBABILITY = -1.0
-NO_SPEECH_PROBABILITY = 0.6
 
-# Tokens for a second of a window. More than the maximum: the decoder repeats itself. Less than the minimum: it has
-# stopped early. Other languages need more tokens for a word, up to three for one character. Figures:
-# docs/decisions/0004-encoder-context.md.
+# Tokens for a second of a window, at most. More: the decoder repeats itself. Other languages need more tokens for a
+# word, up to three for one character. Figures: docs/decisions/0004-encoder-context.md.
 MAX_TOKENS_PER_S = 8
 MAX_TOKENS_PER_S_BEYOND_ENGLISH = 24
-MIN_TOKENS_PER_S = 1
 # Speech in a window (`speech_detection`) below which its text is doubted, and the least probability of such a text.
-# Below these limits there is mostly noise or music. Short words are above them. Sounds that resemble speech, such as a
-# sneeze, have a speech probability of 0.55 to 0.9. Figures: docs/decisions/0012-endpoint-recheck.md.
+# Below these limits there is mostly noise or music. Short words are above them. Figures:
+# docs/decisions/0012-endpoint-recheck.md.
 NO_SPEECH_MS = 150
 MIN_MEAN_LOG_PROBABILITY_WITHOUT_SPEECH = -0.75
 LITTLE_SPEECH_MS = 800
-CLEAR_SPEECH_PROBABILITY = 0.95
 MIN_SPEECH_SHARE = 0.2
 """Least share of speech in a window with little speech. Less: shouts in noise get a text. More: short words are lost.
 Figures: docs/decisions/0012-endpoint-recheck.md."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Limits between speech and what only resembles it, and between a whole text and one that stops early.
+
+    Attributes:
+        no_speech_probability: Whisper's own limit (Radford et al. 2022, section 4.5).
+        clear_speech_probability: least highest probability of speech, by the detector, of clear speech. Sounds that
+            resemble speech, such as a sneeze, have 0.55 to 0.9: docs/decisions/0012-endpoint-recheck.md.
+        faint_no_speech_probability: the limit for Whisper's probability where the detector doubts the speech too.
+        language_probability: least probability of the likeliest language where the detector doubts the speech. The
+            sounds of animals and instruments are of no language: docs/decisions/0036-invented-words.md.
+        min_tokens_per_s: least tokens for a second of a window. Less: the decoder has stopped early. Figures:
+            docs/decisions/0004-encoder-context.md.
+    """
+
+    no_speech_probability: float = 0.6
+    clear_speech_probability: float = 0.95
+    faint_no_speech_probability: float = 0.45
+    language_probability: float = 0.65
+    min_tokens_per_s: float = 1
+
+
 HALLUCINATED_PHRASES = {
     "you",
+    "thanks",
     "thank you",
     "thank you very much",
     "thanks for watching",
@@ -58,6 +79,11 @@ baby is transcribed as "Oh, oh, oh", at a speech probability of 0.8."""
 MANY_WORDS = 6
 """Number of words that nobody says twice in a row. Fewer: repetitions that people really say are dropped. More: loops
 pass. Figures: docs/decisions/0007-repetition-guard.md."""
+
+ANNOTATION = re.compile(
+    r"\(.*?\)|\[.*?\]|\{.*?\}|<.*?>|（.*?）|［.*?］|【.*?】|〔.*?〕|「?♪.*?♪」?|\*+[^*]+\*+|[♩♪♫♬]", re.DOTALL
+)
+"""A sound described instead of a word said, such as "[Musik]", "(laughs)", "*coughs*", in any script."""
 
 PAUSES_S = 1.5  # part of a window that counts as pauses before and after its speech
 MAX_TOKENS = 224  # half of the decoder's 448 positions; Whisper reserves the others for previous text
@@ -80,6 +106,8 @@ class Decoding:
         no_speech_probability: of all the encoder's input; low if that contains the preceding utterance.
         speech_ms: part of the window that sounds like speech.
         speech_probability: highest probability of speech in the window, by the speech detector.
+        language_probability: of the likeliest language; 1 where it does not matter.
+        thresholds: limits for all of these.
     """
 
     window: Window
@@ -95,6 +123,8 @@ class Decoding:
     no_speech_probability: float
     speech_ms: int
     speech_probability: float
+    language_probability: float = 1.0
+    thresholds: Thresholds = Thresholds()
 
     @property
     def is_sound(self) -> bool:
@@ -127,17 +157,51 @@ class Decoding:
         if self.n_prefix:
             return False
         unsure = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY or self.is_runaway
-        detects_nothing = self.no_speech_probability > NO_SPEECH_PROBABILITY
-        is_little = self.speech_ms < LITTLE_SPEECH_MS
-        if self.speech_ms < NO_SPEECH_MS or (is_little and self._speech_share < MIN_SPEECH_SHARE):
+        detects_nothing = self.no_speech_probability > self.thresholds.no_speech_probability
+        if self.speech_ms < NO_SPEECH_MS or (self._has_little_speech and self._speech_share < MIN_SPEECH_SHARE):
             improbable = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY_WITHOUT_SPEECH
-            return detects_nothing or improbable or unsure or self.is_hallucinated_phrase
-        is_unclear = self.speech_probability < CLEAR_SPEECH_PROBABILITY
-        if is_unclear and self.is_repetitive:
+            if detects_nothing or improbable or unsure or self.is_hallucinated_phrase:
+                return True
+        if self._is_unclear and self.is_repetitive:
             return True
-        if is_little and (detects_nothing or (is_unclear and self.is_hallucinated_phrase)):
+        if self.has_doubtful_speech and self._has_faint_evidence:
             return True
-        return unsure and (detects_nothing or not self.has_words)
+        if self._has_little_speech and (detects_nothing or (self._is_unclear and self.is_hallucinated_phrase)):
+            return True
+        return self.is_annotation or (unsure and (detects_nothing or not self.has_words))
+
+    @property
+    def has_doubtful_speech(self) -> bool:
+        """True if the speech detector found no speech, or little or scattered speech and none clearly."""
+        if self.speech_ms < NO_SPEECH_MS:
+            return True
+        return self._is_unclear and (self._has_little_speech or self._speech_share < MIN_SPEECH_SHARE)
+
+    @property
+    def may_echo_prompt(self) -> bool:
+        """True if the speech is doubtful, and the publisher's prompt or hotwords may have been written for it.
+
+        The decoder writes such words, or others like them, for silence and noise. If words were said, it also finds
+        some without them.
+        """
+        options = self.window.options
+        is_prompted = bool(options.prompt or options.hotwords)
+        return is_prompted and self.has_doubtful_speech and not self.n_prefix and not self.is_silent
+
+    @property
+    def _has_faint_evidence(self) -> bool:
+        return (
+            self.no_speech_probability > self.thresholds.faint_no_speech_probability
+            or self.language_probability < self.thresholds.language_probability
+        )
+
+    @property
+    def _has_little_speech(self) -> bool:
+        return self.speech_ms < LITTLE_SPEECH_MS
+
+    @property
+    def _is_unclear(self) -> bool:
+        return self.speech_probability < self.thresholds.clear_speech_probability
 
     @property
     def _speech_share(self) -> float:
@@ -147,6 +211,12 @@ class Decoding:
     def has_words(self) -> bool:
         """True if the text has a letter or digit of any script, and not only dots and notes."""
         return any(character.isalnum() for character in self.text)
+
+    @property
+    def is_annotation(self) -> bool:
+        """True if the whole text describes sounds, and has no word that was said."""
+        said, n_annotations = ANNOTATION.subn(" ", self.text)
+        return n_annotations > 0 and not _words(said)
 
     @property
     def is_hallucinated_phrase(self) -> bool:
@@ -171,7 +241,7 @@ class Decoding:
     @property
     def is_cut_short(self) -> bool:
         speech_s = len(self.window.samples) / SAMPLE_RATE_HZ - PAUSES_S
-        return len(self.tokens) < MIN_TOKENS_PER_S * speech_s
+        return len(self.tokens) < self.thresholds.min_tokens_per_s * speech_s
 
     @property
     def is_doubled(self) -> bool:
@@ -218,17 +288,29 @@ class Decoding:
     def as_last_try(self) -> "Decoding":
         """Return the part of the text that is kept if it is not decoded again.
 
-        Nothing is kept of an improbable text with little and unclear speech. Of a runaway text, everything before its
+        Nothing is kept of an improbable text with doubtful speech. Of a runaway text, everything before its
         first repetition is kept. Committed words are always kept.
         """
         is_improbable = self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY
-        is_unclear = self.speech_ms < LITTLE_SPEECH_MS and self.speech_probability < CLEAR_SPEECH_PROBABILITY
-        if is_improbable and is_unclear and not self.n_prefix:
+        if is_improbable and self.has_doubtful_speech and not self.n_prefix:
             return replace(self, tokens=[])
         if not self.is_runaway:
             return self
         head = _non_repeating_head(self.tokens)
         return replace(self, tokens=head if len(head) >= self.n_prefix else self.tokens[: self.n_prefix])
+
+
+def better(first: Decoding, second: Decoding) -> Decoding:
+    """Return what is kept of two decodings of a window.
+
+    Args:
+        first: with all text that goes with the window.
+        second: without what may have misled the first.
+    """
+    kept = second.as_last_try()
+    if first.may_echo_prompt and not kept.text_tokens:
+        return kept  # there are no words without the prompt
+    return max(first, second, key=Decoding.quality).as_last_try()
 
 
 def token_budget(window: Window, language: str) -> int:

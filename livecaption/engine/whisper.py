@@ -26,32 +26,16 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.engine.alignment import FRAME_SAMPLES, align
 from livecaption.engine.device import Device, choose_device, device_memory
-from livecaption.engine.guard import Decoding, compression_ratio, token_budget
+from livecaption.engine.guard import NO_SPEECH_MS, Decoding, Thresholds, better, compression_ratio, token_budget
 from livecaption.engine.language import choose_language
+from livecaption.engine.level import at_usual_level
 from livecaption.engine.models import ModelFiles
 from livecaption.engine.passes import grouped, rows_of
+from livecaption.engine.search import FULL_CONTEXT_S, Search
 from livecaption.engine.speech_detection import Speech, SpeechDetector
 from livecaption.engine.tokens import MAX_PRECEDING_TOKENS, Vocabulary, language_of
 from livecaption.errors import EngineError, EngineUnusable, TranscriptionFailed
-from livecaption.recognition import MAX_WINDOW_MS, DeviceMemory, Hypothesis, ModelDescription, Window
-
-FULL_CONTEXT_S = MAX_WINDOW_MS // 1000
-
-# Seconds of audio that the encoder gets for a window of n seconds: n + CONTEXT_MARGIN_S, at least MIN_CONTEXT_S, at
-# most 30. It is rounded up to CONTEXT_STEP_S, so that windows of similar length share a pass. Silence follows the
-# window. Less context makes the decoder run away. Figures: docs/decisions/0004-encoder-context.md.
-MIN_CONTEXT_S = 10
-# The same for partials under load, because a runaway partial is not shown, and the next one follows soon.
-MIN_REDUCED_CONTEXT_S = 8
-CONTEXT_MARGIN_S = 2
-CONTEXT_STEP_S = 2
-
-BEAM_SIZES = {(True, "full"): 5, (True, "reduced"): 3, (False, "full"): 3, (False, "reduced"): 2}
-"""Beam sizes by whether a window is a final, and by its effort: docs/decisions/0005-beam-sizes.md."""
-# A doubtful final is decoded once more with more context, and its batch waits for it:
-# docs/decisions/0004-encoder-context.md.
-MIN_RETRY_CONTEXT_S = 16
-RETRY_CONTEXT_MARGIN_S = 8
+from livecaption.recognition import DeviceMemory, Hypothesis, ModelDescription, Window
 
 # Messages of CUDA once its context is lost. Every later call fails too, so the process must end.
 STICKY_CUDA_ERRORS = (
@@ -74,6 +58,8 @@ def load_engine(
     threads: int = 0,
     *,
     full_context: bool = False,
+    search: Search | None = None,
+    thresholds: Thresholds | None = None,
 ) -> "WhisperEngine":
     """Load a model and warm it up. This takes from half a second to minutes.
 
@@ -82,12 +68,21 @@ def load_engine(
         device, compute_type: see `choose_device`.
         threads: CPU threads of one pass; 0: CTranslate2 chooses, at most four.
         full_context: True: the encoder gets 30 s for a window of any length.
+        search: how windows are decoded; None: as measured.
+        thresholds: which texts the guard believes; None: as measured.
 
     Raises:
         EngineUnusable: the model can never load with these settings.
         EngineError: there is not enough memory now.
     """
-    engine = WhisperEngine(files, choose_device(device, compute_type), threads, full_context=full_context)
+    engine = WhisperEngine(
+        files,
+        choose_device(device, compute_type),
+        threads,
+        full_context=full_context,
+        search=search,
+        thresholds=thresholds,
+    )
     try:
         # A missing library of CUDA causes an error only in the first pass, which is slow in any case.
         engine.transcribe([Window(np.zeros(SAMPLE_RATE_HZ, np.float32), is_final=False)])
@@ -99,7 +94,16 @@ def load_engine(
 class WhisperEngine:
     """An `Engine`. `transcribe` keeps the contract of that class."""
 
-    def __init__(self, files: ModelFiles, device: Device, threads: int = 0, *, full_context: bool = False) -> None:
+    def __init__(
+        self,
+        files: ModelFiles,
+        device: Device,
+        threads: int = 0,
+        *,
+        full_context: bool = False,
+        search: Search | None = None,
+        thresholds: Thresholds | None = None,
+    ) -> None:
         """Load a model. Arguments and errors are those of `load_engine`."""
         try:
             self._model = ctranslate2.models.Whisper(
@@ -119,6 +123,8 @@ class WhisperEngine:
         self._extract_features = FeatureExtractor(feature_size=self._model.n_mels)
         self._speech_detector = SpeechDetector()
         self._full_context = full_context
+        self._search = search or Search()
+        self._thresholds = thresholds or Thresholds()
         self._description = ModelDescription(
             model=files.name,
             device=device.name,
@@ -145,25 +151,28 @@ class WhisperEngine:
             for window in windows
         ]
         speech = [self._speech_detector.detect(window.samples) for window in windows]
+        windows = [
+            _at_usual_level(window) if found.total_ms >= NO_SPEECH_MS else window
+            for window, found in zip(windows, speech, strict=True)
+        ]
         with _typed_errors():
-            decodings = self._decode(
-                windows, speech, [context_s(window, full=self._full_context) for window in windows]
-            )
+            decodings = self._decode(windows, speech, [self._context_s(window) for window in windows])
             runaways = {i for i, decoding in enumerate(decodings) if decoding.is_runaway}
             doubtful = [
                 i
                 for i, decoding in enumerate(decodings)
                 # A partial that adds nothing or repeats the context keeps readers waiting. Newer ones follow others.
-                if decoding.repeats_context or (windows[i].is_final and not decoding.is_sound)
+                if decoding.repeats_context
+                or (windows[i].is_final and (not decoding.is_sound or decoding.may_echo_prompt))
             ]
             retries = self._decode(
                 # Text or audio before the window may have misled the decoder.
-                [replace(windows[i], context="", preceding=None) for i in doubtful],
+                [_without_hints(decodings[i]) for i in doubtful],
                 [speech[i] for i in doubtful],
-                [context_s(windows[i], full=self._full_context, is_retry=True) for i in doubtful],
+                [self._context_s(windows[i], is_retry=True) for i in doubtful],
             )
             for i, retry in zip(doubtful, retries, strict=True):
-                decodings[i] = max(decodings[i], retry, key=Decoding.quality).as_last_try()
+                decodings[i] = better(decodings[i], retry)
             words = align(self._model, self._description.model, self._vocabulary, decodings)
         return [
             Hypothesis(
@@ -172,13 +181,16 @@ class WhisperEngine:
                 confidence=decoding.confidence,
                 no_speech_probability=decoding.no_speech_probability,
                 words=words.get(i, ()),
-                suspicious=not decoding.window.is_final and not decoding.is_sound,
+                suspicious=not decoding.window.is_final and (not decoding.is_sound or decoding.may_echo_prompt),
                 runaway=i in runaways,
                 redone=decoding.window.is_final and i in doubtful,
                 speech_end_ms=speech[i].end_ms,
             )
             for i, decoding in enumerate(decodings)
         ]
+
+    def _context_s(self, window: Window, *, is_retry: bool = False) -> int:
+        return self._search.context_s(window, full=self._full_context, is_retry=is_retry)
 
     def _check(self, window: Window) -> None:
         options = window.options
@@ -219,7 +231,8 @@ class WhisperEngine:
         return ctranslate2.StorageView.from_array(np.concatenate([np.asarray(row) for row in encoded]))
 
     def _generate(self, windows: Sequence[Window], speech: Sequence[Speech], encoded: Any) -> list[Decoding]:
-        languages = self._languages(windows, encoded)
+        detected = self._languages(windows, speech, encoded)
+        languages = [language for language, _ in detected]
         windows = [
             replace(window, context="") if window.likely_language not in (None, language) else window
             for window, language in zip(windows, languages, strict=True)
@@ -237,7 +250,8 @@ class WhisperEngine:
         # CTranslate2 needs <|startoftranscript|> at the same position in all prompts of a call, and times in all of
         # them or in none. The tokens after it may differ in number.
         alike = grouped(
-            range(len(windows)), lambda row: (len(prompts[row]), bool(preceding[row]), _beam_size(windows[row]))
+            range(len(windows)),
+            lambda row: (len(prompts[row]), bool(preceding[row]), self._search.beam_size(windows[row])),
         )
         for (prompt_length, _, beam_size), rows in alike:
             budget = max(len(preceding[row]) + budgets[row] for row in rows)
@@ -275,42 +289,52 @@ class WhisperEngine:
                     no_speech_probability=result.no_speech_prob,
                     speech_ms=speech[row].total_ms,
                     speech_probability=speech[row].probability,
+                    language_probability=detected[row][1],
+                    thresholds=self._thresholds,
                 )
         return [decodings[row] for row in range(len(windows))]
 
-    def _languages(self, windows: Sequence[Window], encoded: Any) -> list[str]:
+    def _languages(self, windows: Sequence[Window], speech: Sequence[Speech], encoded: Any) -> list[tuple[str, float]]:
+        """Return for each window its language, and the probability of the likeliest one.
+
+        The probability is 1 where it does not matter, because the language is known and the speech is clear.
+        """
         if not self._model.is_multilingual:
-            return ["en"] * len(windows)
-        unknown = [row for row, window in enumerate(windows) if window.options.language is None]
-        rankings = self._model.detect_language(rows_of(encoded, unknown)) if unknown else []
-        detected = {
-            row: choose_language(windows[row], [(language_of(token), probability) for token, probability in ranking])
-            for row, ranking in zip(unknown, rankings, strict=True)
+            return [("en", 1.0)] * len(windows)
+        rows = [
+            row
+            for row, (window, found) in enumerate(zip(windows, speech, strict=True))
+            if window.options.language is None or found.probability < self._thresholds.clear_speech_probability
+        ]
+        rankings = self._model.detect_language(rows_of(encoded, rows)) if rows else []
+        ranking_of = {
+            row: [(language_of(token), probability) for token, probability in ranking]
+            for row, ranking in zip(rows, rankings, strict=True)
         }
-        return [window.options.language or detected[row] for row, window in enumerate(windows)]
+        return [
+            (
+                window.options.language or choose_language(window, ranking_of[row]),
+                ranking_of[row][0][1] if row in ranking_of else 1.0,
+            )
+            for row, window in enumerate(windows)
+        ]
 
 
-def _beam_size(window: Window) -> int:
-    return BEAM_SIZES[window.is_final, window.effort]
+def _without_hints(decoding: Decoding) -> Window:
+    """Return the window without what may have misled the decoder: what was said before, or the publisher's words."""
+    window = replace(decoding.window, context="", preceding=None)
+    if not decoding.may_echo_prompt:
+        return window
+    return replace(window, options=replace(window.options, prompt="", hotwords=()))
 
 
-def context_s(window: Window, *, full: bool = False, is_retry: bool = False) -> int:
-    """Return the seconds of audio that the encoder gets for a window: see `MIN_CONTEXT_S`.
-
-    Args:
-        window: the window.
-        full: 30 s for a window of any length.
-        is_retry: more than for the first decoding.
-    """
-    if full:
-        return FULL_CONTEXT_S
-    min_s, margin_s = MIN_CONTEXT_S, CONTEXT_MARGIN_S
-    if is_retry:
-        min_s, margin_s = MIN_RETRY_CONTEXT_S, RETRY_CONTEXT_MARGIN_S
-    elif not window.is_final and window.effort == "reduced":
-        min_s = MIN_REDUCED_CONTEXT_S
-    needed_s = window.n_encoder_samples / SAMPLE_RATE_HZ + margin_s
-    return min(FULL_CONTEXT_S, max(min_s, math.ceil(needed_s / CONTEXT_STEP_S) * CONTEXT_STEP_S))
+def _at_usual_level(window: Window) -> Window:
+    before = window.preceding
+    return replace(
+        window,
+        samples=at_usual_level(window.samples),
+        preceding=before and replace(before, samples=at_usual_level(before.samples)),
+    )
 
 
 def _has_sign(error: Exception, signs: Iterable[str]) -> bool:

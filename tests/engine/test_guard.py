@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from livecaption.engine.guard import MAX_TOKENS, Decoding, compression_ratio, token_budget
-from livecaption.recognition import PrecedingUtterance, Window
+from livecaption.engine.guard import MAX_TOKENS, Decoding, better, compression_ratio, token_budget
+from livecaption.recognition import PrecedingUtterance, TranscriptionOptions, Window
 
 
 def window(seconds: float) -> Window:
@@ -29,9 +30,11 @@ def decoding(
     text: str = "What was said.",
     speech_ms: int = 2000,
     speech_probability: float = 0.99,
+    language_probability: float = 0.9,
+    options: TranscriptionOptions | None = None,
 ) -> Decoding:
     return Decoding(
-        window=window(seconds),
+        window=replace(window(seconds), options=options or TranscriptionOptions()),
         encoded=None,
         row=0,
         language="en",
@@ -44,6 +47,7 @@ def decoding(
         text=text,
         speech_ms=speech_ms,
         speech_probability=speech_probability,
+        language_probability=language_probability,
     )
 
 
@@ -235,6 +239,81 @@ def test_text_is_kept_where_only_one_sign_speaks_against_it(said: Decoding) -> N
 )
 def test_a_short_word_that_was_not_recognized_is_decoded_once_more(unclear: Decoding) -> None:
     assert not unclear.is_sound
+
+
+UNCLEAR: Any = {"seconds": 1.6, "speech_ms": 640, "speech_probability": 0.89}
+
+
+@pytest.mark.parametrize(
+    "sounds",
+    [
+        pytest.param(decoding(text="レイス!", language_probability=0.22, **UNCLEAR), id="a sneeze in no language"),
+        pytest.param(decoding(text="Blah!", language_probability=0.31, speech_ms=0), id="a bark, and no speech"),
+        pytest.param(decoding(text="Huh?", no_speech_probability=0.5, **UNCLEAR), id="both networks are unsure"),
+        pytest.param(
+            decoding(text="No, no.", seconds=4.9, speech_ms=900, speech_probability=0.88, language_probability=0.4),
+            id="scattered in a long window",
+        ),
+    ],
+)
+def test_doubtful_speech_without_other_evidence_is_none(sounds: Decoding) -> None:
+    assert sounds.text_tokens == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(decoding(text="Never mind.", **UNCLEAR), id="unclear, but in a language"),
+        pytest.param(decoding(text="Annule.", seconds=1.6, speech_ms=480, language_probability=0.2), id="clear"),
+        pytest.param(decoding(language_probability=0.2, speech_probability=0.9), id="much speech"),
+        pytest.param(decoding(language_probability=0.2, n_prefix=2, **UNCLEAR), id="words that were promised"),
+    ],
+)
+def test_speech_is_kept_where_one_network_is_sure(said: Decoding) -> None:
+    assert said.text_tokens == said.tokens
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[Musik]",
+        "(laughs)",
+        "*coughs*",
+        "♪",
+        "♪ ♪",
+        "(音楽)",
+        "（拍手）",
+        "【音楽】",
+        "[موسيقى]",
+        "[BLANK_AUDIO]",
+        "(music) [applause].",
+    ],
+)
+def test_a_text_that_describes_sounds_has_no_words(text: str) -> None:
+    assert decoding(text=text).text_tokens == []
+
+
+@pytest.mark.parametrize("text", ["Thank you. (applause)", "He is (probably) right.", "5 * 4", "2 < 3 > 1"])
+def test_a_text_with_words_beside_such_descriptions_is_kept(text: str) -> None:
+    assert decoding(text=text).text_tokens == list(range(12))
+
+
+PROMPTED: Any = {"options": TranscriptionOptions(hotwords=("Kubernetes", "Zaphod"))}
+
+
+def test_doubtful_speech_may_be_an_echo_of_prompt_and_hotwords() -> None:
+    assert decoding(**PROMPTED, **UNCLEAR).may_echo_prompt
+    assert decoding(options=TranscriptionOptions(prompt="Thank you for watching."), **UNCLEAR).may_echo_prompt
+    assert not decoding(**UNCLEAR).may_echo_prompt
+    assert not decoding(**PROMPTED).may_echo_prompt
+    assert not decoding(**PROMPTED, n_prefix=2, **UNCLEAR).may_echo_prompt
+
+
+def test_hotwords_are_said_only_if_the_decoder_finds_words_without_them_too() -> None:
+    told = decoding(text="Zaphod!", **PROMPTED, **UNCLEAR)
+    assert better(told, decoding(text="Zap!", language_probability=0.2, **UNCLEAR)).text_tokens == []
+    assert better(told, decoding(text="Ace!", mean_log_probability=-1.2, **UNCLEAR)).text_tokens == []
+    assert better(told, decoding(text="Say fort.", mean_log_probability=-0.8, **UNCLEAR)) is told
 
 
 def test_little_and_unclear_speech_that_is_not_recognized_at_the_second_try_either_is_dropped() -> None:

@@ -82,3 +82,18 @@ def test_an_utterance_is_in_one_of_the_languages_that_are_expected(
     finals = finals_of_a_conversation(multilingual, clips, samples, names, TranscriptionOptions(languages=("de", "fr")))
     assert {final.language for final in finals} <= {"de", "fr"}
     assert finals[-1].language == "de"
+
+
+@pytest.mark.parametrize("language", [None, "de", "en"])
+@pytest.mark.parametrize("hotwords", [(), ("Kubernetes", "Zaphod")])
+def test_barks_and_sneezes_have_no_words_in_any_language(
+    multilingual: WhisperEngine,
+    sounds: list[npt.NDArray[np.float32]],
+    language: str | None,
+    hotwords: tuple[str, ...],
+) -> None:
+    options = TranscriptionOptions(language, hotwords=hotwords)
+    hypotheses = multilingual.transcribe(
+        [Window(sound, options, is_final=is_final) for sound in sounds for is_final in (True, False)]
+    )
+    assert [hypothesis.text for hypothesis in hypotheses if hypothesis.text and not hypothesis.suspicious] == []

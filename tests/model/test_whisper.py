@@ -1,6 +1,5 @@
 """Whisper tiny.en on recorded speech."""
 
-from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,17 @@ import numpy.typing as npt
 import pytest
 import tokenizers
 
-from livecaption.engine import guard, whisper
 from livecaption.engine.device import choose_device
+from livecaption.engine.guard import Thresholds
 from livecaption.engine.models import ModelFiles, find_model
+from livecaption.engine.search import Search
 from livecaption.engine.tokens import Vocabulary
 from livecaption.engine.whisper import WhisperEngine, load_engine
 from livecaption.errors import EngineError, EngineUnusable, TranscriptionFailed
 from livecaption.evaluation.clips import Clip
 from livecaption.evaluation.wer import word_error_rate
 from livecaption.pipeline.hotwords import hotword_use
-from livecaption.recognition import PrecedingUtterance, TranscriptionOptions, Window
+from livecaption.recognition import Effort, PrecedingUtterance, TranscriptionOptions, Window
 
 pytestmark = pytest.mark.model
 
@@ -27,6 +27,7 @@ Samples = dict[str, npt.NDArray[np.float32]]
 
 HALTING_CLIP = "ls-374-180298-0000"
 REPEATING_CLIPS = {"ls-211-122425-0000", "ls-1995-1837-0001", "ps-austen-0930", "ps-austen-0880"}
+ONE_BEAM: dict[tuple[bool, Effort], int] = dict.fromkeys(Search().beam_sizes, 1)
 MISHEARD_CLIP = "ps-austen-0880"
 
 
@@ -57,26 +58,6 @@ def test_finals_are_nearly_right_with_a_full_context_too(english: list[Clip], sa
     """2.5 % when this was written."""
     engine = load_engine(find_model(), device="cpu", threads=2, full_context=True)
     assert word_errors(english, texts(engine, *(Window(samples[clip.id]) for clip in english))) <= 0.06
-
-
-@pytest.mark.parametrize(
-    ("window_s", "how", "encoded_s", "encoded_again_s"),
-    [
-        (3, {}, 10, 16),
-        (9.5, {}, 12, 18),
-        (29, {}, 30, 30),
-        (3, {"is_final": False}, 10, 16),
-        (3, {"is_final": False, "effort": "reduced"}, 8, 16),
-        (3, {"effort": "reduced"}, 10, 16),
-    ],
-)
-def test_the_encoder_gets_a_window_with_a_margin(
-    window_s: float, how: dict[str, bool], encoded_s: int, encoded_again_s: int
-) -> None:
-    window = Window(np.zeros(round(window_s * 16_000), np.float32), **how)
-    assert whisper.context_s(window) == encoded_s
-    assert whisper.context_s(window, is_retry=True) == encoded_again_s
-    assert whisper.context_s(window, full=True) == 30
 
 
 def test_a_clip_has_the_same_text_in_a_mixed_batch_as_alone(engine: WhisperEngine, samples: Samples) -> None:
@@ -265,26 +246,21 @@ def test_words_end_when_they_are_said(engine: WhisperEngine, clips: dict[str, Cl
 
 
 def test_a_text_too_short_for_its_window_is_no_partial_and_is_decoded_once_more_as_a_final(
-    engine: WhisperEngine, samples: Samples, monkeypatch: pytest.MonkeyPatch
+    samples: Samples,
 ) -> None:
     """Which text stops too early depends on the processor; the bound makes every text too short on all of them."""
-    monkeypatch.setattr(guard, "MIN_TOKENS_PER_S", 7)
+    engine = load_engine(find_model(), device="cpu", threads=2, thresholds=Thresholds(min_tokens_per_s=7))
     partial, final = engine.transcribe([Window(samples["jfk"], is_final=False), Window(samples["jfk"], is_final=True)])
     assert (partial.suspicious, partial.redone) == (True, False)
     assert (final.suspicious, final.redone) == (False, True)
     assert final.text.endswith("what you can do for your country.")
 
 
-def test_a_text_that_repeats_itself_is_once_in_the_final(
-    clips: dict[str, Clip], samples: Samples, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_text_that_repeats_itself_is_once_in_the_final(clips: dict[str, Clip], samples: Samples) -> None:
     """Too short a context and one beam provoke what happens now and then with any; with which clip depends on the
     processor."""
-    monkeypatch.setattr(whisper, "MIN_CONTEXT_S", 1)
-    monkeypatch.setattr(whisper, "CONTEXT_MARGIN_S", 0)
-    monkeypatch.setattr(whisper, "CONTEXT_STEP_S", 1)
-    monkeypatch.setattr(whisper, "BEAM_SIZES", defaultdict(lambda: 1))
-    engine = load_engine(find_model(), device="cpu", threads=2)
+    narrow = Search(min_context_s=1, context_margin_s=0, context_step_s=1, beam_sizes=ONE_BEAM)
+    engine = load_engine(find_model(), device="cpu", threads=2, search=narrow)
     partials = {
         name: engine.transcribe([Window(samples[name], is_final=False)])[0] for name in clips if name in REPEATING_CLIPS
     }
@@ -298,12 +274,16 @@ def test_a_text_that_repeats_itself_is_once_in_the_final(
 
 
 def test_a_final_that_repeats_itself_in_the_second_try_too_is_cut_at_the_first_repetition(
-    engine: WhisperEngine, samples: Samples, monkeypatch: pytest.MonkeyPatch
+    samples: Samples,
 ) -> None:
     """The one word "country" twelve times over, which as a rule is taken for noise, and by five beams for twelve."""
-    monkeypatch.setattr(guard, "NO_SPEECH_PROBABILITY", 1.0)
-    monkeypatch.setattr(guard, "CLEAR_SPEECH_PROBABILITY", 0.0)
-    monkeypatch.setattr(whisper, "BEAM_SIZES", defaultdict(lambda: 1))
+    engine = load_engine(
+        find_model(),
+        device="cpu",
+        threads=2,
+        search=Search(beam_sizes=ONE_BEAM),
+        thresholds=Thresholds(no_speech_probability=1.0, clear_speech_probability=0.0),
+    )
     looped = np.tile(samples["jfk"][159_040:172_800], 12)
     options = TranscriptionOptions(words=True)
     partial, final = engine.transcribe([Window(looped, options, is_final=False), Window(looped, options)])
@@ -319,6 +299,30 @@ def test_silence_and_white_noise_have_no_text(engine: WhisperEngine, loudness: f
     [hypothesis] = engine.transcribe([Window(noise, TranscriptionOptions(words=True), is_final=is_final)])
     assert (hypothesis.text, hypothesis.words, hypothesis.suspicious) == ("", (), False)
     assert hypothesis.confidence == hypothesis.no_speech_probability > 0.6
+
+
+PROMPTS = (
+    TranscriptionOptions(),
+    TranscriptionOptions(hotwords=("Kubernetes", "Zaphod")),
+    TranscriptionOptions(prompt="So much for today's lecture. Thank you for watching."),
+)
+
+
+@pytest.mark.parametrize("options", PROMPTS, ids=["alone", "hotwords", "prompt"])
+def test_barks_and_sneezes_have_no_words(
+    engine: WhisperEngine, sounds: list[npt.NDArray[np.float32]], options: TranscriptionOptions
+) -> None:
+    hypotheses = engine.transcribe(
+        [Window(sound, options, is_final=is_final) for sound in sounds for is_final in (True, False)]
+    )
+    assert [hypothesis.text for hypothesis in hypotheses if hypothesis.text and not hypothesis.suspicious] == []
+
+
+@pytest.mark.parametrize("level_db", [-20, -25, -35])
+def test_a_few_words_are_the_same_at_any_level(engine: WhisperEngine, samples: Samples, level_db: int) -> None:
+    said = samples["ls-61-70968-0000"][15_520:34_560]
+    soft = (np.round(said * 10 ** (level_db / 20) * 32768) / 32768).astype(np.float32)
+    assert texts(engine, Window(soft)) == texts(engine, Window(said)) == ["used complaint against the"]
 
 
 # Refusals

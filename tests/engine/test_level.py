@@ -1,0 +1,27 @@
+"""The level at which the model receives speech."""
+
+import numpy as np
+import pytest
+
+from livecaption.engine.level import SOFT_PEAK, USUAL_PEAK, at_usual_level
+
+
+def speech(peak: float) -> np.ndarray:
+    samples = np.sin(np.arange(16_000) / 20).astype(np.float32)
+    return samples * np.float32(peak / np.abs(samples).max())
+
+
+@pytest.mark.parametrize("peak", [0.05, 0.01, 0.001])
+def test_soft_speech_gets_the_usual_peak(peak: float) -> None:
+    assert np.abs(at_usual_level(speech(peak))).max() == pytest.approx(USUAL_PEAK)
+
+
+@pytest.mark.parametrize("peak", [SOFT_PEAK * 1.01, 0.5, 1.0])
+def test_speech_at_a_usual_level_is_not_changed(peak: float) -> None:
+    samples = speech(peak)
+    assert at_usual_level(samples) is samples
+
+
+def test_silence_and_nothing_stay_what_they_are() -> None:
+    assert not at_usual_level(np.zeros(320, np.float32)).any()
+    assert len(at_usual_level(np.zeros(0, np.float32))) == 0
