@@ -35,6 +35,9 @@ LITTLE_SPEECH_MS = 800
 MIN_SPEECH_SHARE = 0.2
 """Least share of speech in a window with little speech. Less: shouts in noise get a text. More: short words are lost.
 Figures: docs/decisions/0012-endpoint-recheck.md."""
+SCATTERED_SPEECH_SHARE = 0.25
+"""Share of speech in a window below which unclear speech is doubted, however long it is; a crying baby has 0.24.
+See docs/decisions/0036-invented-words.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +178,7 @@ class Decoding:
         """True if the speech detector found no speech, or little or scattered speech and none clearly."""
         if self.speech_ms < NO_SPEECH_MS:
             return True
-        return self._is_unclear and (self._has_little_speech or self._speech_share < MIN_SPEECH_SHARE)
+        return self._is_unclear and (self._has_little_speech or self._speech_share < SCATTERED_SPEECH_SHARE)
 
     @property
     def may_echo_prompt(self) -> bool:

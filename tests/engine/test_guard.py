@@ -301,6 +301,12 @@ def test_a_text_with_words_beside_such_descriptions_is_kept(text: str) -> None:
 PROMPTED: Any = {"options": TranscriptionOptions(hotwords=("Kubernetes", "Zaphod"))}
 
 
+def test_scattered_and_unclear_sounds_that_are_not_understood_twice_are_nothing() -> None:
+    crying = decoding(seconds=4, speech_ms=960, speech_probability=0.76, mean_log_probability=-1.8, text="What's that?")
+    assert crying.as_last_try().text_tokens == []
+    assert replace(crying, speech_ms=1100).as_last_try().text_tokens == crying.tokens
+
+
 def test_doubtful_speech_may_be_an_echo_of_prompt_and_hotwords() -> None:
     assert decoding(**PROMPTED, **UNCLEAR).may_echo_prompt
     assert decoding(options=TranscriptionOptions(prompt="Thank you for watching."), **UNCLEAR).may_echo_prompt
