@@ -37,7 +37,7 @@ MIN_SPEECH_SHARE = 0.2
 Figures: docs/decisions/0012-endpoint-recheck.md."""
 SCATTERED_SPEECH_SHARE = 0.25
 """Share of speech in a window below which unclear speech is doubted, however long it is; a crying baby has 0.24.
-See docs/decisions/0036-invented-words.md."""
+See docs/decisions/0039-invented-words.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Thresholds:
             resemble speech, such as a sneeze, have 0.55 to 0.9: docs/decisions/0012-endpoint-recheck.md.
         faint_no_speech_probability: the limit for Whisper's probability where the detector doubts the speech too.
         language_probability: least probability of the likeliest language where the detector doubts the speech. The
-            sounds of animals and instruments are of no language: docs/decisions/0036-invented-words.md.
+            sounds of animals and instruments are of no language: docs/decisions/0039-invented-words.md.
         min_tokens_per_s: least tokens for a second of a window. Less: the decoder has stopped early. Figures:
             docs/decisions/0004-encoder-context.md.
     """

@@ -1,7 +1,7 @@
 """Bring soft speech to a usual level before the model receives it.
 
 Whisper's features have the level in them, and its no-speech probability rises as speech gets softer. At 25 dB below the
-usual level it calls short commands silence. Figures: docs/decisions/0037-level.md.
+usual level it calls short commands silence. Figures: docs/decisions/0040-level.md.
 """
 
 import numpy as np

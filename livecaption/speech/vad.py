@@ -6,7 +6,7 @@ lenient one calls voiced is voiced if it is not far below the recent speech.
 
 Both expect speech at a usual level; speech 20 dB lower is mostly unvoiced to them. So a second pair receives the audio
 amplified. It counts where the noise between words is so faint that it stays unvoiced, and for frames that are not far
-below the loudest recent speech, because those are breath and reverberation: docs/decisions/0035-soft-speech.md.
+below the loudest recent speech, because those are breath and reverberation: docs/decisions/0038-soft-speech.md.
 
 Both detect energy that resembles speech, so music, crying and most loud noise are voiced too. The engine judges later
 whether there were words. Cost and figures: docs/decisions/0011-voice-activity.md.
