@@ -4,7 +4,7 @@ The lenient VAD finds soft speech, but takes breath, reverberation and its own h
 end late. The strict VAD ends in time, but loses soft words. Where they differ the level decides: a frame that only the
 lenient one calls voiced is voiced if it is not far below the recent speech.
 
-Both expect speech at a usual level; speech 20 dB lower is mostly unvoiced to them. So a second pair receives the audio
+Both expect speech at a usual level; speech 20 dB lower is mostly unvoiced to them. So a third VAD receives the audio
 amplified. It counts where the noise between words is so faint that it stays unvoiced, and for frames that are not far
 below the loudest recent speech, because those are breath and reverberation: docs/decisions/0038-soft-speech.md.
 
@@ -29,13 +29,13 @@ endings are lost. More: sounds after speech keep utterances open. See docs/decis
 LEVEL_MS = 1_000
 """Time constant of the level of speech, in ms of voiced time: docs/decisions/0011-voice-activity.md."""
 AMPLIFICATION_DB = 24.0
-"""Gain of the second pair. Less: speech 36 dB below the usual level is lost. More: it counts in quiet rooms only."""
+"""Gain of the third VAD. Less: speech 36 dB below the usual level is lost. More: it counts in quiet rooms only."""
 MAX_NOISE_FLOOR_DB = -57.0
-"""Loudest noise floor in dB of full scale with which the second pair counts. Higher: steady noise is voiced. Lower:
+"""Loudest noise floor in dB of full scale with which the third VAD counts. Higher: steady noise is voiced. Lower:
 soft speech in noise is lost."""
 NOISE_FLOOR_MS = 6_000
 """Time in ms whose quietest block is the noise floor. Shorter: speech without a pause counts as noise. Longer: the
-second pair counts on when noise has begun."""
+third VAD counts on when noise has begun."""
 NOISE_BLOCK_FRAMES = 10
 """Frames of a block. Their mean counts, because single frames are quiet within words."""
 RELEASE_DB_PER_S = 30.0
@@ -48,8 +48,9 @@ class VoiceActivityDetector:
     """Detector for one stream. It keeps state, so it must receive each frame exactly once, in order."""
 
     def __init__(self) -> None:
-        self._plain = _Pair()
-        self._amplified = _Pair()
+        self._lenient = webrtcvad.Vad(LENIENT_AGGRESSIVENESS)
+        self._strict = webrtcvad.Vad(STRICT_AGGRESSIVENESS)
+        self._amplified = webrtcvad.Vad(LENIENT_AGGRESSIVENESS)
         self._speech_energy = 0.0  # mean of the recent frames that the strict VAD called voiced, as recorded
         self._loudest_energy = 0.0  # of the recent voiced frames, decaying
         self._noise = _NoiseFloor()
@@ -66,8 +67,9 @@ class VoiceActivityDetector:
 
     def _is_voiced(self, plain: bytes, amplified: bytes, energy: float) -> bool:
         # All must receive every frame, because they adapt to the noise.
-        leniently, strictly = self._plain.judge(plain)
-        is_soft_speech = any(self._amplified.judge(amplified))
+        leniently = self._lenient.is_speech(plain, SAMPLE_RATE_HZ)
+        strictly = self._strict.is_speech(plain, SAMPLE_RATE_HZ)
+        is_soft_speech = self._amplified.is_speech(amplified, SAMPLE_RATE_HZ)
         self._noise.push(energy)
         is_soft = energy < self._speech_energy * _SOFT
         if strictly:
@@ -79,17 +81,6 @@ class VoiceActivityDetector:
         if voiced:
             self._loudest_energy = max(self._loudest_energy, energy)
         return voiced
-
-
-class _Pair:
-    """A lenient and a strict VAD."""
-
-    def __init__(self) -> None:
-        self._lenient = webrtcvad.Vad(LENIENT_AGGRESSIVENESS)
-        self._strict = webrtcvad.Vad(STRICT_AGGRESSIVENESS)
-
-    def judge(self, pcm: bytes) -> tuple[bool, bool]:
-        return self._lenient.is_speech(pcm, SAMPLE_RATE_HZ), self._strict.is_speech(pcm, SAMPLE_RATE_HZ)
 
 
 class _NoiseFloor:

@@ -8,7 +8,7 @@ from livecaption.recognition import Window
 
 
 def window(seconds: float, **how: object) -> Window:
-    return Window(np.zeros(round(seconds * 16_000), np.float32), **how)  # type: ignore[arg-type]
+    return Window(np.zeros(round(seconds * 16_000), np.float32), **how)
 
 
 @pytest.mark.parametrize(

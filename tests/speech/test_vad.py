@@ -7,7 +7,8 @@ import pytest
 from livecaption.audio.container import decode_container
 from livecaption.audio.formats import Samples
 from livecaption.audio.framing import Framer
-from livecaption.evaluation.clips import SpokenWord, read_manifest
+from livecaption.evaluation.clips import read_manifest
+from livecaption.evaluation.latency import SpokenWord
 from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.speech.utterance import UtteranceCutter, UtteranceEnded
 from livecaption.speech.vad import VoiceActivityDetector
