@@ -85,12 +85,13 @@ export class Downmixer {
     if (this.#taken === null) {
       if (this.#fast[loudest] > SILENCE && ratio(this.#fast, n) < CANCELS_BELOW) {
         this.#taken = loudest;
-        this.#slow = remember(energy.map(() => 0), energy, SLOW_S); // the time before says nothing about it
+        this.#slow = remember(
+          energy.map(() => 0),
+          energy,
+          SLOW_S,
+        ); // the time before says nothing about it
       }
-    } else if (
-      ratio(this.#slow, n) > ADDS_ABOVE ||
-      this.#fast[loudest] > OTHER_IS_LOUDER * this.#fast[this.#taken]
-    ) {
+    } else if (ratio(this.#slow, n) > ADDS_ABOVE || this.#fast[loudest] > OTHER_IS_LOUDER * this.#fast[this.#taken]) {
       this.#taken = null;
     }
   }
