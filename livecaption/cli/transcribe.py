@@ -160,7 +160,8 @@ async def _transcribe(source: Source, url: str, options: argparse.Namespace, con
 
     columns = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns, console=stderr(), transient=True) as progress:
-        bar = progress.add_task(printable(source.name), total=None)
+        # The directory would leave no place for the name.
+        bar = progress.add_task(printable(Path(source.name).name), total=None)
         transcript = _Transcript(partial(progress.update, bar))
         async with opened(source) as audio:
             await stream(

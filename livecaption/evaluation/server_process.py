@@ -228,7 +228,7 @@ class ServerProcess:
         except TimeoutError as error:
             left.append(str(error))
         match = re.search(r"listening on \w+://[^\s/]*:(\d+)/", self.output)
-        if match and not is_port_free(int(match[1])):
+        if match and not await _becomes_free(int(match[1])):
             left.append(f"port {match[1]} is taken")
         left += [f"logged: {line}" for line in self.lines if any(word in line for word in FORBIDDEN)]
         for path in self.directory.rglob("*"):
@@ -314,6 +314,15 @@ def processes_with(variable: str) -> list[int]:
     wanted = variable.encode()
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
     return [pid for pid in pids if wanted in _read_proc(pid, "environ").split(b"\0")]
+
+
+async def _becomes_free(port: int) -> bool:
+    """Return False if the port is taken for long. The system may give it to another server for a while."""
+    for _ in range(round(START_TIMEOUT_S / 0.1)):
+        if is_port_free(port):
+            return True
+        await asyncio.sleep(0.1)  # nothing reports that a port is free
+    return False
 
 
 def is_port_free(port: int) -> bool:

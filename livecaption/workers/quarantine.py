@@ -1,10 +1,11 @@
 """The quarantine remembers audio that crashed a worker twice, so that it is never sent again. Pure.
 
-An entry is the SHA-256 of the samples and options, without the preceding utterance; neither audio nor text is kept. If
-there are too many entries, the oldest is removed. Each expires after an hour, because a new driver may process the
-audio.
+An entry is the SHA-256 of the samples and options, without the language and the preceding utterance. Neither audio nor
+text is kept. If there are too many entries, the oldest is removed. Each expires after an hour, because a new driver may
+process the audio.
 """
 
+from dataclasses import replace
 from hashlib import sha256
 
 from livecaption.recognition import Window
@@ -31,10 +32,12 @@ class Quarantine:
             del self._until_s[next(iter(self._until_s))]
 
     def holds(self, window: Window, now_s: float) -> bool:
-        """Return True if the same audio with the same options was added less than an hour ago."""
+        """Return True if the same audio with the same options, in any language, was added less than an hour ago."""
         # Hashing 30 s of audio takes a millisecond or two, and the quarantine is nearly always empty.
         return bool(self._until_s) and self._until_s.get(_fingerprint(window), now_s) > now_s
 
 
 def _fingerprint(window: Window) -> bytes:
-    return sha256(window.samples.tobytes() + repr(window.options).encode()).digest()
+    # The language of an utterance is known sooner or later, by the speed of the partials.
+    options = replace(window.options, language=None)
+    return sha256(window.samples.tobytes() + repr(options).encode()).digest()

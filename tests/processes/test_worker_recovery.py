@@ -108,7 +108,7 @@ async def test_a_death_in_mid_speech_costs_no_word(engine: str) -> None:
     """
     async with serving("--workers=1", *(["--model", "delay 0.2"] if engine else []), engine=engine) as server:
         url = await server.ready()
-        sentences = recorded_pcm("ls-61-70968-0000", "ps-austen-0880", "ls-211-122425-0000")
+        sentences = recorded_pcm("ls-61-70968-0000", "read-en-leopard-quilter", "ls-211-122425-0000")
         undisturbed, expected = stream(url, sentences, partials=False)
         await undisturbed
         disturbed, reader = stream(url, sentences, partials=False)

@@ -17,12 +17,18 @@ def test_the_same_audio_and_options_are_known_again() -> None:
     assert quarantine.holds(window(is_final=False), now_s=1.0)
 
 
+def test_the_language_does_not_matter_because_it_may_be_detected_earlier_or_later() -> None:
+    quarantine = Quarantine()
+    quarantine.add(window(), now_s=0.0)
+    assert quarantine.holds(window(language="de"), now_s=1.0)
+
+
 def test_other_audio_or_options_are_not() -> None:
     quarantine = Quarantine()
     assert not quarantine.holds(window(), now_s=0.0)
     quarantine.add(window(), now_s=0.0)
     assert not quarantine.holds(window(0.25), now_s=1.0)
-    assert not quarantine.holds(window(language="de"), now_s=1.0)
+    assert not quarantine.holds(window(prompt="Guten Tag."), now_s=1.0)
 
 
 def test_it_is_forgotten_after_an_hour() -> None:
