@@ -9,7 +9,7 @@ import pytest
 from livecaption.audio.container import PIECE_S, decode_container
 from livecaption.audio.formats import Samples
 from livecaption.errors import InvalidAudio
-from tests.support.containers import flac_of_silence
+from tests.support.containers import WriteOnly, flac_of_silence
 
 
 class Pipe(io.RawIOBase):
@@ -30,20 +30,6 @@ class Pipe(io.RawIOBase):
         if self.error and not piece:
             raise self.error
         return piece
-
-
-class WriteOnly(io.RawIOBase):
-    """A live encoder writes to this. It cannot go back and fill in lengths."""
-
-    def __init__(self) -> None:
-        self.written = bytearray()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self.written += bytes(data)
-        return len(data)
 
 
 def tone(sample_rate_hz: int, duration_s: float = 2.0) -> Samples:
