@@ -130,7 +130,7 @@ class AudioInput:
         if self._lifecycle.is_parked or self._n_being_taken or now_s - before_s > 2 * LOOK_S:
             # The connection is lost and may come back, or audio waits because of the server.
             self._clock.excuse(now_s)
-        elif self._clock.is_overdue(self._pipeline.patience_s, now_s) or (
+        elif self._clock.is_overdue(self._pipeline.patience_s(self._limits.patience_in_speech_s), now_s) or (
             self._clock.has_lost_audio and self._pipeline.is_silent
         ):
             begin_ms, outputs = self._pipeline.pause(now_s)

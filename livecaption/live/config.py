@@ -41,6 +41,9 @@ class AudioLimits:
             memory for each stream. Less: the workers may wait for audio.
         backlog_pause_s: longest pause in reading. After it one message is taken all the same, so that pings are
             answered and a dead peer is seen. Longer: a dead peer is noticed later. Shorter: the backlog grows more.
+        patience_in_speech_s: time without audio that ends an utterance in which somebody speaks. Longer: the final of
+            a client that stops sending comes later. Shorter: a delay of the network cuts words. Figures:
+            docs/decisions/0037-pauses-of-sending.md.
         last_decoding_s: time in which the received bytes of a container must be decoded when the client has left. The
             rest is lost. Longer: clients that left take more of the decoders. Shorter: more is lost.
         last_decoding_draining_s: the same when the server stops.
@@ -50,6 +53,7 @@ class AudioLimits:
     burst_s: float = 60.0
     max_backlog_ms: int = 60_000
     backlog_pause_s: float = 5.0
+    patience_in_speech_s: float = 3.0
     last_decoding_s: float = 10.0
     last_decoding_draining_s: float = 2.0
 

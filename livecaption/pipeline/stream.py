@@ -30,11 +30,9 @@ from livecaption.speech.vad import VoiceActivityDetector
 
 Output = Event | Request | Cancel
 
-PATIENCE_IN_SPEECH_S = 3.0
-"""Time without audio in s that ends an utterance in which somebody speaks. Shorter: a delay of the network cuts words.
-Longer: the final of a client that stops sending comes later. Figures: docs/decisions/0037-pauses-of-sending.md."""
 PATIENCE_IN_SILENCE_S = 0.5
-"""The same, at least, if the newest audio is silent. Shorter: phrases are cut in two by every delay."""
+"""Time without audio in s that ends an utterance, at least, if the newest audio is silent. Shorter: phrases are cut in
+two by every delay. Figures: docs/decisions/0037-pauses-of-sending.md."""
 OVERLOADED_AFTER_S = 3.0
 """Age in s of an unanswered final at which readers are notified. Ofcom's target for live captions is 3 s at most."""
 SLOW_AFTER_S = 1.5
@@ -181,15 +179,14 @@ class StreamPipeline:
         """True if no utterance is open."""
         return self._open is None
 
-    @property
-    def patience_s(self) -> float:
-        """Time without audio after which the open utterance should end, in seconds: see `pause`.
+    def patience_s(self, in_speech_s: float) -> float:
+        """Return the time without audio after which the open utterance should end, in seconds: see `pause`.
 
-        In a pause of the speech that is the silence still missing. In a word it is longer than the network's delays.
+        In a pause of the speech that is the silence still missing. In a word it is `in_speech_s`.
         """
         unvoiced = self._cutter.now - self._cutter.last_voiced_at
         if unvoiced < samples_of(SPECULATION_SILENCE_MS):
-            return PATIENCE_IN_SPEECH_S if self._cutter.silence_left < inf else inf
+            return in_speech_s if self._cutter.silence_left < inf else inf
         return max(PATIENCE_IN_SILENCE_S, self._cutter.silence_left / SAMPLE_RATE_HZ)
 
     def pause(self, now_s: float) -> tuple[int, list[Output]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import struct
 import sys
@@ -419,6 +420,6 @@ async def test_the_first_and_the_last_words_of_a_pipe_are_transcribed(tmp_path: 
     with pipe(raw) as (descriptor, _):
         ended = await livecaption_command(command, "-", "--raw", f"s16le:{rate_hz}:1", stdin=descriptor)
     assert (ended.code, ended.stderr) == (0, "")
-    words = ended.stdout.lower()
-    assert "and so my fellow americans" in words.replace(",", "")
-    assert "what you can do for your country" in words
+    words = re.findall(r"[a-z]+", ended.stdout.lower())  # without the times of `listen`
+    # On a busy machine `listen` gets less effort, and other words in between.
+    assert (words[:2], words[-3:]) == (["and", "so"], ["for", "your", "country"])

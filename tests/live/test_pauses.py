@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from livecaption.pipeline import stream as pipeline_stream
+from livecaption.live.config import AudioLimits, LiveConfig, SessionLimits
 from livecaption.store.config import StoreConfig
 from tests.support.serving import (
     SPEECH,
@@ -24,9 +24,13 @@ TRAILING_SILENCE = pcm_s16le(sound("silence 600ms"))
 ABNORMAL = 1011
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline_stream, "PATIENCE_IN_SPEECH_S", PATIENCE_S)
+def patient_for(in_speech_s: float) -> LiveConfig:
+    return LiveConfig(session=SessionLimits(audio=AudioLimits(patience_in_speech_s=in_speech_s)))
+
+
+@pytest.fixture
+async def client(start_server: StartServer) -> Client:
+    return await start_server(live=patient_for(PATIENCE_S))
 
 
 async def test_an_utterance_ends_where_audio_stops_in_a_word_and_the_stream_goes_on(client: Client) -> None:
@@ -42,10 +46,8 @@ async def test_an_utterance_ends_where_audio_stops_in_a_word_and_the_stream_goes
     assert (final["utterance"], events[-1]["reason"]) == (1, "stop")
 
 
-async def test_silence_that_has_begun_needs_no_audio_to_end_an_utterance(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pipeline_stream, "PATIENCE_IN_SPEECH_S", 3600.0)
+async def test_silence_that_has_begun_needs_no_audio_to_end_an_utterance(start_server: StartServer) -> None:
+    client = await start_server(live=patient_for(3600.0))
     socket = await start_stream(client, endpointing={"silence_ms": 1000})
     await socket.send_bytes(SPEECH + TRAILING_SILENCE)
     assert (await read_until(socket, "speech_end"))["reason"] == "silence"
@@ -54,7 +56,7 @@ async def test_silence_that_has_begun_needs_no_audio_to_end_an_utterance(
 async def test_captions_after_a_pause_have_the_time_on_the_wall_and_acknowledgements_that_of_the_audio(
     start_server: StartServer, tmp_path: Path
 ) -> None:
-    client = await start_server(store=StoreConfig(str(tmp_path / "transcripts.db")))
+    client = await start_server(live=patient_for(PATIENCE_S), store=StoreConfig(str(tmp_path / "transcripts.db")))
     socket = await client.ws_connect("/v1/stream")
     await socket.send_json({"type": "start", "words": True})
     session = (await read_event(socket))["session"]
@@ -79,8 +81,8 @@ async def test_captions_after_a_pause_have_the_time_on_the_wall_and_acknowledgem
     assert f"00:00:{final['start_ms'] // 1000:02}.{final['start_ms'] % 1000:03} -->" in vtt
 
 
-async def test_audio_that_comes_late_at_once_is_no_pause(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline_stream, "PATIENCE_IN_SPEECH_S", 3600.0)
+async def test_audio_that_comes_late_at_once_is_no_pause(start_server: StartServer) -> None:
+    client = await start_server(live=patient_for(3600.0))
     socket = await start_stream(client, partials=False)
     speech = pcm_s16le(sound("silence 200ms, speech 2400ms"))
     half = len(speech) // 2

@@ -22,7 +22,6 @@ from livecaption.pipeline.options import ResumePoint, StreamOptions
 from livecaption.pipeline.stream import (
     OVERLOADED_AFTER_S,
     PATIENCE_IN_SILENCE_S,
-    PATIENCE_IN_SPEECH_S,
     Output,
     StreamPipeline,
 )
@@ -482,11 +481,14 @@ def test_a_pause_in_silence_or_after_the_end_ends_nothing() -> None:
     assert stream.pause(10.0) == (1000, [])
 
 
+IN_SPEECH_S = 3.0
+
+
 @pytest.mark.parametrize(
     ("script", "patience_s"),
     [
-        ("speech 1200ms", PATIENCE_IN_SPEECH_S),
-        ("speech 1200ms, silence 100ms", PATIENCE_IN_SPEECH_S),
+        ("speech 1200ms", IN_SPEECH_S),
+        ("speech 1200ms, silence 100ms", IN_SPEECH_S),
         ("speech 1200ms, silence 400ms", PATIENCE_IN_SILENCE_S),
         ("speech 1200ms, silence 2000ms", PATIENCE_IN_SILENCE_S),
     ],
@@ -494,20 +496,20 @@ def test_a_pause_in_silence_or_after_the_end_ends_nothing() -> None:
 def test_less_patience_is_needed_where_silence_has_begun(script: str, patience_s: float) -> None:
     stream = new_stream()
     feed(stream, script)
-    assert stream.patience_s == patience_s
+    assert stream.patience_s(IN_SPEECH_S) == patience_s
 
 
 def test_the_silence_that_a_publisher_asks_for_counts_before_and_in_a_pause() -> None:
     stream = new_stream(endpointing=EndpointingConfig(hangover_ms=5000, mid_phrase_hangover_ms=5000))
     feed(stream, "speech 1200ms, silence 1000ms")
-    assert 3.9 < stream.patience_s < 4.3
+    assert 3.9 < stream.patience_s(IN_SPEECH_S) < 4.3
 
 
 def test_a_pause_ends_no_utterance_where_endpointing_is_manual() -> None:
     stream = new_stream(endpointing=EndpointingConfig(manual=True))
     for script in ("speech 1200ms", "silence 1000ms"):
         feed(stream, script)
-        assert stream.patience_s == inf
+        assert stream.patience_s(IN_SPEECH_S) == inf
 
 
 def test_flush_in_silence_is_answered_at_once() -> None:
