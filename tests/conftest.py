@@ -87,6 +87,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Beside other tests a process gets the processor later, and its end is noticed later.
     os.environ.setdefault("LIVECAPTION_TEST_TIMEOUT_FACTOR", "3")
 
+os.environ.setdefault("SSL_CERT_FILE", os.devnull)
+"""No test needs the certificates of the system, and aiohttp would read them at the start of each process."""
+
 os.environ["LIVECAPTION_STORE"] = "none"
 """No started server writes among the transcripts of the user who runs the tests; a test of a store names its place."""
 

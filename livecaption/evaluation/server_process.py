@@ -361,7 +361,8 @@ def _log_in() -> None:
 
 def _read_proc(pid: int, name: str) -> bytes:
     try:
-        return Path(f"/proc/{pid}/{name}").read_bytes()
+        with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:
+            return file.readall()
     except OSError:
         return b""
 
@@ -383,7 +384,8 @@ def _unmapped_shared_memory() -> set[str]:
             if entry.name.startswith(("psm_", "sem.mp-")) and status.st_uid == os.getuid():
                 device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
                 kept[device.encode(), str(status.st_ino).encode()] = entry.name
-    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    for pid in pids if kept else ():  # a browser has many maps, and usually nothing is kept
         for line in _read_proc(pid, "maps").splitlines():
             if b"/dev/shm/" in line:
                 _, _, _, device_of_map, inode, *_ = line.split()

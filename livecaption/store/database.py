@@ -96,6 +96,7 @@ class Database:
         """
         n_left_out = 0
         with self.transaction():
+            self.check_in_place()  # only now: the file may have been moved while this waited for the lock
             for statement in statements:
                 try:
                     self.execute(*statement)

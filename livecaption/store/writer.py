@@ -129,7 +129,6 @@ class Writer:
                     # Somebody may have repaired or restored the file.
                     self._database.close()
                     self._database = Database(self._path)
-                self._database.check_in_place()
                 n_left_out = self._database.write(batch)
             except sqlite3.Error as error:
                 self._fail(error)

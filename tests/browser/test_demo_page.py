@@ -157,9 +157,9 @@ async def test_stop_in_mid_sentence_still_gives_the_last_caption(serve: Serve, o
     await expect(page.get_by_role("button", name="Continue captions")).to_be_visible()
 
 
-async def test_the_level_follows_the_sound(server: Server, open_page: OpenPage) -> None:
+async def test_the_level_follows_the_sound(scripted_server: Server, open_page: OpenPage) -> None:
     """-60 dB in the silence before and after, far above it in speech; it moves while somebody speaks."""
-    page = await open_page(server.url)
+    page = await open_page(scripted_server.url)
     meter = page.get_by_role("meter", name="Level")
     await expect(meter).to_have_attribute("aria-valuenow", "-60")
     await press_start(page)
@@ -174,10 +174,9 @@ async def test_the_level_follows_the_sound(server: Server, open_page: OpenPage) 
     await expect(meter).to_have_attribute("aria-valuenow", "-60")
 
 
-async def test_keyboard_alone_starts_and_stops(serve: Serve, open_page: OpenPage) -> None:
+async def test_keyboard_alone_starts_and_stops(scripted_server: Server, open_page: OpenPage) -> None:
     """Space works without any focus; so do Tab to the button and Enter."""
-    server = await serve(*ONE_UTTERANCE)
-    page = await open_page(server.url)
+    page = await open_page(scripted_server.url)
     state = page.locator("#state")
     await page.keyboard.press("Space")
     await expect(state).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
@@ -243,7 +242,7 @@ async def test_the_page_does_not_show_a_stopped_server_as_still_stopping(serve: 
 
 
 async def test_the_page_shows_that_the_server_does_not_answer(serve: Serve, context: BrowserContext) -> None:
-    server = await serve()
+    server = await serve(*SCRIPTED)
     page = await context.new_page()
     await page.goto(server.url)
     server.terminate()
@@ -256,7 +255,7 @@ async def test_a_lost_connection_keeps_the_captions_and_offers_to_start_again(
     serve: Serve, context: BrowserContext
 ) -> None:
     """The page gives up when the server would have given up waiting."""
-    server = await serve("--resume-window", "0.5")
+    server = await serve(*SCRIPTED, "--resume-window", "0.5")
     page = await context.new_page()
     await page.goto(server.url)
     await press_start(page)
@@ -268,9 +267,11 @@ async def test_a_lost_connection_keeps_the_captions_and_offers_to_start_again(
     await expect(page.get_by_role("button", name="Start again")).to_be_visible()
 
 
-async def test_a_loading_server_is_asked_again_after_the_time_it_names(server: Server, open_page: OpenPage) -> None:
+async def test_a_loading_server_is_asked_again_after_the_time_it_names(
+    scripted_server: Server, open_page: OpenPage
+) -> None:
     """The first answer is made up, because a real server may be ready too soon. The others are real."""
-    page = await open_page(server.url)
+    page = await open_page(scripted_server.url)
     await page.route(
         "**/v1/stream",
         lambda route: route.fulfill(
@@ -287,7 +288,7 @@ async def test_a_loading_server_is_asked_again_after_the_time_it_names(server: S
 
 
 async def test_a_full_server_takes_the_page_once_there_is_room(serve: Serve, open_page: OpenPage) -> None:
-    server = await serve("--max-streams", "1")
+    server = await serve(*SCRIPTED, "--max-streams", "1")
     first = await open_page(server.url)
     await press_start(first)
     await expect(first.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
@@ -300,7 +301,7 @@ async def test_a_full_server_takes_the_page_once_there_is_room(serve: Serve, ope
 
 
 async def test_waiting_can_be_cancelled(serve: Serve, open_page: OpenPage) -> None:
-    server = await serve("--max-streams", "1")
+    server = await serve(*SCRIPTED, "--max-streams", "1")
     first = await open_page(server.url)
     await press_start(first)
     await expect(first.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
@@ -313,9 +314,11 @@ async def test_waiting_can_be_cancelled(serve: Serve, open_page: OpenPage) -> No
     await expect(second.get_by_role("button", name="Start captions")).to_be_visible()
 
 
-async def test_a_microphone_allowed_after_cancelling_is_closed_at_once(server: Server, open_page: OpenPage) -> None:
+async def test_a_microphone_allowed_after_cancelling_is_closed_at_once(
+    scripted_server: Server, open_page: OpenPage
+) -> None:
     """A late answer to the browser's question must not start a recording."""
-    page = await open_page(server.url)
+    page = await open_page(scripted_server.url)
     await page.evaluate(
         """() => {
           const devices = navigator.mediaDevices;
@@ -408,7 +411,7 @@ async def test_a_reader_who_scrolled_back_is_left_in_peace(server: Server, open_
 
 async def test_a_token_is_asked_for_once(serve: Serve, context: BrowserContext) -> None:
     """The page shows that a wrong one is refused. The right one stays with the tab, and is never in the address bar."""
-    server = await serve("--token", "säcret+/=")
+    server = await serve(*SCRIPTED, "--token", "säcret+/=")
     page = await context.new_page()
     await page.goto(server.url)
     await press_start(page)
@@ -422,7 +425,7 @@ async def test_a_token_is_asked_for_once(serve: Serve, context: BrowserContext) 
 
 
 async def test_a_token_in_the_address_is_used_and_taken_out_of_it(serve: Serve, open_page: OpenPage) -> None:
-    server = await serve("--token", "s3cret+/=")
+    server = await serve(*SCRIPTED, "--token", "s3cret+/=")
     page = await open_page(f"{server.url}#token=s3cret+/=")
     await press_start(page)
     await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
@@ -464,7 +467,7 @@ async def test_a_refused_microphone_is_explained(server: Server, launch: Launch)
 
 async def test_an_insecure_address_is_explained_with_its_ways_out(serve: Serve, launch: Launch) -> None:
     """Browsers hide the microphone from plain http, except on the machine itself."""
-    server = await serve("--allowed-host", "livecaption.test")
+    server = await serve(*SCRIPTED, "--allowed-host", "livecaption.test")
     browser = await launch("--host-resolver-rules=MAP livecaption.test 127.0.0.1")
     async with await browser.new_page() as page:
         await page.goto(f"http://livecaption.test:{server.port}/")

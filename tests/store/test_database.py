@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,31 @@ def test_a_session_is_there_from_its_begin_and_grows_with_its_finals(path: Path)
         ended = database.session("one")
         assert ended is not None
         assert (ended.state, ended.duration_ms) == (SessionState.ENDED, 4000)
+
+
+def test_nothing_is_written_to_a_file_that_is_moved_while_it_is_locked(path: Path) -> None:
+    away = path.with_name("away.db")
+    with opened(path) as database:
+        fill(database, new_session(), [])
+        failures: list[sqlite3.Error | None] = []
+        writing = threading.Thread(target=lambda: failures.append(failure_of(database)))
+        with locked_by_another(path):
+            writing.start()
+            path.rename(away)
+        writing.join()
+        away.rename(path)
+        assert [str(failure) for failure in failures] == ["the file was removed or replaced"]
+        (session,) = database.sessions(10, 100)
+        assert session.n_finals == 0
+
+
+def failure_of(database: Database) -> sqlite3.Error | None:
+    """Write a final; return the error that it ends with."""
+    try:
+        database.write([rows.append(new_session().id, final("Lost."), 1)])
+    except sqlite3.Error as error:
+        return error
+    return None
 
 
 def test_a_row_that_is_written_twice_is_there_once(path: Path) -> None:
