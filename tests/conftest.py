@@ -14,7 +14,6 @@ KINDS = {"pure", "server", "processes", "browser", "model"}
 
 KIND_OF_PLACE = {
     "test_architecture.py": "pure",
-    "test_cli.py": "server",
     "test_config.py": "pure",
     "test_documents.py": "pure",
     "test_markers.py": "processes",

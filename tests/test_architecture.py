@@ -103,9 +103,9 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/workers/config.py": "settings; tests/test_config.py",
     "livecaption/ipc/config.py": "settings; tests/test_config.py",
     "livecaption/ipc/job_object.py": "Windows only; not run anywhere yet",
-    "livecaption/__main__.py": "three lines; tests/test_cli.py",
+    "livecaption/__main__.py": "three lines; tests/cli/test_commands.py",
     **{
-        f"livecaption/cli/{name}.py": "tests/test_cli.py runs the commands"
+        f"livecaption/cli/{name}.py": "tests/cli/test_commands.py runs the commands"
         for name in ("serve", "transcribe", "listen", "bench", "streaming")
     },
     "livecaption/workers/device.py": "tests/processes/test_worker_recovery.py, with real processes",

@@ -199,7 +199,7 @@ class WhisperEngine:
                 f"A window of {window.n_encoder_samples} samples is longer than {FULL_CONTEXT_S} s"
             )
         if options.language is not None and options.language not in self._description.languages:
-            raise TranscriptionFailed(f"{self._description.model} does not know the language {options.language!r}")
+            raise TranscriptionFailed(f"{self._description.model} does not support the language {options.language!r}")
         if options.task == "translate" and not self._description.translates:
             raise TranscriptionFailed(f"{self._description.model} does not translate")
 

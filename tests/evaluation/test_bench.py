@@ -17,7 +17,7 @@ from livecaption.evaluation.measurement import Measurement
 from livecaption.evaluation.playlist import Recording
 from livecaption.evaluation.server_process import serving
 from livecaption.evaluation.wer import WordErrors
-from tests.test_cli import livecaption_command
+from tests.support.commands import livecaption_command
 
 DATA = Path(__file__).parent.parent / "data"
 

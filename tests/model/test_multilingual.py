@@ -50,7 +50,7 @@ def test_languages_and_tasks_are_mixed_in_one_batch(multilingual: WhisperEngine,
 def test_the_languages_are_those_of_the_model(multilingual: WhisperEngine, samples: Samples) -> None:
     assert len(multilingual.description.languages) == 99
     assert {"en", "de", "zh", "su"} < set(multilingual.description.languages)
-    with pytest.raises(TranscriptionFailed, match="does not know the language 'xx'"):
+    with pytest.raises(TranscriptionFailed, match="does not support the language 'xx'"):
         multilingual.transcribe([Window(samples["jfk"], TranscriptionOptions(language="xx"))])
 
 

@@ -322,7 +322,9 @@ def test_barks_and_sneezes_have_no_words(
 def test_a_few_words_are_the_same_at_any_level(engine: WhisperEngine, samples: Samples, level_db: int) -> None:
     said = samples["ls-61-70968-0000"][15_520:34_560]
     soft = (np.round(said * 10 ** (level_db / 20) * 32768) / 32768).astype(np.float32)
-    assert texts(engine, Window(soft)) == texts(engine, Window(said)) == ["used complaint against the"]
+    [text] = texts(engine, Window(said))
+    assert text.startswith("used complaint against the")  # a processor may add a word
+    assert texts(engine, Window(soft)) == [text]
 
 
 # Refusals
@@ -338,7 +340,7 @@ def test_the_description_is_that_of_the_model(engine: WhisperEngine) -> None:
     ("window", "message"),
     [
         (Window(np.zeros(480_001, np.float32)), "longer than 30 s"),
-        (Window(np.zeros(16_000, np.float32), TranscriptionOptions(language="de")), "does not know the language 'de'"),
+        (Window(np.zeros(16_000, np.float32), TranscriptionOptions(language="de")), "does not support the language"),
         (Window(np.zeros(16_000, np.float32), TranscriptionOptions(task="translate")), "does not translate"),
     ],
 )

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,29 +26,15 @@ from tests.support.commands import (
     error,
     final,
     livecaption_command,
-    serving_peers,
     tone,
-    write_tone,
 )
 from tests.support.containers import Track, container
 from tests.support.eventually import eventually
 from tests.support.processes import processes_with
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent.parent / "data"
 HEAVY = {"aiohttp", "av", "ctranslate2", "faster_whisper", "jiwer", "matplotlib", "numpy", "psutil", "rich", "soxr"}
 HEAVY |= {"torch", "webrtcvad"}
-
-
-@pytest.fixture
-async def serve() -> AsyncIterator[Serve]:
-    async with serving_peers() as start:
-        yield start
-
-
-@pytest.fixture
-def recording(tmp_path: Path) -> Path:
-    """Half a second of a tone, as WAV."""
-    return write_tone(tmp_path / "tone.wav")
 
 
 async def test_help_names_every_command_and_loads_nothing_heavy() -> None:
