@@ -206,10 +206,14 @@ class EncodingCheck:
         """
         by_channel = samples.reshape(-1, self._channels)
         by_channel = by_channel - by_channel.mean(axis=0)
-        power = float(np.mean(by_channel**2))
+        power = _mean_square(by_channel)
         if not power:
             return 0.0, 0.0
-        return float(np.mean(np.diff(by_channel, axis=0) ** 2)) / power, power**0.5
+        return _mean_square(by_channel[1:] - by_channel[:-1]) / power, power**0.5
+
+
+def _mean_square(values: Samples) -> float:
+    return float(np.vdot(values, values)) / values.size
 
 
 def _read(part: bytes, look: _Look) -> Samples:
