@@ -1,5 +1,7 @@
 """Settings that hold for every test."""
 
+import functools
+import gc
 import os
 import signal
 from pathlib import Path
@@ -105,6 +107,7 @@ for profile, n_examples in (("quick", 15), ("thorough", 100)):
 hypothesis.settings.load_profile("quick")  # `--hypothesis-profile=thorough` is loaded after this, and counts
 
 
+@functools.cache
 def kind_of_place(path: Path) -> str | None:
     """Return the kind of tests in this file, by the table."""
     for place in (path, *path.parents):
@@ -130,6 +133,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark a test by its place."""
     if not KINDS & {mark.name for mark in item.iter_markers()} and (kind := kind_of_place(item.path)):
         item.add_marker(kind)
+
+
+def pytest_collection_finish() -> None:
+    """Take what is there by now out of all garbage collections. It stays to the end, and each one would visit it."""
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.syntax import nodes
+from tests.support.cases import for_each
+from tests.support.syntax import statements
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "livecaption"
@@ -118,7 +119,7 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
 def imports(path: Path) -> set[str]:
     """Dotted names that a module imports, wherever in the file, those for type checkers included."""
     names = set()
-    for node in nodes(ROOT / path):
+    for node in statements(ROOT / path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -229,10 +230,10 @@ def test_a_module_has_400_lines_at_most() -> None:
 
 
 def test_every_module_has_a_docstring() -> None:
-    assert [str(path) for path in MODULES if not ast.get_docstring(nodes(ROOT / path)[0])] == []
+    assert [str(path) for path in MODULES if not ast.get_docstring(statements(ROOT / path)[0])] == []
 
 
-@pytest.mark.parametrize("name", ["client", "config", "events", "server"])
+@for_each("name", ["client", "config", "events", "server"])
 def test_a_public_module_lists_what_is_public(name: str) -> None:
     module = importlib.import_module(f"livecaption.{name}")
     assert module.__all__

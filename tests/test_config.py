@@ -8,6 +8,7 @@ import pytest
 from livecaption.config import OPTIONS, Config, add_config_arguments, is_loopback, load_config
 from livecaption.errors import ConfigError
 from livecaption.store.config import StoreConfig
+from tests.support.cases import for_each
 
 
 def load(*flags: str, **environ: str) -> Config:
@@ -45,7 +46,7 @@ def test_lists_and_switches_are_understood_in_every_source(tmp_path: Path) -> No
     assert from_file.allowed_origins == ("https://a", "https://b")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("flags", "named"),
     [
         (["--port=http"], "--port"),
@@ -129,7 +130,7 @@ def test_a_token_or_insecure_opens_the_server_to_other_machines() -> None:
     assert load("--host=0.0.0.0", "--insecure").server.insecure
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("host", "expected"),
     [
         ("localhost", True),

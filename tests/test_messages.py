@@ -28,6 +28,7 @@ from livecaption.events import (
 from livecaption.live.dialects import commands, native
 from livecaption.messages import Flush, Ping, Resume, Stop, encode, encode_final, encode_request, parse_event
 from livecaption.speech.endpointing import EndpointingConfig
+from tests.support.cases import for_each
 from tests.support.scripted_peer import FINAL
 
 WORD = CaptionWord("hello", 1, 2, 0.5)
@@ -58,12 +59,12 @@ def test_every_event_of_the_protocol_is_tried_here() -> None:
     assert {event.type for event in EVENTS} == {kind.type for kind in Event.__subclasses__()}
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.type)
+@for_each("event", EVENTS)
 def test_a_client_reads_the_event_that_a_server_writes(event: Event) -> None:
     assert parse_event(json.loads(encode(event, 7))) == event
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("request_", "command"),
     [
         (Resume("s", "t", 7, 20), commands.Reattach("s", "t", 7, 20)),
@@ -72,7 +73,6 @@ def test_a_client_reads_the_event_that_a_server_writes(event: Event) -> None:
         (Stop(), commands.Finish()),
         (Ping(2**53 - 1), commands.Ping(2**53 - 1)),
     ],
-    ids=repr,
 )
 def test_a_server_reads_the_request_that_a_client_writes(
     request_: Resume | Flush | Stop | Ping, command: commands.Command
@@ -90,7 +90,7 @@ def test_fields_of_a_newer_server_are_ignored_in_words_too() -> None:
     assert event == Final(0, "hello", 0, 900, "en", 0.5, 300, (WORD,))
 
 
-@pytest.mark.parametrize("kind", ["applause", None, 7, [], {}])
+@for_each("kind", ["applause", None, 7, [], {}])
 def test_a_type_of_a_newer_server_is_no_event(kind: Any) -> None:
     assert parse_event({"type": kind, "seq": 3}) is None
 
@@ -99,13 +99,13 @@ def test_a_reason_of_a_newer_server_is_passed_on() -> None:
     assert parse_event({"type": "end", "received_ms": 1, "utterances": 0, "reason": "eclipse"})
 
 
-@pytest.mark.parametrize("fields", [{"type": "ack"}, {"type": "partial", "utterance": 1}, FINAL | {"words": [{}]}])
+@for_each("fields", [{"type": "ack"}, {"type": "partial", "utterance": 1}, FINAL | {"words": [{}]}])
 def test_an_event_without_its_fields_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="without"):
         parse_event(fields)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "wrong", [{"text": 5}, {"start_ms": True}, {"end_ms": 1.5}, {"confidence": "0.5"}, {"words": {}}, {"language": []}]
 )
 def test_an_event_whose_field_has_another_type_is_refused(wrong: dict[str, Any]) -> None:

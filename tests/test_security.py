@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from livecaption.audio.accepted import STREAMS
 from livecaption.audio.container import MAX_TRACKS, READ_BYTES
 from livecaption.audio.formats import MAX_CHANNELS
@@ -19,6 +17,7 @@ from livecaption.live.event_log import MAX_CHARACTERS, MAX_MESSAGES
 from livecaption.live.logs import FEW_REFUSALS
 from livecaption.server import app, descriptors, exports, lifecycle, logs, readers, sending
 from livecaption.store import writer
+from tests.support.cases import for_each
 
 TEXT = " ".join((Path(__file__).parent.parent / "SECURITY.md").read_text().split())
 KIB, MIB = 1024, 1024 * 1024
@@ -66,7 +65,7 @@ BOUNDS = {
 }
 
 
-@pytest.mark.parametrize("bound", BOUNDS)
+@for_each("bound", BOUNDS)
 def test_each_bound_has_the_number_of_the_code(bound: str) -> None:
     assert BOUNDS[bound] in TEXT
     assert PIECE_S == 0.5

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from livecaption.wire import from_plain, to_plain
+from tests.support.cases import for_each
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def test_an_optional_field_that_is_none_is_left_out() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["a", 5, None])
+@for_each("name", ["a", 5, None])
 def test_a_union_takes_each_of_its_types(name: str | int | None) -> None:
     assert from_plain(Shape, PLAIN | {"name": name}).name == name
 
@@ -60,7 +61,7 @@ def test_an_integer_is_a_float_where_a_float_is_declared() -> None:
     assert (y, type(y)) == (2.0, float)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "wrong",
     [
         {"kind": "dot"},
@@ -81,14 +82,13 @@ def test_an_integer_is_a_float_where_a_float_is_declared() -> None:
         {"middle": "x"},
         {"more": 1},
     ],
-    ids=str,
 )
 def test_a_value_that_does_not_fit_its_declaration_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the subject is that nothing else is raised
         from_plain(Shape, PLAIN | wrong)
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@for_each("name", PLAIN)
 def test_a_missing_field_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"Shape without {name}"):
         from_plain(Shape, {key: value for key, value in PLAIN.items() if key != name})
@@ -105,7 +105,7 @@ def test_a_newer_sender_may_add_fields_and_words_and_leave_out_defaults() -> Non
     assert shape == Shape("dot", (Point(1),))
 
 
-@pytest.mark.parametrize("wrong", [{"kind": "line"}, {"kind": 5, "points": []}, {"kind": "line", "points": [{}]}, []])
+@for_each("wrong", [{"kind": "line"}, {"kind": 5, "points": []}, {"kind": "line", "points": [{}]}, []])
 def test_a_newer_sender_may_not_leave_out_or_change_what_has_no_default(wrong: Any) -> None:
     with pytest.raises(ValueError, match=r"without|words|object"):
         from_plain(Shape, wrong, lenient=True)

@@ -9,6 +9,7 @@ import pytest
 from livecaption.audio.container import PIECE_S, decode_container
 from livecaption.audio.formats import Samples
 from livecaption.errors import InvalidAudio
+from tests.support.cases import for_each
 from tests.support.containers import WriteOnly, flac_of_silence
 
 
@@ -32,7 +33,12 @@ class Pipe(io.RawIOBase):
         return piece
 
 
-def tone(sample_rate_hz: int, duration_s: float = 2.0) -> Samples:
+N_SAMPLES = 16_000
+"""One second at the rate that containers are decoded to."""
+INNER = slice(4000, 12_000)
+
+
+def tone(sample_rate_hz: int, duration_s: float = 1.0) -> Samples:
     time_s = np.arange(round(sample_rate_hz * duration_s)) / sample_rate_hz
     return (0.5 * np.sin(2 * np.pi * 440 * time_s)).astype(np.float32)
 
@@ -47,7 +53,7 @@ def encode(
     channels: int = 1,
     sample_format: str | None = None,
 ) -> bytes:
-    """Two seconds of 440 Hz."""
+    """One second of 440 Hz."""
     file = WriteOnly() if live else io.BytesIO()
     with av.open(file, "w", format=container, options=options or {}) as output:
         layout = "mono" if channels == 1 else "stereo"
@@ -79,7 +85,7 @@ CONTAINERS = {
         "webm", "libopus", 48_000, {"live": "1", "cluster_time_limit": "100"}, live=True
     ),
     "ogg": lambda: encode("ogg", "libopus", 48_000, {"page_duration": "100000"}, live=True),
-    "flac": lambda: encode("flac", "flac", 16_000, sample_format="s16"),
+    "flac": lambda: encode("flac", "flac", 48_000, sample_format="s16"),
     "mp3": lambda: encode("mp3", "libmp3lame", 44_100, channels=2),
     "fragmented mp4": lambda: encode("mp4", "aac", 44_100, FRAGMENTED, live=True),
     "aac": lambda: encode("adts", "aac", 44_100),
@@ -122,15 +128,14 @@ def decode_what_can_be(data: bytes, **how: Any) -> tuple[Samples, tuple[str, boo
 def test_audio_of_a_container_is_decoded_as_it_was_encoded(name: str) -> None:
     samples = decode(container_of(name))
     assert samples.dtype == np.float32
-    assert len(samples) == pytest.approx(32_000, abs=2000)
-    inner = samples[4000:28_000]
-    assert peak_hz(inner) == pytest.approx(440, abs=1)
-    assert np.abs(inner).max() == pytest.approx(0.5, rel=0.1)
+    assert len(samples) == pytest.approx(N_SAMPLES, abs=2000)
+    assert peak_hz(samples[INNER]) == pytest.approx(440, abs=1)
+    assert np.abs(samples[INNER]).max() == pytest.approx(0.5, rel=0.1)
 
 
 def test_the_end_is_not_held_back() -> None:
     """Neither by the decoder nor by the resampler."""
-    assert len(decode(container_of("wav"))) == 32_000
+    assert len(decode(container_of("wav"))) == N_SAMPLES
 
 
 def test_a_rate_that_changes_on_the_way_is_followed() -> None:
@@ -140,14 +145,14 @@ def test_a_rate_that_changes_on_the_way_is_followed() -> None:
     samples = decode(b"".join(parts))
     # A decoder that starts afresh gives some 200 samples more; what the first resampler still held is 420.
     assert len(samples) == pytest.approx(sum(len(decode(part)) for part in parts), abs=300)
-    for inner in (samples[4000:28_000], samples[38_000:62_000]):
+    for inner in (samples[INNER], samples[N_SAMPLES:][INNER]):
         assert peak_hz(inner) == pytest.approx(440, abs=1)
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_bytes_cut_anywhere_give_the_same_audio(name: str) -> None:
     data = container_of(name)
-    for piece_bytes, sent in ((1, data[:20_000]), (333, data)):  # all of it one by one would take seconds
+    for piece_bytes, sent in ((1, data[:5000]), (333, data)):  # all of it one by one would take seconds
         whole, fault = decode_what_can_be(sent, piece_bytes=len(sent))
         decoded, fault_when_cut = decode_what_can_be(sent, piece_bytes=piece_bytes)
         assert fault_when_cut == fault
@@ -161,7 +166,7 @@ def test_a_container_that_ends_early_gives_what_it_held(name: str) -> None:
     for part in (0.5, 0.77, 0.98):
         decoded, error = decode_what_can_be(data[: round(part * len(data))])
         assert error in (None, ("truncated_audio", False))
-        assert len(decoded) >= (part - 0.3) * len(whole)
+        assert len(decoded) >= (part - 0.35) * len(whole)
         # The resampler's last 10 ms would be other if more had followed, and a flush rounds in another way.
         np.testing.assert_allclose(decoded[:-160], whole[: len(decoded) - 160], atol=1e-5)
 
@@ -173,7 +178,7 @@ def test_audio_comes_while_the_rest_is_still_being_sent(name: str) -> None:
     pipe = Pipe(data, piece_bytes=100)
     n_decoded = 0
     for piece in decode_container(pipe):
-        n_sent = pipe.n_read / len(data) * 32_000
+        n_sent = pipe.n_read / len(data) * N_SAMPLES
         assert n_sent - n_decoded <= 0.5 * 16_000
         n_decoded += piece.size
 
@@ -248,7 +253,7 @@ def test_damage_is_reported_after_all_that_could_be_decoded() -> None:
     data[len(data) // 2 : len(data) // 2 + 300] = np.random.default_rng(0).bytes(300)
     decoded, error = decode_what_can_be(bytes(data))
     assert error == ("truncated_audio", False)
-    assert len(decoded) > 16_000
+    assert len(decoded) > N_SAMPLES / 2
 
 
 def test_values_that_are_not_finite_become_silence() -> None:
@@ -260,7 +265,7 @@ def test_values_that_are_not_finite_become_silence() -> None:
 
 def test_a_source_that_can_seek_may_have_its_index_at_the_end() -> None:
     samples = np.concatenate(list(decode_container(io.BytesIO(encode("mp4", "aac", 44_100)))))
-    assert len(samples) == pytest.approx(32_000, abs=2000)
+    assert len(samples) == pytest.approx(N_SAMPLES, abs=2000)
 
 
 @pytest.mark.parametrize("name", ["webm", "mp3", "wav of floats"])
@@ -293,7 +298,7 @@ def test_a_reader_may_stop_in_the_middle() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "duration_s"), [("wav", 2.0), ("flac", 2.0), ("mp3", 2.0), ("webm as recorders send it", None)]
+    ("name", "duration_s"), [("wav", 1.0), ("flac", 1.0), ("mp3", 1.0), ("webm as recorders send it", None)]
 )
 def test_the_length_is_reported_where_the_head_has_it(name: str, duration_s: float | None) -> None:
     opened = []
@@ -313,7 +318,7 @@ def surround(container: str, codec: str, sample_format: str, layout: str, level_
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream = output.add_stream(codec, rate=48_000, layout=layout)
-        samples = 2 * np.outer(np.array(level_of_channel, np.float32), tone(48_000, 1.0))
+        samples = 2 * np.outer(np.array(level_of_channel, np.float32), tone(48_000))
         frame = av.AudioFrame.from_ndarray(samples.T.reshape(1, -1).copy(), format="flt", layout=layout)
         frame.sample_rate = 48_000
         fitting = av.AudioResampler(sample_format, layout, 48_000, 1024)
@@ -340,11 +345,11 @@ def test_all_channels_are_averaged(name: str) -> None:
     levels[0], levels[1], levels[-1] = 0.4, 0.4, 0.2  # of the low-frequency channel a lossy codec keeps nothing
     data = surround(container, codec, sample_format, layout, levels)
     samples = np.concatenate(list(decode_container(io.BytesIO(data))))
-    assert len(samples) == pytest.approx(16_000, abs=1500)
-    assert np.abs(samples[4000:12_000]).max() == pytest.approx(1.0 / n_channels, rel=0.15)
+    assert len(samples) == pytest.approx(N_SAMPLES, abs=1500)
+    assert np.abs(samples[INNER]).max() == pytest.approx(1.0 / n_channels, rel=0.15)
 
 
-@pytest.mark.parametrize("n_channels", [9, 16, 32])
+@for_each("n_channels", [9, 16, 32])
 def test_more_channels_than_eight_are_refused(n_channels: int) -> None:
     format_chunk = struct.pack(
         "<4sIHHIIHH", b"fmt ", 16, 1, n_channels, 16_000, 32_000 * n_channels, 2 * n_channels, 16

@@ -9,34 +9,33 @@ from hypothesis import strategies as st
 
 from livecaption.audio.formats import AudioFormat, PcmDecoder
 from livecaption.errors import InvalidAudio, InvalidMessage
+from tests.support.cases import for_each
 from tests.support.properties import StageProperties
 
 
-@pytest.mark.parametrize("encoding", ["opus", "pcm_s16be", "PCM_S16LE", "", None, 1, True, ["mulaw"], {}])
+@for_each("encoding", ["opus", "pcm_s16be", "PCM_S16LE", "", None, 1, True, ["mulaw"], {}])
 def test_an_unknown_encoding_is_refused(encoding: object) -> None:
     with pytest.raises(InvalidMessage) as refusal:
         AudioFormat(encoding=encoding)
     assert refusal.value.code == "unsupported_encoding"
 
 
-@pytest.mark.parametrize("sample_rate_hz", [7999, 96_001, 0, -16_000, 16_000.0, "16000", True, None, [16_000]])
+@for_each("sample_rate_hz", [7999, 96_001, 0, -16_000, 16_000.0, "16000", True, None, [16_000]])
 def test_a_sample_rate_out_of_range_or_of_another_type_is_refused(sample_rate_hz: object) -> None:
     with pytest.raises(InvalidMessage) as refusal:
         AudioFormat(sample_rate_hz=sample_rate_hz)
     assert refusal.value.code == "unsupported_sample_rate"
 
 
-@pytest.mark.parametrize("channels", [0, 9, -1, 1.0, "2", True, None])
+@for_each("channels", [0, 9, -1, 1.0, "2", True, None])
 def test_a_number_of_channels_out_of_range_or_of_another_type_is_refused(channels: object) -> None:
     with pytest.raises(InvalidMessage) as refusal:
         AudioFormat(channels=channels)
     assert refusal.value.code == "unsupported_channels"
 
 
-@pytest.mark.parametrize(("sample_rate_hz", "channels"), [(8000, 1), (96_000, 8)])
-@pytest.mark.parametrize(
-    "encoding", ["pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le", "mulaw", "alaw", "auto"]
-)
+@for_each(("sample_rate_hz", "channels"), [(8000, 1), (96_000, 8)])
+@for_each("encoding", ["pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le", "mulaw", "alaw", "auto"])
 def test_every_format_of_the_protocol_is_accepted(encoding: str, sample_rate_hz: int, channels: int) -> None:
     audio_format = AudioFormat(encoding, sample_rate_hz, channels)
     assert (audio_format.encoding, audio_format.sample_rate_hz, audio_format.channels) == (
@@ -93,7 +92,7 @@ def test_values_that_are_not_finite_become_silence_and_are_counted() -> None:
     assert decoder.non_finite_samples == 5
 
 
-@pytest.mark.parametrize("encoding", ["pcm_s16le", "pcm_f32le", "mulaw", "alaw"])
+@for_each("encoding", ["pcm_s16le", "pcm_f32le", "mulaw", "alaw"])
 def test_channels_are_averaged(encoding: str) -> None:
     """Every channel counts as much as every other."""
     chance = np.random.default_rng(1)
@@ -105,7 +104,7 @@ def test_channels_are_averaged(encoding: str) -> None:
         np.testing.assert_allclose(mixed, alone[:n_whole].reshape(-1, channels).mean(axis=1), atol=1e-6)
 
 
-@pytest.mark.parametrize("sample_rate_hz", [8000, 16_000, 48_000])
+@for_each("sample_rate_hz", [8000, 16_000, 48_000])
 def test_channels_that_cancel_each_other_do_not_become_silence(sample_rate_hz: int) -> None:
     tone = 8000 * np.sin(np.arange(sample_rate_hz) * 2 * np.pi * 440 / sample_rate_hz)
     pcm = np.stack((tone, -tone), axis=1).astype("<i2")

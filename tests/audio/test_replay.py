@@ -87,8 +87,8 @@ def test_all_audio_from_begin_ms_on_is_there(forgotten_ms: int, audio_format: Au
     block = {"pcm_f32le": 4, "mulaw": 3}[audio_format.encoding]
     data = bytes(range(251)) * (audio_format.sample_rate_hz * block * 121 // 251)
     buffer = ReplayBuffer(audio_format)
-    for at in range(0, len(data), 97):
-        buffer.push(data[at : at + 97])
+    for at in range(0, len(data), 1997):
+        buffer.push(data[at : at + 1997])
     buffer.acknowledge(MAX_ACKNOWLEDGED_MS + forgotten_ms)
     assert buffer.begin_ms <= forgotten_ms + 1
     position = buffer.begin_ms * audio_format.sample_rate_hz // 1000 * block

@@ -5,6 +5,7 @@ import pytest
 
 from livecaption.audio.formats import Samples
 from livecaption.audio.resampling import Resampler
+from tests.support.cases import for_each
 from tests.support.properties import StageProperties
 
 RATES_HZ = [8000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000]
@@ -22,7 +23,7 @@ def resample(samples: Samples, sample_rate_hz: int, chunk_ms: int = 20) -> Sampl
     return np.concatenate([*parts, resampler.flush()])
 
 
-@pytest.mark.parametrize("sample_rate_hz", RATES_HZ)
+@for_each("sample_rate_hz", RATES_HZ)
 def test_a_tone_keeps_its_place_and_height_and_has_no_clicks(sample_rate_hz: int) -> None:
     """A click between chunks would stand far out of the difference to the tone made at 16 kHz."""
     resampled = resample(tone(1000, sample_rate_hz), sample_rate_hz)
@@ -48,7 +49,7 @@ def test_16_khz_passes_unchanged_and_at_once() -> None:
     assert resampler.flush().size == 0
 
 
-@pytest.mark.parametrize(("sample_rate_hz", "worst_ms"), [(48_000, 40), (44_100, 45), (8000, 120)])
+@for_each(("sample_rate_hz", "worst_ms"), [(48_000, 40), (44_100, 45), (8000, 120)])
 def test_live_audio_is_not_held_back(sample_rate_hz: int, worst_ms: int) -> None:
     resampler, n_out = Resampler(sample_rate_hz), 0
     for n_chunks in range(1, 101):

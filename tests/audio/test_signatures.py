@@ -1,8 +1,7 @@
 """Files are named by their first bytes."""
 
-import pytest
-
 from livecaption.audio.signatures import HEAD_BYTES, kind_of
+from tests.support.cases import for_each
 from tests.support.containers import Track, container, tone, wav
 
 MADE = {
@@ -30,7 +29,7 @@ MADE = {
 }
 
 
-@pytest.mark.parametrize("kind", MADE)
+@for_each("kind", MADE)
 def test_a_container_is_named(kind: str) -> None:
     name, codec = MADE[kind]
     rate_hz = 44_100 if name == "flv" else 48_000
@@ -38,7 +37,7 @@ def test_a_container_is_named(kind: str) -> None:
     assert kind_of(data[:HEAD_BYTES]) == kind
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("head", "kind"),
     [
         (b"%PDF-1.7", "PDF"),

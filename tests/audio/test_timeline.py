@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.audio.timeline import MAX_GAP_S, SURE_GAP_S, TOLERANCE_S, Timeline
+from tests.support.cases import for_each
 
 SAMPLES = np.ones(320, np.float32)
 FRAME_S = 0.02
@@ -37,7 +38,7 @@ def test_without_an_origin_the_first_time_stamp_is_the_beginning() -> None:
     assert gaps(in_line(93_600.0, 3), origin_s=None) == [0.0] * 3
 
 
-@pytest.mark.parametrize("gap_s", [TOLERANCE_S + 0.01, 0.38, SURE_GAP_S + 0.5, 10.0, MAX_GAP_S - 1.0])
+@for_each("gap_s", [TOLERANCE_S + 0.01, 0.38, SURE_GAP_S + 0.5, 10.0, MAX_GAP_S - 1.0])
 def test_a_hole_becomes_silence(gap_s: float) -> None:
     assert gaps([*in_line(0.0, 3), *in_line(0.06 + gap_s, 3)]) == [0.0, 0.0, 0.0, pytest.approx(gap_s), 0.0, 0.0]
 
@@ -58,12 +59,12 @@ def test_a_hole_after_an_overlap_ends_at_its_time_stamp() -> None:
     assert gaps([*in_line(0.0, 20), *in_line(0.2, 20), *in_line(10.0, 2)])[40] == pytest.approx(10.0 - 0.8)
 
 
-@pytest.mark.parametrize("wrong_s", [5.0, -5.0, 2 * MAX_GAP_S, -2 * MAX_GAP_S, 9e18, -9e18])
+@for_each("wrong_s", [5.0, -5.0, 2 * MAX_GAP_S, -2 * MAX_GAP_S, 9e18, -9e18])
 def test_a_single_wrong_time_stamp_moves_nothing(wrong_s: float) -> None:
     assert gaps([*in_line(0.0, 500), 10.0 + wrong_s, *in_line(10.02, 50)]) == [0.0] * 551
 
 
-@pytest.mark.parametrize("jump_s", [-5.0, -3000.0, 2 * MAX_GAP_S])
+@for_each("jump_s", [-5.0, -3000.0, 2 * MAX_GAP_S])
 def test_a_clock_that_was_set_goes_on_where_the_audio_ended(jump_s: float) -> None:
     """Joined files, and broadcasts after a change of programme."""
     stamps = [*in_line(0.0, 300), *in_line(6.0 + jump_s, 10), *in_line(6.2 + jump_s + 2.0, 10)]

@@ -1,5 +1,6 @@
 """Tracks of any rate are decoded at their presentation time."""
 
+import functools
 import io
 
 import numpy as np
@@ -9,6 +10,7 @@ from livecaption.audio.accepted import FILES
 from livecaption.audio.container import decode_container
 from livecaption.audio.formats import Samples
 from livecaption.audio.track import PIECE_S
+from tests.support.cases import for_each
 from tests.support.containers import Track, container, loud_spans, tone
 
 
@@ -40,6 +42,7 @@ LATE = [(name, True) for name in FORMATS] + [
 WITH_HOLES = [(name, True) for name in FORMATS] + [(name, False) for name in FORMATS if name not in IN_FILES_ONLY]
 
 
+@functools.cache
 def encoded(name: str, **track: object) -> bytes:
     muxer, codec, options = FORMATS[name]
     rate_hz = 44_100 if name == "flv" else 48_000
@@ -62,26 +65,26 @@ def decode(data: bytes, *, as_file: bool) -> Samples:
 @pytest.mark.parametrize(("name", "as_file"), LATE)
 def test_audio_that_begins_late_is_at_its_time(name: str, as_file: bool) -> None:
     spans = loud_spans(decode(encoded(name, begin_s=4.9), as_file=as_file))
-    assert spans == [(pytest.approx(4.9, abs=0.1), pytest.approx(6.9, abs=0.15))]
+    assert spans == [(pytest.approx(4.9, abs=0.1), pytest.approx(5.9, abs=0.15))]
 
 
 @pytest.mark.parametrize(("name", "as_file"), WITH_HOLES)
 def test_a_hole_in_the_time_stamps_is_silence(name: str, as_file: bool) -> None:
-    first, second = loud_spans(decode(encoded(name, hole=(1.0, 10.0)), as_file=as_file))
-    assert first == (pytest.approx(0.0, abs=0.1), pytest.approx(1.0, abs=0.1))
-    assert second == (pytest.approx(11.0, abs=0.1), pytest.approx(12.0, abs=0.15))
+    first, second = loud_spans(decode(encoded(name, hole=(0.5, 10.0)), as_file=as_file))
+    assert first == (pytest.approx(0.0, abs=0.1), pytest.approx(0.5, abs=0.1))
+    assert second == (pytest.approx(10.5, abs=0.1), pytest.approx(11.0, abs=0.15))
 
 
 def test_a_hole_is_exact() -> None:
-    data = container("matroska", [Track(tone(), hole=(1.0, 10.0))])
-    assert loud_spans(decode(data, as_file=True)) == [(0.0, 1.0), (11.0, 12.0)]
+    data = container("matroska", [Track(tone(), hole=(0.5, 10.0))])
+    assert loud_spans(decode(data, as_file=True)) == [(0.0, 0.5), (10.5, 11.0)]
 
 
 @pytest.mark.parametrize("offset_s", [20, 50_000])
 def test_a_broadcast_begins_with_its_own_clock(offset_s: int) -> None:
     track = Track(tone(), "aac", begin_s=4.9)
     data = container("mpegts", [track], picture=True, options={"output_ts_offset": str(offset_s)})
-    assert loud_spans(decode(data, as_file=True)) == [(pytest.approx(4.9, abs=0.1), pytest.approx(6.9, abs=0.15))]
+    assert loud_spans(decode(data, as_file=True)) == [(pytest.approx(4.9, abs=0.1), pytest.approx(5.9, abs=0.15))]
 
 
 @pytest.mark.parametrize("begin_s", [93_600.0, 1800.0])
@@ -90,16 +93,16 @@ def test_a_stream_that_was_joined_on_its_way_begins_at_once(begin_s: float) -> N
 
 
 def test_a_hole_that_is_no_pause_is_closed() -> None:
-    samples = decode(encoded("webm", hole=(1.0, 100_000.0)), as_file=False)
-    assert len(samples) == pytest.approx(32_000, abs=2000)
+    samples = decode(encoded("webm", hole=(0.5, 100_000.0)), as_file=False)
+    assert len(samples) == pytest.approx(16_000, abs=2000)
 
 
-@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le", "pcm_u8"])
-@pytest.mark.parametrize("rate_hz", [6000, 8000, 96_000, 192_000])
+@for_each("codec", ["pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le", "pcm_u8"])
+@for_each("rate_hz", [6000, 8000, 96_000, 192_000])
 def test_wavs_of_all_widths_and_rates_are_read(codec: str, rate_hz: int) -> None:
-    data = container("wav", [Track(tone(rate_hz), codec, rate_hz)])
+    data = container("wav", [Track(tone(rate_hz, 0.25), codec, rate_hz)])
     samples = decode(data, as_file=False)
-    assert len(samples) == 32_000
+    assert len(samples) == 4000
     assert np.abs(samples).max() == pytest.approx(0.5, abs=0.02)
 
 
@@ -110,4 +113,4 @@ def test_channels_that_cancel_each_other_do_not_become_silence(name: str, codec:
     channels = np.stack((tone(), -tone()))
     data = container(name, [Track(channels, codec, layout="stereo")])
     samples = decode(data, as_file=False)
-    assert np.abs(samples[8000:24_000]).max() == pytest.approx(0.5, rel=0.1)
+    assert np.abs(samples[8000:]).max() == pytest.approx(0.5, rel=0.1)

@@ -3,6 +3,7 @@
 import pytest
 
 from livecaption.captions.casing import join_case
+from tests.support.cases import for_each
 
 
 def test_behind_a_full_stop_a_sentence_begins() -> None:
@@ -14,12 +15,12 @@ def test_the_first_text_is_as_it_was_recognized(continues: bool) -> None:
     assert join_case("hello", "", continues=continues) == "hello"
 
 
-@pytest.mark.parametrize("text", ["The fields", "And fields", "A field", "With", "Is, as they say, green"])
+@for_each("text", ["The fields", "And fields", "A field", "With", "Is, as they say, green"])
 def test_speech_that_was_cut_in_mid_sentence_goes_on_in_lower_case(text: str) -> None:
     assert join_case(text, "into the woods", continues=True) == text[0].lower() + text[1:]
 
 
-@pytest.mark.parametrize("text", ["Westminster", "I am", "NASA", "Will", "1914"])
+@for_each("text", ["Westminster", "I am", "NASA", "Will", "1914"])
 def test_a_word_that_may_be_a_name_keeps_its_capital(text: str) -> None:
     assert join_case(text, "into the woods", continues=True) == text
 

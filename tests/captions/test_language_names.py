@@ -1,13 +1,13 @@
 """Languages, as people and other programs write them."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.captions.language_names import DETECT, NAMES, OTHER_CODES, OTHER_NAMES, language_code
+from tests.support.cases import for_each
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("written", "code"),
     [
         ("en", "en"),
@@ -28,7 +28,7 @@ def test_a_language_is_understood_however_it_is_written(written: str, code: str)
     assert language_code(written) == code
 
 
-@pytest.mark.parametrize("written", ["", " ", "auto", "AUTO", "und", "mul"])
+@for_each("written", ["", " ", "auto", "AUTO", "und", "mul"])
 def test_a_language_may_be_left_to_the_engine(written: str) -> None:
     assert language_code(written) is None
 

@@ -20,6 +20,7 @@ from livecaption.captions.layout import (
 )
 from livecaption.captions.line_breaking import width
 from livecaption.events import CaptionWord, Final
+from tests.support.cases import for_each
 from tests.support.transcripts import final, transcripts
 
 WORDS = ["I", "a", "the", "of", "and", "we", "captions", "broadcaster,", "Yes.", "No,", "because", "it's", "你好。"]
@@ -56,7 +57,7 @@ def conversations(draw: st.DrawFn) -> list[Final]:
     return finals
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "expected"),
     [
         ("Yes.", [["Yes."]]),
@@ -109,7 +110,7 @@ def test_lines_and_cues_end_where_readers_pause(text: str, expected: list[list[s
     assert [list(cue.lines) for cue in cues([final(text, 0, 70 * len(text))])] == expected
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("language", "text", "expected"),
     [
         ("de", "Der alte Mann ging langsam zu dem Haus am Ufer", ["Der alte Mann ging langsam", "zu dem Haus am Ufer"]),
@@ -246,7 +247,7 @@ def test_a_cue_stays_until_it_can_have_been_read_if_nobody_speaks() -> None:
     assert [(cue.start_ms, cue.end_ms) for cue in cues([final(text, 0, 100)])] == [(0, 1600)]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("next_start_ms", "end_ms"),
     [
         (1500, 1500),  # the next one comes

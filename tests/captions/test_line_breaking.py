@@ -1,6 +1,5 @@
 """Lines have a width, some text they may not cut, and some places are better to break at."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from livecaption.captions.line_breaking import (
     BreakableText,
     width,
 )
+from tests.support.cases import for_each
 
 TEXTS = st.text(
     st.sampled_from(" 你好。「」ァーé́-\"'¿a1한") | st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=200
@@ -24,7 +24,7 @@ def atoms(text: str, line_length: int = 37) -> list[str]:
     return [atom.text for atom in BreakableText(text, None, line_length).atoms]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "columns"),
     [
         ("caption", 7),
@@ -42,7 +42,7 @@ def test_a_full_width_character_takes_two_columns_and_a_combining_one_none(text:
     assert width(text) == columns
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("language", "left", "right", "cost"),
     [
         ("en", "home.", "He", SENTENCE),
@@ -114,7 +114,7 @@ def test_a_break_costs_more_the_more_it_separates() -> None:
     assert SENTENCE < CLAUSE < OPENER < PLAIN < BOUND < NEVER
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "expected"),
     [
         ("Two \n words\t", ["Two", "words"]),

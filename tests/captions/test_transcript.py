@@ -12,6 +12,7 @@ from hypothesis import given
 from livecaption.captions.layout import LINE_LENGTHS, cues
 from livecaption.captions.transcript import FORMATS, GrowingVtt, to_json, to_srt, to_text, to_vtt
 from livecaption.events import Final
+from tests.support.cases import for_each
 from tests.support.transcripts import final, transcripts
 
 
@@ -84,7 +85,7 @@ def test_json_holds_every_final_with_a_text_as_it_was_on_the_wire(finals: list[F
     ]
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@for_each("name", FORMATS)
 def test_a_transcript_in_which_nothing_was_said_is_still_a_valid_file(name: str) -> None:
     written = FORMATS[name]([final("")], 37)
     expected = {"txt": "", "srt": "", "vtt": "WEBVTT\n\n"}

@@ -63,7 +63,7 @@ async def test_a_file_may_be_of_more_formats_than_a_stream(pool: DecoderPool, tm
     for name, codec in (("flv", "aac"), ("vob", "ac3"), ("wv", "wavpack"), ("tta", "tta"), ("voc", "pcm_s16le")):
         rate_hz = 44_100 if name == "flv" else 48_000
         path = tmp_path / name
-        path.write_bytes(container(name, [Track(tone(rate_hz), codec, rate_hz)]))
+        path.write_bytes(container(name, [Track(tone(rate_hz, 2.0), codec, rate_hz)]))
         with path.open("rb") as file:
             samples = await decoded(ContainerDecoder(pool, file))
         assert len(samples) == pytest.approx(32_000, abs=2000)
@@ -78,14 +78,14 @@ async def test_a_file_may_be_of_more_formats_than_a_stream(pool: DecoderPool, tm
 async def test_a_film_with_subtitles_is_decoded(pool: DecoderPool) -> None:
     """PyAV loads the code for them when it needs it, and in the sandbox nothing can be loaded."""
     decoder = ContainerDecoder(pool)
-    film = container("matroska", [Track(tone())], picture=True, subtitles=True)
+    film = container("matroska", [Track(tone(duration_s=2.0))], picture=True, subtitles=True)
     _, samples = await asyncio.gather(pushed(decoder, film), decoded(decoder))
     assert len(samples) == 32_000
 
 
 async def test_the_track_that_is_asked_for_is_decoded(pool: DecoderPool, tmp_path: Path) -> None:
     path = tmp_path / "film.mkv"
-    path.write_bytes(container("matroska", [Track(tone()), Track(tone(duration_s=1.0))]))
+    path.write_bytes(container("matroska", [Track(tone(duration_s=2.0)), Track(tone())]))
     for track, n_samples in ((None, 32_000), (1, 32_000), (2, 16_000)):
         with path.open("rb") as file:
             decoder = ContainerDecoder(pool, file, track)

@@ -22,6 +22,7 @@ from livecaption.decoding.messages import (
     encode,
 )
 from livecaption.errors import InvalidAudio
+from tests.support.cases import for_each
 
 
 def parts(frame: bytes) -> tuple[bytes, bytes]:
@@ -30,9 +31,7 @@ def parts(frame: bytes) -> tuple[bytes, bytes]:
     return header, body
 
 
-@pytest.mark.parametrize(
-    "message", [Ready(), Opened(None), Opened(2.5, 2, 3), Waits(0), Waits(2**40), Ended(None)], ids=repr
-)
+@for_each("message", [Ready(), Opened(None), Opened(2.5, 2, 3), Waits(0), Waits(2**40), Ended(None)])
 def test_a_message_is_read_as_it_was_sent(message: Message) -> None:
     assert decode(*parts(encode(message))) == message
 
@@ -85,7 +84,7 @@ GARBLED = {
 }
 
 
-@pytest.mark.parametrize("name", GARBLED)
+@for_each("name", GARBLED)
 def test_a_message_that_no_decoder_of_ours_sends_is_refused(name: str) -> None:
     kind, body = GARBLED[name]
     with pytest.raises(GarbledFrame):

@@ -11,6 +11,7 @@ import pytest
 from livecaption.engine.device import Device, choose_device, device_memory
 from livecaption.errors import EngineUnusable
 from livecaption.recognition import DeviceMemory
+from tests.support.cases import for_each
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_a_gpu_beyond_the_last_is_unusable_and_the_message_names_those_there_are
         choose_device("cuda:2")
 
 
-@pytest.mark.parametrize("device", ["", "gpu", "cuda:", "cuda:-1", "cpu:0", "CPU"])
+@for_each("device", ["", "gpu", "cuda:", "cuda:-1", "cpu:0", "CPU"])
 def test_a_device_of_another_name_is_unusable(device: str) -> None:
     with pytest.raises(EngineUnusable, match="use auto, cpu, cuda or cuda:N"):
         choose_device(device)

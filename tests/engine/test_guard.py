@@ -9,6 +9,7 @@ import pytest
 
 from livecaption.engine.guard import MAX_TOKENS, Decoding, better, compression_ratio, token_budget
 from livecaption.recognition import PrecedingUtterance, TranscriptionOptions, Window
+from tests.support.cases import for_each
 
 
 def window(seconds: float) -> Window:
@@ -55,25 +56,22 @@ def test_a_sentence_of_usual_length_and_probability_is_sound() -> None:
     assert decoding().is_sound
 
 
-@pytest.mark.parametrize(
-    "doubtful",
-    [
-        pytest.param(decoding(40), id="as many tokens as the budget"),
-        pytest.param(decoding(compression=2.3), id="repetitive"),
-        pytest.param(decoding(mean_log_probability=-1.1), id="improbable"),
-        pytest.param(decoding(3, seconds=14.5), id="stops after a heading"),
-        pytest.param(decoding(0, mean_log_probability=-math.inf), id="nothing at all, from what may be speech"),
-        pytest.param(decoding(text="Chapter 16. Chapter 16"), id="said twice"),
-        pytest.param(decoding(text=f"So {MANY}, {MANY}, said the king."), id="many words twice"),
-        pytest.param(decoding(text="Come in, he said, he said, he said."), id="several words three times"),
-        pytest.param(decoding(text="It is very, very, very, very cold."), id="a word four times"),
-    ],
-)
-def test_a_decoding_that_looks_wrong_is_not_sound(doubtful: Decoding) -> None:
-    assert not doubtful.is_sound
+def test_a_decoding_that_looks_wrong_is_not_sound() -> None:
+    doubtful = {
+        "as many tokens as the budget": decoding(40),
+        "repetitive": decoding(compression=2.3),
+        "improbable": decoding(mean_log_probability=-1.1),
+        "stops after a heading": decoding(3, seconds=14.5),
+        "nothing at all, from what may be speech": decoding(0, mean_log_probability=-math.inf),
+        "said twice": decoding(text="Chapter 16. Chapter 16"),
+        "many words twice": decoding(text=f"So {MANY}, {MANY}, said the king."),
+        "several words three times": decoding(text="Come in, he said, he said, he said."),
+        "a word four times": decoding(text="It is very, very, very, very cold."),
+    }
+    assert [what for what, each in doubtful.items() if each.is_sound] == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         "No.",
@@ -87,9 +85,7 @@ def test_repetitions_that_people_say_are_sound(text: str) -> None:
     assert decoding(text=text).is_sound
 
 
-@pytest.mark.parametrize(
-    "text", ["No, no, no, no, I do not.", "Wait. No. Wait. No.", "And he said, he said, he said it."]
-)
+@for_each("text", ["No, no, no, no, I do not.", "Wait. No. Wait. No.", "And he said, he said, he said it."])
 def test_many_repetitions_that_people_say_may_be_shown_but_are_tried_again_for_the_final(text: str) -> None:
     final = decoding(text=text)
     assert not final.is_sound
@@ -113,8 +109,8 @@ def test_a_window_that_adds_nothing_to_the_words_before_it_is_tried_without_them
     assert replace(more, window=replace(more.window, preceding=preceding)).is_sound
 
 
-@pytest.mark.parametrize("is_final", [False, True])
-@pytest.mark.parametrize("is_preceding", [False, True])
+@for_each("is_final", [False, True])
+@for_each("is_preceding", [False, True])
 def test_a_text_that_begins_with_many_words_that_were_said_just_before_is_tried_without_them(
     is_preceding: bool, is_final: bool
 ) -> None:
@@ -125,7 +121,7 @@ def test_a_text_that_begins_with_many_words_that_were_said_just_before_is_tried_
     assert replace(decoding(text="Walked in the park. You have perhaps"), window=where).is_sound
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         "I don't think it's, I don't think it's true.",
@@ -154,80 +150,62 @@ def test_words_copied_from_before_are_worse_than_improbable_ones() -> None:
     assert other.quality() > copied.quality()
 
 
-@pytest.mark.parametrize("text", ["Oh, oh, oh.", "Uh-oh! Uh-oh! Uh-oh!", "Hey hey hey hey."])
+@for_each("text", ["Oh, oh, oh.", "Uh-oh! Uh-oh! Uh-oh!", "Hey hey hey hey."])
 def test_cries_are_no_words(text: str) -> None:
     assert decoding(text=text, speech_probability=0.8).is_silent
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        pytest.param(decoding(text="No, no, no!"), id="clearly"),
-        pytest.param(decoding(text="No, no.", speech_probability=0.8), id="twice"),
-        pytest.param(decoding(text="No, no, never.", speech_probability=0.8), id="not over and over"),
-        pytest.param(decoding(text="No, no, no!", speech_probability=0.8, n_prefix=2), id="as promised"),
-    ],
-)
-def test_many_repetitions_that_people_say_are_kept(said: Decoding) -> None:
-    assert not said.is_silent
+def test_many_repetitions_that_people_say_are_kept() -> None:
+    said = {
+        "clearly": decoding(text="No, no, no!"),
+        "twice": decoding(text="No, no.", speech_probability=0.8),
+        "not over and over": decoding(text="No, no, never.", speech_probability=0.8),
+        "as promised": decoding(text="No, no, no!", speech_probability=0.8, n_prefix=2),
+    }
+    assert [what for what, each in said.items() if each.is_silent] == []
 
 
-@pytest.mark.parametrize(
-    "noise",
-    [
-        pytest.param(decoding(mean_log_probability=-1.1, no_speech_probability=0.7), id="improbable text"),
-        pytest.param(decoding(40, mean_log_probability=-0.1, no_speech_probability=0.7), id="runaway text"),
-        pytest.param(decoding(0, mean_log_probability=-math.inf, no_speech_probability=0.7), id="no text"),
-    ],
-)
-def test_text_of_noise_is_dropped_without_a_second_try(noise: Decoding) -> None:
-    assert noise.is_sound
-    assert noise.text_tokens == []
-    assert noise.confidence == 0.7
+def test_text_of_noise_is_dropped_without_a_second_try() -> None:
+    noise = {
+        "improbable text": decoding(mean_log_probability=-1.1, no_speech_probability=0.7),
+        "runaway text": decoding(40, mean_log_probability=-0.1, no_speech_probability=0.7),
+        "no text": decoding(0, mean_log_probability=-math.inf, no_speech_probability=0.7),
+    }
+    for what, each in noise.items():
+        assert (each.is_sound, each.text_tokens, each.confidence) == (True, [], 0.7), what
 
 
-@pytest.mark.parametrize(
-    "invented",
-    [
-        pytest.param(decoding(speech_ms=140, mean_log_probability=-0.8), id="no speech, and not sure of the text"),
-        pytest.param(decoding(speech_ms=140, no_speech_probability=0.7), id="no speech, and Whisper finds none either"),
-        pytest.param(decoding(40, speech_ms=140, mean_log_probability=-0.1), id="no speech, and no end"),
-        pytest.param(decoding(speech_ms=0, text="Thank you."), id="no speech, and a phrase known to be invented"),
-        pytest.param(decoding(speech_ms=780, no_speech_probability=0.7), id="little speech, and Whisper finds none"),
-        pytest.param(decoding(40, speech_ms=780, mean_log_probability=-0.1), id="little speech in much noise, no end"),
-        pytest.param(decoding(speech_ms=780, mean_log_probability=-0.8), id="little speech in much noise, not sure"),
-        pytest.param(
-            decoding(seconds=1.5, speech_ms=640, speech_probability=0.9, text=" Thank you!"),
-            id="little speech and that unclear, and a phrase known to be invented",
+def test_text_is_invented_where_two_signs_agree() -> None:
+    invented = {
+        "no speech, and not sure of the text": decoding(speech_ms=140, mean_log_probability=-0.8),
+        "no speech, and Whisper finds none either": decoding(speech_ms=140, no_speech_probability=0.7),
+        "no speech, and no end": decoding(40, speech_ms=140, mean_log_probability=-0.1),
+        "no speech, and a phrase known to be invented": decoding(speech_ms=0, text="Thank you."),
+        "little speech, and Whisper finds none": decoding(speech_ms=780, no_speech_probability=0.7),
+        "little speech in much noise, no end": decoding(40, speech_ms=780, mean_log_probability=-0.1),
+        "little speech in much noise, not sure": decoding(speech_ms=780, mean_log_probability=-0.8),
+        "little speech and that unclear, and a phrase known to be invented": decoding(
+            seconds=1.5, speech_ms=640, speech_probability=0.9, text=" Thank you!"
         ),
-        pytest.param(decoding(text=" . . .", mean_log_probability=-1.1), id="no words"),
-    ],
-)
-def test_text_is_invented_where_two_signs_agree(invented: Decoding) -> None:
-    assert invented.is_sound
-    assert invented.text_tokens == []
+        "no words": decoding(text=" . . .", mean_log_probability=-1.1),
+    }
+    assert [what for what, each in invented.items() if not each.is_sound or each.text_tokens] == []
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        pytest.param(decoding(speech_ms=40), id="no speech, but a probable text"),
-        pytest.param(decoding(seconds=0.8, speech_ms=160, mean_log_probability=-0.8), id="a short word"),
-        pytest.param(decoding(speech_ms=820, mean_log_probability=-0.8), id="speech in much noise, not sure"),
-        pytest.param(decoding(speech_ms=160), id="a short word in much noise, but sure of it"),
-        pytest.param(
-            decoding(seconds=1.5, speech_ms=480, speech_probability=0.9, text="Thank you all"),
-            id="unclear, but no known phrase",
+def test_text_is_kept_where_only_one_sign_speaks_against_it() -> None:
+    said = {
+        "no speech, but a probable text": decoding(speech_ms=40),
+        "a short word": decoding(seconds=0.8, speech_ms=160, mean_log_probability=-0.8),
+        "speech in much noise, not sure": decoding(speech_ms=820, mean_log_probability=-0.8),
+        "a short word in much noise, but sure of it": decoding(speech_ms=160),
+        "unclear, but no known phrase": decoding(
+            seconds=1.5, speech_ms=480, speech_probability=0.9, text="Thank you all"
         ),
-        pytest.param(decoding(seconds=1.5, speech_ms=500, text="Thank you."), id="a known phrase, but clear"),
-        pytest.param(
-            decoding(speech_ms=820, speech_probability=0.9, text="Thank you."), id="a known phrase, and much speech"
-        ),
-        pytest.param(decoding(speech_ms=0, mean_log_probability=-0.9, n_prefix=2), id="words that were promised"),
-    ],
-)
-def test_text_is_kept_where_only_one_sign_speaks_against_it(said: Decoding) -> None:
-    assert said.text_tokens == said.tokens
+        "a known phrase, but clear": decoding(seconds=1.5, speech_ms=500, text="Thank you."),
+        "a known phrase, and much speech": decoding(speech_ms=820, speech_probability=0.9, text="Thank you."),
+        "words that were promised": decoding(speech_ms=0, mean_log_probability=-0.9, n_prefix=2),
+    }
+    assert [what for what, each in said.items() if each.text_tokens != each.tokens] == []
 
 
 @pytest.mark.parametrize(
@@ -244,36 +222,29 @@ def test_a_short_word_that_was_not_recognized_is_decoded_once_more(unclear: Deco
 UNCLEAR: Any = {"seconds": 1.6, "speech_ms": 640, "speech_probability": 0.89}
 
 
-@pytest.mark.parametrize(
-    "sounds",
-    [
-        pytest.param(decoding(text="レイス!", language_probability=0.22, **UNCLEAR), id="a sneeze in no language"),
-        pytest.param(decoding(text="Blah!", language_probability=0.31, speech_ms=0), id="a bark, and no speech"),
-        pytest.param(decoding(text="Huh?", no_speech_probability=0.5, **UNCLEAR), id="both networks are unsure"),
-        pytest.param(
-            decoding(text="No, no.", seconds=4.9, speech_ms=900, speech_probability=0.88, language_probability=0.4),
-            id="scattered in a long window",
+def test_doubtful_speech_without_other_evidence_is_none() -> None:
+    sounds = {
+        "a sneeze in no language": decoding(text="レイス!", language_probability=0.22, **UNCLEAR),
+        "a bark, and no speech": decoding(text="Blah!", language_probability=0.31, speech_ms=0),
+        "both networks are unsure": decoding(text="Huh?", no_speech_probability=0.5, **UNCLEAR),
+        "scattered in a long window": decoding(
+            text="No, no.", seconds=4.9, speech_ms=900, speech_probability=0.88, language_probability=0.4
         ),
-    ],
-)
-def test_doubtful_speech_without_other_evidence_is_none(sounds: Decoding) -> None:
-    assert sounds.text_tokens == []
+    }
+    assert [what for what, each in sounds.items() if each.text_tokens] == []
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        pytest.param(decoding(text="Never mind.", **UNCLEAR), id="unclear, but in a language"),
-        pytest.param(decoding(text="Annule.", seconds=1.6, speech_ms=480, language_probability=0.2), id="clear"),
-        pytest.param(decoding(language_probability=0.2, speech_probability=0.9), id="much speech"),
-        pytest.param(decoding(language_probability=0.2, n_prefix=2, **UNCLEAR), id="words that were promised"),
-    ],
-)
-def test_speech_is_kept_where_one_network_is_sure(said: Decoding) -> None:
-    assert said.text_tokens == said.tokens
+def test_speech_is_kept_where_one_network_is_sure() -> None:
+    said = {
+        "unclear, but in a language": decoding(text="Never mind.", **UNCLEAR),
+        "clear": decoding(text="Annule.", seconds=1.6, speech_ms=480, language_probability=0.2),
+        "much speech": decoding(language_probability=0.2, speech_probability=0.9),
+        "words that were promised": decoding(language_probability=0.2, n_prefix=2, **UNCLEAR),
+    }
+    assert [what for what, each in said.items() if each.text_tokens != each.tokens] == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         "[Musik]",
@@ -293,7 +264,7 @@ def test_a_text_that_describes_sounds_has_no_words(text: str) -> None:
     assert decoding(text=text).text_tokens == []
 
 
-@pytest.mark.parametrize("text", ["Thank you. (applause)", "He is (probably) right.", "5 * 4", "2 < 3 > 1"])
+@for_each("text", ["Thank you. (applause)", "He is (probably) right.", "5 * 4", "2 < 3 > 1"])
 def test_a_text_with_words_beside_such_descriptions_is_kept(text: str) -> None:
     assert decoding(text=text).text_tokens == list(range(12))
 
@@ -351,7 +322,7 @@ def test_the_better_of_two_decodings_is_the_sound_one_then_the_one_with_an_end_t
     assert max(improbable, decoding(mean_log_probability=-1.2), key=Decoding.quality) is not improbable
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("tokens", "head"),
     [
         ([5, 6, 1, 2, 1, 2, 1, 2, 1], [5, 6, 1, 2]),

@@ -1,7 +1,6 @@
 """The language of each window, where the publisher named none."""
 
 import numpy as np
-import pytest
 
 from livecaption.audio import samples_of
 from livecaption.engine.language import (
@@ -11,6 +10,7 @@ from livecaption.engine.language import (
     choose_language,
 )
 from livecaption.recognition import SURE_LANGUAGE_MS, TranscriptionOptions, Window
+from tests.support.cases import for_each
 
 
 def window(
@@ -38,7 +38,7 @@ def test_the_most_probable_of_the_expected_languages_is_chosen() -> None:
     assert choose_language(window(likely="en", expected=("fr", "de")), nynorsk_first) == "de"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("length_ms", "is_final", "odds"),
     [
         (SURE_LANGUAGE_MS, True, CHANGE_ODDS),

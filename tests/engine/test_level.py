@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from livecaption.engine.level import SOFT_PEAK, USUAL_PEAK, at_usual_level
+from tests.support.cases import for_each
 
 
 def speech(peak: float) -> np.ndarray:
@@ -11,12 +12,12 @@ def speech(peak: float) -> np.ndarray:
     return samples * np.float32(peak / np.abs(samples).max())
 
 
-@pytest.mark.parametrize("peak", [0.05, 0.01, 0.001])
+@for_each("peak", [0.05, 0.01, 0.001])
 def test_soft_speech_gets_the_usual_peak(peak: float) -> None:
     assert np.abs(at_usual_level(speech(peak))).max() == pytest.approx(USUAL_PEAK)
 
 
-@pytest.mark.parametrize("peak", [SOFT_PEAK * 1.01, 0.5, 1.0])
+@for_each("peak", [SOFT_PEAK * 1.01, 0.5, 1.0])
 def test_speech_at_a_usual_level_is_not_changed(peak: float) -> None:
     samples = speech(peak)
     assert at_usual_level(samples) is samples

@@ -4,14 +4,13 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 from livecaption.engine.processor import faster_isa
+from tests.support.cases import for_each
 
 AVX512 = "avx512f avx512cd avx512bw avx512dq avx512vl"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("vendor", "flags", "isa"),
     [
         ("AuthenticAMD", f"fpu {AVX512} avx512_vnni", "AVX512"),

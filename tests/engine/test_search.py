@@ -1,17 +1,17 @@
 """The audio that the encoder gets, and the width of the search."""
 
 import numpy as np
-import pytest
 
 from livecaption.engine.search import Search
 from livecaption.recognition import Window
+from tests.support.cases import for_each
 
 
 def window(seconds: float, **how: object) -> Window:
     return Window(np.zeros(round(seconds * 16_000), np.float32), **how)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("window_s", "how", "encoded_s", "encoded_again_s"),
     [
         (3, {}, 10, 16),

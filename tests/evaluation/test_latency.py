@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from livecaption.evaluation.latency import (
     Received,
     SpokenWord,
@@ -14,6 +12,7 @@ from livecaption.evaluation.latency import (
     word_latencies,
 )
 from livecaption.events import Final, Partial, SpeechStart
+from tests.support.cases import for_each
 
 
 def partial(at_ms: float, text: str, stable: str = "", start_ms: int = 0, end_ms: int = 10_000) -> Received:
@@ -40,7 +39,7 @@ def test_first_partial_latency_is_unknown_if_nothing_was_ever_shown() -> None:
     assert first_partial_latency_ms([partial(700, ""), final(900, "")], 200) is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("start_ms", "end_ms", "text", "expected"),
     [
         (100, 1500, "Hello", 900),
@@ -98,7 +97,7 @@ def test_a_caption_cannot_show_a_word_that_is_said_after_it() -> None:
     assert word_latencies([partial(1000, "you", end_ms=900)], words).shown == (500, None)
 
 
-@pytest.mark.parametrize(("percent", "expected"), [(50, 2), (75, 3), (95, 4), (100, 4), (1, 1)])
+@for_each(("percent", "expected"), [(50, 2), (75, 3), (95, 4), (100, 4), (1, 1)])
 def test_percentile_is_the_nearest_rank(percent: float, expected: float) -> None:
     assert percentile([4, 1, 3, 2], percent) == expected
 
@@ -107,7 +106,7 @@ def test_percentile_of_nothing_is_unknown() -> None:
     assert percentile([], 50) is None
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "expected"),
     [
         ("", []),

@@ -1,11 +1,11 @@
 """Words that were shown and changed later, in captions that are written by hand."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.evaluation.stability import Stability, stability
 from livecaption.events import Event, Final, Partial
+from tests.support.cases import for_each
 
 
 def partial(text: str, stable: str = "", utterance: int = 0) -> Partial:
@@ -16,7 +16,7 @@ def final(text: str, utterance: int = 0) -> Final:
     return Final(utterance, text, 0, 1000, "en", 0.9, 0)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("events", "expected"),
     [
         ([], Stability(0, 0, 0)),
@@ -39,7 +39,7 @@ def test_a_word_is_taken_back_if_the_next_caption_does_not_repeat_all_up_to_it(
     assert stability(events) == expected
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("events", "expected"),
     [
         ([partial("a b", stable="a"), partial("a c", stable="a"), final("a c")], 0),

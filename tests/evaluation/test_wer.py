@@ -3,9 +3,10 @@
 import pytest
 
 from livecaption.evaluation.wer import WordErrors, word_error_rate
+from tests.support.cases import for_each
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("reference", "hypothesis", "expected"),
     [
         ("HE HAD A DOG", "He had a dog.", WordErrors(0, 0, 0, 4)),

@@ -35,6 +35,7 @@ from livecaption.recognition import (
     Window,
     Word,
 )
+from tests.support.cases import for_each
 
 HYPOTHESIS = Hypothesis("Grüße, 世界", "de", 0.9, 0.01, (Word("Grüße,", 0, 300, 0.8), Word("世界", 300, 600, 1.0)))
 WITHOUT_AUDIO: list[Message] = [
@@ -50,7 +51,7 @@ WITHOUT_AUDIO: list[Message] = [
 ]
 
 
-@pytest.mark.parametrize("message", WITHOUT_AUDIO, ids=lambda message: type(message).__name__)
+@for_each("message", WITHOUT_AUDIO)
 def test_a_message_comes_out_as_it_went_in(message: Message) -> None:
     assert decode(encode(message)) == message
 
@@ -119,7 +120,7 @@ def test_these_messages_are_in_order_but_for_what_the_next_test_breaks() -> None
     assert decode(raw(TRANSCRIBE, bytes(4)))
 
 
-@pytest.mark.parametrize(
+@for_each(
     "data",
     [
         b"",
@@ -150,7 +151,6 @@ def test_these_messages_are_in_order_but_for_what_the_next_test_breaks() -> None
         raw({**TRANSCRIBE, "windows": [{**WINDOW, "preceding": {**PRECEDING, "text": None}}]}, bytes(6)),
         raw({**TRANSCRIBE, "windows": [{**WINDOW, "options": asdict(TranscriptionOptions(task="sing"))}]}, bytes(4)),
     ],
-    ids=lambda data: repr(data[:60]),
 )
 def test_bytes_that_are_no_message_are_refused(data: bytes) -> None:
     with pytest.raises(GarbledMessage):

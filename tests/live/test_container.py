@@ -62,7 +62,7 @@ async def test_all_samples_are_handed_over_before_the_end() -> None:
 async def test_samples_are_at_their_presentation_time() -> None:
     """A client that streams a film, or a recording with a hole, gets captions at the times that its player shows."""
     stream = Stream()
-    track = Track(tone(), "libopus", begin_s=4.9, hole=(1.0, 10.0))
+    track = Track(tone(duration_s=2.0), "libopus", begin_s=4.9, hole=(1.0, 10.0))
     assert await end_of(container("webm", [track]), stream) is None
     assert loud_spans(stream.samples) == [
         (pytest.approx(4.9, abs=0.1), pytest.approx(5.9, abs=0.1)),

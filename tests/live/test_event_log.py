@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from livecaption.events import Ack, End, Event, Final, Gap, Partial, Pong, Ready
 from livecaption.live.dialects import native
 from livecaption.live.event_log import MAX_MESSAGES, SEQS_PER_GENERATION, EventLog, Message
 from livecaption.speech.endpointing import EndpointingConfig
+from tests.support.cases import for_each
 from tests.support.dialects import Deltas
 
 END = End(9000, 2, "stop")
@@ -103,7 +103,7 @@ def test_a_late_comer_gets_all_finals_with_a_text_and_the_open_partial_and_then_
     assert events_of(kept.read(seq)[0]) == [final(2)]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("cursor", "seq"),
     [
         ("5e55-3", 3),
@@ -118,7 +118,7 @@ def test_a_cursor_is_a_number_in_the_epoch_of_these_events(cursor: str, seq: int
     assert recent(talk(2)).seq_of(cursor) == seq
 
 
-@pytest.mark.parametrize("seen", [99, -1, 10**15])
+@for_each("seen", [99, -1, 10**15])
 def test_a_reader_whose_cursor_is_of_the_future_gets_a_snapshot(seen: int) -> None:
     (message,), _ = recent(talk(2)).read(seen)
     assert isinstance(message.event, Snapshot)

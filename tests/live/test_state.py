@@ -4,6 +4,7 @@ import pytest
 
 from livecaption.errors import LivecaptionError, Unavailable
 from livecaption.live.state import TRANSITIONS, Ending, Happening, IllegalTransition, Lifecycle, State, next_state
+from tests.support.cases import for_each
 
 S, H = State, Happening
 STOP, DRAIN, LEFT = Ending("stop"), Ending("draining"), Ending("disconnect")
@@ -32,7 +33,7 @@ def ended(ending: Ending = STOP) -> Lifecycle:
     return lifecycle
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("state", "lost", "back", "audio_over", "failed", "last_final_out"),
     [
         (S.STREAMING, S.PARKED, S.STREAMING, S.DRAINING, S.DRAINING, None),
@@ -75,7 +76,7 @@ def test_a_session_streams_is_parked_and_ends() -> None:
     assert [*states, lifecycle.state] == [S.STREAMING, S.PARKED, S.STREAMING, S.DRAINING, S.ENDED]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("lifecycle", "takes_audio", "is_parked", "has_ended"),
     [
         (streaming(), True, False, False),
@@ -83,7 +84,6 @@ def test_a_session_streams_is_parked_and_ends() -> None:
         (draining(), False, False, False),
         (ended(), False, False, True),
     ],
-    ids=lambda value: value.state.value if isinstance(value, Lifecycle) else None,
 )
 def test_each_state_has_its_consequences(
     lifecycle: Lifecycle, takes_audio: bool, is_parked: bool, has_ended: bool

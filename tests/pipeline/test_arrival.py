@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.events import Ack, CaptionWord, Event, Final, Gap, Partial, SpeechEnd, SpeechStart
 from livecaption.pipeline.arrival import MIN_SHIFT_MS, ArrivalClock
+from tests.support.cases import for_each
 
 PATIENCE_S = 3.0
 CHUNK_MS = 100
@@ -95,7 +95,7 @@ def test_audio_that_was_lost_without_a_pause_is_noticed_once_audio_comes_in_time
     assert not clock.has_lost_audio
 
 
-@pytest.mark.parametrize("speed", [0.5, 0.9, 1.2, 3.0])
+@for_each("speed", [0.5, 0.9, 1.2, 3.0])
 def test_audio_that_is_late_and_catches_up_or_falls_behind_is_not_lost(speed: float) -> None:
     clock = ArrivalClock()
     pauses_in(live(4000), clock)
@@ -141,7 +141,7 @@ def test_a_session_that_goes_on_has_the_pauses_of_its_past() -> None:
     assert clock.on_the_wall(final(5200, 6000)) == final(65_200, 66_000)
 
 
-@pytest.mark.parametrize("speed", [1.0, 1.5, 20.0])
+@for_each("speed", [1.0, 1.5, 20.0])
 def test_a_recording_that_is_sent_with_interruptions_has_no_pauses(speed: float) -> None:
     """It is ahead of the clock once it was faster than real time."""
     clock = ArrivalClock()

@@ -10,6 +10,7 @@ from livecaption.audio import FRAME_SAMPLES
 from livecaption.audio.formats import CONTAINER, AudioFormat
 from livecaption.errors import WrongState
 from livecaption.pipeline.intake import Intake
+from tests.support.cases import for_each
 from tests.support.properties import StageProperties
 from tests.support.speech import pcm_s16le, sound
 
@@ -21,7 +22,7 @@ def test_audio_counts_in_whole_samples_and_the_time_of_the_stream() -> None:
     assert intake.received_ms == 5002
 
 
-@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 16_000, 44_100])
+@for_each("rate_hz", [8_000, 11_025, 16_000, 44_100])
 def test_a_stream_that_goes_on_begins_at_the_very_millisecond(rate_hz: int) -> None:
     for begin_ms in (0, 1, 7, 333, 60_001):
         assert Intake(AudioFormat("pcm_s16le", rate_hz), begin_ms).received_ms == begin_ms

@@ -5,6 +5,7 @@ import pytest
 from livecaption.errors import InvalidMessage
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import ModelDescription, TranscriptionOptions
+from tests.support.cases import for_each
 
 ENGLISH = ModelDescription("tiny.en", "cpu", "int8", ("en",), translates=False)
 BASE = ModelDescription("base", "cpu", "int8", ("en", "de", "fr"), translates=True)
@@ -14,7 +15,7 @@ def needs(**options: object) -> StreamOptions:
     return StreamOptions(transcription=TranscriptionOptions(**options))
 
 
-@pytest.mark.parametrize("options", [{}, {"language": "de"}, {"languages": ("de", "fr")}, {"task": "translate"}])
+@for_each("options", [{}, {"language": "de"}, {"languages": ("de", "fr")}, {"task": "translate"}])
 def test_options_that_the_model_supports_pass_unchanged(options: dict[str, object]) -> None:
     assert needs(**options).for_model(BASE) == needs(**options)
 
@@ -24,7 +25,7 @@ def test_the_only_language_of_a_model_needs_no_detection() -> None:
         assert asked.for_model(ENGLISH).transcription.language == "en"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("options", "code"),
     [
         ({"language": "de"}, "unsupported_language"),

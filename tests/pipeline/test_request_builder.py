@@ -13,6 +13,7 @@ from livecaption.recognition import RequestId, SessionId, TranscriptionOptions
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Request
 from livecaption.speech.utterance import Utterance
+from tests.support.cases import for_each
 from tests.support.pipeline import SPECULATIVE, USUAL_LEVEL
 
 FIRST_MS, SECOND_MS = (1000, 3000), (3400, 5000)
@@ -105,9 +106,7 @@ def test_the_preceding_utterance_goes_with_a_window_that_is_certain_to_be_in_its
     assert build(made, second, "de").window.preceding is None
 
 
-@pytest.mark.parametrize(
-    ("end_ms", "confidence", "context"), [(1100, 0.9, "Good morning."), (1100, 0.3, ""), (1000, 0.9, "")]
-)
+@for_each(("end_ms", "confidence", "context"), [(1100, 0.9, "Good morning."), (1100, 0.3, ""), (1000, 0.9, "")])
 def test_without_capacity_the_context_goes_only_with_what_begins_where_the_newest_final_ends(
     end_ms: int, confidence: float, context: str
 ) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from livecaption.errors import ConfigError
 from livecaption.scheduling.partial_timer import PartialsConfig, PartialTimer
+from tests.support.cases import for_each
 
 
 def test_a_partial_is_due_after_each_interval_of_new_audio() -> None:
@@ -28,7 +29,7 @@ def test_one_large_chunk_is_worth_one_partial() -> None:
     assert not timer.due(160_320, interval_ms=500)
 
 
-@pytest.mark.parametrize("interval_ms", [0, 99, 10_001])
+@for_each("interval_ms", [0, 99, 10_001])
 def test_an_interval_out_of_range_is_refused(interval_ms: int) -> None:
     with pytest.raises(ConfigError):
         PartialsConfig(interval_ms)

@@ -20,6 +20,7 @@ from livecaption.scheduling.scheduler import (
     SchedulerConfig,
     WorkerId,
 )
+from tests.support.cases import for_each
 
 SILENCE = np.zeros(160, np.float32)
 W1, W2 = WorkerId(1), WorkerId(2)
@@ -621,7 +622,7 @@ def test_a_partial_that_its_session_leaves_or_its_worker_takes_along_is_dropped(
     assert sched.figures == QueueFigures(finals=0, partials=0, in_flight=0, superseded=0, dropped=4)
 
 
-@pytest.mark.parametrize("n_sessions", [1, 3, 7])
+@for_each("n_sessions", [1, 3, 7])
 def test_sessions_take_turns(n_sessions: int) -> None:
     """However fast one asks, every session has its partial once in a round."""
     sched = scheduler(W1, max_batch=1, batches_in_flight=1)

@@ -9,6 +9,7 @@ from livecaption.errors import ConfigError
 from livecaption.events import EndReason
 from livecaption.recognition import MAX_WINDOW_MS
 from livecaption.speech.endpointing import Endpointer, EndpointingConfig, SpeechEnded, SpeechStarted
+from tests.support.cases import for_each
 from tests.support.properties import StageProperties
 from tests.support.speech import voiced_flags
 
@@ -108,7 +109,7 @@ def test_where_nothing_is_quiet_a_cut_looks_back_a_second_and_no_further() -> No
     assert endpoints("speech 3000ms", energies=energies, max_utterance_ms=3000)[1].at == at_ms(2050)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("max_utterance_ms", "quiet_from_ms", "quiet_db", "is_cut"),
     [
         (20_000, 16_000, -31, True),
@@ -150,8 +151,8 @@ def test_at_the_greatest_length_a_pause_ends_the_utterance() -> None:
     ]
 
 
-@pytest.mark.parametrize("reason", ["flush", "stop", "disconnect"])
-@pytest.mark.parametrize(
+@for_each("reason", ["flush", "stop", "disconnect"])
+@for_each(
     ("script", "end_ms"),
     [("speech 400ms", 400), ("speech 400ms, silence 300ms", 400), ("silence 20ms, speech 60ms", 80)],
 )
@@ -159,7 +160,7 @@ def test_a_flush_ends_an_open_utterance_at_its_last_voiced_frame(script: str, en
     assert endpoints(script, flush=reason)[1:] == [SpeechEnded(at_ms(end_ms), reason)]
 
 
-@pytest.mark.parametrize("script", ["silence 400ms", "speech 400ms, silence 500ms", "silence 20ms, speech 40ms"])
+@for_each("script", ["silence 400ms", "speech 400ms, silence 500ms", "silence 20ms, speech 40ms"])
 def test_a_flush_without_an_open_utterance_gives_no_event(script: str) -> None:
     assert endpoints(script, flush="flush") == endpoints(script)
 
@@ -179,7 +180,7 @@ def test_speech_goes_on_after_a_flush_as_a_new_utterance() -> None:
     assert events == [SpeechStarted(0), SpeechEnded(at_ms(100), "flush"), SpeechStarted(at_ms(100))]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "value"),
     [
         ("onset_ms", 19),
@@ -253,7 +254,7 @@ def test_an_utterance_in_which_nobody_spoke_ends_and_its_newest_sounds_are_judge
     assert events == [SpeechEnded(at_ms(1900), "silence"), SpeechStarted(at_ms(2000))]
 
 
-@pytest.mark.parametrize("script", ["silence 2000ms", "speech 400ms, silence 900ms", "silence 900ms, speech 40ms"])
+@for_each("script", ["silence 2000ms", "speech 400ms, silence 900ms", "silence 900ms, speech 40ms"])
 def test_a_recheck_without_an_open_utterance_ends_nothing(script: str) -> None:
     assert recheck(script, 0, onset_ms=60)[0] == []
 

@@ -12,6 +12,7 @@ from livecaption.evaluation.latency import SpokenWord
 from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.speech.utterance import UtteranceCutter, UtteranceEnded
 from livecaption.speech.vad import VoiceActivityDetector
+from tests.support.cases import for_each
 from tests.support.properties import StageProperties
 from tests.support.speech import sound
 
@@ -81,7 +82,7 @@ def test_the_end_of_speech_is_noticed_in_time() -> None:
     assert last_voiced_s(judged(recording("read-en-leopard-quilter.flac"))) == pytest.approx(5.34, abs=0.2)
 
 
-@pytest.mark.parametrize("gain_db", [6, 0, -20])
+@for_each("gain_db", [6, 0, -20])
 def test_speech_is_voiced_to_its_end_at_any_level(gain_db: int) -> None:
     samples = np.clip(recording("ls-61-70968-0000.flac") * np.float32(10 ** (gain_db / 20)), -1, 1)
     assert last_voiced_s(judged(samples)) == pytest.approx(4.66, abs=0.2)

@@ -6,6 +6,7 @@ import pytest
 
 from livecaption.errors import ConfigError
 from livecaption.store.config import NOWHERE, StoreConfig, default_path
+from tests.support.cases import for_each
 
 
 def test_nothing_is_kept_by_default() -> None:
@@ -33,7 +34,7 @@ def test_a_user_without_a_home_may_still_say_where(monkeypatch: pytest.MonkeyPat
     assert default_path() == "~/.local/share/livecaption/transcripts.db"
 
 
-@pytest.mark.parametrize("days", [-1.0, float("nan"), float("inf")])
+@for_each("days", [-1.0, float("nan"), float("inf")])
 def test_a_time_that_nothing_can_be_kept_for_is_refused(days: float) -> None:
     with pytest.raises(ConfigError, match="--keep-days"):
         StoreConfig(keep_days=days)

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from livecaption.errors import InvalidQuery
 from livecaption.store import search
 from livecaption.store.database import Database
+from tests.support.cases import for_each
 from tests.support.stored import fill, new_session, opened
 from tests.support.transcripts import final
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("query", "expected"),
     [
         ("", []),

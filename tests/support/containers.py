@@ -18,9 +18,10 @@ __all__ = ["Track", "WriteOnly", "container", "dts_of_silence", "flac_of_silence
 
 PACKET_SAMPLES = 960
 FRAMES_PER_S = 25
+FILM_SIZE = 32, 32
 
 
-def tone(sample_rate_hz: int = 48_000, duration_s: float = 2.0, hz: float = 440.0) -> Samples:
+def tone(sample_rate_hz: int = 48_000, duration_s: float = 1.0, hz: float = 440.0) -> Samples:
     """Return float32 [n_samples] of half the full scale."""
     time_s = np.arange(round(sample_rate_hz * duration_s)) / sample_rate_hz
     return (0.5 * np.sin(2 * np.pi * hz * time_s)).astype(np.float32)
@@ -97,7 +98,7 @@ def container(
             text.codec_context.subtitle_header = b"[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\n\n[Events]\n"
         if film is not None:
             for number in range(round(FRAMES_PER_S * max(track.duration_s for track in tracks))):
-                frame = av.VideoFrame(160, 128, "yuv420p")
+                frame = av.VideoFrame(*FILM_SIZE, "yuv420p")
                 frame.pts = number
                 output.mux(film.encode(frame))
             output.mux(film.encode(None))
@@ -111,7 +112,7 @@ def container(
 
 def _film(output: Any) -> Any:
     stream = output.add_stream("mpeg2video", rate=FRAMES_PER_S)
-    stream.width, stream.height, stream.pix_fmt = 160, 128, "yuv420p"
+    stream.width, stream.height, stream.pix_fmt = *FILM_SIZE, "yuv420p"
     return stream
 
 

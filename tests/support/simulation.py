@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import inf
 from random import Random
 
 import numpy as np
@@ -106,12 +107,18 @@ class SimulatedServer:
         end_s = self.now_s + seconds
         while self.now_s < end_s:
             self.now_s += STEP_S
+            now_s = self.now_s
             self._compute()
-            speaking = [publisher for publisher in self.publishers if self.now_s >= publisher.starts_s]
-            if speaking:
+            if any(now_s >= publisher.starts_s for publisher in self.publishers):
                 level = self._service_level()  # it is the same for all who ask at one time
-                for publisher in speaking:
-                    self._speak(publisher, level)
+                interval_s = inf if level.partial_interval_ms is None else level.partial_interval_ms / 1000
+                due_s = now_s + STEP_S / 2 - interval_s
+                for publisher in self.publishers:
+                    if now_s >= publisher.ends_s:
+                        self._end(publisher, level)
+                    elif publisher.partials and now_s >= publisher.starts_s and publisher.counts_from_s < due_s:
+                        publisher.counts_from_s = now_s
+                        self._ask(publisher, is_final=False)
             watch()
 
     def _refresh(self, partial: Request) -> Request:
@@ -120,14 +127,7 @@ class SimulatedServer:
     def _service_level(self) -> ServiceLevel:
         return self.controller.service_level(self.now_s, len(self._busy), self.scheduler.n_finals_waiting)
 
-    def _speak(self, publisher: Publisher, level: ServiceLevel) -> None:
-        if self.now_s < publisher.ends_s:
-            if publisher.partials and level.partial_interval_ms is not None:
-                due_s = publisher.counts_from_s + level.partial_interval_ms / 1000
-                if self.now_s > due_s - STEP_S / 2:
-                    publisher.counts_from_s = self.now_s
-                    self._ask(publisher, is_final=False)
-            return
+    def _end(self, publisher: Publisher, level: ServiceLevel) -> None:
         if self.now_s >= publisher.ends_s + 0.2 and level.effort == "full" and not publisher.speculated:
             publisher.speculated = True
             self._ask(publisher, is_final=True)

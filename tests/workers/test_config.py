@@ -1,12 +1,11 @@
 """The inference processes that the settings ask for."""
 
-import pytest
-
 from livecaption.ipc.config import EngineConfig
 from livecaption.workers.config import WorkerConfig, engine_of_each_worker
+from tests.support.cases import for_each
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("device", "per_device", "expected"),
     [
         ("auto", 1, ["auto"]),
@@ -20,15 +19,13 @@ def test_each_device_has_its_processes(device: str, per_device: int, expected: l
     assert {engine.model for engine in engines} == {"small"}
 
 
-@pytest.mark.parametrize(
-    ("threads", "per_device", "expected"), [(0, 1, 8), (0, 2, 4), (0, 3, 2), (0, 99, 1), (6, 2, 6)]
-)
+@for_each(("threads", "per_device", "expected"), [(0, 1, 8), (0, 2, 4), (0, 3, 2), (0, 99, 1), (6, 2, 6)])
 def test_processes_on_one_cpu_share_its_cores_by_default(threads: int, per_device: int, expected: int) -> None:
     engines = engine_of_each_worker(EngineConfig(threads=threads), WorkerConfig(per_device=per_device), n_cores=8)
     assert {engine.threads for engine in engines} == {expected}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("engine", "n_cores", "expected"),
     [
         (EngineConfig(device="cpu"), 8, [4, 4]),
@@ -36,7 +33,6 @@ def test_processes_on_one_cpu_share_its_cores_by_default(threads: int, per_devic
         (EngineConfig(device="cuda:0"), 8, [8]),
         (EngineConfig("scripted"), 8, [8]),
     ],
-    ids=repr,
 )
 def test_left_alone_two_processes_share_the_cores_of_a_cpu(
     engine: EngineConfig, n_cores: int, expected: list[int]

@@ -13,6 +13,7 @@ from livecaption.workers.lifecycle import (
     best_state,
     next_state,
 )
+from tests.support.cases import for_each
 
 S, E = WorkerState, WorkerEvent
 
@@ -37,12 +38,12 @@ def test_a_stopping_worker_may_still_answer() -> None:
     assert states_after(E.LOADED, E.BATCH_SENT, E.STOP_ASKED, E.ALL_ANSWERED)[-1] is S.STOPPING
 
 
-@pytest.mark.parametrize("state", [state for state in S if state is not S.DEAD])
+@for_each("state", [state for state in S if state is not S.DEAD])
 def test_a_worker_can_be_lost_in_every_state(state: WorkerState) -> None:
     assert next_state(state, E.LOST) is S.DEAD
 
 
-@pytest.mark.parametrize("event", E)
+@for_each("event", E)
 def test_nothing_happens_to_a_dead_worker(event: WorkerEvent) -> None:
     with pytest.raises(IllegalTransition, match="dead worker"):
         next_state(S.DEAD, event)
@@ -58,7 +59,7 @@ def test_the_table_has_a_line_for_every_state() -> None:
     assert set(TRANSITIONS) == set(S)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("states", "together"),
     [
         ([PoolState.READY, PoolState.FAILED], PoolState.READY),

@@ -1,8 +1,7 @@
 """The time at which a dead worker is restarted. Row 48 of the fault matrix, with time as an argument."""
 
-import pytest
-
 from livecaption.workers.restart import Restart, RestartConfig, RestartPolicy
+from tests.support.cases import for_each
 
 CONFIG = RestartConfig()
 AT_ONCE = Restart(0.0, breaker_open=False)
@@ -23,7 +22,7 @@ def test_delays_double_up_to_half_a_minute() -> None:
     assert delays_s == [0, 0.5, 1, 2, 4, 8, 16, 30, 30, 30]
 
 
-@pytest.mark.parametrize("random", [0.0, 0.25, 1.0])
+@for_each("random", [0.0, 0.25, 1.0])
 def test_a_delay_is_any_part_of_its_ceiling(random: float) -> None:
     """With full jitter, workers that died of one cause do not start together."""
     assert die(RestartPolicy(CONFIG), 0, 100, 200, random=random)[-1].delay_s == 1.0 * random
@@ -60,7 +59,7 @@ def test_healthy_workers_are_restarted_at_once_however_often_they_die() -> None:
     assert die(policy, *range(10, 100, 6), healthy=True) == [AT_ONCE] * 15
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("served_s", "n_answered", "healthy"),
     [
         (0.0, 0, False),

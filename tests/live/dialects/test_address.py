@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from livecaption.errors import InvalidMessage
 from livecaption.live.dialects.address import ENDPOINTING, OPTIONS, start_fields
+from tests.support.cases import for_each
 
 
 def test_an_address_without_options_stands_for_no_start() -> None:
@@ -51,7 +52,7 @@ def test_several_languages_are_separated_by_commas() -> None:
     assert start_fields({"language": "de,en"}) == {"language": ["de", "en"]}
 
 
-@pytest.mark.parametrize(("name", "value"), [("sample_rate", "16k"), ("words", "maybe"), ("silence_ms", "")])
+@for_each(("name", "value"), [("sample_rate", "16k"), ("words", "maybe"), ("silence_ms", "")])
 def test_a_value_of_another_type_is_refused_by_its_name(name: str, value: str) -> None:
     with pytest.raises(InvalidMessage, match=name):
         start_fields({name: value})

@@ -33,6 +33,7 @@ from livecaption.live.state import Ending
 from livecaption.messages import encode
 from livecaption.recognition import TranscriptionOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
+from tests.support.cases import for_each
 
 DEFAULT = EndpointingConfig()
 
@@ -75,7 +76,7 @@ def test_a_start_carries_every_option() -> None:
     assert (options.endpointing.hangover_ms, options.endpointing.max_utterance_ms) == (800, 9000)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("written", "code"),
     [("en-US", "en"), ("en_us", "en"), ("EN", "en"), ("English", "en"), ("auto", None), ("", None), (None, None)],
 )
@@ -104,7 +105,7 @@ def test_a_start_that_resumes_is_read_as_that_and_nothing_else_of_it_counts() ->
     assert read(type="start", resume={**resume, "audio_from_ms": 60_000}) == Reattach("x", "y", 7, 60_000)
 
 
-@pytest.mark.parametrize("wrong", [-1, 1.5, True, "0", None, 10**15])
+@for_each("wrong", [-1, 1.5, True, "0", None, 10**15])
 def test_audio_that_can_be_sent_again_begins_at_a_time_of_the_stream(wrong: Any) -> None:
     resume = {"session": "x", "token": "y", "last_seq": 7, "audio_from_ms": wrong}
     with pytest.raises(LivecaptionError, match="audio_from_ms"):
@@ -125,7 +126,7 @@ def test_a_silence_that_is_named_holds_in_mid_phrase_too() -> None:
     assert (endpointing.hangover_ms, endpointing.mid_phrase_hangover_ms) == (100, 100)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("message", "expected"),
     [
         ({"type": "stop"}, Finish()),
@@ -139,7 +140,7 @@ def test_a_message_becomes_its_type(message: dict[str, Any], expected: object) -
     assert read(**message) == expected
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("message", "code"),
     [
         ({"type": "begin"}, "unknown_type"),
@@ -190,7 +191,7 @@ def test_a_wrong_value_is_refused_with_its_code(message: dict[str, Any], code: s
     assert refused.value.code == code
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", '"start"', "[" * 5000, '{"type": ' + "9" * 5000 + "}"])
+@for_each("text", ["", "{", "[]", "7", "null", '"start"', "[" * 5000, '{"type": ' + "9" * 5000 + "}"])
 def test_a_text_that_is_no_json_object_is_refused(text: str) -> None:
     with pytest.raises(LivecaptionError):
         parse(text, DEFAULT)
@@ -202,7 +203,7 @@ def test_a_huge_text_is_refused_before_it_is_parsed(text: str) -> None:
         LIMITS.check(text)
 
 
-@pytest.mark.parametrize("number", ["1e999", "NaN", "-Infinity", "1.5"])
+@for_each("number", ["1e999", "NaN", "-Infinity", "1.5"])
 def test_a_number_that_is_no_integer_is_no_id(number: str) -> None:
     with pytest.raises(LivecaptionError):
         parse(f'{{"type": "ping", "id": {number}}}', DEFAULT)
@@ -282,7 +283,7 @@ def test_start_with_resume_goes_on_with_a_session() -> None:
     assert Native(DEFAULT).receive(RESUME_MESSAGE) == [Reattach("s", "t", 3, 40)]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("message", "command"),
     [
         (b"\x01\x02", Audio(b"\x01\x02")),
@@ -295,14 +296,14 @@ def test_each_message_behind_start_is_a_command(message: str | bytes, command: C
     assert started().receive(message) == [command]
 
 
-@pytest.mark.parametrize("message", [b"", '{"type": "stop"}', "hello", '{"type": "hello"}'])
+@for_each("message", [b"", '{"type": "stop"}', "hello", '{"type": "hello"}'])
 def test_every_mistake_before_start_is_fatal(message: str | bytes) -> None:
     with pytest.raises(ClientError) as refused:
         Native(DEFAULT).receive(message)
     assert refused.value.fatal
 
 
-@pytest.mark.parametrize("message", [START_MESSAGE, RESUME_MESSAGE, "hello", '{"type": "hello"}'])
+@for_each("message", [START_MESSAGE, RESUME_MESSAGE, "hello", '{"type": "hello"}'])
 def test_a_mistake_behind_start_is_not(message: str) -> None:
     with pytest.raises(ClientError) as refused:
         started().receive(message)
@@ -313,7 +314,7 @@ def test_an_event_is_one_message() -> None:
     assert Native(DEFAULT).encode(Ack(40), 3) == [encode(Ack(40), 3)]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("ending", "close"),
     [
         (Ending("stop"), (1000, "")),
@@ -323,7 +324,6 @@ def test_an_event_is_one_message() -> None:
         (Ending("error", MessageTooBig("x")), (1009, "message_too_big")),
         (Ending("error", Unavailable("x", code="loading")), (1013, "loading")),
     ],
-    ids=lambda value: value.reason if isinstance(value, Ending) else None,
 )
 def test_each_ending_has_its_close_code(ending: Ending, close: tuple[int, str]) -> None:
     assert started().close(ending) == close
@@ -380,7 +380,7 @@ def test_an_address_that_names_a_session_opens_no_other() -> None:
     assert native.receive(RESUME_MESSAGE) == [Reattach("s", "t", 3, 40)]
 
 
-@pytest.mark.parametrize("query", [{"encoding": "opus"}, {"sample_rate": "7"}, {"channels": "many"}])
+@for_each("query", [{"encoding": "opus"}, {"sample_rate": "7"}, {"channels": "many"}])
 def test_a_wrong_option_in_the_address_is_refused(query: dict[str, str]) -> None:
     with pytest.raises(InvalidMessage):
         opened_by(**query)
