@@ -95,7 +95,7 @@ os.environ["LIVECAPTION_STORE"] = "none"
 """No started server writes among the transcripts of the user who runs the tests; a test of a store names its place."""
 
 # The same examples each time, and no judgement of speed: machines that test are busy ones.
-for profile, n_examples in (("quick", 15), ("thorough", 100)):
+for profile, n_examples in (("quick", 10), ("thorough", 100)):
     hypothesis.settings.register_profile(
         profile,
         derandomize=True,
@@ -110,10 +110,10 @@ hypothesis.settings.load_profile("quick")  # `--hypothesis-profile=thorough` is 
 @functools.cache
 def kind_of_place(path: Path) -> str | None:
     """Return the kind of tests in this file, by the table."""
-    for place in (path, *path.parents):
-        if place.is_relative_to(TESTS) and (kind := KIND_OF_PLACE.get(place.relative_to(TESTS).as_posix())):
-            return kind
-    return None
+    if not path.is_relative_to(TESTS):
+        return None
+    place = path.relative_to(TESTS)
+    return next((KIND_OF_PLACE[each] for each in map(str, (place, *place.parents)) if each in KIND_OF_PLACE), None)
 
 
 def has_pure_places(directory: Path) -> bool:

@@ -152,7 +152,7 @@ def test_a_rate_that_changes_on_the_way_is_followed() -> None:
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_bytes_cut_anywhere_give_the_same_audio(name: str) -> None:
     data = container_of(name)
-    for piece_bytes, sent in ((1, data[:5000]), (333, data)):  # all of it one by one would take seconds
+    for piece_bytes, sent in ((1, data[:3000]), (333, data)):  # all of it one by one would take seconds
         whole, fault = decode_what_can_be(sent, piece_bytes=len(sent))
         decoded, fault_when_cut = decode_what_can_be(sent, piece_bytes=piece_bytes)
         assert fault_when_cut == fault
@@ -238,7 +238,7 @@ def test_a_container_that_cannot_be_decoded_is_refused(what: str) -> None:
 
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_a_damaged_container_raises_nothing_but_our_errors(name: str) -> None:
-    for seed, n_bytes in enumerate((1, 4, 16, 64, 256)):
+    for seed, n_bytes in enumerate((1, 8, 64)):
         chance = np.random.default_rng([list(CONTAINERS).index(name), seed])
         data = bytearray(container_of(name))
         for _ in range(n_bytes):

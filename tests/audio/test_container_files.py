@@ -113,15 +113,16 @@ def test_a_track_that_does_not_exist_is_refused_with_their_number() -> None:
 
 def test_a_default_track_that_is_silent_for_long_gives_way() -> None:
     """A stream must not wait for its end."""
-    long = np.zeros(int((PROBE_S + 5) * 48_000), np.float32)
-    loud = np.resize(HIGH, long.size)
-    data = film([Track(long, default=True), Track(loud)])
+    long = np.zeros(int((PROBE_S + 5) * 16_000), np.float32)
+    loud = np.resize(tone(16_000, hz=800.0), long.size)
+    data = film([Track(long, sample_rate_hz=16_000, default=True), Track(loud, sample_rate_hz=16_000)])
     assert pitch_hz(decode(data)) == 800
 
 
 def test_a_default_track_that_begins_to_sound_in_time_is_decoded_from_its_beginning() -> None:
-    late = np.concatenate((np.zeros(int((PROBE_S - 3) * 48_000), np.float32), LOW))
-    data = film([Track(late, default=True), Track(np.resize(HIGH, late.size))])
+    late = np.concatenate((np.zeros(int((PROBE_S - 3) * 16_000), np.float32), tone(16_000, hz=200.0)))
+    loud = np.resize(tone(16_000, hz=800.0), late.size)
+    data = film([Track(late, sample_rate_hz=16_000, default=True), Track(loud, sample_rate_hz=16_000)])
     samples, contents = decode_file(data)
     assert contents.track == 1
     assert loud_spans(samples) == [(pytest.approx(PROBE_S - 3, abs=0.05), pytest.approx(PROBE_S - 2, abs=0.05))]
@@ -217,7 +218,7 @@ def test_an_mp4_that_is_no_stream_is_refused_with_the_reason() -> None:
 
 @pytest.mark.parametrize("name", LOCAL)
 def test_a_damaged_file_raises_nothing_but_our_errors(name: str) -> None:
-    for seed, n_bytes in enumerate((1, 4, 16, 64, 256)):
+    for seed, n_bytes in enumerate((1, 8, 64)):
         chance = np.random.default_rng([list(LOCAL).index(name), seed])
         data = bytearray(local(name))
         for _ in range(n_bytes):

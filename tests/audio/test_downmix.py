@@ -1,5 +1,7 @@
 """Channels are averaged, unless they cancel each other."""
 
+import functools
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,7 +14,6 @@ from tests.support.streaming import jfk_pcm
 RATE_HZ = 16_000
 SPEECH = (np.frombuffer(jfk_pcm(), "<i2") / 2**15).astype(np.float32)
 SILENCE = np.zeros_like(SPEECH)
-NOISE = np.random.default_rng(0).standard_normal((8, len(SPEECH))).astype(np.float32)
 LOUDNESS = float(np.sqrt(np.mean(SPEECH**2)))
 
 
@@ -25,44 +26,50 @@ def mean(*channels: npt.NDArray[np.float32]) -> Samples:
     return average
 
 
+@functools.cache
+def white_noise() -> npt.NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal((2, len(SPEECH))).astype(np.float32)
+
+
 def noise(number: int, snr_db: float) -> Samples:
-    return NOISE[number] * np.float32(LOUDNESS * 10 ** (-snr_db / 20))
+    return white_noise()[number] * np.float32(LOUDNESS * 10 ** (-snr_db / 20))
 
 
 ADDING = {
-    "equal channels": (SPEECH, SPEECH),
-    "a channel that is softer": (SPEECH, SPEECH * np.float32(0.3)),
-    "a dead channel": (SPEECH, SILENCE),
-    "a channel of noise": (SPEECH, noise(0, 0.0)),
-    "two microphones, 1 ms apart": (SPEECH, np.roll(SPEECH, 16)),
-    "microphones with noise of their own": (SPEECH + noise(0, 10.0), SPEECH + noise(1, 10.0)),
-    "a person in each channel": (SPEECH, np.roll(SPEECH, 5 * RATE_HZ)),
-    "the centre of 5.1": (SILENCE, SILENCE, SPEECH, SILENCE, SILENCE, SILENCE),
-    "a soft second one that is inverted": (SPEECH, SPEECH * np.float32(-0.3)),
-    "silence": (SILENCE, SILENCE),
-    "faint hum that is inverted": (noise(0, 60.0), -noise(0, 60.0)),
+    "equal channels": lambda: (SPEECH, SPEECH),
+    "a channel that is softer": lambda: (SPEECH, SPEECH * np.float32(0.3)),
+    "a dead channel": lambda: (SPEECH, SILENCE),
+    "a channel of noise": lambda: (SPEECH, noise(0, 0.0)),
+    "two microphones, 1 ms apart": lambda: (SPEECH, np.roll(SPEECH, 16)),
+    "microphones with noise of their own": lambda: (SPEECH + noise(0, 10.0), SPEECH + noise(1, 10.0)),
+    "a person in each channel": lambda: (SPEECH, np.roll(SPEECH, 5 * RATE_HZ)),
+    "the centre of 5.1": lambda: (SILENCE, SILENCE, SPEECH, SILENCE, SILENCE, SILENCE),
+    "a soft second one that is inverted": lambda: (SPEECH, SPEECH * np.float32(-0.3)),
+    "silence": lambda: (SILENCE, SILENCE),
+    "faint hum that is inverted": lambda: (noise(0, 60.0), -noise(0, 60.0)),
 }
 
 
 @pytest.mark.parametrize("name", ADDING)
 def test_channels_that_do_not_cancel_are_averaged(name: str) -> None:
     """Not a bit of the mix differs, because all that was measured with it holds on."""
-    assert np.array_equal(mixed(*ADDING[name]), mean(*ADDING[name]))
+    channels = ADDING[name]()
+    assert np.array_equal(mixed(*channels), mean(*channels))
 
 
 CANCELLING = {
-    "inverted": (SPEECH, -SPEECH),
-    "inverted and softer": (SPEECH, SPEECH * np.float32(-0.7)),
-    "inverted, with noise 30 dB below": (SPEECH + noise(0, 30.0), noise(1, 30.0) - SPEECH),
-    "inverted, with noise 20 dB below": (SPEECH + noise(0, 20.0), noise(1, 20.0) - SPEECH),
-    "one of the front channels of 5.1": (SPEECH, -SPEECH, SILENCE, SILENCE, SILENCE, SILENCE),
+    "inverted": lambda: (SPEECH, -SPEECH),
+    "inverted and softer": lambda: (SPEECH, SPEECH * np.float32(-0.7)),
+    "inverted, with noise 30 dB below": lambda: (SPEECH + noise(0, 30.0), noise(1, 30.0) - SPEECH),
+    "inverted, with noise 20 dB below": lambda: (SPEECH + noise(0, 20.0), noise(1, 20.0) - SPEECH),
+    "one of the front channels of 5.1": lambda: (SPEECH, -SPEECH, SILENCE, SILENCE, SILENCE, SILENCE),
 }
 
 
 @pytest.mark.parametrize("name", CANCELLING)
 def test_of_channels_that_cancel_one_is_taken(name: str) -> None:
     """JFK begins to speak after 0.3 s. No more than the first 0.1 s of that may be lost."""
-    channels = CANCELLING[name]
+    channels = CANCELLING[name]()
     samples = mixed(*channels)
     begin = round(0.45 * RATE_HZ)
     assert np.array_equal(samples[begin:], channels[0][begin:])

@@ -174,7 +174,7 @@ def sine(pitch_hz: float) -> Array:
 def test_a_tone_that_longer_samples_would_fold_into_a_low_one_passes(declared: str) -> None:
     for pitch_hz in (440, 2000, 3907, 4000, 4030, 4154, 5274, 5333, 7950):
         tone = sine(pitch_hz)
-        for level in (0.3, 0.5, 1.0):
+        for level in (0.3, 1.0):
             assert hints(ENCODERS[declared](level * tone), declared) == [], (pitch_hz, level)
 
 

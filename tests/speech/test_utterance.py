@@ -264,7 +264,7 @@ def test_the_longest_window_is_30_s() -> None:
     config = EndpointingConfig(pre_roll_ms=1000, max_utterance_ms=28_000, hangover_ms=1000, post_roll_ms=1000)
     cutter = cutter_of(config)
     events, longest = [], 0
-    for frame in frames_of("silence 2000ms, speech 27020ms, silence 1000ms, speech 60000ms"):
+    for frame in frames_of("silence 2000ms, speech 27020ms, silence 1000ms, speech 31000ms"):
         new = cutter.push(frame[np.newaxis])
         events += new
         utterances = [event.utterance for event in new if isinstance(event, UtteranceEnded)]

@@ -41,16 +41,14 @@ def _sound(script: str, sample_rate_hz: int) -> npt.NDArray[np.float32]:
     for voiced, duration_ms in parse(script):
         n_samples = duration_ms * sample_rate_hz // 1000
         part = noise.normal(scale=1e-4, size=n_samples)
-        parts.append(
-            part + _vowel(sample_rate_hz, 1 << (duration_ms // 1000).bit_length())[:n_samples] if voiced else part
-        )
+        parts.append(part + np.resize(_vowel(sample_rate_hz), n_samples) if voiced else part)
     return np.concatenate(parts).astype(np.float32)
 
 
 @functools.cache
-def _vowel(sample_rate_hz: int, duration_s: int) -> npt.NDArray[np.float64]:
-    """Return a voiced sound. Shorter ones are its beginning, so that few have to be computed."""
-    time_s = np.arange(duration_s * sample_rate_hz) / sample_rate_hz
+def _vowel(sample_rate_hz: int) -> npt.NDArray[np.float64]:
+    """Return one second of a voiced sound, which is as long as its period."""
+    time_s = np.arange(sample_rate_hz) / sample_rate_hz
     phase = 2 * np.pi * (130 * time_s + 2 * np.sin(2 * np.pi * 3 * time_s))
     vowel = np.zeros(len(phase))
     for harmonic in range(1, 41):
