@@ -10,7 +10,7 @@ from livecaption.audio.container import PIECE_S, decode_container
 from livecaption.audio.formats import Samples
 from livecaption.errors import InvalidAudio
 from tests.support.cases import for_each
-from tests.support.containers import WriteOnly, flac_of_silence
+from tests.support.containers import QUICKLY, WriteOnly, flac_of_silence
 
 
 class Pipe(io.RawIOBase):
@@ -57,7 +57,7 @@ def encode(
     file = WriteOnly() if live else io.BytesIO()
     with av.open(file, "w", format=container, options=options or {}) as output:
         layout = "mono" if channels == 1 else "stereo"
-        stream = output.add_stream(codec, rate=sample_rate_hz, layout=layout)
+        stream = output.add_stream(codec, rate=sample_rate_hz, layout=layout, options=QUICKLY.get(codec, {}))
         if sample_format:
             stream.format = sample_format
         samples = np.repeat(tone(sample_rate_hz)[np.newaxis], channels, axis=0)
@@ -94,7 +94,7 @@ CONTAINERS = {
     "avi": lambda: encode("avi", "pcm_s16le", 16_000),
     "caf": lambda: encode("caf", "pcm_s16le", 48_000, live=True),
     "mpeg-ts": lambda: encode("mpegts", "aac", 44_100),
-    "mp4 with its index in front": lambda: encode("mp4", "aac", 44_100, {"moov_size": "4096"}),
+    "mp4 with its index in front": lambda: encode("mp4", "aac", 44_100, {"moov_size": "2048"}),
 }
 encoded = {}
 
@@ -317,7 +317,7 @@ def surround(container: str, codec: str, sample_format: str, layout: str, level_
     """One second of 440 Hz in which each channel has a level of its own."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=48_000, layout=layout)
+        stream = output.add_stream(codec, rate=48_000, layout=layout, options=QUICKLY.get(codec, {}))
         samples = 2 * np.outer(np.array(level_of_channel, np.float32), tone(48_000))
         frame = av.AudioFrame.from_ndarray(samples.T.reshape(1, -1).copy(), format="flt", layout=layout)
         frame.sample_rate = 48_000
