@@ -28,7 +28,7 @@ from av.stream import Disposition
 
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.audio.accepted import FILES, STREAMS, Accepted
-from livecaption.audio.formats import Samples
+from livecaption.audio.formats import MAX_CHANNELS, ChannelMode, Samples
 from livecaption.audio.pieces import BEGINNING_BYTES, piece_of
 from livecaption.audio.signatures import HEAD_BYTES, kind_of
 from livecaption.audio.timeline import Timeline
@@ -62,11 +62,13 @@ class Contents:
         duration_s: its length, or None if the header has none.
         track: number of the audio track that is decoded, from 1.
         n_tracks: number of its audio tracks.
+        n_channels: number of channels of the samples; 1 if they are mixed.
     """
 
     duration_s: float | None
     track: int = 1
     n_tracks: int = 1
+    n_channels: int = 1
 
 
 class _Refused(ValueError):
@@ -79,13 +81,14 @@ def decode_container(
     *,
     accepted: Accepted = STREAMS,
     track: int | None = None,
+    channel_mode: ChannelMode = "mix",
 ) -> Iterator[Samples]:
     """Decode to float32 [n_samples], mono, 16 kHz, -1..1, in pieces of at most `PIECE_S`.
 
-    Channels are mixed (see `downmix`). Audio is at its presentation time: where the container has none, there is
-    silence. A container that ends early yields its audio so far, and then ends without an error. If a packet was torn,
-    `truncated_audio` follows. Containers that follow each other are decoded one after the other, where `pieces` has
-    their beginnings.
+    Channels are mixed (see `downmix`), or kept apart as [n_samples, n_channels]. Audio is at its presentation time:
+    where the container has none, there is silence. A container that ends early yields its audio so far, and then ends
+    without an error. If a packet was torn, `truncated_audio` follows. Containers that follow each other are decoded one
+    after the other, where `pieces` has their beginnings.
 
     Args:
         source: `read(n)` returns 1 to n bytes, b"" at the end, and may block. It need not be seekable. Its exceptions
@@ -93,6 +96,7 @@ def decode_container(
         opened: called once it is known which track is decoded, before its samples.
         accepted: what the container may be.
         track: number of the audio track, from 1. None: the default track, or the first with sound if that is silent.
+        channel_mode: `separate`: there are as many channels as the header states, until the end.
 
     Raises:
         InvalidAudio: `invalid_container`: the format is not supported, there is no audio or no such track in it, or
@@ -100,7 +104,7 @@ def decode_container(
             `truncated_audio`, not fatal, after all the audio: some of it was damaged.
     """
     reader = _Reader(source)
-    decoding = _Decoding(reader, opened, accepted, track)
+    decoding = _Decoding(reader, opened, accepted, track, channel_mode)
     has_audio = is_damaged = False
     while True:
         try:
@@ -265,12 +269,18 @@ class _Decoding:
     """Decodes containers that follow each other, as one stream of samples."""
 
     def __init__(
-        self, reader: _Reader, opened: Callable[[Contents], None], accepted: Accepted, track: int | None
+        self,
+        reader: _Reader,
+        opened: Callable[[Contents], None],
+        accepted: Accepted,
+        track: int | None,
+        channel_mode: ChannelMode,
     ) -> None:
         self._reader = reader
         self._opened = opened
         self._accepted = accepted
         self._track = track
+        self._channel_mode = channel_mode
         self._audio: TrackAudio | None = None
 
     def decode(self) -> Iterator[Samples]:
@@ -331,7 +341,24 @@ class _Decoding:
         if self._audio is not None:
             self._audio.timeline.restart_clock()
             return [_Candidate(*usable[0], self._audio)]
-        return [_Candidate(number, stream, TrackAudio(Timeline(_origin_s(container)))) for number, stream in usable]
+        origin_s = _origin_s(container)
+        return [
+            _Candidate(number, stream, TrackAudio(Timeline(origin_s), self._n_channels_apart(stream)))
+            for number, stream in usable
+        ]
+
+    def _n_channels_apart(self, stream: Any) -> int | None:
+        """Return the number of channels that are kept apart, or None if they are mixed.
+
+        Raises:
+            _Refused: there are too many, or the header does not state it.
+        """
+        if self._channel_mode == "mix":
+            return None
+        n_channels = int(stream.codec_context.layout.nb_channels)
+        if not 1 <= n_channels <= MAX_CHANNELS:
+            raise _Refused(f"its audio has {n_channels} channels; 1 to {MAX_CHANNELS} can be kept apart")
+        return n_channels
 
     def _choose(
         self, container: Any, candidates: list[_Candidate], *, is_last_chance: bool = False
@@ -344,7 +371,8 @@ class _Decoding:
         chosen = next((each for each in candidates if each.has_sound), first)
         if self._audio is None:
             duration_s = container.duration / av.time_base if container.duration else self._reader.duration_s
-            self._opened(Contents(duration_s, chosen.number, len(container.streams.audio)))
+            n_channels = self._n_channels_apart(chosen.stream) or 1
+            self._opened(Contents(duration_s, chosen.number, len(container.streams.audio), n_channels))
         self._audio, self._track = chosen.audio, chosen.number
         return chosen
 

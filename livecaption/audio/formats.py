@@ -6,7 +6,7 @@ The module defines the encodings and the form of their samples. Containers (`con
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from livecaption.audio.downmix import Downmixer
 from livecaption.errors import InvalidAudio, InvalidMessage
 
 Samples = npt.NDArray[np.float32]
-"""float32 [n_samples], mono, -1..1."""
+"""float32 [n_samples], mono, -1..1; where channels are kept apart, [n_samples, n_channels]."""
 
 Bytes = bytes | bytearray | memoryview
 
@@ -35,6 +35,10 @@ ENCODINGS = (*SAMPLE_BYTES, CONTAINER)
 MIN_SAMPLE_RATE_HZ = 8_000
 MAX_SAMPLE_RATE_HZ = 96_000
 MAX_CHANNELS = 8
+
+ChannelMode = Literal["mix", "separate"]
+CHANNEL_MODES: tuple[ChannelMode, ...] = ("mix", "separate")
+"""The channels of a stream are mixed to one, or are captioned apart from each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +83,31 @@ class AudioFormat:
 
 
 class PcmDecoder:
-    """Decoder of one stream's PCM to mono samples. The bytes may be cut anywhere. Channels are mixed (see `downmix`).
+    """Decoder of one stream's PCM. The bytes may be cut anywhere.
+
+    Args:
+        audio_format: the format of the bytes.
+        channel_mode: `mix`: the samples are mono (see `downmix`). `separate`: [n_samples, n_channels].
 
     Attributes:
         non_finite_samples: number of NaN and infinities so far, which were replaced by 0.
     """
 
-    def __init__(self, audio_format: AudioFormat) -> None:
+    def __init__(self, audio_format: AudioFormat, channel_mode: ChannelMode = "mix") -> None:
         if audio_format.encoding == CONTAINER:
             raise ValueError("a container is not PCM: see livecaption.audio.container")
         self.non_finite_samples = 0
         self._encoding = audio_format.encoding
         self._channels = audio_format.channels
         self._block_bytes = SAMPLE_BYTES[audio_format.encoding] * audio_format.channels
-        self._downmixer = Downmixer(audio_format.channels, audio_format.sample_rate_hz)
+        self._downmixer = (
+            None if channel_mode == "separate" else Downmixer(audio_format.channels, audio_format.sample_rate_hz)
+        )
         self._rest = b""
         self._n_skipped_bytes = 0
 
     def push(self, data: Bytes) -> Samples:
-        """Decode to float32 [n_samples], mono, -1..1, at the stream's rate. The bytes are not kept."""
+        """Decode to float32, -1..1, at the stream's rate. The bytes are not kept."""
         if self._n_skipped_bytes:
             n_skipped = min(self._n_skipped_bytes, len(data))
             self._n_skipped_bytes -= n_skipped
@@ -108,7 +118,8 @@ class PcmDecoder:
         self._rest = bytes(data[len(data) - n_rest :])
         interleaved, n_non_finite = READERS[self._encoding](data, n_blocks * self._channels)
         self.non_finite_samples += n_non_finite
-        return self._downmixer.push(interleaved.reshape(n_blocks, self._channels))
+        channels = interleaved.reshape(n_blocks, self._channels)
+        return channels if self._downmixer is None else self._downmixer.push(channels)
 
     def rewind(self, n_samples: int) -> None:
         """Expect the last `n_samples` again: skip them when they come, and drop a sample that was cut."""

@@ -16,9 +16,8 @@ MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 384_000
 """Sample rates of containers: from dictation machines to studios. Below, there is no speech."""
 
 PIECE_S = 0.5
-"""Audio in one piece, at most, in s. A FLAC frame may hold 65,535 samples (8 s at 8 kHz) in 14 bytes."""
-
-_PIECE_OF_SILENCE: Samples = np.zeros(int(PIECE_S * SAMPLE_RATE_HZ), np.float32)
+"""Audio in one piece, at most, in s, of all channels together. A FLAC frame may hold 65,535 samples (8 s at 8 kHz) in
+14 bytes."""
 
 SAMPLE_FORMATS = {
     "u8": ("u1", 2**7, 2**7),
@@ -36,16 +35,18 @@ class TrackAudio:
 
     Args:
         timeline: places frames by their time stamps.
+        n_channels: channels that are kept apart; None: they are mixed.
     """
 
-    def __init__(self, timeline: Timeline) -> None:
+    def __init__(self, timeline: Timeline, n_channels: int | None = None) -> None:
         self.timeline = timeline
+        self._n_apart = n_channels
         self._rate_hz = 0
         self._n_channels = 0
         self._resampler: Resampler | None = None
 
     def convert(self, frame: Any) -> Iterator[Samples]:
-        """Yield float32 [n_samples], mono, 16 kHz, -1..1, in pieces of at most `PIECE_S`.
+        """Yield float32, 16 kHz, -1..1, in pieces of at most `PIECE_S`: mono, or [n_samples, n_channels].
 
         Raises:
             ValueError: too many channels, or a sample rate out of range.
@@ -53,17 +54,22 @@ class TrackAudio:
         rate_hz, n_channels = frame.sample_rate, frame.layout.nb_channels
         if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
             raise ValueError("sample rate out of range")
-        if not 1 <= n_channels <= MAX_CHANNELS:
+        if not 1 <= n_channels <= (self._n_apart or MAX_CHANNELS):
             raise ValueError("number of channels out of range")
         if rate_hz != self._rate_hz:
             yield from self.flush()
             self._rate_hz = rate_hz
-            self._resampler = Resampler(rate_hz)
+            self._resampler = Resampler(rate_hz, self._n_apart)
             self._n_channels = 0
         if n_channels != self._n_channels:
             self._n_channels = n_channels
             self._downmixer = Downmixer(n_channels, rate_hz)
-        samples = self._downmixer.push(_channels(frame))
+        if self._n_apart is None:
+            samples = self._downmixer.push(_channels(frame))
+        else:
+            # A frame with fewer channels leaves the others silent.
+            missing = self._n_apart - n_channels
+            samples = np.pad(_channels(frame).astype(np.float32), ((0, 0), (0, missing)))
         at_s = None if frame.pts is None or not frame.time_base else float(frame.pts * frame.time_base)
         yield from self._pass(self.timeline.place(samples, at_s, len(samples) / rate_hz))
 
@@ -71,24 +77,36 @@ class TrackAudio:
         """Yield what was held back."""
         yield from self._pass(self.timeline.flush())
         if self._resampler is not None:
-            yield self._resampler.flush()
+            yield from self._cut(self._resampler.flush())
 
     def _pass(self, placed: list[Placed]) -> Iterator[Samples]:
-        piece = int(self._rate_hz * PIECE_S)
+        piece = int(self._rate_hz * PIECE_S / (self._n_apart or 1))
         for silence_s, samples in placed:
             assert self._resampler is not None  # there was a frame
             if silence_s:
-                yield self._resampler.flush()
-                yield from _silence(silence_s)
+                yield from self._cut(self._resampler.flush())
+                yield from self._silence(silence_s)
             for start in range(0, len(samples), piece):
-                yield self._resampler.push(samples[start : start + piece])
+                yield from self._cut(self._resampler.push(samples[start : start + piece]))
 
+    def _cut(self, samples: Samples) -> Iterator[Samples]:
+        """Cut samples of several channels into pieces, because the resampler holds some back and gives them later."""
+        if self._n_apart is None:
+            yield samples
+            return
+        piece = int(PIECE_S * SAMPLE_RATE_HZ / self._n_apart)
+        for start in range(0, len(samples), piece):
+            yield samples[start : start + piece]
 
-def _silence(duration_s: float) -> Iterator[Samples]:
-    n_pieces, n_rest = divmod(round(duration_s * SAMPLE_RATE_HZ), len(_PIECE_OF_SILENCE))
-    for _ in range(n_pieces):
-        yield _PIECE_OF_SILENCE
-    yield _PIECE_OF_SILENCE[:n_rest]
+    def _silence(self, duration_s: float) -> Iterator[Samples]:
+        n_channels = self._n_apart or 1
+        piece: Samples = np.zeros((int(PIECE_S * SAMPLE_RATE_HZ / n_channels), n_channels), np.float32)
+        if self._n_apart is None:
+            piece = piece.reshape(-1)
+        n_pieces, n_rest = divmod(round(duration_s * SAMPLE_RATE_HZ), len(piece))
+        for _ in range(n_pieces):
+            yield piece
+        yield piece[:n_rest]
 
 
 def _channels(frame: Any) -> np.ndarray[Any, np.dtype[np.float64]]:

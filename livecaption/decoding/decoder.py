@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import BinaryIO, NoReturn
 
+from livecaption.audio.formats import ChannelMode
 from livecaption.decoding.messages import (
     HEADER,
     MAX_BODY_BYTES,
@@ -63,6 +64,7 @@ class DecoderProcess:
     Args:
         file: a file to read the container from; then nothing is pushed.
         track: number of the audio track to decode, from 1. None: the default one.
+        channel_mode: whether the channels are mixed or kept apart.
         config: the time-outs.
         program: the module whose `run` is called in the process.
 
@@ -74,6 +76,7 @@ class DecoderProcess:
         self,
         file: BinaryIO | None = None,
         track: int | None = None,
+        channel_mode: ChannelMode = "mix",
         config: DecoderConfig = DEFAULTS,
         *,
         program: str = PROGRAM,
@@ -87,7 +90,9 @@ class DecoderProcess:
             if file is not None:
                 # A descriptor is passed to another process as a `Connection`; nothing is sent over it.
                 source = Connection(os.dup(file.fileno()), writable=False)
-            self._process: SpawnProcess = children.start("livecaption-decoder", program, theirs, source, track)
+            self._process: SpawnProcess = children.start(
+                "livecaption-decoder", program, theirs, source, track, channel_mode
+            )
         except BaseException:
             self._ours.close()
             raise

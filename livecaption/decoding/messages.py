@@ -1,9 +1,10 @@
 """A decoder process sends these messages to the server, as frames: a letter, the length of the body, the body. Pure.
 
     R  ready: the sandbox is active, bytes may be sent
-    O  opened: the header was read; the duration in seconds or null, the audio track, their number (JSON)
+    O  opened: the header was read; the duration in seconds or null, the audio track, the number of tracks, the number
+       of channels (JSON)
     W  waits: the number of the container's bytes read so far (unsigned, 64 bits)
-    S  samples: float32, mono, 16 kHz, little-endian
+    S  samples: float32, 16 kHz, little-endian; those of all channels of a moment follow each other
     E  ended, the last frame: the error or null (JSON)
 
 The server trusts none of them, because the decoded bytes may have taken over the decoder.
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from livecaption.audio.formats import Samples, make_finite
+from livecaption.audio.formats import MAX_CHANNELS, Samples, make_finite
 from livecaption.errors import InvalidAudio, LivecaptionError
 
 HEADER = struct.Struct("<cI")
@@ -40,11 +41,13 @@ class Opened:
         duration_s: its duration in seconds, or None if the header has none.
         track: number of the audio track that is decoded, from 1.
         n_tracks: number of its audio tracks.
+        n_channels: number of channels of the samples; 1 if they are mixed.
     """
 
     duration_s: float | None
     track: int = 1
     n_tracks: int = 1
+    n_channels: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Waits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """Samples: float32 [n], mono, 16 kHz, -1..1."""
+    """Samples: float32, 16 kHz, -1..1. They are decoded as [n_samples * n_channels]."""
 
     samples: Samples
 
@@ -82,8 +85,8 @@ def encode(message: Message) -> bytes:
     match message:
         case Ready():
             kind, body = b"R", b""
-        case Opened(duration_s, track, n_tracks):
-            kind, body = b"O", json.dumps([duration_s, track, n_tracks]).encode()
+        case Opened(duration_s, track, n_tracks, n_channels):
+            kind, body = b"O", json.dumps([duration_s, track, n_tracks, n_channels]).encode()
         case Waits(n_bytes):
             kind, body = b"W", _COUNT.pack(n_bytes)
         case Decoded(samples):
@@ -120,8 +123,10 @@ def decode(header: bytes, body: bytes) -> Message:
             case b"R" if not body:
                 return Ready()
             case b"O":
-                duration_s, track, n_tracks = json.loads(body)
-                return Opened(_duration_s(duration_s), _number(track), _number(n_tracks))
+                duration_s, track, n_tracks, n_channels = json.loads(body)
+                return Opened(
+                    _duration_s(duration_s), _number(track), _number(n_tracks), _number(n_channels, MAX_CHANNELS)
+                )
             case b"W":
                 return Waits(*_COUNT.unpack(body))
             case b"S":
@@ -143,9 +148,9 @@ def _duration_s(value: Any) -> float | None:
     return float(value)
 
 
-def _number(value: Any) -> int:
-    if type(value) is not int or not 1 <= value < 2**31:
-        raise ValueError("not a number of a track")
+def _number(value: Any, at_most: int = 2**31 - 1) -> int:
+    if type(value) is not int or not 1 <= value <= at_most:
+        raise ValueError("not a number of tracks or channels")
     return value
 
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncGenerator
 from typing import BinaryIO
 
-from livecaption.audio.formats import Samples
+from livecaption.audio.formats import ChannelMode, Samples
 from livecaption.decoding.decoder import DEFAULTS, DecoderConfig, DecoderProcess
 from livecaption.decoding.messages import Decoded, Ended, Opened
 from livecaption.errors import Unavailable
@@ -43,18 +43,21 @@ class DecoderPool:
         """The process ids of all decoders, including the spare one."""
         return [process.pid for process in self._processes]
 
-    async def take(self, file: BinaryIO | None = None, track: int | None = None) -> DecoderProcess:
+    async def take(
+        self, file: BinaryIO | None = None, track: int | None = None, channel_mode: ChannelMode = "mix"
+    ) -> DecoderProcess:
         """Return a process that is ready for one container. The caller must `end` it.
 
         Args:
             file: a file to read the container from. None: the container is pushed.
             track: number of the file's audio track to decode, from 1. None: the default one.
+            channel_mode: whether the channels are mixed or kept apart.
 
         Raises:
             Unavailable: no process could be started.
         """
-        if file is not None:
-            return await self._start(file, track)
+        if file is not None or channel_mode == "separate":
+            return await self._start(file, track, channel_mode)
         process = await self._take_spare() or await self._start()
         self._keep_spare()
         return process
@@ -99,10 +102,12 @@ class DecoderPool:
         if spare is not None:
             _end_started(spare)
 
-    async def _start(self, file: BinaryIO | None = None, track: int | None = None) -> DecoderProcess:
+    async def _start(
+        self, file: BinaryIO | None = None, track: int | None = None, channel_mode: ChannelMode = "mix"
+    ) -> DecoderProcess:
         async with self._starting:
             try:
-                process = DecoderProcess(file, track, self._decoder)
+                process = DecoderProcess(file, track, channel_mode, self._decoder)
             except OSError as error:
                 logger.warning("a container's decoder could not be started: %s", error.strerror)
                 raise Unavailable("no decoder for the container could be started", retry_after_s=5.0) from None
@@ -128,13 +133,21 @@ class ContainerDecoder:
     Args:
         file: a file to read the container from; then nothing is pushed.
         track: number of the file's audio track to decode, from 1. None: the default one.
+        channel_mode: whether the channels are mixed or kept apart.
 
     Attributes:
         opened: what the container holds, once its header was read.
     """
 
-    def __init__(self, pool: DecoderPool, file: BinaryIO | None = None, track: int | None = None) -> None:
+    def __init__(
+        self,
+        pool: DecoderPool,
+        file: BinaryIO | None = None,
+        track: int | None = None,
+        channel_mode: ChannelMode = "mix",
+    ) -> None:
         self.opened: Opened | None = None
+        self._channel_mode: ChannelMode = channel_mode
         self._pool = pool
         self._file = file
         self._track = track
@@ -158,7 +171,9 @@ class ContainerDecoder:
             process.finish()
 
     async def samples(self) -> AsyncGenerator[Samples, None]:
-        """Yield float32 [n], mono, 16 kHz, -1..1, in short pieces. The decoder waits while they are not taken.
+        """Yield float32, 16 kHz, -1..1, in short pieces: mono, or [n_samples, n_channels] if channels are kept apart.
+
+        The decoder waits while they are not taken.
 
         Close the generator (`aclosing`), because that ends the process.
 
@@ -168,7 +183,7 @@ class ContainerDecoder:
         """
         process = None
         try:
-            process = await self._pool.take(self._file, self._track)
+            process = await self._pool.take(self._file, self._track, self._channel_mode)
             while self._early:
                 await process.push(self._early.pop(0))
         finally:
@@ -180,8 +195,15 @@ class ContainerDecoder:
                 if isinstance(message, Opened):
                     self.opened = message
                 elif isinstance(message, Decoded):
-                    yield message.samples
+                    yield self._shaped(message.samples)
                 elif isinstance(message, Ended) and message.error is not None:
                     raise message.error
         finally:
             process.end()
+
+    def _shaped(self, samples: Samples) -> Samples:
+        if self._channel_mode == "mix":
+            return samples
+        n_channels = self.opened.n_channels if self.opened is not None else 1
+        # A decoder that was taken over may send any number of samples.
+        return samples[: len(samples) - len(samples) % n_channels].reshape(-1, n_channels)

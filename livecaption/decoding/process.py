@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from livecaption.audio.accepted import FILES, STREAMS, Accepted
 from livecaption.audio.container import Contents, decode_container
+from livecaption.audio.formats import ChannelMode
 from livecaption.decoding import messages, sandbox
 from livecaption.errors import InvalidAudio, LivecaptionError
 
@@ -20,7 +21,7 @@ WARM_UP = b"RIFF\x26\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0
 """A WAV of one sample at 8 kHz. Decoding it loads everything that cannot be loaded inside the sandbox."""
 
 
-def run(server: socket, file: Connection | None, track: int | None) -> NoReturn:
+def run(server: socket, file: Connection | None, track: int | None, channel_mode: ChannelMode) -> NoReturn:
     """Run the process to its end. The lifeline is set up before.
 
     Args:
@@ -28,6 +29,7 @@ def run(server: socket, file: Connection | None, track: int | None) -> NoReturn:
         file: the descriptor of a seekable file with the container, because an index may be at its end.
             More formats are read from a file, because the person who runs the command has chosen it.
         track: number of the audio track to decode, from 1. None: the default one.
+        channel_mode: whether the channels are mixed or kept apart.
     """
     for _ in decode_container(io.BytesIO(WARM_UP)):
         pass
@@ -36,18 +38,20 @@ def run(server: socket, file: Connection | None, track: int | None) -> NoReturn:
     channel.send(messages.Ready())
     source = _Source(server.fileno() if file is None else file.fileno(), channel)
     accepted = STREAMS if file is None else FILES
-    channel.send(messages.Ended(_decode(source, channel, accepted, track)))
+    channel.send(messages.Ended(_decode(source, channel, accepted, track, channel_mode)))
     os._exit(EXIT_DONE)
 
 
-def _decode(source: "_Source", channel: "_Channel", accepted: Accepted, track: int | None) -> LivecaptionError | None:
+def _decode(
+    source: "_Source", channel: "_Channel", accepted: Accepted, track: int | None, channel_mode: ChannelMode
+) -> LivecaptionError | None:
     """Send all samples, and return the error that stopped decoding, or None."""
 
     def opened(contents: Contents) -> None:
-        channel.send(messages.Opened(contents.duration_s, contents.track, contents.n_tracks))
+        channel.send(messages.Opened(contents.duration_s, contents.track, contents.n_tracks, contents.n_channels))
 
     try:
-        for samples in decode_container(source, opened, accepted=accepted, track=track):
+        for samples in decode_container(source, opened, accepted=accepted, track=track, channel_mode=channel_mode):
             channel.send(messages.Decoded(samples))
     except InvalidAudio as error:
         return error

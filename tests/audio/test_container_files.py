@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from livecaption.audio.accepted import FILES
-from livecaption.audio.container import PROBE_S, Contents, decode_container
+from livecaption.audio.container import PIECE_S, PROBE_S, Contents, decode_container
 from livecaption.audio.formats import Samples
 from livecaption.errors import InvalidAudio
 from tests.support.cases import for_each
@@ -302,3 +302,69 @@ def test_a_damaged_piece_costs_no_other_one() -> None:
     samples, code = what_can_be_decoded(good + bad + good, as_file=False)
     assert code == "truncated_audio"
     assert len(samples) >= 31_000
+
+
+# Channels that are kept apart
+
+
+def decode_apart(data: bytes, *, as_file: bool = True) -> tuple[Samples, Contents]:
+    contents: list[Contents] = []
+    source = io.BytesIO(data) if as_file else Stream(data)
+    pieces = list(decode_container(source, contents.append, accepted=FILES, channel_mode="separate"))
+    assert all(piece.size <= PIECE_S * 16_000 for piece in pieces)  # so that each fits into a message
+    return np.concatenate(pieces), contents[0]
+
+
+def pitches_hz(samples: Samples) -> list[float]:
+    return [pitch_hz(channel) for channel in samples.T]
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+@pytest.mark.parametrize(
+    ("name", "codec", "layout", "rate_hz"),
+    [
+        ("wav", "pcm_s16le", "stereo", 16_000),
+        ("wav", "pcm_s16le", "5.1", 4_000),
+        ("wav", "pcm_s16le", "5.1", 44_100),
+        ("ogg", "libopus", "stereo", 48_000),
+        ("flac", "flac", "stereo", 44_100),
+        ("matroska", "aac", "stereo", 44_100),
+        ("mp3", "libmp3lame", "stereo", 44_100),
+    ],
+)
+def test_channels_that_are_kept_apart_are_those_of_the_container(
+    name: str, codec: str, layout: str, rate_hz: int, as_file: bool
+) -> None:
+    n_channels = 6 if layout == "5.1" else 2
+    hz = [300.0 + 100 * number for number in range(n_channels)]
+    channels = np.stack([tone(rate_hz, 3.0, each) for each in hz])
+    samples, contents = decode_apart(container(name, [Track(channels, codec, rate_hz, layout)]), as_file=as_file)
+    assert (samples.shape[1], contents.n_channels) == (n_channels, n_channels)
+    assert pitches_hz(samples[8000:-8000]) == pytest.approx(hz, abs=10)
+
+
+def test_mixed_channels_are_one() -> None:
+    channels = np.stack([tone(16_000, 1.0), tone(16_000, 1.0)])
+    samples, contents = decode_file(container("wav", [Track(channels, sample_rate_hz=16_000, layout="stereo")]))
+    assert (samples.ndim, contents.n_channels) == (1, 1)
+
+
+def test_a_hole_is_silent_in_all_channels() -> None:
+    channels = np.stack([tone(16_000, 4.0, 300.0), tone(16_000, 4.0, 500.0)])
+    track = Track(channels, sample_rate_hz=16_000, layout="stereo", hole=(2.0, 10.0))
+    samples, _ = decode_apart(container("matroska", [track]))
+    assert samples.shape[0] == pytest.approx(14 * 16_000, abs=2000)
+    assert not samples[5 * 16_000 : 9 * 16_000].any()
+    assert pitches_hz(samples[-16_000:]) == pytest.approx([300, 500], abs=10)
+
+
+def test_a_piece_with_fewer_channels_leaves_the_others_silent() -> None:
+    """Each of these is a whole file, as some clients send their audio."""
+    stereo = np.stack([tone(16_000, 2.0, 300.0), tone(16_000, 2.0, 500.0)])
+    data = container("ogg", [Track(stereo, "flac", 16_000, "stereo")])
+    data += container("ogg", [Track(tone(16_000, 2.0), "flac", 16_000)])
+    samples, contents = decode_apart(data, as_file=False)
+    assert contents.n_channels == 2
+    assert pitches_hz(samples[:24_000]) == pytest.approx([300, 500], abs=10)
+    assert pitch_hz(samples[40_000:, 0]) == pytest.approx(440, abs=10)
+    assert not samples[40_000:, 1].any()

@@ -31,7 +31,7 @@ def parts(frame: bytes) -> tuple[bytes, bytes]:
     return header, body
 
 
-@for_each("message", [Ready(), Opened(None), Opened(2.5, 2, 3), Waits(0), Waits(2**40), Ended(None)])
+@for_each("message", [Ready(), Opened(None), Opened(2.5, 2, 3, 8), Waits(0), Waits(2**40), Ended(None)])
 def test_a_message_is_read_as_it_was_sent(message: Message) -> None:
     assert decode(*parts(encode(message))) == message
 
@@ -69,13 +69,15 @@ GARBLED = {
     "ready with a body": (b"R", b"1"),
     "half a sample": (b"S", b"123"),
     "a count that is short": (b"W", b"1234"),
-    "a duration that is text": (b"O", b'["long", 1, 1]'),
-    "a duration below zero": (b"O", b"[-1, 1, 1]"),
-    "a duration without end": (b"O", b"[Infinity, 1, 1]"),
+    "a duration that is text": (b"O", b'["long", 1, 1, 1]'),
+    "a duration below zero": (b"O", b"[-1, 1, 1, 1]"),
+    "a duration without end": (b"O", b"[Infinity, 1, 1, 1]"),
     "a duration alone": (b"O", b"2.5"),
-    "a track that is no number": (b"O", b"[null, true, 1]"),
-    "a track before the first": (b"O", b"[null, 0, 1]"),
-    "tracks without end": (b"O", b"[null, 1, 1e300]"),
+    "a track that is no number": (b"O", b"[null, true, 1, 1]"),
+    "a track before the first": (b"O", b"[null, 0, 1, 1]"),
+    "tracks without end": (b"O", b"[null, 1, 1e300, 1]"),
+    "no channels": (b"O", b"[null, 1, 1, 0]"),
+    "more channels than there may be": (b"O", b"[null, 1, 1, 9]"),
     "no JSON": (b"E", b"{"),
     "deep JSON": (b"E", b"[" * 60_000),
     "an error of another code": (b"E", b'["internal", "x", true]'),
