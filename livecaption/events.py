@@ -78,11 +78,16 @@ class Ready(Event):
 
 @dataclass(frozen=True, slots=True)
 class SpeechStart(Event):
-    """Somebody began to speak. Exactly one `Final` with the same number follows."""
+    """Somebody began to speak. Exactly one `Final` with the same number follows.
+
+    `channel`, here and in the other events of an utterance, is the audio channel, from 0. It is None if the channels
+    are mixed.
+    """
 
     type: ClassVar[str] = "speech_start"
     utterance: int
     start_ms: int
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,7 @@ class Partial(Event):
     stable: str
     start_ms: int
     end_ms: int
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,7 @@ class SpeechEnd(Event):
     utterance: int
     end_ms: int
     reason: EndReason
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +142,7 @@ class Final(Event):
     confidence: float
     latency_ms: int
     words: tuple[CaptionWord, ...] | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +208,9 @@ class Gap(Event):
 class Snapshot(Event):
     """All captions of a session so far, for a reader that comes late or has fallen behind.
 
-    `finals` are those with text, without words. `partial` is the newest one of the open utterance. Readers come back
-    with `epoch` and a number: see `live.event_log`.
+    `finals` are those with text, without words. `partial` is the newest one of the open utterance. If the
+    channels are kept apart, `partials` has the newest one of each channel; None: there is none, or they are mixed.
+    Readers come back with `epoch` and a number: see `live.event_log`.
     """
 
     type: ClassVar[str] = "snapshot"
@@ -210,6 +219,7 @@ class Snapshot(Event):
     finals: tuple[Final, ...]
     partial: Partial | None
     epoch: str
+    partials: tuple[Partial, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ _EVENTS: dict[str, type[Event]] = {
         *(Ack, Status, ErrorReport, Gap, Snapshot, End),
     )
 }
-_OPTIONAL = frozenset({"words", "retry_after_s", "reader_token", "hotwords"})
+_OPTIONAL = frozenset({"words", "retry_after_s", "reader_token", "hotwords", "channel", "partials"})
 """Fields that are left out if they are None. All other fields are always present."""
 
 

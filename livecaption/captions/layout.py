@@ -6,14 +6,16 @@ from its first word for 0.83 to 7 s, never together with the next one. It stays 
 Between two cues there is either no gap or one of at least 80 ms. (Figures: BBC Subtitle Guidelines; Netflix Timed Text
 Style Guide, General Requirements. The cheapest of all possible breaks are chosen: Knuth and Plass, 1981.)
 
-Each utterance begins its own cue, because after a pause another person may speak. Utterances without a pause between
+Channels that are kept apart are laid out apart: their cues overlap where people speak at the same time. In a channel,
+each utterance begins its own cue, because after a pause another person may speak. Utterances without a pause between
 them are set as one text. They come from a cut at the length limit, which is not the speaker's.
 
 Pure. It does not depend on file formats. Text that runs from right to left stays in spoken order; players reorder it.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -37,6 +39,9 @@ CLOSED_GAP_MS = 500
 """Longest gap that is closed, in ms, if the cue may stay that long. A caption that disappears for a moment flickers
 (Netflix)."""
 READING_COLUMNS_PER_S = 17
+CHANNELS_WAIT_MS = 90_000
+"""Time in ms after which no final of another channel is expected before a cue. An utterance has 28 s at most, and 60 s
+of audio may wait for finals. More: the subtitles of a running session come later. Less: they may be out of order."""
 
 # Costs apart from breaks, in the unit of `line_breaking`.
 _CUE = 60
@@ -57,37 +62,95 @@ _PAUSE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """One or two lines, shown from `start_ms` until just before `end_ms`."""
+    """One or two lines, shown from `start_ms` until just before `end_ms`. `channel` is that of the finals."""
 
     start_ms: int
     end_ms: int
     lines: tuple[str, ...]
+    channel: int | None = None
 
 
-def cues(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH) -> list[Cue]:
-    """Cut finals, in spoken order, into cues.
+def _unlabelled(channel: int | None) -> str:
+    del channel
+    return ""
+
+
+def cues(
+    finals: Iterable[Final],
+    line_length: int = DEFAULT_LINE_LENGTH,
+    label: Callable[[int | None], str] = _unlabelled,
+) -> list[Cue]:
+    """Cut finals into cues, in the order of their starts.
 
     Within a final, cues follow the times of its words. Without times of words, the share of its characters counts.
+    Channels that are kept apart are laid out apart, so their cues may overlap.
 
     Args:
-        finals: finals without text are left out.
+        finals: in spoken order, at least within a channel; finals without text are left out.
         line_length: in columns, 2 or more.
+        label: returns what stands before the first line of each cue of a channel.
     """
-    growing = GrowingCues(line_length)
+    growing = GrowingCues(line_length, label)
     return [cue for final in finals for cue in growing.push(final)] + growing.flush()
 
 
 class GrowingCues:
-    """The cues of a session that goes on. A cue is returned as soon as no later final can change it.
+    """The cues of a session that goes on, in the order of their starts.
 
-    That is the case when somebody speaks again after a pause. An utterance without a pause before it is set together
+    A cue is returned as soon as no later final can change it. If channels are kept apart, it is also held back for
+    `CHANNELS_WAIT_MS`, because a cue of another channel may have to come before it.
+    """
+
+    def __init__(self, line_length: int, label: Callable[[int | None], str] = _unlabelled) -> None:
+        self._line_length = line_length
+        self._label = label
+        self._channels: dict[int | None, _ChannelCues] = {}
+        self._complete: list[Cue] = []
+
+    def push(self, final: Final) -> list[Cue]:
+        """Take the next final, and return the cues that can no longer change."""
+        if final.channel not in self._channels:
+            self._channels[final.channel] = _ChannelCues(self._line_length, self._label(final.channel))
+        complete = self._channels[final.channel].push(final)
+        if final.channel is None:
+            return complete
+        # All later finals begin here or later.
+        at_ms = final.end_ms - CHANNELS_WAIT_MS
+        complete += [cue for channel in self._channels.values() for cue in channel.flush_before(at_ms)]
+        self._complete = sorted([*self._complete, *complete], key=_in_time)
+        due_ms = min([at_ms, *(channel.start_ms for channel in self._channels.values())])
+        n_due = bisect_left(self._complete, due_ms, key=lambda cue: cue.start_ms)
+        due, self._complete = self._complete[:n_due], self._complete[n_due:]
+        return due
+
+    def flush(self) -> list[Cue]:
+        """Return the remaining cues, because no final follows."""
+        left = [cue for channel in self._channels.values() for cue in channel.flush()]
+        complete, self._complete = self._complete, []
+        return sorted([*complete, *left], key=_in_time)
+
+
+def _in_time(cue: Cue) -> tuple[int, int]:
+    return cue.start_ms, cue.channel or 0
+
+
+class _ChannelCues:
+    """The cues of one channel, which do not overlap.
+
+    A cue is complete when somebody speaks again after a pause. An utterance without a pause before it is set together
     with the preceding one. The end of the last cue depends on the next cue.
     """
 
-    def __init__(self, line_length: int) -> None:
-        self._line_length = line_length
+    def __init__(self, line_length: int, label: str) -> None:
+        self._line_length = line_length - width(label)
+        self._label = label
         self._run: list[Final] = []  # utterances without pauses between them
         self._free_from_ms = 0
+
+    @property
+    def start_ms(self) -> float:
+        """Start of the speech whose cues may still change; infinite: there is none."""
+        return self._run[0].start_ms if self._run else math.inf
 
     def push(self, final: Final) -> list[Cue]:
         """Take the next final, and return the cues that can no longer change."""
@@ -107,6 +170,18 @@ class GrowingCues:
         self._run = []
         return left
 
+    def flush_before(self, at_ms: int) -> list[Cue]:
+        """Return the remaining cues, if no final that begins at this time or later can change them."""
+        if not self._run or self._run[-1].end_ms + MIN_CUE_MS > at_ms:
+            return []
+        free_from_ms = self._free_from_ms
+        left = self._cues_of_run(None)
+        if left[-1].end_ms + CLOSED_GAP_MS > at_ms:
+            self._free_from_ms = free_from_ms
+            return []
+        self._run = []
+        return left
+
     def _cues_of_run(self, following: Final | None) -> list[Cue]:
         if not self._run:
             return []
@@ -117,7 +192,8 @@ class GrowingCues:
             # It waits for the cue before, which people must read too: speech may be faster than captions can be shown.
             start_ms = max(cue.start_ms, self._free_from_ms)
             self._free_from_ms = _end_ms(start_ms, cue, following_start_ms)
-            shown.append(Cue(start_ms, self._free_from_ms, cue.lines))
+            lines = (self._label + cue.lines[0], *cue.lines[1:])
+            shown.append(Cue(start_ms, self._free_from_ms, lines, self._run[0].channel))
         return shown
 
 

@@ -1,6 +1,7 @@
 """Write the finals of a session, in spoken order, as plain text, SubRip, WebVTT or JSON.
 
 A transcript is the sequence of its finals without those that have no text. `layout` decides what subtitles look like.
+If channels were kept apart, their finals are in the order of their starts, and the channel of each is named.
 
 Pure. It does not depend on partials, files or the place where a transcript is kept.
 """
@@ -17,35 +18,54 @@ PARAGRAPH_PAUSE_MS = 2000
 and not yet the end of a thought. Shorter: more paragraphs. Longer: long blocks of text."""
 
 VTT_HEADER = "WEBVTT\n\n"
+OPTIONAL = ("words", "channel")
+"""Fields of a final that are left out if they are None."""
+
+
+def in_spoken_order(finals: Iterable[Final]) -> list[Final]:
+    """Sort finals that are in the order of their events, in which one of another channel may come too early."""
+    return sorted(finals, key=lambda final: (0 if final.channel is None else final.start_ms, final.utterance))
+
+
+def channel_name(channel: int) -> str:
+    """Return the name of a channel for people, who count from 1."""
+    return f"Channel {channel + 1}"
 
 
 def to_text(finals: Iterable[Final]) -> str:
-    """Return paragraphs, one on each line. A pause of `PARAGRAPH_PAUSE_MS` begins a new one."""
+    """Return paragraphs, one on each line. A pause of `PARAGRAPH_PAUSE_MS` or another channel begins a new one."""
     text = ""
-    end_ms = 0
+    end_ms, channel = 0, None
     for final in _spoken(finals):
+        begins = not text or final.start_ms - end_ms >= PARAGRAPH_PAUSE_MS or final.channel != channel
         if text:
-            text += "\n" if final.start_ms - end_ms >= PARAGRAPH_PAUSE_MS else " "
-        text += final.text
-        end_ms = final.end_ms
+            text += "\n" if begins else " "
+        text += label(final.channel) + final.text if begins else final.text
+        end_ms, channel = final.end_ms, final.channel
     return text + "\n" if text else ""
+
+
+def label(channel: int | None) -> str:
+    """Return what stands before the words of a channel; empty if the channels are mixed."""
+    return "" if channel is None else f"{channel_name(channel)}: "
 
 
 def to_srt(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH) -> str:
     """Return SubRip that nearly every player and editor reads.
 
-    SubRip has no escapes. An arrow in the text would end the cue in some players, so it becomes `→`.
+    SubRip has no escapes. An arrow in the text would end the cue in some players, so it becomes `→`. Nor has it a place
+    for a speaker, so the name of a channel stands in the first line.
     """
     return "".join(
         f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n"
         + "\n".join(cue.lines).replace("-->", "→")
         + "\n\n"
-        for number, cue in enumerate(cues(finals, line_length), start=1)
+        for number, cue in enumerate(cues(finals, line_length, label), start=1)
     )
 
 
 def to_vtt(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH) -> str:
-    """Return WebVTT (W3C), as browsers read it."""
+    """Return WebVTT (W3C), as browsers read it. A channel is the voice of its cues."""
     return VTT_HEADER + _vtt_blocks(cues(finals, line_length))
 
 
@@ -54,17 +74,17 @@ class GrowingVtt:
 
     Attributes:
         text: the WebVTT so far.
-        last_utterance: number of the newest final's utterance; -1 if there was none.
+        utterances: the numbers of the finals so far.
     """
 
     def __init__(self, line_length: int = DEFAULT_LINE_LENGTH) -> None:
         self.text = VTT_HEADER
-        self.last_utterance = -1
+        self.utterances: set[int] = set()
         self._cues = GrowingCues(line_length)
 
     def push(self, final: Final) -> None:
         """Take the next final."""
-        self.last_utterance = final.utterance
+        self.utterances.add(final.utterance)
         self.text += _vtt_blocks(self._cues.push(final))
 
 
@@ -75,7 +95,7 @@ def to_json(finals: Iterable[Final]) -> str:
     # One by one, because the caller may give finals slowly and must not wait for all of them together.
     for final in _spoken(finals):
         spoken.append(final)
-        caption = {name: value for name, value in asdict(final).items() if (name, value) != ("words", None)}
+        caption = {name: value for name, value in asdict(final).items() if name not in OPTIONAL or value is not None}
         captions.append("\n    " + json.dumps(caption, ensure_ascii=False, indent=2).replace("\n", "\n    "))
     text = json.dumps(to_text(spoken).strip(), ensure_ascii=False)
     listed = "[" + ",".join(captions) + "\n  ]" if captions else "[]"
@@ -97,7 +117,10 @@ def _spoken(finals: Iterable[Final]) -> Iterator[Final]:
 
 def _vtt_blocks(shown: Sequence[Cue]) -> str:
     return "".join(
-        f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n" + "\n".join(map(_escape, cue.lines)) + "\n\n"
+        f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n"
+        + ("" if cue.channel is None else f"<v {channel_name(cue.channel)}>")
+        + "\n".join(map(_escape, cue.lines))
+        + "\n\n"
         for cue in shown
     )
 

@@ -58,7 +58,8 @@ class AudioInput:
         self._next_look: asyncio.TimerHandle | None = None
         self._container: ContainerFeed | None = None
         if pipeline.options.audio.encoding == CONTAINER:
-            self._container = ContainerFeed(decoders, self._receive_samples, on_container_end)
+            n_apart = pipeline.options.n_channels_apart
+            self._container = ContainerFeed(decoders, self._receive_samples, on_container_end, n_apart)
 
     async def receive(self, data: bytes) -> None:
         """Take audio; wait a while if too much of it waits for finals.
@@ -154,14 +155,18 @@ class AudioInput:
         outputs = self._pipeline.receive_audio(audio, now_s)
         self._clock.receive(self._pipeline.received_ms, now_s)
         self._execute(outputs)
-        return self._throttle.allowance.use((self._pipeline.received_ms - before_ms) / 1000, now_s)
+        return self._use_allowance(self._pipeline.received_ms - before_ms, now_s)
+
+    def _use_allowance(self, audio_ms: int, now_s: float) -> float:
+        """Return for how many seconds no more may be taken. A channel that is kept apart costs as much as a stream."""
+        return self._throttle.allowance.use(audio_ms / 1000 * (self._pipeline.options.n_channels_apart or 1), now_s)
 
     async def _receive_samples(self, samples: Samples) -> None:
         began_s = time.monotonic()
         outputs = self._pipeline.receive_samples(samples, began_s)
         self._clock.receive(self._pipeline.received_ms, began_s)
         self._execute(outputs)
-        wait_s = self._throttle.allowance.use(ms_of(len(samples)) / 1000, began_s)
+        wait_s = self._use_allowance(ms_of(len(samples)), began_s)
         await self._throttle.hold_back(wait_s, began_s)
         if self._throttle.is_full(self._pipeline.backlog_ms):
             await self._throttle.wait_for_room()

@@ -5,9 +5,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
+import numpy as np
+
 from livecaption.audio.formats import Samples
 from livecaption.decoding.pool import ContainerDecoder, DecoderPool
-from livecaption.errors import LivecaptionError
+from livecaption.errors import InvalidMessage, LivecaptionError
 
 logger = logging.getLogger(__name__)
 
@@ -17,8 +19,9 @@ class ContainerFeed:
 
     Args:
         decoders: has the processes that decode.
-        take: takes samples (float32 [n_samples], mono, 16 kHz); decoding waits for it.
+        take: takes samples (float32, 16 kHz, mono or [n_samples, n_channels]); decoding waits for it.
         on_end: called once, when the last sample was taken; with the error if there is one.
+        n_channels: channels that are kept apart; None: they are mixed.
     """
 
     def __init__(
@@ -26,8 +29,10 @@ class ContainerFeed:
         decoders: DecoderPool,
         take: Callable[[Samples], Awaitable[None]],
         on_end: Callable[[LivecaptionError | None], None],
+        n_channels: int | None = None,
     ) -> None:
-        self._decoder = ContainerDecoder(decoders)
+        self._decoder = ContainerDecoder(decoders, channel_mode="mix" if n_channels is None else "separate")
+        self._n_channels = n_channels
         self._take = take
         self._on_end = on_end
         self._task = asyncio.ensure_future(self._decode())
@@ -64,10 +69,23 @@ class ContainerFeed:
         try:
             async with aclosing(self._decoder.samples()) as pieces:
                 async for samples in pieces:
-                    await self._take(samples)
+                    await self._take(samples if self._n_channels is None else _padded(samples, self._n_channels))
         except LivecaptionError as caught:
             error = caught
         except Exception:
             logger.exception("taking a container's samples failed")
             error = LivecaptionError("internal error")
         self._on_end(error)
+
+
+def _padded(samples: Samples, n_channels: int) -> Samples:
+    """Add silent channels, up to this number.
+
+    Raises:
+        InvalidMessage: `unsupported_channels`: there are more.
+    """
+    n_missing = n_channels - samples.shape[1]
+    if n_missing < 0:
+        message = f"the container has {samples.shape[1]} channels, but start names {n_channels} in `channels`"
+        raise InvalidMessage(message, code="unsupported_channels")
+    return np.pad(samples, ((0, 0), (0, n_missing)))

@@ -143,7 +143,7 @@ class EventLog:
 
     @property
     def finals(self) -> list[Final]:
-        """All finals so far, in spoken order."""
+        """All finals so far, in the order of their events."""
         return [final for _, final in self._finals]
 
     def seq_of(self, cursor: str) -> int | None:
@@ -200,19 +200,26 @@ class EventLog:
         lost = [final for number, final in self._finals if seq < number < next_seq]
         known_until_ms = max((final.end_ms for number, final in self._finals if number <= seq), default=0)
         # Where no final is lost, only partials are, and events that are no captions: a gap of no length.
-        gap = Gap(lost[0].start_ms, lost[-1].end_ms) if lost else Gap(known_until_ms, known_until_ms)
+        start_ms = min((final.start_ms for final in lost), default=known_until_ms)
+        gap = Gap(start_ms, max((final.end_ms for final in lost), default=known_until_ms))
         return [Message(next_seq - 1, gap, self._epoch)]
+
+    def _newest_partials(self) -> list[Partial]:
+        """Return the partial of the newest utterance of each channel, in the order of the utterances."""
+        partials = [message.event for _, message in sorted(self._partials.items())]
+        newest = {partial.channel: partial for partial in partials if isinstance(partial, Partial)}
+        return sorted(newest.values(), key=lambda partial: partial.utterance)
 
     def _snapshot_message(self) -> Message:
         if self._snapshot is None:
-            partial = max(self._partials, default=None)
-            event = self._partials[partial].event if partial is not None else None
+            partials = self._newest_partials()
             snapshot = Snapshot(
                 self._title,
                 self._language,
                 tuple(self._snapshot_finals),
-                event if isinstance(event, Partial) else None,
+                partials[-1] if partials else None,
                 self._epoch,
+                tuple(partials) if any(partial.channel is not None for partial in partials) else None,
             )
             # `end` is sent as an event of its own.
             seq = self.last_seq - self.ended

@@ -36,7 +36,7 @@ class Hub:
 
     @property
     def finals(self) -> list[Final]:
-        """All finals so far, in spoken order."""
+        """All finals so far, in the order of their events."""
         return self._log.finals
 
     @property

@@ -89,7 +89,7 @@ class SessionOpener:
         )
         tokens = SessionTokens(token_hash(token), reader_hash, token)
         audio = options.audio
-        about = f"{audio.encoding} {audio.sample_rate_hz} Hz, {audio.channels} channels"
+        about = f"{audio.encoding} {audio.sample_rate_hz} Hz, {audio.channels} channels, {options.channel_mode}"
         logger.info("session=%s started: %s", known.id[:6], about)  # the whole id admits readers
         hub = Hub(known.title, known.language)
         pipeline = self._pipeline(known.id, options, STREAM_START)
@@ -108,9 +108,11 @@ class SessionOpener:
         known = NewSession(record.id, record.title, record.language, record.started_at_ms, record.private)
         tokens = SessionTokens(hashes.resume_token_hash, hashes.reader_token_hash)
         hub = Hub(known.title, known.language, earlier.generation, earlier.finals)
-        resume_point = ResumePoint(tuple(final for _, final in earlier.finals), earlier.resume_ms)
-        pipeline = self._pipeline(known.id, options, resume_point)
-        clock = ArrivalClock(earlier.resume_ms, earlier.shift_ms)
+        n_apart = options.n_channels_apart
+        resume_ms = earlier.resume_ms((None,) if n_apart is None else range(n_apart))
+        finals = tuple(final for _, final in earlier.finals)
+        pipeline = self._pipeline(known.id, options, ResumePoint(finals, resume_ms, earlier.transcribed_ms))
+        clock = ArrivalClock(resume_ms, earlier.shift_ms)
         return self._session(known, pipeline, hub, tokens, clock, on_parked, on_end, self._resume_window_s)
 
     def _pipeline(self, session_id: SessionId, options: StreamOptions, resume_point: ResumePoint) -> StreamPipeline:

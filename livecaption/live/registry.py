@@ -131,8 +131,10 @@ class SessionRegistry:
 
         Raises:
             InvalidMessage: the model cannot do what the options ask for.
+            Unavailable: there are not enough slots for all channels.
         """
         with slot:
+            self._admit_channels(command.options.n_channels_apart or 1, slot)
             session = self._opener.new(command, self._session_parked, self._session_ended, resumable=resumable)
             session.start(connection)
             self._add(session, slot.pop_all())
@@ -145,7 +147,8 @@ class SessionRegistry:
         slot = None
         if session.has_audio:
             slot = ExitStack()
-            slot.enter_context(self.slot())
+            for _ in range(options.n_channels_apart or 1):
+                slot.enter_context(self.slot())
         self._add(session, slot)
 
     def reattach(self, session: LiveSession, connection: Peer, command: Reattach) -> None:
@@ -157,6 +160,7 @@ class SessionRegistry:
         if session.id not in self._slots and not session.hub.ended:
             with ExitStack() as slot:
                 slot.enter_context(self.admitted())
+                self._admit_channels(session.options.n_channels_apart or 1, slot)
                 self._slots[session.id] = slot.pop_all()
         self.n_resumed += 1
         session.resume(connection, command)
@@ -240,6 +244,25 @@ class SessionRegistry:
         self.check_admission()
         with self.slot():
             yield
+
+    def _admit_channels(self, n_channels: int, slot: ExitStack) -> None:
+        """Hold a slot for each channel that is captioned apart, beside the one that is held.
+
+        A session that is alone gets them also on a slow machine, as a single stream does: it hurts nobody else.
+
+        Raises:
+            Unavailable: there are not enough.
+        """
+        n_more = n_channels - 1
+        is_alone = self._max_streams is None and len(self) == 1
+        if n_more and not is_alone and len(self) + n_more > self.limit:
+            n_free = 1 + max(0, self.limit - len(self))
+            message = f"{n_channels} channels apart take as many streams; this server has room for {n_free} now"
+            refusal = Unavailable(message, retry_after_s=RETRY_AFTER_S)
+            self.refused[refusal.code] += 1
+            raise refusal
+        for _ in range(n_more):
+            slot.enter_context(self.slot())
 
     @contextmanager
     def slot(self) -> Iterator[None]:

@@ -1,7 +1,6 @@
 """One session, which outlives its publisher's connections and, if stored, the server: commands in, events out.
 
-The shell around `StreamPipeline`: it executes the outputs of the pipeline. It never waits for a transcription; answers
-come back through `_on_answer`. Its states are a table: see `live.state`.
+The shell around `StreamPipeline`: it executes the outputs, and never waits for a transcription. States: `live.state`.
 """
 
 import asyncio
@@ -121,9 +120,9 @@ class LiveSession:
         return self._pipeline.received_ms > 0
 
     @property
-    def private(self) -> bool:
-        """True if readers need a token."""
-        return self._pipeline.options.private
+    def options(self) -> StreamOptions:
+        """The options of its stream."""
+        return self._pipeline.options
 
     @property
     def parked(self) -> bool:
@@ -142,7 +141,8 @@ class LiveSession:
             self._gate.publish(self._ready())
             if self._workers.state is not PoolState.READY:
                 self._progress.report_status()
-        self._workers.attach(self._pipeline.id, self._on_answer, self._pipeline.refresh)
+        for request_id in self._pipeline.request_ids:
+            self._workers.attach(request_id, self._on_answer, self._pipeline.refresh)
         self._next_tick = asyncio.get_running_loop().call_later(self._limits.tick_s, self._tick)
 
     def check_resume(self, asked: Reattach) -> None:
@@ -151,8 +151,7 @@ class LiveSession:
         Raises:
             Unauthorized: `wrong_token`.
             UnknownSession: `session_ended`, and its client has all events.
-            InvalidMessage: `unsupported_resume`, or `last_seq` was never sent, or the model, if it is another one
-                now, cannot do what the session needs.
+            InvalidMessage: `unsupported_resume`, or `last_seq` was never sent, or a new model cannot do what is needed.
         """
         self.tokens.check_publisher(asked.token)
         if not self._resume_window_s:
@@ -284,10 +283,10 @@ class LiveSession:
 
     def _configure(self, options: StreamOptions) -> None:
         before = self._pipeline.options
-        if CONTAINER in (options.audio.encoding, before.audio.encoding) and options.audio != before.audio:
-            raise InvalidMessage("only PCM can be configured later", code="unsupported_encoding", fatal=False)
-        options = self._for_model(options)
-        self._pipeline.configure(replace(options, title=before.title, private=before.private))
+        is_container = CONTAINER in (options.audio.encoding, before.audio.encoding)
+        if (is_container and options.audio != before.audio) or options.n_channels_apart != before.n_channels_apart:
+            raise InvalidMessage("only mixed PCM can be configured later", code="unsupported_encoding", fatal=False)
+        self._pipeline.configure(replace(self._for_model(options), title=before.title, private=before.private))
 
     def _for_model(self, options: StreamOptions) -> StreamOptions:
         assert self._workers.loaded is not None  # nobody is admitted before
@@ -320,7 +319,8 @@ class LiveSession:
         self._gate.publish(End(received_ms, n_utterances, reason))
         self._lifecycle.end()
         self._next_tick.cancel()
-        self._workers.detach(self._pipeline.id)
+        for request_id in self._pipeline.request_ids:
+            self._workers.detach(request_id)
         self._audio.cancel()
         about = f"{reason}, {received_ms / 1000:.1f} s of audio, {n_utterances} utterances"
         logger.info("session=%s ended: %s", self._logged_id, about)
@@ -370,7 +370,7 @@ class LiveSession:
             self._language,
             self._pipeline.received_ms,
             round(self._resume_window_s * 1000),
-            self.private,
+            self._pipeline.options.private,
             self.tokens.reader,
             self._pipeline.options.hotword_use,
         )

@@ -37,7 +37,7 @@ class StoreGate:
 
         The times of the event are those of the audio; they are published as times on the wall.
         """
-        event = self._clock.on_the_wall(event)
+        in_audio, event = event, self._clock.on_the_wall(event)
         if self._store is not None and isinstance(event, (Ready, Final, End)):
             self._held.append(event)
             if isinstance(event, Ready):
@@ -45,8 +45,16 @@ class StoreGate:
             elif isinstance(event, Final):
                 # Its number will be the one behind all that wait.
                 seq = self._hub.last_seq + len(self._held)
-                shift_ms = self._clock.shift_ms(checkpoint_ms or 0)
-                self._store.append(self._session.id, event, seq, checkpoint_ms, self._release, shift_ms=shift_ms)
+                assert isinstance(in_audio, Final)  # it is the same event
+                self._store.append(
+                    self._session.id,
+                    event,
+                    seq,
+                    checkpoint_ms,
+                    self._release,
+                    shift_ms=event.start_ms - in_audio.start_ms,
+                    checkpoint_shift_ms=self._clock.shift_ms(checkpoint_ms or 0),
+                )
             else:
                 self._store.end(self._session.id, event.received_ms, self._release)
         elif self._held:

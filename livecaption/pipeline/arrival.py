@@ -62,6 +62,7 @@ class ArrivalClock:
         self._is_settled = True
         self._is_paused = False
         self._has_speech = False  # in the newest stretch
+        self._starts_ms: dict[int, int] = {}  # of the utterances whose finals are awaited
         # The least lag of the newest audio, that of the `LAG_S` before it, and when it began to be taken.
         self._lag_ms = self._previous_lag_ms = -inf
         self._lag_since_s = 0.0
@@ -145,12 +146,16 @@ class ArrivalClock:
                 return event
         if isinstance(event, SpeechStart):
             self._has_speech = True
+            self._starts_ms[event.utterance] = event.start_ms
         elif isinstance(event, Final):
-            self._note_final(event.start_ms)
+            self._note_final(event)
         return _shifted(event, shift_ms) if shift_ms else event
 
-    def _note_final(self, start_ms: int) -> None:
-        while len(self._stretches) > 1 and self._stretches[1].begin_ms <= start_ms:
+    def _note_final(self, final: Final) -> None:
+        self._starts_ms.pop(final.utterance, None)
+        # The final of another channel may come later, although its utterance was earlier.
+        earliest_ms = min([final.start_ms, *self._starts_ms.values()])
+        while len(self._stretches) > 1 and self._stretches[1].begin_ms <= earliest_ms:
             self._stretches.popleft()  # no later event is about it
         if len(self._stretches) == 1:
             self._settle()

@@ -1,15 +1,12 @@
-"""Turn the bytes of one stream into frames, and count the audio.
+"""Turn the bytes of one stream into samples at 16 kHz, and count the audio.
 
-This module joins the PCM decoder, the resampler and the framer. It counts audio at the rate at which it was received.
-So a publisher whose connection was lost can send again from the exact sample.
+This module joins the PCM decoder and the resampler. It counts audio at the rate at which it was received. So a
+publisher whose connection was lost can send again from the exact sample.
 """
-
-import numpy as np
 
 from livecaption.audio import SAMPLE_RATE_HZ, ms_of, samples_of
 from livecaption.audio.encoding_check import EncodingCheck
-from livecaption.audio.formats import CONTAINER, AudioFormat, PcmDecoder, Samples
-from livecaption.audio.framing import Framer, Frames
+from livecaption.audio.formats import CONTAINER, AudioFormat, ChannelMode, PcmDecoder, Samples
 from livecaption.audio.resampling import Resampler
 from livecaption.errors import InvalidAudio, WrongState
 
@@ -20,14 +17,15 @@ class Intake:
     Args:
         audio: format of the bytes.
         begin_ms: stream time of the first sample.
+        channel_mode: `mix`: the samples are mono. `separate`: [n_samples, n_channels].
     """
 
-    def __init__(self, audio: AudioFormat, begin_ms: int) -> None:
+    def __init__(self, audio: AudioFormat, begin_ms: int, channel_mode: ChannelMode = "mix") -> None:
         # A container is decoded elsewhere, and its samples come in.
-        self._decoder = None if audio.encoding == CONTAINER else PcmDecoder(audio)
+        self._decoder = None if audio.encoding == CONTAINER else PcmDecoder(audio, channel_mode)
         self._rate_hz = SAMPLE_RATE_HZ if self._decoder is None else audio.sample_rate_hz
-        self._resampler = Resampler(self._rate_hz)
-        self._framer = Framer()
+        self._n_channels = audio.channels if channel_mode == "separate" else None
+        self._resampler = Resampler(self._rate_hz, self._n_channels)
         # Rounded up, so that `received_ms` is exactly this millisecond.
         self._first_sample = -(-begin_ms * self._rate_hz // 1000)
         self._received_samples = self._first_sample
@@ -45,8 +43,8 @@ class Intake:
         """True if no whole sample has come yet."""
         return self._received_samples == self._first_sample
 
-    def push(self, data: bytes | memoryview) -> Frames:
-        """Take bytes of the declared encoding, cut anywhere.
+    def push(self, data: bytes | memoryview) -> Samples:
+        """Take bytes of the declared encoding, cut anywhere. Return float32 samples at 16 kHz, -1..1.
 
         Raises:
             WrongState: the encoding is that of a container.
@@ -61,12 +59,11 @@ class Intake:
             self._found_non_finite = True
             message = "the audio contains NaN or infinite samples; they are replaced by silence"
             self._faults.append(InvalidAudio(message, code="non_finite_audio", fatal=False))
-        return self._framer.push(self._resampler.push(samples))
+        return self._resampler.push(samples)
 
-    def push_samples(self, samples: Samples) -> Frames:
-        """Take samples of a container's decoder: float32 [n_samples], mono, 16 kHz, -1..1."""
+    def count(self, samples: Samples) -> None:
+        """Count samples of a container's decoder, which have 16 kHz already."""
         self._received_samples += len(samples)
-        return self._framer.push(samples)
 
     def rewind(self) -> int:
         """Expect the audio again from the first sample of the returned millisecond.
@@ -84,16 +81,16 @@ class Intake:
         self._encoding_check.rewind(first_again)
         return self.received_ms
 
-    def flush(self) -> Frames:
-        """Return the rest at the end of the stream, padded with zeros to a whole frame."""
+    def flush(self) -> Samples:
+        """Return the rest at the end of the stream."""
         if self._decoder is not None:
             try:
                 self._decoder.flush()
             except InvalidAudio as error:
                 self._faults.append(error)
-        frames = self._framer.push(self._resampler.flush())
-        self._resampler = Resampler(SAMPLE_RATE_HZ)  # the filters of another rate take 100 KB
-        return np.concatenate((frames, self._framer.flush()))
+        rest = self._resampler.flush()
+        self._resampler = Resampler(SAMPLE_RATE_HZ, self._n_channels)  # the filters of another rate take 100 KB
+        return rest
 
     def take_faults(self) -> list[InvalidAudio]:
         """Return and forget the faults of the audio since the last call. Each kind is noted once."""

@@ -1,8 +1,9 @@
 """The beginning of a stream: the options of its publisher, and the state that an earlier server left."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from livecaption.audio.formats import AudioFormat
+from livecaption.audio.formats import AudioFormat, ChannelMode
 from livecaption.errors import InvalidMessage
 from livecaption.events import Final, HotwordUse
 from livecaption.pipeline.hotwords import hotword_use
@@ -12,7 +13,10 @@ from livecaption.speech.endpointing import EndpointingConfig
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """The options of one stream, as its publisher requested them."""
+    """The options of one stream, as its publisher requested them.
+
+    With the channels of a container apart, `audio.channels` is the largest number of channels that it may have.
+    """
 
     audio: AudioFormat = field(default_factory=AudioFormat)
     transcription: TranscriptionOptions = field(default_factory=TranscriptionOptions)
@@ -20,6 +24,12 @@ class StreamOptions:
     endpointing: EndpointingConfig = field(default_factory=EndpointingConfig)
     title: str = ""
     private: bool = False
+    channel_mode: ChannelMode = "mix"
+
+    @property
+    def n_channels_apart(self) -> int | None:
+        """The number of channels that are captioned apart from each other; None: they are mixed."""
+        return self.audio.channels if self.channel_mode == "separate" else None
 
     @property
     def hotword_use(self) -> HotwordUse | None:
@@ -52,10 +62,13 @@ class ResumePoint:
     Attributes:
         finals: all finals that the earlier server sent, in order.
         audio_ms: stream time from which audio is needed. All audio before it is transcribed or silent.
+        transcribed_ms: end of the newest final's audio, of each channel that has one. The key is None if the channels
+            are mixed.
     """
 
     finals: tuple[Final, ...] = ()
     audio_ms: int = 0
+    transcribed_ms: Mapping[int | None, int] = field(default_factory=dict, hash=False)
 
 
 STREAM_START = ResumePoint()

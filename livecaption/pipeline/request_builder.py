@@ -134,7 +134,7 @@ class RequestBuilder:
         No language is detected with it: that of the longer of two utterances would be found.
         """
         ended, final = self._ended_utterance, self._finals.newest
-        if ended is None or final is None or ended.number != utterance.number - 1:
+        if ended is None or final is None:
             return None
         if final.utterance != ended.number or final.confidence < MIN_CONTEXT_CONFIDENCE or final.language != language:
             return None

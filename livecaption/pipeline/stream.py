@@ -1,62 +1,50 @@
 """Process one publisher's stream: bytes in, requests and events out.
 
-    bytes -> Intake -> UtteranceCutter -> OpenUtterance -> Request (partial or final) ─┐
-    Event <- FinalQueue, stable partials <- Hypothesis <───────────────────────────────┘
+    bytes -> Intake -> samples ─┬> ChannelPipeline ─┬> Request, Event
+                                └> ChannelPipeline ─┘     one for each channel, if the channels are kept apart
 
 Pure: no asyncio, socket, thread, process or clock. Time is passed in as `now_s` (monotonic) and is used for latencies
-only. Everything else is counted in samples of stream time.
+only. Everything else is counted in samples of stream time. Channels apart: docs/decisions/0041-channels-apart.md.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from itertools import count, filterfalse
 
-from livecaption.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ, ms_of, samples_of
+import numpy as np
+
+from livecaption.audio import ms_of, samples_of
 from livecaption.audio.formats import Samples
-from livecaption.audio.framing import Frames
 from livecaption.errors import EngineError, WrongState
-from livecaption.events import EndReason, ErrorReport, Event, Flushed, SpeechEnd, SpeechStart, Status
-from livecaption.pipeline.final_queue import AwaitedFinal, FinalQueue
+from livecaption.events import EndReason, ErrorReport, Final, Flushed, Partial, SpeechEnd, SpeechStart, Status
+from livecaption.pipeline.channel import ChannelPipeline, Output
 from livecaption.pipeline.intake import Intake
 from livecaption.pipeline.latency import Latency
-from livecaption.pipeline.open_utterance import SPECULATION_SILENCE_MS, CaptionClock, EarlyFinal, OpenUtterance
 from livecaption.pipeline.options import STREAM_START, ResumePoint, StreamOptions
-from livecaption.pipeline.request_builder import RequestBuilder
 from livecaption.recognition import Hypothesis, RequestId, SessionId
 from livecaption.scheduling.load_control import ServiceLevel
-from livecaption.scheduling.request import Cancel, Request
-from livecaption.speech.utterance import Utterance, UtteranceCutter, UtteranceEnded, UtteranceEvent, UtteranceStarted
-from livecaption.speech.vad import VoiceActivityDetector
+from livecaption.scheduling.request import Request
 
-Output = Event | Request | Cancel
+__all__ = ["Output", "StreamPipeline"]
 
-PATIENCE_IN_SILENCE_S = 0.5
-"""Time without audio in s that ends an utterance, at least, if the newest audio is silent. Shorter: phrases are cut in
-two by every delay. Figures: docs/decisions/0037-pauses-of-sending.md."""
-OVERLOADED_AFTER_S = 3.0
-"""Age in s of an unanswered final at which readers are notified. Ofcom's target for live captions is 3 s at most."""
-SLOW_AFTER_S = 1.5
-"""Age in s of an unanswered partial, or interval of partials, at which readers are notified that text will be late."""
+_PARTIALS_FROM_WORST = ("paused", "slow", "on")
 
 
-@dataclass(frozen=True, slots=True)
-class _EndedUtterance:
-    """The facts about the newest ended utterance that the next one needs.
+@dataclass(slots=True)
+class _AwaitedFlush:
+    """A flush whose mark has not come out of all channels yet."""
 
-    Attributes:
-        end: stream time of the end of its speech.
-        shown_until_s: monotonic arrival time of the newest audio that a caption of it shows.
-    """
-
-    end: int
-    shown_until_s: float
+    mark: Flushed
+    n_channels: int
 
 
 class StreamPipeline:
     """The stream of one publisher, from its options to the last final.
 
     Every method returns instructions, in order: events to send, requests to submit and to cancel. Each `SpeechStart` is
-    followed by exactly one `Final` with the same number. Finals come in order, and no two cover the same audio.
+    followed by exactly one `Final` with the same number. Finals of a channel come in order, and no two of them cover
+    the same audio. Mixed channels are one channel.
 
     Args:
         session_id: the session of the stream.
@@ -85,19 +73,31 @@ class StreamPipeline:
         """Set up everything for the first audio."""
         self.options = options
         self._resume_point = resume_point
-        finals, begin = resume_point.finals, samples_of(resume_point.audio_ms)
-        self._intake = Intake(options.audio, resume_point.audio_ms)
-        self._n_utterances = finals[-1].utterance + 1 if finals else 0
-        self._cutter = UtteranceCutter(options.endpointing, VoiceActivityDetector().judge, begin, self._n_utterances)
-        self._open: OpenUtterance | None = None
-        self._newest_ended: _EndedUtterance | None = None
-        self._done_until = begin  # all audio before this is in ended utterances, or discarded
-        self._finals = FinalQueue(next((final for final in reversed(finals) if final.text), None))
-        self._requests = RequestBuilder(
-            self.id, options.transcription, self._service_level, self._next_request_id, self._finals, finals
-        )
-        self._chunk_begin = begin  # beginning of the newest chunk
-        self._last_voiced_s = 0.0
+        self._intake = Intake(options.audio, resume_point.audio_ms, options.channel_mode)
+        self._flushes: deque[_AwaitedFlush] = deque()
+        finals = resume_point.finals
+        taken = {final.utterance for final in finals}
+        self._n_utterances = max(taken, default=-1) + 1
+        # With channels apart, a restarted utterance may have a number below that of a final.
+        first_number = self._n_utterances if options.n_channels_apart is None else 0
+        numbers = filterfalse(taken.__contains__, count(first_number))
+        begin = samples_of(resume_point.audio_ms)
+        self._channels: dict[SessionId, ChannelPipeline] = {}
+        for channel in (None,) if options.n_channels_apart is None else range(options.n_channels_apart):
+            # Each channel has a turn of its own with the workers.
+            channel_id = self.id if channel is None else SessionId(f"{self.id}.{channel}")
+            channel_begin = max(begin, samples_of(resume_point.transcribed_ms.get(channel, 0)))
+            self._channels[channel_id] = ChannelPipeline(
+                channel_id,
+                options,
+                self._service_level,
+                self._next_request_id,
+                numbers,
+                self._latencies.append,
+                tuple(final for final in finals if final.channel == channel),
+                channel_begin,
+                n_skipped=channel_begin - begin,
+            )
 
     def configure(self, options: StreamOptions) -> None:
         """Replace the options before the first audio.
@@ -110,6 +110,11 @@ class StreamPipeline:
         self._prepare(options, self._resume_point)
 
     @property
+    def request_ids(self) -> Sequence[SessionId]:
+        """The ids under which the channels ask for transcriptions; that of the session if the channels are mixed."""
+        return tuple(self._channels)
+
+    @property
     def received_ms(self) -> int:
         """Audio received so far: whole samples, in milliseconds rounded down."""
         return self._intake.received_ms
@@ -117,11 +122,7 @@ class StreamPipeline:
     @property
     def checkpoint_ms(self) -> int:
         """Stream time from which a restarted server needs audio. All audio before it is in sent finals, or silent."""
-        if (awaited := self._finals.oldest) is not None:
-            return ms_of(awaited.utterance.window_start)
-        if self._open is not None:
-            return ms_of(self._open.started.window_start)
-        return ms_of(max(self._done_until, self._cutter.undecided_from))
+        return min(channel.checkpoint_ms for channel in self._channels.values())
 
     @property
     def n_utterances(self) -> int:
@@ -131,12 +132,12 @@ class StreamPipeline:
     @property
     def backlog_ms(self) -> int:
         """Audio of ended utterances whose finals are not sent yet, in ms."""
-        return self._finals.backlog_ms
+        return sum(channel.backlog_ms for channel in self._channels.values())
 
     @property
     def drained(self) -> bool:
         """True if the input has ended and everything that was promised is sent."""
-        return self._ended and self._finals.is_empty
+        return self._ended and all(channel.is_drained for channel in self._channels.values())
 
     def receive_audio(self, data: bytes | memoryview, now_s: float) -> list[Output]:
         """Take bytes of the declared encoding, cut anywhere.
@@ -146,14 +147,20 @@ class StreamPipeline:
         """
         if self._ended:
             raise WrongState("audio after stop", fatal=False)
-        frames = self._intake.push(data)
-        return self._report_faults() + self._receive(frames, now_s)
+        samples = self._intake.push(data)
+        return self._report_faults() + self._receive(samples, now_s)
 
     def receive_samples(self, samples: Samples, now_s: float) -> list[Output]:
-        """Take samples of a container's decoder: float32 [n_samples], mono, 16 kHz, -1..1."""
+        """Take samples of a container's decoder: float32, 16 kHz, -1..1.
+
+        Args:
+            samples: [n_samples], mono; if the channels are kept apart, [n_samples, n_channels].
+            now_s: monotonic time.
+        """
         if self._ended:
             return []
-        return self._receive(self._intake.push_samples(samples), now_s)
+        self._intake.count(samples)
+        return self._receive(samples, now_s)
 
     def rewind(self) -> int:
         """Expect the audio again from the first sample of the returned millisecond; see `Intake.rewind`.
@@ -177,44 +184,40 @@ class StreamPipeline:
     @property
     def is_silent(self) -> bool:
         """True if no utterance is open."""
-        return self._open is None
+        return all(channel.is_silent for channel in self._channels.values())
 
     def patience_s(self, in_speech_s: float) -> float:
-        """Return the time without audio after which the open utterance should end, in seconds: see `pause`.
+        """Return the time without audio after which the open utterances should end, in seconds: see `pause`.
 
-        In a pause of the speech that is the silence still missing. In a word it is `in_speech_s`.
+        In a pause of all speech that is the silence still missing. In a word it is `in_speech_s`.
         """
-        unvoiced = self._cutter.now - self._cutter.last_voiced_at
-        if unvoiced < samples_of(SPECULATION_SILENCE_MS):
-            return in_speech_s if self._cutter.silence_left < inf else inf
-        return max(PATIENCE_IN_SILENCE_S, self._cutter.silence_left / SAMPLE_RATE_HZ)
+        return max(channel.patience_s(in_speech_s) for channel in self._channels.values())
 
     def pause(self, now_s: float) -> tuple[int, list[Output]]:
-        """End the open utterance as silence does, because no audio comes.
+        """End the open utterances as silence does, because no audio comes.
 
         Returns:
             The end of the audio before the pause, in ms: every later utterance begins there or later.
         """
         if self._ended:
             return self.received_ms, []
-        outputs = self._handle(self._cutter.flush("silence"), now_s, self._last_voiced_s)
-        self._requests.forget_audio()  # the next utterance does not follow it
-        return ms_of(self._cutter.now), outputs
+        outputs = self._of_all(lambda channel: channel.pause(now_s))
+        return max(ms_of(channel.now) for channel in self._channels.values()), outputs
 
     def flush(self, flush_id: str | int | None, now_s: float) -> list[Output]:
-        """End the open utterance now. `Flushed` follows once all finals up to here are sent.
+        """End the open utterances now. `Flushed` follows once all finals up to here are sent.
 
         Raises:
             WrongState: the input has ended; the stream is unchanged.
         """
         if self._ended:
             raise WrongState("flush after stop", fatal=False)
-        outputs = self._handle(self._cutter.flush("flush"), now_s, self._last_voiced_s)
-        self._finals.append(Flushed(flush_id))
-        return outputs + self._release()
+        mark = Flushed(flush_id)
+        self._flushes.append(_AwaitedFlush(mark, len(self._channels)))
+        return self._of_all(lambda channel: channel.flush(mark, now_s))
 
     def discard(self, now_s: float) -> list[Output]:
-        """Drop the audio of the open utterance, and keep the audio up to here out of all later windows.
+        """Drop the audio of the open utterances, and keep the audio up to here out of all later windows.
 
         Readers get a `SpeechEnd` with the reason `discard` and an empty `Final`, so that no partial stays. Earlier
         utterances are not changed. Less than 20 ms of audio, which do not fill a frame yet, are kept.
@@ -224,49 +227,28 @@ class StreamPipeline:
         """
         if self._ended:
             raise WrongState("discard after stop", fatal=False)
-        outputs = self._handle(self._cutter.discard(), now_s, self._last_voiced_s)
-        self._done_until = self._cutter.now
-        return outputs
+        return self._of_all(lambda channel: channel.discard(now_s))
 
     def end(self, reason: EndReason, now_s: float) -> list[Output]:
         """Take no more audio. A second call does nothing. `drained` becomes True when the last final is sent."""
         if self._ended:
             return []
-        frames = self._intake.flush()
-        outputs = self._report_faults() + self._receive(frames, now_s)
-        outputs += self._handle(self._cutter.flush(reason), now_s, self._last_voiced_s)
+        rests = self._split(self._intake.flush())
         self._ended = True
-        # A stream that is kept only for its readers needs no audio.
-        self._requests.forget_audio()
-        self._cutter.forget_audio()
-        return outputs
+        return self._report_faults() + self._of_all(lambda channel: channel.end(next(rests), reason, now_s))
 
     def refresh(self, request: Request, now_s: float) -> Request:
         """Put the newest audio into a request for a partial of this stream whose turn has come."""
-        if self._open is None or request.utterance != self._open.started.number:
-            return request
-        return self._open.refresh(request, now_s)
+        return self._channels[request.session].refresh(request, now_s)
 
     def receive_answer(self, request: Request, answer: Hypothesis | EngineError, now_s: float) -> list[Output]:
         """Take the answer to a request of this stream."""
-        if (awaited := self._finals.find(request.id)) is not None:
-            return self._answer_final(awaited, answer, now_s)
-        utterance = self._open
-        if utterance is None or request.utterance != utterance.started.number:
-            return []  # the utterance has ended meanwhile, and its final has more words
-        partial = utterance.receive_answer(request, answer, now_s)
-        outputs: list[Output] = [] if partial is None else [partial]
-        if isinstance(answer, Hypothesis):
-            events = utterance.recheck_endpoint(request, answer)
-            match events:
-                case [UtteranceEnded(ended), *_]:
-                    voiced_s = now_s - (self._cutter.now - ended.end) / SAMPLE_RATE_HZ
-                    outputs += self._handle(events, now_s, voiced_s)
-        return outputs
+        channel = self._channels[request.session]
+        return self._of(channel, channel.receive_answer(request, answer, now_s))
 
     def abandon(self, error: EngineError, now_s: float) -> list[Output]:
         """Answer every awaited final with this error, because the time for a stop is over."""
-        return [*self._finals.abandon(error, now_s)]
+        return self._of_all(lambda channel: channel.abandon(error, now_s))
 
     def take_latencies(self) -> list[Latency]:
         """Return and forget the latencies since the last call, in order. Each belongs to a returned event."""
@@ -275,104 +257,53 @@ class StreamPipeline:
         return taken
 
     def status(self, now_s: float) -> Status:
-        """Judge how well this stream is served, by the age of its unanswered requests."""
-        final = self._finals.oldest_unanswered
-        final_lag_s = now_s - final.awaited_s if final is not None else 0.0
-        partial_asked_s = self._open.partial_asked_s if self._open is not None else None
-        partial_lag_s = now_s - partial_asked_s if partial_asked_s is not None else 0.0
-        interval_ms = self._service_level().partial_interval_ms
-        is_slow = interval_ms is not None and max(partial_lag_s, interval_ms / 1000) > SLOW_AFTER_S
+        """Judge how well this stream is served: the channel that is served worst."""
+        each = [channel.status(now_s) for channel in self._channels.values()]
         return Status(
-            state="overloaded" if final_lag_s > OVERLOADED_AFTER_S else "ready",
-            partials="paused" if interval_ms is None else "slow" if is_slow else "on",
-            lag_ms=round(max(final_lag_s, partial_lag_s) * 1000),
+            state=next((status.state for status in each if status.state != "ready"), "ready"),
+            partials=min((status.partials for status in each), key=_PARTIALS_FROM_WORST.index),
+            lag_ms=max(status.lag_ms for status in each),
         )
 
     def _report_faults(self) -> list[Output]:
         return [ErrorReport.of(fault) for fault in self._intake.take_faults()]
 
-    def _receive(self, frames: Frames, now_s: float) -> list[Output]:
-        if not len(frames):
-            return []
-        last_voiced_at, voiced_before_s = self._cutter.last_voiced_at, self._last_voiced_s
-        events = self._cutter.push(frames)
-        self._chunk_begin = self._cutter.now - len(frames) * FRAME_SAMPLES
-        if self._cutter.last_voiced_at != last_voiced_at:
-            self._last_voiced_s = now_s
-        outputs = self._handle(events, now_s, voiced_before_s)
-        if self._open is None:
-            self._requests.forget_distant(self._cutter.undecided_from)
-        else:
-            outputs += self._open.ask(self._service_level(), now_s)
-        return outputs
+    def _receive(self, samples: Samples, now_s: float) -> list[Output]:
+        split = self._split(samples)
+        return self._of_all(lambda channel: channel.receive(next(split), now_s))
 
-    def _handle(self, events: list[UtteranceEvent], now_s: float, voiced_before_s: float) -> list[Output]:
-        """Handle events in order. `voiced_before_s`: arrival of the newest voice before the newest chunk."""
-        outputs: list[Output] = []
-        for event in events:
-            match event, self._open:
-                case UtteranceStarted(), _:
-                    self._open = self._begin(event, now_s)
-                    self._n_utterances = event.number + 1
-                    outputs.append(SpeechStart(event.number, ms_of(event.at)))
-                case UtteranceEnded(ended, reason), OpenUtterance() as utterance:
-                    self._open = None
-                    # The newest voice may belong to the next utterance, which began in the same chunk.
-                    last_voiced_s = self._last_voiced_s if ended.end > self._chunk_begin else voiced_before_s
-                    outputs += self._close(utterance, ended, reason, last_voiced_s, now_s)
-        return outputs
+    def _split(self, samples: Samples) -> Iterator[Samples]:
+        """Return the samples of each channel."""
+        return iter((samples,) if self.options.n_channels_apart is None else np.ascontiguousarray(samples.T))
 
-    def _begin(self, started: UtteranceStarted, now_s: float) -> OpenUtterance:
-        previous = self._newest_ended
-        if previous is not None and started.at == previous.end:
-            # It was cut at the length limit, and its first words were shown with the preceding utterance.
-            clock = CaptionClock(None, previous.shown_until_s)
-        else:
-            # Speech is detected after its onset. The part before this chunk is assumed to have come in real time.
-            first_voiced_s = now_s - max(0, self._chunk_begin - started.at) / SAMPLE_RATE_HZ
-            clock = CaptionClock(first_voiced_s if self.options.partials else None, first_voiced_s)
-        return OpenUtterance(
-            started,
-            self._cutter,
-            self._requests,
-            clock,
-            partials=self.options.partials,
-            record=self._latencies.append,
-        )
+    def _of_all(self, act: Callable[[ChannelPipeline], list[Output]]) -> list[Output]:
+        return [output for channel in self._channels.values() for output in self._of(channel, act(channel))]
 
-    def _close(
-        self, utterance: OpenUtterance, ended: Utterance, reason: EndReason, last_voiced_s: float, now_s: float
-    ) -> list[Output]:
-        self._newest_ended = _EndedUtterance(ended.end, utterance.clock.shown_until_s)
-        self._done_until = ended.window_end
-        if reason == "silence":
-            self._latencies.append(Latency("endpoint", now_s - last_voiced_s))
-        outputs: list[Output] = [SpeechEnd(ended.number, ms_of(ended.end), reason)]
-        awaited = utterance.end(ended, self.options.transcription, last_voiced_s, now_s)
-        self._finals.append(awaited)
-        if reason == "discard":
-            awaited.discard(now_s)
-            return [*outputs, Cancel(self.id, ended.number), *self._release()]
-        match utterance.ask_final(ended, now_s):
-            case Request() as request:
-                awaited.request = request.id
-                outputs.append(request)
-            case EarlyFinal(request_id, answer=answer):
-                awaited.request = request_id
-                if answer is not None:
-                    outputs += self._answer_final(awaited, answer, now_s)
-        # Only now, because this utterance's own final goes with the preceding utterance.
-        self._requests.note_end(ended)
-        return outputs
+    def _of(self, channel: ChannelPipeline, outputs: list[Output]) -> list[Output]:
+        """Turn the outputs of a channel into those of the stream."""
+        if not outputs:
+            return outputs  # as after nearly every message
+        number = None if self.options.n_channels_apart is None else self.request_ids.index(channel.id)
+        passed: list[Output] = []
+        for output in outputs:
+            match output:
+                case Flushed() as mark if not self._is_flushed(mark):
+                    continue
+                case SpeechStart(utterance):
+                    self._n_utterances = max(self._n_utterances, utterance + 1)
+            if number is not None and isinstance(output, SpeechStart | Partial | SpeechEnd | Final):
+                output = replace(output, channel=number)
+            passed.append(output)
+        return passed
 
-    def _answer_final(self, awaited: AwaitedFinal, answer: Hypothesis | EngineError, now_s: float) -> list[Output]:
-        if isinstance(answer, Hypothesis):
-            final = awaited.answer(answer, now_s)
-            self._requests.note_final(final.text, answer.language, answer.confidence)
-            self._latencies += awaited.latencies(now_s)
-            return self._release()
-        awaited.fail(now_s)
-        return [ErrorReport.of(answer, fatal=False), *self._release()]
+    def _is_flushed(self, mark: Flushed) -> bool:
+        """Note that a channel has sent all finals before this mark. Return whether it was the last channel.
 
-    def _release(self) -> list[Output]:
-        return [*self._finals.release()]
+        The marks come out of each channel in the order of the flushes.
+        """
+        flush = next(flush for flush in self._flushes if flush.mark is mark)
+        flush.n_channels -= 1
+        if flush.n_channels:
+            return False
+        self._flushes.remove(flush)
+        return True

@@ -11,6 +11,7 @@ class Request:
 
     Attributes:
         id: unique in this server process.
+        session: the session. Each channel that is captioned apart has an id of its own, and so its own turn.
         utterance: number of the utterance in its session, from 0.
         asked_s: monotonic time of the request; finals are served in this order.
         window_start: stream time of the window's first sample.

@@ -69,7 +69,7 @@ async def qr_code(request: web.Request) -> web.Response:
     page = request.url.with_scheme("https" if scheme == "https" else "http")
     page = page.with_path(f"{request.path.removesuffix('/qr.svg').rpartition('/v1/sessions/')[0]}/watch/{session.id}")
     token = auth.shown_reader_token(request)
-    link = f"{page}#token={token}" if session.private else str(page)
+    link = f"{page}#token={token}" if session.options.private else str(page)
     return web.Response(body=await asyncio.to_thread(_drawn, link), content_type="image/svg+xml")
 
 

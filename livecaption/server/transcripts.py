@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
-from livecaption.captions.transcript import FORMATS, GrowingVtt
+from livecaption.captions.transcript import FORMATS, GrowingVtt, in_spoken_order
 from livecaption.errors import InvalidQuery, UnknownSession
 from livecaption.events import Final
 from livecaption.live.session import LiveSession
@@ -87,7 +87,7 @@ async def transcript(request: web.Request) -> web.StreamResponse:
     live = _live(request)
     store = request.app[SERVICES].store
     if live is not None and store is None:
-        _check_may_read(request, private=live.private)
+        _check_may_read(request, private=live.options.private)
     else:
         record = await _find(request)
 
@@ -99,7 +99,7 @@ async def transcript(request: web.Request) -> web.StreamResponse:
         finals = partial(_store(request).read, lambda database: database.finals(record))
     else:
         n_finals = None if live.hub.ended else len(live.hub.finals)
-        finals = partial(_at_once, live.hub.finals)
+        finals = partial(_at_once, in_spoken_order(live.hub.finals))
         # This includes a session that waits for its publisher after a crash of the server.
         if name == "vtt" and n_finals is not None:
             growing = request.app[GROWING].of(session_id, line_length)
@@ -126,7 +126,8 @@ async def delete(request: web.Request) -> web.Response:
     store, session_id = _store(request), request.match_info["session"]
     record = await store.read(lambda database: database.session(session_id))
     # A new session may not be stored yet, but it will be before it is deleted. Check the live one too.
-    if any(known is not None and known.private for known in (record, _live(request))):
+    live = _live(request)
+    if (record is not None and record.private) or (live is not None and live.options.private):
         auth.check_operator(request, config)
     if not await store.delete(session_id):
         raise _unknown()
@@ -143,13 +144,13 @@ class GrowingTranscript:
 
     def news(self, finals: Sequence[Final]) -> Sequence[Final]:
         """Return the finals that may not be in the WebVTT yet."""
-        return [final for final in finals if final.utterance > self._vtt.last_utterance]
+        return [final for final in finals if final.utterance not in self._vtt.utterances]
 
     def text(self, finals: Iterable[Final]) -> str:
         """Add these finals and return the whole text. Called in threads."""
         with self._changing:
             for final in finals:
-                if final.utterance > self._vtt.last_utterance:
+                if final.utterance not in self._vtt.utterances:
                     self._vtt.push(final)
             return self._vtt.text
 

@@ -6,8 +6,9 @@ next window begins where this one ends, because words would be lost. The module 
 silence it keeps only the pre-roll and the onset.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class Utterance:
     """A stretch of speech that has ended or still grows. Times are samples of stream time.
 
     Attributes:
-        number: 0, 1, 2 ... in the stream.
+        number: its number in the stream.
         start, end: the speech, from the first voiced sample to the end of the last voiced frame, or to the cut.
         window_start, window_end: the span of `samples`; at most 30 s.
         samples: float32 [window_end - window_start], mono, 16 kHz, -1..1. Never modified, so they may be kept.
@@ -70,7 +71,7 @@ class UtteranceCutter:
         judge: takes float32 [n_frames, 320] and the energies of the frames, and returns for each whether it is voiced,
             as `VoiceActivityDetector.judge` does. It receives every frame once, in order.
         begin: stream time of the first frame.
-        first_number: the number of the first utterance.
+        numbers: gives each utterance its number.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class UtteranceCutter:
         config: EndpointingConfig,
         judge: Callable[[Frames, Sequence[float]], list[bool]],
         begin: int = 0,
-        first_number: int = 0,
+        numbers: Iterator[int] | None = None,
     ) -> None:
         self._judge = judge
         self._endpointer = Endpointer(config, begin)
@@ -86,7 +87,7 @@ class UtteranceCutter:
         self._pre_roll = samples_of(config.pre_roll_ms)
         self._post_roll = samples_of(config.post_roll_ms)
         self._audio = _AudioBuffer(begin)
-        self._next_number = first_number
+        self._numbers = count() if numbers is None else numbers
         self._open: UtteranceStarted | None = None
         self._last_window_end = begin  # end of the newest complete window, or of the discarded audio
         self._final_end, self._final_window_end = -1, 0  # of a requested final, which holds if the speech ends there
@@ -180,10 +181,8 @@ class UtteranceCutter:
         for speech_event in speech_events:
             match speech_event, self._open:
                 case SpeechStarted(at), _:
-                    self._open = UtteranceStarted(
-                        self._next_number, at, max(at - self._pre_roll, self._last_window_end)
-                    )
-                    self._next_number += 1
+                    window_start = max(at - self._pre_roll, self._last_window_end)
+                    self._open = UtteranceStarted(next(self._numbers), at, window_start)
                     events.append(self._open)
                 case SpeechEnded(at, reason), UtteranceStarted() as started:
                     self._open = None

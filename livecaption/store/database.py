@@ -211,7 +211,10 @@ class Database:
     def finals(self, session: SessionRecord) -> Iterator[Final]:
         """Return the finals in spoken order. Rows are read at once, and converted one by one, in any thread."""
         found = self.execute(
-            f"SELECT {rows.FINAL_COLUMNS} FROM final WHERE session = ? ORDER BY utterance", (session.number,)
+            f"SELECT {rows.FINAL_COLUMNS} FROM final WHERE session = ? "
+            # Utterances of different channels overlap; they are in the order of their starts.
+            "ORDER BY iif(channel IS NULL, 0, start_ms), utterance",
+            (session.number,),
         ).fetchall()
         return map(rows.final_from_row, found)
 
@@ -236,12 +239,23 @@ class Database:
         ) in found:
             record = rows.session_from_row(tuple(columns))
             finals = self.execute(
-                f"SELECT seq, {rows.FINAL_COLUMNS} FROM final WHERE session = ? ORDER BY utterance", (record.number,)
+                f"SELECT seq, {rows.FINAL_COLUMNS} FROM final WHERE session = ? ORDER BY seq", (record.number,)
             )
             numbered = tuple((seq, rows.final_from_row(tuple(columns))) for seq, *columns in finals)
-            resumption = Resumption(start, resume_token_hash, reader_token_hash)
+            transcribed = self.execute(
+                "SELECT channel, max(end_ms - shift_ms) FROM final WHERE session = ? GROUP BY channel", (record.number,)
+            )
             sessions.append(
-                InterruptedSession(record, resumption, generation, interrupted_at_ms, checkpoint_ms, shift_ms, numbered)
+                InterruptedSession(
+                    record,
+                    Resumption(start, resume_token_hash, reader_token_hash),
+                    generation,
+                    interrupted_at_ms,
+                    checkpoint_ms,
+                    shift_ms,
+                    numbered,
+                    dict(transcribed.fetchall()),
+                )
             )
         return sessions
 

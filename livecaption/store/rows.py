@@ -4,6 +4,7 @@ Everything to be written is a statement with its values. Each may be executed tw
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -88,7 +89,8 @@ class InterruptedSession:
         interrupted_at_ms: start of the first server that found it interrupted, by the Unix clock.
         checkpoint_ms: length of the audio that is transcribed or silent.
         shift_ms: time without audio before the checkpoint.
-        finals: all finals in spoken order, with the numbers of their events.
+        finals: all finals in the order of their events, with the numbers of these.
+        transcribed_ms: the end of the audio of each channel's newest final; the key is None if channels are mixed.
     """
 
     record: SessionRecord
@@ -98,15 +100,18 @@ class InterruptedSession:
     checkpoint_ms: int
     shift_ms: int
     finals: tuple[tuple[int, Final], ...]
+    transcribed_ms: Mapping[int | None, int]
 
-    @property
-    def resume_ms(self) -> int:
-        """Audio before its next: the checkpoint, or a later end if the newest finals were released together."""
-        return max([self.checkpoint_ms, *(final.end_ms - self.shift_ms for _, final in self.finals[-1:])])
+    def resume_ms(self, channels: Iterable[int | None]) -> int:
+        """Return the length of the audio that none of these channels needs again.
+
+        For each channel that is the checkpoint, or the end of its newest final if that is later.
+        """
+        return min(max(self.checkpoint_ms, self.transcribed_ms.get(channel, 0)) for channel in channels)
 
 
 SESSION_COLUMNS = "number, id, title, language, private, state, started_at_ms, duration_ms, n_finals"
-FINAL_COLUMNS = "utterance, text, start_ms, end_ms, language, confidence, latency_ms, words"
+FINAL_COLUMNS = "utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel"
 
 
 def begin(session: NewSession) -> list[Statement]:
@@ -126,12 +131,15 @@ def begin(session: NewSession) -> list[Statement]:
     return [begun, resumable]
 
 
-def append(session_id: SessionId, final: Final, seq: int) -> Statement:
-    """Return a statement that writes a final. If the session was deleted meanwhile, it writes nothing."""
+def append(session_id: SessionId, final: Final, seq: int, shift_ms: int = 0) -> Statement:
+    """Return a statement that writes a final. If the session was deleted meanwhile, it writes nothing.
+
+    `shift_ms` is the time without audio before it.
+    """
     return (
-        f"INSERT INTO final (session, {FINAL_COLUMNS}, seq) "
-        "SELECT number, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM session WHERE id = ? ON CONFLICT DO NOTHING",
-        (*final_to_row(final), seq, session_id),
+        f"INSERT INTO final (session, {FINAL_COLUMNS}, seq, shift_ms) "
+        "SELECT number, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM session WHERE id = ? ON CONFLICT DO NOTHING",
+        (*final_to_row(final), seq, shift_ms, session_id),
     )
 
 
@@ -184,12 +192,13 @@ def final_to_row(final: Final) -> tuple[Any, ...]:
         final.confidence,
         final.latency_ms,
         words,
+        final.channel,
     )
 
 
 def final_from_row(row: tuple[Any, ...]) -> Final:
     """Return the final of a row with the values of `FINAL_COLUMNS`."""
-    utterance, text, start_ms, end_ms, language, confidence, latency_ms, words = row
+    utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel = row
     return Final(
         utterance,
         text,
@@ -199,6 +208,7 @@ def final_from_row(row: tuple[Any, ...]) -> Final:
         confidence,
         latency_ms,
         None if words is None else tuple(CaptionWord(*word) for word in json.loads(words)),
+        channel,
     )
 
 

@@ -88,6 +88,13 @@ MIGRATIONS = (
     """
     ALTER TABLE resumption ADD COLUMN shift_ms INTEGER NOT NULL DEFAULT 0;
     """,
+    # 6: the channel of a final, from 0, or NULL if channels are mixed; the time without audio before the final.
+    """
+    ALTER TABLE final ADD COLUMN channel INTEGER;
+    ALTER TABLE final ADD COLUMN shift_ms INTEGER NOT NULL DEFAULT 0;
+    UPDATE final SET shift_ms = (SELECT shift_ms FROM resumption WHERE resumption.session = final.session)
+        WHERE session IN (SELECT session FROM resumption);
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -148,6 +148,7 @@ class TranscriptStore:
         written: Callable[[], None],
         *,
         shift_ms: int = 0,
+        checkpoint_shift_ms: int = 0,
     ) -> None:
         """Append a final.
 
@@ -157,10 +158,11 @@ class TranscriptStore:
             seq: number of the final's event.
             checkpoint_ms: the checkpoint with this final, see `checkpoint`; None: it is not known.
             written: called once the final is written.
-            shift_ms: time without audio before the checkpoint.
+            shift_ms: time without audio before the final.
+            checkpoint_shift_ms: time without audio before the checkpoint.
         """
-        checkpoint = [] if checkpoint_ms is None else [rows.checkpoint(session_id, checkpoint_ms, shift_ms)]
-        self._submit([rows.append(session_id, final, seq), *checkpoint], written)
+        checkpoint = [] if checkpoint_ms is None else [rows.checkpoint(session_id, checkpoint_ms, checkpoint_shift_ms)]
+        self._submit([rows.append(session_id, final, seq, shift_ms), *checkpoint], written)
 
     def checkpoint(self, session_id: SessionId, checkpoint_ms: int, shift_ms: int = 0) -> None:
         """Note that audio before this point is transcribed or silent, so that a restarted server does not need it.

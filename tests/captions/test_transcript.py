@@ -3,6 +3,7 @@
 import html
 import io
 import json
+from dataclasses import replace
 
 import pytest
 import srt
@@ -10,7 +11,7 @@ import webvtt
 from hypothesis import given
 
 from livecaption.captions.layout import LINE_LENGTHS, cues
-from livecaption.captions.transcript import FORMATS, GrowingVtt, to_json, to_srt, to_text, to_vtt
+from livecaption.captions.transcript import FORMATS, GrowingVtt, in_spoken_order, to_json, to_srt, to_text, to_vtt
 from livecaption.events import Final
 from tests.support.cases import for_each
 from tests.support.transcripts import final, transcripts
@@ -103,5 +104,119 @@ def test_growing_webvtt_is_appended_to_and_never_changed(finals: list[Final]) ->
         growing.push(each)
         assert growing.text.startswith(before)
         assert whole.startswith(growing.text)
-        assert growing.last_utterance == each.utterance
+        assert each.utterance in growing.utterances
         before = growing.text
+
+
+# Channels that are kept apart
+
+CONVERSATION = [
+    final("How are you today?", 0, 2000, 0, channel=0),
+    final("Fine, thanks.", 1500, 3000, 1, channel=1),
+    final("Good to hear that.", 2100, 4000, 2, channel=0),
+]
+
+
+def test_plain_text_names_each_channel_where_another_one_speaks() -> None:
+    assert to_text(CONVERSATION) == (
+        "Channel 1: How are you today?\nChannel 2: Fine, thanks.\nChannel 1: Good to hear that.\n"
+    )
+    one = [final("One.", 0, 1000, channel=0), final("Two.", 1200, 2000, 1, channel=0)]
+    assert to_text(one) == "Channel 1: One. Two.\n"
+
+
+def test_webvtt_names_a_channel_as_the_voice_of_a_cue_and_cues_of_two_channels_overlap() -> None:
+    assert to_vtt(CONVERSATION) == (
+        "WEBVTT\n\n"
+        "00:00:00.000 --> 00:00:02.100\n<v Channel 1>How are you today?\n\n"
+        "00:00:01.500 --> 00:00:03.000\n<v Channel 2>Fine, thanks.\n\n"
+        "00:00:02.100 --> 00:00:04.000\n<v Channel 1>Good to hear that.\n\n"
+    )
+    read = webvtt.from_string(to_vtt(CONVERSATION))
+    assert [cue.voice for cue in read] == ["Channel 1", "Channel 2", "Channel 1"]
+
+
+def test_subrip_names_a_channel_in_the_first_line_of_a_cue() -> None:
+    read = list(srt.parse(to_srt(CONVERSATION)))
+    assert [cue.content for cue in read] == [
+        "Channel 1: How are you today?",
+        "Channel 2: Fine, thanks.",
+        "Channel 1: Good to hear that.",
+    ]
+
+
+@pytest.mark.parametrize("length", LINE_LENGTHS)
+def test_lines_have_room_for_the_name_of_the_channel(length: int) -> None:
+    long = [final("He said that nobody had ever asked him for anything of this kind.", 0, 5000, channel=7)]
+    cues_read = list(srt.parse(to_srt(long, length)))
+    assert len(cues_read) > 1
+    assert all(cue.content.startswith("Channel 8: ") for cue in cues_read)
+    assert all(len(line) <= length for cue in cues_read for line in cue.content.split("\n"))
+
+
+def test_json_has_the_channel_of_a_caption() -> None:
+    assert [caption["channel"] for caption in json.loads(to_json(CONVERSATION))["captions"]] == [0, 1, 0]
+    assert "channel" not in to_json([final("Mixed.")])
+
+
+def test_finals_that_overtook_each_other_are_put_into_spoken_order() -> None:
+    assert in_spoken_order([CONVERSATION[1], CONVERSATION[0], CONVERSATION[2]]) == CONVERSATION
+    mixed = [final("One.", 900, 1000, 0), final("Two.", 800, 1000, 1)]
+    assert in_spoken_order(mixed) == mixed
+
+
+@given(transcripts(), transcripts())
+def test_growing_webvtt_of_two_channels_is_appended_to_and_in_the_order_of_its_cues(
+    left: list[Final], right: list[Final]
+) -> None:
+    """The finals come as their utterances end, so those of the other channel may have begun before."""
+    both = [replace(each, channel=0, utterance=2 * n) for n, each in enumerate(left)]
+    both += [replace(each, channel=1, utterance=2 * n + 1) for n, each in enumerate(right)]
+    both += [final("Much later.", at_ms, at_ms + 900, at_ms, channel=0) for at_ms in (200_001, 300_003)]
+    growing, whole = GrowingVtt(), to_vtt(in_spoken_order(both))
+    for each in sorted(both, key=lambda each: each.end_ms):
+        before = growing.text
+        growing.push(each)
+        assert growing.text.startswith(before)
+        assert whole.startswith(growing.text)
+    starts = [_ms(cue.start) for cue in webvtt.from_string(whole)]
+    assert starts == sorted(starts)
+
+
+def test_growing_webvtt_of_two_channels_comes_although_one_of_them_is_silent() -> None:
+    growing = GrowingVtt()
+    growing.push(final("Once.", 100, 1000, 100, channel=1))
+    for n in range(30):
+        growing.push(final("Words.", 5000 * n, 5000 * n + 4000, n, channel=0))
+    assert growing.text.count("Words.") > 10
+    assert growing.text.count("Once.") == 1
+
+
+DENSE = " ".join(f"word{n:03}" for n in range(44))
+
+
+@pytest.mark.parametrize(
+    "finals",
+    [
+        # A cue of the right channel is not certain yet, and begins before one of the left channel that is.
+        [final("Long.", 1000, 4000, channel=1), final("Short.", 2000, 2500, 1, channel=0)],
+        # So many words in a second that their cues are shown for much longer, up to those of the next final.
+        [
+            final(DENSE, 0, 1000, channel=1),
+            final("Left.", 500, 900, 1, channel=0),
+            final("Next.", 5000, 6000, 9, channel=1),
+        ],
+    ],
+)
+def test_growing_webvtt_of_two_channels_is_what_the_whole_is(finals: list[Final]) -> None:
+    """The left channel goes on, one second after the other, so that each cue becomes certain at some time."""
+    ticks = [final("Tick.", 90_000 + 1000 * n, 90_900 + 1000 * n, 10 + n, channel=0) for n in range(30)]
+    late = finals[2:]
+    growing, whole = GrowingVtt(), to_vtt(in_spoken_order([*finals, *ticks]))
+    for n, each in enumerate([*finals[:2], *ticks]):
+        growing.push(each)
+        if n == 5:
+            for other in late:
+                growing.push(other)
+        assert whole.startswith(growing.text)
+    assert growing.text.count("-->") >= 2

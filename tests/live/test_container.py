@@ -7,7 +7,7 @@ import pytest
 
 from livecaption.audio.formats import Samples
 from livecaption.decoding.pool import DecoderPool
-from livecaption.errors import InvalidAudio, LivecaptionError
+from livecaption.errors import InvalidAudio, InvalidMessage, LivecaptionError
 from livecaption.live.container import ContainerFeed
 from tests.support import containers
 from tests.support.containers import Track, container, loud_spans, tone
@@ -21,7 +21,8 @@ def wav(seconds: float) -> bytes:
 class Stream:
     """Takes samples, and notes the end."""
 
-    def __init__(self, fault: Exception | None = None) -> None:
+    def __init__(self, fault: Exception | None = None, n_channels: int | None = None) -> None:
+        self.n_channels = n_channels
         self._taken: list[Samples] = []
         self.ended: asyncio.Future[LivecaptionError | None] = asyncio.get_running_loop().create_future()
         self._fault = fault
@@ -33,7 +34,7 @@ class Stream:
 
     @property
     def samples(self) -> Samples:
-        return np.concatenate([np.empty(0, np.float32), *self._taken])
+        return np.concatenate(self._taken)
 
     @property
     def n_samples(self) -> int:
@@ -43,7 +44,7 @@ class Stream:
 async def end_of(data: bytes, stream: Stream) -> LivecaptionError | None:
     """Feed all of this, and return what the end was reported with."""
     decoders = DecoderPool()
-    feed = ContainerFeed(decoders, stream.take, stream.ended.set_result)
+    feed = ContainerFeed(decoders, stream.take, stream.ended.set_result, stream.n_channels)
     await feed.push(data)
     feed.finish()
     try:
@@ -57,6 +58,21 @@ async def test_all_samples_are_handed_over_before_the_end() -> None:
     stream = Stream()
     assert await end_of(wav(3), stream) is None
     assert stream.n_samples == 48_000
+
+
+async def test_channels_that_are_kept_apart_are_as_many_as_asked_for() -> None:
+    stereo = containers.wav(bytes(2 * 32_000), n_channels=2)
+    for data, n_channels in ((wav(1), 1), (wav(1), 2), (stereo, 2), (stereo, 3)):
+        stream = Stream(n_channels=n_channels)
+        assert await end_of(data, stream) is None
+        assert stream.samples.shape == (16_000, n_channels)
+
+
+async def test_a_container_with_more_channels_than_asked_for_is_refused() -> None:
+    error = await end_of(containers.wav(bytes(6 * 32_000), n_channels=6), Stream(n_channels=2))
+    assert isinstance(error, InvalidMessage)
+    assert (error.code, error.fatal) == ("unsupported_channels", True)
+    assert error.message == "the container has 6 channels, but start names 2 in `channels`"
 
 
 async def test_samples_are_at_their_presentation_time() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -101,6 +102,24 @@ def test_a_late_comer_gets_all_finals_with_a_text_and_the_open_partial_and_then_
     assert (news[0].seq, seq) == (kept.last_seq, kept.last_seq)
     kept.append(final(2))
     assert events_of(kept.read(seq)[0]) == [final(2)]
+
+
+def test_a_late_comer_gets_the_open_partial_of_each_channel_that_is_kept_apart() -> None:
+    partials = [replace(partial(number, 0), channel=channel) for number, channel in ((3, 1), (4, 0), (5, 1))]
+    kept = recent([*talk(1), *partials])
+    [message], _ = kept.read(None)
+    assert isinstance(message.event, Snapshot)
+    assert message.event.partials == (partials[1], partials[2])
+    assert message.event.partial == partials[2]
+    sent = json.loads(message.text)
+    assert [(each["utterance"], each["channel"]) for each in sent["partials"]] == [(4, 0), (5, 1)]
+    assert messages.parse_event(sent) == message.event
+
+
+def test_without_channels_apart_no_message_names_any() -> None:
+    kept = recent([*talk(1), SpeechStart(2, 2000), partial(2, 0)])
+    assert not any("channel" in message.text or "partials" in message.text for message in kept._messages)
+    assert "partials" not in kept.read(None)[0][0].text
 
 
 @for_each(
@@ -333,3 +352,12 @@ def test_a_publisher_gets_the_native_text_that_readers_share_or_its_own_protocol
     assert native_text is message.text
     assert native_text == messages.encode(message.event, message.seq)
     assert message.encoded(Deltas(EndpointingConfig(), manual=False)) == ["+One.", b"."]
+
+
+def test_a_gap_between_finals_of_several_channels_has_the_earliest_and_the_latest_time() -> None:
+    finals = [Final(n, "x", start, end, "en", 0.9, 300, channel=n % 2) for n, (start, end) in enumerate(TIMES_MS)]
+    kept = recent(finals, max_characters=1)
+    assert events_of(kept.missed(1))[0] == Gap(1500, 9000)
+
+
+TIMES_MS = ((0, 1000), (2000, 9000), (1500, 3000), (9500, 9900))

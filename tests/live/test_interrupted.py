@@ -1,12 +1,14 @@
 """A session was open when an earlier server died: a publisher who comes back in time goes on, and nobody else."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiohttp import WSServerHandshakeError
 
+from livecaption.events import Final
 from livecaption.live.config import LiveConfig, SessionLimits
 from livecaption.live.event_log import SEQS_PER_GENERATION
 from livecaption.live.tokens import reader_token, token_hash
@@ -18,6 +20,7 @@ from livecaption.store.rows import Resumption
 from tests.live.test_connection import refusal_of, resume
 from tests.support.eventually import eventually
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
+from tests.support.speech import pcm_s16le, sound
 from tests.support.stored import fill, new_session, opened
 from tests.support.transcripts import final
 
@@ -42,6 +45,8 @@ def serve(start_server: StartServer, tmp_path: Path) -> Serve:
         start: str = START,
         has_audio: bool = True,
         shift_ms: int = 0,
+        finals: Sequence[Final] = FINALS,
+        checkpoint_ms: int = CHECKPOINT_MS,
         **settings: Any,
     ) -> Client:
         path = tmp_path / "transcripts.db"
@@ -52,9 +57,9 @@ def serve(start_server: StartServer, tmp_path: Path) -> Serve:
         )
         with opened(path) as database:
             session = new_session("talk", language="de", private=private, resumption=hashes)
-            fill(database, session, FINALS if has_audio else [], ended=False)
+            fill(database, session, list(finals) if has_audio else [], ended=False)
             if has_audio:
-                database.write([rows.checkpoint(SessionId("talk"), CHECKPOINT_MS, shift_ms)])
+                database.write([rows.checkpoint(SessionId("talk"), checkpoint_ms, shift_ms)])
         return await start_server(script, store=StoreConfig(str(path)), **settings)
 
     return started
@@ -128,6 +133,25 @@ async def test_the_pauses_of_an_earlier_server_count_in_times_and_not_in_the_aud
     assert (await read_event(socket))["received_ms"] == CHECKPOINT_MS
     await socket.send_bytes(SPEECH + PAUSE)
     assert abs((await read_until(socket, "final"))["start_ms"] - (600_000 + CHECKPOINT_MS + 200)) < 100
+
+
+async def test_channels_that_were_kept_apart_go_on_each_from_its_own_newest_final(serve: Serve) -> None:
+    """The right channel has a final up to 2400 ms, the left one up to 900 ms. So the left one needs audio."""
+    start = START.replace('"private": %s', '"channels": 2, "channel_mode": "separate"')
+    finals = [final("Left.", 0, 900, 1, channel=0), final("Right.", 1500, 2400, 0, channel=1)]
+    client = await serve(start=start, finals=finals, checkpoint_ms=600, max_streams=2)
+    assert len(client.app[SERVICES].sessions) == 2
+    socket = await resume(client, READY, last_seq=3)
+    assert (await read_event(socket))["received_ms"] == 900
+    both = np.stack((sound("silence 200ms, speech 900ms, silence 1400ms"),) * 2, axis=1)
+    await socket.send_bytes(pcm_s16le(both))
+    await socket.send_json({"type": "stop"})
+    events = await read_to_the_close(socket)
+    found = {event["channel"]: event for event in events if event["type"] == "final"}
+    assert found.keys() == {0}  # the speech of the right channel is in its final already
+    assert found[0]["utterance"] == 2
+    assert abs(found[0]["start_ms"] - 1100) < 100
+    assert (events[-1]["type"], events[-1]["utterances"]) == ("end", 3)
 
 
 async def test_audio_that_need_not_be_sent_again_is_no_gap(serve: Serve) -> None:

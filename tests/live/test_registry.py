@@ -12,9 +12,18 @@ from livecaption.errors import Unavailable
 from livecaption.scheduling.config import AdmissionConfig
 from livecaption.server.services import SERVICES
 from livecaption.workers.pool import WorkerPool
+from tests.live.test_connection import drop, resume, start
 from tests.support.eventually import eventually
 from tests.support.load import FRESH
-from tests.support.serving import SPEECH, Client, StartServer, read_to_the_close, read_until, start_stream
+from tests.support.serving import (
+    SPEECH,
+    Client,
+    StartServer,
+    read_event,
+    read_to_the_close,
+    read_until,
+    start_stream,
+)
 
 
 async def test_a_drain_gives_everybody_their_last_caption_and_closes_with_1001(start_server: StartServer) -> None:
@@ -102,6 +111,52 @@ async def test_as_many_are_admitted_as_the_workers_hold_and_the_rest_get_a_time_
     assert refusal.headers["Retry-After"] == "2"
     monkeypatch.setattr(WorkerPool, "load", replace(load, n_workers=2))
     assert (await client.get("/v1/stream")).status == 426  # would be admitted
+
+
+async def test_each_channel_that_is_kept_apart_takes_the_place_of_a_stream(start_server: StartServer) -> None:
+    client = await start_server(max_streams=3)
+    sessions = client.app[SERVICES].sessions
+    first = await start_stream(client, channels=2, channel_mode="separate")
+    assert len(sessions) == 2
+    second = await client.ws_connect("/v1/stream")
+    await second.send_json({"type": "start", "channels": 2, "channel_mode": "separate"})
+    [refusal] = await read_to_the_close(second)
+    assert (refusal["code"], refusal["fatal"], refusal["retry_after_s"]) == ("overloaded", True, 2.0)
+    assert refusal["message"] == "2 channels apart take as many streams; this server has room for 1 now"
+    assert (second.close_code, sessions.refused["overloaded"]) == (1013, 1)
+    await eventually(lambda: len(sessions) == 2)
+    mixed = await start_stream(client, channels=2)
+    assert len(sessions) == 3
+    for socket in (first, mixed):
+        await socket.send_json({"type": "stop"})
+        await read_to_the_close(socket)
+    await eventually(lambda: len(sessions) == 0)
+
+
+async def test_a_session_that_is_alone_gets_its_channels_also_on_a_slow_machine(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await start_server()
+    monkeypatch.setattr(WorkerPool, "load", replace(FRESH, final_s=60.0, partial_s=60.0, finals_measured=True))
+    socket = await start_stream(client, channels=2, channel_mode="separate")
+    assert len(client.app[SERVICES].sessions) == 2
+    await socket.send_json({"type": "stop"})
+    await read_to_the_close(socket)
+
+
+async def test_a_session_without_audio_frees_the_slots_of_its_channels_until_its_publisher_is_back(
+    start_server: StartServer,
+) -> None:
+    client = await start_server(max_streams=3)
+    sessions = client.app[SERVICES].sessions
+    socket, ready = await start(client, channels=2, channel_mode="separate")
+    await drop(client, socket)
+    await eventually(lambda: len(sessions) == 0)
+    socket = await resume(client, ready, 1)
+    assert (await read_event(socket))["type"] == "ready"
+    assert len(sessions) == 2
+    await socket.close()
+    await eventually(lambda: len(sessions) == 0)
 
 
 async def test_a_burst_on_a_server_that_measured_nothing_is_not_admitted_as_a_whole(start_server: StartServer) -> None:

@@ -26,7 +26,7 @@ class SlowStore:
         self._is_behind = is_behind
         self.log: list[object] = []
         self.seqs: list[int] = []
-        self.shifts_ms: list[int] = []
+        self.shifts_ms: list[tuple[int, int]] = []
         self.unwritten: list[Callable[[], None]] = []
 
     def begin(self, session: NewSession, written: Callable[[], None]) -> None:
@@ -42,10 +42,11 @@ class SlowStore:
         written: Callable[[], None],
         *,
         shift_ms: int,
+        checkpoint_shift_ms: int,
     ) -> None:
         self.log.append(appended)
         self.seqs.append(seq)
-        self.shifts_ms.append(shift_ms)
+        self.shifts_ms.append((shift_ms, checkpoint_shift_ms))
         if self._is_behind:
             written()
         else:
@@ -115,7 +116,7 @@ def test_events_are_published_and_stored_with_their_time_on_the_wall() -> None:
     live.publish(FINALS[0], checkpoint_ms=FINALS[0].end_ms)
     store.write()
     assert [(event.start_ms) for event in published] == [STARTS[0].start_ms + 60_000, FINALS[0].start_ms + 60_000]  # type: ignore[attr-defined]
-    assert (store.log, store.shifts_ms) == ([published[1]], [60_000])
+    assert (store.log, store.shifts_ms) == ([published[1]], [(60_000, 60_000)])
 
 
 def test_a_session_and_its_end_are_published_only_once_the_store_has_them() -> None:

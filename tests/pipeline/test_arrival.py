@@ -1,6 +1,7 @@
 """Audio and the clock on the wall: what is a pause, what is a delay, and what time a caption has."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -204,3 +205,14 @@ def test_each_pause_shifts_all_that_follows_by_its_length(pauses: list[tuple[int
             assert isinstance(event, Final)
             assert abs(event.end_ms - arrived_ms) < MIN_SHIFT_MS
     assert abs(clock.shift_ms(audio_ms) - expected[-1][1]) < MIN_SHIFT_MS
+
+
+def test_a_final_that_another_channel_has_overtaken_keeps_the_time_of_its_own_stretch() -> None:
+    """Its transcription took longer than the pause and the other channel's utterance after the pause."""
+    clock = ArrivalClock()
+    clock.on_the_wall(SpeechStart(0, 1000, channel=0))
+    pauses_in(live(5000) + live(5000, begins_ms=605_000, audio_ms=5000), clock)
+    clock.on_the_wall(SpeechStart(1, 5200, channel=1))
+    later = Final(1, "word", 5200, 6000, "en", 1.0, 0, channel=1)
+    assert clock.on_the_wall(later) == replace(later, start_ms=605_200, end_ms=606_000)
+    assert clock.on_the_wall(final(1000, 4000)) == final(1000, 4000)

@@ -17,14 +17,10 @@ from livecaption.audio import ms_of
 from livecaption.audio.formats import AudioFormat
 from livecaption.errors import TranscriptionFailed, WorkerDied, WrongState
 from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed, Partial, SpeechEnd, SpeechStart
+from livecaption.pipeline.channel import OVERLOADED_AFTER_S, PATIENCE_IN_SILENCE_S
 from livecaption.pipeline.latency import Latency
 from livecaption.pipeline.options import ResumePoint, StreamOptions
-from livecaption.pipeline.stream import (
-    OVERLOADED_AFTER_S,
-    PATIENCE_IN_SILENCE_S,
-    Output,
-    StreamPipeline,
-)
+from livecaption.pipeline.stream import Output, StreamPipeline
 from livecaption.recognition import SURE_LANGUAGE_MS, Hypothesis, TranscriptionOptions, Word
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Cancel, Request
@@ -511,6 +507,18 @@ def test_a_pause_ends_no_utterance_where_endpointing_is_manual() -> None:
     for script in ("speech 1200ms", "silence 1000ms"):
         feed(stream, script)
         assert stream.patience_s(IN_SPEECH_S) == inf
+
+
+def test_the_next_utterance_goes_without_the_one_before_a_discarded_one() -> None:
+    """The audio between them was withdrawn, so they would be transcribed as one."""
+    stream = new_stream(service_level=lambda: SPECULATIVE, transcription=ENGLISH)
+    (first,) = requests(feed(stream, "silence 400ms, speech 1000ms") + stream.flush(None, 0.0))
+    stream.receive_answer(first, hypothesis("Good morning."), 0.0)
+    feed(stream, "speech 200ms")
+    assert any(isinstance(event, Final) for event in stream.discard(0.0))
+    (second,) = requests(feed(stream, "speech 1000ms") + stream.flush(None, 0.0))
+    assert second.window_start - (first.window_start + len(first.window.samples)) < 600 * 16
+    assert second.window.preceding is None
 
 
 def test_flush_in_silence_is_answered_at_once() -> None:

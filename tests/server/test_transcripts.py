@@ -19,7 +19,7 @@ from livecaption.events import Final
 from livecaption.live.config import LiveConfig, RegistryLimits, SocketLimits
 from livecaption.server import sending
 from livecaption.server.services import SERVICES
-from livecaption.server.transcripts import EXPORTS
+from livecaption.server.transcripts import EXPORTS, GrowingTranscript
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
 from tests.support.eventually import eventually
@@ -576,3 +576,13 @@ async def test_a_database_that_cannot_be_read_is_no_fault_of_the_client(stored: 
     for below in ("/v1/sessions?q=tram", "/v1/sessions/council/transcript.vtt"):
         assert (await get(stored, below, 503))["code"] == "store_failed"
     await speak(stored)
+
+
+def test_a_final_that_another_channel_has_overtaken_is_in_the_growing_webvtt() -> None:
+    growing = GrowingTranscript(37)
+    late, overtaking = final("Late.", 0, 9000, 0, channel=0), final("First.", 1000, 2000, 1, channel=1)
+    assert growing.news([overtaking]) == [overtaking]
+    growing.text([overtaking])
+    assert growing.news([overtaking, late]) == [late]
+    text = growing.text([overtaking, late, final("Later.", 200_000, 201_000, 2, channel=0)])
+    assert [text.count(word) for word in ("Late.", "First.", "Later.")] == [1, 1, 0]

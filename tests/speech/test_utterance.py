@@ -1,3 +1,4 @@
+import itertools
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -206,7 +207,7 @@ def test_the_open_utterance_grows_to_the_newest_frame() -> None:
 
 
 def test_a_stream_that_goes_on_counts_its_time_and_its_utterances_from_where_it_was_left() -> None:
-    cutter = UtteranceCutter(CONFIG, judge, begin=5000 * 16, first_number=7)
+    cutter = UtteranceCutter(CONFIG, judge, begin=5000 * 16, numbers=itertools.count(7))
     assert (cutter.now, cutter.last_voiced_at) == (5000 * 16, 5000 * 16)
     assert [in_ms(event) for event in cutter.push(frames_of("silence 100ms, speech 800ms, silence 900ms"))] == [
         (7, 5100),

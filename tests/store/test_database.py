@@ -146,7 +146,7 @@ def test_a_session_that_was_open_can_go_on_with_all_its_data(path: Path) -> None
             interrupted_at_ms.append(interrupted.interrupted_at_ms)
             assert interrupted.record == database.session("open")
             assert (interrupted.generation, interrupted.resumption) == (generation, RESUMPTION)
-            assert (interrupted.checkpoint_ms, interrupted.shift_ms, interrupted.resume_ms) == (2800, 700, 2800)
+            assert (interrupted.checkpoint_ms, interrupted.shift_ms, interrupted.resume_ms([None])) == (2800, 700, 2800)
             assert interrupted.finals == ((2, finals[0]), (3, finals[1]))
             database.execute("UPDATE resumption SET interrupted_at_ms = ?", (generation,))
             if generation == 1:
@@ -157,6 +157,36 @@ def test_a_session_that_was_open_can_go_on_with_all_its_data(path: Path) -> None
     # Set again after the publisher was back, and not by a second death before that.
     assert interrupted_at_ms[1] > STARTED_AT_MS
     assert interrupted_at_ms[2] == 2
+
+
+def test_a_session_goes_on_from_the_audio_that_each_of_its_channels_needs(path: Path) -> None:
+    """A final is stored with its time on the wall; the pause before it is no audio."""
+    left, right = final("Left.", 0, 900, 1, channel=0), final("Right.", 5500, 9400, 0, channel=1)
+    with opened(path) as database:
+        database.write(rows.begin(new_session(resumption=RESUMPTION)))
+        database.write([rows.append(SessionId("one"), left, 2), rows.append(SessionId("one"), right, 3, shift_ms=5000)])
+        database.write([rows.checkpoint(SessionId("one"), 600)])
+    with opened(path) as database:
+        (interrupted,) = database.interrupted()
+        assert interrupted.finals == ((2, left), (3, right))
+        assert interrupted.transcribed_ms == {0: 900, 1: 4400}
+        assert interrupted.resume_ms([0, 1]) == 900
+        assert interrupted.resume_ms([0, 1, 2]) == 600
+        assert interrupted.resume_ms([1]) == 4400
+
+
+def test_finals_of_several_channels_are_read_in_the_order_of_their_starts(path: Path) -> None:
+    finals = [
+        final("Second.", 1000, 3000, 0, channel=1),
+        final("First.", 0, 4000, 1, channel=0),
+        final("Fourth.", 4500, 5000, 3, channel=1),
+        final("Third.", 4000, 9000, 2, channel=0),
+    ]
+    with opened(path) as database:
+        fill(database, new_session(), finals)
+        (session,) = database.sessions(10, 100)
+        assert [each.text for each in database.finals(session)] == ["First.", "Second.", "Third.", "Fourth."]
+        assert [each.channel for each in database.finals(session)] == [0, 1, 0, 1]
 
 
 def test_a_session_that_nobody_came_back_to_stays_interrupted_and_cannot_go_on(path: Path) -> None:

@@ -58,7 +58,23 @@ def test_a_session_that_version_3_has_left_open_goes_on_from_its_checkpoint(tmp_
         connection.commit()
     with opened(path) as database:
         (session,) = database.interrupted()
-        assert (session.record.id, session.generation, session.resume_ms) == ("old", 3, 5000)
+        assert (session.record.id, session.generation, session.resume_ms([None])) == ("old", 3, 5000)
+
+
+def test_the_finals_of_an_earlier_version_have_the_pauses_of_their_session(tmp_path: Path) -> None:
+    """Their times are those on the wall. Without the pauses they would seem to cover audio that is still needed."""
+    path = tmp_path / "transcripts.db"
+    make_store_of(5, path)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE session SET state = 'open'")
+        connection.execute(
+            "INSERT INTO resumption (session, start, resume_token_hash, checkpoint_ms, shift_ms) "
+            "VALUES (1, '{}', 'hash', 200, 1500)"
+        )
+        connection.commit()
+    with opened(path) as database:
+        (session,) = database.interrupted()
+        assert (session.transcribed_ms, session.resume_ms([None])) == ({None: 400}, 400)
 
 
 def test_a_store_that_a_migration_fails_in_is_left_as_it_was(tmp_path: Path) -> None:

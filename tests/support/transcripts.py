@@ -12,9 +12,18 @@ def final(
     utterance: int = 0,
     words: list[CaptionWord] | None = None,
     language: str | None = "en",
+    channel: int | None = None,
 ) -> Final:
     return Final(
-        utterance, text, start_ms, end_ms, language, 0.9, latency_ms=300, words=None if words is None else tuple(words)
+        utterance,
+        text,
+        start_ms,
+        end_ms,
+        language,
+        0.9,
+        latency_ms=300,
+        words=None if words is None else tuple(words),
+        channel=channel,
     )
 
 

@@ -14,6 +14,7 @@ OPTIONS: dict[str, Callable[[str], object]] = {
     "encoding": str,
     "sample_rate": int,
     "channels": int,
+    "channel_mode": str,
     "language": lambda names: names.split(",") if "," in names else names,
     "task": str,
     "partials": FLAGS.__getitem__,

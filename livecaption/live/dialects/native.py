@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from livecaption.audio.formats import AudioFormat
+from livecaption.audio.formats import CHANNEL_MODES, CONTAINER, AudioFormat
 from livecaption.captions.language_names import language_code
 from livecaption.errors import ConfigError, InvalidMessage, LivecaptionError, WrongState
 from livecaption.events import Event
@@ -208,9 +208,13 @@ def parse(text: str, endpointing: EndpointingConfig) -> Control:
 
 
 def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOptions:
-    audio = AudioFormat(
-        message.get("encoding", "pcm_s16le"), message.get("sample_rate", 16_000), message.get("channels", 1)
-    )
+    channel_mode = message.get("channel_mode", "mix")
+    if channel_mode not in CHANNEL_MODES:
+        raise InvalidMessage(f"channel_mode must be {' or '.join(CHANNEL_MODES)}")
+    encoding = message.get("encoding", "pcm_s16le")
+    # Of a container this is the largest number of channels that are kept apart.
+    usual_channels = 2 if (encoding, channel_mode) == (CONTAINER, "separate") else 1
+    audio = AudioFormat(encoding, message.get("sample_rate", 16_000), message.get("channels", usual_channels))
     task = message.get("task", "transcribe")
     if task not in TASKS:
         raise InvalidMessage("task must be transcribe or translate", code="unsupported_task")
@@ -233,6 +237,7 @@ def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOpt
         endpointing=_endpointing(message.get("endpointing"), endpointing),
         title=_text(message, "title", MAX_TITLE_CHARACTERS),
         private=_flag(message, "private", default=False),
+        channel_mode=channel_mode,
     )
 
 

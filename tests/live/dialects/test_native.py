@@ -112,6 +112,24 @@ def test_audio_that_can_be_sent_again_begins_at_a_time_of_the_stream(wrong: Any)
         read(type="start", resume=resume)
 
 
+def test_channels_are_mixed_unless_they_are_asked_for_apart() -> None:
+    assert read(type="start", channels=2).options.n_channels_apart is None
+    assert read(type="start", channels=2, channel_mode="mix").options == read(type="start", channels=2).options
+    assert read(type="start", channels=2, channel_mode="separate").options.n_channels_apart == 2
+    assert read(type="start", channel_mode="separate").options.n_channels_apart == 1
+
+
+def test_two_channels_of_a_container_are_kept_apart_unless_another_number_is_named() -> None:
+    assert read(type="start", encoding="auto", channel_mode="separate").options.n_channels_apart == 2
+    assert read(type="start", encoding="auto", channel_mode="separate", channels=6).options.n_channels_apart == 6
+
+
+@pytest.mark.parametrize("wrong", ["apart", None, True, 2, ["separate"]])
+def test_another_channel_mode_is_refused(wrong: Any) -> None:
+    with pytest.raises(InvalidMessage, match="channel_mode must be mix or separate"):
+        read(type="start", channel_mode=wrong)
+
+
 def test_a_session_is_public_unless_it_is_asked_to_be_private() -> None:
     assert not read(type="start").options.private
     assert read(type="start", private=True).options.private
