@@ -2,7 +2,7 @@
 /** The two places where captions are read: the roll-up lines, and the transcript that scrolls. */
 
 import { make } from "./dom.js";
-import { clock } from "./transcript.js";
+import { channelName, clock } from "./transcript.js";
 
 /** @import { Partial } from "./messages.js" */
 
@@ -12,7 +12,8 @@ const MAX_UTTERANCES = 6;
 /**
  * Roll-up captions, as on live television: new words appear at the end of the last line, full lines move up.
  *
- * Each utterance is a block of its own, so later words never move a line break above it.
+ * Each utterance is a block of its own, so later words never move a line break above it. Where channels are captioned
+ * apart, several may be open: they stay at the end, and of each the last two lines are shown.
  */
 export class RollUp {
   #viewport;
@@ -41,18 +42,20 @@ export class RollUp {
     this.#language = language ?? "";
   }
 
-  /** @param {Pick<Partial, "utterance" | "text" | "stable">} partial */
-  showPartial({ utterance, text, stable }) {
+  /** @param {Pick<Partial, "utterance" | "text" | "stable" | "channel">} partial */
+  showPartial({ utterance, text, stable, channel }) {
     // The space between them belongs to the stable words, or it would be underlined as tentative too.
     const tentative = text.slice(stable.length).trimStart();
-    this.#write(utterance, text.slice(0, text.length - tentative.length), tentative, this.#language);
+    this.#write(utterance, channel, text.slice(0, text.length - tentative.length), tentative, this.#language);
   }
 
-  /** @param {{ utterance: number, text: string, language: string | null }} final */
-  showFinal({ utterance, text, language }) {
+  /** @param {{ utterance: number, text: string, language: string | null, channel?: number }} final */
+  showFinal({ utterance, text, language, channel }) {
     if (text.trim() === "") this.#open.get(utterance)?.element.remove();
-    else this.#write(utterance, text, "", language ?? this.#language);
+    else this.#write(utterance, channel, text, "", language ?? this.#language);
+    const ended = this.#open.get(utterance)?.element;
     this.#open.delete(utterance);
+    if (channel !== undefined && ended?.isConnected) this.#lines.insertBefore(ended, this.#firstOpen());
   }
 
   /** Remove partials that will not become final, because the connection is lost or the session is over. */
@@ -66,23 +69,31 @@ export class RollUp {
     this.#lines.replaceChildren();
   }
 
+  /** The first line of an utterance above `number` that is not final; null: there is none. */
+  #firstOpen(number = -1) {
+    // With many channels, older lines that are still open may have been removed.
+    const shown = [...this.#open].find(([other, { element }]) => other > number && element.isConnected);
+    return shown?.[1].element ?? null;
+  }
+
   #follow() {
     this.#viewport.scrollTop = this.#viewport.scrollHeight;
   }
 
   /**
    * @param {number} utterance
+   * @param {number | undefined} channel
    * @param {string} stable
    * @param {string} tentative
    * @param {string} language
    */
-  #write(utterance, stable, tentative, language) {
+  #write(utterance, channel, stable, tentative, language) {
     let line = this.#open.get(utterance);
     if (!line) {
-      line = new UtteranceLine();
+      line = new UtteranceLine(channelName(channel));
+      if (channel !== undefined) this.#viewport.dataset.channels = "";
       // Finals come in order, but a partial may overtake the final of the preceding utterance.
-      const next = [...this.#open].find(([number]) => number > utterance);
-      this.#lines.insertBefore(line.element, next?.[1].element ?? null);
+      this.#lines.insertBefore(line.element, this.#firstOpen(utterance));
       this.#open.set(utterance, line);
       while (this.#lines.childElementCount > MAX_UTTERANCES) this.#lines.firstElementChild?.remove();
     }
@@ -96,10 +107,20 @@ class UtteranceLine {
   element = make("p");
   #stable = make("span", "", "stable");
   #tentative = make("span", "", "tentative");
+  /** Shows the last two lines. */
+  #last = make("div", "", "last-lines");
 
-  constructor() {
-    this.element.append(this.#stable, this.#tentative);
-    this.element.dir = "auto";
+  /** @param {string} channel "": the channels are mixed */
+  constructor(channel) {
+    if (channel === "") {
+      this.element.append(this.#stable, this.#tentative);
+      this.element.dir = "auto";
+      return;
+    }
+    const words = make("bdi");
+    words.append(this.#stable, this.#tentative);
+    this.#last.append(words);
+    this.element.append(make("span", channel, "channel"), this.#last);
   }
 
   /**
@@ -133,14 +154,16 @@ export class TranscriptView {
     new ResizeObserver(() => this.#following && this.#toEnd()).observe(log);
   }
 
-  /** @param {{ text: string, startMs: number, language: string | null }} caption */
-  add({ text, startMs, language }) {
+  /** @param {{ text: string, startMs: number, language: string | null, channel?: number }} caption */
+  add({ text, startMs, language, channel }) {
     const entry = make("p");
     const words = make("span", text);
     words.lang = language ?? "";
     // The words decide the direction, because the time has none; the time stands where the line begins.
     entry.dir = "auto";
-    entry.append(make("time", clock(startMs)), words);
+    entry.append(make("time", clock(startMs)));
+    if (channel !== undefined) entry.append(make("span", channelName(channel), "channel"));
+    entry.append(words);
     this.#log.append(entry);
     if (this.#following) this.#toEnd();
     else this.#missed += 1;

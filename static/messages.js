@@ -33,6 +33,7 @@
  */
 
 /**
+ * `channel` is present in all events of an utterance if the audio channels are captioned apart.
  * @typedef {object} Partial
  * @property {"partial"} type
  * @property {number} utterance
@@ -41,6 +42,7 @@
  * @property {string} stable a prefix of `text`
  * @property {number} start_ms
  * @property {number} end_ms
+ * @property {number} [channel] from 0
  * @property {number} [seq]
  */
 
@@ -54,6 +56,7 @@
  * @property {string | null} language
  * @property {number} confidence
  * @property {number} latency_ms
+ * @property {number} [channel] from 0
  * @property {number} [seq]
  */
 
@@ -62,8 +65,13 @@
  * @typedef {Omit<Final, "type" | "seq">} Caption
  */
 
-/** @typedef {{ type: "speech_start", utterance: number, start_ms: number, seq?: number }} SpeechStart */
-/** @typedef {{ type: "speech_end", utterance: number, end_ms: number, reason: string, seq?: number }} SpeechEnd */
+/** @typedef {Omit<Partial, "type" | "seq">} OpenCaption */
+
+/** @typedef {{ type: "speech_start", utterance: number, start_ms: number, channel?: number, seq?: number }} SpeechStart */
+/**
+ * @typedef {{ type: "speech_end", utterance: number, end_ms: number, reason: string, channel?: number, seq?: number }}
+ *   SpeechEnd
+ */
 /** @typedef {{ type: "ack", received_ms: number, seq?: number }} Ack */
 /** @typedef {{ type: "gap", start_ms: number, end_ms: number, seq?: number }} Gap */
 
@@ -101,7 +109,8 @@
  * @property {string} title
  * @property {string | null} language
  * @property {Caption[]} finals
- * @property {Omit<Partial, "type" | "seq"> | null} partial
+ * @property {OpenCaption | null} partial
+ * @property {OpenCaption[]} [partials] the newest one of each channel that is captioned apart
  * @property {string} epoch
  */
 

@@ -5,7 +5,7 @@ import { ask, element, make, save } from "./dom.js";
 import { Settings } from "./settings.js";
 import { accessToken, authorization } from "./token.js";
 import { askForToken } from "./token-dialog.js";
-import { clock } from "./transcript.js";
+import { channelName, clock } from "./transcript.js";
 
 /** @import { Caption, Refusal, StoredSession } from "./messages.js" */
 
@@ -166,12 +166,14 @@ async function open(session) {
 }
 
 /** @param {Caption} caption */
-function captionItem({ start_ms, text, language }) {
+function captionItem({ start_ms, text, language, channel }) {
   const item = make("li");
   const words = make("span", text);
   words.dir = "auto";
   if (language) words.lang = language;
-  item.append(make("time", clock(start_ms)), words);
+  item.append(make("time", clock(start_ms)));
+  if (channel !== undefined) item.append(make("span", channelName(channel), "channel"));
+  item.append(words);
   return item;
 }
 

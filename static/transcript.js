@@ -22,6 +22,15 @@
  * @property {Caption[]} captions
  */
 
+/**
+ * The name of an audio channel for people, who count from 1; "" if the channels are mixed.
+ *
+ * @param {number | undefined} channel
+ */
+export function channelName(channel) {
+  return channel === undefined ? "" : `Channel ${channel + 1}`;
+}
+
 const HOUR_MS = 3_600_000;
 const MINUTE_MS = 60_000;
 

@@ -29,8 +29,8 @@ const MARKS = { ended: "idle", unknown: "failed", private: "failed" };
 const settings = new Settings();
 const rollUp = new RollUp(element("roll-up"), element("roll-up-lines"));
 const transcriptView = new TranscriptView(element("transcript"), element("jump"));
-/** The newest utterance whose final is shown. After a reconnection older finals may come again. */
-let lastUtterance = -1;
+/** @type {Set<number>} The utterances whose finals are shown. After a reconnection they may come again. */
+const shown = new Set();
 
 /** @param {ReaderEvent} event */
 function received(event) {
@@ -55,7 +55,7 @@ function received(event) {
 }
 
 /** @param {Snapshot} snapshot */
-function showSnapshot({ title, language, finals, partial }) {
+function showSnapshot({ title, language, finals, partial, partials = partial ? [partial] : [] }) {
   if (title) {
     document.title = title;
     element("title").textContent = title;
@@ -63,9 +63,9 @@ function showSnapshot({ title, language, finals, partial }) {
   // The utterance that was open when the connection was lost comes again below, or has its final.
   rollUp.abandonPartials();
   rollUp.beginSession(language);
-  const missed = finals.filter(({ utterance }) => utterance > lastUtterance);
+  const missed = finals.filter(({ utterance }) => !shown.has(utterance));
   for (const [i, final] of missed.entries()) showFinal(final, { recent: i >= missed.length - RECENT_CAPTIONS });
-  if (partial) rollUp.showPartial(partial);
+  for (const open of partials) rollUp.showPartial(open);
 }
 
 /**
@@ -73,13 +73,13 @@ function showSnapshot({ title, language, finals, partial }) {
  * @param {{ recent: boolean }} options
  */
 function showFinal(final, { recent }) {
-  if (final.utterance <= lastUtterance) return;
-  lastUtterance = final.utterance;
+  if (shown.has(final.utterance)) return;
+  shown.add(final.utterance);
   if (recent) rollUp.showFinal(final);
   const text = final.text.trim();
   if (text === "") return;
   element("transcript-empty").hidden = true;
-  transcriptView.add({ text, startMs: final.start_ms, language: final.language });
+  transcriptView.add({ text, startMs: final.start_ms, language: final.language, channel: final.channel });
 }
 
 /**

@@ -106,6 +106,18 @@ async def test_transcripts_are_listed_and_opened(serve_stored: ServeStored, open
     await expect(page.get_by_role("button", name="City council")).to_have_attribute("aria-current", "true")
 
 
+async def test_a_transcript_of_several_channels_names_each(
+    serve: Serve, tmp_path: Path, open_sessions: OpenSessions
+) -> None:
+    path = tmp_path / "calls.db"
+    with opened(path) as database:
+        finals = [final("Fine.", 1500, 3000, 1, channel=1), final("How are you?", 0, 2000, 0, channel=0)]
+        fill(database, new_session("call", "A call"), finals)
+    page = await open_sessions(await serve("--engine", "scripted", "--store", str(path)))
+    await page.get_by_role("button", name="A call").click()
+    await expect(captions(page)).to_have_text(["0:00Channel 1How are you?", "0:01Channel 2Fine."])
+
+
 async def test_a_search_shows_what_was_found(serve_stored: ServeStored, open_sessions: OpenSessions) -> None:
     page = await open_sessions(await serve_stored())
     await search(page, "tram foot")

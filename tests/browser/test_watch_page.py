@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import numpy as np
 import pytest
 import pytest_asyncio
 import segno
@@ -47,6 +48,10 @@ class Publisher:
         """Say one utterance; return its final's text."""
         await self._stream.send_audio(pcm_s16le(sound(f"silence 200ms, speech {duration_ms}ms, silence 900ms")))
         return (await asyncio.wait_for(self._finals.get(), 20)).text
+
+    async def send(self, audio: bytes) -> None:
+        """Send audio as it is."""
+        await self._stream.send_audio(audio)
 
     async def begin_to_say(self) -> None:
         """Begin an utterance that stays open."""
@@ -413,3 +418,53 @@ async def test_the_page_ends_with_the_server(serve: Serve, open_page: OpenPage) 
         server.terminate()
         await expect_state(page, "The captions have ended")
         await expect(page.locator("#transcript p")).to_have_count(1)
+
+
+BOTH_SPEAK = pcm_s16le(np.stack((sound("silence 200ms, speech 9000ms"), sound("silence 900ms, speech 8300ms")), axis=1))
+SILENCE = bytes(2 * 2 * 16 * 1500)
+APART: dict[str, Any] = {"channels": 2, "channel_mode": "separate", "endpointing": {"max_utterance_ms": 28_000}}
+IS_IN_SIGHT = """line => {
+  const range = document.createRange();
+  range.selectNodeContents(line.querySelector("bdi"));
+  const words = [...range.getClientRects()].filter(({ width }) => width > 0).at(-1);
+  const { top, bottom } = document.querySelector("#roll-up").getBoundingClientRect();
+  const lineHeight = parseFloat(getComputedStyle(line).lineHeight);
+  return words.top >= top - 1 && words.bottom <= bottom + 1 && line.clientHeight <= 2 * lineHeight + 1;
+}"""
+
+
+@pytest.mark.parametrize("query", ["", "?overlay=1"])
+async def test_two_people_who_speak_at_once_have_their_newest_words_in_sight(
+    scripted_server: Server, open_page: OpenPage, query: str
+) -> None:
+    """Each has more than two lines of words. Of each the last two lines are shown, with the channel."""
+    async with speaking(scripted_server, **APART) as publisher:
+        page = await open_page(publisher.page_of(scripted_server.url, query))
+        await page.set_viewport_size({"width": 500, "height": 700})
+        await publisher.send(BOTH_SPEAK)
+        lines = page.locator("#roll-up p")
+        await expect(lines).to_have_count(2)
+        await expect(lines.locator(".channel")).to_have_text(["Channel 1", "Channel 2"])
+        for line in await lines.all():
+            await expect(line).to_contain_text("golf")
+            assert await line.evaluate(IS_IN_SIGHT)
+        # A reader who comes now sees both, too.
+        late = await open_page(publisher.page_of(scripted_server.url, query))
+        await expect(late.locator("#roll-up p")).to_have_count(2)
+
+
+async def test_finals_of_two_channels_are_named_and_none_is_lost_or_doubled(
+    scripted_server: Server, open_page: OpenPage
+) -> None:
+    """The utterance of the right channel begins later and ends sooner, so its final comes first."""
+    left, right = sound("speech 4000ms, silence 1000ms"), sound("silence 300ms, speech 900ms, silence 3800ms")
+    async with speaking(scripted_server, **APART) as publisher:
+        page = await open_page(publisher.page_of(scripted_server.url))
+        await publisher.send(pcm_s16le(np.stack((left, right), axis=1)))
+        entries = page.locator("#transcript p")
+        await expect(entries).to_have_count(2)
+        await expect(entries.locator(".channel")).to_have_text(["Channel 2", "Channel 1"])
+        await page.reload()
+        await expect(entries.locator(".channel")).to_have_text(["Channel 2", "Channel 1"])
+        await publisher.send(BOTH_SPEAK + SILENCE)
+        await expect(entries).to_have_count(4)
