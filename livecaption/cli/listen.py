@@ -6,11 +6,13 @@ import os
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from livecaption.captions.layout import RollUp
+from livecaption.captions.transcript import label
 from livecaption.cli.sources import Arriving, opened
-from livecaption.cli.streaming import add_stream_arguments, bytes_per_s, chunks, server, source_argument, stream
+from livecaption.cli.streaming import add_stream_arguments, begun, bytes_per_s, chunks, server, source_argument, stream
 from livecaption.cli.terminal import INTERRUPTED, reason
 from livecaption.config import load_config
 from livecaption.errors import ConfigError, LivecaptionError
@@ -19,6 +21,9 @@ from livecaption.events import Event, Final, Partial, Status
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
+
+    from livecaption.audio.formats import ChannelMode
+    from livecaption.decoding.messages import Opened
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -49,10 +54,11 @@ async def run(options: argparse.Namespace) -> int:
         raise ConfigError("--raw is for a file or a pipe")
     async with AsyncExitStack() as stack:
         if options.source is None:
-            sample_rate, audio = _microphone()
+            sample_rate, n_channels, audio = _microphone(options.channels)
         else:
             # Open it before the model is loaded, so that no live audio is lost meanwhile.
-            sample_rate, audio = 16_000, await _recording(options, stack)
+            sample_rate = 16_000
+            n_channels, audio = await _recording(options, stack)
         url = await stack.enter_async_context(server(options, config))
         # The first Ctrl+C ends the audio, and the last captions still arrive. The second one ends the command.
         interrupted = asyncio.Event()
@@ -64,14 +70,16 @@ async def run(options: argparse.Namespace) -> int:
         with _LiveCaptions(Console(highlight=False), language) as captions:
             audio = _until(interrupted, audio)
             try:
-                await stream(url, audio, captions.receive, options, config, sample_rate=sample_rate)
+                await stream(
+                    url, audio, captions.receive, options, config, sample_rate=sample_rate, channels=n_channels
+                )
             except asyncio.CancelledError:
                 return INTERRUPTED
     return INTERRUPTED if interrupted.is_set() else 0
 
 
-async def _recording(options: argparse.Namespace, stack: AsyncExitStack) -> AsyncGenerator[bytes, None]:
-    """Open the recording, and return its audio at its own pace.
+async def _recording(options: argparse.Namespace, stack: AsyncExitStack) -> tuple[int, AsyncGenerator[bytes, None]]:
+    """Open the recording. Return its number of channels, and its audio at its own pace.
 
     Raises:
         LivecaptionError: it cannot be opened.
@@ -82,16 +90,34 @@ async def _recording(options: argparse.Namespace, stack: AsyncExitStack) -> Asyn
         audio = await stack.enter_async_context(opened(options.source))
     except (LivecaptionError, OSError) as error:
         raise LivecaptionError(f"{options.source.name}: {reason(error)}") from None
-    recorded = await stack.enter_async_context(aclosing(chunks(options.source, audio, options.raw, live=True)))
-    return real_time(
+    n_channels = 1
+
+    def note_contents(contents: "Opened") -> None:
+        nonlocal n_channels
+        n_channels = contents.n_channels
+
+    decoded = chunks(options.source, audio, options.raw, live=True, channel_mode=options.channels, opened=note_contents)
+    recorded: AsyncGenerator[bytes, None] = await stack.enter_async_context(aclosing(decoded))
+    if options.channels == "separate":
+        recorded = await begun(recorded)  # now the number of channels is known
+    return n_channels, real_time(
         recorded,
-        bytes_per_s(options.raw),
+        bytes_per_s(options.raw, n_channels),
         began_s=lambda: audio.began_s if isinstance(audio, Arriving) else None,
     )
 
 
+@dataclass(slots=True)
+class _OpenLines:
+    """The open utterance of a channel: its last lines, each with its stable and its tentative part."""
+
+    utterance: int
+    roll_up: RollUp
+    shown: list[tuple[str, str]] = field(default_factory=list)
+
+
 class _LiveCaptions:
-    """Shows events in the terminal: finals scroll up, and the last two lines of the open utterance are below them.
+    """Shows events in the terminal: finals scroll up, and the last two lines of each open utterance are below them.
 
     If stdout is not a terminal, only finals are printed.
     """
@@ -101,8 +127,7 @@ class _LiveCaptions:
 
         self._console = console
         self._language = language
-        self._utterance = -1
-        self._roll_up = RollUp(language, console.width)
+        self._open: dict[int | None, _OpenLines] = {}  # by channel
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -117,34 +142,58 @@ class _LiveCaptions:
     def receive(self, event: Event) -> None:
         from rich.text import Text
 
+        if isinstance(event, Final):
+            self._forget(event)
+            self._show(self._lines())
         if isinstance(event, Final) and event.text:
-            self._show(Text())
             seconds = event.start_ms // 1000
             clock = Text(f"{seconds // 60:02}:{seconds % 60:02} ", style="cyan")
             # The terminal wraps long lines, so that they can be copied as one line.
-            self._console.print(clock + Text(event.text), soft_wrap=True)
+            self._console.print(clock + Text(label(event.channel)) + Text(event.text), soft_wrap=True)
         elif isinstance(event, Partial):
-            if event.utterance != self._utterance or event.revision == 0:  # the utterance may have restarted
-                self._utterance = event.utterance
-                self._roll_up = RollUp(self._language, self._console.width)
-            lines = self._roll_up.show(event.stable, event.text[len(event.stable) :])
-            self._show(
-                Text("\n").join(Text.assemble((stable, "bold"), (tentative, "dim")) for stable, tentative in lines)
-            )
+            line = self._open.get(event.channel)
+            if line is None or event.utterance != line.utterance or event.revision == 0:  # it may have restarted
+                width = self._console.width - len(label(event.channel))
+                line = self._open[event.channel] = _OpenLines(event.utterance, RollUp(self._language, width))
+            line.shown = line.roll_up.show(event.stable, event.text[len(event.stable) :])
+            self._show(self._lines())
         elif isinstance(event, Status) and event.state != "ready":
             self._show(Text(f"({event.state})", style="yellow"))
+
+    def _forget(self, final: Final) -> None:
+        """Remove the lines of an utterance that has its final, unless a newer one of its channel is open."""
+        line = self._open.get(final.channel)
+        if line is not None and line.utterance <= final.utterance:
+            del self._open[final.channel]
+
+    def _lines(self) -> "Text":
+        from rich.text import Text
+
+        lines = []
+        for channel, line in sorted(self._open.items(), key=lambda item: item[0] or 0):
+            for number, (stable, tentative) in enumerate(line.shown):
+                name = label(channel)
+                margin = name if number == 0 else " " * len(name)
+                lines.append(Text.assemble((margin, "cyan"), (stable, "bold"), (tentative, "dim")))
+        return Text("\n").join(lines)
 
     def _show(self, text: "Text") -> None:
         if self._live:
             self._live.update(text, refresh=True)
 
 
-def _microphone() -> tuple[int, AsyncGenerator[bytes, None]]:
-    """Open the default microphone. Return its sample rate in Hz, and its endless audio in mono float32.
+def _microphone(channel_mode: "ChannelMode") -> tuple[int, int, AsyncGenerator[bytes, None]]:
+    """Open the default microphone.
+
+    Returns:
+        Its sample rate in Hz, the number of its channels (1 if they need not be kept apart), and its endless audio in
+        float32.
 
     Raises:
         LivecaptionError: there is no microphone, or sounddevice or PortAudio is not installed.
     """
+    from livecaption.audio.formats import MAX_CHANNELS
+
     try:
         import sounddevice
     except (ImportError, OSError) as error:
@@ -154,7 +203,9 @@ def _microphone() -> tuple[int, AsyncGenerator[bytes, None]]:
         ) from None
     try:
         # Use the device's own rate, because not every device supports 16 kHz, and the server resamples.
-        sample_rate = int(sounddevice.query_devices(kind="input")["default_samplerate"])
+        device = sounddevice.query_devices(kind="input")
+        sample_rate = int(device["default_samplerate"])
+        n_channels = 1 if channel_mode == "mix" else min(int(device["max_input_channels"]), MAX_CHANNELS)
     except (sounddevice.PortAudioError, ValueError) as error:
         raise LivecaptionError(f"no microphone: {error}") from None
 
@@ -167,12 +218,12 @@ def _microphone() -> tuple[int, AsyncGenerator[bytes, None]]:
             loop.call_soon_threadsafe(recorded.put_nowait, bytes(data))
 
         with sounddevice.RawInputStream(
-            samplerate=sample_rate, blocksize=sample_rate // 25, channels=1, dtype="float32", callback=take
+            samplerate=sample_rate, blocksize=sample_rate // 25, channels=n_channels, dtype="float32", callback=take
         ):
             while True:
                 yield await recorded.get()
 
-    return sample_rate, record()
+    return sample_rate, n_channels, record()
 
 
 async def _until(stopped: asyncio.Event, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -14,8 +14,9 @@ from livecaption.errors import InvalidAudio, InvalidMessage, LivecaptionError
 from livecaption.events import ErrorReport, Event, Gap
 
 if TYPE_CHECKING:
-    from livecaption.audio.formats import AudioFormat
+    from livecaption.audio.formats import AudioFormat, ChannelMode
     from livecaption.client import StreamSettings
+    from livecaption.decoding.messages import Opened
     from livecaption.decoding.pool import ContainerDecoder
 
 
@@ -49,6 +50,12 @@ def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
         type=_raw,
         metavar="FORMAT",
         help="audio without a header: encoding, rate and channels, such as s16le:16000:1",
+    )
+    parser.add_argument(
+        "--channels",
+        choices=("mix", "separate"),
+        default="mix",
+        help="mix the channels of the audio (default), or caption each of them apart, such as two people on a phone",
     )
     parser.add_argument("--server", metavar="URL", help="a running server (default: start one for this command)")
     parser.add_argument("--token", help="the server's token (safer in LIVECAPTION_TOKEN)")
@@ -93,7 +100,7 @@ async def stream(
     config: Config,
     **more: "Unpack[StreamSettings]",
 ) -> None:
-    """Stream audio from beginning to end, and close it: of the format of `--raw`, otherwise mono float32.
+    """Stream audio from beginning to end, and close it: of the format of `--raw`, otherwise float32.
 
     Raises:
         LivecaptionError: the server ended the stream before the audio ended.
@@ -115,6 +122,7 @@ async def stream(
         "hotwords": options.hotwords,
         "prompt": options.prompt,
         "title": options.title,
+        "channel_mode": options.channels,
         "token": config.server.token,
         **more,
     }
@@ -151,9 +159,10 @@ async def chunks(
     *,
     live: bool,
     track: int | None = None,
-    opened: Callable[[float], None] = lambda duration_s: None,
+    channel_mode: "ChannelMode" = "mix",
+    opened: Callable[["Opened"], None] = lambda contents: None,
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the audio of an opened source: as it is if it is raw, otherwise decoded to mono float32 at 16 kHz.
+    """Yield the audio of an opened source: as it is if it is raw, otherwise decoded to float32 at 16 kHz.
 
     Args:
         source: the source.
@@ -162,7 +171,8 @@ async def chunks(
         live: whether audio that arrives is needed at once. Otherwise it is stored first, because more can be decoded
             from a file.
         track: number of the audio track, from 1. None: the default one, or the first with sound if that is silent.
-        opened: called with the duration in seconds, if the container's header has it.
+        channel_mode: whether the channels of a container are mixed, or interleaved.
+        opened: called with the contents of a container, before the first chunk.
 
     Raises:
         InvalidAudio: there is no audio in it that can be decoded.
@@ -172,19 +182,35 @@ async def chunks(
         pieces = raw_chunks(audio)
     elif isinstance(audio, Arriving) and (not live or await audio.has_index_at_its_end()):
         with await store(audio) as file:
-            async with aclosing(_decode(source, file, opened, track)) as pieces:
+            async with aclosing(_decode(source, file, opened, track, channel_mode)) as pieces:
                 async for piece in pieces:
                     yield piece
         return
     else:
-        pieces = _decode(source, audio, opened, track)
+        pieces = _decode(source, audio, opened, track, channel_mode)
     async with aclosing(pieces):
         async for piece in pieces:
             yield piece
 
 
+async def begun(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Wait for the first chunk, so that the container is opened. Return all chunks. Close the given ones in the end."""
+    first = await anext(chunks, b"")
+
+    async def all_chunks() -> AsyncGenerator[bytes, None]:
+        yield first
+        async for chunk in chunks:
+            yield chunk
+
+    return all_chunks()
+
+
 async def _decode(
-    source: Source, audio: BinaryIO | Arriving, opened: Callable[[float], None], track: int | None
+    source: Source,
+    audio: BinaryIO | Arriving,
+    opened: Callable[["Opened"], None],
+    track: int | None,
+    channel_mode: "ChannelMode",
 ) -> AsyncGenerator[bytes, None]:
     """Decode a container.
 
@@ -196,18 +222,18 @@ async def _decode(
     pool = DecoderPool(keep_spare_s=0)
     feeding: asyncio.Task[None] | None = None
     damage: InvalidAudio | None = None
+    is_opened = False
     try:
-        decoder = ContainerDecoder(pool, None if isinstance(audio, Arriving) else audio, track)
+        decoder = ContainerDecoder(pool, None if isinstance(audio, Arriving) else audio, track, channel_mode)
         if isinstance(audio, Arriving):
             feeding = asyncio.create_task(_feed(decoder, audio))
         async with aclosing(decoder.samples()) as pieces:
             async for samples in pieces:
-                if decoder.opened is not None:
-                    if decoder.opened.duration_s is not None:
-                        opened(decoder.opened.duration_s)
+                if decoder.opened is not None and not is_opened:
+                    opened(decoder.opened)
                     if decoder.opened.n_tracks > 1:
                         complain(f"{source.name}: audio track {decoder.opened.track} of {decoder.opened.n_tracks}")
-                    decoder.opened = None
+                    is_opened = True
                 yield samples.tobytes()
     except InvalidAudio as error:
         damage = error
@@ -232,11 +258,11 @@ async def _feed(decoder: "ContainerDecoder", audio: Arriving) -> None:
         decoder.finish()
 
 
-def bytes_per_s(raw: "AudioFormat | None") -> int:
-    """Return the bytes of one second of `chunks`."""
+def bytes_per_s(raw: "AudioFormat | None", n_channels: int) -> int:
+    """Return the bytes of one second of `chunks`. Raw audio states its own number of channels."""
     from livecaption.audio import SAMPLE_RATE_HZ
     from livecaption.audio.formats import SAMPLE_BYTES
 
     if raw is None:
-        return SAMPLE_RATE_HZ * SAMPLE_BYTES["pcm_f32le"]
+        return SAMPLE_RATE_HZ * n_channels * SAMPLE_BYTES["pcm_f32le"]
     return raw.sample_rate_hz * raw.channels * SAMPLE_BYTES[raw.encoding]

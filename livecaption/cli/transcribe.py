@@ -3,19 +3,24 @@
 import argparse
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
-from livecaption.captions.transcript import FORMATS, to_text
+from livecaption.captions.transcript import FORMATS, in_spoken_order, to_text
 from livecaption.cli.outputs import Refused, choose, make_directory, person, targets, write
 from livecaption.cli.sources import Source, check, opened
-from livecaption.cli.streaming import add_stream_arguments, chunks, server, source_argument, stream
+from livecaption.cli.streaming import add_stream_arguments, begun, chunks, server, source_argument, stream
 from livecaption.cli.terminal import FAILED, complain, note, printable, reason, show, stderr
 from livecaption.config import Config, load_config
 from livecaption.errors import ConfigError, LivecaptionError
 from livecaption.events import Ack, Event, Final, SpeechStart
+
+if TYPE_CHECKING:
+    from livecaption.decoding.messages import Opened
 
 RECORDING_ENDPOINTING = {"silence_ms": 1000, "max_utterance_ms": 25_000}
 """Endpointing of recordings: long utterances, because latency does not matter and they are transcribed better."""
@@ -163,25 +168,39 @@ async def _transcribe(source: Source, url: str, options: argparse.Namespace, con
         # The directory would leave no place for the name.
         bar = progress.add_task(printable(Path(source.name).name), total=None)
         transcript = _Transcript(partial(progress.update, bar))
+        n_channels = 1
+
+        def note_contents(contents: "Opened") -> None:
+            nonlocal n_channels
+            n_channels = contents.n_channels
+            if contents.duration_s is not None:
+                progress.update(bar, total=contents.duration_s * 1000)
+
         async with opened(source) as audio:
-            await stream(
-                url,
-                chunks(
-                    source,
-                    audio,
-                    options.raw,
-                    live=False,
-                    track=options.track,
-                    opened=lambda duration_s: progress.update(bar, total=duration_s * 1000),
-                ),
-                transcript.receive,
-                options,
-                config,
-                words=options.words,
-                partials=False,
-                endpointing=RECORDING_ENDPOINTING,
+            decoded = chunks(
+                source,
+                audio,
+                options.raw,
+                live=False,
+                track=options.track,
+                channel_mode=options.channels,
+                opened=note_contents,
             )
-    return transcript.finals
+            async with aclosing(decoded) as audio_chunks:
+                if options.channels == "separate":
+                    audio_chunks = await begun(audio_chunks)  # now the number of channels is known
+                await stream(
+                    url,
+                    audio_chunks,
+                    transcript.receive,
+                    options,
+                    config,
+                    channels=n_channels,
+                    words=options.words,
+                    partials=False,
+                    endpointing=RECORDING_ENDPOINTING,
+                )
+    return in_spoken_order(transcript.finals)
 
 
 class _Transcript:

@@ -17,8 +17,8 @@ nothing. Reading answers the connection's keep-alive, and reading reconnects aft
 
 After a reconnection the session goes on, as long as the server keeps it. This also works if the server crashed and was
 restarted. Missed finals arrive late. The client resends audio that did not arrive or has no final yet. The open
-utterance restarts under its number. Lost captions are reported by a `Gap`; a `Gap` of zero length means that only
-partials were lost.
+utterance restarts under its number, or, if channels are apart, under one that no final has. Lost captions are reported
+by a `Gap`; a `Gap` of zero length means that only partials were lost.
 
 The client runs in the caller's event loop and never blocks it. It has no code for microphones, files or codecs.
 """

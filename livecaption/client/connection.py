@@ -25,6 +25,7 @@ class StreamSettings(TypedDict, total=False):
     encoding: str
     sample_rate: int
     channels: int
+    channel_mode: str
     language: str | Sequence[str] | None
     task: str
     partials: bool
@@ -44,6 +45,7 @@ async def connect(
     encoding: str = "pcm_s16le",
     sample_rate: int = 16_000,
     channels: int = 1,
+    channel_mode: str = "mix",
     language: str | Sequence[str] | None = None,
     task: str = "transcribe",
     partials: bool = True,
@@ -62,7 +64,9 @@ async def connect(
         encoding: `pcm_s16le`, `pcm_s24le`, `pcm_s32le`, `pcm_f32le`, `pcm_f64le`, `mulaw`, `alaw`; or `auto`: a
             container such as WebM or MP3.
         sample_rate: in Hz, 8000 to 96000; ignored for `auto`.
-        channels: 1 to 8, interleaved; ignored for `auto`.
+        channels: 1 to 8, interleaved. For `auto` it is ignored, or the largest number of channels that are kept apart.
+        channel_mode: `mix`, or `separate`: each channel is captioned apart, and the events of utterances have its
+            number. It takes as much of the server as a stream.
         language: code, tag of BCP 47 or English name, such as `en`, `en-US` or `English`; None: detect it in each
             utterance; several: those to expect.
         task: `transcribe`, or `translate` to English.
@@ -94,6 +98,8 @@ async def connect(
         "prompt": prompt,
         "hotwords": list(hotwords),
     }
+    if channel_mode != "mix":
+        start["channel_mode"] = channel_mode
     if endpointing is not None:
         start["endpointing"] = dict(endpointing)
     if title is not None:

@@ -54,6 +54,7 @@ async def test_start_carries_every_option_and_the_token(server_of: ServerOf) -> 
         "encoding": "mulaw",
         "sample_rate": 8000,
         "channels": 2,
+        "channel_mode": "separate",
         "language": "en",
         "task": "translate",
         "partials": False,
