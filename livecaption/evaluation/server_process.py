@@ -30,9 +30,10 @@ from livecaption.evaluation.process_end import TIMEOUT_FACTOR, ProcessEnd
 START_TIMEOUT_S = 20.0
 TREE_GONE_WITHIN_S = 0.25
 """Time that other processes may outlive the server: its workers after SIGKILL, and multiprocessing's tracker always."""
-TRACKER_WITHIN_S = 1.0
-"""In this time multiprocessing's tracker removes the semaphores of a program that was killed. Shorter: those of other
-programs are counted. Longer: only the report of a real leftover comes later."""
+OTHERS_WITHIN_S = 20.0
+"""In this time other programs free the port that they were given, and remove the shared memory that they left. Shorter:
+what they have is counted. Longer: only the report of a real leftover comes later."""
+OTHERS_LOOK_S = 0.1
 MARKER = "LIVECAPTION_TEST_MARKER"
 
 FORBIDDEN = ("Traceback", "another loop", "was never awaited", "Task was destroyed", "Exception ignored")
@@ -214,11 +215,14 @@ class ServerProcess:
         """The time of its end (time.monotonic). The server must have ended."""
         return self._end.ended_s
 
-    async def leftovers(self, within_s: float = TREE_GONE_WITHIN_S) -> list[str]:
+    async def leftovers(
+        self, within_s: float = TREE_GONE_WITHIN_S, others_within_s: float = OTHERS_WITHIN_S
+    ) -> list[str]:
         """Describe everything that the server left behind: processes, port, locks, files, shared memory, tracebacks.
 
         Args:
             within_s: time that its other processes may outlive the server.
+            others_within_s: time that other programs may use its port, and may have shared memory that looks left.
         """
         left = []
         try:
@@ -228,21 +232,24 @@ class ServerProcess:
         except TimeoutError as error:
             left.append(str(error))
         match = re.search(r"listening on \w+://[^\s/]*:(\d+)/", self.output)
-        if match and not await _becomes_free(int(match[1])):
+        if match and not await _becomes(lambda: is_port_free(int(match[1])), others_within_s):
             left.append(f"port {match[1]} is taken")
         left += [f"logged: {line}" for line in self.lines if any(word in line for word in FORBIDDEN)]
         for path in self.directory.rglob("*"):
             if path.is_file() and (path.suffix != ".lock" or is_locked(path)):
                 left.append(f"file {path.relative_to(self.directory)}")
-        return left + [f"shared memory {name}" for name in sorted(await self._left_shared_memory())]
+        return left + [f"shared memory {name}" for name in sorted(await self._left_shared_memory(others_within_s))]
 
-    async def _left_shared_memory(self) -> set[str]:
+    async def _left_shared_memory(self, others_within_s: float) -> set[str]:
         """Name the shared memory that appeared since the start and that nobody has or removes."""
         left = _unmapped_shared_memory() - self._shared_memory_before
-        if left:
+
+        def is_removed() -> bool:
             # Another program may have been killed just now, and its tracker is about to remove what it had.
-            await asyncio.sleep(TRACKER_WITHIN_S * TIMEOUT_FACTOR)
-            left &= _unmapped_shared_memory()
+            left.intersection_update(_unmapped_shared_memory())
+            return not left
+
+        await _becomes(is_removed, others_within_s)
         return left
 
     async def tree_gone(self, within_s: float = TREE_GONE_WITHIN_S) -> None:
@@ -316,13 +323,13 @@ def processes_with(variable: str) -> list[int]:
     return [pid for pid in pids if wanted in _read_proc(pid, "environ").split(b"\0")]
 
 
-async def _becomes_free(port: int) -> bool:
-    """Return False if the port is taken for long. The system may give it to another server for a while."""
-    for _ in range(round(START_TIMEOUT_S / 0.1)):
-        if is_port_free(port):
+async def _becomes(condition: Callable[[], bool], within_s: float) -> bool:
+    """Wait until a condition holds, of which nothing reports a change. Return False if it does not in this time."""
+    for _ in range(round(within_s / OTHERS_LOOK_S)):
+        if condition():
             return True
-        await asyncio.sleep(0.1)  # nothing reports that a port is free
-    return False
+        await asyncio.sleep(OTHERS_LOOK_S)
+    return condition()
 
 
 def is_port_free(port: int) -> bool:

@@ -322,9 +322,10 @@ def test_barks_and_sneezes_have_no_words(
 def test_a_few_words_are_the_same_at_any_level(engine: WhisperEngine, samples: Samples, level_db: int) -> None:
     said = samples["ls-61-70968-0000"][15_520:34_560]
     soft = (np.round(said * 10 ** (level_db / 20) * 32768) / 32768).astype(np.float32)
-    [text] = texts(engine, Window(said))
-    assert text.startswith("used complaint against the")  # a processor may add a word
-    assert texts(engine, Window(soft)) == [text]
+    # On some processors a fifth word follows, which is cut in two at the end.
+    assert [text.split()[:4] for text in texts(engine, Window(soft), Window(said))] == [
+        ["used", "complaint", "against", "the"]
+    ] * 2
 
 
 # Refusals
