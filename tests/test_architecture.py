@@ -81,6 +81,7 @@ IMPORTERS = {
 
 ENGINE_PROGRAMS = {
     "livecaption/evaluation/engine_bench.py",
+    "livecaption/evaluation/long_form.py",
     "livecaption/evaluation/virtual_time.py",
     "livecaption/cli/models.py",
     "livecaption/cli/doctor.py",

@@ -22,8 +22,9 @@ from livecaption.events import Ack, Event, Final, SpeechStart
 if TYPE_CHECKING:
     from livecaption.decoding.messages import Opened
 
-RECORDING_ENDPOINTING = {"silence_ms": 1000, "max_utterance_ms": 25_000}
-"""Endpointing of recordings: long utterances, because latency does not matter and they are transcribed better."""
+RECORDING_ENDPOINTING = {"silence_ms": 1000, "max_utterance_ms": 20_000}
+"""Endpointing of recordings: long utterances, because latency does not matter and they are transcribed better. Figures:
+docs/decisions/0041-recordings.md."""
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

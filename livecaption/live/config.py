@@ -38,7 +38,7 @@ class AudioLimits:
             once. A recording of an hour is taken in 36 s, at a tenth of a core. More: others wait. Less: files take
             longer.
         max_backlog_ms: audio that waits for finals before the server reads slower than the client sends. More: more
-            memory for each stream. Less: the workers may wait for audio.
+            memory for each stream. Less: the workers may wait for audio, and batches of a recording are smaller.
         backlog_pause_s: longest pause in reading. After it one message is taken all the same, so that pings are
             answered and a dead peer is seen. Longer: a dead peer is noticed later. Shorter: the backlog grows more.
         patience_in_speech_s: time without audio that ends an utterance in which somebody speaks. Longer: the final of
@@ -51,7 +51,7 @@ class AudioLimits:
 
     audio_s_per_s: float = 100.0
     burst_s: float = 60.0
-    max_backlog_ms: int = 60_000
+    max_backlog_ms: int = 90_000
     backlog_pause_s: float = 5.0
     patience_in_speech_s: float = 3.0
     last_decoding_s: float = 10.0

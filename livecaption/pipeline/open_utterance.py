@@ -100,8 +100,12 @@ class OpenUtterance:
         cutter.set_mid_phrase(mid_phrase=partials)
 
     def ask(self, level: ServiceLevel, now_s: float) -> list[Request]:
-        """Request what the newest audio calls for: an early final at a new pause, otherwise a partial if one is due."""
-        if level.effort == "full" and self._is_at_new_pause():
+        """Request what the newest audio calls for: an early final at a new pause, otherwise a partial if one is due.
+
+        A stream that waits for a final gains nothing by an early one, which is answered later. So a recording that is
+        sent faster than it is transcribed has none: docs/decisions/0041-recordings.md.
+        """
+        if level.effort == "full" and not self._awaits_final() and self._is_at_new_pause():
             return [self._ask_early_final(now_s)]
         if not self._partials or level.partial_interval_ms is None:
             return []
@@ -156,6 +160,10 @@ class OpenUtterance:
     ) -> AwaitedFinal:
         """Return the promised final. `utterance` is this whole utterance."""
         return AwaitedFinal(utterance, self._stabilizer, options, now_s, last_voiced_s, self.clock.first_due_since_s)
+
+    def _awaits_final(self) -> bool:
+        early = self._early_final
+        return self._requests.awaits_final or (early is not None and early.answer is None)
 
     def _is_at_new_pause(self) -> bool:
         pause_start = self._cutter.last_voiced_at

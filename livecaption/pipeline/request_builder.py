@@ -60,6 +60,11 @@ class RequestBuilder:
         for final in earlier:
             self.note_final(final.text, final.language or "", final.confidence)
 
+    @property
+    def awaits_final(self) -> bool:
+        """True if the final of an ended utterance is awaited, so the newest text is not known."""
+        return self._finals.oldest is not None
+
     def build(
         self, utterance: Utterance, committed: str, language: str | None, *, is_final: bool, now_s: float
     ) -> Request:
@@ -114,8 +119,11 @@ class RequestBuilder:
         # With the capacity for early finals there is capacity to do them well.
         effort = self._service_level().effort
         before = self._preceding(utterance, options.language) if effort == "full" else None
-        # With reduced effort the context misleads more than it helps, except after a cut at the length limit.
-        context = self._context if effort == "full" or self._goes_on(utterance) else ""
+        # With reduced effort the context misleads more than it helps, except after a cut at the length limit. So does
+        # text that other words follow: docs/decisions/0041-recordings.md.
+        oldest = self._finals.oldest
+        has_text_before = oldest is None or oldest.utterance.number == utterance.number
+        context = self._context if (effort == "full" and has_text_before) or self._goes_on(utterance) else ""
         return Window(utterance.samples, options, is_final, committed, context, effort, before, self._likely_language)
 
     def _goes_on(self, utterance: Utterance) -> bool:

@@ -112,13 +112,13 @@ class WorkerPool:
         self._scheduler = Scheduler(scheduling, self._refresh_partial)
         self._load_controller = LoadController(partials.interval_ms, scheduling.max_batch)
         self._demand = Demand()
-        self._limit_batches()
         self._quarantine = Quarantine()
         listener = WorkerListener(self._on_ready, self._on_answer, self._on_lost, self._on_state)
         engines = engine_of_each_worker(engine, config, os.cpu_count() or 1)
         self._supervisors = [Supervisor(each, config, listener) for each in engines]
         self._ready: dict[WorkerId, Worker] = {}
         self._sessions: dict[SessionId, tuple[OnAnswer, Refresh]] = {}
+        self._limit_batches()
         self._hold_s = hold_s
         self._failed_since_s: float | None = None
         """The time at which the state became FAILED. A worker that dies again without useful work does not reset it."""
@@ -216,10 +216,12 @@ class WorkerPool:
         if session not in self._sessions:
             self._demand.add_stream(session, time.monotonic())
         self._sessions[session] = on_answer, refresh
+        self._limit_batches()
 
     def detach(self, session: SessionId) -> None:
         """Remove a session that has ended. Its answers are dropped, and so is its waiting partial."""
         self._sessions.pop(session, None)
+        self._limit_batches()
         self._scheduler.forget_partials(session)
         self._load_controller.remove_stream(session)
         self._demand.remove_stream(session, time.monotonic())
@@ -297,7 +299,9 @@ class WorkerPool:
             self._answer(request, hypothesis)
 
     def _limit_batches(self) -> None:
-        finals, partials = self._load_controller.max_finals, self._load_controller.max_partials
+        control = self._load_controller
+        finals = control.max_finals if len(self._sessions) > 1 else control.max_finals_alone
+        partials = control.max_partials
         self._execute(self._scheduler.limit_batches(finals=finals, partials=partials))
 
     def _on_lost(self, worker: Worker) -> None:

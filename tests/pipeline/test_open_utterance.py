@@ -100,9 +100,20 @@ def test_a_refreshed_partial_has_the_newest_audio_and_the_next_interval_counts_f
 
 def test_with_capacity_one_early_final_is_requested_at_each_pause() -> None:
     talk = Conversation(partials=False, level=SPECULATIVE)
-    asked = talk.feed("speech 440ms, silence 400ms, speech 300ms, silence 400ms")
-    assert ends_ms(asked) == [1700, 2400]
-    assert all(request.is_final for request in asked)
+    (first,) = talk.feed("speech 440ms, silence 400ms")
+    talk.answer(first, "And so")
+    (second,) = talk.feed("speech 300ms, silence 400ms")
+    assert ends_ms([first, second]) == [1700, 2400]
+    assert first.is_final
+    assert second.is_final
+
+
+def test_no_early_final_is_requested_while_another_is_awaited() -> None:
+    talk = Conversation(partials=False, level=SPECULATIVE)
+    (first,) = talk.feed("speech 440ms, silence 400ms, speech 300ms, silence 300ms")
+    talk.answer(first, "And so")
+    (second,) = talk.feed("silence 20ms")
+    assert ends_ms([first, second]) == [1700, 2520]
 
 
 def test_an_early_final_is_the_final_where_the_utterance_ends_at_its_pause() -> None:

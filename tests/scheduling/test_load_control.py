@@ -164,6 +164,12 @@ def test_batches_of_a_slow_model_are_single_requests_and_of_a_fast_one_as_large_
     assert 1 < between.max_partials < between.max_finals < 16
 
 
+def test_finals_of_a_single_stream_are_in_larger_batches_because_nobody_else_waits() -> None:
+    controller = controller_that_measured(slowness=4)
+    assert controller.max_finals == 1
+    assert 1 < controller.max_finals_alone < 16
+
+
 def test_the_cost_of_finals_is_known_after_some_of_them() -> None:
     controller = LoadController(500, 16)
     controller.record_batch(16, 0.5, 0.0, is_final=False)

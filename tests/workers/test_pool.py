@@ -84,6 +84,19 @@ async def test_requests_that_waited_for_a_worker_are_computed_several_at_once(st
     assert max(sizes) >= 3
 
 
+async def test_finals_of_a_stream_that_is_alone_are_computed_several_at_once_although_they_are_slow(
+    start_crew: StartCrew,
+) -> None:
+    """Beside a second stream, batches of finals this slow are single requests."""
+    crew = await start_crew()
+    await crew.ask("delay 0.7")
+    for sessions in (["a"], ["a", "b"]):
+        before = crew.pool.counts.batch_sizes.copy()
+        await asyncio.gather(*(crew.ask("delay 0.7", session=session) for session in sessions * (6 // len(sessions))))
+        sizes = crew.pool.counts.batch_sizes - before
+        assert (max(sizes) > 1) == (len(sessions) == 1)
+
+
 async def test_a_request_while_the_model_loads_is_answered_once_it_has(start_crew: StartCrew) -> None:
     crew = await start_crew("load 0.3", wait=False)
     answer = crew.ask()
