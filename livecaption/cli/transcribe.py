@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RECORDING_ENDPOINTING = {"silence_ms": 1000, "max_utterance_ms": 20_000}
 """Endpointing of recordings: long utterances, because latency does not matter and they are transcribed better. Figures:
-docs/decisions/0041-recordings.md."""
+docs/decisions/0042-recordings.md."""
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -288,7 +288,7 @@ class ChannelPipeline:
     def _answer_final(self, awaited: AwaitedFinal, answer: Hypothesis | EngineError, now_s: float) -> list[Output]:
         if isinstance(answer, Hypothesis):
             final = awaited.answer(answer, now_s)
-            self._requests.note_final(final.text, answer.language, answer.confidence)
+            self._requests.note_final(final)
             for latency in awaited.latencies(now_s):
                 self._record(latency)
             return self._release()

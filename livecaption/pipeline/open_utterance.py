@@ -103,7 +103,7 @@ class OpenUtterance:
         """Request what the newest audio calls for: an early final at a new pause, otherwise a partial if one is due.
 
         A stream that waits for a final gains nothing by an early one, which is answered later. So a recording that is
-        sent faster than it is transcribed has none: docs/decisions/0041-recordings.md.
+        sent faster than it is transcribed has none: docs/decisions/0042-recordings.md.
         """
         if level.effort == "full" and not self._awaits_final() and self._is_at_new_pause():
             return [self._ask_early_final(now_s)]

@@ -55,10 +55,11 @@ class RequestBuilder:
         self._next_request_id = next_request_id
         self._finals = finals
         self._context = ""  # end of the text so far in this language
+        self._context_until = 0  # number of its last utterance
         self._likely_language: str | None = None
         self._ended_utterance: Utterance | None = None  # the newest, as long as its audio may go with the next one
         for final in earlier:
-            self.note_final(final.text, final.language or "", final.confidence)
+            self.note_final(final)
 
     @property
     def awaits_final(self) -> bool:
@@ -87,12 +88,14 @@ class RequestBuilder:
         window = self._window(utterance, committed, language, is_final=False)
         return replace(partial, asked_s=now_s, window=window, window_start=utterance.window_start)
 
-    def note_final(self, text: str, language: str, confidence: float) -> None:
-        """Take the language and the text of a final, for later windows."""
-        if not text or confidence < MIN_CONTEXT_CONFIDENCE:
+    def note_final(self, final: Final) -> None:
+        """Take the language and the text of a final, for later windows, unless the text after it is known already."""
+        if not final.text or final.confidence < MIN_CONTEXT_CONFIDENCE or final.utterance < self._context_until:
             return
+        language = final.language or ""
         before = self._context if language == self._likely_language else ""
-        self._context = f"{before} {text}"[-MAX_CONTEXT_CHARACTERS:]
+        self._context = f"{before} {final.text}"[-MAX_CONTEXT_CHARACTERS:]
+        self._context_until = final.utterance
         self._likely_language = language
 
     def note_end(self, utterance: Utterance) -> None:
@@ -120,7 +123,7 @@ class RequestBuilder:
         effort = self._service_level().effort
         before = self._preceding(utterance, options.language) if effort == "full" else None
         # With reduced effort the context misleads more than it helps, except after a cut at the length limit. So does
-        # text that other words follow: docs/decisions/0041-recordings.md.
+        # text that other words follow: docs/decisions/0042-recordings.md.
         oldest = self._finals.oldest
         has_text_before = oldest is None or oldest.utterance.number == utterance.number
         context = self._context if (effort == "full" and has_text_before) or self._goes_on(utterance) else ""

@@ -58,14 +58,20 @@ class BatchCost:
         """Return the seconds that a batch of `n_requests` takes."""
         return self.fixed_s + n_requests * self.per_request_s
 
+    def largest_within(self, bound_s: float, at_most: int) -> int:
+        """Return the size of the largest batch that takes at most `bound_s`; at least 1."""
+        if not self.per_request_s:
+            return at_most
+        return max(1, min(at_most, int((bound_s - self.fixed_s) / self.per_request_s)))
+
     def best_within(self, bound_s: float, at_most: int) -> int:
         """Return the size of the smallest batch in which a request is nearly as cheap as in the largest batch.
 
         The largest batch is the one that takes at most `bound_s`. The result is at least 1. In a larger batch than this
         requests would wait for each other without a gain.
         """
+        largest = self.largest_within(bound_s, at_most)
         if not self.per_request_s:
-            return at_most
-        largest = max(1, min(at_most, int((bound_s - self.fixed_s) / self.per_request_s)))
+            return largest
         cheap_s = NEARLY_AS_CHEAP * self.of(largest) / largest
         return next(n for n in range(1, largest + 1) if self.of(n) / n <= cheap_s)

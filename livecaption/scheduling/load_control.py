@@ -27,7 +27,7 @@ FINALS_WITHIN_S = 0.6
 """Longest time in s of a batch of finals. Finals wait for each other, but cost less together when there are many."""
 FINALS_ALONE_WITHIN_S = 3.0
 """The same while there is only one stream, so nobody else waits: a recording. Longer: a second stream that begins waits
-for longer. Shorter: recordings cost more. Figures: docs/decisions/0041-recordings.md."""
+for longer. Shorter: recordings cost more. Figures: docs/decisions/0042-recordings.md."""
 UNMEASURED_BATCH = 4
 """Requests in one batch before its cost was measured. More: a large model on a CPU takes more than 10 s for the first
 batch. Less: a small model is used badly."""
@@ -158,12 +158,14 @@ class LoadController:
     @property
     def max_finals(self) -> int:
         """Largest number of requests in one batch of finals of several streams."""
-        return self._max_finals_within(FINALS_WITHIN_S)
+        cost = self._cost_of_finals()
+        return cost.best_within(FINALS_WITHIN_S, self._max_batch) if cost else UNMEASURED_BATCH
 
     @property
     def max_finals_alone(self) -> int:
         """The same where all are of one stream."""
-        return self._max_finals_within(FINALS_ALONE_WITHIN_S)
+        cost = self._cost_of_finals()
+        return cost.largest_within(FINALS_ALONE_WITHIN_S, self._max_batch) if cost else UNMEASURED_BATCH
 
     @property
     def max_partials(self) -> int:
@@ -190,10 +192,6 @@ class LoadController:
     def finals_measured(self) -> bool:
         """True if `final_s` comes from many finals."""
         return self._n_finals >= MEASURED_FINALS
-
-    def _max_finals_within(self, bound_s: float) -> int:
-        cost = self._cost_of_finals()
-        return cost.best_within(bound_s, self._max_batch) if cost else UNMEASURED_BATCH
 
     def _cost_of_finals(self) -> BatchCost:
         return self._final_cost or self._partial_cost

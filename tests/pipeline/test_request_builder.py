@@ -1,6 +1,7 @@
 """A window goes with the language, the text so far, and the preceding utterance."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,11 +71,18 @@ def test_a_window_has_full_effort_where_there_is_capacity(level: ServiceLevel) -
 
 def test_the_context_is_the_end_of_what_was_said_without_what_the_model_was_unsure_of() -> None:
     made = builder()
-    for text, confidence in (("One.", 0.9), ("Nonsense.", 0.3), ("Two.", 0.9)):
-        made.note_final(text, "en", confidence)
+    for number, (text, confidence) in enumerate((("One.", 0.9), ("Nonsense.", 0.3), ("Two.", 0.9))):
+        made.note_final(final_of(utterance(number, FIRST_MS), text, confidence))
     assert build(made, utterance(0, FIRST_MS)).window.context.split() == ["One.", "Two."]
-    made.note_final("x" * 1000, "en", 0.9)
+    made.note_final(final_of(utterance(3, FIRST_MS), "x" * 1000))
     assert build(made, utterance(0, FIRST_MS)).window.context == "x" * MAX_CONTEXT_CHARACTERS
+
+
+def test_text_that_is_known_later_than_the_text_after_it_is_no_context() -> None:
+    made = builder()
+    for number, text in ((1, "One."), (3, "Three."), (2, "Two.")):
+        made.note_final(final_of(utterance(number, FIRST_MS), text))
+    assert build(made, utterance(4, FIRST_MS)).window.context.split() == ["One.", "Three."]
 
 
 def test_the_finals_of_an_earlier_server_are_context_and_give_the_language() -> None:
@@ -93,7 +101,7 @@ def test_the_language_of_an_utterance_is_that_of_the_publisher_or_the_one_that_w
 def test_after_a_change_of_language_the_context_is_in_the_new_one() -> None:
     made = builder(language=None)
     for text, language, confidence in (("Guten Tag.", "de", 0.9), ("Hello.", "en", 0.9), ("Salut.", "fr", 0.3)):
-        made.note_final(text, language, confidence)
+        made.note_final(replace(final_of(utterance(0, FIRST_MS), text, confidence), language=language))
     window = build(made, utterance(0, FIRST_MS)).window
     assert (window.context.strip(), window.likely_language) == ("Hello.", "en")
 

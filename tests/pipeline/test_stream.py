@@ -233,13 +233,13 @@ def test_at_reduced_effort_the_text_before_is_context_only_after_a_cut_for_lengt
 
 
 def test_a_stream_that_waits_for_a_final_asks_for_none_early_and_gives_none_an_older_text() -> None:
-    """As a recording does, which is sent faster than it is transcribed."""
+    """A recording does that: it is sent faster than it is transcribed."""
     stream = new_stream(service_level=lambda: SPECULATIVE)
     (first,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 900ms"))
     stream.receive_answer(first, hypothesis("Hello."), 0.0)
-    asked = requests(feed(stream, "speech 1000ms, silence 900ms, speech 1000ms, silence 300ms"))
+    asked = requests(feed(stream, "speech 1000ms, silence 900ms, speech 1000ms, silence 400ms"))
     assert [request.utterance for request in asked] == [1]
-    (third,) = requests(feed(stream, "silence 600ms"))
+    (third,) = requests(feed(stream, "silence 500ms"))
     assert (asked[0].window.context.split(), third.window.context) == (["Hello."], "")
 
 
