@@ -14,7 +14,7 @@ from livecaption.audio import samples_of
 from livecaption.audio.formats import SAMPLE_BYTES, AudioFormat
 
 MAX_ACKNOWLEDGED_MS = 120_000
-"""Acknowledged audio that is kept, at most, in ms. A server that crashes may have had 60 s of audio that waited for
+"""Acknowledged audio that is kept, at most, in ms. A server that crashes may have had 90 s of audio that waited for
 finals, and an open utterance of 28 s. Less: some of that audio is lost with it. More: memory, and silence that is sent
 again."""
 

@@ -39,8 +39,8 @@ CLOSED_GAP_MS = 500
 """Longest gap that is closed, in ms, if the cue may stay that long. A caption that disappears for a moment flickers
 (Netflix)."""
 READING_COLUMNS_PER_S = 17
-CHANNELS_WAIT_MS = 90_000
-"""Time in ms after which no final of another channel is expected before a cue. An utterance has 28 s at most, and 60 s
+CHANNELS_WAIT_MS = 120_000
+"""Time in ms after which no final of another channel is expected before a cue. An utterance has 28 s at most, and 90 s
 of audio may wait for finals. More: the subtitles of a running session come later. Less: they may be out of order."""
 
 # Costs apart from breaks, in the unit of `line_breaking`.

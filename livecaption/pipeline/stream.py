@@ -10,7 +10,7 @@ only. Everything else is counted in samples of stream time. Channels apart: docs
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, filterfalse
+from itertools import count
 
 import numpy as np
 
@@ -78,23 +78,21 @@ class StreamPipeline:
         finals = resume_point.finals
         taken = {final.utterance for final in finals}
         self._n_utterances = max(taken, default=-1) + 1
-        # With channels apart, a restarted utterance may have a number below that of a final.
-        first_number = self._n_utterances if options.n_channels_apart is None else 0
-        numbers = filterfalse(taken.__contains__, count(first_number))
         begin = samples_of(resume_point.audio_ms)
         self._channels: dict[SessionId, ChannelPipeline] = {}
         for channel in (None,) if options.n_channels_apart is None else range(options.n_channels_apart):
             # Each channel has a turn of its own with the workers.
             channel_id = self.id if channel is None else SessionId(f"{self.id}.{channel}")
             channel_begin = max(begin, samples_of(resume_point.transcribed_ms.get(channel, 0)))
+            channel_finals = tuple(final for final in finals if final.channel == channel)
             self._channels[channel_id] = ChannelPipeline(
                 channel_id,
                 options,
                 self._service_level,
                 self._next_request_id,
-                numbers,
+                _free_numbers(taken, channel_finals[-1].utterance if channel_finals else -1),
                 self._latencies.append,
-                tuple(final for final in finals if final.channel == channel),
+                channel_finals,
                 channel_begin,
                 n_skipped=channel_begin - begin,
             )
@@ -202,7 +200,8 @@ class StreamPipeline:
         if self._ended:
             return self.received_ms, []
         outputs = self._of_all(lambda channel: channel.pause(now_s))
-        return max(ms_of(channel.now) for channel in self._channels.values()), outputs
+        # A channel that an earlier server has transcribed further is ahead of the audio.
+        return min(ms_of(channel.now) for channel in self._channels.values()), outputs
 
     def flush(self, flush_id: str | int | None, now_s: float) -> list[Output]:
         """End the open utterances now. `Flushed` follows once all finals up to here are sent.
@@ -307,3 +306,14 @@ class StreamPipeline:
             return False
         self._flushes.remove(flush)
         return True
+
+
+def _free_numbers(taken: set[int], after: int) -> Iterator[int]:
+    """Take the next free number for each utterance of a channel, above that of its newest final.
+
+    All channels share the taken numbers. One below the final of another channel may be free: its utterance was open.
+    """
+    for number in count(after + 1):
+        if number not in taken:
+            taken.add(number)
+            yield number

@@ -186,7 +186,7 @@ def test_growing_webvtt_of_two_channels_is_appended_to_and_in_the_order_of_its_c
 def test_growing_webvtt_of_two_channels_comes_although_one_of_them_is_silent() -> None:
     growing = GrowingVtt()
     growing.push(final("Once.", 100, 1000, 100, channel=1))
-    for n in range(30):
+    for n in range(40):
         growing.push(final("Words.", 5000 * n, 5000 * n + 4000, n, channel=0))
     assert growing.text.count("Words.") > 10
     assert growing.text.count("Once.") == 1
@@ -210,7 +210,7 @@ DENSE = " ".join(f"word{n:03}" for n in range(44))
 )
 def test_growing_webvtt_of_two_channels_is_what_the_whole_is(finals: list[Final]) -> None:
     """The left channel goes on, one second after the other, so that each cue becomes certain at some time."""
-    ticks = [final("Tick.", 90_000 + 1000 * n, 90_900 + 1000 * n, 10 + n, channel=0) for n in range(30)]
+    ticks = [final("Tick.", 120_000 + 1000 * n, 120_900 + 1000 * n, 10 + n, channel=0) for n in range(30)]
     late = finals[2:]
     growing, whole = GrowingVtt(), to_vtt(in_spoken_order([*finals, *ticks]))
     for n, each in enumerate([*finals[:2], *ticks]):

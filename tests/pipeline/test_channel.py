@@ -286,6 +286,22 @@ def test_a_restarted_utterance_gets_a_number_that_no_final_has() -> None:
     assert starts == [(2, 1)]
 
 
+def test_a_channel_whose_newest_final_is_beyond_a_lost_utterance_goes_on_above_it() -> None:
+    """The utterance of the other channel that was open is lost, so its number stays free."""
+    finals = (replace(Final(1, "Right.", 900, 4000, "en", 0.9, 300), channel=1),)
+    stream = apart(resume_point=ResumePoint(finals, 300, {1: 4000}))
+    assert stream.skip_to(5000)
+    outputs = stream.receive_audio(together(sound("silence 900ms"), sound("speech 900ms")), 0.0)
+    assert [event.utterance for event in events(outputs) if isinstance(event, SpeechStart)] == [2]
+
+
+def test_a_pause_within_audio_that_one_channel_needs_no_more_begins_where_the_audio_ends() -> None:
+    stream = apart(resume_point=ResumePoint((), 0, {1: 4000}))
+    stream.receive_audio(together(sound("speech 1500ms"), sound("speech 1500ms")), 0.0)
+    begin_ms, _ = stream.pause(10.0)
+    assert begin_ms == 1500
+
+
 def test_the_text_of_a_channel_before_a_servers_death_is_the_context_of_that_channel_alone() -> None:
     finals = tuple(replace(Final(n, f"{n} before", 0, 900, "en", 0.9, 300), channel=n) for n in (0, 1))
     stream = apart(resume_point=ResumePoint(finals, 900, {0: 900, 1: 900}), service_level=lambda: SPECULATIVE)
