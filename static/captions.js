@@ -6,7 +6,7 @@ import { channelName, clock } from "./transcript.js";
 
 /** @import { Partial } from "./messages.js" */
 
-/** Utterances kept in the roll-up. Each begins a line of its own, so older ones are out of sight. */
+/** Utterances kept in the roll-up, unless more are open. Each begins a line of its own: older ones are out of sight. */
 const MAX_UTTERANCES = 6;
 
 /**
@@ -71,9 +71,18 @@ export class RollUp {
 
   /** The first line of an utterance above `number` that is not final; null: there is none. */
   #firstOpen(number = -1) {
-    // With many channels, older lines that are still open may have been removed.
-    const shown = [...this.#open].find(([other, { element }]) => other > number && element.isConnected);
-    return shown?.[1].element ?? null;
+    // Channels may open in another order than that of their numbers: a snapshot goes by channel.
+    const later = [...this.#open].filter(([other]) => other > number).sort(([a], [b]) => a - b);
+    return later[0]?.[1].element ?? null;
+  }
+
+  /** Remove the oldest lines. Those of open utterances stay, or their later words would never be seen. */
+  #removeOldest() {
+    /** @type {Set<Element>} */
+    const open = new Set([...this.#open.values()].map(({ element }) => element));
+    const ended = [...this.#lines.children].filter((line) => !open.has(line));
+    const excess = Math.max(0, this.#lines.childElementCount - MAX_UTTERANCES);
+    for (const line of ended.slice(0, excess)) line.remove();
   }
 
   #follow() {
@@ -95,7 +104,7 @@ export class RollUp {
       // Finals come in order, but a partial may overtake the final of the preceding utterance.
       this.#lines.insertBefore(line.element, this.#firstOpen(utterance));
       this.#open.set(utterance, line);
-      while (this.#lines.childElementCount > MAX_UTTERANCES) this.#lines.firstElementChild?.remove();
+      this.#removeOldest();
     }
     line.show(stable, tentative, language);
     this.#follow();

@@ -468,3 +468,30 @@ async def test_finals_of_two_channels_are_named_and_none_is_lost_or_doubled(
         await expect(entries.locator(".channel")).to_have_text(["Channel 2", "Channel 1"])
         await publisher.send(BOTH_SPEAK + SILENCE)
         await expect(entries).to_have_count(4)
+
+
+async def test_an_overlay_of_two_channels_shows_four_whole_lines(scripted_server: Server, open_page: OpenPage) -> None:
+    """Name and words stand on one line, and their boxes are whole."""
+    both = sound("silence 200ms, speech 900ms, silence 1500ms")
+    async with speaking(scripted_server, **APART) as publisher:
+        page = await open_page(publisher.page_of(scripted_server.url, "?overlay=1"))
+        await page.set_viewport_size({"width": 1280, "height": 720})
+        lines = page.locator("#roll-up p")
+        for n_lines in (2, 4):
+            await publisher.send(pcm_s16le(np.stack((both, both), axis=1)))
+            await expect(page.locator("#transcript p")).to_have_count(n_lines)
+        await expect(lines).to_have_count(4)
+        top_px, line_px, em_px = await page.locator("#roll-up").evaluate(
+            """rollUp => [rollUp.getBoundingClientRect().top, parseFloat(getComputedStyle(rollUp).lineHeight),
+                          parseFloat(getComputedStyle(rollUp).fontSize)]"""
+        )
+        for line in await lines.all():
+            row, name, words, room = await line.evaluate(
+                """line => [line, ...[".channel", "bdi", ".last-lines"].map((part) => line.querySelector(part))]
+                     .map((part) => part.getBoundingClientRect().toJSON())"""
+            )
+            assert row["height"] == pytest.approx(line_px, abs=0.1)
+            assert row["top"] >= top_px - 0.1
+            middles_px = [(box["top"] + box["bottom"]) / 2 for box in (name, words)]
+            assert middles_px[0] == pytest.approx(middles_px[1], abs=1)
+            assert words["left"] - room["left"] >= 0.3 * em_px - 0.1
