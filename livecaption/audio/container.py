@@ -341,6 +341,11 @@ class _Decoding:
         if self._audio is not None:
             self._audio.timeline.restart_clock()
             return [_Candidate(*usable[0], self._audio)]
+        if self._channel_mode == "separate":
+            n_channels = _n_channels(usable[0][1])  # 0 if the header does not state it
+            usable = [(number, stream) for number, stream in usable if 1 <= _n_channels(stream) <= MAX_CHANNELS]
+            if not usable:
+                raise _Refused(f"its audio has {n_channels} channels; 1 to {MAX_CHANNELS} can be kept apart")
         origin_s = _origin_s(container)
         return [
             _Candidate(number, stream, TrackAudio(Timeline(origin_s), self._n_channels_apart(stream)))
@@ -348,17 +353,8 @@ class _Decoding:
         ]
 
     def _n_channels_apart(self, stream: Any) -> int | None:
-        """Return the number of channels that are kept apart, or None if they are mixed.
-
-        Raises:
-            _Refused: there are too many, or the header does not state it.
-        """
-        if self._channel_mode == "mix":
-            return None
-        n_channels = int(stream.codec_context.layout.nb_channels)
-        if not 1 <= n_channels <= MAX_CHANNELS:
-            raise _Refused(f"its audio has {n_channels} channels; 1 to {MAX_CHANNELS} can be kept apart")
-        return n_channels
+        """Return the number of channels that are kept apart, or None if they are mixed."""
+        return None if self._channel_mode == "mix" else _n_channels(stream)
 
     def _choose(
         self, container: Any, candidates: list[_Candidate], *, is_last_chance: bool = False
@@ -375,6 +371,10 @@ class _Decoding:
             self._opened(Contents(duration_s, chosen.number, len(container.streams.audio), n_channels))
         self._audio, self._track = chosen.audio, chosen.number
         return chosen
+
+
+def _n_channels(stream: Any) -> int:
+    return int(stream.codec_context.layout.nb_channels)
 
 
 def _codec_of(stream: Any) -> str:

@@ -43,6 +43,7 @@ class TrackAudio:
         self._n_apart = n_channels
         self._rate_hz = 0
         self._n_channels = 0
+        self._downmixer: Downmixer | None = None
         self._resampler: Resampler | None = None
 
     def convert(self, frame: Any) -> Iterator[Samples]:
@@ -63,8 +64,8 @@ class TrackAudio:
             self._n_channels = 0
         if n_channels != self._n_channels:
             self._n_channels = n_channels
-            self._downmixer = Downmixer(n_channels, rate_hz)
-        if self._n_apart is None:
+            self._downmixer = Downmixer(n_channels, rate_hz) if self._n_apart is None else None
+        if self._downmixer is not None:
             samples = self._downmixer.push(_channels(frame))
         else:
             # A frame with fewer channels leaves the others silent.

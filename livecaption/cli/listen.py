@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from livecaption.decoding.messages import Opened
 
 
+MIN_WIDTH = 10
+"""Columns that words have at least. A terminal that is too narrow for them beside the name of a channel wraps them."""
+
+
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `listen` and its options to the commands."""
     parser = commands.add_parser(
@@ -153,7 +157,7 @@ class _LiveCaptions:
         elif isinstance(event, Partial):
             line = self._open.get(event.channel)
             if line is None or event.utterance != line.utterance or event.revision == 0:  # it may have restarted
-                width = self._console.width - len(label(event.channel))
+                width = max(MIN_WIDTH, self._console.width - len(label(event.channel)))
                 line = self._open[event.channel] = _OpenLines(event.utterance, RollUp(self._language, width))
             line.shown = line.roll_up.show(event.stable, event.text[len(event.stable) :])
             self._show(self._lines())

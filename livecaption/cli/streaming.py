@@ -194,7 +194,7 @@ async def chunks(
 
 
 async def begun(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Wait for the first chunk, so that the container is opened. Return all chunks. Close the given ones in the end."""
+    """Wait for the first chunk, so that the container is opened. Return all chunks. The caller closes `chunks`."""
     first = await anext(chunks, b"")
 
     async def all_chunks() -> AsyncGenerator[bytes, None]:

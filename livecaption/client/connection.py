@@ -24,7 +24,7 @@ class StreamSettings(TypedDict, total=False):
 
     encoding: str
     sample_rate: int
-    channels: int
+    channels: int | None
     channel_mode: str
     language: str | Sequence[str] | None
     task: str
@@ -44,7 +44,7 @@ async def connect(
     *,
     encoding: str = "pcm_s16le",
     sample_rate: int = 16_000,
-    channels: int = 1,
+    channels: int | None = None,
     channel_mode: str = "mix",
     language: str | Sequence[str] | None = None,
     task: str = "transcribe",
@@ -65,6 +65,7 @@ async def connect(
             container such as WebM or MP3.
         sample_rate: in Hz, 8000 to 96000; ignored for `auto`.
         channels: 1 to 8, interleaved. For `auto` it is ignored, or the largest number of channels that are kept apart.
+            None: 1, or 2 for `auto` with `separate`.
         channel_mode: `mix`, or `separate`: each channel is captioned apart, and the events of utterances have its
             number. It takes as much of the server as a stream.
         language: code, tag of BCP 47 or English name, such as `en`, `en-US` or `English`; None: detect it in each
@@ -90,7 +91,6 @@ async def connect(
         "type": "start",
         "encoding": encoding,
         "sample_rate": sample_rate,
-        "channels": channels,
         "language": language,
         "task": task,
         "partials": partials,
@@ -98,6 +98,8 @@ async def connect(
         "prompt": prompt,
         "hotwords": list(hotwords),
     }
+    if channels is not None:
+        start["channels"] = channels
     if channel_mode != "mix":
         start["channel_mode"] = channel_mode
     if endpointing is not None:

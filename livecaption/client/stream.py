@@ -153,7 +153,7 @@ class Stream:
             event = await self._receive()
         self.ready = event
         if event.resume_window_ms and start["encoding"] != CONTAINER:
-            audio_format = AudioFormat(start["encoding"], start["sample_rate"], start["channels"])
+            audio_format = AudioFormat(start["encoding"], start["sample_rate"], start.get("channels", 1))
             self._sent = ReplayBuffer(audio_format)
 
     async def _leave(self) -> None:

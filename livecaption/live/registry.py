@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
-from livecaption.errors import LivecaptionError, Unavailable, UnknownSession
+from livecaption.errors import InvalidMessage, LivecaptionError, Unavailable, UnknownSession
 from livecaption.live.config import RegistryLimits
 from livecaption.live.dialects.commands import Open, Reattach
 from livecaption.live.opener import SessionOpener
@@ -130,8 +130,8 @@ class SessionRegistry:
             resumable: whether its protocol lets a publisher come back.
 
         Raises:
-            InvalidMessage: the model cannot do what the options ask for.
-            Unavailable: there are not enough slots for all channels.
+            InvalidMessage: the model cannot do what the options ask for, or there are more channels than slots.
+            Unavailable: there are not enough slots for all channels now.
         """
         with slot:
             self._admit_channels(command.options.n_channels_apart or 1, slot)
@@ -155,6 +155,7 @@ class SessionRegistry:
         """Give the session to the publisher on this connection, which `check_resume` has accepted.
 
         Raises:
+            InvalidMessage: the session has given up its slots, and this server has fewer.
             Unavailable: the session has given up its slot, and there is no other.
         """
         if session.id not in self._slots and not session.hub.ended:
@@ -251,8 +252,14 @@ class SessionRegistry:
         A session that is alone gets them also on a slow machine, as a single stream does: it hurts nobody else.
 
         Raises:
-            Unavailable: there are not enough.
+            InvalidMessage: `unsupported_channels`: there will never be enough.
+            Unavailable: there are not enough now.
         """
+        if self._max_streams is not None and n_channels > self._max_streams:
+            message = f"{n_channels} channels apart take as many streams; --max-streams is {self._max_streams} here"
+            never = InvalidMessage(message, code="unsupported_channels")
+            self.refused[never.code] += 1
+            raise never
         n_more = n_channels - 1
         is_alone = self._max_streams is None and len(self) == 1
         if n_more and not is_alone and len(self) + n_more > self.limit:

@@ -285,7 +285,7 @@ class LiveSession:
         before = self._pipeline.options
         is_container = CONTAINER in (options.audio.encoding, before.audio.encoding)
         if (is_container and options.audio != before.audio) or options.n_channels_apart != before.n_channels_apart:
-            raise InvalidMessage("only mixed PCM can be configured later", code="unsupported_encoding", fatal=False)
+            raise InvalidMessage("a container and channels apart are fixed", code="unsupported_encoding", fatal=False)
         self._pipeline.configure(replace(self._for_model(options), title=before.title, private=before.private))
 
     def _for_model(self, options: StreamOptions) -> StreamOptions:

@@ -337,7 +337,7 @@ class WorkerPool:
             on_answer(request, answer)
         except Exception:
             # The other answers of its batch belong to other sessions.
-            logger.exception("session %s could not take its answer", request.session)
+            logger.exception("session %s could not take its answer", request.session[:6])
 
     def _refresh(self) -> None:
         if self.state is not PoolState.STOPPED:

@@ -368,3 +368,22 @@ def test_a_piece_with_fewer_channels_leaves_the_others_silent() -> None:
     assert pitches_hz(samples[:24_000]) == pytest.approx([300, 500], abs=10)
     assert pitch_hz(samples[40_000:, 0]) == pytest.approx(440, abs=10)
     assert not samples[40_000:, 1].any()
+
+
+STEREO = Track(np.stack((LOW, HIGH)), layout="stereo")
+SIXTEEN = Track(np.stack([HIGH] * 16), layout="hexadecagonal", default=True)
+
+
+def test_a_track_with_too_many_channels_to_keep_apart_costs_no_other_one() -> None:
+    samples, contents = decode_apart(film([SIXTEEN, STEREO]))
+    assert (contents.track, contents.n_tracks, contents.n_channels) == (2, 2, 2)
+    assert pitches_hz(samples) == pytest.approx([200, 800], abs=10)
+
+
+@pytest.mark.parametrize(("tracks", "asked"), [([SIXTEEN], None), ([SIXTEEN, STEREO], 1)])
+def test_too_many_channels_to_keep_apart_are_refused_if_no_other_track_may_be_taken(
+    tracks: list[Track], asked: int | None
+) -> None:
+    source = io.BytesIO(film(tracks))
+    with pytest.raises(InvalidAudio, match="its audio has 16 channels; 1 to 8 can be kept apart"):
+        list(decode_container(source, accepted=FILES, track=asked, channel_mode="separate"))

@@ -115,6 +115,18 @@ async def test_listen_shows_the_open_utterances_of_both_channels(serve: Serve, s
     assert "\x1b[36mChannel 1: \x1b[0m\x1b[2mHow are\x1b[0m" in between
 
 
+async def test_a_terminal_that_is_as_narrow_as_the_name_of_a_channel_shows_its_words(
+    serve: Serve, stereo: Path
+) -> None:
+    partial = {"type": "partial", "revision": 0, "stable": "", "start_ms": 0, "end_ms": 40, "utterance": 0}
+    peer = await serve(Peer(CONVERSATION, [of(0, partial | {"text": "Unspoken"})]))
+    async with Terminal("listen", stereo, "--server", peer.url, *SEPARATE, COLUMNS="11") as terminal:
+        ended = await terminal.ended()
+    assert ended.code == 0
+    assert "Unspoken" in ended.stdout
+    assert "How are you?" in ended.stdout
+
+
 SOUND_CARD = """
 import threading
 

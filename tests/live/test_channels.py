@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from aiohttp import ClientWebSocketResponse
 
+from livecaption.client import connect
+from livecaption.events import Final
 from livecaption.store.config import StoreConfig
 from tests.live.test_connection import drop, resume
 from tests.support.containers import wav
@@ -82,6 +84,15 @@ async def test_the_channels_of_a_container_are_kept_apart(client: Client, channe
     options = {"encoding": "auto", "channel_mode": "separate", "partials": False}
     socket = await start_stream(client, **options, **({} if channels is None else {"channels": channels}))
     check_captions(of("final", await spoken_to_the_end(socket, wav(TOGETHER, n_channels=2))))
+
+
+async def test_the_client_keeps_the_channels_of_a_stereo_container_apart_without_their_number(client: Client) -> None:
+    url = str(client.make_url("/"))
+    async with connect(url, encoding="auto", channel_mode="separate", partials=False) as stream:
+        await stream.send_audio(wav(TOGETHER, n_channels=2))
+        await stream.stop()
+        finals = [event async for event in stream if isinstance(event, Final)]
+    assert sorted(final.channel for final in finals if final.channel is not None) == [0, 1]
 
 
 async def test_a_container_with_more_channels_than_asked_for_is_refused(client: Client) -> None:

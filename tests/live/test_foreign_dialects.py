@@ -2,18 +2,24 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType, WSServerHandshakeError
 
+from livecaption.audio.formats import AudioFormat
+from livecaption.events import ErrorReport, Event
 from livecaption.live.config import LiveConfig, SessionLimits, SocketLimits
 from livecaption.live.dialects import native
+from livecaption.live.dialects.commands import Command, Configure, Control
+from livecaption.live.dialects.dialect import Route
 from livecaption.live.registry import SessionRegistry
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
-from tests.support.dialects import CHUNKS, DELTAS
+from tests.support.dialects import CHUNKS, DELTAS, Chunks
 from tests.support.eventually import eventually
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close
 from tests.support.stored import opened
@@ -71,6 +77,44 @@ async def test_options_that_come_behind_audio_are_refused_and_the_stream_goes_on
     await socket.send_str('"eof"')
     assert [json.loads(reply) for reply in await read_all(socket)] == [{"partial": ""}] * 2
     assert sessions_of(client).received_ms == 200
+
+
+class Apart(Chunks):
+    """Opens with two channels apart. `[encoding, rate, channels]` changes the format of the audio."""
+
+    def connected(self) -> list[Control]:
+        self._options = replace(self._options, audio=AudioFormat("pcm_s16le", 16_000, 2), channel_mode="separate")
+        return super().connected()
+
+    def receive(self, message: str | bytes) -> list[Command]:
+        if isinstance(message, str):
+            return [Configure(replace(self._options, audio=AudioFormat(*json.loads(message))))]
+        return super().receive(message)
+
+    def encode(self, event: Event, seq: int | None) -> Sequence[str | bytes]:
+        if isinstance(event, ErrorReport):
+            return [json.dumps({"error": event.message})]
+        return super().encode(event, seq)
+
+
+@pytest.mark.parametrize(
+    ("audio", "is_taken"),
+    [(("pcm_s16le", 8000, 2), True), (("pcm_s16le", 8000, 1), False), (("auto", 8000, 2), False)],
+    ids=["rate", "fewer channels", "container"],
+)
+async def test_channels_apart_can_change_their_rate_but_not_their_number(
+    start_server: StartServer, audio: tuple[str, int, int], is_taken: bool
+) -> None:
+    route = Route("/apart", (), lambda _, endpointing: Apart(endpointing), CHUNKS.refusal, CHUNKS.shown_keys)
+    client = await start_server(routes=(native.ROUTE, route))
+    socket = await client.ws_connect("/apart")
+    await socket.send_json(audio)
+    if not is_taken:
+        assert await read_event(socket) == {"error": "a container and channels apart are fixed"}
+    await socket.send_bytes(bytes(32_000))
+    assert await read_event(socket) == {"partial": ""}
+    assert sessions_of(client).received_ms == (1000 if is_taken else 500)
+    await socket.close()
 
 
 async def test_text_is_only_appended_to_and_silence_ends_no_turn(client: Client) -> None:

@@ -133,6 +133,19 @@ async def test_each_channel_that_is_kept_apart_takes_the_place_of_a_stream(start
     await eventually(lambda: len(sessions) == 0)
 
 
+async def test_more_channels_than_max_streams_are_refused_for_good(start_server: StartServer) -> None:
+    client = await start_server(max_streams=3)
+    sessions = client.app[SERVICES].sessions
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start", "channels": 8, "channel_mode": "separate"})
+    [refusal] = await read_to_the_close(socket)
+    assert (refusal["code"], refusal["fatal"], socket.close_code) == ("unsupported_channels", True, 1008)
+    assert refusal.get("retry_after_s") is None
+    assert refusal["message"] == "8 channels apart take as many streams; --max-streams is 3 here"
+    assert sessions.refused == {"unsupported_channels": 1}
+    await eventually(lambda: len(sessions) == 0)
+
+
 async def test_a_session_that_is_alone_gets_its_channels_also_on_a_slow_machine(
     start_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

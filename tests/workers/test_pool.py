@@ -11,14 +11,15 @@ from dataclasses import replace
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from livecaption.errors import TranscriptionFailed, WorkerDied
 from livecaption.ipc.layers import SWITCH, Layer
-from livecaption.recognition import Hypothesis, SessionId
+from livecaption.recognition import Hypothesis, RequestId, SessionId, Window
 from livecaption.scheduling.load_control import ServiceLevel
-from livecaption.scheduling.request import Cancel
+from livecaption.scheduling.request import Cancel, Request
 from livecaption.scheduling.scheduler import QueueFigures
 from livecaption.workers.pool import PoolState
 from livecaption.workers.restart import RestartConfig
@@ -137,6 +138,21 @@ async def test_the_log_names_no_session_by_the_id_that_admits_readers(
     crew = await start_crew()
     assert isinstance(await crew.ask("unusable", session="0123456789"), TranscriptionFailed)
     assert "audio of session 012345 crashed two workers" in caplog.text
+    assert "0123456789" not in caplog.text
+
+
+async def test_the_log_of_an_answer_that_was_not_taken_has_no_whole_id_either(
+    start_crew: StartCrew, caplog: pytest.LogCaptureFixture
+) -> None:
+    crew = await start_crew()
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError
+
+    session = SessionId("0123456789")
+    crew.pool.attach(session, refuse)
+    crew.pool.submit(Request(RequestId(1), session, 0, 1.0, Window(np.zeros(9600, np.float32))))
+    await eventually(lambda: "session 012345 could not take its answer" in caplog.text)
     assert "0123456789" not in caplog.text
 
 
