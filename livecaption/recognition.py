@@ -9,6 +9,12 @@ import numpy.typing as npt
 RequestId = NewType("RequestId", int)
 SessionId = NewType("SessionId", str)
 
+
+def logged_id(session: SessionId) -> str:
+    """Return enough of a session's id to distinguish sessions. The whole id admits readers, and must be in no log."""
+    return session[:6]
+
+
 Task = Literal["transcribe", "translate"]
 TASKS: tuple[Task, ...] = ("transcribe", "translate")
 

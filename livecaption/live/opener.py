@@ -18,7 +18,7 @@ from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.pipeline.latency import Latency
 from livecaption.pipeline.options import STREAM_START, ResumePoint, StreamOptions
 from livecaption.pipeline.stream import StreamPipeline
-from livecaption.recognition import RequestId, SessionId
+from livecaption.recognition import RequestId, SessionId, logged_id
 from livecaption.store.rows import InterruptedSession, NewSession, Resumption
 from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import WorkerPool
@@ -90,7 +90,7 @@ class SessionOpener:
         tokens = SessionTokens(token_hash(token), reader_hash, token)
         audio = options.audio
         about = f"{audio.encoding} {audio.sample_rate_hz} Hz, {audio.channels} channels, {options.channel_mode}"
-        logger.info("session=%s started: %s", known.id[:6], about)  # the whole id admits readers
+        logger.info("session=%s started: %s", logged_id(known.id), about)
         hub = Hub(known.title, known.language)
         pipeline = self._pipeline(known.id, options, STREAM_START)
         resume_window_s = self._resume_window_s * can_go_on

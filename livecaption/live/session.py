@@ -36,7 +36,7 @@ from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.pipeline.latency import Latency
 from livecaption.pipeline.options import StreamOptions
 from livecaption.pipeline.stream import Output, StreamPipeline
-from livecaption.recognition import Hypothesis
+from livecaption.recognition import Hypothesis, logged_id
 from livecaption.scheduling.request import Cancel, Request
 from livecaption.workers.pool import PoolState, WorkerPool
 
@@ -106,8 +106,7 @@ class LiveSession:
 
     @property
     def _logged_id(self) -> str:
-        """Enough to distinguish sessions; the whole id admits readers, and must be in no log."""
-        return self._pipeline.id[:6]
+        return logged_id(self._pipeline.id)
 
     @property
     def received_ms(self) -> int:

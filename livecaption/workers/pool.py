@@ -15,7 +15,7 @@ from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.errors import EngineError, TranscriptionFailed, WorkerDied
 from livecaption.ipc.config import EngineConfig
 from livecaption.ipc.messages import BatchFailed, Transcribed
-from livecaption.recognition import Hypothesis, ModelDescription, SessionId
+from livecaption.recognition import Hypothesis, ModelDescription, SessionId, logged_id
 from livecaption.scheduling.admission import Demand, Load
 from livecaption.scheduling.load_control import LoadController, LoadFigures, ServiceLevel
 from livecaption.scheduling.partial_timer import PartialsConfig
@@ -261,9 +261,8 @@ class WorkerPool:
                 self._ready[instruction.worker].transcribe(instruction.batch, windows)
             else:
                 logger.error(
-                    # The whole id admits readers, and must be in no log.
                     "audio of session %s crashed two workers and is not sent again",
-                    instruction.request.session[:6],
+                    logged_id(instruction.request.session),
                 )
                 self._quarantine.add(instruction.request.window, time.monotonic())
                 self._answer(instruction.request, _quarantined())
@@ -337,7 +336,7 @@ class WorkerPool:
             on_answer(request, answer)
         except Exception:
             # The other answers of its batch belong to other sessions.
-            logger.exception("session %s could not take its answer", request.session[:6])
+            logger.exception("session %s could not take its answer", logged_id(request.session))
 
     def _refresh(self) -> None:
         if self.state is not PoolState.STOPPED:

@@ -14,7 +14,17 @@ import soundfile
 
 from livecaption.evaluation.clips import read_manifest
 from livecaption.evaluation.wer import word_error_rate
-from tests.support.commands import Ended, Peer, Serve, Terminal, environment, final, livecaption_command, tone
+from tests.support.commands import (
+    Ended,
+    Peer,
+    Serve,
+    Terminal,
+    environment,
+    final,
+    livecaption_command,
+    tone,
+    write_sound_card,
+)
 
 DATA = Path(__file__).parent.parent / "data"
 SEPARATE = ("--channels", "separate")
@@ -127,34 +137,9 @@ async def test_a_terminal_that_is_as_narrow_as_the_name_of_a_channel_shows_its_w
     assert "How are you?" in ended.stdout
 
 
-SOUND_CARD = """
-import threading
-
-class PortAudioError(Exception): ...
-
-def query_devices(kind):
-    return {"default_samplerate": 48000.0, "max_input_channels": 2}
-
-class RawInputStream:
-    def __init__(self, samplerate, blocksize, channels, dtype, callback):
-        assert (samplerate, channels, dtype) == (48000, 2, "float32")
-        self.callback, self.stopped, self.block = callback, threading.Event(), bytes(8 * blocksize)
-        self.thread = threading.Thread(target=self.record)
-    def record(self):
-        while not self.stopped.wait(0.01):
-            self.callback(self.block, len(self.block) // 8, None, None)
-    def __enter__(self):
-        self.thread.start()
-        return self
-    def __exit__(self, *_):
-        self.stopped.set()
-        self.thread.join()
-"""
-
-
 async def test_listen_takes_all_channels_of_the_microphone(serve: Serve, tmp_path: Path) -> None:
     """An interface with two microphones, one for each person."""
-    (tmp_path / "sounddevice.py").write_text(SOUND_CARD)
+    write_sound_card(tmp_path, n_channels=2)
     peer = await serve(Peer())
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "livecaption", "listen", "--server", peer.url, *SEPARATE),

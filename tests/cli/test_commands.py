@@ -27,6 +27,7 @@ from tests.support.commands import (
     final,
     livecaption_command,
     tone,
+    write_sound_card,
 )
 from tests.support.containers import Track, container
 from tests.support.eventually import eventually
@@ -310,6 +311,15 @@ async def test_the_first_ctrl_c_ends_the_audio_of_listen_and_the_last_words_stil
     assert peer.stopped == [True]
 
 
+async def begin_stream(request: web.Request) -> web.WebSocketResponse:
+    """Accept a stream, as a server does before the first audio."""
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    await socket.receive_json()
+    await socket.send_json(READY | {"seq": 1})
+    return socket
+
+
 async def test_the_second_ctrl_c_ends_listen_at_once(serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "hour.wav"
     soundfile.write(path, np.zeros(16_000 * 60, np.float32), 16_000)
@@ -317,10 +327,7 @@ async def test_the_second_ctrl_c_ends_listen_at_once(serve: Serve, tmp_path: Pat
 
     class Silent(Peer):
         async def handle(self, request: web.Request) -> web.WebSocketResponse:
-            socket = web.WebSocketResponse()
-            await socket.prepare(request)
-            await socket.receive_json()
-            await socket.send_json(READY | {"seq": 1})
+            socket = await begin_stream(request)
             async for message in socket:
                 self.has_audio.set()
                 if message.type is WSMsgType.TEXT:
@@ -344,10 +351,7 @@ async def test_ctrl_c_ends_transcribe_without_a_traceback(serve: Serve, tmp_path
 
     class Slow(Peer):
         async def handle(self, request: web.Request) -> web.WebSocketResponse:
-            socket = web.WebSocketResponse()
-            await socket.prepare(request)
-            await socket.receive_json()
-            await socket.send_json(READY | {"seq": 1})
+            socket = await begin_stream(request)
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
                     self.has_audio.set()  # everything is there, and nothing is answered
@@ -371,37 +375,10 @@ async def test_listen_without_the_library_for_microphones_names_the_command_that
     assert ended.stderr.count("\n") == 1
 
 
-SOUND_CARD = """
-import threading
-
-class PortAudioError(Exception): pass
-
-def query_devices(kind):
-    if {broken}: raise PortAudioError("Error querying device -1")
-    return {{"default_samplerate": 48000.0}}
-
-class RawInputStream:
-    def __init__(self, samplerate, blocksize, channels, dtype, callback):
-        self.callback, self.stopped = callback, threading.Event()
-        assert (samplerate, channels, dtype) == (48000, 1, "float32")
-        self.block = bytes(range(4)) * blocksize
-        self.thread = threading.Thread(target=self.record)
-    def record(self):
-        while not self.stopped.wait(0.01):
-            self.callback(self.block, len(self.block) // 4, None, None)
-    def __enter__(self):
-        self.thread.start()
-        return self
-    def __exit__(self, *_):
-        self.stopped.set()
-        self.thread.join()
-"""
-
-
 async def test_listen_streams_the_microphone_at_its_own_rate_until_ctrl_c(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "sounddevice.py").write_text(SOUND_CARD.format(broken=False))
+    write_sound_card(tmp_path, n_channels=1)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     peer = await serve(Peer([final("last words")]))
     process = await asyncio.create_subprocess_exec(
@@ -419,7 +396,7 @@ async def test_listen_streams_the_microphone_at_its_own_rate_until_ctrl_c(
 
 
 async def test_listen_without_a_microphone_fails_with_one_line(tmp_path: Path) -> None:
-    (tmp_path / "sounddevice.py").write_text(SOUND_CARD.format(broken=True))
+    write_sound_card(tmp_path, n_channels=1, is_broken=True)
     ended = await livecaption_command("listen", PYTHONPATH=str(tmp_path))
     assert ended == Ended(1, "", "livecaption: no microphone: Error querying device -1\n")
 

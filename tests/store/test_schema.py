@@ -32,6 +32,18 @@ def make_store_of(version: int, path: Path) -> None:
         connection.commit()
 
 
+def leave_open(path: Path, **values: int) -> None:
+    """Let the session of the file wait for its publisher, with these values in the columns of that version."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE session SET state = 'open'")
+        connection.execute(
+            f"INSERT INTO resumption (session, start, resume_token_hash, {', '.join(values)}) "
+            f"VALUES (1, '{{}}', 'hash', {', '.join('?' * len(values))})",
+            tuple(values.values()),
+        )
+        connection.commit()
+
+
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
 def test_a_store_of_any_version_is_listed_found_exported_and_deleted_from(version: int, tmp_path: Path) -> None:
     path = tmp_path / "transcripts.db"
@@ -49,13 +61,7 @@ def test_a_store_of_any_version_is_listed_found_exported_and_deleted_from(versio
 def test_a_session_that_version_3_has_left_open_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "transcripts.db"
     make_store_of(3, path)
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE session SET state = 'open'")
-        connection.execute(
-            "INSERT INTO resumption (session, start, resume_token_hash, life, settled_ms) "
-            "VALUES (1, '{}', 'hash', 2, 5000)"
-        )
-        connection.commit()
+    leave_open(path, life=2, settled_ms=5000)
     with opened(path) as database:
         (session,) = database.interrupted()
         assert (session.record.id, session.generation, session.resume_ms([None])) == ("old", 3, 5000)
@@ -65,13 +71,7 @@ def test_the_finals_of_an_earlier_version_have_the_pauses_of_their_session(tmp_p
     """Their times are those on the wall. Without the pauses they would seem to cover audio that is still needed."""
     path = tmp_path / "transcripts.db"
     make_store_of(5, path)
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE session SET state = 'open'")
-        connection.execute(
-            "INSERT INTO resumption (session, start, resume_token_hash, checkpoint_ms, shift_ms) "
-            "VALUES (1, '{}', 'hash', 200, 1500)"
-        )
-        connection.commit()
+    leave_open(path, checkpoint_ms=200, shift_ms=1500)
     with opened(path) as database:
         (session,) = database.interrupted()
         assert (session.transcribed_ms, session.resume_ms([None])) == ({None: 400}, 400)

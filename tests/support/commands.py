@@ -222,3 +222,35 @@ class Terminal:
         code = await self._process.wait()
         await self._closed.wait()
         return Ended(code, self._shown.decode(), "")
+
+
+SOUND_CARD = """
+import threading
+
+class PortAudioError(Exception): pass
+
+def query_devices(kind):
+    if {is_broken}: raise PortAudioError("Error querying device -1")
+    return {{"default_samplerate": 48000.0, "max_input_channels": {n_channels}}}
+
+class RawInputStream:
+    def __init__(self, samplerate, blocksize, channels, dtype, callback):
+        assert (samplerate, channels, dtype) == (48000, {n_channels}, "float32")
+        self.callback, self.stopped, self.blocksize = callback, threading.Event(), blocksize
+        self.block = bytes(range(4)) * blocksize * channels
+        self.thread = threading.Thread(target=self.record)
+    def record(self):
+        while not self.stopped.wait(0.01):
+            self.callback(self.block, self.blocksize, None, None)
+    def __enter__(self):
+        self.thread.start()
+        return self
+    def __exit__(self, *_):
+        self.stopped.set()
+        self.thread.join()
+"""
+
+
+def write_sound_card(directory: Path, n_channels: int, *, is_broken: bool = False) -> None:
+    """Write a module `sounddevice` whose microphone repeats four bytes, or cannot be found."""
+    (directory / "sounddevice.py").write_text(SOUND_CARD.format(n_channels=n_channels, is_broken=is_broken))
