@@ -4,7 +4,8 @@ The method is local agreement: Liu, Spanakis, Niehues 2020, "Low-latency sequenc
 translation by partial hypothesis selection". Here hypotheses must agree over a time, not over a number of hypotheses.
 Words on which all hypotheses of the last second of audio agree are committed. Later partials never take them back. If a
 later hypothesis differs from the committed words, its tail begins after the prefix that is nearest to them. The newest
-word of the tail is held back, because it may be half a word.
+word of the tail is held back, because it may be half a word. In noise, where hypotheses often agree on wrong words,
+nothing is committed before the final.
 
 The gain of these choices, and the rejected ones: docs/decisions/0016-stable-text.md.
 """
@@ -74,19 +75,20 @@ class Stabilizer:
         """The text with which later captions of the utterance begin."""
         return "".join(self._committed).rstrip()
 
-    def push(self, text: str, audio_end_ms: int, *, at_pause: bool = False) -> Caption:
+    def push(self, text: str, audio_end_ms: int, *, at_pause: bool = False, noisy: bool = False) -> Caption:
         """Take the next hypothesis.
 
         Args:
             text: the hypothesis.
             audio_end_ms: stream time of the newest audio that it covers; never less than before.
             at_pause: True if that audio is silence, so that the last word is complete.
+            noisy: True if no word may be committed, because the speech is in noise.
         """
         current = units(text)
         n_covered = _n_covered(self._committed, current)
         n_agreed = self._n_agreed(current, audio_end_ms)
-        if self._progress_ms is None:
-            self._progress_ms = audio_end_ms
+        if self._progress_ms is None or noisy:
+            self._progress_ms, n_agreed = audio_end_ms, 0
         if n_agreed <= n_covered and audio_end_ms - self._progress_ms >= UNDECIDED_MS:
             n_agreed = self._n_agreed_behind_doubt(current, n_covered)
         n_agreed = self._n_committable(current, n_covered, n_agreed)

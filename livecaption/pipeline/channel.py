@@ -86,7 +86,8 @@ class ChannelPipeline:
         self._record = record
         self._n_skipped = n_skipped
         self._framer = Framer()
-        self._cutter = UtteranceCutter(options.endpointing, VoiceActivityDetector().judge, begin, numbers)
+        self._detector = VoiceActivityDetector()
+        self._cutter = UtteranceCutter(options.endpointing, self._detector.judge, begin, numbers)
         self._open: OpenUtterance | None = None
         self._newest_ended: _EndedUtterance | None = None
         self._done_until = begin  # all audio before this is in ended utterances, or discarded
@@ -256,6 +257,7 @@ class ChannelPipeline:
             self._requests,
             clock,
             partials=self._options.partials,
+            is_noisy=lambda: self._detector.is_noisy,
             record=self._record,
         )
 

@@ -67,6 +67,7 @@ class OpenUtterance:
         requests: builds its requests.
         clock: times of its captions.
         partials: whether partials are wanted.
+        is_noisy: returns whether the speech is in noise now.
         record: receives the latencies of its partials.
     """
 
@@ -78,6 +79,7 @@ class OpenUtterance:
         clock: CaptionClock,
         *,
         partials: bool,
+        is_noisy: Callable[[], bool],
         record: Callable[[Latency], None],
     ) -> None:
         self.started = started
@@ -87,6 +89,7 @@ class OpenUtterance:
         self._cutter = cutter
         self._requests = requests
         self._partials = partials
+        self._is_noisy = is_noisy
         self._record = record
         self._stabilizer = Stabilizer()
         self._partial_timer = PartialTimer()
@@ -189,7 +192,9 @@ class OpenUtterance:
             return None
         self._covered_until = window_end
         self._cutter.set_mid_phrase(mid_phrase=not ends_sentence(hypothesis.text))
-        caption = self._stabilizer.push(hypothesis.text, ms_of(window_end), at_pause=request.is_final)
+        caption = self._stabilizer.push(
+            hypothesis.text, ms_of(window_end), at_pause=request.is_final, noisy=self._is_noisy()
+        )
         is_sure = len(request.window.samples) >= samples_of(SURE_LANGUAGE_MS)
         if self._language is None and hypothesis.text and (caption.stable or is_sure):
             self._language = hypothesis.language

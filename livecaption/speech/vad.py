@@ -38,6 +38,11 @@ NOISE_FLOOR_MS = 6_000
 third VAD counts on when noise has begun."""
 NOISE_BLOCK_FRAMES = 10
 """Frames of a block. Their mean counts, because single frames are quiet within words."""
+NOISY_DB = 14.0
+"""Level of speech over the noise floor, in dB, below which the speech is noisy. Less: noisy speech counts as clear, and
+wrong words are committed. More: words of clear speech are committed late. See docs/decisions/0043-words-in-noise.md."""
+CLEAR_DB = 22.0
+"""Level from which noisy speech is clear again. It is above `NOISY_DB`, because noise such as waves comes and goes."""
 RELEASE_DB_PER_S = 30.0
 """Decay of the level of the loudest recent speech. Slower: a soft answer to a loud speaker loses its first words.
 Faster: breath after speech is voiced."""
@@ -45,9 +50,14 @@ FRAME_BYTES = 2 * FRAME_SAMPLES
 
 
 class VoiceActivityDetector:
-    """Detector for one stream. It keeps state, so it must receive each frame exactly once, in order."""
+    """Detector for one stream. It keeps state, so it must receive each frame exactly once, in order.
+
+    Attributes:
+        is_noisy: whether the recent speech is not far above the noise.
+    """
 
     def __init__(self) -> None:
+        self.is_noisy = False
         self._lenient = webrtcvad.Vad(LENIENT_AGGRESSIVENESS)
         self._strict = webrtcvad.Vad(STRICT_AGGRESSIVENESS)
         self._amplified = webrtcvad.Vad(LENIENT_AGGRESSIVENESS)
@@ -63,7 +73,10 @@ class VoiceActivityDetector:
             energies: for each frame, the sum of its squared samples.
         """
         plain, amplified = _pcm(frames, gain=1.0), _pcm(frames, gain=10 ** (AMPLIFICATION_DB / 20))
-        return [self._is_voiced(*frame) for frame in zip(plain, amplified, energies, strict=True)]
+        voiced = [self._is_voiced(*frame) for frame in zip(plain, amplified, energies, strict=True)]
+        if self._speech_energy:
+            self.is_noisy = self._speech_energy < self._noise.energy * (_CLEAR if self.is_noisy else _NOISY)
+        return voiced
 
     def _is_voiced(self, plain: bytes, amplified: bytes, energy: float) -> bool:
         # All must receive every frame, because they adapt to the noise.
@@ -87,10 +100,12 @@ class _NoiseFloor:
     """Energy of the noise between words: the quietest recent block of frames.
 
     Attributes:
+        energy: of a frame; 0 until a block is complete.
         is_faint: False until a block is complete.
     """
 
     def __init__(self) -> None:
+        self.energy = 0.0
         self.is_faint = False
         self._blocks: deque[float] = deque(maxlen=NOISE_FLOOR_MS // (NOISE_BLOCK_FRAMES * FRAME_MS))
         self._block: list[float] = []
@@ -100,7 +115,8 @@ class _NoiseFloor:
         if len(self._block) == NOISE_BLOCK_FRAMES:
             self._blocks.append(sum(self._block) / NOISE_BLOCK_FRAMES)
             self._block.clear()
-            self.is_faint = min(self._blocks) < FRAME_SAMPLES * _ratio(MAX_NOISE_FLOOR_DB)
+            self.energy = min(self._blocks)
+            self.is_faint = self.energy < FRAME_SAMPLES * _ratio(MAX_NOISE_FLOOR_DB)
 
 
 def _pcm(frames: Frames, gain: float) -> Iterator[bytes]:
@@ -115,4 +131,5 @@ def _ratio(decibels: float) -> float:
 
 
 _SOFT = _ratio(-SOFT_SPEECH_DB)
+_NOISY, _CLEAR = _ratio(NOISY_DB), _ratio(CLEAR_DB)
 _RELEASE = _ratio(-RELEASE_DB_PER_S * FRAME_MS / 1000)

@@ -47,6 +47,15 @@ def test_a_stable_word_is_shown_though_it_is_the_newest() -> None:
     assert captions("one two", "one two")[-1] == Caption("one two", "one two")
 
 
+def test_in_noise_nothing_new_is_stable_and_what_was_stable_stays() -> None:
+    stabilizer = Stabilizer()
+    for at_ms in (0, 1000):
+        stabilizer.push("one two", at_ms)
+    for at_ms in range(2000, 9000, 500):  # for longer than a word may differ each time
+        assert stabilizer.push("one two three four", at_ms, noisy=True) == Caption("one two three", "one two")
+    assert stabilizer.push("one two three four", 9000) == Caption("one two three four", "one two three four")
+
+
 def test_case_and_punctuation_do_not_hinder_agreement_and_the_newer_spelling_is_kept() -> None:
     assert captions("and so my", "And so, my fellow man")[-1] == Caption("And so, my fellow", "And so, my")
 

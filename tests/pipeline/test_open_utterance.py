@@ -40,10 +40,12 @@ class Conversation:
 
     Attributes:
         latencies: all that were recorded.
+        noisy: whether the speech is in noise.
     """
 
     def __init__(self, *, partials: bool = True, level: ServiceLevel = USUAL_LEVEL, manual: bool = False) -> None:
         self.level = level
+        self.noisy = False
         self.latencies: list[Latency] = []
         self.cutter = UtteranceCutter(EndpointingConfig(manual=manual), judge)
         (started,) = self.cutter.push(frames_of("silence 1000ms, speech 60ms"))
@@ -54,7 +56,13 @@ class Conversation:
         )
         clock = CaptionClock(first_due_since_s=1.0, shown_until_s=1.0)
         self.utterance = OpenUtterance(
-            started, self.cutter, requests, clock, partials=partials, record=self.latencies.append
+            started,
+            self.cutter,
+            requests,
+            clock,
+            partials=partials,
+            is_noisy=lambda: self.noisy,
+            record=self.latencies.append,
         )
 
     def feed(self, script: str) -> list[Request]:
@@ -153,6 +161,21 @@ def test_words_that_hypotheses_agree_on_are_the_prefix_of_later_requests_and_of_
     assert (partial.window.prefix, final.window.prefix) == ("And so my", "And so my")
     awaited = talk.utterance.end(ended, OPTIONS, 3.0, 4.0)
     assert awaited.answer(hypothesis("And so mighty"), 5.0).text == "And so my"
+
+
+def test_in_noise_no_later_request_is_made_to_begin_with_words_that_hypotheses_agree_on() -> None:
+    talk = Conversation()
+    talk.noisy = True
+    for request in talk.feed("speech 1600ms"):
+        shown = talk.answer(request, "And so my")
+    assert shown is not None
+    assert (shown.text, shown.stable) == ("And so", "")
+    (partial,) = talk.feed("speech 500ms")
+    assert partial.window.prefix == ""
+    talk.noisy = False
+    shown = talk.answer(partial, "And so my", 4.0)
+    assert shown is not None
+    assert shown.stable == "And so my"
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,40 @@ def test_steady_noise_is_unvoiced_from_its_first_second_on(level_db: int) -> Non
     assert not any(judged((np.round(noise * 32768) / 32768).astype(np.float32))[50:])
 
 
+def in_noise(noise_db: float) -> Samples:
+    """Return a sentence of -20 dB and white noise, whose level is relative to it."""
+    samples = recording("ls-374-180298-0000.flac")[:-16_000]
+    noise = np.random.default_rng(0).normal(size=len(samples))
+    return (0.1 * (samples / np.sqrt(np.mean(np.square(samples))) + noise * 10 ** (noise_db / 20))).astype(np.float32)
+
+
+def spoken_in_noise(noise_db: float) -> VoiceActivityDetector:
+    """Return a detector that has received such a sentence."""
+    detector = VoiceActivityDetector()
+    judge(detector, Framer().push(in_noise(noise_db)))
+    return detector
+
+
+def test_speech_is_noisy_if_noise_is_less_than_14_db_below_it() -> None:
+    levels_db = [-50, -20, -15, -13, -10, 0]
+    assert [level_db for level_db in levels_db if spoken_in_noise(level_db).is_noisy] == [-13, -10, 0]
+
+
+def test_noisy_speech_is_clear_again_only_where_it_is_far_above_the_noise() -> None:
+    detector = spoken_in_noise(-10)
+    judge(detector, Framer().push(in_noise(-18)))
+    assert detector.is_noisy
+    judge(detector, Framer().push(in_noise(-25)))
+    assert not detector.is_noisy
+
+
+def test_nothing_is_noisy_before_anybody_has_spoken() -> None:
+    detector = VoiceActivityDetector()
+    noise = np.random.default_rng(0).normal(scale=0.01, size=3 * 16_000).astype(np.float32)
+    judge(detector, Framer().push(noise))
+    assert not detector.is_noisy
+
+
 def test_full_scale_does_not_wrap_around() -> None:
     """+1.0 is one more than 16 bits hold."""
     vowel = sound("silence 500ms, speech 2000ms")
