@@ -88,8 +88,10 @@ OPTIONS: tuple[Option, ...] = (
     Option("token", "server", "token", "secret that clients must show (better in LIVECAPTION_TOKEN)", "TOKEN"),
     Option("allowed-origin", "server", "allowed_origins", "another web origin whose pages may stream", "ORIGIN"),
     Option("allowed-host", "server", "allowed_hosts", "another name under which browsers reach the server", "NAME"),
+    Option("public-url", "server", "public_url", "address of the page that links and QR codes lead to", "URL"),
     Option("tls-cert", "server", "tls_cert", "certificate chain (PEM); serves https and wss", "FILE"),
     Option("tls-key", "server", "tls_key", "private key (PEM)", "FILE"),
+    Option("tls-self-signed", "server", "tls_self_signed", "serve https with a certificate that the server makes"),
     Option(
         "max-streams",
         "server",
@@ -106,7 +108,13 @@ OPTIONS: tuple[Option, ...] = (
         "time that a session waits for a publisher whose connection is lost; 0: it does not wait",
         "SECONDS",
     ),
-    Option("insecure", "server", "insecure", "accept other machines without a token"),
+    Option(
+        "insecure",
+        "server",
+        "insecure",
+        "accept other machines without a token: anyone who reaches the server may stream and see figures; transcripts "
+        "are listed and deleted from this machine only, and private sessions need their reader token",
+    ),
     Option("store", "store", "path", "database that keeps transcripts, or none", "FILE"),
     Option("keep-days", "store", "keep_days", "delete transcripts this long after their end; 0: keep all", "DAYS"),
     Option("engine", "engine", "engine", "engine that transcribes", choices=("whisper", "scripted")),
@@ -258,6 +266,8 @@ def _check(config: Config) -> None:
         raise ConfigError("--threads must be 0 or more")
     if bool(server.tls_cert) != bool(server.tls_key):
         raise ConfigError("--tls-cert and --tls-key go together")
+    if server.tls_cert and server.tls_self_signed:
+        raise ConfigError("--tls-cert and --tls-self-signed exclude each other")
     if not is_loopback(server.host) and not server.token and not server.insecure:
         raise ConfigError(
             f"--host {server.host} accepts other machines: set LIVECAPTION_TOKEN to a secret, "

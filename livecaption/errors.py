@@ -9,7 +9,7 @@
     │   ├── TooSlow             it does not start, send or read in time
     │   ├── UnknownSession      there is no such session, it has ended, or nothing of it was kept
     │   ├── InvalidQuery        malformed query for a list or search of transcripts
-    │   └── Unauthorized, ForbiddenOrigin
+    │   └── Unauthorized, ForbiddenOrigin, LocalOnly
     ├── Unavailable             a later attempt may succeed: loading, overloaded, draining
     ├── EngineError             the inference process or its model
     │   ├── EngineUnusable      it can never start with these settings (missing model, no CUDA): do not retry
@@ -129,6 +129,13 @@ class ForbiddenOrigin(ClientError):
 
     http_status = 403
     default_code = "forbidden_origin"
+
+
+class LocalOnly(ClientError):
+    """The server has no token, and the client does not run on the server's machine."""
+
+    http_status = 403
+    default_code = "local_only"
 
 
 class Unavailable(LivecaptionError):

@@ -61,6 +61,7 @@ IMPORTERS = {
     "aiojobs": ("livecaption/live/connection.py",),
     # The second one encodes what the first one decodes.
     "av": ("livecaption/audio/container.py", "livecaption/audio/track.py", "livecaption/evaluation/containers.py"),
+    "cryptography": ("livecaption/server/certificate.py",),
     "segno": ("livecaption/server/readers.py",),
     "soxr": ("livecaption/audio/resampling.py",),
     "webrtcvad": ("livecaption/speech/vad.py",),
@@ -72,7 +73,10 @@ IMPORTERS = {
     "prometheus_client": ("livecaption/server/metrics.py", "livecaption/server/figures.py"),
     "platformdirs": ("livecaption/store/config.py",),
     "sqlite3": ("livecaption/store/",),
-    "psutil": ("livecaption/ipc/locks.py", "livecaption/workers/", "livecaption/evaluation/"),
+    "psutil": (
+        *("livecaption/ipc/locks.py", "livecaption/workers/", "livecaption/evaluation/"),
+        "livecaption/server/addresses.py",
+    ),
     "rich": ("livecaption/cli/", "livecaption/evaluation/"),
     "jiwer": ("livecaption/evaluation/",),
     "matplotlib": ("livecaption/evaluation/plots.py",),

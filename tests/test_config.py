@@ -64,6 +64,21 @@ def test_lists_and_switches_are_understood_in_every_source(tmp_path: Path) -> No
         (["--keep-days=long"], "--keep-days must be a number"),
         (["--store="], "--store"),
         (["--tls-cert=cert.pem"], "--tls-key"),
+        (["--tls-cert=cert.pem", "--tls-key=key.pem", "--tls-self-signed"], "--tls-self-signed"),
+        *(
+            ([f"--public-url={url}"], "--public-url must be an address such as https://captions.example.org/hall")
+            for url in (
+                *(
+                    "captions.example.org",
+                    "ftp://captions.example.org",
+                    "https://",
+                    "https://captions.example.org:70000",
+                ),
+                *("https://me@captions.example.org/", "https://captions.example.org/?room=1", "https://c.example/#top"),
+                *("https://captions.example.org/a b", "https://captions.example.org/ rubbish", "https://c.example//x"),
+                *("https://captions.example.org/\n", f"https://captions.example.org/{'x' * 500}"),
+            )
+        ),
         (["--host=0.0.0.0"], "LIVECAPTION_TOKEN"),
         (["--config=/nowhere/at/all.toml"], "/nowhere/at/all.toml"),
     ],
@@ -128,6 +143,36 @@ def test_a_file_that_makes_no_sense_is_named_with_its_key(tmp_path: Path, conten
 def test_a_token_or_insecure_opens_the_server_to_other_machines() -> None:
     assert load("--host=0.0.0.0", LIVECAPTION_TOKEN="secret").server.host == "0.0.0.0"
     assert load("--host=0.0.0.0", "--insecure").server.insecure
+
+
+@for_each(
+    ("url", "page"),
+    [
+        ("https://Captions.example.org", "https://captions.example.org/"),
+        ("http://192.0.2.7:8000/", "http://192.0.2.7:8000/"),
+        ("https://captions.example.org/Hall-1", "https://captions.example.org/Hall-1/"),
+        ("https://[2001:DB8::7]:8443/a/b/", "https://[2001:db8::7]:8443/a/b/"),
+    ],
+)
+def test_a_public_address_is_brought_into_one_form(url: str, page: str) -> None:
+    assert load(f"--public-url={url}").server.public_page == page
+
+
+def test_without_a_public_address_there_is_none() -> None:
+    assert load().server.public_page is None
+
+
+def test_transcripts_are_deleted_after_a_month_unless_the_operator_chooses_otherwise() -> None:
+    assert load().store.keep_days == 30
+    assert load("--keep-days=0").store.keep_days == 0
+
+
+def test_the_help_of_insecure_says_what_it_opens(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load("--help")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "anyone who reaches the server may stream and see figures" in text
+    assert "listed and deleted from this machine only, and private sessions need their reader token" in text
 
 
 @for_each(

@@ -18,7 +18,8 @@ from livecaption.live.opener import SessionOpener
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.websocket import WebSocket
 from livecaption.scheduling.scheduler import SchedulerConfig
-from livecaption.server import auth, descriptors, http, readers, transcripts
+from livecaption.server import auth, descriptors, http, links, readers, transcripts
+from livecaption.server.addresses import Listening
 from livecaption.server.exports import Exports
 from livecaption.server.logs import WITHOUT_REQUESTS
 from livecaption.server.metrics import Metrics
@@ -85,6 +86,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
     app[METRICS] = Metrics(pool, sessions, store)
     app[SERVICES] = Services(config, pool, sessions, decoders, store)
     app[http.OWN_NAMES] = auth.OwnNames()
+    app[links.LISTENING] = Listening()
     app[transcripts.GROWING] = transcripts.GrowingTranscripts()
     app[transcripts.EXPORTS] = Exports()
     app.add_routes(

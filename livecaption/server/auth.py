@@ -4,23 +4,28 @@ import hmac
 import re
 import socket
 import threading
-from ipaddress import ip_address
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from ipaddress import IPv6Address, ip_address
 
 from aiohttp import hdrs, web
 
 from livecaption.config import is_loopback
-from livecaption.errors import ForbiddenOrigin, Unauthorized
+from livecaption.errors import ForbiddenOrigin, LocalOnly, Unauthorized
 from livecaption.live.dialects import native
 from livecaption.live.dialects.dialect import Handshake
-from livecaption.server.config import ServerConfig
+from livecaption.server.config import MAX_PORT, ServerConfig
 
-MAX_PORT = 65535
 _HOST = re.compile(
     r"(?:\[(?P<address>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[0-9A-Za-z._-]{1,253}))(?::(?P<port>[0-9]{1,5})?)?"
 )
 """The header Host as browsers send it (RFC 9110, 7.2), in ASCII and without user names. A name has at most 253
 characters (RFC 1035, 2.3.4), an IPv6 address at most 45. A link with a longer name might not fit into a QR code."""
+DEFAULT_PORTS = {"http": 80, "https": 443}
+FORWARDING_HEADERS = ("Forwarded", "Via", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto")
+"""Headers of which a reverse proxy sets at least one. Browsers set none."""
+
+Origin = tuple[str, str, int]
+"""Scheme, host and port (RFC 6454, 4)."""
 
 
 class OwnNames:
@@ -44,7 +49,7 @@ class OwnNames:
 
 
 def check_host(request: web.BaseRequest, config: ServerConfig, own_names: OwnNames) -> None:
-    """Check that the request names this server; `allowed_hosts` adds names.
+    """Check that the request names this server; `allowed_hosts` and `public_url` add names.
 
     Otherwise a page of any site could reach the server under the site's name (DNS rebinding), with all rights of its
     visitor. A server bound to loopback accepts loopback names. Beyond loopback, a token keeps such pages out. Without a
@@ -59,6 +64,8 @@ def check_host(request: web.BaseRequest, config: ServerConfig, own_names: OwnNam
         raise ForbiddenOrigin("the Host header names no host", code="forbidden_host")
     beyond_loopback = not is_loopback(config.host)
     if is_loopback(name) or name in map(str.lower, config.allowed_hosts) or (beyond_loopback and config.token):
+        return
+    if (public := origin_of(config.public_url)) is not None and name == public[1]:
         return
     if not (beyond_loopback and (_is_address(name) or name in own_names.known)):
         raise ForbiddenOrigin("this server does not answer to that name (--allowed-host NAME)", code="forbidden_host")
@@ -75,7 +82,7 @@ def host_name(host: str) -> str:
 def check_origin(request: web.BaseRequest, config: ServerConfig) -> None:
     """Refuse pages of other sites, because browsers do not apply CORS to WebSockets.
 
-    Programs other than browsers send no Origin, and are accepted.
+    Programs other than browsers send no Origin, and are accepted. `allowed_origins` and `public_url` add sites.
 
     Raises:
         ForbiddenOrigin: the page belongs to another site, or to none (`null` or an invalid origin).
@@ -83,12 +90,75 @@ def check_origin(request: web.BaseRequest, config: ServerConfig) -> None:
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is None or origin in config.allowed_origins:
         return
+    site = origin_of(origin)
+    if site is not None:
+        # The scheme of the page counts for both, because a proxy may have ended TLS.
+        own = origin_of(f"{site[0]}://{request.headers.get(hdrs.HOST, '')}")
+        if site in {own, *map(origin_of, (*config.allowed_origins, config.public_url))}:
+            return
+    raise ForbiddenOrigin("pages of this origin may not stream here (--allowed-origin)")
+
+
+def origin_of(url: str) -> Origin | None:
+    """Return the origin of a URL in lower case and with its port; None: it has none, such as `null`."""
+    scheme, separator, rest = url.partition("://")
+    host = rest.partition("/")[0]
+    name = host_name(host)
+    if not separator or not name:
+        return None
+    match = _HOST.fullmatch(host)
+    assert match is not None  # because it has a name
+    scheme = scheme.lower()
+    return scheme, name, int(match["port"] or DEFAULT_PORTS.get(scheme, 0))
+
+
+def check_operations(request: web.BaseRequest, config: ServerConfig) -> None:
+    """Check that the client may list, search and delete transcripts.
+
+    It needs the operator's token. On a server without one, it must run on the server's machine, because everybody else
+    could otherwise read and delete what people said.
+
+    Raises:
+        Unauthorized: the token is missing or wrong.
+        LocalOnly: there is no token, and the client may be on another machine.
+    """
+    check_token(request, config)
+    if not config.token and not runs_here(request):
+        raise LocalOnly(
+            "without a token (LIVECAPTION_TOKEN), transcripts are listed, searched and deleted on the server's machine "
+            "only, at its address localhost"
+        )
+
+
+def may_see_addresses(request: web.BaseRequest, config: ServerConfig) -> bool:
+    """Return True if the client may see this machine's addresses: it runs here, or has the operator's token."""
+    return runs_here(request) or shows_operator_token(request, config)
+
+
+def runs_here(request: web.BaseRequest) -> bool:
+    """Return True if the client certainly runs on this machine, or uses a tunnel of its own to it."""
+    peer = request.transport and request.transport.get_extra_info("peername")
+    return is_from_here(peer[0] if isinstance(peer, tuple) else "", request.headers)
+
+
+def is_from_here(peer: str, headers: Mapping[str, str]) -> bool:
+    """Return True if the request comes from this machine, and no reverse proxy on it has passed it on.
+
+    A proxy sets a header of its own, or keeps the public name of the server in the header Host. One that does neither
+    cannot be recognised: `docs/operating.md` forbids it.
+
+    Args:
+        peer: the address of the client's socket; empty if it has none, as with a Unix socket.
+        headers: the headers of the request, with names that ignore case.
+    """
+    if any(name in headers for name in FORWARDING_HEADERS) or not is_loopback(host_name(headers.get(hdrs.HOST, ""))):
+        return False
     try:
-        site = urlsplit(origin).netloc
+        address = ip_address(peer)
     except ValueError:
-        site = ""
-    if not site or site != request.headers.get(hdrs.HOST):
-        raise ForbiddenOrigin("pages of this origin may not stream here (--allowed-origin)")
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def check_token(request: web.BaseRequest, config: ServerConfig) -> None:

@@ -12,7 +12,7 @@ from livecaption.errors import LivecaptionError
 from livecaption.events import PROTOCOL_VERSION
 from livecaption.live.dialects import native
 from livecaption.live.dialects.dialect import HttpAnswer
-from livecaption.server import auth
+from livecaption.server import auth, links
 from livecaption.server.metrics import CONTENT_TYPE
 from livecaption.server.services import METRICS, SERVICES
 from livecaption.workers.pool import PoolState
@@ -77,8 +77,9 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def info(request: web.Request) -> web.Response:
-    """`GET /v1/info`: version, protocol, state and model of this server."""
-    pool = request.app[SERVICES].pool
+    """`GET /v1/info`: version, protocol, state and model of this server, its addresses, and what it keeps."""
+    services = request.app[SERVICES]
+    pool, config = services.pool, services.config
     model = None
     if pool.loaded is not None:
         model = {
@@ -89,8 +90,19 @@ async def info(request: web.Request) -> web.Response:
             "languages": list(pool.loaded.languages),
             "translates": pool.loaded.translates,
         }
+    # Strangers, also those behind a proxy, get no addresses of the network in which the server stands.
+    is_kept = services.store is not None
+    sees_addresses = auth.may_see_addresses(request, config.server)
     return web.json_response(
-        {"version": __version__, "protocol": PROTOCOL_VERSION, "state": pool.state.value, "model": model}
+        {
+            "version": __version__,
+            "protocol": PROTOCOL_VERSION,
+            "state": pool.state.value,
+            "model": model,
+            "public_url": config.server.public_page,
+            "addresses": request.app[links.LISTENING].urls() if sees_addresses else [],
+            "transcripts": {"kept": is_kept, "keep_days": (config.store.keep_days or None) if is_kept else None},
+        }
     )
 
 

@@ -16,7 +16,6 @@ import logging
 import os
 import signal
 import socket
-import ssl
 import sys
 import threading
 import time
@@ -32,7 +31,7 @@ from livecaption.config import Config
 from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError, StoreUnusable
 from livecaption.ipc import children
 from livecaption.live.logs import RateLimited
-from livecaption.server import descriptors
+from livecaption.server import descriptors, links, tls
 from livecaption.server.app import build_app
 from livecaption.server.config import ServerConfig
 from livecaption.server.logs import refused_accept
@@ -96,7 +95,7 @@ async def running_server(config: Config) -> AsyncIterator[str]:
     Raises:
         EngineUnusable: the model cannot be loaded; the message has the reason.
     """
-    server = replace(config.server, host="127.0.0.1", port=0, tls_cert="", tls_key="")
+    server = replace(config.server, host="127.0.0.1", port=0, tls_cert="", tls_key="", tls_self_signed=False)
     config = replace(config, server=server, store=StoreConfig())
     runner = _runner(config)
     services = runner.app[SERVICES]
@@ -115,7 +114,7 @@ async def running_server(config: Config) -> AsyncIterator[str]:
 async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) -> int:
     try:
         # Do this before anything is started, so that an error leaves nothing to stop.
-        tls = _tls_context(config)
+        secured = tls.of(config)
         sockets = _bind(config.server.host, config.server.port)
     except (OSError, ConfigError) as error:
         logger.error("%s", _describe_listen_error(error, config))
@@ -127,10 +126,13 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
     signals.attach(asyncio.get_running_loop(), stop)
     _dump_stacks_when_asked(pool)
     try:
-        url, servers = await _listen(runner, sockets, tls)
+        url, servers = await _listen(runner, sockets, secured)
         logger.info("listening on %s", url)
+        _log_addresses(runner)
+        logger.info("%s", config.store.description)
         watch = asyncio.ensure_future(_watch_loop(manager, pool))
-        stop.at_failure_of(*pool.tasks, watch)
+        renewal = asyncio.ensure_future(secured.keep_valid() if secured else asyncio.sleep(0))
+        stop.at_failure_of(*pool.tasks, watch, renewal)
         await _first(pool.wait_until_loaded(), stop.asked)
         if pool.state is PoolState.FAILED:
             logger.error("%s", pool.failure)
@@ -263,9 +265,12 @@ def _bind(host: str, port: int) -> list[socket.socket]:
 
 
 async def _listen(
-    runner: web.AppRunner, sockets: list[socket.socket], tls: ssl.SSLContext | None
+    runner: web.AppRunner, sockets: list[socket.socket], secured: tls.Tls | None
 ) -> tuple[str, list[asyncio.Server]]:
     """Start the application with its workers. Return the URL and the listening servers."""
+    listening = runner.app[links.LISTENING]
+    listening.scheme = "https" if secured else "http"
+    listening.endpoints = [bound.getsockname()[:2] for bound in sockets]
     await runner.setup()
     assert runner.server is not None  # because of `setup`
     handshake_timeout_s = runner.app[SERVICES].config.server.http.keepalive_timeout_s
@@ -275,30 +280,27 @@ async def _listen(
             runner.server,
             sock=bound,
             backlog=BACKLOG,
-            ssl=tls,
-            ssl_handshake_timeout=handshake_timeout_s if tls else None,
+            ssl=secured.context if secured else None,
+            ssl_handshake_timeout=handshake_timeout_s if secured else None,
         )
         for bound in sockets
     ]
     host, port = sockets[0].getsockname()[:2]
-    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/", servers
+    return f"{listening.scheme}://{f'[{host}]' if ':' in host else host}:{port}/", servers
+
+
+def _log_addresses(runner: web.AppRunner) -> None:
+    """Log the addresses for people at other machines: `0.0.0.0` is none that a browser opens."""
+    addresses = runner.app[links.LISTENING].urls()
+    public = runner.app[SERVICES].config.server.public_page
+    if public or addresses:
+        logger.info("other machines open %s", public or ", ".join(addresses))
 
 
 def _close(servers: list[asyncio.Server]) -> None:
     """Accept no more connections."""
     for server in servers:
         server.close()
-
-
-def _tls_context(config: Config) -> ssl.SSLContext | None:
-    if not config.server.tls_cert:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(config.server.tls_cert, config.server.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"--tls-cert, --tls-key: {error}") from None
-    return context
 
 
 async def _watch_loop(manager: ServiceManager, pool: WorkerPool) -> None:

@@ -17,7 +17,7 @@ from livecaption.errors import MessageTooBig
 from livecaption.live.event_log import Message
 from livecaption.live.session import LiveSession
 from livecaption.live.websocket import WebSocket
-from livecaption.server import auth
+from livecaption.server import auth, links
 from livecaption.server.http import STATIC
 from livecaption.server.sending import sent
 from livecaption.server.services import SERVICES
@@ -62,14 +62,13 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
 async def qr_code(request: web.Request) -> web.Response:
     """`GET /v1/sessions/{id}/qr.svg`: the link to the readers' page, to be scanned from a screen in a hall.
 
+    `?page=` is the address of the publisher's page: see `links.page_of`.
     The code of a private session contains the reader token, so the request must have that token.
     """
     session = _session(request)
-    scheme = request.headers.get("X-Forwarded-Proto", request.scheme)
-    page = request.url.with_scheme("https" if scheme == "https" else "http")
-    page = page.with_path(f"{request.path.removesuffix('/qr.svg').rpartition('/v1/sessions/')[0]}/watch/{session.id}")
-    token = auth.shown_reader_token(request)
-    link = f"{page}#token={token}" if session.options.private else str(page)
+    link = f"{links.page_of(request, request.app[SERVICES].config.server)}watch/{session.id}"
+    if session.options.private:
+        link += f"#token={auth.shown_reader_token(request)}"
     return web.Response(body=await asyncio.to_thread(_drawn, link), content_type="image/svg+xml")
 
 

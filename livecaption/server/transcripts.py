@@ -1,6 +1,7 @@
 """Handlers for stored sessions: lists, search, transcripts in every format, deletion.
 
-Lists, searches and deletions need the operator's token, if one is set. A transcript needs only the id of its session.
+Lists, searches and deletions need the operator's token. On a server without one, they are for clients of its machine.
+A transcript needs only the id of its session.
 Private sessions have their own rules, also on a server without a token: `_check_may_read`. Without a store, only
 transcripts are available, of sessions that run or ended less than five minutes ago.
 """
@@ -42,7 +43,7 @@ MAX_GROWING = 64
 async def sessions(request: web.Request) -> web.Response:
     """`GET /v1/sessions`: list the newest sessions. `q` searches their text; `before` continues a list."""
     config = request.app[SERVICES].config.server
-    auth.check_token(request, config)
+    auth.check_operations(request, config)
     with_private = auth.shows_operator_token(request, config)
     limit = _number(request, "limit", default=DEFAULT_LIMIT, at_most=MAX_LIMIT)
     before = _number(request, "before", default=LAST, at_most=LAST)
@@ -122,7 +123,7 @@ async def delete(request: web.Request) -> web.Response:
     """`DELETE /v1/sessions/{id}`: delete a session. If it is open, nothing more of it is stored."""
     config = request.app[SERVICES].config.server
     auth.check_origin(request, config)
-    auth.check_token(request, config)
+    auth.check_operations(request, config)
     store, session_id = _store(request), request.match_info["session"]
     record = await store.read(lambda database: database.session(session_id))
     # A new session may not be stored yet, but it will be before it is deleted. Check the live one too.

@@ -14,11 +14,12 @@ class StoreConfig:
 
     Attributes:
         path: the database file; `none`: nothing is kept.
-        keep_days: days after its end when a transcript is deleted; 0: never.
+        keep_days: days after its end when a transcript is deleted; 0: never. The default:
+            docs/decisions/0045-privacy-by-default.md.
     """
 
     path: str = NOWHERE
-    keep_days: float = 0.0
+    keep_days: float = 30.0
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -26,9 +27,22 @@ class StoreConfig:
         if not 0 <= self.keep_days <= 36_500:
             raise ConfigError("--keep-days must be from 0 to 36500")
 
+    @property
+    def description(self) -> str:
+        """Where transcripts are kept and how long, as a sentence for the log."""
+        if self.path == NOWHERE:
+            return "transcripts are not kept (--store none)"
+        days = f"for {self.keep_days:g} days after the end of their session" if self.keep_days else "without limit"
+        return f"transcripts are kept in {self.path} {days} (--keep-days)"
+
 
 def default_path() -> str:
-    """Return a path in the user's data directory, which depends on the system.
+    """Return a path in the user's data directory."""
+    return str(data_directory() / "transcripts.db")
+
+
+def data_directory() -> Path:
+    """Return the user's data directory, which depends on the system.
 
     It begins with `~` if the home directory is unknown. Then the store cannot be opened, and reports that.
     """
@@ -36,7 +50,6 @@ def default_path() -> str:
     from platformdirs import user_data_path
 
     try:
-        directory = user_data_path("livecaption", appauthor=False)
+        return user_data_path("livecaption", appauthor=False)
     except RuntimeError:
-        directory = Path("~/.local/share/livecaption")
-    return str(directory / "transcripts.db")
+        return Path("~/.local/share/livecaption")

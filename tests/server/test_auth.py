@@ -4,12 +4,19 @@ import asyncio
 import base64
 import socket
 import threading
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from aiohttp import WSServerHandshakeError
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
 
+from livecaption.errors import ForbiddenOrigin
+from livecaption.server import auth
+from livecaption.server.config import ServerConfig
 from livecaption.server.http import OWN_NAMES
+from tests.support.cases import for_each
 from tests.support.eventually import eventually
 from tests.support.serving import Client, StartServer, read_event
 
@@ -39,6 +46,31 @@ async def test_pages_of_other_sites_may_not_stream_unless_they_are_allowed(
     assert (await stream_status(client, Origin=origin))[0] == status
 
 
+@for_each(
+    ("origin", "host", "accepted"),
+    [
+        ("https://captions.example.org", "captions.example.org", True),
+        ("https://captions.example.org", "Captions.Example.org:443", True),
+        ("https://captions.example.org:443", "captions.example.org", True),
+        ("http://[2001:DB8::7]:8000", "[2001:db8::7]:8000", True),
+        ("https://captions.example.org", "captions.example.org:80", False),
+        ("http://captions.example.org:8000", "captions.example.org", False),
+        ("https://public.example", "127.0.0.1:8000", True),  # a proxy has changed the name
+        ("http://public.example", "127.0.0.1:8000", False),
+        ("HTTPS://FRIEND.example:443", "127.0.0.1:8000", True),
+        ("http://friend.example", "127.0.0.1:8000", False),
+        ("https://friend.example:8443", "127.0.0.1:8000", False),
+        ("https://captions.example.org.evil.example", "127.0.0.1:8000", False),
+        ("https://evil@captions.example.org", "captions.example.org", False),
+    ],
+)
+def test_origins_are_compared_by_scheme_host_and_port(origin: str, host: str, accepted: bool) -> None:
+    config = ServerConfig(allowed_origins=("https://friend.example",), public_url="https://Public.example/hall")
+    request = make_mocked_request("GET", "/v1/stream", headers={"Origin": origin, "Host": host})
+    with nullcontext() if accepted else pytest.raises(ForbiddenOrigin):
+        auth.check_origin(request, config)
+
+
 async def test_pages_of_this_server_and_programs_without_origin_may_stream(client: Client) -> None:
     own = f"http://{client.host}:{client.port}"
     assert await stream_status(client, Origin=own) == (426, "upgrade_required")
@@ -51,9 +83,13 @@ async def test_a_foreign_host_name_is_refused_on_loopback_for_every_request(clie
         assert (refusal.status, (await refusal.json())["code"]) == (403, "forbidden_host")
 
 
-@pytest.mark.parametrize("name", ["localhost:8000", "127.0.0.1", "[::1]:8000", "captions.example:80"])
+@pytest.mark.parametrize(
+    "name", ["localhost:8000", "127.0.0.1", "[::1]:8000", "captions.example:80", "public.example", "PUBLIC.example:443"]
+)
 async def test_loopback_names_and_allowed_ones_are_answered(start_server: StartServer, name: str) -> None:
-    client = await start_server(allowed_hosts=("captions.example",))
+    client = await start_server(
+        allowed_hosts=("captions.example",), public_url="https://public.example/hall", wait=False
+    )
     assert (await client.get("/healthz", headers={"Host": name})).status == 200
 
 
@@ -142,6 +178,42 @@ async def test_a_host_header_that_names_no_host_is_refused(
     client = await start_server(**settings, wait=False)
     refusal = await client.get("/healthz", headers={"Host": host})
     assert (refusal.status, (await refusal.json())["code"]) == (403, "forbidden_host")
+
+
+@for_each(
+    ("peer", "headers", "is_here"),
+    [
+        ("127.0.0.1", {"Host": "localhost:8000"}, True),
+        ("127.0.0.1", {"Host": "127.0.0.1:8000"}, True),
+        ("::1", {"Host": "[::1]:8000"}, True),
+        ("::ffff:127.0.0.1", {"Host": "localhost"}, True),
+        ("192.0.2.7", {"Host": "localhost:8000"}, False),
+        ("::ffff:192.0.2.7", {"Host": "localhost"}, False),
+        ("2001:db8::7", {"Host": "localhost"}, False),
+        ("", {"Host": "localhost"}, False),  # a Unix socket, to which a proxy connects
+        # Behind a reverse proxy on this machine, each client has the proxy's address.
+        ("127.0.0.1", {"Host": "captions.example.org"}, False),
+        ("127.0.0.1", {"Host": "192.0.2.2:8000"}, False),
+        ("127.0.0.1", {}, False),
+        *(
+            ("127.0.0.1", {"Host": "localhost:8000", name: value}, False)
+            for name, value in (
+                ("X-Forwarded-For", "192.0.2.7"),
+                ("X-Forwarded-For", "127.0.0.1"),
+                ("x-forwarded-for", ""),
+                ("Forwarded", "for=127.0.0.1"),
+                ("X-Forwarded-Proto", "https"),
+                ("X-Forwarded-Host", "localhost"),
+                ("X-Real-IP", "127.0.0.1"),
+                ("Via", "1.1 proxy"),
+            )
+        ),
+    ],
+)
+def test_only_clients_that_are_certainly_on_this_machine_count_as_local(
+    peer: str, headers: dict[str, str], is_here: bool
+) -> None:
+    assert auth.is_from_here(peer, CIMultiDict(headers)) is is_here
 
 
 async def test_without_the_token_nobody_streams(start_server: StartServer) -> None:

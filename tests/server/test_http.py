@@ -96,6 +96,7 @@ ODD_HEADERS = {
     "Range": [*ODD_TEXTS, "bytes=-", "bytes=-0", "bytes=5-2", "bytes=0-0,2-3", "bytes=-99999", f"bytes={'9' * 30}-"],
     "Last-Event-ID": [*ODD_TEXTS, "5e55-1", "-", "x-99999999999999999999"],
     "X-Forwarded-Proto": ODD_TEXTS,
+    "X-Forwarded-For": ODD_TEXTS,
     "Authorization": [*ODD_TEXTS, "Bearer", "Bearer \xff", "Bearer \xed\xa0\x80"],
     "Sec-WebSocket-Protocol": [*ODD_TEXTS, "token.\xff", "token.=", "token.///", ",,,"],
     "If-Range": ODD_TEXTS,
@@ -117,6 +118,8 @@ ODD_QUERIES = [
         "resume=%00",
         "last_event_id=%ed%a0%80",
         "last_event_id=-",
+        "page=%ff",
+        "page=http://[",
     ),
 ]
 ODD_NAMES = ["", "%00", "%ff", "%ed%a0%80", "..", "%2e%2e%2f", "a" * 4000, "a;b", "%0d%0a", "\xff", "[", "{x}"]
@@ -194,6 +197,17 @@ async def test_a_server_that_is_ready_reports_so_and_what_it_runs(client: Client
     assert info["model"]["name"]
     assert info["model"]["revision"] is None
     assert "en" in info["model"]["languages"]
+    assert (info["public_url"], info["addresses"]) == (None, [])
+    assert info["transcripts"] == {"kept": False, "keep_days": None}
+
+
+@pytest.mark.parametrize(("keep_days", "shown"), [(7, 7), (0, None)])
+async def test_a_server_reports_how_long_it_keeps_transcripts(
+    start_server: StartServer, tmp_path: Path, keep_days: float, shown: float | None
+) -> None:
+    client = await start_server(store=StoreConfig(str(tmp_path / "transcripts.db"), keep_days), wait=False)
+    info = await (await client.get("/v1/info")).json()
+    assert info["transcripts"] == {"kept": True, "keep_days": shown}
 
 
 async def test_a_full_server_is_not_ready_and_refuses_before_the_upgrade(start_server: StartServer) -> None:

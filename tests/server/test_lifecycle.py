@@ -22,7 +22,7 @@ from livecaption.config import Config
 from livecaption.errors import EngineUnusable, StoreUnusable
 from livecaption.ipc.config import EngineConfig
 from livecaption.live.config import LiveConfig, SocketLimits
-from livecaption.server import build_app, lifecycle
+from livecaption.server import build_app, lifecycle, tls
 from livecaption.server.config import HttpLimits, ServerConfig
 from livecaption.server.lifecycle import running_server
 from livecaption.server.services import SERVICES
@@ -56,7 +56,7 @@ async def test_a_connection_that_does_not_begin_with_tls_is_closed_as_early_as_o
     config = replace(scripted(), server=replace(certificate, http=HttpLimits(keepalive_timeout_s=0.3)))
     runner = lifecycle._runner(config)
     bound = lifecycle._bind("127.0.0.1", 0)
-    url, servers = await lifecycle._listen(runner, bound, lifecycle._tls_context(config))
+    url, servers = await lifecycle._listen(runner, bound, tls.of(config))
     assert url.startswith("https://")
     async with aiohttp.ClientSession() as client, client.get(f"{url}healthz", ssl=False) as answer:
         assert answer.status == 200

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import io
+import itertools
 import json
 import threading
 import weakref
@@ -17,6 +18,7 @@ from aiohttp import ClientResponse
 from livecaption.live.config import LiveConfig, SocketLimits
 from livecaption.server import readers
 from livecaption.server.config import HttpLimits
+from livecaption.server.links import LISTENING
 from livecaption.server.services import SERVICES
 from tests.live.test_connection import start
 from tests.live.test_event_log import final
@@ -154,8 +156,9 @@ async def test_a_session_that_is_over_can_be_read_for_a_while_and_then_ends_reco
     assert again.status == 204  # this response stops an EventSource from reconnecting
 
 
-async def test_a_private_session_is_read_with_its_token_alone(start_server: StartServer) -> None:
-    client = await start_server(token="operator")
+@pytest.mark.parametrize("operator", ["operator", ""])
+async def test_a_private_session_is_read_with_its_token_alone(start_server: StartServer, operator: str) -> None:
+    client = await start_server(token=operator)
     headers = {"Authorization": "Bearer operator"}
     publisher = await client.ws_connect("/v1/stream", headers=headers)
     await publisher.send_json({"type": "start", "private": True})
@@ -269,21 +272,80 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_delays_neither_publish
             n += 1
 
 
-@pytest.mark.parametrize("private", [False, True])
-@pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_the_code_leads_to_the_page_of_the_session(client: Client, private: bool, scheme: str) -> None:
-    """The link has the host name of the publisher's page, also if a proxy terminates TLS."""
-    _, ready = await start(client, private=private)
-    headers = {"Host": "localhost:1234", "X-Forwarded-Proto": scheme}
-    if private:
-        headers["Authorization"] = f"Bearer {ready['reader_token']}"
-    answer = await client.get(f"/v1/sessions/{ready['session']}/qr.svg", headers=headers)
-    assert answer.content_type == "image/svg+xml"
-    link = f"{scheme}://localhost:1234/watch/{ready['session']}"
-    link += f"#token={ready['reader_token']}" if private else ""
+def drawn(link: str) -> bytes:
     expected = io.BytesIO()
     segno.make(link, error="m", micro=False).save(expected, kind="svg", xmldecl=False, scale=8, light="#fff")
-    assert await answer.read() == expected.getvalue()
+    return expected.getvalue()
+
+
+async def test_the_code_leads_to_the_page_of_the_session(client: Client) -> None:
+    """The link has the host name of the publisher's page, also if a proxy terminates TLS."""
+    for scheme, private in itertools.product(("http", "https"), (False, True)):
+        _, ready = await start(client, private=private)
+        headers = {"Host": "localhost:1234", "X-Forwarded-Proto": scheme}
+        if private:
+            headers["Authorization"] = f"Bearer {ready['reader_token']}"
+        answer = await client.get(f"/v1/sessions/{ready['session']}/qr.svg", headers=headers)
+        assert answer.content_type == "image/svg+xml"
+        link = f"{scheme}://localhost:1234/watch/{ready['session']}"
+        link += f"#token={ready['reader_token']}" if private else ""
+        assert await answer.read() == drawn(link)
+
+
+async def test_the_code_has_the_address_that_the_page_has(client: Client) -> None:
+    """A proxy may serve the page below another path, by https, and send no header about it."""
+    _, ready = await start(client)
+    url = f"/v1/sessions/{ready['session']}/qr.svg"
+    for page in ("https://localhost:1234/hall/", "http://localhost:1234/", "http://localhost:1234"):
+        answer = await client.get(url, params={"page": page}, headers={"Host": "localhost:1234"})
+        assert await answer.read() == drawn(f"{page.rstrip('/')}/watch/{ready['session']}")
+    for page in (
+        "http://localhost:99/",
+        "https://evil.example/",
+        "javascript:alert(1)",
+        "",
+        "http://localhost:1234/#x",
+    ):
+        answer = await client.get(url, params={"page": page}, headers={"Host": "localhost:1234"})
+        assert (answer.status, (await answer.json())["code"]) == (400, "invalid_query")
+
+
+async def test_the_code_has_the_public_address_wherever_the_page_is_open(start_server: StartServer) -> None:
+    client = await start_server(public_url="https://Captions.example.org/hall")
+    _, ready = await start(client)
+    for query in ({}, {"page": "http://localhost:1234/"}):
+        answer = await client.get(f"/v1/sessions/{ready['session']}/qr.svg", params=query)
+        assert await answer.read() == drawn(f"https://captions.example.org/hall/watch/{ready['session']}")
+    assert (await (await client.get("/v1/info")).json())["public_url"] == "https://captions.example.org/hall/"
+
+
+async def test_the_code_has_an_address_of_this_network_for_a_page_that_is_open_on_localhost(client: Client) -> None:
+    listening = client.app[LISTENING]
+    listening.endpoints = [("192.0.2.7", 8000)]  # as if the server was bound to it
+    _, ready = await start(client)
+    [address] = (await (await client.get("/v1/info")).json())["addresses"]
+    assert address == "http://192.0.2.7:8000/"
+    url = f"/v1/sessions/{ready['session']}/qr.svg"
+    answer = await client.get(url, params={"page": address})
+    assert await answer.read() == drawn(f"http://192.0.2.7:8000/watch/{ready['session']}")
+    stranger = {"X-Forwarded-For": "192.0.2.99"}
+    assert (await client.get(url, params={"page": address}, headers=stranger)).status == 400
+    assert (await (await client.get("/v1/info", headers=stranger)).json())["addresses"] == []
+
+
+async def test_the_code_for_a_client_without_a_host_header_has_the_address_of_the_socket(
+    start_server: StartServer,
+) -> None:
+    client = await start_server(host="0.0.0.0", token="operator")  # with names that are checked, Host is necessary
+    publisher = await client.ws_connect("/v1/stream", headers={"Authorization": "Bearer operator"})
+    await publisher.send_json({"type": "start"})
+    session = (await read_event(publisher))["session"]
+    async with raw_connection(str(client.make_url("/"))) as connection:
+        reader, writer = await asyncio.open_connection(sock=connection.dup())
+        writer.write(f"GET /v1/sessions/{session}/qr.svg HTTP/1.0\r\n\r\n".encode())
+        answer = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+    assert answer.endswith(drawn(f"http://{client.host}:{client.port}/watch/{session}"))
 
 
 async def test_the_code_is_drawn_once_beside_the_loop(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -445,6 +445,36 @@ async def test_without_a_token_nobody_gets_a_private_session_that_is_over(serve_
         assert [session.id for session in database.sessions(10, 100)] == ["council"]
 
 
+FROM_ELSEWHERE = {"X-Forwarded-For": "192.0.2.7"}
+
+
+async def test_without_a_token_other_machines_neither_list_nor_search_nor_delete(stored: Client) -> None:
+    """They still read a transcript whose id they have: the link is what gives access."""
+    for ask in (
+        stored.get("/v1/sessions", headers=FROM_ELSEWHERE),
+        stored.get("/v1/sessions?q=tram", headers=FROM_ELSEWHERE),
+        stored.get("/v1/sessions", headers={"Host": "localhost", **FROM_ELSEWHERE, "Authorization": "Bearer guess"}),
+        stored.delete("/v1/sessions/council", headers=FROM_ELSEWHERE),
+    ):
+        refused = await ask
+        assert (refused.status, (await refused.json())["code"]) == (403, "local_only")
+        assert "LIVECAPTION_TOKEN" in (await refused.json())["message"]
+    await get(stored, "/v1/sessions/council", **FROM_ELSEWHERE)
+    for name in FORMATS:
+        assert (await stored.get(f"/v1/sessions/council/transcript.{name}", headers=FROM_ELSEWHERE)).status == 200
+    assert (await stored.delete("/v1/sessions/council")).status == 204
+
+
+async def test_with_a_token_the_operator_lists_and_deletes_from_anywhere(serve_store: ServeStore, path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session("council"), COUNCIL)
+    client = await serve_store(token="secret")
+    operator = {"Authorization": "Bearer secret", **FROM_ELSEWHERE}
+    assert len((await get(client, "/v1/sessions", **operator))["sessions"]) == 1
+    assert (await get(client, "/v1/sessions", 401))["code"] == "unauthorized"  # also on the server's machine
+    assert (await client.delete("/v1/sessions/council", headers=operator)).status == 204
+
+
 async def test_the_operator_lists_finds_and_deletes_private_sessions(serve_store: ServeStore, path: Path) -> None:
     with opened(path) as database:
         fill(database, new_session("council", private=True), COUNCIL)

@@ -1,0 +1,32 @@
+"""Links below a path of another application. tests/server/test_readers.py has the QR codes themselves."""
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from livecaption.errors import InvalidQuery
+from livecaption.server.config import ServerConfig
+from livecaption.server.links import page_of
+from tests.support.cases import for_each
+
+OWN = ServerConfig()
+
+
+@for_each(
+    ("path", "page"),
+    [
+        ("/v1/sessions/one/qr.svg", "http://localhost:8000/"),
+        ("/captions/v1/sessions/one/qr.svg", "http://localhost:8000/captions/"),
+        ("/captions/v1/sessions/one/qr.svg?page=https://localhost:8000/hall/", "https://localhost:8000/hall/"),
+        ("/v1/sessions/one/qr.svg?page=https://LOCALHOST:8000/hall", "https://localhost:8000/hall/"),
+    ],
+)
+def test_the_address_of_the_page_counts_else_that_of_the_request(path: str, page: str) -> None:
+    assert page_of(make_mocked_request("GET", path, headers={"Host": "localhost:8000"}), OWN) == page
+
+
+def test_a_page_with_the_usual_port_has_the_host_of_the_request() -> None:
+    headers = {"Host": "captions.example.org", "X-Forwarded-For": "192.0.2.7"}
+    url = "/v1/sessions/one/qr.svg?page=https://captions.example.org:{}/"
+    assert page_of(make_mocked_request("GET", url.format(443), headers=headers), OWN)
+    with pytest.raises(InvalidQuery):
+        page_of(make_mocked_request("GET", url.format(444), headers=headers), OWN)
