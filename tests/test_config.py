@@ -162,11 +162,6 @@ def test_without_a_public_address_there_is_none() -> None:
     assert load().server.public_page is None
 
 
-def test_transcripts_are_deleted_after_a_month_unless_the_operator_chooses_otherwise() -> None:
-    assert load().store.keep_days == 30
-    assert load("--keep-days=0").store.keep_days == 0
-
-
 def test_the_help_of_insecure_says_what_it_opens(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         load("--help")

@@ -5,7 +5,7 @@ import os
 from typing import TYPE_CHECKING
 
 from livecaption.config import Config, add_config_arguments, load_config
-from livecaption.store.config import StoreConfig, default_path
+from livecaption.store.config import KEEP_DAYS, StoreConfig, default_path
 
 if TYPE_CHECKING:
     from livecaption.server.signals import SignalInbox
@@ -32,5 +32,5 @@ def run(options: argparse.Namespace, signals: "SignalInbox") -> int:
 
 
 def defaults() -> Config:
-    """Return the default settings. Only this command stores transcripts by default."""
-    return Config(store=StoreConfig(default_path()))
+    """Return the default settings. Only this command stores transcripts by default, and for a month."""
+    return Config(store=StoreConfig(default_path(), KEEP_DAYS))

@@ -14,6 +14,8 @@ class SocketLimits:
             Longer: lost peers are noticed later. Shorter: phones wake up more often.
         send_timeout_s: time that a message may take; a peer that has not read it by then is cut off. Longer: its
             messages take memory. Shorter: short gaps in a network cut peers off.
+        answer_timeout_s: time in which a silent publisher must answer a ping if a new stream needs its slot. Longer:
+            new streams wait. Shorter: publishers in slow networks lose their connection.
         close_timeout_s: time that the close handshake may take, and a message once the server stops. Longer: a stop
             takes longer. Shorter: distant peers do not get their last messages.
         messages_per_s, messages_burst: messages of a peer, in the long run and at once; a peer that sends more is read
@@ -24,6 +26,7 @@ class SocketLimits:
     start_timeout_s: float = 10.0
     heartbeat_s: float = 20.0
     send_timeout_s: float = 5.0
+    answer_timeout_s: float = 2.0
     close_timeout_s: float = 1.0
     messages_per_s: float = 500.0
     messages_burst: float = 1000.0
@@ -83,15 +86,20 @@ class RegistryLimits:
         keep_ended_s: time for which a session that is over can still be read, and be resumed by a publisher that
             missed its end. Longer: more memory. Shorter: readers that were away get nothing.
         max_ended: number of ended sessions that are kept, the newest ones; each takes some 20 KB and its finals.
-        max_without_audio: the most sessions without audio that wait for their publishers, the newest; they hold no
-            slot. More: more memory for strangers. Less: publishers that are early may lose their session.
+        max_without_slot: the most sessions that wait for their publishers without a slot, the newest: they have no
+            audio, or a new stream has taken their slot. More: more memory for strangers. Less: publishers may lose
+            their session.
+        take_after_s: time for which a publisher must be away before a new stream may take its slot. Longer: others are
+            refused. Shorter: a publisher loses its slot to others when its network is interrupted for a moment.
+            Figures: docs/decisions/0046-slots-of-lost-publishers.md.
         max_claims: the most connections that have named one session and not yet shown its token. A client has one or
             two of them. More: more sockets for strangers. Less: strangers push the client out more easily.
     """
 
     keep_ended_s: float = 300.0
     max_ended: int = 2000
-    max_without_audio: int = 100
+    max_without_slot: int = 100
+    take_after_s: float = 5.0
     max_claims: int = 4
 
 

@@ -125,6 +125,8 @@ class Connection:
         self._outbox.discard()
         if self._ending is None and self._session is not None:
             self._session.connection_lost(self, clean=clean)
+            if clean:
+                self._sessions.publisher_left(self._session)
         self.finish(Ending("disconnect"))
 
     # Calls of the registry
@@ -145,6 +147,13 @@ class Connection:
     async def close(self) -> None:
         """Close at once because the server stops, also where messages wait."""
         await self._outbox.close(*self._dialect.close(Ending("draining")))
+
+    async def drop_if_dead(self) -> None:
+        """Take the connection for lost if its publisher is silent and answers no ping."""
+        timeout_s = self._socket.limits.answer_timeout_s
+        is_silent = time.monotonic() - self.last_received_s >= timeout_s
+        if self._session is not None and is_silent and not await self._socket.answers(timeout_s):
+            self.connection_lost()
 
     # Reading
 

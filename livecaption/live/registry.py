@@ -2,25 +2,25 @@
 
 import asyncio
 import logging
-import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol
 
-from livecaption.errors import InvalidMessage, LivecaptionError, Unavailable, UnknownSession
+from livecaption.errors import LivecaptionError, Unavailable, UnknownSession
 from livecaption.live.config import RegistryLimits
 from livecaption.live.dialects.commands import Open, Reattach
 from livecaption.live.opener import SessionOpener
 from livecaption.live.peer import Peer
+from livecaption.live.roll_call import RollCall
 from livecaption.live.session import LiveSession
+from livecaption.live.slots import RETRY_AFTER_S, Slots
 from livecaption.pipeline.options import StreamOptions
-from livecaption.scheduling.admission import stream_limit
+from livecaption.scheduling.admission import LimitReason
 from livecaption.scheduling.config import AdmissionConfig
 from livecaption.store.rows import InterruptedSession
 from livecaption.workers.pool import PoolState, WorkerPool
 
-RETRY_AFTER_S = 2.0
 READERS_RETRY_AFTER_S = 10.0
 """Time after which a refused reader may ask again. Readers stay long, so asking more often is useless."""
 GIVE_UP_MARGIN_S = 1.0
@@ -40,6 +40,9 @@ class Socket(Protocol):
 
     async def close(self) -> None:
         """Close with 1001 at once, also where something is still owed."""
+
+    async def drop_if_dead(self) -> None:
+        """Give up a publisher that is silent and answers no ping."""
 
 
 class SessionRegistry:
@@ -68,14 +71,18 @@ class SessionRegistry:
     ) -> None:
         self._pool = pool
         self._opener = opener
-        self._max_streams = max_streams
+        self._slots = Slots(
+            pool,
+            max_streams,
+            admission,
+            limits.take_after_s,
+            on_taken=lambda name: self._take_slot(self._sessions[name]),
+            on_freed=lambda: self._fewer.set(),
+        )
+        self._roll_call = RollCall()
         self.max_readers = max_readers
         self._drain_timeout_s = drain_timeout_s
-        self._admission = admission
         self._limits = limits
-        self._admitted_s: dict[int, float] = {}  # when each open stream was admitted, by its number
-        self.n_accepted = 0
-        """Streams accepted since the start."""
         self.refused: Counter[str] = Counter()
         """Streams refused since the start, by the code that they were sent."""
         self.n_resumed = 0
@@ -87,28 +94,32 @@ class SessionRegistry:
         self._ended_received_ms = 0  # of sessions that are over
         self._sessions: dict[str, LiveSession] = {}  # all that can be found
         self._open: set[LiveSession] = set()  # those of them that are not over
-        self._slots: dict[str, ExitStack] = {}  # by session; one that is parked without audio has none
         self._sockets: set[Socket] = set()
         self._ended: deque[str] = deque()  # ids, the oldest first
-        self._without_audio: list[LiveSession] = []  # the oldest first
+        self._without_slot: list[LiveSession] = []  # parked ones, the oldest first
         self._claims: dict[str, list[Socket]] = {}  # by the session they name, the oldest first
-        self._all_gone = asyncio.Event()
-        self._all_gone.set()
+        self._fewer = asyncio.Event()  # set when a session ends or a slot is given back
         self._drain: asyncio.Future[None] | None = None
         self.overran = False
         """True if a drain ended before all finals were sent."""
 
     def __len__(self) -> int:
-        return len(self._admitted_s)
+        return len(self._slots)
 
     @property
     def limit(self) -> int:
         """The number of streams that may be open now."""
-        if self._max_streams is not None:
-            return self._max_streams
-        new_since_s = time.monotonic() - self._admission.new_s
-        n_new = sum(admitted_s > new_since_s for admitted_s in self._admitted_s.values())
-        return stream_limit(len(self), n_new, self._pool.load, self._admission)
+        return self._slots.limit.n
+
+    @property
+    def limit_reason(self) -> LimitReason:
+        """What decides the limit."""
+        return self._slots.limit.reason
+
+    @property
+    def n_accepted(self) -> int:
+        """Streams accepted since the start."""
+        return self._slots.n_accepted
 
     @property
     def received_ms(self) -> int:
@@ -117,7 +128,7 @@ class SessionRegistry:
 
     @property
     def n_parked(self) -> int:
-        """Sessions whose publisher's connection is lost; each holds its slot."""
+        """Sessions whose publisher's connection is lost."""
         return sum(session.parked for session in self._sessions.values())
 
     # Sessions come and go
@@ -134,14 +145,17 @@ class SessionRegistry:
             Unavailable: there are not enough slots for all channels now.
         """
         with slot:
-            self._admit_channels(command.options.n_channels_apart or 1, slot)
+            self._slots.add_channels(command.options.n_channels_apart or 1, slot, self.refused)
             session = self._opener.new(command, self._session_parked, self._session_ended, resumable=resumable)
             session.start(connection)
             self._add(session, slot.pop_all())
         return session
 
     def reopen(self, earlier: InterruptedSession, options: StreamOptions) -> None:
-        """Go on with a session that was open when a server died: it waits for its publisher from now on."""
+        """Go on with a session that was open when a server died: it waits for its publisher from now on.
+
+        Its slot is not taken by others: its publisher has lost the connection because of the server.
+        """
         session = self._opener.interrupted(earlier, options, self._session_parked, self._session_ended)
         session.start(None)
         slot = None
@@ -158,18 +172,19 @@ class SessionRegistry:
             InvalidMessage: the session has given up its slots, and this server has fewer.
             Unavailable: the session has given up its slot, and there is no other.
         """
-        if session.id not in self._slots and not session.hub.ended:
+        if not self._slots.holds(session.id) and not session.hub.ended:
             with ExitStack() as slot:
                 slot.enter_context(self.admitted())
-                self._admit_channels(session.options.n_channels_apart or 1, slot)
-                self._slots[session.id] = slot.pop_all()
+                self._slots.add_channels(session.options.n_channels_apart or 1, slot, self.refused)
+                self._slots.keep(session.id, slot.pop_all(), session.options.n_channels_apart or 1)
+        self._slots.note_back(session.id)
         self.n_resumed += 1
         session.resume(connection, command)
 
     def _add(self, session: LiveSession, slot: ExitStack | None) -> None:
         self._sessions[session.id] = session
         if slot is not None:
-            self._slots[session.id] = slot
+            self._slots.keep(session.id, slot, session.options.n_channels_apart or 1)
         self._open.add(session)
         if self.draining:  # it began between the admission and now
             session.drain()
@@ -177,27 +192,37 @@ class SessionRegistry:
     def _session_parked(self, session: LiveSession) -> None:
         """Free the slot of a session without audio: connecting and vanishing would fill the server."""
         if session.has_audio:
+            self._slots.note_away(session.id)
+        else:
+            self._take_slot(session)
+
+    def publisher_left(self, session: LiveSession) -> None:
+        """Note that the publisher has left for good: the session only waits for its last finals."""
+        self._slots.note_away(session.id, for_good=True)
+
+    def _take_slot(self, session: LiveSession) -> None:
+        """Free the slot of a session without a publisher. Only some such sessions wait, because others may follow."""
+        self._slots.free(session.id)
+        if not session.parked:
             return
-        self._free_slot(session)
-        others = [one for one in self._without_audio if one is not session and one.parked and not one.has_audio]
-        self._without_audio = [*others, session]
-        if len(self._without_audio) > self._limits.max_without_audio:
-            self._without_audio.pop(0).give_up()
+        others = [one for one in self._without_slot if one is not session and one.parked and not self._has_slot(one)]
+        self._without_slot = [*others, session]
+        if len(self._without_slot) > self._limits.max_without_slot:
+            self._without_slot.pop(0).give_up()
+
+    def _has_slot(self, session: LiveSession) -> bool:
+        return self._slots.holds(session.id)
 
     def _session_ended(self, session: LiveSession) -> None:
         """Free the slot of a session that is over; it can be found for a while."""
         self._open.discard(session)
         self._ended_received_ms += session.received_ms
-        self._free_slot(session)
+        self._slots.free(session.id)
+        self._fewer.set()
         asyncio.get_running_loop().call_later(self._limits.keep_ended_s, self._sessions.pop, session.id, None)
         self._ended.append(session.id)
         if len(self._ended) > self._limits.max_ended:
             self._sessions.pop(self._ended.popleft(), None)
-
-    def _free_slot(self, session: LiveSession) -> None:
-        slot = self._slots.pop(session.id, None)
-        if slot is not None:
-            slot.close()
 
     def find(self, session_id: str) -> LiveSession:
         """Return the session of this name, open or just over.
@@ -223,7 +248,7 @@ class SessionRegistry:
         self.check_loaded()
         if self._pool.state in (PoolState.FAILED, PoolState.STOPPED):
             raise Unavailable("no inference process runs", code="failed", retry_after_s=30.0)
-        if len(self) >= self.limit:
+        if self._slots.to_take() is None:
             raise Unavailable("as many streams as this server takes are open", retry_after_s=RETRY_AFTER_S)
 
     def check_loaded(self) -> None:
@@ -243,47 +268,18 @@ class SessionRegistry:
             Unavailable: there is none; see `check_admission`.
         """
         self.check_admission()
+        self._slots.take()
         with self.slot():
             yield
 
-    def _admit_channels(self, n_channels: int, slot: ExitStack) -> None:
-        """Hold a slot for each channel that is captioned apart, beside the one that is held.
+    async def find_room(self) -> None:
+        """If there is no room for a new stream, notice publishers that are gone."""
+        if not self.draining and self._slots.to_take() is None:
+            await self._roll_call.hold(self._sockets)
 
-        A session that is alone gets them also on a slow machine, as a single stream does: it hurts nobody else.
-
-        Raises:
-            InvalidMessage: `unsupported_channels`: there will never be enough.
-            Unavailable: there are not enough now.
-        """
-        if self._max_streams is not None and n_channels > self._max_streams:
-            message = f"{n_channels} channels apart take as many streams; --max-streams is {self._max_streams} here"
-            never = InvalidMessage(message, code="unsupported_channels")
-            self.refused[never.code] += 1
-            raise never
-        n_more = n_channels - 1
-        is_alone = self._max_streams is None and len(self) == 1
-        if n_more and not is_alone and len(self) + n_more > self.limit:
-            n_free = 1 + max(0, self.limit - len(self))
-            message = f"{n_channels} channels apart take as many streams; this server has room for {n_free} now"
-            refusal = Unavailable(message, retry_after_s=RETRY_AFTER_S)
-            self.refused[refusal.code] += 1
-            raise refusal
-        for _ in range(n_more):
-            slot.enter_context(self.slot())
-
-    @contextmanager
-    def slot(self) -> Iterator[None]:
+    def slot(self) -> AbstractContextManager[None]:
         """Hold a slot for a stream that was admitted, perhaps by an earlier server."""
-        self.n_accepted += 1
-        number = self.n_accepted
-        self._admitted_s[number] = time.monotonic()
-        self._all_gone.clear()
-        try:
-            yield
-        finally:
-            del self._admitted_s[number]
-            if not self._admitted_s:
-                self._all_gone.set()
+        return self._slots.hold()
 
     @contextmanager
     def claiming(self, session_id: str, claim: Socket) -> Iterator[None]:
@@ -378,7 +374,9 @@ class SessionRegistry:
     async def _gone_within(self, timeout_s: float) -> bool:
         try:
             async with asyncio.timeout(max(0.0, timeout_s)):
-                await self._all_gone.wait()
+                while len(self) or self._open:
+                    self._fewer.clear()
+                    await self._fewer.wait()
         except TimeoutError:
             return False
         return True

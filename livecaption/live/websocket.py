@@ -64,6 +64,7 @@ class WebSocket:
         self._turn = Turn()
         self._returned_s = 0.0
         self._peer_is_done = False
+        self._heard = asyncio.Event()
 
     async def open(self) -> None:
         """Answer the upgrade."""
@@ -89,6 +90,7 @@ class WebSocket:
             finally:
                 self.response.is_read = False
             self._returned_s = time.monotonic()
+            self._heard.set()
             if message.type is WSMsgType.PONG or (message.type is WSMsgType.PING and await self._answered(message)):
                 continue
             if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
@@ -132,6 +134,19 @@ class WebSocket:
             if self._transport.get_write_buffer_size():
                 self._transport.abort()  # closing waits until the peer has read the rest
         return self._peer_is_done
+
+    async def answers(self, timeout_s: float) -> bool:
+        """Send a ping. Return False if nothing comes from the peer in this time, although it is being read."""
+        self._heard.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.response.ping()
+                await self._heard.wait()
+        except TimeoutError:
+            return not self.response.is_read
+        except ConnectionError:
+            return False
+        return True
 
     def abort(self) -> None:
         """Drop the connection without waiting for anything."""

@@ -11,6 +11,7 @@ Figures: docs/decisions/0020-load-control.md.
 
 from dataclasses import dataclass
 from math import exp, floor
+from typing import Literal
 
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.recognition import SessionId
@@ -116,7 +117,20 @@ class Load:
     free_bytes: int
 
 
-def stream_limit(n_streams: int, n_new: int, load: Load, config: AdmissionConfig) -> int:
+LimitReason = Literal["max_streams", "unmeasured", "measured", "memory", "late"]
+"""What decides how many streams may be open: the operator; a cautious number, while too few finals were measured; the
+measured cost of finals and partials; free memory; that finals are late or partials pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimit:
+    """How many streams may be open, and what decides it."""
+
+    n: int
+    reason: LimitReason
+
+
+def stream_limit(n_streams: int, n_new: int, load: Load, config: AdmissionConfig) -> StreamLimit:
     """Return how many streams may be open now. It is at least 1, because a single slow stream hurts nobody else.
 
     Args:
@@ -126,7 +140,7 @@ def stream_limit(n_streams: int, n_new: int, load: Load, config: AdmissionConfig
         config: the times that count as new and as late.
     """
     if load.oldest_final_s > config.late_s or load.partials_paused:
-        return max(1, n_streams)
+        return StreamLimit(max(1, n_streams), "late")
     final_s, partial_s = load.final_s or UNMEASURED_FINAL_S, load.partial_s or UNMEASURED_PARTIAL_S
     if not load.finals_measured:
         # The first finals are short and cheap, so their cost would admit too many. A slow model shows itself anyway.
@@ -142,5 +156,7 @@ def stream_limit(n_streams: int, n_new: int, load: Load, config: AdmissionConfig
 
     # New streams have not yet taken their memory.
     room_in_memory = (load.free_bytes - RESERVE_BYTES) / BYTES_PER_STREAM - n_new
-    more = min(room(FINAL_UTILIZATION, finals, new_finals), room(UTILIZATION, both, new_both), room_in_memory)
-    return max(1, n_streams + max(0, floor(more + 1e-9)))
+    room_in_time = min(room(FINAL_UTILIZATION, finals, new_finals), room(UTILIZATION, both, new_both))
+    more = max(0, floor(min(room_in_time, room_in_memory) + 1e-9))
+    reason: LimitReason = "measured" if load.finals_measured else "unmeasured"
+    return StreamLimit(max(1, n_streams + more), "memory" if room_in_memory < room_in_time else reason)

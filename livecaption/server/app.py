@@ -141,6 +141,7 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
         if claimed is not None:
             services.sessions.check_loaded()
         else:
+            await services.sessions.find_room()
             services.sessions.check_admission()
     except LivecaptionError as error:
         services.sessions.refused[error.code] += 1

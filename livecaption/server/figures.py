@@ -109,6 +109,7 @@ def _in_seconds(ms: int | None) -> float | None:
 FIGURES: tuple[Figure[Sources], ...] = (
     Figure("streams.open", lambda s: len(s.sessions), gauge, "streams", "Open streams"),
     Figure("streams.limit", lambda s: s.sessions.limit, gauge, "streams_limit", "Streams that can be open now"),
+    Figure("streams.limit_reason", lambda s: s.sessions.limit_reason),
     Figure("streams.accepted", lambda s: s.sessions.n_accepted, counter, "streams_accepted", "Streams accepted"),
     Figure(
         "",

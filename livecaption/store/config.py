@@ -6,6 +6,8 @@ from pathlib import Path
 from livecaption.errors import ConfigError
 
 NOWHERE = "none"
+KEEP_DAYS = 30.0
+"""Days for which `livecaption serve` keeps transcripts: docs/decisions/0045-privacy-by-default.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +16,11 @@ class StoreConfig:
 
     Attributes:
         path: the database file; `none`: nothing is kept.
-        keep_days: days after its end when a transcript is deleted; 0: never. The default:
-            docs/decisions/0045-privacy-by-default.md.
+        keep_days: days after its end when a transcript is deleted; 0: never.
     """
 
     path: str = NOWHERE
-    keep_days: float = 30.0
+    keep_days: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.path:

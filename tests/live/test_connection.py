@@ -1,6 +1,7 @@
 """The publisher's connection comes and goes; the session stays, and not one word is lost or doubled."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from aiohttp import ClientWebSocketResponse, WSCloseCode, WSServerHandshakeError
 
 from livecaption.evaluation.peers import PING, close_codes, frame, raw_peer
 from livecaption.live.config import LiveConfig, RegistryLimits, SessionLimits, SocketLimits
+from livecaption.live.connection import Connection
 from livecaption.live.event_log import MAX_MESSAGES
 from livecaption.live.registry import SessionRegistry
 from livecaption.server.services import SERVICES
@@ -227,7 +229,8 @@ async def test_a_session_that_cannot_be_resumed_has_no_resume_window_ends_at_onc
 async def test_a_parked_session_holds_its_slot_and_its_publisher_gets_back_in_on_a_full_server(
     start_server: StartServer,
 ) -> None:
-    client = await start_server(max_streams=1)
+    client = await start_server(max_streams=2)
+    other, _ = await start(client)
     socket, ready = await start(client)
     await socket.send_bytes(SPEECH)
     seen = await read_until(socket, "speech_start")
@@ -236,10 +239,141 @@ async def test_a_parked_session_holds_its_slot_and_its_publisher_gets_back_in_on
         await client.ws_connect("/v1/stream")
     socket = await resume(client, ready, seen["seq"])
     assert (await read_event(socket))["session"] == ready["session"]
-    assert sessions_of(client).n_accepted == 1
+    assert sessions_of(client).n_accepted == 2
+    for one in (socket, other):
+        await one.send_json({"type": "stop"})
+        await read_to_the_close(one)
+    await eventually(lambda: len(sessions_of(client)) == 0)
+
+
+async def lost(client: Client, **options: Any) -> dict[str, Any]:
+    """A session with audio whose publisher is away, and its newest event before that."""
+    n_parked = sessions_of(client).n_parked
+    socket, ready = await start(client, **options)
+    await socket.send_bytes(SPEECH)
+    seen = await read_until(socket, "speech_start")
+    socket._writer.transport.abort()
+    await eventually(lambda: sessions_of(client).n_parked == n_parked + 1)
+    return {**ready, "last_seq": seen["seq"]}
+
+
+async def ended(socket: ClientWebSocketResponse) -> None:
     await socket.send_json({"type": "stop"})
     await read_to_the_close(socket)
+
+
+async def test_new_streams_take_the_slots_of_publishers_that_are_away_the_longest_first(
+    start_server: StartServer,
+) -> None:
+    """Lost connections filled a server for a minute. The sessions still wait, and go on where there is room."""
+    client = await start_server(max_streams=4)
+    first, second, *others = [await lost(client) for _ in range(4)]
+    sessions = sessions_of(client)
+    new, _ = await start(client)
+    assert (len(sessions), sessions.n_parked) == (4, 4)
+    resumed = [await resume(client, ready, ready["last_seq"]) for ready in (second, *others)]
+    for socket, ready in zip(resumed, (second, *others), strict=True):
+        assert (await read_event(socket))["session"] == ready["session"]
+    assert await refusal_of(await resume(client, first, first["last_seq"])) == ("overloaded", 1013)
+    await ended(new)
+    socket = await resume(client, first, first["last_seq"])
+    assert (await read_event(socket))["received_ms"] == len(SPEECH) // 32
+    for each in (socket, *resumed):
+        await ended(each)
+    await eventually(lambda: len(sessions) == 0)
+
+
+async def test_while_somebody_is_there_a_slot_is_taken_only_after_a_while(start_server: StartServer) -> None:
+    limits = LiveConfig(registry=RegistryLimits(take_after_s=0.5))
+    client = await start_server(max_streams=2, live=limits)
+    live, _ = await start(client)
+    await lost(client)
+    assert (await client.get("/v1/stream")).status == 503
+    while (answer := await client.get("/v1/stream")).status == 503:
+        pass
+    assert answer.status == 426  # it would be accepted
+    assert sessions_of(client).n_parked == 1  # but asking takes nothing from anybody
+    new, _ = await start(client)
+    assert len(sessions_of(client)) == 2
+    for socket in (live, new):
+        await ended(socket)
+
+
+async def test_a_publisher_that_returns_takes_the_slot_of_one_that_is_still_away(start_server: StartServer) -> None:
+    client = await start_server(max_streams=1)
+    first = await lost(client)
+    second = await lost(client)  # has taken the slot of the first one
+    socket = await resume(client, first, first["last_seq"])
+    assert (await read_event(socket))["session"] == first["session"]
+    assert len(sessions_of(client)) == 1
+    await ended(socket)
+    socket = await resume(client, second, second["last_seq"])
+    assert (await read_event(socket))["session"] == second["session"]
+    await ended(socket)
+
+
+async def test_a_drain_waits_for_the_last_words_of_a_session_that_has_lost_its_slot(start_server: StartServer) -> None:
+    client = await start_server("delay 0.3", max_streams=1)
+    ready = await lost(client)
+    new, _ = await start(client)
+    await ended(new)
     await eventually(lambda: len(sessions_of(client)) == 0)
+    await sessions_of(client).drain()
+    hub = sessions_of(client).find(ready["session"]).hub
+    assert hub.ended
+    assert [final.text for final in hub.finals] != [""]
+
+
+async def test_a_publisher_who_leaves_and_comes_at_once_is_not_refused_by_the_last_words_of_before(
+    start_server: StartServer,
+) -> None:
+    """A page that is loaded again closes its connection, and its last final is still awaited."""
+    client = await start_server("delay 0.5", max_streams=1)
+    socket, ready = await start(client)
+    await socket.send_bytes(SPEECH)
+    await read_until(socket, "speech_start")
+    await socket.close(code=WSCloseCode.GOING_AWAY)
+    hub = sessions_of(client).find(ready["session"]).hub
+    socket, _ = await start(client)
+    assert not hub.ended
+    await eventually(lambda: hub.ended)
+    await ended(socket)
+
+
+async def is_silent_for(client: Client, seconds: float) -> None:
+    """Wait until the only publisher has sent nothing for this time."""
+    [connection] = sessions_of(client)._sockets
+    assert isinstance(connection, Connection)
+    await eventually(lambda: time.monotonic() - connection.last_received_s > seconds)
+
+
+async def test_a_publisher_whose_network_broke_is_not_refused_by_the_connection_that_nobody_has_closed(
+    start_server: StartServer,
+) -> None:
+    limits = LiveConfig(socket=SocketLimits(answer_timeout_s=0.3))
+    client = await start_server(max_streams=1, live=limits)
+    async with raw_peer(str(client.make_url("/"))) as gone:  # answers no ping
+        await gone.send({"type": "start"})
+        await gone.send(SPEECH)
+        received = b""
+        while b"speech_start" not in received:
+            received += await gone.receive()
+        await is_silent_for(client, 0.3)
+        socket, _ = await start(client)
+        assert sessions_of(client).n_parked == 1
+        await ended(socket)
+
+
+async def test_a_silent_publisher_that_is_still_there_keeps_its_slot(start_server: StartServer) -> None:
+    client = await start_server(max_streams=1, live=LiveConfig(socket=SocketLimits(answer_timeout_s=0.3)))
+    silent, _ = await start(client)
+    answering = asyncio.ensure_future(silent.receive())
+    await is_silent_for(client, 0.3)
+    assert (await client.get("/v1/stream")).status == 503
+    assert sessions_of(client).n_parked == 0
+    answering.cancel()
+    await asyncio.wait({answering})
+    await silent.close()
 
 
 async def test_a_client_that_only_pretends_to_resume_gets_no_slot_on_a_full_server(start_server: StartServer) -> None:
@@ -389,7 +523,7 @@ async def test_a_publisher_whose_slot_was_taken_meanwhile_gets_a_refusal_and_may
 async def test_of_many_sessions_without_audio_the_newest_are_kept(
     start_server: StartServer,
 ) -> None:
-    client = await start_server(live=LiveConfig(registry=RegistryLimits(max_without_audio=2)))
+    client = await start_server(live=LiveConfig(registry=RegistryLimits(max_without_slot=2)))
     started = [await start(client) for _ in range(3)]
     for socket, _ in started:
         socket._writer.transport.abort()
@@ -399,7 +533,7 @@ async def test_of_many_sessions_without_audio_the_newest_are_kept(
 
 
 async def test_one_publisher_that_comes_and_goes_pushes_out_no_other_session(start_server: StartServer) -> None:
-    client = await start_server(live=LiveConfig(registry=RegistryLimits(max_without_audio=2)))
+    client = await start_server(live=LiveConfig(registry=RegistryLimits(max_without_slot=2)))
     other, waiting = await start(client)
     await drop(client, other)
     socket, ready = await start(client)

@@ -19,13 +19,18 @@ from livecaption.scheduling.admission import (
 )
 from livecaption.scheduling.config import AdmissionConfig
 from livecaption.scheduling.request import Request
+from tests.support.cases import for_each
 from tests.support.load import FRESH
 from tests.support.simulation import SILENCE
 
 # What a stream without pause takes of a worker: 0.01 for finals, and 0.04 for partials.
 MEASURED = replace(FRESH, final_s=0.05, partial_s=0.04 * PARTIAL_INTERVAL_S, finals_measured=True)
 FINALS_ALONE = replace(MEASURED, partial_s=1e-9)
-stream_limit = partial(admission.stream_limit, config=AdmissionConfig())
+judge = partial(admission.stream_limit, config=AdmissionConfig())
+
+
+def stream_limit(n_streams: int, n_new: int, load: Load) -> int:
+    return judge(n_streams, n_new, load).n
 
 
 def admitted_of_a_burst(n_knocking: int, load: Load) -> int:
@@ -86,6 +91,20 @@ def test_memory_limits_too_and_is_not_promised_twice() -> None:
     room_for_ten = replace(FINALS_ALONE, final_s=0.0001, free_bytes=RESERVE_BYTES + 10 * BYTES_PER_STREAM)
     assert stream_limit(20, 0, room_for_ten) == 30
     assert stream_limit(20, 4, room_for_ten) == 26
+
+
+@for_each(
+    ("load", "reason"),
+    [
+        (FRESH, "unmeasured"),
+        (MEASURED, "measured"),
+        (replace(MEASURED, partials_paused=True), "late"),
+        (replace(MEASURED, oldest_final_s=2.1), "late"),
+        (replace(MEASURED, free_bytes=RESERVE_BYTES), "memory"),
+    ],
+)
+def test_the_limit_names_what_decides_it(load: Load, reason: str) -> None:
+    assert judge(3, 0, load).reason == reason
 
 
 @given(

@@ -14,6 +14,22 @@ def test_nothing_is_kept_by_default() -> None:
     assert StoreConfig().path == NOWHERE
 
 
+@for_each(
+    ("config", "sentence"),
+    [
+        (
+            StoreConfig("/data/t.db", 30),
+            "transcripts are kept in /data/t.db for 30 days after the end of their session",
+        ),
+        (StoreConfig("/data/t.db", 0.5), "transcripts are kept in /data/t.db for 0.5 days after"),
+        (StoreConfig("/data/t.db", 0), "transcripts are kept in /data/t.db without limit (--keep-days)"),
+        (StoreConfig(NOWHERE, 30), "transcripts are not kept (--store none)"),
+    ],
+)
+def test_the_operator_reads_where_transcripts_are_kept_and_how_long(config: StoreConfig, sentence: str) -> None:
+    assert config.description.startswith(sentence)
+
+
 def test_the_default_is_in_the_data_directory_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
     assert default_path() == "/data/livecaption/transcripts.db"
