@@ -132,7 +132,7 @@ async def _serving(flags: tuple[str, ...]) -> AsyncIterator[Server]:
     assert process.stderr is not None
     drained = None
     try:
-        url = await _logged(process.stderr, r"listening on (http://\S+)")
+        url = await _logged(process.stderr, r"listening on (https?://\S+)")
         await _logged(process.stderr, r"livecaption: (ready)$")
         # The pipe must be read, or the server would block when it is full.
         drained = asyncio.create_task(process.stderr.read())

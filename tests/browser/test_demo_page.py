@@ -11,6 +11,7 @@ import soundfile
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from livecaption.evaluation.wer import word_error_rate
+from livecaption.server.addresses import interfaces, reachable
 from tests.browser.support import Launch, Serve, Server
 from tests.support.streaming import JFK
 
@@ -477,6 +478,22 @@ async def test_an_insecure_address_is_explained_with_its_ways_out(serve: Serve, 
         await expect(alert).to_contain_text(f"ssh -N -L {server.port}:127.0.0.1:{server.port} livecaption.test")
         await expect(alert).to_contain_text("--tls-cert")
         await expect(alert).to_contain_text("reverse proxy")
+
+
+async def test_with_a_certificate_of_the_server_the_microphone_works_by_an_address_of_the_network(
+    serve: Serve, speaking_browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = [address for address in reachable(interfaces()) if ":" not in address]
+    if not addresses:
+        pytest.skip("this machine has no network in which others could reach it")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    server = await serve(*SCRIPTED, "--host", "0.0.0.0", "--insecure", "--tls-self-signed")
+    # As somebody who has accepted the browser's warning.
+    async with await speaking_browser.new_page(ignore_https_errors=True) as page:
+        await page.goto(f"https://{addresses[0]}:{server.port}/")
+        assert await page.evaluate("isSecureContext")
+        await press_start(page)
+        await expect(page.locator("#transcript")).to_contain_text(re.compile(r"\w"), timeout=SPEECH_TIMEOUT_MS)
 
 
 async def test_a_transcript_that_was_not_downloaded_is_not_cleared_without_asking(

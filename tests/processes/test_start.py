@@ -3,7 +3,10 @@
 The numbers of rows are those of the fault matrix.
 """
 
+import hashlib
+import signal
 import socket
+import ssl
 import sys
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import aiohttp
 import pytest
 
 from livecaption.engine.models import HUB_REVISIONS, find_model
+from livecaption.server.addresses import interfaces, reachable
 from tests.support.processes import ServerProcess, assert_clean_end, serving
 
 pytestmark = pytest.mark.processes
@@ -49,6 +53,42 @@ async def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
 async def test_a_host_name_is_listened_on_at_all_its_addresses() -> None:
     async with serving("--host", "localhost") as server:
         assert (await server.ready()).startswith("http://")
+
+
+async def test_a_server_for_the_hall_shows_its_addresses_its_fingerprint_and_what_it_keeps(tmp_path: Path) -> None:
+    """People at other machines get a secure page and the captions, but no list of transcripts."""
+    addresses = [address for address in reachable(interfaces()) if ":" not in address]
+    if not addresses:
+        pytest.skip("this machine has no network in which others could reach it")
+    flags = ("--host", "0.0.0.0", "--insecure", "--tls-self-signed")
+    environment = {"LIVECAPTION_STORE": str(tmp_path / "transcripts.db")}
+    async with serving(*flags, environment=environment) as server:
+        port = (await server.listening()).rstrip("/").rpartition(":")[2]
+        shown = (await server.logged(r"other machines open (.*)$"))[1].split(", ")
+        assert shown == [f"https://{address}:{port}/" for address in addresses]
+        await server.logged(rf"transcripts are kept in {tmp_path}/transcripts.db for 30 days")
+        fingerprint = (await server.logged(r"SHA-256 fingerprint is ((?:[0-9A-F]{2}:){31}[0-9A-F]{2})$"))[1]
+        trusting = ssl.create_default_context(cafile=tmp_path / "self-signed.pem")
+        connector = aiohttp.TCPConnector(ssl=trusting)
+        async with aiohttp.ClientSession(connector=connector) as http:
+
+            async def ask(method: str, url: str) -> tuple[int, str]:
+                async with http.request(method, url) as answer:
+                    if answer.connection is not None:
+                        der = answer.connection.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+                        assert hashlib.sha256(der).digest().hex(":").upper() == fingerprint
+                    content = await answer.json()
+                    return answer.status, str(content.get("code") or content.get("addresses"))
+
+            here, there = f"https://localhost:{port}", f"https://{addresses[0]}:{port}"
+            assert await ask("GET", f"{here}/v1/info") == (200, str(shown))
+            assert await ask("GET", f"{there}/v1/info") == (200, "[]")
+            assert await ask("GET", f"{here}/v1/sessions") == (200, "None")
+            for method, path in (("GET", "/v1/sessions"), ("GET", "/v1/sessions?q=word"), ("DELETE", "/v1/sessions/x")):
+                assert await ask(method, there + path) == (403, "local_only")
+        server.send(signal.SIGTERM)
+        assert await server.exited(within_s=5) == 0
+        await assert_clean_end(server)
 
 
 async def test_the_collector_of_garbage_is_spared_what_is_loaded_before_streams_come() -> None:

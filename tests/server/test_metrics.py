@@ -181,6 +181,8 @@ async def test_a_worker_that_died_is_a_restart(client: Client) -> None:
 
 async def test_streams_that_are_refused_are_counted_by_the_reason(start_server: StartServer) -> None:
     client = await start_server(max_streams=1, token="s3cret")
+    streams = (await (await client.get("/v1/stats", headers=BEARER)).json())["streams"]
+    assert (streams["limit"], streams["limit_reason"]) == (1, "max_streams")
     assert (await client.get("/v1/stream")).status == 401
     assert (await client.get("/v1/stream", headers={"Origin": "http://elsewhere"})).status == 403
     assert (await client.get("/v1/stream", headers=BEARER)).status == 426  # would be accepted
@@ -219,6 +221,7 @@ async def test_the_stats_have_the_same_figures_as_prometheus(client: Client) -> 
     answer, samples = await stats(client), await scrape(client)
     assert answer["state"] == "ready"
     limit = answer["streams"].pop("limit")
+    assert answer["streams"].pop("limit_reason") == "unmeasured"
     assert answer["streams"] == {"open": 0, "accepted": 4, "refused": {}}
     assert limit > 5
     assert samples("streams_limit") > 5
