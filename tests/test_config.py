@@ -162,7 +162,7 @@ def test_without_a_public_address_there_is_none() -> None:
     assert load().server.public_page is None
 
 
-def test_the_help_of_insecure_says_what_it_opens(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_of_insecure_lists_what_it_opens(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         load("--help")
     text = " ".join(capsys.readouterr().out.split())

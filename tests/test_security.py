@@ -41,7 +41,8 @@ BOUNDS = {
     "silence": f"silence of a publisher | {SESSION.idle_timeout_s:.0f} s",
     "outbox": f"{outbox.MAX_WAITING_CHARACTERS // KIB} Ki characters, {SOCKET.send_timeout_s:.0f} s",
     "claims": f"connections that claim a session by its id | {REGISTRY.max_claims},",
-    "without audio": f"{REGISTRY.max_without_slot} are kept",
+    "away": f"for at least {REGISTRY.take_after_s:.0f} s while others are there; those without any audio hold none. "
+    f"{REGISTRY.max_without_slot} without a slot are kept",
     "ended": f"sessions that are over | {REGISTRY.keep_ended_s:.0f} s, {REGISTRY.max_ended} |",
     "events": f"{MAX_CHARACTERS // KIB} Ki characters of each session, {MAX_MESSAGES} events",
     "turn of reading": f"in one turn of the loop | {lifecycle.READ_BYTES // KIB} KiB",

@@ -113,7 +113,7 @@ class SessionRegistry:
 
     @property
     def limit_reason(self) -> LimitReason:
-        """What decides the limit."""
+        """The measurement or setting that decides the limit."""
         return self._slots.limit.reason
 
     @property

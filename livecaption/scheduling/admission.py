@@ -118,13 +118,13 @@ class Load:
 
 
 LimitReason = Literal["max_streams", "unmeasured", "measured", "memory", "late"]
-"""What decides how many streams may be open: the operator; a cautious number, while too few finals were measured; the
-measured cost of finals and partials; free memory; that finals are late or partials pause."""
+"""The reasons for a limit of streams: the operator; a cautious number, while too few finals were measured; the measured
+cost of finals and partials; free memory; that finals are late or partials pause."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamLimit:
-    """How many streams may be open, and what decides it."""
+    """The number of streams that may be open, and the reason for it."""
 
     n: int
     reason: LimitReason

@@ -13,9 +13,9 @@ LISTENING: web.AppKey[Listening] = web.AppKey("listening", Listening)
 def page_of(request: web.Request, config: ServerConfig) -> str:
     """Return the address of the publisher's page, with `/` at its end; links to other pages begin with it.
 
-    The page sends its own address as `?page=`. Only the page knows it: a proxy may have changed the path, the scheme
-    and the name. To draw links to this server only, the address must have the host of the request, or be one of those
-    that `/v1/info` offers. Without it, the address of the request counts.
+    The page sends its own address as `?page=`. The server cannot find it out: a proxy may have changed the path, the
+    scheme and the name. To draw links to this server only, the address must have the host of the request, or be one of
+    those that `/v1/info` offers. Without it, the address of the request counts.
 
     Raises:
         InvalidQuery: `page` is no address, or one of another server.

@@ -30,7 +30,7 @@ class StoreConfig:
 
     @property
     def description(self) -> str:
-        """Where transcripts are kept and how long, as a sentence for the log."""
+        """The place of transcripts and the time for which they are kept, as a sentence for the log."""
         if self.path == NOWHERE:
             return "transcripts are not kept (--store none)"
         days = f"for {self.keep_days:g} days after the end of their session" if self.keep_days else "without limit"

@@ -66,7 +66,7 @@ def test_a_name_that_a_certificate_cannot_have_is_left_out(tmp_path: Path) -> No
     assert not ensure(tmp_path, ["localhost", "hörsaal", ""], NOW).is_new
 
 
-def test_without_the_package_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_the_error_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(ConfigError, match=r"pip install 'livecaption-server\[tls\]'"):
         ensure(tmp_path, NAMES, NOW)
