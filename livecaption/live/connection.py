@@ -125,7 +125,7 @@ class Connection:
         self._outbox.discard()
         if self._ending is None and self._session is not None:
             self._session.connection_lost(self, clean=clean)
-            if clean:
+            if not self._session.parked:
                 self._sessions.publisher_left(self._session)
         self.finish(Ending("disconnect"))
 

@@ -205,13 +205,12 @@ class SessionRegistry:
         self._slots.free(session.id)
         if not session.parked:
             return
-        others = [one for one in self._without_slot if one is not session and one.parked and not self._has_slot(one)]
+        others = [
+            one for one in self._without_slot if one is not session and one.parked and not self._slots.holds(one.id)
+        ]
         self._without_slot = [*others, session]
         if len(self._without_slot) > self._limits.max_without_slot:
             self._without_slot.pop(0).give_up()
-
-    def _has_slot(self, session: LiveSession) -> bool:
-        return self._slots.holds(session.id)
 
     def _session_ended(self, session: LiveSession) -> None:
         """Free the slot of a session that is over; it can be found for a while."""

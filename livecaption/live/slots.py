@@ -61,7 +61,7 @@ class Slots:
         self._on_freed = on_freed
         self._admitted_s: dict[int, float] = {}  # when each slot was taken, by its number
         self._held: dict[str, _Held] = {}  # by session
-        self._away_s: dict[str, float] = {}  # since when the publisher of a session is away, the longest first
+        self._away_s: dict[str, float] = {}  # since when the publisher of a session with slots is away
         self.n_accepted = 0
         """Slots that were taken since the start."""
 
@@ -114,8 +114,8 @@ class Slots:
 
     def note_away(self, session_id: str, *, for_good: bool = False) -> None:
         """Note that the publisher is away. `for_good`: only the last finals are awaited, so others may come at once."""
-        self._away_s.pop(session_id, None)
-        self._away_s[session_id] = float("-inf") if for_good else time.monotonic()
+        if session_id in self._held:
+            self._away_s[session_id] = float("-inf") if for_good else time.monotonic()
 
     def note_back(self, session_id: str) -> None:
         """Note that the publisher is back."""
@@ -127,9 +127,9 @@ class Slots:
         Publishers that have left for good are the first, then those that are away the longest. A short loss of the
         network costs nobody a slot, unless all publishers are away: then nobody else is served.
         """
-        nobody_is_here = len(self) == sum(self._held[name].n for name in self._away_s if name in self._held)
+        nobody_is_here = len(self) == sum(self._held[name].n for name in self._away_s)
         away_before_s = time.monotonic() - self._take_after_s
-        away = sorted((since_s, name) for name, since_s in self._away_s.items() if name in self._held)
+        away = sorted((since_s, name) for name, since_s in self._away_s.items())
         candidates = iter([name for since_s, name in away if nobody_is_here or since_s <= away_before_s])
         taken: list[str] = []
         n_left = len(self)

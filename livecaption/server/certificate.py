@@ -4,6 +4,7 @@ Nobody vouches for it: browsers show a warning once, and people can compare its 
 """
 
 import os
+import ssl
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
@@ -70,7 +71,7 @@ def ensure(directory: Path, names: Iterable[str], now: datetime) -> Certificate:
     made = None
     with suppress(OSError, ValueError):  # there is none, or it is damaged
         made = x509.load_pem_x509_certificate(path.read_bytes())
-    is_new = made is None or not _is_good(made, wanted, now)
+    is_new = made is None or not _is_good(path, made, wanted, now)
     if made is None or is_new:
         made, pem = _make(wanted, now)
         _write(path, pem)
@@ -91,12 +92,16 @@ def _subject_names(names: Iterable[str]) -> "list[x509.GeneralName]":
     return subject_names
 
 
-def _is_good(made: "x509.Certificate", wanted: "list[x509.GeneralName]", now: datetime) -> bool:
+def _is_good(path: Path, made: "x509.Certificate", wanted: "list[x509.GeneralName]", now: datetime) -> bool:
     from cryptography import x509
 
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path)
+        covered = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ssl.SSLError, x509.ExtensionNotFound):  # its key is damaged, or somebody else has made it
+        return False
     if not made.not_valid_before_utc <= now <= made.not_valid_after_utc - timedelta(days=RENEW_DAYS):
         return False
-    covered = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return set(wanted) <= set(covered)
 
 

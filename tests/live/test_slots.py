@@ -82,8 +82,8 @@ def test_all_channels_of_a_session_are_taken_together(make: Callable[..., Slots]
     assert slots.to_take() == ["two"]
     assert slots.take(2)
     assert (len(slots), slots.holds("two"), slots.holds("one")) == (1, False, True)
-    slots.note_back("two")  # which has none
-    slots.free("two")
+    slots.note_away("two")  # which has none left
+    assert slots.to_take(3) is None
 
 
 def test_no_slot_is_taken_while_finals_are_late(make: Callable[..., Slots], monkeypatch: pytest.MonkeyPatch) -> None:

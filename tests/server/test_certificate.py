@@ -57,8 +57,13 @@ def test_a_certificate_is_replaced_before_it_ends_and_when_a_name_is_missing(
 
 
 def test_a_file_that_is_damaged_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / certificate.FILE).write_text("no certificate")
+    path = tmp_path / certificate.FILE
+    path.write_text("no certificate")
     assert ensure(tmp_path, NAMES, NOW).is_new
+    pem = path.read_text()
+    path.write_text(pem[pem.index("-----BEGIN CERTIFICATE") :])  # without its key
+    assert ensure(tmp_path, NAMES, NOW).is_new
+    assert not ensure(tmp_path, NAMES, NOW).is_new
 
 
 def test_a_name_that_a_certificate_cannot_have_is_left_out(tmp_path: Path) -> None:
