@@ -22,7 +22,7 @@ class Absent(Protocol):
 
 
 class RollCall:
-    """The roll calls of one server, one at a time."""
+    """The roll calls of one server."""
 
     def __init__(self) -> None:
         self._began_s = float("-inf")
@@ -31,7 +31,7 @@ class RollCall:
     async def hold(self, connections: Iterable[Absent]) -> None:
         """Drop those connections whose publishers are gone. Return early if that was done a moment ago."""
         now_s = time.monotonic()
-        if self._answers is None or (self._answers.done() and now_s - self._began_s >= INTERVAL_S):
+        if self._answers is None or now_s - self._began_s >= INTERVAL_S:
             self._began_s = now_s
             self._answers = asyncio.gather(*(connection.drop_if_dead() for connection in list(connections)))
         await asyncio.shield(self._answers)
