@@ -9,6 +9,7 @@ from livecaption.engine.models import find_model
 from livecaption.engine.whisper import WhisperEngine, load_engine
 from livecaption.errors import TranscriptionFailed
 from livecaption.evaluation.clips import Clip
+from livecaption.evaluation.latency import plain_words
 from livecaption.evaluation.playlist import Recording
 from livecaption.evaluation.virtual_time import stream
 from livecaption.events import Final
@@ -82,6 +83,12 @@ def test_an_utterance_is_in_one_of_the_languages_that_are_expected(
     finals = finals_of_a_conversation(multilingual, clips, samples, names, TranscriptionOptions(languages=("de", "fr")))
     assert {final.language for final in finals} <= {"de", "fr"}
     assert finals[-1].language == "de"
+
+
+def test_a_short_sentence_that_might_be_a_sound_is_captioned(multilingual: WhisperEngine, samples: Samples) -> None:
+    ask_not = samples["jfk"][samples_of(3_100) : samples_of(4_700)]
+    (hypothesis,) = multilingual.transcribe([Window(ask_not, TranscriptionOptions("en"), is_final=True)])
+    assert plain_words(hypothesis.text) == ["ask", "not"]
 
 
 @pytest.mark.parametrize("language", [None, "de", "en"])
