@@ -122,13 +122,13 @@ async def test_a_lost_last_final_is_found_out(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("log_lines", "exit_code"), [(20, 0), (-100, 1)])
 def test_the_program_reports_by_its_exit_code_and_a_file(log_lines: int, exit_code: int, tmp_path: Path) -> None:
-    plan = replace(SHORT, names=["7.1 recordings"], share=1.0)
+    plan = replace(SHORT, names=["7.1 recordings"])
     bounds = replace(LOOSE, log_lines=log_lines)
     arguments = [str(JFK), "--containers", "8", "--seconds", "0.2", "--json", str(tmp_path / "figures.json")]
     assert siege.main(arguments, plan, bounds) == exit_code
     figures = json.loads((tmp_path / "figures.json").read_text())
     [row] = figures["rows"]
-    assert (row["attack"], row["outcomes"]) == ("7.1 recordings", {"end": 8})
+    assert (row["attack"], row["outcomes"]) == ("7.1 recordings", {"end": 1})
     assert sum(figures["containers"]["outcomes"].values()) == 8
     assert len(figures["faults"]) == exit_code
 
