@@ -14,6 +14,9 @@ TESTS = Path(__file__).parent
 KINDS = {"pure", "server", "processes", "browser", "model"}
 """The markers that say what a test needs; setup.cfg describes them. Each test has one."""
 
+LONGEST_FIRST = ["browser", "processes", "model", "server", "pure"]
+"""The kinds by the duration of their files."""
+
 KIND_OF_PLACE = {
     "test_architecture.py": "pure",
     "test_config.py": "pure",
@@ -142,7 +145,13 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse to run tests without a kind: nobody would miss them in the subset where they belong."""
+    """Refuse to run tests without a kind: nobody would miss them in the subset where they belong.
+
+    Where several processes share the files, the files of longest duration come first. Otherwise one of them would be
+    left for the end, when the other processes have nothing to do.
+    """
     unmarked = {str(item.path) for item in items if not KINDS & {mark.name for mark in item.iter_markers()}}
     if unmarked:
         raise pytest.UsageError(f"no marker and no place in tests/conftest.py: {', '.join(sorted(unmarked))}")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: LONGEST_FIRST.index(kind_of_place(item.path) or "pure"))

@@ -16,6 +16,7 @@ import soundfile
 from aiohttp import WSMsgType, web
 
 import livecaption
+from livecaption.cli import main
 from tests.support.commands import (
     READY,
     Ended,
@@ -55,10 +56,12 @@ async def test_help_names_every_command_and_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "transcribe", "listen", "models", "doctor", "bench"])
-async def test_every_command_has_help(command: str) -> None:
-    ended = await livecaption_command(command, "--help")
-    assert (ended.code, ended.stderr) == (0, "")
-    assert ended.stdout.startswith(f"usage: livecaption {command}")
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    shown = capsys.readouterr()
+    assert (ended.value.code, shown.err) == (0, "")
+    assert shown.out.startswith(f"usage: livecaption {command}")
 
 
 async def test_version_is_that_of_the_package() -> None:
@@ -75,7 +78,6 @@ async def test_version_is_that_of_the_package() -> None:
         (["transcribe", "x.wav", "--track", "0"], "'0' is not the number of a track; the first one is 1"),
         (["transcribe", "a/x.wav", "b/x.mp3", "--format", "srt"], "would be written to the same file"),
         (["listen", "x.wav", "--task", "sing"], "invalid choice: 'sing'"),
-        (["serve", "--port", "many"], "--port must be a whole number"),
         (["bench"], "required: --data"),
         (["bench", "--data", "x", "--streams", "0"], "at least one stream"),
         (["bench", "--data", "x", "--sweep", "1,many"], "--sweep: invalid"),
@@ -83,11 +85,22 @@ async def test_version_is_that_of_the_package() -> None:
         (["serve", "--flags"], "unrecognized arguments: --flags"),
     ],
 )
-async def test_wrong_usage_is_reported_on_stderr_and_exits_with_2(arguments: list[str], expected: str) -> None:
-    ended = await livecaption_command(*arguments)
-    assert (ended.code, ended.stdout) == (2, "")
-    assert expected in ended.stderr
-    assert "Traceback" not in ended.stderr
+def test_wrong_usage_is_reported_on_stderr_and_exits_with_2(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code: object = main(arguments)
+    except SystemExit as ended:
+        code = ended.code
+    shown = capsys.readouterr()
+    assert (code, shown.out) == (2, "")
+    assert expected in shown.err
+
+
+async def test_a_process_with_a_setting_that_is_none_ends_with_one_line_and_code_2() -> None:
+    ended = await livecaption_command("serve", "--port", "many")
+    assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert "--port must be a whole number" in ended.stderr
 
 
 async def test_transcribe_sends_the_whole_recording_and_prints_what_was_said(serve: Serve, recording: Path) -> None:
