@@ -26,7 +26,7 @@ from livecaption.recognition import SessionId
 from livecaption.store import rows
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database, acquire
-from livecaption.store.rows import NewSession, Statement
+from livecaption.store.rows import NewSession, RoomRecord, Statement
 from livecaption.store.writer import RETRY_S, Chore, Writer
 
 MAX_HOLD_S = 0.5
@@ -35,6 +35,9 @@ delays captions more. Shorter: more captions are sent before they are stored."""
 CLOSE_TIMEOUT_S = 1.0
 DAY_MS = 86_400_000
 EXPIRY_INTERVAL_S = 3600.0
+MAX_UNUSED_ROOMS = 1000
+"""Rooms without sessions that are kept, the newest; each takes 0.3 KB. More: strangers fill the disk. Fewer: links that
+were shared long before their event die earlier."""
 CHORE_TIMEOUT_S = 30.0
 """Time-out in s of a deletion. A session of an hour among a thousand sessions takes less than 1 s."""
 
@@ -181,6 +184,10 @@ class TranscriptStore:
 
     def end(self, session_id: SessionId, duration_ms: int, written: Callable[[], None]) -> None:
         self._submit(rows.end(session_id, duration_ms), written)
+
+    def put_room(self, room: RoomRecord, written: Callable[[], None]) -> None:
+        """Write a new room, or the title and the end of a known one."""
+        self._submit(rows.put_room(room, MAX_UNUSED_ROOMS), written)
 
     async def delete(self, session_id: str) -> bool:
         """Delete a session, its words in the index and its traces in the file. Return whether there was one.
