@@ -189,6 +189,12 @@ class TranscriptStore:
         """Write a new room, or the title and the end of a known one."""
         self._submit(rows.put_room(room, MAX_UNUSED_ROOMS), written)
 
+    async def written(self, write: Callable[[Callable[[], None]], None]) -> None:
+        """Call one of the above with its last argument, and wait until that is called."""
+        done: asyncio.Future[None] = self._loop.create_future()
+        write(partial(_set_done, done))
+        await done
+
     async def delete(self, session_id: str) -> bool:
         """Delete a session, its words in the index and its traces in the file. Return whether there was one.
 
@@ -285,6 +291,11 @@ class TranscriptStore:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+
+def _set_done(done: "asyncio.Future[None]") -> None:
+    if not done.done():  # the caller may have given up
+        done.set_result(None)
 
 
 def _ignore() -> None:
