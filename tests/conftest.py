@@ -57,6 +57,7 @@ KIND_OF_PLACE = {
     "live/dialects": "pure",
     "live/test_allowance.py": "pure",
     "live/test_event_log.py": "pure",
+    "live/test_room_state.py": "pure",
     "live/test_state.py": "pure",
     "live/test_tokens.py": "pure",
     "live/test_turn.py": "pure",

@@ -7,7 +7,7 @@ for all readers. A reader's cursor is a place in one part, and all parts behind 
 """
 
 import asyncio
-import secrets
+import hashlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ class Part:
     Attributes:
         number: later parts of the room have greater numbers.
         duration_ms: the length of its captions or, if longer, of its audio; as far as it is known.
-        epoch: the epoch of its events; see `live.event_log`.
+        epoch: the epoch of its events, see `live.event_log`; once only the store has it, one that always stays.
         end_seq: the number of its last event; until that is known, of its snapshot.
         snapshot: all its captions from the store, once they are read for a reader; None: there are none.
     """
@@ -45,9 +45,13 @@ class Part:
     started_at_ms: int
     duration_ms: int = 0
     state: SessionState = SessionState.OPEN
-    epoch: str = field(default_factory=lambda: secrets.token_hex(4))
+    epoch: str = field(init=False)
     end_seq: int = 0
     snapshot: "asyncio.Future[Message | None] | None" = None
+
+    def __post_init__(self) -> None:
+        # A reader that has all of an ended room is recognized after any time, and does not read it again and again.
+        self.epoch = hashlib.sha256(self.id.encode()).hexdigest()[:8]
 
     @classmethod
     def of(cls, number: int, session: LiveSession) -> Self:

@@ -78,6 +78,7 @@ async def test_version_is_that_of_the_package() -> None:
         (["transcribe", "x.wav", "--track", "0"], "'0' is not the number of a track; the first one is 1"),
         (["transcribe", "a/x.wav", "b/x.mp3", "--format", "srt"], "would be written to the same file"),
         (["listen", "x.wav", "--task", "sing"], "invalid choice: 'sing'"),
+        (["listen", "x.wav", "--room", "pycon", "--server", "x"], "in LIVECAPTION_ROOM_SECRET"),
         (["bench"], "required: --data"),
         (["bench", "--data", "x", "--streams", "0"], "at least one stream"),
         (["bench", "--data", "x", "--sweep", "1,many"], "--sweep: invalid"),
@@ -277,6 +278,14 @@ async def test_listen_without_a_terminal_prints_finals_with_their_times(serve: S
     peer = await serve(Peer([final("Hello " * 30, 61_000), final("", utterance=1)], [partial | {"end_ms": 40}]))
     ended = await livecaption_command("listen", recording, "--server", peer.url)
     assert ended == Ended(0, "01:01 " + "Hello " * 30 + "\n", "")
+
+
+async def test_listen_speaks_in_a_room_whose_secret_is_on_no_command_line(serve: Serve, recording: Path) -> None:
+    peer = await serve(Peer())
+    await livecaption_command(
+        "listen", recording, "--server", peer.url, "--room", "pycon", LIVECAPTION_ROOM_SECRET="the secret of it"
+    )
+    assert peer.starts[0]["room"] == {"name": "pycon", "secret": "the secret of it", "take_over": False}
 
 
 async def test_listen_plays_a_recording_at_its_own_pace_in_short_messages(serve: Serve, recording: Path) -> None:
