@@ -86,7 +86,7 @@ async def connect(
         title: title that readers see.
         private: whether readers need the `reader_token` of `Ready`.
         room: name of the room that the stream is a part of, so that readers have one link for all parts of an event.
-        room_secret: secret of the room, 16 to 200 characters. Whoever begins the first part chooses it.
+        room_secret: secret of the room, 16 to 200 characters. The client that begins the first part chooses it.
         take_over: whether a stream that runs in the room is to end. Otherwise the server rejects this one.
         token: the server's token, if it has one.
 

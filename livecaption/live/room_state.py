@@ -15,7 +15,7 @@ MIN_SECRET_CHARACTERS = 16
 MAX_SECRET_CHARACTERS = 200
 ENDED_AFTER_MS = 3 * 3_600_000
 """Time in ms without a part after which an event is over. Longer than any lunch, and shorter than a night. Longer:
-late readers are told to wait for nothing. Shorter: they are told that an event is over, and it goes on."""
+late readers wait for nothing. Shorter: readers leave an event that goes on."""
 
 _NAME = re.compile(rf"(?!\.{{1,2}}\Z)[A-Za-z0-9._-]{{1,{MAX_NAME_CHARACTERS}}}")
 """The characters that no address needs to encode (RFC 3986, 2.3, but `~`). `.` and `..` are steps in a path."""

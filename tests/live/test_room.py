@@ -26,7 +26,7 @@ NOW_MS = 1_790_000_000_000
 
 @dataclass
 class Session:
-    """A live session, as far as a room knows it."""
+    """A live session, as far as a room needs it."""
 
     about: NewSession
     hub: Hub
@@ -83,7 +83,7 @@ def event(monkeypatch: pytest.MonkeyPatch) -> Event:
 
 
 class Reading:
-    """What a reader has got so far."""
+    """A reader, and what it has got so far."""
 
     def __init__(self, event: Event, cursor: str = "") -> None:
         self.got: list[str] = []

@@ -18,7 +18,7 @@ from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event
 
 TALK = SPEECH + PAUSE
 EVERYTHING = ("", "/events", "/watch", "/qr.svg", "/transcript.txt")
-"""What a reader can get of a room."""
+"""All that a reader can get of a room."""
 
 
 @pytest.fixture

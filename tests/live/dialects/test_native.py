@@ -165,7 +165,7 @@ def test_a_room_is_named_in_start_alone() -> None:
         {"name": "pycon", "secret": "x" * 20, "take_over": "yes"},
     ],
 )
-def test_what_is_no_room_is_refused(room: Any) -> None:
+def test_a_claim_that_names_no_room_is_refused(room: Any) -> None:
     with pytest.raises(InvalidMessage, match=r"room|name|secret|take_over"):
         read(type="start", room=room)
 
