@@ -152,7 +152,7 @@ async def test_the_list_names_the_room_of_a_session_and_a_deleted_part_is_gone(s
 
 async def test_a_session_without_a_room_is_a_room_of_its_own(stored: Client) -> None:
     socket = await stored.ws_connect("/v1/stream")
-    await socket.send_json({"type": "start", "title": "Alone"})
+    await socket.send_json({"type": "start", "title": "Alone", "partials": False})
     session = (await read_event(socket))["session"]
     state = await room_of(stored, session)
     assert (state["name"], state["title"], state["state"], state["session"]) == (session, "Alone", "live", session)
