@@ -145,8 +145,8 @@ class Room:
         self._n_parts = len(parts)  # ever
         self._n_users = 0
         self._closed = False
-        self._described: tuple[object, ...] = ()  # the description is right as long as this is
-        self._description: RoomEvent
+        self._announced: tuple[object, ...] = ()  # the announcement is right as long as this is
+        self._announcement: RoomEvent
 
     # What it is
 
@@ -156,7 +156,7 @@ class Room:
 
     @property
     def state(self) -> RoomState:
-        return RoomState(self.description().state)
+        return RoomState(self.announcement().state)
 
     @property
     def speaker(self) -> LiveSession | None:
@@ -169,33 +169,38 @@ class Room:
         """True if no part runs or ended a moment ago, and nobody uses the room."""
         return not self._n_users and all(self._find(part.id) is None for part in self.parts)
 
-    def description(self) -> RoomEvent:
-        """Return the room, as its readers see it. The same object is returned until it changes."""
+    def announcement(self) -> RoomEvent:
+        """Return the room as it was when it last changed, apart from the length of a part that runs.
+
+        It is the same object until the next change.
+        """
+        running = tuple(part.number for part in self.parts if self._runs(part))
         newest = self.parts[-1] if self.parts else None
         session = None if newest is None else self._find(newest.id)
         if newest is not None and session is not None:
             newest.note(session)
-        runs = session is not None and not session.hub.ended
         state = room_state(
-            runs=runs,
+            runs=newest is not None and newest.number in running,
             ended=self.about.ended_at_ms is not None,
             newest_end_ms=None if newest is None else newest.started_at_ms + newest.duration_ms,
             now_ms=round(time.time() * 1000),
         )
-        away = session is not None and runs and not session.hub.has_publisher
-        described = (self.about, tuple(part.number for part in self.parts), state, away)
-        if described != self._described:
-            self._described = described
-            self._description = RoomEvent(
-                self.about.name,
-                self.about.title,
-                self.private,
-                state.value,
-                newest.id if newest is not None and runs else None,
-                away,
-                tuple(map(self._describe, self.parts)),
-            )
-        return self._description
+        away = state is RoomState.LIVE and session is not None and not session.hub.has_publisher
+        announced = (self.about, len(self.parts), running, state, away)
+        if announced != self._announced:
+            self._announced = announced
+            parts = tuple(map(self._describe, self.parts))
+            title, session_id = self.about.title, newest.id if newest and state is RoomState.LIVE else None
+            self._announcement = RoomEvent(self.about.name, title, self.private, state.value, session_id, away, parts)
+        return self._announcement
+
+    def description(self) -> RoomEvent:
+        """Return the room as it is now."""
+        return replace(self.announcement(), parts=tuple(map(self._describe, self.parts)))
+
+    def _runs(self, part: Part) -> bool:
+        session = self._find(part.id)
+        return session is not None and not session.hub.ended
 
     def _describe(self, part: Part) -> RoomPart:
         session = self._find(part.id)
@@ -263,33 +268,36 @@ class Room:
     async def subscribe(self, cursor: str, heartbeat_s: float) -> AsyncGenerator[list[Message], None]:
         """Give the messages for a reader at this cursor (empty or unknown: at the beginning), until the room has ended.
 
-        The feed ends early if the server stops, or the store cannot be read. An empty list: nothing happened for
-        `heartbeat_s`. The room must be `used` meanwhile.
+        The feed ends early if the server stops, and waits if the store cannot be read. An empty list: nothing happened
+        for `heartbeat_s`. The room must be `used` meanwhile.
         """
         part, seq = self._place(cursor)
-        first = self.description()
-        described = first
-        yield [RoomMessage(0, first, "" if part else "room")]
+        announced = self.announcement()
+        yield [RoomMessage(0, announced, "" if part else "room")]
         log: Log | None = None
         while True:
             if part is not None:
                 try:
                     log = await self._log(part)
                 except StoreFailed:
-                    return
+                    if self._closed:
+                        return
+                    if not await self.news.wait(heartbeat_s):
+                        yield []
+                    continue
                 messages, seq = log.read(seq)
                 if messages:
                     yield messages
                     continue
-            if self.description() is not described:
-                described = self.description()
-                yield [RoomMessage(0, described, "")]
+            if self.announcement() is not announced:
+                announced = self.announcement()
+                yield [RoomMessage(0, announced, "")]
                 continue
             part_is_over = log is None or log.ended
             following = self._part_after(part) if part_is_over else None
             if following is not None:
                 part, seq = following, None
-            elif self._closed or (part_is_over and described.state == RoomState.ENDED.value):
+            elif self._closed or (part_is_over and announced.state == RoomState.ENDED.value):
                 return
             elif not await self.news.wait(heartbeat_s):
                 yield []
