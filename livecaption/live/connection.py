@@ -142,8 +142,7 @@ class Connection:
         """Shorten the time-outs, because the server stops; close where there is no session."""
         self._outbox.shorten_timeouts()
         if self._session is None:
-            # One that has named a session may find it with the next server.
-            self.finish(Ending("draining" if self._claimed is None else "restarting"))
+            self.finish(self._ending_by_a_stop)
 
     def fail(self, error: LivecaptionError) -> None:
         """Refuse a client that has no session: send it the error, and close."""
@@ -154,8 +153,13 @@ class Connection:
 
     async def close(self) -> None:
         """Close at once because the server stops, also where messages wait."""
-        outlives = self._session is not None and self._session.outlives_server
-        await self._outbox.close(*self._dialect.close(Ending("restarting" if outlives else "draining")))
+        await self._outbox.close(*self._dialect.close(self._ending_by_a_stop))
+
+    @property
+    def _ending_by_a_stop(self) -> Ending:
+        """The reason of a close at once: a client may find its session, or the one that it claims, with the next server."""
+        may_return = self._claimed is not None if self._session is None else self._session.outlives_server
+        return Ending("restarting" if may_return else "draining")
 
     # Reading
 

@@ -177,7 +177,7 @@ class Room:
         running = tuple(part.number for part in self.parts if self._runs(part))
         newest = self.parts[-1] if self.parts else None
         session = None if newest is None else self._find(newest.id)
-        if newest is not None and session is not None:
+        if newest is not None and session is not None and session.hub.ended:
             newest.note(session)
         state = room_state(
             runs=newest is not None and newest.number in running,
@@ -199,6 +199,8 @@ class Room:
         return replace(self.announcement(), parts=tuple(map(self._describe, self.parts)))
 
     def _runs(self, part: Part) -> bool:
+        if part.state is SessionState.ENDED:
+            return False  # this is asked for each event and each reader
         session = self._find(part.id)
         return session is not None and not session.hub.ended
 
@@ -334,7 +336,8 @@ class Room:
     async def _log(self, part: Part) -> Hub | KeptLog:
         session = self._find(part.id)
         if session is not None:
-            part.note(session)
+            if session.hub.ended:
+                part.note(session)
             return session.hub
         if part.snapshot is None or (part.snapshot.done() and part.snapshot.exception()):
             part.snapshot = asyncio.ensure_future(self._load(part))

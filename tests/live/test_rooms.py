@@ -11,6 +11,7 @@ from aiohttp import ClientWebSocketResponse
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from tests.live.test_connection import resume
+from tests.support.eventually import eventually
 from tests.support.rooms import RoomReader, enter, put, room_of, said
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 
@@ -250,3 +251,23 @@ async def test_a_part_whose_finals_take_too_long_for_a_stop_goes_on_with_the_nex
     again = await read_event(socket)
     assert again["received_ms"] < 400
     assert (await said(socket, TALK[again["received_ms"] * 32 :]))["utterance"] == 0
+
+
+async def test_every_connection_of_a_part_may_come_back_after_a_stop(
+    next_server: Callable[[], Awaitable[Client]],
+) -> None:
+    """Also one that has only named its session, and one that a forced stop closes at once."""
+    client = await next_server()
+    socket = await enter(client)
+    session = (await read_event(socket))["session"]
+    claiming = await client.ws_connect("/v1/stream", params={"resume": session})
+    sessions = client.app[SERVICES].sessions
+    await eventually(lambda: session in sessions._claims)
+    closing = asyncio.ensure_future(sessions.close())
+    for each in (socket, claiming):
+        await read_to_the_close(each)
+        assert each.close_code == 1012
+    await closing
+    late = await client.ws_connect("/v1/stream", params={"resume": session})
+    await eventually(lambda: session in sessions._claims)
+    await stopped(client, late)
