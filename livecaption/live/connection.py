@@ -157,7 +157,7 @@ class Connection:
 
     @property
     def _ending_by_a_stop(self) -> Ending:
-        """The reason of a close at once: a client may find its session, or the one that it claims, with the next server."""
+        """The reason of a close at once. A client may find its session, or the one that it claims, again."""
         may_return = self._claimed is not None if self._session is None else self._session.outlives_server
         return Ending("restarting" if may_return else "draining")
 

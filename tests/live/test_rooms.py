@@ -183,11 +183,10 @@ async def test_an_orderly_restart_in_mid_part_costs_and_doubles_no_word(
     next_server: Callable[[], Awaitable[Client]],
 ) -> None:
     before = await next_server()
-    reader = RoomReader(before)
-    socket = await enter(before, private=True)
+    token = (await put(before, private=True))["reader_token"]
+    socket = await enter(before)
     ready = await read_event(socket)
-    reader.token = ready["reader_token"]
-    await reader.connect()
+    reader = await RoomReader(before, token=token).connect()
     texts = [(await said(socket, TALK))["text"]]
     await reader.until("final")
     await socket.send_bytes(SPEECH)  # in mid-sentence
@@ -205,7 +204,9 @@ async def test_an_orderly_restart_in_mid_part_costs_and_doubles_no_word(
     last_seq = events[-1]["seq"]
 
     after = await next_server()
-    reader = RoomReader(after, token=reader.token, cursor=reader.cursor)
+    async with after.get(f"/v1/sessions/{ready['session']}/transcript.txt") as response:
+        assert response.status == 401
+    reader = RoomReader(after, token=token, cursor=reader.cursor)
     await reader.connect()
     back = await reader.until("room")
     assert (back["state"], back["away"], back["session"]) == ("live", True, ready["session"])
