@@ -214,6 +214,7 @@ async def test_an_orderly_restart_in_mid_part_costs_and_doubles_no_word(
     again = await read_event(socket)
     assert again["session"] == ready["session"]
     assert again["room"] == {"name": "pycon"}  # this server has no secret, and needs none
+    assert again["private"]
     assert "reader_token" not in again
     assert again["received_ms"] >= (2 * len(SPEECH) + len(PAUSE)) // 32 - 20  # nothing is missing
     texts.append((await said(socket, PAUSE + TALK))["text"])
