@@ -24,6 +24,9 @@ __all__ = [
     "Partial",
     "Pong",
     "Ready",
+    "Room",
+    "RoomAccess",
+    "RoomPart",
     "Snapshot",
     "SpeechEnd",
     "SpeechStart",
@@ -56,11 +59,20 @@ class HotwordUse:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomAccess:
+    """The room that a session is a part of. `reader_token` is None unless the room is private and the server has it."""
+
+    name: str
+    reader_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ready(Event):
     """The stream is accepted, and audio may be sent. Only the publisher gets this event, because it has secrets.
 
     `resume_window_ms` is how long the session waits for a publisher whose connection is lost; 0: it cannot be resumed.
-    `reader_token` is None unless the session is private. `hotwords` is None if the publisher named none.
+    `reader_token` is None unless the session is private. `hotwords` is None if the publisher named none, and `room` if
+    the session is no part of one.
     """
 
     type: ClassVar[str] = "ready"
@@ -74,6 +86,7 @@ class Ready(Event):
     private: bool = False
     reader_token: str | None = None
     hotwords: HotwordUse | None = None
+    room: RoomAccess | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +223,7 @@ class Snapshot(Event):
 
     `finals` are those with text, without words. `partial` is the newest one of the open utterance. If the
     channels are kept apart, `partials` has the newest one of each channel; None: there is none, or they are mixed.
-    Readers come back with `epoch` and a number: see `live.event_log`.
+    Readers come back with `epoch` and a number: see `live.event_log`. `session` is the id of the session.
     """
 
     type: ClassVar[str] = "snapshot"
@@ -220,13 +233,42 @@ class Snapshot(Event):
     partial: Partial | None
     epoch: str
     partials: tuple[Partial, ...] | None = None
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomPart:
+    """One session of a room. `duration_ms` is that of its captions so far."""
+
+    session: str
+    title: str
+    started_at_ms: int
+    duration_ms: int
+    state: Literal["open", "ended", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Room(Event):
+    """The state of a room, for its readers. It comes first, and again whenever it changes.
+
+    `session` is the part that runs, or None. `away` is True if the connection of its publisher is lost.
+    """
+
+    type: ClassVar[str] = "room"
+    name: str
+    title: str
+    private: bool
+    state: Literal["waiting", "live", "break", "ended"]
+    session: str | None
+    away: bool
+    parts: tuple[RoomPart, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class End(Event):
-    """The last event of a session."""
+    """The last event of a session. After `replaced` another publisher speaks in the room."""
 
     type: ClassVar[str] = "end"
     received_ms: int
     utterances: int
-    reason: Literal["stop", "disconnect", "draining", "error"]
+    reason: Literal["stop", "disconnect", "draining", "error", "replaced"]

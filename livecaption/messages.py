@@ -20,6 +20,7 @@ from livecaption.events import (
     Partial,
     Pong,
     Ready,
+    Room,
     Snapshot,
     SpeechEnd,
     SpeechStart,
@@ -52,9 +53,10 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Publisher -> server: there is no more audio."""
+    """Publisher -> server: there is no more audio. `end_room` ends the event too, beyond this part of its room."""
 
     type: ClassVar[str] = "stop"
+    end_room: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,10 @@ _EVENTS: dict[str, type[Event]] = {
     kind.type: kind
     for kind in (
         *(Ready, SpeechStart, Partial, SpeechEnd, Final, Flushed, Pong),
-        *(Ack, Status, ErrorReport, Gap, Snapshot, End),
+        *(Ack, Status, ErrorReport, Gap, Snapshot, Room, End),
     )
 }
-_OPTIONAL = frozenset({"words", "retry_after_s", "reader_token", "hotwords", "channel", "partials"})
+_OPTIONAL = frozenset({"words", "retry_after_s", "reader_token", "hotwords", "channel", "partials", "room"})
 """Fields that are left out if they are None. All other fields are always present."""
 
 
@@ -90,7 +92,13 @@ def encode(event: Event, seq: int | None) -> str:
     An event for a single connection, which is not part of the session, has no number.
     """
     number = {} if seq is None else {"seq": seq}
-    return _compact({"type": event.type, **number, **to_plain(event, _OPTIONAL)})
+    return _compact({"type": event.type, **number, **plain(event)})
+
+
+def plain(event: Event) -> dict[str, Any]:
+    """Return the fields of an event as they are sent."""
+    fields: dict[str, Any] = to_plain(event, _OPTIONAL)
+    return fields
 
 
 def encode_snapshot(snapshot: Snapshot, seq: int, finals: Sequence[str]) -> str:

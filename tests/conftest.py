@@ -3,6 +3,7 @@
 import functools
 import gc
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -13,6 +14,9 @@ TESTS = Path(__file__).parent
 
 KINDS = {"pure", "server", "processes", "browser", "model"}
 """The markers that say what a test needs; setup.cfg describes them. Each test has one."""
+
+LONGEST_FIRST = ["browser", "processes", "model", "server", "pure"]
+"""The kinds by the duration of their files."""
 
 KIND_OF_PLACE = {
     "test_architecture.py": "pure",
@@ -53,6 +57,7 @@ KIND_OF_PLACE = {
     "live/dialects": "pure",
     "live/test_allowance.py": "pure",
     "live/test_event_log.py": "pure",
+    "live/test_room_state.py": "pure",
     "live/test_state.py": "pure",
     "live/test_tokens.py": "pure",
     "live/test_turn.py": "pure",
@@ -116,17 +121,24 @@ def kind_of_place(path: Path) -> str | None:
     return next((KIND_OF_PLACE[each] for each in map(str, (place, *place.parents)) if each in KIND_OF_PLACE), None)
 
 
-def has_pure_places(directory: Path) -> bool:
-    """Return whether the table has something pure in this directory. Otherwise its conftest.py is not imported."""
-    inside = f"{directory.relative_to(TESTS).as_posix()}/"
-    return any(kind == "pure" and place.startswith(inside) for place, kind in KIND_OF_PLACE.items())
+@functools.cache
+def kinds_in(path: Path) -> frozenset[str]:
+    """Return the kinds that tests of this file, or below this directory, may have: by the table or by a marker."""
+    if path.is_dir():
+        return frozenset().union(*(kinds_in(file) for file in path.rglob("test_*.py")))
+    text = path.read_text(encoding="utf-8")
+    kind = kind_of_place(path)
+    return frozenset({kind} if kind else ()) | {each for each in KINDS if f"mark.{each}" in text}
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Skip places without pure tests where only those are asked for: their imports take as long as all pure tests."""
-    if config.option.markexpr == "pure" and kind_of_place(collection_path) not in ("pure", None):
-        return collection_path.is_file() or not has_pure_places(collection_path) or None
-    return None
+    """Skip places without a test of the kinds that are asked for: their imports take longer than many tests."""
+    asked = config.option.markexpr
+    if not asked or not set(re.findall(r"[^\s()]+", asked)) <= KINDS | {"and", "or", "not"}:
+        return None
+    if not collection_path.is_relative_to(TESTS) or not (kinds := kinds_in(collection_path)):
+        return None
+    return not any(eval(asked, {each: each == kind for each in KINDS}) for kind in kinds) or None
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -142,7 +154,13 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse to run tests without a kind: nobody would miss them in the subset where they belong."""
+    """Refuse to run tests without a kind: nobody would miss them in the subset where they belong.
+
+    Where several processes share the files, the files of longest duration come first. Otherwise one of them would be
+    left for the end, when the other processes have nothing to do.
+    """
     unmarked = {str(item.path) for item in items if not KINDS & {mark.name for mark in item.iter_markers()}}
     if unmarked:
         raise pytest.UsageError(f"no marker and no place in tests/conftest.py: {', '.join(sorted(unmarked))}")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: LONGEST_FIRST.index(kind_of_place(item.path) or "pure"))

@@ -45,7 +45,8 @@ PURE = [
     for path in MODULES
     if path.parts[1] in ("audio", "speech", "captions", "scheduling", "pipeline")
     or path.name in ("errors.py", "events.py", "recognition.py", "wire.py")
-    or path.parts[1:3] in (("live", "dialects"), ("live", "state.py"), ("workers", "lifecycle.py"))
+    or path.parts[1:3] in (("live", "dialects"), ("live", "state.py"), ("live", "room_state.py"))
+    or path.parts[1:3] == ("workers", "lifecycle.py")
     or str(path) in ("livecaption/store/schema.py", "livecaption/store/rows.py", "livecaption/store/search.py")
     or path.parts[1:3] in (("engine", "language.py"), ("live", "turn.py"))
     or path.name

@@ -20,6 +20,9 @@ from livecaption.events import (
     Partial,
     Pong,
     Ready,
+    Room,
+    RoomAccess,
+    RoomPart,
     Snapshot,
     SpeechEnd,
     SpeechStart,
@@ -37,6 +40,8 @@ EVENTS: list[Event] = [
     Ready("s", "r", 1, "m", None, 0),
     Ready("s", "r", 1, "m", "en", 7, 1000, True, "reader"),
     Ready("s", "r", 1, "m", "en", 7, hotwords=HotwordUse(100, 21)),
+    Ready("s", "r", 1, "m", "en", 7, room=RoomAccess("pycon")),
+    Ready("s", "r", 1, "m", "en", 7, 1000, True, "reader", room=RoomAccess("pycon", "reader")),
     SpeechStart(1, 2),
     Partial(1, 2, "hello there", "hello", 3, 4),
     SpeechEnd(1, 2, "silence"),
@@ -51,6 +56,8 @@ EVENTS: list[Event] = [
     ErrorReport("overloaded", "not now", True, 1.5),
     Gap(1, 1),
     Snapshot("Talk", "en", (SAID, SAID), Partial(1, 0, "", "", 3, 4), "epoch"),
+    Room("pycon", "PyCon", False, "waiting", None, False, ()),
+    Room("pycon", "", True, "live", "s", True, (RoomPart("s", "Talk", 5, 6, "open"),)),
     End(1, 2, "draining"),
 ]
 
@@ -71,6 +78,7 @@ def test_a_client_reads_the_event_that_a_server_writes(event: Event) -> None:
         (Flush("a"), commands.Flush("a")),
         (Flush(None), commands.Flush(None)),
         (Stop(), commands.Finish()),
+        (Stop(end_room=True), commands.Finish(end_room=True)),
         (Ping(2**53 - 1), commands.Ping(2**53 - 1)),
     ],
 )

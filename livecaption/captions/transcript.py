@@ -8,7 +8,7 @@ Pure. It does not depend on partials, files or the place where a transcript is k
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, Cue, GrowingCues, cues
 from livecaption.events import Final
@@ -25,6 +25,36 @@ OPTIONAL = ("words", "channel")
 def in_spoken_order(finals: Iterable[Final]) -> list[Final]:
     """Sort finals that are in the order of their events, in which one of another channel may come too early."""
     return sorted(finals, key=lambda final: (0 if final.channel is None else final.start_ms, final.utterance))
+
+
+def in_sequence(parts: Iterable[tuple[int, Iterable[Final]]]) -> Iterator[Final]:
+    """Join the finals of several streams to one transcript, with one count of utterances.
+
+    Args:
+        parts: the streams in their order: when each began, in ms on a clock of all, and its finals in spoken order.
+            Times of the transcript begin with the first stream.
+    """
+    begin_ms: int | None = None
+    n_utterances = 0
+    for started_at_ms, finals in parts:
+        begin_ms = started_at_ms if begin_ms is None else begin_ms
+        first_utterance, shift_ms = n_utterances, started_at_ms - begin_ms
+        for final in finals:
+            n_utterances = max(n_utterances, first_utterance + final.utterance + 1)
+            yield _moved(final, first_utterance, shift_ms)
+
+
+def _moved(final: Final, first_utterance: int, shift_ms: int) -> Final:
+    words = final.words and tuple(
+        replace(word, start_ms=word.start_ms + shift_ms, end_ms=word.end_ms + shift_ms) for word in final.words
+    )
+    return replace(
+        final,
+        utterance=first_utterance + final.utterance,
+        start_ms=final.start_ms + shift_ms,
+        end_ms=final.end_ms + shift_ms,
+        words=words,
+    )
 
 
 def channel_name(channel: int) -> str:

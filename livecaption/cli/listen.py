@@ -46,6 +46,11 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         metavar="FILE",
         help="a recording, its http(s) address, a FIFO, or - for standard input (default: the microphone)",
     )
+    parser.add_argument(
+        "--room",
+        metavar="NAME",
+        help="room of the server whose readers see these captions; its secret is in LIVECAPTION_ROOM_SECRET",
+    )
     add_stream_arguments(parser)
 
 
@@ -56,6 +61,9 @@ async def run(options: argparse.Namespace) -> int:
     config = load_config(options, os.environ)
     if options.source is None and options.raw is not None:
         raise ConfigError("--raw is for a file or a pipe")
+    room_secret = os.environ.get("LIVECAPTION_ROOM_SECRET", "")
+    if options.room is not None and not (options.server and room_secret):
+        raise ConfigError("--room needs --server, and the secret of the room in LIVECAPTION_ROOM_SECRET")
     async with AsyncExitStack() as stack:
         if options.source is None:
             sample_rate, n_channels, audio = _microphone(options.channels)
@@ -75,7 +83,15 @@ async def run(options: argparse.Namespace) -> int:
             audio = _until(interrupted, audio)
             try:
                 await stream(
-                    url, audio, captions.receive, options, config, sample_rate=sample_rate, channels=n_channels
+                    url,
+                    audio,
+                    captions.receive,
+                    options,
+                    config,
+                    sample_rate=sample_rate,
+                    channels=n_channels,
+                    room=options.room,
+                    room_secret=room_secret,
                 )
             except asyncio.CancelledError:
                 return INTERRUPTED

@@ -35,6 +35,9 @@ class StreamSettings(TypedDict, total=False):
     endpointing: Mapping[str, int | str] | None
     title: str | None
     private: bool
+    room: str | None
+    room_secret: str
+    take_over: bool
     token: str | None
 
 
@@ -55,6 +58,9 @@ async def connect(
     endpointing: Mapping[str, int | str] | None = None,
     title: str | None = None,
     private: bool = False,
+    room: str | None = None,
+    room_secret: str = "",
+    take_over: bool = False,
     token: str | None = None,
 ) -> AsyncIterator[Stream]:
     """Open a stream. Leaving the block closes it.
@@ -79,6 +85,9 @@ async def connect(
             values that are left out.
         title: title that readers see.
         private: whether readers need the `reader_token` of `Ready`.
+        room: name of the room that the stream is a part of, so that readers have one link for all parts of an event.
+        room_secret: secret of the room, 16 to 200 characters. The client that begins the first part chooses it.
+        take_over: whether a stream that runs in the room is to end. Otherwise the server rejects this one.
         token: the server's token, if it has one.
 
     Raises:
@@ -108,6 +117,8 @@ async def connect(
         start["title"] = title
     if private:
         start["private"] = True
+    if room is not None:
+        start["room"] = {"name": room, "secret": room_secret, "take_over": take_over}
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     body = b""
 

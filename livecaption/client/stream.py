@@ -26,8 +26,8 @@ RETRY_S = 0.1
 MAX_RETRY_S = 2.0
 
 ABNORMAL_CLOSE_CODES = (None, aiohttp.WSCloseCode.ABNORMAL_CLOSURE, aiohttp.WSCloseCode.SERVICE_RESTART)
-"""Close codes after which the client reconnects, because the server did not end the stream: no Close was received, or
-a proxy sent it."""
+"""Close codes after which the client reconnects, because the stream has not ended: no Close was received, or a proxy or
+the server restarts."""
 
 Socket = aiohttp.ClientWebSocketResponse[Any]
 
@@ -113,9 +113,12 @@ class Stream:
         """Request a `Pong(ping_id)`."""
         await self._send(encode_request(Ping(ping_id)), keep=False)
 
-    async def stop(self) -> None:
-        """Mark the end of the audio. The remaining events arrive, then `End`."""
-        await self._send(encode_request(Stop()))
+    async def stop(self, *, end_room: bool = False) -> None:
+        """Mark the end of the audio. The remaining events arrive, then `End`.
+
+        The room of the stream is in a break then, or over if `end_room`.
+        """
+        await self._send(encode_request(Stop(end_room)))
 
     def __aiter__(self) -> Self:
         return self

@@ -31,6 +31,9 @@ MAX_TOKENS_PER_S_BEYOND_ENGLISH = 24
 # docs/decisions/0012-endpoint-recheck.md.
 NO_SPEECH_MS = 150
 MIN_MEAN_LOG_PROBABILITY_WITHOUT_SPEECH = -0.75
+MIN_MEAN_LOG_PROBABILITY_WITHOUT_LANGUAGE = -0.5
+"""The same for doubtful speech in no clear language. Less: sneezes get a text. More: short questions are lost. Figures:
+docs/decisions/0039-invented-words.md."""
 LITTLE_SPEECH_MS = 800
 MIN_SPEECH_SHARE = 0.2
 """Least share of speech in a window with little speech. Less: shouts in noise get a text. More: short words are lost.
@@ -49,8 +52,10 @@ class Thresholds:
         clear_speech_probability: least highest probability of speech, by the detector, of clear speech. Sounds that
             resemble speech, such as a sneeze, have 0.55 to 0.9: docs/decisions/0012-endpoint-recheck.md.
         faint_no_speech_probability: the limit for Whisper's probability where the detector doubts the speech too.
-        language_probability: least probability of the likeliest language where the detector doubts the speech. The
-            sounds of animals and instruments are of no language: docs/decisions/0039-invented-words.md.
+        sure_no_speech_probability: Whisper's probability up to which it is sure of speech where the detector doubts it.
+        language_probability: least probability of the likeliest language where the detector doubts the speech, unless
+            Whisper is sure of the speech or of its words. The sounds of animals and instruments are of no language:
+            docs/decisions/0039-invented-words.md.
         min_tokens_per_s: least tokens for a second of a window. Less: the decoder has stopped early. Figures:
             docs/decisions/0004-encoder-context.md.
     """
@@ -58,7 +63,8 @@ class Thresholds:
     no_speech_probability: float = 0.6
     clear_speech_probability: float = 0.95
     faint_no_speech_probability: float = 0.45
-    language_probability: float = 0.65
+    sure_no_speech_probability: float = 0.1
+    language_probability: float = 0.72
     min_tokens_per_s: float = 1
 
 
@@ -193,10 +199,14 @@ class Decoding:
 
     @property
     def _has_faint_evidence(self) -> bool:
-        return (
-            self.no_speech_probability > self.thresholds.faint_no_speech_probability
-            or self.language_probability < self.thresholds.language_probability
-        )
+        if self.no_speech_probability > self.thresholds.faint_no_speech_probability:
+            return True
+        if self.language_probability >= self.thresholds.language_probability:
+            return False
+        is_probable = self.mean_log_probability >= MIN_MEAN_LOG_PROBABILITY_WITHOUT_LANGUAGE
+        is_speech = self.no_speech_probability <= self.thresholds.sure_no_speech_probability
+        # With the preceding utterance, the encoder's input always has speech.
+        return not is_probable and (not is_speech or self.window.preceding is not None)
 
     @property
     def _has_little_speech(self) -> bool:

@@ -15,12 +15,13 @@ from aiohttp import WSCloseCode, WSMsgType
 
 from livecaption.errors import LivecaptionError, TooSlow, WrongState
 from livecaption.events import ErrorReport, Event
-from livecaption.live.dialects.commands import Audio, Control, Open, Reattach, Reply
+from livecaption.live.dialects.commands import Audio, Control, Finish, Open, Reattach, Reply
 from livecaption.live.dialects.dialect import Dialect
 from livecaption.live.event_log import Message
 from livecaption.live.logs import FEW_REFUSALS
 from livecaption.live.outbox import Outbox
 from livecaption.live.registry import SessionRegistry
+from livecaption.live.rooms import Rooms
 from livecaption.live.session import LiveSession
 from livecaption.live.state import Ending
 from livecaption.live.websocket import WebSocket
@@ -41,16 +42,24 @@ class Connection:
     Args:
         dialect: the protocol of the client.
         sessions: opens and finds the session.
+        rooms: opens it in its room.
         slot: holds the slot of a stream, unless a session is claimed.
         claimed: the session that the client has named to resume it.
     """
 
     def __init__(
-        self, socket: WebSocket, dialect: Dialect, sessions: SessionRegistry, slot: ExitStack, claimed: str | None
+        self,
+        socket: WebSocket,
+        dialect: Dialect,
+        sessions: SessionRegistry,
+        rooms: Rooms,
+        slot: ExitStack,
+        claimed: str | None,
     ) -> None:
         self._socket = socket
         self._dialect = dialect
         self._sessions = sessions
+        self._rooms = rooms
         self._slot = slot
         self._claimed = claimed
         self._claim = ExitStack()
@@ -135,7 +144,7 @@ class Connection:
         """Shorten the time-outs, because the server stops; close where there is no session."""
         self._outbox.shorten_timeouts()
         if self._session is None:
-            self.finish(Ending("draining"))
+            self.finish(self._ending_by_a_stop)
 
     def fail(self, error: LivecaptionError) -> None:
         """Refuse a client that has no session: send it the error, and close."""
@@ -146,7 +155,13 @@ class Connection:
 
     async def close(self) -> None:
         """Close at once because the server stops, also where messages wait."""
-        await self._outbox.close(*self._dialect.close(Ending("draining")))
+        await self._outbox.close(*self._dialect.close(self._ending_by_a_stop))
+
+    @property
+    def _ending_by_a_stop(self) -> Ending:
+        """The reason of a close at once. A client may find its session, or the one that it claims, again."""
+        may_return = self._claimed is not None if self._session is None else self._session.outlives_server
+        return Ending("restarting" if may_return else "draining")
 
     async def drop_if_dead(self) -> None:
         """Take the connection for lost if its publisher is silent and answers no ping."""
@@ -160,7 +175,8 @@ class Connection:
     async def _read(self) -> None:
         """Read until the client leaves or makes a fatal mistake. Cancelled once the connection is to be closed."""
         try:
-            self._execute_all(self._dialect.connected())
+            for command in self._dialect.connected():
+                await self._execute_first(command)
             clean = await self._read_messages()
             if not self._closing.is_set():
                 self.connection_lost(clean=clean)
@@ -196,7 +212,7 @@ class Connection:
             if isinstance(command, Audio):
                 await self._opened.receive_audio(command.data)
             else:
-                self._execute(command)
+                await self._execute_first(command)
 
     def _report(self, error: LivecaptionError) -> None:
         """Report a mistake of the client, or raise it where the stream ends with it."""
@@ -213,26 +229,42 @@ class Connection:
             raise WrongState("there is no session yet")
         return self._session
 
+    async def _execute_first(self, command: Control) -> None:
+        """Execute a command that may be the first one. To open a session may need a look into the store."""
+        if isinstance(command, Open):
+            await self._open(command)
+        else:
+            self._execute(command)
+
     def _execute_all(self, commands: list[Control]) -> None:
         for command in commands:
             self._execute(command)
 
     def _execute(self, command: Control) -> None:
         match command:
-            case Open():
-                self._open(command)
             case Reattach():
                 self._reattach(command)
             case Reply(message):
                 self._outbox.offer(message)
+            case Open():
+                raise WrongState("a session is opened by the first message")
+            case Finish(end_room=True):
+                self._opened.execute(command)
+                self._rooms.end(self._opened)
             case _:
                 self._opened.execute(command)
 
-    def _open(self, command: Open) -> None:
+    async def _open(self, command: Open) -> None:
         self._claim.close()
         if self._claimed is not None:  # the client connected with `?resume=`, but sent a plain `start`
             self._slot.enter_context(self._sessions.admitted())
-        self._session = self._sessions.open(self, command, self._slot, resumable=self._dialect.resumable)
+        resumable = self._dialect.resumable
+        if (claim := command.room) is None:
+            self._session = self._sessions.open(self, command, self._slot, resumable=resumable)
+            return
+        room = await self._rooms.enter(claim, title=command.options.title, private=command.options.private)
+        if not self._closing.is_set():  # it may be by now
+            self._session = self._rooms.open(room, self, command, claim, self._slot, resumable=resumable)
 
     def _reattach(self, command: Reattach) -> None:
         session = self._sessions.find(command.session)

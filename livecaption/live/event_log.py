@@ -86,10 +86,19 @@ class SnapshotMessage(Message):
         return self._as_server_sent()
 
 
+def seq_in(cursor: str, epoch: str) -> int | None:
+    """Return the number in a reader's cursor; None: it is no cursor, or not of this epoch."""
+    found, _, number = cursor.rpartition("-")
+    if found != epoch or not (number.isascii() and number.isdecimal() and len(number) < 17):
+        return None
+    return int(number)
+
+
 class EventLog:
     """Counts the events of a session from 1 without gaps and keeps the newest, and all finals.
 
     Args:
+        session: the id of the session.
         epoch: distinguishes these numbers from those of all other sessions and generations; it has no `-`.
         generation: the number of servers that have died over this session. Later generations have greater numbers.
         finals: the finals of those generations, with the numbers that they had.
@@ -102,12 +111,14 @@ class EventLog:
         epoch: str,
         max_characters: int = MAX_CHARACTERS,
         *,
+        session: str = "",
         generation: int = 0,
         finals: Sequence[tuple[int, Final]] = (),
     ) -> None:
+        self._session = session
         self._title = title
         self._language = language
-        self._epoch = epoch
+        self.epoch = epoch
         self._max_characters = max_characters
         self._n_characters = 0
         self._messages: deque[Message] = deque()
@@ -125,7 +136,7 @@ class EventLog:
     def append(self, event: Event) -> Message:
         """Count the event, and return the message to send."""
         self.last_seq += 1
-        message = Message(self.last_seq, event, self._epoch)
+        message = Message(self.last_seq, event, self.epoch)
         if not isinstance(event, PUBLISHER_ONLY):
             self._snapshot = None
         if isinstance(event, Partial | Final):
@@ -146,12 +157,14 @@ class EventLog:
         """All finals so far, in the order of their events."""
         return [final for _, final in self._finals]
 
+    @property
+    def end_ms(self) -> int:
+        """The end of the newest final, in stream time."""
+        return self._finals[-1][1].end_ms if self._finals else 0
+
     def seq_of(self, cursor: str) -> int | None:
         """Return the number in a reader's cursor; None: it is no cursor, or of another epoch."""
-        epoch, _, number = cursor.rpartition("-")
-        if epoch != self._epoch or not (number.isascii() and number.isdecimal() and len(number) < 17):
-            return None
-        return int(number)
+        return seq_in(cursor, self.epoch)
 
     def since(self, seq: int) -> list[Message] | None:
         """Return all events after `seq`; None: some of them are not kept any more, or `seq` is of the future."""
@@ -202,7 +215,7 @@ class EventLog:
         # Where no final is lost, only partials are, and events that are no captions: a gap of no length.
         start_ms = min((final.start_ms for final in lost), default=known_until_ms)
         gap = Gap(start_ms, max((final.end_ms for final in lost), default=known_until_ms))
-        return [Message(next_seq - 1, gap, self._epoch)]
+        return [Message(next_seq - 1, gap, self.epoch)]
 
     def _newest_partials(self) -> list[Partial]:
         """Return the partial of the newest utterance of each channel, in the order of the utterances."""
@@ -218,10 +231,11 @@ class EventLog:
                 self._language,
                 tuple(self._snapshot_finals),
                 partials[-1] if partials else None,
-                self._epoch,
+                self.epoch,
                 tuple(partials) if any(partial.channel is not None for partial in partials) else None,
+                self._session,
             )
             # `end` is sent as an event of its own.
             seq = self.last_seq - self.ended
-            self._snapshot = SnapshotMessage(seq, snapshot, self._epoch, encoded_finals=tuple(self._encoded))
+            self._snapshot = SnapshotMessage(seq, snapshot, self.epoch, encoded_finals=tuple(self._encoded))
         return self._snapshot

@@ -12,11 +12,33 @@ from livecaption.events import Event, Final
 from livecaption.live.event_log import PUBLISHER_ONLY, EventLog, Message
 
 
+class News:
+    """Wakes readers. All parts of a room share one, because a reader of the room reads them all."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def notify(self) -> None:
+        """Wake the readers that wait; one that comes next waits again."""
+        self._event.set()
+        self._event.clear()
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait for news. Return False if there are none for `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
 class Hub:
     """The one place that numbers events. Used by the event loop.
 
     Args:
-        generation, finals: see `EventLog`.
+        session, generation, finals: see `EventLog`.
+        news: wakes the readers of the session, and of its room.
     """
 
     def __init__(
@@ -25,10 +47,15 @@ class Hub:
         language: str | None = None,
         generation: int = 0,
         finals: Sequence[tuple[int, Final]] = (),
+        *,
+        session: str = "",
+        news: News | None = None,
     ) -> None:
-        self._log = EventLog(title, language, secrets.token_hex(4), generation=generation, finals=finals)
+        epoch = secrets.token_hex(4)
+        self._log = EventLog(title, language, epoch, session=session, generation=generation, finals=finals)
         self._deliver: Callable[[Message], None] | None = None
-        self._news = asyncio.Event()
+        self.news = news or News()
+        self._closed = False
 
     @property
     def last_seq(self) -> int:
@@ -44,6 +71,25 @@ class Hub:
         """True if `end` was published: nothing follows."""
         return self._log.ended
 
+    @property
+    def closed(self) -> bool:
+        """True if nothing follows from this server. Unless `ended`, the next one goes on with the session."""
+        return self._closed or self._log.ended
+
+    @property
+    def has_publisher(self) -> bool:
+        """True if the publisher is connected."""
+        return self._deliver is not None
+
+    @property
+    def epoch(self) -> str:
+        return self._log.epoch
+
+    @property
+    def end_ms(self) -> int:
+        """The end of the newest final, in stream time."""
+        return self._log.end_ms
+
     def seq_of(self, cursor: str) -> int | None:
         """Return the number in a reader's cursor; see `EventLog.seq_of`."""
         return self._log.seq_of(cursor)
@@ -53,10 +99,17 @@ class Hub:
         self._deliver = deliver
         for message in self._log.missed(last_seq) if self.last_seq else []:
             deliver(message)
+        self.news.notify()
 
     def detach(self) -> None:
         """Hand messages to nobody: the publisher is away. What happens meanwhile is kept."""
         self._deliver = None
+        self.news.notify()
+
+    def close(self) -> None:
+        """End the feeds of all readers without an `end`, because the next server goes on with the session."""
+        self._closed = True
+        self.news.notify()
 
     def publish(self, event: Event) -> None:
         """Give the event its number and hand it on. Never blocks."""
@@ -64,9 +117,11 @@ class Hub:
         if self._deliver is not None:
             self._deliver(message)
         if not isinstance(event, PUBLISHER_ONLY):
-            # The readers that wait are woken, and one that comes next waits again.
-            self._news.set()
-            self._news.clear()
+            self.news.notify()
+
+    def read(self, seq: int | None) -> tuple[list[Message], int]:
+        """Return the messages for a reader at `seq`; see `EventLog.read`."""
+        return self._log.read(seq)
 
     async def subscribe(self, last_seq: int | None, heartbeat_s: float) -> AsyncGenerator[list[Message], None]:
         """Give the messages for a reader at `last_seq` (None: just come), until the session is over.
@@ -78,11 +133,7 @@ class Hub:
             messages, seq = self._log.read(seq)
             if messages:
                 yield messages
-            elif self.ended:
+            elif self.closed:
                 return
-            else:
-                try:
-                    async with asyncio.timeout(heartbeat_s):
-                        await self._news.wait()
-                except TimeoutError:
-                    yield []
+            elif not await self.news.wait(heartbeat_s):
+                yield []

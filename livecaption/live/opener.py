@@ -5,12 +5,13 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from livecaption.audio.formats import CONTAINER
 from livecaption.decoding.pool import DecoderPool
 from livecaption.live.config import SessionLimits
 from livecaption.live.dialects.commands import Open
-from livecaption.live.hub import Hub
+from livecaption.live.hub import Hub, News
 from livecaption.live.session import LiveSession
 from livecaption.live.store_gate import StoreGate
 from livecaption.live.tokens import SessionTokens, reader_token, token_hash
@@ -24,6 +25,20 @@ from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import WorkerPool
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RoomOfSession:
+    """The room of a new session, as the session needs it.
+
+    Attributes:
+        reader_token: the readers' token, which counts if the room is private.
+        news: wakes the readers of the room.
+    """
+
+    name: str
+    reader_token: str
+    news: News
 
 
 class SessionOpener:
@@ -63,12 +78,14 @@ class SessionOpener:
         on_end: Callable[[LiveSession], None],
         *,
         resumable: bool,
+        room: RoomOfSession | None = None,
     ) -> LiveSession:
         """Make the session that this command asks for.
 
         Args:
             on_parked, on_end: see `LiveSession`.
             resumable: whether its protocol lets a publisher come back.
+            room: the room that it is a part of.
 
         Raises:
             InvalidMessage: the model cannot do what the options ask for.
@@ -76,7 +93,8 @@ class SessionOpener:
         assert self._workers.loaded is not None  # nobody is admitted before
         options = command.options.for_model(self._workers.loaded)
         token = secrets.token_urlsafe(16)
-        reader_hash = token_hash(reader_token(token)) if options.private else None
+        reader = reader_token(token) if room is None else room.reader_token
+        reader_hash = token_hash(reader) if options.private else None
         # The demuxer of a container stands in the middle of bytes that the client cannot find again.
         can_go_on = resumable and self._resume_window_s > 0 and options.audio.encoding != CONTAINER
         known = NewSession(
@@ -86,12 +104,14 @@ class SessionOpener:
             round(time.time() * 1000),
             options.private,
             Resumption(command.start, token_hash(token), reader_hash) if can_go_on else None,
+            None if room is None else room.name,
         )
-        tokens = SessionTokens(token_hash(token), reader_hash, token)
+        tokens = SessionTokens(token_hash(token), reader_hash, token, None if room is None else room.reader_token)
         audio = options.audio
         about = f"{audio.encoding} {audio.sample_rate_hz} Hz, {audio.channels} channels, {options.channel_mode}"
         logger.info("session=%s started: %s", logged_id(known.id), about)
-        hub = Hub(known.title, known.language)
+        news = None if room is None else room.news
+        hub = Hub(known.title, known.language, session=known.id, news=news)
         pipeline = self._pipeline(known.id, options, STREAM_START)
         resume_window_s = self._resume_window_s * can_go_on
         return self._session(known, pipeline, hub, tokens, ArrivalClock(), on_parked, on_end, resume_window_s)
@@ -102,12 +122,20 @@ class SessionOpener:
         options: StreamOptions,
         on_parked: Callable[[LiveSession], None],
         on_end: Callable[[LiveSession], None],
+        news: News | None = None,
     ) -> LiveSession:
-        """Make a session that goes on from where an earlier server left it, with the options that it had."""
+        """Make a session that goes on from where an earlier server left it, with the options that it had.
+
+        `news` is that of its room.
+        """
         record, hashes = earlier.record, earlier.resumption
-        known = NewSession(record.id, record.title, record.language, record.started_at_ms, record.private)
-        tokens = SessionTokens(hashes.resume_token_hash, hashes.reader_token_hash)
-        hub = Hub(known.title, known.language, earlier.generation, earlier.finals)
+        options = replace(options, private=record.private)  # a part of a private room is private without its wish
+        known = NewSession(
+            record.id, record.title, record.language, record.started_at_ms, record.private, hashes, record.room
+        )
+        room_reader = None if record.room is None else ""
+        tokens = SessionTokens(hashes.resume_token_hash, hashes.reader_token_hash, room_reader=room_reader)
+        hub = Hub(known.title, known.language, earlier.generation, earlier.finals, session=known.id, news=news)
         n_apart = options.n_channels_apart
         resume_ms = earlier.resume_ms((None,) if n_apart is None else range(n_apart))
         finals = tuple(final for _, final in earlier.finals)
@@ -133,7 +161,7 @@ class SessionOpener:
         resume_window_s: float,
     ) -> LiveSession:
         return LiveSession(
-            known.language,
+            known,
             pipeline,
             hub,
             tokens,
@@ -146,4 +174,5 @@ class SessionOpener:
             on_latency=self._on_latency,
             on_parked=on_parked,
             on_end=on_end,
+            outlives_server=known.room is not None and known.resumption is not None and self._store is not None,
         )

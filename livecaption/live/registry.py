@@ -10,7 +10,8 @@ from typing import Protocol
 from livecaption.errors import LivecaptionError, Unavailable, UnknownSession
 from livecaption.live.config import RegistryLimits
 from livecaption.live.dialects.commands import Open, Reattach
-from livecaption.live.opener import SessionOpener
+from livecaption.live.hub import News
+from livecaption.live.opener import RoomOfSession, SessionOpener
 from livecaption.live.peer import Peer
 from livecaption.live.roll_call import RollCall
 from livecaption.live.session import LiveSession
@@ -133,12 +134,21 @@ class SessionRegistry:
 
     # Sessions come and go
 
-    def open(self, connection: Peer, command: Open, slot: ExitStack, *, resumable: bool) -> LiveSession:
+    def open(
+        self,
+        connection: Peer,
+        command: Open,
+        slot: ExitStack,
+        *,
+        resumable: bool,
+        room: RoomOfSession | None = None,
+    ) -> LiveSession:
         """Open a session for the publisher on this connection.
 
         Args:
             slot: holds its slot among the streams; this method takes it over, also where it raises.
             resumable: whether its protocol lets a publisher come back.
+            room: the room that it is a part of.
 
         Raises:
             InvalidMessage: the model cannot do what the options ask for, or there are more channels than slots.
@@ -146,17 +156,20 @@ class SessionRegistry:
         """
         with slot:
             self._slots.add_channels(command.options.n_channels_apart or 1, slot, self.refused)
-            session = self._opener.new(command, self._session_parked, self._session_ended, resumable=resumable)
+            session = self._opener.new(
+                command, self._session_parked, self._session_ended, resumable=resumable, room=room
+            )
             session.start(connection)
             self._add(session, slot.pop_all())
         return session
 
-    def reopen(self, earlier: InterruptedSession, options: StreamOptions) -> None:
-        """Go on with a session that was open when a server died: it waits for its publisher from now on.
+    def reopen(self, earlier: InterruptedSession, options: StreamOptions, news: News | None = None) -> None:
+        """Go on with a session that an earlier server has left open: it waits for its publisher from now on.
 
-        Its slot is not taken by others: its publisher has lost the connection because of the server.
+        Its slot is not taken by others: its publisher has lost the connection because of the server. `news` is that of
+        its room.
         """
-        session = self._opener.interrupted(earlier, options, self._session_parked, self._session_ended)
+        session = self._opener.interrupted(earlier, options, self._session_parked, self._session_ended, news)
         session.start(None)
         slot = None
         if session.has_audio:
@@ -172,7 +185,7 @@ class SessionRegistry:
             InvalidMessage: the session has given up its slots, and this server has fewer.
             Unavailable: the session has given up its slot, and there is no other.
         """
-        if not self._slots.holds(session.id) and not session.hub.ended:
+        if not self._slots.holds(session.id) and not session.hub.closed:
             with ExitStack() as slot:
                 slot.enter_context(self.admitted())
                 self._slots.add_channels(session.options.n_channels_apart or 1, slot, self.refused)

@@ -7,9 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
-from livecaption.audio.formats import CONTAINER
 from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import (
     EngineError,
@@ -21,10 +19,11 @@ from livecaption.errors import (
     UnknownSession,
     WrongState,
 )
-from livecaption.events import PROTOCOL_VERSION, Ack, End, EndReason, ErrorReport, Final, Gap, Pong, Ready
+from livecaption.events import PROTOCOL_VERSION, Ack, End, EndReason, ErrorReport, Gap, Pong, Ready, RoomAccess
 from livecaption.live.audio_input import AudioInput
 from livecaption.live.config import SessionLimits
 from livecaption.live.dialects.commands import Configure, Discard, Finish, Flush, Ping, Reattach
+from livecaption.live.executor import Executor
 from livecaption.live.hub import Hub
 from livecaption.live.logs import FEW_REFUSALS
 from livecaption.live.peer import Peer
@@ -35,9 +34,10 @@ from livecaption.live.tokens import SessionTokens
 from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.pipeline.latency import Latency
 from livecaption.pipeline.options import StreamOptions
-from livecaption.pipeline.stream import Output, StreamPipeline
+from livecaption.pipeline.stream import StreamPipeline
 from livecaption.recognition import Hypothesis, logged_id
-from livecaption.scheduling.request import Cancel, Request
+from livecaption.scheduling.request import Request
+from livecaption.store.rows import NewSession
 from livecaption.workers.pool import PoolState, WorkerPool
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class LiveSession:
     """A session: it begins with `start`, and ends by itself.
 
     Args:
-        language: the requested one, or that of the model.
+        about: the session, as it is stored.
         pipeline: the pipeline of its stream; an earlier server may have begun it.
         hub: publishes its events.
         tokens: the tokens of its publisher and of its readers.
@@ -61,11 +61,12 @@ class LiveSession:
         on_latency: called for each delay that was measured.
         on_parked: called when the publisher's connection is lost and may come back.
         on_end: called once, when all is over and no connection is left.
+        outlives_server: whether the next server goes on with it after an orderly stop too.
     """
 
     def __init__(
         self,
-        language: str | None,
+        about: NewSession,
         pipeline: StreamPipeline,
         hub: Hub,
         tokens: SessionTokens,
@@ -79,34 +80,30 @@ class LiveSession:
         on_latency: Callable[[Latency], None],
         on_parked: Callable[["LiveSession"], None],
         on_end: Callable[["LiveSession"], None],
+        outlives_server: bool = False,
     ) -> None:
+        self.id = pipeline.id
+        self.about = about
+        self.outlives_server = outlives_server
         self.hub = hub
         self.tokens = tokens
+        self._logged_id = logged_id(self.id)
         self._pipeline = pipeline
         self._began_at_ms = pipeline.received_ms
         self._workers = workers
-        self._on_latency = on_latency
         self._on_parked = on_parked
         self._on_end = on_end
-        self._language = language
         self._resume_window_s = resume_window_s
         self._limits = limits
-        self._lifecycle = Lifecycle()
+        self._lifecycle = Lifecycle(outlives_server=outlives_server)
         self._gate = gate
         self._connection: Peer | None = None
+        self._progress = Progress(pipeline, self._lifecycle, workers, self._gate)
+        self._execute = Executor(pipeline, workers, gate, self._progress, on_latency).execute
         self._audio = AudioInput(
             pipeline, clock, self._lifecycle, self._execute, decoders, self._container_ended, limits.audio
         )
         self.receive_audio = self._audio.receive  # and no method of its own, because it is called for each message
-        self._progress = Progress(pipeline, self._lifecycle, workers, self._gate)
-
-    @property
-    def id(self) -> str:
-        return self._pipeline.id
-
-    @property
-    def _logged_id(self) -> str:
-        return logged_id(self._pipeline.id)
 
     @property
     def received_ms(self) -> int:
@@ -127,6 +124,11 @@ class LiveSession:
     def parked(self) -> bool:
         """True if the session waits for its publisher to come back."""
         return self._lifecycle.is_parked
+
+    @property
+    def takes_audio(self) -> bool:
+        """True if audio that comes now counts: its publisher speaks, or may come back."""
+        return self._lifecycle.takes_audio
 
     # The publisher comes and goes
 
@@ -178,8 +180,8 @@ class LiveSession:
             self._pipeline.rewind()
         connection.send(self._ready())  # readers and the log need no second `ready`
         self.hub.attach(connection.deliver, asked.last_seq)
-        if self.hub.ended:
-            connection.finish(self._lifecycle.known_ending)
+        if self.hub.closed:
+            connection.finish(self._lifecycle.ending_of_connection)
         else:
             self._connection = connection
 
@@ -203,23 +205,33 @@ class LiveSession:
         if connection is self._connection:
             self._connection = None
             self.hub.detach()
-            if self.hub.ended:
+            if self.hub.closed:
                 self._on_end(self)
 
-    # The end by the server
+    # The end by others
 
     def give_up(self) -> None:
         """End: the publisher is not expected back."""
         self._end_audio(Ending("disconnect"))
 
+    def replace(self) -> None:
+        """End because another publisher speaks in the room."""
+        self._end_audio(Ending("replaced"))
+
     def drain(self) -> None:
-        """End because the server stops: take no more audio, and send the finals and `end`."""
+        """End because the server stops: take no more audio, and send the finals. The next server may go on."""
         self._end_audio(Ending("draining"))
         self._audio.drain()  # also where it was ending already
 
     def give_up_finals(self) -> bool:
-        """Answer all awaited finals as failed, because the time is up. Return whether there was any."""
-        if self._pipeline.drained:
+        """Answer all awaited finals as failed, because the time is up. Return whether any is lost.
+
+        None is if the next server goes on: then the client sends their audio again.
+        """
+        if self._pipeline.drained or self._lifecycle.has_ended:
+            return False
+        if self._lifecycle.is_suspended:
+            self._end()
             return False
         now_s = time.monotonic()
         error = TranscriptionFailed("the server stopped before this utterance was done", fatal=False)
@@ -281,11 +293,7 @@ class LiveSession:
             self._end_pipeline("disconnect" if self._lifecycle.ends_because("disconnect") else "stop")
 
     def _configure(self, options: StreamOptions) -> None:
-        before = self._pipeline.options
-        is_container = CONTAINER in (options.audio.encoding, before.audio.encoding)
-        if (is_container and options.audio != before.audio) or options.n_channels_apart != before.n_channels_apart:
-            raise InvalidMessage("a container and channels apart are fixed", code="unsupported_encoding", fatal=False)
-        self._pipeline.configure(replace(self._for_model(options), title=before.title, private=before.private))
+        self._pipeline.configure(self._for_model(self._pipeline.options.replaced_by(options)))
 
     def _for_model(self, options: StreamOptions) -> StreamOptions:
         assert self._workers.loaded is not None  # nobody is admitted before
@@ -309,13 +317,18 @@ class LiveSession:
         self._finish_if_drained()
 
     def _finish_if_drained(self) -> None:
-        if self._lifecycle.takes_audio or self._lifecycle.has_ended or not self._pipeline.drained:
-            return
+        if not self._lifecycle.takes_audio and not self._lifecycle.has_ended and self._pipeline.drained:
+            self._end()
+
+    def _end(self) -> None:
         received_ms, n_utterances = self._pipeline.received_ms, self._pipeline.n_utterances
         reason = self._lifecycle.known_ending.reason
-        assert reason != "replaced"  # that ends a connection, and no session
-        self._gate.publish(Ack(received_ms))
-        self._gate.publish(End(received_ms, n_utterances, reason))
+        assert reason != "restarting"  # that ends a connection, and no session
+        if self._lifecycle.is_suspended:
+            self._gate.checkpoint(self._pipeline.checkpoint_ms)
+        else:
+            self._gate.publish(Ack(received_ms))
+            self._gate.publish(End(received_ms, n_utterances, reason))
         self._lifecycle.end()
         self._next_tick.cancel()
         for request_id in self._pipeline.request_ids:
@@ -328,8 +341,10 @@ class LiveSession:
 
     def _close_connection(self) -> None:
         """Close the connection, if there is one: all is published."""
+        if self._lifecycle.is_suspended:
+            self.hub.close()
         if self._connection is not None:
-            self._connection.finish(self._lifecycle.known_ending)
+            self._connection.finish(self._lifecycle.ending_of_connection)
         else:
             self._on_end(self)
 
@@ -342,23 +357,6 @@ class LiveSession:
         self._audio.note_answer()
         self._finish_if_drained()
 
-    def _execute(self, outputs: list[Output]) -> None:
-        if not outputs:
-            return  # as after nearly every message
-        # Finals released together share one checkpoint, written with the last of them.
-        newest_final = next((output for output in reversed(outputs) if isinstance(output, Final)), None)
-        for output in outputs:
-            if isinstance(output, Request):
-                self._workers.submit(output)
-            elif isinstance(output, Cancel):
-                self._workers.cancel(output)
-            elif isinstance(output, Final) and output is newest_final:
-                self._progress.publish_final(output)
-            else:
-                self._gate.publish(output)
-        for latency in self._pipeline.take_latencies():
-            self._on_latency(latency)
-
     def _ready(self) -> Ready:
         assert self._workers.loaded is not None  # nobody is admitted before
         return Ready(
@@ -366,12 +364,13 @@ class LiveSession:
             self.tokens.resume,
             PROTOCOL_VERSION,
             self._workers.loaded.model,
-            self._language,
+            self.about.language,
             self._pipeline.received_ms,
             round(self._resume_window_s * 1000),
             self._pipeline.options.private,
             self.tokens.reader,
             self._pipeline.options.hotword_use,
+            None if self.about.room is None else RoomAccess(self.about.room, self.tokens.reader),
         )
 
     def _tick(self) -> None:

@@ -85,16 +85,20 @@ class Ending:
     """Why a session ends, or a connection alone. A dialect has a close code for each.
 
     Attributes:
-        reason: `replaced`: another connection of the same publisher has taken the session over, which goes on.
+        reason: `replaced`: another connection has taken over: the session, which goes on, or the room. `restarting`: a
+            connection ends because the server stops, and the next one goes on with the session.
         error: the fatal error, with the reason `error` only.
     """
 
-    reason: Literal["stop", "disconnect", "draining", "error", "replaced"]
+    reason: Literal["stop", "disconnect", "draining", "error", "replaced", "restarting"]
     error: LivecaptionError | None = None
 
 
 class Lifecycle:
     """The state of one session, and its consequences.
+
+    Args:
+        outlives_server: whether the next server goes on with the session where this one stops.
 
     Attributes:
         state: changed by the methods only.
@@ -103,7 +107,8 @@ class Lifecycle:
         parked_since_s: monotonic time since which the session is parked; means nothing in another state.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, outlives_server: bool = False) -> None:
+        self._outlives_server = outlives_server
         self.state = State.STREAMING
         self.takes_audio = True
         self.parked_since_s = 0.0
@@ -134,6 +139,16 @@ class Lifecycle:
         """The reason why the session ends; only known once it ends."""
         assert self.ending is not None
         return self.ending
+
+    @property
+    def is_suspended(self) -> bool:
+        """True if the session ends in this server only: without `end`, and the next one goes on with it."""
+        return self._outlives_server and self.ends_because("draining")
+
+    @property
+    def ending_of_connection(self) -> Ending:
+        """The reason why the connection is closed at the end of the session; only known once it ends."""
+        return Ending("restarting") if self.is_suspended else self.known_ending
 
     def ends_because(self, reason: str) -> bool:
         """Return True if the session ends, and for this reason."""

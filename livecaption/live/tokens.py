@@ -32,20 +32,28 @@ class SessionTokens:
         resume_hash: hash of the publisher's token.
         reader_hash: hash of the readers' token; None: the session is not private.
         resume: the publisher's token itself, if the server has it.
+        room_reader: the readers' token of its room, which is that of the session too; empty: the server does not have
+            it; None: the session is no part of a room.
 
     Attributes:
+        reader_hash: the hash of the readers' token, as above.
         resume: the publisher's token; empty until this server has it.
     """
 
-    def __init__(self, resume_hash: str, reader_hash: str | None, resume: str = "") -> None:
+    def __init__(
+        self, resume_hash: str, reader_hash: str | None, resume: str = "", room_reader: str | None = None
+    ) -> None:
         self._resume_hash = resume_hash
-        self._reader_hash = reader_hash
+        self.reader_hash = reader_hash
         self.resume = resume
+        self._room_reader = room_reader
 
     @property
     def reader(self) -> str | None:
-        """The readers' token; None: they need none."""
-        return None if self._reader_hash is None else reader_token(self.resume)
+        """The readers' token; None: they need none, or the server does not have it."""
+        if self.reader_hash is None:
+            return None
+        return (reader_token(self.resume) if self._room_reader is None else self._room_reader) or None
 
     def check_publisher(self, shown: str) -> None:
         """Check that this is the publisher's token.
@@ -62,5 +70,14 @@ class SessionTokens:
         Raises:
             Unauthorized: `wrong_token`; the session is private.
         """
-        if self._reader_hash is not None and not is_token(shown, self._reader_hash):
-            raise Unauthorized("this session is private: its reader token is needed", code="wrong_token")
+        check_reader(shown, self.reader_hash)
+
+
+def check_reader(shown: str, expected_hash: str | None) -> None:
+    """Check that a reader with this token, or with an empty one, may read what has this hash; None: it is not private.
+
+    Raises:
+        Unauthorized: `wrong_token`.
+    """
+    if expected_hash is not None and not is_token(shown, expected_hash):
+        raise Unauthorized("these captions are private: their reader token is needed", code="wrong_token")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from livecaption.audio.formats import AudioFormat, ChannelMode
+from livecaption.audio.formats import CONTAINER, AudioFormat, ChannelMode
 from livecaption.errors import InvalidMessage
 from livecaption.events import Final, HotwordUse
 from livecaption.pipeline.hotwords import hotword_use
@@ -35,6 +35,17 @@ class StreamOptions:
     def hotword_use(self) -> HotwordUse | None:
         """The number of hotwords that are used; None: there are none."""
         return hotword_use(self.transcription.hotwords)
+
+    def replaced_by(self, options: "StreamOptions") -> "StreamOptions":
+        """Return those options with what is fixed at the start: title and privacy.
+
+        Raises:
+            InvalidMessage: they change what is fixed too: a container, or channels that are kept apart; not fatal.
+        """
+        is_container = CONTAINER in (options.audio.encoding, self.audio.encoding)
+        if (is_container and options.audio != self.audio) or options.n_channels_apart != self.n_channels_apart:
+            raise InvalidMessage("a container and channels apart are fixed", code="unsupported_encoding", fatal=False)
+        return replace(options, title=self.title, private=self.private)
 
     def for_model(self, model: ModelDescription) -> "StreamOptions":
         """Return the options with the language of a model that has only one.

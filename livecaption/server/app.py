@@ -16,9 +16,10 @@ from livecaption.live.dialects import native
 from livecaption.live.dialects.dialect import Restore, Route
 from livecaption.live.opener import SessionOpener
 from livecaption.live.registry import SessionRegistry
+from livecaption.live.rooms import Rooms
 from livecaption.live.websocket import WebSocket
 from livecaption.scheduling.scheduler import SchedulerConfig
-from livecaption.server import auth, descriptors, http, links, readers, transcripts
+from livecaption.server import auth, descriptors, http, links, readers, rooms, transcripts
 from livecaption.server.addresses import Listening
 from livecaption.server.exports import Exports
 from livecaption.server.logs import WITHOUT_REQUESTS
@@ -49,7 +50,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
     """Return livecaption as an aiohttp application, to run or to mount.
 
     Its start launches the inference processes and does not wait for them; `/readyz` shows when they are ready.
-    `on_shutdown` sends the last captions and closes all sockets with 1001, and the clean-up ends the processes. With
+    `on_shutdown` sends the last captions and closes all sockets, and the clean-up ends the processes. With
     `web.run_app`, a second signal skips both, but the processes end all the same.
 
     Start the application in the thread that runs the event loop; that thread must live as long as the application. The
@@ -84,7 +85,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
         limits=config.live.registry,
     )
     app[METRICS] = Metrics(pool, sessions, store)
-    app[SERVICES] = Services(config, pool, sessions, decoders, store)
+    app[SERVICES] = Services(config, pool, sessions, Rooms(sessions, store), decoders, store)
     app[http.OWN_NAMES] = auth.OwnNames()
     app[links.LISTENING] = Listening()
     app[transcripts.GROWING] = transcripts.GrowingTranscripts()
@@ -94,7 +95,13 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
             web.get("/", http.page),
             # No HEAD: it would run the handler to the end of a session.
             *(web.get(route.path, partial(stream, route=route), allow_head=False) for route in routes),
-            web.get("/watch/{session}", readers.watch_page),
+            web.get("/watch/{room}", readers.watch_page),
+            web.get("/v1/rooms/{room}", rooms.room),
+            web.put("/v1/rooms/{room}", rooms.put),
+            web.get("/v1/rooms/{room}/events", readers.room_events, allow_head=False),
+            web.get("/v1/rooms/{room}/watch", readers.room_watch, allow_head=False),
+            web.get("/v1/rooms/{room}/qr.svg", readers.room_qr_code),
+            web.get("/v1/rooms/{room}/transcript.{format}", rooms.transcript),
             web.get("/v1/sessions/{session}/events", readers.events, allow_head=False),
             web.get("/v1/sessions/{session}/watch", readers.watch, allow_head=False),
             web.get("/v1/sessions/{session}/qr.svg", readers.qr_code),
@@ -156,7 +163,7 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
         offered = [name for name in route.subprotocols if name in handshake.subprotocols]
         socket = WebSocket(request, max_read_bytes, services.config.live.socket, offered)
         await socket.open()
-        await Connection(socket, dialect, services.sessions, slot, claimed).run()
+        await Connection(socket, dialect, services.sessions, services.rooms, slot, claimed).run()
         return socket.response
 
 
@@ -169,8 +176,9 @@ def _claimed_session(sessions: SessionRegistry, claimed: str) -> str | None:
 
 
 async def drain(app: web.Application) -> None:
-    """Send the last captions, then close all sockets with 1001. This is a handler of aiohttp's `on_shutdown`."""
+    """Send the last captions, then close all sockets. This is a handler of aiohttp's `on_shutdown`."""
     await app[SERVICES].sessions.drain()
+    app[SERVICES].rooms.close()
 
 
 async def _look_up_own_names(app: web.Application) -> None:
@@ -213,7 +221,7 @@ def _restorer(routes: Sequence[Route]) -> Restore | None:
 
 
 async def _interrupted_sessions(app: web.Application, restore: Restore | None) -> AsyncIterator[None]:
-    """Restore the sessions that were open when an earlier server crashed. They wait for their publishers."""
+    """Restore the sessions that an earlier server has left open. They wait for their publishers."""
     services = app[SERVICES]
     if services.store is not None and restore is not None:
         # A server that crashes again and again must not keep slots for publishers that have long given up.
@@ -222,7 +230,7 @@ async def _interrupted_sessions(app: web.Application, restore: Restore | None) -
             try:
                 if session.interrupted_at_ms >= oldest_ms:
                     options = restore(session.resumption.start, services.config.endpointing)
-                    services.sessions.reopen(session, options)
+                    await services.rooms.reopen(session, options)
                 else:
                     services.store.give_up(session.record.id)
             except InvalidMessage as error:

@@ -34,10 +34,11 @@ class Export:
     """One request for an export. Equal requests have the same text.
 
     Attributes:
-        n_finals: number of finals of a running session; None if the transcript is complete.
+        sessions: ids of the sessions in it: one, or all parts of a room.
+        n_finals: number of finals as long as a session runs; None if the transcript is complete.
     """
 
-    session_id: str
+    sessions: tuple[str, ...]
     format: str
     line_length: int
     n_finals: int | None
@@ -107,9 +108,9 @@ class Exports:
 
     def forget(self, session_id: str) -> None:
         """Remove all cached exports of this session, and cache none that is running."""
-        for export in [export for export in self._kept if export.session_id == session_id]:
+        for export in [export for export in self._kept if session_id in export.sessions]:
             self._drop(export)
-        for export in [export for export in self._under_way if export.session_id == session_id]:
+        for export in [export for export in self._under_way if session_id in export.sessions]:
             del self._under_way[export]
 
     def close(self) -> None:

@@ -62,6 +62,8 @@ MAX_LAG_S = 1.0
 BLOCKED_AFTER_S = 5.0
 """Time without a turn of the loop after which the stacks of all threads are written to stderr."""
 EXTEND_START_US = 10_000_000
+COLLECTOR_THRESHOLD = 700
+"""New objects for which the garbage collector runs: Python's default. `__main__` sets a higher one for the start."""
 
 logger = logging.getLogger("livecaption")
 
@@ -233,6 +235,7 @@ def _keep_what_is_loaded() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(COLLECTOR_THRESHOLD)
 
 
 def _runner(config: Config) -> web.AppRunner:

@@ -1,12 +1,13 @@
-"""Readers get the events of a session as `text/event-stream` or over a WebSocket, and a QR code with its link.
+"""Readers get the events of a session or room as `text/event-stream` or over a WebSocket, and a QR code with its link.
 
-A reader requests a session by its id, which cannot be guessed, and sends the reader token of a private one. No reader
-can affect the publisher. Each handler pulls events from the hub when it can send more. A reader that receives nothing
-for a while is cut off.
+A reader requests a session by its id, which cannot be guessed, or a room by its name, and sends the reader token of a
+private one. No reader can affect the publisher. Each handler pulls events when it can send more. A reader that receives
+nothing for a while is cut off.
 """
 
 import asyncio
 import io
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import lru_cache
 
@@ -15,6 +16,8 @@ from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
 from livecaption.errors import MessageTooBig
 from livecaption.live.event_log import Message
+from livecaption.live.room import Room
+from livecaption.live.room_state import RoomState
 from livecaption.live.session import LiveSession
 from livecaption.live.websocket import WebSocket
 from livecaption.server import auth, links
@@ -29,8 +32,15 @@ MAX_MESSAGES = 20
 QR_SCALE = 8
 """Pixels of a QR module; the page scales the picture."""
 
+WEBSOCKET_HEARTBEAT_S = 60.0
+"""Time in s after which the feed of a WebSocket looks at the clock, by which a room ends. Nothing is sent then, because
+the socket's own pings detect a lost reader."""
+
 MAX_DRAWN = 64
 """QR codes that are cached, of at most 30 KB each."""
+
+
+Feed = AsyncGenerator[list[Message], None]
 
 
 async def watch_page(_: web.Request) -> web.FileResponse:
@@ -47,8 +57,21 @@ async def events(request: web.Request) -> web.StreamResponse:
     last_seq = _last_seq(request, session)
     if session.hub.ended and last_seq == session.hub.last_seq:
         return web.Response(status=204)
+    heartbeat_s = request.app[SERVICES].config.server.http.heartbeat_s
     with request.app[SERVICES].sessions.reading():
-        return await _stream_events(request, session, last_seq)
+        return await _stream_events(request, session.hub.subscribe(last_seq, heartbeat_s))
+
+
+async def room_events(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/rooms/{room}/events`: the same for all parts of a room, up to its end, with its state."""
+    room = await _room(request)
+    services = request.app[SERVICES]
+    with room.used():
+        if await room.is_over_for(_cursor(request)):
+            return web.Response(status=204)
+        with services.sessions.reading():
+            heartbeat_s = services.config.server.http.heartbeat_s
+            return await _stream_events(request, room.subscribe(_cursor(request), heartbeat_s))
 
 
 async def watch(request: web.Request) -> web.WebSocketResponse:
@@ -56,7 +79,17 @@ async def watch(request: web.Request) -> web.WebSocketResponse:
     auth.check_origin(request, request.app[SERVICES].config.server)
     session = _session(request)
     with request.app[SERVICES].sessions.reading():
-        return await _watch(request, session)
+        feed = session.hub.subscribe(_last_seq(request, session), WEBSOCKET_HEARTBEAT_S)
+        return await _watch(request, feed, lambda: session.hub.ended)
+
+
+async def room_watch(request: web.Request) -> web.WebSocketResponse:
+    """`GET /v1/rooms/{room}/watch`: the same for all parts of a room, up to its end, with its state."""
+    auth.check_origin(request, request.app[SERVICES].config.server)
+    room = await _room(request)
+    with room.used(), request.app[SERVICES].sessions.reading():
+        feed = room.subscribe(_cursor(request), WEBSOCKET_HEARTBEAT_S)
+        return await _watch(request, feed, lambda: room.state is RoomState.ENDED)
 
 
 async def qr_code(request: web.Request) -> web.Response:
@@ -66,8 +99,18 @@ async def qr_code(request: web.Request) -> web.Response:
     The code of a private session contains the reader token, so the request must have that token.
     """
     session = _session(request)
-    link = f"{links.page_of(request, request.app[SERVICES].config.server)}watch/{session.id}"
-    if session.options.private:
+    return await _qr_code(request, session.id, private=session.options.private)
+
+
+async def room_qr_code(request: web.Request) -> web.Response:
+    """`GET /v1/rooms/{room}/qr.svg`: the same for a room, also before its first part."""
+    room = await _room(request)
+    return await _qr_code(request, room.about.name, private=room.private)
+
+
+async def _qr_code(request: web.Request, name: str, *, private: bool) -> web.Response:
+    link = f"{links.page_of(request, request.app[SERVICES].config.server)}watch/{name}"
+    if private:
         link += f"#token={auth.shown_reader_token(request)}"
     return web.Response(body=await asyncio.to_thread(_drawn, link), content_type="image/svg+xml")
 
@@ -80,7 +123,7 @@ def _drawn(link: str) -> bytes:
     return svg.getvalue()
 
 
-async def _stream_events(request: web.Request, session: LiveSession, last_seq: int | None) -> web.StreamResponse:
+async def _stream_events(request: web.Request, messages_of: Feed) -> web.StreamResponse:
     response = web.StreamResponse(
         headers={
             hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
@@ -89,10 +132,10 @@ async def _stream_events(request: web.Request, session: LiveSession, last_seq: i
         }
     )
     await response.prepare(request)
-    config = request.app[SERVICES].config
-    async with aclosing(session.hub.subscribe(last_seq, config.server.http.heartbeat_s)) as feed:
+    send_timeout_s = request.app[SERVICES].config.live.socket.send_timeout_s
+    async with aclosing(messages_of) as feed:
         async for messages in feed:
-            if not await sent(request, response.write(_server_sent(messages)), config.live.socket.send_timeout_s):
+            if not await sent(request, response.write(_server_sent(messages)), send_timeout_s):
                 break
             messages.clear()  # free the memory: a snapshot has megabytes, and the next event may come much later
     return response
@@ -103,11 +146,11 @@ def _server_sent(messages: list[Message]) -> bytes:
     return b"".join(message.server_sent for message in messages) or b":\n\n"
 
 
-async def _watch(request: web.Request, session: LiveSession) -> web.WebSocketResponse:
+async def _watch(request: web.Request, feed: Feed, is_over: Callable[[], bool]) -> web.WebSocketResponse:
     limits = request.app[SERVICES].config.live.socket
     socket = WebSocket(request, MAX_READ_BYTES, limits, auth.accepted_protocols(request))
     await socket.open()
-    sending = asyncio.ensure_future(_send(request, socket, session))
+    sending = asyncio.ensure_future(_send(request, socket, feed))
     listening = asyncio.ensure_future(_listen(socket))
     try:
         await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -117,8 +160,10 @@ async def _watch(request: web.Request, session: LiveSession) -> web.WebSocketRes
         await asyncio.wait({sending, listening})
     if not listening.cancelled() and listening.result():
         await socket.close(WSCloseCode.POLICY_VIOLATION, "a reader may not send messages")
+    elif sending.cancelled() or is_over():
+        await socket.close(WSCloseCode.OK, "everything is sent")
     else:
-        await socket.close(WSCloseCode.OK, "the session is over")
+        await socket.close(WSCloseCode.SERVICE_RESTART, "the next server goes on")
     return socket.response
 
 
@@ -134,9 +179,8 @@ async def _listen(socket: WebSocket) -> bool:
     return True
 
 
-async def _send(request: web.Request, socket: WebSocket, session: LiveSession) -> None:
-    # No heartbeat is needed, because the socket's own pings detect a lost reader.
-    async with aclosing(session.hub.subscribe(_last_seq(request, session), heartbeat_s=3600.0)) as feed:
+async def _send(request: web.Request, socket: WebSocket, messages_of: Feed) -> None:
+    async with aclosing(messages_of) as feed:
         async for messages in feed:
             while messages:  # free the memory: a snapshot has megabytes, and the next event may come much later
                 if not await sent(request, socket.send(messages.pop(0).text), socket.limits.send_timeout_s):
@@ -155,6 +199,22 @@ def _session(request: web.Request) -> LiveSession:
     return session
 
 
+async def _room(request: web.Request) -> Room:
+    """Return the requested room. Use it before the next `await`.
+
+    Raises:
+        UnknownSession: there is no such room.
+        Unauthorized: the room is private, and the request does not have its reader token.
+    """
+    room = await request.app[SERVICES].rooms.find(request.match_info["room"])
+    room.check_reader(auth.shown_reader_token(request))
+    return room
+
+
 def _last_seq(request: web.Request, session: LiveSession) -> int | None:
     """Return the position from which the reader continues. None: it has none or a wrong one, and gets a snapshot."""
-    return session.hub.seq_of(request.headers.get("Last-Event-ID") or request.query.get("last_event_id", ""))
+    return session.hub.seq_of(_cursor(request))
+
+
+def _cursor(request: web.Request) -> str:
+    return request.headers.get("Last-Event-ID") or request.query.get("last_event_id", "")

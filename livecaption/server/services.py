@@ -7,6 +7,7 @@ from aiohttp import web
 from livecaption.config import Config
 from livecaption.decoding.pool import DecoderPool
 from livecaption.live.registry import SessionRegistry
+from livecaption.live.rooms import Rooms
 from livecaption.server.metrics import Metrics
 from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import WorkerPool
@@ -19,6 +20,7 @@ class Services:
     config: Config
     pool: WorkerPool
     sessions: SessionRegistry
+    rooms: Rooms
     decoders: DecoderPool
     store: TranscriptStore | None
     """None: nothing is kept."""

@@ -78,12 +78,7 @@ async def transcript(request: web.Request) -> web.StreamResponse:
     The transcript of an open session grows. Its WebVTT grows only by whole cues at the end, so that a client may
     request the new part with `Range: bytes=N-`, as `curl --continue-at -` does.
     """
-    name = request.match_info["format"]
-    if name not in FORMATS:
-        raise web.HTTPNotFound
-    line_length = _number(request, "line_length", default=DEFAULT_LINE_LENGTH, at_most=max(LINE_LENGTHS))
-    if line_length not in LINE_LENGTHS:
-        raise InvalidQuery(f"line_length must be one of {', '.join(map(str, LINE_LENGTHS))}")
+    name, line_length = asked_format(request)
     session_id = request.match_info["session"]
     live = _live(request)
     store = request.app[SERVICES].store
@@ -92,7 +87,7 @@ async def transcript(request: web.Request) -> web.StreamResponse:
     else:
         record = await _find(request)
 
-    lay_out: LayOut = partial(_lay_out, name, line_length)
+    lay_out: LayOut = partial(lay_out_as, name, line_length)
     finals: Callable[[], Awaitable[Iterable[Final]]]
     if live is None:
         # A session that is open in the store but not live has ended, and the store has not written that yet.
@@ -105,18 +100,39 @@ async def transcript(request: web.Request) -> web.StreamResponse:
         if name == "vtt" and n_finals is not None:
             growing = request.app[GROWING].of(session_id, line_length)
             finals, lay_out = partial(_at_once, growing.news(live.hub.finals)), growing.text
-    export = Export(session_id, name, line_length, n_finals)
+    export = Export((session_id,), name, line_length, n_finals)
     text = await request.app[EXPORTS].text(export, finals, lay_out, lambda: request.transport is not None)
     response, part = _ranged(request, memoryview(text), CONTENT_TYPES[name])
+    await send_transcript(request, response, part)
+    return response
+
+
+def asked_format(request: web.Request) -> tuple[str, int]:
+    """Return the format that the request asks for, and the columns of a line.
+
+    Raises:
+        HTTPNotFound: there is no such format.
+        InvalidQuery: lines cannot be that long.
+    """
+    name = request.match_info["format"]
+    if name not in FORMATS:
+        raise web.HTTPNotFound
+    line_length = _number(request, "line_length", default=DEFAULT_LINE_LENGTH, at_most=max(LINE_LENGTHS))
+    if line_length not in LINE_LENGTHS:
+        raise InvalidQuery(f"line_length must be one of {', '.join(map(str, LINE_LENGTHS))}")
+    return name, line_length
+
+
+async def send_transcript(request: web.Request, response: web.StreamResponse, body: memoryview) -> None:
+    """Send a transcript. A client that does not read it is cut off."""
     config = request.app[SERVICES].config
     await send_body(
         request,
         response,
-        part,
+        body,
         slice_timeout_s=config.live.socket.send_timeout_s,
         download_timeout_s=config.server.http.download_timeout_s,
     )
-    return response
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -133,6 +149,7 @@ async def delete(request: web.Request) -> web.Response:
     if not await store.delete(session_id):
         raise _unknown()
     _forget(request)
+    request.app[SERVICES].rooms.remove_part(session_id)
     return web.Response(status=204)
 
 
@@ -245,7 +262,8 @@ def _live(request: web.Request) -> LiveSession | None:
         return None
 
 
-def _lay_out(name: str, line_length: int, finals: Iterable[Final]) -> str:
+def lay_out_as(name: str, line_length: int, finals: Iterable[Final]) -> str:
+    """Return the transcript in this format."""
     return FORMATS[name](finals, line_length)
 
 
@@ -268,6 +286,7 @@ def _as_json(record: SessionRecord) -> dict[str, Any]:
         "started_at": started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "duration_ms": record.duration_ms,
         "finals": record.n_finals,
+        "room": record.room,
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from livecaption.errors import StoreUnusable
 from livecaption.events import Final
 from livecaption.store import rows, schema, search
-from livecaption.store.rows import InterruptedSession, Resumption, SessionRecord, Statement
+from livecaption.store.rows import InterruptedSession, Resumption, RoomRecord, SessionRecord, Statement
 from livecaption.store.search import Excerpt
 
 BUSY_TIMEOUT_S = 0.25
@@ -112,12 +112,17 @@ class Database:
             yield from self.purge()
 
     def expire(self, before_ms: int) -> Iterator[bool]:
-        """Delete all sessions for good, in steps, that ended before that time of the Unix clock."""
+        """Delete all sessions for good, in steps, that ended before that time of the Unix clock.
+
+        Rooms of that age without sessions are deleted too.
+        """
         old = "SELECT number FROM session WHERE state <> 'open' AND started_at_ms + duration_ms < ? LIMIT 1"
         n_deleted = 0
         while self.execute(f"DELETE FROM session WHERE number IN ({old})", (before_ms,)).rowcount:
             n_deleted += 1
             yield True
+        unused = "NOT EXISTS (SELECT 1 FROM session WHERE session.room = room.number)"
+        n_deleted += self.execute(f"DELETE FROM room WHERE created_at_ms < ? AND {unused}", (before_ms,)).rowcount
         if n_deleted:
             yield from self.purge()
 
@@ -158,6 +163,19 @@ class Database:
     def session(self, session_id: str) -> SessionRecord | None:
         row = self.execute(f"SELECT {rows.SESSION_COLUMNS} FROM session WHERE id = ?", (session_id,)).fetchone()
         return rows.session_from_row(row) if row else None
+
+    def room(self, name: str) -> RoomRecord | None:
+        row = self.execute(f"SELECT {rows.ROOM_COLUMNS} FROM room WHERE name = ?", (name,)).fetchone()
+        return RoomRecord(*row) if row else None
+
+    def parts(self, room: str) -> list[SessionRecord]:
+        """Return the sessions of a room, the oldest first."""
+        found = self.execute(
+            f"SELECT {rows.SESSION_COLUMNS} FROM session "
+            "WHERE room = (SELECT number FROM room WHERE name = ?) ORDER BY session.number",
+            (room,),
+        )
+        return [rows.session_from_row(row) for row in found]
 
     def sessions(
         self, limit: int, before: int, terms: Sequence[str] = (), *, with_private: bool = True

@@ -5,7 +5,7 @@ Everything to be written is a statement with its values. Each may be executed tw
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import Enum
 from typing import Any
 
@@ -49,6 +49,7 @@ class NewSession:
         started_at_ms: time of the Unix clock.
         private: whether readers need a token.
         resumption: None: the session cannot go on after a crash of the server.
+        room: name of the room that it is a part of; None: of none.
     """
 
     id: SessionId
@@ -57,6 +58,7 @@ class NewSession:
     started_at_ms: int
     private: bool = False
     resumption: Resumption | None = None
+    room: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class SessionRecord:
         number: later sessions have greater numbers.
         duration_ms: in stream time; up to the last final while the session is open.
         n_finals: number of finals with text.
+        room: name of the room that it is a part of; None: of none.
     """
 
     number: int
@@ -78,6 +81,24 @@ class SessionRecord:
     started_at_ms: int
     duration_ms: int
     n_finals: int
+    room: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRecord:
+    """A room in the store. Times are those of the Unix clock.
+
+    Attributes:
+        publisher_token_hash, reader_token_hash: see `live.tokens`; without reader token the room is not private.
+        ended_at_ms: time at which its publisher ended the event; None: it goes on.
+    """
+
+    name: str
+    title: str
+    publisher_token_hash: str
+    reader_token_hash: str | None
+    created_at_ms: int
+    ended_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +131,19 @@ class InterruptedSession:
         return min(max(self.checkpoint_ms, self.transcribed_ms.get(channel, 0)) for channel in channels)
 
 
-SESSION_COLUMNS = "number, id, title, language, private, state, started_at_ms, duration_ms, n_finals"
+SESSION_COLUMNS = (
+    "session.number, id, session.title, language, private, state, started_at_ms, duration_ms, n_finals, "
+    "(SELECT name FROM room WHERE room.number = session.room)"
+)
+ROOM_COLUMNS = "name, title, publisher_token_hash, reader_token_hash, created_at_ms, ended_at_ms"
 FINAL_COLUMNS = "utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel"
 
 
 def begin(session: NewSession) -> list[Statement]:
     begun: Statement = (
-        "INSERT INTO session (id, title, language, private, started_at_ms, state) VALUES (?, ?, ?, ?, ?, 'open') "
-        "ON CONFLICT DO NOTHING",
-        (session.id, session.title, session.language, session.private, session.started_at_ms),
+        "INSERT INTO session (id, title, language, private, started_at_ms, state, room) "
+        "VALUES (?, ?, ?, ?, ?, 'open', (SELECT number FROM room WHERE name = ?)) ON CONFLICT DO NOTHING",
+        (session.id, session.title, session.language, session.private, session.started_at_ms, session.room),
     )
     if session.resumption is None:
         return [begun]
@@ -174,6 +199,26 @@ def end(session_id: SessionId, duration_ms: int) -> list[Statement]:
     ]
 
 
+def put_room(room: RoomRecord, max_unused: int) -> list[Statement]:
+    """Write a new room, or the title and the end of a known one.
+
+    Of the rooms without sessions only the newest `max_unused` stay.
+    """
+    return [
+        (
+            f"INSERT INTO room ({ROOM_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET title = excluded.title, ended_at_ms = excluded.ended_at_ms",
+            astuple(room),
+        ),
+        (
+            "DELETE FROM room WHERE number IN (SELECT number FROM room "
+            "WHERE NOT EXISTS (SELECT 1 FROM session WHERE session.room = room.number) "
+            "ORDER BY number DESC LIMIT -1 OFFSET ?)",
+            (max_unused,),
+        ),
+    ]
+
+
 def final_to_row(final: Final) -> tuple[Any, ...]:
     """Return the values of `FINAL_COLUMNS`."""
     words = None
@@ -214,7 +259,7 @@ def final_from_row(row: tuple[Any, ...]) -> Final:
 
 def session_from_row(row: tuple[Any, ...]) -> SessionRecord:
     """Return the session of a row with the values of `SESSION_COLUMNS`."""
-    number, session_id, title, language, private, state, started_at_ms, duration_ms, n_finals = row
+    number, session_id, title, language, private, state, started_at_ms, duration_ms, n_finals, room = row
     return SessionRecord(
         number,
         SessionId(session_id),
@@ -225,4 +270,5 @@ def session_from_row(row: tuple[Any, ...]) -> SessionRecord:
         started_at_ms,
         duration_ms,
         n_finals,
+        room,
     )

@@ -95,6 +95,20 @@ MIGRATIONS = (
     UPDATE final SET shift_ms = (SELECT shift_ms FROM resumption WHERE resumption.session = final.session)
         WHERE session IN (SELECT session FROM resumption);
     """,
+    # 7: rooms, and the room of a session, or NULL. A room without reader token is not private.
+    """
+    CREATE TABLE room (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        title TEXT NOT NULL,
+        publisher_token_hash TEXT NOT NULL,
+        reader_token_hash TEXT,
+        created_at_ms INTEGER NOT NULL,
+        ended_at_ms INTEGER
+    ) STRICT;
+    ALTER TABLE session ADD COLUMN room INTEGER REFERENCES room ON DELETE SET NULL;
+    CREATE INDEX session_room ON session (room) WHERE room IS NOT NULL;
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -26,7 +26,7 @@ from livecaption.recognition import SessionId
 from livecaption.store import rows
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database, acquire
-from livecaption.store.rows import NewSession, Statement
+from livecaption.store.rows import NewSession, RoomRecord, Statement
 from livecaption.store.writer import RETRY_S, Chore, Writer
 
 MAX_HOLD_S = 0.5
@@ -35,6 +35,9 @@ delays captions more. Shorter: more captions are sent before they are stored."""
 CLOSE_TIMEOUT_S = 1.0
 DAY_MS = 86_400_000
 EXPIRY_INTERVAL_S = 3600.0
+MAX_UNUSED_ROOMS = 1000
+"""Rooms without sessions that are kept, the newest; each takes 0.3 KB. More: strangers fill the disk. Fewer: links that
+were shared long before their event die earlier."""
 CHORE_TIMEOUT_S = 30.0
 """Time-out in s of a deletion. A session of an hour among a thousand sessions takes less than 1 s."""
 
@@ -182,6 +185,16 @@ class TranscriptStore:
     def end(self, session_id: SessionId, duration_ms: int, written: Callable[[], None]) -> None:
         self._submit(rows.end(session_id, duration_ms), written)
 
+    def put_room(self, room: RoomRecord, written: Callable[[], None]) -> None:
+        """Write a new room, or the title and the end of a known one."""
+        self._submit(rows.put_room(room, MAX_UNUSED_ROOMS), written)
+
+    async def written(self, write: Callable[[Callable[[], None]], None]) -> None:
+        """Call one of the above with its last argument, and wait until that is called."""
+        done: asyncio.Future[None] = self._loop.create_future()
+        write(partial(_set_done, done))
+        await done
+
     async def delete(self, session_id: str) -> bool:
         """Delete a session, its words in the index and its traces in the file. Return whether there was one.
 
@@ -278,6 +291,11 @@ class TranscriptStore:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+
+def _set_done(done: "asyncio.Future[None]") -> None:
+    if not done.done():  # the caller may have given up
+        done.set_result(None)
 
 
 def _ignore() -> None:

@@ -1,21 +1,18 @@
 """Chromium with a microphone that plays a recording, and a real server for it."""
 
-import asyncio
 import os
-import re
 import shutil
-import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 import pytest_asyncio
 import soundfile
-from playwright.async_api import Browser, Page, Route, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright
 
-from tests.browser.support import ROOT, Launch, Serve, Server
+from tests.browser.support import ROOT, Launch, Profile, Serve, Server, serving
 
 JFK = ROOT / "tests" / "data" / "jfk.flac"
 
@@ -63,6 +60,19 @@ async def launch() -> AsyncIterator[Launch]:
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def profile() -> AsyncIterator[Profile]:
+    """The one profile of a browser. A new one for each test takes as long again as its page."""
+    profiles: dict[Browser, BrowserContext] = {}
+
+    async def of(browser: Browser) -> BrowserContext:
+        if browser not in profiles:
+            profiles[browser] = await browser.new_context()
+        return profiles[browser]
+
+    yield of
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def module_page(launch: Launch) -> AsyncIterator[Page]:
     """An empty page that can import the modules of static/ from `/`, without a server."""
 
@@ -99,15 +109,15 @@ async def speaking_browser(launch: Launch, speech_wav: Path) -> Browser:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def server() -> AsyncIterator[Server]:
-    """A server with default settings, for all tests that do not stop it."""
-    async with _serving(()) as server:
+    """A server with default settings, for the tests that need a real model and do not stop it."""
+    async with serving() as server:
         yield server
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def scripted_server() -> AsyncIterator[Server]:
     """A server with known words: one for each 300 ms of an utterance."""
-    async with _serving(("--engine", "scripted")) as server:
+    async with serving("--engine", "scripted") as server:
         yield server
 
 
@@ -117,39 +127,6 @@ async def serve() -> AsyncIterator[Serve]:
     async with AsyncExitStack() as stack:
 
         async def start(*flags: str) -> Server:
-            return await stack.enter_async_context(_serving(flags))
+            return await stack.enter_async_context(serving(*flags))
 
         yield start
-
-
-@asynccontextmanager
-async def _serving(flags: tuple[str, ...]) -> AsyncIterator[Server]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "livecaption", "serve", "--port", "0", *flags),
-        cwd=ROOT,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    drained = None
-    try:
-        url = await _logged(process.stderr, r"listening on (https?://\S+)")
-        await _logged(process.stderr, r"livecaption: (ready)$")
-        # The pipe must be read, or the server would block when it is full.
-        drained = asyncio.create_task(process.stderr.read())
-        yield Server(url, process)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-        if drained is not None:
-            await drained
-
-
-async def _logged(log: asyncio.StreamReader, pattern: str) -> str:
-    """Wait for a line of the log; return what the pattern's group matched in it."""
-    lines: list[str] = []
-    async for line in log:
-        lines.append(line.decode())
-        if match := re.search(pattern, lines[-1]):
-            return match[1]
-    pytest.fail("the server did not start:\n" + "".join(lines))

@@ -1,12 +1,18 @@
-"""The browser tests share the places of things, and the types of their fixtures."""
+"""The browser tests share the places of things, the types of their fixtures, and how servers and pages end."""
 
 import asyncio
+import re
 import signal
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from playwright.async_api import Browser
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, BrowserContext, Page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,6 +32,61 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
 
 
-# Both take flags of the command line.
+# `Launch` and `Serve` take flags of the command line.
 Launch = Callable[..., Awaitable[Browser]]
+Profile = Callable[[Browser], Awaitable[BrowserContext]]
 Serve = Callable[..., Awaitable[Server]]
+
+
+@asynccontextmanager
+async def emptied(context: BrowserContext) -> AsyncIterator[BrowserContext]:
+    """Lend a profile to a test. Afterwards, close the test's pages and forget what they stored."""
+    try:
+        yield context
+    finally:
+        for page in context.pages:
+            if page.url.startswith("http"):
+                await page.evaluate("localStorage.clear()")
+            await page.close()
+
+
+async def assert_accessible(page: Page, schemes: Sequence[Literal["light", "dark"]] = ("light", "dark")) -> None:
+    """Assert that the page as it is breaks no rule of axe, on a light and on a dark system."""
+    for scheme in schemes:
+        await page.emulate_media(color_scheme=scheme)
+        results = await Axe().run(page)
+        assert results.violations_count == 0, f"{scheme}: {results.generate_report()}"
+
+
+@asynccontextmanager
+async def serving(*flags: str) -> AsyncIterator[Server]:
+    """Run a server with these flags until the block ends."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "livecaption", "serve", "--port", "0", *flags),
+        cwd=ROOT,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    drained = None
+    try:
+        url = await _logged(process.stderr, r"listening on (https?://\S+)")
+        await _logged(process.stderr, r"livecaption: (ready)$")
+        # The pipe must be read, or the server would block when it is full.
+        drained = asyncio.create_task(process.stderr.read())
+        yield Server(url, process)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+        if drained is not None:
+            await drained
+
+
+async def _logged(log: asyncio.StreamReader, pattern: str) -> str:
+    """Wait for a line of the log; return what the pattern's group matched in it."""
+    lines: list[str] = []
+    async for line in log:
+        lines.append(line.decode())
+        if match := re.search(pattern, lines[-1]):
+            return match[1]
+    pytest.fail("the server did not start:\n" + "".join(lines))

@@ -2,14 +2,12 @@
 
 import re
 from collections.abc import AsyncIterator
-from typing import Literal
 
 import pytest
 import pytest_asyncio
-from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, Route, expect
+from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
-from tests.browser.support import Server
+from tests.browser.support import Server, assert_accessible, emptied
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -28,20 +26,21 @@ async () => {
 """
 
 
-@pytest_asyncio.fixture(loop_scope="session", params=["light", "dark"])
-async def page(request: pytest.FixtureRequest, server: Server, speaking_browser: Browser) -> AsyncIterator[Page]:
-    """The page with captions on it, on a light and on a dark system."""
-    scheme: Literal["light", "dark"] = request.param
-    async with await speaking_browser.new_context(color_scheme=scheme, bypass_csp=True) as context:
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def context(speaking_browser: Browser) -> AsyncIterator[BrowserContext]:
+    """A profile that lets axe into the pages."""
+    async with await speaking_browser.new_context(bypass_csp=True) as context:
+        yield context
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(scripted_server: Server, context: BrowserContext) -> AsyncIterator[Page]:
+    """The page with captions on it."""
+    async with emptied(context):
         page = await context.new_page()
-        await page.goto(server.url)
+        await page.goto(scripted_server.url)
         await page.evaluate(CAPTIONS)
         yield page
-
-
-async def assert_accessible(page: Page) -> None:
-    results = await Axe().run(page)
-    assert results.violations_count == 0, results.generate_report()
 
 
 async def test_the_page_at_rest_breaks_no_rule(page: Page) -> None:

@@ -5,15 +5,13 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Literal
 
 import aiohttp
 import pytest
 import pytest_asyncio
-from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, ConsoleMessage, Locator, Page, expect
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
-from tests.browser.support import Launch, Serve, Server
+from tests.browser.support import Launch, Serve, Server, assert_accessible, emptied, serving
 from tests.support.speech import pcm_s16le, sound
 from tests.support.stored import fill, new_session, opened
 from tests.support.transcripts import final
@@ -29,18 +27,31 @@ ServeStored = Callable[..., Awaitable[Server]]
 OpenSessions = Callable[[Server], Awaitable[Page]]
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def browser(launch: Launch) -> Browser:
     return await launch()
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def serve_stored(serve: Serve, tmp_path: Path) -> ServeStored:
-    """A server with a lecture without a title, and a newer council."""
-    path = tmp_path / "transcripts.db"
+def filled(path: Path) -> Path:
+    """Make a store with a lecture without a title, and a newer council."""
     with opened(path) as database:
         fill(database, new_session("lecture"), [final("Nothing of interest.")])
         fill(database, new_session("council", "City council"), COUNCIL)
+    return path
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def stored(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    """A server with the two transcripts, for tests that leave it as it is."""
+    path = filled(tmp_path_factory.mktemp("stored") / "transcripts.db")
+    async with serving("--engine", "scripted", "--store", str(path)) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def serve_stored(serve: Serve, tmp_path: Path) -> ServeStored:
+    """Start a server of the test's own with the two transcripts, and with more flags."""
+    path = filled(tmp_path / "transcripts.db")
 
     async def start(*flags: str) -> Server:
         return await serve("--engine", "scripted", "--store", str(path), *flags)
@@ -48,8 +59,14 @@ async def serve_stored(serve: Serve, tmp_path: Path) -> ServeStored:
     return start
 
 
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def utc_profile(browser: Browser) -> AsyncIterator[BrowserContext]:
+    async with await browser.new_context(timezone_id="UTC") as context:
+        yield context
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def open_sessions(browser: Browser) -> AsyncIterator[OpenSessions]:
+async def open_sessions(utc_profile: BrowserContext) -> AsyncIterator[OpenSessions]:
     """Open the page of a server; when the test ends, the browser's console must be clean."""
     complaints: list[str] = []
 
@@ -57,7 +74,7 @@ async def open_sessions(browser: Browser) -> AsyncIterator[OpenSessions]:
         if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource"):
             complaints.append(message.text)
 
-    async with await browser.new_context(timezone_id="UTC") as context:
+    async with emptied(utc_profile) as context:
 
         async def opened_page(server: Server) -> Page:
             page = await context.new_page()
@@ -87,13 +104,8 @@ async def search(page: Page, words: str) -> None:
     await page.get_by_role("button", name="Search").click()
 
 
-async def assert_accessible(page: Page) -> None:
-    results = await Axe().run(page)
-    assert results.violations_count == 0, results.generate_report()
-
-
-async def test_transcripts_are_listed_and_opened(serve_stored: ServeStored, open_sessions: OpenSessions) -> None:
-    page = await open_sessions(await serve_stored())
+async def test_transcripts_are_listed_and_opened(stored: Server, open_sessions: OpenSessions) -> None:
+    page = await open_sessions(stored)
     await expect(state(page)).to_have_text("2 transcripts")
     await expect(entries(page)).to_contain_text(
         ["City council", re.compile(r"Monday, February 2, 2026.*0:04 · 1 caption · en")]
@@ -118,8 +130,8 @@ async def test_a_transcript_of_several_channels_names_each(
     await expect(captions(page)).to_have_text(["0:00Channel 1How are you?", "0:01Channel 2Fine."])
 
 
-async def test_a_search_shows_what_was_found(serve_stored: ServeStored, open_sessions: OpenSessions) -> None:
-    page = await open_sessions(await serve_stored())
+async def test_a_search_shows_what_was_found(stored: Server, open_sessions: OpenSessions) -> None:
+    page = await open_sessions(stored)
     await search(page, "tram foot")
     await expect(state(page)).to_have_text("1 transcript found")
     await expect(entries(page)).to_have_count(1)
@@ -130,10 +142,8 @@ async def test_a_search_shows_what_was_found(serve_stored: ServeStored, open_ses
     await expect(entries(page)).to_have_count(2)
 
 
-async def test_every_format_is_downloaded_with_lines_as_chosen(
-    serve_stored: ServeStored, open_sessions: OpenSessions
-) -> None:
-    page = await open_sessions(await serve_stored())
+async def test_every_format_is_downloaded_with_lines_as_chosen(stored: Server, open_sessions: OpenSessions) -> None:
+    page = await open_sessions(stored)
     await page.get_by_role("button", name="City council").click()
     await page.get_by_label("Length of subtitle lines").select_option("32")
     begins = {"WebVTT": "WEBVTT", "SRT": "1\n00:00:00,000 -->", "Text": "The tram", "JSON": "{"}
@@ -222,14 +232,10 @@ async def test_a_server_that_keeps_nothing_or_is_gone_is_reported(serve: Serve, 
     await expect(state(page)).to_have_text("The server does not answer")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_the_page_breaks_no_rule_of_accessibility(
-    serve_stored: ServeStored, browser: Browser, scheme: Literal["light", "dark"]
-) -> None:
-    server = await serve_stored()
-    async with await browser.new_context(color_scheme=scheme, bypass_csp=True) as context:
+async def test_the_page_breaks_no_rule_of_accessibility(stored: Server, browser: Browser) -> None:
+    async with await browser.new_context(bypass_csp=True) as context:
         page = await context.new_page()
-        await page.goto(f"{server.url}sessions")
+        await page.goto(f"{stored.url}sessions")
         await search(page, "tram")
         await page.get_by_role("button", name="City council").click()
         await expect(captions(page)).to_have_count(2)
@@ -239,11 +245,9 @@ async def test_the_page_breaks_no_rule_of_accessibility(
         await assert_accessible(page)
 
 
-async def test_nothing_is_cut_off_in_a_window_of_320_pixels(
-    serve_stored: ServeStored, open_sessions: OpenSessions
-) -> None:
+async def test_nothing_is_cut_off_in_a_window_of_320_pixels(stored: Server, open_sessions: OpenSessions) -> None:
     """WCAG 1.4.10: the width of a desktop at 400 % zoom."""
-    page = await open_sessions(await serve_stored())
+    page = await open_sessions(stored)
     await page.get_by_role("button", name="City council").click()
     await expect(captions(page)).to_have_count(2)
     await page.set_viewport_size({"width": 320, "height": 640})

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
-from tests.browser.support import Serve, Server
+from tests.browser.support import Profile, Serve, Server, emptied, serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -16,9 +16,16 @@ STORES_NOTHING = ("--engine", "scripted", "--store", "none")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def page(speaking_browser: Browser) -> AsyncIterator[Page]:
-    async with await speaking_browser.new_context() as context:
+async def page(speaking_browser: Browser, profile: Profile) -> AsyncIterator[Page]:
+    async with emptied(await profile(speaking_browser)) as context:
         yield await context.new_page()
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def storeless() -> AsyncIterator[Server]:
+    """A server for the tests that do not end it."""
+    async with serving(*STORES_NOTHING) as server:
+        yield server
 
 
 async def start(page: Page, server: Server) -> None:
@@ -54,9 +61,9 @@ async def shown_words(page: Page) -> list[str]:
 
 
 async def test_a_server_that_stores_nothing_still_makes_the_subtitles_of_a_running_session(
-    serve: Serve, page: Page
+    storeless: Server, page: Page
 ) -> None:
-    await start(page, await serve(*STORES_NOTHING))
+    await start(page, storeless)
     for name in ("VTT", "SRT"):
         before = await shown_words(page)
         file = words(await downloaded(page, name))
@@ -95,8 +102,8 @@ async def test_a_page_that_lost_its_server_saves_text_and_shows_why_it_saves_no_
     assert words(await downloaded(page, "Text")) == await shown_words(page)
 
 
-async def test_sessions_of_a_page_are_joined_and_what_was_cleared_is_left_out(serve: Serve, page: Page) -> None:
-    await start(page, await serve(*STORES_NOTHING))
+async def test_sessions_of_a_page_are_joined_and_what_was_cleared_is_left_out(storeless: Server, page: Page) -> None:
+    await start(page, storeless)
     await stop(page)
     await downloaded(page, "Text")
     await page.get_by_role("button", name="Clear").click()

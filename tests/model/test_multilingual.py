@@ -9,6 +9,7 @@ from livecaption.engine.models import find_model
 from livecaption.engine.whisper import WhisperEngine, load_engine
 from livecaption.errors import TranscriptionFailed
 from livecaption.evaluation.clips import Clip
+from livecaption.evaluation.latency import plain_words
 from livecaption.evaluation.playlist import Recording
 from livecaption.evaluation.virtual_time import stream
 from livecaption.events import Final
@@ -82,6 +83,13 @@ def test_an_utterance_is_in_one_of_the_languages_that_are_expected(
     finals = finals_of_a_conversation(multilingual, clips, samples, names, TranscriptionOptions(languages=("de", "fr")))
     assert {final.language for final in finals} <= {"de", "fr"}
     assert finals[-1].language == "de"
+
+
+def test_a_short_sentence_that_might_be_a_sound_is_captioned(multilingual: WhisperEngine, samples: Samples) -> None:
+    spans_ms = [(3_040, 4_700), (3_100, 4_700), (3_100, 4_800)]
+    windows = [samples["jfk"][samples_of(begin_ms) : samples_of(end_ms)] for begin_ms, end_ms in spans_ms]
+    hypotheses = multilingual.transcribe([Window(each, TranscriptionOptions("en"), is_final=True) for each in windows])
+    assert [plain_words(hypothesis.text) for hypothesis in hypotheses] == [["ask", "not"]] * len(spans_ms)
 
 
 @pytest.mark.parametrize("language", [None, "de", "en"])

@@ -10,6 +10,7 @@ import random
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import aiohttp
 import pytest
 
 from livecaption.client import transcribe
-from livecaption.events import End, Event, Final, Gap, Ready
+from livecaption.events import End, Event, Final, Gap, Partial, Ready
 from livecaption.store.rows import SessionState
 from tests.support.eventually import eventually
 from tests.support.processes import ServerProcess, serving
@@ -54,6 +55,10 @@ class Restarted:
     async def start(self) -> None:
         self.server = await self._stack.enter_async_context(serving(*self._flags))
         await self.server.listening()
+
+    async def stop(self) -> None:
+        self.server.send(signal.SIGTERM)
+        assert await self.server.exited(within_s=5) == 0
 
     async def kill(self) -> None:
         self.server.send(signal.SIGKILL)
@@ -183,3 +188,35 @@ async def test_sigkill_at_any_moments_costs_and_doubles_no_word_for_publisher_an
                 assert database.interrupted() == []
             await servers.start()
             await servers.server.ready()
+
+
+async def test_a_client_goes_on_by_itself_when_its_server_restarts_in_order(
+    tmp_path: Path, unused_tcp_port: int
+) -> None:
+    """Row 84. An utterance that the stop cuts has two finals, which share no audio."""
+    audio = TALK[: 32 * 8000]
+    events: list[Event] = []
+
+    async def talk() -> AsyncIterator[bytes]:
+        for at in range(0, len(audio), CHUNK_BYTES):
+            yield audio[at : at + CHUNK_BYTES]
+            await asyncio.sleep(CHUNK_BYTES / 32_000 / SPEED)
+
+    async with restarted(tmp_path / "transcripts.db", unused_tcp_port) as servers:
+        room: dict[str, Any] = {"room": "pycon", "room_secret": "the secret of a room"}
+        talking = asyncio.ensure_future(transcribe(servers.url, talk(), events.append, **room, **OPTIONS))
+        await eventually(lambda: any(isinstance(event, Partial) and event.utterance == 1 for event in events))
+        await servers.stop()
+        await servers.start()
+        async with asyncio.timeout(30):
+            end = await talking
+    finals = finals_of(events)
+    assert [final.utterance for final in finals] == list(range(len(finals)))
+    assert all(one.end_ms <= other.start_ms for one, other in pairwise(finals))
+    assert [event for event in events if isinstance(event, Gap) and event.end_ms > event.start_ms] == []
+    for start_ms, end_ms in ((300, 1600), (2500, 5100), (6100, 6800)):
+        captioned_ms = sum(
+            max(0, min(final.end_ms, end_ms) - max(final.start_ms, start_ms)) for final in finals if final.text
+        )
+        assert captioned_ms >= end_ms - start_ms - 2 * VAD_MS, finals
+    assert end == End(len(audio) // 32, len(finals), "stop")

@@ -65,7 +65,7 @@ async def test_a_reader_gets_the_captions_as_they_come_up_to_the_end(client: Cli
     async with events_of(client, ready["session"]) as response:
         snapshot = await read(response)
         expected = {"type": "snapshot", "seq": 1, "title": "Talk", "language": "de", "finals": [], "partial": None}
-        assert snapshot == {**expected, "epoch": snapshot["epoch"]}
+        assert snapshot == {**expected, "epoch": snapshot["epoch"], "session": ready["session"]}
         await publisher.send_bytes(SPEECH + PAUSE)
         assert [(await read(response))["type"] for _ in CAPTIONS] == CAPTIONS
         await publisher.send_json({"type": "stop"})

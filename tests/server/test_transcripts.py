@@ -96,6 +96,7 @@ async def test_sessions_are_listed_the_newest_first(stored: Client) -> None:
         "started_at": "2026-02-02T02:40:00.000Z",
         "duration_ms": 6000,
         "finals": 2,
+        "room": None,
     }
     lecture = {**council, "id": "lecture", "title": "", "language": "de", "duration_ms": 3000, "finals": 1}
     assert listed == {"sessions": [lecture, council], "next": None}

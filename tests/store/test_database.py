@@ -6,7 +6,9 @@ import stat
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from livecaption.errors import StoreUnusable
 from livecaption.recognition import SessionId
 from livecaption.store import rows, search
 from livecaption.store.database import Database, acquire
-from livecaption.store.rows import Resumption, SessionState
+from livecaption.store.rows import Resumption, RoomRecord, SessionState
 from tests.support.stored import STARTED_AT_MS, bytes_of, fill, locked_by_another, new_session, opened
 from tests.support.transcripts import final
 
@@ -268,6 +270,46 @@ def test_a_session_that_ended_before_a_time_expires_and_an_open_one_does_not(pat
         list(database.expire(STARTED_AT_MS + 1001))
         assert [session.id for session in database.sessions(10, 100)] == ["open", "longer"]
         assert b"Xylograph" not in bytes_of(path.parent)
+
+
+# Rooms
+
+
+def a_room(name: str = "pycon", title: str = "", **values: Any) -> RoomRecord:
+    return RoomRecord(name, title, "publisher", None, **{"created_at_ms": STARTED_AT_MS, **values})
+
+
+def test_a_room_has_its_parts_and_keeps_its_secrets(path: Path) -> None:
+    with opened(path) as database:
+        assert database.room("pycon") is None
+        database.write(rows.put_room(a_room(), 10))
+        for name in ("one", "two"):
+            fill(database, replace(new_session(name), room="pycon"), [final("Hello.")])
+        fill(database, new_session("three"), [final("Hello.")])
+        assert [part.id for part in database.parts("pycon")] == ["one", "two"]
+        assert {session.id: session.room for session in database.sessions(10, 100)} == {
+            "one": "pycon",
+            "two": "pycon",
+            "three": None,
+        }
+        changed = a_room(title="PyCon", ended_at_ms=STARTED_AT_MS + 5)
+        database.write(rows.put_room(replace(changed, publisher_token_hash="another"), 10))
+        assert database.room("pycon") == changed
+
+
+def test_of_rooms_without_parts_the_newest_are_kept_until_they_expire(path: Path) -> None:
+    with opened(path) as database:
+        for number in range(5):
+            database.write(rows.put_room(a_room(f"r{number}", created_at_ms=STARTED_AT_MS + number), 3))
+            if number == 0:
+                fill(database, replace(new_session("one"), room="r0"), [final("Hello.", 0, 10_000)])
+        assert [number for number in range(5) if database.room(f"r{number}")] == [0, 2, 3, 4]
+        list(database.expire(STARTED_AT_MS + 4))
+        assert [number for number in range(5) if database.room(f"r{number}")] == [0, 4]
+        list(database.delete("one"))
+        assert database.room("r0") is not None  # a link that was shared stays until it expires
+        list(database.expire(STARTED_AT_MS + 4))
+        assert database.room("r0") is None
 
 
 # What cannot be used

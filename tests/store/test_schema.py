@@ -52,7 +52,7 @@ def test_a_store_of_any_version_is_listed_found_exported_and_deleted_from(versio
         assert database.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
         for query in ("tram late", "council"):
             (session,) = database.sessions(10, 100, search.terms(query))
-            assert (session.id, session.duration_ms, session.n_finals) == ("old", 1900, 2)
+            assert (session.id, session.duration_ms, session.n_finals, session.room) == ("old", 1900, 2, None)
         assert [final.text for final in database.finals(session)] == ["The tram is late.", "It always is."]
         list(database.delete("old"))
         assert database.sessions(10, 100, search.terms("tram")) == []

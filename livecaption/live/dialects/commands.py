@@ -3,9 +3,24 @@
 A dialect turns messages into commands; the connection executes them, in order.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from livecaption.pipeline.options import StreamOptions
+
+
+@dataclass(frozen=True, slots=True)
+class RoomClaim:
+    """The room that a publisher wants to speak in.
+
+    Attributes:
+        name: its name, valid or not.
+        secret: its publisher secret. It is no part of the repr.
+        take_over: whether a session that runs in the room is to end.
+    """
+
+    name: str
+    secret: str = field(repr=False)
+    take_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +30,13 @@ class Open:
     Attributes:
         options: the options of its stream.
         start: text from which the dialect reads these options again when the server has died; empty where it is not
-            resumable.
+            resumable. It has no secret.
+        room: the room that the session is to be a part of; None: it is no part of one.
     """
 
     options: StreamOptions
     start: str = ""
+    room: RoomClaim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +91,9 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Take no more audio, send the finals, and end the session."""
+    """Take no more audio, send the finals, and end the session. `end_room`: its room ends too."""
+
+    end_room: bool = False
 
 
 @dataclass(frozen=True, slots=True)

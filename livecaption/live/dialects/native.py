@@ -17,8 +17,9 @@ from livecaption.captions.language_names import language_code
 from livecaption.errors import ConfigError, InvalidMessage, LivecaptionError, WrongState
 from livecaption.events import Event
 from livecaption.live.dialects.address import OPTIONS, start_fields
-from livecaption.live.dialects.commands import Audio, Command, Control, Finish, Flush, Open, Ping, Reattach
+from livecaption.live.dialects.commands import Audio, Command, Control, Finish, Flush, Open, Ping, Reattach, RoomClaim
 from livecaption.live.dialects.dialect import Handshake, HttpAnswer, Limits, Route
+from livecaption.live.room_state import MAX_NAME_CHARACTERS, MAX_SECRET_CHARACTERS, check_name, check_secret
 from livecaption.live.state import Ending
 from livecaption.messages import encode
 from livecaption.pipeline.options import StreamOptions
@@ -40,8 +41,12 @@ MAX_ID_CHARACTERS = 100
 MAX_STREAM_MS = 10 * 365 * 86_400_000
 """The latest stream time that a client may name: ten years."""
 
-CLOSE_CODES = {"stop": 1000, "disconnect": 1000, "draining": 1001, "replaced": 1008}
-CLOSE_REASONS = {"draining": "the server stops", "replaced": "another connection has taken over"}
+CLOSE_CODES = {"stop": 1000, "disconnect": 1000, "draining": 1001, "replaced": 1008, "restarting": 1012}
+CLOSE_REASONS = {
+    "draining": "the server stops",
+    "replaced": "another connection has taken over",
+    "restarting": "the server stops, and the next one goes on",
+}
 """The reasons that are not empty. An error has its own code and reason."""
 
 
@@ -100,11 +105,13 @@ class Native:
 
     @staticmethod
     def _check_start(given: Open, opening: Open) -> None:
-        """Check that a `start` asks for the same as the address.
+        """Check that a `start` asks for the same as the address, which can name no room.
 
         Raises:
             InvalidMessage: it does not. This is fatal, because the captions would be other than expected.
         """
+        if given.room is not None:
+            raise InvalidMessage("options in the address have opened a session without a room already")
         if given.options != opening.options:
             here, there = json.loads(given.start), json.loads(opening.start)
             names = [name for name in (*OPTIONS, "endpointing") if here.get(name) != there.get(name)]
@@ -197,11 +204,12 @@ def parse(text: str, endpointing: EndpointingConfig) -> Control:
         # The session keeps what it was started with: nothing else of the message counts.
         return _resume(message["resume"])
     if kind == "start":
-        return Open(_start(message, endpointing), text)
+        room = message.pop("room", None)  # it has a secret, which is not kept
+        return Open(_start(message, endpointing), json.dumps(message) if room else text, _room(room))
     if kind == "flush":
         return Flush(_id(message))
     if kind == "stop":
-        return Finish()
+        return Finish(_flag(message, "end_room", default=False))
     if kind == "ping":
         return Ping(_id(message))
     raise InvalidMessage("type must be start, flush, stop or ping", code="unknown_type")
@@ -252,6 +260,18 @@ def _languages(given: Any) -> tuple[str | None, tuple[str, ...]]:
     if len(languages) > MAX_LANGUAGES or None in codes:
         raise InvalidMessage(f"language must be a text, or a list of at most {MAX_LANGUAGES} languages")
     return (languages[0], ()) if len(languages) == 1 else (None, languages)
+
+
+def _room(given: Any) -> RoomClaim | None:
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        raise InvalidMessage("room must be an object")
+    name = _text(given, "name", MAX_NAME_CHARACTERS)
+    secret = _text(given, "secret", MAX_SECRET_CHARACTERS)
+    check_name(name)
+    check_secret(secret)
+    return RoomClaim(name, secret, _flag(given, "take_over", default=False))
 
 
 def _resume(given: Any) -> Reattach:

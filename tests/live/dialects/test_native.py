@@ -18,7 +18,7 @@ from livecaption.errors import (
     Unavailable,
 )
 from livecaption.events import Ack, CaptionWord, ErrorReport, Final, Flushed
-from livecaption.live.dialects.commands import Audio, Command, Finish, Flush, Open, Ping, Reattach
+from livecaption.live.dialects.commands import Audio, Command, Finish, Flush, Open, Ping, Reattach, RoomClaim
 from livecaption.live.dialects.dialect import Handshake
 from livecaption.live.dialects.native import (
     LIMITS,
@@ -135,6 +135,41 @@ def test_a_session_is_public_unless_it_is_asked_to_be_private() -> None:
     assert read(type="start", private=True).options.private
 
 
+def test_the_secret_of_a_room_is_kept_nowhere() -> None:
+    opening = read(type="start", title="Talk", room={"name": "pycon", "secret": "x" * 20})
+    assert opening.room == RoomClaim("pycon", "x" * 20, take_over=False)
+    assert "x" * 20 not in opening.start
+    assert "x" * 20 not in repr(opening)
+    assert restore(opening.start, DEFAULT) == opening.options
+    assert read(type="start").room is None
+
+
+def test_a_room_is_named_in_start_alone() -> None:
+    address = Native(DEFAULT, address={"title": "Talk"})
+    address.connected()
+    start = {"type": "start", "title": "Talk", "room": {"name": "pycon", "secret": "x" * 20}}
+    with pytest.raises(InvalidMessage, match="without a room"):
+        address.receive(json.dumps(start))
+
+
+@pytest.mark.parametrize(
+    "room",
+    [
+        "pycon",
+        {"name": "pycon"},
+        {"secret": "x" * 20},
+        {"name": "a/b", "secret": "x" * 20},
+        {"name": 5, "secret": "x" * 20},
+        {"name": "pycon", "secret": "x"},
+        {"name": "pycon", "secret": "x" * 201},
+        {"name": "pycon", "secret": "x" * 20, "take_over": "yes"},
+    ],
+)
+def test_a_claim_that_names_no_room_is_refused(room: Any) -> None:
+    with pytest.raises(InvalidMessage, match=r"room|name|secret|take_over"):
+        read(type="start", room=room)
+
+
 def test_an_event_that_concerns_one_connection_alone_has_no_number() -> None:
     assert json.loads(encode(Ack(1), None)) == {"type": "ack", "received_ms": 1}
 
@@ -148,6 +183,7 @@ def test_a_silence_that_is_named_holds_in_mid_phrase_too() -> None:
     ("message", "expected"),
     [
         ({"type": "stop"}, Finish()),
+        ({"type": "stop", "end_room": True}, Finish(end_room=True)),
         ({"type": "flush", "id": "a"}, Flush("a")),
         ({"type": "flush"}, Flush(None)),
         ({"type": "ping", "id": 7}, Ping(7)),
@@ -339,6 +375,7 @@ def test_an_event_is_one_message() -> None:
         (Ending("disconnect"), (1000, "")),
         (Ending("draining"), (1001, "the server stops")),
         (Ending("replaced"), (1008, "another connection has taken over")),
+        (Ending("restarting"), (1012, "the server stops, and the next one goes on")),
         (Ending("error", MessageTooBig("x")), (1009, "message_too_big")),
         (Ending("error", Unavailable("x", code="loading")), (1013, "loading")),
     ],

@@ -1,0 +1,344 @@
+"""One room in memory, and the events of all its parts for its readers, one part after the other.
+
+    room ─> snapshot of part 1 ─> snapshot of part 2 ─> ... the events of the part that runs ... ─> end ─> room ─> ...
+
+A part that runs, or ended a moment ago, is read from its hub. Of an earlier one a snapshot is read from the store, once
+for all readers. A reader's cursor is a place in one part, and all parts behind it follow.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self
+
+from livecaption.errors import StoreFailed, Unauthorized
+from livecaption.events import Room as RoomEvent
+from livecaption.events import RoomPart
+from livecaption.live.event_log import Message, seq_in
+from livecaption.live.hub import Hub, News
+from livecaption.live.room_state import RoomState, room_state
+from livecaption.live.session import LiveSession
+from livecaption.live.tokens import check_reader, is_token
+from livecaption.messages import encode
+from livecaption.store.rows import RoomRecord, SessionRecord, SessionState
+
+
+@dataclass(eq=False)
+class Part:
+    """One session of a room.
+
+    Attributes:
+        number: later parts of the room have greater numbers.
+        duration_ms: the length of its captions or, if longer, of its audio; as far as it is known.
+        epoch: the epoch of its events, see `live.event_log`; once only the store has it, one that always stays.
+        end_seq: the number of its last event; until that is known, of its snapshot.
+        snapshot: all its captions from the store, once they are read for a reader; None: there are none.
+    """
+
+    number: int
+    id: str
+    title: str
+    language: str | None
+    started_at_ms: int
+    duration_ms: int = 0
+    state: SessionState = SessionState.OPEN
+    epoch: str = field(init=False)
+    end_seq: int = 0
+    snapshot: "asyncio.Future[Message | None] | None" = None
+
+    def __post_init__(self) -> None:
+        # A reader that has all of an ended room is recognized after any time, and does not read it again and again.
+        self.epoch = hashlib.sha256(self.id.encode()).hexdigest()[:8]
+
+    @classmethod
+    def of(cls, number: int, session: LiveSession) -> Self:
+        """Return the part that this session is."""
+        about = session.about
+        return cls(number, about.id, about.title, about.language, about.started_at_ms)
+
+    @classmethod
+    def stored(cls, number: int, record: SessionRecord) -> Self:
+        """Return the part that a stored session is."""
+        title, language = record.title, record.language
+        return cls(number, record.id, title, language, record.started_at_ms, record.duration_ms, record.state)
+
+    def note(self, session: LiveSession) -> None:
+        """Note what is to be remembered when the session is forgotten."""
+        hub = session.hub
+        self.epoch = hub.epoch
+        self.duration_ms = max(self.duration_ms, hub.end_ms, session.received_ms)
+        self.state = SessionState.ENDED if hub.ended else SessionState.OPEN
+        if hub.ended:
+            self.end_seq = hub.last_seq
+
+
+class Log(Protocol):
+    """The events of one part."""
+
+    @property
+    def ended(self) -> bool:
+        """True if nothing more happens in the part."""
+
+    def read(self, seq: int | None) -> tuple[list[Message], int]:
+        """Return the messages for a reader at `seq` (None: before all), and where the reader is behind them."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLog:
+    """The events of a part that is over: a snapshot, or nothing."""
+
+    snapshot: Message | None
+    end_seq: int
+    ended: bool = True
+
+    def read(self, seq: int | None) -> tuple[list[Message], int]:
+        """See `Log`."""
+        news = [] if self.snapshot is None or seq == self.end_seq else [self.snapshot]
+        return news, self.end_seq
+
+
+@dataclass
+class RoomMessage(Message):
+    """The state of the room, which has no number. With an epoch it has a cursor, for a reader without another one."""
+
+    @property
+    def text(self) -> str:
+        return encode(self.event, None)
+
+    @property
+    def server_sent(self) -> bytes:
+        cursor = f"id: {self.epoch}-{self.seq}\n" if self.epoch else ""
+        return f"{cursor}event: {self.event.type}\ndata: {self.text}\n\n".encode()
+
+
+class Room:
+    """One room. Used by the event loop.
+
+    Args:
+        about: the room, as it is stored.
+        parts: its parts so far, the oldest first.
+        news: wakes its readers.
+        find: returns the session of this id, if it runs or ended a moment ago.
+        load: reads the snapshot of a part from the store. Raises StoreFailed.
+
+    Attributes:
+        about: the room, as it is to be stored.
+        parts: its parts, the oldest first.
+    """
+
+    def __init__(
+        self,
+        about: RoomRecord,
+        parts: Sequence[Part],
+        news: News,
+        find: Callable[[str], LiveSession | None],
+        load: Callable[[Part], Awaitable[Message | None]],
+    ) -> None:
+        self.about = about
+        self.parts = list(parts)
+        self.news = news
+        self._find = find
+        self._load = load
+        self._n_parts = len(parts)  # ever
+        self._n_users = 0
+        self._closed = False
+        self._announced: tuple[object, ...] = ()  # the announcement is right as long as this is
+        self._announcement: RoomEvent
+
+    # What it is
+
+    @property
+    def private(self) -> bool:
+        return self.about.reader_token_hash is not None
+
+    @property
+    def state(self) -> RoomState:
+        return RoomState(self.announcement().state)
+
+    @property
+    def speaker(self) -> LiveSession | None:
+        """The session whose publisher speaks in the room, or may come back."""
+        newest = self._find(self.parts[-1].id) if self.parts else None
+        return newest if newest is not None and newest.takes_audio else None
+
+    @property
+    def is_idle(self) -> bool:
+        """True if no part runs or ended a moment ago, and nobody uses the room."""
+        return not self._n_users and all(self._find(part.id) is None for part in self.parts)
+
+    def announcement(self) -> RoomEvent:
+        """Return the room as it was when it last changed, apart from the length of a part that runs.
+
+        It is the same object until the next change.
+        """
+        running = tuple(part.number for part in self.parts if self._runs(part))
+        newest = self.parts[-1] if self.parts else None
+        session = None if newest is None else self._find(newest.id)
+        if newest is not None and session is not None and session.hub.ended:
+            newest.note(session)
+        state = room_state(
+            runs=newest is not None and newest.number in running,
+            ended=self.about.ended_at_ms is not None,
+            newest_end_ms=None if newest is None else newest.started_at_ms + newest.duration_ms,
+            now_ms=round(time.time() * 1000),
+        )
+        away = state is RoomState.LIVE and session is not None and not session.hub.has_publisher
+        announced = (self.about, len(self.parts), running, state, away)
+        if announced != self._announced:
+            self._announced = announced
+            parts = tuple(map(self._describe, self.parts))
+            title, session_id = self.about.title, newest.id if newest and state is RoomState.LIVE else None
+            self._announcement = RoomEvent(self.about.name, title, self.private, state.value, session_id, away, parts)
+        return self._announcement
+
+    def description(self) -> RoomEvent:
+        """Return the room as it is now."""
+        return replace(self.announcement(), parts=tuple(map(self._describe, self.parts)))
+
+    def _runs(self, part: Part) -> bool:
+        if part.state is SessionState.ENDED:
+            return False  # this is asked for each event and each reader
+        session = self._find(part.id)
+        return session is not None and not session.hub.ended
+
+    def _describe(self, part: Part) -> RoomPart:
+        session = self._find(part.id)
+        if session is not None:
+            part.note(session)
+        elif part.state is SessionState.OPEN:  # the store has not written its end yet, or never will
+            part.state = SessionState.ENDED
+        return RoomPart(part.id, part.title, part.started_at_ms, part.duration_ms, part.state.value)
+
+    def check_publisher(self, secret: str) -> None:
+        """Check that this is the publisher secret of the room.
+
+        Raises:
+            Unauthorized: `wrong_token`.
+        """
+        if not is_token(secret, self.about.publisher_token_hash):
+            raise Unauthorized("this is not the secret of the room", code="wrong_token")
+
+    def check_reader(self, shown: str) -> None:
+        """Check that a reader with this token, or with an empty one, may read along.
+
+        Raises:
+            Unauthorized: `wrong_token`; the room is private.
+        """
+        check_reader(shown, self.about.reader_token_hash)
+
+    # Changes
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Keep the room in memory, and what is read for its readers."""
+        self._n_users += 1
+        try:
+            yield
+        finally:
+            self._n_users -= 1
+            if not self._n_users:
+                for part in self.parts:
+                    part.snapshot = None
+
+    def change(self, **fields: object) -> None:
+        """Change the record of the room."""
+        self.about = replace(self.about, **fields)  # type: ignore[arg-type]
+        self.news.notify()
+
+    def add(self, session: LiveSession) -> None:
+        """Add the session that begins as the next part."""
+        self.parts.append(Part.of(self._n_parts, session))
+        self._n_parts += 1
+        self.news.notify()
+
+    def remove(self, session_id: str) -> None:
+        """Remove a part that was deleted, unless it runs or ended a moment ago."""
+        if self._find(session_id) is None:
+            self.parts = [part for part in self.parts if part.id != session_id]
+            self.news.notify()
+
+    def close(self) -> None:
+        """End the feeds of all readers, because the server stops."""
+        self._closed = True
+        self.news.notify()
+
+    # Reading
+
+    async def subscribe(self, cursor: str, heartbeat_s: float) -> AsyncGenerator[list[Message], None]:
+        """Give the messages for a reader at this cursor (empty or unknown: at the beginning), until the room has ended.
+
+        The feed ends early if the server stops, and waits if the store cannot be read. An empty list: nothing happened
+        for `heartbeat_s`. The room must be `used` meanwhile.
+        """
+        part, seq = self._place(cursor)
+        announced = self.announcement()
+        yield [RoomMessage(0, announced, "" if part else "room")]
+        log: Log | None = None
+        while True:
+            if part is not None:
+                try:
+                    log = await self._log(part)
+                except StoreFailed:
+                    if self._closed:
+                        return
+                    if not await self.news.wait(heartbeat_s):
+                        yield []
+                    continue
+                messages, seq = log.read(seq)
+                if messages:
+                    yield messages
+                    continue
+            if self.announcement() is not announced:
+                announced = self.announcement()
+                yield [RoomMessage(0, announced, "")]
+                continue
+            part_is_over = log is None or log.ended
+            following = self._part_after(part) if part_is_over else None
+            if following is not None:
+                part, seq = following, None
+            elif self._closed or (part_is_over and announced.state == RoomState.ENDED.value):
+                return
+            elif not await self.news.wait(heartbeat_s):
+                yield []
+
+    async def is_over_for(self, cursor: str) -> bool:
+        """Return True if the room has ended, and a reader with this cursor has everything.
+
+        Raises:
+            StoreFailed: the store cannot be read.
+        """
+        if not cursor or self.state is not RoomState.ENDED:
+            return False
+        part, seq = self._place(cursor)
+        part = part or self._part_after(None)
+        while part is not None:
+            if (await self._log(part)).read(seq)[0]:
+                return False
+            part, seq = self._part_after(part), None
+        return True
+
+    def _place(self, cursor: str) -> tuple[Part | None, int | None]:
+        """Return the part and the number of a cursor. None: it is before the first part."""
+        for part in self.parts:
+            session = self._find(part.id)
+            seq = seq_in(cursor, part.epoch if session is None else session.hub.epoch)
+            if seq is not None:
+                return part, seq
+        return None, None
+
+    def _part_after(self, part: Part | None) -> Part | None:
+        number = -1 if part is None else part.number
+        return next((each for each in self.parts if each.number > number), None)
+
+    async def _log(self, part: Part) -> Hub | KeptLog:
+        session = self._find(part.id)
+        if session is not None:
+            if session.hub.ended:
+                part.note(session)
+            return session.hub
+        if part.snapshot is None or (part.snapshot.done() and part.snapshot.exception()):
+            part.snapshot = asyncio.ensure_future(self._load(part))
+        return KeptLog(await asyncio.shield(part.snapshot), part.end_seq)

@@ -1,0 +1,147 @@
+"""Handlers for rooms: registration, state, and transcripts over all parts. Their events: `server.readers`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from livecaption.captions.transcript import in_sequence, in_spoken_order
+from livecaption.errors import InvalidMessage, UnknownSession
+from livecaption.events import Final
+from livecaption.live.dialects.commands import RoomClaim
+from livecaption.live.dialects.native import MAX_TITLE_CHARACTERS
+from livecaption.live.room import Part, Room
+from livecaption.live.room_state import RoomState, check_name, check_secret
+from livecaption.live.session import LiveSession
+from livecaption.live.tokens import reader_token
+from livecaption.messages import plain
+from livecaption.server import auth
+from livecaption.server.exports import Export
+from livecaption.server.services import SERVICES
+from livecaption.server.transcripts import CONTENT_TYPES, EXPORTS, asked_format, lay_out_as, send_transcript
+from livecaption.store.database import Database
+from livecaption.wire import from_plain
+
+
+@dataclass(frozen=True, slots=True)
+class RoomChange:
+    """The body of `PUT /v1/rooms/{room}`. Fields that are None change nothing.
+
+    Attributes:
+        secret: the publisher secret. It is in the body, because addresses are kept in histories and logs.
+        state: `ended`: the event is over.
+    """
+
+    secret: str
+    title: str | None = None
+    private: bool | None = None
+    state: str | None = None
+
+
+async def put(request: web.Request) -> web.Response:
+    """`PUT /v1/rooms/{room}`: make a room before its first part, change its title, or end it."""
+    config = request.app[SERVICES].config.server
+    auth.check_origin(request, config)
+    auth.check_token(request, config)
+    name = request.match_info["room"]
+    change = await _change(request)
+    check_name(name)
+    check_secret(change.secret)
+    rooms = request.app[SERVICES].rooms
+    room = await rooms.enter(RoomClaim(name, change.secret), private=bool(change.private))
+    await rooms.put(room, change.title, ended=change.state is not None)
+    answer = plain(room.description())
+    if room.private:
+        answer["reader_token"] = reader_token(change.secret)
+    return web.json_response(answer)
+
+
+async def room(request: web.Request) -> web.Response:
+    """`GET /v1/rooms/{room}`: describe a room."""
+    return web.json_response(plain((await _readable(request)).description()))
+
+
+async def transcript(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/rooms/{room}/transcript.{vtt,srt,txt,json}`: export all parts as far as they exist.
+
+    Times count from the beginning of the first part, by the clock on the wall.
+    """
+    name, line_length = asked_format(request)
+    room = await _readable(request)
+    n_finals = sum(len(session.hub.finals) for session in map(partial(_live, request), room.parts) if session)
+    export = Export(
+        tuple(part.id for part in room.parts),
+        name,
+        line_length,
+        n_finals if room.state is RoomState.LIVE else None,
+    )
+    parts = list(room.parts)
+    text = await request.app[EXPORTS].text(
+        export,
+        partial(_finals, request, parts),
+        partial(lay_out_as, name, line_length),
+        lambda: request.transport is not None,
+    )
+    # No part of it can be requested, because what comes next may change what is there.
+    response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: f"{CONTENT_TYPES[name]}; charset=utf-8"})
+    await send_transcript(request, response, memoryview(text))
+    return response
+
+
+async def _change(request: web.Request) -> RoomChange:
+    """Return what the request asks for.
+
+    Raises:
+        InvalidMessage: it is not what the protocol allows.
+    """
+    try:
+        body: Any = await request.json()
+        change: RoomChange = from_plain(RoomChange, body, lenient=True)
+    except (ValueError, RecursionError) as error:
+        raise InvalidMessage(f"the body is no JSON object with a secret: {error}") from None
+    if change.title is not None and len(change.title) > MAX_TITLE_CHARACTERS:
+        raise InvalidMessage(f"title must be a text of at most {MAX_TITLE_CHARACTERS} characters")
+    if change.state not in (None, RoomState.ENDED.value):
+        raise InvalidMessage("state must be ended: every other state follows from the parts")
+    return change
+
+
+async def _readable(request: web.Request) -> Room:
+    """Return the requested room, if its readers or the operator ask for it. Use it before the next `await`.
+
+    Raises:
+        UnknownSession: there is no such room.
+        Unauthorized: the room is private, and the request shows no token for it.
+    """
+    services = request.app[SERVICES]
+    room = await services.rooms.find(request.match_info["room"])
+    if not auth.shows_operator_token(request, services.config.server):
+        room.check_reader(auth.shown_reader_token(request))
+    return room
+
+
+async def _finals(request: web.Request, parts: list[Part]) -> Iterable[Final]:
+    """Read the finals of these parts, moved to the times of the room."""
+    store = request.app[SERVICES].store
+    read: list[tuple[int, Iterable[Final]]] = []
+    for part in parts:
+        session = _live(request, part)
+        if session is not None:
+            read.append((part.started_at_ms, in_spoken_order(session.hub.finals)))
+        elif store is not None:
+            read.append((part.started_at_ms, await store.read(partial(_stored, part.id))))
+    return in_sequence(read)
+
+
+def _stored(session_id: str, database: Database) -> Iterable[Final]:
+    record = database.session(session_id)
+    return () if record is None else database.finals(record)
+
+
+def _live(request: web.Request, part: Part) -> LiveSession | None:
+    try:
+        return request.app[SERVICES].sessions.find(part.id)
+    except UnknownSession:
+        return None

@@ -1,0 +1,256 @@
+"""Rooms over HTTP: registration, state, server-sent events, exports over all parts, and who gets them."""
+
+import json
+import re
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientWebSocketResponse
+
+from livecaption.live.tokens import reader_token
+from livecaption.server.services import SERVICES
+from livecaption.store.config import StoreConfig
+from livecaption.store.database import Database
+from tests.support.rooms import NAME, SECRET, enter, put, room_of, said
+from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close
+
+TALK = SPEECH + PAUSE
+EVERYTHING = ("", "/events", "/watch", "/qr.svg", "/transcript.txt")
+"""All that a reader can get of a room."""
+
+
+@pytest.fixture
+async def stored(start_server: StartServer, tmp_path: Path) -> Client:
+    return await start_server(store=StoreConfig(str(tmp_path / "transcripts.db")))
+
+
+async def events_of(client: Client, name: str = NAME, cursor: str = "") -> list[tuple[str, dict[str, Any]]]:
+    """Read the server-sent events of a room that has ended, each with its id."""
+    async with client.get(f"/v1/rooms/{name}/events", headers={"Last-Event-ID": cursor} if cursor else {}) as response:
+        assert response.status == 200, await response.text()
+        assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        blocks = (await response.text()).split("\n\n")
+    found = []
+    for block in blocks[:-1]:
+        fields = dict(line.split(": ", 1) for line in block.splitlines())
+        event = json.loads(fields["data"])
+        assert fields["event"] == event["type"]
+        found.append((fields.get("id", ""), event))
+    return found
+
+
+async def part(client: Client, **options: Any) -> str:
+    """Speak one part of the room to its end; return the session."""
+    end_room = options.pop("end_room", False)
+    socket = await enter(client, **options)
+    session: str = (await read_event(socket))["session"]
+    await said(socket, TALK)
+    await socket.send_json({"type": "stop", "end_room": end_room})
+    await read_to_the_close(socket)
+    return session
+
+
+def forget_sessions(client: Client) -> None:
+    """Let five minutes pass: only the store has the sessions that are over."""
+    client.app[SERVICES].sessions._sessions.clear()
+
+
+async def code_of(client: Client, path: str, **query: str) -> tuple[int, str]:
+    async with client.get(path, params=query) as response:
+        return response.status, (await response.json())["code"] if response.status >= 400 else ""
+
+
+async def test_an_ended_room_is_read_to_its_end_and_a_reader_who_has_it_all_stops(stored: Client) -> None:
+    first = await part(stored, title="One")
+    forget_sessions(stored)
+    second = await part(stored, title="Two", end_room=True)
+    for _ in range(2):
+        events = await events_of(stored)
+        assert [event["type"] for _, event in events][:3] == ["room", "snapshot", "snapshot"]
+        assert events[0][0] == "room-0"
+        assert [(event["session"], len(event["finals"])) for _, event in events[1:3]] == [(first, 1), (second, 1)]
+        for cursor in (events[1][0], "0-7"):
+            again = [event["session"] for _, event in await events_of(stored, cursor=cursor) if "finals" in event]
+            assert again == ([second] if cursor == events[1][0] else [first, second])
+        async with stored.get(f"/v1/rooms/{NAME}/events", headers={"Last-Event-ID": events[-1][0]}) as response:
+            assert response.status == 204
+        forget_sessions(stored)  # the second time, all comes from the store
+
+
+async def test_a_room_that_ended_without_a_word_stops_its_readers_too(stored: Client) -> None:
+    await put(stored, state="ended")
+    [(cursor, event)] = await events_of(stored)
+    assert (event["state"], event["parts"]) == ("ended", [])
+    async with stored.get(f"/v1/rooms/{NAME}/events", params={"last_event_id": cursor}) as response:
+        assert response.status == 204
+
+
+async def test_many_readers_of_an_earlier_part_read_the_store_once(stored: Client) -> None:
+    await part(stored, end_room=True)
+    forget_sessions(stored)
+    room = await stored.app[SERVICES].rooms.find(NAME)
+    n_loads = 0
+    load = room._load
+
+    async def counted(part: Any) -> Any:
+        nonlocal n_loads
+        n_loads += 1
+        return await load(part)
+
+    room._load = counted
+    with room.used():
+        for _ in range(3):
+            assert len(await events_of(stored)) == 2
+        assert n_loads == 1
+    assert [part.snapshot for part in room.parts] == [None]  # nobody needs it any more
+
+
+async def test_a_transcript_has_all_parts_at_their_times_on_the_wall(stored: Client, tmp_path: Path) -> None:
+    sessions = [await part(stored, words=True), await part(stored)]
+    begins = [entry["started_at_ms"] for entry in (await room_of(stored))["parts"]]
+    later_ms = 3_600_000
+    forget_sessions(stored)
+    with closing(Database(tmp_path / "transcripts.db")) as database:
+        database.execute("UPDATE session SET started_at_ms = ? WHERE id = ?", (begins[0] + later_ms, sessions[1]))
+    async with stored.get(f"/v1/rooms/{NAME}/transcript.json") as response:
+        first, second = json.loads(await response.text())["captions"]
+    assert (first["utterance"], second["utterance"]) == (0, 1)
+    assert abs(second["start_ms"] - first["start_ms"] - later_ms) < 100
+    assert first["words"][0]["start_ms"] < 2000
+    async with stored.get(f"/v1/rooms/{NAME}/transcript.vtt") as response:
+        assert len(re.findall(r"^01:00:0\d\.\d+ --> ", await response.text(), re.MULTILINE)) > 0
+    async with stored.get(f"/v1/rooms/{NAME}/transcript.txt") as response:
+        assert len((await response.text()).splitlines()) == 2
+    running = await enter(stored)
+    await read_event(running)
+    await said(running, TALK)
+    async with stored.get(f"/v1/rooms/{NAME}/transcript.txt", headers={"Range": "bytes=1-"}) as response:
+        assert response.status == 200  # what comes next may change it
+        assert (await response.text()).count("One two") == 3
+    assert (await stored.get(f"/v1/rooms/{NAME}/transcript.pdf")).status == 404
+
+
+async def test_the_list_names_the_room_of_a_session_and_a_deleted_part_is_gone(stored: Client) -> None:
+    first, second = await part(stored), await part(stored)
+    socket = await stored.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start"})
+    alone = (await read_event(socket))["session"]
+    async with stored.get("/v1/sessions") as response:
+        rooms = {entry["id"]: entry["room"] for entry in (await response.json())["sessions"]}
+    assert rooms == {first: NAME, second: NAME, alone: None}
+    forget_sessions(stored)
+    room = await stored.app[SERVICES].rooms.find(NAME)
+    with room.used():  # somebody reads along
+        assert (await stored.delete(f"/v1/sessions/{first}")).status == 204
+        assert [part["session"] for part in (await room_of(stored))["parts"]] == [second]
+    assert (await stored.delete(f"/v1/sessions/{second}")).status == 204
+    assert (await room_of(stored))["parts"] == []  # the link stays, as before the first part
+    await socket.close()
+
+
+async def test_a_session_without_a_room_is_a_room_of_its_own(stored: Client) -> None:
+    socket = await stored.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start", "title": "Alone", "partials": False})
+    session = (await read_event(socket))["session"]
+    state = await room_of(stored, session)
+    assert (state["name"], state["title"], state["state"], state["session"]) == (session, "Alone", "live", session)
+    reader = await stored.ws_connect(f"/v1/rooms/{session}/watch")
+    await said(socket, TALK)
+    await socket.send_json({"type": "stop"})
+    await read_to_the_close(socket)
+    kinds = [event["type"] for event in await read_to_the_close(reader)]
+    assert kinds == ["room", "snapshot", "speech_start", "speech_end", "final", "end", "room"]
+    assert (await put(stored, session, status=401))["code"] == "wrong_token"  # and nobody else's
+    forget_sessions(stored)
+    assert (await room_of(stored, session))["state"] == "ended"
+    events = await events_of(stored, session)
+    assert [event["type"] for _, event in events] == ["room", "snapshot"]
+    assert (await put(stored, session, status=401))["code"] == "wrong_token"
+
+
+async def test_a_private_room_is_closed_without_its_reader_token_before_within_and_after_a_part(stored: Client) -> None:
+    client = stored
+    token = (await put(client, private=True))["reader_token"]
+    assert token == reader_token(SECRET)
+
+    async def check() -> None:
+        for what in EVERYTHING:
+            path = f"/v1/rooms/{NAME}{what}"
+            assert await code_of(client, path) == (401, "wrong_token")
+            assert await code_of(client, path, reader_token=SECRET) == (401, "wrong_token")
+            if what == "/watch":
+                await (await client.ws_connect(path, params={"reader_token": token})).close()
+            else:
+                async with client.get(path, params={"reader_token": token}) as response:
+                    assert response.status == 200
+
+    await check()
+    socket = await enter(client)  # without a wish of its own, each part is private
+    ready = await read_event(socket)
+    assert (ready["private"], ready["reader_token"], ready["room"]["reader_token"]) == (True, token, token)
+    await said(socket, TALK)
+    await check()
+    assert await code_of(client, f"/v1/sessions/{ready['session']}/events") == (401, "wrong_token")
+    await socket.send_json({"type": "stop"})
+    await read_to_the_close(socket)
+    forget_sessions(client)
+    await check()
+    assert (await code_of(client, f"/v1/rooms/{ready['session']}"))[0] == 401
+    assert (await put(client, status=200))["private"] is True
+
+
+async def test_a_room_is_changed_with_its_secret_and_to_what_it_can_be_alone(client: Client) -> None:
+    await put(client, title="As it was")
+    assert (await put(client, status=401, secret="not the secret of it"))["code"] == "wrong_token"
+    for name, change in (
+        ("pycon", {"private": True}),
+        ("pycon", {"secret": "short"}),
+        ("pycon", {"secret": None}),
+        ("pycon", {"title": "x" * 201}),
+        ("pycon", {"title": 5}),
+        ("pycon", {"state": "live"}),
+        ("py con", {}),
+        ("x" * 65, {}),
+    ):
+        assert (await put(client, name, status=400, **change))["code"] == "invalid_message", change
+    async with client.put(f"/v1/rooms/{NAME}", data=b"\xff[") as response:
+        assert response.status == 400
+    assert (await room_of(client))["title"] == "As it was"
+
+
+async def test_rooms_are_made_by_those_who_may_stream(start_server: StartServer) -> None:
+    client = await start_server(token="operator")
+    assert (await put(client, status=401))["code"] == "unauthorized"
+    headers = {"Authorization": "Bearer operator"}
+    body = {"secret": SECRET, "private": True}
+    async with client.put(f"/v1/rooms/{NAME}", json=body, headers=headers | {"Origin": "http://evil"}) as response:
+        assert response.status == 403
+    async with client.put(f"/v1/rooms/{NAME}", json=body, headers=headers) as response:
+        assert response.status == 200
+    # The operator reads what is kept, and does not read along.
+    for what, status in (("", 200), ("/transcript.txt", 200), ("/events", 401), ("/qr.svg", 401)):
+        async with client.get(f"/v1/rooms/{NAME}{what}", headers=headers) as response:
+            assert response.status == status, what
+
+
+async def test_an_unknown_room_is_404_and_one_that_was_made_has_a_qr_code_before_its_first_part(client: Client) -> None:
+    for what in EVERYTHING:
+        assert await code_of(client, f"/v1/rooms/{NAME}{what}") == (404, "unknown_room")
+    await put(client)
+    async with client.get(f"/v1/rooms/{NAME}/qr.svg") as response:
+        assert (response.status, response.content_type) == (200, "image/svg+xml")
+
+
+async def test_without_a_store_a_room_outlasts_the_words_of_its_parts(client: Client) -> None:
+    await part(client)
+    forget_sessions(client)
+    state = await room_of(client)
+    assert (state["state"], len(state["parts"])) == ("break", 1)
+    socket: ClientWebSocketResponse = await client.ws_connect(f"/v1/rooms/{NAME}/watch")
+    assert (await read_event(socket))["type"] == "room"
+    await part(client, end_room=True)
+    events = await read_to_the_close(socket)
+    assert sum(event["type"] == "snapshot" for event in events) == 1
+    assert events[-1]["state"] == "ended"
