@@ -1,6 +1,8 @@
 // @ts-check
 /** What every page does with its elements. Text reaches the page through textContent alone. */
 
+import { t } from "./language.js";
+
 /** @import { Settings, SettingName } from "./settings.js" */
 
 /** A button shows "Copied" for this long. */
@@ -36,7 +38,7 @@ export function make(tag, text = "", className = "") {
 }
 
 /**
- * Show a setting in a switch or a list, and keep what the user chooses there. `applied` is called after each change.
+ * Show a setting in a switch, a list or a field, and keep what the user chooses there. `applied` is called after each change.
  *
  * @param {string} id
  * @param {Settings} settings
@@ -44,10 +46,14 @@ export function make(tag, text = "", className = "") {
  */
 export function bind(id, settings, name, applied = () => {}) {
   const control = element(id);
-  if (control instanceof HTMLInputElement) {
+  if (control instanceof HTMLInputElement && control.type === "checkbox") {
     control.checked = Boolean(settings.get(name));
     control.addEventListener("change", () => settings.set(name, control.checked));
-  } else if (control instanceof HTMLSelectElement) {
+  } else if (
+    control instanceof HTMLSelectElement ||
+    control instanceof HTMLInputElement ||
+    control instanceof HTMLTextAreaElement
+  ) {
     control.value = String(settings.get(name));
     control.addEventListener("change", () => settings.set(name, control.value));
   }
@@ -73,9 +79,25 @@ export function ask(dialog, closed) {
  * @param {string} text
  */
 export async function copyFrom(button, text) {
-  await navigator.clipboard.writeText(text);
-  button.textContent = "Copied";
-  setTimeout(() => (button.textContent = "Copy"), COPIED_MS);
+  // Pages that are open at an address without https have no clipboard of their own.
+  if (navigator.clipboard) await navigator.clipboard.writeText(text);
+  else copySelected(text, button.closest("dialog") ?? document.body);
+  button.dataset.words ??= button.textContent ?? "";
+  button.textContent = t("Copied");
+  setTimeout(() => (button.textContent = button.dataset.words ?? ""), COPIED_MS);
+}
+
+/**
+ * @param {string} text
+ * @param {Element} place where it can be selected now: a dialog that is open keeps everything else out of reach
+ */
+function copySelected(text, place) {
+  const field = make("textarea");
+  field.value = text;
+  place.append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
 }
 
 /**

@@ -3,32 +3,52 @@
 
 import { showAppearance, stepCaptionSize } from "./appearance.js";
 import { RollUp } from "./captions.js";
-import { bind, element } from "./dom.js";
+import { ask, bind, element } from "./dom.js";
+import { serverInfo } from "./info.js";
 import { onKeys } from "./keys.js";
+import { t } from "./language.js";
 import { Meter } from "./meter.js";
+import { DISPLAY } from "./microphone.js";
+import { MicrophoneTest } from "./microphone-test.js";
 import { Notices, ProblemPanel } from "./notices.js";
 import { isPresenting, present, ScreenLock } from "./presentation.js";
 import { Session } from "./session.js";
 import { Settings } from "./settings.js";
-import { offerLink, withdrawLink } from "./sharing.js";
-import { fillLanguages, offerSupportedLanguages, refreshSources } from "./sources.js";
+import { Sharing } from "./sharing.js";
+import { offerLanguages, refreshSources } from "./sources.js";
+import { keepTab, readTab } from "./tab.js";
 import { accessToken } from "./token.js";
 import { askForToken } from "./token-dialog.js";
 import { clock } from "./transcript.js";
 import { TranscriptPanel } from "./transcript-panel.js";
-import { Problem, stateWords, statusWords } from "./words.js";
+import { keepingWords, modelWords, Problem, stateWords, statusWords } from "./words.js";
 
-/** @import { Final, Ready, StreamEvent } from "./messages.js" */
+/** @import { Final, Info, Ready, StreamEvent } from "./messages.js" */
 /** @import { Choice } from "./microphone.js" */
+/** @import { Interruption, Wishes } from "./session.js" */
+/** @import { ResumePoint } from "./stream.js" */
 /** @import { SessionState } from "./words.js" */
 
-/** The typical delay is the median of this many finals. */
+/** The usual delay is the median of this many finals. */
 const DELAY_WINDOW = 20;
+/** As the server: docs/protocol.md. */
+const MAX_HOTWORDS = 100;
+const MAX_HOTWORD_CHARACTERS = 100;
+/** The last captions before the page was loaded again fill its lines. */
+const RESTORED_LINES = 2;
 
 const LEVEL_WORDS = {
   "": "",
-  clipping: "Too loud: the sound is distorted. Turn the microphone down, or move away from it.",
-  no_signal: "No sound arrives. Is the microphone muted, or is another one in use?",
+  clipping: t("Too loud: the sound is distorted. Turn the microphone down, or move away from it."),
+  no_signal: t("No sound arrives. Is the microphone muted, or is another one in use?"),
+};
+
+/** @type {Record<Interruption, string>} */
+const INTERRUPTION_WORDS = {
+  lost: t("The connection is lost. Speak on: your speech is kept, and captions go on by themselves."),
+  restarting: t("The server restarts. Captions go on by themselves."),
+  resumed: "",
+  next_part: t("The server could not go on where it was. Captions continue as a new part of the event."),
 };
 
 const startButton = element("start-stop", HTMLButtonElement);
@@ -38,37 +58,125 @@ const notices = new Notices(element("notice"));
 const problems = new ProblemPanel(element("problem"));
 const screenLock = new ScreenLock();
 const rollUp = new RollUp(element("roll-up"), element("roll-up-lines"));
-const transcript = new TranscriptPanel({ cleared: () => rollUp.clear(), failed: showProblem });
-const meter = new Meter(element("meter"), (warning) => notices.show("level", LEVEL_WORDS[warning]));
+const transcript = new TranscriptPanel({ cleared: forgetCaptions, failed: showProblem });
+const meter = new Meter(element("meter"), showLevelWarning);
+const microphoneTest = new MicrophoneTest((chunk, chunkMs) => meter.push(chunk, chunkMs), showMicrophoneTest);
 const session = new Session({
   state: showState,
   received,
   level: (chunk, chunkMs) => meter.push(chunk, chunkMs),
   suspended: showSuspended,
   dropped: showDropped,
+  interrupted: showInterruption,
   failed: showProblem,
 });
+const sharing = new Sharing({
+  isPrivate: () => settings.get("private"),
+  title: () => settings.get("title"),
+  token: accessToken,
+  isFixed: () => !session.resting,
+  askForToken: (again) => askForToken(again, { action: t("Share") }),
+});
+/** What this tab was doing when it was loaded again. */
+const before = readTab();
 
-/** @type {number | null} When the running session began; null: none is running. */
+/** What this tab is doing, for the time after it is loaded again. */
+const tab = { ...before, running: /** @type {ResumePoint | null} */ (null) };
+/** @type {ResumePoint | null} The session to go on with; null: the next start begins a new one. */
+let interrupted = before.running;
+/** @type {Info | null} */
+let info = null;
+let levelWarning = "";
+/** @type {number | null} When the running session began, by the Unix clock; null: none is running. */
 let startedAtMs = null;
 /** @type {number[]} Those of the newest finals. */
 let delaysMs = [];
 let droppedMs = 0;
 
-// --- start and stop ---
+// --- start, pause, end ---
 
-function startOrStop() {
+function startOrPause() {
   if (session.state === "finishing") return;
   if (session.resting) start();
   else session.stop();
 }
 
-function start() {
+/** @param {boolean} takeOver whether another page that speaks in the event is to stop */
+function start(takeOver = false) {
+  const earlier = interrupted;
+  interrupted = null;
+  microphoneTest.stop();
   problems.hide();
   notices.clear();
+  element("event-over").hidden = true;
   droppedMs = 0;
-  const language = element("language", HTMLSelectElement).value || null;
-  session.start(choice(), { language, private: settings.get("private") }, accessToken());
+  if (earlier) startedAtMs = tab.sessions.at(-1)?.beganAtMs ?? Date.now();
+  session.start(choice(), wishes(takeOver), accessToken(), earlier);
+}
+
+/**
+ * @param {boolean} takeOver
+ * @returns {Wishes}
+ */
+function wishes(takeOver) {
+  const { name, secret } = sharing.room;
+  const hotwords = settings
+    .get("hotwords")
+    .split(/[\n,]/)
+    .map((word) => word.trim());
+  const pace = settings.get("pace");
+  return {
+    language: element("language", HTMLSelectElement).value || null,
+    private: settings.get("private"),
+    title: settings.get("title"),
+    hotwords: hotwords
+      .filter(Boolean)
+      .slice(0, MAX_HOTWORDS)
+      .map((word) => word.slice(0, MAX_HOTWORD_CHARACTERS)),
+    ...(pace && { endpointing: { preset: pace } }),
+    ...(settings.get("keep") ? {} : { keep: false }),
+    room: { name, secret, take_over: takeOver },
+  };
+}
+
+function askToEnd() {
+  ask(element("end-dialog", HTMLDialogElement), (value) => value === "end" && endEvent());
+}
+
+async function endEvent() {
+  if (session.running) return session.stop(true);
+  if (session.state === "finishing") return;
+  try {
+    interrupted = null;
+    await sharing.endEvent();
+    session.rest("idle");
+    showEventOver();
+  } catch (error) {
+    showProblem(Problem.from(error));
+  }
+}
+
+function showEventOver() {
+  element("event-transcript", HTMLAnchorElement).href = sharing.link;
+  element("event-over").hidden = tab.sessions.length === 0;
+}
+
+async function testMicrophone() {
+  if (microphoneTest.isRunning) return microphoneTest.stop();
+  problems.hide();
+  try {
+    await microphoneTest.start(choice());
+    refreshSources(settings);
+  } catch (error) {
+    showProblem(Problem.from(error));
+  }
+}
+
+/** @param {boolean} isRunning */
+function showMicrophoneTest(isRunning) {
+  element("test-microphone").textContent = isRunning ? t("Stop the test") : t("Test microphone");
+  element("test-microphone").setAttribute("aria-pressed", String(isRunning));
+  if (!isRunning) meter.reset();
 }
 
 /** @returns {Choice} */
@@ -87,10 +195,11 @@ function changeSource() {
 
 /** @param {SessionState} state */
 function buttonWords(state) {
-  if (state === "finishing") return "Finishing…";
-  if (state === "idle") return transcript.isEmpty ? "Start captions" : "Continue captions";
-  if (session.resting) return "Start again";
-  return session.running ? "Stop captions" : "Cancel";
+  if (state === "finishing") return t("Finishing…");
+  if (state === "break" || interrupted) return t("Continue captions");
+  if (state === "idle") return t("Start captions");
+  if (session.resting) return t("Start again");
+  return session.running ? t("Pause captions") : t("Cancel");
 }
 
 // --- what the session reports ---
@@ -107,9 +216,40 @@ function showState(state, detail) {
   startButton.dataset.action = session.resting ? "start" : "stop";
   startButton.setAttribute("aria-disabled", String(state === "finishing"));
   // A session cannot become private, or public, while it runs.
-  element("private", HTMLInputElement).disabled = !session.resting;
+  element("private", HTMLInputElement).disabled = !session.resting || state === "break";
+  element("test-microphone").hidden = !session.resting;
+  element("end-event").hidden = !(session.running || state === "break" || interrupted);
   screenLock.keep(session.running);
+  showMark();
   if (session.resting) endSession();
+  keep();
+}
+
+/** @param {import("./meter.js").LevelWarning} warning */
+function showLevelWarning(warning) {
+  levelWarning = warning === "no_signal" ? t("No sound") : "";
+  notices.show("level", LEVEL_WORDS[warning]);
+  showMark();
+}
+
+/** A presentation hides the state, unless there is trouble. */
+function showMark() {
+  const isFine = session.state === "live" || session.state === "idle";
+  element("stage-mark").textContent = isFine ? levelWarning : stateWords(session.state, {});
+}
+
+/** @param {Interruption} interruption */
+function showInterruption(interruption) {
+  notices.show("network", INTERRUPTION_WORDS[interruption]);
+  // What is open here is not open in the next part.
+  if (interruption === "next_part") rollUp.abandonPartials();
+}
+
+/** Keep what a page that is loaded again needs. */
+function keep() {
+  tab.running = session.resumePoint ?? interrupted;
+  tab.inBreak = session.state === "break";
+  keepTab(tab);
 }
 
 /** @param {StreamEvent} event */
@@ -140,33 +280,38 @@ function received(event) {
 
 /** @param {Ready} ready */
 function beginSession(ready) {
-  offerLink(ready.session, ready.reader_token ?? "");
-  startedAtMs = performance.now();
+  sharing.admitted(ready.room?.reader_token ?? "");
+  startedAtMs = Date.now();
   delaysMs = [];
-  transcript.beginSession(ready);
+  const spoken = { id: ready.session, readerToken: ready.reader_token ?? "", beganAtMs: startedAtMs };
+  tab.sessions.push(spoken);
+  keep();
+  transcript.beginSession(spoken);
   rollUp.beginSession(ready.language);
   // Both are better known now: the labels of the microphones, and the languages of a model that was being loaded.
   refreshSources(settings);
-  offerSupportedLanguages();
+  learn();
 }
 
 function endSession() {
   // After any other end the server is gone, or about to go.
-  if (startedAtMs !== null && session.state === "idle") transcript.endSession();
+  const isComplete = session.state === "idle" || session.state === "break";
+  if (startedAtMs !== null && isComplete) transcript.endSession();
+  if (startedAtMs !== null && session.state === "idle") showEventOver();
   startedAtMs = null;
   meter.reset();
   rollUp.abandonPartials();
-  withdrawLink();
   showSuspended(false);
-  // It describes a server that this page has left.
+  // They describe a server that this page has left.
   notices.show("server", "");
+  notices.show("network", "");
 }
 
 /** @param {Final} event */
 function showFinal(event) {
   rollUp.showFinal(event);
-  transcript.add(event);
-  if (event.text.trim() === "") return;
+  if (!transcript.add(event)) return;
+  keep();
   element("welcome").hidden = true;
   delaysMs = [...delaysMs, event.latency_ms].slice(-DELAY_WINDOW);
   element("latency").textContent = seconds(event.latency_ms);
@@ -176,23 +321,28 @@ function showFinal(event) {
 /** @param {number} ms */
 function showDropped(ms) {
   droppedMs += ms;
-  notices.show("network", `The network is slow: ${seconds(droppedMs)} of sound was not sent.`);
+  notices.show("network", t("The network is slow: {seconds} of sound was not sent.", { seconds: seconds(droppedMs) }));
 }
 
 /** @param {boolean} suspended */
 function showSuspended(suspended) {
   element("resume").hidden = !suspended;
-  notices.show("suspended", suspended ? "The browser has paused the sound." : "");
+  notices.show("suspended", suspended ? t("The browser has paused the sound. Press Resume sound.") : "");
 }
 
 /** @param {Problem} problem */
 function showProblem(problem) {
   if (problem.code === "unauthorized") askForToken(start);
+  else if (problem.code === "room_taken") askToTakeOver();
   else problems.show(problem);
 }
 
+function askToTakeOver() {
+  ask(element("taken-dialog", HTMLDialogElement), (value) => value === "take-over" && start(true));
+}
+
 setInterval(() => {
-  if (startedAtMs !== null) element("session-time").textContent = clock(performance.now() - startedAtMs);
+  if (startedAtMs !== null) element("session-time").textContent = clock(Date.now() - startedAtMs);
 }, 500);
 
 /** @param {number} ms */
@@ -217,6 +367,12 @@ function changeCaptionSize(direction) {
   applyAppearance();
 }
 
+function forgetCaptions() {
+  rollUp.clear();
+  tab.sessions = session.running ? tab.sessions.slice(-1) : [];
+  keep();
+}
+
 function showOptions() {
   element("options", HTMLDialogElement).showModal();
 }
@@ -225,11 +381,49 @@ function announce() {
   transcript.view.announce(settings.get("announce"));
 }
 
+// --- the server ---
+
+async function learn() {
+  info = await serverInfo(accessToken());
+  sharing.learn(info);
+  offerLanguages(info?.model?.languages ?? null, settings.get("language"));
+  element("model").textContent = info?.model ? modelWords(info.model) : "";
+  showKeeping();
+}
+
+function showKeeping() {
+  // Older servers do not say it.
+  element("keeping").textContent = info?.transcripts ? keepingWords(info.transcripts, settings.get("keep")) : "";
+}
+
+// --- a page that was loaded again ---
+
+async function restore() {
+  await transcript.restore(before.sessions, accessToken());
+  element("welcome").hidden = !transcript.isEmpty;
+  for (const [utterance, caption] of transcript.newest(RESTORED_LINES).entries()) {
+    rollUp.showFinal({ utterance: -1 - utterance, ...caption });
+  }
+  if (before.running && (await mayListen())) start();
+  else session.rest(before.inBreak ? "break" : "idle");
+}
+
+/** Whether the microphone can be opened without a press of the user. */
+async function mayListen() {
+  if (settings.get("source") === DISPLAY) return false;
+  const name = /** @type {PermissionName} */ ("microphone");
+  const permission = await navigator.permissions?.query({ name }).catch(() => null);
+  return permission?.state === "granted";
+}
+
 // --- controls ---
 
-fillLanguages();
 bind("language", settings, "language");
-bind("private", settings, "private");
+bind("private", settings, "private", () => sharing.switchKind());
+bind("event-title", settings, "title");
+bind("hotwords", settings, "hotwords");
+bind("pace", settings, "pace");
+bind("keep", settings, "keep", showKeeping);
 bind("theme", settings, "theme", applyAppearance);
 bind("caption-colors", settings, "captionColors", applyAppearance);
 bind("announce", settings, "announce", announce);
@@ -239,7 +433,10 @@ bind("echo-cancellation", settings, "echoCancellation", changeSource);
 bind("noise-suppression", settings, "noiseSuppression", changeSource);
 bind("auto-gain", settings, "autoGainControl", changeSource);
 
-startButton.addEventListener("click", startOrStop);
+startButton.addEventListener("click", startOrPause);
+element("end-event").addEventListener("click", askToEnd);
+element("test-microphone").addEventListener("click", testMicrophone);
+element("enter-token").addEventListener("click", () => askForToken(learn, { isRefused: false, action: t("Keep") }));
 element("resume").addEventListener("click", () => session.resume());
 element("smaller").addEventListener("click", () => changeCaptionSize(-1));
 element("larger").addEventListener("click", () => changeCaptionSize(1));
@@ -248,8 +445,9 @@ navigator.mediaDevices?.addEventListener("devicechange", () => refreshSources(se
 
 onKeys(
   {
-    " ": startOrStop,
+    " ": startOrPause,
     p: () => present(!isPresenting()),
+    q: () => isPresenting() && sharing.toggleCorner(),
     "+": () => changeCaptionSize(1),
     "=": () => changeCaptionSize(1),
     "-": () => changeCaptionSize(-1),
@@ -259,8 +457,24 @@ onKeys(
   () => settings.get("shortcuts"),
 );
 
+const eventForm = element("event", HTMLDetailsElement);
+eventForm.open = settings.get("eventOpen");
+eventForm.addEventListener("toggle", () => settings.set("eventOpen", eventForm.open));
+
+// Browsers ask in their own words.
+window.addEventListener("beforeunload", (event) => session.running && event.preventDefault());
+window.addEventListener("pagehide", () => {
+  keep();
+  microphoneTest.stop();
+  session.leave();
+});
+// A page that the browser kept as it was has left its session.
+window.addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+
 refreshSources(settings);
-offerSupportedLanguages();
+offerLanguages(null, settings.get("language"));
+learn();
 applyAppearance();
 announce();
+if (before.sessions.length > 0 || before.running || before.inBreak) restore();
 if (!window.isSecureContext) showProblem(new Problem("insecure_context"));

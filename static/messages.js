@@ -14,7 +14,12 @@
  * @property {number} sample_rate
  * @property {1} channels
  * @property {string | null} language null: the server detects it
- * @property {boolean} private
+ * @property {boolean} [private]
+ * @property {string} [title]
+ * @property {string[]} [hotwords] names and terms to expect
+ * @property {{ preset: string }} [endpointing]
+ * @property {boolean} [keep] whether the transcript is stored
+ * @property {{ name: string, secret: string, take_over: boolean }} [room] the room that the session is to be a part of
  */
 
 /**
@@ -29,6 +34,7 @@
  * @property {number} resume_window_ms
  * @property {boolean} private
  * @property {string} [reader_token] present if the session is private
+ * @property {{ name: string, reader_token?: string }} [room] present if the session is a part of one
  * @property {number} [seq]
  */
 
@@ -99,7 +105,7 @@
  * @property {"end"} type
  * @property {number} received_ms
  * @property {number} utterances
- * @property {"stop" | "disconnect" | "draining" | "error"} reason
+ * @property {"stop" | "disconnect" | "draining" | "replaced" | "error"} reason
  * @property {number} [seq]
  */
 
@@ -114,8 +120,34 @@
  * @property {string} epoch
  */
 
+/** @typedef {{ session: string, title: string, started_at_ms: number, duration_ms: number }} RoomPart */
+
+/**
+ * The state of a room: before, between and after its parts. It has no number.
+ *
+ * @typedef {object} Room
+ * @property {"room"} type
+ * @property {string} name
+ * @property {string} title
+ * @property {boolean} private
+ * @property {"waiting" | "live" | "break" | "ended"} state
+ * @property {string | null} session the part that runs
+ * @property {boolean} away the connection of its publisher is lost
+ * @property {RoomPart[]} parts
+ */
+
 /** @typedef {Ready | Partial | Final | SpeechStart | SpeechEnd | Ack | Gap | Status | ErrorReport | End} StreamEvent */
 /** @typedef {Snapshot | Partial | Final | SpeechStart | SpeechEnd | Gap | Status | End} ReaderEvent */
+
+/**
+ * The body of `GET /v1/info`, as far as a page uses it.
+ *
+ * @typedef {object} Info
+ * @property {{ name: string, languages: string[] } | null} model null: it is being loaded
+ * @property {string | null} public_url
+ * @property {string[]} addresses of the page for other machines; empty for those who may not know them
+ * @property {{ kept: boolean, keep_days: number | null }} transcripts
+ */
 
 /**
  * The body of every refusal.

@@ -38,6 +38,9 @@ const SILENT_PEAK = 0.001;
 /** Chunks of silence, 2 s, after which the microphone is also opened without processing. */
 const SILENT_CHUNKS = 50;
 
+/** A context that may run does so within this time. */
+const GESTURE_MS = 500;
+
 /** @type {Record<string, string>} */
 const PROBLEM_OF_ERROR = {
   NotAllowedError: "microphone_denied",
@@ -158,7 +161,10 @@ export class Capture {
     this.#sourceNode?.connect(this.#worklet);
     // Its output is silence. Some browsers run only nodes that lead to the destination.
     this.#worklet.connect(this.#context.destination);
-    if (this.#context.state === "suspended") await this.#context.resume();
+    if (this.#context.state !== "suspended") return;
+    // Without a gesture of the user, this waits for one: the page asks for it.
+    await Promise.race([this.#context.resume(), new Promise((resolve) => setTimeout(resolve, GESTURE_MS))]);
+    if (!this.#closed) this.#listener.suspended(this.#context.state === "suspended");
   }
 
   /**

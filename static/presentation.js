@@ -2,6 +2,7 @@
 /** Presentation: nothing but captions, on the whole screen where the browser allows it, and a screen that stays on. */
 
 import { element } from "./dom.js";
+import { t } from "./language.js";
 
 const button = element("present", HTMLButtonElement);
 
@@ -17,7 +18,7 @@ export function isPresenting() {
 export function present(on) {
   document.documentElement.toggleAttribute("data-presenting", on);
   button.setAttribute("aria-pressed", String(on));
-  button.textContent = on ? "Leave" : "Present";
+  button.textContent = on ? t("Leave") : t("Present");
   // iPhones have no full screen; there the captions fill the browser's window.
   if (on) document.documentElement.requestFullscreen?.().catch(() => {});
   else if (document.fullscreenElement) document.exitFullscreen();

@@ -6,13 +6,14 @@
  *                          │                               loading, busy: the server refused for now; asked again
  *                          ▼
  *                        live ◄─► recovering | overloaded | draining      as the server reports
- *                          │  ◄─► reconnecting             the connection is lost; the server waits for us
- *                          │
+ *                          │  ◄─► reconnecting             the connection is lost; the server waits for us, or it is
+ *                          │                               gone for longer, and the next part begins by itself
  *                          ▼
- *                      finishing ─► idle                    stop was pressed; the last caption is on its way
+ *                      finishing ─► break                   paused; the last caption is on its way, then more may follow
+ *                                └► idle                    the event was ended
  *
- * From every state a failure leads to `failed`, a broken connection to `lost`, and an end by the server to `ended`.
- * From all three the user can start again, as from `idle`.
+ * From every state a failure leads to `failed`, a broken connection to `lost`, an end by the server to `ended`, and
+ * another page that takes over to `replaced`. From all of them the user can start again, as from `idle` and `break`.
  */
 
 import { Capture } from "./microphone.js";
@@ -21,7 +22,7 @@ import { Problem } from "./words.js";
 
 /** @import { End, StreamEvent } from "./messages.js" */
 /** @import { Choice, Chunk } from "./microphone.js" */
-/** @import { StreamOptions } from "./stream.js" */
+/** @import { ResumePoint, StreamOptions } from "./stream.js" */
 /** @import { SessionState } from "./words.js" */
 
 /**
@@ -31,11 +32,21 @@ import { Problem } from "./words.js";
  * @property {(chunk: Chunk, chunkMs: number) => void} level
  * @property {(suspended: boolean) => void} suspended
  * @property {(ms: number) => void} dropped
+ * @property {(interruption: Interruption) => void} interrupted
  * @property {(problem: Problem) => void} failed
  */
 
+/**
+ * What happens to a session whose microphone is open: its connection is lost, perhaps because the server restarts; it
+ * goes on; or it cannot, and the next part begins.
+ *
+ * @typedef {"lost" | "restarting" | "resumed" | "next_part"} Interruption
+ */
+
+/** @typedef {Omit<StreamOptions, "token" | "sampleRateHz" | "earlier">} Wishes */
+
 /** @type {readonly SessionState[]} */
-const RESTING = ["idle", "failed", "lost", "ended"];
+const RESTING = ["idle", "break", "failed", "lost", "ended", "replaced"];
 /** @type {readonly SessionState[]} */
 const RUNNING = ["live", "recovering", "overloaded", "draining", "reconnecting"];
 /** @type {Record<string, SessionState>} */
@@ -45,6 +56,15 @@ const STATE_OF_STATUS = { ready: "live", recovering: "recovering", overloaded: "
 const STATE_OF_REFUSAL = { loading: "loading", overloaded: "busy", draining: "busy" };
 /** The wait before the next try, if the refusal does not name one. */
 const DEFAULT_RETRY_S = 2;
+/** The server does not have the session any more. The next part can begin. */
+const GONE = ["unknown_session", "session_ended", "wrong_token", "unsupported_resume"];
+/** The server has left, has lost its connection for too long, or restarts. */
+const SERVER_LEFT = [1001, 1006, 1012, 1013];
+/**
+ * How long a page with an open microphone waits for a server that is gone. Longer: an open microphone is forgotten.
+ * Shorter: somebody must come to the lectern after the server's machine was restarted.
+ */
+const MAX_ABSENCE_MS = 10 * 60_000;
 /** The server's own limit for its last captions is shorter; only a dead connection takes longer. */
 const MAX_FINISHING_MS = 30_000;
 
@@ -63,6 +83,12 @@ export class Session {
   /** @type {Problem | null} */
   #fatal = null;
   #finishingTimer = 0;
+  #token = "";
+  /** @type {Wishes} */
+  #wishes = { language: null };
+  #endsEvent = false;
+  /** Whether this session has been live: then captions are to go on by themselves. */
+  #wasLive = false;
 
   /** @param {SessionListener} listener */
   constructor(listener) {
@@ -77,39 +103,78 @@ export class Session {
     return RUNNING.includes(this.state);
   }
 
+  /** What goes on with this session after the page was loaded again; null: there is nothing to go on with. */
+  get resumePoint() {
+    return this.#stream?.resumePoint ?? null;
+  }
+
   /**
-   * Start. Must be called from a user's gesture. `options.language` null: the server detects it.
+   * Start, or go on with an earlier session of this page. Call it from a user's gesture, or where the microphone is
+   * allowed.
    *
    * @param {Choice} choice
-   * @param {{ language: string | null, private: boolean }} options
+   * @param {Wishes} wishes
    * @param {string} token
+   * @param {ResumePoint | null} earlier
    */
-  async start(choice, options, token) {
+  async start(choice, wishes, token, earlier = null) {
     const abort = new AbortController();
     this.#abort = abort;
     this.#fatal = null;
+    this.#endsEvent = false;
+    this.#wasLive = false;
+    this.#token = token;
+    this.#wishes = wishes;
     this.#enter("asking");
     try {
-      const capture = await this.#openCapture(choice, abort.signal);
+      const { sampleRateHz } = await this.#openCapture(choice, abort.signal);
       this.#enter("connecting");
+      // The rate of a stream is fixed, and another microphone may have another one.
+      if (earlier?.sampleRateHz === sampleRateHz) {
+        this.#wasLive = true;
+        this.#openStream({ ...wishes, token, sampleRateHz, earlier });
+        return;
+      }
+      if (earlier) this.#listener.interrupted("next_part");
       await this.#untilAccepted(token, abort.signal);
-      this.#openStream({ ...options, token, sampleRateHz: capture.sampleRateHz });
+      this.#openStream({ ...wishes, token, sampleRateHz });
     } catch (error) {
       if (!abort.signal.aborted) this.#fail("failed", error);
     }
   }
 
-  /** Ask for the last captions if there is a stream; otherwise cancel the start. */
-  stop() {
-    if (this.running) {
+  /**
+   * Ask for the last captions if there is a stream; otherwise cancel the start.
+   *
+   * @param {boolean} endsEvent whether no other part follows
+   */
+  stop(endsEvent = false) {
+    this.#endsEvent = endsEvent;
+    if (this.running && this.#stream) {
       this.#capture?.close();
-      this.#stream?.stop();
+      this.#stream.stop(endsEvent);
       this.#enter("finishing");
       this.#finishingTimer = setTimeout(() => this.#closed(null), MAX_FINISHING_MS);
     } else if (!this.resting && this.state !== "finishing") {
+      const wasLive = this.#wasLive;
       this.#release();
-      this.#enter("idle");
+      this.#enter(wasLive ? "break" : "idle");
     }
+  }
+
+  /**
+   * Rest in this state, which the page knows from elsewhere.
+   *
+   * @param {"idle" | "break"} state
+   */
+  rest(state) {
+    this.#enter(state);
+  }
+
+  /** The page is being left, perhaps only loaded again: the server keeps the session for a while. */
+  leave() {
+    this.#capture?.close();
+    this.#stream?.leave();
   }
 
   /**
@@ -152,18 +217,20 @@ export class Session {
   /**
    * @param {string} token
    * @param {AbortSignal} signal
+   * @param {number} absentUntilMs until when the server may be gone, by the clock of `performance`
    */
-  async #untilAccepted(token, signal) {
+  async #untilAccepted(token, signal, absentUntilMs = 0) {
     for (;;) {
       try {
         await preflight(token, signal);
         return;
       } catch (error) {
         const problem = Problem.from(error);
-        const state = STATE_OF_REFUSAL[problem.code];
+        const absent = problem.code === "unreachable" && performance.now() < absentUntilMs;
+        const state = absent ? "reconnecting" : STATE_OF_REFUSAL[problem.code];
         if (!state) throw error;
         const retryAfterS = problem.retryAfterS ?? DEFAULT_RETRY_S;
-        this.#enter(state, { retryAfterS });
+        this.#enter(state, absent ? {} : { retryAfterS });
         await delay(retryAfterS * 1000, signal);
       }
     }
@@ -174,15 +241,31 @@ export class Session {
     this.#stream = new CaptionStream(options, {
       received: (event) => this.#received(event),
       dropped: (ms) => this.#listener.dropped(ms),
-      lost: () => this.running && this.#enter("reconnecting"),
-      resumed: () => this.running && this.#enter("live"),
+      lost: (code) => this.#lost(code),
+      resumed: () => this.#resumed(),
       closed: (code) => this.#closed(code),
     });
   }
 
+  /** @param {number} code */
+  #lost(code) {
+    if (!this.running) return;
+    this.#enter("reconnecting");
+    this.#listener.interrupted(code === 1012 ? "restarting" : "lost");
+  }
+
+  #resumed() {
+    if (this.state === "finishing") return;
+    this.#enter("live");
+    this.#listener.interrupted("resumed");
+  }
+
   /** @param {StreamEvent} event */
   #received(event) {
-    if (event.type === "ready") this.#enter("live");
+    if (event.type === "ready") {
+      this.#wasLive = true;
+      this.#enter("live");
+    }
     if (event.type === "status" && this.running) this.#enter(STATE_OF_STATUS[event.state] ?? this.state);
     if (event.type === "error" && event.fatal) this.#fatal = new Problem(event.code, event.message);
     this.#listener.received(event);
@@ -194,19 +277,47 @@ export class Session {
     if (this.#fatal) this.#fail("lost", this.#fatal);
     else if (reason === "stop") {
       this.#release();
-      this.#enter("idle");
-    } else this.#fail("ended", new Problem("server_stopped"));
+      this.#enter(this.#endsEvent ? "idle" : "break");
+    } else if (reason === "replaced") this.#fail("replaced", new Problem("replaced"));
+    else if (this.running) this.#goOn();
+    else this.#fail("ended", new Problem("server_stopped"));
   }
 
   /**
-   * Fail because the connection is closed without `end`; code null: it does not answer.
+   * The connection is closed without `end`; code null: it does not answer.
    *
    * @param {number | null} code
    */
   #closed(code) {
+    const isGone = this.#fatal ? GONE.includes(this.#fatal.code) : SERVER_LEFT.includes(code ?? 0);
+    if (isGone && this.#wasLive && this.state !== "finishing") {
+      this.#goOn();
+      return;
+    }
     const unconnected = this.state === "connecting";
     const cause = PROBLEM_OF_CLOSE_CODE[code ?? 0] ?? (unconnected ? "unreachable" : "lost");
-    this.#fail("lost", this.#fatal ?? new Problem(cause));
+    this.#fail(this.#wasLive ? "lost" : "failed", this.#fatal ?? new Problem(cause));
+  }
+
+  /** The session cannot go on, but the microphone is open: the next part begins once the server takes it. */
+  async #goOn() {
+    const capture = this.#capture;
+    this.#stream?.close();
+    this.#stream = null;
+    this.#fatal = null;
+    this.#enter("reconnecting");
+    if (!capture) return this.#fail("lost", new Problem("lost"));
+    const { signal } = this.#abort;
+    try {
+      await this.#untilAccepted(this.#token, signal, performance.now() + MAX_ABSENCE_MS);
+      this.#listener.interrupted("next_part");
+      this.#enter("connecting");
+      const { room } = this.#wishes;
+      const wishes = room ? { ...this.#wishes, room: { ...room, take_over: false } } : this.#wishes;
+      this.#openStream({ ...wishes, token: this.#token, sampleRateHz: capture.sampleRateHz });
+    } catch (error) {
+      if (!signal.aborted) this.#fail("lost", error);
+    }
   }
 
   /** The microphone was unplugged, or sharing was ended in the browser. The last captions still come. */

@@ -11,18 +11,26 @@ import { Problem } from "./words.js";
 /** @import { Ready, Refusal, Start, StreamEvent } from "./messages.js" */
 
 /**
- * What a stream is opened with. `language` null: the server detects it.
+ * What a page that is loaded again needs to go on with its session.
  *
- * @typedef {{ token: string, sampleRateHz: number, language: string | null, private?: boolean }} StreamOptions
+ * @typedef {{ ready: Ready, lastSeq: number, sampleRateHz: number }} ResumePoint
  */
 
 /**
- * `lost` and `resumed` alternate. `closed` is called once with the close code, unless `close` was called.
+ * What a stream is opened with. `earlier`: the session to go on with; the other fields of `start` are then ignored.
+ *
+ * @typedef {{ token: string, sampleRateHz: number, earlier?: ResumePoint | null }} Opening
+ * @typedef {Opening & Omit<Start, "type" | "encoding" | "sample_rate" | "channels">} StreamOptions
+ */
+
+/**
+ * `lost` and `resumed` alternate; a stream that goes on with an earlier session begins as lost. `closed` is called once
+ * with the close code, unless `close` was called.
  *
  * @typedef {object} StreamListener
  * @property {(event: StreamEvent) => void} received
  * @property {(ms: number) => void} dropped so much audio will never be sent
- * @property {() => void} lost
+ * @property {(code: number) => void} lost
  * @property {() => void} resumed
  * @property {(code: number) => void} closed
  */
@@ -41,6 +49,11 @@ const MAX_ACKNOWLEDGED_MS = 120_000;
 const MAX_OUTAGE_MS = 90_000 + MAX_ACKNOWLEDGED_MS;
 const FIRST_RETRY_MS = 250;
 const MAX_RETRY_MS = 2000;
+/** The code with which a page that is left closes: it may come back, because it is only loaded again. After 1001, which a
+ * browser would send by itself, the server ends the session. */
+const LEFT = 4001;
+/** The server takes no stream now. As an answer to a resume, it means that the session still waits. */
+const TRY_AGAIN_LATER = 1013;
 /** Close codes that no decision of the server stands behind: the connection broke (1006), or a proxy closed it (1012). */
 const ABNORMAL_CLOSE_CODES = [1006, 1012];
 
@@ -106,7 +119,8 @@ export class CaptionStream {
   #lastSeq = 0;
   /** Whether the server has ended the stream, so that there is nothing to resume. */
   #over = false;
-  #stopped = false;
+  /** @type {{ type: "stop", end_room: boolean } | null} null: stop was not pressed */
+  #stop = null;
   /** Whether audio may be sent over the present connection. */
   #open = false;
   /** Whether more than usual may wait, until the audio from the time without a connection is sent. */
@@ -117,6 +131,8 @@ export class CaptionStream {
   /** The number in the stream of the first sample in `#chunks`. */
   #firstSample = 0;
   #waitingBytes = 0;
+  /** Whether the position of `#chunks` in the stream is known. The server knows it after the page was loaded again. */
+  #placed = true;
 
   /**
    * Connect and send `start`.
@@ -124,19 +140,18 @@ export class CaptionStream {
    * @param {StreamOptions} options
    * @param {StreamListener} listener
    */
-  constructor({ token, sampleRateHz, language, private: isPrivate = false }, listener) {
+  constructor({ token, sampleRateHz, earlier = null, ...wishes }, listener) {
     this.#token = token;
     this.#listener = listener;
     this.#bytesPerMs = (sampleRateHz * 2) / 1000;
     /** @type {Start} */
-    this.#start = {
-      type: "start",
-      encoding: "pcm_s16le",
-      sample_rate: sampleRateHz,
-      channels: 1,
-      language,
-      private: isPrivate,
-    };
+    this.#start = { type: "start", encoding: "pcm_s16le", sample_rate: sampleRateHz, channels: 1, ...wishes };
+    if (earlier) {
+      this.#ready = earlier.ready;
+      this.#lastSeq = earlier.lastSeq;
+      this.#placed = false;
+      this.#lostAtMs = performance.now();
+    }
     this.#socket = this.#connect();
   }
 
@@ -160,17 +175,37 @@ export class CaptionStream {
     if (droppedBytes > 0) this.#listener.dropped(droppedBytes / this.#bytesPerMs);
   }
 
-  /** End the audio: send what waits, then ask for the last captions. The server answers with `end`. */
-  stop() {
-    this.#stopped = true;
+  /**
+   * End the audio: send what waits, then ask for the last captions. The server answers with `end`.
+   *
+   * @param {boolean} endRoom whether the event is over
+   */
+  stop(endRoom = false) {
+    this.#stop = { type: "stop", end_room: endRoom };
     if (this.#open) this.#sendLast();
+  }
+
+  /** What goes on with this session after the page was loaded again; null: there is nothing to go on with. */
+  get resumePoint() {
+    if (!this.#ready || this.#over || this.#stop || this.#ready.resume_window_ms === 0) return null;
+    return { ready: this.#ready, lastSeq: this.#lastSeq, sampleRateHz: this.#start.sample_rate };
   }
 
   /** Leave now. The listener is not called again. */
   close() {
+    this.#close(1000);
+  }
+
+  /** Leave for a moment: the session waits for the page to come back. The listener is not called again. */
+  leave() {
+    this.#close(LEFT);
+  }
+
+  /** @param {number} code */
+  #close(code) {
     clearTimeout(this.#retryTimer);
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
-    this.#socket.close(1000);
+    this.#socket.close(code);
   }
 
   #connect() {
@@ -200,6 +235,7 @@ export class CaptionStream {
   #received(event) {
     if (event.seq) this.#lastSeq = event.seq;
     if (event.type === "ack") this.#forget(event.received_ms - MAX_ACKNOWLEDGED_MS);
+    if (event.type === "error" && event.fatal && event.retry_after_s && this.#lostAtMs !== null) return;
     if (event.type === "end" || (event.type === "error" && event.fatal)) this.#over = true;
     if (event.type === "ready") {
       if (this.#ready) return this.#resume(event.received_ms);
@@ -210,6 +246,8 @@ export class CaptionStream {
 
   /** @param {number} receivedMs */
   #resume(receivedMs) {
+    if (!this.#placed) this.#firstSample = this.#sampleAt(receivedMs);
+    this.#placed = true;
     const first = this.#forget(receivedMs);
     if (this.#chunks.length > 0) this.#chunks[0] = this.#chunks[0].subarray(first - this.#firstSample);
     this.#firstSample = first;
@@ -219,7 +257,7 @@ export class CaptionStream {
     this.#lostAtMs = null;
     this.#retryMs = FIRST_RETRY_MS;
     this.#listener.resumed();
-    if (this.#stopped) this.#sendLast();
+    if (this.#stop) this.#sendLast();
   }
 
   /**
@@ -229,13 +267,18 @@ export class CaptionStream {
    * @param {number} ms
    */
   #forget(ms) {
-    const sample = Math.floor((ms * this.#start.sample_rate) / 1000);
+    const sample = this.#sampleAt(ms);
     while (this.#nSent > 0 && this.#firstSample + this.#chunks[0].length <= sample) {
       this.#firstSample += this.#chunks[0].length;
       this.#chunks.shift();
       this.#nSent -= 1;
     }
     return sample;
+  }
+
+  /** @param {number} ms */
+  #sampleAt(ms) {
+    return Math.floor((ms * this.#start.sample_rate) / 1000);
   }
 
   /** @param {number} code */
@@ -245,12 +288,13 @@ export class CaptionStream {
     this.#open = false;
     this.#lostAtMs ??= nowMs;
     const windowMs = this.#ready?.resume_window_ms ?? 0;
-    if (this.#over || !ABNORMAL_CLOSE_CODES.includes(code) || nowMs - this.#lostAtMs >= windowMs) {
+    const mayReturn = ABNORMAL_CLOSE_CODES.includes(code) || (wasLost && code === TRY_AGAIN_LATER);
+    if (this.#over || !mayReturn || nowMs - this.#lostAtMs >= windowMs) {
       this.#listener.closed(code);
       return;
     }
     this.#catchingUp = true;
-    if (!wasLost) this.#listener.lost();
+    if (!wasLost) this.#listener.lost(code);
     this.#retryTimer = setTimeout(() => (this.#socket = this.#connect()), this.#retryMs);
     this.#retryMs = Math.min(2 * this.#retryMs, MAX_RETRY_MS);
   }
@@ -268,7 +312,7 @@ export class CaptionStream {
 
   #sendLast() {
     this.#sendWaiting(Infinity);
-    this.#send({ type: "stop" });
+    if (this.#stop) this.#send(this.#stop);
   }
 
   /** @param {object} message */

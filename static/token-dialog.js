@@ -2,7 +2,8 @@
 /** `<token-dialog action="What the button does">`: the dialog that asks for the operator's access token. */
 
 import { ask, make } from "./dom.js";
-import { accessToken, keepToken } from "./token.js";
+import { t } from "./language.js";
+import { accessToken, isTokenRemembered, keepToken } from "./token.js";
 
 const ENTERED = "entered";
 
@@ -10,44 +11,57 @@ const ENTERED = "entered";
  * Ask the user for the token; call `entered` unless they cancel.
  *
  * @param {() => void} entered
+ * @param {{ isRefused?: boolean, action?: string }} options whether the present one was refused, and what the button
+ *   does, where it is not what it usually does
  */
-export function askForToken(entered) {
+export function askForToken(entered, { isRefused = true, action } = {}) {
   const dialog = document.querySelector("token-dialog");
-  if (dialog instanceof TokenDialog) dialog.ask(entered);
+  if (dialog instanceof TokenDialog) dialog.ask(entered, { isRefused, action });
 }
 
 class TokenDialog extends HTMLElement {
   #dialog = make("dialog");
   #field = make("input");
-  #refused = make("p", "This token was not accepted.", "hint");
+  #remember = make("input");
+  #enter = make("button", "", "primary");
+  #refused = make("p", t("This token was not accepted."), "hint");
 
   connectedCallback() {
-    const title = make("h2", "This server requires an access token");
+    const title = make("h2", t("This server requires an access token"));
     title.id = "token-title";
     this.#dialog.setAttribute("aria-labelledby", title.id);
     Object.assign(this.#field, { type: "password", autocomplete: "off", spellcheck: false, required: true });
-    const label = make("label", "Access token", "stacked");
+    const label = make("label", t("Access token"), "stacked");
     label.append(this.#field);
-    const cancel = make("button", "Cancel", "quiet");
-    Object.assign(cancel, { value: "cancel", formNoValidate: true });
-    const enter = make("button", this.getAttribute("action") ?? "", "primary");
-    enter.value = ENTERED;
+    Object.assign(this.#remember, { type: "checkbox", role: "switch" });
+    const remember = make("label", "", "switch");
+    remember.append(this.#remember, ` ${t("Remember on this device")}`);
+    // A button of type `submit` before this one would be pressed by Enter.
+    const cancel = make("button", t("Cancel"), "quiet");
+    cancel.type = "button";
+    cancel.addEventListener("click", () => this.#dialog.close());
+    this.#enter.value = ENTERED;
     const buttons = make("p", "", "dialog-tools");
-    buttons.append(cancel, enter);
+    buttons.append(cancel, this.#enter);
     const form = make("form");
     form.method = "dialog";
-    form.append(title, label, this.#refused, buttons);
+    form.append(title, label, this.#refused, remember, buttons);
     this.#dialog.append(form);
     this.append(this.#dialog);
   }
 
-  /** @param {() => void} entered */
-  ask(entered) {
-    this.#refused.hidden = accessToken() === "";
+  /**
+   * @param {() => void} entered
+   * @param {{ isRefused: boolean, action?: string }} options
+   */
+  ask(entered, { isRefused, action }) {
+    this.#refused.hidden = !isRefused || accessToken() === "";
     this.#field.value = "";
+    this.#remember.checked = isTokenRemembered();
+    this.#enter.textContent = action ?? t(this.getAttribute("action") ?? "");
     ask(this.#dialog, (value) => {
       if (value !== ENTERED) return;
-      keepToken(this.#field.value);
+      keepToken(this.#field.value, this.#remember.checked);
       entered();
     });
   }

@@ -4,16 +4,21 @@
 const KEY = "livecaption.token";
 
 /**
- * The token of this tab, or "". One in the address (`#token=…`) is kept until the tab is closed, and removed from the
- * address bar, where an audience could read it.
+ * The token of this tab, else the one that this device remembers, or "". One in the address (`#token=…`) is kept until
+ * the tab is closed, and removed from the address bar, where an audience could read it.
  */
 export function accessToken() {
   const inAddress = tokenInAddress();
   if (inAddress !== null) {
-    keepToken(inAddress);
+    sessionStorage.setItem(KEY, inAddress);
     history.replaceState(null, "", location.pathname + location.search);
   }
-  return sessionStorage.getItem(KEY) ?? "";
+  return sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY) ?? "";
+}
+
+/** Whether the token is kept beyond this tab. */
+export function isTokenRemembered() {
+  return localStorage.getItem(KEY) !== null;
 }
 
 /** The token after `#token=` in the address, undecoded if its encoding is broken; null: there is none. */
@@ -26,9 +31,20 @@ export function tokenInAddress() {
   }
 }
 
-/** @param {string} token */
-export function keepToken(token) {
-  sessionStorage.setItem(KEY, token);
+/**
+ * Keep a token until the tab is closed or, to be remembered, on this device. "" forgets it in both places.
+ *
+ * @param {string} token
+ * @param {boolean} remembered
+ */
+export function keepToken(token, remembered) {
+  for (const [storage, isKept] of /** @type {const} */ ([
+    [sessionStorage, token && !remembered],
+    [localStorage, token && remembered],
+  ])) {
+    if (isKept) storage.setItem(KEY, token);
+    else storage.removeItem(KEY);
+  }
 }
 
 /**

@@ -4,10 +4,12 @@
 import { TranscriptView } from "./captions.js";
 import { ask, copyFrom, element, save } from "./dom.js";
 import { Subtitles } from "./subtitles.js";
+import { authorization } from "./token.js";
 import { fileName, Transcript, toSrt, toText, toVtt } from "./transcript.js";
 import { Problem } from "./words.js";
 
-/** @import { Final, Ready } from "./messages.js" */
+/** @import { Caption } from "./messages.js" */
+/** @import { SpokenSession } from "./tab.js" */
 
 /**
  * @typedef {object} PanelListener
@@ -22,8 +24,8 @@ export class TranscriptPanel {
   #transcript = new Transcript();
   #subtitles = new Subtitles();
   #listener;
-  /** @type {{ date: Date, atMs: number } | null} When the first session began. */
-  #began = null;
+  /** @type {number | null} When the first session began, by the Unix clock. */
+  #beganAtMs = null;
 
   /** @param {PanelListener} listener */
   constructor(listener) {
@@ -42,11 +44,35 @@ export class TranscriptPanel {
     return this.#transcript.captions.length === 0;
   }
 
-  /** @param {Ready} ready */
-  beginSession({ session, reader_token }) {
-    const nowMs = performance.now();
-    this.#began ??= { date: new Date(), atMs: nowMs };
-    this.#transcript.beginSession(session, reader_token ?? "", Math.round(nowMs - this.#began.atMs));
+  /**
+   * The last captions, the oldest first.
+   *
+   * @param {number} n
+   */
+  newest(n) {
+    return this.#transcript.captions.slice(-n);
+  }
+
+  /** @param {SpokenSession} session */
+  beginSession({ id, readerToken, beganAtMs }) {
+    this.#beganAtMs ??= beganAtMs;
+    this.#transcript.beginSession(id, readerToken, beganAtMs - this.#beganAtMs);
+  }
+
+  /**
+   * Show the captions of sessions that this tab had before it was loaded again. Those that the server does not have any
+   * more are left out.
+   *
+   * @param {readonly SpokenSession[]} sessions
+   * @param {string} token the operator's
+   */
+  async restore(sessions, token) {
+    const found = await Promise.all(sessions.map((session) => captionsOf(session, token)));
+    sessions.forEach((session, i) => {
+      this.beginSession(session);
+      for (const final of found[i]) this.add(final);
+    });
+    this.#transcript.unsaved = false; // the server has them
   }
 
   /** The session is over: its subtitles are complete. */
@@ -55,12 +81,16 @@ export class TranscriptPanel {
     if (session && session.captions.length > 0) this.#subtitles.keep(session);
   }
 
-  /** @param {Final} final */
+  /**
+   * @param {Caption} final
+   * @returns {boolean} whether it is a new one
+   */
   add(final) {
     const caption = this.#transcript.add(final);
-    if (!caption) return;
+    if (!caption) return false;
     this.view.add(caption);
     this.#showTools();
+    return true;
   }
 
   #text() {
@@ -86,7 +116,7 @@ export class TranscriptPanel {
    * @param {string} text
    */
   #save(extension, type, text) {
-    save(new Blob([text], { type }), fileName(this.#began?.date ?? new Date(), extension));
+    save(new Blob([text], { type }), fileName(new Date(this.#beganAtMs ?? Date.now()), extension));
     this.#transcript.unsaved = false;
   }
 
@@ -106,4 +136,16 @@ export class TranscriptPanel {
     element("transcript-empty").hidden = !this.isEmpty;
     for (const id of TOOLS) element(id, HTMLButtonElement).disabled = this.isEmpty;
   }
+}
+
+/**
+ * @param {SpokenSession} session
+ * @param {string} token
+ * @returns {Promise<Caption[]>}
+ */
+async function captionsOf({ id, readerToken }, token) {
+  const url = new URL(`v1/sessions/${id}/transcript.json`, document.baseURI);
+  if (readerToken) url.searchParams.set("reader_token", readerToken);
+  const response = await fetch(url, { headers: authorization(token), cache: "no-store" }).catch(() => null);
+  return response?.ok ? (await response.json()).captions : [];
 }

@@ -20,6 +20,7 @@
  * @property {string} readerToken "": the session is public
  * @property {number} offsetMs when it began
  * @property {Caption[]} captions
+ * @property {number} lastUtterance the newest one that it has; -1: none
  */
 
 /**
@@ -58,18 +59,21 @@ export class Transcript {
    * @param {number} offsetMs
    */
   beginSession(id, readerToken, offsetMs) {
-    this.#sessions.push({ id, readerToken, offsetMs, captions: [] });
+    this.#sessions.push({ id, readerToken, offsetMs, captions: [], lastUtterance: -1 });
   }
 
   /**
-   * Take a `final` event of the newest session; return the caption, or null if its text is empty.
+   * Take a final of the newest session; return the caption, or null if its text is empty or it is known already. A page
+   * that was loaded again gets some finals twice.
    *
-   * @param {Final} final
+   * @param {Pick<Final, "utterance" | "text" | "start_ms" | "end_ms" | "language">} final
    * @returns {Caption | null}
    */
-  add({ text, start_ms, end_ms, language }) {
+  add({ utterance, text, start_ms, end_ms, language }) {
     const session = this.#sessions.at(-1);
-    if (!session || text.trim() === "") return null;
+    if (!session || utterance <= session.lastUtterance) return null;
+    session.lastUtterance = utterance;
+    if (text.trim() === "") return null;
     const [startMs, endMs] = [start_ms + session.offsetMs, end_ms + session.offsetMs];
     const caption = { text: text.trim(), startMs, endMs, language };
     session.captions.push(caption);

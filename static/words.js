@@ -5,7 +5,9 @@
  * The codes are the server's error codes, and the page's own for what happens in the browser.
  */
 
-/** @import { Status } from "./messages.js" */
+import { t } from "./language.js";
+
+/** @import { Info, Status } from "./messages.js" */
 
 /**
  * See the diagram in `session.js`.
@@ -70,6 +72,7 @@ export const LANGUAGES = {
 
 const STATES = {
   idle: "Ready",
+  break: "Paused",
   asking: "Waiting for permission",
   connecting: "Connecting",
   loading: "The server is loading its model",
@@ -83,6 +86,7 @@ const STATES = {
   failed: "Not started",
   lost: "Connection lost",
   ended: "Ended by the server",
+  replaced: "Taken over",
 };
 
 /**
@@ -90,8 +94,9 @@ const STATES = {
  * @param {{ retryAfterS?: number }} detail
  */
 export function stateWords(state, { retryAfterS }) {
-  const words = STATES[state];
-  return retryAfterS ? `${words}, trying again in ${Math.ceil(retryAfterS)} s` : words;
+  const words = t(STATES[state]);
+  if (!retryAfterS) return words;
+  return t("{state}, trying again in {seconds} s", { state: words, seconds: Math.ceil(retryAfterS) });
 }
 
 /**
@@ -101,11 +106,41 @@ export function stateWords(state, { retryAfterS }) {
  */
 export function statusWords({ state, partials }) {
   if (state === "recovering")
-    return "The recognizer is restarting. Your speech is kept, and its captions will appear in a moment.";
-  if (state === "draining") return "The server is being stopped. It still captions your current sentence.";
-  if (partials === "paused") return "The server is very busy. Captions appear when a sentence is complete.";
-  if (partials === "slow" || state === "overloaded") return "The server is busy. Captions are updated less often.";
+    return t("The recognizer is restarting. Your speech is kept, and its captions will appear in a moment.");
+  if (state === "draining") return t("The server is being stopped. It still captions your current sentence.");
+  if (partials === "paused") return t("The server is very busy. Captions appear when a sentence is complete.");
+  if (partials === "slow" || state === "overloaded") return t("The server is busy. Captions are updated less often.");
   return "";
+}
+
+/**
+ * What the server keeps of the captions, for those who speak.
+ *
+ * @param {Info["transcripts"]} transcripts
+ * @param {boolean} keep whether this event is to be kept
+ */
+export function keepingWords({ kept, keep_days }, keep) {
+  if (!kept) return t("This server keeps no transcripts, and no sound. Captions are gone five minutes after they end.");
+  if (!keep) return t("The server keeps neither sound nor transcript. Captions are gone five minutes after they end.");
+  if (keep_days === null) return t("The server keeps the transcript until somebody deletes it. It keeps no sound.");
+  if (keep_days === 1) return t("The server keeps the transcript for a day. It keeps no sound.");
+  return t("The server keeps the transcript for {days} days. It keeps no sound.", { days: keep_days });
+}
+
+/**
+ * The model and its languages.
+ *
+ * @param {NonNullable<Info["model"]>} model
+ */
+export function modelWords({ name, languages }) {
+  if (languages.length === 1)
+    return t("Model {model}, for {language} only.", { model: name, language: languageName(languages[0]) });
+  return t("Model {model}, for {n} languages.", { model: name, n: languages.length });
+}
+
+/** @param {string} code */
+export function languageName(code) {
+  return LANGUAGES[code] ?? code;
 }
 
 /** @type {Record<string, [title: string, text: string]>} */
@@ -161,6 +196,20 @@ const PROBLEMS = {
     "The server was stopped",
     "All your speech until then is in the transcript. Start again when the server is back.",
   ],
+  replaced: [
+    "Somebody else speaks now",
+    "Another page has taken this event over. The captions so far are kept. To speak here again, continue and take over.",
+  ],
+  room_taken: ["Somebody speaks in this event already", "Only one page can speak at a time."],
+  room_of_others: [
+    "This link belongs to somebody else",
+    "Its name was chosen in another browser. Choose another link name under Share.",
+  ],
+  room_kind: [
+    "This name is in use",
+    "You have used it for an event that was private, or for one that was not. That cannot change. Choose another name.",
+  ],
+  room_name: ["This is no name for a link", "Use up to 64 letters, digits, dots, hyphens and underscores."],
   refused: ["The server closed the connection", "It did not accept the messages of this page."],
   slow_reader: ["This computer is too slow", "The page could not read the captions in time. Start again."],
   idle_timeout: ["No sound arrived at the server for too long", "Start again."],
@@ -187,21 +236,27 @@ const PROBLEMS = {
 export function problemWords({ code, message }, place) {
   if (code === "insecure_context") return insecureContextWords(place);
   const [title, text] = PROBLEMS[code] ?? ["The server refused the stream", "Start again, or ask its operator."];
-  return { title, text, fixes: [], detail: message ? `${code}: ${message}` : "" };
+  return { title: t(title), text: t(text), fixes: [], detail: message ? `${code}: ${message}` : "" };
 }
 
 /** @param {{ hostname: string, port: string }} place */
 function insecureContextWords({ hostname, port }) {
   const localPort = port || "8080";
   return {
-    title: "Browsers do not allow the microphone at this address",
-    text: "They allow it with https, or on the server's own machine. There are three ways:",
+    title: t("Browsers do not allow the microphone at this address"),
+    text: t("They allow it with https, or on the server's own machine. There are three ways:"),
     fixes: [
-      `On the server's own machine, open \`http://localhost:${localPort}/\`. On another one, open a tunnel first: ` +
-        `\`ssh -N -L ${localPort}:127.0.0.1:${localPort} ${hostname}\``,
-      "Give the server a certificate: start it with `--tls-cert cert.pem --tls-key key.pem` and open " +
-        `\`https://${hostname}${port && `:${port}`}/\`.`,
-      "Put a reverse proxy with https, such as Caddy or nginx, in front of the server.",
+      t(
+        "On the server's own machine, open `http://localhost:{port}/`. On another one, open a tunnel first: " +
+          "`ssh -N -L {port}:127.0.0.1:{port} {host}`",
+        { port: localPort, host: hostname },
+      ),
+      t(
+        "Give the server a certificate: start it with `--tls-self-signed`, or with `--tls-cert cert.pem --tls-key " +
+          "key.pem`, and open `{address}`.",
+        { address: `https://${hostname}${port && `:${port}`}/` },
+      ),
+      t("Put a reverse proxy with https, such as Caddy or nginx, in front of the server."),
     ],
     detail: "",
   };

@@ -1,0 +1,128 @@
+// @ts-check
+/**
+ * The rooms of this browser's speaker, each with its publisher secret. `docs/protocol.md` describes rooms.
+ *
+ * A room stays private, or public, for ever. So there is a current room of each kind: the newest one.
+ */
+
+import { authorization } from "./token.js";
+import { Problem } from "./words.js";
+
+/** @import { Refusal, Room } from "./messages.js" */
+
+/** @typedef {{ name: string, secret: string, private: boolean }} OwnRoom */
+
+const KEY = "livecaption.rooms";
+/** A name of 72 random bits is never guessed over a network, and short enough to be typed from a slide. */
+const NAME_BYTES = 9;
+const SECRET_BYTES = 16;
+/** Older rooms are forgotten, with the right to speak in them. */
+const MAX_ROOMS = 50;
+/** As `livecaption/live/room_state.py`. */
+const NAME = /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$/;
+
+/**
+ * The room in which the speaker speaks next. It is made where there is none.
+ *
+ * @param {boolean} isPrivate
+ * @returns {OwnRoom}
+ */
+export function currentRoom(isPrivate) {
+  const [newest] = read()
+    .filter((room) => room.private === isPrivate)
+    .slice(-1);
+  return newest ?? newRoom(isPrivate);
+}
+
+/**
+ * Make a room with a name that nobody guesses, which is the current one from now on.
+ *
+ * @param {boolean} isPrivate
+ */
+export function newRoom(isPrivate) {
+  return keep({ name: random(NAME_BYTES), secret: random(SECRET_BYTES), private: isPrivate });
+}
+
+/**
+ * Make the room of this name the current one. Throws Problem if there is one of the other kind, or none can have it.
+ *
+ * @param {string} name
+ * @param {boolean} isPrivate
+ */
+export function chooseRoom(name, isPrivate) {
+  if (!NAME.test(name)) throw new Problem("room_name");
+  const known = read().find((room) => room.name === name);
+  if (known && known.private !== isPrivate) throw new Problem("room_kind");
+  return keep(known ?? { name, secret: random(SECRET_BYTES), private: isPrivate });
+}
+
+/**
+ * Forget a room that belongs to somebody else.
+ *
+ * @param {OwnRoom} room
+ */
+export function forgetRoom(room) {
+  write(read().filter(({ name }) => name !== room.name));
+}
+
+/**
+ * Make the room known to the server, so that its link works before the first part, or change it. Throws Problem.
+ *
+ * @param {OwnRoom} room
+ * @param {{ title?: string, state?: "ended" }} change
+ * @param {string} token the operator's
+ * @returns {Promise<Room & { reader_token?: string }>}
+ */
+export async function registerRoom(room, change, token) {
+  const body = { secret: room.secret, private: room.private, ...change };
+  const url = new URL(`v1/rooms/${room.name}`, document.baseURI);
+  const headers = { ...authorization(token), "Content-Type": "application/json" };
+  const response = await fetch(url, { method: "PUT", headers, body: JSON.stringify(body) }).catch((error) => {
+    throw new Problem("unreachable", String(error));
+  });
+  const answer = await response.json().catch(() => ({}));
+  if (response.ok) return answer;
+  const { code, message } = /** @type {Refusal} */ (answer);
+  throw new Problem(code === "wrong_token" ? "room_of_others" : (code ?? `http_${response.status}`), message);
+}
+
+/** @param {OwnRoom} room */
+function keep(room) {
+  write([...read().filter(({ name }) => name !== room.name), room].slice(-MAX_ROOMS));
+  return room;
+}
+
+/** @type {OwnRoom[] | null} The rooms where the browser stores nothing: they last until the page is closed. */
+let unstored = null;
+
+/** @returns {OwnRoom[]} the newest last */
+function read() {
+  if (unstored) return unstored;
+  try {
+    return JSON.parse(localStorage.getItem(KEY) ?? "[]");
+  } catch {
+    return [];
+  }
+}
+
+/** @param {OwnRoom[]} rooms */
+function write(rooms) {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(rooms));
+  } catch {
+    unstored = rooms;
+  }
+}
+
+/**
+ * Random bytes in base64url.
+ *
+ * @param {number} nBytes
+ */
+function random(nBytes) {
+  const bytes = crypto.getRandomValues(new Uint8Array(nBytes));
+  return btoa(String.fromCharCode(...bytes))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replaceAll("=", "");
+}
