@@ -7,7 +7,7 @@ import { channelName, clock } from "./transcript.js";
 /** @import { Partial } from "./messages.js" */
 
 /** Utterances kept in the roll-up, unless more are open. Each begins a line of its own: older ones are out of sight. */
-const MAX_UTTERANCES = 6;
+const MAX_UTTERANCES = 16;
 
 /**
  * Roll-up captions, as on live television: new words appear at the end of the last line, full lines move up.

@@ -4,6 +4,7 @@
 import { showAppearance, stepCaptionSize } from "./appearance.js";
 import { RollUp } from "./captions.js";
 import { ask, bind, element } from "./dom.js";
+import { Doubt } from "./doubt.js";
 import { serverInfo } from "./info.js";
 import { onKeys } from "./keys.js";
 import { t } from "./language.js";
@@ -21,7 +22,15 @@ import { accessToken } from "./token.js";
 import { askForToken } from "./token-dialog.js";
 import { clock } from "./transcript.js";
 import { TranscriptPanel } from "./transcript-panel.js";
-import { keepingWords, modelWords, Problem, stateWords, statusWords } from "./words.js";
+import {
+  keepingWords,
+  modelWords,
+  otherLanguageWords,
+  otherModelWords,
+  Problem,
+  stateWords,
+  statusWords,
+} from "./words.js";
 
 /** @import { Final, Info, Ready, StreamEvent } from "./messages.js" */
 /** @import { Choice } from "./microphone.js" */
@@ -92,6 +101,7 @@ let startedAtMs = null;
 /** @type {number[]} Those of the newest finals. */
 let delaysMs = [];
 let droppedMs = 0;
+let doubt = new Doubt();
 
 // --- start, pause, end ---
 
@@ -283,6 +293,7 @@ function beginSession(ready) {
   sharing.admitted(ready.room?.reader_token ?? "");
   startedAtMs = Date.now();
   delaysMs = [];
+  doubt = new Doubt();
   const spoken = { id: ready.session, readerToken: ready.reader_token ?? "", beganAtMs: startedAtMs };
   tab.sessions.push(spoken);
   keep();
@@ -312,10 +323,19 @@ function showFinal(event) {
   rollUp.showFinal(event);
   if (!transcript.add(event)) return;
   keep();
+  notices.show("language", doubt.push(event) ? doubtWords() : "");
   element("welcome").hidden = true;
   delaysMs = [...delaysMs, event.latency_ms].slice(-DELAY_WINDOW);
   element("latency").textContent = seconds(event.latency_ms);
   element("latency-median").textContent = seconds(median(delaysMs));
+}
+
+function doubtWords() {
+  const languages = info?.model?.languages ?? [];
+  const code = element("language", HTMLSelectElement).value;
+  // A model that detects languages has heard that of the speaker.
+  if (code === "") return "";
+  return languages.length === 1 ? otherModelWords(code) : otherLanguageWords(code);
 }
 
 /** @param {number} ms */

@@ -138,6 +138,30 @@ export function modelWords({ name, languages }) {
   return t("Model {model}, for {n} languages.", { model: name, n: languages.length });
 }
 
+/**
+ * The captions are doubtful, and the model knows one language only.
+ *
+ * @param {string} code
+ */
+export function otherModelWords(code) {
+  return t(
+    "Is this {language}? The captions may be wrong, and this model knows no other language. The command " +
+      "livecaption models lists models for more; livecaption serve --model NAME takes one.",
+    { language: languageName(code) },
+  );
+}
+
+/**
+ * The captions are doubtful, and the model knows other languages too.
+ *
+ * @param {string} code
+ */
+export function otherLanguageWords(code) {
+  return t("Is this {language}? The captions may be wrong. Pause, choose another language, and continue.", {
+    language: languageName(code),
+  });
+}
+
 /** @param {string} code */
 export function languageName(code) {
   return LANGUAGES[code] ?? code;

@@ -114,7 +114,8 @@ class SessionOpener:
         hub = Hub(known.title, known.language, session=known.id, news=news)
         pipeline = self._pipeline(known.id, options, STREAM_START)
         resume_window_s = self._resume_window_s * can_go_on
-        return self._session(known, pipeline, hub, tokens, ArrivalClock(), on_parked, on_end, resume_window_s)
+        store = self._store if options.keep else None
+        return self._session(known, pipeline, hub, tokens, ArrivalClock(), store, on_parked, on_end, resume_window_s)
 
     def interrupted(
         self,
@@ -141,7 +142,8 @@ class SessionOpener:
         finals = tuple(final for _, final in earlier.finals)
         pipeline = self._pipeline(known.id, options, ResumePoint(finals, resume_ms, earlier.transcribed_ms))
         clock = ArrivalClock(resume_ms, earlier.shift_ms)
-        return self._session(known, pipeline, hub, tokens, clock, on_parked, on_end, self._resume_window_s)
+        window_s = self._resume_window_s
+        return self._session(known, pipeline, hub, tokens, clock, self._store, on_parked, on_end, window_s)
 
     def _pipeline(self, session_id: SessionId, options: StreamOptions, resume_point: ResumePoint) -> StreamPipeline:
         return StreamPipeline(session_id, options, self._workers.service_level, self._next_request_id, resume_point)
@@ -156,6 +158,7 @@ class SessionOpener:
         hub: Hub,
         tokens: SessionTokens,
         clock: ArrivalClock,
+        store: TranscriptStore | None,
         on_parked: Callable[[LiveSession], None],
         on_end: Callable[[LiveSession], None],
         resume_window_s: float,
@@ -166,7 +169,7 @@ class SessionOpener:
             hub,
             tokens,
             clock,
-            StoreGate(self._store, known, hub, clock),
+            StoreGate(store, known, hub, clock),
             workers=self._workers,
             decoders=self._decoders,
             resume_window_s=resume_window_s,
@@ -174,5 +177,5 @@ class SessionOpener:
             on_latency=self._on_latency,
             on_parked=on_parked,
             on_end=on_end,
-            outlives_server=known.room is not None and known.resumption is not None and self._store is not None,
+            outlives_server=known.room is not None and known.resumption is not None and store is not None,
         )

@@ -15,7 +15,8 @@ from livecaption.speech.endpointing import EndpointingConfig
 class StreamOptions:
     """The options of one stream, as its publisher requested them.
 
-    With the channels of a container apart, `audio.channels` is the largest number of channels that it may have.
+    Without `keep`, nothing of the stream is stored. With the channels of a container apart, `audio.channels` is the
+    largest number of channels that it may have.
     """
 
     audio: AudioFormat = field(default_factory=AudioFormat)
@@ -24,6 +25,7 @@ class StreamOptions:
     endpointing: EndpointingConfig = field(default_factory=EndpointingConfig)
     title: str = ""
     private: bool = False
+    keep: bool = True
     channel_mode: ChannelMode = "mix"
 
     @property
@@ -37,7 +39,7 @@ class StreamOptions:
         return hotword_use(self.transcription.hotwords)
 
     def replaced_by(self, options: "StreamOptions") -> "StreamOptions":
-        """Return those options with what is fixed at the start: title and privacy.
+        """Return those options with what is fixed at the start: title, privacy, and whether anything is stored.
 
         Raises:
             InvalidMessage: they change what is fixed too: a container, or channels that are kept apart; not fatal.
@@ -45,7 +47,7 @@ class StreamOptions:
         is_container = CONTAINER in (options.audio.encoding, self.audio.encoding)
         if (is_container and options.audio != self.audio) or options.n_channels_apart != self.n_channels_apart:
             raise InvalidMessage("a container and channels apart are fixed", code="unsupported_encoding", fatal=False)
-        return replace(options, title=self.title, private=self.private)
+        return replace(options, title=self.title, private=self.private, keep=self.keep)
 
     def for_model(self, model: ModelDescription) -> "StreamOptions":
         """Return the options with the language of a model that has only one.

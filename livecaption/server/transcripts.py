@@ -3,7 +3,8 @@
 Lists, searches and deletions need the operator's token. On a server without one, they are for clients of its machine.
 A transcript needs only the id of its session.
 Private sessions have their own rules, also on a server without a token: `_check_may_read`. Without a store, only
-transcripts are available, of sessions that run or ended less than five minutes ago.
+transcripts are available, of sessions that run or ended less than five minutes ago. So it is with sessions that are not
+to be kept.
 """
 
 import threading
@@ -82,7 +83,7 @@ async def transcript(request: web.Request) -> web.StreamResponse:
     session_id = request.match_info["session"]
     live = _live(request)
     store = request.app[SERVICES].store
-    if live is not None and store is None:
+    if live is not None and (store is None or not live.options.keep):
         _check_may_read(request, private=live.options.private)
     else:
         record = await _find(request)

@@ -195,6 +195,20 @@ async def test_a_session_that_runs_is_listed_and_exported(serve_store: ServeStor
     assert text.startswith("One two")
 
 
+async def test_a_session_that_is_not_to_be_kept_is_exported_while_it_runs_and_never_stored(serve_store: ServeStore) -> None:
+    client = await serve_store()
+    session = await speak(client, title="Secret", keep=False)
+    await speak(client, title="Kept")
+    text = await (await client.get(f"/v1/sessions/{session}/transcript.txt")).text()
+    assert text.startswith("One two")
+    assert [row["title"] for row in (await get(client, "/v1/sessions"))["sessions"]] == ["Kept"]
+    client.app[SERVICES].sessions._sessions.clear()  # five minutes after its end
+    await get(client, f"/v1/sessions/{session}/transcript.json", status=404)
+    store = client.app[SERVICES].store
+    assert store is not None
+    assert await store.read(lambda database: database.session(session)) is None
+
+
 async def test_the_webvtt_of_a_running_session_is_only_ever_appended_to(serve_store: ServeStore) -> None:
     client = await serve_store()
     await client.app[SERVICES].pool.wait_until_loaded()

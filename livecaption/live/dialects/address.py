@@ -23,6 +23,7 @@ OPTIONS: dict[str, Callable[[str], object]] = {
     "prompt": str,
     "title": str,
     "private": FLAGS.__getitem__,
+    "keep": FLAGS.__getitem__,
 }
 """The fields of `start` that an address may have, and how their values are read."""
 ENDPOINTING: dict[str, Callable[[str], object]] = {"preset": str, "silence_ms": int, "max_utterance_ms": int}

@@ -58,7 +58,7 @@ class Reattach:
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """Replace the options, before the audio. Title and privacy stay those of `Open`."""
+    """Replace the options, before the audio. Title, privacy and `keep` stay those of `Open`."""
 
     options: StreamOptions
 

@@ -245,6 +245,7 @@ def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOpt
         endpointing=_endpointing(message.get("endpointing"), endpointing),
         title=_text(message, "title", MAX_TITLE_CHARACTERS),
         private=_flag(message, "private", default=False),
+        keep=_flag(message, "keep", default=True),
         channel_mode=channel_mode,
     )
 

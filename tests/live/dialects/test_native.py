@@ -65,6 +65,7 @@ def test_a_start_carries_every_option() -> None:
         prompt="Guten Tag.",
         endpointing={"silence_ms": 800, "max_utterance_ms": 9000},
         title="Sitzung",
+        keep=False,
         unknown_field="ignored",
     )
     options = start.options
@@ -72,7 +73,7 @@ def test_a_start_carries_every_option() -> None:
     assert options.transcription == TranscriptionOptions(
         "de", task="translate", words=True, prompt="Guten Tag.", hotwords=("Böll", "Köln")
     )
-    assert (options.partials, options.title) == (False, "Sitzung")
+    assert (options.partials, options.title, options.keep) == (False, "Sitzung", False)
     assert (options.endpointing.hangover_ms, options.endpointing.max_utterance_ms) == (800, 9000)
 
 
@@ -234,6 +235,7 @@ def test_a_message_becomes_its_type(message: dict[str, Any], expected: object) -
         ({"type": "start", "resume": {"session": "x", "token": "y", "last_seq": 1.5}}, "invalid_message"),
         ({"type": "start", "resume": {"session": ["x"], "token": "y", "last_seq": 1}}, "invalid_message"),
         ({"type": "start", "private": "yes"}, "invalid_message"),
+        ({"type": "start", "keep": None}, "invalid_message"),
         ({"type": "ping", "id": {}}, "invalid_message"),
         ({"type": "ping", "id": True}, "invalid_message"),
         ({"type": "ping", "id": 2**60}, "invalid_message"),
