@@ -57,6 +57,7 @@ const INTERRUPTION_WORDS = {
   lost: t("The connection is lost. Speak on: your speech is kept, and captions go on by themselves."),
   restarting: t("The server restarts. Captions go on by themselves."),
   resumed: "",
+  waiting: t("The server does not take the sound now. Captions go on by themselves once it does."),
   next_part: t("The server could not go on where it was. Captions continue as a new part of the event."),
 };
 
@@ -251,6 +252,7 @@ function showMark() {
 /** @param {Interruption} interruption */
 function showInterruption(interruption) {
   notices.show("network", INTERRUPTION_WORDS[interruption]);
+  if (interruption !== "resumed") notices.show("server", "");
   // What is open here is not open in the next part.
   if (interruption === "next_part") rollUp.abandonPartials();
 }

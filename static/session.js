@@ -38,9 +38,9 @@ import { Problem } from "./words.js";
 
 /**
  * What happens to a session whose microphone is open: its connection is lost, perhaps because the server restarts; it
- * goes on; or it cannot, and the next part begins.
+ * goes on; or it cannot, the page waits for the server, and the next part begins.
  *
- * @typedef {"lost" | "restarting" | "resumed" | "next_part"} Interruption
+ * @typedef {"lost" | "restarting" | "resumed" | "waiting" | "next_part"} Interruption
  */
 
 /** @typedef {Omit<StreamOptions, "token" | "sampleRateHz" | "earlier">} Wishes */
@@ -306,6 +306,7 @@ export class Session {
     this.#stream = null;
     this.#fatal = null;
     this.#enter("reconnecting");
+    this.#listener.interrupted("waiting");
     if (!capture) return this.#fail("lost", new Problem("lost"));
     const { signal } = this.#abort;
     try {

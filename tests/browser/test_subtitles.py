@@ -36,8 +36,8 @@ async def start(page: Page, server: Server) -> None:
 
 
 async def stop(page: Page) -> None:
-    await page.get_by_role("button", name="Stop captions").click()
-    await expect(page.locator("#state")).to_have_text("Ready", timeout=TIMEOUT_MS)
+    await page.get_by_role("button", name="Pause captions").click()
+    await expect(page.locator("#state")).to_have_text("Paused", timeout=TIMEOUT_MS)
 
 
 def captions(page: Page) -> Locator:
@@ -93,7 +93,7 @@ async def test_a_page_that_lost_its_server_saves_text_and_shows_why_it_saves_no_
     await start(page, server)
     server.process.kill()
     await server.process.wait()
-    await expect(page.locator("#state")).to_have_text("Connection lost", timeout=TIMEOUT_MS)
+    await expect(page.locator("#state")).to_have_text("Reconnecting", timeout=TIMEOUT_MS)
     await page.get_by_role("button", name="Download VTT").click()
     await expect(page.get_by_role("alert")).to_contain_text("Subtitles are not available")
     await page.get_by_role("button", name="Clear").click()

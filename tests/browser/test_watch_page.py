@@ -331,10 +331,9 @@ async def test_the_publishers_page_has_a_link_and_a_code_for_readers(
     async with await speaking_browser.new_context() as context:
         page = await context.new_page()
         await page.goto(scripted_server.url)
-        await expect(page.get_by_role("button", name="Share")).to_be_hidden()
         await page.get_by_role("button", name="Start captions").click()
         await page.get_by_role("button", name="Share").click()
-        link = await page.get_by_label("Link").input_value()
+        link = await page.get_by_label("Link", exact=True).input_value()
         assert link.startswith(f"{scripted_server.url}watch/")
         assert "#" not in link
         await expect(page.locator("#share-private")).to_be_hidden()
@@ -354,12 +353,14 @@ async def test_a_publisher_makes_a_session_private_before_the_start_and_shares_i
         switch = page.get_by_role("switch", name="Private")
         await expect(switch).not_to_be_checked()
         await switch.check()
+        await page.get_by_role("button", name="Start captions").click()
+        await expect_state(page, "Live")
         async with page.expect_response("**/qr.svg*") as code:
-            await page.get_by_role("button", name="Start captions").click()
-        await page.get_by_role("button", name="Share").click()
+            await page.get_by_role("button", name="Share").click()
         await expect(switch).to_be_disabled()
         await expect(page.locator("#share-private")).to_be_visible()
-        link = await page.get_by_label("Link").input_value()
+        await expect(page.get_by_label("Link", exact=True)).to_have_value(re.compile("#token="))
+        link = await page.get_by_label("Link", exact=True).input_value()
         public, _, token = link.partition("#token=")
         assert len(token) == 32
         expected = io.BytesIO()
@@ -372,7 +373,10 @@ async def test_a_publisher_makes_a_session_private_before_the_start_and_shares_i
         await expect_state(await open_page(public), "This session is private")
 
         await page.get_by_role("button", name="Done").click()
-        await page.get_by_role("button", name="Stop captions").click()
+        await page.get_by_role("button", name="Pause captions").click()
+        await expect_state(page, "Paused")
+        await page.get_by_role("button", name="End event").click()
+        await page.get_by_role("dialog").get_by_role("button", name="End event").click()
         await expect(switch).to_be_enabled(timeout=STATE_TIMEOUT_MS)
         await page.reload()
         await expect(switch).to_be_checked()
@@ -398,7 +402,7 @@ async def test_the_publishers_page_resumes_over_a_broken_network_and_readers_mis
             await expect_state(page, "Reconnecting")
             relay.up = True
             await expect_state(page, "Live")
-        await page.get_by_role("button", name="Stop captions").click()
+        await page.get_by_role("button", name="Pause captions").click()
         await expect(page.get_by_role("button", name="Continue captions")).to_be_visible(timeout=STATE_TIMEOUT_MS)
         await expect_state(reader, "The captions have ended")
         lines = await page.locator("#transcript p span").all_inner_texts()

@@ -195,7 +195,9 @@ async def test_a_session_that_runs_is_listed_and_exported(serve_store: ServeStor
     assert text.startswith("One two")
 
 
-async def test_a_session_that_is_not_to_be_kept_is_exported_while_it_runs_and_never_stored(serve_store: ServeStore) -> None:
+async def test_a_session_that_is_not_to_be_kept_is_exported_and_never_stored(
+    serve_store: ServeStore,
+) -> None:
     client = await serve_store()
     session = await speak(client, title="Secret", keep=False)
     await speak(client, title="Kept")

@@ -1,0 +1,517 @@
+"""The speaker's page as people use it for an event: its link, its breaks, its end, and what happens in between."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, BrowserContext, Page, Route, expect
+
+from tests.browser.support import Serve, Server
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+SCRIPTED = ("--engine", "scripted")
+TIMEOUT_MS = 40_000
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(speaking_browser: Browser) -> AsyncIterator[BrowserContext]:
+    """One speaker's browser, in which the microphone is allowed."""
+    async with await speaking_browser.new_context(bypass_csp=True) as context:
+        context.set_default_timeout(TIMEOUT_MS)
+        yield context
+
+
+async def opened(context: BrowserContext, url: str) -> Page:
+    page = await context.new_page()
+    await page.goto(url)
+    return page
+
+
+async def expect_state(page: Page, words: str) -> None:
+    await expect(page.locator("#state")).to_have_text(words, timeout=TIMEOUT_MS)
+
+
+async def press(page: Page, button: str) -> None:
+    await page.get_by_role("button", name=button, exact=True).click()
+
+
+async def end_event(page: Page) -> None:
+    await press(page, "End event")
+    await page.get_by_role("dialog", name="End the event?").get_by_role("button", name="End event").click()
+
+
+async def shared_link(page: Page) -> str:
+    """Open the share dialog and wait until its code is there; return the link. The dialog stays open."""
+    await press(page, "Share")
+    code = page.locator("#share-code")
+    await expect(code).to_have_attribute("src", re.compile(r"qr\.svg"))
+    assert await code.evaluate("code => code.decode().then(() => code.naturalWidth)") > 100
+    return await page.get_by_label("Link", exact=True).input_value()
+
+
+async def room_at(page: Page, link: str) -> dict[str, Any]:
+    """Return the room as a reader with this link gets it."""
+    place, _, token = link.partition("#token=")
+    query = f"?reader_token={token}" if token else ""
+    response = await page.request.get(f"{place.replace('/watch/', '/v1/rooms/')}{query}")
+    assert response.status == 200, await response.text()
+    room: dict[str, Any] = await response.json()
+    return room
+
+
+async def said(page: Page) -> list[str]:
+    """Wait for a caption more than there is; return all."""
+    lines = page.locator("#transcript p span")
+    await expect(lines).not_to_have_count(await lines.count(), timeout=TIMEOUT_MS)
+    return await lines.all_inner_texts()
+
+
+async def test_an_event_has_one_link_before_it_in_its_break_and_after_its_end(
+    scripted_server: Server, context: BrowserContext
+) -> None:
+    page = await opened(context, scripted_server.url)
+    link = await shared_link(page)
+    assert re.fullmatch(rf"{scripted_server.url}watch/[\w-]{{12}}", link)
+    assert (await room_at(page, link))["state"] == "waiting"
+    await expect(page.get_by_role("link", name="Save QR code")).to_have_attribute("download", re.compile(r"\.svg$"))
+    await press(page, "Done")
+    await expect(page.get_by_role("button", name="Share")).to_be_focused()
+
+    await press(page, "Start captions")
+    await said(page)
+    assert (await room_at(page, link))["state"] == "live"
+    await press(page, "Pause captions")
+    await expect_state(page, "Paused")
+    assert (await room_at(page, link))["state"] == "break"
+    await page.evaluate("document.activeElement.blur()")
+    await page.keyboard.press("Space")
+    await expect_state(page, "Live")
+    await expect(page.get_by_text("The event is over.")).to_be_hidden()
+
+    await press(page, "End event")
+    dialog = page.get_by_role("dialog", name="End the event?")
+    await dialog.get_by_role("button", name="Go on").click()
+    await expect_state(page, "Live")
+    await end_event(page)
+    await expect_state(page, "Ready")
+    room = await room_at(page, link)
+    assert (room["state"], len(room["parts"])) == ("ended", 2)
+    await expect(page.get_by_text("The event is over.")).to_be_visible()
+    await expect(page.get_by_role("link", name="Its link")).to_have_attribute("href", link)
+    assert await shared_link(page) == link
+
+
+async def test_an_event_can_be_ended_in_its_break_also_after_the_page_was_loaded_again(
+    scripted_server: Server, context: BrowserContext
+) -> None:
+    page = await opened(context, scripted_server.url)
+    await press(page, "Start captions")
+    lines = await said(page)
+    await press(page, "Pause captions")
+    await expect_state(page, "Paused")
+    lines = await page.locator("#transcript p span").all_inner_texts()
+    await page.reload()
+    await expect_state(page, "Paused")
+    await expect(page.locator("#transcript p span")).to_have_text(lines)
+    await end_event(page)
+    await expect_state(page, "Ready")
+    assert (await room_at(page, await shared_link(page)))["state"] == "ended"
+
+
+async def test_a_private_event_has_a_link_of_its_own_with_its_secret(
+    scripted_server: Server, context: BrowserContext
+) -> None:
+    await context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = await opened(context, scripted_server.url)
+    public = await shared_link(page)
+    await press(page, "Done")
+    await page.get_by_label("Private").check()
+    await press(page, "Share")
+    field = page.get_by_label("Link", exact=True)
+    await expect(field).to_have_value(re.compile("#token="))
+    private = await field.input_value()
+    assert private.partition("#")[0] != public
+    place = private.partition("#")[0].replace("/watch/", "/v1/rooms/")
+    assert (await page.request.get(place)).status == 401
+    assert (await room_at(page, private))["private"]
+
+    await press(page, "Copy for OBS")
+    await expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert await page.evaluate("navigator.clipboard.readText()") == private.replace("#", "?overlay=1#")
+    await press(page, "Done")
+    await page.get_by_label("Private").uncheck()
+    assert await shared_link(page) == public
+
+
+async def test_a_link_has_the_name_that_a_speaker_chooses_unless_it_is_somebody_elses(
+    scripted_server: Server, context: BrowserContext, speaking_browser: Browser
+) -> None:
+    page = await opened(context, scripted_server.url)
+    first = await shared_link(page)
+    name = page.get_by_label("Link name")
+    await name.fill("two words")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#share-problem")).to_contain_text("This is no name for a link")
+    await name.fill("PyCon-2026")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_label("Link", exact=True)).to_have_value(f"{scripted_server.url}watch/PyCon-2026")
+    await expect(page.locator("#share-problem")).to_be_empty()
+    assert (await room_at(page, f"{scripted_server.url}watch/PyCon-2026"))["state"] == "waiting"
+    await page.reload()
+    assert await shared_link(page) == f"{scripted_server.url}watch/PyCon-2026"
+
+    async with await speaking_browser.new_context() as elsewhere:
+        other = await opened(elsewhere, scripted_server.url)
+        own = await shared_link(other)
+        await other.get_by_label("Link name").fill("PyCon-2026")
+        await other.keyboard.press("Tab")
+        await expect(other.locator("#share-problem")).to_contain_text("This link belongs to somebody else")
+        await expect(other.get_by_label("Link", exact=True)).to_have_value(own)
+    await press(page, "New link")
+    await expect(page.get_by_label("Link", exact=True)).not_to_have_value(re.compile("PyCon"))
+    assert await page.get_by_label("Link", exact=True).input_value() != first
+
+
+async def test_a_second_page_is_told_that_somebody_speaks_and_may_take_over(
+    scripted_server: Server, context: BrowserContext
+) -> None:
+    first = await opened(context, scripted_server.url)
+    second = await opened(context, scripted_server.url)
+    await press(first, "Start captions")
+    await expect_state(first, "Live")
+    dialog = second.get_by_role("dialog", name="Somebody speaks in this event already")
+    await press(second, "Start captions")
+    await dialog.get_by_role("button", name="Leave it").click()
+    await expect_state(first, "Live")
+    await press(second, "Start again")
+    await dialog.get_by_role("button", name="Take over").click()
+    await expect_state(second, "Live")
+    await expect_state(first, "Taken over")
+    await expect(first.get_by_role("alert")).to_contain_text("Somebody else speaks now")
+    await expect(first.get_by_role("button", name="Start again")).to_be_visible()
+    await expect_state(second, "Live")
+
+
+async def test_a_page_that_is_loaded_again_asks_first_and_goes_on_with_its_session(
+    scripted_server: Server, context: BrowserContext
+) -> None:
+    await context.grant_permissions(["microphone"])
+    page = await opened(context, scripted_server.url)
+    asked: list[str] = []
+
+    async def leave(dialog: Any) -> None:
+        asked.append(dialog.type)
+        await dialog.accept()
+
+    page.on("dialog", leave)
+    await press(page, "Start captions")
+    before = await said(page)
+    link = await shared_link(page)
+    await page.reload()
+    assert asked == ["beforeunload"]
+    await expect_state(page, "Live")
+    after = await said(page)
+    assert after[: len(before)] == before
+    room = await room_at(page, link)
+    assert (room["state"], room["away"], len(room["parts"])) == ("live", False, 1)
+    exported = await page.request.get(f"{scripted_server.url}v1/sessions/{room['session']}/transcript.json")
+    kept = [caption["text"] for caption in (await exported.json())["captions"]]
+    shown = await page.locator("#transcript p span").all_inner_texts()
+    assert shown[: len(kept)] == kept[: len(shown)]
+    assert await page.locator("#roll-up p").count() >= 2
+
+
+async def test_a_page_whose_browser_asks_for_the_microphone_goes_on_by_one_press(
+    scripted_server: Server, context: BrowserContext
+) -> None:
+    page = await opened(context, scripted_server.url)
+    await page.add_init_script("navigator.permissions.query = async () => ({ state: 'prompt' })")
+    await press(page, "Start captions")
+    before = await said(page)
+    link = await shared_link(page)
+    await page.reload()
+    await expect(page.locator("#transcript p span").first).to_have_text(before[0])
+    room = await room_at(page, link)
+    assert (room["state"], room["away"]) == ("live", True)
+    await press(page, "Continue captions")
+    await expect_state(page, "Live")
+    assert (await said(page))[: len(before)] == before
+    assert len((await room_at(page, link))["parts"]) == 1
+
+
+async def test_a_page_goes_on_by_itself_when_its_server_restarts(
+    serve: Serve, context: BrowserContext, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    flags = (*SCRIPTED, "--port", str(unused_tcp_port), "--store", str(tmp_path / "transcripts.db"))
+    server = await serve(*flags)
+    page = await opened(context, server.url)
+    await press(page, "Start captions")
+    before = await said(page)
+    link = await shared_link(page)
+    await press(page, "Done")
+    server.terminate()
+    await expect(page.locator("#notice")).to_have_text("The server restarts. Captions go on by themselves.")
+    await expect_state(page, "Reconnecting")
+    await server.process.wait()
+    await serve(*flags)
+    await expect_state(page, "Live")
+    await expect(page.locator("#notice")).to_be_empty()
+    assert (await said(page))[: len(before)] == before
+    assert [part["state"] for part in (await room_at(page, link))["parts"]] == ["open"]
+
+
+async def test_a_page_begins_the_next_part_by_itself_if_the_server_has_lost_the_session(
+    serve: Serve, context: BrowserContext, unused_tcp_port: int
+) -> None:
+    flags = (*SCRIPTED, "--port", str(unused_tcp_port), "--store", "none")
+    server = await serve(*flags)
+    page = await opened(context, server.url)
+    await press(page, "Start captions")
+    before = await said(page)
+    server.process.kill()
+    await server.process.wait()
+    await expect_state(page, "Reconnecting")
+    await serve(*flags)
+    await expect_state(page, "Live")
+    await expect(page.locator("#notice")).to_contain_text("Captions continue as a new part of the event.")
+    assert (await said(page))[: len(before)] == before
+
+
+async def test_what_is_chosen_for_an_event_is_sent_with_its_start_and_remembered(
+    scripted_server: Server, context: BrowserContext
+) -> None:
+    page = await opened(context, scripted_server.url)
+    starts: list[dict[str, Any]] = []
+    page.on(
+        "websocket",
+        lambda socket: socket.on(
+            "framesent", lambda sent: starts.append(json.loads(sent)) if isinstance(sent, str) else None
+        ),
+    )
+    await page.locator("#event summary").click()
+    await page.get_by_label("Title").fill("Morning")
+    await page.get_by_label("Names and terms").fill("Zuse, Ada Lovelace\nlivecaption\n")
+    await page.get_by_label("End sentences").select_option("accurate")
+    await page.get_by_label("Keep the transcript").uncheck()
+    await page.reload()
+    await expect(page.get_by_label("Title")).to_have_value("Morning")
+    await expect(page.get_by_label("Keep the transcript")).not_to_be_checked()
+    await press(page, "Start captions")
+    await expect_state(page, "Live")
+    start = starts[0]
+    assert start["hotwords"] == ["Zuse", "Ada Lovelace", "livecaption"]
+    assert (start["title"], start["endpointing"], start["keep"]) == ("Morning", {"preset": "accurate"}, False)
+    assert (await room_at(page, await shared_link(page)))["title"] == "Morning"
+
+
+async def test_a_page_at_localhost_offers_the_addresses_of_the_network_for_the_link(
+    scripted_server: Server, context: BrowserContext
+) -> None:
+    """The link and its code begin with the same address."""
+    page = await context.new_page()
+    known: dict[str, Any] = {"addresses": ["http://192.168.1.20:8000/", "http://10.0.0.7:8000/"], "public_url": None}
+
+    async def informed(route: Route) -> None:
+        response = await route.fetch()
+        await route.fulfill(response=response, json={**await response.json(), **known})
+
+    await page.route("**/v1/info", informed)
+    await page.route("**/qr.svg*", lambda route: route.fulfill(body="<svg xmlns='http://www.w3.org/2000/svg'/>"))
+    await page.goto(scripted_server.url)
+    await press(page, "Share")
+    link, code = page.get_by_label("Link", exact=True), page.locator("#share-code")
+    await expect(link).to_have_value(re.compile(r"^http://192\.168\.1\.20:8000/watch/"))
+    await page.get_by_label("Address in the network").select_option("http://10.0.0.7:8000/")
+    await expect(link).to_have_value(re.compile(r"^http://10\.0\.0\.7:8000/watch/"))
+    await expect(code).to_have_attribute("src", re.compile(r"page=http%3A%2F%2F10\.0\.0\.7%3A8000%2F"))
+    await expect(page.get_by_text("Phones cannot open localhost")).to_be_visible()
+
+    known |= {"public_url": "https://captions.example.org/hall/"}
+    await page.reload()
+    await press(page, "Share")
+    await expect(link).to_have_value(re.compile(r"^https://captions\.example\.org/hall/watch/"))
+    await expect(page.get_by_label("Address in the network")).to_be_hidden()
+
+    known |= {"public_url": None, "addresses": []}
+    await page.reload()
+    await press(page, "Share")
+    await expect(page.get_by_text("This link works on this computer only")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        ({"kept": True, "keep_days": 30}, "The server keeps the transcript for 30 days. It keeps no sound."),
+        ({"kept": False, "keep_days": None}, "This server keeps no transcripts, and no sound."),
+    ],
+)
+async def test_the_page_says_what_is_kept_and_for_how_long(
+    scripted_server: Server, context: BrowserContext, kept: dict[str, Any], words: str
+) -> None:
+    page = await context.new_page()
+
+    async def informed(route: Route) -> None:
+        response = await route.fetch()
+        await route.fulfill(response=response, json={**await response.json(), "transcripts": kept})
+
+    await page.route("**/v1/info", informed)
+    await page.goto(scripted_server.url)
+    await expect(page.locator("#keeping")).to_contain_text(words)
+
+
+async def test_a_presentation_fills_the_screen_and_shows_trouble_and_the_code(
+    serve: Serve, context: BrowserContext
+) -> None:
+    server = await serve(*SCRIPTED)
+    page = await opened(context, server.url)
+    await press(page, "Start captions")
+    await said(page)
+    await page.evaluate("document.activeElement.blur()")
+    await page.keyboard.press("p")
+    mark, code = page.locator("#stage-mark"), page.locator("#corner-code")
+    await expect(mark).to_be_hidden()
+    assert await page.locator("#roll-up").evaluate("lines => lines.clientHeight / innerHeight") > 0.8
+    await page.keyboard.press("q")
+    await expect(code).to_be_visible()
+    beside = "([a, b]) => a.getBoundingClientRect().right <= b.getBoundingClientRect().left"
+    assert await page.evaluate(beside, [await page.locator("#roll-up").element_handle(), await code.element_handle()])
+    await page.keyboard.press("q")
+    await expect(code).to_be_hidden()
+    server.process.kill()
+    await expect(mark).to_have_text("Reconnecting")
+    await expect(mark).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(mark).to_be_hidden()
+
+
+async def test_the_microphone_can_be_tested_before_the_start(scripted_server: Server, context: BrowserContext) -> None:
+    page = await opened(context, scripted_server.url)
+    meter = page.get_by_role("meter", name="Level")
+    await press(page, "Test microphone")
+    await expect(meter).not_to_have_attribute("aria-valuenow", "-60")
+    await expect_state(page, "Ready")
+    await press(page, "Stop the test")
+    await expect(meter).to_have_attribute("aria-valuenow", "-60")
+    await press(page, "Test microphone")
+    await expect(meter).not_to_have_attribute("aria-valuenow", "-60")
+    await press(page, "Start captions")
+    await expect_state(page, "Live")
+    await expect(page.get_by_role("button", name=re.compile("test", re.I))).to_be_hidden()
+    await press(page, "Pause captions")
+    await expect_state(page, "Paused")
+    await expect(meter).to_have_attribute("aria-valuenow", "-60")
+
+
+async def test_doubt_needs_several_unsure_sentences(module_page: Page) -> None:
+    doubts = """async (finals) => {
+      const { Doubt } = await import('/doubt.js');
+      const doubt = new Doubt();
+      return finals.map(([words, confidence]) => doubt.push({ text: 'word '.repeat(words), confidence }));
+    }"""
+
+    async def doubted(*finals: tuple[int, float]) -> list[bool]:
+        found: list[bool] = await module_page.evaluate(doubts, [list(final) for final in finals])
+        return found
+
+    german = (9, 0.5), (18, 0.31), (7, 0.41), (13, 0.41)
+    assert await doubted(*german) == [False, False, False, True]
+    assert await doubted(*german[:3], (2, 0.1), (9, 0.9)) == [False] * 5
+    assert await doubted(*german, *[(8, 0.9)] * 2) == [False, False, False, True, False, False]
+
+
+async def test_speech_that_a_model_of_one_language_does_not_know_is_doubted(
+    scripted_server: Server, context: BrowserContext
+) -> None:
+    """The scripted model is made to have one language; it is not confident in any word."""
+    page = await context.new_page()
+
+    async def informed(route: Route) -> None:
+        response = await route.fetch()
+        await route.fulfill(
+            response=response, json={**await response.json(), "model": {"name": "m", "languages": ["en"]}}
+        )
+
+    await page.route("**/v1/info", informed)
+    await page.route_web_socket("**/v1/stream", unsure)
+    await page.goto(scripted_server.url)
+    await press(page, "Start captions")
+    await expect(page.locator("#notice")).to_contain_text("Is this English?", timeout=2 * TIMEOUT_MS)
+
+
+def unsure(socket: Any) -> None:
+    """Pass everything on; four finals come for each, with little confidence."""
+    server = socket.connect_to_server()
+    n = 0
+
+    def pass_on(message: str | bytes) -> None:
+        nonlocal n
+        event = json.loads(message)
+        if event["type"] != "final":
+            socket.send(message)
+            return
+        for _ in range(4):
+            unsure_final = {**event, "utterance": n, "confidence": 0.3, "text": "And the words are nonsense."}
+            socket.send(json.dumps(unsure_final))
+            n += 1
+
+    server.on_message(pass_on)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_no_state_of_an_event_breaks_a_rule_of_axe(
+    scripted_server: Server, speaking_browser: Browser, scheme: Any
+) -> None:
+    async def assert_accessible(state: str) -> None:
+        results = await Axe().run(page)
+        assert results.violations_count == 0, state + results.generate_report()
+
+    async with await speaking_browser.new_context(color_scheme=scheme, bypass_csp=True) as context:
+        page = await opened(context, scripted_server.url)
+        await page.locator("#event summary").click()
+        await assert_accessible("event")
+        await shared_link(page)
+        await assert_accessible("share")
+        await press(page, "Done")
+        await press(page, "Start captions")
+        await said(page)
+        await page.evaluate("document.activeElement.blur()")
+        await page.keyboard.press("p")
+        await page.keyboard.press("q")
+        await expect(page.locator("#corner-code")).to_be_visible()
+        await assert_accessible("presentation")
+        await page.keyboard.press("Escape")
+        await press(page, "End event")
+        await assert_accessible("end")
+        await press(page, "Go on")
+        await press(page, "Pause captions")
+        await expect_state(page, "Paused")
+        await assert_accessible("break")
+        await end_event(page)
+        await expect_state(page, "Ready")
+        await assert_accessible("ended")
+        await page.evaluate("document.getElementById('taken-dialog').showModal()")
+        await assert_accessible("taken")
+        await press(page, "Leave it")
+        await page.evaluate("document.querySelector('token-dialog').ask(() => {}, { isRefused: false })")
+        await assert_accessible("token")
+
+
+@pytest.mark.parametrize("width", [320, 390])
+async def test_nothing_is_cut_off_on_phones(scripted_server: Server, context: BrowserContext, width: int) -> None:
+    page = await context.new_page()
+    await page.set_viewport_size({"width": width, "height": 844})
+    await page.goto(scripted_server.url)
+    await page.locator("#event summary").click()
+    assert await page.evaluate("document.documentElement.scrollWidth") == width
+    await shared_link(page)
+    inside = "dialog => dialog.scrollWidth <= dialog.clientWidth"
+    assert await page.get_by_role("dialog").evaluate(inside)
+    await press(page, "Done")
+    await press(page, "Options")
+    assert await page.get_by_role("dialog").evaluate(inside)
