@@ -84,7 +84,7 @@ const sharing = new Sharing({
   isPrivate: () => settings.get("private"),
   title: () => settings.get("title"),
   token: accessToken,
-  isFixed: () => !session.resting,
+  isFixed: () => !session.resting || session.state === "break",
   askForToken: (again) => askForToken(again, { action: t("Share") }),
 });
 /** What this tab was doing when it was loaded again. */
@@ -96,6 +96,8 @@ const tab = { ...before, running: /** @type {ResumePoint | null} */ (null) };
 let interrupted = before.running;
 /** @type {Info | null} */
 let info = null;
+/** Whether the captions from before the page was loaded again are on their way. */
+let isRestoring = before.sessions.length > 0 || before.running !== null || before.inBreak;
 let levelWarning = "";
 /** @type {number | null} When the running session began, by the Unix clock; null: none is running. */
 let startedAtMs = null;
@@ -107,7 +109,7 @@ let doubt = new Doubt();
 // --- start, pause, end ---
 
 function startOrPause() {
-  if (session.state === "finishing") return;
+  if (session.state === "finishing" || isRestoring) return;
   if (session.resting) start();
   else session.stop();
 }
@@ -422,6 +424,8 @@ function showKeeping() {
 
 async function restore() {
   await transcript.restore(before.sessions, accessToken());
+  isRestoring = false;
+  if (before.running) rollUp.beginSession(before.running.ready.language);
   element("welcome").hidden = !transcript.isEmpty;
   for (const [utterance, caption] of transcript.newest(RESTORED_LINES).entries()) {
     rollUp.showFinal({ utterance: -1 - utterance, ...caption });
@@ -498,5 +502,5 @@ offerLanguages(null, settings.get("language"));
 learn();
 applyAppearance();
 announce();
-if (before.sessions.length > 0 || before.running || before.inBreak) restore();
+if (isRestoring) restore();
 if (!window.isSecureContext) showProblem(new Problem("insecure_context"));

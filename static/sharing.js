@@ -98,6 +98,7 @@ export class Sharing {
   open() {
     this.#report(null);
     nameField.value = this.#room.name;
+    this.#show();
     dialog.showModal();
     this.#register();
   }

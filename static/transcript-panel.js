@@ -17,6 +17,9 @@ import { Problem } from "./words.js";
  * @property {(problem: Problem) => void} failed
  */
 
+/** A page that goes on with its session must not wait longer for what was said before. */
+const MAX_RESTORING_MS = 5000;
+
 const TOOLS = ["download-vtt", "download-srt", "download-txt", "copy", "clear"];
 
 export class TranscriptPanel {
@@ -146,6 +149,7 @@ export class TranscriptPanel {
 async function captionsOf({ id, readerToken }, token) {
   const url = new URL(`v1/sessions/${id}/transcript.json`, document.baseURI);
   if (readerToken) url.searchParams.set("reader_token", readerToken);
-  const response = await fetch(url, { headers: authorization(token), cache: "no-store" }).catch(() => null);
+  const signal = AbortSignal.timeout(MAX_RESTORING_MS);
+  const response = await fetch(url, { headers: authorization(token), cache: "no-store", signal }).catch(() => null);
   return response?.ok ? (await response.json()).captions : [];
 }
