@@ -1,10 +1,10 @@
 // @ts-check
-/** Finals -> whether the speech may be in another language than the model hears. No DOM, no state of the page. */
+/** Finals -> whether the speech may be in another language than the one of the captions. No DOM, no state of the page. */
 
 /** @import { Final } from "./messages.js" */
 
 /**
- * A model that has to hear one language makes words of any other, but it is not confident. In finals of at least 4 words
+ * A model that is set to one language makes words of any other, but it is not confident. In finals of at least 4 words
  * of `tiny.en`, the confidence was 0.28 to 0.54 with eight other languages (median 0.37, 21 finals), and 0.48 to 0.97 with
  * English, also spontaneous, noisy and by telephone (median 0.84, 40 finals). So the mean of four tells them apart:
  * docs/decisions/0047-doubtful-language.md.

@@ -337,7 +337,7 @@ function showFinal(event) {
 function doubtWords() {
   const languages = info?.model?.languages ?? [];
   const code = element("language", HTMLSelectElement).value;
-  // A model that detects languages has heard that of the speaker.
+  // A model that detects languages has found that of the speaker.
   if (code === "") return "";
   return languages.length === 1 ? otherModelWords(code) : otherLanguageWords(code);
 }

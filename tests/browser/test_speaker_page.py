@@ -178,7 +178,7 @@ async def test_a_link_has_the_name_that_a_speaker_chooses_unless_it_is_somebody_
     assert await page.get_by_label("Link", exact=True).input_value() != first
 
 
-async def test_a_second_page_is_told_that_somebody_speaks_and_may_take_over(
+async def test_a_second_page_shows_that_somebody_speaks_and_may_take_over(
     scripted_server: Server, context: BrowserContext
 ) -> None:
     first = await opened(context, scripted_server.url)
@@ -283,7 +283,7 @@ async def test_a_page_begins_the_next_part_by_itself_if_the_server_has_lost_the_
     assert (await said(page))[: len(before)] == before
 
 
-async def test_what_is_chosen_for_an_event_is_sent_with_its_start_and_remembered(
+async def test_the_choices_for_an_event_are_sent_with_its_start_and_remembered(
     scripted_server: Server, context: BrowserContext
 ) -> None:
     page = await opened(context, scripted_server.url)
@@ -351,7 +351,7 @@ async def test_a_page_at_localhost_offers_the_addresses_of_the_network_for_the_l
         ({"kept": False, "keep_days": None}, "This server keeps no transcripts, and no sound."),
     ],
 )
-async def test_the_page_says_what_is_kept_and_for_how_long(
+async def test_the_page_shows_what_is_kept_and_for_how_long(
     scripted_server: Server, context: BrowserContext, kept: dict[str, Any], words: str
 ) -> None:
     page = await context.new_page()
@@ -425,7 +425,7 @@ async def test_doubt_needs_several_unsure_sentences(module_page: Page) -> None:
     assert await doubted(*german, *[(8, 0.9)] * 2) == [False, False, False, True, False, False]
 
 
-async def test_speech_that_a_model_of_one_language_does_not_know_is_doubted(
+async def test_the_page_warns_of_speech_in_a_language_that_its_model_lacks(
     scripted_server: Server, context: BrowserContext
 ) -> None:
     """The scripted model is made to have one language; it is not confident in any word."""
@@ -515,3 +515,16 @@ async def test_nothing_is_cut_off_on_phones(scripted_server: Server, context: Br
     await press(page, "Done")
     await press(page, "Options")
     assert await page.get_by_role("dialog").evaluate(inside)
+
+
+async def test_switches_show_their_state_where_the_system_sets_the_colors(
+    scripted_server: Server, speaking_browser: Browser
+) -> None:
+    """The colors of the page are gone there. A box of the system's own shows whether it is ticked."""
+    async with await speaking_browser.new_context(forced_colors="active") as context:
+        page = await opened(context, scripted_server.url)
+        private = page.get_by_label("Private")
+        await expect(private).to_have_css("appearance", "auto")
+        off = await private.screenshot()
+        await private.check()
+        assert await private.screenshot() != off
