@@ -79,25 +79,28 @@ export function ask(dialog, closed) {
  * @param {string} text
  */
 export async function copyFrom(button, text) {
-  // Pages that are open at an address without https have no clipboard of their own.
+  // Browsers have the clipboard only over https and on the server's own machine.
   if (navigator.clipboard) await navigator.clipboard.writeText(text);
-  else copySelected(text, button.closest("dialog") ?? document.body);
+  else copyFromField(button, text);
   button.dataset.words ??= button.textContent ?? "";
   button.textContent = t("Copied");
   setTimeout(() => (button.textContent = button.dataset.words ?? ""), COPIED_MS);
 }
 
 /**
+ * Copy a text as people do, from a field beside the button: in a dialog the rest of the page cannot be selected.
+ *
+ * @param {HTMLButtonElement} button
  * @param {string} text
- * @param {Element} place where it can be selected now: a dialog that is open keeps everything else out of reach
  */
-function copySelected(text, place) {
-  const field = make("textarea");
+function copyFromField(button, text) {
+  const field = make("textarea", text);
   field.value = text;
-  place.append(field);
+  button.after(field);
   field.select();
   document.execCommand("copy");
   field.remove();
+  button.focus();
 }
 
 /**
