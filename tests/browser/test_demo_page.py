@@ -227,6 +227,7 @@ async def test_a_server_that_is_stopped_still_gives_the_last_caption(serve: Serv
     await expect(page.locator("#state")).to_have_text("Reconnecting")
     assert committed in words(await page.locator("#transcript").inner_text())
     await expect(page.locator("#roll-up .tentative")).to_have_text("")
+    await expect(page.locator("#roll-up .tentative")).to_have_text("")
 
 
 async def test_the_page_does_not_show_a_stopped_server_as_still_stopping(serve: Serve, context: BrowserContext) -> None:

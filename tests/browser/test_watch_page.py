@@ -325,6 +325,13 @@ async def test_the_page_breaks_no_rule_of_accessibility_and_fits(
         await expect(page.get_by_role("log")).to_have_attribute("aria-live", "off")
 
 
+async def link_of_session(page: Page) -> str:
+    """Return the link of the session that runs on the publisher's page, with its token if it is private."""
+    place, mark, token = (await page.get_by_label("Link", exact=True).input_value()).partition("#token=")
+    response = await page.request.get(place.replace("/watch/", "/v1/rooms/"), params={"reader_token": token})
+    return f"{place.rpartition('/')[0]}/{(await response.json())['session']}{mark}{token}"
+
+
 async def test_the_publishers_page_has_a_link_and_a_code_for_readers(
     scripted_server: Server, speaking_browser: Browser, open_page: OpenPage
 ) -> None:
@@ -339,7 +346,8 @@ async def test_the_publishers_page_has_a_link_and_a_code_for_readers(
         await expect(page.locator("#share-private")).to_be_hidden()
         assert await page.locator("#share-code").evaluate("code => code.decode().then(() => code.naturalWidth)") > 100
         await expect(page.locator("#share-local")).to_be_visible()
-        reader = await open_page(link)
+        await expect_state(page, "Live")
+        reader = await open_page(await link_of_session(page))
         await expect(reader.locator("#roll-up")).to_contain_text(re.compile(r"\w"), timeout=STATE_TIMEOUT_MS)
         await page.get_by_role("button", name="Done").click()
 
@@ -361,16 +369,17 @@ async def test_a_publisher_makes_a_session_private_before_the_start_and_shares_i
         await expect(page.locator("#share-private")).to_be_visible()
         await expect(page.get_by_label("Link", exact=True)).to_have_value(re.compile("#token="))
         link = await page.get_by_label("Link", exact=True).input_value()
-        public, _, token = link.partition("#token=")
+        _, _, token = link.partition("#token=")
         assert len(token) == 32
         expected = io.BytesIO()
         segno.make(link, error="m", micro=False).save(expected, kind="svg", xmldecl=False, scale=8, light="#fff")
         assert await (await code.value).body() == expected.getvalue()
         assert await page.locator("#share-code").evaluate("code => code.decode().then(() => code.naturalWidth)") > 100
 
-        reader = await open_page(link)
+        private = await link_of_session(page)
+        reader = await open_page(private)
         await expect(reader.locator("#roll-up")).to_contain_text(re.compile(r"\w"), timeout=STATE_TIMEOUT_MS)
-        await expect_state(await open_page(public), "This session is private")
+        await expect_state(await open_page(private.partition("#")[0]), "This session is private")
 
         await page.get_by_role("button", name="Done").click()
         await page.get_by_role("button", name="Pause captions").click()
@@ -392,9 +401,9 @@ async def test_the_publishers_page_resumes_over_a_broken_network_and_readers_mis
         await page.goto(relay.url)
         await page.get_by_role("button", name="Start captions").click()
         await expect_state(page, "Live")
-        reader = await open_page(
-            (await page.locator("#share-link").input_value()).replace(relay.url, scripted_server.url)
-        )
+        await page.get_by_role("button", name="Share").click()
+        reader = await open_page((await link_of_session(page)).replace(relay.url, scripted_server.url))
+        await page.get_by_role("button", name="Done").click()
         for n in (1, 2):
             await expect(page.locator("#transcript p")).not_to_have_count(n - 1, timeout=20_000)
             relay.up = False
