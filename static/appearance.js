@@ -5,8 +5,7 @@ import { element } from "./dom.js";
 
 /** @import { Settings } from "./settings.js" */
 
-const MIN_CAPTION_SIZE_PERCENT = 50;
-const MAX_CAPTION_SIZE_PERCENT = 200;
+export const CAPTION_SIZE_PERCENT = { min: 50, max: 200 };
 const STEP_PERCENT = 10;
 
 /**
@@ -29,6 +28,7 @@ export function showAppearance(settings) {
  * @param {1 | -1} direction
  */
 export function stepCaptionSize(settings, direction) {
+  const { min, max } = CAPTION_SIZE_PERCENT;
   const size = settings.get("captionSize") + direction * STEP_PERCENT;
-  settings.set("captionSize", Math.max(MIN_CAPTION_SIZE_PERCENT, Math.min(MAX_CAPTION_SIZE_PERCENT, size)));
+  settings.set("captionSize", Math.max(min, Math.min(max, size)));
 }

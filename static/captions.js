@@ -2,6 +2,7 @@
 /** The two places where captions are read: the roll-up lines, and the transcript that scrolls. */
 
 import { make } from "./dom.js";
+import { t } from "./language.js";
 import { channelName, clock } from "./transcript.js";
 
 /** @import { Partial } from "./messages.js" */
@@ -55,6 +56,8 @@ export class RollUp {
     else this.#write(utterance, channel, text, "", language ?? this.#language);
     const ended = this.#open.get(utterance)?.element;
     this.#open.delete(utterance);
+    // Where the transcript shows finals too, the page hides them here.
+    ended?.classList.add("final");
     if (channel !== undefined && ended?.isConnected) this.#lines.insertBefore(ended, this.#firstOpen());
   }
 
@@ -144,12 +147,22 @@ class UtteranceLine {
   }
 }
 
-/** The finals with their times. Keeps the reader's place when they have scrolled back. */
+/**
+ * The finals with their times, in parts if there are any. Follows the newest one until the reader scrolls back, and
+ * keeps their place then.
+ */
 export class TranscriptView {
   #log;
   #jump;
+  /** Has all entries; its size is that of the text. */
+  #content = make("div");
+  /** @type {HTMLElement} */
+  #part = this.#content;
+  /** @type {Map<string, { element: HTMLElement, heading: HTMLElement }>} */
+  #parts = new Map();
   #following = true;
   #missed = 0;
+  #layout = "";
 
   /**
    * @param {HTMLElement} log scrolls
@@ -158,9 +171,46 @@ export class TranscriptView {
   constructor(log, jump) {
     this.#log = log;
     this.#jump = jump;
+    log.append(this.#content);
     log.addEventListener("scroll", () => this.#scrolled());
     jump.addEventListener("click", () => this.jumpToLive());
-    new ResizeObserver(() => this.#following && this.#toEnd()).observe(log);
+    // Text and window change their sizes by new captions, larger type, a turned phone, its keyboard, a longer header.
+    const resized = new ResizeObserver(() => this.#following && this.#toEnd());
+    resized.observe(log);
+    resized.observe(this.#content);
+  }
+
+  /**
+   * The entries that follow belong to this part, which comes last if it is a new one.
+   *
+   * @param {string} id
+   */
+  beginPart(id) {
+    let part = this.#parts.get(id);
+    if (!part) {
+      part = { element: make("div", "", "part"), heading: make("h2") };
+      part.heading.dir = "auto";
+      part.element.append(part.heading);
+      this.#content.append(part.element);
+      this.#parts.set(id, part);
+    }
+    this.#part = part.element;
+  }
+
+  /**
+   * Name a part, if there is one with this id.
+   *
+   * @param {string} id
+   * @param {string} title
+   */
+  namePart(id, title) {
+    const heading = this.#parts.get(id)?.heading;
+    if (heading && heading.textContent !== title) heading.textContent = title;
+  }
+
+  /** Remove the entries of the part that was begun last. Its heading stays. */
+  clearPart() {
+    for (const entry of this.#part.querySelectorAll("p")) entry.remove();
   }
 
   /** @param {{ text: string, startMs: number, language: string | null, channel?: number }} caption */
@@ -173,14 +223,15 @@ export class TranscriptView {
     entry.append(make("time", clock(startMs)));
     if (channel !== undefined) entry.append(make("span", channelName(channel), "channel"));
     entry.append(words);
-    this.#log.append(entry);
-    if (this.#following) this.#toEnd();
-    else this.#missed += 1;
+    this.#part.append(entry);
+    if (!this.#following) this.#missed += 1;
     this.#showJump();
   }
 
   clear() {
-    this.#log.replaceChildren();
+    this.#content.replaceChildren();
+    this.#parts.clear();
+    this.#part = this.#content;
     this.#following = true;
     this.#showJump();
   }
@@ -202,6 +253,8 @@ export class TranscriptView {
   }
 
   #scrolled() {
+    // A change of the layout scrolls too. Only the reader's own scrolling stops the following.
+    if (this.#following && this.#layout !== this.#measured()) return this.#toEnd();
     const toEndPx = this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight;
     // Half a line of tolerance, for fractions of pixels and touch screens that stop just before the end.
     this.#following = toEndPx < 16;
@@ -210,11 +263,17 @@ export class TranscriptView {
 
   #toEnd() {
     this.#log.scrollTop = this.#log.scrollHeight;
+    this.#layout = this.#measured();
+  }
+
+  #measured() {
+    return `${this.#log.scrollHeight} ${this.#log.clientHeight}`;
   }
 
   #showJump() {
     if (this.#following) this.#missed = 0;
     this.#jump.hidden = this.#following;
-    this.#jump.textContent = this.#missed > 0 ? `Jump to live (${this.#missed} new)` : "Jump to live";
+    this.#jump.textContent =
+      this.#missed > 0 ? t("Jump to live ({count} new)", { count: this.#missed }) : t("Jump to live");
   }
 }

@@ -1,137 +1,222 @@
 // @ts-check
 /**
- * The captions of one session for a reader: server-sent events, requested again whenever the connection is lost.
+ * The captions of one room for a reader, over one connection after the other.
  *
- *     connecting ─► live ◄─► reconnecting           until the session is over, or cannot be read:
- *                    └─► ended | unknown | private
+ *     connecting ─► open ◄─► reconnecting | restarting | full
+ *                    └─► over      the room has ended: looks again when the page becomes visible
+ *         unknown: looks again after a while      private: final
  *
- * Uses `fetch` and not EventSource, which can neither send a token nor notice a dead connection.
+ * Each connection is a WebSocket or, where none can be opened, server-sent events: a browser opens only six of those to
+ * one server, so a seventh tab would wait for ever. They are read by `fetch`, because an EventSource sends no token.
  * Independent of the page.
  */
 
-import { authorization } from "./token.js";
+import { authorization, subprotocols } from "./token.js";
 
 /** @import { ReaderEvent } from "./messages.js" */
 
-/** @typedef {"connecting" | "live" | "reconnecting" | "ended" | "unknown" | "private"} FeedState */
-
 /**
- * A first `snapshot` has everything that was said before.
- *
- * @typedef {object} FeedListener
- * @property {(event: ReaderEvent) => void} received
- * @property {(state: FeedState) => void} state
+ * @typedef {"connecting" | "open" | "reconnecting" | "restarting" | "full" | "over" | "unknown" | "private"} Connection
  */
 
-/** The server sends at least a comment every 15 s. */
+/**
+ * @typedef {object} FeedListener
+ * @property {(event: ReaderEvent) => void} received
+ * @property {(connection: Connection) => void} connection
+ */
+
+/** The server sends at least the room, or a comment, every 15 s. */
 const MAX_SILENCE_MS = 40_000;
 const FIRST_RETRY_MS = 500;
 const MAX_RETRY_MS = 5000;
+/** A room that is not there may be made later; a link can be shared before. */
+const UNKNOWN_RETRY_MS = 15_000;
+/** A server that restarts loads a large model within this time. Later it is unreachable, as far as a page can see. */
+const RESTART_MS = 120_000;
 
-/** @type {Record<number, FeedState>} */
-const STATE_OF_STATUS_CODE = { 204: "ended", 401: "private", 404: "unknown" };
+const CLOSED_AT_THE_END = 1000;
+const CLOSED_BY_A_STOP = [1001, 1012];
+/** @type {Record<number, Connection>} */
+const OF_STATUS_CODE = { 204: "over", 401: "private", 404: "unknown", 503: "full" };
 
 export class CaptionFeed {
-  #url;
+  #room;
   #token;
   #listener;
-  /** @type {string | null} */
-  #lastId = null;
+  /** The newest event that was received, as the server calls it; "": none. */
+  #cursor = "";
+  #epoch = "";
+  #ended = false;
+  /** @type {Connection} */
+  #connection = "connecting";
+  /** The server said that it stops, at this time. */
+  #stoppedAtMs = Number.NEGATIVE_INFINITY;
   #retryMs = FIRST_RETRY_MS;
   #wake = () => {};
+  /** Gives the present connection up. */
+  #drop = () => {};
 
   /**
-   * @param {URL} url
-   * @param {string} token
+   * @param {URL} room its address in the API
+   * @param {string} token the reader token of a private room, or ""
    * @param {FeedListener} listener
    */
-  constructor(url, token, listener) {
-    this.#url = url;
+  constructor(room, token, listener) {
+    this.#room = room;
     this.#token = token;
     this.#listener = listener;
-    // Retry at once when the network returns or the page becomes visible.
-    addEventListener("online", () => this.#wake());
-    document.addEventListener("visibilitychange", () => this.#wake());
+    // Look at once when the network returns or the page becomes visible. A new network has none of our connections.
+    addEventListener("online", () => {
+      this.#drop();
+      this.#wake();
+    });
+    document.addEventListener("visibilitychange", () => document.hidden || this.#wake());
   }
 
-  /** Read until the session is over or turns out to be unreadable. */
+  /** Read until the room turns out to be private. */
   async run() {
-    this.#listener.state("connecting");
-    for (;;) {
-      const end = await this.#read();
-      if (end) {
-        this.#listener.state(end);
-        return;
-      }
-      this.#listener.state("reconnecting");
-      await this.#delay();
+    this.#show("connecting");
+    while (this.#connection !== "private") {
+      this.#show(this.#after((await this.#readSocket()) ?? (await this.#readEvents())));
+      await this.#pause();
     }
   }
 
+  /** @param {Connection} connection */
+  #show(connection) {
+    this.#connection = connection;
+    this.#listener.connection(connection);
+  }
+
   /**
-   * Read over one connection until its end. Return the final state, or null if the connection was lost.
+   * What a lost connection means to the reader depends on what was before.
    *
-   * @returns {Promise<FeedState | null>}
+   * @param {Connection} result
+   * @returns {Connection}
    */
-  async #read() {
+  #after(result) {
+    if (result === "restarting") this.#stoppedAtMs = performance.now();
+    if (result !== "reconnecting") return result;
+    if (this.#connection === "over") return "over";
+    return performance.now() - this.#stoppedAtMs < RESTART_MS ? "restarting" : result;
+  }
+
+  /** The first event has come. */
+  #opened() {
+    this.#stoppedAtMs = Number.NEGATIVE_INFINITY;
+    this.#retryMs = FIRST_RETRY_MS;
+    if (this.#connection !== "open") this.#show("open");
+  }
+
+  /** @param {ReaderEvent} event */
+  #take(event) {
+    this.#opened();
+    if (event.type === "snapshot") this.#epoch = event.epoch;
+    if (event.type === "room") this.#ended = event.state === "ended";
+    if ("seq" in event) this.#cursor = `${this.#epoch}-${event.seq}`;
+    this.#listener.received(event);
+  }
+
+  /**
+   * Read over a WebSocket until its end. null: it could not be opened, and only a request without one can find out why.
+   *
+   * @returns {Promise<Connection | null>}
+   */
+  #readSocket() {
+    const url = new URL(`${this.#room}/watch`);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    if (this.#cursor) url.searchParams.set("last_event_id", this.#cursor);
+    const socket = new WebSocket(url, subprotocols(this.#token));
+    return new Promise((resolve) => {
+      let opened = false;
+      this.#drop = () => {
+        socket.close();
+        resolve(opened ? "reconnecting" : null);
+      };
+      const silence = new Silence(this.#drop);
+      socket.onopen = () => {
+        opened = true;
+      };
+      socket.onmessage = ({ data }) => {
+        silence.broken();
+        this.#take(JSON.parse(data));
+      };
+      socket.onclose = ({ code }) => {
+        silence.end();
+        if (code === CLOSED_AT_THE_END) resolve("over");
+        else if (CLOSED_BY_A_STOP.includes(code)) resolve("restarting");
+        else resolve(opened ? "reconnecting" : null);
+      };
+    });
+  }
+
+  /**
+   * Read server-sent events until their end.
+   *
+   * @returns {Promise<Connection>}
+   */
+  async #readEvents() {
     const abort = new AbortController();
-    let silence = 0;
-    const alive = () => {
-      clearTimeout(silence);
-      silence = setTimeout(() => abort.abort(), MAX_SILENCE_MS);
-    };
-    alive();
+    this.#drop = () => abort.abort();
+    const silence = new Silence(this.#drop);
     try {
       const headers = authorization(this.#token);
-      if (this.#lastId !== null) headers["Last-Event-ID"] = this.#lastId;
-      const response = await fetch(this.#url, { headers, signal: abort.signal, cache: "no-store" });
-      const end = STATE_OF_STATUS_CODE[response.status];
-      if (end) return end;
-      if (!response.ok || !response.body) return null;
-      this.#retryMs = FIRST_RETRY_MS;
-      this.#listener.state("live");
+      if (this.#cursor) headers["Last-Event-ID"] = this.#cursor;
+      const response = await fetch(`${this.#room}/events`, { headers, signal: abort.signal, cache: "no-store" });
+      const connection = OF_STATUS_CODE[response.status];
+      if (connection) return connection;
+      if (!response.ok || !response.body) return "reconnecting";
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       let rest = "";
       for (;;) {
         const { value, done } = await reader.read();
-        if (done) return null;
-        alive();
+        if (done) return this.#ended ? "over" : "restarting";
+        silence.broken();
         const blocks = (rest + value).split("\n\n");
         rest = blocks.pop() ?? "";
         for (const block of blocks) {
-          if (this.#take(block)) return "ended";
+          // A block without data is a comment.
+          const data = block.match(/^data: (.*)$/m)?.[1];
+          if (data) this.#take(JSON.parse(data));
         }
       }
     } catch {
-      return null;
+      return "reconnecting";
     } finally {
-      clearTimeout(silence);
+      silence.end();
       abort.abort();
     }
   }
 
-  /**
-   * Take a block of the stream; return whether it was the last event. A comment only shows that the server is alive.
-   *
-   * @param {string} block
-   */
-  #take(block) {
-    const data = block.match(/^data: (.*)$/m);
-    if (!data) return false;
-    /** @type {ReaderEvent} */
-    const event = JSON.parse(data[1]);
-    this.#lastId = block.match(/^id: (.*)$/m)?.[1] ?? this.#lastId;
-    this.#listener.received(event);
-    return event.type === "end";
-  }
-
   /** @returns {Promise<void>} */
-  #delay() {
-    const ms = this.#retryMs;
-    this.#retryMs = Math.min(2 * ms, MAX_RETRY_MS);
+  #pause() {
     return new Promise((resolve) => {
       this.#wake = resolve;
+      if (this.#connection === "over" || this.#connection === "private") return;
+      const ms = this.#connection === "unknown" ? UNKNOWN_RETRY_MS : this.#retryMs;
+      this.#retryMs = Math.min(2 * this.#retryMs, MAX_RETRY_MS);
       setTimeout(resolve, ms);
     });
+  }
+}
+
+/** Calls back once, when nothing has been heard for too long. */
+class Silence {
+  #timer = 0;
+  #tooLong;
+
+  /** @param {() => void} tooLong */
+  constructor(tooLong) {
+    this.#tooLong = tooLong;
+    this.broken();
+  }
+
+  broken() {
+    this.end();
+    this.#timer = setTimeout(this.#tooLong, MAX_SILENCE_MS);
+  }
+
+  end() {
+    clearTimeout(this.#timer);
   }
 }

@@ -118,6 +118,24 @@
  * @property {OpenCaption | null} partial
  * @property {OpenCaption[]} [partials] the newest one of each channel that is captioned apart
  * @property {string} epoch
+ * @property {string} session
+ * @property {number} seq
+ */
+
+/** @typedef {{ session: string, title: string, started_at_ms: number, duration_ms: number }} RoomPart */
+
+/**
+ * The state of a room: before, between and after its parts. It has no number.
+ *
+ * @typedef {object} Room
+ * @property {"room"} type
+ * @property {string} name
+ * @property {string} title
+ * @property {boolean} private
+ * @property {"waiting" | "live" | "break" | "ended"} state
+ * @property {string | null} session the part that runs
+ * @property {boolean} away the connection of its publisher is lost
+ * @property {RoomPart[]} parts
  */
 
 /** @typedef {{ session: string, title: string, started_at_ms: number, duration_ms: number }} RoomPart */
@@ -137,7 +155,7 @@
  */
 
 /** @typedef {Ready | Partial | Final | SpeechStart | SpeechEnd | Ack | Gap | Status | ErrorReport | End} StreamEvent */
-/** @typedef {Snapshot | Partial | Final | SpeechStart | SpeechEnd | Gap | Status | End} ReaderEvent */
+/** @typedef {Room | Snapshot | Partial | Final | SpeechStart | SpeechEnd | Gap | Status | End} ReaderEvent */
 
 /**
  * The body of `GET /v1/info`, as far as a page uses it.
@@ -165,6 +183,7 @@
  * @property {string} started_at RFC 3339
  * @property {number} duration_ms
  * @property {number} finals
+ * @property {string | null} room
  * @property {{ start_ms: number, parts: string[] }[]} [excerpts] every second part matches the search
  */
 

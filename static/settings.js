@@ -9,6 +9,8 @@ const DEFAULTS = {
   captionSize: 100,
   view: "transcript",
   position: "bottom",
+  font: "sans",
+  spacing: "normal",
   announce: false,
   shortcuts: true,
   source: "",
@@ -31,7 +33,12 @@ export class Settings {
   /** @type {Values} */
   #values;
 
-  constructor() {
+  /** @param {Partial<Values> | null} given used instead of what is kept, as by a page that nobody can operate */
+  constructor(given = null) {
+    if (given) {
+      this.#values = { ...DEFAULTS, ...given };
+      return;
+    }
     const valid = Object.entries(read()).filter(([name, value]) => typeof value === typeof defaultOf(name));
     this.#values = { ...DEFAULTS, ...Object.fromEntries(valid) };
   }

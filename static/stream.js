@@ -5,7 +5,7 @@
  * Independent of microphones and of the page.
  */
 
-import { authorization, utf8Bytes } from "./token.js";
+import { authorization, subprotocols } from "./token.js";
 import { Problem } from "./words.js";
 
 /** @import { Ready, Refusal, Start, StreamEvent } from "./messages.js" */
@@ -35,7 +35,6 @@ import { Problem } from "./words.js";
  * @property {(code: number) => void} closed
  */
 
-const SUBPROTOCOL = "livecaption.v1";
 /** Audio that the browser may hold unsent; further chunks wait here, where they can still be dropped. */
 const SOCKET_BACKLOG_MS = 250;
 /** Beyond this the oldest waiting audio is dropped: captions of older audio would come too late to be useful. */
@@ -89,17 +88,6 @@ export async function preflight(token, signal) {
     answer.message ?? response.statusText,
     Number.isFinite(retryAfterS) ? retryAfterS : null,
   );
-}
-
-/**
- * The WebSocket subprotocols to offer. A page cannot set headers on a WebSocket, so one of them carries the token.
- *
- * @param {string} token
- */
-function subprotocols(token) {
-  if (!token) return [SUBPROTOCOL];
-  const base64 = btoa(utf8Bytes(token));
-  return [SUBPROTOCOL, `token.${base64.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`];
 }
 
 /** One stream of captions. When its connection breaks, it reconnects and resumes the session. */

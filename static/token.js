@@ -2,6 +2,7 @@
 /** The operator's access token: where a page keeps it, and how it is sent to the server. */
 
 const KEY = "livecaption.token";
+const SUBPROTOCOL = "livecaption.v1";
 
 /**
  * The token of this tab, else the one that this device remembers, or "". One in the address (`#token=…`) is kept until
@@ -58,10 +59,21 @@ export function authorization(token) {
 }
 
 /**
+ * The WebSocket subprotocols to offer. A page cannot set headers on a WebSocket, so one of them carries the token.
+ *
+ * @param {string} token
+ */
+export function subprotocols(token) {
+  if (!token) return [SUBPROTOCOL];
+  const base64 = btoa(utf8Bytes(token));
+  return [SUBPROTOCOL, `token.${base64.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`];
+}
+
+/**
  * The UTF-8 of a text as a string of one character for each byte, as headers and `btoa` need it.
  *
  * @param {string} text
  */
-export function utf8Bytes(text) {
+function utf8Bytes(text) {
   return String.fromCharCode(...new TextEncoder().encode(text));
 }

@@ -160,7 +160,7 @@ export function toSrt(cues) {
 /**
  * One line for each caption, without times.
  *
- * @param {readonly Caption[]} captions
+ * @param {readonly Pick<Caption, "text">[]} captions
  */
 export function toText(captions) {
   return captions.map(({ text }) => `${text}\n`).join("");

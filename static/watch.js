@@ -1,71 +1,92 @@
 // @ts-check
-/** The readers' page: joins the feed of a session with the parts of the page, as this reader wants to see them. */
+/** The readers' page: joins the feed of a room with the parts of the page, as this reader wants to see them. */
 
 import { showAppearance, stepCaptionSize } from "./appearance.js";
 import { RollUp, TranscriptView } from "./captions.js";
 import { bind, element } from "./dom.js";
+import { offerDownloads } from "./downloads.js";
 import { CaptionFeed } from "./feed.js";
+import { t } from "./language.js";
+import { overlayOptions } from "./overlay.js";
+import { partTitle, Reading } from "./reading.js";
+import { roomWords } from "./room-words.js";
+import { ScreenLock } from "./screen-lock.js";
 import { Settings } from "./settings.js";
 import { tokenInAddress } from "./token.js";
 
-/** @import { FeedState } from "./feed.js" */
-/** @import { Caption, ReaderEvent, Snapshot } from "./messages.js" */
+/** @import { Connection } from "./feed.js" */
+/** @import { Caption, OpenCaption, ReaderEvent, Room, Snapshot } from "./messages.js" */
 
 /** The live lines begin with this many captions of a snapshot. */
 const RECENT_CAPTIONS = 3;
 
-/** @type {Record<FeedState, string>} */
-const STATES = {
-  connecting: "Connecting",
-  live: "Live",
-  reconnecting: "Reconnecting",
-  ended: "The captions have ended",
-  unknown: "There is no such session, or it has ended",
-  private: "This session is private: the link is missing its secret",
-};
-/** @type {Partial<Record<FeedState, string>>} How the mark beside the words looks; see `style.css`. */
-const MARKS = { ended: "idle", unknown: "failed", private: "failed" };
-
-const settings = new Settings();
+const root = document.documentElement;
+const overlay = overlayOptions(location.search);
+const settings = new Settings(overlay?.values);
 const rollUp = new RollUp(element("roll-up"), element("roll-up-lines"));
 const transcriptView = new TranscriptView(element("transcript"), element("jump"));
-/** @type {Set<number>} The utterances whose finals are shown. After a reconnection they may come again. */
-const shown = new Set();
+const screenLock = new ScreenLock();
+const reading = new Reading();
+
+/** @type {Room | null} */
+let room = null;
+/** @type {Connection} */
+let connection = "connecting";
+/** Whether the newest part ended because the server was stopped. */
+let stopped = false;
+let clearTimer = 0;
+
+// --- what is said ---
 
 /** @param {ReaderEvent} event */
 function received(event) {
   switch (event.type) {
+    case "room":
+      room = event;
+      break;
     case "snapshot":
       showSnapshot(event);
       break;
     case "partial":
-      rollUp.showPartial(event);
-      break;
+      showPartial(event);
+      return;
     case "final":
-      showFinal(event, { recent: true });
+      if (reading.take(event)) showFinal(event, { recent: true });
       break;
     case "gap":
       // A gap without length means that only partials were lost, no captions.
       if (event.end_ms > event.start_ms) showGap(event.start_ms, event.end_ms);
-      break;
+      return;
     case "end":
+      stopped = event.reason === "draining";
       rollUp.abandonPartials();
       break;
+    default:
+      return;
   }
+  showRoom();
 }
 
 /** @param {Snapshot} snapshot */
-function showSnapshot({ title, language, finals, partial, partials = partial ? [partial] : [] }) {
-  if (title) {
-    document.title = title;
-    element("title").textContent = title;
-  }
+function showSnapshot(snapshot) {
+  const { session, language, partial, partials = partial ? [partial] : [] } = snapshot;
+  stopped = false;
   // The utterance that was open when the connection was lost comes again below, or has its final.
   rollUp.abandonPartials();
   rollUp.beginSession(language);
-  const missed = finals.filter(({ utterance }) => !shown.has(utterance));
-  for (const [i, final] of missed.entries()) showFinal(final, { recent: i >= missed.length - RECENT_CAPTIONS });
-  for (const open of partials) rollUp.showPartial(open);
+  const { captions, replaces } = reading.begin(snapshot);
+  transcriptView.beginPart(session);
+  if (replaces) transcriptView.clearPart();
+  // In a video, captions that were said a while ago would be wrong.
+  const nRecent = overlay ? 0 : RECENT_CAPTIONS;
+  for (const [i, final] of captions.entries()) showFinal(final, { recent: i >= captions.length - nRecent });
+  for (const open of partials) showPartial(open);
+}
+
+/** @param {OpenCaption} partial */
+function showPartial(partial) {
+  rollUp.showPartial(partial);
+  clearLater();
 }
 
 /**
@@ -73,12 +94,12 @@ function showSnapshot({ title, language, finals, partial, partials = partial ? [
  * @param {{ recent: boolean }} options
  */
 function showFinal(final, { recent }) {
-  if (shown.has(final.utterance)) return;
-  shown.add(final.utterance);
-  if (recent) rollUp.showFinal(final);
+  if (recent) {
+    rollUp.showFinal(final);
+    clearLater();
+  }
   const text = final.text.trim();
   if (text === "") return;
-  element("transcript-empty").hidden = true;
   transcriptView.add({ text, startMs: final.start_ms, language: final.language, channel: final.channel });
 }
 
@@ -87,21 +108,61 @@ function showFinal(final, { recent }) {
  * @param {number} endMs
  */
 function showGap(startMs, endMs) {
-  const text = `[${Math.ceil((endMs - startMs) / 1000)} s without captions]`;
-  transcriptView.add({ text, startMs, language: "en" });
+  const seconds = Math.ceil((endMs - startMs) / 1000);
+  transcriptView.add({ text: t("[{seconds} s without captions]", { seconds }), startMs, language: root.lang });
 }
 
-/** @param {FeedState} state */
-function showState(state) {
-  element("state").dataset.state = MARKS[state] ?? state;
-  element("state").textContent = STATES[state];
+/** In a video, lines that are over must not stand for ever. */
+function clearLater() {
+  if (!overlay?.holdMs) return;
+  clearTimeout(clearTimer);
+  clearTimer = setTimeout(() => rollUp.clear(), overlay.holdMs);
 }
+
+// --- the room ---
+
+function showRoom() {
+  const isEmpty = reading.isEmpty;
+  const words = roomWords(connection, room, { stopped, isEmpty });
+  element("state").dataset.state = words.mark;
+  if (element("state").textContent !== words.short) element("state").textContent = words.short;
+  element("notice").hidden = words.title === "";
+  element("notice-title").textContent = words.title;
+  element("notice-text").textContent = words.text;
+  element("notice-downloads").hidden = isEmpty || room?.state !== "ended";
+  element("open-downloads").hidden = isEmpty;
+  element("transcript-empty").hidden = !isEmpty || words.title !== "";
+  root.toggleAttribute("data-empty", isEmpty);
+
+  const isLive = room?.state === "live";
+  screenLock.keep(isLive && connection !== "unknown" && connection !== "private");
+  if (!room) return;
+  root.dataset.room = room.state;
+  if (overlay && !isLive) rollUp.clear();
+  applyAppearance();
+  const title = room.title || room.parts[0]?.title;
+  if (title) {
+    document.title = title;
+    element("title").textContent = title;
+  }
+  for (const part of room.parts) transcriptView.namePart(part.session, partTitle(part, room.parts, root.lang));
+}
+
+/** @param {Connection} changed */
+function connectionChanged(changed) {
+  connection = changed;
+  showRoom();
+}
+
+// --- what the reader chooses ---
 
 function applyAppearance() {
   showAppearance(settings);
-  const root = document.documentElement;
-  root.dataset.view = settings.get("view");
+  // The transcript is all that there is to see when the event is over.
+  root.dataset.view = room?.state === "ended" ? "transcript" : settings.get("view");
   root.dataset.position = settings.get("position");
+  root.dataset.font = settings.get("font");
+  root.dataset.spacing = settings.get("spacing");
 }
 
 /** @param {1 | -1} direction */
@@ -117,17 +178,32 @@ function announce() {
 bind("view", settings, "view", applyAppearance);
 bind("position", settings, "position", applyAppearance);
 bind("caption-colors", settings, "captionColors", applyAppearance);
+bind("font", settings, "font", applyAppearance);
+bind("spacing", settings, "spacing", applyAppearance);
 bind("theme", settings, "theme", applyAppearance);
 bind("announce", settings, "announce", announce);
 element("smaller").addEventListener("click", () => changeCaptionSize(-1));
 element("larger").addEventListener("click", () => changeCaptionSize(1));
 element("open-options").addEventListener("click", () => element("options", HTMLDialogElement).showModal());
+element("open-downloads").addEventListener("click", () => element("downloads-dialog", HTMLDialogElement).showModal());
+// Another secret in the address does not load the page again.
+addEventListener("hashchange", () => location.reload());
 
-document.documentElement.toggleAttribute("data-overlay", new URLSearchParams(location.search).get("overlay") === "1");
-applyAppearance();
+root.toggleAttribute("data-overlay", overlay !== null);
+if (overlay?.lines) element("roll-up").style.setProperty("--lines", String(overlay.lines));
 announce();
 
-const id = location.pathname.split("/").pop();
-// The token of a private session. Browsers do not send what follows `#`, so it is in no server's log.
+const name = location.pathname.split("/").pop();
+const address = new URL(`../v1/rooms/${name}`, location.href);
+address.search = address.hash = "";
+// The token of a private room. Browsers do not send what follows `#`, so it is in no server's log.
 const token = tokenInAddress() ?? "";
-new CaptionFeed(new URL(`../v1/sessions/${id}/events`, location.href), token, { received, state: showState }).run();
+const offered = {
+  room: address,
+  token,
+  began: () => new Date(room?.parts[0]?.started_at_ms ?? Date.now()),
+  text: () => reading.text(room?.parts ?? [], root.lang),
+};
+for (const id of ["notice-downloads", "downloads"]) offerDownloads(element(id), offered);
+applyAppearance();
+new CaptionFeed(address, token, { received, connection: connectionChanged }).run();

@@ -16,7 +16,7 @@ from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
 from livecaption.errors import MessageTooBig
 from livecaption.live.event_log import Message
-from livecaption.live.room import Room
+from livecaption.live.room import Room, RoomMessage
 from livecaption.live.room_state import RoomState
 from livecaption.live.session import LiveSession
 from livecaption.live.websocket import WebSocket
@@ -33,8 +33,8 @@ QR_SCALE = 8
 """Pixels of a QR module; the page scales the picture."""
 
 WEBSOCKET_HEARTBEAT_S = 60.0
-"""Time in s after which the feed of a WebSocket looks at the clock, by which a room ends. Nothing is sent then, because
-the socket's own pings detect a lost reader."""
+"""Time in s after which the feed of a session's WebSocket wakes up. Nothing is sent then, because the socket itself
+detects a lost reader by pings."""
 
 MAX_DRAWN = 64
 """QR codes that are cached, of at most 30 KB each."""
@@ -87,9 +87,13 @@ async def room_watch(request: web.Request) -> web.WebSocketResponse:
     """`GET /v1/rooms/{room}/watch`: the same for all parts of a room, up to its end, with its state."""
     auth.check_origin(request, request.app[SERVICES].config.server)
     room = await _room(request)
-    with room.used(), request.app[SERVICES].sessions.reading():
-        feed = room.subscribe(_cursor(request), WEBSOCKET_HEARTBEAT_S)
-        return await _watch(request, feed, lambda: room.state is RoomState.ENDED)
+    services = request.app[SERVICES]
+    with room.used(), services.sessions.reading():
+        feed = room.subscribe(_cursor(request), services.config.server.http.heartbeat_s)
+        # A page does not see pings: the room, sent again, shows it that the connection is alive.
+        return await _watch(
+            request, feed, lambda: room.state is RoomState.ENDED, lambda: RoomMessage(0, room.description(), "")
+        )
 
 
 async def qr_code(request: web.Request) -> web.Response:
@@ -146,11 +150,13 @@ def _server_sent(messages: list[Message]) -> bytes:
     return b"".join(message.server_sent for message in messages) or b":\n\n"
 
 
-async def _watch(request: web.Request, feed: Feed, is_over: Callable[[], bool]) -> web.WebSocketResponse:
+async def _watch(
+    request: web.Request, feed: Feed, is_over: Callable[[], bool], heartbeat: Callable[[], Message] | None = None
+) -> web.WebSocketResponse:
     limits = request.app[SERVICES].config.live.socket
     socket = WebSocket(request, MAX_READ_BYTES, limits, auth.accepted_protocols(request))
     await socket.open()
-    sending = asyncio.ensure_future(_send(request, socket, feed))
+    sending = asyncio.ensure_future(_send(request, socket, feed, heartbeat))
     listening = asyncio.ensure_future(_listen(socket))
     try:
         await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -179,9 +185,13 @@ async def _listen(socket: WebSocket) -> bool:
     return True
 
 
-async def _send(request: web.Request, socket: WebSocket, messages_of: Feed) -> None:
+async def _send(
+    request: web.Request, socket: WebSocket, messages_of: Feed, heartbeat: Callable[[], Message] | None
+) -> None:
     async with aclosing(messages_of) as feed:
         async for messages in feed:
+            if not messages and heartbeat is not None:
+                messages.append(heartbeat())
             while messages:  # free the memory: a snapshot has megabytes, and the next event may come much later
                 if not await sent(request, socket.send(messages.pop(0).text), socket.limits.send_timeout_s):
                     return

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import pytest_asyncio
 import soundfile
-from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Route, async_playwright
 
-from tests.browser.support import ROOT, Launch, Profile, Serve, Server, serving
+from tests.browser.reading import OpenPage
+from tests.browser.support import ROOT, Launch, Profile, Serve, Server, emptied, serving
 
 JFK = ROOT / "tests" / "data" / "jfk.flac"
 
@@ -130,3 +131,36 @@ async def serve() -> AsyncIterator[Serve]:
             return await stack.enter_async_context(serving(*flags))
 
         yield start
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(launch: Launch, profile: Profile) -> AsyncIterator[BrowserContext]:
+    async with emptied(await profile(await launch())) as context:
+        yield context
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_page(context: BrowserContext) -> AsyncIterator[OpenPage]:
+    """Open the page at an address, after a script of the test's own.
+
+    When the test ends, the browser's console must be clean.
+    """
+    complaints: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        # Browsers log every request that fails, also where the page handles it.
+        failed = message.text.startswith(("Failed to load resource", "WebSocket connection to"))
+        if message.type in ("error", "warning") and not failed:
+            complaints.append(message.text)
+
+    async def opened(url: str, before: str = "") -> Page:
+        page = await context.new_page()
+        if before:
+            await page.add_init_script(before)
+        page.on("console", listen)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        await page.goto(url)
+        return page
+
+    yield opened
+    assert complaints == []

@@ -1,116 +1,24 @@
 """The readers' page in a real browser: late, twice, over a broken network, as an overlay, in any direction."""
 
-import asyncio
 import io
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import numpy as np
 import pytest
-import pytest_asyncio
 import segno
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Route, expect
+from playwright.async_api import Browser, expect
 
-from livecaption.client import Stream, connect
-from livecaption.events import Final, Ready
-from tests.browser.support import Launch, Profile, Serve, Server, assert_accessible, emptied
+from tests.browser.reading import STATE_TIMEOUT_MS, OpenPage, expect_lines, expect_state, speaking
+from tests.browser.support import Launch, Serve, Server, assert_accessible
 from tests.support.relay import relay_to
 from tests.support.speech import pcm_s16le, sound
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
-
-STATE_TIMEOUT_MS = 15_000
-OpenPage = Callable[..., Awaitable[Page]]
-
-
-class Publisher:
-    """Speaks on command; the scripted engine transcribes a word for each 300 ms."""
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self._finals: asyncio.Queue[Final] = asyncio.Queue()
-        self.reading = asyncio.ensure_future(self._read())
-
-    @property
-    def ready(self) -> Ready:
-        return self._stream.ready
-
-    def page_of(self, url: str, query: str = "") -> str:
-        token = f"#token={self._stream.ready.reader_token}" if self._stream.ready.private else ""
-        return f"{url}watch/{self._stream.ready.session}{query}{token}"
-
-    async def say(self, duration_ms: int = 900) -> str:
-        """Say one utterance; return its final's text."""
-        await self._stream.send_audio(pcm_s16le(sound(f"silence 200ms, speech {duration_ms}ms, silence 900ms")))
-        return (await asyncio.wait_for(self._finals.get(), 20)).text
-
-    async def send(self, audio: bytes) -> None:
-        """Send audio as it is."""
-        await self._stream.send_audio(audio)
-
-    async def begin_to_say(self) -> None:
-        """Begin an utterance that stays open."""
-        await self._stream.send_audio(pcm_s16le(sound("silence 200ms, speech 2500ms")))
-
-    async def stop(self) -> None:
-        await self._stream.stop()
-        await self.reading
-
-    async def _read(self) -> None:
-        async for event in self._stream:
-            if isinstance(event, Final):
-                self._finals.put_nowait(event)
-
-
-@asynccontextmanager
-async def speaking(server: Server, **options: Any) -> AsyncIterator[Publisher]:
-    async with connect(server.url, **options) as stream:
-        publisher = Publisher(stream)
-        try:
-            yield publisher
-        finally:
-            publisher.reading.cancel()
-            await asyncio.wait({publisher.reading})
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def context(launch: Launch, profile: Profile) -> AsyncIterator[BrowserContext]:
-    async with emptied(await profile(await launch())) as context:
-        yield context
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def open_page(context: BrowserContext) -> AsyncIterator[OpenPage]:
-    """Open the page at an address. When the test ends, the browser's console must be clean."""
-    complaints: list[str] = []
-
-    def listen(message: ConsoleMessage) -> None:
-        # Browsers log every request that fails, also where the page handles it.
-        if message.type in ("error", "warning") and not message.text.startswith("Failed to load resource"):
-            complaints.append(message.text)
-
-    async def opened(url: str) -> Page:
-        page = await context.new_page()
-        page.on("console", listen)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        await page.goto(url)
-        return page
-
-    yield opened
-    assert complaints == []
-
-
-async def expect_lines(page: Page, texts: Sequence[str | re.Pattern[str]]) -> None:
-    """Wait until the whole transcript is this, without its times."""
-    await expect(page.locator("#transcript p span")).to_have_text(texts, timeout=STATE_TIMEOUT_MS)
-
-
-async def expect_state(page: Page, words: str) -> None:
-    await expect(page.locator("#state")).to_contain_text(words, timeout=STATE_TIMEOUT_MS)
 
 
 async def test_two_readers_see_the_same_and_the_late_one_begins_with_what_was_said_before(
@@ -132,8 +40,18 @@ async def test_two_readers_see_the_same_and_the_late_one_begins_with_what_was_sa
             await expect_lines(page, said)
         await publisher.stop()
         for page in (early, late):
-            await expect_state(page, "The captions have ended")
+            await expect_state(page, "Over")
             await expect(page.locator("#transcript p")).to_have_count(3)
+
+
+FORGET = """WebSocket = class extends WebSocket {
+  constructor(url, protocols) {
+    const first = new URL(url);
+    first.searchParams.delete("last_event_id");
+    super(first, protocols);
+  }
+}"""
+"""A script that takes away the reader's position."""
 
 
 @pytest.mark.parametrize("place", ["kept", "forgotten"])
@@ -141,15 +59,8 @@ async def test_a_reader_whose_network_breaks_comes_back_by_itself_and_no_line_is
     scripted_server: Server, open_page: OpenPage, place: str
 ) -> None:
     """The server may still have the reader's position, or may have to send everything again."""
-
-    async def forget(route: Route) -> None:
-        headers = {name: value for name, value in route.request.headers.items() if name != "last-event-id"}
-        await route.continue_(headers=headers)
-
     async with relay_to(scripted_server.url) as relay, speaking(scripted_server) as publisher:
-        page = await open_page(publisher.page_of(relay.url))
-        if place == "forgotten":
-            await page.route("**/events", forget)
+        page = await open_page(publisher.page_of(relay.url), before=FORGET if place == "forgotten" else "")
         said = [await publisher.say(900)]
         await expect_lines(page, said)
         for _ in range(3):
@@ -193,7 +104,7 @@ async def test_a_reader_of_a_server_that_is_killed_and_restarted_sees_each_line_
         await expect_state(page, "Live")
         said.append(await publisher.say(600))
         await publisher.stop()
-        await expect_state(page, "The captions have ended")
+        await expect_state(page, "Over")
         await expect_lines(page, said)
         await expect(page.locator("#roll-up p")).to_have_text(said)
 
@@ -210,7 +121,7 @@ async def test_a_reader_is_shown_what_was_said_and_has_no_captions(
         ready = publisher.ready
         await kill(server)
     await serve_again()
-    await expect_state(page, "Live")
+    await expect_state(page, "Speaker away")
     back = {"session": ready.session, "token": ready.resume_token, "last_seq": 0, "audio_from_ms": 10_000}
     async with (
         aiohttp.ClientSession() as http,
@@ -221,11 +132,13 @@ async def test_a_reader_is_shown_what_was_said_and_has_no_captions(
 
 
 async def test_a_reader_is_shown_why_there_is_nothing_to_read(scripted_server: Server, open_page: OpenPage) -> None:
-    await expect_state(await open_page(f"{scripted_server.url}watch/nobody"), "There is no such session")
+    unknown = await open_page(f"{scripted_server.url}watch/nobody")
+    await expect(unknown.locator("#notice")).to_contain_text("There are no captions at this link")
     async with speaking(scripted_server, private=True) as publisher:
         link = publisher.page_of(scripted_server.url)
-        await expect_state(await open_page(link.partition("#")[0]), "This session is private")
-        page = await open_page(link)
+        page = await open_page(link.partition("#")[0])
+        await expect(page.locator("#notice")).to_contain_text("Please open the whole link again")
+        await page.evaluate("token => { location.hash = token }", link.partition("#")[2])
         await expect_state(page, "Live")
         await expect_lines(page, [await publisher.say()])
 
@@ -233,7 +146,7 @@ async def test_a_reader_is_shown_why_there_is_nothing_to_read(scripted_server: S
 async def test_a_secret_that_is_badly_encoded_is_a_wrong_one(scripted_server: Server, open_page: OpenPage) -> None:
     async with speaking(scripted_server, private=True) as publisher:
         link = publisher.page_of(scripted_server.url).partition("#")[0]
-        await expect_state(await open_page(f"{link}#token=%"), "This session is private")
+        await expect_state(await open_page(f"{link}#token=%"), "Private")
     async with speaking(scripted_server) as publisher:
         await expect_state(await open_page(f"{publisher.page_of(scripted_server.url)}#token=%E0%A4%A"), "Live")
 
@@ -248,9 +161,14 @@ async def test_a_readers_display_settings_are_kept(scripted_server: Server, open
         await page.get_by_label("Show").select_option("two-lines")
         await page.get_by_label("Live lines").select_option("top")
         await page.get_by_role("combobox", name="Captions").select_option("yellow-on-black")
+        await page.get_by_label("Letters").select_option("serif")
+        await page.get_by_label("Lines", exact=True).select_option("wider")
         await page.get_by_role("button", name="Done").click()
+        await expect(page.get_by_role("button", name="Options")).to_be_focused()
         await page.reload()
         await expect(page.locator("#caption-size")).to_have_text("110 %")
+        await expect(page.locator("#roll-up")).to_have_css("font-family", re.compile("^Charter"))
+        await expect(page.locator("#transcript")).to_have_css("line-height", re.compile(r"^5\d"))
         await expect(page.locator("#roll-up")).to_have_css("color", "rgb(255, 230, 0)")
         box = await page.locator("#transcript").bounding_box()
         roll_up = await page.locator("#roll-up").bounding_box()
@@ -269,7 +187,11 @@ async def test_the_overlay_is_two_lines_on_nothing(scripted_server: Server, open
         await expect(page.locator("#roll-up")).to_contain_text(said)
         for selector in ("html", "body", "main", ".stage", "#roll-up"):
             await expect(page.locator(selector)).to_have_css("background-color", "rgba(0, 0, 0, 0)")
-        await expect(page.locator("header")).to_have_css("opacity", "0")
+        # Nobody can operate it: its address has all settings.
+        await expect(page.get_by_role("button")).to_have_count(0)
+        header = await page.locator("header").bounding_box()
+        assert header is not None
+        assert header["width"] <= 1
         await expect(page.locator("#roll-up .stable").last).to_have_css("color", "rgb(255, 255, 255)")
         size = await page.locator("#roll-up").evaluate("element => parseFloat(getComputedStyle(element).fontSize)")
         viewport = page.viewport_size
@@ -301,7 +223,15 @@ async def test_a_reader_who_scrolls_back_keeps_the_place_and_jumps_to_live(
         for _ in range(8):
             await publisher.say(600)
         await expect(page.locator("#transcript p")).to_have_count(8)
-        await page.locator("#transcript").evaluate("log => log.scrollTo(0, 0)")
+        # Larger type is no scrolling of the reader's own, nor is a turned phone.
+        for _ in range(3):
+            await page.get_by_role("button", name="Larger captions").click()
+        await page.set_viewport_size({"width": 400, "height": 420})
+        await expect(page.locator("#transcript p").last).to_be_in_viewport()
+        await expect(page.locator("#jump")).to_be_hidden()
+
+        await page.locator("#transcript").hover()
+        await page.mouse.wheel(0, -1000)
         await expect(page.get_by_role("button", name="Jump to live")).to_be_visible()
         await publisher.say(600)
         await page.get_by_role("button", name="Jump to live (1 new)").click()
@@ -379,7 +309,7 @@ async def test_a_publisher_makes_a_session_private_before_the_start_and_shares_i
         private = await link_of_session(page)
         reader = await open_page(private)
         await expect(reader.locator("#roll-up")).to_contain_text(re.compile(r"\w"), timeout=STATE_TIMEOUT_MS)
-        await expect_state(await open_page(private.partition("#")[0]), "This session is private")
+        await expect_state(await open_page(private.partition("#")[0]), "Private")
 
         await page.get_by_role("button", name="Done").click()
         await page.get_by_role("button", name="Pause captions").click()
@@ -413,7 +343,7 @@ async def test_the_publishers_page_resumes_over_a_broken_network_and_readers_mis
             await expect_state(page, "Live")
         await page.get_by_role("button", name="Pause captions").click()
         await expect(page.get_by_role("button", name="Continue captions")).to_be_visible(timeout=STATE_TIMEOUT_MS)
-        await expect_state(reader, "The captions have ended")
+        await expect_state(reader, "Over")
         lines = await page.locator("#transcript p span").all_inner_texts()
         assert lines
         await expect_lines(reader, lines)
@@ -426,7 +356,8 @@ async def test_the_page_ends_with_the_server(serve: Serve, open_page: OpenPage) 
         await publisher.begin_to_say()
         await expect(page.locator("#roll-up")).to_contain_text(re.compile(r"\w"), timeout=STATE_TIMEOUT_MS)
         server.terminate()
-        await expect_state(page, "The captions have ended")
+        await expect_state(page, "Stopped")
+        await expect(page.locator("#notice")).to_contain_text("The server was stopped")
         await expect(page.locator("#transcript p")).to_have_count(1)
 
 

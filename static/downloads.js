@@ -1,0 +1,70 @@
+// @ts-check
+/** What a reader can do with the transcript of a room: download, copy, print. */
+
+import { copyFrom, make, save } from "./dom.js";
+import { t } from "./language.js";
+import { authorization } from "./token.js";
+import { fileName } from "./transcript.js";
+
+const TIMEOUT_MS = 15_000;
+
+/**
+ * The transcript that is offered: where it is, who may read it, when it began, what it says.
+ *
+ * @typedef {object} Offered
+ * @property {URL} room
+ * @property {string} token
+ * @property {() => Date} began
+ * @property {() => string} text
+ */
+
+/**
+ * Put the buttons into an element of the page.
+ *
+ * @param {HTMLElement} place
+ * @param {Offered} offered
+ */
+export function offerDownloads(place, offered) {
+  const failure = make("p", "", "failure");
+  failure.setAttribute("role", "alert");
+  const file = (/** @type {string} */ words, /** @type {string} */ format) =>
+    button(words, async () => {
+      failure.textContent = "";
+      await download(offered, format).catch(() => {
+        failure.textContent = t("The server does not give the file now. Copy the text instead, or try again later.");
+      });
+    });
+  const copy = button(t("Copy"), () => copyFrom(copy, offered.text()));
+  place.replaceChildren(
+    file(t("WebVTT"), "vtt"),
+    file(t("SRT"), "srt"),
+    file(t("Text"), "txt"),
+    copy,
+    button(t("Print"), () => print()),
+    failure,
+  );
+}
+
+/**
+ * @param {string} words
+ * @param {() => void} clicked
+ */
+function button(words, clicked) {
+  const made = make("button", words, "quiet");
+  made.type = "button";
+  made.addEventListener("click", clicked);
+  return made;
+}
+
+/**
+ * The token is sent in a header, because addresses are kept in histories and logs.
+ *
+ * @param {Offered} offered
+ * @param {string} format
+ */
+async function download({ room, token, began }, format) {
+  const options = { headers: authorization(token), signal: AbortSignal.timeout(TIMEOUT_MS) };
+  const response = await fetch(`${room}/transcript.${format}`, { ...options, cache: "no-store" });
+  if (!response.ok) throw new Error(`the server answers ${response.status}`);
+  save(await response.blob(), fileName(began(), format));
+}

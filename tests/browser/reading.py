@@ -1,0 +1,81 @@
+"""A publisher that speaks on command, and what the readers' page shows of it."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from playwright.async_api import Page, expect
+
+from livecaption.client import Stream, connect
+from livecaption.events import Final, Ready
+from tests.browser.support import Server
+from tests.support.speech import pcm_s16le, sound
+
+STATE_TIMEOUT_MS = 15_000
+ROOM_SECRET = "the secret of a room"
+OpenPage = Callable[..., Awaitable[Page]]
+
+
+class Publisher:
+    """Speaks on command; the scripted engine transcribes a word for each 300 ms."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._finals: asyncio.Queue[Final] = asyncio.Queue()
+        self.reading = asyncio.ensure_future(self._read())
+
+    @property
+    def ready(self) -> Ready:
+        return self._stream.ready
+
+    def page_of(self, url: str, query: str = "") -> str:
+        ready = self._stream.ready
+        token = f"#token={ready.reader_token}" if ready.private else ""
+        return f"{url}watch/{ready.room.name if ready.room else ready.session}{query}{token}"
+
+    async def say(self, duration_ms: int = 900) -> str:
+        """Say one utterance; return its final's text."""
+        await self._stream.send_audio(pcm_s16le(sound(f"silence 200ms, speech {duration_ms}ms, silence 900ms")))
+        return (await asyncio.wait_for(self._finals.get(), 20)).text
+
+    async def send(self, audio: bytes) -> None:
+        """Send audio as it is."""
+        await self._stream.send_audio(audio)
+
+    async def begin_to_say(self) -> None:
+        """Begin an utterance that stays open."""
+        await self._stream.send_audio(pcm_s16le(sound("silence 200ms, speech 2500ms")))
+
+    async def stop(self, *, end_room: bool = False) -> None:
+        await self._stream.stop(end_room=end_room)
+        await self.reading
+
+    async def _read(self) -> None:
+        async for event in self._stream:
+            if isinstance(event, Final):
+                self._finals.put_nowait(event)
+
+
+@asynccontextmanager
+async def speaking(server: Server, **options: Any) -> AsyncIterator[Publisher]:
+    """Open a stream, in a room if `room` names one."""
+    if "room" in options:
+        options["room_secret"] = ROOM_SECRET
+    async with connect(server.url, **options) as stream:
+        publisher = Publisher(stream)
+        try:
+            yield publisher
+        finally:
+            publisher.reading.cancel()
+            await asyncio.wait({publisher.reading})
+
+
+async def expect_lines(page: Page, texts: Sequence[str | re.Pattern[str]]) -> None:
+    """Wait until the whole transcript is this, without its times."""
+    await expect(page.locator("#transcript p span")).to_have_text(texts, timeout=STATE_TIMEOUT_MS)
+
+
+async def expect_state(page: Page, words: str) -> None:
+    await expect(page.locator("#state")).to_contain_text(words, timeout=STATE_TIMEOUT_MS)

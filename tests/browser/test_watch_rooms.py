@@ -1,0 +1,195 @@
+"""The readers' page of a room: before, between and after its parts, without WebSockets, in many tabs, as an overlay."""
+
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page, expect
+
+from tests.browser.reading import ROOM_SECRET, OpenPage, expect_lines, expect_state, speaking
+from tests.browser.support import Launch, Server
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+LOCKS = """window.locks = 0;
+Object.defineProperty(navigator, "wakeLock", { value: { request: async () => {
+  window.locks += 1;
+  return { release: async () => { window.locks -= 1; } };
+} } });"""
+"""A script that counts the screens that are kept on."""
+
+WITHOUT_WEBSOCKETS = """WebSocket = class extends EventTarget {
+  constructor() {
+    super();
+    setTimeout(() => this.onclose({ code: 1006 }));
+  }
+  close() {}
+}"""
+
+
+@pytest.fixture
+def room() -> str:
+    return f"room-{uuid.uuid4().hex[:12]}"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def phone(launch: Launch) -> AsyncIterator[Page]:
+    """A phone whose screen lock is counted."""
+    browser = await launch()
+    async with await browser.new_context(
+        bypass_csp=True, viewport={"width": 390, "height": 844}, has_touch=True
+    ) as context:
+        page = await context.new_page()
+        await page.add_init_script(LOCKS)
+        yield page
+
+
+async def put(server: Server, room: str, **change: Any) -> None:
+    """Register a room, or change it."""
+    body = {"secret": ROOM_SECRET, **change}
+    async with aiohttp.ClientSession() as http, http.put(f"{server.url}v1/rooms/{room}", json=body) as response:
+        assert response.status == 200, await response.text()
+
+
+async def expect_notice(page: Page, *sentences: str) -> None:
+    """Wait for these words in the page, and check that nothing in it breaks a rule of accessibility."""
+    for sentence in sentences:
+        await expect(page.locator("#notice")).to_contain_text(sentence)
+    results = await Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+    assert await page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+async def expect_screen_lock(page: Page, *, held: bool) -> None:
+    await page.wait_for_function(f"window.locks === {int(held)}")
+
+
+async def test_one_link_shows_a_room_from_before_its_start_to_its_transcript(
+    scripted_server: Server, phone: Page, room: str
+) -> None:
+    """The screen stays on while captions come, and each word is seen once."""
+    await put(scripted_server, room, title="PyCon")
+    await phone.goto(f"{scripted_server.url}watch/{room}")
+    await expect_notice(phone, "PyCon", "The captions start soon.")
+    async with speaking(scripted_server, room=room, title="Morning") as publisher:
+        said = [await publisher.say()]
+        await expect_lines(phone, said)
+        await expect(phone.get_by_role("heading", name="PyCon")).to_be_visible()
+        await expect(phone.locator("#notice")).to_be_hidden()
+        await expect(phone.locator("#roll-up p").filter(visible=True)).to_have_count(0)
+        await expect_screen_lock(phone, held=True)
+        await publisher.stop()
+    await expect_notice(phone, "Break", "The captions go on here.")
+    await expect_screen_lock(phone, held=False)
+    async with speaking(scripted_server, room=room, title="Afternoon") as publisher:
+        said.append(await publisher.say(1500))
+        await expect_lines(phone, said)
+        await expect(phone.locator("#transcript h2")).to_have_text(
+            [re.compile("^Morning ·"), re.compile("^Afternoon ·")]
+        )
+        await expect_screen_lock(phone, held=True)
+        await publisher.stop(end_room=True)
+    await expect_notice(phone, "The event is over", "Here is its transcript.")
+    await expect_screen_lock(phone, held=False)
+
+    await phone.reload()
+    await expect_notice(phone, "The event is over")
+    await expect_lines(phone, said)
+    for name, begin in {"WebVTT": "WEBVTT", "SRT": "1\n00:00:00", "Text": said[0]}.items():
+        async with phone.expect_download() as waiting:
+            await phone.locator("#notice").get_by_role("button", name=name).tap()
+        text = await asyncio.to_thread(Path(await (await waiting.value).path()).read_text)
+        assert text.startswith(begin)
+    await phone.get_by_role("button", name="Transcript").tap()
+    await expect(phone.get_by_role("dialog", name="Transcript")).to_be_visible()
+    await expect_notice(phone)
+    await phone.keyboard.press("Escape")
+    await expect(phone.get_by_role("button", name="Transcript")).to_be_focused()
+
+    # On paper there are the title, the parts and the captions, and nothing to press.
+    await phone.emulate_media(media="print")
+    await expect(phone.get_by_role("button").filter(visible=True)).to_have_count(0)
+    await expect(phone.get_by_role("heading").filter(visible=True)).to_have_text(
+        ["PyCon", re.compile("^Morning"), re.compile("^Afternoon")]
+    )
+    assert await phone.evaluate("getComputedStyle(document.querySelector('#transcript')).position") == "static"
+
+
+async def test_a_reader_copies_the_transcript_where_the_browser_has_no_clipboard(
+    scripted_server: Server, open_page: OpenPage, room: str
+) -> None:
+    """Phones open the page by the server's LAN address over http, where browsers have none."""
+    no_clipboard = "Object.defineProperty(navigator, 'clipboard', { value: undefined });"
+    async with speaking(scripted_server, room=room) as publisher:
+        page = await open_page(publisher.page_of(scripted_server.url), before=no_clipboard)
+        said = await publisher.say()
+        await page.get_by_role("button", name="Transcript").click()
+        copied = (
+            "new Promise((resolve) => addEventListener('copy', () => resolve(String(document.activeElement.value))))"
+        )
+        copy = asyncio.ensure_future(page.evaluate(copied))
+        await page.get_by_role("button", name="Copy").click()
+        await expect(page.get_by_role("button", name="Copied")).to_be_focused()
+        assert await copy == f"{said}\n"
+
+
+async def test_without_websockets_a_room_is_read_by_server_sent_events(
+    scripted_server: Server, open_page: OpenPage, room: str
+) -> None:
+    """Some proxies let no WebSocket through."""
+    async with speaking(scripted_server, room=room) as publisher:
+        page = await open_page(publisher.page_of(scripted_server.url), before=WITHOUT_WEBSOCKETS)
+        said = [await publisher.say()]
+        await expect_lines(page, said)
+        await publisher.stop()
+        await expect_state(page, "Break")
+    async with speaking(scripted_server, room=room) as publisher:
+        said.append(await publisher.say(600))
+        await expect_lines(page, said)
+        await publisher.stop(end_room=True)
+    await expect_state(page, "Over")
+    await expect_lines(page, said)
+
+
+async def test_seven_tabs_of_one_browser_read_along(scripted_server: Server, open_page: OpenPage, room: str) -> None:
+    """A browser opens six requests to one server; a seventh waits."""
+    await put(scripted_server, room)
+    pages = [await open_page(f"{scripted_server.url}watch/{room}") for _ in range(7)]
+    for page in pages:
+        await expect_state(page, "Starts soon")
+
+
+async def test_an_overlay_is_set_by_its_address_and_cleared_when_nothing_is_said(
+    scripted_server: Server, open_page: OpenPage, room: str
+) -> None:
+    query = "?overlay=1&hold=1&size=150&colors=yellow-on-black&position=top&lines=3&font=serif"
+    async with speaking(scripted_server, room=room) as publisher:
+        cleared = await open_page(publisher.page_of(scripted_server.url, query))
+        kept = await open_page(publisher.page_of(scripted_server.url, "?overlay=1&hold=0&lines=none"))
+        lines = cleared.locator("#roll-up")
+        await expect(lines).to_have_css("color", "rgb(255, 230, 0)")
+        await expect(lines).to_have_css("font-family", re.compile("^Charter"))
+        height, line = await lines.evaluate("e => [e.clientHeight, parseFloat(getComputedStyle(e).lineHeight)]")
+        assert height == pytest.approx(3 * line, abs=0.2 * line)
+        said = await publisher.say()
+        await expect(kept.locator("#roll-up")).to_have_text(said)
+        await expect(lines).to_have_text("")
+        await expect(kept.locator("#roll-up")).to_have_text(said)
+        await publisher.stop()
+        await expect(kept.locator("#roll-up")).to_have_text("")
+
+
+async def test_switches_show_their_state_in_forced_colors(scripted_server: Server, launch: Launch) -> None:
+    browser = await launch()
+    async with await browser.new_context(forced_colors="active") as context:
+        page = await context.new_page()
+        await page.goto(f"{scripted_server.url}watch/nobody")
+        await page.get_by_role("button", name="Options").click()
+        await expect(page.get_by_role("switch")).to_have_css("appearance", "auto")
