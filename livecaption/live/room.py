@@ -260,6 +260,14 @@ class Room:
             self.parts = [part for part in self.parts if part.id != session_id]
             self.news.notify()
 
+    def rename(self, session_id: str, title: str) -> None:
+        """Change the title of a part, if there is one of this session."""
+        for part in self.parts:
+            if part.id == session_id:
+                part.title = title
+                self._announced = ()
+                self.news.notify()
+
     def close(self) -> None:
         """End the feeds of all readers, because the server stops."""
         self._closed = True

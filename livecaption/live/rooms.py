@@ -134,6 +134,11 @@ class Rooms:
         for room in self._rooms.values():
             room.remove(session_id)
 
+    def rename_part(self, session_id: str, title: str) -> None:
+        """Change the title of a session in its room."""
+        for room in self._rooms.values():
+            room.rename(session_id, title)
+
     def close(self) -> None:
         """End the feeds of all readers, because the server stops."""
         self._closed = True

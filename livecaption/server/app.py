@@ -109,6 +109,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
             web.get("/sessions", http.sessions_page),
             web.get("/v1/sessions", transcripts.sessions),
             web.get("/v1/sessions/{session}", transcripts.session),
+            web.patch("/v1/sessions/{session}", transcripts.rename),
             web.delete("/v1/sessions/{session}", transcripts.delete),
             web.get("/v1/sessions/{session}/transcript.{format}", transcripts.transcript),
             web.get("/healthz", http.healthz),

@@ -1,7 +1,7 @@
-"""Handlers for stored sessions: lists, search, transcripts in every format, deletion.
+"""Handlers for stored sessions: lists, search, transcripts in every format, titles, deletion.
 
-Lists, searches and deletions need the operator's token. On a server without one, they are for clients of its machine.
-A transcript needs only the id of its session.
+Lists, searches, new titles and deletions need the operator's token. On a server without one, they are for clients of
+its machine. A transcript needs only the id of its session.
 Private sessions have their own rules, also on a server without a token: `_check_may_read`. Without a store, only
 transcripts are available, of sessions that run or ended less than five minutes ago. So it is with sessions that are not
 to be kept.
@@ -10,6 +10,7 @@ to be kept.
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -18,8 +19,9 @@ from aiohttp import hdrs, web
 
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, GrowingVtt, in_spoken_order
-from livecaption.errors import InvalidQuery, UnknownSession
+from livecaption.errors import InvalidMessage, InvalidQuery, UnknownSession
 from livecaption.events import Final
+from livecaption.live.dialects.native import MAX_TITLE_CHARACTERS
 from livecaption.live.session import LiveSession
 from livecaption.server import auth
 from livecaption.server.exports import Export, Exports, LayOut
@@ -29,6 +31,7 @@ from livecaption.store import search
 from livecaption.store.database import Database
 from livecaption.store.rows import SessionRecord, SessionState
 from livecaption.store.transcripts import TranscriptStore
+from livecaption.wire import from_plain
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -138,20 +141,34 @@ async def send_transcript(request: web.Request, response: web.StreamResponse, bo
 
 async def delete(request: web.Request) -> web.Response:
     """`DELETE /v1/sessions/{id}`: delete a session. If it is open, nothing more of it is stored."""
-    config = request.app[SERVICES].config.server
-    auth.check_origin(request, config)
-    auth.check_operations(request, config)
-    store, session_id = _store(request), request.match_info["session"]
-    record = await store.read(lambda database: database.session(session_id))
-    # A new session may not be stored yet, but it will be before it is deleted. Check the live one too.
-    live = _live(request)
-    if (record is not None and record.private) or (live is not None and live.options.private):
-        auth.check_operator(request, config)
+    store, session_id = await _changeable(request)
     if not await store.delete(session_id):
         raise _unknown()
     _forget(request)
     request.app[SERVICES].rooms.remove_part(session_id)
     return web.Response(status=204)
+
+
+async def rename(request: web.Request) -> web.Response:
+    """`PATCH /v1/sessions/{id}`: change the title of a session."""
+    store, session_id = await _changeable(request)
+    try:
+        change: SessionChange = from_plain(SessionChange, await request.json())
+    except (ValueError, RecursionError) as error:
+        raise InvalidMessage(f"the body is no JSON object with a title: {error}") from None
+    if len(change.title) > MAX_TITLE_CHARACTERS:
+        raise InvalidMessage(f"title must be a text of at most {MAX_TITLE_CHARACTERS} characters")
+    if not await store.rename(session_id, change.title):
+        raise _unknown()
+    request.app[SERVICES].rooms.rename_part(session_id, change.title)
+    return web.json_response(_as_json(await _find(request)))
+
+
+@dataclass(frozen=True, slots=True)
+class SessionChange:
+    """The body of `PATCH /v1/sessions/{id}`."""
+
+    title: str
 
 
 class GrowingTranscript:
@@ -206,6 +223,26 @@ def _number(request: web.Request, name: str, *, default: int, at_most: int) -> i
     if not (given.isascii() and given.isdecimal() and len(given) < 20 and 1 <= int(given) <= at_most):
         raise InvalidQuery(f"{name} must be a whole number from 1 to {at_most}")
     return int(given)
+
+
+async def _changeable(request: web.Request) -> tuple[TranscriptStore, str]:
+    """Return the store and the id of the requested session, if the client may change the session.
+
+    Raises:
+        ForbiddenOrigin: a page of another site asks.
+        UnknownSession: nothing is stored.
+        Unauthorized: the operator's token is needed.
+    """
+    config = request.app[SERVICES].config.server
+    auth.check_origin(request, config)
+    auth.check_operations(request, config)
+    store, session_id = _store(request), request.match_info["session"]
+    record = await store.read(lambda database: database.session(session_id))
+    # A new session may not be stored yet, but it will be before it is changed. Check the live one too.
+    live = _live(request)
+    if (record is not None and record.private) or (live is not None and live.options.private):
+        auth.check_operator(request, config)
+    return store, session_id
 
 
 def _store(request: web.Request) -> TranscriptStore:

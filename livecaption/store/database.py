@@ -111,6 +111,13 @@ class Database:
         if found:
             yield from self.purge()
 
+    def rename(self, session_id: str, title: str) -> Iterator[bool]:
+        """Change the title of a session, and remove the old one, in steps. The first yields whether there is one."""
+        found = self.execute("UPDATE session SET title = ? WHERE id = ?", (title, session_id)).rowcount > 0
+        yield found
+        if found:
+            yield from self.purge()
+
     def expire(self, before_ms: int) -> Iterator[bool]:
         """Delete all sessions for good, in steps, that ended before that time of the Unix clock.
 

@@ -109,6 +109,13 @@ MIGRATIONS = (
     ALTER TABLE session ADD COLUMN room INTEGER REFERENCES room ON DELETE SET NULL;
     CREATE INDEX session_room ON session (room) WHERE room IS NOT NULL;
     """,
+    # 8: titles can be changed, and the index of words with them.
+    """
+    CREATE TRIGGER session_renamed AFTER UPDATE OF title ON session BEGIN
+        INSERT INTO session_title (session_title, rowid, title) VALUES ('delete', old.number, old.title);
+        INSERT INTO session_title (rowid, title) VALUES (new.number, new.title);
+    END;
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

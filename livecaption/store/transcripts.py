@@ -203,6 +203,14 @@ class TranscriptStore:
         """
         return await self._do(lambda database: database.delete(session_id))
 
+    async def rename(self, session_id: str, title: str) -> bool:
+        """Change the title of a session, and its words in the index. Return whether there is one.
+
+        Raises:
+            StoreFailed: the title is the old one, or traces of that are still there.
+        """
+        return await self._do(lambda database: database.rename(session_id, title))
+
     def _submit(self, statements: list[Statement], written: Callable[[], None]) -> None:
         submitted = self._writer.submit(*statements)
         self._n_submitted += len(statements) if submitted else 0

@@ -25,7 +25,7 @@ about 20 MB. Later ones are lost to the store, not to the readers. More: memory.
 logger = logging.getLogger(__name__)
 
 Chore = Callable[[Database], Iterator[bool]]
-"""A deletion, in steps between which other statements may be written."""
+"""A deletion or new title, in steps between which other statements may be written."""
 
 
 class Writer:

@@ -10,11 +10,12 @@ import pytest
 from aiohttp import ClientWebSocketResponse
 
 from livecaption.live.tokens import reader_token
+from livecaption.server.config import HttpLimits
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
 from tests.support.rooms import NAME, SECRET, enter, put, room_of, said
-from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close
+from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 
 TALK = SPEECH + PAUSE
 EVERYTHING = ("", "/events", "/watch", "/qr.svg", "/transcript.txt")
@@ -60,6 +61,23 @@ def forget_sessions(client: Client) -> None:
 async def code_of(client: Client, path: str, **query: str) -> tuple[int, str]:
     async with client.get(path, params=query) as response:
         return response.status, (await response.json())["code"] if response.status >= 400 else ""
+
+
+async def test_a_part_that_gets_another_title_has_it_for_the_readers_of_its_room(stored: Client) -> None:
+    session = await part(stored, title="One")
+    async with stored.ws_connect(f"/v1/rooms/{NAME}/watch") as reader:
+        assert (await read_event(reader))["parts"][0]["title"] == "One"
+        assert (await stored.patch(f"/v1/sessions/{session}", json={"title": "Morning"})).status == 200
+        assert (await read_until(reader, "room"))["parts"][0]["title"] == "Morning"
+
+
+async def test_a_reader_of_a_quiet_room_sees_that_the_connection_is_alive(start_server: StartServer) -> None:
+    """Pages do not see pings, and would take a dead connection for silence."""
+    client = await start_server(http=HttpLimits(heartbeat_s=0.05))
+    await put(client, title="PyCon")
+    async with client.ws_connect(f"/v1/rooms/{NAME}/watch") as reader:
+        rooms = [await read_event(reader) for _ in range(3)]
+    assert [(room["type"], room["title"]) for room in rooms] == [("room", "PyCon")] * 3
 
 
 async def test_an_ended_room_is_read_to_its_end_and_a_reader_who_has_it_all_stops(stored: Client) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import html
+import json
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -382,6 +383,38 @@ async def test_head_gets_the_headers_of_a_transcript_alone(stored: Client) -> No
     assert head.startswith(b"HTTP/1.1 200")
     assert f"Content-Length: {length}\r\n".encode() in head
     assert (end, body) == (b"\r\n\r\n", b"")
+
+
+# New titles
+
+
+async def test_a_session_gets_another_title_by_which_it_is_found(stored: Client) -> None:
+    response = await stored.patch("/v1/sessions/council", json={"title": "Budget debate"})
+    assert (response.status, (await response.json())["title"]) == (200, "Budget debate")
+    (found,) = (await get(stored, "/v1/sessions?q=budget"))["sessions"]
+    assert (found["id"], found["title"]) == ("council", "Budget debate")
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", "no JSON", '{"title": 5}', json.dumps({"title": "x" * 201})])
+async def test_a_title_that_is_none_is_refused(stored: Client, body: str) -> None:
+    response = await stored.patch("/v1/sessions/council", data=body)
+    assert (response.status, (await response.json())["code"]) == (400, "invalid_message")
+
+
+async def test_only_those_who_may_delete_a_session_give_it_a_title(serve_store: ServeStore, path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session("council"), COUNCIL)
+    client = await serve_store(token="secret")
+    operator = {"Authorization": "Bearer secret"}
+    other_site = {**operator, "Origin": "https://evil.example"}
+    for session, headers, status in (
+        ("council", {}, 401),
+        ("council", other_site, 403),
+        ("nobody", operator, 404),
+        ("council", operator, 200),
+    ):
+        response = await client.patch(f"/v1/sessions/{session}", json={"title": "Mine"}, headers=headers)
+        assert response.status == status
 
 
 # Deletion

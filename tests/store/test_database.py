@@ -240,6 +240,21 @@ def test_a_session_that_was_never_there_is_not_deleted(path: Path) -> None:
         assert list(database.delete("nobody")) == [False]
 
 
+def test_a_session_is_found_by_its_new_title_and_of_the_old_one_nothing_is_left(path: Path) -> None:
+    with opened(path) as database:
+        fill(database, new_session("one", "Quetzalcoatl"), [final("Stay here.")])
+        assert next(database.rename("nobody", "Xylograph")) is False
+        assert all(database.rename("one", "Xylograph"))
+        found = {title: database.sessions(10, 100, search.terms(title)) for title in ("quetzalcoatl", "xylograph")}
+        assert {title: [each.title for each in sessions] for title, sessions in found.items()} == {
+            "quetzalcoatl": [],
+            "xylograph": ["Xylograph"],
+        }
+        assert b"quetzalcoatl" not in bytes_of(path.parent).lower()
+        list(database.delete("one"))
+        assert database.sessions(10, 100, search.terms("xylograph")) == []
+
+
 def test_of_a_session_that_is_deleted_while_it_is_open_nothing_more_is_kept(path: Path) -> None:
     with opened(path) as database:
         fill(database, new_session(), [final("One.")], ended=False)

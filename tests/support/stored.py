@@ -22,8 +22,9 @@ def new_session(
     *,
     private: bool = False,
     resumption: Resumption | None = None,
+    room: str | None = None,
 ) -> NewSession:
-    return NewSession(SessionId(session_id), title, language, started_at_ms, private, resumption)
+    return NewSession(SessionId(session_id), title, language, started_at_ms, private, resumption, room)
 
 
 @contextlib.contextmanager
