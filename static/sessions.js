@@ -1,7 +1,8 @@
 // @ts-check
-/** The page of transcripts: lists and searches what the server stores; shows, downloads and deletes one of them. */
+/** The page of transcripts: lists and searches what the server stores; shows, downloads, renames, deletes one of them. */
 
 import { ask, element, make, save } from "./dom.js";
+import { t } from "./language.js";
 import { Settings } from "./settings.js";
 import { accessToken, authorization } from "./token.js";
 import { askForToken } from "./token-dialog.js";
@@ -11,7 +12,6 @@ import { channelName, clock } from "./transcript.js";
 
 const TIMEOUT_MS = 15_000;
 const FORMATS = { vtt: "WebVTT", srt: "SRT", txt: "Text", json: "JSON" };
-const STATES = { open: "running", ended: "", interrupted: "interrupted" };
 
 const sessions = element("sessions");
 const more = element("more", HTMLButtonElement);
@@ -19,6 +19,8 @@ const lineLength = element("line-length", HTMLSelectElement);
 
 /** @type {number | null} Where the next part of the list begins; null: there is no more. */
 let next = null;
+/** The lists of the rooms that the list has, by their names. @type {Map<string, HTMLElement>} */
+const rooms = new Map();
 /** The search that the list answers, which may differ from the text in the field. */
 let query = "";
 /** @type {StoredSession | null} */
@@ -48,14 +50,14 @@ async function request(path, options = {}) {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     response = await fetch(path, { ...options, headers: authorization(accessToken()), signal, cache: "no-store" });
   } catch {
-    throw new RequestFailed(0, "The server does not answer");
+    throw new RequestFailed(0, t("The server does not answer"));
   }
   if (response.ok) return response;
   /** @type {Refusal} */
   const { code, message } = await response.json().catch(() => ({}));
-  if (code === "no_store") throw new RequestFailed(404, "This server stores no transcripts");
-  if (response.status === 404) throw new RequestFailed(404, "This transcript no longer exists");
-  throw new RequestFailed(response.status, message ?? `The server answers ${response.status}`);
+  if (code === "no_store") throw new RequestFailed(404, t("This server stores no transcripts"));
+  if (response.status === 404) throw new RequestFailed(404, t("This transcript no longer exists"));
+  throw new RequestFailed(response.status, message ?? t("The server answers {status}", { status: response.status }));
 }
 
 /**
@@ -69,7 +71,7 @@ async function attempt(task) {
   } catch (error) {
     if (!(error instanceof RequestFailed)) throw error;
     if (error.status !== 401) return showState("failed", error.message);
-    showState("idle", "Waiting for the access token");
+    showState("idle", t("Waiting for the access token"));
     askForToken(() => attempt(task));
   }
 }
@@ -95,18 +97,48 @@ async function list() {
   if (next !== null) parameters.set("before", String(next));
   /** @type {{ sessions: StoredSession[], next: number | null }} */
   const page = await (await request(`v1/sessions?${parameters}`)).json();
-  if (next === null) sessions.replaceChildren();
-  sessions.append(...page.sessions.map(listItem));
+  if (next === null) {
+    sessions.replaceChildren();
+    rooms.clear();
+  }
+  for (const session of page.sessions) placeFor(session).append(listItem(session));
   next = page.next;
   more.hidden = next === null;
   showCount();
 }
 
+/**
+ * The list for a session: that of its room, which stands where its newest part belongs.
+ *
+ * @param {StoredSession} session
+ */
+function placeFor({ room }) {
+  if (room === null) return sessions;
+  let parts = rooms.get(room);
+  if (!parts) {
+    parts = make("ul");
+    const item = make("li", "", "room");
+    item.append(make("h3", t("Room {name}", { name: room })), parts);
+    sessions.append(item);
+    rooms.set(room, parts);
+  }
+  return parts;
+}
+
 function showCount() {
-  const n = sessions.children.length;
-  const orMore = more.hidden ? "" : " or more";
-  const found = query ? " found" : "";
-  showState("live", n === 1 ? `1 transcript${found}` : `${n || "No"}${orMore} transcripts${found}`);
+  const shown = document.documentElement.hasAttribute("data-show-empty") ? "li" : "li:not(.empty)";
+  const count = sessions.querySelectorAll(`${shown} > button`).length;
+  showState("live", countWords(count));
+}
+
+/** @param {number} count */
+function countWords(count) {
+  if (!more.hidden && count > 0) {
+    return query ? t("{count} or more transcripts found", { count }) : t("{count} or more transcripts", { count });
+  }
+  if (count === 0) return query ? t("No transcripts found") : t("No transcripts");
+  if (count === 1) return query ? t("1 transcript found") : t("1 transcript");
+  return query ? t("{count} transcripts found", { count }) : t("{count} transcripts", { count });
 }
 
 /** @param {string} words */
@@ -128,7 +160,7 @@ function listItem(session) {
     button.append(excerpt);
   }
   button.addEventListener("click", () => attempt(() => open(session)));
-  const item = make("li");
+  const item = make("li", "", session.finals === 0 && session.state !== "open" ? "empty" : "");
   item.append(button);
   return item;
 }
@@ -141,8 +173,9 @@ function titleOf({ title, started_at }) {
 /** @param {StoredSession} session */
 function detailsOf({ title, started_at, duration_ms, finals, language, state }) {
   const began = title ? new Date(started_at).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }) : "";
-  const captions = finals === 1 ? "1 caption" : `${finals.toLocaleString("en")} captions`;
-  return [began, clock(duration_ms), captions, language, STATES[state]].filter(Boolean).join(" · ");
+  const captions = finals === 1 ? t("1 caption") : t("{count} captions", { count: finals.toLocaleString("en") });
+  const states = { open: t("running"), ended: "", interrupted: t("interrupted") };
+  return [began, clock(duration_ms), captions, language, states[state]].filter(Boolean).join(" · ");
 }
 
 // --- one transcript ---
@@ -162,7 +195,9 @@ async function open(session) {
   const links = Object.entries(FORMATS).map(([format, words]) => downloadLink(newest, format, words));
   element("downloads").replaceChildren(...links);
   element("captions").replaceChildren(...captions.map(captionItem));
-  element("opened-title").focus();
+  element("opened-title").focus({ preventScroll: true });
+  // Below the list, as on phones, it would be out of sight.
+  element("opened").scrollIntoView();
 }
 
 /** @param {Caption} caption */
@@ -202,22 +237,63 @@ function markOpened() {
   }
 }
 
+/**
+ * @param {StoredSession} session
+ * @param {string} title
+ */
+async function rename(session, title) {
+  const body = JSON.stringify({ title: title.trim() });
+  /** @type {StoredSession} */
+  const renamed = await (await request(sessionPath(session), { method: "PATCH", body })).json();
+  const words = buttonOf(session)?.querySelector("strong");
+  if (words) words.textContent = titleOf(renamed);
+  opened = renamed;
+  element("opened-title").textContent = titleOf(renamed);
+  element("opened-details").textContent = detailsOf(renamed);
+}
+
+/** @param {StoredSession} session */
+function askForTitle(session) {
+  const dialog = element("rename-dialog", HTMLDialogElement);
+  const field = element("new-title", HTMLInputElement);
+  field.value = session.title;
+  ask(dialog, (value) => {
+    if (value === "rename") attempt(() => rename(session, field.value));
+  });
+  field.select();
+}
+
+/** @param {StoredSession} session */
+function buttonOf({ id }) {
+  return sessions.querySelector(`[data-session="${CSS.escape(id)}"]`);
+}
+
 /** @param {StoredSession} session */
 async function deleteOpened(session) {
   await request(sessionPath(session), { method: "DELETE" });
   opened = null;
   element("opened").hidden = true;
   element("captions").replaceChildren();
-  sessions.querySelector(`[data-session="${CSS.escape(session.id)}"]`)?.parentElement?.remove();
+  buttonOf(session)?.parentElement?.remove();
+  for (const [room, parts] of rooms) {
+    if (parts.childElementCount > 0) continue;
+    parts.parentElement?.remove();
+    rooms.delete(room);
+  }
   showCount();
   element("query").focus();
 }
 
 /** @param {StoredSession} session */
 function askToDelete(session) {
-  const running = session.state === "open" ? " It is still running: captions continue, but are no longer stored." : "";
-  const details = `${titleOf(session)}: ${detailsOf(session)}.`;
-  element("delete-text").textContent = `${details} This cannot be undone.${running}`;
+  const values = { title: titleOf(session), details: detailsOf(session) };
+  element("delete-text").textContent =
+    session.state === "open"
+      ? t(
+          "{title}: {details}. This cannot be undone. It is still running: captions continue, but are no longer stored.",
+          values,
+        )
+      : t("{title}: {details}. This cannot be undone.", values);
   ask(element("delete-dialog", HTMLDialogElement), (value) => {
     if (value === "delete") attempt(() => deleteOpened(session));
   });
@@ -234,6 +310,13 @@ function showState(state, words) {
   element("state").textContent = words;
 }
 
+element("show-empty").addEventListener("change", () => {
+  document.documentElement.toggleAttribute("data-show-empty", element("show-empty", HTMLInputElement).checked);
+  showCount();
+});
+element("print").addEventListener("click", () => print());
+element("rename").addEventListener("click", () => opened && askForTitle(opened));
+element("rename-cancel").addEventListener("click", () => element("rename-dialog", HTMLDialogElement).close());
 element("delete").addEventListener("click", () => opened && askToDelete(opened));
 element("search").addEventListener("submit", (event) => {
   event.preventDefault();

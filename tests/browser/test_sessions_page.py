@@ -11,6 +11,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
+from livecaption.store import rows
+from livecaption.store.rows import RoomRecord
 from tests.browser.support import Launch, Serve, Server, assert_accessible, emptied, serving
 from tests.support.speech import pcm_s16le, sound
 from tests.support.stored import fill, new_session, opened
@@ -44,6 +46,21 @@ def filled(path: Path) -> Path:
 async def stored(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """A server with the two transcripts, for tests that leave it as it is."""
     path = filled(tmp_path_factory.mktemp("stored") / "transcripts.db")
+    async with serving("--engine", "scripted", "--store", str(path)) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def many(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    """A server with talks, the two parts of a room, and an empty session."""
+    path = tmp_path_factory.mktemp("many") / "transcripts.db"
+    with opened(path) as database:
+        for n in range(20):
+            fill(database, new_session(str(n), f"Talk {n}"), [final("And so on.", 60_000 * k, 0, k) for k in range(9)])
+        database.write(rows.put_room(RoomRecord("pycon", "PyCon", "hash", None, 0), 10))
+        for title in ("Morning", "Afternoon"):
+            fill(database, new_session(title, title, room="pycon"), [final("And so on.")])
+        fill(database, new_session("test", "Microphone test"), [])
     async with serving("--engine", "scripted", "--store", str(path)) as server:
         yield server
 
@@ -180,12 +197,61 @@ async def test_a_transcript_is_deleted_only_when_that_is_confirmed(
         assert response.status == 404
 
 
+async def test_empty_sessions_are_shown_when_asked_for_and_parts_stand_with_their_room(
+    many: Server, open_sessions: OpenSessions
+) -> None:
+    page = await open_sessions(many)
+    await expect(state(page)).to_have_text("22 transcripts")
+    room = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="Room pycon"))
+    await expect(room.get_by_role("button")).to_have_text([re.compile("^Afternoon"), re.compile("^Morning")])
+    await expect(page.get_by_role("button", name="Microphone test")).to_be_hidden()
+    await assert_accessible(page)
+    await page.get_by_role("switch", name="Show empty ones too").check()
+    await expect(page.get_by_role("button", name="Microphone test")).to_be_visible()
+    await expect(state(page)).to_have_text("23 transcripts")
+
+
+async def test_a_transcript_gets_another_title(many: Server, open_sessions: OpenSessions) -> None:
+    page = await open_sessions(many)
+    await page.get_by_role("button", name="Talk 3").click()
+    rename = page.get_by_role("button", name="Rename")
+    await rename.click()
+    await expect(page.get_by_role("dialog").get_by_label("Title")).to_have_value("Talk 3")
+    await assert_accessible(page)
+    await page.keyboard.type("Wrong")
+    await page.keyboard.press("Escape")
+    await expect(rename).to_be_focused()
+    await expect(page.get_by_role("heading", name="Talk 3")).to_be_visible()
+    await rename.click()
+    await page.keyboard.type("Trams")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="Trams")).to_be_visible()
+    await expect(rename).to_be_focused()
+    await page.reload()
+    await expect(page.get_by_role("button", name="Trams")).to_be_visible()
+
+
+async def test_on_a_phone_an_opened_transcript_is_in_view_and_on_paper_it_is_alone(
+    many: Server, open_sessions: OpenSessions
+) -> None:
+    page = await open_sessions(many)
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await page.get_by_role("button", name="Talk 19").click()
+    await expect(captions(page).first).to_be_in_viewport()
+    await expect(page.get_by_role("navigation", name="Pages").get_by_role("link")).to_have_text(
+        ["Speak", "Transcripts", "Status"]
+    )
+    await page.emulate_media(media="print")
+    await expect(page.locator("button, input, select, a").filter(visible=True)).to_have_count(0)
+    await expect(page.get_by_role("heading").filter(visible=True)).to_have_text(["Talk 19"])
+
+
 async def test_a_long_list_goes_on_when_asked(
     serve_stored: ServeStored, open_sessions: OpenSessions, tmp_path: Path
 ) -> None:
     with opened(tmp_path / "transcripts.db") as database:
         for n in range(60):
-            fill(database, new_session(str(n), f"Talk {n}"), [])
+            fill(database, new_session(str(n), f"Talk {n}"), [final("And so on.")])
     page = await open_sessions(await serve_stored())
     await expect(state(page)).to_have_text("50 or more transcripts")
     await page.get_by_role("button", name="Show older transcripts").click()
