@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 from playwright.async_api import Page, expect
 
 from livecaption.client import Stream, connect
@@ -38,6 +39,10 @@ class Publisher:
     async def say(self, duration_ms: int = 900) -> str:
         """Say one utterance; return its final's text."""
         await self._stream.send_audio(pcm_s16le(sound(f"silence 200ms, speech {duration_ms}ms, silence 900ms")))
+        return await self.final()
+
+    async def final(self) -> str:
+        """Wait for the final of what was said; return its text."""
         return (await asyncio.wait_for(self._finals.get(), 20)).text
 
     async def send(self, audio: bytes) -> None:
@@ -56,6 +61,13 @@ class Publisher:
         async for event in self._stream:
             if isinstance(event, Final):
                 self._finals.put_nowait(event)
+
+
+async def put(server: Server, room: str, **change: Any) -> None:
+    """Register a room, or change it."""
+    body = {"secret": ROOM_SECRET, **change}
+    async with aiohttp.ClientSession() as http, http.put(f"{server.url}v1/rooms/{room}", json=body) as response:
+        assert response.status == 200, await response.text()
 
 
 @asynccontextmanager

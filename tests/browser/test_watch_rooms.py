@@ -5,15 +5,13 @@ import re
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
-from tests.browser.reading import ROOM_SECRET, OpenPage, expect_lines, expect_state, speaking
+from tests.browser.reading import OpenPage, expect_lines, expect_state, put, speaking
 from tests.browser.support import Launch, Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -49,13 +47,6 @@ async def phone(launch: Launch) -> AsyncIterator[Page]:
         page = await context.new_page()
         await page.add_init_script(LOCKS)
         yield page
-
-
-async def put(server: Server, room: str, **change: Any) -> None:
-    """Register a room, or change it."""
-    body = {"secret": ROOM_SECRET, **change}
-    async with aiohttp.ClientSession() as http, http.put(f"{server.url}v1/rooms/{room}", json=body) as response:
-        assert response.status == 200, await response.text()
 
 
 async def expect_notice(page: Page, *sentences: str) -> None:
