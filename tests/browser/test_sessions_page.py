@@ -205,7 +205,6 @@ async def test_empty_sessions_are_shown_when_asked_for_and_parts_stand_with_thei
     room = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="Room pycon"))
     await expect(room.get_by_role("button")).to_have_text([re.compile("^Afternoon"), re.compile("^Morning")])
     await expect(page.get_by_role("button", name="Microphone test")).to_be_hidden()
-    await assert_accessible(page)
     await page.get_by_role("switch", name="Show empty ones too").check()
     await expect(page.get_by_role("button", name="Microphone test")).to_be_visible()
     await expect(state(page)).to_have_text("23 transcripts")
@@ -217,7 +216,6 @@ async def test_a_transcript_gets_another_title(many: Server, open_sessions: Open
     rename = page.get_by_role("button", name="Rename")
     await rename.click()
     await expect(page.get_by_role("dialog").get_by_label("Title")).to_have_value("Talk 3")
-    await assert_accessible(page)
     await page.keyboard.type("Wrong")
     await page.keyboard.press("Escape")
     await expect(rename).to_be_focused()
@@ -298,14 +296,18 @@ async def test_a_server_that_keeps_nothing_or_is_gone_is_reported(serve: Serve, 
     await expect(state(page)).to_have_text("The server does not answer")
 
 
-async def test_the_page_breaks_no_rule_of_accessibility(stored: Server, browser: Browser) -> None:
+async def test_the_page_breaks_no_rule_of_accessibility(many: Server, browser: Browser) -> None:
     async with await browser.new_context(bypass_csp=True) as context:
         page = await context.new_page()
-        await page.goto(f"{stored.url}sessions")
-        await search(page, "tram")
-        await page.get_by_role("button", name="City council").click()
-        await expect(captions(page)).to_have_count(2)
+        await page.goto(f"{many.url}sessions")
+        await search(page, "and so on")
+        await page.get_by_role("button", name="Talk 5").click()
+        await expect(captions(page)).to_have_count(9)
+        await expect(page.get_by_role("heading", name="Room pycon")).to_be_visible()
         await assert_accessible(page)
+        await page.get_by_role("button", name="Rename").click()
+        await assert_accessible(page, ["light"])
+        await page.get_by_role("button", name="Cancel").click()
         await page.get_by_role("button", name="Delete", exact=True).click()
         await expect(page.get_by_role("dialog")).to_be_visible()
         await assert_accessible(page)

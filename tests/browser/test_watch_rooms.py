@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from tests.browser.reading import OpenPage, expect_lines, expect_state, put, speaking
-from tests.browser.support import Launch, Server
+from tests.browser.support import Launch, Server, assert_accessible
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -53,8 +52,7 @@ async def expect_notice(page: Page, *sentences: str) -> None:
     """Wait for these words in the page, and check that nothing in it breaks a rule of accessibility."""
     for sentence in sentences:
         await expect(page.locator("#notice")).to_contain_text(sentence)
-    results = await Axe().run(page)
-    assert results.violations_count == 0, results.generate_report()
+    await assert_accessible(page, ["light"])
     assert await page.evaluate("document.documentElement.scrollWidth") == 390
 
 
