@@ -162,7 +162,7 @@ async def test_a_readers_display_settings_are_kept(scripted_server: Server, open
         await page.get_by_label("Live lines").select_option("top")
         await page.get_by_role("combobox", name="Captions").select_option("yellow-on-black")
         await page.get_by_label("Letters").select_option("serif")
-        await page.get_by_label("Lines", exact=True).select_option("wider")
+        await page.get_by_label("Line spacing").select_option("wider")
         await page.get_by_role("button", name="Done").click()
         await expect(page.get_by_role("button", name="Options")).to_be_focused()
         await page.reload()
