@@ -138,22 +138,6 @@
  * @property {RoomPart[]} parts
  */
 
-/** @typedef {{ session: string, title: string, started_at_ms: number, duration_ms: number }} RoomPart */
-
-/**
- * The state of a room: before, between and after its parts. It has no number.
- *
- * @typedef {object} Room
- * @property {"room"} type
- * @property {string} name
- * @property {string} title
- * @property {boolean} private
- * @property {"waiting" | "live" | "break" | "ended"} state
- * @property {string | null} session the part that runs
- * @property {boolean} away the connection of its publisher is lost
- * @property {RoomPart[]} parts
- */
-
 /** @typedef {Ready | Partial | Final | SpeechStart | SpeechEnd | Ack | Gap | Status | ErrorReport | End} StreamEvent */
 /** @typedef {Room | Snapshot | Partial | Final | SpeechStart | SpeechEnd | Gap | Status | End} ReaderEvent */
 

@@ -46,7 +46,7 @@ def filled(path: Path) -> Path:
 async def stored(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
     """A server with the two transcripts, for tests that leave it as it is."""
     path = filled(tmp_path_factory.mktemp("stored") / "transcripts.db")
-    async with serving("--engine", "scripted", "--store", str(path)) as server:
+    async with serving("--engine", "scripted", "--store", str(path), "--keep-days", "0") as server:
         yield server
 
 
@@ -61,7 +61,7 @@ async def many(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server
         for title in ("Morning", "Afternoon"):
             fill(database, new_session(title, title, room="pycon"), [final("And so on.")])
         fill(database, new_session("test", "Microphone test"), [])
-    async with serving("--engine", "scripted", "--store", str(path)) as server:
+    async with serving("--engine", "scripted", "--store", str(path), "--keep-days", "0") as server:
         yield server
 
 
@@ -71,7 +71,7 @@ async def serve_stored(serve: Serve, tmp_path: Path) -> ServeStored:
     path = filled(tmp_path / "transcripts.db")
 
     async def start(*flags: str) -> Server:
-        return await serve("--engine", "scripted", "--store", str(path), *flags)
+        return await serve("--engine", "scripted", "--store", str(path), "--keep-days", "0", *flags)
 
     return start
 
@@ -142,7 +142,7 @@ async def test_a_transcript_of_several_channels_names_each(
     with opened(path) as database:
         finals = [final("Fine.", 1500, 3000, 1, channel=1), final("How are you?", 0, 2000, 0, channel=0)]
         fill(database, new_session("call", "A call"), finals)
-    page = await open_sessions(await serve("--engine", "scripted", "--store", str(path)))
+    page = await open_sessions(await serve("--engine", "scripted", "--store", str(path), "--keep-days", "0"))
     await page.get_by_role("button", name="A call").click()
     await expect(captions(page)).to_have_text(["0:00Channel 1How are you?", "0:01Channel 2Fine."])
 

@@ -11,7 +11,7 @@ import aiohttp
 import numpy as np
 import pytest
 import segno
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.browser.reading import STATE_TIMEOUT_MS, OpenPage, expect_lines, expect_state, speaking
 from tests.browser.support import Launch, Serve, Server, assert_accessible
