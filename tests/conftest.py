@@ -136,7 +136,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     asked = config.option.markexpr
     if not asked or not set(re.findall(r"[^\s()]+", asked)) <= KINDS | {"and", "or", "not"}:
         return None
-    if not collection_path.is_relative_to(TESTS) or not (kinds := kinds_in(collection_path)):
+    is_code = collection_path.is_dir() or collection_path.suffix == ".py"
+    if not is_code or not collection_path.is_relative_to(TESTS) or not (kinds := kinds_in(collection_path)):
         return None
     return not any(eval(asked, {each: each == kind for each in KINDS}) for kind in kinds) or None
 

@@ -28,6 +28,7 @@ def test_each_option_has_the_type_of_its_field() -> None:
         "prompt": "Guten Tag.",
         "title": "Sitzung",
         "private": "true",
+        "keep": "false",
         "preset": "fast",
         "silence_ms": "400",
         "max_utterance_ms": "9000",
@@ -46,6 +47,7 @@ def test_each_option_has_the_type_of_its_field() -> None:
         "prompt": "Guten Tag.",
         "title": "Sitzung",
         "private": True,
+        "keep": False,
         "endpointing": {"preset": "fast", "silence_ms": 400, "max_utterance_ms": 9000},
     }
 
