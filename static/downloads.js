@@ -36,8 +36,8 @@ export function offerDownloads(place, offered) {
     });
   const copy = button(t("Copy"), () => copyFrom(copy, offered.text()));
   place.replaceChildren(
-    file(t("WebVTT"), "vtt"),
-    file(t("SRT"), "srt"),
+    file("WebVTT", "vtt"),
+    file("SRT", "srt"),
     file(t("Text"), "txt"),
     copy,
     button(t("Print"), () => print()),

@@ -7,7 +7,7 @@ import { ask, bind, element } from "./dom.js";
 import { Doubt } from "./doubt.js";
 import { serverInfo } from "./info.js";
 import { onKeys } from "./keys.js";
-import { t } from "./language.js";
+import { decimal, offerPageLanguages, t } from "./language.js";
 import { Meter } from "./meter.js";
 import { DISPLAY } from "./microphone.js";
 import { MicrophoneTest } from "./microphone-test.js";
@@ -372,7 +372,7 @@ setInterval(() => {
 
 /** @param {number} ms */
 function seconds(ms) {
-  return `${(ms / 1000).toFixed(1)} s`;
+  return `${decimal(ms / 1000, 1)} s`;
 }
 
 /** @param {number[]} values */
@@ -452,6 +452,8 @@ bind("hotwords", settings, "hotwords");
 bind("pace", settings, "pace");
 bind("keep", settings, "keep", showKeeping);
 bind("theme", settings, "theme", applyAppearance);
+offerPageLanguages(element("page-language", HTMLSelectElement));
+bind("page-language", settings, "pageLanguage", () => location.reload());
 bind("caption-colors", settings, "captionColors", applyAppearance);
 bind("announce", settings, "announce", announce);
 bind("shortcuts", settings, "shortcuts");

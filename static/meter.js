@@ -5,6 +5,8 @@
  * Time is counted in audio, because timers sleep in background tabs.
  */
 
+import { t } from "./language.js";
+
 /** @typedef {"clipping" | "no_signal" | ""} LevelWarning */
 
 const FLOOR_DB = -60;
@@ -65,7 +67,7 @@ export class Meter {
     if (this.#sinceAnnouncedMs >= ANNOUNCE_MS) {
       this.#sinceAnnouncedMs = 0;
       this.#element.setAttribute("aria-valuenow", String(Math.round(this.#shownDb)));
-      this.#element.setAttribute("aria-valuetext", `${Math.round(this.#shownDb)} decibels`);
+      this.#element.setAttribute("aria-valuetext", t("{level} decibels", { level: Math.round(this.#shownDb) }));
     }
     /** @type {LevelWarning} */
     const warning = this.#clipMs > 0 ? "clipping" : this.#silentMs >= NO_SIGNAL_MS ? "no_signal" : "";

@@ -2,7 +2,7 @@
 /** The page of transcripts: lists and searches what the server stores; shows, downloads, renames, deletes one of them. */
 
 import { ask, element, make, save } from "./dom.js";
-import { t } from "./language.js";
+import { language as pageLanguage, t } from "./language.js";
 import { Settings } from "./settings.js";
 import { accessToken, authorization } from "./token.js";
 import { askForToken } from "./token-dialog.js";
@@ -11,7 +11,7 @@ import { channelName, clock } from "./transcript.js";
 /** @import { Caption, Refusal, StoredSession } from "./messages.js" */
 
 const TIMEOUT_MS = 15_000;
-const FORMATS = { vtt: "WebVTT", srt: "SRT", txt: "Text", json: "JSON" };
+const FORMATS = { vtt: "WebVTT", srt: "SRT", txt: t("Text"), json: "JSON" };
 
 const sessions = element("sessions");
 const more = element("more", HTMLButtonElement);
@@ -167,13 +167,15 @@ function listItem(session) {
 
 /** @param {StoredSession} session */
 function titleOf({ title, started_at }) {
-  return title || new Date(started_at).toLocaleString("en", { dateStyle: "full", timeStyle: "short" });
+  return title || new Date(started_at).toLocaleString(pageLanguage, { dateStyle: "full", timeStyle: "short" });
 }
 
 /** @param {StoredSession} session */
 function detailsOf({ title, started_at, duration_ms, finals, language, state }) {
-  const began = title ? new Date(started_at).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }) : "";
-  const captions = finals === 1 ? t("1 caption") : t("{count} captions", { count: finals.toLocaleString("en") });
+  const began = title
+    ? new Date(started_at).toLocaleString(pageLanguage, { dateStyle: "medium", timeStyle: "short" })
+    : "";
+  const captions = finals === 1 ? t("1 caption") : t("{count} captions", { count: finals });
   const states = { open: t("running"), ended: "", interrupted: t("interrupted") };
   return [began, clock(duration_ms), captions, language, states[state]].filter(Boolean).join(" · ");
 }

@@ -5,6 +5,7 @@ const KEY = "livecaption.settings";
 
 const DEFAULTS = {
   theme: "auto",
+  pageLanguage: "",
   captionColors: "page",
   captionSize: 100,
   view: "transcript",

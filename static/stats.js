@@ -3,6 +3,7 @@
 
 import { element, make } from "./dom.js";
 import { Graph, HISTORY_S } from "./graph.js";
+import { decimal, t } from "./language.js";
 import { Settings } from "./settings.js";
 import { accessToken, authorization } from "./token.js";
 import { askForToken } from "./token-dialog.js";
@@ -19,64 +20,64 @@ const BUSY_OVER_S = 10;
 
 /** @type {Record<string, string>} */
 const STATES = {
-  loading: "Loading the model",
-  ready: "Ready",
-  recovering: "An inference process is restarting",
-  draining: "Stopping",
-  failed: "No inference process is running",
-  stopped: "Stopped",
+  loading: t("Loading the model"),
+  ready: t("Ready"),
+  recovering: t("An inference process is restarting"),
+  draining: t("Stopping"),
+  failed: t("No inference process is running"),
+  stopped: t("Stopped"),
 };
 
 /** @type {[name: string, latencies: (stats: Stats) => Latencies][]} */
 const DELAYS = [
-  ["End of speech to its detection", ({ latencies_s }) => latencies_s.endpoint],
-  ["Start of speech to first caption", ({ latencies_s }) => latencies_s.first_partial],
-  ["Word to partial caption", ({ latencies_s }) => latencies_s.partial],
-  ["End of speech to final caption", ({ latencies_s }) => latencies_s.final],
+  [t("End of speech to its detection"), ({ latencies_s }) => latencies_s.endpoint],
+  [t("Start of speech to first caption"), ({ latencies_s }) => latencies_s.first_partial],
+  [t("Word to partial caption"), ({ latencies_s }) => latencies_s.partial],
+  [t("End of speech to final caption"), ({ latencies_s }) => latencies_s.final],
 ];
 
 /** @type {Figure[]} */
 const NOW = [
-  ["Open streams", ({ streams }) => count(streams.open)],
-  ["Limit of open streams", ({ streams }) => count(streams.limit)],
-  ["Audio between two partials", ({ pace }) => interval(pace.partial_interval_ms)],
-  ["Finals waiting", ({ queue }) => count(queue.finals)],
-  ["Partials waiting", ({ queue }) => count(queue.partials)],
-  ["Requests in progress", ({ queue }) => count(queue.in_flight)],
-  ["Computing time per second of audio, last minute", ({ real_time_factor }) => duration(real_time_factor)],
-  ["Transcript entries waiting for the disk", ({ store }) => (store ? count(store.waiting) : GAP)],
-  ["Event loop delay, median of the last minute", ({ event_loop_lag_s }) => duration(event_loop_lag_s.p50)],
-  ["Event loop delay, 99 % of the last minute", ({ event_loop_lag_s }) => duration(event_loop_lag_s.p99)],
-  ["Memory of the server", ({ server }) => bytes(server.resident_memory_bytes)],
+  [t("Open streams"), ({ streams }) => count(streams.open)],
+  [t("Limit of open streams"), ({ streams }) => count(streams.limit)],
+  [t("Audio between two partials"), ({ pace }) => interval(pace.partial_interval_ms)],
+  [t("Finals waiting"), ({ queue }) => count(queue.finals)],
+  [t("Partials waiting"), ({ queue }) => count(queue.partials)],
+  [t("Requests in progress"), ({ queue }) => count(queue.in_flight)],
+  [t("Computing time per second of audio, last minute"), ({ real_time_factor }) => duration(real_time_factor)],
+  [t("Transcript entries waiting for the disk"), ({ store }) => (store ? count(store.waiting) : GAP)],
+  [t("Event loop delay, median of the last minute"), ({ event_loop_lag_s }) => duration(event_loop_lag_s.p50)],
+  [t("Event loop delay, 99 % of the last minute"), ({ event_loop_lag_s }) => duration(event_loop_lag_s.p99)],
+  [t("Memory of the server"), ({ server }) => bytes(server.resident_memory_bytes)],
 ];
 
 /** @type {Figure[]} */
 const COUNTS = [
-  ["Streams accepted", ({ streams }) => count(streams.accepted)],
-  ["Streams refused", ({ streams }) => refusals(streams.refused)],
-  ["Audio received", ({ received_audio_s }) => duration(received_audio_s)],
-  ["Audio transcribed, with repetitions", ({ transcribed_audio_s }) => duration(transcribed_audio_s)],
-  ["Computing time", ({ compute_s }) => duration(compute_s)],
-  ["Batches", ({ batches }) => batchWords(batches)],
-  ["Partials requested", ({ partials }) => count(partials.asked)],
-  ["Partials answered", ({ partials }) => count(partials.answered)],
-  ["Partials superseded by newer ones", ({ partials }) => count(partials.superseded)],
-  ["Partials dropped", ({ partials }) => count(partials.dropped)],
-  ["Partials paused", ({ pace }) => duration(pace.partials_paused_s)],
-  ["Partials failed", ({ partials }) => count(partials.failed)],
-  ["Finals answered", ({ finals }) => count(finals.answered)],
-  ["Finals failed", ({ finals }) => count(finals.failed)],
-  ["Failed attempts to store transcripts", ({ store }) => (store ? count(store.failures) : GAP)],
-  ["Transcript entries lost", ({ store }) => (store ? count(store.lost) : GAP)],
-  ["Finals decoded twice", ({ redone_finals }) => count(redone_finals)],
-  ["Runaway texts", ({ runaway_texts }) => count(runaway_texts)],
+  [t("Streams accepted"), ({ streams }) => count(streams.accepted)],
+  [t("Streams refused"), ({ streams }) => refusals(streams.refused)],
+  [t("Audio received"), ({ received_audio_s }) => duration(received_audio_s)],
+  [t("Audio transcribed, with repetitions"), ({ transcribed_audio_s }) => duration(transcribed_audio_s)],
+  [t("Computing time"), ({ compute_s }) => duration(compute_s)],
+  [t("Batches"), ({ batches }) => batchWords(batches)],
+  [t("Partials requested"), ({ partials }) => count(partials.asked)],
+  [t("Partials answered"), ({ partials }) => count(partials.answered)],
+  [t("Partials superseded by newer ones"), ({ partials }) => count(partials.superseded)],
+  [t("Partials dropped"), ({ partials }) => count(partials.dropped)],
+  [t("Partials paused"), ({ pace }) => duration(pace.partials_paused_s)],
+  [t("Partials failed"), ({ partials }) => count(partials.failed)],
+  [t("Finals answered"), ({ finals }) => count(finals.answered)],
+  [t("Finals failed"), ({ finals }) => count(finals.failed)],
+  [t("Failed attempts to store transcripts"), ({ store }) => (store ? count(store.failures) : GAP)],
+  [t("Transcript entries lost"), ({ store }) => (store ? count(store.lost) : GAP)],
+  [t("Finals decoded twice"), ({ redone_finals }) => count(redone_finals)],
+  [t("Runaway texts"), ({ runaway_texts }) => count(runaway_texts)],
 ];
 
 /** @type {GraphOptions[]} */
 const GRAPHS = [
-  { title: "Open streams", format: count, leastTop: 4, lines: [["Open", ({ streams }) => streams.open]] },
+  { title: t("Open streams"), format: count, leastTop: 4, lines: [[t("Open"), ({ streams }) => streams.open]] },
   {
-    title: "End of speech to final caption",
+    title: t("End of speech to final caption"),
     format: duration,
     leastTop: 1,
     lines: [
@@ -85,7 +86,7 @@ const GRAPHS = [
     ],
   },
   {
-    title: "Word to partial caption",
+    title: t("Word to partial caption"),
     format: duration,
     leastTop: 1,
     lines: [
@@ -93,18 +94,18 @@ const GRAPHS = [
       ["95 %", ({ latencies_s }) => latencies_s.partial.p95],
     ],
   },
-  { title: "Inference processes at work", format: share, leastTop: 1, lines: [["Busy", busyShare]] },
+  { title: t("Inference processes at work"), format: share, leastTop: 1, lines: [[t("Busy"), busyShare]] },
   {
-    title: "Requests waiting",
+    title: t("Requests waiting"),
     format: count,
     leastTop: 4,
     lines: [
-      ["Finals", ({ queue }) => queue.finals],
-      ["Partials", ({ queue }) => queue.partials],
+      [t("Finals"), ({ queue }) => queue.finals],
+      [t("Partials"), ({ queue }) => queue.partials],
     ],
   },
   {
-    title: "Event loop delay",
+    title: t("Event loop delay"),
     format: duration,
     leastTop: 0.02,
     lines: [
@@ -120,32 +121,32 @@ const GAP = "–";
 
 /** @param {number | null} n */
 function count(n) {
-  return n === null ? GAP : Math.round(n).toLocaleString("en");
+  return n === null ? GAP : decimal(n);
 }
 
 /** @param {number | null} part */
 function share(part) {
-  return part === null ? GAP : `${Math.round(part * 100)} %`;
+  return part === null ? GAP : `${decimal(part * 100)} %`;
 }
 
 /** @param {number | null} s */
 function duration(s) {
   if (s === null) return GAP;
-  if (s < 0.01) return `${(s * 1000).toFixed(1)} ms`;
-  if (s < 1) return `${Math.round(s * 1000)} ms`;
-  if (s < 120) return `${s.toFixed(1)} s`;
-  return s < 7200 ? `${(s / 60).toFixed(1)} min` : `${(s / 3600).toFixed(1)} h`;
+  if (s < 0.01) return `${decimal(s * 1000, 1)} ms`;
+  if (s < 1) return `${decimal(s * 1000)} ms`;
+  if (s < 120) return `${decimal(s, 1)} s`;
+  return s < 7200 ? `${decimal(s / 60, 1)} min` : `${decimal(s / 3600, 1)} h`;
 }
 
 /** @param {number | null} ms */
 function interval(ms) {
-  return ms === null ? "Paused: there is only time for finals" : duration(ms / 1000);
+  return ms === null ? t("Paused: there is only time for finals") : duration(ms / 1000);
 }
 
 /** @param {number | null | undefined} n */
 function bytes(n) {
   if (n === null || n === undefined) return GAP;
-  return n < 2 ** 30 ? `${Math.round(n / 2 ** 20)} MiB` : `${(n / 2 ** 30).toFixed(1)} GiB`;
+  return n < 2 ** 30 ? `${decimal(n / 2 ** 20)} MiB` : `${decimal(n / 2 ** 30, 1)} GiB`;
 }
 
 /** @param {Stats["streams"]["refused"]} refused */
@@ -158,12 +159,12 @@ function refusals(refused) {
 function batchWords(batches) {
   const n = Object.values(batches).reduce((sum, times) => sum + times, 0);
   const requests = Object.entries(batches).reduce((sum, [size, times]) => sum + Number(size) * times, 0);
-  return n > 0 ? `${count(n)}, with ${(requests / n).toFixed(1)} requests on average` : "0";
+  return n > 0 ? t("{count}, with {mean} requests on average", { count: n, mean: decimal(requests / n, 1) }) : "0";
 }
 
 /** @param {Stats["workers"][number]["device_memory"]} memory */
 function gpuMemory(memory) {
-  return memory ? `${bytes(memory.used_bytes)} of ${bytes(memory.total_bytes)}` : GAP;
+  return memory ? t("{used} of {total}", { used: bytes(memory.used_bytes), total: bytes(memory.total_bytes) }) : GAP;
 }
 
 /**
@@ -258,16 +259,16 @@ async function update() {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     response = await fetch("v1/stats", { headers: authorization(accessToken()), signal, cache: "no-store" });
   } catch {
-    showState("lost", "The server does not answer; trying again");
+    showState("lost", t("The server does not answer; trying again"));
     return true;
   }
   if (response.status === 401) {
-    showState("idle", "Waiting for the access token");
+    showState("idle", t("Waiting for the access token"));
     askForToken(watch);
     return false;
   }
   if (!response.ok) {
-    showState("lost", `The server answers ${response.status}; trying again`);
+    showState("lost", t("The server answers {status}; trying again", { status: response.status }));
     return true;
   }
   /** @type {Stats} */

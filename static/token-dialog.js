@@ -58,7 +58,7 @@ class TokenDialog extends HTMLElement {
     this.#refused.hidden = !isRefused || accessToken() === "";
     this.#field.value = "";
     this.#remember.checked = isTokenRemembered();
-    this.#enter.textContent = action ?? t(this.getAttribute("action") ?? "");
+    this.#enter.textContent = action ?? this.getAttribute("action") ?? "";
     ask(this.#dialog, (value) => {
       if (value !== ENTERED) return;
       keepToken(this.#field.value, this.#remember.checked);

@@ -6,6 +6,8 @@
  * Subtitles are laid out by the server (`livecaption/captions/layout.py`), one session at a time; here they are joined.
  */
 
+import { t } from "./language.js";
+
 /** @import { Final } from "./messages.js" */
 
 /** @typedef {{ text: string, startMs: number, endMs: number, language: string | null }} Caption */
@@ -29,7 +31,7 @@
  * @param {number | undefined} channel
  */
 export function channelName(channel) {
-  return channel === undefined ? "" : `Channel ${channel + 1}`;
+  return channel === undefined ? "" : t("Channel {number}", { number: channel + 1 });
 }
 
 const HOUR_MS = 3_600_000;

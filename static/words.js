@@ -71,22 +71,22 @@ export const LANGUAGES = {
 };
 
 const STATES = {
-  idle: "Ready",
-  break: "Paused",
-  asking: "Waiting for permission",
-  connecting: "Connecting",
-  loading: "The server is loading its model",
-  busy: "The server is busy",
-  live: "Live",
-  recovering: "Recovering",
-  reconnecting: "Reconnecting",
-  overloaded: "Live, delayed",
-  draining: "The server is stopping",
-  finishing: "Finishing…",
-  failed: "Not started",
-  lost: "Connection lost",
-  ended: "Ended by the server",
-  replaced: "Taken over",
+  idle: t("Ready"),
+  break: t("Paused"),
+  asking: t("Waiting for permission"),
+  connecting: t("Connecting"),
+  loading: t("The server is loading its model"),
+  busy: t("The server is busy"),
+  live: t("Live"),
+  recovering: t("Recovering"),
+  reconnecting: t("Reconnecting"),
+  overloaded: t("Live, delayed"),
+  draining: t("The server is stopping"),
+  finishing: t("Finishing…"),
+  failed: t("Not started"),
+  lost: t("Connection lost"),
+  ended: t("Ended by the server"),
+  replaced: t("Taken over"),
 };
 
 /**
@@ -94,7 +94,7 @@ const STATES = {
  * @param {{ retryAfterS?: number }} detail
  */
 export function stateWords(state, { retryAfterS }) {
-  const words = t(STATES[state]);
+  const words = STATES[state];
   if (!retryAfterS) return words;
   return t("{state}, trying again in {seconds} s", { state: words, seconds: Math.ceil(retryAfterS) });
 }
@@ -170,83 +170,96 @@ export function languageName(code) {
 /** @type {Record<string, [title: string, text: string]>} */
 const PROBLEMS = {
   microphone_denied: [
-    "The microphone is not allowed",
-    "This page may not use the microphone. Allow it in the address bar (the microphone or lock symbol) or in the " +
-      "system's privacy settings, then start again.",
+    t("The microphone is not allowed"),
+    t(
+      "This page may not use the microphone. Allow it in the address bar (the microphone or lock symbol) or in the " +
+        "system's privacy settings, then start again.",
+    ),
   ],
-  no_microphone: ["No microphone was found", "Plug one in, or choose another source, then start again."],
+  no_microphone: [t("No microphone was found"), t("Plug one in, or choose another source, then start again.")],
   microphone_busy: [
-    "The microphone is in use",
-    "Another program is using it, or the system does not release it. Close the other program, then start again.",
+    t("The microphone is in use"),
+    t("Another program is using it, or the system does not release it. Close the other program, then start again."),
   ],
-  microphone_failed: ["The microphone could not be opened", "Choose another source, or start again."],
+  microphone_failed: [t("The microphone could not be opened"), t("Choose another source, or start again.")],
   no_display_capture: [
-    "This browser cannot share sound",
-    "Tab and screen audio works in Chrome and Edge on a computer. The microphone works in every browser.",
+    t("This browser cannot share sound"),
+    t("Tab and screen audio works in Chrome and Edge on a computer. The microphone works in every browser."),
   ],
-  sharing_refused: ["Nothing was shared", "Start again and choose a tab, a window or a screen."],
+  sharing_refused: [t("Nothing was shared"), t("Start again and choose a tab, a window or a screen.")],
   no_shared_audio: [
-    "The share has no sound",
-    "Start again, choose a tab (or, on Windows, the entire screen) and switch on “Also share audio” in the same " +
-      "window.",
+    t("The share has no sound"),
+    t(
+      "Start again, choose a tab (or, on Windows, the entire screen) and switch on “Also share audio” in the same " +
+        "window.",
+    ),
   ],
   source_ended: [
-    "The sound source has ended",
-    "The microphone was unplugged, or sharing was stopped. Choose a source, then start again.",
+    t("The sound source has ended"),
+    t("The microphone was unplugged, or sharing was stopped. Choose a source, then start again."),
   ],
   forbidden_origin: [
-    "The server does not accept pages from this address",
-    "Open the page at the server's own address, or ask its operator to allow this one.",
+    t("The server does not accept pages from this address"),
+    t("Open the page at the server's own address, or ask its operator to allow this one."),
   ],
   unsupported_language: [
-    "The server's model does not support this language",
-    "Choose “Detect” or another language, then start again.",
+    t("The server's model does not support this language"),
+    t("Choose “Detect” or another language, then start again."),
   ],
   unsupported_sample_rate: [
-    "The sample rate of this sound device is not supported",
-    "The server accepts 8 to 96 kHz. Set the device to 48 kHz in the system's sound settings, or choose another.",
+    t("The sample rate of this sound device is not supported"),
+    t("The server accepts 8 to 96 kHz. Set the device to 48 kHz in the system's sound settings, or choose another."),
   ],
-  overloaded: ["The server is busy", "It cannot take more streams now. Start again in a moment."],
+  overloaded: [t("The server is busy"), t("It cannot take more streams now. Start again in a moment.")],
   failed: [
-    "The server cannot caption now",
-    "Its recognizer does not start. The reason is in the server's log, which its operator can read.",
+    t("The server cannot caption now"),
+    t("Its recognizer does not start. The reason is in the server's log, which its operator can read."),
   ],
   unreachable: [
-    "The server does not answer",
-    "It may be stopped, or the network is down. Start again when it is back.",
+    t("The server does not answer"),
+    t("It may be stopped, or the network is down. Start again when it is back."),
   ],
-  lost: ["The connection was lost", "The captions so far are kept below. Start again to continue; times continue too."],
+  lost: [
+    t("The connection was lost"),
+    t("The captions so far are kept below. Start again to continue; times continue too."),
+  ],
   server_stopped: [
-    "The server was stopped",
-    "All your speech until then is in the transcript. Start again when the server is back.",
+    t("The server was stopped"),
+    t("All your speech until then is in the transcript. Start again when the server is back."),
   ],
   replaced: [
-    "Somebody else speaks now",
-    "Another page has taken this event over. The captions so far are kept. To speak here again, continue and take over.",
+    t("Somebody else speaks now"),
+    t(
+      "Another page has taken this event over. The captions so far are kept. To speak here again, continue and take over.",
+    ),
   ],
-  room_taken: ["Somebody speaks in this event already", "Only one page can speak at a time."],
+  room_taken: [t("Somebody speaks in this event already"), t("Only one page can speak at a time.")],
   room_of_others: [
-    "This link belongs to somebody else",
-    "Its name was chosen in another browser. Choose another link name under Share.",
+    t("This link belongs to somebody else"),
+    t("Its name was chosen in another browser. Choose another link name under Share."),
   ],
   room_kind: [
-    "This name is in use",
-    "You have used it for an event that was private, or for one that was not. That cannot change. Choose another name.",
+    t("This name is in use"),
+    t(
+      "You have used it for an event that was private, or for one that was not. That cannot change. Choose another name.",
+    ),
   ],
-  room_name: ["This is no name for a link", "Use up to 64 letters, digits, dots, hyphens and underscores."],
-  refused: ["The server closed the connection", "It did not accept the messages of this page."],
-  slow_reader: ["This computer is too slow", "The page could not read the captions in time. Start again."],
-  idle_timeout: ["No sound arrived at the server for too long", "Start again."],
-  engine_error: ["The recognizer failed", "The captions so far are kept. Start again in a moment."],
+  room_name: [t("This is no name for a link"), t("Use up to 64 letters, digits, dots, hyphens and underscores.")],
+  refused: [t("The server closed the connection"), t("It did not accept the messages of this page.")],
+  slow_reader: [t("This computer is too slow"), t("The page could not read the captions in time. Start again.")],
+  idle_timeout: [t("No sound arrived at the server for too long"), t("Start again.")],
+  engine_error: [t("The recognizer failed"), t("The captions so far are kept. Start again in a moment.")],
   internal: [
-    "The server had an error",
-    "The captions so far are kept. Start again. The reason is in the server's log, which its operator can read.",
+    t("The server had an error"),
+    t("The captions so far are kept. Start again. The reason is in the server's log, which its operator can read."),
   ],
   no_subtitles: [
-    "Subtitles are not available",
-    "The server makes the subtitles. It does not answer, or it no longer has this session. You can still download Text.",
+    t("Subtitles are not available"),
+    t(
+      "The server makes the subtitles. It does not answer, or it no longer has this session. You can still download Text.",
+    ),
   ],
-  unexpected: ["That did not work", "Start again. If it happens again, reload the page."],
+  unexpected: [t("That did not work"), t("Start again. If it happens again, reload the page.")],
 };
 
 /**
@@ -259,8 +272,8 @@ const PROBLEMS = {
  */
 export function problemWords({ code, message }, place) {
   if (code === "insecure_context") return insecureContextWords(place);
-  const [title, text] = PROBLEMS[code] ?? ["The server refused the stream", "Start again, or ask its operator."];
-  return { title: t(title), text: t(text), fixes: [], detail: message ? `${code}: ${message}` : "" };
+  const [title, text] = PROBLEMS[code] ?? [t("The server refused the stream"), t("Start again, or ask its operator.")];
+  return { title, text, fixes: [], detail: message ? `${code}: ${message}` : "" };
 }
 
 /** @param {{ hostname: string, port: string }} place */

@@ -22,6 +22,7 @@ KIND_OF_PLACE = {
     "test_architecture.py": "pure",
     "test_config.py": "pure",
     "test_documents.py": "pure",
+    "test_languages.py": "pure",
     "test_markers.py": "processes",
     "test_messages.py": "pure",
     "test_packaging.py": "processes",

@@ -457,7 +457,7 @@ async def test_a_token_in_the_address_is_used_and_taken_out_of_it(serve: Serve, 
 
 async def test_a_model_of_one_language_offers_it_alone_and_is_named(server: Server, open_page: OpenPage) -> None:
     page = await open_page(server.url)
-    languages = page.get_by_label("Language")
+    languages = page.locator("#language")
     await page.evaluate("localStorage.setItem('livecaption.settings', JSON.stringify({ language: 'de' }))")
     await page.reload()
     await expect(languages.locator("option")).to_have_text(["English"])
@@ -472,7 +472,7 @@ async def test_the_page_shows_that_the_model_does_not_support_a_language(
     page = await context.new_page()
     await page.route("**/v1/info", lambda route: route.abort())
     await page.goto(server.url)
-    await page.get_by_label("Language").select_option(label="Deutsch")
+    await page.locator("#language").select_option(label="Deutsch")
     await press_start(page)
     alert = page.get_by_role("alert")
     await expect(alert).to_contain_text("does not support this language", timeout=SPEECH_TIMEOUT_MS)
