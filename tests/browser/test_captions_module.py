@@ -39,8 +39,8 @@ async def test_of_eight_people_who_speak_at_once_none_vanishes(module_page: Page
 
 
 async def test_lines_that_have_ended_make_room_for_open_ones(module_page: Page) -> None:
-    events = [("partial", 0), *(("final", n) for n in range(1, 9)), ("partial", 9)]
-    assert await lines_after(module_page, *events) == [*(f"final {n}" for n in range(5, 9)), "partial 0", "partial 9"]
+    events = [("partial", 0), *(("final", n) for n in range(1, 19)), ("partial", 19)]
+    assert await lines_after(module_page, *events) == [*(f"final {n}" for n in range(5, 19)), "partial 0", "partial 19"]
 
 
 async def test_open_lines_are_last_and_in_order_when_their_first_partials_are_not(module_page: Page) -> None:
