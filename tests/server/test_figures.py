@@ -41,7 +41,7 @@ def test_the_names_in_prometheus_are_those_that_dashboards_use() -> None:
 
 def test_the_places_in_the_stats_are_those_that_programs_use() -> None:
     assert [figure.path for figure in ALL if figure.path] == [
-        *("streams.open", "streams.limit", "streams.accepted", "streams.refused"),
+        *("streams.open", "streams.limit", "streams.limit_reason", "streams.accepted", "streams.refused"),
         *("received_audio_s", "transcribed_audio_s", "compute_s", "real_time_factor", "utilization"),
         *("queue.finals", "queue.partials", "queue.in_flight", "batches", "partials.asked", "partials"),
         *("pace.partial_interval_ms", "pace.partials_paused_s", "pace.speculates"),
