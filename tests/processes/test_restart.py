@@ -5,9 +5,11 @@ or repeated audio is visible in their times.
 """
 
 import asyncio
+import contextlib
 import json
 import random
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
@@ -131,6 +133,11 @@ def finals_of(events: list[Event]) -> list[Final]:
     return [event for event in events if isinstance(event, Final)]
 
 
+def is_stored(path: Path, session: str) -> bool:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        return database.execute("SELECT 1 FROM session WHERE id = ?", (session,)).fetchone() is not None
+
+
 def assert_same_utterances(finals: list[Final], unbroken: list[Final]) -> None:
     """Check that each utterance has one final, in order, with exactly its text."""
     assert [final.utterance for final in finals] == [final.utterance for final in unbroken]
@@ -163,6 +170,8 @@ async def test_sigkill_at_any_moments_costs_and_doubles_no_word_for_publisher_an
             await eventually(lambda: events)  # noqa: B023
             assert isinstance(events[0], Ready)
             session = events[0].session
+            # The store has half a second before `ready` is sent without it, and may need longer beside other tests.
+            await eventually(lambda: is_stored(path, session))  # noqa: B023
             reader = Reader(servers.url, session)
             reading = asyncio.ensure_future(reader.run())
             for _ in range(N_KILLS):
