@@ -37,7 +37,6 @@ export class Reading {
    */
   take(final) {
     const captions = this.#captions.get(this.#session);
-    // Without channels, the number alone would do.
     if (!captions || captions.some(({ utterance }) => utterance === final.utterance)) return false;
     if (final.text.trim() !== "") captions.push(final);
     return true;

@@ -5,7 +5,7 @@
  * A room stays private, or public, for ever. So there is a current room of each kind: the newest one.
  */
 
-import { authorization } from "./token.js";
+import { authorization, base64url } from "./token.js";
 import { Problem } from "./words.js";
 
 /** @import { Refusal, Room } from "./messages.js" */
@@ -121,8 +121,5 @@ function write(rooms) {
  */
 function random(nBytes) {
   const bytes = crypto.getRandomValues(new Uint8Array(nBytes));
-  return btoa(String.fromCharCode(...bytes))
-    .replaceAll("+", "-")
-    .replaceAll("/", "_")
-    .replaceAll("=", "");
+  return base64url(String.fromCharCode(...bytes));
 }

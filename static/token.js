@@ -65,8 +65,16 @@ export function authorization(token) {
  */
 export function subprotocols(token) {
   if (!token) return [SUBPROTOCOL];
-  const base64 = btoa(utf8Bytes(token));
-  return [SUBPROTOCOL, `token.${base64.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`];
+  return [SUBPROTOCOL, `token.${base64url(utf8Bytes(token))}`];
+}
+
+/**
+ * Base64 that addresses and headers take (RFC 4648, 5), without `=`.
+ *
+ * @param {string} bytes one character for each byte
+ */
+export function base64url(bytes) {
+  return btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
 /**
