@@ -242,10 +242,14 @@ class SessionRegistry:
         Raises:
             UnknownSession: there is none.
         """
-        try:
-            return self._sessions[session_id]
-        except KeyError:
-            raise UnknownSession("there is no such session, or it is forgotten") from None
+        session = self.known(session_id)
+        if session is None:
+            raise UnknownSession("there is no such session, or it is forgotten")
+        return session
+
+    def known(self, session_id: str) -> LiveSession | None:
+        """Return the session of this name, open or just over, or None."""
+        return self._sessions.get(session_id)
 
     # Admission
 

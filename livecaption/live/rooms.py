@@ -151,7 +151,7 @@ class Rooms:
         self._drop_idle()
         if name in self._rooms:
             return self._rooms[name]
-        session = self._live(name)
+        session = self._sessions.known(name)
         if session is not None:
             about = RoomRecord(name, session.about.title, NO_SECRET, session.tokens.reader_hash, 0, ended_at_ms=0)
             return self._add(about, [Part.of(0, session)], session.hub.news)
@@ -174,7 +174,7 @@ class Rooms:
         return self._add(RoomRecord(claim.name, "", token_hash(claim.secret), reader_hash, _now_ms()), [], News())
 
     def _add(self, about: RoomRecord, parts: list[Part], news: News) -> Room:
-        room = self._rooms[about.name] = Room(about, parts, news, self._live, self._load)
+        room = self._rooms[about.name] = Room(about, parts, news, self._sessions.known, self._load)
         if self._closed:
             room.close()
         return room
@@ -185,12 +185,6 @@ class Rooms:
         for name in idle:
             if self._store is not None or self._rooms[name].about.publisher_token_hash == NO_SECRET:
                 del self._rooms[name]
-
-    def _live(self, session_id: str) -> LiveSession | None:
-        try:
-            return self._sessions.find(session_id)
-        except UnknownSession:
-            return None
 
     def _write(self, room: Room) -> None:
         if self._store is not None:

@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from livecaption.config import Config, is_loopback
 from livecaption.decoding.pool import DecoderPool
-from livecaption.errors import InvalidMessage, LivecaptionError, UnknownSession
+from livecaption.errors import InvalidMessage, LivecaptionError
 from livecaption.live.connection import Connection
 from livecaption.live.dialects import native
 from livecaption.live.dialects.dialect import Restore, Route
@@ -170,10 +170,8 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
 
 def _claimed_session(sessions: SessionRegistry, claimed: str) -> str | None:
     """Return the session that the client is about to resume, if it exists. It has a slot, even on a full server."""
-    try:
-        return sessions.find(claimed).id
-    except UnknownSession:
-        return None
+    session = sessions.known(claimed)
+    return None if session is None else session.id
 
 
 async def drain(app: web.Application) -> None:

@@ -73,10 +73,17 @@ def check_host(request: web.BaseRequest, config: ServerConfig, own_names: OwnNam
 
 def host_name(host: str) -> str:
     """Return the host in lower case: `localhost` of `localhost:8000`, `::1` of `[::1]:8000`; empty if it is invalid."""
+    match = _match_host(host)
+    return "" if match is None else _name_in(match)
+
+
+def _match_host(host: str) -> re.Match[str] | None:
     match = _HOST.fullmatch(host)
-    if match is None or int(match["port"] or 0) > MAX_PORT:
-        return ""
-    return (match["name"] or match["address"]).lower()
+    return None if match is None or int(match["port"] or 0) > MAX_PORT else match
+
+
+def _name_in(match: re.Match[str]) -> str:
+    return str(match["name"] or match["address"]).lower()
 
 
 def check_origin(request: web.BaseRequest, config: ServerConfig) -> None:
@@ -103,13 +110,10 @@ def origin_of(url: str) -> Origin | None:
     """Return the origin of a URL in lower case and with its port; None: it has none, such as `null`."""
     scheme, separator, rest = url.partition("://")
     host = rest.partition("/")[0]
-    name = host_name(host)
-    if not separator or not name:
+    if not separator or (match := _match_host(host)) is None:
         return None
-    match = _HOST.fullmatch(host)
-    assert match is not None  # because it has a name
     scheme = scheme.lower()
-    return scheme, name, int(match["port"] or DEFAULT_PORTS.get(scheme, 0))
+    return scheme, _name_in(match), int(match["port"] or DEFAULT_PORTS.get(scheme, 0))
 
 
 def check_operations(request: web.BaseRequest, config: ServerConfig) -> None:

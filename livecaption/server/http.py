@@ -2,19 +2,21 @@
 
 import errno
 from pathlib import Path
+from typing import Any
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 import livecaption
 from livecaption import __version__
-from livecaption.errors import LivecaptionError
+from livecaption.errors import InvalidMessage, LivecaptionError
 from livecaption.events import PROTOCOL_VERSION
 from livecaption.live.dialects import native
 from livecaption.live.dialects.dialect import HttpAnswer
 from livecaption.server import auth, links
 from livecaption.server.metrics import CONTENT_TYPE
 from livecaption.server.services import METRICS, SERVICES
+from livecaption.wire import from_plain
 from livecaption.workers.pool import PoolState
 
 
@@ -50,6 +52,18 @@ def content_security_policy(host: str) -> str:
         f"default-src 'self'; connect-src 'self'{sockets}; img-src 'self' data:; "
         "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
+
+
+async def body_of(request: web.Request, kind: type[Any], *, lenient: bool = False) -> Any:
+    """Read the JSON body of a request as a dataclass of this kind: see `wire.from_plain`.
+
+    Raises:
+        InvalidMessage: it is none.
+    """
+    try:
+        return from_plain(kind, await request.json(), lenient=lenient)
+    except (ValueError, RecursionError) as error:
+        raise InvalidMessage(f"the body is not the JSON object that is expected: {error}") from None
 
 
 async def page(_: web.Request) -> web.FileResponse:

@@ -133,8 +133,8 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
         _log_addresses(runner)
         logger.info("%s", config.store.description)
         watch = asyncio.ensure_future(_watch_loop(manager, pool))
-        renewal = asyncio.ensure_future(secured.keep_valid() if secured else asyncio.sleep(0))
-        stop.at_failure_of(*pool.tasks, watch, renewal)
+        renewal = [asyncio.ensure_future(secured.keep_valid())] if secured else []
+        stop.at_failure_of(*pool.tasks, watch, *renewal)
         await _first(pool.wait_until_loaded(), stop.asked)
         if pool.state is PoolState.FAILED:
             logger.error("%s", pool.failure)

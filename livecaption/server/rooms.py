@@ -3,26 +3,24 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from aiohttp import hdrs, web
 
 from livecaption.captions.transcript import in_sequence, in_spoken_order
-from livecaption.errors import InvalidMessage, UnknownSession
+from livecaption.errors import InvalidMessage
 from livecaption.events import Final
 from livecaption.live.dialects.commands import RoomClaim
-from livecaption.live.dialects.native import MAX_TITLE_CHARACTERS
+from livecaption.live.dialects.native import check_title
 from livecaption.live.room import Part, Room
 from livecaption.live.room_state import RoomState, check_name, check_secret
-from livecaption.live.session import LiveSession
 from livecaption.live.tokens import reader_token
 from livecaption.messages import plain
 from livecaption.server import auth
 from livecaption.server.exports import Export
+from livecaption.server.http import body_of
 from livecaption.server.services import SERVICES
 from livecaption.server.transcripts import CONTENT_TYPES, EXPORTS, asked_format, lay_out_as, send_transcript
 from livecaption.store.database import Database
-from livecaption.wire import from_plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,8 @@ async def transcript(request: web.Request) -> web.StreamResponse:
     """
     name, line_length = asked_format(request)
     room = await _readable(request)
-    n_finals = sum(len(session.hub.finals) for session in map(partial(_live, request), room.parts) if session)
+    known = request.app[SERVICES].sessions.known
+    n_finals = sum(len(session.hub.finals) for part in room.parts if (session := known(part.id)))
     export = Export(
         tuple(part.id for part in room.parts),
         name,
@@ -96,13 +95,9 @@ async def _change(request: web.Request) -> RoomChange:
     Raises:
         InvalidMessage: it is not what the protocol allows.
     """
-    try:
-        body: Any = await request.json()
-        change: RoomChange = from_plain(RoomChange, body, lenient=True)
-    except (ValueError, RecursionError) as error:
-        raise InvalidMessage(f"the body is no JSON object with a secret: {error}") from None
-    if change.title is not None and len(change.title) > MAX_TITLE_CHARACTERS:
-        raise InvalidMessage(f"title must be a text of at most {MAX_TITLE_CHARACTERS} characters")
+    change: RoomChange = await body_of(request, RoomChange, lenient=True)
+    if change.title is not None:
+        check_title(change.title)
     if change.state not in (None, RoomState.ENDED.value):
         raise InvalidMessage("state must be ended: every other state follows from the parts")
     return change
@@ -124,24 +119,17 @@ async def _readable(request: web.Request) -> Room:
 
 async def _finals(request: web.Request, parts: list[Part]) -> Iterable[Final]:
     """Read the finals of these parts, moved to the times of the room."""
-    store = request.app[SERVICES].store
+    services = request.app[SERVICES]
     read: list[tuple[int, Iterable[Final]]] = []
     for part in parts:
-        session = _live(request, part)
+        session = services.sessions.known(part.id)
         if session is not None:
             read.append((part.started_at_ms, in_spoken_order(session.hub.finals)))
-        elif store is not None:
-            read.append((part.started_at_ms, await store.read(partial(_stored, part.id))))
+        elif services.store is not None:
+            read.append((part.started_at_ms, await services.store.read(partial(_stored, part.id))))
     return in_sequence(read)
 
 
 def _stored(session_id: str, database: Database) -> Iterable[Final]:
     record = database.session(session_id)
     return () if record is None else database.finals(record)
-
-
-def _live(request: web.Request, part: Part) -> LiveSession | None:
-    try:
-        return request.app[SERVICES].sessions.find(part.id)
-    except UnknownSession:
-        return None

@@ -19,19 +19,19 @@ from aiohttp import hdrs, web
 
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, GrowingVtt, in_spoken_order
-from livecaption.errors import InvalidMessage, InvalidQuery, UnknownSession
+from livecaption.errors import InvalidQuery, UnknownSession
 from livecaption.events import Final
-from livecaption.live.dialects.native import MAX_TITLE_CHARACTERS
+from livecaption.live.dialects.native import check_title
 from livecaption.live.session import LiveSession
 from livecaption.server import auth
 from livecaption.server.exports import Export, Exports, LayOut
+from livecaption.server.http import body_of
 from livecaption.server.sending import send_body
 from livecaption.server.services import SERVICES
 from livecaption.store import search
 from livecaption.store.database import Database
 from livecaption.store.rows import SessionRecord, SessionState
 from livecaption.store.transcripts import TranscriptStore
-from livecaption.wire import from_plain
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -152,12 +152,8 @@ async def delete(request: web.Request) -> web.Response:
 async def rename(request: web.Request) -> web.Response:
     """`PATCH /v1/sessions/{id}`: change the title of a session."""
     store, session_id = await _changeable(request)
-    try:
-        change: SessionChange = from_plain(SessionChange, await request.json())
-    except (ValueError, RecursionError) as error:
-        raise InvalidMessage(f"the body is no JSON object with a title: {error}") from None
-    if len(change.title) > MAX_TITLE_CHARACTERS:
-        raise InvalidMessage(f"title must be a text of at most {MAX_TITLE_CHARACTERS} characters")
+    change: SessionChange = await body_of(request, SessionChange)
+    check_title(change.title)
     if not await store.rename(session_id, change.title):
         raise _unknown()
     request.app[SERVICES].rooms.rename_part(session_id, change.title)
@@ -294,10 +290,7 @@ def _check_may_read(request: web.Request, *, private: bool) -> None:
 
 def _live(request: web.Request) -> LiveSession | None:
     """Return the requested session if it runs or ended less than five minutes ago."""
-    try:
-        return request.app[SERVICES].sessions.find(request.match_info["session"])
-    except UnknownSession:
-        return None
+    return request.app[SERVICES].sessions.known(request.match_info["session"])
 
 
 def lay_out_as(name: str, line_length: int, finals: Iterable[Final]) -> str:

@@ -323,6 +323,15 @@ def _flag(message: dict[str, Any], name: str, *, default: bool) -> bool:
     return value
 
 
+def check_title(title: str) -> None:
+    """Check a title that comes by another way than `start`.
+
+    Raises:
+        InvalidMessage: it is too long, or not valid Unicode.
+    """
+    _checked_text(title, "title", MAX_TITLE_CHARACTERS)
+
+
 def _text(message: dict[str, Any], name: str, max_characters: int) -> str:
     value = message.get(name)
     return "" if value is None else _checked_text(value, name, max_characters)
