@@ -25,8 +25,7 @@ def stderr() -> "Console":
 def printable(text: object) -> str:
     """Replace characters that would change the terminal or the line, and bytes of a name that are not UTF-8.
 
-    >>> printable("tab\t, escape\x1b, byte\udcff")
-    'tab\\t, escape\\x1b, byte\\xff'
+    They become Python's escapes, such as `\\t`, `\\x1b` and `\\xff`.
     """
     return "".join(_escaped(character) for character in str(text))
 
