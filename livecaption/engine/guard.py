@@ -258,12 +258,12 @@ class Decoding:
 
     @property
     def is_doubled(self) -> bool:
-        """True if the whole text comes twice.
+        """True if the whole text comes twice, or more often; the last time perhaps only its beginning.
 
         People do say "come on, come on". A final is decoded again from two words on. A partial would not be shown, so
         it counts from four words on. Text without spaces is one word, so its tokens are compared.
         """
-        return _is_twice(self._words, 2 if self.window.is_final else 4) or _is_twice(self.tokens, 4)
+        return _is_periodic(self._words, 2 if self.window.is_final else 4) or _is_periodic(self.tokens, 4)
 
     @property
     def is_loop(self) -> bool:
@@ -344,9 +344,9 @@ def _words(text: str) -> list[str]:
     return "".join(kept).split()
 
 
-def _is_twice(items: Sequence[object], at_least: int) -> bool:
-    half = len(items) // 2
-    return half >= at_least and items[:half] == items[half:]
+def _is_periodic(items: Sequence[object], at_least: int) -> bool:
+    """Return whether all items repeat with a period of at least so many items."""
+    return any(items[period:] == items[:-period] for period in range(at_least, len(items) // 2 + 1))
 
 
 def _repeats(words: list[str], period: int, times: int) -> bool:

@@ -191,10 +191,10 @@ class OpenUtterance:
         if window_end < self._covered_until:
             return None
         self._covered_until = window_end
-        self._cutter.set_mid_phrase(mid_phrase=not ends_sentence(hypothesis.text))
-        caption = self._stabilizer.push(
-            hypothesis.text, ms_of(window_end), at_pause=request.is_final, noisy=self._is_noisy()
-        )
+        noisy = self._is_noisy()
+        # In noise, hypotheses end sentences where the speaker does not.
+        self._cutter.set_mid_phrase(mid_phrase=noisy or not ends_sentence(hypothesis.text))
+        caption = self._stabilizer.push(hypothesis.text, ms_of(window_end), at_pause=request.is_final, noisy=noisy)
         is_sure = len(request.window.samples) >= samples_of(SURE_LANGUAGE_MS)
         if self._language is None and hypothesis.text and (caption.stable or is_sure):
             self._language = hypothesis.language

@@ -64,6 +64,7 @@ def test_a_decoding_that_looks_wrong_is_not_sound() -> None:
         "stops after a heading": decoding(3, seconds=14.5),
         "nothing at all, from what may be speech": decoding(0, mean_log_probability=-math.inf),
         "said twice": decoding(text="Chapter 16. Chapter 16"),
+        "said twice and begun again": decoding(text="replied he replied he replied"),
         "many words twice": decoding(text=f"So {MANY}, {MANY}, said the king."),
         "several words three times": decoding(text="Come in, he said, he said, he said."),
         "a word four times": decoding(text="It is very, very, very, very cold."),

@@ -178,6 +178,16 @@ def test_in_noise_no_later_request_is_made_to_begin_with_words_that_hypotheses_a
     assert shown.stable == "And so my"
 
 
+@pytest.mark.parametrize(("noisy", "ended"), [(False, True), (True, False)])
+def test_in_noise_a_full_stop_does_not_shorten_the_silence_that_ends_the_utterance(noisy: bool, ended: bool) -> None:
+    talk = Conversation()
+    talk.noisy = noisy
+    for request in talk.feed("speech 700ms"):
+        talk.answer(request, "So I apply some.")
+    events = [event for frame in frames_of("silence 600ms") for event in talk.cutter.push(frame[np.newaxis])]
+    assert any(isinstance(event, UtteranceEnded) for event in events) == ended
+
+
 @pytest.mark.parametrize(
     "answer",
     [
