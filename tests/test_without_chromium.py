@@ -28,7 +28,7 @@ def test_browser_tests_are_skipped_with_one_line_that_names_what_is_missing(tmp_
     assert code == pytest.ExitCode.OK
     [line] = [line for line in lines if "Chromium" in line]
     assert line.startswith("SKIPPED [5]")
-    assert line.endswith("the browser tests need Chromium: apt-get install chromium")
+    assert line.endswith("the browser tests need Chromium: apt-get install chromium chromium-headless-shell")
 
 
 def test_browser_tests_fail_in_continuous_integration(tmp_path: Path) -> None:

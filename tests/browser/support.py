@@ -32,7 +32,7 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
 
 
-# `Launch` and `Serve` take flags of the command line.
+# `Launch` and `Serve` take flags of the command line, and `Launch` takes `whole` too.
 Launch = Callable[..., Awaitable[Browser]]
 Profile = Callable[[Browser], Awaitable[BrowserContext]]
 Serve = Callable[..., Awaitable[Server]]

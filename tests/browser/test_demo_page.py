@@ -360,7 +360,7 @@ async def test_a_microphone_allowed_after_cancelling_is_closed_at_once(
 async def test_the_sound_of_a_tab_is_captioned_until_it_is_closed(
     server: Server, launch: Launch, speech_wav: Path
 ) -> None:
-    browser = await launch("--auto-select-tab-capture-source-by-title=The talk")
+    browser = await launch("--auto-select-tab-capture-source-by-title=The talk", whole=True)
     async with await browser.new_context() as context:
         talk = await context.new_page()
         await talk.route("http://talk.test/speech.wav", lambda route: route.fulfill(path=speech_wav))
@@ -479,7 +479,7 @@ async def test_the_page_shows_that_the_model_does_not_support_a_language(
 
 
 async def test_a_refused_microphone_is_explained(scripted_server: Server, launch: Launch) -> None:
-    browser = await launch("--use-fake-device-for-media-stream", "--deny-permission-prompts")
+    browser = await launch("--use-fake-device-for-media-stream", "--deny-permission-prompts", whole=True)
     async with await browser.new_page() as page:
         await page.goto(scripted_server.url)
         await press_start(page)
