@@ -222,7 +222,7 @@ export class Session {
   async #untilAccepted(token, signal, absentUntilMs = 0) {
     for (;;) {
       try {
-        await preflight(token, signal);
+        await preflight(token, this.#wishes.room?.name ?? "", signal);
         return;
       } catch (error) {
         const problem = Problem.from(error);

@@ -56,8 +56,11 @@ const TRY_AGAIN_LATER = 1013;
 /** Close codes that no decision of the server stands behind: the connection broke (1006), or a proxy closed it (1012). */
 const ABNORMAL_CLOSE_CODES = [1006, 1012];
 
-function streamUrl() {
-  return new URL("v1/stream", document.baseURI);
+/** @param {string} room that the stream is to be a part of; "": of none. A full server accepts a stream that can take over. */
+function streamUrl(room) {
+  const url = new URL("v1/stream", document.baseURI);
+  if (room) url.searchParams.set("room", room);
+  return url;
 }
 
 /**
@@ -67,13 +70,14 @@ function streamUrl() {
  * Throws Problem with the server's code; `retryAfterS` is set where asking again makes sense.
  *
  * @param {string} token
+ * @param {string} room as in `start`; "": none
  * @param {AbortSignal} signal
  */
-export async function preflight(token, signal) {
+export async function preflight(token, room, signal) {
   const headers = authorization(token);
   let response;
   try {
-    response = await fetch(streamUrl(), { headers, signal, cache: "no-store" });
+    response = await fetch(streamUrl(room), { headers, signal, cache: "no-store" });
   } catch (error) {
     signal.throwIfAborted();
     throw new Problem("unreachable", /** @type {Error} */ (error).message);
@@ -197,7 +201,7 @@ export class CaptionStream {
   }
 
   #connect() {
-    const url = streamUrl();
+    const url = streamUrl(this.#ready ? "" : (this.#start.room?.name ?? ""));
     url.protocol = url.protocol.replace("http", "ws");
     // A full server admits a client that names its session.
     if (this.#ready) url.searchParams.set("resume", this.#ready.session);

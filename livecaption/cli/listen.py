@@ -51,6 +51,9 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         metavar="NAME",
         help="room of the server whose readers see these captions; its secret is in LIVECAPTION_ROOM_SECRET",
     )
+    parser.add_argument(
+        "--take-over", action="store_true", help="end the part of somebody else who speaks in the room (with --room)"
+    )
     add_stream_arguments(parser)
 
 
@@ -62,6 +65,8 @@ async def run(options: argparse.Namespace) -> int:
     if options.source is None and options.raw is not None:
         raise ConfigError("--raw is for a file or a pipe")
     room_secret = os.environ.get("LIVECAPTION_ROOM_SECRET", "")
+    if options.take_over and options.room is None:
+        raise ConfigError("--take-over needs --room")
     if options.room is not None and not (options.server and room_secret):
         raise ConfigError("--room needs --server, and the secret of the room in LIVECAPTION_ROOM_SECRET")
     async with AsyncExitStack() as stack:
@@ -92,6 +97,7 @@ async def run(options: argparse.Namespace) -> int:
                     channels=n_channels,
                     room=options.room,
                     room_secret=room_secret,
+                    take_over=options.take_over,
                 )
             except asyncio.CancelledError:
                 return INTERRUPTED

@@ -131,7 +131,8 @@ async def connect(
         return response
 
     async def open_socket(session: str | None) -> Socket:
-        params = {} if session is None else {"resume": session}
+        # A full server accepts a client that names its session, or a room that somebody else speaks in.
+        params = {"resume": session} if session is not None else {"room": room} if room is not None else {}
         try:
             return await http.ws_connect(stream_url(url), headers=headers, params=params, heartbeat=HEARTBEAT_S)
         except aiohttp.WSServerHandshakeError as error:

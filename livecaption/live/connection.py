@@ -44,7 +44,7 @@ class Connection:
         sessions: opens and finds the session.
         rooms: opens it in its room.
         slot: holds the slot of a stream, unless a session is claimed.
-        claimed: the session that the client has named to resume it.
+        claimed: the session that the client has named to resume it, or that speaks in the room that it has named.
     """
 
     def __init__(
@@ -256,15 +256,16 @@ class Connection:
 
     async def _open(self, command: Open) -> None:
         self._claim.close()
-        if self._claimed is not None:  # the client connected with `?resume=`, but sent a plain `start`
-            self._slot.enter_context(self._sessions.admitted())
+        is_admitted = self._claimed is None
         resumable = self._dialect.resumable
         if (claim := command.room) is None:
-            self._session = self._sessions.open(self, command, self._slot, resumable=resumable)
+            self._session = self._sessions.open(self, command, self._slot, is_admitted=is_admitted, resumable=resumable)
             return
         room = await self._rooms.enter(claim, title=command.options.title, private=command.options.private)
         if not self._closing.is_set():  # it may be by now
-            self._session = self._rooms.open(room, self, command, claim, self._slot, resumable=resumable)
+            self._session = self._rooms.open(
+                room, self, command, claim, self._slot, is_admitted=is_admitted, resumable=resumable
+            )
 
     def _reattach(self, command: Reattach) -> None:
         session = self._sessions.find(command.session)

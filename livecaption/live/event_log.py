@@ -116,7 +116,7 @@ class EventLog:
         finals: Sequence[tuple[int, Final]] = (),
     ) -> None:
         self._session = session
-        self._title = title
+        self.title = title
         self._language = language
         self.epoch = epoch
         self._max_characters = max_characters
@@ -151,6 +151,11 @@ class EventLog:
             self.ended = True
         self._keep(message)
         return message
+
+    def rename(self, title: str) -> None:
+        """Change the title, for snapshots from now on."""
+        self.title = title
+        self._snapshot = None
 
     @property
     def finals(self) -> list[Final]:
@@ -227,7 +232,7 @@ class EventLog:
         if self._snapshot is None:
             partials = self._newest_partials()
             snapshot = Snapshot(
-                self._title,
+                self.title,
                 self._language,
                 tuple(self._snapshot_finals),
                 partials[-1] if partials else None,

@@ -58,6 +58,14 @@ class Hub:
         self._closed = False
 
     @property
+    def title(self) -> str:
+        return self._log.title
+
+    def rename(self, title: str) -> None:
+        """Change the title. Readers that come from now on get it; there is no event of it."""
+        self._log.rename(title)
+
+    @property
     def last_seq(self) -> int:
         return self._log.last_seq
 

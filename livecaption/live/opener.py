@@ -71,6 +71,15 @@ class SessionOpener:
         self._on_latency = on_latency
         self._request_ids = itertools.count(1)
 
+    def check(self, command: Open) -> None:
+        """Check that the model can do what this command asks for.
+
+        Raises:
+            InvalidMessage: it cannot.
+        """
+        assert self._workers.loaded is not None  # nobody is admitted before
+        command.options.for_model(self._workers.loaded)
+
     def new(
         self,
         command: Open,

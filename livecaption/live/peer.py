@@ -1,7 +1,8 @@
-"""The connection of a session's publisher, as the session sees it."""
+"""The connection of a publisher, as its session and the registry see it."""
 
 from typing import Protocol
 
+from livecaption.errors import LivecaptionError
 from livecaption.events import Event
 from livecaption.live.event_log import Message
 from livecaption.live.state import Ending
@@ -34,3 +35,19 @@ class Peer(Protocol):
 
     def connection_lost(self, *, clean: bool = False) -> None:
         """Take the connection for lost: nothing reaches the peer any more."""
+
+
+class Socket(Protocol):
+    """A connection of a publisher, with a session or before one."""
+
+    def drain(self) -> None:
+        """Shorten the time-outs, because the server stops; close where there is no session."""
+
+    def fail(self, error: LivecaptionError) -> None:
+        """Refuse a client that has no session."""
+
+    async def close(self) -> None:
+        """Close with 1001 at once, also where something is still owed."""
+
+    async def drop_if_dead(self) -> None:
+        """Give up a publisher that is silent and answers no ping."""

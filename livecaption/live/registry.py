@@ -4,15 +4,14 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Protocol
+from contextlib import ExitStack, contextmanager
 
 from livecaption.errors import LivecaptionError, Unavailable, UnknownSession
 from livecaption.live.config import RegistryLimits
 from livecaption.live.dialects.commands import Open, Reattach
 from livecaption.live.hub import News
 from livecaption.live.opener import RoomOfSession, SessionOpener
-from livecaption.live.peer import Peer
+from livecaption.live.peer import Peer, Socket
 from livecaption.live.roll_call import RollCall
 from livecaption.live.session import LiveSession
 from livecaption.live.slots import RETRY_AFTER_S, Slots
@@ -28,22 +27,6 @@ GIVE_UP_MARGIN_S = 1.0
 """Part of the drain time that is kept for streams whose finals did not come: their last events and their close."""
 
 logger = logging.getLogger(__name__)
-
-
-class Socket(Protocol):
-    """A connection of a publisher, with a session or before one."""
-
-    def drain(self) -> None:
-        """Shorten the time-outs, because the server stops; close where there is no session."""
-
-    def fail(self, error: LivecaptionError) -> None:
-        """Refuse a client that has no session."""
-
-    async def close(self) -> None:
-        """Close with 1001 at once, also where something is still owed."""
-
-    async def drop_if_dead(self) -> None:
-        """Give up a publisher that is silent and answers no ping."""
 
 
 class SessionRegistry:
@@ -140,22 +123,32 @@ class SessionRegistry:
         command: Open,
         slot: ExitStack,
         *,
+        is_admitted: bool,
         resumable: bool,
         room: RoomOfSession | None = None,
+        replaced: LiveSession | None = None,
     ) -> LiveSession:
         """Open a session for the publisher on this connection.
 
         Args:
             slot: holds its slot among the streams; this method takes it over, also where it raises.
+            is_admitted: whether `slot` holds one already.
             resumable: whether its protocol lets a publisher come back.
             room: the room that it is a part of.
+            replaced: the session that ends with it. It gives up its slots, unless this method raises.
 
         Raises:
             InvalidMessage: the model cannot do what the options ask for, or there are more channels than slots.
             Unavailable: there are not enough slots for all channels now.
         """
+        former = replaced.id if replaced is not None and self._slots.holds(replaced.id) else None
         with slot:
-            self._slots.add_channels(command.options.n_channels_apart or 1, slot, self.refused)
+            if not is_admitted and former is None:
+                slot.enter_context(self.admitted())
+                is_admitted = True
+            self._opener.check(command)  # nobody gives up a slot for a stream that is refused
+            n_channels = command.options.n_channels_apart or 1
+            self._slots.add_channels(n_channels, slot, self.refused, n_held=int(is_admitted), former=former)
             session = self._opener.new(
                 command, self._session_parked, self._session_ended, resumable=resumable, room=room
             )
@@ -175,7 +168,7 @@ class SessionRegistry:
         if session.has_audio:
             slot = ExitStack()
             for _ in range(options.n_channels_apart or 1):
-                slot.enter_context(self.slot())
+                slot.enter_context(self._slots.hold())
         self._add(session, slot)
 
     def reattach(self, session: LiveSession, connection: Peer, command: Reattach) -> None:
@@ -285,7 +278,7 @@ class SessionRegistry:
         """
         self.check_admission()
         self._slots.take()
-        with self.slot():
+        with self._slots.hold():
             yield
 
     async def find_room(self) -> None:
@@ -293,13 +286,9 @@ class SessionRegistry:
         if not self.draining and self._slots.to_take() is None:
             await self._roll_call.hold(self._sockets)
 
-    def slot(self) -> AbstractContextManager[None]:
-        """Hold a slot for a stream that was admitted, perhaps by an earlier server."""
-        return self._slots.hold()
-
     @contextmanager
     def claiming(self, session_id: str, claim: Socket) -> Iterator[None]:
-        """Note a connection that needs no slot of its own, since it has named this session, which has one.
+        """Note a connection that needs no slot of its own, since it has named this session, or its room.
 
         Anybody who knows the id can do so. So only a few wait for their `start` at a time: the newest, of which one may
         be the publisher's.

@@ -57,7 +57,7 @@ class Part:
     def of(cls, number: int, session: LiveSession) -> Self:
         """Return the part that this session is."""
         about = session.about
-        return cls(number, about.id, about.title, about.language, about.started_at_ms)
+        return cls(number, about.id, session.hub.title, about.language, about.started_at_ms)
 
     @classmethod
     def stored(cls, number: int, record: SessionRecord) -> Self:
@@ -261,10 +261,13 @@ class Room:
             self.news.notify()
 
     def rename(self, session_id: str, title: str) -> None:
-        """Change the title of a part, if there is one of this session."""
+        """Change the title of a part, if there is one of this session, and that of its own room."""
         for part in self.parts:
             if part.id == session_id:
                 part.title = title
+                part.snapshot = None
+                if self.about.name == session_id:
+                    self.about = replace(self.about, title=title)
                 self._announced = ()
                 self.news.notify()
 

@@ -80,8 +80,21 @@ class Rooms:
             room.change(title=title)
         return room
 
+    def speaker_in(self, name: str) -> LiveSession | None:
+        """Return the session whose publisher speaks in the room of this name, or None."""
+        room = self._rooms.get(name)  # where somebody speaks it is in memory
+        return None if room is None else room.speaker
+
     def open(
-        self, room: Room, connection: Peer, command: Open, claim: RoomClaim, slot: ExitStack, *, resumable: bool
+        self,
+        room: Room,
+        connection: Peer,
+        command: Open,
+        claim: RoomClaim,
+        slot: ExitStack,
+        *,
+        is_admitted: bool,
+        resumable: bool,
     ) -> LiveSession:
         """Open a session as the next part of a room that was entered. See `SessionRegistry.open`.
 
@@ -94,7 +107,9 @@ class Rooms:
         self._write(room)  # the session is stored with its room
         command = replace(command, options=replace(command.options, private=room.private))
         own = RoomOfSession(room.about.name, reader_token(claim.secret), room.news)
-        session = self._sessions.open(connection, command, slot, resumable=resumable, room=own)
+        session = self._sessions.open(
+            connection, command, slot, is_admitted=is_admitted, resumable=resumable, room=own, replaced=speaker
+        )
         if speaker is not None:
             speaker.replace()
         room.add(session)
@@ -135,7 +150,10 @@ class Rooms:
             room.remove(session_id)
 
     def rename_part(self, session_id: str, title: str) -> None:
-        """Change the title of a session in its room."""
+        """Change the title of a session for its readers, and in its room."""
+        session = self._sessions.known(session_id)
+        if session is not None:
+            session.hub.rename(title)
         for room in self._rooms.values():
             room.rename(session_id, title)
 
@@ -153,7 +171,7 @@ class Rooms:
             return self._rooms[name]
         session = self._sessions.known(name)
         if session is not None:
-            about = RoomRecord(name, session.about.title, NO_SECRET, session.tokens.reader_hash, 0, ended_at_ms=0)
+            about = RoomRecord(name, session.hub.title, NO_SECRET, session.tokens.reader_hash, 0, ended_at_ms=0)
             return self._add(about, [Part.of(0, session)], session.hub.news)
         if self._store is None or not is_name(name):
             return None

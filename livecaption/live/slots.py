@@ -121,15 +121,16 @@ class Slots:
         """Note that the publisher is back."""
         self._away_s.pop(session_id, None)
 
-    def to_take(self, n: int = 1) -> list[str] | None:
+    def to_take(self, n: int = 1, former: str | None = None) -> list[str] | None:
         """Return the sessions whose slots must be taken so that `n` are free; None: there are not enough.
 
         Publishers that have left for good are the first, then those that are away the longest. A short loss of the
-        network costs nobody a slot, unless all publishers are away: then nobody else is served.
+        network costs nobody a slot, unless all publishers are away: then nobody else is served. `former` keeps its
+        slots for the stream that replaces it.
         """
         nobody_is_here = len(self) == sum(self._held[name].n for name in self._away_s)
         away_before_s = time.monotonic() - self._take_after_s
-        away = sorted((since_s, name) for name, since_s in self._away_s.items())
+        away = sorted((since_s, name) for name, since_s in self._away_s.items() if name != former)
         candidates = iter([name for since_s, name in away if nobody_is_here or since_s <= away_before_s])
         taken: list[str] = []
         n_left = len(self)
@@ -141,23 +142,28 @@ class Slots:
             n_left -= self._held[name].n
         return taken
 
-    def take(self, n: int = 1) -> bool:
+    def take(self, n: int = 1, former: str | None = None) -> bool:
         """Take slots of publishers that are away, until `n` are free. Return False if there are not enough."""
-        taken = self.to_take(n)
+        taken = self.to_take(n, former)
         for name in taken or ():
             logger.info("session=%s gives its slot to a new stream", logged_id(SessionId(name)))
             self._on_taken(name)
         return taken is not None
 
-    def add_channels(self, n_channels: int, slot: ExitStack, refused: Counter[str]) -> None:
-        """Hold a slot for each channel that is captioned apart, beside the one that is held.
+    def add_channels(
+        self, n_channels: int, slot: ExitStack, refused: Counter[str], *, n_held: int = 1, former: str | None = None
+    ) -> None:
+        """Hold a slot for each channel that is captioned apart, beside those that are held.
 
-        A session that is alone gets them also on a slow machine, as a single stream does: it hurts nobody else.
+        A session that is alone gets them also on a slow machine, as a single stream does: it hurts nobody else. So does
+        one that replaces another one, as long as it needs no more slots than that one gives up.
 
         Args:
             n_channels: the number of these channels.
             slot: holds the slots.
             refused: counts refusals by their code.
+            n_held: the number of those that it holds already.
+            former: the session with slots that is replaced. It gives them up, unless this method raises.
 
         Raises:
             InvalidMessage: `unsupported_channels`: there will never be enough.
@@ -168,13 +174,16 @@ class Slots:
             never = InvalidMessage(message, code="unsupported_channels")
             refused[never.code] += 1
             raise never
-        n_more = n_channels - 1
-        is_alone = self._max_streams is None and len(self) == 1
-        if n_more and not is_alone and not self.take(n_more):
-            n_free = 1 + max(0, self.limit.n - len(self))
+        n_own = n_held + (0 if former is None else self._held[former].n)
+        n_more = n_channels - n_own
+        is_alone = self._max_streams is None and len(self) == n_own
+        if n_more > 0 and not is_alone and not self.take(n_more, former):
+            n_free = n_own + max(0, self.limit.n - len(self))
             message = f"{n_channels} channels apart take as many streams; this server has room for {n_free} now"
             refusal = Unavailable(message, retry_after_s=RETRY_AFTER_S)
             refused[refusal.code] += 1
             raise refusal
-        for _ in range(n_more):
+        if former is not None:
+            self.free(former)
+        for _ in range(n_channels - n_held):
             slot.enter_context(self.hold())

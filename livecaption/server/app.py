@@ -13,7 +13,7 @@ from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import InvalidMessage, LivecaptionError
 from livecaption.live.connection import Connection
 from livecaption.live.dialects import native
-from livecaption.live.dialects.dialect import Restore, Route
+from livecaption.live.dialects.dialect import Dialect, Restore, Route
 from livecaption.live.opener import SessionOpener
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
@@ -145,7 +145,7 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
         auth.check_origin(request, services.config.server)
         auth.check_keys(route.shown_keys(handshake), services.config.server)
         dialect = route.accept(handshake, services.config.endpointing)
-        claimed = _claimed_session(services.sessions, dialect.claimed)
+        claimed = _claimed_session(services, dialect)
         if claimed is not None:
             services.sessions.check_loaded()
         else:
@@ -168,9 +168,12 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
         return socket.response
 
 
-def _claimed_session(sessions: SessionRegistry, claimed: str) -> str | None:
-    """Return the session that the client is about to resume, if it exists. It has a slot, even on a full server."""
-    session = sessions.known(claimed)
+def _claimed_session(services: Services, dialect: Dialect) -> str | None:
+    """Return the session that the client is about to resume, or that speaks in its room. None: there is none.
+
+    It has a slot, even on a full server: the client gets it by resuming or by taking over.
+    """
+    session = services.sessions.known(dialect.claimed) or services.rooms.speaker_in(dialect.claimed_room)
     return None if session is None else session.id
 
 

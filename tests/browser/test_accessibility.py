@@ -54,7 +54,7 @@ async def test_the_page_while_live_breaks_no_rule(page: Page) -> None:
 
 
 async def test_the_page_with_a_problem_breaks_no_rule(page: Page) -> None:
-    await page.route("**/v1/stream", lambda route: route.abort())
+    await page.route("**/v1/stream*", lambda route: route.abort())
     await page.get_by_role("button", name="Start captions").click()
     await expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
     await assert_accessible(page)

@@ -438,7 +438,7 @@ async def test_the_page_warns_of_speech_in_a_language_that_its_model_lacks(
         )
 
     await page.route("**/v1/info", informed)
-    await page.route_web_socket("**/v1/stream", unsure)
+    await page.route_web_socket("**/v1/stream*", unsure)
     await page.goto(scripted_server.url)
     await press(page, "Start captions")
     await expect(page.locator("#notice")).to_contain_text("Is this English?", timeout=2 * TIMEOUT_MS)

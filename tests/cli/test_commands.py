@@ -79,6 +79,7 @@ async def test_version_is_that_of_the_package() -> None:
         (["transcribe", "a/x.wav", "b/x.mp3", "--format", "srt"], "would be written to the same file"),
         (["listen", "x.wav", "--task", "sing"], "invalid choice: 'sing'"),
         (["listen", "x.wav", "--room", "pycon", "--server", "x"], "in LIVECAPTION_ROOM_SECRET"),
+        (["listen", "x.wav", "--take-over"], "--take-over needs --room"),
         (["bench"], "required: --data"),
         (["bench", "--data", "x", "--streams", "0"], "at least one stream"),
         (["bench", "--data", "x", "--sweep", "1,many"], "--sweep: invalid"),
@@ -286,6 +287,13 @@ async def test_listen_speaks_in_a_room_whose_secret_is_on_no_command_line(serve:
         "listen", recording, "--server", peer.url, "--room", "pycon", LIVECAPTION_ROOM_SECRET="the secret of it"
     )
     assert peer.starts[0]["room"] == {"name": "pycon", "secret": "the secret of it", "take_over": False}
+
+
+async def test_listen_takes_a_room_over_when_asked(serve: Serve, recording: Path) -> None:
+    peer = await serve(Peer())
+    flags = ("--server", peer.url, "--room", "pycon", "--take-over")
+    await livecaption_command("listen", recording, *flags, LIVECAPTION_ROOM_SECRET="the secret of it")
+    assert peer.starts[0]["room"]["take_over"] is True
 
 
 async def test_listen_plays_a_recording_at_its_own_pace_in_short_messages(serve: Serve, recording: Path) -> None:

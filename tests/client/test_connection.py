@@ -45,7 +45,7 @@ async def test_start_carries_every_option_and_the_token(server_of: ServerOf) -> 
     started = asyncio.get_running_loop().create_future()
 
     async def script(socket: web.WebSocketResponse, start: dict[str, Any]) -> None:
-        started.set_result((socket._req.headers["Authorization"], start))
+        started.set_result((socket._req.headers["Authorization"], socket._req.query_string, start))
         await socket.send_json(READY)
         await socket.receive()
 
@@ -68,7 +68,11 @@ async def test_start_carries_every_option_and_the_token(server_of: ServerOf) -> 
     async with connect(url, **options, **room, token="secret") as stream:
         assert stream.ready == Ready("s1", "r", 1, "m", "en", 0)
     entered = {"room": {"name": "pycon", "secret": "x" * 20, "take_over": True}}
-    assert await started == ("Bearer secret", {"type": "start"} | options | {"hotwords": ["Ada"]} | entered)
+    assert await started == (
+        "Bearer secret",
+        "room=pycon",
+        {"type": "start"} | options | {"hotwords": ["Ada"]} | entered,
+    )
 
 
 def test_settings_that_are_passed_on_are_those_that_connect_takes() -> None:

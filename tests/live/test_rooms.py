@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientWebSocketResponse
+from aiohttp import ClientWebSocketResponse, WSServerHandshakeError
 
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from tests.live.test_connection import resume
 from tests.support.eventually import eventually
-from tests.support.rooms import RoomReader, enter, put, room_of, said
+from tests.support.rooms import NAME, RoomReader, enter, put, room_of, said
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 
 TALK = SPEECH + PAUSE
@@ -92,6 +92,43 @@ async def test_one_publisher_speaks_at_a_time_and_a_second_one_is_refused_or_tak
     await reader.until("room", state="break")
     last_words = next(event["text"] for event in events if event["type"] == "final")
     assert reader.texts == {session: [said_first["text"], last_words], other: [said_then["text"]]}
+
+
+async def test_on_a_full_server_who_takes_a_room_over_gets_the_slots_of_the_one_that_ends(
+    start_server: StartServer,
+) -> None:
+    """A second publisher learns that the room is taken, which it can change, and not that the server is full."""
+    client = await start_server(max_streams=2)
+    sessions = client.app[SERVICES].sessions
+    apart = {"channels": 2, "channel_mode": "separate"}
+    first = await enter(client, **apart)
+    await read_event(first)
+    for room, status in (("other", 503), (NAME, 426)):
+        assert (await client.get("/v1/stream", params={"room": room})).status == status
+    with pytest.raises(WSServerHandshakeError, match="503"):
+        await enter(client, take_over=True)  # an address without the room gives no right
+    assert await refusal_of(await enter(client, in_address=True)) == "room_taken"
+    wrong = {"in_address": True, "take_over": True}
+    assert await refusal_of(await enter(client, secret="another secret than that", **wrong)) == "wrong_token"
+    assert await refusal_of(await enter(client, language="tlh", **wrong)) == "unsupported_language"
+    assert await refusal_of(await enter(client, channels=3, channel_mode="separate", **wrong)) == "unsupported_channels"
+    assert len(sessions) == 2
+    await said(first, TALK + TALK)  # none of them cost anybody anything
+
+    second = await enter(client, **apart, in_address=True, take_over=True)
+    assert (await read_event(second))["type"] == "ready"
+    assert (await read_to_the_close(first))[-1]["reason"] == "replaced"
+    assert len(sessions) == 2
+    third = await enter(client, in_address=True, take_over=True)  # with one channel
+    assert (await read_event(third))["type"] == "ready"
+    assert len(sessions) == 1
+    other = await enter(client, name="other")
+    assert (await read_event(other))["type"] == "ready"
+    # A client that has named a room, and opens a stream elsewhere, needs a slot like everybody.
+    stranger = await client.ws_connect("/v1/stream", params={"room": NAME})
+    await stranger.send_json({"type": "start"})
+    [refusal] = await read_to_the_close(stranger)
+    assert (refusal["code"], stranger.close_code) == ("overloaded", 1013)
 
 
 async def test_a_publisher_may_begin_the_next_part_as_soon_as_the_last_one_ends(client: Client) -> None:

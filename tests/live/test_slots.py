@@ -1,11 +1,13 @@
 """Which slots are taken from publishers that are away."""
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 
+from livecaption.errors import LivecaptionError
 from livecaption.live.slots import Slots
 from livecaption.scheduling.config import AdmissionConfig
 from tests.support.load import FRESH
@@ -96,3 +98,37 @@ def test_no_slot_is_taken_while_finals_are_late(make: Callable[..., Slots], monk
     assert slots.to_take() is None
     slots.note_away("b")  # nobody is left, and a single stream hurts nobody
     assert slots.to_take() == ["a", "b"]
+
+
+def test_a_stream_gets_the_slots_of_the_one_that_it_replaces_and_takes_no_others(make: Callable[..., Slots]) -> None:
+    slots = make(3, take_after_s=0)
+    hold(slots, "former", 2)
+    hold(slots, "other")
+    slots.note_away("former")
+    refused: Counter[str] = Counter()
+    for n_channels in (3, 4):
+        with ExitStack() as slot, pytest.raises(LivecaptionError):
+            slots.add_channels(n_channels, slot, refused, n_held=0, former="former")
+        assert (len(slots), slots.holds("former")) == (3, True)
+    with ExitStack() as slot:
+        slots.add_channels(2, slot, refused, n_held=0, former="former")
+        assert (len(slots), slots.holds("former"), slots.holds("other")) == (3, False, True)
+    assert len(slots) == 1
+    slots.note_away("other")
+    hold(slots, "former", 2)
+    with ExitStack() as slot:
+        slots.add_channels(3, slot, refused, n_held=0, former="former")  # one of them is that of the other
+        assert (len(slots), slots.holds("former"), slots.holds("other")) == (3, False, False)
+
+
+def test_a_replacement_is_no_new_load_also_while_finals_are_late(
+    make: Callable[..., Slots], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots = make(None)
+    for name in "ab":
+        hold(slots, name)
+    monkeypatch.setattr(Pool, "load", replace(FRESH, partials_paused=True))
+    assert slots.to_take() is None
+    with ExitStack() as slot:
+        slots.add_channels(1, slot, Counter(), n_held=0, former="a")
+        assert (len(slots), slots.holds("a")) == (2, False)

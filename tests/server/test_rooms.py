@@ -14,7 +14,7 @@ from livecaption.server.config import HttpLimits
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
-from tests.support.rooms import NAME, SECRET, enter, put, room_of, said
+from tests.support.rooms import NAME, SECRET, RoomReader, enter, put, room_of, said
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 
 TALK = SPEECH + PAUSE
@@ -186,6 +186,27 @@ async def test_a_session_without_a_room_is_a_room_of_its_own(stored: Client) -> 
     events = await events_of(stored, session)
     assert [event["type"] for _, event in events] == ["room", "snapshot"]
     assert (await put(stored, session, status=401))["code"] == "wrong_token"
+
+
+@pytest.mark.parametrize("name", [NAME, None])
+async def test_a_new_title_of_a_running_part_reaches_its_readers_at_once_and_those_who_come_later(
+    stored: Client, name: str | None
+) -> None:
+    """Also where the session is a room of its own, whose title is that of the session."""
+    socket = await stored.ws_connect("/v1/stream")
+    room = {} if name is None else {"room": {"name": name, "secret": SECRET}}
+    await socket.send_json({"type": "start", "title": "Mroning", **room})
+    session = (await read_event(socket))["session"]
+    await said(socket, TALK)
+    reader = await RoomReader(stored, name or session).connect()
+    await reader.until("snapshot")
+    assert (await stored.patch(f"/v1/sessions/{session}", json={"title": "Morning"})).status == 200
+    renamed = await reader.until("room")
+    assert [part["title"] for part in renamed["parts"]] == ["Morning"]
+    assert renamed["title"] == ("Mroning" if name else "Morning")  # a room has a title of its own
+    late = await stored.ws_connect(f"/v1/sessions/{session}/watch")
+    assert (await read_event(late))["title"] == "Morning"
+    assert (await room_of(stored, name or session))["parts"][0]["title"] == "Morning"
 
 
 async def test_a_private_room_is_closed_without_its_reader_token_before_within_and_after_a_part(stored: Client) -> None:

@@ -49,6 +49,7 @@ class Chunks:
     resumable: ClassVar[bool] = False
     limits: ClassVar[Limits] = Limits(max_text_bytes=200, max_binary_bytes=100_000)
     claimed: str = ""
+    claimed_room: str = ""
 
     def __init__(self, endpointing: EndpointingConfig) -> None:
         self._options = StreamOptions(endpointing=endpointing)
@@ -99,6 +100,7 @@ class Deltas:
     resumable: ClassVar[bool] = False
     limits: ClassVar[Limits] = Limits(max_text_bytes=200, max_binary_bytes=100_000)
     claimed: str = ""
+    claimed_room: str = ""
 
     def __init__(self, endpointing: EndpointingConfig, *, manual: bool) -> None:
         self._options = StreamOptions(endpointing=replace(endpointing, manual=manual))

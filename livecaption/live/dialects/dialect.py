@@ -46,11 +46,13 @@ class Dialect(Protocol):
         resumable: whether a session outlives its connection, and the server. If not, a lost connection ends it.
         limits: limits of the client.
         claimed: the id of the session that the client came back for, from its handshake; empty: none.
+        claimed_room: the name of the room that the client wants to speak in, from its handshake; empty: none.
     """
 
     resumable: ClassVar[bool]
     limits: ClassVar[Limits]
     claimed: str
+    claimed_room: str
 
     def connected(self) -> list[Control]:
         """Return the commands before the first message; some protocols have all options in the address."""

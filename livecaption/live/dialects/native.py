@@ -55,7 +55,7 @@ class Native:
 
     Args:
         endpointing: the server's own settings, which `start` may change.
-        claimed: see `Dialect`.
+        claimed, claimed_room: see `Dialect`.
         address: the fields of `start` that are in the address, which then opens the session; empty: a message does.
 
     Raises:
@@ -66,9 +66,14 @@ class Native:
     limits: ClassVar[Limits] = LIMITS
 
     def __init__(
-        self, endpointing: EndpointingConfig, claimed: str = "", address: Mapping[str, Any] | None = None
+        self,
+        endpointing: EndpointingConfig,
+        claimed: str = "",
+        claimed_room: str = "",
+        address: Mapping[str, Any] | None = None,
     ) -> None:
         self.claimed = claimed
+        self.claimed_room = claimed_room
         self._endpointing = endpointing
         self._started = False
         # Its text is kept with the session, as that of a message is.
@@ -134,14 +139,17 @@ class Native:
 
 
 def accept(handshake: Handshake, endpointing: EndpointingConfig) -> Native:
-    """Begin a conversation. `?resume=` names the session that the client comes back for; others are options.
+    """Begin a conversation.
+
+    `?resume=` names the session that the client comes back for, `?room=` the room in which it wants to speak. Others
+    are options.
 
     Raises:
         InvalidMessage: a wrong option in the address.
     """
     if claimed := handshake.query.get("resume", ""):
         return Native(endpointing, claimed)
-    return Native(endpointing, address=start_fields(handshake.query))
+    return Native(endpointing, "", handshake.query.get("room", ""), start_fields(handshake.query))
 
 
 def refusal(error: LivecaptionError, **fields: object) -> HttpAnswer:

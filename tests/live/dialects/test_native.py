@@ -153,6 +153,11 @@ def test_a_room_is_named_in_start_alone() -> None:
         address.receive(json.dumps(start))
 
 
+def test_an_address_may_name_the_room_that_its_start_is_about() -> None:
+    named = ROUTE.accept(Handshake({"room": "pycon"}), DEFAULT)
+    assert (named.claimed, named.claimed_room, named.connected()) == ("", "pycon", [])
+
+
 @pytest.mark.parametrize(
     "room",
     [
