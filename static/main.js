@@ -24,6 +24,7 @@ import { askForToken } from "./token-dialog.js";
 import { clock } from "./transcript.js";
 import { TranscriptPanel } from "./transcript-panel.js";
 import {
+  faultWords,
   keepingWords,
   modelWords,
   otherLanguageWords,
@@ -288,7 +289,7 @@ function received(event) {
       notices.show("server", statusWords(event));
       break;
     case "error":
-      if (!event.fatal) notices.show("server", event.message);
+      if (!event.fatal) notices.show("server", faultWords(event.code));
       break;
   }
 }

@@ -167,7 +167,8 @@
  * @property {string} started_at RFC 3339
  * @property {number} duration_ms
  * @property {number} finals
- * @property {string | null} room
+ * @property {string | null} room the name of its room; null: it is part of none
+ * @property {string} room_title
  * @property {{ start_ms: number, parts: string[] }[]} [excerpts] every second part matches the search
  */
 
@@ -187,7 +188,8 @@
  * @typedef {object} Stats
  * @property {number} at_s
  * @property {string} state
- * @property {{ open: number, limit: number, accepted: number, refused: Record<string, number> }} streams
+ * @property {{ open: number, limit: number, limit_reason: string, accepted: number, refused: Record<string, number> }}
+ *   streams
  * @property {{ partial_interval_ms: number | null, partials_paused_s: number }} pace
  * @property {{ finals: number, partials: number, in_flight: number }} queue
  * @property {number | null} real_time_factor

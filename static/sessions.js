@@ -5,8 +5,9 @@ import { ask, element, make, save } from "./dom.js";
 import { language as pageLanguage, t } from "./language.js";
 import { Settings } from "./settings.js";
 import { accessToken, authorization } from "./token.js";
-import { askForToken } from "./token-dialog.js";
+import { requireToken } from "./token-dialog.js";
 import { channelName, clock } from "./transcript.js";
+import { refusalWords } from "./words.js";
 
 /** @import { Caption, Refusal, StoredSession } from "./messages.js" */
 
@@ -55,9 +56,7 @@ async function request(path, options = {}) {
   if (response.ok) return response;
   /** @type {Refusal} */
   const { code, message } = await response.json().catch(() => ({}));
-  if (code === "no_store") throw new RequestFailed(404, t("This server stores no transcripts"));
-  if (response.status === 404) throw new RequestFailed(404, t("This transcript no longer exists"));
-  throw new RequestFailed(response.status, message ?? t("The server answers {status}", { status: response.status }));
+  throw new RequestFailed(response.status, refusalWords(code ?? "", response.status, message ?? ""));
 }
 
 /**
@@ -72,7 +71,7 @@ async function attempt(task) {
     if (!(error instanceof RequestFailed)) throw error;
     if (error.status !== 401) return showState("failed", error.message);
     showState("idle", t("Waiting for the access token"));
-    askForToken(() => attempt(task));
+    requireToken(() => attempt(task));
   }
 }
 
@@ -112,13 +111,17 @@ async function list() {
  *
  * @param {StoredSession} session
  */
-function placeFor({ room }) {
+function placeFor({ room, room_title }) {
   if (room === null) return sessions;
   let parts = rooms.get(room);
   if (!parts) {
     parts = make("ul");
     const item = make("li", "", "room");
-    item.append(make("h3", t("Room {name}", { name: room })), parts);
+    const heading = make("h3", room_title || t("Room {name}", { name: room }));
+    heading.dir = "auto";
+    item.append(heading);
+    if (room_title) item.append(make("p", room, "hint"));
+    item.append(parts);
     sessions.append(item);
     rooms.set(room, parts);
   }

@@ -6,7 +6,7 @@ import { Graph, HISTORY_S } from "./graph.js";
 import { decimal, t } from "./language.js";
 import { Settings } from "./settings.js";
 import { accessToken, authorization } from "./token.js";
-import { askForToken } from "./token-dialog.js";
+import { requireToken } from "./token-dialog.js";
 
 /** @import { GraphOptions, Reading } from "./graph.js" */
 /** @import { Latencies, Stats } from "./messages.js" */
@@ -36,10 +36,20 @@ const DELAYS = [
   [t("End of speech to final caption"), ({ latencies_s }) => latencies_s.final],
 ];
 
+/** @type {Record<string, string>} */
+const LIMIT_REASONS = {
+  max_streams: t("Set by the operator"),
+  unmeasured: t("Careful, until enough finals are measured"),
+  measured: t("Measured cost of the captions"),
+  memory: t("Free memory"),
+  late: t("Finals are late, or partials are paused"),
+};
+
 /** @type {Figure[]} */
 const NOW = [
   [t("Open streams"), ({ streams }) => count(streams.open)],
   [t("Limit of open streams"), ({ streams }) => count(streams.limit)],
+  [t("Reason of the limit"), ({ streams }) => LIMIT_REASONS[streams.limit_reason] ?? streams.limit_reason],
   [t("Audio between two partials"), ({ pace }) => interval(pace.partial_interval_ms)],
   [t("Finals waiting"), ({ queue }) => count(queue.finals)],
   [t("Partials waiting"), ({ queue }) => count(queue.partials)],
@@ -264,7 +274,7 @@ async function update() {
   }
   if (response.status === 401) {
     showState("idle", t("Waiting for the access token"));
-    askForToken(watch);
+    requireToken(watch);
     return false;
   }
   if (!response.ok) {

@@ -1,7 +1,7 @@
 // @ts-check
 /** `<token-dialog action="What the button does">`: the dialog that asks for the operator's access token. */
 
-import { ask, make } from "./dom.js";
+import { ask, element, make } from "./dom.js";
 import { t } from "./language.js";
 import { accessToken, isTokenRemembered, keepToken } from "./token.js";
 
@@ -17,6 +17,21 @@ const ENTERED = "entered";
 export function askForToken(entered, { isRefused = true, action } = {}) {
   const dialog = document.querySelector("token-dialog");
   if (dialog instanceof TokenDialog) dialog.ask(entered, { isRefused, action });
+}
+
+/**
+ * Ask for the token that a request lacks. If the user cancels, the button `#enter-token` of the page asks again.
+ *
+ * @param {() => void} entered
+ */
+export function requireToken(entered) {
+  const button = element("enter-token", HTMLButtonElement);
+  button.hidden = false;
+  button.onclick = () => requireToken(entered);
+  askForToken(() => {
+    button.hidden = true;
+    entered();
+  });
 }
 
 class TokenDialog extends HTMLElement {

@@ -253,6 +253,10 @@ const PROBLEMS = {
     t("The server had an error"),
     t("The captions so far are kept. Start again. The reason is in the server's log, which its operator can read."),
   ],
+  store_failed: [
+    t("The server cannot read its transcripts now. Try again later"),
+    t("Start again. If it happens again, reload the page."),
+  ],
   no_subtitles: [
     t("Subtitles are not available"),
     t(
@@ -261,6 +265,67 @@ const PROBLEMS = {
   ],
   unexpected: [t("That did not work"), t("Start again. If it happens again, reload the page.")],
 };
+
+/** @type {Record<string, string>} Codes for which people need the words of another one. */
+const SAME_WORDS = {
+  draining: "server_stopped",
+  forbidden_host: "forbidden_origin",
+  invalid_message: "refused",
+  loading: "overloaded",
+  message_too_big: "refused",
+  session_ended: "lost",
+  start_timeout: "refused",
+  unknown_session: "lost",
+  unknown_type: "refused",
+  unsupported_resume: "lost",
+  wrong_state: "refused",
+  wrong_token: "room_of_others",
+};
+
+/** @type {Record<string, string>} Faults after which captions go on. */
+const FAULTS = {
+  transcription_failed: t("The recognizer failed at a sentence. Some of its words may be missing."),
+  worker_died: t("The recognizer failed at a sentence. Some of its words may be missing."),
+  quarantined: t("The recognizer failed at a sentence. Some of its words may be missing."),
+  non_finite_audio: t("The sound that arrives at the server is damaged. Captions go on."),
+  truncated_audio: t("The sound that arrives at the server is damaged. Captions go on."),
+  wrong_encoding: t("The sound that arrives at the server is damaged. Captions go on."),
+};
+
+/** @type {Record<string, string>} Refusals of a request for transcripts. */
+const REFUSALS = {
+  local_only: t(
+    "Without an access token, transcripts are listed and changed only on the server's own machine, at localhost",
+  ),
+  forbidden_origin: t("The server does not accept pages from this address"),
+  no_store: t("This server stores no transcripts"),
+  overloaded: t("The server is busy. Try again in a moment"),
+  store_failed: t("The server cannot read its transcripts now. Try again later"),
+  unknown_session: t("This transcript no longer exists"),
+};
+
+/**
+ * A fault of a stream that goes on.
+ *
+ * @param {string} code
+ */
+export function faultWords(code) {
+  return FAULTS[code] ?? t("The server reports a fault. Captions go on.");
+}
+
+/**
+ * Why a request for transcripts was refused. The server's own words, which are English, are shown where there are no others.
+ *
+ * @param {string} code
+ * @param {number} status
+ * @param {string} message
+ */
+export function refusalWords(code, status, message) {
+  if (REFUSALS[code]) return REFUSALS[code];
+  return message
+    ? t("The server answers {status}: {message}", { status, message })
+    : t("The server answers {status}", { status });
+}
 
 /**
  * What to show for a problem. `fixes` lists the ways out where there is a choice, with what to type in backticks;
@@ -272,7 +337,10 @@ const PROBLEMS = {
  */
 export function problemWords({ code, message }, place) {
   if (code === "insecure_context") return insecureContextWords(place);
-  const [title, text] = PROBLEMS[code] ?? [t("The server refused the stream"), t("Start again, or ask its operator.")];
+  const [title, text] = PROBLEMS[SAME_WORDS[code] ?? code] ?? [
+    t("The server refused the stream"),
+    t("Start again, or ask its operator."),
+  ];
   return { title, text, fixes: [], detail: message ? `${code}: ${message}` : "" };
 }
 

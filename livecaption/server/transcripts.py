@@ -318,6 +318,7 @@ def _as_json(record: SessionRecord) -> dict[str, Any]:
         "duration_ms": record.duration_ms,
         "finals": record.n_finals,
         "room": record.room,
+        "room_title": record.room_title,
     }
 
 

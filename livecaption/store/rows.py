@@ -69,7 +69,7 @@ class SessionRecord:
         number: later sessions have greater numbers.
         duration_ms: in stream time; up to the last final while the session is open.
         n_finals: number of finals with text.
-        room: name of the room that it is a part of; None: of none.
+        room, room_title: name and title of the room that it is a part of; None: of none.
     """
 
     number: int
@@ -82,6 +82,7 @@ class SessionRecord:
     duration_ms: int
     n_finals: int
     room: str | None
+    room_title: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,8 @@ class InterruptedSession:
 
 SESSION_COLUMNS = (
     "session.number, id, session.title, language, private, state, started_at_ms, duration_ms, n_finals, "
-    "(SELECT name FROM room WHERE room.number = session.room)"
+    "(SELECT name FROM room WHERE room.number = session.room), "
+    "(SELECT title FROM room WHERE room.number = session.room)"
 )
 ROOM_COLUMNS = "name, title, publisher_token_hash, reader_token_hash, created_at_ms, ended_at_ms"
 FINAL_COLUMNS = "utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel"
@@ -259,7 +261,7 @@ def final_from_row(row: tuple[Any, ...]) -> Final:
 
 def session_from_row(row: tuple[Any, ...]) -> SessionRecord:
     """Return the session of a row with the values of `SESSION_COLUMNS`."""
-    number, session_id, title, language, private, state, started_at_ms, duration_ms, n_finals, room = row
+    number, session_id, title, language, private, state, started_at_ms, duration_ms, n_finals, *room = row
     return SessionRecord(
         number,
         SessionId(session_id),
@@ -270,5 +272,5 @@ def session_from_row(row: tuple[Any, ...]) -> SessionRecord:
         started_at_ms,
         duration_ms,
         n_finals,
-        room,
+        *room,
     )

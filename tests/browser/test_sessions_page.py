@@ -52,7 +52,7 @@ async def stored(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def many(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
-    """A server with talks, the two parts of a room, and an empty session."""
+    """A server with talks, the two parts of a room, that of a room without a title, and an empty session."""
     path = tmp_path_factory.mktemp("many") / "transcripts.db"
     with opened(path) as database:
         for n in range(20):
@@ -60,6 +60,8 @@ async def many(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server
         database.write(rows.put_room(RoomRecord("pycon", "PyCon", "hash", None, 0), 10))
         for title in ("Morning", "Afternoon"):
             fill(database, new_session(title, title, room="pycon"), [final("And so on.")])
+        database.write(rows.put_room(RoomRecord("hall", "", "hash", None, 0), 10))
+        fill(database, new_session("hall", "Rehearsal", room="hall"), [final("And so on.")])
         fill(database, new_session("test", "Microphone test"), [])
     async with serving("--engine", "scripted", "--store", str(path), "--keep-days", "0") as server:
         yield server
@@ -201,13 +203,15 @@ async def test_empty_sessions_are_shown_when_asked_for_and_parts_stand_with_thei
     many: Server, open_sessions: OpenSessions
 ) -> None:
     page = await open_sessions(many)
-    await expect(state(page)).to_have_text("22 transcripts")
-    room = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="Room pycon"))
+    await expect(state(page)).to_have_text("23 transcripts")
+    await expect(page.get_by_role("heading", name="Room hall")).to_be_visible()
+    room = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="PyCon", exact=True))
+    await expect(room.get_by_role("paragraph")).to_have_text("pycon")
     await expect(room.get_by_role("button")).to_have_text([re.compile("^Afternoon"), re.compile("^Morning")])
     await expect(page.get_by_role("button", name="Microphone test")).to_be_hidden()
     await page.get_by_role("switch", name="Show empty ones too").check()
     await expect(page.get_by_role("button", name="Microphone test")).to_be_visible()
-    await expect(state(page)).to_have_text("23 transcripts")
+    await expect(state(page)).to_have_text("24 transcripts")
 
 
 async def test_a_transcript_gets_another_title(many: Server, open_sessions: OpenSessions) -> None:
@@ -276,14 +280,32 @@ async def test_a_session_that_runs_is_marked_as_running(serve_stored: ServeStore
 async def test_the_token_is_asked_for_once(serve_stored: ServeStored, open_sessions: OpenSessions) -> None:
     page = await open_sessions(await serve_stored("--token", "säcret+/="))
     dialog = page.get_by_role("dialog", name="This server requires an access token")
+    again = page.get_by_role("button", name="Enter the token")
+    await dialog.get_by_role("button", name="Cancel").click()
+    await expect(state(page)).to_have_text("Waiting for the access token")
+    await again.focus()
+    await page.keyboard.press("Enter")
     await dialog.get_by_label("Access token").fill("wrong")
     await dialog.get_by_role("button", name="Show transcripts").click()
     await expect(dialog).to_contain_text("This token was not accepted.")
     await dialog.get_by_label("Access token").fill("säcret+/=")
     await dialog.get_by_role("button", name="Show transcripts").click()
     await expect(state(page)).to_have_text("2 transcripts")
+    await expect(again).to_be_hidden()
     await page.reload()
     await expect(state(page)).to_have_text("2 transcripts")
+
+
+async def test_a_refusal_is_shown_in_the_words_of_the_page(stored: Server, open_sessions: OpenSessions) -> None:
+    """The request comes from another machine, over a proxy. The server's own words are English."""
+    page = await open_sessions(stored)
+    await expect(state(page)).to_have_text("2 transcripts")
+    await page.set_extra_http_headers({"X-Forwarded-For": "192.0.2.1"})
+    await search(page, "tram")
+    await expect(state(page)).to_have_text(
+        "Without an access token, transcripts are listed and changed only on the server's own machine, at localhost"
+    )
+    await expect(page.get_by_role("button", name="Enter the token")).to_be_hidden()
 
 
 async def test_a_server_that_keeps_nothing_or_is_gone_is_reported(serve: Serve, open_sessions: OpenSessions) -> None:
@@ -303,7 +325,7 @@ async def test_the_page_breaks_no_rule_of_accessibility(many: Server, browser: B
         await search(page, "and so on")
         await page.get_by_role("button", name="Talk 5").click()
         await expect(captions(page)).to_have_count(9)
-        await expect(page.get_by_role("heading", name="Room pycon")).to_be_visible()
+        await expect(page.get_by_role("heading", name="PyCon")).to_be_visible()
         await assert_accessible(page)
         await page.get_by_role("button", name="Rename").click()
         await assert_accessible(page, ["light"])

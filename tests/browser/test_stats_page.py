@@ -120,6 +120,8 @@ async def test_the_page_follows_the_work_of_the_server(serve: Serve, open_stats:
         await expect(row(page, "Since the start", heading).get_by_role("cell")).to_have_text(figure)
     await expect(row(page, "Now", "Open streams").get_by_role("cell")).to_have_text("0")
     await expect(row(page, "Now", "Limit of open streams").get_by_role("cell")).to_have_text(re.compile(r"^[\d,]+$"))
+    reason = row(page, "Now", "Reason of the limit").get_by_role("cell")
+    await expect(reason).to_have_text(re.compile("until enough finals are measured|Measured cost"))
     await expect(row(page, "Now", "Audio between two partials").get_by_role("cell")).to_have_text("500 ms")
     await expect(row(page, "Since the start", "Partials paused").get_by_role("cell")).to_have_text("0.0 ms")
     for delay in ("Start of speech to first caption", "Word to partial caption", "End of speech to final caption"):
@@ -146,6 +148,7 @@ async def test_refusals_are_shown_with_their_reasons(serve: Serve, open_stats: O
             await (await http.get(f"{server.url}v1/stream")).release()
         refused = row(page, "Since the start", "Streams refused").get_by_role("cell")
         await expect(refused).to_have_text("2 overloaded")
+        await expect(row(page, "Now", "Reason of the limit").get_by_role("cell")).to_have_text("Set by the operator")
 
 
 async def test_the_token_is_asked_for_once_and_serves_the_captions_too(
@@ -153,12 +156,19 @@ async def test_the_token_is_asked_for_once_and_serves_the_captions_too(
 ) -> None:
     page = await open_stats(guarded_server)
     dialog = page.get_by_role("dialog", name="This server requires an access token")
+    again = page.get_by_role("button", name="Enter the token")
+    for leave in ("Escape", "Cancel"):
+        await expect(dialog).to_be_visible()
+        await (page.keyboard.press(leave) if leave == "Escape" else dialog.get_by_role("button", name=leave).click())
+        await expect(page.get_by_role("status")).to_have_text("Waiting for the access token")
+        await again.click()
     await dialog.get_by_label("Access token").fill("wrong")
     await dialog.get_by_role("button", name="Show figures").click()
     await expect(dialog).to_contain_text("This token was not accepted.")
     await dialog.get_by_label("Access token").fill(TOKEN)
     await dialog.get_by_role("button", name="Show figures").click()
     await expect(page.get_by_role("status")).to_have_text("Ready")
+    await expect(again).to_be_hidden()
     await page.reload()
     await expect(page.get_by_role("status")).to_have_text("Ready")
     assert await page.evaluate("sessionStorage.getItem('livecaption.token')") == TOKEN
@@ -217,6 +227,9 @@ async def test_the_question_for_the_token_breaks_no_rule_of_accessibility(
     page = await unguarded.new_page()
     await page.goto(f"{guarded_server.url}stats")
     await expect(page.get_by_role("dialog")).to_be_visible()
+    await assert_accessible(page, ["light"])
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("button", name="Enter the token")).to_be_visible()
     await assert_accessible(page, ["light"])
 
 

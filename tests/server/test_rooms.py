@@ -151,13 +151,13 @@ async def test_a_transcript_has_all_parts_at_their_times_on_the_wall(stored: Cli
 
 
 async def test_the_list_names_the_room_of_a_session_and_a_deleted_part_is_gone(stored: Client) -> None:
-    first, second = await part(stored), await part(stored)
+    first, second = await part(stored, title="PyCon"), await part(stored)
     socket = await stored.ws_connect("/v1/stream")
     await socket.send_json({"type": "start"})
     alone = (await read_event(socket))["session"]
     async with stored.get("/v1/sessions") as response:
-        rooms = {entry["id"]: entry["room"] for entry in (await response.json())["sessions"]}
-    assert rooms == {first: NAME, second: NAME, alone: None}
+        rooms = {entry["id"]: (entry["room"], entry["room_title"]) for entry in (await response.json())["sessions"]}
+    assert rooms == {first: (NAME, "PyCon"), second: (NAME, "PyCon"), alone: (None, None)}
     forget_sessions(stored)
     room = await stored.app[SERVICES].rooms.find(NAME)
     with room.used():  # somebody reads along

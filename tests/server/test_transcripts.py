@@ -98,6 +98,7 @@ async def test_sessions_are_listed_the_newest_first(stored: Client) -> None:
         "duration_ms": 6000,
         "finals": 2,
         "room": None,
+        "room_title": None,
     }
     lecture = {**council, "id": "lecture", "title": "", "language": "de", "duration_ms": 3000, "finals": 1}
     assert listed == {"sessions": [lecture, council], "next": None}
