@@ -37,6 +37,10 @@ Launch = Callable[..., Awaitable[Browser]]
 Profile = Callable[[Browser], Awaitable[BrowserContext]]
 Serve = Callable[..., Awaitable[Server]]
 
+Scheme = Literal["light", "dark", "forced"]
+ALL_SCHEMES: tuple[Scheme, ...] = ("light", "dark", "forced")
+"""The colors of systems: light, dark, and those that the system forces on pages."""
+
 
 @asynccontextmanager
 async def emptied(context: BrowserContext) -> AsyncIterator[BrowserContext]:
@@ -50,12 +54,14 @@ async def emptied(context: BrowserContext) -> AsyncIterator[BrowserContext]:
             await page.close()
 
 
-async def assert_accessible(page: Page, schemes: Sequence[Literal["light", "dark"]] = ("light", "dark")) -> None:
-    """Assert that the page as it is breaks no rule of axe, on a light and on a dark system."""
+async def assert_accessible(page: Page, schemes: Sequence[Scheme] = ("light", "dark")) -> None:
+    """Assert that the page as it is breaks no rule of axe, on systems with these colors."""
     for scheme in schemes:
-        await page.emulate_media(color_scheme=scheme)
+        forced: Literal["active", "none"] = "active" if scheme == "forced" else "none"
+        await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light", forced_colors=forced)
         results = await Axe().run(page)
         assert results.violations_count == 0, f"{scheme}: {results.generate_report()}"
+    await page.emulate_media(color_scheme="light", forced_colors="none")
 
 
 @asynccontextmanager

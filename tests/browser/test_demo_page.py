@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -298,7 +299,9 @@ async def test_a_loading_server_is_asked_again_after_the_time_it_names(
     await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
 
 
-async def test_a_full_server_takes_the_page_once_there_is_room(serve: Serve, open_page: OpenPage) -> None:
+async def test_a_full_server_takes_over_a_page_of_the_same_event_and_lets_another_one_wait_and_cancel(
+    serve: Serve, open_page: OpenPage
+) -> None:
     server = await serve(*SCRIPTED, "--max-streams", "1")
     first = await open_page(server.url)
     await press_start(first)
@@ -306,23 +309,20 @@ async def test_a_full_server_takes_the_page_once_there_is_room(serve: Serve, ope
 
     second = await open_page(server.url)
     await press_start(second)
-    await expect(second.locator("#state")).to_contain_text("The server is busy, trying again in")
-    await first.get_by_role("button", name="Pause captions").click()
+    await second.get_by_role("dialog").get_by_role("button", name="Take over").click()
     await expect(second.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
+    await expect(first.locator("#state")).to_have_text("Taken over")
 
-
-async def test_waiting_can_be_cancelled(serve: Serve, open_page: OpenPage) -> None:
-    server = await serve(*SCRIPTED, "--max-streams", "1")
-    first = await open_page(server.url)
+    await first.evaluate("localStorage.clear()")  # a browser of another speaker
+    await first.reload()
     await press_start(first)
+    await expect(first.locator("#state")).to_contain_text("The server is busy, trying again in")
+    await first.get_by_role("button", name="Cancel").click()
+    await expect(first.locator("#state")).to_have_text("Ready")
+    await press_start(first)
+    await expect(first.locator("#state")).to_contain_text("The server is busy")
+    await second.get_by_role("button", name="Pause captions").click()
     await expect(first.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
-
-    second = await open_page(server.url)
-    await press_start(second)
-    await expect(second.locator("#state")).to_contain_text("The server is busy")
-    await second.get_by_role("button", name="Cancel").click()
-    await expect(second.locator("#state")).to_have_text("Ready")
-    await expect(second.get_by_role("button", name="Start captions")).to_be_visible()
 
 
 async def test_a_microphone_allowed_after_cancelling_is_closed_at_once(
@@ -516,6 +516,20 @@ async def test_with_a_certificate_of_the_server_the_microphone_works_by_an_addre
         assert await page.evaluate("isSecureContext")
         await press_start(page)
         await expect(page.locator("#transcript")).to_contain_text(re.compile(r"\w"), timeout=SPEECH_TIMEOUT_MS)
+
+        # Phones cannot open `localhost`. There the page offers the addresses; link and code begin with the same one.
+        await page.goto(f"https://localhost:{server.port}/")
+        await page.get_by_role("button", name="Share").click()
+        offered = page.get_by_label("Address in the network")
+        await expect(page.get_by_text("Phones cannot open localhost")).to_be_visible()
+        addresses = await offered.locator("option").all_inner_texts()
+        assert f"https://{reachable(interfaces())[0]}:{server.port}/" in addresses or ":" in reachable(interfaces())[0]
+        link = page.get_by_label("Link", exact=True)
+        await expect(link).to_have_value(re.compile(f"^{re.escape(addresses[0])}watch/"))
+        await offered.select_option(addresses[-1])
+        await expect(link).to_have_value(re.compile(f"^{re.escape(addresses[-1])}watch/"))
+        code = page.locator("#share-code")
+        await expect(code).to_have_attribute("src", re.compile(re.escape(f"page={quote(addresses[-1], safe='')}")))
 
 
 async def test_a_transcript_that_was_not_downloaded_is_not_cleared_without_asking(

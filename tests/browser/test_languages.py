@@ -2,6 +2,7 @@
 
 import json
 import re
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
@@ -9,6 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import BrowserContext, Page, Route, expect
 
+from tests.browser.reading import put, speaking
 from tests.browser.support import ROOT, Launch, Server, assert_accessible
 from tests.test_languages import is_translated
 
@@ -37,6 +39,21 @@ OUTSIDE = """() => [...document.querySelectorAll("body *")]
     })
     .map((element) => element.outerHTML.slice(0, 200))
 """
+
+# Those whose words do not begin at the right. In the middle is as good.
+NOT_AT_THE_RIGHT = """(places) => places.filter((place) => {
+    const element = document.querySelector(place);
+    const range = document.createRange();
+    range.selectNodeContents(element);
+    const words = range.getBoundingClientRect();
+    const room = element.closest("main > *, dialog, header").getBoundingClientRect();
+    return !(words.width > 0 && room.right - words.right <= words.left - room.left + 1);
+})"""
+
+NOTICE = """async (words) => {
+    const { Notices } = await import("/static/notices.js");
+    new Notices(document.getElementById("notice")).show("network", words);
+}"""
 
 InLanguage = Callable[..., Awaitable[BrowserContext]]
 
@@ -122,21 +139,42 @@ async def test_a_text_that_a_catalogue_lacks_stays_english(server: Server, in_la
     await expect(page.get_by_role("button", name="Start captions")).to_be_visible()
 
 
-async def test_a_language_from_right_to_left_mirrors_the_pages(server: Server, in_language: InLanguage) -> None:
+async def test_a_language_from_right_to_left_mirrors_the_pages(
+    scripted_server: Server, in_language: InLanguage
+) -> None:
     # Each letter is an Arabic one, apart from those of values and marks.
     arabic = {text: re.sub(r"[^\W\d_](?![^{]*\})", "\u0645", text) for text in GERMAN}
     context = await in_language("ar", catalogue=json.dumps(arabic))
-    for path in ("", "watch/hall", "sessions"):
-        page = await opened(context, server.url + path)
+    room = f"rtl-{uuid.uuid4().hex[:8]}"
+    await put(scripted_server, room, title="\u0645\u0624\u062a\u0645\u0631")
+    for _ in range(2):
+        async with speaking(
+            scripted_server, room=room, prompt="script: say \u0645\u0631\u062d\u0628\u0627"
+        ) as publisher:
+            await publisher.say()
+            await publisher.stop()
+    for path in ("", f"watch/{room}", "watch/hall", "sessions"):
+        page = await opened(context, scripted_server.url + path)
         await expect(page.locator("html")).to_have_attribute("dir", "rtl")
+        at_the_right = []
+        if path == "":
+            await page.locator("#start-stop").click()
+            await page.evaluate(NOTICE, arabic["The server restarts. Captions go on by themselves."])
+            at_the_right = ["#problem h2", "#problem p", "#notice p", "#keeping", "#event-summary", "#record-title"]
+        elif room in path:
+            await expect(page.locator("#transcript p")).to_have_count(2)
+            at_the_right = ["#title", "#notice-title", "#notice-text", "#transcript h2", "#transcript p span"]
         for width in (390, 1280):
             await page.set_viewport_size({"width": width, "height": 800})
             assert await page.evaluate(OUTSIDE) == [], (path, width)
+            assert await page.evaluate(NOT_AT_THE_RIGHT, at_the_right) == [], (path, width)
         title, state = [await page.locator(place).bounding_box() for place in ("h1", "#state")]
         assert title is not None
         assert state is not None
         assert title["x"] > state["x"]
         if path == "":
+            await page.locator("#open-options").click()
+            assert await page.evaluate(NOT_AT_THE_RIGHT, ["#options-title", "#options legend"]) == []
             await assert_accessible(page, ("light",))
         await page.close()
 

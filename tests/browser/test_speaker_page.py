@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
-from tests.browser.support import Serve, Server
+from tests.browser.support import ALL_SCHEMES, ROOT, Serve, Server, assert_accessible
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -310,59 +309,28 @@ async def test_the_choices_for_an_event_are_sent_with_its_start_and_remembered(
     assert (await room_at(page, await shared_link(page)))["title"] == "Morning"
 
 
-async def test_a_page_at_localhost_offers_the_addresses_of_the_network_for_the_link(
-    scripted_server: Server, context: BrowserContext
+async def test_the_link_begins_with_the_public_address_and_the_page_shows_what_is_kept_and_how_long(
+    serve: Serve, context: BrowserContext, tmp_path: Path
 ) -> None:
-    """The link and its code begin with the same address."""
-    page = await context.new_page()
-    known: dict[str, Any] = {"addresses": ["http://192.168.1.20:8000/", "http://10.0.0.7:8000/"], "public_url": None}
-
-    async def informed(route: Route) -> None:
-        response = await route.fetch()
-        await route.fulfill(response=response, json={**await response.json(), **known})
-
-    await page.route("**/v1/info", informed)
-    await page.route("**/qr.svg*", lambda route: route.fulfill(body="<svg xmlns='http://www.w3.org/2000/svg'/>"))
-    await page.goto(scripted_server.url)
-    await press(page, "Share")
-    link, code = page.get_by_label("Link", exact=True), page.locator("#share-code")
-    await expect(link).to_have_value(re.compile(r"^http://192\.168\.1\.20:8000/watch/"))
-    await page.get_by_label("Address in the network").select_option("http://10.0.0.7:8000/")
-    await expect(link).to_have_value(re.compile(r"^http://10\.0\.0\.7:8000/watch/"))
-    await expect(code).to_have_attribute("src", re.compile(r"page=http%3A%2F%2F10\.0\.0\.7%3A8000%2F"))
-    await expect(page.get_by_text("Phones cannot open localhost")).to_be_visible()
-
-    known |= {"public_url": "https://captions.example.org/hall/"}
-    await page.reload()
-    await press(page, "Share")
-    await expect(link).to_have_value(re.compile(r"^https://captions\.example\.org/hall/watch/"))
+    public = "https://captions.example.org/hall/"
+    server = await serve(*SCRIPTED, "--public-url", public, "--store", str(tmp_path / "transcripts.db"))
+    page = await opened(context, server.url)
+    kept = page.locator("#keeping")
+    await expect(kept).to_contain_text("The server keeps the transcript for 30 days. It keeps no sound.")
+    await page.locator("#event summary").click()
+    await page.get_by_label("Keep the transcript").uncheck()
+    await expect(kept).to_contain_text("The server keeps neither sound nor transcript.")
+    assert (await shared_link(page)).startswith(f"{public}watch/")
     await expect(page.get_by_label("Address in the network")).to_be_hidden()
 
-    known |= {"public_url": None, "addresses": []}
-    await page.reload()
-    await press(page, "Share")
-    await expect(page.get_by_text("This link works on this computer only")).to_be_visible()
 
-
-@pytest.mark.parametrize(
-    ("kept", "words"),
-    [
-        ({"kept": True, "keep_days": 30}, "The server keeps the transcript for 30 days. It keeps no sound."),
-        ({"kept": False, "keep_days": None}, "This server keeps no transcripts, and no sound."),
-    ],
-)
-async def test_the_page_shows_what_is_kept_and_for_how_long(
-    scripted_server: Server, context: BrowserContext, kept: dict[str, Any], words: str
+async def test_a_page_of_a_server_for_its_own_machine_shows_that_and_that_it_keeps_nothing(
+    scripted_server: Server, context: BrowserContext
 ) -> None:
-    page = await context.new_page()
-
-    async def informed(route: Route) -> None:
-        response = await route.fetch()
-        await route.fulfill(response=response, json={**await response.json(), "transcripts": kept})
-
-    await page.route("**/v1/info", informed)
-    await page.goto(scripted_server.url)
-    await expect(page.locator("#keeping")).to_contain_text(words)
+    page = await opened(context, scripted_server.url)
+    await expect(page.locator("#keeping")).to_contain_text("This server keeps no transcripts, and no sound.")
+    await shared_link(page)
+    await expect(page.get_by_text("This link works on this computer only")).to_be_visible()
 
 
 async def test_a_presentation_fills_the_screen_and_shows_trouble_and_the_code(
@@ -408,6 +376,47 @@ async def test_the_microphone_can_be_tested_before_the_start(scripted_server: Se
     await expect(meter).to_have_attribute("aria-valuenow", "-60")
 
 
+async def test_each_error_that_people_can_meet_has_words_of_its_own(module_page: Page) -> None:
+    """The codes are those of docs/protocol.md. The server's own words are a detail."""
+    table = (ROOT / "docs" / "protocol.md").read_text().partition("\n## Errors\n")[2].partition("\n## ")[0]
+    codes = {
+        code
+        for line in table.splitlines()
+        if line.startswith("| `")
+        for code in re.findall("`(.*?)`", line.split("|")[1])
+    }
+    assert len(codes) > 30
+    ends_nothing = {"transcription_failed", "worker_died", "quarantined", "non_finite_audio", "truncated_audio"}
+    ends_nothing |= {"wrong_encoding"}
+    of_transcripts = {"local_only", "no_store", "overloaded", "store_failed", "forbidden_origin", "unknown_session"}
+    # The page opens a dialog, or the readers' page shows a state.
+    elsewhere = {"unauthorized", "too_many_readers", "unknown_room"}
+    # No page sends what these refuse.
+    never = {
+        "unsupported_encoding",
+        "unsupported_channels",
+        "unsupported_task",
+        "invalid_container",
+        "upgrade_required",
+    }
+    never |= {"invalid_query"}
+    words = await module_page.evaluate(
+        """async (codes) => {
+          const { faultWords, problemWords, refusalWords } = await import("/words.js");
+          const place = { hostname: "localhost", port: "8000" };
+          const of = (code) => [
+            problemWords({ code, message: "raw" }, place).title, faultWords(code), refusalWords(code, 400, "raw")];
+          return Object.fromEntries(["nonsense", ...codes].map((code) => [code, of(code)]));
+        }""",
+        sorted(codes),
+    )
+    problem, fault, refusal = words.pop("nonsense")
+    assert {code for code in codes if words[code][1] != fault} == ends_nothing
+    assert {code for code in codes if words[code][2] != refusal} == of_transcripts
+    without = {code for code in codes if words[code][0] == problem}
+    assert without == ends_nothing | elsewhere | never | {"local_only", "no_store"}
+
+
 async def test_doubt_needs_several_unsure_sentences(module_page: Page) -> None:
     doubts = """async (finals) => {
       const { Doubt } = await import('/doubt.js');
@@ -442,10 +451,13 @@ async def test_the_page_warns_of_speech_in_a_language_that_its_model_lacks(
     await page.goto(scripted_server.url)
     await press(page, "Start captions")
     await expect(page.locator("#notice")).to_contain_text("Is this English?", timeout=2 * TIMEOUT_MS)
+    # Faults are in the words of the page too; the server's are English, and for its log.
+    await expect(page.locator("#notice")).to_contain_text("The recognizer failed at a sentence.")
+    await expect(page.locator("#notice")).not_to_contain_text("died")
 
 
 def unsure(socket: Any) -> None:
-    """Pass everything on; four finals come for each, with little confidence."""
+    """Pass everything on; four finals come for each, with little confidence, and a fault that ends nothing."""
     server = socket.connect_to_server()
     n = 0
 
@@ -455,6 +467,8 @@ def unsure(socket: Any) -> None:
         if event["type"] != "final":
             socket.send(message)
             return
+        fault = {"type": "error", "code": "worker_died", "message": "the inference process died", "fatal": False}
+        socket.send(json.dumps(fault))
         for _ in range(4):
             unsure_final = {**event, "utterance": n, "confidence": 0.3, "text": "And the words are nonsense."}
             socket.send(json.dumps(unsure_final))
@@ -463,43 +477,57 @@ def unsure(socket: Any) -> None:
     server.on_message(pass_on)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_no_state_of_an_event_breaks_a_rule_of_axe(
-    scripted_server: Server, speaking_browser: Browser, scheme: Any
-) -> None:
-    async def assert_accessible(state: str) -> None:
-        results = await Axe().run(page)
-        assert results.violations_count == 0, state + results.generate_report()
-
-    async with await speaking_browser.new_context(color_scheme=scheme, bypass_csp=True) as context:
+async def test_no_state_of_an_event_breaks_a_rule_of_axe(scripted_server: Server, speaking_browser: Browser) -> None:
+    async with await speaking_browser.new_context(bypass_csp=True) as context:
         page = await opened(context, scripted_server.url)
         await page.locator("#event summary").click()
-        await assert_accessible("event")
         await shared_link(page)
-        await assert_accessible("share")
+        await page.get_by_label("Link name").fill("two words")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#share-problem")).not_to_be_empty()
+        await assert_accessible(page, ALL_SCHEMES)
         await press(page, "Done")
+        await assert_accessible(page)
+        await press(page, "Start captions")
+        await said(page)
+        await press(page, "End event")
+        await assert_accessible(page)
+        await press(page, "Go on")
+        await press(page, "Pause captions")
+        await expect_state(page, "Paused")
+        await assert_accessible(page)
+        await end_event(page)
+        await expect_state(page, "Ready")
+        await assert_accessible(page)
+        await page.evaluate("document.getElementById('taken-dialog').showModal()")
+        await assert_accessible(page)
+        await press(page, "Leave it")
+        await page.evaluate("document.querySelector('token-dialog').ask(() => {}, { isRefused: false })")
+        await assert_accessible(page)
+
+
+async def test_no_trouble_breaks_a_rule_of_axe(serve: Serve, speaking_browser: Browser) -> None:
+    """All warnings at once; and in a presentation its mark, with the code in the corner."""
+    server = await serve(*SCRIPTED)
+    async with await speaking_browser.new_context(bypass_csp=True) as context:
+        page = await opened(context, server.url)
         await press(page, "Start captions")
         await said(page)
         await page.evaluate("document.activeElement.blur()")
         await page.keyboard.press("p")
         await page.keyboard.press("q")
         await expect(page.locator("#corner-code")).to_be_visible()
-        await assert_accessible("presentation")
+        server.process.kill()
+        await expect(page.locator("#stage-mark")).to_have_text("Reconnecting")
+        await assert_accessible(page, ALL_SCHEMES)
         await page.keyboard.press("Escape")
-        await press(page, "End event")
-        await assert_accessible("end")
-        await press(page, "Go on")
-        await press(page, "Pause captions")
-        await expect_state(page, "Paused")
-        await assert_accessible("break")
-        await end_event(page)
-        await expect_state(page, "Ready")
-        await assert_accessible("ended")
-        await page.evaluate("document.getElementById('taken-dialog').showModal()")
-        await assert_accessible("taken")
-        await press(page, "Leave it")
-        await page.evaluate("document.querySelector('token-dialog').ask(() => {}, { isRefused: false })")
-        await assert_accessible("token")
+        await expect(page.locator("#notice")).to_contain_text("The connection is lost.")
+        await page.evaluate("""async () => {
+          const { Notices } = await import('/static/notices.js');
+          const notices = new Notices(document.getElementById('notice'));
+          for (const topic of ['level', 'network', 'server', 'language']) notices.show(topic, `Trouble: ${topic}.`);
+        }""")
+        await assert_accessible(page, ALL_SCHEMES)
 
 
 @pytest.mark.parametrize("width", [320, 390])

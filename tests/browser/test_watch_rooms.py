@@ -3,7 +3,7 @@
 import asyncio
 import re
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from tests.browser.reading import OpenPage, expect_lines, expect_state, put, speaking
-from tests.browser.support import Launch, Server, assert_accessible
+from tests.browser.support import ALL_SCHEMES, Launch, Scheme, Server, assert_accessible
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -48,11 +48,11 @@ async def phone(launch: Launch) -> AsyncIterator[Page]:
         yield page
 
 
-async def expect_notice(page: Page, *sentences: str) -> None:
+async def expect_notice(page: Page, *sentences: str, schemes: Sequence[Scheme] = ("light",)) -> None:
     """Wait for these words in the page, and check that nothing in it breaks a rule of accessibility."""
     for sentence in sentences:
         await expect(page.locator("#notice")).to_contain_text(sentence)
-    await assert_accessible(page, ["light"])
+    await assert_accessible(page, schemes)
     assert await page.evaluate("document.documentElement.scrollWidth") == 390
 
 
@@ -89,7 +89,7 @@ async def test_one_link_shows_a_room_from_before_its_start_to_its_transcript(
     await expect_screen_lock(phone, held=False)
 
     await phone.reload()
-    await expect_notice(phone, "The event is over")
+    await expect_notice(phone, "The event is over", schemes=ALL_SCHEMES)
     await expect_lines(phone, said)
     for name, begin in {"WebVTT": "WEBVTT", "SRT": "1\n00:00:00", "Text": said[0]}.items():
         async with phone.expect_download() as waiting:
@@ -109,6 +109,28 @@ async def test_one_link_shows_a_room_from_before_its_start_to_its_transcript(
         ["PyCon", re.compile("^Morning"), re.compile("^Afternoon")]
     )
     assert await phone.evaluate("getComputedStyle(document.querySelector('#transcript')).position") == "static"
+
+
+async def test_no_trouble_of_a_reader_breaks_a_rule_of_accessibility(
+    scripted_server: Server, phone: Page, room: str
+) -> None:
+    await phone.goto(f"{scripted_server.url}watch/nobody")
+    await expect_notice(phone, "There are no captions at this link", schemes=ALL_SCHEMES)
+    async with speaking(scripted_server, room=room, private=True) as publisher:
+        link = publisher.page_of(scripted_server.url)
+        await phone.goto(link.partition("#")[0])
+        await expect_notice(phone, "These captions are private")
+        await phone.route_web_socket(re.compile("/nowhere/"), lambda socket: None)  # without one, later ones do nothing
+        await phone.goto(f"{scripted_server.url}healthz")
+        await phone.goto(link)
+        await expect_lines(phone, [await publisher.say()])
+        await phone.get_by_role("button", name="Options").tap()
+        await assert_accessible(phone)
+        await phone.get_by_role("button", name="Done").tap()
+        await phone.route_web_socket(re.compile("/v1/rooms/"), lambda socket: socket.close())
+        await phone.route("**/v1/rooms/**", lambda route: route.abort())
+        await phone.evaluate("dispatchEvent(new Event('online'))")  # another network, over which nothing is reached
+        await expect_notice(phone, "The connection is lost", schemes=ALL_SCHEMES)
 
 
 async def test_a_reader_copies_the_transcript_where_the_browser_has_no_clipboard(
