@@ -143,10 +143,10 @@ class SessionRegistry:
         """
         former = replaced.id if replaced is not None and self._slots.holds(replaced.id) else None
         with slot:
+            self._opener.check(command)  # nobody gives up a slot for a stream that is refused
             if not is_admitted and former is None:
                 slot.enter_context(self.admitted())
                 is_admitted = True
-            self._opener.check(command)  # nobody gives up a slot for a stream that is refused
             n_channels = command.options.n_channels_apart or 1
             self._slots.add_channels(n_channels, slot, self.refused, n_held=int(is_admitted), former=former)
             session = self._opener.new(

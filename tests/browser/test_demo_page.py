@@ -90,6 +90,8 @@ async def test_speech_becomes_captions_and_files(serve: Serve, open_page: OpenPa
     await expect(page.locator("#transcript p")).not_to_have_count(0, timeout=SPEECH_TIMEOUT_MS)
     assert_is_the_sentence(await page.locator("#transcript p").inner_text())
     await expect(page.locator("#latency")).to_have_text(re.compile(r"^\d+\.\d s$"))
+    await expect(page.locator(".figures dt")).to_have_text(["Time", "Delay", "Usual delay"])
+    await expect(page.locator("#latency-median")).to_have_text(re.compile(r"^\d+\.\d s$"))
     await expect(page.locator("#transcript p span").first).to_have_attribute("lang", "en")
 
     for button, extension in [("Download VTT", "vtt"), ("Download SRT", "srt"), ("Download Text", "txt")]:

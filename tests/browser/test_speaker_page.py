@@ -537,6 +537,11 @@ async def test_nothing_is_cut_off_on_phones(scripted_server: Server, context: Br
     await page.goto(scripted_server.url)
     await page.locator("#event summary").click()
     assert await page.evaluate("document.documentElement.scrollWidth") == width
+    # Each control has a row of its own, from side to side.
+    sides = "[...document.querySelectorAll('#start-stop, .fields select')].map((e) => e.getBoundingClientRect().width)"
+    widths = await page.evaluate(sides)
+    assert widths == pytest.approx([widths[0]] * 3, abs=1)
+    assert widths[0] > 0.85 * width
     await shared_link(page)
     inside = "dialog => dialog.scrollWidth <= dialog.clientWidth"
     assert await page.get_by_role("dialog").evaluate(inside)
