@@ -15,6 +15,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from livecaption.captions.language_names import NAMES
 from livecaption.errors import ConfigError
 from livecaption.ipc.config import EngineConfig
 from livecaption.live.config import LiveConfig
@@ -128,6 +129,14 @@ OPTIONS: tuple[Option, ...] = (
     Option("device", "engine", "device", "auto, cpu, cuda or cuda:INDEX; several with commas", "DEVICE"),
     Option("compute-type", "engine", "compute_type", "auto, int8, float16, float32, ...", "TYPE"),
     Option("threads", "engine", "threads", "threads that compute on the CPU; 0: one per core", "N"),
+    Option("translate", "engine", "tracks", "languages into which captions can be translated", "CODES"),
+    Option(
+        "translation-model",
+        "engine",
+        "translation_model",
+        "CTranslate2 directory of a translation model, such as NLLB; without it Whisper translates into en",
+        "DIRECTORY",
+    ),
     Option("full-context", "engine", "full_context", "encode every utterance as 30 s (slower)"),
     Option("workers", "workers", "per_device", "inference processes on each device; 0: two on CPUs, one on a GPU", "N"),
     Option("load-timeout", "workers", "load_timeout_s", "give up on a model that takes longer to load", "SECONDS"),
@@ -264,6 +273,7 @@ def _check(config: Config) -> None:
         raise ConfigError("--workers must be 0 or more")
     if config.engine.threads < 0:
         raise ConfigError("--threads must be 0 or more")
+    _check_translation(config.engine)
     if bool(server.tls_cert) != bool(server.tls_key):
         raise ConfigError("--tls-cert and --tls-key go together")
     if server.tls_cert and server.tls_self_signed:
@@ -273,6 +283,17 @@ def _check(config: Config) -> None:
             f"--host {server.host} accepts other machines: set LIVECAPTION_TOKEN to a secret, "
             "or use --insecure if everybody who reaches this machine may stream"
         )
+
+
+def _check_translation(engine: EngineConfig) -> None:
+    """Check what can be known before the models are loaded."""
+    unknown = [code for code in engine.tracks if code not in NAMES]
+    if unknown:
+        raise ConfigError(f"--translate takes codes of languages, such as en,de: not {', '.join(unknown)}")
+    if engine.translation_model and not engine.tracks:
+        raise ConfigError("--translation-model needs --translate with the languages")
+    if engine.engine == "whisper" and not engine.translation_model and set(engine.tracks) - {"en"}:
+        raise ConfigError("--translate: Whisper translates into en only; other languages need --translation-model")
 
 
 def is_loopback(host: str) -> bool:

@@ -31,6 +31,8 @@ __all__ = [
     "SpeechEnd",
     "SpeechStart",
     "Status",
+    "TranslatedText",
+    "Translation",
 ]
 
 PROTOCOL_VERSION = 1
@@ -72,7 +74,7 @@ class Ready(Event):
 
     `resume_window_ms` is how long the session waits for a publisher whose connection is lost; 0: it cannot be resumed.
     `reader_token` is None unless the session is private. `hotwords` is None if the publisher named none, and `room` if
-    the session is no part of one.
+    the session is no part of one. `tracks` are the languages into which the finals are translated; None: into none.
     """
 
     type: ClassVar[str] = "ready"
@@ -87,6 +89,7 @@ class Ready(Event):
     reader_token: str | None = None
     hotwords: HotwordUse | None = None
     room: RoomAccess | None = None
+    tracks: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +142,20 @@ class CaptionWord:
 
 
 @dataclass(frozen=True, slots=True)
+class TranslatedText:
+    """The text of a final in another language."""
+
+    language: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Final(Event):
     """The caption of one utterance. It never changes. `text` may be empty.
 
     `latency_ms` is the time from the arrival of the last voiced audio until this event. `words` is None unless the
-    stream asked for words.
+    stream asked for words. `translations` are those that have come since. They are in snapshots and transcripts, never
+    in the event itself; None: there are none.
     """
 
     type: ClassVar[str] = "final"
@@ -156,6 +168,17 @@ class Final(Event):
     latency_ms: int
     words: tuple[CaptionWord, ...] | None = None
     channel: int | None = None
+    translations: tuple[TranslatedText, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Translation(Event):
+    """The text of a final in another language. Its times are those of the final, which comes before it."""
+
+    type: ClassVar[str] = "translation"
+    utterance: int
+    language: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +246,8 @@ class Snapshot(Event):
 
     `finals` are those with text, without words. `partial` is the newest one of the open utterance. If the
     channels are kept apart, `partials` has the newest one of each channel; None: there is none, or they are mixed.
-    Readers come back with `epoch` and a number: see `live.event_log`. `session` is the id of the session.
+    Readers come back with `epoch` and a number: see `live.event_log`. `session` is the id of the session. `tracks` are
+    the languages into which its finals are translated; None: into none.
     """
 
     type: ClassVar[str] = "snapshot"
@@ -234,6 +258,7 @@ class Snapshot(Event):
     epoch: str
     partials: tuple[Partial, ...] | None = None
     session: str = ""
+    tracks: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

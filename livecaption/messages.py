@@ -25,6 +25,7 @@ from livecaption.events import (
     SpeechEnd,
     SpeechStart,
     Status,
+    Translation,
 )
 from livecaption.wire import from_plain, to_plain
 
@@ -70,11 +71,16 @@ class Ping:
 _EVENTS: dict[str, type[Event]] = {
     kind.type: kind
     for kind in (
-        *(Ready, SpeechStart, Partial, SpeechEnd, Final, Flushed, Pong),
+        *(Ready, SpeechStart, Partial, SpeechEnd, Final, Translation, Flushed, Pong),
         *(Ack, Status, ErrorReport, Gap, Snapshot, Room, End),
     )
 }
-_OPTIONAL = frozenset({"words", "retry_after_s", "reader_token", "hotwords", "channel", "partials", "room"})
+_OPTIONAL = frozenset(
+    {
+        *("words", "retry_after_s", "reader_token", "hotwords", "channel", "partials", "room", "tracks"),
+        "translations",
+    }
+)
 """Fields that are left out if they are None. All other fields are always present."""
 
 

@@ -71,6 +71,14 @@ class PrecedingUtterance:
     next_start_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class TranslationTask:
+    """The task to translate a final into `language` (ISO 639-1). `text` is the final's."""
+
+    language: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
     """Audio for an engine, and how to transcribe it.
@@ -85,6 +93,8 @@ class Window:
         effort: how much computing it may take.
         preceding: the preceding utterance, if that helps; only with `options.language`.
         likely_language: the language of the newest text before it, if the language is detected; None: not known.
+        translation: what to do instead of a transcription: translate the window, which is that of a final. Its language
+            is in `options`.
     """
 
     samples: npt.NDArray[np.float32]
@@ -95,6 +105,7 @@ class Window:
     effort: Effort = "full"
     preceding: PrecedingUtterance | None = None
     likely_language: str | None = None
+    translation: TranslationTask | None = None
 
     @property
     def n_encoder_samples(self) -> int:
@@ -157,6 +168,7 @@ class ModelDescription:
         languages: ISO 639-1 codes that the model supports.
         translates: whether the model can do the task `translate`.
         revision: commit of the Hugging Face hub; empty for other files.
+        tracks: languages into which finals can be translated.
     """
 
     model: str
@@ -165,6 +177,7 @@ class ModelDescription:
     languages: tuple[str, ...]
     translates: bool
     revision: str = ""
+    tracks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ IMPORTERS = {
     "webrtcvad": ("livecaption/speech/vad.py",),
     "faster_whisper": ("livecaption/engine/", "livecaption/evaluation/virtual_time.py"),
     "ctranslate2": ("livecaption/engine/",),
+    "sentencepiece": ("livecaption/engine/translation_model.py",),
     "threadpoolctl": ("livecaption/engine/processor.py",),
     "torch": ("livecaption/engine/",),
     "huggingface_hub": ("livecaption/engine/",),

@@ -18,7 +18,7 @@ PARAGRAPH_PAUSE_MS = 2000
 and not yet the end of a thought. Shorter: more paragraphs. Longer: long blocks of text."""
 
 VTT_HEADER = "WEBVTT\n\n"
-OPTIONAL = ("words", "channel")
+OPTIONAL = ("words", "channel", "translations")
 """Fields of a final that are left out if they are None."""
 
 
@@ -55,6 +55,13 @@ def _moved(final: Final, first_utterance: int, shift_ms: int) -> Final:
         end_ms=final.end_ms + shift_ms,
         words=words,
     )
+
+
+def in_track(finals: Iterable[Final], track: str | None) -> Iterator[Final]:
+    """Return the finals in a language. An original stands where there is no translation. None: the originals."""
+    for final in finals:
+        text = next((each.text for each in final.translations or () if each.language == track), None)
+        yield final if text is None else replace(final, text=text, language=track, words=None, translations=None)
 
 
 def channel_name(channel: int) -> str:

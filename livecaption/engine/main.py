@@ -97,7 +97,7 @@ def _prepare(config: EngineConfig) -> Callable[[], Engine]:
     if config.engine == "scripted":
         from livecaption.engine.scripted import ScriptedEngine
 
-        return lambda: ScriptedEngine(config.model)
+        return lambda: ScriptedEngine(config.model, config.tracks)
     from livecaption.engine.models import find_model
     from livecaption.engine.processor import tune_processor
 
@@ -106,9 +106,13 @@ def _prepare(config: EngineConfig) -> Callable[[], Engine]:
     tune_processor(config.threads)
 
     def load() -> Engine:
+        from livecaption.engine.translators import with_tracks
         from livecaption.engine.whisper import load_engine
 
-        return load_engine(files, config.device, config.compute_type, config.threads, full_context=config.full_context)
+        engine = load_engine(
+            files, config.device, config.compute_type, config.threads, full_context=config.full_context
+        )
+        return with_tracks(engine, config) if config.tracks else engine
 
     return load
 

@@ -28,6 +28,9 @@ Commands for one window, separated by semicolons, come in a prompt that begins w
     rubbish           send bytes over the pipe that are not a message
     touch PATH        create PATH, to show that the window is being computed
     final-only ...    execute the rest of the command for finals only
+    translation-only ...    execute the rest of the command for translations only; they heed no other commands
+
+A translation is the text behind its language, such as `de: One two three.`
 """
 
 import ctypes
@@ -66,20 +69,21 @@ class ScriptedEngine:
 
     Args:
         script: commands for the process; see the module.
+        tracks: languages into which it translates.
 
     Raises:
         EngineUnusable: the script requests it, or is malformed.
     """
 
-    description = ModelDescription(
-        model="scripted",
-        device="cpu",
-        compute_type="none",
-        languages=("en", "de", "es", "fr", "it", "ja", "ko", "pt", "zh"),
-        translates=True,
-    )
-
-    def __init__(self, script: str = "") -> None:
+    def __init__(self, script: str = "", tracks: tuple[str, ...] = ()) -> None:
+        self.description = ModelDescription(
+            model="scripted",
+            device="cpu",
+            compute_type="none",
+            languages=("en", "de", "es", "fr", "it", "ja", "ko", "pt", "zh"),
+            translates=True,
+            tracks=tracks,
+        )
         self._batch_delay_s = 0.0
         for command in _split(script, ","):
             match command.split():
@@ -105,15 +109,18 @@ class ScriptedEngine:
 
 
 def _answer(window: Window) -> Hypothesis:
-    hypothesis = _hypothesis(window, _default_words(window))
+    task = window.translation
+    hypothesis = _hypothesis(
+        window, _default_words(window) if task is None else f"{task.language}: {task.text}".split()
+    )
     prompt = window.options.prompt
     if not prompt.startswith(PROMPT_PREFIX):
         return hypothesis
     for command in _split(prompt.removeprefix(PROMPT_PREFIX), ";"):
         name, _, argument = command.partition(" ")
-        if name == "final-only":
-            if not window.is_final:
-                continue
+        if (name == "translation-only") != (task is not None) or (name == "final-only" and not window.is_final):
+            continue
+        if name in ("translation-only", "final-only"):
             name, _, argument = argument.strip().partition(" ")
         if name == "say":
             hypothesis = _hypothesis(window, argument.split())

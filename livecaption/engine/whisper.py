@@ -13,8 +13,7 @@ loaded model is never unloaded, because its destructor is known to hang or crash
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +25,7 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.engine.alignment import FRAME_SAMPLES, align
 from livecaption.engine.device import Device, choose_device, device_memory
+from livecaption.engine.failures import MEMORY_ERRORS, has_sign, typed_errors
 from livecaption.engine.guard import NO_SPEECH_MS, Decoding, Thresholds, better, compression_ratio, token_budget
 from livecaption.engine.language import choose_language
 from livecaption.engine.level import at_usual_level
@@ -36,19 +36,6 @@ from livecaption.engine.speech_detection import Speech, SpeechDetector
 from livecaption.engine.tokens import MAX_PRECEDING_TOKENS, Vocabulary, language_of
 from livecaption.errors import EngineError, EngineUnusable, TranscriptionFailed
 from livecaption.recognition import DeviceMemory, Hypothesis, ModelDescription, Window
-
-# Messages of CUDA once its context is lost. Every later call fails too, so the process must end.
-STICKY_CUDA_ERRORS = (
-    "illegal memory access",
-    "illegal instruction",
-    "misaligned address",
-    "device-side assert",
-    "unspecified launch failure",
-    "cuda driver",
-    "uncorrectable ecc",
-    "cublas_status_execution_failed",
-)
-MEMORY_ERRORS = ("out of memory", "cublas_status_alloc_failed", "bad_alloc")
 
 
 def load_engine(
@@ -115,7 +102,7 @@ class WhisperEngine:
             )
             vocabulary = tokenizers.Tokenizer.from_file(str(files.directory / "tokenizer.json"))
         except Exception as error:  # tokenizers raises a bare Exception
-            if _has_sign(error, MEMORY_ERRORS):
+            if has_sign(error, MEMORY_ERRORS):
                 raise EngineError(f"No memory for model {files.name} on {device.name}: {error}") from error
             raise EngineUnusable(f"Model {files.name} cannot be loaded on {device.name}: {error}") from error
         self._device = device
@@ -155,7 +142,7 @@ class WhisperEngine:
             _at_usual_level(window) if found.total_ms >= NO_SPEECH_MS else window
             for window, found in zip(windows, speech, strict=True)
         ]
-        with _typed_errors():
+        with typed_errors():
             decodings = self._decode(windows, speech, [self._context_s(window) for window in windows])
             runaways = {i for i, decoding in enumerate(decodings) if decoding.is_runaway}
             doubtful = [
@@ -335,18 +322,3 @@ def _at_usual_level(window: Window) -> Window:
         samples=at_usual_level(window.samples),
         preceding=before and replace(before, samples=at_usual_level(before.samples)),
     )
-
-
-def _has_sign(error: Exception, signs: Iterable[str]) -> bool:
-    return any(sign in str(error).lower() for sign in signs)
-
-
-@contextmanager
-def _typed_errors() -> Iterator[None]:
-    """Turn errors of CTranslate2 into ours. They differ in whether the next batch may succeed."""
-    try:
-        yield
-    except (RuntimeError, ValueError, MemoryError) as error:
-        if _has_sign(error, STICKY_CUDA_ERRORS) and not _has_sign(error, MEMORY_ERRORS):
-            raise EngineUnusable(f"The GPU is lost to this process: {error}") from error
-        raise TranscriptionFailed(f"The model failed: {error}") from error

@@ -14,6 +14,9 @@ class EngineConfig:
         device: `auto`, `cpu`, `cuda` or `cuda:<index>`. Several devices, separated by commas, get a process each.
         compute_type: `auto` (int8 on the CPU, float16 on CUDA) or a type of CTranslate2.
         threads: threads that compute on the CPU. 0: one per core, shared by the processes.
+        tracks: languages into which finals are translated; empty: into none.
+        translation_model: directory of a translation model in CTranslate2's format; empty: Whisper translates into
+            English.
         full_context: pad every window to 30 s before it is encoded. This is slower by a factor of three on a CPU.
     """
 
@@ -22,4 +25,6 @@ class EngineConfig:
     device: str = "auto"
     compute_type: str = "auto"
     threads: int = 0
+    tracks: tuple[str, ...] = ()
+    translation_model: str = ""
     full_context: bool = False

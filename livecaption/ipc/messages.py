@@ -23,6 +23,7 @@ from livecaption.recognition import (
     ModelDescription,
     PrecedingUtterance,
     TranscriptionOptions,
+    TranslationTask,
     Window,
 )
 from livecaption.wire import from_plain, to_plain
@@ -43,7 +44,7 @@ class GarbledMessage(LivecaptionError):
 
 @dataclass(frozen=True, slots=True)
 class Transcribe:
-    """Server -> worker: transcribe these windows as one batch, within `deadline_s` after its start."""
+    """Server -> worker: transcribe or translate these windows as one batch, within `deadline_s` after its start."""
 
     batch: int
     deadline_s: float
@@ -130,6 +131,7 @@ class _WindowHeader:
     context: str
     options: TranscriptionOptions
     preceding: _PrecedingHeader | None
+    translation: TranslationTask | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,14 @@ def _window_header(window: Window) -> _WindowHeader:
         p = window.preceding
         preceding = _PrecedingHeader(len(p.samples), p.text, p.speech_end_ms, p.next_start_ms)
     return _WindowHeader(
-        len(window.samples), window.is_final, window.effort, window.prefix, window.context, window.options, preceding
+        len(window.samples),
+        window.is_final,
+        window.effort,
+        window.prefix,
+        window.context,
+        window.options,
+        preceding,
+        window.translation,
     )
 
 
@@ -214,4 +223,13 @@ def _window(header: _WindowHeader, parts: Iterator[npt.NDArray[np.float32]]) -> 
     if header.preceding:
         p = header.preceding
         preceding = PrecedingUtterance(next(parts), p.text, p.speech_end_ms, p.next_start_ms)
-    return Window(next(parts), header.options, header.is_final, header.prefix, header.context, header.effort, preceding)
+    return Window(
+        next(parts),
+        header.options,
+        header.is_final,
+        header.prefix,
+        header.context,
+        header.effort,
+        preceding,
+        translation=header.translation,
+    )

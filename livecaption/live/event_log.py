@@ -12,7 +12,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from livecaption.events import Ack, End, ErrorReport, Event, Final, Flushed, Gap, Partial, Pong, Ready, Snapshot
+from livecaption.events import (
+    Ack,
+    End,
+    ErrorReport,
+    Event,
+    Final,
+    Flushed,
+    Gap,
+    Partial,
+    Pong,
+    Ready,
+    Snapshot,
+    TranslatedText,
+    Translation,
+)
 from livecaption.live.dialects.dialect import Dialect
 from livecaption.live.dialects.native import Native
 from livecaption.messages import encode, encode_final, encode_snapshot
@@ -101,7 +115,8 @@ class EventLog:
         session: the id of the session.
         epoch: distinguishes these numbers from those of all other sessions and generations; it has no `-`.
         generation: the number of servers that have died over this session. Later generations have greater numbers.
-        finals: the finals of those generations, with the numbers that they had.
+        earlier: the finals and translations of those generations, in order, with the numbers that they had.
+        tracks: the languages into which finals are translated.
     """
 
     def __init__(
@@ -113,9 +128,11 @@ class EventLog:
         *,
         session: str = "",
         generation: int = 0,
-        finals: Sequence[tuple[int, Final]] = (),
+        earlier: Sequence[tuple[int, Final | Translation]] = (),
+        tracks: Sequence[str] = (),
     ) -> None:
         self._session = session
+        self._tracks = tuple(tracks) or None
         self.title = title
         self._language = language
         self.epoch = epoch
@@ -123,15 +140,16 @@ class EventLog:
         self._n_characters = 0
         self._messages: deque[Message] = deque()
         self._finals: list[tuple[int, Final]] = []  # with their numbers
+        self._n_translations = 0
         self._snapshot_finals: list[Final] = []
         self._encoded: list[str] = []  # the same, as they are sent
         self._partials: dict[int, Message] = {}  # the newest of each utterance that has no final
         self._snapshot: Message | None = None
         self._before_first_seq = self.last_seq = generation * SEQS_PER_GENERATION
         self.ended = False
-        for seq, final in finals:
-            self._append_final(seq, final)
-            self._keep(Message(seq, final, epoch))
+        for seq, event in earlier:
+            self._note_caption(seq, event)
+            self._keep(Message(seq, event, epoch))
 
     def append(self, event: Event) -> Message:
         """Count the event, and return the message to send."""
@@ -143,10 +161,10 @@ class EventLog:
             older = self._partials.pop(event.utterance, None)
             if older is not None:
                 older.superseded = True
-            if isinstance(event, Partial):
-                self._partials[event.utterance] = message
-            else:
-                self._append_final(message.seq, event)
+        if isinstance(event, Partial):
+            self._partials[event.utterance] = message
+        elif isinstance(event, Final | Translation):
+            self._note_caption(message.seq, event)
         elif isinstance(event, End):
             self.ended = True
         self._keep(message)
@@ -161,6 +179,11 @@ class EventLog:
     def finals(self) -> list[Final]:
         """All finals so far, in the order of their events."""
         return [final for _, final in self._finals]
+
+    @property
+    def n_captions(self) -> int:
+        """Number of finals and translations so far."""
+        return len(self._finals) + self._n_translations
 
     @property
     def end_ms(self) -> int:
@@ -196,12 +219,26 @@ class EventLog:
         news = [m for m in messages if not m.superseded and not isinstance(m.event, PUBLISHER_ONLY)]
         return news, self.last_seq
 
-    def _append_final(self, seq: int, final: Final) -> None:
-        self._finals.append((seq, final))
-        if final.text:
-            without_words = final if final.words is None else replace(final, words=None)
+    def _note_caption(self, seq: int, event: Final | Translation) -> None:
+        if isinstance(event, Translation):
+            self._add_translation(event)
+            return
+        self._finals.append((seq, event))
+        if event.text:
+            without_words = event if event.words is None else replace(event, words=None)
             self._snapshot_finals.append(without_words)
             self._encoded.append(encode_final(without_words))
+
+    def _add_translation(self, translation: Translation) -> None:
+        """Add a translation to its final, which has text and is one of the newest."""
+        self._n_translations += 1
+        text = TranslatedText(translation.language, translation.text)
+        at = _newest(self._snapshot_finals, translation.utterance)
+        self._snapshot_finals[at] = translated = _with(self._snapshot_finals[at], text)
+        self._encoded[at] = encode_final(translated)
+        at = _newest([final for _, final in self._finals], translation.utterance)
+        seq, final = self._finals[at]
+        self._finals[at] = seq, _with(final, text)
 
     def _keep(self, message: Message) -> None:
         self._messages.append(message)
@@ -239,8 +276,18 @@ class EventLog:
                 self.epoch,
                 tuple(partials) if any(partial.channel is not None for partial in partials) else None,
                 self._session,
+                self._tracks,
             )
             # `end` is sent as an event of its own.
             seq = self.last_seq - self.ended
             self._snapshot = SnapshotMessage(seq, snapshot, self.epoch, encoded_finals=tuple(self._encoded))
         return self._snapshot
+
+
+def _newest(finals: Sequence[Final], utterance: int) -> int:
+    """Return the place of the final of this utterance, which is near the end."""
+    return next(i for i in range(len(finals) - 1, -1, -1) if finals[i].utterance == utterance)
+
+
+def _with(final: Final, text: TranslatedText) -> Final:
+    return replace(final, translations=(*(final.translations or ()), text))

@@ -8,7 +8,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from livecaption.events import Event, Final
+from livecaption.events import Event, Final, Translation
 from livecaption.live.event_log import PUBLISHER_ONLY, EventLog, Message
 
 
@@ -37,7 +37,7 @@ class Hub:
     """The one place that numbers events. Used by the event loop.
 
     Args:
-        session, generation, finals: see `EventLog`.
+        session, generation, earlier, tracks: see `EventLog`.
         news: wakes the readers of the session, and of its room.
     """
 
@@ -46,13 +46,16 @@ class Hub:
         title: str = "",
         language: str | None = None,
         generation: int = 0,
-        finals: Sequence[tuple[int, Final]] = (),
+        earlier: Sequence[tuple[int, Final | Translation]] = (),
         *,
         session: str = "",
         news: News | None = None,
+        tracks: Sequence[str] = (),
     ) -> None:
         epoch = secrets.token_hex(4)
-        self._log = EventLog(title, language, epoch, session=session, generation=generation, finals=finals)
+        self._log = EventLog(
+            title, language, epoch, session=session, generation=generation, earlier=earlier, tracks=tracks
+        )
         self._deliver: Callable[[Message], None] | None = None
         self.news = news or News()
         self._closed = False
@@ -71,8 +74,13 @@ class Hub:
 
     @property
     def finals(self) -> list[Final]:
-        """All finals so far, in the order of their events."""
+        """All finals so far with their translations, in the order of their events."""
         return self._log.finals
+
+    @property
+    def n_captions(self) -> int:
+        """Number of finals and translations so far."""
+        return self._log.n_captions
 
     @property
     def ended(self) -> bool:

@@ -120,7 +120,7 @@ class SessionOpener:
         about = f"{audio.encoding} {audio.sample_rate_hz} Hz, {audio.channels} channels, {options.channel_mode}"
         logger.info("session=%s started: %s", logged_id(known.id), about)
         news = None if room is None else room.news
-        hub = Hub(known.title, known.language, session=known.id, news=news)
+        hub = Hub(known.title, known.language, session=known.id, news=news, tracks=options.tracks)
         pipeline = self._pipeline(known.id, options, STREAM_START)
         resume_window_s = self._resume_window_s * can_go_on
         store = self._store if options.keep else None
@@ -145,11 +145,18 @@ class SessionOpener:
         )
         room_reader = None if record.room is None else ""
         tokens = SessionTokens(hashes.resume_token_hash, hashes.reader_token_hash, room_reader=room_reader)
-        hub = Hub(known.title, known.language, earlier.generation, earlier.finals, session=known.id, news=news)
+        hub = Hub(
+            known.title,
+            known.language,
+            earlier.generation,
+            earlier.events,
+            session=known.id,
+            news=news,
+            tracks=options.tracks,
+        )
         n_apart = options.n_channels_apart
         resume_ms = earlier.resume_ms((None,) if n_apart is None else range(n_apart))
-        finals = tuple(final for _, final in earlier.finals)
-        pipeline = self._pipeline(known.id, options, ResumePoint(finals, resume_ms, earlier.transcribed_ms))
+        pipeline = self._pipeline(known.id, options, ResumePoint(earlier.finals, resume_ms, earlier.transcribed_ms))
         clock = ArrivalClock(resume_ms, earlier.shift_ms)
         window_s = self._resume_window_s
         return self._session(known, pipeline, hub, tokens, clock, self._store, on_parked, on_end, window_s)

@@ -230,7 +230,8 @@ def _snapshot(part: Part, database: Database) -> Message | None:
     if not finals:
         return None
     encoded = tuple(encode_final(replace(final, words=None)) for final in finals)
-    snapshot = Snapshot(part.title, part.language, (), None, part.epoch, session=part.id)
+    tracks = dict.fromkeys(text.language for final in finals for text in final.translations or ())
+    snapshot = Snapshot(part.title, part.language, (), None, part.epoch, session=part.id, tracks=tuple(tracks) or None)
     return SnapshotMessage(part.end_seq, snapshot, part.epoch, encoded_finals=encoded)
 
 

@@ -228,9 +228,9 @@ class LiveSession:
 
         None is if the next server goes on: then the client sends their audio again.
         """
-        if self._pipeline.drained or self._lifecycle.has_ended:
+        if self._lifecycle.has_ended:
             return False
-        if self._lifecycle.is_suspended:
+        if self._pipeline.drained or self._lifecycle.is_suspended:
             self._end()
             return False
         now_s = time.monotonic()
@@ -317,7 +317,7 @@ class LiveSession:
         self._finish_if_drained()
 
     def _finish_if_drained(self) -> None:
-        if not self._lifecycle.takes_audio and not self._lifecycle.has_ended and self._pipeline.drained:
+        if self._lifecycle.is_draining and self._pipeline.is_over(time.monotonic()):
             self._end()
 
     def _end(self) -> None:
@@ -371,6 +371,7 @@ class LiveSession:
             self.tokens.reader,
             self._pipeline.options.hotword_use,
             None if self.about.room is None else RoomAccess(self.about.room, self.tokens.reader),
+            self._pipeline.options.tracks or None,
         )
 
     def _tick(self) -> None:
@@ -382,6 +383,7 @@ class LiveSession:
             self._check_silence(time.monotonic())
         if self._connection is not None and self._lifecycle.takes_audio:
             self._connection.tick(self._pipeline.received_ms)
+        self._finish_if_drained()  # the last translations are not awaited for ever
         if self._lifecycle.has_ended:
             return
         self._progress.report()

@@ -127,6 +127,11 @@ class Lifecycle:
         return self.state is State.ENDED
 
     @property
+    def is_draining(self) -> bool:
+        """True if the session takes no more audio, and its last events are not out."""
+        return self.state is State.DRAINING
+
+    @property
     def forgives_late_messages(self) -> bool:
         """True if messages behind the end of the audio are no mistake.
 

@@ -1,17 +1,20 @@
 """Events of one session -> the store -> publisher and readers.
 
-`ready`, finals and `end` are published once the store has them, and events behind one of these wait with it. So all
-that a reader has seen survives the death of the server.
+`ready`, finals, translations and `end` are published once the store has them, and events behind one of these wait with
+it. So all that a reader has seen survives the death of the server.
 """
 
 from collections import deque
 from collections.abc import Callable
 
-from livecaption.events import End, Event, Final, Ready
+from livecaption.events import End, Event, Final, Ready, Translation
 from livecaption.live.hub import Hub
 from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.store.rows import NewSession
 from livecaption.store.transcripts import TranscriptStore
+
+STORED = (Ready, Final, Translation, End)
+"""Events that the store must have first."""
 
 
 class StoreGate:
@@ -38,13 +41,12 @@ class StoreGate:
         The times of the event are those of the audio; they are published as times on the wall.
         """
         in_audio, event = event, self._clock.on_the_wall(event)
-        if self._store is not None and isinstance(event, (Ready, Final, End)):
+        if self._store is not None and isinstance(event, STORED):
             self._held.append(event)
+            seq = self._hub.last_seq + len(self._held)  # its number: the one behind all that wait
             if isinstance(event, Ready):
                 self._store.begin(self._session, self._release)
             elif isinstance(event, Final):
-                # Its number will be the one behind all that wait.
-                seq = self._hub.last_seq + len(self._held)
                 assert isinstance(in_audio, Final)  # it is the same event
                 self._store.append(
                     self._session.id,
@@ -55,6 +57,8 @@ class StoreGate:
                     shift_ms=event.start_ms - in_audio.start_ms,
                     checkpoint_shift_ms=self._clock.shift_ms(checkpoint_ms or 0),
                 )
+            elif isinstance(event, Translation):
+                self._store.translate(self._session.id, event, seq, self._release)
             else:
                 self._store.end(self._session.id, event.received_ms, self._release)
         elif self._held:
@@ -82,7 +86,7 @@ class StoreGate:
     def _release(self) -> None:
         """Publish the oldest event that is held, which the store now has, and those behind it."""
         self._hub.publish(self._held.popleft())
-        while self._held and not isinstance(self._held[0], (Ready, Final, End)):
+        while self._held and not isinstance(self._held[0], STORED):
             self._hub.publish(self._held.popleft())
         if not self._held and self._when_all_published is not None:
             self._when_all_published()

@@ -20,6 +20,7 @@ from livecaption.pipeline.latency import Latency
 from livecaption.pipeline.open_utterance import SPECULATION_SILENCE_MS, CaptionClock, EarlyFinal, OpenUtterance
 from livecaption.pipeline.options import StreamOptions
 from livecaption.pipeline.request_builder import RequestBuilder
+from livecaption.pipeline.translations import Translations
 from livecaption.recognition import Hypothesis, RequestId, SessionId
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Cancel, Request
@@ -95,6 +96,7 @@ class ChannelPipeline:
         self._requests = RequestBuilder(
             channel_id, options.transcription, service_level, next_request_id, self._finals, finals
         )
+        self._translations = Translations(options.tracks, options.transcription.task, self._requests.translate)
         self._chunk_begin = begin  # beginning of the newest chunk
         self._last_voiced_s = 0.0
 
@@ -122,6 +124,11 @@ class ChannelPipeline:
         """True if everything that was promised is sent."""
         return self._finals.is_empty
 
+    @property
+    def awaits_translation(self) -> bool:
+        """True if the translation of a final that was sent is awaited."""
+        return bool(self._translations)
+
     def receive(self, samples: Samples, now_s: float) -> list[Output]:
         """Take float32 [n_samples], 16 kHz, -1..1."""
         return self._receive(self._framer.push(self._after_skipped(samples)), now_s)
@@ -148,7 +155,7 @@ class ChannelPipeline:
         """End the open utterance now. The mark follows once all finals up to here are sent."""
         outputs = self._handle(self._cutter.flush("flush"), now_s, self._last_voiced_s)
         self._finals.append(mark)
-        return outputs + self._release()
+        return outputs + self._release(now_s)
 
     def discard(self, now_s: float) -> list[Output]:
         """Drop the audio of the open utterance: see `StreamPipeline.discard`."""
@@ -174,6 +181,8 @@ class ChannelPipeline:
 
     def receive_answer(self, request: Request, answer: Hypothesis | EngineError, now_s: float) -> list[Output]:
         """Take the answer to a request of this channel."""
+        if request.is_translation:
+            return [*self._translations.receive_answer(request, answer)]
         if (awaited := self._finals.find(request.id)) is not None:
             return self._answer_final(awaited, answer, now_s)
         utterance = self._open
@@ -271,10 +280,11 @@ class ChannelPipeline:
         outputs: list[Output] = [SpeechEnd(ended.number, ms_of(ended.end), reason)]
         awaited = utterance.end(ended, self._options.transcription, last_voiced_s, now_s)
         self._finals.append(awaited)
+        self._translations.note_end(ended)
         if reason == "discard":
             awaited.discard(now_s)
             self._requests.forget_audio()  # the next utterance does not follow the one before
-            return [*outputs, Cancel(self.id, ended.number), *self._release()]
+            return [*outputs, Cancel(self.id, ended.number), *self._release(now_s)]
         match utterance.ask_final(ended, now_s):
             case Request() as request:
                 awaited.request = request.id
@@ -293,9 +303,14 @@ class ChannelPipeline:
             self._requests.note_final(final)
             for latency in awaited.latencies(now_s):
                 self._record(latency)
-            return self._release()
+            return self._release(now_s)
         awaited.fail(now_s)
-        return [ErrorReport.of(answer, fatal=False), *self._release()]
+        return [ErrorReport.of(answer, fatal=False), *self._release(now_s)]
 
-    def _release(self) -> list[Output]:
-        return [*self._finals.release()]
+    def _release(self, now_s: float) -> list[Output]:
+        outputs: list[Output] = []
+        for event in self._finals.release():
+            outputs.append(event)
+            if isinstance(event, Final):
+                outputs += self._translations.translate(event, now_s)
+        return outputs

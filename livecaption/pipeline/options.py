@@ -16,7 +16,7 @@ class StreamOptions:
     """The options of one stream, as its publisher requested them.
 
     Without `keep`, nothing of the stream is stored. With the channels of a container apart, `audio.channels` is the
-    largest number of channels that it may have.
+    largest number of channels that it may have. Finals are translated into the languages of `tracks`.
     """
 
     audio: AudioFormat = field(default_factory=AudioFormat)
@@ -27,6 +27,7 @@ class StreamOptions:
     private: bool = False
     keep: bool = True
     channel_mode: ChannelMode = "mix"
+    tracks: tuple[str, ...] = ()
 
     @property
     def n_channels_apart(self) -> int | None:
@@ -53,7 +54,8 @@ class StreamOptions:
         """Return the options with the language of a model that has only one.
 
         Raises:
-            InvalidMessage: the model cannot do what the stream needs: `unsupported_language` or `unsupported_task`.
+            InvalidMessage: the model cannot do what the stream needs: `unsupported_language`, `unsupported_task` or
+                `unsupported_translation`.
         """
         asked = self.transcription
         if not {asked.language or model.languages[0], *asked.languages} <= set(model.languages):
@@ -64,6 +66,9 @@ class StreamOptions:
             )
         if asked.task == "translate" and not model.translates:
             raise InvalidMessage(f"the model {model.model} cannot translate", code="unsupported_task")
+        if not set(self.tracks) <= set(model.tracks):
+            offered = ", ".join(model.tracks) or "no language (--translate)"
+            raise InvalidMessage(f"this server translates into {offered}", code="unsupported_translation")
         only = model.languages[0] if len(model.languages) == 1 else None
         return replace(self, transcription=replace(asked, language=asked.language or only))
 

@@ -12,7 +12,14 @@ import numpy as np
 from livecaption.audio import ms_of, samples_of
 from livecaption.events import Final
 from livecaption.pipeline.final_queue import FinalQueue
-from livecaption.recognition import PrecedingUtterance, RequestId, SessionId, TranscriptionOptions, Window
+from livecaption.recognition import (
+    PrecedingUtterance,
+    RequestId,
+    SessionId,
+    TranscriptionOptions,
+    TranslationTask,
+    Window,
+)
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Request
 from livecaption.speech.utterance import Utterance
@@ -79,6 +86,16 @@ class RequestBuilder:
             now_s: monotonic time.
         """
         window = self._window(utterance, committed, language, is_final=is_final)
+        return Request(self._next_request_id(), self._session, utterance.number, now_s, window, utterance.window_start)
+
+    def translate(self, utterance: Utterance, final: Final, language: str, now_s: float) -> Request:
+        """Request the translation of a final, whose language is known, into another one."""
+        window = Window(
+            utterance.samples,
+            replace(self._transcription, language=final.language, words=False),
+            effort=self._service_level().effort,
+            translation=TranslationTask(language, final.text),
+        )
         return Request(self._next_request_id(), self._session, utterance.number, now_s, window, utterance.window_start)
 
     def refresh(

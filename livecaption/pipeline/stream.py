@@ -28,6 +28,9 @@ from livecaption.scheduling.request import Request
 
 __all__ = ["Output", "StreamPipeline"]
 
+LAST_TRANSLATIONS_S = 5.0
+"""Time in s that the end of a stream waits for translations behind its last final. Longer: a busy server keeps streams
+that are over. Shorter: a slow model loses the last translation."""
 _PARTIALS_FROM_WORST = ("paused", "slow", "on")
 
 
@@ -67,6 +70,7 @@ class StreamPipeline:
         self._next_request_id = next_request_id
         self._latencies: list[Latency] = []
         self._ended = False
+        self._promised_until_s = 0.0  # when the audio ended, or the newest request but a translation was answered
         self._prepare(options, resume_point)
 
     def _prepare(self, options: StreamOptions, resume_point: ResumePoint) -> None:
@@ -134,8 +138,13 @@ class StreamPipeline:
 
     @property
     def drained(self) -> bool:
-        """True if the input has ended and everything that was promised is sent."""
+        """True if the input has ended and everything that was promised is sent. Translations are no promise."""
         return self._ended and all(channel.is_drained for channel in self._channels.values())
+
+    def is_over(self, now_s: float) -> bool:
+        """Return True if the stream is `drained`, and waits for no translation any more."""
+        awaits = any(channel.awaits_translation for channel in self._channels.values())
+        return self.drained and not (awaits and now_s - self._promised_until_s < LAST_TRANSLATIONS_S)
 
     def receive_audio(self, data: bytes | memoryview, now_s: float) -> list[Output]:
         """Take bytes of the declared encoding, cut anywhere.
@@ -234,6 +243,7 @@ class StreamPipeline:
             return []
         rests = self._split(self._intake.flush())
         self._ended = True
+        self._promised_until_s = now_s
         return self._report_faults() + self._of_all(lambda channel: channel.end(next(rests), reason, now_s))
 
     def refresh(self, request: Request, now_s: float) -> Request:
@@ -243,6 +253,8 @@ class StreamPipeline:
     def receive_answer(self, request: Request, answer: Hypothesis | EngineError, now_s: float) -> list[Output]:
         """Take the answer to a request of this stream."""
         channel = self._channels[request.session]
+        if not request.is_translation:
+            self._promised_until_s = now_s
         return self._of(channel, channel.receive_answer(request, answer, now_s))
 
     def abandon(self, error: EngineError, now_s: float) -> list[Output]:

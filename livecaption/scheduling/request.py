@@ -1,4 +1,4 @@
-"""A request to transcribe one window."""
+"""A request to transcribe or translate one window."""
 
 from dataclasses import dataclass
 
@@ -25,8 +25,16 @@ class Request:
     window_start: int = 0
 
     @property
+    def is_translation(self) -> bool:
+        return self.window.translation is not None
+
+    @property
     def is_final(self) -> bool:
-        return self.window.is_final
+        return self.window.is_final and not self.is_translation
+
+    @property
+    def is_partial(self) -> bool:
+        return not self.window.is_final
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ Rules, in order:
    partials have failed, because newer ones come. Each of its sessions then gets batches of its own for this kind of
    request, until one is answered. So a request that always fails costs the others only one batch.
 8. Waiting requests of a cancelled utterance are dropped. Those in flight are answered nevertheless.
+9. Translations of finals go last, one at a time, to workers without work. None is tried again. After a crash its
+   session gets no more of them: docs/decisions/0048-tracks.md.
 
 Pure: events in, instructions out. The scheduler does not depend on time, processes or pipes.
 """
@@ -30,6 +32,7 @@ from typing import NewType
 
 from livecaption.recognition import RequestId, SessionId
 from livecaption.scheduling.request import Request
+from livecaption.scheduling.translations import WaitingTranslations
 
 WorkerId = NewType("WorkerId", int)
 BatchId = NewType("BatchId", int)
@@ -66,7 +69,14 @@ class GiveUp:
     request: Request
 
 
-Instruction = Dispatch | GiveUp
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """This translation is not made, because there are too many, or one of its session has crashed a worker."""
+
+    request: Request
+
+
+Instruction = Dispatch | GiveUp | Drop
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,7 @@ class QueueFigures:
     """Sizes of the queue, and counts of unanswered partials.
 
     Attributes:
-        finals, partials: requests that no worker has yet.
+        finals, partials, translations: requests that no worker has yet.
         in_flight: requests that were sent and not answered.
         superseded: partials since the start that a newer partial or their final replaced.
         dropped: partials since the start that nobody needed any more, or that were lost with their worker.
@@ -85,6 +95,7 @@ class QueueFigures:
     in_flight: int
     superseded: int
     dropped: int
+    translations: int = 0
 
 
 class Scheduler:
@@ -105,6 +116,7 @@ class Scheduler:
         self._finals: list[tuple[float, RequestId, Request]] = []
         self._suspects: deque[Request] = deque()
         self._partials: dict[SessionId, Request] = {}
+        self._translations = WaitingTranslations()
         self._workers: dict[WorkerId, dict[BatchId, tuple[Request, ...]]] = {}
         self._killers: set[RequestId] = set()  # finals whose worker died once
         self._failed: set[RequestId] = set()  # finals that failed once in a batch of their own
@@ -120,6 +132,7 @@ class Scheduler:
         return QueueFigures(
             finals=self.n_finals_waiting,
             partials=len(self._partials),
+            translations=len(self._translations),
             in_flight=self.n_in_flight,
             superseded=self._n_superseded,
             dropped=self._n_dropped,
@@ -150,6 +163,8 @@ class Scheduler:
 
     def submit(self, request: Request) -> list[Instruction]:
         """Take a request: it will be dispatched and answered, or superseded if it is a partial."""
+        if request.is_translation:
+            return [*map(Drop, self._translations.add(request)), *self._dispatch()]
         if request.is_final:
             waiting = self._partials.get(request.session)
             if waiting is not None and waiting.utterance <= request.utterance:
@@ -181,7 +196,7 @@ class Scheduler:
         self._failed -= void
 
     def forget_partials(self, session: SessionId | None = None) -> None:
-        """Drop the waiting partials of this session, or of all sessions, because nobody needs them any more."""
+        """Drop the waiting partials of all sessions, because nobody needs them any more; or all of one that ends."""
         if session is None:
             self._n_dropped += len(self._partials)
             self._partials.clear()
@@ -189,6 +204,7 @@ class Scheduler:
             self._n_dropped += self._partials.pop(session, None) is not None
             self._without_partials.pop(session, None)
             self._alone -= {(session, False), (session, True)}
+            self._translations.forget(session)
 
     def add_worker(self, worker: WorkerId) -> list[Instruction]:
         """Add a worker that is ready for batches."""
@@ -201,7 +217,9 @@ class Scheduler:
         instructions: list[Instruction] = []
         for position, requests in enumerate(batches.values()):
             for request in requests:
-                if not request.is_final:
+                if request.is_translation:
+                    instructions += map(Drop, (request, *self._translations.bar(request.session)))
+                elif not request.is_final:
                     self._n_dropped += 1
                     if position == 0:
                         self._forbid_partials(request.session, request.utterance)
@@ -223,7 +241,8 @@ class Scheduler:
         requests = self._workers.get(worker, {}).pop(batch, ())
         for request in requests:
             self._acquit(request)
-            self._alone.discard((request.session, request.is_final))
+            if not request.is_translation:
+                self._alone.discard((request.session, request.is_final))
         return requests, self._dispatch()
 
     def fail(self, worker: WorkerId, batch: BatchId) -> tuple[tuple[Request, ...], list[Instruction]]:
@@ -234,7 +253,7 @@ class Scheduler:
             hold has no requests.
         """
         requests = self._workers.get(worker, {}).pop(batch, ())
-        self._alone.update((request.session, request.is_final) for request in requests)
+        self._alone.update((request.session, request.is_final) for request in requests if not request.is_translation)
         failed = []
         for request in requests:
             if not request.is_final:
@@ -259,6 +278,7 @@ class Scheduler:
             *self._suspects,
             *(entry[2] for entry in self._finals),
             *self._partials.values(),
+            *self._translations.clear(),
         ]
         for batches in self._workers.values():
             batches.clear()
@@ -310,12 +330,13 @@ class Scheduler:
             while self._finals and len(finals) < self._max_finals and self._may_share(finals[0], self._finals[0][2]):
                 finals.append(heappop(self._finals)[2])
             return tuple(finals)
-        in_flight = {request.session for request in self._in_flight() if not request.is_final}
+        in_flight = {request.session for request in self._in_flight() if request.is_partial}
         sessions = [session for session in self._partials if session not in in_flight]
         if not idle and len(sessions) < self._max_partials:
             return ()
         if not sessions:
-            return ()
+            translation = self._translations.take() if idle else None
+            return () if translation is None else (translation,)
         # The first session in turn, and those with the most similar length: different windows cannot share a pass.
         first = self._partials[sessions[0]]
         partials = [each for each in map(self._partials.__getitem__, sessions) if self._may_share(first, each)]
@@ -342,17 +363,18 @@ class Scheduler:
         ids += [request.id for request in self._partials.values()]
         assert len(ids) == len(set(ids)), "a request is in two places"
         assert all(request.is_final for *_, request in self._finals)
-        assert all(not request.is_final for request in self._partials.values())
+        assert all(request.is_partial for request in self._partials.values())
         for batches in self._workers.values():
             assert len(batches) <= self._config.batches_in_flight
             assert all(0 < len(requests) <= self._config.max_batch for requests in batches.values())
-        flying = [request.session for request in self._in_flight() if not request.is_final]
+        flying = [request.session for request in self._in_flight() if request.is_partial]
         assert len(flying) == len(set(flying)), "two partials of one session are in flight"
         eligible = self._partials.keys() - set(flying)
         if not all(self._workers.values()):
             assert not self._suspects, "a worker is idle although a final is waiting to be tried again"
             assert not self._finals, "a worker is idle although a final waits"
             assert not eligible, "a worker is idle although a partial waits"
+            assert not self._translations, "a worker is idle although a translation waits"
         if any(len(batches) < self._config.batches_in_flight for batches in self._workers.values()):
             assert len(self._finals) < self._max_finals or self._suspects, (
                 "a full batch waits although a worker has room"

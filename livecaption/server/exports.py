@@ -35,13 +35,15 @@ class Export:
 
     Attributes:
         sessions: ids of the sessions in it: one, or all parts of a room.
-        n_finals: number of finals as long as a session runs; None if the transcript is complete.
+        n_captions: number of finals and translations as long as a session runs; None if the transcript is complete.
+        track: language of the text; None: the originals.
     """
 
     sessions: tuple[str, ...]
     format: str
     line_length: int
-    n_finals: int | None
+    n_captions: int | None
+    track: str | None = None
 
 
 class _Layout:
@@ -136,7 +138,7 @@ class Exports:
         try:
             given = await finals()
             text = await asyncio.get_running_loop().run_in_executor(self._threads, self._work, layout, given, lay_out)
-            if text is not None and export.n_finals is None and self._under_way.get(export) is layout:
+            if text is not None and export.n_captions is None and self._under_way.get(export) is layout:
                 self._keep(export, text)
             return text
         finally:

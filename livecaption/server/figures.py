@@ -237,6 +237,13 @@ FIGURES: tuple[Figure[Sources], ...] = (
         "finals",
         "Finals by outcome",
     ),
+    Figure(
+        "translations",
+        lambda s: {"answered": s.counts.translations, "missing": s.counts.translations_missing},
+        counter_by("outcome"),
+        "translations",
+        "Translations of finals by outcome",
+    ),
     Figure("redone_finals", lambda s: s.counts.redone, counter, "redone_finals", "Finals that were decoded twice"),
     Figure(
         "runaway_texts",

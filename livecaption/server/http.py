@@ -103,6 +103,7 @@ async def info(request: web.Request) -> web.Response:
             "compute_type": pool.loaded.compute_type,
             "languages": list(pool.loaded.languages),
             "translates": pool.loaded.translates,
+            "tracks": list(pool.loaded.tracks),
         }
     # Strangers, also those behind a proxy, get no addresses of the network in which the server stands.
     is_kept = services.store is not None

@@ -66,21 +66,22 @@ async def transcript(request: web.Request) -> web.StreamResponse:
 
     Times count from the beginning of the first part, by the clock on the wall.
     """
-    name, line_length = asked_format(request)
+    name, line_length, track = asked_format(request)
     room = await _readable(request)
     known = request.app[SERVICES].sessions.known
-    n_finals = sum(len(session.hub.finals) for part in room.parts if (session := known(part.id)))
+    n_captions = sum(session.hub.n_captions for part in room.parts if (session := known(part.id)))
     export = Export(
         tuple(part.id for part in room.parts),
         name,
         line_length,
-        n_finals if room.state is RoomState.LIVE else None,
+        n_captions if room.state is RoomState.LIVE else None,
+        track,
     )
     parts = list(room.parts)
     text = await request.app[EXPORTS].text(
         export,
         partial(_finals, request, parts),
-        partial(lay_out_as, name, line_length),
+        partial(lay_out_as, name, line_length, track),
         lambda: request.transport is not None,
     )
     # No part of it can be requested, because what comes next may change what is there.

@@ -17,8 +17,9 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
+from livecaption.captions.language_names import NAMES, language_code
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
-from livecaption.captions.transcript import FORMATS, GrowingVtt, in_spoken_order
+from livecaption.captions.transcript import FORMATS, GrowingVtt, in_spoken_order, in_track
 from livecaption.errors import InvalidQuery, UnknownSession
 from livecaption.events import Final
 from livecaption.live.dialects.native import check_title
@@ -80,9 +81,10 @@ async def transcript(request: web.Request) -> web.StreamResponse:
     """`GET /v1/sessions/{id}/transcript.{vtt,srt,txt,json}`: export the transcript as far as it exists.
 
     The transcript of an open session grows. Its WebVTT grows only by whole cues at the end, so that a client may
-    request the new part with `Range: bytes=N-`, as `curl --continue-at -` does.
+    request the new part with `Range: bytes=N-`, as `curl --continue-at -` does. A track with `?track=` does not,
+    because translations come later than the next final.
     """
-    name, line_length = asked_format(request)
+    name, line_length, track = asked_format(request)
     session_id = request.match_info["session"]
     live = _live(request)
     store = request.app[SERVICES].store
@@ -91,32 +93,32 @@ async def transcript(request: web.Request) -> web.StreamResponse:
     else:
         record = await _find(request)
 
-    lay_out: LayOut = partial(lay_out_as, name, line_length)
+    lay_out: LayOut = partial(lay_out_as, name, line_length, track)
     finals: Callable[[], Awaitable[Iterable[Final]]]
     if live is None:
         # A session that is open in the store but not live has ended, and the store has not written that yet.
-        n_finals = record.n_finals if record.state is SessionState.OPEN else None
+        n_captions = record.n_finals if record.state is SessionState.OPEN else None
         finals = partial(_store(request).read, lambda database: database.finals(record))
     else:
-        n_finals = None if live.hub.ended else len(live.hub.finals)
+        n_captions = None if live.hub.ended else live.hub.n_captions
         finals = partial(_at_once, in_spoken_order(live.hub.finals))
         # This includes a session that waits for its publisher after a crash of the server.
-        if name == "vtt" and n_finals is not None:
+        if name == "vtt" and n_captions is not None and track is None:
             growing = request.app[GROWING].of(session_id, line_length)
             finals, lay_out = partial(_at_once, growing.news(live.hub.finals)), growing.text
-    export = Export((session_id,), name, line_length, n_finals)
+    export = Export((session_id,), name, line_length, n_captions, track)
     text = await request.app[EXPORTS].text(export, finals, lay_out, lambda: request.transport is not None)
     response, part = _ranged(request, memoryview(text), CONTENT_TYPES[name])
     await send_transcript(request, response, part)
     return response
 
 
-def asked_format(request: web.Request) -> tuple[str, int]:
-    """Return the format that the request asks for, and the columns of a line.
+def asked_format(request: web.Request) -> tuple[str, int, str | None]:
+    """Return the format that the request asks for, the columns of a line, and the track, which may be None.
 
     Raises:
         HTTPNotFound: there is no such format.
-        InvalidQuery: lines cannot be that long.
+        InvalidQuery: lines cannot be that long, or there is no such language.
     """
     name = request.match_info["format"]
     if name not in FORMATS:
@@ -124,7 +126,10 @@ def asked_format(request: web.Request) -> tuple[str, int]:
     line_length = _number(request, "line_length", default=DEFAULT_LINE_LENGTH, at_most=max(LINE_LENGTHS))
     if line_length not in LINE_LENGTHS:
         raise InvalidQuery(f"line_length must be one of {', '.join(map(str, LINE_LENGTHS))}")
-    return name, line_length
+    track = language_code(request.query.get("track", ""))
+    if track is not None and track not in NAMES:
+        raise InvalidQuery("track must be a language")
+    return name, line_length, track
 
 
 async def send_transcript(request: web.Request, response: web.StreamResponse, body: memoryview) -> None:
@@ -293,9 +298,9 @@ def _live(request: web.Request) -> LiveSession | None:
     return request.app[SERVICES].sessions.known(request.match_info["session"])
 
 
-def lay_out_as(name: str, line_length: int, finals: Iterable[Final]) -> str:
-    """Return the transcript in this format."""
-    return FORMATS[name](finals, line_length)
+def lay_out_as(name: str, line_length: int, track: str | None, finals: Iterable[Final]) -> str:
+    """Return the transcript in this format and language."""
+    return FORMATS[name](in_track(finals, track), line_length)
 
 
 async def _at_once(finals: Sequence[Final]) -> Sequence[Final]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from livecaption.errors import StoreUnusable
-from livecaption.events import Final
+from livecaption.events import Final, Translation
 from livecaption.store import rows, schema, search
 from livecaption.store.rows import InterruptedSession, Resumption, RoomRecord, SessionRecord, Statement
 from livecaption.store.search import Excerpt
@@ -234,14 +234,17 @@ class Database:
         return [Excerpt(start_ms, search.parts(text)) for start_ms, text in found]
 
     def finals(self, session: SessionRecord) -> Iterator[Final]:
-        """Return the finals in spoken order. Rows are read at once, and converted one by one, in any thread."""
+        """Return the finals with their translations, in spoken order.
+
+        Rows are read at once, and converted one by one, in any thread.
+        """
         found = self.execute(
-            f"SELECT {rows.FINAL_COLUMNS} FROM final WHERE session = ? "
+            f"SELECT {rows.TRANSLATIONS_COLUMN}, {rows.FINAL_COLUMNS} FROM final WHERE session = ? "
             # Utterances of different channels overlap; they are in the order of their starts.
             "ORDER BY iif(channel IS NULL, 0, start_ms), utterance",
             (session.number,),
         ).fetchall()
-        return map(rows.final_from_row, found)
+        return (rows.with_translations(rows.final_from_row(columns), column) for column, *columns in found)
 
     def interrupted(self) -> list[InterruptedSession]:
         """Return the sessions that can go on, the oldest first."""
@@ -263,10 +266,6 @@ class Database:
             *columns,
         ) in found:
             record = rows.session_from_row(tuple(columns))
-            finals = self.execute(
-                f"SELECT seq, {rows.FINAL_COLUMNS} FROM final WHERE session = ? ORDER BY seq", (record.number,)
-            )
-            numbered = tuple((seq, rows.final_from_row(tuple(columns))) for seq, *columns in finals)
             transcribed = self.execute(
                 "SELECT channel, max(end_ms - shift_ms) FROM final WHERE session = ? GROUP BY channel", (record.number,)
             )
@@ -278,11 +277,23 @@ class Database:
                     interrupted_at_ms,
                     checkpoint_ms,
                     shift_ms,
-                    numbered,
+                    self._events(record),
                     dict(transcribed.fetchall()),
                 )
             )
         return sessions
+
+    def _events(self, session: SessionRecord) -> tuple[tuple[int, Final | Translation], ...]:
+        """Return the finals and translations of a session with their numbers, in the order of their events."""
+        finals = self.execute(f"SELECT seq, {rows.FINAL_COLUMNS} FROM final WHERE session = ?", (session.number,))
+        events: list[tuple[int, Final | Translation]] = [(seq, rows.final_from_row(row)) for seq, *row in finals]
+        translations = self.execute(
+            f"SELECT translation.seq, {rows.TRANSLATION_COLUMNS} "
+            "FROM translation JOIN final ON final.number = translation.final WHERE session = ?",
+            (session.number,),
+        )
+        events += [(seq, Translation(*row)) for seq, *row in translations]
+        return tuple(sorted(events, key=lambda numbered: numbered[0]))
 
 
 def acquire(path: Path) -> sqlite3.Connection:

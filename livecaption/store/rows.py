@@ -4,12 +4,12 @@ Everything to be written is a statement with its values. Each may be executed tw
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from enum import Enum
 from typing import Any
 
-from livecaption.events import CaptionWord, Final
+from livecaption.events import CaptionWord, Final, TranslatedText, Translation
 from livecaption.recognition import SessionId
 
 Statement = tuple[str, tuple[Any, ...]]
@@ -111,7 +111,7 @@ class InterruptedSession:
         interrupted_at_ms: start of the first server that found it interrupted, by the Unix clock.
         checkpoint_ms: length of the audio that is transcribed or silent.
         shift_ms: time without audio before the checkpoint.
-        finals: all finals in the order of their events, with the numbers of these.
+        events: all finals and translations in the order of their events, with the numbers of these.
         transcribed_ms: the end of the audio of each channel's newest final; the key is None if channels are mixed.
     """
 
@@ -121,8 +121,13 @@ class InterruptedSession:
     interrupted_at_ms: int
     checkpoint_ms: int
     shift_ms: int
-    finals: tuple[tuple[int, Final], ...]
+    events: tuple[tuple[int, Final | Translation], ...]
     transcribed_ms: Mapping[int | None, int]
+
+    @property
+    def finals(self) -> tuple[Final, ...]:
+        """All finals in the order of their events."""
+        return tuple(event for _, event in self.events if isinstance(event, Final))
 
     def resume_ms(self, channels: Iterable[int | None]) -> int:
         """Return the length of the audio that none of these channels needs again.
@@ -139,6 +144,13 @@ SESSION_COLUMNS = (
 )
 ROOM_COLUMNS = "name, title, publisher_token_hash, reader_token_hash, created_at_ms, ended_at_ms"
 FINAL_COLUMNS = "utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel"
+TRANSLATIONS_COLUMN = (
+    "(SELECT json_group_array(json_array(language, text)) FROM "
+    "(SELECT language, text FROM translation WHERE translation.final = final.number ORDER BY seq))"
+)
+"""The value that `with_translations` reads."""
+TRANSLATION_COLUMNS = "utterance, translation.language, translation.text"
+"""The fields of a `Translation`."""
 
 
 def begin(session: NewSession) -> list[Statement]:
@@ -167,6 +179,16 @@ def append(session_id: SessionId, final: Final, seq: int, shift_ms: int = 0) -> 
         f"INSERT INTO final (session, {FINAL_COLUMNS}, seq, shift_ms) "
         "SELECT number, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM session WHERE id = ? ON CONFLICT DO NOTHING",
         (*final_to_row(final), seq, shift_ms, session_id),
+    )
+
+
+def translate(session_id: SessionId, translation: Translation, seq: int) -> Statement:
+    """Return a statement that writes the translation of a final, unless that was deleted meanwhile."""
+    return (
+        "INSERT INTO translation (final, language, text, seq) SELECT final.number, ?, ?, ? "
+        "FROM final JOIN session ON session.number = final.session WHERE session.id = ? AND utterance = ? "
+        "ON CONFLICT DO NOTHING",
+        (translation.language, translation.text, seq, session_id, translation.utterance),
     )
 
 
@@ -243,7 +265,7 @@ def final_to_row(final: Final) -> tuple[Any, ...]:
     )
 
 
-def final_from_row(row: tuple[Any, ...]) -> Final:
+def final_from_row(row: Sequence[Any]) -> Final:
     """Return the final of a row with the values of `FINAL_COLUMNS`."""
     utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel = row
     return Final(
@@ -257,6 +279,12 @@ def final_from_row(row: tuple[Any, ...]) -> Final:
         None if words is None else tuple(CaptionWord(*word) for word in json.loads(words)),
         channel,
     )
+
+
+def with_translations(final: Final, column: str) -> Final:
+    """Return the final with its translations, which are the value of `TRANSLATIONS_COLUMN`."""
+    translations = tuple(TranslatedText(*each) for each in json.loads(column))
+    return replace(final, translations=translations) if translations else final
 
 
 def session_from_row(row: tuple[Any, ...]) -> SessionRecord:

@@ -116,6 +116,16 @@ MIGRATIONS = (
         INSERT INTO session_title (rowid, title) VALUES (new.number, new.title);
     END;
     """,
+    # 9: finals in other languages.
+    """
+    CREATE TABLE translation (
+        final INTEGER NOT NULL REFERENCES final ON DELETE CASCADE,
+        language TEXT NOT NULL,
+        text TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        PRIMARY KEY (final, language)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

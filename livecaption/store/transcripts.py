@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from livecaption.errors import StoreFailed, StoreUnusable
-from livecaption.events import Final
+from livecaption.events import Final, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows
 from livecaption.store.config import StoreConfig
@@ -166,6 +166,10 @@ class TranscriptStore:
         """
         checkpoint = [] if checkpoint_ms is None else [rows.checkpoint(session_id, checkpoint_ms, checkpoint_shift_ms)]
         self._submit([rows.append(session_id, final, seq, shift_ms), *checkpoint], written)
+
+    def translate(self, session_id: SessionId, translation: Translation, seq: int, written: Callable[[], None]) -> None:
+        """Append the translation of a final. `seq` is the number of its event."""
+        self._submit([rows.translate(session_id, translation, seq)], written)
 
     def checkpoint(self, session_id: SessionId, checkpoint_ms: int, shift_ms: int = 0) -> None:
         """Note that audio before this point is transcribed or silent, so that a restarted server does not need it.

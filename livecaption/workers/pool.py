@@ -23,6 +23,7 @@ from livecaption.scheduling.request import Cancel, Request
 from livecaption.scheduling.scheduler import (
     BatchId,
     Dispatch,
+    Drop,
     Instruction,
     QueueFigures,
     Scheduler,
@@ -51,6 +52,7 @@ class WorkCounts:
 
     Attributes:
         partials_failed, finals_failed: requests answered with an error.
+        translations, translations_missing: translations of finals that were made, and that were not.
         runaways: texts of partials and finals that did not end or that repeated themselves.
         redone: finals that were decoded twice.
         audio_s: audio in the answered batches.
@@ -63,6 +65,8 @@ class WorkCounts:
     partials_failed: int = 0
     finals_answered: int = 0
     finals_failed: int = 0
+    translations: int = 0
+    translations_missing: int = 0
     runaways: int = 0
     redone: int = 0
     audio_s: float = 0.0
@@ -71,7 +75,10 @@ class WorkCounts:
 
     def answer(self, request: Request, answer: Hypothesis | EngineError) -> None:
         """Count the answer to a request."""
-        if isinstance(answer, Hypothesis):
+        if request.is_translation:
+            self.translations += isinstance(answer, Hypothesis)
+            self.translations_missing += not isinstance(answer, Hypothesis)
+        elif isinstance(answer, Hypothesis):
             self.partials_answered += not request.is_final
             self.finals_answered += request.is_final
             self.runaways += answer.runaway
@@ -88,7 +95,7 @@ class WorkCounts:
 
 
 class WorkerPool:
-    """Transcribes requests on inference processes: `per_device` of them on each device that `engine` names.
+    """Answers requests on inference processes: `per_device` of them on each device that `engine` names.
 
     Args:
         hold_s: time that requests wait for a worker when workers die again and again without useful work.
@@ -232,10 +239,11 @@ class WorkerPool:
         Each final is answered exactly once, unless it is cancelled. A partial is answered once, unless a newer partial
         or its final supersedes it.
         """
-        self.counts.partials_asked += not request.is_final
+        self.counts.partials_asked += request.is_partial
         now_s = time.monotonic()
-        self._load_controller.record_request(request, now_s)
-        self._demand.record_request(request, now_s)
+        if not request.is_translation:  # these take spare time only, so they are no load
+            self._load_controller.record_request(request, now_s)
+            self._demand.record_request(request, now_s)
         error: EngineError
         if self.given_up or self.state is PoolState.STOPPED:
             error = WorkerDied("no inference process is left", fatal=False)
@@ -259,6 +267,9 @@ class WorkerPool:
             if isinstance(instruction, Dispatch):
                 windows = [request.window for request in instruction.requests]
                 self._ready[instruction.worker].transcribe(instruction.batch, windows)
+            elif isinstance(instruction, Drop):
+                dropped = TranscriptionFailed("this final is not translated", fatal=False)
+                asyncio.get_running_loop().call_soon(self._answer, instruction.request, dropped)
             else:
                 logger.error(
                     "audio of session %s crashed two workers and is not sent again",
@@ -291,9 +302,10 @@ class WorkerPool:
         if not requests:
             return  # a stop has answered them as failed meanwhile
         self.counts.compute(requests, answer)
-        is_final = requests[0].is_final  # a batch has finals only or partials only
-        self._load_controller.record_batch(len(requests), answer.compute_s, time.monotonic(), is_final=is_final)
-        self._limit_batches()
+        if not requests[0].is_translation:  # a batch has one kind of requests only
+            is_final = requests[0].is_final
+            self._load_controller.record_batch(len(requests), answer.compute_s, time.monotonic(), is_final=is_final)
+            self._limit_batches()
         for request, hypothesis in zip(requests, answer.hypotheses, strict=True):
             self._answer(request, hypothesis)
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from livecaption.engine.scripted import WORDS, ScriptedEngine
 from livecaption.errors import EngineUnusable, TranscriptionFailed
-from livecaption.recognition import TranscriptionOptions, Window, Word
+from livecaption.recognition import TranscriptionOptions, TranslationTask, Window, Word
 
 
 def window(ms: int = 1000, prompt: str = "", *, is_final: bool = True, words: bool = False) -> Window:
@@ -56,6 +57,16 @@ def test_a_prompt_makes_it_answer_something_else() -> None:
 def test_a_command_for_finals_leaves_partials_alone() -> None:
     prompt = "script: final-only say Goodbye"
     assert texts(window(300, prompt, is_final=False), window(300, prompt)) == ["One", "Goodbye"]
+
+
+def test_a_translation_is_the_text_behind_its_language_and_has_commands_of_its_own() -> None:
+    def answers(prompt: str) -> list[str]:
+        heard = window(300, prompt)
+        return texts(heard, replace(heard, translation=TranslationTask("de", "One.")))
+
+    assert answers("") == ["One.", "de: One."]
+    assert answers("script: say Hello; final-only say Goodbye") == ["Goodbye", "de: One."]
+    assert answers("script: translation-only say Eins") == ["One.", "Eins"]
 
 
 def test_commands_of_a_prompt_follow_one_another(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_a_reader_whose_cursor_is_forgotten_gets_a_snapshot_with_everything() ->
 def after_restart(n_finals: int, **settings: Any) -> EventLog:
     """Every tenth number of the generation before was a final's."""
     finals = [(10 * (n + 1), final(n)) for n in range(n_finals)]
-    return EventLog("Talk", "en", EPOCH, generation=1, finals=finals, **settings)
+    return EventLog("Talk", "en", EPOCH, generation=1, earlier=finals, **settings)
 
 
 def test_after_a_restart_the_numbers_go_on_above_all_that_were_sent_before() -> None:

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from livecaption.recognition import RequestId, SessionId, Window
+from livecaption.recognition import RequestId, SessionId, TranslationTask, Window
 from livecaption.scheduling.request import Request
 from livecaption.scheduling.scheduler import (
     BatchId,
     Dispatch,
+    Drop,
     GiveUp,
     Instruction,
     QueueFigures,
@@ -44,6 +45,11 @@ def partial(number: int, session: str = "a", utterance: int = 0, asked_s: float 
     )
 
 
+def translation(number: int, session: str = "a") -> Request:
+    window = Window(SILENCE, translation=TranslationTask("en", "Eins."))
+    return Request(RequestId(number), SessionId(session), number, float(number), window)
+
+
 def ids(instructions: list[Instruction]) -> list[tuple[int, ...]]:
     """Return the requests of each dispatched batch."""
     return [
@@ -53,8 +59,8 @@ def ids(instructions: list[Instruction]) -> list[tuple[int, ...]]:
 
 
 def kinds(requests: Sequence[Request]) -> set[tuple[str, bool]]:
-    """Return the session of each request, and whether it is a final."""
-    return {(request.session, request.is_final) for request in requests}
+    """Return the session of each request, and whether it is a final. Translations do not count."""
+    return {(request.session, request.is_final) for request in requests if not request.is_translation}
 
 
 def scheduler(*workers: WorkerId, max_batch: int = 4, batches_in_flight: int = 2) -> Scheduler:
@@ -454,6 +460,9 @@ class AnyOrderOfThings(RuleBasedStateMachine):
 
     def carry_out(self, instructions: list[Instruction]) -> None:
         for instruction in instructions:
+            if isinstance(instruction, Drop):
+                self.answer(instruction.request)
+                continue
             if isinstance(instruction, GiveUp):
                 assert self.books.n_deaths[instruction.request.id] == 2
                 self.answer(instruction.request)
@@ -464,10 +473,14 @@ class AnyOrderOfThings(RuleBasedStateMachine):
                 assert held == [], "a suspect is not alone in its worker"
             if self.books.failed.intersection(kinds(instruction.requests)):
                 assert len(instruction.requests) == 1, "a session that failed has company"
+            held.append(instruction)
+            if any(request.is_translation for request in instruction.requests):
+                assert len(instruction.requests) == len(held) == 1, "a translation waits in a worker, or is not alone"
+                assert not self.waiting_finals(), "a translation goes before a final"
+                continue
             finals = [request for request in instruction.requests if request.is_final]
             assert finals == sorted(finals, key=lambda request: request.asked_s), "finals are out of order"
             assert len(finals) in (0, len(instruction.requests)), "a batch is mixed"
-            held.append(instruction)
             waiting = self.waiting_finals()
             assert finals or not waiting, "a partial goes before a final"
             newest_s = max((request.asked_s for request in finals), default=0.0)
@@ -493,6 +506,10 @@ class AnyOrderOfThings(RuleBasedStateMachine):
         utterance = self.utterances.get(session, 0)
         self.utterances[session] = utterance + 1
         self.ask(final(len(self.books.asked), session, utterance))
+
+    @rule(session=st.sampled_from("abc"))
+    def ask_translation(self, session: str) -> None:
+        self.ask(translation(len(self.books.asked), session))
 
     def ask(self, request: Request) -> None:
         self.books.asked[request.id] = request
@@ -544,6 +561,8 @@ class AnyOrderOfThings(RuleBasedStateMachine):
         for request in batches[0].requests if batches else ():
             self.books.n_deaths[request.id] = self.books.n_deaths.get(request.id, 0) + 1
         self.carry_out(self.scheduler.remove_worker(worker))
+        for request in batches[0].requests if batches else ():
+            assert not request.is_translation or request.id in self.books.answered, "a translation is tried again"
 
     @rule(finals=st.integers(0, 5), partials=st.integers(0, 5))
     def limit(self, finals: int, partials: int) -> None:
@@ -570,9 +589,9 @@ class AnyOrderOfThings(RuleBasedStateMachine):
             in_flight = [request for held in self.held.values() for batch in held for request in batch.requests]
             figures = self.scheduler.figures
             assert self.scheduler.n_in_flight == figures.in_flight == len(in_flight)
-            asked = [request.id for request in self.books.asked.values() if not request.is_final]
+            asked = [request.id for request in self.books.asked.values() if request.is_partial]
             answered = set(self.books.answered).intersection(asked)
-            flying = sum(not request.is_final for request in in_flight)
+            flying = sum(request.is_partial for request in in_flight)
             left = figures.superseded + figures.dropped + figures.partials + flying
             assert len(asked) == len(answered) + left, "a partial is counted twice or nowhere"
 
@@ -640,3 +659,54 @@ def test_sessions_take_turns(n_sessions: int) -> None:
             served.append(instruction.requests[0].session)
     for start in range(1, len(served) - n_sessions, n_sessions):
         assert len(set(served[start : start + n_sessions])) == n_sessions
+
+
+def test_a_translation_goes_behind_finals_and_partials_and_alone() -> None:
+    sched = scheduler()
+    for request in (translation(1), translation(2), partial(3, "c"), final(4, "b")):
+        sched.submit(request)
+    assert in_turn(sched, W1) == [(4,), (3,), (1,), (2,)]
+
+
+def test_a_worker_that_computes_gets_no_translation() -> None:
+    sched = scheduler(W1)
+    sched.submit(final(1))
+    assert sched.submit(translation(2)) == []
+    assert (sched.figures.translations, sched.figures.in_flight) == (1, 1)
+    assert ids(sched.complete(W1, BatchId(1))[1]) == [(2,)]
+
+
+def test_a_translation_that_fails_is_not_tried_again_and_sets_no_partial_apart() -> None:
+    sched = scheduler(W1)
+    request = translation(1)
+    sched.submit(request)
+    for number, session in ((2, "a"), (3, "b")):
+        assert sched.submit(partial(number, session)) == []
+    failed, instructions = sched.fail(W1, BatchId(1))
+    assert failed == (request,)
+    assert ids(instructions) == [(2, 3)]
+
+
+def test_a_session_whose_translation_crashed_a_worker_gets_no_more_of_them() -> None:
+    sched = scheduler(W1)
+    first, waiting, other, later = translation(1), translation(2), translation(3, "b"), translation(4)
+    for request in (first, waiting, other):
+        sched.submit(request)
+    assert sched.remove_worker(W1) == [Drop(first), Drop(waiting)]
+    assert sched.submit(later) == [Drop(later)]
+    assert ids(sched.add_worker(W2)) == [(3,)]
+
+
+def test_the_translations_of_a_session_that_left_are_not_made() -> None:
+    sched = scheduler()
+    sched.submit(translation(1))
+    sched.submit(translation(2, "b"))
+    sched.forget_partials(SessionId("a"))
+    assert in_turn(sched, W1) == [(2,)]
+
+
+def test_translations_that_no_worker_will_make_are_abandoned_too() -> None:
+    sched = scheduler()
+    sched.submit(translation(1))
+    assert [request.id for request in sched.abandon()] == [1]
+    assert sched.figures.translations == 0

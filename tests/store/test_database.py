@@ -149,7 +149,7 @@ def test_a_session_that_was_open_can_go_on_with_all_its_data(path: Path) -> None
             assert interrupted.record == database.session("open")
             assert (interrupted.generation, interrupted.resumption) == (generation, RESUMPTION)
             assert (interrupted.checkpoint_ms, interrupted.shift_ms, interrupted.resume_ms([None])) == (2800, 700, 2800)
-            assert interrupted.finals == ((2, finals[0]), (3, finals[1]))
+            assert interrupted.events == ((2, finals[0]), (3, finals[1]))
             database.execute("UPDATE resumption SET interrupted_at_ms = ?", (generation,))
             if generation == 1:
                 # Its publisher came back, and then this server died too.

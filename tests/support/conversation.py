@@ -127,17 +127,17 @@ class Conversation:
         while self._requests:
             request = self._requests.popleft()
             assert self._pipeline is not None
-            request = request if request.is_final else self._pipeline.refresh(request, 0.0)
+            request = self._pipeline.refresh(request, 0.0) if request.is_partial else request
             n_words = max(1, len(request.window.samples) // 16 // WORD_MS)
             words = [f"u{request.utterance}w{number}" for number in range(n_words)]
-            if not request.is_final:
+            if request.is_partial:
                 words[-2:] = [f"guess{n_words}"] * len(words[-2:])
             hypothesis = Hypothesis(" ".join(words), "en", 0.9, 0.0)
             self._take(self._pipeline.receive_answer(request, hypothesis, 0.0))
             self._end_if_drained()
 
     def _end_if_drained(self) -> None:
-        if self._pipeline is not None and self._pipeline.drained and self.ending is None:
+        if self._pipeline is not None and self._pipeline.is_over(0.0) and self.ending is None:
             self._publish(End(self._pipeline.received_ms, self._pipeline.n_utterances, "stop"))
             self.ending = Ending("stop")
 

@@ -17,6 +17,7 @@ OPTIONS: dict[str, Callable[[str], object]] = {
     "channel_mode": str,
     "language": lambda names: names.split(",") if "," in names else names,
     "task": str,
+    "translate": lambda names: names.split(","),
     "partials": FLAGS.__getitem__,
     "words": FLAGS.__getitem__,
     "hotwords": lambda words: words.split(","),

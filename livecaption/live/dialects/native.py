@@ -255,7 +255,18 @@ def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOpt
         private=_flag(message, "private", default=False),
         keep=_flag(message, "keep", default=True),
         channel_mode=channel_mode,
+        tracks=_tracks(message.get("translate")),
     )
+
+
+def _tracks(given: Any) -> tuple[str, ...]:
+    """Return the languages into which finals are to be translated."""
+    if not isinstance(given, list | None) or len(given or []) > MAX_LANGUAGES:
+        raise InvalidMessage(f"translate must be a list of at most {MAX_LANGUAGES} languages")
+    codes = [language_code(_checked_text(each, "translate", MAX_LANGUAGE_CHARACTERS)) for each in given or []]
+    if None in codes:
+        raise InvalidMessage("translate must name languages")
+    return tuple(dict.fromkeys(code for code in codes if code is not None))
 
 
 def _languages(given: Any) -> tuple[str | None, tuple[str, ...]]:

@@ -1,0 +1,57 @@
+"""Keep the translations that no worker has yet. Pure.
+
+Translations take only the time that finals and partials leave. So there may be too many of them. A session keeps its
+newest ones; the others are dropped, and their finals stay untranslated.
+"""
+
+from collections import deque
+
+from livecaption.recognition import SessionId
+from livecaption.scheduling.request import Request
+
+MAX_WAITING = 8
+"""Translations of one session that wait, at most: a minute of speech in one language. More: a busy server translates
+what was said long ago, and keeps its audio. Fewer: a short burst of speech leaves finals untranslated."""
+
+
+class WaitingTranslations:
+    """The translations that wait, the oldest first."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Request] = deque()
+        self._barred: set[SessionId] = set()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, request: Request) -> list[Request]:
+        """Let a translation wait. Return those that are dropped for that: older ones, or itself."""
+        if request.session in self._barred:
+            return [request]
+        self._waiting.append(request)
+        dropped = [each for each in self._waiting if each.session == request.session][:-MAX_WAITING]
+        for each in dropped:
+            self._waiting.remove(each)
+        return dropped
+
+    def take(self) -> Request | None:
+        """Return the oldest translation, which no longer waits; None: none waits."""
+        return self._waiting.popleft() if self._waiting else None
+
+    def bar(self, session: SessionId) -> list[Request]:
+        """Take no more translations of this session, because one has crashed its worker. Return those that waited."""
+        dropped = [each for each in self._waiting if each.session == session]
+        self.forget(session)
+        self._barred.add(session)
+        return dropped
+
+    def forget(self, session: SessionId) -> None:
+        """Forget a session that has ended."""
+        self._waiting = deque(each for each in self._waiting if each.session != session)
+        self._barred.discard(session)
+
+    def clear(self) -> list[Request]:
+        """Return all that wait, and forget them."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting

@@ -1,0 +1,64 @@
+"""An engine with tracks transcribes and translates, each batch by the right one."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from livecaption.engine.scripted import ScriptedEngine
+from livecaption.engine.translators import with_tracks
+from livecaption.errors import EngineUnusable
+from livecaption.ipc.config import EngineConfig
+from livecaption.recognition import Hypothesis, TranscriptionOptions, TranslationTask, Window
+from tests.support.translation_models import nllb
+
+SAMPLES = np.zeros(16_000, np.float32)
+PLAIN = Window(SAMPLES)
+TASK = TranslationTask("en", "eins zwei")
+
+
+class KeepingEngine(ScriptedEngine):
+    """An engine that keeps the windows that it gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.windows: list[Window] = []
+
+    def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis]:
+        self.windows += windows
+        return super().transcribe(windows)
+
+
+def test_without_a_model_whisper_translates_the_audio_with_nothing_in_another_language() -> None:
+    engine = KeepingEngine()
+    options = TranscriptionOptions("de", prompt="Vorher.", hotwords=("Zaphod",))
+    translating = with_tracks(engine, EngineConfig(tracks=("en",)))
+    [hypothesis] = translating.transcribe([Window(SAMPLES, options, translation=TASK)])
+    assert hypothesis.text == "One two three."
+    [window] = engine.windows
+    assert window.options == TranscriptionOptions("de", task="translate")
+    assert (window.is_final, window.translation) == (True, None)
+
+
+def test_a_translation_model_gets_the_text_and_the_engine_all_else(tmp_path: Path) -> None:
+    config = EngineConfig(tracks=("en",), translation_model=str(nllb(tmp_path / "nllb")), device="cpu", threads=1)
+    translating = with_tracks(ScriptedEngine(), config)
+    [translation] = translating.transcribe([Window(SAMPLES, TranscriptionOptions("de"), translation=TASK)])
+    assert translation.text == "one two"
+    assert [hypothesis.text for hypothesis in translating.transcribe([PLAIN])] == ["One two three."]
+    assert translating.device_memory() is None
+
+
+def test_the_description_has_the_tracks() -> None:
+    engine = ScriptedEngine()
+    described = with_tracks(engine, EngineConfig(tracks=("en",))).description
+    assert described == replace(engine.description, tracks=("en",))
+
+
+def test_a_model_of_one_language_cannot_translate() -> None:
+    engine = ScriptedEngine()
+    engine.description = replace(engine.description, model="tiny.en", translates=False)
+    with pytest.raises(EngineUnusable, match=r"^--translate: model tiny.en cannot translate\. .*--translation-model$"):
+        with_tracks(engine, EngineConfig(tracks=("en",)))
