@@ -233,10 +233,10 @@ def _convert(value: Any, option: Option, source: str) -> Any:
             return None
         kind = get_args(kind)[0]
     if get_origin(kind) is tuple:
-        items = value.split(",") if isinstance(value, str) else value
+        items = [value] if isinstance(value, str) else value
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
             raise ConfigError(f"{source} must be a list of strings")
-        return tuple(item.strip() for item in items if item.strip())
+        return tuple(part.strip() for item in items for part in item.split(",") if part.strip())
     if kind is bool:
         words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
         if not isinstance(value, bool) and str(value).lower() not in words:

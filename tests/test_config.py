@@ -46,11 +46,21 @@ def test_lists_and_switches_are_understood_in_every_source(tmp_path: Path) -> No
     assert from_file.allowed_origins == ("https://a", "https://b")
 
 
+def test_languages_for_readers_are_a_list_and_another_engine_has_others() -> None:
+    assert load("--translate=en").engine.tracks == ("en",)
+    assert load("--translate=de,fr", "--translation-model=nllb").engine.tracks == ("de", "fr")
+    assert load("--translate=de", "--engine=scripted").engine.tracks == ("de",)
+    assert load(LIVECAPTION_TRANSLATE="de, fr", LIVECAPTION_ENGINE="scripted").engine.tracks == ("de", "fr")
+
+
 @for_each(
     ("flags", "named"),
     [
         (["--port=http"], "--port"),
         (["--port=70000"], "--port"),
+        (["--translate=de"], "--translate: Whisper translates into en only; other languages need --translation-model"),
+        (["--translate=German"], "--translate takes codes of languages, such as en,de: not German"),
+        (["--translation-model=nllb"], "--translation-model needs --translate with the languages"),
         (["--max-streams=0"], "--max-streams"),
         (["--silence=0"], "--silence must be an integer from 20 to 10000"),
         (["--partial-interval=1"], "--partial-interval must be from 100 to 10000"),

@@ -1,6 +1,7 @@
 """The messages of the native protocol: what one end writes, the other reads."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,6 +28,8 @@ from livecaption.events import (
     SpeechEnd,
     SpeechStart,
     Status,
+    TranslatedText,
+    Translation,
 )
 from livecaption.live.dialects import commands, native
 from livecaption.messages import Flush, Ping, Resume, Stop, encode, encode_final, encode_request, parse_event
@@ -36,18 +39,22 @@ from tests.support.scripted_peer import FINAL
 
 WORD = CaptionWord("hello", 1, 2, 0.5)
 SAID = Final(0, "hello", 0, 900, "en", 0.5, 300)
+TRANSLATED = replace(SAID, translations=(TranslatedText("de", "Hallo."),))
 EVENTS: list[Event] = [
     Ready("s", "r", 1, "m", None, 0),
     Ready("s", "r", 1, "m", "en", 7, 1000, True, "reader"),
     Ready("s", "r", 1, "m", "en", 7, hotwords=HotwordUse(100, 21)),
     Ready("s", "r", 1, "m", "en", 7, room=RoomAccess("pycon")),
     Ready("s", "r", 1, "m", "en", 7, 1000, True, "reader", room=RoomAccess("pycon", "reader")),
+    Ready("s", "r", 1, "m", "de", 7, tracks=("en", "fr")),
     SpeechStart(1, 2),
     Partial(1, 2, "hello there", "hello", 3, 4),
     SpeechEnd(1, 2, "silence"),
     SAID,
     Final(0, 'a "quoted" word\u2028', 0, 900, None, 1.0, 300, (WORD, WORD)),
     Final(0, "", 0, 900, None, 0.0, 300, ()),
+    TRANSLATED,
+    Translation(0, "de", "Hallo."),
     Flushed(None),
     Flushed("a"),
     Pong(-5),
@@ -56,6 +63,7 @@ EVENTS: list[Event] = [
     ErrorReport("overloaded", "not now", True, 1.5),
     Gap(1, 1),
     Snapshot("Talk", "en", (SAID, SAID), Partial(1, 0, "", "", 3, 4), "epoch"),
+    Snapshot("Talk", "en", (TRANSLATED,), None, "epoch", tracks=("de",)),
     Room("pycon", "PyCon", False, "waiting", None, False, ()),
     Room("pycon", "", True, "live", "s", True, (RoomPart("s", "Talk", 5, 6, "open"),)),
     End(1, 2, "draining"),

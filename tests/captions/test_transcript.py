@@ -16,12 +16,13 @@ from livecaption.captions.transcript import (
     GrowingVtt,
     in_sequence,
     in_spoken_order,
+    in_track,
     to_json,
     to_srt,
     to_text,
     to_vtt,
 )
-from livecaption.events import CaptionWord, Final
+from livecaption.events import CaptionWord, Final, TranslatedText
 from tests.support.cases import for_each
 from tests.support.transcripts import final, transcripts
 
@@ -249,3 +250,18 @@ def test_the_parts_of_an_event_are_one_transcript_with_the_times_between_them() 
     ]
     assert joined[2].words == (CaptionWord("Two.", 60_100, 60_400, 0.9),)
     assert list(in_sequence([])) == []
+
+
+def test_a_track_has_the_translations_and_originals_where_there_are_none() -> None:
+    """The words with their times are those of the original."""
+    translated = replace(
+        final("Hello.", utterance=0, words=[CaptionWord("Hello.", 0, 300, 1.0)]),
+        translations=(TranslatedText("fr", "Salut."), TranslatedText("de", "Hallo.")),
+    )
+    original = final("Bye.", utterance=1)
+    assert list(in_track([translated, original], "de")) == [final("Hallo.", language="de"), original]
+    assert list(in_track([translated, original], "it")) == [translated, original]
+    assert list(in_track([translated, original], None)) == [translated, original]
+    (caption,) = json.loads(to_json([translated]))["captions"]
+    assert caption["translations"] == [{"language": "fr", "text": "Salut."}, {"language": "de", "text": "Hallo."}]
+    assert "translations" not in json.loads(to_json([original]))["captions"][0]

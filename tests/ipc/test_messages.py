@@ -32,6 +32,7 @@ from livecaption.recognition import (
     ModelDescription,
     PrecedingUtterance,
     TranscriptionOptions,
+    TranslationTask,
     Window,
     Word,
 )
@@ -45,6 +46,7 @@ WITHOUT_AUDIO: list[Message] = [
     Heartbeat(DeviceMemory(used_bytes=3, total_bytes=9)),
     ModelFound(),
     Loaded(ModelDescription("tiny.en", "cpu", "int8", ("en", "de"), translates=False, revision="0d3d19a3")),
+    Loaded(ModelDescription("base", "cpu", "int8", ("en", "de"), translates=True, tracks=("en",))),
     LoadFailed("no such model"),
     Transcribed(7, (HYPOTHESIS, Hypothesis("", "en", 0.0, 1.0, suspicious=True, speech_end_ms=740)), 0.25),
     BatchFailed(8, "the engine failed"),
@@ -64,13 +66,14 @@ def test_windows_keep_their_order_options_and_samples() -> None:
         Window(none, is_final=False, effort="reduced"),
         Window(ramp, prefix="Über allen", context="Ruh"),
         Window(loud, preceding=PrecedingUtterance(ramp[:7], "Über allen Gipfeln", 1_200, 1_700)),
+        Window(loud, translation=TranslationTask("en", "Über allen Gipfeln")),
     )
     message = decode(encode(Transcribe(3, 12.5, windows)))
     assert isinstance(message, Transcribe)
     assert (message.batch, message.deadline_s) == (3, 12.5)
     for sent, come in zip(windows, message.windows, strict=True):
         assert (come.options, come.is_final, come.effort) == (sent.options, sent.is_final, sent.effort)
-        assert (come.prefix, come.context) == (sent.prefix, sent.context)
+        assert (come.prefix, come.context, come.translation) == (sent.prefix, sent.context, sent.translation)
         assert come.samples.dtype == np.float32
         np.testing.assert_allclose(come.samples, sent.samples, atol=1 / 32768)
     assert [window.preceding for window in message.windows[:3]] == [None] * 3
@@ -110,6 +113,7 @@ WINDOW = {
     "context": "",
     "options": asdict(TranscriptionOptions()),
     "preceding": None,
+    "translation": None,
 }
 PRECEDING = {"n_samples": 1, "text": "", "speech_end_ms": 0, "next_start_ms": 0}
 TRANSCRIBE = {"kind": "Transcribe", "batch": 1, "deadline_s": 1.0, "windows": [WINDOW]}

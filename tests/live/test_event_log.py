@@ -9,7 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption import messages
-from livecaption.events import Ack, End, Event, Final, Gap, Partial, Pong, Ready, Snapshot, SpeechEnd, SpeechStart
+from livecaption.events import (
+    Ack,
+    CaptionWord,
+    End,
+    Event,
+    Final,
+    Gap,
+    Partial,
+    Pong,
+    Ready,
+    Snapshot,
+    SpeechEnd,
+    SpeechStart,
+    TranslatedText,
+    Translation,
+)
 from livecaption.live.dialects import native
 from livecaption.live.event_log import MAX_MESSAGES, SEQS_PER_GENERATION, EventLog, Message
 from livecaption.speech.endpointing import EndpointingConfig
@@ -361,3 +376,32 @@ def test_a_gap_between_finals_of_several_channels_has_the_earliest_and_the_lates
 
 
 TIMES_MS = ((0, 1000), (2000, 9000), (1500, 3000), (9500, 9900))
+
+
+def test_a_snapshot_has_the_translations_that_have_come_with_their_finals() -> None:
+    with_words = replace(final(1), words=(CaptionWord("utterance", 1000, 1900, 1.0),))
+    log = EventLog("Talk", "en", EPOCH, tracks=("de", "fr"))
+    for event in (final(0), final(2, ""), with_words, Translation(1, "de", "Zwei"), Translation(0, "fr", "Un")):
+        log.append(event)
+    log.append(Translation(1, "fr", "Deux"))
+    one = replace(final(0), translations=(TranslatedText("fr", "Un"),))
+    two = replace(final(1), translations=(TranslatedText("de", "Zwei"), TranslatedText("fr", "Deux")))
+    (message,), seq = log.read(None)
+    assert message.event == Snapshot("Talk", "en", (one, two), None, EPOCH, tracks=("de", "fr"))
+    assert messages.parse_event(json.loads(message.text)) == message.event
+    assert log.finals == [one, final(2, ""), replace(two, words=with_words.words)]
+    assert (log.n_captions, seq) == (6, 6)
+    log.append(Translation(0, "de", "Eins"))
+    assert events_of(log.read(seq)[0]) == [Translation(0, "de", "Eins")]
+
+
+def test_after_a_restart_translations_are_sent_again_with_their_numbers() -> None:
+    earlier = [(10, final(0)), (11, Translation(0, "de", "Eins")), (20, final(1))]
+    log = EventLog("Talk", "en", EPOCH, generation=1, earlier=earlier, tracks=("de",))
+    translated = replace(final(0), translations=(TranslatedText("de", "Eins"),))
+    assert log.finals == [translated, final(1)]
+    assert [(message.seq, message.event) for message in log.missed(10)][:3] == [
+        (11, Translation(0, "de", "Eins")),
+        (19, Gap(900, 900)),
+        (20, final(1)),
+    ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import cast
 
-from livecaption.events import End, Event, Final, Partial, Ready, SpeechStart
+from livecaption.events import End, Event, Final, Partial, Ready, SpeechStart, Translation
 from livecaption.live.hub import Hub
 from livecaption.live.store_gate import StoreGate
 from livecaption.pipeline.arrival import ArrivalClock
@@ -51,6 +51,11 @@ class SlowStore:
             written()
         else:
             self.unwritten.append(written)
+
+    def translate(self, session_id: str, translation: Translation, seq: int, written: Callable[[], None]) -> None:
+        self.log.append(translation)
+        self.seqs.append(seq)
+        self.unwritten.append(written)
 
     def end(self, session_id: str, duration_ms: int, written: Callable[[], None]) -> None:
         self.log.append(duration_ms)
@@ -107,6 +112,20 @@ def test_a_final_and_what_comes_after_it_wait_until_it_is_stored() -> None:
     live.publish(PARTIALS[2])
     assert published[-1] == PARTIALS[2]
     assert all_published(live)
+
+
+def test_a_translation_is_stored_before_it_is_published_with_the_number_that_it_will_have() -> None:
+    store = SlowStore()
+    live, published = gate(store)
+    translation = Translation(0, "de", "Eins.")
+    for event in (STARTS[0], FINALS[0], translation, STARTS[1]):
+        live.publish(event)
+    assert published == [STARTS[0]]
+    assert (store.log, store.seqs) == ([FINALS[0], translation], [2, 3])
+    store.write()
+    assert published[1:] == [FINALS[0]]
+    store.write()
+    assert published[2:] == [translation, STARTS[1]]
 
 
 def test_events_are_published_and_stored_with_their_time_on_the_wall() -> None:

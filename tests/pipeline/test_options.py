@@ -1,5 +1,7 @@
 """A stream may need only what the model can do."""
 
+from dataclasses import replace
+
 import pytest
 
 from livecaption.errors import InvalidMessage
@@ -37,6 +39,15 @@ def test_options_that_it_does_not_support_are_refused_with_their_codes(options: 
     with pytest.raises(InvalidMessage) as refusal:
         needs(**options).for_model(ENGLISH)
     assert refusal.value.code == code
+
+
+@for_each(("tracks", "offered"), [((), r"no language \(--translate\)"), (("en", "fr"), "en, fr")])
+def test_languages_that_the_server_does_not_translate_into_are_refused(tracks: tuple[str, ...], offered: str) -> None:
+    model = replace(BASE, tracks=tracks)
+    assert StreamOptions(tracks=tracks[:1]).for_model(model).tracks == tracks[:1]
+    with pytest.raises(InvalidMessage, match=f"^this server translates into {offered}$") as refusal:
+        StreamOptions(tracks=("en", "de")).for_model(model)
+    assert refusal.value.code == "unsupported_translation"
 
 
 def test_a_refusal_names_the_languages_there_are() -> None:

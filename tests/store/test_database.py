@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from livecaption.errors import StoreUnusable
+from livecaption.events import TranslatedText, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows, search
 from livecaption.store.database import Database, acquire
@@ -132,6 +133,27 @@ def test_a_session_that_was_open_when_the_server_died_is_interrupted(path: Path)
 RESUMPTION = Resumption('{"type": "start"}', "hash of a token", None)
 
 
+def test_translations_come_back_with_their_finals_and_go_with_them(path: Path) -> None:
+    """One that comes twice, or for a final that is not there, changes nothing."""
+    finals = [final("One.", 0, 900, 0), final("Two.", 1500, 2400, 1)]
+    said = SessionId("said")
+    german, french, again = (Translation(1, "de", "Zwei."), Translation(1, "fr", "Deux."), Translation(1, "de", "2"))
+    with opened(path) as database:
+        fill(database, new_session("said", resumption=RESUMPTION), finals, ended=False)
+        late = [rows.translate(said, each, seq) for seq, each in ((5, german), (4, french), (6, again))]
+        late += [rows.translate(SessionId("gone"), german, 7), rows.translate(said, Translation(9, "de", "Neun."), 8)]
+        assert database.write(late) == 0
+        translated = replace(finals[1], translations=(TranslatedText("fr", "Deux."), TranslatedText("de", "Zwei.")))
+        assert list(database.finals(database.session("said"))) == [finals[0], translated]
+    with opened(path) as database:
+        (interrupted,) = database.interrupted()
+        assert interrupted.events == ((2, finals[0]), (3, finals[1]), (4, french), (5, german))
+        assert interrupted.finals == tuple(finals)
+        list(database.delete("said"))
+        assert database.execute("SELECT count(*) FROM translation").fetchone() == (0,)
+        assert b"Deux" not in bytes_of(path.parent)
+
+
 def test_a_session_that_was_open_can_go_on_with_all_its_data(path: Path) -> None:
     """Its finals with the numbers under which they were sent; `generation` counts the servers since."""
     finals = [final("One.", 0, 900, 0), final("Two.", 1500, 2400, 1)]
@@ -170,7 +192,7 @@ def test_a_session_goes_on_from_the_audio_that_each_of_its_channels_needs(path: 
         database.write([rows.checkpoint(SessionId("one"), 600)])
     with opened(path) as database:
         (interrupted,) = database.interrupted()
-        assert interrupted.finals == ((2, left), (3, right))
+        assert interrupted.events == ((2, left), (3, right))
         assert interrupted.transcribed_ms == {0: 900, 1: 4400}
         assert interrupted.resume_ms([0, 1]) == 900
         assert interrupted.resume_ms([0, 1, 2]) == 600

@@ -13,7 +13,7 @@ import pytest
 from livecaption.errors import EngineError
 from livecaption.ipc import children
 from livecaption.ipc.config import EngineConfig
-from livecaption.recognition import Hypothesis, RequestId, SessionId, TranscriptionOptions, Window
+from livecaption.recognition import Hypothesis, RequestId, SessionId, TranscriptionOptions, TranslationTask, Window
 from livecaption.scheduling.partial_timer import PartialsConfig
 from livecaption.scheduling.request import Request
 from livecaption.scheduling.scheduler import SchedulerConfig
@@ -45,6 +45,7 @@ class Crew:
         ms: int = 600,
         utterance: int | None = None,
         is_final: bool = True,
+        translation: TranslationTask | None = None,
     ) -> "asyncio.Future[Answer]":
         """Submit a window of silence, and return the future answer; `prompt` is a script for the engine."""
         self._n_asked += 1
@@ -52,7 +53,7 @@ class Crew:
         self._awaited[number] = answer = asyncio.get_running_loop().create_future()
         self.pool.attach(SessionId(session), self._take)
         options = TranscriptionOptions(prompt=f"script: {prompt}" if prompt else "")
-        window = Window(np.zeros(16 * ms, np.float32), options, is_final)
+        window = Window(np.zeros(16 * ms, np.float32), options, is_final, translation=translation)
         utterance = number if utterance is None else utterance
         self.pool.submit(Request(RequestId(number), SessionId(session), utterance, float(number), window))
         assert number not in self.order, "answered within the call"

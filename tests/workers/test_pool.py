@@ -17,7 +17,7 @@ import pytest
 
 from livecaption.errors import TranscriptionFailed, WorkerDied
 from livecaption.ipc.layers import SWITCH, Layer
-from livecaption.recognition import Hypothesis, RequestId, SessionId, Window
+from livecaption.recognition import Hypothesis, RequestId, SessionId, TranslationTask, Window
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Cancel, Request
 from livecaption.scheduling.scheduler import QueueFigures
@@ -50,6 +50,26 @@ async def test_every_request_is_answered_once_and_finals_in_the_order_of_asking(
     answers = await asyncio.gather(*(crew.ask(session=str(n % 3)) for n in range(9)))
     assert all(isinstance(answer, Hypothesis) and answer.text == "One two." for answer in answers)
     assert crew.order == list(range(1, 10))
+
+
+async def test_translations_are_answered_once_and_are_no_load(start_crew: StartCrew) -> None:
+    """However slow they are, nothing is measured by which streams or partials become fewer."""
+    crew = await start_crew()
+    task = TranslationTask("de", "One.")
+    slow, failed, crashed = [
+        crew.ask(f"translation-only {what}", session=session, translation=task)
+        for what, session in (("delay 1", "a"), ("fail", "b"), ("crash", "c"))
+    ]
+    assert (await slow).text == "de: One."
+    assert isinstance(await failed, TranscriptionFailed)
+    assert isinstance(await crashed, TranscriptionFailed)
+    assert isinstance(await crew.ask(session="c", translation=task), TranscriptionFailed)
+    assert crew.pool.load.final_s is crew.pool.load.partial_s is None
+    assert crew.pool.service_level() == ServiceLevel(500, effort="full")
+    counts = crew.pool.counts
+    assert (counts.translations, counts.translations_missing) == (1, 3)
+    assert (counts.finals_answered, counts.finals_failed, counts.partials_asked) == (0, 0, 0)
+    assert await crew.text(session="c") == "One two."
 
 
 async def test_the_time_of_the_workers_sets_the_interval_of_partials_and_the_size_of_batches(
