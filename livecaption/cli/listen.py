@@ -12,11 +12,20 @@ from typing import TYPE_CHECKING, Any, Self
 from livecaption.captions.layout import RollUp
 from livecaption.captions.transcript import label
 from livecaption.cli.sources import Arriving, opened
-from livecaption.cli.streaming import add_stream_arguments, begun, bytes_per_s, chunks, server, source_argument, stream
+from livecaption.cli.streaming import (
+    add_stream_arguments,
+    begun,
+    bytes_per_s,
+    chunks,
+    server,
+    source_argument,
+    stream,
+    words,
+)
 from livecaption.cli.terminal import INTERRUPTED, reason
 from livecaption.config import load_config
 from livecaption.errors import ConfigError, LivecaptionError
-from livecaption.events import Event, Final, Partial, Status
+from livecaption.events import Event, Final, Partial, Status, Translation
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,6 +63,14 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument(
         "--take-over", action="store_true", help="end the part of somebody else who speaks in the room (with --room)"
     )
+    parser.add_argument(
+        "--translate",
+        type=words,
+        dest="tracks",
+        default=(),
+        metavar="CODES",
+        help="languages into which captions are translated too, such as en or de,fr (the server has to offer them)",
+    )
     add_stream_arguments(parser)
 
 
@@ -61,6 +78,8 @@ async def run(options: argparse.Namespace) -> int:
     """Show captions until the audio ends, and return the exit code."""
     from rich.console import Console
 
+    if not options.server:
+        options.translate = options.tracks or None  # the server of this command offers what is asked for
     config = load_config(options, os.environ)
     if options.source is None and options.raw is not None:
         raise ConfigError("--raw is for a file or a pipe")
@@ -95,6 +114,7 @@ async def run(options: argparse.Namespace) -> int:
                     config,
                     sample_rate=sample_rate,
                     channels=n_channels,
+                    translate=options.tracks,
                     room=options.room,
                     room_secret=room_secret,
                     take_over=options.take_over,
@@ -176,6 +196,8 @@ class _LiveCaptions:
             clock = Text(f"{seconds // 60:02}:{seconds % 60:02} ", style="cyan")
             # The terminal wraps long lines, so that they can be copied as one line.
             self._console.print(clock + Text(label(event.channel)) + Text(event.text), soft_wrap=True)
+        elif isinstance(event, Translation):
+            self._console.print(Text(f"   {event.language} ", style="cyan") + Text(event.text), soft_wrap=True)
         elif isinstance(event, Partial):
             line = self._open.get(event.channel)
             if line is None or event.utterance != line.utterance or event.revision == 0:  # it may have restarted

@@ -41,7 +41,7 @@ def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
         help="transcribe, or translate into English",
     )
     parser.add_argument(
-        "--hotwords", type=_words, default=(), metavar="LIST", help="names and terms that are likely, such as Ada,Zuse"
+        "--hotwords", type=words, default=(), metavar="LIST", help="names and terms that are likely, such as Ada,Zuse"
     )
     parser.add_argument("--prompt", default="", metavar="TEXT", help="text that precedes the audio, or is like it")
     parser.add_argument("--title", metavar="TEXT", help="title that readers of the server see")
@@ -72,7 +72,8 @@ def source_argument(place: str) -> Source:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
+    """Convert an argument to its words, which are separated by commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
 
 

@@ -28,6 +28,7 @@ class StreamSettings(TypedDict, total=False):
     channel_mode: str
     language: str | Sequence[str] | None
     task: str
+    translate: Sequence[str]
     partials: bool
     words: bool
     prompt: str
@@ -51,6 +52,7 @@ async def connect(
     channel_mode: str = "mix",
     language: str | Sequence[str] | None = None,
     task: str = "transcribe",
+    translate: Sequence[str] = (),
     partials: bool = True,
     words: bool = False,
     prompt: str = "",
@@ -77,6 +79,7 @@ async def connect(
         language: code, tag of BCP 47 or English name, such as `en`, `en-US` or `English`; None: detect it in each
             utterance; several: those to expect.
         task: `transcribe`, or `translate` to English.
+        translate: languages into which each final is translated; a `Translation` follows it for each.
         partials: whether the server sends captions of open utterances.
         words: whether finals have the times of their words.
         prompt: text that precedes the audio, or is similar to it.
@@ -115,6 +118,8 @@ async def connect(
         start["endpointing"] = dict(endpointing)
     if title is not None:
         start["title"] = title
+    if translate:
+        start["translate"] = list(translate)
     if private:
         start["private"] = True
     if room is not None:

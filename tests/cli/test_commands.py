@@ -276,9 +276,12 @@ async def test_a_reader_who_has_seen_enough_causes_no_traceback(serve: Serve, re
 
 async def test_listen_without_a_terminal_prints_finals_with_their_times(serve: Serve, recording: Path) -> None:
     partial = {"type": "partial", "utterance": 0, "revision": 0, "text": "Hell", "stable": "", "start_ms": 0}
-    peer = await serve(Peer([final("Hello " * 30, 61_000), final("", utterance=1)], [partial | {"end_ms": 40}]))
-    ended = await livecaption_command("listen", recording, "--server", peer.url)
-    assert ended == Ended(0, "01:01 " + "Hello " * 30 + "\n", "")
+    translation = {"type": "translation", "utterance": 0, "language": "de", "text": "Hallo " * 30}
+    said = [final("Hello " * 30, 61_000), translation, final("", utterance=1)]
+    peer = await serve(Peer(said, [partial | {"end_ms": 40}]))
+    ended = await livecaption_command("listen", recording, "--server", peer.url, "--translate", "de")
+    assert ended == Ended(0, "01:01 " + "Hello " * 30 + "\n   de " + "Hallo " * 30 + "\n", "")
+    assert peer.starts[0]["translate"] == ["de"]
 
 
 async def test_listen_speaks_in_a_room_whose_secret_is_on_no_command_line(serve: Serve, recording: Path) -> None:

@@ -63,6 +63,7 @@ async def test_start_carries_every_option_and_the_token(server_of: ServerOf) -> 
         "hotwords": ("Ada",),
         "endpointing": {"silence_ms": 300},
         "title": "Talk",
+        "translate": ["de", "fr"],
     }
     room = {"room": "pycon", "room_secret": "x" * 20, "take_over": True}
     async with connect(url, **options, **room, token="secret") as stream:

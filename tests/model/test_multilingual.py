@@ -6,15 +6,18 @@ import pytest
 
 from livecaption.audio import ms_of, samples_of
 from livecaption.engine.models import find_model
+from livecaption.engine.translators import with_tracks
 from livecaption.engine.whisper import WhisperEngine, load_engine
 from livecaption.errors import TranscriptionFailed
 from livecaption.evaluation.clips import Clip
 from livecaption.evaluation.latency import plain_words
 from livecaption.evaluation.playlist import Recording
 from livecaption.evaluation.virtual_time import stream
-from livecaption.events import Final
+from livecaption.events import Final, Translation
+from livecaption.ipc.config import EngineConfig
 from livecaption.pipeline.options import StreamOptions
-from livecaption.recognition import TranscriptionOptions, Window
+from livecaption.recognition import Hypothesis, TranscriptionOptions, Window
+from livecaption.scheduling.request import Request
 from tests.support.speech import pcm_s16le
 
 pytestmark = pytest.mark.model
@@ -105,3 +108,30 @@ def test_barks_and_sneezes_have_no_words_in_any_language(
         [Window(sound, options, is_final=is_final) for sound in sounds for is_final in (True, False)]
     )
     assert [hypothesis.text for hypothesis in hypotheses if hypothesis.text and not hypothesis.suspicious] == []
+
+
+def test_a_german_final_is_followed_by_its_english_translation(
+    multilingual: WhisperEngine, clips: dict[str, Clip], samples: Samples
+) -> None:
+    """English finals are their own translations, for which nothing is computed."""
+    engine = with_tracks(multilingual, EngineConfig(tracks=("en",)))
+    names = [GERMAN_CLIP, "jfk"]
+    pcm = b"".join(pcm_s16le(np.pad(samples[name], (0, samples_of(1300)))) for name in names)
+    recording = Recording(clips[names[0]], pcm, ms_of(len(pcm) // 2))
+    asked = StreamOptions(tracks=("en",), partials=False)
+    computed: list[Request] = []
+
+    def answer(request: Request) -> Hypothesis:
+        computed.append(request)
+        return engine.transcribe([request.window])[0]
+
+    events = [item.event for item in stream(recording, answer, asked)]
+    finals = {event.utterance: event for event in events if isinstance(event, Final) and event.text}
+    translations = {event.utterance: event.text for event in events if isinstance(event, Translation)}
+    assert translations.keys() == finals.keys()
+    assert "zusammengenommen" in finals[0].text
+    assert translations[0].startswith("Europe and Asia")
+    english = [utterance for utterance, final in finals.items() if final.language == "en"]
+    assert english
+    assert all(translations[utterance] == finals[utterance].text for utterance in english)
+    assert not {request.utterance for request in computed if request.is_translation} & {*english}
