@@ -6,6 +6,7 @@ import { t } from "./language.js";
 import { channelName, clock } from "./transcript.js";
 
 /** @import { Partial } from "./messages.js" */
+/** @import { ShownText } from "./tracks.js" */
 
 /** Utterances kept in the roll-up, unless more are open. Each begins a line of its own: older ones are out of sight. */
 const MAX_UTTERANCES = 16;
@@ -50,15 +51,27 @@ export class RollUp {
     this.#write(utterance, channel, text.slice(0, text.length - tentative.length), tentative, this.#language);
   }
 
-  /** @param {{ utterance: number, text: string, language: string | null, channel?: number }} final */
-  showFinal({ utterance, text, language, channel }) {
+  /**
+   * Show a final; return what shows another text of it in its place.
+   *
+   * @param {{ utterance: number, text: string, language: string | null, channel?: number, original?: boolean }} final
+   * @returns {(shown: ShownText) => void}
+   */
+  showFinal({ utterance, text, language, channel, original = false }) {
     if (text.trim() === "") this.#open.get(utterance)?.element.remove();
     else this.#write(utterance, channel, text, "", language ?? this.#language);
-    const ended = this.#open.get(utterance)?.element;
+    const line = this.#open.get(utterance);
+    const ended = line?.element;
     this.#open.delete(utterance);
     // Where the transcript shows finals too, the page hides them here.
     ended?.classList.add("final");
+    ended?.classList.toggle("original", original);
     if (channel !== undefined && ended?.isConnected) this.#lines.insertBefore(ended, this.#firstOpen());
+    return (shown) => {
+      line?.show(shown.text, "", shown.language ?? this.#language);
+      ended?.classList.toggle("original", shown.original);
+      this.#follow();
+    };
   }
 
   /** Remove partials that will not become final, because the connection is lost or the session is over. */
@@ -213,11 +226,21 @@ export class TranscriptView {
     for (const entry of this.#part.querySelectorAll("p")) entry.remove();
   }
 
-  /** @param {{ text: string, startMs: number, language: string | null, channel?: number }} caption */
-  add({ text, startMs, language, channel }) {
+  /**
+   * Add a caption; return what shows another text of it in its place.
+   *
+   * @param {{ text: string, startMs: number, language: string | null, channel?: number, original?: boolean }} caption
+   * @returns {(shown: ShownText) => void}
+   */
+  add({ text, startMs, language, channel, original = false }) {
     const entry = make("p");
-    const words = make("span", text);
-    words.lang = language ?? "";
+    const words = make("span");
+    const show = (/** @type {ShownText} */ shown) => {
+      words.textContent = shown.text;
+      words.lang = shown.language ?? "";
+      words.classList.toggle("original", shown.original);
+    };
+    show({ text, language, original });
     // The words decide the direction, because the time has none; the time stands where the line begins.
     entry.dir = "auto";
     entry.append(make("time", clock(startMs)));
@@ -226,6 +249,7 @@ export class TranscriptView {
     this.#part.append(entry);
     if (!this.#following) this.#missed += 1;
     this.#showJump();
+    return show;
   }
 
   clear() {

@@ -15,6 +15,7 @@ const TIMEOUT_MS = 15_000;
  * @property {URL} room
  * @property {string} token
  * @property {() => Date} began
+ * @property {() => string} track the language; "": the original
  * @property {() => string} text
  */
 
@@ -62,9 +63,11 @@ function button(words, clicked) {
  * @param {Offered} offered
  * @param {string} format
  */
-async function download({ room, token, began }, format) {
+async function download({ room, token, began, track }, format) {
   const options = { headers: authorization(token), signal: AbortSignal.timeout(TIMEOUT_MS) };
-  const response = await fetch(`${room}/transcript.${format}`, { ...options, cache: "no-store" });
+  const url = new URL(`${room}/transcript.${format}`);
+  if (track()) url.searchParams.set("track", track());
+  const response = await fetch(url, { ...options, cache: "no-store" });
   if (!response.ok) throw new Error(`the server answers ${response.status}`);
   save(await response.blob(), fileName(began(), format));
 }

@@ -17,7 +17,7 @@ import { ScreenLock } from "./screen-lock.js";
 import { Session } from "./session.js";
 import { Settings } from "./settings.js";
 import { Sharing } from "./sharing.js";
-import { offerLanguages, refreshSources } from "./sources.js";
+import { chosenTracks, offerLanguages, offerTracks, refreshSources } from "./sources.js";
 import { keepTab, readTab } from "./tab.js";
 import { accessToken } from "./token.js";
 import { askForToken } from "./token-dialog.js";
@@ -149,6 +149,7 @@ function wishes(takeOver) {
       .slice(0, MAX_HOTWORDS)
       .map((word) => word.slice(0, MAX_HOTWORD_CHARACTERS)),
     ...(pace && { endpointing: { preset: pace } }),
+    ...(chosenTracks().length > 0 && { translate: chosenTracks() }),
     ...(settings.get("keep") ? {} : { keep: false }),
     room: { name, secret, take_over: takeOver },
   };
@@ -413,6 +414,7 @@ async function learn() {
   info = await serverInfo(accessToken());
   sharing.learn(info);
   offerLanguages(info?.model?.languages ?? null, settings.get("language"));
+  if (info) offerTracks(info.model?.tracks ?? [], settings);
   element("model").textContent = info?.model ? modelWords(info.model) : "";
   showKeeping();
 }

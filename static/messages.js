@@ -19,8 +19,11 @@
  * @property {string[]} [hotwords] names and terms to expect
  * @property {{ preset: string }} [endpointing]
  * @property {boolean} [keep] whether the transcript is stored
+ * @property {string[]} [translate] languages into which finals are to be translated
  * @property {{ name: string, secret: string, take_over: boolean }} [room] the room that the session is to be a part of
  */
+
+/** @typedef {{ language: string, text: string }} TranslatedText */
 
 /**
  * @typedef {object} Ready
@@ -67,8 +70,13 @@
  */
 
 /**
- * A final as it stands in a list: without the fields of the message around it.
- * @typedef {Omit<Final, "type" | "seq">} Caption
+ * The text of an earlier final in another language.
+ * @typedef {{ type: "translation", utterance: number, language: string, text: string, seq?: number }} Translation
+ */
+
+/**
+ * A final as it stands in a list: without the fields of the message around it, and with the translations so far.
+ * @typedef {Omit<Final, "type" | "seq"> & { translations?: TranslatedText[] }} Caption
  */
 
 /** @typedef {Omit<Partial, "type" | "seq">} OpenCaption */
@@ -118,6 +126,7 @@
  * @property {OpenCaption | null} partial
  * @property {OpenCaption[]} [partials] the newest one of each channel that is captioned apart
  * @property {string} epoch
+ * @property {string[]} [tracks] languages into which its finals are translated
  * @property {string} session
  * @property {number} seq
  */
@@ -138,14 +147,14 @@
  * @property {RoomPart[]} parts
  */
 
-/** @typedef {Ready | Partial | Final | SpeechStart | SpeechEnd | Ack | Gap | Status | ErrorReport | End} StreamEvent */
-/** @typedef {Room | Snapshot | Partial | Final | SpeechStart | SpeechEnd | Gap | Status | End} ReaderEvent */
+/** @typedef {Ready | Partial | Final | Translation | SpeechStart | SpeechEnd | Ack | Gap | Status | ErrorReport | End} StreamEvent */
+/** @typedef {Room | Snapshot | Partial | Final | Translation | SpeechStart | SpeechEnd | Gap | Status | End} ReaderEvent */
 
 /**
  * The body of `GET /v1/info`, as far as a page uses it.
  *
  * @typedef {object} Info
- * @property {{ name: string, languages: string[] } | null} model null: it is being loaded
+ * @property {{ name: string, languages: string[], tracks?: string[] } | null} model null: it is being loaded
  * @property {string | null} public_url
  * @property {string[]} addresses of the page for other machines; empty for those who may not know them
  * @property {{ kept: boolean, keep_days: number | null }} transcripts

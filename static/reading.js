@@ -1,18 +1,65 @@
 // @ts-check
-/** What a reader has of a room: the captions of its parts, each once. No DOM, no network. */
+/** What a reader has of a room: the captions of its parts with their translations, each once. No DOM, no network. */
 
 import { t } from "./language.js";
+import { inTrack } from "./tracks.js";
 import { channelName, toText } from "./transcript.js";
 
-/** @import { Caption, RoomPart, Snapshot } from "./messages.js" */
+/** @import { Caption, RoomPart, Snapshot, Translation } from "./messages.js" */
+/** @import { ShownText } from "./tracks.js" */
 
 export class Reading {
   /** @type {Map<string, Caption[]>} Those with text, of each part. */
   #captions = new Map();
+  /** @type {Map<string, string[]>} Languages into which each part is translated. */
+  #tracks = new Map();
   #session = "";
 
   get isEmpty() {
     return [...this.#captions.values()].every((captions) => captions.length === 0);
+  }
+
+  /** The part to which belongs what comes. */
+  get session() {
+    return this.#session;
+  }
+
+  /** Languages into which any part is translated. */
+  get tracks() {
+    return [...new Set([...this.#tracks.values()].flat())].sort();
+  }
+
+  /**
+   * Whether a part is translated into this language.
+   *
+   * @param {string} session
+   * @param {string} track
+   */
+  isTranslated(session, track) {
+    return this.#tracks.get(session)?.includes(track) ?? false;
+  }
+
+  /**
+   * The text of a caption of a part, in a track. Parts that are not translated into it are as they were said.
+   *
+   * @param {string} session
+   * @param {Caption} caption
+   * @param {string} track
+   * @returns {ShownText}
+   */
+  shown(session, caption, track) {
+    return inTrack(caption, this.isTranslated(session, track) ? track : "");
+  }
+
+  /**
+   * All captions, with their parts.
+   *
+   * @returns {[session: string, caption: Caption][]}
+   */
+  all() {
+    return [...this.#captions].flatMap(([session, captions]) =>
+      captions.map((caption) => /** @type {[string, Caption]} */ ([session, caption])),
+    );
   }
 
   /**
@@ -22,12 +69,17 @@ export class Reading {
    * @param {Snapshot} snapshot
    * @returns {{ captions: Caption[], replaces: boolean }}
    */
-  begin({ session, finals }) {
+  begin({ session, finals, tracks = [] }) {
     const known = this.#captions.get(session) ?? [];
     this.#session = session;
-    this.#captions.set(session, [...finals]);
-    const replaces = known.some(({ utterance }, i) => finals[i]?.utterance !== utterance);
-    return { captions: replaces ? finals : finals.slice(known.length), replaces };
+    this.#tracks.set(session, tracks);
+    const replaces = known.some(
+      ({ utterance, translations = [] }, i) =>
+        finals[i]?.utterance !== utterance || (finals[i].translations ?? []).length !== translations.length,
+    );
+    const captions = replaces ? finals : finals.slice(known.length);
+    this.#captions.set(session, replaces ? [...finals] : [...known, ...captions]);
+    return { captions, replaces };
   }
 
   /**
@@ -43,18 +95,32 @@ export class Reading {
   }
 
   /**
+   * Take a translation; return its caption, or null if that is not known or has it already.
+   *
+   * @param {Translation} translation
+   */
+  translate({ utterance, language, text }) {
+    const caption = this.#captions.get(this.#session)?.find((each) => each.utterance === utterance);
+    if (!caption || caption.translations?.some((each) => each.language === language)) return null;
+    caption.translations = [...(caption.translations ?? []), { language, text }];
+    return caption;
+  }
+
+  /**
    * All of it as text, a caption in each line, with the titles of parts if there are several.
    *
    * @param {readonly RoomPart[]} parts
-   * @param {string} language
+   * @param {string} language that of the titles
+   * @param {string} track
    */
-  text(parts, language) {
+  text(parts, language, track) {
     const read = parts.filter(({ session }) => this.#captions.get(session)?.length);
     const blocks = read.map((part) => {
       const lines = toText(
-        (this.#captions.get(part.session) ?? []).map(({ text, channel }) => ({
-          text: channel === undefined ? text : `${channelName(channel)}: ${text}`,
-        })),
+        (this.#captions.get(part.session) ?? []).map((caption) => {
+          const { text } = this.shown(part.session, caption, track);
+          return { text: caption.channel === undefined ? text : `${channelName(caption.channel)}: ${text}` };
+        }),
       );
       return read.length > 1 ? `${partTitle(part, parts, language)}\n\n${lines}` : lines;
     });

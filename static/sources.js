@@ -1,8 +1,8 @@
 // @ts-check
-/** The two lists of the publisher's page: where the sound comes from, and its language. */
+/** The choices of the publisher's page about the sound: where it comes from, its language, and those of the readers. */
 
-import { element } from "./dom.js";
-import { t } from "./language.js";
+import { element, make } from "./dom.js";
+import { language, t } from "./language.js";
 import { DEFAULT_MICROPHONE, DISPLAY, listMicrophones } from "./microphone.js";
 import { LANGUAGES, languageName } from "./words.js";
 
@@ -43,4 +43,42 @@ export function offerLanguages(ofModel, chosen) {
   const options = ofModel?.length === 1 ? [...ofModel] : ["", ...byName];
   languages.replaceChildren(...options.map((code) => new Option(code === "" ? t("Detect") : languageName(code), code)));
   languages.value = options.includes(chosen) ? chosen : options[0];
+}
+
+/**
+ * Offer the languages into which the server translates, each with a switch. A choice that is not offered today stays in
+ * the settings for tomorrow.
+ *
+ * @param {readonly string[]} offered
+ * @param {Settings} settings
+ */
+export function offerTracks(offered, settings) {
+  const place = element("tracks");
+  place.hidden = offered.length === 0;
+  if (place.dataset.offered === offered.join()) return;
+  place.dataset.offered = offered.join();
+  const names = new Intl.DisplayNames(language, { type: "language" });
+  const chosen = () => settings.get("tracks").split(",").filter(Boolean);
+  place.replaceChildren(
+    ...offered.map((code) => {
+      const input = make("input");
+      input.type = "checkbox";
+      input.setAttribute("role", "switch");
+      input.value = code;
+      input.checked = chosen().includes(code);
+      input.addEventListener("change", () => {
+        const others = chosen().filter((each) => each !== code);
+        settings.set("tracks", (input.checked ? [...others, code] : others).join());
+      });
+      const label = make("label", "", "switch");
+      label.append(input, ` ${t("Also in {language}", { language: names.of(code) ?? code })}`);
+      return label;
+    }),
+  );
+}
+
+/** The languages that are offered and chosen. */
+export function chosenTracks() {
+  const inputs = [...element("tracks").querySelectorAll("input")];
+  return inputs.filter(({ checked }) => checked).map(({ value }) => value);
 }

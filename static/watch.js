@@ -13,9 +13,11 @@ import { roomWords } from "./room-words.js";
 import { ScreenLock } from "./screen-lock.js";
 import { Settings } from "./settings.js";
 import { tokenInAddress } from "./token.js";
+import { chooseTrack, chosenTrack, ORIGINAL, trackName } from "./tracks.js";
 
 /** @import { Connection } from "./feed.js" */
-/** @import { Caption, OpenCaption, ReaderEvent, Room, Snapshot } from "./messages.js" */
+/** @import { Caption, OpenCaption, ReaderEvent, Room, Snapshot, Translation } from "./messages.js" */
+/** @import { ShownText } from "./tracks.js" */
 
 /** The live lines begin with this many captions of a snapshot. */
 const RECENT_CAPTIONS = 3;
@@ -35,6 +37,10 @@ let connection = "connecting";
 /** Whether the newest part ended because the server was stopped. */
 let stopped = false;
 let clearTimer = 0;
+/** The language that this reader wants, whether the room has it or not. */
+let wanted = chosenTrack(settings);
+/** @type {WeakMap<Caption, ((shown: ShownText) => void)[]>} What shows each caption, to show it in another language. */
+const places = new WeakMap();
 
 // --- what is said ---
 
@@ -53,6 +59,9 @@ function received(event) {
     case "final":
       if (reading.take(event)) showFinal(event, { recent: true });
       break;
+    case "translation":
+      showTranslation(event);
+      return;
     case "gap":
       // A gap without length means that only partials were lost, no captions.
       if (event.end_ms > event.start_ms) showGap(event.start_ms, event.end_ms);
@@ -77,6 +86,7 @@ function showSnapshot(snapshot) {
   const { captions, replaces } = reading.begin(snapshot);
   transcriptView.beginPart(session);
   if (replaces) transcriptView.clearPart();
+  offerTracks();
   // In a video, captions that were said a while ago would be wrong.
   const nRecent = overlay ? 0 : RECENT_CAPTIONS;
   for (const [i, final] of captions.entries()) showFinal(final, { recent: i >= captions.length - nRecent });
@@ -85,6 +95,8 @@ function showSnapshot(snapshot) {
 
 /** @param {OpenCaption} partial */
 function showPartial(partial) {
+  // Only finals are translated.
+  if (reading.isTranslated(reading.session, wanted)) return;
   rollUp.showPartial(partial);
   clearLater();
 }
@@ -94,13 +106,35 @@ function showPartial(partial) {
  * @param {{ recent: boolean }} options
  */
 function showFinal(final, { recent }) {
+  const { session } = reading;
+  const shown = reading.shown(session, final, wanted);
+  /** @type {((shown: ShownText) => void)[]} */
+  const shows = [];
   if (recent) {
-    rollUp.showFinal(final);
+    shows.push(rollUp.showFinal({ ...final, ...shown }));
     clearLater();
   }
-  const text = final.text.trim();
-  if (text === "") return;
-  transcriptView.add({ text, startMs: final.start_ms, language: final.language, channel: final.channel });
+  if (final.text.trim() === "") return;
+  shows.push(transcriptView.add({ ...shown, startMs: final.start_ms, channel: final.channel }));
+  places.set(final, shows);
+}
+
+/** @param {Translation} translation */
+function showTranslation(translation) {
+  const caption = reading.translate(translation);
+  if (!caption || translation.language !== wanted) return;
+  showAgain(reading.session, caption);
+  clearLater();
+}
+
+/**
+ * Show a caption in the language that is wanted now.
+ *
+ * @param {string} session
+ * @param {Caption} caption
+ */
+function showAgain(session, caption) {
+  for (const show of places.get(caption) ?? []) show(reading.shown(session, caption, wanted));
 }
 
 /**
@@ -156,6 +190,26 @@ function connectionChanged(changed) {
 
 // --- what the reader chooses ---
 
+/** Offer the languages that the room has. */
+function offerTracks() {
+  const list = element("track", HTMLSelectElement);
+  const codes = [ORIGINAL, ...reading.tracks];
+  list.hidden = codes.length === 1;
+  if (codes.join() !== [...list.options].map(({ value }) => value).join()) {
+    const options = codes.map((code) => new Option(code === ORIGINAL ? t("Original") : trackName(code), code));
+    for (const option of options) if (option.value !== ORIGINAL) option.lang = option.value;
+    list.replaceChildren(...options);
+  }
+  list.value = codes.includes(wanted) ? wanted : ORIGINAL;
+}
+
+element("track").addEventListener("change", () => {
+  wanted = element("track", HTMLSelectElement).value;
+  chooseTrack(settings, wanted);
+  if (reading.isTranslated(reading.session, wanted)) rollUp.abandonPartials();
+  for (const [session, caption] of reading.all()) showAgain(session, caption);
+});
+
 function applyAppearance() {
   showAppearance(settings);
   // The transcript is all that there is to see when the event is over.
@@ -204,7 +258,8 @@ const offered = {
   room: address,
   token,
   began: () => new Date(room?.parts[0]?.started_at_ms ?? Date.now()),
-  text: () => reading.text(room?.parts ?? [], root.lang),
+  track: () => (reading.tracks.includes(wanted) ? wanted : ORIGINAL),
+  text: () => reading.text(room?.parts ?? [], root.lang, wanted),
 };
 for (const id of ["notice-downloads", "downloads"]) offerDownloads(element(id), offered);
 applyAppearance();

@@ -206,6 +206,10 @@ const PROBLEMS = {
     t("The server's model does not support this language"),
     t("Choose “Detect” or another language, then start again."),
   ],
+  unsupported_translation: [
+    t("The server does not translate into this language"),
+    t("Load this page again: it then offers the languages that there are."),
+  ],
   unsupported_sample_rate: [
     t("The sample rate of this sound device is not supported"),
     t("The server accepts 8 to 96 kHz. Set the device to 48 kHz in the system's sound settings, or choose another."),

@@ -285,7 +285,9 @@ class Database:
 
     def _events(self, session: SessionRecord) -> tuple[tuple[int, Final | Translation], ...]:
         """Return the finals and translations of a session with their numbers, in the order of their events."""
-        finals = self.execute(f"SELECT seq, {rows.FINAL_COLUMNS} FROM final WHERE session = ?", (session.number,))
+        finals = self.execute(
+            f"SELECT seq, {rows.FINAL_COLUMNS} FROM final WHERE session = ? ORDER BY seq", (session.number,)
+        )
         events: list[tuple[int, Final | Translation]] = [(seq, rows.final_from_row(row)) for seq, *row in finals]
         translations = self.execute(
             f"SELECT translation.seq, {rows.TRANSLATION_COLUMNS} "
@@ -293,7 +295,8 @@ class Database:
             (session.number,),
         )
         events += [(seq, Translation(*row)) for seq, *row in translations]
-        return tuple(sorted(events, key=lambda numbered: numbered[0]))
+        # Those of an earlier version of the store have no number.
+        return tuple(sorted(events, key=lambda numbered: numbered[0] or 0))
 
 
 def acquire(path: Path) -> sqlite3.Connection:

@@ -32,7 +32,7 @@ def test_the_names_in_prometheus_are_those_that_dashboards_use() -> None:
         *("real_time_factor", "worker_utilization_ratio", "waiting_requests", "in_flight_requests"),
         *("batch_size_requests", "partials_asked", "partials"),
         *("partial_interval_seconds", "partials_paused", "partials_paused_seconds"),
-        *("finals", "redone_finals", "runaway_texts"),
+        *("finals", "translations", "redone_finals", "runaway_texts"),
         *("store_working", "store_waiting_entries", "store_failures", "store_lost_entries"),
         *("worker_restarts", "worker_resident_memory_bytes"),
         *("device_memory_used_bytes", "device_memory_total_bytes"),
@@ -45,7 +45,7 @@ def test_the_places_in_the_stats_are_those_that_programs_use() -> None:
         *("received_audio_s", "transcribed_audio_s", "compute_s", "real_time_factor", "utilization"),
         *("queue.finals", "queue.partials", "queue.in_flight", "batches", "partials.asked", "partials"),
         *("pace.partial_interval_ms", "pace.partials_paused_s", "pace.speculates"),
-        *("finals", "redone_finals", "runaway_texts"),
+        *("finals", "translations", "redone_finals", "runaway_texts"),
         *("working", "waiting", "failures", "lost"),
         *("restarts", "resident_memory_bytes", "device_memory"),
     ]
