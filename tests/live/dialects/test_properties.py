@@ -23,6 +23,25 @@ class TestNative(DialectProperties):
         return [event["text"] for event in events if event["type"] == "final"]
 
 
+class TestNativeWithTracks(TestNative):
+    """Each final with text has one translation into each language, behind it, and nothing else changes."""
+
+    opening = ('{"type": "start", "translate": ["de", "en"]}',)
+
+    def finals(self, sent: list[str | bytes]) -> list[str]:
+        events = [json.loads(message) for message in sent]
+        finals = [event["utterance"] for event in events if event["type"] == "final" and event["text"]]
+        captions = [event for event in events if event["type"] in ("final", "translation")]
+        translations = [(event["utterance"], event["language"]) for event in captions if event["type"] == "translation"]
+        assert sorted(translations) == [(utterance, language) for utterance in finals for language in ("de", "en")]
+        said = set()
+        for event in captions:
+            if event["type"] == "final":
+                said.add(event["utterance"])
+            assert event["utterance"] in said, "a translation comes before its final"
+        return super().finals(sent)
+
+
 class TestOneReplyAChunk(DialectProperties):
     closing = ('"eof"',)
 
