@@ -1,7 +1,7 @@
 """Keep the translations that no worker has yet. Pure.
 
-Translations take only the time that finals and partials leave. So there may be too many of them. A session keeps its
-newest ones; the others are dropped, and their finals stay untranslated.
+Translations take only the time that finals and partials leave. So there may be too many of them. A session keeps those
+of its newest finals; the others are dropped, and their finals stay untranslated.
 """
 
 from collections import deque
@@ -10,8 +10,8 @@ from livecaption.recognition import SessionId
 from livecaption.scheduling.request import Request
 
 MAX_WAITING = 8
-"""Translations of one session that wait, at most: a minute of speech in one language. More: a busy server translates
-what was said long ago, and keeps its audio. Fewer: a short burst of speech leaves finals untranslated."""
+"""Finals of one session whose translations wait, at most: a minute of speech. More: a busy server translates what was
+said long ago, and keeps its audio. Fewer: a short burst of speech leaves finals untranslated."""
 
 
 class WaitingTranslations:
@@ -29,7 +29,9 @@ class WaitingTranslations:
         if request.session in self._barred:
             return [request]
         self._waiting.append(request)
-        dropped = [each for each in self._waiting if each.session == request.session][:-MAX_WAITING]
+        own = [each for each in self._waiting if each.session == request.session]
+        kept = sorted({each.utterance for each in own})[-MAX_WAITING:]
+        dropped = [each for each in own if each.utterance not in kept]
         for each in dropped:
             self._waiting.remove(each)
         return dropped

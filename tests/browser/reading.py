@@ -10,7 +10,7 @@ import aiohttp
 from playwright.async_api import Page, expect
 
 from livecaption.client import Stream, connect
-from livecaption.events import Final, Ready
+from livecaption.events import Final, Ready, Translation
 from tests.browser.support import Server
 from tests.support.speech import pcm_s16le, sound
 
@@ -25,6 +25,7 @@ class Publisher:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._finals: asyncio.Queue[Final] = asyncio.Queue()
+        self._translations: asyncio.Queue[Translation] = asyncio.Queue()
         self.reading = asyncio.ensure_future(self._read())
 
     @property
@@ -45,6 +46,10 @@ class Publisher:
         """Wait for the final of what was said; return its text."""
         return (await asyncio.wait_for(self._finals.get(), 20)).text
 
+    async def translation(self) -> Translation:
+        """Wait for the next translation."""
+        return await asyncio.wait_for(self._translations.get(), 20)
+
     async def send(self, audio: bytes) -> None:
         """Send audio as it is."""
         await self._stream.send_audio(audio)
@@ -61,6 +66,8 @@ class Publisher:
         async for event in self._stream:
             if isinstance(event, Final):
                 self._finals.put_nowait(event)
+            elif isinstance(event, Translation):
+                self._translations.put_nowait(event)
 
 
 async def put(server: Server, room: str, **change: Any) -> None:

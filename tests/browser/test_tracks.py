@@ -10,6 +10,8 @@ from playwright.async_api import Browser, BrowserContext, Page, WebSocket, expec
 
 from tests.browser.reading import STATE_TIMEOUT_MS, Publisher, expect_lines, expect_state, speaking
 from tests.browser.support import Server, assert_accessible, emptied, serving
+from tests.browser.test_watch_page import FORGET
+from tests.support.relay import relay_to
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -114,6 +116,25 @@ async def test_the_original_stands_where_a_translation_has_not_come_or_never_wil
         said = [await publisher.say(900), await publisher.say(600)]
         await expect_lines(page, said)
         await expect_words(page, said[-1], "fr", original=True)
+
+
+async def test_translations_that_came_while_the_network_was_broken_are_shown(server: Server, page: Page) -> None:
+    """The server sends everything again, with more translations than the page has."""
+    await page.add_init_script(FORGET)
+    async with (
+        relay_to(server.url) as relay,
+        speaking(server, language="fr", translate=["de"], prompt=SLOW) as publisher,
+    ):
+        await page.goto(publisher.page_of(relay.url, "?track=de"))
+        said = await publisher.say(900)
+        await expect_words(page, said, "fr", original=True)
+        relay.up = False
+        relay.break_all()
+        await expect_state(page, "Reconnecting")
+        assert (await publisher.translation()).text == f"de: {said}"
+        relay.up = True
+        await expect_lines(page, [f"de: {said}"])
+        await expect_words(page, f"de: {said}", "de")
 
 
 async def test_a_room_without_a_translation_offers_no_languages(server: Server, page: Page) -> None:

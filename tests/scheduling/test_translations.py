@@ -9,9 +9,10 @@ from livecaption.scheduling.translations import MAX_WAITING, WaitingTranslations
 SILENCE = np.zeros(160, np.float32)
 
 
-def translation(number: int, session: str = "a") -> Request:
+def translation(number: int, session: str = "a", utterance: int | None = None) -> Request:
     window = Window(SILENCE, translation=TranslationTask("en", "Eins."))
-    return Request(RequestId(number), SessionId(session), number, float(number), window)
+    utterance = number if utterance is None else utterance
+    return Request(RequestId(number), SessionId(session), utterance, float(number), window)
 
 
 def test_a_translation_is_neither_a_final_nor_a_partial() -> None:
@@ -27,14 +28,16 @@ def test_the_oldest_translation_is_taken_first() -> None:
 
 
 def test_a_session_with_too_many_translations_loses_its_oldest() -> None:
+    """Those of a final go together, however many languages there are."""
     waiting = WaitingTranslations()
-    requests = [translation(number) for number in range(MAX_WAITING)]
+    requests = [translation(number, utterance=number // 3) for number in range(3 * MAX_WAITING)]
     other = translation(99, "b")
     for request in [other, *requests]:
         assert waiting.add(request) == []
-    assert waiting.add(translation(MAX_WAITING)) == [requests[0]]
+    assert waiting.add(translation(100, utterance=MAX_WAITING)) == requests[:3]
+    assert waiting.add(translation(101, utterance=MAX_WAITING)) == []
     assert waiting.take() == other
-    assert waiting.take() == requests[1]
+    assert waiting.take() == requests[3]
 
 
 def test_a_session_that_is_barred_gets_no_translation_until_it_is_forgotten() -> None:
