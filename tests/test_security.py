@@ -15,6 +15,7 @@ from livecaption.live import connection, outbox, turn
 from livecaption.live.dialects import native
 from livecaption.live.event_log import MAX_CHARACTERS, MAX_MESSAGES
 from livecaption.live.logs import FEW_REFUSALS
+from livecaption.scheduling import translations
 from livecaption.server import app, descriptors, exports, lifecycle, logs, readers, sending
 from livecaption.store import writer
 from livecaption.store.transcripts import MAX_UNUSED_ROOMS
@@ -37,6 +38,7 @@ BOUNDS = {
     "errors": f"bad messages of a publisher | {connection.MAX_ERRORS} |",
     "audio": f"{AUDIO.audio_s_per_s:.0f} s a second, {AUDIO.burst_s:.0f} s at once",
     "backlog": f"audio that waits for finals | {AUDIO.max_backlog_ms // 1000} s",
+    "translations": f"finals of a session whose translations wait | {translations.MAX_WAITING} |",
     "turns": f"{turn.MAX_TURN_S * 1000:.0f} ms, or {turn.MAX_STEPS} messages",
     "holds": f"{siege.Bounds().hold_ms:.0f} ms with the step that exceeds them",
     "silence": f"silence of a publisher | {SESSION.idle_timeout_s:.0f} s",

@@ -120,3 +120,14 @@ async def test_the_log_and_the_server_name_the_commit_of_the_model(tmp_path: Pat
         await server.logged(rf"worker 1 is ready: Systran/faster-whisper-tiny\.en@{revision} \(int8\)")
         async with aiohttp.ClientSession() as http, http.get(f"{await server.ready()}v1/info") as answer:
             assert (await answer.json())["model"]["revision"] == revision
+
+
+@pytest.mark.model
+async def test_a_model_that_cannot_translate_as_it_should_ends_the_start_with_one_line_and_code_3() -> None:
+    """The model of one language is found only once it is loaded."""
+    async with serving("--translate", "en", "--workers", "1", engine="") as server:
+        assert await server.exited(within_s=30) == 3
+        errors = [line for line in server.lines if " ERROR " in line]
+        assert len(errors) == 1
+        assert "--translate: model tiny.en cannot translate" in errors[0]
+        await assert_clean_end(server)

@@ -28,7 +28,7 @@ def test_the_oldest_translation_is_taken_first() -> None:
 
 
 def test_a_session_with_too_many_translations_loses_its_oldest() -> None:
-    """Those of a final go together, however many languages there are."""
+    """Translations of one final go together, into however many languages."""
     waiting = WaitingTranslations()
     requests = [translation(number, utterance=number // 3) for number in range(3 * MAX_WAITING)]
     other = translation(99, "b")
