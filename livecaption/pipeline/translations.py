@@ -5,6 +5,7 @@ engine failed, or had no time. No event reports that, and the original stands in
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from livecaption.errors import EngineError
 from livecaption.events import Final, Translation
@@ -52,7 +53,7 @@ class Translations:
             if language == spoken:
                 outputs.append(Translation(final.utterance, language, final.text))
             else:
-                request = self._ask(utterance, final, language, now_s)
+                request = self._ask(utterance, replace(final, language=spoken), language, now_s)
                 self._awaited.add(request.id)
                 outputs.append(request)
         return outputs

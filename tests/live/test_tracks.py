@@ -1,6 +1,8 @@
 """Finals in other languages: what publishers and readers get, what is kept, and that nothing waits for them."""
 
+import asyncio
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +193,22 @@ async def test_translations_survive_the_death_of_the_server_with_their_numbers(
     async with client.ws_connect("/v1/sessions/talk/watch") as reader:
         finals = (await read_event(reader))["finals"]
     assert [each.get("translations") for each in finals] == [[{"language": "de", "text": "Eins."}], None]
+
+
+async def test_a_stop_of_the_server_does_not_wait_for_translations_beyond_its_time(
+    start_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await start_server(tracks=TRACKS, drain_timeout_s=2.0)
+    prompt = "script: translation-only delay 8"
+    socket = await start_stream(client, language="fr", translate=["de"], prompt=prompt, partials=False)
+    await socket.send_bytes(TALK)
+    await read_until(socket, "final")
+    sessions = client.app[SERVICES].sessions
+    drain = asyncio.ensure_future(sessions.drain())
+    assert (await read_to_the_close(socket))[-1]["reason"] == "draining"
+    await drain
+    assert not sessions.overran
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_the_end_does_not_wait_for_ever_for_a_translation(

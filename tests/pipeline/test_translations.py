@@ -72,9 +72,11 @@ def test_a_final_in_the_language_of_a_track_is_its_own_translation() -> None:
 
 
 def test_finals_that_are_translated_already_are_in_english() -> None:
-    stream = with_tracks("en", task="translate")
+    stream = with_tracks("en", "fr", task="translate")
     first, _ = asked(stream)
-    assert stream.receive_answer(first, spoken("One."), 1.0)[1:] == [Translation(0, "en", "One.")]
+    _, translation, request = stream.receive_answer(first, spoken("One."), 1.0)
+    assert translation == Translation(0, "en", "One.")
+    assert (request.window.options.language, request.window.translation) == ("en", TranslationTask("fr", "One."))
 
 
 @for_each("answer", [FAILED, spoken(""), Hypothesis("Eins.", "", 0.9, 0.0)])
