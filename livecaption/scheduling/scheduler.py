@@ -18,8 +18,9 @@ Rules, in order:
    partials have failed, because newer ones come. Each of its sessions then gets batches of its own for this kind of
    request, until one is answered. So a request that always fails costs the others only one batch.
 8. Waiting requests of a cancelled utterance are dropped. Those in flight are answered nevertheless.
-9. Translations of finals go last, one at a time, to workers without work. None is tried again. After a crash its
-   session gets no more of them: docs/decisions/0048-tracks.md.
+9. Translations of finals go last, one at a time, to workers without work. One of several workers gets none, so that
+   the next final finds it idle. None is tried again. After a crash its session gets no more of them:
+   docs/decisions/0048-tracks.md.
 
 Pure: events in, instructions out. The scheduler does not depend on time, processes or pipes.
 """
@@ -335,13 +336,18 @@ class Scheduler:
         if not idle and len(sessions) < self._max_partials:
             return ()
         if not sessions:
-            translation = self._translations.take() if idle else None
-            return () if translation is None else (translation,)
+            return self._next_translation()
         # The first session in turn, and those with the most similar length: different windows cannot share a pass.
         first = self._partials[sessions[0]]
         partials = [each for each in map(self._partials.__getitem__, sessions) if self._may_share(first, each)]
         partials.sort(key=lambda each: abs(each.window.n_encoder_samples - first.window.n_encoder_samples))
         return tuple(self._refresh(self._partials.pop(each.session)) for each in partials[: self._max_partials])
+
+    def _next_translation(self) -> tuple[Request, ...]:
+        if sum(request.is_translation for request in self._in_flight()) >= max(1, len(self._workers) - 1):
+            return ()
+        translation = self._translations.take()
+        return () if translation is None else (translation,)
 
     def _may_share(self, first: Request, other: Request) -> bool:
         """Return whether two requests of one kind may be in one batch."""
@@ -374,7 +380,9 @@ class Scheduler:
             assert not self._suspects, "a worker is idle although a final is waiting to be tried again"
             assert not self._finals, "a worker is idle although a final waits"
             assert not eligible, "a worker is idle although a partial waits"
-            assert not self._translations, "a worker is idle although a translation waits"
+            n_translating = sum(request.is_translation for request in self._in_flight())
+            is_full = n_translating >= max(1, len(self._workers) - 1)
+            assert not self._translations or is_full, "a worker is idle although a translation waits"
         if any(len(batches) < self._config.batches_in_flight for batches in self._workers.values()):
             assert len(self._finals) < self._max_finals or self._suspects, (
                 "a full batch waits although a worker has room"

@@ -24,7 +24,7 @@ from livecaption.scheduling.scheduler import (
 from tests.support.cases import for_each
 
 SILENCE = np.zeros(160, np.float32)
-W1, W2 = WorkerId(1), WorkerId(2)
+W1, W2, W3 = WorkerId(1), WorkerId(2), WorkerId(3)
 
 
 def final(number: int, session: str = "a", utterance: int | None = None, asked_s: float | None = None) -> Request:
@@ -674,6 +674,13 @@ def test_a_worker_that_computes_gets_no_translation() -> None:
     assert sched.submit(translation(2)) == []
     assert (sched.figures.translations, sched.figures.in_flight) == (1, 1)
     assert ids(sched.complete(W1, BatchId(1))[1]) == [(2,)]
+
+
+def test_one_of_several_workers_is_kept_free_of_translations() -> None:
+    sched = scheduler(W1, W2, W3)
+    assert [ids(sched.submit(translation(number))) for number in (1, 2, 3)] == [[(1,)], [(2,)], []]
+    assert ids(sched.submit(final(4, "b"))) == [(4,)]
+    assert ids(sched.complete(W1, BatchId(1))[1]) == [(3,)]
 
 
 def test_a_translation_that_fails_is_not_tried_again_and_sets_no_partial_apart() -> None:

@@ -65,6 +65,7 @@ async def test_translations_are_answered_once_and_are_no_load(start_crew: StartC
     assert isinstance(await crashed, TranscriptionFailed)
     assert isinstance(await crew.ask(session="c", translation=task), TranscriptionFailed)
     assert crew.pool.load.final_s is crew.pool.load.partial_s is None
+    assert crew.pool._load_controller._spoke_s == {}
     assert crew.pool.service_level() == ServiceLevel(500, effort="full")
     counts = crew.pool.counts
     assert (counts.translations, counts.translations_missing) == (1, 3)
