@@ -156,6 +156,11 @@ class LoadController:
         return LoadFigures(self._level, self._paused_s, self._computing.per_s(now_s) / max(1, n_workers))
 
     @property
+    def leaves_time(self) -> bool:
+        """True if partials come as often as configured, so that there is time for translations."""
+        return self._level.partial_interval_ms == self._interval_ms
+
+    @property
     def max_finals(self) -> int:
         """Largest number of requests in one batch of finals of several streams."""
         cost = self._cost_of_finals()

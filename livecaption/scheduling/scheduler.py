@@ -18,9 +18,9 @@ Rules, in order:
    partials have failed, because newer ones come. Each of its sessions then gets batches of its own for this kind of
    request, until one is answered. So a request that always fails costs the others only one batch.
 8. Waiting requests of a cancelled utterance are dropped. Those in flight are answered nevertheless.
-9. Translations of finals go last, one at a time, to workers without work. One of several workers gets none, so that
-   the next final finds it idle. None is tried again. After a crash its session gets no more of them:
-   docs/decisions/0048-tracks.md.
+9. Translations of finals go last, one at a time, to workers without work, while there is time for them. One of several
+   workers gets none, so that the next final finds it idle. None is tried again. After a crash its session gets no more
+   of them: docs/decisions/0048-tracks.md.
 
 Pure: events in, instructions out. The scheduler does not depend on time, processes or pipes.
 """
@@ -118,6 +118,7 @@ class Scheduler:
         self._suspects: deque[Request] = deque()
         self._partials: dict[SessionId, Request] = {}
         self._translations = WaitingTranslations()
+        self._translates = True
         self._workers: dict[WorkerId, dict[BatchId, tuple[Request, ...]]] = {}
         self._killers: set[RequestId] = set()  # finals whose worker died once
         self._failed: set[RequestId] = set()  # finals that failed once in a batch of their own
@@ -156,8 +157,12 @@ class Scheduler:
         waiting += [self._finals[0][0]] if self._finals else []
         return min(waiting, default=None)
 
-    def limit_batches(self, *, finals: int, partials: int) -> list[Instruction]:
-        """Limit the requests in one batch of each kind, from now on, to 1..`max_batch`."""
+    def limit_batches(self, *, finals: int, partials: int, translates: bool = True) -> list[Instruction]:
+        """Limit the requests in one batch of each kind, from now on, to 1..`max_batch`.
+
+        Translations wait while `translates` is False.
+        """
+        self._translates = translates
         self._max_finals = max(1, min(finals, self._config.max_batch))
         self._max_partials = max(1, min(partials, self._config.max_batch))
         return self._dispatch()  # the waiting requests may be a full batch now
@@ -344,7 +349,9 @@ class Scheduler:
         return tuple(self._refresh(self._partials.pop(each.session)) for each in partials[: self._max_partials])
 
     def _next_translation(self) -> tuple[Request, ...]:
-        if sum(request.is_translation for request in self._in_flight()) >= max(1, len(self._workers) - 1):
+        if not self._translates or sum(request.is_translation for request in self._in_flight()) >= max(
+            1, len(self._workers) - 1
+        ):
             return ()
         translation = self._translations.take()
         return () if translation is None else (translation,)
@@ -382,7 +389,9 @@ class Scheduler:
             assert not eligible, "a worker is idle although a partial waits"
             n_translating = sum(request.is_translation for request in self._in_flight())
             is_full = n_translating >= max(1, len(self._workers) - 1)
-            assert not self._translations or is_full, "a worker is idle although a translation waits"
+            assert not self._translations or is_full or not self._translates, (
+                "a worker is idle although a translation waits"
+            )
         if any(len(batches) < self._config.batches_in_flight for batches in self._workers.values()):
             assert len(self._finals) < self._max_finals or self._suspects, (
                 "a full batch waits although a worker has room"

@@ -179,7 +179,11 @@ class WorkerPool:
 
     def service_level(self) -> ServiceLevel:
         """Return the present service level. This is cheap enough to be called for every chunk of audio."""
-        return self._load_controller.service_level(time.monotonic(), len(self._ready), self._scheduler.n_finals_waiting)
+        control, had_time = self._load_controller, self._load_controller.leaves_time
+        level = control.service_level(time.monotonic(), len(self._ready), self._scheduler.n_finals_waiting)
+        if control.leaves_time and not had_time:
+            self._limit_batches()  # translations have waited for that
+        return level
 
     def workers(self) -> list[WorkerFigures]:
         """Return the figures of each configured worker, alive or not. This calls the operating system."""
@@ -313,7 +317,8 @@ class WorkerPool:
         control = self._load_controller
         finals = control.max_finals if len(self._sessions) > 1 else control.max_finals_alone
         partials = control.max_partials
-        self._execute(self._scheduler.limit_batches(finals=finals, partials=partials))
+        translates = control.leaves_time
+        self._execute(self._scheduler.limit_batches(finals=finals, partials=partials, translates=translates))
 
     def _on_lost(self, worker: Worker) -> None:
         self._ready.pop(worker.id, None)

@@ -156,6 +156,16 @@ def test_there_is_no_speculation_where_partials_are_slower_than_configured() -> 
     assert controller.service_level(1.0, 1, 0).effort == "reduced"
 
 
+def test_there_is_time_for_translations_where_partials_are_as_often_as_configured() -> None:
+    controller = LoadController(BASE_MS, 16)
+    assert controller.leaves_time
+    for slowness, leaves_time in ((0.5, True), (20.0, False)):
+        controller = controller_that_measured(slowness=slowness)
+        speak(controller, 4, 0.0)
+        level = controller.service_level(0.0, 1, 0)
+        assert controller.leaves_time == (level.partial_interval_ms == BASE_MS) == leaves_time
+
+
 def test_batches_of_a_slow_model_are_single_requests_and_of_a_fast_one_as_large_as_pays() -> None:
     slow, fast = controller_that_measured(slowness=20), controller_that_measured(slowness=0.02)
     assert (slow.max_finals, slow.max_partials) == (1, 1)

@@ -564,9 +564,9 @@ class AnyOrderOfThings(RuleBasedStateMachine):
         for request in batches[0].requests if batches else ():
             assert not request.is_translation or request.id in self.books.answered, "a translation is tried again"
 
-    @rule(finals=st.integers(0, 5), partials=st.integers(0, 5))
-    def limit(self, finals: int, partials: int) -> None:
-        self.carry_out(self.scheduler.limit_batches(finals=finals, partials=partials))
+    @rule(finals=st.integers(0, 5), partials=st.integers(0, 5), translates=st.booleans())
+    def limit(self, finals: int, partials: int, *, translates: bool) -> None:
+        self.carry_out(self.scheduler.limit_batches(finals=finals, partials=partials, translates=translates))
 
     @rule(session=st.sampled_from("abc"), data=st.data())
     def cancel(self, session: str, data: st.DataObject) -> None:
@@ -674,6 +674,13 @@ def test_a_worker_that_computes_gets_no_translation() -> None:
     assert sched.submit(translation(2)) == []
     assert (sched.figures.translations, sched.figures.in_flight) == (1, 1)
     assert ids(sched.complete(W1, BatchId(1))[1]) == [(2,)]
+
+
+def test_translations_wait_while_there_is_no_time_for_them() -> None:
+    sched = scheduler(W1)
+    assert sched.limit_batches(finals=4, partials=4, translates=False) == []
+    assert sched.submit(translation(1)) == []
+    assert ids(sched.limit_batches(finals=4, partials=4)) == [(1,)]
 
 
 def test_one_of_several_workers_is_kept_free_of_translations() -> None:

@@ -89,6 +89,8 @@ async def test_the_time_of_the_workers_sets_the_interval_of_partials_and_the_siz
     assert crew.pool.load.final_s == pytest.approx(3.5, rel=0.1)
     assert crew.pool.load.partials_paused
     assert crew.pool.load_figures.utilization > 0.5
+    crew.ask(translation=TranslationTask("de", "One."))
+    assert (crew.pool.queue.translations, crew.pool.queue.in_flight) == (1, 0)  # there is no time for it
     crew.ask("hang")
     for session in "abc":
         crew.ask(session=session)
