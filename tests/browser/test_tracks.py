@@ -91,7 +91,8 @@ async def test_a_reader_chooses_a_language_and_keeps_it(server: Server, page: Pa
         await page.get_by_role("button", name="Transcript").click()
         async with page.expect_download() as download:
             await page.get_by_role("button", name="Text", exact=True).click()
-        assert (await (await download.value).path()).read_text() == f"de: {first} de: {second}\n"
+        text = (await (await download.value).path()).read_text()
+        assert " ".join(text.split()) == f"de: {first} de: {second}"  # a paragraph each, if there was a long pause
         await page.keyboard.press("Escape")
 
         await choose_with_keys(page, "O")  # Original
