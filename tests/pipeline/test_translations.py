@@ -94,7 +94,7 @@ def test_a_stream_without_tracks_asks_for_no_translation() -> None:
 
 def test_an_early_final_is_translated_too() -> None:
     stream = new_stream(tracks=("en",), service_level=lambda: SPECULATIVE)
-    (early,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 300ms"))
+    (early,) = requests(feed(stream, "silence 400ms, speech 1000ms, silence 400ms"))
     stream.receive_answer(early, spoken("Eins."), 1.0)
     outputs = feed(stream, "silence 600ms", 2.0)
     assert [type(output) for output in outputs] == [SpeechEnd, Final, Request]
