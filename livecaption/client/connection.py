@@ -39,6 +39,7 @@ class StreamSettings(TypedDict, total=False):
     room: str | None
     room_secret: str
     take_over: bool
+    former: str | None
     token: str | None
 
 
@@ -63,6 +64,7 @@ async def connect(
     room: str | None = None,
     room_secret: str = "",
     take_over: bool = False,
+    former: str | None = None,
     token: str | None = None,
 ) -> AsyncIterator[Stream]:
     """Open a stream. Leaving the block closes it.
@@ -91,6 +93,8 @@ async def connect(
         room: name of the room that the stream is a part of, so that readers have one link for all parts of an event.
         room_secret: secret of the room, 16 to 200 characters. The client that begins the first part chooses it.
         take_over: whether a stream that runs in the room is to end. Otherwise the server rejects this one.
+        former: `ready.resume_token` of this program's last stream in the room. If the server still waits for that one,
+            it ends, and does not cause the rejection of this one.
         token: the server's token, if it has one.
 
     Raises:
@@ -124,6 +128,8 @@ async def connect(
         start["private"] = True
     if room is not None:
         start["room"] = {"name": room, "secret": room_secret, "take_over": take_over}
+        if former is not None:
+            start["room"]["former"] = former
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     body = b""
 

@@ -25,9 +25,16 @@ audio once a second, this also bounds the speed of a recording: 250 times real t
 RETRY_S = 0.1
 MAX_RETRY_S = 2.0
 
+MAX_ABSENCE_S = 600.0
+"""Time for which a stream tries to go on, as the page does. It is not `resume_window_ms`: the server counts that from
+when it notices the loss, or has loaded its model again."""
+
 ABNORMAL_CLOSE_CODES = (None, aiohttp.WSCloseCode.ABNORMAL_CLOSURE, aiohttp.WSCloseCode.SERVICE_RESTART)
 """Close codes after which the client reconnects, because the stream has not ended: no Close was received, or a proxy or
 the server restarts."""
+
+HTTP_UNAVAILABLE = 503
+"""Status of the refusal that also comes before the upgrade, if the session has lost its slot."""
 
 Socket = aiohttp.ClientWebSocketResponse[Any]
 
@@ -185,10 +192,10 @@ class Stream:
         """Reconnect, and resend the audio that the server does not have.
 
         Raises:
-            StreamClosed: the session is gone, or the server could not be reached within the resume window.
+            StreamClosed: the session is gone, or the server could not be reached within `MAX_ABSENCE_S`.
         """
         clock = asyncio.get_running_loop().time
-        give_up_s = clock() + self.ready.resume_window_ms / 1000
+        give_up_s = clock() + MAX_ABSENCE_S
         wait_s = RETRY_S
         while True:
             try:
@@ -216,6 +223,10 @@ class Stream:
         """Claim the session over a new connection. Return the position from which audio is resent, in ms.
 
         `audio_from_ms` is the oldest audio that this client still has.
+
+        Raises:
+            StreamRefused: the session waits, and the server cannot take it now.
+            StreamClosed: the session is gone.
         """
         claim = Resume(self.ready.session, self.ready.resume_token, self.last_seq, audio_from_ms)
         try:
@@ -228,6 +239,8 @@ class Stream:
             return event.received_ms
         await socket.close()
         if isinstance(event, ErrorReport):
+            if event.retry_after_s is not None:
+                raise StreamRefused(HTTP_UNAVAILABLE, event.code, event.message, event.retry_after_s)
             self._fatal_error = event
         raise self._close(aiohttp.WSCloseCode.POLICY_VIOLATION, "the server does not have the session any more")
 

@@ -98,11 +98,13 @@ class Rooms:
     ) -> LiveSession:
         """Open a session as the next part of a room that was entered. See `SessionRegistry.open`.
 
+        The part of another publisher ends only with `take_over`, and that of the same one always.
+
         Raises:
             WrongState: `room_taken`: somebody speaks in it already, and is not to be replaced.
         """
         speaker = room.speaker
-        if speaker is not None and not claim.take_over:
+        if speaker is not None and not claim.take_over and not speaker.tokens.is_publisher(claim.former):
             raise WrongState("somebody else speaks in this room; `take_over` ends their part", code="room_taken")
         self._write(room)  # the session is stored with its room
         command = replace(command, options=replace(command.options, private=room.private))

@@ -55,13 +55,17 @@ class SessionTokens:
             return None
         return (reader_token(self.resume) if self._room_reader is None else self._room_reader) or None
 
+    def is_publisher(self, shown: str) -> bool:
+        """Return True if this is the publisher's token."""
+        return is_token(shown, self._resume_hash)
+
     def check_publisher(self, shown: str) -> None:
         """Check that this is the publisher's token.
 
         Raises:
             Unauthorized: `wrong_token`.
         """
-        if not is_token(shown, self._resume_hash):
+        if not self.is_publisher(shown):
             raise Unauthorized("this is not the token of the session", code="wrong_token")
 
     def check_reader(self, shown: str) -> None:

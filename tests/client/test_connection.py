@@ -65,10 +65,10 @@ async def test_start_carries_every_option_and_the_token(server_of: ServerOf) -> 
         "title": "Talk",
         "translate": ["de", "fr"],
     }
-    room = {"room": "pycon", "room_secret": "x" * 20, "take_over": True}
+    room = {"room": "pycon", "room_secret": "x" * 20, "take_over": True, "former": "r0"}
     async with connect(url, **options, **room, token="secret") as stream:
         assert stream.ready == Ready("s1", "r", 1, "m", "en", 0)
-    entered = {"room": {"name": "pycon", "secret": "x" * 20, "take_over": True}}
+    entered = {"room": {"name": "pycon", "secret": "x" * 20, "take_over": True, "former": "r0"}}
     assert await started == (
         "Bearer secret",
         "room=pycon",

@@ -215,6 +215,27 @@ async def test_a_session_that_the_server_has_forgotten_is_over_with_its_reason(s
     assert closed.value.error.code == "unknown_session"
 
 
+async def test_a_session_that_waits_for_a_slot_is_asked_for_again(server_of: ServerOf) -> None:
+    """Also after the resume window, which the server counts from when it notices the loss."""
+    n_connections = 0
+
+    async def script(socket: web.WebSocketResponse, _: dict[str, Any]) -> None:
+        nonlocal n_connections
+        n_connections += 1
+        if n_connections == 1:
+            await socket.send_json(READY | {"resume_window_ms": 1})
+            abort(socket)
+        elif n_connections < 4:
+            full = {"code": "overloaded", "message": "no slot", "fatal": True, "retry_after_s": 0.1}
+            await socket.send_json({"type": "error", **full})
+        else:
+            await socket.send_json({name: value for name, value in READY.items() if name != "seq"})
+            await socket.send_json(END | {"seq": 2})
+
+    async with connect(await server_of(script)) as stream:
+        assert [type(event) for event in await events_of(stream)] == [End]
+
+
 async def test_sending_waits_while_too_much_is_unacknowledged(server_of: ServerOf) -> None:
     n_messages = MAX_UNACKNOWLEDGED_BYTES // MAX_MESSAGE_BYTES
     received = asyncio.Event()

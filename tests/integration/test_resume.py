@@ -123,9 +123,11 @@ async def test_a_flush_is_sent_again_with_the_audio_around_it(url: str) -> None:
     assert len(transcript(events)) == 5
 
 
-async def test_a_client_that_is_not_back_in_time_gets_an_error_that_the_stream_is_lost(url: str) -> None:
+async def test_a_client_that_is_not_back_in_time_gets_an_error_that_the_stream_is_lost(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livecaption.client.stream.MAX_ABSENCE_S", 0.3)
     async with relay_to(url) as relay, connect(relay.url, **OPTIONS) as stream:
-        stream.ready = replace(stream.ready, resume_window_ms=300)
         relay.up = False
         relay.break_all()
         with pytest.raises(StreamClosed, match="the connection was lost"):

@@ -131,6 +131,29 @@ async def test_on_a_full_server_who_takes_a_room_over_gets_the_slots_of_the_one_
     assert (refusal["code"], stranger.close_code) == ("overloaded", 1013)
 
 
+@pytest.mark.parametrize("noticed", [True, False])
+async def test_a_publisher_is_not_refused_by_its_own_former_session(client: Client, *, noticed: bool) -> None:
+    """This does not depend on whether the server has noticed the loss. Its last words are in the part before."""
+    first = await enter(client)
+    ready = await read_event(first)
+    await first.send_bytes(SPEECH)
+    await read_until(first, "speech_start")
+    reader = await RoomReader(client).connect()
+    if noticed:
+        first._writer.transport.abort()
+        await reader.until("room", away=True)
+    token = ready["resume_token"]
+    assert await refusal_of(await enter(client, former=token[::-1])) == "room_taken"
+    assert await refusal_of(await enter(client, former=token, secret="another secret than that")) == "wrong_token"
+    second = await enter(client, former=token)
+    other = (await read_event(second))["session"]
+    assert (await reader.until("end"))["reason"] == "replaced"
+    await said(second, TALK)
+    await second.send_json({"type": "stop"})
+    await reader.until("room", state="break")
+    assert list(reader.texts) == [ready["session"], other]
+
+
 async def test_a_publisher_may_begin_the_next_part_as_soon_as_the_last_one_ends(client: Client) -> None:
     """A page that was paused need not wait until the last final is out, nor until its old connection is closed."""
     first = await enter(client)

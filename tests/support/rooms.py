@@ -12,10 +12,10 @@ SECRET = "the secret of a room"
 
 async def enter(client: Client, name: str = NAME, secret: str = SECRET, **options: Any) -> ClientWebSocketResponse:
     """Ask to speak in a room, and do not wait for the answer. `in_address`: the address names the room too."""
-    take_over = options.pop("take_over", False)
+    claim = {key: options.pop(key) for key in ("take_over", "former") if key in options}
     params = {"room": name} if options.pop("in_address", False) else {}
     socket = await client.ws_connect("/v1/stream", params=params)
-    room = {"name": name, "secret": secret, "take_over": take_over}
+    room = {"name": name, "secret": secret, **claim}
     await socket.send_json({"type": "start", "room": room, **options})
     return socket
 

@@ -16,11 +16,14 @@ class RoomClaim:
         name: its name, valid or not.
         secret: its publisher secret. It is no part of the repr.
         take_over: whether a session that runs in the room is to end.
+        former: the resume token of this publisher's last session, which may still run; empty: none. It is no part of
+            the repr.
     """
 
     name: str
     secret: str = field(repr=False)
     take_over: bool = False
+    former: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

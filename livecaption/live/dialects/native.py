@@ -291,7 +291,8 @@ def _room(given: Any) -> RoomClaim | None:
     secret = _text(given, "secret", MAX_SECRET_CHARACTERS)
     check_name(name)
     check_secret(secret)
-    return RoomClaim(name, secret, _flag(given, "take_over", default=False))
+    former = _text(given, "former", MAX_ID_CHARACTERS)
+    return RoomClaim(name, secret, _flag(given, "take_over", default=False), former)
 
 
 def _resume(given: Any) -> Reattach:

@@ -143,6 +143,9 @@ def test_the_secret_of_a_room_is_kept_nowhere() -> None:
     assert "x" * 20 not in repr(opening)
     assert restore(opening.start, DEFAULT) == opening.options
     assert read(type="start").room is None
+    again = read(type="start", room={"name": "pycon", "secret": "x" * 20, "former": "y" * 22})
+    assert again.room == RoomClaim("pycon", "x" * 20, take_over=False, former="y" * 22)
+    assert "y" * 22 not in again.start + repr(again)
 
 
 def test_a_room_is_named_in_start_alone() -> None:
@@ -169,10 +172,12 @@ def test_an_address_may_name_the_room_that_its_start_is_about() -> None:
         {"name": "pycon", "secret": "x"},
         {"name": "pycon", "secret": "x" * 201},
         {"name": "pycon", "secret": "x" * 20, "take_over": "yes"},
+        {"name": "pycon", "secret": "x" * 20, "former": 7},
+        {"name": "pycon", "secret": "x" * 20, "former": "y" * 101},
     ],
 )
 def test_a_claim_that_names_no_room_is_refused(room: Any) -> None:
-    with pytest.raises(InvalidMessage, match=r"room|name|secret|take_over"):
+    with pytest.raises(InvalidMessage, match=r"room|name|secret|take_over|former"):
         read(type="start", room=room)
 
 
