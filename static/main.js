@@ -18,7 +18,7 @@ import { Session } from "./session.js";
 import { Settings } from "./settings.js";
 import { Sharing } from "./sharing.js";
 import { chosenTracks, offerLanguages, offerTracks, refreshSources } from "./sources.js";
-import { keepTab, readTab } from "./tab.js";
+import { claimTab, keepTab, readTab } from "./tab.js";
 import { accessToken } from "./token.js";
 import { askForToken } from "./token-dialog.js";
 import { clock } from "./transcript.js";
@@ -94,6 +94,7 @@ const before = readTab();
 
 /** What this tab is doing, for the time after it is loaded again. */
 const tab = { ...before, running: /** @type {ResumePoint | null} */ (null) };
+const isOnlyTab = claimTab(tab);
 /** @type {ResumePoint | null} The session to go on with; null: the next start begins a new one. */
 let interrupted = before.running;
 /** @type {Info | null} */
@@ -348,7 +349,7 @@ function doubtWords() {
 /** @param {number} ms */
 function showDropped(ms) {
   droppedMs += ms;
-  notices.show("network", t("The network is slow: {seconds} of sound was not sent.", { seconds: seconds(droppedMs) }));
+  notices.show("sound", t("{seconds} of sound is lost. It has no captions.", { seconds: seconds(droppedMs) }));
 }
 
 /** @param {boolean} suspended */
@@ -428,13 +429,14 @@ function showKeeping() {
 
 async function restore() {
   await transcript.restore(before.sessions, accessToken());
+  if (!(await isOnlyTab)) interrupted = null;
   isRestoring = false;
   if (before.running) rollUp.beginSession(before.running.ready.language);
   element("welcome").hidden = !transcript.isEmpty;
   for (const [utterance, caption] of transcript.newest(RESTORED_LINES).entries()) {
     rollUp.showFinal({ utterance: -1 - utterance, ...caption });
   }
-  if (before.running && (await mayListen())) start();
+  if (interrupted && (await mayListen())) start();
   else session.rest(before.inBreak ? "break" : "idle");
 }
 

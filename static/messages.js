@@ -20,7 +20,7 @@
  * @property {{ preset: string }} [endpointing]
  * @property {boolean} [keep] whether the transcript is stored
  * @property {string[]} [translate] languages into which finals are to be translated
- * @property {{ name: string, secret: string, take_over: boolean }} [room] the room that the session is to be a part of
+ * @property {{ name: string, secret: string, take_over: boolean, former?: string }} [room] the room that the session is to be a part of
  */
 
 /** @typedef {{ language: string, text: string }} TranslatedText */

@@ -6,8 +6,8 @@
  *                          │                               loading, busy: the server refused for now; asked again
  *                          ▼
  *                        live ◄─► recovering | overloaded | draining      as the server reports
- *                          │  ◄─► reconnecting             the connection is lost; the server waits for us, or it is
- *                          │                               gone for longer, and the next part begins by itself
+ *                          │  ◄─► reconnecting             the connection is lost; the session goes on as soon as the
+ *                          │                               server is back, or if it is gone, the next part begins
  *                          ▼
  *                      finishing ─► break                   paused; the last caption is on its way, then more may follow
  *                                └► idle                    the event was ended
@@ -69,7 +69,11 @@ const MAX_ABSENCE_MS = 10 * 60_000;
 const MAX_FINISHING_MS = 30_000;
 
 /** @type {Record<number, string>} */
-const PROBLEM_OF_CLOSE_CODE = { 1001: "server_stopped", 1008: "refused", 1011: "internal", 1013: "overloaded" };
+const PROBLEM_OF_CLOSE_CODE = { 1001: "server_stopped", 1011: "internal", 1013: "overloaded" };
+/** The server names a mistake before it closes with this code. Without one, another page has taken the session over. */
+const REPLACED = 1008;
+/** Sound that a session loses with its end, and that is worth a report. Less is on its way at any time. */
+const MIN_LOST_MS = 2000;
 
 export class Session {
   /** @type {SessionState} */
@@ -89,6 +93,12 @@ export class Session {
   #endsEvent = false;
   /** Whether this session has been live: then captions are to go on by themselves. */
   #wasLive = false;
+  /** The newest resume token of this page: the server knows by it that a part which still runs is ours. */
+  #former = "";
+  /** Whether the page waits for a server that takes the sound. */
+  #isWaiting = false;
+  /** Until when, by the clock of `performance`; 0: nothing is lost. */
+  #absentUntilMs = 0;
 
   /** @param {SessionListener} listener */
   constructor(listener) {
@@ -125,6 +135,9 @@ export class Session {
     this.#wasLive = false;
     this.#token = token;
     this.#wishes = wishes;
+    this.#isWaiting = false;
+    this.#absentUntilMs = 0;
+    if (earlier) this.#former = earlier.ready.resume_token;
     this.#enter("asking");
     try {
       const { sampleRateHz } = await this.#openCapture(choice, abort.signal);
@@ -136,8 +149,8 @@ export class Session {
         return;
       }
       if (earlier) this.#listener.interrupted("next_part");
-      await this.#untilAccepted(token, abort.signal);
-      this.#openStream({ ...wishes, token, sampleRateHz });
+      await this.#untilAccepted(abort.signal);
+      this.#openStream({ ...this.#claims(wishes), token, sampleRateHz });
     } catch (error) {
       if (!abort.signal.aborted) this.#fail("failed", error);
     }
@@ -150,7 +163,7 @@ export class Session {
    */
   stop(endsEvent = false) {
     this.#endsEvent = endsEvent;
-    if (this.running && this.#stream) {
+    if (this.running && this.#stream && !this.#isWaiting) {
       this.#capture?.close();
       this.#stream.stop(endsEvent);
       this.#enter("finishing");
@@ -215,18 +228,29 @@ export class Session {
   }
 
   /**
-   * @param {string} token
-   * @param {AbortSignal} signal
-   * @param {number} absentUntilMs until when the server may be gone, by the clock of `performance`
+   * The wishes for a new session. A part of our own that still runs does not refuse it.
+   *
+   * @param {Wishes} wishes
+   * @returns {Wishes}
    */
-  async #untilAccepted(token, signal, absentUntilMs = 0) {
+  #claims(wishes) {
+    return wishes.room && this.#former ? { ...wishes, room: { ...wishes.room, former: this.#former } } : wishes;
+  }
+
+  /** @param {AbortSignal} signal */
+  async #untilAccepted(signal) {
     for (;;) {
       try {
-        await preflight(token, this.#wishes.room?.name ?? "", signal);
+        const earlier = this.resumePoint;
+        await preflight(
+          this.#token,
+          earlier ? { resume: earlier.ready.session } : { room: this.#wishes.room?.name },
+          signal,
+        );
         return;
       } catch (error) {
         const problem = Problem.from(error);
-        const absent = problem.code === "unreachable" && performance.now() < absentUntilMs;
+        const absent = problem.code === "unreachable" && performance.now() < this.#absentUntilMs;
         const state = absent ? "reconnecting" : STATE_OF_REFUSAL[problem.code];
         if (!state) throw error;
         const retryAfterS = problem.retryAfterS ?? DEFAULT_RETRY_S;
@@ -255,6 +279,7 @@ export class Session {
   }
 
   #resumed() {
+    this.#absentUntilMs = 0;
     if (this.state === "finishing") return;
     this.#enter("live");
     this.#listener.interrupted("resumed");
@@ -264,10 +289,13 @@ export class Session {
   #received(event) {
     if (event.type === "ready") {
       this.#wasLive = true;
+      this.#former = event.resume_token;
+      this.#absentUntilMs = 0;
       this.#enter("live");
     }
     if (event.type === "status" && this.running) this.#enter(STATE_OF_STATUS[event.state] ?? this.state);
-    if (event.type === "error" && event.fatal) this.#fatal = new Problem(event.code, event.message);
+    if (event.type === "error" && event.fatal)
+      this.#fatal = new Problem(event.code, event.message, event.retry_after_s);
     this.#listener.received(event);
     if (event.type === "end") this.#ended(event);
   }
@@ -289,9 +317,17 @@ export class Session {
    * @param {number | null} code
    */
   #closed(code) {
-    const isGone = this.#fatal ? GONE.includes(this.#fatal.code) : SERVER_LEFT.includes(code ?? 0);
-    if (isGone && this.#wasLive && this.state !== "finishing") {
+    const passes = this.#fatal
+      ? GONE.includes(this.#fatal.code) || this.#fatal.code in STATE_OF_REFUSAL
+      : SERVER_LEFT.includes(code ?? 0);
+    if (passes && this.#wasLive && this.state !== "finishing") {
       this.#goOn();
+      return;
+    }
+    // Somebody else has begun while this page was away.
+    const isTaken = this.#wasLive && this.#fatal?.code === "room_taken";
+    if (isTaken || (code === REPLACED && !this.#fatal)) {
+      this.#fail("replaced", new Problem("replaced"));
       return;
     }
     const unconnected = this.state === "connecting";
@@ -299,23 +335,35 @@ export class Session {
     this.#fail(this.#wasLive ? "lost" : "failed", this.#fatal ?? new Problem(cause));
   }
 
-  /** The session cannot go on, but the microphone is open: the next part begins once the server takes it. */
+  /**
+   * The microphone is open, and the sound is kept. Once the server takes it, the session goes on, or if that is gone,
+   * the next part begins.
+   */
   async #goOn() {
-    const capture = this.#capture;
-    this.#stream?.close();
-    this.#stream = null;
+    const stream = this.#stream;
+    const wasRefused = this.state === "connecting";
+    const retryAfterS = this.#fatal?.retryAfterS ?? DEFAULT_RETRY_S;
     this.#fatal = null;
+    this.#isWaiting = true;
+    this.#absentUntilMs ||= performance.now() + MAX_ABSENCE_MS;
     this.#enter("reconnecting");
     this.#listener.interrupted("waiting");
-    if (!capture) return this.#fail("lost", new Problem("lost"));
+    if (!stream || !this.#capture || performance.now() > this.#absentUntilMs)
+      return this.#fail("lost", new Problem("lost"));
     const { signal } = this.#abort;
     try {
-      await this.#untilAccepted(this.#token, signal, performance.now() + MAX_ABSENCE_MS);
+      if (wasRefused) await delay(retryAfterS * 1000, signal);
+      await this.#untilAccepted(signal);
+      this.#isWaiting = false;
+      if (stream.resumePoint) {
+        this.#enter("reconnecting");
+        stream.reconnect();
+        return;
+      }
       this.#listener.interrupted("next_part");
       this.#enter("connecting");
-      const { room } = this.#wishes;
-      const wishes = room ? { ...this.#wishes, room: { ...room, take_over: false } } : this.#wishes;
-      this.#openStream({ ...wishes, token: this.#token, sampleRateHz: capture.sampleRateHz });
+      const { room, ...wishes } = this.#wishes;
+      stream.beginNext(this.#claims(room ? { ...wishes, room: { ...room, take_over: false } } : wishes));
     } catch (error) {
       if (!signal.aborted) this.#fail("lost", error);
     }
@@ -340,6 +388,8 @@ export class Session {
   #release() {
     clearTimeout(this.#finishingTimer);
     this.#abort.abort();
+    const lostMs = this.#wasLive ? (this.#stream?.unsentMs ?? 0) : 0;
+    if (lostMs >= MIN_LOST_MS) this.#listener.dropped(lostMs);
     this.#capture?.close();
     this.#stream?.close();
     this.#capture = this.#stream = null;

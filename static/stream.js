@@ -5,6 +5,7 @@
  * Independent of microphones and of the page.
  */
 
+import { KeptSound } from "./kept-sound.js";
 import { authorization, subprotocols } from "./token.js";
 import { Problem } from "./words.js";
 
@@ -24,8 +25,9 @@ import { Problem } from "./words.js";
  */
 
 /**
- * `lost` and `resumed` alternate; a stream that goes on with an earlier session begins as lost. `closed` is called once
- * with the close code, unless `close` was called.
+ * `lost` and `resumed` alternate; a stream that goes on with an earlier session begins as lost. `closed` is called with
+ * the close code when nothing is tried any more, unless `close` was called or `end` was received. The stream keeps its
+ * sound then, for `reconnect` or `beginNext`.
  *
  * @typedef {object} StreamListener
  * @property {(event: StreamEvent) => void} received
@@ -44,8 +46,13 @@ const MAX_BACKLOG_MS = 2000;
  * finals, and an open utterance.
  */
 const MAX_ACKNOWLEDGED_MS = 120_000;
-/** While the connection is lost, all audio is kept: longer than a server waits for its publisher by default (60 s). */
+/** While the connection is lost, this much audio is kept: longer than a server waits for its publisher by default (60 s),
+ * with what was acknowledged and may be needed again. */
 const MAX_OUTAGE_MS = 90_000 + MAX_ACKNOWLEDGED_MS;
+/** The server acknowledges audio once a second. If nothing comes for so long, the network is gone without a word. */
+const MAX_SILENCE_MS = 8000;
+/** The same after an outage: then the server may read slowly, because it transcribes what it was sent at once. */
+const MAX_SILENCE_CATCHING_UP_MS = 30_000;
 const FIRST_RETRY_MS = 250;
 const MAX_RETRY_MS = 2000;
 /** The code with which a page that is left closes: it may come back, because it is only loaded again. After 1001, which a
@@ -53,13 +60,21 @@ const MAX_RETRY_MS = 2000;
 const LEFT = 4001;
 /** The server takes no stream now. As an answer to a resume, it means that the session still waits. */
 const TRY_AGAIN_LATER = 1013;
+const LOST = 1006;
 /** Close codes that no decision of the server stands behind: the connection broke (1006), or a proxy closed it (1012). */
-const ABNORMAL_CLOSE_CODES = [1006, 1012];
+const ABNORMAL_CLOSE_CODES = [LOST, 1012];
 
-/** @param {string} room that the stream is to be a part of; "": of none. A full server accepts a stream that can take over. */
-function streamUrl(room) {
+/**
+ * What the address names, if anything: a full server admits a client that names its session, or a room that somebody
+ * speaks in, whose slot it can get.
+ *
+ * @typedef {{ resume?: string, room?: string }} Claim
+ */
+
+/** @param {Claim} claim */
+function streamUrl(claim) {
   const url = new URL("v1/stream", document.baseURI);
-  if (room) url.searchParams.set("room", room);
+  for (const [name, value] of Object.entries(claim)) if (value) url.searchParams.set(name, value);
   return url;
 }
 
@@ -70,14 +85,15 @@ function streamUrl(room) {
  * Throws Problem with the server's code; `retryAfterS` is set where asking again makes sense.
  *
  * @param {string} token
- * @param {string} room as in `start`; "": none
+ * @param {Claim} claim
  * @param {AbortSignal} signal
  */
-export async function preflight(token, room, signal) {
+export async function preflight(token, claim, signal) {
   const headers = authorization(token);
+  const inTime = AbortSignal.any([signal, AbortSignal.timeout(MAX_SILENCE_MS)]);
   let response;
   try {
-    response = await fetch(streamUrl(room), { headers, signal, cache: "no-store" });
+    response = await fetch(streamUrl(claim), { headers, signal: inTime, cache: "no-store" });
   } catch (error) {
     signal.throwIfAborted();
     throw new Problem("unreachable", /** @type {Error} */ (error).message);
@@ -94,15 +110,20 @@ export async function preflight(token, room, signal) {
   );
 }
 
-/** One stream of captions. When its connection breaks, it reconnects and resumes the session. */
+/**
+ * One stream of sound. When its connection breaks, it reconnects and resumes the session; if that is gone, another one can
+ * follow, with all sound that is in no captions yet.
+ */
 export class CaptionStream {
   #start;
   #token;
   #listener;
-  #bytesPerMs;
+  #samplesPerMs;
   /** @type {WebSocket} */
   #socket;
   #retryTimer = 0;
+  /** Runs while the server owes an answer. */
+  #silenceTimer = 0;
   #retryMs = FIRST_RETRY_MS;
   /** @type {number | null} */
   #lostAtMs = null;
@@ -117,14 +138,13 @@ export class CaptionStream {
   #open = false;
   /** Whether more than usual may wait, until the audio from the time without a connection is sent. */
   #catchingUp = false;
-  /** @type {Int16Array<ArrayBuffer>[]} Chunks that the server may need again: first those that were sent, then those that wait. */
-  #chunks = [];
-  #nSent = 0;
-  /** The number in the stream of the first sample in `#chunks`. */
-  #firstSample = 0;
-  #waitingBytes = 0;
-  /** Whether the position of `#chunks` in the stream is known. The server knows it after the page was loaded again. */
+  #sound = new KeptSound();
+  /** Whether the position of `#sound` in the stream is known. The server knows it after the page was loaded again. */
   #placed = true;
+  /** The server has all sound before this, by its newest word. */
+  #receivedMs = 0;
+  /** @type {Map<number, number>} Where utterances begin that have no final yet. */
+  #unfinished = new Map();
 
   /**
    * Connect and send `start`.
@@ -135,36 +155,32 @@ export class CaptionStream {
   constructor({ token, sampleRateHz, earlier = null, ...wishes }, listener) {
     this.#token = token;
     this.#listener = listener;
-    this.#bytesPerMs = (sampleRateHz * 2) / 1000;
+    this.#samplesPerMs = sampleRateHz / 1000;
     /** @type {Start} */
     this.#start = { type: "start", encoding: "pcm_s16le", sample_rate: sampleRateHz, channels: 1, ...wishes };
     if (earlier) {
       this.#ready = earlier.ready;
       this.#lastSeq = earlier.lastSeq;
       this.#placed = false;
+      this.#catchingUp = true;
       this.#lostAtMs = performance.now();
     }
     this.#socket = this.#connect();
   }
 
   /**
-   * Send mono 16-bit samples, now or as soon as possible. They are ignored as long as `start` has not been sent.
+   * Send mono 16-bit samples, now or as soon as possible. They are ignored as long as the first `start` was not sent.
    *
    * @param {Int16Array<ArrayBuffer>} pcm
    */
   sendAudio(pcm) {
-    if (!this.#open && !this.#ready) return;
-    this.#chunks.push(pcm);
-    this.#waitingBytes += pcm.byteLength;
-    this.#sendWaiting(SOCKET_BACKLOG_MS * this.#bytesPerMs);
-    const maxBytes = (this.#catchingUp ? MAX_OUTAGE_MS : MAX_BACKLOG_MS) * this.#bytesPerMs;
-    let droppedBytes = 0;
-    while (this.#waitingBytes > maxBytes) {
-      const [dropped] = this.#chunks.splice(this.#nSent, 1);
-      this.#waitingBytes -= dropped.byteLength;
-      droppedBytes += dropped.byteLength;
-    }
-    if (droppedBytes > 0) this.#listener.dropped(droppedBytes / this.#bytesPerMs);
+    if (!this.#open && !this.#ready && !this.#catchingUp) return;
+    this.#sound.push(pcm);
+    if (this.#open) this.#expectAnswer();
+    this.#sendWaiting(SOCKET_BACKLOG_MS);
+    const maxMs = this.#catchingUp ? MAX_OUTAGE_MS : MAX_BACKLOG_MS;
+    const nDropped = this.#sound.dropWaiting(maxMs * this.#samplesPerMs);
+    if (nDropped > 0) this.#listener.dropped(nDropped / this.#samplesPerMs);
   }
 
   /**
@@ -174,7 +190,38 @@ export class CaptionStream {
    */
   stop(endRoom = false) {
     this.#stop = { type: "stop", end_room: endRoom };
-    if (this.#open) this.#sendLast();
+    if (!this.#open) return;
+    this.#sendLast();
+    this.#noteAnswer(); // the last captions may take longer
+  }
+
+  /** How much sound the server does not have, by its newest word. */
+  get unsentMs() {
+    return this.#sound.endSample / this.#samplesPerMs - this.#receivedMs;
+  }
+
+  /** Try again to go on with the session. Call it after `closed`, where there is a `resumePoint`. */
+  reconnect() {
+    this.#lostAtMs = performance.now();
+    this.#retryMs = FIRST_RETRY_MS;
+    this.#socket = this.#connect();
+  }
+
+  /**
+   * Begin another session, with the sound that is in no captions of this one. Call it after `closed` or `end`.
+   *
+   * @param {Omit<StreamOptions, keyof Opening>} wishes
+   */
+  beginNext(wishes) {
+    // Behind a pause of the sound, the times of utterances are later than their sound. Then the open one is lost.
+    if (this.#placed) this.#sound.rewind(this.#sampleAt(Math.min(this.#receivedMs, ...this.#unfinished.values())));
+    this.#placed = true;
+    this.#sound.firstSample = this.#receivedMs = this.#lastSeq = 0;
+    this.#unfinished.clear();
+    this.#start = { ...this.#start, ...wishes };
+    this.#ready = this.#lostAtMs = null;
+    this.#over = false;
+    this.#socket = this.#connect();
   }
 
   /** What goes on with this session after the page was loaded again; null: there is nothing to go on with. */
@@ -196,20 +243,40 @@ export class CaptionStream {
   /** @param {number} code */
   #close(code) {
     clearTimeout(this.#retryTimer);
+    this.#noteAnswer();
+    this.#open = false;
+    this.#catchingUp = true;
     this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
     this.#socket.close(code);
   }
 
   #connect() {
-    const url = streamUrl(this.#ready ? "" : (this.#start.room?.name ?? ""));
+    const url = streamUrl(this.#ready ? { resume: this.#ready.session } : { room: this.#start.room?.name });
     url.protocol = url.protocol.replace("http", "ws");
-    // A full server admits a client that names its session.
-    if (this.#ready) url.searchParams.set("resume", this.#ready.session);
     const socket = new WebSocket(url, subprotocols(this.#token));
     socket.onopen = () => this.#opened();
     socket.onmessage = ({ data }) => this.#received(JSON.parse(data));
     socket.onclose = ({ code }) => this.#closed(code);
+    this.#expectAnswer();
     return socket;
+  }
+
+  /** Something was sent: if the server says nothing in time, the connection counts as lost. */
+  #expectAnswer() {
+    if (this.#silenceTimer) return;
+    const isSlow = this.#open && this.#catchingUp;
+    this.#silenceTimer = setTimeout(
+      () => {
+        this.#close(LEFT);
+        this.#closed(LOST);
+      },
+      isSlow ? MAX_SILENCE_CATCHING_UP_MS : MAX_SILENCE_MS,
+    );
+  }
+
+  #noteAnswer() {
+    clearTimeout(this.#silenceTimer);
+    this.#silenceTimer = 0;
   }
 
   #opened() {
@@ -218,17 +285,19 @@ export class CaptionStream {
       this.#open = true;
     } else {
       const { session, resume_token: token } = this.#ready;
-      const audio_from_ms = Math.ceil((this.#firstSample * 1000) / this.#start.sample_rate);
+      const audio_from_ms = Math.ceil((this.#sound.firstSample * 1000) / this.#start.sample_rate);
       this.#send({ type: "start", resume: { session, token, last_seq: this.#lastSeq, audio_from_ms } });
     }
   }
 
   /** @param {StreamEvent} event */
   #received(event) {
+    this.#noteAnswer();
     if (event.seq) this.#lastSeq = event.seq;
-    if (event.type === "ack") this.#forget(event.received_ms - MAX_ACKNOWLEDGED_MS);
     if (event.type === "error" && event.fatal && event.retry_after_s && this.#lostAtMs !== null) return;
     if (event.type === "end" || (event.type === "error" && event.fatal)) this.#over = true;
+    this.#account(event);
+    if (event.type === "end") this.#close(1000); // nothing follows
     if (event.type === "ready") {
       if (this.#ready) return this.#resume(event.received_ms);
       this.#ready = event;
@@ -236,15 +305,30 @@ export class CaptionStream {
     this.#listener.received(event);
   }
 
+  /**
+   * Note which sound the server has, and which of it is in captions.
+   *
+   * @param {StreamEvent} event
+   */
+  #account(event) {
+    if (event.type === "ack" || event.type === "end" || event.type === "ready") this.#receivedMs = event.received_ms;
+    if (event.type === "ack") this.#sound.forget(this.#sampleAt(event.received_ms - MAX_ACKNOWLEDGED_MS));
+    if (event.type === "speech_start") this.#unfinished.set(event.utterance, event.start_ms);
+    if (event.type === "end") this.#unfinished.clear();
+    if (event.type === "final") {
+      // Finals come in order; one of them may be in a gap.
+      for (const utterance of this.#unfinished.keys()) {
+        if (utterance <= event.utterance) this.#unfinished.delete(utterance);
+      }
+    }
+  }
+
   /** @param {number} receivedMs */
   #resume(receivedMs) {
-    if (!this.#placed) this.#firstSample = this.#sampleAt(receivedMs);
+    const first = this.#sampleAt(receivedMs);
+    if (!this.#placed) this.#sound.firstSample = first;
     this.#placed = true;
-    const first = this.#forget(receivedMs);
-    if (this.#chunks.length > 0) this.#chunks[0] = this.#chunks[0].subarray(first - this.#firstSample);
-    this.#firstSample = first;
-    this.#nSent = 0;
-    this.#waitingBytes = this.#chunks.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    this.#sound.rewind(first);
     this.#open = true;
     this.#lostAtMs = null;
     this.#retryMs = FIRST_RETRY_MS;
@@ -253,22 +337,10 @@ export class CaptionStream {
   }
 
   /**
-   * Drop sent chunks before this millisecond, which will not be needed again. Return the number of its first sample,
-   * rounded as the server rounds.
+   * The number of the first sample of this millisecond, rounded as the server rounds.
    *
    * @param {number} ms
    */
-  #forget(ms) {
-    const sample = this.#sampleAt(ms);
-    while (this.#nSent > 0 && this.#firstSample + this.#chunks[0].length <= sample) {
-      this.#firstSample += this.#chunks[0].length;
-      this.#chunks.shift();
-      this.#nSent -= 1;
-    }
-    return sample;
-  }
-
-  /** @param {number} ms */
   #sampleAt(ms) {
     return Math.floor((ms * this.#start.sample_rate) / 1000);
   }
@@ -277,7 +349,9 @@ export class CaptionStream {
   #closed(code) {
     const wasLost = this.#lostAtMs !== null;
     const nowMs = performance.now();
+    this.#noteAnswer();
     this.#open = false;
+    this.#catchingUp = true;
     this.#lostAtMs ??= nowMs;
     const windowMs = this.#ready?.resume_window_ms ?? 0;
     const mayReturn = ABNORMAL_CLOSE_CODES.includes(code) || (wasLost && code === TRY_AGAIN_LATER);
@@ -285,21 +359,21 @@ export class CaptionStream {
       this.#listener.closed(code);
       return;
     }
-    this.#catchingUp = true;
     if (!wasLost) this.#listener.lost(code);
     this.#retryTimer = setTimeout(() => (this.#socket = this.#connect()), this.#retryMs);
     this.#retryMs = Math.min(2 * this.#retryMs, MAX_RETRY_MS);
   }
 
-  /** @param {number} maxBufferedBytes */
-  #sendWaiting(maxBufferedBytes) {
-    while (this.#open && this.#nSent < this.#chunks.length && this.#socket.bufferedAmount < maxBufferedBytes) {
-      const pcm = this.#chunks[this.#nSent];
+  /** @param {number} maxBufferedMs how much the browser may hold unsent */
+  #sendWaiting(maxBufferedMs) {
+    if (!this.#open) return;
+    const maxBufferedBytes = maxBufferedMs * this.#samplesPerMs * Int16Array.BYTES_PER_ELEMENT;
+    while (this.#socket.bufferedAmount < maxBufferedBytes) {
+      const pcm = this.#sound.next();
+      if (!pcm) break;
       this.#socket.send(pcm);
-      this.#waitingBytes -= pcm.byteLength;
-      this.#nSent += 1;
     }
-    if (this.#open && this.#waitingBytes <= MAX_BACKLOG_MS * this.#bytesPerMs) this.#catchingUp = false;
+    if (this.#sound.nWaitingSamples <= MAX_BACKLOG_MS * this.#samplesPerMs) this.#catchingUp = false;
   }
 
   #sendLast() {

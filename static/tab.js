@@ -7,6 +7,7 @@
 
 /**
  * @typedef {object} Tab
+ * @property {string} id
  * @property {SpokenSession[]} sessions whose captions the page shows, the oldest first
  * @property {ResumePoint | null} running null: no session runs
  * @property {boolean} inBreak whether the event goes on although no session runs
@@ -15,7 +16,9 @@
 const KEY = "livecaption.tab";
 
 /** @type {Tab} */
-const NOTHING = { sessions: [], running: null, inBreak: false };
+const NOTHING = { id: "", sessions: [], running: null, inBreak: false };
+/** A page that is loaded again waits so long for its own lock. */
+const MAX_WAIT_MS = 1000;
 
 /** @returns {Tab} */
 export function readTab() {
@@ -32,4 +35,38 @@ export function keepTab(tab) {
   try {
     sessionStorage.setItem(KEY, JSON.stringify(tab));
   } catch {}
+}
+
+/**
+ * Return whether no other tab is open with what this one remembers. Browsers copy it into a duplicated tab, which gets an
+ * id of its own: the session stays with the first one.
+ *
+ * @param {Tab} tab
+ */
+export async function claimTab(tab) {
+  const isOnly = tab.id !== "" && (await holdLock(tab.id));
+  if (!isOnly) {
+    tab.id = String(Math.random()); // no secret
+    holdLock(tab.id);
+  }
+  return isOnly;
+}
+
+/**
+ * Hold the lock of this tab until its page is gone. Return whether it was free.
+ *
+ * @param {string} id
+ * @returns {Promise<boolean>}
+ */
+function holdLock(id) {
+  // Without locks, as at an address where the microphone is not allowed either, nothing is copied that matters.
+  if (!navigator.locks) return Promise.resolve(true);
+  return new Promise((resolve) => {
+    const hold = () => {
+      resolve(true);
+      return new Promise(() => {});
+    };
+    const signal = AbortSignal.timeout(MAX_WAIT_MS);
+    navigator.locks.request(`livecaption.tab.${id}`, { signal }, hold).catch(() => resolve(false));
+  });
 }

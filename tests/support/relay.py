@@ -22,6 +22,16 @@ class Relay:
         self.n_broken = 0
         self.up = True
         """While it is False, new connections are closed at once."""
+        self._flows = asyncio.Event()
+        self._flows.set()
+
+    def hold(self) -> None:
+        """Pass nothing on, as a network that has died without a word. Nothing is lost, and nothing is closed."""
+        self._flows.clear()
+
+    def release(self) -> None:
+        """Pass on all that was held."""
+        self._flows.set()
 
     def break_all(self) -> None:
         """Break all connections without a close. Bytes in transit are lost."""
@@ -55,12 +65,14 @@ class Relay:
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, n_bytes: float) -> None:
         try:
             while data := await reader.read(4096):
+                await self._flows.wait()
                 writer.write(data[: int(min(n_bytes, len(data)))])
                 await writer.drain()
                 n_bytes -= len(data)
                 if n_bytes <= 0:
                     self.n_broken += 1
                     return
+            await self._flows.wait()
             # This is an orderly end: forward it before both connections are closed.
             writer.write_eof()
             await asyncio.sleep(1)

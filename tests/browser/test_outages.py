@@ -1,0 +1,220 @@
+"""The speaker's page in outages that last longer than the resume window: it goes on by itself, and loses no sound."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, Route, expect
+
+from livecaption.client import connect
+from tests.browser.support import ROOT, Serve, Server
+from tests.browser.test_speaker_page import (
+    TIMEOUT_MS,
+    end_event,
+    expect_state,
+    opened,
+    press,
+    room_at,
+    said,
+    shared_link,
+)
+from tests.support.relay import relay_to
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+FLAGS = ("--engine", "scripted", "--resume-window")
+SLACK_MS = 1500
+"""Sound that is in neither part, because it was on its way between the clicks and the microphone."""
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(speaking_browser: Browser) -> AsyncIterator[BrowserContext]:
+    """One speaker's browser, in which the microphone is allowed."""
+    async with await speaking_browser.new_context(bypass_csp=True, permissions=["microphone"]) as context:
+        context.set_default_timeout(TIMEOUT_MS)
+        yield context
+
+
+async def impatient(context: BrowserContext, **limits_ms: int) -> None:
+    """Give the page other limits of time than its own, which are too long for a test."""
+    source = (ROOT / "static" / "stream.js").read_text()
+    for name, limit_ms in limits_ms.items():
+        source, n_changed = re.subn(rf"const {name} = [^;]+;", f"const {name} = {limit_ms};", source)
+        assert n_changed == 1
+
+    async def changed(route: Route) -> None:
+        await route.fulfill(body=source, content_type="text/javascript")
+
+    await context.route("**/static/stream.js", changed)
+
+
+async def presenting(page: Page) -> float:
+    """Speak, and fill the screen of the hall; return the monotonic time since which there is sound."""
+    await press(page, "Start captions")
+    await expect_state(page, "Live")
+    began_s = time.monotonic()
+    await said(page)
+    await page.evaluate("document.activeElement.blur()")
+    await page.keyboard.press("p")
+    return began_s
+
+
+async def parts_at_the_end(page: Page) -> list[dict[str, Any]]:
+    """Leave the presentation, in which no dialog stands, and end the event; return its parts."""
+    assert await page.locator("dialog[open]").count() == 0
+    await page.keyboard.press("p")
+    return await parts_of_ended_event(page)
+
+
+async def parts_of_ended_event(page: Page) -> list[dict[str, Any]]:
+    """End the event; return its parts."""
+    await end_event(page)
+    await expect_state(page, "Ready")
+    room = await room_at(page, await shared_link(page))
+    parts: list[dict[str, Any]] = room["parts"]
+    return parts
+
+
+WAITS = "The server does not take the sound now. Captions go on by themselves once it does."
+"""The notice of a page whose resume window is over."""
+
+
+async def test_a_page_goes_on_with_the_next_part_and_all_sound_if_its_session_has_ended_meanwhile(
+    serve: Serve, context: BrowserContext
+) -> None:
+    server = await serve(*FLAGS, "1")
+    async with relay_to(server.url) as relay:
+        page = await opened(context, relay.url)
+        link = (await shared_link(page)).replace(relay.url, server.url)
+        await press(page, "Done")
+        began_s = await presenting(page)
+        relay.up = False
+        relay.break_all()
+        await expect(page.locator("#stage-mark")).to_have_text("Reconnecting")
+        await expect(page.locator("#notice")).to_contain_text(WAITS, timeout=TIMEOUT_MS)
+        while (await room_at(page, link))["state"] != "break":
+            pass
+        relay.up = True
+        await expect(page.locator("#notice")).to_contain_text("Captions continue as a new part", timeout=TIMEOUT_MS)
+        await expect_state(page, "Live")
+        await said(page)
+        spoken_ms = (time.monotonic() - began_s) * 1000
+        parts = await parts_at_the_end(page)
+    assert [part["state"] for part in parts] == ["ended", "ended"]
+    assert sum(part["duration_ms"] for part in parts) > spoken_ms - SLACK_MS
+
+
+async def test_a_page_goes_on_with_its_session_if_its_server_was_gone_for_longer_than_the_resume_window(
+    serve: Serve, context: BrowserContext, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    """The new server waits for its publishers from when it is ready."""
+    flags = (*FLAGS, "4", "--port", str(unused_tcp_port), "--store", str(tmp_path / "transcripts.db"))
+    server = await serve(*flags)
+    page = await opened(context, server.url)
+    began_s = await presenting(page)
+    server.process.kill()
+    await server.process.wait()
+    await expect(page.locator("#notice")).to_contain_text(WAITS, timeout=TIMEOUT_MS)
+    await serve(*flags)
+    await expect_state(page, "Live")
+    await said(page)
+    spoken_ms = (time.monotonic() - began_s) * 1000
+    [part] = await parts_at_the_end(page)
+    assert part["duration_ms"] > spoken_ms - SLACK_MS
+
+
+async def test_a_page_whose_network_dies_without_a_word_shows_it_and_goes_on_with_its_session(
+    serve: Serve, context: BrowserContext
+) -> None:
+    """The server still believes in the old connection. The page has waited longer than the resume window."""
+    server = await serve(*FLAGS, "1")
+    await impatient(context, MAX_SILENCE_MS=1500)
+    async with relay_to(server.url) as relay:
+        page = await opened(context, relay.url)
+        began_s = await presenting(page)
+        relay.hold()
+        await expect(page.locator("#stage-mark")).to_have_text("Reconnecting")
+        await expect(page.locator("#notice")).to_contain_text(WAITS, timeout=TIMEOUT_MS)
+        relay.release()
+        await expect_state(page, "Live")
+        await expect(page.locator("#notice")).not_to_contain_text(WAITS)
+        spoken_ms = (time.monotonic() - began_s) * 1000
+        [part] = await parts_at_the_end(page)
+    assert part["duration_ms"] > spoken_ms - SLACK_MS
+
+
+async def test_sound_that_is_lost_in_an_outage_is_counted_and_the_count_stays(
+    scripted_server: Server, context: BrowserContext
+) -> None:
+    await impatient(context, MAX_OUTAGE_MS=1000)
+    async with relay_to(scripted_server.url) as relay:
+        page = await opened(context, relay.url)
+        await presenting(page)
+        relay.up = False
+        relay.break_all()
+        lost = page.locator("#notice").get_by_text(re.compile(r"^[1-9]\.\d s of sound is lost\. It has no captions\.$"))
+        await expect(lost).to_have_count(1)  # the presentation hides it
+        relay.up = True
+        await expect_state(page, "Live")
+        await expect(lost).to_have_count(1)
+        [part] = await parts_at_the_end(page)
+        assert part["state"] == "ended"
+
+
+async def test_a_duplicated_tab_leaves_the_session_to_the_first_one(
+    scripted_server: Server, context: BrowserContext
+) -> None:
+    page = await opened(context, scripted_server.url)
+    await press(page, "Start captions")
+    lines = await said(page)
+    async with page.expect_popup() as duplicating:
+        await page.evaluate("void window.open(location.href)")  # the copy has the session storage of this tab
+    copy = await duplicating.value
+    await expect(copy.locator("#transcript p span").first).to_have_text(lines[0])
+    await expect(copy.locator("#welcome")).to_be_hidden()
+    await expect_state(copy, "Ready")
+    await expect_state(page, "Live")
+    await press(copy, "Start captions")
+    await copy.get_by_role("dialog", name="Somebody speaks in this event already").wait_for()
+    await expect_state(page, "Live")
+
+
+async def test_a_page_whose_session_somebody_else_goes_on_with_blames_nobody(
+    scripted_server: Server, context: BrowserContext
+) -> None:
+    page = await opened(context, scripted_server.url)
+    await press(page, "Start captions")
+    await expect_state(page, "Live")
+    point = await page.evaluate("JSON.parse(sessionStorage.getItem('livecaption.tab')).running")
+    async with connect(scripted_server.url) as other:
+        ready = point["ready"]
+        other.ready = replace(other.ready, session=ready["session"], resume_token=ready["resume_token"])
+        other.last_seq = point["lastSeq"]
+        other._socket._writer.transport.abort()
+        reading = asyncio.ensure_future(anext(aiter(other)))
+        await expect_state(page, "Taken over")
+        await expect(page.get_by_role("alert")).to_contain_text("Somebody else speaks now")
+        await reading
+
+
+async def test_a_page_that_is_loaded_again_with_another_microphone_is_not_refused_by_its_own_session(
+    scripted_server: Server, context: BrowserContext
+) -> None:
+    """A session has one sample rate, so the next part begins."""
+    page = await opened(context, scripted_server.url)
+    await press(page, "Start captions")
+    await said(page)
+    await page.add_init_script(
+        "const tab = JSON.parse(sessionStorage['livecaption.tab']); tab.running.sampleRateHz = 8000;"
+        "sessionStorage['livecaption.tab'] = JSON.stringify(tab)"
+    )
+    page.on("dialog", lambda dialog: dialog.accept())
+    await page.reload()
+    await expect_state(page, "Live")
+    assert [part["state"] for part in await parts_of_ended_event(page)] == ["ended", "ended"]
