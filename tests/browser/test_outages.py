@@ -13,7 +13,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
 from livecaption.client import connect
-from tests.browser.support import ROOT, Serve, Server
+from tests.browser.support import ROOT, Serve, Server, serving
 from tests.browser.test_speaker_page import (
     TIMEOUT_MS,
     end_event,
@@ -24,7 +24,7 @@ from tests.browser.test_speaker_page import (
     said,
     shared_link,
 )
-from tests.support.relay import relay_to
+from tests.support.relay import Relay, relay_to
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -81,25 +81,42 @@ async def parts_of_ended_event(page: Page) -> list[dict[str, Any]]:
     return parts
 
 
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def hasty_server() -> AsyncIterator[Server]:
+    """A server that waits for a publisher for one second."""
+    async with serving(*FLAGS, "1") as server:
+        yield server
+
+
+async def cut_off(relay: Relay, page: Page, link: str) -> None:
+    """Break the network until the page has given its session up, and the server too."""
+    relay.up = False
+    relay.break_all()
+    await expect(page.locator("#stage-mark")).to_have_text("Reconnecting")
+    await expect(page.locator("#notice")).to_contain_text(WAITS, timeout=TIMEOUT_MS)
+    while (await room_at(page, link))["state"] != "break":
+        pass
+
+
+async def link_behind(relay: Relay, page: Page, server: Server) -> str:
+    """Return the link of the page's event, past the relay."""
+    link = await shared_link(page)
+    await press(page, "Done")
+    return link.replace(relay.url, server.url)
+
+
 WAITS = "The server does not take the sound now. Captions go on by themselves once it does."
 """The notice of a page whose resume window is over."""
 
 
 async def test_a_page_goes_on_with_the_next_part_and_all_sound_if_its_session_has_ended_meanwhile(
-    serve: Serve, context: BrowserContext
+    hasty_server: Server, context: BrowserContext
 ) -> None:
-    server = await serve(*FLAGS, "1")
-    async with relay_to(server.url) as relay:
+    async with relay_to(hasty_server.url) as relay:
         page = await opened(context, relay.url)
-        link = (await shared_link(page)).replace(relay.url, server.url)
-        await press(page, "Done")
+        link = await link_behind(relay, page, hasty_server)
         began_s = await presenting(page)
-        relay.up = False
-        relay.break_all()
-        await expect(page.locator("#stage-mark")).to_have_text("Reconnecting")
-        await expect(page.locator("#notice")).to_contain_text(WAITS, timeout=TIMEOUT_MS)
-        while (await room_at(page, link))["state"] != "break":
-            pass
+        await cut_off(relay, page, link)
         relay.up = True
         await expect(page.locator("#notice")).to_contain_text("Captions continue as a new part", timeout=TIMEOUT_MS)
         await expect_state(page, "Live")
@@ -110,11 +127,27 @@ async def test_a_page_goes_on_with_the_next_part_and_all_sound_if_its_session_ha
     assert sum(part["duration_ms"] for part in parts) > spoken_ms - SLACK_MS
 
 
+async def test_a_page_that_was_away_while_somebody_else_began_shows_it_without_a_dialog(
+    hasty_server: Server, context: BrowserContext
+) -> None:
+    async with relay_to(hasty_server.url) as relay:
+        page = await opened(context, relay.url)
+        link = await link_behind(relay, page, hasty_server)
+        await presenting(page)
+        await cut_off(relay, page, link)
+        room = await page.evaluate("JSON.parse(localStorage.getItem('livecaption.rooms')).at(-1)")
+        async with connect(hasty_server.url, room=room["name"], room_secret=room["secret"]):
+            relay.up = True
+            await expect(page.locator("#stage-mark")).to_have_text("Taken over", timeout=TIMEOUT_MS)
+            assert await page.locator("dialog[open]").count() == 0
+            await expect(page.locator("#notice")).to_contain_text("of sound is lost")
+
+
 async def test_a_page_goes_on_with_its_session_if_its_server_was_gone_for_longer_than_the_resume_window(
     serve: Serve, context: BrowserContext, tmp_path: Path, unused_tcp_port: int
 ) -> None:
     """The new server waits for its publishers from when it is ready."""
-    flags = (*FLAGS, "4", "--port", str(unused_tcp_port), "--store", str(tmp_path / "transcripts.db"))
+    flags = (*FLAGS, "5", "--port", str(unused_tcp_port), "--store", str(tmp_path / "transcripts.db"))
     server = await serve(*flags)
     page = await opened(context, server.url)
     began_s = await presenting(page)
@@ -130,12 +163,11 @@ async def test_a_page_goes_on_with_its_session_if_its_server_was_gone_for_longer
 
 
 async def test_a_page_whose_network_dies_without_a_word_shows_it_and_goes_on_with_its_session(
-    serve: Serve, context: BrowserContext
+    hasty_server: Server, context: BrowserContext
 ) -> None:
     """The server still believes in the old connection. The page has waited longer than the resume window."""
-    server = await serve(*FLAGS, "1")
     await impatient(context, MAX_SILENCE_MS=1500)
-    async with relay_to(server.url) as relay:
+    async with relay_to(hasty_server.url) as relay:
         page = await opened(context, relay.url)
         began_s = await presenting(page)
         relay.hold()
