@@ -48,7 +48,7 @@ PURE = [
     or path.parts[1:3] in (("live", "dialects"), ("live", "state.py"), ("live", "room_state.py"))
     or path.parts[1:3] == ("workers", "lifecycle.py")
     or str(path) in ("livecaption/store/schema.py", "livecaption/store/rows.py", "livecaption/store/search.py")
-    or path.parts[1:3] in (("engine", "language.py"), ("live", "turn.py"))
+    or path.parts[1:3] in (("engine", "language.py"), ("live", "turn.py"), ("live", "title.py"))
     or path.name
     in ("event_log.py", "restart.py", "deadlines.py", "messages.py", "quarantine.py", "tokens.py", "allowance.py")
 ]

@@ -96,6 +96,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
             # No HEAD: it would run the handler to the end of a session.
             *(web.get(route.path, partial(stream, route=route), allow_head=False) for route in routes),
             web.get("/watch/{room}", readers.watch_page),
+            web.get("/watch/{room}/", readers.watch_page_below),
             web.get("/v1/rooms/{room}", rooms.room),
             web.put("/v1/rooms/{room}", rooms.put),
             web.get("/v1/rooms/{room}/events", readers.room_events, allow_head=False),

@@ -10,6 +10,7 @@ import io
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import lru_cache
+from http import HTTPStatus
 
 import segno
 from aiohttp import WSCloseCode, WSMsgType, hdrs, web
@@ -17,7 +18,7 @@ from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 from livecaption.errors import MessageTooBig
 from livecaption.live.event_log import Message
 from livecaption.live.room import Room, RoomMessage
-from livecaption.live.room_state import RoomState
+from livecaption.live.room_state import RoomState, is_name
 from livecaption.live.session import LiveSession
 from livecaption.live.websocket import WebSocket
 from livecaption.server import auth, links
@@ -46,6 +47,16 @@ Feed = AsyncGenerator[list[Message], None]
 async def watch_page(_: web.Request) -> web.FileResponse:
     """`GET /watch/{id}`: the readers' page. The page itself finds out whether the session exists."""
     return web.FileResponse(STATIC / "watch.html")
+
+
+async def watch_page_below(request: web.Request) -> web.Response:
+    """`GET /watch/{id}/`: redirect to the address without the last `/`, which people type."""
+    name = request.match_info["room"]
+    if not is_name(name):
+        raise web.HTTPNotFound
+    query = f"?{raw}" if (raw := request.rel_url.raw_query_string) else ""
+    # A relative address: a proxy may serve this below a path of its own.
+    return web.Response(status=HTTPStatus.PERMANENT_REDIRECT, headers={hdrs.LOCATION: f"../{name}{query}"})
 
 
 async def events(request: web.Request) -> web.StreamResponse:

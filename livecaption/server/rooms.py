@@ -1,7 +1,7 @@
 """Handlers for rooms: registration, state, and transcripts over all parts. Their events: `server.readers`."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from aiohttp import hdrs, web
@@ -10,7 +10,7 @@ from livecaption.captions.transcript import in_sequence, in_spoken_order
 from livecaption.errors import InvalidMessage
 from livecaption.events import Final
 from livecaption.live.dialects.commands import RoomClaim
-from livecaption.live.dialects.native import check_title
+from livecaption.live.dialects.native import title_of
 from livecaption.live.room import Part, Room
 from livecaption.live.room_state import RoomState, check_name, check_secret
 from livecaption.live.tokens import reader_token
@@ -98,7 +98,7 @@ async def _change(request: web.Request) -> RoomChange:
     """
     change: RoomChange = await body_of(request, RoomChange, lenient=True)
     if change.title is not None:
-        check_title(change.title)
+        change = replace(change, title=title_of({"title": change.title}))
     if change.state not in (None, RoomState.ENDED.value):
         raise InvalidMessage("state must be ended: every other state follows from the parts")
     return change

@@ -22,7 +22,7 @@ from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, GrowingVtt, in_spoken_order, in_track
 from livecaption.errors import InvalidQuery, UnknownSession
 from livecaption.events import Final
-from livecaption.live.dialects.native import check_title
+from livecaption.live.dialects.native import title_of
 from livecaption.live.session import LiveSession
 from livecaption.server import auth
 from livecaption.server.exports import Export, Exports, LayOut
@@ -158,10 +158,10 @@ async def rename(request: web.Request) -> web.Response:
     """`PATCH /v1/sessions/{id}`: change the title of a session."""
     store, session_id = await _changeable(request)
     change: SessionChange = await body_of(request, SessionChange)
-    check_title(change.title)
-    if not await store.rename(session_id, change.title):
+    title = title_of({"title": change.title})
+    if not await store.rename(session_id, title):
         raise _unknown()
-    request.app[SERVICES].rooms.rename_part(session_id, change.title)
+    request.app[SERVICES].rooms.rename_part(session_id, title)
     return web.json_response(_as_json(await _find(request)))
 
 

@@ -21,6 +21,7 @@ from livecaption.live.dialects.commands import Audio, Command, Control, Finish, 
 from livecaption.live.dialects.dialect import Handshake, HttpAnswer, Limits, Route
 from livecaption.live.room_state import MAX_NAME_CHARACTERS, MAX_SECRET_CHARACTERS, check_name, check_secret
 from livecaption.live.state import Ending
+from livecaption.live.title import clean_title
 from livecaption.messages import encode
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TASKS, TranscriptionOptions
@@ -251,7 +252,7 @@ def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOpt
         transcription=transcription,
         partials=_flag(message, "partials", default=True),
         endpointing=_endpointing(message.get("endpointing"), endpointing),
-        title=_text(message, "title", MAX_TITLE_CHARACTERS),
+        title=title_of(message),
         private=_flag(message, "private", default=False),
         keep=_flag(message, "keep", default=True),
         channel_mode=channel_mode,
@@ -343,13 +344,13 @@ def _flag(message: dict[str, Any], name: str, *, default: bool) -> bool:
     return value
 
 
-def check_title(title: str) -> None:
-    """Check a title that comes by another way than `start`.
+def title_of(message: dict[str, Any]) -> str:
+    """Return the title in a message of any kind; empty: it has none.
 
     Raises:
         InvalidMessage: it is too long, or not valid Unicode.
     """
-    _checked_text(title, "title", MAX_TITLE_CHARACTERS)
+    return clean_title(_text(message, "title", MAX_TITLE_CHARACTERS))
 
 
 def _text(message: dict[str, Any], name: str, max_characters: int) -> str:
