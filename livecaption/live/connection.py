@@ -261,7 +261,7 @@ class Connection:
         if (claim := command.room) is None:
             self._session = self._sessions.open(self, command, self._slot, is_admitted=is_admitted, resumable=resumable)
             return
-        room = await self._rooms.enter(claim, title=command.options.title, private=command.options.private)
+        room = await self._rooms.enter(claim, private=command.options.private)
         if not self._closing.is_set():  # it may be by now
             self._session = self._rooms.open(
                 room, self, command, claim, self._slot, is_admitted=is_admitted, resumable=resumable

@@ -147,6 +147,7 @@ class EventLog:
         self._snapshot: Message | None = None
         self._before_first_seq = self.last_seq = generation * SEQS_PER_GENERATION
         self.ended = False
+        self.forgotten = False
         for seq, event in earlier:
             self._note_caption(seq, event)
             self._keep(Message(seq, event, epoch))
@@ -174,6 +175,14 @@ class EventLog:
         """Change the title, for snapshots from now on."""
         self.title = title
         self._snapshot = None
+
+    def forget(self) -> None:
+        """Forget all captions so far, because the session was deleted: readers get a snapshot without them."""
+        self.forgotten = True
+        for kept in (self._finals, self._snapshot_finals, self._encoded):
+            kept.clear()
+        self._snapshot = None
+        self._before_first_seq = self.last_seq
 
     @property
     def finals(self) -> list[Final]:
@@ -231,6 +240,8 @@ class EventLog:
 
     def _add_translation(self, translation: Translation) -> None:
         """Add a translation to its final, which has text and is one of the newest."""
+        if self.forgotten and all(final.utterance != translation.utterance for final in self._snapshot_finals):
+            return  # its final was deleted
         self._n_translations += 1
         text = TranslatedText(translation.language, translation.text)
         at = _newest(self._snapshot_finals, translation.utterance)

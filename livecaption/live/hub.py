@@ -69,6 +69,15 @@ class Hub:
         self._log.rename(title)
 
     @property
+    def forgotten(self) -> bool:
+        """True if the session was deleted."""
+        return self._log.forgotten
+
+    def forget(self) -> None:
+        """Forget all captions so far, because the session was deleted. What comes next is published."""
+        self._log.forget()
+
+    @property
     def last_seq(self) -> int:
         return self._log.last_seq
 

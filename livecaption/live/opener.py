@@ -34,11 +34,14 @@ class RoomOfSession:
     Attributes:
         reader_token: the readers' token, which counts if the room is private.
         news: wakes the readers of the room.
+        begin: begins a part, which nothing refuses any more; returns the number of its event. It stores the room, with
+            which the session is stored.
     """
 
     name: str
     reader_token: str
     news: News
+    begin: Callable[[], int]
 
 
 class SessionOpener:
@@ -114,6 +117,7 @@ class SessionOpener:
             options.private,
             Resumption(command.start, token_hash(token), reader_hash) if can_go_on else None,
             None if room is None else room.name,
+            0 if room is None else room.begin(),
         )
         tokens = SessionTokens(token_hash(token), reader_hash, token, None if room is None else room.reader_token)
         audio = options.audio

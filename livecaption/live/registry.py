@@ -228,6 +228,16 @@ class SessionRegistry:
         self._ended.append(session.id)
         if len(self._ended) > self._limits.max_ended:
             self._sessions.pop(self._ended.popleft(), None)
+        if session.hub.forgotten:
+            del self._sessions[session.id]
+
+    def forget(self, session_id: str) -> None:
+        """Forget a session that was deleted. If it runs, forget its captions so far, and the rest at its end."""
+        session = self.known(session_id)
+        if session is not None:
+            session.hub.forget()
+            if session not in self._open:
+                del self._sessions[session_id]
 
     def find(self, session_id: str) -> LiveSession:
         """Return the session of this name, open or just over.

@@ -35,6 +35,7 @@ class Part:
         duration_ms: the length of its captions or, if longer, of its audio; as far as it is known.
         epoch: the epoch of its events, see `live.event_log`; once only the store has it, one that always stays.
         end_seq: the number of its last event; until that is known, of its snapshot.
+        deleted: whether its transcript was deleted, so that it is not listed. Readers follow it as long as it runs.
         snapshot: all its captions from the store, once they are read for a reader; None: there are none.
     """
 
@@ -45,6 +46,7 @@ class Part:
     started_at_ms: int
     duration_ms: int = 0
     state: SessionState = SessionState.OPEN
+    deleted: bool = False
     epoch: str = field(init=False)
     end_seq: int = 0
     snapshot: "asyncio.Future[Message | None] | None" = None
@@ -57,7 +59,8 @@ class Part:
     def of(cls, number: int, session: LiveSession) -> Self:
         """Return the part that this session is."""
         about = session.about
-        return cls(number, about.id, session.hub.title, about.language, about.started_at_ms)
+        title, deleted = session.hub.title, session.hub.forgotten
+        return cls(number, about.id, title, about.language, about.started_at_ms, deleted=deleted)
 
     @classmethod
     def stored(cls, number: int, record: SessionRecord) -> Self:
@@ -119,14 +122,14 @@ class Room:
 
     Args:
         about: the room, as it is stored.
-        parts: its parts so far, the oldest first.
+        parts: the parts of its present event so far, the oldest first.
         news: wakes its readers.
         find: returns the session of this id, if it runs or ended a moment ago.
         load: reads the snapshot of a part from the store. Raises StoreFailed.
 
     Attributes:
         about: the room, as it is to be stored.
-        parts: its parts, the oldest first.
+        parts: the parts of its present event, the oldest first.
     """
 
     def __init__(
@@ -159,6 +162,16 @@ class Room:
         return RoomState(self.announcement().state)
 
     @property
+    def goes_on(self) -> bool:
+        """True if the next part belongs to the present event."""
+        return self.about.ended_at_ms is None and self.state in (RoomState.LIVE, RoomState.BREAK)
+
+    @property
+    def listed(self) -> list[Part]:
+        """The parts of the present event, apart from those that were deleted."""
+        return [part for part in self.parts if not part.deleted]
+
+    @property
     def speaker(self) -> LiveSession | None:
         """The session whose publisher speaks in the room, or may come back."""
         newest = self._find(self.parts[-1].id) if self.parts else None
@@ -174,6 +187,8 @@ class Room:
 
         It is the same object until the next change.
         """
+        if any(part.deleted for part in self.parts):
+            self.parts = [part for part in self.parts if not part.deleted or self._runs(part)]
         running = tuple(part.number for part in self.parts if self._runs(part))
         newest = self.parts[-1] if self.parts else None
         session = None if newest is None else self._find(newest.id)
@@ -186,17 +201,18 @@ class Room:
             now_ms=round(time.time() * 1000),
         )
         away = state is RoomState.LIVE and session is not None and not session.hub.has_publisher
-        announced = (self.about, len(self.parts), running, state, away)
+        announced = (self.about, len(self.listed), running, state, away)
         if announced != self._announced:
             self._announced = announced
-            parts = tuple(map(self._describe, self.parts))
-            title, session_id = self.about.title, newest.id if newest and state is RoomState.LIVE else None
+            parts = tuple(map(self._describe, self.listed))
+            title = self.about.title or (parts[0].title if parts else "")
+            session_id = newest.id if newest and state is RoomState.LIVE else None
             self._announcement = RoomEvent(self.about.name, title, self.private, state.value, session_id, away, parts)
         return self._announcement
 
     def description(self) -> RoomEvent:
         """Return the room as it is now."""
-        return replace(self.announcement(), parts=tuple(map(self._describe, self.parts)))
+        return replace(self.announcement(), parts=tuple(map(self._describe, self.listed)))
 
     def _runs(self, part: Part) -> bool:
         if part.state is SessionState.ENDED:
@@ -248,6 +264,11 @@ class Room:
         self.about = replace(self.about, **fields)  # type: ignore[arg-type]
         self.news.notify()
 
+    def begin_event(self) -> None:
+        """Begin the next event: the parts so far are of an earlier one."""
+        self.parts = []
+        self.change(event=self.about.event + 1, ended_at_ms=None)
+
     def add(self, session: LiveSession) -> None:
         """Add the session that begins as the next part."""
         self.parts.append(Part.of(self._n_parts, session))
@@ -255,10 +276,11 @@ class Room:
         self.news.notify()
 
     def remove(self, session_id: str) -> None:
-        """Remove a part that was deleted, unless it runs or ended a moment ago."""
-        if self._find(session_id) is None:
-            self.parts = [part for part in self.parts if part.id != session_id]
-            self.news.notify()
+        """Remove a part that was deleted. One that runs is not listed any more, and is removed at its end."""
+        for part in self.parts:
+            if part.id == session_id:
+                part.deleted = True
+                self.news.notify()
 
     def rename(self, session_id: str, title: str) -> None:
         """Change the title of a part, if there is one of this session, and that of its own room."""
@@ -291,7 +313,7 @@ class Room:
         while True:
             if part is not None:
                 try:
-                    log = await self._log(part)
+                    log = log or await self._log(part)  # once: a deleted part is forgotten while it is read
                 except StoreFailed:
                     if self._closed:
                         return
@@ -309,7 +331,7 @@ class Room:
             part_is_over = log is None or log.ended
             following = self._part_after(part) if part_is_over else None
             if following is not None:
-                part, seq = following, None
+                part, seq, log = following, None, None
             elif self._closed or (part_is_over and announced.state == RoomState.ENDED.value):
                 return
             elif not await self.news.wait(heartbeat_s):

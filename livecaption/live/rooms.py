@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
-from livecaption.errors import InvalidMessage, UnknownSession, WrongState
+from livecaption.errors import InvalidMessage, Unavailable, UnknownSession, WrongState
 from livecaption.events import Snapshot
-from livecaption.live.dialects.commands import Open, RoomClaim
+from livecaption.live.dialects.commands import Finish, Open, RoomClaim
 from livecaption.live.event_log import Message, SnapshotMessage
 from livecaption.live.hub import News
 from livecaption.live.opener import RoomOfSession
@@ -31,6 +31,8 @@ NO_SECRET = ""
 """The hash that no secret has: nobody can speak in the own room of a session."""
 NO_READER = ""
 """The hash that no token has: a private session that is over is for the operator alone."""
+FULL_RETRY_AFTER_S = 60.0
+"""Time after which a client may prepare a room again. Prepared rooms are used or expire slowly."""
 
 
 class Rooms:
@@ -44,7 +46,7 @@ class Rooms:
     def __init__(self, sessions: SessionRegistry, store: TranscriptStore | None) -> None:
         self._sessions = sessions
         self._store = store
-        self._rooms: dict[str, Room] = {}  # by name, the oldest first
+        self._rooms: dict[str, Room] = {}  # by `_key`, or by the id of a session of its own; the oldest first
         self._closed = False
 
     async def find(self, name: str) -> Room:
@@ -59,30 +61,36 @@ class Rooms:
             raise UnknownSession("there is no such room, or it is forgotten", code="unknown_room")
         return room
 
-    async def enter(self, claim: RoomClaim, *, title: str = "", private: bool = False) -> Room:
+    async def enter(self, claim: RoomClaim, *, private: bool = False, prepares: bool = False) -> Room:
         """Return the room for somebody who has its secret; make it if there is none. Use it before the next `await`.
 
         Args:
             claim: the room, with a valid name and secret.
-            title: its title if it has none yet.
             private: whether its readers need a token. It is fixed when the room is made.
+            prepares: whether a new room is to wait for its first part.
 
         Raises:
             Unauthorized: `wrong_token`.
             InvalidMessage: the room exists, and is not private as it should be.
+            Unavailable: as many rooms wait for their first part as the server keeps.
             StoreFailed: the store cannot be read.
         """
-        room = await self._known(claim.name) or self._rooms.get(claim.name) or self._make(claim, private=private)
+        is_full = prepares and await self._n_prepared() >= MAX_UNUSED_ROOMS
+        room = await self._known(claim.name)
+        if room is None and is_full:
+            raise Unavailable("too many rooms wait for their first part", retry_after_s=FULL_RETRY_AFTER_S)
+        room = room or self._make(claim, private=private)
         room.check_publisher(claim.secret)
         if private and not room.private:
             raise InvalidMessage("this room is not private, which is fixed when a room is made")
-        if title and not room.about.title:
-            room.change(title=title)
+        reader_hash = token_hash(reader_token(claim.secret, room.about.name))
+        if room.private and room.about.reader_token_hash != reader_hash:  # the token of an earlier version
+            room.change(reader_token_hash=reader_hash)
         return room
 
     def speaker_in(self, name: str) -> LiveSession | None:
         """Return the session whose publisher speaks in the room of this name, or None."""
-        room = self._rooms.get(name)  # where somebody speaks it is in memory
+        room = self._rooms.get(_key(name))  # where somebody speaks it is in memory
         return None if room is None else room.speaker
 
     def open(
@@ -106,18 +114,16 @@ class Rooms:
         speaker = room.speaker
         if speaker is not None and not claim.take_over and not speaker.tokens.is_publisher(claim.former):
             raise WrongState("somebody else speaks in this room; `take_over` ends their part", code="room_taken")
-        self._write(room)  # the session is stored with its room
         command = replace(command, options=replace(command.options, private=room.private))
-        own = RoomOfSession(room.about.name, reader_token(claim.secret), room.news)
+        name = room.about.name
+        own = RoomOfSession(name, reader_token(claim.secret, name), room.news, partial(self._begin_part, room))
         session = self._sessions.open(
             connection, command, slot, is_admitted=is_admitted, resumable=resumable, room=own, replaced=speaker
         )
         if speaker is not None:
+            self._reopen_in_store(speaker)
             speaker.replace()
         room.add(session)
-        if room.about.ended_at_ms is not None:
-            room.change(ended_at_ms=None)
-            self._write(room)
         return session
 
     async def reopen(self, earlier: InterruptedSession, options: StreamOptions) -> None:
@@ -130,10 +136,17 @@ class Rooms:
         self._sessions.reopen(earlier, options, None if room is None else room.news)
 
     async def put(self, room: Room, title: str | None, *, ended: bool) -> None:
-        """Change a room that was entered, and wait until it is stored. `ended`: its publisher ends the event."""
+        """Change a room that was entered, and wait until it is stored.
+
+        `ended`: its publisher ends the event, and thereby a part that runs or waits for its publisher.
+        """
+        self._keep(room)
         if title is not None:
             room.change(title=title)
         if ended:
+            if (speaker := room.speaker) is not None:
+                self._reopen_in_store(speaker)
+                speaker.execute(Finish())
             room.change(ended_at_ms=_now_ms())
         if self._store is not None:
             with room.used():
@@ -141,15 +154,18 @@ class Rooms:
 
     def end(self, session: LiveSession) -> None:
         """End the room of this session, if it has one and this is its newest part."""
-        room = self._rooms.get(session.about.room or "")
-        if room is not None and room.parts[-1].id == session.id:
+        room = self._rooms.get(_key(session.about.room or ""))
+        if room is not None and [part.id for part in room.parts[-1:]] == [session.id]:
             room.change(ended_at_ms=_now_ms())
             self._write(room)
 
     def remove_part(self, session_id: str) -> None:
-        """Remove a session that was deleted from its room."""
+        """Forget a session that was deleted, and remove it from its room."""
+        self._sessions.forget(session_id)
         for room in self._rooms.values():
             room.remove(session_id)
+        if self._sessions.known(session_id) is None:
+            self._rooms.pop(session_id, None)  # its own
 
     def rename_part(self, session_id: str, title: str) -> None:
         """Change the title of a session for its readers, and in its room."""
@@ -169,8 +185,8 @@ class Rooms:
 
     async def _known(self, name: str) -> Room | None:
         self._drop_idle()
-        if name in self._rooms:
-            return self._rooms[name]
+        if (room := self._in_memory(name)) is not None:
+            return room
         session = self._sessions.known(name)
         if session is not None:
             about = RoomRecord(name, session.hub.title, NO_SECRET, session.tokens.reader_hash, 0, ended_at_ms=0)
@@ -178,23 +194,49 @@ class Rooms:
         if self._store is None or not is_name(name):
             return None
         found = await self._store.read(partial(_read, name))
-        if name in self._rooms:  # since another request came first
-            return self._rooms[name]
+        if (room := self._in_memory(name)) is not None:  # since another request came first
+            return room
         if found is None:
             return None
         about, records = found
         return self._add(about, [Part.stored(number, record) for number, record in enumerate(records)], News())
 
+    def _in_memory(self, name: str) -> Room | None:
+        return self._rooms.get(name) or self._rooms.get(_key(name))
+
+    async def _n_prepared(self) -> int:
+        """Return the number of rooms that wait for their first part."""
+        if self._store is not None:
+            return await self._store.read(Database.n_prepared_rooms)
+        return sum(not room.about.event and not _is_own(room) for room in self._rooms.values())
+
     def _make(self, claim: RoomClaim, *, private: bool) -> Room:
-        if self._store is None and len(self._rooms) >= MAX_UNUSED_ROOMS:
-            oldest = next((name for name, room in self._rooms.items() if room.is_idle), None)
-            if oldest is not None:
-                del self._rooms[oldest]
-        reader_hash = token_hash(reader_token(claim.secret)) if private else None
-        return self._add(RoomRecord(claim.name, "", token_hash(claim.secret), reader_hash, _now_ms()), [], News())
+        """Make a room, which is kept once it is prepared or a part begins."""
+        reader_hash = token_hash(reader_token(claim.secret, claim.name)) if private else None
+        return self._room(RoomRecord(claim.name, "", token_hash(claim.secret), reader_hash, _now_ms()), [], News())
+
+    def _begin_part(self, room: Room) -> int:
+        if not room.goes_on:
+            room.begin_event()
+        self._keep(room)
+        self._write(room)
+        return room.about.event
+
+    def _keep(self, room: Room) -> None:
+        """Keep a room that was made. Without a store the oldest goes whose parts are over."""
+        key = _key(room.about.name)
+        if self._store is None and key not in self._rooms and len(self._rooms) >= MAX_UNUSED_ROOMS:
+            over = (name for name, other in self._rooms.items() if other.is_idle and other.about.event)
+            self._rooms.pop(next(over, ""), None)
+        self._rooms[key] = room
 
     def _add(self, about: RoomRecord, parts: list[Part], news: News) -> Room:
-        room = self._rooms[about.name] = Room(about, parts, news, self._sessions.known, self._load)
+        room = self._room(about, parts, news)
+        self._rooms[about.name if _is_own(room) else _key(about.name)] = room
+        return room
+
+    def _room(self, about: RoomRecord, parts: list[Part], news: News) -> Room:
+        room = Room(about, parts, news, self._sessions.known, self._load)
         if self._closed:
             room.close()
         return room
@@ -203,21 +245,36 @@ class Rooms:
         """Forget what the store has, or nobody can return to."""
         idle = [name for name, room in self._rooms.items() if room.is_idle]
         for name in idle:
-            if self._store is not None or self._rooms[name].about.publisher_token_hash == NO_SECRET:
+            if self._store is not None or _is_own(self._rooms[name]):
                 del self._rooms[name]
 
     def _write(self, room: Room) -> None:
         if self._store is not None:
             self._store.put_room(room.about, lambda: None)
 
+    def _reopen_in_store(self, session: LiveSession) -> None:
+        """Note that its publisher is here, so that its end is no interruption by a crash."""
+        if self._store is not None:
+            self._store.reopen(session.id)
+
     async def _load(self, part: Part) -> Message | None:
         return None if self._store is None else await self._store.read(partial(_snapshot, part))
+
+
+def _key(name: str) -> str:
+    """Return the name without case, which does not count."""
+    return name.lower()
+
+
+def _is_own(room: Room) -> bool:
+    """Return True for the own room of a session without a room."""
+    return room.about.publisher_token_hash == NO_SECRET
 
 
 def _read(name: str, database: Database) -> tuple[RoomRecord, list[SessionRecord]] | None:
     room = database.room(name)
     if room is not None:
-        return room, database.parts(name)
+        return room, database.parts(room)
     session = database.session(name)
     if session is None:
         return None

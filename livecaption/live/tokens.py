@@ -20,9 +20,13 @@ def is_token(shown: str, expected_hash: str) -> bool:
     return hmac.compare_digest(token_hash(shown), expected_hash)
 
 
-def reader_token(resume_token: str) -> str:
-    """Derive the readers' token: 128 bits in hex, from which nobody finds the publisher's."""
-    return hmac.digest(resume_token.encode("utf-8", "surrogateescape"), b"reader", "sha256")[:16].hex()
+def reader_token(publisher_token: str, room: str = "") -> str:
+    """Derive the readers' token: 128 bits in hex, from which nobody finds the publisher's.
+
+    `room` is the name of the room; empty: that of a session. So rooms with one secret have different readers.
+    """
+    purpose = f"reader {room}" if room else "reader"
+    return hmac.digest(publisher_token.encode("utf-8", "surrogateescape"), purpose.encode(), "sha256")[:16].hex()
 
 
 class SessionTokens:

@@ -48,11 +48,11 @@ async def put(request: web.Request) -> web.Response:
     check_name(name)
     check_secret(change.secret)
     rooms = request.app[SERVICES].rooms
-    room = await rooms.enter(RoomClaim(name, change.secret), private=bool(change.private))
+    room = await rooms.enter(RoomClaim(name, change.secret), private=bool(change.private), prepares=True)
     await rooms.put(room, change.title, ended=change.state is not None)
     answer = plain(room.description())
     if room.private:
-        answer["reader_token"] = reader_token(change.secret)
+        answer["reader_token"] = reader_token(change.secret, room.about.name)
     return web.json_response(answer)
 
 
@@ -68,16 +68,15 @@ async def transcript(request: web.Request) -> web.StreamResponse:
     """
     name, line_length, track = asked_format(request)
     room = await _readable(request)
-    known = request.app[SERVICES].sessions.known
-    n_captions = sum(session.hub.n_captions for part in room.parts if (session := known(part.id)))
+    parts, known = room.listed, request.app[SERVICES].sessions.known
+    n_captions = sum(session.hub.n_captions for part in parts if (session := known(part.id)))
     export = Export(
-        tuple(part.id for part in room.parts),
+        tuple(part.id for part in parts),
         name,
         line_length,
         n_captions if room.state is RoomState.LIVE else None,
         track,
     )
-    parts = list(room.parts)
     text = await request.app[EXPORTS].text(
         export,
         partial(_finals, request, parts),

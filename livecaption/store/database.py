@@ -128,8 +128,8 @@ class Database:
         while self.execute(f"DELETE FROM session WHERE number IN ({old})", (before_ms,)).rowcount:
             n_deleted += 1
             yield True
-        unused = "NOT EXISTS (SELECT 1 FROM session WHERE session.room = room.number)"
-        n_deleted += self.execute(f"DELETE FROM room WHERE created_at_ms < ? AND {unused}", (before_ms,)).rowcount
+        unused = f"created_at_ms < ? AND {rows.UNUSED_ROOM}"
+        n_deleted += self.execute(f"DELETE FROM room WHERE {unused}", (before_ms,)).rowcount
         if n_deleted:
             yield from self.purge()
 
@@ -172,15 +172,23 @@ class Database:
         return rows.session_from_row(row) if row else None
 
     def room(self, name: str) -> RoomRecord | None:
-        row = self.execute(f"SELECT {rows.ROOM_COLUMNS} FROM room WHERE name = ?", (name,)).fetchone()
+        """Return the room of this name, in which case does not count."""
+        found = self.execute(f"SELECT {rows.ROOM_COLUMNS} FROM room WHERE name = ? COLLATE NOCASE", (name,))
+        row = found.fetchone()
         return RoomRecord(*row) if row else None
 
-    def parts(self, room: str) -> list[SessionRecord]:
-        """Return the sessions of a room, the oldest first."""
+    def n_prepared_rooms(self) -> int:
+        """Return the number of rooms that wait for their first part."""
+        found = self.execute(f"SELECT count(*) FROM room WHERE event = 0 AND {rows.UNUSED_ROOM}")
+        n_prepared: int = found.fetchone()[0]
+        return n_prepared
+
+    def parts(self, room: RoomRecord) -> list[SessionRecord]:
+        """Return the sessions of the present event of a room, the oldest first."""
         found = self.execute(
             f"SELECT {rows.SESSION_COLUMNS} FROM session "
-            "WHERE room = (SELECT number FROM room WHERE name = ?) ORDER BY session.number",
-            (room,),
+            "WHERE room = (SELECT number FROM room WHERE name = ?) AND event >= ? ORDER BY session.number",
+            (room.name, room.event),
         )
         return [rows.session_from_row(row) for row in found]
 

@@ -50,6 +50,7 @@ class NewSession:
         private: whether readers need a token.
         resumption: None: the session cannot go on after a crash of the server.
         room: name of the room that it is a part of; None: of none.
+        event: number of the event of that room.
     """
 
     id: SessionId
@@ -59,6 +60,7 @@ class NewSession:
     private: bool = False
     resumption: Resumption | None = None
     room: str | None = None
+    event: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class SessionRecord:
         number: later sessions have greater numbers.
         duration_ms: in stream time; up to the last final while the session is open.
         n_finals: number of finals with text.
-        room, room_title: name and title of the room that it is a part of; None: of none.
+        room, room_title: name and title of the room that it is a part of, or the title of the first part of its event;
+            None: of none.
     """
 
     number: int
@@ -92,6 +95,7 @@ class RoomRecord:
     Attributes:
         publisher_token_hash, reader_token_hash: see `live.tokens`; without reader token the room is not private.
         ended_at_ms: time at which its publisher ended the event; None: it goes on.
+        event: number of the present event, whose parts its readers see; 0: no part has begun yet.
     """
 
     name: str
@@ -100,6 +104,7 @@ class RoomRecord:
     reader_token_hash: str | None
     created_at_ms: int
     ended_at_ms: int | None = None
+    event: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +145,11 @@ class InterruptedSession:
 SESSION_COLUMNS = (
     "session.number, id, session.title, language, private, state, started_at_ms, duration_ms, n_finals, "
     "(SELECT name FROM room WHERE room.number = session.room), "
-    "(SELECT title FROM room WHERE room.number = session.room)"
+    "(SELECT coalesce(nullif(title, ''), (SELECT title FROM session AS first WHERE first.room = session.room "
+    "AND first.event = session.event ORDER BY first.number LIMIT 1)) FROM room WHERE room.number = session.room)"
 )
-ROOM_COLUMNS = "name, title, publisher_token_hash, reader_token_hash, created_at_ms, ended_at_ms"
+ROOM_COLUMNS = "name, title, publisher_token_hash, reader_token_hash, created_at_ms, ended_at_ms, event"
+UNUSED_ROOM = "NOT EXISTS (SELECT 1 FROM session WHERE session.room = room.number)"
 FINAL_COLUMNS = "utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel"
 TRANSLATIONS_COLUMN = (
     "(SELECT json_group_array(json_array(language, text)) FROM "
@@ -155,9 +162,17 @@ TRANSLATION_COLUMNS = "utterance, translation.language, translation.text"
 
 def begin(session: NewSession) -> list[Statement]:
     begun: Statement = (
-        "INSERT INTO session (id, title, language, private, started_at_ms, state, room) "
-        "VALUES (?, ?, ?, ?, ?, 'open', (SELECT number FROM room WHERE name = ?)) ON CONFLICT DO NOTHING",
-        (session.id, session.title, session.language, session.private, session.started_at_ms, session.room),
+        "INSERT INTO session (id, title, language, private, started_at_ms, state, event, room) "
+        "VALUES (?, ?, ?, ?, ?, 'open', ?, (SELECT number FROM room WHERE name = ?)) ON CONFLICT DO NOTHING",
+        (
+            session.id,
+            session.title,
+            session.language,
+            session.private,
+            session.started_at_ms,
+            session.event,
+            session.room,
+        ),
     )
     if session.resumption is None:
         return [begun]
@@ -224,19 +239,20 @@ def end(session_id: SessionId, duration_ms: int) -> list[Statement]:
 
 
 def put_room(room: RoomRecord, max_unused: int) -> list[Statement]:
-    """Write a new room, or the title and the end of a known one.
+    """Write a new room, or what has changed of a known one.
 
-    Of the rooms without sessions only the newest `max_unused` stay.
+    Of the rooms whose sessions are gone only the newest `max_unused` stay. Those that wait for their first part stay.
     """
     return [
         (
-            f"INSERT INTO room ({ROOM_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (name) DO UPDATE SET title = excluded.title, ended_at_ms = excluded.ended_at_ms",
+            f"INSERT INTO room ({ROOM_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+            "title = excluded.title, reader_token_hash = excluded.reader_token_hash, "
+            "ended_at_ms = excluded.ended_at_ms, event = excluded.event",
             astuple(room),
         ),
         (
             "DELETE FROM room WHERE number IN (SELECT number FROM room "
-            "WHERE NOT EXISTS (SELECT 1 FROM session WHERE session.room = room.number) "
+            f"WHERE event > 0 AND {UNUSED_ROOM} "
             "ORDER BY number DESC LIMIT -1 OFFSET ?)",
             (max_unused,),
         ),

@@ -126,6 +126,13 @@ MIGRATIONS = (
         PRIMARY KEY (final, language)
     ) STRICT, WITHOUT ROWID;
     """,
+    # 10: the number of a room's present event, 0 before its first part, and of the event of each session. The names of
+    # rooms ignore case.
+    """
+    ALTER TABLE room ADD COLUMN event INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE session ADD COLUMN event INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX room_name ON room (name COLLATE NOCASE);
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

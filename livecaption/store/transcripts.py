@@ -36,8 +36,8 @@ CLOSE_TIMEOUT_S = 1.0
 DAY_MS = 86_400_000
 EXPIRY_INTERVAL_S = 3600.0
 MAX_UNUSED_ROOMS = 1000
-"""Rooms without sessions that are kept, the newest; each takes 0.3 KB. More: strangers fill the disk. Fewer: links that
-were shared long before their event die earlier."""
+"""Rooms that wait for their first part, and as many whose sessions are gone; each takes 0.3 KB. More: strangers fill
+the disk. Fewer: they keep others from making links sooner."""
 CHORE_TIMEOUT_S = 30.0
 """Time-out in s of a deletion. A session of an hour among a thousand sessions takes less than 1 s."""
 
@@ -190,7 +190,7 @@ class TranscriptStore:
         self._submit(rows.end(session_id, duration_ms), written)
 
     def put_room(self, room: RoomRecord, written: Callable[[], None]) -> None:
-        """Write a new room, or the title and the end of a known one."""
+        """Write a new room, or what has changed of a known one."""
         self._submit(rows.put_room(room, MAX_UNUSED_ROOMS), written)
 
     async def written(self, write: Callable[[Callable[[], None]], None]) -> None:

@@ -172,6 +172,19 @@ def after_restart(n_finals: int, **settings: Any) -> EventLog:
     return EventLog("Talk", "en", EPOCH, generation=1, earlier=finals, **settings)
 
 
+def test_a_deleted_session_keeps_nothing_of_what_was_said_so_far_for_its_readers() -> None:
+    kept = recent(talk(2))
+    last_seq = kept.last_seq
+    kept.forget()
+    assert kept.finals == []
+    for cursor in (None, 1, last_seq - 1):
+        [snapshot], _ = kept.read(cursor)
+        assert json.loads(snapshot.text)["finals"] == []
+    kept.append(final(2))
+    assert events_of(kept.read(last_seq)[0]) == [final(2)]
+    assert len(events_of(kept.missed(0))) == last_seq + 1  # its publisher misses nothing
+
+
 def test_after_a_restart_the_numbers_go_on_above_all_that_were_sent_before() -> None:
     kept = after_restart(2)
     assert kept.append(SpeechStart(2, 2000)).seq == SEQS_PER_GENERATION + 1

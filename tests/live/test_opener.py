@@ -118,7 +118,7 @@ async def test_a_wrong_token_opens_nothing() -> None:
 async def test_a_part_of_a_room_outlives_its_server_if_it_is_stored_and_can_be_resumed() -> None:
     workers = cast(WorkerPool, IdleWorkers())
     store = cast(TranscriptStore, KeepingStore())
-    room = RoomOfSession("pycon", "reader", News())
+    room = RoomOfSession("pycon", "reader", News(), lambda: 1)
 
     def outlives(
         audio: str = "pcm_s16le", room: RoomOfSession | None = room, store: TranscriptStore | None = store
@@ -134,7 +134,7 @@ async def test_a_part_of_a_room_outlives_its_server_if_it_is_stored_and_can_be_r
 
 async def test_the_readers_token_of_a_private_part_is_that_of_its_room() -> None:
     workers = cast(WorkerPool, IdleWorkers())
-    room = RoomOfSession("pycon", "the token of its readers", News())
+    room = RoomOfSession("pycon", "the token of its readers", News(), lambda: 1)
     command = Open(StreamOptions(private=True))
     session = opener_of(workers, None).new(command, ignore, ignore, resumable=True, room=room)
     session.tokens.check_reader(room.reader_token)

@@ -66,7 +66,7 @@ class Event:
 
     def begin(self, name: str) -> Session:
         about = new_session(name, name.upper(), started_at_ms=NOW_MS)
-        session = self.sessions[name] = Session(about, Hub(session=name, news=self.news))
+        session = self.sessions[name] = Session(about, Hub(about.title, session=name, news=self.news))
         session.hub.attach(lambda message: None)
         self.room.add(session)
         return session
@@ -234,16 +234,54 @@ async def test_a_server_that_stops_ends_the_feeds_behind_what_was_published(even
     await other.ends_with("live", "snapshot", "final Last.")
 
 
-async def test_a_deleted_part_is_gone_unless_it_runs(event: Event) -> None:
-    event.begin("one").end()
-    event.begin("two")
-    event.forget("one")
-    reading = Reading(event)
-    await reading.comes_to("live", "snapshot")
+async def test_a_deleted_part_is_listed_no_more_and_readers_follow_it_as_long_as_it_runs(event: Event) -> None:
+    event.begin("one").say("Gone.")
+    event.sessions["one"].end()
+    two = event.begin("two")
     for name in ("one", "two"):
         event.room.remove(name)
-    assert [part.session for part in event.room.description().parts] == ["two"]
+    del event.sessions["one"]  # as the registry does
+    assert event.room.description().parts == ()
+    reading = Reading(event)
+    await reading.comes_to("live", "snapshot")
+    two.say("Heard.")
+    two.end()
+    del event.sessions["two"]
+    await reading.comes_to("live", "snapshot", "final Heard.", "end", "waiting")
+    assert (event.room.parts, event.n_loads) == ([], 0)
     await reading.leave()
+
+
+async def test_readers_see_the_parts_of_the_present_event_alone(event: Event) -> None:
+    event.begin("one").say("Then.")
+    event.sessions["one"].end()
+    early = Reading(event)
+    await early.comes_to("break", "snapshot Then.", "end")
+    assert event.room.goes_on
+    event.room.change(ended_at_ms=NOW_MS)
+    assert not event.room.goes_on
+    await early.ends_with("break", "snapshot Then.", "end", "ended")
+    event.room.begin_event()
+    event.begin("two").say("Now.")
+    assert [part.session for part in event.room.announcement().parts] == ["two"]
+    assert event.room.goes_on
+    for cursor in ("", early.cursor):  # who has read the event before gets this one
+        reading = Reading(event, cursor)
+        await reading.comes_to("live", "snapshot Now.")
+        await reading.leave()
+
+
+def test_a_room_without_a_title_has_that_of_the_first_part_of_its_event() -> None:
+    event = Event()
+    event.room.change(title="")
+    event.begin("one")
+    event.begin("two")
+    assert event.room.announcement().title == "ONE"
+    event.room.begin_event()
+    event.begin("three")
+    assert event.room.announcement().title == "THREE"
+    event.room.change(title="PyCon")
+    assert event.room.announcement().title == "PyCon"
 
 
 def test_a_part_that_the_store_has_left_open_has_ended_for_readers() -> None:

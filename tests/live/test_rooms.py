@@ -285,6 +285,23 @@ async def test_an_orderly_restart_in_mid_part_costs_and_doubles_no_word(
     assert (await room_of(after, "other"))["state"] == "break"
 
 
+async def test_a_part_that_a_restart_has_left_and_another_publisher_takes_over_has_ended(
+    next_server: Callable[[], Awaitable[Client]],
+) -> None:
+    before = await next_server()
+    socket = await enter(before)
+    session = (await read_event(socket))["session"]
+    await said(socket, TALK)
+    await stopped(before, socket)
+    after = await next_server()
+    assert await refusal_of(await enter(after)) == "room_taken"
+    reader = await RoomReader(after).connect()
+    await read_event(await enter(after, take_over=True))
+    assert (await reader.until("end"))["reason"] == "replaced"
+    async with after.get(f"/v1/sessions/{session}") as response:
+        assert (await response.json())["state"] == "ended"
+
+
 async def test_a_session_without_a_room_ends_with_its_server(next_server: Callable[[], Awaitable[Client]]) -> None:
     client = await next_server()
     alone = await client.ws_connect("/v1/stream")

@@ -26,6 +26,10 @@ def test_the_readers_token_is_another_one_and_always_the_same() -> None:
     assert len(reader_token(TOKEN)) == 32
 
 
+def test_the_readers_of_one_room_have_no_token_of_another_one_with_the_same_secret() -> None:
+    assert len({reader_token(TOKEN, room) for room in ("", "board", "staff")}) == 3
+
+
 def test_a_session_accepts_its_publisher_and_of_a_private_one_its_readers() -> None:
     tokens = SessionTokens(token_hash(TOKEN), token_hash(reader_token(TOKEN)), TOKEN)
     tokens.check_publisher(TOKEN)

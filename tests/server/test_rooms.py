@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from aiohttp import ClientWebSocketResponse
 
-from livecaption.live.tokens import reader_token
+from livecaption.live import rooms
+from livecaption.live.tokens import reader_token, token_hash
 from livecaption.server.config import HttpLimits
 from livecaption.server.services import SERVICES
+from livecaption.store import transcripts
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
 from tests.support.rooms import NAME, SECRET, RoomReader, enter, put, room_of, said
@@ -158,14 +160,147 @@ async def test_the_list_names_the_room_of_a_session_and_a_deleted_part_is_gone(s
     async with stored.get("/v1/sessions") as response:
         rooms = {entry["id"]: (entry["room"], entry["room_title"]) for entry in (await response.json())["sessions"]}
     assert rooms == {first: (NAME, "PyCon"), second: (NAME, "PyCon"), alone: (None, None)}
-    forget_sessions(stored)
-    room = await stored.app[SERVICES].rooms.find(NAME)
-    with room.used():  # somebody reads along
-        assert (await stored.delete(f"/v1/sessions/{first}")).status == 204
-        assert [part["session"] for part in (await room_of(stored))["parts"]] == [second]
-    assert (await stored.delete(f"/v1/sessions/{second}")).status == 204
-    assert (await room_of(stored))["parts"] == []  # the link stays, as before the first part
+    await said(socket, TALK)
+    await socket.send_json({"type": "stop"})
+    await read_to_the_close(socket)
+    exports = [f"/v1/rooms/{name}/transcript.txt" for name in (NAME, first, alone)]
+    for path in exports:
+        assert (await stored.get(path)).status == 200  # and kept for the next request
+    # At once, and not when five minutes are over. Somebody reads along.
+    reader = await RoomReader(stored).connect()
+    for session, left in ((first, [second]), (alone, [second]), (second, [])):
+        assert (await stored.delete(f"/v1/sessions/{session}")).status == 204
+        for path in (f"/v1/sessions/{session}/events", f"/v1/rooms/{session}", f"/v1/rooms/{session}/transcript.txt"):
+            assert (await code_of(stored, path))[0] == 404, path
+        assert [part["session"] for part in (await room_of(stored))["parts"]] == left  # the link stays
+    assert await (await stored.get(exports[0])).text() == ""
+    await reader.until("room", parts=[])
+    late = await RoomReader(stored).connect()
+    assert (await late.next())["state"] == "waiting"
+
+
+async def test_a_part_that_is_deleted_while_it_runs_is_gone_so_far_and_leaves_nothing_at_its_end(
+    stored: Client,
+) -> None:
+    socket = await enter(stored, title="Secret")
+    session = (await read_event(socket))["session"]
+    await said(socket, TALK)
+    early = await RoomReader(stored).connect()
+    await early.until("snapshot")
+    assert (await stored.delete(f"/v1/sessions/{session}")).status == 204
+    state = await room_of(stored)
+    assert (state["state"], state["title"], state["session"], state["parts"]) == ("live", "", session, [])
+    for name in (NAME, session):
+        assert await (await stored.get(f"/v1/rooms/{name}/transcript.txt")).text() == ""
+    late = await RoomReader(stored).connect()
+    assert (await late.until("snapshot"))["finals"] == []
+    text = (await said(socket, TALK))["text"]
+    await socket.send_json({"type": "stop"})
+    assert (await read_to_the_close(socket))[-1]["reason"] == "stop"
+    for reader in (early, late):  # those who read along lose nothing
+        await reader.until("end")
+        assert reader.texts[session][-1] == text
+    for path in (f"/v1/sessions/{session}/events", f"/v1/rooms/{session}"):
+        assert (await code_of(stored, path))[0] == 404
+    assert (await room_of(stored))["state"] == "waiting"
+
+
+async def test_a_new_event_at_the_same_link_has_no_word_of_the_one_before(stored: Client) -> None:
+    first = await part(stored, title="Ecology", end_room=True)
+    before = await room_of(stored)
+    assert (before["title"], [part["session"] for part in before["parts"]]) == ("Ecology", [first])
+    second = await part(stored, title="Chemistry")
+    for _ in range(2):
+        room = await room_of(stored)
+        assert (room["title"], [part["session"] for part in room["parts"]]) == ("Chemistry", [second])
+        assert len((await (await stored.get(f"/v1/rooms/{NAME}/transcript.txt")).text()).splitlines()) == 1
+        forget_sessions(stored)  # the second time, all comes from the store
+    third = await part(stored, title="Questions")  # after a break: the same event
+    assert [part["session"] for part in (await room_of(stored))["parts"]] == [second, third]
+    async with stored.get("/v1/sessions") as response:
+        listed = [(entry["id"], entry["room_title"]) for entry in (await response.json())["sessions"]]
+    assert listed == [(third, "Chemistry"), (second, "Chemistry"), (first, "Ecology")]
+
+
+async def test_the_end_of_an_event_ends_a_part_that_runs_or_waits_for_its_publisher(client: Client) -> None:
+    for is_away in (False, True):
+        socket = await enter(client)
+        session = (await read_event(socket))["session"]
+        await said(socket, TALK)
+        reader = await RoomReader(client).connect()
+        if is_away:
+            socket._writer.transport.abort()
+            await reader.until("room", away=True)
+        await put(client, state="ended")
+        if not is_away:
+            assert (await read_to_the_close(socket))[-1]["reason"] == "stop"
+        await reader.until("end")
+        over = await reader.until("room", state="ended")
+        assert [part["session"] for part in over["parts"]] == [session]
+    # Nothing is left that could end the next one.
+    assert (await (await client.get(f"/v1/rooms/{NAME}")).json())["state"] == "ended"
+    await part(client)
+    assert (await room_of(client))["state"] == "break"
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_no_stranger_pushes_out_a_room_that_waits_for_its_first_part(
+    start_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_stored: bool
+) -> None:
+    monkeypatch.setattr(rooms, "MAX_UNUSED_ROOMS", 3)
+    monkeypatch.setattr(transcripts, "MAX_UNUSED_ROOMS", 3)
+    client = await start_server(store=StoreConfig(str(tmp_path / "transcripts.db")) if is_stored else StoreConfig())
+    for number in range(3):
+        await put(client, f"r{number}")
+    stranger = "the secret of a stranger"
+    assert (await put(client, "r3", status=503, secret=stranger))["code"] == "overloaded"
+    await put(client, "r0", title="Known")  # who has one may change it
+    for name in ("r3", "r4", "r5", "r6"):  # and those who speak need no place
+        socket = await enter(client, name, stranger, keep=False)
+        await read_event(socket)
+        await socket.send_json({"type": "stop"})
+        await read_to_the_close(socket)
+        forget_sessions(client)
+    for number in range(3):
+        await put(client, f"r{number}")
+    socket = await enter(client, "r0")
+    await read_event(socket)
+    await put(client, "r7")  # its place is free
     await socket.close()
+
+
+async def test_case_does_not_count_in_the_name_of_a_room_and_a_last_slash_is_forgiven(stored: Client) -> None:
+    await put(stored, "PyCon", title="PyCon")
+    assert (await put(stored, "pycon", status=401, secret="of somebody else"))["code"] == "wrong_token"
+    await part(stored, name="PYCON")
+    assert await stored.app[SERVICES].rooms.find("pYCON") is await stored.app[SERVICES].rooms.find("PyCon")
+    forget_sessions(stored)
+    state = await room_of(stored, "pycon")
+    assert (state["name"], len(state["parts"])) == ("PyCon", 1)
+    async with stored.get("/watch/PyCon/?overlay=1%0a", allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (308, "../PyCon?overlay=1%0A")
+    assert (await stored.get("/watch/PyCon/")).status == 200
+    assert (await stored.get("/watch/no%20name/")).status == 404
+
+
+async def test_titles_are_one_line_by_each_way_that_they_come(stored: Client) -> None:
+    given, title = "\u202eone\r\ntwo\x00", "one two"
+    assert (await put(stored, title=given))["title"] == title
+    session = await part(stored, title=given)
+    assert [part["title"] for part in (await room_of(stored))["parts"]] == [title]
+    async with stored.patch(f"/v1/sessions/{session}", json={"title": given + "!"}) as response:
+        assert (await response.json())["title"] == title + "!"
+
+
+async def test_a_private_room_of_an_earlier_version_gets_the_token_of_this_one_from_its_publisher(
+    stored: Client, tmp_path: Path
+) -> None:
+    """Earlier versions derived it from the secret alone."""
+    await put(stored, private=True)
+    with closing(Database(tmp_path / "transcripts.db")) as database:
+        database.execute("UPDATE room SET reader_token_hash = ?", (token_hash(reader_token(SECRET)),))
+    token = (await put(stored, private=True))["reader_token"]
+    assert (await stored.get(f"/v1/rooms/{NAME}", params={"reader_token": token})).status == 200
 
 
 async def test_a_session_without_a_room_is_a_room_of_its_own(stored: Client) -> None:
@@ -192,7 +327,7 @@ async def test_a_session_without_a_room_is_a_room_of_its_own(stored: Client) -> 
 async def test_a_new_title_of_a_running_part_reaches_its_readers_at_once_and_those_who_come_later(
     stored: Client, name: str | None
 ) -> None:
-    """Also where the session is a room of its own, whose title is that of the session."""
+    """Also where the session is a room of its own. A room that nobody has given a title has that of its first part."""
     socket = await stored.ws_connect("/v1/stream")
     room = {} if name is None else {"room": {"name": name, "secret": SECRET}}
     await socket.send_json({"type": "start", "title": "Mroning", **room})
@@ -203,7 +338,7 @@ async def test_a_new_title_of_a_running_part_reaches_its_readers_at_once_and_tho
     assert (await stored.patch(f"/v1/sessions/{session}", json={"title": "Morning"})).status == 200
     renamed = await reader.until("room")
     assert [part["title"] for part in renamed["parts"]] == ["Morning"]
-    assert renamed["title"] == ("Mroning" if name else "Morning")  # a room has a title of its own
+    assert renamed["title"] == "Morning"
     late = await stored.ws_connect(f"/v1/sessions/{session}/watch")
     assert (await read_event(late))["title"] == "Morning"
     assert (await room_of(stored, name or session))["parts"][0]["title"] == "Morning"
@@ -212,7 +347,7 @@ async def test_a_new_title_of_a_running_part_reaches_its_readers_at_once_and_tho
 async def test_a_private_room_is_closed_without_its_reader_token_before_within_and_after_a_part(stored: Client) -> None:
     client = stored
     token = (await put(client, private=True))["reader_token"]
-    assert token == reader_token(SECRET)
+    assert token == reader_token(SECRET, NAME)
 
     async def check() -> None:
         for what in EVERYTHING:

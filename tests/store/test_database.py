@@ -313,7 +313,7 @@ def test_a_session_that_ended_before_a_time_expires_and_an_open_one_does_not(pat
 
 
 def a_room(name: str = "pycon", title: str = "", **values: Any) -> RoomRecord:
-    return RoomRecord(name, title, "publisher", None, **{"created_at_ms": STARTED_AT_MS, **values})
+    return RoomRecord(name, title, "publisher", **{"reader_token_hash": None, "created_at_ms": STARTED_AT_MS, **values})
 
 
 def test_a_room_has_its_parts_and_keeps_its_secrets(path: Path) -> None:
@@ -323,21 +323,46 @@ def test_a_room_has_its_parts_and_keeps_its_secrets(path: Path) -> None:
         for name in ("one", "two"):
             fill(database, replace(new_session(name), room="pycon"), [final("Hello.")])
         fill(database, new_session("three"), [final("Hello.")])
-        assert [part.id for part in database.parts("pycon")] == ["one", "two"]
+        assert [part.id for part in database.parts(a_room())] == ["one", "two"]
         assert {session.id: session.room for session in database.sessions(10, 100)} == {
             "one": "pycon",
             "two": "pycon",
             "three": None,
         }
-        changed = a_room(title="PyCon", ended_at_ms=STARTED_AT_MS + 5)
+        changed = a_room(title="PyCon", ended_at_ms=STARTED_AT_MS + 5, event=3, reader_token_hash="other")
         database.write(rows.put_room(replace(changed, publisher_token_hash="another"), 10))
-        assert database.room("pycon") == changed
+        assert database.room("pycon") == database.room("PyCon") == changed
 
 
-def test_of_rooms_without_parts_the_newest_are_kept_until_they_expire(path: Path) -> None:
+def test_a_room_has_the_parts_of_its_present_event(path: Path) -> None:
+    with opened(path) as database:
+        for event, name in ((1, "one"), (2, "two"), (2, "three")):
+            database.write(rows.put_room(a_room(event=event), 10))
+            fill(database, replace(new_session(name, room="pycon"), event=event), [final("Hello.")])
+        assert [part.id for part in database.parts(a_room(event=2))] == ["two", "three"]
+        for name in ("two", "three"):
+            list(database.delete(name))
+        assert database.parts(a_room(event=2)) == []  # and not those of the event before
+        assert [session.id for session in database.sessions(10, 100)] == ["one"]
+
+
+def test_rooms_that_wait_for_their_first_part_are_counted_and_none_is_pushed_out_by_others(path: Path) -> None:
     with opened(path) as database:
         for number in range(5):
-            database.write(rows.put_room(a_room(f"r{number}", created_at_ms=STARTED_AT_MS + number), 3))
+            database.write(rows.put_room(a_room(f"waits{number}"), 3))
+        for number in range(5):
+            database.write(rows.put_room(a_room(f"was{number}", event=1), 3))
+        assert all(database.room(f"waits{number}") for number in range(5))
+        assert database.n_prepared_rooms() == 5
+        database.write(rows.put_room(a_room("waits0", event=1), 3))
+        fill(database, replace(new_session("one", room="waits0"), event=1), [final("Hello.")])
+        assert database.n_prepared_rooms() == 4
+
+
+def test_of_rooms_whose_parts_are_gone_the_newest_are_kept_until_they_expire(path: Path) -> None:
+    with opened(path) as database:
+        for number in range(5):
+            database.write(rows.put_room(a_room(f"r{number}", created_at_ms=STARTED_AT_MS + number, event=1), 3))
             if number == 0:
                 fill(database, replace(new_session("one"), room="r0"), [final("Hello.", 0, 10_000)])
         assert [number for number in range(5) if database.room(f"r{number}")] == [0, 2, 3, 4]
