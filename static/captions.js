@@ -221,6 +221,19 @@ export class TranscriptView {
     if (heading && heading.textContent !== title) heading.textContent = title;
   }
 
+  /**
+   * Remove all parts but these. What comes next of the others is not shown.
+   *
+   * @param {ReadonlySet<string | null>} ids
+   */
+  keepParts(ids) {
+    for (const [id, { element }] of this.#parts) {
+      if (ids.has(id)) continue;
+      element.remove();
+      this.#parts.delete(id);
+    }
+  }
+
   /** Remove the entries of the part that was begun last. Its heading stays. */
   clearPart() {
     for (const entry of this.#part.querySelectorAll("p")) entry.remove();

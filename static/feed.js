@@ -3,7 +3,7 @@
  * The captions of one room for a reader, over one connection after the other.
  *
  *     connecting ─► open ◄─► reconnecting | restarting | full
- *                    └─► over      the room has ended: looks again when the page becomes visible
+ *                    └─► over      the event has ended: looks after a while whether it goes on, or another one begins
  *         unknown: looks again after a while      private: final
  *
  * Each connection is a WebSocket or, where none can be opened, server-sent events: a browser opens only six of those to
@@ -13,7 +13,7 @@
 
 import { authorization, subprotocols } from "./token.js";
 
-/** @import { ReaderEvent } from "./messages.js" */
+/** @import { ReaderEvent, Room } from "./messages.js" */
 
 /**
  * @typedef {"connecting" | "open" | "reconnecting" | "restarting" | "full" | "over" | "unknown" | "private"} Connection
@@ -31,6 +31,9 @@ const FIRST_RETRY_MS = 500;
 const MAX_RETRY_MS = 5000;
 /** A room that is not there may be made later; a link can be shared before. */
 const UNKNOWN_RETRY_MS = 15_000;
+/** People who stay for the next event at the same link miss this of it, and all readers do not ask at the same time. */
+const OVER_RETRY_MS = 15_000;
+const OVER_SPREAD_MS = 15_000;
 /** A server that restarts loads a large model within this time. Later it is unreachable, as far as a page can see. */
 const RESTART_MS = 120_000;
 
@@ -47,6 +50,8 @@ export class CaptionFeed {
   #cursor = "";
   #epoch = "";
   #ended = false;
+  /** @type {string | undefined} The newest part of the room; undefined: it has none. */
+  #newestPart;
   /** @type {Connection} */
   #connection = "connecting";
   /** The server said that it stops, at this time. */
@@ -78,7 +83,8 @@ export class CaptionFeed {
     this.#show("connecting");
     while (this.#connection !== "private") {
       this.#show(this.#after((await this.#readSocket()) ?? (await this.#readEvents())));
-      await this.#pause();
+      do await this.#pause();
+      while (this.#connection === "over" && !(await this.#goesOn()));
     }
   }
 
@@ -112,7 +118,10 @@ export class CaptionFeed {
   #take(event) {
     this.#opened();
     if (event.type === "snapshot") this.#epoch = event.epoch;
-    if (event.type === "room") this.#ended = event.state === "ended";
+    if (event.type === "room") {
+      this.#ended = event.state === "ended";
+      this.#newestPart = event.parts.at(-1)?.session;
+    }
     if ("seq" in event) this.#cursor = `${this.#epoch}-${event.seq}`;
     this.#listener.received(event);
   }
@@ -188,11 +197,27 @@ export class CaptionFeed {
     }
   }
 
+  /** Whether an event that was over goes on, or another one has begun at the link since. */
+  async #goesOn() {
+    try {
+      const response = await fetch(this.#room, { headers: authorization(this.#token), cache: "no-store" });
+      if (!response.ok) return false;
+      const { state, parts } = /** @type {Room} */ (await response.json());
+      return state !== "ended" || parts.at(-1)?.session !== this.#newestPart;
+    } catch {
+      return false;
+    }
+  }
+
   /** @returns {Promise<void>} */
   #pause() {
     return new Promise((resolve) => {
       this.#wake = resolve;
-      if (this.#connection === "over" || this.#connection === "private") return;
+      if (this.#connection === "private") return;
+      if (this.#connection === "over") {
+        setTimeout(resolve, OVER_RETRY_MS + OVER_SPREAD_MS * Math.random());
+        return;
+      }
       const ms = this.#connection === "unknown" ? UNKNOWN_RETRY_MS : this.#retryMs;
       this.#retryMs = Math.min(2 * this.#retryMs, MAX_RETRY_MS);
       setTimeout(resolve, ms);

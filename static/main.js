@@ -82,25 +82,24 @@ const session = new Session({
   interrupted: showInterruption,
   failed: showProblem,
 });
+/** What this tab was doing when it was loaded again. */
+const before = readTab();
+/** What this tab is doing, for the time after it is loaded again. */
+const tab = { ...before, running: /** @type {ResumePoint | null} */ (null) };
 const sharing = new Sharing({
   isPrivate: () => settings.get("private"),
   title: () => settings.get("title"),
   token: accessToken,
-  isFixed: () => !session.resting || session.state === "break",
+  isFixed: () => !session.resting || tab.eventGoesOn,
   askForToken: (again) => askForToken(again, { action: t("Share") }),
 });
-/** What this tab was doing when it was loaded again. */
-const before = readTab();
-
-/** What this tab is doing, for the time after it is loaded again. */
-const tab = { ...before, running: /** @type {ResumePoint | null} */ (null) };
 const isOnlyTab = claimTab(tab);
 /** @type {ResumePoint | null} The session to go on with; null: the next start begins a new one. */
 let interrupted = before.running;
 /** @type {Info | null} */
 let info = null;
 /** Whether the captions from before the page was loaded again are on their way. */
-let isRestoring = before.sessions.length > 0 || before.running !== null || before.inBreak;
+let isRestoring = before.sessions.length > 0 || before.running !== null || before.eventGoesOn;
 let levelWarning = "";
 /** @type {number | null} When the running session began, by the Unix clock; null: none is running. */
 let startedAtMs = null;
@@ -164,8 +163,9 @@ async function endEvent() {
   if (session.running) return session.stop(true);
   if (session.state === "finishing") return;
   try {
-    interrupted = null;
     await sharing.endEvent();
+    interrupted = null;
+    tab.eventGoesOn = false;
     session.rest("idle");
     showEventOver();
   } catch (error) {
@@ -232,14 +232,18 @@ function showState(state, detail) {
   startButton.textContent = buttonWords(state);
   startButton.dataset.action = session.resting ? "start" : "stop";
   startButton.setAttribute("aria-disabled", String(state === "finishing"));
-  // A session cannot become private, or public, while it runs.
-  element("private", HTMLInputElement).disabled = !session.resting || state === "break";
   element("test-microphone").hidden = !session.resting;
-  element("end-event").hidden = !(session.running || state === "break" || interrupted);
   screenLock.keep(session.running);
   showMark();
   if (session.resting) endSession();
+  showEvent();
   keep();
+}
+
+/** An event that has begun can be ended, and cannot become private, or public. */
+function showEvent() {
+  element("private", HTMLInputElement).disabled = !session.resting || tab.eventGoesOn;
+  element("end-event").hidden = !(tab.eventGoesOn && (session.running || session.resting));
 }
 
 /** @param {import("./meter.js").LevelWarning} warning */
@@ -266,7 +270,6 @@ function showInterruption(interruption) {
 /** Keep what a page that is loaded again needs. */
 function keep() {
   tab.running = session.resumePoint ?? interrupted;
-  tab.inBreak = session.state === "break";
   keepTab(tab);
 }
 
@@ -298,7 +301,10 @@ function received(event) {
 
 /** @param {Ready} ready */
 function beginSession(ready) {
+  tab.eventGoesOn = true;
+  showEvent();
   sharing.admitted(ready.room?.reader_token ?? "");
+  sharing.tellTitle({ isSeen: true });
   startedAtMs = Date.now();
   delaysMs = [];
   doubt = new Doubt();
@@ -316,7 +322,10 @@ function endSession() {
   // After any other end the server is gone, or about to go.
   const isComplete = session.state === "idle" || session.state === "break";
   if (startedAtMs !== null && isComplete) transcript.endSession();
-  if (startedAtMs !== null && session.state === "idle") showEventOver();
+  if (startedAtMs !== null && session.state === "idle") {
+    tab.eventGoesOn = false;
+    showEventOver();
+  }
   startedAtMs = null;
   meter.reset();
   rollUp.abandonPartials();
@@ -366,7 +375,9 @@ function showProblem(problem) {
 }
 
 function askToTakeOver() {
-  ask(element("taken-dialog", HTMLDialogElement), (value) => value === "take-over" && start(true));
+  ask(element("taken-dialog", HTMLDialogElement), (value) =>
+    value === "take-over" ? start(true) : problems.show(new Problem("room_taken")),
+  );
 }
 
 setInterval(() => {
@@ -437,7 +448,7 @@ async function restore() {
     rollUp.showFinal({ utterance: -1 - utterance, ...caption });
   }
   if (interrupted && (await mayListen())) start();
-  else session.rest(before.inBreak ? "break" : "idle");
+  else session.rest(before.eventGoesOn ? "break" : "idle");
 }
 
 /** Whether the microphone can be opened without a press of the user. */
@@ -452,7 +463,7 @@ async function mayListen() {
 
 bind("language", settings, "language");
 bind("private", settings, "private", () => sharing.switchKind());
-bind("event-title", settings, "title");
+bind("event-title", settings, "title", () => sharing.tellTitle());
 bind("hotwords", settings, "hotwords");
 bind("pace", settings, "pace");
 bind("keep", settings, "keep", showKeeping);

@@ -107,6 +107,18 @@ export class Reading {
   }
 
   /**
+   * Forget the parts that are not listed any more: they were deleted, or another event has begun at the link. Return
+   * whether there was one.
+   *
+   * @param {ReadonlySet<string | null>} listed
+   */
+  keep(listed) {
+    const gone = [...this.#captions.keys()].filter((session) => !listed.has(session));
+    for (const session of gone) this.#captions.delete(session);
+    return gone.length > 0;
+  }
+
+  /**
    * All of it as text, a caption in each line, with the titles of parts if there are several.
    *
    * @param {readonly RoomPart[]} parts

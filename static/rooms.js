@@ -13,7 +13,7 @@ import { Problem } from "./words.js";
 /** @typedef {{ name: string, secret: string, private: boolean }} OwnRoom */
 
 const KEY = "livecaption.rooms";
-/** A name of 72 random bits is never guessed over a network, and short enough to be typed from a slide. */
+/** A name of 62 random bits, as case does not count, is never guessed over a network, and short enough to be typed. */
 const NAME_BYTES = 9;
 const SECRET_BYTES = 16;
 /** Older rooms are forgotten, with the right to speak in them. */
@@ -51,7 +51,7 @@ export function newRoom(isPrivate) {
  */
 export function chooseRoom(name, isPrivate) {
   if (!NAME.test(name)) throw new Problem("room_name");
-  const known = read().find((room) => room.name === name);
+  const known = read().find((room) => room.name.toLowerCase() === name.toLowerCase());
   if (known && known.private !== isPrivate) throw new Problem("room_kind");
   return keep(known ?? { name, secret: random(SECRET_BYTES), private: isPrivate });
 }

@@ -34,6 +34,8 @@ export class Sharing {
   /** @type {OwnRoom} */
   #room;
   #readerToken = "";
+  /** @type {string | null} The title that readers see; null: this page has not told them any. */
+  #toldTitle = null;
 
   /** @param {SharingOptions} options */
   constructor(options) {
@@ -95,6 +97,19 @@ export class Sharing {
     this.#show();
   }
 
+  /**
+   * The title was changed, or a part begins: tell the readers, if they can see the room already.
+   *
+   * @param {{ isSeen?: boolean }} options whether they can for certain
+   */
+  async tellTitle({ isSeen = this.#toldTitle !== null } = {}) {
+    const title = this.#options.title();
+    if (!isSeen || title === this.#toldTitle) return;
+    this.#toldTitle = title;
+    // What they see is right at the next change, or when the link is shown.
+    await registerRoom(this.#room, { title }, this.#options.token()).catch(() => null);
+  }
+
   open() {
     this.#report(null);
     nameField.value = this.#room.name;
@@ -118,6 +133,7 @@ export class Sharing {
   #use(room) {
     this.#room = room;
     this.#readerToken = "";
+    this.#toldTitle = null;
     nameField.value = room.name;
     for (const image of [code, corner]) image.removeAttribute("src");
     this.#show();
@@ -139,8 +155,9 @@ export class Sharing {
     const room = this.#room;
     const title = this.#options.title();
     try {
-      const answer = await registerRoom(room, title ? { title } : {}, this.#options.token());
+      const answer = await registerRoom(room, { title }, this.#options.token());
       if (room !== this.#room) return; // another one was chosen meanwhile
+      this.#toldTitle = title;
       this.#report(null);
       this.admitted(answer.reader_token ?? "");
       this.#draw();

@@ -10,13 +10,13 @@
  * @property {string} id
  * @property {SpokenSession[]} sessions whose captions the page shows, the oldest first
  * @property {ResumePoint | null} running null: no session runs
- * @property {boolean} inBreak whether the event goes on although no session runs
+ * @property {boolean} eventGoesOn whether the event has begun, and was not ended
  */
 
 const KEY = "livecaption.tab";
 
 /** @type {Tab} */
-const NOTHING = { id: "", sessions: [], running: null, inBreak: false };
+const NOTHING = { id: "", sessions: [], running: null, eventGoesOn: false };
 /** A page that is loaded again waits so long for its own lock. */
 const MAX_WAIT_MS = 1000;
 

@@ -49,6 +49,7 @@ function received(event) {
   switch (event.type) {
     case "room":
       room = event;
+      forgetOthers(event);
       break;
     case "snapshot":
       showSnapshot(event);
@@ -74,6 +75,17 @@ function received(event) {
       return;
   }
   showRoom();
+}
+
+/**
+ * Forget what was deleted, and an earlier event at the same link.
+ *
+ * @param {Room} room
+ */
+function forgetOthers({ session, parts }) {
+  const listed = new Set([session, ...parts.map((part) => part.session)]);
+  transcriptView.keepParts(listed);
+  if (reading.keep(listed)) rollUp.clear();
 }
 
 /** @param {Snapshot} snapshot */
@@ -174,11 +186,7 @@ function showRoom() {
   root.dataset.room = room.state;
   if (overlay && !isLive) rollUp.clear();
   applyAppearance();
-  const title = room.title || room.parts[0]?.title;
-  if (title) {
-    document.title = title;
-    element("title").textContent = title;
-  }
+  document.title = element("title").textContent = room.title || t("Live captions");
   for (const part of room.parts) transcriptView.namePart(part.session, partTitle(part, room.parts, root.lang));
 }
 

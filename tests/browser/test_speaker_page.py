@@ -75,6 +75,8 @@ async def test_an_event_has_one_link_before_it_in_its_break_and_after_its_end(
     scripted_server: Server, context: BrowserContext
 ) -> None:
     page = await opened(context, scripted_server.url)
+    await page.locator("#event summary").click()
+    await page.get_by_label("Title").fill("Ecology")
     link = await shared_link(page)
     assert re.fullmatch(rf"{scripted_server.url}watch/[\w-]{{12}}", link)
     assert (await room_at(page, link))["state"] == "waiting"
@@ -100,9 +102,18 @@ async def test_an_event_has_one_link_before_it_in_its_break_and_after_its_end(
     await end_event(page)
     await expect_state(page, "Ready")
     room = await room_at(page, link)
-    assert (room["state"], len(room["parts"])) == ("ended", 2)
+    assert (room["state"], room["title"], len(room["parts"])) == ("ended", "Ecology", 2)
     await expect(page.get_by_text("The event is over.")).to_be_visible()
     await expect(page.get_by_role("link", name="Its link")).to_have_attribute("href", link)
+    await expect(page.get_by_role("button", name="End event")).to_be_hidden()
+
+    # The next event at the same link, for which nobody opens the share dialog.
+    await page.get_by_label("Title").fill("Chemistry")
+    await page.get_by_label("Title").blur()
+    await press(page, "Start captions")
+    await said(page)
+    room = await room_at(page, link)
+    assert (room["state"], room["title"], len(room["parts"])) == ("live", "Chemistry", 1)
     assert await shared_link(page) == link
 
 
@@ -187,13 +198,15 @@ async def test_a_second_page_shows_that_somebody_speaks_and_may_take_over(
     dialog = second.get_by_role("dialog", name="Somebody speaks in this event already")
     await press(second, "Start captions")
     await dialog.get_by_role("button", name="Leave it").click()
+    await expect(second.get_by_role("alert")).to_contain_text("Only one page can speak at a time.")
     await expect_state(first, "Live")
     await press(second, "Start again")
     await dialog.get_by_role("button", name="Take over").click()
     await expect_state(second, "Live")
     await expect_state(first, "Taken over")
     await expect(first.get_by_role("alert")).to_contain_text("Somebody else speaks now")
-    await expect(first.get_by_role("button", name="Start again")).to_be_visible()
+    for button in ("Start again", "End event"):
+        await expect(first.get_by_role("button", name=button)).to_be_visible()
     await expect_state(second, "Live")
 
 
@@ -242,6 +255,13 @@ async def test_a_page_whose_browser_asks_for_the_microphone_goes_on_by_one_press
     await expect_state(page, "Live")
     assert (await said(page))[: len(before)] == before
     assert len((await room_at(page, link))["parts"]) == 1
+
+    # A part that waits for its publisher is no reason to let the readers wait too.
+    await page.reload()
+    await expect_state(page, "Paused")
+    await end_event(page)
+    await expect_state(page, "Ready")
+    assert (await room_at(page, link))["state"] == "ended"
 
 
 async def test_a_page_goes_on_by_itself_when_its_server_restarts(

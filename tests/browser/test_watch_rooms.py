@@ -111,6 +111,35 @@ async def test_one_link_shows_a_room_from_before_its_start_to_its_transcript(
     assert await phone.evaluate("getComputedStyle(document.querySelector('#transcript')).position") == "static"
 
 
+async def test_readers_and_a_video_come_back_by_themselves_when_another_event_begins_at_the_link(
+    scripted_server: Server, phone: Page, open_page: OpenPage, room: str
+) -> None:
+    """They show no word of the event before, neither to those who stayed nor to those who come."""
+    link = f"{scripted_server.url}watch/{room}"
+    await put(scripted_server, room)
+    await phone.clock.install()
+    await phone.goto(link)
+    overlay = await open_page(f"{link}?overlay=1")
+    lines = overlay.locator("#roll-up p").filter(has_text=re.compile(r"\w"))
+    async with speaking(scripted_server, room=room, title="Ecology") as publisher:
+        said = [await publisher.say()]
+        await expect_lines(phone, said)
+        await expect(phone.get_by_role("heading", name="Ecology", exact=True)).to_be_visible()
+        await publisher.stop(end_room=True)
+    await expect_notice(phone, "The event is over")
+    await expect(lines).to_have_count(0)
+    async with speaking(scripted_server, room=room, title="Chemistry") as publisher:
+        said = [await publisher.say(1500)]
+        await phone.clock.fast_forward(30_000)
+        await overlay.evaluate("dispatchEvent(new Event('online'))")  # no clock of the test's own in this one
+        await expect_lines(phone, said)
+        await expect(phone.get_by_role("heading", name="Chemistry", exact=True)).to_be_visible()
+        await expect(overlay.locator("html")).to_have_attribute("data-room", "live")
+        said.append(await publisher.say())
+        await expect(lines).to_have_text(said[1:])
+        await expect_lines(phone, said)
+
+
 async def test_no_trouble_of_a_reader_breaks_a_rule_of_accessibility(
     scripted_server: Server, phone: Page, room: str
 ) -> None:
