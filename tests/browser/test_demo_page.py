@@ -315,7 +315,7 @@ async def test_a_full_server_takes_over_a_page_of_the_same_event_and_lets_anothe
     await expect(second.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
     await expect(first.locator("#state")).to_have_text("Taken over")
 
-    await first.evaluate("localStorage.clear()")  # a browser of another speaker
+    await first.add_init_script("localStorage.clear(); sessionStorage.clear()")  # a browser of another speaker
     await first.reload()
     await press_start(first)
     await expect(first.locator("#state")).to_contain_text("The server is busy, trying again in")

@@ -262,7 +262,7 @@ async def test_no_stranger_pushes_out_a_room_that_waits_for_its_first_part(
         await read_to_the_close(socket)
         forget_sessions(client)
     for number in range(3):
-        await put(client, f"r{number}")
+        assert (await room_of(client, f"r{number}"))["state"] == "waiting"
     socket = await enter(client, "r0")
     await read_event(socket)
     await put(client, "r7")  # its place is free
@@ -273,7 +273,9 @@ async def test_case_does_not_count_in_the_name_of_a_room_and_a_last_slash_is_for
     await put(stored, "PyCon", title="PyCon")
     assert (await put(stored, "pycon", status=401, secret="of somebody else"))["code"] == "wrong_token"
     await part(stored, name="PYCON")
-    assert await stored.app[SERVICES].rooms.find("pYCON") is await stored.app[SERVICES].rooms.find("PyCon")
+    rooms_in_use = stored.app[SERVICES].rooms
+    room = await rooms_in_use.find("PyCon")
+    assert await rooms_in_use.find("pYCON") is room
     forget_sessions(stored)
     state = await room_of(stored, "pycon")
     assert (state["name"], len(state["parts"])) == ("PyCon", 1)
