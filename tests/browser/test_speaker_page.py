@@ -108,12 +108,17 @@ async def test_an_event_has_one_link_before_it_in_its_break_and_after_its_end(
     await expect(page.get_by_role("button", name="End event")).to_be_hidden()
 
     # The next event at the same link, for which nobody opens the share dialog.
+    await page.reload()
     await page.get_by_label("Title").fill("Chemistry")
     await page.get_by_label("Title").blur()
     await press(page, "Start captions")
     await said(page)
     room = await room_at(page, link)
     assert (room["state"], room["title"], len(room["parts"])) == ("live", "Chemistry", 1)
+    await page.get_by_label("Title").fill("Organic chemistry")
+    async with page.expect_response(re.compile("/v1/rooms/")):
+        await page.get_by_label("Title").blur()
+    assert (await room_at(page, link))["title"] == "Organic chemistry"
     assert await shared_link(page) == link
 
 
