@@ -181,8 +181,10 @@ def test_a_deleted_session_keeps_nothing_of_what_was_said_so_far_for_its_readers
         [snapshot], _ = kept.read(cursor)
         assert json.loads(snapshot.text)["finals"] == []
     kept.append(final(2))
-    assert events_of(kept.read(last_seq)[0]) == [final(2)]
-    assert len(events_of(kept.missed(0))) == last_seq + 1  # its publisher misses nothing
+    kept.append(Translation(1, "de", "Äußerung 1"))  # that was on its way
+    assert events_of(kept.read(last_seq)[0])[0] == final(2)
+    assert kept.finals == [final(2)]
+    assert len(events_of(kept.missed(0))) == last_seq + 2  # its publisher misses nothing
 
 
 def test_after_a_restart_the_numbers_go_on_above_all_that_were_sent_before() -> None:
