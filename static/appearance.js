@@ -17,8 +17,9 @@ export function showAppearance(settings) {
   const root = document.documentElement;
   root.dataset.theme = settings.get("theme");
   root.dataset.captionColors = settings.get("captionColors");
-  root.style.setProperty("--caption-scale", String(settings.get("captionSize") / 100));
-  element("caption-size").textContent = `${settings.get("captionSize")} %`;
+  const size = captionSize(settings);
+  root.style.setProperty("--caption-scale", String(size / 100));
+  element("caption-size").textContent = `${size} %`;
 }
 
 /**
@@ -28,7 +29,16 @@ export function showAppearance(settings) {
  * @param {1 | -1} direction
  */
 export function stepCaptionSize(settings, direction) {
+  settings.set("captionSize", within(captionSize(settings) + direction * STEP_PERCENT));
+}
+
+/** @param {Settings} settings */
+function captionSize(settings) {
+  return within(settings.get("captionSize"));
+}
+
+/** @param {number} percent */
+function within(percent) {
   const { min, max } = CAPTION_SIZE_PERCENT;
-  const size = settings.get("captionSize") + direction * STEP_PERCENT;
-  settings.set("captionSize", Math.max(min, Math.min(max, size)));
+  return Math.max(min, Math.min(max, percent));
 }

@@ -171,6 +171,8 @@ export class TranscriptView {
   #content = make("div");
   /** @type {HTMLElement} */
   #part = this.#content;
+  /** When it began. */
+  #partMs = 0;
   /** @type {Map<string, { element: HTMLElement, heading: HTMLElement }>} */
   #parts = new Map();
   #following = true;
@@ -197,8 +199,10 @@ export class TranscriptView {
    * The entries that follow belong to this part, which comes last if it is a new one.
    *
    * @param {string} id
+   * @param {number} beganMs after the first part
    */
-  beginPart(id) {
+  beginPart(id, beganMs) {
+    this.#partMs = beganMs;
     let part = this.#parts.get(id);
     if (!part) {
       part = { element: make("div", "", "part"), heading: make("h2") };
@@ -256,7 +260,7 @@ export class TranscriptView {
     show({ text, language, original });
     // The words decide the direction, because the time has none; the time stands where the line begins.
     entry.dir = "auto";
-    entry.append(make("time", clock(startMs)));
+    entry.append(make("time", clock(this.#partMs + startMs)));
     if (channel !== undefined) entry.append(make("span", channelName(channel), "channel"));
     entry.append(words);
     this.#part.append(entry);
@@ -269,6 +273,7 @@ export class TranscriptView {
     this.#content.replaceChildren();
     this.#parts.clear();
     this.#part = this.#content;
+    this.#partMs = 0;
     this.#following = true;
     this.#showJump();
   }

@@ -39,7 +39,8 @@ export function offerDownloads(place, offered) {
   place.replaceChildren(
     file("WebVTT", "vtt"),
     file("SRT", "srt"),
-    file(t("Text"), "txt"),
+    // The server's text has no titles of parts.
+    button(t("Text"), () => save(new Blob([offered.text()], { type: "text/plain" }), fileName(offered.began(), "txt"))),
     copy,
     button(t("Print"), () => print()),
     failure,

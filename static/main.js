@@ -30,6 +30,7 @@ import {
   otherLanguageWords,
   otherModelWords,
   Problem,
+  problemWords,
   stateWords,
   statusWords,
 } from "./words.js";
@@ -101,6 +102,8 @@ let info = null;
 /** Whether the captions from before the page was loaded again are on their way. */
 let isRestoring = before.sessions.length > 0 || before.running !== null || before.eventGoesOn;
 let levelWarning = "";
+/** Why there is no code in the corner of a presentation. */
+let codeTrouble = "";
 /** @type {number | null} When the running session began, by the Unix clock; null: none is running. */
 let startedAtMs = null;
 /** @type {number[]} Those of the newest finals. */
@@ -116,10 +119,14 @@ function startOrPause() {
   else session.stop();
 }
 
+/** @type {"idle" | "break"} Where the page was before the last start. */
+let startedFrom = "idle";
+
 /** @param {boolean} takeOver whether another page that speaks in the event is to stop */
 function start(takeOver = false) {
   const earlier = interrupted;
   interrupted = null;
+  startedFrom = session.state === "break" ? "break" : "idle";
   microphoneTest.stop();
   problems.hide();
   notices.clear();
@@ -256,7 +263,13 @@ function showLevelWarning(warning) {
 /** A presentation hides the state, unless there is trouble. */
 function showMark() {
   const isFine = session.state === "live" || session.state === "idle";
-  element("stage-mark").textContent = isFine ? levelWarning : stateWords(session.state, {});
+  element("stage-mark").textContent = isFine ? levelWarning || codeTrouble : stateWords(session.state, {});
+}
+
+async function toggleCode() {
+  const problem = await sharing.toggleCorner();
+  codeTrouble = problem ? t("No QR code. {reason}", { reason: problemWords(problem, location).title }) : "";
+  showMark();
 }
 
 /** @param {Interruption} interruption */
@@ -369,8 +382,11 @@ function showSuspended(suspended) {
 
 /** @param {Problem} problem */
 function showProblem(problem) {
-  if (problem.code === "unauthorized") askForToken(start);
-  else if (problem.code === "room_taken") askToTakeOver();
+  if (problem.code === "unauthorized") {
+    // Nothing has gone wrong yet.
+    if (session.state === "failed") session.rest(startedFrom);
+    askForToken(start);
+  } else if (problem.code === "room_taken") askToTakeOver();
   else problems.show(problem);
 }
 
@@ -439,7 +455,7 @@ function showKeeping() {
 // --- a page that was loaded again ---
 
 async function restore() {
-  await transcript.restore(before.sessions, accessToken());
+  await transcript.restore(before.sessions);
   if (!(await isOnlyTab)) interrupted = null;
   isRestoring = false;
   if (before.running) rollUp.beginSession(before.running.ready.language);
@@ -492,7 +508,7 @@ onKeys(
   {
     " ": startOrPause,
     p: () => present(!isPresenting()),
-    q: () => isPresenting() && sharing.toggleCorner(),
+    q: () => isPresenting() && toggleCode(),
     "+": () => changeCaptionSize(1),
     "=": () => changeCaptionSize(1),
     "-": () => changeCaptionSize(-1),

@@ -155,5 +155,16 @@ export function partTitle(part, parts, language) {
   return t("{title} · {time}", { title, time });
 }
 
+/**
+ * How long after the first part one began, by the clock on the wall, as in the files.
+ *
+ * @param {readonly RoomPart[]} parts
+ * @param {string} session
+ */
+export function beganAfterMs(parts, session) {
+  const part = parts.find((each) => each.session === session);
+  return part ? part.started_at_ms - parts[0].started_at_ms : 0;
+}
+
 /** @type {Intl.DateTimeFormatOptions} */
 const DAY_AND_TIME = { dateStyle: "medium", timeStyle: "short" };

@@ -35,7 +35,9 @@ export function roomWords(connection, room, { stopped, isEmpty }) {
         mark: "failed",
         short: t("Private"),
         title: t("These captions are private"),
-        text: t("The secret in the link is missing or wrong. Please open the whole link again, or scan the QR code."),
+        text: t(
+          "The token at the end of the link is missing or wrong. Please open the whole link again, or scan the QR code.",
+        ),
       };
     case "full":
       return {

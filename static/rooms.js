@@ -5,6 +5,7 @@
  * A room stays private, or public, for ever. So there is a current room of each kind: the newest one.
  */
 
+import { hasTypes, store, storedJson } from "./storage.js";
 import { authorization, base64url } from "./token.js";
 import { Problem } from "./words.js";
 
@@ -18,6 +19,8 @@ const NAME_BYTES = 9;
 const SECRET_BYTES = 16;
 /** Older rooms are forgotten, with the right to speak in them. */
 const MAX_ROOMS = 50;
+const TIMEOUT_MS = 15_000;
+const ROOM = { name: "string", secret: "string", private: "boolean" };
 /** As `livecaption/live/room_state.py`. */
 const NAME = /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$/;
 
@@ -77,12 +80,37 @@ export async function registerRoom(room, change, token) {
   const body = { secret: room.secret, private: room.private, ...change };
   const url = new URL(`v1/rooms/${room.name}`, document.baseURI);
   const headers = { ...authorization(token), "Content-Type": "application/json" };
-  const response = await fetch(url, { method: "PUT", headers, body: JSON.stringify(body) }).catch((error) => {
+  const response = await request(url, { method: "PUT", headers, body: JSON.stringify(body) });
+  return response.json();
+}
+
+/**
+ * Have the server draw the link of a room as a QR code, in SVG. Throws Problem.
+ *
+ * The token is sent in a header, because addresses are kept in histories and logs.
+ *
+ * @param {OwnRoom} room
+ * @param {string} page the address with which the link begins
+ * @param {string} readerToken "": the room is public
+ */
+export async function drawCode(room, page, readerToken) {
+  const url = new URL(`v1/rooms/${room.name}/qr.svg`, document.baseURI);
+  url.searchParams.set("page", page);
+  const response = await request(url, { headers: authorization(readerToken) });
+  return response.text();
+}
+
+/**
+ * @param {URL} url
+ * @param {RequestInit} options
+ */
+async function request(url, options) {
+  const signal = AbortSignal.timeout(TIMEOUT_MS);
+  const response = await fetch(url, { ...options, signal, cache: "no-store" }).catch((error) => {
     throw new Problem("unreachable", String(error));
   });
-  const answer = await response.json().catch(() => ({}));
-  if (response.ok) return answer;
-  const { code, message } = /** @type {Refusal} */ (answer);
+  if (response.ok) return response;
+  const { code, message } = /** @type {Refusal} */ (await response.json().catch(() => ({})));
   throw new Problem(code === "wrong_token" ? "room_of_others" : (code ?? `http_${response.status}`), message);
 }
 
@@ -92,26 +120,15 @@ function keep(room) {
   return room;
 }
 
-/** @type {OwnRoom[] | null} The rooms where the browser stores nothing: they last until the page is closed. */
-let unstored = null;
-
 /** @returns {OwnRoom[]} the newest last */
 function read() {
-  if (unstored) return unstored;
-  try {
-    return JSON.parse(localStorage.getItem(KEY) ?? "[]");
-  } catch {
-    return [];
-  }
+  const rooms = storedJson("localStorage", KEY);
+  return Array.isArray(rooms) ? rooms.filter((room) => hasTypes(room, ROOM) && NAME.test(room.name)) : [];
 }
 
 /** @param {OwnRoom[]} rooms */
 function write(rooms) {
-  try {
-    localStorage.setItem(KEY, JSON.stringify(rooms));
-  } catch {
-    unstored = rooms;
-  }
+  store("localStorage", KEY, JSON.stringify(rooms));
 }
 
 /**

@@ -1,6 +1,8 @@
 // @ts-check
 /** What the user has chosen, kept in this browser. A stored value whose type is not the default's is ignored. */
 
+import { store, storedJson } from "./storage.js";
+
 const KEY = "livecaption.settings";
 
 const DEFAULTS = {
@@ -42,7 +44,9 @@ export class Settings {
       this.#values = { ...DEFAULTS, ...given };
       return;
     }
-    const valid = Object.entries(read()).filter(([name, value]) => typeof value === typeof defaultOf(name));
+    const valid = Object.entries(storedJson("localStorage", KEY) ?? {}).filter(
+      ([name, value]) => typeof value === typeof defaultOf(name),
+    );
     this.#values = { ...DEFAULTS, ...Object.fromEntries(valid) };
   }
 
@@ -61,10 +65,7 @@ export class Settings {
    */
   set(name, value) {
     Object.assign(this.#values, { [name]: value });
-    // Storage may be full or forbidden; then the choice lasts until the page is closed.
-    try {
-      localStorage.setItem(KEY, JSON.stringify(this.#values));
-    } catch {}
+    store("localStorage", KEY, JSON.stringify(this.#values));
   }
 }
 
@@ -74,13 +75,4 @@ export class Settings {
  */
 function defaultOf(name) {
   return new Map(Object.entries(DEFAULTS)).get(name);
-}
-
-/** @returns {Record<string, unknown>} */
-function read() {
-  try {
-    return JSON.parse(localStorage.getItem(KEY) ?? "{}") ?? {};
-  } catch {
-    return {};
-  }
 }

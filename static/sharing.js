@@ -1,9 +1,9 @@
 // @ts-check
 /** The link for readers: it is right before the event, while it runs, in its breaks, and afterwards. */
 
-import { copyFrom, element } from "./dom.js";
+import { copyFrom, element, save } from "./dom.js";
 import { t } from "./language.js";
-import { chooseRoom, currentRoom, forgetRoom, newRoom, registerRoom } from "./rooms.js";
+import { chooseRoom, currentRoom, drawCode, forgetRoom, newRoom, registerRoom } from "./rooms.js";
 import { Problem, problemWords } from "./words.js";
 
 /** @import { Info } from "./messages.js" */
@@ -18,6 +18,8 @@ import { Problem, problemWords } from "./words.js";
  * @property {(again: () => void) => void} askForToken
  */
 
+/** Reported beside the field, where they are the fault of the name in it. */
+const OF_THE_NAME = ["room_name", "room_kind", "room_of_others"];
 const LOOPBACK = ["localhost", "127.0.0.1", "[::1]"];
 
 const dialog = element("share-dialog", HTMLDialogElement);
@@ -26,11 +28,19 @@ const addressList = element("share-address", HTMLSelectElement);
 const nameField = element("share-name", HTMLInputElement);
 const code = element("share-code", HTMLImageElement);
 const corner = element("corner-code", HTMLImageElement);
+/** They need a link that works. */
+const tools = ["share-copy", "share-obs", "share-save"].map((id) => element(id, HTMLButtonElement));
 
 export class Sharing {
   #options;
   /** @type {Info | null} */
   #info = null;
+  /** Whether the server knows the room: before that its link leads nowhere. */
+  #isKnown = false;
+  /** The QR code in SVG, and its link. */
+  #code = { svg: "", link: "" };
+  /** @type {Problem | null} Why the link does not work, or the code is missing. */
+  #problem = null;
   /** @type {OwnRoom} */
   #room;
   #readerToken = "";
@@ -48,6 +58,10 @@ export class Sharing {
     element("share-obs").addEventListener("click", () =>
       copyFrom(element("share-obs", HTMLButtonElement), this.#link("?overlay=1")),
     );
+    element("share-save").addEventListener("click", () =>
+      save(new Blob([this.#code.svg], { type: "image/svg+xml" }), `livecaption-${this.#room.name}.svg`),
+    );
+    element("share-token").addEventListener("click", () => options.askForToken(() => this.#register()));
     element("share-new").addEventListener("click", () => this.#change(() => newRoom(options.isPrivate())));
     nameField.addEventListener("change", () =>
       this.#change(() => chooseRoom(nameField.value.trim(), options.isPrivate())),
@@ -94,6 +108,7 @@ export class Sharing {
   admitted(readerToken) {
     // After a restart of the server there is no token, and the first one still counts.
     if (readerToken) this.#readerToken = readerToken;
+    this.#isKnown = true;
     this.#show();
   }
 
@@ -113,15 +128,20 @@ export class Sharing {
   open() {
     this.#report(null);
     nameField.value = this.#room.name;
-    this.#show();
     dialog.showModal();
     this.#register();
   }
 
-  /** Show the QR code over the captions of a presentation, or hide it. */
+  /**
+   * Show the QR code over the captions of a presentation, or hide it.
+   *
+   * @returns {Promise<Problem | null>} why there is none to show
+   */
   async toggleCorner() {
-    if (corner.hidden) await this.#register();
-    corner.hidden = !corner.hidden;
+    const wanted = corner.hidden;
+    if (wanted) await this.#register();
+    corner.hidden = !wanted || !this.#code.svg;
+    return wanted && corner.hidden ? this.#problem : null;
   }
 
   /** End the event while no part of it runs. Throws Problem. */
@@ -131,12 +151,13 @@ export class Sharing {
 
   /** @param {OwnRoom} room */
   #use(room) {
+    this.#isKnown = false;
     this.#room = room;
     this.#readerToken = "";
     this.#toldTitle = null;
     nameField.value = room.name;
-    for (const image of [code, corner]) image.removeAttribute("src");
-    this.#show();
+    this.#showCode("");
+    this.#report(null);
   }
 
   /** @param {() => OwnRoom} choose */
@@ -160,16 +181,26 @@ export class Sharing {
       this.#toldTitle = title;
       this.#report(null);
       this.admitted(answer.reader_token ?? "");
-      this.#draw();
+      await this.#draw();
     } catch (error) {
-      const problem = Problem.from(error);
-      if (problem.code === "unauthorized") return this.#options.askForToken(() => this.#register());
-      if (problem.code === "room_of_others") {
-        forgetRoom(room);
-        this.#use(currentRoom(this.#options.isPrivate()));
-      }
-      this.#report(problem);
+      if (room === this.#room) await this.#refused(room, Problem.from(error));
     }
+  }
+
+  /**
+   * @param {OwnRoom} room
+   * @param {Problem} problem
+   */
+  async #refused(room, problem) {
+    if (problem.code === "room_of_others") {
+      forgetRoom(room);
+      this.#use(currentRoom(this.#options.isPrivate()));
+      await this.#register();
+      // What the link is now may have a problem of its own, which matters more.
+      if (this.#problem) return;
+    }
+    this.#report(problem);
+    if (problem.code === "unauthorized") this.#options.askForToken(() => this.#register());
   }
 
   #isLocal() {
@@ -190,30 +221,54 @@ export class Sharing {
 
   #show() {
     const isFixed = this.#options.isFixed();
-    linkField.value = this.#room.private && !this.#readerToken ? "" : this.link;
+    const works = this.#isKnown && (!this.#room.private || this.#readerToken !== "");
+    linkField.value = works ? this.link : "";
+    for (const tool of tools) tool.disabled = tool.id === "share-save" ? !this.#code.svg : !works;
     nameField.disabled = isFixed;
     element("share-new", HTMLButtonElement).disabled = isFixed;
+    element("share-fixed").hidden = !isFixed;
+    element("share-stays").hidden = isFixed;
     element("share-private").hidden = !this.#room.private;
     element("share-addresses").hidden = addressList.options.length === 0;
     element("share-local").hidden = !this.#isLocal() || this.#page() !== new URL(".", document.baseURI).href;
-    if (code.src) this.#draw();
+    // Another address was chosen, or the token has come.
+    if (this.#code.svg && this.#code.link !== this.link) {
+      this.#draw().catch((error) => this.#report(Problem.from(error)));
+    }
   }
 
-  /** Draw the code. The server knows the room already. */
-  #draw() {
+  /** Draw the code. The server knows the room already. Throws Problem. */
+  async #draw() {
+    const { link } = this;
+    if (this.#code.link !== link) this.#showCode("");
     if (this.#room.private && !this.#readerToken) return;
-    const url = new URL(`v1/rooms/${this.#room.name}/qr.svg`, document.baseURI);
-    url.searchParams.set("page", this.#page());
-    if (this.#readerToken) url.searchParams.set("reader_token", this.#readerToken);
-    for (const image of [code, corner]) image.src = url.href;
-    const save = element("share-save", HTMLAnchorElement);
-    save.href = url.href;
-    save.download = `livecaption-${this.#room.name}.svg`;
+    const svg = await drawCode(this.#room, this.#page(), this.#readerToken);
+    if (link === this.link) this.#showCode(svg);
+  }
+
+  /** @param {string} svg "": there is none yet */
+  #showCode(svg) {
+    this.#code = { svg, link: this.link };
+    for (const image of [code, corner]) {
+      if (svg) image.src = `data:image/svg+xml,${encodeURIComponent(svg)}`;
+      else image.removeAttribute("src");
+    }
+    if (!svg) corner.hidden = true;
+    this.#show();
   }
 
   /** @param {Problem | null} problem */
   #report(problem) {
-    const words = problem && problemWords(problem, location);
-    element("share-problem").textContent = words ? t("{title}. {text}", { title: words.title, text: words.text }) : "";
+    const isOfName = problem !== null && OF_THE_NAME.includes(problem.code);
+    this.#problem = isOfName ? null : problem;
+    const { title, text } = problem ? problemWords(problem, location) : { title: "", text: "" };
+    const words = problem ? t("{title}. {text}", { title, text }) : "";
+    element("share-problem").textContent = isOfName ? "" : words;
+    element("share-name-problem").textContent = isOfName ? words : "";
+    nameField.setAttribute("aria-invalid", String(isOfName));
+    element("share-token").hidden = problem?.code !== "unauthorized";
+    // While a code is on its way, its place is kept.
+    code.hidden = this.#problem !== null && !this.#code.svg;
+    this.#show();
   }
 }

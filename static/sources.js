@@ -30,6 +30,11 @@ export async function refreshSources(settings) {
   sources.value = known.includes(settings.get("source")) ? settings.get("source") : DEFAULT_MICROPHONE;
 }
 
+/** @param {string} code */
+function ownName(code) {
+  return LANGUAGES[code] ?? languageName(code);
+}
+
 /**
  * Fill the list of languages with those of the model. All are offered while it is not known.
  *
@@ -38,10 +43,10 @@ export async function refreshSources(settings) {
  */
 export function offerLanguages(ofModel, chosen) {
   const offered = Object.keys(LANGUAGES).filter((code) => ofModel?.includes(code) ?? true);
-  const byName = offered.sort((a, b) => languageName(a).localeCompare(languageName(b)));
+  const byName = offered.sort((a, b) => ownName(a).localeCompare(ownName(b)));
   // A model of one language detects nothing. Of a language without a name in the list, it is offered all the same.
   const options = ofModel?.length === 1 ? [...ofModel] : ["", ...byName];
-  languages.replaceChildren(...options.map((code) => new Option(code === "" ? t("Detect") : languageName(code), code)));
+  languages.replaceChildren(...options.map((code) => new Option(code === "" ? t("Detect") : ownName(code), code)));
   languages.value = options.includes(chosen) ? chosen : options[0];
 }
 

@@ -6,7 +6,7 @@
  * then. So the subtitles of a session are fetched once when it ends, and kept.
  */
 
-import { accessToken, authorization } from "./token.js";
+import { exportOf } from "./session-export.js";
 import { cuesOf } from "./transcript.js";
 import { Problem } from "./words.js";
 
@@ -24,9 +24,9 @@ export class Subtitles {
    *
    * @param {TranscribedSession} session
    */
-  async keep({ id, readerToken }) {
-    const srt = await fetchSrt(id, readerToken).catch(() => null);
-    if (srt !== null) this.#finished.set(id, srt);
+  async keep(session) {
+    const srt = await fetchSrt(session).catch(() => null);
+    if (srt !== null) this.#finished.set(session.id, srt);
   }
 
   /**
@@ -38,34 +38,18 @@ export class Subtitles {
   async cues(sessions) {
     const cues = [];
     for (const session of sessions.filter(({ captions }) => captions.length > 0)) {
-      const srt = this.#finished.get(session.id) ?? (await fetchSrt(session.id, session.readerToken));
+      const srt = this.#finished.get(session.id) ?? (await fetchSrt(session));
       cues.push(...cuesOf(session, srt));
     }
     return cues;
   }
 }
 
-/**
- * @param {string} id
- * @param {string} readerToken
- */
-async function fetchSrt(id, readerToken) {
-  const url = new URL(`v1/sessions/${id}/transcript.srt`, document.baseURI);
+/** @param {TranscribedSession} session */
+async function fetchSrt(session) {
   try {
-    let response = await get(url, readerToken);
-    // The readers' token is valid as long as the server remembers the session, the operator's token after that.
-    if (response.status === 401) response = await get(url, accessToken());
-    if (response.ok) return await response.text();
-    throw new Error(`the server answers ${response.status}`);
+    return await (await exportOf(session, "srt", TIMEOUT_MS)).text();
   } catch (error) {
     throw new Problem("no_subtitles", /** @type {Error} */ (error).message);
   }
-}
-
-/**
- * @param {URL} url
- * @param {string} token
- */
-function get(url, token) {
-  return fetch(url, { headers: authorization(token), signal: AbortSignal.timeout(TIMEOUT_MS), cache: "no-store" });
 }

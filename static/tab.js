@@ -1,6 +1,8 @@
 // @ts-check
 /** What this tab was doing, so that it goes on after it was loaded again. Kept until the tab is closed. */
 
+import { hasTypes, store, storedJson } from "./storage.js";
+
 /** @import { ResumePoint } from "./stream.js" */
 
 /** @typedef {{ id: string, readerToken: string, beganAtMs: number }} SpokenSession by the Unix clock */
@@ -14,27 +16,25 @@
  */
 
 const KEY = "livecaption.tab";
-
-/** @type {Tab} */
-const NOTHING = { id: "", sessions: [], running: null, eventGoesOn: false };
+const SESSION = { id: "string", readerToken: "string", beganAtMs: "number" };
+const RUNNING = { ready: "object", lastSeq: "number", sampleRateHz: "number" };
 /** A page that is loaded again waits so long for its own lock. */
 const MAX_WAIT_MS = 1000;
 
 /** @returns {Tab} */
 export function readTab() {
-  try {
-    return { ...NOTHING, ...JSON.parse(sessionStorage.getItem(KEY) ?? "{}") };
-  } catch {
-    return NOTHING;
-  }
+  const { id, sessions, running, eventGoesOn } = /** @type {Partial<Tab>} */ (storedJson("sessionStorage", KEY) ?? {});
+  return {
+    id: typeof id === "string" ? id : "",
+    sessions: Array.isArray(sessions) ? sessions.filter((session) => hasTypes(session, SESSION)) : [],
+    running: hasTypes(running, RUNNING) && hasTypes(running?.ready, { session: "string" }) ? (running ?? null) : null,
+    eventGoesOn: eventGoesOn === true,
+  };
 }
 
 /** @param {Tab} tab */
 export function keepTab(tab) {
-  // Storage may be full or forbidden; then a page that is loaded again begins afresh.
-  try {
-    sessionStorage.setItem(KEY, JSON.stringify(tab));
-  } catch {}
+  store("sessionStorage", KEY, JSON.stringify(tab));
 }
 
 /**

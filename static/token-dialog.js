@@ -39,13 +39,15 @@ class TokenDialog extends HTMLElement {
   #field = make("input");
   #remember = make("input");
   #enter = make("button", "", "primary");
-  #refused = make("p", t("This token was not accepted."), "hint");
+  #refused = make("p", t("This token was not accepted."), "failure");
 
   connectedCallback() {
     const title = make("h2", t("This server requires an access token"));
     title.id = "token-title";
     this.#dialog.setAttribute("aria-labelledby", title.id);
     Object.assign(this.#field, { type: "password", autocomplete: "off", spellcheck: false, required: true });
+    this.#refused.id = "token-refused";
+    this.#field.setAttribute("aria-describedby", this.#refused.id);
     const label = make("label", t("Access token"), "stacked");
     label.append(this.#field);
     Object.assign(this.#remember, { type: "checkbox", role: "switch" });
@@ -71,6 +73,7 @@ class TokenDialog extends HTMLElement {
    */
   ask(entered, { isRefused, action }) {
     this.#refused.hidden = !isRefused || accessToken() === "";
+    this.#field.setAttribute("aria-invalid", String(!this.#refused.hidden));
     this.#field.value = "";
     this.#remember.checked = isTokenRemembered();
     this.#enter.textContent = action ?? this.getAttribute("action") ?? "";

@@ -1,6 +1,8 @@
 // @ts-check
 /** The operator's access token: where a page keeps it, and how it is sent to the server. */
 
+import { store, stored } from "./storage.js";
+
 const KEY = "livecaption.token";
 const SUBPROTOCOL = "livecaption.v1";
 
@@ -11,15 +13,15 @@ const SUBPROTOCOL = "livecaption.v1";
 export function accessToken() {
   const inAddress = tokenInAddress();
   if (inAddress !== null) {
-    sessionStorage.setItem(KEY, inAddress);
+    store("sessionStorage", KEY, inAddress);
     history.replaceState(null, "", location.pathname + location.search);
   }
-  return sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY) ?? "";
+  return stored("sessionStorage", KEY) ?? stored("localStorage", KEY) ?? "";
 }
 
 /** Whether the token is kept beyond this tab. */
 export function isTokenRemembered() {
-  return localStorage.getItem(KEY) !== null;
+  return stored("localStorage", KEY) !== null;
 }
 
 /** The token after `#token=` in the address, undecoded if its encoding is broken; null: there is none. */
@@ -39,13 +41,8 @@ export function tokenInAddress() {
  * @param {boolean} remembered
  */
 export function keepToken(token, remembered) {
-  for (const [storage, isKept] of /** @type {const} */ ([
-    [sessionStorage, token && !remembered],
-    [localStorage, token && remembered],
-  ])) {
-    if (isKept) storage.setItem(KEY, token);
-    else storage.removeItem(KEY);
-  }
+  store("sessionStorage", KEY, token && !remembered ? token : null);
+  store("localStorage", KEY, token && remembered ? token : null);
 }
 
 /**

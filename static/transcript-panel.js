@@ -3,8 +3,8 @@
 
 import { TranscriptView } from "./captions.js";
 import { ask, copyFrom, element, save } from "./dom.js";
+import { exportOf } from "./session-export.js";
 import { Subtitles } from "./subtitles.js";
-import { authorization } from "./token.js";
 import { fileName, Transcript, toSrt, toText, toVtt } from "./transcript.js";
 import { Problem } from "./words.js";
 
@@ -67,10 +67,9 @@ export class TranscriptPanel {
    * more are left out.
    *
    * @param {readonly SpokenSession[]} sessions
-   * @param {string} token the operator's
    */
-  async restore(sessions, token) {
-    const found = await Promise.all(sessions.map((session) => captionsOf(session, token)));
+  async restore(sessions) {
+    const found = await Promise.all(sessions.map(captionsOf));
     sessions.forEach((session, i) => {
       this.beginSession(session);
       for (const final of found[i]) this.add(final);
@@ -143,13 +142,12 @@ export class TranscriptPanel {
 
 /**
  * @param {SpokenSession} session
- * @param {string} token
  * @returns {Promise<Caption[]>}
  */
-async function captionsOf({ id, readerToken }, token) {
-  const url = new URL(`v1/sessions/${id}/transcript.json`, document.baseURI);
-  if (readerToken) url.searchParams.set("reader_token", readerToken);
-  const signal = AbortSignal.timeout(MAX_RESTORING_MS);
-  const response = await fetch(url, { headers: authorization(token), cache: "no-store", signal }).catch(() => null);
-  return response?.ok ? (await response.json()).captions : [];
+async function captionsOf(session) {
+  try {
+    return (await (await exportOf(session, "json", MAX_RESTORING_MS)).json()).captions;
+  } catch {
+    return [];
+  }
 }

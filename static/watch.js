@@ -8,7 +8,7 @@ import { offerDownloads } from "./downloads.js";
 import { CaptionFeed } from "./feed.js";
 import { offerPageLanguages, t } from "./language.js";
 import { overlayOptions } from "./overlay.js";
-import { partTitle, Reading } from "./reading.js";
+import { beganAfterMs, partTitle, Reading } from "./reading.js";
 import { roomWords } from "./room-words.js";
 import { ScreenLock } from "./screen-lock.js";
 import { Settings } from "./settings.js";
@@ -96,7 +96,7 @@ function showSnapshot(snapshot) {
   rollUp.abandonPartials();
   rollUp.beginSession(language);
   const { captions, replaces } = reading.begin(snapshot);
-  transcriptView.beginPart(session);
+  transcriptView.beginPart(session, beganAfterMs(room?.parts ?? [], session));
   if (replaces) transcriptView.clearPart();
   offerTracks();
   // In a video, captions that were said a while ago would be wrong.
@@ -176,7 +176,7 @@ function showRoom() {
   element("notice-title").textContent = words.title;
   element("notice-text").textContent = words.text;
   element("notice-downloads").hidden = isEmpty || room?.state !== "ended";
-  element("open-downloads").hidden = isEmpty;
+  element("open-downloads").hidden = isEmpty || room?.state === "ended";
   element("transcript-empty").hidden = !isEmpty || words.title !== "";
   root.toggleAttribute("data-empty", isEmpty);
 
@@ -250,7 +250,7 @@ element("smaller").addEventListener("click", () => changeCaptionSize(-1));
 element("larger").addEventListener("click", () => changeCaptionSize(1));
 element("open-options").addEventListener("click", () => element("options", HTMLDialogElement).showModal());
 element("open-downloads").addEventListener("click", () => element("downloads-dialog", HTMLDialogElement).showModal());
-// Another secret in the address does not load the page again.
+// Another token in the address does not load the page again.
 addEventListener("hashchange", () => location.reload());
 
 root.toggleAttribute("data-overlay", overlay !== null);

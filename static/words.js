@@ -5,7 +5,7 @@
  * The codes are the server's error codes, and the page's own for what happens in the browser.
  */
 
-import { t } from "./language.js";
+import { language, t } from "./language.js";
 
 /** @import { Info, Status } from "./messages.js" */
 
@@ -146,7 +146,8 @@ export function modelWords({ name, languages }) {
 export function otherModelWords(code) {
   return t(
     "Is this {language}? The captions may be wrong, and this model knows no other language. The command " +
-      "livecaption models lists models for more; livecaption serve --model NAME takes one.",
+      "livecaption models lists models for more; livecaption serve --model NAME takes one. README.md compares them " +
+      "under “Which model for which machine”.",
     { language: languageName(code) },
   );
 }
@@ -162,9 +163,13 @@ export function otherLanguageWords(code) {
   });
 }
 
-/** @param {string} code */
+/**
+ * The name of a language in a sentence of the page. In the list of languages, each has its own name.
+ *
+ * @param {string} code
+ */
 export function languageName(code) {
-  return LANGUAGES[code] ?? code;
+  return new Intl.DisplayNames(language, { type: "language" }).of(code) ?? code;
 }
 
 /** @type {Record<string, [title: string, text: string]>} */
@@ -219,6 +224,7 @@ const PROBLEMS = {
     t("The server cannot caption now"),
     t("Its recognizer does not start. The reason is in the server's log, which its operator can read."),
   ],
+  unauthorized: [t("This server requires an access token"), t("The link works once you have entered it.")],
   unreachable: [
     t("The server does not answer"),
     t("It may be stopped, or the network is down. Start again when it is back."),

@@ -1,6 +1,7 @@
 """The browser tests share the places of things, the types of their fixtures, and how servers and pages end."""
 
 import asyncio
+import io
 import re
 import signal
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+import segno
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, Page
 
@@ -62,6 +64,13 @@ async def assert_accessible(page: Page, schemes: Sequence[Scheme] = ("light", "d
         results = await Axe().run(page)
         assert results.violations_count == 0, f"{scheme}: {results.generate_report()}"
     await page.emulate_media(color_scheme="light", forced_colors="none")
+
+
+def drawn(link: str) -> bytes:
+    """Draw a link as the server does."""
+    svg = io.BytesIO()
+    segno.make(link, error="m", micro=False).save(svg, kind="svg", xmldecl=False, scale=8, light="#fff")
+    return svg.getvalue()
 
 
 @asynccontextmanager

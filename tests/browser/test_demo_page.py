@@ -13,7 +13,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 
 from livecaption.evaluation.wer import word_error_rate
 from livecaption.server.addresses import interfaces, reachable
-from tests.browser.support import Launch, Profile, Serve, Server, emptied
+from tests.browser.support import Launch, Profile, Serve, Server, drawn, emptied
 from tests.support.streaming import JFK
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -432,6 +432,7 @@ async def test_a_token_is_asked_for_once_and_remembered_on_request(serve: Serve,
     await dialog.get_by_label("Access token").fill("wrong")
     await dialog.get_by_role("button", name="Start captions").click()
     await expect(dialog).to_contain_text("This token was not accepted.")
+    await expect(page.locator("#state")).to_have_text("Ready")
     await dialog.get_by_label("Access token").fill("säcret+/=")
     await page.keyboard.press("Enter")
     await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
@@ -530,8 +531,8 @@ async def test_with_a_certificate_of_the_server_the_microphone_works_by_an_addre
         await expect(link).to_have_value(re.compile(f"^{re.escape(addresses[0])}watch/"))
         await offered.select_option(addresses[-1])
         await expect(link).to_have_value(re.compile(f"^{re.escape(addresses[-1])}watch/"))
-        code = page.locator("#share-code")
-        await expect(code).to_have_attribute("src", re.compile(re.escape(f"page={quote(addresses[-1], safe='')}")))
+        code = quote(drawn(await link.input_value()), safe="!*'()")
+        await expect(page.locator("#share-code")).to_have_attribute("src", f"data:image/svg+xml,{code}")
 
 
 async def test_a_transcript_that_was_not_downloaded_is_not_cleared_without_asking(

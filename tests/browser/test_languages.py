@@ -111,6 +111,9 @@ async def test_every_text_of_the_pages_is_in_the_language_of_the_browser(
         await expect(page.locator("html")).to_have_attribute("lang", "de")
         await expect(page.get_by_text(words).first).to_be_visible()
         assert not_in(GERMAN, await page.evaluate(TEXTS)) == [], path
+        if path == "":
+            sentence = "import('/static/words.js').then(({ otherLanguageWords }) => otherLanguageWords('en'))"
+            assert (await page.evaluate(sentence)).startswith("Ist das Englisch?")
         await page.close()
 
 

@@ -68,6 +68,7 @@ async def test_one_link_shows_a_room_from_before_its_start_to_its_transcript(
     await phone.goto(f"{scripted_server.url}watch/{room}")
     await expect_notice(phone, "PyCon", "The captions start soon.")
     async with speaking(scripted_server, room=room, title="Morning") as publisher:
+        a_second_later = await phone.evaluate("Date.now() + 1000")
         said = [await publisher.say()]
         await expect_lines(phone, said)
         await expect(phone.get_by_role("heading", name="PyCon")).to_be_visible()
@@ -77,6 +78,7 @@ async def test_one_link_shows_a_room_from_before_its_start_to_its_transcript(
         await publisher.stop()
     await expect_notice(phone, "Break", "The captions go on here.")
     await expect_screen_lock(phone, held=False)
+    await phone.wait_for_function(f"Date.now() > {a_second_later}")
     async with speaking(scripted_server, room=room, title="Afternoon") as publisher:
         said.append(await publisher.say(1500))
         await expect_lines(phone, said)
@@ -91,16 +93,17 @@ async def test_one_link_shows_a_room_from_before_its_start_to_its_transcript(
     await phone.reload()
     await expect_notice(phone, "The event is over", schemes=ALL_SCHEMES)
     await expect_lines(phone, said)
-    for name, begin in {"WebVTT": "WEBVTT", "SRT": "1\n00:00:00", "Text": said[0]}.items():
+    text = ""
+    for name, begin in {"WebVTT": "WEBVTT", "Text": "Morning · ", "SRT": "1\n00:00:00"}.items():
         async with phone.expect_download() as waiting:
             await phone.locator("#notice").get_by_role("button", name=name).tap()
         text = await asyncio.to_thread(Path(await (await waiting.value).path()).read_text)
         assert text.startswith(begin)
-    await phone.get_by_role("button", name="Transcript").tap()
-    await expect(phone.get_by_role("dialog", name="Transcript")).to_be_visible()
-    await expect_notice(phone)
-    await phone.keyboard.press("Escape")
-    await expect(phone.get_by_role("button", name="Transcript")).to_be_focused()
+    # Times go on from part to part, as in the files.
+    times = [f"{int(minutes)}:{seconds}" for minutes, seconds in re.findall(r"^00:(\d\d):(\d\d),.* -->", text, re.M)]
+    assert times[1] != "0:00"
+    await expect(phone.locator("#transcript time")).to_have_text(times)
+    await expect(phone.get_by_role("button", name="Downloads")).to_be_hidden()
 
     # On paper there are the title, the parts and the captions, and nothing to press.
     await phone.emulate_media(media="print")
@@ -153,6 +156,9 @@ async def test_no_trouble_of_a_reader_breaks_a_rule_of_accessibility(
         await phone.goto(f"{scripted_server.url}healthz")
         await phone.goto(link)
         await expect_lines(phone, [await publisher.say()])
+        await phone.get_by_role("button", name="Downloads").tap()
+        await assert_accessible(phone)
+        await phone.get_by_role("button", name="Done").tap()
         await phone.get_by_role("button", name="Options").tap()
         await assert_accessible(phone)
         await phone.get_by_role("button", name="Done").tap()
@@ -170,7 +176,8 @@ async def test_a_reader_copies_the_transcript_where_the_browser_has_no_clipboard
     async with speaking(scripted_server, room=room) as publisher:
         page = await open_page(publisher.page_of(scripted_server.url), before=no_clipboard)
         said = await publisher.say()
-        await page.get_by_role("button", name="Transcript").click()
+        await page.get_by_role("button", name="Downloads").click()
+        await expect(page.get_by_role("dialog", name="Transcript")).to_be_visible()
         copied = (
             "new Promise((resolve) => addEventListener('copy', () => resolve(String(document.activeElement.value))))"
         )
@@ -178,6 +185,8 @@ async def test_a_reader_copies_the_transcript_where_the_browser_has_no_clipboard
         await page.get_by_role("button", name="Copy").click()
         await expect(page.get_by_role("button", name="Copied")).to_be_focused()
         assert await copy == f"{said}\n"
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_role("button", name="Downloads")).to_be_focused()
 
 
 async def test_without_websockets_a_room_is_read_by_server_sent_events(
