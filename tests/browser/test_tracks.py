@@ -88,7 +88,7 @@ async def test_a_reader_chooses_a_language_and_keeps_it(server: Server, page: Pa
         await expect_lines(page, [f"de: {first}", f"de: {second}"])
         await page.goto(publisher.page_of(server.url))  # without the language in the address
         await expect_lines(page, [f"de: {first}", f"de: {second}"])
-        await page.get_by_role("button", name="Transcript").click()
+        await page.get_by_role("button", name="Downloads").click()
         async with page.expect_download() as download:
             await page.get_by_role("button", name="Text", exact=True).click()
         text = (await (await download.value).path()).read_text()
