@@ -286,7 +286,8 @@ async def test_a_page_works_where_its_storage_is_broken_or_forbidden(module_page
         const before = accessToken();
         keepToken("kept", true);
         keepTab({ id: '', sessions: [], running: null, eventGoesOn: true });
-        return [before, accessToken(), readTab().eventGoesOn, rooms.newRoom(false).name === rooms.currentRoom(false).name];
+        const isKept = rooms.newRoom(false).name === rooms.currentRoom(false).name;
+        return [before, accessToken(), readTab().eventGoesOn, isKept];
       } finally {
         for (const [name, own] of places) Object.defineProperty(window, name, own);
         keepToken("", false);
