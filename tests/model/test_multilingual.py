@@ -1,5 +1,7 @@
 """Whisper base, which supports many languages; where its packages are installed."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -19,6 +21,7 @@ from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import Hypothesis, TranscriptionOptions, Window
 from livecaption.scheduling.request import Request
 from tests.support.speech import pcm_s16le
+from tests.support.word_times import median_errors_ms
 
 pytestmark = pytest.mark.model
 
@@ -95,15 +98,24 @@ def test_a_short_sentence_that_might_be_a_sound_is_captioned(multilingual: Whisp
     assert [plain_words(hypothesis.text) for hypothesis in hypotheses] == [["ask", "not"]] * len(spans_ms)
 
 
+def test_words_begin_and_end_when_they_are_said(multilingual: WhisperEngine, samples: Samples) -> None:
+    """Within 100 ms in the median, against forced alignment."""
+    assert max(median_errors_ms(multilingual, ("jfk", "ls-1995-1837-0001"), samples)) < 100
+
+
 @pytest.mark.parametrize("language", [None, "de", "en"])
-@pytest.mark.parametrize("hotwords", [(), ("Kubernetes", "Zaphod")])
+@pytest.mark.parametrize(
+    "hints",
+    [{}, {"hotwords": ("Kubernetes", "Zaphod")}, {"prompt": "So much for today's lecture. Thank you for watching."}],
+    ids=["no hints", "hotwords", "prompt"],
+)
 def test_barks_and_sneezes_have_no_words_in_any_language(
     multilingual: WhisperEngine,
     sounds: list[npt.NDArray[np.float32]],
     language: str | None,
-    hotwords: tuple[str, ...],
+    hints: dict[str, Any],
 ) -> None:
-    options = TranscriptionOptions(language, hotwords=hotwords)
+    options = TranscriptionOptions(language, **hints)
     hypotheses = multilingual.transcribe(
         [Window(sound, options, is_final=is_final) for sound in sounds for is_final in (True, False)]
     )
