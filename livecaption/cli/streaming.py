@@ -11,7 +11,7 @@ from livecaption.cli.sources import Arriving, Source, raw_chunks, source, store
 from livecaption.cli.terminal import complain, stderr
 from livecaption.config import Config
 from livecaption.errors import InvalidAudio, InvalidMessage, LivecaptionError
-from livecaption.events import ErrorReport, Event, Gap
+from livecaption.events import ErrorReport, Event, Gap, Ready
 
 if TYPE_CHECKING:
     from livecaption.audio.formats import AudioFormat, ChannelMode
@@ -112,6 +112,8 @@ async def stream(
     def receive_or_complain(event: Event) -> None:
         if isinstance(event, ErrorReport) and not event.fatal:
             complain(event.message)
+        if isinstance(event, Ready) and event.hotwords is not None and event.hotwords.used < event.hotwords.given:
+            complain(f"only the first {event.hotwords.used} of {event.hotwords.given} hotwords are certain to be used")
         if isinstance(event, Gap) and event.end_ms > event.start_ms:
             complain(f"captions were lost with the connection, from {event.start_ms} to {event.end_ms} ms")
         receive(event)

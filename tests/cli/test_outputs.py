@@ -332,3 +332,10 @@ async def test_hotwords_prompt_and_title_are_sent(serve: Serve, recording: Path,
     assert (ended.code, ended.stderr) == (0, "")
     expected = {"hotwords": ["Ada Lovelace", "Zuse"], "prompt": "On computers.", "title": "A talk"}
     assert peer.starts[0] | expected == peer.starts[0]
+
+
+@pytest.mark.parametrize("command", ["transcribe", "listen"])
+async def test_hotwords_for_which_there_is_no_room_are_reported(serve: Serve, recording: Path, command: str) -> None:
+    peer = await serve(Peer(ready={"hotwords": {"given": 4, "used": 3}}))
+    ended = await livecaption_command(command, recording, "--server", peer.url, "--hotwords", "Ada,Zuse,Hopper,Noether")
+    assert ended == Ended(0, "", "livecaption: only the first 3 of 4 hotwords are certain to be used\n")

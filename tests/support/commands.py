@@ -5,7 +5,7 @@ import json
 import os
 import pty
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +40,7 @@ class Peer:
     Attributes:
         answers: sent after `stop`, before `end`.
         early: sent after the first audio.
+        ready: fields that `ready` has beside the usual ones.
         end_reason: the reason in `end`; None: closes without one.
         starts: the `start` of each stream, with the Authorization header as `authorization`.
         audio: the bytes of each stream.
@@ -51,6 +52,7 @@ class Peer:
 
     answers: Sequence[dict[str, Any]] = ()
     early: Sequence[dict[str, Any]] = ()
+    ready: Mapping[str, Any] = field(default_factory=dict)
     end_reason: str | None = "stop"
     url: str = ""
     starts: list[dict[str, Any]] = field(default_factory=list)
@@ -73,7 +75,7 @@ class Peer:
                 seq += 1
                 await socket.send_json(message | {"seq": seq})
 
-        await send(READY)
+        await send(READY | self.ready)
         audio = b""
         stopped = False
         clock = asyncio.get_running_loop().time
