@@ -478,7 +478,7 @@ async def test_the_page_shows_that_the_model_does_not_support_a_language(
     await page.locator("#language").select_option(label="Deutsch")
     await press_start(page)
     alert = page.get_by_role("alert")
-    await expect(alert).to_contain_text("does not support this language", timeout=SPEECH_TIMEOUT_MS)
+    await expect(alert).to_contain_text("does not support this language, but en", timeout=SPEECH_TIMEOUT_MS)
 
 
 async def test_a_refused_microphone_is_explained(scripted_server: Server, launch: Launch) -> None:
