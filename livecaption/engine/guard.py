@@ -31,7 +31,7 @@ MAX_TOKENS_PER_S_BEYOND_ENGLISH = 24
 # docs/decisions/0012-endpoint-recheck.md.
 NO_SPEECH_MS = 150
 MIN_MEAN_LOG_PROBABILITY_WITHOUT_SPEECH = -0.75
-MIN_MEAN_LOG_PROBABILITY_WITHOUT_LANGUAGE = -0.5
+MIN_MEAN_LOG_PROBABILITY_WITHOUT_LANGUAGE = -0.35
 """The same for doubtful speech in no clear language. Less: sneezes get a text. More: short questions are lost. Figures:
 docs/decisions/0039-invented-words.md."""
 LITTLE_SPEECH_MS = 800

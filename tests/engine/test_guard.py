@@ -239,6 +239,9 @@ def test_doubtful_speech_without_other_evidence_is_none() -> None:
         "a sneeze in no language": unclear("レイス!", 0.22),
         "a sneeze that may be Japanese": unclear("レイス!", 0.66),
         "a bark, and no speech": unclear("Blah!", 0.31, speech_ms=0),
+        "a bark with probable words": unclear(
+            "Don't, don't!", 0.45, speech_ms=128, speech_probability=0.58, mean_log_probability=-0.49
+        ),
         "both networks are unsure": unclear("Huh?", 0.9, no_speech_probability=0.5),
         "scattered in a long window": unclear("No, no.", 0.4, seconds=4.9, speech_ms=900),
     }
