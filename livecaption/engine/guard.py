@@ -34,6 +34,10 @@ MIN_MEAN_LOG_PROBABILITY_WITHOUT_SPEECH = -0.75
 MIN_MEAN_LOG_PROBABILITY_WITHOUT_LANGUAGE = -0.35
 """The same for doubtful speech in no clear language. Less: sneezes get a text. More: short questions are lost. Figures:
 docs/decisions/0039-invented-words.md."""
+UNDETECTED_SPEECH_PROBABILITY = 0.1
+"""Probability of speech, by the detector, below which language and words are no evidence: multilingual models write a
+probable Chinese word for a soft bark. Less: such sounds get a text. More: soft words are lost. Figures:
+docs/decisions/0039-invented-words.md."""
 LITTLE_SPEECH_MS = 800
 MIN_SPEECH_SHARE = 0.2
 """Least share of speech in a window with little speech. Less: shouts in noise get a text. More: short words are lost.
@@ -115,7 +119,7 @@ class Decoding:
         no_speech_probability: of all the encoder's input; low if that contains the preceding utterance.
         speech_ms: part of the window that sounds like speech.
         speech_probability: highest probability of speech in the window, by the speech detector.
-        language_probability: of the likeliest language; 1 where it does not matter.
+        language_probability: of the likeliest language; None: not detected.
         thresholds: limits for all of these.
     """
 
@@ -132,7 +136,7 @@ class Decoding:
     no_speech_probability: float
     speech_ms: int
     speech_probability: float
-    language_probability: float = 1.0
+    language_probability: float | None = None
     thresholds: Thresholds = Thresholds()
 
     @property
@@ -201,12 +205,16 @@ class Decoding:
     def _has_faint_evidence(self) -> bool:
         if self.no_speech_probability > self.thresholds.faint_no_speech_probability:
             return True
+        if self.language_probability is None:
+            return False
+        # With the preceding utterance, the encoder's input always has speech.
+        is_sure = self.no_speech_probability <= self.thresholds.sure_no_speech_probability
+        is_speech = is_sure and self.window.preceding is None
+        if self.speech_probability < UNDETECTED_SPEECH_PROBABILITY:
+            return not is_speech
         if self.language_probability >= self.thresholds.language_probability:
             return False
-        is_probable = self.mean_log_probability >= MIN_MEAN_LOG_PROBABILITY_WITHOUT_LANGUAGE
-        is_speech = self.no_speech_probability <= self.thresholds.sure_no_speech_probability
-        # With the preceding utterance, the encoder's input always has speech.
-        return not is_probable and (not is_speech or self.window.preceding is not None)
+        return not is_speech and self.mean_log_probability < MIN_MEAN_LOG_PROBABILITY_WITHOUT_LANGUAGE
 
     @property
     def _has_little_speech(self) -> bool:

@@ -281,13 +281,15 @@ class WhisperEngine:
                 )
         return [decodings[row] for row in range(len(windows))]
 
-    def _languages(self, windows: Sequence[Window], speech: Sequence[Speech], encoded: Any) -> list[tuple[str, float]]:
+    def _languages(
+        self, windows: Sequence[Window], speech: Sequence[Speech], encoded: Any
+    ) -> list[tuple[str, float | None]]:
         """Return for each window its language, and the probability of the likeliest one.
 
-        The probability is 1 where it does not matter, because the language is known and the speech is clear.
+        The probability is None where none is detected: the model has one language, or it is known and speech is clear.
         """
         if not self._model.is_multilingual:
-            return [("en", 1.0)] * len(windows)
+            return [("en", None)] * len(windows)
         rows = [
             row
             for row, (window, found) in enumerate(zip(windows, speech, strict=True))
@@ -301,7 +303,7 @@ class WhisperEngine:
         return [
             (
                 window.options.language or choose_language(window, ranking_of[row]),
-                ranking_of[row][0][1] if row in ranking_of else 1.0,
+                ranking_of[row][0][1] if row in ranking_of else None,
             )
             for row, window in enumerate(windows)
         ]

@@ -242,6 +242,9 @@ def test_doubtful_speech_without_other_evidence_is_none() -> None:
         "a bark with probable words": unclear(
             "Don't, don't!", 0.45, speech_ms=128, speech_probability=0.58, mean_log_probability=-0.49
         ),
+        "a soft bark with a probable word of a clear language": unclear(
+            "来", 0.91, speech_ms=0, speech_probability=0.02, no_speech_probability=0.19, mean_log_probability=-0.14
+        ),
         "both networks are unsure": unclear("Huh?", 0.9, no_speech_probability=0.5),
         "scattered in a long window": unclear("No, no.", 0.4, seconds=4.9, speech_ms=900),
     }
