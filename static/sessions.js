@@ -6,6 +6,7 @@ import { language as pageLanguage, t } from "./language.js";
 import { Settings } from "./settings.js";
 import { accessToken, authorization } from "./token.js";
 import { requireToken } from "./token-dialog.js";
+import { inTrack, listTracks, ORIGINAL } from "./tracks.js";
 import { channelName, clock } from "./transcript.js";
 import { refusalWords } from "./words.js";
 
@@ -17,6 +18,7 @@ const FORMATS = { vtt: "WebVTT", srt: "SRT", txt: t("Text"), json: "JSON" };
 const sessions = element("sessions");
 const more = element("more", HTMLButtonElement);
 const lineLength = element("line-length", HTMLSelectElement);
+const track = element("track", HTMLSelectElement);
 
 /** @type {number | null} Where the next part of the list begins; null: there is no more. */
 let next = null;
@@ -26,6 +28,8 @@ const rooms = new Map();
 let query = "";
 /** @type {StoredSession | null} */
 let opened = null;
+/** What was said in it. @type {Caption[]} */
+let captions = [];
 
 // --- the server ---
 
@@ -81,11 +85,15 @@ function sessionPath({ id }) {
 }
 
 /**
+ * The address of a file, as it is chosen on the page.
+ *
  * @param {StoredSession} session
  * @param {string} format
  */
-function transcriptPath(session, format) {
-  return `${sessionPath(session)}/transcript.${format}?line_length=${lineLength.value}`;
+function filePath(session, format) {
+  const parameters = new URLSearchParams({ line_length: lineLength.value });
+  if (track.value !== ORIGINAL) parameters.set("track", track.value);
+  return `${sessionPath(session)}/transcript.${format}?${parameters}`;
 }
 
 // --- the list ---
@@ -188,25 +196,37 @@ function detailsOf({ title, started_at, duration_ms, finals, language, state }) 
 /** @param {StoredSession} session */
 async function open(session) {
   /** @type {[{ captions: Caption[] }, StoredSession]} */
-  const [{ captions }, newest] = await Promise.all([
-    request(transcriptPath(session, "json")).then((response) => response.json()),
+  const [transcript, newest] = await Promise.all([
+    request(`${sessionPath(session)}/transcript.json`).then((response) => response.json()),
     request(sessionPath(session)).then((response) => response.json()),
   ]);
   opened = newest;
+  captions = transcript.captions;
+  const tracks = new Set(captions.flatMap(({ translations = [] }) => translations.map(({ language }) => language)));
+  listTracks(track, [...tracks].sort(), track.value);
   markOpened();
   element("opened").hidden = false;
   element("opened-title").textContent = titleOf(newest);
   element("opened-details").textContent = detailsOf(newest);
-  const links = Object.entries(FORMATS).map(([format, words]) => downloadLink(newest, format, words));
-  element("downloads").replaceChildren(...links);
-  element("captions").replaceChildren(...captions.map(captionItem));
+  showOpened();
   element("opened-title").focus({ preventScroll: true });
   // Below the list, as on phones, it would be out of sight.
   element("opened").scrollIntoView();
 }
 
+/** Show the captions and files as they are chosen on the page. */
+function showOpened() {
+  const session = opened;
+  if (!session) return;
+  const links = Object.entries(FORMATS).map(([format, words]) => downloadLink(session, format, words));
+  element("downloads").replaceChildren(...links);
+  element("captions").replaceChildren(...captions.map(captionItem));
+}
+
 /** @param {Caption} caption */
-function captionItem({ start_ms, text, language, channel }) {
+function captionItem(caption) {
+  const { start_ms, channel } = caption;
+  const { text, language } = inTrack(caption, track.value);
   const item = make("li");
   const words = make("span", text);
   words.dir = "auto";
@@ -227,11 +247,11 @@ function captionItem({ start_ms, text, language, channel }) {
 function downloadLink(session, format, words) {
   const link = make("a", words);
   const fileName = `${session.started_at.slice(0, 16).replaceAll(":", "")}-captions.${format}`;
-  link.href = transcriptPath(session, format);
+  link.href = filePath(session, format);
   link.download = fileName;
   link.addEventListener("click", (event) => {
     event.preventDefault();
-    attempt(async () => save(await (await request(transcriptPath(session, format))).blob(), fileName));
+    attempt(async () => save(await (await request(filePath(session, format))).blob(), fileName));
   });
   return link;
 }
@@ -279,6 +299,7 @@ async function deleteOpened(session) {
   opened = null;
   element("opened").hidden = true;
   element("captions").replaceChildren();
+  captions = [];
   buttonOf(session)?.parentElement?.remove();
   for (const [room, parts] of rooms) {
     if (parts.childElementCount > 0) continue;
@@ -328,9 +349,8 @@ element("search").addEventListener("submit", (event) => {
   search(element("query", HTMLInputElement).value);
 });
 more.addEventListener("click", () => attempt(list));
-lineLength.addEventListener("change", () => {
-  for (const link of element("downloads").querySelectorAll("a")) link.search = `line_length=${lineLength.value}`;
-});
+lineLength.addEventListener("change", showOpened);
+track.addEventListener("change", showOpened);
 
 document.documentElement.dataset.theme = new Settings().get("theme");
 search("");

@@ -6,6 +6,8 @@
  * original stands in its place, marked. So a reader sees that captions go on, and no sentence is a gap.
  */
 
+import { t } from "./language.js";
+
 /** @import { Caption } from "./messages.js" */
 /** @import { Settings } from "./settings.js" */
 
@@ -52,6 +54,24 @@ export function chooseTrack(settings, track) {
   if (track === ORIGINAL) address.searchParams.delete("track");
   else address.searchParams.set("track", track);
   history.replaceState(null, "", address);
+}
+
+/**
+ * List the tracks that a reader can choose, and choose one. Without translations there is nothing to choose.
+ *
+ * @param {HTMLSelectElement} list
+ * @param {string[]} tracks those beside the original
+ * @param {string} wanted the one to choose, if it is among them
+ */
+export function listTracks(list, tracks, wanted) {
+  const codes = [ORIGINAL, ...tracks];
+  list.hidden = tracks.length === 0;
+  if (codes.join() !== [...list.options].map(({ value }) => value).join()) {
+    const options = codes.map((code) => new Option(code === ORIGINAL ? t("Original") : trackName(code), code));
+    for (const option of options) if (option.value !== ORIGINAL) option.lang = option.value;
+    list.replaceChildren(...options);
+  }
+  list.value = codes.includes(wanted) ? wanted : ORIGINAL;
 }
 
 /**

@@ -13,7 +13,7 @@ import { roomWords } from "./room-words.js";
 import { ScreenLock } from "./screen-lock.js";
 import { Settings } from "./settings.js";
 import { tokenInAddress } from "./token.js";
-import { chooseTrack, chosenTrack, ORIGINAL, trackName } from "./tracks.js";
+import { chooseTrack, chosenTrack, listTracks, ORIGINAL } from "./tracks.js";
 
 /** @import { Connection } from "./feed.js" */
 /** @import { Caption, OpenCaption, ReaderEvent, Room, Snapshot, Translation } from "./messages.js" */
@@ -200,15 +200,7 @@ function connectionChanged(changed) {
 
 /** Offer the languages that the room has. */
 function offerTracks() {
-  const list = element("track", HTMLSelectElement);
-  const codes = [ORIGINAL, ...reading.tracks];
-  list.hidden = codes.length === 1;
-  if (codes.join() !== [...list.options].map(({ value }) => value).join()) {
-    const options = codes.map((code) => new Option(code === ORIGINAL ? t("Original") : trackName(code), code));
-    for (const option of options) if (option.value !== ORIGINAL) option.lang = option.value;
-    list.replaceChildren(...options);
-  }
-  list.value = codes.includes(wanted) ? wanted : ORIGINAL;
+  listTracks(element("track", HTMLSelectElement), reading.tracks, wanted);
 }
 
 element("track").addEventListener("change", () => {

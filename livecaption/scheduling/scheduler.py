@@ -184,7 +184,7 @@ class Scheduler:
             self._n_dropped += 1
         return self._dispatch()
 
-    def cancel(self, session: SessionId, utterance: int) -> None:
+    def cancel(self, session: SessionId, utterance: int) -> list[Instruction]:
         """Drop the waiting requests of this utterance, finals too. Those in flight are answered nevertheless."""
         partial = self._partials.get(session)
         if partial is not None and partial.utterance == utterance:
@@ -200,6 +200,7 @@ class Scheduler:
         heapify(self._finals)
         self._killers -= void
         self._failed -= void
+        return self._dispatch()  # others may have waited for a suspect
 
     def forget_partials(self, session: SessionId | None = None) -> None:
         """Drop the waiting partials of all sessions, because nobody needs them any more; or all of one that ends."""

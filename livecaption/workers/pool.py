@@ -260,7 +260,7 @@ class WorkerPool:
 
     def cancel(self, cancel: Cancel) -> None:
         """Cancel requests that are no longer needed. Those that no worker has yet get no answer."""
-        self._scheduler.cancel(cancel.session, cancel.utterance)
+        self._execute(self._scheduler.cancel(cancel.session, cancel.utterance))
 
     def drop_partials(self) -> None:
         """Drop all waiting partials, because only finals matter while the server drains."""

@@ -31,8 +31,9 @@ FAILING = "script: translation-only fail"
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
-async def server() -> AsyncIterator[Server]:
-    async with serving("--engine", "scripted", "--translate", "de,en") as server:
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    store = tmp_path_factory.mktemp("tracks") / "transcripts.db"
+    async with serving("--engine", "scripted", "--translate", "de,en", "--store", str(store)) as server:
         yield server
 
 
@@ -136,6 +137,24 @@ async def test_translations_that_came_while_the_network_was_broken_are_shown(ser
         relay.up = True
         await expect_lines(page, [f"de: {said}"])
         await expect_words(page, f"de: {said}", "de")
+
+
+async def test_a_kept_transcript_is_read_and_downloaded_in_a_language(server: Server, page: Page) -> None:
+    async with speaking(server, language="fr", translate=["de"], title="Bonjour") as publisher:
+        said = await publisher.say(900)
+        await publisher.translation()
+        await publisher.stop()
+    await page.goto(f"{server.url}sessions")
+    await page.get_by_role("button", name="Bonjour").click()
+    words = page.locator("#captions li span")
+    await expect(words).to_have_text(said)
+    await choose_with_keys(page, "d")  # Deutsch
+    await expect(words).to_have_text(f"de: {said}")
+    await expect(words).to_have_attribute("lang", "de")
+    await assert_accessible(page)
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name="SRT").click()
+    assert f"de: {said}" in (await (await download.value).path()).read_text()
 
 
 async def test_a_room_without_a_translation_offers_no_languages(server: Server, page: Page) -> None:

@@ -411,6 +411,14 @@ def test_a_cancelled_request_in_flight_is_answered_and_a_suspect_is_not_tried_ag
     assert idle(sched)
 
 
+def test_requests_that_waited_for_a_suspect_are_sent_when_that_is_cancelled() -> None:
+    sched = scheduler(W1, max_batch=1)
+    for id_ in (1, 2, 3):
+        sched.submit(final(id_, "a", id_))
+    assert sched.fail(W1, BatchId(1))[1] == []  # a suspect waits for an idle worker, and the third for the suspect
+    assert ids(sched.cancel(SessionId("a"), 1)) == [(3,)]
+
+
 def test_forgetting_a_sessions_partials_leaves_its_finals() -> None:
     sched = scheduler()
     for request in (partial(1, "a", utterance=9), final(2, "a"), partial(3, "b")):
@@ -574,7 +582,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
         for request in self.waiting_finals():
             if (request.session, request.utterance) == (session, utterance):
                 self.answer(request)  # so that no answer may come any more
-        self.scheduler.cancel(SessionId(session), utterance)
+        self.carry_out(self.scheduler.cancel(SessionId(session), utterance))
 
     @rule(session=st.sampled_from("abc"))
     def leave(self, session: str) -> None:
