@@ -56,7 +56,7 @@ class Message:
     event: Event
     epoch: str
     superseded: bool = False
-    """True if it is a partial and its utterance has a newer partial, or its final."""
+    """True if readers do not need it: a partial with a newer one or a final, or a translation of a deleted final."""
 
     def encoded(self, dialect: Dialect) -> Sequence[str | bytes]:
         """Return the messages for a publisher. The native one is encoded already."""
@@ -165,7 +165,7 @@ class EventLog:
         if isinstance(event, Partial):
             self._partials[event.utterance] = message
         elif isinstance(event, Final | Translation):
-            self._note_caption(message.seq, event)
+            message.superseded = not self._note_caption(message.seq, event)
         elif isinstance(event, End):
             self.ended = True
         self._keep(message)
@@ -181,6 +181,7 @@ class EventLog:
         self.forgotten = True
         for kept in (self._finals, self._snapshot_finals, self._encoded):
             kept.clear()
+        self._partials.clear()
         self._snapshot = None
         self._before_first_seq = self.last_seq
 
@@ -228,20 +229,21 @@ class EventLog:
         news = [m for m in messages if not m.superseded and not isinstance(m.event, PUBLISHER_ONLY)]
         return news, self.last_seq
 
-    def _note_caption(self, seq: int, event: Final | Translation) -> None:
+    def _note_caption(self, seq: int, event: Final | Translation) -> bool:
+        """Note what readers that come later get. Return False if it is the translation of a deleted final."""
         if isinstance(event, Translation):
-            self._add_translation(event)
-            return
+            return self._add_translation(event)
         self._finals.append((seq, event))
         if event.text:
             without_words = event if event.words is None else replace(event, words=None)
             self._snapshot_finals.append(without_words)
             self._encoded.append(encode_final(without_words))
+        return True
 
-    def _add_translation(self, translation: Translation) -> None:
-        """Add a translation to its final, which has text and is one of the newest."""
+    def _add_translation(self, translation: Translation) -> bool:
+        """Add a translation to its final, which has text and is one of the newest. Return False if that was deleted."""
         if self.forgotten and all(final.utterance != translation.utterance for final in self._snapshot_finals):
-            return  # its final was deleted
+            return False
         self._n_translations += 1
         text = TranslatedText(translation.language, translation.text)
         at = _newest(self._snapshot_finals, translation.utterance)
@@ -250,6 +252,7 @@ class EventLog:
         at = _newest([final for _, final in self._finals], translation.utterance)
         seq, final = self._finals[at]
         self._finals[at] = seq, _with(final, text)
+        return True
 
     def _keep(self, message: Message) -> None:
         self._messages.append(message)

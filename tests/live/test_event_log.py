@@ -173,18 +173,20 @@ def after_restart(n_finals: int, **settings: Any) -> EventLog:
 
 
 def test_a_deleted_session_keeps_nothing_of_what_was_said_so_far_for_its_readers() -> None:
-    kept = recent(talk(2))
+    kept = recent([*talk(2), partial(2, 0)])
     last_seq = kept.last_seq
     kept.forget()
     assert kept.finals == []
     for cursor in (None, 1, last_seq - 1):
         [snapshot], _ = kept.read(cursor)
-        assert json.loads(snapshot.text)["finals"] == []
+        sent = json.loads(snapshot.text)
+        assert (sent["finals"], sent.get("partial")) == ([], None)
     kept.append(final(2))
     kept.append(Translation(1, "de", "Äußerung 1"))  # that was on its way
-    assert events_of(kept.read(last_seq)[0])[0] == final(2)
-    assert kept.finals == [final(2)]
-    assert len(events_of(kept.missed(0))) == last_seq + 2  # its publisher misses nothing
+    kept.append(Translation(2, "de", "Äußerung 2"))
+    assert events_of(kept.read(last_seq)[0]) == [final(2), Translation(2, "de", "Äußerung 2")]
+    assert kept.finals == [replace(final(2), translations=(TranslatedText("de", "Äußerung 2"),))]
+    assert len(events_of(kept.missed(0))) == last_seq + 3  # its publisher misses nothing
 
 
 def test_after_a_restart_the_numbers_go_on_above_all_that_were_sent_before() -> None:
