@@ -58,10 +58,16 @@ def _moved(final: Final, first_utterance: int, shift_ms: int) -> Final:
 
 
 def in_track(finals: Iterable[Final], track: str | None) -> Iterator[Final]:
-    """Return the finals in a language. An original stands where there is no translation. None: the originals."""
+    """Return the finals in a language, without other translations. An original stands where there is none.
+
+    None: the originals, with all translations.
+    """
     for final in finals:
         text = next((each.text for each in final.translations or () if each.language == track), None)
-        yield final if text is None else replace(final, text=text, language=track, words=None, translations=None)
+        if text is not None:
+            yield replace(final, text=text, language=track, words=None, translations=None)
+        else:
+            yield final if track is None else replace(final, translations=None)
 
 
 def channel_name(channel: int) -> str:

@@ -93,8 +93,8 @@ async def connect(
         room: name of the room that the stream is a part of, so that readers have one link for all parts of an event.
         room_secret: secret of the room, 16 to 200 characters. The client that begins the first part chooses it.
         take_over: whether a stream that runs in the room is to end. Otherwise the server rejects this one.
-        former: `ready.resume_token` of this program's last stream in the room. If the server still waits for that one,
-            it ends, and does not cause the rejection of this one.
+        former: `ready.resume_token` of this program's last stream in the room. If that is the part that runs, it ends
+            without `take_over`, also if the server has not noticed its loss.
         token: the server's token, if it has one.
 
     Raises:

@@ -104,12 +104,12 @@ FLORES = {
 """Codes of NLLB by those of Whisper: FLORES-200 (NLLB Team 2022, table 1). Where a language has several scripts, the
 usual one."""
 
-OTHERS = {"jw": "jv", "nn": "no", "yue": "zh"}
+M2M100 = {"jw": "jv", "nn": "no", "yue": "zh"}
 """Codes of M2M100 where they differ from those of Whisper."""
 
 
 def token_of(language: str, vocabulary: Container[str]) -> str | None:
     """Return the token of a language (a code of Whisper) in this vocabulary; None: it has none."""
     tokens = [FLORES[language]] if language in FLORES else []
-    tokens.append(f"__{OTHERS.get(language, language)}__")
+    tokens.append(f"__{M2M100.get(language, language)}__")
     return next((token for token in tokens if token in vocabulary), None)

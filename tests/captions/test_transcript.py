@@ -260,7 +260,7 @@ def test_a_track_has_the_translations_and_originals_where_there_are_none() -> No
     )
     original = final("Bye.", utterance=1)
     assert list(in_track([translated, original], "de")) == [final("Hallo.", language="de"), original]
-    assert list(in_track([translated, original], "it")) == [translated, original]
+    assert list(in_track([translated, original], "it")) == [replace(translated, translations=None), original]
     assert list(in_track([translated, original], None)) == [translated, original]
     (caption,) = json.loads(to_json([translated]))["captions"]
     assert caption["translations"] == [{"language": "fr", "text": "Salut."}, {"language": "de", "text": "Hallo."}]

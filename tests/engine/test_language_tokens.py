@@ -1,12 +1,12 @@
 """Translation models have their own names for the languages of Whisper."""
 
 from livecaption.captions.language_names import NAMES
-from livecaption.engine.language_tokens import FLORES, OTHERS, token_of
+from livecaption.engine.language_tokens import FLORES, M2M100, token_of
 
 
 def test_every_language_of_whisper_has_a_name_if_the_model_has_the_language() -> None:
     assert NAMES.keys() - FLORES.keys() == {"br", "haw", "la"}  # not in FLORES-200
-    assert FLORES.keys() | OTHERS.keys() <= NAMES.keys()
+    assert FLORES.keys() | M2M100.keys() <= NAMES.keys()
     assert len(set(FLORES.values())) == len(FLORES)
 
 
