@@ -18,7 +18,7 @@ from livecaption.live.logs import FEW_REFUSALS
 from livecaption.scheduling import translations
 from livecaption.server import app, descriptors, exports, lifecycle, logs, readers, sending
 from livecaption.store import writer
-from livecaption.store.transcripts import MAX_UNUSED_ROOMS
+from livecaption.store.transcripts import MAX_UNUSED_ROOMS, WAITING_DAYS
 from tests.support.cases import for_each
 
 TEXT = " ".join((Path(__file__).parent.parent / "SECURITY.md").read_text().split())
@@ -47,8 +47,8 @@ BOUNDS = {
     "away": f"for at least {REGISTRY.take_after_s:.0f} s while others are there; those without any audio hold none. "
     f"{REGISTRY.max_without_slot} without a slot are kept",
     "ended": f"sessions that are over | {REGISTRY.keep_ended_s:.0f} s, {REGISTRY.max_ended} |",
-    "prepared rooms": f"rooms that wait for their first part | {MAX_UNUSED_ROOMS} |",
-    "rooms": f"rooms whose parts are gone | {MAX_UNUSED_ROOMS},",
+    "prepared rooms": f"rooms that wait for their first part, for {WAITING_DAYS} days | {MAX_UNUSED_ROOMS} |",
+    "rooms": f"other rooms without parts | {MAX_UNUSED_ROOMS},",
     "events": f"{MAX_CHARACTERS // KIB} Ki characters of each session, {MAX_MESSAGES} events",
     "turn of reading": f"in one turn of the loop | {lifecycle.READ_BYTES // KIB} KiB",
     "refusals": f"{FEW_REFUSALS.per_minute} a minute | counted",

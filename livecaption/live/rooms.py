@@ -25,14 +25,15 @@ from livecaption.messages import encode_final
 from livecaption.pipeline.options import StreamOptions
 from livecaption.store.database import Database
 from livecaption.store.rows import InterruptedSession, RoomRecord, SessionRecord
-from livecaption.store.transcripts import MAX_UNUSED_ROOMS, TranscriptStore
+from livecaption.store.transcripts import MAX_UNUSED_ROOMS, TranscriptStore, oldest_waiting_ms
 
 NO_SECRET = ""
 """The hash that no secret has: nobody can speak in the own room of a session."""
 NO_READER = ""
 """The hash that no token has: a private session that is over is for the operator alone."""
-FULL_RETRY_AFTER_S = 60.0
-"""Time after which a client may prepare a room again. Prepared rooms are used or expire slowly."""
+FULL_RETRY_AFTER_S = 3600.0
+"""Time after which a client may prepare a room again. A place is free when one of the rooms that wait is used or ended,
+or has waited too long. Nobody knows when that is; it is hardly within minutes."""
 
 
 class Rooms:
@@ -75,7 +76,7 @@ class Rooms:
             Unavailable: as many rooms wait for their first part as the server keeps.
             StoreFailed: the store cannot be read.
         """
-        is_full = prepares and await self._n_prepared() >= MAX_UNUSED_ROOMS
+        is_full = prepares and await self._n_waiting() >= MAX_UNUSED_ROOMS
         room = await self._known(claim.name)
         if room is None and is_full:
             raise Unavailable("too many rooms wait for their first part", retry_after_s=FULL_RETRY_AFTER_S)
@@ -204,11 +205,12 @@ class Rooms:
     def _in_memory(self, name: str) -> Room | None:
         return self._rooms.get(name) or self._rooms.get(_key(name))
 
-    async def _n_prepared(self) -> int:
+    async def _n_waiting(self) -> int:
         """Return the number of rooms that wait for their first part."""
+        oldest_ms = oldest_waiting_ms()
         if self._store is not None:
-            return await self._store.read(Database.n_prepared_rooms)
-        return sum(not room.about.event and not _is_own(room) for room in self._rooms.values())
+            return await self._store.read(partial(Database.n_waiting_rooms, oldest_ms=oldest_ms))
+        return sum(room.about.waits(oldest_ms) for room in self._rooms.values())
 
     def _make(self, claim: RoomClaim, *, private: bool) -> Room:
         """Make a room, which is kept once it is prepared or a part begins."""
@@ -223,10 +225,11 @@ class Rooms:
         return room.about.event
 
     def _keep(self, room: Room) -> None:
-        """Keep a room that was made. Without a store the oldest goes whose parts are over."""
+        """Keep a room that was made. Without a store the oldest goes that neither waits for its first part nor runs."""
         key = _key(room.about.name)
         if self._store is None and key not in self._rooms and len(self._rooms) >= MAX_UNUSED_ROOMS:
-            over = (name for name, other in self._rooms.items() if other.is_idle and other.about.event)
+            oldest_ms = oldest_waiting_ms()
+            over = (name for name, other in self._rooms.items() if other.is_idle and not other.about.waits(oldest_ms))
             self._rooms.pop(next(over, ""), None)
         self._rooms[key] = room
 

@@ -172,16 +172,18 @@ class Database:
         return rows.session_from_row(row) if row else None
 
     def room(self, name: str) -> RoomRecord | None:
-        """Return the room of this name, in which case does not count."""
-        found = self.execute(f"SELECT {rows.ROOM_COLUMNS} FROM room WHERE name = ? COLLATE NOCASE", (name,))
+        """Return the room of this name, in which case does not count unless an earlier version has made several."""
+        found = self.execute(
+            f"SELECT {rows.ROOM_COLUMNS} FROM room WHERE name = ? COLLATE NOCASE ORDER BY name = ? DESC", (name, name)
+        )
         row = found.fetchone()
         return RoomRecord(*row) if row else None
 
-    def n_prepared_rooms(self) -> int:
-        """Return the number of rooms that wait for their first part."""
-        found = self.execute(f"SELECT count(*) FROM room WHERE event = 0 AND {rows.UNUSED_ROOM}")
-        n_prepared: int = found.fetchone()[0]
-        return n_prepared
+    def n_waiting_rooms(self, oldest_ms: int) -> int:
+        """Return the number of rooms that wait for their first part, and were made at `oldest_ms` or later."""
+        counted = f"SELECT count(*) FROM room WHERE {rows.WAITING_ROOM} AND {rows.UNUSED_ROOM}"
+        n_waiting: int = self.execute(counted, (oldest_ms,)).fetchone()[0]
+        return n_waiting
 
     def parts(self, room: RoomRecord) -> list[SessionRecord]:
         """Return the sessions of the present event of a room, the oldest first."""

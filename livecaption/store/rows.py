@@ -106,6 +106,10 @@ class RoomRecord:
     ended_at_ms: int | None = None
     event: int = 0
 
+    def waits(self, oldest_ms: int) -> bool:
+        """Return True if the room waits for its first part, and was made at `oldest_ms` or later."""
+        return self.event == 0 and self.ended_at_ms is None and self.created_at_ms >= oldest_ms
+
 
 @dataclass(frozen=True, slots=True)
 class InterruptedSession:
@@ -150,6 +154,8 @@ SESSION_COLUMNS = (
 )
 ROOM_COLUMNS = "name, title, publisher_token_hash, reader_token_hash, created_at_ms, ended_at_ms, event"
 UNUSED_ROOM = "NOT EXISTS (SELECT 1 FROM session WHERE session.room = room.number)"
+WAITING_ROOM = "event = 0 AND ended_at_ms IS NULL AND created_at_ms >= ?"
+"""Condition for unused rooms: the room waits for its first part (`RoomRecord.waits`)."""
 FINAL_COLUMNS = "utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel"
 TRANSLATIONS_COLUMN = (
     "(SELECT json_group_array(json_array(language, text)) FROM "
@@ -238,10 +244,11 @@ def end(session_id: SessionId, duration_ms: int) -> list[Statement]:
     ]
 
 
-def put_room(room: RoomRecord, max_unused: int) -> list[Statement]:
+def put_room(room: RoomRecord, max_unused: int, oldest_waiting_ms: int) -> list[Statement]:
     """Write a new room, or what has changed of a known one.
 
-    Of the rooms whose sessions are gone only the newest `max_unused` stay. Those that wait for their first part stay.
+    Of the rooms without sessions only the newest `max_unused` stay, and this one, whose next part is written after it.
+    Those that wait for their first part, and were made at `oldest_waiting_ms` or later, stay all.
     """
     return [
         (
@@ -251,10 +258,10 @@ def put_room(room: RoomRecord, max_unused: int) -> list[Statement]:
             astuple(room),
         ),
         (
-            "DELETE FROM room WHERE number IN (SELECT number FROM room "
-            f"WHERE event > 0 AND {UNUSED_ROOM} "
+            "DELETE FROM room WHERE name <> ? AND number IN (SELECT number FROM room "
+            f"WHERE {UNUSED_ROOM} AND NOT ({WAITING_ROOM}) "
             "ORDER BY number DESC LIMIT -1 OFFSET ?)",
-            (max_unused,),
+            (room.name, oldest_waiting_ms, max_unused),
         ),
     ]
 

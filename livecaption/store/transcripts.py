@@ -36,8 +36,11 @@ CLOSE_TIMEOUT_S = 1.0
 DAY_MS = 86_400_000
 EXPIRY_INTERVAL_S = 3600.0
 MAX_UNUSED_ROOMS = 1000
-"""Rooms that wait for their first part, and as many whose sessions are gone; each takes 0.3 KB. More: strangers fill
+"""Rooms that wait for their first part, and as many others without sessions; each takes 0.3 KB. More: strangers fill
 the disk. Fewer: they keep others from making links sooner."""
+WAITING_DAYS = 30
+"""Days for which a room waits for its first part: an invitation goes out some weeks before an event. Later it makes
+place for others. Longer: links that nobody uses keep others from making some. Shorter: more invitations are dead."""
 CHORE_TIMEOUT_S = 30.0
 """Time-out in s of a deletion. A session of an hour among a thousand sessions takes less than 1 s."""
 
@@ -191,7 +194,7 @@ class TranscriptStore:
 
     def put_room(self, room: RoomRecord, written: Callable[[], None]) -> None:
         """Write a new room, or what has changed of a known one."""
-        self._submit(rows.put_room(room, MAX_UNUSED_ROOMS), written)
+        self._submit(rows.put_room(room, MAX_UNUSED_ROOMS, oldest_waiting_ms()), written)
 
     async def written(self, write: Callable[[Callable[[], None]], None]) -> None:
         """Call one of the above with its last argument, and wait until that is called."""
@@ -303,6 +306,11 @@ class TranscriptStore:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+
+def oldest_waiting_ms() -> int:
+    """Return the time of the Unix clock since which the rooms were made that still wait for their first part."""
+    return round(time.time() * 1000) - WAITING_DAYS * DAY_MS
 
 
 def _set_done(done: "asyncio.Future[None]") -> None:

@@ -57,10 +57,10 @@ async def many(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server
     with opened(path) as database:
         for n in range(20):
             fill(database, new_session(str(n), f"Talk {n}"), [final("And so on.", 60_000 * k, 0, k) for k in range(9)])
-        database.write(rows.put_room(RoomRecord("pycon", "PyCon", "hash", None, 0), 10))
+        database.write(rows.put_room(RoomRecord("pycon", "PyCon", "hash", None, 0), 10, 0))
         for title in ("Morning", "Afternoon"):
             fill(database, new_session(title, title, room="pycon"), [final("And so on.")])
-        database.write(rows.put_room(RoomRecord("hall", "", "hash", None, 0), 10))
+        database.write(rows.put_room(RoomRecord("hall", "", "hash", None, 0), 10, 0))
         fill(database, new_session("hall", "", room="hall"), [final("And so on.")])
         fill(database, new_session("test", "Microphone test"), [])
     async with serving("--engine", "scripted", "--store", str(path), "--keep-days", "0") as server:

@@ -269,6 +269,25 @@ async def test_no_stranger_pushes_out_a_room_that_waits_for_its_first_part(
     await socket.close()
 
 
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_a_room_that_was_ended_or_has_waited_too_long_makes_place_for_new_ones(
+    start_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_stored: bool
+) -> None:
+    monkeypatch.setattr(rooms, "MAX_UNUSED_ROOMS", 3)
+    monkeypatch.setattr(transcripts, "MAX_UNUSED_ROOMS", 3)
+    client = await start_server(store=StoreConfig(str(tmp_path / "transcripts.db")) if is_stored else StoreConfig())
+    await put(client, "ended", state="ended")
+    for number in range(3):
+        await put(client, f"r{number}")
+    async with client.put("/v1/rooms/r3", json={"secret": SECRET}) as refusal:
+        assert (refusal.status, refusal.headers["Retry-After"]) == (503, "3600")
+    monkeypatch.setattr(transcripts, "WAITING_DAYS", -1)  # the time is over
+    await put(client, "r3")
+    names = ("ended", "r0", "r1", "r2", "r3")
+    known = [name for name in names if (await code_of(client, f"/v1/rooms/{name}"))[0] == 200]
+    assert known == ["r1", "r2", "r3"]  # a link that is old goes only if others need its place
+
+
 async def test_case_does_not_count_in_the_name_of_a_room_and_a_last_slash_is_forgiven(stored: Client) -> None:
     await put(stored, "PyCon", title="PyCon")
     assert (await put(stored, "pycon", status=401, secret="of somebody else"))["code"] == "wrong_token"

@@ -319,7 +319,7 @@ def a_room(name: str = "pycon", title: str = "", **values: Any) -> RoomRecord:
 def test_a_room_has_its_parts_and_keeps_its_secrets(path: Path) -> None:
     with opened(path) as database:
         assert database.room("pycon") is None
-        database.write(rows.put_room(a_room(), 10))
+        database.write(rows.put_room(a_room(), 10, STARTED_AT_MS))
         for name in ("one", "two"):
             fill(database, replace(new_session(name), room="pycon"), [final("Hello.")])
         fill(database, new_session("three"), [final("Hello.")])
@@ -330,14 +330,14 @@ def test_a_room_has_its_parts_and_keeps_its_secrets(path: Path) -> None:
             "three": None,
         }
         changed = a_room(title="PyCon", ended_at_ms=STARTED_AT_MS + 5, event=3, reader_token_hash="other")
-        database.write(rows.put_room(replace(changed, publisher_token_hash="another"), 10))
+        database.write(rows.put_room(replace(changed, publisher_token_hash="another"), 10, STARTED_AT_MS))
         assert database.room("pycon") == database.room("PyCon") == changed
 
 
 def test_a_room_has_the_parts_of_its_present_event(path: Path) -> None:
     with opened(path) as database:
         for event, name in ((1, "one"), (2, "two"), (2, "three")):
-            database.write(rows.put_room(a_room(event=event), 10))
+            database.write(rows.put_room(a_room(event=event), 10, STARTED_AT_MS))
             fill(database, replace(new_session(name, room="pycon"), event=event), [final("Hello.")])
         assert [part.id for part in database.parts(a_room(event=2))] == ["two", "three"]
         for name in ("two", "three"):
@@ -349,20 +349,48 @@ def test_a_room_has_the_parts_of_its_present_event(path: Path) -> None:
 def test_rooms_that_wait_for_their_first_part_are_counted_and_none_is_pushed_out_by_others(path: Path) -> None:
     with opened(path) as database:
         for number in range(5):
-            database.write(rows.put_room(a_room(f"waits{number}"), 3))
+            database.write(rows.put_room(a_room(f"waits{number}"), 3, STARTED_AT_MS))
         for number in range(5):
-            database.write(rows.put_room(a_room(f"was{number}", event=1), 3))
+            database.write(rows.put_room(a_room(f"was{number}", event=1), 3, STARTED_AT_MS))
         assert all(database.room(f"waits{number}") for number in range(5))
-        assert database.n_prepared_rooms() == 5
-        database.write(rows.put_room(a_room("waits0", event=1), 3))
+        assert database.n_waiting_rooms(STARTED_AT_MS) == 5
+        database.write(rows.put_room(a_room("waits0", event=1), 3, STARTED_AT_MS))
         fill(database, replace(new_session("one", room="waits0"), event=1), [final("Hello.")])
-        assert database.n_prepared_rooms() == 4
+        assert database.n_waiting_rooms(STARTED_AT_MS) == 4
+
+
+def test_a_room_that_was_ended_or_has_waited_too_long_keeps_no_place_from_others(path: Path) -> None:
+    with opened(path) as database:
+        database.write(rows.put_room(a_room("ended", ended_at_ms=STARTED_AT_MS), 3, STARTED_AT_MS))
+        database.write(rows.put_room(a_room("old"), 3, STARTED_AT_MS))
+        assert database.n_waiting_rooms(STARTED_AT_MS) == 1
+        assert database.n_waiting_rooms(STARTED_AT_MS + 1) == 0
+        for number in range(2):
+            database.write(rows.put_room(a_room(f"r{number}", event=1), 3, STARTED_AT_MS + 1))
+        assert [name for name in ("ended", "old", "r0", "r1") if database.room(name)] == ["old", "r0", "r1"]
+
+
+def test_a_room_that_is_older_than_all_that_are_kept_is_stored_with_its_next_part(path: Path) -> None:
+    with opened(path) as database:
+        for name, event in (("first", 0), ("r0", 1), ("r1", 1), ("r2", 1), ("first", 1)):
+            database.write(rows.put_room(a_room(name, event=event), 3, STARTED_AT_MS))
+        fill(database, replace(new_session("one", room="first"), event=1), [final("Hello.")])
+        assert [part.id for part in database.parts(a_room("first", event=1))] == ["one"]
+
+
+def test_rooms_of_an_earlier_version_whose_names_differ_in_case_alone_are_all_found(path: Path) -> None:
+    with opened(path) as database:
+        for name in ("PyCon", "pycon", "PYCON"):
+            database.write(rows.put_room(a_room(name), 10, STARTED_AT_MS))
+        for name in ("PyCon", "pycon", "PYCON"):
+            assert database.room(name) == a_room(name)
 
 
 def test_of_rooms_whose_parts_are_gone_the_newest_are_kept_until_they_expire(path: Path) -> None:
     with opened(path) as database:
         for number in range(5):
-            database.write(rows.put_room(a_room(f"r{number}", created_at_ms=STARTED_AT_MS + number, event=1), 3))
+            room = a_room(f"r{number}", created_at_ms=STARTED_AT_MS + number, event=1)
+            database.write(rows.put_room(room, 3, STARTED_AT_MS))
             if number == 0:
                 fill(database, replace(new_session("one"), room="r0"), [final("Hello.", 0, 10_000)])
         assert [number for number in range(5) if database.room(f"r{number}")] == [0, 2, 3, 4]
