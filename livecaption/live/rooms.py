@@ -185,25 +185,26 @@ class Rooms:
     # Look-up
 
     async def _known(self, name: str) -> Room | None:
+        """Return the room of this name.
+
+        The id of a session comes before a room whose name differs in case alone: somebody else may have made that one.
+        """
         self._drop_idle()
-        if (room := self._in_memory(name)) is not None:
+        if (room := self._rooms.get(name)) is not None:
             return room
         session = self._sessions.known(name)
         if session is not None:
             about = RoomRecord(name, session.hub.title, NO_SECRET, session.tokens.reader_hash, 0, ended_at_ms=0)
             return self._add(about, [Part.of(0, session)], session.hub.news)
-        if self._store is None or not is_name(name):
-            return None
-        found = await self._store.read(partial(_read, name))
-        if (room := self._in_memory(name)) is not None:  # since another request came first
+        room = self._rooms.get(_key(name))
+        if self._store is None or not is_name(name) or (room is not None and room.about.name == name):
             return room
-        if found is None:
-            return None
+        found = await self._store.read(partial(_read, name))
+        room = self._rooms.get(_key(name) if found is None else _key_of(found[0]))
+        if found is None or room is not None:  # it was in memory, or another request came first
+            return room
         about, records = found
         return self._add(about, [Part.stored(number, record) for number, record in enumerate(records)], News())
-
-    def _in_memory(self, name: str) -> Room | None:
-        return self._rooms.get(name) or self._rooms.get(_key(name))
 
     async def _n_waiting(self) -> int:
         """Return the number of rooms that wait for their first part."""
@@ -235,7 +236,7 @@ class Rooms:
 
     def _add(self, about: RoomRecord, parts: list[Part], news: News) -> Room:
         room = self._room(about, parts, news)
-        self._rooms[about.name if _is_own(room) else _key(about.name)] = room
+        self._rooms[_key_of(about)] = room
         return room
 
     def _room(self, about: RoomRecord, parts: list[Part], news: News) -> Room:
@@ -248,7 +249,7 @@ class Rooms:
         """Forget what the store has, or nobody can return to."""
         idle = [name for name, room in self._rooms.items() if room.is_idle]
         for name in idle:
-            if self._store is not None or _is_own(self._rooms[name]):
+            if self._store is not None or _is_own(self._rooms[name].about):
                 del self._rooms[name]
 
     def _write(self, room: Room) -> None:
@@ -269,20 +270,22 @@ def _key(name: str) -> str:
     return name.lower()
 
 
-def _is_own(room: Room) -> bool:
+def _is_own(about: RoomRecord) -> bool:
     """Return True for the own room of a session without a room."""
-    return room.about.publisher_token_hash == NO_SECRET
+    return about.publisher_token_hash == NO_SECRET
+
+
+def _key_of(about: RoomRecord) -> str:
+    return about.name if _is_own(about) else _key(about.name)
 
 
 def _read(name: str, database: Database) -> tuple[RoomRecord, list[SessionRecord]] | None:
-    room = database.room(name)
-    if room is not None:
-        return room, database.parts(room)
     session = database.session(name)
-    if session is None:
-        return None
-    reader_hash = NO_READER if session.private else None
-    return RoomRecord(name, session.title, NO_SECRET, reader_hash, 0, ended_at_ms=0), [session]
+    if session is not None:
+        reader_hash = NO_READER if session.private else None
+        return RoomRecord(name, session.title, NO_SECRET, reader_hash, 0, ended_at_ms=0), [session]
+    room = database.room(name)
+    return None if room is None else (room, database.parts(room))
 
 
 def _snapshot(part: Part, database: Database) -> Message | None:

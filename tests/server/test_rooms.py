@@ -288,6 +288,23 @@ async def test_a_room_that_was_ended_or_has_waited_too_long_makes_place_for_new_
     assert known == ["r1", "r2", "r3"]  # a link that is old goes only if others need its place
 
 
+async def test_the_id_of_a_session_is_no_link_to_a_room_whose_name_differs_in_case_alone(stored: Client) -> None:
+    socket = await stored.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start", "title": "Alone", "partials": False})
+    session = (await read_event(socket))["session"]
+    strangers = session.swapcase()
+    await put(stored, strangers, title="Another")
+    with (await stored.app[SERVICES].rooms.find(strangers)).used():  # somebody reads it
+        assert (await room_of(stored, session))["title"] == "Alone"
+        await socket.send_json({"type": "stop"})
+        await read_to_the_close(socket)
+        forget_sessions(stored)
+        assert (await room_of(stored, session))["title"] == "Alone"
+        assert (await room_of(stored, strangers))["title"] == "Another"
+    for name, title in ((session, "Alone"), (strangers, "Another")):
+        assert (await room_of(stored, name))["title"] == title
+
+
 async def test_case_does_not_count_in_the_name_of_a_room_and_a_last_slash_is_forgiven(stored: Client) -> None:
     await put(stored, "PyCon", title="PyCon")
     assert (await put(stored, "pycon", status=401, secret="of somebody else"))["code"] == "wrong_token"
