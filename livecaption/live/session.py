@@ -236,7 +236,7 @@ class LiveSession:
         now_s = time.monotonic()
         error = TranscriptionFailed("the server stopped before this utterance was done", fatal=False)
         self._execute(self._pipeline.end("stop", now_s) + self._pipeline.abandon(error, now_s))
-        self._finish_if_drained()
+        self._end()  # no translation is awaited any more
         return True
 
     def fail(self, error: LivecaptionError) -> None:

@@ -202,16 +202,17 @@ class Scheduler:
         self._failed -= void
         return self._dispatch()  # others may have waited for a suspect
 
-    def forget_partials(self, session: SessionId | None = None) -> None:
-        """Drop the waiting partials of all sessions, because nobody needs them any more; or all of one that ends."""
-        if session is None:
-            self._n_dropped += len(self._partials)
-            self._partials.clear()
-        else:
-            self._n_dropped += self._partials.pop(session, None) is not None
-            self._without_partials.pop(session, None)
-            self._alone -= {(session, False), (session, True)}
-            self._translations.forget(session)
+    def drop_partials(self) -> None:
+        """Drop the waiting partials of all sessions, because nobody needs them any more."""
+        self._n_dropped += len(self._partials)
+        self._partials.clear()
+
+    def forget(self, session: SessionId) -> None:
+        """Forget a session that has ended. Its waiting partial and translations are dropped; its finals stay."""
+        self._n_dropped += self._partials.pop(session, None) is not None
+        self._without_partials.pop(session, None)
+        self._alone -= {(session, False), (session, True)}
+        self._translations.forget(session)
 
     def add_worker(self, worker: WorkerId) -> list[Instruction]:
         """Add a worker that is ready for batches."""

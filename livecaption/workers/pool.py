@@ -76,8 +76,9 @@ class WorkCounts:
     def answer(self, request: Request, answer: Hypothesis | EngineError) -> None:
         """Count the answer to a request."""
         if request.is_translation:
-            self.translations += isinstance(answer, Hypothesis)
-            self.translations_missing += not isinstance(answer, Hypothesis)
+            has_text = isinstance(answer, Hypothesis) and answer.text != ""
+            self.translations += has_text
+            self.translations_missing += not has_text
         elif isinstance(answer, Hypothesis):
             self.partials_answered += not request.is_final
             self.finals_answered += request.is_final
@@ -182,7 +183,8 @@ class WorkerPool:
         control, had_time = self._load_controller, self._load_controller.leaves_time
         level = control.service_level(time.monotonic(), len(self._ready), self._scheduler.n_finals_waiting)
         if control.leaves_time and not had_time:
-            self._limit_batches()  # translations have waited for that
+            # Translations have waited for that. Not at once: the scheduler may be making a batch, and refreshing it.
+            asyncio.get_running_loop().call_soon(self._limit_batches)
         return level
 
     def workers(self) -> list[WorkerFigures]:
@@ -233,7 +235,7 @@ class WorkerPool:
         """Remove a session that has ended. Its answers are dropped, and so is its waiting partial."""
         self._sessions.pop(session, None)
         self._limit_batches()
-        self._scheduler.forget_partials(session)
+        self._scheduler.forget(session)
         self._load_controller.remove_stream(session)
         self._demand.remove_stream(session, time.monotonic())
 
@@ -264,7 +266,7 @@ class WorkerPool:
 
     def drop_partials(self) -> None:
         """Drop all waiting partials, because only finals matter while the server drains."""
-        self._scheduler.forget_partials()
+        self._scheduler.drop_partials()
 
     def _execute(self, instructions: Sequence[Instruction]) -> None:
         for instruction in instructions:

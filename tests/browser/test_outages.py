@@ -210,9 +210,9 @@ async def test_a_duplicated_tab_leaves_the_session_to_the_first_one(
     copy = await duplicating.value
     await expect(copy.locator("#transcript p span").first).to_have_text(lines[0])
     await expect(copy.locator("#welcome")).to_be_hidden()
-    await expect_state(copy, "Ready")
+    await expect_state(copy, "Paused")
     await expect_state(page, "Live")
-    await press(copy, "Start captions")
+    await press(copy, "Continue captions")
     await copy.get_by_role("dialog", name="Somebody speaks in this event already").wait_for()
     await expect_state(page, "Live")
 

@@ -211,6 +211,25 @@ async def test_a_stop_of_the_server_does_not_wait_for_translations_beyond_its_ti
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
+async def test_a_stop_that_gives_up_a_final_does_not_wait_for_translations_either(
+    start_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The worker computes a translation, so the second final has no answer when the time is up."""
+    client = await start_server(tracks=TRACKS, drain_timeout_s=2.0)
+    prompt = "script: translation-only delay 8"
+    socket = await start_stream(client, language="fr", translate=["de"], prompt=prompt, partials=False)
+    await socket.send_bytes(TALK)
+    await read_until(socket, "final")
+    await socket.send_bytes(TALK)
+    await read_until(socket, "speech_end")
+    drain = asyncio.ensure_future(client.app[SERVICES].sessions.drain())
+    end = (await read_to_the_close(socket))[-1]
+    assert (end["type"], end["reason"]) == ("end", "draining")
+    await drain
+    [lost] = [record.message for record in caplog.records if record.levelno >= logging.ERROR]
+    assert lost == "finals of 1 streams did not come in time"
+
+
 async def test_the_end_does_not_wait_for_ever_for_a_translation(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

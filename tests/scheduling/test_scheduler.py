@@ -423,7 +423,7 @@ def test_forgetting_a_sessions_partials_leaves_its_finals() -> None:
     sched = scheduler()
     for request in (partial(1, "a", utterance=9), final(2, "a"), partial(3, "b")):
         sched.submit(request)
-    sched.forget_partials(SessionId("a"))
+    sched.forget(SessionId("a"))
     assert in_turn(sched, W1) == [(2,), (3,)]
 
 
@@ -586,7 +586,7 @@ class AnyOrderOfThings(RuleBasedStateMachine):
 
     @rule(session=st.sampled_from("abc"))
     def leave(self, session: str) -> None:
-        self.scheduler.forget_partials(SessionId(session))
+        self.scheduler.forget(SessionId(session))
         self.books.failed -= {(session, False), (session, True)}
 
     @invariant()
@@ -641,7 +641,7 @@ def test_a_partial_that_its_session_leaves_or_its_worker_takes_along_is_dropped(
     for number, session in enumerate("aab"):
         sched.submit(partial(number, session))
     assert (sched.figures.in_flight, sched.figures.partials) == (2, 1)
-    sched.forget_partials(SessionId("a"))
+    sched.forget(SessionId("a"))
     assert sched.figures.dropped == 1
     sched.remove_worker(W1)
     assert sched.figures.dropped == 3
@@ -723,7 +723,7 @@ def test_the_translations_of_a_session_that_left_are_not_made() -> None:
     sched = scheduler()
     sched.submit(translation(1))
     sched.submit(translation(2, "b"))
-    sched.forget_partials(SessionId("a"))
+    sched.forget(SessionId("a"))
     assert in_turn(sched, W1) == [(2,)]
 
 

@@ -96,7 +96,7 @@ class SimulatedServer:
     def leave(self, n_streams: int) -> None:
         for _ in range(n_streams):
             session = self.publishers.pop().id
-            self.scheduler.forget_partials(session)
+            self.scheduler.forget(session)
             self.controller.remove_stream(session)
 
     @property

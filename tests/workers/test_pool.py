@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -71,6 +72,22 @@ async def test_translations_are_answered_once_and_are_no_load(start_crew: StartC
     assert (counts.translations, counts.translations_missing) == (1, 3)
     assert (counts.finals_answered, counts.finals_failed, counts.partials_asked) == (0, 0, 0)
     assert await crew.text(session="c") == "One two."
+
+
+async def test_translations_that_waited_for_time_are_sent_only_after_the_batch_that_is_being_made(
+    start_crew: StartCrew,
+) -> None:
+    """The service level is read while the scheduler refreshes the partials of a batch."""
+    crew = await start_crew()
+    await crew.ask()
+    control = crew.pool._load_controller
+    control._level = ServiceLevel(None, effort="reduced")
+    crew.pool._limit_batches()
+    answer = crew.ask(translation=TranslationTask("de", "One."))
+    control._set_s = -math.inf
+    assert crew.pool.service_level().partial_interval_ms == 500
+    assert (crew.pool.queue.translations, crew.pool.queue.in_flight) == (1, 0)
+    assert isinstance(await answer, Hypothesis)
 
 
 async def test_the_time_of_the_workers_sets_the_interval_of_partials_and_the_size_of_batches(
