@@ -255,6 +255,7 @@ const PROBLEMS = {
     ),
   ],
   room_name: [t("This is no name for a link"), t("Use up to 64 letters, digits, dots, hyphens and underscores.")],
+  refused: [t("The server closed the connection"), t("It did not accept the messages of this page.")],
   slow_reader: [t("This computer is too slow"), t("The page could not read the captions in time. Start again.")],
   idle_timeout: [t("No sound arrived at the server for too long"), t("Start again.")],
   engine_error: [t("The recognizer failed"), t("The captions so far are kept. Start again in a moment.")],
