@@ -264,7 +264,7 @@ const PROBLEMS = {
     t("The captions so far are kept. Start again. The reason is in the server's log, which its operator can read."),
   ],
   store_failed: [
-    t("The server cannot read its transcripts now. Try again later"),
+    t("The server cannot read its transcripts now"),
     t("Start again. If it happens again, reload the page."),
   ],
   no_subtitles: [

@@ -120,7 +120,7 @@ async def test_the_page_follows_the_work_of_the_server(serve: Serve, open_stats:
         await expect(row(page, "Since the start", heading).get_by_role("cell")).to_have_text(figure)
     await expect(row(page, "Now", "Open streams").get_by_role("cell")).to_have_text("0")
     await expect(row(page, "Now", "Limit of open streams").get_by_role("cell")).to_have_text(re.compile(r"^[\d,]+$"))
-    reason = row(page, "Now", "Reason of the limit").get_by_role("cell")
+    reason = row(page, "Now", "Reason for the limit").get_by_role("cell")
     await expect(reason).to_have_text(re.compile("until enough finals are measured|Measured cost"))
     await expect(row(page, "Now", "Audio between two partials").get_by_role("cell")).to_have_text("500 ms")
     await expect(row(page, "Since the start", "Partials paused").get_by_role("cell")).to_have_text("0.0 ms")
@@ -148,7 +148,7 @@ async def test_refusals_are_shown_with_their_reasons(serve: Serve, open_stats: O
             await (await http.get(f"{server.url}v1/stream")).release()
         refused = row(page, "Since the start", "Streams refused").get_by_role("cell")
         await expect(refused).to_have_text("2 overloaded")
-        await expect(row(page, "Now", "Reason of the limit").get_by_role("cell")).to_have_text("Set by the operator")
+        await expect(row(page, "Now", "Reason for the limit").get_by_role("cell")).to_have_text("Set by the operator")
 
 
 async def test_the_token_is_asked_for_once_and_serves_the_captions_too(
