@@ -42,20 +42,21 @@ def pytest_runtest_setup() -> None:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def launch() -> AsyncIterator[Launch]:
-    """Start Chromium, with windows or without: once for each set of flags, until all tests are done."""
-    started: dict[tuple[str, ...], Browser] = {}
+    """Start Chromium, with windows or without: once for each kind and set of flags, until all tests are done."""
+    started: dict[tuple[bool, tuple[str, ...]], Browser] = {}
     async with async_playwright() as playwright:
 
         async def launched(*flags: str, whole: bool = False) -> Browser:
-            if flags not in started:
-                started[flags] = await playwright.chromium.launch(
+            kind = (whole, flags)
+            if kind not in started:
+                started[kind] = await playwright.chromium.launch(
                     executable_path=CHROMIUM if whole else SHELL,
                     chromium_sandbox=False,
                     args=[*CHROMIUM_FLAGS, *flags],
                     # It would also silence the sound of a captured tab.
                     ignore_default_args=["--mute-audio"],
                 )
-            return started[flags]
+            return started[kind]
 
         yield launched
         for browser in started.values():
