@@ -167,8 +167,10 @@ function askToEnd() {
 }
 
 async function endEvent() {
-  if (session.running) return session.stop(true);
+  if (session.running && !session.isWaiting) return session.stop(true);
   if (session.state === "finishing") return;
+  // A session that waits for a server cannot tell it that no other part follows.
+  session.stop();
   try {
     await sharing.endEvent();
     interrupted = null;
@@ -176,7 +178,9 @@ async function endEvent() {
     session.rest("idle");
     showEventOver();
   } catch (error) {
-    showProblem(Problem.from(error));
+    const problem = Problem.from(error);
+    if (problem.code === "unauthorized") askForToken(endEvent, { action: t("End event") });
+    else showProblem(problem);
   }
 }
 

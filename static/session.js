@@ -78,6 +78,8 @@ const MIN_LOST_MS = 2000;
 export class Session {
   /** @type {SessionState} */
   state = "idle";
+  /** Whether the page waits for a server that takes the sound. */
+  isWaiting = false;
   #listener;
   #abort = new AbortController();
   /** @type {Capture | null} */
@@ -95,8 +97,6 @@ export class Session {
   #wasLive = false;
   /** The newest resume token of this page: the server knows by it that a part which still runs is ours. */
   #former = "";
-  /** Whether the page waits for a server that takes the sound. */
-  #isWaiting = false;
   /** Until when, by the clock of `performance`; 0: nothing is lost. */
   #absentUntilMs = 0;
 
@@ -135,7 +135,7 @@ export class Session {
     this.#wasLive = false;
     this.#token = token;
     this.#wishes = wishes;
-    this.#isWaiting = false;
+    this.isWaiting = false;
     this.#absentUntilMs = 0;
     if (earlier) this.#former = earlier.ready.resume_token;
     this.#enter("asking");
@@ -163,7 +163,7 @@ export class Session {
    */
   stop(endsEvent = false) {
     this.#endsEvent = endsEvent;
-    if (this.running && this.#stream && !this.#isWaiting) {
+    if (this.running && this.#stream && !this.isWaiting) {
       this.#capture?.close();
       this.#stream.stop(endsEvent);
       this.#enter("finishing");
@@ -344,7 +344,7 @@ export class Session {
     const wasRefused = this.state === "connecting";
     const retryAfterS = this.#fatal?.retryAfterS ?? DEFAULT_RETRY_S;
     this.#fatal = null;
-    this.#isWaiting = true;
+    this.isWaiting = true;
     this.#absentUntilMs ||= performance.now() + MAX_ABSENCE_MS;
     this.#enter("reconnecting");
     this.#listener.interrupted("waiting");
@@ -354,7 +354,7 @@ export class Session {
     try {
       if (wasRefused) await delay(retryAfterS * 1000, signal);
       await this.#untilAccepted(signal);
-      this.#isWaiting = false;
+      this.isWaiting = false;
       if (stream.resumePoint) {
         this.#enter("reconnecting");
         stream.reconnect();

@@ -144,6 +144,25 @@ async def test_a_page_that_was_away_while_somebody_else_began_shows_it_without_a
             await expect(page.locator("#notice")).to_contain_text("of sound is lost")
 
 
+async def test_an_event_is_ended_while_the_page_waits_once_the_server_is_back(
+    hasty_server: Server, context: BrowserContext
+) -> None:
+    """The page shows before that the server does not answer."""
+    async with relay_to(hasty_server.url) as relay:
+        page = await opened(context, relay.url)
+        link = await link_behind(relay, page, hasty_server)
+        await presenting(page)
+        await cut_off(relay, page, link)
+        await page.keyboard.press("p")
+        await end_event(page)
+        await expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+        await expect_state(page, "Paused")
+        relay.up = True
+        await end_event(page)
+        await expect_state(page, "Ready")
+        assert (await room_at(page, link))["state"] == "ended"
+
+
 async def test_a_page_goes_on_with_its_session_if_its_server_was_gone_for_longer_than_the_resume_window(
     serve: Serve, context: BrowserContext, tmp_path: Path, unused_tcp_port: int
 ) -> None:

@@ -124,6 +124,7 @@ async def test_an_event_has_one_link_before_it_in_its_break_and_after_its_end(
 async def test_an_event_can_be_ended_in_its_break_also_after_the_page_was_loaded_again(
     scripted_server: Server, context: BrowserContext
 ) -> None:
+    """A token that is missing is asked for, and the event ends once it was entered."""
     page = await opened(context, scripted_server.url)
     await press(page, "Start captions")
     lines = await said(page)
@@ -133,7 +134,12 @@ async def test_an_event_can_be_ended_in_its_break_also_after_the_page_was_loaded
     await page.reload()
     await expect_state(page, "Paused")
     await expect(page.locator("#transcript p span")).to_have_text(lines)
+    await page.route("**/v1/rooms/**", refuse)
     await end_event(page)
+    token = page.get_by_role("dialog", name="This server requires an access token")
+    await token.get_by_label("Access token").fill("right")
+    await page.unroute("**/v1/rooms/**")
+    await token.get_by_role("button", name="End event").click()
     await expect_state(page, "Ready")
     assert (await room_at(page, await shared_link(page)))["state"] == "ended"
 
