@@ -12,7 +12,7 @@ import { Meter } from "./meter.js";
 import { DISPLAY } from "./microphone.js";
 import { MicrophoneTest } from "./microphone-test.js";
 import { Notices, ProblemPanel } from "./notices.js";
-import { isPresenting, present } from "./presentation.js";
+import { isPresenting, onPresentation, present } from "./presentation.js";
 import { ScreenLock } from "./screen-lock.js";
 import { Session } from "./session.js";
 import { Settings } from "./settings.js";
@@ -93,6 +93,7 @@ const sharing = new Sharing({
   token: accessToken,
   isFixed: () => !session.resting || tab.eventGoesOn,
   askForToken: (again) => askForToken(again, { action: t("Share") }),
+  shared: () => showCodeTrouble(null),
 });
 const isOnlyTab = claimTab(tab);
 /** @type {ResumePoint | null} The session to go on with; null: the next start begins a new one. */
@@ -271,7 +272,11 @@ function showMark() {
 }
 
 async function toggleCode() {
-  const problem = await sharing.toggleCorner();
+  showCodeTrouble(await sharing.toggleCorner());
+}
+
+/** @param {Problem | null} problem */
+function showCodeTrouble(problem) {
   codeTrouble = problem ? t("No QR code. {reason}", { reason: problemWords(problem, location).title }) : "";
   showMark();
 }
@@ -506,6 +511,7 @@ element("resume").addEventListener("click", () => session.resume());
 element("smaller").addEventListener("click", () => changeCaptionSize(-1));
 element("larger").addEventListener("click", () => changeCaptionSize(1));
 element("open-options").addEventListener("click", showOptions);
+onPresentation(() => showCodeTrouble(null));
 navigator.mediaDevices?.addEventListener("devicechange", () => refreshSources(settings));
 
 onKeys(

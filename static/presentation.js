@@ -5,6 +5,16 @@ import { element } from "./dom.js";
 import { t } from "./language.js";
 
 const button = element("present", HTMLButtonElement);
+let changed = () => {};
+
+/**
+ * Call a function whenever the presentation begins or is left.
+ *
+ * @param {() => void} listener
+ */
+export function onPresentation(listener) {
+  changed = listener;
+}
 
 export function isPresenting() {
   return document.documentElement.hasAttribute("data-presenting");
@@ -19,6 +29,7 @@ export function present(on) {
   document.documentElement.toggleAttribute("data-presenting", on);
   button.setAttribute("aria-pressed", String(on));
   button.textContent = on ? t("Leave") : t("Present");
+  changed();
   // iPhones have no full screen; there the captions fill the browser's window.
   if (on) document.documentElement.requestFullscreen?.().catch(() => {});
   else if (document.fullscreenElement) document.exitFullscreen();

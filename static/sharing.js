@@ -16,6 +16,7 @@ import { Problem, problemWords } from "./words.js";
  * @property {() => string} token the operator's
  * @property {() => boolean} isFixed whether the event runs, so that its link cannot change
  * @property {(again: () => void) => void} askForToken
+ * @property {() => void} shared is called once the link and its code work
  */
 
 /** Reported beside the field, where they are the fault of the name in it. */
@@ -182,6 +183,7 @@ export class Sharing {
       this.#report(null);
       this.admitted(answer.reader_token ?? "");
       await this.#draw();
+      this.#options.shared();
     } catch (error) {
       if (room === this.#room) await this.#refused(room, Problem.from(error));
     }
@@ -227,6 +229,8 @@ export class Sharing {
     nameField.disabled = isFixed;
     element("share-new", HTMLButtonElement).disabled = isFixed;
     element("share-fixed").hidden = !isFixed;
+    // A hidden text would still be read as the description.
+    nameField.setAttribute("aria-describedby", `share-name-problem${isFixed ? " share-fixed" : ""}`);
     element("share-stays").hidden = isFixed;
     element("share-private").hidden = !this.#room.private;
     element("share-addresses").hidden = addressList.options.length === 0;
@@ -265,7 +269,8 @@ export class Sharing {
     const words = problem ? t("{title}. {text}", { title, text }) : "";
     element("share-problem").textContent = isOfName ? "" : words;
     element("share-name-problem").textContent = isOfName ? words : "";
-    nameField.setAttribute("aria-invalid", String(isOfName));
+    // A name of somebody else is not in the field any more.
+    nameField.setAttribute("aria-invalid", String(isOfName && problem.code !== "room_of_others"));
     element("share-token").hidden = problem?.code !== "unauthorized";
     // While a code is on its way, its place is kept.
     code.hidden = this.#problem !== null && !this.#code.svg;

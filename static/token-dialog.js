@@ -47,7 +47,6 @@ class TokenDialog extends HTMLElement {
     this.#dialog.setAttribute("aria-labelledby", title.id);
     Object.assign(this.#field, { type: "password", autocomplete: "off", spellcheck: false, required: true });
     this.#refused.id = "token-refused";
-    this.#field.setAttribute("aria-describedby", this.#refused.id);
     const label = make("label", t("Access token"), "stacked");
     label.append(this.#field);
     Object.assign(this.#remember, { type: "checkbox", role: "switch" });
@@ -72,8 +71,12 @@ class TokenDialog extends HTMLElement {
    * @param {{ isRefused: boolean, action?: string }} options
    */
   ask(entered, { isRefused, action }) {
-    this.#refused.hidden = !isRefused || accessToken() === "";
-    this.#field.setAttribute("aria-invalid", String(!this.#refused.hidden));
+    const wasRefused = isRefused && accessToken() !== "";
+    this.#refused.hidden = !wasRefused;
+    this.#field.setAttribute("aria-invalid", String(wasRefused));
+    // A hidden text would still be read as the description.
+    if (wasRefused) this.#field.setAttribute("aria-describedby", this.#refused.id);
+    else this.#field.removeAttribute("aria-describedby");
     this.#field.value = "";
     this.#remember.checked = isTokenRemembered();
     this.#enter.textContent = action ?? this.getAttribute("action") ?? "";

@@ -80,6 +80,8 @@ async def test_an_event_has_one_link_before_it_in_its_break_and_after_its_end(
     link = await shared_link(page)
     assert re.fullmatch(rf"{scripted_server.url}watch/[\w-]{{12}}", link)
     assert (await room_at(page, link))["state"] == "waiting"
+    name = page.get_by_label("Link name")
+    await expect(name).to_have_accessible_description("")
     await press(page, "Done")
     await expect(page.get_by_role("button", name="Share")).to_be_focused()
 
@@ -119,6 +121,7 @@ async def test_an_event_has_one_link_before_it_in_its_break_and_after_its_end(
         await page.get_by_label("Title").blur()
     assert (await room_at(page, link))["title"] == "Organic chemistry"
     assert await shared_link(page) == link
+    await expect(name).to_have_accessible_description("While the event runs, its link cannot change.")
 
 
 async def test_an_event_can_be_ended_in_its_break_also_after_the_page_was_loaded_again(
@@ -206,6 +209,7 @@ async def test_a_link_has_the_name_that_a_speaker_chooses_unless_it_is_somebody_
         await other.get_by_label("Link name").fill("PyCon-2026")
         await other.keyboard.press("Tab")
         await expect(other.locator("#share-name-problem")).to_contain_text("This link belongs to somebody else")
+        await expect(other.get_by_label("Link name")).to_have_attribute("aria-invalid", "false")
         await expect(other.get_by_label("Link", exact=True)).to_have_value(own)
         await expect(other.locator("#share-code")).to_have_attribute("src", re.compile("^data:image/svg"))
     await press(page, "New link")
@@ -239,6 +243,7 @@ async def test_a_link_that_does_not_work_is_not_shared_and_the_way_to_make_it_wo
     await expect(page.locator("#stage-mark")).to_have_text("No QR code. The server does not answer")
     await expect(page.locator("#corner-code")).to_be_hidden()
     await page.keyboard.press("Escape")
+    await expect(page.locator("#stage-mark")).to_be_empty()
 
     await page.unroute("**/v1/rooms/**")
     await page.route("**/v1/rooms/**", refuse)
@@ -255,6 +260,17 @@ async def test_a_link_that_does_not_work_is_not_shared_and_the_way_to_make_it_wo
     async with page.expect_download() as saved:
         await press(page, "Save QR code")
     assert (await saved.value).suggested_filename.endswith(".svg")
+
+    # The reason goes once there is a code.
+    await page.reload()
+    await page.route("**/v1/rooms/**", refuse)
+    await page.keyboard.press("p")
+    await page.keyboard.press("q")
+    await token.get_by_label("Access token").fill("right")
+    await expect(page.locator("#stage-mark")).to_have_text("No QR code. This server requires an access token")
+    await page.unroute("**/v1/rooms/**")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#stage-mark")).to_be_empty()
 
 
 async def refuse(route: Route) -> None:
