@@ -64,22 +64,30 @@ export class Reading {
 
   /**
    * Take a snapshot, to whose part belongs what follows. Return the captions to show: those that are missing or, if
-   * `replaces`, all.
+   * `replaces`, all; and the known ones to show again, because they have more translations now.
    *
    * @param {Snapshot} snapshot
-   * @returns {{ captions: Caption[], replaces: boolean }}
+   * @returns {{ captions: Caption[], translated: Caption[], replaces: boolean }}
    */
   begin({ session, finals, tracks = [] }) {
     const known = this.#captions.get(session) ?? [];
     this.#session = session;
     this.#tracks.set(session, tracks);
-    const replaces = known.some(
-      ({ utterance, translations = [] }, i) =>
-        finals[i]?.utterance !== utterance || (finals[i].translations ?? []).length !== translations.length,
-    );
-    const captions = replaces ? finals : finals.slice(known.length);
-    this.#captions.set(session, replaces ? [...finals] : [...known, ...captions]);
-    return { captions, replaces };
+    const replaces = known.some(({ utterance }, i) => finals[i]?.utterance !== utterance);
+    if (replaces) {
+      this.#captions.set(session, [...finals]);
+      return { captions: finals, translated: [], replaces };
+    }
+    const captions = finals.slice(known.length);
+    this.#captions.set(session, [...known, ...captions]);
+    const translated = [];
+    for (const [i, caption] of known.entries()) {
+      const { translations = [] } = finals[i];
+      if (translations.length <= (caption.translations?.length ?? 0)) continue;
+      caption.translations = translations;
+      translated.push(caption);
+    }
+    return { captions, translated, replaces };
   }
 
   /**
@@ -114,7 +122,10 @@ export class Reading {
    */
   keep(listed) {
     const gone = [...this.#captions.keys()].filter((session) => !listed.has(session));
-    for (const session of gone) this.#captions.delete(session);
+    for (const session of gone) {
+      this.#captions.delete(session);
+      this.#tracks.delete(session);
+    }
     return gone.length > 0;
   }
 

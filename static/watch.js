@@ -85,7 +85,9 @@ function received(event) {
 function forgetOthers({ session, parts }) {
   const listed = new Set([session, ...parts.map((part) => part.session)]);
   transcriptView.keepParts(listed);
-  if (reading.keep(listed)) rollUp.clear();
+  if (!reading.keep(listed)) return;
+  rollUp.clear();
+  offerTracks();
 }
 
 /** @param {Snapshot} snapshot */
@@ -95,10 +97,11 @@ function showSnapshot(snapshot) {
   // The utterance that was open when the connection was lost comes again below, or has its final.
   rollUp.abandonPartials();
   rollUp.beginSession(language);
-  const { captions, replaces } = reading.begin(snapshot);
+  const { captions, translated, replaces } = reading.begin(snapshot);
   transcriptView.beginPart(session, beganAfterMs(room?.parts ?? [], session));
   if (replaces) transcriptView.clearPart();
   offerTracks();
+  for (const caption of translated) showAgain(session, caption);
   // In a video, captions that were said a while ago would be wrong.
   const nRecent = overlay ? 0 : RECENT_CAPTIONS;
   for (const [i, final] of captions.entries()) showFinal(final, { recent: i >= captions.length - nRecent });

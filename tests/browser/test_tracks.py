@@ -137,6 +137,20 @@ async def test_translations_that_came_while_the_network_was_broken_are_shown(ser
         relay.up = True
         await expect_lines(page, [f"de: {said}"])
         await expect_words(page, f"de: {said}", "de")
+        await expect(page.locator("#roll-up p")).to_have_text([f"de: {said}"])
+
+
+async def test_readers_who_stay_are_not_offered_the_languages_of_a_forgotten_event(module_page: Page) -> None:
+    assert not await module_page.evaluate(
+        """async () => {
+          const { Reading } = await import('/reading.js');
+          const reading = new Reading();
+          reading.begin({ session: 'forgotten', finals: [], tracks: ['de'] });
+          reading.keep(new Set(['next']));
+          reading.begin({ session: 'next', finals: [], tracks: [] });
+          return reading.tracks;
+        }"""
+    )
 
 
 async def test_a_kept_transcript_is_read_and_downloaded_in_a_language(server: Server, page: Page) -> None:
