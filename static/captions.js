@@ -11,6 +11,9 @@ import { channelName, clock } from "./transcript.js";
 /** Utterances kept in the roll-up, unless more are open. Each begins a line of its own: older ones are out of sight. */
 const MAX_UTTERANCES = 16;
 
+/** How long an original is hidden from screen readers, where its translation would be announced too. */
+const MAX_TRANSLATION_MS = 10_000;
+
 /**
  * Roll-up captions, as on live television: new words appear at the end of the last line, full lines move up.
  *
@@ -178,6 +181,7 @@ export class TranscriptView {
   #following = true;
   #missed = 0;
   #layout = "";
+  #isAnnounced = false;
 
   /**
    * @param {HTMLElement} log scrolls
@@ -244,7 +248,8 @@ export class TranscriptView {
   }
 
   /**
-   * Add a caption; return what shows another text of it in its place.
+   * Add a caption; return what shows another text of it in its place. While captions are announced, screen readers
+   * do not see one that stands for its translation until that has come or is late, or they would announce both.
    *
    * @param {{ text: string, startMs: number, language: string | null, channel?: number, original?: boolean }} caption
    * @returns {(shown: ShownText) => void}
@@ -256,8 +261,13 @@ export class TranscriptView {
       words.textContent = shown.text;
       words.lang = shown.language ?? "";
       words.classList.toggle("original", shown.original);
+      entry.removeAttribute("aria-hidden");
     };
     show({ text, language, original });
+    if (original && this.#isAnnounced) {
+      entry.setAttribute("aria-hidden", "true");
+      setTimeout(() => entry.removeAttribute("aria-hidden"), MAX_TRANSLATION_MS);
+    }
     // The words decide the direction, because the time has none; the time stands where the line begins.
     entry.dir = "auto";
     entry.append(make("time", clock(this.#partMs + startMs)));
@@ -284,6 +294,7 @@ export class TranscriptView {
    * @param {boolean} on
    */
   announce(on) {
+    this.#isAnnounced = on;
     this.#log.setAttribute("aria-live", on ? "polite" : "off");
   }
 

@@ -21,6 +21,8 @@ import { chooseTrack, chosenTrack, listTracks, ORIGINAL } from "./tracks.js";
 
 /** The live lines begin with this many captions of a snapshot. */
 const RECENT_CAPTIONS = 3;
+/** Screen readers learn of changes a moment after them. */
+const QUIET_MS = 1000;
 
 const root = document.documentElement;
 const overlay = overlayOptions(location.search);
@@ -37,6 +39,7 @@ let connection = "connecting";
 /** Whether the newest part ended because the server was stopped. */
 let stopped = false;
 let clearTimer = 0;
+let announceTimer = 0;
 /** The language that this reader wants, whether the room has it or not. */
 let wanted = chosenTrack(settings);
 /** @type {WeakMap<Caption, ((shown: ShownText) => void)[]>} What shows each caption, to show it in another language. */
@@ -210,7 +213,11 @@ element("track").addEventListener("change", () => {
   wanted = element("track", HTMLSelectElement).value;
   chooseTrack(settings, wanted);
   if (reading.isTranslated(reading.session, wanted)) rollUp.abandonPartials();
+  // Nobody wants to hear all captions again.
+  transcriptView.announce(false);
   for (const [session, caption] of reading.all()) showAgain(session, caption);
+  clearTimeout(announceTimer);
+  announceTimer = setTimeout(announce, QUIET_MS);
 });
 
 function applyAppearance() {

@@ -25,6 +25,14 @@ NOTE_PARTIALS = """() => {
 }"""
 """A script that keeps all words in the live lines that may still change."""
 
+NOTE_ANNOUNCED = """() => {
+  window.announced = [];
+  const log = document.getElementById('transcript');
+  const note = () => announced.push(log.getAttribute('aria-live'));
+  new MutationObserver(note).observe(log, { childList: true, subtree: true });
+}"""
+"""A script that keeps how the changes of the transcript are announced."""
+
 PHONE = {"width": 390, "height": 844}
 SLOW = "script: translation-only delay 1.5"
 FAILING = "script: translation-only fail"
@@ -57,6 +65,13 @@ async def choose_with_keys(page: Page, key: str) -> None:
     """Go to the list of languages and press a key there, as people without a mouse do."""
     await page.locator("#track").focus()
     await page.keyboard.press(key)
+
+
+async def announce(page: Page) -> None:
+    """Have screen readers announce captions."""
+    await page.get_by_role("button", name="Options").click()
+    await page.get_by_label("Announce captions").check()
+    await page.keyboard.press("Escape")
 
 
 async def expect_words(page: Page, text: str, language: str, *, original: bool = False) -> None:
@@ -96,28 +111,40 @@ async def test_a_reader_chooses_a_language_and_keeps_it(server: Server, page: Pa
         assert " ".join(text.split()) == f"de: {first} de: {second}"  # a paragraph each, if there was a long pause
         await page.keyboard.press("Escape")
 
+        await announce(page)
+        await page.evaluate(NOTE_ANNOUNCED)
         await choose_with_keys(page, "O")  # Original
         await expect_lines(page, [first, second])
         await expect_words(page, second, "fr")
         assert page.url.endswith("/watch/tracks")
+        assert set(await page.evaluate("announced")) == {"off"}  # or all captions would be read out
+        await expect(page.get_by_role("log")).to_have_attribute("aria-live", "polite")
 
 
 async def test_the_original_stands_where_a_translation_has_not_come_or_never_will(server: Server, page: Page) -> None:
+    entry = page.locator("#transcript p").last
     async with speaking(server, language="fr", translate=["de"], prompt=SLOW) as publisher:
         await watch(page, server, publisher, "?track=de")
+        await announce(page)
         said = await publisher.say(900)
         await expect_words(page, said, "fr", original=True)
+        await expect(entry).to_have_attribute("aria-hidden", "true")  # only the translation is announced
         await assert_accessible(page)
         await expect_words(page, f"de: {said}", "de")
+        await expect(entry).not_to_have_attribute("aria-hidden", "true")
         await page.evaluate(NOTE_PARTIALS)
         said = await publisher.say(2400)
         await expect_words(page, f"de: {said}", "de")
         assert await page.evaluate("partials") == []  # which are not translated
     async with speaking(server, language="fr", translate=["de"], prompt=FAILING) as publisher:
+        await page.clock.install()
         await watch(page, server, publisher, "?track=de")
         said = [await publisher.say(900), await publisher.say(600)]
         await expect_lines(page, said)
         await expect_words(page, said[-1], "fr", original=True)
+        await expect(entry).to_have_attribute("aria-hidden", "true")
+        await page.clock.fast_forward(10_000)
+        await expect(entry).not_to_have_attribute("aria-hidden", "true")
 
 
 async def test_translations_that_came_while_the_network_was_broken_are_shown(server: Server, page: Page) -> None:
