@@ -34,6 +34,7 @@ const UNKNOWN_RETRY_MS = 15_000;
 /** People who stay for the next event at the same link miss this of it, and all readers do not ask at the same time. */
 const OVER_RETRY_MS = 15_000;
 const OVER_SPREAD_MS = 15_000;
+const TIMEOUT_MS = 15_000;
 /** A server that restarts loads a large model within this time. Later it is unreachable, as far as a page can see. */
 const RESTART_MS = 120_000;
 
@@ -200,7 +201,8 @@ export class CaptionFeed {
   /** Whether an event that was over goes on, or another one has begun at the link since. */
   async #goesOn() {
     try {
-      const response = await fetch(this.#room, { headers: authorization(this.#token), cache: "no-store" });
+      const signal = AbortSignal.timeout(TIMEOUT_MS);
+      const response = await fetch(this.#room, { headers: authorization(this.#token), signal, cache: "no-store" });
       if (!response.ok) return false;
       const { state, parts } = /** @type {Room} */ (await response.json());
       return state !== "ended" || parts.at(-1)?.session !== this.#newestPart;
