@@ -47,6 +47,7 @@ export function offerLanguages(ofModel, chosen) {
   // A model of one language detects nothing. Of a language without a name in the list, it is offered all the same.
   const options = ofModel?.length === 1 ? [...ofModel] : ["", ...byName];
   languages.replaceChildren(...options.map((code) => new Option(code === "" ? t("Detect") : ownName(code), code)));
+  for (const option of languages.options) if (option.value in LANGUAGES) option.lang = option.value;
   languages.value = options.includes(chosen) ? chosen : options[0];
 }
 

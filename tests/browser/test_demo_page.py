@@ -476,6 +476,8 @@ async def test_the_page_shows_that_the_model_does_not_support_a_language(
     page = await context.new_page()
     await page.route("**/v1/info", lambda route: route.abort())
     await page.goto(server.url)
+    await expect(page.locator("#language option", has_text="Deutsch")).to_have_attribute("lang", "de")
+    await expect(page.locator("#language option:not([lang])")).to_have_text(["Detect"])
     await page.locator("#language").select_option(label="Deutsch")
     await press_start(page)
     alert = page.get_by_role("alert")
