@@ -226,9 +226,9 @@ function showOpened() {
 /** @param {Caption} caption */
 function captionItem(caption) {
   const { start_ms, channel } = caption;
-  const { text, language } = inTrack(caption, track.value);
+  const { text, language, original } = inTrack(caption, track.value);
   const item = make("li");
-  const words = make("span", text);
+  const words = make("span", text, original ? "original" : "");
   words.dir = "auto";
   if (language) words.lang = language;
   item.append(make("time", clock(start_ms)));

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, WebSocket, expect
+from playwright.async_api import Browser, BrowserContext, Page, Route, WebSocket, expect
 
 from tests.browser.reading import STATE_TIMEOUT_MS, Publisher, expect_lines, expect_state, speaking
 from tests.browser.support import Server, assert_accessible, emptied, serving
@@ -180,22 +180,34 @@ async def test_readers_who_stay_are_not_offered_the_languages_of_a_forgotten_eve
     )
 
 
+async def with_an_untranslated_caption(route: Route) -> None:
+    """Answer with a transcript whose last caption has no translation."""
+    response = await route.fetch()
+    transcript = await response.json()
+    del transcript["captions"][-1]["translations"]
+    await route.fulfill(response=response, json=transcript)
+
+
 async def test_a_kept_transcript_is_read_and_downloaded_in_a_language(server: Server, page: Page) -> None:
+    """A caption without a translation is marked."""
     async with speaking(server, language="fr", translate=["de"], title="Bonjour") as publisher:
-        said = await publisher.say(900)
+        said = [await publisher.say(900), await publisher.say(600)]
+        await publisher.translation()
         await publisher.translation()
         await publisher.stop()
+    await page.route("**/transcript.json", with_an_untranslated_caption)
     await page.goto(f"{server.url}sessions")
     await page.get_by_role("button", name="Bonjour").click()
     words = page.locator("#captions li span")
     await expect(words).to_have_text(said)
     await choose_with_keys(page, "d")  # Deutsch
-    await expect(words).to_have_text(f"de: {said}")
-    await expect(words).to_have_attribute("lang", "de")
+    await expect(words).to_have_text([f"de: {said[0]}", said[1]])
+    await expect(words.first).to_have_attribute("lang", "de")
+    await expect(words).to_have_class(["", "original"])
     await assert_accessible(page)
     async with page.expect_download() as download:
         await page.get_by_role("link", name="SRT").click()
-    assert f"de: {said}" in (await (await download.value).path()).read_text()
+    assert f"de: {said[0]}" in (await (await download.value).path()).read_text()
 
 
 async def test_a_room_without_a_translation_offers_no_languages(server: Server, page: Page) -> None:
