@@ -8,7 +8,7 @@ A number has a meaning in its epoch alone: in this session, in this generation o
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -246,10 +246,10 @@ class EventLog:
             return False
         self._n_translations += 1
         text = TranslatedText(translation.language, translation.text)
-        at = _newest(self._snapshot_finals, translation.utterance)
+        at = _newest(reversed(self._snapshot_finals), translation.utterance)
         self._snapshot_finals[at] = translated = _with(self._snapshot_finals[at], text)
         self._encoded[at] = encode_final(translated)
-        at = _newest([final for _, final in self._finals], translation.utterance)
+        at = _newest((final for _, final in reversed(self._finals)), translation.utterance)
         seq, final = self._finals[at]
         self._finals[at] = seq, _with(final, text)
         return True
@@ -298,9 +298,9 @@ class EventLog:
         return self._snapshot
 
 
-def _newest(finals: Sequence[Final], utterance: int) -> int:
-    """Return the place of the final of this utterance, which is near the end."""
-    return next(i for i in range(len(finals) - 1, -1, -1) if finals[i].utterance == utterance)
+def _newest(newest_first: Iterable[Final], utterance: int) -> int:
+    """Return the place of the final of this utterance, counted from the end, which it is near: -1 is the last."""
+    return -1 - next(i for i, final in enumerate(newest_first) if final.utterance == utterance)
 
 
 def _with(final: Final, text: TranslatedText) -> Final:

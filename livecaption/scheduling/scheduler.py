@@ -351,12 +351,13 @@ class Scheduler:
         return tuple(self._refresh(self._partials.pop(each.session)) for each in partials[: self._max_partials])
 
     def _next_translation(self) -> tuple[Request, ...]:
-        if not self._translates or sum(request.is_translation for request in self._in_flight()) >= max(
-            1, len(self._workers) - 1
-        ):
-            return ()
-        translation = self._translations.take()
+        translation = self._translations.take() if self._may_translate() else None
         return () if translation is None else (translation,)
+
+    def _may_translate(self) -> bool:
+        """Return whether there is time for a translation, and a worker for it: one of several gets none."""
+        n_translating = sum(request.is_translation for request in self._in_flight())
+        return self._translates and n_translating < max(1, len(self._workers) - 1)
 
     def _may_share(self, first: Request, other: Request) -> bool:
         """Return whether two requests of one kind may be in one batch."""
@@ -389,11 +390,7 @@ class Scheduler:
             assert not self._suspects, "a worker is idle although a final is waiting to be tried again"
             assert not self._finals, "a worker is idle although a final waits"
             assert not eligible, "a worker is idle although a partial waits"
-            n_translating = sum(request.is_translation for request in self._in_flight())
-            is_full = n_translating >= max(1, len(self._workers) - 1)
-            assert not self._translations or is_full or not self._translates, (
-                "a worker is idle although a translation waits"
-            )
+            assert not (self._translations and self._may_translate()), "a worker is idle although a translation waits"
         if any(len(batches) < self._config.batches_in_flight for batches in self._workers.values()):
             assert len(self._finals) < self._max_finals or self._suspects, (
                 "a full batch waits although a worker has room"

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import ClientWebSocketResponse
 
 from livecaption.events import Translation
 from livecaption.live.event_log import SEQS_PER_GENERATION
+from livecaption.live.registry import SessionRegistry
 from livecaption.live.tokens import token_hash
 from livecaption.recognition import SessionId
 from livecaption.server.services import SERVICES
@@ -195,15 +197,20 @@ async def test_translations_survive_the_death_of_the_server_with_their_numbers(
     assert [each.get("translations") for each in finals] == [[{"language": "de", "text": "Eins."}], None]
 
 
-async def test_a_stop_of_the_server_does_not_wait_for_translations_beyond_its_time(
-    start_server: StartServer, caplog: pytest.LogCaptureFixture
-) -> None:
+async def translating(start_server: StartServer) -> tuple[SessionRegistry, ClientWebSocketResponse]:
+    """Return the sessions of a server, and a stream whose first final the worker translates for longer than a stop."""
     client = await start_server(tracks=TRACKS, drain_timeout_s=2.0)
     prompt = "script: translation-only delay 8"
     socket = await start_stream(client, language="fr", translate=["de"], prompt=prompt, partials=False)
     await socket.send_bytes(TALK)
     await read_until(socket, "final")
-    sessions = client.app[SERVICES].sessions
+    return client.app[SERVICES].sessions, socket
+
+
+async def test_a_stop_of_the_server_does_not_wait_for_translations_beyond_its_time(
+    start_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    sessions, socket = await translating(start_server)
     drain = asyncio.ensure_future(sessions.drain())
     assert (await read_to_the_close(socket))[-1]["reason"] == "draining"
     await drain
@@ -215,14 +222,10 @@ async def test_a_stop_that_gives_up_a_final_does_not_wait_for_translations_eithe
     start_server: StartServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The worker computes a translation, so the second final has no answer when the time is up."""
-    client = await start_server(tracks=TRACKS, drain_timeout_s=2.0)
-    prompt = "script: translation-only delay 8"
-    socket = await start_stream(client, language="fr", translate=["de"], prompt=prompt, partials=False)
-    await socket.send_bytes(TALK)
-    await read_until(socket, "final")
+    sessions, socket = await translating(start_server)
     await socket.send_bytes(TALK)
     await read_until(socket, "speech_end")
-    drain = asyncio.ensure_future(client.app[SERVICES].sessions.drain())
+    drain = asyncio.ensure_future(sessions.drain())
     end = (await read_to_the_close(socket))[-1]
     assert (end["type"], end["reason"]) == ("end", "draining")
     await drain
