@@ -7,13 +7,11 @@ file (`[server] port = 8000`), default.
 
 import argparse
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from livecaption.captions.language_names import NAMES
 from livecaption.errors import ConfigError
@@ -22,13 +20,17 @@ from livecaption.live.config import LiveConfig
 from livecaption.scheduling.config import AdmissionConfig
 from livecaption.scheduling.partial_timer import PartialsConfig
 from livecaption.server.config import ServerConfig
+from livecaption.settings import AUTO, convert, read_toml, variable
 from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.store.config import StoreConfig
 from livecaption.workers.config import WorkerConfig
 
 __all__ = [
     "DEFAULTS",
+    "GROUPS",
     "OPTIONS",
+    "ROOM_SECRET",
+    "VARIABLES",
     "Config",
     "EndpointingConfig",
     "EngineConfig",
@@ -40,10 +42,12 @@ __all__ = [
     "add_config_arguments",
     "is_loopback",
     "load_config",
+    "load_with_sources",
+    "value_of",
 ]
 
-AUTO = "auto"
-"""A user's word for None, in settings that may be None."""
+ROOM_SECRET = "LIVECAPTION_ROOM_SECRET"
+"""The variable with the secret of a room, which only `listen` reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,10 @@ DEFAULTS = Config()
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option that a user may set: `--flag`, `LIVECAPTION_FLAG`, and `key` of a TOML `section`."""
+    """One option that a user may set: `--flag`, `LIVECAPTION_FLAG`, and `key` of a TOML `section`.
+
+    A secret is never shown. Its value may be in a file that `LIVECAPTION_FLAG_FILE` names.
+    """
 
     flag: str
     section: str
@@ -73,6 +80,7 @@ class Option:
     help: str
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
+    secret: bool = False
 
     @property
     def variable(self) -> str:
@@ -83,91 +91,139 @@ class Option:
         return get_type_hints(get_type_hints(Config)[self.section])[self.key]
 
 
-OPTIONS: tuple[Option, ...] = (
-    Option("host", "server", "host", "address to listen on", "ADDRESS"),
-    Option("port", "server", "port", "port to listen on; 0 picks a free one", "PORT"),
-    Option("token", "server", "token", "secret that clients must show (better in LIVECAPTION_TOKEN)", "TOKEN"),
-    Option("allowed-origin", "server", "allowed_origins", "another web origin whose pages may stream", "ORIGIN"),
-    Option("allowed-host", "server", "allowed_hosts", "another name under which browsers reach the server", "NAME"),
-    Option("public-url", "server", "public_url", "address of the page that links and QR codes lead to", "URL"),
-    Option("tls-cert", "server", "tls_cert", "certificate chain (PEM); serves https and wss", "FILE"),
-    Option("tls-key", "server", "tls_key", "private key (PEM)", "FILE"),
-    Option("tls-self-signed", "server", "tls_self_signed", "serve https with a certificate that the server makes"),
-    Option(
-        "max-streams",
-        "server",
-        "max_streams",
-        "streams at a time, or auto (from measurements); more are refused with 503",
-        "N",
+GROUPS: dict[str, tuple[Option, ...]] = {
+    "address": (
+        Option("host", "server", "host", "address to listen on", "ADDRESS"),
+        Option("port", "server", "port", "port to listen on; 0 picks a free one", "PORT"),
+        Option("public-url", "server", "public_url", "address of the page that links and QR codes lead to", "URL"),
     ),
-    Option("max-readers", "server", "max_readers", "readers at a time; more are refused with 503", "N"),
-    Option("drain-timeout", "server", "drain_timeout_s", "time that a stop waits for the last captions", "SECONDS"),
-    Option(
-        "resume-window",
-        "server",
-        "resume_window_s",
-        "time that a session waits for a publisher whose connection is lost; 0: it does not wait",
-        "SECONDS",
+    "access": (
+        Option(
+            "token",
+            "server",
+            "token",
+            "secret that clients must show (better in LIVECAPTION_TOKEN)",
+            "TOKEN",
+            secret=True,
+        ),
+        Option("allowed-origin", "server", "allowed_origins", "another web origin whose pages may stream", "ORIGIN"),
+        Option("allowed-host", "server", "allowed_hosts", "another name under which browsers reach the server", "NAME"),
+        Option(
+            "insecure",
+            "server",
+            "insecure",
+            "accept other machines without a token: anyone who reaches the server may stream and see figures; "
+            "transcripts are listed and deleted from this machine only, and private sessions need their reader token",
+        ),
     ),
-    Option(
-        "insecure",
-        "server",
-        "insecure",
-        "accept other machines without a token: anyone who reaches the server may stream and see figures; transcripts "
-        "are listed and deleted from this machine only, and private sessions need their reader token",
+    "TLS": (
+        Option("tls-cert", "server", "tls_cert", "certificate chain (PEM); serves https and wss", "FILE"),
+        Option("tls-key", "server", "tls_key", "private key (PEM)", "FILE"),
+        Option("tls-self-signed", "server", "tls_self_signed", "serve https with a certificate that the server makes"),
     ),
-    Option("store", "store", "path", "database that keeps transcripts, or none", "FILE"),
-    Option("keep-days", "store", "keep_days", "delete transcripts this long after their end; 0: keep all", "DAYS"),
-    Option("engine", "engine", "engine", "engine that transcribes", choices=("whisper", "scripted")),
-    Option(
-        "model",
-        "engine",
-        "model",
-        "directory, installed model package, or hub name such as small or small@REVISION",
-        "MODEL",
+    "limits": (
+        Option(
+            "max-streams",
+            "server",
+            "max_streams",
+            "streams at a time, or auto (from measurements); more are refused with 503",
+            "N",
+        ),
+        Option("max-readers", "server", "max_readers", "readers at a time; more are refused with 503", "N"),
+        Option("drain-timeout", "server", "drain_timeout_s", "time that a stop waits for the last captions", "SECONDS"),
+        Option(
+            "resume-window",
+            "server",
+            "resume_window_s",
+            "time that a session waits for a publisher whose connection is lost; 0: it does not wait",
+            "SECONDS",
+        ),
     ),
-    Option("device", "engine", "device", "auto, cpu, cuda or cuda:INDEX; several with commas", "DEVICE"),
-    Option("compute-type", "engine", "compute_type", "auto, int8, float16, float32, ...", "TYPE"),
-    Option("threads", "engine", "threads", "threads that compute on the CPU; 0: one per core", "N"),
-    Option("translate", "engine", "tracks", "languages into which captions can be translated", "CODES"),
-    Option(
-        "translation-model",
-        "engine",
-        "translation_model",
-        "CTranslate2 directory of a translation model, such as NLLB; without it Whisper translates into en",
-        "DIRECTORY",
+    "transcripts": (
+        Option("store", "store", "path", "database that keeps transcripts, or none", "FILE"),
+        Option("keep-days", "store", "keep_days", "delete transcripts this long after their end; 0: keep all", "DAYS"),
     ),
-    Option("full-context", "engine", "full_context", "encode every utterance as 30 s (slower)"),
-    Option("workers", "workers", "per_device", "inference processes on each device; 0: two on CPUs, one on a GPU", "N"),
-    Option("load-timeout", "workers", "load_timeout_s", "give up on a model that takes longer to load", "SECONDS"),
-    Option("kill-stale", "workers", "kill_stale", "end processes that an earlier server left on the device"),
-    Option(
-        "silence",
-        "endpointing",
-        "hangover_ms",
-        "silence that ends an utterance; within a phrase 700 ms, if that is more",
-        "MS",
+    "model": (
+        Option("engine", "engine", "engine", "engine that transcribes", choices=("whisper", "scripted")),
+        Option(
+            "model",
+            "engine",
+            "model",
+            "directory, installed model package, or hub name such as small or small@REVISION",
+            "MODEL",
+        ),
+        Option("device", "engine", "device", "auto, cpu, cuda or cuda:INDEX; several with commas", "DEVICE"),
+        Option("compute-type", "engine", "compute_type", "auto, int8, float16, float32, ...", "TYPE"),
+        Option("threads", "engine", "threads", "threads that compute on the CPU; 0: one per core", "N"),
+        Option("translate", "engine", "tracks", "languages into which captions can be translated", "CODES"),
+        Option(
+            "translation-model",
+            "engine",
+            "translation_model",
+            "CTranslate2 directory of a translation model, such as NLLB; without it Whisper translates into en",
+            "DIRECTORY",
+        ),
+        Option("full-context", "engine", "full_context", "encode every utterance as 30 s (slower)"),
     ),
-    Option("max-utterance", "endpointing", "max_utterance_ms", "longer speech is cut at a quiet point", "MS"),
-    Option("partial-interval", "partials", "interval_ms", "new audio between two partial captions", "MS"),
+    "inference processes": (
+        Option(
+            "workers", "workers", "per_device", "inference processes on each device; 0: two on CPUs, one on a GPU", "N"
+        ),
+        Option("load-timeout", "workers", "load_timeout_s", "give up on a model that takes longer to load", "SECONDS"),
+        Option("kill-stale", "workers", "kill_stale", "end processes that an earlier server left on the device"),
+    ),
+    "captions": (
+        Option(
+            "silence",
+            "endpointing",
+            "hangover_ms",
+            "silence that ends an utterance; within a phrase 700 ms, if that is more",
+            "MS",
+        ),
+        Option("max-utterance", "endpointing", "max_utterance_ms", "longer speech is cut at a quiet point", "MS"),
+        Option("partial-interval", "partials", "interval_ms", "new audio between two partial captions", "MS"),
+    ),
+}
+"""The options in groups, as `--help` shows them. A new option is a line here, and a row in docs/operating.md."""
+
+OPTIONS: tuple[Option, ...] = tuple(option for group in GROUPS.values() for option in group)
+
+SECRETS = tuple(option for option in OPTIONS if option.secret)
+
+VARIABLES = (
+    "LIVECAPTION_CONFIG",
+    ROOM_SECRET,
+    *(option.variable for option in OPTIONS),
+    *(f"{option.variable}_FILE" for option in SECRETS),
 )
+"""All variables of the environment that are settings."""
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, defaults: Config = DEFAULTS) -> None:
     """Add a flag for every option, and `--config FILE`. Flags that are not given stay None."""
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings (or LIVECAPTION_CONFIG)")
-    for option in OPTIONS:
-        default = getattr(getattr(defaults, option.section), option.key)
-        default = AUTO if default is None else default
-        suffix = f" (default: {default})".replace("%", "%%") if default not in ("", (), False) else ""
-        keywords: dict[str, Any] = {"dest": option.flag, "help": option.help + suffix, "default": None}
-        if option.type is bool:
-            parser.add_argument(f"--{option.flag}", action="store_true", **keywords)
-        elif get_origin(option.type) is tuple:
-            parser.add_argument(f"--{option.flag}", action="append", metavar=option.metavar, **keywords)
-        else:
-            keywords |= {"metavar": option.metavar} if option.metavar else {}
-            parser.add_argument(f"--{option.flag}", choices=option.choices, **keywords)
+    for title, options in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for option in options:
+            _add_argument(group, option, value_of(defaults, option))
+
+
+def _add_argument(group: "argparse._ArgumentGroup", option: Option, default: Any) -> None:
+    default = AUTO if default is None else default
+    suffix = f" (default: {default})".replace("%", "%%") if default not in ("", (), False) else ""
+    keywords: dict[str, Any] = {"dest": option.flag, "help": option.help + suffix, "default": None}
+    if option.type is bool:
+        group.add_argument(f"--{option.flag}", action="store_true", **keywords)
+    elif get_origin(option.type) is tuple:
+        group.add_argument(f"--{option.flag}", action="append", metavar=option.metavar, **keywords)
+    else:
+        keywords |= {"metavar": option.metavar} if option.metavar else {}
+        group.add_argument(f"--{option.flag}", choices=option.choices, **keywords)
+
+
+def value_of(config: Config, option: Option) -> Any:
+    """Return the value of one option."""
+    return getattr(getattr(config, option.section), option.key)
 
 
 def load_config(arguments: argparse.Namespace, environ: Mapping[str, str], defaults: Config = DEFAULTS) -> Config:
@@ -177,27 +233,40 @@ def load_config(arguments: argparse.Namespace, environ: Mapping[str, str], defau
         ConfigError: a value has the wrong type or is out of range, a key is unknown, the file is unreadable, or
             settings contradict each other. The message names the setting.
     """
-    path = getattr(arguments, "config", None) or environ.get("LIVECAPTION_CONFIG")
+    return load_with_sources(arguments, environ, defaults)[0]
+
+
+def load_with_sources(
+    arguments: argparse.Namespace, environ: Mapping[str, str], defaults: Config = DEFAULTS
+) -> tuple[Config, dict[Option, str]]:
+    """Merge the four sources. Return the settings, and the source of each that has no default value.
+
+    Raises:
+        ConfigError: see `load_config`.
+    """
+    path = getattr(arguments, "config", None) or (variable("LIVECAPTION_CONFIG", environ) or ("",))[0]
     file = _read_file(Path(path)) if path else {}
     chosen: dict[str, dict[str, Any]] = {}
+    sources: dict[Option, str] = {}
     for option in OPTIONS:
         given = getattr(arguments, option.flag, None)
         if given is not None:
-            value = _convert(given, option, f"--{option.flag}")
-        elif option.variable in environ:
-            value = _convert(environ[option.variable], option, option.variable)
+            source = f"--{option.flag}"
+        elif found := variable(option.variable, environ, secret=option.secret):
+            given, source = found
         elif option.key in file.get(option.section, {}):
-            value = _convert(file[option.section][option.key], option, f"{path}: {option.section}.{option.key}")
+            given, source = file[option.section][option.key], f"{path}: {option.section}.{option.key}"
         else:
             continue
-        chosen.setdefault(option.section, {})[option.key] = value
+        chosen.setdefault(option.section, {})[option.key] = convert(given, option.type, source, option.choices)
+        sources[option] = source
     try:
         changes = {name: replace(getattr(defaults, name), **values) for name, values in chosen.items()}
     except ConfigError as error:
         raise ConfigError(_with_flags(str(error))) from None
     config = replace(defaults, **changes)
     _check(config)
-    return config
+    return config, sources
 
 
 def _with_flags(message: str) -> str:
@@ -208,10 +277,7 @@ def _with_flags(message: str) -> str:
 
 
 def _read_file(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        parsed = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+    parsed = read_toml(path)
     known = {
         section: {option.key for option in OPTIONS if option.section == section}
         for section in dict.fromkeys(option.section for option in OPTIONS)
@@ -223,35 +289,6 @@ def _read_file(path: Path) -> dict[str, dict[str, Any]]:
             if key not in known[section]:
                 raise ConfigError(f"{path}: unknown key {section}.{key}; known are {', '.join(sorted(known[section]))}")
     return parsed
-
-
-def _convert(value: Any, option: Option, source: str) -> Any:
-    """Convert a string, or a value of TOML, to the type of the field."""
-    kind = option.type
-    if get_origin(kind) is UnionType:
-        if value == AUTO:
-            return None
-        kind = get_args(kind)[0]
-    if get_origin(kind) is tuple:
-        items = [value] if isinstance(value, str) else value
-        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-            raise ConfigError(f"{source} must be a list of strings")
-        return tuple(part.strip() for item in items for part in item.split(",") if part.strip())
-    if kind is bool:
-        words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-        if not isinstance(value, bool) and str(value).lower() not in words:
-            raise ConfigError(f"{source} must be true or false")
-        return value if isinstance(value, bool) else words[str(value).lower()]
-    if isinstance(value, bool) or (kind is str and not isinstance(value, str)):
-        raise ConfigError(f"{source} must be a {'string' if kind is str else 'number'}")
-    try:
-        converted = kind(value)
-    except (TypeError, ValueError):
-        number = "a whole number" if kind is int else "a number"
-        raise ConfigError(f"{source} must be {f'{AUTO} or ' if kind != option.type else ''}{number}") from None
-    if option.choices and converted not in option.choices:
-        raise ConfigError(f"{source} must be one of {', '.join(option.choices)}")
-    return converted
 
 
 def _check(config: Config) -> None:

@@ -28,6 +28,7 @@ LAYERS = [
     {"ipc"},
     {"decoding"},
     {"workers", "engine"},
+    {"settings"},
     {"config"},
     {"live"},
     {"server"},

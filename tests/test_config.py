@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from livecaption.config import OPTIONS, Config, add_config_arguments, is_loopback, load_config
+from livecaption.config import GROUPS, OPTIONS, Config, add_config_arguments, is_loopback, load_config
 from livecaption.errors import ConfigError
 from livecaption.store.config import StoreConfig
 from tests.support.cases import for_each
@@ -86,7 +86,7 @@ def test_languages_for_readers_are_a_list_and_another_engine_has_others() -> Non
                 ),
                 *("https://me@captions.example.org/", "https://captions.example.org/?room=1", "https://c.example/#top"),
                 *("https://captions.example.org/a b", "https://captions.example.org/ rubbish", "https://c.example//x"),
-                *("https://captions.example.org/\n", f"https://captions.example.org/{'x' * 500}"),
+                f"https://captions.example.org/{'x' * 500}",
             )
         ),
         (["--host=0.0.0.0"], "LIVECAPTION_TOKEN"),
@@ -199,3 +199,27 @@ def test_every_option_names_a_field_that_exists() -> None:
     for option in OPTIONS:
         assert option.type is not None
         assert option.variable.startswith("LIVECAPTION_")
+
+
+def test_variables_are_read_without_the_line_ends_and_quotes_of_a_file_of_variables(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_bytes(b"\xef\xbb\xbfs3cret\r\n")
+    assert load(LIVECAPTION_STORE="none\r").store.path == "none"
+    assert load(LIVECAPTION_HOST='"127.0.0.3"', LIVECAPTION_PORT="'81'\r").server.host == "127.0.0.3"
+    assert load(LIVECAPTION_TOKEN='"s3cret"\r').server.token == "s3cret"
+    assert load(LIVECAPTION_TOKEN_FILE=f"{secret}\r").server.token == "s3cret"
+    assert load("--token=flag", LIVECAPTION_TOKEN_FILE=str(secret)).server.token == "flag"
+
+
+def test_a_flag_with_a_line_end_is_refused() -> None:
+    """A shell script with line ends of Windows would keep transcripts in a file of that name."""
+    with pytest.raises(ConfigError, match="--store contains a line break"):
+        load("--store=none\r")
+
+
+def test_every_option_is_in_a_group_of_the_help() -> None:
+    parser = argparse.ArgumentParser()
+    add_config_arguments(parser)
+    text = parser.format_help()
+    assert [group for group in GROUPS if f"\n{group}:\n  --{GROUPS[group][0].flag} " not in text] == []
+    assert len({option.flag for option in OPTIONS}) == len(OPTIONS)

@@ -4,6 +4,7 @@
     transcribe  files -> text, subtitles          both stream to a server: the one at --server,
     listen      a file or microphone -> captions  or one that runs only for the command
     models      lists, downloads and verifies models
+    config      shows the settings of serve, or an example of a file
     doctor      checks what works on this machine
     bench       recordings -> accuracy, latency and cost of captions
 
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from livecaption import __version__
-from livecaption.cli import bench, doctor, listen, models, serve, transcribe
+from livecaption.cli import bench, config, doctor, listen, models, serve, transcribe
 from livecaption.cli.terminal import ENGINE_UNUSABLE, FAILED, WRONG_USAGE, complain, discard_stdout
 from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError
 
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str], signals: "SignalInbox | None" = None) -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names and captions may be in any script
-    options, unknown = _parser().parse_known_args(arguments)
+    options, unknown = build_parser().parse_known_args(arguments)
     if unknown:
         options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str], signals: "SignalInbox | None" = None) -> int:
             "listen": listen.run,
             "bench": bench.run,
             "models": models.run,
+            "config": config.run,
             "doctor": doctor.run,
         }[options.command]
         return asyncio.run(run(options))
@@ -73,7 +75,8 @@ def main(arguments: Sequence[str], signals: "SignalInbox | None" = None) -> int:
         return FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line. Programs that make completions and man pages read it too."""
     parser = argparse.ArgumentParser(
         "livecaption",
         description="Live captions from your own machine: a WebSocket server, and transcripts of files.",
@@ -81,6 +84,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"livecaption {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (serve, transcribe, listen, models, doctor, bench):
+    for command in (serve, transcribe, listen, models, config, doctor, bench):
         command.add_command(commands)
     return parser

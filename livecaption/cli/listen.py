@@ -23,9 +23,10 @@ from livecaption.cli.streaming import (
     words,
 )
 from livecaption.cli.terminal import INTERRUPTED, reason
-from livecaption.config import load_config
+from livecaption.config import ROOM_SECRET, load_config
 from livecaption.errors import ConfigError, LivecaptionError
 from livecaption.events import Event, Final, Partial, Status, Translation
+from livecaption.settings import variable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,7 +84,7 @@ async def run(options: argparse.Namespace) -> int:
     config = load_config(options, os.environ)
     if options.source is None and options.raw is not None:
         raise ConfigError("--raw is for a file or a pipe")
-    room_secret = os.environ.get("LIVECAPTION_ROOM_SECRET", "")
+    room_secret = (variable(ROOM_SECRET, os.environ) or ("",))[0]
     if options.take_over and options.room is None:
         raise ConfigError("--take-over needs --room")
     if options.room is not None and not (options.server and room_secret):

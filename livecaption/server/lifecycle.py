@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 from aiohttp import web
 
-from livecaption.config import Config
+from livecaption.config import VARIABLES, Config
 from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError, StoreUnusable
 from livecaption.ipc import children
 from livecaption.live.logs import RateLimited
@@ -38,6 +38,7 @@ from livecaption.server.logs import refused_accept
 from livecaption.server.services import SERVICES
 from livecaption.server.signals import SignalInbox
 from livecaption.server.systemd import ServiceManager
+from livecaption.settings import unknown_variables
 from livecaption.store.config import StoreConfig
 from livecaption.workers.pool import PoolState, WorkerPool
 
@@ -78,6 +79,8 @@ def run(config: Config, signals: SignalInbox) -> NoReturn:
     logging.getLogger("asyncio").addFilter(RateLimited(refused_accept))
     logging.raiseExceptions = False  # the terminal of stderr may be gone when the last lines are logged
     faulthandler.enable()
+    if unknown := unknown_variables(os.environ, VARIABLES):
+        logger.warning("ignored, because no setting has this name: %s", ", ".join(unknown))
     _raise_descriptor_limit(config.server)
     _read_little_at_a_time()
     manager = ServiceManager(os.environ)
