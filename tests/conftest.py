@@ -78,7 +78,9 @@ KIND_OF_PLACE = {
     "workers": "processes",
     "workers/test_config.py": "pure",
     "workers/test_deadlines.py": "pure",
+    "workers/test_groups.py": "pure",
     "workers/test_lifecycle.py": "pure",
+    "workers/test_processors.py": "pure",
     "workers/test_quarantine.py": "pure",
     "workers/test_restart.py": "pure",
 }

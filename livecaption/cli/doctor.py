@@ -124,9 +124,10 @@ def check_device(config: Config) -> Finding:
 def check_cores(config: Config) -> Finding:
     """Compare the threads of the inference processes with the cores that this process may use."""
     from livecaption.workers.config import engine_of_each_worker
+    from livecaption.workers.processors import n_processors
 
-    workers = engine_of_each_worker(config.engine, config.workers, os.cpu_count() or 1)
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n_cores = n_processors()
+    workers = engine_of_each_worker(config.engine, config.workers, n_cores)
     n_threads = sum(worker.threads for worker in workers)
     found = f"{n_cores} cores; inference processes: {len(workers)}, their threads: {n_threads}"
     if n_threads > n_cores:
@@ -212,11 +213,14 @@ def _livecaption_at(host: str, port: int) -> str:
 
 def check_store(config: Config) -> Finding:
     """Check the place of the transcripts, without making anything there."""
-    from livecaption.store.config import NOWHERE
+    from livecaption.store.config import NO_HOME, NOWHERE
 
     if config.store.path == NOWHERE:
         return Finding("ok", "transcripts are not stored (--store)")
-    path = Path(config.store.path)
+    try:
+        path = Path(config.store.path).expanduser()
+    except RuntimeError:
+        return Finding("fails", f"{config.store.path}: {NO_HOME}, or --store to a file or none")
     place = next(there for there in (path, *path.absolute().parents) if there.exists())
     if path.is_dir() or not (path.exists() or place.is_dir()):
         return Finding("fails", f"{path} cannot be a file; --store names another, or none")

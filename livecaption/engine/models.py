@@ -23,9 +23,11 @@ from pathlib import Path
 
 import huggingface_hub
 from faster_whisper.utils import _MODELS as HUB_REPOSITORIES
+from huggingface_hub import constants
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
 from livecaption.errors import EngineUnusable
+from livecaption.store.config import NO_HOME
 
 REQUIRED_FILES = ("config.json", "model.bin", "tokenizer.json")
 DOWNLOADED_FILES = (*REQUIRED_FILES, "preprocessor_config.json", "vocabulary.*")
@@ -238,7 +240,12 @@ def _join(model: PackagedModel, folders: Sequence[Path], directory: Path) -> Non
 
 
 def _cache_directory() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "livecaption"
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "livecaption"
+    try:
+        return Path.home() / ".cache" / "livecaption"
+    except RuntimeError:
+        raise EngineUnusable(f"There is no place for models: {NO_HOME}, or XDG_CACHE_HOME") from None
 
 
 def _sha256(file: Path) -> str:
@@ -263,6 +270,7 @@ def _on_hub(wanted: str) -> tuple[str, str, str]:
 
 def _find_on_hub(wanted: str, packaged: Sequence[PackagedModel]) -> ModelFiles:
     name, repository, revision = _on_hub(wanted)
+    _check_place()
     if cached := _cached(name, repository, revision):
         return cached
     try:
@@ -279,8 +287,14 @@ def _find_on_hub(wanted: str, packaged: Sequence[PackagedModel]) -> ModelFiles:
         raise EngineUnusable(_download_advice(name, packaged, repository, revision, error)) from error
 
 
+def _check_place() -> None:
+    if constants.HF_HUB_CACHE.startswith("~"):  # `expanduser` found no home directory
+        raise EngineUnusable(f"There is no place for models of the hub: {NO_HOME}, or HF_HOME")
+
+
 def _cached(name: str, repository: str, revision: str) -> ModelFiles | None:
     try:
+        _check_place()
         return _snapshot(name, repository, revision, local_files_only=True)
     except (FileNotFoundError, EngineUnusable):
         return None  # not in the cache, or a download that was interrupted

@@ -9,7 +9,6 @@ that other load on the machine concerns all of them. faster-whisper runs with it
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -30,6 +29,7 @@ from livecaption.errors import LivecaptionError
 from livecaption.evaluation.clips import Clip, choose, read_manifest, read_pcm
 from livecaption.evaluation.wer import word_error_rate
 from livecaption.ipc.config import EngineConfig
+from livecaption.workers.processors import n_processors
 
 SIDES = ("livecaption", "plain", "batched")
 """livecaption, and faster-whisper in two ways."""
@@ -97,7 +97,7 @@ def command(side: str, clip: Clip, model: ModelFiles) -> list[str]:
     if side == "livecaption":
         options = ("--language", language, "--model", str(model.directory), "--device", "cpu")
         return [sys.executable, "-m", "livecaption", "transcribe", str(clip.path), *options]
-    arguments = model.directory, clip.path, side, language, BATCH_SIZE, os.cpu_count() or 1
+    arguments = model.directory, clip.path, side, language, BATCH_SIZE, n_processors()
     return [sys.executable, "-c", FASTER_WHISPER, *map(str, arguments)]
 
 

@@ -22,6 +22,7 @@ from livecaption.decoding.process import WARM_UP
 from livecaption.errors import InvalidAudio
 from livecaption.evaluation.containers import mutate
 from livecaption.ipc import children
+from livecaption.workers.processors import n_processors
 
 DOCUMENTED = frozenset(["end", "invalid_container", "truncated_audio"])
 """The valid outcomes of a container: its end, or one of the error codes of docs/protocol.md."""
@@ -59,7 +60,7 @@ def mutant(containers: Mapping[str, bytes], seed: int) -> tuple[str, bytes]:
 async def decode_mutants(
     containers: Mapping[str, bytes],
     n: int,
-    n_processes: int = os.cpu_count() or 1,
+    n_processes: int | None = None,
     *,
     hang_s: float = HANG_S,
     program: str = __name__,
@@ -69,11 +70,12 @@ async def decode_mutants(
     Args:
         containers: the undamaged containers, by name.
         n: number of mutants.
-        n_processes: number of processes at a time.
+        n_processes: number of processes at a time. None: one for each processor.
         hang_s: time without an outcome after which a process counts as hung.
         program: the module whose `run` is called in each process.
     """
     tally = Tally()
+    n_processes = n_processes or n_processors()
     shares = [range(n * i // n_processes, n * (i + 1) // n_processes) for i in range(n_processes)]
     await asyncio.gather(*(_decode_share(containers, seeds, tally, hang_s, program) for seeds in shares))
     return tally

@@ -11,7 +11,7 @@ from livecaption.config import Config
 from livecaption.errors import ConfigError
 from livecaption.server import auth, certificate
 from livecaption.server.addresses import interfaces, reachable
-from livecaption.store.config import NOWHERE, data_directory
+from livecaption.store.config import NO_HOME, NOWHERE, data_directory
 
 CHECK_INTERVAL_S = 86_400.0
 """Time between two checks whether the certificate must be renewed. Longer: a server that moves to another network has
@@ -71,8 +71,15 @@ class Tls:
 
 
 def directory(config: Config) -> Path:
-    """Return where the server's own certificate is kept: beside the transcripts, else in the user's data directory."""
-    return data_directory() if config.store.path == NOWHERE else Path(config.store.path).expanduser().parent
+    """Return where the server's own certificate is kept: beside the transcripts, else in the user's data directory.
+
+    Raises:
+        ConfigError: the home directory is unknown.
+    """
+    try:
+        return data_directory() if config.store.path == NOWHERE else Path(config.store.path).expanduser().parent
+    except RuntimeError:
+        raise ConfigError(f"--tls-self-signed: {NO_HOME}, or --store to a file") from None
 
 
 def names(config: Config) -> set[str]:

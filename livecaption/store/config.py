@@ -6,6 +6,7 @@ from pathlib import Path
 from livecaption.errors import ConfigError
 
 NOWHERE = "none"
+NO_HOME = "the home directory is unknown: set HOME"
 KEEP_DAYS = 30.0
 """Days for which `livecaption serve` keeps transcripts: docs/decisions/0045-privacy-by-default.md."""
 
@@ -38,14 +39,21 @@ class StoreConfig:
 
 
 def default_path() -> str:
-    """Return a path in the user's data directory."""
-    return str(data_directory() / "transcripts.db")
+    """Return a path in the user's data directory.
+
+    It begins with `~` if the home directory is unknown. Then the store cannot be opened, and reports that.
+    """
+    try:
+        return str(data_directory() / "transcripts.db")
+    except ConfigError:  # of a user who is not in the system's list, as in many containers
+        return "~/.local/share/livecaption/transcripts.db"
 
 
 def data_directory() -> Path:
     """Return the user's data directory, which depends on the system.
 
-    It begins with `~` if the home directory is unknown. Then the store cannot be opened, and reports that.
+    Raises:
+        ConfigError: the home directory is unknown.
     """
     # Imported here, because only `serve` needs it.
     from platformdirs import user_data_path
@@ -53,4 +61,4 @@ def data_directory() -> Path:
     try:
         return user_data_path("livecaption", appauthor=False)
     except RuntimeError:
-        return Path("~/.local/share/livecaption")
+        raise ConfigError(f"{NO_HOME}, or XDG_DATA_HOME") from None

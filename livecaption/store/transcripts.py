@@ -24,7 +24,7 @@ from livecaption.errors import StoreFailed, StoreUnusable
 from livecaption.events import Final, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows
-from livecaption.store.config import StoreConfig
+from livecaption.store.config import NO_HOME, StoreConfig
 from livecaption.store.database import Database, acquire
 from livecaption.store.rows import NewSession, RoomRecord, Statement
 from livecaption.store.writer import RETRY_S, Chore, Writer
@@ -106,7 +106,7 @@ class TranscriptStore:
         try:
             self._path = self._path.expanduser()
         except RuntimeError:
-            advice = "the home directory is unknown (--store FILE, or --store none)"
+            advice = f"{NO_HOME}, or --store to a file or none"
             raise StoreUnusable(f"cannot keep transcripts in {self._path}: {advice}") from None
         self._lock = await asyncio.to_thread(acquire, self._path)
         self._writer = Writer(

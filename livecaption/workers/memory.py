@@ -4,11 +4,12 @@ In a container the machine's free memory alone is meaningless, because the kerne
 "memory.max" and "memory.stat" in the kernel's cgroup-v2.rst, and its cgroup-v1/memory.rst.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from livecaption.workers.groups import MEMBERSHIP, ROOT, groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ _UNLIMITED_BYTES = 2**60
 def free_bytes() -> int:
     """Read how much memory is free now. This takes a fraction of a millisecond."""
     available: int = psutil.virtual_memory().available
-    room = room_in_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+    room = room_in_groups(MEMBERSHIP, ROOT)
     return available if room is None else min(available, room)
 
 
@@ -41,28 +42,12 @@ def room_in_groups(membership: Path, root: Path) -> int | None:
         membership: /proc/PID/cgroup.
         root: the directory where control groups are mounted.
     """
-    rooms = [room for group, names in _groups(membership, root) if (room := _room_in(group, names)) is not None]
+    rooms = [
+        room
+        for group, version in groups("memory", membership, root)
+        if (room := _room_in(group, _V2 if version == 2 else _V1)) is not None
+    ]
     return min(rooms, default=None)
-
-
-def _groups(membership: Path, root: Path) -> Iterator[tuple[Path, _Names]]:
-    """Yield the groups that may limit memory, from the innermost up to the mounted one."""
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:  # not Linux
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            mount, names = root, _V2
-        elif "memory" in controllers.split(","):
-            mount, names = root / "memory", _V1
-        else:
-            continue
-        # In a container the path may be the host's, which is not mounted here. Then the mount itself is the group.
-        parts = [part for part in path.split("/") if part]
-        for depth in range(len(parts), -1, -1):
-            yield mount.joinpath(*parts[:depth]), names
 
 
 def _room_in(group: Path, names: _Names) -> int | None:

@@ -5,7 +5,6 @@ It is the shell around the pure `Scheduler` and executes its instructions. Only 
 
 import asyncio
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -34,6 +33,7 @@ from livecaption.workers.config import WorkerConfig, engine_of_each_worker
 from livecaption.workers.lifecycle import PoolState as PoolState
 from livecaption.workers.lifecycle import best_state
 from livecaption.workers.memory import free_bytes
+from livecaption.workers.processors import n_processors
 from livecaption.workers.quarantine import Quarantine
 from livecaption.workers.supervisor import Answer, Supervisor, Worker, WorkerFigures, WorkerListener
 
@@ -122,7 +122,7 @@ class WorkerPool:
         self._demand = Demand()
         self._quarantine = Quarantine()
         listener = WorkerListener(self._on_ready, self._on_answer, self._on_lost, self._on_state)
-        engines = engine_of_each_worker(engine, config, os.cpu_count() or 1)
+        engines = engine_of_each_worker(engine, config, n_processors())
         self._supervisors = [Supervisor(each, config, listener) for each in engines]
         self._ready: dict[WorkerId, Worker] = {}
         self._sessions: dict[SessionId, tuple[OnAnswer, Refresh]] = {}

@@ -23,9 +23,10 @@ from livecaption.config import Config
 from livecaption.decoding.decoder import DecoderConfig
 from livecaption.ipc.config import EngineConfig
 from livecaption.server.config import ServerConfig
-from livecaption.store.config import StoreConfig
+from livecaption.store.config import StoreConfig, default_path
 from tests.support.commands import livecaption_command
 from tests.support.processes import processes_with
+from tests.support.users import without_home
 
 
 def config(**engine: object) -> Config:
@@ -168,6 +169,13 @@ def test_a_store_that_cannot_be_a_file_fails(tmp_path: Path, path: str) -> None:
     finding = check_store(in_store(tmp_path / path))
     assert finding.state == "fails"
     assert "--store" in finding.text
+
+
+def test_a_store_of_a_user_without_a_home_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_home(monkeypatch)
+    finding = check_store(in_store(default_path()))
+    assert finding.state == "fails"
+    assert "the home directory is unknown: set HOME, or --store" in finding.text
 
 
 def test_a_store_without_permission_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,9 @@ from faster_whisper.utils import _MODELS as HUB_REPOSITORIES
 
 from livecaption.captions.language_names import NAMES
 from livecaption.engine import models
-from livecaption.engine.models import EMBEDDED_MODEL, PackagedModel, find_model
+from livecaption.engine.models import EMBEDDED_MODEL, PackagedModel, find_local, find_model
 from livecaption.errors import EngineUnusable
+from tests.support.users import without_home
 
 
 @pytest.fixture
@@ -112,6 +113,21 @@ def test_a_split_model_with_one_package_missing_names_both(
 def test_a_cache_that_cannot_be_written_is_unusable(split_model: PackagedModel, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the directory would be")
     with pytest.raises(EngineUnusable, match="Cannot join the parts of model split"):
+        find_model("split", [split_model])
+
+
+def test_without_a_home_there_is_no_model_of_the_hub_and_the_message_names_what_to_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "~/.cache/huggingface/hub")
+    assert find_local("small") is None
+    with pytest.raises(EngineUnusable, match="There is no place for models of the hub: .* set HOME, or HF_HOME"):
+        find_model("small")
+
+
+def test_without_a_home_a_split_model_has_no_place(split_model: PackagedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_home(monkeypatch)
+    with pytest.raises(EngineUnusable, match="There is no place for models: .* set HOME, or XDG_CACHE_HOME"):
         find_model("split", [split_model])
 
 

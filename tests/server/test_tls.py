@@ -16,6 +16,7 @@ from livecaption.ipc.config import EngineConfig
 from livecaption.server import lifecycle, tls
 from livecaption.server.addresses import interfaces, reachable
 from tests.support.eventually import eventually
+from tests.support.users import without_home
 
 
 def self_signed(store: Path) -> Config:
@@ -71,6 +72,18 @@ def test_the_certificate_is_kept_beside_the_transcripts_or_in_the_data_directory
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert tls.directory(self_signed(Path("/data/transcripts.db"))) == Path("/data")
     assert tls.directory(Config()) == tmp_path / "livecaption"
+
+
+def test_a_certificate_of_a_user_without_a_home_is_refused_and_nothing_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory with the name ~ was made where the server was started."""
+    without_home(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    for config in (self_signed(Path("none")), self_signed(Path("~/transcripts.db"))):
+        with pytest.raises(ConfigError, match="the home directory is unknown: set HOME"):
+            tls.Tls(config)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_certificate_has_every_name_under_which_the_server_answers(tmp_path: Path) -> None:

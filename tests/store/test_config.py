@@ -1,12 +1,11 @@
 """Transcripts are kept where the settings name a place."""
 
-import pwd
-
 import pytest
 
 from livecaption.errors import ConfigError
-from livecaption.store.config import NOWHERE, StoreConfig, default_path
+from livecaption.store.config import NOWHERE, StoreConfig, data_directory, default_path
 from tests.support.cases import for_each
+from tests.support.users import without_home
 
 
 def test_nothing_is_kept_by_default() -> None:
@@ -40,13 +39,7 @@ def test_the_default_is_in_the_data_directory_of_the_user(monkeypatch: pytest.Mo
 
 def test_a_user_without_a_home_may_still_say_where(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command reads the default for its help. The store refuses the path when it is opened."""
-
-    def unknown(_: int) -> None:
-        raise KeyError("uid not found")
-
-    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    monkeypatch.delenv("HOME")
-    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    without_home(monkeypatch)
     assert default_path() == "~/.local/share/livecaption/transcripts.db"
 
 
@@ -54,3 +47,11 @@ def test_a_user_without_a_home_may_still_say_where(monkeypatch: pytest.MonkeyPat
 def test_a_time_that_nothing_can_be_kept_for_is_refused(days: float) -> None:
     with pytest.raises(ConfigError, match="--keep-days"):
         StoreConfig(keep_days=days)
+
+
+def test_a_directory_of_a_user_without_a_home_is_an_error_that_names_what_to_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without_home(monkeypatch)
+    with pytest.raises(ConfigError, match="the home directory is unknown: set HOME, or XDG_DATA_HOME"):
+        data_directory()
