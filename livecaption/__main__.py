@@ -10,6 +10,11 @@ Python's 700 the collector looks through them some 80 times, which is a tenth of
 
 def main() -> int:
     """Run the command of `sys.argv` and return its exit code."""
+    if getattr(sys, "frozen", False):
+        # PyInstaller starts this program for each child process too. Without this line a child would be a command.
+        from multiprocessing import freeze_support
+
+        freeze_support()
     arguments = sys.argv[1:]
     gc.set_threshold(START_THRESHOLD)
     try:

@@ -6,6 +6,7 @@
     models      lists, downloads and verifies models
     config      shows the settings of serve, or an example of a file
     doctor      checks what works on this machine
+    health      asks a running server whether it is alive
     bench       recordings -> accuracy, latency and cost of captions
 
 Exit codes: 0 done, 1 something failed, 2 wrong usage or settings, 3 the model cannot be used,
@@ -23,7 +24,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from livecaption import __version__
-from livecaption.cli import bench, config, doctor, listen, models, serve, transcribe
+from livecaption.cli import bench, config, doctor, health, listen, models, serve, transcribe
 from livecaption.cli.terminal import ENGINE_UNUSABLE, FAILED, WRONG_USAGE, complain, discard_stdout
 from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError
 
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str], signals: "SignalInbox | None" = None) -> int:
             "models": models.run,
             "config": config.run,
             "doctor": doctor.run,
+            "health": health.run,
         }[options.command]
         return asyncio.run(run(options))
     except ConfigError as error:
@@ -84,6 +86,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"livecaption {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (serve, transcribe, listen, models, config, doctor, bench):
+    for command in (serve, transcribe, listen, models, config, doctor, health, bench):
         command.add_command(commands)
     return parser

@@ -16,6 +16,7 @@ import soundfile
 from aiohttp import WSMsgType, web
 
 import livecaption
+from livecaption.__main__ import main as program
 from livecaption.cli import main
 from tests.support.commands import (
     READY,
@@ -482,3 +483,14 @@ async def test_listen_without_a_server_starts_one_and_prints_what_kennedy_said()
     ended = await livecaption_command("listen", DATA / "jfk.flac")
     assert (ended.code, ended.stderr) == (0, "")
     assert "what you can do for your country" in ended.stdout.lower()
+
+
+def test_a_frozen_program_is_first_of_all_the_child_process_that_it_was_started_as(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PyInstaller replaces `freeze_support` by a function that runs the child and ends the process."""
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr("multiprocessing.freeze_support", lambda: sys.exit(77))
+    with pytest.raises(SystemExit) as end:
+        program()
+    assert end.value.code == 77

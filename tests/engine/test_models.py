@@ -121,13 +121,13 @@ def test_without_a_home_there_is_no_model_of_the_hub_and_the_message_names_what_
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "~/.cache/huggingface/hub")
     assert find_local("small") is None
-    with pytest.raises(EngineUnusable, match="There is no place for models of the hub: .* set HOME, or HF_HOME"):
+    with pytest.raises(EngineUnusable, match=r"There is no place for models of the hub: .* set HOME, or HF_HOME"):
         find_model("small")
 
 
 def test_without_a_home_a_split_model_has_no_place(split_model: PackagedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     without_home(monkeypatch)
-    with pytest.raises(EngineUnusable, match="There is no place for models: .* set HOME, or XDG_CACHE_HOME"):
+    with pytest.raises(EngineUnusable, match=r"There is no place for models: .* set HOME, or XDG_CACHE_HOME"):
         find_model("split", [split_model])
 
 
