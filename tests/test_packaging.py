@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import livecaption
+from livecaption.server import lifecycle
 from livecaption.server.config import ServerConfig
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +54,12 @@ def test_the_unit_exposes_little(installed_unit: Path) -> None:
     """At most 2.0 of 10; 7.0 is what an unhardened unit of a dynamic user has."""
     assessed = analyze("security", "--offline=yes", "--threshold=20", installed_unit)
     assert assessed.returncode == 0, assessed.stdout
+
+
+def test_the_unit_reloads_and_is_watched() -> None:
+    assert (settings("Type"), settings("ExecReload")) == (["notify"], ["kill -HUP $MAINPID"])
+    [watchdog_s] = settings("WatchdogSec")
+    assert int(watchdog_s) > 2 * lifecycle.BLOCKED_AFTER_S  # the stacks of a blocked loop are logged before
 
 
 def test_the_unit_has_descriptors_for_all_readers() -> None:

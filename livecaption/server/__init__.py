@@ -5,6 +5,7 @@
     transcripts  stored sessions over HTTP       exports     transcripts, laid out in threads
     auth         origin, host, token             metrics     figures, for Prometheus and as JSON
     signals      stop signals -> the loop        systemd     notifications to the service manager
+    reloading    files that are read again
     descriptors  how many readers are possible   sending     bodies to slow clients
 
 `build_app` returns the aiohttp application, to run or to mount in another one.

@@ -35,6 +35,7 @@ from livecaption.server import descriptors, links, tls
 from livecaption.server.app import build_app
 from livecaption.server.config import ServerConfig
 from livecaption.server.logs import refused_accept
+from livecaption.server.reloading import Reloading
 from livecaption.server.services import SERVICES
 from livecaption.server.signals import SignalInbox
 from livecaption.server.systemd import ServiceManager
@@ -126,7 +127,7 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
         return EXIT_CANNOT_START
     runner = _runner(config)
     pool, sessions = runner.app[SERVICES].pool, runner.app[SERVICES].sessions
-    stop = _Stop(runner)
+    stop = _Stop(runner, Reloading(manager))
     servers: list[asyncio.Server] = []
     signals.attach(asyncio.get_running_loop(), stop)
     _dump_stacks_when_asked(pool)
@@ -172,9 +173,10 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
 
 
 class _Stop:
-    """The reasons to end the server: a signal, or a failure of a task that it needs."""
+    """The server as the signals see it, and the reasons to end it: a signal, or a failure of a task that it needs."""
 
-    def __init__(self, runner: web.AppRunner) -> None:
+    def __init__(self, runner: web.AppRunner, reloading: Reloading) -> None:
+        self.reload = reloading.run
         self.asked: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         """The result is the signal that requested the stop; the exception is the failure that made it necessary."""
         services = runner.app[SERVICES]

@@ -2,6 +2,7 @@
 
     first SIGINT, SIGTERM or SIGHUP                   stop in order
     SIGINT or SIGTERM again, at least 0.3 s later     stop at once, exit code 128 + number
+    SIGHUP of a service that systemd started          reload
     any other                                         nothing
 
 The thread reads the wake-up descriptor, to which the interpreter's C handler writes. Python's own handlers run only in
@@ -18,7 +19,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
 from types import FrameType
@@ -47,19 +48,23 @@ class Response(Enum):
 
     STOP = "stop in order"
     FORCE = "stop at once"
+    RELOAD = "read files again"
     NOTHING = "nothing"
 
 
 class Escalation:
     """Decides the response to each signal of a sequence. Pure."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, hang_up_reloads: bool = False) -> None:
+        self._hang_up_reloads = hang_up_reloads
         self._first_s: float | None = None
         self._forced = False
 
     def receive(self, number: int, now_s: float) -> Response:
         """Return the response to a stop signal that arrived at `now_s` (monotonic)."""
         if self._first_s is None:
+            if number == HANG_UP and self._hang_up_reloads:
+                return Response.RELOAD
             self._first_s = now_s
             return Response.STOP
         # A hang-up never escalates, because the shell, the kernel and systemd may each send one.
@@ -81,8 +86,20 @@ class Stoppable(Protocol):
     def force(self, number: int) -> None:
         """End the process within 0.2 s, with exit code 128 + number. Called in the loop."""
 
+    def reload(self) -> None:
+        """Read files again. Called in the loop."""
+
     def exit_now(self, number: int | None) -> None:
         """End the process at once, because of a second signal, or (None) after the time-out. Called in any thread."""
+
+
+def is_service(environ: Mapping[str, str]) -> bool:
+    """Return whether systemd started this very process as a service. Then SIGHUP asks for a reload.
+
+    A service of type notify has NOTIFY_SOCKET. All have SYSTEMD_EXEC_PID from systemd 248 on (systemd.exec(5)).
+    INVOCATION_ID is no sign of it, because the shells of a terminal that systemd started inherit it.
+    """
+    return "NOTIFY_SOCKET" in environ or environ.get("SYSTEMD_EXEC_PID") == str(os.getpid())
 
 
 class SignalInbox:
@@ -90,7 +107,7 @@ class SignalInbox:
 
     def __init__(self, numbers: socket.socket) -> None:
         self._numbers = numbers
-        self._escalation = Escalation()
+        self._escalation = Escalation(hang_up_reloads=is_service(os.environ))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: Stoppable | None = None
 
@@ -132,19 +149,23 @@ class SignalInbox:
             if response is Response.NOTHING:
                 continue
             if self._loop is None or self._server is None:
+                if response is Response.RELOAD:
+                    continue  # nothing is loaded yet
                 # The server does not run yet, so the process can end at once.
                 os._exit(128 + number)
-            if response is Response.STOP:
+            if response is Response.RELOAD:
+                self._call(self._server.reload)
+            elif response is Response.STOP:
                 deadline_s = now_s + self._server.stop_timeout_s
                 self._call(self._server.stop, number)
             else:
                 forced, deadline_s = number, now_s + FORCE_TIMEOUT_S
                 self._call(self._server.force, number)
 
-    def _call(self, callback: Callable[[int], None], number: int) -> None:
+    def _call(self, callback: Callable[..., None], *arguments: int) -> None:
         assert self._loop is not None  # the caller has checked
         with suppress(RuntimeError):  # the loop was just closed, because the process ends
-            self._loop.call_soon_threadsafe(callback, number)
+            self._loop.call_soon_threadsafe(callback, *arguments)
 
 
 def _leave_it_to_the_thread(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Notify systemd of the state of the service: ready, stopping, alive. Without systemd, do nothing.
+"""Notify systemd of the state of the service: ready, reloading, stopping, alive. Without systemd, do nothing.
 
 The protocol is that of sd_notify(3): `NAME=value` lines, in one datagram to the Unix socket that NOTIFY_SOCKET names.
 """
@@ -18,6 +18,8 @@ class ServiceManager:
         watchdog_us = environ.pop("WATCHDOG_USEC", "")
         # "@" replaces the zero byte at the beginning of the name of an abstract socket.
         self._address = "\0" + address[1:] if address.startswith("@") else address
+        self.is_ready = False
+        """Whether READY=1 was sent."""
         self.watchdog_s: float | None = None
         """Time without a notification after which systemd kills the service; None if it has no watchdog."""
         if self._address and watchdog_us.isdecimal() and watched_pid == str(os.getpid()):
@@ -25,6 +27,7 @@ class ServiceManager:
 
     def notify(self, **values: str | int) -> None:
         """Send `NAME=value` lines, such as READY=1, without blocking. Lines that systemd does not accept are lost."""
+        self.is_ready = self.is_ready or "READY" in values
         if not self._address:
             return
         lines = "\n".join(f"{name}={value}" for name, value in values.items())

@@ -1,13 +1,15 @@
 """The response to each stop signal. tests/processes/test_stop*.py test with real processes how signals are received."""
 
+import os
 import signal
 
 import pytest
 
-from livecaption.server.signals import MIN_GAP_S, Escalation, Response
+from livecaption.server.signals import MIN_GAP_S, Escalation, Response, is_service
+from tests.support.cases import for_each
 
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-STOP, FORCE, NOTHING = Response.STOP, Response.FORCE, Response.NOTHING
+STOP, FORCE, NOTHING, RELOAD = Response.STOP, Response.FORCE, Response.NOTHING, Response.RELOAD
 
 
 @pytest.mark.parametrize(
@@ -34,3 +36,30 @@ STOP, FORCE, NOTHING = Response.STOP, Response.FORCE, Response.NOTHING
 def test_signals_ask_for(signals: list[tuple[int, float]], expected: list[Response]) -> None:
     escalation = Escalation()
     assert [escalation.receive(number, 100.0 + at_s) for number, at_s in signals] == expected
+
+
+@for_each(
+    ("signals", "expected"),
+    [
+        ([HUP, HUP, TERM], [RELOAD, RELOAD, STOP]),
+        ([TERM, HUP, TERM], [STOP, NOTHING, FORCE]),
+        ([INT, TERM], [STOP, FORCE]),
+    ],
+)
+def test_a_hang_up_of_a_service_asks_for_a_reload(signals: list[int], expected: list[Response]) -> None:
+    escalation = Escalation(hang_up_reloads=True)
+    assert [escalation.receive(number, float(at_s)) for at_s, number in enumerate(signals)] == expected
+
+
+@for_each(
+    ("environ", "expected"),
+    [
+        ({"NOTIFY_SOCKET": "/run/systemd/notify"}, True),
+        ({"SYSTEMD_EXEC_PID": str(os.getpid())}, True),
+        # A shell in a terminal that systemd started, and its jobs.
+        ({"SYSTEMD_EXEC_PID": "1", "INVOCATION_ID": "0123"}, False),
+        ({}, False),
+    ],
+)
+def test_only_the_process_that_systemd_started_is_a_service(environ: dict[str, str], expected: bool) -> None:
+    assert is_service(environ) is expected

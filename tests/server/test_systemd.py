@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -78,9 +79,9 @@ def test_without_a_systemd_that_listens_nothing_happens(environ: dict[str, str])
 
 
 @pytest.mark.processes
-async def test_a_server_notifies_systemd_that_it_loads_is_ready_lives_and_stops(systemd: Systemd) -> None:
+async def test_a_server_notifies_systemd_that_it_loads_is_ready_lives_reloads_and_stops(systemd: Systemd) -> None:
     """Row 58: the order of the notifications."""
-    environment = {"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "400000"}
+    environment = {"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "400000", "LIVECAPTION_PROT": "1"}
     async with serving("--model", "load 1", environment=environment) as server:
         loading = await systemd.receive_until("READY=1")
         # A watchdog notification may be due between the end of loading and READY.
@@ -88,6 +89,12 @@ async def test_a_server_notifies_systemd_that_it_loads_is_ready_lives_and_stops(
         assert set(loading[:-1]) <= {"EXTEND_TIMEOUT_USEC=10000000", "WATCHDOG=1"}
         assert loading.count("WATCHDOG=1") <= 1
         assert [await systemd.receive() for _ in range(3)] == ["WATCHDOG=1"] * 3
+        server.send(signal.SIGHUP)
+        reloading = [message for message in await systemd.receive_until("READY=1") if message != "WATCHDOG=1"]
+        assert reloading[1:] == ["READY=1"]
+        assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", reloading[0])
+        await server.logged("nothing to reload")
+        await server.logged(r"no setting has this name: LIVECAPTION_PROT \(LIVECAPTION_PORT\?\)")
         server.send(signal.SIGTERM)
         assert set((await systemd.receive_until("STOPPING=1"))[:-1]) <= {"WATCHDOG=1"}
         assert await server.exited(within_s=1) == 0
