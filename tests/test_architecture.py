@@ -65,6 +65,7 @@ IMPORTERS = {
     "av": ("livecaption/audio/container.py", "livecaption/audio/track.py", "livecaption/evaluation/containers.py"),
     "cryptography": ("livecaption/server/certificate.py",),
     "segno": ("livecaption/server/readers.py",),
+    "shtab": ("livecaption/cli/completion.py",),
     "soxr": ("livecaption/audio/resampling.py",),
     "webrtcvad": ("livecaption/speech/vad.py",),
     "faster_whisper": ("livecaption/engine/", "livecaption/evaluation/virtual_time.py"),

@@ -1,6 +1,7 @@
 """These are installed with livecaption: packages, the systemd unit, and requirements pinned with their hashes."""
 
 import email
+import json
 import re
 import shutil
 import subprocess
@@ -9,16 +10,21 @@ import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import livecaption
+from livecaption.cli import build_parser, health
+from livecaption.config import VARIABLES
 from livecaption.server import lifecycle
 from livecaption.server.config import ServerConfig
 
 ROOT = Path(__file__).parent.parent
+DOCKERFILE = ROOT / "packaging" / "Dockerfile"
 UNIT = ROOT / "packaging" / "livecaption.service"
 PINNED = ROOT / "packaging" / "requirements.txt"
 
@@ -72,6 +78,77 @@ def test_the_unit_lets_a_process_confine_itself_further() -> None:
     assert {"@system-service", "seccomp"} <= set(allowed.split())
     assert denied == "~@privileged @resources"
     assert settings("SystemCallErrorNumber") == ["EPERM"]
+
+
+# The image, and the file for Docker Compose
+
+
+def instructions(name: str) -> list[str]:
+    """Return the arguments of each instruction of this name."""
+    lines = re.sub(r"^#.*\n|\\\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE).splitlines()
+    return [line.partition(" ")[2] for line in lines if line.startswith(f"{name} ")]
+
+
+def image_environment() -> dict[str, str]:
+    return dict(pair.split("=", 1) for line in instructions("ENV") for pair in line.split())
+
+
+def test_the_image_follows_the_rules_of_hadolint() -> None:
+    """The linter of Dockerfiles, with its linter of shell scripts."""
+    hadolint = Path(sys.executable).parent / "hadolint"
+    linted = subprocess.run([hadolint, "--no-color", DOCKERFILE], capture_output=True, text=True, check=False)
+    assert (linted.returncode, linted.stdout) == (0, "")
+
+
+def test_all_that_the_image_writes_is_in_its_volume() -> None:
+    [volume] = instructions("VOLUME")
+    environment = image_environment()
+    places = [environment[name] for name in ("LIVECAPTION_STORE", "HOME", "HF_HOME", "XDG_CACHE_HOME")]
+    assert [place for place in places if not Path(place).is_relative_to(volume)] == []
+
+
+def test_the_image_runs_as_a_user_with_a_number_and_starts_the_server() -> None:
+    assert instructions("USER")[-1].isdecimal()
+    program, *command = json.loads(instructions("ENTRYPOINT")[0])
+    assert program == "livecaption"
+    assert build_parser().parse_args(command).command == "serve"
+    assert {name for name in image_environment() if name.startswith("LIVECAPTION_")} <= set(VARIABLES)
+
+
+def test_the_image_is_healthy_while_its_server_answers() -> None:
+    [check] = instructions("HEALTHCHECK")
+    options, _, command = check.partition(" CMD ")
+    assert build_parser().parse_args(json.loads(command)[1:]).command == "health"
+    [timeout_s] = re.findall(r"--timeout=(\d+)s", options)
+    assert int(timeout_s) > health.ANSWER_TIMEOUT_S
+
+
+@pytest.fixture
+def compose() -> dict[str, Any]:
+    content = yaml.safe_load((ROOT / "packaging" / "compose.yaml").read_text())
+    assert set(content) == {"name", "services", "volumes"}
+    return content
+
+
+def test_the_compose_file_fits_the_image(compose: dict[str, Any]) -> None:
+    service = compose["services"]["livecaption"]
+    assert (ROOT / "packaging" / service["build"]["context"] / service["build"]["dockerfile"]).samefile(DOCKERFILE)
+    assert set(service["environment"]) <= set(VARIABLES)
+    assert [mount.split(":")[1] for mount in service["volumes"]] == instructions("VOLUME")
+    assert (service["read_only"], service["tmpfs"]) == (True, ["/tmp"])
+    assert int(service["stop_grace_period"].removesuffix("s")) > ServerConfig().drain_timeout_s + 3
+
+
+def test_the_proxy_of_the_compose_file_reaches_the_port_of_the_image(compose: dict[str, Any]) -> None:
+    assert instructions("EXPOSE") == [str(ServerConfig().port)]
+    proxy = compose["services"]["caddy"]
+    assert proxy["command"].endswith(f"--to livecaption:{ServerConfig().port}")
+    assert proxy["depends_on"] == {"livecaption": {"condition": "service_healthy"}}
+
+
+def test_every_volume_of_the_compose_file_is_named(compose: dict[str, Any]) -> None:
+    mounts = [mount.split(":")[0] for service in compose["services"].values() for mount in service["volumes"]]
+    assert sorted(mounts) == sorted(compose["volumes"])
 
 
 @pytest.fixture(scope="module")
