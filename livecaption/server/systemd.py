@@ -19,7 +19,7 @@ class ServiceManager:
         # "@" replaces the zero byte at the beginning of the name of an abstract socket.
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self.is_ready = False
-        """Whether READY=1 was sent."""
+        """True once READY=1 was sent."""
         self.watchdog_s: float | None = None
         """Time without a notification after which systemd kills the service; None if it has no watchdog."""
         if self._address and watchdog_us.isdecimal() and watched_pid == str(os.getpid()):

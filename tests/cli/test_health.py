@@ -1,4 +1,4 @@
-"""`livecaption health`, against a server that answers as it is told."""
+"""`livecaption health`, against a server that answers as a test has it."""
 
 import ssl
 from argparse import Namespace
