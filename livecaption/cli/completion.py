@@ -1,6 +1,8 @@
 """The parser with a mark at each argument that is a file. shtab makes completions of shells from it.
 
 shtab --shell bash --prog livecaption livecaption.cli.completion.parser
+
+The script is made once. argcomplete was rejected, because it starts Python each time that Tab is pressed.
 """
 
 import argparse
