@@ -22,7 +22,7 @@ from livecaption.events import Ack, Event, Final, SpeechStart
 if TYPE_CHECKING:
     from livecaption.decoding.messages import Opened
 
-RECORDING_ENDPOINTING = {"silence_ms": 600, "max_utterance_ms": 20_000}
+RECORDING_ENDPOINTING = {"silence_ms": 750, "max_utterance_ms": 20_000}
 """Endpointing of recordings: long utterances, because latency does not matter and they are transcribed better. Figures:
 docs/decisions/0042-recordings.md."""
 

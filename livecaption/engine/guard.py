@@ -265,6 +265,16 @@ class Decoding:
         return len(self.tokens) < self.thresholds.min_tokens_per_s * speech_s
 
     @property
+    def skips_speech(self) -> bool:
+        """True if clear speech has far less text than its length allows for.
+
+        Where an utterance has a long pause, the decoder may write only what follows it.
+        """
+        if self.n_prefix or self.is_silent or self.has_doubtful_speech:
+            return False
+        return self.is_cut_short and len(self.tokens) < self.thresholds.min_tokens_per_s * self.speech_ms / 1000
+
+    @property
     def is_doubled(self) -> bool:
         """True if the whole text comes twice, or more often; the last time perhaps only its beginning.
 

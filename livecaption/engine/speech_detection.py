@@ -41,11 +41,13 @@ class Speech:
         total_ms: part of the window that sounds like speech.
         end_ms: end of the last speech in the window; 0: there is none.
         probability: highest probability of speech in the window.
+        pause_ms: middle of the longest pause between speech; 0: there is none.
     """
 
     total_ms: int
     end_ms: int
     probability: float
+    pause_ms: int = 0
 
 
 class SpeechDetector:
@@ -68,4 +70,14 @@ def speech_of(probabilities: npt.NDArray[np.float32]) -> Speech:
     """Evaluate the probabilities [n_chunks] of speech in chunks of `CHUNK_MS`."""
     total_ms = round(CHUNK_MS * np.count_nonzero(probabilities >= SPEECH_PROBABILITY))
     (likely,) = np.nonzero(probabilities >= SPEECH_GOES_ON_PROBABILITY)
-    return Speech(total_ms, round(CHUNK_MS * (likely[-1] + 1)) if total_ms else 0, float(probabilities.max()))
+    end_ms = round(CHUNK_MS * (likely[-1] + 1)) if total_ms else 0
+    return Speech(total_ms, end_ms, float(probabilities.max()), round(CHUNK_MS * _longest_pause(likely)))
+
+
+def _longest_pause(likely: npt.NDArray[np.intp]) -> float:
+    """Return the middle of the longest gap between chunks of speech, in chunks; 0: there is none."""
+    gaps = np.diff(likely)
+    if not len(gaps) or gaps.max() == 1:
+        return 0
+    longest = int(gaps.argmax())
+    return float(likely[longest] + 1 + likely[longest + 1]) / 2

@@ -22,7 +22,7 @@ import numpy as np
 import tokenizers
 from faster_whisper.feature_extractor import FeatureExtractor
 
-from livecaption.audio import SAMPLE_RATE_HZ
+from livecaption.audio import SAMPLE_RATE_HZ, samples_of
 from livecaption.engine.alignment import FRAME_SAMPLES, align
 from livecaption.engine.device import Device, choose_device, device_memory
 from livecaption.engine.failures import MEMORY_ERRORS, has_sign, typed_errors
@@ -160,6 +160,8 @@ class WhisperEngine:
             )
             for i, retry in zip(doubtful, retries, strict=True):
                 decodings[i] = better(decodings[i], retry)
+                if windows[i].is_final and decodings[i].skips_speech and speech[i].pause_ms:
+                    decodings[i] = self._decode_in_parts(decodings[i], speech[i])
             words = align(self._model, self._description.model, self._vocabulary, decodings)
         return [
             Hypothesis(
@@ -199,6 +201,23 @@ class WhisperEngine:
             made = self._generate(alike, [speech[i] for i in indices], encoded)
             decodings.update(zip(indices, made, strict=True))
         return [decodings[i] for i in range(len(windows))]
+
+    def _decode_in_parts(self, decoding: Decoding, speech: Speech) -> Decoding:
+        """Transcribe the parts before and after the longest pause, and return the whole window with their texts.
+
+        Returns the given decoding if the parts have no text.
+        """
+        whole = _without_hints(decoding)
+        pause = samples_of(speech.pause_ms)
+        part = replace(whole, options=replace(whole.options, words=False))
+        halves = whole.samples[:pause], whole.samples[pause:]
+        said = [found for found in self.transcribe([replace(part, samples=half) for half in halves]) if found.text]
+        if not said:
+            return decoding
+        # The whole is encoded and its text is given, so that its words can be aligned like all others.
+        whole = replace(whole, prefix=" ".join(found.text for found in said))
+        (joined,) = self._decode([whole], [speech], [self._context_s(whole)])
+        return replace(joined, mean_log_probability=math.log(min(found.confidence for found in said)))
 
     def _encode(self, windows: Sequence[Window], context_s: int) -> Any:
         """Return the encoder's output, [n_windows, 50 * context_s, width], on the model's device."""

@@ -340,6 +340,17 @@ def test_probable_text_is_kept_however_much_the_model_doubts_that_anybody_spoke(
     assert decoding(no_speech_probability=0.9).text_tokens == list(range(12))
 
 
+def test_a_short_text_of_much_clear_speech_has_skipped_some() -> None:
+    assert decoding(4, seconds=18.0, speech_ms=14_000).skips_speech
+    others = {
+        "a text of usual length": decoding(40, seconds=18.0, speech_ms=14_000),
+        "little speech in a long window": decoding(4, seconds=18.0, speech_ms=3_000),
+        "sounds like speech": decoding(4, seconds=18.0, speech_ms=4_000, speech_probability=0.8),
+        "speech with words that readers have": decoding(4, seconds=18.0, speech_ms=14_000, n_prefix=2),
+    }
+    assert [what for what, each in others.items() if each.skips_speech] == []
+
+
 def test_the_better_of_two_decodings_is_the_sound_one_then_the_one_with_an_end_then_the_more_probable() -> None:
     runaway = decoding(40, mean_log_probability=-0.1)
     improbable = decoding(mean_log_probability=-1.5)

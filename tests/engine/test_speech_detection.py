@@ -37,11 +37,17 @@ def speech_in(*probabilities: float) -> Speech:
 
 def test_speech_is_what_is_likely_and_goes_on_while_it_is_not_unlikely() -> None:
     found = speech_in(0.1, 0.75, 0.2, 0.6, 0.4, 0.3)
-    assert found == Speech(total_ms=round(2 * CHUNK_MS), end_ms=round(5 * CHUNK_MS), probability=0.75)
+    assert (found.total_ms, found.end_ms, found.probability) == (round(2 * CHUNK_MS), round(5 * CHUNK_MS), 0.75)
 
 
 def test_a_window_that_is_never_likely_to_be_speech_has_none() -> None:
     assert speech_in(0.375, 0.25) == Speech(0, 0, probability=0.375)
+
+
+def test_the_longest_pause_is_the_widest_gap_between_speech() -> None:
+    likely = 0.75
+    assert speech_in(0, likely, 0, likely, 0, 0, 0, 0, likely, 0, 0, 0, 0, 0, 0).pause_ms == round(6 * CHUNK_MS)
+    assert speech_in(0, likely, likely, 0).pause_ms == 0
 
 
 @pytest.mark.parametrize("level_db", [0, -20, -40])

@@ -251,6 +251,21 @@ def test_a_text_too_short_for_its_window_is_no_partial_and_is_decoded_once_more_
     assert final.text.endswith("what you can do for your country.")
 
 
+def test_a_final_of_two_texts_with_a_long_pause_between_them_has_both(clips: dict[str, Clip], samples: Samples) -> None:
+    """With one beam the decoder ends at the pause or skips what precedes it, in the second try too. With which clips
+    depends on the processor."""
+    engine = load_engine(find_model(), device="cpu", threads=2, search=Search(beam_sizes=ONE_BEAM))
+    pause = np.zeros(16_000, np.float32)
+    for pair in ((MISHEARD_CLIP, HALTING_CLIP), ("ps-austen-0930", "ls-2412-153948-0000")):
+        first, second = pair
+        both = Window(np.concatenate([samples[first], pause, samples[second]]), TranscriptionOptions(words=True))
+        (final,) = engine.transcribe([both])
+        said = " ".join(clips[name].reference or "" for name in pair)
+        assert word_error_rate([said], [final.text]).n_errors <= 5, final.text
+        assert "".join(word.text for word in final.words) == final.text.replace(" ", "")
+        assert final.confidence > 0.5
+
+
 def test_a_text_that_repeats_itself_is_once_in_the_final(clips: dict[str, Clip], samples: Samples) -> None:
     """Too short a context and one beam provoke what happens now and then with any; with which clip depends on the
     processor."""
