@@ -5,7 +5,7 @@ numbers are not here, because the sender counts the events.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, TypeAlias
 
 from livecaption.errors import LivecaptionError
 
@@ -43,13 +43,6 @@ EndReason = Literal["silence", "max_length", "flush", "discard", "stop", "discon
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """Base of all events."""
-
-    type: ClassVar[str]
-
-
-@dataclass(frozen=True, slots=True)
 class HotwordUse:
     """The use of the publisher's hotwords: `used` of the `given` ones, from the first on, are certain to count.
 
@@ -69,7 +62,7 @@ class RoomAccess:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready(Event):
+class Ready:
     """The stream is accepted, and audio may be sent. Only the publisher gets this event, because it has secrets.
 
     `resume_window_ms` is how long the session waits for a publisher whose connection is lost; 0: it cannot be resumed.
@@ -93,7 +86,7 @@ class Ready(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechStart(Event):
+class SpeechStart:
     """Somebody began to speak. Exactly one `Final` with the same number follows.
 
     `channel`, here and in the other events of an utterance, is the audio channel, from 0. It is None if the channels
@@ -107,7 +100,7 @@ class SpeechStart(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Partial(Event):
+class Partial:
     """The open utterance so far. `stable` is a prefix of `text` that later partials keep."""
 
     type: ClassVar[str] = "partial"
@@ -121,7 +114,7 @@ class Partial(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechEnd(Event):
+class SpeechEnd:
     """The endpoint of an utterance. Its final follows."""
 
     type: ClassVar[str] = "speech_end"
@@ -150,7 +143,7 @@ class TranslatedText:
 
 
 @dataclass(frozen=True, slots=True)
-class Final(Event):
+class Final:
     """The caption of one utterance. It never changes. `text` may be empty.
 
     `latency_ms` is the time from the arrival of the last voiced audio until this event. `words` is None unless the
@@ -172,7 +165,7 @@ class Final(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Translation(Event):
+class Translation:
     """The text of a final in another language. Its times are those of the final, which comes before it."""
 
     type: ClassVar[str] = "translation"
@@ -182,7 +175,7 @@ class Translation(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Flushed(Event):
+class Flushed:
     """All finals of the audio before `flush` have been sent."""
 
     type: ClassVar[str] = "flushed"
@@ -190,7 +183,7 @@ class Flushed(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Pong(Event):
+class Pong:
     """Answer to `ping`."""
 
     type: ClassVar[str] = "pong"
@@ -198,7 +191,7 @@ class Pong(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Ack(Event):
+class Ack:
     """The amount of audio that the server has received, once a second."""
 
     type: ClassVar[str] = "ack"
@@ -206,7 +199,7 @@ class Ack(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Status(Event):
+class Status:
     """State of the server for this stream. `lag_ms` is the age of the stream's oldest unanswered request."""
 
     type: ClassVar[str] = "status"
@@ -216,7 +209,7 @@ class Status(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorReport(Event):
+class ErrorReport:
     """An error occurred. `fatal` is True if the stream ends."""
 
     type: ClassVar[str] = "error"
@@ -232,7 +225,7 @@ class ErrorReport(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Gap(Event):
+class Gap:
     """There are no captions for the speech between these times: they or their audio are lost for this peer."""
 
     type: ClassVar[str] = "gap"
@@ -241,7 +234,7 @@ class Gap(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot(Event):
+class Snapshot:
     """All captions of a session so far, for a reader that comes late or has fallen behind.
 
     `finals` are those with text, without words. `partial` is the newest one of the open utterance. If the
@@ -273,7 +266,7 @@ class RoomPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Room(Event):
+class Room:
     """The state of a room, for its readers. It comes first, and again whenever it changes.
 
     `session` is the part that runs, or None. `away` is True if the connection of its publisher is lost.
@@ -290,10 +283,30 @@ class Room(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class End(Event):
+class End:
     """The last event of a session. After `replaced` another publisher speaks in the room."""
 
     type: ClassVar[str] = "end"
     received_ms: int
     utterances: int
     reason: Literal["stop", "disconnect", "draining", "error", "replaced"]
+
+
+Event: TypeAlias = (
+    Ready
+    | SpeechStart
+    | Partial
+    | SpeechEnd
+    | Final
+    | Translation
+    | Flushed
+    | Pong
+    | Ack
+    | Status
+    | ErrorReport
+    | Gap
+    | Snapshot
+    | Room
+    | End
+)
+"""All events of the protocol. A type checker reports a `match` that forgets one and ends with `assert_never`."""

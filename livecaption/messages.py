@@ -6,28 +6,90 @@ events    server -> all        `encode`, `parse_event`
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Literal, get_args
 
-from livecaption.events import (
-    Ack,
-    End,
-    ErrorReport,
-    Event,
-    Final,
-    Flushed,
-    Gap,
-    Partial,
-    Pong,
-    Ready,
-    Room,
-    Snapshot,
-    SpeechEnd,
-    SpeechStart,
-    Status,
-    Translation,
-)
+from livecaption.events import Event, Final, Snapshot
 from livecaption.wire import from_plain, to_plain
+
+Encoding = Literal["pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le", "mulaw", "alaw", "auto"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpointing:
+    """The endpoints that a publisher asks for. The server chooses what is None.
+
+    Attributes:
+        preset: one for short delays, one for whole sentences, or one between them.
+        silence_ms: silence that ends an utterance, 20 to 10000.
+        max_utterance_ms: length at which speech is cut, 2000 to 28000.
+    """
+
+    preset: Literal["fast", "balanced", "accurate"] | None = None
+    silence_ms: int | None = None
+    max_utterance_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoomEntry:
+    """The room that a stream is to be a part of, so that readers have one link for all parts of an event.
+
+    Attributes:
+        name: its name.
+        secret: 16 to 200 characters. The client that begins the first part chooses it.
+        take_over: whether a stream that runs in the room is to end. Otherwise the server rejects this one.
+        former: `Ready.resume_token` of this program's last stream in the room. If that is the part that runs, it ends
+            without `take_over`, also if the server has not noticed its loss.
+    """
+
+    name: str
+    secret: str = field(repr=False)
+    take_over: bool = False
+    former: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSettings:
+    """Publisher -> server, first message: the `start` of a stream. These are its fields and their defaults.
+
+    Attributes:
+        encoding: of samples; or `auto`: a container such as WebM or MP3.
+        sample_rate: in Hz, 8000 to 96000; ignored for `auto`.
+        channels: 1 to 8, interleaved. For `auto` it is ignored, or the largest number of channels that are kept apart.
+            None: 1, or 2 for `auto` with `separate`.
+        channel_mode: `mix`, or `separate`: each channel is captioned apart, and the events of utterances have its
+            number. It takes as much of the server as a stream.
+        language: code, tag of BCP 47 or English name, such as `en`, `en-US` or `English`; None: detect it in each
+            utterance; several: those to expect.
+        task: `transcribe`, or `translate` to English.
+        translate: languages into which each final is translated; a `Translation` follows it for each.
+        partials: whether the server sends captions of open utterances.
+        words: whether finals have the times of their words.
+        hotwords: names and terms that are likely to occur.
+        prompt: text that precedes the audio, or is similar to it.
+        endpointing: None: the server's own.
+        title: title that readers see.
+        private: whether readers need the `reader_token` of `Ready`.
+        keep: whether the transcript is stored.
+        room: the room that the stream is a part of.
+    """
+
+    encoding: Encoding = "pcm_s16le"
+    sample_rate: int = 16_000
+    channels: int | None = None
+    channel_mode: Literal["mix", "separate"] = "mix"
+    language: str | tuple[str, ...] | None = None
+    task: Literal["transcribe", "translate"] = "transcribe"
+    translate: tuple[str, ...] = ()
+    partials: bool = True
+    words: bool = False
+    hotwords: tuple[str, ...] = ()
+    prompt: str = ""
+    endpointing: Endpointing | None = None
+    title: str = ""
+    private: bool = False
+    keep: bool = True
+    room: RoomEntry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,28 +130,27 @@ class Ping:
     id: str | int | None
 
 
-_EVENTS: dict[str, type[Event]] = {
-    kind.type: kind
-    for kind in (
-        *(Ready, SpeechStart, Partial, SpeechEnd, Final, Translation, Flushed, Pong),
-        *(Ack, Status, ErrorReport, Gap, Snapshot, Room, End),
-    )
-}
+_EVENTS: dict[str, type[Event]] = {kind.type: kind for kind in get_args(Event)}
 _OPTIONAL = frozenset(
     {
         *("words", "retry_after_s", "reader_token", "hotwords", "channel", "partials", "room", "tracks"),
         "translations",
     }
 )
-"""Fields that are left out if they are None. All other fields are always present."""
+"""Fields of events that are left out if they are None. All other fields are always present."""
+_UNSET = frozenset({"preset", "silence_ms", "max_utterance_ms", "former"})
+"""The same within the fields of `start`."""
 
 
-def encode_request(request: Resume | Flush | Stop | Ping) -> str:
-    """Encode a request that a publisher sends after its first `start`, or as `start` when it comes back."""
-    fields = to_plain(request)
+def encode_request(request: StreamSettings | Resume | Flush | Stop | Ping) -> str:
+    """Encode what a publisher sends. Settings that are the defaults are left out."""
+    if isinstance(request, StreamSettings):
+        changed = {each.name for each in fields(request) if getattr(request, each.name) != each.default}
+        given = to_plain(request, _UNSET)
+        return json.dumps({"type": "start"} | {name: given[name] for name in given if name in changed})
     if isinstance(request, Resume):
-        return json.dumps({"type": "start", "resume": fields})
-    return json.dumps({"type": request.type, **fields})
+        return json.dumps({"type": "start", "resume": to_plain(request)})
+    return json.dumps({"type": request.type, **to_plain(request)})
 
 
 def encode(event: Event, seq: int | None) -> str:
@@ -103,8 +164,8 @@ def encode(event: Event, seq: int | None) -> str:
 
 def plain(event: Event) -> dict[str, Any]:
     """Return the fields of an event as they are sent."""
-    fields: dict[str, Any] = to_plain(event, _OPTIONAL)
-    return fields
+    sent: dict[str, Any] = to_plain(event, _OPTIONAL)
+    return sent
 
 
 def encode_snapshot(snapshot: Snapshot, seq: int, finals: Sequence[str]) -> str:
@@ -121,7 +182,7 @@ def encode_final(final: Final) -> str:
     return _compact(to_plain(final, _OPTIONAL))
 
 
-def parse_event(fields: Mapping[str, Any]) -> Event | None:
+def parse_event(message: Mapping[str, Any]) -> Event | None:
     """Read the fields of a message as an event. Unknown fields, words and types come from a newer server.
 
     Returns:
@@ -130,11 +191,11 @@ def parse_event(fields: Mapping[str, Any]) -> Event | None:
     Raises:
         ValueError: a field of a known type is missing or has a value of another type.
     """
-    name = fields.get("type")
+    name = message.get("type")
     kind = _EVENTS.get(name) if isinstance(name, str) else None
     if kind is None:
         return None
-    event: Event = from_plain(kind, fields, lenient=True)
+    event: Event = from_plain(kind, message, lenient=True)
     return event
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import livecaption
+from livecaption import client
 from tests.support.cases import for_each
 from tests.support.syntax import statements
 
@@ -145,7 +147,8 @@ def import_goes_down(path: Path, name: str) -> bool:
     """Return true if the layers allow the module to import the name."""
     parts = name.split(".")
     if path == Path("livecaption/__init__.py"):
-        return False
+        # For type checkers, and when a name of the client is used.
+        return name == "typing.TYPE_CHECKING" or name.startswith("livecaption.client")
     own = path.with_suffix("").parts[1]
     if parts[0] != "livecaption" or len(parts) < 2 or parts[1] in (own, "__version__", "static"):
         return True
@@ -284,6 +287,13 @@ def test_importing_livecaption_costs_nothing() -> None:
     assert ours == {"livecaption"}
 
 
+def test_what_the_package_offers_is_what_the_client_offers() -> None:
+    offered = set(livecaption.__all__) - {"__version__"}
+    assert {"connect", "watch"} <= offered <= set(client.__all__)
+    assert [name for name in offered if getattr(livecaption, name) is not getattr(client, name)] == []
+    assert not hasattr(livecaption, "applause")
+
+
 @pytest.mark.processes
 def test_the_server_process_never_loads_a_model_library() -> None:
     loaded = loaded_by("import livecaption.server.lifecycle")
@@ -299,7 +309,8 @@ def test_the_server_process_never_loads_what_parses_containers() -> None:
 
 @pytest.mark.processes
 def test_the_client_loads_nothing_of_the_server() -> None:
-    loaded = loaded_by("import livecaption.client")
+    loaded = loaded_by("from livecaption import connect, watch")
+    assert "livecaption.client" in loaded
     assert loaded & {"aiohttp.web", "av", "livecaption.server", "livecaption.pipeline", "webrtcvad"} == set()
 
 

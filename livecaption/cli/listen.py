@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from livecaption.captions.layout import RollUp
@@ -20,12 +20,14 @@ from livecaption.cli.streaming import (
     server,
     source_argument,
     stream,
+    stream_settings,
     words,
 )
 from livecaption.cli.terminal import INTERRUPTED, reason
 from livecaption.config import ROOM_SECRET, load_config
 from livecaption.errors import ConfigError, LivecaptionError
-from livecaption.events import Event, Final, Partial, Status, Translation
+from livecaption.events import Final, Partial, Status, Translation
+from livecaption.messages import RoomEntry
 from livecaption.settings import variable
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from livecaption.audio.formats import ChannelMode
+    from livecaption.client import StreamEvent
     from livecaption.decoding.messages import Opened
 
 
@@ -106,20 +109,13 @@ async def run(options: argparse.Namespace) -> int:
         language = options.language if isinstance(options.language, str) else None
         with _LiveCaptions(Console(highlight=False), language) as captions:
             audio = _until(interrupted, audio)
+            settings = replace(
+                stream_settings(options, n_channels, sample_rate),
+                translate=tuple(options.tracks),
+                room=RoomEntry(options.room, room_secret, options.take_over) if options.room is not None else None,
+            )
             try:
-                await stream(
-                    url,
-                    audio,
-                    captions.receive,
-                    options,
-                    config,
-                    sample_rate=sample_rate,
-                    channels=n_channels,
-                    translate=options.tracks,
-                    room=options.room,
-                    room_secret=room_secret,
-                    take_over=options.take_over,
-                )
+                await stream(url, audio, captions.receive, settings, config)
             except asyncio.CancelledError:
                 return INTERRUPTED
     return INTERRUPTED if interrupted.is_set() else 0
@@ -186,7 +182,7 @@ class _LiveCaptions:
         if self._live:
             self._live.stop()
 
-    def receive(self, event: Event) -> None:
+    def receive(self, event: "StreamEvent") -> None:
         from rich.text import Text
 
         if isinstance(event, Final):

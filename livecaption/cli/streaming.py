@@ -4,20 +4,26 @@ import argparse
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, BinaryIO, Unpack
+from dataclasses import replace
+from typing import TYPE_CHECKING, BinaryIO
 
 from livecaption.captions.language_names import language_code
 from livecaption.cli.sources import Arriving, Source, raw_chunks, source, store
 from livecaption.cli.terminal import complain, stderr
 from livecaption.config import Config
 from livecaption.errors import InvalidAudio, InvalidMessage, LivecaptionError
-from livecaption.events import ErrorReport, Event, Gap, Ready
+from livecaption.events import ErrorReport, Gap, Ready
 
 if TYPE_CHECKING:
     from livecaption.audio.formats import AudioFormat, ChannelMode
-    from livecaption.client import StreamSettings
+    from livecaption.client import StreamError, StreamEvent, StreamSettings
     from livecaption.decoding.messages import Opened
     from livecaption.decoding.pool import ContainerDecoder
+
+
+WAIT_S = 300.0
+"""Time for which a command waits for a server that is full or loads its model, which it may have to download. Longer: a
+command without a place hangs. Shorter: the files of a batch fail while a large model loads."""
 
 
 def _languages(names: str) -> str | list[str] | None:
@@ -93,50 +99,66 @@ def _raw(text: str) -> "AudioFormat":
         raise argparse.ArgumentTypeError(error.message) from None
 
 
+def stream_settings(options: argparse.Namespace, n_channels: int, sample_rate: int = 16_000) -> "StreamSettings":
+    """Return the settings for audio of `chunks`, or with `--raw` for what that states."""
+    from livecaption.client import StreamSettings
+
+    settings = StreamSettings(
+        encoding="pcm_f32le",
+        sample_rate=sample_rate,
+        channels=n_channels,
+        channel_mode=options.channels,
+        language=tuple(options.language) if isinstance(options.language, list) else options.language,
+        task=options.task,
+        hotwords=tuple(options.hotwords),
+        prompt=options.prompt,
+        title=options.title or "",
+    )
+    if (raw := options.raw) is None:
+        return settings
+    return replace(settings, encoding=raw.encoding, sample_rate=raw.sample_rate_hz, channels=raw.channels)
+
+
 async def stream(
     url: str,
     audio: AsyncGenerator[bytes, None],
-    receive: Callable[[Event], None],
-    options: argparse.Namespace,
+    receive: "Callable[[StreamEvent], None]",
+    settings: "StreamSettings",
     config: Config,
-    **more: "Unpack[StreamSettings]",
 ) -> None:
-    """Stream audio from beginning to end, and close it: of the format of `--raw`, otherwise float32.
+    """Stream audio from beginning to end, and close it. Wait for a server that loads its model or is full.
 
     Raises:
         LivecaptionError: the server ended the stream before the audio ended.
         OSError: the connection or reading the audio failed.
     """
-    from livecaption.client import transcribe
+    from livecaption.client import Reconnected, Reconnecting, transcribe
 
-    def receive_or_complain(event: Event) -> None:
+    def receive_or_complain(event: "StreamEvent") -> None:
         if isinstance(event, ErrorReport) and not event.fatal:
             complain(event.message)
         if isinstance(event, Ready) and event.hotwords is not None and event.hotwords.used < event.hotwords.given:
             complain(f"only the first {event.hotwords.used} of {event.hotwords.given} hotwords are certain to be used")
         if isinstance(event, Gap) and event.end_ms > event.start_ms:
             complain(f"captions were lost with the connection, from {event.start_ms} to {event.end_ms} ms")
+        if isinstance(event, Reconnecting):
+            complain("the connection is lost; connecting again")
+        if isinstance(event, Reconnected):
+            complain("connected again")
         receive(event)
 
-    settings: StreamSettings = {
-        "encoding": "pcm_f32le",
-        "language": options.language,
-        "task": options.task,
-        "hotwords": options.hotwords,
-        "prompt": options.prompt,
-        "title": options.title,
-        "channel_mode": options.channels,
-        "token": config.server.token,
-        **more,
-    }
-    if options.raw is not None:
-        settings |= {
-            "encoding": options.raw.encoding,
-            "sample_rate": options.raw.sample_rate_hz,
-            "channels": options.raw.channels,
-        }
+    reported = ""
+
+    def waiting(refusal: "StreamError") -> None:
+        nonlocal reported
+        if str(refusal) != reported:
+            reported = str(refusal)
+            complain(f"waiting for the server: {refusal}")
+
     async with aclosing(audio):
-        end = await transcribe(url, audio, receive_or_complain, **settings)
+        end = await transcribe(
+            url, audio, receive_or_complain, settings, token=config.server.token, wait_s=WAIT_S, waiting=waiting
+        )
     if end.reason != "stop":
         raise LivecaptionError(f"the server ended the stream ({end.reason})")
 

@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,16 +13,26 @@ from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, in_spoken_order, to_text
 from livecaption.cli.outputs import Refused, choose, make_directory, person, targets, write
 from livecaption.cli.sources import Source, check, opened
-from livecaption.cli.streaming import add_stream_arguments, begun, chunks, server, source_argument, stream
+from livecaption.cli.streaming import (
+    add_stream_arguments,
+    begun,
+    chunks,
+    server,
+    source_argument,
+    stream,
+    stream_settings,
+)
 from livecaption.cli.terminal import FAILED, complain, note, printable, reason, show, stderr
 from livecaption.config import Config, load_config
 from livecaption.errors import ConfigError, LivecaptionError
-from livecaption.events import Ack, Event, Final, SpeechStart
+from livecaption.events import Ack, Final, SpeechStart
+from livecaption.messages import Endpointing
 
 if TYPE_CHECKING:
+    from livecaption.client import StreamEvent
     from livecaption.decoding.messages import Opened
 
-RECORDING_ENDPOINTING = {"silence_ms": 750, "max_utterance_ms": 20_000}
+RECORDING_ENDPOINTING = Endpointing(silence_ms=750, max_utterance_ms=20_000)
 """Endpointing of recordings: long utterances, because latency does not matter and they are transcribed better. Figures:
 docs/decisions/0042-recordings.md."""
 
@@ -190,17 +200,13 @@ async def _transcribe(source: Source, url: str, options: argparse.Namespace, con
             async with aclosing(decoded) as audio_chunks:
                 if options.channels == "separate":
                     audio_chunks = await begun(audio_chunks)  # now the number of channels is known
-                await stream(
-                    url,
-                    audio_chunks,
-                    transcript.receive,
-                    options,
-                    config,
-                    channels=n_channels,
+                settings = replace(
+                    stream_settings(options, n_channels),
                     words=options.words,
                     partials=False,
                     endpointing=RECORDING_ENDPOINTING,
                 )
+                await stream(url, audio_chunks, transcript.receive, settings, config)
     return in_spoken_order(transcript.finals)
 
 
@@ -216,7 +222,7 @@ class _Transcript:
         self._show_done = show_done
         self._awaited: set[int] = set()
 
-    def receive(self, event: Event) -> None:
+    def receive(self, event: "StreamEvent") -> None:
         if isinstance(event, SpeechStart):
             self._awaited.add(event.utterance)
         elif isinstance(event, Final):

@@ -1,16 +1,17 @@
-"""The asyncio client of the native protocol sends audio to a livecaption server and receives events.
+"""The asyncio client sends audio to a livecaption server, and reads captions.
 
-    async with connect("http://localhost:8000", sample_rate=48_000) as stream:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(speak(stream))
-            async for event in stream:
-                if isinstance(event, Final):
-                    print(event.text)
+    async with connect("http://localhost:8000", StreamSettings(sample_rate=48_000)) as stream:
+        await asyncio.gather(speak(stream), show(stream))
 
     async def speak(stream: Stream) -> None:
         async for pcm in microphone():
             await stream.send_audio(pcm)
         await stream.stop()
+
+    async def show(stream: Stream) -> None:
+        async for event in stream:
+            if isinstance(event, Final):
+                print(event.text)
 
 Sending and reading are independent: one task may send while another reads. Read all the time, also while you send
 nothing. Reading answers the connection's keep-alive, and reading reconnects after a lost connection.
@@ -20,18 +21,38 @@ restarted. Missed finals arrive late. The client resends audio that did not arri
 utterance restarts under its number, or, if channels are apart, under one that no final has. Lost captions are reported
 by a `Gap`; a `Gap` of zero length means that only partials were lost.
 
+`watch` reads a session or room that somebody else speaks in.
+
 The client runs in the caller's event loop and never blocks it. It has no code for microphones, files or codecs.
 """
 
-from livecaption.client.connection import StreamSettings, connect, stream_url, transcribe
+from livecaption.client.connection import connect, transcribe
+from livecaption.client.opening import (
+    Reconnected,
+    Reconnecting,
+    StreamClosed,
+    StreamError,
+    StreamRefused,
+    stream_url,
+    watch_url,
+)
 from livecaption.client.pacing import real_time
-from livecaption.client.stream import Stream, StreamClosed, StreamError, StreamRefused
-from livecaption.messages import parse_event
+from livecaption.client.reader import Part, Reader, ReaderEvent, watch
+from livecaption.client.stream import Stream, StreamEvent
+from livecaption.messages import Endpointing, RoomEntry, StreamSettings, parse_event
 
 __all__ = [
+    "Endpointing",
+    "Part",
+    "Reader",
+    "ReaderEvent",
+    "Reconnected",
+    "Reconnecting",
+    "RoomEntry",
     "Stream",
     "StreamClosed",
     "StreamError",
+    "StreamEvent",
     "StreamRefused",
     "StreamSettings",
     "connect",
@@ -39,4 +60,6 @@ __all__ = [
     "real_time",
     "stream_url",
     "transcribe",
+    "watch",
+    "watch_url",
 ]

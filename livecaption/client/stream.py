@@ -3,14 +3,39 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, Self
+from typing import Self, TypeAlias
 
 import aiohttp
 
 from livecaption.audio.formats import CONTAINER, AudioFormat
 from livecaption.audio.replay import ReplayBuffer
-from livecaption.events import Ack, End, ErrorReport, Event, Flushed, Gap, Ready
-from livecaption.messages import Flush, Ping, Resume, Stop, encode_request, parse_event
+from livecaption.client.opening import (
+    ABNORMAL_CLOSE_CODES,
+    Reconnected,
+    Reconnecting,
+    Socket,
+    StreamClosed,
+    StreamRefused,
+    reopened,
+)
+from livecaption.events import (
+    Ack,
+    End,
+    ErrorReport,
+    Final,
+    Flushed,
+    Gap,
+    Partial,
+    Pong,
+    Ready,
+    Room,
+    Snapshot,
+    SpeechEnd,
+    SpeechStart,
+    Status,
+    Translation,
+)
+from livecaption.messages import Flush, Ping, Resume, Stop, StreamSettings, encode_request, parse_event
 
 MAX_MESSAGE_BYTES = 64 * 1024
 """Size of the longest audio message: 2 s of 16 kHz PCM. Longer ones would delay a `flush` or `stop` after them."""
@@ -22,59 +47,27 @@ MAX_UNACKNOWLEDGED_BYTES = 32 * 1024 * 1024
 """Audio that is kept to be resent. Beyond it, `send_audio` waits; nothing is dropped. Because the server acknowledges
 audio once a second, this also bounds the speed of a recording: 250 times real time at 16 kHz in float."""
 
-RETRY_S = 0.1
-MAX_RETRY_S = 2.0
-
-MAX_ABSENCE_S = 600.0
-"""Time for which a stream tries to go on, as the page does. It is not `resume_window_ms`: the server counts that from
-when it notices the loss, or has loaded its model again."""
-
-ABNORMAL_CLOSE_CODES = (None, aiohttp.WSCloseCode.ABNORMAL_CLOSURE, aiohttp.WSCloseCode.SERVICE_RESTART)
-"""Close codes after which the client reconnects, because the stream has not ended: no Close was received, or a proxy or
-the server restarts."""
-
 HTTP_UNAVAILABLE = 503
 """Status of the refusal that also comes before the upgrade, if the session has lost its slot."""
 
-Socket = aiohttp.ClientWebSocketResponse[Any]
-
-
-class StreamError(ConnectionError):
-    """The base class of all errors of a stream."""
-
-
-class StreamRefused(StreamError):
-    """The server did not accept the stream, or the address is not a livecaption server's.
-
-    Attributes:
-        http_status: status of the response: 401, 403, 429, 503 ...
-        code: error code, such as `unauthorized`; empty if the response was not livecaption's.
-        message: description for people.
-        retry_after_s: seconds after which another attempt may succeed; None: none will.
-    """
-
-    def __init__(self, http_status: int, code: str, message: str, retry_after_s: float | None) -> None:
-        super().__init__(message)
-        self.http_status = http_status
-        self.code = code
-        self.message = message
-        self.retry_after_s = retry_after_s
-
-
-class StreamClosed(StreamError):
-    """The stream ended without an `End`: nothing can be sent or received any more.
-
-    Attributes:
-        code: WebSocket close code; 1006: the connection was lost; 1002: the server violated the protocol.
-        reason: description for people.
-        error: error that the server sent as the reason, if it did.
-    """
-
-    def __init__(self, code: int, reason: str, error: ErrorReport | None = None) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
-        self.error = error
+StreamEvent: TypeAlias = (
+    Ready
+    | SpeechStart
+    | Partial
+    | SpeechEnd
+    | Final
+    | Translation
+    | Flushed
+    | Pong
+    | Ack
+    | Status
+    | ErrorReport
+    | Gap
+    | End
+    | Reconnecting
+    | Reconnected
+)
+"""All events that a stream yields. A type checker reports a `match` that forgets one and ends with `assert_never`."""
 
 
 class Stream:
@@ -92,6 +85,7 @@ class Stream:
         self._socket = socket
         self._sending = asyncio.Lock()
         self._resending: asyncio.Task[None] | None = None
+        self._is_away = False  # the connection is lost, and `Reconnecting` was returned
         self._sent: ReplayBuffer | None = None  # None: the session cannot be resumed
         self._room = asyncio.Event()
         self.last_seq = 0
@@ -130,8 +124,10 @@ class Stream:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> StreamEvent:
         """Return the next event; the last one is `End`.
+
+        After `Reconnecting`, it connects again and returns `Reconnected`.
 
         Raises:
             StreamClosed: the stream is over without an `End`.
@@ -140,6 +136,11 @@ class Stream:
             raise StopAsyncIteration
         if self._closed is not None:
             raise self._closed
+        if self._is_away:
+            assert self._sent is not None
+            await self._resume(self._sent)
+            self._is_away = False
+            return Reconnected()
         event = await self._receive()
         if isinstance(event, ErrorReport) and event.fatal:
             self._fatal_error = event
@@ -154,16 +155,16 @@ class Stream:
             self._close(aiohttp.WSCloseCode.OK, f"the server ended the stream ({event.reason})")
         return event
 
-    async def _begin(self, start: dict[str, Any]) -> None:
-        await self._send(json.dumps(start))
+    async def _begin(self, settings: StreamSettings) -> None:
+        await self._send(encode_request(settings))
         event = await self._receive()
         while not isinstance(event, Ready):
             if isinstance(event, ErrorReport) and event.fatal:
                 raise StreamClosed(aiohttp.WSCloseCode.POLICY_VIOLATION, event.message, event)
             event = await self._receive()
         self.ready = event
-        if event.resume_window_ms and start["encoding"] != CONTAINER:
-            audio_format = AudioFormat(start["encoding"], start["sample_rate"], start.get("channels", 1))
+        if event.resume_window_ms and settings.encoding != CONTAINER:
+            audio_format = AudioFormat(settings.encoding, settings.sample_rate, settings.channels or 1)
             self._sent = ReplayBuffer(audio_format)
 
     async def _leave(self) -> None:
@@ -172,8 +173,8 @@ class Stream:
             await asyncio.wait({self._resending})
         await self._socket.close()
 
-    async def _receive(self) -> Event:
-        """Return the next event of a type that this client supports."""
+    async def _receive(self) -> StreamEvent:
+        """Return the next event of a type that this client supports, or the loss of the connection."""
         while True:
             message = await self._socket.receive()
             if message.type is aiohttp.WSMsgType.TEXT:
@@ -181,7 +182,8 @@ class Stream:
                 if event is not None:
                     return event
             elif self._sent is not None and not self._fatal_error and self._socket.close_code in ABNORMAL_CLOSE_CODES:
-                await self._resume(self._sent)
+                self._is_away = True
+                return Reconnecting()
             elif message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
                 code = self._socket.close_code or aiohttp.WSCloseCode.ABNORMAL_CLOSURE
                 raise self._close(code, str(message.extra or "") or "the server closed the stream")
@@ -194,25 +196,17 @@ class Stream:
         Raises:
             StreamClosed: the session is gone, or the server could not be reached within `MAX_ABSENCE_S`.
         """
-        clock = asyncio.get_running_loop().time
-        give_up_s = clock() + MAX_ABSENCE_S
-        wait_s = RETRY_S
-        while True:
-            try:
-                socket = await self._open_socket(self.ready.session)
-                received_ms = await self._claim(socket, sent.begin_ms)
-                break
-            except StreamClosed:
-                raise
-            except StreamRefused as refusal:
-                if refusal.retry_after_s is None:
-                    raise self._close(aiohttp.WSCloseCode.ABNORMAL_CLOSURE, refusal.message) from None
-            except (ConnectionError, TypeError):
-                pass  # aiohttp raises TypeError if the connection is lost in the middle of a response
-            if clock() >= give_up_s:
-                raise self._close(aiohttp.WSCloseCode.ABNORMAL_CLOSURE, "the connection was lost")
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, MAX_RETRY_S)
+
+        async def attempt() -> tuple[Socket, int]:
+            socket = await self._open_socket(self.ready.session)
+            return socket, await self._claim(socket, sent.begin_ms)
+
+        try:
+            socket, received_ms = await reopened(attempt)
+        except StreamClosed:
+            raise
+        except ConnectionError as error:
+            raise self._close(aiohttp.WSCloseCode.ABNORMAL_CLOSURE, str(error)) from None
         if self._resending is not None:
             await asyncio.wait({self._resending})  # it ends soon, because its connection is lost
         self._socket = socket
@@ -251,7 +245,7 @@ class Stream:
         except (aiohttp.ClientError, ConnectionError):
             pass  # the connection was lost again; the reading task will notice
 
-    def _take(self, text: str) -> Event | None:
+    def _take(self, text: str) -> StreamEvent | None:
         try:
             fields = json.loads(text)
             seq = fields.get("seq")
@@ -264,7 +258,7 @@ class Stream:
                 gap = f"event {seq!r} follows event {self.last_seq}"
                 raise self._close(aiohttp.WSCloseCode.PROTOCOL_ERROR, gap)
             self.last_seq = seq
-        return event
+        return None if isinstance(event, Snapshot | Room) else event  # those are for readers
 
     async def _send(self, data: bytes | str, *, keep: bool = True) -> None:
         """Send a message, and keep it to be resent if the connection is lost."""

@@ -23,7 +23,16 @@ from rich.console import Console
 from rich.table import Table
 
 from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.client import StreamRefused, StreamSettings, real_time, transcribe
+from livecaption.client import (
+    Reconnected,
+    Reconnecting,
+    StreamError,
+    StreamEvent,
+    StreamRefused,
+    StreamSettings,
+    real_time,
+    transcribe,
+)
 from livecaption.errors import LivecaptionError
 from livecaption.evaluation.clips import Clip, read_pcm
 from livecaption.evaluation.latency import Received, percentile
@@ -32,7 +41,7 @@ from livecaption.evaluation.playlist import GAP_MS, Play, Recording, deal, split
 from livecaption.evaluation.server_process import serving
 from livecaption.evaluation.usage import look, usage
 from livecaption.evaluation.wer import WordErrors
-from livecaption.events import ErrorReport, Event
+from livecaption.events import ErrorReport
 
 CHUNK_MS = 100
 """Audio in a message, the most that browsers send. It adds half of its duration to every latency."""
@@ -116,19 +125,15 @@ async def bench(
     """
     clock = asyncio.get_running_loop().time
     languages = {recording.clip.language for recording in recordings}
-    options: StreamSettings = {
-        "token": token,
-        "partials": partials,
-        # With recordings of several languages, the model detects the language.
-        "language": languages.pop() if len(languages) == 1 else None,
-    }
+    # With recordings of several languages, the model detects the language.
+    settings = StreamSettings(partials=partials, language=languages.pop() if len(languages) == 1 else None)
     stagger_s = min(MAX_STAGGER_S, duration_s / 4)
     begin_s = clock()
     end_s = begin_s + duration_s
 
     async def publish(number: int, plays: Sequence[Play]) -> StreamResult:
         await asyncio.sleep(stagger_s * number / n_streams)
-        return await _publish(url, plays, end_s, options)
+        return await _publish(url, token, plays, end_s, settings)
 
     lags_s: list[float] = []
     watching = asyncio.create_task(_watch_lag(lags_s))
@@ -164,7 +169,7 @@ async def bench(
     return Row(figures, plays)
 
 
-async def _publish(url: str, plays: Sequence[Play], end_s: float, options: StreamSettings) -> StreamResult:
+async def _publish(url: str, token: str, plays: Sequence[Play], end_s: float, settings: StreamSettings) -> StreamResult:
     """Run one stream until `end_s` of the loop's clock. After a refusal, try again when the server allows it."""
     clock = asyncio.get_running_loop().time
     result = StreamResult()
@@ -188,29 +193,27 @@ async def _publish(url: str, plays: Sequence[Play], end_s: float, options: Strea
             said_ms += CHUNK_MS
             yield chunk
 
-    def receive(event: Event) -> None:
+    def receive(event: StreamEvent) -> None:
         nonlocal fatal
+        if isinstance(event, Reconnecting | Reconnected):
+            return
         if isinstance(event, ErrorReport):
             result.reports[event.code] += 1
             fatal = event.message if event.fatal else fatal
         received.append(Received((clock() - begin_s) * 1000, event))
 
+    def refused(_: StreamError) -> None:
+        result.n_refusals += 1
+
     try:
         async with asyncio.timeout_at(end_s + END_TIMEOUT_S):
-            while True:
-                try:
-                    end = await transcribe(url, say(), receive, **options)
-                    break
-                except StreamRefused as refusal:
-                    if refusal.retry_after_s is None:
-                        raise
-                    result.n_refusals += 1
-                    if clock() + refusal.retry_after_s >= end_s:
-                        return result
-                    await asyncio.sleep(refusal.retry_after_s)
+            end = await transcribe(url, say(), receive, settings, token=token, wait_s=end_s - clock(), waiting=refused)
     except TimeoutError:
         result.error = f"no end within {END_TIMEOUT_S:.0f} s"
     except (LivecaptionError, OSError) as error:
+        if isinstance(error, StreamRefused) and error.retry_after_s is not None:
+            result.n_refusals += 1
+            return result
         result.error = str(error)
     else:
         if end.reason != "stop":

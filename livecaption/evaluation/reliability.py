@@ -21,12 +21,12 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from livecaption.client import real_time, transcribe
+from livecaption.client import StreamEvent, StreamSettings, real_time, transcribe
 from livecaption.evaluation.clips import read_pcm
 from livecaption.evaluation.process_end import ProcessEnd
 from livecaption.evaluation.server_process import ServerProcess, serving
 from livecaption.evaluation.soak import BYTES_PER_S
-from livecaption.events import Event, Final
+from livecaption.events import Final
 
 BATCH_SCRIPT = "delay 0.3"
 N_PUBLISHERS = 10
@@ -75,7 +75,7 @@ async def stop_in_mid_sentence(server: ServerProcess, pcm: bytes) -> float:
     """Stop with 10 open utterances, from the last final."""
     last_final_s = 0.0
 
-    def receive(event: Event) -> None:
+    def receive(event: StreamEvent) -> None:
         nonlocal last_final_s
         if isinstance(event, Final):
             last_final_s = time.monotonic()
@@ -175,7 +175,7 @@ async def _end_s(server: ServerProcess) -> float:
     return server.ended_s - sent_s
 
 
-async def _stream(server: ServerProcess, pcm: bytes, receive: Callable[[Event], None]) -> None:
+async def _stream(server: ServerProcess, pcm: bytes, receive: Callable[[StreamEvent], None]) -> None:
     """Start some streams, which go on until the server ends."""
 
     async def say() -> AsyncIterator[bytes]:
@@ -184,7 +184,7 @@ async def _stream(server: ServerProcess, pcm: bytes, receive: Callable[[Event], 
     url = await server.ready()
     for _ in range(N_PUBLISHERS):
         asyncio.ensure_future(
-            transcribe(url, real_time(say(), BYTES_PER_S), receive, partials=False)
+            transcribe(url, real_time(say(), BYTES_PER_S), receive, StreamSettings(partials=False))
         ).add_done_callback(
             lambda task: task.exception()  # a forced stop ends the streams with an error
         )

@@ -26,10 +26,10 @@ from rich.progress import track
 from rich.table import Table
 
 from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.client import StreamClosed, StreamRefused, real_time, transcribe
+from livecaption.client import StreamClosed, StreamEvent, StreamRefused, real_time, transcribe
 from livecaption.evaluation.clips import read_pcm
 from livecaption.evaluation.server_process import ServerProcess, serving
-from livecaption.events import ErrorReport, Event, Final, SpeechStart
+from livecaption.events import ErrorReport, Final, SpeechStart
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 MAX_DELAY_S = 4.0
@@ -70,7 +70,7 @@ def random_end(chance: random.Random) -> tuple[signal.Signals, Awaitable[None]]:
 async def run_cycle(pcm: bytes, number: signal.Signals, moment: Awaitable[object]) -> Cycle:
     """Start a server, stream to it, send it the signal when `moment` is over, and check for leftovers."""
     loop = asyncio.get_running_loop()
-    events: list[Event] = []
+    events: list[StreamEvent] = []
     async with serving("--model", SCRIPT) as server:
         speaking = asyncio.ensure_future(_speak(server, pcm, events))
         await moment
@@ -96,7 +96,7 @@ async def run_cycle(pcm: bytes, number: signal.Signals, moment: Awaitable[object
     return Cycle(number, phase, took_s, n_finals, tuple(faults))
 
 
-async def _speak(server: ServerProcess, pcm: bytes, events: list[Event]) -> None:
+async def _speak(server: ServerProcess, pcm: bytes, events: list[StreamEvent]) -> None:
     async def say() -> AsyncIterator[bytes]:
         while True:
             yield pcm
@@ -106,7 +106,7 @@ async def _speak(server: ServerProcess, pcm: bytes, events: list[Event]) -> None
         await transcribe(await server.ready(), real_time(say(), BYTES_PER_S), events.append)
 
 
-def _phase(server: ServerProcess, events: Sequence[Event]) -> str:
+def _phase(server: ServerProcess, events: Sequence[StreamEvent]) -> str:
     if events:
         return "streaming"
     for words, phase in (("livecaption: ready", "ready"), ("listening on", "loading")):

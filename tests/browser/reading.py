@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 from playwright.async_api import Page, expect
 
-from livecaption.client import Stream, connect
+from livecaption.client import RoomEntry, Stream, StreamSettings, connect
 from livecaption.events import Final, Ready, Translation
 from tests.browser.support import Server
 from tests.support.speech import pcm_s16le, sound
@@ -78,11 +78,10 @@ async def put(server: Server, room: str, **change: Any) -> None:
 
 
 @asynccontextmanager
-async def speaking(server: Server, **options: Any) -> AsyncIterator[Publisher]:
+async def speaking(server: Server, room: str | None = None, **settings: Any) -> AsyncIterator[Publisher]:
     """Open a stream, in a room if `room` names one."""
-    if "room" in options:
-        options["room_secret"] = ROOM_SECRET
-    async with connect(server.url, **options) as stream:
+    entry = RoomEntry(room, ROOM_SECRET) if room is not None else None
+    async with connect(server.url, StreamSettings(**settings, room=entry)) as stream:
         publisher = Publisher(stream)
         try:
             yield publisher

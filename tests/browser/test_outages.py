@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
-from livecaption.client import connect
+from livecaption.client import RoomEntry, StreamSettings, connect
 from tests.browser.support import ROOT, Serve, Server, serving
 from tests.browser.test_speaker_page import (
     TIMEOUT_MS,
@@ -137,7 +137,7 @@ async def test_a_page_that_was_away_while_somebody_else_began_shows_it_without_a
         await presenting(page)
         await cut_off(relay, page, link)
         room = await page.evaluate("JSON.parse(localStorage.getItem('livecaption.rooms')).at(-1)")
-        async with connect(hasty_server.url, room=room["name"], room_secret=room["secret"]):
+        async with connect(hasty_server.url, StreamSettings(room=RoomEntry(room["name"], room["secret"]))):
             relay.up = True
             await expect(page.locator("#stage-mark")).to_have_text("Taken over", timeout=TIMEOUT_MS)
             assert await page.locator("dialog[open]").count() == 0

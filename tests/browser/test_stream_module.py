@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from livecaption.client import connect
+from livecaption.client import StreamSettings, connect
 from livecaption.events import Final
 from tests.browser.support import Launch, Serve, Server
 from tests.support.relay import relay_to
@@ -54,7 +54,7 @@ async ([talk, sampleRateHz, chunkSamples]) => {
 
 
 async def unbroken(server: Server) -> list[list[int]]:
-    async with connect(server.url, sample_rate=RATE_HZ, partials=False) as stream:
+    async with connect(server.url, StreamSettings(sample_rate=RATE_HZ, partials=False)) as stream:
         await stream.send_audio(TALK)
         await stream.stop()
         return [[e.utterance, e.start_ms, e.end_ms] async for e in stream if isinstance(e, Final)]

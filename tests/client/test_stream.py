@@ -7,12 +7,15 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from livecaption.client import (
+    Reconnected,
+    Reconnecting,
     Stream,
     StreamClosed,
+    StreamEvent,
     connect,
 )
 from livecaption.client.stream import MAX_MESSAGE_BYTES, MAX_UNACKNOWLEDGED_BYTES
-from livecaption.events import End, ErrorReport, Event, Final, Gap, Status
+from livecaption.events import End, ErrorReport, Final, Gap, Status
 from tests.support.scripted_peer import END, FINAL, READY, ServerOf
 
 
@@ -23,7 +26,7 @@ def abort(socket: web.WebSocketResponse) -> None:
     socket._req.transport.abort()
 
 
-async def events_of(stream: Stream) -> list[Event]:
+async def events_of(stream: Stream) -> list[StreamEvent]:
     return [event async for event in stream]
 
 
@@ -190,7 +193,8 @@ async def test_a_session_that_can_be_resumed_is_resumed_from_where_the_server_is
 
     async with connect(await server_of(script)) as stream:
         await stream.send_audio(bytes(range(64)) * 10)  # 20 ms
-        assert [type(event) for event in await events_of(stream)] == [Final, End]
+        # The program can show that nothing comes now, and why.
+        assert [type(event) for event in await events_of(stream)] == [Reconnecting, Reconnected, Final, End]
     assert starts[1] == {"type": "start", "resume": {"session": "s1", "token": "r", "last_seq": 1, "audio_from_ms": 0}}
     assert audio == [bytes(range(64)) * 5]
 
@@ -233,7 +237,7 @@ async def test_a_session_that_waits_for_a_slot_is_asked_for_again(server_of: Ser
             await socket.send_json(END | {"seq": 2})
 
     async with connect(await server_of(script)) as stream:
-        assert [type(event) for event in await events_of(stream)] == [End]
+        assert [type(event) for event in await events_of(stream)] == [Reconnecting, Reconnected, End]
 
 
 async def test_sending_waits_while_too_much_is_unacknowledged(server_of: ServerOf) -> None:
@@ -296,5 +300,5 @@ async def test_audio_that_comes_while_lost_audio_is_sent_again_is_sent_behind_it
             await stream.send_audio(audio)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(send_more(stream))
-            assert await events_of(stream) == [End(1000, 1, "stop")]
+            assert await events_of(stream) == [Reconnecting(), Reconnected(), End(1000, 1, "stop")]
     assert received == [*lost, b"newer"]

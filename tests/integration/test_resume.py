@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import pytest
 
-from livecaption.client import StreamClosed, connect, transcribe
+from livecaption.client import Endpointing, Stream, StreamClosed, StreamEvent, StreamSettings, connect, transcribe
 from livecaption.config import Config
-from livecaption.events import End, Event, Final, Flushed, Ready, SpeechStart
+from livecaption.events import End, Final, Flushed, Ready, SpeechStart
 from livecaption.ipc.config import EngineConfig
 from livecaption.pipeline.open_utterance import SPECULATION_SILENCE_MS
 from livecaption.server.lifecycle import running_server
@@ -30,7 +30,7 @@ TALK = pcm_s16le(
 )
 # An utterance ends at the pause at which its final would be asked for early. The window of an early final depends on
 # where the messages are cut.
-OPTIONS = {"partials": False, "words": True, "endpointing": {"silence_ms": SPECULATION_SILENCE_MS}}
+SETTINGS = StreamSettings(partials=False, words=True, endpointing=Endpointing(silence_ms=SPECULATION_SILENCE_MS))
 
 
 @pytest.fixture
@@ -49,14 +49,14 @@ async def pieces(chance: random.Random) -> AsyncIterator[bytes]:
         at += n_bytes
 
 
-async def caption(url: str, seed: int = 0) -> list[Event]:
-    events: list[Event] = []
+async def caption(url: str, seed: int = 0) -> list[StreamEvent]:
+    events: list[StreamEvent] = []
     async with asyncio.timeout(20):
-        await transcribe(url, pieces(random.Random(seed)), events.append, **OPTIONS)
+        await transcribe(url, pieces(random.Random(seed)), events.append, SETTINGS)
     return events
 
 
-def transcript(events: list[Event]) -> list[Final]:
+def transcript(events: list[StreamEvent]) -> list[Final]:
     """The finals, without the time that they took."""
     return [replace(event, latency_ms=0) for event in events if isinstance(event, Final)]
 
@@ -87,8 +87,8 @@ async def test_a_connection_that_breaks_anywhere_costs_and_doubles_no_word(url: 
 async def test_a_publisher_who_is_away_for_a_while_goes_on_where_they_were(url: str) -> None:
     """A laptop sleeps: the audio of that time waits in the client."""
     unbroken = transcript(await caption(url))
-    async with relay_to(url) as relay, connect(relay.url, **OPTIONS) as stream:
-        events: list[Event] = []
+    async with relay_to(url) as relay, connect(relay.url, SETTINGS) as stream:
+        events: list[StreamEvent] = []
 
         async def read() -> None:
             async for event in stream:
@@ -109,7 +109,7 @@ async def test_a_publisher_who_is_away_for_a_while_goes_on_where_they_were(url: 
 
 
 async def test_a_flush_is_sent_again_with_the_audio_around_it(url: str) -> None:
-    async with relay_to(url) as relay, connect(relay.url, **OPTIONS) as stream:
+    async with relay_to(url) as relay, connect(relay.url, SETTINGS) as stream:
         relay.up = False
         relay.break_all()
         await stream.send_audio(TALK[: 32 * 900])
@@ -126,8 +126,8 @@ async def test_a_flush_is_sent_again_with_the_audio_around_it(url: str) -> None:
 async def test_a_client_that_is_not_back_in_time_gets_an_error_that_the_stream_is_lost(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("livecaption.client.stream.MAX_ABSENCE_S", 0.3)
-    async with relay_to(url) as relay, connect(relay.url, **OPTIONS) as stream:
+    monkeypatch.setattr("livecaption.client.opening.MAX_ABSENCE_S", 0.3)
+    async with relay_to(url) as relay, connect(relay.url, SETTINGS) as stream:
         relay.up = False
         relay.break_all()
         with pytest.raises(StreamClosed, match="the connection was lost"):
@@ -137,12 +137,17 @@ async def test_a_client_that_is_not_back_in_time_gets_an_error_that_the_stream_i
             await stream.send_audio(TALK)
 
 
+async def read_all(stream: Stream) -> None:
+    async for _ in stream:
+        pass
+
+
 async def test_a_second_client_with_the_token_takes_over_and_the_first_does_not_fight_for_it(url: str) -> None:
-    async with connect(url, **OPTIONS) as first, connect(url, **OPTIONS) as second:
+    async with connect(url, SETTINGS) as first, connect(url, SETTINGS) as second:
         second.ready = first.ready
         second.last_seq = first.last_seq
         second._socket._writer.transport.abort()
-        reading = asyncio.ensure_future(anext(aiter(second)))
+        reading = asyncio.ensure_future(read_all(second))
         with pytest.raises(StreamClosed, match="another connection has taken over"):
             async for _ in first:
                 pass

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from aiohttp import ClientWebSocketResponse
 
-from livecaption.client import connect
+from livecaption.client import StreamSettings, connect
 from livecaption.events import Final
 from livecaption.store.config import StoreConfig
 from tests.live.test_connection import drop, resume
@@ -88,7 +88,8 @@ async def test_the_channels_of_a_container_are_kept_apart(client: Client, channe
 
 async def test_the_client_keeps_the_channels_of_a_stereo_container_apart_without_their_number(client: Client) -> None:
     url = str(client.make_url("/"))
-    async with connect(url, encoding="auto", channel_mode="separate", partials=False) as stream:
+    settings = StreamSettings(encoding="auto", channel_mode="separate", partials=False)
+    async with connect(url, settings) as stream:
         await stream.send_audio(wav(TOGETHER, n_channels=2))
         await stream.stop()
         finals = [event async for event in stream if isinstance(event, Final)]

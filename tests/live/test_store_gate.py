@@ -134,7 +134,7 @@ def test_events_are_published_and_stored_with_their_time_on_the_wall() -> None:
     live.publish(STARTS[0])
     live.publish(FINALS[0], checkpoint_ms=FINALS[0].end_ms)
     store.write()
-    assert [(event.start_ms) for event in published] == [STARTS[0].start_ms + 60_000, FINALS[0].start_ms + 60_000]  # type: ignore[attr-defined]
+    assert [(event.start_ms) for event in published] == [STARTS[0].start_ms + 60_000, FINALS[0].start_ms + 60_000]
     assert (store.log, store.shifts_ms) == ([published[1]], [(60_000, 60_000)])
 
 

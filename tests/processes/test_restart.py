@@ -12,6 +12,7 @@ import signal
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from livecaption.client import transcribe
-from livecaption.events import End, Event, Final, Gap, Partial, Ready
+from livecaption.client import Endpointing, RoomEntry, StreamEvent, StreamSettings, transcribe, watch
+from livecaption.events import End, Final, Gap, Partial, Ready
 from livecaption.store.rows import SessionState
 from tests.support.eventually import eventually
 from tests.support.processes import ServerProcess, serving
@@ -40,7 +41,7 @@ TALK = pcm_s16le(
         "silence 900ms"
     )
 )
-OPTIONS: dict[str, Any] = {"words": True, "endpointing": {"silence_ms": 500}}
+SETTINGS = StreamSettings(words=True, endpointing=Endpointing(silence_ms=500))
 VAD_MS = 60
 """Tolerance of the times of speech. A restarted server has not measured the earlier noise, and is some frames off."""
 
@@ -129,7 +130,7 @@ async def paced() -> AsyncIterator[bytes]:
         await asyncio.sleep(max(0.0, begin_s + (at + CHUNK_BYTES) / 32_000 / SPEED - loop.time()))
 
 
-def finals_of(events: list[Event]) -> list[Final]:
+def finals_of(events: list[StreamEvent]) -> list[Final]:
     return [event for event in events if isinstance(event, Final)]
 
 
@@ -149,9 +150,15 @@ def assert_same_utterances(finals: list[Final], unbroken: list[Final]) -> None:
         assert final.start_ms - 500 <= final.words[0].start_ms <= final.words[-1].end_ms <= final.end_ms + 500
 
 
-async def captioned(url: str) -> list[Event]:
-    events: list[Event] = []
-    await transcribe(url, paced(), events.append, **OPTIONS)
+async def watched(url: str, session: str) -> list[Final]:
+    """Return the finals that the client reads, up to the end of the session."""
+    async with watch(url, session) as reader:
+        return [event async for event in reader if isinstance(event, Final)]
+
+
+async def captioned(url: str) -> list[StreamEvent]:
+    events: list[StreamEvent] = []
+    await transcribe(url, paced(), events.append, SETTINGS)
     return events
 
 
@@ -165,8 +172,8 @@ async def test_sigkill_at_any_moments_costs_and_doubles_no_word_for_publisher_an
         assert len(unbroken) == 7
         for seed in range(N_TALKS):
             chance = random.Random(seed)
-            events: list[Event] = []
-            talking = asyncio.ensure_future(transcribe(servers.url, paced(), events.append, **OPTIONS))
+            events: list[StreamEvent] = []
+            talking = asyncio.ensure_future(transcribe(servers.url, paced(), events.append, SETTINGS))
             await eventually(lambda: events)  # noqa: B023
             assert isinstance(events[0], Ready)
             session = events[0].session
@@ -174,6 +181,7 @@ async def test_sigkill_at_any_moments_costs_and_doubles_no_word_for_publisher_an
             await eventually(lambda: is_stored(path, session))  # noqa: B023
             reader = Reader(servers.url, session)
             reading = asyncio.ensure_future(reader.run())
+            watching = asyncio.ensure_future(watched(servers.url, session))
             for _ in range(N_KILLS):
                 await asyncio.sleep(chance.uniform(0.1, 1.5))  # a random moment, not that of an event
                 await servers.kill()
@@ -186,6 +194,7 @@ async def test_sigkill_at_any_moments_costs_and_doubles_no_word_for_publisher_an
             assert end == End(len(TALK) // 32, len(unbroken), "stop"), seed
             assert [event for event in events if isinstance(event, Gap) and event.end_ms > event.start_ms] == []
             assert list(reader.lines.items()) == [(final.utterance, final.text) for final in finals]
+            assert [(each.utterance, each.text) for each in await watching] == list(reader.lines.items())
             numbers = [event["seq"] for event in reader.events]
             assert numbers == sorted(numbers)
             await servers.kill()
@@ -204,7 +213,7 @@ async def test_a_client_goes_on_by_itself_when_its_server_restarts_in_order(
 ) -> None:
     """Row 84. An utterance that the stop cuts has two finals, which share no audio."""
     audio = TALK[: 32 * 8000]
-    events: list[Event] = []
+    events: list[StreamEvent] = []
 
     async def talk() -> AsyncIterator[bytes]:
         for at in range(0, len(audio), CHUNK_BYTES):
@@ -212,8 +221,8 @@ async def test_a_client_goes_on_by_itself_when_its_server_restarts_in_order(
             await asyncio.sleep(CHUNK_BYTES / 32_000 / SPEED)
 
     async with restarted(tmp_path / "transcripts.db", unused_tcp_port) as servers:
-        room: dict[str, Any] = {"room": "pycon", "room_secret": "the secret of a room"}
-        talking = asyncio.ensure_future(transcribe(servers.url, talk(), events.append, **room, **OPTIONS))
+        settings = replace(SETTINGS, room=RoomEntry("pycon", "the secret of a room"))
+        talking = asyncio.ensure_future(transcribe(servers.url, talk(), events.append, settings))
         await eventually(lambda: any(isinstance(event, Partial) and event.utterance == 1 for event in events))
         await servers.stop()
         await servers.start()

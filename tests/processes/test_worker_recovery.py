@@ -15,9 +15,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from livecaption.client import StreamRefused, transcribe
+from livecaption.client import StreamEvent, StreamRefused, StreamSettings, transcribe
 from livecaption.evaluation.latency import plain_words
-from livecaption.events import End, ErrorReport, Event, Final, Partial, SpeechEnd, SpeechStart, Status
+from livecaption.events import End, ErrorReport, Final, Partial, SpeechEnd, SpeechStart, Status
 from livecaption.ipc.layers import SWITCH, Layer
 from tests.support import worker_parent
 from tests.support.eventually import eventually
@@ -38,12 +38,12 @@ class Reader:
     """All events of one stream."""
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
+        self.events: list[StreamEvent] = []
 
-    def of(self, kind: type[Event]) -> list[Any]:
+    def of(self, kind: type[StreamEvent]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
 
-    async def received(self, condition: Callable[[Event], bool], within_s: float = 20.0) -> None:
+    async def received(self, condition: Callable[[StreamEvent], bool], within_s: float = 20.0) -> None:
         await eventually(lambda: any(condition(event) for event in self.events), within_s)
 
     @property
@@ -66,11 +66,11 @@ async def speech(pcm: bytes, pace: float) -> AsyncIterator[bytes]:
         await asyncio.sleep(CHUNK_BYTES / BYTES_PER_S / pace)
 
 
-def stream(url: str, pcm: bytes, pace: float = 4.0, **options: Any) -> "tuple[asyncio.Task[End], Reader]":
+def stream(url: str, pcm: bytes, pace: float = 4.0, **settings: Any) -> "tuple[asyncio.Task[End], Reader]":
     """Stream this audio in a separate task."""
     reader = Reader()
     audio = speech(pcm, pace)
-    return asyncio.ensure_future(transcribe(url, audio, reader.events.append, **options)), reader
+    return asyncio.ensure_future(transcribe(url, audio, reader.events.append, StreamSettings(**settings))), reader
 
 
 async def health(url: str) -> tuple[int, int, str]:

@@ -22,7 +22,7 @@ from livecaption.live.dialects.dialect import Handshake, HttpAnswer, Limits, Rou
 from livecaption.live.room_state import MAX_NAME_CHARACTERS, MAX_SECRET_CHARACTERS, check_name, check_secret
 from livecaption.live.state import Ending
 from livecaption.live.title import clean_title
-from livecaption.messages import encode
+from livecaption.messages import StreamSettings, encode
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TASKS, TranscriptionOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
@@ -39,6 +39,7 @@ MAX_LANGUAGE_CHARACTERS = 35
 MAX_LANGUAGES = 20
 MAX_TITLE_CHARACTERS = 200
 MAX_ID_CHARACTERS = 100
+DEFAULTS = StreamSettings()
 MAX_STREAM_MS = 10 * 365 * 86_400_000
 """The latest stream time that a client may name: ten years."""
 
@@ -225,14 +226,16 @@ def parse(text: str, endpointing: EndpointingConfig) -> Control:
 
 
 def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOptions:
-    channel_mode = message.get("channel_mode", "mix")
+    channel_mode = message.get("channel_mode", DEFAULTS.channel_mode)
     if channel_mode not in CHANNEL_MODES:
         raise InvalidMessage(f"channel_mode must be {' or '.join(CHANNEL_MODES)}")
-    encoding = message.get("encoding", "pcm_s16le")
+    encoding = message.get("encoding", DEFAULTS.encoding)
     # Of a container this is the largest number of channels that are kept apart.
     usual_channels = 2 if (encoding, channel_mode) == (CONTAINER, "separate") else 1
-    audio = AudioFormat(encoding, message.get("sample_rate", 16_000), message.get("channels", usual_channels))
-    task = message.get("task", "transcribe")
+    audio = AudioFormat(
+        encoding, message.get("sample_rate", DEFAULTS.sample_rate), message.get("channels", usual_channels)
+    )
+    task = message.get("task", DEFAULTS.task)
     if task not in TASKS:
         raise InvalidMessage("task must be transcribe or translate", code="unsupported_task")
     hotwords = message.get("hotwords") or []
@@ -243,18 +246,18 @@ def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOpt
         language,
         languages,
         task=task,
-        words=_flag(message, "words", default=False),
+        words=_flag(message, "words", default=DEFAULTS.words),
         prompt=_text(message, "prompt", MAX_PROMPT_CHARACTERS),
         hotwords=tuple(_checked_text(word, "hotwords", MAX_HOTWORD_CHARACTERS) for word in hotwords),
     )
     return StreamOptions(
         audio=audio,
         transcription=transcription,
-        partials=_flag(message, "partials", default=True),
+        partials=_flag(message, "partials", default=DEFAULTS.partials),
         endpointing=_endpointing(message.get("endpointing"), endpointing),
         title=title_of(message),
-        private=_flag(message, "private", default=False),
-        keep=_flag(message, "keep", default=True),
+        private=_flag(message, "private", default=DEFAULTS.private),
+        keep=_flag(message, "keep", default=DEFAULTS.keep),
         channel_mode=channel_mode,
         tracks=_tracks(message.get("translate")),
     )

@@ -1,0 +1,125 @@
+"""Addresses of a server, and waiting for one that cannot accept yet."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from livecaption.client import StreamClosed, StreamError, StreamRefused, connect, stream_url, watch, watch_url
+from tests.support.scripted_peer import READY, ServerOf
+
+LOADING = {"code": "loading", "message": "the model is not loaded yet", "retry_after_s": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://host:8000", "http://host:8000/v1/stream"),
+        ("https://host/", "https://host/v1/stream"),
+        ("ws://[::1]:1/v1/stream", "ws://[::1]:1/v1/stream"),
+        ("wss://host/captions/?key=1", "wss://host/captions/v1/stream?key=1"),
+    ],
+)
+def test_stream_url_finds_the_endpoint_of_a_server(url: str, expected: str) -> None:
+    assert stream_url(url) == expected
+
+
+def test_watch_url_finds_a_room_of_any_name() -> None:
+    assert watch_url("http://host/captions/", "py con?") == "http://host/captions/v1/rooms/py%20con%3F/watch"
+
+
+@pytest.mark.parametrize("url", ["", "host:8000", "ftp://host", "http://", "/v1/stream"])
+def test_stream_url_refuses_what_is_no_server(url: str) -> None:
+    with pytest.raises(ValueError, match="is not a server's address"):
+        stream_url(url)
+    with pytest.raises(ValueError, match="is not a server's address"):
+        watch_url(url, "pycon")
+
+
+@asynccontextmanager
+async def loading(n_refusals: int, refusal: dict[str, Any]) -> AsyncIterator[str]:
+    """A server that refuses so often, and then accepts."""
+    n_requests = 0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal n_requests
+        n_requests += 1
+        if n_requests <= n_refusals:
+            return web.json_response(refusal, status=503)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_json(READY)
+        await socket.receive()
+        return socket
+
+    application = web.Application()
+    application.router.add_get("/{path:.*}", answer)
+    async with TestServer(application) as server:
+        yield str(server.make_url("/"))
+
+
+Open = Callable[..., Any]
+BOTH = pytest.mark.parametrize("open_", [connect, lambda url, **options: watch(url, "pycon", **options)])
+
+
+@BOTH
+async def test_a_client_that_may_wait_does_so_until_the_server_accepts(open_: Open) -> None:
+    refusals: list[StreamError] = []
+    began_s = asyncio.get_running_loop().time()
+    async with loading(2, LOADING) as url, open_(url, wait_s=30.0, waiting=refusals.append):
+        # It asks no sooner than the server allows.
+        assert asyncio.get_running_loop().time() - began_s >= 0.2
+    assert [str(refusal) for refusal in refusals] == 2 * ["the model is not loaded yet"]
+
+
+@BOTH
+async def test_a_client_that_may_not_wait_is_refused_at_once(open_: Open) -> None:
+    async with loading(1, LOADING) as url:
+        with pytest.raises(StreamRefused) as refused:
+            async with open_(url):
+                pass
+    assert (refused.value.code, refused.value.retry_after_s) == ("loading", 0.1)
+
+
+@BOTH
+async def test_nobody_waits_for_an_answer_that_comes_too_late(open_: Open) -> None:
+    async with loading(1, LOADING | {"retry_after_s": 60.0}) as url:
+        with pytest.raises(StreamRefused, match="not loaded"):
+            async with open_(url, wait_s=30.0):
+                pass
+
+
+@BOTH
+async def test_nobody_waits_for_a_server_that_refuses_for_good(open_: Open) -> None:
+    async with loading(1, {"code": "unauthorized", "message": "the token is missing"}) as url:
+        with pytest.raises(StreamRefused, match="token"):
+            async with open_(url, wait_s=30.0):
+                pass
+
+
+async def test_a_stream_that_is_refused_after_the_upgrade_is_waited_for_too(server_of: ServerOf) -> None:
+    n_connections = 0
+
+    async def script(socket: web.WebSocketResponse, _: dict[str, Any]) -> None:
+        nonlocal n_connections
+        n_connections += 1
+        if n_connections == 1:
+            await socket.send_str(json.dumps({"type": "error", "fatal": True, **LOADING}))
+            await socket.close(code=1013)
+        else:
+            await socket.send_json(READY)
+            await socket.receive()
+
+    url = await server_of(script)
+    with pytest.raises(StreamClosed) as closed:
+        async with connect(url):
+            pass
+    assert closed.value.retry_after_s == 0.1
+    n_connections = 0
+    async with connect(url, wait_s=30.0) as stream:
+        assert stream.ready.session == "s1"
