@@ -287,7 +287,7 @@ def test_importing_livecaption_costs_nothing() -> None:
     assert ours == {"livecaption"}
 
 
-def test_what_the_package_offers_is_what_the_client_offers() -> None:
+def test_the_package_offers_names_of_the_client() -> None:
     offered = set(livecaption.__all__) - {"__version__"}
     assert {"connect", "watch"} <= offered <= set(client.__all__)
     assert [name for name in offered if getattr(livecaption, name) is not getattr(client, name)] == []

@@ -159,7 +159,9 @@ async def opening(url: str, token: str | None) -> AsyncIterator[Opener]:
 async def accepted(
     open_: Callable[[], Awaitable[Opened]], wait_s: float, waiting: Callable[[StreamError], None]
 ) -> Opened:
-    """Open something, and try again at the times that the server names, for at most `wait_s`. `waiting` is called with each refusal.
+    """Open something, and try again at the times that the server names, for at most `wait_s`.
+
+    `waiting` is called with each refusal before that.
 
     Raises:
         StreamError: the last refusal. It has no `retry_after_s`, or that is after `wait_s`.

@@ -1,13 +1,17 @@
 """The JavaScript examples of the documents run as they stand, in a real browser."""
 
 import base64
+import io
 import re
 
 import numpy as np
 import pytest
-from playwright.async_api import Browser, Page
+import soundfile
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from playwright.async_api import Browser, Page, expect
 
-from tests.browser.support import ROOT, Server
+from tests.browser.support import ROOT, Serve, Server
 from tests.support.speech import sound
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -17,6 +21,8 @@ globalThis.session = new Promise((resolve) => socket.addEventListener("message",
   if (JSON.parse(data).type === "ready") resolve(JSON.parse(data).session);
 }));
 """
+
+EXAMPLES = ROOT / "docs" / "examples"
 
 
 def examples(document: str) -> list[str]:
@@ -69,3 +75,44 @@ async def test_the_examples_for_clients_send_samples_and_read_along(
             base64.b64encode(speech).decode(),
         )
     await page.context.close()
+
+
+async def test_the_example_for_files_captions_in_a_browser_too(
+    speaking_browser: Browser, scripted_server: Server
+) -> None:
+    page = await page_of(speaking_browser, scripted_server)
+    await page.route("**/caption-file.mjs", lambda route: route.fulfill(path=EXAMPLES / "caption-file.mjs"))
+    wav = io.BytesIO()
+    soundfile.write(wav, sound("silence 200ms, speech 1200ms, silence 100ms"), 16_000, format="WAV", subtype="PCM_16")
+    events = await page.evaluate(
+        """async ([server, wav]) => {
+          const { caption } = await import("/caption-file.mjs");
+          const events = [];
+          const file = Uint8Array.from(atob(wav), (c) => c.charCodeAt(0)).buffer;
+          await caption(server, file, (event) => events.push(event));
+          return events;
+        }""",
+        [scripted_server.url, base64.b64encode(wav.getvalue()).decode()],
+    )
+    assert (events[0]["type"], events[-1]["type"]) == ("ready", "end")
+    [final] = [event for event in events if event["type"] == "final"]
+    assert len(final["text"].split()) >= 4
+    await page.context.close()
+
+
+async def test_the_page_that_captions_the_microphone_is_complete(speaking_browser: Browser, serve: Serve) -> None:
+    """A server of another origin has the page, which the captions' server allows."""
+    application = web.Application()
+    application.router.add_static("/", EXAMPLES)
+    async with TestServer(application) as pages:
+        origin = str(pages.make_url("/")).rstrip("/")
+        server = await serve("--engine", "scripted", "--allowed-origin", origin)
+        context = await speaking_browser.new_context(permissions=["microphone"])
+        page = await context.new_page()
+        await page.goto(f"{origin}/microphone.html?server={server.url}")
+        await page.get_by_role("button", name="Speak").click()
+        await expect(page.locator("#partial")).to_have_text(re.compile(r"\w \w"), timeout=20_000)
+        await page.get_by_role("button", name="Stop").click()
+        await expect(page.locator("#finals")).to_have_text(re.compile(r"\w \w"), timeout=20_000)
+        await expect(page.get_by_role("button")).to_have_count(0)
+        await context.close()

@@ -219,6 +219,23 @@ async def test_captions_that_a_lost_connection_cost_are_reported_beside_the_tran
     assert ended == Ended(0, "Hello.\n", complaint)
 
 
+@pytest.mark.parametrize("command", ["transcribe", "listen"])
+async def test_commands_wait_for_a_server_that_loads_its_model(serve: Serve, recording: Path, command: str) -> None:
+    """Otherwise each file of a batch would fail at once."""
+    peer = await serve(Peer([final("Hello.")], n_refusals=2))
+    ended = await livecaption_command(command, recording, "--server", peer.url)
+    complaint = "livecaption: waiting for the server: the model is not loaded yet\n"
+    assert (ended.code, ended.stderr) == (0, complaint)
+    assert "Hello." in ended.stdout
+
+
+async def test_a_lost_connection_is_reported_and_costs_nothing(serve: Serve, recording: Path) -> None:
+    peer = await serve(Peer([final("Hello.")], ready={"resume_window_ms": 5000}, breaks=True))
+    ended = await livecaption_command("listen", recording, "--server", peer.url)
+    complaints = "livecaption: the connection is lost; connecting again\nlivecaption: connected again\n"
+    assert ended == Ended(0, "00:00 Hello.\n", complaints)
+
+
 async def test_an_error_that_ends_nothing_is_reported_beside_the_transcript(serve: Serve, recording: Path) -> None:
     peer = await serve(Peer([error("transcription_failed", "one utterance was lost", fatal=False), final("Hello.")]))
     ended = await livecaption_command("transcribe", recording, "--server", peer.url)

@@ -1,4 +1,4 @@
-"""Events are unions that a type checker exhausts: a `match` that forgets one is an error of mypy, which checks this file strictly."""
+"""Events are unions: a `match` that forgets one is an error of mypy, which checks this file strictly."""
 
 from typing import assert_never, assert_type, get_args
 

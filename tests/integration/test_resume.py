@@ -12,7 +12,18 @@ from dataclasses import replace
 
 import pytest
 
-from livecaption.client import Endpointing, Stream, StreamClosed, StreamEvent, StreamSettings, connect, transcribe
+from livecaption.client import (
+    Endpointing,
+    RoomEntry,
+    Stream,
+    StreamClosed,
+    StreamEvent,
+    StreamRefused,
+    StreamSettings,
+    connect,
+    transcribe,
+    watch,
+)
 from livecaption.config import Config
 from livecaption.events import End, Final, Flushed, Ready, SpeechStart
 from livecaption.ipc.config import EngineConfig
@@ -82,6 +93,44 @@ async def test_a_connection_that_breaks_anywhere_costs_and_doubles_no_word(url: 
         assert sum(isinstance(event, Ready) for event in events) == 1
         assert events[-1] == End(len(TALK) // 32, 4, "stop"), seed
     assert n_broken >= N_BREAKS - 5  # a few streams are over before their break would have come
+
+
+async def finals_read(url: str, name: str, reader_token: str | None) -> list[Final]:
+    async with watch(url, name, reader_token=reader_token) as reader:
+        return [event async for event in reader if isinstance(event, Final)]
+
+
+async def test_a_reader_whose_connections_break_anywhere_reads_each_final_once(url: str) -> None:
+    """It reads a session by its id, private or not, or a room by its name."""
+    n_broken = 0
+    for seed in range(9):
+        chance = random.Random(seed)
+        room = RoomEntry(f"room-{seed}", "the secret of a room") if seed % 3 == 0 else None
+        breaks = [(float("inf"), chance.randrange(700, 3000)) for _ in range(3)]
+        settings = replace(SETTINGS, room=room, private=seed % 2 == 0)
+        async with relay_to(url, breaks) as relay, connect(url, settings) as stream:
+            name = room.name if room else stream.ready.session
+            reading = asyncio.ensure_future(finals_read(relay.url, name, stream.ready.reader_token))
+            async for piece in pieces(chance):
+                await stream.send_audio(piece)
+            await stream.stop(end_room=True)
+            finals = [event async for event in stream if isinstance(event, Final)]
+            async with asyncio.timeout(20):
+                read = await reading
+            n_broken += relay.n_broken
+        assert [(each.utterance, each.text) for each in read] == [(each.utterance, each.text) for each in finals], seed
+    assert n_broken >= 9
+
+
+@pytest.mark.parametrize(("name", "code"), [("nobody", "unknown_room"), ("private", "wrong_token")])
+async def test_a_reader_that_is_refused_gets_an_error_with_the_code(url: str, name: str, code: str) -> None:
+    room = RoomEntry("private", "the secret of a room")
+    async with connect(url, StreamSettings(private=True, room=room)) as stream:
+        with pytest.raises(StreamRefused) as refused:
+            async with watch(url, name, reader_token="wrong"):
+                pass
+        await stream.stop(end_room=True)
+    assert refused.value.code == code
 
 
 async def test_a_publisher_who_is_away_for_a_while_goes_on_where_they_were(url: str) -> None:

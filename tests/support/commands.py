@@ -42,6 +42,8 @@ class Peer:
         early: sent after the first audio.
         ready: fields that `ready` has beside the usual ones.
         end_reason: the reason in `end`; None: closes without one.
+        n_refusals: streams that are refused before, because the model is loading.
+        breaks: whether the first connection breaks at the first audio.
         starts: the `start` of each stream, with the Authorization header as `authorization`.
         audio: the bytes of each stream.
         longest_bytes: the length of the longest audio message of all streams.
@@ -54,6 +56,8 @@ class Peer:
     early: Sequence[dict[str, Any]] = ()
     ready: Mapping[str, Any] = field(default_factory=dict)
     end_reason: str | None = "stop"
+    n_refusals: int = 0
+    breaks: bool = False
     url: str = ""
     starts: list[dict[str, Any]] = field(default_factory=list)
     audio: list[bytes] = field(default_factory=list)
@@ -62,7 +66,11 @@ class Peer:
     stopped: list[bool] = field(default_factory=list)
     took_s: float = 0.0
 
-    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if self.n_refusals:
+            self.n_refusals -= 1
+            refusal = {"code": "loading", "message": "the model is not loaded yet", "retry_after_s": 0.2}
+            return web.json_response(refusal, status=503)
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         start = await socket.receive_json()
@@ -80,6 +88,11 @@ class Peer:
         stopped = False
         clock = asyncio.get_running_loop().time
         async for message in socket:
+            if message.type is WSMsgType.BINARY and self.breaks:
+                self.breaks = False
+                assert request.transport is not None
+                request.transport.abort()
+                return socket
             if message.type is WSMsgType.BINARY:
                 self.longest_bytes = max(self.longest_bytes, len(message.data))
                 if not audio:
