@@ -149,6 +149,22 @@ def test_the_protocol_describes_every_event_and_every_field_of_it() -> None:
             assert re.search(rf'["`.]{field.name}["`]', section), f"{name}.{field.name}"
 
 
+def test_the_protocol_describes_every_field_of_start_and_its_default() -> None:
+    section = text("docs/protocol.md").partition("\n### start\n")[2].partition("\n### ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", section, re.MULTILINE))
+    settings = {each.name: each.default for each in fields(messages.StreamSettings)}
+    assert settings.keys() == rows.keys() - {"resume", *PRESETS}
+    words = {
+        "channels": "1; 2 for `auto` with `separate`",
+        "endpointing": "the server's",
+        **dict.fromkeys(("prompt", "title", "room"), "none"),
+    }
+    for name, default in settings.items():
+        value = list(default) if isinstance(default, tuple) else default
+        expected = words.get(name, value if isinstance(value, str) else json.dumps(value))
+        assert rows[name] in (expected, f"`{expected}`"), name
+
+
 def test_the_protocol_has_the_presets_of_the_code() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\d+) ms \| (\d+) ms \| (\d+) s \|$", text("docs/protocol.md"), re.MULTILINE)
     assert {name: tuple(map(int, numbers)) for name, *numbers in rows} == {

@@ -1,13 +1,14 @@
 """The messages of the native protocol: what one end writes, the other reads."""
 
 import json
-from dataclasses import replace
-from typing import Any, get_args
+from dataclasses import fields, replace
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from livecaption.audio.formats import CHANNEL_MODES, ENCODINGS, AudioFormat
 from livecaption.events import (
     Ack,
     CaptionWord,
@@ -32,8 +33,23 @@ from livecaption.events import (
     Translation,
 )
 from livecaption.live.dialects import commands, native
-from livecaption.messages import Flush, Ping, Resume, Stop, encode, encode_final, encode_request, parse_event
-from livecaption.speech.endpointing import EndpointingConfig
+from livecaption.live.dialects.address import ENDPOINTING, OPTIONS
+from livecaption.messages import (
+    Endpointing,
+    Flush,
+    Ping,
+    Resume,
+    RoomEntry,
+    Stop,
+    StreamSettings,
+    encode,
+    encode_final,
+    encode_request,
+    parse_event,
+)
+from livecaption.pipeline.options import StreamOptions
+from livecaption.recognition import TASKS, TranscriptionOptions
+from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 from tests.support.cases import for_each
 from tests.support.scripted_peer import FINAL
 
@@ -94,6 +110,77 @@ def test_a_server_reads_the_request_that_a_client_writes(
     request_: Resume | Flush | Stop | Ping, command: commands.Command
 ) -> None:
     assert native.parse(encode_request(request_), EndpointingConfig()) == command
+
+
+SETTINGS = StreamSettings(
+    encoding="mulaw",
+    sample_rate=8000,
+    channels=2,
+    channel_mode="separate",
+    language=("en", "de"),
+    task="translate",
+    translate=("fr",),
+    partials=False,
+    words=True,
+    hotwords=("Ada",),
+    prompt="Names:",
+    endpointing=Endpointing(preset="fast", silence_ms=400, max_utterance_ms=9000),
+    title="Talk",
+    private=True,
+    keep=False,
+    room=RoomEntry("pycon", "x" * 20, True, "r0"),
+)
+"""No setting has its default."""
+
+
+def opened_by(settings: StreamSettings) -> commands.Open:
+    command = native.parse(encode_request(settings), EndpointingConfig())
+    assert isinstance(command, commands.Open)
+    return command
+
+
+def test_a_server_reads_every_setting_that_a_client_writes() -> None:
+    assert [each.name for each in fields(SETTINGS) if getattr(SETTINGS, each.name) == each.default] == []
+    command = opened_by(SETTINGS)
+    assert command.room == commands.RoomClaim("pycon", "x" * 20, True, "r0")
+    assert command.options == StreamOptions(
+        audio=AudioFormat("mulaw", 8000, 2),
+        transcription=TranscriptionOptions(
+            None, ("en", "de"), task="translate", words=True, prompt="Names:", hotwords=("Ada",)
+        ),
+        partials=False,
+        endpointing=replace(PRESETS["fast"], hangover_ms=400, mid_phrase_hangover_ms=400, max_utterance_ms=9000),
+        title="Talk",
+        private=True,
+        keep=False,
+        channel_mode="separate",
+        tracks=("fr",),
+    )
+
+
+@for_each("name", [each.name for each in fields(StreamSettings)])
+def test_a_setting_that_is_left_out_is_its_default(name: str) -> None:
+    alone = replace(StreamSettings(), **{name: getattr(SETTINGS, name)})
+    assert json.loads(encode_request(alone)).keys() == {"type", name}
+    assert json.loads(encode_request(StreamSettings())) == {"type": "start"}
+    assert (opened_by(alone).options, opened_by(alone).room) != (StreamOptions(), None)
+    assert (opened_by(StreamSettings()).options, opened_by(StreamSettings()).room) == (StreamOptions(), None)
+
+
+def test_the_words_of_settings_are_those_of_the_server() -> None:
+    types = get_type_hints(StreamSettings)
+    assert get_args(types["encoding"]) == ENCODINGS
+    assert get_args(types["channel_mode"]) == CHANNEL_MODES
+    assert get_args(types["task"]) == TASKS
+    [presets, _] = get_args(get_type_hints(Endpointing)["preset"])
+    assert set(get_args(presets)) == PRESETS.keys()
+    assert {each.name for each in fields(StreamSettings)} == {*OPTIONS, "endpointing", "room"}
+    assert {each.name for each in fields(Endpointing)} == ENDPOINTING.keys()
+
+
+def test_no_secret_is_shown_with_the_settings() -> None:
+    assert "xxxx" not in repr(SETTINGS)
+    assert "r0" not in repr(SETTINGS)
 
 
 def test_a_final_in_a_snapshot_is_the_same_without_its_type() -> None:

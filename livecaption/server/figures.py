@@ -277,6 +277,20 @@ STORE_FIGURES: tuple[Figure[StoreFigures], ...] = (
         "store_lost_entries",
         "Entries that were dropped because too many waited",
     ),
+    Figure(
+        "behind",
+        lambda store: store.behind,
+        gauge,
+        "store_behind",
+        "1 while captions are sent before they are stored, because the disk is slow or fails",
+    ),
+    Figure(
+        "early",
+        lambda store: store.early,
+        counter,
+        "store_early_entries",
+        "Entries whose captions were sent before they were stored",
+    ),
 )
 
 WORKER_FIGURES: tuple[Figure[WorkerFigures], ...] = (

@@ -4,7 +4,8 @@
     read, delete         are answered from a thread
 
 Data that is reported as written was synced to the disk. If that takes longer than `MAX_HOLD_S`, captions are sent
-before it. The store is then behind until all that waits is written.
+before it. The store is then behind until all that waits is written. The log reports it before the first of these
+captions is sent, so it shows whether the server's end can have cost a final that somebody has seen.
 """
 
 import asyncio
@@ -58,12 +59,16 @@ class StoreFigures:
         waiting: entries (finals, begins and ends of sessions) that are not written yet.
         failures: failed attempts to write since the start.
         lost: entries that will never be written.
+        behind: whether captions are sent now before they are stored.
+        early: entries whose captions were sent before they were stored.
     """
 
     working: bool
     waiting: int
     failures: int
     lost: int
+    behind: bool
+    early: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,7 @@ class TranscriptStore:
         self._held: deque[_Held] = deque()
         self._n_submitted = 0
         self._behind = False
+        self._n_early = 0
         self._timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
@@ -135,7 +141,9 @@ class TranscriptStore:
     @property
     def figures(self) -> StoreFigures:
         writer = self._writer
-        return StoreFigures(not writer.failing, writer.n_waiting, writer.n_failures, writer.n_lost)
+        return StoreFigures(
+            not writer.failing, writer.n_waiting, writer.n_failures, writer.n_lost, self._behind, self._n_early
+        )
 
     # Writing
 
@@ -222,6 +230,7 @@ class TranscriptStore:
         submitted = self._writer.submit(*statements)
         self._n_submitted += len(statements) if submitted else 0
         if not submitted or self._behind:
+            self._n_early += written is not _ignore
             written()
             return
         self._held.append(_Held(self._n_submitted, self._loop.time() + self._max_hold_s, written))
@@ -231,8 +240,9 @@ class TranscriptStore:
     def _on_written(self, n_written: int) -> None:
         while self._held and self._held[0].number <= n_written:
             self._held.popleft().written()
-        if n_written == self._n_submitted:
+        if self._behind and n_written == self._n_submitted:
             self._behind = False
+            logger.warning("the store has caught up: captions are stored before they are sent again")
 
     def _check_due(self) -> None:
         self._timer = None
@@ -250,7 +260,9 @@ class TranscriptStore:
 
     def _go_on(self) -> None:
         while self._held:
-            self._held.popleft().written()
+            held = self._held.popleft()
+            self._n_early += held.written is not _ignore
+            held.written()
 
     async def _do(self, chore: Chore) -> bool:
         answered: asyncio.Future[bool | sqlite3.Error] = self._loop.create_future()

@@ -1,10 +1,15 @@
-"""The store has every final that a reader has received, after any end of the server and any fault of the disk."""
+"""The store has every final that a reader has received, after any end of the server, unless the log reports otherwise.
+
+If the disk takes more than half a second, captions are sent before they are stored. Then, and only then, SIGKILL costs
+finals that somebody has seen.
+"""
 
 import asyncio
 import contextlib
 import json
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -17,8 +22,8 @@ import pytest
 
 from livecaption.store.database import Database
 from livecaption.store.rows import SessionState
-from tests.support.processes import COMMAND, assert_clean_end, serving
-from tests.support.stored import opened
+from tests.support.processes import COMMAND, ServerProcess, assert_clean_end, serving
+from tests.support.stored import locked_by_another, opened
 from tests.support.streaming import Publisher, speaking
 
 pytestmark = pytest.mark.processes
@@ -30,6 +35,12 @@ async def ask(url: str, path: str) -> Any:
     async with aiohttp.ClientSession() as http, http.get(f"{url}{path}") as response:
         assert response.status == 200, await response.text()
         return json.loads(await response.text()) if response.content_type == "application/json" else None
+
+
+def is_behind(server: ServerProcess) -> bool:
+    """Return True if the server's newest report is that it sends captions before they are stored."""
+    reports = re.findall(r"captions are (sent|stored) before they are (?:stored|sent)", server.output)
+    return bool(reports) and reports[-1] == "sent"
 
 
 def check_stored(database: Database, publisher: Publisher, state: SessionState) -> int:
@@ -49,7 +60,7 @@ async def test_sigkill_at_any_moment_loses_no_final_that_a_reader_had_received(t
     """Successive servers use the same store, and each is killed during two streams."""
     path = tmp_path / "transcripts.db"
     chance = random.Random(6)
-    n_received = 0
+    n_received = n_behind = 0
     for _ in range(N_KILLS):
         async with serving("--store", str(path), "--max-streams=100") as server:
             url = await server.ready()
@@ -58,14 +69,37 @@ async def test_sigkill_at_any_moment_loses_no_final_that_a_reader_had_received(t
                 await asyncio.sleep(chance.uniform(0, 0.3))  # a random moment, not that of an event
                 server.send(signal.SIGKILL)
                 await server.exited(within_s=5)
+        if is_behind(server):  # the disk was too slow, maybe because of other programs
+            n_behind += 1
+            continue
         with opened(path) as database:
             n_received += sum(check_stored(database, publisher, SessionState.INTERRUPTED) for publisher in publishers)
-    assert n_received > N_KILLS
+    if n_behind > N_KILLS / 2:
+        pytest.skip("the disk needed more than 0.5 s nearly each time")
+    assert n_received > N_KILLS / 2
     async with serving("--store", str(path)) as server:
         url = await server.ready()
         sessions = (await ask(url, "v1/sessions?limit=200"))["sessions"]
         assert [session["state"] for session in sessions] == 2 * N_KILLS * ["interrupted"]
         await ask(url, f"v1/sessions/{sessions[0]['id']}/transcript.json")
+
+
+async def test_sigkill_costs_a_final_that_was_sent_while_the_store_was_behind_and_the_log_reports_that_before(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "transcripts.db"
+    async with serving("--store", str(path)) as server, speaking(await server.ready(), pace=10.0) as [publisher]:
+        await publisher.received("final")
+        with locked_by_another(path):
+            n_before = len(publisher.of("final"))
+            await publisher.received("final", utterance=n_before + 1)
+            assert is_behind(server)
+            server.send(signal.SIGKILL)
+            await server.exited(within_s=5)
+    with opened(path) as database:
+        session = database.session(publisher.of("ready")[0]["session"])
+        assert session is not None
+        assert len(list(database.finals(session))) < len(publisher.of("final"))
 
 
 async def test_a_stop_in_order_stores_all_finals_and_ends_the_sessions(tmp_path: Path) -> None:

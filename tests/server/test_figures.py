@@ -34,6 +34,7 @@ def test_the_names_in_prometheus_are_those_that_dashboards_use() -> None:
         *("partial_interval_seconds", "partials_paused", "partials_paused_seconds"),
         *("finals", "translations", "redone_finals", "runaway_texts"),
         *("store_working", "store_waiting_entries", "store_failures", "store_lost_entries"),
+        *("store_behind", "store_early_entries"),
         *("worker_restarts", "worker_resident_memory_bytes"),
         *("device_memory_used_bytes", "device_memory_total_bytes"),
     ]
@@ -46,7 +47,7 @@ def test_the_places_in_the_stats_are_those_that_programs_use() -> None:
         *("queue.finals", "queue.partials", "queue.in_flight", "batches", "partials.asked", "partials"),
         *("pace.partial_interval_ms", "pace.partials_paused_s", "pace.speculates"),
         *("finals", "translations", "redone_finals", "runaway_texts"),
-        *("working", "waiting", "failures", "lost"),
+        *("working", "waiting", "failures", "lost", "behind", "early"),
         *("restarts", "resident_memory_bytes", "device_memory"),
     ]
 

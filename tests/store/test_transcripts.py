@@ -14,7 +14,7 @@ import pytest
 
 from livecaption.errors import StoreFailed, StoreUnusable
 from livecaption.recognition import SessionId
-from livecaption.store import writer
+from livecaption.store import transcripts, writer
 from livecaption.store.config import StoreConfig
 from livecaption.store.database import Database
 from livecaption.store.rows import SessionRecord, SessionState
@@ -112,15 +112,22 @@ async def test_captions_do_not_wait_for_a_database_that_is_locked_and_are_writte
             await eventually(lambda: store.figures.failures > 0)
             assert not store.figures.working
             assert store.figures.waiting >= 2
+            assert (store.figures.behind, store.figures.early) == (True, 3)
         await eventually(lambda: store.figures.working and store.figures.waiting == 0)
         assert not await store.delete("nobody")  # answered after the store has the report that all is written
         # It is caught up: from now on finals wait for the disk again.
         store.append(ONE, final("Three.", utterance=2), 2, None, lambda: reported.append(False))
         assert reported == [True]
+        assert not store.figures.behind
         await eventually(lambda: reported == [True, False])
+        assert store.figures.early == 3
         (session,) = await listed(store)
         finals = await store.read(lambda database: database.finals(session))
     assert [each.text for each in finals] == ["One.", "Two.", "Three."]
+    assert [record.getMessage() for record in caplog.records if record.name == transcripts.__name__] == [
+        "the store needs more than 0.1 s: captions are sent before they are stored",
+        "the store has caught up: captions are stored before they are sent again",
+    ]
     assert not any("One." in record.getMessage() for record in caplog.records)
 
 
