@@ -44,7 +44,7 @@ class Peer:
         end_reason: the reason in `end`; None: closes without one.
         n_refusals: streams that are refused before, because the model is loading.
         breaks: whether the first connection breaks at the first audio.
-        starts: the `start` of each stream, with the Authorization header as `authorization`.
+        starts: the `start` of each stream with its default format, and the Authorization header as `authorization`.
         audio: the bytes of each stream.
         longest_bytes: the length of the longest audio message of all streams.
         has_audio: set at the first audio.
@@ -74,7 +74,8 @@ class Peer:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         start = await socket.receive_json()
-        self.starts.append(start | {"authorization": request.headers.get("Authorization")})
+        authorization = request.headers.get("Authorization")
+        self.starts.append({"encoding": "pcm_s16le", "sample_rate": 16_000, **start, "authorization": authorization})
         seq = 0
 
         async def send(*messages: dict[str, Any]) -> None:
