@@ -96,6 +96,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("host", "server", "host", "address to listen on", "ADDRESS"),
         Option("port", "server", "port", "port to listen on; 0 picks a free one", "PORT"),
         Option("public-url", "server", "public_url", "address of the page that links and QR codes lead to", "URL"),
+        Option("trusted-proxy", "server", "trusted_proxies", "network of proxies whose X-Forwarded-* count", "NETWORK"),
     ),
     "access": (
         Option(
@@ -106,7 +107,8 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "TOKEN",
             secret=True,
         ),
-        Option("allowed-origin", "server", "allowed_origins", "another web origin whose pages may stream", "ORIGIN"),
+        Option("allowed-origin", "server", "allowed_origins", "web origin whose pages may use the API", "ORIGIN"),
+        Option("allowed-frame", "server", "allowed_frames", "web origin that may embed the readers' page", "ORIGIN"),
         Option("allowed-host", "server", "allowed_hosts", "another name under which browsers reach the server", "NAME"),
         Option(
             "insecure",

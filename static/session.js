@@ -312,7 +312,8 @@ export class Session {
   }
 
   /**
-   * The connection is closed without `end`; code null: it does not answer.
+   * The connection is closed without `end`; code null: it does not answer. A server that was asked just before lets the
+   * page connect; if that fails, something between them passes no WebSockets.
    *
    * @param {number | null} code
    */
@@ -331,7 +332,7 @@ export class Session {
       return;
     }
     const unconnected = this.state === "connecting";
-    const cause = PROBLEM_OF_CLOSE_CODE[code ?? 0] ?? (unconnected ? "unreachable" : "lost");
+    const cause = PROBLEM_OF_CLOSE_CODE[code ?? 0] ?? (unconnected ? "no_websocket" : "lost");
     this.#fail(this.#wasLive ? "lost" : "failed", this.#fatal ?? new Problem(cause));
   }
 

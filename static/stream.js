@@ -71,10 +71,10 @@ const ABNORMAL_CLOSE_CODES = [LOST, 1012];
  * @typedef {{ resume?: string, room?: string }} Claim
  */
 
-/** @param {Claim} claim */
-function streamUrl(claim) {
+/** @param {Claim & { page?: string }} query */
+function streamUrl(query) {
   const url = new URL("v1/stream", document.baseURI);
-  for (const [name, value] of Object.entries(claim)) if (value) url.searchParams.set(name, value);
+  for (const [name, value] of Object.entries(query)) if (value) url.searchParams.set(name, value);
   return url;
 }
 
@@ -90,10 +90,12 @@ function streamUrl(claim) {
  */
 export async function preflight(token, claim, signal) {
   const headers = authorization(token);
+  // Browsers send an origin with a WebSocket, but not with this request.
+  const page = new URL(".", document.baseURI).href;
   const inTime = AbortSignal.any([signal, AbortSignal.timeout(MAX_SILENCE_MS)]);
   let response;
   try {
-    response = await fetch(streamUrl(claim), { headers, signal: inTime, cache: "no-store" });
+    response = await fetch(streamUrl({ ...claim, page }), { headers, signal: inTime, cache: "no-store" });
   } catch (error) {
     signal.throwIfAborted();
     throw new Problem("unreachable", /** @type {Error} */ (error).message);

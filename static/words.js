@@ -203,10 +203,6 @@ const PROBLEMS = {
     t("The sound source has ended"),
     t("The microphone was unplugged, or sharing was stopped. Choose a source, then start again."),
   ],
-  forbidden_origin: [
-    t("The server does not accept pages from this address"),
-    t("Open the page at the server's own address, or ask its operator to allow this one."),
-  ],
   unsupported_language: [
     t("The server's model does not support this language"),
     t("Choose “Detect” or another language, then start again."),
@@ -228,6 +224,13 @@ const PROBLEMS = {
   unreachable: [
     t("The server does not answer"),
     t("It may be stopped, or the network is down. Start again when it is back."),
+  ],
+  no_websocket: [
+    t("The server answers, but no sound gets through to it"),
+    t(
+      "No WebSocket could be opened. A reverse proxy in front of the server must pass on the headers Upgrade and " +
+        "Connection. A firewall or an extension of the browser can be the cause too.",
+    ),
   ],
   lost: [
     t("The connection was lost"),
@@ -276,10 +279,11 @@ const PROBLEMS = {
   unexpected: [t("That did not work"), t("Start again. If it happens again, reload the page.")],
 };
 
+/** @typedef {{ hostname: string, port: string, href: string }} Place */
+
 /** @type {Record<string, string>} Codes for which people need the words of another one. */
 const SAME_WORDS = {
   draining: "server_stopped",
-  forbidden_host: "forbidden_origin",
   invalid_message: "refused",
   loading: "overloaded",
   message_too_big: "refused",
@@ -342,19 +346,38 @@ export function refusalWords(code, status, message) {
  * `detail` is the technical cause or "".
  *
  * @param {Problem} problem
- * @param {{ hostname: string, port: string }} place the page's location
+ * @param {Place} place the page's location
  * @returns {{ title: string, text: string, fixes: string[], detail: string }}
  */
 export function problemWords({ code, message }, place) {
   if (code === "insecure_context") return insecureContextWords(place);
+  const detail = message ? `${code}: ${message}` : "";
+  if (code === "forbidden_origin" || code === "forbidden_host") return { ...originWords(place), detail };
   const [title, text] = PROBLEMS[SAME_WORDS[code] ?? code] ?? [
     t("The server refused the stream"),
     t("Start again, or ask its operator."),
   ];
-  return { title, text, fixes: [], detail: message ? `${code}: ${message}` : "" };
+  return { title, text, fixes: [], detail };
 }
 
-/** @param {{ hostname: string, port: string }} place */
+/** @param {Place} place */
+function originWords({ href }) {
+  const page = new URL(".", href);
+  return {
+    title: t("The server does not accept pages from this address"),
+    text: t("Open the page at the server's own address, or ask its operator to allow this one:"),
+    fixes: [
+      t("If a reverse proxy serves the page here, start the server with `--public-url {address}`", {
+        address: page.href,
+      }),
+      t("If the page is part of another site, start the server with `--allowed-origin {origin}`", {
+        origin: page.origin,
+      }),
+    ],
+  };
+}
+
+/** @param {Place} place */
 function insecureContextWords({ hostname, port }) {
   const localPort = port || "8080";
   return {

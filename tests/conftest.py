@@ -69,6 +69,8 @@ KIND_OF_PLACE = {
     "processes": "processes",
     "scheduling": "pure",
     "server": "server",
+    "server/test_forwarded.py": "pure",
+    "server/test_origins.py": "pure",
     "speech": "pure",
     "store": "server",
     "store/test_config.py": "pure",

@@ -54,6 +54,7 @@ PURE = [
     or path.parts[1:3] in (("engine", "language.py"), ("live", "turn.py"), ("live", "title.py"))
     or path.name
     in ("event_log.py", "restart.py", "deadlines.py", "messages.py", "quarantine.py", "tokens.py", "allowance.py")
+    or path.parts[1:3] in (("server", "forwarded.py"), ("server", "origins.py"))
 ]
 IO_PACKAGES = {
     *("aiohttp", "aiojobs", "asyncio", "http", "logging", "multiprocessing", "os", "psutil", "queue", "random"),

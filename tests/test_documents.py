@@ -316,7 +316,7 @@ def test_a_decision_has_all_its_parts() -> None:
 def test_every_decision_that_code_names_exists() -> None:
     numbers = {name[:4] for name in decisions()}
     named = set()
-    for path in [*SOURCES, *(ROOT / "packaging").iterdir()]:
+    for path in [*SOURCES, *(path for path in (ROOT / "packaging").rglob("*") if path.is_file())]:
         for link in re.findall(r"decisions/(\d{4}[\w-]*(?:\.md)?)", path.read_text()):
             assert link in numbers or link in decisions(), f"{path.relative_to(ROOT)}: {link}"
             named.add(link[:4])

@@ -20,11 +20,13 @@ from packaging.utils import canonicalize_name
 import livecaption
 from livecaption.cli import build_parser, health
 from livecaption.config import VARIABLES
+from livecaption.live.config import SocketLimits
 from livecaption.server import lifecycle
-from livecaption.server.config import ServerConfig
+from livecaption.server.config import HttpLimits, ServerConfig
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = ROOT / "packaging" / "Dockerfile"
+PROXIES = ROOT / "packaging" / "proxies"
 UNIT = ROOT / "packaging" / "livecaption.service"
 PINNED = ROOT / "packaging" / "requirements.txt"
 
@@ -266,3 +268,13 @@ def test_no_text_names_another_program_of_that_name_to_install() -> None:
     for part in ("livecaption", "static", "docs", "packaging"):
         places += [path for path in (ROOT / part).rglob("*") if path.suffix in (".py", ".js", ".html", ".md", "")]
     assert [path for path in places if path.is_file() and wrong_name.search(path.read_text())] == []
+
+
+def test_the_examples_wait_longer_than_the_server_is_silent() -> None:
+    timeouts_s = [
+        int(seconds)
+        for path in PROXIES.iterdir()
+        for seconds in re.findall(r"(?:read_timeout|send_timeout|client|server|tunnel) (\d+)s", path.read_text())
+    ]
+    assert len(timeouts_s) >= 10
+    assert min(timeouts_s) > 2 * max(SocketLimits().heartbeat_s, HttpLimits().heartbeat_s)

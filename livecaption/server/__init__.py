@@ -4,6 +4,7 @@
     http         pages and health checks         readers     readers' WebSockets and server-sent events
     transcripts  stored sessions over HTTP       exports     transcripts, laid out in threads
     auth         origin, host, token             metrics     figures, for Prometheus and as JSON
+    forwarded    clients behind proxies          cors        pages of other origins
     signals      stop signals -> the loop        systemd     notifications to the service manager
     reloading    files that are read again
     descriptors  how many readers are possible   sending     bodies to slow clients

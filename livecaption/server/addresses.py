@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import psutil
 
-from livecaption.server.auth import DEFAULT_PORTS
+from livecaption.server.origins import DEFAULT_PORTS
 
 Endpoint = tuple[str, int]
 """Address and port of a listening socket."""

@@ -19,10 +19,11 @@ from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
 from livecaption.live.websocket import WebSocket
 from livecaption.scheduling.scheduler import SchedulerConfig
-from livecaption.server import auth, descriptors, http, links, readers, rooms, transcripts
+from livecaption.server import auth, cors, descriptors, http, links, readers, rooms, transcripts
 from livecaption.server.addresses import Listening
+from livecaption.server.config import ServerConfig
 from livecaption.server.exports import Exports
-from livecaption.server.logs import WITHOUT_REQUESTS
+from livecaption.server.logs import WITHOUT_REQUESTS, Refusals
 from livecaption.server.metrics import Metrics
 from livecaption.server.services import METRICS, SERVICES, Services
 from livecaption.store.config import NOWHERE
@@ -87,41 +88,12 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
     app[METRICS] = Metrics(pool, sessions, store)
     app[SERVICES] = Services(config, pool, sessions, Rooms(sessions, store), decoders, store)
     app[http.OWN_NAMES] = auth.OwnNames()
+    app[http.REFUSALS] = Refusals()
     app[links.LISTENING] = Listening()
     app[transcripts.GROWING] = transcripts.GrowingTranscripts()
     app[transcripts.EXPORTS] = Exports()
-    app.add_routes(
-        [
-            web.get("/", http.page),
-            # No HEAD: it would run the handler to the end of a session.
-            *(web.get(route.path, partial(stream, route=route), allow_head=False) for route in routes),
-            web.get("/watch/{room}", readers.watch_page),
-            web.get("/watch/{room}/", readers.watch_page_below),
-            web.get("/v1/rooms/{room}", rooms.room),
-            web.put("/v1/rooms/{room}", rooms.put),
-            web.get("/v1/rooms/{room}/events", readers.room_events, allow_head=False),
-            web.get("/v1/rooms/{room}/watch", readers.room_watch, allow_head=False),
-            web.get("/v1/rooms/{room}/qr.svg", readers.room_qr_code),
-            web.get("/v1/rooms/{room}/transcript.{format}", rooms.transcript),
-            web.get("/v1/sessions/{session}/events", readers.events, allow_head=False),
-            web.get("/v1/sessions/{session}/watch", readers.watch, allow_head=False),
-            web.get("/v1/sessions/{session}/qr.svg", readers.qr_code),
-            web.get("/v1/info", http.info),
-            web.get("/sessions", http.sessions_page),
-            web.get("/v1/sessions", transcripts.sessions),
-            web.get("/v1/sessions/{session}", transcripts.session),
-            web.patch("/v1/sessions/{session}", transcripts.rename),
-            web.delete("/v1/sessions/{session}", transcripts.delete),
-            web.get("/v1/sessions/{session}/transcript.{format}", transcripts.transcript),
-            web.get("/healthz", http.healthz),
-            web.get("/readyz", http.readyz),
-            web.get("/stats", http.stats_page),
-            web.get("/v1/stats", http.stats),
-            web.get("/metrics", http.metrics),
-            web.static("/static", http.STATIC),
-        ]
-    )
-    app.on_response_prepare.append(http.add_security_headers)
+    app.add_routes(_routes(config.server, routes))
+    app.on_response_prepare.append(partial(http.add_headers, config=config.server))
     app.on_startup.append(_look_up_own_names)
     # These are contexts and not `on_cleanup`, which aiohttp skips if another handler of `on_startup` fails. The store
     # comes first and so ends last, because the others store their last finals at their end.
@@ -136,6 +108,45 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
     logging.getLogger("aiohttp.server").addFilter(WITHOUT_REQUESTS)
     return app
+
+
+def _routes(config: ServerConfig, routes: Sequence[Route]) -> list[web.AbstractRouteDef]:
+    api = [
+        # No HEAD: it would run the handler to the end of a session.
+        *(web.get(route.path, partial(stream, route=route), allow_head=False) for route in routes),
+        web.get("/v1/rooms/{room}", rooms.room),
+        web.put("/v1/rooms/{room}", rooms.put),
+        web.get("/v1/rooms/{room}/events", readers.room_events, allow_head=False),
+        web.get("/v1/rooms/{room}/watch", readers.room_watch, allow_head=False),
+        web.get("/v1/rooms/{room}/qr.svg", readers.room_qr_code),
+        web.get("/v1/rooms/{room}/transcript.{format}", rooms.transcript),
+        web.get("/v1/sessions/{session}/events", readers.events, allow_head=False),
+        web.get("/v1/sessions/{session}/watch", readers.watch, allow_head=False),
+        web.get("/v1/sessions/{session}/qr.svg", readers.qr_code),
+        web.get("/v1/sessions/{session}", transcripts.session),
+        web.patch("/v1/sessions/{session}", transcripts.rename),
+        web.delete("/v1/sessions/{session}", transcripts.delete),
+        web.get("/v1/sessions/{session}/transcript.{format}", transcripts.transcript),
+        web.get("/v1/info", http.info),
+        web.get("/healthz", http.healthz),
+        web.get("/readyz", http.readyz),
+    ]
+    operators = [
+        web.get("/v1/sessions", transcripts.sessions),
+        web.get("/v1/stats", http.stats),
+        web.get("/metrics", http.metrics),
+    ]
+    return [
+        *cors.shared(api),
+        # Without a token, pages of other origins would have what is for the operator by being allowed.
+        *(cors.shared(operators) if config.token else operators),
+        web.get("/", http.page),
+        web.get(http.WATCH, readers.watch_page),
+        web.get("/watch/{room}/", readers.watch_page_below),
+        web.get("/sessions", http.sessions_page),
+        web.get("/stats", http.stats_page),
+        web.static("/static", http.STATIC),
+    ]
 
 
 async def stream(request: web.Request, route: Route) -> web.StreamResponse:
@@ -154,6 +165,7 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
             services.sessions.check_admission()
     except LivecaptionError as error:
         services.sessions.refused[error.code] += 1
+        http.log_refusal(request, error)
         return http.answer(route.refusal(error))
     if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
         return http.answer(route.refusal(UpgradeRequired("a stream is a WebSocket")))

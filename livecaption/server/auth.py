@@ -1,11 +1,10 @@
 """Checks of each request: the site of the page (Origin), the name of the server (Host), and the token."""
 
 import hmac
-import re
 import socket
 import threading
 from collections.abc import Mapping
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
 from aiohttp import hdrs, web
 
@@ -13,19 +12,10 @@ from livecaption.config import is_loopback
 from livecaption.errors import ForbiddenOrigin, LocalOnly, Unauthorized
 from livecaption.live.dialects import native
 from livecaption.live.dialects.dialect import Handshake
-from livecaption.server.config import MAX_PORT, ServerConfig
-
-_HOST = re.compile(
-    r"(?:\[(?P<address>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[0-9A-Za-z._-]{1,253}))(?::(?P<port>[0-9]{1,5})?)?"
-)
-"""The header Host as browsers send it (RFC 9110, 7.2), in ASCII and without user names. A name has at most 253
-characters (RFC 1035, 2.3.4), an IPv6 address at most 45. A link with a longer name might not fit into a QR code."""
-DEFAULT_PORTS = {"http": 80, "https": 443}
-FORWARDING_HEADERS = ("Forwarded", "Via", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto")
-"""Headers of which a reverse proxy sets at least one. Browsers set none."""
-
-Origin = tuple[str, str, int]
-"""Scheme, host and port (RFC 6454, 4)."""
+from livecaption.server import forwarded
+from livecaption.server.config import ServerConfig
+from livecaption.server.forwarded import Client
+from livecaption.server.origins import NULL, Origin, host_name, origin_of
 
 
 class OwnNames:
@@ -48,6 +38,16 @@ class OwnNames:
         self.known |= {socket.getfqdn().lower()}
 
 
+def client_of(request: web.BaseRequest, config: ServerConfig) -> Client:
+    """Return the client of a request, which trusted proxies may have passed on."""
+    headers = {name: ",".join(request.headers.getall(name, [])) for name in forwarded.HEADERS}
+    peer = request.transport and request.transport.get_extra_info("peername")
+    address = peer[0] if isinstance(peer, tuple) else ""
+    return forwarded.client_of(
+        address, request.scheme, headers | {"Host": request.headers.get(hdrs.HOST, "")}, config.trusted_proxies
+    )
+
+
 def check_host(request: web.BaseRequest, config: ServerConfig, own_names: OwnNames) -> None:
     """Check that the request names this server; `allowed_hosts` and `public_url` add names.
 
@@ -58,62 +58,61 @@ def check_host(request: web.BaseRequest, config: ServerConfig, own_names: OwnNam
     Raises:
         ForbiddenOrigin: the Host header has another name or is invalid, or it is missing although names are checked.
     """
-    header = request.headers.get(hdrs.HOST, "")
+    header = client_of(request, config).host
     name = host_name(header)
     if header and not name:
         raise ForbiddenOrigin("the Host header names no host", code="forbidden_host")
     beyond_loopback = not is_loopback(config.host)
     if is_loopback(name) or name in map(str.lower, config.allowed_hosts) or (beyond_loopback and config.token):
         return
-    if (public := origin_of(config.public_url)) is not None and name == public[1]:
+    if (public := _public(config)) is not None and name == public[1]:
         return
     if not (beyond_loopback and (_is_address(name) or name in own_names.known)):
-        raise ForbiddenOrigin("this server does not answer to that name (--allowed-host NAME)", code="forbidden_host")
-
-
-def host_name(host: str) -> str:
-    """Return the host in lower case: `localhost` of `localhost:8000`, `::1` of `[::1]:8000`; empty if it is invalid."""
-    match = _match_host(host)
-    return "" if match is None else _name_in(match)
-
-
-def _match_host(host: str) -> re.Match[str] | None:
-    match = _HOST.fullmatch(host)
-    return None if match is None or int(match["port"] or 0) > MAX_PORT else match
-
-
-def _name_in(match: re.Match[str]) -> str:
-    return str(match["name"] or match["address"]).lower()
+        raise ForbiddenOrigin(
+            "this server does not answer to that name (--public-url ADDRESS, or --allowed-host NAME)",
+            code="forbidden_host",
+        )
 
 
 def check_origin(request: web.BaseRequest, config: ServerConfig) -> None:
     """Refuse pages of other sites, because browsers do not apply CORS to WebSockets.
 
     Programs other than browsers send no Origin, and are accepted. `allowed_origins` and `public_url` add sites.
+    Browsers send none either when a page requests its own server by GET. So pages send their own address as `?page=` to
+    ask whether a WebSocket, which has an Origin, would be accepted.
 
     Raises:
         ForbiddenOrigin: the page belongs to another site, or to none (`null` or an invalid origin).
     """
+    for page in (request.headers.get(hdrs.ORIGIN), request.query.get("page")):
+        if page is None or _is_allowed(page, config):
+            continue
+        if (site := origin_of(page)) is None or site not in {_own_origin(request, config, site), _public(config)}:
+            raise ForbiddenOrigin(
+                "this server does not accept pages of that origin (--public-url with the address of its own page, or "
+                "--allowed-origin for a page of another site)"
+            )
+
+
+def is_of_allowed_origin(request: web.BaseRequest, config: ServerConfig) -> bool:
+    """Return True if a page of one of the `allowed_origins` sent the request."""
     origin = request.headers.get(hdrs.ORIGIN)
-    if origin is None or origin in config.allowed_origins:
-        return
-    site = origin_of(origin)
-    if site is not None:
-        # The scheme of the page counts for both, because a proxy may have ended TLS.
-        own = origin_of(f"{site[0]}://{request.headers.get(hdrs.HOST, '')}")
-        if site in {own, *map(origin_of, (*config.allowed_origins, config.public_url))}:
-            return
-    raise ForbiddenOrigin("pages of this origin may not stream here (--allowed-origin)")
+    return origin is not None and _is_allowed(origin, config)
 
 
-def origin_of(url: str) -> Origin | None:
-    """Return the origin of a URL in lower case and with its port; None: it has none, such as `null`."""
-    scheme, separator, rest = url.partition("://")
-    host = rest.partition("/")[0]
-    if not separator or (match := _match_host(host)) is None:
-        return None
-    scheme = scheme.lower()
-    return scheme, _name_in(match), int(match["port"] or DEFAULT_PORTS.get(scheme, 0))
+def _is_allowed(page: str, config: ServerConfig) -> bool:
+    if page == NULL:
+        return NULL in config.allowed_origins
+    return (site := origin_of(page)) is not None and site in map(origin_of, config.allowed_origins)
+
+
+def _own_origin(request: web.BaseRequest, config: ServerConfig, page: Origin) -> Origin | None:
+    """Return the origin of the server's own page. The scheme of `page` counts, because a proxy may have ended TLS."""
+    return origin_of(f"{page[0]}://{client_of(request, config).host}")
+
+
+def _public(config: ServerConfig) -> Origin | None:
+    return origin_of(config.public_url)
 
 
 def check_operations(request: web.BaseRequest, config: ServerConfig) -> None:
@@ -127,7 +126,7 @@ def check_operations(request: web.BaseRequest, config: ServerConfig) -> None:
         LocalOnly: there is no token, and the client may be on another machine.
     """
     check_token(request, config)
-    if not config.token and not runs_here(request):
+    if not config.token and not runs_here(request, config):
         raise LocalOnly(
             "without a token (LIVECAPTION_TOKEN), transcripts are listed, searched and deleted on the server's machine "
             "only, at its address localhost"
@@ -136,33 +135,34 @@ def check_operations(request: web.BaseRequest, config: ServerConfig) -> None:
 
 def may_see_addresses(request: web.BaseRequest, config: ServerConfig) -> bool:
     """Return True if the client may see this machine's addresses: it runs here, or has the operator's token."""
-    return runs_here(request) or shows_operator_token(request, config)
+    return runs_here(request, config) or shows_operator_token(request, config)
 
 
-def runs_here(request: web.BaseRequest) -> bool:
-    """Return True if the client certainly runs on this machine, or uses a tunnel of its own to it."""
-    peer = request.transport and request.transport.get_extra_info("peername")
-    return is_from_here(peer[0] if isinstance(peer, tuple) else "", request.headers)
+def runs_here(request: web.BaseRequest, config: ServerConfig) -> bool:
+    """Return True if the client certainly runs on this machine, or uses a tunnel of its own to it.
+
+    A page of another origin does not, also if it is allowed: its browser may run here, but its author does not.
+    """
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is not None and ((site := origin_of(origin)) is None or site != _own_origin(request, config, site)):
+        return False
+    return is_from_here(client_of(request, config).address, request.headers)
 
 
 def is_from_here(peer: str, headers: Mapping[str, str]) -> bool:
     """Return True if the request comes from this machine, and no reverse proxy on it has passed it on.
 
     A proxy sets a header of its own, or keeps the public name of the server in the header Host. One that does neither
-    cannot be recognised: `docs/operating.md` forbids it.
+    cannot be recognised: `docs/operating.md` forbids it. What a trusted proxy passed on never comes from here, because
+    one that lets clients write its headers would make strangers local.
 
     Args:
-        peer: the address of the client's socket; empty if it has none, as with a Unix socket.
+        peer: the address of the client; empty if it has none, as with a Unix socket.
         headers: the headers of the request, with names that ignore case.
     """
-    if any(name in headers for name in FORWARDING_HEADERS) or not is_loopback(host_name(headers.get(hdrs.HOST, ""))):
+    if any(name in headers for name in forwarded.HEADERS) or not is_loopback(host_name(headers.get(hdrs.HOST, ""))):
         return False
-    try:
-        address = ip_address(peer)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback
+    return (address := forwarded.address_of(peer)) is not None and address.is_loopback
 
 
 def check_token(request: web.BaseRequest, config: ServerConfig) -> None:

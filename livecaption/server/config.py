@@ -1,28 +1,11 @@
 """The settings of the server: addresses, access, and limits of streams and readers."""
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from livecaption.errors import ConfigError
-
-MAX_PORT = 65535
-MAX_URL_CHARACTERS = 500
-"""A QR code of a link must stay readable from a distance, and holds 2300 characters at most."""
-_PAGE_URL = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[0-9A-Za-z._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?"
-    r"(?P<path>(?:/[0-9A-Za-z._~!$&'()*+,;=:@%-]+)*)/?",
-    re.IGNORECASE,
-)
-"""An address in http or https without user, query and fragment (RFC 3986, 3), in ASCII."""
-
-
-def page_url(url: str) -> str | None:
-    """Return the address of a page in one form: scheme and host in lower case, `/` at its end. None: it is none."""
-    match = _PAGE_URL.fullmatch(url)
-    if match is None or len(url) > MAX_URL_CHARACTERS or int(match["port"] or 0) > MAX_PORT:
-        return None
-    port = f":{match['port']}" if match["port"] else ""
-    return f"{match['scheme'].lower()}://{match['host'].lower()}{port}{match['path']}/"
+from livecaption.server.forwarded import networks_of
+from livecaption.server.origins import NULL, host_name, page_url, why_not_an_origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +34,9 @@ class ServerConfig:
     Attributes:
         host, port: address to listen on; port 0 picks a free one.
         token: token that clients must send; empty: none is needed.
-        allowed_origins: web origins other than the server's own whose pages may stream.
+        allowed_origins: web origins other than the server's own whose pages may stream and use the API.
+        allowed_frames: web origins whose pages may show the readers' page in a frame.
+        trusted_proxies: networks of reverse proxies whose `X-Forwarded-*` headers are believed: see `forwarded`.
         allowed_hosts: names of the server in addition to its own, if names are checked: see `auth.check_host`.
         public_url: address under which people reach the page; empty: the one that they have used.
         tls_cert, tls_key: PEM files; browsers allow the microphone only with https or on localhost.
@@ -70,7 +55,9 @@ class ServerConfig:
     port: int = 8000
     token: str = ""
     allowed_origins: tuple[str, ...] = ()
+    allowed_frames: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     public_url: str = ""
     tls_cert: str = ""
     tls_key: str = ""
@@ -85,8 +72,29 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if self.public_url and page_url(self.public_url) is None:
             raise ConfigError("public_url must be an address such as https://captions.example.org/hall")
+        for fault in self._faults():
+            raise ConfigError(fault)
 
     @property
     def public_page(self) -> str | None:
         """The public address in one form, with `/` at its end; None: there is none."""
         return page_url(self.public_url)
+
+    def _faults(self) -> Iterator[str]:
+        """Yield what is wrong with values that would allow nobody."""
+        for origin in self.allowed_origins:
+            if origin != NULL and (why := why_not_an_origin(origin)):
+                yield f"allowed_origins: {why}"
+        for origin in self.allowed_frames:
+            if origin == NULL:
+                yield "allowed_frames: a page with the origin null cannot be named. Put it on a web server"
+            if why := why_not_an_origin(origin):
+                yield f"allowed_frames: {why}"
+        for name in self.allowed_hosts:
+            if host_name(name) != name.lower().strip("[]"):
+                yield f"allowed_hosts: {name} is no host name. Write it without scheme and port: captions.example.org"
+        for network in self.trusted_proxies:
+            try:
+                networks_of((network,))
+            except ValueError as error:
+                yield f"trusted_proxies: {error}. Write an address or a network, such as 127.0.0.1 or 10.0.0.0/8"

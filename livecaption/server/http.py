@@ -1,8 +1,10 @@
 """The pages, the health checks, the figures, and the headers of every HTTP response."""
 
 import errno
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -13,8 +15,11 @@ from livecaption.errors import InvalidMessage, LivecaptionError
 from livecaption.events import PROTOCOL_VERSION
 from livecaption.live.dialects import native
 from livecaption.live.dialects.dialect import HttpAnswer
-from livecaption.server import auth, links
+from livecaption.server import auth, cors, links
+from livecaption.server.config import ServerConfig
+from livecaption.server.logs import Refusals
 from livecaption.server.metrics import CONTENT_TYPE
+from livecaption.server.origins import host_name, origin_of
 from livecaption.server.services import METRICS, SERVICES
 from livecaption.wire import from_plain
 from livecaption.workers.pool import PoolState
@@ -32,7 +37,14 @@ def static_directory(package: Path) -> Path:
 
 STATIC = static_directory(Path(livecaption.__file__).parent)
 
+OF_ACCESS = frozenset({"forbidden_origin", "forbidden_host", "unauthorized", "wrong_token", "local_only"})
+"""Codes of refusals that are logged, because mostly the operator must change something."""
+
+REFUSALS: web.AppKey[Refusals] = web.AppKey("refusals", Refusals)
 OWN_NAMES: web.AppKey[auth.OwnNames] = web.AppKey("own names", auth.OwnNames)
+
+WATCH = "/watch/{room}"
+"""The readers' page, the only one that pages of `allowed_frames` may show in a frame."""
 
 SECURITY_HEADERS = {
     "Permissions-Policy": "microphone=(self), display-capture=(self), camera=()",
@@ -41,16 +53,18 @@ SECURITY_HEADERS = {
 }
 
 
-def content_security_policy(host: str) -> str:
+def content_security_policy(hosts: Iterable[str], frames: Sequence[str] = ()) -> str:
     """Allow only the server's own scripts, styles and connections, and `data:` for images in style sheets.
 
     Args:
-        host: the header Host, listed because older Safari does not apply 'self' to WebSockets of the same host.
+        hosts: hosts of the page, listed because older Safari does not apply 'self' to WebSockets of the same host.
+        frames: origins whose pages may show this one in a frame.
     """
-    sockets = f" ws://{host} wss://{host}" if auth.host_name(host) else ""
+    sockets = "".join(f" ws://{host} wss://{host}" for host in hosts if host_name(host))
+    ancestors = " ".join(frames) or "'none'"
     return (
         f"default-src 'self'; connect-src 'self'{sockets}; img-src 'self' data:; "
-        "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors {ancestors}"
     )
 
 
@@ -155,6 +169,17 @@ def answer(refusal: HttpAnswer) -> web.Response:
     return web.Response(status=refusal.status, text=refusal.body, headers=refusal.headers)
 
 
+def log_refusal(request: web.Request, error: LivecaptionError) -> None:
+    """Log the refusal of a request by its host, origin or token. No line has a query, a token or an id."""
+    if error.code in OF_ACCESS:
+        client = auth.client_of(request, request.app[SERVICES].config.server)
+        resource = request.match_info.route.resource
+        route = f"{request.method} {resource.canonical}" if resource else "an unknown address"
+        page = request.query.get("page", "")
+        origin = request.headers.get(hdrs.ORIGIN, "/".join(page.split("/")[:3]) if origin_of(page) else None)
+        request.app[REFUSALS].log(error.code, route, client.address, client.host, origin)
+
+
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse wrong host names, and answer errors as JSON in the form of the protocol."""
@@ -162,6 +187,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         auth.check_host(request, request.app[SERVICES].config.server, request.app[OWN_NAMES])
         return await handler(request)
     except LivecaptionError as error:
+        log_refusal(request, error)
         return error_response(error)
     except ConnectionError:
         if request.transport is not None and not request.transport.is_closing():
@@ -173,11 +199,14 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         raise web.HTTPNotFound from None  # a path that no file can have
 
 
-async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Add the security headers to each response. This is a handler of aiohttp's `on_response_prepare`."""
-    host = request.headers.get(hdrs.HOST, "")
+async def add_headers(request: web.Request, response: web.StreamResponse, config: ServerConfig) -> None:
+    """Add the headers of security and of CORS to each response. A handler of aiohttp's `on_response_prepare`."""
+    hosts = dict.fromkeys((auth.client_of(request, config).host, urlsplit(config.public_page or "").netloc))
+    resource = request.match_info.route.resource
+    frames = config.allowed_frames if resource is not None and resource.canonical.endswith(WATCH) else ()
     # A new page must not run with cached scripts of the version before. A response to a token must not be shared.
     caching = "private, no-store" if auth.shows_a_token(request) else "no-cache"
-    own = {"Content-Security-Policy": content_security_policy(host), hdrs.CACHE_CONTROL: caching}
+    own = {"Content-Security-Policy": content_security_policy(hosts, frames), hdrs.CACHE_CONTROL: caching}
     for name, value in (SECURITY_HEADERS | own).items():
         response.headers.setdefault(name, value)
+    cors.add_headers(request, response, config)

@@ -1,11 +1,12 @@
 """The links that people share. Each has one source: `--public-url`, else the address that the page has."""
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from livecaption.errors import InvalidQuery
 from livecaption.server import auth
 from livecaption.server.addresses import Listening
-from livecaption.server.config import ServerConfig, page_url
+from livecaption.server.config import ServerConfig
+from livecaption.server.origins import origin_of, page_url
 
 LISTENING: web.AppKey[Listening] = web.AppKey("listening", Listening)
 
@@ -14,8 +15,8 @@ def page_of(request: web.Request, config: ServerConfig) -> str:
     """Return the address of the publisher's page, with `/` at its end; links to other pages begin with it.
 
     The page sends its own address as `?page=`. The server cannot find it out: a proxy may have changed the path, the
-    scheme and the name. To draw links to this server only, the address must have the host of the request, or be one of
-    those that `/v1/info` offers. Without it, the address of the request counts.
+    scheme and the name, and not all say so. To draw links to this server only, the address must have the host of the
+    request, or be one of those that `/v1/info` offers. Without it, the address of the request counts.
 
     Raises:
         InvalidQuery: `page` is no address, or one of another server.
@@ -23,18 +24,17 @@ def page_of(request: web.Request, config: ServerConfig) -> str:
     if config.public_page is not None:
         return config.public_page
     if "page" not in request.query:
-        return _requested_page(request)
+        return _requested_page(request, config)
     page = page_url(request.query["page"])
     if page is None or not _is_ours(page, request, config):
         raise InvalidQuery("page must be the address of a page of this server")
     return page
 
 
-def _requested_page(request: web.Request) -> str:
-    scheme = request.headers.get("X-Forwarded-Proto", request.scheme)
-    host = request.headers.get(hdrs.HOST) or _host_of_socket(request)
+def _requested_page(request: web.Request, config: ServerConfig) -> str:
+    client = auth.client_of(request, config)
     path = request.path.rpartition("/v1/")[0]  # of an application in which this one is mounted
-    return f"{'https' if scheme == 'https' else 'http'}://{host}{path}/"
+    return f"{client.scheme}://{client.host or _host_of_socket(request)}{client.prefix}{path}/"
 
 
 def _host_of_socket(request: web.Request) -> str:
@@ -46,7 +46,7 @@ def _host_of_socket(request: web.Request) -> str:
 
 def _is_ours(page: str, request: web.Request, config: ServerConfig) -> bool:
     scheme = page.partition(":")[0]
-    host = request.headers.get(hdrs.HOST) or _host_of_socket(request)
-    if auth.origin_of(page) == auth.origin_of(f"{scheme}://{host}"):
+    host = auth.client_of(request, config).host or _host_of_socket(request)
+    if origin_of(page) == origin_of(f"{scheme}://{host}"):
         return True
     return auth.may_see_addresses(request, config) and page in request.app[LISTENING].urls()

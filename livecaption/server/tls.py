@@ -9,8 +9,9 @@ from pathlib import Path
 
 from livecaption.config import Config
 from livecaption.errors import ConfigError
-from livecaption.server import auth, certificate
+from livecaption.server import certificate
 from livecaption.server.addresses import interfaces, reachable
+from livecaption.server.origins import origin_of
 from livecaption.store.config import NO_HOME, NOWHERE, data_directory
 
 CHECK_INTERVAL_S = 86_400.0
@@ -86,7 +87,7 @@ def names(config: Config) -> set[str]:
     """Return the names and addresses under which browsers may reach this server."""
     host = socket.gethostname().lower()
     found = {"localhost", "127.0.0.1", "::1", host, f"{host}.local", *map(str.lower, config.server.allowed_hosts)}
-    public = auth.origin_of(config.server.public_url)
+    public = origin_of(config.server.public_url)
     return found | set(reachable(interfaces())) | ({public[1]} if public else set())
 
 

@@ -557,7 +557,7 @@ async def test_each_error_that_people_can_meet_has_words_of_its_own(module_page:
     words = await module_page.evaluate(
         """async (codes) => {
           const { faultWords, problemWords, refusalWords } = await import("/words.js");
-          const place = { hostname: "localhost", port: "8000" };
+          const place = { hostname: "localhost", port: "8000", href: "http://localhost:8000/" };
           const of = (code) => [
             problemWords({ code, message: "raw" }, place).title, faultWords(code), refusalWords(code, 400, "raw")];
           return Object.fromEntries(["nonsense", ...codes].map((code) => [code, of(code)]));

@@ -6,6 +6,7 @@ import socket
 import threading
 from contextlib import nullcontext
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aiohttp import WSServerHandshakeError
@@ -69,6 +70,88 @@ def test_origins_are_compared_by_scheme_host_and_port(origin: str, host: str, ac
     request = make_mocked_request("GET", "/v1/stream", headers={"Origin": origin, "Host": host})
     with nullcontext() if accepted else pytest.raises(ForbiddenOrigin):
         auth.check_origin(request, config)
+
+
+async def test_a_page_learns_by_its_address_that_its_websocket_would_be_refused(start_server: StartServer) -> None:
+    """Browsers send no Origin when a page requests its own server by GET, and hide why a WebSocket is refused."""
+    client = await start_server(public_url="https://captions.example.org/hall")
+    for page in ("https://captions.example.org/hall/", "https://Captions.example.org:443/"):
+        assert (await client.get("/v1/stream", params={"page": page})).status == 426
+    for page in ("https://captions.example.org:8443/", "http://captions.example.org/", "null", ""):
+        answer = await client.get("/v1/stream", params={"page": page})
+        refusal = await answer.json()
+        assert (answer.status, refusal["code"]) == (403, "forbidden_origin")
+        assert all(option in refusal["message"] for option in ("--public-url", "--allowed-origin"))
+
+
+PUBLIC = {"public_url": "https://public.example/hall"}
+TRUSTING = {"trusted_proxies": ("127.0.0.1",)}
+
+
+@for_each(
+    ("settings", "headers", "code"),
+    [
+        # A proxy on another port, or one that sends the name of its upstream, as nginx does by default.
+        ({}, {"Host": "localhost", "Origin": "http://localhost:8080"}, "forbidden_origin"),
+        ({"public_url": "http://localhost:8080"}, {"Host": "localhost", "Origin": "http://localhost:8080"}, ""),
+        (PUBLIC, {"Host": "127.0.0.1:8000", "Origin": "https://public.example"}, ""),
+        (PUBLIC, {"Host": "livecaption", "Origin": "https://public.example"}, "forbidden_host"),
+        (TRUSTING, {"X-Forwarded-Host": "localhost:8080", "Origin": "http://localhost:8080"}, ""),
+        (TRUSTING | PUBLIC, {"Host": "livecaption", "X-Forwarded-Host": "public.example"}, ""),
+        (TRUSTING, {"Host": "localhost", "X-Forwarded-Host": "evil.example"}, "forbidden_host"),
+        (
+            {"trusted_proxies": ("10.0.0.0/8",)},
+            {"Host": "livecaption", "X-Forwarded-Host": "localhost"},
+            "forbidden_host",
+        ),
+        ({"allowed_origins": ("null",)}, {"Host": "localhost", "Origin": "null"}, ""),
+        ({"allowed_origins": ("null",)}, {"Host": "localhost", "Origin": "file://"}, "forbidden_origin"),
+    ],
+)
+def test_host_and_origin_are_those_that_the_browser_has_sent(
+    settings: dict[str, Any], headers: dict[str, str], code: str
+) -> None:
+    transport = Mock(get_extra_info=lambda name, default=None: ("127.0.0.1", 4711) if name == "peername" else default)
+    request = make_mocked_request("GET", "/v1/stream", headers=headers, transport=transport)
+    config = ServerConfig(**settings)
+    with nullcontext() if not code else pytest.raises(ForbiddenOrigin) as refusal:
+        auth.check_host(request, config, auth.OwnNames())
+        auth.check_origin(request, config)
+    assert (refusal.value.code if refusal else "") == code
+
+
+async def test_refusals_are_logged_with_what_the_operator_must_know_and_nothing_secret(
+    start_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await start_server(token=TOKEN, trusted_proxies=("127.0.0.1",), wait=False)
+    passed_on = {"X-Forwarded-For": "203.0.113.5"}
+    await client.get("/v1/stream?page=https://a.example/&x=hush", headers=passed_on)
+    await client.get(
+        "/v1/rooms/hush?x=hush", headers={**passed_on, "Host": "captions.example", "Origin": "https://\xe9"}
+    )
+    await client.get("/v1/stats?x=hush", headers={**passed_on, "Authorization": "Bearer hush"})
+    lines = [record.getMessage() for record in caplog.records if record.name == "livecaption.server.logs"]
+    host = f"{client.host}:{client.port}"
+    assert lines == [
+        f"refused: forbidden_origin for GET /v1/stream, from 203.0.113.5 with host '{host}' and origin "
+        "'https://a.example'",
+        "refused: forbidden_host for GET /v1/rooms/{room}, from 203.0.113.5 with host 'captions.example' and origin "
+        "'https://\\xe9'",
+        f"refused: unauthorized for GET /v1/stats, from 203.0.113.5 with host '{host}' and origin None",
+    ]
+    assert "hush" not in caplog.text
+
+
+async def test_few_refusals_of_a_kind_are_logged_in_a_minute(
+    start_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await start_server(token=TOKEN, wait=False)
+    for origin in map(str, range(30)):
+        await client.get("/v1/stream", headers={"Origin": origin})
+        await client.get("/v1/stats")
+    lines = [record.getMessage() for record in caplog.records if record.name == "livecaption.server.logs"]
+    assert ["unauthorized" in line for line in lines] == [False, True] * 3
+    assert lines[-1].endswith("; more of this minute are suppressed")
 
 
 async def test_pages_of_this_server_and_programs_without_origin_may_stream(client: Client) -> None:
@@ -204,6 +287,7 @@ async def test_a_host_header_that_names_no_host_is_refused(
                 ("Forwarded", "for=127.0.0.1"),
                 ("X-Forwarded-Proto", "https"),
                 ("X-Forwarded-Host", "localhost"),
+                ("X-Forwarded-Prefix", "/hall"),
                 ("X-Real-IP", "127.0.0.1"),
                 ("Via", "1.1 proxy"),
             )

@@ -1,5 +1,7 @@
 """Links below a path of another application. tests/server/test_readers.py has the QR codes themselves."""
 
+from unittest.mock import Mock
+
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
@@ -30,3 +32,28 @@ def test_a_page_with_the_usual_port_has_the_host_of_the_request() -> None:
     assert page_of(make_mocked_request("GET", url.format(443), headers=headers), OWN)
     with pytest.raises(InvalidQuery):
         page_of(make_mocked_request("GET", url.format(444), headers=headers), OWN)
+
+
+@for_each(
+    ("trusted", "page"),
+    [
+        (("127.0.0.1",), "https://captions.example.org:8443/hall/"),
+        ((), "https://localhost:8000/"),
+    ],
+)
+def test_links_begin_as_a_trusted_proxy_says(trusted: tuple[str, ...], page: str) -> None:
+    headers = {
+        "Host": "localhost:8000",
+        "X-Forwarded-For": "203.0.113.5",
+        "X-Forwarded-Host": "captions.example.org:8443",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Prefix": "/hall",
+    }
+    transport = Mock(get_extra_info=lambda name, default=None: ("127.0.0.1", 4711) if name == "peername" else default)
+    config = ServerConfig(trusted_proxies=trusted)
+    request = make_mocked_request("GET", "/v1/sessions/one/qr.svg", headers=headers, transport=transport)
+    assert page_of(request, config) == page
+    if trusted:
+        headers["X-Forwarded-Prefix"] = ""
+        url = "/v1/sessions/one/qr.svg?page=https://captions.example.org:8443/hall/"
+        assert page_of(make_mocked_request("GET", url, headers=headers, transport=transport), config) == page

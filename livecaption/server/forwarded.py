@@ -1,0 +1,121 @@
+"""How a client has reached the server: by itself, or through reverse proxies that the operator trusts.
+
+A proxy appends the address of its own client to `X-Forwarded-For`. Only what a trusted proxy has appended is true, and
+everything to the left of it may be the client's invention. So the addresses are read from the right.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from livecaption.server.origins import is_path
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+FOR = "X-Forwarded-For"
+HOST = "X-Forwarded-Host"
+PREFIX = "X-Forwarded-Prefix"
+PROTO = "X-Forwarded-Proto"
+HEADERS = ("Forwarded", "Via", "X-Real-IP", FOR, HOST, PREFIX, PROTO)
+"""Headers of which a reverse proxy sets at least one. Browsers set none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client as it would be without trusted proxies before the server.
+
+    Attributes:
+        address: its IP address; empty if it is unknown.
+        host: the header Host as the client sent it; empty: it sent none.
+        scheme: `http` or `https`.
+        prefix: the path that a trusted proxy has removed, without `/` at its end; mostly empty.
+    """
+
+    address: str
+    host: str
+    scheme: str
+    prefix: str = ""
+
+
+def client_of(peer: str, scheme: str, headers: Mapping[str, str], trusted: Sequence[str]) -> Client:
+    """Return the client of a request.
+
+    Headers of a peer that is not trusted change nothing but the scheme, which the links for this client begin with.
+
+    Args:
+        peer: the address at the other end of the socket; empty if it has none.
+        scheme: `http` or `https`, of the socket.
+        headers: the headers of the request. One that stands in several lines is joined by commas.
+        trusted: networks of trusted proxies.
+    """
+    host = headers.get("Host", "")
+    networks = networks_of(tuple(trusted))
+    if not _is_in(address_of(peer), networks):
+        return Client(peer, host, _scheme(headers.get(PROTO, scheme)))
+    passed = _values(headers, FOR)
+    client, n_proxies = _outermost(peer, passed, networks)
+    path = _said(headers, PREFIX, n_proxies).rstrip("/")
+    return Client(
+        client,
+        _said(headers, HOST, n_proxies) or host,
+        _scheme(_said(headers, PROTO, n_proxies) or scheme),
+        path if is_path(path) else "",
+    )
+
+
+def address_of(text: str) -> Address | None:
+    """Return the address in a text, which some proxies write with a port; None: there is none."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+@lru_cache(16)
+def networks_of(texts: tuple[str, ...]) -> tuple[Network, ...]:
+    """Return the networks, each in the form `10.0.0.0/8`, or an address.
+
+    Raises:
+        ValueError: one is no network.
+    """
+    return tuple(map(ip_network, texts))
+
+
+def _outermost(peer: str, passed: list[str], networks: Sequence[Network]) -> tuple[str, int]:
+    """Return the client of the outermost trusted proxy, and the number of trusted proxies that passed the request on.
+
+    Without a client outside the trusted networks, it is the first one that a proxy has named.
+    """
+    client = peer
+    for n_proxies, text in enumerate(reversed(passed), start=1):
+        address = address_of(text)
+        client = str(address or "")
+        if not _is_in(address, networks):
+            return client, n_proxies
+    return client, max(1, len(passed))
+
+
+def _said(headers: Mapping[str, str], name: str, n_proxies: int) -> str:
+    """Return what the outermost trusted proxy has set. Some proxies replace a list, others append to it."""
+    values = _values(headers, name)
+    return values[-min(n_proxies, len(values))] if values else ""
+
+
+def _values(headers: Mapping[str, str], name: str) -> list[str]:
+    return [part.strip() for part in headers.get(name, "").split(",") if part.strip()]
+
+
+def _scheme(text: str) -> str:
+    return "https" if text.lower() == "https" else "http"
+
+
+def _is_in(address: Address | None, networks: Sequence[Network]) -> bool:
+    return address is not None and any(address in network for network in networks)
