@@ -1,4 +1,4 @@
-"""How a client has reached the server: by itself, or through reverse proxies that the operator trusts.
+"""Clients as they are before reverse proxies that the operator trusts.
 
 A proxy appends the address of its own client to `X-Forwarded-For`. Only what a trusted proxy has appended is true, and
 everything to the left of it may be the client's invention. So the addresses are read from the right.

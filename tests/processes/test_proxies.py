@@ -1,7 +1,7 @@
 """The examples of packaging/proxies in front of a server, with the real nginx, HAProxy and Caddy.
 
 The three proxies run at the same time, each with its example for the root of a name and that for a path, and all in
-front of one server. That server has no public address, so that its links begin as the proxies say.
+front of one server. That server has no public address, so its links begin with what the proxies send.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ server {{
     }}
 }}
 """
-"""What tutorials have: no Host, so that nginx sends the address of `proxy_pass`."""
+"""A server as in tutorials: without Host, so that nginx sends the address of `proxy_pass`."""
 
 
 PLACES = {"root": (ROOT_NAME, "/"), "path": (PATH_NAME, "/captions/")}

@@ -120,7 +120,7 @@ def test_host_and_origin_are_those_that_the_browser_has_sent(
     assert (refusal.value.code if refusal else "") == code
 
 
-async def test_refusals_are_logged_with_what_the_operator_must_know_and_nothing_secret(
+async def test_refusals_are_logged_with_what_the_operator_needs_and_nothing_secret(
     start_server: StartServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = await start_server(token=TOKEN, trusted_proxies=("127.0.0.1",), wait=False)

@@ -79,7 +79,7 @@ async def test_pages_of_the_server_have_no_cors(start_server: StartServer) -> No
         assert (await client.options(path, headers={"Origin": FRIEND})).status == 405
 
 
-async def test_what_is_for_the_operator_is_open_to_allowed_origins_only_with_the_token(
+async def test_the_routes_of_the_operator_are_open_to_allowed_origins_only_with_the_token(
     start_server: StartServer,
 ) -> None:
     without = await start_server(allowed_origins=(FRIEND, "null"), wait=False)

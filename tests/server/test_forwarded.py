@@ -44,7 +44,7 @@ FORWARDED = {
 }
 
 
-def test_a_trusted_proxy_says_how_the_client_has_reached_it() -> None:
+def test_a_client_is_described_by_the_headers_of_a_trusted_proxy() -> None:
     client = Client("203.0.113.5", "captions.example.org:8443", "https", "/hall")
     assert client_of("127.0.0.1", "http", FORWARDED, TRUSTED) == client
 
@@ -64,7 +64,7 @@ def test_without_the_headers_a_trusted_proxy_changes_nothing() -> None:
         # One proxy has replaced the header, or appended to what the client invented.
         ("inner", "203.0.113.5", "inner"),
         ("invented, edge", "203.0.113.5", "edge"),
-        # The outer one of two proxies knows how the client came.
+        # The outer one of two proxies received the request of the client.
         ("edge, inner", "203.0.113.5, 10.0.0.2", "edge"),
         ("invented, edge, inner", "203.0.113.5, 10.0.0.2", "edge"),
         ("edge", "203.0.113.5, 10.0.0.2", "edge"),

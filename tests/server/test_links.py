@@ -41,7 +41,7 @@ def test_a_page_with_the_usual_port_has_the_host_of_the_request() -> None:
         ((), "https://localhost:8000/"),
     ],
 )
-def test_links_begin_as_a_trusted_proxy_says(trusted: tuple[str, ...], page: str) -> None:
+def test_links_begin_with_the_address_in_the_headers_of_a_trusted_proxy(trusted: tuple[str, ...], page: str) -> None:
     headers = {
         "Host": "localhost:8000",
         "X-Forwarded-For": "203.0.113.5",
