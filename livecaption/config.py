@@ -272,10 +272,14 @@ def load_with_sources(
 
 
 def _with_flags(message: str) -> str:
-    """Replace the names of fields in a stage's message by the flags of their options."""
+    """Replace the names of fields in a stage's message by the flags of their options.
+
+    What stands behind a colon is a reason in plain words, and some of them are names of fields too, such as `path`.
+    """
+    fields, colon, reason = message.partition(": ")
     for option in OPTIONS:
-        message = re.sub(rf"\b({option.section}\.)?{option.key}\b", f"--{option.flag}", message)
-    return message
+        fields = re.sub(rf"\b({option.section}\.)?{option.key}\b", f"--{option.flag}", fields)
+    return fields + colon + reason
 
 
 def _read_file(path: Path) -> dict[str, dict[str, Any]]:

@@ -89,6 +89,14 @@ def test_languages_for_readers_are_a_list_and_another_engine_has_others() -> Non
                 f"https://captions.example.org/{'x' * 500}",
             )
         ),
+        *(
+            ([f"--{flag}=https://a.example/x"], f"--{flag}: https://a.example/x has a path, and an origin has none.")
+            for flag in ("allowed-origin", "allowed-frame")
+        ),
+        (
+            ["--trusted-proxy=10.0.0.7/8"],
+            "--trusted-proxy: 10.0.0.7/8 has host bits set. Write an address or a network",
+        ),
         (["--host=0.0.0.0"], "LIVECAPTION_TOKEN"),
         (["--config=/nowhere/at/all.toml"], "/nowhere/at/all.toml"),
     ],
