@@ -234,3 +234,12 @@ async def test_a_proxy_as_in_tutorials_needs_the_public_address_only(tmp_path: P
         await server.logged(
             r"refused: forbidden_origin for GET /v1/stream, from 127\.0\.0\.1 .* 'http://evil\.example'"
         )
+
+
+async def test_without_a_proxy_its_tests_are_skipped_and_fail_in_continuous_integration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for ci, outcome in (("", pytest.skip.Exception), ("true", pytest.fail.Exception)):
+        monkeypatch.setenv("CI", ci)
+        with pytest.raises(outcome, match="apt-get install nginx haproxy caddy"):
+            require("nginx", "no-such-program")
