@@ -1,5 +1,5 @@
-"""A server with the scripted engine, for each test of this directory."""
+"""A server with the scripted engine, for the tests of this directory."""
 
-from tests.support.serving import client, nothing_is_left, start_server
+from tests.support.serving import client, kept_servers, nothing_is_left, start_server
 
-__all__ = ["client", "nothing_is_left", "start_server"]
+__all__ = ["client", "kept_servers", "nothing_is_left", "start_server"]

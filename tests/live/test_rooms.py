@@ -18,6 +18,12 @@ from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event
 TALK = SPEECH + PAUSE
 
 
+@pytest.fixture
+async def client(start_server: StartServer) -> Client:
+    """A new server for each test, because the rooms of earlier tests stay."""
+    return await start_server()
+
+
 async def test_one_link_is_right_before_between_and_after_the_parts_of_an_event(client: Client) -> None:
     assert await put(client, title="PyCon") == {
         "name": "pycon",

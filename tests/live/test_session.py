@@ -224,8 +224,11 @@ async def test_a_decoder_that_dies_costs_its_own_stream_and_no_caption_of_it(cli
     assert len([event for event in await read_to_the_close(another) if event["type"] == "final"]) == 2
 
 
-async def test_a_large_message_is_taken_in_pieces_between_which_others_have_their_turn(client: Client) -> None:
+async def test_a_large_message_is_taken_in_pieces_between_which_others_have_their_turn(
+    start_server: StartServer,
+) -> None:
     """The 131 s of one message take 0.2 s of computing; nobody waits for all of them."""
+    client = await start_server()
     socket = await start_stream(client, encoding="mulaw", sample_rate=8000)
     sessions, seen = client.app[SERVICES].sessions, set()
     await socket.send_bytes(b"\xff" * LIMITS.max_binary_bytes)

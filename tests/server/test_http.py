@@ -61,8 +61,9 @@ async def test_asking_for_the_headers_of_a_stream_is_refused_and_makes_no_reader
 
 @pytest.mark.parametrize("what", ["/v1/stream", "/v1/sessions/{}/events", "/v1/sessions/{}/watch"])
 async def test_a_client_that_has_gone_before_its_stream_begins_is_no_fault(client: Client, what: str) -> None:
-    socket = await start_stream(client)
-    (session,) = client.app[SERVICES].sessions._sessions
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start"})
+    session = (await read_event(socket))["session"]
     headers = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}\r\n"
     for _ in range(20):
         reader, writer = await asyncio.open_connection(client.host, client.port)

@@ -25,6 +25,12 @@ LATENCIES = ("endpoint", "first_partial", "partial", "final")
 BEARER = {"Authorization": "Bearer s3cret"}
 
 
+@pytest.fixture
+async def client(start_server: StartServer) -> Client:
+    """A new server for each test, because figures count from the start."""
+    return await start_server()
+
+
 class Samples:
     """The samples of a scrape, by name and labels."""
 

@@ -25,6 +25,12 @@ EVERYTHING = ("", "/events", "/watch", "/qr.svg", "/transcript.txt")
 
 
 @pytest.fixture
+async def client(start_server: StartServer) -> Client:
+    """A new server for each test, because the rooms of earlier tests stay."""
+    return await start_server()
+
+
+@pytest.fixture
 async def stored(start_server: StartServer, tmp_path: Path) -> Client:
     return await start_server(store=StoreConfig(str(tmp_path / "transcripts.db")))
 

@@ -5,7 +5,7 @@ import html
 import json
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 import srt
 import webvtt
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import TestClient, TestServer
 
 from livecaption.captions.transcript import FORMATS
+from livecaption.config import Config
 from livecaption.events import Final
+from livecaption.ipc.config import EngineConfig
 from livecaption.live.config import LiveConfig, RegistryLimits, SocketLimits
-from livecaption.server import sending
+from livecaption.server import build_app, sending
 from livecaption.server.services import SERVICES
 from livecaption.server.transcripts import EXPORTS, GrowingTranscript
 from livecaption.store.config import StoreConfig
@@ -53,13 +55,28 @@ def serve_store(start_server: StartServer, path: Path) -> ServeStore:
     return serve
 
 
-@pytest.fixture
-async def stored(serve_store: ServeStore, path: Path) -> Client:
-    """Start a server whose store has an older and a newer session."""
+def fill_two(path: Path) -> None:
+    """Write an older and a newer session into a store."""
     with opened(path) as database:
         fill(database, new_session("council", "City council"), COUNCIL)
         fill(database, new_session("lecture", language=None), [final("Über Straßenbahnen.", 0, 3000, language="de")])
+
+
+@pytest.fixture
+async def stored(serve_store: ServeStore, path: Path) -> Client:
+    """Start a server whose store has an older and a newer session."""
+    fill_two(path)
     return await serve_store()
+
+
+@pytest.fixture(scope="module")
+async def only_read(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
+    """Serve the same to all tests that change nothing in the store."""
+    path = tmp_path_factory.mktemp("store") / "transcripts.db"
+    fill_two(path)
+    config = Config(engine=EngineConfig(engine="scripted"), store=StoreConfig(str(path)))
+    async with TestClient(TestServer(build_app(config))) as client:
+        yield client
 
 
 async def speak(client: Client, **options: Any) -> str:
@@ -86,8 +103,8 @@ async def get(client: Client, path: str, status: int = 200, **headers: str) -> A
 # List and search
 
 
-async def test_sessions_are_listed_the_newest_first(stored: Client) -> None:
-    listed = await get(stored, "/v1/sessions")
+async def test_sessions_are_listed_the_newest_first(only_read: Client) -> None:
+    listed = await get(only_read, "/v1/sessions")
     council = {
         "id": "council",
         "title": "City council",
@@ -102,7 +119,7 @@ async def test_sessions_are_listed_the_newest_first(stored: Client) -> None:
     }
     lecture = {**council, "id": "lecture", "title": "", "language": "de", "duration_ms": 3000, "finals": 1}
     assert listed == {"sessions": [lecture, council], "next": None}
-    assert await get(stored, "/v1/sessions/council") == council
+    assert await get(only_read, "/v1/sessions/council") == council
 
 
 async def test_a_long_list_comes_in_pages(serve_store: ServeStore, path: Path) -> None:
@@ -119,14 +136,14 @@ async def test_a_long_list_comes_in_pages(serve_store: ServeStore, path: Path) -
     assert ids == ["4", "3", "2", "1", "0"]
 
 
-async def test_a_search_finds_sessions_and_shows_where_it_was_said(stored: Client) -> None:
-    found = await get(stored, "/v1/sessions?q=tram+city")
+async def test_a_search_finds_sessions_and_shows_where_it_was_said(only_read: Client) -> None:
+    found = await get(only_read, "/v1/sessions?q=tram+city")
     assert [session["id"] for session in found["sessions"]] == ["council"]
     assert found["sessions"][0]["excerpts"] == [{"start_ms": 0, "parts": ["The ", "tram", " & the bus are late."]}]
-    assert [session["id"] for session in (await get(stored, "/v1/sessions?q=strassen"))["sessions"]] == []
-    assert [session["id"] for session in (await get(stored, "/v1/sessions?q=straß"))["sessions"]] == ["lecture"]
-    assert (await get(stored, "/v1/sessions?q=!!!"))["sessions"] == []
-    assert len((await get(stored, "/v1/sessions?q=+"))["sessions"]) == 2
+    assert [session["id"] for session in (await get(only_read, "/v1/sessions?q=strassen"))["sessions"]] == []
+    assert [session["id"] for session in (await get(only_read, "/v1/sessions?q=straß"))["sessions"]] == ["lecture"]
+    assert (await get(only_read, "/v1/sessions?q=!!!"))["sessions"] == []
+    assert len((await get(only_read, "/v1/sessions?q=+"))["sessions"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -136,23 +153,23 @@ async def test_a_search_finds_sessions_and_shows_where_it_was_said(stored: Clien
         *("before=0", "before=" + 30 * "9", "q=" + 201 * "a", "q=" + "+".join(13 * "a")),
     ],
 )
-async def test_a_query_that_makes_no_sense_is_refused(stored: Client, query: str) -> None:
-    assert (await get(stored, f"/v1/sessions?{query}", 400))["code"] == "invalid_query"
+async def test_a_query_that_makes_no_sense_is_refused(only_read: Client, query: str) -> None:
+    assert (await get(only_read, f"/v1/sessions?{query}", 400))["code"] == "invalid_query"
 
 
 @pytest.mark.parametrize("query", ["%00", "a%00b", "%ff", "%ed%a0%80", "%22", "a*%20OR%20(b", "NEAR(", "text:x"])
-async def test_no_search_is_an_internal_error(stored: Client, query: str) -> None:
-    await get(stored, f"/v1/sessions?q={query}")
+async def test_no_search_is_an_internal_error(only_read: Client, query: str) -> None:
+    await get(only_read, f"/v1/sessions?q={query}")
 
 
 # Transcripts
 
 
-async def test_a_transcript_comes_in_every_format(stored: Client) -> None:
+async def test_a_transcript_comes_in_every_format(only_read: Client) -> None:
     texts = {}
     types = {}
     for name in ("vtt", "srt", "txt", "json"):
-        response = await stored.get(f"/v1/sessions/council/transcript.{name}")
+        response = await only_read.get(f"/v1/sessions/council/transcript.{name}")
         assert (response.status, response.charset) == (200, "utf-8")
         texts[name], types[name] = await response.text(), response.content_type
     assert types == {
@@ -168,23 +185,23 @@ async def test_a_transcript_comes_in_every_format(stored: Client) -> None:
     assert '"text": "Again!"' in texts["json"]
 
 
-async def test_lines_are_as_long_as_asked_for(stored: Client) -> None:
+async def test_lines_are_as_long_as_asked_for(only_read: Client) -> None:
     async def lines(query: str) -> list[str]:
-        response = await stored.get(f"/v1/sessions/council/transcript.srt{query}")
+        response = await only_read.get(f"/v1/sessions/council/transcript.srt{query}")
         return next(iter(srt.parse(await response.text()))).content.split("\n")
 
     assert await lines("") == ["The tram & the bus are late."]
     for refused in ("20", "1000", "x", ""):
         query = f"/v1/sessions/council/transcript.srt?line_length={refused}"
-        assert (await get(stored, query, 400))["code"] == "invalid_query"
+        assert (await get(only_read, query, 400))["code"] == "invalid_query"
     for length in (32, 37, 42):
         assert max(map(len, await lines(f"?line_length={length}"))) <= length
 
 
-async def test_a_session_that_is_not_there_is_unknown(stored: Client) -> None:
+async def test_a_session_that_is_not_there_is_unknown(only_read: Client) -> None:
     for path in ("/v1/sessions/nobody", "/v1/sessions/nobody/transcript.vtt", "/v1/sessions/%00/transcript.txt"):
-        assert (await get(stored, path, 404))["code"] == "unknown_session"
-    assert (await stored.get("/v1/sessions/council/transcript.exe")).status == 404
+        assert (await get(only_read, path, 404))["code"] == "unknown_session"
+    assert (await only_read.get("/v1/sessions/council/transcript.exe")).status == 404
 
 
 async def test_a_session_that_runs_is_listed_and_exported(serve_store: ServeStore) -> None:
@@ -371,13 +388,13 @@ async def test_a_transcript_that_is_not_read_waits_in_slices_and_its_client_is_c
             await eventually(lambda: not server.connections)
 
 
-async def test_head_gets_the_headers_of_a_transcript_alone(stored: Client) -> None:
+async def test_head_gets_the_headers_of_a_transcript_alone(only_read: Client) -> None:
     path = "/v1/sessions/council/transcript.vtt"
-    expected = await stored.get(path)
+    expected = await only_read.get(path)
     length = len(await expected.read())
     assert expected.headers["Content-Type"] == "text/vtt; charset=utf-8"
     assert expected.headers["X-Content-Type-Options"] == "nosniff"
-    reader, writer = await asyncio.open_connection(stored.host, stored.port)
+    reader, writer = await asyncio.open_connection(only_read.host, only_read.port)
     writer.write(f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     head, end, body = (await reader.read()).partition(b"\r\n\r\n")
     writer.close()
@@ -397,8 +414,8 @@ async def test_a_session_gets_another_title_by_which_it_is_found(stored: Client)
 
 
 @pytest.mark.parametrize("body", ["{}", "[]", "no JSON", '{"title": 5}', json.dumps({"title": "x" * 201})])
-async def test_a_title_that_is_none_is_refused(stored: Client, body: str) -> None:
-    response = await stored.patch("/v1/sessions/council", data=body)
+async def test_a_title_that_is_none_is_refused(only_read: Client, body: str) -> None:
+    response = await only_read.patch("/v1/sessions/council", data=body)
     assert (response.status, (await response.json())["code"]) == (400, "invalid_message")
 
 

@@ -4,12 +4,13 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType, web
-from aiohttp.test_utils import TestClient
+from aiohttp.test_utils import TestClient, TestServer
 
 from livecaption.config import DEFAULTS, Config
 from livecaption.ipc.config import EngineConfig
@@ -21,6 +22,7 @@ from livecaption.server.app import ROUTES
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from livecaption.workers.pool import PoolState
+from tests.support.eventually import eventually
 from tests.support.speech import pcm_s16le, sound
 
 Client = TestClient[web.Request, web.Application]
@@ -54,9 +56,49 @@ async def start_server(aiohttp_client: Callable[..., Awaitable[Client]]) -> Star
     return start
 
 
+class LastingServer(TestServer):
+    """A server that a client does not close."""
+
+    async def close(self) -> None:
+        """Do nothing, because the next test goes on with it."""
+
+    async def end(self) -> None:
+        """Close the server and its workers."""
+        await super().close()
+
+    async def is_as_new(self) -> bool:
+        """Return True once no session is left, and False if one stays, such as a parked one."""
+        sessions = self.app[SERVICES].sessions
+        with suppress(TimeoutError):
+            await eventually(lambda: len(sessions) == sessions.n_readers == 0, within_s=1.0)
+        return len(sessions) == sessions.n_readers == sessions.n_parked == 0 and not sessions.draining
+
+
+@pytest.fixture(scope="module")
+async def kept_servers() -> AsyncIterator[list[LastingServer]]:
+    """A list with the server that the last test of the file has left as it was, if any."""
+    kept: list[LastingServer] = []
+    yield kept
+    for server in kept:
+        await server.end()
+
+
 @pytest.fixture
-async def client(start_server: StartServer) -> Client:
-    return await start_server()
+async def client(kept_servers: list[LastingServer]) -> AsyncIterator[Client]:
+    """A client of a server with default settings, which has served earlier tests of the file: starting takes longer.
+
+    A test of what happened since the start needs `start_server`.
+    """
+    server = (
+        kept_servers.pop() if kept_servers else LastingServer(build_app(Config(engine=EngineConfig(engine="scripted"))))
+    )
+    async with TestClient(server) as client:
+        assert await client.app[SERVICES].pool.wait_until_loaded() is PoolState.READY
+        yield client
+    if await server.is_as_new():
+        kept_servers.append(server)
+    else:
+        await server.end()
 
 
 @pytest.fixture(autouse=True)
