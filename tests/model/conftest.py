@@ -16,7 +16,7 @@ DATA = Path(__file__).parent.parent / "data"
 
 @pytest.fixture(scope="session")
 def engine() -> WhisperEngine:
-    return load_engine(find_model(), device="cpu", threads=2)
+    return load_engine(find_model(), device="cpu", threads=1)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ GERMAN_CLIP = "lang-de-thorsten-3"
 def multilingual(tmp_path_factory: pytest.TempPathFactory) -> WhisperEngine:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        return load_engine(find_model("base"), device="cpu", threads=2)
+        return load_engine(find_model("base"), device="cpu", threads=1)
 
 
 def test_languages_and_tasks_are_mixed_in_one_batch(multilingual: WhisperEngine, samples: Samples) -> None:

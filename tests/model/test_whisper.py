@@ -57,7 +57,7 @@ def test_finals_of_recorded_speech_are_nearly_right(
 
 def test_finals_are_nearly_right_with_a_full_context_too(english: list[Clip], samples: Samples) -> None:
     """2.5 % when this was written."""
-    engine = load_engine(find_model(), device="cpu", threads=2, full_context=True)
+    engine = load_engine(find_model(), device="cpu", threads=1, full_context=True)
     assert word_errors(english, texts(engine, *(Window(samples[clip.id]) for clip in english))) <= 0.06
 
 
@@ -244,7 +244,7 @@ def test_a_text_too_short_for_its_window_is_no_partial_and_is_decoded_once_more_
     samples: Samples,
 ) -> None:
     """Which text stops too early depends on the processor; the bound makes every text too short on all of them."""
-    engine = load_engine(find_model(), device="cpu", threads=2, thresholds=Thresholds(min_tokens_per_s=7))
+    engine = load_engine(find_model(), device="cpu", threads=1, thresholds=Thresholds(min_tokens_per_s=7))
     partial, final = engine.transcribe([Window(samples["jfk"], is_final=False), Window(samples["jfk"], is_final=True)])
     assert (partial.suspicious, partial.redone) == (True, False)
     assert (final.suspicious, final.redone) == (False, True)
@@ -270,7 +270,7 @@ def test_a_text_that_repeats_itself_is_once_in_the_final(clips: dict[str, Clip],
     """Too short a context and one beam provoke what happens now and then with any; with which clip depends on the
     processor."""
     narrow = Search(min_context_s=1, context_margin_s=0, context_step_s=1, beam_sizes=ONE_BEAM)
-    engine = load_engine(find_model(), device="cpu", threads=2, search=narrow)
+    engine = load_engine(find_model(), device="cpu", threads=1, search=narrow)
     partials = {
         name: engine.transcribe([Window(samples[name], is_final=False)])[0] for name in clips if name in REPEATING_CLIPS
     }
@@ -290,7 +290,7 @@ def test_a_final_that_repeats_itself_in_the_second_try_too_is_cut_at_the_first_r
     engine = load_engine(
         find_model(),
         device="cpu",
-        threads=2,
+        threads=1,
         search=Search(beam_sizes=ONE_BEAM),
         thresholds=Thresholds(no_speech_probability=1.0, clear_speech_probability=0.0),
     )
