@@ -7,7 +7,6 @@ executor. Linux sends the parent-death signal when the *thread* that started the
 
 import asyncio
 import atexit
-import importlib
 import multiprocessing.process
 import os
 import signal
@@ -39,21 +38,13 @@ def start(name: str, module: str, *arguments: object) -> SpawnProcess:
     """
     asyncio.get_running_loop()
     join_job()
-    process = get_context("spawn").Process(target=_live, args=(os.getpid(), module, arguments), name=name, daemon=True)
+    process = get_context("spawn").Process(
+        target=lifeline.run_child, args=(os.getpid(), module, arguments), name=name, daemon=True
+    )
     with _signals_blocked():
         process.start()
     _started.add(process)
     return process
-
-
-def _live(server_pid: int, module: str, arguments: tuple[object, ...]) -> None:
-    """Run in the child process: tie it to the server first, then import the module and call its `run`.
-
-    The module is imported by name, so that the server never loads the heavy libraries of an inference process.
-    """
-    lifeline.hold(server_pid)
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's threads would have no work
-    importlib.import_module(module).run(*arguments)
 
 
 def kill(process: SpawnProcess) -> None:
