@@ -56,9 +56,10 @@ def test_finals_of_recorded_speech_are_nearly_right(
 
 
 def test_finals_are_nearly_right_with_a_full_context_too(english: list[Clip], samples: Samples) -> None:
-    """2.5 % when this was written."""
+    """2.5 % of all recordings when this was written."""
     engine = load_engine(find_model(), device="cpu", threads=1, full_context=True)
-    assert word_errors(english, texts(engine, *(Window(samples[clip.id]) for clip in english))) <= 0.06
+    some = english[::2]  # each takes as long as 30 s of speech
+    assert word_errors(some, texts(engine, *(Window(samples[clip.id]) for clip in some))) <= 0.06
 
 
 def test_a_clip_has_the_same_text_in_a_mixed_batch_as_alone(engine: WhisperEngine, samples: Samples) -> None:
@@ -376,10 +377,8 @@ def test_a_window_that_the_model_cannot_take_fails_and_the_engine_lives(
     ],
 )
 def test_an_error_of_the_device_shows_whether_the_process_can_go_on(
-    message: str, error: type[EngineError], monkeypatch: pytest.MonkeyPatch
+    engine: WhisperEngine, message: str, error: type[EngineError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = load_engine(find_model(), device="cpu", threads=1)
-
     class BrokenModel:
         n_mels = 80
         is_multilingual = False
