@@ -29,6 +29,8 @@ More: samples would clip above 1. Figures: docs/decisions/0012-endpoint-recheck.
 LEAD_IN_CHUNKS = 10
 """Chunks of silence before a window. A window may begin with speech, and the network misses the speech in its first
 chunks. Figures: docs/decisions/0012-endpoint-recheck.md."""
+MIN_PAUSE_MS = 300
+"""Least length of a pause in ms. Shorter gaps are between words, which may belong together."""
 MIN_PEAK = 0.005
 """Least peak that is amplified to `PEAK`. Softer audio is silence."""
 
@@ -75,9 +77,9 @@ def speech_of(probabilities: npt.NDArray[np.float32]) -> Speech:
 
 
 def _longest_pause(likely: npt.NDArray[np.intp]) -> float:
-    """Return the middle of the longest gap between chunks of speech, in chunks; 0: there is none."""
+    """Return the middle of the longest pause between chunks of speech, in chunks; 0: there is none."""
     gaps = np.diff(likely)
-    if not len(gaps) or gaps.max() == 1:
+    if not len(gaps) or (gaps.max() - 1) * CHUNK_MS < MIN_PAUSE_MS:
         return 0
     longest = int(gaps.argmax())
     return float(likely[longest] + 1 + likely[longest + 1]) / 2

@@ -143,25 +143,10 @@ class WhisperEngine:
             for window, found in zip(windows, speech, strict=True)
         ]
         with typed_errors():
-            decodings = self._decode(windows, speech, [self._context_s(window) for window in windows])
-            runaways = {i for i, decoding in enumerate(decodings) if decoding.is_runaway}
-            doubtful = [
-                i
-                for i, decoding in enumerate(decodings)
-                # A partial that adds nothing or repeats the context keeps readers waiting. Newer ones follow others.
-                if decoding.repeats_context
-                or (windows[i].is_final and (not decoding.is_sound or decoding.may_echo_prompt))
-            ]
-            retries = self._decode(
-                # Text or audio before the window may have misled the decoder.
-                [_without_hints(decodings[i]) for i in doubtful],
-                [speech[i] for i in doubtful],
-                [self._context_s(windows[i], is_retry=True) for i in doubtful],
-            )
-            for i, retry in zip(doubtful, retries, strict=True):
-                decodings[i] = better(decodings[i], retry)
+            decodings, runaways, doubtful = self._decode_again_if_doubtful(windows, speech)
+            for i in doubtful:
                 if windows[i].is_final and decodings[i].skips_speech and speech[i].pause_ms:
-                    decodings[i] = self._decode_in_parts(decodings[i], speech[i])
+                    decodings[i] = self._in_parts(decodings[i], speech[i])
             words = align(self._model, self._description.model, self._vocabulary, decodings)
         return [
             Hypothesis(
@@ -202,22 +187,52 @@ class WhisperEngine:
             decodings.update(zip(indices, made, strict=True))
         return [decodings[i] for i in range(len(windows))]
 
-    def _decode_in_parts(self, decoding: Decoding, speech: Speech) -> Decoding:
-        """Transcribe the parts before and after the longest pause, and return the whole window with their texts.
+    def _decode_again_if_doubtful(
+        self, windows: Sequence[Window], speech: Sequence[Speech]
+    ) -> tuple[list[Decoding], set[int], set[int]]:
+        """Decode every window once, and doubtful ones a second time.
 
-        Returns the given decoding if the parts have no text.
+        Returns what is kept, the indices of those that ran away at first, and the indices of the doubtful ones.
         """
-        whole = _without_hints(decoding)
+        decodings = self._decode(windows, speech, [self._context_s(window) for window in windows])
+        runaways = {i for i, decoding in enumerate(decodings) if decoding.is_runaway}
+        doubtful = [
+            i
+            for i, decoding in enumerate(decodings)
+            # A partial that adds nothing or repeats the context keeps readers waiting. Newer ones follow others.
+            if decoding.repeats_context or (windows[i].is_final and (not decoding.is_sound or decoding.may_echo_prompt))
+        ]
+        retries = self._decode(
+            # Text or audio before the window may have misled the decoder.
+            [_without_hints(decodings[i]) for i in doubtful],
+            [speech[i] for i in doubtful],
+            [self._context_s(windows[i], is_retry=True) for i in doubtful],
+        )
+        for i, retry in zip(doubtful, retries, strict=True):
+            decodings[i] = better(decodings[i], retry)
+        return decodings, runaways, set(doubtful)
+
+    def _in_parts(self, decoding: Decoding, speech: Speech) -> Decoding:
+        """Decode the parts before and after the longest pause, and return the whole window with their words.
+
+        Parts have no parts of their own, so that no audio takes more than six passes. Without words in the parts, the
+        given decoding is returned.
+        """
         pause = samples_of(speech.pause_ms)
-        part = replace(whole, options=replace(whole.options, words=False))
-        halves = whole.samples[:pause], whole.samples[pause:]
-        said = [found for found in self.transcribe([replace(part, samples=half) for half in halves]) if found.text]
+        samples = decoding.window.samples
+        parts = [replace(_without_hints(decoding), samples=half) for half in (samples[:pause], samples[pause:])]
+        found = [self._speech_detector.detect(part.samples) for part in parts]
+        said = [part for part in self._decode_again_if_doubtful(parts, found)[0] if part.text_tokens]
         if not said:
             return decoding
-        # The whole is encoded and its text is given, so that its words can be aligned like all others.
-        whole = replace(whole, prefix=" ".join(found.text for found in said))
-        (joined,) = self._decode([whole], [speech], [self._context_s(whole)])
-        return replace(joined, mean_log_probability=math.log(min(found.confidence for found in said)))
+        tokens = [token for part in said for token in part.text_tokens]
+        total = sum(part.mean_log_probability * len(part.text_tokens) for part in said)
+        return replace(
+            decoding,
+            tokens=tokens,
+            text=self._vocabulary.decode(tokens),
+            mean_log_probability=total / len(tokens),
+        )
 
     def _encode(self, windows: Sequence[Window], context_s: int) -> Any:
         """Return the encoder's output, [n_windows, 50 * context_s, width], on the model's device."""

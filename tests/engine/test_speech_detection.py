@@ -45,9 +45,12 @@ def test_a_window_that_is_never_likely_to_be_speech_has_none() -> None:
 
 
 def test_the_longest_pause_is_the_widest_gap_between_speech() -> None:
-    likely = 0.75
-    assert speech_in(0, likely, 0, likely, 0, 0, 0, 0, likely, 0, 0, 0, 0, 0, 0).pause_ms == round(6 * CHUNK_MS)
-    assert speech_in(0, likely, likely, 0).pause_ms == 0
+    word, pause = [0.75], [0.0] * 10
+    assert speech_in(*pause, *word, *pause, *word, *pause, *pause, *word, *pause, *pause, *pause).pause_ms == round(
+        32 * CHUNK_MS
+    )
+    assert speech_in(*pause, *word, *pause[:9], *word, *pause).pause_ms == 0, "shorter than 300 ms"
+    assert speech_in(*pause, *word).pause_ms == 0
 
 
 @pytest.mark.parametrize("level_db", [0, -20, -40])
