@@ -7,7 +7,7 @@ file (`[server] port = 8000`), default.
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -201,13 +201,19 @@ VARIABLES = (
 """All variables of the environment that are settings."""
 
 
-def add_config_arguments(parser: argparse.ArgumentParser, defaults: Config = DEFAULTS) -> None:
-    """Add a flag for every option, and `--config FILE`. Flags that are not given stay None."""
+def add_config_arguments(
+    parser: argparse.ArgumentParser, defaults: Config = DEFAULTS, only: Sequence[str] | None = None
+) -> None:
+    """Add a flag for every option, or for those that `only` names, and `--config FILE`.
+
+    Flags that are not given stay None.
+    """
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings (or LIVECAPTION_CONFIG)")
     for title, options in GROUPS.items():
-        group = parser.add_argument_group(title)
-        for option in options:
-            _add_argument(group, option, value_of(defaults, option))
+        if chosen := [option for option in options if only is None or option.flag in only]:
+            group = parser.add_argument_group(title)
+            for option in chosen:
+                _add_argument(group, option, value_of(defaults, option))
 
 
 def _add_argument(group: "argparse._ArgumentGroup", option: Option, default: Any) -> None:

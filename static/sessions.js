@@ -20,7 +20,7 @@ const more = element("more", HTMLButtonElement);
 const lineLength = element("line-length", HTMLSelectElement);
 const track = element("track", HTMLSelectElement);
 
-/** @type {number | null} Where the next part of the list begins; null: there is no more. */
+/** @type {string | null} Where the next part of the list begins; null: there is no more. */
 let next = null;
 /** The lists of the rooms that the list has, by their names. @type {Map<string, HTMLElement>} */
 const rooms = new Map();
@@ -101,8 +101,8 @@ function filePath(session, format) {
 async function list() {
   const parameters = new URLSearchParams();
   if (query) parameters.set("q", query);
-  if (next !== null) parameters.set("before", String(next));
-  /** @type {{ sessions: StoredSession[], next: number | null }} */
+  if (next !== null) parameters.set("before", next);
+  /** @type {{ sessions: StoredSession[], next: string | null }} */
   const page = await (await request(`v1/sessions?${parameters}`)).json();
   if (next === null) {
     sessions.replaceChildren();

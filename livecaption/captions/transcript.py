@@ -154,6 +154,11 @@ FORMATS: dict[str, Callable[[Iterable[Final], int], str]] = {
 """Writers by the file extension of their format. They take finals and the columns of a line."""
 
 
+def lay_out_as(name: str, line_length: int, track: str | None, finals: Iterable[Final]) -> str:
+    """Return the transcript in this format and language."""
+    return FORMATS[name](in_track(finals, track), line_length)
+
+
 def _spoken(finals: Iterable[Final]) -> Iterator[Final]:
     return (final for final in finals if final.text.strip())
 

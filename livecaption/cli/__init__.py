@@ -4,6 +4,9 @@
     transcribe  files -> text, subtitles          both stream to a server: the one at --server,
     listen      a file or microphone -> captions  or one that runs only for the command
     models      lists, downloads and verifies models
+    backup      store of transcripts -> a file    each works while
+    restore     such a file -> the store          a server uses the store
+    export      store -> text, subtitles
     config      shows the settings of serve, or an example of a file
     doctor      checks what works on this machine
     health      asks a running server whether it is alive
@@ -24,7 +27,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from livecaption import __version__
-from livecaption.cli import bench, config, doctor, health, listen, models, serve, transcribe
+from livecaption.cli import backup, bench, config, doctor, export, health, listen, models, restore, serve, transcribe
 from livecaption.cli.terminal import ENGINE_UNUSABLE, FAILED, WRONG_USAGE, complain, discard_stdout
 from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError
 
@@ -57,6 +60,9 @@ def main(arguments: Sequence[str], signals: "SignalInbox | None" = None) -> int:
             "listen": listen.run,
             "bench": bench.run,
             "models": models.run,
+            "backup": backup.run,
+            "restore": restore.run,
+            "export": export.run,
             "config": config.run,
             "doctor": doctor.run,
             "health": health.run,
@@ -86,6 +92,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"livecaption {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (serve, transcribe, listen, models, config, doctor, health, bench):
+    for command in (serve, transcribe, listen, models, backup, restore, export, config, doctor, health, bench):
         command.add_command(commands)
     return parser

@@ -38,6 +38,11 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "backslashreplace").decode()
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 file" and "2 files"."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def reason(error: Exception) -> str:
     """Describe an error without the path that the system's message may have."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

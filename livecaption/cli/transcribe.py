@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, in_spoken_order, to_text
-from livecaption.cli.outputs import Refused, choose, make_directory, person, targets, write
+from livecaption.cli.outputs import (
+    Refused,
+    add_existing_arguments,
+    choose,
+    formats_argument,
+    make_directory,
+    person,
+    targets,
+    write,
+)
 from livecaption.cli.sources import Source, check, opened
 from livecaption.cli.streaming import (
     add_stream_arguments,
@@ -55,7 +64,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="a recording, its http(s) address, a FIFO, or - for standard input",
     )
     parser.add_argument(
-        "--format", type=_formats, metavar="LIST", help=f"write files: one or more of {', '.join(FORMATS)}"
+        "--format", type=formats_argument, metavar="LIST", help=f"write files: one or more of {', '.join(FORMATS)}"
     )
     parser.add_argument(
         "--output-dir",
@@ -64,22 +73,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         metavar="DIR",
         help="directory of the files (default: the current one)",
     )
-    existing = parser.add_mutually_exclusive_group()
-    existing.add_argument(
-        "--skip-existing",
-        action="store_const",
-        const="skip",
-        dest="existing",
-        default="ask",
-        help="keep files that exist; a recording whose files all exist is not transcribed",
-    )
-    existing.add_argument(
-        "--overwrite",
-        action="store_const",
-        const="overwrite",
-        dest="existing",
-        help="replace files that exist (default: ask, or refuse where nobody can be asked)",
-    )
+    add_existing_arguments(parser, "keep files that exist; a recording whose files all exist is not transcribed")
     parser.add_argument("--words", action="store_true", help="time each word: exact subtitles, and words in JSON")
     parser.add_argument(
         "--line-length",
@@ -101,13 +95,6 @@ def _track(number: str) -> int:
     if not number.isdecimal() or not 1 <= int(number) < 2**31:
         raise argparse.ArgumentTypeError(f"{number!r} is not the number of a track; the first one is 1")
     return int(number)
-
-
-def _formats(names: str) -> list[str]:
-    formats = names.split(",")
-    if unknown := [name for name in formats if name not in FORMATS]:
-        raise argparse.ArgumentTypeError(f"unknown format {unknown[0]!r}; choose from {', '.join(FORMATS)}")
-    return formats
 
 
 async def run(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ from functools import partial
 
 from aiohttp import hdrs, web
 
-from livecaption.captions.transcript import in_sequence, in_spoken_order
+from livecaption.captions.transcript import in_sequence, in_spoken_order, lay_out_as
 from livecaption.errors import InvalidMessage
 from livecaption.events import Final
 from livecaption.live.dialects.commands import RoomClaim
@@ -19,7 +19,7 @@ from livecaption.server import auth
 from livecaption.server.exports import Export
 from livecaption.server.http import body_of
 from livecaption.server.services import SERVICES
-from livecaption.server.transcripts import CONTENT_TYPES, EXPORTS, asked_format, lay_out_as, send_transcript
+from livecaption.server.transcripts import CONTENT_TYPES, EXPORTS, asked_format, send_transcript
 from livecaption.store.database import Database
 
 

@@ -7,6 +7,7 @@ transcripts are available, of sessions that run or ended less than five minutes 
 to be kept.
 """
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -19,7 +20,7 @@ from aiohttp import hdrs, web
 
 from livecaption.captions.language_names import NAMES, language_code
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
-from livecaption.captions.transcript import FORMATS, GrowingVtt, in_spoken_order, in_track
+from livecaption.captions.transcript import FORMATS, GrowingVtt, in_spoken_order, lay_out_as
 from livecaption.errors import InvalidQuery, UnknownSession
 from livecaption.events import Final
 from livecaption.live.dialects.native import title_of
@@ -36,8 +37,6 @@ from livecaption.store.transcripts import TranscriptStore
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
-LAST = 2**63 - 1
-"""A number greater than that of any session."""
 
 CONTENT_TYPES = {"vtt": "text/vtt", "srt": "application/x-subrip", "txt": "text/plain", "json": "application/json"}
 
@@ -51,7 +50,7 @@ async def sessions(request: web.Request) -> web.Response:
     auth.check_operations(request, config)
     with_private = auth.shows_operator_token(request, config)
     limit = _number(request, "limit", default=DEFAULT_LIMIT, at_most=MAX_LIMIT)
-    before = _number(request, "before", default=LAST, at_most=LAST)
+    before = _position(request.query.get("before"))
     query = request.query.get("q", "")
     terms = search.terms(query)
 
@@ -66,7 +65,7 @@ async def sessions(request: web.Request) -> web.Response:
                     {"start_ms": excerpt.start_ms, "parts": excerpt.parts}
                     for excerpt in database.excerpts(record, terms)
                 ]
-        return {"sessions": entries, "next": found[limit - 1].number if len(found) > limit else None}
+        return {"sessions": entries, "next": _cursor(found[limit - 1]) if len(found) > limit else None}
 
     return web.json_response(await _store(request).read(listed))
 
@@ -226,6 +225,25 @@ def _number(request: web.Request, name: str, *, default: int, at_most: int) -> i
     return int(given)
 
 
+def _cursor(record: SessionRecord) -> str:
+    """Return the `next` of a page of the list, which ends with this session."""
+    return "{}-{}".format(*record.position)
+
+
+def _position(cursor: str | None) -> tuple[int, int] | None:
+    """Return the position that a cursor has; without one, None.
+
+    Raises:
+        InvalidQuery: it is no cursor of a list.
+    """
+    if cursor is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}-[0-9]{1,18}", cursor):
+        raise InvalidQuery("before must be the `next` of a page of the list")
+    started_at_ms, number = cursor.split("-")
+    return int(started_at_ms), int(number)
+
+
 async def _changeable(request: web.Request) -> tuple[TranscriptStore, str]:
     """Return the store and the id of the requested session, if the client may change the session.
 
@@ -296,11 +314,6 @@ def _check_may_read(request: web.Request, *, private: bool) -> None:
 def _live(request: web.Request) -> LiveSession | None:
     """Return the requested session if it runs or ended less than five minutes ago."""
     return request.app[SERVICES].sessions.known(request.match_info["session"])
-
-
-def lay_out_as(name: str, line_length: int, track: str | None, finals: Iterable[Final]) -> str:
-    """Return the transcript in this format and language."""
-    return FORMATS[name](in_track(finals, track), line_length)
 
 
 async def _at_once(finals: Sequence[Final]) -> Sequence[Final]:

@@ -1,18 +1,15 @@
-"""Own one SQLite file: open, migrate, read, write and purge it.
+"""Read, write and purge one SQLite file.
 
 Each connection belongs to one thread at a time, and blocks it. The file has a write-ahead log, which is synced to the
 disk with each commit. So a commit survives SIGKILL and, if the disk is honest about syncs, a power cut.
 """
 
 import contextlib
-import os
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from livecaption.errors import StoreUnusable
 from livecaption.events import Final, Translation
 from livecaption.store import rows, schema, search
 from livecaption.store.rows import InterruptedSession, Resumption, RoomRecord, SessionRecord, Statement
@@ -24,6 +21,7 @@ MERGED_PAGES = 64
 """Pages of the index that are merged between two checks for waiting statements: 20 ms at most, with 350,000 finals.
 More: finals wait longer. Less: a deletion takes longer."""
 MAX_EXCERPTS = 3
+MAX_INTEGER = 2**63 - 1
 CHECKPOINT_TRIES = 8
 
 UNWRITABLE = (
@@ -41,10 +39,12 @@ class Database:
     """A connection to the file.
 
     Args:
+        path: the file. None: a temporary one without a name, which goes with the connection.
         merged_pages: pages of the index that are merged in one step of a deletion.
+        immutable: whether nobody can write the file. Only then it is read without a lock and without its log.
     """
 
-    def __init__(self, path: Path, merged_pages: int = MERGED_PAGES) -> None:
+    def __init__(self, path: Path | None, merged_pages: int = MERGED_PAGES, *, immutable: bool = False) -> None:
         """Open the file.
 
         Raises:
@@ -52,7 +52,7 @@ class Database:
         """
         self._connection = sqlite3.connect(
             # It is not created here, because a file that somebody removed must not come back empty and readable by all.
-            f"{path.absolute().as_uri()}?mode=rw",
+            f"{path.absolute().as_uri()}?{'immutable=1' if immutable else 'mode=rw'}" if path else "",
             uri=True,
             timeout=BUSY_TIMEOUT_S,
             isolation_level=None,
@@ -60,7 +60,7 @@ class Database:
         )
         self._path = path
         self._merged_pages = merged_pages
-        self._opened = _identity(path)
+        self._opened = _identity(path) if path else None
         try:
             self.execute("PRAGMA foreign_keys = ON")
             self.execute("PRAGMA secure_delete = ON")
@@ -80,11 +80,15 @@ class Database:
         Raises:
             sqlite3.OperationalError: the opened file is no longer there.
         """
-        if self._opened is None or _identity(self._path) != self._opened:
+        if self._path is None or self._opened is None or _identity(self._path) != self._opened:
             raise sqlite3.OperationalError("the file was removed or replaced")
 
     def execute(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
         return self._connection.execute(sql, values)
+
+    def copy_to(self, copy: "Database") -> None:
+        """Copy everything to another file in one step, which writers do not wait for."""
+        self._connection.backup(copy._connection)
 
     # Writing
 
@@ -189,26 +193,33 @@ class Database:
         """Return the sessions of the present event of a room, the oldest first."""
         found = self.execute(
             f"SELECT {rows.SESSION_COLUMNS} FROM session "
-            "WHERE room = (SELECT number FROM room WHERE name = ?) AND event >= ? ORDER BY session.number",
+            "WHERE room = (SELECT number FROM room WHERE name = ?) AND event >= ? "
+            "ORDER BY started_at_ms, session.number",
             (room.name, room.event),
         )
         return [rows.session_from_row(row) for row in found]
 
     def sessions(
-        self, limit: int, before: int, terms: Sequence[str] = (), *, with_private: bool = True
+        self,
+        limit: int,
+        before: tuple[int, int] | None = None,
+        terms: Sequence[str] = (),
+        *,
+        with_private: bool = True,
     ) -> list[SessionRecord]:
         """Return the newest sessions that match all terms.
 
         Args:
             limit: number of sessions, at most.
-            before: number of a session; only earlier ones are listed.
+            before: position of a session; only earlier ones are listed.
             terms: expressions of `search.terms`.
             with_private: whether private sessions are listed too.
         """
-        condition = "number < :before"
+        condition = "(started_at_ms, number) < (:before_ms, :before)"
         if not with_private:
             condition += " AND NOT private"
-        values: dict[str, Any] = {"before": before, "limit": limit}
+        before_ms, before_number = before or (MAX_INTEGER, MAX_INTEGER)
+        values: dict[str, Any] = {"before_ms": before_ms, "before": before_number, "limit": limit}
         for n, term in enumerate(terms):
             values[f"term{n}"] = term
             condition += (
@@ -217,9 +228,11 @@ class Database:
                 f"WHERE final_text MATCH :term{n} "
                 f"UNION SELECT rowid FROM session_title WHERE session_title MATCH :term{n})"
             )
-        found = self.execute(
-            f"SELECT {rows.SESSION_COLUMNS} FROM session WHERE {condition} ORDER BY number DESC LIMIT :limit", values
-        )
+        # Not by number, because restored sessions have greater ones than later sessions.
+        order = "ORDER BY started_at_ms DESC, number DESC"
+        # For speed: all columns are read only of the sessions that are listed.
+        listed = f"SELECT number FROM session WHERE {condition} {order} LIMIT :limit"
+        found = self.execute(f"SELECT {rows.SESSION_COLUMNS} FROM session WHERE number IN ({listed}) {order}", values)
         return [rows.session_from_row(row) for row in found]
 
     def excerpts(self, session: SessionRecord, terms: Sequence[str]) -> list[Excerpt]:
@@ -255,6 +268,22 @@ class Database:
             (session.number,),
         ).fetchall()
         return (rows.with_translations(rows.final_from_row(columns), column) for column, *columns in found)
+
+    def tracks(self, session: SessionRecord) -> list[str]:
+        """Return the languages into which a session was translated."""
+        found = self.execute(
+            "SELECT DISTINCT translation.language FROM translation JOIN final ON final.number = translation.final "
+            "WHERE session = ?",
+            (session.number,),
+        )
+        return [language for (language,) in found]
+
+    def unfinished(self) -> frozenset[str]:
+        """Return the ids of the sessions that are open or can go on."""
+        found = self.execute(
+            "SELECT id FROM session WHERE state = 'open' OR number IN (SELECT session FROM resumption)"
+        )
+        return frozenset(session_id for (session_id,) in found)
 
     def interrupted(self) -> list[InterruptedSession]:
         """Return the sessions that can go on, the oldest first."""
@@ -309,41 +338,6 @@ class Database:
         return tuple(sorted(events, key=lambda numbered: numbered[0] or 0))
 
 
-def acquire(path: Path) -> sqlite3.Connection:
-    """Take the store for this process: create it if necessary, migrate it, and mark sessions that were left open.
-
-    Returns:
-        A lock that holds until it is closed or the process ends in any way. It is a lock of SQLite on a file beside the
-        store. So it works on every system, and other programs may still read the store.
-
-    Raises:
-        StoreUnusable: another server has it, or it cannot be used; the message has the reason.
-    """
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = sqlite3.connect(f"{path}.lock", isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
-        try:
-            _lock(lock)
-            # Only the user who runs the server may read what people said. The log beside the file gets the same mode.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            with contextlib.closing(Database(path)) as database:
-                _migrate(database)
-                database.execute("UPDATE session SET state = 'interrupted' WHERE state = 'open'")
-                # Before any of their events is sent, because event numbers of two generations must differ.
-                database.execute(
-                    "UPDATE resumption "
-                    "SET generation = generation + 1, interrupted_at_ms = coalesce(interrupted_at_ms, ?)",
-                    (round(time.time() * 1000),),
-                )
-        except BaseException:
-            lock.close()
-            raise
-    except (OSError, sqlite3.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise StoreUnusable(f"cannot keep transcripts in {path}: {reason} (--store FILE, or --store none)") from None
-    return lock
-
-
 def _identity(path: Path) -> tuple[int, int] | None:
     """Return what identifies the file; None: it cannot be reached."""
     try:
@@ -351,45 +345,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _lock(lock: sqlite3.Connection) -> None:
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-            raise
-        raise sqlite3.OperationalError("another server keeps its transcripts there") from None
-
-
-def _migrate(database: Database) -> None:
-    """Bring the file to the present schema.
-
-    Raises:
-        sqlite3.Error: it belongs to another program or a later version, or cannot be written. It is unchanged.
-    """
-    (application_id,) = database.execute("PRAGMA application_id").fetchone()
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    (n_tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if application_id != schema.APPLICATION_ID and n_tables:
-        raise sqlite3.DatabaseError("it is the database of another program")
-    if version > schema.SCHEMA_VERSION:
-        raise sqlite3.DatabaseError("it was written by a later version of livecaption")
-    database.execute("PRAGMA journal_mode = WAL")
-    if version < schema.SCHEMA_VERSION:
-        with database.transaction():
-            for step in schema.MIGRATIONS[version:]:
-                for statement in _statements(step):
-                    database.execute(statement)
-            database.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-            database.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
-
-
-def _statements(script: str) -> Iterator[str]:
-    """Yield the statements one by one, because `executescript` would commit before it begins."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""

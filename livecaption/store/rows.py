@@ -68,7 +68,7 @@ class SessionRecord:
     """A session in the store.
 
     Attributes:
-        number: later sessions have greater numbers.
+        number: no other session has or had it. Later sessions have greater ones, except those that were restored.
         duration_ms: in stream time; up to the last final while the session is open.
         n_finals: number of finals with text.
         room, room_title: name and title of the room that it is a part of, or the title of the first part of its event;
@@ -86,6 +86,11 @@ class SessionRecord:
     n_finals: int
     room: str | None
     room_title: str | None
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """The place of the session among others, by its beginning."""
+        return self.started_at_ms, self.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,8 @@ SESSION_COLUMNS = (
     "session.number, id, session.title, language, private, state, started_at_ms, duration_ms, n_finals, "
     "(SELECT name FROM room WHERE room.number = session.room), "
     "(SELECT coalesce(nullif(title, ''), (SELECT title FROM session AS first WHERE first.room = session.room "
-    "AND first.event = session.event ORDER BY first.number LIMIT 1)) FROM room WHERE room.number = session.room)"
+    "AND first.event = session.event ORDER BY first.started_at_ms, first.number LIMIT 1)) "
+    "FROM room WHERE room.number = session.room)"
 )
 ROOM_COLUMNS = "name, title, publisher_token_hash, reader_token_hash, created_at_ms, ended_at_ms, event"
 UNUSED_ROOM = "NOT EXISTS (SELECT 1 FROM session WHERE session.room = room.number)"

@@ -26,7 +26,8 @@ from livecaption.events import Final, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows
 from livecaption.store.config import NO_HOME, StoreConfig
-from livecaption.store.database import Database, acquire
+from livecaption.store.database import Database
+from livecaption.store.ownership import acquire
 from livecaption.store.rows import NewSession, RoomRecord, Statement
 from livecaption.store.writer import RETRY_S, Chore, Writer
 

@@ -7,12 +7,10 @@ finals that somebody has seen.
 import asyncio
 import contextlib
 import json
-import os
 import random
 import re
 import signal
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ import pytest
 
 from livecaption.store.database import Database
 from livecaption.store.rows import SessionState
+from tests.support.disks import fill_up, small_disk
 from tests.support.processes import COMMAND, ServerProcess, assert_clean_end, serving
 from tests.support.stored import locked_by_another, opened
 from tests.support.streaming import Publisher, speaking
@@ -171,28 +170,10 @@ async def test_a_database_that_another_program_locks_ends_the_start(tmp_path: Pa
 # A full disk
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 1 MiB."""
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", directory], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("only root mounts a small disk")
-    yield directory
-    subprocess.run(["umount", "--lazy", directory], check=True)
-
-
-def fill_up(directory: Path) -> Path:
-    """Write a file that fills the disk."""
-    filler = directory / "filler"
-    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-        while file.write(bytes(1024)) == 1024:
-            pass
-    assert os.statvfs(directory).f_bavail == 0
-    return filler
+@pytest.fixture(name="small_disk")
+def small_disk_fixture(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk") as directory:
+        yield directory
 
 
 async def test_captions_go_on_with_a_full_disk_and_are_stored_when_there_is_room_again(small_disk: Path) -> None:

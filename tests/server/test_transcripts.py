@@ -510,7 +510,7 @@ async def test_without_a_token_nobody_gets_a_private_session_that_is_over(serve_
             assert [session["id"] for session in listed] == ["lecture"]
     assert (await client.delete("/v1/sessions/lecture")).status == 204
     with closing(Database(path)) as database:
-        assert [session.id for session in database.sessions(10, 100)] == ["council"]
+        assert [session.id for session in database.sessions(10)] == ["council"]
 
 
 FROM_ELSEWHERE = {"X-Forwarded-For": "192.0.2.7"}

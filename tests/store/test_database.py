@@ -16,7 +16,8 @@ from livecaption.errors import StoreUnusable
 from livecaption.events import TranslatedText, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows, search
-from livecaption.store.database import Database, acquire
+from livecaption.store.database import Database
+from livecaption.store.ownership import acquire
 from livecaption.store.rows import Resumption, RoomRecord, SessionState
 from tests.support.stored import STARTED_AT_MS, bytes_of, fill, locked_by_another, new_session, opened
 from tests.support.transcripts import final
@@ -65,7 +66,7 @@ def test_nothing_is_written_to_a_file_that_is_moved_while_it_is_locked(path: Pat
         writing.join()
         away.rename(path)
         assert [str(failure) for failure in failures] == ["the file was removed or replaced"]
-        (session,) = database.sessions(10, 100)
+        (session,) = database.sessions(10)
         assert session.n_finals == 0
 
 
@@ -83,7 +84,7 @@ def test_a_row_that_is_written_twice_is_there_once(path: Path) -> None:
     with opened(path) as database:
         for _ in range(2):
             fill(database, new_session(), [final("The tram.")])
-        (session,) = database.sessions(10, 100)
+        (session,) = database.sessions(10)
         assert (session.n_finals, len(list(database.finals(session)))) == (1, 1)
         assert len(database.excerpts(session, search.terms("tram"))) == 1
 
@@ -98,25 +99,25 @@ def test_a_statement_that_can_never_be_written_costs_the_others_nothing(path: Pa
             rows.append(session_id, final("Three.", utterance=2), 4),
         ]
         assert database.write(statements) == 2
-        assert [each.text for each in database.finals(database.sessions(1, 100)[0])] == ["Three."]
+        assert [each.text for each in database.finals(database.sessions(1)[0])] == ["Three."]
 
 
 def test_the_list_begins_with_the_newest_and_goes_on_from_any_of_them(path: Path) -> None:
     with opened(path) as database:
         for n in range(5):
             fill(database, new_session(str(n)), [])
-        first = database.sessions(2, 100)
+        first = database.sessions(2)
         assert [session.id for session in first] == ["4", "3"]
-        assert [session.id for session in database.sessions(9, first[-1].number)] == ["2", "1", "0"]
+        assert [session.id for session in database.sessions(9, first[-1].position)] == ["2", "1", "0"]
 
 
 def test_a_position_in_the_list_is_not_given_again(path: Path) -> None:
     with opened(path) as database:
         fill(database, new_session("one"), [])
-        (one,) = database.sessions(1, 100)
+        (one,) = database.sessions(1)
         list(database.delete("one"))
         fill(database, new_session("two"), [])
-        assert database.sessions(1, 100)[0].number > one.number
+        assert database.sessions(1)[0].number > one.number
 
 
 def test_a_session_that_was_open_when_the_server_died_is_interrupted(path: Path) -> None:
@@ -124,7 +125,7 @@ def test_a_session_that_was_open_when_the_server_died_is_interrupted(path: Path)
         fill(database, new_session("open"), [final("One.")], ended=False)
         fill(database, new_session("ended"), [final("One.")])
     with opened(path) as database:
-        assert [(each.id, each.state) for each in database.sessions(10, 100)] == [
+        assert [(each.id, each.state) for each in database.sessions(10)] == [
             ("ended", SessionState.ENDED),
             ("open", SessionState.INTERRUPTED),
         ]
@@ -177,7 +178,7 @@ def test_a_session_that_was_open_can_go_on_with_all_its_data(path: Path) -> None
                 # Its publisher came back, and then this server died too.
                 database.write(rows.reopen(SessionId("open")))
                 assert interrupted.record.state is SessionState.INTERRUPTED
-                assert database.sessions(1, 2)[0].state is SessionState.OPEN
+                assert database.sessions(9)[-1].state is SessionState.OPEN
     # Set again after the publisher was back, and not by a second death before that.
     assert interrupted_at_ms[1] > STARTED_AT_MS
     assert interrupted_at_ms[2] == 2
@@ -208,7 +209,7 @@ def test_finals_of_several_channels_are_read_in_the_order_of_their_starts(path: 
     ]
     with opened(path) as database:
         fill(database, new_session(), finals)
-        (session,) = database.sessions(10, 100)
+        (session,) = database.sessions(10)
         assert [each.text for each in database.finals(session)] == ["First.", "Second.", "Third.", "Fourth."]
         assert [each.channel for each in database.finals(session)] == [0, 1, 0, 1]
 
@@ -219,7 +220,7 @@ def test_a_session_that_nobody_came_back_to_stays_interrupted_and_cannot_go_on(p
     with opened(path) as database:
         database.write(rows.end(SessionId("one"), 4000))
         assert database.interrupted() == []
-        (session,) = database.sessions(10, 100)
+        (session,) = database.sessions(10)
         assert session.state is SessionState.INTERRUPTED
         assert database.execute("SELECT count(*) FROM resumption").fetchone() == (0,)
 
@@ -254,7 +255,7 @@ def test_of_a_deleted_session_no_word_is_left_in_any_file(path: Path) -> None:
             database.execute(f"CREATE VIRTUAL TABLE temp.{index}_words USING fts5vocab('main', '{index}', 'row')")
             known = {term for (term,) in database.execute(f"SELECT term FROM temp.{index}_words")}
             assert not any(term.startswith(("xylo", "quetz")) for term in known)
-        assert [each.id for each in database.sessions(10, 100, search.terms("stay"))] == ["keep too", "keep"]
+        assert [each.id for each in database.sessions(10, None, search.terms("stay"))] == ["keep too", "keep"]
 
 
 def test_a_session_that_was_never_there_is_not_deleted(path: Path) -> None:
@@ -267,14 +268,14 @@ def test_a_session_is_found_by_its_new_title_and_of_the_old_one_nothing_is_left(
         fill(database, new_session("one", "Quetzalcoatl"), [final("Stay here.")])
         assert next(database.rename("nobody", "Xylograph")) is False
         assert all(database.rename("one", "Xylograph"))
-        found = {title: database.sessions(10, 100, search.terms(title)) for title in ("quetzalcoatl", "xylograph")}
+        found = {title: database.sessions(10, None, search.terms(title)) for title in ("quetzalcoatl", "xylograph")}
         assert {title: [each.title for each in sessions] for title, sessions in found.items()} == {
             "quetzalcoatl": [],
             "xylograph": ["Xylograph"],
         }
         assert b"quetzalcoatl" not in bytes_of(path.parent).lower()
         list(database.delete("one"))
-        assert database.sessions(10, 100, search.terms("xylograph")) == []
+        assert database.sessions(10, None, search.terms("xylograph")) == []
 
 
 def test_of_a_session_that_is_deleted_while_it_is_open_nothing_more_is_kept(path: Path) -> None:
@@ -283,7 +284,7 @@ def test_of_a_session_that_is_deleted_while_it_is_open_nothing_more_is_kept(path
         list(database.delete("one"))
         database.write([rows.append(SessionId("one"), final("Two.", utterance=1), 3)])
         database.write(rows.end(SessionId("one"), 9000))
-        assert database.sessions(10, 100) == []
+        assert database.sessions(10) == []
         assert database.execute("SELECT count(*) FROM final").fetchone() == (0,)
 
 
@@ -305,7 +306,7 @@ def test_a_session_that_ended_before_a_time_expires_and_an_open_one_does_not(pat
         fill(database, new_session("longer"), [final("Two.", 0, 5000)])
         fill(database, new_session("open"), [final("Three.", 0, 1000)], ended=False)
         list(database.expire(STARTED_AT_MS + 1001))
-        assert [session.id for session in database.sessions(10, 100)] == ["open", "longer"]
+        assert [session.id for session in database.sessions(10)] == ["open", "longer"]
         assert b"Xylograph" not in bytes_of(path.parent)
 
 
@@ -324,7 +325,7 @@ def test_a_room_has_its_parts_and_keeps_its_secrets(path: Path) -> None:
             fill(database, replace(new_session(name), room="pycon"), [final("Hello.")])
         fill(database, new_session("three"), [final("Hello.")])
         assert [part.id for part in database.parts(a_room())] == ["one", "two"]
-        assert {session.id: session.room for session in database.sessions(10, 100)} == {
+        assert {session.id: session.room for session in database.sessions(10)} == {
             "one": "pycon",
             "two": "pycon",
             "three": None,
@@ -343,7 +344,7 @@ def test_a_room_has_the_parts_of_its_present_event(path: Path) -> None:
         for name in ("two", "three"):
             list(database.delete(name))
         assert database.parts(a_room(event=2)) == []  # and not those of the event before
-        assert [session.id for session in database.sessions(10, 100)] == ["one"]
+        assert [session.id for session in database.sessions(10)] == ["one"]
 
 
 def test_rooms_that_wait_for_their_first_part_are_counted_and_none_is_pushed_out_by_others(path: Path) -> None:
@@ -407,7 +408,7 @@ def test_of_rooms_whose_parts_are_gone_the_newest_are_kept_until_they_expire(pat
 
 def test_a_store_has_one_server_until_that_ends_in_any_way(path: Path) -> None:
     program = (
-        "import sys, pathlib\nfrom livecaption.store.database import acquire\n"
+        "import sys, pathlib\nfrom livecaption.store.ownership import acquire\n"
         f"lock = acquire(pathlib.Path({str(path)!r}))\nprint('mine', flush=True)\nsys.stdin.read()"
     )
     with subprocess.Popen(
@@ -458,7 +459,7 @@ def test_a_disk_that_is_full_fails_the_whole_transaction_and_the_next_one_works(
         long = [rows.append(SessionId("one"), final(10_000 * "x", utterance=n), n) for n in range(1, 9)]
         with pytest.raises(sqlite3.OperationalError, match="full"):
             database.write(long)
-        (session,) = database.sessions(1, 100)
+        (session,) = database.sessions(1)
         assert session.n_finals == 1
         database.execute("PRAGMA max_page_count = 1000000")
         database.write(long)

@@ -8,7 +8,7 @@ import pytest
 
 from livecaption.errors import StoreUnusable
 from livecaption.store import search
-from livecaption.store.database import acquire
+from livecaption.store.ownership import acquire
 from livecaption.store.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from tests.support.stored import opened
 
@@ -51,11 +51,11 @@ def test_a_store_of_any_version_is_listed_found_exported_and_deleted_from(versio
     with opened(path) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
         for query in ("tram late", "council"):
-            (session,) = database.sessions(10, 100, search.terms(query))
+            (session,) = database.sessions(10, None, search.terms(query))
             assert (session.id, session.duration_ms, session.n_finals, session.room) == ("old", 1900, 2, None)
         assert [final.text for final in database.finals(session)] == ["The tram is late.", "It always is."]
         list(database.delete("old"))
-        assert database.sessions(10, 100, search.terms("tram")) == []
+        assert database.sessions(10, None, search.terms("tram")) == []
 
 
 def test_a_session_that_version_3_has_left_open_goes_on_from_its_checkpoint(tmp_path: Path) -> None:

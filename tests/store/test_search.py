@@ -69,12 +69,12 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 def test_sessions_with_all_terms_are_found_the_newest_first(
     database: Database, query: str, expected: list[str]
 ) -> None:
-    assert [session.id for session in database.sessions(10, 100, search.terms(query))] == expected
+    assert [session.id for session in database.sessions(10, None, search.terms(query))] == expected
 
 
 def test_excerpts_show_where_a_term_was_said(database: Database) -> None:
     terms = search.terms("tram again")
-    (council,) = database.sessions(10, 100, terms)
+    (council,) = database.sessions(10, None, terms)
     assert [excerpt.parts for excerpt in database.excerpts(council, terms)] == [
         ("The ", "tram", " is late."),
         ("", "Again", "!"),
@@ -84,7 +84,7 @@ def test_excerpts_show_where_a_term_was_said(database: Database) -> None:
 @given(st.text(max_size=40) | st.text('ab"\0*()-:^{}+', max_size=10))
 def test_no_query_is_a_mistake_of_syntax(database: Database, query: str) -> None:
     terms = search.terms(query)
-    found = database.sessions(10, 100, terms)
+    found = database.sessions(10, None, terms)
     if not terms:
         assert [session.id for session in found] == ["lecture", "council"]
     else:
@@ -96,6 +96,6 @@ def test_of_a_long_final_the_words_around_are_shown(tmp_path: Path) -> None:
     with opened(tmp_path / "transcripts.db") as long:
         fill(long, new_session(), [final(" ".join([*(50 * ["before"]), "tram", *(50 * ["after"])]))])
         terms = search.terms("tram")
-        (excerpt,) = long.excerpts(long.sessions(1, 100)[0], terms)
+        (excerpt,) = long.excerpts(long.sessions(1)[0], terms)
     assert excerpt.parts[1] == "tram"
     assert len("".join(excerpt.parts).split()) < 25

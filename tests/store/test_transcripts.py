@@ -44,7 +44,7 @@ async def open_store(path: Path, keep_days: float = 0, **times_s: float) -> Asyn
 
 
 async def listed(store: TranscriptStore) -> list[SessionRecord]:
-    return await store.read(lambda database: database.sessions(10, 100))
+    return await store.read(lambda database: database.sessions(10))
 
 
 async def append(store: TranscriptStore, text: str, utterance: int = 0) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from livecaption.recognition import SessionId
 from livecaption.store import rows
-from livecaption.store.database import Database, acquire
+from livecaption.store.database import Database
+from livecaption.store.ownership import acquire
 from livecaption.store.writer import RETRY_S, Writer
 from tests.support.eventually import TIMEOUT_FACTOR
 from tests.support.stored import locked_by_another, new_session
@@ -69,7 +70,7 @@ def writing(path: Path, retry_s: float = RETRY_S) -> Iterator[tuple[Writer, Note
 
 def stored_texts(path: Path) -> list[str]:
     with closing(Database(path)) as database:
-        return [each.text for session in database.sessions(10, 100) for each in database.finals(session)]
+        return [each.text for session in database.sessions(10) for each in database.finals(session)]
 
 
 def submit_session(to: Writer, n_finals: int) -> None:

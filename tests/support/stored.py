@@ -8,7 +8,8 @@ from pathlib import Path
 from livecaption.events import Final
 from livecaption.recognition import SessionId
 from livecaption.store import rows
-from livecaption.store.database import MERGED_PAGES, Database, acquire
+from livecaption.store.database import MERGED_PAGES, Database
+from livecaption.store.ownership import acquire
 from livecaption.store.rows import NewSession, Resumption
 
 STARTED_AT_MS = 1_770_000_000_000

@@ -1,0 +1,56 @@
+"""`livecaption backup` copies the store of transcripts to a file, while a server uses it."""
+
+import argparse
+import os
+from pathlib import Path
+
+from livecaption.cli import serve
+from livecaption.cli.terminal import counted, note
+from livecaption.config import add_config_arguments, load_config
+from livecaption.errors import ConfigError
+from livecaption.store.config import NO_HOME, NOWHERE, StoreConfig
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `backup` and its options to the commands."""
+    parser = commands.add_parser(
+        "backup",
+        help="copy the store of transcripts to a file",
+        description="Copy the store of transcripts to a file, and check the copy. A server may use it meanwhile.",
+        epilog="Example: livecaption backup /var/backups/livecaption.db --overwrite",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(parser=parser)
+    parser.add_argument("file", type=Path, metavar="FILE", help="the backup; only its owner can read it")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    add_config_arguments(parser, serve.defaults(), only=("store",))
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Back up, and return the exit code.
+
+    Raises:
+        StoreFailed: the store cannot be copied.
+    """
+    from livecaption.store.backup import back_up
+
+    path, _ = store_of(options)
+    contents = back_up(path, options.file, overwrite=options.overwrite)
+    sessions, finals = counted(contents.n_sessions, "session"), counted(contents.n_finals, "final")
+    note(f"{options.file} has {sessions} with {finals}")
+    return 0
+
+
+def store_of(options: argparse.Namespace) -> tuple[Path, StoreConfig]:
+    """Return the path of the store that `serve` would use, and its settings.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    store = load_config(options, os.environ, serve.defaults()).store
+    if store.path == NOWHERE:
+        raise ConfigError(f"with --store {NOWHERE} there are no transcripts; --store FILE names a store")
+    try:
+        return Path(store.path).expanduser(), store
+    except RuntimeError:
+        raise ConfigError(f"{NO_HOME}, or --store to a file") from None

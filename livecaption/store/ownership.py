@@ -1,0 +1,89 @@
+"""Take a store for one server: create it, bring it to the present schema, lock it."""
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from livecaption.errors import StoreUnusable
+from livecaption.store import schema
+from livecaption.store.database import BUSY_TIMEOUT_S, Database
+
+
+def acquire(path: Path) -> sqlite3.Connection:
+    """Take the store for this process: create it if necessary, migrate it, and mark sessions that were left open.
+
+    Returns:
+        A lock that holds until it is closed or the process ends in any way. It is a lock of SQLite on a file beside the
+        store. So it works on every system, and other programs may still read the store.
+
+    Raises:
+        StoreUnusable: another server has it, or it cannot be used; the message has the reason.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = sqlite3.connect(f"{path}.lock", isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        try:
+            _lock(lock)
+            # Only the user who runs the server may read what people said. The log beside the file gets the same mode.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            with contextlib.closing(Database(path)) as database:
+                migrate(database)
+                database.execute("PRAGMA journal_mode = WAL")
+                database.execute("UPDATE session SET state = 'interrupted' WHERE state = 'open'")
+                # Before any of their events is sent, because event numbers of two generations must differ.
+                database.execute(
+                    "UPDATE resumption "
+                    "SET generation = generation + 1, interrupted_at_ms = coalesce(interrupted_at_ms, ?)",
+                    (round(time.time() * 1000),),
+                )
+        except BaseException:
+            lock.close()
+            raise
+    except (OSError, sqlite3.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StoreUnusable(f"cannot keep transcripts in {path}: {reason} (--store FILE, or --store none)") from None
+    return lock
+
+
+def _lock(lock: sqlite3.Connection) -> None:
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        raise sqlite3.OperationalError("another server keeps its transcripts there") from None
+
+
+def migrate(database: Database) -> None:
+    """Bring the file to the present schema.
+
+    Raises:
+        sqlite3.Error: it belongs to another program or a later version, or cannot be written. It is unchanged.
+    """
+    (application_id,) = database.execute("PRAGMA application_id").fetchone()
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    (n_tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application_id != schema.APPLICATION_ID and n_tables:
+        raise sqlite3.DatabaseError("it is the database of another program")
+    if version > schema.SCHEMA_VERSION:
+        raise sqlite3.DatabaseError("it was written by a later version of livecaption")
+    if version < schema.SCHEMA_VERSION:
+        with database.transaction():
+            for step in schema.MIGRATIONS[version:]:
+                for statement in _statements(step):
+                    database.execute(statement)
+            database.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+            database.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Yield the statements one by one, because `executescript` would commit before it begins."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
