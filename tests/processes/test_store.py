@@ -20,10 +20,12 @@ import pytest
 
 from livecaption.store.database import Database
 from livecaption.store.rows import SessionState
+from tests.support.commands import Ended, livecaption_command
 from tests.support.disks import fill_up, small_disk
 from tests.support.processes import COMMAND, ServerProcess, assert_clean_end, serving
-from tests.support.stored import locked_by_another, opened
+from tests.support.stored import bytes_of, fill, locked_by_another, new_session, opened
 from tests.support.streaming import Publisher, speaking
+from tests.support.transcripts import final
 
 pytestmark = pytest.mark.processes
 
@@ -165,6 +167,43 @@ async def test_a_database_that_another_program_locks_ends_the_start(tmp_path: Pa
         async with serving("--store", str(path)) as server:
             assert await server.exited(within_s=10) == 3
             await server.logged("database is locked")
+
+
+async def test_an_operator_backs_up_restores_and_exports_while_a_stream_runs(tmp_path: Path) -> None:
+    path, file, there = tmp_path / "data" / "transcripts.db", tmp_path / "backup.db", tmp_path / "there"
+    with opened(path) as database:
+        fill(database, new_session("council", "Council"), [final("A xylograph."), final("A bus.", 5000, 5900, 1)])
+    environment = {"LIVECAPTION_STORE": str(path), "LIVECAPTION_KEEP_DAYS": "0"}
+    async with serving("--store", str(path), "--keep-days=0") as server:
+        url = await server.ready()
+        transcript = f"{url}v1/sessions/council/transcript.vtt"
+        async with speaking(url, pace=10.0) as [publisher], aiohttp.ClientSession() as http:
+            await publisher.received("final")
+            backup = await livecaption_command("backup", file, **environment)
+            assert (backup.code, backup.stderr) == (0, "")
+            assert backup.stdout.startswith(f"{file} has 2 sessions with ")
+            async with http.get(transcript) as answer:
+                before = await answer.read()
+            async with http.delete(f"{url}v1/sessions/council") as answer:
+                assert answer.status == 204
+            assert b"xylograph" not in bytes_of(path.parent)
+            restored = await livecaption_command("restore", file, **environment)
+            assert restored == Ended(0, f"restored 1 session into {path}\n", "")
+            async with http.get(transcript) as answer:
+                assert (answer.status, await answer.read()) == (200, before)
+            exported = await livecaption_command("export", "--all", there, "--format", "vtt", **environment)
+            assert (exported.code, exported.stderr) == (0, "")
+            [council] = there.glob("*_Council_*.vtt")
+            assert council.read_bytes() == before
+            assert len(list(there.iterdir())) == 2
+            n_finals = len(publisher.of("final"))
+            await publisher.received("final", utterance=n_finals + 1)
+            server.send(signal.SIGTERM)
+            assert await server.exited(within_s=5) == 0
+            await assert_clean_end(server)
+        assert "cannot be stored" not in server.output
+    with opened(path) as database:
+        assert check_stored(database, publisher, SessionState.ENDED) > n_finals
 
 
 # A full disk
