@@ -123,6 +123,7 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     },
     "livecaption/workers/device.py": "tests/processes/test_worker_recovery.py, with real processes",
     "livecaption/evaluation/bystander.py": "tests/evaluation/test_siege.py",
+    "livecaption/store/ownership.py": "tests/store/test_database.py, tests/store/test_schema.py",
     "livecaption/errors.py": "types; tested wherever they are raised",
 }
 

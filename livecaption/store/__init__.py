@@ -2,8 +2,9 @@
 
     config       path and retention time           schema  tables, and their migration
     rows         finals <-> rows                   search  search queries -> FTS5
-    database     a file: own, read, write, purge   writer  the only thread that writes
+    database     a file: read, write, purge        writer  the only thread that writes
     transcripts  the store for the event loop
+    ownership    one server has the store          backup  copies of a store in use, and back
 
     begin, append, end -> queue -> writer: all waiting statements in one transaction -> written
     read               -> a thread of its own

@@ -38,7 +38,7 @@ OF_ANOTHER_EVENT = -1
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a backup contains."""
+    """The contents of a backup."""
 
     n_sessions: int
     n_finals: int

@@ -21,7 +21,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_it_tells_what_the_backup_contains(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_contents_of_the_backup_are_counted(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "backup.db"
     assert main(["backup", str(file)]) == 0
     assert capsys.readouterr() == (f"{file} has 1 session with 2 finals\n", "")

@@ -125,7 +125,7 @@ def test_a_session_that_is_not_over_is_not_kept_half(
         assert text_of(tmp_path / "there", "*Live*.txt") == "So far.\n"
 
 
-def test_what_cannot_be_written_or_read_ends_it_with_one_line_and_code_1(
+def test_a_file_that_cannot_be_written_or_read_ends_it_with_one_line_and_code_1(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", "--all", str(path)]) == 1

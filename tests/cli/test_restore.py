@@ -25,7 +25,7 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
-def test_it_tells_what_came_back_and_what_a_server_will_delete(
+def test_restored_sessions_are_counted_and_those_that_a_server_will_delete(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "new" / "transcripts.db"
@@ -44,7 +44,7 @@ def test_a_server_that_keeps_all_deletes_nothing_of_it(
     assert capsys.readouterr().out.count("\n") == 1
 
 
-def test_what_is_no_backup_ends_it_with_one_line_and_code_1(
+def test_a_file_that_is_no_backup_ends_it_with_one_line_and_code_1(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file.write_text("hello")

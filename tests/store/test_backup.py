@@ -79,7 +79,7 @@ def test_a_backup_has_all_that_is_stored_in_one_file_that_only_its_user_can_read
         assert [each.id for each in copy.sessions(-1, None, search.terms("tram"))] == ["council"]
 
 
-def test_a_backup_has_what_is_only_in_the_log_yet(path: Path, file: Path) -> None:
+def test_a_backup_has_finals_that_are_only_in_the_log_yet(path: Path, file: Path) -> None:
     """A plain copy of the database file alone has not."""
     with opened(path) as database:
         fill(database, new_session("new"), [final("Just now.")])
@@ -193,7 +193,7 @@ UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
 
 
 @pytest.mark.parametrize(("spoil", "reason"), UNUSABLE)
-def test_what_cannot_be_copied_is_refused_and_leaves_the_backup_that_was_there(
+def test_a_store_that_cannot_be_copied_is_refused_and_the_backup_of_before_is_unchanged(
     spoil: Callable[[Path], object], reason: str, path: Path, file: Path
 ) -> None:
     with opened(path):
@@ -207,7 +207,7 @@ def test_what_cannot_be_copied_is_refused_and_leaves_the_backup_that_was_there(
 
 
 @pytest.mark.parametrize(("spoil", "reason"), UNUSABLE)
-def test_what_is_no_backup_is_not_restored(
+def test_a_file_that_is_no_backup_is_not_restored(
     spoil: Callable[[Path], object], reason: str, path: Path, file: Path
 ) -> None:
     back_up(path, file)
