@@ -9,13 +9,11 @@ would never be read. Only this module runs an event loop for the server, and onl
 """
 
 import asyncio
-import errno
 import faulthandler
 import gc
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -31,9 +29,10 @@ from livecaption.config import VARIABLES, Config
 from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError, StoreUnusable
 from livecaption.ipc import children
 from livecaption.live.logs import RateLimited
-from livecaption.server import descriptors, links, tls
+from livecaption.server import descriptors, listening, tls
 from livecaption.server.app import build_app
 from livecaption.server.config import ServerConfig
+from livecaption.server.listening import Listener
 from livecaption.server.logs import refused_accept
 from livecaption.server.reloading import Reloading
 from livecaption.server.services import SERVICES
@@ -51,8 +50,6 @@ STOP_MARGIN_S = 2.0
 """Time that a stop may take beyond the drain and the workers, before the process is ended by force."""
 FAREWELL_TIMEOUT_S = 0.1
 """Time to send close code 1001 to all clients in a forced stop."""
-BACKLOG = 128
-"""Connections that the kernel holds while the loop is busy."""
 READ_BYTES = 4 * 1024
 """Bytes read from a connection in one turn. A body of 1-byte chunks holds the loop for 3.2 ms (with 8 KiB:
 6.3 ms). Less would cost large messages more turns."""
@@ -105,15 +102,15 @@ async def running_server(config: Config) -> AsyncIterator[str]:
     config = replace(config, server=server, store=StoreConfig())
     runner = _runner(config)
     services = runner.app[SERVICES]
-    servers: list[asyncio.Server] = []
+    listener = Listener.bind("127.0.0.1", 0)
     try:
-        url, servers = await _listen(runner, _bind("127.0.0.1", 0), None)
+        url = await listener.listen(runner, None)
         if await services.pool.wait_until_loaded() is not PoolState.READY:
             raise EngineUnusable(services.pool.failure or "the inference process ended")
         yield url
         await services.sessions.drain()
     finally:
-        _close(servers)
+        listener.close()
         await runner.cleanup()
 
 
@@ -121,20 +118,19 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
     try:
         # Do this before anything is started, so that an error leaves nothing to stop.
         secured = tls.of(config)
-        sockets = _bind(config.server.host, config.server.port)
+        listener = Listener.bind(config.server.host, config.server.port)
     except (OSError, ConfigError) as error:
-        logger.error("%s", _describe_listen_error(error, config))
+        logger.error("%s", listening.why_not(error, config.server))
         return EXIT_CANNOT_START
     runner = _runner(config)
     pool, sessions = runner.app[SERVICES].pool, runner.app[SERVICES].sessions
     stop = _Stop(runner, Reloading(manager))
-    servers: list[asyncio.Server] = []
     signals.attach(asyncio.get_running_loop(), stop)
     _dump_stacks_when_asked(pool)
     try:
-        url, servers = await _listen(runner, sockets, secured)
+        url = await listener.listen(runner, secured)
         logger.info("listening on %s", url)
-        _log_addresses(runner)
+        listening.log_addresses(runner)
         logger.info("%s", config.store.description)
         watch = asyncio.ensure_future(_watch_loop(manager, pool))
         renewal = [asyncio.ensure_future(secured.keep_valid())] if secured else []
@@ -150,7 +146,7 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
         number = await stop.asked
         logger.info("stopping (%s)", signal.Signals(number).name)
         manager.notify(STOPPING=1)
-        _close(servers)
+        listener.close()
         await sessions.drain()
         return EXIT_FAULT if sessions.overran else EXIT_STOPPED
     except StoreUnusable as error:
@@ -163,7 +159,7 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
         await sessions.drain()
         return EXIT_FAULT
     finally:
-        _close(servers)
+        listener.close()
         try:
             async with asyncio.timeout(CLEANUP_TIMEOUT_S):
                 await runner.cleanup()
@@ -254,63 +250,6 @@ def _runner(config: Config) -> web.AppRunner:
     )
 
 
-def _bind(host: str, port: int) -> list[socket.socket]:
-    """Return a listening socket for each address of the host.
-
-    Raises:
-        OSError: an address cannot be used.
-    """
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    sockets: list[socket.socket] = []
-    try:
-        for family, _, _, _, address in found:
-            sockets.append(socket.create_server(address[:2], family=family))
-    except OSError:
-        for bound in sockets:
-            bound.close()
-        raise
-    return sockets
-
-
-async def _listen(
-    runner: web.AppRunner, sockets: list[socket.socket], secured: tls.Tls | None
-) -> tuple[str, list[asyncio.Server]]:
-    """Start the application with its workers. Return the URL and the listening servers."""
-    listening = runner.app[links.LISTENING]
-    listening.scheme = "https" if secured else "http"
-    listening.endpoints = [bound.getsockname()[:2] for bound in sockets]
-    await runner.setup()
-    assert runner.server is not None  # because of `setup`
-    handshake_timeout_s = runner.app[SERVICES].config.server.http.keepalive_timeout_s
-    servers = [
-        # aiohttp's SockSite is not used, because it gives an idle connection 60 s to begin with TLS.
-        await asyncio.get_running_loop().create_server(
-            runner.server,
-            sock=bound,
-            backlog=BACKLOG,
-            ssl=secured.context if secured else None,
-            ssl_handshake_timeout=handshake_timeout_s if secured else None,
-        )
-        for bound in sockets
-    ]
-    host, port = sockets[0].getsockname()[:2]
-    return f"{listening.scheme}://{f'[{host}]' if ':' in host else host}:{port}/", servers
-
-
-def _log_addresses(runner: web.AppRunner) -> None:
-    """Log the addresses for people at other machines: `0.0.0.0` is none that a browser opens."""
-    addresses = runner.app[links.LISTENING].urls()
-    public = runner.app[SERVICES].config.server.public_page
-    if public or addresses:
-        logger.info("other machines open %s", public or ", ".join(addresses))
-
-
-def _close(servers: list[asyncio.Server]) -> None:
-    """Accept no more connections."""
-    for server in servers:
-        server.close()
-
-
 async def _watch_loop(manager: ServiceManager, pool: WorkerPool) -> None:
     """Notify systemd while the loop runs in time. If it is blocked, write all stacks to stderr."""
     interval_s = min(TURN_INTERVAL_S, manager.watchdog_s / 2) if manager.watchdog_s else TURN_INTERVAL_S
@@ -380,12 +319,3 @@ async def _within(timeout_s: float, awaitable: Awaitable[None]) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await awaitable
-
-
-def _describe_listen_error(error: Exception, config: Config) -> str:
-    where = f"{config.server.host} port {config.server.port}"
-    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-        return f"cannot listen on {where}: another program uses it (--port)"
-    if isinstance(error, OSError):
-        return f"cannot listen on {where}: {error.strerror or error}"
-    return str(error)

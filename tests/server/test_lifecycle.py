@@ -6,7 +6,6 @@ tests/processes/test_st*.py and test_terminal.py test `livecaption serve` itself
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +13,6 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import aiohttp
 import pytest
 from aiohttp import web
 
@@ -22,8 +20,8 @@ from livecaption.config import Config
 from livecaption.errors import EngineUnusable, StoreUnusable
 from livecaption.ipc.config import EngineConfig
 from livecaption.live.config import LiveConfig, SocketLimits
-from livecaption.server import build_app, lifecycle, tls
-from livecaption.server.config import HttpLimits, ServerConfig
+from livecaption.server import build_app
+from livecaption.server.config import ServerConfig
 from livecaption.server.lifecycle import running_server
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
@@ -39,33 +37,6 @@ Mount = Callable[..., Awaitable[tuple[web.AppRunner, web.Application, str]]]
 
 def scripted(script: str = "", **server: float) -> Config:
     return Config(engine=EngineConfig("scripted", script), server=ServerConfig(**server))
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> ServerConfig:
-    """Make a self-signed certificate."""
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -days 1"
-    subprocess.run([*command.split(), "-out", cert, "-keyout", key], check=True, capture_output=True)
-    return ServerConfig(tls_cert=str(cert), tls_key=str(key))
-
-
-async def test_a_connection_that_does_not_begin_with_tls_is_closed_as_early_as_one_that_asks_for_nothing(
-    certificate: ServerConfig,
-) -> None:
-    config = replace(scripted(), server=replace(certificate, http=HttpLimits(keepalive_timeout_s=0.3)))
-    runner = lifecycle._runner(config)
-    bound = lifecycle._bind("127.0.0.1", 0)
-    url, servers = await lifecycle._listen(runner, bound, tls.of(config))
-    assert url.startswith("https://")
-    async with aiohttp.ClientSession() as client, client.get(f"{url}healthz", ssl=False) as answer:
-        assert answer.status == 200
-    reader, writer = await asyncio.open_connection(*bound[0].getsockname())
-    async with asyncio.timeout(20):
-        assert await reader.read() == b""
-    writer.close()
-    lifecycle._close(servers)
-    await runner.cleanup()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from livecaption.errors import ConfigError
 from livecaption.ipc.config import EngineConfig
 from livecaption.server import lifecycle, tls
 from livecaption.server.addresses import interfaces, reachable
+from livecaption.server.listening import Listener
 from tests.support.eventually import eventually
 from tests.support.users import without_home
 
@@ -30,12 +31,13 @@ async def test_a_client_that_trusts_the_certificate_reaches_the_server_by_its_na
     config = self_signed(tmp_path / "transcripts.db")
     secured = tls.of(config)
     runner = lifecycle._runner(replace(config, store=StoreConfig()))
-    [bound] = lifecycle._bind("127.0.0.1", 0)
-    url, servers = await lifecycle._listen(runner, [bound], secured)
+    listener = Listener.bind("127.0.0.1", 0)
+    address = listener.sockets[0].getsockname()
+    url = await listener.listen(runner, secured)
     trusting = ssl.create_default_context(cafile=tmp_path / "self-signed.pem")
 
     async def reached(name: str) -> bytes:
-        reader, writer = await asyncio.open_connection(*bound.getsockname(), ssl=trusting, server_hostname=name)
+        reader, writer = await asyncio.open_connection(*address, ssl=trusting, server_hostname=name)
         writer.write(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
         answer = await asyncio.wait_for(reader.read(), 20)
         writer.close()
@@ -48,7 +50,7 @@ async def test_a_client_that_trusts_the_certificate_reaches_the_server_by_its_na
     async with aiohttp.ClientSession() as client:
         with pytest.raises(aiohttp.ClientConnectorCertificateError):  # nobody vouches for it
             await client.get(f"{url}healthz")
-    lifecycle._close(servers)
+    listener.close()
     await runner.cleanup()
 
 
