@@ -6,7 +6,8 @@
     auth         origin, host, token             metrics     figures, for Prometheus and as JSON
     forwarded    clients behind proxies          cors        pages of other origins
     signals      stop signals -> the loop        systemd     notifications to the service manager
-    reloading    files that are read again       listening   sockets, and the addresses of people
+    reloading    files that are read again       listening   sockets, and the addresses for people
+    tls          the certificate, and renewals   chain       certificates of the operator
     descriptors  how many readers are possible   sending     bodies to slow clients
 
 `build_app` returns the aiohttp application, to run or to mount in another one.

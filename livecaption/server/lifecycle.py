@@ -124,7 +124,10 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
         return EXIT_CANNOT_START
     runner = _runner(config)
     pool, sessions = runner.app[SERVICES].pool, runner.app[SERVICES].sessions
-    stop = _Stop(runner, Reloading(manager))
+    reloading = Reloading(manager)
+    if secured:
+        reloading.add("certificate", secured.read_again)
+    stop = _Stop(runner, reloading)
     signals.attach(asyncio.get_running_loop(), stop)
     _dump_stacks_when_asked(pool)
     try:

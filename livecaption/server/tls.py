@@ -1,7 +1,11 @@
-"""TLS: the certificate of the settings, or one that the server makes for the names and addresses of its machine."""
+"""TLS: the certificate of the settings, or one that the server makes for the names and addresses of its machine.
+
+Either may be replaced while the server runs.
+"""
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 from datetime import UTC, datetime
@@ -9,14 +13,17 @@ from pathlib import Path
 
 from livecaption.config import Config
 from livecaption.errors import ConfigError
-from livecaption.server import certificate
+from livecaption.server import certificate, chain
 from livecaption.server.addresses import interfaces, reachable
 from livecaption.server.origins import origin_of
 from livecaption.store.config import NO_HOME, NOWHERE, data_directory
 
 CHECK_INTERVAL_S = 86_400.0
-"""Time between two checks whether the certificate must be renewed. Longer: a server that moves to another network has
-the wrong addresses in it for longer."""
+"""Time between two checks whether the server's own certificate must be renewed. Longer: a server that moves to another
+network has the wrong addresses in it for longer."""
+LOOK_INTERVAL_S = 5.0
+"""Time between two looks at the files of the operator. Longer: a renewed certificate is used later. Shorter: more work
+for a file system on the network."""
 
 logger = logging.getLogger("livecaption")
 
@@ -25,7 +32,7 @@ class Tls:
     """The TLS of one server.
 
     Attributes:
-        context: for the listening sockets.
+        context: for the listening sockets. Each handshake goes on in the context of the newest certificate.
     """
 
     def __init__(self, config: Config) -> None:
@@ -35,40 +42,83 @@ class Tls:
             ConfigError: it cannot be used, made or kept.
         """
         self._config = config
-        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        if config.server.tls_self_signed:
-            self._load(self._own())
-            return
-        try:
-            self.context.load_cert_chain(config.server.tls_cert, config.server.tls_key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"--tls-cert, --tls-key: {error}") from None
+        self._fingerprint = ""  # of the server's own certificate
+        self._files: list[tuple[int, ...] | None] = []  # the state of the operator's, when they were loaded
+        self._complaint = ""
+        self.read_again()
+        self.context = self._newest
+        # A context that gets another chain keeps an earlier one of another kind of key, and presents it to some
+        # clients. So each certificate has a context of its own.
+        self.context.sni_callback = self._use_newest
+
+    def read_again(self) -> None:
+        """Use the certificate that there is now. Open connections go on with the former one.
+
+        Raises:
+            ConfigError: it cannot be used, made or kept. The server goes on with the one that it has.
+        """
+        if self._config.server.tls_self_signed:
+            self._read_own()
+        else:
+            self._read_files()
 
     async def keep_valid(self) -> None:
-        """Renew a certificate of the server's own each time it is about to expire. Open connections are not affected.
+        """Renew a certificate of the server's own, or load the operator's when they change.
 
-        A server that cannot do that goes on with the one it has.
+        While that is impossible, the server goes on with the one that it has, and tries again.
         """
-        while self._config.server.tls_self_signed:
-            await asyncio.sleep(CHECK_INTERVAL_S)
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL_S if self._config.server.tls_self_signed else LOOK_INTERVAL_S)
             try:
-                renewed = await asyncio.to_thread(self._own)
-                if renewed.is_new:
-                    self._load(renewed)
+                await asyncio.to_thread(self._check)
+                self._complaint = ""
             except ConfigError as error:
-                logger.warning("%s", error)
+                # An authority's program writes one file after the other, and meanwhile they do not belong together.
+                if self._complaint != str(error):
+                    logger.warning("%s; the server goes on with the certificate that it has", error)
+                self._complaint = str(error)
 
-    def _own(self) -> certificate.Certificate:
-        return certificate.ensure(directory(self._config), names(self._config), datetime.now(UTC))
+    def _check(self) -> None:
+        if self._config.server.tls_self_signed or self._files != self._look():
+            self.read_again()
 
-    def _load(self, own: certificate.Certificate) -> None:
-        self.context.load_cert_chain(own.path)
+    def _use_newest(self, handshake: ssl.SSLObject, name: str, context: ssl.SSLContext) -> None:
+        handshake.context = self._newest
+
+    def _read_files(self) -> None:
+        files = self._look()
+        cert = Path(self._config.server.tls_cert)
+        loaded = chain.load(cert, Path(self._config.server.tls_key), datetime.now(UTC))
+        self._newest, self._files = loaded.context, files
+        logger.info("certificate in %s%s", cert, f", valid until {loaded.expires:%Y-%m-%d}" if loaded.expires else "")
+        for warning in loaded.warnings:
+            logger.warning("certificate in %s: %s", cert, warning)
+
+    def _look(self) -> list[tuple[int, ...] | None]:
+        """Return what changes whenever somebody replaces or writes the files, or what they are links to."""
+        return [_state(path) for path in (self._config.server.tls_cert, self._config.server.tls_key)]
+
+    def _read_own(self) -> None:
+        own = certificate.ensure(directory(self._config), names(self._config), datetime.now(UTC))
+        if own.fingerprint == self._fingerprint:
+            return
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(own.path)
+        self._newest, self._fingerprint = context, own.fingerprint
         logger.info(
             "self-signed certificate in %s, valid until %s. Browsers warn of it once; its SHA-256 fingerprint is %s",
             own.path,
             own.expires.date(),
             own.fingerprint,
         )
+
+
+def _state(path: str) -> tuple[int, ...] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def directory(config: Config) -> Path:

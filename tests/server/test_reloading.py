@@ -41,8 +41,10 @@ def test_a_step_that_fails_leaves_the_others_and_the_server_alone(caplog: pytest
     assert manager.sent == [["READY"], ["RELOADING", "MONOTONIC_USEC"], ["READY"]]
 
 
-def test_a_server_that_still_loads_does_not_announce_a_reload() -> None:
+def test_a_server_that_still_loads_does_not_announce_a_reload(caplog: pytest.LogCaptureFixture) -> None:
     """READY=1 would end its start for systemd."""
+    caplog.set_level(logging.INFO)
     manager = Recorded()
     Reloading(manager).run()
     assert manager.sent == []
+    assert caplog.messages == ["nothing to reload"]

@@ -6,10 +6,12 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from livecaption.server import certificate
 from livecaption.server.systemd import ServiceManager
 from tests.support.processes import TIMEOUT_FACTOR, assert_clean_end, serving
 
@@ -79,10 +81,14 @@ def test_without_a_systemd_that_listens_nothing_happens(environ: dict[str, str])
 
 
 @pytest.mark.processes
-async def test_a_server_notifies_systemd_that_it_loads_is_ready_lives_reloads_and_stops(systemd: Systemd) -> None:
+async def test_a_server_notifies_systemd_that_it_loads_is_ready_lives_reloads_and_stops(
+    systemd: Systemd, tmp_path: Path
+) -> None:
     """Row 58: the order of the notifications."""
+    pem = certificate.ensure(tmp_path, {"localhost"}, datetime.now(UTC)).path
     environment = {"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "400000", "LIVECAPTION_PROT": "1"}
-    async with serving("--model", "load 1", environment=environment) as server:
+    flags = ("--model", "load 1", "--tls-cert", str(pem), "--tls-key", str(pem))
+    async with serving(*flags, environment=environment) as server:
         loading = await systemd.receive_until("READY=1")
         # A watchdog notification may be due between the end of loading and READY.
         assert loading[0] == "EXTEND_TIMEOUT_USEC=10000000"
@@ -93,7 +99,7 @@ async def test_a_server_notifies_systemd_that_it_loads_is_ready_lives_reloads_an
         reloading = [message for message in await systemd.receive_until("READY=1") if message != "WATCHDOG=1"]
         assert reloading[1:] == ["READY=1"]
         assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", reloading[0])
-        await server.logged("nothing to reload")
+        await server.logged("certificate: reloaded")
         await server.logged(r"no setting has this name: LIVECAPTION_PROT \(LIVECAPTION_PORT\?\)")
         server.send(signal.SIGTERM)
         assert set((await systemd.receive_until("STOPPING=1"))[:-1]) <= {"WATCHDOG=1"}

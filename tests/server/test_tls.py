@@ -2,13 +2,16 @@
 
 import asyncio
 import os
+import re
 import socket
 import ssl
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from livecaption.config import Config, ServerConfig, StoreConfig
 from livecaption.errors import ConfigError
@@ -16,7 +19,11 @@ from livecaption.ipc.config import EngineConfig
 from livecaption.server import lifecycle, tls
 from livecaption.server.addresses import interfaces, reachable
 from livecaption.server.listening import Listener
+from livecaption.server.services import SERVICES
+from livecaption.workers.pool import PoolState
+from tests.support.certificates import Authority, der, presented, written
 from tests.support.eventually import eventually
+from tests.support.serving import SPEECH, read_until
 from tests.support.users import without_home
 
 
@@ -93,9 +100,115 @@ def test_the_certificate_has_every_name_under_which_the_server_answers(tmp_path:
     assert {"localhost", "127.0.0.1", "::1", "hall-1", "captions.example.org", *reachable(interfaces())} <= names
 
 
-def test_files_that_are_no_certificate_are_named(tmp_path: Path) -> None:
-    pem = tmp_path / "no.pem"
-    pem.write_text("no certificate")
-    with pytest.raises(ConfigError, match="--tls-cert, --tls-key: "):
-        tls.of(Config(server=ServerConfig(tls_cert=str(pem), tls_key=str(pem))))
+def of_files(cert: Path, key: Path) -> Config:
+    server = ServerConfig(tls_cert=str(cert), tls_key=str(key))
+    return Config(server=server, engine=EngineConfig("scripted"))
+
+
+def test_a_server_without_settings_of_tls_has_none() -> None:
     assert tls.of(Config()) is None
+
+
+async def test_a_certificate_that_is_replaced_is_used_for_new_connections_and_open_streams_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first key is of RSA, and the second one is not: one context would present either, depending on the client."""
+    monkeypatch.setattr(tls, "LOOK_INTERVAL_S", 0.01)
+    authority = Authority()
+    first, first_key = authority.issue("localhost", key=rsa.generate_private_key(65537, 2048))
+    second, second_key = authority.issue("localhost")
+    config = of_files(*written(tmp_path, first, first_key))
+    secured = tls.Tls(config)
+    runner = lifecycle._runner(config)
+    listener = Listener.bind("127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    url = (await listener.listen(runner, secured)).replace("127.0.0.1", "localhost")
+    trusting = ssl.create_default_context(cadata=authority.pem.decode())
+
+    def seen() -> bytes:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
+            trusting.wrap_socket(plain, server_hostname="localhost") as secure,
+        ):
+            return secure.getpeercert(binary_form=True) or b""
+
+    renewing = asyncio.ensure_future(secured.keep_valid())
+    assert await runner.app[SERVICES].pool.wait_until_loaded() is PoolState.READY
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as http,
+        http.ws_connect(f"{url}v1/stream") as stream,
+    ):
+        await stream.send_json({"type": "start"})
+        await read_until(stream, "ready")
+        assert await asyncio.to_thread(seen) == der(first)
+        written(tmp_path, second, second_key)
+        async with asyncio.timeout(20):
+            while await asyncio.to_thread(seen) != der(second):
+                pass
+        await stream.send_bytes(SPEECH)
+        await stream.send_json({"type": "stop"})
+        assert (await read_until(stream, "final"))["text"]
+        await read_until(stream, "end")
+    with pytest.raises(ssl.SSLError):
+        presented(secured.context, ["ECDHE-RSA-AES128-GCM-SHA256"])
+    renewing.cancel()
+    await asyncio.wait({renewing})
+    listener.close()
+    await runner.cleanup()
+
+
+async def test_a_pair_that_is_half_written_keeps_the_former_one_is_logged_once_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    looks: list[str] = []
+
+    def counted(path: str) -> tuple[int, ...] | None:
+        looks.append(path)
+        return state(path)
+
+    state = tls._state
+    monkeypatch.setattr(tls, "LOOK_INTERVAL_S", 0.001)
+    monkeypatch.setattr(tls, "_state", counted)
+    authority = Authority()
+    first, key = authority.issue("localhost")
+    second, second_key = authority.issue("localhost")
+    secured = tls.Tls(of_files(*written(tmp_path, first, key)))
+    renewing = asyncio.ensure_future(secured.keep_valid())
+    for cert, its_key, complaint in ((second, key, "is not the key of"), (b"", second_key, "is empty")):
+        written(tmp_path, cert, its_key)
+        await eventually(lambda complaint=complaint: complaint in caplog.text)
+        looks.clear()
+        await eventually(lambda: len(looks) >= 10)
+        assert caplog.text.count(complaint) == 1
+        assert presented(secured.context) == der(first)
+    written(tmp_path, second, second_key)
+    await eventually(lambda: presented(secured.context) == der(second))
+    looks.clear()
+    await eventually(lambda: len(looks) >= 10)
+    assert caplog.text.count("valid until") == 2
+    renewing.cancel()
+    await asyncio.wait({renewing})
+
+
+def test_a_reload_reads_the_files_at_once_and_a_wrong_one_changes_nothing(tmp_path: Path) -> None:
+    authority = Authority()
+    first, second = authority.issue("localhost"), authority.issue("localhost")
+    secured = tls.Tls(of_files(*written(tmp_path, *first)))
+    written(tmp_path, second[0], first[1])
+    with pytest.raises(ConfigError, match="is not the key of"):
+        secured.read_again()
+    assert presented(secured.context) == der(first[0])
+    written(tmp_path, *second)
+    secured.read_again()
+    assert presented(secured.context) == der(second[0])
+
+
+def test_the_log_has_the_end_of_a_certificate_and_why_clients_refuse_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    tls.Tls(of_files(*written(tmp_path, *Authority().issue("localhost", begins=timedelta(days=-40)))))
+    valid, expired = caplog.messages
+    assert re.search(r"cert\.pem, valid until \d{4}-\d\d-\d\d$", valid)
+    assert "it expired on" in expired
