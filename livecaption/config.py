@@ -19,7 +19,7 @@ from livecaption.ipc.config import EngineConfig
 from livecaption.live.config import LiveConfig
 from livecaption.scheduling.config import AdmissionConfig
 from livecaption.scheduling.partial_timer import PartialsConfig
-from livecaption.server.config import ServerConfig
+from livecaption.server.config import UNIX, ServerConfig
 from livecaption.settings import AUTO, convert, read_toml, variable
 from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.store.config import StoreConfig
@@ -40,7 +40,9 @@ __all__ = [
     "StoreConfig",
     "WorkerConfig",
     "add_config_arguments",
+    "check_access",
     "is_loopback",
+    "is_on_this_machine",
     "load_config",
     "load_with_sources",
     "value_of",
@@ -93,7 +95,7 @@ class Option:
 
 GROUPS: dict[str, tuple[Option, ...]] = {
     "address": (
-        Option("host", "server", "host", "address to listen on", "ADDRESS"),
+        Option("host", "server", "host", "address to listen on, or unix:PATH for a Unix socket", "ADDRESS"),
         Option("port", "server", "port", "port to listen on; 0 picks a free one", "PORT"),
         Option("public-url", "server", "public_url", "address of the page that links and QR codes lead to", "URL"),
         Option("trusted-proxy", "server", "trusted_proxies", "network of proxies whose X-Forwarded-* count", "NETWORK"),
@@ -327,9 +329,22 @@ def _check(config: Config) -> None:
         raise ConfigError("--tls-cert and --tls-key go together")
     if server.tls_cert and server.tls_self_signed:
         raise ConfigError("--tls-cert and --tls-self-signed exclude each other")
-    if not is_loopback(server.host) and not server.token and not server.insecure:
+    check_access(server, f"--host {server.host}")
+
+
+def check_access(server: ServerConfig, where: str) -> None:
+    """Check that other machines need a token, or that the operator has decided otherwise.
+
+    Args:
+        server: the settings.
+        where: what decides who reaches the server, for the message.
+
+    Raises:
+        ConfigError: everybody could stream.
+    """
+    if not is_on_this_machine(server.host) and not server.token and not server.insecure:
         raise ConfigError(
-            f"--host {server.host} accepts other machines: set LIVECAPTION_TOKEN to a secret, "
+            f"{where} accepts other machines: set LIVECAPTION_TOKEN to a secret, "
             "or use --insecure if everybody who reaches this machine may stream"
         )
 
@@ -351,3 +366,8 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_on_this_machine(host: str) -> bool:
+    """Return whether only this machine reaches a server that listens on `host`."""
+    return host.startswith(UNIX) or is_loopback(host)

@@ -21,13 +21,14 @@ import livecaption
 from livecaption.cli import build_parser, health
 from livecaption.config import VARIABLES
 from livecaption.live.config import SocketLimits
-from livecaption.server import lifecycle
+from livecaption.server import lifecycle, listening
 from livecaption.server.config import HttpLimits, ServerConfig
 
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = ROOT / "packaging" / "Dockerfile"
 PROXIES = ROOT / "packaging" / "proxies"
 UNIT = ROOT / "packaging" / "livecaption.service"
+SOCKETS = UNIT.with_suffix(".socket")
 PINNED = ROOT / "packaging" / "requirements.txt"
 
 
@@ -56,6 +57,22 @@ def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def test_systemd_understands_the_unit(installed_unit: Path) -> None:
     verified = analyze("verify", "--recursive-errors=no", installed_unit)
     assert (verified.returncode, verified.stdout) == (0, "")
+
+
+def test_systemd_understands_the_unit_of_the_sockets(installed_unit: Path) -> None:
+    sockets = installed_unit.with_suffix(".socket")
+    for text in (SOCKETS.read_text(), SOCKETS.read_text().replace("#ListenStream", "ListenStream")):
+        sockets.write_text(text)
+        verified = analyze("verify", "--recursive-errors=no", sockets)
+        assert (verified.returncode, verified.stdout) == (0, "")
+
+
+def test_the_unix_socket_is_for_the_group_of_the_proxy_only() -> None:
+    """The same permissions as those of a socket that the server makes itself."""
+    [mode] = re.findall(r"^SocketMode=(\d+)$", SOCKETS.read_text(), re.MULTILINE)
+    assert int(mode, 8) == listening.UNIX_MODE
+    variables = set(re.findall(r"LIVECAPTION_[A-Z_]+", SOCKETS.read_text()))
+    assert variables <= set(VARIABLES)
 
 
 def test_the_unit_exposes_little(installed_unit: Path) -> None:

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import shutil
-import socket
 import wave
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -17,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from livecaption.cli import serve
+from livecaption.cli.health import ask
 from livecaption.cli.loading import load
 from livecaption.cli.terminal import FAILED, note, stderr
-from livecaption.config import Config, add_config_arguments, load_config
-from livecaption.errors import EngineUnusable, LivecaptionError
+from livecaption.config import Config, ServerConfig, add_config_arguments, load_config
+from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError
 
 if TYPE_CHECKING:
     from livecaption.decoding.decoder import DecoderConfig
@@ -30,7 +30,6 @@ State = Literal["ok", "warning", "fails"]
 SAMPLE_S = 1.0
 FEW_BYTES = 200 * 2**20
 """Free space below which a store gets a warning: transcripts of 2000 hours of speech have about this size."""
-ANSWER_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,31 +183,26 @@ def check_microphone(_: Config) -> Finding:
 
 
 async def check_port(config: Config) -> Finding:
-    """Bind the port that `serve` would use, or find out who has it."""
-    host, port = config.server.host, config.server.port
+    """Bind the address that `serve` would use, or find out who has it."""
+    from livecaption.server.listening import Listener, why_not
+
     try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, _, _, _, address in addresses:
-            socket.create_server(address[:2], family=family).close()
-    except OSError as error:
-        version = await asyncio.to_thread(_livecaption_at, host, port)
+        Listener.bind(config.server).close()
+    except (OSError, ConfigError) as error:
+        version = await asyncio.to_thread(_livecaption_at, config.server)
         if version:
-            return Finding("ok", f"livecaption {version} runs on {host}:{port} already")
-        return Finding("fails", f"{host}:{port}: {error.strerror}; --port and --host choose others")
-    return Finding("ok", f"{host}:{port} is free")
+            return Finding("ok", f"livecaption {version} runs on {config.server.place} already")
+        return Finding("fails", f"{why_not(error, config.server)}; --port and --host choose others")
+    return Finding("ok", f"{config.server.place} is free")
 
 
-def _livecaption_at(host: str, port: int) -> str:
-    """Return the version of a server of livecaption; empty if it is another program, or uses TLS."""
-    connection = http.client.HTTPConnection(host, port, timeout=ANSWER_TIMEOUT_S)
+def _livecaption_at(server: ServerConfig) -> str:
+    """Return the version of a server of livecaption; empty if it is another program."""
     try:
-        connection.request("GET", "/v1/info")
-        answer = json.loads(connection.getresponse().read(100_000))
+        answer = json.loads(ask(server, "/v1/info")[1])
         return str(answer["version"]) if "protocol" in answer else ""
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return ""
-    finally:
-        connection.close()
 
 
 def check_store(config: Config) -> Finding:

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import http.client
 import os
+import socket
 import ssl
 
 from livecaption.cli import serve
@@ -11,6 +12,7 @@ from livecaption.cli.terminal import FAILED, complain, note, reason
 from livecaption.config import ServerConfig, add_config_arguments, load_config
 
 ANSWER_TIMEOUT_S = 3.0
+MAX_BODY_BYTES = 100_000
 ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 """Addresses to listen on that are none to connect to, and those of this machine in their place."""
 
@@ -32,32 +34,50 @@ async def run(options: argparse.Namespace) -> int:
     """Ask, print the answer, and return the exit code."""
     server = load_config(options, os.environ, serve.defaults()).server
     try:
-        answer = await asyncio.to_thread(_answer, server)
-        note(f"{answer} at {server.host} port {server.port}")
+        note(f"{await asyncio.to_thread(_health, server)} at {server.place}")
     except (OSError, http.client.HTTPException) as error:
-        complain(f"no healthy server at {server.host} port {server.port}: {reason(error) or type(error).__name__}")
+        complain(f"no healthy server at {server.place}: {reason(error) or type(error).__name__}")
         return FAILED
     return 0
 
 
-def _answer(server: ServerConfig) -> str:
-    """Return the body of the answer.
+def _health(server: ServerConfig) -> str:
+    status, body = ask(server, "/healthz")
+    if status != http.client.OK:
+        raise http.client.HTTPException(f"status {status}")
+    return body[:1000].decode(errors="replace")
+
+
+def ask(server: ServerConfig, path: str) -> tuple[int, bytes]:
+    """Request a path of the server that `serve` runs with these settings. Return the status and the body.
 
     Raises:
-        OSError, http.client.HTTPException: nothing answers there, or not with 200.
+        OSError, http.client.HTTPException: nothing answers there, or not in HTTP.
     """
-    host = ANY_ADDRESS.get(server.host, server.host)
-    connection = http.client.HTTPConnection(host, server.port, timeout=ANSWER_TIMEOUT_S)
-    if server.tls_cert or server.tls_self_signed:
-        # The certificate is for other names than this address, and nothing secret is sent.
-        context = ssl._create_unverified_context()
-        connection = http.client.HTTPSConnection(host, server.port, timeout=ANSWER_TIMEOUT_S, context=context)
+    connection = http.client.HTTPConnection("localhost")  # the name that every server has
+    connection.sock = _connected(server)
     try:
-        connection.request("GET", "/healthz", headers={"Host": "localhost"})
+        connection.request("GET", path)
         response = connection.getresponse()
-        body = response.read(1000).decode(errors="replace")
-        if response.status != http.client.OK:
-            raise http.client.HTTPException(f"status {response.status}")
-        return body
+        return response.status, response.read(MAX_BODY_BYTES)
     finally:
         connection.close()
+
+
+def _connected(server: ServerConfig) -> socket.socket:
+    if server.unix_path is None:
+        address = ANY_ADDRESS.get(server.host, server.host), server.port
+        connected = socket.create_connection(address, timeout=ANSWER_TIMEOUT_S)
+    else:
+        connected = socket.socket(socket.AF_UNIX)
+        connected.settimeout(ANSWER_TIMEOUT_S)
+    try:
+        if server.unix_path is not None:
+            connected.connect(server.unix_path)
+        if server.tls_cert or server.tls_self_signed:
+            # The certificate is for other names than this address, and nothing secret is sent.
+            return ssl._create_unverified_context().wrap_socket(connected)
+    except OSError:
+        connected.close()
+        raise
+    return connected

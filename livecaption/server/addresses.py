@@ -11,6 +11,8 @@ from livecaption.server.origins import DEFAULT_PORTS
 Endpoint = tuple[str, int]
 """Address and port of a listening socket."""
 
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Addresses to listen on that are none to connect to, and those of this machine in their place."""
 INTERNAL = (
     *("docker", "br-", "veth", "virbr", "vmnet", "vboxnet", "vethernet"),
     *("cni", "flannel", "cali", "lxc", "lxd", "podman"),
@@ -74,9 +76,20 @@ def urls(scheme: str, endpoints: Sequence[Endpoint], found: Mapping[str, Sequenc
             hosts = [address for address in reachable(found) if (":" in address) == (":" in host)]
         else:
             hosts = [host] if _is_usable(host) else []
-        shown_port = "" if port == DEFAULT_PORTS[scheme] else f":{port}"
-        pages += [f"{scheme}://{f'[{each}]' if ':' in each else each}{shown_port}/" for each in hosts]
+        pages += [_page(scheme, each, port) for each in hosts]
     return list(dict.fromkeys(pages))
+
+
+def own_urls(scheme: str, endpoints: Sequence[Endpoint], found: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the addresses of the page for this machine: `0.0.0.0` and `::` are none that browsers open."""
+    has_ipv6 = any(LOOPBACK["::"] in addresses for addresses in found.values())
+    hosts = [(LOOPBACK.get(host, host), port) for host, port in endpoints if host != "::" or has_ipv6]
+    return [_page(scheme, host, port) for host, port in hosts]
+
+
+def _page(scheme: str, host: str, port: int) -> str:
+    shown_port = "" if port == DEFAULT_PORTS[scheme] else f":{port}"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}{shown_port}/"
 
 
 def _is_usable(text: str) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 
 from aiohttp import hdrs, web
 
-from livecaption.config import Config, is_loopback
+from livecaption.config import Config, is_on_this_machine
 from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import InvalidMessage, LivecaptionError
 from livecaption.live.connection import Connection
@@ -199,7 +199,7 @@ async def drain(app: web.Application) -> None:
 async def _look_up_own_names(app: web.Application) -> None:
     """Start the look-up of the machine's names early. Neither the start nor the loop waits for the network."""
     config = app[SERVICES].config.server
-    if not is_loopback(config.host) and not config.token:
+    if not is_on_this_machine(config.host) and not config.token:
         app[http.OWN_NAMES].look_up()
 
 

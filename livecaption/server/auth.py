@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from aiohttp import hdrs, web
 
-from livecaption.config import is_loopback
+from livecaption.config import is_loopback, is_on_this_machine
 from livecaption.errors import ForbiddenOrigin, LocalOnly, Unauthorized
 from livecaption.live.dialects import native
 from livecaption.live.dialects.dialect import Handshake
@@ -41,8 +41,8 @@ class OwnNames:
 def client_of(request: web.BaseRequest, config: ServerConfig) -> Client:
     """Return the client of a request, which trusted proxies may have passed on."""
     headers = {name: ",".join(request.headers.getall(name, [])) for name in forwarded.HEADERS}
-    peer = request.transport and request.transport.get_extra_info("peername")
-    address = peer[0] if isinstance(peer, tuple) else ""
+    peer = request.transport and request.transport.get_extra_info("peername")  # a text if it is a Unix socket
+    address = peer[0] if isinstance(peer, tuple) else "" if peer is None else forwarded.UNIX_PEER
     return forwarded.client_of(
         address, request.scheme, headers | {"Host": request.headers.get(hdrs.HOST, "")}, config.trusted_proxies
     )
@@ -62,7 +62,7 @@ def check_host(request: web.BaseRequest, config: ServerConfig, own_names: OwnNam
     name = host_name(header)
     if header and not name:
         raise ForbiddenOrigin("the Host header names no host", code="forbidden_host")
-    beyond_loopback = not is_loopback(config.host)
+    beyond_loopback = not is_on_this_machine(config.host)
     if is_loopback(name) or name in map(str.lower, config.allowed_hosts) or (beyond_loopback and config.token):
         return
     if (public := _public(config)) is not None and name == public[1]:
@@ -157,7 +157,7 @@ def is_from_here(peer: str, headers: Mapping[str, str]) -> bool:
     one that lets clients write its headers would make strangers local.
 
     Args:
-        peer: the address of the client; empty if it has none, as with a Unix socket.
+        peer: the address of the client; empty if it is unknown.
         headers: the headers of the request, with names that ignore case.
     """
     if any(name in headers for name in forwarded.HEADERS) or not is_loopback(host_name(headers.get(hdrs.HOST, ""))):

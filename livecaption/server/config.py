@@ -1,11 +1,17 @@
 """The settings of the server: addresses, access, and limits of streams and readers."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from livecaption.errors import ConfigError
 from livecaption.server.forwarded import networks_of
 from livecaption.server.origins import NULL, host_name, page_url, why_not_an_origin
+
+UNIX = "unix:"
+"""The beginning of the address of a Unix socket. Its path follows."""
+MAX_UNIX_BYTES = 107
+"""The longest path of a Unix socket, in bytes, without the zero byte at its end (unix(7))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +38,12 @@ class ServerConfig:
     """The settings of the server.
 
     Attributes:
-        host, port: address to listen on; port 0 picks a free one.
+        host, port: address to listen on; port 0 picks a free one. `unix:PATH` is a Unix socket, and has no port.
         token: token that clients must send; empty: none is needed.
         allowed_origins: web origins other than the server's own whose pages may stream and use the API.
         allowed_frames: web origins whose pages may show the readers' page in a frame.
-        trusted_proxies: networks of reverse proxies whose `X-Forwarded-*` headers are believed: see `forwarded`.
+        trusted_proxies: networks of reverse proxies whose `X-Forwarded-*` headers are believed: see `forwarded`;
+            `unix:` stands for all that connect to a Unix socket.
         allowed_hosts: names of the server in addition to its own, if names are checked: see `auth.check_host`.
         public_url: address under which people reach the page; empty: the one that they have used.
         tls_cert, tls_key: PEM files; browsers allow the microphone only with https or on localhost.
@@ -93,8 +100,20 @@ class ServerConfig:
         for name in self.allowed_hosts:
             if host_name(name) != name.lower().strip("[]"):
                 yield f"allowed_hosts: {name} is no host name. Write it without scheme and port: captions.example.org"
+        if self.unix_path is not None and not 0 < len(os.fsencode(self.unix_path)) <= MAX_UNIX_BYTES:
+            yield f"host: {UNIX} needs the path of a socket, of at most {MAX_UNIX_BYTES} bytes"
         for network in self.trusted_proxies:
             try:
                 networks_of((network,))
             except ValueError as error:
-                yield f"trusted_proxies: {error}. Write an address or a network, such as 127.0.0.1 or 10.0.0.0/8"
+                yield f"trusted_proxies: {error}. Write an address, or a network such as 10.0.0.0/8, or unix:"
+
+    @property
+    def unix_path(self) -> str | None:
+        """The path of the Unix socket to listen on; None: the host is none."""
+        return self.host.removeprefix(UNIX) if self.host.startswith(UNIX) else None
+
+    @property
+    def place(self) -> str:
+        """The address to listen on, for people."""
+        return self.host if self.unix_path is not None else f"{self.host} port {self.port}"

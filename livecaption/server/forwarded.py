@@ -18,6 +18,8 @@ FOR = "X-Forwarded-For"
 HOST = "X-Forwarded-Host"
 PREFIX = "X-Forwarded-Prefix"
 PROTO = "X-Forwarded-Proto"
+UNIX_PEER = "unix:"
+"""The address of everybody who connects to a Unix socket, and the network of a trusted proxy there."""
 HEADERS = ("Forwarded", "Via", "X-Real-IP", FOR, HOST, PREFIX, PROTO)
 """Headers of which a reverse proxy sets at least one. Browsers set none."""
 
@@ -45,14 +47,14 @@ def client_of(peer: str, scheme: str, headers: Mapping[str, str], trusted: Seque
     Headers of a peer that is not trusted change nothing but the scheme, which the links for this client begin with.
 
     Args:
-        peer: the address at the other end of the socket; empty if it has none.
+        peer: the address at the other end of the socket; `UNIX_PEER` if that is a Unix socket; empty: unknown.
         scheme: `http` or `https`, of the socket.
         headers: the headers of the request. One that stands in several lines is joined by commas.
         trusted: networks of trusted proxies.
     """
     host = headers.get("Host", "")
     networks = networks_of(tuple(trusted))
-    if not _is_in(address_of(peer), networks):
+    if not (_is_in(address_of(peer), networks) or (peer == UNIX_PEER and UNIX_PEER in trusted)):
         return Client(peer, host, _scheme(headers.get(PROTO, scheme)))
     passed = _values(headers, FOR)
     client, n_proxies = _outermost(peer, passed, networks)
@@ -81,12 +83,12 @@ def address_of(text: str) -> Address | None:
 
 @lru_cache(16)
 def networks_of(texts: tuple[str, ...]) -> tuple[Network, ...]:
-    """Return the networks, each in the form `10.0.0.0/8`, or an address.
+    """Return the networks, each in the form `10.0.0.0/8`, or an address. `UNIX_PEER` is none, and left out.
 
     Raises:
         ValueError: one is no network.
     """
-    return tuple(map(ip_network, texts))
+    return tuple(ip_network(text) for text in texts if text != UNIX_PEER)
 
 
 def _outermost(peer: str, passed: list[str], networks: Sequence[Network]) -> tuple[str, int]:

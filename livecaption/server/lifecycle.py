@@ -37,7 +37,7 @@ from livecaption.server.logs import refused_accept
 from livecaption.server.reloading import Reloading
 from livecaption.server.services import SERVICES
 from livecaption.server.signals import SignalInbox
-from livecaption.server.systemd import ServiceManager
+from livecaption.server.systemd import ServiceManager, inherited_sockets
 from livecaption.settings import unknown_variables
 from livecaption.store.config import StoreConfig
 from livecaption.workers.pool import PoolState, WorkerPool
@@ -102,9 +102,9 @@ async def running_server(config: Config) -> AsyncIterator[str]:
     config = replace(config, server=server, store=StoreConfig())
     runner = _runner(config)
     services = runner.app[SERVICES]
-    listener = Listener.bind("127.0.0.1", 0)
+    listener = Listener.bind(server)
     try:
-        url = await listener.listen(runner, None)
+        [url] = await listener.listen(runner, None)
         if await services.pool.wait_until_loaded() is not PoolState.READY:
             raise EngineUnusable(services.pool.failure or "the inference process ended")
         yield url
@@ -118,7 +118,9 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
     try:
         # Do this before anything is started, so that an error leaves nothing to stop.
         secured = tls.of(config)
-        listener = Listener.bind(config.server.host, config.server.port)
+        if given := inherited_sockets(os.environ):
+            config = replace(config, server=listening.with_address_of(given, config.server))
+        listener = Listener(given) if given else Listener.bind(config.server)
     except (OSError, ConfigError) as error:
         logger.error("%s", listening.why_not(error, config.server))
         return EXIT_CANNOT_START
@@ -131,8 +133,7 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
     signals.attach(asyncio.get_running_loop(), stop)
     _dump_stacks_when_asked(pool)
     try:
-        url = await listener.listen(runner, secured)
-        logger.info("listening on %s", url)
+        logger.info("listening on %s", " and ".join(await listener.listen(runner, secured)))
         listening.log_addresses(runner)
         logger.info("%s", config.store.description)
         watch = asyncio.ensure_future(_watch_loop(manager, pool))

@@ -40,7 +40,10 @@ def _requested_page(request: web.Request, config: ServerConfig) -> str:
 def _host_of_socket(request: web.Request) -> str:
     """Return the address at which the client has reached the server. HTTP/1.0 has no Host header."""
     assert request.transport is not None  # because the request is being answered
-    host, port = request.transport.get_extra_info("sockname")[:2]
+    name = request.transport.get_extra_info("sockname")
+    if not isinstance(name, tuple):
+        return "localhost"  # a Unix socket: only the proxy has an address
+    host, port = name[:2]
     return f"{f'[{host}]' if ':' in host else host}:{port}"
 
 

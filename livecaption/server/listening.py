@@ -1,4 +1,4 @@
-"""Listen on the sockets of the settings, and show people the addresses under which they reach the server.
+"""Listen on the sockets of the settings or of systemd, and show people the addresses of the server.
 
 bind -> the workers start -> listen -> close
 """
@@ -6,51 +6,90 @@ bind -> the workers start -> listen -> close
 import asyncio
 import errno
 import logging
+import os
 import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
 from aiohttp import web
 
+from livecaption.config import check_access, is_on_this_machine
+from livecaption.errors import ConfigError
 from livecaption.server import links
-from livecaption.server.config import ServerConfig
+from livecaption.server.addresses import Endpoint, interfaces, own_urls
+from livecaption.server.config import UNIX, ServerConfig
 from livecaption.server.services import SERVICES
 from livecaption.server.tls import Tls
 
 BACKLOG = 128
 """Connections that the kernel holds while the loop is busy."""
+UNIX_MODE = 0o660
+"""The permissions of a Unix socket: its user and its group may connect, such as the group of a reverse proxy."""
+PROBE_TIMEOUT_S = 1.0
+"""Time in which a Unix socket must answer whether somebody listens on it; the kernel answers at once."""
+
+WITHOUT_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+REASONS = {
+    errno.EADDRINUSE: "another program uses it (--port)",
+    errno.EADDRNOTAVAIL: "this machine does not have this address",
+    errno.EAFNOSUPPORT: "this machine has no IPv6, and --host 0.0.0.0 serves IPv4",
+}
+"""The errors of `bind`, in plainer words than those of the system."""
 
 logger = logging.getLogger("livecaption")
 
 
 class Listener:
-    """The listening sockets of one server."""
+    """The listening sockets of one server.
 
-    def __init__(self, sockets: list[socket.socket]) -> None:
+    Attributes:
+        sockets: the sockets, which are bound.
+    """
+
+    def __init__(self, sockets: list[socket.socket], own_path: Path | None = None) -> None:
+        """Own the sockets, and the file of a Unix socket that the server has made itself."""
         self.sockets = sockets
         self._servers: list[asyncio.Server] = []
+        self._own_path = own_path
+        self._own_file = own_path.stat() if own_path else None
 
     @classmethod
-    def bind(cls, host: str, port: int) -> "Listener":
-        """Bind a socket for each address of the host.
+    def bind(cls, server: ServerConfig) -> "Listener":
+        """Bind a socket for each address of the host, or a Unix socket.
+
+        An address that the machine does not have is left out if there is another one: many containers have the name
+        `localhost` for `::1`, and no IPv6.
 
         Raises:
-            OSError: an address cannot be used.
+            OSError, ConfigError: an address cannot be used.
         """
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        if server.unix_path is not None:
+            path = Path(server.unix_path)
+            return cls([_bind_unix(path)], path)
+        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         sockets: list[socket.socket] = []
-        try:
-            for family, _, _, _, address in found:
-                sockets.append(socket.create_server(address[:2], family=family))
-        except OSError:
-            for bound in sockets:
-                bound.close()
-            raise
+        missing: OSError | None = None
+        for family, _, _, _, address in found:
+            # `::` alone stands for IPv4 too, as people expect, where the system can do that.
+            dual = len(found) == 1 and address[0] == "::" and socket.has_dualstack_ipv6()
+            try:
+                sockets.append(socket.create_server(address[:2], family=family, dualstack_ipv6=dual))
+            except OSError as error:
+                if error.errno not in WITHOUT_ADDRESS:
+                    cls(sockets).close()
+                    raise
+                missing = error
+        if missing and not sockets:
+            raise missing
         return cls(sockets)
 
-    async def listen(self, runner: web.AppRunner, secured: Tls | None) -> str:
-        """Start the application with its workers, and listen. Return the URL."""
+    async def listen(self, runner: web.AppRunner, secured: Tls | None) -> list[str]:
+        """Start the application with its workers, and listen. Return the addresses for this machine."""
         listening = runner.app[links.LISTENING]
         listening.scheme = "https" if secured else "http"
-        listening.endpoints = [bound.getsockname()[:2] for bound in self.sockets]
+        listening.endpoints = endpoints(self.sockets)
         await runner.setup()
         assert runner.server is not None  # because of `setup`
         handshake_timeout_s = runner.app[SERVICES].config.server.http.keepalive_timeout_s
@@ -65,15 +104,54 @@ class Listener:
             )
             for bound in self.sockets
         ]
-        host, port = self.sockets[0].getsockname()[:2]
-        return f"{listening.scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
+        unix = [host for host in map(host_of, self.sockets) if host.startswith(UNIX)]
+        return own_urls(listening.scheme, listening.endpoints, interfaces()) + unix
 
     def close(self) -> None:
         """Accept no more connections."""
+        if self._own_path and self._own_file:
+            with suppress(OSError):
+                # A later server may have put its own socket there.
+                if os.path.samestat(self._own_path.lstat(), self._own_file):
+                    self._own_path.unlink()
         for server in self._servers:
             server.close()
         for bound in self.sockets:
             bound.close()
+
+
+def with_address_of(given: Sequence[socket.socket], server: ServerConfig) -> ServerConfig:
+    """Return the settings with the address of sockets of systemd in place of `--host` and `--port`.
+
+    Of several sockets, one that other machines reach counts, because it decides how requests are checked.
+
+    Raises:
+        ConfigError: other machines could stream without a token.
+    """
+    bound = min(given, key=lambda each: is_on_this_machine(host_of(each)))
+    name = bound.getsockname()
+    server = replace(server, host=host_of(bound), port=name[1] if isinstance(name, tuple) else server.port)
+    check_access(server, f"the socket that systemd opened, {server.place},")
+    return server
+
+
+def host_of(bound: socket.socket) -> str:
+    """Return the address of a socket as `--host` has it."""
+    name = bound.getsockname()
+    return str(name[0]) if isinstance(name, tuple) else UNIX + os.fsdecode(name).replace("\0", "@")
+
+
+def endpoints(sockets: Sequence[socket.socket]) -> list[Endpoint]:
+    """Return the addresses of network sockets. One of IPv6 that serves IPv4 too has an address of each."""
+    found: list[Endpoint] = []
+    for bound in sockets:
+        name = bound.getsockname()
+        if not isinstance(name, tuple):
+            continue
+        if name[0] == "::" and not bound.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+            found.append(("0.0.0.0", name[1]))
+        found.append(name[:2])
+    return found
 
 
 def log_addresses(runner: web.AppRunner) -> None:
@@ -84,11 +162,46 @@ def log_addresses(runner: web.AppRunner) -> None:
         logger.info("other machines open %s", public or ", ".join(addresses))
 
 
-def why_not(error: Exception, config: ServerConfig) -> str:
+def why_not(error: Exception, server: ServerConfig) -> str:
     """Describe an error of `Listener.bind`, or of TLS, which names the setting itself."""
-    where = f"{config.host} port {config.port}"
-    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-        return f"cannot listen on {where}: another program uses it (--port)"
-    if isinstance(error, OSError):
-        return f"cannot listen on {where}: {error.strerror or error}"
-    return str(error)
+    if not isinstance(error, OSError):
+        return str(error)
+    reason = REASONS.get(error.errno or 0) if server.unix_path is None else None
+    return f"cannot listen on {server.place}: {reason or error.strerror or error}"
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    """Bind a Unix socket. One that a killed server has left there is replaced.
+
+    Raises:
+        ConfigError: something else is there, or somebody listens on it.
+        OSError: a directory is missing, or may not be changed.
+    """
+    if not hasattr(socket, "AF_UNIX"):
+        raise ConfigError(f"--host {UNIX}{path}: this system has no Unix sockets")
+    if path.is_socket():
+        _remove_left(path)
+    elif os.path.lexists(path):
+        raise ConfigError(f"--host {UNIX}{path}: a file that is no socket is there")
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        bound.bind(str(path))
+        os.chmod(path, UNIX_MODE)  # nobody can connect before `listen`
+        bound.listen(BACKLOG)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _remove_left(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE_TIMEOUT_S)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except TimeoutError:
+            pass  # somebody listens, with many connections that wait
+    raise ConfigError(f"--host {UNIX}{path}: another program listens on it")

@@ -1,11 +1,17 @@
 """Notify systemd of the state of the service: ready, reloading, stopping, alive. Without systemd, do nothing.
 
 The protocol is that of sd_notify(3): `NAME=value` lines, in one datagram to the Unix socket that NOTIFY_SOCKET names.
+Sockets that systemd has opened are those of sd_listen_fds(3).
 """
 
 import os
 import socket
 from collections.abc import MutableMapping
+
+from livecaption.errors import ConfigError
+
+FIRST_SOCKET = 3
+"""The descriptor of the first socket that systemd has opened: SD_LISTEN_FDS_START."""
 
 
 class ServiceManager:
@@ -37,3 +43,33 @@ class ServiceManager:
                 datagrams.sendto(lines.encode(), self._address)
         except OSError:
             pass  # the server works without notifications
+
+
+def inherited_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
+    """Return the listening sockets that systemd has opened for this process. Without systemd, there are none.
+
+    The variables are removed from `environ`, and child processes inherit no socket.
+
+    Raises:
+        ConfigError: the server cannot listen on one of them.
+    """
+    pid, n_sockets = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
+    for name in ("LISTEN_FDNAMES", "LISTEN_PIDFDID"):
+        environ.pop(name, None)
+    if pid != str(os.getpid()) or not n_sockets.isdecimal():
+        return []
+    sockets: list[socket.socket] = []
+    try:
+        for descriptor in range(FIRST_SOCKET, FIRST_SOCKET + int(n_sockets)):
+            given = socket.socket(fileno=descriptor)
+            given.set_inheritable(False)
+            sockets.append(given)
+            if given.type != socket.SOCK_STREAM or not given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                raise OSError
+    except OSError:
+        for given in sockets:
+            given.close()
+        raise ConfigError(
+            "systemd gave a socket on which no server can listen: use ListenStream= and Accept=no"
+        ) from None
+    return sockets

@@ -236,6 +236,41 @@ async def test_a_proxy_as_in_tutorials_needs_the_public_address_only(tmp_path: P
         )
 
 
+async def test_nginx_in_front_of_a_unix_socket_passes_on_who_the_client_is(tmp_path: Path) -> None:
+    require("nginx")
+    [port] = free_ports(1)
+    path = tmp_path / "livecaption"
+    page = f"https://{ROOT_NAME}:{port}/"
+    pem = certificate_for(tmp_path)
+    [redirecting] = free_ports(1)
+    changes = {
+        "http://127.0.0.1:8000": f"http://unix:{path}:",
+        "    listen [::]:80;\n": "",
+        "listen 80": f"listen 127.0.0.1:{redirecting}",
+        "    listen [::]:443 ssl;\n": "",
+        "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
+    } | {f"/etc/ssl/{ROOT_NAME}/{file}.pem": str(pem) for file in ("fullchain", "privkey")}
+    flags = ("--host", f"unix:{path}", "--trusted-proxy", "unix:", "--allowed-host", ROOT_NAME)
+    async with serving(*flags) as server:
+        assert await server.ready() == f"unix:{path}"
+        async with (
+            nginx(tmp_path, example("nginx.conf", changes), [port]),
+            browsing(Origin=page.rstrip("/")) as http,
+        ):
+            assert "<html" in await text_of(http, page)
+            async with http.ws_connect(f"{page}v1/stream?page={page}") as socket:
+                await socket.send_json({"type": "start"})
+                session = (await event(socket, "ready"))["session"]
+                code = await text_of(http, f"{page}v1/sessions/{session}/qr.svg")
+                assert code.encode() == drawn(f"{page}watch/{session}")
+            async with http.get(f"{page}v1/sessions") as answer:
+                assert (answer.status, (await answer.json())["code"]) == (403, "local_only")
+        await server.logged(rf"refused: local_only for GET /v1/sessions, from {re.escape(CLIENT)} ")
+        server.process.terminate()
+        assert await server.exited(within_s=5) == 0
+        assert not path.exists()
+
+
 async def test_without_a_proxy_its_tests_are_skipped_and_fail_in_continuous_integration(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

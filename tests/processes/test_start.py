@@ -63,7 +63,9 @@ async def test_a_server_for_the_hall_shows_its_addresses_its_fingerprint_and_wha
     flags = ("--host", "0.0.0.0", "--insecure", "--tls-self-signed")
     environment = {"LIVECAPTION_STORE": str(tmp_path / "transcripts.db")}
     async with serving(*flags, environment=environment) as server:
-        port = (await server.listening()).rstrip("/").rpartition(":")[2]
+        url = await server.listening()
+        port = url.rstrip("/").rpartition(":")[2]
+        assert url == f"https://127.0.0.1:{port}/"  # browsers do not open 0.0.0.0
         shown = (await server.logged(r"other machines open (.*)$"))[1].split(", ")
         assert shown == [f"https://{address}:{port}/" for address in addresses]
         await server.logged(rf"transcripts are kept in {tmp_path}/transcripts.db for 30 days")

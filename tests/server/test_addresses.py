@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from livecaption.server.addresses import Listening, interfaces, reachable, urls
+from livecaption.server.addresses import Listening, interfaces, own_urls, reachable, urls
 from tests.support.cases import for_each
 
 pytestmark = pytest.mark.pure
@@ -49,6 +49,26 @@ def test_only_addresses_on_which_the_server_listens_are_offered(
 def test_the_usual_port_of_https_is_left_out() -> None:
     assert urls("https", [("0.0.0.0", 443)], LAPTOP) == ["https://192.0.2.7/"]
     assert urls("https", [("0.0.0.0", 80)], LAPTOP) == ["https://192.0.2.7:80/"]
+
+
+@for_each(
+    ("endpoints", "expected"),
+    [
+        ([("0.0.0.0", 8000)], ["http://127.0.0.1:8000/"]),
+        ([("::", 8000)], ["http://[::1]:8000/"]),
+        ([("0.0.0.0", 8000), ("::", 8000)], ["http://127.0.0.1:8000/", "http://[::1]:8000/"]),
+        ([("127.0.0.1", 80), ("::1", 80)], ["http://127.0.0.1/", "http://[::1]/"]),
+        ([("192.0.2.7", 8000)], ["http://192.0.2.7:8000/"]),
+    ],
+)
+def test_the_addresses_for_this_machine_are_those_that_browsers_open(
+    endpoints: list[tuple[str, int]], expected: list[str]
+) -> None:
+    assert own_urls("http", endpoints, LAPTOP) == expected
+
+
+def test_without_ipv6_all_addresses_are_those_of_ipv4() -> None:
+    assert own_urls("http", [("0.0.0.0", 8000), ("::", 8000)], {"lo": ["127.0.0.1"]}) == ["http://127.0.0.1:8000/"]
 
 
 def test_an_application_that_is_mounted_in_another_one_offers_none() -> None:

@@ -35,6 +35,15 @@ def test_the_client_is_the_right_most_address_that_is_no_trusted_proxy(peer: str
     assert client_of(peer, "http", {"X-Forwarded-For": passed}, TRUSTED).address == client
 
 
+def test_a_unix_socket_is_a_trusted_proxy_if_the_settings_name_it() -> None:
+    passed = {"X-Forwarded-For": "198.51.100.1, 203.0.113.5"}
+    assert client_of("unix:", "http", passed, (*TRUSTED, "unix:")).address == "203.0.113.5"
+    assert client_of("unix:", "http", {}, ("unix:",)).address == "unix:"
+    assert client_of("unix:", "http", passed, TRUSTED).address == "unix:"
+    assert client_of("203.0.113.9", "http", passed, ("unix:",)).address == "203.0.113.9"
+    assert client_of("", "http", passed, ("unix:",)).address == ""
+
+
 FORWARDED = {
     "Host": "127.0.0.1:8000",
     "X-Forwarded-For": "203.0.113.5",

@@ -57,3 +57,11 @@ def test_links_begin_with_the_address_in_the_headers_of_a_trusted_proxy(trusted:
         headers["X-Forwarded-Prefix"] = ""
         url = "/v1/sessions/one/qr.svg?page=https://captions.example.org:8443/hall/"
         assert page_of(make_mocked_request("GET", url, headers=headers, transport=transport), config) == page
+
+
+def test_without_a_host_links_begin_with_the_address_of_the_socket() -> None:
+    """HTTP/1.0 has no Host. Behind a Unix socket, only the proxy has an address."""
+    for name, page in (("", "http://localhost/"), (("::1", 8000, 0, 0), "http://[::1]:8000/")):
+        transport = Mock(get_extra_info=lambda key, default=None, name=name: name if key == "sockname" else default)
+        request = make_mocked_request("GET", "/v1/sessions/one/qr.svg", headers={}, transport=transport)
+        assert page_of(request, ServerConfig()) == page

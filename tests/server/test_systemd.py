@@ -1,18 +1,23 @@
 """The notifications to systemd, over a real datagram socket."""
 
 import asyncio
+import fcntl
 import os
 import re
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from livecaption.errors import ConfigError
 from livecaption.server import certificate
-from livecaption.server.systemd import ServiceManager
+from livecaption.server import systemd as systemd_module
+from livecaption.server.systemd import ServiceManager, inherited_sockets
 from tests.support.processes import TIMEOUT_FACTOR, assert_clean_end, serving
 
 
@@ -78,6 +83,77 @@ def test_without_a_systemd_that_listens_nothing_happens(environ: dict[str, str])
     manager = ServiceManager(dict(environ))
     manager.notify(READY=1)
     assert manager.watchdog_s is None
+
+
+def activated(*sockets: socket.socket, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Return the environment of a process to which systemd gives copies of these sockets."""
+    # From 500 on, so that they stand in a row. They are inheritable, as those of systemd are.
+    copies = [fcntl.fcntl(each.fileno(), fcntl.F_DUPFD, 500) for each in sockets]
+    monkeypatch.setattr(systemd_module, "FIRST_SOCKET", copies[0])
+    return {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(copies)), "LISTEN_FDNAMES": "one:two", "HOME": "/"}
+
+
+def test_sockets_of_systemd_are_taken_over_and_kept_from_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        environ = activated(one, two, monkeypatch=monkeypatch)
+        given = inherited_sockets(environ)
+        assert [each.getsockname() for each in given] == [one.getsockname(), two.getsockname()]
+        assert [os.get_inheritable(each.fileno()) for each in given] == [False, False]
+        assert environ == {"HOME": "/"}
+        for each in given:
+            each.close()
+
+
+@pytest.mark.parametrize(
+    "environ", [{}, {"LISTEN_PID": "1", "LISTEN_FDS": "1"}, {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "?"}]
+)
+def test_sockets_of_another_process_are_left_alone(environ: dict[str, str]) -> None:
+    assert inherited_sockets(environ) == []
+    assert environ == {}
+
+
+def test_a_socket_on_which_no_server_can_listen_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ListenDatagram=, or Accept=yes."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+        for wrong in (datagrams, ours):
+            environ = activated(wrong, monkeypatch=monkeypatch)
+            with pytest.raises(ConfigError, match="use ListenStream= and Accept=no"):
+                inherited_sockets(environ)
+
+
+ACTIVATE = """if True:
+    import os, socket, sys
+    path, *command = sys.argv[1:]
+    network = socket.create_server(("127.0.0.1", 0))
+    local = socket.socket(socket.AF_UNIX)
+    local.bind(path)
+    local.listen()
+    for descriptor, given in ((13, network), (14, local)):
+        os.dup2(given.fileno(), descriptor)
+    for descriptor in (3, 4):
+        os.dup2(descriptor + 10, descriptor)
+    os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2"}
+    os.execv(sys.executable, [sys.executable, "-m", "livecaption", *command])
+"""
+"""Start the server as systemd does, with a network socket and a Unix socket."""
+
+
+@pytest.mark.processes
+async def test_a_server_listens_on_the_sockets_of_systemd_and_leaves_their_files(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    command = (sys.executable, "-c", ACTIVATE, str(path))
+    async with serving("--host", "192.0.2.1", "--insecure", command=command) as server:
+        url, unix = (await server.logged(r"listening on (http://127\.0\.0\.1:\d+/) and (unix:\S+)")).groups()
+        assert unix == f"unix:{path}"
+        for connector in (aiohttp.TCPConnector(), aiohttp.UnixConnector(str(path))):
+            async with aiohttp.ClientSession(connector=connector) as http, http.get(f"{url}healthz") as answer:
+                assert answer.status == 200
+        await server.ready()
+        server.send(signal.SIGTERM)
+        assert await server.exited(within_s=1) == 0
+        assert path.is_socket()  # it is systemd's
+        await assert_clean_end(server)
 
 
 @pytest.mark.processes

@@ -38,9 +38,9 @@ async def test_a_client_that_trusts_the_certificate_reaches_the_server_by_its_na
     config = self_signed(tmp_path / "transcripts.db")
     secured = tls.of(config)
     runner = lifecycle._runner(replace(config, store=StoreConfig()))
-    listener = Listener.bind("127.0.0.1", 0)
+    listener = Listener.bind(ServerConfig(port=0))
     address = listener.sockets[0].getsockname()
-    url = await listener.listen(runner, secured)
+    [url] = await listener.listen(runner, secured)
     trusting = ssl.create_default_context(cafile=tmp_path / "self-signed.pem")
 
     async def reached(name: str) -> bytes:
@@ -120,9 +120,9 @@ async def test_a_certificate_that_is_replaced_is_used_for_new_connections_and_op
     config = of_files(*written(tmp_path, first, first_key))
     secured = tls.Tls(config)
     runner = lifecycle._runner(config)
-    listener = Listener.bind("127.0.0.1", 0)
+    listener = Listener.bind(ServerConfig(port=0))
     port = listener.sockets[0].getsockname()[1]
-    url = (await listener.listen(runner, secured)).replace("127.0.0.1", "localhost")
+    [url] = await listener.listen(runner, secured)
     trusting = ssl.create_default_context(cadata=authority.pem.decode())
 
     def seen() -> bytes:
@@ -136,7 +136,7 @@ async def test_a_certificate_that_is_replaced_is_used_for_new_connections_and_op
     assert await runner.app[SERVICES].pool.wait_until_loaded() is PoolState.READY
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as http,
-        http.ws_connect(f"{url}v1/stream") as stream,
+        http.ws_connect(url.replace("127.0.0.1", "localhost") + "v1/stream") as stream,
     ):
         await stream.send_json({"type": "start"})
         await read_until(stream, "ready")
