@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from livecaption.cli.streaming import add_authority_argument, check_authority
 from livecaption.cli.terminal import FAILED, complain
 from livecaption.config import Config, load_config
 from livecaption.errors import ConfigError, LivecaptionError
@@ -48,6 +49,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument(
         "--server", metavar="URL", help="a running server (default: start one, with the settings of the environment)"
     )
+    add_authority_argument(parser)
     parser.add_argument("--duration", type=float, default=60.0, metavar="S", help="seconds per number (default: 60)")
     parser.add_argument("--no-partials", action="store_true", help="request finals only")
     parser.add_argument(
@@ -80,6 +82,7 @@ async def run(options: argparse.Namespace) -> int:
     except ImportError as error:
         raise LivecaptionError(f"{error}: pip install {PACKAGES}") from None
 
+    check_authority(options)
     config = load_config(argparse.Namespace(), os.environ)
     clips = choose(read_manifest(options.data), options.clips)
     if not clips:
@@ -98,6 +101,7 @@ async def run(options: argparse.Namespace) -> int:
         options.sweep,
         options.duration,
         partials=not options.no_partials,
+        ssl=options.ca,
     )
     if baseline is not None:
         for row in rows:

@@ -16,6 +16,7 @@ from livecaption.cli.streaming import (
     add_stream_arguments,
     begun,
     bytes_per_s,
+    check_authority,
     chunks,
     server,
     source_argument,
@@ -82,6 +83,7 @@ async def run(options: argparse.Namespace) -> int:
     """Show captions until the audio ends, and return the exit code."""
     from rich.console import Console
 
+    check_authority(options)
     if not options.server:
         options.translate = options.tracks or None  # the server of this command offers what is asked for
     config = load_config(options, os.environ)
@@ -115,7 +117,7 @@ async def run(options: argparse.Namespace) -> int:
                 room=RoomEntry(options.room, room_secret, options.take_over) if options.room is not None else None,
             )
             try:
-                await stream(url, audio, captions.receive, settings, config)
+                await stream(url, audio, captions.receive, settings, config, options.ca)
             except asyncio.CancelledError:
                 return INTERRUPTED
     return INTERRUPTED if interrupted.is_set() else 0

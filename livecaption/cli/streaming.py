@@ -11,10 +11,12 @@ from livecaption.captions.language_names import language_code
 from livecaption.cli.sources import Arriving, Source, raw_chunks, source, store
 from livecaption.cli.terminal import complain, stderr
 from livecaption.config import Config
-from livecaption.errors import InvalidAudio, InvalidMessage, LivecaptionError
+from livecaption.errors import ConfigError, InvalidAudio, InvalidMessage, LivecaptionError
 from livecaption.events import ErrorReport, Gap, Ready
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from livecaption.audio.formats import AudioFormat, ChannelMode
     from livecaption.client import StreamError, StreamEvent, StreamSettings
     from livecaption.decoding.messages import Opened
@@ -64,10 +66,42 @@ def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
         help="mix the channels of the audio (default), or caption each of them apart, such as two people on a phone",
     )
     parser.add_argument("--server", metavar="URL", help="a running server (default: start one for this command)")
+    add_authority_argument(parser)
     parser.add_argument("--token", help="the server's token (safer in LIVECAPTION_TOKEN)")
     parser.add_argument("--model", help="without --server: the model to load, as for serve")
     parser.add_argument("--device", help="without --server: auto, cpu, cuda or cuda:INDEX")
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings (or LIVECAPTION_CONFIG)")
+
+
+def add_authority_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--ca`, which goes with `--server`."""
+    parser.add_argument(
+        "--ca",
+        type=_authority,
+        metavar="FILE",
+        help="with --server: trust the certificates of the authorities in this PEM file, in place of the system's",
+    )
+
+
+def check_authority(options: argparse.Namespace) -> None:
+    """Check that `--ca` goes with `--server`.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if options.ca is not None and options.server is None:
+        raise ConfigError("--ca needs --server")
+
+
+def _authority(file: str) -> "SSLContext":
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=file)
+    except ssl.SSLError:
+        raise argparse.ArgumentTypeError(f"{file} has no certificate in PEM") from None
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot read {file}: {error.strerror or error}") from None
 
 
 def source_argument(place: str) -> Source:
@@ -125,6 +159,7 @@ async def stream(
     receive: "Callable[[StreamEvent], None]",
     settings: "StreamSettings",
     config: Config,
+    trusted: "SSLContext | None",
 ) -> None:
     """Stream audio from beginning to end, and close it. Wait for a server that loads its model or is full.
 
@@ -157,7 +192,14 @@ async def stream(
 
     async with aclosing(audio):
         end = await transcribe(
-            url, audio, receive_or_complain, settings, token=config.server.token, wait_s=WAIT_S, waiting=waiting
+            url,
+            audio,
+            receive_or_complain,
+            settings,
+            token=config.server.token,
+            ssl=trusted,
+            wait_s=WAIT_S,
+            waiting=waiting,
         )
     if end.reason != "stop":
         raise LivecaptionError(f"the server ended the stream ({end.reason})")

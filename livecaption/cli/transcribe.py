@@ -25,6 +25,7 @@ from livecaption.cli.sources import Source, check, opened
 from livecaption.cli.streaming import (
     add_stream_arguments,
     begun,
+    check_authority,
     chunks,
     server,
     source_argument,
@@ -99,6 +100,7 @@ def _track(number: str) -> int:
 
 async def run(options: argparse.Namespace) -> int:
     """Transcribe the recordings, and return the exit code."""
+    check_authority(options)
     config = load_config(options, os.environ)
     jobs, n_failed = _plan(options)
     if not jobs:
@@ -193,7 +195,7 @@ async def _transcribe(source: Source, url: str, options: argparse.Namespace, con
                     partials=False,
                     endpointing=RECORDING_ENDPOINTING,
                 )
-                await stream(url, audio_chunks, transcript.receive, settings, config)
+                await stream(url, audio_chunks, transcript.receive, settings, config, options.ca)
     return in_spoken_order(transcript.finals)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from ssl import SSLContext
 
 from livecaption.client.opening import Socket, StreamClosed, StreamError, accepted, opening, stream_url
 from livecaption.client.stream import Stream, StreamEvent
@@ -22,6 +23,7 @@ async def connect(
     settings: StreamSettings = DEFAULTS,
     *,
     token: str | None = None,
+    ssl: SSLContext | None = None,
     wait_s: float = 0.0,
     waiting: Callable[[StreamError], None] = ignore,
 ) -> AsyncIterator[Stream]:
@@ -31,6 +33,8 @@ async def connect(
         url: `http://host:port`, or https, ws, wss; with a path if the server is mounted below one.
         settings: what the stream is, and what is wanted of it.
         token: the server's token, if it has one.
+        ssl: decides which certificates are trusted, such as `ssl.create_default_context(cafile="authority.pem")`. None:
+            those of the system's authorities, or of the file that the variable SSL_CERT_FILE names.
         wait_s: time for which to wait for a server that cannot accept the stream yet, because it loads its model or is
             full. It is asked again after its `retry_after_s`.
         waiting: called with the refusal each time before waiting.
@@ -57,7 +61,7 @@ async def connect(
             raise
         return stream
 
-    async with opening(stream_url(url), token) as open_:
+    async with opening(stream_url(url), token, ssl) as open_:
         stream = await accepted(begun, wait_s, waiting)
         try:
             yield stream
@@ -72,6 +76,7 @@ async def transcribe(
     settings: StreamSettings = DEFAULTS,
     *,
     token: str | None = None,
+    ssl: SSLContext | None = None,
     wait_s: float = 0.0,
     waiting: Callable[[StreamError], None] = ignore,
 ) -> End:
@@ -83,6 +88,7 @@ async def transcribe(
         receive: called with every event from `Ready` to `End`, in order.
         settings: as in `connect`.
         token: as in `connect`.
+        ssl: as in `connect`.
         wait_s: as in `connect`.
         waiting: as in `connect`.
 
@@ -100,7 +106,7 @@ async def transcribe(
         except StreamClosed:
             pass  # reading raises the same error, after the last events
 
-    async with connect(url, settings, token=token, wait_s=wait_s, waiting=waiting) as stream:
+    async with connect(url, settings, token=token, ssl=ssl, wait_s=wait_s, waiting=waiting) as stream:
         receive(stream.ready)
         try:
             async with asyncio.TaskGroup() as tasks:

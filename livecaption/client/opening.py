@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -124,7 +125,7 @@ def _url(url: str, path: str) -> str:
 
 
 @asynccontextmanager
-async def opening(url: str, token: str | None) -> AsyncIterator[Opener]:
+async def opening(url: str, token: str | None, ssl: SSLContext | None) -> AsyncIterator[Opener]:
     """Yield a function that opens a WebSocket at the URL.
 
     It raises:
@@ -145,10 +146,20 @@ async def opening(url: str, token: str | None) -> AsyncIterator[Opener]:
     async def open_socket(params: Mapping[str, str]) -> Socket:
         try:
             return await http.ws_connect(
-                url, headers=headers, params=params, heartbeat=HEARTBEAT_S, max_msg_size=MAX_EVENT_BYTES
+                url,
+                headers=headers,
+                params=params,
+                heartbeat=HEARTBEAT_S,
+                max_msg_size=MAX_EVENT_BYTES,
+                ssl=ssl or True,
             )
         except aiohttp.WSServerHandshakeError as error:
             raise _refusal(url, error.status, body) from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            why = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
+            raise ConnectionError(
+                f"the certificate of {url} is not trusted: {why} (the argument ssl, or --ca of the commands)"
+            ) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ConnectionError(f"cannot reach {url}: {error or type(error).__name__}") from None
 

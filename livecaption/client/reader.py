@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from ssl import SSLContext
 from typing import ClassVar, Self, TypeAlias
 
 import aiohttp
@@ -182,6 +183,7 @@ async def watch(
     *,
     track: str | None = None,
     reader_token: str | None = None,
+    ssl: SSLContext | None = None,
     wait_s: float = 0.0,
     waiting: Callable[[StreamError], None] = ignore,
 ) -> AsyncIterator[Reader]:
@@ -194,6 +196,7 @@ async def watch(
         name: the id of a session, or the name of a room. A room goes on with its next part, until it has ended.
         track: language of the translations that are wanted; None: all.
         reader_token: needed for a private session or room: `Ready.reader_token` of its publisher.
+        ssl: as in `connect`.
         wait_s: time for which to wait for a server that has no place for the reader yet.
         waiting: called with the refusal each time before waiting.
 
@@ -202,7 +205,7 @@ async def watch(
         ConnectionError: the server cannot be reached, or TLS failed.
         StreamRefused: the server refused: there is no such session or room, or the reader token is wrong.
     """
-    async with opening(watch_url(url, name), reader_token) as open_:
+    async with opening(watch_url(url, name), reader_token, ssl) as open_:
 
         async def open_socket(position: str) -> Socket:
             return await open_({"last_event_id": position} if position else {})

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from ssl import SSLContext
 from typing import Any
 
 from rich.console import Console
@@ -116,7 +117,14 @@ async def started_server(max_streams: int) -> AsyncIterator[str]:
 
 
 async def bench(
-    url: str, token: str, recordings: Sequence[Recording], n_streams: int, duration_s: float, *, partials: bool = True
+    url: str,
+    token: str,
+    recordings: Sequence[Recording],
+    n_streams: int,
+    duration_s: float,
+    *,
+    partials: bool = True,
+    ssl: SSLContext | None = None,
 ) -> Row:
     """Stream for about `duration_s` on `n_streams` connections.
 
@@ -133,7 +141,7 @@ async def bench(
 
     async def publish(number: int, plays: Sequence[Play]) -> StreamResult:
         await asyncio.sleep(stagger_s * number / n_streams)
-        return await _publish(url, token, plays, end_s, settings)
+        return await _publish(url, token, plays, end_s, settings, ssl)
 
     lags_s: list[float] = []
     watching = asyncio.create_task(_watch_lag(lags_s))
@@ -144,9 +152,9 @@ async def bench(
                 for number, plays in enumerate(deal(recordings, n_streams, round(duration_s * 1000)))
             ]
             await asyncio.sleep(stagger_s)
-            before = await look(url, token)
+            before = await look(url, token, ssl)
             await asyncio.sleep(end_s - clock())
-            after = await look(url, token)
+            after = await look(url, token, ssl)
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
     finally:
@@ -169,7 +177,9 @@ async def bench(
     return Row(figures, plays)
 
 
-async def _publish(url: str, token: str, plays: Sequence[Play], end_s: float, settings: StreamSettings) -> StreamResult:
+async def _publish(
+    url: str, token: str, plays: Sequence[Play], end_s: float, settings: StreamSettings, ssl: SSLContext | None
+) -> StreamResult:
     """Run one stream until `end_s` of the loop's clock. After a refusal, try again when the server allows it."""
     clock = asyncio.get_running_loop().time
     result = StreamResult()
@@ -207,7 +217,9 @@ async def _publish(url: str, token: str, plays: Sequence[Play], end_s: float, se
 
     try:
         async with asyncio.timeout_at(end_s + END_TIMEOUT_S):
-            end = await transcribe(url, say(), receive, settings, token=token, wait_s=end_s - clock(), waiting=refused)
+            end = await transcribe(
+                url, say(), receive, settings, token=token, ssl=ssl, wait_s=end_s - clock(), waiting=refused
+            )
     except TimeoutError:
         result.error = f"no end within {END_TIMEOUT_S:.0f} s"
     except (LivecaptionError, OSError) as error:
@@ -352,6 +364,7 @@ async def run(
     duration_s: float,
     *,
     partials: bool = True,
+    ssl: SSLContext | None = None,
 ) -> list[Row]:
     """Return a row for each number of streams, all measured on one server: the one at `url`, or a new one.
 
@@ -366,5 +379,5 @@ async def run(
                 url = await stack.enter_async_context(started_server(max(sweep)))
         for n_streams in sweep:
             with console.status(f"{n_streams} streams for {duration_s:.0f} s"):
-                rows.append(await bench(url, token, recordings, n_streams, duration_s, partials=partials))
+                rows.append(await bench(url, token, recordings, n_streams, duration_s, partials=partials, ssl=ssl))
     return rows

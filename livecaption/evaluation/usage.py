@@ -9,6 +9,7 @@ import json
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -31,13 +32,13 @@ class Snapshot:
     inference_cpu_s: Mapping[int, float] | None
 
 
-async def look(url: str, token: str) -> Snapshot:
+async def look(url: str, token: str, ssl: SSLContext | None = None) -> Snapshot:
     """Take a snapshot of the server at `url`.
 
     Raises:
         OSError: the server does not answer, or its answer has no figures.
     """
-    return await asyncio.to_thread(_look, url, token)
+    return await asyncio.to_thread(_look, url, token, ssl)
 
 
 def usage(before: Snapshot, after: Snapshot) -> dict[str, float | None]:
@@ -82,13 +83,14 @@ def usage(before: Snapshot, after: Snapshot) -> dict[str, float | None]:
     }
 
 
-def _look(url: str, token: str) -> Snapshot:
+def _look(url: str, token: str, ssl: SSLContext | None) -> Snapshot:
     parts = urlsplit(url)
     scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
     address = urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/v1/stats", "", ""))
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=TIMEOUT_S) as answer:
+        request = urllib.request.Request(address, headers=headers)
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=ssl) as answer:
             stats = json.load(answer)
     except (OSError, ValueError) as error:
         raise ConnectionError(f"no figures from {address}: {error}") from None

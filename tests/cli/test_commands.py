@@ -18,6 +18,7 @@ from aiohttp import WSMsgType, web
 import livecaption
 from livecaption.__main__ import main as program
 from livecaption.cli import main
+from tests.support.certificates import Authority
 from tests.support.commands import (
     READY,
     Ended,
@@ -81,6 +82,8 @@ async def test_version_is_that_of_the_package() -> None:
         (["listen", "x.wav", "--task", "sing"], "invalid choice: 'sing'"),
         (["listen", "x.wav", "--room", "pycon", "--server", "x"], "in LIVECAPTION_ROOM_SECRET"),
         (["listen", "x.wav", "--take-over"], "--take-over needs --room"),
+        (["listen", "x.wav", "--ca", "/nowhere/ca.pem"], "cannot read /nowhere/ca.pem: No such file or directory"),
+        (["transcribe", "x.wav", "--ca", __file__], "has no certificate in PEM"),
         (["bench"], "required: --data"),
         (["bench", "--data", "x", "--streams", "0"], "at least one stream"),
         (["bench", "--data", "x", "--sweep", "1,many"], "--sweep: invalid"),
@@ -98,6 +101,16 @@ def test_wrong_usage_is_reported_on_stderr_and_exits_with_2(
     shown = capsys.readouterr()
     assert (code, shown.out) == (2, "")
     assert expected in shown.err
+
+
+@pytest.mark.parametrize("command", [["listen", "x.wav"], ["transcribe", "x.wav"], ["bench", "--data", "x"]])
+def test_an_authority_is_for_a_server_that_runs_already(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authority = tmp_path / "authority.pem"
+    authority.write_bytes(Authority().pem)
+    assert main([*command, "--ca", str(authority)]) == 2
+    assert capsys.readouterr().err == "livecaption: --ca needs --server\n"
 
 
 async def test_a_process_with_a_setting_that_is_none_ends_with_one_line_and_code_2() -> None:
@@ -157,6 +170,12 @@ async def test_subtitles_have_lines_of_the_length_that_is_asked_for(
             *length,
         )
         assert len((tmp_path / "tone.srt").read_text().split("\n\n")[0].splitlines()) == 2 + n_lines
+
+
+async def test_the_authority_of_a_server_is_named_by_its_file(serve: Serve, recording: Path, tmp_path: Path) -> None:
+    peer = await serve(Peer([final("hello")], tls=Authority().server(tmp_path, "127.0.0.1")))
+    ended = await livecaption_command("transcribe", recording, "--server", peer.url, "--ca", tmp_path / "authority.pem")
+    assert (ended.code, ended.stdout) == (0, "hello\n")
 
 
 async def test_a_missing_file_does_not_keep_the_others_from_being_transcribed(serve: Serve, recording: Path) -> None:

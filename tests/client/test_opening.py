@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from livecaption.client import StreamClosed, StreamError, StreamRefused, connect, stream_url, watch, watch_url
+from tests.support.certificates import Authority
 from tests.support.scripted_peer import READY, ServerOf
 
 LOADING = {"code": "loading", "message": "the model is not loaded yet", "retry_after_s": 0.1}
@@ -42,7 +46,7 @@ def test_stream_url_refuses_what_is_no_server(url: str) -> None:
 
 
 @asynccontextmanager
-async def loading(n_refusals: int, refusal: dict[str, Any]) -> AsyncIterator[str]:
+async def loading(n_refusals: int, refusal: dict[str, Any], tls: SSLContext | None = None) -> AsyncIterator[str]:
     """A server that refuses so often, and then accepts."""
     n_requests = 0
 
@@ -59,8 +63,10 @@ async def loading(n_refusals: int, refusal: dict[str, Any]) -> AsyncIterator[str
 
     application = web.Application()
     application.router.add_get("/{path:.*}", answer)
-    async with TestServer(application) as server:
-        yield str(server.make_url("/"))
+    server = TestServer(application)
+    await server.start_server(ssl=tls)
+    yield str(server.make_url("/"))
+    await server.close()
 
 
 Open = Callable[..., Any]
@@ -75,6 +81,16 @@ async def test_a_client_that_may_wait_does_so_until_the_server_accepts(open_: Op
         # It asks no sooner than the server allows.
         assert asyncio.get_running_loop().time() - began_s >= 0.2
     assert [str(refusal) for refusal in refusals] == 2 * ["the model is not loaded yet"]
+
+
+@BOTH
+async def test_a_server_is_trusted_if_the_program_says_who_vouches_for_it(open_: Open, tmp_path: Path) -> None:
+    async with loading(0, LOADING, Authority().server(tmp_path, "127.0.0.1")) as url:
+        async with open_(url, ssl=ssl.create_default_context(cafile=tmp_path / "authority.pem")):
+            pass
+        with pytest.raises(ConnectionError, match=r"the certificate of https://.* is not trusted: unable to get local"):
+            async with open_(url):
+                pass
 
 
 @BOTH

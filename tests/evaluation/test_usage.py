@@ -1,12 +1,17 @@
 """The usage of a server between two snapshots."""
 
 import asyncio
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from livecaption.evaluation.server_process import serving
 from livecaption.evaluation.usage import Snapshot, look, usage
+from tests.support.certificates import Authority
 
 
 def stats(at_s: float, scale: float, **more: Any) -> dict[str, Any]:
@@ -54,6 +59,21 @@ def test_a_server_that_did_nothing_has_no_rates() -> None:
 @pytest.mark.parametrize("cpu_s", [None, {}, {5: 1.0, 7: 1.0}])
 def test_cpu_of_inference_is_unknown_elsewhere_and_after_a_restart(cpu_s: dict[int, float] | None) -> None:
     assert usage(BEFORE, Snapshot(AFTER.stats, cpu_s))["inference_cpu_percent"] is None
+
+
+async def test_a_server_whose_authority_is_named_is_seen(tmp_path: Path) -> None:
+    async def figures(_: web.Request) -> web.Response:
+        return web.json_response({"at_s": 1.0})
+
+    application = web.Application()
+    application.router.add_get("/v1/stats", figures)
+    server = TestServer(application)
+    await server.start_server(ssl=Authority().server(tmp_path, "127.0.0.1"))
+    trusted = ssl.create_default_context(cafile=tmp_path / "authority.pem")
+    assert (await look(str(server.make_url("/")), "", trusted)).stats == {"at_s": 1.0}
+    with pytest.raises(ConnectionError, match="certificate verify failed"):
+        await look(str(server.make_url("/")), "")
+    await server.close()
 
 
 @pytest.mark.processes

@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -36,10 +37,10 @@ class Authority:
         usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
         is_public: bool = False,
     ) -> tuple[bytes, bytes]:
-        """Return a certificate for host names, valid for 30 days, and its key, both as PEM.
+        """Return a certificate for host names or addresses, valid for 30 days, and its key, both as PEM.
 
         Args:
-            names: the host names.
+            names: the host names or addresses.
             key: the key; None: a new one.
             begins: the begin of its validity, from now.
             usage: what it may be used for.
@@ -47,7 +48,7 @@ class Authority:
         """
         key = key or ec.generate_private_key(ec.SECP256R1())
         issued = self._builder(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])]), key, begins)
-        issued = issued.add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), False)
+        issued = issued.add_extension(x509.SubjectAlternativeName(list(map(_general_name, names))), critical=False)
         issued = issued.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         if is_public:
             place = x509.UniformResourceIdentifier("http://authority.example/ca.cer")
@@ -67,6 +68,20 @@ class Authority:
             .not_valid_before(now + begins)
             .not_valid_after(now + begins + timedelta(days=30))
         )
+
+    def server(self, directory: Path, *names: str) -> ssl.SSLContext:
+        """Return what a server with these names needs for TLS. The directory gets its files, and `authority.pem`."""
+        (directory / "authority.pem").write_bytes(self.pem)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*written(directory, *self.issue(*names)))
+        return context
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def key_pem(key: Key, passphrase: bytes = b"") -> bytes:
@@ -109,5 +124,8 @@ def written(directory: Path, cert: bytes, key: bytes) -> tuple[Path, Path]:
     """Write a certificate and its key to two files, and return them."""
     paths = directory / "cert.pem", directory / "key.pem"
     for path, content in zip(paths, (cert, key), strict=True):
-        path.write_bytes(content)
+        # At once, because a server may look just now.
+        whole = path.with_suffix(".new")
+        whole.write_bytes(content)
+        whole.replace(path)
     return paths

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ class Peer:
         ready: fields that `ready` has beside the usual ones.
         end_reason: the reason in `end`; None: closes without one.
         n_refusals: streams that are refused before, because the model is loading.
+        tls: serves https.
         breaks: whether the first connection breaks at the first audio.
         starts: the `start` of each stream with its default format, and the Authorization header as `authorization`.
         audio: the bytes of each stream.
@@ -57,6 +59,7 @@ class Peer:
     ready: Mapping[str, Any] = field(default_factory=dict)
     end_reason: str | None = "stop"
     n_refusals: int = 0
+    tls: SSLContext | None = None
     breaks: bool = False
     url: str = ""
     starts: list[dict[str, Any]] = field(default_factory=list)
@@ -127,7 +130,7 @@ async def serving_peers() -> AsyncIterator[Serve]:
         application = web.Application()
         application.router.add_get("/v1/stream", peer.handle)
         servers.append(TestServer(application))
-        await servers[-1].start_server()
+        await servers[-1].start_server(ssl=peer.tls)
         peer.url = str(servers[-1].make_url("/"))
         return peer
 
