@@ -22,6 +22,7 @@ from livecaption.server.listening import Listener
 from livecaption.server.services import SERVICES
 from livecaption.workers.pool import PoolState
 from tests.support.certificates import Authority, der, presented, written
+from tests.support.certificates import replace as replace_file
 from tests.support.eventually import eventually
 from tests.support.serving import SPEECH, read_until
 from tests.support.users import without_home
@@ -182,7 +183,7 @@ async def test_a_pair_that_is_half_written_keeps_the_former_one_is_logged_once_a
         await eventually(lambda: len(looks) >= 10)
         assert caplog.text.count(complaint) == 1
         assert presented(secured.context) == der(first)
-    written(tmp_path, second, second_key)
+    replace_file(tmp_path / "cert.pem", second)
     await eventually(lambda: presented(secured.context) == der(second))
     looks.clear()
     await eventually(lambda: len(looks) >= 10)

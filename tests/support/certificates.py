@@ -124,8 +124,12 @@ def written(directory: Path, cert: bytes, key: bytes) -> tuple[Path, Path]:
     """Write a certificate and its key to two files, and return them."""
     paths = directory / "cert.pem", directory / "key.pem"
     for path, content in zip(paths, (cert, key), strict=True):
-        # At once, because a server may look just now.
-        whole = path.with_suffix(".new")
-        whole.write_bytes(content)
-        whole.replace(path)
+        replace(path, content)
     return paths
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Replace a file at once, because a server may look just now."""
+    whole = path.with_suffix(".new")
+    whole.write_bytes(content)
+    whole.replace(path)
