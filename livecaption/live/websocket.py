@@ -130,7 +130,8 @@ class WebSocket:
         except (TimeoutError, ConnectionError):
             pass
         if self._transport is not None:
-            self._transport.close()
+            if not self._transport.is_closing():  # one of TLS that is closed twice cannot be asked for its buffer
+                self._transport.close()
             if self._transport.get_write_buffer_size():
                 self._transport.abort()  # closing waits until the peer has read the rest
         return self._peer_is_done

@@ -111,7 +111,7 @@ def test_a_server_without_settings_of_tls_has_none() -> None:
 
 
 async def test_a_certificate_that_is_replaced_is_used_for_new_connections_and_open_streams_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The first key is of RSA, and the second one is not: one context would present either, depending on the client."""
     monkeypatch.setattr(tls, "LOOK_INTERVAL_S", 0.01)
@@ -150,12 +150,14 @@ async def test_a_certificate_that_is_replaced_is_used_for_new_connections_and_op
         await stream.send_json({"type": "stop"})
         assert (await read_until(stream, "final"))["text"]
         await read_until(stream, "end")
+        assert (await stream.receive(timeout=20)).type is aiohttp.WSMsgType.CLOSE
     with pytest.raises(ssl.SSLError):
         presented(secured.context, ["ECDHE-RSA-AES128-GCM-SHA256"])
     renewing.cancel()
     await asyncio.wait({renewing})
     listener.close()
     await runner.cleanup()
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 async def test_a_pair_that_is_half_written_keeps_the_former_one_is_logged_once_and_tried_again(
