@@ -84,7 +84,7 @@ async def test_a_client_that_may_wait_does_so_until_the_server_accepts(open_: Op
 
 
 @BOTH
-async def test_a_server_is_trusted_if_the_program_says_who_vouches_for_it(open_: Open, tmp_path: Path) -> None:
+async def test_a_server_is_trusted_if_the_program_names_its_authority(open_: Open, tmp_path: Path) -> None:
     async with loading(0, LOADING, Authority().server(tmp_path, "127.0.0.1")) as url:
         async with open_(url, ssl=ssl.create_default_context(cafile=tmp_path / "authority.pem")):
             pass
