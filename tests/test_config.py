@@ -95,7 +95,7 @@ def test_languages_for_readers_are_a_list_and_another_engine_has_others() -> Non
         ),
         (
             ["--trusted-proxy=10.0.0.7/8"],
-            "--trusted-proxy: 10.0.0.7/8 has host bits set. Write an address or a network",
+            "--trusted-proxy: 10.0.0.7/8 has host bits set. Write an address, or a network",
         ),
         (["--host=0.0.0.0"], "LIVECAPTION_TOKEN"),
         (["--config=/nowhere/at/all.toml"], "/nowhere/at/all.toml"),
