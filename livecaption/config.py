@@ -15,7 +15,7 @@ from typing import Any, get_origin, get_type_hints
 
 from livecaption.captions.language_names import NAMES
 from livecaption.errors import ConfigError
-from livecaption.ipc.config import EngineConfig
+from livecaption.ipc.config import EngineConfig, LogConfig
 from livecaption.live.config import LiveConfig
 from livecaption.scheduling.config import AdmissionConfig
 from livecaption.scheduling.partial_timer import PartialsConfig
@@ -34,6 +34,7 @@ __all__ = [
     "Config",
     "EndpointingConfig",
     "EngineConfig",
+    "LogConfig",
     "Option",
     "PartialsConfig",
     "ServerConfig",
@@ -64,6 +65,7 @@ class Config:
     endpointing: EndpointingConfig = field(default_factory=EndpointingConfig)
     partials: PartialsConfig = field(default_factory=PartialsConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
+    log: LogConfig = field(default_factory=LogConfig)
 
 
 DEFAULTS = Config()
@@ -146,6 +148,13 @@ GROUPS: dict[str, tuple[Option, ...]] = {
     "transcripts": (
         Option("store", "store", "path", "database that keeps transcripts, or none", "FILE"),
         Option("keep-days", "store", "keep_days", "delete transcripts this long after their end; 0: keep all", "DAYS"),
+    ),
+    "log": (
+        Option(
+            "log-level", "log", "level", "lowest level that is logged", choices=("debug", "info", "warning", "error")
+        ),
+        Option("log-format", "log", "format", "text, or json: one object for each line", choices=("text", "json")),
+        Option("access-log", "log", "access", "log a line for each request and each WebSocket"),
     ),
     "model": (
         Option("engine", "engine", "engine", "engine that transcribes", choices=("whisper", "scripted")),

@@ -10,9 +10,12 @@ RequestId = NewType("RequestId", int)
 SessionId = NewType("SessionId", str)
 
 
-def logged_id(session: SessionId) -> str:
-    """Return enough of a session's id to distinguish sessions. The whole id admits readers, and must be in no log."""
-    return session[:6]
+def logged_id(name: str) -> str:
+    """Return enough of a session's id, or of a room's name, to distinguish them in the log.
+
+    The whole id or name admits readers, and must be in no log.
+    """
+    return name[:6]
 
 
 Task = Literal["transcribe", "translate"]

@@ -9,7 +9,6 @@ import faulthandler
 import logging
 import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -49,10 +48,8 @@ HEARTBEAT_INTERVAL_S = 1.0
 logger = logging.getLogger(__name__)
 
 
-def run(config: EngineConfig, load_timeout_s: float, server_pid: int, log_level: int, pipe: Connection) -> NoReturn:
+def run(config: EngineConfig, load_timeout_s: float, server_pid: int, pipe: Connection) -> NoReturn:
     """Run the process until its end. The lifeline is already active."""
-    logging.basicConfig(level=log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.raiseExceptions = False  # the terminal of stderr may be closed
     faulthandler.enable()
     hold_lock(config.device, server_pid)
     channel = _Channel(pipe)

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.context import SpawnProcess
 
-from livecaption.ipc import lifeline
+from livecaption.ipc import lifeline, logs
 from livecaption.ipc.job_object import join_job
 from livecaption.ipc.layers import Layer
 
@@ -39,7 +39,7 @@ def start(name: str, module: str, *arguments: object) -> SpawnProcess:
     asyncio.get_running_loop()
     join_job()
     process = get_context("spawn").Process(
-        target=lifeline.run_child, args=(os.getpid(), module, arguments), name=name, daemon=True
+        target=lifeline.run_child, args=(os.getpid(), logs.of_children(), module, arguments), name=name, daemon=True
     )
     with _signals_blocked():
         process.start()

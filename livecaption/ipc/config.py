@@ -1,4 +1,4 @@
-"""The server passes these settings to each inference process that it starts."""
+"""The server passes these settings to the child processes that it starts."""
 
 from dataclasses import dataclass
 
@@ -28,3 +28,18 @@ class EngineConfig:
     tracks: tuple[str, ...] = ()
     translation_model: str = ""
     full_context: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """The settings of the log.
+
+    Attributes:
+        level: the lowest level that is logged: debug, info, warning or error.
+        format: `text`, or `json`: one JSON object for each line.
+        access: log a line for each request and each WebSocket, at the level info.
+    """
+
+    level: str = "info"
+    format: str = "text"
+    access: bool = False

@@ -21,6 +21,8 @@ import sys
 import threading
 from multiprocessing import connection, parent_process
 
+from livecaption.ipc import logs
+from livecaption.ipc.config import LogConfig
 from livecaption.ipc.layers import Layer
 
 EXIT_ORPHANED = 86
@@ -30,13 +32,14 @@ _PR_SET_PDEATHSIG = 1
 _RECHECK_S = 1.0
 
 
-def run_child(server_pid: int, module: str, arguments: tuple[object, ...]) -> None:
+def run_child(server_pid: int, log: LogConfig, module: str, arguments: tuple[object, ...]) -> None:
     """Run in the child process: tie it to the server first, then import the module and call its `run`.
 
     The module is imported by name, so that the server never loads the heavy libraries of an inference process. This
     function is here and not in `children`, whose asyncio takes a sixth of the time that a child process needs to start.
     """
     hold(server_pid)
+    logs.configure(log)
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's threads would have no work
     importlib.import_module(module).run(*arguments)
 

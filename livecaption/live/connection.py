@@ -15,6 +15,7 @@ from aiohttp import WSCloseCode, WSMsgType
 
 from livecaption.errors import LivecaptionError, TooSlow, WrongState
 from livecaption.events import ErrorReport, Event
+from livecaption.ipc import logs
 from livecaption.live.dialects.commands import Audio, Control, Finish, Open, Reattach, Reply
 from livecaption.live.dialects.dialect import Dialect
 from livecaption.live.event_log import Message
@@ -25,6 +26,7 @@ from livecaption.live.rooms import Rooms
 from livecaption.live.session import LiveSession
 from livecaption.live.state import Ending
 from livecaption.live.websocket import WebSocket
+from livecaption.recognition import logged_id
 
 MAX_ERRORS = 20
 """Bad messages before a stream is closed: enough to learn from, too few to fill a log."""
@@ -94,6 +96,7 @@ class Connection:
                 # Anybody can claim a session, and send much until it is refused: that is not read on.
                 refused = self._claimed is not None and self._session is None
                 code, reason = self._dialect.close(self._ending)
+                logger.debug("a publisher's connection is closed: %d", code)
                 await self._outbox.close(code, reason, await_answer=not refused)
             finally:
                 if self._session is not None:
@@ -149,7 +152,7 @@ class Connection:
     def fail(self, error: LivecaptionError) -> None:
         """Refuse a client that has no session: send it the error, and close."""
         if self._session is None and self._ending is None:
-            logger.info("a stream is refused: %s", error.code)
+            logger.info("a stream is refused: %s", error.code, extra={"code": error.code})
             self.send(ErrorReport.of(error, fatal=True))
             self.finish(Ending("error", error))
 
@@ -270,6 +273,7 @@ class Connection:
     def _reattach(self, command: Reattach) -> None:
         session = self._sessions.find(command.session)
         session.check_resume(command)
+        logs.note(session=logged_id(session.id), room=logged_id(session.about.room or ""))
         self._slot.close()
         self._claim.close()
         self._sessions.reattach(session, self, command)

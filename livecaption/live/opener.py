@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from livecaption.audio.formats import CONTAINER
 from livecaption.decoding.pool import DecoderPool
+from livecaption.ipc import logs
 from livecaption.live.config import SessionLimits
 from livecaption.live.dialects.commands import Open
 from livecaption.live.hub import Hub, News
@@ -122,6 +123,7 @@ class SessionOpener:
         tokens = SessionTokens(token_hash(token), reader_hash, token, None if room is None else room.reader_token)
         audio = options.audio
         about = f"{audio.encoding} {audio.sample_rate_hz} Hz, {audio.channels} channels, {options.channel_mode}"
+        logs.note(session=logged_id(known.id), room=logged_id(known.room or ""))
         logger.info("session=%s started: %s", logged_id(known.id), about)
         news = None if room is None else room.news
         hub = Hub(known.title, known.language, session=known.id, news=news, tracks=options.tracks)

@@ -20,6 +20,7 @@ from livecaption.errors import (
     WrongState,
 )
 from livecaption.events import PROTOCOL_VERSION, Ack, End, EndReason, ErrorReport, Gap, Pong, Ready, RoomAccess
+from livecaption.ipc import logs
 from livecaption.live.audio_input import AudioInput
 from livecaption.live.config import SessionLimits
 from livecaption.live.dialects.commands import Configure, Discard, Finish, Flush, Ping, Reattach
@@ -87,7 +88,7 @@ class LiveSession:
         self.outlives_server = outlives_server
         self.hub = hub
         self.tokens = tokens
-        self._logged_id = logged_id(self.id)
+        self._logged = {"session": logged_id(self.id), "room": logged_id(about.room or "")}
         self._pipeline = pipeline
         self._began_at_ms = pipeline.received_ms
         self._workers = workers
@@ -144,7 +145,8 @@ class LiveSession:
                 self._progress.report_status()
         for request_id in self._pipeline.request_ids:
             self._workers.attach(request_id, self._on_answer, self._pipeline.refresh)
-        self._next_tick = asyncio.get_running_loop().call_later(self._limits.tick_s, self._tick)
+        own = logs.context(**self._logged)  # the ticks outlive the request in which the session begins
+        self._next_tick = asyncio.get_running_loop().call_later(self._limits.tick_s, self._tick, context=own)
 
     def check_resume(self, asked: Reattach) -> None:
         """Check that this client may take over.
@@ -165,7 +167,7 @@ class LiveSession:
 
     def resume(self, connection: Peer, asked: Reattach) -> None:
         """Go on with the publisher that `check_resume` has accepted. An older open connection is closed."""
-        logger.info("session=%s resumed", self._logged_id)
+        logger.info("session=%s resumed", logged_id(self.id), extra=self._logged)
         if not self.tokens.resume:
             self.tokens.resume = asked.token
             self._gate.reopen()
@@ -197,7 +199,7 @@ class LiveSession:
             return
         self._lifecycle.lose_publisher(time.monotonic())
         if self.parked:
-            logger.info("session=%s lost its publisher", self._logged_id)
+            logger.info("session=%s lost its publisher", logged_id(self.id), extra=self._logged)
             self._on_parked(self)
 
     def connection_closed(self, connection: Peer) -> None:
@@ -244,7 +246,7 @@ class LiveSession:
         if not self._lifecycle.fail(error):
             return
         self._gate.publish(ErrorReport.of(error, fatal=True))
-        logger.info("a stream is refused: %s", error.code)
+        logger.info("a stream is refused: %s", error.code, extra={"code": error.code, **self._logged})
         self._audio.cancel()
         self._end_pipeline("stop")  # what was said before the mistake is still captioned
 
@@ -271,7 +273,7 @@ class LiveSession:
             case Discard():
                 self._execute(self._pipeline.discard(time.monotonic()))
             case Configure(options):
-                self._configure(options)
+                self._pipeline.configure(self._for_model(self._pipeline.options.replaced_by(options)))
             case Finish():
                 self._end_audio(Ending("stop"))
 
@@ -291,9 +293,6 @@ class LiveSession:
             self.report(error)
         if not self._lifecycle.takes_audio:
             self._end_pipeline("disconnect" if self._lifecycle.ends_because("disconnect") else "stop")
-
-    def _configure(self, options: StreamOptions) -> None:
-        self._pipeline.configure(self._for_model(self._pipeline.options.replaced_by(options)))
 
     def _for_model(self, options: StreamOptions) -> StreamOptions:
         assert self._workers.loaded is not None  # nobody is admitted before
@@ -335,7 +334,7 @@ class LiveSession:
             self._workers.detach(request_id)
         self._audio.cancel()
         about = f"{reason}, {received_ms / 1000:.1f} s of audio, {n_utterances} utterances"
-        logger.info("session=%s ended: %s", self._logged_id, about)
+        logger.info("session=%s ended: %s", logged_id(self.id), about, extra=self._logged)
         # The last events are published once the store has them.
         self._gate.when_all_published(self._close_connection)
 

@@ -146,7 +146,8 @@ class Slots:
         """Take slots of publishers that are away, until `n` are free. Return False if there are not enough."""
         taken = self.to_take(n, former)
         for name in taken or ():
-            logger.info("session=%s gives its slot to a new stream", logged_id(SessionId(name)))
+            logged = logged_id(SessionId(name))
+            logger.info("session=%s gives its slot to a new stream", logged, extra={"session": logged})
             self._on_taken(name)
         return taken is not None
 

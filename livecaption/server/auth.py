@@ -38,13 +38,17 @@ class OwnNames:
         self.known |= {socket.getfqdn().lower()}
 
 
+def peer_of(request: web.BaseRequest) -> str:
+    """Return the address at the other end of the socket; `UNIX_PEER` if that is a Unix socket; empty: unknown."""
+    peer = request.transport and request.transport.get_extra_info("peername")  # a text if it is a Unix socket
+    return peer[0] if isinstance(peer, tuple) else "" if peer is None else forwarded.UNIX_PEER
+
+
 def client_of(request: web.BaseRequest, config: ServerConfig) -> Client:
     """Return the client of a request, which trusted proxies may have passed on."""
     headers = {name: ",".join(request.headers.getall(name, [])) for name in forwarded.HEADERS}
-    peer = request.transport and request.transport.get_extra_info("peername")  # a text if it is a Unix socket
-    address = peer[0] if isinstance(peer, tuple) else "" if peer is None else forwarded.UNIX_PEER
     return forwarded.client_of(
-        address, request.scheme, headers | {"Host": request.headers.get(hdrs.HOST, "")}, config.trusted_proxies
+        peer_of(request), request.scheme, headers | {"Host": request.headers.get(hdrs.HOST, "")}, config.trusted_proxies
     )
 
 

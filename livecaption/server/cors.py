@@ -16,7 +16,7 @@ from livecaption.server.services import SERVICES
 
 REQUEST_HEADERS = "Authorization, Content-Type, Last-Event-ID, Range"
 """Headers that requests of pages may have."""
-RESPONSE_HEADERS = "Accept-Ranges, Content-Range, Retry-After"
+RESPONSE_HEADERS = "Accept-Ranges, Content-Range, Retry-After, X-Request-Id"
 """Headers of answers that pages may read, beyond those that they always may."""
 MAX_AGE_S = 600
 """Time that browsers may keep the answer to `OPTIONS`. Longer: a change of the settings takes effect later. Shorter:

@@ -4,6 +4,7 @@ A proxy appends the address of its own client to `X-Forwarded-For`. Only what a 
 everything to the left of it may be the client's invention. So the addresses are read from the right.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,8 +21,13 @@ PREFIX = "X-Forwarded-Prefix"
 PROTO = "X-Forwarded-Proto"
 UNIX_PEER = "unix:"
 """The address of everybody who connects to a Unix socket, and the network of a trusted proxy there."""
+REQUEST_ID = "X-Request-Id"
 HEADERS = ("Forwarded", "Via", "X-Real-IP", FOR, HOST, PREFIX, PROTO)
 """Headers of which a reverse proxy sets at least one. Browsers set none."""
+
+
+PLAIN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+"""An id of a request that a trusted proxy may set, such as a UUID. Others could be anything, also a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ def client_of(peer: str, scheme: str, headers: Mapping[str, str], trusted: Seque
     """
     host = headers.get("Host", "")
     networks = networks_of(tuple(trusted))
-    if not (_is_in(address_of(peer), networks) or (peer == UNIX_PEER and UNIX_PEER in trusted)):
+    if not _is_trusted(peer, trusted):
         return Client(peer, host, _scheme(headers.get(PROTO, scheme)))
     passed = _values(headers, FOR)
     client, n_proxies = _outermost(peer, passed, networks)
@@ -65,6 +71,12 @@ def client_of(peer: str, scheme: str, headers: Mapping[str, str], trusted: Seque
         _scheme(_said(headers, PROTO, n_proxies) or scheme),
         path if is_path(path) else "",
     )
+
+
+def request_id_of(peer: str, headers: Mapping[str, str], trusted: Sequence[str]) -> str | None:
+    """Return the id that a trusted proxy has given the request; None: there is none that is short and plain."""
+    given = headers.get(REQUEST_ID, "")
+    return given if _is_trusted(peer, trusted) and PLAIN_ID.fullmatch(given) else None
 
 
 def address_of(text: str) -> Address | None:
@@ -89,6 +101,10 @@ def networks_of(texts: tuple[str, ...]) -> tuple[Network, ...]:
         ValueError: one is no network.
     """
     return tuple(ip_network(text) for text in texts if text != UNIX_PEER)
+
+
+def _is_trusted(peer: str, trusted: Sequence[str]) -> bool:
+    return _is_in(address_of(peer), networks_of(tuple(trusted))) or (peer == UNIX_PEER and UNIX_PEER in trusted)
 
 
 def _outermost(peer: str, passed: list[str], networks: Sequence[Network]) -> tuple[str, int]:

@@ -1,6 +1,7 @@
 """The pages, the health checks, the figures, and the headers of every HTTP response."""
 
 import errno
+import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import livecaption
 from livecaption import __version__
 from livecaption.errors import InvalidMessage, LivecaptionError
 from livecaption.events import PROTOCOL_VERSION
+from livecaption.ipc import logs
 from livecaption.live.dialects import native
 from livecaption.live.dialects.dialect import HttpAnswer
-from livecaption.server import auth, cors, links
+from livecaption.server import auth, cors, forwarded, links
 from livecaption.server.config import ServerConfig
-from livecaption.server.logs import Refusals
+from livecaption.server.logs import Refusals, route_of
 from livecaption.server.metrics import CONTENT_TYPE
 from livecaption.server.origins import host_name, origin_of
 from livecaption.server.services import METRICS, SERVICES
@@ -171,10 +173,10 @@ def answer(refusal: HttpAnswer) -> web.Response:
 
 def log_refusal(request: web.Request, error: LivecaptionError) -> None:
     """Log the refusal of a request by its host, origin or token. No line has a query, a token or an id."""
+    logs.note(code=error.code)
     if error.code in OF_ACCESS:
         client = auth.client_of(request, request.app[SERVICES].config.server)
-        resource = request.match_info.route.resource
-        route = f"{request.method} {resource.canonical}" if resource else "an unknown address"
+        route = f"{request.method} {route_of(request)}" if route_of(request) else "an unknown address"
         page = request.query.get("page", "")
         origin = request.headers.get(hdrs.ORIGIN, "/".join(page.split("/")[:3]) if origin_of(page) else None)
         request.app[REFUSALS].log(error.code, route, client.address, client.host, origin)
@@ -183,8 +185,12 @@ def log_refusal(request: web.Request, error: LivecaptionError) -> None:
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse wrong host names, and answer errors as JSON in the form of the protocol."""
+    config = request.app[SERVICES].config.server
+    given = forwarded.request_id_of(auth.peer_of(request), request.headers, config.trusted_proxies)
+    # Not only until the response is there: aiohttp logs faults and accesses later, in the task of this request.
+    logs.begin(logs.Subject(given or secrets.token_hex(8), auth.client_of(request, config).address))
     try:
-        auth.check_host(request, request.app[SERVICES].config.server, request.app[OWN_NAMES])
+        auth.check_host(request, config, request.app[OWN_NAMES])
         return await handler(request)
     except LivecaptionError as error:
         log_refusal(request, error)
@@ -207,6 +213,8 @@ async def add_headers(request: web.Request, response: web.StreamResponse, config
     # A new page must not run with cached scripts of the version before. A response to a token must not be shared.
     caching = "private, no-store" if auth.shows_a_token(request) else "no-cache"
     own = {"Content-Security-Policy": content_security_policy(hosts, frames), hdrs.CACHE_CONTROL: caching}
+    if (subject := logs.subject()) is not None:
+        own[forwarded.REQUEST_ID] = subject.request
     for name, value in (SECURITY_HEADERS | own).items():
         response.headers.setdefault(name, value)
     cors.add_headers(request, response, config)

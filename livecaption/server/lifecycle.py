@@ -27,13 +27,13 @@ from aiohttp import web
 
 from livecaption.config import VARIABLES, Config
 from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError, StoreUnusable
-from livecaption.ipc import children
+from livecaption.ipc import children, logs
 from livecaption.live.logs import RateLimited
 from livecaption.server import descriptors, listening, tls
 from livecaption.server.app import build_app
 from livecaption.server.config import ServerConfig
 from livecaption.server.listening import Listener
-from livecaption.server.logs import refused_accept
+from livecaption.server.logs import AccessLog, access_logger, refused_accept
 from livecaption.server.reloading import Reloading
 from livecaption.server.services import SERVICES
 from livecaption.server.signals import SignalInbox
@@ -73,9 +73,8 @@ def run(config: Config, signals: SignalInbox) -> NoReturn:
     Exit code 0: stopped in order. 3: the model, the port or the store of transcripts cannot be used. 70: a bug of
     livecaption, or a stop that took too long or lost captions. 128 + n: forced by a second signal.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logs.configure(config.log)
     logging.getLogger("asyncio").addFilter(RateLimited(refused_accept))
-    logging.raiseExceptions = False  # the terminal of stderr may be gone when the last lines are logged
     faulthandler.enable()
     if unknown := unknown_variables(os.environ, VARIABLES):
         logger.warning("ignored, because no setting has this name: %s", ", ".join(unknown))
@@ -250,7 +249,8 @@ def _runner(config: Config) -> web.AppRunner:
         shutdown_timeout=0.5,
         keepalive_timeout=config.server.http.keepalive_timeout_s,
         lingering_time=LINGERING_S,
-        access_log=None,
+        access_log=access_logger if config.log.access else None,
+        access_log_class=AccessLog,
     )
 
 

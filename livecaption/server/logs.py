@@ -1,8 +1,14 @@
-"""Filters for the log records of libraries: one line each, at a limited rate, and without text that clients sent."""
+"""Lines about requests, without text that clients sent: accesses, refusals, and records of libraries.
+
+None of them has a query, a token, or a path with the id of a session or the name of a room.
+"""
 
 import logging
 from collections import defaultdict
+from http import HTTPStatus
 
+from aiohttp import hdrs, web
+from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http_exceptions import HttpProcessingError
 
 from livecaption.live.logs import RateLimited
@@ -11,6 +17,39 @@ MAX_SHOWN_CHARACTERS = 100
 """Characters of a header in one line. Longer: clients write more into the log. Shorter: long names of hosts are cut."""
 
 logger = logging.getLogger(__name__)
+access_logger = logging.getLogger("livecaption.access")
+
+
+def route_of(request: web.BaseRequest) -> str:
+    """Return the path with the names of its parts in place of ids; empty: there is no such address."""
+    # A malformed request is a `BaseRequest`, which no route was looked up for.
+    resource = request.match_info.route.resource if isinstance(request, web.Request) else None
+    return resource.canonical if resource is not None else ""
+
+
+class AccessLog(AbstractAccessLogger):
+    """Logs a line for each request at the end of its response, and for each WebSocket after its close."""
+
+    @property
+    def enabled(self) -> bool:
+        """True if lines of this level are logged."""
+        return self.logger.isEnabledFor(logging.INFO)
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Log one line. Called in the task of the request."""
+        details: dict[str, object] = {
+            "method": request.method if request.method in hdrs.METH_ALL else "-",
+            "route": route_of(request) or "-",
+            "status": response.status,
+            "ms": round(time * 1000),
+        }
+        if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            # A file may go past the writer, straight from the disk to the socket.
+            size = response.content_length if isinstance(response, web.FileResponse) else request.writer.output_size
+            details["bytes"] = size or 0
+        n_bytes = f"{details['bytes']} bytes" if "bytes" in details else "a WebSocket"
+        line = "%(method)s %(route)s %(status)d, " + n_bytes + ", %(ms)d ms"
+        self.logger.info(line, details, extra=details)
 
 
 def refused_accept(record: logging.LogRecord) -> str | None:
@@ -51,7 +90,8 @@ class Refusals:
         line = "refused: %s for %s, from %s with host %a and origin %a"
         shown = origin if origin is None else origin[:MAX_SHOWN_CHARACTERS]
         arguments = (code, route, peer or "an unknown address", host[:MAX_SHOWN_CHARACTERS], shown)
-        record = logger.makeRecord(logger.name, logging.WARNING, "", 0, line, arguments, None)
+        about = {"code": code, "host": arguments[3], "origin": shown}
+        record = logger.makeRecord(logger.name, logging.WARNING, "", 0, line, arguments, None, extra=about)
         if self._few[code].filter(record):
             logger.handle(record)
 

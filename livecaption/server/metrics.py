@@ -9,16 +9,19 @@ Used by the event loop only; has no HTTP in it.
 
 import asyncio
 import math
+import platform
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from livecaption import __version__
+from livecaption.events import PROTOCOL_VERSION
 from livecaption.live.registry import SessionRegistry
 from livecaption.pipeline.latency import Latency, LatencyKind
 from livecaption.server.figures import FIGURES, STORE_FIGURES, WORKER_FIGURES, Sources, as_families, as_json
@@ -26,6 +29,12 @@ from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import PoolState, WorkerPool
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+BUILD = {
+    "version": __version__,
+    "protocol": str(PROTOCOL_VERSION),
+    "python": platform.python_version(),
+    "system": f"{platform.system()} {platform.machine()}",
+}
 
 LATENCIES: dict[LatencyKind, str] = {
     "endpoint": "Time from the last voiced audio of an utterance to its endpoint",
@@ -115,6 +124,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families of Prometheus for the figures that other objects count."""
+        yield InfoMetricFamily("livecaption_build", "The program: 1, with its versions as labels", BUILD)
         yield from as_families(FIGURES, self._sources())
         if self._store is not None:
             yield from as_families(STORE_FIGURES, self._store.figures)

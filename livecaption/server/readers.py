@@ -16,11 +16,13 @@ import segno
 from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
 from livecaption.errors import MessageTooBig
+from livecaption.ipc import logs
 from livecaption.live.event_log import Message
 from livecaption.live.room import Room, RoomMessage
 from livecaption.live.room_state import RoomState, is_name
 from livecaption.live.session import LiveSession
 from livecaption.live.websocket import WebSocket
+from livecaption.recognition import logged_id
 from livecaption.server import auth, links
 from livecaption.server.http import STATIC
 from livecaption.server.sending import sent
@@ -217,6 +219,7 @@ def _session(request: web.Request) -> LiveSession:
     """
     session = request.app[SERVICES].sessions.find(request.match_info["session"])
     session.tokens.check_reader(auth.shown_reader_token(request))
+    logs.note(session=logged_id(session.id))
     return session
 
 
@@ -229,6 +232,7 @@ async def _room(request: web.Request) -> Room:
     """
     room = await request.app[SERVICES].rooms.find(request.match_info["room"])
     room.check_reader(auth.shown_reader_token(request))
+    logs.note(room=logged_id(room.about.name))
     return room
 
 

@@ -9,12 +9,14 @@ from aiohttp import hdrs, web
 from livecaption.captions.transcript import in_sequence, in_spoken_order, lay_out_as
 from livecaption.errors import InvalidMessage
 from livecaption.events import Final
+from livecaption.ipc import logs
 from livecaption.live.dialects.commands import RoomClaim
 from livecaption.live.dialects.native import title_of
 from livecaption.live.room import Part, Room
 from livecaption.live.room_state import RoomState, check_name, check_secret
 from livecaption.live.tokens import reader_token
 from livecaption.messages import plain
+from livecaption.recognition import logged_id
 from livecaption.server import auth
 from livecaption.server.exports import Export
 from livecaption.server.http import body_of
@@ -49,6 +51,7 @@ async def put(request: web.Request) -> web.Response:
     check_secret(change.secret)
     rooms = request.app[SERVICES].rooms
     room = await rooms.enter(RoomClaim(name, change.secret), private=bool(change.private), prepares=True)
+    logs.note(room=logged_id(room.about.name))
     await rooms.put(room, change.title, ended=change.state is not None)
     answer = plain(room.description())
     if room.private:
@@ -114,6 +117,7 @@ async def _readable(request: web.Request) -> Room:
     room = await services.rooms.find(request.match_info["room"])
     if not auth.shows_operator_token(request, services.config.server):
         room.check_reader(auth.shown_reader_token(request))
+    logs.note(room=logged_id(room.about.name))
     return room
 
 

@@ -23,8 +23,10 @@ from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, GrowingVtt, in_spoken_order, lay_out_as
 from livecaption.errors import InvalidQuery, UnknownSession
 from livecaption.events import Final
+from livecaption.ipc import logs
 from livecaption.live.dialects.native import title_of
 from livecaption.live.session import LiveSession
+from livecaption.recognition import logged_id
 from livecaption.server import auth
 from livecaption.server.exports import Export, Exports, LayOut
 from livecaption.server.http import body_of
@@ -91,6 +93,7 @@ async def transcript(request: web.Request) -> web.StreamResponse:
         _check_may_read(request, private=live.options.private)
     else:
         record = await _find(request)
+    logs.note(session=logged_id(session_id))
 
     lay_out: LayOut = partial(lay_out_as, name, line_length, track)
     finals: Callable[[], Awaitable[Iterable[Final]]]
@@ -261,6 +264,8 @@ async def _changeable(request: web.Request) -> tuple[TranscriptStore, str]:
     live = _live(request)
     if (record is not None and record.private) or (live is not None and live.options.private):
         auth.check_operator(request, config)
+    if record is not None or live is not None:
+        logs.note(session=logged_id(session_id))
     return store, session_id
 
 

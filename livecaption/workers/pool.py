@@ -355,7 +355,8 @@ class WorkerPool:
             on_answer(request, answer)
         except Exception:
             # The other answers of its batch belong to other sessions.
-            logger.exception("session %s could not take its answer", logged_id(request.session))
+            logged = logged_id(request.session)
+            logger.exception("session %s could not take its answer", logged, extra={"session": logged})
 
     def _refresh(self) -> None:
         if self.state is not PoolState.STOPPED:

@@ -11,7 +11,7 @@ from livecaption.ipc.config import EngineConfig
 from livecaption.ipc.locks import discard_lock
 
 
-def spawn(config: EngineConfig, load_timeout_s: float, log_level: int) -> tuple[SpawnProcess, Connection]:
+def spawn(config: EngineConfig, load_timeout_s: float) -> tuple[SpawnProcess, Connection]:
     """Start an inference process, and return it with the server's end of its pipe.
 
     Raises:
@@ -21,7 +21,7 @@ def spawn(config: EngineConfig, load_timeout_s: float, log_level: int) -> tuple[
     ours, theirs = get_context("spawn").Pipe(duplex=True)
     try:
         process = children.start(
-            "livecaption-worker", "livecaption.engine.main", config, load_timeout_s, os.getpid(), log_level, theirs
+            "livecaption-worker", "livecaption.engine.main", config, load_timeout_s, os.getpid(), theirs
         )
     except BaseException:
         ours.close()

@@ -121,7 +121,7 @@ class Worker:
         self._reason: str | None = None
         self._batches: deque[_SentBatch] = deque()
         self._last_message_s = self._began_s = self._ready_s = time.monotonic()
-        self.process, connection = spawning.spawn(engine, config.load_timeout_s, logger.getEffectiveLevel())
+        self.process, connection = spawning.spawn(engine, config.load_timeout_s)
         self.id = WorkerId(next(_worker_ids))
         self.pid = self.process.pid
         try:
@@ -241,6 +241,7 @@ class Worker:
         if isinstance(answer, Transcribed):
             self.n_answered += 1
             self._deadlines.learn(sent.audio_s, answer.compute_s)
+            logger.debug("worker %d: %.1f s of audio took %.2f s", self.id, sent.audio_s, answer.compute_s)
         if not self._batches:
             self._transition(WorkerEvent.ALL_ANSWERED)
         self._listener.on_answer(self, answer)

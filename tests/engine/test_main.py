@@ -1,6 +1,5 @@
 """The inference process, spoken to over its pipe."""
 
-import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -37,7 +36,7 @@ class EngineProcess:
     """A started inference process and the server's end of its pipe."""
 
     def __init__(self, engine: EngineConfig) -> None:
-        self.process, self.pipe = spawning.spawn(engine, 10.0, logging.INFO)
+        self.process, self.pipe = spawning.spawn(engine, 10.0)
 
     def send(self, message: Message) -> None:
         self.pipe.send_bytes(encode(message))

@@ -1,7 +1,6 @@
 """The start and the end of a child process, tested with an inference process."""
 
 import asyncio
-import logging
 import os
 import signal
 
@@ -33,7 +32,7 @@ def test_an_exit_is_described_in_words(exit_code: int | None, words: str) -> Non
 
 @pytest.mark.processes
 async def test_a_process_that_lives_is_not_reaped() -> None:
-    process, pipe = spawning.spawn(SCRIPTED, 10.0, logging.INFO)
+    process, pipe = spawning.spawn(SCRIPTED, 10.0)
     with pipe:
         assert spawning.reap(process, 0.1) is None
         children.kill_all()
@@ -46,7 +45,7 @@ async def test_only_the_thread_of_the_loop_may_spawn() -> None:
     The threads of an executor may end at any time.
     """
     with pytest.raises(RuntimeError, match="no running event loop"):
-        await asyncio.to_thread(spawning.spawn, SCRIPTED, 10.0, logging.INFO)
+        await asyncio.to_thread(spawning.spawn, SCRIPTED, 10.0)
 
 
 @pytest.mark.processes
@@ -54,7 +53,7 @@ async def test_a_process_has_left_the_terminal_and_its_signals_before_it_loads(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """It also ignores Ctrl+C at its start, because the signal is blocked then."""
-    process, pipe = spawning.spawn(EngineConfig(engine="scripted", model="hang-load"), 10.0, logging.INFO)
+    process, pipe = spawning.spawn(EngineConfig(engine="scripted", model="hang-load"), 10.0)
     with pipe:
         pid = process.pid
         assert pid is not None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from livecaption.server.forwarded import Client, client_of
+from livecaption.server.forwarded import Client, client_of, request_id_of
 from tests.support.cases import for_each
 
 TRUSTED = ("127.0.0.1", "10.0.0.0/8", "fd00::/8")
@@ -87,3 +87,24 @@ def test_of_several_proxies_the_outermost_trusted_one_counts(hosts: str, passed:
 @pytest.mark.parametrize("prefix", ["hall", "//", "/a b", "/x?y", "/#", '/"', "https://evil.example"])
 def test_a_prefix_that_is_no_path_is_ignored(prefix: str) -> None:
     assert client_of("127.0.0.1", "http", {"X-Forwarded-Prefix": prefix}, TRUSTED).prefix == ""
+
+
+@for_each(
+    ("peer", "given", "taken"),
+    [
+        ("127.0.0.1", "0123456789abcdef", True),
+        ("10.0.0.1", "f81d4fae-7dec-11d0-a765-00a0c91e6bf6", True),
+        ("203.0.113.9", "0123456789abcdef", False),
+        ("", "0123456789abcdef", False),
+        ("127.0.0.1", "x" * 65, False),
+        ("127.0.0.1", "a b", False),
+        ("127.0.0.1", 'a"b', False),
+        ("127.0.0.1", "naïve", False),
+        ("127.0.0.1", "a\n", False),
+        ("127.0.0.1", "", False),
+    ],
+)
+def test_the_id_of_a_request_is_that_of_a_trusted_proxy_if_it_is_short_and_plain(
+    peer: str, given: str, taken: bool
+) -> None:
+    assert request_id_of(peer, {"X-Request-Id": given}, TRUSTED) == (given if taken else None)

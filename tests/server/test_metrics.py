@@ -10,6 +10,8 @@ import pytest
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+import livecaption
+from livecaption.events import PROTOCOL_VERSION
 from livecaption.recognition import DeviceMemory
 from livecaption.scheduling.load_control import LoadFigures, ServiceLevel
 from livecaption.server.metrics import MAX_RECENT, Recent
@@ -341,3 +343,12 @@ def test_values_of_the_last_minute_do_not_grow_without_bound() -> None:
         recent.add(0.0, float(n))
     assert recent.count(0.0) == MAX_RECENT
     assert recent.percentiles(0.0, p100=1.0) == {"p100": MAX_RECENT + 999}
+
+
+async def test_the_program_shows_its_version(client: Client) -> None:
+    samples = await scrape(client)
+    [build] = [family for family in samples.families if family.name == "livecaption_build_info"]
+    [sample] = build.samples
+    assert sample.value == 1
+    assert (sample.labels["version"], sample.labels["protocol"]) == (livecaption.__version__, str(PROTOCOL_VERSION))
+    assert set(sample.labels) == {"version", "protocol", "python", "system"}

@@ -1,6 +1,5 @@
 """The start and the reaping of an inference process."""
 
-import logging
 import signal
 
 import psutil
@@ -16,7 +15,7 @@ SCRIPTED = EngineConfig(engine="scripted")
 
 @pytest.mark.processes
 async def test_a_killed_process_is_reaped_and_its_lock_removed() -> None:
-    process, pipe = spawning.spawn(SCRIPTED, 10.0, logging.INFO)
+    process, pipe = spawning.spawn(SCRIPTED, 10.0)
     with pipe:
         pid = process.pid
         assert pipe.poll(10)  # it is loaded
@@ -32,12 +31,12 @@ async def test_a_process_that_cannot_be_started_leaves_no_descriptor(monkeypatch
     def refuse(_: object) -> None:
         raise OSError("no more processes")
 
-    (process, pipe), server = spawning.spawn(SCRIPTED, 10.0, logging.INFO), psutil.Process()
+    (process, pipe), server = spawning.spawn(SCRIPTED, 10.0), psutil.Process()
     children.kill(process)
     spawning.reap(process, 5.0)
     pipe.close()
     n_before = server.num_fds()
     monkeypatch.setattr("multiprocessing.context.SpawnProcess.start", refuse)
     with pytest.raises(OSError, match="no more processes"):
-        spawning.spawn(SCRIPTED, 10.0, logging.INFO)
+        spawning.spawn(SCRIPTED, 10.0)
     assert server.num_fds() == n_before
