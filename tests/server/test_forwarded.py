@@ -96,6 +96,7 @@ def test_a_prefix_that_is_no_path_is_ignored(prefix: str) -> None:
         ("10.0.0.1", "f81d4fae-7dec-11d0-a765-00a0c91e6bf6", True),
         ("203.0.113.9", "0123456789abcdef", False),
         ("", "0123456789abcdef", False),
+        ("unix:", "0123456789abcdef", False),
         ("127.0.0.1", "x" * 65, False),
         ("127.0.0.1", "a b", False),
         ("127.0.0.1", 'a"b', False),
