@@ -35,7 +35,7 @@ from livecaption.server.config import ServerConfig
 from livecaption.server.listening import Listener
 from livecaption.server.logs import AccessLog, access_logger, refused_accept
 from livecaption.server.reloading import Reloading
-from livecaption.server.services import SERVICES
+from livecaption.server.services import METRICS, SERVICES
 from livecaption.server.signals import SignalInbox
 from livecaption.server.systemd import ServiceManager, inherited_sockets
 from livecaption.settings import unknown_variables
@@ -128,6 +128,7 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
     reloading = Reloading(manager)
     if secured:
         reloading.add("certificate", secured.read_again)
+        runner.app[METRICS].certificate_expiry = secured.expiry
     stop = _Stop(runner, reloading)
     signals.attach(asyncio.get_running_loop(), stop)
     _dump_stacks_when_asked(pool)

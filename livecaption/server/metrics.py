@@ -11,8 +11,9 @@ import asyncio
 import math
 import platform
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
@@ -79,6 +80,8 @@ class Metrics(Collector):
         self._recent_lags = Recent()
         self._recent_work: deque[_Work] = deque([(0.0, 0.0)], maxlen=round(RECENT_S / LAG_INTERVAL_S))
         self._registry.register(self)
+        self.certificate_expiry: Callable[[], datetime | None] = lambda: None
+        """Returns the end of the validity of the server's certificate; None: unknown, or there is none."""
 
     def observe(self, latency: Latency) -> None:
         """Record a latency that was measured now."""
@@ -125,6 +128,12 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the families of Prometheus for the figures that other objects count."""
         yield InfoMetricFamily("livecaption_build", "The program: 1, with its versions as labels", BUILD)
+        if (expiry := self.certificate_expiry()) is not None:
+            yield GaugeMetricFamily(
+                "livecaption_certificate_expiry_timestamp_seconds",
+                "End of the validity of the certificate, in seconds since 1970",
+                expiry.timestamp(),
+            )
         yield from as_families(FIGURES, self._sources())
         if self._store is not None:
             yield from as_families(STORE_FIGURES, self._store.figures)

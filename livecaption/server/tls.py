@@ -45,11 +45,16 @@ class Tls:
         self._fingerprint = ""  # of the server's own certificate
         self._files: list[tuple[int, ...] | None] = []  # the state of the operator's, when they were loaded
         self._complaint = ""
+        self._expires: datetime | None = None
         self.read_again()
         self.context = self._newest
         # A context that gets another chain keeps an earlier one of another kind of key, and presents it to some
         # clients. So each certificate has a context of its own.
         self.context.sni_callback = self._use_newest
+
+    def expiry(self) -> datetime | None:
+        """Return the end of the validity of the certificate in use; None: unknown."""
+        return self._expires
 
     def read_again(self) -> None:
         """Use the certificate that there is now. Open connections go on with the former one.
@@ -89,7 +94,7 @@ class Tls:
         files = self._look()
         cert = Path(self._config.server.tls_cert)
         loaded = chain.load(cert, Path(self._config.server.tls_key), datetime.now(UTC))
-        self._newest, self._files = loaded.context, files
+        self._newest, self._files, self._expires = loaded.context, files, loaded.expires
         logger.info("certificate in %s%s", cert, f", valid until {loaded.expires:%Y-%m-%d}" if loaded.expires else "")
         for warning in loaded.warnings:
             logger.warning("certificate in %s: %s", cert, warning)
@@ -104,7 +109,7 @@ class Tls:
             return
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(own.path)
-        self._newest, self._fingerprint = context, own.fingerprint
+        self._newest, self._fingerprint, self._expires = context, own.fingerprint, own.expires
         logger.info(
             "self-signed certificate in %s, valid until %s. Browsers warn of it once; its SHA-256 fingerprint is %s",
             own.path,

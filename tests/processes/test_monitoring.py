@@ -112,8 +112,11 @@ async def test_each_metric_of_alerts_and_dashboard_is_one_of_a_server_with_these
 
 async def scraped() -> str:
     """Return the metrics of a server that has captioned an utterance, and has refused a stream."""
-    flags = ("--workers", "1", "--max-streams", "1", "--store", "transcripts.db")
-    async with serving(*flags) as server, aiohttp.ClientSession(await server.ready()) as client:
+    flags = ("--workers", "1", "--max-streams", "1", "--store", "transcripts.db", "--tls-self-signed")
+    async with (
+        serving(*flags) as server,
+        aiohttp.ClientSession(await server.ready(), connector=aiohttp.TCPConnector(ssl=False)) as client,
+    ):
         async with client.ws_connect("/v1/stream") as socket:
             await socket.send_json({"type": "start"})
             await socket.send_bytes(SPEECH)
