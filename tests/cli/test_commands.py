@@ -67,7 +67,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
 
 
 async def test_version_is_that_of_the_package() -> None:
-    assert await livecaption_command("--version") == Ended(0, f"livecaption {livecaption.__version__}\n", "")
+    assert await livecaption_command("--version", cold=True) == Ended(0, f"livecaption {livecaption.__version__}\n", "")
 
 
 @pytest.mark.parametrize(

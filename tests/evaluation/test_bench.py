@@ -168,7 +168,7 @@ async def test_a_late_client_is_warned_of(recordings: list[Recording], serve: Se
 
 
 async def test_a_bench_of_no_known_clip_is_wrong_usage() -> None:
-    ended = await livecaption_command("bench", "no-such-clip", "--data", DATA)
+    ended = await livecaption_command("bench", "no-such-clip", "--data", DATA, cold=True)
     assert (ended.code, ended.stdout) == (2, "")
     assert "no such clip in the manifest" in ended.stderr
 
