@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 from livecaption.captions.sentence import ends_sentence
@@ -71,9 +72,6 @@ LEANERS = {
     "cada|eu|tu|ele|ela|nós|eles|elas|você|vocês|me|te|lhe|tenho|tem|temos|têm|tinha|tinham|é|são|era|eram|está|estão|"
     "foi|pode|deve|vai|não|nunca|muito|sr\\.|sra\\.|dr\\.|dona",
 }
-_NOTHING = re.compile(r"(?!)")
-_OPENERS_OF = {language: re.compile(words, re.IGNORECASE) for language, words in OPENERS.items()}
-_LEANERS_OF = {language: re.compile(words, re.IGNORECASE) for language, words in LEANERS.items()}
 
 # Scripts that are written without spaces and break between any two characters, with their punctuation. Korean has
 # spaces. Thai and related scripts break at words, which only a dictionary can find.
@@ -160,10 +158,17 @@ def _may_break(before: str, after: str) -> bool:
     )
 
 
+@cache
+def _compiled(language: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Compile the tables of a language when they are first needed: all of them take 20 ms."""
+    openers, leaners = (table.get(language, "(?!)") for table in (OPENERS, LEANERS))
+    return re.compile(openers, re.IGNORECASE), re.compile(leaners, re.IGNORECASE)
+
+
 def _break_cost(before: Atom, after: Atom, language: str) -> int:
     if _CLOSING_WORD.fullmatch(after.text) or _OPENING_WORD.fullmatch(before.text):
         return NEVER
-    openers, leaners = _OPENERS_OF.get(language, _NOTHING), _LEANERS_OF.get(language, _NOTHING)
+    openers, leaners = _compiled(language)
     word, next_word = (atom.text.replace("’", "'").lstrip("\"'“„«‘([¿¡") for atom in (before, after))
     if _INITIAL.fullmatch(word) or (word.endswith(".") and leaners.fullmatch(word)):
         return BOUND

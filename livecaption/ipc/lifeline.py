@@ -14,6 +14,7 @@ Only `os._exit` ends this process. Unloading a model can crash or deadlock, and 
 
 import ctypes
 import faulthandler
+import gc
 import importlib
 import os
 import signal
@@ -41,7 +42,10 @@ def run_child(server_pid: int, log: LogConfig, module: str, arguments: tuple[obj
     hold(server_pid)
     logs.configure(log)
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's threads would have no work
-    importlib.import_module(module).run(*arguments)
+    gc.disable()  # imports make no garbage, and the collector would look for it some 50 times
+    program = importlib.import_module(module)
+    gc.enable()
+    program.run(*arguments)
 
 
 def hold(server_pid: int) -> None:

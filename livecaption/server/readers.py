@@ -12,7 +12,6 @@ from contextlib import aclosing
 from functools import lru_cache
 from http import HTTPStatus
 
-import segno
 from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
 from livecaption.errors import MessageTooBig
@@ -134,7 +133,9 @@ async def _qr_code(request: web.Request, name: str, *, private: bool) -> web.Res
 
 @lru_cache(MAX_DRAWN)
 def _drawn(link: str) -> bytes:
-    """Draw the link as a QR code in SVG. The first time takes 12 ms."""
+    """Draw the link as a QR code in SVG. The first time takes 12 ms, and the import of the library 50 ms."""
+    import segno  # here, because most servers are never asked for a code
+
     svg = io.BytesIO()
     segno.make(link, error="m", micro=False).save(svg, kind="svg", xmldecl=False, scale=QR_SCALE, light="#fff")
     return svg.getvalue()
