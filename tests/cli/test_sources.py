@@ -416,10 +416,10 @@ async def test_a_transfer_that_breaks_off_is_a_failure(serve: Serve, tmp_path: P
 @pytest.mark.parametrize("command", COMMANDS)
 async def test_the_first_and_the_last_words_of_a_pipe_are_transcribed(tmp_path: Path, command: str) -> None:
     samples, rate_hz = soundfile.read(DATA / "jfk.flac", dtype="int16")
-    raw = samples.astype("<i2").tobytes()
+    raw = samples[8 * rate_hz :].astype("<i2").tobytes()  # each second costs one of computing
     with pipe(raw) as (descriptor, _):
         ended = await livecaption_command(command, "-", "--raw", f"s16le:{rate_hz}:1", stdin=descriptor)
     assert (ended.code, ended.stderr) == (0, "")
     words = re.findall(r"[a-z]+", ended.stdout.lower())  # without the times of `listen`
     # On a busy machine `listen` gets less effort, and other words in between.
-    assert (words[:2], words[-3:]) == (["and", "so"], ["for", "your", "country"])
+    assert (words[:2], words[-3:]) == (["ask", "what"], ["for", "your", "country"])

@@ -39,7 +39,7 @@ GOOD = Row(
 )
 
 
-SHORT = Plan(names=(), attack_s=0.5, share=0.12, n_mutants=8, alone_s=1.0, calm_s=0.1, settle_s=0.3)
+SHORT = Plan(names=(), attack_s=0.5, share=0.12, n_mutants=5, alone_s=1.0, calm_s=0.1, settle_s=0.3)
 LOOSE = Bounds(
     pong_median_ms=500.0, hold_ms=25.0, collector_ms=500.0, finals_slack_ms=10_000.0, ready_s=NEWCOMER_TIMEOUT_S
 )
@@ -63,7 +63,7 @@ async def test_no_attack_harms_the_others_or_is_left_behind() -> None:
     by_name = {row.attack: row for row in rows}
     assert by_name["7.1 recordings"].outcomes == {"end": 1}
     assert by_name["faults of decoders"].outcomes == {"invalid_container": 3, "end": 1}
-    assert sum(by_name["damaged containers"].outcomes.values()) == 8
+    assert sum(by_name["damaged containers"].outcomes.values()) == 5
 
 
 @pytest.mark.processes
@@ -121,12 +121,12 @@ async def test_a_lost_last_final_is_found_out(monkeypatch: pytest.MonkeyPatch) -
 def test_the_program_reports_by_its_exit_code_and_a_file(log_lines: int, exit_code: int, tmp_path: Path) -> None:
     plan = replace(SHORT, names=["7.1 recordings"])
     bounds = replace(LOOSE, log_lines=log_lines)
-    arguments = [str(JFK), "--containers", "8", "--seconds", "0.2", "--json", str(tmp_path / "figures.json")]
+    arguments = [str(JFK), "--containers", "2", "--seconds", "0.2", "--json", str(tmp_path / "figures.json")]
     assert siege.main(arguments, plan, bounds) == exit_code
     figures = json.loads((tmp_path / "figures.json").read_text())
     [row] = figures["rows"]
     assert (row["attack"], row["outcomes"]) == ("7.1 recordings", {"end": 1})
-    assert sum(figures["containers"]["outcomes"].values()) == 8
+    assert sum(figures["containers"]["outcomes"].values()) == 2
     assert len(figures["faults"]) == exit_code
 
 
