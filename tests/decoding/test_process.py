@@ -19,8 +19,8 @@ from tests.support.processes import TIMEOUT_FACTOR, ProcessEnd, ServerProcess
 pytestmark = pytest.mark.processes
 
 GONE_WITHIN_S = 0.25
-STARTING_GONE_WITHIN_S = 1.0
-"""The interpreter of a decoder starts before its lifeline is set up."""
+STARTING_GONE_WITHIN_S = 10.0
+"""The interpreter of a decoder starts before its lifeline is set up, which takes seconds on a busy machine."""
 ALL = list(Layer)
 
 

@@ -17,8 +17,8 @@ from tests.support.streaming import speaking
 
 pytestmark = pytest.mark.processes
 
-FEW = ("prlimit", "--nofile=1024:1024", *COMMAND)
-N_READERS = 1100
+FEW = ("prlimit", "--nofile=512:512", *COMMAND)
+N_READERS = 560
 N_SILENT = 320
 """More connections than 256 descriptors allow, but not more than those and the backlog of the listening socket."""
 
@@ -51,7 +51,7 @@ async def readers(url: str, session: str, n: int) -> AsyncIterator[Counter[int]]
 async def test_more_readers_than_descriptors_end_no_session_and_a_dead_worker_comes_back() -> None:
     async with serving("--workers=1", command=FEW) as server:
         url = await server.ready()
-        await server.logged(r"1024 file descriptors are enough for \d+ readers, not for 5000 \(--max-readers\)")
+        await server.logged(r"512 file descriptors are enough for \d+ readers, not for 5000 \(--max-readers\)")
         async with speaking(url, 3) as publishers:
             session = (await publishers[0].received("ready"))["session"]
             async with readers(url, session, N_READERS) as answers:

@@ -35,10 +35,16 @@ async def stopped_in_order(server: ServerProcess, within_s: float = IDLE_STOP_S)
     assert " ERROR " not in server.output
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    ("number", "engine"),
+    [
+        pytest.param(signal.SIGTERM, "scripted", id="SIGTERM-scripted"),
+        pytest.param(signal.SIGTERM, "", id="SIGTERM-model", marks=pytest.mark.model),
+        pytest.param(signal.SIGINT, "scripted", id="SIGINT-scripted"),
+    ],
+)
 async def test_an_idle_server_stops_at_once_with_code_0(number: signal.Signals, engine: str) -> None:
-    """Rows 1 and 3."""
+    """Rows 1 and 3. Row 2 is SIGINT with the model."""
     async with serving(engine=engine) as server:
         await server.ready()
         server.send(number)
@@ -151,11 +157,17 @@ async def test_a_stop_while_one_of_two_processes_loads_is_no_error(number: signa
         await stopped_in_order(server)
 
 
-@pytest.mark.model
-@STOP_SIGNALS
-async def test_two_processes_with_real_whisper_end_in_order_in_mid_sentence(number: signal.Signals) -> None:
-    """Rows 5, 8 and 9."""
-    async with serving("--workers=2", engine="") as server:
+@pytest.mark.parametrize(
+    ("number", "engine"),
+    [
+        pytest.param(signal.SIGTERM, "", id="SIGTERM-model", marks=pytest.mark.model),
+        pytest.param(signal.SIGINT, "scripted", id="SIGINT-scripted"),
+        pytest.param(signal.SIGHUP, "scripted", id="SIGHUP-scripted"),
+    ],
+)
+async def test_two_processes_end_in_order_in_mid_sentence(number: signal.Signals, engine: str) -> None:
+    """Rows 5, 8 and 9: one worker with the model gets the other signals above and in `test_terminal`."""
+    async with serving("--workers=2", engine=engine) as server:
         url = await server.ready()
         await server.logged("worker 1 is ready")
         await server.logged("worker 2 is ready")
