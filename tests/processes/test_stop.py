@@ -44,7 +44,7 @@ async def stopped_in_order(server: ServerProcess, within_s: float = IDLE_STOP_S)
     ],
 )
 async def test_an_idle_server_stops_at_once_with_code_0(number: signal.Signals, engine: str) -> None:
-    """Rows 1 and 3. Row 2 is SIGINT with the model."""
+    """Rows 1 and 3. `test_terminal` has SIGINT with the model."""
     async with serving(engine=engine) as server:
         await server.ready()
         server.send(number)
