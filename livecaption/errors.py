@@ -132,7 +132,7 @@ class ForbiddenOrigin(ClientError):
 
 
 class LocalOnly(ClientError):
-    """The server has no token, and the client does not run on the server's machine."""
+    """The server has no token, and the client may be on another machine than the server."""
 
     http_status = 403
     default_code = "local_only"

@@ -122,8 +122,8 @@ def _public(config: ServerConfig) -> Origin | None:
 def check_operations(request: web.BaseRequest, config: ServerConfig) -> None:
     """Check that the client may list, search and delete transcripts.
 
-    It needs the operator's token. On a server without one, it must run on the server's machine, because everybody else
-    could otherwise read and delete what people said.
+    It needs the operator's token. On a server without one, it must run on the server's machine (`runs_here`), because
+    everybody else could otherwise read and delete what people said.
 
     Raises:
         Unauthorized: the token is missing or wrong.
@@ -133,7 +133,7 @@ def check_operations(request: web.BaseRequest, config: ServerConfig) -> None:
     if not config.token and not runs_here(request, config):
         raise LocalOnly(
             "without a token (LIVECAPTION_TOKEN), transcripts are listed, searched and deleted on the server's machine "
-            "only, at its address localhost"
+            "only, at its address localhost, and only without a proxy in front (--public-url, --trusted-proxy)"
         )
 
 
@@ -145,23 +145,27 @@ def may_see_addresses(request: web.BaseRequest, config: ServerConfig) -> bool:
 def runs_here(request: web.BaseRequest, config: ServerConfig) -> bool:
     """Return True if the client certainly runs on this machine, or uses a tunnel of its own to it.
 
-    A page of another origin does not, also if it is allowed: its browser may run here, but its author does not.
+    A page of another origin does not, also if it is allowed: its browser may run here, but its author does not. If the
+    server has a public address beyond loopback, no client does, because a proxy on this machine may set no header and
+    send a loopback name as Host. For the same reason, nobody behind a trusted proxy does.
     """
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is not None and ((site := origin_of(origin)) is None or site != _own_origin(request, config, site)):
         return False
-    return is_from_here(client_of(request, config).address, request.headers)
+    if (public := _public(config)) is not None and not is_loopback(public[1]):
+        return False
+    peer = peer_of(request)
+    return not forwarded.is_trusted(peer, config.trusted_proxies) and is_from_here(peer, request.headers)
 
 
 def is_from_here(peer: str, headers: Mapping[str, str]) -> bool:
-    """Return True if the request comes from this machine, and no reverse proxy on it has passed it on.
+    """Return True if the request comes from this machine, and shows no reverse proxy on it.
 
-    A proxy sets a header of its own, or keeps the public name of the server in the header Host. One that does neither
-    cannot be recognised: `docs/operating.md` forbids it. What a trusted proxy passed on never comes from here, because
-    one that lets clients write its headers would make strangers local.
+    A proxy that sets no header of its own cannot be recognised if Host is a loopback name. Many send that name, and
+    others send what the client has chosen. So `docs/operating.md` demands a header.
 
     Args:
-        peer: the address of the client; empty if it is unknown.
+        peer: the address at the other end of the socket; `UNIX_PEER` if that is a Unix socket; empty: unknown.
         headers: the headers of the request, with names that ignore case.
     """
     if any(name in headers for name in forwarded.HEADERS) or not is_loopback(host_name(headers.get(hdrs.HOST, ""))):

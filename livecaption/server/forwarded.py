@@ -59,11 +59,10 @@ def client_of(peer: str, scheme: str, headers: Mapping[str, str], trusted: Seque
         trusted: networks of trusted proxies.
     """
     host = headers.get("Host", "")
-    networks = networks_of(tuple(trusted))
-    if not _is_trusted(peer, trusted):
+    if not is_trusted(peer, trusted):
         return Client(peer, host, _scheme(headers.get(PROTO, scheme)))
     passed = _values(headers, FOR)
-    client, n_proxies = _outermost(peer, passed, networks)
+    client, n_proxies = _outermost(peer, passed, networks_of(tuple(trusted)))
     path = _said(headers, PREFIX, n_proxies).rstrip("/")
     return Client(
         client,
@@ -76,7 +75,12 @@ def client_of(peer: str, scheme: str, headers: Mapping[str, str], trusted: Seque
 def request_id_of(peer: str, headers: Mapping[str, str], trusted: Sequence[str]) -> str | None:
     """Return the id that a trusted proxy has given the request; None: there is none that is short and plain."""
     given = headers.get(REQUEST_ID, "")
-    return given if _is_trusted(peer, trusted) and PLAIN_ID.fullmatch(given) else None
+    return given if is_trusted(peer, trusted) and PLAIN_ID.fullmatch(given) else None
+
+
+def is_trusted(peer: str, trusted: Sequence[str]) -> bool:
+    """Return True if a trusted proxy is at the other end of the socket."""
+    return _is_in(address_of(peer), networks_of(tuple(trusted))) or (peer == UNIX_PEER and UNIX_PEER in trusted)
 
 
 def address_of(text: str) -> Address | None:
@@ -101,10 +105,6 @@ def networks_of(texts: tuple[str, ...]) -> tuple[Network, ...]:
         ValueError: one is no network.
     """
     return tuple(ip_network(text) for text in texts if text != UNIX_PEER)
-
-
-def _is_trusted(peer: str, trusted: Sequence[str]) -> bool:
-    return _is_in(address_of(peer), networks_of(tuple(trusted))) or (peer == UNIX_PEER and UNIX_PEER in trusted)
 
 
 def _outermost(peer: str, passed: list[str], networks: Sequence[Network]) -> tuple[str, int]:

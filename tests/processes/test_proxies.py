@@ -229,6 +229,11 @@ async def test_a_proxy_as_in_tutorials_needs_the_public_address_only(tmp_path: P
                 session = (await event(socket, "ready"))["session"]
                 code = await text_of(http, f"{public}/v1/sessions/{session}/qr.svg?page={public}/")
                 assert code.encode() == drawn(f"{public}/watch/{session}")
+            # Without a token, nobody behind it is on the server's machine.
+            async with browsing() as http:
+                for method, path in (("GET", ""), ("DELETE", "/one")):
+                    async with http.request(method, f"{public}/v1/sessions{path}") as answer:
+                        assert (answer.status, (await answer.json())["code"]) == (403, "local_only")
             async with browsing(Origin="http://evil.example") as http:
                 with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
                     await http.ws_connect(f"{public}/v1/stream")

@@ -120,6 +120,29 @@ def test_host_and_origin_are_those_that_the_browser_has_sent(
     assert (refusal.value.code if refusal else "") == code
 
 
+@for_each(
+    ("settings", "peer", "host", "is_here"),
+    [
+        ({}, "127.0.0.1", "localhost:8000", True),
+        # nginx as in tutorials: it sends the name of its upstream, and no header of its own.
+        (PUBLIC, "127.0.0.1", "127.0.0.1:8000", False),
+        (PUBLIC, "127.0.0.1", "localhost:8000", False),
+        ({"public_url": "http://localhost:8080"}, "127.0.0.1", "localhost:8080", True),
+        # A trusted proxy without its headers.
+        (TRUSTING, "127.0.0.1", "localhost:8000", False),
+        (TRUSTING, "::ffff:127.0.0.1", "localhost:8000", False),
+        (TRUSTING, "::1", "localhost:8000", True),
+        ({"trusted_proxies": ("10.0.0.0/8",)}, "127.0.0.1", "localhost:8000", True),
+    ],
+)
+def test_nobody_runs_here_if_the_settings_show_a_proxy_in_front(
+    settings: dict[str, Any], peer: str, host: str, is_here: bool
+) -> None:
+    transport = Mock(get_extra_info=lambda name, default=None: (peer, 4711) if name == "peername" else default)
+    request = make_mocked_request("GET", "/v1/sessions", headers={"Host": host}, transport=transport)
+    assert auth.runs_here(request, ServerConfig(**settings)) is is_here
+
+
 async def test_refusals_are_logged_with_what_the_operator_needs_and_nothing_secret(
     start_server: StartServer, caplog: pytest.LogCaptureFixture
 ) -> None:
