@@ -55,6 +55,16 @@ server {{
 }}
 """
 """A server as in tutorials: without Host, so that nginx sends the address of `proxy_pass`."""
+KEEPING_HOST = """
+server {{
+    listen 127.0.0.1:{port};
+    location / {{
+        proxy_pass http://{upstream};
+        proxy_set_header Host $http_host;
+    }}
+}}
+"""
+"""A server that passes on the Host that the client has chosen, and sets no header of its own. HAProxy does the same by default."""
 
 
 PLACES = {"root": (ROOT_NAME, "/"), "path": (PATH_NAME, "/captions/")}
@@ -219,21 +229,26 @@ async def test_the_log_has_the_address_of_the_client_and_not_what_it_invents(pag
 
 async def test_a_proxy_as_in_tutorials_needs_the_public_address_only(tmp_path: Path) -> None:
     require("nginx")
-    [port] = free_ports(1)
+    port, keeping = free_ports(2)
     public = f"http://{ROOT_NAME}:{port}"
     async with serving("--public-url", public) as server:
         upstream = (await server.ready()).removeprefix("http://").rstrip("/")
-        async with nginx(tmp_path, TUTORIAL.format(port=port, upstream=upstream), [port]):
+        servers = TUTORIAL.format(port=port, upstream=upstream) + KEEPING_HOST.format(port=keeping, upstream=upstream)
+        async with nginx(tmp_path, servers, [port, keeping]):
             async with browsing(Origin=public) as http, http.ws_connect(f"{public}/v1/stream?page={public}/") as socket:
                 await socket.send_json({"type": "start"})
                 session = (await event(socket, "ready"))["session"]
                 code = await text_of(http, f"{public}/v1/sessions/{session}/qr.svg?page={public}/")
                 assert code.encode() == drawn(f"{public}/watch/{session}")
-            # Without a token, nobody behind it is on the server's machine.
+            # Without a token, nobody behind it is on the server's machine, also if the client chooses Host.
             async with browsing() as http:
-                for method, path in (("GET", ""), ("DELETE", "/one")):
-                    async with http.request(method, f"{public}/v1/sessions{path}") as answer:
-                        assert (answer.status, (await answer.json())["code"]) == (403, "local_only")
+                for url, host in (
+                    (f"{public}/v1/sessions", ROOT_NAME),
+                    (f"http://{ROOT_NAME}:{keeping}/v1/sessions", "localhost"),
+                ):
+                    for method, path in (("GET", ""), ("DELETE", "/one")):
+                        async with http.request(method, url + path, headers={"Host": host}) as answer:
+                            assert (answer.status, (await answer.json())["code"]) == (403, "local_only")
             async with browsing(Origin="http://evil.example") as http:
                 with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
                     await http.ws_connect(f"{public}/v1/stream")
