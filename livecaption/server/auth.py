@@ -15,7 +15,7 @@ from livecaption.live.dialects.dialect import Handshake
 from livecaption.server import forwarded
 from livecaption.server.config import ServerConfig
 from livecaption.server.forwarded import Client
-from livecaption.server.origins import NULL, Origin, host_name, origin_of
+from livecaption.server.origins import Origin, host_name, normal_origin, origin_of
 
 
 class OwnNames:
@@ -67,7 +67,7 @@ def check_host(request: web.BaseRequest, config: ServerConfig, own_names: OwnNam
     if header and not name:
         raise ForbiddenOrigin("the Host header names no host", code="forbidden_host")
     beyond_loopback = not is_on_this_machine(config.host)
-    if is_loopback(name) or name in map(str.lower, config.allowed_hosts) or (beyond_loopback and config.token):
+    if is_loopback(name) or name in config.allowed_hosts or (beyond_loopback and config.token):
         return
     if (public := _public(config)) is not None and name == public[1]:
         return
@@ -105,14 +105,17 @@ def is_of_allowed_origin(request: web.BaseRequest, config: ServerConfig) -> bool
 
 
 def _is_allowed(page: str, config: ServerConfig) -> bool:
-    if page == NULL:
-        return NULL in config.allowed_origins
-    return (site := origin_of(page)) is not None and site in map(origin_of, config.allowed_origins)
+    return normal_origin(page) in config.allowed_origins
 
 
 def _own_origin(request: web.BaseRequest, config: ServerConfig, page: Origin) -> Origin | None:
-    """Return the origin of the server's own page. The scheme of `page` counts, because a proxy may have ended TLS."""
-    return origin_of(f"{page[0]}://{client_of(request, config).host}")
+    """Return the origin of the server's own page.
+
+    Its scheme is https if the client has used that. Otherwise the scheme of `page` counts, because a proxy that is not
+    trusted may have ended TLS.
+    """
+    client = client_of(request, config)
+    return origin_of(f"{client.scheme if client.scheme == 'https' else page[0]}://{client.host}")
 
 
 def _public(config: ServerConfig) -> Origin | None:

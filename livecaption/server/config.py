@@ -1,12 +1,12 @@
 """The settings of the server: addresses, access, and limits of streams and readers."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from livecaption.errors import ConfigError
 from livecaption.server.forwarded import networks_of
-from livecaption.server.origins import NULL, host_name, page_url, why_not_an_origin
+from livecaption.server.origins import NULL, host_name, normal_origin, page_url, why_not_an_origin
 
 UNIX = "unix:"
 """The beginning of the address of a Unix socket. Its path follows."""
@@ -44,7 +44,8 @@ class ServerConfig:
         allowed_frames: web origins whose pages may show the readers' page in a frame.
         trusted_proxies: networks of reverse proxies whose `X-Forwarded-*` headers are believed: see `forwarded`;
             `unix:` stands for all that connect to a Unix socket.
-        allowed_hosts: names of the server in addition to its own, if names are checked: see `auth.check_host`.
+        allowed_hosts: names of the server in addition to its own, if names are checked: see `auth.check_host`. Names
+            and origins get one form: lower case, no brackets, no usual port.
         public_url: address under which people reach the page; empty: the one that they have used.
         tls_cert, tls_key: PEM files; browsers allow the microphone only with https or on localhost.
         tls_self_signed: serve https with a certificate that the server makes and keeps.
@@ -79,34 +80,40 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if self.public_url and page_url(self.public_url) is None:
             raise ConfigError("public_url must be an address such as https://captions.example.org/hall")
-        for fault in self._faults():
-            raise ConfigError(fault)
+        self._check_access()
+        normal = {"allowed_hosts": _normal_host, "allowed_origins": normal_origin, "allowed_frames": normal_origin}
+        for name, function in normal.items():
+            object.__setattr__(self, name, tuple(map(function, getattr(self, name))))
 
     @property
     def public_page(self) -> str | None:
         """The public address in one form, with `/` at its end; None: there is none."""
         return page_url(self.public_url)
 
-    def _faults(self) -> Iterator[str]:
-        """Yield what is wrong with values that would allow nobody."""
+    def _check_access(self) -> None:
+        """Refuse values that would allow nobody, and a path that no socket can have."""
         for origin in self.allowed_origins:
             if origin != NULL and (why := why_not_an_origin(origin)):
-                yield f"allowed_origins: {why}"
+                raise ConfigError(f"allowed_origins: {why}")
         for origin in self.allowed_frames:
             if origin == NULL:
-                yield "allowed_frames: a page with the origin null cannot be named. Put it on a web server"
+                raise ConfigError("allowed_frames: a page with the origin null cannot be named. Put it on a web server")
             if why := why_not_an_origin(origin):
-                yield f"allowed_frames: {why}"
+                raise ConfigError(f"allowed_frames: {why}")
         for name in self.allowed_hosts:
-            if host_name(name) != name.lower().strip("[]"):
-                yield f"allowed_hosts: {name} is no host name. Write it without scheme and port: captions.example.org"
+            if not _normal_host(name):
+                raise ConfigError(
+                    f"allowed_hosts: {name} is no host name. Write it without scheme and port: captions.example.org"
+                )
         if self.unix_path is not None and not 0 < len(os.fsencode(self.unix_path)) <= MAX_UNIX_BYTES:
-            yield f"host: {UNIX} needs the path of a socket, of at most {MAX_UNIX_BYTES} bytes"
+            raise ConfigError(f"host: {UNIX} needs the path of a socket, of at most {MAX_UNIX_BYTES} bytes")
         for network in self.trusted_proxies:
             try:
                 networks_of((network,))
             except ValueError as error:
-                yield f"trusted_proxies: {error}. Write an address, or a network such as 10.0.0.0/8, or unix:"
+                raise ConfigError(
+                    f"trusted_proxies: {error}. Write an address, or a network such as 10.0.0.0/8, or unix:"
+                ) from None
 
     @property
     def unix_path(self) -> str | None:
@@ -117,3 +124,11 @@ class ServerConfig:
     def place(self) -> str:
         """The address to listen on, for people."""
         return self.host if self.unix_path is not None else f"{self.host} port {self.port}"
+
+
+def _normal_host(name: str) -> str:
+    """Return a host name in lower case, or an address as browsers write it, without brackets. Empty: it is neither."""
+    try:
+        return str(ip_address(name.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        return name.lower() if host_name(name) == name.lower() else ""

@@ -37,7 +37,7 @@ class Client:
     Attributes:
         address: its IP address; empty if it is unknown.
         host: the header Host as the client sent it; empty: it sent none.
-        scheme: `http` or `https`.
+        scheme: `http` or `https`. A proxy that is not trusted may have ended TLS, so `http` is certain only without it.
         prefix: the path that a trusted proxy has removed, without `/` at its end; mostly empty.
     """
 
@@ -50,7 +50,7 @@ class Client:
 def client_of(peer: str, scheme: str, headers: Mapping[str, str], trusted: Sequence[str]) -> Client:
     """Return the client of a request.
 
-    Headers of a peer that is not trusted change nothing but the scheme, which the links for this client begin with.
+    Headers of a peer that is not trusted change nothing.
 
     Args:
         peer: the address at the other end of the socket; `UNIX_PEER` if that is a Unix socket; empty: unknown.
@@ -60,7 +60,7 @@ def client_of(peer: str, scheme: str, headers: Mapping[str, str], trusted: Seque
     """
     host = headers.get("Host", "")
     if not is_trusted(peer, trusted):
-        return Client(peer, host, _scheme(headers.get(PROTO, scheme)))
+        return Client(peer, host, scheme)
     passed = _values(headers, FOR)
     client, n_proxies = _outermost(peer, passed, networks_of(tuple(trusted)))
     path = _said(headers, PREFIX, n_proxies).rstrip("/")
@@ -104,7 +104,14 @@ def networks_of(texts: tuple[str, ...]) -> tuple[Network, ...]:
     Raises:
         ValueError: one is no network.
     """
-    return tuple(ip_network(text) for text in texts if text != UNIX_PEER)
+    return tuple(_network(text) for text in texts if text != UNIX_PEER)
+
+
+def _network(text: str) -> Network:
+    """Return the network. One of IPv4 addresses in IPv6 becomes one of IPv4, as `address_of` does with addresses."""
+    network = ip_network(text)
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return network if mapped is None or network.prefixlen < 96 else IPv4Network((mapped, network.prefixlen - 96))
 
 
 def _outermost(peer: str, passed: list[str], networks: Sequence[Network]) -> tuple[str, int]:

@@ -24,6 +24,8 @@ _PAGE_URL = re.compile(
 """An address in http or https without user, query and fragment (RFC 3986, 3), in ASCII."""
 _OF_SOCKETS = {"ws": "http", "wss": "https"}
 """Schemes of WebSockets, and those of the pages that open them."""
+_WITHOUT_ORIGIN = frozenset({"about", "blob", "data", "javascript"})
+"""Schemes of pages that have no origin of their own. All others are possible, such as those of extensions and apps."""
 
 Origin = tuple[str, str, int]
 """Scheme, host and port (RFC 6454, 4)."""
@@ -42,6 +44,17 @@ def origin_of(url: str) -> Origin | None:
         return None
     scheme = scheme.lower()
     return scheme, _name_in(match), int(match["port"] or DEFAULT_PORTS.get(scheme, 0))
+
+
+def normal_origin(text: str) -> str | None:
+    """Return an origin as browsers write it: in lower case, without the usual port and a path. None: it is none."""
+    if text == NULL:
+        return NULL
+    if (origin := origin_of(text)) is None:
+        return None
+    scheme, host, port = origin
+    name = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{name}" if port == DEFAULT_PORTS.get(scheme, 0) else f"{scheme}://{name}:{port}"
 
 
 def page_url(url: str) -> str | None:
@@ -67,6 +80,8 @@ def why_not_an_origin(text: str) -> str | None:
     example = f"{_OF_SOCKETS.get(scheme.lower(), scheme)}://{host}"
     if scheme.lower() == "file":
         return f"{text}: pages in files have the origin null"
+    if scheme.lower() in _WITHOUT_ORIGIN:
+        return f"{text}: such pages have the origin null, or that of the page that made them"
     if "*" in text:
         return f"{text}: there are no wildcards. Name each origin, such as https://app.example.org"
     if origin_of(example) is None:
@@ -82,7 +97,9 @@ def why_not_an_origin(text: str) -> str | None:
 
 def _match_host(host: str) -> re.Match[str] | None:
     match = _HOST.fullmatch(host)
-    return None if match is None or int(match["port"] or 0) > MAX_PORT else match
+    if match is None or int(match["port"] or 0) > MAX_PORT:
+        return None
+    return match if _name_in(match).strip("._-") else None
 
 
 def _name_in(match: re.Match[str]) -> str:

@@ -64,7 +64,7 @@ server {{
     }}
 }}
 """
-"""A server that passes on the Host that the client has chosen, and sets no header of its own. HAProxy does the same by default."""
+"""A server that passes on the Host that the client has chosen, and sets no header of its own, as HAProxy by default."""
 
 
 PLACES = {"root": (ROOT_NAME, "/"), "path": (PATH_NAME, "/captions/")}

@@ -72,6 +72,15 @@ def test_origins_are_compared_by_scheme_host_and_port(origin: str, host: str, ac
         auth.check_origin(request, config)
 
 
+@for_each(("page", "accepted"), [("https://captions.example.org", True), ("http://captions.example.org", False)])
+def test_a_server_with_tls_accepts_no_page_that_came_without_it(page: str, accepted: bool) -> None:
+    headers = {"Host": "captions.example.org", "Origin": page}
+    request = make_mocked_request("GET", "/v1/stream", headers=headers, sslcontext=Mock())
+    assert request.scheme == "https"
+    with nullcontext() if accepted else pytest.raises(ForbiddenOrigin):
+        auth.check_origin(request, ServerConfig())
+
+
 async def test_a_page_learns_by_its_address_that_its_websocket_would_be_refused(start_server: StartServer) -> None:
     """Browsers send no Origin when a page requests its own server by GET, and hide why a WebSocket is refused."""
     client = await start_server(public_url="https://captions.example.org/hall")
@@ -86,6 +95,7 @@ async def test_a_page_learns_by_its_address_that_its_websocket_would_be_refused(
 
 PUBLIC = {"public_url": "https://public.example/hall"}
 TRUSTING = {"trusted_proxies": ("127.0.0.1",)}
+HALL = {"allowed_hosts": ("hall",)}
 
 
 @for_each(
@@ -95,9 +105,15 @@ TRUSTING = {"trusted_proxies": ("127.0.0.1",)}
         ({}, {"Host": "localhost", "Origin": "http://localhost:8080"}, "forbidden_origin"),
         ({"public_url": "http://localhost:8080"}, {"Host": "localhost", "Origin": "http://localhost:8080"}, ""),
         (PUBLIC, {"Host": "127.0.0.1:8000", "Origin": "https://public.example"}, ""),
+        ({"allowed_hosts": ("[FD00::5]",)}, {"Host": "[fd00::5]:8000"}, ""),
+        ({"allowed_hosts": ("fd00::5",)}, {"Host": "[fd00::5]:8000"}, ""),
         (PUBLIC, {"Host": "livecaption", "Origin": "https://public.example"}, "forbidden_host"),
         (TRUSTING, {"X-Forwarded-Host": "localhost:8080", "Origin": "http://localhost:8080"}, ""),
         (TRUSTING | PUBLIC, {"Host": "livecaption", "X-Forwarded-Host": "public.example"}, ""),
+        # A page that came without TLS may be anybody's on the way.
+        (TRUSTING | HALL, {"Host": "hall", "X-Forwarded-Proto": "https", "Origin": "https://hall"}, ""),
+        (TRUSTING | HALL, {"Host": "hall", "X-Forwarded-Proto": "https", "Origin": "http://hall"}, "forbidden_origin"),
+        (HALL, {"Host": "hall", "X-Forwarded-Proto": "https", "Origin": "http://hall"}, ""),
         (TRUSTING, {"Host": "localhost", "X-Forwarded-Host": "evil.example"}, "forbidden_host"),
         (
             {"trusted_proxies": ("10.0.0.0/8",)},

@@ -58,9 +58,14 @@ def test_a_client_is_described_by_the_headers_of_a_trusted_proxy() -> None:
     assert client_of("127.0.0.1", "http", FORWARDED, TRUSTED) == client
 
 
+@pytest.mark.parametrize("trusted", [("::ffff:127.0.0.0/104",), ("::ffff:127.0.0.1",), ("::/0", "127.0.0.1")])
+def test_a_network_of_ipv4_may_be_written_in_ipv6(trusted: tuple[str, ...]) -> None:
+    assert client_of("127.0.0.1", "http", {"X-Forwarded-For": "203.0.113.5"}, trusted).address == "203.0.113.5"
+
+
 @pytest.mark.parametrize("trusted", [(), ("10.0.0.0/8",)])
-def test_from_others_only_the_scheme_counts(trusted: tuple[str, ...]) -> None:
-    assert client_of("127.0.0.1", "http", FORWARDED, trusted) == Client("127.0.0.1", "127.0.0.1:8000", "https")
+def test_headers_of_others_change_nothing(trusted: tuple[str, ...]) -> None:
+    assert client_of("127.0.0.1", "http", FORWARDED, trusted) == Client("127.0.0.1", "127.0.0.1:8000", "http")
 
 
 def test_without_the_headers_a_trusted_proxy_changes_nothing() -> None:

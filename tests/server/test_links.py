@@ -38,7 +38,7 @@ def test_a_page_with_the_usual_port_has_the_host_of_the_request() -> None:
     ("trusted", "page"),
     [
         (("127.0.0.1",), "https://captions.example.org:8443/hall/"),
-        ((), "https://localhost:8000/"),
+        ((), "http://localhost:8000/"),
     ],
 )
 def test_links_begin_with_the_address_in_the_headers_of_a_trusted_proxy(trusted: tuple[str, ...], page: str) -> None:

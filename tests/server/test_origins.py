@@ -4,7 +4,7 @@ import pytest
 
 from livecaption.errors import ConfigError
 from livecaption.server.config import ServerConfig
-from livecaption.server.origins import origin_of, page_url, why_not_an_origin
+from livecaption.server.origins import normal_origin, origin_of, page_url, why_not_an_origin
 from tests.support.cases import for_each
 
 
@@ -43,10 +43,26 @@ def test_the_address_of_a_page_has_one_form(url: str, page: str | None) -> None:
     assert page_url(url) == page
 
 
+@for_each(
+    ("text", "normal"),
+    [
+        ("HTTPS://Captions.example.org:443/hall/", "https://captions.example.org"),
+        ("https://captions.example.org:", "https://captions.example.org"),
+        ("http://[2001:DB8::7]:8000", "http://[2001:db8::7]:8000"),
+        ("chrome-extension://abcdefghijklmnop", "chrome-extension://abcdefghijklmnop"),
+        ("null", "null"),
+        ("", None),
+        ("https://.", None),
+    ],
+)
+def test_an_origin_has_one_form(text: str, normal: str | None) -> None:
+    assert normal_origin(text) == normal
+
+
 @pytest.mark.parametrize(
     "origin",
     [
-        *("https://app.example.org", "HTTPS://App.Example.org", "http://localhost:3000", "https://[::1]:8000"),
+        *("https://app.example.org", "http://localhost:3000", "https://[::1]:8000"),
         *(
             "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
             "moz-extension://6f5b2f9a-0000-4000-8000-000000000001",
@@ -73,6 +89,10 @@ def test_origins_that_browsers_send_can_be_allowed(origin: str) -> None:
         ("ws://app.example.org:81", "http://app.example.org:81"),
         ("file:///home/me/page.html", "origin null"),
         ("https://", "https://app.example.org"),
+        ("https://.", "https://app.example.org"),
+        ("data://x", "origin null"),
+        ("JavaScript://x", "origin null"),
+        ("blob:https://app.example.org", "https://app.example.org"),
         ("https://user@app.example.org", "https://app.example.org"),
         ("https://app.example.org; script-src *", "https://app.example.org"),
     ],
@@ -83,6 +103,13 @@ def test_values_that_would_allow_nobody_are_refused_with_what_to_write(origin: s
             ServerConfig(**{name: (origin,)})
         assert str(error.value).startswith(f"{name}: ")
         assert instead in str(error.value)
+
+
+def test_origins_get_the_form_of_browsers() -> None:
+    """A policy for frames with another form, such as an empty port, would allow nobody."""
+    given = ("HTTPS://App.Example.org:443", "https://a.example:")
+    config = ServerConfig(allowed_origins=given, allowed_frames=given)
+    assert config.allowed_origins == config.allowed_frames == ("https://app.example.org", "https://a.example")
 
 
 def test_null_can_be_an_origin_of_requests_but_not_of_frames() -> None:
@@ -99,8 +126,10 @@ def test_null_can_be_an_origin_of_requests_but_not_of_frames() -> None:
             "allowed_hosts: https://captions.example.org is no host",
         ),
         ({"allowed_hosts": ("captions.example.org:8443",)}, "without scheme and port"),
+        ({"allowed_hosts": ("cafe:80",)}, "without scheme and port"),
+        ({"allowed_hosts": (".",)}, "allowed_hosts: . is no host name"),
         ({"allowed_hosts": ("*",)}, "allowed_hosts: \\* is no host name"),
-        ({"trusted_proxies": ("nginx",)}, "trusted_proxies: 'nginx' .* such as 127.0.0.1 or 10.0.0.0/8"),
+        ({"trusted_proxies": ("nginx",)}, "trusted_proxies: 'nginx' .* such as 10.0.0.0/8"),
         ({"trusted_proxies": ("10.0.0.7/8",)}, "trusted_proxies: 10.0.0.7/8 has host bits set"),
     ],
 )
@@ -110,5 +139,6 @@ def test_wrong_names_of_hosts_and_proxies_are_refused(settings: dict[str, tuple[
 
 
 def test_hosts_are_names_or_addresses() -> None:
-    hosts = ("Captions.example.org", "livecaption", "192.0.2.7", "[2001:db8::7]")
-    assert ServerConfig(allowed_hosts=hosts).allowed_hosts == hosts
+    hosts = ("Captions.example.org", "livecaption", "192.0.2.7", "[2001:DB8::7]", "fd00:0::5")
+    normal = ("captions.example.org", "livecaption", "192.0.2.7", "2001:db8::7", "fd00::5")
+    assert ServerConfig(allowed_hosts=hosts).allowed_hosts == normal
