@@ -145,7 +145,7 @@ def test_the_image_is_healthy_while_its_server_answers() -> None:
 @pytest.fixture
 def compose() -> dict[str, Any]:
     content = yaml.safe_load((ROOT / "packaging" / "compose.yaml").read_text())
-    assert set(content) == {"name", "services", "volumes"}
+    assert set(content) == {"name", "services", "networks", "configs", "volumes"}
     return content
 
 
@@ -161,8 +161,39 @@ def test_the_compose_file_fits_the_image(compose: dict[str, Any]) -> None:
 def test_the_proxy_of_the_compose_file_reaches_the_port_of_the_image(compose: dict[str, Any]) -> None:
     assert instructions("EXPOSE") == [str(ServerConfig().port)]
     proxy = compose["services"]["caddy"]
-    assert proxy["command"].endswith(f"--to livecaption:{ServerConfig().port}")
+    assert proxy["configs"] == [{"source": "caddyfile", "target": "/etc/caddy/Caddyfile"}]
     assert proxy["depends_on"] == {"livecaption": {"condition": "service_healthy"}}
+    lines = [line.strip() for line in (PROXIES / "Caddyfile").read_text().splitlines()]
+    example = "\n".join(line for line in lines if line and not line.startswith("#"))
+    for of_example, of_compose in (("captions.example.org", "${DOMAIN}"), ("127.0.0.1", "livecaption")):
+        example = example.replace(of_example, of_compose)
+    written = compose["configs"]["caddyfile"]["content"].splitlines()
+    assert [line.strip() for line in written] == example.splitlines()
+    assert f"reverse_proxy livecaption:{ServerConfig().port} {{" in example
+
+
+def test_the_compose_file_trusts_the_addresses_of_its_own_network_only(compose: dict[str, Any]) -> None:
+    [network] = compose["networks"]["default"]["ipam"]["config"]
+    trusted = compose["services"]["livecaption"]["environment"]["LIVECAPTION_TRUSTED_PROXY"]
+    assert trusted == network["subnet"]
+    assert ServerConfig(trusted_proxies=(trusted,))
+    assert "ports" not in compose["services"]["livecaption"]
+
+
+def test_the_documents_give_volumes_of_earlier_images_to_the_user_of_the_image() -> None:
+    [volume] = instructions("VOLUME")
+    command = f"docker run --rm --user 0 -v livecaption:{volume} --entrypoint chown livecaption -R {{}}:0 {volume}"
+    for name in ("CHANGES.md", "docs/operating.md"):
+        assert command.format(instructions("USER")[-1]) in (ROOT / name).read_text()
+
+
+def test_no_tracked_file_is_a_symbolic_link() -> None:
+    """Git keeps its target as a path, which other checkouts do not have."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is not a checkout of git")
+    listed = subprocess.run(["git", "ls-files", "--stage"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "100644" in listed.stdout
+    assert [line for line in listed.stdout.splitlines() if line.startswith("120000")] == []
 
 
 def test_every_volume_of_the_compose_file_is_named(compose: dict[str, Any]) -> None:

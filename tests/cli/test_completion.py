@@ -27,6 +27,18 @@ def output(*command: str | Path, given: str | None = None) -> str:
     return done.stdout
 
 
+def test_the_documented_commands_make_the_directories_into_which_they_write() -> None:
+    lines = (ROOT / "docs" / "operating.md").read_text().splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith("shtab "))
+    commands = lines[lines.index("```console", start - 3) + 1 : lines.index("```", start)]
+    made, written = [], []
+    for command in commands:
+        made += command.removeprefix("mkdir -p ").split() if command.startswith("mkdir ") else []
+        written += [str(Path(command.split(" > ")[1]).parent)] if " > " in command else []
+    assert made == written
+    assert len(made) == 2
+
+
 def test_bash_completes_commands_options_choices_and_files() -> None:
     script = output(
         *(sys.executable, "-m", "shtab", "--shell", "bash", "--prog", "livecaption"),

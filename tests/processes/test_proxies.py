@@ -181,7 +181,10 @@ async def test_pages_streams_and_transcripts_work_behind_each_proxy(page: str) -
             assert imported
             await text_of(http, f"{page}static/{imported[0]}")
         # A person who leaves out or adds a slash arrives all the same.
-        await text_of(http, page.rstrip("/"))
+        async with http.get(page.rstrip("/") + "?lang=de") as answer:
+            assert (answer.status, str(answer.url)) == (200, f"{page}?lang=de")
+        async with http.get(page.rstrip("/")) as answer:
+            assert (answer.status, str(answer.url).rstrip("?/")) == (200, page.rstrip("/"))
         assert "<html" in await text_of(http, f"{page}watch/hall/")
 
         async with http.ws_connect(f"{page}v1/stream?page={page}", protocols=SUBPROTOCOLS) as publisher:
