@@ -20,7 +20,7 @@ from livecaption.live.config import LiveConfig
 from livecaption.scheduling.config import AdmissionConfig
 from livecaption.scheduling.partial_timer import PartialsConfig
 from livecaption.server.config import UNIX, ServerConfig
-from livecaption.settings import AUTO, convert, read_toml, variable
+from livecaption.settings import AUTO, convert, read_toml, text_of, variable
 from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.store.config import StoreConfig
 from livecaption.workers.config import WorkerConfig
@@ -263,7 +263,7 @@ def load_with_sources(
     Raises:
         ConfigError: see `load_config`.
     """
-    path = getattr(arguments, "config", None) or (variable("LIVECAPTION_CONFIG", environ) or ("",))[0]
+    path = getattr(arguments, "config", None) or text_of("LIVECAPTION_CONFIG", environ)
     file = _read_file(Path(path)) if path else {}
     chosen: dict[str, dict[str, Any]] = {}
     sources: dict[Option, str] = {}

@@ -4,7 +4,8 @@
 
     flag           as it is; a shell has removed quotes
     environment    without spaces and one pair of quotes around it. `docker run --env-file` keeps both, and the
-                   carriage returns of files from Windows
+                   carriage returns of files from Windows. An empty variable is not set, because files for Compose and
+                   systemd leave some empty
     secret file    the variable with `_FILE` names it; the same rules
     TOML           as it is; the file may begin with a byte-order mark
 """
@@ -38,7 +39,7 @@ def unquoted(text: str) -> str:
 
 
 def variable(name: str, environ: Mapping[str, str], *, secret: bool = False) -> tuple[str, str] | None:
-    """Return the value of a variable and the name of its source, or None if it is not set.
+    """Return the value of a variable and the name of its source, or None if it is empty or not set.
 
     Args:
         name: the variable.
@@ -48,23 +49,31 @@ def variable(name: str, environ: Mapping[str, str], *, secret: bool = False) -> 
     Raises:
         ConfigError: both variables are set, or the file is empty or cannot be read.
     """
-    in_file = f"{name}_FILE"
-    if not secret or in_file not in environ:
-        return (unquoted(environ[name]), name) if name in environ else None
-    if name in environ:
+    given, in_file = text_of(name, environ), f"{name}_FILE"
+    path = text_of(in_file, environ) if secret else ""
+    if not path:
+        return (given, name) if given else None
+    if given:
         raise ConfigError(f"{name} and {in_file} are both set; remove one of them")
-    return _secret(unquoted(environ[in_file]), in_file), in_file
+    return _secret(path, in_file), in_file
+
+
+def text_of(name: str, environ: Mapping[str, str]) -> str:
+    """Return the value of a variable; empty: it is empty or not set."""
+    return unquoted(environ.get(name, ""))
 
 
 def _secret(path: str, source: str) -> str:
+    """Read a secret. No message has the path, because it is the secret itself if the wrong variable was set."""
     try:
         with Path(path).open("rb") as file:
             content = file.read(MAX_SECRET_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{source}: {path!r}: {getattr(error, 'strerror', None) or error}") from None
-    secret = unquoted(_text(content, f"{source}: {path!r}"))
+        reason = getattr(error, "strerror", None) or "no path of a file"
+        raise ConfigError(f"{source}: the file cannot be read: {reason}") from None
+    secret = unquoted(_text(content, f"{source}: the file"))
     if not secret or len(content) > MAX_SECRET_BYTES:
-        raise ConfigError(f"{source}: {path!r} must have one secret, and nothing else")
+        raise ConfigError(f"{source}: the file must have one secret, and nothing else")
     return secret
 
 
@@ -141,7 +150,9 @@ def convert(value: Any, kind: Any, source: str, choices: tuple[str, ...] | None 
         raise ConfigError(f"{source} must be a {'string' if kind is str else 'number'}")
     try:
         converted = kind(value)
-    except (TypeError, ValueError):
+        if kind is int and isinstance(value, float) and converted != value:
+            raise ValueError(value)
+    except (OverflowError, TypeError, ValueError):
         number = "a whole number" if kind is int else "a number"
         raise ConfigError(f"{source} must be {f'{AUTO} or ' if optional else ''}{number}") from None
     if choices and converted not in choices:

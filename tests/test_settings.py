@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from livecaption.errors import ConfigError
-from livecaption.settings import as_toml, convert, read_toml, unknown_variables, unquoted, variable
+from livecaption.settings import as_toml, convert, read_toml, text_of, unknown_variables, unquoted, variable
 from tests.support.cases import for_each
 
 
@@ -58,6 +58,32 @@ def test_a_file_without_a_secret_is_refused(tmp_path: Path, content: bytes | Non
     assert named in refusal.value.message
     assert refusal.value.message.startswith("X_FILE: ")
     assert "s3cr" not in refusal.value.message
+    assert str(path) not in refusal.value.message
+
+
+@pytest.mark.parametrize("secret", ["s3cret", "/s3cret", "s3cr\0et", "s3cret" * 1000])
+def test_a_secret_in_place_of_the_path_of_its_file_is_not_shown(secret: str) -> None:
+    with pytest.raises(ConfigError, match="X_FILE: the file cannot be read") as refusal:
+        variable("X", {"X_FILE": secret}, secret=True)
+    assert "s3cr" not in refusal.value.message
+
+
+def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
+    """Files for Compose and systemd leave some of their variables empty."""
+    path = tmp_path / "secret"
+    path.write_text("s3cret")
+    for empty in ("", " \r", '""'):
+        assert variable("X", {"X": empty}) is None
+        assert variable("X", {"X": empty, "X_FILE": str(path)}, secret=True) == ("s3cret", "X_FILE")
+        assert variable("X", {"X": "s3cret", "X_FILE": empty}, secret=True) == ("s3cret", "X")
+        assert text_of("X", {"X": empty}) == text_of("X", {}) == ""
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 8000.7, "8000.7", "1e400"])
+def test_what_is_no_whole_number_is_refused_where_one_is_needed(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"server\.port must be a whole number"):
+        convert(value, int, "server.port")
+    assert convert(8000.0, int, "server.port") == 8000
 
 
 def test_a_secret_has_one_source_in_the_environment(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import ssl
 from livecaption.cli import serve
 from livecaption.cli.terminal import FAILED, complain, note, reason
 from livecaption.config import ServerConfig, add_config_arguments, load_config
+from livecaption.errors import ConfigError
 
 ANSWER_TIMEOUT_S = 3.0
 MAX_BODY_BYTES = 100_000
@@ -23,7 +24,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "health",
         help="ask a running server on this machine whether it is alive",
         description="Ask the server that serve runs with the same settings whether it is alive. The exit code is 0 if "
-        "it is. A server that loads a model or is full is alive, too.",
+        "it is, and 1 if not. A server that loads a model or is full is alive, too.",
         allow_abbrev=False,
     )
     parser.set_defaults(parser=parser)
@@ -32,7 +33,11 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 async def run(options: argparse.Namespace) -> int:
     """Ask, print the answer, and return the exit code."""
-    server = load_config(options, os.environ, serve.defaults()).server
+    try:
+        server = load_config(options, os.environ, serve.defaults()).server
+    except ConfigError as error:
+        complain(error)
+        return FAILED  # as Docker wants: it keeps 2 for itself
     try:
         note(f"{await asyncio.to_thread(_health, server)} at {server.place}")
     except (OSError, http.client.HTTPException) as error:
@@ -76,7 +81,9 @@ def _connected(server: ServerConfig) -> socket.socket:
             connected.connect(server.unix_path)
         if server.tls_cert or server.tls_self_signed:
             # The certificate is for other names than this address, and nothing secret is sent.
-            return ssl._create_unverified_context().wrap_socket(connected)
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            return context.wrap_socket(connected)
     except OSError:
         connected.close()
         raise

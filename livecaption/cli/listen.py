@@ -29,7 +29,7 @@ from livecaption.config import ROOM_SECRET, load_config
 from livecaption.errors import ConfigError, LivecaptionError
 from livecaption.events import Final, Partial, Status, Translation
 from livecaption.messages import RoomEntry
-from livecaption.settings import variable
+from livecaption.settings import text_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,7 +89,7 @@ async def run(options: argparse.Namespace) -> int:
     config = load_config(options, os.environ)
     if options.source is None and options.raw is not None:
         raise ConfigError("--raw is for a file or a pipe")
-    room_secret = (variable(ROOM_SECRET, os.environ) or ("",))[0]
+    room_secret = text_of(ROOM_SECRET, os.environ)
     if options.take_over and options.room is None:
         raise ConfigError("--take-over needs --room")
     if options.room is not None and not (options.server and room_secret):

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,9 @@ def loaded(text: str, path: Path) -> Config:
     return load_config(argparse.Namespace(config=str(path)), {}, serve.defaults())
 
 
-def test_the_example_has_all_settings_and_changes_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_has_all_settings_and_changes_none(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "example"]) == 0
-    text = capsys.readouterr().out
+    text = capfd.readouterr().out
     settings = re.sub(r"^#(?=\w+ = )", "", text, flags=re.MULTILINE)
     assert settings != text
     assert loaded(text, tmp_path / "as-it-is.toml") == serve.defaults()
@@ -33,7 +34,7 @@ def test_the_example_has_all_settings_and_changes_none(tmp_path: Path, capsys: p
 
 
 def test_show_has_each_setting_with_its_source_and_no_secret(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "livecaption.toml"
     file.write_text("[endpointing]\nhangover_ms = 700\n")
@@ -41,7 +42,7 @@ def test_show_has_each_setting_with_its_source_and_no_secret(
     monkeypatch.setenv("LIVECAPTION_HOST", '"0.0.0.0"\r')
     monkeypatch.setenv("LIVECAPTION_PROT", "s3cret")
     assert main(["config", "show", "--port=81", f"--config={file}"]) == 0
-    printed = capsys.readouterr()
+    printed = capfd.readouterr()
     lines = printed.out.splitlines()
     assert {
         "port = 81  # --port",
@@ -57,6 +58,13 @@ def test_show_has_each_setting_with_its_source_and_no_secret(
     assert shown == load_config(argparse.Namespace(port=81, config=str(file)), environ, serve.defaults())
 
 
-def test_show_refuses_what_serve_would_refuse(capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_refuses_what_serve_would_refuse(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "show", "--host=0.0.0.0"]) == 2
-    assert "LIVECAPTION_TOKEN" in capsys.readouterr().err
+    assert "LIVECAPTION_TOKEN" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("action", ["show", "example"])
+def test_what_cannot_be_written_ends_with_1(action: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["config", action]) == 1

@@ -57,6 +57,8 @@ async def test_a_server_that_is_not_alive_ends_with_1_and_the_reason(
     async with server(500) as running:
         assert await health.run(Namespace(port=running.port)) == 1
     assert await health.run(Namespace(port=unused_tcp_port)) == 1
-    first, second = capsys.readouterr().err.splitlines()
+    assert await health.run(Namespace(port="x")) == 1  # Docker keeps the code 2 for itself
+    first, second, third = capsys.readouterr().err.splitlines()
     assert first.endswith("status 500")
     assert second.endswith("Connection refused")
+    assert "--port must be a whole number" in third
