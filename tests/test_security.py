@@ -51,6 +51,8 @@ BOUNDS = {
     "rooms": f"other rooms without parts | {MAX_UNUSED_ROOMS},",
     "events": f"{MAX_CHARACTERS // KIB} Ki characters of each session, {MAX_MESSAGES} events",
     "turn of reading": f"in one turn of the loop | {lifecycle.READ_BYTES // KIB} KiB",
+    "refusals of access": f"3 a minute of an address, {logs.MAX_REFUSALS_PER_MINUTE} of all; {logs.MAX_ADDRESSES} "
+    "addresses,",
     "refusals": f"{FEW_REFUSALS.per_minute} a minute | counted",
     "readers": f"`--max-readers` ({SERVER.max_readers}), and descriptors less {descriptors.OWN} and "
     f"{descriptors.OF_A_STREAM} for each stream, for all streams {SHARES[descriptors.STREAMS_SHARE]} of the rest "

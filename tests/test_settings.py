@@ -80,7 +80,7 @@ def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 8000.7, "8000.7", "1e400"])
-def test_what_is_no_whole_number_is_refused_where_one_is_needed(value: object) -> None:
+def test_only_whole_numbers_are_taken_where_one_is_needed(value: object) -> None:
     with pytest.raises(ConfigError, match=r"server\.port must be a whole number"):
         convert(value, int, "server.port")
     assert convert(8000.0, int, "server.port") == 8000

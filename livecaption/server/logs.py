@@ -4,7 +4,7 @@ None of them has a query, a token, or a path with the id of a session or the nam
 """
 
 import logging
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
@@ -15,6 +15,11 @@ from livecaption.live.logs import RateLimited
 
 MAX_SHOWN_CHARACTERS = 100
 """Characters of a header in one line. Longer: clients write more into the log. Shorter: long names of hosts are cut."""
+
+MAX_REFUSALS_PER_MINUTE = 60
+"""Lines about refusals of one code, of all addresses. More: strangers with many addresses write more into the log."""
+MAX_ADDRESSES = 1000
+"""The newest pairs of code and address whose refusals are counted. More: more memory. Fewer: they get more lines."""
 
 logger = logging.getLogger(__name__)
 access_logger = logging.getLogger("livecaption.access")
@@ -73,10 +78,16 @@ def malformed_request(record: logging.LogRecord) -> str | None:
 
 
 class Refusals:
-    """Logs requests that are refused, so that an operator finds out what a proxy sends: few of a code in a minute."""
+    """Logs requests that are refused, so that an operator finds out what a proxy sends: few of a code in a minute.
+
+    Each address has its own few, so that a stranger with wrong tokens does not hide them.
+    """
 
     def __init__(self) -> None:
-        self._few: defaultdict[str, RateLimited] = defaultdict(lambda: RateLimited(logging.LogRecord.getMessage))
+        self._few: defaultdict[str, RateLimited] = defaultdict(
+            lambda: RateLimited(logging.LogRecord.getMessage, MAX_REFUSALS_PER_MINUTE)
+        )
+        self._few_of_address: OrderedDict[tuple[str, str], RateLimited] = OrderedDict()
 
     def log(self, code: str, route: str, peer: str, host: str, origin: str | None) -> None:
         """Log one refusal.
@@ -92,7 +103,11 @@ class Refusals:
         arguments = (code, route, peer or "an unknown address", host[:MAX_SHOWN_CHARACTERS], shown)
         about = {"code": code, "host": arguments[3], "origin": shown}
         record = logger.makeRecord(logger.name, logging.WARNING, "", 0, line, arguments, None, extra=about)
-        if self._few[code].filter(record):
+        few = self._few_of_address.pop((code, peer), None) or RateLimited(logging.LogRecord.getMessage)
+        self._few_of_address[code, peer] = few
+        if len(self._few_of_address) > MAX_ADDRESSES:
+            self._few_of_address.popitem(last=False)
+        if few.filter(record) and self._few[code].filter(record):
             logger.handle(record)
 
 

@@ -64,7 +64,7 @@ def test_show_refuses_what_serve_would_refuse(capfd: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize("action", ["show", "example"])
-def test_what_cannot_be_written_ends_with_1(action: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_that_cannot_be_written_ends_with_1(action: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert main(["config", action]) == 1
