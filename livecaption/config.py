@@ -111,6 +111,9 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "TOKEN",
             secret=True,
         ),
+        Option(
+            "tokens", "server", "tokens", "TOML file of keys with roles and limits (livecaption token create)", "FILE"
+        ),
         Option("allowed-origin", "server", "allowed_origins", "web origin whose pages may use the API", "ORIGIN"),
         Option("allowed-frame", "server", "allowed_frames", "web origin that may embed the readers' page", "ORIGIN"),
         Option("allowed-host", "server", "allowed_hosts", "another name under which browsers reach the server", "NAME"),
@@ -351,10 +354,10 @@ def check_access(server: ServerConfig, where: str) -> None:
     Raises:
         ConfigError: everybody could stream.
     """
-    if not is_on_this_machine(server.host) and not server.token and not server.insecure:
+    if not is_on_this_machine(server.host) and not server.needs_key and not server.insecure:
         raise ConfigError(
             f"{where} accepts other machines: set LIVECAPTION_TOKEN to a secret, "
-            "or use --insecure if everybody who reaches this machine may stream"
+            "or use --tokens, or --insecure if everybody who reaches this machine may stream"
         )
 
 

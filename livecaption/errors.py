@@ -9,8 +9,9 @@
     │   ├── TooSlow             it does not start, send or read in time
     │   ├── UnknownSession      there is no such session, it has ended, or nothing of it was kept
     │   ├── InvalidQuery        malformed query for a list or search of transcripts
-    │   └── Unauthorized, ForbiddenOrigin, LocalOnly
+    │   └── Unauthorized, ForbiddenRole, ForbiddenOrigin, LocalOnly
     ├── Unavailable             a later attempt may succeed: loading, overloaded, draining
+    ├── LimitReached            this client has used what it may use; others are served
     ├── EngineError             the inference process or its model
     │   ├── EngineUnusable      it can never start with these settings (missing model, no CUDA): do not retry
     │   ├── WorkerDied          the process is gone; its requests in flight were not answered
@@ -124,6 +125,13 @@ class Unauthorized(ClientError):
     default_code = "unauthorized"
 
 
+class ForbiddenRole(ClientError):
+    """The peer's key is valid, and does not allow this."""
+
+    http_status = 403
+    default_code = "forbidden_role"
+
+
 class ForbiddenOrigin(ClientError):
     """A browser page of another site tried to connect."""
 
@@ -144,6 +152,14 @@ class Unavailable(LivecaptionError):
     close_code = 1013
     http_status = 503
     default_code = "overloaded"
+
+
+class LimitReached(LivecaptionError):
+    """This client has used what it may use. Codes: `too_many_attempts`, `too_many_streams`, `minutes_used_up`."""
+
+    close_code = 1013
+    http_status = 429
+    default_code = "too_many_streams"
 
 
 class EngineError(LivecaptionError):

@@ -30,7 +30,7 @@ LAYERS = [
     {"ipc"},
     {"decoding"},
     {"workers", "engine"},
-    {"settings"},
+    {"settings", "keys"},
     {"config"},
     {"live"},
     {"server"},
@@ -54,7 +54,8 @@ PURE = [
     or path.parts[1:3] in (("engine", "language.py"), ("live", "turn.py"), ("live", "title.py"))
     or path.name
     in ("event_log.py", "restart.py", "deadlines.py", "messages.py", "quarantine.py", "tokens.py", "allowance.py")
-    or path.parts[1:3] in (("server", "forwarded.py"), ("server", "origins.py"))
+    or path.parts[1] == "keys.py"
+    or path.parts[1:3] in (("server", name) for name in ("access.py", "attempts.py", "forwarded.py", "origins.py"))
 ]
 IO_PACKAGES = {
     *("aiohttp", "aiojobs", "asyncio", "http", "logging", "multiprocessing", "os", "psutil", "queue", "random"),

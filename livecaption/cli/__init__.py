@@ -8,6 +8,7 @@
     restore     such a file -> the store          a server uses the store
     export      store -> text, subtitles
     config      shows the settings of serve, or an example of a file
+    token       makes and lists the keys of serve --tokens
     doctor      checks what works on this machine
     health      asks a running server whether it is alive
     bench       recordings -> accuracy, latency and cost of captions
@@ -27,7 +28,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from livecaption import __version__
-from livecaption.cli import backup, bench, config, doctor, export, health, listen, models, restore, serve, transcribe
+from livecaption.cli import (
+    backup,
+    bench,
+    config,
+    doctor,
+    export,
+    health,
+    listen,
+    models,
+    restore,
+    serve,
+    token,
+    transcribe,
+)
 from livecaption.cli.terminal import ENGINE_UNUSABLE, FAILED, WRONG_USAGE, complain, discard_stdout
 from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError
 
@@ -64,6 +78,7 @@ def main(arguments: Sequence[str], signals: "SignalInbox | None" = None) -> int:
             "restore": restore.run,
             "export": export.run,
             "config": config.run,
+            "token": token.run,
             "doctor": doctor.run,
             "health": health.run,
         }[options.command]
@@ -92,6 +107,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"livecaption {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (serve, transcribe, listen, models, backup, restore, export, config, doctor, health, bench):
+    for command in (serve, transcribe, listen, models, backup, restore, export, config, token, doctor, health, bench):
         command.add_command(commands)
     return parser

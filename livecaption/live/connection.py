@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from contextlib import ExitStack
+from datetime import UTC, datetime
 
 import aiojobs
 from aiohttp import WSCloseCode, WSMsgType
@@ -16,6 +17,7 @@ from aiohttp import WSCloseCode, WSMsgType
 from livecaption.errors import LivecaptionError, TooSlow, WrongState
 from livecaption.events import ErrorReport, Event
 from livecaption.ipc import logs
+from livecaption.live.accounts import Account
 from livecaption.live.dialects.commands import Audio, Control, Finish, Open, Reattach, Reply
 from livecaption.live.dialects.dialect import Dialect
 from livecaption.live.event_log import Message
@@ -47,6 +49,7 @@ class Connection:
         rooms: opens it in its room.
         slot: holds the slot of a stream, unless a session is claimed.
         claimed: the session that the client has named to resume it, or that speaks in the room that it has named.
+        account: the account of its key; None: the server has no keys.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Connection:
         rooms: Rooms,
         slot: ExitStack,
         claimed: str | None,
+        account: Account | None = None,
     ) -> None:
         self._socket = socket
         self._dialect = dialect
@@ -64,6 +68,7 @@ class Connection:
         self._rooms = rooms
         self._slot = slot
         self._claimed = claimed
+        self._account = account
         self._claim = ExitStack()
         self._outbox = Outbox(socket)
         self.last_received_s = time.monotonic()
@@ -262,22 +267,38 @@ class Connection:
         is_admitted = self._claimed is None
         resumable = self._dialect.resumable
         if (claim := command.room) is None:
+            self._check_limits()
             self._session = self._sessions.open(self, command, self._slot, is_admitted=is_admitted, resumable=resumable)
+            self._note_key(self._session)
             return
         room = await self._rooms.enter(claim, private=command.options.private)
         if not self._closing.is_set():  # it may be by now
+            self._check_limits(room.speaker)
             self._session = self._rooms.open(
                 room, self, command, claim, self._slot, is_admitted=is_admitted, resumable=resumable
             )
+            self._note_key(self._session)
 
     def _reattach(self, command: Reattach) -> None:
         session = self._sessions.find(command.session)
         session.check_resume(command)
         logs.note(session=logged_id(session.id), room=logged_id(session.about.room or ""))
+        self._check_limits(session)
         self._slot.close()
         self._claim.close()
         self._sessions.reattach(session, self, command)
         self._session = session
+        self._note_key(session)
+
+    def _check_limits(self, former: LiveSession | None = None) -> None:
+        """Check that the key may have one more stream, in place of `former`."""
+        if self._account is not None:
+            self._account.check(datetime.now(UTC), former)
+
+    def _note_key(self, session: LiveSession) -> None:
+        if self._account is not None:
+            self._account.add(session)
+            logger.info("session=%s has the key %r", logged_id(session.id), self._account.key.name)
 
     def _start_is_overdue(self) -> None:
         if self._session is None:

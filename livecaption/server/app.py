@@ -1,9 +1,11 @@
 """The routes of the application, and the steps of its start and end."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
 from functools import partial
 
 from aiohttp import hdrs, web
@@ -20,9 +22,11 @@ from livecaption.live.rooms import Rooms
 from livecaption.live.websocket import WebSocket
 from livecaption.scheduling.scheduler import SchedulerConfig
 from livecaption.server import auth, cors, descriptors, http, links, readers, rooms, transcripts
+from livecaption.server.access import access_of
 from livecaption.server.addresses import Listening
 from livecaption.server.config import ServerConfig
 from livecaption.server.exports import Exports
+from livecaption.server.keys import KEYS, Keys
 from livecaption.server.logs import WITHOUT_REQUESTS, Refusals
 from livecaption.server.metrics import Metrics
 from livecaption.server.services import METRICS, SERVICES, Services
@@ -60,6 +64,9 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
     Args:
         config: None: the defaults.
         routes: the protocols that publishers may speak; one of them at most is resumable.
+
+    Raises:
+        ConfigError: the file of tokens cannot be read.
     """
     config = config or Config()
     app = web.Application(middlewares=[http.errors_as_json], client_max_size=64 * 1024)
@@ -85,7 +92,8 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
         admission=config.admission,
         limits=config.live.registry,
     )
-    app[METRICS] = Metrics(pool, sessions, store)
+    keys = app[KEYS] = Keys(config.server)
+    app[METRICS] = Metrics(pool, sessions, store, keys)
     app[SERVICES] = Services(config, pool, sessions, Rooms(sessions, store), decoders, store)
     app[http.OWN_NAMES] = auth.OwnNames()
     app[http.REFUSALS] = Refusals()
@@ -93,6 +101,12 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
     app[transcripts.GROWING] = transcripts.GrowingTranscripts()
     app[transcripts.EXPORTS] = Exports()
     app.add_routes(_routes(config.server, routes))
+    streams = [route.path for route in routes]
+    app[auth.ACCESS] = {
+        route: access_of(route.method, route.resource.canonical, streams)
+        for route in app.router.routes()
+        if route.resource is not None
+    }
     app.on_response_prepare.append(partial(http.add_headers, config=config.server))
     app.on_startup.append(_look_up_own_names)
     # These are contexts and not `on_cleanup`, which aiohttp skips if another handler of `on_startup` fails. The store
@@ -103,6 +117,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
     app.cleanup_ctx.append(_decoders)
     app.cleanup_ctx.append(partial(_interrupted_sessions, restore=_restorer(routes)))
     app.cleanup_ctx.append(_watch_loop)
+    app.cleanup_ctx.append(_watch_keys)
     app.on_shutdown.append(drain)
     # This logger would log the subprotocols of a client that offers only unknown ones, and thereby its token.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
@@ -139,7 +154,7 @@ def _routes(config: ServerConfig, routes: Sequence[Route]) -> list[web.AbstractR
     return [
         *cors.shared(api),
         # Without a token, pages of other origins would have what is for the operator by being allowed.
-        *(cors.shared(operators) if config.token else operators),
+        *(cors.shared(operators) if config.needs_key else operators),
         web.get("/", http.page),
         web.get(http.WATCH, readers.watch_page),
         web.get("/watch/{room}/", readers.watch_page_below),
@@ -155,12 +170,15 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
     handshake = auth.handshake(request)
     try:
         auth.check_origin(request, services.config.server)
-        auth.check_keys(route.shown_keys(handshake), services.config.server)
+        key = auth.check_access(request, route.shown_keys(handshake))
+        account = None if key is None else request.app[KEYS].accounts.of(key)
         dialect = route.accept(handshake, services.config.endpointing)
         claimed = _claimed_session(services, dialect)
         if claimed is not None:
             services.sessions.check_loaded()
         else:
+            if account is not None:
+                account.check(datetime.now(UTC))
             await services.sessions.find_room()
             services.sessions.check_admission()
     except LivecaptionError as error:
@@ -177,7 +195,7 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
         offered = [name for name in route.subprotocols if name in handshake.subprotocols]
         socket = WebSocket(request, max_read_bytes, services.config.live.socket, offered)
         await socket.open()
-        await Connection(socket, dialect, services.sessions, services.rooms, slot, claimed).run()
+        await Connection(socket, dialect, services.sessions, services.rooms, slot, claimed, account).run()
         return socket.response
 
 
@@ -199,13 +217,21 @@ async def drain(app: web.Application) -> None:
 async def _look_up_own_names(app: web.Application) -> None:
     """Start the look-up of the machine's names early. Neither the start nor the loop waits for the network."""
     config = app[SERVICES].config.server
-    if not is_on_this_machine(config.host) and not config.token:
+    if not is_on_this_machine(config.host) and not config.needs_key:
         app[http.OWN_NAMES].look_up()
 
 
 async def _watch_loop(app: web.Application) -> AsyncIterator[None]:
     with app[METRICS].watching_loop():
         yield
+
+
+async def _watch_keys(app: web.Application) -> AsyncIterator[None]:
+    watch = asyncio.ensure_future(app[KEYS].watch())
+    yield
+    watch.cancel()
+    with suppress(asyncio.CancelledError):
+        await watch
 
 
 async def _store(app: web.Application) -> AsyncIterator[None]:

@@ -1,21 +1,27 @@
 """Checks of each request: the site of the page (Origin), the name of the server (Host), and the token."""
 
-import hmac
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
 
 from aiohttp import hdrs, web
 
 from livecaption.config import is_loopback, is_on_this_machine
-from livecaption.errors import ForbiddenOrigin, LocalOnly, Unauthorized
+from livecaption.errors import ForbiddenOrigin, ForbiddenRole, LocalOnly, Unauthorized
+from livecaption.keys import Key, Role
 from livecaption.live.dialects import native
 from livecaption.live.dialects.dialect import Handshake
 from livecaption.server import forwarded
+from livecaption.server.access import Access
 from livecaption.server.config import ServerConfig
 from livecaption.server.forwarded import Client
+from livecaption.server.keys import KEYS
 from livecaption.server.origins import Origin, host_name, normal_origin, origin_of
+from livecaption.server.services import SERVICES
+
+ACCESS: web.AppKey[dict[web.AbstractRoute, Access]] = web.AppKey("access", dict)
+"""What each route of the application needs."""
 
 
 class OwnNames:
@@ -67,7 +73,7 @@ def check_host(request: web.BaseRequest, config: ServerConfig, own_names: OwnNam
     if header and not name:
         raise ForbiddenOrigin("the Host header names no host", code="forbidden_host")
     beyond_loopback = not is_on_this_machine(config.host)
-    if is_loopback(name) or name in config.allowed_hosts or (beyond_loopback and config.token):
+    if is_loopback(name) or name in config.allowed_hosts or (beyond_loopback and config.needs_key):
         return
     if (public := _public(config)) is not None and name == public[1]:
         return
@@ -122,27 +128,82 @@ def _public(config: ServerConfig) -> Origin | None:
     return origin_of(config.public_url)
 
 
-def check_operations(request: web.BaseRequest, config: ServerConfig) -> None:
-    """Check that the client may list, search and delete transcripts.
+def check_access(request: web.Request, shown: Sequence[bytes] | None = None) -> Key | None:
+    """Check that the client may use the requested route: see `access.ACCESS`.
 
-    It needs the operator's token. On a server without one, it must run on the server's machine (`runs_here`), because
-    everybody else could otherwise read and delete what people said.
+    Without keys, what is local is for clients on the server's machine (`runs_here`), because everybody else could
+    otherwise read and delete what people said.
+
+    Args:
+        shown: everything in the request that may be a token; None: what our own protocol finds.
+
+    Returns:
+        The key of the client; None: the server has none.
 
     Raises:
-        Unauthorized: the token is missing or wrong.
+        Unauthorized: the token is missing, wrong or expired.
+        ForbiddenRole: the key does not allow this.
+        LimitReached: `too_many_attempts`.
         LocalOnly: there is no token, and the client may be on another machine.
     """
-    check_token(request, config)
-    if not config.token and not runs_here(request, config):
+    config, keys = request.app[SERVICES].config.server, request.app[KEYS]
+    access = request.app[ACCESS][request.match_info.route]
+    assert access.role is not None  # the other routes are open
+    if keys.needed:
+        return keys.check(_shown(request) if shown is None else shown, access.role, client_of(request, config).address)
+    if access.is_local and not runs_here(request, config):
         raise LocalOnly(
             "without a token (LIVECAPTION_TOKEN), transcripts are listed, searched and deleted on the server's machine "
             "only, at its address localhost, and only without a proxy in front (--public-url, --trusted-proxy)"
         )
+    return None
 
 
-def may_see_addresses(request: web.BaseRequest, config: ServerConfig) -> bool:
-    """Return True if the client may see this machine's addresses: it runs here, or has the operator's token."""
-    return runs_here(request, config) or shows_operator_token(request, config)
+def check_private(request: web.Request) -> None:
+    """Check that the client may read a private session that is over. A server without keys refuses every request.
+
+    Raises:
+        Unauthorized, ForbiddenRole, LimitReached: it may not.
+    """
+    keys = request.app[KEYS]
+    if not keys.needed:
+        raise Unauthorized(
+            "this session is private: the operator's token is needed, and must be set (LIVECAPTION_TOKEN)"
+        )
+    keys.check(_shown(request), Role.READ, client_of(request, request.app[SERVICES].config.server).address)
+
+
+def check_reader(request: web.Request, check: Callable[[str], None]) -> None:
+    """Check that the client may read what is perhaps private: by its reader token, or by a key with the role `read`.
+
+    Args:
+        check: checks the reader token, and raises Unauthorized if that is wrong.
+
+    Raises:
+        Unauthorized: `wrong_token`.
+        ForbiddenRole: the token is a key that does not allow this.
+        LimitReached: `too_many_attempts`.
+    """
+    try:
+        check(shown_reader_token(request))
+    except Unauthorized:
+        key = key_of(request)
+        if key is None:
+            address = client_of(request, request.app[SERVICES].config.server).address
+            request.app[KEYS].note_wrong(_shown(request), address)
+            raise
+        if not key.allows(Role.READ):
+            raise ForbiddenRole(f"the key {key.name!r} does not allow to read what is private") from None
+
+
+def key_of(request: web.Request) -> Key | None:
+    """Return the valid key that the request shows, or None."""
+    return request.app[KEYS].find(_shown(request))
+
+
+def may_see_addresses(request: web.Request, config: ServerConfig) -> bool:
+    """Return True if the client may see this machine's addresses: it runs here, or has a key."""
+    return runs_here(request, config) or key_of(request) is not None
 
 
 def runs_here(request: web.BaseRequest, config: ServerConfig) -> bool:
@@ -176,57 +237,18 @@ def is_from_here(peer: str, headers: Mapping[str, str]) -> bool:
     return (address := forwarded.address_of(peer)) is not None and address.is_loopback
 
 
-def check_token(request: web.BaseRequest, config: ServerConfig) -> None:
-    """Check the operator's token, if one is configured.
-
-    It is sent as `Authorization: Bearer`, or as a subprotocol `token.<base64url>`, because browsers cannot set headers
-    of a WebSocket.
-
-    Raises:
-        Unauthorized: the token is missing or wrong.
-    """
-    check_keys(native.shown_keys(handshake(request)), config)
-
-
-def check_keys(keys: list[bytes], config: ServerConfig) -> None:
-    """Check that one of these keys is the token of the operator, if there is one.
-
-    Raises:
-        Unauthorized: none is.
-    """
-    if config.token and not _has_operator_token(keys, config):
-        raise Unauthorized("a token is needed: Authorization: Bearer, or the subprotocol token.<base64url>")
-
-
-def check_operator(request: web.BaseRequest, config: ServerConfig) -> None:
-    """Check that the request has the operator's token. A server without a configured token refuses every request.
-
-    Raises:
-        Unauthorized: the request does not have the operator's token.
-    """
-    if not shows_operator_token(request, config):
-        raise Unauthorized(
-            "this session is private: the operator's token is needed, and must be set (LIVECAPTION_TOKEN)"
-        )
-
-
-def shows_operator_token(request: web.BaseRequest, config: ServerConfig) -> bool:
-    """Return True if a token is configured and the request has it."""
-    return _has_operator_token(native.shown_keys(handshake(request)), config)
-
-
 def shown_reader_token(request: web.BaseRequest) -> str:
     """Return the token that a reader sent for a private session, or an empty string.
 
     It is sent like the operator's token, or as `?reader_token=`, because an EventSource cannot set headers.
     """
-    shown = native.shown_keys(handshake(request))
+    shown = _shown(request)
     return shown[0].decode("utf-8", "surrogateescape") if shown else request.query.get("reader_token", "")
 
 
 def shows_a_token(request: web.BaseRequest) -> bool:
     """Return True if the request has a token, right or wrong."""
-    return bool(native.shown_keys(handshake(request))) or "reader_token" in request.query
+    return bool(_shown(request)) or "reader_token" in request.query
 
 
 def handshake(request: web.BaseRequest) -> Handshake:
@@ -241,13 +263,13 @@ def accepted_protocols(request: web.BaseRequest) -> tuple[str, ...]:
     return (native.SUBPROTOCOL,) if native.SUBPROTOCOL in handshake(request).subprotocols else ()
 
 
-def _has_operator_token(keys: list[bytes], config: ServerConfig) -> bool:
-    if not config.token:
-        return False
-    expected = config.token.encode()
-    # Every candidate is compared in constant time, so that the response time reveals nothing.
-    matches = [hmac.compare_digest(key, expected) for key in keys]
-    return any(matches)
+def _shown(request: web.BaseRequest) -> list[bytes]:
+    """Return everything in the request that may be a token.
+
+    It is sent as `Authorization: Bearer`, or as a subprotocol `token.<base64url>`, because browsers cannot set headers
+    of a WebSocket.
+    """
+    return native.shown_keys(handshake(request))
 
 
 def _is_address(name: str) -> bool:

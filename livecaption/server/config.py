@@ -39,7 +39,8 @@ class ServerConfig:
 
     Attributes:
         host, port: address to listen on; port 0 picks a free one. `unix:PATH` is a Unix socket, and has no port.
-        token: token that clients must send; empty: none is needed.
+        token: token that clients must send; empty: there is none.
+        tokens: TOML file with more tokens and what each allows: see `keys`; empty: there is none.
         allowed_origins: web origins other than the server's own whose pages may stream and use the API.
         allowed_frames: web origins whose pages may show the readers' page in a frame.
         trusted_proxies: networks of reverse proxies whose `X-Forwarded-*` headers are believed: see `forwarded`;
@@ -62,6 +63,7 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 8000
     token: str = ""
+    tokens: str = ""
     allowed_origins: tuple[str, ...] = ()
     allowed_frames: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
@@ -84,6 +86,11 @@ class ServerConfig:
         normal = {"allowed_hosts": _normal_host, "allowed_origins": normal_origin, "allowed_frames": normal_origin}
         for name, function in normal.items():
             object.__setattr__(self, name, tuple(map(function, getattr(self, name))))
+
+    @property
+    def needs_key(self) -> bool:
+        """True if clients need a token. A file without keys accepts nobody: it does not open the server."""
+        return bool(self.token or self.tokens)
 
     @property
     def public_page(self) -> str | None:

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from livecaption.live.registry import SessionRegistry
 from livecaption.scheduling.load_control import LoadFigures
 from livecaption.scheduling.scheduler import QueueFigures
+from livecaption.server.keys import Keys
 from livecaption.store.transcripts import StoreFigures
 from livecaption.workers.pool import WorkCounts
 from livecaption.workers.supervisor import WorkerFigures
@@ -290,6 +291,33 @@ STORE_FIGURES: tuple[Figure[StoreFigures], ...] = (
         counter,
         "store_early_entries",
         "Entries whose captions were sent before they were stored",
+    ),
+)
+
+KEY_FIGURES: tuple[Figure[Keys], ...] = (
+    Figure(
+        "wrong_tokens", lambda keys: keys.n_wrong, counter, "wrong_tokens", "Tokens of requests that fitted nothing"
+    ),
+    Figure(
+        "streams",
+        lambda keys: {account.key.name: account.n_streams for account in keys.in_use},
+        gauge_by("key"),
+        "key_streams",
+        "Streams of the key whose publisher is connected",
+    ),
+    Figure(
+        "audio_s",
+        lambda keys: {account.key.name: account.usage.total_ms / 1000 for account in keys.in_use},
+        counter_by("key"),
+        "key_audio_seconds",
+        "Audio received from streams of the key, counted every two seconds",
+    ),
+    Figure(
+        "refused",
+        lambda keys: {account.key.name: account.n_refused for account in keys.in_use},
+        counter_by("key"),
+        "key_streams_refused",
+        "Streams refused because of the limits of the key",
     ),
 )
 

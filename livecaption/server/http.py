@@ -39,7 +39,12 @@ def static_directory(package: Path) -> Path:
 
 STATIC = static_directory(Path(livecaption.__file__).parent)
 
-OF_ACCESS = frozenset({"forbidden_origin", "forbidden_host", "unauthorized", "wrong_token", "local_only"})
+OF_ACCESS = frozenset(
+    {
+        *("forbidden_origin", "forbidden_host", "unauthorized", "wrong_token", "local_only"),
+        *("forbidden_role", "too_many_attempts", "too_many_streams", "minutes_used_up"),
+    }
+)
 """Codes of refusals that are logged, because mostly the operator must change something."""
 
 REFUSALS: web.AppKey[Refusals] = web.AppKey("refusals", Refusals)
@@ -149,15 +154,13 @@ async def sessions_page(_: web.Request) -> web.FileResponse:
 
 async def stats(request: web.Request) -> web.Response:
     """`GET /v1/stats`: the figures of `metrics` as JSON, with the latencies of the last minute."""
-    services = request.app[SERVICES]
-    auth.check_token(request, services.config.server)
+    auth.check_access(request)
     return web.json_response(request.app[METRICS].snapshot())
 
 
 async def metrics(request: web.Request) -> web.Response:
     """`GET /metrics`: the figures in the text format of Prometheus."""
-    services = request.app[SERVICES]
-    auth.check_token(request, services.config.server)
+    auth.check_access(request)
     return web.Response(body=await request.app[METRICS].exposition(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
 
@@ -179,7 +182,10 @@ def log_refusal(request: web.Request, error: LivecaptionError) -> None:
         route = f"{request.method} {route_of(request)}" if route_of(request) else "an unknown address"
         page = request.query.get("page", "")
         origin = request.headers.get(hdrs.ORIGIN, "/".join(page.split("/")[:3]) if origin_of(page) else None)
-        request.app[REFUSALS].log(error.code, route, client.address, client.host, origin)
+        key = auth.key_of(request)
+        request.app[REFUSALS].log(
+            error.code, route, client.address, client.host, origin, None if key is None else key.name
+        )
 
 
 @web.middleware

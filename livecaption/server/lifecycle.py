@@ -32,6 +32,7 @@ from livecaption.live.logs import RateLimited
 from livecaption.server import descriptors, listening, tls
 from livecaption.server.app import build_app
 from livecaption.server.config import ServerConfig
+from livecaption.server.keys import KEYS
 from livecaption.server.listening import Listener
 from livecaption.server.logs import AccessLog, access_logger, refused_accept
 from livecaption.server.reloading import Reloading
@@ -97,7 +98,7 @@ async def running_server(config: Config) -> AsyncIterator[str]:
     Raises:
         EngineUnusable: the model cannot be loaded; the message has the reason.
     """
-    server = replace(config.server, host="127.0.0.1", port=0, tls_cert="", tls_key="", tls_self_signed=False)
+    server = replace(config.server, host="127.0.0.1", port=0, tokens="", tls_cert="", tls_key="", tls_self_signed=False)
     config = replace(config, server=server, store=StoreConfig())
     runner = _runner(config)
     services = runner.app[SERVICES]
@@ -129,6 +130,8 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
     if secured:
         reloading.add("certificate", secured.read_again)
         runner.app[METRICS].certificate_expiry = secured.expiry
+    if config.server.tokens:
+        reloading.add("tokens", runner.app[KEYS].reload)
     stop = _Stop(runner, reloading)
     signals.attach(asyncio.get_running_loop(), stop)
     _dump_stacks_when_asked(pool)

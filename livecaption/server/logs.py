@@ -89,7 +89,7 @@ class Refusals:
         )
         self._few_of_address: OrderedDict[tuple[str, str], RateLimited] = OrderedDict()
 
-    def log(self, code: str, route: str, peer: str, host: str, origin: str | None) -> None:
+    def log(self, code: str, route: str, peer: str, host: str, origin: str | None, key: str | None) -> None:
         """Log one refusal.
 
         Args:
@@ -97,11 +97,12 @@ class Refusals:
             route: the path with the names of its parts, because the parts of some paths are ids of sessions.
             peer: the address of the client; empty if it is unknown.
             host, origin: the headers, of which an origin may be missing. They are cut and quoted.
+            key: the name of the key that the client has; None: none, or the server does not look at it.
         """
-        line = "refused: %s for %s, from %s with host %a and origin %a"
+        line = "refused: %s for %s, from %s with host %a, origin %a and key %a"
         shown = origin if origin is None else origin[:MAX_SHOWN_CHARACTERS]
-        arguments = (code, route, peer or "an unknown address", host[:MAX_SHOWN_CHARACTERS], shown)
-        about = {"code": code, "host": arguments[3], "origin": shown}
+        arguments = (code, route, peer or "an unknown address", host[:MAX_SHOWN_CHARACTERS], shown, key)
+        about = {"code": code, "host": arguments[3], "origin": shown, "key": key}
         record = logger.makeRecord(logger.name, logging.WARNING, "", 0, line, arguments, None, extra=about)
         few = self._few_of_address.pop((code, peer), None) or RateLimited(logging.LogRecord.getMessage)
         self._few_of_address[code, peer] = few

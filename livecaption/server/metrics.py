@@ -25,7 +25,16 @@ from livecaption import __version__
 from livecaption.events import PROTOCOL_VERSION
 from livecaption.live.registry import SessionRegistry
 from livecaption.pipeline.latency import Latency, LatencyKind
-from livecaption.server.figures import FIGURES, STORE_FIGURES, WORKER_FIGURES, Sources, as_families, as_json
+from livecaption.server.figures import (
+    FIGURES,
+    KEY_FIGURES,
+    STORE_FIGURES,
+    WORKER_FIGURES,
+    Sources,
+    as_families,
+    as_json,
+)
+from livecaption.server.keys import Keys
 from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import PoolState, WorkerPool
 
@@ -58,10 +67,11 @@ LAG_INTERVAL_S = 0.1
 class Metrics(Collector):
     """All figures of one application."""
 
-    def __init__(self, pool: WorkerPool, sessions: SessionRegistry, store: TranscriptStore | None) -> None:
+    def __init__(self, pool: WorkerPool, sessions: SessionRegistry, store: TranscriptStore | None, keys: Keys) -> None:
         self._pool = pool
         self._sessions = sessions
         self._store = store
+        self._keys = keys
         self._registry = CollectorRegistry()
         self._process = ProcessCollector(registry=self._registry)
         self._latencies = {
@@ -110,6 +120,7 @@ class Metrics(Collector):
             "state": "draining" if self._sessions.draining else self._pool.state.value,
             **as_json(FIGURES, self._sources()),
             "store": self._store and as_json(STORE_FIGURES, self._store.figures),
+            "keys": as_json(KEY_FIGURES, self._keys),
             "latencies_s": {
                 kind: {"n": recent.count(now_s), **recent.percentiles(now_s, p50=0.5, p95=0.95)}
                 for kind, recent in self._recent_latencies.items()
@@ -137,6 +148,7 @@ class Metrics(Collector):
         yield from as_families(FIGURES, self._sources())
         if self._store is not None:
             yield from as_families(STORE_FIGURES, self._store.figures)
+        yield from as_families(KEY_FIGURES, self._keys)
         workers = {str(number): worker for number, worker in enumerate(self._pool.workers())}
         states = GaugeMetricFamily(
             "livecaption_worker_state", "1 for the present state of the worker, else 0", labels=("worker", "state")

@@ -112,15 +112,18 @@ async def qr_code(request: web.Request) -> web.Response:
     """`GET /v1/sessions/{id}/qr.svg`: the link to the readers' page, to be scanned from a screen in a hall.
 
     `?page=` is the address of the publisher's page: see `links.page_of`.
-    The code of a private session contains the reader token, so the request must have that token.
+    The code of a private session contains the reader token, so the request must have that token. A key is not enough,
+    and would not be for a screen.
     """
     session = _session(request)
+    session.tokens.check_reader(auth.shown_reader_token(request))
     return await _qr_code(request, session.id, private=session.options.private)
 
 
 async def room_qr_code(request: web.Request) -> web.Response:
     """`GET /v1/rooms/{room}/qr.svg`: the same for a room, also before its first part."""
     room = await _room(request)
+    room.check_reader(auth.shown_reader_token(request))
     return await _qr_code(request, room.about.name, private=room.private)
 
 
@@ -216,10 +219,10 @@ def _session(request: web.Request) -> LiveSession:
 
     Raises:
         UnknownSession: there is no such session.
-        Unauthorized: the session is private, and the request does not have its reader token.
+        Unauthorized, ForbiddenRole, LimitReached: the session is private, see `auth.check_reader`.
     """
     session = request.app[SERVICES].sessions.find(request.match_info["session"])
-    session.tokens.check_reader(auth.shown_reader_token(request))
+    auth.check_reader(request, session.tokens.check_reader)
     logs.note(session=logged_id(session.id))
     return session
 
@@ -229,10 +232,10 @@ async def _room(request: web.Request) -> Room:
 
     Raises:
         UnknownSession: there is no such room.
-        Unauthorized: the room is private, and the request does not have its reader token.
+        Unauthorized, ForbiddenRole, LimitReached: the room is private, see `auth.check_reader`.
     """
     room = await request.app[SERVICES].rooms.find(request.match_info["room"])
-    room.check_reader(auth.shown_reader_token(request))
+    auth.check_reader(request, room.check_reader)
     logs.note(room=logged_id(room.about.name))
     return room
 

@@ -44,7 +44,7 @@ async def put(request: web.Request) -> web.Response:
     """`PUT /v1/rooms/{room}`: make a room before its first part, change its title, or end it."""
     config = request.app[SERVICES].config.server
     auth.check_origin(request, config)
-    auth.check_token(request, config)
+    auth.check_access(request)
     name = request.match_info["room"]
     change = await _change(request)
     check_name(name)
@@ -113,10 +113,8 @@ async def _readable(request: web.Request) -> Room:
         UnknownSession: there is no such room.
         Unauthorized: the room is private, and the request shows no token for it.
     """
-    services = request.app[SERVICES]
-    room = await services.rooms.find(request.match_info["room"])
-    if not auth.shows_operator_token(request, services.config.server):
-        room.check_reader(auth.shown_reader_token(request))
+    room = await request.app[SERVICES].rooms.find(request.match_info["room"])
+    auth.check_reader(request, room.check_reader)
     logs.note(room=logged_id(room.about.name))
     return room
 

@@ -48,9 +48,7 @@ MAX_GROWING = 64
 
 async def sessions(request: web.Request) -> web.Response:
     """`GET /v1/sessions`: list the newest sessions. `q` searches their text; `before` continues a list."""
-    config = request.app[SERVICES].config.server
-    auth.check_operations(request, config)
-    with_private = auth.shows_operator_token(request, config)
+    with_private = auth.check_access(request) is not None
     limit = _number(request, "limit", default=DEFAULT_LIMIT, at_most=MAX_LIMIT)
     before = _position(request.query.get("before"))
     query = request.query.get("q", "")
@@ -255,15 +253,14 @@ async def _changeable(request: web.Request) -> tuple[TranscriptStore, str]:
         UnknownSession: nothing is stored.
         Unauthorized: the operator's token is needed.
     """
-    config = request.app[SERVICES].config.server
-    auth.check_origin(request, config)
-    auth.check_operations(request, config)
+    auth.check_origin(request, request.app[SERVICES].config.server)
+    auth.check_access(request)
     store, session_id = _store(request), request.match_info["session"]
     record = await store.read(lambda database: database.session(session_id))
     # A new session may not be stored yet, but it will be before it is changed. Check the live one too.
     live = _live(request)
     if (record is not None and record.private) or (live is not None and live.options.private):
-        auth.check_operator(request, config)
+        auth.check_private(request)
     if record is not None or live is not None:
         logs.note(session=logged_id(session_id))
     return store, session_id
@@ -306,14 +303,13 @@ def _check_may_read(request: web.Request, *, private: bool) -> None:
     Raises:
         Unauthorized: `wrong_token` while the session is live, then `unauthorized`.
     """
-    config = request.app[SERVICES].config.server
-    if not private or auth.shows_operator_token(request, config):
+    if not private:
         return
     live = _live(request)
     if live is None:
-        auth.check_operator(request, config)
+        auth.check_private(request)
     else:
-        live.tokens.check_reader(auth.shown_reader_token(request))
+        auth.check_reader(request, live.tokens.check_reader)
 
 
 def _live(request: web.Request) -> LiveSession | None:

@@ -172,11 +172,11 @@ async def test_refusals_are_logged_with_what_the_operator_needs_and_nothing_secr
     lines = [record.getMessage() for record in caplog.records if record.name == "livecaption.server.logs"]
     host = f"{client.host}:{client.port}"
     assert lines == [
-        f"refused: forbidden_origin for GET /v1/stream, from 203.0.113.5 with host '{host}' and origin "
-        "'https://a.example'",
-        "refused: forbidden_host for GET /v1/rooms/{room}, from 203.0.113.5 with host 'captions.example' and origin "
-        "'https://\\xe9'",
-        f"refused: unauthorized for GET /v1/stats, from 203.0.113.5 with host '{host}' and origin None",
+        f"refused: forbidden_origin for GET /v1/stream, from 203.0.113.5 with host '{host}', origin "
+        "'https://a.example' and key None",
+        "refused: forbidden_host for GET /v1/rooms/{room}, from 203.0.113.5 with host 'captions.example', origin "
+        "'https://\\xe9' and key None",
+        f"refused: unauthorized for GET /v1/stats, from 203.0.113.5 with host '{host}', origin None and key None",
     ]
     assert "hush" not in caplog.text
 

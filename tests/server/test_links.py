@@ -3,10 +3,12 @@
 from unittest.mock import Mock
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from livecaption.errors import InvalidQuery
 from livecaption.server.config import ServerConfig
+from livecaption.server.keys import KEYS, Keys
 from livecaption.server.links import page_of
 from tests.support.cases import for_each
 
@@ -29,9 +31,11 @@ def test_the_address_of_the_page_counts_else_that_of_the_request(path: str, page
 def test_a_page_with_the_usual_port_has_the_host_of_the_request() -> None:
     headers = {"Host": "captions.example.org", "X-Forwarded-For": "192.0.2.7"}
     url = "/v1/sessions/one/qr.svg?page=https://captions.example.org:{}/"
-    assert page_of(make_mocked_request("GET", url.format(443), headers=headers), OWN)
+    app = web.Application()
+    app[KEYS] = Keys(OWN)
+    assert page_of(make_mocked_request("GET", url.format(443), headers=headers, app=app), OWN)
     with pytest.raises(InvalidQuery):
-        page_of(make_mocked_request("GET", url.format(444), headers=headers), OWN)
+        page_of(make_mocked_request("GET", url.format(444), headers=headers, app=app), OWN)
 
 
 @for_each(

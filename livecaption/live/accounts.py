@@ -1,0 +1,108 @@
+"""The streams of each key: how many there are, and how much audio they have used. The limits are in `keys`.
+
+An account lives as long as its key is in the file or one of its streams runs, so a reload resets nothing.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from livecaption.errors import LivecaptionError, Unauthorized
+from livecaption.keys import Key, Role, Usage
+from livecaption.live.session import LiveSession
+
+
+class Account:
+    """The streams of one key. Used by the event loop.
+
+    Args:
+        key: the key, as it is now.
+        accounts: those of all keys, of which one has each stream.
+
+    Attributes:
+        usage: the audio of its streams, as `look` has counted it.
+        n_refused: streams that were refused because of its limits.
+    """
+
+    def __init__(self, key: Key, accounts: Mapping[str, "Account"]) -> None:
+        self.key = key
+        self.usage = Usage()
+        self.n_refused = 0
+        self._accounts = accounts
+        self._counted_ms: dict[LiveSession, int] = {}  # audio of each stream that is in `usage`
+
+    @property
+    def n_streams(self) -> int:
+        """Streams whose publisher is connected. One that is away keeps no other from streaming."""
+        return len(self._streaming())
+
+    def check(self, now: datetime, former: LiveSession | None = None) -> None:
+        """Check that one more stream is within the limits.
+
+        Args:
+            former: the session that the stream goes on with or replaces; it does not count.
+
+        Raises:
+            LimitReached: it is not.
+        """
+        self._count(now)
+        try:
+            self.key.check_use(len(self._streaming() - {former}), self.usage.today_ms(now), now)
+        except LivecaptionError:
+            self.n_refused += 1
+            raise
+
+    def add(self, session: LiveSession) -> None:
+        """Count a session from now on, also one that was opened or resumed with another key before."""
+        counted_ms = [account._counted_ms.pop(session, 0) for account in self._accounts.values()]
+        self._counted_ms[session] = sum(counted_ms)
+
+    def look(self, key: Key | None, now: datetime) -> None:
+        """Count the audio, and end all streams if the key no longer allows them. None: it was removed."""
+        self._count(now)
+        self.key = key or self.key
+        try:
+            if key is None:
+                raise Unauthorized("the key of this stream was removed")
+            key.check(Role.PUBLISH, now)
+            key.check_minutes(self.usage.today_ms(now), now)
+        except LivecaptionError as error:
+            for session in list(self._counted_ms):
+                if session.takes_audio:
+                    session.fail(error)
+
+    @property
+    def is_empty(self) -> bool:
+        """True if none of its streams runs."""
+        return not self._counted_ms
+
+    def _streaming(self) -> set[LiveSession]:
+        return {session for session in self._counted_ms if session.takes_audio and not session.parked}
+
+    def _count(self, now: datetime) -> None:
+        for session, counted_ms in list(self._counted_ms.items()):
+            self.usage.add(session.received_ms - counted_ms, now)
+            self._counted_ms[session] = session.received_ms
+            if session.hub.closed:
+                del self._counted_ms[session]
+
+
+class Accounts:
+    """The accounts of all keys. Used by the event loop."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, Account] = {}  # by the hash of the token, which a new name does not change
+
+    def of(self, key: Key) -> Account:
+        """Return the account of a key."""
+        return self._accounts.setdefault(key.sha256, Account(key, self._accounts))
+
+    def look(self, keys: Mapping[str, Key], now: datetime) -> None:
+        """Count the audio of all streams, and end those that their key no longer allows.
+
+        Args:
+            keys: the present ones, by the hashes of their tokens.
+        """
+        for sha256, account in list(self._accounts.items()):
+            account.look(keys.get(sha256), now)
+            if sha256 not in keys and account.is_empty:
+                del self._accounts[sha256]

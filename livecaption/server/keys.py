@@ -1,0 +1,154 @@
+"""The keys of a server: reads their file, and compares what clients show. `livecaption.keys` has the rules."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aiohttp import web
+
+from livecaption.errors import ConfigError, LimitReached, Unauthorized
+from livecaption.keys import MAX_SHOWN, Key, Role, find, parse, simple_key
+from livecaption.live.accounts import Account, Accounts
+from livecaption.server.attempts import Attempts
+from livecaption.server.config import ServerConfig
+from livecaption.settings import read_toml
+
+LOOK_S = 2.0
+"""Interval of the looks at the file and at the limits of running streams. A new file counts from the second look on,
+because an editor may not have written all of it. Longer: a key that was removed works longer."""
+
+Signature = tuple[int, int, int] | None
+"""Inode, size and time of change of the file; None: there is none."""
+
+logger = logging.getLogger(__name__)
+
+
+class Keys:
+    """The keys, their accounts, and the wrong tokens. Used by the event loop.
+
+    Attributes:
+        needed: whether clients need a key. False: the server has none.
+        accounts: the streams of each key.
+        n_wrong: tokens that fitted nothing, since the start.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+
+    def __init__(self, config: ServerConfig) -> None:
+        self.needed = config.needs_key
+        self.accounts = Accounts()
+        self.n_wrong = 0
+        self._attempts = Attempts()
+        self._path = Path(config.tokens) if config.tokens else None
+        self._simple = (simple_key(config.token),) if config.token else ()
+        self._keys: tuple[Key, ...] = ()
+        self._read_at = self._seen_at = self._signature()
+        self._use(self._read())
+
+    @property
+    def in_use(self) -> Sequence[Account]:
+        """The accounts of all keys."""
+        return [self.accounts.of(key) for key in self._keys]
+
+    def reload(self) -> None:
+        """Read the file again, and end the streams of keys that are no longer in it.
+
+        Raises:
+            ConfigError: it cannot be used; the keys stay as they were.
+        """
+        self._read_at = self._signature()
+        self._use(self._read())
+
+    async def watch(self) -> None:
+        """Follow changes of the file, and end streams that their key no longer allows. Runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                if (keys := await asyncio.to_thread(self._changed)) is not None:
+                    self._use(keys)
+                    logger.info("tokens: reloaded, %d keys", len(keys))
+            except ConfigError as error:
+                logger.error("tokens: not reloaded, the server goes on with the keys that it has: %s", error)
+            self._look()
+
+    def find(self, shown: Sequence[bytes]) -> Key | None:
+        """Return the key of which one of these tokens is, if it has not expired."""
+        key = find(self._keys, shown)
+        return None if key is None or key.is_expired(_now()) else key
+
+    def check(self, shown: Sequence[bytes], role: Role, address: str) -> Key:
+        """Return the key of which one of these tokens is, if it allows this.
+
+        Raises:
+            Unauthorized: there is no token, or it is wrong or expired.
+            ForbiddenRole: the key does not allow this.
+            LimitReached: `too_many_attempts`; the token is wrong.
+        """
+        key = find(self._keys, shown)
+        if key is None:
+            self.note_wrong(shown, address)
+            raise Unauthorized("a token is needed: Authorization: Bearer, or the subprotocol token.<base64url>")
+        key.check(role, _now())
+        return key
+
+    def note_wrong(self, shown: Sequence[bytes], address: str) -> None:
+        """Note that these tokens fit nothing.
+
+        Raises:
+            LimitReached: `too_many_attempts`.
+        """
+        if not shown:
+            return
+        n = min(len(shown), MAX_SHOWN)
+        self.n_wrong += n
+        if wait_s := self._attempts.note(address, n, time.monotonic()):
+            raise LimitReached(
+                "too many wrong tokens came from this address; a right one is accepted at any time",
+                code="too_many_attempts",
+                retry_after_s=wait_s,
+            )
+
+    def _use(self, keys: tuple[Key, ...]) -> None:
+        self._keys = keys
+        self._look()
+
+    def _look(self) -> None:
+        self.accounts.look({key.sha256: key for key in self._keys}, _now())
+
+    def _read(self) -> tuple[Key, ...]:
+        in_file = () if self._path is None else parse(read_toml(self._path), str(self._path))
+        for key in in_file:
+            if any(key.sha256 == simple.sha256 for simple in self._simple):
+                raise ConfigError(f"{self._path}: the key {key.name!r} has the token of LIVECAPTION_TOKEN")
+        return (*self._simple, *in_file)
+
+    def _changed(self) -> tuple[Key, ...] | None:
+        """Return the keys of a changed file; None: it is as it was, or still being written. Called in a thread.
+
+        A file that cannot be used is read, and complained about, only once.
+        """
+        signature = self._signature()
+        is_settled = signature == self._seen_at
+        self._seen_at = signature
+        if signature == self._read_at or not is_settled:
+            return None
+        self._read_at = signature
+        return self._read()
+
+    def _signature(self) -> Signature:
+        try:
+            found = self._path and self._path.stat()
+        except OSError:
+            return None
+        return (found.st_ino, found.st_size, found.st_mtime_ns) if found else None
+
+
+KEYS: web.AppKey[Keys] = web.AppKey("keys", Keys)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,90 @@
+"""`livecaption token`: it makes keys that `serve --tokens` reads, and lists them without a secret."""
+
+import tomllib
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from livecaption import keys
+from livecaption.cli import main
+from livecaption.keys import Key, Role
+from tests.support.cases import for_each
+
+
+@pytest.fixture(autouse=True)
+def _without_a_file_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LIVECAPTION_TOKENS", raising=False)
+
+
+def parsed(text: str) -> tuple[Key, ...]:
+    return keys.parse(tomllib.loads(text), "keys.toml")
+
+
+def test_without_a_file_the_token_and_the_lines_for_one_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    limits = ["--expires", "2027-01-31", "--max-streams", "2", "--max-minutes-per-day", "600"]
+    assert main(["token", "create", "--name", "Hall A", "--role", "publish", *limits]) == 0
+    token, _, section = capsys.readouterr().out.partition("\n")
+    expected = Key("Hall A", frozenset({Role.PUBLISH}), keys.hash_of(token.encode()), date(2027, 1, 31), 2, 600)
+    assert parsed(section) == (expected,)
+    assert token not in section
+
+
+def test_a_key_is_added_to_the_file_which_keeps_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "keys.toml"
+    found = []
+    for name in ("Hall A", "Hall B"):
+        create = ["token", "create", "--name", name, "--role", "read", "--role", "publish", "--tokens", str(file)]
+        assert main(create) == 0
+        found.append(capsys.readouterr().out.strip())
+        file.write_text(file.read_text() + "# Hall", newline="")  # people write comments, and forget the line end
+    text = file.read_text()
+    assert [key.name for key in parsed(text)] == ["Hall A", "Hall B"]
+    assert [key.sha256 for key in parsed(text)] == [keys.hash_of(token.encode()) for token in found]
+    assert text.count("# Hall") == 2
+    assert not any(token in text for token in found)
+
+
+def test_the_list_has_what_an_operator_needs_and_no_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "keys.toml"
+    monkeypatch.setenv("LIVECAPTION_TOKENS", str(file))
+    file.write_text(
+        keys.as_toml(Key("Hall A", frozenset({Role.PUBLISH}), "0" * 64, date(2020, 1, 31), 2))
+        + keys.as_toml(Key("Figures", frozenset({Role.READ}), "1" * 64))
+    )
+    assert main(["token", "list"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "NAME     ROLE     LAST DAY              STREAMS  MINUTES A DAY",
+        "Hall A   publish  2020-01-31 (expired)  2",
+        "Figures  read",
+    ]
+
+
+@for_each(
+    ("arguments", "reason"),
+    [
+        (["--name", "token"], "--name must have"),
+        (["--name", "a\nb"], "--name must have"),
+        (["--expires", "tomorrow"], "--expires must be a day"),
+        (["--max-streams", "0"], "--max-streams must be"),
+        (["--name", "Hall A"], "a key with the name 'Hall A' already"),
+    ],
+)
+def test_a_wrong_key_is_refused_and_the_file_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
+) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text(before := keys.as_toml(Key("Hall A", frozenset({Role.READ}), "0" * 64)))
+    assert main(["token", "create", "--name", "new", "--role", "read", "--tokens", str(file), *arguments]) == 2
+    assert reason in capsys.readouterr().err
+    assert file.read_text() == before
+
+
+def test_a_list_needs_a_file_of_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["token", "list"]) == 2
+    assert main(["token", "list", "--tokens", str(tmp_path / "none")]) == 2
+    errors = capsys.readouterr().err
+    assert "LIVECAPTION_TOKENS" in errors
+    assert "No such file" in errors

@@ -1,0 +1,144 @@
+"""The streams of a key, and the end of those that it no longer allows."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+from livecaption.errors import LimitReached, LivecaptionError
+from livecaption.keys import Key, Role
+from livecaption.live.accounts import Account, Accounts
+from livecaption.live.session import LiveSession
+from tests.support.cases import for_each
+
+NOW = datetime(2027, 1, 31, 12, tzinfo=UTC)
+KEY = Key("Hall A", frozenset({Role.PUBLISH}), "a", date(2027, 1, 31), max_streams=1, max_minutes_per_day=1)
+OTHER = Key("Hall B", frozenset({Role.PUBLISH}), "b")
+
+
+@dataclass(eq=False)
+class Stream:
+    """A session as its account sees it; tests/server/test_keys.py has real ones."""
+
+    received_ms: int = 0
+    takes_audio: bool = True
+    parked: bool = False
+    hub: Any = field(default_factory=lambda: SimpleNamespace(closed=False))
+    error: LivecaptionError | None = None
+
+    def fail(self, error: LivecaptionError) -> None:
+        self.error = error
+        self.takes_audio = False
+
+
+def add(account: Account, **state: Any) -> Stream:
+    stream = Stream(**state)
+    account.add(cast(LiveSession, stream))
+    return stream
+
+
+def refusal(account: Account, now: datetime = NOW, former: Stream | None = None) -> str | None:
+    try:
+        account.check(now, cast(LiveSession, former))
+    except LimitReached as error:
+        return error.code
+    return None
+
+
+@for_each(
+    ("state", "code"),
+    [
+        ({}, "too_many_streams"),
+        ({"parked": True}, None),
+        ({"takes_audio": False}, None),
+    ],
+)
+def test_streams_count_whose_publisher_is_connected(state: dict[str, bool], code: str | None) -> None:
+    account = Accounts().of(KEY)
+    add(account, **state)
+    assert refusal(account) == code
+    assert account.n_refused == (code is not None)
+
+
+def test_a_session_that_is_resumed_or_replaced_does_not_count() -> None:
+    account = Accounts().of(KEY)
+    stream = add(account)
+    assert refusal(account, former=stream) is None
+
+
+def test_the_audio_of_all_streams_counts_also_of_those_that_are_over() -> None:
+    accounts = Accounts()
+    account = accounts.of(KEY)
+    first = add(account, received_ms=20_000)
+    second = add(account, received_ms=15_000)
+    accounts.look({"a": KEY}, NOW)
+    first.received_ms = 40_000  # its container was decoded after its end
+    first.takes_audio, first.hub.closed = False, True
+    accounts.look({"a": KEY}, NOW)
+    accounts.look({"a": KEY}, NOW)
+    assert (account.usage.today_ms(NOW), second.error) == (55_000, None)
+
+
+def test_a_stream_ends_when_the_minutes_of_its_key_are_used_up_and_none_begins_before_the_next_day() -> None:
+    accounts = Accounts()
+    account = accounts.of(KEY)
+    stream = add(account, received_ms=60_000)
+    accounts.look({"a": KEY}, NOW)
+    assert stream.error is not None
+    assert stream.error.code == "minutes_used_up"
+    assert refusal(account) == "minutes_used_up"
+    assert refusal(account, NOW + timedelta(hours=12)) is None
+
+
+@for_each(
+    ("key", "now", "code", "words"),
+    [
+        (None, NOW, "unauthorized", "removed"),
+        (KEY, NOW + timedelta(days=1), "unauthorized", "expired"),
+        (replace(KEY, roles=frozenset({Role.READ})), NOW, "forbidden_role", "needs publish"),
+        (replace(KEY, name="Hall 1"), NOW, None, ""),
+        (replace(KEY, max_streams=None), NOW, None, ""),
+    ],
+)
+def test_a_stream_ends_when_its_key_no_longer_allows_it(
+    key: Key | None, now: datetime, code: str | None, words: str
+) -> None:
+    accounts = Accounts()
+    stream = add(accounts.of(KEY))
+    accounts.look({} if key is None else {"a": key}, now)
+    assert (stream.error and stream.error.code) == code
+    assert words in str(stream.error)
+
+
+def test_a_reload_keeps_what_was_used_and_takes_the_new_name_and_limits() -> None:
+    accounts = Accounts()
+    account = accounts.of(KEY)
+    add(account, received_ms=30_000)
+    renamed = replace(KEY, name="Hall 1", max_streams=5)
+    accounts.look({"a": renamed}, NOW)
+    assert accounts.of(renamed) is account
+    assert (account.key.name, account.usage.today_ms(NOW), refusal(account)) == ("Hall 1", 30_000, None)
+
+
+def test_an_account_is_kept_until_the_streams_of_a_removed_key_are_over() -> None:
+    accounts = Accounts()
+    account = accounts.of(KEY)
+    stream = add(account)
+    accounts.look({}, NOW)
+    assert accounts.of(KEY) is account
+    stream.hub.closed = True
+    accounts.look({}, NOW)
+    assert accounts.of(KEY) is not account
+
+
+def test_a_session_that_is_resumed_with_another_key_belongs_to_that_and_its_audio_counts_once() -> None:
+    accounts = Accounts()
+    old, new = accounts.of(KEY), accounts.of(OTHER)
+    stream = add(old, received_ms=10_000)
+    accounts.look({"a": KEY, "b": OTHER}, NOW)
+    new.add(cast(LiveSession, stream))
+    stream.received_ms = 25_000
+    accounts.look({"b": OTHER}, NOW)
+    assert stream.error is None
+    assert (old.usage.total_ms, new.usage.total_ms) == (10_000, 15_000)
+    assert (old.n_streams, new.n_streams) == (0, 1)
