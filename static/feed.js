@@ -41,7 +41,7 @@ const RESTART_MS = 120_000;
 const CLOSED_AT_THE_END = 1000;
 const CLOSED_BY_A_STOP = [1001, 1012];
 /** @type {Record<number, Connection>} */
-const OF_STATUS_CODE = { 204: "over", 401: "private", 404: "unknown", 503: "full" };
+const OF_STATUS_CODE = { 204: "over", 401: "private", 404: "unknown", 429: "private", 503: "full" };
 
 export class CaptionFeed {
   #room;

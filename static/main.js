@@ -20,7 +20,7 @@ import { Sharing } from "./sharing.js";
 import { chosenTracks, offerLanguages, offerTracks, refreshSources } from "./sources.js";
 import { claimTab, keepTab, readTab } from "./tab.js";
 import { accessToken } from "./token.js";
-import { askForToken } from "./token-dialog.js";
+import { askForToken, needsToken } from "./token-dialog.js";
 import { clock } from "./transcript.js";
 import { TranscriptPanel } from "./transcript-panel.js";
 import {
@@ -92,7 +92,7 @@ const sharing = new Sharing({
   title: () => settings.get("title"),
   token: accessToken,
   isFixed: () => !session.resting || tab.eventGoesOn,
-  askForToken: (again) => askForToken(again, { action: t("Share") }),
+  askForToken: (again, code) => askForToken(again, { code, action: t("Share") }),
   shared: () => showCodeTrouble(null),
 });
 const isOnlyTab = claimTab(tab);
@@ -180,7 +180,7 @@ async function endEvent() {
     showEventOver();
   } catch (error) {
     const problem = Problem.from(error);
-    if (problem.code === "unauthorized") askForToken(endEvent, { action: t("End event") });
+    if (needsToken(problem.code)) askForToken(endEvent, { code: problem.code, action: t("End event") });
     else showProblem(problem);
   }
 }
@@ -391,10 +391,10 @@ function showSuspended(suspended) {
 
 /** @param {Problem} problem */
 function showProblem(problem) {
-  if (problem.code === "unauthorized") {
+  if (needsToken(problem.code)) {
     // Nothing has gone wrong yet.
     if (session.state === "failed") session.rest(startedFrom);
-    askForToken(start);
+    askForToken(start, { code: problem.code });
   } else if (problem.code === "room_taken") askToTakeOver();
   else problems.show(problem);
 }
@@ -506,7 +506,7 @@ bind("auto-gain", settings, "autoGainControl", changeSource);
 startButton.addEventListener("click", startOrPause);
 element("end-event").addEventListener("click", askToEnd);
 element("test-microphone").addEventListener("click", testMicrophone);
-element("enter-token").addEventListener("click", () => askForToken(learn, { isRefused: false, action: t("Keep") }));
+element("enter-token").addEventListener("click", () => askForToken(learn, { code: "", action: t("Keep") }));
 element("resume").addEventListener("click", () => session.resume());
 element("smaller").addEventListener("click", () => changeCaptionSize(-1));
 element("larger").addEventListener("click", () => changeCaptionSize(1));

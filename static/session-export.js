@@ -20,7 +20,7 @@ export async function exportOf({ id, readerToken }, format, timeoutMs) {
   const get = (token) => fetch(url, { headers: authorization(token), signal, cache: "no-store" });
   let response = await get(readerToken);
   // The readers' token is valid as long as the server remembers the session, the operator's token after that.
-  if (response.status === 401) response = await get(accessToken());
+  if ([401, 429].includes(response.status)) response = await get(accessToken());
   if (!response.ok) throw new Error(`the server answers ${response.status}`);
   return response;
 }

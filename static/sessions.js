@@ -5,7 +5,7 @@ import { ask, element, make, save } from "./dom.js";
 import { language as pageLanguage, t } from "./language.js";
 import { Settings } from "./settings.js";
 import { accessToken, authorization } from "./token.js";
-import { requireToken } from "./token-dialog.js";
+import { needsToken, requireToken } from "./token-dialog.js";
 import { inTrack, listTracks, ORIGINAL } from "./tracks.js";
 import { channelName, clock } from "./transcript.js";
 import { refusalWords } from "./words.js";
@@ -37,11 +37,13 @@ let captions = [];
 class RequestFailed extends Error {
   /**
    * @param {number} status
+   * @param {string} code
    * @param {string} message
    */
-  constructor(status, message) {
+  constructor(status, code, message) {
     super(message);
     this.status = status;
+    this.code = code;
   }
 }
 
@@ -55,12 +57,12 @@ async function request(path, options = {}) {
     const signal = AbortSignal.timeout(TIMEOUT_MS);
     response = await fetch(path, { ...options, headers: authorization(accessToken()), signal, cache: "no-store" });
   } catch {
-    throw new RequestFailed(0, t("The server does not answer"));
+    throw new RequestFailed(0, "", t("The server does not answer"));
   }
   if (response.ok) return response;
   /** @type {Refusal} */
-  const { code, message } = await response.json().catch(() => ({}));
-  throw new RequestFailed(response.status, refusalWords(code ?? "", response.status, message ?? ""));
+  const { code = "", message = "" } = await response.json().catch(() => ({}));
+  throw new RequestFailed(response.status, code, refusalWords(code, response.status, message));
 }
 
 /**
@@ -73,9 +75,9 @@ async function attempt(task) {
     await task();
   } catch (error) {
     if (!(error instanceof RequestFailed)) throw error;
-    if (error.status !== 401) return showState("failed", error.message);
+    if (error.status !== 401 && !needsToken(error.code)) return showState("failed", error.message);
     showState("idle", t("Waiting for the access token"));
-    requireToken(() => attempt(task));
+    requireToken(() => attempt(task), error.code);
   }
 }
 

@@ -4,6 +4,7 @@
 import { copyFrom, element, save } from "./dom.js";
 import { t } from "./language.js";
 import { chooseRoom, currentRoom, drawCode, forgetRoom, newRoom, registerRoom } from "./rooms.js";
+import { needsToken } from "./token-dialog.js";
 import { Problem, problemWords } from "./words.js";
 
 /** @import { Info } from "./messages.js" */
@@ -15,7 +16,7 @@ import { Problem, problemWords } from "./words.js";
  * @property {() => string} title of the event; "": it has none
  * @property {() => string} token the operator's
  * @property {() => boolean} isFixed whether the event runs, so that its link cannot change
- * @property {(again: () => void) => void} askForToken
+ * @property {(again: () => void, code: string) => void} askForToken
  * @property {() => void} shared is called once the link and its code work
  */
 
@@ -62,7 +63,7 @@ export class Sharing {
     element("share-save").addEventListener("click", () =>
       save(new Blob([this.#code.svg], { type: "image/svg+xml" }), `livecaption-${this.#room.name}.svg`),
     );
-    element("share-token").addEventListener("click", () => options.askForToken(() => this.#register()));
+    element("share-token").addEventListener("click", () => this.#askForToken(this.#problem?.code ?? ""));
     element("share-new").addEventListener("click", () => this.#change(() => newRoom(options.isPrivate())));
     nameField.addEventListener("change", () =>
       this.#change(() => chooseRoom(nameField.value.trim(), options.isPrivate())),
@@ -202,7 +203,12 @@ export class Sharing {
       if (this.#problem) return;
     }
     this.#report(problem);
-    if (problem.code === "unauthorized") this.#options.askForToken(() => this.#register());
+    if (needsToken(problem.code)) this.#askForToken(problem.code);
+  }
+
+  /** @param {string} code of the server's refusal */
+  #askForToken(code) {
+    this.#options.askForToken(() => this.#register(), code);
   }
 
   #isLocal() {
@@ -271,7 +277,7 @@ export class Sharing {
     element("share-name-problem").textContent = isOfName ? words : "";
     // A name of somebody else is not in the field any more.
     nameField.setAttribute("aria-invalid", String(isOfName && problem.code !== "room_of_others"));
-    element("share-token").hidden = problem?.code !== "unauthorized";
+    element("share-token").hidden = !problem || !needsToken(problem.code);
     // While a code is on its way, its place is kept.
     code.hidden = this.#problem !== null && !this.#code.svg;
     this.#show();

@@ -6,10 +6,10 @@ import { Graph, HISTORY_S } from "./graph.js";
 import { decimal, t } from "./language.js";
 import { Settings } from "./settings.js";
 import { accessToken, authorization } from "./token.js";
-import { requireToken } from "./token-dialog.js";
+import { needsToken, requireToken } from "./token-dialog.js";
 
 /** @import { GraphOptions, Reading } from "./graph.js" */
-/** @import { Latencies, Stats } from "./messages.js" */
+/** @import { Latencies, Refusal, Stats } from "./messages.js" */
 
 /** @typedef {[name: string, written: (stats: Stats) => string]} Figure */
 
@@ -272,12 +272,14 @@ async function update() {
     showState("lost", t("The server does not answer; trying again"));
     return true;
   }
-  if (response.status === 401) {
-    showState("idle", t("Waiting for the access token"));
-    requireToken(watch);
-    return false;
-  }
   if (!response.ok) {
+    /** @type {Refusal} */
+    const { code = "" } = await response.json().catch(() => ({}));
+    if (needsToken(code)) {
+      showState("idle", t("Waiting for the access token"));
+      requireToken(watch, code);
+      return false;
+    }
     showState("lost", t("The server answers {status}; trying again", { status: response.status }));
     return true;
   }

@@ -7,31 +7,51 @@ import { accessToken, isTokenRemembered, keepToken } from "./token.js";
 
 const ENTERED = "entered";
 
+/** @type {Record<string, string>} Why the present token was refused, by the server's codes. */
+const REFUSED = {
+  unauthorized: t("This token was not accepted."),
+  forbidden_role: t("This token does not allow that. Enter one that does, or ask the operator of the server."),
+  too_many_attempts: t("This token was not accepted. Many wrong ones came from your network."),
+};
+
+/**
+ * Whether another token helps.
+ *
+ * @param {string} code of the server's refusal
+ */
+export function needsToken(code) {
+  return code in REFUSED;
+}
+
 /**
  * Ask the user for the token; call `entered` unless they cancel.
  *
  * @param {() => void} entered
- * @param {{ isRefused?: boolean, action?: string }} options whether the present one was refused, and what the button
- *   does, where it is not what it usually does
+ * @param {{ code?: string, action?: string }} options why the present one was refused, "" if it was not; and what the
+ *   button does, where it is not what it usually does
  */
-export function askForToken(entered, { isRefused = true, action } = {}) {
+export function askForToken(entered, { code = "unauthorized", action } = {}) {
   const dialog = document.querySelector("token-dialog");
-  if (dialog instanceof TokenDialog) dialog.ask(entered, { isRefused, action });
+  if (dialog instanceof TokenDialog) dialog.ask(entered, { code, action });
 }
 
 /**
  * Ask for the token that a request lacks. If the user cancels, the button `#enter-token` of the page asks again.
  *
  * @param {() => void} entered
+ * @param {string} code of the server's refusal
  */
-export function requireToken(entered) {
+export function requireToken(entered, code) {
   const button = element("enter-token", HTMLButtonElement);
   button.hidden = false;
-  button.onclick = () => requireToken(entered);
-  askForToken(() => {
-    button.hidden = true;
-    entered();
-  });
+  button.onclick = () => requireToken(entered, code);
+  askForToken(
+    () => {
+      button.hidden = true;
+      entered();
+    },
+    { code },
+  );
 }
 
 class TokenDialog extends HTMLElement {
@@ -39,7 +59,7 @@ class TokenDialog extends HTMLElement {
   #field = make("input");
   #remember = make("input");
   #enter = make("button", "", "primary");
-  #refused = make("p", t("This token was not accepted."), "failure");
+  #refused = make("p", "", "failure");
 
   connectedCallback() {
     const title = make("h2", t("This server requires an access token"));
@@ -68,10 +88,11 @@ class TokenDialog extends HTMLElement {
 
   /**
    * @param {() => void} entered
-   * @param {{ isRefused: boolean, action?: string }} options
+   * @param {{ code: string, action?: string }} options
    */
-  ask(entered, { isRefused, action }) {
-    const wasRefused = isRefused && accessToken() !== "";
+  ask(entered, { code, action }) {
+    const wasRefused = code !== "" && accessToken() !== "";
+    this.#refused.textContent = wasRefused ? (REFUSED[code] ?? REFUSED.unauthorized) : "";
     this.#refused.hidden = !wasRefused;
     this.#field.setAttribute("aria-invalid", String(wasRefused));
     // A hidden text would still be read as the description.

@@ -221,6 +221,22 @@ const PROBLEMS = {
     t("Its recognizer does not start. The reason is in the server's log, which its operator can read."),
   ],
   unauthorized: [t("This server requires an access token"), t("The link works once you have entered it.")],
+  forbidden_role: [
+    t("Your access token does not allow that"),
+    t("Enter one that does, or ask the operator of the server."),
+  ],
+  too_many_attempts: [
+    t("Your access token was not accepted"),
+    t("Many wrong ones came from your network. Enter the right one."),
+  ],
+  too_many_streams: [
+    t("Your access token has as many streams as it may have"),
+    t("End one of them, then start again."),
+  ],
+  minutes_used_up: [
+    t("Your access token has no more captions today"),
+    t("Its time for this day is used up. The captions so far are kept. Start again tomorrow, or enter another token."),
+  ],
   unreachable: [
     t("The server does not answer"),
     t("It may be stopped, or the network is down. Start again when it is back."),

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
+from livecaption.keys import Key, Role, as_toml, hash_of
 from tests.browser.support import Launch, Profile, Serve, Server, assert_accessible, emptied, serving
 from tests.support.speech import pcm_s16le, sound
 
@@ -16,6 +17,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 SCRIPTED = ("--engine", "scripted")
 TOKEN = "säcret+/="
+PUBLISHER = "lc_publisher"
 SPEECH = pcm_s16le(sound("silence 200ms, speech 1000ms"))
 
 OpenStats = Callable[[Server], Awaitable[Page]]
@@ -59,9 +61,11 @@ async def used_server() -> AsyncIterator[Server]:
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
-async def guarded_server() -> AsyncIterator[Server]:
-    """A server that asks for a token."""
-    async with serving(*SCRIPTED, "--token", TOKEN) as server:
+async def guarded_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
+    """A server that asks for a token. One of its keys does not allow to see figures."""
+    file = tmp_path_factory.mktemp("keys") / "keys.toml"
+    file.write_text(as_toml(Key("Hall A", frozenset({Role.PUBLISH}), hash_of(PUBLISHER.encode()))))
+    async with serving(*SCRIPTED, "--token", TOKEN, "--tokens", str(file)) as server:
         yield server
 
 
@@ -165,6 +169,10 @@ async def test_the_token_is_asked_for_once_and_serves_the_captions_too(
     await dialog.get_by_label("Access token").fill("wrong")
     await dialog.get_by_role("button", name="Show figures").click()
     await expect(dialog).to_contain_text("This token was not accepted.")
+    await dialog.get_by_label("Access token").fill(PUBLISHER)
+    await dialog.get_by_role("button", name="Show figures").click()
+    refusal = "This token does not allow that. Enter one that does, or ask the operator of the server."
+    await expect(dialog.get_by_label("Access token")).to_have_accessible_description(refusal)
     await dialog.get_by_label("Access token").fill(TOKEN)
     await dialog.get_by_role("button", name="Show figures").click()
     await expect(page.get_by_role("status")).to_have_text("Ready")
