@@ -30,7 +30,7 @@ MINUTE_MS = 60_000
 
 
 class Role(Enum):
-    """What a key allows. `server.access` has the routes of each."""
+    """The right that a key gives. `server.access` has the routes of each."""
 
     PUBLISH = "publish"  # stream, and make rooms
     READ = "read"  # transcripts, captions of private sessions, figures

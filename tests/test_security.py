@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from livecaption import keys
 from livecaption.audio.accepted import STREAMS
 from livecaption.audio.container import MAX_TRACKS, READ_BYTES
 from livecaption.audio.formats import MAX_CHANNELS
@@ -16,7 +17,7 @@ from livecaption.live.dialects import native
 from livecaption.live.event_log import MAX_CHARACTERS, MAX_MESSAGES
 from livecaption.live.logs import FEW_REFUSALS
 from livecaption.scheduling import translations
-from livecaption.server import app, descriptors, exports, lifecycle, logs, readers, sending
+from livecaption.server import app, attempts, descriptors, exports, lifecycle, logs, readers, sending
 from livecaption.store import writer
 from livecaption.store.transcripts import MAX_UNUSED_ROOMS, WAITING_DAYS
 from tests.support.cases import for_each
@@ -36,6 +37,8 @@ BOUNDS = {
     "binary": f"a binary message | {native.LIMITS.max_binary_bytes // MIB} MiB",
     "read": f"from {(native.LIMITS.max_binary_bytes + app.READ_MARGIN_BYTES) / MIB:.2f} MiB on",
     "errors": f"bad messages of a publisher | {connection.MAX_ERRORS} |",
+    "wrong tokens": f"/64 network) | {attempts.MAX_WRONG} a minute, of the last {attempts.MAX_ADDRESSES} addresses |",
+    "keys": f"keys; tokens of one request | {keys.MAX_KEYS}; {keys.MAX_SHOWN} |",
     "audio": f"{AUDIO.audio_s_per_s:.0f} s a second, {AUDIO.burst_s:.0f} s at once",
     "backlog": f"audio that waits for finals | {AUDIO.max_backlog_ms // 1000} s",
     "translations": f"finals of a session whose translations wait | {translations.MAX_WAITING} |",

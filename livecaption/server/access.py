@@ -8,7 +8,7 @@ from livecaption.keys import Role
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a route needs.
+    """The needs of a route.
 
     Attributes:
         role: the role of the key that is needed, if the server has keys. None: none is.

@@ -1,4 +1,4 @@
-"""Wrong tokens of each address, so that those who try many are told to stop. Pure."""
+"""Wrong tokens of each address, so that clients that try many are asked to stop. Pure."""
 
 from ipaddress import ip_network
 

@@ -21,7 +21,7 @@ from livecaption.server.origins import Origin, host_name, normal_origin, origin_
 from livecaption.server.services import SERVICES
 
 ACCESS: web.AppKey[dict[web.AbstractRoute, Access]] = web.AppKey("access", dict)
-"""What each route of the application needs."""
+"""The needs of each route of the application."""
 
 
 class OwnNames:

@@ -12,6 +12,7 @@ import soundfile
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from livecaption.evaluation.wer import word_error_rate
+from livecaption.keys import Key, Role, as_toml, hash_of
 from livecaption.server.addresses import interfaces, reachable
 from tests.browser.support import Launch, Profile, Serve, Server, drawn, emptied
 from tests.support.streaming import JFK
@@ -422,9 +423,14 @@ async def test_a_reader_who_scrolled_back_is_left_in_peace(scripted_server: Serv
     await expect(page.locator("#transcript p").last).to_be_in_viewport()
 
 
-async def test_a_token_is_asked_for_once_and_remembered_on_request(serve: Serve, context: BrowserContext) -> None:
-    """The page shows that a wrong one is refused. Enter confirms the right one, which is never in the address bar."""
-    server = await serve(*SCRIPTED, "--token", "säcret+/=")
+async def test_a_token_is_asked_for_once_and_remembered_on_request(
+    serve: Serve, context: BrowserContext, tmp_path: Path
+) -> None:
+    """The page shows that a wrong one is refused, and so is one that does not allow to stream. Enter confirms the right
+    one, which is never in the address bar."""
+    file = tmp_path / "keys.toml"
+    file.write_text(as_toml(Key("Archive", frozenset({Role.READ}), hash_of(b"lc_reader"))))
+    server = await serve(*SCRIPTED, "--token", "säcret+/=", "--tokens", str(file))
     page = await context.new_page()
     await page.goto(server.url)
     await press_start(page)
@@ -434,6 +440,10 @@ async def test_a_token_is_asked_for_once_and_remembered_on_request(serve: Serve,
     await dialog.get_by_role("button", name="Start captions").click()
     await expect(dialog.get_by_label("Access token")).to_have_accessible_description("This token was not accepted.")
     await expect(page.locator("#state")).to_have_text("Ready")
+    await dialog.get_by_label("Access token").fill("lc_reader")
+    await page.keyboard.press("Enter")
+    refusal = "This token does not allow that. Enter one that does, or ask the operator of the server."
+    await expect(dialog.get_by_label("Access token")).to_have_accessible_description(refusal)
     await dialog.get_by_label("Access token").fill("säcret+/=")
     await page.keyboard.press("Enter")
     await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)

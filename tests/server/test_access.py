@@ -81,7 +81,7 @@ async def refusal(client: Client, method: str, path: str, token: str | None) -> 
         return code
 
 
-async def test_every_route_answers_each_key_as_the_table_says(client: Client) -> None:
+async def test_every_route_answers_each_key_by_the_table(client: Client) -> None:
     answers, expected = {}, {}
     for method, path in sorted(routes()):
         access = access_of(method, path, [STREAM])
@@ -98,7 +98,7 @@ async def test_every_route_answers_each_key_as_the_table_says(client: Client) ->
     assert answers == expected
 
 
-async def test_what_is_private_is_for_its_reader_token_and_for_keys_that_read(client: Client) -> None:
+async def test_private_captions_are_for_their_reader_token_and_for_keys_that_read(client: Client) -> None:
     publisher = await client.ws_connect(STREAM, headers={hdrs.AUTHORIZATION: f"Bearer {TOKENS[Role.PUBLISH]}"})
     room = {"name": "hall", "secret": "s" * 16}
     await publisher.send_json({"type": "start", "private": True, "room": room})
