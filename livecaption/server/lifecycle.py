@@ -120,11 +120,11 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
         secured = tls.of(config)
         if given := inherited_sockets(os.environ):
             config = replace(config, server=listening.with_address_of(given, config.server))
+        runner = _runner(config)
         listener = Listener(given) if given else Listener.bind(config.server)
     except (OSError, ConfigError) as error:
         logger.error("%s", listening.why_not(error, config.server))
         return EXIT_CANNOT_START
-    runner = _runner(config)
     pool, sessions = runner.app[SERVICES].pool, runner.app[SERVICES].sessions
     reloading = Reloading(manager)
     if secured:

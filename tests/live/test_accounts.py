@@ -71,9 +71,10 @@ def test_the_audio_of_all_streams_counts_also_of_those_that_are_over() -> None:
     account = accounts.of(KEY)
     first = add(account, received_ms=20_000)
     second = add(account, received_ms=15_000)
+    first.takes_audio = False
     accounts.look({"a": KEY}, NOW)
-    first.received_ms = 40_000  # its container was decoded after its end
-    first.takes_audio, first.hub.closed = False, True
+    first.received_ms = 40_000  # the rest of its container is decoded
+    first.hub.closed = True
     accounts.look({"a": KEY}, NOW)
     accounts.look({"a": KEY}, NOW)
     assert (account.usage.today_ms(NOW), second.error) == (55_000, None)

@@ -159,8 +159,9 @@ async def test_a_server_of_ones_own_whose_engine_is_unusable_raises_the_reason()
 
 
 async def test_a_server_of_ones_own_stores_nothing(tmp_path: Path) -> None:
-    """`transcribe` and `listen` read the same settings as `serve`, whose store may be in use."""
+    """`transcribe` and `listen` read the same settings as `serve`, whose store may be in use. They need no keys."""
     config = replace(scripted(), store=StoreConfig(str(tmp_path / "transcripts.db")))
+    config = replace(config, server=replace(config.server, tokens=str(tmp_path / "keys.toml")))
     async with running_server(config):
         assert os.listdir(tmp_path) == []
 

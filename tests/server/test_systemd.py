@@ -163,7 +163,9 @@ async def test_a_server_notifies_systemd_that_it_loads_is_ready_lives_reloads_an
     """Row 58: the order of the notifications."""
     pem = certificate.ensure(tmp_path, {"localhost"}, datetime.now(UTC)).path
     environment = {"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "400000", "LIVECAPTION_PROT": "1"}
-    flags = ("--model", "load 1", "--tls-cert", str(pem), "--tls-key", str(pem))
+    keys = tmp_path / "keys.toml"
+    keys.write_text("")
+    flags = ("--model", "load 1", "--tls-cert", str(pem), "--tls-key", str(pem), "--tokens", str(keys))
     async with serving(*flags, environment=environment) as server:
         loading = await systemd.receive_until("READY=1")
         # A watchdog notification may be due between the end of loading and READY.
@@ -176,6 +178,7 @@ async def test_a_server_notifies_systemd_that_it_loads_is_ready_lives_reloads_an
         assert reloading[1:] == ["READY=1"]
         assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", reloading[0])
         await server.logged("certificate: reloaded")
+        await server.logged("tokens: reloaded")
         await server.logged(r"no setting has this name: LIVECAPTION_PROT \(LIVECAPTION_PORT\?\)")
         server.send(signal.SIGTERM)
         assert set((await systemd.receive_until("STOPPING=1"))[:-1]) <= {"WATCHDOG=1"}
