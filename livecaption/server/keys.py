@@ -96,12 +96,12 @@ class Keys:
         return key
 
     def note_wrong(self, shown: Sequence[bytes], address: str) -> None:
-        """Note that these tokens fit nothing.
+        """Note that these tokens fit nothing. A server without keys has none that anybody could guess.
 
         Raises:
             LimitReached: `too_many_attempts`.
         """
-        if not shown:
+        if not shown or not self.needed:
             return
         n = min(len(shown), MAX_SHOWN)
         self.n_wrong += n

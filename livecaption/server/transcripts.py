@@ -1,7 +1,7 @@
 """Handlers for stored sessions: lists, search, transcripts in every format, titles, deletion.
 
-Lists, searches, new titles and deletions need the operator's token. On a server without one, they are for clients of
-its machine. A transcript needs only the id of its session.
+Lists, searches, new titles and deletions need a key with the role of `server.access`. On a server without keys, they
+are for clients of its machine. A transcript needs only the id of its session.
 Private sessions have their own rules, also on a server without a token: `_check_may_read`. Without a store, only
 transcripts are available, of sessions that run or ended less than five minutes ago. So it is with sessions that are not
 to be kept.
@@ -251,7 +251,7 @@ async def _changeable(request: web.Request) -> tuple[TranscriptStore, str]:
     Raises:
         ForbiddenOrigin: a page of another site asks.
         UnknownSession: nothing is stored.
-        Unauthorized: the operator's token is needed.
+        Unauthorized, ForbiddenRole, LimitReached, LocalOnly: see `auth.check_access`.
     """
     auth.check_origin(request, request.app[SERVICES].config.server)
     auth.check_access(request)
@@ -297,11 +297,11 @@ def _forget(request: web.Request) -> None:
 def _check_may_read(request: web.Request, *, private: bool) -> None:
     """Check access to a private session.
 
-    While the session is live, its readers and the operator may read it. Later only the operator may. On a server
-    without a configured token, no request counts as the operator's.
+    While the session is live, its readers and keys with the role `read` may read it. Later only these keys may.
 
     Raises:
         Unauthorized: `wrong_token` while the session is live, then `unauthorized`.
+        ForbiddenRole, LimitReached: see `auth.check_reader`.
     """
     if not private:
         return

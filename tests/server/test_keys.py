@@ -298,6 +298,13 @@ async def test_wrong_tokens_for_streams_and_for_what_is_private_count_too(serve:
     await publisher.close()
 
 
+def test_a_server_without_keys_counts_no_wrong_tokens() -> None:
+    own = Keys(ServerConfig())
+    for _ in range(20):
+        own.note_wrong([b"an old reader token"], "192.0.2.1")
+    assert own.n_wrong == 0
+
+
 def test_an_application_can_be_built_with_a_file_of_keys(file: Path) -> None:
     from livecaption.config import Config
 
