@@ -71,8 +71,9 @@ logger = logging.getLogger("livecaption")
 def run(config: Config, signals: SignalInbox) -> NoReturn:
     """Serve until a signal, then end the process.
 
-    Exit code 0: stopped in order. 3: the model, the port or the store of transcripts cannot be used. 70: a bug of
-    livecaption, or a stop that took too long or lost captions. 128 + n: forced by a second signal.
+    Exit code 0: stopped in order. 3: the model, the port, the store of transcripts, the certificate or the file of keys
+    cannot be used. 70: a bug of livecaption, or a stop that took too long or lost captions. 128 + n: forced by a second
+    signal.
     """
     logs.configure(config.log)
     logging.getLogger("asyncio").addFilter(RateLimited(refused_accept))
