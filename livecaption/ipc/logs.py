@@ -21,7 +21,7 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.DEBUG, 7))
 """Levels from the highest on, and their priorities in the journal: sd-daemon(3)."""
 TEXT = "%(levelname)s %(name)s: %(message)s"
-DETAILS = ("method", "route", "status", "bytes", "ms", "host", "origin")
+DETAILS = ("method", "route", "status", "bytes", "ms", "host", "origin", "key")
 """Fields that a line may have besides its subject: the `extra` of its record."""
 
 

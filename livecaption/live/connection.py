@@ -298,7 +298,8 @@ class Connection:
     def _note_key(self, session: LiveSession) -> None:
         if self._account is not None:
             self._account.add(session)
-            logger.info("session=%s has the key %r", logged_id(session.id), self._account.key.name)
+            name = self._account.key.name
+            logger.info("session=%s has the key %r", logged_id(session.id), name, extra={"key": name})
 
     def _start_is_overdue(self) -> None:
         if self._session is None:

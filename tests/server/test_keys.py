@@ -13,6 +13,7 @@ from aiohttp import hdrs
 
 from livecaption import keys
 from livecaption.errors import ConfigError
+from livecaption.ipc.logs import fields_of
 from livecaption.keys import Key, Role
 from livecaption.server import build_app
 from livecaption.server import keys as server_keys
@@ -178,6 +179,8 @@ async def test_the_key_is_named_in_the_log_and_the_figures_and_its_token_is_not(
     text = await (await client.get("/metrics", headers=bearer("lc_office"))).text()
     assert 'livecaption_key_streams{key="Hall A"} 1.0' in text
     assert "has the key 'Hall A'" in caplog.text
+    named = [record for record in caplog.records if fields_of(record).get("key") == "Hall A"]
+    assert len(named) == 2  # its stream, and the refusal
     assert "refused: forbidden_role for GET /v1/stats" in caplog.text
     assert "and key 'Hall A'" in caplog.text
     assert "lc_" not in caplog.text + text + str(figures)
