@@ -98,7 +98,7 @@ def test_a_connection_that_is_not_accepted_is_one_line_without_a_traceback() -> 
 def test_refusals_of_one_address_do_not_hide_those_of_another(caplog: pytest.LogCaptureFixture) -> None:
     refusals = Refusals()
     for peer in ("198.51.100.1",) * 10 + ("127.0.0.1",):
-        refusals.log("unauthorized", "GET /v1/stats", peer, "localhost", None)
+        refusals.log("unauthorized", "GET /v1/stats", peer, "localhost", None, None)
     lines = [line.getMessage() for line in caplog.records]
     assert ["198.51.100.1" in line for line in lines] == [True, True, True, False]
 
@@ -107,7 +107,7 @@ def test_refusals_of_many_addresses_are_bounded(caplog: pytest.LogCaptureFixture
     refusals = Refusals()
     for number in range(MAX_ADDRESSES + 10):
         for code in ("unauthorized", "forbidden_host"):
-            refusals.log(code, "GET /v1/stats", str(number), "localhost", None)
+            refusals.log(code, "GET /v1/stats", str(number), "localhost", None, None)
     assert len(caplog.records) == 2 * MAX_REFUSALS_PER_MINUTE
     assert len(refusals._few_of_address) == MAX_ADDRESSES
 
