@@ -174,6 +174,8 @@ export class CaptionFeed {
       if (this.#cursor) headers["Last-Event-ID"] = this.#cursor;
       const response = await fetch(`${this.#room}/events`, { headers, signal: abort.signal, cache: "no-store" });
       const connection = OF_STATUS_CODE[response.status];
+      // A proxy that does not reach the server may answer 503 too.
+      if (connection === "full" && !(await response.json().catch(() => ({}))).code) return "reconnecting";
       if (connection) return connection;
       if (!response.ok || !response.body) return "reconnecting";
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

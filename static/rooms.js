@@ -7,7 +7,7 @@
 
 import { hasTypes, store, storedJson } from "./storage.js";
 import { authorization, base64url } from "./token.js";
-import { Problem } from "./words.js";
+import { Problem, refusalCode } from "./words.js";
 
 /** @import { Refusal, Room } from "./messages.js" */
 
@@ -111,7 +111,7 @@ async function request(url, options) {
   });
   if (response.ok) return response;
   const { code, message } = /** @type {Refusal} */ (await response.json().catch(() => ({})));
-  throw new Problem(code === "wrong_token" ? "room_of_others" : (code ?? `http_${response.status}`), message);
+  throw new Problem(code === "wrong_token" ? "room_of_others" : refusalCode(response.status, code), message);
 }
 
 /** @param {OwnRoom} room */

@@ -7,7 +7,7 @@
 
 import { KeptSound } from "./kept-sound.js";
 import { authorization, subprotocols } from "./token.js";
-import { Problem } from "./words.js";
+import { Problem, refusalCode } from "./words.js";
 
 /** @import { Ready, Refusal, Start, StreamEvent } from "./messages.js" */
 
@@ -106,7 +106,7 @@ export async function preflight(token, claim, signal) {
   if (response.status === 426) return;
   const retryAfterS = answer.retry_after_s ?? Number.parseFloat(response.headers.get("Retry-After") ?? "");
   throw new Problem(
-    answer.code ?? `http_${response.status}`,
+    refusalCode(response.status, answer.code),
     answer.message ?? response.statusText,
     Number.isFinite(retryAfterS) ? retryAfterS : null,
   );

@@ -37,6 +37,19 @@ export class Problem extends Error {
   }
 }
 
+/** Statuses with which a proxy answers while it does not reach the server, such as during a restart. */
+const PROXY_STATUSES = [502, 503, 504];
+
+/**
+ * The code of a refused request. `code`: that of the server; undefined: the answer is not the server's.
+ *
+ * @param {number} status
+ * @param {string | undefined} code
+ */
+export function refusalCode(status, code) {
+  return code ?? (PROXY_STATUSES.includes(status) ? "unreachable" : `http_${status}`);
+}
+
 /** @type {Record<string, string>} Languages that Whisper transcribes well enough to be read, by their own names. */
 export const LANGUAGES = {
   ar: "العربية",

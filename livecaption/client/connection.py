@@ -35,8 +35,8 @@ async def connect(
         token: the server's token, if it has one.
         ssl: decides which certificates are trusted, such as `ssl.create_default_context(cafile="authority.pem")`. None:
             those of the system's authorities, or of the file that the variable SSL_CERT_FILE names.
-        wait_s: time for which to wait for a server that cannot accept the stream yet, because it loads its model or is
-            full. It is asked again after its `retry_after_s`.
+        wait_s: time for which to wait for a server that cannot accept the stream yet, because it loads its model, is
+            full, or restarts behind a proxy. It is asked again after its `retry_after_s`.
         waiting: called with the refusal each time before waiting.
 
     Raises:

@@ -25,6 +25,12 @@ MAX_EVENT_BYTES = 64 * 1024 * 1024
 RETRY_S = 0.1
 MAX_RETRY_S = 2.0
 
+PROXY_STATUSES = (502, 503, 504)
+"""Statuses with which a proxy answers while the server behind it restarts (RFC 9110, 15.6.3 to 15.6.5)."""
+
+PROXY_RETRY_S = 2.0
+"""Time after which to try again, if the proxy names none in seconds. A server without a model starts within it."""
+
 MAX_ABSENCE_S = 600.0
 """Time for which a client tries to go on, as the pages do. It is not `resume_window_ms`: the server counts that from
 when it notices the loss, or has loaded its model again."""
@@ -53,8 +59,10 @@ class StreamError(ConnectionError):
 class StreamRefused(StreamError):
     """The server did not accept the stream or the reader, or the address is not a livecaption server's.
 
+    A proxy that does not reach the server refuses too, with `retry_after_s`, as the server may only restart.
+
     Attributes:
-        http_status: status of the response: 401, 403, 404, 503 ...
+        http_status: status of the response: 401, 403, 404, 502, 503 ...
         code: error code, such as `unauthorized`; empty if the response was not livecaption's.
         message: description for people.
     """
@@ -154,7 +162,7 @@ async def opening(url: str, token: str | None, ssl: SSLContext | None) -> AsyncI
                 ssl=ssl or True,
             )
         except aiohttp.WSServerHandshakeError as error:
-            raise _refusal(url, error.status, body) from None
+            raise _refusal(url, error.status, error.headers or {}, body) from None
         except aiohttp.ClientConnectorCertificateError as error:
             why = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
             raise ConnectionError(
@@ -216,10 +224,14 @@ async def reopened(open_: Callable[[], Awaitable[Opened]]) -> Opened:
         wait_s = min(2 * wait_s, MAX_RETRY_S)
 
 
-def _refusal(url: str, status: int, body: bytes) -> StreamRefused:
+def _refusal(url: str, status: int, headers: Mapping[str, str], body: bytes) -> StreamRefused:
     """Return the error for an HTTP response that came instead of the upgrade."""
     try:
         fields = json.loads(body)
         return StreamRefused(status, fields["code"], fields["message"], fields.get("retry_after_s"))
     except (ValueError, TypeError, KeyError):
+        if status in PROXY_STATUSES:
+            seconds = headers.get("Retry-After", "")
+            retry_after_s = float(seconds) if seconds.isdecimal() else PROXY_RETRY_S
+            return StreamRefused(status, "", f"cannot reach {url}: a proxy answered {status}", retry_after_s)
         return StreamRefused(status, "", f"{url} is not a livecaption server: it answered {status}", None)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -38,6 +39,24 @@ server {{
     return 200 "<!doctype html><title>Another site</title>";
 }}
 """
+
+REACHED = """
+server {{
+    listen 127.0.0.1:{port};
+    error_page 502 ={status} @away;
+    location / {{
+        proxy_pass {url};
+        proxy_http_version 1.1;
+        proxy_set_header Host $http_host;
+        proxy_set_header Upgrade $http_upgrade;
+        proxy_set_header Connection "upgrade";
+    }}
+    location @away {{
+        return {status};
+    }}
+}}
+"""
+"""A proxy that answers with this status while it does not reach the server."""
 
 
 @dataclass(frozen=True)
@@ -153,3 +172,41 @@ async def test_pages_of_allowed_origins_use_the_api_and_embed_the_readers_page(
         frame = page.frame_locator("iframe[name=readers]")
         await expect(frame.locator("body")).to_contain_text(said.rstrip("."), ignore_case=True, timeout=20_000)
         assert page.frame("transcripts").url.startswith("chrome-error:")
+
+
+async def test_pages_behind_a_proxy_go_on_by_themselves_after_a_restart_of_the_server(
+    serve: Serve, context: BrowserContext, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    """While the server is away, nginx answers 502 to the speaker, and to the reader 503, as HAProxy does."""
+    require("nginx")
+    flags = ("--engine", "scripted", "--resume-window", "1", "--store", str(tmp_path / "transcripts.db"))
+    flags += ("--port", str(unused_tcp_port))
+    server = await serve(*flags)
+    ports = free_ports(2)
+    servers = "".join(
+        REACHED.format(port=port, url=server.url.rstrip("/"), status=status)
+        for port, status in zip(ports, (502, 503), strict=True)
+    )
+    speakers, readers = (f"http://localhost:{port}/" for port in ports)
+    async with nginx(tmp_path, servers, ports):
+        page = await started(context, speakers)
+        lines = page.locator("#transcript p span")
+        await expect(lines).not_to_have_count(0, timeout=SPEECH_TIMEOUT_MS)
+        await page.get_by_role("button", name="Share").click()
+        link = await page.locator("#share-link").input_value()
+        await page.get_by_role("button", name="Done").click()
+        reader = await context.new_page()
+        await reader.goto(link.replace(speakers, readers))
+        await expect(reader.locator("#state")).to_contain_text("Live", timeout=SPEECH_TIMEOUT_MS)
+
+        async with (
+            page.expect_response(lambda answer: answer.status == 502 and "/v1/stream" in answer.url),
+            reader.expect_response(lambda answer: answer.status == 503 and answer.url.endswith("/events")),
+        ):
+            server.process.kill()
+        await expect(reader.locator("#state")).to_contain_text("Reconnecting")
+        await serve(*flags)
+        n_lines = await lines.count()
+        await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
+        await expect(lines).not_to_have_count(n_lines, timeout=SPEECH_TIMEOUT_MS)
+        await expect(reader.locator("#state")).to_contain_text("Live", timeout=SPEECH_TIMEOUT_MS)

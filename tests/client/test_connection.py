@@ -107,7 +107,7 @@ async def test_a_refusal_before_the_upgrade_carries_the_servers_code_and_retry_t
     assert (refused.value.http_status, refused.value.code, refused.value.retry_after_s) == (503, "overloaded", 5.0)
 
 
-@pytest.mark.parametrize(("status", "body"), [(404, "<html>"), (502, "[]"), (200, "welcome")])
+@pytest.mark.parametrize(("status", "body"), [(404, "<html>"), (500, "[]"), (200, "welcome")])
 async def test_another_kind_of_server_is_refused_with_its_status(status: int, body: str) -> None:
     server = await refusing(status, text=body)
     try:
@@ -117,6 +117,24 @@ async def test_another_kind_of_server_is_refused_with_its_status(status: int, bo
     finally:
         await server.close()
     assert (refused.value.http_status, refused.value.code, refused.value.retry_after_s) == (status, "", None)
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+@pytest.mark.parametrize(
+    ("named", "retry_after_s"), [(None, 2.0), ("7", 7.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 2.0), ("-1", 2.0)]
+)
+async def test_a_proxy_that_does_not_reach_the_server_names_when_to_try_again(
+    status: int, named: str | None, retry_after_s: float
+) -> None:
+    server = await refusing(status, text="<html>Bad Gateway", headers={"Retry-After": named} if named else {})
+    try:
+        with pytest.raises(StreamRefused, match=f"cannot reach .*: a proxy answered {status}") as refused:
+            async with connect(str(server.make_url("/"))):
+                pass
+    finally:
+        await server.close()
+    assert (refused.value.http_status, refused.value.code) == (status, "")
+    assert refused.value.retry_after_s == retry_after_s
 
 
 async def test_nobody_listening_is_a_connection_error_that_names_the_address(unused_tcp_port: int) -> None:

@@ -13,7 +13,17 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from livecaption.client import StreamClosed, StreamError, StreamRefused, connect, stream_url, watch, watch_url
+from livecaption.client import (
+    Reconnected,
+    Reconnecting,
+    StreamClosed,
+    StreamError,
+    StreamRefused,
+    connect,
+    stream_url,
+    watch,
+    watch_url,
+)
 from tests.support.certificates import Authority
 from tests.support.scripted_peer import READY, ServerOf
 
@@ -116,6 +126,33 @@ async def test_nobody_waits_for_a_server_that_refuses_for_good(open_: Open) -> N
         with pytest.raises(StreamRefused, match="token"):
             async with open_(url, wait_s=30.0):
                 pass
+
+
+@BOTH
+async def test_a_client_behind_a_proxy_goes_on_once_the_server_has_restarted(open_: Open) -> None:
+    n_requests = 0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal n_requests
+        n_requests += 1
+        if n_requests in (2, 3):
+            return web.Response(status=500 + n_requests, text="<html>", content_type="text/html")
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        if n_requests == 1:
+            await socket.send_json(READY | {"resume_window_ms": 5000})
+            assert request.transport is not None
+            request.transport.abort()
+        else:
+            await socket.send_json({name: value for name, value in READY.items() if name != "seq"})
+            await socket.receive()
+        return socket
+
+    application = web.Application()
+    application.router.add_get("/{path:.*}", answer)
+    async with TestServer(application) as server, open_(str(server.make_url("/"))) as events:
+        assert [await anext(events), await anext(events)] == [Reconnecting(), Reconnected()]
+    assert n_requests == 4
 
 
 async def test_a_stream_that_is_refused_after_the_upgrade_is_waited_for_too(server_of: ServerOf) -> None:

@@ -7,6 +7,7 @@ front of one server. That server has no public address, so its links begin with 
 import asyncio
 import json
 import re
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -18,7 +19,10 @@ import pytest
 import pytest_asyncio
 from aiohttp import ClientSession
 
+from livecaption.client import Reconnected, connect, watch
+from livecaption.events import End
 from tests.browser.support import drawn
+from tests.support.eventually import eventually
 from tests.support.processes import ServerProcess, serving
 from tests.support.proxies import (
     CLIENT,
@@ -294,6 +298,42 @@ async def test_nginx_in_front_of_a_unix_socket_passes_on_who_the_client_is(tmp_p
         server.process.terminate()
         assert await server.exited(within_s=5) == 0
         assert not path.exists()
+
+
+async def test_clients_behind_a_proxy_go_on_after_a_restart_of_the_server(tmp_path: Path, unused_tcp_port: int) -> None:
+    """A publisher and a reader, to whom nginx answers 502 meanwhile. A new publisher waits for the server."""
+    require("nginx")
+    [port] = free_ports(1)
+    url = f"http://localhost:{port}"
+    flags = ("--port", str(unused_tcp_port), "--store", str(tmp_path / "transcripts.db"), "--public-url", url)
+    text = TUTORIAL.format(port=port, upstream=f"127.0.0.1:{unused_tcp_port}")
+    refusals: list[str] = []
+    async with nginx(tmp_path, text, [port]), AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serving(*flags))
+        await server.ready()
+        stream = await stack.enter_async_context(connect(url))
+        await stream.send_audio(SPEECH)
+        reader = await stack.enter_async_context(watch(url, stream.ready.session))
+        server.send(signal.SIGKILL)
+        await server.exited(within_s=5)
+        restarted = [asyncio.ensure_future(until(Reconnected, events)) for events in (stream, reader)]
+        opening = connect(url, wait_s=TIMEOUT_S, waiting=lambda refusal: refusals.append(str(refusal)))
+        entering = asyncio.ensure_future(stack.enter_async_context(opening))
+        await eventually(lambda: refusals)
+        await (await stack.enter_async_context(serving(*flags))).ready()
+        await asyncio.gather(*restarted, entering)
+        await stream.stop()
+        await asyncio.gather(until(End, stream), until(End, reader))
+    assert refusals[0] == f"cannot reach {url}/v1/stream: a proxy answered 502"
+
+
+async def until(kind: type, events: AsyncIterator[Any]) -> None:
+    """Read events until one of this type."""
+    async with asyncio.timeout(TIMEOUT_S):
+        async for received in events:
+            if isinstance(received, kind):
+                return
+    pytest.fail(f"the events ended without {kind}")
 
 
 async def test_without_a_proxy_its_tests_are_skipped_and_fail_in_continuous_integration(
