@@ -14,7 +14,8 @@
                 print(event.text)
 
 Sending and reading are independent: one task may send while another reads. Read all the time, also while you send
-nothing. Reading answers the connection's keep-alive, and reading reconnects after a lost connection.
+nothing. Reading answers the connection's keep-alive, and reading reconnects after a lost connection. Tasks that still
+send or read when the block is left end with `StreamClosed`, such as the other one if `speak` or `show` fails.
 
 After a reconnection the session goes on, as long as the server keeps it. This also works if the server crashed and was
 restarted. Missed finals arrive late. The client resends audio that did not arrive or has no final yet. The open

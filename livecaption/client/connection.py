@@ -27,7 +27,7 @@ async def connect(
     wait_s: float = 0.0,
     waiting: Callable[[StreamError], None] = ignore,
 ) -> AsyncIterator[Stream]:
-    """Open a stream. Leaving the block closes it.
+    """Open a stream. Leaving the block closes it, and ends tasks that still send or read with `StreamClosed`.
 
     Args:
         url: `http://host:port`, or https, ws, wss; with a path if the server is mounted below one.

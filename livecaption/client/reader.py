@@ -85,6 +85,7 @@ class Reader:
         self._track = track
         self._coming: deque[ReaderEvent] = deque()
         self._is_away = False
+        self._left: StreamClosed | None = None
         self._room: Room | None = None
         self._session = ""
         self._epoch = ""
@@ -102,15 +103,18 @@ class Reader:
 
         Raises:
             StreamRefused: the server does not have the session or room any more.
-            StreamClosed: the server closed the connection for good, or violated the protocol.
+            StreamClosed: the server closed the connection for good, or violated the protocol; or the block of
+                `watch` was left.
             ConnectionError: the server could not be reached for ten minutes.
         """
         if self._is_away:
-            self._socket = await reopened(lambda: self._open_socket(self._position))
+            self._socket = await reopened(self._reopen)
             self._is_away = False
             return Reconnected()
         while not self._coming:
             message = await self._socket.receive()
+            if self._left is not None:
+                raise self._left
             if message.type is aiohttp.WSMsgType.TEXT:
                 self._coming += self._take(message.data)
             elif self._socket.close_code in ABNORMAL_CLOSE_CODES:
@@ -123,7 +127,13 @@ class Reader:
                 raise StreamClosed(self._socket.close_code or aiohttp.WSCloseCode.ABNORMAL_CLOSURE, reason)
         return self._coming.popleft()
 
+    async def _reopen(self) -> Socket:
+        if self._left is not None:
+            raise self._left
+        return await self._open_socket(self._position)
+
     async def _leave(self) -> None:
+        self._left = StreamClosed(aiohttp.WSCloseCode.OK, "the reader was left")
         await self._socket.close()
 
     def _take(self, text: str) -> list[ReaderEvent]:
@@ -189,7 +199,8 @@ async def watch(
 ) -> AsyncIterator[Reader]:
     """Read the captions of a session or room. Leaving the block closes the connection.
 
-    The finals so far come first, then events as they happen. Each final comes once.
+    The finals so far come first, then events as they happen. Each final comes once. A task that still reads when the
+    block is left ends with `StreamClosed`.
 
     Args:
         url: the server, as in `connect`.

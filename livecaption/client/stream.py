@@ -130,7 +130,7 @@ class Stream:
         After `Reconnecting`, it connects again and returns `Reconnected`.
 
         Raises:
-            StreamClosed: the stream is over without an `End`.
+            StreamClosed: the stream is over without an `End`, or the block of `connect` was left.
         """
         if self._ended:
             raise StopAsyncIteration
@@ -168,6 +168,7 @@ class Stream:
             self._sent = ReplayBuffer(audio_format)
 
     async def _leave(self) -> None:
+        self._close(aiohttp.WSCloseCode.OK, "the stream was left")
         if self._resending is not None:
             self._resending.cancel()
             await asyncio.wait({self._resending})
@@ -177,6 +178,8 @@ class Stream:
         """Return the next event of a type that this client supports, or the loss of the connection."""
         while True:
             message = await self._socket.receive()
+            if self._closed is not None:
+                raise self._closed
             if message.type is aiohttp.WSMsgType.TEXT:
                 event = self._take(message.data)
                 if event is not None:
@@ -194,10 +197,13 @@ class Stream:
         """Reconnect, and resend the audio that the server does not have.
 
         Raises:
-            StreamClosed: the session is gone, or the server could not be reached within `MAX_ABSENCE_S`.
+            StreamClosed: the session is gone, the server could not be reached within `MAX_ABSENCE_S`, or the stream was
+                left meanwhile.
         """
 
         async def attempt() -> tuple[Socket, int]:
+            if self._closed is not None:
+                raise self._closed
             socket = await self._open_socket(self.ready.session)
             return socket, await self._claim(socket, sent.begin_ms)
 
@@ -209,6 +215,9 @@ class Stream:
             raise self._close(aiohttp.WSCloseCode.ABNORMAL_CLOSURE, str(error)) from None
         if self._resending is not None:
             await asyncio.wait({self._resending})  # it ends soon, because its connection is lost
+        if self._closed is not None:
+            await socket.close()
+            raise self._closed
         self._socket = socket
         # Audio that is pushed before this task begins is resent by it. After that, `_send` waits for its end.
         self._resending = asyncio.create_task(self._send_again(sent, received_ms))

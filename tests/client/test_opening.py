@@ -25,6 +25,7 @@ from livecaption.client import (
     watch_url,
 )
 from tests.support.certificates import Authority
+from tests.support.eventually import eventually
 from tests.support.scripted_peer import READY, ServerOf
 
 LOADING = {"code": "loading", "message": "the model is not loaded yet", "retry_after_s": 0.1}
@@ -128,31 +129,71 @@ async def test_nobody_waits_for_a_server_that_refuses_for_good(open_: Open) -> N
                 pass
 
 
-@BOTH
-async def test_a_client_behind_a_proxy_goes_on_once_the_server_has_restarted(open_: Open) -> None:
-    n_requests = 0
+@asynccontextmanager
+async def restarting(*answers: int | None) -> AsyncIterator[tuple[str, list[web.Request]]]:
+    """A server behind a proxy, with its answer to each connection, and the last one to all later ones.
+
+    None: it accepts, and loses the first connection. Otherwise a proxy answers with this status.
+
+    Yields:
+        Its URL, and the requests so far.
+    """
+    requests: list[web.Request] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        nonlocal n_requests
-        n_requests += 1
-        if n_requests in (2, 3):
-            return web.Response(status=500 + n_requests, text="<html>", content_type="text/html")
+        requests.append(request)
+        status = answers[min(len(requests), len(answers)) - 1]
+        if status is not None:
+            return web.Response(status=status, text="<html>", content_type="text/html")
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        if n_requests == 1:
+        if len(requests) == 1:
             await socket.send_json(READY | {"resume_window_ms": 5000})
-            assert request.transport is not None
-            request.transport.abort()
         else:
             await socket.send_json({name: value for name, value in READY.items() if name != "seq"})
-            await socket.receive()
+        if len(requests) == 1 and len(answers) > 1:
+            assert request.transport is not None
+            request.transport.abort()
+        async for _ in socket:
+            pass
         return socket
 
     application = web.Application()
     application.router.add_get("/{path:.*}", answer)
-    async with TestServer(application) as server, open_(str(server.make_url("/"))) as events:
+    async with TestServer(application) as server:
+        yield str(server.make_url("/")), requests
+
+
+@BOTH
+async def test_a_client_behind_a_proxy_goes_on_once_the_server_has_restarted(open_: Open) -> None:
+    async with restarting(None, 502, 503, None) as (url, requests), open_(url) as events:
         assert [await anext(events), await anext(events)] == [Reconnecting(), Reconnected()]
-    assert n_requests == 4
+    assert len(requests) == 4
+
+
+@BOTH
+async def test_a_task_that_still_reads_ends_when_the_block_is_left(open_: Open) -> None:
+    async with restarting(None) as (url, requests):
+        async with open_(url) as events:
+            reading = asyncio.ensure_future(anext(events))
+            await asyncio.sleep(0)  # now it waits for an event
+        with pytest.raises(StreamClosed, match="was left"):
+            await asyncio.wait_for(reading, 5)
+        with pytest.raises(StreamClosed, match="was left"):
+            await anext(events)
+    assert len(requests) == 1
+
+
+@BOTH
+async def test_a_task_that_connects_again_ends_when_the_block_is_left(open_: Open) -> None:
+    async with restarting(None, 502) as (url, requests):
+        async with open_(url) as events:
+            assert await anext(events) == Reconnecting()
+            reading = asyncio.ensure_future(anext(events))
+            await eventually(lambda: len(requests) == 2)
+        with pytest.raises(StreamClosed, match="was left"):
+            await asyncio.wait_for(reading, 5)
+    assert len(requests) == 2
 
 
 async def test_a_stream_that_is_refused_after_the_upgrade_is_waited_for_too(server_of: ServerOf) -> None:

@@ -266,6 +266,27 @@ async def test_sending_waits_while_too_much_is_unacknowledged(server_of: ServerO
         await asyncio.wait_for(sending, 5)
 
 
+@pytest.mark.parametrize("resume_window_ms", [0, 5000])
+async def test_a_task_that_still_sends_ends_when_the_block_is_left(server_of: ServerOf, resume_window_ms: int) -> None:
+    received = asyncio.Event()
+
+    async def script(socket: web.WebSocketResponse, _: dict[str, Any]) -> None:
+        await socket.send_json(READY | {"resume_window_ms": resume_window_ms})
+        async for _message in socket:
+            received.set()
+
+    async def send(stream: Stream) -> None:
+        while True:
+            await stream.send_audio(bytes(3200))
+            await asyncio.sleep(0)
+
+    async with connect(await server_of(script)) as stream:
+        sending = asyncio.ensure_future(send(stream))
+        await received.wait()
+    with pytest.raises(StreamClosed, match="the stream was left"):
+        await asyncio.wait_for(sending, 5)
+
+
 async def test_audio_that_comes_while_lost_audio_is_sent_again_is_sent_behind_it(server_of: ServerOf) -> None:
     """On the second connection, the server reads one message, and the others once there is newer audio."""
     lost = [bytes([number]) * 65_536 for number in range(256)]  # more than all buffers on the way hold
