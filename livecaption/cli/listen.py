@@ -102,14 +102,26 @@ async def run(options: argparse.Namespace) -> int:
             sample_rate = 16_000
             n_channels, audio = await _recording(options, stack)
         url = await stack.enter_async_context(server(options, config))
-        # The first Ctrl+C ends the audio, and the last captions still arrive. The second one ends the command.
+        # The first Ctrl+C ends the audio, and the last captions still arrive. The second one ends the command. So does
+        # the first one before the server has accepted the stream, because there is no audio to end yet.
         interrupted = asyncio.Event()
-        loop = asyncio.get_running_loop()
+        accepted = asyncio.Event()
         task = asyncio.current_task()
         assert task is not None
-        loop.add_signal_handler(signal.SIGINT, lambda: task.cancel() if interrupted.is_set() else interrupted.set())
+
+        def interrupt() -> None:
+            if interrupted.is_set() or not accepted.is_set():
+                task.cancel()
+            interrupted.set()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
         language = options.language if isinstance(options.language, str) else None
         with _LiveCaptions(Console(highlight=False), language) as captions:
+
+            def receive(event: "StreamEvent") -> None:
+                accepted.set()
+                captions.receive(event)
+
             audio = _until(interrupted, audio)
             settings = replace(
                 stream_settings(options, n_channels, sample_rate),
@@ -117,7 +129,7 @@ async def run(options: argparse.Namespace) -> int:
                 room=RoomEntry(options.room, room_secret, options.take_over) if options.room is not None else None,
             )
             try:
-                await stream(url, audio, captions.receive, settings, config, options.ca)
+                await stream(url, audio, receive, settings, config, options.ca)
             except asyncio.CancelledError:
                 return INTERRUPTED
     return INTERRUPTED if interrupted.is_set() else 0

@@ -382,6 +382,16 @@ async def test_the_first_ctrl_c_ends_the_audio_of_listen_and_the_last_words_stil
     assert peer.stopped == [True]
 
 
+async def test_the_first_ctrl_c_ends_listen_while_it_waits_for_a_full_server(serve: Serve, recording: Path) -> None:
+    peer = await serve(Peer(n_refusals=1_000_000))
+    async with asyncio.timeout(30), Terminal("listen", recording, "--server", peer.url) as terminal:
+        await terminal.shows("waiting for the server")
+        terminal.press_ctrl_c()
+        ended = await terminal.ended()
+    assert ended.code == 130
+    assert "Traceback" not in ended.stdout
+
+
 async def begin_stream(request: web.Request) -> web.WebSocketResponse:
     """Accept a stream, as a server does before the first audio."""
     socket = web.WebSocketResponse()
