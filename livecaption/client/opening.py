@@ -216,8 +216,8 @@ async def reopened(open_: Callable[[], Awaitable[Opened]]) -> Opened:
         except StreamError as refusal:
             if refusal.retry_after_s is None:
                 raise
-        except (ConnectionError, TypeError):
-            pass  # aiohttp raises TypeError if the connection is lost in the middle of a response
+        except ConnectionError:
+            pass
         if clock() >= give_up_s:
             raise ConnectionError("the connection was lost")
         await asyncio.sleep(wait_s)

@@ -117,6 +117,8 @@ class Reader:
                 raise self._left
             if message.type is aiohttp.WSMsgType.TEXT:
                 self._coming += self._take(message.data)
+            elif message.type is aiohttp.WSMsgType.BINARY:
+                pass  # no event is binary
             elif self._socket.close_code in ABNORMAL_CLOSE_CODES:
                 self._is_away = True
                 return Reconnecting()

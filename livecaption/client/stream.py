@@ -22,6 +22,7 @@ from livecaption.events import (
     Ack,
     End,
     ErrorReport,
+    Event,
     Final,
     Flushed,
     Gap,
@@ -184,6 +185,8 @@ class Stream:
                 event = self._take(message.data)
                 if event is not None:
                     return event
+            elif message.type is aiohttp.WSMsgType.BINARY:
+                pass  # no event is binary
             elif self._sent is not None and not self._fatal_error and self._socket.close_code in ABNORMAL_CLOSE_CODES:
                 self._is_away = True
                 return Reconnecting()
@@ -229,12 +232,16 @@ class Stream:
 
         Raises:
             StreamRefused: the session waits, and the server cannot take it now.
-            StreamClosed: the session is gone.
+            StreamClosed: the session is gone, or the server violated the protocol.
+            ConnectionError: the connection is lost again.
         """
         claim = Resume(self.ready.session, self.ready.resume_token, self.last_seq, audio_from_ms)
         try:
             await socket.send_str(encode_request(claim))
-            event = parse_event(json.loads(await socket.receive_str()))
+            message = await socket.receive()
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                raise ConnectionError("the connection was lost")
+            event, _ = self._parse(message.data)
         except BaseException:
             await socket.close()
             raise
@@ -254,13 +261,16 @@ class Stream:
         except (aiohttp.ClientError, ConnectionError):
             pass  # the connection was lost again; the reading task will notice
 
-    def _take(self, text: str) -> StreamEvent | None:
+    def _parse(self, text: str) -> tuple[Event | None, int | None]:
+        """Return the event of a message, None if its type is unknown, and its number."""
         try:
             fields = json.loads(text)
-            seq = fields.get("seq")
-            event = parse_event(fields)
+            return parse_event(fields), fields.get("seq")
         except (ValueError, AttributeError) as error:
             raise self._close(aiohttp.WSCloseCode.PROTOCOL_ERROR, f"not an event: {error}") from None
+
+    def _take(self, text: str) -> StreamEvent | None:
+        event, seq = self._parse(text)
         # Only events that belong to the connection and not to the session have no number, such as early errors.
         if seq is not None:
             if seq != self.last_seq + 1 and not (isinstance(event, Gap) and seq > self.last_seq):

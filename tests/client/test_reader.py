@@ -155,6 +155,15 @@ async def test_a_server_that_breaks_the_protocol_is_an_error(server_of: ServerOf
     assert closed.value.code == 1002
 
 
+async def test_a_binary_message_of_a_newer_server_is_skipped(server_of: ServerOf) -> None:
+    async def script(socket: web.WebSocketResponse, _: dict[str, Any]) -> None:
+        await socket.send_bytes(b"applause")
+        await socket.send_json(ROOM)
+
+    async with watch(await server_of(script), "pycon") as reader:
+        assert brief(await events_of(reader)) == [Room]
+
+
 async def test_a_room_that_is_gone_after_a_lost_connection_is_refused_with_its_code() -> None:
     n_requests = 0
 

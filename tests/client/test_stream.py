@@ -219,6 +219,58 @@ async def test_a_session_that_the_server_has_forgotten_is_over_with_its_reason(s
     assert closed.value.error.code == "unknown_session"
 
 
+@pytest.mark.parametrize("answer", ["applause", "[]", '{"type": "ready"}'])
+async def test_a_server_that_breaks_the_protocol_when_a_session_is_resumed_raises_the_same_error(
+    server_of: ServerOf, answer: str
+) -> None:
+    n_connections = 0
+
+    async def script(socket: web.WebSocketResponse, _: dict[str, Any]) -> None:
+        nonlocal n_connections
+        n_connections += 1
+        if n_connections == 1:
+            await socket.send_json(READY | {"resume_window_ms": 5000})
+            abort(socket)
+        else:
+            await socket.send_str(answer)
+
+    async with connect(await server_of(script)) as stream:
+        with pytest.raises(StreamClosed, match="not an event") as closed:
+            await events_of(stream)
+    assert (closed.value.code, n_connections) == (1002, 2)
+
+
+async def test_a_connection_that_is_lost_again_before_the_session_is_resumed_is_opened_again(
+    server_of: ServerOf,
+) -> None:
+    n_connections = 0
+
+    async def script(socket: web.WebSocketResponse, _: dict[str, Any]) -> None:
+        nonlocal n_connections
+        n_connections += 1
+        if n_connections == 1:
+            await socket.send_json(READY | {"resume_window_ms": 5000})
+        if n_connections < 3:
+            abort(socket)
+            return
+        await socket.send_json({name: value for name, value in READY.items() if name != "seq"})
+        await socket.send_json(END | {"seq": 2})
+
+    async with connect(await server_of(script)) as stream:
+        assert [type(event) for event in await events_of(stream)] == [Reconnecting, Reconnected, End]
+    assert n_connections == 3
+
+
+async def test_a_binary_message_of_a_newer_server_is_skipped(server_of: ServerOf) -> None:
+    async def script(socket: web.WebSocketResponse, _: dict[str, Any]) -> None:
+        await socket.send_json(READY | {"resume_window_ms": 5000})
+        await socket.send_bytes(b"applause")
+        await socket.send_json(END | {"seq": 2})
+
+    async with connect(await server_of(script)) as stream:
+        assert [type(event) for event in await events_of(stream)] == [End]
+
+
 async def test_a_session_that_waits_for_a_slot_is_asked_for_again(server_of: ServerOf) -> None:
     """Also after the resume window, which the server counts from when it notices the loss."""
     n_connections = 0
