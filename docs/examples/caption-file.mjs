@@ -6,6 +6,7 @@
 //   import { caption } from "./caption-file.mjs";
 //   await caption("http://localhost:8000", await file.arrayBuffer(), (event) => console.log(event));
 //
+// On a server with a token, set LIVECAPTION_TOKEN, or give the token as the last argument of `caption`.
 // It resumes a lost connection without losing or repeating a word.
 
 const MESSAGE_MS = 100;
@@ -16,9 +17,14 @@ const GIVE_UP_MS = 600_000;
 const LOST = [1006, 1012];
 
 /** Caption a WAV file of 16-bit PCM. `receive` is called with each event. Resolve with the last one, `end`. */
-export async function caption(server, wav, receive) {
+export async function caption(server, wav, receive, token = "") {
   const { rate, channels, audio } = parse(wav);
-  const url = `${server.replace(/^http/, "ws").replace(/\/$/, "")}/v1/stream`;
+  const http = `${server.replace(/\/$/, "")}/v1/stream`;
+  const url = http.replace(/^http/, "ws");
+  const bytes = String.fromCharCode(...new TextEncoder().encode(token));
+  const base64url = btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  const protocols = token ? ["livecaption.v1", `token.${base64url}`] : ["livecaption.v1"];
+  const headers = token ? { Authorization: `Bearer ${bytes}` } : {};
   let start = { type: "start", encoding: "pcm_s16le", sample_rate: rate, channels };
   let began; // the time at which the first sample would have been spoken
   let ready;
@@ -31,7 +37,7 @@ export async function caption(server, wav, receive) {
   /** Connect, play from where the server is, and resolve with the code of the close. */
   function connection() {
     return new Promise((resolve) => {
-      const socket = new WebSocket(ready ? `${url}?resume=${ready.session}` : url);
+      const socket = new WebSocket(ready ? `${url}?resume=${ready.session}` : url, protocols);
       let playing;
       let at = 0;
 
@@ -59,7 +65,7 @@ export async function caption(server, wav, receive) {
           waitMs = RETRY_MS;
           at = 2 * channels * Math.floor((event.received_ms * rate) / 1000);
           playing = setInterval(play, MESSAGE_MS);
-        } else if (event.type === "error" && event.fatal && !event.retry_after_s) {
+        } else if (event.type === "error" && event.fatal && !(ready && event.retry_after_s)) {
           error = event;
         } else if (event.type === "end") {
           end = event;
@@ -75,11 +81,19 @@ export async function caption(server, wav, receive) {
     });
   }
 
+  /** A refused WebSocket shows no reason. The answer to the same request without an upgrade has it. */
+  async function refusal() {
+    const answer = await fetch(http, { headers }).catch(() => new Response());
+    const { code, message } = await answer.json().catch(() => ({}));
+    if (answer.status === 426) return `a proxy in front of ${server} passes no WebSockets`;
+    return code ? `${code}: ${message}` : `${server} does not answer`;
+  }
+
   for (;;) {
     const code = await connection();
     if (end) return end;
     if (error) throw new Error(`${error.code}: ${error.message}`);
-    if (!ready) throw new Error(`${server} does not accept the stream now (${code})`);
+    if (!ready) throw new Error(await refusal());
     const mayResume = ready.resume_window_ms > 0 && (LOST.includes(code) || code === 1013);
     if (!mayResume || performance.now() - aliveAt > GIVE_UP_MS) throw new Error(`the stream is lost (${code})`);
     receive({ type: "reconnecting" });
@@ -110,8 +124,9 @@ function parse(wav) {
 if (globalThis.process?.argv?.[1]?.endsWith("caption-file.mjs")) {
   const { readFile } = await import("node:fs/promises");
   const [server, path] = process.argv.slice(2);
-  await caption(server, new Uint8Array(await readFile(path)).buffer, (event) => {
+  const show = (event) => {
     if (event.type === "final") console.log((event.start_ms / 1000).toFixed(1), event.text);
     if (event.type === "reconnecting") console.error("the connection is lost; connecting again");
-  });
+  };
+  await caption(server, new Uint8Array(await readFile(path)).buffer, show, process.env.LIVECAPTION_TOKEN);
 }

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,16 +101,24 @@ async def test_the_example_for_files_captions_in_a_browser_too(
     await page.context.close()
 
 
-async def test_the_page_that_captions_the_microphone_is_complete(speaking_browser: Browser, serve: Serve) -> None:
-    """A server of another origin has the page, which the captions' server allows."""
+async def test_the_page_that_captions_the_microphone_is_complete(
+    speaking_browser: Browser, serve: Serve, tmp_path: Path
+) -> None:
+    """A server of another origin has the page, which the captions' server allows. It shows why it is refused."""
+    settings = tmp_path / "livecaption.toml"
+    settings.write_text('[server]\ntoken = "a-long-token-~~~?"\n')
     application = web.Application()
     application.router.add_static("/", EXAMPLES)
     async with TestServer(application) as pages:
         origin = str(pages.make_url("/")).rstrip("/")
-        server = await serve("--engine", "scripted", "--allowed-origin", origin)
+        server = await serve("--engine", "scripted", "--allowed-origin", origin, "--config", str(settings))
         context = await speaking_browser.new_context(permissions=["microphone"])
         page = await context.new_page()
-        await page.goto(f"{origin}/microphone.html?server={server.url}")
+        await page.goto(f"{origin}/microphone.html#server={server.url}")
+        await page.get_by_role("button", name="Speak").click()
+        await expect(page.locator("#partial")).to_contain_text("token")
+        await page.goto("about:blank")
+        await page.goto(f"{origin}/microphone.html#server={server.url}&token=a-long-token-~~~?")
         await page.get_by_role("button", name="Speak").click()
         await expect(page.locator("#partial")).to_have_text(re.compile(r"\w \w"), timeout=20_000)
         await page.get_by_role("button", name="Stop").click()

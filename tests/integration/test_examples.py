@@ -4,7 +4,7 @@ import asyncio
 import re
 import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from aiohttp.test_utils import TestServer
 from livecaption.client import connect
 from livecaption.config import Config
 from livecaption.ipc.config import EngineConfig
+from livecaption.server.config import ServerConfig
 from livecaption.server.lifecycle import running_server
 from tests.support.relay import relay_to
 from tests.support.scripted_peer import READY
@@ -127,7 +128,20 @@ def write_wav(path: Path, talk: npt.NDArray[np.float32]) -> Path:
     return path
 
 
-async def test_the_node_example_prints_finals_and_resumes_a_lost_connection(url: str, tmp_path: Path) -> None:
+@pytest.fixture
+async def url_with_token(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """A server that needs the token of the environment, which is not only ASCII and fills base64 up."""
+    token = "a-löng-tökên-~~~?"
+    monkeypatch.setenv("LIVECAPTION_TOKEN", token)
+    config = Config(engine=EngineConfig(engine="scripted"), server=ServerConfig(token=token))
+    async with running_server(config) as url:
+        yield url
+
+
+async def test_the_node_example_prints_finals_and_resumes_a_lost_connection(
+    url_with_token: str, tmp_path: Path
+) -> None:
+    url = url_with_token
     command = [*await node(), str(CAPTION_FILE)]
     talk = sound("silence 200ms, speech 600ms, silence 900ms, speech 900ms, silence 100ms")
     wav = write_wav(tmp_path / "speech.wav", talk)
@@ -149,7 +163,7 @@ async def test_the_node_example_prints_finals_and_resumes_a_lost_connection(url:
 
 async def test_the_node_example_fails_with_the_error_of_the_server(tmp_path: Path) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse()
+        socket = web.WebSocketResponse(protocols=["livecaption.v1"])
         await socket.prepare(request)
         await socket.send_json({"type": "error", **ENDED})
         await socket.close(code=1008)
@@ -168,3 +182,31 @@ async def test_the_node_example_fails_with_the_error_of_the_server(tmp_path: Pat
         )
     assert code == 1
     assert f"Error: {ENDED['code']}: {ENDED['message']}" in complaints
+
+
+UNAUTHORIZED = {"code": "unauthorized", "message": "the token is missing"}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "message"),
+    [
+        (lambda: web.json_response(UNAUTHORIZED, status=401), "Error: unauthorized: the token is missing"),
+        (lambda: web.Response(status=502, text="<html>"), "Error: {url} does not answer"),
+        (lambda: web.json_response({"code": "upgrade"}, status=426), "Error: a proxy in front of {url} passes no"),
+    ],
+    ids=["server", "proxy", "no upgrade"],
+)
+async def test_the_node_example_shows_why_it_is_refused(
+    tmp_path: Path, refusal: Callable[[], web.Response], message: str
+) -> None:
+    async def refuse(_: web.Request) -> web.Response:
+        return refusal()
+
+    wav = write_wav(tmp_path / "speech.wav", sound("silence 200ms"))
+    application = web.Application()
+    application.router.add_get("/v1/stream", refuse)
+    async with TestServer(application) as server:
+        url = str(server.make_url("/"))
+        code, _, complaints = await run(*await node(), str(CAPTION_FILE), url, str(wav), cwd=ROOT)
+    assert code == 1
+    assert message.format(url=url) in complaints
