@@ -5,16 +5,12 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from ssl import SSLContext
 
-from livecaption.client.opening import Socket, StreamClosed, StreamError, accepted, opening, stream_url
+from livecaption.client.opening import Socket, StreamClosed, StreamError, opener, stream_url, wait_until_accepted
 from livecaption.client.stream import Stream, StreamEvent
 from livecaption.events import End
 from livecaption.messages import StreamSettings
 
 DEFAULTS = StreamSettings()
-
-
-def ignore(refusal: StreamError) -> None:
-    """Do nothing while the client waits for the server."""
 
 
 @asynccontextmanager
@@ -25,7 +21,7 @@ async def connect(
     token: str | None = None,
     ssl: SSLContext | None = None,
     wait_s: float = 0.0,
-    waiting: Callable[[StreamError], None] = ignore,
+    waiting: Callable[[StreamError], None] | None = None,
 ) -> AsyncIterator[Stream]:
     """Open a stream. Leaving the block closes it, and ends tasks that still send or read with `StreamClosed`.
 
@@ -47,13 +43,13 @@ async def connect(
     """
     room = settings.room
 
-    async def open_socket(session: str | None) -> Socket:
+    async def open_for(session: str | None) -> Socket:
         # A full server accepts a client that names its session, or a room that somebody else speaks in.
         params: Mapping[str, str] = {"resume": session} if session else {"room": room.name} if room else {}
-        return await open_(params)
+        return await open_socket(params)
 
-    async def begun() -> Stream:
-        stream = Stream(open_socket, await open_socket(None))
+    async def begin() -> Stream:
+        stream = Stream(open_for, await open_for(None))
         try:
             await stream._begin(settings)
         except BaseException:
@@ -61,8 +57,8 @@ async def connect(
             raise
         return stream
 
-    async with opening(stream_url(url), token, ssl) as open_:
-        stream = await accepted(begun, wait_s, waiting)
+    async with opener(stream_url(url), token, ssl) as open_socket:
+        stream = await wait_until_accepted(begin, wait_s, waiting)
         try:
             yield stream
         finally:
@@ -78,7 +74,7 @@ async def transcribe(
     token: str | None = None,
     ssl: SSLContext | None = None,
     wait_s: float = 0.0,
-    waiting: Callable[[StreamError], None] = ignore,
+    waiting: Callable[[StreamError], None] | None = None,
 ) -> End:
     """Send audio to its end and receive events meanwhile: a whole stream in one call.
 

@@ -133,7 +133,7 @@ def _url(url: str, path: str) -> str:
 
 
 @asynccontextmanager
-async def opening(url: str, token: str | None, ssl: SSLContext | None) -> AsyncIterator[Opener]:
+async def opener(url: str, token: str | None, ssl: SSLContext | None) -> AsyncIterator[Opener]:
     """Yield a function that opens a WebSocket at the URL.
 
     It raises:
@@ -175,10 +175,10 @@ async def opening(url: str, token: str | None, ssl: SSLContext | None) -> AsyncI
         yield open_socket
 
 
-async def accepted(
-    open_: Callable[[], Awaitable[Opened]], wait_s: float, waiting: Callable[[StreamError], None]
+async def wait_until_accepted(
+    attempt: Callable[[], Awaitable[Opened]], wait_s: float, waiting: Callable[[StreamError], None] | None
 ) -> Opened:
-    """Open something, and try again at the times that the server names, for at most `wait_s`.
+    """Make an attempt to open something, and others at the times that the server names, for at most `wait_s`.
 
     `waiting` is called with each refusal before that.
 
@@ -189,19 +189,20 @@ async def accepted(
     give_up_s = clock() + wait_s
     while True:
         try:
-            return await open_()
+            return await attempt()
         except StreamError as refusal:
             if refusal.retry_after_s is None:
                 raise
             pause_s = max(refusal.retry_after_s, RETRY_S)
             if clock() + pause_s > give_up_s:
                 raise
-            waiting(refusal)
+            if waiting is not None:
+                waiting(refusal)
         await asyncio.sleep(pause_s)
 
 
-async def reopened(open_: Callable[[], Awaitable[Opened]]) -> Opened:
-    """Open something after a lost connection, and try again until it succeeds, for `MAX_ABSENCE_S`.
+async def reconnect(attempt: Callable[[], Awaitable[Opened]]) -> Opened:
+    """Attempt to open something after a lost connection, until it succeeds, for `MAX_ABSENCE_S`.
 
     Raises:
         StreamError: the server refuses for good.
@@ -212,7 +213,7 @@ async def reopened(open_: Callable[[], Awaitable[Opened]]) -> Opened:
     wait_s = RETRY_S
     while True:
         try:
-            return await open_()
+            return await attempt()
         except StreamError as refusal:
             if refusal.retry_after_s is None:
                 raise

@@ -10,7 +10,6 @@ from typing import ClassVar, Self, TypeAlias
 
 import aiohttp
 
-from livecaption.client.connection import ignore
 from livecaption.client.opening import (
     ABNORMAL_CLOSE_CODES,
     Reconnected,
@@ -18,9 +17,9 @@ from livecaption.client.opening import (
     Socket,
     StreamClosed,
     StreamError,
-    accepted,
-    opening,
-    reopened,
+    opener,
+    reconnect,
+    wait_until_accepted,
     watch_url,
 )
 from livecaption.events import (
@@ -79,8 +78,8 @@ ReaderEvent: TypeAlias = (
 class Reader:
     """A reader that the server has accepted, made by `watch`. One task may iterate over it."""
 
-    def __init__(self, open_socket: Callable[[str], Awaitable[Socket]], socket: Socket, track: str | None) -> None:
-        self._open_socket = open_socket
+    def __init__(self, open_at: Callable[[str], Awaitable[Socket]], socket: Socket, track: str | None) -> None:
+        self._open_at = open_at
         self._socket = socket
         self._track = track
         self._coming: deque[ReaderEvent] = deque()
@@ -108,7 +107,7 @@ class Reader:
             ConnectionError: the server could not be reached for ten minutes.
         """
         if self._is_away:
-            self._socket = await reopened(self._reopen)
+            self._socket = await reconnect(self._reopen)
             self._is_away = False
             return Reconnected()
         while not self._coming:
@@ -132,7 +131,7 @@ class Reader:
     async def _reopen(self) -> Socket:
         if self._left is not None:
             raise self._left
-        return await self._open_socket(self._position)
+        return await self._open_at(self._position)
 
     async def _leave(self) -> None:
         self._left = StreamClosed(aiohttp.WSCloseCode.OK, "the reader was left")
@@ -197,7 +196,7 @@ async def watch(
     reader_token: str | None = None,
     ssl: SSLContext | None = None,
     wait_s: float = 0.0,
-    waiting: Callable[[StreamError], None] = ignore,
+    waiting: Callable[[StreamError], None] | None = None,
 ) -> AsyncIterator[Reader]:
     """Read the captions of a session or room. Leaving the block closes the connection.
 
@@ -218,12 +217,12 @@ async def watch(
         ConnectionError: the server cannot be reached, or TLS failed.
         StreamRefused: the server refused: there is no such session or room, or the reader token is wrong.
     """
-    async with opening(watch_url(url, name), reader_token, ssl) as open_:
+    async with opener(watch_url(url, name), reader_token, ssl) as open_socket:
 
-        async def open_socket(position: str) -> Socket:
-            return await open_({"last_event_id": position} if position else {})
+        async def open_at(position: str) -> Socket:
+            return await open_socket({"last_event_id": position} if position else {})
 
-        reader = Reader(open_socket, await accepted(lambda: open_socket(""), wait_s, waiting), track)
+        reader = Reader(open_at, await wait_until_accepted(lambda: open_at(""), wait_s, waiting), track)
         try:
             yield reader
         finally:

@@ -16,7 +16,7 @@ from livecaption.client.opening import (
     Socket,
     StreamClosed,
     StreamRefused,
-    reopened,
+    reconnect,
 )
 from livecaption.events import (
     Ack,
@@ -81,8 +81,8 @@ class Stream:
 
     ready: Ready
 
-    def __init__(self, open_socket: Callable[[str | None], Awaitable[Socket]], socket: Socket) -> None:
-        self._open_socket = open_socket
+    def __init__(self, open_for: Callable[[str | None], Awaitable[Socket]], socket: Socket) -> None:
+        self._open_for = open_for
         self._socket = socket
         self._sending = asyncio.Lock()
         self._resending: asyncio.Task[None] | None = None
@@ -207,11 +207,11 @@ class Stream:
         async def attempt() -> tuple[Socket, int]:
             if self._closed is not None:
                 raise self._closed
-            socket = await self._open_socket(self.ready.session)
+            socket = await self._open_for(self.ready.session)
             return socket, await self._claim(socket, sent.begin_ms)
 
         try:
-            socket, received_ms = await reopened(attempt)
+            socket, received_ms = await reconnect(attempt)
         except StreamClosed:
             raise
         except ConnectionError as error:

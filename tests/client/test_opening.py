@@ -24,7 +24,7 @@ from livecaption.client import (
     watch,
     watch_url,
 )
-from livecaption.client.opening import reopened
+from livecaption.client.opening import reconnect
 from tests.support.certificates import Authority
 from tests.support.eventually import eventually
 from tests.support.scripted_peer import READY, ServerOf
@@ -198,11 +198,11 @@ async def test_a_task_that_connects_again_ends_when_the_block_is_left(open_: Ope
 
 
 async def test_a_fault_of_the_client_itself_is_not_taken_for_a_lost_connection() -> None:
-    async def open_() -> None:
+    async def attempt() -> None:
         raise TypeError("'NoneType' object is not callable")
 
     with pytest.raises(TypeError, match="NoneType"):
-        await asyncio.wait_for(reopened(open_), 5)
+        await asyncio.wait_for(reconnect(attempt), 5)
 
 
 async def test_a_stream_that_is_refused_after_the_upgrade_is_waited_for_too(server_of: ServerOf) -> None:
