@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
-from livecaption.client import RoomEntry, StreamSettings, connect
+from livecaption.client import Reconnecting, RoomEntry, StreamSettings, connect
 from tests.browser.support import ROOT, Serve, Server, serving
 from tests.browser.test_speaker_page import (
     TIMEOUT_MS,
@@ -249,7 +249,8 @@ async def test_a_page_whose_session_somebody_else_goes_on_with_blames_nobody(
         other.ready = replace(other.ready, session=ready["session"], resume_token=ready["resume_token"])
         other.last_seq = point["lastSeq"]
         other._socket._writer.transport.abort()
-        reading = asyncio.ensure_future(anext(aiter(other)))
+        assert await anext(other) == Reconnecting()
+        reading = asyncio.ensure_future(anext(other))
         await expect_state(page, "Taken over")
         await expect(page.get_by_role("alert")).to_contain_text("Somebody else speaks now")
         await reading
