@@ -33,7 +33,8 @@ MIN_REST_S = 0.01
 ALL = -1
 """A limit of a list that has no limit."""
 OF_ANOTHER_EVENT = -1
-"""Event of a restored session whose room has another past in the store. Readers of the room do not see it."""
+"""Event of a restored session whose room has another past in the store, or has not come so far there. Readers of the
+room do not see it, and no later event of the room gets its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +263,7 @@ def _place(copy: Database, store: Database, name: str | None, event: int) -> tup
     if old is None or new is None:
         return None, event
     is_same = (old.publisher_token_hash, old.created_at_ms) == (new.publisher_token_hash, new.created_at_ms)
-    return new.name, event if is_same else OF_ANOTHER_EVENT
+    return new.name, event if is_same and event <= new.event else OF_ANOTHER_EVENT
 
 
 def _columns(database: Database, table: str, without: tuple[str, ...]) -> str:

@@ -345,6 +345,24 @@ def test_a_part_of_a_room_that_somebody_else_has_made_again_is_not_shown_to_its_
         assert session.room == "PyCon"
 
 
+def test_a_later_backup_of_a_room_does_not_mix_its_events(path: Path, file: Path) -> None:
+    later = file.with_name("later.db")
+    with opened(path) as database:
+        database.write(rows.put_room(ROOM, 10, 0))
+        fill(database, replace(new_session("monday", room="pycon"), event=1), [final("Monday.")])
+        back_up(path, file)
+        database.write(rows.put_room(replace(ROOM, event=3), 10, 0))
+        for name, event in (("second", 2), ("tuesday", 3)):
+            fill(database, replace(new_session(name, room="pycon"), event=event), [final(name)])
+        back_up(path, later)
+    path.unlink()
+    assert restored(file, path) == 3
+    assert restored(later, path) == 2
+    with opened(path) as database:
+        for event, parts in ((1, ["monday"]), (2, []), (3, [])):
+            assert [each.id for each in database.parts(replace(ROOM, event=event))] == parts
+
+
 def test_a_restoration_makes_the_store_if_there_is_none(path: Path, file: Path, tmp_path: Path) -> None:
     back_up(path, file)
     new = tmp_path / "new" / "transcripts.db"
