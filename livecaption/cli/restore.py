@@ -32,16 +32,21 @@ async def run(options: argparse.Namespace) -> int:
         StoreFailed: the backup cannot be read, or the store not be written.
         StoreUnusable: the store cannot be made.
     """
-    from livecaption.store.backup import restore
+    from livecaption.store.backup import ShorterSession, restore
 
     path, store = store_of(options)
-    n_restored = n_old = 0
+    n_restored = n_old = n_shorter = 0
     oldest_ms = time.time() * 1000 - store.keep_days * 86_400_000
     for restored in restore(options.file, path):
+        if isinstance(restored, ShorterSession):
+            n_shorter += 1
+            continue
         n_restored += 1
         n_old += restored.ended_at_ms < oldest_ms
         await asyncio.sleep(restored.rest_s)
     note(f"restored {counted(n_restored, 'session')} into {path}")
     if n_old and store.keep_days:
         note(f"{n_old} of them ended more than {store.keep_days:g} days ago, and a server deletes them (--keep-days)")
+    if n_shorter:
+        note(f"kept {counted(n_shorter, 'session')} with fewer captions than the backup: delete and restore again")
     return 0

@@ -58,6 +58,13 @@ class RestoredSession:
     rest_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class ShorterSession:
+    """A session that the store keeps as it is, although the backup has more of its captions."""
+
+    id: str
+
+
 @contextlib.contextmanager
 def snapshot(path: Path) -> Iterator[Database]:
     """Yield a copy of a store for reading.
@@ -112,7 +119,7 @@ def back_up(path: Path, file: Path, *, overwrite: bool = False) -> Contents:
         return contents
 
 
-def restore(file: Path, path: Path) -> Iterator[RestoredSession]:
+def restore(file: Path, path: Path) -> Iterator[RestoredSession | ShorterSession]:
     """Add the sessions and rooms of a backup that a store does not have. Nothing in the store is replaced.
 
     Each session is added as a whole or not at all, and a restoration that was cut short can be started again. If there
@@ -129,10 +136,12 @@ def restore(file: Path, path: Path) -> Iterator[RestoredSession]:
             store.execute(f"PRAGMA busy_timeout = {LOCK_TIMEOUT_MS}")
             with store.transaction():
                 _restore_rooms(copy, store)
-            there = {session_id for (session_id,) in store.execute("SELECT id FROM session")}
+            there: dict[str, int] = dict(store.execute("SELECT id, n_finals FROM session").fetchall())
             # The oldest first, so that their new numbers are in their order.
             for record in reversed(copy.sessions(ALL)):
                 if record.id in there:
+                    if there[record.id] < record.n_finals:
+                        yield ShorterSession(record.id)
                     continue
                 began_s = time.monotonic()
                 with store.transaction():

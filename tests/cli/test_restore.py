@@ -36,6 +36,18 @@ def test_restored_sessions_are_counted_and_those_that_a_server_will_delete(
     assert capsys.readouterr().out == f"restored 0 sessions into {path}\n"
 
 
+def test_sessions_of_which_the_backup_has_more_are_counted(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "new.db"
+    with opened(path) as database:
+        fill(database, new_session("new", started_at_ms=NOW_MS), [])
+    assert main(["restore", str(file), "--store", str(path)]) == 0
+    shorter = "kept 1 session with fewer captions than the backup: delete and restore again"
+    restored, _, *rest = capsys.readouterr().out.splitlines()
+    assert (restored, rest) == (f"restored 1 session into {path}", [shorter])
+
+
 def test_a_server_that_keeps_all_deletes_nothing_of_it(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ from livecaption.errors import StoreFailed, StoreUnusable
 from livecaption.events import CaptionWord, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows, search
-from livecaption.store.backup import Contents, back_up, restore, snapshot
+from livecaption.store.backup import Contents, RestoredSession, ShorterSession, back_up, restore, snapshot
 from livecaption.store.database import Database
 from livecaption.store.rows import Resumption, RoomRecord, SessionState
 from livecaption.store.schema import MIGRATIONS, SCHEMA_VERSION
@@ -50,7 +50,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def restored(file: Path, path: Path) -> int:
-    return len(list(restore(file, path)))
+    return sum(isinstance(each, RestoredSession) for each in restore(file, path))
 
 
 def ids(path: Path) -> list[str]:
@@ -301,6 +301,26 @@ def test_nothing_that_is_in_the_store_is_replaced(path: Path, file: Path) -> Non
         before = content(database)
         assert restored(file, path) == 0
         assert content(database) == before
+
+
+def test_a_session_that_a_later_backup_has_more_of_is_named_and_can_be_restored_once_it_is_deleted(
+    path: Path, file: Path
+) -> None:
+    back_up(path, file)
+    with opened(path) as database:
+        database.write([rows.append(SessionId("council"), final("A bicycle.", 4000, 4900, 2), 9)])
+    later = file.with_name("later.db")
+    back_up(path, later)
+    path.unlink()
+    restored(file, path)
+    assert list(restore(later, path)) == [ShorterSession("council")]
+    assert list(restore(file, path)) == []
+    with opened(path) as database:
+        list(database.delete("council"))
+        assert restored(later, path) == 1
+    assert list(restore(file, path)) == []  # the store has more
+    with snapshot(path) as stored, snapshot(later) as copy:
+        assert content(stored) == content(copy)
 
 
 def test_sessions_of_a_lost_store_stand_behind_those_that_a_new_one_has_begun_with(path: Path, file: Path) -> None:
