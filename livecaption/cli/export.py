@@ -43,8 +43,8 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "export",
         help="write the stored transcripts to files",
         description="Write the transcripts of all stored sessions to files, of private ones too. A server may use the "
-        "store meanwhile. The names have the time in UTC and the title. Translations have files of their own, and "
-        "so have all parts of a room together.",
+        "store meanwhile. Sessions that are not over are left out. The names have the time in UTC and the title. "
+        "Translations have files of their own, and so have all parts of a room together.",
         epilog="Example: livecaption export --all transcripts --format txt,vtt --skip-existing",
         allow_abbrev=False,
     )
@@ -59,7 +59,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         metavar="LIST",
         help=f"one or more of {', '.join(FORMATS)} (default: all)",
     )
-    add_existing_arguments(parser, "keep files that exist, and leave out sessions that are not over")
+    add_existing_arguments(parser, "keep files that exist")
     add_config_arguments(parser, serve.defaults(), only=("store",))
 
 
@@ -102,7 +102,7 @@ async def run(options: argparse.Namespace) -> int:
     with snapshot(path) as database:
         _make(options.all)
         found = list(transcripts(database))
-        exported = [each for each in found if each.is_over or options.existing != "skip"]
+        exported = [each for each in found if each.is_over]  # the file of another would never get the rest
         files = {key: file for each in exported for key, file in each.files(options.all, options.format).items()}
         try:
             chosen, kept = choose(files, options.existing, person())

@@ -101,27 +101,24 @@ def test_files_that_exist_are_refused_kept_or_replaced(
     assert names(tmp_path / "there") == before
 
 
+@pytest.mark.parametrize("existing", [[], ["--overwrite"], ["--skip-existing"]])
 def test_a_session_that_is_not_over_is_not_kept_half(
-    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    existing: list[str], path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With --skip-existing, its file would never get the rest."""
+    """A later export with --skip-existing would keep its file as it is."""
     live = new_session("live", "Live", resumption=Resumption("{}", "hash", None))
     with opened(path) as database:
         fill(database, live, [final("So far.")], ended=False)
-        command = ["export", "--all", str(tmp_path / "there"), "--format", "txt", "--skip-existing"]
-        assert main(command) == 0
+        command = ["export", "--all", str(tmp_path / "there"), "--format", "txt"]
+        assert main([*command, *existing]) == 0
         assert list((tmp_path / "there").glob("*Live*")) == []
         assert capsys.readouterr().out.endswith("left out 1 transcript of sessions that are not over\n")
-        assert main([*command[:-1], "--overwrite"]) == 0
-        assert text_of(tmp_path / "there", "*Live*.txt") == "So far.\n"
-        [file] = (tmp_path / "there").glob("*Live*")
-        file.unlink()
         # As a server does that crashed and started again.
         database.execute("UPDATE session SET state = 'interrupted' WHERE state = 'open'")
-        assert main(command) == 0
+        assert main([*command, "--overwrite"]) == 0
         assert list((tmp_path / "there").glob("*Live*")) == []
         database.write([*rows.end(SessionId("live"), 900)])
-        assert main(command) == 0
+        assert main([*command, "--skip-existing"]) == 0
         assert text_of(tmp_path / "there", "*Live*.txt") == "So far.\n"
 
 
