@@ -86,6 +86,8 @@ def back_up(path: Path, file: Path, *, overwrite: bool = False) -> Contents:
         file: the backup. Its directory is there.
         overwrite: whether a file that exists is replaced.
 
+    Of two backups to one file at the same time, the one that began last is made.
+
     Raises:
         StoreFailed: it cannot be copied. A file that was there is unchanged.
     """
@@ -107,11 +109,12 @@ def back_up(path: Path, file: Path, *, overwrite: bool = False) -> Contents:
                 _release(copy)
                 contents = _contents(copy)
             os.fsync(descriptor)
-            if not os.path.samestat(os.fstat(descriptor), unfinished.stat()):
+            if not _is_in_place(descriptor, unfinished):
                 raise FileExistsError("another backup writes the same file")
             unfinished.replace(file)
         except BaseException:
-            _remove(unfinished)
+            if _is_in_place(descriptor, unfinished):
+                _remove(unfinished)
             raise
         finally:
             os.close(descriptor)
@@ -199,6 +202,14 @@ def _contents(copy: Database) -> Contents:
 def _remove(unfinished: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         unfinished.with_name(unfinished.name + suffix).unlink(missing_ok=True)
+
+
+def _is_in_place(descriptor: int, file: Path) -> bool:
+    """Return True if this is the open file, and not one that another process has put into its place."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _sync_directory(directory: Path) -> None:

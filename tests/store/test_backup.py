@@ -16,7 +16,7 @@ import pytest
 from livecaption.errors import StoreFailed, StoreUnusable
 from livecaption.events import CaptionWord, Translation
 from livecaption.recognition import SessionId
-from livecaption.store import rows, search
+from livecaption.store import backup, rows, search
 from livecaption.store.backup import Contents, RestoredSession, ShorterSession, back_up, restore, snapshot
 from livecaption.store.database import Database
 from livecaption.store.rows import Resumption, RoomRecord, SessionState
@@ -228,6 +228,39 @@ def test_a_backup_never_replaces_the_store_itself(path: Path) -> None:
         with pytest.raises(StoreFailed, match="that is the store itself"):
             back_up(path, name, overwrite=True)
     assert ids(path) == ["lecture", "council"]
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_of_two_backups_to_one_file_the_later_one_is_made(
+    is_done: bool, path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The earlier one fails, whether the later one is done by then or not."""
+    others: list[threading.Thread] = []
+    goes_on = threading.Event()
+    contents = backup._contents
+
+    def begin_another(copy: Database) -> Contents:
+        """Let another backup begin when this one is nearly done."""
+        if others:
+            reached.set()
+            assert goes_on.wait(20)
+        else:
+            others.append(threading.Thread(target=back_up, args=(path, file)))
+            others[0].start()
+            assert reached.wait(20)
+            if is_done:
+                goes_on.set()
+                others[0].join()
+        return contents(copy)
+
+    reached = threading.Event()
+    monkeypatch.setattr(backup, "_contents", begin_another)
+    with pytest.raises(StoreFailed, match="another backup writes the same file"):
+        back_up(path, file)
+    goes_on.set()
+    others[0].join()
+    assert ids(file) == ["lecture", "council"]
+    assert sorted(each.name for each in file.parent.iterdir()) == ["backup.db", "data"]
 
 
 def test_a_store_on_a_disk_that_became_read_only_can_be_backed_up(path: Path, file: Path, tmp_path: Path) -> None:
