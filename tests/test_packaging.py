@@ -2,8 +2,10 @@
 
 import email
 import json
+import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tarfile
@@ -52,6 +54,20 @@ def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+def test_the_directory_of_a_unix_socket_is_made_at_each_boot_by_the_line_of_the_guide(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    [(line, name)] = re.findall(r"^echo '(d /run/.*)' > /etc/tmpfiles\.d/(\S+)", guide, re.MULTILINE)
+    (tmp_path / "etc" / "tmpfiles.d").mkdir(parents=True)
+    (tmp_path / "etc" / "tmpfiles.d" / name).write_text(f"{line}\n")
+    (tmp_path / "etc" / "passwd").write_text(f"livecaption:x:{os.getuid()}:{os.getgid()}::/:/bin/false\n")
+    (tmp_path / "etc" / "group").write_text(f"www-data:x:{os.getgid()}:\n")
+    assert f"systemd-tmpfiles --create {name}\n" in guide
+    subprocess.run(["systemd-tmpfiles", f"--root={tmp_path}", "--create", name], check=True)
+    [path] = re.findall(r"--host unix:(/run/livecaption/\S+)", guide)
+    directory = tmp_path / Path(path).parent.relative_to("/")
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o2750
 
 
 def test_systemd_understands_the_unit(installed_unit: Path) -> None:

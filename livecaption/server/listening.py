@@ -131,6 +131,7 @@ def with_address_of(given: Sequence[socket.socket], server: ServerConfig) -> Ser
     bound = min(given, key=lambda each: is_on_this_machine(host_of(each)))
     name = bound.getsockname()
     server = replace(server, host=host_of(bound), port=name[1] if isinstance(name, tuple) else server.port)
+    logger.info("systemd opened the sockets, and --host and --port are not used")
     check_access(server, f"the socket that systemd opened, {server.place},")
     return server
 

@@ -184,13 +184,15 @@ def test_a_path_that_no_unix_socket_can_have_is_refused(path: str) -> None:
 # Sockets of systemd
 
 
-def test_a_socket_of_systemd_stands_in_place_of_host_and_port(tmp_path: Path) -> None:
+def test_a_socket_of_systemd_stands_in_place_of_host_and_port(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Requests are checked as if the settings had its address. Of several, the one that others reach decides."""
+    caplog.set_level("INFO", "livecaption")
     path = tmp_path / "socket"
     with socket.create_server(("0.0.0.0", 0)) as public, socket.socket(socket.AF_UNIX) as local:
         local.bind(str(path))
         port = public.getsockname()[1]
-        assert with_address_of([local], ServerConfig()).host == f"unix:{path}"
+        assert with_address_of([local], ServerConfig(host="0.0.0.0", insecure=True)).host == f"unix:{path}"
+        assert caplog.messages == ["systemd opened the sockets, and --host and --port are not used"]
         for given in ([public], [local, public]):
             server = with_address_of(given, ServerConfig(token="s3cret"))
             assert (server.host, server.port) == ("0.0.0.0", port)
