@@ -27,8 +27,11 @@ access_logger = logging.getLogger("livecaption.access")
 
 def route_of(request: web.BaseRequest) -> str:
     """Return the path with the names of its parts in place of ids; empty: there is no such address."""
-    # A malformed request is a `BaseRequest`, which no route was looked up for.
-    resource = request.match_info.route.resource if isinstance(request, web.Request) else None
+    try:
+        resource = request.match_info.route.resource if isinstance(request, web.Request) else None
+    except (AssertionError, AttributeError):
+        # No route was looked up for a malformed request. aiohttp asserts that one was; `python -O` does not.
+        resource = None
     return resource.canonical if resource is not None else ""
 
 

@@ -3,16 +3,22 @@
 import asyncio
 import errno
 import logging
+import re
 import sys
 
 import pytest
+from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMessage
+from aiohttp.test_utils import TestServer
 
 from livecaption.live.logs import RateLimited
 from livecaption.server.logs import (
     MAX_ADDRESSES,
     MAX_REFUSALS_PER_MINUTE,
+    WITHOUT_REQUESTS,
+    AccessLog,
     Refusals,
+    access_logger,
     malformed_request,
     refused_accept,
 )
@@ -80,6 +86,21 @@ async def test_no_malformed_request_is_in_the_log(
     assert (await client.get("/healthz")).status == 200  # by now everything was logged
     assert SECRET not in caplog.text
     assert "Traceback" not in caplog.text
+
+
+async def test_a_malformed_request_is_one_line_of_the_access_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    logging.getLogger("aiohttp.server").addFilter(WITHOUT_REQUESTS)  # as `build_app` does
+    server = TestServer(web.Application())
+    await server.start_server(access_log=access_logger, access_log_class=AccessLog)
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(f"GET /bad\x01 HTTQ/9\r\n{HOST}{BEARER}\r\n\r\n".encode())
+    await reader.read()
+    writer.close()
+    await server.close()
+    lines = [record for record in caplog.records if record.name == access_logger.name]
+    assert [re.sub(r"\d+", "N", line.getMessage()) for line in lines] == ["- - N, N bytes, N ms"]
+    assert [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR] == []
 
 
 def test_a_connection_that_is_not_accepted_is_one_line_without_a_traceback() -> None:
