@@ -173,11 +173,14 @@ def check_private(request: web.Request) -> None:
     keys.check(_shown(request), Role.READ, client_of(request, request.app[SERVICES].config.server).address)
 
 
-def check_reader(request: web.Request, check: Callable[[str], None]) -> None:
+def check_reader(request: web.Request, check: Callable[[str], None]) -> Key | None:
     """Check that the client may read what is perhaps private: by its reader token, or by a key with the role `read`.
 
     Args:
         check: checks the reader token, and raises Unauthorized if that is wrong.
+
+    Returns:
+        The key that lets the client in; None: it needs none.
 
     Raises:
         Unauthorized: `wrong_token`.
@@ -194,6 +197,8 @@ def check_reader(request: web.Request, check: Callable[[str], None]) -> None:
             raise
         if not key.allows(Role.READ):
             raise ForbiddenRole(f"the key {key.name!r} does not allow to read what is private") from None
+        return key
+    return None
 
 
 def key_of(request: web.Request) -> Key | None:

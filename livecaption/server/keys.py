@@ -46,6 +46,7 @@ class Keys:
         self._path = Path(config.tokens) if config.tokens else None
         self._simple = (simple_key(config.token),) if config.token else ()
         self._keys: tuple[Key, ...] = ()
+        self._by_hash: dict[str, Key] = {}  # the same keys
         self._read_at = self._seen_at = self._signature()
         self._use(self._read())
 
@@ -74,6 +75,11 @@ class Keys:
             except ConfigError as error:
                 logger.error("tokens: not reloaded, the server goes on with the keys that it has: %s", error)
             self._look()
+
+    def still_allows(self, key: Key, role: Role) -> bool:
+        """Return True if a key that was there is still there, has not expired, and allows this."""
+        now = self._by_hash.get(key.sha256)
+        return now is not None and not now.is_expired(_now()) and now.allows(role)
 
     def find(self, shown: Sequence[bytes]) -> Key | None:
         """Return the key of which one of these tokens is, if it has not expired."""
@@ -114,10 +120,11 @@ class Keys:
 
     def _use(self, keys: tuple[Key, ...]) -> None:
         self._keys = keys
+        self._by_hash = {key.sha256: key for key in keys}
         self._look()
 
     def _look(self) -> None:
-        self.accounts.look({key.sha256: key for key in self._keys}, _now())
+        self.accounts.look(self._by_hash, _now())
 
     def _read(self) -> tuple[Key, ...]:
         in_file = () if self._path is None else parse(read_toml(self._path), str(self._path))

@@ -1,8 +1,8 @@
 """Readers get the events of a session or room as `text/event-stream` or over a WebSocket, and a QR code with its link.
 
 A reader requests a session by its id, which cannot be guessed, or a room by its name, and sends the reader token of a
-private one. No reader can affect the publisher. Each handler pulls events when it can send more. A reader that receives
-nothing for a while is cut off.
+private one, or a key. No reader can affect the publisher. Each handler pulls events when it can send more. A reader
+that receives nothing for a while is cut off, and so is one whose key no longer allows to read.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
 from livecaption.errors import MessageTooBig
 from livecaption.ipc import logs
+from livecaption.keys import Key, Role
 from livecaption.live.event_log import Message
 from livecaption.live.room import Room, RoomMessage
 from livecaption.live.room_state import RoomState, is_name
@@ -24,6 +25,7 @@ from livecaption.live.websocket import WebSocket
 from livecaption.recognition import logged_id
 from livecaption.server import auth, links
 from livecaption.server.http import STATIC
+from livecaption.server.keys import KEYS
 from livecaption.server.sending import sent
 from livecaption.server.services import SERVICES
 
@@ -65,46 +67,46 @@ async def events(request: web.Request) -> web.StreamResponse:
 
     A reader that has received all of an ended session gets 204, which stops browsers from reconnecting.
     """
-    session = _session(request)
+    session, key = _session(request)
     last_seq = _last_seq(request, session)
     if session.hub.ended and last_seq == session.hub.last_seq:
         return web.Response(status=204)
     heartbeat_s = request.app[SERVICES].config.server.http.heartbeat_s
     with request.app[SERVICES].sessions.reading():
-        return await _stream_events(request, session.hub.subscribe(last_seq, heartbeat_s))
+        return await _stream_events(request, session.hub.subscribe(last_seq, heartbeat_s), key)
 
 
 async def room_events(request: web.Request) -> web.StreamResponse:
     """`GET /v1/rooms/{room}/events`: the same for all parts of a room, up to its end, with its state."""
-    room = await _room(request)
+    room, key = await _room(request)
     services = request.app[SERVICES]
     with room.used():
         if await room.is_over_for(_cursor(request)):
             return web.Response(status=204)
         with services.sessions.reading():
             heartbeat_s = services.config.server.http.heartbeat_s
-            return await _stream_events(request, room.subscribe(_cursor(request), heartbeat_s))
+            return await _stream_events(request, room.subscribe(_cursor(request), heartbeat_s), key)
 
 
 async def watch(request: web.Request) -> web.WebSocketResponse:
     """`GET /v1/sessions/{id}/watch`: the same events over a WebSocket, which is closed with 1000 after `end`."""
     auth.check_origin(request, request.app[SERVICES].config.server)
-    session = _session(request)
+    session, key = _session(request)
     with request.app[SERVICES].sessions.reading():
         feed = session.hub.subscribe(_last_seq(request, session), WEBSOCKET_HEARTBEAT_S)
-        return await _watch(request, feed, lambda: session.hub.ended)
+        return await _watch(request, feed, key, lambda: session.hub.ended)
 
 
 async def room_watch(request: web.Request) -> web.WebSocketResponse:
     """`GET /v1/rooms/{room}/watch`: the same for all parts of a room, up to its end, with its state."""
     auth.check_origin(request, request.app[SERVICES].config.server)
-    room = await _room(request)
+    room, key = await _room(request)
     services = request.app[SERVICES]
     with room.used(), services.sessions.reading():
         feed = room.subscribe(_cursor(request), services.config.server.http.heartbeat_s)
         # A page does not see pings: the room, sent again, shows it that the connection is alive.
         return await _watch(
-            request, feed, lambda: room.state is RoomState.ENDED, lambda: RoomMessage(0, room.description(), "")
+            request, feed, key, lambda: room.state is RoomState.ENDED, lambda: RoomMessage(0, room.description(), "")
         )
 
 
@@ -115,14 +117,14 @@ async def qr_code(request: web.Request) -> web.Response:
     The code of a private session contains the reader token, so the request must have that token. A key is not enough,
     and would not be for a screen.
     """
-    session = _session(request)
+    session, _ = _session(request)
     session.tokens.check_reader(auth.shown_reader_token(request))
     return await _qr_code(request, session.id, private=session.options.private)
 
 
 async def room_qr_code(request: web.Request) -> web.Response:
     """`GET /v1/rooms/{room}/qr.svg`: the same for a room, also before its first part."""
-    room = await _room(request)
+    room, _ = await _room(request)
     room.check_reader(auth.shown_reader_token(request))
     return await _qr_code(request, room.about.name, private=room.private)
 
@@ -144,7 +146,7 @@ def _drawn(link: str) -> bytes:
     return svg.getvalue()
 
 
-async def _stream_events(request: web.Request, messages_of: Feed) -> web.StreamResponse:
+async def _stream_events(request: web.Request, messages_of: Feed, key: Key | None) -> web.StreamResponse:
     response = web.StreamResponse(
         headers={
             hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
@@ -156,6 +158,8 @@ async def _stream_events(request: web.Request, messages_of: Feed) -> web.StreamR
     send_timeout_s = request.app[SERVICES].config.live.socket.send_timeout_s
     async with aclosing(messages_of) as feed:
         async for messages in feed:
+            if not _may_read(request, key):
+                break
             if not await sent(request, response.write(_server_sent(messages)), send_timeout_s):
                 break
             messages.clear()  # free the memory: a snapshot has megabytes, and the next event may come much later
@@ -168,12 +172,16 @@ def _server_sent(messages: list[Message]) -> bytes:
 
 
 async def _watch(
-    request: web.Request, feed: Feed, is_over: Callable[[], bool], heartbeat: Callable[[], Message] | None = None
+    request: web.Request,
+    feed: Feed,
+    key: Key | None,
+    is_over: Callable[[], bool],
+    heartbeat: Callable[[], Message] | None = None,
 ) -> web.WebSocketResponse:
     limits = request.app[SERVICES].config.live.socket
     socket = WebSocket(request, MAX_READ_BYTES, limits, auth.accepted_protocols(request))
     await socket.open()
-    sending = asyncio.ensure_future(_send(request, socket, feed, heartbeat))
+    sending = asyncio.ensure_future(_send(request, socket, feed, key, heartbeat))
     listening = asyncio.ensure_future(_listen(socket))
     try:
         await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -183,6 +191,8 @@ async def _watch(
         await asyncio.wait({sending, listening})
     if not listening.cancelled() and listening.result():
         await socket.close(WSCloseCode.POLICY_VIOLATION, "a reader may not send messages")
+    elif not _may_read(request, key):
+        await socket.close(WSCloseCode.POLICY_VIOLATION, "the key no longer allows to read this")
     elif sending.cancelled() or is_over():
         await socket.close(WSCloseCode.OK, "everything is sent")
     else:
@@ -203,41 +213,52 @@ async def _listen(socket: WebSocket) -> bool:
 
 
 async def _send(
-    request: web.Request, socket: WebSocket, messages_of: Feed, heartbeat: Callable[[], Message] | None
+    request: web.Request,
+    socket: WebSocket,
+    messages_of: Feed,
+    key: Key | None,
+    heartbeat: Callable[[], Message] | None,
 ) -> None:
     async with aclosing(messages_of) as feed:
         async for messages in feed:
             if not messages and heartbeat is not None:
                 messages.append(heartbeat())
             while messages:  # free the memory: a snapshot has megabytes, and the next event may come much later
+                if not _may_read(request, key):
+                    return
                 if not await sent(request, socket.send(messages.pop(0).text), socket.limits.send_timeout_s):
                     return
 
 
-def _session(request: web.Request) -> LiveSession:
-    """Return the requested session.
+def _may_read(request: web.Request, key: Key | None) -> bool:
+    """Return False if the reader's key was removed, has expired or lost its role. None: the reader needs none."""
+    return key is None or request.app[KEYS].still_allows(key, Role.READ)
+
+
+def _session(request: web.Request) -> tuple[LiveSession, Key | None]:
+    """Return the requested session, and the key that it needs, if any.
 
     Raises:
         UnknownSession: there is no such session.
         Unauthorized, ForbiddenRole, LimitReached: the session is private, see `auth.check_reader`.
     """
     session = request.app[SERVICES].sessions.find(request.match_info["session"])
-    auth.check_reader(request, session.tokens.check_reader)
+    key = auth.check_reader(request, session.tokens.check_reader)
     logs.note(session=logged_id(session.id))
-    return session
+    return session, key
 
 
-async def _room(request: web.Request) -> Room:
-    """Return the requested room. Use it before the next `await`.
+async def _room(request: web.Request) -> tuple[Room, Key | None]:
+    """Return the requested room, and the key that it needs, if any. Use it before the next `await`.
 
     Raises:
         UnknownSession: there is no such room.
         Unauthorized, ForbiddenRole, LimitReached: the room is private, see `auth.check_reader`.
     """
     room = await request.app[SERVICES].rooms.find(request.match_info["room"])
-    auth.check_reader(request, room.check_reader)
+    key = auth.check_reader(request, room.check_reader)
     logs.note(room=logged_id(room.about.name))
-    return room
+    return room, key
 
 
 def _last_seq(request: web.Request, session: LiveSession) -> int | None:

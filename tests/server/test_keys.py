@@ -266,6 +266,53 @@ async def test_running_streams_end_with_their_finals_when_their_key_no_longer_al
         assert sockets[name].close_code == close_code
 
 
+async def test_readers_of_what_is_private_receive_nothing_once_their_key_no_longer_allows_it(
+    serve: Serve, file: Path
+) -> None:
+    names = ("removed", "expired", "publisher", "stays")
+    before = {name: key(name, f"lc_{name}", frozenset({Role.READ})) for name in names}
+    client = await serve(key(), *before.values())
+    publisher = await stream(client, private=True, room={"name": "hall", "secret": "s" * 16})
+    session = (await read_event(publisher))["session"]
+    readers = {}
+    for name in names:
+        sockets = [
+            await client.ws_connect(f"{path}/watch", headers=bearer(f"lc_{name}"))
+            for path in (f"/v1/sessions/{session}", "/v1/rooms/hall")
+        ]
+        events = [
+            await client.get(f"{path}/events", headers=bearer(f"lc_{name}"))
+            for path in (f"/v1/sessions/{session}", "/v1/rooms/hall")
+        ]
+        for socket in sockets:
+            await read_until(socket, "snapshot")
+        for each in events:
+            await each.content.readuntil(b"event: snapshot")
+        readers[name] = (sockets, events)
+    write(
+        file,
+        key(),
+        before["stays"],
+        key("expired", "lc_expired", frozenset({Role.READ}), expires=YESTERDAY),
+        key("publisher", "lc_publisher", PUBLISH),
+    )
+    await eventually(lambda: client.app[KEYS].find([b"lc_removed"]) is None)
+    await publisher.send_bytes(SPEECH)
+    await publisher.send_json({"type": "stop"})
+    await read_to_the_close(publisher)
+    for name, (sockets, events) in readers.items():
+        if name == "stays":
+            assert any(event["type"] == "final" for event in await read_to_the_close(sockets[0]))
+            assert b"event: final" in await events[0].read()
+            await sockets[1].close()
+            continue
+        for socket in sockets:
+            assert await read_to_the_close(socket) == [], name
+            assert socket.close_code == 1008
+        for each in events:
+            assert b"event:" not in (await asyncio.wait_for(each.read(), 20)).partition(b"\n\n")[2], name
+
+
 # Wrong tokens
 
 
