@@ -99,6 +99,7 @@ def test_a_secret_has_one_source_in_the_environment(tmp_path: Path) -> None:
         ("[server]\nport = 1".encode("utf-16"), "is in UTF-16: save it as UTF-8"),
         (b"[server]\nhost = '\xe9'", "is not in UTF-8"),
         (b"[server", "config.toml: "),
+        (b"x = " + b"[" * 5000, "config.toml: too many brackets within each other"),
     ],
 )
 def test_a_file_is_read_as_editors_save_it(tmp_path: Path, content: bytes, expected: dict[str, object] | str) -> None:

@@ -82,6 +82,10 @@ class Tls:
                 if self._complaint != str(error):
                     logger.warning("%s; the server goes on with the certificate that it has", error)
                 self._complaint = str(error)
+            except Exception as error:
+                if self._complaint != repr(error):
+                    logger.exception("a look at the certificate failed; the server goes on with the one that it has")
+                self._complaint = repr(error)
 
     def _check(self) -> None:
         if self._config.server.tls_self_signed or self._files != self._look():

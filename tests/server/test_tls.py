@@ -194,6 +194,26 @@ async def test_a_pair_that_is_half_written_keeps_the_former_one_is_logged_once_a
     await asyncio.wait({renewing})
 
 
+async def test_an_unexpected_fault_of_a_look_does_not_end_the_renewal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tls, "LOOK_INTERVAL_S", 0.001)
+    authority = Authority()
+    first, key = authority.issue("localhost")
+    second, second_key = authority.issue("localhost")
+    secured = tls.Tls(of_files(*written(tmp_path, first, key)))
+    with monkeypatch.context() as broken:
+        broken.setattr(tls, "_state", lambda path: [][0])
+        renewing = asyncio.ensure_future(secured.keep_valid())
+        await eventually(lambda: "a look at the certificate failed" in caplog.text)
+    written(tmp_path, second, second_key)
+    assert caplog.text.count("a look at the certificate failed") == 1
+    caplog.clear()
+    await eventually(lambda: presented(secured.context) == der(second))
+    renewing.cancel()
+    await asyncio.wait({renewing})
+
+
 def test_a_reload_reads_the_files_at_once_and_a_wrong_one_changes_nothing(tmp_path: Path) -> None:
     authority = Authority()
     first, second = authority.issue("localhost"), authority.issue("localhost")
