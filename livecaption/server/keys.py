@@ -62,7 +62,7 @@ class Keys:
             ConfigError: it cannot be used; the keys stay as they were.
         """
         self._read_at = self._signature()
-        self._use(self._read())
+        self._use(self._read(again=True))
 
     async def watch(self) -> None:
         """Follow changes of the file, and end streams that their key no longer allows. Runs until it is cancelled."""
@@ -72,9 +72,11 @@ class Keys:
                 if (keys := await asyncio.to_thread(self._changed)) is not None:
                     self._use(keys)
                     logger.info("tokens: reloaded, %d keys", len(keys))
+                self._look()
             except ConfigError as error:
                 logger.error("tokens: not reloaded, the server goes on with the keys that it has: %s", error)
-            self._look()
+            except Exception:  # otherwise no key would be removed any more
+                logger.exception("tokens: a look at the keys failed; the next one follows")
 
     def still_allows(self, key: Key, role: Role) -> bool:
         """Return True if a key that was there is still there, has not expired, and allows this."""
@@ -126,8 +128,12 @@ class Keys:
     def _look(self) -> None:
         self.accounts.look(self._by_hash, _now())
 
-    def _read(self) -> tuple[Key, ...]:
-        in_file = () if self._path is None else parse(read_toml(self._path), str(self._path))
+    def _read(self, *, again: bool = False) -> tuple[Key, ...]:
+        """Read the file. It may be empty at the start only: later, a program may not have written it yet."""
+        parsed = {} if self._path is None else read_toml(self._path)
+        if again and not parsed:
+            raise ConfigError(f"{self._path}: the file is empty. `key = []` stands for no keys")
+        in_file = parse(parsed, str(self._path))
         for key in in_file:
             if any(key.sha256 == simple.sha256 for simple in self._simple):
                 raise ConfigError(f"{self._path}: the key {key.name!r} has the token of LIVECAPTION_TOKEN")
@@ -144,7 +150,7 @@ class Keys:
         if signature == self._read_at or not is_settled:
             return None
         self._read_at = signature
-        return self._read()
+        return self._read(again=True)
 
     def _signature(self) -> Signature:
         try:

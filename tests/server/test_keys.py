@@ -104,7 +104,7 @@ async def test_a_broken_file_keeps_the_keys_and_is_logged_once_without_its_conte
 ) -> None:
     client = await serve(key(), wait=False)
     caplog.set_level(logging.INFO)
-    for content in ("[[key]]\nname = 'Hall B'\nsha256 = 'hush'\n", None):
+    for content in ("[[key]]\nname = 'Hall B'\nsha256 = 'hush'\n", "", f"x = {'[' * 5000}", None):
         break_file(file, content)
 
         def faults() -> list[str]:
@@ -127,10 +127,31 @@ def test_a_reload_reads_the_file_at_once_and_a_broken_one_keeps_the_keys(file: P
     write(file, key("Hall B", "lc_hall-b"))
     own.reload()
     assert (own.find([TOKEN.encode()]), own.find([b"lc_hall-b"])) == (None, key("Hall B", "lc_hall-b"))
-    file.write_text("[[key]]")
-    with pytest.raises(ConfigError):
-        own.reload()
-    assert own.find([b"lc_hall-b"]) is not None
+    for content in ("[[key]]", "", "# being written"):
+        file.write_text(content)
+        with pytest.raises(ConfigError):
+            own.reload()
+        assert own.find([b"lc_hall-b"]) is not None
+    file.write_text("key = []")
+    own.reload()
+    assert own.find([b"lc_hall-b"]) is None
+
+
+async def test_an_unexpected_fault_of_a_look_does_not_end_the_looks(
+    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_keys, "LOOK_S", 0.001)
+    write(file, key())
+    own = Keys(ServerConfig(tokens=str(file)))
+    with monkeypatch.context() as broken:
+        broken.setattr(server_keys, "_now", lambda: [][0])
+        watching = asyncio.ensure_future(own.watch())
+        await eventually(lambda: "a look at the keys failed" in caplog.text)
+    caplog.clear()
+    write(file, key("Hall B", "lc_hall-b"))
+    await eventually(lambda: own.find([b"lc_hall-b"]) is not None)
+    watching.cancel()
+    await asyncio.wait({watching})
 
 
 def test_a_server_does_not_start_without_its_file(file: Path) -> None:
