@@ -8,6 +8,9 @@ WINDOW_S = 60.0
 MAX_WRONG = 10
 """Wrong tokens of an address in a minute that are answered with `unauthorized`. More: programs try faster. Fewer:
 people who mistype a token must wait."""
+MAX_COMPARED = 100
+"""Wrong tokens of an address in a minute after which a weak token is compared no more. More: programs find it earlier.
+Fewer: devices with an old token sooner keep out those behind the same address."""
 MAX_ADDRESSES = 4096
 """Addresses that are counted. Each takes 200 bytes; the one without a wrong token for the longest time is forgotten."""
 IPV6_PREFIX = 64
@@ -39,6 +42,11 @@ class Attempts:
         if len(self._seen) > MAX_ADDRESSES:
             del self._seen[next(iter(self._seen))]
         return began_s + WINDOW_S - now_s if earlier >= MAX_WRONG else 0.0
+
+    def are_used_up(self, address: str, now_s: float) -> bool:
+        """Return True if nothing more of this address should be compared with a weak token in this minute."""
+        began_s, n = self._seen.get(source_of(address), (now_s, 0))
+        return n >= MAX_COMPARED and now_s - began_s < WINDOW_S
 
     def __len__(self) -> int:
         return len(self._seen)

@@ -3,12 +3,13 @@
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from ipaddress import ip_address
 
 from aiohttp import hdrs, web
 
 from livecaption.config import is_loopback, is_on_this_machine
-from livecaption.errors import ForbiddenOrigin, ForbiddenRole, LocalOnly, Unauthorized
+from livecaption.errors import ForbiddenOrigin, ForbiddenRole, LimitReached, LocalOnly, Unauthorized
 from livecaption.keys import Key, Role
 from livecaption.live.dialects import native
 from livecaption.live.dialects.dialect import Handshake
@@ -190,10 +191,9 @@ def check_reader(request: web.Request, check: Callable[[str], None]) -> Key | No
     try:
         check(shown_reader_token(request))
     except Unauthorized:
-        key = key_of(request)
-        if key is None:
-            address = client_of(request, request.app[SERVICES].config.server).address
-            request.app[KEYS].note_wrong(_shown(request), address)
+        keys = request.app[KEYS]
+        key = keys.recognize(_shown(request), client_of(request, request.app[SERVICES].config.server).address)
+        if key is None or key.is_expired(datetime.now(UTC)):
             raise
         if not key.allows(Role.READ):
             raise ForbiddenRole(f"the key {key.name!r} does not allow to read what is private") from None
@@ -202,13 +202,19 @@ def check_reader(request: web.Request, check: Callable[[str], None]) -> Key | No
 
 
 def key_of(request: web.Request) -> Key | None:
-    """Return the valid key that the request shows, or None."""
+    """Return the valid key that the request shows, or None. For the log: it does not count wrong ones."""
     return request.app[KEYS].find(_shown(request))
 
 
 def may_see_addresses(request: web.Request, config: ServerConfig) -> bool:
     """Return True if the client may see this machine's addresses: it runs here, or has a key."""
-    return runs_here(request, config) or key_of(request) is not None
+    if runs_here(request, config):
+        return True
+    try:
+        key = request.app[KEYS].recognize(_shown(request), client_of(request, config).address)
+    except LimitReached:
+        return False
+    return key is not None and not key.is_expired(datetime.now(UTC))
 
 
 def runs_here(request: web.BaseRequest, config: ServerConfig) -> bool:

@@ -12,6 +12,9 @@ UNIX = "unix:"
 """The beginning of the address of a Unix socket. Its path follows."""
 MAX_UNIX_BYTES = 107
 """The longest path of a Unix socket, in bytes, without the zero byte at its end (unix(7))."""
+MIN_TOKEN_CHARACTERS = 16
+"""Length of a token below which it is weak: shorter ones are mostly words, which a program finds by trying. Secrets of
+rooms have this length too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,11 @@ class ServerConfig:
     def needs_key(self) -> bool:
         """True if clients need a token. A file without keys accepts nobody: it does not open the server."""
         return bool(self.token or self.tokens)
+
+    @property
+    def has_weak_token(self) -> bool:
+        """True if the token may be found by trying."""
+        return 0 < len(self.token) < MIN_TOKEN_CHARACTERS
 
     @property
     def public_page(self) -> str | None:

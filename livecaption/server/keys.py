@@ -43,6 +43,7 @@ class Keys:
         self.accounts = Accounts()
         self.n_wrong = 0
         self._attempts = Attempts()
+        self._has_weak_token = config.has_weak_token
         self._path = Path(config.tokens) if config.tokens else None
         self._simple = (simple_key(config.token),) if config.token else ()
         self._keys: tuple[Key, ...] = ()
@@ -96,29 +97,33 @@ class Keys:
             ForbiddenRole: the key does not allow this.
             LimitReached: `too_many_attempts`; the token is wrong.
         """
-        key = find(self._keys, shown)
+        key = self.recognize(shown, address)
         if key is None:
-            self.note_wrong(shown, address)
             raise Unauthorized("a token is needed: Authorization: Bearer, or the subprotocol token.<base64url>")
         key.check(role, _now())
         return key
 
-    def note_wrong(self, shown: Sequence[bytes], address: str) -> None:
-        """Note that these tokens fit nothing. A server without keys has none that anybody could guess.
+    def recognize(self, shown: Sequence[bytes], address: str) -> Key | None:
+        """Return the key of which one of these tokens is, valid or not, and count wrong ones of this address.
+
+        A server without keys has none that anybody could guess, and counts nothing.
 
         Raises:
-            LimitReached: `too_many_attempts`.
+            LimitReached: `too_many_attempts`; the token is wrong, or a weak one that is not compared just now.
         """
-        if not shown or not self.needed:
-            return
+        is_slowed = self._has_weak_token and self._attempts.are_used_up(address, time.monotonic())
+        key = find(self._keys[len(self._simple) :] if is_slowed else self._keys, shown)
+        if key is not None or not shown or not self.needed:
+            return key
         n = min(len(shown), MAX_SHOWN)
         self.n_wrong += n
         if wait_s := self._attempts.note(address, n, time.monotonic()):
             raise LimitReached(
-                "too many wrong tokens came from this address; a right one is accepted at any time",
+                "too many wrong tokens came from this address",
                 code="too_many_attempts",
                 retry_after_s=wait_s,
             )
+        return None
 
     def _use(self, keys: tuple[Key, ...]) -> None:
         self._keys = keys

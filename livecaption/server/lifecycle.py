@@ -139,6 +139,7 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
     try:
         logger.info("listening on %s", " and ".join(await listener.listen(runner, secured)))
         listening.log_addresses(runner)
+        listening.warn_of_weak_token(config.server)
         logger.info("%s", config.store.description)
         watch = asyncio.ensure_future(_watch_loop(manager, pool))
         renewal = [asyncio.ensure_future(secured.keep_valid())] if secured else []

@@ -19,7 +19,7 @@ from livecaption.config import check_access, is_on_this_machine
 from livecaption.errors import ConfigError
 from livecaption.server import links
 from livecaption.server.addresses import Endpoint, interfaces, own_urls
-from livecaption.server.config import UNIX, ServerConfig
+from livecaption.server.config import MIN_TOKEN_CHARACTERS, UNIX, ServerConfig
 from livecaption.server.services import SERVICES
 from livecaption.server.tls import Tls
 
@@ -161,6 +161,16 @@ def log_addresses(runner: web.AppRunner) -> None:
     public = runner.app[SERVICES].config.server.public_page
     if public or addresses:
         logger.info("other machines open %s", public or ", ".join(addresses))
+
+
+def warn_of_weak_token(server: ServerConfig) -> None:
+    """Warn if other machines reach a server whose token may be found by trying."""
+    if server.has_weak_token and (server.public_url or not is_on_this_machine(server.host)):
+        logger.warning(
+            "LIVECAPTION_TOKEN has fewer than %d characters, and may be found by trying. This makes a random one: "
+            "python3 -c 'import secrets; print(secrets.token_urlsafe())'",
+            MIN_TOKEN_CHARACTERS,
+        )
 
 
 def why_not(error: Exception, server: ServerConfig) -> str:

@@ -1,6 +1,6 @@
 """Wrong tokens are counted by address, in a bounded table."""
 
-from livecaption.server.attempts import MAX_ADDRESSES, MAX_WRONG, WINDOW_S, Attempts
+from livecaption.server.attempts import MAX_ADDRESSES, MAX_COMPARED, MAX_WRONG, WINDOW_S, Attempts
 from tests.support.cases import for_each
 
 
@@ -10,6 +10,16 @@ def test_after_ten_wrong_tokens_in_a_minute_an_address_must_wait_for_its_end() -
     assert attempts.note("203.0.113.5", 1, 110.0) == WINDOW_S - 10
     assert attempts.note("203.0.113.6", 1, 110.0) == 0.0
     assert attempts.note("203.0.113.5", 1, 100.0 + WINDOW_S) == 0.0
+
+
+def test_after_a_hundred_wrong_tokens_a_weak_one_is_not_compared_until_the_minute_is_over() -> None:
+    attempts = Attempts()
+    attempts.note("203.0.113.5", MAX_COMPARED - 1, 100.0)
+    assert not attempts.are_used_up("203.0.113.5", 101.0)
+    attempts.note("203.0.113.5", 1, 101.0)
+    assert attempts.are_used_up("203.0.113.5", 101.0)
+    assert not attempts.are_used_up("203.0.113.6", 101.0)
+    assert not attempts.are_used_up("203.0.113.5", 100.0 + WINDOW_S)
 
 
 def test_each_token_of_a_request_counts() -> None:

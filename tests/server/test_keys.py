@@ -4,6 +4,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ import pytest
 from aiohttp import hdrs
 
 from livecaption import keys
-from livecaption.errors import ConfigError
+from livecaption.errors import ConfigError, LimitReached
 from livecaption.ipc.logs import fields_of
 from livecaption.keys import Key, Role
 from livecaption.server import build_app
 from livecaption.server import keys as server_keys
+from livecaption.server.attempts import MAX_COMPARED
 from livecaption.server.config import ServerConfig
 from livecaption.server.keys import KEYS, Keys
+from tests.support.cases import for_each
 from tests.support.eventually import eventually
 from tests.support.serving import SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 
@@ -372,8 +375,34 @@ async def test_wrong_tokens_for_streams_and_for_what_is_private_count_too(serve:
 def test_a_server_without_keys_counts_no_wrong_tokens() -> None:
     own = Keys(ServerConfig())
     for _ in range(20):
-        own.note_wrong([b"an old reader token"], "192.0.2.1")
+        assert own.recognize([b"an old reader token"], "192.0.2.1") is None
     assert own.n_wrong == 0
+
+
+@for_each(("token", "is_compared"), [("secret", False), ("s" * 16, True)])
+def test_a_weak_token_is_not_compared_after_many_wrong_ones_and_all_others_are(
+    token: str, is_compared: bool, file: Path
+) -> None:
+    write(file, key())
+    own = Keys(ServerConfig(token=token, tokens=str(file)))
+    for _ in range(MAX_COMPARED):
+        with suppress(LimitReached):
+            own.recognize([b"wrong"], "192.0.2.1")
+    if is_compared:
+        assert own.recognize([token.encode()], "192.0.2.1") is not None
+    else:
+        with pytest.raises(LimitReached):
+            own.recognize([token.encode()], "192.0.2.1")
+    assert own.recognize([TOKEN.encode()], "192.0.2.1") == key()
+    assert own.recognize([token.encode()], "192.0.2.2") is not None
+
+
+async def test_wrong_tokens_for_the_addresses_of_the_network_count_and_get_none(serve: Serve) -> None:
+    client = await serve(key(), wait=False)
+    headers = bearer("wrong") | {"X-Forwarded-For": "192.0.2.8"}
+    for _ in range(12):
+        assert (await (await client.get("/v1/info", headers=headers)).json())["addresses"] == []
+    assert client.app[KEYS].n_wrong == 12
 
 
 def test_an_application_can_be_built_with_a_file_of_keys(file: Path) -> None:

@@ -19,7 +19,14 @@ from livecaption.errors import ConfigError
 from livecaption.ipc.config import EngineConfig
 from livecaption.server import lifecycle, tls
 from livecaption.server.config import HttpLimits, ServerConfig
-from livecaption.server.listening import Listener, endpoints, host_of, why_not, with_address_of
+from livecaption.server.listening import (
+    Listener,
+    endpoints,
+    host_of,
+    warn_of_weak_token,
+    why_not,
+    with_address_of,
+)
 from livecaption.server.services import SERVICES
 from livecaption.workers.pool import PoolState
 from tests.support.cases import for_each
@@ -104,6 +111,26 @@ def test_an_address_that_cannot_be_used_is_named_with_the_reason(number: int, ho
 
 
 # Unix sockets
+
+
+@for_each(
+    ("settings", "is_warned"),
+    [
+        ({"token": "s" * 15, "host": "0.0.0.0"}, True),
+        ({"token": "s" * 15, "public_url": "https://captions.example.org"}, True),
+        ({"token": "s" * 15}, False),
+        ({"token": "s" * 15, "host": "unix:/run/livecaption/socket"}, False),
+        ({"token": "s" * 16, "host": "0.0.0.0"}, False),
+        ({"host": "0.0.0.0", "tokens": "keys.toml"}, False),
+    ],
+)
+def test_a_short_token_of_a_server_that_others_reach_is_a_warning(
+    settings: dict[str, str], is_warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.clear()
+    warn_of_weak_token(ServerConfig(**settings))
+    assert ("print(secrets.token_urlsafe())" in caplog.text) == is_warned
+    assert "s" * 15 not in caplog.text
 
 
 def on_unix(path: Path) -> ServerConfig:
