@@ -18,8 +18,9 @@ from livecaption.live.dialects.commands import Command, Configure, Control
 from livecaption.live.dialects.dialect import Route
 from livecaption.live.registry import SessionRegistry
 from livecaption.server.services import SERVICES
+from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.store.config import StoreConfig
-from tests.support.dialects import CHUNKS, DELTAS, Chunks
+from tests.support.dialects import CHUNKS, DELTAS, Chunks, Deltas
 from tests.support.eventually import eventually
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close
 from tests.support.stored import opened
@@ -130,8 +131,18 @@ async def test_text_is_only_appended_to_and_silence_ends_no_turn(client: Client)
     assert socket.close_code == WSCloseCode.OK
 
 
-async def test_audio_that_is_cleared_gets_no_text(client: Client) -> None:
-    socket = await client.ws_connect("/deltas")
+class WithoutPartials(Deltas):
+    """Sends no text before the end of a turn, however slow the machine is."""
+
+    def __init__(self, endpointing: EndpointingConfig) -> None:
+        super().__init__(endpointing, manual=True)
+        self._options = replace(self._options, partials=False)
+
+
+async def test_audio_that_is_cleared_gets_no_text(start_server: StartServer) -> None:
+    route = Route("/finals", (), lambda _, endpointing: WithoutPartials(endpointing), DELTAS.refusal, DELTAS.shown_keys)
+    client = await start_server(routes=(native.ROUTE, route))
+    socket = await client.ws_connect("/finals")
     for message in ('"open"', SPEECH + PAUSE, '"clear"', PAUSE, '"bye"'):
         await (socket.send_str(message) if isinstance(message, str) else socket.send_bytes(message))
     messages = [message for message in await read_all(socket) if not str(message).startswith("@")]

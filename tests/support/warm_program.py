@@ -49,9 +49,10 @@ class WarmProgram:
     _socket: socket.socket | None = None
     """The connection to the process that forks, once it has started."""
 
-    def __init__(self, pid: int, report: asyncio.StreamReader) -> None:
+    def __init__(self, pid: int, report: asyncio.StreamReader, pipe: asyncio.ReadTransport) -> None:
         self.pid = pid
         self._report = report
+        self._pipe = pipe
         self.returncode: int | None = None
 
     @classmethod
@@ -83,14 +84,15 @@ class WarmProgram:
         }
         socket.send_fds(cls._socket, [json.dumps(request).encode()], [write_end, *descriptors.values()])
         os.close(write_end)
-        report = await _reader(read_end)
+        report, pipe = await _reader(read_end)
         [pid] = struct.unpack("<i", await report.readexactly(4))
-        return cls(pid, report)
+        return cls(pid, report, pipe)
 
     async def wait(self) -> int:
         """Wait for the end and return the exit code: the negative number of a signal that has ended it."""
         if self.returncode is None:
             [status] = struct.unpack("<i", await self._report.readexactly(4))
+            self._pipe.close()
             self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
 
@@ -98,17 +100,18 @@ class WarmProgram:
         os.kill(self.pid, signal.SIGKILL)
 
 
-async def _reader(descriptor: int) -> asyncio.StreamReader:
-    """Return a reader of a pipe, which it closes at the end."""
+async def _reader(descriptor: int) -> tuple[asyncio.StreamReader, asyncio.ReadTransport]:
+    """Return a reader of a pipe, and the pipe, which closes at its end."""
     stream = asyncio.StreamReader()
     protocol = asyncio.StreamReaderProtocol(stream)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(descriptor, "rb", 0))
-    return stream
+    pipe, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(descriptor, "rb", 0))
+    return stream, pipe
 
 
 async def read_all(descriptor: int) -> bytes:
     """Return all that comes from a pipe, and close it."""
-    return await (await _reader(descriptor)).read()
+    stream, _ = await _reader(descriptor)
+    return await stream.read()
 
 
 def _start_forking() -> socket.socket:
