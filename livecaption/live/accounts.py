@@ -1,6 +1,7 @@
 """The streams of each key: how many there are, and how much audio they have used. The limits are in `keys`.
 
-An account lives as long as its key is in the file or one of its streams runs, so a reload resets nothing.
+An account lives as long as its key is in the file or one of its streams runs, so a reload resets nothing. A connection
+that was opened before its key was removed may still have an account that is forgotten: that allows nothing.
 """
 
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ class Account:
         self.key = key
         self.usage = Usage()
         self.n_refused = 0
+        self._is_removed = False
         self._accounts = accounts
         self._counted_ms: dict[LiveSession, int] = {}  # audio of each stream that is in `usage`
 
@@ -36,14 +38,17 @@ class Account:
         return len(self._streaming())
 
     def check(self, now: datetime, former: LiveSession | None = None) -> None:
-        """Check that one more stream is within the limits.
+        """Check that the key, as it is now, allows one more stream.
 
         Args:
             former: the session that the stream goes on with or replaces; it does not count.
 
         Raises:
-            LimitReached: it is not.
+            Unauthorized: the key was removed or has expired.
+            ForbiddenRole: it is no longer one of publishers.
+            LimitReached: one of its limits is reached.
         """
+        self._check_key(now)
         self._count(now)
         try:
             self.key.check_use(len(self._streaming() - {former}), self.usage.today_ms(now), now)
@@ -59,12 +64,10 @@ class Account:
     def look(self, key: Key | None, now: datetime) -> None:
         """Count the audio, and end all streams if the key no longer allows them. None: it was removed."""
         self._count(now)
-        self.key = key or self.key
+        self.key, self._is_removed = key or self.key, key is None
         try:
-            if key is None:
-                raise Unauthorized("the key of this stream was removed")
-            key.check(Role.PUBLISH, now)
-            key.check_minutes(self.usage.today_ms(now), now)
+            self._check_key(now)
+            self.key.check_minutes(self.usage.today_ms(now), now)
         except LivecaptionError as error:
             for session in list(self._counted_ms):
                 if session.takes_audio:
@@ -74,6 +77,11 @@ class Account:
     def is_empty(self) -> bool:
         """True if none of its streams runs."""
         return not self._counted_ms
+
+    def _check_key(self, now: datetime) -> None:
+        if self._is_removed:
+            raise Unauthorized("the key of this stream was removed")
+        self.key.check(Role.PUBLISH, now)
 
     def _streaming(self) -> set[LiveSession]:
         return {session for session in self._counted_ms if session.takes_audio and not session.parked}

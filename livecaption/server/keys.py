@@ -20,8 +20,8 @@ LOOK_S = 2.0
 """Interval of the looks at the file and at the limits of running streams. A new file counts from the second look on,
 because an editor may not have written all of it. Longer: a key that was removed works longer."""
 
-Signature = tuple[int, int, int] | None
-"""Inode, size and time of change of the file; None: there is none."""
+Signature = tuple[int, ...] | None
+"""Numbers of the file that change when somebody replaces it, writes it, or changes its rights. None: no file."""
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +46,9 @@ class Keys:
         self._has_weak_token = config.has_weak_token
         self._path = Path(config.tokens) if config.tokens else None
         self._simple = (simple_key(config.token),) if config.token else ()
-        self._keys: tuple[Key, ...] = ()
-        self._by_hash: dict[str, Key] = {}  # the same keys
-        self._read_at = self._seen_at = self._signature()
-        self._use(self._read())
+        self._complaint = ""  # of the last look
+        self._seen_at = self._signature()
+        self._use(self._read(), self._seen_at)
 
     @property
     def in_use(self) -> Sequence[Account]:
@@ -62,22 +61,33 @@ class Keys:
         Raises:
             ConfigError: it cannot be used; the keys stay as they were.
         """
-        self._read_at = self._signature()
-        self._use(self._read(again=True))
+        signature = self._signature()
+        self._use(self._read(again=True), signature)
 
     async def watch(self) -> None:
-        """Follow changes of the file, and end streams that their key no longer allows. Runs until it is cancelled."""
+        """Follow changes of the file, and end streams that their key no longer allows. Runs until it is cancelled.
+
+        A file that cannot be used is read at each look: what is wrong may end without a change of the file. The log has
+        it once.
+        """
         while True:
             await asyncio.sleep(LOOK_S)
             try:
-                if (keys := await asyncio.to_thread(self._changed)) is not None:
-                    self._use(keys)
-                    logger.info("tokens: reloaded, %d keys", len(keys))
-                self._look()
+                try:
+                    if (changed := await asyncio.to_thread(self._changed)) is not None:
+                        self._use(*changed)
+                        logger.info("tokens: reloaded, %d keys", len(self._keys))
+                finally:  # keys expire also while the file cannot be used
+                    self._look()
+                self._complaint = ""
             except ConfigError as error:
-                logger.error("tokens: not reloaded, the server goes on with the keys that it has: %s", error)
-            except Exception:  # otherwise no key would be removed any more
-                logger.exception("tokens: a look at the keys failed; the next one follows")
+                if self._complaint != str(error):
+                    logger.error("tokens: not reloaded, the server goes on with the keys that it has: %s", error)
+                self._complaint = str(error)
+            except Exception as error:  # otherwise no key would be removed any more
+                if self._complaint != repr(error):
+                    logger.exception("tokens: a look at the keys failed; the next one follows")
+                self._complaint = repr(error)
 
     def still_allows(self, key: Key, role: Role) -> bool:
         """Return True if a key that was there is still there, has not expired, and allows this."""
@@ -125,8 +135,8 @@ class Keys:
             )
         return None
 
-    def _use(self, keys: tuple[Key, ...]) -> None:
-        self._keys = keys
+    def _use(self, keys: tuple[Key, ...], read_at: Signature) -> None:
+        self._keys, self._read_at = keys, read_at
         self._by_hash = {key.sha256: key for key in keys}
         self._look()
 
@@ -144,25 +154,21 @@ class Keys:
                 raise ConfigError(f"{self._path}: the key {key.name!r} has the token of LIVECAPTION_TOKEN")
         return (*self._simple, *in_file)
 
-    def _changed(self) -> tuple[Key, ...] | None:
-        """Return the keys of a changed file; None: it is as it was, or still being written. Called in a thread.
-
-        A file that cannot be used is read, and complained about, only once.
-        """
+    def _changed(self) -> tuple[tuple[Key, ...], Signature] | None:
+        """Return the keys of a changed file; None: it is as it was, or still being written. Called in a thread."""
         signature = self._signature()
         is_settled = signature == self._seen_at
         self._seen_at = signature
         if signature == self._read_at or not is_settled:
             return None
-        self._read_at = signature
-        return self._read(again=True)
+        return self._read(again=True), signature
 
     def _signature(self) -> Signature:
         try:
             found = self._path and self._path.stat()
         except OSError:
             return None
-        return (found.st_ino, found.st_size, found.st_mtime_ns) if found else None
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if found else None
 
 
 KEYS: web.AppKey[Keys] = web.AppKey("keys", Keys)

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
-from livecaption.errors import LimitReached, LivecaptionError
+from livecaption.errors import LivecaptionError
 from livecaption.keys import Key, Role
 from livecaption.live.accounts import Account, Accounts
 from livecaption.live.session import LiveSession
@@ -40,7 +40,7 @@ def add(account: Account, **state: Any) -> Stream:
 def refusal(account: Account, now: datetime = NOW, former: Stream | None = None) -> str | None:
     try:
         account.check(now, cast(LiveSession, former))
-    except LimitReached as error:
+    except LivecaptionError as error:
         return error.code
     return None
 
@@ -82,9 +82,10 @@ def test_the_audio_of_all_streams_counts_also_of_those_that_are_over() -> None:
 
 def test_a_stream_ends_when_the_minutes_of_its_key_are_used_up_and_none_begins_before_the_next_day() -> None:
     accounts = Accounts()
-    account = accounts.of(KEY)
+    key = replace(KEY, expires=None)
+    account = accounts.of(key)
     stream = add(account, received_ms=60_000)
-    accounts.look({"a": KEY}, NOW)
+    accounts.look({"a": key}, NOW)
     assert stream.error is not None
     assert stream.error.code == "minutes_used_up"
     assert refusal(account) == "minutes_used_up"
@@ -101,13 +102,15 @@ def test_a_stream_ends_when_the_minutes_of_its_key_are_used_up_and_none_begins_b
         (replace(KEY, max_streams=None), NOW, None, ""),
     ],
 )
-def test_a_stream_ends_when_its_key_no_longer_allows_it(
+def test_a_stream_ends_and_none_begins_when_its_key_no_longer_allows_it(
     key: Key | None, now: datetime, code: str | None, words: str
 ) -> None:
     accounts = Accounts()
-    stream = add(accounts.of(KEY))
+    account = accounts.of(KEY)
+    stream = add(account)
     accounts.look({} if key is None else {"a": key}, now)
     assert (stream.error and stream.error.code) == code
+    assert refusal(account, now, former=stream) == code
     assert words in str(stream.error)
 
 
@@ -119,6 +122,21 @@ def test_a_reload_keeps_what_was_used_and_takes_the_new_name_and_limits() -> Non
     accounts.look({"a": renamed}, NOW)
     assert accounts.of(renamed) is account
     assert (account.key.name, account.usage.today_ms(NOW), refusal(account)) == ("Hall 1", 30_000, None)
+
+
+def test_an_expired_key_begins_no_stream_before_the_next_look_either() -> None:
+    account = Accounts().of(KEY)
+    assert refusal(account) is None
+    assert refusal(account, NOW + timedelta(days=1)) == "unauthorized"
+    assert account.n_refused == 0  # it has reached no limit
+
+
+def test_an_account_that_is_forgotten_allows_nothing_and_that_of_a_key_that_comes_back_does() -> None:
+    accounts = Accounts()
+    account = accounts.of(KEY)
+    accounts.look({}, NOW)
+    assert refusal(account) == "unauthorized"
+    assert refusal(accounts.of(KEY)) is None
 
 
 def test_an_account_is_kept_until_the_streams_of_a_removed_key_are_over() -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import base64
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import os
+import resource
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -54,12 +56,31 @@ def write(file: Path, *own: Key) -> None:
     new.replace(file)
 
 
+def write_unnoticed(file: Path, own: Key) -> None:
+    """Write a key as long as the one that was there, and leave the file the time of its last change."""
+    before = file.stat()
+    file.write_text(keys.as_toml(own))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_ino, file.stat().st_size) == (before.st_ino, before.st_size)
+
+
 def break_file(file: Path, content: str | None) -> None:
     """Write this, or remove the file."""
     if content is None:
         file.unlink()
     else:
         file.write_text(content)
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let this process open no further file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture
@@ -122,6 +143,50 @@ async def test_a_broken_file_keeps_the_keys_and_is_logged_once_without_its_conte
         assert client.app[KEYS].find([TOKEN.encode()]) is not None
     write(file, key("Hall B", "lc_hall-b"))
     await eventually(lambda: client.app[KEYS].find([b"lc_hall-b"]) is not None)
+
+
+async def test_a_file_that_could_not_be_read_is_read_at_a_later_look_though_it_does_not_change(
+    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_keys, "LOOK_S", 0.001)
+    write(file, key())
+    own = Keys(ServerConfig(tokens=str(file)))
+    write(file, key("Hall B", "lc_hall-b"))
+    with no_more_files():
+        watching = asyncio.ensure_future(own.watch())
+        await eventually(lambda: "Too many open files" in caplog.text)
+        await asyncio.sleep(0.1)  # many looks
+    assert caplog.text.count("tokens: not reloaded") == 1
+    await eventually(lambda: own.find([b"lc_hall-b"]) is not None)
+    assert own.find([TOKEN.encode()]) is None
+    watching.cancel()
+    await asyncio.wait({watching})
+
+
+async def test_a_stream_ends_when_its_key_expires_while_the_file_cannot_be_used(
+    serve: Serve, file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await serve(key(expires=date(2999, 1, 1)))
+    socket = await stream(client)
+    await read_until(socket, "ready")
+    break_file(file, None)
+    await eventually(lambda: "tokens: not reloaded" in caplog.text)
+    monkeypatch.setattr(server_keys, "_now", lambda: datetime(2999, 1, 2, tzinfo=UTC))
+    assert (await read_until(socket, "error"))["code"] == "unauthorized"
+    await read_to_the_close(socket)
+
+
+async def test_a_change_that_keeps_the_size_and_the_time_of_the_file_is_seen(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_keys, "LOOK_S", 0.001)
+    write(file, key())
+    own = Keys(ServerConfig(tokens=str(file)))
+    write_unnoticed(file, key("Hall B", "lc_hall-b"))
+    watching = asyncio.ensure_future(own.watch())
+    await eventually(lambda: own.find([b"lc_hall-b"]) is not None)
+    watching.cancel()
+    await asyncio.wait({watching})
 
 
 def test_a_reload_reads_the_file_at_once_and_a_broken_one_keeps_the_keys(file: Path) -> None:
@@ -288,6 +353,28 @@ async def test_running_streams_end_with_their_finals_when_their_key_no_longer_al
         assert [event["type"] for event in events][-1] == "end"
         assert any(event["type"] == "final" and event["text"] for event in events)
         assert sockets[name].close_code == close_code
+
+
+async def test_a_connection_that_was_opened_with_a_key_gets_no_stream_once_it_is_removed(
+    serve: Serve, file: Path
+) -> None:
+    client = await serve(key(), key("Hall B", "lc_hall-b"))
+    other = await stream(client, "lc_hall-b")
+    ready = await read_event(other)
+    resume = {"session": ready["session"], "token": ready["resume_token"], "last_seq": 1}
+    new = await client.ws_connect("/v1/stream", headers=bearer(TOKEN))
+    resuming = await client.ws_connect("/v1/stream", params={"resume": ready["session"]}, headers=bearer(TOKEN))
+    write(file, key("Hall B", "lc_hall-b"))
+    await eventually(lambda: client.app[KEYS].find([TOKEN.encode()]) is None)
+    await new.send_json({"type": "start"})
+    await resuming.send_json({"type": "start", "resume": resume})
+    for socket in (new, resuming):
+        assert [(event["type"], event["code"]) for event in await read_to_the_close(socket)] == [
+            ("error", "unauthorized")
+        ]
+        assert socket.close_code == 1008
+    await other.send_json({"type": "stop"})
+    assert (await read_to_the_close(other))[-1]["type"] == "end"
 
 
 async def test_readers_of_what_is_private_receive_nothing_once_their_key_no_longer_allows_it(
