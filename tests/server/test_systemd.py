@@ -164,7 +164,7 @@ async def test_a_server_notifies_systemd_that_it_loads_is_ready_lives_reloads_an
     pem = certificate.ensure(tmp_path, {"localhost"}, datetime.now(UTC)).path
     environment = {"NOTIFY_SOCKET": systemd.address, "WATCHDOG_USEC": "400000", "LIVECAPTION_PROT": "1"}
     keys = tmp_path / "keys.toml"
-    keys.write_text("")
+    keys.write_text("key = []")
     flags = ("--model", "load 1", "--tls-cert", str(pem), "--tls-key", str(pem), "--tokens", str(keys))
     async with serving(*flags, environment=environment) as server:
         loading = await systemd.receive_until("READY=1")
