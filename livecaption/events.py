@@ -292,7 +292,7 @@ class End:
     reason: Literal["stop", "disconnect", "draining", "error", "replaced"]
 
 
-Event: TypeAlias = (
+StreamedEvent: TypeAlias = (
     Ready
     | SpeechStart
     | Partial
@@ -305,8 +305,9 @@ Event: TypeAlias = (
     | Status
     | ErrorReport
     | Gap
-    | Snapshot
-    | Room
     | End
 )
+"""The events that a publisher receives."""
+
+Event: TypeAlias = StreamedEvent | Snapshot | Room
 """All events of the protocol. A type checker reports a `match` that forgets one and ends with `assert_never`."""

@@ -23,18 +23,12 @@ from livecaption.events import (
     End,
     ErrorReport,
     Event,
-    Final,
     Flushed,
     Gap,
-    Partial,
-    Pong,
     Ready,
     Room,
     Snapshot,
-    SpeechEnd,
-    SpeechStart,
-    Status,
-    Translation,
+    StreamedEvent,
 )
 from livecaption.messages import Flush, Ping, Resume, Stop, StreamSettings, encode_request, parse_event
 
@@ -51,23 +45,7 @@ audio once a second, this also bounds the speed of a recording: 250 times real t
 HTTP_UNAVAILABLE = 503
 """Status of the refusal that also comes before the upgrade, if the session has lost its slot."""
 
-StreamEvent: TypeAlias = (
-    Ready
-    | SpeechStart
-    | Partial
-    | SpeechEnd
-    | Final
-    | Translation
-    | Flushed
-    | Pong
-    | Ack
-    | Status
-    | ErrorReport
-    | Gap
-    | End
-    | Reconnecting
-    | Reconnected
-)
+StreamEvent: TypeAlias = StreamedEvent | Reconnecting | Reconnected
 """All events that a stream yields. A type checker reports a `match` that forgets one and ends with `assert_never`."""
 
 
