@@ -14,14 +14,12 @@ from livecaption.keys import MAX_SHOWN, Key, Role, find, parse, simple_key
 from livecaption.live.accounts import Account, Accounts
 from livecaption.server.attempts import Attempts
 from livecaption.server.config import ServerConfig
+from livecaption.server.reloading import FileState, file_state
 from livecaption.settings import read_toml
 
 LOOK_S = 2.0
 """Interval of the looks at the file and at the limits of running streams. A new file counts from the second look on,
 because an editor may not have written all of it. Longer: a key that was removed works longer."""
-
-Signature = tuple[int, ...] | None
-"""Numbers of the file that change when somebody replaces it, writes it, or changes its rights. None: no file."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +45,7 @@ class Keys:
         self._path = Path(config.tokens) if config.tokens else None
         self._simple = (simple_key(config.token),) if config.token else ()
         self._complaint = ""  # of the last look
-        self._seen_at = self._signature()
+        self._seen_at = self._state()
         self._use(self._read(), self._seen_at)
 
     @property
@@ -61,8 +59,8 @@ class Keys:
         Raises:
             ConfigError: it cannot be used; the keys stay as they were.
         """
-        signature = self._signature()
-        self._use(self._read(again=True), signature)
+        state = self._state()
+        self._use(self._read(again=True), state)
 
     async def watch(self) -> None:
         """Follow changes of the file, and end streams that their key no longer allows. Runs until it is cancelled.
@@ -135,7 +133,7 @@ class Keys:
             )
         return None
 
-    def _use(self, keys: tuple[Key, ...], read_at: Signature) -> None:
+    def _use(self, keys: tuple[Key, ...], read_at: FileState) -> None:
         self._keys, self._read_at = keys, read_at
         self._by_hash = {key.sha256: key for key in keys}
         self._look()
@@ -154,21 +152,17 @@ class Keys:
                 raise ConfigError(f"{self._path}: the key {key.name!r} has the token of LIVECAPTION_TOKEN")
         return (*self._simple, *in_file)
 
-    def _changed(self) -> tuple[tuple[Key, ...], Signature] | None:
+    def _changed(self) -> tuple[tuple[Key, ...], FileState] | None:
         """Return the keys of a changed file; None: it is as it was, or still being written. Called in a thread."""
-        signature = self._signature()
-        is_settled = signature == self._seen_at
-        self._seen_at = signature
-        if signature == self._read_at or not is_settled:
+        state = self._state()
+        is_settled = state == self._seen_at
+        self._seen_at = state
+        if state == self._read_at or not is_settled:
             return None
-        return self._read(again=True), signature
+        return self._read(again=True), state
 
-    def _signature(self) -> Signature:
-        try:
-            found = self._path and self._path.stat()
-        except OSError:
-            return None
-        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if found else None
+    def _state(self) -> FileState:
+        return file_state(self._path) if self._path else None
 
 
 KEYS: web.AppKey[Keys] = web.AppKey("keys", Keys)

@@ -4,13 +4,29 @@ Each owner of files adds a step. A step that fails keeps what it had, so a wrong
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from livecaption.errors import LivecaptionError
 from livecaption.server.systemd import ServiceManager
 
 logger = logging.getLogger("livecaption")
+
+FileState = tuple[int, ...] | None
+
+
+def file_state(path: str | Path) -> FileState:
+    """Return numbers that change when somebody replaces a file, writes it, or changes its rights. None: no file.
+
+    Of a link, they are those of the file that it leads to.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 class Reloading:

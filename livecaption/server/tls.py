@@ -5,7 +5,6 @@ Either may be replaced while the server runs.
 
 import asyncio
 import logging
-import os
 import socket
 import ssl
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from livecaption.errors import ConfigError
 from livecaption.server import certificate, chain
 from livecaption.server.addresses import interfaces, reachable
 from livecaption.server.origins import origin_of
+from livecaption.server.reloading import FileState, file_state
 from livecaption.store.config import NO_HOME, NOWHERE, data_directory
 
 CHECK_INTERVAL_S = 86_400.0
@@ -103,9 +103,9 @@ class Tls:
         for warning in loaded.warnings:
             logger.warning("certificate in %s: %s", cert, warning)
 
-    def _look(self) -> list[tuple[int, ...] | None]:
+    def _look(self) -> list[FileState]:
         """Return what changes whenever somebody replaces or writes the files, or what they are links to."""
-        return [_state(path) for path in (self._config.server.tls_cert, self._config.server.tls_key)]
+        return [file_state(path) for path in (self._config.server.tls_cert, self._config.server.tls_key)]
 
     def _read_own(self) -> None:
         own = certificate.ensure(directory(self._config), names(self._config), datetime.now(UTC))
@@ -120,14 +120,6 @@ class Tls:
             own.expires.date(),
             own.fingerprint,
         )
-
-
-def _state(path: str) -> tuple[int, ...] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def directory(config: Config) -> Path:

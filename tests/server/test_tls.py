@@ -19,6 +19,7 @@ from livecaption.ipc.config import EngineConfig
 from livecaption.server import lifecycle, tls
 from livecaption.server.addresses import interfaces, reachable
 from livecaption.server.listening import Listener
+from livecaption.server.reloading import file_state
 from livecaption.server.services import SERVICES
 from livecaption.workers.pool import PoolState
 from tests.support.certificates import Authority, der, presented, written
@@ -169,9 +170,9 @@ async def test_a_pair_that_is_half_written_keeps_the_former_one_is_logged_once_a
         looks.append(path)
         return state(path)
 
-    state = tls._state
+    state = file_state
     monkeypatch.setattr(tls, "LOOK_INTERVAL_S", 0.001)
-    monkeypatch.setattr(tls, "_state", counted)
+    monkeypatch.setattr(tls, "file_state", counted)
     authority = Authority()
     first, key = authority.issue("localhost")
     second, second_key = authority.issue("localhost")
@@ -203,7 +204,7 @@ async def test_an_unexpected_fault_of_a_look_does_not_end_the_renewal(
     second, second_key = authority.issue("localhost")
     secured = tls.Tls(of_files(*written(tmp_path, first, key)))
     with monkeypatch.context() as broken:
-        broken.setattr(tls, "_state", lambda path: [][0])
+        broken.setattr(tls, "file_state", lambda path: [][0])
         renewing = asyncio.ensure_future(secured.keep_valid())
         await eventually(lambda: "a look at the certificate failed" in caplog.text)
     written(tmp_path, second, second_key)
