@@ -75,9 +75,13 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class LoadFailed:
-    """Worker -> server: the model cannot be loaded, and the worker ends. The message is for the operator."""
+    """Worker -> server: the model cannot be loaded, and the worker ends. The message is for the operator.
+
+    With `retry`, memory was short: a later start may succeed.
+    """
 
     message: str
+    retry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
