@@ -14,7 +14,7 @@ from livecaption.scheduling.load_control import LoadFigures
 from livecaption.scheduling.scheduler import QueueFigures
 from livecaption.server.keys import Keys
 from livecaption.store.transcripts import StoreFigures
-from livecaption.workers.pool import WorkCounts
+from livecaption.workers.counts import WorkCounts
 from livecaption.workers.supervisor import WorkerFigures
 
 BATCH_SIZE_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16)

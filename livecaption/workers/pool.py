@@ -6,14 +6,11 @@ It is the shell around the pure `Scheduler` and executes its instructions. Only 
 import asyncio
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
-from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.errors import EngineError, TranscriptionFailed, WorkerDied
 from livecaption.ipc.config import EngineConfig
-from livecaption.ipc.messages import BatchFailed, Transcribed
+from livecaption.ipc.messages import BatchFailed
 from livecaption.recognition import Hypothesis, ModelDescription, SessionId, logged_id
 from livecaption.scheduling.admission import Demand, Load
 from livecaption.scheduling.load_control import LoadController, LoadFigures, ServiceLevel
@@ -30,69 +27,20 @@ from livecaption.scheduling.scheduler import (
     WorkerId,
 )
 from livecaption.workers.config import WorkerConfig, engine_of_each_worker
+from livecaption.workers.counts import WorkCounts
 from livecaption.workers.lifecycle import PoolState as PoolState
 from livecaption.workers.lifecycle import best_state
 from livecaption.workers.memory import free_bytes
 from livecaption.workers.processors import n_processors
 from livecaption.workers.quarantine import Quarantine
-from livecaption.workers.supervisor import Answer, Supervisor, Worker, WorkerFigures, WorkerListener
+from livecaption.workers.supervisor import Supervisor, WorkerFigures
+from livecaption.workers.worker import Answer, Worker, WorkerListener
 
 logger = logging.getLogger(__name__)
 
 OnAnswer = Callable[[Request, Hypothesis | EngineError], None]
 Refresh = Callable[[Request, float], Request]
 """Takes a partial and the monotonic time, and returns the same partial with newer audio."""
-
-
-@dataclass(slots=True)
-class WorkCounts:
-    """Counts of requests and of their answers, since the start.
-
-    Each requested partial is counted once: as answered, as failed, or in `QueueFigures`.
-
-    Attributes:
-        partials_failed, finals_failed: requests answered with an error.
-        translations, translations_missing: translations of finals that were made, and that were not.
-        runaways: texts of partials and finals that did not end or that repeated themselves.
-        redone: finals that were decoded twice.
-        audio_s: audio in the answered batches.
-        compute_s: time that the workers took for the answered batches.
-        batch_sizes: number of answered batches, by the number of requests in them.
-    """
-
-    partials_asked: int = 0
-    partials_answered: int = 0
-    partials_failed: int = 0
-    finals_answered: int = 0
-    finals_failed: int = 0
-    translations: int = 0
-    translations_missing: int = 0
-    runaways: int = 0
-    redone: int = 0
-    audio_s: float = 0.0
-    compute_s: float = 0.0
-    batch_sizes: Counter[int] = field(default_factory=Counter)
-
-    def answer(self, request: Request, answer: Hypothesis | EngineError) -> None:
-        """Count the answer to a request."""
-        if request.is_translation:
-            has_text = isinstance(answer, Hypothesis) and answer.text != ""
-            self.translations += has_text
-            self.translations_missing += not has_text
-        elif isinstance(answer, Hypothesis):
-            self.partials_answered += not request.is_final
-            self.finals_answered += request.is_final
-            self.runaways += answer.runaway
-            self.redone += answer.redone
-        else:
-            self.partials_failed += not request.is_final
-            self.finals_failed += request.is_final
-
-    def compute(self, requests: Sequence[Request], answer: Transcribed) -> None:
-        """Count a batch that a worker has transcribed."""
-        self.batch_sizes[len(requests)] += 1
-        self.audio_s += sum(len(request.window.samples) for request in requests) / SAMPLE_RATE_HZ
-        self.compute_s += answer.compute_s
 
 
 class WorkerPool:
@@ -121,9 +69,9 @@ class WorkerPool:
         self._load_controller = LoadController(partials.interval_ms, scheduling.max_batch)
         self._demand = Demand()
         self._quarantine = Quarantine()
-        listener = WorkerListener(self._on_ready, self._on_answer, self._on_lost, self._on_state)
+        listener = WorkerListener(self._on_ready, self._on_answer, self._on_lost)
         engines = engine_of_each_worker(engine, config, n_processors())
-        self._supervisors = [Supervisor(each, config, listener) for each in engines]
+        self._supervisors = [Supervisor(each, config, listener, self._on_state) for each in engines]
         self._ready: dict[WorkerId, Worker] = {}
         self._sessions: dict[SessionId, tuple[OnAnswer, Refresh]] = {}
         self._limit_batches()

@@ -20,9 +20,10 @@ from livecaption.scheduling.scheduler import SchedulerConfig
 from livecaption.workers.config import WorkerConfig
 from livecaption.workers.pool import PoolState, WorkerPool
 from tests.support.eventually import eventually
+from tests.support.puppets import notes, puppets
 from tests.support.stale_workers import orphan, process, stale
 
-__all__ = ["orphan", "process", "stale"]
+__all__ = ["notes", "orphan", "process", "puppets", "stale"]
 
 Answer = Hypothesis | EngineError
 

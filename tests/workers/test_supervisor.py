@@ -1,323 +1,22 @@
-"""One worker, seen from the server: its messages, when it counts as hung, and how it is restarted.
-
-The processes here are real but idle. The test holds the other end of their pipe and sends their messages.
-"""
+"""A worker is started, and started again when it dies. The processes are real; those of some tests are idle."""
 
 import asyncio
 import errno
-import multiprocessing
 import os
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
-import numpy as np
 import pytest
 
-from livecaption.ipc import children
 from livecaption.ipc.config import EngineConfig
-from livecaption.ipc.lifeline import EXIT_DEAD_MAN
-from livecaption.ipc.messages import (
-    BatchFailed,
-    Heartbeat,
-    Loaded,
-    LoadFailed,
-    Message,
-    ModelFound,
-    Stop,
-    Transcribe,
-    Transcribed,
-    decode,
-    encode,
-)
-from livecaption.recognition import DeviceMemory, Hypothesis, ModelDescription, Window
-from livecaption.scheduling.scheduler import BatchId
-from livecaption.workers import spawning, supervisor
-from livecaption.workers.config import WorkerConfig
-from livecaption.workers.deadlines import SERVER_MARGIN_S, BatchDeadlines
-from livecaption.workers.lifecycle import PoolState, WorkerState
-from livecaption.workers.restart import RestartConfig
-from livecaption.workers.supervisor import Supervisor, Worker, WorkerListener
+from livecaption.workers import supervisor
+from livecaption.workers.lifecycle import PoolState
+from livecaption.workers.supervisor import Supervisor
 from tests.support.eventually import eventually
+from tests.support.puppets import CONFIG, LOADED, RESTART, Notes, Puppet
 
 pytestmark = pytest.mark.processes
-
-MODEL = ModelDescription("none", "cpu", "none", ("en",), translates=False)
-LOADED = Loaded(MODEL)
-ANSWER = Hypothesis("a", "en", 1.0, 0.0)
-RESTART = RestartConfig(first_delay_s=0.0, healthy_busy_s=0.0)
-CONFIG = WorkerConfig(
-    heartbeat_timeout_s=5.0, batch_timeout_s=10.0, load_timeout_s=100.0, shortage_interval_s=0.01, restart=RESTART
-)
-WINDOW = Window(np.zeros(16_000, np.float32))
-
-
-class Puppet:
-    """An idle process whose end of the pipe the test holds."""
-
-    def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.server_end, self.pipe = context.Pipe(duplex=True)
-        self.process = context.Process(target=time.sleep, args=(60,), daemon=True)
-        self.process.start()
-        children._started.add(self.process)
-
-    def send(self, message: Message) -> None:
-        self.pipe.send_bytes(encode(message))
-
-    def receive(self) -> Message:
-        assert self.pipe.poll(10)
-        return decode(self.pipe.recv_bytes())
-
-
-class Notes:
-    """A listener that records its calls."""
-
-    def __init__(self) -> None:
-        self.calls: list[object] = []
-        self.listener = WorkerListener(
-            on_ready=lambda _, loaded: self.calls.append(loaded),
-            on_answer=lambda _, answer: self.calls.append(answer),
-            on_lost=lambda _: self.calls.append("lost"),
-            on_state=lambda supervisor: self.calls.append(supervisor.state),
-        )
-
-
-@pytest.fixture
-def puppets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Puppet]]:
-    """Start idle processes instead of workers, and list those started so far."""
-    spawned: list[Puppet] = []
-
-    def spawn(*_: object) -> tuple[object, Connection]:
-        spawned.append(Puppet())
-        return spawned[-1].process, spawned[-1].server_end
-
-    monkeypatch.setattr(spawning, "spawn", spawn)
-    yield spawned
-    for puppet in spawned:
-        puppet.pipe.close()
-        children.kill(puppet.process)
-        if puppet.process in children._started:
-            spawning.reap(puppet.process, 10)
-
-
-@pytest.fixture
-def notes() -> Notes:
-    return Notes()
-
-
-@pytest.fixture
-async def worker(puppets: list[Puppet], notes: Notes) -> Worker:
-    return Worker(EngineConfig(), CONFIG, BatchDeadlines(CONFIG.batch_timeout_s), notes.listener)
-
-
-async def loaded(worker: Worker, puppet: Puppet) -> None:
-    puppet.send(LOADED)
-    await eventually(lambda: worker.state is WorkerState.READY)
-
-
-def transcribed(batch: int, n: int = 1) -> Transcribed:
-    return Transcribed(batch, (ANSWER,) * n, 0.1)
-
-
-async def test_the_newest_report_of_a_worker_on_its_gpu_is_kept(worker: Worker, puppets: list[Puppet]) -> None:
-    for used_bytes in (3, 5):
-        puppets[0].send(Heartbeat(DeviceMemory(used_bytes, total_bytes=9)))
-        await eventually(lambda used_bytes=used_bytes: worker.device_memory == DeviceMemory(used_bytes, 9))
-
-
-async def test_how_long_a_worker_served_and_what_it_answered_decides_whether_it_was_healthy(
-    worker: Worker, puppets: list[Puppet]
-) -> None:
-    """A failed batch does not count as answered, and the time of loading does not count as service."""
-    await loaded(worker, puppets[0])
-    for number in range(RESTART.healthy_batches + 1):
-        worker.transcribe(BatchId(number), [WINDOW])
-        puppets[0].send(transcribed(number) if number else BatchFailed(number, "failed"))
-        await eventually(lambda: worker.state is WorkerState.READY)
-    worker.kill("test")
-    assert worker.n_answered == RESTART.healthy_batches
-    assert worker.healthy
-
-
-async def test_a_worker_that_never_loaded_served_for_no_time(worker: Worker) -> None:
-    worker._ready_s -= 1000.0
-    worker.kill("test")
-    assert worker.served_s == 0.0
-
-
-async def test_the_memory_of_a_process_is_reported_as_long_as_it_lives(worker: Worker, puppets: list[Puppet]) -> None:
-    # A process that was just started has not allocated its memory yet.
-    await eventually(lambda: (worker.resident_bytes() or 0) > 1_000_000)
-    worker.kill("the test is over")
-    assert worker.resident_bytes() is None
-
-
-async def test_a_worker_that_loaded_gets_batches_and_answers_them(
-    worker: Worker, puppets: list[Puppet], notes: Notes
-) -> None:
-    await loaded(worker, puppets[0])
-    worker.transcribe(BatchId(1), [WINDOW])
-    worker.transcribe(BatchId(2), [WINDOW, WINDOW])
-    first, second = puppets[0].receive(), puppets[0].receive()
-    assert isinstance(first, Transcribe)
-    assert isinstance(second, Transcribe)
-    assert [(message.batch, len(message.windows), message.deadline_s) for message in (first, second)] == [
-        (1, 1, 12.0),
-        (2, 2, 14.0),
-    ]
-    puppets[0].send(transcribed(1))
-    await eventually(lambda: transcribed(1) in notes.calls)
-    assert worker.state is WorkerState.BUSY
-    puppets[0].send(BatchFailed(2, "failed"))
-    await eventually(lambda: worker.state is WorkerState.READY)
-    assert notes.calls == [MODEL, transcribed(1), BatchFailed(2, "failed")]
-
-
-@pytest.mark.parametrize(
-    "message",
-    [transcribed(2), transcribed(1, n=2), BatchFailed(7, ""), LOADED],
-    ids=["of the second batch", "for two windows", "of another batch", "loaded again"],
-)
-async def test_a_worker_that_sends_what_its_state_forbids_is_killed(
-    message: Message, worker: Worker, puppets: list[Puppet], notes: Notes
-) -> None:
-    """Row 51 of the fault matrix: the worker is broken, and its next answer could go to the wrong utterance."""
-    await loaded(worker, puppets[0])
-    worker.transcribe(BatchId(1), [WINDOW])
-    worker.transcribe(BatchId(2), [WINDOW])
-    puppets[0].send(message)
-    await asyncio.wait_for(worker.lost, 10)
-    assert notes.calls == [MODEL, "lost"]
-    assert spawning.reap(worker.process, 10) == -9
-
-
-async def test_a_worker_that_sends_rubbish_is_killed(worker: Worker, puppets: list[Puppet], notes: Notes) -> None:
-    """Row 51: the log has the reason, and does not blame the memory."""
-    puppets[0].pipe.send_bytes(b"rubbish")
-    await asyncio.wait_for(worker.lost, 10)
-    exit_code = spawning.reap(worker.process, 10)
-    assert exit_code == -9
-    assert worker.describe_end(exit_code).startswith("was killed: garbled message on the pipe")
-
-
-async def test_a_worker_that_closed_its_pipe_is_killed(worker: Worker, puppets: list[Puppet], notes: Notes) -> None:
-    """Such a worker is useless, even if its process runs."""
-    await loaded(worker, puppets[0])
-    puppets[0].pipe.close()
-    await asyncio.wait_for(worker.lost, 10)
-    assert spawning.reap(worker.process, 10) == -9
-
-
-async def test_messages_of_a_killed_worker_do_not_count(worker: Worker, puppets: list[Puppet], notes: Notes) -> None:
-    """Row 52: its batch was given to another worker meanwhile."""
-    await loaded(worker, puppets[0])
-    worker.transcribe(BatchId(1), [WINDOW])
-    worker.kill("test")
-    assert notes.calls == [MODEL, "lost"]  # at once, because nothing may be sent to it any more
-    puppets[0].send(transcribed(1))
-    puppets[0].send(Heartbeat())
-    puppets[0].pipe.close()
-    await asyncio.wait_for(asyncio.to_thread(worker._bridge._reader.join), 10)  # all messages are in the loop
-    await asyncio.sleep(0)  # and handled
-    assert notes.calls == [MODEL, "lost"]
-    assert worker.describe_end(-9) == "was killed: test"
-
-
-async def test_a_worker_is_hung_if_its_batch_takes_too_long(worker: Worker, puppets: list[Puppet]) -> None:
-    """The time of a batch begins with the answer to the one before it."""
-    await loaded(worker, puppets[0])
-    worker.transcribe(BatchId(1), [WINDOW])
-    worker.transcribe(BatchId(2), [WINDOW])
-    began_s = time.monotonic()
-    worker._last_message_s = began_s + 1000  # a heartbeat arrives
-    assert worker.hung(began_s + 12 + SERVER_MARGIN_S - 0.5) is None
-    assert worker.hung(began_s + 12 + SERVER_MARGIN_S + 0.5) == "a batch took longer than 12 s"
-    await asyncio.sleep(0.2)  # the time of the second batch begins so much later
-    puppets[0].send(transcribed(1))
-    await eventually(lambda: len(worker._batches) == 1)
-    worker._last_message_s = began_s + 1000
-    assert worker.hung(began_s + 12 + SERVER_MARGIN_S + 0.1) is None
-    assert worker.hung(began_s + 12 + SERVER_MARGIN_S + 5) == "a batch took longer than 12 s"
-
-
-async def test_a_worker_is_hung_if_it_shows_no_sign_of_life(worker: Worker, puppets: list[Puppet]) -> None:
-    await loaded(worker, puppets[0])
-    now_s = time.monotonic()
-    assert worker.hung(now_s + 4.5) is None
-    assert worker.hung(now_s + 5.5) == "it sent nothing for 5 s"
-
-
-async def test_a_worker_that_loads_may_be_silent(worker: Worker) -> None:
-    """An import can hold the interpreter's lock for longer than a heartbeat may be late."""
-    now_s = time.monotonic()
-    assert worker.hung(now_s + CONFIG.load_timeout_s) is None
-    late_s = now_s + CONFIG.load_timeout_s + SERVER_MARGIN_S + 0.5
-    assert worker.hung(late_s) == "the model was not loaded within 100 s (--load-timeout)"
-
-
-async def test_a_worker_that_ended_itself_because_it_loaded_too_long_is_described_so(
-    worker: Worker, puppets: list[Puppet]
-) -> None:
-    """A busy server may read late that the loading began, and then no time-out has passed for it."""
-    puppets[0].send(ModelFound())
-    puppets[0].pipe.close()
-    await asyncio.wait_for(worker.lost, 10)
-    assert worker.describe_end(EXIT_DEAD_MAN) == "was killed: the model was not loaded within 100 s (--load-timeout)"
-    assert worker.describe_end(-11) == "was killed by SIGSEGV while loading the model"
-
-
-@pytest.mark.parametrize("messages", [[], [ModelFound(), LoadFailed("broken")]], ids=["before", "failed"])
-async def test_a_worker_that_failed_to_load_did_not_load_too_long(
-    messages: list[Message], worker: Worker, puppets: list[Puppet]
-) -> None:
-    """The status of its end is the same."""
-    for message in messages:
-        puppets[0].send(message)
-    puppets[0].pipe.close()
-    await asyncio.wait_for(worker.lost, 10)
-    assert worker.describe_end(EXIT_DEAD_MAN) == "exited with status 1 while loading the model"
-
-
-async def test_a_download_is_no_part_of_the_loading(worker: Worker, puppets: list[Puppet]) -> None:
-    """The download of a model of some GB takes minutes; the deadline begins after it."""
-    patience_s = CONFIG.load_timeout_s + SERVER_MARGIN_S
-    overdue = "the model was not loaded within 100 s (--load-timeout)"
-    silent_since_s = time.monotonic()
-    assert worker.hung(silent_since_s + patience_s) == overdue
-    puppets[0].send(Heartbeat())
-    await eventually(lambda: worker.hung(silent_since_s + patience_s) is None)
-    puppets[0].send(ModelFound())
-    puppets[0].send(Heartbeat(DeviceMemory(1, 2)))
-    await eventually(lambda: worker.device_memory is not None)
-    assert worker.hung(time.monotonic() + patience_s) == overdue
-
-
-async def test_the_servers_own_pause_is_not_held_against_its_worker(worker: Worker, puppets: list[Puppet]) -> None:
-    """Rows 7 and 78: after Ctrl+Z and fg, or a laptop's sleep."""
-    await loaded(worker, puppets[0])
-    worker.transcribe(BatchId(1), [WINDOW])
-    now_s = time.monotonic()
-    worker.forgive_silence(now_s + 100)
-    assert worker.hung(now_s + 104) is None
-    assert worker.hung(now_s + 106) is not None
-
-
-async def test_a_stopping_worker_is_asked_first_and_may_answer(
-    worker: Worker, puppets: list[Puppet], notes: Notes
-) -> None:
-    await loaded(worker, puppets[0])
-    worker.transcribe(BatchId(1), [WINDOW])
-    worker.ask_stop()
-    worker.ask_stop()
-    assert isinstance(puppets[0].receive(), Transcribe)
-    assert puppets[0].receive() == Stop()
-    puppets[0].send(transcribed(1))
-    await eventually(lambda: transcribed(1) in notes.calls)
-    assert worker.state is WorkerState.STOPPING
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, number: int, n_times: int) -> None:
@@ -336,7 +35,7 @@ async def test_a_process_that_cannot_be_started_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, notes: Notes, caplog: pytest.LogCaptureFixture
 ) -> None:
     refuse(monkeypatch, errno.EACCES, n_times=2)
-    supervised = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener)
+    supervised = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener, notes.on_state)
     running = asyncio.ensure_future(supervised.run())
     await eventually(lambda: supervised.state is PoolState.READY)
     assert caplog.text.count("could not be started: [Errno 13] Permission denied") == 2
@@ -350,7 +49,7 @@ async def test_a_shortage_of_the_system_is_no_death_and_reported_once(
 ) -> None:
     """Row 79: descriptors, processes or memory are short for a while. As many deaths would open the breaker."""
     refuse(monkeypatch, number, n_times=2 * RESTART.breaker_deaths)
-    supervised = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener)
+    supervised = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener, notes.on_state)
     running = asyncio.ensure_future(supervised.run())
     await eventually(lambda: supervised.state is PoolState.READY)
     assert supervised.failure is None
@@ -362,36 +61,17 @@ async def test_a_shortage_of_the_system_is_no_death_and_reported_once(
 async def test_a_stop_ends_the_wait_for_what_is_short(monkeypatch: pytest.MonkeyPatch, notes: Notes) -> None:
     refuse(monkeypatch, errno.EMFILE, n_times=1)
     config = replace(CONFIG, shortage_interval_s=60.0)
-    supervised = Supervisor(EngineConfig(engine="scripted", device="cpu"), config, notes.listener)
+    supervised = Supervisor(EngineConfig(engine="scripted", device="cpu"), config, notes.listener, notes.on_state)
     running = asyncio.ensure_future(supervised.run())
     await asyncio.sleep(0)
     await supervised.stop()
     await asyncio.wait_for(running, 10)
 
 
-async def test_a_worker_whose_pipe_gets_no_threads_leaves_no_process(
-    monkeypatch: pytest.MonkeyPatch, notes: Notes
-) -> None:
-    """It counts as a shortage, like a process that cannot be started."""
-    start = threading.Thread.start
-
-    def refuse_reader(thread: threading.Thread) -> None:
-        if thread.name == "pipe-reader":
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", refuse_reader)
-    with pytest.raises(OSError, match="can't start new thread") as refusal:
-        Worker(EngineConfig(), CONFIG, BatchDeadlines(CONFIG.batch_timeout_s), notes.listener)
-    assert refusal.value.errno in supervisor.SHORTAGES
-    assert multiprocessing.active_children() == []
-    await eventually(lambda: not any(thread.name == "pipe-writer" for thread in threading.enumerate()))
-
-
 async def test_a_pause_of_the_whole_server_kills_no_worker(puppets: list[Puppet], notes: Notes) -> None:
     """The same as above through the watch itself. A silence while the server ran counts."""
     config = replace(CONFIG, heartbeat_timeout_s=1.0, watch_interval_s=0.02)
-    supervised = Supervisor(EngineConfig(device="cpu"), config, notes.listener)
+    supervised = Supervisor(EngineConfig(device="cpu"), config, notes.listener, notes.on_state)
     running = asyncio.ensure_future(supervised.run())
     await eventually(lambda: len(puppets) == 1)
     puppets[0].send(LOADED)
