@@ -64,7 +64,7 @@ def run(config: EngineConfig, load_timeout_s: float, server_pid: int, pipe: Conn
         engine = load()
         lifeline.disarm_dead_man()
     except LivecaptionError as error:
-        channel.send(LoadFailed(error.message))
+        channel.send(LoadFailed(error.message, retry=not isinstance(error, EngineUnusable)))
         os._exit(EXIT_UNUSABLE)
     except BaseException as error:
         logger.exception("loading the model failed")

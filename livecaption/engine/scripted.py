@@ -9,6 +9,7 @@ Commands for the process, separated by commas, come with the model's name:
     load SECONDS    loading takes time
     hang-load       loading never ends
     refuse          loading fails for good (EngineUnusable)
+    no-memory PATH  loading fails for lack of memory (EngineError) until PATH is empty; it loses a byte each time
     touch PATH      create PATH, to show that loading has begun
     delay SECONDS   every batch takes time
 
@@ -73,6 +74,7 @@ class ScriptedEngine:
 
     Raises:
         EngineUnusable: the script requests it, or is malformed.
+        EngineError: the script requests that memory is short.
     """
 
     def __init__(self, script: str = "", tracks: tuple[str, ...] = ()) -> None:
@@ -93,6 +95,8 @@ class ScriptedEngine:
                     _hang("")
                 case ["refuse"]:
                     raise EngineUnusable("The script refuses to load")
+                case ["no-memory", path]:
+                    _lack_memory(Path(path))
                 case ["touch", path]:
                     _touch(path)
                 case ["delay", seconds]:
@@ -169,6 +173,12 @@ def _seconds(text: str, error: type[EngineError]) -> float:
 
 
 # Ways to break
+
+
+def _lack_memory(path: Path) -> None:
+    if left := path.read_bytes():
+        path.write_bytes(left[1:])
+        raise EngineError("No memory for the scripted engine")
 
 
 def _delay(seconds: str) -> None:

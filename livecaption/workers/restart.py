@@ -27,6 +27,7 @@ class RestartConfig:
             1 in 5 s).
         breaker_window_s: see `breaker_deaths`.
         half_open_interval_s: time between two starts while the breaker is open.
+        memory_patience_s: time for which loads without enough memory do not count as deaths.
     """
 
     first_delay_s: float = 0.5
@@ -37,6 +38,7 @@ class RestartConfig:
     breaker_deaths: int = 5
     breaker_window_s: float = 60.0
     half_open_interval_s: float = 30.0
+    memory_patience_s: float = 60.0
 
     def is_healthy(self, served_s: float, n_answered: int) -> bool:
         """Return True if a worker process did useful work.
@@ -64,6 +66,19 @@ class RestartPolicy:
         self._deaths_s: deque[float] = deque(maxlen=config.breaker_deaths)
         self._n_failures = 0
         self._breaker_open = False
+        self._memory_short_since_s: float | None = None
+
+    def waits_for_memory(self, now_s: float, *, short: bool) -> bool:
+        """Record the end of a worker. Return True if memory was `short` for its load, and has not been for too long.
+
+        The memory of a killed process may not be free yet, and other programs may use much for a moment.
+        """
+        if not short:
+            self._memory_short_since_s = None
+            return False
+        if self._memory_short_since_s is None:
+            self._memory_short_since_s = now_s
+        return now_s - self._memory_short_since_s < self._config.memory_patience_s
 
     def next_restart(self, now_s: float, *, healthy: bool, random: float) -> Restart:
         """Record a death at `now_s` (monotonic) and decide about the next start. `random` is from 0 to 1."""

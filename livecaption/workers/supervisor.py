@@ -105,7 +105,7 @@ class Supervisor:
         )
         short = False
         while not self._stopping.is_set() and self.failure is None:
-            healthy = False
+            healthy = memory_short = False
             try:
                 worker = self._worker = Worker(self._engine, config, self._deadlines, self._listener)
             except OSError as error:
@@ -118,10 +118,13 @@ class Supervisor:
                 end = f"a worker could not be started: {error}"
             else:
                 short = False
-                end = await self._live(worker)
+                end, memory_short = await self._live(worker)
                 healthy = worker.healthy
             if self._stopping.is_set():
                 logger.info("%s", end)
+            elif memory_short:
+                logger.error("%s; the server tries again in %.1f s", end, config.shortage_interval_s)
+                await self._pause(config.shortage_interval_s)
             elif self.failure is None:
                 restart = self._policy.next_restart(time.monotonic(), healthy=healthy, random=random.random())
                 self._breaker_open = restart.breaker_open
@@ -154,22 +157,28 @@ class Supervisor:
         if self._worker is not None:
             self._worker.dump_stacks()
 
-    async def _live(self, worker: Worker) -> str:
-        """Watch one worker until its process has ended, and describe the end. Set `failure` if no other may start."""
+    async def _live(self, worker: Worker) -> tuple[str, bool]:
+        """Watch one worker until its process has ended. Set `failure` if no other may start.
+
+        Returns:
+            A description of the end, and whether memory was short for its load, which is then tried again.
+        """
         self._n_workers += 1
         logger.info("worker %d started (pid %s)", worker.id, worker.pid)
         await self._watch(worker)
         # Wait in a thread: the wait is bounded, and the thread starts no process.
         exit_code = await asyncio.to_thread(spawning.reap, worker.process, self._config.kill_timeout_s)
         self._was_ready = self._was_ready or worker.was_ready
-        cause = worker.describe_end(exit_code)
+        cause, failed = worker.describe_end(exit_code), worker.load_failure
+        short = failed is not None and failed.retry
+        memory_short = self._policy.waits_for_memory(time.monotonic(), short=short)
         if exit_code is None:
             # Its device is still in use, and a second process would hang there like the first.
             self.failure = f"the inference process (pid {worker.pid}) {cause}"
-        elif not self._was_ready:
+        elif not self._was_ready and not memory_short:
             # No worker was ready yet. A missing model or device is likely, and a second start does not help.
-            self.failure = worker.load_failure or f"the inference process {cause}"
-        return f"worker {worker.id} {cause}" + (f": {worker.load_failure}" if worker.load_failure else "")
+            self.failure = failed.message if failed else f"the inference process {cause}"
+        return f"worker {worker.id} {cause}" + (f": {failed.message}" if failed else ""), memory_short
 
     async def _watch(self, worker: Worker) -> None:
         """Return when the worker is lost. Kill it if it hangs."""

@@ -85,7 +85,7 @@ class Worker:
         """Time from the loaded model to the end of the process."""
         self.n_answered = 0
         """Number of batches that it transcribed."""
-        self.load_failure: str | None = None
+        self.load_failure: LoadFailed | None = None
         self.device_memory: DeviceMemory | None = None
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done once the state is DEAD."""
@@ -192,7 +192,7 @@ class Worker:
         elif isinstance(message, Loaded):
             self._receive_loaded(message)
         elif isinstance(message, LoadFailed):
-            self.load_failure = message.message
+            self.load_failure = message
         elif isinstance(message, Transcribed | BatchFailed):
             self._receive_answer(message)
         elif isinstance(message, Heartbeat):

@@ -133,3 +133,13 @@ async def test_a_model_that_cannot_translate_as_it_should_ends_the_start_with_on
         assert len(errors) == 1
         assert "--translate: model tiny.en cannot translate" in errors[0]
         await assert_clean_end(server)
+
+
+async def test_a_server_whose_model_had_no_memory_at_first_becomes_ready(tmp_path: Path) -> None:
+    """Row 53: such as that of a server before it, which the driver of the GPU has not freed yet."""
+    (tmp_path / "memory").write_bytes(b"..")
+    async with serving("--model", f"no-memory {tmp_path / 'memory'}") as server:
+        await server.ready()
+        assert server.output.count("No memory for the scripted engine; the server tries again in 1.0 s") == 2
+        server.send(signal.SIGTERM)
+        assert await server.exited(within_s=8.0) == 0

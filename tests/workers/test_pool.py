@@ -414,6 +414,29 @@ async def test_a_model_that_can_never_load_is_reported_once_and_not_tried_again(
     assert isinstance(await crew.ask(), WorkerDied)
 
 
+async def test_a_load_for_which_memory_is_short_is_tried_again_and_does_not_count_as_a_death(
+    start_crew: StartCrew, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """Row 53."""
+    for_so_long = tmp_path / "memory"
+    for_so_long.write_bytes(b"." * RestartConfig().breaker_deaths)
+    crew = await start_crew(f"no-memory {for_so_long}", shortage_interval_s=0.01, wait=False)
+    await eventually(lambda: "No memory for the scripted engine; the server tries again" in caplog.text)
+    assert crew.pool.state is PoolState.LOADING
+    assert await crew.pool.wait_until_loaded() is PoolState.READY
+    assert n_started(caplog) == RestartConfig().breaker_deaths + 1
+
+
+async def test_memory_that_stays_short_is_a_failure_in_the_end(
+    start_crew: StartCrew, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    (tmp_path / "memory").write_bytes(b"..........")
+    crew = await start_crew(f"no-memory {tmp_path / 'memory'}", restart=RestartConfig(memory_patience_s=0.0))
+    assert crew.pool.state is PoolState.FAILED
+    assert crew.pool.failure == "No memory for the scripted engine"
+    assert n_started(caplog) == 1
+
+
 @pytest.mark.parametrize("without", ["", Layer.DEAD_MAN.value], ids=["from within", "from without"])
 async def test_a_model_that_takes_too_long_is_given_up(
     without: str, start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch

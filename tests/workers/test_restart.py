@@ -73,3 +73,16 @@ def test_a_worker_is_healthy_that_answered_some_batches_or_was_there_for_a_minut
     served_s: float, n_answered: int, healthy: bool
 ) -> None:
     assert CONFIG.is_healthy(served_s, n_answered) == healthy
+
+
+def test_loads_without_memory_are_tried_again_for_a_minute_after_the_first_of_them() -> None:
+    policy = RestartPolicy(CONFIG)
+    waits = [policy.waits_for_memory(now_s, short=True) for now_s in (100.0, 130.0, 159.0, 161.0)]
+    assert waits == [True, True, True, False]
+
+
+def test_a_worker_that_ended_otherwise_begins_that_minute_again() -> None:
+    policy = RestartPolicy(CONFIG)
+    assert policy.waits_for_memory(100.0, short=True)
+    assert not policy.waits_for_memory(120.0, short=False)
+    assert policy.waits_for_memory(170.0, short=True)
