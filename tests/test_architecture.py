@@ -122,7 +122,6 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
         f"livecaption/cli/{name}.py": "tests/cli/test_commands.py runs the commands"
         for name in ("serve", "transcribe", "listen", "bench", "streaming")
     },
-    "livecaption/workers/device.py": "tests/processes/test_worker_recovery.py, with real processes",
     "livecaption/evaluation/bystander.py": "tests/evaluation/test_siege.py",
     "livecaption/store/ownership.py": "tests/store/test_database.py, tests/store/test_schema.py",
     "livecaption/errors.py": "types; tested wherever they are raised",

@@ -19,9 +19,9 @@ from typing import NoReturn
 from livecaption.engine.engine import Engine
 from livecaption.errors import EngineUnusable, LivecaptionError
 from livecaption.ipc import lifeline
-from livecaption.ipc.config import EngineConfig
+from livecaption.ipc.config import EngineConfig, StaleConfig
 from livecaption.ipc.layers import Layer
-from livecaption.ipc.locks import hold_lock
+from livecaption.ipc.locks import WorkerLock, wait_for_device
 from livecaption.ipc.messages import (
     MAX_MESSAGE_BYTES,
     BatchFailed,
@@ -48,16 +48,21 @@ HEARTBEAT_INTERVAL_S = 1.0
 logger = logging.getLogger(__name__)
 
 
-def run(config: EngineConfig, load_timeout_s: float, server_pid: int, pipe: Connection) -> NoReturn:
+def run(config: EngineConfig, load_timeout_s: float, stale: StaleConfig, server_pid: int, pipe: Connection) -> NoReturn:
     """Run the process until its end. The lifeline is already active."""
     faulthandler.enable()
-    hold_lock(config.device, server_pid)
+    lock = WorkerLock(server_pid)
     channel = _Channel(pipe)
     vitals = _Vitals()
     batches: queue.SimpleQueue[Transcribe | None] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(channel, batches), name="pipe-reader", daemon=True).start()
     threading.Thread(target=_beat, args=(channel, vitals), name="heartbeat", daemon=True).start()
     try:
+        lifeline.arm_dead_man(load_timeout_s)  # a broken driver may hang
+        device = _name_device(config)
+        lifeline.disarm_dead_man()
+        lock.name_device(device)
+        wait_for_device(device, stale)
         load = _prepare(config)
         channel.send(ModelFound())
         lifeline.arm_dead_man(load_timeout_s)
@@ -89,6 +94,19 @@ def run(config: EngineConfig, load_timeout_s: float, server_pid: int, pipe: Conn
     os._exit(EXIT_STOPPED)
 
 
+def _name_device(config: EngineConfig) -> str:
+    """Return the name of the device that this process will use, which is the same in all processes: see `ipc.locks`."""
+    if config.engine == "scripted":
+        return "cpu"
+    from livecaption.engine.processor import tune_processor
+
+    tune_processor(config.threads)
+    from livecaption.engine.device import choose_device
+
+    device = choose_device(config.device, config.compute_type)
+    return "cpu" if device.kind == "cpu" else f"cuda:{device.index}"
+
+
 def _prepare(config: EngineConfig) -> Callable[[], Engine]:
     """Find the model, and download it if necessary. Return the function that loads the engine and warms it up."""
     if config.engine == "scripted":
@@ -96,11 +114,8 @@ def _prepare(config: EngineConfig) -> Callable[[], Engine]:
 
         return lambda: ScriptedEngine(config.model, config.tracks)
     from livecaption.engine.models import find_model
-    from livecaption.engine.processor import tune_processor
 
     files = find_model(config.model)
-
-    tune_processor(config.threads)
 
     def load() -> Engine:
         from livecaption.engine.translators import with_tracks

@@ -31,6 +31,19 @@ class EngineConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class StaleConfig:
+    """The fate of an inference process that an earlier server left on the device.
+
+    Attributes:
+        kill: end it.
+        timeout_s: time that it gets to end.
+    """
+
+    kill: bool = False
+    timeout_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """The settings of the log.
 

@@ -1,8 +1,12 @@
-"""Each inference process holds a lock for life, by which a server finds workers that an earlier server left behind.
+"""Each inference process holds a lock for life, by which workers are found that an earlier server left behind.
 
 The kernel releases the lock whenever its holder ends. Unlike a bare pid in a file, the lock is therefore proof that the
 worker lives. A worker is stale if the server that started it is no longer its parent. Workers of another server that
 still runs are left alone. Windows has no such locks, because the job object leaves no worker behind.
+
+The lock names the device: `cpu`, or the UUID of a GPU. Its number would not do, because it depends on
+`CUDA_VISIBLE_DEVICES` and `CUDA_DEVICE_ORDER` of each process. Only a worker can read the UUID, because the server's
+process must not call CUDA. So each worker names its own device before it loads the model, and waits for it itself.
 """
 
 import json
@@ -11,22 +15,32 @@ import os
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
 
+from livecaption.errors import EngineUnusable
+from livecaption.ipc.config import StaleConfig
+
 if sys.platform != "win32":
     import fcntl
+
+STALE_INTERVAL_S = 0.1
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """The content of a worker's lock. It distinguishes the worker from another process that was given its pid."""
+    """The content of a worker's lock. It distinguishes the worker from another process that was given its pid.
+
+    Attributes:
+        device: `cpu`, or the UUID of a GPU. Empty: not known yet, so it may be any.
+    """
 
     pid: int
     server_pid: int
@@ -35,18 +49,61 @@ class WorkerIdentity:
     command: list[str]
 
 
-def hold_lock(device: str, server_pid: int) -> None:
-    """Take this process's lock and keep it until the process ends. If that fails, log it and go on."""
-    if sys.platform == "win32":
-        return
-    process = psutil.Process()
-    identity = WorkerIdentity(process.pid, server_pid, device, process.create_time(), process.cmdline())
-    try:
-        file = os.open(_path(run_directory(), process.pid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.write(file, json.dumps(asdict(identity)).encode())
-    except OSError as error:
-        logger.warning("no lock for this process: %s", error)
+class WorkerLock:
+    """This process's lock, from now on until the process ends. If it cannot be taken, log that and go on."""
+
+    def __init__(self, server_pid: int) -> None:
+        process = psutil.Process()
+        self._identity = WorkerIdentity(process.pid, server_pid, "", process.create_time(), process.cmdline())
+        self._file: int | None = None
+        if sys.platform == "win32":
+            return
+        try:
+            file = os.open(_path(run_directory(), process.pid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(file, 0)
+            self._file = file
+            self._write()
+        except OSError as error:
+            logger.warning("no lock for this process: %s", error)
+
+    def name_device(self, device: str) -> None:
+        """Record on which device this process is."""
+        self._identity = replace(self._identity, device=device)
+        if self._file is not None:
+            self._write()
+
+    def _write(self) -> None:
+        """Write the content. It only grows, so at no time is it cut off."""
+        assert self._file is not None
+        os.pwrite(self._file, json.dumps(asdict(self._identity)).encode(), 0)
+
+
+def wait_for_device(device: str, config: StaleConfig) -> None:
+    """Wait until no worker of an earlier server is on the device. This blocks.
+
+    Args:
+        device: `cpu`, or the UUID of a GPU.
+        config: how long to wait, and whether such a worker is killed.
+
+    Raises:
+        EngineUnusable: one is still there.
+    """
+    give_up_s = time.monotonic() + config.timeout_s
+    reported: set[int] = set()
+    while stale := stale_workers(device):
+        for worker in stale:
+            if worker.pid not in reported:
+                reported.add(worker.pid)
+                logger.warning("an earlier server's inference process (pid %d) is still there", worker.pid)
+                if config.kill and not kill_stale(worker):
+                    logger.error("pid %d is another process by now and is left alone", worker.pid)
+        if time.monotonic() > give_up_s:
+            pids = ", ".join(str(worker.pid) for worker in stale)
+            raise EngineUnusable(
+                f"an earlier server's inference process still holds the device (pid {pids}): --kill-stale ends it"
+            )
+        time.sleep(STALE_INTERVAL_S)
 
 
 def discard_lock(pid: int) -> None:
@@ -56,10 +113,10 @@ def discard_lock(pid: int) -> None:
 
 
 def stale_workers(device: str) -> list[WorkerIdentity]:
-    """Return the workers on this device that have outlived their server. Remove the lock files of ended ones."""
+    """Return the workers that have outlived their server and may be on this device. Remove locks of ended ones."""
     if sys.platform == "win32":
         return []
-    return [identity for identity in _held_locks() if _overlap(identity.device, device) and _orphaned(identity)]
+    return [identity for identity in _held_locks() if identity.device in ("", device) and _orphaned(identity)]
 
 
 def kill_stale(identity: WorkerIdentity) -> bool:
@@ -137,9 +194,3 @@ def _orphaned(identity: WorkerIdentity) -> bool:
         return parent_pid != identity.server_pid
     except psutil.NoSuchProcess:
         return False  # it ended at this moment, or runs in another container that shares the directory
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Return True if two devices may be the same one. `auto` may stand for any device."""
-    one, other = ("cuda:0" if device == "cuda" else device for device in (one, other))
-    return one == other or "auto" in (one, other)

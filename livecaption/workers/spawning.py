@@ -7,11 +7,15 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
 from livecaption.ipc import children
-from livecaption.ipc.config import EngineConfig
+from livecaption.ipc.config import EngineConfig, StaleConfig
 from livecaption.ipc.locks import discard_lock
 
+DEFAULT_STALE = StaleConfig()
 
-def spawn(config: EngineConfig, load_timeout_s: float) -> tuple[SpawnProcess, Connection]:
+
+def spawn(
+    config: EngineConfig, load_timeout_s: float, stale: StaleConfig = DEFAULT_STALE
+) -> tuple[SpawnProcess, Connection]:
     """Start an inference process, and return it with the server's end of its pipe.
 
     Raises:
@@ -21,7 +25,7 @@ def spawn(config: EngineConfig, load_timeout_s: float) -> tuple[SpawnProcess, Co
     ours, theirs = get_context("spawn").Pipe(duplex=True)
     try:
         process = children.start(
-            "livecaption-worker", "livecaption.engine.main", config, load_timeout_s, os.getpid(), theirs
+            "livecaption-worker", "livecaption.engine.main", config, load_timeout_s, stale, os.getpid(), theirs
         )
     except BaseException:
         ours.close()

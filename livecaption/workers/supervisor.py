@@ -1,7 +1,7 @@
 """The supervisor keeps one worker alive, process after process.
 
-`Supervisor.run` reads from top to bottom: wait for the device, start a worker, watch it until it is lost, log why,
-wait, and repeat. All of this runs in the event loop.
+`Supervisor.run` reads from top to bottom: start a worker, watch it until it is lost, log why, wait, and repeat. All of
+this runs in the event loop.
 """
 
 import asyncio
@@ -18,7 +18,6 @@ from livecaption.recognition import DeviceMemory
 from livecaption.workers import spawning
 from livecaption.workers.config import WorkerConfig
 from livecaption.workers.deadlines import BatchDeadlines
-from livecaption.workers.device import wait_for_device
 from livecaption.workers.lifecycle import PoolState, WorkerState
 from livecaption.workers.restart import RestartPolicy
 from livecaption.workers.worker import Worker, WorkerListener
@@ -100,9 +99,6 @@ class Supervisor:
     async def run(self) -> None:
         """Start workers, one after the other. Returns after `stop`, or when `failure` is set."""
         config = self._config
-        self.failure = await wait_for_device(
-            self._engine.device, self._stopping, kill_stale=config.kill_stale, timeout_s=config.stale_timeout_s
-        )
         short = False
         while not self._stopping.is_set() and self.failure is None:
             healthy = memory_short = False

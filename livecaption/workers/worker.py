@@ -18,7 +18,7 @@ import psutil
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.ipc import children, lifeline
 from livecaption.ipc.bridge import PipeBridge
-from livecaption.ipc.config import EngineConfig
+from livecaption.ipc.config import EngineConfig, StaleConfig
 from livecaption.ipc.messages import (
     BatchFailed,
     DumpStacks,
@@ -96,7 +96,8 @@ class Worker:
         self._reason: str | None = None
         self._batches: deque[_SentBatch] = deque()
         self._last_message_s = self._began_s = self._ready_s = time.monotonic()
-        self.process, connection = spawning.spawn(engine, config.load_timeout_s)
+        stale = StaleConfig(config.kill_stale, config.stale_timeout_s)
+        self.process, connection = spawning.spawn(engine, config.load_timeout_s, stale)
         self.id = WorkerId(next(_worker_ids))
         self.pid = self.process.pid
         try:

@@ -1,5 +1,6 @@
 """The inference process, spoken to over its pipe."""
 
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -187,7 +188,8 @@ async def test_it_holds_a_lock_as_long_as_it_lives(start: Start, tmp_path: Path)
     """Row 57."""
     engine = start()
     engine.receive()
-    assert (tmp_path / "livecaption" / f"worker-{engine.process.pid}.lock").exists()
+    lock = json.loads((tmp_path / "livecaption" / f"worker-{engine.process.pid}.lock").read_text())
+    assert (lock["server_pid"], lock["device"]) == (os.getpid(), "cpu")
 
 
 async def test_it_has_the_session_and_signals_of_its_own(start: Start) -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from livecaption.ipc.locks import (
     WorkerIdentity,
+    WorkerLock,
     discard_lock,
-    hold_lock,
     kill_stale,
     run_directory,
     stale_workers,
@@ -37,14 +37,16 @@ def test_a_worker_whose_server_is_gone_is_stale(stale: WorkerIdentity) -> None:
 @pytest.mark.parametrize(
     ("has", "wants", "overlap"),
     [
-        ("cpu", "cuda:0", False),
-        ("cuda:0", "cuda:1", False),
-        ("cuda", "cuda:0", True),
-        ("auto", "cuda:1", True),
-        ("cpu", "auto", True),
+        ("cpu", "GPU-1", False),
+        ("GPU-1", "GPU-2", False),
+        ("GPU-1", "GPU-1", True),
+        ("", "GPU-1", True),
+        ("", "cpu", True),
     ],
 )
-def test_only_the_same_device_counts(orphan: WorkerIdentity, has: str, wants: str, overlap: bool) -> None:
+def test_only_the_same_device_counts_and_one_that_is_not_known_yet(
+    orphan: WorkerIdentity, has: str, wants: str, overlap: bool
+) -> None:
     with held(replace(orphan, device=has)):
         assert bool(stale_workers(wants)) is overlap
 
@@ -96,14 +98,22 @@ def test_another_process_with_its_pid_is_not(
     assert process.poll() is None
 
 
-def test_the_lock_names_its_holder_and_goes_with_it() -> None:
-    program = "import os; from livecaption.ipc.locks import hold_lock; hold_lock('cuda:3', 77); print(); input()"
+def test_the_lock_names_its_holder_and_its_device_and_goes_with_it() -> None:
+    program = (
+        "from livecaption.ipc.locks import WorkerLock; lock = WorkerLock(77); print(flush=True); input(); "
+        "lock.name_device('GPU-3'); print(flush=True); input()"
+    )
     with psutil.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
-        [found] = stale_workers("cuda:3")
-        assert found == WorkerIdentity(holder.pid, 77, "cuda:3", holder.create_time(), holder.cmdline())
+        unnamed = WorkerIdentity(holder.pid, 77, "", holder.create_time(), holder.cmdline())
+        assert stale_workers("GPU-3") == stale_workers("cpu") == [unnamed]
+        holder.stdin.write(b"\n")
+        holder.stdin.flush()
+        holder.stdout.readline()
+        assert stale_workers("GPU-3") == [replace(unnamed, device="GPU-3")]
+        assert stale_workers("cpu") == []
         holder.kill()
-    assert stale_workers("cuda:3") == []
+    assert stale_workers("GPU-3") == []
     assert list(run_directory().iterdir()) == []
     discard_lock(holder.pid)
 
@@ -128,7 +138,7 @@ def test_a_directory_that_somebody_else_may_have_laid_out_is_not_used(tmp_path: 
     directory.symlink_to(elsewhere)
     with pytest.raises(PermissionError, match="not a directory owned by this user"):
         run_directory()
-    hold_lock("cpu", 1)
+    WorkerLock(1)
     assert list(elsewhere.iterdir()) == []
     directory.unlink()
     directory.write_text("")
@@ -148,6 +158,6 @@ def test_without_a_directory_a_worker_goes_on_without_a_lock(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/proc")
-    hold_lock("cpu", 1)
+    WorkerLock(1).name_device("cpu")
     assert stale_workers("cpu") == []
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
