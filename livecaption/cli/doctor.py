@@ -98,7 +98,7 @@ async def check_model(config: Config) -> Finding:
         place = str(files.directory)
     try:
         loaded = await load(config)
-    except EngineUnusable as error:
+    except (EngineUnusable, ConfigError) as error:
         return Finding("fails", error.message)
     languages = loaded.description.languages
     known = "English only" if languages == ("en",) else f"{len(languages)} languages"
@@ -108,25 +108,29 @@ async def check_model(config: Config) -> Finding:
 def check_device(config: Config) -> Finding:
     """Choose the devices as the inference processes do."""
     from livecaption.engine.device import choose_device
+    from livecaption.workers.layout import count_gpus, devices
 
     try:
-        names = [name.strip() for name in config.engine.device.split(",")]
-        devices = [choose_device(name, config.engine.compute_type) for name in names]
-    except EngineUnusable as error:
+        names = devices(config.engine.device, count_gpus())
+        chosen = [choose_device(name, config.engine.compute_type) for name in names]
+    except (EngineUnusable, ConfigError) as error:
         return Finding("fails", error.message)
-    found = ", ".join(f"{device.name} with {device.compute_type}" for device in devices)
-    if any(device.kind == "cuda" and device.total_bytes is None for device in devices):
+    found = ", ".join(f"{device.name} with {device.compute_type}" for device in chosen)
+    if any(device.kind == "cuda" and device.total_bytes is None for device in chosen):
         return Finding("warning", f"{found}; libraries of CUDA may be missing: install the extra gpu, or torch")
     return Finding("ok", found)
 
 
 def check_cores(config: Config) -> Finding:
     """Compare the threads of the inference processes with the cores that this process may use."""
-    from livecaption.workers.config import engine_of_each_worker
+    from livecaption.workers.layout import count_gpus, lay_out
     from livecaption.workers.processors import n_processors
 
     n_cores = n_processors()
-    workers = engine_of_each_worker(config.engine, config.workers, n_cores)
+    try:
+        workers = lay_out(config.engine, config.workers, n_cores, count_gpus()).engines
+    except ConfigError as error:
+        return Finding("fails", error.message)
     n_threads = sum(worker.threads for worker in workers)
     found = f"{n_cores} cores; inference processes: {len(workers)}, their threads: {n_threads}"
     if n_threads > n_cores:

@@ -29,6 +29,7 @@ async def load(config: Config) -> LoadedModel:
 
     Raises:
         EngineUnusable: it cannot be loaded; the message has the reason.
+        ConfigError: there is no such device.
     """
     from livecaption.scheduling.scheduler import SchedulerConfig
     from livecaption.workers.pool import PoolState, WorkerPool

@@ -69,7 +69,7 @@ def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
     add_authority_argument(parser)
     parser.add_argument("--token", help="the server's token (safer in LIVECAPTION_TOKEN)")
     parser.add_argument("--model", help="without --server: the model to load, as for serve")
-    parser.add_argument("--device", help="without --server: auto, cpu, cuda or cuda:INDEX")
+    parser.add_argument("--device", help="without --server: auto, cpu, cuda, cuda:INDEX or cuda:all")
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings (or LIVECAPTION_CONFIG)")
 
 

@@ -1,9 +1,7 @@
 """The settings of the inference processes: their number and their deadlines."""
 
-from dataclasses import dataclass, field, replace
-from glob import glob
+from dataclasses import dataclass, field
 
-from livecaption.ipc.config import EngineConfig
 from livecaption.workers.restart import RestartConfig
 
 
@@ -12,9 +10,7 @@ class WorkerConfig:
     """The number of inference processes, and the deadlines of their supervision.
 
     Attributes:
-        per_device: processes on each device. 0: two if they compute on several cores of a CPU, else one. A second
-            thread changes the time to encode by a factor of 0.7, and the time to decode by 1.7 (tiny.en int8 on two
-            cores, batches of 8). Two processes do not slow each other down.
+        per_device: processes on each device. 0: as many as suit it (see `layout`).
         load_timeout_s: time to load the model. A large model from a cold disk takes tens of seconds. The time of a
             download does not count.
         heartbeat_timeout_s: a worker that sends nothing for this time is stopped, starved or stuck, and is killed.
@@ -40,15 +36,3 @@ class WorkerConfig:
     watch_interval_s: float = 0.25
     shortage_interval_s: float = 1.0
     restart: RestartConfig = field(default_factory=RestartConfig)
-
-
-def engine_of_each_worker(engine: EngineConfig, config: WorkerConfig, n_cores: int) -> list[EngineConfig]:
-    """Return the settings of each process: `per_device` on every device. Processes on one CPU share its cores."""
-    devices = [device.strip() for device in engine.device.split(",")]
-    workers = []
-    for device in devices:
-        on_cpu = device == "cpu" or (device == "auto" and not glob("/dev/nvidia[0-9]*"))
-        n_workers = config.per_device or (2 if engine.engine == "whisper" and on_cpu and n_cores > 1 else 1)
-        threads = engine.threads or max(1, n_cores // n_workers)
-        workers += [replace(engine, device=device, threads=threads)] * n_workers
-    return workers

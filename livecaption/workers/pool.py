@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from livecaption.errors import EngineError, TranscriptionFailed, WorkerDied
 from livecaption.ipc.config import EngineConfig
@@ -26,8 +27,9 @@ from livecaption.scheduling.scheduler import (
     SchedulerConfig,
     WorkerId,
 )
-from livecaption.workers.config import WorkerConfig, engine_of_each_worker
+from livecaption.workers.config import WorkerConfig
 from livecaption.workers.counts import WorkCounts
+from livecaption.workers.layout import count_gpus, lay_out
 from livecaption.workers.lifecycle import PoolState as PoolState
 from livecaption.workers.lifecycle import best_state
 from livecaption.workers.memory import free_bytes
@@ -70,8 +72,9 @@ class WorkerPool:
         self._demand = Demand()
         self._quarantine = Quarantine()
         listener = WorkerListener(self._on_ready, self._on_answer, self._on_lost)
-        engines = engine_of_each_worker(engine, config, n_processors())
-        self._supervisors = [Supervisor(each, config, listener, self._on_state) for each in engines]
+        self._layout = lay_out(engine, config, n_processors(), count_gpus())
+        self._supervise = partial(Supervisor, config=config, listener=listener, on_state=self._on_state)
+        self._supervisors = [self._supervise(each) for each in self._layout.engines]
         self._ready: dict[WorkerId, Worker] = {}
         self._sessions: dict[SessionId, tuple[OnAnswer, Refresh]] = {}
         self._limit_batches()
@@ -142,6 +145,7 @@ class WorkerPool:
     def start(self) -> None:
         """Start the processes and return at once. Call it in the event loop's own thread."""
         self._tasks = [asyncio.ensure_future(supervisor.run()) for supervisor in self._supervisors]
+        self._tasks.append(asyncio.ensure_future(self._run_more_on_cpu()))
 
     async def wait_until_loaded(self) -> PoolState:
         """Wait until the state is not `LOADING`, and return it."""
@@ -215,6 +219,14 @@ class WorkerPool:
     def drop_partials(self) -> None:
         """Drop all waiting partials, because only finals matter while the server drains."""
         self._scheduler.drop_partials()
+
+    async def _run_more_on_cpu(self) -> None:
+        """Run the further processes of a CPU if `auto` is the CPU, though there is a GPU."""
+        state = await self.wait_until_loaded()
+        if state is PoolState.READY and self.loaded is not None and self.loaded.device == "cpu":
+            further = [self._supervise(each) for each in self._layout.more_on_cpu]
+            self._supervisors += further
+            await asyncio.gather(*(supervisor.run() for supervisor in further))
 
     def _execute(self, instructions: Sequence[Instruction]) -> None:
         for instruction in instructions:

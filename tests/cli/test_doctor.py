@@ -55,6 +55,15 @@ async def test_a_model_that_cannot_be_loaded_fails_with_the_reason() -> None:
     assert "no such script" in finding.text
 
 
+async def test_all_gpus_of_a_machine_without_one_are_no_device() -> None:
+    everywhere = config(device="cuda:all")
+    findings = [await check_model(everywhere), check_device(everywhere), check_cores(everywhere)]
+    assert [finding.state for finding in findings] == ["fails"] * 3
+    assert {finding.text.partition(";")[0] for finding in findings} == {
+        "--device cuda:all: there is no NVIDIA GPU here (no file /dev/nvidia0), or CUDA_VISIBLE_DEVICES hides it"
+    }
+
+
 def test_a_cpu_is_a_device_and_a_gpu_that_is_not_there_is_none() -> None:
     assert check_device(config(device="cpu")).text == "cpu with int8"
     finding = check_device(config(device="cpu, cuda:9"))

@@ -17,11 +17,14 @@ import psutil
 import pytest
 
 from livecaption.errors import TranscriptionFailed, WorkerDied
+from livecaption.ipc.config import EngineConfig
 from livecaption.ipc.layers import SWITCH, Layer
 from livecaption.recognition import Hypothesis, RequestId, SessionId, TranslationTask, Window
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Cancel, Request
 from livecaption.scheduling.scheduler import QueueFigures
+from livecaption.workers import pool
+from livecaption.workers.layout import Layout
 from livecaption.workers.pool import PoolState
 from livecaption.workers.restart import RestartConfig
 from tests.support.eventually import TIMEOUT_FACTOR, eventually
@@ -481,6 +484,29 @@ async def test_a_worker_that_cannot_be_killed_gets_no_second_one_beside_it(
     await crew.pool.stop()
     # A killed process is a zombie until its last thread has ended, and can be reaped only then.
     await eventually(lambda: not multiprocessing.active_children())
+
+
+async def test_auto_that_finds_no_gpu_to_use_gets_the_processes_of_a_cpu(
+    start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU is there, but its driver is broken. The first worker reports that it computes on the CPU."""
+    engine = EngineConfig(engine="scripted")
+    monkeypatch.setattr(pool, "lay_out", lambda *_: Layout([engine], [engine]))
+    crew = await start_crew()
+    await eventually(lambda: len(crew.pool.pids) == 2)
+    assert len(crew.pool.workers()) == 2
+    assert [task for task in crew.pool.tasks if task.done()] == []
+
+
+async def test_a_stop_before_auto_has_found_its_device_starts_no_further_process(
+    start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = EngineConfig(engine="scripted", model="hang-load")
+    monkeypatch.setattr(pool, "lay_out", lambda *_: Layout([engine], [engine]))
+    crew = await start_crew(wait=False)
+    await eventually(lambda: n_started(caplog) == 1)
+    await crew.pool.stop()
+    assert n_started(caplog) == 1
 
 
 @pytest.mark.parametrize("layout", [{"per_device": 2}, {"device": "cpu,cuda:0"}], ids=repr)

@@ -1,0 +1,89 @@
+"""Decide how many inference processes there are, on which devices, and with how many threads.
+
+The server's process does not call CUDA, because a broken driver may hang. It counts the GPUs by their device files, and
+believes its workers: if `auto` turns out to be the CPU in spite of a GPU, it starts the processes that a CPU gets.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from glob import glob
+
+from livecaption.errors import ConfigError
+from livecaption.ipc.config import EngineConfig
+from livecaption.workers.config import WorkerConfig
+
+ALL_GPUS = "cuda:all"
+PROCESSES_ON_CPU = 2
+"""Processes on a CPU with several cores. A second thread changes the time to encode by a factor of 0.7, and the time to
+decode by 1.7 (tiny.en int8 on two cores, batches of 8). Two processes do not slow each other down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The settings of each inference process.
+
+    Attributes:
+        engines: those of the processes that are started at once.
+        more_on_cpu: those of further ones, for the case that `auto` finds no GPU that it can use.
+    """
+
+    engines: list[EngineConfig]
+    more_on_cpu: list[EngineConfig]
+
+
+def lay_out(engine: EngineConfig, config: WorkerConfig, n_cores: int, n_gpus: int) -> Layout:
+    """Return the settings of each process. Processes on one CPU share its cores; one on a GPU needs a single thread.
+
+    Args:
+        engine, config: the settings of the server.
+        n_cores: processors that it may use.
+        n_gpus: GPUs that CUDA shows to it.
+
+    Raises:
+        ConfigError: all GPUs are asked for, and there is none.
+    """
+    n_on_cpu = config.per_device or (PROCESSES_ON_CPU if engine.engine == "whisper" and n_cores > 1 else 1)
+    threads = engine.threads or max(1, n_cores // n_on_cpu)
+    engines, more_on_cpu = [], []
+    for device in devices(engine.device, n_gpus):
+        # `auto` has the threads for the CPU. A process that finds a GPU does not use them.
+        on_gpu = device.startswith("cuda")
+        each = replace(engine, device=device, threads=1 if on_gpu else threads)
+        n_at_once = (config.per_device or 1) if on_gpu or (device == "auto" and n_gpus) else n_on_cpu
+        engines += [each] * n_at_once
+        if device == "auto":
+            more_on_cpu += [each] * (n_on_cpu - n_at_once)
+    return Layout(engines, more_on_cpu)
+
+
+def devices(names: str, n_gpus: int) -> list[str]:
+    """Return the devices of `--device`, each by a name of its own.
+
+    Raises:
+        ConfigError: all GPUs are asked for, and there is none.
+    """
+    found = []
+    for name in names.split(","):
+        name = name.strip()
+        if name == ALL_GPUS and not n_gpus:
+            raise ConfigError(
+                f"--device {ALL_GPUS}: there is no NVIDIA GPU here (no file /dev/nvidia0), or CUDA_VISIBLE_DEVICES "
+                "hides it; check the driver, or use cpu"
+            )
+        found += [f"cuda:{index}" for index in range(n_gpus)] if name == ALL_GPUS else [name]
+    return found
+
+
+def count_gpus(environ: Mapping[str, str] = os.environ, device_files: str = "/dev/nvidia[0-9]*") -> int:
+    """Count the GPUs that CUDA shows to the processes, without calling it.
+
+    `CUDA_VISIBLE_DEVICES` lists numbers, or UUIDs of GPUs and of their instances (MIG). CUDA ignores what follows the
+    first entry that is none, such as -1.
+    """
+    n_files = len(glob(device_files))
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None or not n_files:
+        return n_files
+    entries = [entry.strip() for entry in visible.split(",")]
+    return next((index for index, entry in enumerate(entries) if entry in ("", "-1")), len(entries))
