@@ -32,6 +32,9 @@ PROXIES = ROOT / "packaging" / "proxies"
 UNIT = ROOT / "packaging" / "livecaption.service"
 SOCKETS = UNIT.with_suffix(".socket")
 PINNED = ROOT / "packaging" / "requirements.txt"
+PINNED_GPU = ROOT / "packaging" / "requirements-gpu.txt"
+GPU_CLASSES = ["nvidia", "nvidiactl", "nvidia-frontend", "nvidia-uvm", "nvidia-caps"]
+"""Names of NVIDIA's devices in /proc/devices, of drivers before and since 545, and for instances of MIG."""
 
 
 def settings(key: str) -> list[str]:
@@ -108,6 +111,30 @@ def test_the_unit_has_descriptors_for_all_readers() -> None:
     assert int(limit) > 2 * ServerConfig().max_readers
 
 
+def test_the_unit_lets_the_devices_of_gpus_through_by_all_their_names() -> None:
+    """Each name exactly: systemd matches them like names of files."""
+    allowed = dict(line.split() for line in settings("DeviceAllow"))
+    assert settings("DevicePolicy") == ["closed"]
+    assert list(allowed) == [f"char-{name}" for name in GPU_CLASSES]
+
+
+def test_the_devices_of_gpus_are_made_before_the_unit_is_confined_to_them() -> None:
+    """systemd resolves their names before it runs any command of the unit, so their modules are loaded before that."""
+    modules = "modprobe@nvidia.service modprobe@nvidia_uvm.service"
+    assert modules in settings("Wants")
+    assert modules in settings("After")
+    [made] = settings("ExecStartPre")
+    assert made == "-+/usr/bin/nvidia-modprobe -c0 -u"  # with all rights, and no fault where there is no such program
+    allowed = dict(line.split() for line in settings("DeviceAllow"))
+    assert [name for name in ("char-nvidia", "char-nvidia-uvm") if "m" not in allowed[name]] == []
+
+
+def test_the_unit_keeps_what_a_gpus_driver_compiles_where_it_may_write() -> None:
+    [directories] = settings("CacheDirectory")
+    [cache] = [line.partition("=")[2] for line in settings("Environment") if line.startswith("CUDA_CACHE_PATH=")]
+    assert cache in [f"/var/cache/{name}" for name in directories.split()]
+
+
 def test_the_unit_lets_a_process_confine_itself_further() -> None:
     allowed, denied = settings("SystemCallFilter")
     assert {"@system-service", "seccomp"} <= set(allowed.split())
@@ -138,8 +165,25 @@ def test_the_image_follows_the_rules_of_hadolint() -> None:
 def test_all_that_the_image_writes_is_in_its_volume() -> None:
     [volume] = instructions("VOLUME")
     environment = image_environment()
-    places = [environment[name] for name in ("LIVECAPTION_STORE", "HOME", "HF_HOME", "XDG_CACHE_HOME")]
+    names = ("LIVECAPTION_STORE", "HOME", "HF_HOME", "XDG_CACHE_HOME", "CUDA_CACHE_PATH")
+    places = [environment[name] for name in names]
     assert [place for place in places if not Path(place).is_relative_to(volume)] == []
+
+
+def test_the_image_asks_for_the_driver_of_a_gpu_and_no_more_of_it() -> None:
+    assert image_environment()["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+
+
+def test_the_image_has_what_is_pinned_and_with_an_argument_what_is_pinned_for_a_gpu() -> None:
+    assert "EXTRAS=" in instructions("ARG")
+    [installs, _] = instructions("RUN")
+    shell = {"EXTRAS": "gpu", "PATH": os.environ["PATH"]}
+    for extras, files in (("", [PINNED]), ("gpu", [PINNED, PINNED_GPU])):
+        script = f'pip() {{ printf "%s\\n" "$@"; }}; {installs}'
+        shell["EXTRAS"] = extras
+        arguments = subprocess.run(["sh", "-c", script], env=shell, capture_output=True, text=True, check=True).stdout
+        assert "--require-hashes" in arguments.split()
+        assert [ROOT / name for name in re.findall(r"^-r\n(\S+)", arguments, re.MULTILINE)] == files
 
 
 def test_the_image_runs_as_a_user_with_a_number_and_starts_the_server() -> None:
@@ -172,6 +216,18 @@ def test_the_compose_file_fits_the_image(compose: dict[str, Any]) -> None:
     assert [mount.split(":")[1] for mount in service["volumes"]] == instructions("VOLUME")
     assert (service["read_only"], service["tmpfs"]) == (True, ["/tmp"])
     assert int(service["stop_grace_period"].removesuffix("s")) > ServerConfig().drain_timeout_s + 3
+
+
+def test_the_compose_file_for_gpus_adds_to_the_other_one(compose: dict[str, Any]) -> None:
+    content = yaml.safe_load((ROOT / "packaging" / "compose.gpu.yaml").read_text())
+    assert (set(content), set(content["services"])) == ({"services"}, {"livecaption"})
+    service = content["services"]["livecaption"]
+    assert service["build"] == {"args": {"EXTRAS": "gpu"}}
+    assert service["image"] != compose["services"]["livecaption"]["image"]
+    assert service["environment"] == {"LIVECAPTION_DEVICE": "${LIVECAPTION_DEVICE:-cuda:all}"}
+    assert set(service["environment"]) <= set(VARIABLES)
+    [devices] = service["deploy"]["resources"]["reservations"]["devices"]
+    assert devices == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
 
 
 def test_the_proxy_of_the_compose_file_reaches_the_port_of_the_image(compose: dict[str, Any]) -> None:
@@ -220,22 +276,42 @@ def test_every_volume_of_the_compose_file_is_named(compose: dict[str, Any]) -> N
 @pytest.fixture(scope="module")
 def pinned() -> dict[str, tuple[str, list[str]]]:
     """Version and hashes of each pinned requirement, by name."""
-    entries = re.findall(r"^(\S+)==(\S+) \\\n((?: {4}--hash=\S+(?: \\)?\n)+)", PINNED.read_text(), re.MULTILINE)
+    lines = PINNED.read_text() + PINNED_GPU.read_text()
+    entries = re.findall(r"^(\S+)==(\S+) \\\n((?: {4}--hash=\S+(?: \\)?\n)+)", lines, re.MULTILINE)
     return {name: (version, re.findall(r"--hash=(\S+)", hashes)) for name, version, hashes in entries}
 
 
-def test_every_line_of_the_requirements_is_a_version_or_a_hash() -> None:
+@pytest.mark.parametrize("file", [PINNED, PINNED_GPU], ids=lambda file: file.name)
+def test_every_line_of_the_requirements_is_a_version_or_a_hash(file: Path) -> None:
     """No option, no index, no path, no address; a comment has the command that made the file."""
-    lines = PINNED.read_text().splitlines()
+    lines = file.read_text().splitlines()
     assert lines
     for line in lines:
         assert re.fullmatch(r"#.*|[a-z0-9-]+==[\w.]+ \\| {4}--hash=sha256:[0-9a-f]{64}( \\)?", line), line
-    assert not re.search(r"://|index|find-links", PINNED.read_text())
+    assert not re.search(r"://|index|find-links", file.read_text())
+
+
+def requirements(*extras: str) -> list[Requirement]:
+    """Return the requirements of these extras alone."""
+    optional = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    return [Requirement(line) for extra in extras for line in optional[extra]]
 
 
 def direct_requirements() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [Requirement(line) for line in project["dependencies"] + project["optional-dependencies"]["demo"]]
+    return [Requirement(line) for line in project["dependencies"]] + requirements("demo", "gpu")
+
+
+def test_the_extra_for_a_gpu_is_the_cublas_that_ctranslate2_opens_and_nothing_else() -> None:
+    """.ci/run resolves it with the index of packages."""
+    [cublas] = requirements("gpu")
+    assert cublas.name == "nvidia-cublas-cu12"
+    versions = ("12.6.4.1", "12.8.4.1", "12.9.3.13", "13.0.0.19")
+    assert list(cublas.specifier.filter(versions)) == ["12.8.4.1", "12.9.3.13"]
+    # CTranslate2's packages for other platforms have no CUDA.
+    for system, machine, needed in (("linux", "x86_64", True), ("linux", "aarch64", False), ("darwin", "arm64", False)):
+        assert cublas.marker.evaluate({"sys_platform": system, "platform_machine": machine}) is needed
+    assert [requirement.name for requirement in requirements("gpu-torch")] == ["torch"]
 
 
 @pytest.mark.parametrize("requirement", direct_requirements(), ids=str)
