@@ -78,12 +78,13 @@ def devices(names: str, n_gpus: int) -> list[str]:
 def count_gpus(environ: Mapping[str, str] = os.environ, device_files: str = "/dev/nvidia[0-9]*") -> int:
     """Count the GPUs that CUDA shows to the processes, without calling it.
 
-    `CUDA_VISIBLE_DEVICES` lists numbers, or UUIDs of GPUs and of their instances (MIG). CUDA ignores what follows the
-    first entry that is none, such as -1.
+    `CUDA_VISIBLE_DEVICES` lists numbers or UUIDs, of which CUDA ignores those after the first that is none, such as -1.
+    Of instances (MIG) it shows a process only one.
     """
     n_files = len(glob(device_files))
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None or not n_files:
         return n_files
     entries = [entry.strip() for entry in visible.split(",")]
-    return next((index for index, entry in enumerate(entries) if entry in ("", "-1")), len(entries))
+    n_listed = next((index for index, entry in enumerate(entries) if entry in ("", "-1")), len(entries))
+    return min(n_listed, 1) if entries[0].startswith("MIG-") else n_listed

@@ -81,7 +81,7 @@ def test_auto_has_one_process_where_there_is_a_gpu_and_those_of_a_cpu_once_it_ca
         ("0, 1", 2),
         ("1,-1,0", 1),
         ("GPU-1b2c", 1),
-        ("MIG-1b2c,MIG-3d4e,MIG-5f60", 3),
+        ("MIG-1b2c,MIG-3d4e,MIG-5f60", 1),
     ],
 )
 def test_gpus_are_counted_by_their_files_and_by_what_cuda_is_allowed_to_show(
@@ -93,5 +93,5 @@ def test_gpus_are_counted_by_their_files_and_by_what_cuda_is_allowed_to_show(
     assert count_gpus(environment, f"{tmp_path}/nvidia[0-9]*") == expected
 
 
-def test_what_cuda_may_show_does_not_count_where_there_is_no_gpu(tmp_path: Path) -> None:
+def test_the_variable_does_not_count_where_there_is_no_gpu(tmp_path: Path) -> None:
     assert count_gpus({"CUDA_VISIBLE_DEVICES": "0"}, f"{tmp_path}/nvidia[0-9]*") == 0
