@@ -43,6 +43,8 @@ KIND_OF_PLACE = {
     "decoding/test_messages.py": "pure",
     "engine": "pure",
     "engine/test_catalogue.py": "server",
+    "engine/test_cuda.py": "processes",
+    "engine/test_device.py": "processes",
     "engine/test_main.py": "processes",
     "engine/test_models.py": "server",
     "engine/test_scripted.py": "processes",

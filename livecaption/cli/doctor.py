@@ -116,8 +116,6 @@ def check_device(config: Config) -> Finding:
     except (EngineUnusable, ConfigError) as error:
         return Finding("fails", error.message)
     found = ", ".join(f"{device.name} with {device.compute_type}" for device in chosen)
-    if any(device.kind == "cuda" and device.total_bytes is None for device in chosen):
-        return Finding("warning", f"{found}; libraries of CUDA may be missing: install the extra gpu, or torch")
     return Finding("ok", found)
 
 

@@ -13,7 +13,7 @@ class EngineConfig:
             `@revision`. Empty: the embedded default. The scripted engine takes its script here.
         device: `auto`, `cpu`, `cuda`, `cuda:<index>` or `cuda:all` (each GPU). Several devices, separated by commas,
             get a process each.
-        compute_type: `auto` (int8 on the CPU, float16 on CUDA) or a type of CTranslate2.
+        compute_type: `auto` (int8 on the CPU, the fastest accurate one on a GPU) or a type of CTranslate2.
         threads: threads that compute on the CPU. 0: one per core, shared by the processes. On a GPU it is one.
         tracks: languages into which finals are translated; empty: into none.
         translation_model: directory of a translation model in CTranslate2's format; empty: Whisper translates into
