@@ -14,6 +14,7 @@
     ├── LimitReached            this client has used what it may use; others are served
     ├── EngineError             the inference process or its model
     │   ├── EngineUnusable      it can never start with these settings (missing model, no CUDA): do not retry
+    │   ├── OutOfMemory         memory is short: a smaller batch or a later attempt may succeed
     │   ├── WorkerDied          the process is gone; its requests in flight were not answered
     │   └── TranscriptionFailed one request failed; the worker goes on
     ├── StoreUnusable           transcripts cannot be kept in the configured place: do not start
@@ -172,6 +173,10 @@ class EngineUnusable(EngineError):
     """The engine cannot start with these settings, now or later. A retry is useless."""
 
     default_code = "engine_unusable"
+
+
+class OutOfMemory(EngineError):
+    """The device has too little memory for this now. Less at once, or a later attempt, may succeed."""
 
 
 class WorkerDied(EngineError):

@@ -38,7 +38,11 @@ def align(
     Returns:
         The words, by the indices of their decodings.
     """
-    wanted = [i for i, d in enumerate(decodings) if d.window.options.words and d.window.is_final and d.text_tokens]
+    wanted = [
+        i
+        for i, d in enumerate(decodings)
+        if d.window.options.words and d.window.is_final and d.is_number and d.text_tokens
+    ]
     words: dict[int, tuple[Word, ...]] = {}
     for _, indices in grouped(wanted, lambda i: decodings[i].alignment_pass):
         alike = [decodings[i] for i in indices]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from livecaption.errors import TranscriptionFailed
 from livecaption.recognition import DeviceMemory, Hypothesis, ModelDescription, Window
 
 
@@ -12,12 +13,14 @@ class Engine(Protocol):
     @property
     def description(self) -> ModelDescription: ...
 
-    def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis]:
+    def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
         """Return one hypothesis for each window, in order. Windows may differ in every option.
 
-        An engine with tracks translates those that have a translation as their task.
+        It is None for a window that failed alone, such as one for which a GPU computed NaN. An engine with tracks
+        translates windows that have a translation as their task.
 
         Raises:
+            OutOfMemory: this batch needs more memory than there is now; the engine goes on.
             TranscriptionFailed: this batch failed; the engine goes on.
             EngineUnusable: the device is lost (a sticky CUDA error); the process must end.
         """
@@ -28,13 +31,24 @@ class Engine(Protocol):
         ...
 
 
+def answered(hypotheses: Sequence[Hypothesis | None]) -> list[Hypothesis]:
+    """Return the hypotheses of a batch in which no window may fail.
+
+    Raises:
+        TranscriptionFailed: one did.
+    """
+    if None in hypotheses:
+        raise TranscriptionFailed("The device computed no number (NaN) for a window")
+    return [hypothesis for hypothesis in hypotheses if hypothesis is not None]
+
+
 class Translator(Protocol):
     """Translates finals, in the same thread as the engine."""
 
-    def translate(self, windows: Sequence[Window]) -> list[Hypothesis]:
-        """Return one translation for each window, in order. Each has a translation as its task.
+    def translate(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
+        """Return one translation for each window, in order; None where it failed. Each has a translation as its task.
 
         Raises:
-            TranscriptionFailed, EngineUnusable: see `Engine.transcribe`.
+            OutOfMemory, TranscriptionFailed, EngineUnusable: see `Engine.transcribe`.
         """
         ...

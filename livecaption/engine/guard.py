@@ -140,6 +140,11 @@ class Decoding:
     thresholds: Thresholds = Thresholds()
 
     @property
+    def is_number(self) -> bool:
+        """True unless the device computed NaN or infinity for it. Minus infinity is the logarithm of 0."""
+        return self.mean_log_probability < math.inf and math.isfinite(self.no_speech_probability)
+
+    @property
     def is_sound(self) -> bool:
         """True if the text may be shown without a second decoding."""
         if self.repeats_context:

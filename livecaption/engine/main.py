@@ -7,6 +7,7 @@ or is gone. It ends only by `os._exit` (see `ipc/lifeline.py`).
 
 import faulthandler
 import logging
+import math
 import os
 import queue
 import threading
@@ -16,8 +17,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
+from livecaption.engine import halving
 from livecaption.engine.engine import Engine
-from livecaption.errors import EngineUnusable, LivecaptionError
+from livecaption.errors import EngineUnusable, LivecaptionError, OutOfMemory
 from livecaption.ipc import lifeline
 from livecaption.ipc.config import EngineConfig, StaleConfig
 from livecaption.ipc.layers import Layer
@@ -44,6 +46,9 @@ EXIT_STOPPED = 0
 EXIT_FAULT = 1
 EXIT_UNUSABLE = 3
 HEARTBEAT_INTERVAL_S = 1.0
+MAX_FAILED_BATCHES = 3
+"""Batches in a row after whose failure the process ends, for any reasons. A broken one fails at once, so it would
+be free most often and get all the work."""
 
 logger = logging.getLogger(__name__)
 
@@ -69,23 +74,27 @@ def run(config: EngineConfig, load_timeout_s: float, stale: StaleConfig, server_
         engine = load()
         lifeline.disarm_dead_man()
     except LivecaptionError as error:
-        channel.send(LoadFailed(error.message, retry=not isinstance(error, EngineUnusable)))
+        channel.send(LoadFailed(error.message, retry=isinstance(error, OutOfMemory)))
         os._exit(EXIT_UNUSABLE)
     except BaseException as error:
         logger.exception("loading the model failed")
         channel.send(LoadFailed(f"loading the model failed with {type(error).__name__}: {error}"))
         os._exit(EXIT_FAULT)
-    vitals.device_memory = engine.device_memory()
+    vitals.read(engine)
     channel.send(Loaded(engine.description))
+    n_failed = 0  # batches in a row
     try:
         while (batch := batches.get()) is not None:
             lifeline.arm_dead_man(batch.deadline_s)
             answer = _transcribe(engine, batch)
             lifeline.disarm_dead_man()
             channel.send(answer)
-            vitals.device_memory = engine.device_memory()
+            n_failed = 0 if isinstance(answer, Transcribed) and any(answer.hypotheses) else n_failed + 1
+            if n_failed == MAX_FAILED_BATCHES:
+                raise EngineUnusable(f"{n_failed} batches in a row have failed")
+            vitals.read(engine)
     except EngineUnusable as error:
-        # The device is lost for this process (a sticky CUDA error); a new process may be able to use it.
+        # This process cannot use the device any more (a sticky CUDA error, for example), and a new one perhaps can.
         logger.error("%s", error.message)
         os._exit(EXIT_UNUSABLE)
     except BaseException:
@@ -104,7 +113,7 @@ def _name_device(config: EngineConfig) -> str:
     from livecaption.engine.device import choose_device
 
     device = choose_device(config.device, config.compute_type)
-    return "cpu" if device.kind == "cpu" else f"cuda:{device.index}"
+    return device.gpu.uuid if device.gpu else "cpu"
 
 
 def _prepare(config: EngineConfig) -> Callable[[], Engine]:
@@ -132,7 +141,7 @@ def _prepare(config: EngineConfig) -> Callable[[], Engine]:
 def _transcribe(engine: Engine, batch: Transcribe) -> Message:
     started_s = time.monotonic()
     try:
-        hypotheses = engine.transcribe(batch.windows)
+        answers = halving.transcribe(engine, batch.windows)
     except EngineUnusable:
         raise
     except LivecaptionError as error:
@@ -140,7 +149,7 @@ def _transcribe(engine: Engine, batch: Transcribe) -> Message:
     except Exception as error:
         logger.exception("a batch failed")
         return BatchFailed(batch.batch, f"the engine failed with {type(error).__name__}")
-    return Transcribed(batch.batch, tuple(hypotheses), time.monotonic() - started_s)
+    return Transcribed(batch.batch, answers.hypotheses, time.monotonic() - started_s, answers.fits)
 
 
 @dataclass(slots=True)
@@ -151,6 +160,13 @@ class _Vitals:
     """
 
     device_memory: DeviceMemory | None = None
+    _read_s: float = -math.inf
+
+    def read(self, engine: Engine) -> None:
+        """Ask the device for its memory, unless that was within the last second: it takes the lock of the driver."""
+        now_s = time.monotonic()
+        if now_s - self._read_s >= HEARTBEAT_INTERVAL_S:
+            self.device_memory, self._read_s = engine.device_memory(), now_s
 
 
 class _Channel:

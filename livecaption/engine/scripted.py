@@ -9,7 +9,8 @@ Commands for the process, separated by commas, come with the model's name:
     load SECONDS    loading takes time
     hang-load       loading never ends
     refuse          loading fails for good (EngineUnusable)
-    no-memory PATH  loading fails for lack of memory (EngineError) until PATH is empty; it loses a byte each time
+    no-memory PATH  loading fails for lack of memory (OutOfMemory) until PATH is empty; it loses a byte each time
+    memory N        memory is short for a batch of more than N windows
     touch PATH      create PATH, to show that loading has begun
     delay SECONDS   every batch takes time
 
@@ -17,6 +18,7 @@ Commands for one window, separated by semicolons, come in a prompt that begins w
 
     say TEXT          answer with this text
     empty             answer that there is no speech
+    nan               this window fails alone, as if a GPU had computed NaN
     runaway           answer as if the first text repeated itself: a final is redone, a partial suspicious
     delay SECONDS     take time
     fail              the batch fails (TranscriptionFailed)
@@ -35,6 +37,7 @@ A translation is the text behind its language, such as `de: One two three.`
 """
 
 import ctypes
+import math
 import os
 import signal
 import stat
@@ -46,7 +49,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from livecaption.errors import EngineError, EngineUnusable, TranscriptionFailed
+from livecaption.errors import EngineError, EngineUnusable, OutOfMemory, TranscriptionFailed
 from livecaption.recognition import Hypothesis, ModelDescription, Window, Word
 
 SAMPLES_PER_MS = 16
@@ -74,7 +77,7 @@ class ScriptedEngine:
 
     Raises:
         EngineUnusable: the script requests it, or is malformed.
-        EngineError: the script requests that memory is short.
+        OutOfMemory: the script requests that memory is short.
     """
 
     def __init__(self, script: str = "", tracks: tuple[str, ...] = ()) -> None:
@@ -87,6 +90,7 @@ class ScriptedEngine:
             tracks=tracks,
         )
         self._batch_delay_s = 0.0
+        self._max_windows = math.inf
         for command in _split(script, ","):
             match command.split():
                 case ["load", seconds]:
@@ -97,6 +101,8 @@ class ScriptedEngine:
                     raise EngineUnusable("The script refuses to load")
                 case ["no-memory", path]:
                     _lack_memory(Path(path))
+                case ["memory", n_windows]:
+                    self._max_windows = int(n_windows)
                 case ["touch", path]:
                     _touch(path)
                 case ["delay", seconds]:
@@ -104,7 +110,9 @@ class ScriptedEngine:
                 case _:
                     raise EngineUnusable(f"Unknown command for the scripted engine: {command!r}")
 
-    def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis]:
+    def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
+        if len(windows) > self._max_windows:
+            raise OutOfMemory("The script has no memory for this batch")
         time.sleep(self._batch_delay_s)
         return [_answer(window) for window in windows]
 
@@ -112,7 +120,7 @@ class ScriptedEngine:
         """Return None, as for a CPU."""
 
 
-def _answer(window: Window) -> Hypothesis:
+def _answer(window: Window) -> Hypothesis | None:
     task = window.translation
     hypothesis = _hypothesis(
         window, _default_words(window) if task is None else f"{task.language}: {task.text}".split()
@@ -130,6 +138,8 @@ def _answer(window: Window) -> Hypothesis:
             hypothesis = _hypothesis(window, argument.split())
         elif name == "empty":
             hypothesis = replace(_hypothesis(window, []), confidence=0.0, no_speech_probability=1.0)
+        elif name == "nan":
+            return None
         elif name == "runaway":
             final = window.is_final
             hypothesis = replace(hypothesis, runaway=True, redone=final, suspicious=not final)
@@ -178,7 +188,7 @@ def _seconds(text: str, error: type[EngineError]) -> float:
 def _lack_memory(path: Path) -> None:
     if left := path.read_bytes():
         path.write_bytes(left[1:])
-        raise EngineError("No memory for the scripted engine")
+        raise OutOfMemory("No memory for the scripted engine")
 
 
 def _delay(seconds: str) -> None:

@@ -19,9 +19,9 @@ from typing import Any
 import ctranslate2
 
 from livecaption.engine.device import choose_device
-from livecaption.engine.failures import typed_errors
+from livecaption.engine.failures import is_memory_error, typed_errors
 from livecaption.engine.language_tokens import token_of
-from livecaption.errors import EngineUnusable
+from livecaption.errors import EngineUnusable, OutOfMemory
 from livecaption.recognition import Hypothesis, Window
 
 END_OF_TEXT = "</s>"
@@ -43,6 +43,7 @@ def load_translation_model(
 
     Raises:
         EngineUnusable: there is no such model, it cannot be loaded, or does not have one of the languages.
+        OutOfMemory: there is not enough memory now.
     """
     path = Path(directory)
     pieces = _piece_files(path)
@@ -70,6 +71,8 @@ def load_translation_model(
         source, target = (sentencepiece.SentencePieceProcessor(model_file=str(file)) for file in pieces)
         model = TranslationModel(translator, source, target, path)
     except (RuntimeError, ValueError, OSError, MemoryError) as error:
+        if is_memory_error(error):
+            raise OutOfMemory(f"No memory for the translation model {directory}: {error}") from error
         raise EngineUnusable(f"The translation model {directory} cannot be loaded: {error}") from error
     missing = [language for language in tracks if not model.writes(language)]
     if missing:
@@ -110,11 +113,11 @@ class TranslationModel:
             return token_of(language, self._vocabulary) is not None
         return self._pair[1] in (None, language)
 
-    def translate(self, windows: Sequence[Window]) -> list[Hypothesis]:
+    def translate(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
         """See `Translator`. The translation is empty if the model does not have the language of the final."""
         return [self._translate(window) for window in windows]
 
-    def _translate(self, window: Window) -> Hypothesis:
+    def _translate(self, window: Window) -> Hypothesis | None:
         task, spoken = window.translation, window.options.language or ""
         assert task is not None  # because it is in the batch of a translator
         before, after = token_of(spoken, self._vocabulary), token_of(task.language, self._vocabulary)
@@ -136,6 +139,8 @@ class TranslationModel:
             )
         texts = [self._target.decode(result.hypotheses[0][1 if after else 0 :]).strip() for result in results]
         score = sum(result.scores[0] for result in results) / len(results)
+        if math.isnan(score):
+            return None
         return Hypothesis(
             " ".join(text for text in texts if text),
             task.language,

@@ -23,7 +23,7 @@ class TranslatingEngine:
         self._translator = translator
         self.description: ModelDescription = replace(engine.description, tracks=tracks)
 
-    def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis]:
+    def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
         """See `Engine`. A batch has only transcriptions or only translations."""
         if all(window.translation for window in windows):
             return self._translator.translate(windows)
@@ -50,7 +50,7 @@ class WhisperTranslator:
             )
         self._engine = engine
 
-    def translate(self, windows: Sequence[Window]) -> list[Hypothesis]:
+    def translate(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
         """See `Translator`. Prompt and hotwords are left out, because they are in the speaker's language."""
         return self._engine.transcribe(
             [

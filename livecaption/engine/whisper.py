@@ -25,16 +25,17 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from livecaption.audio import SAMPLE_RATE_HZ, samples_of
 from livecaption.engine.alignment import FRAME_SAMPLES, align
 from livecaption.engine.device import Device, choose_device, device_memory
-from livecaption.engine.failures import MEMORY_ERRORS, has_sign, typed_errors
+from livecaption.engine.failures import is_memory_error, typed_errors
 from livecaption.engine.guard import NO_SPEECH_MS, Decoding, Thresholds, better, compression_ratio, token_budget
 from livecaption.engine.language import choose_language
 from livecaption.engine.level import at_usual_level
 from livecaption.engine.models import ModelFiles
 from livecaption.engine.passes import grouped, rows_of
 from livecaption.engine.search import FULL_CONTEXT_S, Search
+from livecaption.engine.self_check import check_encoder
 from livecaption.engine.speech_detection import Speech, SpeechDetector
 from livecaption.engine.tokens import MAX_PRECEDING_TOKENS, Vocabulary, language_of
-from livecaption.errors import EngineError, EngineUnusable, TranscriptionFailed
+from livecaption.errors import EngineUnusable, OutOfMemory, TranscriptionFailed
 from livecaption.recognition import DeviceMemory, Hypothesis, ModelDescription, Window
 
 
@@ -60,7 +61,7 @@ def load_engine(
 
     Raises:
         EngineUnusable: the model can never load with these settings.
-        EngineError: there is not enough memory now.
+        OutOfMemory: there is not enough memory now.
     """
     engine = WhisperEngine(
         files,
@@ -71,10 +72,14 @@ def load_engine(
         thresholds=thresholds,
     )
     try:
-        # A missing library of CUDA causes an error only in the first pass, which is slow in any case.
-        engine.transcribe([Window(np.zeros(SAMPLE_RATE_HZ, np.float32), is_final=False)])
+        with typed_errors():
+            engine.check_numbers()
+        # The first pass is slow.
+        [answer] = engine.transcribe([Window(np.zeros(SAMPLE_RATE_HZ, np.float32), is_final=False)])
     except TranscriptionFailed as error:
         raise EngineUnusable(f"Model {files.name} loads but does not work: {error}") from error
+    if answer is None:
+        raise EngineUnusable(f"Model {files.name} computes no numbers (NaN): choose another --compute-type")
     return engine
 
 
@@ -102,10 +107,11 @@ class WhisperEngine:
             )
             vocabulary = tokenizers.Tokenizer.from_file(str(files.directory / "tokenizer.json"))
         except Exception as error:  # tokenizers raises a bare Exception
-            if has_sign(error, MEMORY_ERRORS):
-                raise EngineError(f"No memory for model {files.name} on {device.name}: {error}") from error
+            if is_memory_error(error):
+                raise OutOfMemory(f"No memory for model {files.name} on {device.name}: {error}") from error
             raise EngineUnusable(f"Model {files.name} cannot be loaded on {device.name}: {error}") from error
         self._device = device
+        self._directory = files.directory
         self._vocabulary = Vocabulary(vocabulary, self._model.is_multilingual)
         self._extract_features = FeatureExtractor(feature_size=self._model.n_mels)
         self._speech_detector = SpeechDetector()
@@ -128,7 +134,12 @@ class WhisperEngine:
     def device_memory(self) -> DeviceMemory | None:
         return device_memory(self._device)
 
-    def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis]:
+    def check_numbers(self) -> None:
+        """Compare the numbers of a GPU with those of the CPU. Errors are those of `check_encoder`."""
+        if self._device.kind != "cpu":
+            check_encoder(self._model, self._directory, self._device)
+
+    def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
         for window in windows:
             self._check(window)
         windows = [
@@ -160,6 +171,8 @@ class WhisperEngine:
                 redone=decoding.window.is_final and i in doubtful,
                 speech_end_ms=speech[i].end_ms,
             )
+            if decoding.is_number and all(math.isfinite(word.confidence) for word in words.get(i, ()))
+            else None
             for i, decoding in enumerate(decodings)
         ]
 
@@ -305,7 +318,9 @@ class WhisperEngine:
                     # The score is a sum divided by a number of tokens. The sum is over the tokens after the prefix and
                     # <|endoftext|>. The number includes the prefix and excludes <|endoftext|>.
                     mean_log_probability=(
-                        result.scores[0] * len(generated) / (len(generated) - n_given + 1) if tokens else -math.inf
+                        result.scores[0] * len(generated) / (len(generated) - n_given + 1)
+                        if tokens or math.isnan(result.scores[0])
+                        else -math.inf
                     ),
                     no_speech_probability=result.no_speech_prob,
                     speech_ms=speech[row].total_ms,

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.table import Table
 
-from livecaption.engine.engine import Engine
+from livecaption.engine.engine import Engine, answered
 from livecaption.engine.models import find_model
 from livecaption.engine.processor import tune_processor
 from livecaption.evaluation.playlist import Recording
@@ -76,7 +76,7 @@ def _measure(engine: Engine, recordings: Sequence[Recording], batch_size: int, *
     hypotheses: list[Hypothesis] = []
     cpu_s, wall_s = time.process_time(), time.perf_counter()
     for begin in range(0, len(windows), batch_size):
-        hypotheses += engine.transcribe(windows[begin : begin + batch_size])
+        hypotheses += answered(engine.transcribe(windows[begin : begin + batch_size]))
     cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
     audio_s = sum(recording.duration_ms for recording in recordings) / 1000
     errors = sum(

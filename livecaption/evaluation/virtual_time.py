@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.engine.engine import Engine
+from livecaption.engine.engine import Engine, answered
 from livecaption.engine.models import find_model
 from livecaption.engine.processor import tune_processor
 from livecaption.errors import LivecaptionError
@@ -182,7 +182,7 @@ def _load(model: str) -> tuple[Transcribe, TranscribeWhole]:
     from livecaption.engine.whisper import load_engine  # which imports ctranslate2
 
     engine: Engine = load_engine(files, "cpu", "int8", THREADS)
-    return lambda request: engine.transcribe([request.window])[0], _whole(files.directory)
+    return lambda request: answered(engine.transcribe([request.window]))[0], _whole(files.directory)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

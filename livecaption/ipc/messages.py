@@ -86,11 +86,16 @@ class LoadFailed:
 
 @dataclass(frozen=True, slots=True)
 class Transcribed:
-    """Worker -> server: one hypothesis for each window of the batch, in order."""
+    """Worker -> server: one hypothesis for each window of the batch, in order.
+
+    It is None for a window that failed alone. If memory was short for all together, `fits` is the number of windows
+    that it was enough for.
+    """
 
     batch: int
-    hypotheses: tuple[Hypothesis, ...]
+    hypotheses: tuple[Hypothesis | None, ...]
     compute_s: float
+    fits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,8 @@ class BatchFailed:
 class Heartbeat:
     """Worker -> server, each second: the operating system schedules the process, and Python runs in it.
 
-    `device_memory` was read after the last batch. It is None on a CPU, and if it cannot be read.
+    `device_memory` was read after a batch, at most a second before the end of the last one. It is None on a CPU, and if
+    it cannot be read.
     """
 
     device_memory: DeviceMemory | None = None

@@ -15,6 +15,7 @@ from livecaption.ipc.messages import BatchFailed
 from livecaption.recognition import Hypothesis, ModelDescription, SessionId, logged_id
 from livecaption.scheduling.admission import Demand, Load
 from livecaption.scheduling.load_control import LoadController, LoadFigures, ServiceLevel
+from livecaption.scheduling.memory_limit import MemoryLimit
 from livecaption.scheduling.partial_timer import PartialsConfig
 from livecaption.scheduling.request import Cancel, Request
 from livecaption.scheduling.scheduler import (
@@ -69,6 +70,7 @@ class WorkerPool:
         self.counts = WorkCounts()
         self._scheduler = Scheduler(scheduling, self._refresh_partial)
         self._load_controller = LoadController(partials.interval_ms, scheduling.max_batch)
+        self._memory_limit = MemoryLimit(scheduling.max_batch)
         self._demand = Demand()
         self._quarantine = Quarantine()
         listener = WorkerListener(self._on_ready, self._on_answer, self._on_lost)
@@ -263,6 +265,9 @@ class WorkerPool:
             for request in failed:
                 self._answer(request, TranscriptionFailed(answer.message, fatal=False))
             return
+        if answer.fits is not None:
+            self._memory_limit.learn(answer.fits, time.monotonic())
+            self._limit_batches()  # before the next one is sent
         requests, instructions = self._scheduler.complete(worker.id, BatchId(answer.batch))
         self._execute(instructions)  # before the answers, because the worker is idle
         if not requests:
@@ -273,14 +278,16 @@ class WorkerPool:
             self._load_controller.record_batch(len(requests), answer.compute_s, time.monotonic(), is_final=is_final)
             self._limit_batches()
         for request, hypothesis in zip(requests, answer.hypotheses, strict=True):
-            self._answer(request, hypothesis)
+            self._answer(request, hypothesis or TranscriptionFailed("the model failed at this audio", fatal=False))
 
     def _limit_batches(self) -> None:
         control = self._load_controller
         finals = control.max_finals if len(self._sessions) > 1 else control.max_finals_alone
-        partials = control.max_partials
-        translates = control.leaves_time
-        self._execute(self._scheduler.limit_batches(finals=finals, partials=partials, translates=translates))
+        most, translates = self._memory_limit.windows(time.monotonic()), control.leaves_time
+        limits = self._scheduler.limit_batches(
+            finals=min(finals, most), partials=min(control.max_partials, most), translates=translates
+        )
+        self._execute(limits)
 
     def _on_lost(self, worker: Worker) -> None:
         self._ready.pop(worker.id, None)

@@ -29,6 +29,7 @@ from livecaption.ipc.messages import (
 from livecaption.recognition import Hypothesis, TranscriptionOptions, Window
 from livecaption.workers import spawning
 from tests.support.eventually import eventually
+from tests.support.stub_gpus import stub_cuda
 
 pytestmark = pytest.mark.processes
 
@@ -65,8 +66,8 @@ async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     started = []
 
-    def start(model: str = "", engine: str = "scripted") -> EngineProcess:
-        started.append(EngineProcess(EngineConfig(engine=engine, model=model, device="cpu")))
+    def start(model: str = "", engine: str = "scripted", device: str = "cpu") -> EngineProcess:
+        started.append(EngineProcess(EngineConfig(engine=engine, model=model, device=device)))
         return started[-1]
 
     yield start
@@ -119,6 +120,57 @@ async def test_a_batch_that_fails_is_answered_and_the_next_one_computed(start: S
     engine.send(batch(2))
     assert engine.receive() == BatchFailed(1, "The script makes this batch fail")
     assert isinstance(engine.receive(), Transcribed)
+
+
+async def test_three_batches_in_a_row_that_fail_end_it(start: Start) -> None:
+    """A process that is broken fails at once, so it would get all the work."""
+    engine = start()
+    engine.receive()
+    for number, prompt in enumerate(("fail", "nan", "", "fail", "nan", "fail"), 1):
+        engine.send(batch(number, prompt))
+        assert isinstance(engine.receive(), BatchFailed if prompt == "fail" else Transcribed)
+    assert engine.exit_code() == EXIT_UNUSABLE
+
+
+async def test_a_window_that_fails_alone_costs_the_others_of_its_batch_nothing(start: Start) -> None:
+    engine = start()
+    engine.receive()
+    one, two = batch(1).windows[0], batch(1, "nan").windows[0]
+    engine.send(Transcribe(1, 10.0, (one, two, one)))
+    answer = engine.receive()
+    assert isinstance(answer, Transcribed)
+    assert [hypothesis and hypothesis.text for hypothesis in answer.hypotheses] == ["One two.", None, "One two."]
+
+
+async def test_a_batch_that_does_not_fit_into_memory_is_answered_with_the_size_that_does(start: Start) -> None:
+    engine = start("memory 4")
+    engine.receive()
+    engine.send(batch(1, n=16))
+    answer = engine.receive()
+    assert isinstance(answer, Transcribed)
+    assert answer.hypotheses == (Hypothesis("One two.", "en", 0.9, 0.0),) * 16
+    assert answer.fits == 4
+
+
+async def test_memory_that_is_short_at_the_load_is_worth_another_try(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "loads").write_text(".")
+    for expected in (LoadFailed("No memory for the scripted engine", retry=True), Loaded):
+        message = start(f"no-memory {tmp_path / 'loads'}").receive()
+        assert message == expected or type(message) is expected
+
+
+async def test_a_gpu_whose_driver_is_too_old_for_it_ends_it_and_the_message_names_the_driver(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 49. The driver's library is a stub, found as the loader finds it."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(stub_cuda().parent))
+    monkeypatch.setenv("STUB_DRIVER", "12040")
+    process = start(engine="whisper", device="cuda")
+    message = process.receive()
+    assert isinstance(message, LoadFailed)
+    assert not message.retry
+    assert "Stub GPU 0 (cuda:0) needs NVIDIA's driver 570" in message.message
+    assert process.exit_code() == EXIT_UNUSABLE
 
 
 async def test_a_lost_device_ends_it(start: Start) -> None:

@@ -48,8 +48,10 @@ WITHOUT_AUDIO: list[Message] = [
     Loaded(ModelDescription("tiny.en", "cpu", "int8", ("en", "de"), translates=False, revision="0d3d19a3")),
     Loaded(ModelDescription("base", "cpu", "int8", ("en", "de"), translates=True, tracks=("en",))),
     LoadFailed("no such model"),
+    LoadFailed("no memory", retry=True),
     Transcribed(7, (HYPOTHESIS, Hypothesis("", "en", 0.0, 1.0, suspicious=True, speech_end_ms=740)), 0.25),
-    BatchFailed(8, "the engine failed"),
+    Transcribed(8, (HYPOTHESIS, None), 0.25, fits=1),
+    BatchFailed(9, "the engine failed"),
 ]
 
 
@@ -103,7 +105,7 @@ def raw(header: Any, audio: bytes = b"") -> bytes:
     return struct.pack(">I", len(fields)) + fields + audio
 
 
-FIELDS = {"kind": "Transcribed", "batch": 1, "compute_s": 0.1, "hypotheses": []}
+FIELDS = {"kind": "Transcribed", "batch": 1, "compute_s": 0.1, "hypotheses": [], "fits": None}
 HYPOTHESIS_FIELDS = {**asdict(HYPOTHESIS), "words": []}
 WINDOW = {
     "n_samples": 2,

@@ -158,6 +158,49 @@ async def test_a_failed_batch_is_an_answer_and_the_worker_lives(start_crew: Star
     assert crew.pool.pids == before
 
 
+async def test_three_failed_batches_in_a_row_get_a_new_worker(start_crew: StartCrew) -> None:
+    """Row 53."""
+    crew = await start_crew(restart=PATIENT)
+    [before] = crew.pool.pids
+    for _ in range(3):
+        assert isinstance(await crew.ask("fail", is_final=False), TranscriptionFailed)
+    assert await crew.text() == "One two."
+    assert crew.pool.pids != [before]
+
+
+async def test_a_window_that_fails_alone_costs_the_others_of_its_batch_nothing(start_crew: StartCrew) -> None:
+    """Row 53. It is not tried again, because the GPU would compute NaN once more."""
+    crew = await start_crew()
+    before = crew.pool.pids
+    await crew.ask()  # so that batches are large
+    hanging = crew.ask("delay 0.2")
+    asked = [crew.ask("nan" if n == 3 else f"say {n}", session=str(n)) for n in range(8)]
+    await hanging
+    answers = await asyncio.gather(*asked)
+    assert [answer.text if isinstance(answer, Hypothesis) else answer.code for answer in answers] == [
+        *"012",
+        "transcription_failed",
+        *"4567",
+    ]
+    assert crew.pool.pids == before
+    assert sum(n * count for n, count in crew.pool.counts.batch_sizes.items()) == 10
+
+
+async def test_batches_become_small_enough_for_the_memory(start_crew: StartCrew) -> None:
+    """Row 53."""
+    crew = await start_crew("memory 4", max_batch=16)
+    await crew.ask()  # so that batches are large
+    sizes = []
+    for _ in range(2):
+        before = crew.pool.counts.batch_sizes.copy()
+        hanging = crew.ask("delay 0.2")
+        answers = await asyncio.gather(hanging, *(crew.ask(session=str(n)) for n in range(16)))
+        assert [isinstance(answer, Hypothesis) for answer in answers] == [True] * 17
+        sizes.append(max(crew.pool.counts.batch_sizes - before))
+    assert sizes[0] > 4
+    assert sizes[1] <= 4
+
+
 async def test_a_batch_that_fails_costs_only_the_culprit_its_answer(start_crew: StartCrew) -> None:
     """Three valid requests and one that fails, of four sessions. Each session then submits another one successfully."""
     crew = await start_crew(wait=False)
