@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
@@ -58,13 +58,13 @@ def run(config: EngineConfig, load_timeout_s: float, stale: StaleConfig, server_
     faulthandler.enable()
     lock = WorkerLock(server_pid)
     channel = _Channel(pipe)
-    vitals = _Vitals()
+    vitals = Vitals()
     batches: queue.SimpleQueue[Transcribe | None] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(channel, batches), name="pipe-reader", daemon=True).start()
     threading.Thread(target=_beat, args=(channel, vitals), name="heartbeat", daemon=True).start()
     try:
         lifeline.arm_dead_man(load_timeout_s)  # a broken driver may hang
-        device = _name_device(config)
+        config, device = settle_device(config)
         lifeline.disarm_dead_man()
         lock.name_device(device)
         wait_for_device(device, stale)
@@ -103,17 +103,23 @@ def run(config: EngineConfig, load_timeout_s: float, stale: StaleConfig, server_
     os._exit(EXIT_STOPPED)
 
 
-def _name_device(config: EngineConfig) -> str:
-    """Return the name of the device that this process will use, which is the same in all processes: see `ipc.locks`."""
+def settle_device(config: EngineConfig) -> tuple[EngineConfig, str]:
+    """Return the settings with the one device that this process will use, and its name in the lock: see `ipc.locks`.
+
+    Raises:
+        EngineUnusable: there is no such device.
+    """
     if config.engine == "scripted":
-        return "cpu"
+        return config, "cpu"
     from livecaption.engine.processor import tune_processor
 
     tune_processor(config.threads)
     from livecaption.engine.device import choose_device
 
     device = choose_device(config.device, config.compute_type)
-    return device.gpu.uuid if device.gpu else "cpu"
+    if device.gpu is None:
+        return replace(config, device="cpu"), "cpu"
+    return replace(config, device=f"cuda:{device.index}"), device.gpu.uuid
 
 
 def _prepare(config: EngineConfig) -> Callable[[], Engine]:
@@ -153,7 +159,7 @@ def _transcribe(engine: Engine, batch: Transcribe) -> Message:
 
 
 @dataclass(slots=True)
-class _Vitals:
+class Vitals:
     """Figures that the computing thread measures and the heartbeat sends.
 
     The heartbeat must not ask a GPU itself, because the GPU may hang.
@@ -202,7 +208,7 @@ def _read(channel: _Channel, batches: "queue.SimpleQueue[Transcribe | None]") ->
     _end_with_server()
 
 
-def _beat(channel: _Channel, vitals: _Vitals) -> None:
+def _beat(channel: _Channel, vitals: Vitals) -> None:
     while True:
         time.sleep(HEARTBEAT_INTERVAL_S)
         channel.send(Heartbeat(vitals.device_memory))

@@ -11,8 +11,10 @@ import pytest
 
 from livecaption.engine import cuda
 from livecaption.engine.device import choose_device, device_memory
+from livecaption.engine.main import settle_device
 from livecaption.errors import EngineUnusable
 from livecaption.ipc import gpus
+from livecaption.ipc.config import EngineConfig
 from livecaption.recognition import DeviceMemory
 from tests.support.cases import for_each
 from tests.support.stub_gpus import stub_cublas_packages, stub_cuda
@@ -78,6 +80,18 @@ def test_auto_is_the_cpu_where_ctranslate2_has_no_cuda(
 def test_auto_is_the_first_gpu_where_there_is_one() -> None:
     device = choose_device("auto")
     assert (device.kind, device.index, device.name) == ("cuda", 0, "Stub GPU 0 (cuda:0)")
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_worker_names_its_gpu_by_the_uuid_and_keeps_to_it() -> None:
+    settled, name = settle_device(EngineConfig(device="auto"))
+    assert (settled.device, name) == ("cuda:0", "GPU-00010203-0405-0607-0809-0a0b0c0d0e0f")
+    assert settle_device(EngineConfig(device="cuda:1"))[1].startswith("GPU-1011")
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_a_worker_without_a_gpu_keeps_to_the_cpu() -> None:
+    assert settle_device(EngineConfig(device="auto")) == (EngineConfig(device="cpu"), "cpu")
 
 
 @pytest.mark.usefixtures("two_gpus")

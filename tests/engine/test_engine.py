@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from livecaption.engine.engine import Engine
+from livecaption.engine.engine import Engine, answered
 from livecaption.engine.scripted import ScriptedEngine
+from livecaption.errors import TranscriptionFailed
 from livecaption.recognition import TranscriptionOptions, Window
 
 JFK, _ = soundfile.read(Path(__file__).parent.parent / "data" / "jfk.flac", dtype="float32")
@@ -40,6 +41,14 @@ def test_each_window_has_its_hypothesis_in_order(engine: Engine) -> None:
 def test_the_same_window_has_the_same_hypothesis_again(engine: Engine) -> None:
     window = Window(JFK, TranscriptionOptions(words=True))
     assert engine.transcribe([window]) == engine.transcribe([window])
+
+
+def test_a_batch_in_which_no_window_may_fail_fails_with_one_that_does() -> None:
+    engine = ScriptedEngine()
+    usual, failing = Window(JFK[:9600]), Window(JFK[:9600], TranscriptionOptions(prompt="script: nan"))
+    assert [hypothesis.text for hypothesis in answered(engine.transcribe([usual, usual]))] == ["One two."] * 2
+    with pytest.raises(TranscriptionFailed, match="NaN"):
+        answered(engine.transcribe([usual, failing]))
 
 
 def test_a_window_is_not_modified(engine: Engine) -> None:

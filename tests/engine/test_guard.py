@@ -56,6 +56,14 @@ def test_a_sentence_of_usual_length_and_probability_is_sound() -> None:
     assert decoding().is_sound
 
 
+@for_each("number", [math.nan, math.inf])
+def test_a_decoding_with_a_probability_that_is_none_is_no_number(number: float) -> None:
+    assert decoding().is_number
+    assert decoding(mean_log_probability=-math.inf).is_number
+    assert not decoding(mean_log_probability=number).is_number
+    assert not decoding(no_speech_probability=number).is_number
+
+
 def test_a_decoding_that_looks_wrong_is_not_sound() -> None:
     doubtful = {
         "as many tokens as the budget": decoding(40),

@@ -1,12 +1,15 @@
 """A translation model in CTranslate2's format translates finals. The models of these tests have six words."""
 
+import math
 from pathlib import Path
+from types import SimpleNamespace
 
+import ctranslate2
 import numpy as np
 import pytest
 
 from livecaption.engine.translation_model import TranslationModel, load_translation_model
-from livecaption.errors import EngineUnusable
+from livecaption.errors import EngineUnusable, OutOfMemory
 from livecaption.recognition import Hypothesis, TranscriptionOptions, TranslationTask, Window
 from tests.support.translation_models import nllb, opus
 
@@ -53,6 +56,22 @@ def test_a_model_that_does_not_write_a_language_is_refused(tmp_path: Path, make:
     directory = make(tmp_path / "model")
     with pytest.raises(EngineUnusable, match=r"^--translate: the model .*/model does not translate into fr, it$"):
         load(directory, "en", "fr", "it")
+
+
+def test_a_translation_with_nan_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(nllb(tmp_path / "nllb"), "en")
+    result = SimpleNamespace(hypotheses=[["eng_Latn", "▁one"]], scores=[math.nan])
+    monkeypatch.setattr(model, "_translator", SimpleNamespace(translate_batch=lambda *_, **__: [result]))
+    assert model.translate([final("eins")]) == [None]
+
+
+def test_memory_that_is_short_for_a_model_may_be_enough_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA failed with error out of memory")
+
+    monkeypatch.setattr(ctranslate2, "Translator", fail)
+    with pytest.raises(OutOfMemory):
+        load(nllb(tmp_path / "nllb"), "en")
 
 
 def test_m2m100_has_other_names_for_the_languages(tmp_path: Path) -> None:
