@@ -319,8 +319,8 @@ class WhisperEngine:
                     # <|endoftext|>. The number includes the prefix and excludes <|endoftext|>.
                     mean_log_probability=(
                         result.scores[0] * len(generated) / (len(generated) - n_given + 1)
-                        if tokens or math.isnan(result.scores[0])
-                        else -math.inf
+                        if tokens
+                        else result.scores[0] - math.inf  # NaN stays NaN
                     ),
                     no_speech_probability=result.no_speech_prob,
                     speech_ms=speech[row].total_ms,

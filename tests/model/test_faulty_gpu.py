@@ -33,6 +33,7 @@ class FaultyModel:
         max_windows: more of them in one pass are out of memory.
         is_bad: whether the score of a window is NaN, by its prompt.
         damage: changes what the encoder makes.
+        writes_nothing: the decoder writes no tokens.
     """
 
     def __init__(
@@ -41,7 +42,10 @@ class FaultyModel:
         max_windows: int = 1_000,
         is_bad: Callable[[list[int]], bool] = lambda _: False,
         damage: Callable[[Encoded], Encoded] = lambda encoded: encoded,
+        *,
+        writes_nothing: bool = False,
     ) -> None:
+        self._writes_nothing = writes_nothing
         self._model = model
         self._max_windows = max_windows
         self._is_bad = is_bad
@@ -58,7 +62,7 @@ class FaultyModel:
             raise RuntimeError("CUDA failed with error out of memory")
         return [
             SimpleNamespace(
-                sequences_ids=result.sequences_ids,
+                sequences_ids=[[]] if self._writes_nothing else result.sequences_ids,
                 scores=[NAN] if self._is_bad(prompt) else result.scores,
                 no_speech_prob=result.no_speech_prob,
             )
@@ -162,7 +166,11 @@ def test_a_window_with_nan_fails_alone(
     assert [isinstance(hypothesis, Hypothesis) for hypothesis in hypotheses] == [n != 2 for n in range(4)]
 
 
-def test_silence_with_nan_fails_too(broken: Callable[..., WhisperEngine]) -> None:
-    """An empty text would hide that the GPU computes no numbers."""
-    engine = broken(is_bad=lambda _: True)
-    assert engine.transcribe([Window(np.zeros(32_000, np.float32))]) == [None]
+@pytest.mark.parametrize("is_bad", [False, True])
+def test_a_window_without_text_fails_too_if_its_score_is_nan(
+    is_bad: bool, broken: Callable[..., WhisperEngine]
+) -> None:
+    """Otherwise captions would be empty, and nobody would notice that the GPU computes no numbers."""
+    engine = broken(is_bad=lambda _: is_bad, writes_nothing=True)
+    [hypothesis] = engine.transcribe([Window(np.zeros(32_000, np.float32))])
+    assert (hypothesis is None) == is_bad
