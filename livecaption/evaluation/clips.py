@@ -57,12 +57,14 @@ def read_manifest(directory: Path) -> list[Clip]:
 
 
 def read_pcm(path: Path) -> bytes:
-    """Return the audio of a file in any container: 16-bit, mono, 16 kHz.
+    """Return the audio of a file: 16-bit, mono, 16 kHz. The file is a container, or such samples if it ends in `.s16`.
 
     Raises:
         OSError: the file cannot be read.
         InvalidAudio: the file is not audio.
     """
+    if path.suffix == ".s16":
+        return path.read_bytes()
     with path.open("rb") as file:
         return b"".join((samples * 32767).astype("<i2").tobytes() for samples in decode_container(file))
 

@@ -1,0 +1,106 @@
+"""Find out what a machine has for computing on a GPU, and how much of its memory is used. Loads no model."""
+
+import ctypes
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from livecaption.evaluation.gpu_step import Record, StepSettings, main
+from livecaption.evaluation.gpu_unpack import COMMIT_FILE, cublas_files
+
+ROOT = Path(__file__).parent.parent.parent
+PACKAGES = (
+    *("ctranslate2", "faster-whisper", "nvidia-cublas-cu12", "nvidia-cublas", "torch", "numpy", "onnxruntime"),
+    *("tokenizers", "aiohttp"),
+)
+SMI_FIELDS = ("name", "driver_version", "memory.total", "compute_cap", "mig.mode.current")
+SMI_TIMEOUT_S = 10.0
+
+
+def environment(_: StepSettings, record: Record) -> None:
+    """Record hardware, driver, libraries and versions."""
+    record(
+        {
+            "commit": _commit(),
+            "python": platform.python_version(),
+            "cores": os.cpu_count(),
+            "processor": _processor(),
+            "gpus": parse_gpus(_smi(*SMI_FIELDS)),
+            "driver_cuda": _driver_cuda(),
+            "cublas": cublas_files(),
+            "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        }
+    )
+
+
+def used_bytes(device: str, pids: Iterable[int]) -> int:
+    """Return the memory that is used on the device: of all GPUs, or for the CPU by these processes.
+
+    All GPUs are added up, because nvidia-smi numbers them otherwise than CUDA. So no other program may use one.
+    """
+    if device != "cpu":
+        return sum(int(mebibytes) for mebibytes in re.findall(r"\d+", _smi("memory.used"))) * 2**20
+    total = 0
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            total += psutil.Process(pid).memory_info().rss
+    return total
+
+
+def parse_gpus(text: str) -> list[dict[str, Any]]:
+    """Return the GPUs in an answer of nvidia-smi for `SMI_FIELDS`."""
+    rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
+    return [dict(zip(SMI_FIELDS, row, strict=True)) for row in rows if len(row) == len(SMI_FIELDS)]
+
+
+def _smi(*names: str) -> str:
+    if not shutil.which("nvidia-smi"):
+        return ""
+    query = ["nvidia-smi", f"--query-gpu={','.join(names)}", "--format=csv,noheader,nounits"]
+    return subprocess.run(query, capture_output=True, text=True, timeout=SMI_TIMEOUT_S).stdout
+
+
+def _driver_cuda() -> str | None:
+    """Return the newest version of CUDA that the driver supports, such as `12.8`."""
+    version = ctypes.c_int()
+    try:
+        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
+    except OSError:
+        return None
+    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    match = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    return match[1] if match else platform.machine()
+
+
+def _commit() -> str:
+    """Return the commit of the checkout, or that which a pack was made from."""
+    if (ROOT / COMMIT_FILE).is_file():
+        return (ROOT / COMMIT_FILE).read_text(encoding="utf-8").strip()
+    described = subprocess.run(
+        ["git", "-C", ROOT, "describe", "--always", "--dirty", "--exclude=*"], capture_output=True, text=True
+    )
+    return described.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    main({"environment": environment}, sys.argv[1:])
