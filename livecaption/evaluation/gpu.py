@@ -78,7 +78,7 @@ def plan(device: str) -> list[PlannedStep]:
 
 
 async def run_step(command: Sequence[str], limit_s: float, record: Record) -> None:
-    """Run a process that prints findings. Record them, and `stopped` or `crashed` if it does not end well.
+    """Run a process that prints findings. Record them, and a `problem` if it does not end well.
 
     All processes that it leaves are killed.
     """
@@ -88,15 +88,15 @@ async def run_step(command: Sequence[str], limit_s: float, record: Record) -> No
             *command, stdout=asyncio.subprocess.PIPE, stderr=log, env={**os.environ, MARKER: marker}
         )
         assert process.stdout
-        problem = {}
+        problem = ""
         try:
             async with asyncio.timeout(limit_s):
                 async for finding in process.stdout:
                     record(json.loads(finding))
-                if code := await process.wait():
-                    problem = {"crashed": f"exit code {code}"}
+                code = await process.wait()
+            problem = f"exit code {code}" if code else ""
         except TimeoutError:
-            problem = {"stopped": f"not finished within {limit_s:.0f} s"}
+            problem = f"stopped after {limit_s:.0f} s"
         finally:
             while pids := processes_with(f"{MARKER}={marker}"):
                 for pid in pids:
@@ -106,7 +106,7 @@ async def run_step(command: Sequence[str], limit_s: float, record: Record) -> No
         if problem:
             log.seek(0)
             lines = log.read().decode(errors="replace").splitlines()
-            record({**problem, "log": "\n".join(lines[-LINES_OF_LOG:])})
+            record({"problem": ": ".join([problem, *lines[-1:]]), "log": lines[-LINES_OF_LOG:]})
 
 
 class Findings:
@@ -134,8 +134,7 @@ class Findings:
     def is_good(self) -> bool:
         """False if the model did not load, or a step did not end well."""
         return not any(
-            "stopped" in finding or "crashed" in finding or (finding["step"] == "load" and "refused" in finding)
-            for finding in self._all
+            "problem" in finding or (finding["step"] == "load" and "refused" in finding) for finding in self._all
         )
 
 

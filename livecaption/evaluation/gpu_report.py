@@ -81,23 +81,28 @@ def _summary(findings: Sequence[Finding]) -> str:
     for step, how in (("load", "caches empty"), ("load again", "once more")):
         for found in _of(findings, step):
             if "load_s" in found:
-                rows.append((f"load, {how}", f"{found['load_s']:.1f} s"))
+                rows.append((f"load, {how}", _time(found["load_s"])))
             if "first_batch_s" in found:
-                both = f"{_ms(found['first_batch_s'])} / {_ms(found['second_batch_s'])}"
+                both = f"{_time(found['first_batch_s'])} / {_time(found['second_batch_s'])}"
                 rows.append((f"first / second batch of {found['batch']}, {how}", both))
     for found in _of(findings, "kill"):
         if found.get("killed") == "worker":
-            rows.append(("inference process killed: ready again after", f"{found['ready_again_s']:.2f} s"))
+            rows.append(("inference process killed: ready again after", _time(found["ready_again_s"])))
             used = " / ".join(_mib(found[f"{name}_bytes"]) for name in ("used_before", "used", "used_again"))
             rows.append(("memory before / loaded / after that", used))
         if found.get("killed") == "server":
-            rows.append(("server killed: inference process gone after", _ms(found["worker_gone_s"])))
+            rows.append(("server killed: inference process gone after", _time(found["worker_gone_s"])))
             free_s = found["memory_free_s"]
-            rows.append(("memory free after", "not within 10 s" if free_s is None else _ms(free_s)))
+            rows.append(("memory free after", "not within 10 s" if free_s is None else _time(free_s)))
+    sweep = [row for row in _of(findings, "streams") if "streams" in row]
+    if sweep:
+        held = max((row["streams"] for row in sweep if not is_too_late(row)), default=0)
+        rows.append((f"streams with p95 of finals up to {LATE_MS / 1000} s, of those tried", str(held)))
     for found in findings:
-        for problem in ("refused", "stopped", "crashed"):
-            if isinstance(found.get(problem), str):
-                rows.append((f"{found['step']}: {problem}", " ".join(found[problem].split()).replace("|", "/")))
+        # A refused stream is counted in `refused`, too.
+        for problem in (found.get(name) for name in ("refused", "problem")):
+            if isinstance(problem, str):
+                rows.append((f"{found['step']}: not finished", problem.replace("|", "/")))
     return _table(("", ""), rows)
 
 
@@ -154,8 +159,8 @@ def _spread_s(figures: Mapping[str, Any]) -> str:
     return f"{figures['p50'] / 1000:.2f} / {figures['p95'] / 1000:.2f} s{missing}"
 
 
-def _ms(seconds: float) -> str:
-    return f"{1000 * seconds:.0f} ms"
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
 
 
 def _mib(n_bytes: int) -> str:
