@@ -42,7 +42,7 @@ STUBS = {
     "av/subtitles/codeccontext.py": "",
     "av/subtitles/stream.py": "",
 }
-"""What is imported of PyAV where no container is decoded."""
+"""The parts of PyAV that are imported where no container is decoded."""
 
 
 def add_project(target: Path) -> None:

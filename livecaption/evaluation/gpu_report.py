@@ -93,7 +93,7 @@ def _summary(findings: Sequence[Finding]) -> str:
         if found.get("killed") == "server":
             rows.append(("server killed: inference process gone after", _time(found["worker_gone_s"])))
             free_s = found["memory_free_s"]
-            rows.append(("memory free after", "not within 10 s" if free_s is None else _time(free_s)))
+            rows.append(("memory free after", "not seen" if free_s is None else _time(free_s)))
     sweep = [row for row in _of(findings, "streams") if "streams" in row]
     if sweep:
         held = max((row["streams"] for row in sweep if not is_too_late(row)), default=0)

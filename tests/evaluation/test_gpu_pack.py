@@ -1,4 +1,4 @@
-"""What a machine without a network gets: the project, recordings without containers, imports without PyAV."""
+"""The pack for a machine without a network has the project, recordings without containers, imports without PyAV."""
 
 import subprocess
 import sys
