@@ -57,20 +57,21 @@ class PlannedStep:
 
 COMPUTE_TYPES = {"cpu": ("float32",), "cuda": ("float16", "bfloat16", "int8_float16", "float32")}
 """The types that are compared with int8 on the CPU."""
+ACCURACY_LIMIT_S = 150.0
+"""Limit of the steps of all types together."""
 
 
 def plan(device: str) -> list[PlannedStep]:
     """Return the steps for a device. Their limits make nine minutes at most."""
+    compute_types = COMPUTE_TYPES[device.partition(":")[0]]
+    accuracy = PlannedStep("accuracy", "gpu_engine", "accuracy", ACCURACY_LIMIT_S / (1 + len(compute_types)))
     return [
         PlannedStep("environment", "gpu_environment", "environment", 15),
         # A GPU of a new architecture compiles its kernels in the first one.
         PlannedStep("load", "gpu_engine", "load", 90),
         PlannedStep("load again", "gpu_engine", "load", 35),
-        PlannedStep("accuracy", "gpu_engine", "accuracy", 30, "cpu", "int8"),
-        *(
-            PlannedStep("accuracy", "gpu_engine", "accuracy", 30, compute_type=compute_type)
-            for compute_type in COMPUTE_TYPES[device.partition(":")[0]]
-        ),
+        replace(accuracy, device="cpu", compute_type="int8"),
+        *(replace(accuracy, compute_type=compute_type) for compute_type in compute_types),
         PlannedStep("batches", "gpu_engine", "batches", 60),
         PlannedStep("streams", "gpu_server", "streams", 140),
         PlannedStep("kill", "gpu_server", "kill", 50),

@@ -13,7 +13,7 @@ from livecaption.evaluation.engine_bench import THREADS
 from livecaption.evaluation.gpu_step import Record, StepSettings, main
 from livecaption.evaluation.playlist import Recording
 from livecaption.evaluation.wer import word_error_rate
-from livecaption.recognition import TranscriptionOptions, Window
+from livecaption.recognition import Hypothesis, TranscriptionOptions, Window
 
 BATCH = 8
 BATCH_SIZES = (1, 8, 32, 64)
@@ -49,11 +49,9 @@ def accuracy(settings: StepSettings, record: Record) -> None:
     engine = _load(settings)
     recordings = settings.recordings()
     windows = _windows(recordings, is_final=True)
-    hypotheses = [
-        hypothesis
-        for begin in range(0, len(windows), BATCH)
-        for hypothesis in engine.transcribe(windows[begin : begin + BATCH])
-    ]
+    hypotheses: list[Hypothesis] = []
+    for begin in range(0, len(windows), BATCH):
+        hypotheses += engine.transcribe(windows[begin : begin + BATCH])
     texts = [hypothesis.text for hypothesis in hypotheses]
     errors = word_error_rate([recording.clip.reference or "" for recording in recordings], texts)
     record(

@@ -85,9 +85,10 @@ def package_of(wheel: str) -> str:
     return wheel.partition("-")[0].lower().replace("_", "-")
 
 
-def add_model(target: Path, name: str) -> None:
-    """Add the model with int8 weights."""
-    source = find_model(name).directory
+def add_model(directory: Path, name: str) -> None:
+    """Add the model with int8 weights. Its directory has its name."""
+    files = find_model(name)
+    source, target = files.directory, directory / files.name
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("model.bin", "__pycache__", "*.py"))
     with (source / "model.bin").open("rb") as original, (target / "model.bin").open("wb") as smaller:
         write_model(as_int8(read_model(original)), smaller)
@@ -120,7 +121,7 @@ def main(arguments: Sequence[str]) -> int:
         root = Path(directory)
         add_project(root)
         add_packages(root / "site", options.python, options.has)
-        add_model(root / "model", options.model)
+        add_model(root / gpu_unpack.MODELS, options.model)
         add_recordings(root / "tests/data", options.data)
         pack = options.directory / "pack.tar.xz"
         with tarfile.open(pack, "w:xz") as tar:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 COMMIT_FILE = "COMMIT"
+MODELS = "models"
 SYSTEM_PLACES = ("/usr/local/cuda*/lib64", "/usr/local/cuda*/targets/x86_64-linux/lib", "/usr/lib/x86_64-linux-gnu")
 
 
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str]) -> int:
             "PYTHONPATH": os.pathsep.join([str(root), str(root / "site")]),
             "LD_LIBRARY_PATH": os.pathsep.join(filter(None, paths)),
         }
-        command = [sys.executable, "-m", "livecaption.evaluation.gpu", "--model", str(root / "model"), *arguments]
+        [model] = (root / MODELS).iterdir()
+        command = [sys.executable, "-m", "livecaption.evaluation.gpu", "--model", str(model), *arguments]
         return subprocess.run(command, env=environment).returncode
 
 

@@ -67,13 +67,13 @@ async def test_steps_run_with_the_device_and_type_that_are_planned(tmp_path: Pat
     """A GPU that does not exist is refused as by the server, and the steps after it run all the same."""
     findings = Findings(tmp_path)
     steps = [
-        PlannedStep("load", "gpu_engine", "load", 60),
+        PlannedStep("load", "gpu_engine", "load", 60, "cuda:98"),
         PlannedStep("environment", "gpu_environment", "environment", 60, "cpu", "int8"),
     ]
     await measure(StepSettings("cuda:99", data=DATA), steps, findings)
     load, environment = json.loads((tmp_path / "findings.json").read_text())["findings"]
     assert load["step"] == "load"
-    assert "cuda:99" in load["refused"]
+    assert "cuda:98" in load["refused"]
     assert environment["step"] == "environment"
     assert environment["versions"]["ctranslate2"]
     assert environment["cores"] >= 1

@@ -57,8 +57,8 @@ def test_the_words_of_the_smaller_model_are_the_same(tmp_path: Path) -> None:
     from livecaption.evaluation.gpu_pack import add_model
     from livecaption.recognition import TranscriptionOptions, Window
 
-    add_model(tmp_path / "model", "")
-    sizes = [(folder / "model.bin").stat().st_size for folder in (tmp_path / "model", find_model().directory)]
+    add_model(tmp_path, "")
+    sizes = [(folder / "model.bin").stat().st_size for folder in (tmp_path / "tiny.en", find_model().directory)]
     assert sizes[0] < 0.55 * sizes[1]
     [clip] = choose(read_manifest(DATA), ["ps-austen-0880"])
     samples = np.frombuffer(read_pcm(clip.path), "<i2").astype(np.float32) / 32768
@@ -66,7 +66,7 @@ def test_the_words_of_the_smaller_model_are_the_same(tmp_path: Path) -> None:
     from livecaption.engine.whisper import load_engine
 
     window = Window(samples, TranscriptionOptions("en"))
-    engines = [load_engine(find_model(name), "cpu", threads=1) for name in (str(tmp_path / "model"), "")]
+    engines = [load_engine(find_model(name), "cpu", threads=1) for name in (str(tmp_path / "tiny.en"), "")]
     texts = [engine.transcribe([window])[0].text for engine in engines]
     assert len(texts[0]) > 20
     assert texts[0] == texts[1]

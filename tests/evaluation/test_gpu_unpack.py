@@ -59,8 +59,9 @@ def test_the_measurement_of_the_pack_is_run_with_its_model(tmp_path: Path) -> No
     """It runs as a file of its own, without livecaption installed."""
     shutil.copy(gpu_unpack.__file__, tmp_path / "run.py")
     with tarfile.open(tmp_path / "pack.tar.xz", "w:xz") as pack:
-        for name, text in {"gpu.py": PROGRAM, "__init__.py": ""}.items():
-            info = tarfile.TarInfo(f"livecaption/evaluation/{name}")
+        content = {"livecaption/evaluation/gpu.py": PROGRAM, "models/tiny.en/model.bin": ""}
+        for name, text in content.items():
+            info = tarfile.TarInfo(name)
             info.size = len(text)
             pack.addfile(info, io.BytesIO(text.encode()))
     ended = subprocess.run(
@@ -68,4 +69,4 @@ def test_the_measurement_of_the_pack_is_run_with_its_model(tmp_path: Path) -> No
     )
     assert ended.returncode == 3, ended.stderr
     assert ended.stdout.startswith("['--model', '/")
-    assert ended.stdout.endswith("/model', '--device', 'cpu'] True False\n")
+    assert ended.stdout.endswith("/models/tiny.en', '--device', 'cpu'] True False\n")
