@@ -33,7 +33,7 @@ MAX_STREAMS = 10_000
 
 FREED_WITHIN_S = 10.0
 SAME_BYTES = 64 * 2**20
-"""Difference from the memory before at which it counts as free again. The driver keeps some for itself."""
+"""Memory of a GPU, above that before, at which it counts as free again. The driver keeps some for itself."""
 
 
 def streams(settings: StepSettings, record: Record) -> None:
@@ -120,8 +120,9 @@ async def _kill(settings: StepSettings, record: Record) -> None:
             killed_s = time.monotonic()
             server.send(signal.SIGKILL)
             gone_s = await worker.wait(FREED_WITHIN_S) - killed_s
-        is_seen = loaded > before + SAME_BYTES  # otherwise nvidia-smi does not show it, as on a part of a GPU (MIG)
-        free_s = await _freed_s(lambda: used() <= before + SAME_BYTES, killed_s) if is_seen else None
+        free = before if settings.on_cpu else before + SAME_BYTES
+        is_seen = loaded > free  # otherwise nvidia-smi does not show it, as on a part of a GPU (MIG)
+        free_s = await _freed_s(lambda: used() <= free, killed_s) if is_seen else None
         record({"killed": "server", "worker_gone_s": gone_s, "memory_free_s": free_s, "used_after_bytes": used()})
 
 
