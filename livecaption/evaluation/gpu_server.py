@@ -102,7 +102,8 @@ async def _kill(settings: StepSettings, record: Record) -> None:
         ready_s = time.monotonic() - begin_s
         pids = server.worker_pids
         loaded = used()
-        killed_s = _kill_worker(server)
+        killed_s = time.monotonic()
+        os.kill(pids[0], signal.SIGKILL)
         await server.logged(r"worker 2 is ready", READY_WITHIN_S)
         again_s = time.monotonic() - killed_s
         pids = server.worker_pids
@@ -124,13 +125,6 @@ async def _kill(settings: StepSettings, record: Record) -> None:
         is_seen = loaded > free  # otherwise nvidia-smi does not show it, as on a part of a GPU (MIG)
         free_s = await _freed_s(lambda: used() <= free, killed_s) if is_seen else None
         record({"killed": "server", "worker_gone_s": gone_s, "memory_free_s": free_s, "used_after_bytes": used()})
-
-
-def _kill_worker(server: ServerProcess) -> float:
-    [pid] = server.worker_pids
-    killed_s = time.monotonic()
-    os.kill(pid, signal.SIGKILL)
-    return killed_s
 
 
 async def _freed_s(is_free: Callable[[], bool], since_s: float) -> float | None:
