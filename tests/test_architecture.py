@@ -93,8 +93,8 @@ IMPORTERS = {
 
 ENGINE_PROGRAMS = {
     "livecaption/evaluation/engine_bench.py",
-    "livecaption/evaluation/gpu_engine.py",
-    "livecaption/evaluation/gpu_pack.py",
+    "livecaption/evaluation/gpu/engine.py",
+    "livecaption/evaluation/gpu/pack.py",
     "livecaption/evaluation/long_form.py",
     "livecaption/evaluation/virtual_time.py",
     "livecaption/cli/models.py",

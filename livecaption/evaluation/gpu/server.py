@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from livecaption.evaluation.bench import MAX_STAGGER_S
-from livecaption.evaluation.gpu_environment import used_bytes
-from livecaption.evaluation.gpu_report import is_too_late, pooled
-from livecaption.evaluation.gpu_step import Record, StepSettings, main
+from livecaption.evaluation.gpu.environment import used_bytes
+from livecaption.evaluation.gpu.report import is_too_late, pooled
+from livecaption.evaluation.gpu.step import Record, StepSettings, main
 from livecaption.evaluation.process_end import ProcessEnd
 from livecaption.evaluation.server_process import ServerProcess, serving
 

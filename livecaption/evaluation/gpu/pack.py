@@ -1,6 +1,6 @@
 """Make the pack for a measurement on a machine without a network: the project, its requirements, a model, recordings.
 
-    python -m livecaption.evaluation.gpu_pack DIR [--python 3.12] [--has numpy onnxruntime ...]
+    python -m livecaption.evaluation.gpu.pack DIR [--python 3.12] [--has numpy onnxruntime ...]
     python3 DIR/run.py --out RESULTS        # on the machine, x86-64 Linux
 
 It runs in a checkout and needs git, pip and a package index. The commit is packed, not what was changed since.
@@ -24,10 +24,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from livecaption.engine.models import find_model
-from livecaption.evaluation import gpu_unpack
 from livecaption.evaluation.clips import choose, read_manifest, read_pcm
-from livecaption.evaluation.gpu_environment import ROOT
-from livecaption.evaluation.gpu_model import as_int8, read_model, write_model
+from livecaption.evaluation.gpu import unpack
+from livecaption.evaluation.gpu.environment import ROOT
+from livecaption.evaluation.gpu.model import as_int8, read_model, write_model
 
 PLATFORMS = (*(f"manylinux_2_{minor}_x86_64" for minor in range(39, 4, -1)), "manylinux2014_x86_64")
 """pip does not take a wheel for an older system by itself."""
@@ -55,7 +55,7 @@ def add_project(target: Path) -> None:
     commit = subprocess.run(
         ["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
     )
-    (target / gpu_unpack.COMMIT_FILE).write_text(commit.stdout, encoding="utf-8")
+    (target / unpack.COMMIT_FILE).write_text(commit.stdout, encoding="utf-8")
 
 
 def add_packages(target: Path, python: str, present: Collection[str]) -> None:
@@ -109,7 +109,7 @@ def add_recordings(target: Path, data: Path) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run the command, and return its exit code."""
     assert __doc__
-    parser = argparse.ArgumentParser("python -m livecaption.evaluation.gpu_pack", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser("python -m livecaption.evaluation.gpu.pack", description=__doc__.split("\n")[0])
     parser.add_argument("directory", type=Path, metavar="DIR", help="gets pack.tar.xz and run.py")
     parser.add_argument("--python", default="3.12", help="version of Python there (default: 3.12)")
     parser.add_argument("--has", nargs="*", default=[], metavar="PACKAGE", help="packages that the machine has")
@@ -121,12 +121,12 @@ def main(arguments: Sequence[str]) -> int:
         root = Path(directory)
         add_project(root)
         add_packages(root / "site", options.python, options.has)
-        add_model(root / gpu_unpack.MODELS, options.model)
+        add_model(root / unpack.MODELS, options.model)
         add_recordings(root / "tests/data", options.data)
         pack = options.directory / "pack.tar.xz"
         with tarfile.open(pack, "w:xz") as tar:
             tar.add(root, ".")
-    shutil.copy(gpu_unpack.__file__, options.directory / "run.py")
+    shutil.copy(unpack.__file__, options.directory / "run.py")
     print(f"{pack}: {pack.stat().st_size / 2**20:.1f} MiB")
     return 0
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from livecaption.evaluation.gpu import Findings, PlannedStep, main, measure, plan, run_step
-from livecaption.evaluation.gpu_step import StepSettings
+from livecaption.evaluation.gpu.__main__ import Findings, PlannedStep, main, measure, plan, run_step
+from livecaption.evaluation.gpu.step import StepSettings
 from livecaption.evaluation.server_process import processes_with
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parent.parent.parent / "data"
 NINE_MINUTES_S = 540
 
 FOUND_THEN = "print('{\"found\": 1}', flush=True); "
@@ -67,8 +67,8 @@ async def test_steps_run_with_the_device_and_type_that_are_planned(tmp_path: Pat
     """A GPU that does not exist is refused as by the server, and the steps after it run all the same."""
     findings = Findings(tmp_path)
     steps = [
-        PlannedStep("load", "gpu_engine", "load", 60, "cuda:98"),
-        PlannedStep("environment", "gpu_environment", "environment", 60, "cpu", "int8"),
+        PlannedStep("load", "engine", "load", 60, "cuda:98"),
+        PlannedStep("environment", "environment", "environment", 60, "cpu", "int8"),
     ]
     await measure(StepSettings("cuda:99", data=DATA), steps, findings)
     load, environment = json.loads((tmp_path / "findings.json").read_text())["findings"]

@@ -15,10 +15,10 @@ from typing import Any
 
 import psutil
 
-from livecaption.evaluation.gpu_step import Record, StepSettings, main
-from livecaption.evaluation.gpu_unpack import COMMIT_FILE, cublas_files
+from livecaption.evaluation.gpu.step import Record, StepSettings, main
+from livecaption.evaluation.gpu.unpack import COMMIT_FILE, cublas_files
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent.parent.parent
 PACKAGES = (
     *("ctranslate2", "faster-whisper", "nvidia-cublas-cu12", "nvidia-cublas", "torch", "numpy", "onnxruntime"),
     *("tokenizers", "aiohttp"),

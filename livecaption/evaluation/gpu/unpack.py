@@ -1,4 +1,4 @@
-"""Unpack what `gpu_pack` made, and run the measurement of `livecaption.evaluation.gpu` there. Standard library only.
+"""Unpack what `pack` has packed, and run the measurement there. Standard library only.
 
     python3 run.py [--device cuda] [--out DIR]
 

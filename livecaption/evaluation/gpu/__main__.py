@@ -25,9 +25,9 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from livecaption.evaluation.gpu_environment import ROOT
-from livecaption.evaluation.gpu_report import line, report
-from livecaption.evaluation.gpu_step import Finding, Record, StepSettings
+from livecaption.evaluation.gpu.environment import ROOT
+from livecaption.evaluation.gpu.report import line, report
+from livecaption.evaluation.gpu.step import Finding, Record, StepSettings
 from livecaption.evaluation.server_process import processes_with
 
 MARKER = "LIVECAPTION_STEP_MARKER"
@@ -40,7 +40,7 @@ class PlannedStep:
 
     Attributes:
         name: its name in the findings.
-        module: the module below `livecaption.evaluation` that has it.
+        module: the module of this package that has it.
         function: its name there.
         limit_s: time after which it is stopped, with all its processes.
         device: another device than that of the run; empty: that one.
@@ -64,17 +64,17 @@ ACCURACY_LIMIT_S = 150.0
 def plan(device: str) -> list[PlannedStep]:
     """Return the steps for a device. Their limits make nine minutes at most."""
     compute_types = COMPUTE_TYPES[device.partition(":")[0]]
-    accuracy = PlannedStep("accuracy", "gpu_engine", "accuracy", ACCURACY_LIMIT_S / (1 + len(compute_types)))
+    accuracy = PlannedStep("accuracy", "engine", "accuracy", ACCURACY_LIMIT_S / (1 + len(compute_types)))
     return [
-        PlannedStep("environment", "gpu_environment", "environment", 15),
+        PlannedStep("environment", "environment", "environment", 15),
         # A GPU of a new architecture compiles its kernels in the first one.
-        PlannedStep("load", "gpu_engine", "load", 90),
-        PlannedStep("load again", "gpu_engine", "load", 35),
+        PlannedStep("load", "engine", "load", 90),
+        PlannedStep("load again", "engine", "load", 35),
         replace(accuracy, device="cpu", compute_type="int8"),
         *(replace(accuracy, compute_type=compute_type) for compute_type in compute_types),
-        PlannedStep("batches", "gpu_engine", "batches", 60),
-        PlannedStep("streams", "gpu_server", "streams", 140),
-        PlannedStep("kill", "gpu_server", "kill", 50),
+        PlannedStep("batches", "engine", "batches", 60),
+        PlannedStep("streams", "server", "streams", 140),
+        PlannedStep("kill", "server", "kill", 50),
     ]
 
 
@@ -145,7 +145,13 @@ async def measure(settings: StepSettings, steps: Sequence[PlannedStep], findings
         chosen = replace(
             settings, device=step.device or settings.device, compute_type=step.compute_type, limit_s=step.limit_s
         )
-        command = [sys.executable, "-m", f"livecaption.evaluation.{step.module}", step.function, *chosen.arguments()]
+        command = [
+            sys.executable,
+            "-m",
+            f"livecaption.evaluation.gpu.{step.module}",
+            step.function,
+            *chosen.arguments(),
+        ]
         await run_step(command, step.limit_s, partial(findings.add, step.name))
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from livecaption.evaluation import gpu_server
-from livecaption.evaluation.gpu_step import StepSettings
+from livecaption.evaluation.gpu import server
+from livecaption.evaluation.gpu.step import StepSettings
 
 
 @pytest.fixture(autouse=True)
@@ -19,10 +19,10 @@ def test_streams_are_doubled_until_finals_come_too_late(
 ) -> None:
     """Each batch takes 2 s, so the first number is too many already. Two clients share its streams."""
     monkeypatch.setenv("LIVECAPTION_MODEL", "delay 2")
-    monkeypatch.setattr(gpu_server, "CLIENT_STREAMS", 1)
-    monkeypatch.setattr(gpu_server, "DURATION_S", 7.0)
+    monkeypatch.setattr(server, "CLIENT_STREAMS", 1)
+    monkeypatch.setattr(server, "DURATION_S", 7.0)
     found: list[dict[str, Any]] = []
-    gpu_server.streams(StepSettings("cpu", data=short_recordings, limit_s=60.0), found.append)
+    server.streams(StepSettings("cpu", data=short_recordings, limit_s=60.0), found.append)
     assert [row["streams"] for row in found] == [2]
     assert found[0]["final_ms"]["p95"] > 1500
     assert found[0]["failed"] == 0
@@ -30,19 +30,19 @@ def test_streams_are_doubled_until_finals_come_too_late(
 
 def test_no_more_streams_are_tried_than_there_is_time_for() -> None:
     found: list[dict[str, Any]] = []
-    gpu_server.streams(StepSettings("cpu", limit_s=20.0), found.append)
+    server.streams(StepSettings("cpu", limit_s=20.0), found.append)
     assert found == [{"ended": "no time for more streams"}]
 
 
 def test_after_a_kill_the_worker_is_replaced_and_its_memory_is_free() -> None:
     found: list[dict[str, Any]] = []
-    gpu_server.kill(StepSettings("cpu"), found.append)
-    worker, server = found
+    server.kill(StepSettings("cpu"), found.append)
+    worker, whole = found
     assert worker["killed"] == "worker"
     assert worker["used_before_bytes"] == 0
     assert worker["used_bytes"] > 10 * 2**20
     assert worker["used_again_bytes"] > 10 * 2**20
     assert worker["ready_again_s"] > 0
-    assert server["killed"] == "server"
-    assert server["used_after_bytes"] == 0
-    assert 0 < server["worker_gone_s"] <= server["memory_free_s"]
+    assert whole["killed"] == "server"
+    assert whole["used_after_bytes"] == 0
+    assert 0 < whole["worker_gone_s"] <= whole["memory_free_s"]

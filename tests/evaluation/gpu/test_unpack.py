@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from livecaption.evaluation import gpu_unpack
-from livecaption.evaluation.gpu_unpack import cublas_files, link_cublas
+from livecaption.evaluation.gpu import unpack
+from livecaption.evaluation.gpu.unpack import cublas_files, link_cublas
 
 PROGRAM = """
 import os, sys
@@ -32,7 +32,7 @@ def test_libraries_of_python_packages_and_of_the_library_path_are_found(
     of_the_path = library(tmp_path / "cuda", "libcublas.so.13")
     library(tmp_path / "cuda", "libcublas.so.11")
     monkeypatch.setattr(sys, "path", [str(tmp_path / "site")])
-    monkeypatch.setattr(gpu_unpack, "SYSTEM_PLACES", ())
+    monkeypatch.setattr(unpack, "SYSTEM_PLACES", ())
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path / "cuda"))
     assert cublas_files() == [of_a_package, of_the_path]
 
@@ -57,9 +57,9 @@ def test_without_a_library_there_is_nothing_to_link(tmp_path: Path) -> None:
 
 def test_the_measurement_of_the_pack_is_run_with_its_model(tmp_path: Path) -> None:
     """It runs as a file of its own, without livecaption installed."""
-    shutil.copy(gpu_unpack.__file__, tmp_path / "run.py")
+    shutil.copy(unpack.__file__, tmp_path / "run.py")
     with tarfile.open(tmp_path / "pack.tar.xz", "w:xz") as pack:
-        content = {"livecaption/evaluation/gpu.py": PROGRAM, "models/tiny.en/model.bin": ""}
+        content = {"livecaption/evaluation/gpu/__main__.py": PROGRAM, "models/tiny.en/model.bin": ""}
         for name, text in content.items():
             info = tarfile.TarInfo(name)
             info.size = len(text)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from livecaption.evaluation.gpu_environment import environment, parse_gpus, used_bytes
-from livecaption.evaluation.gpu_step import StepSettings
+from livecaption.evaluation.gpu.environment import environment, parse_gpus, used_bytes
+from livecaption.evaluation.gpu.step import StepSettings
 
 SMI = """#!/bin/sh
 case "$1" in

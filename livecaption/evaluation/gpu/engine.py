@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from itertools import cycle, islice
 
 from livecaption.audio import samples_of
-from livecaption.engine.engine import Engine
+from livecaption.engine.engine import Engine, answered
 from livecaption.engine.models import find_model
 from livecaption.engine.processor import tune_processor
 from livecaption.evaluation.engine_bench import THREADS
-from livecaption.evaluation.gpu_step import Record, StepSettings, main
+from livecaption.evaluation.gpu.step import Record, StepSettings, main
 from livecaption.evaluation.playlist import Recording
 from livecaption.evaluation.wer import word_error_rate
 from livecaption.recognition import Hypothesis, TranscriptionOptions, Window
@@ -51,7 +51,7 @@ def accuracy(settings: StepSettings, record: Record) -> None:
     windows = _windows(recordings, is_final=True)
     hypotheses: list[Hypothesis] = []
     for begin in range(0, len(windows), BATCH):
-        hypotheses += engine.transcribe(windows[begin : begin + BATCH])
+        hypotheses += answered(engine.transcribe(windows[begin : begin + BATCH]))
     texts = [hypothesis.text for hypothesis in hypotheses]
     errors = word_error_rate([recording.clip.reference or "" for recording in recordings], texts)
     record(

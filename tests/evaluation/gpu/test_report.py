@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from livecaption.evaluation.gpu_report import is_too_late, line, pooled, report
+from livecaption.evaluation.gpu.report import is_too_late, line, pooled, report
 
 DAY = date(2026, 11, 29)
 

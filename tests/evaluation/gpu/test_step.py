@@ -5,14 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from livecaption.evaluation.gpu_step import StepSettings
+from livecaption.evaluation.gpu.step import StepSettings
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parent.parent.parent / "data"
 
 PROGRAM = """
 import os, sys
 from livecaption.errors import EngineUnusable
-from livecaption.evaluation.gpu_step import main
+from livecaption.evaluation.gpu.step import main
 
 def noisy(settings, record):
     print("a library prints")

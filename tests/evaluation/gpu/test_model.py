@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from livecaption.evaluation.clips import choose, read_manifest, read_pcm
-from livecaption.evaluation.gpu_model import ModelFile, as_int8, read_model, write_model
+from livecaption.evaluation.gpu.model import ModelFile, as_int8, read_model, write_model
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parent.parent.parent / "data"
 
 
 def small_model() -> ModelFile:
@@ -54,7 +54,7 @@ def test_only_matrices_get_int8_weights_and_a_scale_for_each_row() -> None:
 @pytest.mark.usefixtures("environment_of_its_own")
 def test_the_words_of_the_smaller_model_are_the_same(tmp_path: Path) -> None:
     from livecaption.engine.models import find_model
-    from livecaption.evaluation.gpu_pack import add_model
+    from livecaption.evaluation.gpu.pack import add_model
     from livecaption.recognition import TranscriptionOptions, Window
 
     add_model(tmp_path, "")
