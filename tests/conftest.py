@@ -5,10 +5,13 @@ import gc
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.support import warm_python
 
 TESTS = Path(__file__).parent
 
@@ -30,6 +33,7 @@ KIND_OF_PLACE = {
     "test_security.py": "pure",
     "test_settings.py": "pure",
     "test_wire.py": "pure",
+    "test_warm_python.py": "processes",
     "test_without_chromium.py": "processes",
     "audio": "pure",
     "browser": "browser",
@@ -130,6 +134,18 @@ for profile, n_examples in (("quick", 10), ("thorough", 100)):
         suppress_health_check=[hypothesis.HealthCheck.too_slow],
     )
 hypothesis.settings.load_profile("quick")  # `--hypothesis-profile=thorough` is loaded after this, and counts
+
+TEMPLATE = warm_python.install()
+
+
+@pytest.fixture
+def cold_processes() -> Iterator[None]:
+    """Start each process as users do, with all its imports."""
+    if TEMPLATE:
+        TEMPLATE.is_used = False
+    yield
+    if TEMPLATE:
+        TEMPLATE.is_used = True
 
 
 @functools.cache

@@ -66,9 +66,9 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     assert shown.out.startswith(f"usage: livecaption {command}")
 
 
-@pytest.mark.parametrize("cold", [True, False], ids=["cold", "warm"])
-async def test_version_is_that_of_the_package(cold: bool) -> None:
-    assert await livecaption_command("--version", cold=cold) == Ended(0, f"livecaption {livecaption.__version__}\n", "")
+@pytest.mark.usefixtures("cold_processes")
+async def test_version_is_that_of_the_package() -> None:
+    assert await livecaption_command("--version") == Ended(0, f"livecaption {livecaption.__version__}\n", "")
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ async def test_the_decoders_of_a_killed_server_are_gone(doing: str, layers: list
         await gone(server, decoder, GONE_WITHIN_S)
 
 
+@pytest.mark.usefixtures("cold_processes")
 async def test_a_decoder_that_was_stopped_is_gone_with_a_killed_server() -> None:
     """The process can do nothing itself: the kernel ends it."""
     async with parent("wait", layers=[Layer.PARENT_DEATH_SIGNAL]) as server:
@@ -83,7 +84,8 @@ async def test_without_that_layer_a_stopped_decoder_would_stay() -> None:
             await decoder.wait(GONE_WITHIN_S)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.usefixtures("cold_processes")
+@pytest.mark.parametrize("seed", range(4))
 async def test_a_decoder_is_gone_if_the_server_is_killed_while_it_starts(seed: int) -> None:
     async with parent("start") as server:
         decoder = await decoder_of(server)

@@ -167,8 +167,9 @@ async def test_a_late_client_is_warned_of(recordings: list[Recording], serve: Se
     assert any("this client itself lagged" in warning for warning in warnings([row]))
 
 
+@pytest.mark.usefixtures("cold_processes")
 async def test_a_bench_of_no_known_clip_is_wrong_usage() -> None:
-    ended = await livecaption_command("bench", "no-such-clip", "--data", DATA, cold=True)
+    ended = await livecaption_command("bench", "no-such-clip", "--data", DATA)
     assert (ended.code, ended.stdout) == (2, "")
     assert "no such clip in the manifest" in ended.stderr
 

@@ -17,7 +17,7 @@ from livecaption.engine.models import HUB_REVISIONS, find_model
 from livecaption.server.addresses import interfaces, reachable
 from tests.support.processes import ServerProcess, assert_clean_end, serving
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("cold_processes")]
 
 
 async def cannot_start(server: ServerProcess) -> str:

@@ -148,6 +148,7 @@ STOP_SIGNALS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.usefixtures("cold_processes")
 @STOP_SIGNALS
 async def test_a_stop_while_one_of_two_processes_loads_is_no_error(number: signal.Signals) -> None:
     """Row 32: the number of processes is that of most servers."""
@@ -178,6 +179,7 @@ async def test_two_processes_end_in_order_in_mid_sentence(number: signal.Signals
         publisher.check_complete()
 
 
+@pytest.mark.usefixtures("cold_processes")
 @pytest.mark.parametrize("delay_ms", [0, 10, 25, 50])
 async def test_ctrl_c_right_after_the_start_of_a_worker_leaves_no_traceback(delay_ms: int) -> None:
     """Row 33: the whole group gets the signal, as in a terminal, while the worker starts."""

@@ -157,6 +157,7 @@ async def test_a_server_that_never_stopped_its_workers_kills_them_at_its_exit() 
         await server.tree_gone()
 
 
+@pytest.mark.usefixtures("cold_processes")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 async def test_a_signal_during_the_imports_ends_the_program_at_once(number: signal.Signals) -> None:
     """Row 34: the server does not run yet, so the process ends at once."""

@@ -74,6 +74,7 @@ async def test_a_second_ctrl_c_ends_at_once() -> None:
         assert publisher.close_code == 1001
 
 
+@pytest.mark.usefixtures("cold_processes")
 async def test_ctrl_backslash_ends_the_server_and_its_worker() -> None:
     """Row 6: the default action of SIGQUIT is a core dump. The worker detects its parent's end."""
     async with serving(terminal=True) as server:
@@ -111,6 +112,7 @@ async def test_ctrl_z_and_fg_change_nothing() -> None:
         await assert_clean_end(server)
 
 
+@pytest.mark.usefixtures("cold_processes")
 async def test_under_nohup_a_closed_window_changes_nothing() -> None:
     """With `nohup`, the program starts with hang-ups ignored."""
     async with serving(command=("env", "--ignore-signal=HUP", *COMMAND), terminal=True) as server:

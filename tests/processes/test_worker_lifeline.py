@@ -142,9 +142,10 @@ async def test_the_worker_of_a_killed_server_is_gone_while_it_loads(layers: list
         await gone(server, worker, GONE_WITHIN_S)
 
 
+@pytest.mark.usefixtures("cold_processes")
 async def test_the_worker_is_gone_if_the_server_is_killed_while_it_starts() -> None:
     """Row 22: the server is killed 0 to 100 ms after it started the worker; each delay is a case."""
-    for delay_ms in range(0, 101, 10):
+    for delay_ms in range(0, 101, 20):
         async with parent() as server:
             worker = await server.started()
             await asyncio.sleep(delay_ms / 1000)
@@ -152,6 +153,7 @@ async def test_the_worker_is_gone_if_the_server_is_killed_while_it_starts() -> N
             await gone(server, worker, STARTING_GONE_WITHIN_S)
 
 
+@pytest.mark.usefixtures("cold_processes")
 async def test_a_signal_armed_too_late_is_made_good_by_a_look_at_the_parent() -> None:
     """Row 22: a server that is killed at once is dead before its worker can arm the parent-death signal."""
     async with parent(layers=[Layer.PARENT_DEATH_SIGNAL, Layer.PARENT_CHECK]) as server:
@@ -160,6 +162,7 @@ async def test_a_signal_armed_too_late_is_made_good_by_a_look_at_the_parent() ->
         await gone(server, worker, STARTING_GONE_WITHIN_S)
 
 
+@pytest.mark.usefixtures("cold_processes")
 async def test_the_worker_is_gone_if_the_servers_whole_group_is_killed() -> None:
     """Row 23: the worker itself is not in that group."""
     async with parent() as server:

@@ -18,7 +18,6 @@ from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestServer
 
 import livecaption
-from tests.support.warm_program import WarmProgram, is_cold, read_all
 
 ROOT = Path(livecaption.__file__).parent.parent
 
@@ -170,15 +169,9 @@ async def livecaption_command(
     *arguments: object,
     stdin: int = asyncio.subprocess.DEVNULL,
     pass_fds: Sequence[int] = (),
-    cold: bool = False,
     **variables: str,
 ) -> Ended:
-    """Run the program to its end. It gets no descriptors but its own, and those that are passed.
-
-    It is a warm program, unless its own imports are to be tested or the variables demand a cold one.
-    """
-    if not cold and not is_cold(variables):
-        return await _warm_command(*map(str, arguments), stdin=stdin, pass_fds=pass_fds, **variables)
+    """Run the program to its end. It gets no descriptors but its own, and those that are passed."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -200,21 +193,9 @@ async def livecaption_command(
     return Ended(process.returncode, stdout.decode(), stderr.decode())
 
 
-async def _warm_command(*arguments: str, stdin: int, pass_fds: Sequence[int], **variables: str) -> Ended:
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    (stdout_end, stdout_write_end), (stderr_end, stderr_write_end) = os.pipe(), os.pipe()
-    standard = {0: nothing if stdin == asyncio.subprocess.DEVNULL else stdin, 1: stdout_write_end, 2: stderr_write_end}
-    program = await WarmProgram.start(arguments, environment(**variables), standard | {each: each for each in pass_fds})
-    for descriptor in (nothing, stdout_write_end, stderr_write_end):
-        os.close(descriptor)
-    try:
-        stdout, stderr = await asyncio.gather(read_all(stdout_end), read_all(stderr_end))
-        code = await program.wait()
-    finally:
-        if program.returncode is None:
-            program.kill()
-            await program.wait()
-    return Ended(code, stdout.decode(), stderr.decode())
+def log_in() -> None:
+    """Run in the new process: make its standard input its terminal."""
+    os.login_tty(0)
 
 
 class Terminal:
@@ -222,7 +203,6 @@ class Terminal:
 
     def __init__(self, *arguments: object, **variables: str) -> None:
         self._arguments = list(map(str, arguments))
-        self._is_cold = is_cold(variables)
         self._environment = environment(TERM="xterm", **variables)
         self._master = -1
         self._shown = bytearray()
@@ -230,16 +210,12 @@ class Terminal:
 
     async def __aenter__(self) -> "Terminal":
         self._master, slave = pty.openpty()
-        self._process: asyncio.subprocess.Process | WarmProgram
-        if self._is_cold:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "livecaption", *self._arguments),
-                env=self._environment,
-                preexec_fn=lambda: os.login_tty(slave),
-            )
-        else:
-            everything = dict.fromkeys(range(3), slave)
-            self._process = await WarmProgram.start(self._arguments, self._environment, everything, in_terminal=True)
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "livecaption", *self._arguments),
+            stdin=slave,
+            env=self._environment,
+            preexec_fn=log_in,
+        )
         os.close(slave)
         loop = asyncio.get_running_loop()
         self._closed = asyncio.Event()
