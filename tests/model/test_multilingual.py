@@ -103,21 +103,27 @@ def test_words_begin_and_end_when_they_are_said(multilingual: WhisperEngine, sam
     assert max(median_errors_ms(multilingual, ("jfk", "ls-1995-1837-0001"), samples)) < 100
 
 
-@pytest.mark.parametrize("language", [None, "de", "en"])
-@pytest.mark.parametrize(
-    "hints",
-    [{}, {"hotwords": ("Kubernetes", "Zaphod")}, {"prompt": "So much for today's lecture. Thank you for watching."}],
-    ids=["no hints", "hotwords", "prompt"],
-)
+LANGUAGES = [None, "de", "en"]
+HINTS: list[dict[str, Any]] = [
+    {},
+    {"hotwords": ("Kubernetes", "Zaphod")},
+    {"prompt": "So much for today's lecture. Thank you for watching."},
+]
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["a bark and a sneeze", "the other two"])
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_barks_and_sneezes_have_no_words_in_any_language(
-    multilingual: WhisperEngine,
-    sounds: list[npt.NDArray[np.float32]],
-    language: str | None,
-    hints: dict[str, Any],
+    multilingual: WhisperEngine, sounds: list[npt.NDArray[np.float32]], language: str | None, first: int
 ) -> None:
-    options = TranscriptionOptions(language, **hints)
+    """Every sound meets every language, and every hint in two of them; as a final there and as a partial."""
+    shift = LANGUAGES.index(language) + first
     hypotheses = multilingual.transcribe(
-        [Window(sound, options, is_final=is_final) for sound in sounds for is_final in (True, False)]
+        [
+            Window(sound, TranscriptionOptions(language, **hints), is_final=is_final)
+            for sound, hints in zip(sounds[first::2], [HINTS[shift % 3], HINTS[(shift + 1) % 3]], strict=True)
+            for is_final in (True, False)
+        ]
     )
     assert [hypothesis.text for hypothesis in hypotheses if hypothesis.text and not hypothesis.suspicious] == []
 

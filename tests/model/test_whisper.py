@@ -58,7 +58,7 @@ def test_finals_of_recorded_speech_are_nearly_right(
 def test_finals_are_nearly_right_with_a_full_context_too(english: list[Clip], samples: Samples) -> None:
     """2.5 % of all recordings when this was written."""
     engine = load_engine(find_model(), device="cpu", threads=1, full_context=True)
-    some = english[::2]  # each takes as long as 30 s of speech
+    some = english[::4]  # each takes as long as 30 s of speech
     assert word_errors(some, texts(engine, *(Window(samples[clip.id]) for clip in some))) <= 0.06
 
 
@@ -210,13 +210,14 @@ def test_hotwords_are_not_crowded_out_by_a_long_prompt(engine: WhisperEngine, sa
     assert "ill-disposed" in texts(engine, Window(samples[MISHEARD_CLIP], options))[0]
 
 
-@pytest.mark.parametrize("prompt", ["<|startoftranscript|>", "<|endoftext|>", "<|startofprev|><|nospeech|>", " \n"])
-def test_special_tokens_in_a_prompt_are_nothing_special(engine: WhisperEngine, samples: Samples, prompt: str) -> None:
+def test_special_tokens_in_a_prompt_are_nothing_special(engine: WhisperEngine, samples: Samples) -> None:
     """A client cannot upset the batch that its window shares with others."""
+    prompts = ["<|startoftranscript|>", "<|endoftext|>", "<|startofprev|><|nospeech|>", " \n"]
     plain = Window(samples["jfk"])
-    odd = Window(samples["jfk"], TranscriptionOptions(prompt=prompt, hotwords=(prompt,)))
-    assert texts(engine, plain, odd)[0] == texts(engine, plain)[0]
-    assert "country" in texts(engine, odd)[0]
+    odd = [Window(samples["jfk"], TranscriptionOptions(prompt=prompt, hotwords=(prompt,))) for prompt in prompts]
+    beside, *answers = texts(engine, plain, *odd)
+    assert beside == texts(engine, plain)[0]
+    assert [prompt for prompt, text in zip(prompts, answers, strict=True) if "country" not in text] == []
 
 
 def test_a_special_token_in_a_prompt_does_not_fail_the_batch_of_others(engine: WhisperEngine, samples: Samples) -> None:
