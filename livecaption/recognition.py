@@ -115,6 +115,11 @@ class Window:
         """Samples that the encoder gets: those of the preceding utterance and of the window."""
         return len(self.samples) + (len(self.preceding.samples) if self.preceding else 0)
 
+    @property
+    def n_bytes(self) -> int:
+        """Size of its audio in a message to an inference process: 16 bits for each sample."""
+        return 2 * self.n_encoder_samples
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -181,6 +186,43 @@ class ModelDescription:
     translates: bool
     revision: str = ""
     tracks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTime:
+    """The time in s that an engine took for a batch of `n_windows` of one kind.
+
+    Raises:
+        ValueError: there is no such batch.
+    """
+
+    n_windows: int
+    compute_s: float
+
+    def __post_init__(self) -> None:
+        if self.n_windows < 1 or self.compute_s < 0.0:
+            raise ValueError("a batch has a window and takes time")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCosts:
+    """The times that an engine measured while it loaded.
+
+    Attributes:
+        finals, partials: times of batches of each kind, in growing sizes; at least one of each.
+        max_batch: windows that it takes in one batch, at most.
+
+    Raises:
+        ValueError: nothing was measured.
+    """
+
+    finals: tuple[BatchTime, ...]
+    partials: tuple[BatchTime, ...]
+    max_batch: int
+
+    def __post_init__(self) -> None:
+        if not self.finals or not self.partials or self.max_batch < 1:
+            raise ValueError("an engine measures batches of both kinds")
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ const DELAYS = [
 /** @type {Record<string, string>} */
 const LIMIT_REASONS = {
   max_streams: t("Set by the operator"),
-  unmeasured: t("Careful, until enough finals are measured"),
+  unmeasured: t("Loading the model"),
   measured: t("Measured cost of the captions"),
   memory: t("Free memory"),
   late: t("Finals are late, or partials are paused"),

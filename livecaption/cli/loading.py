@@ -31,11 +31,12 @@ async def load(config: Config) -> LoadedModel:
         EngineUnusable: it cannot be loaded; the message has the reason.
         ConfigError: there is no such device.
     """
-    from livecaption.scheduling.scheduler import SchedulerConfig
+    from livecaption.scheduling.config import SchedulerConfig
     from livecaption.workers.pool import PoolState, WorkerPool
 
     workers = replace(config.workers, per_device=1)
-    pool = WorkerPool(config.engine, workers, SchedulerConfig(), config.partials, hold_s=0.0)
+    engine = replace(config.engine, calibrates=False)
+    pool = WorkerPool(engine, workers, SchedulerConfig(), config.partials, hold_s=0.0)
     began_s = time.monotonic()
     pool.start()
     try:

@@ -215,7 +215,9 @@ async def server(options: argparse.Namespace, config: Config) -> AsyncIterator[s
 
     async with AsyncExitStack() as stack:
         with stderr().status("Loading the model"):
-            url = await stack.enter_async_context(running_server(config))
+            # It has one stream, which is accepted at any cost.
+            engine = replace(config.engine, calibrates=False)
+            url = await stack.enter_async_context(running_server(replace(config, engine=engine)))
         yield url
 
 

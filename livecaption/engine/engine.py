@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from livecaption.errors import TranscriptionFailed
-from livecaption.recognition import DeviceMemory, Hypothesis, ModelDescription, Window
+from livecaption.recognition import DeviceMemory, EngineCosts, Hypothesis, ModelDescription, Window
 
 
 class Engine(Protocol):
@@ -12,6 +12,11 @@ class Engine(Protocol):
 
     @property
     def description(self) -> ModelDescription: ...
+
+    @property
+    def costs(self) -> EngineCosts:
+        """The times of batches that it measured while it loaded."""
+        ...
 
     def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
         """Return one hypothesis for each window, in order. Windows may differ in every option.

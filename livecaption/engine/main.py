@@ -81,7 +81,7 @@ def run(config: EngineConfig, load_timeout_s: float, stale: StaleConfig, server_
         channel.send(LoadFailed(f"loading the model failed with {type(error).__name__}: {error}"))
         os._exit(EXIT_FAULT)
     vitals.read(engine)
-    channel.send(Loaded(engine.description))
+    channel.send(Loaded(engine.description, engine.costs))
     n_failed = 0  # batches in a row
     try:
         while (batch := batches.get()) is not None:
@@ -137,7 +137,12 @@ def _prepare(config: EngineConfig) -> Callable[[], Engine]:
         from livecaption.engine.whisper import load_engine
 
         engine = load_engine(
-            files, config.device, config.compute_type, config.threads, full_context=config.full_context
+            files,
+            config.device,
+            config.compute_type,
+            config.threads,
+            full_context=config.full_context,
+            calibrates=config.calibrates,
         )
         return with_tracks(engine, config) if config.tracks else engine
 

@@ -13,6 +13,7 @@ Commands for the process, separated by commas, come with the model's name:
     memory N        memory is short for a batch of more than N windows
     touch PATH      create PATH, to show that loading has begun
     delay SECONDS   every batch takes time
+    cost SECONDS    every window in a batch takes time, too
 
 Commands for one window, separated by semicolons, come in a prompt that begins with `script:`
 
@@ -33,6 +34,8 @@ Commands for one window, separated by semicolons, come in a prompt that begins w
     final-only ...    execute the rest of the command for finals only
     translation-only ...    execute the rest of the command for translations only; they heed no other commands
 
+Like a real engine it reports what its batches cost: the times in its script, and a moment for its own work.
+
 A translation is the text behind its language, such as `de: One two three.`
 """
 
@@ -50,11 +53,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from livecaption.errors import EngineError, EngineUnusable, OutOfMemory, TranscriptionFailed
-from livecaption.recognition import Hypothesis, ModelDescription, Window, Word
+from livecaption.recognition import BatchTime, EngineCosts, Hypothesis, ModelDescription, Window, Word
 
 SAMPLES_PER_MS = 16
 WORD_MS = 300
 PROMPT_PREFIX = "script:"
+
+MAX_BATCH = 64
+OWN_S = 0.0002
+"""Time in s that the engine itself takes for a window."""
 
 VOCABULARY = """
     one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
@@ -90,6 +97,7 @@ class ScriptedEngine:
             tracks=tracks,
         )
         self._batch_delay_s = 0.0
+        self._window_delay_s = 0.0
         self._max_windows = math.inf
         for command in _split(script, ","):
             match command.split():
@@ -107,13 +115,21 @@ class ScriptedEngine:
                     _touch(path)
                 case ["delay", seconds]:
                     self._batch_delay_s = _seconds(seconds, EngineUnusable)
+                case ["cost", seconds]:
+                    self._window_delay_s = _seconds(seconds, EngineUnusable)
                 case _:
                     raise EngineUnusable(f"Unknown command for the scripted engine: {command!r}")
+
+    @property
+    def costs(self) -> EngineCosts:
+        each_s = self._window_delay_s + OWN_S
+        times = tuple(BatchTime(n, self._batch_delay_s + n * each_s) for n in (1, MAX_BATCH))
+        return EngineCosts(times, times, MAX_BATCH)
 
     def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
         if len(windows) > self._max_windows:
             raise OutOfMemory("The script has no memory for this batch")
-        time.sleep(self._batch_delay_s)
+        time.sleep(self._batch_delay_s + self._window_delay_s * len(windows))
         return [_answer(window) for window in windows]
 
     def device_memory(self) -> None:

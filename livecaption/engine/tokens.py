@@ -36,6 +36,12 @@ class Vocabulary:
             else ("en",)
         )
 
+    @property
+    def end_of_text(self) -> int:
+        """The token with which the decoder ends a text."""
+        code: int = self._special.eot
+        return code
+
     def tokenizer(self, language: str, task: Task) -> Tokenizer:
         if (language, task) not in self._tokenizers:
             self._tokenizers[language, task] = Tokenizer(self._vocabulary, self._multilingual, task, language)

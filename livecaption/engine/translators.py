@@ -6,7 +6,7 @@ from dataclasses import replace
 from livecaption.engine.engine import Engine, Translator
 from livecaption.errors import EngineUnusable
 from livecaption.ipc.config import EngineConfig
-from livecaption.recognition import DeviceMemory, Hypothesis, ModelDescription, Window
+from livecaption.recognition import DeviceMemory, EngineCosts, Hypothesis, ModelDescription, Window
 
 
 class TranslatingEngine:
@@ -22,6 +22,7 @@ class TranslatingEngine:
         self._engine = engine
         self._translator = translator
         self.description: ModelDescription = replace(engine.description, tracks=tracks)
+        self.costs: EngineCosts = engine.costs
 
     def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
         """See `Engine`. A batch has only transcriptions or only translations."""

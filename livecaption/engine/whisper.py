@@ -24,7 +24,8 @@ from faster_whisper.feature_extractor import FeatureExtractor
 
 from livecaption.audio import SAMPLE_RATE_HZ, samples_of
 from livecaption.engine.alignment import FRAME_SAMPLES, align
-from livecaption.engine.device import Device, choose_device, device_memory
+from livecaption.engine.calibration import TEXT, RehearsedModel, measure_costs
+from livecaption.engine.device import Device, DeviceKind, choose_device, device_memory
 from livecaption.engine.failures import is_memory_error, typed_errors
 from livecaption.engine.guard import NO_SPEECH_MS, Decoding, Thresholds, better, compression_ratio, token_budget
 from livecaption.engine.language import choose_language
@@ -36,7 +37,7 @@ from livecaption.engine.self_check import check_encoder
 from livecaption.engine.speech_detection import Speech, SpeechDetector
 from livecaption.engine.tokens import MAX_PRECEDING_TOKENS, Vocabulary, language_of
 from livecaption.errors import EngineUnusable, OutOfMemory, TranscriptionFailed
-from livecaption.recognition import DeviceMemory, Hypothesis, ModelDescription, Window
+from livecaption.recognition import DeviceMemory, EngineCosts, Hypothesis, ModelDescription, Window
 
 
 def load_engine(
@@ -48,8 +49,9 @@ def load_engine(
     full_context: bool = False,
     search: Search | None = None,
     thresholds: Thresholds | None = None,
+    calibrates: bool = False,
 ) -> "WhisperEngine":
-    """Load a model and warm it up. This takes from half a second to minutes.
+    """Load a model, warm it up and time its first batches. This takes from half a second to minutes.
 
     Args:
         files: result of `find_model`.
@@ -58,6 +60,7 @@ def load_engine(
         full_context: True: the encoder gets 30 s for a window of any length.
         search: how windows are decoded; None: as measured.
         thresholds: which texts the guard believes; None: as measured.
+        calibrates: time batches of all sizes; see `measure_costs`.
 
     Raises:
         EngineUnusable: the model can never load with these settings.
@@ -74,8 +77,8 @@ def load_engine(
     try:
         with typed_errors():
             engine.check_numbers()
-        # The first pass is slow.
         [answer] = engine.transcribe([Window(np.zeros(SAMPLE_RATE_HZ, np.float32), is_final=False)])
+        engine.costs = measure_costs(engine.rehearse, on_gpu=engine.device_kind != "cpu", calibrates=calibrates)
     except TranscriptionFailed as error:
         raise EngineUnusable(f"Model {files.name} loads but does not work: {error}") from error
     if answer is None:
@@ -110,6 +113,8 @@ class WhisperEngine:
             if is_memory_error(error):
                 raise OutOfMemory(f"No memory for model {files.name} on {device.name}: {error}") from error
             raise EngineUnusable(f"Model {files.name} cannot be loaded on {device.name}: {error}") from error
+        self.costs: EngineCosts
+        """Set by `load_engine`."""
         self._device = device
         self._directory = files.directory
         self._vocabulary = Vocabulary(vocabulary, self._model.is_multilingual)
@@ -130,6 +135,24 @@ class WhisperEngine:
     @property
     def description(self) -> ModelDescription:
         return self._description
+
+    @property
+    def device_kind(self) -> DeviceKind:
+        return self._device.kind
+
+    def rehearse(self, windows: Sequence[Window], n_tokens: int) -> None:
+        """Compute windows as if `n_tokens` were said in each, to measure how long that takes.
+
+        Raises:
+            TranscriptionFailed, EngineUnusable: see `transcribe`.
+        """
+        model = self._model
+        text = self._vocabulary.prefix(Window(windows[0].samples, prefix=TEXT), "en")
+        self._model = RehearsedModel(model, n_tokens, self._vocabulary.end_of_text, text)
+        try:
+            self.transcribe(windows)
+        finally:
+            self._model = model
 
     def device_memory(self) -> DeviceMemory | None:
         return device_memory(self._device)

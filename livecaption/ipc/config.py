@@ -19,6 +19,8 @@ class EngineConfig:
         translation_model: directory of a translation model in CTranslate2's format; empty: Whisper translates into
             English.
         full_context: pad every window to 30 s before it is encoded. This is slower by a factor of three on a CPU.
+        calibrates: time batches of several sizes before the process is ready. One that replaces another does not,
+            because the server has measured enough, and streams wait.
     """
 
     engine: str = "whisper"
@@ -29,6 +31,7 @@ class EngineConfig:
     tracks: tuple[str, ...] = ()
     translation_model: str = ""
     full_context: bool = False
+    calibrates: bool = True
 
 
 @dataclass(frozen=True, slots=True)

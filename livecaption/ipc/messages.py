@@ -19,6 +19,7 @@ from livecaption.errors import LivecaptionError
 from livecaption.recognition import (
     DeviceMemory,
     Effort,
+    EngineCosts,
     Hypothesis,
     ModelDescription,
     PrecedingUtterance,
@@ -29,7 +30,8 @@ from livecaption.recognition import (
 from livecaption.wire import from_plain, to_plain
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-"""Largest size of a message. A batch of 16 windows of 30 s has 15 MB, so a larger message comes from a broken peer."""
+"""Largest size of a message. Batches are bounded by `SchedulerConfig.max_batch_bytes`, so a larger message comes from a
+broken peer."""
 
 _LENGTH = struct.Struct(">I")
 _INT16_SCALE = 32768.0
@@ -68,9 +70,10 @@ class ModelFound:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Worker -> server: the model is loaded and has transcribed a warm-up window; here is its description."""
+    """Worker -> server: the model is loaded and has computed its first batches, in these times."""
 
     description: ModelDescription
+    costs: EngineCosts
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,21 @@
 
 A stream is accepted if all streams then get their finals in time, and their partials often enough to be read live.
 Under load partials first become less frequent, and then new streams are refused. Partials pause only if the accepted
-streams need more than before. A new stream has no measurements yet, so it counts as one that speaks without pause. A
-server without measurements accepts a burst up to the limit of the smallest machine. The other clients are asked to
-retry.
+streams need more than before. A new stream has no measurements yet, so it counts as one that speaks without pause. The
+costs of requests were measured while the model loaded, so a burst is accepted up to the limit of this machine. The
+other clients are asked to retry.
 
-Figures: docs/decisions/0020-load-control.md.
+Figures: docs/decisions/0020-load-control.md, docs/decisions/0053-calibration.md.
 """
 
 from dataclasses import dataclass
-from math import exp, floor
+from math import exp, floor, inf
 from typing import Literal
 
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.recognition import SessionId
 from livecaption.scheduling.config import AdmissionConfig
-from livecaption.scheduling.load_control import UTILIZATION, Rate
+from livecaption.scheduling.load_control import UTILIZATION, Rate, RequestCosts
 from livecaption.scheduling.request import Request
 
 FINAL_UTILIZATION = 0.65
@@ -25,10 +25,6 @@ partials pause, because accepted streams stay. More: finals come later. Less: fe
 PARTIAL_INTERVAL_S = 0.85
 """Longest interval in s between two partials of somebody who speaks. Longer: words are shown later. Shorter: fewer
 streams are accepted."""
-UNMEASURED_FINAL_S = 0.075
-UNMEASURED_PARTIAL_S = 0.08
-"""Worker time in s for one request, as long as none was measured. More: fewer streams are accepted at first. Less: too
-many may be. A slower model shows its cost with the first partial."""
 UTTERANCES_PER_S = 0.2
 """Utterances per second of somebody who speaks without pause, in clauses of 5 s."""
 BYTES_PER_STREAM = 8 * 2**20
@@ -80,6 +76,11 @@ class Demand:
         """Share of the time in which one stream wants partials."""
         return min(1.0, self._of_one_stream(self._speech_s, 1.0, now_s))
 
+    def finals_per_partial(self, now_s: float) -> float:
+        """Return the finals that streams request for each partial, if partials come as often as admission promises."""
+        partials_per_s = self.speaking(now_s) / PARTIAL_INTERVAL_S
+        return self.utterances_per_s(now_s) / partials_per_s if partials_per_s else inf
+
     def _of_one_stream(self, rate: Rate, prior: float, now_s: float) -> float:
         return (rate.per_s(now_s) + _PRIOR_STREAMS * prior) / (self._average(now_s) + _PRIOR_STREAMS)
 
@@ -95,9 +96,7 @@ class Load:
     """Measurements that decide on admission.
 
     Attributes:
-        final_s, partial_s: worker time for one request, in batches as they are now; None: nothing was measured yet.
-        finals_measured: True if `final_s` comes from many finals. Otherwise it comes from partials at the beginning of
-            utterances.
+        costs: worker time for requests on a busy server; None: no worker has been ready yet.
         utterances_per_s: utterances in a second of an average stream.
         speaking: share of the time in which an average stream wants partials.
         n_workers: number of workers that are ready.
@@ -106,9 +105,7 @@ class Load:
         free_bytes: memory that programs of this machine, or of this container if it has a limit, could still get.
     """
 
-    final_s: float | None
-    partial_s: float | None
-    finals_measured: bool
+    costs: RequestCosts | None
     utterances_per_s: float
     speaking: float
     n_workers: int
@@ -118,8 +115,8 @@ class Load:
 
 
 LimitReason = Literal["max_streams", "unmeasured", "measured", "memory", "late"]
-"""The reasons for a limit of streams: the operator; a cautious number, while too few finals were measured; the measured
-cost of finals and partials; free memory; that finals are late or partials pause."""
+"""The reasons for a limit of streams: the operator; that no worker has been ready yet; the measured cost of finals and
+partials; free memory; that finals are late or partials pause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +138,9 @@ def stream_limit(n_streams: int, n_new: int, load: Load, config: AdmissionConfig
     """
     if load.oldest_final_s > config.late_s or load.partials_paused:
         return StreamLimit(max(1, n_streams), "late")
-    final_s, partial_s = load.final_s or UNMEASURED_FINAL_S, load.partial_s or UNMEASURED_PARTIAL_S
-    if not load.finals_measured:
-        # The first finals are short and cheap, so their cost would admit too many. A slow model shows itself anyway.
-        final_s, partial_s = max(final_s, UNMEASURED_FINAL_S), max(partial_s, UNMEASURED_PARTIAL_S)
+    if load.costs is None:
+        return StreamLimit(max(1, n_streams), "unmeasured")
+    final_s, partial_s = load.costs.final_s, load.costs.partial_s
     # Worker time that a stream needs in a second: one that was measured, and a new one.
     finals = load.utterances_per_s * final_s
     new_finals = max(UTTERANCES_PER_S, load.utterances_per_s) * final_s
@@ -158,5 +154,4 @@ def stream_limit(n_streams: int, n_new: int, load: Load, config: AdmissionConfig
     room_in_memory = (load.free_bytes - RESERVE_BYTES) / BYTES_PER_STREAM - n_new
     room_in_time = min(room(FINAL_UTILIZATION, finals, new_finals), room(UTILIZATION, both, new_both))
     more = max(0, floor(min(room_in_time, room_in_memory) + 1e-9))
-    reason: LimitReason = "measured" if load.finals_measured else "unmeasured"
-    return StreamLimit(max(1, n_streams + more), "memory" if room_in_memory < room_in_time else reason)
+    return StreamLimit(max(1, n_streams + more), "memory" if room_in_memory < room_in_time else "measured")

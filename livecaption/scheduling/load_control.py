@@ -6,13 +6,13 @@ second. Finals come first, and the rest below `UTILIZATION` is for partials:
     interval_s = n_speaking * partial_s / (n_workers * (UTILIZATION - final_utilization))
 
 A queue of partials does no harm, because each is refreshed when its turn comes. So workers may be busy all the time.
-Figures: docs/decisions/0020-load-control.md.
+Figures: docs/decisions/0020-load-control.md, docs/decisions/0053-calibration.md.
 """
 
 from dataclasses import dataclass
 from math import exp, inf
 
-from livecaption.recognition import Effort, SessionId
+from livecaption.recognition import Effort, EngineCosts, SessionId
 from livecaption.scheduling.cost import BatchCost
 from livecaption.scheduling.request import Request
 
@@ -28,12 +28,9 @@ FINALS_WITHIN_S = 0.6
 FINALS_ALONE_WITHIN_S = 3.0
 """The same while there is only one stream, so nobody else waits: a recording. Longer: a second stream that begins waits
 for longer. Shorter: recordings cost more. Figures: docs/decisions/0042-recordings.md."""
-UNMEASURED_BATCH = 4
-"""Requests in one batch before its cost was measured. More: a large model on a CPU takes more than 10 s for the first
-batch. Less: a small model is used badly."""
-MEASURED_FINALS = 200
-"""Finals after which their cost counts as measured. The first finals of many new streams are short, and the workers
-have little else to do. Fewer: their cost seems too low. More: streams are refused for longer than necessary."""
+QUICK_S = 0.1
+"""Time in s of a batch of partials below which requests wait for each other even for a small gain, because nobody
+notices it. More: words of few streams are shown later. Less: a GPU serves fewer streams."""
 SLOWEST_INTERVAL_MS = 4_000
 """Longest planned interval of partials in ms. With a longer one partials would show words about as late as finals."""
 PAUSE_UTILIZATION = 0.85
@@ -70,6 +67,14 @@ class ServiceLevel:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestCosts:
+    """Worker time in s for one request of each kind."""
+
+    final_s: float
+    partial_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class LoadFigures:
     """Figures of the load.
 
@@ -101,15 +106,25 @@ class Rate:
         return self._value * exp(-max(0.0, now_s - self._at_s) / self._memory_s)
 
 
+@dataclass(frozen=True, slots=True)
+class _Costs:
+    """The costs of batches of each kind."""
+
+    finals: BatchCost
+    partials: BatchCost
+
+
 class LoadController:
-    """Learns from all requests and batches, and sets the service level of all streams. Time is an argument."""
+    """Learns from all requests and batches, and sets the service level of all streams. Time is an argument.
+
+    Nothing is computed before `calibrate`, because until then no worker has been ready. Batches are then single
+    requests, and streams may request as many partials as configured.
+    """
 
     def __init__(self, interval_ms: int, max_batch: int) -> None:
         self._interval_ms = interval_ms
         self._max_batch = max_batch
-        self._final_cost = BatchCost()
-        self._partial_cost = BatchCost()
-        self._n_finals = 0
+        self._costs: _Costs | None = None
         self._computing_finals = Rate(RATE_MEMORY_S)
         self._computing = Rate(RATE_MEMORY_S)
         self._spoke_s: dict[SessionId, float] = {}  # when speech of each session was last reported
@@ -118,6 +133,15 @@ class LoadController:
         self._set_s = -inf
         self._paused_s = 0.0
 
+    def calibrate(self, measured: EngineCosts) -> None:
+        """Take the times that a worker measured while it loaded.
+
+        Only the first report counts, because batches are better evidence than a later one.
+        """
+        if self._costs is None:
+            self._costs = _Costs(BatchCost(measured.finals), BatchCost(measured.partials))
+            self._max_batch = min(self._max_batch, measured.max_batch)
+
     def record_request(self, request: Request, now_s: float) -> None:
         """Record the request of a stream."""
         # While partials flow, finals do not count: a stream without partials needs none.
@@ -125,11 +149,11 @@ class LoadController:
             self._spoke_s[request.session] = now_s
 
     def record_batch(self, n_requests: int, compute_s: float, now_s: float, *, is_final: bool) -> None:
-        """Record how long a worker computed a batch of one kind."""
-        (self._final_cost if is_final else self._partial_cost).learn(n_requests, compute_s)
+        """Record how long a worker, which has been calibrated, computed a batch of one kind."""
+        assert self._costs is not None
+        (self._costs.finals if is_final else self._costs.partials).learn(n_requests, compute_s)
         self._computing.add(compute_s, now_s)
         if is_final:
-            self._n_finals += n_requests
             self._computing_finals.add(compute_s, now_s)
 
     def remove_stream(self, session: SessionId) -> None:
@@ -163,54 +187,46 @@ class LoadController:
     @property
     def max_finals(self) -> int:
         """Largest number of requests in one batch of finals of several streams."""
-        cost = self._cost_of_finals()
-        return cost.best_within(FINALS_WITHIN_S, self._max_batch) if cost else UNMEASURED_BATCH
+        return 1 if self._costs is None else self._costs.finals.best_within(FINALS_WITHIN_S, self._max_batch)
 
     @property
     def max_finals_alone(self) -> int:
         """The same where all are of one stream."""
-        cost = self._cost_of_finals()
-        return cost.largest_within(FINALS_ALONE_WITHIN_S, self._max_batch) if cost else UNMEASURED_BATCH
+        return 1 if self._costs is None else self._costs.finals.largest_within(FINALS_ALONE_WITHIN_S, self._max_batch)
 
     @property
     def max_partials(self) -> int:
         """Largest number of requests in one batch of partials."""
-        cost = self._cost_of_partials()
-        return cost.best_within(PARTIALS_WITHIN_S, self._max_batch) if cost else UNMEASURED_BATCH
+        return 1 if self._costs is None else self._max_partials(self._costs.partials)
 
-    @property
-    def final_s(self) -> float | None:
-        """Worker time for a final in s, in batches as they are now; None: nothing was measured yet.
+    def _max_partials(self, cost: BatchCost) -> int:
+        quick = cost.largest_within(QUICK_S, self._max_batch)
+        return max(quick, cost.best_within(PARTIALS_WITHIN_S, self._max_batch))
 
-        It is not the time in the largest batches, which need streams that are not there yet.
+    def request_costs(self, finals_per_partial: float) -> RequestCosts | None:
+        """Return the costs on a busy server; None: nothing was measured yet.
+
+        A busy worker computes a full batch of partials, then the finals that have come meanwhile, and so on. So the
+        sizes of both batches follow from each other. They are not those of now: a server with few streams has small
+        batches, and would seem to have no room.
+
+        Args:
+            finals_per_partial: finals that streams request for each partial.
         """
-        cost = self._cost_of_finals()
-        return cost.mean_s if cost else None
-
-    @property
-    def partial_s(self) -> float | None:
-        """The same for a partial."""
-        cost = self._cost_of_partials()
-        return cost.mean_s if cost else None
-
-    @property
-    def finals_measured(self) -> bool:
-        """True if `final_s` comes from many finals."""
-        return self._n_finals >= MEASURED_FINALS
-
-    def _cost_of_finals(self) -> BatchCost:
-        return self._final_cost or self._partial_cost
-
-    def _cost_of_partials(self) -> BatchCost:
-        return self._partial_cost or self._final_cost
+        if self._costs is None:
+            return None
+        n_partials = self.max_partials
+        n_finals = max(1.0, min(self.max_finals, finals_per_partial * n_partials))
+        return RequestCosts(self._costs.finals.each(n_finals), self._costs.partials.each(n_partials))
 
     def _next_level(self, now_s: float, n_workers: int, n_finals_waiting: int) -> ServiceLevel:
-        if not self._final_cost and not self._partial_cost:
+        if self._costs is None:
             return self._level
         # Waiting finals are planned to be done within a second.
-        waiting_s = self._cost_of_finals().of(self.max_finals) / self.max_finals * n_finals_waiting
+        waiting_s = self._costs.finals.each(self.max_finals) * n_finals_waiting
         finals_s = self._computing_finals.per_s(now_s) + waiting_s
-        interval_ms = self._possible_interval_ms(now_s, n_workers, finals_s)
+        partials = self._costs.partials
+        interval_ms = self._possible_interval_ms(now_s, n_workers, finals_s, partials)
         by_finals = finals_s / n_workers
         if by_finals > RESUME_UTILIZATION:
             self._too_busy_s = now_s
@@ -223,24 +239,25 @@ class LoadController:
         if self._level.effort == "full":
             has_time = interval_ms <= _FULL_EFFORT_ENDS * self._interval_ms
         else:
-            has_time = self._possible_interval_ms(now_s, n_workers, 2 * finals_s) <= self._interval_ms
+            has_time = self._possible_interval_ms(now_s, n_workers, 2 * finals_s, partials) <= self._interval_ms
         interval_ms = max(self._interval_ms, round(min(interval_ms, SLOWEST_INTERVAL_MS) / OVERSUBSCRIPTION))
         return ServiceLevel(interval_ms, "full" if has_time else "reduced")
 
-    def _possible_interval_ms(self, now_s: float, n_workers: int, finals_s: float) -> float:
+    def _possible_interval_ms(self, now_s: float, n_workers: int, finals_s: float, partials: BatchCost) -> float:
         """Return the shortest interval that the workers can serve.
 
         Args:
             now_s: monotonic time.
             n_workers: number of workers.
             finals_s: computing that finals need in a second, of all workers.
+            partials: the cost of partials.
         """
         free_s = UTILIZATION * n_workers - finals_s
         if free_s <= 0.0:
             return inf
         n_speaking = max(1, self._n_speaking(now_s))  # somebody may begin at any time
         n = max(1.0, min(n_speaking / n_workers, self.max_partials))
-        return 1000 * n_speaking * self._cost_of_partials().of(n) / n / free_s
+        return 1000 * n_speaking * partials.each(n) / free_s
 
     def _n_speaking(self, now_s: float) -> int:
         memory_s = SPEAKING_S if self._level.partial_interval_ms is not None else PAUSED_SPEAKING_S

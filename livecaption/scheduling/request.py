@@ -33,6 +33,11 @@ class Request:
         return self.window.is_final and not self.is_translation
 
     @property
+    def n_bytes(self) -> int:
+        """The size of its audio in a message to a worker."""
+        return self.window.n_bytes
+
+    @property
     def is_partial(self) -> bool:
         return not self.window.is_final
 

@@ -32,26 +32,12 @@ from heapq import heapify, heappop, heappush
 from typing import NewType
 
 from livecaption.recognition import RequestId, SessionId
+from livecaption.scheduling.config import SchedulerConfig
 from livecaption.scheduling.request import Request
 from livecaption.scheduling.translations import WaitingTranslations
 
 WorkerId = NewType("WorkerId", int)
 BatchId = NewType("BatchId", int)
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulerConfig:
-    """Sizes and number of batches.
-
-    Attributes:
-        max_batch: requests in one batch, at most. `Scheduler.limit_batches` sets the present limit. Larger: each
-            request costs less, and waits for all. Smaller: the processor is used less well.
-        batches_in_flight: unanswered batches of one worker, at most. Two hide the time of the pipe. More: requests
-            wait where newer ones cannot replace them. Figures: docs/decisions/0029-batches-in-flight.md.
-    """
-
-    max_batch: int = 16
-    batches_in_flight: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +321,12 @@ class Scheduler:
             if not idle and len(self._finals) < self._max_finals:
                 return ()
             finals = [heappop(self._finals)[2]]
-            while self._finals and len(finals) < self._max_finals and self._may_share(finals[0], self._finals[0][2]):
+            n_bytes = finals[0].n_bytes
+            while self._finals and len(finals) < self._max_finals:
+                following = self._finals[0][2]
+                n_bytes += following.n_bytes
+                if n_bytes > self._config.max_batch_bytes or not self._may_share(finals[0], following):
+                    break
                 finals.append(heappop(self._finals)[2])
             return tuple(finals)
         in_flight = {request.session for request in self._in_flight() if request.is_partial}
@@ -348,7 +339,15 @@ class Scheduler:
         first = self._partials[sessions[0]]
         partials = [each for each in map(self._partials.__getitem__, sessions) if self._may_share(first, each)]
         partials.sort(key=lambda each: abs(each.window.n_encoder_samples - first.window.n_encoder_samples))
-        return tuple(self._refresh(self._partials.pop(each.session)) for each in partials[: self._max_partials])
+        batch: list[Request] = []
+        n_bytes = 0
+        for each in partials[: self._max_partials]:
+            refreshed = self._partials[each.session] = self._refresh(each)
+            n_bytes += refreshed.n_bytes
+            if batch and n_bytes > self._config.max_batch_bytes:
+                break
+            batch.append(self._partials.pop(each.session))
+        return tuple(batch)
 
     def _next_translation(self) -> tuple[Request, ...]:
         translation = self._translations.take() if self._may_translate() else None

@@ -20,7 +20,7 @@ from livecaption.live.opener import SessionOpener
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
 from livecaption.live.websocket import WebSocket
-from livecaption.scheduling.scheduler import SchedulerConfig
+from livecaption.scheduling.config import SchedulerConfig
 from livecaption.server import auth, cors, descriptors, http, links, readers, rooms, transcripts
 from livecaption.server.access import access_of
 from livecaption.server.addresses import Listening

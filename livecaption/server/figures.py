@@ -17,7 +17,7 @@ from livecaption.store.transcripts import StoreFigures
 from livecaption.workers.counts import WorkCounts
 from livecaption.workers.supervisor import WorkerFigures
 
-BATCH_SIZE_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16)
+BATCH_SIZE_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 Kind = Callable[[str, str, Any], Metric]
 """Builds a Prometheus family from a name, a help text and a value."""

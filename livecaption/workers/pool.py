@@ -11,9 +11,10 @@ from functools import partial
 
 from livecaption.errors import EngineError, TranscriptionFailed, WorkerDied
 from livecaption.ipc.config import EngineConfig
-from livecaption.ipc.messages import BatchFailed
+from livecaption.ipc.messages import BatchFailed, Loaded
 from livecaption.recognition import Hypothesis, ModelDescription, SessionId, logged_id
 from livecaption.scheduling.admission import Demand, Load
+from livecaption.scheduling.config import SchedulerConfig
 from livecaption.scheduling.load_control import LoadController, LoadFigures, ServiceLevel
 from livecaption.scheduling.memory_limit import MemoryLimit
 from livecaption.scheduling.partial_timer import PartialsConfig
@@ -25,7 +26,6 @@ from livecaption.scheduling.scheduler import (
     Instruction,
     QueueFigures,
     Scheduler,
-    SchedulerConfig,
     WorkerId,
 )
 from livecaption.workers.config import WorkerConfig
@@ -120,9 +120,7 @@ class WorkerPool:
         now_s = time.monotonic()
         oldest_asked_s = self._scheduler.oldest_final_asked_s
         return Load(
-            final_s=self._load_controller.final_s,
-            partial_s=self._load_controller.partial_s,
-            finals_measured=self._load_controller.finals_measured,
+            costs=self._load_controller.request_costs(self._demand.finals_per_partial(now_s)),
             utterances_per_s=self._demand.utterances_per_s(now_s),
             speaking=self._demand.speaking(now_s),
             n_workers=len(self._ready),
@@ -246,9 +244,11 @@ class WorkerPool:
                 self._quarantine.add(instruction.request.window, time.monotonic())
                 self._answer(instruction.request, _quarantined())
 
-    def _on_ready(self, worker: Worker, loaded: ModelDescription) -> None:
+    def _on_ready(self, worker: Worker, message: Loaded) -> None:
         is_first = self.loaded is None
-        self.loaded = loaded
+        self.loaded = loaded = message.description
+        self._load_controller.calibrate(message.costs)
+        self._limit_batches()
         self._ready[worker.id] = worker
         model = f"{loaded.model}@{loaded.revision}" if loaded.revision else loaded.model
         logger.info("worker %d is ready: %s (%s) on %s", worker.id, model, loaded.compute_type, loaded.device)

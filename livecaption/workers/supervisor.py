@@ -10,7 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from livecaption.ipc import children
 from livecaption.ipc.config import EngineConfig
@@ -103,7 +103,8 @@ class Supervisor:
         while not self._stopping.is_set() and self.failure is None:
             healthy = memory_short = False
             try:
-                worker = self._worker = Worker(self._engine, config, self._deadlines, self._listener)
+                engine = replace(self._engine, calibrates=not self._was_ready)
+                worker = self._worker = Worker(engine, config, self._deadlines, self._listener)
             except OSError as error:
                 if error.errno in SHORTAGES:
                     if not short:

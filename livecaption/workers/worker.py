@@ -32,7 +32,7 @@ from livecaption.ipc.messages import (
     Transcribe,
     Transcribed,
 )
-from livecaption.recognition import DeviceMemory, ModelDescription, Window
+from livecaption.recognition import DeviceMemory, Window
 from livecaption.scheduling.scheduler import BatchId, WorkerId
 from livecaption.workers import spawning
 from livecaption.workers.config import WorkerConfig
@@ -49,7 +49,7 @@ Answer = Transcribed | BatchFailed
 class WorkerListener:
     """The callbacks of a worker, called in the event loop."""
 
-    on_ready: Callable[["Worker", ModelDescription], None]
+    on_ready: Callable[["Worker", Loaded], None]
     on_answer: Callable[["Worker", Answer], None]
     on_lost: Callable[["Worker"], None]
     """Called at once, also when the server kills the worker. From then on nothing is sent to it or received from it."""
@@ -206,7 +206,7 @@ class Worker:
         self._transition(WorkerEvent.LOADED)
         self.was_ready = True
         self._ready_s = self._last_message_s
-        self._listener.on_ready(self, message.description)
+        self._listener.on_ready(self, message)
 
     def _receive_answer(self, answer: Answer) -> None:
         if not self._batches or not self._batches[0].fits(answer):

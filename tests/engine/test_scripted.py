@@ -87,10 +87,20 @@ def test_a_script_can_refuse_to_load() -> None:
         ScriptedEngine("delay 0, refuse")
 
 
-@pytest.mark.parametrize("script", ["refuse now", "load", "load soon", "say hello", "crash", "tiny.en"])
+@pytest.mark.parametrize("script", ["refuse now", "load", "load soon", "cost much", "say hello", "crash", "tiny.en"])
 def test_an_unknown_command_for_the_process_refuses_to_load(script: str) -> None:
     with pytest.raises(EngineUnusable):
         ScriptedEngine(script)
+
+
+def test_it_reports_what_its_batches_cost_and_takes_that_time() -> None:
+    engine = ScriptedEngine("delay 0.05, cost 0.01")
+    assert engine.costs.finals == engine.costs.partials
+    assert [each.n_windows for each in engine.costs.finals] == [1, 64]
+    assert [each.compute_s for each in engine.costs.finals] == pytest.approx([0.06, 0.69], rel=0.05)
+    began_s = time.monotonic()
+    engine.transcribe([window()] * 5)
+    assert time.monotonic() - began_s >= 0.1
 
 
 @pytest.mark.parametrize("command", ["sing", "delay soon", "final-only sing", "Say hello"])

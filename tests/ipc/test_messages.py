@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from livecaption.audio.formats import AudioFormat, PcmDecoder
 from livecaption.ipc.messages import (
+    MAX_MESSAGE_BYTES,
     BatchFailed,
     DumpStacks,
     GarbledMessage,
@@ -27,7 +28,9 @@ from livecaption.ipc.messages import (
     encode,
 )
 from livecaption.recognition import (
+    BatchTime,
     DeviceMemory,
+    EngineCosts,
     Hypothesis,
     ModelDescription,
     PrecedingUtterance,
@@ -36,17 +39,19 @@ from livecaption.recognition import (
     Window,
     Word,
 )
+from livecaption.scheduling.config import SchedulerConfig
 from tests.support.cases import for_each
 
 HYPOTHESIS = Hypothesis("Grüße, 世界", "de", 0.9, 0.01, (Word("Grüße,", 0, 300, 0.8), Word("世界", 300, 600, 1.0)))
+COSTS = EngineCosts((BatchTime(1, 0.1), BatchTime(4, 0.3)), (BatchTime(1, 0.08),), max_batch=16)
 WITHOUT_AUDIO: list[Message] = [
     Stop(),
     DumpStacks(),
     Heartbeat(),
     Heartbeat(DeviceMemory(used_bytes=3, total_bytes=9)),
     ModelFound(),
-    Loaded(ModelDescription("tiny.en", "cpu", "int8", ("en", "de"), translates=False, revision="0d3d19a3")),
-    Loaded(ModelDescription("base", "cpu", "int8", ("en", "de"), translates=True, tracks=("en",))),
+    Loaded(ModelDescription("tiny.en", "cpu", "int8", ("en", "de"), translates=False, revision="0d3d19a3"), COSTS),
+    Loaded(ModelDescription("base", "cpu", "int8", ("en", "de"), translates=True, tracks=("en",)), COSTS),
     LoadFailed("no such model"),
     LoadFailed("no memory", retry=True),
     Transcribed(7, (HYPOTHESIS, Hypothesis("", "en", 0.0, 1.0, suspicious=True, speech_end_ms=740)), 0.25),
@@ -205,3 +210,33 @@ def test_the_error_has_nothing_of_what_was_said() -> None:
     with pytest.raises(GarbledMessage) as caught:
         decode(raw({**FIELDS, "hypotheses": [{**HYPOTHESIS_FIELDS, "text": ["secret"]}]}))
     assert "secret" not in str(caught.value)
+
+
+def test_the_largest_batch_is_a_message() -> None:
+    """Also with texts that are longer than a client can send."""
+    config = SchedulerConfig()
+    window = Window(np.zeros(30 * 16_000, np.float32), TranscriptionOptions(prompt="é" * 20_000, words=True))
+    n_windows = min(config.max_batch, config.max_batch_bytes // window.n_bytes)
+    assert 50 < n_windows <= 64
+    sent = encode(Transcribe(1, 1.0, (window,) * n_windows))
+    assert n_windows * window.n_bytes < len(sent) < MAX_MESSAGE_BYTES
+
+
+BATCH = {"n_windows": 1, "compute_s": 0.1}
+
+
+@for_each(
+    "costs",
+    [
+        {"finals": [], "partials": [BATCH], "max_batch": 16},
+        {"finals": [BATCH], "partials": [], "max_batch": 16},
+        {"finals": [{**BATCH, "n_windows": 0}], "partials": [BATCH], "max_batch": 16},
+        {"finals": [{**BATCH, "compute_s": -0.1}], "partials": [BATCH], "max_batch": 16},
+        {"finals": [BATCH], "partials": [BATCH], "max_batch": 0},
+    ],
+)
+def test_costs_that_no_engine_can_have_are_garbled(costs: dict[str, Any]) -> None:
+    fields = json.loads(encode(WITHOUT_AUDIO[5])[4:])
+    header = json.dumps({**fields, "costs": costs}).encode()
+    with pytest.raises(GarbledMessage):
+        decode(struct.pack(">I", len(header)) + header)

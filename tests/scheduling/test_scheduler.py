@@ -1,7 +1,7 @@
 """Which worker gets which batch next."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from livecaption.recognition import RequestId, SessionId, TranslationTask, Window
+from livecaption.scheduling.config import SchedulerConfig
 from livecaption.scheduling.request import Request
 from livecaption.scheduling.scheduler import (
     BatchId,
@@ -18,7 +19,6 @@ from livecaption.scheduling.scheduler import (
     Instruction,
     QueueFigures,
     Scheduler,
-    SchedulerConfig,
     WorkerId,
 )
 from tests.support.cases import for_each
@@ -732,3 +732,32 @@ def test_translations_that_no_worker_will_make_are_abandoned_too() -> None:
     sched.submit(translation(1))
     assert [request.id for request in sched.abandon()] == [1]
     assert sched.figures.translations == 0
+
+
+def long(request: Request, seconds: float = 30.0) -> Request:
+    return replace(request, window=replace(request.window, samples=np.zeros(round(16_000 * seconds), np.float32)))
+
+
+@pytest.mark.parametrize("request_of", [final, partial])
+def test_a_batch_has_no_more_audio_than_a_message_takes(request_of: Callable[..., Request]) -> None:
+    """A larger message counts as garbled, and would end the worker."""
+    sched = Scheduler(SchedulerConfig(max_batch_bytes=3 * 960_000))
+    for n in range(7):
+        assert sched.submit(long(request_of(n, str(n)))) == []
+    assert in_turn(sched, W1) == [(0, 1, 2), (3, 4, 5), (6,)]
+    sched.check_invariants()
+
+
+@pytest.mark.parametrize("request_of", [final, partial])
+def test_a_request_with_more_audio_than_a_batch_may_have_goes_alone(request_of: Callable[..., Request]) -> None:
+    sched = Scheduler(SchedulerConfig(max_batch_bytes=1))
+    for n in range(2):
+        sched.submit(request_of(n, str(n)))
+    assert in_turn(sched, W1) == [(0,), (1,)]
+
+
+def test_the_audio_of_a_partial_counts_as_it_is_sent() -> None:
+    sched = Scheduler(SchedulerConfig(max_batch_bytes=3 * 960_000), refresh=long)
+    for n in range(5):
+        sched.submit(partial(n, str(n)))
+    assert in_turn(sched, W1) == [(0, 1, 2), (3, 4)]

@@ -1,11 +1,12 @@
-"""The load of a server before its first request."""
+"""The load of a server without streams."""
 
-from livecaption.scheduling.admission import Load
+from dataclasses import replace
 
-FRESH = Load(
-    final_s=None,
-    partial_s=None,
-    finals_measured=False,
+from livecaption.scheduling.admission import PARTIAL_INTERVAL_S, Load
+from livecaption.scheduling.load_control import RequestCosts
+
+LOADING = Load(
+    costs=None,
     utterances_per_s=0.2,
     speaking=1.0,
     n_workers=1,
@@ -13,3 +14,6 @@ FRESH = Load(
     partials_paused=False,
     free_bytes=2**40,
 )
+"""No worker has been ready yet."""
+FRESH = replace(LOADING, costs=RequestCosts(final_s=0.05, partial_s=0.04 * PARTIAL_INTERVAL_S))
+"""A stream without pause takes 0.01 of a worker for finals, and 0.04 for partials."""

@@ -9,7 +9,7 @@ import pytest
 
 from livecaption.ipc import children
 from livecaption.ipc.messages import Loaded, Message, decode, encode
-from livecaption.recognition import ModelDescription
+from livecaption.recognition import BatchTime, EngineCosts, ModelDescription
 from livecaption.workers import spawning
 from livecaption.workers.config import WorkerConfig
 from livecaption.workers.restart import RestartConfig
@@ -17,7 +17,8 @@ from livecaption.workers.supervisor import Supervisor
 from livecaption.workers.worker import WorkerListener
 
 MODEL = ModelDescription("none", "cpu", "none", ("en",), translates=False)
-LOADED = Loaded(MODEL)
+COSTS = EngineCosts((BatchTime(1, 0.1),), (BatchTime(1, 0.1),), max_batch=16)
+LOADED = Loaded(MODEL, COSTS)
 RESTART = RestartConfig(first_delay_s=0.0, healthy_busy_s=0.0)
 CONFIG = WorkerConfig(
     heartbeat_timeout_s=5.0, batch_timeout_s=10.0, load_timeout_s=100.0, shortage_interval_s=0.01, restart=RESTART

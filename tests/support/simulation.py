@@ -8,10 +8,12 @@ from random import Random
 
 import numpy as np
 
-from livecaption.recognition import RequestId, SessionId, Window
+from livecaption.recognition import BatchTime, EngineCosts, RequestId, SessionId, Window
+from livecaption.scheduling.admission import Demand, Load, StreamLimit, stream_limit
+from livecaption.scheduling.config import AdmissionConfig, SchedulerConfig
 from livecaption.scheduling.load_control import LoadController, ServiceLevel
 from livecaption.scheduling.request import Request
-from livecaption.scheduling.scheduler import BatchId, Dispatch, Instruction, Scheduler, SchedulerConfig, WorkerId
+from livecaption.scheduling.scheduler import BatchId, Dispatch, Instruction, Scheduler, WorkerId
 
 SILENCE = np.zeros(1, np.float32)
 STEP_S = 0.02
@@ -22,6 +24,15 @@ STEEP: Curve = {1: 0.290, 4: 4 * 0.112, 16: 16 * 0.095}
 """Computing time of one thread for batches of 7 s clips with tiny.en int8, a model that gains much from batches."""
 FLAT: Curve = {1: 0.139, 2: 2 * 0.101, 8: 8 * 0.097, 16: 16 * 0.094}
 """The same for finals of 3 to 9 s with the guard, which gain little from batches."""
+GPU: Curve = {1: 0.0362, 64: 0.035 + 64 * 0.0012}
+"""Estimate of a batch that is one batch on a large GPU: 35 ms, and 1.2 ms for each window."""
+SIZES_ON_GPU = (1, 8, 32, 64)
+
+
+def calibration(curve: Curve = STEEP, slowness: float = 1.0, sizes: tuple[int, ...] = (1, 4)) -> EngineCosts:
+    """Return what an engine of this speed measures while it loads."""
+    times = tuple(BatchTime(n, slowness * batch_s(n, curve)) for n in sizes)
+    return EngineCosts(times, times, max(16, *sizes))
 
 
 def batch_s(n_requests: int, curve: Curve = STEEP) -> float:
@@ -41,6 +52,7 @@ class Publisher:
     counts_from_s: float = 0.0
     utterance: int = -1
     speculated: bool = False
+    joined_s: float = 0.0
 
     def next_utterance(self, now_s: float) -> None:
         self.utterance += 1
@@ -65,13 +77,23 @@ class Waits:
 class SimulatedServer:
     """Streams start and end by `join` and `leave`; `run` advances the time."""
 
-    def __init__(self, *, n_workers: int = 1, slowness: float = 0.5, curve: Curve = STEEP, seed: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        n_workers: int = 1,
+        slowness: float = 0.5,
+        curve: Curve = STEEP,
+        sizes: tuple[int, ...] = (1, 4),
+        seed: int = 1,
+    ) -> None:
         self.now_s = 0.0
         self.curve = curve
         self.slowness = slowness
         """Computing time of a worker relative to one thread. Two threads: a half."""
         self.scheduler = Scheduler(SchedulerConfig(), self._refresh)
         self.controller = LoadController(500, SchedulerConfig().max_batch)
+        self.controller.calibrate(calibration(curve, slowness, sizes))
+        self.demand = Demand()
         self.waits = Waits()
         self.computed_s = 0.0
         self.n_computed = 0
@@ -85,19 +107,48 @@ class SimulatedServer:
             worker = WorkerId(n)
             self._busy[worker], self._free_s[worker] = deque(), 0.0
             self._execute(self.scheduler.add_worker(worker))
+        self._limit_batches()
 
     def join(self, n_streams: int, *, partials: bool = True) -> None:
         for _ in range(n_streams):
             self._n_publishers += 1
             publisher = Publisher(SessionId(str(self._n_publishers)), Random(self._random.random()), partials)
             publisher.next_utterance(self.now_s)
+            publisher.joined_s = self.now_s
+            self.demand.add_stream(publisher.id, self.now_s)
             self.publishers.append(publisher)
+
+    def knock(self, n_streams: int) -> int:
+        """Let streams ask for admission, one after the other, and return how many were refused."""
+        n_before = len(self.publishers)
+        for _ in range(n_streams):
+            if len(self.publishers) < self.limit.n:
+                self.join(1)
+        return n_before + n_streams - len(self.publishers)
+
+    @property
+    def limit(self) -> StreamLimit:
+        """The streams that admission allows now, on a machine that has enough memory."""
+        config = AdmissionConfig()
+        oldest_s = self.scheduler.oldest_final_asked_s
+        load = Load(
+            costs=self.controller.request_costs(self.demand.finals_per_partial(self.now_s)),
+            utterances_per_s=self.demand.utterances_per_s(self.now_s),
+            speaking=self.demand.speaking(self.now_s),
+            n_workers=len(self._busy),
+            oldest_final_s=0.0 if oldest_s is None else self.now_s - oldest_s,
+            partials_paused=self.interval_ms is None,
+            free_bytes=2**50,
+        )
+        n_new = sum(publisher.joined_s > self.now_s - config.new_s for publisher in self.publishers)
+        return stream_limit(len(self.publishers), n_new, load, config)
 
     def leave(self, n_streams: int) -> None:
         for _ in range(n_streams):
             session = self.publishers.pop().id
             self.scheduler.forget(session)
             self.controller.remove_stream(session)
+            self.demand.remove_stream(session, self.now_s)
 
     @property
     def interval_ms(self) -> int | None:
@@ -138,9 +189,11 @@ class SimulatedServer:
 
     def _ask(self, publisher: Publisher, *, is_final: bool) -> None:
         self._n_requests += 1
-        window = Window(SILENCE, is_final=is_final)
+        n_samples = round(16_000 * (min(self.now_s, publisher.ends_s) - publisher.starts_s))
+        window = Window(np.broadcast_to(SILENCE, (n_samples,)), is_final=is_final)
         request = Request(RequestId(self._n_requests), publisher.id, publisher.utterance, self.now_s, window)
         self.controller.record_request(request, self.now_s)
+        self.demand.record_request(request, self.now_s)
         self._execute(self.scheduler.submit(request))
 
     def _execute(self, instructions: list[Instruction]) -> None:
@@ -163,5 +216,8 @@ class SimulatedServer:
                 waits = self.waits.finals if is_final else self.waits.partials
                 waits += [(self.now_s, self.now_s - request.asked_s) for request in requests]
                 self._execute(instructions)
-                finals, partials = self.controller.max_finals, self.controller.max_partials
-                self._execute(self.scheduler.limit_batches(finals=finals, partials=partials))
+                self._limit_batches()
+
+    def _limit_batches(self) -> None:
+        finals, partials = self.controller.max_finals, self.controller.max_partials
+        self._execute(self.scheduler.limit_batches(finals=finals, partials=partials))

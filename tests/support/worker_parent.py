@@ -18,9 +18,9 @@ async def serve(model: str, prompt: str, end: str) -> None:
 
     from livecaption.ipc.config import EngineConfig
     from livecaption.recognition import RequestId, SessionId, TranscriptionOptions, Window
+    from livecaption.scheduling.config import SchedulerConfig
     from livecaption.scheduling.partial_timer import PartialsConfig
     from livecaption.scheduling.request import Request
-    from livecaption.scheduling.scheduler import SchedulerConfig
     from livecaption.workers.config import WorkerConfig
     from livecaption.workers.pool import WorkerPool
 

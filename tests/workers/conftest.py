@@ -14,9 +14,9 @@ from livecaption.errors import EngineError
 from livecaption.ipc import children
 from livecaption.ipc.config import EngineConfig
 from livecaption.recognition import Hypothesis, RequestId, SessionId, TranscriptionOptions, TranslationTask, Window
+from livecaption.scheduling.config import SchedulerConfig
 from livecaption.scheduling.partial_timer import PartialsConfig
 from livecaption.scheduling.request import Request
-from livecaption.scheduling.scheduler import SchedulerConfig
 from livecaption.workers.config import WorkerConfig
 from livecaption.workers.pool import PoolState, WorkerPool
 from tests.support.eventually import eventually

@@ -59,6 +59,7 @@ async def test_every_request_is_answered_once_and_finals_in_the_order_of_asking(
 async def test_translations_are_answered_once_and_are_no_load(start_crew: StartCrew) -> None:
     """However slow they are, nothing is measured by which streams or partials become fewer."""
     crew = await start_crew()
+    costs = crew.pool.load.costs
     task = TranslationTask("de", "One.")
     slow, failed, crashed = [
         crew.ask(f"translation-only {what}", session=session, translation=task)
@@ -68,7 +69,7 @@ async def test_translations_are_answered_once_and_are_no_load(start_crew: StartC
     assert isinstance(await failed, TranscriptionFailed)
     assert isinstance(await crashed, TranscriptionFailed)
     assert isinstance(await crew.ask(session="c", translation=task), TranscriptionFailed)
-    assert crew.pool.load.final_s is crew.pool.load.partial_s is None
+    assert crew.pool.load.costs == costs
     assert crew.pool._load_controller._spoke_s == {}
     assert crew.pool.service_level() == ServiceLevel(500, effort="full")
     counts = crew.pool.counts
@@ -97,17 +98,20 @@ async def test_the_time_of_the_workers_sets_the_interval_of_partials_and_the_siz
     start_crew: StartCrew,
 ) -> None:
     """The worker here is slow: single requests, no partials, and no room for many streams."""
-    crew = await start_crew()
-    assert crew.pool.service_level() == ServiceLevel(500, effort="full")
-    unmeasured = crew.pool.load
-    assert unmeasured.final_s is unmeasured.partial_s is None
-    assert not unmeasured.partials_paused
-    assert (unmeasured.n_workers, unmeasured.oldest_final_s) == (1, 0.0)
-    assert unmeasured.free_bytes > 2**20
-    await crew.ask("delay 3.5")
+    crew = await start_crew("cost 3.5")
+    before = crew.pool.load
+    assert before.costs
+    assert before.costs.final_s == before.costs.partial_s == pytest.approx(3.5, rel=0.01)
+    assert not before.partials_paused
+    assert crew.pool.service_level() == ServiceLevel(1842, effort="reduced")
+    assert (before.n_workers, before.oldest_final_s) == (1, 0.0)
+    assert before.free_bytes > 2**20
+    await crew.ask()
     await eventually(lambda: crew.pool.service_level().partial_interval_ms is None)
-    assert crew.pool.load.final_s == pytest.approx(3.5, rel=0.1)
-    assert crew.pool.load.partials_paused
+    after = crew.pool.load
+    assert after.costs
+    assert after.costs.final_s == pytest.approx(3.5, rel=0.1)
+    assert after.partials_paused
     assert crew.pool.load_figures.utilization > 0.5
     crew.ask(translation=TranslationTask("de", "One."))
     assert (crew.pool.queue.translations, crew.pool.queue.in_flight) == (1, 0)  # there is no time for it
@@ -132,11 +136,10 @@ async def test_finals_of_a_stream_that_is_alone_are_computed_several_at_once_alt
     start_crew: StartCrew,
 ) -> None:
     """Beside a second stream, batches of finals this slow are single requests."""
-    crew = await start_crew()
-    await crew.ask("delay 0.7")
+    crew = await start_crew("cost 0.7")
     for sessions in (["a"], ["a", "b"]):
         before = crew.pool.counts.batch_sizes.copy()
-        await asyncio.gather(*(crew.ask("delay 0.7", session=session) for session in sessions * (6 // len(sessions))))
+        await asyncio.gather(*(crew.ask(session=session) for session in sessions * (6 // len(sessions))))
         sizes = crew.pool.counts.batch_sizes - before
         assert (max(sizes) > 1) == (len(sessions) == 1)
 

@@ -6,11 +6,12 @@ import os
 import time
 from dataclasses import replace
 from multiprocessing.context import SpawnProcess
+from typing import Any
 
 import pytest
 
 from livecaption.ipc.config import EngineConfig
-from livecaption.workers import supervisor
+from livecaption.workers import spawning, supervisor
 from livecaption.workers.lifecycle import PoolState
 from livecaption.workers.supervisor import Supervisor
 from tests.support.eventually import eventually
@@ -82,3 +83,23 @@ async def test_a_pause_of_the_whole_server_kills_no_worker(puppets: list[Puppet]
     assert time.monotonic() - began_s > 1.5 + config.heartbeat_timeout_s
     await supervised.stop()
     await asyncio.wait_for(running, 20)
+
+
+async def test_a_process_that_replaces_another_is_not_calibrated(monkeypatch: pytest.MonkeyPatch, notes: Notes) -> None:
+    """Streams wait for it, and the server has measured enough."""
+    engines: list[EngineConfig] = []
+    spawn = spawning.spawn
+
+    def note(engine: EngineConfig, *others: Any) -> Any:
+        engines.append(engine)
+        return spawn(engine, *others)
+
+    monkeypatch.setattr(spawning, "spawn", note)
+    supervised = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener, notes.on_state)
+    running = asyncio.ensure_future(supervised.run())
+    await eventually(lambda: supervised.state is PoolState.READY)
+    supervised.kill_now()
+    await eventually(lambda: notes.calls.count(notes.calls[0]) == 2)
+    assert [engine.calibrates for engine in engines] == [True, False]
+    await supervised.stop()
+    await running

@@ -31,7 +31,7 @@ from livecaption.workers.lifecycle import WorkerState
 from livecaption.workers.supervisor import SHORTAGES
 from livecaption.workers.worker import Worker
 from tests.support.eventually import eventually
-from tests.support.puppets import CONFIG, LOADED, MODEL, RESTART, Notes, Puppet
+from tests.support.puppets import CONFIG, LOADED, RESTART, Notes, Puppet
 
 pytestmark = pytest.mark.processes
 
@@ -104,7 +104,7 @@ async def test_a_worker_that_loaded_gets_batches_and_answers_them(
     assert worker.state is WorkerState.BUSY
     puppets[0].send(BatchFailed(2, "failed"))
     await eventually(lambda: worker.state is WorkerState.READY)
-    assert notes.calls == [MODEL, transcribed(1), BatchFailed(2, "failed")]
+    assert notes.calls == [LOADED, transcribed(1), BatchFailed(2, "failed")]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ async def test_a_worker_that_sends_what_its_state_forbids_is_killed(
     worker.transcribe(BatchId(2), [WINDOW])
     puppets[0].send(message)
     await asyncio.wait_for(worker.lost, 10)
-    assert notes.calls == [MODEL, "lost"]
+    assert notes.calls == [LOADED, "lost"]
     assert spawning.reap(worker.process, 10) == -9
 
 
@@ -147,13 +147,13 @@ async def test_messages_of_a_killed_worker_do_not_count(worker: Worker, puppets:
     await loaded(worker, puppets[0])
     worker.transcribe(BatchId(1), [WINDOW])
     worker.kill("test")
-    assert notes.calls == [MODEL, "lost"]  # at once, because nothing may be sent to it any more
+    assert notes.calls == [LOADED, "lost"]  # at once, because nothing may be sent to it any more
     puppets[0].send(transcribed(1))
     puppets[0].send(Heartbeat())
     puppets[0].pipe.close()
     await asyncio.wait_for(asyncio.to_thread(worker._bridge._reader.join), 10)  # all messages are in the loop
     await asyncio.sleep(0)  # and handled
-    assert notes.calls == [MODEL, "lost"]
+    assert notes.calls == [LOADED, "lost"]
     assert worker.describe_end(-9) == "was killed: test"
 
 
