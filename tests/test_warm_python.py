@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -62,7 +63,9 @@ def different(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
         lists = {name: value if isinstance(value, list) else [value] for name, value in shown.items()}
         return {f"{name}: {word}" for name, value in lists.items() for word in value}
 
-    return words(one) ^ words(other)
+    # A fork is not shown with the options of its interpreter, such as -B.
+    options = getattr(subprocess, "_args_from_interpreter_flags")()  # noqa: B009
+    return (words(one) ^ words(other)) - {f"arguments: {os.fsencode(option)!r}" for option in options}
 
 
 async def served(server: ServerProcess) -> list[dict[str, Any]]:

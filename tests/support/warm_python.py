@@ -97,6 +97,7 @@ class Template:
         self._connect = connect
         self._connection: socket.socket | None = None
         self._owner = os.getpid()
+        self._read_at_start = _read_at_start(_variables())
         self._lock = threading.Lock()
 
     def serves(self, arguments: Sequence[str], environment: Sequence[bytes]) -> bool:
@@ -107,7 +108,7 @@ class Template:
             or (first == "-c" and second.startswith("from multiprocessing."))
             or first in SCRIPTS
         )
-        is_alike = _read_at_start(environment) == _read_at_start(_variables())
+        is_alike = _read_at_start(environment) == self._read_at_start
         has_room = sum(len(each) + 1 for each in environment) < ENVIRONMENT_BYTES
         # Its forks would end with the thread that started it.
         has_parent = self._connection is not None or threading.current_thread() is threading.main_thread()

@@ -2,7 +2,6 @@
 
 import ctypes
 import importlib.metadata
-import os
 import platform
 import re
 import shutil
@@ -17,6 +16,7 @@ import psutil
 
 from livecaption.evaluation.gpu.step import Record, StepSettings, main
 from livecaption.evaluation.gpu.unpack import COMMIT_FILE, cublas_files
+from livecaption.workers.processors import n_processors
 
 ROOT = Path(__file__).parent.parent.parent.parent
 PACKAGES = (
@@ -33,7 +33,7 @@ def environment(_: StepSettings, record: Record) -> None:
         {
             "commit": _commit(),
             "python": platform.python_version(),
-            "cores": os.cpu_count(),
+            "cores": n_processors(),
             "processor": _processor(),
             "gpus": parse_gpus(_smi(*SMI_FIELDS)),
             "driver_cuda": _driver_cuda(),
