@@ -51,7 +51,14 @@ PURE = [
     or path.parts[1:3] in (("live", "dialects"), ("live", "state.py"), ("live", "room_state.py"))
     or path.parts[1:3] == ("workers", "lifecycle.py")
     or str(path) in ("livecaption/store/schema.py", "livecaption/store/rows.py", "livecaption/store/search.py")
-    or path.parts[1:3] in (("engine", "language.py"), ("live", "turn.py"), ("live", "title.py"))
+    or path.parts[1:3]
+    in (
+        ("engine", "batches.py"),
+        ("engine", "plan.py"),
+        ("engine", "language.py"),
+        ("live", "turn.py"),
+        ("live", "title.py"),
+    )
     or path.name
     in ("event_log.py", "restart.py", "deadlines.py", "messages.py", "quarantine.py", "tokens.py", "allowance.py")
     or path.parts[1] == "keys.py"
@@ -108,6 +115,7 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/scheduling/request.py": "types",
     "livecaption/pipeline/latency.py": "types",
     "livecaption/engine/whisper.py": "needs the model: tests/model/test_whisper.py, tests/engine/test_engine.py",
+    "livecaption/engine/decoder.py": "needs the model: tests/model/test_whisper.py, test_batches_on_a_gpu.py",
     "livecaption/engine/tokens.py": "needs the model: tests/model/test_whisper.py",
     "livecaption/engine/alignment.py": "needs the model: tests/model/test_whisper.py",
     "livecaption/live/peer.py": "types",

@@ -9,7 +9,7 @@ from faster_whisper.transcribe import merge_punctuations
 
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.engine.guard import Decoding
-from livecaption.engine.passes import grouped, rows_of
+from livecaption.engine.passes import Rows, grouped
 from livecaption.engine.tokens import CLOSING_PUNCTUATION, Vocabulary
 from livecaption.recognition import Word
 
@@ -25,7 +25,7 @@ WORD_LAG_MS = {"tiny.en": 160}
 
 
 def align(
-    model: Any, model_name: str, vocabulary: Vocabulary, decodings: Sequence[Decoding]
+    model: Any, model_name: str, vocabulary: Vocabulary, decodings: Sequence[Decoding], rows: Rows
 ) -> dict[int, tuple[Word, ...]]:
     """Time the words of those decodings whose windows ask for them.
 
@@ -34,6 +34,7 @@ def align(
         model_name: selects the entry of `WORD_LAG_MS`.
         vocabulary: vocabulary of the model.
         decodings: results of the decoder.
+        rows: takes their rows of the encoder's output.
 
     Returns:
         The words, by the indices of their decodings.
@@ -49,7 +50,7 @@ def align(
         tokenizer = vocabulary.tokenizer(alike[0].language, alike[0].window.options.task)
         preceding_tokens = [vocabulary.preceding_words(decoding.window) for decoding in alike]
         alignments = model.align(
-            rows_of(alike[0].encoded, [decoding.row for decoding in alike]),
+            rows.take(alike[0].encoded, [decoding.row for decoding in alike]),
             tokenizer.sot_sequence,
             [before + decoding.text_tokens for before, decoding in zip(preceding_tokens, alike, strict=True)],
             [max(2, decoding.window.n_encoder_samples // FRAME_SAMPLES) for decoding in alike],

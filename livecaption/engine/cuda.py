@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from glob import glob
 from pathlib import Path
 
@@ -75,6 +76,10 @@ def prepare(gpu: Gpu, driver: Driver) -> None:
         EngineUnusable: cuBLAS is missing; the message has the way out.
     """
     load_libraries()
+    if cache := os.environ.get("CUDA_CACHE_PATH"):
+        # Nothing says that the driver makes it. Without it, kernels are compiled at each start.
+        with suppress(OSError):
+            os.makedirs(cache, exist_ok=True)
     try:
         driver.keep_memory(gpu)
     except OSError as error:  # slower, not wrong

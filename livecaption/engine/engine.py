@@ -1,25 +1,43 @@
 """Define the interfaces of an engine and of a translator: windows in, hypotheses out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from livecaption.errors import TranscriptionFailed
 from livecaption.recognition import DeviceMemory, EngineCosts, Hypothesis, ModelDescription, Window
 
+Finish = Callable[[], list[Hypothesis | None]]
+"""The last stage of a batch. It turns what the model made into the answer of `Engine.transcribe`."""
+Compute = Callable[[], Finish]
+"""The second stage of a batch, which runs the model. Its errors are those of `Engine.transcribe`."""
+
 
 class Engine(Protocol):
-    """Transcribes batches of windows. It is in the inference process, and one thread uses it."""
+    """Transcribes batches of windows, in the inference process.
 
-    @property
-    def description(self) -> ModelDescription: ...
+    A batch goes through three stages: `prepare`, and the two functions that follow from it. Each is called once,
+    perhaps on another thread than the last. With several streams, stages of several batches run at the same time.
 
-    @property
-    def costs(self) -> EngineCosts:
-        """The times of batches that it measured while it loaded."""
+    Attributes:
+        description: the model.
+        costs: times of batches that it measured while it loaded.
+        n_streams: number of batches that the device computes at the same time.
+    """
+
+    description: ModelDescription
+    costs: EngineCosts
+    n_streams: int = 1
+
+    def prepare(self, windows: Sequence[Window]) -> Compute:
+        """Do the work before the model's. Windows may differ in every option.
+
+        Raises:
+            TranscriptionFailed: this batch failed; the engine goes on.
+        """
         ...
 
     def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
-        """Return one hypothesis for each window, in order. Windows may differ in every option.
+        """Return one hypothesis for each window, in order: all stages, one after the other.
 
         It is None for a window that failed alone, such as one for which a GPU computed NaN. An engine with tracks
         translates windows that have a translation as their task.
@@ -29,7 +47,7 @@ class Engine(Protocol):
             TranscriptionFailed: this batch failed; the engine goes on.
             EngineUnusable: the device is lost (a sticky CUDA error); the process must end.
         """
-        ...
+        return self.prepare(windows)()()
 
     def device_memory(self) -> DeviceMemory | None:
         """Return the present memory of its device; None for the CPU, and if the device does not report it."""
@@ -48,7 +66,7 @@ def answered(hypotheses: Sequence[Hypothesis | None]) -> list[Hypothesis]:
 
 
 class Translator(Protocol):
-    """Translates finals, in the same thread as the engine."""
+    """Translates finals, in the second stage of their batch."""
 
     def translate(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
         """Return one translation for each window, in order; None where it failed. Each has a translation as its task.

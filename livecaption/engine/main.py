@@ -1,8 +1,8 @@
 """Run the main loop of the inference process: receive a batch from the pipe, send its hypotheses.
 
-There are three threads. This one loads the model and computes. One always reads the pipe, so that a stop or the end of
-file is noticed during a computation. One sends a heartbeat each second. The process runs until the server sends a stop
-or is gone. It ends only by `os._exit` (see `ipc/lifeline.py`).
+This thread loads the model and begins the batches. `Stages` has the threads that compute and answer them. One always
+reads the pipe, so that a stop or the end of file is noticed during a computation. One sends a heartbeat each second.
+The process runs until the server sends a stop or is gone. It ends only by `os._exit` (see `ipc/lifeline.py`).
 """
 
 import faulthandler
@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
-from livecaption.engine import halving
 from livecaption.engine.engine import Engine
+from livecaption.engine.stages import Answer, Stages
 from livecaption.errors import EngineUnusable, LivecaptionError, OutOfMemory
 from livecaption.ipc import lifeline
 from livecaption.ipc.config import EngineConfig, StaleConfig
@@ -26,7 +26,6 @@ from livecaption.ipc.layers import Layer
 from livecaption.ipc.locks import WorkerLock, wait_for_device
 from livecaption.ipc.messages import (
     MAX_MESSAGE_BYTES,
-    BatchFailed,
     DumpStacks,
     GarbledMessage,
     Heartbeat,
@@ -81,26 +80,34 @@ def run(config: EngineConfig, load_timeout_s: float, stale: StaleConfig, server_
         channel.send(LoadFailed(f"loading the model failed with {type(error).__name__}: {error}"))
         os._exit(EXIT_FAULT)
     vitals.read(engine)
-    channel.send(Loaded(engine.description, engine.costs))
+    channel.send(Loaded(engine.description, engine.costs, engine.n_streams))
     n_failed = 0  # batches in a row
+
+    def answer(message: Answer) -> None:
+        nonlocal n_failed
+        channel.send(message)
+        n_failed = 0 if isinstance(message, Transcribed) and any(message.hypotheses) else n_failed + 1
+        if n_failed == MAX_FAILED_BATCHES:
+            raise EngineUnusable(f"{n_failed} batches in a row have failed")
+        vitals.read(engine)
+
+    stages = Stages(engine, answer, _fail)
     try:
         while (batch := batches.get()) is not None:
-            lifeline.arm_dead_man(batch.deadline_s)
-            answer = _transcribe(engine, batch)
-            lifeline.disarm_dead_man()
-            channel.send(answer)
-            n_failed = 0 if isinstance(answer, Transcribed) and any(answer.hypotheses) else n_failed + 1
-            if n_failed == MAX_FAILED_BATCHES:
-                raise EngineUnusable(f"{n_failed} batches in a row have failed")
-            vitals.read(engine)
-    except EngineUnusable as error:
+            stages.begin(batch)
+        stages.drain()
+    except BaseException as error:
+        _fail(error)
+    os._exit(EXIT_STOPPED)
+
+
+def _fail(error: BaseException) -> NoReturn:
+    if isinstance(error, EngineUnusable):
         # This process cannot use the device any more (a sticky CUDA error, for example), and a new one perhaps can.
         logger.error("%s", error.message)
         os._exit(EXIT_UNUSABLE)
-    except BaseException:
-        logger.exception("the inference process failed")
-        os._exit(EXIT_FAULT)
-    os._exit(EXIT_STOPPED)
+    logger.error("the inference process failed", exc_info=error)
+    os._exit(EXIT_FAULT)
 
 
 def settle_device(config: EngineConfig) -> tuple[EngineConfig, str]:
@@ -119,7 +126,7 @@ def settle_device(config: EngineConfig) -> tuple[EngineConfig, str]:
     device = choose_device(config.device, config.compute_type)
     if device.gpu is None:
         return replace(config, device="cpu"), "cpu"
-    return replace(config, device=f"cuda:{device.index}"), device.gpu.uuid
+    return replace(config, device=f"cuda:{device.index}", threads=1), device.gpu.uuid
 
 
 def _prepare(config: EngineConfig) -> Callable[[], Engine]:
@@ -149,23 +156,9 @@ def _prepare(config: EngineConfig) -> Callable[[], Engine]:
     return load
 
 
-def _transcribe(engine: Engine, batch: Transcribe) -> Message:
-    started_s = time.monotonic()
-    try:
-        answers = halving.transcribe(engine, batch.windows)
-    except EngineUnusable:
-        raise
-    except LivecaptionError as error:
-        return BatchFailed(batch.batch, error.message)
-    except Exception as error:
-        logger.exception("a batch failed")
-        return BatchFailed(batch.batch, f"the engine failed with {type(error).__name__}")
-    return Transcribed(batch.batch, answers.hypotheses, time.monotonic() - started_s, answers.fits)
-
-
 @dataclass(slots=True)
 class Vitals:
-    """Figures that the computing thread measures and the heartbeat sends.
+    """Figures that are read after answers and that the heartbeat sends.
 
     The heartbeat must not ask a GPU itself, because the GPU may hang.
     """

@@ -14,6 +14,7 @@ Commands for the process, separated by commas, come with the model's name:
     touch PATH      create PATH, to show that loading has begun
     delay SECONDS   every batch takes time
     cost SECONDS    every window in a batch takes time, too
+    streams N       N batches are computed at the same time
 
 Commands for one window, separated by semicolons, come in a prompt that begins with `script:`
 
@@ -52,6 +53,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
+from livecaption.engine.engine import Compute, Engine, Finish
 from livecaption.errors import EngineError, EngineUnusable, OutOfMemory, TranscriptionFailed
 from livecaption.recognition import BatchTime, EngineCosts, Hypothesis, ModelDescription, Window, Word
 
@@ -75,8 +77,8 @@ WORDS = tuple(VOCABULARY.split())
 """A word for each 300 ms of 30 s. All are different, so that a lost or repeated word is noticed."""
 
 
-class ScriptedEngine:
-    """An `Engine`. `transcribe` keeps the contract of that class.
+class ScriptedEngine(Engine):
+    """An `Engine` whose second stage does all.
 
     Args:
         script: commands for the process; see the module.
@@ -117,20 +119,25 @@ class ScriptedEngine:
                     self._batch_delay_s = _seconds(seconds, EngineUnusable)
                 case ["cost", seconds]:
                     self._window_delay_s = _seconds(seconds, EngineUnusable)
+                case ["streams", n]:
+                    self.n_streams = round(_seconds(n, EngineUnusable))
                 case _:
                     raise EngineUnusable(f"Unknown command for the scripted engine: {command!r}")
-
-    @property
-    def costs(self) -> EngineCosts:
         each_s = self._window_delay_s + OWN_S
         times = tuple(BatchTime(n, self._batch_delay_s + n * each_s) for n in (1, MAX_BATCH))
-        return EngineCosts(times, times, MAX_BATCH)
+        self.costs = EngineCosts(times, times, MAX_BATCH)
 
-    def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
-        if len(windows) > self._max_windows:
-            raise OutOfMemory("The script has no memory for this batch")
-        time.sleep(self._batch_delay_s + self._window_delay_s * len(windows))
-        return [_answer(window) for window in windows]
+    def prepare(self, windows: Sequence[Window]) -> Compute:
+        """See `Engine`."""
+
+        def compute() -> Finish:
+            if len(windows) > self._max_windows:
+                raise OutOfMemory("The script has no memory for this batch")
+            time.sleep(self._batch_delay_s + self._window_delay_s * len(windows))
+            hypotheses = [_answer(window) for window in windows]
+            return lambda: hypotheses
+
+        return compute
 
     def device_memory(self) -> None:
         """Return None, as for a CPU."""

@@ -54,6 +54,9 @@ class Search:
             min_s, margin_s = MIN_RETRY_CONTEXT_S, RETRY_CONTEXT_MARGIN_S
         elif not window.is_final and window.effort == "reduced":
             min_s = MIN_REDUCED_CONTEXT_S
-        needed_s = window.n_encoder_samples / SAMPLE_RATE_HZ + margin_s
-        step_s = self.context_step_s
-        return min(FULL_CONTEXT_S, max(min_s, math.ceil(needed_s / step_s) * step_s))
+        needed_s = max(min_s, window.n_encoder_samples / SAMPLE_RATE_HZ + margin_s)
+        return min(FULL_CONTEXT_S, math.ceil(needed_s / self.context_step_s) * self.context_step_s)
+
+
+GPU_SEARCH = Search(context_step_s=10, beam_sizes=dict.fromkeys(Search().beam_sizes, 5))
+"""The settings for a GPU, where a pass costs more than the windows in it: docs/decisions/0054-passes-on-a-gpu.md."""

@@ -16,6 +16,20 @@ TIMESTAMP_MS = 20
 # Punctuation that `merge_punctuations` joins to the word before it, as in Whisper.
 CLOSING_PUNCTUATION = "\"'.。,，!！?？:：”)]}、"
 
+FILLING = """
+    In the spring of that year the roads were still bad, so that few people came to the village before the middle of
+    May. It was a quiet afternoon, and there was nothing more to be done. They had come a long way, and now they sat
+    down together and talked. Some of it was about the weather, some of it about the work of the day, and some of it
+    about people whom they both knew. The house stood at the end of the road, behind two old trees, and from its
+    windows one could see the river and the hills on the other side. Every now and then somebody passed by and wished
+    them a good evening. Nobody was in a hurry. Later they had tea, and she read them a letter which had come that
+    morning from her brother in the city. He was well, he wrote, and hoped to see all of them before the end of the
+    summer. After a while they went on, and one of them said what he had meant to say from the beginning. The others
+    listened, asked a few questions, and agreed in the end that it was so.
+"""
+"""Text before prompts that are shorter than others in their pass, for texts in English. It causes no errors. The prompt
+once more does, so do dots, and so does this text in other languages: docs/decisions/0054-passes-on-a-gpu.md."""
+
 UNSPACED_LANGUAGES = ("ja", "lo", "my", "th", "yue", "zh")
 """Languages without spaces between words. Their texts do not begin with a space either."""
 
@@ -27,6 +41,7 @@ class Vocabulary:
         self._vocabulary = vocabulary
         self._multilingual = multilingual
         self._special = Tokenizer(vocabulary, multilingual=False)
+        self._filling = self._encode(" ".join(FILLING.split()))
         self._tokenizers: dict[tuple[str, Task], Tokenizer] = {}
         # The vocabulary is in this order: <|startoftranscript|>, languages, <|translate|>, ...
         codes = range(self._special.sot + 1, self._special.translate)
@@ -51,12 +66,29 @@ class Vocabulary:
         text: str = self._special.decode(tokens)
         return text.strip()
 
-    def prompt(self, window: Window, language: str) -> list[int]:
-        """Return the prompt: <|startofprev|>, hotwords, the ends of prompt and context, and the decoder's task."""
-        options = window.options
-        start = list(self.tokenizer(language, options.task).sot_sequence)
+    def prompt(self, window: Window, language: str, n_previous: int | None = None) -> list[int]:
+        """Return the prompt: <|startofprev|>, hotwords, the ends of prompt and context, and the decoder's task.
+
+        Args:
+            window: the window.
+            language: the language of its text.
+            n_previous: number of tokens between <|startofprev|> and the task, so that prompts can share a pass. If it
+                is 0, context is left out. In English, too few are filled up. None: as many as there are.
+        """
+        start = list(self.tokenizer(language, window.options.task).sot_sequence)
         if not window.preceding:
             start.append(self._special.no_timestamps)
+        given, context = self.previous(window)
+        previous = [*given, *context]
+        if n_previous == 0:
+            previous = given
+        elif previous and n_previous is not None and len(previous) < n_previous and language == "en":
+            previous = [*self._filling[len(previous) - n_previous :], *previous]
+        return [self._special.sot_prev, *previous, *start] if previous else start
+
+    def previous(self, window: Window) -> tuple[list[int], list[int]]:
+        """Return the tokens before the window in its prompt: hotwords with the end of the prompt, and the context."""
+        options = window.options
         # As many for each window, so that `ready` can report how many hotwords count.
         hotwords = self._encode(", ".join(options.hotwords))[:MAX_HOTWORD_TOKENS]
         max_tokens = MAX_PREVIOUS_TOKENS - len(self.preceding_words(window)) - len(hotwords)
@@ -65,8 +97,7 @@ class Vocabulary:
             context = []
         prompt = self._encode(options.prompt)
         prompt = prompt[max(0, len(prompt) - max(0, max_tokens - len(context))) :]
-        previous = [*hotwords, *prompt, *context]
-        return [self._special.sot_prev, *previous, *start] if previous else start
+        return [*hotwords, *prompt], context
 
     def preceding(self, window: Window) -> list[int]:
         """Return the decoder's output up to the window: the preceding segment and the beginning of the next one.

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from livecaption.engine.engine import Engine, Translator
+from livecaption.engine.engine import Compute, Engine, Finish, Translator
 from livecaption.errors import EngineUnusable
 from livecaption.ipc.config import EngineConfig
-from livecaption.recognition import DeviceMemory, EngineCosts, Hypothesis, ModelDescription, Window
+from livecaption.recognition import DeviceMemory, Hypothesis, Window
 
 
-class TranslatingEngine:
+class TranslatingEngine(Engine):
     """An `Engine` with tracks.
 
     Args:
@@ -21,14 +21,20 @@ class TranslatingEngine:
     def __init__(self, engine: Engine, translator: Translator, tracks: tuple[str, ...]) -> None:
         self._engine = engine
         self._translator = translator
-        self.description: ModelDescription = replace(engine.description, tracks=tracks)
-        self.costs: EngineCosts = engine.costs
+        self.description = replace(engine.description, tracks=tracks)
+        self.costs = engine.costs
+        self.n_streams = engine.n_streams
 
-    def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
+    def prepare(self, windows: Sequence[Window]) -> Compute:
         """See `Engine`. A batch has only transcriptions or only translations."""
-        if all(window.translation for window in windows):
-            return self._translator.translate(windows)
-        return self._engine.transcribe(windows)
+        if not all(window.translation for window in windows):
+            return self._engine.prepare(windows)
+
+        def compute() -> Finish:
+            translations = self._translator.translate(windows)
+            return lambda: translations
+
+        return compute
 
     def device_memory(self) -> DeviceMemory | None:
         """See `Engine`."""

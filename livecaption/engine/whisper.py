@@ -1,43 +1,49 @@
 """Transcribe windows by Whisper on CTranslate2.
 
-    samples -> log-mel features -> encoder, one pass for windows of similar length -> decoder, one pass
-    for prompts of equal length -> guard, doubtful finals once more -> words aligned -> hypotheses
+    prepare: samples -> speech detected, passes planned, log-mel features
+    compute: encoder, one pass for windows of similar length -> decoder, one pass for prompts of equal length
+             -> guard, doubtful finals once more -> words aligned
+    finish:  tokens -> hypotheses
 
 This module uses the parts of faster-whisper, not its `transcribe`. That function encodes 30 s for a window of any
 length, and cuts its input by itself. Here a window is one utterance that is already cut.
 
 Gain and cost of context and guard: docs/decisions/0004-encoder-context.md.
 
-The code runs in the inference process, on one thread, and blocks. CTranslate2 releases the GIL while it computes. A
-loaded model is never unloaded, because its destructor is known to hang or crash. The process simply ends.
+The code runs in the inference process and blocks. CTranslate2 releases the GIL while it computes. A loaded model is
+never unloaded, because its destructor is known to hang or crash. The process simply ends.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import ctranslate2
 import numpy as np
 import tokenizers
-from faster_whisper.feature_extractor import FeatureExtractor
 
 from livecaption.audio import SAMPLE_RATE_HZ, samples_of
-from livecaption.engine.alignment import FRAME_SAMPLES, align
+from livecaption.engine.alignment import align
 from livecaption.engine.calibration import TEXT, RehearsedModel, measure_costs
+from livecaption.engine.decoder import Decoder, EncoderPass
 from livecaption.engine.device import Device, DeviceKind, choose_device, device_memory
+from livecaption.engine.engine import Compute, Engine, Finish
 from livecaption.engine.failures import is_memory_error, typed_errors
-from livecaption.engine.guard import NO_SPEECH_MS, Decoding, Thresholds, better, compression_ratio, token_budget
-from livecaption.engine.language import choose_language
+from livecaption.engine.guard import NO_SPEECH_MS, Decoding, Thresholds, better
 from livecaption.engine.level import at_usual_level
 from livecaption.engine.models import ModelFiles
-from livecaption.engine.passes import grouped, rows_of
-from livecaption.engine.search import FULL_CONTEXT_S, Search
+from livecaption.engine.passes import Rows
+from livecaption.engine.search import FULL_CONTEXT_S, GPU_SEARCH, Search
 from livecaption.engine.self_check import check_encoder
 from livecaption.engine.speech_detection import Speech, SpeechDetector
-from livecaption.engine.tokens import MAX_PRECEDING_TOKENS, Vocabulary, language_of
+from livecaption.engine.tokens import MAX_PRECEDING_TOKENS, Vocabulary
 from livecaption.errors import EngineUnusable, OutOfMemory, TranscriptionFailed
 from livecaption.recognition import DeviceMemory, EngineCosts, Hypothesis, ModelDescription, Window
+
+GPU_STREAMS = 2
+"""Batches that a GPU computes at once, each on a CUDA stream. One is encoded while the other is decoded: that is mostly
+waiting, until small kernels are launched."""
 
 
 def load_engine(
@@ -86,8 +92,8 @@ def load_engine(
     return engine
 
 
-class WhisperEngine:
-    """An `Engine`. `transcribe` keeps the contract of that class."""
+class WhisperEngine(Engine):
+    """An `Engine`."""
 
     def __init__(
         self,
@@ -106,6 +112,7 @@ class WhisperEngine:
                 device=device.kind,
                 device_index=device.index,
                 compute_type=device.compute_type,
+                inter_threads=GPU_STREAMS if device.kind == "cuda" else 1,
                 intra_threads=threads,
             )
             vocabulary = tokenizers.Tokenizer.from_file(str(files.directory / "tokenizer.json"))
@@ -113,17 +120,25 @@ class WhisperEngine:
             if is_memory_error(error):
                 raise OutOfMemory(f"No memory for model {files.name} on {device.name}: {error}") from error
             raise EngineUnusable(f"Model {files.name} cannot be loaded on {device.name}: {error}") from error
+        is_gpu = device.kind == "cuda"
+        self.n_streams = GPU_STREAMS if is_gpu else 1
         self.costs: EngineCosts
         """Set by `load_engine`."""
         self._device = device
         self._directory = files.directory
+        self._rows = Rows(device)
         self._vocabulary = Vocabulary(vocabulary, self._model.is_multilingual)
-        self._extract_features = FeatureExtractor(feature_size=self._model.n_mels)
         self._speech_detector = SpeechDetector()
-        self._full_context = full_context
-        self._search = search or Search()
-        self._thresholds = thresholds or Thresholds()
-        self._description = ModelDescription(
+        self._decoder = Decoder(
+            self._model,
+            self._vocabulary,
+            device,
+            self._rows,
+            search or (GPU_SEARCH if is_gpu else Search()),
+            thresholds or Thresholds(),
+            full_context=full_context,
+        )
+        self.description = ModelDescription(
             model=files.name,
             device=device.name,
             compute_type=device.compute_type,
@@ -131,10 +146,6 @@ class WhisperEngine:
             translates=self._model.is_multilingual,
             revision=files.revision,
         )
-
-    @property
-    def description(self) -> ModelDescription:
-        return self._description
 
     @property
     def device_kind(self) -> DeviceKind:
@@ -146,13 +157,13 @@ class WhisperEngine:
         Raises:
             TranscriptionFailed, EngineUnusable: see `transcribe`.
         """
-        model = self._model
+        model = self._decoder.model
         text = self._vocabulary.prefix(Window(windows[0].samples, prefix=TEXT), "en")
-        self._model = RehearsedModel(model, n_tokens, self._vocabulary.end_of_text, text)
+        self._decoder.model = RehearsedModel(model, n_tokens, self._vocabulary.end_of_text, text)
         try:
             self.transcribe(windows)
         finally:
-            self._model = model
+            self._decoder.model = model
 
     def device_memory(self) -> DeviceMemory | None:
         return device_memory(self._device)
@@ -162,7 +173,8 @@ class WhisperEngine:
         if self._device.kind != "cpu":
             check_encoder(self._model, self._directory, self._device)
 
-    def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
+    def prepare(self, windows: Sequence[Window]) -> Compute:
+        """See `Engine`."""
         for window in windows:
             self._check(window)
         windows = [
@@ -176,13 +188,19 @@ class WhisperEngine:
             _at_usual_level(window) if found.total_ms >= NO_SPEECH_MS else window
             for window, found in zip(windows, speech, strict=True)
         ]
+        return partial(self._compute, windows, speech, self._decoder.plan(windows))
+
+    def _compute(self, windows: Sequence[Window], speech: Sequence[Speech], passes: Sequence[EncoderPass]) -> Finish:
         with typed_errors():
-            decodings, runaways, doubtful = self._decode_again_if_doubtful(windows, speech)
-            for i in doubtful:
-                if windows[i].is_final and decodings[i].skips_speech and speech[i].pause_ms:
-                    decodings[i] = self._in_parts(decodings[i], speech[i])
-            words = align(self._model, self._description.model, self._vocabulary, decodings)
-        return [
+            decodings, runaways, doubtful = self._decode_again_if_doubtful(windows, speech, passes)
+            skipping = [
+                i for i in sorted(doubtful) if windows[i].is_final and decodings[i].skips_speech and speech[i].pause_ms
+            ]
+            in_parts = self._in_parts([decodings[i] for i in skipping], [speech[i] for i in skipping])
+            for i, decoding in zip(skipping, in_parts, strict=True):
+                decodings[i] = decoding
+            words = align(self._model, self.description.model, self._vocabulary, decodings, self._rows)
+        return lambda: [
             Hypothesis(
                 text=self._vocabulary.decode(decoding.text_tokens),
                 language=decoding.language,
@@ -199,38 +217,25 @@ class WhisperEngine:
             for i, decoding in enumerate(decodings)
         ]
 
-    def _context_s(self, window: Window, *, is_retry: bool = False) -> int:
-        return self._search.context_s(window, full=self._full_context, is_retry=is_retry)
-
     def _check(self, window: Window) -> None:
         options = window.options
         if window.n_encoder_samples > FULL_CONTEXT_S * SAMPLE_RATE_HZ:
             raise TranscriptionFailed(
                 f"A window of {window.n_encoder_samples} samples is longer than {FULL_CONTEXT_S} s"
             )
-        if options.language is not None and options.language not in self._description.languages:
-            raise TranscriptionFailed(f"{self._description.model} does not support the language {options.language!r}")
-        if options.task == "translate" and not self._description.translates:
-            raise TranscriptionFailed(f"{self._description.model} does not translate")
-
-    def _decode(self, windows: Sequence[Window], speech: Sequence[Speech], contexts_s: Sequence[int]) -> list[Decoding]:
-        """Decode every window once, in order, in as few passes as lengths and prompts allow."""
-        decodings: dict[int, Decoding] = {}
-        for context_s, indices in grouped(range(len(windows)), contexts_s.__getitem__):
-            alike = [windows[i] for i in indices]
-            encoded = self._encode(alike, context_s)
-            made = self._generate(alike, [speech[i] for i in indices], encoded)
-            decodings.update(zip(indices, made, strict=True))
-        return [decodings[i] for i in range(len(windows))]
+        if options.language is not None and options.language not in self.description.languages:
+            raise TranscriptionFailed(f"{self.description.model} does not support the language {options.language!r}")
+        if options.task == "translate" and not self.description.translates:
+            raise TranscriptionFailed(f"{self.description.model} does not translate")
 
     def _decode_again_if_doubtful(
-        self, windows: Sequence[Window], speech: Sequence[Speech]
+        self, windows: Sequence[Window], speech: Sequence[Speech], passes: Sequence[EncoderPass]
     ) -> tuple[list[Decoding], set[int], set[int]]:
         """Decode every window once, and doubtful ones a second time.
 
         Returns what is kept, the indices of those that ran away at first, and the indices of the doubtful ones.
         """
-        decodings = self._decode(windows, speech, [self._context_s(window) for window in windows])
+        decodings = self._decoder.decode(windows, speech, passes)
         runaways = {i for i, decoding in enumerate(decodings) if decoding.is_runaway}
         doubtful = [
             i
@@ -238,27 +243,29 @@ class WhisperEngine:
             # A partial that adds nothing or repeats the context keeps readers waiting. Newer ones follow others.
             if decoding.repeats_context or (windows[i].is_final and (not decoding.is_sound or decoding.may_echo_prompt))
         ]
-        retries = self._decode(
-            # Text or audio before the window may have misled the decoder.
-            [_without_hints(decodings[i]) for i in doubtful],
-            [speech[i] for i in doubtful],
-            [self._context_s(windows[i], is_retry=True) for i in doubtful],
-        )
+        # Text or audio before the window may have misled the decoder.
+        again = [_without_hints(decodings[i]) for i in doubtful]
+        retries = self._decoder.decode(again, [speech[i] for i in doubtful], self._decoder.plan(again, is_retry=True))
         for i, retry in zip(doubtful, retries, strict=True):
             decodings[i] = better(decodings[i], retry)
         return decodings, runaways, set(doubtful)
 
-    def _in_parts(self, decoding: Decoding, speech: Speech) -> Decoding:
-        """Decode the parts before and after the longest pause, and return the whole window with their words.
+    def _in_parts(self, decodings: Sequence[Decoding], speech: Sequence[Speech]) -> list[Decoding]:
+        """Decode the parts before and after the longest pauses, and return the whole windows with their words.
 
-        Parts have no parts of their own, so that no audio takes more than six passes. Without words in the parts, the
+        Parts have no parts of their own, so that no audio takes more than six passes. If the parts have no words, the
         given decoding is returned.
         """
-        pause = samples_of(speech.pause_ms)
-        samples = decoding.window.samples
-        parts = [replace(_without_hints(decoding), samples=half) for half in (samples[:pause], samples[pause:])]
-        found = [self._speech_detector.detect(part.samples) for part in parts]
-        said = [part for part in self._decode_again_if_doubtful(parts, found)[0] if part.text_tokens]
+        parts = []
+        for decoding, found in zip(decodings, speech, strict=True):
+            samples, pause = decoding.window.samples, samples_of(found.pause_ms)
+            parts += [replace(_without_hints(decoding), samples=half) for half in (samples[:pause], samples[pause:])]
+        speech_of_parts = [self._speech_detector.detect(part.samples) for part in parts]
+        made, _, _ = self._decode_again_if_doubtful(parts, speech_of_parts, self._decoder.plan(parts))
+        return [self._joined(decoding, made[2 * i : 2 * i + 2]) for i, decoding in enumerate(decodings)]
+
+    def _joined(self, decoding: Decoding, parts: Sequence[Decoding]) -> Decoding:
+        said = [part for part in parts if part.text_tokens]
         if not said:
             return decoding
         tokens = [token for part in said for token in part.text_tokens]
@@ -269,116 +276,6 @@ class WhisperEngine:
             text=self._vocabulary.decode(tokens),
             mean_log_probability=total / len(tokens),
         )
-
-    def _encode(self, windows: Sequence[Window], context_s: int) -> Any:
-        """Return the encoder's output, [n_windows, 50 * context_s, width], on the model's device."""
-        features = np.empty((len(windows), self._model.n_mels, 100 * context_s), np.float32)
-        for row, window in zip(features, windows, strict=True):
-            # Four frames of silence suffice, because all further frames of silence are equal. The result is that of the
-            # whole padded waveform, whose transformation took a tenth of all computing time.
-            silence = min(4 * FRAME_SAMPLES, context_s * SAMPLE_RATE_HZ - window.n_encoder_samples)
-            audio = [window.preceding.samples, window.samples] if window.preceding else [window.samples]
-            extracted = self._extract_features(np.concatenate(audio), padding=silence)[:, : row.shape[1]]
-            row[:] = np.pad(extracted, ((0, 0), (0, row.shape[1] - extracted.shape[1])), mode="edge")
-        if self._device.kind != "cpu":
-            return self._model.encode(ctranslate2.StorageView.from_array(features))
-        # One after the other, because several windows do not fit into the cache of a core:
-        # docs/decisions/0019-processes-on-a-cpu.md.
-        encoded = [self._model.encode(ctranslate2.StorageView.from_array(row[np.newaxis])) for row in features]
-        return ctranslate2.StorageView.from_array(np.concatenate([np.asarray(row) for row in encoded]))
-
-    def _generate(self, windows: Sequence[Window], speech: Sequence[Speech], encoded: Any) -> list[Decoding]:
-        detected = self._languages(windows, speech, encoded)
-        languages = [language for language, _ in detected]
-        windows = [
-            replace(window, context="") if window.likely_language not in (None, language) else window
-            for window, language in zip(windows, languages, strict=True)
-        ]
-        prompts = [
-            self._vocabulary.prompt(window, language) for window, language in zip(windows, languages, strict=True)
-        ]
-        budgets = [token_budget(window, language) for window, language in zip(windows, languages, strict=True)]
-        prefixes = [
-            self._vocabulary.prefix(window, language)[: budget - 1]
-            for window, language, budget in zip(windows, languages, budgets, strict=True)
-        ]
-        preceding = [self._vocabulary.preceding(window) for window in windows]
-        decodings: dict[int, Decoding] = {}
-        # CTranslate2 needs <|startoftranscript|> at the same position in all prompts of a call, and times in all of
-        # them or in none. The tokens after it may differ in number.
-        alike = grouped(
-            range(len(windows)),
-            lambda row: (len(prompts[row]), bool(preceding[row]), self._search.beam_size(windows[row])),
-        )
-        for (prompt_length, _, beam_size), rows in alike:
-            budget = max(len(preceding[row]) + budgets[row] for row in rows)
-            results = self._model.generate(
-                rows_of(encoded, rows),
-                [prompts[row] + preceding[row] + prefixes[row] for row in rows],
-                beam_size=beam_size,
-                # CTranslate2 generates min(max_length / 2, max_length - prompt_length) tokens, including the prefix.
-                max_length=max(2 * budget, budget + prompt_length),
-                return_scores=True,
-                return_no_speech_prob=True,
-                # The model may answer with no text. With blanks suppressed it writes "you" for digital silence.
-                suppress_blank=False,
-            )
-            for row, result in zip(rows, results, strict=True):
-                generated = result.sequences_ids[0]
-                n_given = len(preceding[row]) + len(prefixes[row])
-                tokens = self._vocabulary.without_times(generated[len(preceding[row]) :])
-                text = self._vocabulary.decode(tokens)
-                decodings[row] = Decoding(
-                    window=windows[row],
-                    encoded=encoded,
-                    row=row,
-                    language=languages[row],
-                    tokens=tokens,
-                    n_prefix=len(prefixes[row]),
-                    token_budget=budgets[row],
-                    text=text,
-                    compression_ratio=compression_ratio(text),
-                    # The score is a sum divided by a number of tokens. The sum is over the tokens after the prefix and
-                    # <|endoftext|>. The number includes the prefix and excludes <|endoftext|>.
-                    mean_log_probability=(
-                        result.scores[0] * len(generated) / (len(generated) - n_given + 1)
-                        if tokens
-                        else result.scores[0] - math.inf  # NaN stays NaN
-                    ),
-                    no_speech_probability=result.no_speech_prob,
-                    speech_ms=speech[row].total_ms,
-                    speech_probability=speech[row].probability,
-                    language_probability=detected[row][1],
-                    thresholds=self._thresholds,
-                )
-        return [decodings[row] for row in range(len(windows))]
-
-    def _languages(
-        self, windows: Sequence[Window], speech: Sequence[Speech], encoded: Any
-    ) -> list[tuple[str, float | None]]:
-        """Return for each window its language, and the probability of the likeliest one.
-
-        The probability is None where none is detected: the model has one language, or it is known and speech is clear.
-        """
-        if not self._model.is_multilingual:
-            return [("en", None)] * len(windows)
-        rows = [
-            row
-            for row, (window, found) in enumerate(zip(windows, speech, strict=True))
-            if window.options.language is None or found.probability < self._thresholds.clear_speech_probability
-        ]
-        rankings = self._model.detect_language(rows_of(encoded, rows)) if rows else []
-        ranking_of = {
-            row: [(language_of(token), probability) for token, probability in ranking]
-            for row, ranking in zip(rows, rankings, strict=True)
-        }
-        return [
-            (
-                window.options.language or choose_language(window, ranking_of[row]),
-                ranking_of[row][0][1] if row in ranking_of else None,
-            )
-            for row, window in enumerate(windows)
-        ]
 
 
 def _without_hints(decoding: Decoding) -> Window:

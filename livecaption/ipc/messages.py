@@ -70,10 +70,14 @@ class ModelFound:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Worker -> server: the model is loaded and has computed its first batches, in these times."""
+    """Worker -> server: the model is loaded and has computed its first batches, in these times.
+
+    The worker computes `n_streams` batches at the same time.
+    """
 
     description: ModelDescription
     costs: EngineCosts
+    n_streams: int = 1
 
 
 @dataclass(frozen=True, slots=True)

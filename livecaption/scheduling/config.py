@@ -13,8 +13,9 @@ class SchedulerConfig:
             nearly as little as in any larger batch: docs/decisions/0053-calibration.md.
         max_batch_bytes: audio of one batch, at most, unless a single request has more. It leaves a quarter of the
             largest message (`ipc/messages.py`) for texts and options.
-        batches_in_flight: unanswered batches of one worker, at most. Two hide the time of the pipe. More: requests
-            wait where newer ones cannot replace them. Figures: docs/decisions/0029-batches-in-flight.md.
+        batches_in_flight: unanswered batches of one worker, at most, and one more for each that it computes beside the
+            first. Two hide the time of the pipe. More: requests wait where newer ones cannot replace them. Figures:
+            docs/decisions/0029-batches-in-flight.md.
     """
 
     max_batch: int = 64

@@ -106,6 +106,7 @@ class Scheduler:
         self._translations = WaitingTranslations()
         self._translates = True
         self._workers: dict[WorkerId, dict[BatchId, tuple[Request, ...]]] = {}
+        self._max_in_flight: dict[WorkerId, int] = {}
         self._killers: set[RequestId] = set()  # finals whose worker died once
         self._failed: set[RequestId] = set()  # finals that failed once in a batch of their own
         self._alone: set[tuple[SessionId, bool]] = set()  # sessions whose finals (True) or partials go alone
@@ -200,13 +201,15 @@ class Scheduler:
         self._alone -= {(session, False), (session, True)}
         self._translations.forget(session)
 
-    def add_worker(self, worker: WorkerId) -> list[Instruction]:
-        """Add a worker that is ready for batches."""
+    def add_worker(self, worker: WorkerId, n_streams: int = 1) -> list[Instruction]:
+        """Add a worker that is ready. It computes `n_streams` batches at the same time."""
         self._workers[worker] = {}
+        self._max_in_flight[worker] = self._config.batches_in_flight + n_streams - 1
         return self._dispatch()
 
     def remove_worker(self, worker: WorkerId) -> list[Instruction]:
-        """Remove a worker that died. The batch that it computed is suspect; the batches after it are not."""
+        """Remove a worker that died. Its oldest batch is suspect; the batches after it are not."""
+        self._max_in_flight.pop(worker, None)
         batches = self._workers.pop(worker, {})
         instructions: list[Instruction] = []
         for position, requests in enumerate(batches.values()):
@@ -217,7 +220,8 @@ class Scheduler:
                     self._n_dropped += 1
                     if position == 0:
                         self._forbid_partials(request.session, request.utterance)
-                elif position > 0:  # a worker computes its batches in order, so it had not begun this one
+                elif position > 0:
+                    # It was not begun, or computed beside the oldest. If it is the cause, it kills the next worker too.
                     heappush(self._finals, (request.asked_s, request.id, request))
                 elif request.id in self._killers:
                     self._acquit(request)
@@ -308,10 +312,18 @@ class Scheduler:
         return instructions
 
     def _idlest_worker(self) -> WorkerId | None:
-        free = [
-            (len(held), worker) for worker, held in self._workers.items() if len(held) < self._config.batches_in_flight
-        ]
+        free = [(len(held), worker) for worker, held in self._workers.items() if self._has_room(worker)]
         return min(free)[1] if free else None
+
+    def _has_room(self, worker: WorkerId) -> bool:
+        """Return whether a worker may get another batch.
+
+        Where batches are computed at the same time, a suspect has its worker for itself, so that its crash proves it.
+        """
+        held, most = self._workers[worker], self._max_in_flight[worker]
+        if most > self._config.batches_in_flight and any(r.id in self._killers for rs in held.values() for r in rs):
+            return False
+        return len(held) < most
 
     def _next_batch(self, *, idle: bool) -> tuple[Request, ...]:
         if self._suspects:
@@ -379,8 +391,8 @@ class Scheduler:
         assert len(ids) == len(set(ids)), "a request is in two places"
         assert all(request.is_final for *_, request in self._finals)
         assert all(request.is_partial for request in self._partials.values())
-        for batches in self._workers.values():
-            assert len(batches) <= self._config.batches_in_flight
+        for worker, batches in self._workers.items():
+            assert len(batches) <= self._max_in_flight[worker]
             assert all(0 < len(requests) <= self._config.max_batch for requests in batches.values())
         flying = [request.session for request in self._in_flight() if request.is_partial]
         assert len(flying) == len(set(flying)), "two partials of one session are in flight"
@@ -390,7 +402,7 @@ class Scheduler:
             assert not self._finals, "a worker is idle although a final waits"
             assert not eligible, "a worker is idle although a partial waits"
             assert not (self._translations and self._may_translate()), "a worker is idle although a translation waits"
-        if any(len(batches) < self._config.batches_in_flight for batches in self._workers.values()):
+        if any(map(self._has_room, self._workers)):
             assert len(self._finals) < self._max_finals or self._suspects, (
                 "a full batch waits although a worker has room"
             )

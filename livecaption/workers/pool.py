@@ -256,7 +256,7 @@ class WorkerPool:
             for supervisor in self._supervisors:
                 self._report_failure(supervisor)
         self._refresh()
-        self._execute(self._scheduler.add_worker(worker.id))
+        self._execute(self._scheduler.add_worker(worker.id, message.n_streams))
 
     def _on_answer(self, worker: Worker, answer: Answer) -> None:
         if isinstance(answer, BatchFailed):

@@ -86,7 +86,15 @@ def test_auto_is_the_first_gpu_where_there_is_one() -> None:
 def test_a_worker_names_its_gpu_by_the_uuid_and_keeps_to_it() -> None:
     settled, name = settle_device(EngineConfig(device="auto"))
     assert (settled.device, name) == ("cuda:0", "GPU-00010203-0405-0607-0809-0a0b0c0d0e0f")
+    assert settled.threads == 1  # those of the CPU would wait for the GPU
     assert settle_device(EngineConfig(device="cuda:1"))[1].startswith("GPU-1011")
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_the_directory_of_compiled_kernels_is_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUDA_CACHE_PATH", str(tmp_path / "cache" / "nv"))
+    choose_device("cuda")
+    assert (tmp_path / "cache" / "nv").is_dir()
 
 
 @pytest.mark.usefixtures("no_gpu")

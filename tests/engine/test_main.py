@@ -13,6 +13,7 @@ import pytest
 from livecaption.engine.main import EXIT_STOPPED, EXIT_UNUSABLE, Vitals
 from livecaption.ipc import children
 from livecaption.ipc.config import EngineConfig
+from livecaption.ipc.lifeline import EXIT_DEAD_MAN
 from livecaption.ipc.messages import (
     BatchFailed,
     DumpStacks,
@@ -94,6 +95,30 @@ async def test_it_sends_what_it_loaded_then_answers_in_order(start: Start) -> No
     assert isinstance(second, Transcribed)
     assert (first.batch, first.hypotheses) == (1, (Hypothesis("One two.", "en", 0.9, 0.0),) * 2)
     assert (second.batch, second.hypotheses[0].text) == (2, "second")
+
+
+async def test_batches_at_the_same_time_are_answered_in_order(start: Start) -> None:
+    """And share the time, of which there is no more than passes."""
+    engine = start("streams 2")
+    loaded = engine.receive()
+    assert isinstance(loaded, Loaded)
+    assert loaded.n_streams == 2
+    began_s = time.monotonic()
+    for number, delay_s in ((1, 0.4), (2, 0.2), (3, 0.2)):
+        engine.send(batch(number, f"delay {delay_s}"))
+    answers = [engine.receive() for _ in range(3)]
+    passed_s = time.monotonic() - began_s
+    assert [answer.batch for answer in answers if isinstance(answer, Transcribed)] == [1, 2, 3]
+    assert sum(answer.compute_s for answer in answers if isinstance(answer, Transcribed)) <= passed_s
+
+
+async def test_of_batches_at_the_same_time_each_has_its_own_deadline(start: Start) -> None:
+    engine = start("streams 2")
+    engine.receive()
+    engine.send(batch(1, "delay 0.3"))
+    engine.send(batch(2, "hang", deadline_s=0.5))
+    assert isinstance(engine.receive(), Transcribed)
+    assert engine.exit_code() == EXIT_DEAD_MAN
 
 
 async def test_the_time_it_computed_is_measured(start: Start) -> None:

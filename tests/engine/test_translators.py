@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from livecaption.engine.engine import Compute
 from livecaption.engine.scripted import ScriptedEngine
 from livecaption.engine.translators import with_tracks
 from livecaption.errors import EngineUnusable
 from livecaption.ipc.config import EngineConfig
-from livecaption.recognition import Hypothesis, TranscriptionOptions, TranslationTask, Window
+from livecaption.recognition import TranscriptionOptions, TranslationTask, Window
 from tests.support.translation_models import nllb
 
 SAMPLES = np.zeros(16_000, np.float32)
@@ -26,9 +27,9 @@ class KeepingEngine(ScriptedEngine):
         super().__init__()
         self.windows: list[Window] = []
 
-    def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis]:
+    def prepare(self, windows: Sequence[Window]) -> Compute:
         self.windows += windows
-        return super().transcribe(windows)
+        return super().prepare(windows)
 
 
 def test_without_a_model_whisper_translates_the_audio_with_nothing_in_another_language() -> None:

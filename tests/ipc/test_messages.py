@@ -51,7 +51,7 @@ WITHOUT_AUDIO: list[Message] = [
     Heartbeat(DeviceMemory(used_bytes=3, total_bytes=9)),
     ModelFound(),
     Loaded(ModelDescription("tiny.en", "cpu", "int8", ("en", "de"), translates=False, revision="0d3d19a3"), COSTS),
-    Loaded(ModelDescription("base", "cpu", "int8", ("en", "de"), translates=True, tracks=("en",)), COSTS),
+    Loaded(ModelDescription("base", "cpu", "int8", ("en", "de"), translates=True, tracks=("en",)), COSTS, n_streams=2),
     LoadFailed("no such model"),
     LoadFailed("no memory", retry=True),
     Transcribed(7, (HYPOTHESIS, Hypothesis("", "en", 0.0, 1.0, suspicious=True, speech_end_ms=740)), 0.25),

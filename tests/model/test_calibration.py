@@ -36,8 +36,8 @@ class CountingModel:
 
 @pytest.fixture
 def counting(engine: WhisperEngine, monkeypatch: pytest.MonkeyPatch) -> CountingModel:
-    model = CountingModel(engine._model)
-    monkeypatch.setattr(engine, "_model", model)
+    model = CountingModel(engine._decoder.model)
+    monkeypatch.setattr(engine._decoder, "model", model)
     return model
 
 

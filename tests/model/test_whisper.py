@@ -387,7 +387,7 @@ def test_an_error_of_the_device_shows_whether_the_process_can_go_on(
         def encode(self, features: object) -> object:
             raise RuntimeError(message)
 
-    monkeypatch.setattr(engine, "_model", BrokenModel())
+    monkeypatch.setattr(engine._decoder, "_model", BrokenModel())
     with pytest.raises(error, match=message):
         engine.transcribe([Window(np.zeros(16_000, np.float32))])
 

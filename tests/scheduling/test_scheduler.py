@@ -212,6 +212,30 @@ def test_finals_of_a_dead_worker_are_tried_again_each_alone() -> None:
     assert ids(sched.complete(W2, BatchId(3))[1]) == [(3,)]
 
 
+def test_a_worker_that_computes_several_batches_at_the_same_time_holds_one_more_for_each() -> None:
+    sched = scheduler(max_batch=1)
+    assert sched.add_worker(W1, 2) == []
+    assert [ids(sched.submit(final(n))) for n in (1, 2, 3, 4)] == [[(1,)], [(2,)], [(3,)], []]
+    sched.check_invariants()
+
+
+def test_a_culprit_that_was_computed_beside_an_older_batch_becomes_suspect_in_the_next_worker() -> None:
+    """Row 43: it costs one more death, and no other final its answer."""
+    sched = scheduler(max_batch=1)
+    sched.add_worker(W1, 2)
+    innocent, culprit = final(1), final(2)
+    sched.submit(innocent)
+    sched.submit(culprit)
+    sched.remove_worker(W1)
+    assert ids(sched.add_worker(W2, 2)) == [(1,)]
+    requests, instructions = sched.complete(W2, BatchId(3))
+    assert (requests, ids(instructions)) == ((innocent,), [(2,)])
+    sched.remove_worker(W2)
+    assert ids(sched.add_worker(W1, 2)) == [(2,)]
+    assert sched.remove_worker(W1) == [GiveUp(culprit)]
+    assert idle(sched)
+
+
 def test_a_suspect_goes_before_everything_and_waits_for_an_idle_worker() -> None:
     """Behind another batch its death would not name the culprit."""
     sched = scheduler(W1, W2, max_batch=1, batches_in_flight=1)
