@@ -58,6 +58,39 @@ class TranscriptionOptions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """Speech and features of the beginning of a window. An engine that gets them back computes only the rest.
+
+    The server keeps them from one window of an utterance to the next, and does not interpret them.
+
+    Attributes:
+        speech: float32 [n_chunks], the probability of speech in each chunk of the detector.
+        state: float32 [2, 128], the state of the detector's network after them.
+        peak: the peak by which the window was amplified for the detector.
+        bands: float32 [n_frames, n_mels], log10 of the power in each band of the features.
+        first_chunk: number of earlier chunks whose `speech` stays valid.
+    """
+
+    speech: npt.NDArray[np.float32]
+    state: npt.NDArray[np.float32]
+    peak: float
+    bands: npt.NDArray[np.float32]
+    first_chunk: int = 0
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of its numbers."""
+        return self.speech.nbytes + self.state.nbytes + self.bands.nbytes
+
+    def then(self, more: "Analysis") -> "Analysis":
+        """Return this with what was computed after it, unless that is of a model with other bands."""
+        if more.bands.shape[1] != self.bands.shape[1]:
+            return self
+        speech = np.concatenate([self.speech[: more.first_chunk], more.speech])
+        return Analysis(speech, more.state, more.peak, np.concatenate([self.bands, more.bands]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PrecedingUtterance:
     """The utterance before a window. The engine transcribes both together, and the words of this one are given.
 
@@ -66,12 +99,16 @@ class PrecedingUtterance:
         text: its words.
         speech_end_ms: end of its speech, from its first sample on.
         next_start_ms: beginning of the window's speech, from the same sample on.
+        n_gap: number of its last samples that are not its own, but silence up to the window.
+        analysis: what an engine has computed of it, perhaps with audio after its own; None: nothing.
     """
 
     samples: npt.NDArray[np.float32]
     text: str
     speech_end_ms: int
     next_start_ms: int
+    n_gap: int = 0
+    analysis: Analysis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +135,7 @@ class Window:
         likely_language: the language of the newest text before it, if the language is detected; None: not known.
         translation: what to do instead of a transcription: translate the window, which is that of a final. Its language
             is in `options`.
+        analysis: what an engine has computed of its beginning, perhaps with audio after its end; None: nothing.
     """
 
     samples: npt.NDArray[np.float32]
@@ -109,6 +147,7 @@ class Window:
     preceding: PrecedingUtterance | None = None
     likely_language: str | None = None
     translation: TranslationTask | None = None
+    analysis: Analysis | None = None
 
     @property
     def n_encoder_samples(self) -> int:
@@ -117,8 +156,9 @@ class Window:
 
     @property
     def n_bytes(self) -> int:
-        """Size of its audio in a message to an inference process: 16 bits for each sample."""
-        return 2 * self.n_encoder_samples
+        """Size of its audio and analyses in a message to an inference process: 16 bits for each sample."""
+        parts = (self.analysis, self.preceding and self.preceding.analysis)
+        return 2 * self.n_encoder_samples + sum(part.n_bytes for part in parts if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +192,7 @@ class Hypothesis:
         runaway: True: the first text had no end or repeated itself. It is counted in any case.
         redone: True: the first text was not to be trusted, and the window was decoded once more. Only for finals.
         speech_end_ms: end of the last speech in the window; 0: there is none; None: no detector has judged.
+        analysis: what the engine has computed of the window after `Window.analysis`; None: nothing that helps later.
     """
 
     text: str
@@ -163,6 +204,7 @@ class Hypothesis:
     runaway: bool = False
     redone: bool = False
     speech_end_ms: int | None = None
+    analysis: Analysis | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,7 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/live/dialects/commands.py": "types",
     "livecaption/server/services.py": "types",
     "livecaption/live/config.py": "settings; tests/test_security.py",
+    "livecaption/scheduling/instructions.py": "types",
     "livecaption/scheduling/config.py": "settings; tests/scheduling/test_admission.py",
     "livecaption/server/config.py": "settings; tests/test_config.py",
     "livecaption/workers/config.py": "settings; tests/test_config.py",

@@ -8,11 +8,9 @@ from typing import Any
 import ctranslate2
 import numpy as np
 import numpy.typing as npt
-from faster_whisper.feature_extractor import FeatureExtractor
 
-from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.engine.alignment import FRAME_SAMPLES
 from livecaption.engine.device import Device
+from livecaption.engine.features import LogMel
 from livecaption.engine.guard import Decoding, Thresholds, compression_ratio, token_budget
 from livecaption.engine.language import choose_language
 from livecaption.engine.passes import Rows, grouped
@@ -44,6 +42,7 @@ class Decoder:
     Args:
         model: a `ctranslate2.models.Whisper`; it may be replaced by another of its shape.
         vocabulary: vocabulary of the model.
+        log_mel: computes features.
         device: the device that it is on.
         rows: takes rows of the encoder's output.
         search: how windows are decoded.
@@ -55,6 +54,7 @@ class Decoder:
         self,
         model: Any,
         vocabulary: Vocabulary,
+        log_mel: LogMel,
         device: Device,
         rows: Rows,
         search: Search,
@@ -64,6 +64,7 @@ class Decoder:
     ) -> None:
         self.model = model
         self._vocabulary = vocabulary
+        self._log_mel = log_mel
         self._on_cpu = device.kind == "cpu"
         self._places = separate_places if self._on_cpu else shared_places
         # CTranslate2 would convert them on the host, on one thread.
@@ -72,7 +73,6 @@ class Decoder:
         self._search = search
         self._thresholds = thresholds
         self._full_context = full_context
-        self._extract_features = FeatureExtractor(feature_size=model.n_mels)
 
     def plan(self, windows: Sequence[Window], *, is_retry: bool = False) -> list[EncoderPass]:
         """Distribute windows over passes, and compute their features. A retry gets more audio."""
@@ -116,12 +116,7 @@ class Decoder:
         """Return the log-mel features of windows with the silence after them: [n_windows, n_mels, 100 * context_s]."""
         features = np.empty((len(windows), self.model.n_mels, 100 * context_s), self._feature_type)
         for row, window in zip(features, windows, strict=True):
-            # Four frames of silence suffice, because all further frames of silence are equal. The result is that of the
-            # whole padded waveform, whose transformation took a tenth of all computing time.
-            silence = min(4 * FRAME_SAMPLES, context_s * SAMPLE_RATE_HZ - window.n_encoder_samples)
-            audio = [window.preceding.samples, window.samples] if window.preceding else [window.samples]
-            extracted = self._extract_features(np.concatenate(audio), padding=silence)[:, : row.shape[1]]
-            row[:] = np.pad(extracted, ((0, 0), (0, row.shape[1] - extracted.shape[1])), mode="edge")
+            row[:] = self._log_mel.features(window, row.shape[1])
         return features
 
     def _encode(self, features: npt.NDArray[np.floating[Any]]) -> Any:

@@ -14,7 +14,7 @@ SOFT_PEAK = 0.1
 the usual level is taken for silence."""
 
 
-def at_usual_level(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return float32 [n_samples] of speech, amplified if they are soft."""
+def usual_gain(samples: npt.NDArray[np.float32]) -> float:
+    """Return by how much to amplify float32 [n_samples] of speech; 1 if they are not soft."""
     peak = float(np.abs(samples).max(initial=0.0))
-    return samples * np.float32(USUAL_PEAK / peak) if 0 < peak < SOFT_PEAK else samples
+    return USUAL_PEAK / peak if 0 < peak < SOFT_PEAK else 1.0

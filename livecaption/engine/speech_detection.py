@@ -1,18 +1,22 @@
 """Find the speech in a window by Silero's network. It checks what WebRTC's VAD has called voiced.
 
-WebRTC's VAD detects energy that resembles speech; this network detects speech. It takes 1 ms of one thread for a second
-of audio; a transcription takes 9 to 20 ms. It comes with faster-whisper and runs on ONNX Runtime, on the CPU. Figures:
-docs/decisions/0012-endpoint-recheck.md.
+WebRTC's VAD detects energy that resembles speech; this network detects speech. It takes 1 to 2 ms of one thread for a
+second of audio; a transcription takes 9 to 60 ms. It comes with faster-whisper and runs on ONNX Runtime, on the CPU.
+Figures: docs/decisions/0012-endpoint-recheck.md, docs/decisions/0055-analyzed-once.md.
 """
 
 import os
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from faster_whisper.vad import get_vad_model
 
 from livecaption.audio import SAMPLE_RATE_HZ
+from livecaption.recognition import Analysis
+
+Floats = npt.NDArray[np.float32]
 
 # From version 1.29 on, ONNX Runtime sends telemetry from its import on, unless this is set before. Nothing may leave
 # this machine.
@@ -20,6 +24,9 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 CHUNK_SAMPLES = 512
 CHUNK_MS = 1000 * CHUNK_SAMPLES / SAMPLE_RATE_HZ
+_CONTEXT_SAMPLES = 64  # samples before a chunk that the network gets with it
+_STATE_SIZE = 128
+_NOTHING = np.empty(0, np.float32)
 SPEECH_PROBABILITY = 0.5
 SPEECH_GOES_ON_PROBABILITY = 0.35
 """Silero's thresholds for the beginning of speech and for its continuation. Soft last sounds are less probable."""
@@ -52,24 +59,67 @@ class Speech:
     pause_ms: int = 0
 
 
+class Judged(NamedTuple):
+    """The judgement of a window.
+
+    Attributes:
+        first_chunk, speech, state, peak: what is new of it, for `Analysis`.
+        rest: probability of speech in the last chunk, if the window does not fill it; otherwise empty.
+    """
+
+    first_chunk: int
+    speech: Floats
+    state: Floats
+    peak: float
+    rest: Floats
+
+
 class SpeechDetector:
-    """Detector of speech. It keeps no state between windows."""
+    """Detector of speech. It keeps no state between windows. The network's state goes with `Analysis`."""
 
     def __init__(self) -> None:
-        self._model = get_vad_model()
+        self._session = get_vad_model().session
+        silence = np.zeros(_CONTEXT_SAMPLES + LEAD_IN_CHUNKS * CHUNK_SAMPLES, np.float32)
+        _, self._state_after_silence = self._run(silence, np.zeros((2, _STATE_SIZE), np.float32))
 
-    def detect(self, samples: npt.NDArray[np.float32]) -> Speech:
-        """Find the speech in float32 [n_samples], mono, 16 kHz, -1..1."""
-        if not len(samples):
-            return Speech(0, 0, 0.0)
-        peak = max(float(np.abs(samples).max()), MIN_PEAK)
-        padding = LEAD_IN_CHUNKS * CHUNK_SAMPLES, -len(samples) % CHUNK_SAMPLES
-        padded = np.pad(samples * np.float32(PEAK / peak), padding)
-        return speech_of(self._model(padded).reshape(-1)[LEAD_IN_CHUNKS:])
+    def analyze(self, samples: Floats, analysis: Analysis | None) -> Judged:
+        """Judge the chunks of a window after those of `analysis`, or all of them if it has become louder.
+
+        A louder window is amplified less. At the former gain the network takes noise at its beginning for speech:
+        docs/decisions/0055-analyzed-once.md.
+
+        Args:
+            samples: float32 [n_samples], mono, 16 kHz, -1..1, from the window's beginning on.
+            analysis: what was found at the beginning of the same window; None: nothing.
+        """
+        peak = max(float(np.abs(samples).max(initial=0.0)), MIN_PEAK)
+        if analysis is None or peak > analysis.peak:
+            n_known, state = 0, self._state_after_silence
+        else:
+            n_known, state, peak = len(analysis.speech), analysis.state, analysis.peak
+        n_new = len(samples) // CHUNK_SAMPLES - n_known
+        if n_new < 0:
+            return Judged(n_known, _NOTHING, state, peak, _NOTHING)
+        audio = np.pad(samples, (_CONTEXT_SAMPLES, 0))[n_known * CHUNK_SAMPLES :] * np.float32(PEAK / peak)
+        speech, state = self._run(audio[: _CONTEXT_SAMPLES + n_new * CHUNK_SAMPLES], state)
+        rest, _ = self._run(np.pad(audio[n_new * CHUNK_SAMPLES :], (0, -len(samples) % CHUNK_SAMPLES)), state)
+        return Judged(n_known, speech, state, peak, rest)
+
+    def _run(self, audio: Floats, state: Floats) -> tuple[Floats, Floats]:
+        """Return the probabilities of speech in chunks, and the state after them. Their context precedes them."""
+        if len(audio) < _CONTEXT_SAMPLES + CHUNK_SAMPLES:
+            return _NOTHING, state
+        chunks = np.lib.stride_tricks.sliding_window_view(audio, _CONTEXT_SAMPLES + CHUNK_SAMPLES)[::CHUNK_SAMPLES]
+        hidden, cell = state.reshape(2, 1, 1, _STATE_SIZE)
+        inputs = {"input": np.ascontiguousarray(chunks), "h": hidden, "c": cell}
+        speech, hidden, cell = self._session.run(None, inputs)
+        return speech.reshape(-1), np.concatenate([hidden, cell]).reshape(2, _STATE_SIZE)
 
 
-def speech_of(probabilities: npt.NDArray[np.float32]) -> Speech:
+def speech_of(probabilities: Floats) -> Speech:
     """Evaluate the probabilities [n_chunks] of speech in chunks of `CHUNK_MS`."""
+    if not len(probabilities):
+        return Speech(0, 0, 0.0)
     total_ms = round(CHUNK_MS * np.count_nonzero(probabilities >= SPEECH_PROBABILITY))
     (likely,) = np.nonzero(probabilities >= SPEECH_GOES_ON_PROBABILITY)
     end_ms = round(CHUNK_MS * (likely[-1] + 1)) if total_ms else 0

@@ -25,21 +25,21 @@ import tokenizers
 
 from livecaption.audio import SAMPLE_RATE_HZ, samples_of
 from livecaption.engine.alignment import align
+from livecaption.engine.analysis import Analyzer, at_usual_level
 from livecaption.engine.calibration import TEXT, RehearsedModel, measure_costs
 from livecaption.engine.decoder import Decoder, EncoderPass
 from livecaption.engine.device import Device, DeviceKind, choose_device, device_memory
 from livecaption.engine.engine import Compute, Engine, Finish
 from livecaption.engine.failures import is_memory_error, typed_errors
 from livecaption.engine.guard import NO_SPEECH_MS, Decoding, Thresholds, better
-from livecaption.engine.level import at_usual_level
 from livecaption.engine.models import ModelFiles
 from livecaption.engine.passes import Rows
 from livecaption.engine.search import FULL_CONTEXT_S, GPU_SEARCH, Search
 from livecaption.engine.self_check import check_encoder
-from livecaption.engine.speech_detection import Speech, SpeechDetector
+from livecaption.engine.speech_detection import Speech
 from livecaption.engine.tokens import MAX_PRECEDING_TOKENS, Vocabulary
 from livecaption.errors import EngineUnusable, OutOfMemory, TranscriptionFailed
-from livecaption.recognition import DeviceMemory, EngineCosts, Hypothesis, ModelDescription, Window
+from livecaption.recognition import Analysis, DeviceMemory, EngineCosts, Hypothesis, ModelDescription, Window
 
 GPU_STREAMS = 2
 """Batches that a GPU computes at once, each on a CUDA stream. One is encoded while the other is decoded: that is mostly
@@ -128,10 +128,11 @@ class WhisperEngine(Engine):
         self._directory = files.directory
         self._rows = Rows(device)
         self._vocabulary = Vocabulary(vocabulary, self._model.is_multilingual)
-        self._speech_detector = SpeechDetector()
+        self._analyzer = Analyzer(self._model.n_mels)
         self._decoder = Decoder(
             self._model,
             self._vocabulary,
+            self._analyzer.log_mel,
             device,
             self._rows,
             search or (GPU_SEARCH if is_gpu else Search()),
@@ -183,14 +184,21 @@ class WhisperEngine(Engine):
             else replace(window, preceding=None)
             for window in windows
         ]
-        speech = [self._speech_detector.detect(window.samples) for window in windows]
+        analyzed = [self._analyzer.analyze(window) for window in windows]
+        speech = [found for _, found, _ in analyzed]
         windows = [
-            _at_usual_level(window) if found.total_ms >= NO_SPEECH_MS else window
-            for window, found in zip(windows, speech, strict=True)
+            at_usual_level(window) if found.total_ms >= NO_SPEECH_MS else window for window, found, _ in analyzed
         ]
-        return partial(self._compute, windows, speech, self._decoder.plan(windows))
+        new = [analysis for _, _, analysis in analyzed]
+        return partial(self._compute, windows, speech, new, self._decoder.plan(windows))
 
-    def _compute(self, windows: Sequence[Window], speech: Sequence[Speech], passes: Sequence[EncoderPass]) -> Finish:
+    def _compute(
+        self,
+        windows: Sequence[Window],
+        speech: Sequence[Speech],
+        analyses: Sequence[Analysis],
+        passes: Sequence[EncoderPass],
+    ) -> Finish:
         with typed_errors():
             decodings, runaways, doubtful = self._decode_again_if_doubtful(windows, speech, passes)
             skipping = [
@@ -211,6 +219,7 @@ class WhisperEngine(Engine):
                 runaway=i in runaways,
                 redone=decoding.window.is_final and i in doubtful,
                 speech_end_ms=speech[i].end_ms,
+                analysis=analyses[i],
             )
             if decoding.is_number and all(math.isfinite(word.confidence) for word in words.get(i, ()))
             else None
@@ -256,11 +265,14 @@ class WhisperEngine(Engine):
         Parts have no parts of their own, so that no audio takes more than six passes. If the parts have no words, the
         given decoding is returned.
         """
-        parts = []
+        analyzed = []
         for decoding, found in zip(decodings, speech, strict=True):
             samples, pause = decoding.window.samples, samples_of(found.pause_ms)
-            parts += [replace(_without_hints(decoding), samples=half) for half in (samples[:pause], samples[pause:])]
-        speech_of_parts = [self._speech_detector.detect(part.samples) for part in parts]
+            analyzed += [
+                self._analyzer.analyze(replace(_without_hints(decoding), samples=half, analysis=None))
+                for half in (samples[:pause], samples[pause:])
+            ]
+        parts, speech_of_parts = [part for part, _, _ in analyzed], [found for _, found, _ in analyzed]
         made, _, _ = self._decode_again_if_doubtful(parts, speech_of_parts, self._decoder.plan(parts))
         return [self._joined(decoding, made[2 * i : 2 * i + 2]) for i, decoding in enumerate(decodings)]
 
@@ -284,12 +296,3 @@ def _without_hints(decoding: Decoding) -> Window:
     if not decoding.may_echo_prompt:
         return window
     return replace(window, options=replace(window.options, prompt="", hotwords=()))
-
-
-def _at_usual_level(window: Window) -> Window:
-    before = window.preceding
-    return replace(
-        window,
-        samples=at_usual_level(window.samples),
-        preceding=before and replace(before, samples=at_usual_level(before.samples)),
-    )

@@ -1,15 +1,15 @@
 """The server and an inference process exchange these messages; this module turns them into bytes and back.
 
 One message is one `send_bytes` on the pipe. It begins with the length of the header (4 bytes, big endian) and the
-header as JSON. The audio of all windows follows as int16, one after the other. The format is JSON and raw PCM instead
-of pickle, because unpickling executes code. A broken or hostile worker can only send invalid bytes, which `decode`
-refuses.
+header as JSON. The audio of all windows follows as int16, one after the other, then their analyses as float32.
+The format is JSON and raw numbers instead of pickle, because unpickling executes code. A broken or hostile worker can
+only send invalid bytes, which `decode` refuses.
 """
 
 import json
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from livecaption.errors import LivecaptionError
 from livecaption.recognition import (
+    Analysis,
     DeviceMemory,
     Effort,
     EngineCosts,
@@ -34,6 +35,7 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 broken peer."""
 
 _LENGTH = struct.Struct(">I")
+_N_STATE = 256  # numbers in `Analysis.state`
 _INT16_SCALE = 32768.0
 """The scale of incoming 16-bit audio, so that nothing is rounded: an error of 1 in 80,000 changed Whisper's text."""
 
@@ -128,6 +130,22 @@ Message = Transcribe | Stop | DumpStacks | ModelFound | Loaded | LoadFailed | Tr
 
 
 @dataclass(frozen=True, slots=True)
+class _AnalysisHeader:
+    """An analysis without its arrays, whose numbers follow the audio, in the order of the windows."""
+
+    first_chunk: int
+    peak: float
+    n_chunks: int
+    n_frames: int
+    n_bands: int
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of speech, state and bands."""
+        return self.n_chunks, _N_STATE, self.n_frames * self.n_bands
+
+
+@dataclass(frozen=True, slots=True)
 class _PrecedingHeader:
     """A preceding utterance without its audio."""
 
@@ -135,6 +153,8 @@ class _PrecedingHeader:
     text: str
     speech_end_ms: int
     next_start_ms: int
+    n_gap: int
+    analysis: _AnalysisHeader | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +169,7 @@ class _WindowHeader:
     options: TranscriptionOptions
     preceding: _PrecedingHeader | None
     translation: TranslationTask | None
+    analysis: _AnalysisHeader | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,29 +181,40 @@ class _TranscribeHeader:
     windows: tuple[_WindowHeader, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _TranscribedHeader:
+    """A `Transcribed` whose hypotheses have no analyses, and the headers of these."""
+
+    batch: int
+    hypotheses: tuple[Hypothesis | None, ...]
+    compute_s: float
+    fits: int | None
+    analysis: tuple[_AnalysisHeader | None, ...]
+
+
 _HEADERS: dict[str, type[Any]] = {
     "Transcribe": _TranscribeHeader,
-    **{
-        kind.__name__: kind
-        for kind in (Stop, DumpStacks, ModelFound, Loaded, LoadFailed, Transcribed, BatchFailed, Heartbeat)
-    },
+    "Transcribed": _TranscribedHeader,
+    **{kind.__name__: kind for kind in (Stop, DumpStacks, ModelFound, Loaded, LoadFailed, BatchFailed, Heartbeat)},
 }
 
 
 def encode(message: Message) -> bytes:
     """Encode the message for `Connection.send_bytes`."""
     header: Any = message
-    audio = b""
+    numbers: list[bytes] = []
     if isinstance(message, Transcribe):
         header = _TranscribeHeader(message.batch, message.deadline_s, tuple(map(_window_header, message.windows)))
-        audio = b"".join(
-            _to_int16(part.samples).tobytes()
-            for window in message.windows
-            for part in (window.preceding, window)
-            if part
-        )
+        parts = [part for window in message.windows for part in (window.preceding, window) if part]
+        numbers = [_to_int16(part.samples).tobytes() for part in parts] + _numbers(part.analysis for part in parts)
+    elif isinstance(message, Transcribed):
+        analysis = [None if hypothesis is None else hypothesis.analysis for hypothesis in message.hypotheses]
+        bare = tuple(hypothesis and replace(hypothesis, analysis=None) for hypothesis in message.hypotheses)
+        headers = tuple(map(_analysis_header, analysis))
+        header = _TranscribedHeader(message.batch, bare, message.compute_s, message.fits, headers)
+        numbers = _numbers(analysis)
     fields = json.dumps({"kind": type(message).__name__, **to_plain(header)}).encode()
-    return _LENGTH.pack(len(fields)) + fields + audio
+    return b"".join((_LENGTH.pack(len(fields)), fields, *numbers))
 
 
 def decode(data: bytes) -> Message:
@@ -198,6 +230,12 @@ def decode(data: bytes) -> Message:
         if isinstance(header, _TranscribeHeader):
             windows = _windows(header.windows, data[_LENGTH.size + n_header :])
             return Transcribe(header.batch, header.deadline_s, windows)
+        if isinstance(header, _TranscribedHeader):
+            analysis = _analyses(header.analysis, data[_LENGTH.size + n_header :])
+            hypotheses = (
+                h and replace(h, analysis=piece) for h, piece in zip(header.hypotheses, analysis, strict=True)
+            )
+            return Transcribed(header.batch, tuple(hypotheses), header.compute_s, header.fits)
         message: Message = header
         return message
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
@@ -209,11 +247,29 @@ def _to_int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
     return np.clip(np.round(samples * _INT16_SCALE), -32768, 32767).astype(np.int16)
 
 
+def _numbers(analysis: Iterable[Analysis | None]) -> list[bytes]:
+    return [
+        np.ascontiguousarray(array, np.float32).tobytes()
+        for piece in analysis
+        if piece is not None
+        for array in (piece.speech, piece.state, piece.bands)
+    ]
+
+
+def _analysis_header(analysis: Analysis | None) -> _AnalysisHeader | None:
+    return (
+        None
+        if analysis is None
+        else _AnalysisHeader(analysis.first_chunk, analysis.peak, len(analysis.speech), *analysis.bands.shape)
+    )
+
+
 def _window_header(window: Window) -> _WindowHeader:
     preceding: _PrecedingHeader | None = None
     if window.preceding:
         p = window.preceding
-        preceding = _PrecedingHeader(len(p.samples), p.text, p.speech_end_ms, p.next_start_ms)
+        analysis = _analysis_header(p.analysis)
+        preceding = _PrecedingHeader(len(p.samples), p.text, p.speech_end_ms, p.next_start_ms, p.n_gap, analysis)
     return _WindowHeader(
         len(window.samples),
         window.is_final,
@@ -223,25 +279,33 @@ def _window_header(window: Window) -> _WindowHeader:
         window.options,
         preceding,
         window.translation,
+        _analysis_header(window.analysis),
     )
 
 
-def _windows(headers: tuple[_WindowHeader, ...], audio: bytes) -> tuple[Window, ...]:
-    samples = np.frombuffer(audio, dtype=np.int16)
-    lengths = [part.n_samples for header in headers for part in (header.preceding, header) if part]
-    if min(lengths, default=0) < 0 or sum(lengths) != len(samples):
+def _windows(headers: tuple[_WindowHeader, ...], numbers: bytes) -> tuple[Window, ...]:
+    parts = [part for header in headers for part in (header.preceding, header) if part]
+    lengths = [part.n_samples for part in parts]
+    n_audio_bytes = 2 * sum(lengths)
+    if min(lengths, default=0) < 0 or n_audio_bytes > len(numbers):
         raise ValueError("audio and header disagree")
-    parts = iter(np.split(samples.astype(np.float32) / np.float32(_INT16_SCALE), np.cumsum(lengths)[:-1]))
-    return tuple(_window(header, parts) for header in headers)
+    samples = np.frombuffer(numbers[:n_audio_bytes], np.int16).astype(np.float32) / np.float32(_INT16_SCALE)
+    audio = iter(np.split(samples, np.cumsum(lengths)[:-1]))
+    analyses = iter(_analyses([part.analysis for part in parts], numbers[n_audio_bytes:]))
+    return tuple(_window(header, audio, analyses) for header in headers)
 
 
-def _window(header: _WindowHeader, parts: Iterator[npt.NDArray[np.float32]]) -> Window:
+def _window(
+    header: _WindowHeader, audio: Iterator[npt.NDArray[np.float32]], analyses: Iterator[Analysis | None]
+) -> Window:
     preceding: PrecedingUtterance | None = None
     if header.preceding:
         p = header.preceding
-        preceding = PrecedingUtterance(next(parts), p.text, p.speech_end_ms, p.next_start_ms)
+        if not 0 <= p.n_gap <= p.n_samples:
+            raise ValueError("no such gap")
+        preceding = PrecedingUtterance(next(audio), p.text, p.speech_end_ms, p.next_start_ms, p.n_gap, next(analyses))
     return Window(
-        next(parts),
+        next(audio),
         header.options,
         header.is_final,
         header.prefix,
@@ -249,4 +313,27 @@ def _window(header: _WindowHeader, parts: Iterator[npt.NDArray[np.float32]]) -> 
         header.effort,
         preceding,
         translation=header.translation,
+        analysis=next(analyses),
     )
+
+
+def _analyses(headers: Sequence[_AnalysisHeader | None], numbers: bytes) -> list[Analysis | None]:
+    """Read the analysis for each header that is not None.
+
+    Raises:
+        ValueError: the numbers do not match the headers, or are not finite.
+    """
+    values = np.frombuffer(numbers, np.float32)
+    sizes = [size for header in headers if header is not None for size in header.sizes]
+    if min(sizes, default=0) < 0 or sum(sizes) != len(values) or not np.isfinite(values).all():
+        raise ValueError("analyses and headers disagree")
+    arrays = iter(np.split(values, np.cumsum(sizes)[:-1]))
+    return [None if header is None else _analysis(header, arrays) for header in headers]
+
+
+def _analysis(header: _AnalysisHeader, arrays: Iterator[npt.NDArray[np.float32]]) -> Analysis:
+    if header.first_chunk < 0:
+        raise ValueError("no such chunk")
+    speech, state = next(arrays), next(arrays).reshape(2, -1)
+    bands = next(arrays).reshape(header.n_frames, header.n_bands)
+    return Analysis(speech, state, header.peak, bands, header.first_chunk)

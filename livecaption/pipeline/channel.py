@@ -183,6 +183,8 @@ class ChannelPipeline:
         """Take the answer to a request of this channel."""
         if request.is_translation:
             return [*self._translations.receive_answer(request, answer)]
+        if isinstance(answer, Hypothesis):
+            self._requests.note_analysis(request, answer.analysis)
         if (awaited := self._finals.find(request.id)) is not None:
             return self._answer_final(awaited, answer, now_s)
         utterance = self._open

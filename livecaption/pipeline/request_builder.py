@@ -13,6 +13,7 @@ from livecaption.audio import ms_of, samples_of
 from livecaption.events import Final
 from livecaption.pipeline.final_queue import FinalQueue
 from livecaption.recognition import (
+    Analysis,
     PrecedingUtterance,
     RequestId,
     SessionId,
@@ -65,6 +66,8 @@ class RequestBuilder:
         self._context_until = 0  # number of its last utterance
         self._likely_language: str | None = None
         self._ended_utterance: Utterance | None = None  # the newest, as long as its audio may go with the next one
+        self._open_number: int | None = None  # of the utterance with the newest request, until it ends
+        self._analyses: dict[int, Analysis] = {}  # of these two utterances
         for final in earlier:
             self.note_final(final)
 
@@ -85,6 +88,7 @@ class RequestBuilder:
             is_final: whether the request is for a final.
             now_s: monotonic time.
         """
+        self._open_number = utterance.number
         window = self._window(utterance, committed, language, is_final=is_final)
         return Request(self._next_request_id(), self._session, utterance.number, now_s, window, utterance.window_start)
 
@@ -115,9 +119,26 @@ class RequestBuilder:
         self._context_until = final.utterance
         self._likely_language = language
 
+    def note_analysis(self, request: Request, new: Analysis | None) -> None:
+        """Take what an engine has computed of the window of a request, for later windows that begin with that audio."""
+        number, before = request.utterance, request.window.analysis
+        ended = self._ended_utterance
+        if new is None or number not in (self._open_number, ended and ended.number):
+            return
+        analysis = new if before is None else before.then(new)
+        known = self._analyses.get(number)
+        # The answer to an older request may come later.
+        if known is None or len(analysis.bands) > len(known.bands):
+            self._analyses[number] = analysis
+
     def note_end(self, utterance: Utterance) -> None:
         """Keep the audio of an utterance that has ended, if there is capacity to transcribe it with the next one."""
-        self._ended_utterance = utterance if self._service_level().effort == "full" else None
+        analysis = self._analyses.get(utterance.number)
+        self.forget_audio()
+        if self._service_level().effort == "full":
+            self._ended_utterance = utterance
+            if analysis is not None:
+                self._analyses[utterance.number] = analysis
 
     def forget_distant(self, next_start: int) -> None:
         """Drop the ended utterance if the next one, which starts here or later, is too far from it.
@@ -126,11 +147,12 @@ class RequestBuilder:
         """
         ended = self._ended_utterance
         if ended is not None and next_start - ended.window_end > samples_of(MAX_PRECEDING_GAP_MS):
-            self._ended_utterance = None
+            self.forget_audio()
 
     def forget_audio(self) -> None:
-        """Drop the ended utterance, because none follows it."""
-        self._ended_utterance = None
+        """Drop the ended utterance, because none follows it. No utterance is open."""
+        self._ended_utterance = self._open_number = None
+        self._analyses.clear()
 
     def _window(self, utterance: Utterance, committed: str, language: str | None, *, is_final: bool) -> Window:
         options = self._transcription
@@ -144,7 +166,17 @@ class RequestBuilder:
         oldest = self._finals.oldest
         has_text_before = oldest is None or oldest.utterance.number == utterance.number
         context = self._context if (effort == "full" and has_text_before) or self._goes_on(utterance) else ""
-        return Window(utterance.samples, options, is_final, committed, context, effort, before, self._likely_language)
+        return Window(
+            utterance.samples,
+            options,
+            is_final,
+            committed,
+            context,
+            effort,
+            before,
+            self._likely_language,
+            analysis=self._analyses.get(utterance.number),
+        )
 
     def _goes_on(self, utterance: Utterance) -> bool:
         """Return whether the utterance begins where the newest final ends, and that final has enough confidence.
@@ -178,4 +210,6 @@ class RequestBuilder:
             final.text,
             ms_of(ended.end - ended.window_start),
             ms_of(utterance.start - ended.window_start),
+            gap,
+            self._analyses.get(ended.number),
         )

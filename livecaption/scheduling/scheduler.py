@@ -29,41 +29,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from typing import NewType
 
 from livecaption.recognition import RequestId, SessionId
 from livecaption.scheduling.config import SchedulerConfig
+from livecaption.scheduling.instructions import BatchId, Dispatch, Drop, GiveUp, Instruction, WorkerId
 from livecaption.scheduling.request import Request
 from livecaption.scheduling.translations import WaitingTranslations
-
-WorkerId = NewType("WorkerId", int)
-BatchId = NewType("BatchId", int)
-
-
-@dataclass(frozen=True, slots=True)
-class Dispatch:
-    """Send this batch to this worker."""
-
-    worker: WorkerId
-    batch: BatchId
-    requests: tuple[Request, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class GiveUp:
-    """The workers of this final crashed twice, the second time with this final alone. Answer it as failed."""
-
-    request: Request
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """This translation is not made, because there are too many, or one of its session has crashed a worker."""
-
-    request: Request
-
-
-Instruction = Dispatch | GiveUp | Drop
 
 
 @dataclass(frozen=True, slots=True)

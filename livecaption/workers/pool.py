@@ -15,19 +15,12 @@ from livecaption.ipc.messages import BatchFailed, Loaded
 from livecaption.recognition import Hypothesis, ModelDescription, SessionId, logged_id
 from livecaption.scheduling.admission import Demand, Load
 from livecaption.scheduling.config import SchedulerConfig
+from livecaption.scheduling.instructions import BatchId, Dispatch, Drop, Instruction, WorkerId
 from livecaption.scheduling.load_control import LoadController, LoadFigures, ServiceLevel
 from livecaption.scheduling.memory_limit import MemoryLimit
 from livecaption.scheduling.partial_timer import PartialsConfig
 from livecaption.scheduling.request import Cancel, Request
-from livecaption.scheduling.scheduler import (
-    BatchId,
-    Dispatch,
-    Drop,
-    Instruction,
-    QueueFigures,
-    Scheduler,
-    WorkerId,
-)
+from livecaption.scheduling.scheduler import QueueFigures, Scheduler
 from livecaption.workers.config import WorkerConfig
 from livecaption.workers.counts import WorkCounts
 from livecaption.workers.layout import count_gpus, lay_out

@@ -33,7 +33,7 @@ from livecaption.ipc.messages import (
     Transcribed,
 )
 from livecaption.recognition import DeviceMemory, Window
-from livecaption.scheduling.scheduler import BatchId, WorkerId
+from livecaption.scheduling.instructions import BatchId, WorkerId
 from livecaption.workers import spawning
 from livecaption.workers.config import WorkerConfig
 from livecaption.workers.deadlines import SERVER_MARGIN_S, BatchDeadlines

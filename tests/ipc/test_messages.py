@@ -2,7 +2,7 @@
 
 import json
 import struct
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from livecaption.ipc.messages import (
     encode,
 )
 from livecaption.recognition import (
+    Analysis,
     BatchTime,
     DeviceMemory,
     EngineCosts,
@@ -90,6 +91,51 @@ def test_windows_keep_their_order_options_and_samples() -> None:
     np.testing.assert_allclose(preceding.samples, ramp[:7], atol=1 / 32768)
 
 
+ANALYSIS = Analysis(
+    np.linspace(0, 1, 5, dtype=np.float32),
+    np.linspace(-1, 1, 256, dtype=np.float32).reshape(2, 128),
+    0.25,
+    np.linspace(-10, 2, 21, dtype=np.float32).reshape(3, 7),
+    first_chunk=9,
+)
+
+
+def check_equal(sent: Analysis, come: Analysis | None) -> None:
+    assert come is not None
+    assert (come.first_chunk, come.peak) == (sent.first_chunk, sent.peak)
+    np.testing.assert_array_equal(come.speech, sent.speech)
+    np.testing.assert_array_equal(come.state, sent.state)
+    np.testing.assert_array_equal(come.bands, sent.bands)
+
+
+def test_windows_keep_their_analyses() -> None:
+    one, nothing = (
+        np.ones(1, np.float32),
+        Analysis(np.zeros(0, np.float32), ANALYSIS.state, 0.5, np.zeros((0, 7), np.float32)),
+    )
+    windows = (
+        Window(one, analysis=ANALYSIS),
+        Window(one, preceding=PrecedingUtterance(one, "", 0, 0, n_gap=1)),
+        Window(one, preceding=PrecedingUtterance(one, "", 0, 0, analysis=nothing), analysis=ANALYSIS),
+    )
+    message = decode(encode(Transcribe(3, 12.5, windows)))
+    assert isinstance(message, Transcribe)
+    first, second, third = message.windows
+    check_equal(ANALYSIS, first.analysis)
+    assert (second.analysis, second.preceding.analysis, second.preceding.n_gap) == (None, None, 1)
+    check_equal(nothing, third.preceding.analysis)
+    check_equal(ANALYSIS, third.analysis)
+
+
+def test_hypotheses_keep_their_analyses() -> None:
+    hypotheses = (HYPOTHESIS, replace(HYPOTHESIS, analysis=ANALYSIS), HYPOTHESIS)
+    message = decode(encode(Transcribed(7, hypotheses, 0.25)))
+    assert message == Transcribed(7, hypotheses, 0.25)
+    assert isinstance(message, Transcribed)
+    assert [hypothesis.analysis is None for hypothesis in message.hypotheses] == [True, False, True]
+    check_equal(ANALYSIS, message.hypotheses[1].analysis)
+
+
 def test_samples_beyond_full_scale_are_clipped_and_do_not_turn_over() -> None:
     samples = np.array([1.001, -1.5, 1.0], np.float32)
     message = decode(encode(Transcribe(1, 1.0, (Window(samples),))))
@@ -110,7 +156,7 @@ def raw(header: Any, audio: bytes = b"") -> bytes:
     return struct.pack(">I", len(fields)) + fields + audio
 
 
-FIELDS = {"kind": "Transcribed", "batch": 1, "compute_s": 0.1, "hypotheses": [], "fits": None}
+FIELDS = {"kind": "Transcribed", "batch": 1, "compute_s": 0.1, "hypotheses": [], "analysis": [], "fits": None}
 HYPOTHESIS_FIELDS = {**asdict(HYPOTHESIS), "words": []}
 WINDOW = {
     "n_samples": 2,
@@ -121,14 +167,20 @@ WINDOW = {
     "options": asdict(TranscriptionOptions()),
     "preceding": None,
     "translation": None,
+    "analysis": None,
 }
-PRECEDING = {"n_samples": 1, "text": "", "speech_end_ms": 0, "next_start_ms": 0}
+PRECEDING = {"n_samples": 1, "text": "", "speech_end_ms": 0, "next_start_ms": 0, "n_gap": 0, "analysis": None}
+SIZES = {"first_chunk": 4, "peak": 0.5, "n_chunks": 1, "n_frames": 2, "n_bands": 3}
+ANSWER = {**FIELDS, "hypotheses": [HYPOTHESIS_FIELDS], "analysis": [SIZES]}
 TRANSCRIBE = {"kind": "Transcribe", "batch": 1, "deadline_s": 1.0, "windows": [WINDOW]}
 
 
 def test_these_messages_are_in_order_but_for_what_the_next_test_breaks() -> None:
-    assert decode(raw({**FIELDS, "hypotheses": [HYPOTHESIS_FIELDS]}))
+    assert decode(raw({**FIELDS, "hypotheses": [HYPOTHESIS_FIELDS], "analysis": [None]}))
     assert decode(raw(TRANSCRIBE, bytes(4)))
+    assert decode(raw({**TRANSCRIBE, "windows": [{**WINDOW, "analysis": SIZES}]}, bytes(4 + 4 * 263)))
+    assert decode(raw({**TRANSCRIBE, "windows": [{**WINDOW, "preceding": PRECEDING}]}, bytes(6)))
+    assert decode(raw(ANSWER, bytes(4 * 263)))
 
 
 @for_each(
@@ -160,6 +212,17 @@ def test_these_messages_are_in_order_but_for_what_the_next_test_breaks() -> None
         raw({**TRANSCRIBE, "windows": [{**WINDOW, "n_samples": 4}, {**WINDOW, "n_samples": -2}]}, bytes(4)),
         raw({**TRANSCRIBE, "windows": [{**WINDOW, "preceding": PRECEDING}]}, bytes(4)),
         raw({**TRANSCRIBE, "windows": [{**WINDOW, "preceding": {**PRECEDING, "text": None}}]}, bytes(6)),
+        raw({**TRANSCRIBE, "windows": [{**WINDOW, "analysis": SIZES}]}, bytes(4 + 4 * 264)),
+        raw({**TRANSCRIBE, "windows": [{**WINDOW, "preceding": {**PRECEDING, "n_gap": 2}}]}, bytes(6)),
+        raw({**TRANSCRIBE, "windows": [{**WINDOW, "preceding": {**PRECEDING, "n_gap": -1}}]}, bytes(6)),
+        raw({**FIELDS, "analysis": [None]}),
+        raw(ANSWER, bytes(4 * 262)),
+        raw(ANSWER, bytes(4 * 264)),
+        raw(ANSWER, bytes(4 * 262) + struct.pack("f", float("nan"))),
+        raw({**ANSWER, "analysis": [{**SIZES, "first_chunk": -1}]}, bytes(4 * 263)),
+        raw({**ANSWER, "analysis": [{**SIZES, "n_frames": -2, "n_bands": -3}]}, bytes(4 * 263)),
+        raw({**ANSWER, "analysis": [{**SIZES, "n_chunks": -1, "n_frames": 8, "n_bands": 1}]}, bytes(4 * 263)),
+        raw({**ANSWER, "analysis": [{**SIZES, "n_chunks": 7, "n_frames": 0, "n_bands": -1}]}, bytes(4 * 263)),
         raw({**TRANSCRIBE, "windows": [{**WINDOW, "options": asdict(TranscriptionOptions(task="sing"))}]}, bytes(4)),
     ],
 )

@@ -10,7 +10,7 @@ from livecaption.audio import samples_of
 from livecaption.events import Final
 from livecaption.pipeline.final_queue import FinalQueue
 from livecaption.pipeline.request_builder import MAX_CONTEXT_CHARACTERS, RequestBuilder
-from livecaption.recognition import RequestId, SessionId, TranscriptionOptions
+from livecaption.recognition import Analysis, RequestId, SessionId, TranscriptionOptions, Window
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Request
 from livecaption.speech.utterance import Utterance
@@ -177,3 +177,63 @@ def test_no_audio_is_kept_at_the_end() -> None:
     made.note_end(first)
     made.forget_audio()
     assert build(made, second).window.preceding is None
+
+
+def analysis(n_chunks: int, first_chunk: int = 0, n_bands: int = 80) -> Analysis:
+    speech, state = np.full(n_chunks, 0.5, np.float32), np.zeros((2, 128), np.float32)
+    return Analysis(speech, state, 0.5, np.zeros((3 * n_chunks, n_bands), np.float32), first_chunk)
+
+
+def n_known(window: Window) -> int | None:
+    return None if window.analysis is None else len(window.analysis.speech)
+
+
+def test_the_analysis_of_a_window_goes_with_the_next_one_of_the_utterance() -> None:
+    made, spoken = builder(), utterance(0, FIRST_MS)
+    partial = made.build(spoken, "", None, is_final=False, now_s=1.0)
+    assert n_known(partial.window) is None
+    made.note_analysis(partial, analysis(20))
+    refreshed = made.refresh(partial, spoken, "", None, 2.0)
+    assert n_known(refreshed.window) == 20
+    made.note_analysis(refreshed, analysis(5, first_chunk=20))
+    made.note_analysis(refreshed, None)
+    assert n_known(build(made, spoken).window) == 25
+    assert n_known(build(made, utterance(1, FIRST_MS)).window) is None
+
+
+def test_a_later_answer_to_an_older_request_takes_nothing_away() -> None:
+    made, spoken = builder(), utterance(0, FIRST_MS)
+    older, newer = build(made, spoken), build(made, spoken)
+    made.note_analysis(newer, analysis(30))
+    made.note_analysis(older, analysis(20))
+    assert n_known(build(made, spoken).window) == 30
+
+
+def test_analyses_with_different_bands_are_not_mixed() -> None:
+    made, spoken = builder(), utterance(0, FIRST_MS)
+    made.note_analysis(build(made, spoken), analysis(20))
+    made.note_analysis(build(made, spoken), analysis(5, 20, n_bands=128))
+    assert n_known(build(made, spoken).window) == 20
+
+
+def test_an_utterance_precedes_the_next_one_with_its_analysis() -> None:
+    """Also if its final is answered after its end."""
+    made, first = builder(final_of(utterance(0, FIRST_MS))), utterance(0, FIRST_MS)
+    made.note_analysis(build(made, first), analysis(20))
+    final = build(made, first)
+    made.note_end(first)
+    preceding = build(made, utterance(1, SECOND_MS)).window.preceding
+    assert (len(preceding.analysis.speech), preceding.n_gap) == (20, samples_of(400))
+    made.note_analysis(final, analysis(40, first_chunk=20))
+    assert len(build(made, utterance(1, SECOND_MS)).window.preceding.analysis.speech) == 60
+
+
+@pytest.mark.parametrize("level", [USUAL_LEVEL, SPECULATIVE])
+def test_no_analysis_is_kept_of_an_utterance_whose_audio_is_not_kept(level: ServiceLevel) -> None:
+    made, spoken = builder(level=level), utterance(0, FIRST_MS)
+    request = build(made, spoken)
+    made.note_analysis(request, analysis(20))
+    made.note_end(spoken)
+    made.forget_audio()
+    made.note_analysis(request, analysis(20))
+    assert n_known(build(made, spoken).window) is None

@@ -10,17 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from livecaption.recognition import RequestId, SessionId, TranslationTask, Window
 from livecaption.scheduling.config import SchedulerConfig
+from livecaption.scheduling.instructions import BatchId, Dispatch, Drop, GiveUp, Instruction, WorkerId
 from livecaption.scheduling.request import Request
-from livecaption.scheduling.scheduler import (
-    BatchId,
-    Dispatch,
-    Drop,
-    GiveUp,
-    Instruction,
-    QueueFigures,
-    Scheduler,
-    WorkerId,
-)
+from livecaption.scheduling.scheduler import QueueFigures, Scheduler
 from tests.support.cases import for_each
 
 SILENCE = np.zeros(160, np.float32)

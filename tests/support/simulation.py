@@ -11,9 +11,10 @@ import numpy as np
 from livecaption.recognition import BatchTime, EngineCosts, RequestId, SessionId, Window
 from livecaption.scheduling.admission import Demand, Load, StreamLimit, stream_limit
 from livecaption.scheduling.config import AdmissionConfig, SchedulerConfig
+from livecaption.scheduling.instructions import BatchId, Dispatch, Instruction, WorkerId
 from livecaption.scheduling.load_control import LoadController, ServiceLevel
 from livecaption.scheduling.request import Request
-from livecaption.scheduling.scheduler import BatchId, Dispatch, Instruction, Scheduler, WorkerId
+from livecaption.scheduling.scheduler import Scheduler
 
 SILENCE = np.zeros(1, np.float32)
 STEP_S = 0.02

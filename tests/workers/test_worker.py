@@ -24,7 +24,7 @@ from livecaption.ipc.messages import (
     Transcribed,
 )
 from livecaption.recognition import DeviceMemory, Hypothesis, Window
-from livecaption.scheduling.scheduler import BatchId
+from livecaption.scheduling.instructions import BatchId
 from livecaption.workers import spawning
 from livecaption.workers.deadlines import SERVER_MARGIN_S, BatchDeadlines
 from livecaption.workers.lifecycle import WorkerState

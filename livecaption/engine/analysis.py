@@ -1,0 +1,57 @@
+"""Analyze windows: find their speech and compute their features, only where that is not done yet.
+
+The windows of an utterance begin with the same audio. What was computed of it comes with each window as `Analysis`, and
+the answer has what was computed in addition. So each second of a stream is analyzed once, whichever worker gets the
+window. Figures: docs/decisions/0055-analyzed-once.md.
+"""
+
+import math
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from livecaption.engine.features import LogMel
+from livecaption.engine.level import usual_gain
+from livecaption.engine.speech_detection import CHUNK_SAMPLES, Speech, SpeechDetector, speech_of
+from livecaption.recognition import Analysis, PrecedingUtterance, Window
+
+Part = TypeVar("Part", Window, PrecedingUtterance)
+
+
+class Analyzer:
+    """Analyzer of an engine whose features have `n_mels` bands. It keeps nothing between windows."""
+
+    def __init__(self, n_mels: int) -> None:
+        self._n_mels = n_mels
+        self._detector = SpeechDetector()
+        self.log_mel = LogMel(n_mels)
+
+    def analyze(self, window: Window) -> tuple[Window, Speech, Analysis]:
+        """Return the window with its whole analysis, its speech, and what is new of the analysis."""
+        samples, analysis = window.samples, window.analysis
+        if analysis is not None and analysis.bands.shape[1] != self._n_mels:
+            analysis = None
+        judged = self._detector.analyze(samples, analysis)
+        bands = self.log_mel.whole_frames(samples, 0 if analysis is None else len(analysis.bands))
+        new = Analysis(judged.speech, judged.state, judged.peak, bands, judged.first_chunk)
+        analysis = new if analysis is None else analysis.then(new)
+        n_chunks = math.ceil(len(samples) / CHUNK_SAMPLES)
+        speech = speech_of(np.concatenate([analysis.speech, judged.rest])[:n_chunks])
+        return replace(window, analysis=analysis), speech, new
+
+
+def at_usual_level(window: Window) -> Window:
+    """Return the window, and the preceding utterance, with speech that is soft amplified."""
+    window = _amplified(window)
+    return window if window.preceding is None else replace(window, preceding=_amplified(window.preceding))
+
+
+def _amplified(part: Part) -> Part:
+    gain = usual_gain(part.samples)
+    if gain == 1.0:
+        return part
+    analysis = part.analysis
+    if analysis is not None:
+        analysis = replace(analysis, bands=analysis.bands + np.float32(2 * math.log10(gain)))
+    return replace(part, samples=part.samples * np.float32(gain), analysis=analysis)
