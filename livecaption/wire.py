@@ -12,6 +12,8 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+_SCALARS = frozenset({bool, int, float, str, NoneType})
+
 
 def to_plain(value: Any, optional: Set[str] = frozenset()) -> Any:
     """Turn dataclasses into dicts and tuples into lists, at every depth. Other values stay.
@@ -20,11 +22,13 @@ def to_plain(value: Any, optional: Set[str] = frozenset()) -> Any:
         value: a dataclass, or a possible value of a field.
         optional: names of fields that are left out if they are None.
     """
+    kind: Any = type(value)
+    if kind in _SCALARS:
+        return value
     if isinstance(value, tuple):
         return [to_plain(item, optional) for item in value]
     if not is_dataclass(value):
         return value
-    kind: Any = type(value)
     pairs = ((name, getattr(value, name)) for name in _annotations(kind))
     return {name: to_plain(item, optional) for name, item in pairs if item is not None or name not in optional}
 
@@ -42,9 +46,11 @@ def from_plain(kind: Any, value: Any, *, lenient: bool = False) -> Any:
         ValueError: the value does not have the type. Floats must be finite, and texts must be encodable, because a
             caption with a lone surrogate could not be sent on. The message never contains the value.
     """
+    if kind in _SCALARS:
+        return _scalar(kind, value)
     if isinstance(kind, type) and is_dataclass(kind):
         return _dataclass(kind, value, lenient)
-    origin, arguments = get_origin(kind), get_args(kind)
+    origin, arguments = _parts(kind)
     if origin is tuple:
         if not isinstance(value, list):
             raise ValueError("not a list")
@@ -100,6 +106,11 @@ def _scalar(kind: Any, value: Any) -> Any:
     if kind is str:
         value.encode()
     return value
+
+
+@cache
+def _parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    return get_origin(kind), get_args(kind)
 
 
 @cache

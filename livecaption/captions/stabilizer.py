@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import cached_property
 
 _CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _UNIT = re.compile(rf"[{_CJK}]\s*|[^\s{_CJK}]+\s*")
@@ -44,12 +45,22 @@ MAX_UNDECIDED = 2
 """Words in a row that may be committed by that rule."""
 
 
-def units(text: str) -> list[str]:
+class Unit(str):
+    """A word with the space after it, or one character of a language without spaces."""
+
+    @cached_property
+    def key(self) -> str:
+        """The unit without case and punctuation, by which units are compared. Each is compared many times."""
+        key = _NOT_A_WORD_CHARACTER.sub("", self).casefold()
+        return _NUMBERS.get(key, key)
+
+
+def units(text: str) -> list[Unit]:
     """Split a text into the units that hypotheses agree on: words with the space after them.
 
     An ideograph, kana or syllable of Hangul is a unit of its own, because such text has few spaces or none.
     """
-    return _UNIT.findall(text.strip())
+    return [Unit(unit) for unit in _UNIT.findall(text.strip())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +75,10 @@ class Stabilizer:
     """The committed and the shown words of one utterance. Each utterance needs a new one."""
 
     def __init__(self) -> None:
-        self._committed: list[str] = []
-        self._recent: deque[tuple[int, list[str]]] = deque()
-        self._shown_tail: list[str] = []
-        self._recognized_tail: list[str] = []  # of the previous hypothesis
+        self._committed: list[Unit] = []
+        self._recent: deque[tuple[int, list[Unit]]] = deque()
+        self._shown_tail: list[Unit] = []
+        self._recognized_tail: list[Unit] = []  # of the previous hypothesis
         self._progress_ms: int | None = None  # stream time when words were last committed, or of the first hypothesis
 
     @property
@@ -91,7 +102,8 @@ class Stabilizer:
             self._progress_ms, n_agreed = audio_end_ms, 0
         if n_agreed <= n_covered and audio_end_ms - self._progress_ms >= UNDECIDED_MS:
             n_agreed = self._n_agreed_behind_doubt(current, n_covered)
-        n_agreed = self._n_committable(current, n_covered, n_agreed)
+        if n_agreed > n_covered:
+            n_agreed = self._n_committable(current, n_covered, n_agreed)
         if n_agreed > n_covered:
             self._progress_ms = audio_end_ms
             self._append(current[n_covered:n_agreed])
@@ -118,7 +130,7 @@ class Stabilizer:
             return text
         return " ".join(filter(None, [self.committed, "".join(said[_n_covered(self._committed, said) :])]))
 
-    def _n_agreed(self, current: Sequence[str], audio_end_ms: int) -> int:
+    def _n_agreed(self, current: Sequence[Unit], audio_end_ms: int) -> int:
         """Count the leading units that all hypotheses since `AGREEMENT_MS` ago share. Forget older hypotheses."""
         while len(self._recent) > 1 and audio_end_ms - self._recent[1][0] >= AGREEMENT_MS:
             self._recent.popleft()
@@ -126,16 +138,16 @@ class Stabilizer:
             return 0
         return min(_n_agreed(previous, current) for _, previous in self._recent)
 
-    def _n_agreed_behind_doubt(self, current: Sequence[str], n_covered: int) -> int:
+    def _n_agreed_behind_doubt(self, current: Sequence[Unit], n_covered: int) -> int:
         """Count the leading units to commit if the hypotheses agree again after units on which they differ.
 
         They must agree on two units in a row, because one may agree by chance. The units that differ are committed as
         readers see them. If readers see other units than `current` has, the result is 0.
         """
-        keys, shown = [_key(unit) for unit in current], [_key(unit) for unit in self._shown_tail]
+        keys, shown = [unit.key for unit in current], [unit.key for unit in self._shown_tail]
         agreed = set(range(len(keys)))
         for _, previous in self._recent:
-            agreed &= _shared(keys, [_key(unit) for unit in previous])
+            agreed &= _shared(keys, [unit.key for unit in previous])
         for begin in range(n_covered + 1, n_covered + 1 + MAX_UNDECIDED):
             if agreed.issuperset((begin, begin + 1)):
                 if keys[n_covered : begin + 2] != shown[: begin + 2 - n_covered]:
@@ -143,33 +155,34 @@ class Stabilizer:
                 return next(n for n in itertools.count(begin) if n not in agreed)
         return 0
 
-    def _n_committable(self, current: Sequence[str], n_covered: int, n_agreed: int) -> int:
+    def _n_committable(self, current: Sequence[Unit], n_covered: int, n_agreed: int) -> int:
         """Count the leading units that may be committed without a loop in the committed text."""
-        keys = [_key(unit) for unit in (*self._committed, *current[n_covered:n_agreed])]
+        keys = [unit.key for unit in (*self._committed, *current[n_covered:n_agreed])]
         return n_covered + _n_before_loop(keys) - len(self._committed)
 
-    def _append(self, new: Sequence[str]) -> None:
+    def _append(self, new: Sequence[Unit]) -> None:
         if self._committed and not self._committed[-1][-1].isspace() and not _IS_CJK.match(new[0]):
-            self._committed[-1] += " "
+            self._committed[-1] = Unit(self._committed[-1] + " ")
         self._committed += new
 
 
-def _behind(tail: list[str], committed: Sequence[str]) -> list[str]:
+def _behind(tail: list[Unit], committed: Sequence[Unit]) -> list[Unit]:
     """Return the tail after the committed units, or nothing if it does not begin with them."""
     return tail[len(committed) :] if _n_agreed(tail, committed) == len(committed) else []
 
 
-def _steadied(shown: list[str], before: Sequence[str], now: list[str]) -> list[str]:
+def _steadied(shown: list[Unit], before: Sequence[Unit], now: list[Unit]) -> list[Unit]:
     """Return the tail to show, given the tail `now` of the newest hypothesis and the tail `shown` that readers see.
 
     A change within the shown tail needs two hypotheses in a row, `before` and the newest one. Otherwise one word on
     which the model wavers would take back all words after it each time. The end of the tail is always the newest.
     """
-    if not shown or not now:
-        return now
-    keys, keys_before = [_key(unit) for unit in now], [_key(unit) for unit in before]
-    tail: list[str] = []
-    matcher = SequenceMatcher(None, [_key(unit) for unit in shown], keys, autojunk=False)
+    keys, shown_keys = [unit.key for unit in now], [unit.key for unit in shown]
+    if not now or keys[: len(shown)] == shown_keys:
+        return now  # as nearly always
+    keys_before = [unit.key for unit in before]
+    tail: list[Unit] = []
+    matcher = SequenceMatcher(None, shown_keys, keys, autojunk=False)
     for kind, shown_from, shown_to, from_, to in matcher.get_opcodes():
         is_end = shown_to == len(shown) or to == len(now)
         # With its neighbours, so that a deletion can be found too.
@@ -190,13 +203,15 @@ def _contains(keys: list[str], part: list[str]) -> bool:
     return any(keys[start : start + len(part)] == part for start in range(len(keys) - len(part) + 1))
 
 
-def _n_covered(committed: Sequence[str], current: Sequence[str]) -> int:
+def _n_covered(committed: Sequence[Unit], current: Sequence[Unit]) -> int:
     """Count the leading units of `current` that match the committed units: its prefix that is nearest to them.
 
     The distance is the edit distance over units (Levenshtein 1966). Among equal prefixes, one that ends with the last
     committed unit wins, then the one whose length is nearest to that of the committed units.
     """
-    targets, keys = [_key(unit) for unit in committed], [_key(unit) for unit in current]
+    targets, keys = [unit.key for unit in committed], [unit.key for unit in current]
+    if keys[: len(targets)] == targets:
+        return len(targets)  # as nearly always; no other prefix has the distance 0
     distances = list(range(len(keys) + 1))
     for n_target, target in enumerate(targets, 1):
         diagonal, distances[0] = distances[0], n_target
@@ -213,11 +228,11 @@ def _n_covered(committed: Sequence[str], current: Sequence[str]) -> int:
     return min(range(len(keys) + 1), key=badness)
 
 
-def _n_agreed(previous: Sequence[str], current: Sequence[str]) -> int:
+def _n_agreed(previous: Sequence[Unit], current: Sequence[Unit]) -> int:
     """Count the leading units that two hypotheses share, ignoring case and punctuation."""
     n = 0
     for before, now in zip(previous, current, strict=False):
-        if _key(before) != _key(now):
+        if before.key != now.key:
             break
         n += 1
     return n
@@ -231,8 +246,3 @@ def _n_before_loop(keys: Sequence[str]) -> int:
             if keys[start : end - period] == keys[start + period : end]:
                 return end - period
     return len(keys)
-
-
-def _key(unit: str) -> str:
-    key = _NOT_A_WORD_CHARACTER.sub("", unit).casefold()
-    return _NUMBERS.get(key, key)

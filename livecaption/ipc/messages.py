@@ -243,8 +243,10 @@ def decode(data: bytes) -> Message:
 
 
 def _to_int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    scaled = samples * np.float32(_INT16_SCALE)
+    np.rint(scaled, out=scaled)
     # Clip, because a value of 1 or slightly above would wrap around and become an audible click.
-    return np.clip(np.round(samples * _INT16_SCALE), -32768, 32767).astype(np.int16)
+    return scaled.clip(-32768, 32767, out=scaled).astype(np.int16)
 
 
 def _numbers(analysis: Iterable[Analysis | None]) -> list[bytes]:

@@ -20,6 +20,8 @@ from livecaption.live.allowance import Allowance
 from livecaption.live.config import SocketLimits
 from livecaption.live.turn import Turn
 
+DATA = (WSMsgType.BINARY, WSMsgType.TEXT)
+"""Types of messages that have data of the peer. Here once, because the members of an Enum take time in Python 3.11."""
 MAX_REASON_BYTES = 120
 """RFC 6455, 5.5: a control frame has 125 bytes at most, of which the code takes two."""
 
@@ -91,10 +93,10 @@ class WebSocket:
                 self.response.is_read = False
             self._returned_s = time.monotonic()
             self._heard.set()
+            if message.type in DATA:
+                return message
             if message.type is WSMsgType.PONG or (message.type is WSMsgType.PING and await self._answered(message)):
                 continue
-            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                return message
             if isinstance(message.data, WebSocketError) and message.data.code == WSCloseCode.MESSAGE_TOO_BIG:
                 self._peer_is_done = True  # aiohttp has closed with that code
                 raise MessageTooBig("a message was too large to be read")

@@ -13,7 +13,7 @@ whether there were words. Cost and figures: docs/decisions/0011-voice-activity.m
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import webrtcvad
@@ -72,17 +72,17 @@ class VoiceActivityDetector:
             frames: float32 [n_frames, 320], mono, 16 kHz, -1..1.
             energies: for each frame, the sum of its squared samples.
         """
-        plain, amplified = _pcm(frames, gain=1.0), _pcm(frames, gain=10 ** (AMPLIFICATION_DB / 20))
-        voiced = [self._is_voiced(*frame) for frame in zip(plain, amplified, energies, strict=True)]
+        plain, amplified = _pcm(frames)
+        # All must receive every frame, because they adapt to the noise.
+        leniently = [self._lenient.is_speech(frame, SAMPLE_RATE_HZ, FRAME_SAMPLES) for frame in plain]
+        strictly = [self._strict.is_speech(frame, SAMPLE_RATE_HZ, FRAME_SAMPLES) for frame in plain]
+        soft_speech = [self._amplified.is_speech(frame, SAMPLE_RATE_HZ, FRAME_SAMPLES) for frame in amplified]
+        voiced = [self._is_voiced(*frame) for frame in zip(leniently, strictly, soft_speech, energies, strict=True)]
         if self._speech_energy:
             self.is_noisy = self._speech_energy < self._noise.energy * (_CLEAR if self.is_noisy else _NOISY)
         return voiced
 
-    def _is_voiced(self, plain: bytes, amplified: bytes, energy: float) -> bool:
-        # All must receive every frame, because they adapt to the noise.
-        leniently = self._lenient.is_speech(plain, SAMPLE_RATE_HZ)
-        strictly = self._strict.is_speech(plain, SAMPLE_RATE_HZ)
-        is_soft_speech = self._amplified.is_speech(amplified, SAMPLE_RATE_HZ)
+    def _is_voiced(self, leniently: bool, strictly: bool, is_soft_speech: bool, energy: float) -> bool:
         self._noise.push(energy)
         is_soft = energy < self._speech_energy * _SOFT
         if strictly:
@@ -91,8 +91,8 @@ class VoiceActivityDetector:
         voiced = strictly or (leniently and not is_soft)
         if not voiced and is_soft_speech:
             voiced = self._noise.is_faint and energy > self._loudest_energy * _SOFT
-        if voiced:
-            self._loudest_energy = max(self._loudest_energy, energy)
+        if voiced and energy > self._loudest_energy:
+            self._loudest_energy = energy
         return voiced
 
 
@@ -116,13 +116,15 @@ class _NoiseFloor:
             self._blocks.append(sum(self._block) / NOISE_BLOCK_FRAMES)
             self._block.clear()
             self.energy = min(self._blocks)
-            self.is_faint = self.energy < FRAME_SAMPLES * _ratio(MAX_NOISE_FLOOR_DB)
+            self.is_faint = self.energy < _FAINT
 
 
-def _pcm(frames: Frames, gain: float) -> Iterator[bytes]:
-    """Return each frame as 16-bit integers, clipped."""
-    pcm = np.clip(frames * np.float32(32768.0 * gain), -32768.0, 32767.0).astype("<i2").tobytes()
-    return (pcm[begin : begin + FRAME_BYTES] for begin in range(0, len(pcm), FRAME_BYTES))
+def _pcm(frames: Frames) -> tuple[list[bytes], list[bytes]]:
+    """Return each frame as 16-bit integers, clipped: as it is, and amplified."""
+    scaled = frames * _SCALES
+    pcm = scaled.clip(-32768.0, 32767.0, out=scaled).astype("<i2").tobytes()
+    cut = [pcm[begin : begin + FRAME_BYTES] for begin in range(0, len(pcm), FRAME_BYTES)]
+    return cut[: len(frames)], cut[len(frames) :]
 
 
 def _ratio(decibels: float) -> float:
@@ -131,5 +133,7 @@ def _ratio(decibels: float) -> float:
 
 
 _SOFT = _ratio(-SOFT_SPEECH_DB)
+_FAINT = FRAME_SAMPLES * _ratio(MAX_NOISE_FLOOR_DB)
 _NOISY, _CLEAR = _ratio(NOISY_DB), _ratio(CLEAR_DB)
 _RELEASE = _ratio(-RELEASE_DB_PER_S * FRAME_MS / 1000)
+_SCALES = np.array([[[32768.0]], [[32768.0 * 10 ** (AMPLIFICATION_DB / 20)]]], np.float32)

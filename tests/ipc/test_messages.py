@@ -127,6 +127,14 @@ def test_windows_keep_their_analyses() -> None:
     check_equal(ANALYSIS, third.analysis)
 
 
+def test_the_size_of_a_window_is_that_of_its_numbers_in_a_message() -> None:
+    before = PrecedingUtterance(np.zeros(5, np.float32), "", 0, 0, analysis=ANALYSIS)
+    window = Window(np.zeros(7, np.float32), preceding=before, analysis=ANALYSIS)
+    message = encode(Transcribe(1, 1.0, (window,)))
+    (n_header,) = struct.unpack_from(">I", message)
+    assert window.n_bytes == len(message) - 4 - n_header
+
+
 def test_hypotheses_keep_their_analyses() -> None:
     hypotheses = (HYPOTHESIS, replace(HYPOTHESIS, analysis=ANALYSIS), HYPOTHESIS)
     message = decode(encode(Transcribed(7, hypotheses, 0.25)))
