@@ -77,7 +77,7 @@ def prepare(gpu: Gpu, driver: Driver) -> None:
     """
     load_libraries()
     if cache := os.environ.get("CUDA_CACHE_PATH"):
-        # No document tells whether the driver makes it. Without it, kernels are compiled at each start.
+        # It is not documented whether the driver makes it. Without it, kernels are compiled at each start.
         with suppress(OSError):
             os.makedirs(cache, exist_ok=True)
     try:
