@@ -10,11 +10,10 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from glob import glob
 from pathlib import Path
 
 from livecaption.errors import EngineUnusable
-from livecaption.ipc.gpus import Driver, Gpu
+from livecaption.ipc.gpus import Driver, Gpu, device_files
 
 OLDEST_CAPABILITY = (5, 3)
 """The first compute capability that the wheel has machine code for."""
@@ -36,7 +35,7 @@ def find_driver() -> tuple[Driver | None, str]:
 
     The text is empty if nothing is wrong: this machine has no GPU.
     """
-    devices = sorted(glob("/dev/nvidia[0-9]*"))
+    devices = device_files()
     try:
         driver = Driver()
     except OSError as error:

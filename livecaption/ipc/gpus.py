@@ -1,7 +1,8 @@
 """Read the GPUs of this machine from NVIDIA's driver, by `libcuda` and without torch.
 
 `libcuda` counts as CUDA does: `CUDA_VISIBLE_DEVICES` hides GPUs, and an instance of MIG is a GPU with its own memory.
-Only processes that may hang call this, because a broken driver may hang. The server's process never does.
+Only processes that may hang use `Driver`, because a broken driver may hang. The server's process never does. It looks
+at the device files instead.
 """
 
 import ctypes
@@ -9,6 +10,7 @@ import os
 import sys
 import uuid
 from dataclasses import dataclass
+from glob import glob
 from typing import Any
 
 from livecaption.recognition import DeviceMemory
@@ -40,6 +42,11 @@ class Gpu:
     uuid: str
     capability: tuple[int, int]
     total_bytes: int
+
+
+def device_files(directory: str = "/dev") -> list[str]:
+    """Return the files of the GPUs, one for each, such as `/dev/nvidia0`. WSL2 has none."""
+    return sorted(glob(f"{directory}/nvidia[0-9]*"))
 
 
 class Driver:

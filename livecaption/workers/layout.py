@@ -7,10 +7,10 @@ believes its workers: if `auto` turns out to be the CPU in spite of a GPU, it st
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from glob import glob
 
 from livecaption.errors import ConfigError
 from livecaption.ipc.config import EngineConfig
+from livecaption.ipc.gpus import device_files
 from livecaption.workers.config import WorkerConfig
 
 ALL_GPUS = "cuda:all"
@@ -75,13 +75,13 @@ def devices(names: str, n_gpus: int) -> list[str]:
     return found
 
 
-def count_gpus(environ: Mapping[str, str] = os.environ, device_files: str = "/dev/nvidia[0-9]*") -> int:
+def count_gpus(environ: Mapping[str, str] = os.environ, directory: str = "/dev") -> int:
     """Count the GPUs that CUDA shows to the processes, without calling it.
 
     `CUDA_VISIBLE_DEVICES` lists numbers or UUIDs, of which CUDA ignores those after the first that is none, such as -1.
     Of instances (MIG) it shows a process only one.
     """
-    n_files = len(glob(device_files))
+    n_files = len(device_files(directory))
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None or not n_files:
         return n_files

@@ -82,7 +82,7 @@ def test_a_driver_that_cannot_be_used_has_a_reason_unless_there_is_no_gpu(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        patch.setattr(cuda, "glob", lambda _: device_files)
+        patch.setattr(cuda, "device_files", lambda: device_files)
         for name, value in variables.items():
             patch.setenv(name, value)
         assert find_driver() == (None, problem)
@@ -93,7 +93,7 @@ def test_a_missing_driver_is_wrong_only_where_there_is_a_gpu(
     device_files: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpus, "LIBRARY", "libno-such-driver.so.1")
-    monkeypatch.setattr(cuda, "glob", lambda _: device_files)
+    monkeypatch.setattr(cuda, "device_files", lambda: device_files)
     driver, problem = find_driver()
     assert driver is None
     assert ("cannot open shared object file" in problem) == bool(device_files)

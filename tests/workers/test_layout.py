@@ -90,8 +90,8 @@ def test_gpus_are_counted_by_their_files_and_by_what_cuda_is_allowed_to_show(
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
     environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    assert count_gpus(environment, f"{tmp_path}/nvidia[0-9]*") == expected
+    assert count_gpus(environment, str(tmp_path)) == expected
 
 
 def test_the_variable_does_not_count_where_there_is_no_gpu(tmp_path: Path) -> None:
-    assert count_gpus({"CUDA_VISIBLE_DEVICES": "0"}, f"{tmp_path}/nvidia[0-9]*") == 0
+    assert count_gpus({"CUDA_VISIBLE_DEVICES": "0"}, str(tmp_path)) == 0
