@@ -123,8 +123,10 @@ def test_the_devices_of_gpus_are_made_before_the_unit_is_confined_to_them() -> N
     modules = "modprobe@nvidia.service modprobe@nvidia_uvm.service"
     assert modules in settings("Wants")
     assert modules in settings("After")
-    [made] = settings("ExecStartPre")
-    assert made == "-+/usr/bin/nvidia-modprobe -c0 -u"  # with all rights, and no fault where there is no such program
+    # With all rights, and no fault where there is no such program. The first one makes as many as there are GPUs;
+    # nvidia-modprobe would make any number of them. With -u it makes the files of unified memory alone.
+    made = settings("ExecStartPre")
+    assert made == ["-+/usr/bin/nvidia-smi -L", "-+/usr/bin/nvidia-modprobe -u -c0"]
     allowed = dict(line.split() for line in settings("DeviceAllow"))
     assert [name for name in ("char-nvidia", "char-nvidia-uvm") if "m" not in allowed[name]] == []
 

@@ -26,10 +26,17 @@ class Layout:
     Attributes:
         engines: those of the processes that are started at once.
         more_on_cpu: those of further ones, for the case that `auto` finds no GPU that it can use.
+        n_gpus: GPUs of this machine that CUDA shows.
     """
 
     engines: list[EngineConfig]
     more_on_cpu: list[EngineConfig]
+    n_gpus: int = 0
+
+    def __str__(self) -> str:
+        """Return how many processes are started at once, on which devices, and how many GPUs there are."""
+        on_devices = ", ".join(dict.fromkeys(each.device for each in self.engines))
+        return f"inference processes: {len(self.engines)} ({on_devices}), GPUs: {self.n_gpus}"
 
 
 def lay_out(engine: EngineConfig, config: WorkerConfig, n_cores: int, n_gpus: int) -> Layout:
@@ -54,7 +61,7 @@ def lay_out(engine: EngineConfig, config: WorkerConfig, n_cores: int, n_gpus: in
         engines += [each] * n_at_once
         if device == "auto":
             more_on_cpu += [each] * (n_on_cpu - n_at_once)
-    return Layout(engines, more_on_cpu)
+    return Layout(engines, more_on_cpu, n_gpus)
 
 
 def devices(names: str, n_gpus: int) -> list[str]:

@@ -137,6 +137,7 @@ class WorkerPool:
 
     def start(self) -> None:
         """Start the processes and return at once. Call it in the event loop's own thread."""
+        logger.info("%s", self._layout)
         self._tasks = [asyncio.ensure_future(supervisor.run()) for supervisor in self._supervisors]
         self._tasks.append(asyncio.ensure_future(self._run_more_on_cpu()))
 

@@ -93,5 +93,10 @@ def test_gpus_are_counted_by_their_files_and_by_what_cuda_is_allowed_to_show(
     assert count_gpus(environment, str(tmp_path)) == expected
 
 
+def test_a_layout_is_logged_as_the_number_of_processes_and_their_devices() -> None:
+    layout = lay_out(EngineConfig(device="cuda:all"), WorkerConfig(per_device=2), n_cores=8, n_gpus=3)
+    assert str(layout) == "inference processes: 6 (cuda:0, cuda:1, cuda:2), GPUs: 3"
+
+
 def test_the_variable_does_not_count_where_there_is_no_gpu(tmp_path: Path) -> None:
     assert count_gpus({"CUDA_VISIBLE_DEVICES": "0"}, str(tmp_path)) == 0
