@@ -30,6 +30,8 @@ if sys.platform != "win32":
     import fcntl
 
 STALE_INTERVAL_S = 0.1
+LOCK_TIMEOUT_S = 1.0
+"""Time in which a new lock becomes free. Another worker that looks for stale ones holds it for microseconds."""
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ class WorkerLock:
             return
         try:
             file = os.open(_path(run_directory(), process.pid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
             os.ftruncate(file, 0)
             self._file = file
             self._write()
@@ -74,7 +76,7 @@ class WorkerLock:
             self._write()
 
     def _write(self) -> None:
-        """Write the content. It only grows, so at no time is it cut off."""
+        """Write the content. The device is named once, so it only grows, and at no time is it cut off."""
         assert self._file is not None
         os.pwrite(self._file, json.dumps(asdict(self._identity)).encode(), 0)
 
@@ -177,6 +179,22 @@ def _held_locks() -> Iterator[WorkerIdentity]:
                 yield WorkerIdentity(**json.load(file))
         except (OSError, ValueError, TypeError):
             continue  # removed meanwhile, or a worker that starts writes it; the server of such a worker runs
+
+
+def _lock(file: int) -> None:
+    """Take the lock.
+
+    Raises:
+        OSError: somebody keeps it: a worker with the same pid in another container that shares the directory.
+    """
+    give_up_s = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > give_up_s:
+                raise
+        time.sleep(0.001)
 
 
 def _is_free(file: int) -> bool:

@@ -1,17 +1,22 @@
 """Workers of an earlier server on the device are found, and no other process is touched. Row 57 of the fault matrix."""
 
+import fcntl
 import json
 import logging
 import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 import pytest
 
+from livecaption.ipc import locks
 from livecaption.ipc.locks import (
     WorkerIdentity,
     WorkerLock,
@@ -116,6 +121,33 @@ def test_the_lock_names_its_holder_and_its_device_and_goes_with_it() -> None:
     assert stale_workers("GPU-3") == []
     assert list(run_directory().iterdir()) == []
     discard_lock(holder.pid)
+
+
+@pytest.fixture
+def probed() -> Iterator[BinaryIO]:
+    """The lock of this process, as another worker holds it for a moment that looks for stale ones."""
+    with (run_directory() / f"worker-{os.getpid()}.lock").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield file
+
+
+def test_a_look_at_a_new_lock_does_not_leave_the_worker_without_it(
+    probed: BinaryIO, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: probed.close())
+    WorkerLock(NO_PROCESS)
+    assert caplog.records == []
+    assert [each.pid for each in stale_workers("cpu")] == [os.getpid()]
+
+
+def test_a_lock_that_another_process_keeps_does_not_keep_a_worker_from_starting(
+    probed: BinaryIO, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its pid may be the same in another container that shares the directory."""
+    monkeypatch.setattr(locks, "LOCK_TIMEOUT_S", 0.0)
+    WorkerLock(NO_PROCESS)
+    assert not probed.closed
+    assert "no lock for this process" in caplog.text
 
 
 def test_the_run_directory_is_the_services_the_users_or_a_temporary_one(
