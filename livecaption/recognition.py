@@ -27,6 +27,15 @@ Effort = Literal["full", "reduced"]
 MAX_WINDOW_MS = 30_000
 """Whisper's encoder takes 30 s at a time (Radford et al. 2022, section 2.2)."""
 
+MAX_BANDS = 128
+"""Bands of the features, at most: those of large-v3. Smaller models have 80."""
+FRAME_SAMPLES = 160
+"""Samples from one frame of the features to the next, 10 ms."""
+CHUNK_SAMPLES = 512
+"""Samples of a chunk of the detector of speech, 32 ms."""
+N_STATE = 256
+"""Numbers in `Analysis.state`."""
+
 SURE_LANGUAGE_MS = 2000
 """Length of a window in ms from which on its detected language is reliable. With `base` and recordings in nine
 languages, 10 of 65 were wrong at 1.5 s, 2 of 64 at 2 s and none of 52 at 3 s:
@@ -156,9 +165,15 @@ class Window:
 
     @property
     def n_bytes(self) -> int:
-        """Size of its audio and analyses in a message to an inference process: 16 bits for each sample."""
+        """Size of its numbers in a message to an inference process or in the answer, whichever is larger.
+
+        To the process go audio as 16 bits for each sample, and analyses. Back comes, at most, what was not analyzed.
+        """
         parts = (self.analysis, self.preceding and self.preceding.analysis)
-        return 2 * self.n_encoder_samples + sum(part.n_bytes for part in parts if part)
+        sent = 2 * self.n_encoder_samples + sum(part.n_bytes for part in parts if part)
+        n_frames = len(self.samples) // FRAME_SAMPLES - (len(self.analysis.bands) if self.analysis else 0)
+        n_chunks = len(self.samples) // CHUNK_SAMPLES  # all of them, if the window has become louder
+        return max(sent, 4 * (N_STATE + n_chunks + MAX_BANDS * max(0, n_frames)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,8 @@ from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.engine.guard import Decoding
 from livecaption.engine.passes import Rows, grouped
 from livecaption.engine.tokens import CLOSING_PUNCTUATION, Vocabulary
-from livecaption.recognition import Word
+from livecaption.recognition import FRAME_SAMPLES, Word
 
-FRAME_SAMPLES = 160  # hop of the features, 10 ms
 ENCODED_FRAME_MS = 20  # the encoder halves the frames
 
 # Punctuation that `merge_punctuations` joins to the word after it, as in Whisper.

@@ -13,8 +13,8 @@ import numpy as np
 
 from livecaption.engine.features import LogMel
 from livecaption.engine.level import usual_gain
-from livecaption.engine.speech_detection import CHUNK_SAMPLES, Speech, SpeechDetector, speech_of
-from livecaption.recognition import Analysis, PrecedingUtterance, Window
+from livecaption.engine.speech_detection import Speech, SpeechDetector, speech_of
+from livecaption.recognition import CHUNK_SAMPLES, Analysis, PrecedingUtterance, Window
 
 Part = TypeVar("Part", Window, PrecedingUtterance)
 

@@ -11,12 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from faster_whisper.feature_extractor import FeatureExtractor
 
-from livecaption.recognition import Window
+from livecaption.recognition import FRAME_SAMPLES, Window
 
 Floats = npt.NDArray[np.float32]
 
-FRAME_SAMPLES = 160
-"""Samples between two frames, 10 ms."""
 SPAN_SAMPLES = 400
 """Samples of a frame: half of them before its middle, which is at a multiple of `FRAME_SAMPLES`."""
 _HALF = SPAN_SAMPLES // 2

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from faster_whisper.vad import get_vad_model
 
 from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.recognition import Analysis
+from livecaption.recognition import CHUNK_SAMPLES, Analysis
 
 Floats = npt.NDArray[np.float32]
 
@@ -22,7 +22,6 @@ Floats = npt.NDArray[np.float32]
 # this machine.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-CHUNK_SAMPLES = 512
 CHUNK_MS = 1000 * CHUNK_SAMPLES / SAMPLE_RATE_HZ
 _CONTEXT_SAMPLES = 64  # samples before a chunk that the network gets with it
 _STATE_SIZE = 128

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from livecaption.errors import LivecaptionError
 from livecaption.recognition import (
+    N_STATE,
     Analysis,
     DeviceMemory,
     Effort,
@@ -35,7 +36,6 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 broken peer."""
 
 _LENGTH = struct.Struct(">I")
-_N_STATE = 256  # numbers in `Analysis.state`
 _INT16_SCALE = 32768.0
 """The scale of incoming 16-bit audio, so that nothing is rounded: an error of 1 in 80,000 changed Whisper's text."""
 
@@ -142,7 +142,7 @@ class _AnalysisHeader:
     @property
     def sizes(self) -> tuple[int, ...]:
         """Numbers of speech, state and bands."""
-        return self.n_chunks, _N_STATE, self.n_frames * self.n_bands
+        return self.n_chunks, N_STATE, self.n_frames * self.n_bands
 
 
 @dataclass(frozen=True, slots=True)

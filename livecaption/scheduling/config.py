@@ -11,8 +11,8 @@ class SchedulerConfig:
         max_batch: requests in one batch, at most. `Scheduler.limit_batches` sets the present limit. Larger: each
             request costs less, and waits for all. Smaller: the processor is used less well. On a GPU, a request costs
             nearly as little as in any larger batch: docs/decisions/0053-calibration.md.
-        max_batch_bytes: audio of one batch, at most, unless a single request has more. It leaves a quarter of the
-            largest message (`ipc/messages.py`) for texts and options.
+        max_batch_bytes: `Window.n_bytes` of one batch, at most, unless a single request has more. It leaves a quarter
+            of the largest message (`ipc/messages.py`) for texts and options.
         batches_in_flight: unanswered batches of one worker, at most, and one more for each that it computes beside the
             first. Two hide the time of the pipe. More: requests wait where newer ones cannot replace them. Figures:
             docs/decisions/0029-batches-in-flight.md.

@@ -13,12 +13,11 @@ import soundfile
 from livecaption.engine import speech_detection
 from livecaption.engine.analysis import Analyzer, at_usual_level
 from livecaption.engine.level import USUAL_PEAK
-from livecaption.engine.speech_detection import CHUNK_SAMPLES
 from livecaption.evaluation import virtual_time
 from livecaption.evaluation.bench import load_recordings
 from livecaption.evaluation.clips import choose, read_manifest
 from livecaption.pipeline.options import StreamOptions
-from livecaption.recognition import Hypothesis, PrecedingUtterance, Window
+from livecaption.recognition import CHUNK_SAMPLES, Hypothesis, PrecedingUtterance, Window
 from livecaption.scheduling.request import Request
 
 DATA = Path(__file__).parents[1] / "data"

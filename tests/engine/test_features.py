@@ -8,8 +8,8 @@ import pytest
 import soundfile
 from faster_whisper.feature_extractor import FeatureExtractor
 
-from livecaption.engine.features import FRAME_SAMPLES, LogMel, n_whole_frames
-from livecaption.recognition import Analysis, PrecedingUtterance, Window
+from livecaption.engine.features import LogMel, n_whole_frames
+from livecaption.recognition import FRAME_SAMPLES, Analysis, PrecedingUtterance, Window
 from tests.support.cases import for_each
 
 DATA = Path(__file__).parents[1] / "data"

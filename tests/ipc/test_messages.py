@@ -286,11 +286,34 @@ def test_the_error_has_nothing_of_what_was_said() -> None:
 def test_the_largest_batch_is_a_message() -> None:
     """Also with texts that are longer than a client can send."""
     config = SchedulerConfig()
-    window = Window(np.zeros(30 * 16_000, np.float32), TranscriptionOptions(prompt="é" * 20_000, words=True))
+    analyzed = Analysis(np.zeros(937, np.float32), ANALYSIS.state, 0.5, np.zeros((2998, 80), np.float32))
+    options = TranscriptionOptions(prompt="é" * 20_000, words=True)
+    window = Window(np.zeros(30 * 16_000, np.float32), options, analysis=analyzed)
     n_windows = min(config.max_batch, config.max_batch_bytes // window.n_bytes)
-    assert 50 < n_windows <= 64
+    assert 20 < n_windows <= 64
     sent = encode(Transcribe(1, 1.0, (window,) * n_windows))
     assert n_windows * window.n_bytes < len(sent) < MAX_MESSAGE_BYTES
+
+
+@for_each("seconds", [15, 28, 30])
+def test_the_answer_to_the_largest_batch_is_a_message(seconds: int) -> None:
+    """A worker with a larger answer would be killed. Nothing was analyzed before, and the model is a large one."""
+    config = SchedulerConfig()
+    window = Window(np.zeros(seconds * 16_000, np.float32))
+    n_windows = min(config.max_batch, config.max_batch_bytes // window.n_bytes)
+    bands = np.zeros((100 * seconds - 1, 128), np.float32)
+    analysis = Analysis(np.zeros(seconds * 16_000 // 512, np.float32), ANALYSIS.state, 0.5, bands)
+    answer = encode(Transcribed(1, (replace(HYPOTHESIS, analysis=analysis),) * n_windows, 1.0))
+    assert n_windows > 30
+    assert len(answer) < MAX_MESSAGE_BYTES
+
+
+@for_each("n_known", [0, 1, 500])
+def test_the_size_of_a_window_covers_what_is_new_in_its_answer(n_known: int) -> None:
+    speech, bands = np.zeros(312, np.float32), np.zeros((999, 128), np.float32)
+    known = Analysis(speech[: n_known // 4], ANALYSIS.state, 0.5, bands[:n_known])
+    window = Window(np.zeros(160_000, np.float32), analysis=known)
+    assert window.n_bytes >= replace(known, speech=speech, bands=bands[n_known:]).n_bytes
 
 
 BATCH = {"n_windows": 1, "compute_s": 0.1}

@@ -754,10 +754,13 @@ def long(request: Request, seconds: float = 30.0) -> Request:
     return replace(request, window=replace(request.window, samples=np.zeros(round(16_000 * seconds), np.float32)))
 
 
+LONG_BYTES = long(final(1)).window.n_bytes
+
+
 @pytest.mark.parametrize("request_of", [final, partial])
 def test_a_batch_has_no_more_audio_than_a_message_takes(request_of: Callable[..., Request]) -> None:
     """A larger message counts as garbled, and would end the worker."""
-    sched = Scheduler(SchedulerConfig(max_batch_bytes=3 * 960_000))
+    sched = Scheduler(SchedulerConfig(max_batch_bytes=3 * LONG_BYTES))
     for n in range(7):
         assert sched.submit(long(request_of(n, str(n)))) == []
     assert in_turn(sched, W1) == [(0, 1, 2), (3, 4, 5), (6,)]
@@ -773,7 +776,7 @@ def test_a_request_with_more_audio_than_a_batch_may_have_goes_alone(request_of: 
 
 
 def test_the_audio_of_a_partial_counts_as_it_is_sent() -> None:
-    sched = Scheduler(SchedulerConfig(max_batch_bytes=3 * 960_000), refresh=long)
+    sched = Scheduler(SchedulerConfig(max_batch_bytes=3 * LONG_BYTES), refresh=long)
     for n in range(5):
         sched.submit(partial(n, str(n)))
     assert in_turn(sched, W1) == [(0, 1, 2), (3, 4)]
