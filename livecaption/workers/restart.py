@@ -27,7 +27,8 @@ class RestartConfig:
             1 in 5 s).
         breaker_window_s: see `breaker_deaths`.
         half_open_interval_s: time between two starts while the breaker is open.
-        memory_patience_s: time for which loads without enough memory do not count as deaths.
+        memory_patience_s: time after the first load without enough memory for which such loads do not count as deaths.
+        memory_retries: loads that do not count either, however long they take.
     """
 
     first_delay_s: float = 0.5
@@ -39,6 +40,7 @@ class RestartConfig:
     breaker_window_s: float = 60.0
     half_open_interval_s: float = 30.0
     memory_patience_s: float = 60.0
+    memory_retries: int = 3
 
     def is_healthy(self, served_s: float, n_answered: int) -> bool:
         """Return True if a worker process did useful work.
@@ -67,18 +69,21 @@ class RestartPolicy:
         self._n_failures = 0
         self._breaker_open = False
         self._memory_short_since_s: float | None = None
+        self._n_memory_short = 0
 
     def waits_for_memory(self, now_s: float, *, short: bool) -> bool:
-        """Record the end of a worker. Return True if memory was `short` for its load, and has not been for too long.
+        """Record the end of a worker. Return True if memory was `short` for its load, which is to be tried again.
 
         The memory of a killed process may not be free yet, and other programs may use much for a moment.
         """
         if not short:
-            self._memory_short_since_s = None
+            self._memory_short_since_s, self._n_memory_short = None, 0
             return False
         if self._memory_short_since_s is None:
             self._memory_short_since_s = now_s
-        return now_s - self._memory_short_since_s < self._config.memory_patience_s
+        self._n_memory_short += 1
+        has_time = now_s - self._memory_short_since_s < self._config.memory_patience_s
+        return has_time or self._n_memory_short <= self._config.memory_retries
 
     def next_restart(self, now_s: float, *, healthy: bool, random: float) -> Restart:
         """Record a death at `now_s` (monotonic) and decide about the next start. `random` is from 0 to 1."""

@@ -99,7 +99,7 @@ class Supervisor:
     async def run(self) -> None:
         """Start workers, one after the other. Returns after `stop`, or when `failure` is set."""
         config = self._config
-        short = False
+        short = waited_for_memory = False
         while not self._stopping.is_set() and self.failure is None:
             healthy = memory_short = False
             try:
@@ -120,7 +120,8 @@ class Supervisor:
             if self._stopping.is_set():
                 logger.info("%s", end)
             elif memory_short:
-                logger.error("%s; the server tries again in %.1f s", end, config.shortage_interval_s)
+                if not waited_for_memory:
+                    logger.error("%s; the server tries again after %.1f s each time", end, config.shortage_interval_s)
                 await self._pause(config.shortage_interval_s)
             elif self.failure is None:
                 restart = self._policy.next_restart(time.monotonic(), healthy=healthy, random=random.random())
@@ -132,6 +133,7 @@ class Supervisor:
                 logger.error("%s; the next one starts in %.1f s", end, restart.delay_s)
                 self._on_state(self)
                 await self._pause(restart.delay_s)
+            waited_for_memory = memory_short
         self._on_state(self)
 
     async def stop(self) -> None:

@@ -474,13 +474,27 @@ async def test_a_load_for_which_memory_is_short_is_tried_again_and_does_not_coun
     assert crew.pool.state is PoolState.LOADING
     assert await crew.pool.wait_until_loaded() is PoolState.READY
     assert n_started(caplog) == RestartConfig().breaker_deaths + 1
+    assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1
+
+
+async def test_a_stop_does_not_wait_until_a_load_without_memory_is_tried_again(
+    start_crew: StartCrew, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    (tmp_path / "memory").write_bytes(b"..")
+    crew = await start_crew(f"no-memory {tmp_path / 'memory'}", shortage_interval_s=60.0, wait=False)
+    await eventually(lambda: "the server tries again after 60.0 s" in caplog.text)
+    async with asyncio.timeout(10.0 * TIMEOUT_FACTOR):
+        await crew.pool.stop()
+    assert crew.pool.state is PoolState.STOPPED
+    assert n_started(caplog) == 1
 
 
 async def test_memory_that_stays_short_is_a_failure_in_the_end(
     start_crew: StartCrew, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     (tmp_path / "memory").write_bytes(b"..........")
-    crew = await start_crew(f"no-memory {tmp_path / 'memory'}", restart=RestartConfig(memory_patience_s=0.0))
+    patience = RestartConfig(memory_patience_s=0.0, memory_retries=0)
+    crew = await start_crew(f"no-memory {tmp_path / 'memory'}", restart=patience)
     assert crew.pool.state is PoolState.FAILED
     assert crew.pool.failure == "No memory for the scripted engine"
     assert n_started(caplog) == 1

@@ -81,6 +81,12 @@ def test_loads_without_memory_are_tried_again_for_a_minute_after_the_first_of_th
     assert waits == [True, True, True, False]
 
 
+def test_loads_that_take_long_are_tried_again_three_times() -> None:
+    policy = RestartPolicy(CONFIG)
+    waits = [policy.waits_for_memory(now_s, short=True) for now_s in (100.0, 190.0, 280.0, 370.0)]
+    assert waits == [True, True, True, False]
+
+
 def test_a_worker_that_ended_otherwise_begins_that_minute_again() -> None:
     policy = RestartPolicy(CONFIG)
     assert policy.waits_for_memory(100.0, short=True)
