@@ -1,6 +1,6 @@
 """Find out what a machine has for computing on a GPU, and how much of its memory is used. Loads no model."""
 
-import ctypes
+import functools
 import importlib.metadata
 import platform
 import re
@@ -16,6 +16,7 @@ import psutil
 
 from livecaption.evaluation.gpu.step import Record, StepSettings, main
 from livecaption.evaluation.gpu.unpack import COMMIT_FILE, cublas_files
+from livecaption.ipc.gpus import Driver
 from livecaption.workers.processors import n_processors
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -44,12 +45,13 @@ def environment(_: StepSettings, record: Record) -> None:
 
 
 def used_bytes(device: str, pids: Iterable[int]) -> int:
-    """Return the memory that is used on the device: of all GPUs, or for the CPU by these processes.
+    """Return the memory of the device that is used: of a GPU by all programs, or for the CPU by these processes.
 
-    All GPUs are added up, because nvidia-smi numbers them otherwise than CUDA. So no other program may use one.
+    This process has a context on the GPU from the first call on, whose memory is counted each time.
     """
     if device != "cpu":
-        return sum(int(mebibytes) for mebibytes in re.findall(r"\d+", _smi("memory.used"))) * 2**20
+        driver, (_, _, index) = _driver(), device.partition(":")
+        return driver.memory(driver.gpus[int(index or 0)]).used_bytes
     total = 0
     for pid in pids:
         with suppress(psutil.NoSuchProcess):
@@ -72,12 +74,16 @@ def _smi(*names: str) -> str:
 
 def _driver_cuda() -> str | None:
     """Return the newest version of CUDA that the driver supports, such as `12.8`."""
-    version = ctypes.c_int()
     try:
-        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version))
+        version = _driver().version
     except OSError:
         return None
-    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
+@functools.cache
+def _driver() -> Driver:
+    return Driver()
 
 
 def _version(package: str) -> str | None:

@@ -139,7 +139,7 @@ def _streams(findings: Sequence[Finding]) -> str:
             f"{row['client_lag_p99_ms']:.0f} ms",
             str(row["failed"] + row["refused"]),
         )
-        for row in _of(findings, "streams") if "streams" in row
+        for row in sorted((row for row in _of(findings, "streams") if "streams" in row), key=lambda row: row["streams"])
     ]  # fmt: skip
     titles = ("streams", "word shown", "final", "WER", "mean batch", "CPU %, server + inference", "client lag, p99")
     return _table((*titles, "failed or refused"), rows)

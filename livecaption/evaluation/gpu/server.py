@@ -27,8 +27,10 @@ DURATION_S = 16.0
 """Time for each number of streams. Shorter: too few of the recordings end in it. Longer: no 1024 streams."""
 CATCH_UP_S = 8.0
 """Time for start and end of a run: clients load the recordings, and the last finals come."""
-FIRST_STREAMS = 32
+FIRST_STREAMS = 128
 CPU_FIRST_STREAMS = 2
+PRECISION = 1 / 16
+"""Part of the streams that were too many by which fewer were in time, at most, when the search ends."""
 MAX_STREAMS = 10_000
 
 FREED_WITHIN_S = 10.0
@@ -37,7 +39,7 @@ SAME_BYTES = 64 * 2**20
 
 
 def streams(settings: StepSettings, record: Record) -> None:
-    """Double the streams until finals come too late, or the time is over. Admission is off."""
+    """Search the most streams whose finals come in time, until the time is over. Admission is off."""
     asyncio.run(_sweep(settings, record))
 
 
@@ -54,17 +56,34 @@ def _server(settings: StepSettings, *flags: str) -> AbstractAsyncContextManager[
 
 async def _sweep(settings: StepSettings, record: Record) -> None:
     end_s = time.monotonic() + settings.limit_s
-    n_streams = CPU_FIRST_STREAMS if settings.on_cpu else FIRST_STREAMS
+    first = CPU_FIRST_STREAMS if settings.on_cpu else FIRST_STREAMS
+    held, late = 0, None
     async with _server(settings, "--max-streams", str(MAX_STREAMS)) as server:
         await server.logged(READY, READY_WITHIN_S)
         url = await server.listening()
-        while end_s - time.monotonic() > DURATION_S + CATCH_UP_S:
+        while (n_streams := next_streams(held, late, first)) is not None:
+            if end_s - time.monotonic() < DURATION_S + CATCH_UP_S:
+                record({"ended": "no time for more streams"})
+                return
             row = await _stream(url, settings.data, n_streams)
             record(row)
             if is_too_late(row):
-                return
-            n_streams *= 2
-    record({"ended": "no time for more streams"})
+                late = n_streams
+            else:
+                held = n_streams
+
+
+def next_streams(held: int, late: int | None, first: int) -> int | None:
+    """Return the number of streams to try next; None: the result is precise enough. Pure.
+
+    Args:
+        held: the most streams whose finals came in time.
+        late: the fewest whose finals did not; None: not found yet, so the number is doubled.
+        first: the number to begin with.
+    """
+    if late is None:
+        return 2 * held or first
+    return None if late - held <= max(1, PRECISION * late) else (held + late) // 2
 
 
 async def _stream(url: str, data: Path, n_streams: int) -> dict[str, Any]:
@@ -122,7 +141,7 @@ async def _kill(settings: StepSettings, record: Record) -> None:
             server.send(signal.SIGKILL)
             gone_s = await worker.wait(FREED_WITHIN_S) - killed_s
         free = before if settings.on_cpu else before + SAME_BYTES
-        is_seen = loaded > free  # otherwise nvidia-smi does not show it, as on a part of a GPU (MIG)
+        is_seen = loaded > free  # otherwise the driver does not show it
         free_s = await _freed_s(lambda: used() <= free, killed_s) if is_seen else None
         record({"killed": "server", "worker_gone_s": gone_s, "memory_free_s": free_s, "used_after_bytes": used()})
 

@@ -14,6 +14,8 @@ from livecaption.evaluation.server_process import processes_with
 
 DATA = Path(__file__).parent.parent.parent / "data"
 NINE_MINUTES_S = 540
+RESERVE_S = 20
+"""Time for imports, and for ending the processes of steps that are stopped."""
 
 FOUND_THEN = "print('{\"found\": 1}', flush=True); "
 A_CHILD = f"subprocess.Popen([{sys.executable!r}, '-c', 'import time; time.sleep(100)'], start_new_session=True)"
@@ -27,7 +29,7 @@ async def findings_of(script: str, limit_s: float = 20.0) -> list[dict[str, Any]
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1"])
 def test_all_steps_take_nine_minutes_at_most(device: str) -> None:
-    assert sum(step.limit_s for step in plan(device)) <= NINE_MINUTES_S
+    assert sum(step.limit_s for step in plan(device)) <= NINE_MINUTES_S - RESERVE_S
 
 
 async def test_a_step_that_ends_well_has_its_findings_only() -> None:

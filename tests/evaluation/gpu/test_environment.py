@@ -1,19 +1,20 @@
 """The environment of a GPU is read from nvidia-smi, here a script."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from livecaption.evaluation.gpu import environment as module
 from livecaption.evaluation.gpu.environment import environment, parse_gpus, used_bytes
 from livecaption.evaluation.gpu.step import StepSettings
+from livecaption.ipc import gpus
+from tests.support.stub_gpus import stub_cuda
 
 SMI = """#!/bin/sh
-case "$1" in
---query-gpu=memory.used) printf '512\\n4\\n' ;;
-*) printf 'NVIDIA H200, 580.159.03, 143771, 9.0, Disabled\\nNVIDIA L4, 580.159.03, 23034, 8.9, [N/A]\\n' ;;
-esac
+printf 'NVIDIA H200, 580.159.03, 143771, 9.0, Disabled\\nNVIDIA L4, 580.159.03, 23034, 8.9, [N/A]\\n'
 """
 
 
@@ -36,9 +37,26 @@ def test_the_gpus_of_the_machine_are_recorded() -> None:
     assert found["versions"]["numpy"]
 
 
-@pytest.mark.usefixtures("nvidia_smi")
-def test_the_used_memory_is_that_of_all_gpus() -> None:
-    assert used_bytes("cuda:0", []) == 516 * 2**20
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(gpus, "LIBRARY", str(stub_cuda()))
+    monkeypatch.setenv("STUB_GPUS", "2")
+    module._driver.cache_clear()
+    yield
+    module._driver.cache_clear()
+
+
+@pytest.mark.usefixtures("stub")
+def test_the_used_memory_is_that_of_the_gpu_itself() -> None:
+    """The stub has one GiB in use on its first GPU, and two on its second."""
+    assert [used_bytes(device, []) >> 30 for device in ("cuda", "cuda:0", "cuda:1")] == [1, 1, 2]
+
+
+@pytest.mark.usefixtures("stub", "nvidia_smi")
+def test_the_version_of_cuda_is_that_of_the_driver() -> None:
+    findings: list[dict[str, Any]] = []
+    environment(StepSettings("cuda"), findings.append)
+    assert findings[0]["driver_cuda"] == "13.0"
 
 
 def test_on_a_cpu_the_used_memory_is_that_of_the_processes_that_run() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from livecaption.evaluation.gpu import server
 from livecaption.evaluation.gpu.step import StepSettings
+from tests.support.cases import for_each
 
 
 @pytest.fixture(autouse=True)
@@ -14,12 +15,31 @@ def scripted_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIVECAPTION_ENGINE", "scripted")
 
 
-def test_streams_are_doubled_until_finals_come_too_late(
+@for_each(
+    ("held", "late", "expected"),
+    [
+        (0, None, 128),
+        (128, None, 256),
+        (512, 1024, 768),
+        (768, 1024, 896),
+        (960, 1024, None),
+        (0, 128, 64),
+        (1, 2, None),
+    ],
+)
+def test_streams_are_doubled_and_then_searched_between_enough_and_too_many(
+    held: int, late: int | None, expected: int | None
+) -> None:
+    assert server.next_streams(held, late, first=128) == expected
+
+
+def test_the_search_of_streams_ends_where_finals_come_too_late(
     short_recordings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each batch takes 2 s, so the first number is too many already. Two clients share its streams."""
     monkeypatch.setenv("LIVECAPTION_MODEL", "delay 2")
     monkeypatch.setattr(server, "CLIENT_STREAMS", 1)
+    monkeypatch.setattr(server, "PRECISION", 1.0)
     monkeypatch.setattr(server, "DURATION_S", 7.0)
     found: list[dict[str, Any]] = []
     server.streams(StepSettings("cpu", data=short_recordings, limit_s=60.0), found.append)
