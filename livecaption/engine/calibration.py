@@ -107,7 +107,7 @@ def _forms(final: Window, partial: Window) -> list[Window]:
 
 @dataclass(frozen=True, slots=True)
 class _Rehearsed:
-    """A result of `generate`: a certain text of certain length that nobody doubts."""
+    """A result of `generate`. Its text and its scores are such that it is not decoded again."""
 
     sequences_ids: list[list[int]]
     scores: tuple[float, ...] = (0.0,)

@@ -108,7 +108,7 @@ def load_libraries() -> None:
 
 
 def _packaged() -> Iterator[Path]:
-    """Return the directories of installed packages that have cuBLAS. Import none of them."""
+    """Find the directories of installed packages that have cuBLAS. Import none of them."""
     spec = importlib.util.find_spec("nvidia")
     for folder in spec.submodule_search_locations or () if spec else ():
         directory = Path(folder) / "cublas" / "lib"

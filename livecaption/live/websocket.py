@@ -21,7 +21,8 @@ from livecaption.live.config import SocketLimits
 from livecaption.live.turn import Turn
 
 DATA = (WSMsgType.BINARY, WSMsgType.TEXT)
-"""Types of messages that have data of the peer. Here once, because the members of an Enum take time in Python 3.11."""
+"""Types of messages that have data of the peer. A constant, because reading members of an Enum takes time in
+Python 3.11."""
 MAX_REASON_BYTES = 120
 """RFC 6455, 5.5: a control frame has 125 bytes at most, of which the code takes two."""
 

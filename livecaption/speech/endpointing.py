@@ -4,10 +4,10 @@ This module decides where utterances begin and end. It does not depend on sample
 clock: time is the number of samples pushed. It runs in the server process and never blocks.
 
     state      voiced     unvoiced    by elapsed time
-    SILENCE    ONSET      SILENCE
-    ONSET      ONSET      SILENCE     after onset_ms of voice: SPEECH, SpeechStarted(at=first voiced sample)
-    SPEECH     SPEECH     HANGOVER    towards max_utterance_ms: SPEECH, SpeechEnded(at=cut), SpeechStarted(at=cut)
-    HANGOVER   SPEECH     HANGOVER    after hangover_ms (mid_phrase_hangover_ms): SILENCE,
+    silence    onset      silence
+    onset      onset      silence     after onset_ms of voice: speech, SpeechStarted(at=first voiced sample)
+    speech     speech     hangover    towards max_utterance_ms: speech, SpeechEnded(at=cut), SpeechStarted(at=cut)
+    hangover   speech     hangover    after hangover_ms (mid_phrase_hangover_ms): silence,
                                       SpeechEnded(at=end of last voiced frame)
                                       at max_utterance_ms: the same, because a pause is the best place to cut
 
