@@ -137,7 +137,7 @@ for profile, n_examples in (("quick", 10), ("thorough", 100)):
     )
 hypothesis.settings.load_profile("quick")  # `--hypothesis-profile=thorough` is loaded after this, and counts
 
-TEMPLATE = warm_python.install()
+TEMPLATE = None if os.environ.get("LIVECAPTION_TEST_COLD") else warm_python.install()
 
 
 @pytest.fixture

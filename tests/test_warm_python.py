@@ -17,7 +17,7 @@ from tests.support.processes import ServerProcess, assert_clean_end, serving
 
 SIGNALS = r"^(Sig(?:Pnd|Blk|Ign|Cgt)):\s*(\w+)$"
 
-pytestmark = pytest.mark.skipif(TEMPLATE is None, reason="processes are forks on Linux only")
+pytestmark = pytest.mark.skipif(TEMPLATE is None, reason="no process is a fork here")
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 Imports are most of the CPU time of a process that a test starts. After `install`, three kinds of them are forks: the
 project's modules (`python -m livecaption`), the children of multiprocessing, and the scripts among `SCRIPTS`. A fork
 gets what `exec` would give it: parent, descriptors, environment, directory, session, signals, and its lines in `/proc`.
-Other processes start as always, and so do those of a test with the fixture `cold_processes`.
+Other processes start as always, and so do those of a test with the fixture `cold_processes`, and all of them with the
+environment variable `LIVECAPTION_TEST_COLD=1`.
 
                  pytest ── clone ──┬─ program ── clone ── its worker
                     └─ template ───┘     └─ template ──────┘
