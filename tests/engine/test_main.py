@@ -30,6 +30,7 @@ from livecaption.ipc.messages import (
 )
 from livecaption.recognition import DeviceMemory, Hypothesis, TranscriptionOptions, Window
 from livecaption.workers import spawning
+from tests.support import nan_model
 from tests.support.eventually import eventually
 from tests.support.stub_gpus import stub_cuda
 
@@ -175,6 +176,19 @@ async def test_three_batches_in_a_row_that_fail_end_it(start: Start) -> None:
     for number, prompt in enumerate(("fail", "nan", "", "fail", "nan", "fail"), 1):
         engine.send(batch(number, prompt))
         assert isinstance(engine.receive(), BatchFailed if prompt == "fail" else Transcribed)
+    assert engine.exit_code() == EXIT_UNUSABLE
+
+
+async def test_a_model_that_computes_nan_from_the_first_window_on_ends_it_with_the_way_out(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = children.start
+    monkeypatch.setattr(children, "start", lambda name, _, *rest: begin(name, nan_model.__name__, *rest))
+    engine = start("tiny.en", engine="whisper")
+    failed = engine.receive()
+    assert isinstance(failed, LoadFailed)
+    assert failed.message == "Model tiny.en computes no numbers (NaN): choose another --compute-type"
+    assert not failed.retry
     assert engine.exit_code() == EXIT_UNUSABLE
 
 
