@@ -93,7 +93,6 @@ KIND_OF_PLACE = {
     "store/test_schema.py": "pure",
     "store/test_search.py": "pure",
     "workers": "processes",
-    "workers/test_config.py": "pure",
     "workers/test_deadlines.py": "pure",
     "workers/test_groups.py": "pure",
     "workers/test_lifecycle.py": "pure",
