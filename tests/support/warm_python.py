@@ -73,6 +73,8 @@ CLONE_PARENT, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x8000, 0x200000, 0x100
 PR_GET_TID_ADDRESS = 40
 STOP_SIGNALS = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
 """They wait until a fork has the signal mask that it is to have."""
+TERMINAL_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+"""A new process ignores those that the process ignores which starts it, such as a shell's in the background."""
 
 _fork_exec: Callable[..., int] = _posixsubprocess.fork_exec
 
@@ -88,6 +90,7 @@ class Request:
     new_session: bool
     before: Callable[[], object] | None
     mask: set[int]
+    ignored: set[int]
 
 
 class Template:
@@ -190,7 +193,8 @@ def _use(connect: Callable[[], socket.socket]) -> Template:
             descriptors |= {number: number if given == -1 else given for number, given in standard}
             blocked = {int(each) for each in signal.pthread_sigmask(signal.SIG_BLOCK, [])}
             place = os.path.abspath(directory or ".")
-            request = Request(words, environment, place, list(descriptors), new_session, before, blocked)
+            ignored = {int(each) for each in TERMINAL_SIGNALS if signal.getsignal(each) is signal.SIG_IGN}
+            request = Request(words, environment, place, list(descriptors), new_session, before, blocked, ignored)
             with suppress(AttributeError, pickle.PicklingError):  # of a function that has no name
                 return template.fork(pickle.dumps(vars(request)), list(descriptors.values()))
         return _fork_exec(arguments, executables, close_descriptors, kept, directory, variables, *rest)
@@ -257,15 +261,21 @@ def _become(request: Request) -> None:
     os.environb.update(each.split(b"=", 1) for each in request.environment)
     if not Layer.EXIT_HOOK.active:
         atexit.unregister(getattr(children, "_end_all"))  # noqa: B009
+    for each in TERMINAL_SIGNALS:
+        signal.signal(each, signal.SIG_IGN if each in request.ignored else signal.SIG_DFL)
     if request.before:
         request.before()
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         before = getattr(sys, name)
-        is_unbuffered = b"PYTHONUNBUFFERED=1" in request.environment
-        by_line = name == "stderr" or is_unbuffered or os.isatty(number)
-        stream = open(number, mode, 1 if by_line else -1, before.encoding, before.errors, closefd=False)  # noqa: SIM115
+        raw = io.FileIO(number, mode, closefd=False)
+        is_unbuffered = mode == "w" and b"PYTHONUNBUFFERED=1" in request.environment
+        buffer: Any = raw if is_unbuffered else io.BufferedReader(raw) if mode == "r" else io.BufferedWriter(raw)
+        by_line = name == "stderr" or os.isatty(number)
+        stream = io.TextIOWrapper(
+            buffer, before.encoding, before.errors, line_buffering=by_line, write_through=is_unbuffered
+        )
         setattr(sys, name, stream)
     signal.pthread_sigmask(signal.SIG_SETMASK, request.mask)
 

@@ -592,7 +592,7 @@ async def test_workers_share_the_work_and_one_death_takes_nothing_from_the_other
 async def test_a_device_that_cannot_be_had_leaves_the_other_at_work(
     start_crew: StartCrew, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crew = await start_crew(per_device=2, wait=False)
+    crew = await start_crew("load 0.5", per_device=2, wait=False)
     await eventually(lambda: n_started(caplog) == 2)
     await eventually(lambda: len(worker_processes()) == 2)
     worker_processes()[-1].kill()
