@@ -27,18 +27,22 @@ class Analyzer:
         self._detector = SpeechDetector()
         self.log_mel = LogMel(n_mels)
 
-    def analyze(self, window: Window) -> tuple[Window, Speech, Analysis]:
-        """Return the window with its whole analysis, its speech, and what is new of the analysis."""
-        samples, analysis = window.samples, window.analysis
-        if analysis is not None and analysis.bands.shape[1] != self._n_mels:
-            analysis = None
-        judged = self._detector.analyze(samples, analysis)
-        bands = self.log_mel.whole_frames(samples, 0 if analysis is None else len(analysis.bands))
-        new = Analysis(judged.speech, judged.state, judged.peak, bands, judged.first_chunk)
-        analysis = new if analysis is None else analysis.then(new)
-        n_chunks = math.ceil(len(samples) / CHUNK_SAMPLES)
-        speech = speech_of(np.concatenate([analysis.speech, judged.rest])[:n_chunks])
-        return replace(window, analysis=analysis), speech, new
+    def analyze(self, window: Window) -> tuple[Window, Speech, Analysis | None]:
+        """Return the window with its whole analysis, its speech, and what is new of the analysis.
+
+        Nothing is new of a window that is shorter than its analysis.
+        """
+        samples, known = window.samples, window.analysis
+        if known is not None and known.bands.shape[1] != self._n_mels:
+            known = None
+        judged = self._detector.analyze(samples, known)
+        n_whole = len(samples) // CHUNK_SAMPLES
+        new = None
+        if known is None or len(known.speech) <= n_whole:
+            bands = self.log_mel.whole_frames(samples, 0 if known is None else len(known.bands))
+            new = Analysis(judged.speech[judged.n_known : n_whole], judged.state, judged.peak, bands, judged.n_known)
+        analysis = known if new is None else new if known is None else known.then(new)
+        return replace(window, analysis=analysis), speech_of(judged.speech), new
 
 
 def at_usual_level(window: Window) -> Window:

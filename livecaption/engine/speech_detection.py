@@ -62,15 +62,16 @@ class Judged(NamedTuple):
     """The judgement of a window.
 
     Attributes:
-        first_chunk, speech, state, peak: what is new of it, for `Analysis`.
-        rest: probability of speech in the last chunk, if the window does not fill it; otherwise empty.
+        speech: float32 [n_chunks], the probability of speech in each chunk; the window may not fill the last one.
+        n_known: number of its chunks that were judged before.
+        state: the state of the network after the last whole chunk.
+        peak: the peak by which the window was amplified.
     """
 
-    first_chunk: int
     speech: Floats
+    n_known: int
     state: Floats
     peak: float
-    rest: Floats
 
 
 class SpeechDetector:
@@ -82,27 +83,26 @@ class SpeechDetector:
         _, self._state_after_silence = self._run(silence, np.zeros((2, _STATE_SIZE), np.float32))
 
     def analyze(self, samples: Floats, analysis: Analysis | None) -> Judged:
-        """Judge the chunks of a window after those of `analysis`, or all of them if it has become louder.
+        """Judge the chunks of a window after those of `analysis`, or all if that has another gain or more audio.
 
-        A louder window is amplified less. At the former gain the network takes noise at its beginning for speech:
+        A window is amplified to a peak. At the gain of softer audio, the network takes noise at the beginning for
+        speech. At that of louder audio after the window's end, it misses soft speech. See
         docs/decisions/0055-analyzed-once.md.
 
         Args:
             samples: float32 [n_samples], mono, 16 kHz, -1..1, from the window's beginning on.
-            analysis: what was found at the beginning of the same window; None: nothing.
+            analysis: what was found at the beginning of the same audio; None: nothing.
         """
         peak = max(float(np.abs(samples).max(initial=0.0)), MIN_PEAK)
-        if analysis is None or peak > analysis.peak:
-            n_known, state = 0, self._state_after_silence
-        else:
-            n_known, state, peak = len(analysis.speech), analysis.state, analysis.peak
-        n_new = len(samples) // CHUNK_SAMPLES - n_known
-        if n_new < 0:
-            return Judged(n_known, _NOTHING, state, peak, _NOTHING)
-        audio = np.pad(samples, (_CONTEXT_SAMPLES, 0))[n_known * CHUNK_SAMPLES :] * np.float32(PEAK / peak)
+        n_whole = len(samples) // CHUNK_SAMPLES
+        known, state = _NOTHING, self._state_after_silence
+        if analysis is not None and analysis.peak == peak and len(analysis.speech) <= n_whole:
+            known, state = analysis.speech, analysis.state
+        n_new = n_whole - len(known)
+        audio = np.pad(samples, (_CONTEXT_SAMPLES, 0))[len(known) * CHUNK_SAMPLES :] * np.float32(PEAK / peak)
         speech, state = self._run(audio[: _CONTEXT_SAMPLES + n_new * CHUNK_SAMPLES], state)
         rest, _ = self._run(np.pad(audio[n_new * CHUNK_SAMPLES :], (0, -len(samples) % CHUNK_SAMPLES)), state)
-        return Judged(n_known, speech, state, peak, rest)
+        return Judged(np.concatenate([known, speech, rest]), len(known), state, peak)
 
     def _run(self, audio: Floats, state: Floats) -> tuple[Floats, Floats]:
         """Return the probabilities of speech in chunks, and the state after them. Their context precedes them."""

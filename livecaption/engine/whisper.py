@@ -196,7 +196,7 @@ class WhisperEngine(Engine):
         self,
         windows: Sequence[Window],
         speech: Sequence[Speech],
-        analyses: Sequence[Analysis],
+        analyses: Sequence[Analysis | None],
         passes: Sequence[EncoderPass],
     ) -> Finish:
         with typed_errors():

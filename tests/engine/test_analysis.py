@@ -17,7 +17,8 @@ from livecaption.evaluation import virtual_time
 from livecaption.evaluation.bench import load_recordings
 from livecaption.evaluation.clips import choose, read_manifest
 from livecaption.pipeline.options import StreamOptions
-from livecaption.recognition import CHUNK_SAMPLES, Hypothesis, PrecedingUtterance, Window
+from livecaption.recognition import CHUNK_SAMPLES, Effort, Hypothesis, PrecedingUtterance, Window
+from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Request
 
 DATA = Path(__file__).parents[1] / "data"
@@ -76,11 +77,28 @@ def test_an_answer_has_the_new_part_of_the_analysis(analyzer: Analyzer, speech: 
     speech[0] = 1.0  # so that it does not become louder
     first, _, analysis = analyzer.analyze(Window(speech[:16_000]))
     longer, _, new = analyzer.analyze(Window(speech[:24_000], analysis=analysis))
-    _, found, nothing = analyzer.analyze(Window(speech[:20_000], analysis=longer.analysis))
-    assert (analysis.first_chunk, new.first_chunk, nothing.first_chunk) == (0, 31, 46)
-    assert (len(analysis.speech), len(new.speech), len(nothing.speech)) == (31, 15, 0)
-    assert (len(first.analysis.bands), len(new.bands), len(nothing.bands)) == (99, 50, 0)
-    assert found.total_ms == analyzer.analyze(Window(speech[:20_000]))[1].total_ms > 0
+    _, _, nothing = analyzer.analyze(Window(speech[:20_000], analysis=longer.analysis))
+    assert nothing is None
+    assert (analysis.first_chunk, new.first_chunk) == (0, 31)
+    assert (len(analysis.speech), len(new.speech)) == (31, 15)
+    assert (len(first.analysis.bands), len(new.bands)) == (99, 50)
+
+
+@pytest.mark.parametrize("n_samples", [21_000, 31_000, 31_744, 31_800], ids=str)
+@pytest.mark.parametrize("door", [True, False], ids=["a slammed door follows", "speech goes on"])
+def test_a_window_is_judged_without_the_audio_after_its_end(
+    analyzer: Analyzer, speech: npt.NDArray[np.float32], n_samples: int, *, door: bool
+) -> None:
+    """A final may end before the newest partial did. At the gain of a door, its soft speech would be silence."""
+    audio = speech[128_000:160_200] * np.float32(0.02)
+    audio[0] = np.abs(audio).max()
+    if door:
+        audio[31_900:] = 1.0
+    longer, _, _ = analyzer.analyze(Window(audio))
+    _, found, _ = analyzer.analyze(Window(audio[:n_samples], analysis=longer.analysis))
+    _, expected, _ = analyzer.analyze(Window(audio[:n_samples]))
+    assert found == expected
+    assert found.total_ms > 800
 
 
 def test_the_analysis_of_another_model_is_not_used(analyzer: Analyzer, speech: npt.NDArray[np.float32]) -> None:
@@ -101,15 +119,11 @@ def test_soft_speech_has_the_features_of_amplified_speech(analyzer: Analyzer, sp
     np.testing.assert_allclose(*features, atol=1e-3)
 
 
-def test_each_chunk_of_a_stream_is_judged_once(
-    analyzer: Analyzer, session: CountingSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Partials, early finals and finals begin with the same audio. Each is answered before the next is requested.
+def chunks_of(analyzer: Analyzer, *clips: str) -> tuple[int, int, int]:
+    """Stream recordings, analyze each window, and count the chunks.
 
-    The last chunk of a window, which it does not fill, is judged with it alone.
+    Returns the number of whole chunks of the utterances, that of all windows, and that of unfinished chunks.
     """
-    monkeypatch.setattr(virtual_time, "ANSWER_MS", 0)
-    monkeypatch.setattr(speech_detection, "MIN_PEAK", 1.0)  # so that no window becomes louder
     n_in_windows, n_unfinished = 0, 0
     n_chunks = defaultdict[tuple[str, int], int](int)
 
@@ -123,8 +137,31 @@ def test_each_chunk_of_a_stream_is_judged_once(
         n_chunks[key] = max(n_chunks[key], n)
         return Hypothesis("And so.", "en", 0.9, 0.0, analysis=new)
 
-    for recording in load_recordings(choose(read_manifest(DATA), ["jfk", "ls-374-180298-0000"])):
+    for recording in load_recordings(choose(read_manifest(DATA), list(clips))):
         virtual_time.stream(recording, transcribe, StreamOptions())
-    n_once = sum(n_chunks.values())
+    return sum(n_chunks.values()), n_in_windows, n_unfinished
+
+
+def test_each_chunk_of_a_stream_is_judged_once(
+    analyzer: Analyzer, session: CountingSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Partials, early finals and finals begin with the same audio. Each is answered before the next is requested.
+
+    The last chunk of a window, which it does not fill, is judged with it alone.
+    """
+    monkeypatch.setattr(virtual_time, "ANSWER_MS", 0)
+    monkeypatch.setattr(speech_detection, "MIN_PEAK", 1.0)  # so that no window becomes louder
+    n_once, n_in_windows, n_unfinished = chunks_of(analyzer, "jfk", "ls-374-180298-0000")
     assert n_once <= session.n_chunks <= n_once + n_unfinished
+    assert n_in_windows > 5 * n_once
+
+
+@pytest.mark.parametrize("effort", ["full", "reduced"])
+def test_chunks_are_seldom_judged_again(
+    analyzer: Analyzer, session: CountingSession, monkeypatch: pytest.MonkeyPatch, effort: Effort
+) -> None:
+    """Also where windows become louder, and finals are shorter than partials, as they are with reduced effort."""
+    monkeypatch.setattr(virtual_time, "SERVICE_LEVEL", ServiceLevel(partial_interval_ms=500, effort=effort))
+    n_once, n_in_windows, _ = chunks_of(analyzer, "jfk", "ls-*", "ps-*")
+    assert session.n_chunks <= 1.7 * n_once
     assert n_in_windows > 5 * n_once

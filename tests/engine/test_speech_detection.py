@@ -32,8 +32,7 @@ def noise(seconds: float) -> npt.NDArray[np.float32]:
 
 
 def speech_in_window(detector: SpeechDetector, samples: npt.NDArray[np.float32]) -> Speech:
-    judged = detector.analyze(samples, None)
-    return speech_of(np.concatenate([judged.speech, judged.rest]))
+    return speech_of(detector.analyze(samples, None).speech)
 
 
 def speech_in(*probabilities: float) -> Speech:
