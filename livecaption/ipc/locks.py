@@ -41,7 +41,8 @@ class WorkerIdentity:
     """The content of a worker's lock. It distinguishes the worker from another process that was given its pid.
 
     Attributes:
-        device: `cpu`, or the UUID of a GPU. Empty: not known yet, so it may be any.
+        device: `cpu`, or the UUID of a GPU. Empty: not known yet, so it may be any. So may another name, which an
+            earlier version wrote from its settings.
     """
 
     pid: int
@@ -70,10 +71,14 @@ class WorkerLock:
             logger.warning("no lock for this process: %s", error)
 
     def name_device(self, device: str) -> None:
-        """Record on which device this process is."""
+        """Record on which device this process is. If that cannot be written, log it and go on."""
         self._identity = replace(self._identity, device=device)
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._write()
+        except OSError as error:
+            logger.warning("the lock of this process does not name its device: %s", error)
 
     def _write(self) -> None:
         """Write the content. The device is named once, so it only grows, and at no time is it cut off."""
@@ -118,7 +123,7 @@ def stale_workers(device: str) -> list[WorkerIdentity]:
     """Return the workers that have outlived their server and may be on this device. Remove locks of ended ones."""
     if sys.platform == "win32":
         return []
-    return [identity for identity in _held_locks() if identity.device in ("", device) and _orphaned(identity)]
+    return [identity for identity in _held_locks() if _may_be_on(device, identity) and _orphaned(identity)]
 
 
 def kill_stale(identity: WorkerIdentity) -> bool:
@@ -195,6 +200,11 @@ def _lock(file: int) -> None:
             if time.monotonic() > give_up_s:
                 raise
         time.sleep(0.001)
+
+
+def _may_be_on(device: str, identity: WorkerIdentity) -> bool:
+    is_known = identity.device == "cpu" or identity.device.startswith(("GPU-", "MIG-"))
+    return not is_known or identity.device == device
 
 
 def _is_free(file: int) -> bool:

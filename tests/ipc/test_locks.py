@@ -1,5 +1,6 @@
 """Workers of an earlier server on the device are found, and no other process is touched. Row 57 of the fault matrix."""
 
+import errno
 import fcntl
 import json
 import logging
@@ -47,9 +48,15 @@ def test_a_worker_whose_server_is_gone_is_stale(stale: WorkerIdentity) -> None:
         ("GPU-1", "GPU-1", True),
         ("", "GPU-1", True),
         ("", "cpu", True),
+        ("cpu", "MIG-1", False),
+        ("MIG-1", "MIG-1", True),
+        ("MIG-1", "cpu", False),
+        ("cuda:0", "GPU-1", True),
+        ("cuda", "cpu", True),
+        ("auto", "cpu", True),
     ],
 )
-def test_only_the_same_device_counts_and_one_that_is_not_known_yet(
+def test_only_the_same_device_counts_and_one_that_is_not_known(
     orphan: WorkerIdentity, has: str, wants: str, overlap: bool
 ) -> None:
     with held(replace(orphan, device=has)):
@@ -184,6 +191,19 @@ def test_a_directory_that_somebody_else_may_have_laid_out_is_not_used(tmp_path: 
             run_directory()
     directory.chmod(0o755)
     assert run_directory() == directory
+
+
+def test_a_worker_goes_on_if_its_lock_cannot_name_the_device(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lock = WorkerLock(1)
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", fail)
+    lock.name_device("GPU-3")
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
 def test_without_a_directory_a_worker_goes_on_without_a_lock(
