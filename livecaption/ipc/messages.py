@@ -168,6 +168,7 @@ class _WindowHeader:
     context: str
     options: TranscriptionOptions
     preceding: _PrecedingHeader | None
+    likely_language: str | None
     translation: TranslationTask | None
     analysis: _AnalysisHeader | None
 
@@ -280,6 +281,7 @@ def _window_header(window: Window) -> _WindowHeader:
         window.context,
         window.options,
         preceding,
+        window.likely_language,
         window.translation,
         _analysis_header(window.analysis),
     )
@@ -314,8 +316,9 @@ def _window(
         header.context,
         header.effort,
         preceding,
-        translation=header.translation,
-        analysis=next(analyses),
+        header.likely_language,
+        header.translation,
+        next(analyses),
     )
 
 
