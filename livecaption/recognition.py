@@ -1,6 +1,6 @@
 """Define what the server and an engine exchange: windows to transcribe, hypotheses, and the model's description."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NewType
 
 import numpy as np
@@ -92,11 +92,21 @@ class Analysis:
         return self.speech.nbytes + self.state.nbytes + self.bands.nbytes
 
     def then(self, more: "Analysis") -> "Analysis":
-        """Return this with what was computed after it, unless that is of a model with other bands."""
-        if more.bands.shape[1] != self.bands.shape[1]:
+        """Return this with what was computed after it, as a copy; this alone if that does not follow.
+
+        An engine whose features have other bands does not use this, and begins at the first chunk.
+        """
+        has_other_bands = more.bands.shape[1] != self.bands.shape[1]
+        if more.first_chunk > (0 if has_other_bands else len(self.speech)):
             return self
+        if has_other_bands:
+            return more.copy()
         speech = np.concatenate([self.speech[: more.first_chunk], more.speech])
-        return Analysis(speech, more.state, more.peak, np.concatenate([self.bands, more.bands]))
+        return Analysis(speech, more.state.copy(), more.peak, np.concatenate([self.bands, more.bands]))
+
+    def copy(self) -> "Analysis":
+        """Return a copy that keeps no message alive: its numbers are views of the message that it came with."""
+        return replace(self, speech=self.speech.copy(), state=self.state.copy(), bands=self.bands.copy())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -32,9 +32,10 @@ class Analyzer:
 
         Nothing is new of a window that is shorter than its analysis.
         """
+        window = self._usable(window)
+        if window.preceding is not None:
+            window = replace(window, preceding=self._usable(window.preceding))
         samples, known = window.samples, window.analysis
-        if known is not None and known.bands.shape[1] != self._n_mels:
-            known = None
         judged = self._detector.analyze(samples, known)
         n_whole = len(samples) // CHUNK_SAMPLES
         new = None
@@ -43,6 +44,12 @@ class Analyzer:
             new = Analysis(judged.speech[judged.n_known : n_whole], judged.state, judged.peak, bands, judged.n_known)
         analysis = known if new is None else new if known is None else known.then(new)
         return replace(window, analysis=analysis), speech_of(judged.speech), new
+
+    def _usable(self, part: Part) -> Part:
+        """Return the part without its analysis, if that is of a model with other bands."""
+        if part.analysis is None or part.analysis.bands.shape[1] == self._n_mels:
+            return part
+        return replace(part, analysis=None)
 
 
 def at_usual_level(window: Window) -> Window:

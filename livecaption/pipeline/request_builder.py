@@ -125,7 +125,9 @@ class RequestBuilder:
         ended = self._ended_utterance
         if new is None or number not in (self._open_number, ended and ended.number):
             return
-        analysis = new if before is None else before.then(new)
+        if before is None and new.first_chunk:
+            return  # of a broken engine
+        analysis = new.copy() if before is None else before.then(new)
         known = self._analyses.get(number)
         # The answer to an older request may come later.
         if known is None or len(analysis.bands) > len(known.bands):

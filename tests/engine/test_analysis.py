@@ -103,9 +103,11 @@ def test_a_window_is_judged_without_the_audio_after_its_end(
 
 def test_the_analysis_of_another_model_is_not_used(analyzer: Analyzer, speech: npt.NDArray[np.float32]) -> None:
     _, _, analysis = Analyzer(128).analyze(Window(speech[:16_000]))
-    window, _, new = analyzer.analyze(Window(speech[:24_000], analysis=analysis))
+    preceding = PrecedingUtterance(speech[:16_000], "", 0, 0, analysis=analysis)
+    window, _, new = analyzer.analyze(Window(speech[:24_000], preceding=preceding, analysis=analysis))
     assert window.analysis is new
     assert new.bands.shape == (149, N_BANDS)
+    assert analyzer.log_mel.features(window, 300).shape == (N_BANDS, 300)
 
 
 def test_soft_speech_has_the_features_of_amplified_speech(analyzer: Analyzer, speech: npt.NDArray[np.float32]) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from livecaption.audio import samples_of
 from livecaption.events import Final
+from livecaption.ipc.messages import Transcribed, decode, encode
 from livecaption.pipeline.final_queue import FinalQueue
 from livecaption.pipeline.request_builder import MAX_CONTEXT_CHARACTERS, RequestBuilder
-from livecaption.recognition import Analysis, RequestId, SessionId, TranscriptionOptions, Window
+from livecaption.recognition import Analysis, Hypothesis, RequestId, SessionId, TranscriptionOptions, Window
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Request
 from livecaption.speech.utterance import Utterance
@@ -209,11 +210,38 @@ def test_a_later_answer_to_an_older_request_takes_nothing_away() -> None:
     assert n_known(build(made, spoken).window) == 30
 
 
-def test_analyses_with_different_bands_are_not_mixed() -> None:
+def test_the_analysis_of_a_new_model_with_other_bands_replaces_the_old_one() -> None:
     made, spoken = builder(), utterance(0, FIRST_MS)
     made.note_analysis(build(made, spoken), analysis(20))
     made.note_analysis(build(made, spoken), analysis(5, 20, n_bands=128))
+    assert n_known(build(made, spoken).window) == 20, "it is not the whole"
+    made.note_analysis(build(made, spoken), analysis(30, n_bands=128))
+    window = build(made, spoken).window
+    assert (n_known(window), window.analysis.bands.shape) == (30, (90, 128))
+
+
+def test_an_analysis_that_does_not_follow_what_is_known_is_not_kept() -> None:
+    """Only a broken engine answers so."""
+    made, spoken = builder(), utterance(0, FIRST_MS)
+    made.note_analysis(build(made, spoken), analysis(5, 1))
+    assert n_known(build(made, spoken).window) is None
+    made.note_analysis(build(made, spoken), analysis(20))
+    made.note_analysis(build(made, spoken), analysis(5, 21))
     assert n_known(build(made, spoken).window) == 20
+
+
+def test_an_analysis_that_is_kept_has_no_memory_in_common_with_the_answers_of_its_batch() -> None:
+    """The numbers of a message are views of all its bytes."""
+    made, spoken = builder(), utterance(0, FIRST_MS)
+    for first_chunk in (0, 20):
+        answer = Hypothesis("", "en", 0.9, 0.0, analysis=analysis(20, first_chunk))
+        message = decode(encode(Transcribed(1, (answer,) * 64, 0.1)))
+        assert isinstance(message, Transcribed)
+        made.note_analysis(build(made, spoken), message.hypotheses[0].analysis)
+        window = build(made, spoken).window
+        assert n_known(window) == first_chunk + 20
+        arrays = window.analysis.speech, window.analysis.state, window.analysis.bands
+        assert all(array.base is None for array in arrays)
 
 
 def test_an_utterance_precedes_the_next_one_with_its_analysis() -> None:
