@@ -7,6 +7,7 @@ only send invalid bytes, which `decode` refuses.
 """
 
 import json
+import math
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,9 @@ from livecaption.wire import from_plain, to_plain
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Largest size of a message. Batches are bounded by `SchedulerConfig.max_batch_bytes`, so a larger message comes from a
 broken peer."""
+
+MAX_STREAMS = 16
+"""Most batches that a worker computes at the same time. A GPU computes two."""
 
 _LENGTH = struct.Struct(">I")
 _INT16_SCALE = 32768.0
@@ -75,11 +79,18 @@ class Loaded:
     """Worker -> server: the model is loaded and has computed its first batches, in these times.
 
     The worker computes `n_streams` batches at the same time.
+
+    Raises:
+        ValueError: no worker computes so many.
     """
 
     description: ModelDescription
     costs: EngineCosts
     n_streams: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n_streams <= MAX_STREAMS:
+            raise ValueError("no such number of streams")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +110,19 @@ class Transcribed:
 
     It is None for a window that failed alone. If memory was short for all together, `fits` is the number of windows
     that it was enough for.
+
+    Raises:
+        ValueError: no batch takes this time, or none fits.
     """
 
     batch: int
     hypotheses: tuple[Hypothesis | None, ...]
     compute_s: float
     fits: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.compute_s < math.inf or (self.fits is not None and self.fits < 1):
+            raise ValueError("a batch takes time, and a window of it fits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,15 +246,18 @@ def decode(data: bytes) -> Message:
         (n_header,) = _LENGTH.unpack_from(data)
         fields = json.loads(data[_LENGTH.size : _LENGTH.size + n_header])
         header = from_plain(_HEADERS[fields.pop("kind")], fields)
+        numbers = data[_LENGTH.size + n_header :]
         if isinstance(header, _TranscribeHeader):
-            windows = _windows(header.windows, data[_LENGTH.size + n_header :])
+            windows = _windows(header.windows, numbers)
             return Transcribe(header.batch, header.deadline_s, windows)
         if isinstance(header, _TranscribedHeader):
-            analysis = _analyses(header.analysis, data[_LENGTH.size + n_header :])
+            analysis = _analyses(header.analysis, numbers)
             hypotheses = (
                 h and replace(h, analysis=piece) for h, piece in zip(header.hypotheses, analysis, strict=True)
             )
             return Transcribed(header.batch, tuple(hypotheses), header.compute_s, header.fits)
+        if numbers:
+            raise ValueError("a message without numbers")
         message: Message = header
         return message
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:

@@ -202,7 +202,11 @@ def test_these_messages_are_in_order_but_for_what_the_next_test_breaks() -> None
         raw({"kind": "BatchFailed", "batch": True, "message": ""}),
         raw({**FIELDS, "batch": "1"}),
         raw({**FIELDS, "batch": 1.0}),
+        raw({"kind": "Stop"}, b"0"),
         raw({**FIELDS, "compute_s": float("nan")}),
+        raw({**FIELDS, "compute_s": -0.1}),
+        raw({**FIELDS, "fits": 0}),
+        raw({**FIELDS, "fits": -2}),
         raw(json.dumps(FIELDS).replace("0.1", "1e999").encode()),
         raw(json.dumps(FIELDS).replace("0.1", "1" * 400).encode()),
         raw(json.dumps(FIELDS).replace("0.1", "1" * 5000).encode()),
@@ -312,6 +316,13 @@ def test_the_size_of_a_window_covers_what_is_new_in_its_answer(n_known: int) -> 
     assert window.n_bytes >= replace(known, speech=speech, bands=bands[n_known:]).n_bytes
 
 
+def check_garbled_load(**changed: Any) -> None:
+    fields = json.loads(encode(WITHOUT_AUDIO[5])[4:])
+    assert decode(raw(fields)) == WITHOUT_AUDIO[5]
+    with pytest.raises(GarbledMessage):
+        decode(raw({**fields, **changed}))
+
+
 BATCH = {"n_windows": 1, "compute_s": 0.1}
 
 
@@ -326,7 +337,9 @@ BATCH = {"n_windows": 1, "compute_s": 0.1}
     ],
 )
 def test_costs_that_no_engine_can_have_are_garbled(costs: dict[str, Any]) -> None:
-    fields = json.loads(encode(WITHOUT_AUDIO[5])[4:])
-    header = json.dumps({**fields, "costs": costs}).encode()
-    with pytest.raises(GarbledMessage):
-        decode(struct.pack(">I", len(header)) + header)
+    check_garbled_load(costs=costs)
+
+
+@for_each("n_streams", [-5, 0, 17, 10**9])
+def test_more_batches_at_once_than_any_worker_computes_are_garbled(n_streams: int) -> None:
+    check_garbled_load(n_streams=n_streams)
