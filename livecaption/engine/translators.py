@@ -58,8 +58,11 @@ class WhisperTranslator:
         self._engine = engine
 
     def translate(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
-        """See `Translator`. Prompt and hotwords are left out, because they are in the speaker's language."""
-        return self._engine.transcribe(
+        """See `Translator`. Prompt and hotwords are left out, because they are in the speaker's language.
+
+        No window of the utterance follows, so nobody needs the analysis.
+        """
+        translations = self._engine.transcribe(
             [
                 replace(
                     window,
@@ -69,6 +72,7 @@ class WhisperTranslator:
                 for window in windows
             ]
         )
+        return [translation and replace(translation, analysis=None) for translation in translations]
 
 
 def with_tracks(engine: Engine, config: EngineConfig) -> Engine:

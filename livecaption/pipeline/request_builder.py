@@ -99,6 +99,7 @@ class RequestBuilder:
             replace(self._transcription, language=final.language, words=False),
             effort=self._service_level().effort,
             translation=TranslationTask(language, final.text),
+            analysis=self._analyses.get(utterance.number),
         )
         return Request(self._next_request_id(), self._session, utterance.number, now_s, window, utterance.window_start)
 

@@ -9,15 +9,16 @@ import pytest
 
 from livecaption.engine.engine import Compute
 from livecaption.engine.scripted import ScriptedEngine
-from livecaption.engine.translators import with_tracks
+from livecaption.engine.translators import WhisperTranslator, with_tracks
 from livecaption.errors import EngineUnusable
 from livecaption.ipc.config import EngineConfig
-from livecaption.recognition import TranscriptionOptions, TranslationTask, Window
+from livecaption.recognition import Analysis, Hypothesis, TranscriptionOptions, TranslationTask, Window
 from tests.support.translation_models import nllb
 
 SAMPLES = np.zeros(16_000, np.float32)
 PLAIN = Window(SAMPLES)
 TASK = TranslationTask("en", "eins zwei")
+ANALYSIS = Analysis(np.zeros(31, np.float32), np.zeros((2, 128), np.float32), 0.5, np.zeros((99, 80), np.float32))
 
 
 class KeepingEngine(ScriptedEngine):
@@ -32,6 +33,13 @@ class KeepingEngine(ScriptedEngine):
         return super().prepare(windows)
 
 
+class AnalyzingEngine(ScriptedEngine):
+    """An engine whose answers have an analysis."""
+
+    def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
+        return [hypothesis and replace(hypothesis, analysis=ANALYSIS) for hypothesis in super().transcribe(windows)]
+
+
 def test_without_a_model_whisper_translates_the_audio_with_nothing_in_another_language() -> None:
     engine = KeepingEngine()
     options = TranscriptionOptions("de", prompt="Vorher.", hotwords=("Zaphod",))
@@ -41,6 +49,14 @@ def test_without_a_model_whisper_translates_the_audio_with_nothing_in_another_la
     [window] = engine.windows
     assert window.options == TranscriptionOptions("de", task="translate")
     assert (window.is_final, window.translation) == (True, None)
+
+
+def test_whisper_translates_with_the_analysis_of_the_final_and_sends_none_back() -> None:
+    engine = KeepingEngine()
+    WhisperTranslator(engine).translate([Window(SAMPLES, translation=TASK, analysis=ANALYSIS)])
+    assert engine.windows[0].analysis is ANALYSIS
+    [translation] = WhisperTranslator(AnalyzingEngine()).translate([Window(SAMPLES, translation=TASK)])
+    assert translation.analysis is None
 
 
 def test_a_translation_model_gets_the_text_and_the_engine_all_else(tmp_path: Path) -> None:

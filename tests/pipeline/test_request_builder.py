@@ -256,6 +256,15 @@ def test_an_utterance_precedes_the_next_one_with_its_analysis() -> None:
     assert len(build(made, utterance(1, SECOND_MS)).window.preceding.analysis.speech) == 60
 
 
+def test_a_translation_has_the_analysis_of_its_utterance_as_long_as_that_is_kept() -> None:
+    made, spoken = builder(), utterance(0, FIRST_MS)
+    made.note_analysis(build(made, spoken), analysis(20))
+    made.note_end(spoken)
+    assert n_known(made.translate(spoken, final_of(spoken), "de", 2.0).window) == 20
+    made.forget_audio()
+    assert n_known(made.translate(spoken, final_of(spoken), "de", 2.0).window) is None
+
+
 @pytest.mark.parametrize("level", [USUAL_LEVEL, SPECULATIVE])
 def test_no_analysis_is_kept_of_an_utterance_whose_audio_is_not_kept(level: ServiceLevel) -> None:
     made, spoken = builder(level=level), utterance(0, FIRST_MS)
