@@ -35,6 +35,8 @@ goes with the second one. See docs/decisions/0017-preceding-utterance.md."""
 MAX_JOINT_MS = 14_000
 """Longest audio in ms of two utterances in one request: docs/decisions/0017-preceding-utterance.md."""
 
+_NO_AUDIO = np.empty(0, np.float32)
+
 
 class RequestBuilder:
     """Builder of the requests of one stream.
@@ -66,6 +68,7 @@ class RequestBuilder:
         self._context_until = 0  # number of its last utterance
         self._likely_language: str | None = None
         self._ended_utterance: Utterance | None = None  # the newest, as long as its audio may go with the next one
+        self._audio_before = _NO_AUDIO  # its audio, up to the window of the next one
         self._open_number: int | None = None  # of the utterance with the newest request, until it ends
         self._analyses: dict[int, Analysis] = {}  # of these two utterances
         for final in earlier:
@@ -155,6 +158,7 @@ class RequestBuilder:
     def forget_audio(self) -> None:
         """Drop the ended utterance, because none follows it. No utterance is open."""
         self._ended_utterance = self._open_number = None
+        self._audio_before = _NO_AUDIO
         self._analyses.clear()
 
     def _window(self, utterance: Utterance, committed: str, language: str | None, *, is_final: bool) -> Window:
@@ -208,8 +212,11 @@ class RequestBuilder:
             return None
         if n_before + len(utterance.samples) > samples_of(MAX_JOINT_MS):
             return None
+        # All windows of an utterance begin at the same sample, so the copy is made once.
+        if len(self._audio_before) != n_before:
+            self._audio_before = np.pad(ended.samples, (0, gap))
         return PrecedingUtterance(
-            np.pad(ended.samples, (0, gap)),
+            self._audio_before,
             final.text,
             ms_of(ended.end - ended.window_start),
             ms_of(utterance.start - ended.window_start),

@@ -133,6 +133,10 @@ def test_the_preceding_utterance_goes_with_a_window_up_to_the_first_sample_of_it
     assert (preceding.text, preceding.speech_end_ms, preceding.next_start_ms) == ("Good morning.", 1800, 2500)
     assert len(preceding.samples) == samples_of(2400)
     assert not preceding.samples[samples_of(2000) :].any()
+    later = build(made, utterance(1, (3400, 6000))).window.preceding
+    assert later.samples is preceding.samples, "it is copied once"
+    made.note_end(replace(first, samples=2 * first.samples))
+    assert build(made, second).window.preceding.samples[0] == 2.0, "that was of another utterance"
 
 
 @pytest.mark.parametrize(
