@@ -37,7 +37,7 @@ class Rows:
 
     def take(self, encoded: Any, rows: Sequence[int]) -> Any:
         """Return some rows, in the order in which they are asked for."""
-        if len(rows) == encoded.shape[0]:
+        if list(rows) == list(range(encoded.shape[0])):
             return encoded
         if self._stay and list(rows) == list(range(rows[0], rows[0] + len(rows))):
             return ctranslate2.StorageView.from_array(_Neighbours(encoded, rows[0], len(rows)))

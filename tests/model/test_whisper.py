@@ -150,6 +150,18 @@ def test_words_are_timed_in_their_own_window_also_behind_a_preceding_utterance(
     assert abs(float(np.median(errors_ms))) < 100
 
 
+def test_words_have_the_times_of_their_own_audio_in_any_batch(engine: WhisperEngine, samples: Samples) -> None:
+    """The passes have another order than the windows: those without times come first."""
+    options = TranscriptionOptions(words=True)
+    windows = [after_a_pause(samples, JFK_PARTS[0], options=options), Window(samples["jfk"], options)]
+    together = engine.transcribe(windows)
+    alone = [engine.transcribe([window])[0] for window in windows]
+    assert [[(word.text, word.start_ms, word.end_ms) for word in hypothesis.words] for hypothesis in together] == [
+        [(word.text, word.start_ms, word.end_ms) for word in hypothesis.words] for hypothesis in alone
+    ]
+    assert all(len(hypothesis.words) > 5 for hypothesis in together)
+
+
 def test_a_window_that_adds_nothing_to_the_words_before_it_is_transcribed_alone(
     engine: WhisperEngine, samples: Samples
 ) -> None:
