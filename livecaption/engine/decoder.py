@@ -37,7 +37,7 @@ class EncoderPass:
 
 
 class Decoder:
-    """Decoder of windows, with its model.
+    """Decodes windows by a model, which it owns.
 
     Args:
         model: a `ctranslate2.models.Whisper`; it may be replaced by another of its shape.

@@ -107,7 +107,7 @@ class WhisperEngine(Engine):
     ) -> None:
         """Load a model. Arguments and errors are those of `load_engine`."""
         try:
-            self._model = ctranslate2.models.Whisper(
+            model = ctranslate2.models.Whisper(
                 str(files.directory),
                 device=device.kind,
                 device_index=device.index,
@@ -127,10 +127,10 @@ class WhisperEngine(Engine):
         self._device = device
         self._directory = files.directory
         self._rows = Rows(device)
-        self._vocabulary = Vocabulary(vocabulary, self._model.is_multilingual)
-        self._analyzer = Analyzer(self._model.n_mels)
+        self._vocabulary = Vocabulary(vocabulary, model.is_multilingual)
+        self._analyzer = Analyzer(model.n_mels)
         self._decoder = Decoder(
-            self._model,
+            model,
             self._vocabulary,
             self._analyzer.log_mel,
             device,
@@ -144,7 +144,7 @@ class WhisperEngine(Engine):
             device=device.name,
             compute_type=device.compute_type,
             languages=self._vocabulary.languages,
-            translates=self._model.is_multilingual,
+            translates=model.is_multilingual,
             revision=files.revision,
         )
 
@@ -172,7 +172,7 @@ class WhisperEngine(Engine):
     def check_numbers(self) -> None:
         """Compare the numbers of a GPU with those of the CPU. Errors are those of `check_encoder`."""
         if self._device.kind != "cpu":
-            check_encoder(self._model, self._directory, self._device)
+            check_encoder(self._decoder.model, self._directory, self._device)
 
     def prepare(self, windows: Sequence[Window]) -> Compute:
         """See `Engine`."""
@@ -207,7 +207,9 @@ class WhisperEngine(Engine):
             in_parts = self._in_parts([decodings[i] for i in skipping], [speech[i] for i in skipping])
             for i, decoding in zip(skipping, in_parts, strict=True):
                 decodings[i] = decoding
-            words = align(self._model, self.description.model, self._vocabulary, decodings, self._rows)
+            words = align(self._decoder.model, self.description.model, self._vocabulary, decodings, self._rows)
+        # While the batch waits for its last stage, the GPU needs the memory of the encoder's output for others.
+        decodings = [replace(decoding, encoded=None) for decoding in decodings]
         return lambda: [
             Hypothesis(
                 text=self._vocabulary.decode(decoding.text_tokens),

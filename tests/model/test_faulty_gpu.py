@@ -98,7 +98,7 @@ def broken(engine: WhisperEngine, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     """Return a function that gives the loaded engine a model with faults."""
 
     def break_it(**faults: Any) -> WhisperEngine:
-        monkeypatch.setattr(engine, "_model", FaultyModel(engine._model, **faults))
+        monkeypatch.setattr(engine._decoder, "model", FaultyModel(engine._decoder.model, **faults))
         return engine
 
     return break_it

@@ -15,7 +15,7 @@ from livecaption.engine.models import ModelFiles, find_model
 from livecaption.engine.search import Search
 from livecaption.engine.tokens import Vocabulary
 from livecaption.engine.whisper import WhisperEngine, load_engine
-from livecaption.errors import EngineError, EngineUnusable, TranscriptionFailed
+from livecaption.errors import EngineError, EngineUnusable, OutOfMemory, TranscriptionFailed
 from livecaption.evaluation.clips import Clip
 from livecaption.evaluation.wer import word_error_rate
 from livecaption.pipeline.hotwords import hotword_use
@@ -384,8 +384,8 @@ def test_a_window_that_the_model_cannot_take_fails_and_the_engine_lives(
         ("CUDA failed with error unspecified launch failure", EngineUnusable),
         ("CUDA failed with error device-side assert triggered", EngineUnusable),
         ("CUDA failed with error CUDA driver version is insufficient for CUDA runtime version", EngineUnusable),
-        ("CUDA failed with error out of memory", TranscriptionFailed),
-        ("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED", TranscriptionFailed),
+        ("CUDA failed with error out of memory", OutOfMemory),
+        ("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED", OutOfMemory),
         ("Invalid input features shape", TranscriptionFailed),
     ],
 )
@@ -399,7 +399,7 @@ def test_an_error_of_the_device_shows_whether_the_process_can_go_on(
         def encode(self, features: object) -> object:
             raise RuntimeError(message)
 
-    monkeypatch.setattr(engine._decoder, "_model", BrokenModel())
+    monkeypatch.setattr(engine._decoder, "model", BrokenModel())
     with pytest.raises(error, match=message):
         engine.transcribe([Window(np.zeros(16_000, np.float32))])
 
