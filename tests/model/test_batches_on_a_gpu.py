@@ -2,6 +2,9 @@
 
 import random
 import sys
+import weakref
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ctranslate2
@@ -10,7 +13,7 @@ import numpy.typing as npt
 import pytest
 import tokenizers
 
-from livecaption.engine.models import find_model
+from livecaption.engine.models import ModelFiles, find_model
 from livecaption.engine.whisper import WhisperEngine
 from livecaption.evaluation.clips import Clip
 from livecaption.recognition import PrecedingUtterance, TranscriptionOptions, Window
@@ -25,16 +28,23 @@ PROMPT = "A reading from a novel of the last century. "
 HOTWORDS = ("Kubernetes", "Zaphod", "Quilter", "Marguerite")
 
 
-@pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> CountingModel:
-    tokens = tokenizers.Tokenizer.from_file(str(find_model().directory / "tokenizer.json"))
+def counting_model(files: ModelFiles, monkeypatch: pytest.MonkeyPatch, *languages: str) -> CountingModel:
+    """Return the model that the next engine will get."""
+    tokens = tokenizers.Tokenizer.from_file(str(files.directory / "tokenizer.json"))
     # Too few for a long window, which is therefore decoded again.
     text = tokens.encode(" one two three four five six seven eight", add_special_tokens=False).ids
-    made = CountingModel(text, *map(tokens.token_to_id, ("<|startoftranscript|>", "<|notimestamps|>")))
+    made = CountingModel(
+        text, *map(tokens.token_to_id, ("<|startoftranscript|>", "<|notimestamps|>")), languages=languages
+    )
     monkeypatch.setattr(ctranslate2.models, "Whisper", lambda *_, **__: made)
     monkeypatch.setattr(ctranslate2, "StorageView", Storage)
     monkeypatch.setitem(sys.modules, "torch", None)
     return made
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> CountingModel:
+    return counting_model(find_model(), monkeypatch)
 
 
 @pytest.fixture
@@ -96,6 +106,50 @@ def test_a_batch_is_a_batch(
     assert 1 <= count(others, "encode") <= 3 * 3
     assert 1 <= count(others, "generate") <= 3 * 5
     assert {call.beam_size for call in others if call.kind == "generate"} == {5}
+
+
+def test_a_batch_in_many_languages_has_more_passes_only_for_the_words_of_publishers(
+    clips: dict[str, Clip], samples: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Only English prompts are filled to one length. So each window with such words in another language may need one.
+
+    Here, rows that are no neighbours go by way of the host, because the languages are known after the encoder alone.
+    """
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    files = find_model("base")
+    model = counting_model(files, monkeypatch, "en", "de", "ja", "fr")
+    draw = random.Random(0)
+    windows = [
+        replace(recorded_window(draw, clips, samples), likely_language=draw.choice([None, "en", "de"]))
+        for _ in range(N_WINDOWS)
+    ]
+    hypotheses = WhisperEngine(files, GPU).transcribe(windows)
+    n_apart = sum(
+        hypothesis.language != "en" and bool(window.options.prompt or window.options.hotwords)
+        for window, hypothesis in zip(windows, hypotheses, strict=True)
+    )
+    assert 1 < n_apart < N_WINDOWS / 5
+    first, _ = split_rounds(model.calls)
+    assert 1 <= count(first, "encode") <= 3
+    assert count(first, "detect") == count(first, "encode")
+    assert 5 < count(first, "generate") <= 5 + n_apart
+
+
+def test_the_gpu_keeps_nothing_of_a_batch_that_waits_for_its_last_stage(
+    engine: WhisperEngine, model: CountingModel, samples: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, made = model.encode, []
+
+    def encode_and_note(features: Storage) -> Storage:
+        encoded = encode(features)
+        made.append(weakref.ref(encoded))
+        return encoded
+
+    monkeypatch.setattr(model, "encode", encode_and_note)
+    finish = engine.prepare([Window(samples["jfk"], TranscriptionOptions(words=True))])()
+    assert len(made) > 1  # all, and the doubtful ones again
+    assert [kept() for kept in made] == [None] * len(made)
+    assert finish()[0].words
 
 
 def test_the_parts_of_all_skipped_speech_are_decoded_together(

@@ -74,14 +74,20 @@ class CountingModel:
     Attributes:
         text: tokens that it writes for each window, after those that it was given.
         start, no_times: the tokens <|startoftranscript|> and <|notimestamps|>.
+        languages: languages of the model; it detects one after the other. None: it has English only.
     """
 
     text: list[int]
     start: int
     no_times: int
+    languages: tuple[str, ...] = ()
     calls: list[Call] = field(default_factory=list)
     n_mels = 80
-    is_multilingual = False
+    n_detected = 0
+
+    @property
+    def is_multilingual(self) -> bool:
+        return bool(self.languages)
 
     def encode(self, features: Storage) -> Storage:
         n_windows, _, n_frames = features.shape
@@ -89,8 +95,18 @@ class CountingModel:
         self.calls.append(Call("encode", n_windows, n_frames))
         return Storage(np.zeros((n_windows, n_frames // 2, 4), np.float16), "cuda")
 
+    def detect_language(self, encoded: Storage) -> list[list[tuple[str, float]]]:
+        self.calls.append(Call("detect", encoded.shape[0], encoded.shape[1] * 2))
+        rankings = []
+        for _ in range(encoded.shape[0]):
+            first = self.languages[self.n_detected % len(self.languages)]
+            self.n_detected += 1
+            others = [(f"<|{code}|>", 0.01) for code in self.languages if code != first]
+            rankings.append([(f"<|{first}|>", 0.9), *others])
+        return rankings
+
     def generate(self, encoded: Storage, prompts: list[list[int]], *, beam_size: int, **_: Any) -> list[Any]:
-        assert encoded.device == "cuda", "it was not copied to the host"
+        assert encoded.device == "cuda" or self.languages, "it was not copied to the host"
         assert encoded.shape[0] == len(prompts)
         assert len({prompt.index(self.start) for prompt in prompts}) == 1, "CTranslate2 refuses this"
         self.calls.append(Call("generate", len(prompts), encoded.shape[1] * 2, beam_size, prompts))
