@@ -1,4 +1,4 @@
-"""Transcribe a batch in smaller ones if its memory is short."""
+"""Transcribe a batch for which memory was short in smaller ones."""
 
 import logging
 import time
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class BatchAnswers:
     """The answers to a batch.
 
     Attributes:
@@ -28,30 +28,49 @@ class Answers:
     fits: int | None = None
 
 
-def transcribe(engine: Engine, windows: Sequence[Window]) -> Answers:
-    """Transcribe a batch. Where memory is short, halve it and go on.
+def transcribe(engine: Engine, windows: Sequence[Window], shortage: str) -> BatchAnswers:
+    """Transcribe a batch in smaller ones: half as large, and again half where memory is still short.
+
+    Call it outside the handler of the error, because its traceback keeps what the failed try made on the GPU.
+
+    Args:
+        engine: transcribes.
+        windows: the batch, for which memory was short.
+        shortage: the message of that error.
 
     Raises:
         OutOfMemory: there is not enough for any single window.
         EngineError: see `Engine.transcribe`.
     """
     hypotheses: list[Hypothesis | None] = []
-    size, fits, waited = len(windows), None, False
-    while len(hypotheses) < len(windows):
-        part = windows[len(hypotheses) :][:size]
-        try:
-            hypotheses += engine.transcribe(part)
-        except OutOfMemory as error:
+    part, size, n_short, waited = windows, len(windows), 0, False
+    fits = None
+    problem: str | None = shortage
+    while problem is not None or len(hypotheses) < len(windows):
+        if problem is not None:
+            shortage = problem
             if len(part) > 1:
                 size = fits = len(part) // 2
-                logger.warning("memory is short for a batch of %d: %s", len(part), error.message)
+                logger.warning("memory is short for a batch of %d: %s", len(part), shortage)
             elif not waited:
                 waited = True
                 time.sleep(MEMORY_WAIT_S)
-            elif not any(hypotheses):
-                raise
             else:
                 hypotheses.append(None)
+                n_short += 1
+        part = windows[len(hypotheses) :][:size]
+        problem = _extend(hypotheses, engine, part) if part else None
+    if n_short == len(windows):
+        raise OutOfMemory(shortage)
     if n_failed := hypotheses.count(None):
         logger.warning("%d of %d windows failed: their numbers were NaN, or memory was short", n_failed, len(windows))
-    return Answers(tuple(hypotheses), fits)
+    return BatchAnswers(tuple(hypotheses), fits)
+
+
+def _extend(hypotheses: list[Hypothesis | None], engine: Engine, part: Sequence[Window]) -> str | None:
+    """Transcribe a part, and add its hypotheses. Return why its memory was short; None: it was not."""
+    try:
+        hypotheses += engine.transcribe(part)
+    except OutOfMemory as error:
+        return error.message
+    return None

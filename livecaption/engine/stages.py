@@ -16,7 +16,7 @@ from typing import NoReturn
 from livecaption.engine import halving
 from livecaption.engine.batches import BegunBatches
 from livecaption.engine.engine import Compute, Engine
-from livecaption.engine.halving import Answers
+from livecaption.engine.halving import BatchAnswers
 from livecaption.errors import EngineUnusable, LivecaptionError, OutOfMemory
 from livecaption.ipc import lifeline
 from livecaption.ipc.messages import BatchFailed, Transcribe, Transcribed
@@ -58,7 +58,7 @@ class Stages:
             self._begun.begin(batch.deadline_s, time.monotonic())
             if is_alone:
                 lifeline.arm_dead_man(batch.deadline_s)
-        computed: Future[Callable[[], Answers]]
+        computed: Future[Callable[[], BatchAnswers]]
         try:
             computed = self._computing.submit(self._compute, self._engine.prepare(batch.windows), batch.windows)
         except Exception as error:
@@ -71,15 +71,17 @@ class Stages:
         """Return once all batches are answered."""
         self._finishing.shutdown()
 
-    def _compute(self, compute: Compute, windows: Sequence[Window]) -> Callable[[], Answers]:
+    def _compute(self, compute: Compute, windows: Sequence[Window]) -> Callable[[], BatchAnswers]:
         try:
             finish = compute()
-        except OutOfMemory:
-            answers = halving.transcribe(self._engine, windows)
-            return lambda: answers
-        return lambda: Answers(tuple(finish()))
+        except OutOfMemory as error:
+            shortage = error.message
+        else:
+            return lambda: BatchAnswers(tuple(finish()))
+        answers = halving.transcribe(self._engine, windows, shortage)
+        return lambda: answers
 
-    def _finish(self, batch: Transcribe, computed: "Future[Callable[[], Answers]]") -> None:
+    def _finish(self, batch: Transcribe, computed: "Future[Callable[[], BatchAnswers]]") -> None:
         try:
             outcome = _outcome(computed)
             with self._lock:
@@ -97,7 +99,7 @@ class Stages:
             self._fail(error)
 
 
-def _outcome(computed: "Future[Callable[[], Answers]]") -> Answers | str:
+def _outcome(computed: "Future[Callable[[], BatchAnswers]]") -> BatchAnswers | str:
     """Wait for the answers to a batch; a text: it has failed.
 
     Raises:

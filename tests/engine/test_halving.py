@@ -6,10 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from livecaption.engine.halving import Answers, transcribe
+from livecaption.engine import halving
+from livecaption.engine.halving import BatchAnswers
 from livecaption.engine.scripted import ScriptedEngine
 from livecaption.errors import OutOfMemory, TranscriptionFailed
 from livecaption.recognition import Hypothesis, TranscriptionOptions, Window
+from tests.support.cases import for_each
 
 
 @pytest.fixture(autouse=True)
@@ -39,14 +41,18 @@ def said(*prompts: str) -> list[Window]:
     return [Window(np.zeros(9600, np.float32), TranscriptionOptions(prompt=f"script: {each}")) for each in prompts]
 
 
-def texts(answers: Answers) -> list[str | None]:
+def transcribe(engine: ScriptedEngine, windows: Sequence[Window]) -> BatchAnswers:
+    return halving.transcribe(engine, windows, "all at once is too much")
+
+
+def texts(answers: BatchAnswers) -> list[str | None]:
     return [hypothesis and hypothesis.text for hypothesis in answers.hypotheses]
 
 
-def test_a_batch_that_fits_is_one() -> None:
+def test_a_batch_is_transcribed_in_halves_and_never_again_as_a_whole() -> None:
     engine = ShortOfMemory()
-    answers = transcribe(engine, said("say 0", "say 1"))
-    assert (texts(answers), answers.fits, engine.sizes) == (["0", "1"], None, [2])
+    answers = transcribe(engine, said("say 0", "say 1", "say 2", "say 3", "say 4"))
+    assert (texts(answers), answers.fits, engine.sizes) == (["0", "1", "2", "3", "4"], 2, [2, 2, 1])
 
 
 def test_every_window_of_a_batch_is_answered_though_memory_is_short(waits: list[float]) -> None:
@@ -57,27 +63,39 @@ def test_every_window_of_a_batch_is_answered_though_memory_is_short(waits: list[
 
 
 def test_windows_that_were_transcribed_before_memory_became_short_stay_so() -> None:
-    engine = ShortOfMemory(0, 2)
+    engine = ShortOfMemory(1)
     answers = transcribe(engine, said(*(f"say {n}" for n in range(8))))
     assert texts(answers) == [str(n) for n in range(8)]
-    assert (engine.sizes, answers.fits) == ([8, 4, 4, 2, 2], 2)
+    assert (engine.sizes, answers.fits) == ([4, 4, 2, 2], 2)
 
 
 def test_a_single_window_is_tried_again_after_a_moment(waits: list[float]) -> None:
-    answers = transcribe(ShortOfMemory(0), said("say 0"))
-    assert (texts(answers), answers.fits, waits) == (["0"], None, [0.5])
+    engine = ShortOfMemory()
+    answers = transcribe(engine, said("say 0"))
+    assert (texts(answers), answers.fits, waits, engine.sizes) == (["0"], None, [0.5], [1])
 
 
 def test_if_memory_is_enough_for_no_window_the_batch_has_failed(waits: list[float]) -> None:
     with pytest.raises(OutOfMemory):
-        transcribe(ScriptedEngine("memory 0"), said("say 0", "say 1"))
+        transcribe(ScriptedEngine("memory 0"), said("say 0", "say 1", "say 2"))
     assert waits == [0.5]
 
 
-def test_a_window_for_which_memory_is_not_enough_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
-    answers = transcribe(ShortOfMemory(0, 2, 3), said("say 0", "say 1", "say 2"))
-    assert texts(answers) == ["0", None, "2"]
-    assert "1 of 3 windows failed" in caplog.text
+@for_each(
+    ("short_at", "expected"),
+    [
+        ((0, 1), [None, "1", "2"]),
+        ((1, 2), ["0", None, "2"]),
+        ((2, 3), ["0", "1", None]),
+        ((0, 1, 2), [None, None, "2"]),
+    ],
+)
+def test_a_window_for_which_memory_is_not_enough_fails_alone(
+    short_at: tuple[int, ...], expected: list[str | None], caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = transcribe(ShortOfMemory(*short_at), said("say 0", "say 1", "say 2"))
+    assert texts(answers) == expected
+    assert f"{expected.count(None)} of 3 windows failed" in caplog.text
 
 
 def test_a_window_of_which_the_engine_makes_no_numbers_fails_alone() -> None:
