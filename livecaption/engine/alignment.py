@@ -41,7 +41,7 @@ def align(
     wanted = [
         i
         for i, d in enumerate(decodings)
-        if d.window.options.words and d.window.is_final and d.is_number and d.text_tokens
+        if d.window.options.words and d.window.is_final and d.is_valid and d.text_tokens
     ]
     words: dict[int, tuple[Word, ...]] = {}
     for _, indices in grouped(wanted, lambda i: decodings[i].alignment_pass):

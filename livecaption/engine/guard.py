@@ -140,7 +140,7 @@ class Decoding:
     thresholds: Thresholds = Thresholds()
 
     @property
-    def is_number(self) -> bool:
+    def is_valid(self) -> bool:
         """True unless the device computed NaN or infinity for it. Minus infinity is the logarithm of 0."""
         return self.mean_log_probability < math.inf and math.isfinite(self.no_speech_probability)
 
@@ -303,10 +303,11 @@ class Decoding:
             for period in range(shortest, len(words) // 2 + 1)
         )
 
-    def quality(self) -> tuple[bool, bool, bool, float]:
+    def quality(self) -> tuple[bool, bool, bool, bool, float]:
         """Return a key that is higher for the better of two decodings of a window."""
         # Words that were copied from earlier text are very probable.
-        return self.is_sound, not self.repeats_context, not self.is_runaway, self.mean_log_probability
+        copies = self.repeats_context
+        return self.is_valid, self.is_sound, not copies, not self.is_runaway, self.mean_log_probability
 
     @property
     def text_tokens(self) -> list[int]:

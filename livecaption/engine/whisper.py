@@ -223,7 +223,7 @@ class WhisperEngine(Engine):
                 speech_end_ms=speech[i].end_ms,
                 analysis=analyses[i],
             )
-            if decoding.is_number and all(math.isfinite(word.confidence) for word in words.get(i, ()))
+            if decoding.is_valid and all(math.isfinite(word.confidence) for word in words.get(i, ()))
             else None
             for i, decoding in enumerate(decodings)
         ]
@@ -280,7 +280,7 @@ class WhisperEngine(Engine):
 
     def _joined(self, decoding: Decoding, parts: Sequence[Decoding]) -> Decoding:
         said = [part for part in parts if part.text_tokens]
-        if not said:
+        if not said or not all(part.is_valid for part in parts):
             return decoding
         tokens = [token for part in said for token in part.text_tokens]
         total = sum(part.mean_log_probability * len(part.text_tokens) for part in said)

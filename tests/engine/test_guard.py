@@ -57,11 +57,11 @@ def test_a_sentence_of_usual_length_and_probability_is_sound() -> None:
 
 
 @for_each("number", [math.nan, math.inf])
-def test_a_decoding_with_a_probability_that_is_none_is_no_number(number: float) -> None:
-    assert decoding().is_number
-    assert decoding(mean_log_probability=-math.inf).is_number
-    assert not decoding(mean_log_probability=number).is_number
-    assert not decoding(no_speech_probability=number).is_number
+def test_a_decoding_with_a_probability_that_is_no_number_is_not_valid(number: float) -> None:
+    assert decoding().is_valid
+    assert decoding(mean_log_probability=-math.inf).is_valid
+    assert not decoding(mean_log_probability=number).is_valid
+    assert not decoding(no_speech_probability=number).is_valid
 
 
 def test_a_decoding_that_looks_wrong_is_not_sound() -> None:
@@ -325,6 +325,25 @@ def test_hotwords_are_said_only_if_the_decoder_finds_words_without_them_too() ->
     assert better(told, unclear("Zap!", 0.2)).text_tokens == []
     assert better(told, unclear("Ace!", 0.9, mean_log_probability=-1.2)).text_tokens == []
     assert better(told, unclear("Say fort.", 0.9, mean_log_probability=-0.8)) is told
+
+
+@for_each(
+    ("first", "second", "kept"),
+    [
+        ({"mean_log_probability": math.nan}, {}, "second"),
+        ({"no_speech_probability": math.nan}, {}, "second"),
+        ({"no_speech_probability": math.inf, "mean_log_probability": -0.1}, {}, "second"),
+        # An improbable text is worth more than one without numbers, even if that seems to be silence.
+        ({"mean_log_probability": math.nan, "speech_ms": 0}, {"mean_log_probability": -1.5}, "second"),
+        ({"mean_log_probability": -1.5}, {"no_speech_probability": math.nan, "mean_log_probability": -0.1}, "first"),
+        ({}, {"mean_log_probability": math.nan}, "first"),
+        ({"mean_log_probability": -math.inf}, {"mean_log_probability": math.nan}, "first"),
+    ],
+)
+def test_of_two_decodings_one_without_numbers_is_not_kept(
+    first: dict[str, float], second: dict[str, float], kept: str
+) -> None:
+    assert better(decoding(text="first", **first), decoding(text="second", **second)).text == kept
 
 
 def test_little_and_unclear_speech_that_is_not_recognized_at_the_second_try_either_is_dropped() -> None:
