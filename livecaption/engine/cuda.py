@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from livecaption.errors import EngineUnusable
-from livecaption.ipc.gpus import Driver, Gpu, device_files
+from livecaption.ipc.gpus import Driver, DriverNotFound, Gpu, device_files
 
 OLDEST_CAPABILITY = (5, 3)
 """The first compute capability that the wheel has machine code for."""
@@ -38,9 +38,10 @@ def find_driver() -> tuple[Driver | None, str]:
     devices = device_files()
     try:
         driver = Driver()
+    except DriverNotFound as error:
+        return None, f"NVIDIA's driver cannot be loaded: {error}" if devices else ""
     except OSError as error:
-        # Where there is no driver and no GPU, its library is missing.
-        return None, f"NVIDIA's driver does not work: {error}" if devices or "cannot open" not in str(error) else ""
+        return None, f"NVIDIA's driver does not work: {error}"
     if driver.version < OLDEST_DRIVER:
         return None, f"NVIDIA's driver is too old: driver {OLDEST_DRIVER_NAME} or later is needed"
     if not driver.gpus:

@@ -34,14 +34,16 @@ class Gpu:
         name: such as `NVIDIA H200`.
         uuid: such as `GPU-1b2c...`; the same in every process, also where other GPUs are hidden.
         capability: compute capability, such as (9, 0).
-        total_bytes: its memory.
     """
 
     index: int
     name: str
     uuid: str
     capability: tuple[int, int]
-    total_bytes: int
+
+
+class DriverNotFound(OSError):
+    """There is no library of a driver that this process can open."""
 
 
 def device_files(directory: str = "/dev") -> list[str]:
@@ -57,13 +59,17 @@ class Driver:
         gpus: all GPUs that are not hidden, in order.
 
     Raises:
-        OSError: there is no driver, or it does not work.
+        DriverNotFound: there is no driver.
+        OSError: it does not work.
     """
 
     def __init__(self) -> None:
         # Otherwise CUDA counts the fastest GPU first. CTranslate2 reads the variable too, when it first looks for GPUs.
         os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-        self._library = ctypes.CDLL(LIBRARY)
+        try:
+            self._library = ctypes.CDLL(LIBRARY)
+        except OSError as error:
+            raise DriverNotFound(*error.args) from None
         self._contexts: dict[int, ctypes.c_void_p] = {}
         version, n_gpus = ctypes.c_int(), ctypes.c_int()
         self._call("cuDriverGetVersion", ctypes.byref(version))
@@ -106,13 +112,11 @@ class Driver:
         device = self._device(index)
         name = ctypes.create_string_buffer(_MAX_NAME_BYTES)
         own_uuid = ctypes.create_string_buffer(_UUID_BYTES)
-        total = ctypes.c_size_t()
         major, minor = ctypes.c_int(), ctypes.c_int()
         self._call("cuDeviceGetName", name, _MAX_NAME_BYTES, device)
         # The first version returns the UUID of the whole GPU for an instance of MIG. Drivers before 470 have only that.
         has_second = hasattr(self._library, "cuDeviceGetUuid_v2")
         self._call("cuDeviceGetUuid_v2" if has_second else "cuDeviceGetUuid", own_uuid, device)
-        self._call("cuDeviceTotalMem_v2", ctypes.byref(total), device)
         self._call("cuDeviceGetAttribute", ctypes.byref(major), _CAPABILITY_MAJOR, device)
         self._call("cuDeviceGetAttribute", ctypes.byref(minor), _CAPABILITY_MINOR, device)
         return Gpu(
@@ -120,7 +124,6 @@ class Driver:
             name.value.decode(errors="replace"),
             f"GPU-{uuid.UUID(bytes=own_uuid.raw)}",
             (major.value, minor.value),
-            total.value,
         )
 
     def _device(self, index: int) -> ctypes.c_int:

@@ -1,5 +1,6 @@
 """The needs of CTranslate2 on a machine with a GPU. Stubs of the libraries of NVIDIA answer."""
 
+import ctypes
 import signal
 import subprocess
 import sys
@@ -97,6 +98,34 @@ def test_a_missing_driver_is_wrong_only_where_there_is_a_gpu(
     driver, problem = find_driver()
     assert driver is None
     assert ("cannot open shared object file" in problem) == bool(device_files)
+
+
+@for_each(
+    "wording",
+    ["Could not find module 'nvcuda.dll' (or one of its dependencies).", "dlopen(libcuda.so.1, 0x0006): tried"],
+)
+def test_a_missing_driver_is_nothing_wrong_on_other_systems_either(wording: str) -> None:
+    """They have no such device files, and other words for it."""
+
+    def refuse(_: str) -> None:
+        raise OSError(wording)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ctypes, "CDLL", refuse)
+        patch.setattr(cuda, "device_files", list)
+        assert find_driver() == (None, "")
+
+
+@pytest.mark.usefixtures("stub")
+def test_a_driver_that_cannot_open_something_is_wrong_also_without_device_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: Driver) -> None:
+        raise OSError("cuInit: cannot open it (999)")
+
+    monkeypatch.setattr(Driver, "__init__", fail)
+    monkeypatch.setattr(cuda, "device_files", list)
+    assert find_driver() == (None, "NVIDIA's driver does not work: cuInit: cannot open it (999)")
 
 
 def test_ctranslate2_finds_the_libraries_of_the_package_once_they_are_loaded(tmp_path: Path) -> None:

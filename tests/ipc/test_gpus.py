@@ -20,15 +20,15 @@ def _stub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_DEVICE_ORDER")
 
 
-def test_a_gpu_has_a_name_a_uuid_a_capability_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_has_a_name_a_uuid_and_a_capability(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUB_GPUS", "2")
     monkeypatch.setenv("STUB_DRIVER", "12040")
     monkeypatch.setenv("STUB_CAPABILITY", "86")
     driver = Driver()
     assert driver.version == 12040
     assert driver.gpus == (
-        Gpu(0, "Stub GPU 0", "GPU-00010203-0405-0607-0809-0a0b0c0d0e0f", (8, 6), 80 * GIB),
-        Gpu(1, "Stub GPU 1", "GPU-10111213-1415-1617-1819-1a1b1c1d1e1f", (8, 6), 80 * GIB),
+        Gpu(0, "Stub GPU 0", "GPU-00010203-0405-0607-0809-0a0b0c0d0e0f", (8, 6)),
+        Gpu(1, "Stub GPU 1", "GPU-10111213-1415-1617-1819-1a1b1c1d1e1f", (8, 6)),
     )
 
 

@@ -37,7 +37,6 @@ int cuDeviceGetUuid_v2(unsigned char *uuid, int device) {
     for (int i = 0; i < 16; i++) uuid[i] = 16 * device + i;
     return 0;
 }
-int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = (size_t)80 << 30; return 0; }
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
     int capability = number("STUB_CAPABILITY", 90);
     *value = attribute == 75 ? capability / 10 : attribute == 76 ? capability % 10 : -1;
