@@ -44,6 +44,8 @@ def check_encoder(model: Any, directory: Path, device: Device) -> None:
             f"{device.name} runs no code of CTranslate2, and reports no error: update NVIDIA's driver, or use "
             "--device cpu"
         )
+    # The destructor of a model may hang, so one that serves is never destroyed. Here nothing else computes, and the
+    # dead-man's switch of the load ends a process that hangs.
     reference = ctranslate2.models.Whisper(str(directory), device="cpu", compute_type="float32")
     expected = _encode(reference, noise)
     reference.unload_model()

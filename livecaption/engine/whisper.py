@@ -66,7 +66,8 @@ def load_engine(
         full_context: True: the encoder gets 30 s for a window of any length.
         search: how windows are decoded; None: as measured.
         thresholds: which texts the guard believes; None: as measured.
-        calibrates: time batches of all sizes; see `measure_costs`.
+        calibrates: check the numbers of a GPU, and time batches of all sizes; see `measure_costs`. Once is enough for a
+            device.
 
     Raises:
         EngineUnusable: the model can never load with these settings.
@@ -81,8 +82,9 @@ def load_engine(
         thresholds=thresholds,
     )
     try:
-        with typed_errors():
-            engine.check_numbers()
+        if calibrates:
+            with typed_errors():
+                engine.check_numbers()
         [answer] = engine.transcribe([Window(np.zeros(SAMPLE_RATE_HZ, np.float32), is_final=False)])
         engine.costs = measure_costs(engine.rehearse, on_gpu=engine.device_kind != "cpu", calibrates=calibrates)
     except TranscriptionFailed as error:

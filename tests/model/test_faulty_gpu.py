@@ -107,7 +107,9 @@ def broken(engine: WhisperEngine, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 def test_a_gpu_that_computes_as_the_cpu_does_is_used(one_gpu: Callable[..., None]) -> None:
     one_gpu()
     for compute_type in ("float32", "auto"):
-        description = load_engine(find_model(), "cuda", compute_type).description
+        engine = load_engine(find_model(), "cuda", compute_type)
+        engine.check_numbers()
+        description = engine.description
         expected = "float32" if compute_type == "float32" else "int8_float32"
         assert (description.device, description.compute_type) == ("Stub GPU 0 (cuda:0)", expected)
 
@@ -115,7 +117,13 @@ def test_a_gpu_that_computes_as_the_cpu_does_is_used(one_gpu: Callable[..., None
 def test_a_gpu_whose_kernels_did_not_run_is_refused(one_gpu: Callable[..., None]) -> None:
     one_gpu(damage=np.zeros_like)
     with pytest.raises(EngineUnusable, match=r"runs no code of CTranslate2.*update NVIDIA's driver"):
-        load_engine(find_model(), "cuda")
+        load_engine(find_model(), "cuda", calibrates=True)
+
+
+def test_a_gpu_is_checked_only_at_the_first_load(one_gpu: Callable[..., None]) -> None:
+    """A worker that replaces another one starts sooner without the second model."""
+    one_gpu(damage=np.zeros_like)
+    assert load_engine(find_model(), "cuda").device_kind == "cuda"
 
 
 def test_a_gpu_whose_encoder_makes_nan_is_refused_and_the_message_names_the_compute_type(
@@ -123,7 +131,7 @@ def test_a_gpu_whose_encoder_makes_nan_is_refused_and_the_message_names_the_comp
 ) -> None:
     one_gpu(damage=lambda encoded: np.full_like(encoded, NAN))
     with pytest.raises(EngineUnusable, match="--compute-type"):
-        load_engine(find_model(), "cuda")
+        load_engine(find_model(), "cuda", calibrates=True)
 
 
 def test_a_gpu_whose_decoder_makes_nan_is_refused_and_the_message_names_the_compute_type(
