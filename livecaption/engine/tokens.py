@@ -1,5 +1,7 @@
 """Convert between text and the tokens of a Whisper model: the decoder's prompts, and its answers."""
 
+from functools import lru_cache
+
 import tokenizers
 from faster_whisper.tokenizer import Tokenizer
 
@@ -12,6 +14,9 @@ MAX_PREVIOUS_TOKENS = 223  # half of the decoder's 448 positions, minus one for 
 MAX_PRECEDING_TOKENS = 112
 """Tokens of the preceding utterance, at most; they count among those. With more its audio is not used."""
 TIMESTAMP_MS = 20
+MAX_KEPT_TEXTS = 1024
+"""Texts whose tokens are kept, about those of all batches in the stages. Less: texts are tokenized twice. More: more
+memory."""
 
 # Punctuation that `merge_punctuations` joins to the word before it, as in Whisper.
 CLOSING_PUNCTUATION = "\"'.。,，!！?？:：”)]}、"
@@ -41,6 +46,8 @@ class Vocabulary:
         self._vocabulary = vocabulary
         self._multilingual = multilingual
         self._special = Tokenizer(vocabulary, multilingual=False)
+        # A batch needs each text for its plan and for its prompts, and a stream has one prompt for all of its windows.
+        self._tokens = lru_cache(MAX_KEPT_TEXTS)(self._tokenize)
         self._filling = self._encode(" ".join(FILLING.split()))
         self._tokenizers: dict[tuple[str, Task], Tokenizer] = {}
         # The vocabulary is in this order: <|startoftranscript|>, languages, <|translate|>, ...
@@ -133,8 +140,10 @@ class Vocabulary:
 
     def _encode(self, text: str, *, spaced: bool = True) -> list[int]:
         """Return the tokens of plain text. Special tokens such as <|endoftext|> in a client's prompt are left out."""
-        tokens = self._special.encode(" " * spaced + text.strip()) if text.strip() else []
-        return [token for token in tokens if token < self._special.eot]
+        return list(self._tokens(" " * spaced + text.strip())) if text.strip() else []
+
+    def _tokenize(self, text: str) -> tuple[int, ...]:
+        return tuple(token for token in self._special.encode(text) if token < self._special.eot)
 
 
 def _is_spaced(language: str | None, task: Task) -> bool:

@@ -61,7 +61,7 @@ class Transcribe:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Server -> worker: finish and answer the current batch, then end."""
+    """Server -> worker: finish and answer all batches that were sent, then end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,28 @@ def test_the_end_of_a_prompt_counts_however_long_it_is(engine: WhisperEngine, sa
     assert "ill-disposed" in texts(engine, Window(samples[MISHEARD_CLIP], TranscriptionOptions(prompt=prompt)))[0]
 
 
+def test_the_plan_of_a_window_and_its_prompt_tokenize_each_text_once() -> None:
+    tokens = tokenizers.Tokenizer.from_file(str(find_model("tiny.en").directory / "tokenizer.json"))
+    encoded: list[str] = []
+
+    class NotingTokenizer:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tokens, name)
+
+        def encode(self, text: str, **how: Any) -> Any:
+            encoded.append(text)
+            return tokens.encode(text, **how)
+
+    vocabulary = Vocabulary(NotingTokenizer(), multilingual=False)
+    encoded.clear()
+    options = TranscriptionOptions(prompt="A reading from a novel.", hotwords=("Quilter", "Zaphod"))
+    window = Window(np.zeros(16_000, np.float32), options, context="It was a quiet afternoon. " * 4)
+    given, context = vocabulary.previous(window)
+    prompt = vocabulary.prompt(window, "en")
+    assert prompt[1 : 1 + len(given) + len(context)] == [*given, *context]
+    assert len(encoded) == len(set(encoded)) == 3
+
+
 def test_hotwords_are_not_crowded_out_by_a_long_prompt(engine: WhisperEngine, samples: Samples) -> None:
     options = TranscriptionOptions(hotwords=("ill-disposed",), prompt="Chapter one of a novel. " * 500)
     assert "ill-disposed" in texts(engine, Window(samples[MISHEARD_CLIP], options))[0]
