@@ -74,14 +74,20 @@ class Decoder:
         self._thresholds = thresholds
         self._full_context = full_context
 
-    def plan(self, windows: Sequence[Window], *, is_retry: bool = False) -> list[EncoderPass]:
-        """Distribute windows over passes, and compute their features. A retry gets more audio."""
+    def plan(self, windows: Sequence[Window], retries_of: Sequence[Window] | None = None) -> list[EncoderPass]:
+        """Distribute windows over passes, and compute their features.
+
+        Args:
+            windows: what is decoded.
+            retries_of: the same windows as they were at first, perhaps with a preceding utterance; None: this is the
+                first time. A retry gets more audio than its window got at first.
+        """
         needs = []
-        for window in windows:
+        for window, heard in zip(windows, retries_of or windows, strict=True):
             given, context = self._vocabulary.previous(window)
             needs.append(
                 Need(
-                    self._search.context_s(window, full=self._full_context, is_retry=is_retry),
+                    self._search.context_s(heard, full=self._full_context, is_retry=retries_of is not None),
                     self._search.beam_size(window),
                     n_given=len(given),
                     n_context=len(context),

@@ -258,7 +258,9 @@ class WhisperEngine(Engine):
         ]
         # Text or audio before the window may have misled the decoder.
         again = [_without_hints(decodings[i]) for i in doubtful]
-        retries = self._decoder.decode(again, [speech[i] for i in doubtful], self._decoder.plan(again, is_retry=True))
+        retries = self._decoder.decode(
+            again, [speech[i] for i in doubtful], self._decoder.plan(again, [windows[i] for i in doubtful])
+        )
         for i, retry in zip(doubtful, retries, strict=True):
             decodings[i] = better(decodings[i], retry)
         return decodings, runaways, set(doubtful)

@@ -175,6 +175,26 @@ def test_a_window_that_adds_nothing_to_the_words_before_it_is_transcribed_alone(
     assert not partial.suspicious  # as it would be without a second try
 
 
+def test_a_second_try_gets_more_audio_than_the_first_one_had_with_the_words_before_it(
+    engine: WhisperEngine, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one has no words before it."""
+    model, encoded_s = engine._decoder.model, []
+
+    class NotingModel:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(model, name)
+
+        def encode(self, features: Any) -> Any:
+            encoded_s.append(features.shape[2] // 100)
+            return model.encode(features)
+
+    monkeypatch.setattr(engine._decoder, "model", NotingModel())
+    preceding = PrecedingUtterance(samples["jfk"], ", ".join(JFK_PARTS), 10_800, 11_200)
+    engine.transcribe([Window(np.zeros(16_000, np.float32), preceding=preceding)])
+    assert encoded_s == [14, 20]
+
+
 def test_more_words_before_a_window_than_the_decoder_has_room_for_are_left_out(
     engine: WhisperEngine, samples: Samples
 ) -> None:
