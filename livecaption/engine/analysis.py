@@ -20,7 +20,7 @@ Part = TypeVar("Part", Window, PrecedingUtterance)
 
 
 class Analyzer:
-    """Analyzer of an engine whose features have `n_mels` bands. It keeps nothing between windows."""
+    """Analyzes windows for an engine whose features have `n_mels` bands. It keeps nothing between windows."""
 
     def __init__(self, n_mels: int) -> None:
         self._n_mels = n_mels

@@ -75,7 +75,7 @@ class Judged(NamedTuple):
 
 
 class SpeechDetector:
-    """Detector of speech. It keeps no state between windows. The network's state goes with `Analysis`."""
+    """Detects speech. It keeps no state between windows. The network's state goes with `Analysis`."""
 
     def __init__(self) -> None:
         self._session = get_vad_model().session

@@ -1,5 +1,6 @@
 """Batches on a GPU have few passes. A stand-in for CTranslate2 counts them; nothing here has a GPU."""
 
+import math
 import random
 import sys
 import weakref
@@ -150,6 +151,25 @@ def test_the_gpu_keeps_nothing_of_a_batch_that_waits_for_its_last_stage(
     assert len(made) > 1  # all, and the doubtful ones again
     assert [kept() for kept in made] == [None] * len(made)
     assert finish()[0].words
+
+
+def test_a_window_keeps_its_text_if_the_gpu_makes_no_numbers_of_its_parts(
+    engine: WhisperEngine, model: CountingModel, samples: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate = model.generate
+
+    def generate_worse(*arguments: Any, **how: Any) -> list[Any]:
+        results = generate(*arguments, **how)
+        for result in results if count(model.calls, "generate") > 2 else ():
+            result.scores = [math.nan]
+        return results
+
+    monkeypatch.setattr(model, "generate", generate_worse)
+    long = [samples["ls-374-180298-0000"], np.zeros(16_000, np.float32), samples["ls-1995-1837-0001"]]
+    [hypothesis] = engine.transcribe([Window(np.concatenate(long))])
+    assert count(model.calls, "generate") > 2
+    assert hypothesis is not None
+    assert hypothesis.text == "one two three four five six seven eight"
 
 
 def test_the_parts_of_all_skipped_speech_are_decoded_together(
