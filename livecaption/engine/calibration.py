@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from livecaption.audio import SAMPLE_RATE_HZ
-from livecaption.errors import TranscriptionFailed
+from livecaption.errors import OutOfMemory, TranscriptionFailed
 from livecaption.recognition import BatchTime, EngineCosts, PrecedingUtterance, TranscriptionOptions, Window
 
 FINAL_S = 5.0
@@ -52,6 +52,7 @@ def measure_costs(
 
     Raises:
         TranscriptionFailed: single windows do not work.
+        OutOfMemory: there is no memory for a single window.
         EngineUnusable: the device is lost.
     """
     final, partial = _window(FINAL_S), replace(_window(PARTIAL_S), is_final=False)
@@ -76,7 +77,7 @@ def measure_costs(
                 break
             try:
                 measured.append(BatchTime(n, min(seconds(window, n) for _ in range(n_times))))
-            except TranscriptionFailed:
+            except (OutOfMemory, TranscriptionFailed):
                 if not measured:
                     raise
                 break  # so many windows do not fit into the memory of the GPU

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from livecaption.engine.calibration import LONGEST_S, MAX_BATCH_ON_CPU, RehearsedModel, measure_costs
-from livecaption.errors import TranscriptionFailed
+from livecaption.errors import OutOfMemory
 from livecaption.recognition import BatchTime, EngineCosts, Window
 
 
@@ -24,7 +24,7 @@ class Machine:
 
     def rehearse(self, windows: Sequence[Window], n_tokens: int) -> None:
         if len(windows) > self.fits:
-            raise TranscriptionFailed("out of memory")
+            raise OutOfMemory("out of memory")
         is_new = len(windows) not in map(len, self.batches)
         self.batches.append(windows)
         self.n_tokens.append(n_tokens)
@@ -80,8 +80,8 @@ def test_sizes_that_do_not_fit_into_the_memory_of_a_gpu_are_left_out() -> None:
     assert costs.max_batch == 32
 
 
-def test_a_single_window_that_fails_is_a_failure() -> None:
-    with pytest.raises(TranscriptionFailed):
+def test_a_single_window_without_memory_is_a_failure() -> None:
+    with pytest.raises(OutOfMemory):
         Machine(fits=0).measure()
 
 

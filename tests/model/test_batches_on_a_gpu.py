@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pytest
 import tokenizers
 
+from livecaption.engine import whisper
 from livecaption.engine.models import ModelFiles, find_model
-from livecaption.engine.whisper import WhisperEngine
+from livecaption.engine.whisper import WhisperEngine, load_engine
 from livecaption.evaluation.clips import Clip
 from livecaption.recognition import PrecedingUtterance, TranscriptionOptions, Window
 from tests.support.cases import for_each
@@ -86,6 +87,17 @@ def split_rounds(calls: list[Call]) -> tuple[list[Call], list[Call]]:
 
 def count(calls: list[Call], kind: str) -> int:
     return sum(call.kind == kind for call in calls)
+
+
+def test_a_gpu_without_memory_for_the_largest_batch_loads_and_takes_smaller_ones(
+    model: CountingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whisper, "choose_device", lambda *_: GPU)
+    monkeypatch.setattr(whisper, "check_encoder", lambda *_: None)
+    model.fits = 40
+    costs = load_engine(find_model(), calibrates=True).costs
+    assert [each.n_windows for each in costs.finals] == [each.n_windows for each in costs.partials] == [1, 8, 32]
+    assert costs.max_batch == 32
 
 
 @for_each("seed", range(2))

@@ -75,12 +75,14 @@ class CountingModel:
         text: tokens that it writes for each window, after those that it was given.
         start, no_times: the tokens <|startoftranscript|> and <|notimestamps|>.
         languages: languages of the model; it detects one after the other. None: it has English only.
+        fits: windows in one pass of the encoder for which it has memory.
     """
 
     text: list[int]
     start: int
     no_times: int
     languages: tuple[str, ...] = ()
+    fits: int = 1000
     calls: list[Call] = field(default_factory=list)
     n_mels = 80
     n_detected = 0
@@ -91,6 +93,8 @@ class CountingModel:
 
     def encode(self, features: Storage) -> Storage:
         n_windows, _, n_frames = features.shape
+        if n_windows > self.fits:
+            raise RuntimeError("CUDA failed with error out of memory")
         assert features.array.dtype == np.float16
         self.calls.append(Call("encode", n_windows, n_frames))
         return Storage(np.zeros((n_windows, n_frames // 2, 4), np.float16), "cuda")
