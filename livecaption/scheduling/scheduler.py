@@ -7,8 +7,9 @@ Rules, in order:
    final of the same utterance removes it.
 3. Sessions take turns. A partial that replaces another keeps its place in the queue. A waiting partial is refreshed
    when its turn comes: it gets the audio that has come meanwhile. So waiting makes partials rarer, never older.
-4. A worker without work gets what there is. A worker that computes gets another batch, up to `batches_in_flight`, only
-   if that batch is full. Fewer requests become a larger batch meanwhile: docs/decisions/0029-batches-in-flight.md.
+4. A worker that could compute one more batch at the same time is idle, and gets what there is. Any other gets a batch
+   ahead, up to `batches_in_flight`, only if that batch is full. Fewer requests become a larger batch meanwhile:
+   docs/decisions/0029-batches-in-flight.md.
 5. A final whose worker crashed is tried once more, alone, before everything else. If its worker crashes again, it is
    the cause and is given up. The other finals of its first batch have lost nothing.
 6. A partial whose worker crashed is dropped, and its utterance gets no more partials. Each would send the same audio
@@ -18,9 +19,9 @@ Rules, in order:
    partials have failed, because newer ones come. Each of its sessions then gets batches of its own for this kind of
    request, until one is answered. So a request that always fails costs the others only one batch.
 8. Waiting requests of a cancelled utterance are dropped. Those in flight are answered nevertheless.
-9. Translations of finals go last, one at a time, to workers without work, while there is time for them. One of several
-   workers gets none, so that the next final finds it idle. None is tried again. After a crash its session gets no more
-   of them: docs/decisions/0048-tracks.md.
+9. Translations of finals go last, one at a time, to workers without a batch, while there is time for them. One of
+   several workers gets none, so that the next final finds it idle. None is tried again. After a crash its session gets
+   no more of them: docs/decisions/0048-tracks.md.
 
 Pure: events in, instructions out. The scheduler does not depend on time, processes or pipes.
 """
@@ -77,7 +78,7 @@ class Scheduler:
         self._translations = WaitingTranslations()
         self._translates = True
         self._workers: dict[WorkerId, dict[BatchId, tuple[Request, ...]]] = {}
-        self._max_in_flight: dict[WorkerId, int] = {}
+        self._n_streams: dict[WorkerId, int] = {}
         self._killers: set[RequestId] = set()  # finals whose worker died once
         self._failed: set[RequestId] = set()  # finals that failed once in a batch of their own
         self._alone: set[tuple[SessionId, bool]] = set()  # sessions whose finals (True) or partials go alone
@@ -175,12 +176,12 @@ class Scheduler:
     def add_worker(self, worker: WorkerId, n_streams: int = 1) -> list[Instruction]:
         """Add a worker that is ready. It computes `n_streams` batches at the same time."""
         self._workers[worker] = {}
-        self._max_in_flight[worker] = self._config.batches_in_flight + n_streams - 1
+        self._n_streams[worker] = n_streams
         return self._dispatch()
 
     def remove_worker(self, worker: WorkerId) -> list[Instruction]:
         """Remove a worker that died. Its oldest batch is suspect; the batches after it are not."""
-        self._max_in_flight.pop(worker, None)
+        self._n_streams.pop(worker, None)
         batches = self._workers.pop(worker, {})
         instructions: list[Instruction] = []
         for position, requests in enumerate(batches.values()):
@@ -273,7 +274,7 @@ class Scheduler:
     def _dispatch(self) -> list[Instruction]:
         instructions: list[Instruction] = []
         while (worker := self._idlest_worker()) is not None:
-            requests = self._next_batch(idle=not self._workers[worker])
+            requests = self._next_batch(idle=self._is_idle(worker), empty=not self._workers[worker])
             if not requests:
                 break
             self._n_batches += 1
@@ -283,23 +284,27 @@ class Scheduler:
         return instructions
 
     def _idlest_worker(self) -> WorkerId | None:
-        free = [(len(held), worker) for worker, held in self._workers.items() if self._has_room(worker)]
-        return min(free)[1] if free else None
+        free = [worker for worker in self._workers if self._has_room(worker)]
+        return min(free, key=lambda each: (not self._is_idle(each), len(self._workers[each]), each), default=None)
+
+    def _is_idle(self, worker: WorkerId) -> bool:
+        """Return whether a worker would compute another batch at once."""
+        return len(self._workers[worker]) < self._n_streams[worker]
 
     def _has_room(self, worker: WorkerId) -> bool:
         """Return whether a worker may get another batch.
 
         Where batches are computed at the same time, a suspect has its worker for itself, so that its crash proves it.
         """
-        held, most = self._workers[worker], self._max_in_flight[worker]
-        if most > self._config.batches_in_flight and any(r.id in self._killers for rs in held.values() for r in rs):
+        held, n_streams = self._workers[worker], self._n_streams[worker]
+        if n_streams > 1 and any(request.id in self._killers for batch in held.values() for request in batch):
             return False
-        return len(held) < most
+        return len(held) < self._config.batches_in_flight + n_streams - 1
 
-    def _next_batch(self, *, idle: bool) -> tuple[Request, ...]:
+    def _next_batch(self, *, idle: bool, empty: bool) -> tuple[Request, ...]:
         if self._suspects:
             # It must be alone also in the worker: after another batch the crash would not show which request caused it.
-            return (self._suspects.popleft(),) if idle else ()
+            return (self._suspects.popleft(),) if empty else ()
         if self._finals:
             if not idle and len(self._finals) < self._max_finals:
                 return ()
@@ -317,7 +322,7 @@ class Scheduler:
         if not idle and len(sessions) < self._max_partials:
             return ()
         if not sessions:
-            return self._next_translation()
+            return self._next_translation() if empty else ()
         # The first session in turn, and those with the most similar length: different windows cannot share a pass.
         first = self._partials[sessions[0]]
         partials = [each for each in map(self._partials.__getitem__, sessions) if self._may_share(first, each)]
@@ -363,16 +368,17 @@ class Scheduler:
         assert all(request.is_final for *_, request in self._finals)
         assert all(request.is_partial for request in self._partials.values())
         for worker, batches in self._workers.items():
-            assert len(batches) <= self._max_in_flight[worker]
+            assert len(batches) < self._config.batches_in_flight + self._n_streams[worker]
             assert all(0 < len(requests) <= self._config.max_batch for requests in batches.values())
         flying = [request.session for request in self._in_flight() if request.is_partial]
         assert len(flying) == len(set(flying)), "two partials of one session are in flight"
         eligible = self._partials.keys() - set(flying)
         if not all(self._workers.values()):
-            assert not self._suspects, "a worker is idle although a final is waiting to be tried again"
+            assert not self._suspects, "a worker is empty although a final is waiting to be tried again"
+            assert not (self._translations and self._may_translate()), "a worker is empty although a translation waits"
+        if any(self._is_idle(worker) and self._has_room(worker) for worker in self._workers) and not self._suspects:
             assert not self._finals, "a worker is idle although a final waits"
             assert not eligible, "a worker is idle although a partial waits"
-            assert not (self._translations and self._may_translate()), "a worker is idle although a translation waits"
         if any(map(self._has_room, self._workers)):
             assert len(self._finals) < self._max_finals or self._suspects, (
                 "a full batch waits although a worker has room"

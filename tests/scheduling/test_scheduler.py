@@ -211,6 +211,37 @@ def test_a_worker_that_computes_several_batches_at_the_same_time_holds_one_more_
     sched.check_invariants()
 
 
+@pytest.mark.parametrize("request_of", [final, partial])
+def test_a_worker_that_computes_fewer_batches_than_it_can_gets_a_single_request_at_once(
+    request_of: Callable[..., Request],
+) -> None:
+    sched = scheduler()
+    sched.add_worker(W1, 2)
+    assert ids(sched.submit(request_of(1, "a"))) == [(1,)]
+    assert ids(sched.submit(request_of(2, "b"))) == [(2,)]
+    assert sched.submit(request_of(3, "c")) == []
+    assert ids(sched.complete(W1, BatchId(1))[1]) == [(3,)]
+    sched.check_invariants()
+
+
+def test_a_request_goes_to_a_worker_that_computes_it_at_once_before_one_that_would_not() -> None:
+    sched = scheduler(W1)
+    sched.submit(final(1))
+    sched.add_worker(W2, 2)
+    assert [each.worker for n in (2, 3) for each in sched.submit(final(n)) if isinstance(each, Dispatch)] == [W2, W2]
+
+
+def test_a_suspect_waits_until_no_batch_is_computed_beside_it() -> None:
+    sched = scheduler(W1)
+    sched.submit(final(1))
+    sched.add_worker(W2, 2)
+    sched.submit(final(2))
+    assert sched.remove_worker(W1) == []
+    assert sched.submit(final(3)) == []
+    assert ids(sched.complete(W2, BatchId(2))[1]) == [(1,)]
+    assert ids(sched.complete(W2, BatchId(3))[1]) == [(3,)]
+
+
 def test_a_culprit_that_was_computed_beside_an_older_batch_becomes_suspect_in_the_next_worker() -> None:
     """Row 43: it costs one more death, and no other final its answer."""
     sched = scheduler(max_batch=1)
@@ -540,12 +571,12 @@ class AnyOrderOfThings(RuleBasedStateMachine):
         self.carry_out(self.scheduler.submit(request))
 
     @precondition(lambda self: len(self.held) < 3)
-    @rule()
-    def start_worker(self) -> None:
+    @rule(n_streams=st.integers(1, 2))
+    def start_worker(self, n_streams: int = 1) -> None:
         self.n_workers += 1
         worker = WorkerId(self.n_workers)
         self.held[worker] = []
-        self.carry_out(self.scheduler.add_worker(worker))
+        self.carry_out(self.scheduler.add_worker(worker, n_streams))
 
     @precondition(lambda self: any(self.held.values()))
     @rule(data=st.data())
@@ -698,6 +729,15 @@ def test_a_worker_that_computes_gets_no_translation() -> None:
     assert sched.submit(translation(2)) == []
     assert (sched.figures.translations, sched.figures.in_flight) == (1, 1)
     assert ids(sched.complete(W1, BatchId(1))[1]) == [(2,)]
+
+
+def test_a_translation_goes_to_a_worker_without_a_batch_and_a_final_beside_it_at_once() -> None:
+    sched = scheduler()
+    sched.add_worker(W1, 2)
+    sched.submit(final(1))
+    assert sched.submit(translation(2)) == []
+    assert ids(sched.complete(W1, BatchId(1))[1]) == [(2,)]
+    assert ids(sched.submit(final(3))) == [(3,)]
 
 
 def test_translations_wait_while_there_is_no_time_for_them() -> None:
