@@ -29,8 +29,9 @@ FINALS_ALONE_WITHIN_S = 3.0
 """The same while there is only one stream, so nobody else waits: a recording. Longer: a second stream that begins waits
 for longer. Shorter: recordings cost more. Figures: docs/decisions/0042-recordings.md."""
 QUICK_S = 0.1
-"""Time in s of a batch of partials below which requests wait for each other even for a small gain, because nobody
-notices it. More: words of few streams are shown later. Less: a GPU serves fewer streams."""
+"""Time in s of a batch of partials below which requests wait for each other even for a small gain, where workers
+compute several batches at the same time. There a batch of partials delays no final, and nobody notices the wait. More:
+words of few streams are shown later. Less: a GPU serves fewer streams. Elsewhere words would be shown later."""
 SLOWEST_INTERVAL_MS = 4_000
 """Longest planned interval of partials in ms. With a longer one partials would show words about as late as finals."""
 PAUSE_UTILIZATION = 0.85
@@ -123,8 +124,10 @@ class LoadController:
 
     def __init__(self, interval_ms: int, max_batch: int) -> None:
         self._interval_ms = interval_ms
-        self._max_batch = max_batch
+        self._max_batch = self._largest_batch = max_batch
         self._costs: _Costs | None = None
+        self._quick_s = 0.0
+        self._has_learned = False  # True once a batch was computed
         self._computing_finals = Rate(RATE_MEMORY_S)
         self._computing = Rate(RATE_MEMORY_S)
         self._spoke_s: dict[SessionId, float] = {}  # when speech of each session was last reported
@@ -133,14 +136,22 @@ class LoadController:
         self._set_s = -inf
         self._paused_s = 0.0
 
-    def calibrate(self, measured: EngineCosts) -> None:
-        """Take the times that a worker measured while it loaded.
+    def calibrate(self, measured: EngineCosts, n_streams: int = 1) -> None:
+        """Take the times that a worker measured while it loaded. It computes `n_streams` batches at the same time.
 
-        Only the first report counts, because batches are better evidence than a later one.
+        Any worker may get the next batch, so the costliest calibration counts, and the smallest of their largest
+        batches. Once a batch was computed, later times do not count, because batches are better evidence.
         """
-        if self._costs is None:
-            self._costs = _Costs(BatchCost(measured.finals), BatchCost(measured.partials))
-            self._max_batch = min(self._max_batch, measured.max_batch)
+        self._max_batch = min(self._max_batch, measured.max_batch)
+        self._largest_batch = min(self._largest_batch, self._max_batch)
+        costs = _Costs(BatchCost(measured.finals), BatchCost(measured.partials))
+        if self._costs is None or (not self._has_learned and self._request_s(costs) > self._request_s(self._costs)):
+            self._costs = costs
+            self._quick_s = QUICK_S if n_streams > 1 else 0.0
+
+    def limit_batches(self, n_windows: int) -> None:
+        """Compute no batches of more than `n_windows` from now on, because memory was short for more."""
+        self._largest_batch = min(self._max_batch, n_windows)
 
     def record_request(self, request: Request, now_s: float) -> None:
         """Record the request of a stream."""
@@ -151,6 +162,7 @@ class LoadController:
     def record_batch(self, n_requests: int, compute_s: float, now_s: float, *, is_final: bool) -> None:
         """Record how long a worker, which has been calibrated, computed a batch of one kind."""
         assert self._costs is not None
+        self._has_learned = True
         (self._costs.finals if is_final else self._costs.partials).learn(n_requests, compute_s)
         self._computing.add(compute_s, now_s)
         if is_final:
@@ -187,21 +199,25 @@ class LoadController:
     @property
     def max_finals(self) -> int:
         """Largest number of requests in one batch of finals of several streams."""
-        return 1 if self._costs is None else self._costs.finals.best_within(FINALS_WITHIN_S, self._max_batch)
+        return 1 if self._costs is None else self._costs.finals.best_within(FINALS_WITHIN_S, self._largest_batch)
 
     @property
     def max_finals_alone(self) -> int:
         """The same where all are of one stream."""
-        return 1 if self._costs is None else self._costs.finals.largest_within(FINALS_ALONE_WITHIN_S, self._max_batch)
+        return (
+            1 if self._costs is None else self._costs.finals.largest_within(FINALS_ALONE_WITHIN_S, self._largest_batch)
+        )
 
     @property
     def max_partials(self) -> int:
         """Largest number of requests in one batch of partials."""
-        return 1 if self._costs is None else self._max_partials(self._costs.partials)
+        if self._costs is None:
+            return 1
+        quick = self._costs.partials.largest_within(self._quick_s, self._largest_batch)
+        return max(quick, self._costs.partials.best_within(PARTIALS_WITHIN_S, self._largest_batch))
 
-    def _max_partials(self, cost: BatchCost) -> int:
-        quick = cost.largest_within(QUICK_S, self._max_batch)
-        return max(quick, cost.best_within(PARTIALS_WITHIN_S, self._max_batch))
+    def _request_s(self, costs: _Costs) -> float:
+        return costs.finals.each(self._max_batch) + costs.partials.each(self._max_batch)
 
     def request_costs(self, finals_per_partial: float) -> RequestCosts | None:
         """Return the costs on a busy server; None: nothing was measured yet.

@@ -27,10 +27,11 @@ FLAT: Curve = {1: 0.139, 2: 2 * 0.101, 8: 8 * 0.097, 16: 16 * 0.094}
 """The same for finals of 3 to 9 s with the guard, which gain little from batches."""
 GPU: Curve = {1: 0.0362, 64: 0.035 + 64 * 0.0012}
 """Estimate of a batch that is one batch on a large GPU: 35 ms, and 1.2 ms for each window."""
+SIZES_ON_CPU = (1, 2)
 SIZES_ON_GPU = (1, 8, 32, 64)
 
 
-def calibration(curve: Curve = STEEP, slowness: float = 1.0, sizes: tuple[int, ...] = (1, 4)) -> EngineCosts:
+def calibration(curve: Curve = STEEP, slowness: float = 1.0, sizes: tuple[int, ...] = SIZES_ON_CPU) -> EngineCosts:
     """Return what an engine of this speed measures while it loads."""
     times = tuple(BatchTime(n, slowness * batch_s(n, curve)) for n in sizes)
     return EngineCosts(times, times, max(16, *sizes))
@@ -82,9 +83,10 @@ class SimulatedServer:
         self,
         *,
         n_workers: int = 1,
+        n_streams: int = 1,
         slowness: float = 0.5,
         curve: Curve = STEEP,
-        sizes: tuple[int, ...] = (1, 4),
+        sizes: tuple[int, ...] = SIZES_ON_CPU,
         seed: int = 1,
     ) -> None:
         self.now_s = 0.0
@@ -93,7 +95,7 @@ class SimulatedServer:
         """Computing time of a worker relative to one thread. Two threads: a half."""
         self.scheduler = Scheduler(SchedulerConfig(), self._refresh)
         self.controller = LoadController(500, SchedulerConfig().max_batch)
-        self.controller.calibrate(calibration(curve, slowness, sizes))
+        self.controller.calibrate(calibration(curve, slowness, sizes), n_streams)
         self.demand = Demand()
         self.waits = Waits()
         self.computed_s = 0.0
@@ -107,7 +109,7 @@ class SimulatedServer:
         for n in range(n_workers):
             worker = WorkerId(n)
             self._busy[worker], self._free_s[worker] = deque(), 0.0
-            self._execute(self.scheduler.add_worker(worker))
+            self._execute(self.scheduler.add_worker(worker, n_streams))
         self._limit_batches()
 
     def join(self, n_streams: int, *, partials: bool = True) -> None:
