@@ -21,10 +21,11 @@ PARTIAL_S = 3.0
 """Lengths in s of the windows: the means of finals and partials of people who speak without pause."""
 TOKENS_PER_S = 3.3
 """Tokens that the decoder writes for a second of speech."""
-SIZES_ON_CPU = (1, 4)
+SIZES_ON_CPU = (1, 2)
 SIZES_ON_GPU = (1, 8, 32, 64)
-"""Windows in the batches. Larger ones on a CPU: the start takes longer. Smaller: how much a batch saves is a guess.
-A window in a batch of 64 costs a GPU nearly as little as in any larger one."""
+"""Windows in the batches. Larger ones on a CPU: the start takes longer, and the line through one and four windows hides
+that the second window saves the most. Single windows alone: how much a batch saves is a guess. A window in a batch of
+64 costs a GPU nearly as little as in any larger one."""
 MAX_BATCH_ON_CPU = 16
 """Windows in one batch on a CPU, at most. In larger ones they cost no less: docs/decisions/0020-load-control.md."""
 LONGEST_S = 2.0
@@ -39,7 +40,12 @@ Rehearse = Callable[[Sequence[Window], int], object]
 
 
 def measure_costs(
-    rehearse: Rehearse, *, on_gpu: bool, calibrates: bool, clock: Callable[[], float] = time.perf_counter
+    rehearse: Rehearse,
+    *,
+    on_gpu: bool,
+    calibrates: bool,
+    is_replacement: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> EngineCosts:
     """Warm an engine up, and return what its batches cost.
 
@@ -48,6 +54,7 @@ def measure_costs(
         on_gpu: True: larger batches are timed. Kernels are compiled when they are first used, so windows of all forms
             come first, and of two batches of each size the faster one counts.
         calibrates: False: time the first window only.
+        is_replacement: True: leave out the windows of all forms, because the driver has kept their kernels.
         clock: returns the time in s.
 
     Raises:
@@ -64,7 +71,7 @@ def measure_costs(
 
     sizes, n_times = (SIZES_ON_GPU, 2) if on_gpu else (SIZES_ON_CPU, 1)
     first_s = seconds(partial, 1)
-    for window in _forms(final, partial) if on_gpu else ():
+    for window in _forms(final, partial) if on_gpu and not is_replacement else ():
         seconds(window, 1)
     if not calibrates or (first_s > LONGEST_S and not on_gpu):
         single = (BatchTime(1, first_s),)

@@ -150,6 +150,7 @@ def _prepare(config: EngineConfig) -> Callable[[], Engine]:
             config.threads,
             full_context=config.full_context,
             calibrates=config.calibrates,
+            is_replacement=config.is_replacement,
         )
         return with_tracks(engine, config) if config.tracks else engine
 

@@ -56,6 +56,7 @@ def load_engine(
     search: Search | None = None,
     thresholds: Thresholds | None = None,
     calibrates: bool = False,
+    is_replacement: bool = False,
 ) -> "WhisperEngine":
     """Load a model, warm it up and time its first batches. This takes from half a second to minutes.
 
@@ -66,8 +67,8 @@ def load_engine(
         full_context: True: the encoder gets 30 s for a window of any length.
         search: how windows are decoded; None: as measured.
         thresholds: which texts the guard believes; None: as measured.
-        calibrates: check the numbers of a GPU, and time batches of all sizes; see `measure_costs`. Once is enough for a
-            device.
+        calibrates: time batches of all sizes; see `measure_costs`.
+        is_replacement: see `EngineConfig`.
 
     Raises:
         EngineUnusable: the model can never load with these settings.
@@ -82,11 +83,14 @@ def load_engine(
         thresholds=thresholds,
     )
     try:
-        if calibrates:
+        if not is_replacement:
             with typed_errors():
                 engine.check_numbers()
         [answer] = engine.transcribe([Window(np.zeros(SAMPLE_RATE_HZ, np.float32), is_final=False)])
-        engine.costs = measure_costs(engine.rehearse, on_gpu=engine.device_kind != "cpu", calibrates=calibrates)
+        on_gpu = engine.device_kind != "cpu"
+        engine.costs = measure_costs(
+            engine.rehearse, on_gpu=on_gpu, calibrates=calibrates, is_replacement=is_replacement
+        )
     except TranscriptionFailed as error:
         raise EngineUnusable(f"Model {files.name} loads but does not work: {error}") from error
     if answer is None:

@@ -19,8 +19,10 @@ class EngineConfig:
         translation_model: directory of a translation model in CTranslate2's format; empty: Whisper translates into
             English.
         full_context: pad every window to 30 s before it is encoded. This is slower by a factor of three on a CPU.
-        calibrates: time batches of several sizes before the process is ready. One that replaces another does not,
-            because the server has measured enough, and streams wait.
+        calibrates: time batches of several sizes before the process is ready. A process that starts once another was
+            ready does not, because the server has measured enough, and streams wait.
+        is_replacement: a process with these settings was ready before. So this one does not check the numbers of its
+            GPU again, and compiles no kernels, which the driver keeps.
     """
 
     engine: str = "whisper"
@@ -32,6 +34,7 @@ class EngineConfig:
     translation_model: str = ""
     full_context: bool = False
     calibrates: bool = True
+    is_replacement: bool = False
 
 
 @dataclass(frozen=True, slots=True)

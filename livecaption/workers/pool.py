@@ -68,7 +68,9 @@ class WorkerPool:
         self._quarantine = Quarantine()
         listener = WorkerListener(self._on_ready, self._on_answer, self._on_lost)
         self._layout = lay_out(engine, config, n_processors(), count_gpus())
-        self._supervise = partial(Supervisor, config=config, listener=listener, on_state=self._on_state)
+        self._supervise = partial(
+            Supervisor, config=config, listener=listener, on_state=self._on_state, is_first=lambda: self.loaded is None
+        )
         self._supervisors = [self._supervise(each) for each in self._layout.engines]
         self._ready: dict[WorkerId, Worker] = {}
         self._sessions: dict[SessionId, tuple[OnAnswer, Refresh]] = {}
@@ -241,7 +243,8 @@ class WorkerPool:
     def _on_ready(self, worker: Worker, message: Loaded) -> None:
         is_first = self.loaded is None
         self.loaded = loaded = message.description
-        self._load_controller.calibrate(message.costs)
+        if worker.calibrates or is_first:
+            self._load_controller.calibrate(message.costs, message.n_streams)
         self._limit_batches()
         self._ready[worker.id] = worker
         model = f"{loaded.model}@{loaded.revision}" if loaded.revision else loaded.model
@@ -276,10 +279,10 @@ class WorkerPool:
 
     def _limit_batches(self) -> None:
         control = self._load_controller
+        control.limit_batches(self._memory_limit.windows(time.monotonic()))
         finals = control.max_finals if len(self._sessions) > 1 else control.max_finals_alone
-        most, translates = self._memory_limit.windows(time.monotonic()), control.leaves_time
         limits = self._scheduler.limit_batches(
-            finals=min(finals, most), partials=min(control.max_partials, most), translates=translates
+            finals=finals, partials=control.max_partials, translates=control.leaves_time
         )
         self._execute(limits)
 

@@ -51,6 +51,7 @@ class Supervisor:
         engine, config: the settings of its processes.
         listener: called for each of them.
         on_state: called when `state` or `failure` may have changed without a call of the listener.
+        is_first: returns True as long as no worker of the server has been ready.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class Supervisor:
         config: WorkerConfig,
         listener: WorkerListener,
         on_state: Callable[["Supervisor"], None],
+        is_first: Callable[[], bool],
     ) -> None:
         self._engine = engine
         self._config = config
         self._listener = listener
         self._on_state = on_state
+        self._is_first = is_first
         self._policy = RestartPolicy(config.restart)
         self._deadlines = BatchDeadlines(config.batch_timeout_s)
         self._worker: Worker | None = None
@@ -103,7 +106,8 @@ class Supervisor:
         while not self._stopping.is_set() and self.failure is None:
             healthy = memory_short = False
             try:
-                engine = replace(self._engine, calibrates=not self._was_ready)
+                calibrates = self._engine.calibrates and self._is_first()
+                engine = replace(self._engine, calibrates=calibrates, is_replacement=self._was_ready)
                 worker = self._worker = Worker(engine, config, self._deadlines, self._listener)
             except OSError as error:
                 if error.errno in SHORTAGES:

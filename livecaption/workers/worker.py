@@ -80,6 +80,7 @@ class Worker:
         self, engine: EngineConfig, config: WorkerConfig, deadlines: BatchDeadlines, listener: WorkerListener
     ) -> None:
         self.state = WorkerState.STARTING
+        self.calibrates = engine.calibrates
         self.was_ready = False
         self.served_s = 0.0
         """Time from the loaded model to the end of the process."""

@@ -30,8 +30,14 @@ class Machine:
         self.n_tokens.append(n_tokens)
         self.now_s += self.fixed_s + self.each_s * len(windows) + self.compile_s * is_new
 
-    def measure(self, *, on_gpu: bool = False, calibrates: bool = True) -> EngineCosts:
-        return measure_costs(self.rehearse, on_gpu=on_gpu, calibrates=calibrates, clock=lambda: self.now_s)
+    def measure(self, *, on_gpu: bool = False, calibrates: bool = True, is_replacement: bool = False) -> EngineCosts:
+        return measure_costs(
+            self.rehearse,
+            on_gpu=on_gpu,
+            calibrates=calibrates,
+            is_replacement=is_replacement,
+            clock=lambda: self.now_s,
+        )
 
 
 def sizes(times: Sequence[BatchTime]) -> list[int]:
@@ -41,10 +47,10 @@ def sizes(times: Sequence[BatchTime]) -> list[int]:
 def test_a_cpu_times_small_batches_of_both_kinds() -> None:
     machine = Machine(each_s=0.1)
     costs = machine.measure()
-    assert sizes(costs.finals) == sizes(costs.partials) == [1, 4]
-    assert [each.compute_s for each in costs.finals] == pytest.approx([0.1, 0.4])
+    assert sizes(costs.finals) == sizes(costs.partials) == [1, 2]
+    assert [each.compute_s for each in costs.finals] == pytest.approx([0.1, 0.2])
     assert costs.max_batch == MAX_BATCH_ON_CPU == 16
-    assert machine.now_s < 1.2
+    assert machine.now_s < 0.8
 
 
 def test_a_gpu_times_batches_up_to_the_largest_after_their_kernels_were_compiled() -> None:
@@ -100,9 +106,10 @@ def test_a_very_slow_cpu_computes_one_window_more_than_it_must() -> None:
     assert costs.finals == costs.partials == (BatchTime(1, LONGEST_S + 20),)
 
 
-def test_a_process_that_replaces_another_is_ready_after_one_window() -> None:
+@pytest.mark.parametrize("on_gpu", [True, False])
+def test_a_process_that_replaces_another_is_ready_after_one_window(on_gpu: bool) -> None:
     machine = Machine()
-    costs = machine.measure(calibrates=False)
+    costs = machine.measure(on_gpu=on_gpu, calibrates=False, is_replacement=True)
     assert len(machine.batches) == 1
     assert sizes(costs.finals) == [1]
 

@@ -5,6 +5,7 @@ import random
 import sys
 import weakref
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import pytest
 import tokenizers
 
-from livecaption.engine import whisper
+from livecaption.engine import calibration, whisper
 from livecaption.engine.models import ModelFiles, find_model
 from livecaption.engine.whisper import WhisperEngine, load_engine
 from livecaption.evaluation.clips import Clip
@@ -94,10 +95,24 @@ def test_a_gpu_without_memory_for_the_largest_batch_loads_and_takes_smaller_ones
 ) -> None:
     monkeypatch.setattr(whisper, "choose_device", lambda *_: GPU)
     monkeypatch.setattr(whisper, "check_encoder", lambda *_: None)
+    monkeypatch.setattr(calibration, "LONGEST_S", inf)  # the windows are analyzed here, on a busy CPU perhaps
     model.fits = 40
     costs = load_engine(find_model(), calibrates=True).costs
     assert [each.n_windows for each in costs.finals] == [each.n_windows for each in costs.partials] == [1, 8, 32]
     assert costs.max_batch == 32
+
+
+def test_a_process_that_replaces_another_checks_no_numbers_and_computes_one_window_after_its_first(
+    model: CountingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_checks: list[object] = []
+    monkeypatch.setattr(whisper, "choose_device", lambda *_: GPU)
+    monkeypatch.setattr(whisper, "check_encoder", lambda *_: n_checks.append(1))
+    load_engine(find_model(), is_replacement=True)
+    assert n_checks == []
+    assert [call.n_windows for call in model.calls if call.kind == "encode"] == [1, 1]
+    load_engine(find_model())
+    assert n_checks == [1]
 
 
 @for_each("seed", range(2))

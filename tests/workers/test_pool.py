@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -23,7 +24,7 @@ from livecaption.recognition import Hypothesis, RequestId, SessionId, Translatio
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Cancel, Request
 from livecaption.scheduling.scheduler import QueueFigures
-from livecaption.workers import pool
+from livecaption.workers import pool, spawning
 from livecaption.workers.layout import Layout
 from livecaption.workers.pool import PoolState
 from livecaption.workers.restart import RestartConfig
@@ -556,6 +557,36 @@ async def test_auto_that_finds_no_gpu_to_use_gets_the_processes_of_a_cpu(
     await eventually(lambda: len(crew.pool.pids) == 2)
     assert len(crew.pool.workers()) == 2
     assert [task for task in crew.pool.tasks if task.done()] == []
+
+
+async def test_a_process_that_starts_while_another_serves_streams_is_not_calibrated(
+    start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its single first window tells little, and would be taken for the cost of all."""
+    calibrates = []
+    spawn = spawning.spawn
+
+    def note(engine: EngineConfig, *others: Any) -> Any:
+        calibrates.append(engine.calibrates)
+        return spawn(engine, *others)
+
+    monkeypatch.setattr(spawning, "spawn", note)
+    first = EngineConfig(engine="scripted")
+    monkeypatch.setattr(pool, "lay_out", lambda *_: Layout([first, first], [replace(first, model="cost 3.5")]))
+    crew = await start_crew()
+    costs = crew.pool.load.costs
+    await eventually(lambda: len(crew.pool.pids) == 3)
+    assert calibrates == [True, True, False]
+    assert crew.pool.load.costs == costs
+
+
+async def test_a_command_with_one_stream_calibrates_no_process(
+    start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "lay_out", lambda *_: Layout([EngineConfig(engine="scripted", calibrates=False)], []))
+    crew = await start_crew()
+    assert [worker.calibrates for worker in crew.pool._ready.values()] == [False]
+    assert await crew.text() == "One two."
 
 
 async def test_a_stop_before_auto_has_found_its_device_starts_no_further_process(

@@ -12,12 +12,18 @@ import pytest
 
 from livecaption.ipc.config import EngineConfig
 from livecaption.workers import spawning, supervisor
+from livecaption.workers.config import WorkerConfig
 from livecaption.workers.lifecycle import PoolState
 from livecaption.workers.supervisor import Supervisor
 from tests.support.eventually import eventually
 from tests.support.puppets import CONFIG, LOADED, RESTART, Notes, Puppet
 
 pytestmark = pytest.mark.processes
+
+
+def supervise(config: WorkerConfig, notes: Notes) -> Supervisor:
+    engine = EngineConfig(engine="scripted", device="cpu")
+    return Supervisor(engine, config, notes.listener, notes.on_state, lambda: True)
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, number: int, n_times: int) -> None:
@@ -36,7 +42,7 @@ async def test_a_process_that_cannot_be_started_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, notes: Notes, caplog: pytest.LogCaptureFixture
 ) -> None:
     refuse(monkeypatch, errno.EACCES, n_times=2)
-    supervised = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener, notes.on_state)
+    supervised = supervise(CONFIG, notes)
     running = asyncio.ensure_future(supervised.run())
     await eventually(lambda: supervised.state is PoolState.READY)
     assert caplog.text.count("could not be started: [Errno 13] Permission denied") == 2
@@ -50,7 +56,7 @@ async def test_a_shortage_of_the_system_is_no_death_and_reported_once(
 ) -> None:
     """Row 79: descriptors, processes or memory are short for a while. As many deaths would open the breaker."""
     refuse(monkeypatch, number, n_times=2 * RESTART.breaker_deaths)
-    supervised = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener, notes.on_state)
+    supervised = supervise(CONFIG, notes)
     running = asyncio.ensure_future(supervised.run())
     await eventually(lambda: supervised.state is PoolState.READY)
     assert supervised.failure is None
@@ -62,7 +68,7 @@ async def test_a_shortage_of_the_system_is_no_death_and_reported_once(
 async def test_a_stop_ends_the_wait_for_what_is_short(monkeypatch: pytest.MonkeyPatch, notes: Notes) -> None:
     refuse(monkeypatch, errno.EMFILE, n_times=1)
     config = replace(CONFIG, shortage_interval_s=60.0)
-    supervised = Supervisor(EngineConfig(engine="scripted", device="cpu"), config, notes.listener, notes.on_state)
+    supervised = supervise(config, notes)
     running = asyncio.ensure_future(supervised.run())
     await asyncio.sleep(0)
     await supervised.stop()
@@ -72,7 +78,7 @@ async def test_a_stop_ends_the_wait_for_what_is_short(monkeypatch: pytest.Monkey
 async def test_a_pause_of_the_whole_server_kills_no_worker(puppets: list[Puppet], notes: Notes) -> None:
     """The same as above through the watch itself. A silence while the server ran counts."""
     config = replace(CONFIG, heartbeat_timeout_s=1.0, watch_interval_s=0.02)
-    supervised = Supervisor(EngineConfig(device="cpu"), config, notes.listener, notes.on_state)
+    supervised = Supervisor(EngineConfig(device="cpu"), config, notes.listener, notes.on_state, lambda: True)
     running = asyncio.ensure_future(supervised.run())
     await eventually(lambda: len(puppets) == 1)
     puppets[0].send(LOADED)
@@ -85,7 +91,9 @@ async def test_a_pause_of_the_whole_server_kills_no_worker(puppets: list[Puppet]
     await asyncio.wait_for(running, 20)
 
 
-async def test_a_process_that_replaces_another_is_not_calibrated(monkeypatch: pytest.MonkeyPatch, notes: Notes) -> None:
+async def test_a_process_that_replaces_another_is_told_so_and_not_calibrated(
+    monkeypatch: pytest.MonkeyPatch, notes: Notes
+) -> None:
     """Streams wait for it, and the server has measured enough."""
     engines: list[EngineConfig] = []
     spawn = spawning.spawn
@@ -95,11 +103,12 @@ async def test_a_process_that_replaces_another_is_not_calibrated(monkeypatch: py
         return spawn(engine, *others)
 
     monkeypatch.setattr(spawning, "spawn", note)
-    supervised = Supervisor(EngineConfig(engine="scripted", device="cpu"), CONFIG, notes.listener, notes.on_state)
+    engine, none_ready = EngineConfig(engine="scripted", device="cpu"), [True, False]
+    supervised = Supervisor(engine, CONFIG, notes.listener, notes.on_state, lambda: none_ready.pop(0))
     running = asyncio.ensure_future(supervised.run())
     await eventually(lambda: supervised.state is PoolState.READY)
     supervised.kill_now()
     await eventually(lambda: notes.calls.count(notes.calls[0]) == 2)
-    assert [engine.calibrates for engine in engines] == [True, False]
+    assert [(each.calibrates, each.is_replacement) for each in engines] == [(True, False), (False, True)]
     await supervised.stop()
     await running
