@@ -14,11 +14,13 @@ import numpy as np
 
 from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.errors import OutOfMemory, TranscriptionFailed
-from livecaption.recognition import BatchTime, EngineCosts, PrecedingUtterance, TranscriptionOptions, Window
+from livecaption.recognition import Analysis, BatchTime, EngineCosts, PrecedingUtterance, TranscriptionOptions, Window
 
 FINAL_S = 5.0
 PARTIAL_S = 3.0
 """Lengths in s of the windows: the means of finals and partials of people who speak without pause."""
+NEW_S = 0.85
+"""Audio in s of a window that is not analyzed yet: the interval of partials on a busy server."""
 TOKENS_PER_S = 3.3
 """Tokens that the decoder writes for a second of speech."""
 SIZES_ON_CPU = (1, 2)
@@ -39,8 +41,13 @@ Rehearse = Callable[[Sequence[Window], int], object]
 """Computes windows as if so many tokens were said in each; see `WhisperEngine.rehearse`."""
 
 
+Analyze = Callable[[Window], Analysis]
+"""Returns the analysis of a window; see `Analyzer`."""
+
+
 def measure_costs(
     rehearse: Rehearse,
+    analyze: Analyze,
     *,
     on_gpu: bool,
     calibrates: bool,
@@ -51,6 +58,7 @@ def measure_costs(
 
     Args:
         rehearse: computes a batch.
+        analyze: analyzes the beginning of a window, which is done before in service.
         on_gpu: True: larger batches are timed. Kernels are compiled when they are first used, so windows of all forms
             come first, and of two batches of each size the faster one counts.
         calibrates: False: time the first window only.
@@ -62,7 +70,7 @@ def measure_costs(
         OutOfMemory: there is no memory for a single window.
         EngineUnusable: the device is lost.
     """
-    final, partial = _window(FINAL_S), replace(_window(PARTIAL_S), is_final=False)
+    final, partial = _window(FINAL_S, analyze), replace(_window(PARTIAL_S, analyze), is_final=False)
 
     def seconds(window: Window, n: int) -> float:
         began_s = clock()
@@ -95,10 +103,12 @@ def measure_costs(
     return EngineCosts(finals, partials, largest if on_gpu else MAX_BATCH_ON_CPU)
 
 
-def _window(seconds: float) -> Window:
+def _window(seconds: float, analyze: Analyze) -> Window:
     noise = np.random.default_rng(0).normal(0.0, 0.05, round(seconds * SAMPLE_RATE_HZ))
     # The number of streams is that of a busy server, which requests little effort.
-    return Window(noise.astype(np.float32), TranscriptionOptions(), effort="reduced")
+    window = Window(noise.astype(np.float32), TranscriptionOptions(), effort="reduced")
+    known = window.samples[: round((seconds - NEW_S) * SAMPLE_RATE_HZ)]
+    return replace(window, analysis=analyze(replace(window, samples=known)))
 
 
 def _forms(final: Window, partial: Window) -> list[Window]:

@@ -89,7 +89,7 @@ def load_engine(
         [answer] = engine.transcribe([Window(np.zeros(SAMPLE_RATE_HZ, np.float32), is_final=False)])
         on_gpu = engine.device_kind != "cpu"
         engine.costs = measure_costs(
-            engine.rehearse, on_gpu=on_gpu, calibrates=calibrates, is_replacement=is_replacement
+            engine.rehearse, engine.analyze, on_gpu=on_gpu, calibrates=calibrates, is_replacement=is_replacement
         )
     except TranscriptionFailed as error:
         raise EngineUnusable(f"Model {files.name} loads but does not work: {error}") from error
@@ -171,6 +171,10 @@ class WhisperEngine(Engine):
             self.transcribe(windows)
         finally:
             self._decoder.model = model
+
+    def analyze(self, window: Window) -> Analysis:
+        """Return the analysis that an earlier window with this audio would have left."""
+        return self._analyzer.analyze(window)[2]
 
     def device_memory(self) -> DeviceMemory | None:
         return device_memory(self._device)

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 
-from livecaption.engine.calibration import LONGEST_S, MAX_BATCH_ON_CPU, RehearsedModel, measure_costs
+from livecaption.engine.calibration import LONGEST_S, MAX_BATCH_ON_CPU, NEW_S, RehearsedModel, measure_costs
 from livecaption.errors import OutOfMemory
-from livecaption.recognition import BatchTime, EngineCosts, Window
+from livecaption.recognition import Analysis, BatchTime, EngineCosts, Window
 
 
 @dataclass
@@ -33,11 +34,18 @@ class Machine:
     def measure(self, *, on_gpu: bool = False, calibrates: bool = True, is_replacement: bool = False) -> EngineCosts:
         return measure_costs(
             self.rehearse,
+            analyze,
             on_gpu=on_gpu,
             calibrates=calibrates,
             is_replacement=is_replacement,
             clock=lambda: self.now_s,
         )
+
+
+def analyze(window: Window) -> Analysis:
+    """Note how much audio was analyzed before, in the frames of the features."""
+    empty = np.zeros(0, np.float32)
+    return Analysis(empty, empty, 0.0, np.zeros((len(window.samples) // 160, 80), np.float32), 0)
 
 
 def sizes(times: Sequence[BatchTime]) -> list[int]:
@@ -66,6 +74,20 @@ def test_the_windows_are_as_long_as_those_of_speech_and_have_as_many_tokens() ->
     batches = zip(machine.batches, machine.n_tokens, strict=True)
     seen = {(windows[0].is_final, len(windows[0].samples), n_tokens) for windows, n_tokens in batches}
     assert seen == {(True, 5 * 16_000, 16), (False, 3 * 16_000, 10)}
+
+
+def test_the_windows_are_analyzed_up_to_their_newest_part_as_those_of_streams_are() -> None:
+    """The analysis of a whole window takes a CPU longer than a GPU takes for the rest."""
+    machine = Machine()
+    machine.measure(on_gpu=True)
+    windows = [window for batch in machine.batches for window in batch]
+    known_s = {
+        round(len(window.samples) / 16_000 - len(window.analysis.bands) / 100, 2)
+        for window in windows
+        if window.analysis is not None
+    }
+    assert all(window.analysis is not None for window in windows)
+    assert known_s == {NEW_S}
 
 
 def test_a_gpu_computes_windows_of_all_forms_before_it_is_ready() -> None:
