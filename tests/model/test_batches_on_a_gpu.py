@@ -96,6 +96,7 @@ def test_a_gpu_without_memory_for_the_largest_batch_loads_and_takes_smaller_ones
     monkeypatch.setattr(whisper, "choose_device", lambda *_: GPU)
     monkeypatch.setattr(whisper, "check_encoder", lambda *_: None)
     monkeypatch.setattr(calibration, "SIZES_ON_GPU", (1, 32, 64))
+    monkeypatch.setattr(calibration, "NEW_S", 0.0)
     monkeypatch.setattr(calibration, "LONGEST_S", inf)  # the windows are analyzed here, on a busy CPU perhaps
     model.fits = 40
     costs = load_engine(find_model(), calibrates=True).costs
