@@ -435,7 +435,7 @@ def test_a_burst_is_accepted_up_to_about_what_is_accepted_after_a_while(curve: C
 def test_a_burst_that_costs_more_than_was_calibrated_is_served_with_fewer_partials(
     curve: Curve, sizes: tuple[int, ...], n_workers: int, n_streams: int, factor: int
 ) -> None:
-    """It is let in at once, before any of its requests is measured. Nobody else is, until there is time again."""
+    """It is accepted at once, before any of its requests is measured. Nobody else is, until there is time again."""
     server = SimulatedServer(curve=curve, slowness=1.0, sizes=sizes, n_workers=n_workers, n_streams=n_streams)
     server.slowness *= factor
     for _ in range(20):

@@ -562,7 +562,7 @@ async def test_auto_that_finds_no_gpu_to_use_gets_the_processes_of_a_cpu(
 async def test_a_process_that_starts_while_another_serves_streams_is_not_calibrated(
     start_crew: StartCrew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its single first window tells little, and would be taken for the cost of all."""
+    """Its single first window shows little, and would be taken for the cost of all."""
     calibrates = []
     spawn = spawning.spawn
 

@@ -91,7 +91,7 @@ async def test_a_pause_of_the_whole_server_kills_no_worker(puppets: list[Puppet]
     await asyncio.wait_for(running, 20)
 
 
-async def test_a_process_that_replaces_another_is_told_so_and_not_calibrated(
+async def test_a_replacement_is_started_as_one_and_is_not_calibrated(
     monkeypatch: pytest.MonkeyPatch, notes: Notes
 ) -> None:
     """Streams wait for it, and the server has measured enough."""
