@@ -87,14 +87,14 @@ def load_engine(
             with typed_errors():
                 engine.check_numbers()
         [answer] = engine.transcribe([Window(np.zeros(SAMPLE_RATE_HZ, np.float32), is_final=False)])
+        if answer is None:
+            raise EngineUnusable(f"Model {files.name} computes no numbers (NaN): choose another --compute-type")
         on_gpu = engine.device_kind != "cpu"
         engine.costs = measure_costs(
             engine.rehearse, engine.analyze, on_gpu=on_gpu, calibrates=calibrates, is_replacement=is_replacement
         )
     except TranscriptionFailed as error:
         raise EngineUnusable(f"Model {files.name} loads but does not work: {error}") from error
-    if answer is None:
-        raise EngineUnusable(f"Model {files.name} computes no numbers (NaN): choose another --compute-type")
     return engine
 
 

@@ -11,15 +11,10 @@ from livecaption.recognition import Hypothesis, Window
 class NanEngine:
     """Stands in for `WhisperEngine`."""
 
-    device_kind = "cpu"
-
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
 
     def check_numbers(self) -> None:
-        pass
-
-    def rehearse(self, windows: Sequence[Window], n_tokens: int) -> None:
         pass
 
     def transcribe(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
