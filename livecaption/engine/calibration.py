@@ -41,7 +41,7 @@ Rehearse = Callable[[Sequence[Window], int], object]
 """Computes windows as if so many tokens were said in each; see `WhisperEngine.rehearse`."""
 
 
-Analyze = Callable[[Window], Analysis]
+Analyze = Callable[[Window], Analysis | None]
 """Returns the analysis of a window; see `Analyzer`."""
 
 

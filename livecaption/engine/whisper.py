@@ -172,7 +172,7 @@ class WhisperEngine(Engine):
         finally:
             self._decoder.model = model
 
-    def analyze(self, window: Window) -> Analysis:
+    def analyze(self, window: Window) -> Analysis | None:
         """Return the analysis that an earlier window with this audio would have left."""
         return self._analyzer.analyze(window)[2]
 
