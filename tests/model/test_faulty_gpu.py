@@ -123,7 +123,7 @@ def test_a_gpu_whose_kernels_did_not_run_is_refused(one_gpu: Callable[..., None]
 def test_a_gpu_is_checked_only_at_the_first_load(one_gpu: Callable[..., None]) -> None:
     """A worker that replaces another one starts sooner without the second model."""
     one_gpu(damage=np.zeros_like)
-    assert load_engine(find_model(), "cuda").device_kind == "cuda"
+    assert load_engine(find_model(), "cuda", is_replacement=True).device_kind == "cuda"
 
 
 def test_a_gpu_whose_encoder_makes_nan_is_refused_and_the_message_names_the_compute_type(
