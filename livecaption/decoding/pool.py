@@ -67,7 +67,7 @@ class DecoderPool:
         if self._spare_expires is not None:
             self._spare_expires.cancel()
         if self._spare is not None:
-            self._spare.cancel()
+            _end_started(self._spare)
         ending = [process.gone for process in self._processes]
         for process in list(self._processes):
             process.end()
@@ -85,7 +85,10 @@ class DecoderPool:
         except asyncio.CancelledError:
             _end_started(spare)
             raise
-        return None if process.gone.done() else process
+        if process.gone.done():
+            process.end()  # its socket is still open
+            return None
+        return process
 
     def _keep_spare(self) -> None:
         if not self._keep_spare_s:

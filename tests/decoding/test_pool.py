@@ -43,6 +43,16 @@ async def test_a_spare_process_that_died_is_not_given_out(pool: DecoderPool) -> 
     assert (await pool.take()).pid != spare
 
 
+@pytest.mark.parametrize("by", ["take", "close"])
+async def test_a_spare_process_that_died_leaves_no_socket_open(pool: DecoderPool, by: str) -> None:
+    first = await pool.take()
+    spare = await pool._spare
+    os.kill(spare.pid, signal.SIGKILL)
+    await eventually(lambda: pool.pids == [first.pid])
+    await getattr(pool, by)()
+    assert spare._writer.is_closing()
+
+
 async def test_the_spare_one_ends_when_no_container_comes() -> None:
     pool = DecoderPool(keep_spare_s=1.0)
     (await pool.take()).end()

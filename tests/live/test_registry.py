@@ -174,7 +174,7 @@ async def test_a_session_without_audio_frees_the_slots_of_its_channels_until_its
 
 
 @pytest.mark.parametrize(
-    ("model", "n_accepted"), [("delay 0.035, cost 0.001", 250), ("cost 0.3", 2)], ids=["fast", "slow"]
+    ("model", "n_accepted"), [("delay 0.035, cost 0.001, streams 2", 250), ("cost 0.3", 2)], ids=["fast", "slow"]
 )
 async def test_a_burst_at_the_start_is_admitted_up_to_what_the_machine_can_serve(
     start_server: StartServer, model: str, n_accepted: int
