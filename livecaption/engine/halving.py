@@ -2,6 +2,7 @@
 
 import logging
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,10 +68,22 @@ def transcribe(engine: Engine, windows: Sequence[Window], shortage: str) -> Batc
     return BatchAnswers(tuple(hypotheses), fits)
 
 
+def freed(error: OutOfMemory) -> str:
+    """Free what a failed try has made, and return why memory was short.
+
+    Its frames have it. Without this, some versions of Python keep them beyond the handler of the error.
+    """
+    failed: BaseException | None = error
+    while failed is not None:
+        traceback.clear_frames(failed.__traceback__)
+        failed = failed.__cause__
+    return error.message
+
+
 def _extend(hypotheses: list[Hypothesis | None], engine: Engine, part: Sequence[Window]) -> str | None:
     """Transcribe a part, and add its hypotheses. Return why its memory was short; None: it was not."""
     try:
         hypotheses += engine.transcribe(part)
     except OutOfMemory as error:
-        return error.message
+        return freed(error)
     return None

@@ -75,7 +75,7 @@ class Stages:
         try:
             finish = compute()
         except OutOfMemory as error:
-            shortage = error.message
+            shortage = halving.freed(error)
         else:
             return lambda: BatchAnswers(tuple(finish()))
         answers = halving.transcribe(self._engine, windows, shortage)
