@@ -187,7 +187,7 @@ async def test_a_process_that_cannot_be_started_is_no_fault_of_the_client(
     with pytest.raises(Unavailable):
         await decoded(decoder)
     await decoder.push(b"dropped")
-    assert psutil.Process().num_fds() == n_before
+    assert psutil.Process().num_fds() <= n_before  # sockets of the test before may close meanwhile
 
 
 async def test_a_process_that_does_not_start_in_time_is_ended(make_pool: MakePool) -> None:
