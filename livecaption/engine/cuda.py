@@ -8,7 +8,6 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -99,7 +98,7 @@ def load_libraries() -> None:
     if sys.platform != "linux":
         return
     try:
-        directory = next(_packaged(), None)
+        directory = _packaged()
         for library in _LIBRARIES if directory else (CUBLAS,):
             ctypes.CDLL(str(directory / library) if directory else library)
     except OSError as error:
@@ -108,10 +107,11 @@ def load_libraries() -> None:
         ) from None
 
 
-def _packaged() -> Iterator[Path]:
-    """Find the directories of installed packages that have cuBLAS. Import none of them."""
+def _packaged() -> Path | None:
+    """Return the directory of an installed package that has cuBLAS, without importing it; None: there is none."""
     spec = importlib.util.find_spec("nvidia")
     for folder in spec.submodule_search_locations or () if spec else ():
         directory = Path(folder) / "cublas" / "lib"
         if (directory / CUBLAS).is_file():
-            yield directory
+            return directory
+    return None

@@ -24,7 +24,7 @@ READY_WITHIN_S = 60.0
 CLIENT_STREAMS = 150
 """Streams of one client process. With more its loop would lag, and lag counts as latency of the server."""
 DURATION_S = 16.0
-"""Time for each number of streams. Shorter: too few of the recordings end in it. Longer: no 1024 streams."""
+"""Time for each number of streams. Shorter: too few of the recordings end in it. Longer: fewer numbers are tried."""
 CATCH_UP_S = 8.0
 """Time for start and end of a run: clients load the recordings, and the last finals come."""
 FIRST_STREAMS = 128
