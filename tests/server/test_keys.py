@@ -56,6 +56,14 @@ def write(file: Path, *own: Key) -> None:
     new.replace(file)
 
 
+@pytest.fixture
+def own(file: Path, monkeypatch: pytest.MonkeyPatch) -> Keys:
+    """Return keys whose file has one, and is looked at without a pause."""
+    monkeypatch.setattr(server_keys, "LOOK_S", 0.001)
+    write(file, key())
+    return Keys(ServerConfig(tokens=str(file)))
+
+
 def write_unnoticed(file: Path, own: Key) -> None:
     """Write a key as long as the one that was there, and leave the file the time of its last change."""
     before = file.stat()
@@ -146,11 +154,8 @@ async def test_a_broken_file_keeps_the_keys_and_is_logged_once_without_its_conte
 
 
 async def test_a_file_that_could_not_be_read_is_read_at_a_later_look_though_it_does_not_change(
-    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    file: Path, own: Keys, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(server_keys, "LOOK_S", 0.001)
-    write(file, key())
-    own = Keys(ServerConfig(tokens=str(file)))
     write(file, key("Hall B", "lc_hall-b"))
     with no_more_files():
         watching = asyncio.ensure_future(own.watch())
@@ -176,12 +181,7 @@ async def test_a_stream_ends_when_its_key_expires_while_the_file_cannot_be_used(
     await read_to_the_close(socket)
 
 
-async def test_a_change_that_keeps_the_size_and_the_time_of_the_file_is_seen(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server_keys, "LOOK_S", 0.001)
-    write(file, key())
-    own = Keys(ServerConfig(tokens=str(file)))
+async def test_a_change_that_keeps_the_size_and_the_time_of_the_file_is_seen(file: Path, own: Keys) -> None:
     write_unnoticed(file, key("Hall B", "lc_hall-b"))
     watching = asyncio.ensure_future(own.watch())
     await eventually(lambda: own.find([b"lc_hall-b"]) is not None)
@@ -206,11 +206,8 @@ def test_a_reload_reads_the_file_at_once_and_a_broken_one_keeps_the_keys(file: P
 
 
 async def test_an_unexpected_fault_of_a_look_does_not_end_the_looks(
-    file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    file: Path, own: Keys, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(server_keys, "LOOK_S", 0.001)
-    write(file, key())
-    own = Keys(ServerConfig(tokens=str(file)))
     with monkeypatch.context() as broken:
         broken.setattr(server_keys, "_now", lambda: [][0])
         watching = asyncio.ensure_future(own.watch())
