@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -88,6 +89,14 @@ async def test_a_server_and_its_worker_are_like_started_ones(switch: Any) -> Non
     async with serving() as server:
         for fork, other in zip(await served(server), started, strict=True):
             assert different(fork, other) == set()
+
+
+def test_a_fork_has_its_own_arguments_as_soon_as_its_process_id_is_known() -> None:
+    command = [sys.executable, "-m", "livecaption", "--version"]
+    for _ in range(3):
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            arguments = Path("/proc", str(process.pid), "cmdline").read_bytes().rstrip(b"\0")
+        assert arguments == "\0".join(command).encode()
 
 
 def wait(pipe: Connection) -> None:

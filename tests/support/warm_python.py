@@ -63,7 +63,7 @@ PRELOADED = [
 MESSAGE_BYTES = 1 << 17
 MAX_DESCRIPTORS = 64
 HIGH = 500
-"""Received descriptors wait from this number on, until those of the template are closed."""
+"""The connection for the answer. Received descriptors wait above it, until those of the template are closed."""
 ARGUMENTS_BYTES, ENVIRONMENT_BYTES = 1 << 10, 1 << 14
 """Space where `/proc` shows the arguments and the environment of a fork. Longer arguments are cut off there."""
 ROOM = "LIVECAPTION_TEST_ROOM"
@@ -208,19 +208,21 @@ def _use(connect: Callable[[], socket.socket]) -> Template:
 
 
 def _forked(connection: socket.socket) -> Request | None:
-    """Fork for each request. Return the request in the process that is to be started, and None at the end."""
+    """Fork for each request. Return the request in the process that is to be started, and None at the end.
+
+    That process answers by itself, as late as `exec` would: others must not see the arguments of the template.
+    """
     while True:
         message, received, _, _ = socket.recv_fds(connection, MESSAGE_BYTES, MAX_DESCRIPTORS)
         if not message:
             return None
-        if (pid := _clone()) == 0:
+        if _clone() == 0:
             break
-        connection.send(struct.pack("<i", pid))
         for descriptor in received:
             os.close(descriptor)
-    connection.detach()
+    os.dup2(connection.detach(), HIGH, inheritable=False)
     request = Request(**pickle.loads(message))
-    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HIGH) for descriptor in received]
+    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, HIGH + 1) for descriptor in received]
     os.closerange(3, HIGH)
     for descriptor, number in zip(high, request.numbers, strict=True):
         os.dup2(descriptor, number)
@@ -313,7 +315,7 @@ def _split() -> socket.socket | None:
         return None
     connection = socket.socket(fileno=os.dup2(theirs.detach(), 3, inheritable=False))
     ours.detach()
-    os.closerange(4, HIGH)
+    os.closerange(4, HIGH + 1)
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(nothing, number)
@@ -341,7 +343,11 @@ def main() -> int:
             return 0
         is_parent = request.arguments[1] in SCRIPTS or not PARENTS.isdisjoint(request.arguments)
         connection = _split() if is_parent else None
-    _become(request)
+    with socket.socket(fileno=HIGH) as answer:
+        try:
+            _become(request)
+        finally:
+            answer.send(struct.pack("<i", os.getpid()))
     _run(request.arguments)
     return 0
 
