@@ -9,7 +9,6 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
@@ -19,7 +18,7 @@ from livecaption.ipc.config import EngineConfig, LogConfig
 from livecaption.live.config import LiveConfig
 from livecaption.scheduling.config import AdmissionConfig
 from livecaption.scheduling.partial_timer import PartialsConfig
-from livecaption.server.config import UNIX, ServerConfig
+from livecaption.server.config import ServerConfig, is_loopback, is_on_this_machine
 from livecaption.settings import AUTO, convert, read_toml, text_of, variable
 from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.store.config import StoreConfig
@@ -116,6 +115,13 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         ),
         Option("allowed-origin", "server", "allowed_origins", "web origin whose pages may use the API", "ORIGIN"),
         Option("allowed-frame", "server", "allowed_frames", "web origin that may embed the readers' page", "ORIGIN"),
+        Option(
+            "protocols",
+            "server",
+            "protocols",
+            "protocols that clients may speak; by default all on this machine, and only native beyond it",
+            "NAMES",
+        ),
         Option("allowed-host", "server", "allowed_hosts", "another name under which browsers reach the server", "NAME"),
         Option(
             "insecure",
@@ -370,16 +376,3 @@ def _check_translation(engine: EngineConfig) -> None:
         raise ConfigError("--translation-model needs --translate with the languages")
     if engine.engine == "whisper" and not engine.translation_model and set(engine.tracks) - {"en"}:
         raise ConfigError("--translate: Whisper translates into en only; other languages need --translation-model")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach itself by `host`. `127.evil.example` is not such a name."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_on_this_machine(host: str) -> bool:
-    """Return whether only this machine reaches a server that listens on `host`."""
-    return host.startswith(UNIX) or is_loopback(host)

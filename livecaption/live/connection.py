@@ -63,6 +63,7 @@ class Connection:
         account: Account | None = None,
     ) -> None:
         self._socket = socket
+        self.protocol = dialect.protocol
         self._dialect = dialect
         self._sessions = sessions
         self._rooms = rooms

@@ -38,7 +38,13 @@ class Peer(Protocol):
 
 
 class Socket(Protocol):
-    """A connection of a publisher, with a session or before one."""
+    """A connection of a publisher, with a session or before one.
+
+    Attributes:
+        protocol: the name of its protocol.
+    """
+
+    protocol: str
 
     def drain(self) -> None:
         """Shorten the time-outs, because the server stops; close where there is no session."""

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 from livecaption.errors import LivecaptionError, Unavailable, UnknownSession
 from livecaption.live.config import RegistryLimits
+from livecaption.live.connections import Connections
 from livecaption.live.dialects.commands import Open, Reattach
 from livecaption.live.hub import News
 from livecaption.live.opener import RoomOfSession, SessionOpener
@@ -69,6 +70,7 @@ class SessionRegistry:
         self._limits = limits
         self.refused: Counter[str] = Counter()
         """Streams refused since the start, by the code that they were sent."""
+        self.connections = Connections()
         self.n_resumed = 0
         """Publishers that came back since the start."""
         self.n_readers = 0
@@ -78,7 +80,6 @@ class SessionRegistry:
         self._ended_received_ms = 0  # of sessions that are over
         self._sessions: dict[str, LiveSession] = {}  # all that can be found
         self._open: set[LiveSession] = set()  # those of them that are not over
-        self._sockets: set[Socket] = set()
         self._ended: deque[str] = deque()  # ids, the oldest first
         self._without_slot: list[LiveSession] = []  # parked ones, the oldest first
         self._claims: dict[str, list[Socket]] = {}  # by the session they name, the oldest first
@@ -294,7 +295,7 @@ class SessionRegistry:
     async def find_room(self) -> None:
         """If there is no room for a new stream, notice publishers that are gone."""
         if not self.draining and self._slots.to_take() is None:
-            await self._roll_call.hold(self._sockets)
+            await self._roll_call.hold(self.connections)
 
     @contextmanager
     def claiming(self, session_id: str, claim: Socket) -> Iterator[None]:
@@ -340,13 +341,10 @@ class SessionRegistry:
     @contextmanager
     def connected(self, socket: Socket) -> Iterator[None]:
         """Note a connection that a drain must close too."""
-        self._sockets.add(socket)
-        if self.draining:  # it began between the admission and now
-            socket.drain()
-        try:
+        with self.connections.containing(socket):
+            if self.draining:  # it began between the admission and now
+                socket.drain()
             yield
-        finally:
-            self._sockets.discard(socket)
 
     @property
     def draining(self) -> bool:
@@ -363,17 +361,17 @@ class SessionRegistry:
         """End every session with this error, which is a fault of ours. `drain` waits for them."""
         for session in list(self._open):
             session.fail(error)
-        for socket in list(self._sockets):
+        for socket in self.connections:
             socket.fail(error)
 
     async def close(self) -> None:
         """Close every socket with 1001 at once, also where something is still owed."""
-        await asyncio.gather(*(socket.close() for socket in list(self._sockets)))
+        await asyncio.gather(*(socket.close() for socket in self.connections))
 
     async def _drain_all(self) -> None:
         logger.info("draining %d streams", len(self))
         self._pool.drop_partials()
-        for socket in list(self._sockets):
+        for socket in self.connections:
             socket.drain()
         for session in list(self._open):
             session.drain()

@@ -14,7 +14,6 @@ from livecaption.config import Config, is_on_this_machine
 from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import InvalidMessage, LivecaptionError
 from livecaption.live.connection import Connection
-from livecaption.live.dialects import native
 from livecaption.live.dialects.dialect import Dialect, Restore, Route
 from livecaption.live.opener import SessionOpener
 from livecaption.live.registry import SessionRegistry
@@ -29,14 +28,13 @@ from livecaption.server.exports import Exports
 from livecaption.server.keys import KEYS, Keys
 from livecaption.server.logs import WITHOUT_REQUESTS, Refusals
 from livecaption.server.metrics import Metrics
+from livecaption.server.protocols import routes_of
 from livecaption.server.services import METRICS, SERVICES, Services
 from livecaption.store.config import NOWHERE
 from livecaption.store.database import Database
 from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import WorkerPool
 
-ROUTES = (native.ROUTE,)
-"""The protocols that publishers may speak."""
 READ_MARGIN_BYTES = 64 * 1024
 """aiohttp resets the connection at a larger message, and the close code mostly does not arrive. Messages slightly above
 the dialect's own limit are therefore read, and refused with an error that arrives."""
@@ -51,7 +49,7 @@ class UpgradeRequired(LivecaptionError):
     default_code = "upgrade_required"
 
 
-def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) -> web.Application:
+def build_app(config: Config | None = None, routes: Sequence[Route] | None = None) -> web.Application:
     """Return livecaption as an aiohttp application, to run or to mount.
 
     Its start launches the inference processes and does not wait for them; `/readyz` shows when they are ready.
@@ -63,12 +61,15 @@ def build_app(config: Config | None = None, routes: Sequence[Route] = ROUTES) ->
 
     Args:
         config: None: the defaults.
-        routes: the protocols that publishers may speak; one of them at most is resumable.
+        routes: the WebSockets that publishers may open, one of which at most is resumable. None: those of the
+            protocols in the settings.
 
     Raises:
         ConfigError: the file of tokens cannot be read.
     """
     config = config or Config()
+    if routes is None:
+        routes = routes_of(config.server.spoken_protocols)
     app = web.Application(middlewares=[http.errors_as_json], client_max_size=64 * 1024)
     # Sessions wait for a worker as long as for a publisher.
     hold_s = config.server.resume_window_s

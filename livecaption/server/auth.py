@@ -13,6 +13,7 @@ from livecaption.errors import ForbiddenOrigin, ForbiddenRole, LimitReached, Loc
 from livecaption.keys import Key, Role
 from livecaption.live.dialects import native
 from livecaption.live.dialects.dialect import Handshake
+from livecaption.live.dialects.keys import shown_keys
 from livecaption.server import forwarded
 from livecaption.server.access import Access
 from livecaption.server.config import ServerConfig
@@ -266,7 +267,8 @@ def handshake(request: web.BaseRequest) -> Handshake:
     """Return the parts of the request that dialects read."""
     offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")
     subprotocols = tuple(item.strip() for item in offered if item.strip())
-    return Handshake(request.query, request.headers.get(hdrs.AUTHORIZATION, ""), subprotocols)
+    authorization = request.headers.get(hdrs.AUTHORIZATION, "")
+    return Handshake(request.query, authorization, subprotocols, request.headers, tuple(request.query.items()))
 
 
 def accepted_protocols(request: web.BaseRequest) -> tuple[str, ...]:
@@ -275,12 +277,8 @@ def accepted_protocols(request: web.BaseRequest) -> tuple[str, ...]:
 
 
 def _shown(request: web.BaseRequest) -> list[bytes]:
-    """Return everything in the request that may be a token.
-
-    It is sent as `Authorization: Bearer`, or as a subprotocol `token.<base64url>`, because browsers cannot set headers
-    of a WebSocket.
-    """
-    return native.shown_keys(handshake(request))
+    """Return everything in the request that may be a token."""
+    return shown_keys(handshake(request))
 
 
 def _is_address(name: str) -> bool:

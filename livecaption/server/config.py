@@ -8,6 +8,8 @@ from livecaption.errors import ConfigError
 from livecaption.server.forwarded import networks_of
 from livecaption.server.origins import NULL, host_name, normal_origin, page_url, why_not_an_origin
 
+PROTOCOLS = ("native", "openai", "deepgram", "whisperlive", "vosk", "wyoming")
+"""The protocols that clients may speak; `server.protocols` has what each consists of."""
 UNIX = "unix:"
 """The beginning of the address of a Unix socket. Its path follows."""
 MAX_UNIX_BYTES = 107
@@ -50,6 +52,7 @@ class ServerConfig:
             `unix:` stands for all that connect to a Unix socket.
         allowed_hosts: names of the server in addition to its own, if names are checked: see `auth.check_host`. Names
             and origins get one form: lower case, no brackets, no usual port.
+        protocols: the protocols that clients may speak; empty: all on loopback, and beyond it the native one.
         public_url: address under which people reach the page; empty: the one that they have used.
         tls_cert, tls_key: PEM files; browsers allow the microphone only with https or on localhost.
         tls_self_signed: serve https with a certificate that the server makes and keeps.
@@ -71,6 +74,7 @@ class ServerConfig:
     allowed_frames: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()
     public_url: str = ""
     tls_cert: str = ""
     tls_key: str = ""
@@ -101,6 +105,11 @@ class ServerConfig:
         return 0 < len(self.token) < MIN_TOKEN_CHARACTERS
 
     @property
+    def spoken_protocols(self) -> tuple[str, ...]:
+        """The protocols that clients may speak."""
+        return self.protocols or (PROTOCOLS if is_on_this_machine(self.host) else ("native",))
+
+    @property
     def public_page(self) -> str | None:
         """The public address in one form, with `/` at its end; None: there is none."""
         return page_url(self.public_url)
@@ -110,6 +119,9 @@ class ServerConfig:
         for origin in self.allowed_origins:
             if origin != NULL and (why := why_not_an_origin(origin)):
                 raise ConfigError(f"allowed_origins: {why}")
+        for name in self.protocols:
+            if name not in PROTOCOLS:
+                raise ConfigError(f"protocols: {name} is none; known are {', '.join(PROTOCOLS)}")
         for origin in self.allowed_frames:
             if origin == NULL:
                 raise ConfigError("allowed_frames: a page with the origin null cannot be named. Put it on a web server")
@@ -147,3 +159,16 @@ def _normal_host(name: str) -> str:
         return str(ip_address(name.removeprefix("[").removesuffix("]")))
     except ValueError:
         return name.lower() if host_name(name) == name.lower() else ""
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach itself by `host`. `127.evil.example` is not such a name."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_on_this_machine(host: str) -> bool:
+    """Return whether only this machine reaches a server that listens on `host`."""
+    return host.startswith(UNIX) or is_loopback(host)

@@ -143,6 +143,20 @@ FIGURES: tuple[Figure[Sources], ...] = (
         "Streams refused, by error code; includes pages that only check whether a stream would be accepted",
     ),
     Figure(
+        "streams.connections",
+        lambda s: s.sessions.connections.n_open,
+        gauge_by("protocol"),
+        "connections",
+        "Open connections of publishers, by protocol",
+    ),
+    Figure(
+        "",
+        lambda s: s.sessions.connections.n_opened,
+        counter_by("protocol"),
+        "connections_opened",
+        "Connections that publishers have opened, by protocol",
+    ),
+    Figure(
         "received_audio_s",
         lambda s: s.sessions.received_ms / 1000,
         counter,

@@ -36,6 +36,7 @@ from livecaption.server.keys import KEYS
 from livecaption.server.listening import Listener
 from livecaption.server.logs import AccessLog, access_logger, refused_accept
 from livecaption.server.reloading import Reloading
+from livecaption.server.request_heads import Runner
 from livecaption.server.services import METRICS, SERVICES
 from livecaption.server.signals import SignalInbox
 from livecaption.server.systemd import ServiceManager, inherited_sockets
@@ -249,7 +250,7 @@ def _keep_what_is_loaded() -> None:
 
 
 def _runner(config: Config) -> web.AppRunner:
-    return web.AppRunner(
+    return Runner(
         build_app(config),
         handle_signals=False,
         shutdown_timeout=0.5,

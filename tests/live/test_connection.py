@@ -342,7 +342,7 @@ async def test_a_publisher_who_leaves_and_comes_at_once_is_not_refused_by_the_la
 
 async def is_silent_for(client: Client, seconds: float) -> None:
     """Wait until the only publisher has sent nothing for this time."""
-    [connection] = sessions_of(client)._sockets
+    [connection] = sessions_of(client).connections
     assert isinstance(connection, Connection)
     await eventually(lambda: time.monotonic() - connection.last_received_s > seconds)
 

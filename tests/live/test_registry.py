@@ -204,6 +204,8 @@ async def test_a_stream_that_was_admitted_before_a_drain_and_comes_after_it_ends
     calls = []
 
     class SlowToConnect:
+        protocol = "native"
+
         def drain(self) -> None:
             calls.append("drain")
 

@@ -9,8 +9,8 @@ from aiohttp import ClientSession, web
 
 from livecaption.config import Config
 from livecaption.ipc.config import EngineConfig
+from livecaption.live.dialects import native
 from livecaption.server import build_app
-from livecaption.server.app import ROUTES
 from livecaption.server.services import SERVICES
 from tests.support.serving import SPEECH, read_to_the_close, read_until
 
@@ -27,10 +27,10 @@ async def listening(app: web.Application) -> tuple[web.AppRunner, str]:
 
 
 def test_two_resumable_protocols_are_refused_because_the_store_does_not_name_them() -> None:
-    other = replace(ROUTES[0], path="/v1/other")
+    other = replace(native.ROUTE, path="/v1/other")
     with pytest.raises(ValueError, match="one protocol at most"):
-        build_app(routes=(*ROUTES, other))
-    assert build_app(routes=(*ROUTES, replace(other, restore=None)))
+        build_app(routes=(native.ROUTE, other))
+    assert build_app(routes=(native.ROUTE, replace(other, restore=None)))
 
 
 async def test_shutdown_of_the_application_delivers_the_finals_and_cleanup_ends_the_process() -> None:

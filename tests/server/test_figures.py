@@ -28,6 +28,7 @@ def test_the_names_in_prometheus_are_those_that_dashboards_use() -> None:
     assert [figure.name for figure in ALL if figure.name] == [
         *("streams", "streams_limit", "streams_accepted", "streams_resumed", "streams_parked"),
         *("readers", "readers_limit", "readers_refused", "streams_refused"),
+        *("connections", "connections_opened"),
         *("received_audio_seconds", "transcribed_audio_seconds", "compute_seconds"),
         *("real_time_factor", "worker_utilization_ratio", "waiting_requests", "in_flight_requests"),
         *("batch_size_requests", "partials_asked", "partials"),
@@ -43,6 +44,7 @@ def test_the_names_in_prometheus_are_those_that_dashboards_use() -> None:
 def test_the_places_in_the_stats_are_those_that_programs_use() -> None:
     assert [figure.path for figure in ALL if figure.path] == [
         *("streams.open", "streams.limit", "streams.limit_reason", "streams.accepted", "streams.refused"),
+        "streams.connections",
         *("received_audio_s", "transcribed_audio_s", "compute_s", "real_time_factor", "utilization"),
         *("queue.finals", "queue.partials", "queue.in_flight", "batches", "partials.asked", "partials"),
         *("pace.partial_interval_ms", "pace.partials_paused_s", "pace.speculates"),

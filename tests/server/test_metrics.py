@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import livecaption
 from livecaption.events import PROTOCOL_VERSION
+from livecaption.live.dialects import native
 from livecaption.recognition import DeviceMemory
 from livecaption.scheduling.load_control import LoadFigures, ServiceLevel
 from livecaption.server.metrics import MAX_RECENT, Recent
@@ -19,6 +20,7 @@ from livecaption.server.services import METRICS, SERVICES
 from livecaption.workers.lifecycle import PoolState
 from livecaption.workers.pool import WorkerPool
 from livecaption.workers.supervisor import WorkerFigures
+from tests.support.dialects import CHUNKS
 from tests.support.eventually import eventually
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_to_the_close, read_until, start_stream
 from tests.support.speech import pcm_s16le, sound
@@ -206,6 +208,19 @@ async def test_streams_that_are_refused_are_counted_by_the_reason(start_server: 
     assert (samples("streams"), samples("streams_accepted_total")) == (1, 1)
 
 
+async def test_connections_are_counted_by_protocol(start_server: StartServer) -> None:
+    client = await start_server(routes=(native.ROUTE, CHUNKS))
+    async with client.ws_connect("/v1/stream"), client.ws_connect("/chunks") as socket:
+        await socket.send_bytes(b"")
+        await socket.receive()
+        samples = Samples(await (await client.get("/metrics")).text())
+        assert [samples("connections", protocol=name) for name in ("native", "foreign")] == [1, 1]
+        await socket.close()
+        samples = Samples(await (await client.get("/metrics")).text())
+        assert [samples("connections", protocol=name) for name in ("native", "foreign")] == [1, 0]
+        assert [samples("connections_opened_total", protocol=name) for name in ("native", "foreign")] == [1, 1]
+
+
 async def test_figures_are_for_those_who_have_the_token(start_server: StartServer) -> None:
     client = await start_server(token="s3cret")
     for path in ("/metrics", "/v1/stats"):
@@ -230,7 +245,7 @@ async def test_the_stats_have_the_same_figures_as_prometheus(client: Client) -> 
     assert answer["state"] == "ready"
     limit = answer["streams"].pop("limit")
     assert answer["streams"].pop("limit_reason") in ("measured", "memory")
-    assert answer["streams"] == {"open": 0, "accepted": 4, "refused": {}}
+    assert answer["streams"] == {"open": 0, "accepted": 4, "refused": {}, "connections": {"native": 0}}
     assert limit > 5
     assert samples("streams_limit") > 5
     assert answer["pace"] == {"partial_interval_ms": 500, "partials_paused_s": 0.0, "speculates": True}

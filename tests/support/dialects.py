@@ -46,6 +46,7 @@ def read(message: str) -> str:
 class Chunks:
     """Opens when connected. `"8000"` changes the rate, `"eof"` ends; audio gets `{"partial"}` or `{"text"}`."""
 
+    protocol: ClassVar[str] = "foreign"
     resumable: ClassVar[bool] = False
     limits: ClassVar[Limits] = Limits(max_text_bytes=200, max_binary_bytes=100_000)
     claimed: str = ""
@@ -97,6 +98,7 @@ class Deltas:
     Text comes as `+` and what is new, and a turn ends with a message of one byte.
     """
 
+    protocol: ClassVar[str] = "foreign"
     resumable: ClassVar[bool] = False
     limits: ClassVar[Limits] = Limits(max_text_bytes=200, max_binary_bytes=100_000)
     claimed: str = ""

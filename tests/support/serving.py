@@ -18,7 +18,6 @@ from livecaption.live.config import LiveConfig
 from livecaption.live.dialects.dialect import Route
 from livecaption.scheduling.config import AdmissionConfig
 from livecaption.server import build_app
-from livecaption.server.app import ROUTES
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from livecaption.workers.pool import PoolState
@@ -39,7 +38,7 @@ async def start_server(aiohttp_client: Callable[..., Awaitable[Client]]) -> Star
         *,
         wait: bool = True,
         store: StoreConfig = NO_STORE,
-        routes: Sequence[Route] = ROUTES,
+        routes: Sequence[Route] | None = None,
         live: LiveConfig = DEFAULTS.live,
         admission: AdmissionConfig = DEFAULTS.admission,
         tracks: tuple[str, ...] = (),

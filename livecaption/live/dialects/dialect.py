@@ -43,12 +43,14 @@ class Dialect(Protocol):
     """One client's conversation in one protocol. Has no socket and no clock.
 
     Attributes:
+        protocol: the name of its protocol, as `--protocols` has it.
         resumable: whether a session outlives its connection, and the server. If not, a lost connection ends it.
         limits: limits of the client.
         claimed: the id of the session that the client came back for, from its handshake; empty: none.
         claimed_room: the name of the room that the client wants to speak in, from its handshake; empty: none.
     """
 
+    protocol: ClassVar[str]
     resumable: ClassVar[bool]
     limits: ClassVar[Limits]
     claimed: str
@@ -86,11 +88,15 @@ class Handshake:
         query: the first value of each name.
         authorization: the header of this name; empty: none.
         subprotocols: all that the client offers, in its order.
+        headers: the first value of each header, whose names ignore case in a real request.
+        parameters: all names and values of the query, in its order.
     """
 
     query: Mapping[str, str] = field(default_factory=dict)
     authorization: str = ""
     subprotocols: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    parameters: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

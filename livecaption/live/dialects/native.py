@@ -4,8 +4,6 @@ A message is judged once, here, and is a command from then on. Unknown fields ar
 unknown type or a wrong value is refused; `bool` is no number, and text must be encodable.
 """
 
-import base64
-import binascii
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -19,6 +17,7 @@ from livecaption.events import Event
 from livecaption.live.dialects.address import OPTIONS, start_fields
 from livecaption.live.dialects.commands import Audio, Command, Control, Finish, Flush, Open, Ping, Reattach, RoomClaim
 from livecaption.live.dialects.dialect import Handshake, HttpAnswer, Limits, Route
+from livecaption.live.dialects.keys import shown_keys
 from livecaption.live.room_state import MAX_NAME_CHARACTERS, MAX_SECRET_CHARACTERS, check_name, check_secret
 from livecaption.live.state import Ending
 from livecaption.live.title import clean_title
@@ -28,7 +27,6 @@ from livecaption.recognition import TASKS, TranscriptionOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 
 SUBPROTOCOL = "livecaption.v1"
-TOKEN_PREFIX = "token."
 LIMITS = Limits(max_text_bytes=16 * 1024, max_binary_bytes=1024 * 1024)
 """A `start` with every option is below 4 KiB; JSON is parsed only below the limit. 1 MiB are 32 s of 16 kHz PCM."""
 MAX_PROMPT_CHARACTERS = 1000
@@ -64,6 +62,7 @@ class Native:
         InvalidMessage: a wrong option in the address.
     """
 
+    protocol: ClassVar[str] = "native"
     resumable: ClassVar[bool] = True
     limits: ClassVar[Limits] = LIMITS
 
@@ -164,25 +163,6 @@ def refusal(error: LivecaptionError, **fields: object) -> HttpAnswer:
     if error.http_status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return HttpAnswer(error.http_status, json.dumps(body), headers)
-
-
-def shown_keys(handshake: Handshake) -> list[bytes]:
-    """Return the keys in `Authorization: Bearer` and in subprotocols `token.<base64url>`.
-
-    Browsers cannot set the header on a WebSocket.
-    """
-    keys = []
-    scheme, _, credentials = handshake.authorization.partition(" ")
-    if scheme.lower() == "bearer":
-        keys.append(credentials.strip().encode("utf-8", "surrogateescape"))
-    for offered in handshake.subprotocols:
-        if offered.startswith(TOKEN_PREFIX):
-            encoded = offered.removeprefix(TOKEN_PREFIX)
-            try:
-                keys.append(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
-            except (binascii.Error, ValueError):
-                continue
-    return keys
 
 
 def restore(start: str, endpointing: EndpointingConfig) -> StreamOptions:

@@ -27,7 +27,6 @@ from livecaption.live.dialects.native import (
     parse,
     refusal,
     restore,
-    shown_keys,
 )
 from livecaption.live.state import Ending
 from livecaption.messages import encode
@@ -463,7 +462,7 @@ def test_the_refusal_of_audio_before_start_names_the_other_way() -> None:
 
 
 def test_no_token_is_read_from_the_address() -> None:
-    assert shown_keys(Handshake({"token": "secret", "access_token": "secret"})) == []
+    assert ROUTE.shown_keys(Handshake({"token": "secret", "access_token": "secret"})) == []
 
 
 def test_a_refusal_has_its_reason_and_the_time_to_retry_after() -> None:
@@ -471,11 +470,6 @@ def test_a_refusal_has_its_reason_and_the_time_to_retry_after() -> None:
     assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
     assert json.loads(answer.body) == {"code": "overloaded", "message": "full", "state": "x", "retry_after_s": 2.4}
     assert refusal(Unauthorized("who?")).headers["WWW-Authenticate"] == "Bearer"
-
-
-def test_keys_are_shown_in_the_header_and_in_subprotocols() -> None:
-    assert shown_keys(Handshake({}, "Bearer one ", ("livecaption.v1", "token.dHdv", "token.a"))) == [b"one", b"two"]
-    assert shown_keys(Handshake({}, "Basic one")) == []
 
 
 def test_a_stored_message_that_is_no_start_is_refused() -> None:
