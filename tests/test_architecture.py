@@ -73,7 +73,10 @@ IMPORTERS = {
     "aiohttp": ("livecaption/live/", "livecaption/server/", "livecaption/client/", "livecaption/cli/sources.py"),
     "aiojobs": ("livecaption/live/connection.py",),
     # The second one encodes what the first one decodes.
-    "av": ("livecaption/audio/container.py", "livecaption/audio/track.py", "livecaption/evaluation/containers.py"),
+    "av": (
+        *("livecaption/audio/container.py", "livecaption/audio/track.py", "livecaption/decoding/broadcast.py"),
+        "livecaption/evaluation/containers.py",
+    ),
     "cryptography": ("livecaption/server/certificate.py",),
     "segno": ("livecaption/server/readers.py",),
     "shtab": ("livecaption/cli/completion.py",),

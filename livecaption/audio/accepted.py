@@ -42,12 +42,14 @@ class Accepted:
         codecs: decoders that its bytes may reach, by FFmpeg's names.
         probe_bytes: bytes that FFmpeg reads, at most, to find the tracks.
         probe_us: audio that FFmpeg reads, at most, to find the tracks, in microseconds.
+        protocols: ways by which FFmpeg may fetch bytes itself, by its names.
     """
 
     formats: tuple[str, ...]
     codecs: frozenset[str]
     probe_bytes: int
     probe_us: int
+    protocols: tuple[str, ...] = ()
     options: dict[str, str] = field(init=False, repr=False)
     """Options for FFmpeg."""
 
@@ -55,7 +57,7 @@ class Accepted:
         options = {
             # No playlists and no addresses: a stream could use them to make FFmpeg open files and hosts of its choice.
             "format_whitelist": ",".join(self.formats),
-            "protocol_whitelist": "",
+            "protocol_whitelist": ",".join(self.protocols),
             "codec_whitelist": ",".join(sorted(self.codecs)),
             "probesize": str(self.probe_bytes),
             "analyzeduration": str(self.probe_us),
@@ -72,4 +74,12 @@ FILES = Accepted(
     frozenset(_STREAM_CODECS + _FILE_CODECS),
     probe_bytes=5_000_000,
     probe_us=5_000_000,
+)
+# An encoder sends its header first, and nobody waits longer than for a stream.
+BROADCASTS = Accepted(
+    ("flv",),
+    frozenset((*_STREAM_CODECS, "speex", "nellymoser", "adpcm_swf")),
+    probe_bytes=65_536,
+    probe_us=100_000,
+    protocols=("rtmp", "rtmps", "tcp", "tls"),
 )

@@ -1,8 +1,8 @@
 """Decode a container, while it is being received, into samples at 16 kHz.
 
-FFmpeg's demuxers and decoders (PyAV) read WAV, WebM, Ogg, FLAC, MP3, MP4 and others. No other module than this one and
-`track` imports av, and they are imported only where they are needed. This module reads from a file object and blocks
-where that blocks. FFmpeg is native code that parses bytes of strangers, so it runs in a process of its own
+FFmpeg's demuxers and decoders (PyAV) read WAV, WebM, Ogg, FLAC, MP3, MP4 and others. Only this module, `track` and
+`decoding.broadcast` import av, and they are imported only where they are needed. This module reads from a file object
+and blocks where that blocks. FFmpeg is native code that parses bytes of strangers, so it runs in a process of its own
 (`livecaption.decoding`).
 
 Audio lags behind its bytes:
@@ -16,7 +16,7 @@ Audio lags behind its bytes:
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import RawIOBase
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import av
 
@@ -71,6 +71,17 @@ class Contents:
     n_channels: int = 1
 
 
+class Input(Protocol):
+    """A source that FFmpeg reads a container from."""
+
+    @property
+    def duration_s(self) -> float | None:
+        """The length, where FFmpeg does not find it."""
+
+    def open(self, options: dict[str, str]) -> Any:
+        """Open the container. The caller closes it."""
+
+
 class _Refused(ValueError):
     """The container is refused for a reason that its sender is sent."""
 
@@ -104,7 +115,7 @@ def decode_container(
             `truncated_audio`, not fatal, after all the audio: some of it was damaged.
     """
     reader = _Reader(source)
-    decoding = _Decoding(reader, opened, accepted, track, channel_mode)
+    decoding = Decoding(reader, opened, accepted, track, channel_mode)
     has_audio = is_damaged = False
     while True:
         try:
@@ -120,9 +131,7 @@ def decode_container(
             is_damaged = True
         if not reader.next_piece():
             break
-    for samples in decoding.flush():
-        if samples.size:
-            yield samples
+    yield from (samples for samples in decoding.flush() if samples.size)
     if is_damaged:
         raise InvalidAudio("part of the audio was damaged", code="truncated_audio", fatal=False)
 
@@ -182,6 +191,11 @@ class _Reader:
             self._ended = not data or piece.rest is not None
         data, self._ready = self._ready[:n_bytes], self._ready[n_bytes:]
         return data
+
+    def open(self, options: dict[str, str]) -> Any:
+        """Let FFmpeg read the container that begins here."""
+        options = options | {"ignore_length": "1"}  # of WAVs; see `wav`
+        return av.open(self, "r", options=options, metadata_errors="replace", buffer_size=READ_BYTES)
 
     def next_piece(self) -> bool:
         """Go on to the container that follows, if there is one; skip the rest of this one."""
@@ -265,18 +279,18 @@ class _Candidate:
         return kept
 
 
-class _Decoding:
-    """Decodes containers that follow each other, as one stream of samples."""
+class Decoding:
+    """Decodes containers that follow each other, as one stream of samples. FFmpeg reads each from the input."""
 
     def __init__(
         self,
-        reader: _Reader,
+        source: Input,
         opened: Callable[[Contents], None],
         accepted: Accepted,
         track: int | None,
         channel_mode: ChannelMode,
     ) -> None:
-        self._reader = reader
+        self._source = source
         self._opened = opened
         self._accepted = accepted
         self._track = track
@@ -285,10 +299,7 @@ class _Decoding:
 
     def decode(self) -> Iterator[Samples]:
         """Yield everything that can be decoded, then raise one of MALFORMED if something could not."""
-        options = self._accepted.options | {"ignore_length": "1"}  # of WAVs; see `wav`
-        with av.open(
-            self._reader, "r", options=options, metadata_errors="replace", buffer_size=READ_BYTES
-        ) as container:
+        with self._source.open(self._accepted.options) as container:
             candidates = self._candidates(container)
             by_index = {each.stream.index: each for each in candidates}
             packets = container.demux([each.stream for each in candidates])
@@ -366,7 +377,7 @@ class _Decoding:
             return None
         chosen = next((each for each in candidates if each.has_sound), first)
         if self._audio is None:
-            duration_s = container.duration / av.time_base if container.duration else self._reader.duration_s
+            duration_s = container.duration / av.time_base if container.duration else self._source.duration_s
             n_channels = self._n_channels_apart(chosen.stream) or 1
             self._opened(Contents(duration_s, chosen.number, len(container.streams.audio), n_channels))
         self._audio, self._track = chosen.audio, chosen.number

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from livecaption.captions.layout import RollUp
 from livecaption.captions.transcript import label
-from livecaption.cli.sources import Arriving, opened
+from livecaption.cli.reconnecting import again_and_again
+from livecaption.cli.sources import Arriving, Broadcast, opened
 from livecaption.cli.streaming import (
     add_stream_arguments,
     begun,
@@ -58,7 +59,10 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         nargs="?",
         type=source_argument,
         metavar="FILE",
-        help="a recording, its http(s) address, a FIFO, or - for standard input (default: the microphone)",
+        help="a recording, an address of http(s) or rtmp(s), a FIFO, or - for standard input (default: the microphone)",
+    )
+    parser.add_argument(
+        "--reconnect", action="store_true", help="connect to an address again whenever it ends or cannot be reached"
     )
     parser.add_argument(
         "--room",
@@ -87,20 +91,10 @@ async def run(options: argparse.Namespace) -> int:
     if not options.server:
         options.translate = options.tracks or None  # the server of this command offers what is asked for
     config = load_config(options, os.environ)
-    if options.source is None and options.raw is not None:
-        raise ConfigError("--raw is for a file or a pipe")
-    room_secret = text_of(ROOM_SECRET, os.environ)
-    if options.take_over and options.room is None:
-        raise ConfigError("--take-over needs --room")
-    if options.room is not None and not (options.server and room_secret):
-        raise ConfigError("--room needs --server, and the secret of the room in LIVECAPTION_ROOM_SECRET")
+    room = _checked_room(options)
     async with AsyncExitStack() as stack:
-        if options.source is None:
-            sample_rate, n_channels, audio = _microphone(options.channels)
-        else:
-            # Open it before the model is loaded, so that no live audio is lost meanwhile.
-            sample_rate = 16_000
-            n_channels, audio = await _recording(options, stack)
+        # Open it before the model is loaded, so that no live audio is lost meanwhile.
+        first = None if options.reconnect else await _open(options, stack)
         url = await stack.enter_async_context(server(options, config))
         # The first Ctrl+C ends the audio, and the last captions still arrive. The second one ends the command. So does
         # the first one before the server has accepted the stream, because there is no audio to end yet.
@@ -122,17 +116,70 @@ async def run(options: argparse.Namespace) -> int:
                 accepted.set()
                 captions.receive(event)
 
-            audio = _until(interrupted, audio)
-            settings = replace(
-                stream_settings(options, n_channels, sample_rate),
-                translate=tuple(options.tracks),
-                room=RoomEntry(options.room, room_secret, options.take_over) if options.room is not None else None,
-            )
+            async def caption(live: _LiveAudio) -> None:
+                settings = replace(
+                    stream_settings(options, live.n_channels, live.sample_rate_hz),
+                    translate=tuple(options.tracks),
+                    room=room,
+                )
+                await stream(url, _until(interrupted, live.chunks), receive, settings, config, options.ca)
+
+            async def attempt() -> None:
+                accepted.clear()
+                async with AsyncExitStack() as own:
+                    await caption(await _open(options, own))
+
             try:
-                await stream(url, audio, receive, settings, config, options.ca)
+                if first is not None:
+                    await caption(first)
+                else:
+                    await again_and_again(options.source, attempt, interrupted)
             except asyncio.CancelledError:
                 return INTERRUPTED
     return INTERRUPTED if interrupted.is_set() else 0
+
+
+def _checked_room(options: argparse.Namespace) -> RoomEntry | None:
+    """Check the options that belong together, and return the room of the stream.
+
+    Raises:
+        ConfigError: they contradict each other.
+    """
+    if options.source is None and options.raw is not None:
+        raise ConfigError("--raw is for a file or a pipe")
+    is_live = options.source is not None and (options.source.is_address or options.source.is_broadcast)
+    if options.source is not None and options.source.is_broadcast and options.raw is not None:
+        raise ConfigError("--raw is for a file or a pipe")
+    if options.reconnect and not is_live:
+        raise ConfigError("--reconnect is for an address")
+    room_secret = text_of(ROOM_SECRET, os.environ)
+    if options.take_over and options.room is None:
+        raise ConfigError("--take-over needs --room")
+    if options.room is None:
+        return None
+    if not (options.server and room_secret):
+        raise ConfigError("--room needs --server, and the secret of the room in LIVECAPTION_ROOM_SECRET")
+    return RoomEntry(options.room, room_secret, options.take_over)
+
+
+@dataclass(frozen=True, slots=True)
+class _LiveAudio:
+    """Audio at its own pace, in float32 unless `--raw` states another format."""
+
+    sample_rate_hz: int
+    n_channels: int
+    chunks: AsyncGenerator[bytes, None]
+
+
+async def _open(options: argparse.Namespace, stack: AsyncExitStack) -> _LiveAudio:
+    """Open the source that the options name.
+
+    Raises:
+        LivecaptionError: it cannot be opened.
+    """
+    if options.source is None:
+        return _LiveAudio(*_microphone(options.channels))
+    return _LiveAudio(16_000, *await _recording(options, stack))
 
 
 async def _recording(options: argparse.Namespace, stack: AsyncExitStack) -> tuple[int, AsyncGenerator[bytes, None]]:
@@ -155,6 +202,9 @@ async def _recording(options: argparse.Namespace, stack: AsyncExitStack) -> tupl
 
     decoded = chunks(options.source, audio, options.raw, live=True, channel_mode=options.channels, opened=note_contents)
     recorded: AsyncGenerator[bytes, None] = await stack.enter_async_context(aclosing(decoded))
+    if isinstance(audio, Broadcast):
+        recorded = await begun(recorded)  # no session waits for an encoder that does not send yet
+        return n_channels, recorded
     if options.channels == "separate":
         recorded = await begun(recorded)  # now the number of channels is known
     return n_channels, real_time(

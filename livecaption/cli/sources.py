@@ -1,7 +1,8 @@
-"""Open the audio that a user names: a file, a pipe such as `-` or a FIFO, or an http or https address.
+"""Open the audio that a user names: a file, a pipe such as `-` or a FIFO, an address of http, https, rtmp or rtmps.
 
-A file can be read at any place. The bytes of a pipe or an address arrive one after another. They are decoded while they
-arrive, or are stored first in a file without a name, if decoding needs to seek.
+A file can be read at any place. The bytes of a pipe or of http arrive one after another. They are decoded while they
+arrive, or are stored first in a file without a name, if decoding needs to seek. A broadcast by RTMP is received by a
+process of its own.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 STDIN = ("-", "/dev/stdin")
+BROADCASTS = ("rtmp", "rtmps")
 READ_BYTES = 64 * 1024
 WAITING_BYTES = 8 * 1024 * 1024
 """Bytes of a pipe that are read ahead, so that nobody who writes live audio has to wait until the model is loaded:
@@ -60,12 +62,23 @@ class Source:
     def is_address(self) -> bool:
         return _scheme(self.place) in ("http", "https")
 
+    @property
+    def is_broadcast(self) -> bool:
+        return _scheme(self.place) in BROADCASTS
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """A live broadcast, which another process receives."""
+
+    address: str
+
 
 def source(place: str) -> Source:
     """Return the source that a word of the command line names.
 
     Raises:
-        ValueError: it is an address, and not one of http or https.
+        ValueError: it is an address of a kind that is not known.
     """
     if place in STDIN:
         return Source(place, "standard input", "stdin")
@@ -73,9 +86,13 @@ def source(place: str) -> Source:
         path = Path(place)
         return Source(place, str(path), path.stem)
     parts = urlsplit(place)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{place!r} is neither a file nor an http or https address")
     host = parts.netloc.rpartition("@")[2]
+    if parts.scheme in BROADCASTS and parts.hostname:
+        return Source(place, f"{parts.scheme}://{host}", parts.hostname)  # the path has the key of the stream
+    if parts.scheme == "srt":
+        raise ValueError("SRT needs another program: ffmpeg -i 'srt://...' -vn -f matroska - | livecaption listen -")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{place!r} is neither a file nor an address of http, https, rtmp or rtmps")
     # A decoded name may contain characters that no file name may have.
     stem = re.sub(r"[/\0]", "_", unquote(parts.path.rstrip("/").rpartition("/")[2]))
     return Source(place, f"{parts.scheme}://{host}{parts.path}", Path(stem).stem or parts.hostname)
@@ -126,8 +143,8 @@ class Arriving:
 
 
 @asynccontextmanager
-async def opened(source: Source) -> AsyncIterator[BinaryIO | Arriving]:
-    """Open a source: a file that can seek, or bytes that arrive. A pipe is read from now on.
+async def opened(source: Source) -> AsyncIterator[BinaryIO | Arriving | Broadcast]:
+    """Open a source: a file that can seek, or bytes that arrive. A pipe is read from now on, a broadcast not yet.
 
     Raises:
         LivecaptionError: it is a terminal, or the address does not answer.
@@ -136,6 +153,9 @@ async def opened(source: Source) -> AsyncIterator[BinaryIO | Arriving]:
     if source.is_address:
         async with _address(source.place) as arriving:
             yield arriving
+        return
+    if source.is_broadcast:
+        yield Broadcast(source.place)
         return
     if source.is_stdin:
         if sys.stdin is None:
@@ -235,7 +255,8 @@ def check(source: Source) -> None:
     Raises:
         OSError: it cannot be opened.
     """
-    if not source.is_address and not source.is_stdin and not stat.S_ISFIFO(os.stat(source.place).st_mode):
+    is_file = not (source.is_address or source.is_broadcast or source.is_stdin)
+    if is_file and not stat.S_ISFIFO(os.stat(source.place).st_mode):
         with open(source.place, "rb"):
             pass
 

@@ -2,13 +2,14 @@
 
 import argparse
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from livecaption.captions.language_names import language_code
-from livecaption.cli.sources import Arriving, Source, raw_chunks, source, store
+from livecaption.cli.sources import Arriving, Broadcast, Source, raw_chunks, source, store
 from livecaption.cli.terminal import complain, stderr
 from livecaption.config import Config
 from livecaption.errors import ConfigError, InvalidAudio, InvalidMessage, LivecaptionError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from livecaption.decoding.pool import ContainerDecoder
 
 
+RECEIVER = "livecaption.decoding.receiver"
+"""The program that receives broadcasts."""
 WAIT_S = 300.0
 """Time for which a command waits for a server that is full or loads its model, which it may have to download. Longer: a
 command without a place hangs. Shorter: the files of a batch fail while a large model loads."""
@@ -223,7 +226,7 @@ async def server(options: argparse.Namespace, config: Config) -> AsyncIterator[s
 
 async def chunks(
     source: Source,
-    audio: BinaryIO | Arriving,
+    audio: BinaryIO | Arriving | Broadcast,
     raw: "AudioFormat | None",
     *,
     live: bool,
@@ -247,7 +250,7 @@ async def chunks(
         InvalidAudio: there is no audio in it that can be decoded.
         OSError: it cannot be read to its end.
     """
-    if raw is not None:
+    if raw is not None and not isinstance(audio, Broadcast):
         pieces = raw_chunks(audio)
     elif isinstance(audio, Arriving) and (not live or await audio.has_index_at_its_end()):
         with await store(audio) as file:
@@ -276,7 +279,7 @@ async def begun(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, No
 
 async def _decode(
     source: Source,
-    audio: BinaryIO | Arriving,
+    audio: BinaryIO | Arriving | Broadcast,
     opened: Callable[["Opened"], None],
     track: int | None,
     channel_mode: "ChannelMode",
@@ -286,16 +289,23 @@ async def _decode(
     The command decodes the recording itself, because the server cannot seek, and MP4 files of cameras and phones have
     their index at the end. Decoding runs in a separate process as in the server, because the file is not trusted.
     """
+    from livecaption.decoding.decoder import DecoderConfig
     from livecaption.decoding.pool import ContainerDecoder, DecoderPool
 
     pool = DecoderPool(keep_spare_s=0)
+    if isinstance(audio, Broadcast):
+        # An encoder may connect hours later. FFmpeg has a time-out of its own from then on.
+        pool = DecoderPool(DecoderConfig(max_silences=sys.maxsize), keep_spare_s=0, program=RECEIVER)
     feeding: asyncio.Task[None] | None = None
     damage: InvalidAudio | None = None
     is_opened = False
     try:
-        decoder = ContainerDecoder(pool, None if isinstance(audio, Arriving) else audio, track, channel_mode)
+        file = None if isinstance(audio, Arriving | Broadcast) else audio
+        decoder = ContainerDecoder(pool, file, track, channel_mode)
         if isinstance(audio, Arriving):
             feeding = asyncio.create_task(_feed(decoder, audio))
+        elif isinstance(audio, Broadcast):
+            feeding = asyncio.create_task(_address(decoder, audio))
         async with aclosing(decoder.samples()) as pieces:
             async for samples in pieces:
                 if decoder.opened is not None and not is_opened:
@@ -325,6 +335,12 @@ async def _feed(decoder: "ContainerDecoder", audio: Arriving) -> None:
             await decoder.push(data)
     finally:
         decoder.finish()
+
+
+async def _address(decoder: "ContainerDecoder", broadcast: Broadcast) -> None:
+    """Send a receiver process the address of its broadcast."""
+    await decoder.push(broadcast.address.encode())
+    decoder.finish()
 
 
 def bytes_per_s(raw: "AudioFormat | None", n_channels: int) -> int:

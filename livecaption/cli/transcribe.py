@@ -133,6 +133,8 @@ def _plan(options: argparse.Namespace) -> tuple[list[_Job], int]:
     """
     if options.format is None and options.existing != "ask":
         raise ConfigError("--skip-existing and --overwrite need --format")
+    if any(source.is_broadcast for source in options.sources):
+        raise ConfigError("a broadcast has no end to wait for: use listen")
     if len([source for source in options.sources if source.is_stdin]) > 1:
         raise ConfigError("standard input can be read only once")
     if options.format and len({source.stem for source in options.sources}) < len(options.sources):

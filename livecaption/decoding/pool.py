@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 from typing import BinaryIO
 
 from livecaption.audio.formats import ChannelMode, Samples
-from livecaption.decoding.decoder import DEFAULTS, DecoderConfig, DecoderProcess
+from livecaption.decoding.decoder import DEFAULTS, PROGRAM, DecoderConfig, DecoderProcess
 from livecaption.decoding.messages import Decoded, Ended, Opened
 from livecaption.errors import Unavailable
 
@@ -28,10 +28,14 @@ class DecoderPool:
     Args:
         decoder: the time-outs of each process.
         keep_spare_s: how long the process that waits for the next container is kept; 0: there is none.
+        program: see `DecoderProcess`.
     """
 
-    def __init__(self, decoder: DecoderConfig = DEFAULTS, *, keep_spare_s: float = KEEP_SPARE_S) -> None:
+    def __init__(
+        self, decoder: DecoderConfig = DEFAULTS, *, keep_spare_s: float = KEEP_SPARE_S, program: str = PROGRAM
+    ) -> None:
         self._decoder = decoder
+        self._program = program
         self._keep_spare_s = keep_spare_s
         self._processes: set[DecoderProcess] = set()
         self._spare: asyncio.Task[DecoderProcess] | None = None
@@ -110,7 +114,7 @@ class DecoderPool:
     ) -> DecoderProcess:
         async with self._starting:
             try:
-                process = DecoderProcess(file, track, channel_mode, self._decoder)
+                process = DecoderProcess(file, track, channel_mode, self._decoder, program=self._program)
             except OSError as error:
                 logger.warning("a container's decoder could not be started: %s", error.strerror)
                 raise Unavailable("no decoder for the container could be started", retry_after_s=5.0) from None

@@ -5,13 +5,14 @@ It serves one stream. Like the inference process, it ends only by `os._exit` and
 
 import io
 import os
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from socket import socket
 from typing import NoReturn
 
-from livecaption.audio.accepted import FILES, STREAMS, Accepted
+from livecaption.audio.accepted import FILES, STREAMS
 from livecaption.audio.container import Contents, decode_container
-from livecaption.audio.formats import ChannelMode
+from livecaption.audio.formats import ChannelMode, Samples
 from livecaption.decoding import messages, sandbox
 from livecaption.errors import InvalidAudio, LivecaptionError
 
@@ -34,24 +35,30 @@ def run(server: socket, file: Connection | None, track: int | None, channel_mode
     for _ in decode_container(io.BytesIO(WARM_UP)):
         pass
     sandbox.enter()
-    channel = _Channel(server.fileno())
+    channel = Channel(server.fileno())
     channel.send(messages.Ready())
     source = _Source(server.fileno() if file is None else file.fileno(), channel)
     accepted = STREAMS if file is None else FILES
-    channel.send(messages.Ended(_decode(source, channel, accepted, track, channel_mode)))
+    send_all(
+        channel,
+        lambda opened: decode_container(source, opened, accepted=accepted, track=track, channel_mode=channel_mode),
+    )
     os._exit(EXIT_DONE)
 
 
-def _decode(
-    source: "_Source", channel: "_Channel", accepted: Accepted, track: int | None, channel_mode: ChannelMode
-) -> LivecaptionError | None:
-    """Send all samples, and return the error that stopped decoding, or None."""
+def send_all(channel: "Channel", decode: Callable[[Callable[[Contents], None]], Iterator[Samples]]) -> None:
+    """Send all samples that `decode` yields, and the error that stopped it."""
 
     def opened(contents: Contents) -> None:
         channel.send(messages.Opened(contents.duration_s, contents.track, contents.n_tracks, contents.n_channels))
 
+    channel.send(messages.Ended(_error_of(channel, decode(opened))))
+
+
+def _error_of(channel: "Channel", pieces: Iterator[Samples]) -> LivecaptionError | None:
+    """Send all samples, and return the error that stopped decoding, or None."""
     try:
-        for samples in decode_container(source, opened, accepted=accepted, track=track, channel_mode=channel_mode):
+        for samples in pieces:
             channel.send(messages.Decoded(samples))
     except InvalidAudio as error:
         return error
@@ -63,7 +70,7 @@ def _decode(
     return None
 
 
-class _Channel:
+class Channel:
     """Sends messages to the server."""
 
     def __init__(self, descriptor: int) -> None:
@@ -83,7 +90,7 @@ class _Channel:
 class _Source(io.RawIOBase):
     """Reads the container's bytes as they arrive. Before each read, the server is informed by `Waits`."""
 
-    def __init__(self, descriptor: int, channel: _Channel) -> None:
+    def __init__(self, descriptor: int, channel: Channel) -> None:
         self._descriptor = descriptor
         self._channel = channel
         self._n_taken = 0

@@ -98,6 +98,16 @@ class _Program(ctypes.Structure):
 
 def enter() -> None:
     """Give up all rights that decoding does not need, for all threads and for good. All imports must be done."""
+    limit_resources()
+    if sys.platform == "win32":
+        return
+    if not _filter_system_calls(platform.machine()):
+        logger.warning("no filter of system calls on this system: decoders of containers have resource limits only")
+    forbid_writing_files()  # after the warning, because stderr may be a file
+
+
+def limit_resources() -> None:
+    """Bound memory, descriptors, and the processor time until the next `extend_cpu_limit`."""
     if sys.platform == "win32":
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would contain the audio
@@ -107,9 +117,12 @@ def enter() -> None:
             used_bytes = int(file.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used_bytes + MAX_DECODING_BYTES,) * 2)
     extend_cpu_limit()
-    if not _filter_system_calls(platform.machine()):
-        logger.warning("no filter of system calls on this system: decoders of containers have resource limits only")
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # after the warning, because stderr may be a file
+
+
+def forbid_writing_files() -> None:
+    """Let no file grow any more."""
+    if sys.platform != "win32":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
 def extend_cpu_limit() -> None:
