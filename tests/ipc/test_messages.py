@@ -41,6 +41,7 @@ from livecaption.recognition import (
     Word,
 )
 from livecaption.scheduling.config import SchedulerConfig
+from tests.support.any_text import any_text
 from tests.support.cases import for_each
 
 HYPOTHESIS = Hypothesis("Grüße, 世界", "de", 0.9, 0.01, (Word("Grüße,", 0, 300, 0.8), Word("世界", 300, 600, 1.0)))
@@ -254,7 +255,7 @@ def test_bytes_are_a_message_or_garbled(data: bytes) -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.floats() | any_text(5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(sorted(FIELDS)), inner, max_size=4),
     max_leaves=10,
 )

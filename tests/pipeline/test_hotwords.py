@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from livecaption.events import HotwordUse
 from livecaption.pipeline.hotwords import hotword_use
 from livecaption.recognition import MAX_HOTWORD_TOKENS
+from tests.support.any_text import any_text
 
 
 def test_there_is_no_estimate_without_hotwords() -> None:
@@ -29,7 +30,7 @@ def test_a_hotword_that_is_too_long_ends_the_list() -> None:
     assert hotword_use(["one", "Ü" * 100, "two"]) == HotwordUse(3, 1)
 
 
-@given(st.lists(st.text(max_size=30), max_size=30))
+@given(st.lists(any_text(30), max_size=30))
 def test_those_that_count_have_no_more_than_a_token_a_character(hotwords: list[str]) -> None:
     use = hotword_use(hotwords)
     if use is not None:

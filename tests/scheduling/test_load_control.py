@@ -372,16 +372,15 @@ def test_whichever_streams_come_and_go_finals_wait_for_the_batch_before_and_thei
     server.scheduler.check_invariants()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_fast_machine_accepts_as_many_streams_as_it_can_serve_within_seconds(seed: int) -> None:
+def test_a_fast_machine_accepts_as_many_streams_as_it_can_serve_within_seconds() -> None:
     """An estimate for a large GPU: 35 ms for a batch, and 1.2 ms for each window in it."""
-    server = SimulatedServer(slowness=1.0, curve=GPU, sizes=SIZES_ON_GPU, n_streams=2, seed=seed)
+    server = SimulatedServer(slowness=1.0, curve=GPU, sizes=SIZES_ON_GPU, n_streams=2)
     for _ in range(10):
         assert server.knock(25) == 0
         server.run(1.0)
     assert len(server.publishers) == 250
     assert server.limit.n > 300
-    server.run(20.0)
+    server.run(10.0)
     assert server.interval_ms == BASE_MS
     assert Waits.quantile(server.waits.finals, 0.95) < 0.3
     assert Waits.quantile(server.waits.partials, 0.95) < 0.3

@@ -13,6 +13,7 @@ from livecaption.errors import LivecaptionError, MessageTooBig
 from livecaption.events import SpeechStart
 from livecaption.live.dialects.dialect import Dialect
 from livecaption.live.state import Ending
+from tests.support.any_text import any_text
 from tests.support.conversation import Conversation
 from tests.support.speech import pcm_s16le, sound
 
@@ -25,11 +26,11 @@ OFTEN = settings(suppress_health_check=[HealthCheck.differing_executors, HealthC
 """The number of examples is that of the profile."""
 WORDS = st.sampled_from(["type", "start", "stop", "flush", "ping", "id", "open", "bye", "eof", "config", "resume"])
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS | any_text(5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
     max_leaves=8,
 )
-MESSAGES = st.text(max_size=30) | st.binary(max_size=30) | JSON.map(json.dumps)
+MESSAGES = any_text(30) | st.binary(max_size=30) | JSON.map(json.dumps)
 EVENLY = st.integers(20, 500).map(lambda chunk_ms: list(range(chunk_ms * 32, len(AUDIO), chunk_ms * 32)))
 CUTS = EVENLY | st.lists(st.integers(0, len(AUDIO)), max_size=30).map(sorted)
 EVERY = st.integers(1, 40)

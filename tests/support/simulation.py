@@ -17,6 +17,8 @@ from livecaption.scheduling.request import Request
 from livecaption.scheduling.scheduler import Scheduler
 
 SILENCE = np.zeros(1, np.float32)
+LONG_SILENCE = np.zeros(9 * 16_000, np.float32)
+"""Longer than each utterance. Windows are slices of it, because nobody reads the samples."""
 STEP_S = 0.02
 PIPE_S = 0.002
 """Time from an answer to the start of the batch that is sent because of it."""
@@ -193,7 +195,7 @@ class SimulatedServer:
     def _ask(self, publisher: Publisher, *, is_final: bool) -> None:
         self._n_requests += 1
         n_samples = round(16_000 * (min(self.now_s, publisher.ends_s) - publisher.starts_s))
-        window = Window(np.broadcast_to(SILENCE, (n_samples,)), is_final=is_final)
+        window = Window(LONG_SILENCE[:n_samples], is_final=is_final)
         request = Request(RequestId(self._n_requests), publisher.id, publisher.utterance, self.now_s, window)
         self.controller.record_request(request, self.now_s)
         self.demand.record_request(request, self.now_s)

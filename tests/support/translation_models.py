@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import sentencepiece
-from ctranslate2.specs import TransformerSpec
 
 WORDS = {"▁eins": "▁one", "▁zwei": "▁two", "▁drei": "▁three", "▁Eins.": "▁One.", "▁zwei!": "▁two!", "▁drei.": "▁three."}
 SPECIAL = ("<unk>", "<s>", "</s>")
@@ -57,6 +56,8 @@ def opus(directory: Path, pair: tuple[str, str] | None = ("de", "en"), *, adds_e
 
 
 def _save(directory: Path, source: Sequence[str], target: Sequence[str], *, adds_end: bool = False) -> None:
+    from ctranslate2.specs import TransformerSpec  # imports torch where it is installed, which takes seconds
+
     n_source, n_target = len(source), len(target)
     # A state has three blocks: the token, its position, and the token that the decoder attends to.
     width = n_source + N_POSITIONS + n_source
