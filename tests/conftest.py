@@ -105,6 +105,9 @@ KIND_OF_PLACE = {
 }
 """The kind of the tests in a directory or file, unless they have a marker of their own. The longest place counts."""
 
+gc.disable()
+# It is enabled when all tests are found: what imports make stays, and each run of the collector would visit it.
+
 os.environ.setdefault("LIVECAPTION_WORKERS", "1")
 """The worker processes of a started server, unless a test chooses. The life of one is easy to follow, and two would
 load on the same cores."""
@@ -191,6 +194,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_finish() -> None:
     """Take what is there by now out of all garbage collections. It stays to the end, and each one would visit it."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

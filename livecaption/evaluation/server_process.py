@@ -391,12 +391,9 @@ def _unmapped_shared_memory() -> set[str]:
             if entry.name.startswith(("psm_", "sem.mp-")) and status.st_uid == os.getuid():
                 device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
                 kept[device.encode(), str(status.st_ino).encode()] = entry.name
-    # A browser has many maps, and who keeps something now has mostly started a moment ago.
-    for pid in sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True):
-        if not kept:
-            break
-        maps = _read_proc(pid, "maps")
-        for line in maps.splitlines() if b"/dev/shm/" in maps else ():
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    for pid in pids if kept else ():  # a browser has many maps, and usually nothing is kept
+        for line in _read_proc(pid, "maps").splitlines():
             if b"/dev/shm/" in line:
                 _, _, _, device_of_map, inode, *_ = line.split()
                 kept.pop((device_of_map, inode), None)

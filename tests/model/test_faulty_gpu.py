@@ -107,7 +107,8 @@ def broken(engine: WhisperEngine, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 def test_a_gpu_that_computes_as_the_cpu_does_is_used(one_gpu: Callable[..., None]) -> None:
     one_gpu()
     for compute_type in ("float32", "auto"):
-        engine = load_engine(find_model(), "cuda", compute_type)
+        # As a replacement it loads without the kernels of all windows, and its numbers are checked here alone.
+        engine = load_engine(find_model(), "cuda", compute_type, is_replacement=True)
         engine.check_numbers()
         description = engine.description
         expected = "float32" if compute_type == "float32" else "int8_float32"

@@ -256,7 +256,7 @@ def test_wherever_a_server_dies_no_channel_loses_or_doubles_a_word(delay: int) -
     wanted = [stretches((event for event in unbroken if isinstance(event, Final)), channel) for channel in (0, 1)]
     assert [len(each) for each in wanted] == [2, 2]
     n_skipped = 0
-    for n_pieces in range(1, len(pieces), 3):
+    for n_pieces in range(1, len(pieces), 5):
         before, first = run(apart(), pieces[:n_pieces], delay, ends=False)
         finals = tuple(event for event in before if isinstance(event, Final))
         transcribed_ms = {final.channel: final.end_ms for final in finals}

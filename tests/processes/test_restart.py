@@ -30,7 +30,7 @@ from tests.support.stored import opened
 
 pytestmark = pytest.mark.processes
 
-N_TALKS = 3
+N_TALKS = 2
 N_KILLS = 3
 SPEED = 4.0
 CHUNK_BYTES = 3200

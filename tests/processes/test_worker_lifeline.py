@@ -145,7 +145,7 @@ async def test_the_worker_of_a_killed_server_is_gone_while_it_loads(layers: list
 @pytest.mark.usefixtures("cold_processes")
 async def test_the_worker_is_gone_if_the_server_is_killed_while_it_starts() -> None:
     """Row 22: the server is killed 0 to 100 ms after it started the worker; each delay is a case."""
-    for delay_ms in range(0, 101, 10):
+    for delay_ms in range(0, 101, 20):
         async with parent() as server:
             worker = await server.started()
             await asyncio.sleep(delay_ms / 1000)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from livecaption.errors import InvalidMessage
 from livecaption.live.dialects.address import ENDPOINTING, OPTIONS, start_fields
+from tests.support.any_text import any_text
 from tests.support.cases import for_each
 
 
@@ -64,7 +65,7 @@ def test_a_value_of_another_type_is_refused_by_its_name(name: str, value: str) -
         start_fields({name: value})
 
 
-@given(st.dictionaries(st.sampled_from([*OPTIONS, *ENDPOINTING]), st.text()))
+@given(st.dictionaries(st.sampled_from([*OPTIONS, *ENDPOINTING]), any_text()))
 def test_any_query_gives_fields_or_an_error_of_ours(query: dict[str, str]) -> None:
     try:
         fields = start_fields(query)
