@@ -291,6 +291,7 @@ def test_the_program_runs_one_event_loop() -> None:
     assert len([line for line in found if "livecaption/cli/" in line]) == 1
 
 
+@functools.cache
 def loaded_by(statement: str) -> set[str]:
     program = f"import sys; {statement}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -50,6 +50,7 @@ from livecaption.messages import (
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TASKS, TranscriptionOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
+from tests.support.any_text import any_text
 from tests.support.cases import for_each
 from tests.support.scripted_peer import FINAL
 
@@ -217,8 +218,8 @@ def test_an_event_whose_field_has_another_type_is_refused(wrong: dict[str, Any])
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    st.none() | st.booleans() | st.integers() | st.floats() | any_text(),
+    lambda children: st.lists(children) | st.dictionaries(any_text(), children),
     max_leaves=10,
 )
 

@@ -32,6 +32,7 @@ from livecaption.live.state import Ending
 from livecaption.messages import encode
 from livecaption.recognition import TranscriptionOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
+from tests.support.any_text import any_text
 from tests.support.cases import for_each
 
 DEFAULT = EndpointingConfig()
@@ -279,8 +280,8 @@ def test_a_number_that_is_no_integer_is_no_id(number: str) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    st.none() | st.booleans() | st.integers() | st.floats() | any_text(),
+    lambda children: st.lists(children) | st.dictionaries(any_text(), children),
     max_leaves=10,
 )
 fields = [
