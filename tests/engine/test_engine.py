@@ -66,7 +66,7 @@ def test_a_window_of_next_to_no_audio_has_no_text(engine: Engine, n_samples: int
     assert (hypothesis.text, hypothesis.words, hypothesis.suspicious) == ("", (), False)
 
 
-@pytest.mark.parametrize("seconds", [1, 29, 30])
+@pytest.mark.parametrize("seconds", [1, 30])
 def test_a_window_may_have_any_length_up_to_30_s(engine: Engine, seconds: int) -> None:
     samples = np.resize(JFK, seconds * 16_000)
     [hypothesis] = engine.transcribe([Window(samples)])

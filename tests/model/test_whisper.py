@@ -267,8 +267,9 @@ def test_hotwords_are_not_crowded_out_by_a_long_prompt(engine: WhisperEngine, sa
 def test_special_tokens_in_a_prompt_are_nothing_special(engine: WhisperEngine, samples: Samples) -> None:
     """A client cannot upset the batch that its window shares with others."""
     prompts = ["<|startoftranscript|>", "<|endoftext|>", "<|startofprev|><|nospeech|>", " \n"]
-    plain = Window(samples["jfk"])
-    odd = [Window(samples["jfk"], TranscriptionOptions(prompt=prompt, hotwords=(prompt,))) for prompt in prompts]
+    end = samples["jfk"][8 * 16_000 :]
+    plain = Window(end)
+    odd = [Window(end, TranscriptionOptions(prompt=prompt, hotwords=(prompt,))) for prompt in prompts]
     beside, *answers = texts(engine, plain, *odd)
     assert beside == texts(engine, plain)[0]
     assert [prompt for prompt, text in zip(prompts, answers, strict=True) if "country" not in text] == []
@@ -277,7 +278,7 @@ def test_special_tokens_in_a_prompt_are_nothing_special(engine: WhisperEngine, s
 def test_a_special_token_in_a_prompt_does_not_fail_the_batch_of_others(engine: WhisperEngine, samples: Samples) -> None:
     """Both prompts are four tokens long, so they would share a pass in which <|startoftranscript|> must agree."""
     prompts = ("<|startoftranscript|> hello there", "one two hello there")
-    odd, plain = (Window(samples["jfk"], TranscriptionOptions(prompt=prompt)) for prompt in prompts)
+    odd, plain = (Window(samples["jfk"][8 * 16_000 :], TranscriptionOptions(prompt=prompt)) for prompt in prompts)
     assert texts(engine, odd, plain)[1] == texts(engine, plain)[0]
 
 

@@ -6,12 +6,14 @@ belongs to it. So it translates word by word, and any number of words.
 
 import io
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import sentencepiece
 
 WORDS = {"▁eins": "▁one", "▁zwei": "▁two", "▁drei": "▁three", "▁Eins.": "▁One.", "▁zwei!": "▁two!", "▁drei.": "▁three."}
@@ -56,7 +58,9 @@ def opus(directory: Path, pair: tuple[str, str] | None = ("de", "en"), *, adds_e
 
 
 def _save(directory: Path, source: Sequence[str], target: Sequence[str], *, adds_end: bool = False) -> None:
-    from ctranslate2.specs import TransformerSpec  # imports torch where it is installed, which takes seconds
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "torch", None)  # it would be imported for seconds where it is installed
+        from ctranslate2.specs import TransformerSpec
 
     n_source, n_target = len(source), len(target)
     # A state has three blocks: the token, its position, and the token that the decoder attends to.
