@@ -23,6 +23,7 @@ from livecaption.server import build_app, http, transcripts
 from livecaption.server.services import METRICS, SERVICES
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
 from livecaption.store.config import StoreConfig
+from tests.support import conformance
 from tests.support.cases import for_each
 from tests.support.syntax import statements
 
@@ -285,6 +286,10 @@ def broken_links(document: Path) -> list[str]:
 
 def test_every_link_leads_somewhere() -> None:
     assert [link for document in DOCUMENTS for link in broken_links(document)] == []
+
+
+def test_the_table_of_conformance_is_that_of_the_tests() -> None:
+    assert text("docs/clients/conformance.md") == conformance.page(), "python -m tests.support.conformance"
 
 
 @pytest.mark.parametrize("name", SHORT)

@@ -1,4 +1,4 @@
-"""`websockets` before 15 sends two `User-Agent` headers where a program sets its own."""
+"""A program with `websockets` before 15, which sends two `User-Agent` headers."""
 
 import asyncio
 import sys
