@@ -14,8 +14,9 @@ FOREIGN = ROOT / "tests" / "foreign"
 
 HEAD = """# Conformance
 
-Clients of other services, as they are published, talk to this server in each run of the tests. These are their versions, and what is proven with them. `python -m tests.support.conformance` writes this page from
-[tests/foreign](../../tests/foreign).
+Clients of other services, as they are published, talk to this server in each run of the tests.
+These are their versions, and what is proven with them.
+`python -m tests.support.conformance` writes this page from [tests/foreign](../../tests/foreign).
 """
 
 
