@@ -87,6 +87,7 @@ class OpenAIRealtime:
         beta: whether the client speaks the shape of the beta.
     """
 
+    protocol: ClassVar[str] = "openai"
     resumable: ClassVar[bool] = False
     limits: ClassVar[Limits] = LIMITS
     claimed: str = ""
