@@ -35,7 +35,9 @@ class Limits:
         if not isinstance(message, str):
             if len(message) > self.max_binary_bytes:
                 raise MessageTooBig(f"a binary message may have {self.max_binary_bytes} bytes")
-        elif len(message) > self.max_text_bytes or len(message.encode("utf-8", "surrogatepass")) > self.max_text_bytes:
+        elif len(message) > self.max_text_bytes or (
+            not message.isascii() and len(message.encode("utf-8", "surrogatepass")) > self.max_text_bytes
+        ):
             raise MessageTooBig(f"a text message may have {self.max_text_bytes} bytes")
 
 
