@@ -1,4 +1,4 @@
-"""Unmodified clients of OpenAI's Realtime API: the SDK with both of its shapes, openai-agents and LiveKit."""
+"""Clients of OpenAI's Realtime API: `openai` with both of its shapes, OpenAI Agents and LiveKit."""
 
 import asyncio
 import base64
@@ -52,7 +52,7 @@ async def events_until(connection: Any, kind: str) -> list[Any]:
 @pytest.mark.parametrize(
     "query", [{"intent": "transcription"}, {"intent": "transcription", "model": "m"}, {"model": "m"}]
 )
-async def test_the_sdk_transcribes_turns_that_the_server_detects(client: Any, query: dict[str, str]) -> None:
+async def test_openai_transcribes_turns_that_the_server_detects(client: Any, query: dict[str, str]) -> None:
     async with client.realtime.connect(extra_query=query) as connection:
         (created,) = await events_until(connection, "session.created")
         asked = {"format": {"type": "audio/pcm", "rate": RATE_HZ}, "transcription": {"model": "m", "language": "en"}}
@@ -79,7 +79,7 @@ async def test_the_sdk_transcribes_turns_that_the_server_detects(client: Any, qu
     assert 1.0 < completed.usage.seconds < 3.0
 
 
-async def test_the_sdk_commits_turns_and_learns_of_its_mistakes(client: Any) -> None:
+async def test_openai_commits_turns_and_learns_of_its_mistakes(client: Any) -> None:
     async with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
         await connection.session.update(session={"type": "transcription", "audio": {"input": {"turn_detection": None}}})
         await connection.input_audio_buffer.commit(event_id="early")
@@ -96,7 +96,7 @@ async def test_the_sdk_commits_turns_and_learns_of_its_mistakes(client: Any) -> 
         await events_until(connection, "input_audio_buffer.cleared")
 
 
-async def test_the_sdk_gets_probabilities_of_words(client: Any) -> None:
+async def test_openai_gets_probabilities_of_words(client: Any) -> None:
     async with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
         included = ["item.input_audio_transcription.logprobs"]
         await connection.session.update(session={"type": "transcription", "include": included})
@@ -106,7 +106,7 @@ async def test_the_sdk_gets_probabilities_of_words(client: Any) -> None:
     assert all(bytes(each.bytes).decode() == each.token and each.logprob <= 0 for each in completed.logprobs)
 
 
-async def test_the_sdk_speaks_the_beta_too(client: Any) -> None:
+async def test_openai_speaks_the_beta_too(client: Any) -> None:
     async with client.beta.realtime.connect(model="m", extra_query={"intent": "transcription"}) as connection:
         await events_until(connection, "transcription_session.created")
         await connection.transcription_session.update(
