@@ -184,8 +184,9 @@ class OpenAIRealtime:
                 sent = self._items.start(event)
             case Partial():
                 sent = self._items.partial(event)
-            case SpeechEnd():
-                self._audio_ms = 0.0
+            case SpeechEnd(reason=reason):
+                if self._items.detects_turns and reason not in ("flush", "discard"):
+                    self._audio_ms = 0.0  # only silence is left
                 sent = self._items.end(event)
             case Final():
                 sent = self._items.final(event)

@@ -212,6 +212,17 @@ def test_a_client_that_commits_ends_its_turns_itself() -> None:
     assert (one["usage"]["seconds"], two["usage"]["seconds"]) == (5.6, 2.8)
 
 
+def test_a_long_turn_that_the_client_ends_is_one_item() -> None:
+    """The pipeline cuts it at 15 s."""
+    speech = pcm_s16le(sound("speech 20000ms, silence 1000ms", RATE_HZ))
+    events = talk(MANUAL, chunks(speech), commit())
+    assert kinds(events)[2:] == DONE
+    transcript = events[-1]["transcript"]
+    assert ("u0w0" in transcript, "u1w0" in transcript) == (True, True)
+    assert events[-1]["usage"]["seconds"] == 21.0
+    assert "".join(each["delta"] for each in events if each["type"] == f"{TRANSCRIPTION}.delta") == transcript
+
+
 def test_a_commit_ends_a_turn_also_where_silence_would() -> None:
     events = talk(chunks(SPEECH + SILENCE[:9600]), commit(), chunks(SILENCE))
     assert kinds(events)[2:] == ["input_audio_buffer.speech_stopped", *DONE]
