@@ -17,6 +17,7 @@ openai = imported("openai")
 RATE_HZ = 24_000
 SILENCE = pcm_s16le(sound("silence 1000ms", RATE_HZ))
 SPEECH = pcm_s16le(sound("silence 200ms, speech 1200ms", RATE_HZ))
+SHORT_SPEECH = pcm_s16le(sound("silence 100ms, speech 500ms", RATE_HZ))
 TURN = SPEECH + SILENCE
 CHUNK_BYTES = 2400  # 50 ms
 COMPLETED = "conversation.item.input_audio_transcription.completed"
@@ -156,9 +157,12 @@ async def test_livekit_gets_turns_also_where_its_audio_just_stops_and_may_change
     plugin, agents, rtc = imported("livekit.plugins.openai"), imported("livekit.agents"), imported("livekit.rtc")
     kinds = agents.stt.SpeechEventType
     async with agents.utils.http_context.open():
-        stt = plugin.STT(base_url=f"{url}v1", api_key="any", use_realtime=True, model="m", language="en")
+        turns = {"type": "server_vad", "silence_duration_ms": 200}
+        stt = plugin.STT(
+            base_url=f"{url}v1", api_key="any", use_realtime=True, model="m", language="en", turn_detection=turns
+        )
         async with stt.stream() as stream:
-            for audio in (SPEECH, TURN, SPEECH):
+            for audio in (TURN, SHORT_SPEECH):
                 for chunk in chunks(audio):
                     stream.push_frame(rtc.AudioFrame(chunk, RATE_HZ, 1, len(chunk) // 2))
                 stream.flush()
