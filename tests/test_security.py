@@ -13,7 +13,7 @@ from livecaption.decoding import sandbox
 from livecaption.decoding.decoder import DecoderConfig
 from livecaption.evaluation import siege
 from livecaption.live import connection, outbox, turn
-from livecaption.live.dialects import native
+from livecaption.live.dialects import native, openai_realtime
 from livecaption.live.event_log import MAX_CHARACTERS, MAX_MESSAGES
 from livecaption.live.logs import FEW_REFUSALS
 from livecaption.scheduling import translations
@@ -36,7 +36,9 @@ BOUNDS = {
     "text": f"a text message | {native.LIMITS.max_text_bytes // KIB} KiB",
     "binary": f"a binary message | {native.LIMITS.max_binary_bytes // MIB} MiB",
     "read": f"from {(native.LIMITS.max_binary_bytes + app.READ_MARGIN_BYTES) / MIB:.2f} MiB on",
-    "errors": f"bad messages of a publisher | {connection.MAX_ERRORS} |",
+    "openai": f"{openai_realtime.MAX_APPEND_BYTES // MIB} MiB of audio in base64, and "
+    f"{openai_realtime.MAX_FIELDS_CHARACTERS // KIB} KiB beside it",
+    "errors": f"bad messages of a publisher | {connection.MAX_ERRORS} | 1008",
     "wrong tokens": f"/64 network) | {attempts.MAX_WRONG} a minute, of the last {attempts.MAX_ADDRESSES} addresses |",
     "keys": f"keys; tokens of one request | {keys.MAX_KEYS}; {keys.MAX_SHOWN} |",
     "audio": f"{AUDIO.audio_s_per_s:.0f} s a second, {AUDIO.burst_s:.0f} s at once",

@@ -50,6 +50,7 @@ class Connection:
         slot: holds the slot of a stream, unless a session is claimed.
         claimed: the session that the client has named to resume it, or that speaks in the room that it has named.
         account: the account of its key; None: the server has no keys.
+        may_idle: see `Route`.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class Connection:
         slot: ExitStack,
         claimed: str | None,
         account: Account | None = None,
+        *,
+        may_idle: bool = False,
     ) -> None:
         self._socket = socket
         self.protocol = dialect.protocol
@@ -70,6 +73,7 @@ class Connection:
         self._slot = slot
         self._claimed = claimed
         self._account = account
+        self.may_idle = may_idle
         self._claim = ExitStack()
         self._outbox = Outbox(socket)
         self.last_received_s = time.monotonic()

@@ -13,9 +13,11 @@ class Peer(Protocol):
 
     Attributes:
         last_received_s: monotonic time of the last message.
+        may_idle: whether it may send nothing for any time, as long as it answers pings.
     """
 
     last_received_s: float
+    may_idle: bool
 
     @property
     def is_gone(self) -> bool:

@@ -36,7 +36,7 @@ from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.pipeline.latency import Latency
 from livecaption.pipeline.options import StreamOptions
 from livecaption.pipeline.stream import StreamPipeline
-from livecaption.recognition import Hypothesis, logged_id
+from livecaption.recognition import Hypothesis, ModelDescription, logged_id
 from livecaption.scheduling.request import Request
 from livecaption.store.rows import NewSession
 from livecaption.workers.pool import PoolState, WorkerPool
@@ -163,7 +163,7 @@ class LiveSession:
             raise InvalidMessage("resume.last_seq is of an event that was not sent yet")
         if self.hub.ended and asked.last_seq == self.hub.last_seq:
             raise UnknownSession("the session is over", code="session_ended")
-        self._for_model(self._pipeline.options)
+        self._pipeline.options.for_model(self._model)
 
     def resume(self, connection: Peer, asked: Reattach) -> None:
         """Go on with the publisher that `check_resume` has accepted. An older open connection is closed."""
@@ -257,7 +257,7 @@ class LiveSession:
 
         Raises:
             WrongState: it cannot be done now; not fatal.
-            InvalidMessage: the model cannot do what the options ask for.
+            InvalidMessage: the model cannot do what the options ask for; not fatal.
         """
         if isinstance(command, Ping):
             if not self._lifecycle.has_ended:  # nothing follows `end`
@@ -273,7 +273,8 @@ class LiveSession:
             case Discard():
                 self._execute(self._pipeline.discard(time.monotonic()))
             case Configure(options):
-                self._pipeline.configure(self._for_model(self._pipeline.options.replaced_by(options)))
+                options = self._pipeline.options.replaced_by(options, self._model)
+                self._execute(self._pipeline.configure(options, time.monotonic()))
             case Finish():
                 self._end_audio(Ending("stop"))
 
@@ -294,9 +295,10 @@ class LiveSession:
         if not self._lifecycle.takes_audio:
             self._end_pipeline("disconnect" if self._lifecycle.ends_because("disconnect") else "stop")
 
-    def _for_model(self, options: StreamOptions) -> StreamOptions:
+    @property
+    def _model(self) -> ModelDescription:
         assert self._workers.loaded is not None  # nobody is admitted before
-        return options.for_model(self._workers.loaded)
+        return self._workers.loaded
 
     # Ending
 
@@ -357,12 +359,11 @@ class LiveSession:
         self._finish_if_drained()
 
     def _ready(self) -> Ready:
-        assert self._workers.loaded is not None  # nobody is admitted before
         return Ready(
             self._pipeline.id,
             self.tokens.resume,
             PROTOCOL_VERSION,
-            self._workers.loaded.model,
+            self._model.model,
             self.about.language,
             self._pipeline.received_ms,
             round(self._resume_window_s * 1000),
@@ -390,10 +391,10 @@ class LiveSession:
             self.fail(Unavailable("no inference process runs", code="failed", retry_after_s=30.0))
 
     def _check_silence(self, now_s: float) -> None:
+        peer, timeout_s = self._connection, self._limits.idle_timeout_s
         if self.parked and self._workers.state is PoolState.LOADING:
             self._lifecycle.parked_since_s = now_s  # nobody can come back yet
-        elif self.parked:
-            if now_s - self._lifecycle.parked_since_s >= self._resume_window_s:
-                self.give_up()
-        elif self._connection is not None and now_s - self._connection.last_received_s >= self._limits.idle_timeout_s:
-            self.fail(TooSlow(f"nothing for {self._limits.idle_timeout_s:.0f} s", code="idle_timeout"))
+        elif self.parked and now_s - self._lifecycle.parked_since_s >= self._resume_window_s:
+            self.give_up()
+        elif peer is not None and not peer.may_idle and now_s - peer.last_received_s >= timeout_s:
+            self.fail(TooSlow(f"nothing for {timeout_s:.0f} s", code="idle_timeout"))

@@ -129,6 +129,12 @@ class ChannelPipeline:
         """True if the translation of a final that was sent is awaited."""
         return bool(self._translations)
 
+    def configure(self, options: StreamOptions) -> None:
+        """Replace the options. They count from here on; only whether an open utterance has partials stays."""
+        self._options = options
+        self._cutter.configure(options.endpointing)
+        self._requests.configure(options.transcription)
+
     def receive(self, samples: Samples, now_s: float) -> list[Output]:
         """Take float32 [n_samples], 16 kHz, -1..1."""
         return self._receive(self._framer.push(self._after_skipped(samples)), now_s)
@@ -140,6 +146,8 @@ class ChannelPipeline:
 
     def patience_s(self, in_speech_s: float) -> float:
         """Return the time without audio after which the open utterance should end: see `StreamPipeline.patience_s`."""
+        if self._options.patience_ms is not None:
+            in_speech_s = self._options.patience_ms / 1000
         unvoiced = self._cutter.now - self._cutter.last_voiced_at
         if unvoiced < samples_of(SPECULATION_SILENCE_MS):
             return in_speech_s if self._cutter.silence_left < inf else inf

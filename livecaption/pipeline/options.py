@@ -16,7 +16,8 @@ class StreamOptions:
     """The options of one stream, as its publisher requested them.
 
     Without `keep`, nothing of the stream is stored. With the channels of a container apart, `audio.channels` is the
-    largest number of channels that it may have. Finals are translated into the languages of `tracks`.
+    largest number of channels that it may have. Finals are translated into the languages of `tracks`. An utterance
+    in which somebody speaks ends after `patience_ms` without audio; None: after the time that the server has set.
     """
 
     audio: AudioFormat = field(default_factory=AudioFormat)
@@ -28,6 +29,7 @@ class StreamOptions:
     keep: bool = True
     channel_mode: ChannelMode = "mix"
     tracks: tuple[str, ...] = ()
+    patience_ms: int | None = None
 
     @property
     def n_channels_apart(self) -> int | None:
@@ -39,18 +41,20 @@ class StreamOptions:
         """The number of hotwords that are used; None: there are none."""
         return hotword_use(self.transcription.hotwords)
 
-    def replaced_by(self, options: "StreamOptions") -> "StreamOptions":
+    def replaced_by(self, options: "StreamOptions", model: ModelDescription) -> "StreamOptions":
         """Return those options with what is fixed at the start: title, privacy, and whether anything is stored.
 
         Raises:
-            InvalidMessage: they change what is fixed too: a container, or channels that are kept apart; not fatal.
+            InvalidMessage: they change what is fixed too: a container, or channels that are kept apart; or the model
+                cannot do what they need. It is not fatal, because the stream can go on with its present options.
         """
         is_container = CONTAINER in (options.audio.encoding, self.audio.encoding)
         if (is_container and options.audio != self.audio) or options.n_channels_apart != self.n_channels_apart:
             raise InvalidMessage("a container and channels apart are fixed", code="unsupported_encoding", fatal=False)
-        return replace(options, title=self.title, private=self.private, keep=self.keep)
+        replaced = replace(options, title=self.title, private=self.private, keep=self.keep)
+        return replaced.for_model(model, fatal=False)
 
-    def for_model(self, model: ModelDescription) -> "StreamOptions":
+    def for_model(self, model: ModelDescription, *, fatal: bool = True) -> "StreamOptions":
         """Return the options with the language of a model that has only one.
 
         Raises:
@@ -63,12 +67,13 @@ class StreamOptions:
             raise InvalidMessage(
                 f"the model {model.model} does not support this language, but {supported}",
                 code="unsupported_language",
+                fatal=fatal,
             )
         if asked.task == "translate" and not model.translates:
-            raise InvalidMessage(f"the model {model.model} cannot translate", code="unsupported_task")
+            raise InvalidMessage(f"the model {model.model} cannot translate", code="unsupported_task", fatal=fatal)
         if not set(self.tracks) <= set(model.tracks):
             offered = ", ".join(model.tracks) or "no language (--translate)"
-            raise InvalidMessage(f"this server translates into {offered}", code="unsupported_translation")
+            raise InvalidMessage(f"this server translates into {offered}", code="unsupported_translation", fatal=fatal)
         only = model.languages[0] if len(model.languages) == 1 else None
         return replace(self, transcription=replace(asked, language=asked.language or only))
 

@@ -79,6 +79,10 @@ class RequestBuilder:
         """True if the final of an ended utterance is awaited, so the newest text is not known."""
         return self._finals.oldest is not None
 
+    def configure(self, transcription: TranscriptionOptions) -> None:
+        """Replace the options, for all later requests."""
+        self._transcription = transcription
+
     def build(
         self, utterance: Utterance, committed: str, language: str | None, *, is_final: bool, now_s: float
     ) -> Request:

@@ -101,15 +101,28 @@ class StreamPipeline:
                 n_skipped=channel_begin - begin,
             )
 
-    def configure(self, options: StreamOptions) -> None:
-        """Replace the options before the first audio.
+    def configure(self, options: StreamOptions, now_s: float) -> list[Output]:
+        """Replace the options. Those of the audio count for the next bytes, the others at once.
+
+        What is fixed at the start stays: see `StreamOptions.replaced_by`. So do the tracks, once audio has come.
 
         Raises:
-            WrongState: audio has come, or the stream has ended; the stream is unchanged.
+            WrongState: the stream has ended; it is unchanged.
         """
-        if self._ended or not self._intake.is_untouched:
-            raise WrongState("options after audio", fatal=False)
-        self._prepare(options, self._resume_point)
+        if self._ended:
+            raise WrongState("options after stop", fatal=False)
+        if self._is_untouched:
+            self._prepare(options, self._resume_point)
+            return []
+        outputs: list[Output] = []
+        if options.audio != self.options.audio:
+            rest = self._intake.flush()
+            outputs = self._report_faults() + self._receive(rest, now_s)
+            self._intake = Intake(options.audio, self._intake.received_ms, options.channel_mode)
+        self.options = options
+        for channel in self._channels.values():
+            channel.configure(options)
+        return outputs
 
     @property
     def request_ids(self) -> Sequence[SessionId]:
@@ -183,10 +196,15 @@ class StreamPipeline:
         Returns:
             False, and nothing is changed, if audio has come already, or `at_ms` is before the beginning.
         """
-        if not self._intake.is_untouched or at_ms < self._resume_point.audio_ms:
+        if not self._is_untouched or at_ms < self._resume_point.audio_ms:
             return False
         self._prepare(self.options, replace(self._resume_point, audio_ms=at_ms))
         return True
+
+    @property
+    def _is_untouched(self) -> bool:
+        """True if no audio has come."""
+        return self._intake.is_untouched and self._intake.received_ms == self._resume_point.audio_ms
 
     @property
     def is_silent(self) -> bool:

@@ -196,7 +196,8 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
         offered = [name for name in route.subprotocols if name in handshake.subprotocols]
         socket = WebSocket(request, max_read_bytes, services.config.live.socket, offered)
         await socket.open()
-        await Connection(socket, dialect, services.sessions, services.rooms, slot, claimed, account).run()
+        sessions, may_idle = services.sessions, route.may_idle
+        await Connection(socket, dialect, sessions, services.rooms, slot, claimed, account, may_idle=may_idle).run()
         return socket.response
 
 

@@ -154,17 +154,21 @@ class Endpointer:
         """Start in silence. `begin` is the stream time of the first frame."""
         self.now = begin
         self.last_voiced_at = begin
-        self._onset = samples_of(config.onset_ms)
         self.mid_phrase = False
+        self.configure(config)
+        self._state: State = "silence"
+        self._started_at = 0
+        self._recent_energies: deque[float] = deque(maxlen=LOOK_BACK_MS // FRAME_MS)
+        self._energy = 0.0  # of the utterance
+
+    def configure(self, config: EndpointingConfig) -> None:
+        """Replace the settings. They count from the next frame on, also for an open utterance."""
+        self._onset = samples_of(config.onset_ms)
         self._hangover = inf if config.manual else samples_of(config.hangover_ms)
         self._mid_phrase_hangover = max(self._hangover, samples_of(config.mid_phrase_hangover_ms))
         self._max_utterance = samples_of(config.max_utterance_ms)
         self._post_roll = samples_of(config.post_roll_ms)
-        self._state: State = "silence"
-        self._started_at = 0
         self._cut_search = samples_of(min(CUT_SEARCH_MS, config.max_utterance_ms // 2))
-        self._recent_energies: deque[float] = deque(maxlen=LOOK_BACK_MS // FRAME_MS)
-        self._energy = 0.0  # of the utterance
 
     def push(self, voiced: bool, energy: float) -> list[SpeechEvent]:
         """Take one frame of FRAME_SAMPLES: the VAD's answer, and its energy in any unit."""

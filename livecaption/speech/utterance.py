@@ -83,9 +83,7 @@ class UtteranceCutter:
     ) -> None:
         self._judge = judge
         self._endpointer = Endpointer(config, begin)
-        self._onset = samples_of(config.onset_ms)
-        self._pre_roll = samples_of(config.pre_roll_ms)
-        self._post_roll = samples_of(config.post_roll_ms)
+        self._note_margins(config)
         self._audio = _AudioBuffer(begin)
         self._numbers = count() if numbers is None else numbers
         self._open: UtteranceStarted | None = None
@@ -115,6 +113,19 @@ class UtteranceCutter:
     def set_mid_phrase(self, *, mid_phrase: bool) -> None:
         """Set whether the words of the open utterance do not end a sentence: see `Endpointer.mid_phrase`."""
         self._endpointer.mid_phrase = mid_phrase
+
+    def configure(self, config: EndpointingConfig) -> None:
+        """Replace the settings: see `Endpointer.configure`."""
+        if self._open is None:
+            # The audio before is forgotten, so a longer pre-roll cannot have it.
+            self._last_window_end = self._needed_from()
+        self._endpointer.configure(config)
+        self._note_margins(config)
+
+    def _note_margins(self, config: EndpointingConfig) -> None:
+        self._onset = samples_of(config.onset_ms)
+        self._pre_roll = samples_of(config.pre_roll_ms)
+        self._post_roll = samples_of(config.post_roll_ms)
 
     def push(self, frames: Frames) -> list[UtteranceEvent]:
         """Return the events of these frames, in order.

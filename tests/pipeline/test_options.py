@@ -1,4 +1,4 @@
-"""A stream may need only what the model can do."""
+"""A stream may need only what the model can do. Some options are fixed at the start."""
 
 from dataclasses import replace
 
@@ -54,3 +54,13 @@ def test_a_refusal_names_the_languages_there_are() -> None:
     several = ModelDescription("base", "cpu", "int8", ("en", "de", "haw"), translates=True)
     with pytest.raises(InvalidMessage, match="base does not support this language, but de, en, haw"):
         needs(language="tlh").for_model(several)
+
+
+def test_options_that_come_later_keep_what_is_fixed_and_are_refused_without_end() -> None:
+    first = StreamOptions(title="Talk", private=True, keep=False)
+    later = first.replaced_by(needs(language="de"), BASE)
+    assert (later.title, later.private, later.keep) == ("Talk", True, False)
+    assert later.transcription.language == "de"
+    with pytest.raises(InvalidMessage) as refusal:
+        first.replaced_by(needs(language="de"), ENGLISH)
+    assert not refusal.value.fatal

@@ -513,6 +513,15 @@ def test_the_silence_that_a_publisher_asks_for_counts_before_and_in_a_pause() ->
     assert 3.9 < stream.patience_s(IN_SPEECH_S) < 4.3
 
 
+def test_a_stream_may_have_a_patience_of_its_own() -> None:
+    stream = new_stream()
+    stream.configure(replace(stream.options, patience_ms=1500), 0.0)
+    feed(stream, "speech 1200ms")
+    assert stream.patience_s(IN_SPEECH_S) == 1.5
+    feed(stream, "silence 400ms")
+    assert stream.patience_s(IN_SPEECH_S) == PATIENCE_IN_SILENCE_S
+
+
 def test_a_pause_ends_no_utterance_where_endpointing_is_manual() -> None:
     stream = new_stream(endpointing=EndpointingConfig(manual=True))
     for script in ("speech 1200ms", "silence 1000ms"):
@@ -985,7 +994,7 @@ def test_options_may_be_replaced_until_audio_comes() -> None:
         partials=False,
         endpointing=EndpointingConfig(hangover_ms=2000, mid_phrase_hangover_ms=2000),
     )
-    stream.configure(options)
+    stream.configure(options, 0.0)
     assert stream.options == options
     audio = pcm_s16le(sound("silence 400ms, speech 1000ms, silence 1500ms", 48_000))
     assert [type(event) for event in stream.receive_audio(audio, 0.0)] == [SpeechStart]
@@ -998,30 +1007,78 @@ def test_options_may_be_replaced_until_audio_comes() -> None:
 def test_options_that_come_late_keep_the_point_at_which_a_stream_goes_on() -> None:
     finals = (Final(4, "He went to the", 0, 900, "en", 0.9, 300),)
     stream = new_stream(resume_point=ResumePoint(finals, 60_000))
-    stream.configure(StreamOptions(partials=False))
+    stream.configure(StreamOptions(partials=False), 0.0)
     start, _, request = feed(stream, "silence 400ms, speech 1000ms, silence 900ms")
     assert isinstance(start, SpeechStart)
     assert (start.utterance, abs(start.start_ms - 60_400) < 100) == (5, True)
     assert isinstance(request, Request)
 
 
-@pytest.mark.parametrize("script", ["silence 20ms", "silence 400ms, speech 1000ms"])
-def test_options_after_audio_are_refused_and_change_nothing(script: str) -> None:
+def test_options_after_audio_count_from_there_on() -> None:
+    """The publisher goes on with a telephone's audio, in another language, and ends its turns itself."""
+    stream = new_stream(partials=True)
+    before = feed(stream, "silence 400ms, speech 1000ms, silence 900ms")
+    options = StreamOptions(AudioFormat("pcm_s16le", 8000), TranscriptionOptions("de"), endpointing=MANUAL)
+    assert stream.configure(options, 0.0) == []
+    assert stream.options == options
+    received_ms = stream.received_ms
+    telephone = pcm_s16le(sound("silence 500ms, speech 1000ms, silence 2000ms", 8000))
+    (start,) = events(stream.receive_audio(telephone, 0.0))
+    assert stream.received_ms == received_ms + 3500
+    assert isinstance(start, SpeechStart)
+    assert (start.utterance, abs(start.start_ms - 2800) <= 60) == (1, True)
+    _, request = stream.flush("mark", 0.0)
+    assert isinstance(request, Request)
+    assert {request.window.options.language for request in requests(before)} == {None}
+    assert request.window.options.language == "de"
+    assert abs(len(request.window.samples) / 16 - 1800) <= 150  # with pre-roll and post-roll
+
+
+@pytest.mark.parametrize("is_manual", [True, False])
+def test_an_open_utterance_has_the_new_endpoints(is_manual: bool) -> None:
+    stream = new_stream(endpointing=EndpointingConfig(manual=not is_manual))
+    (start,) = events(feed(stream, "silence 400ms, speech 1000ms, silence 200ms"))
+    assert isinstance(start, SpeechStart)
+    stream.configure(replace(stream.options, endpointing=EndpointingConfig(manual=is_manual)), 0.0)
+    ended = [event for event in events(feed(stream, "silence 1000ms")) if isinstance(event, SpeechEnd)]
+    assert [event.reason for event in ended] == ([] if is_manual else ["silence"])
+
+
+def test_a_longer_pre_roll_has_no_audio_that_is_forgotten() -> None:
+    stream = new_stream(endpointing=EndpointingConfig(pre_roll_ms=0))
+    feed(stream, "silence 2000ms")
+    stream.configure(replace(stream.options, endpointing=EndpointingConfig(pre_roll_ms=1000)), 0.0)
+    _, _, request = feed(stream, "speech 1000ms, silence 900ms")
+    assert isinstance(request, Request)
+    assert 1000 <= len(request.window.samples) / 16 <= 1700
+    assert abs(request.window_start - 2000 * 16) <= 100 * 16
+
+
+def test_a_change_of_the_format_keeps_every_sample() -> None:
     stream = new_stream()
-    feed(stream, script)
-    options = stream.options
-    with pytest.raises(WrongState) as refusal:
-        stream.configure(StreamOptions())
-    assert not refusal.value.fatal
-    assert stream.options is options
-    assert len(requests(feed(stream, "silence 400ms, speech 1000ms, silence 900ms"))) == 1
+    rates_hz = (48_000, 8000, 24_000, 16_000)
+    for rate_hz in rates_hz:
+        stream.configure(StreamOptions(AudioFormat("pcm_s16le", rate_hz)), 0.0)
+        stream.receive_audio(pcm_s16le(sound("silence 500ms", rate_hz)), 0.0)
+    assert stream.received_ms == 500 * len(rates_hz)
+    (channel,) = stream._channels.values()
+    assert channel.now == 500 * 16 * len(rates_hz)
+
+
+def test_a_change_of_the_options_changes_no_point_to_go_on_from() -> None:
+    stream = new_stream()
+    feed(stream, "silence 100ms")
+    stream.configure(StreamOptions(AudioFormat("mulaw", 8000)), 0.0)
+    assert not stream.skip_to(60_000)
+    stream.configure(StreamOptions(AudioFormat("alaw", 8000)), 0.0)
+    assert stream.received_ms == 100
 
 
 def test_options_after_the_end_are_refused() -> None:
     stream = new_stream()
     stream.end("stop", 0.0)
     with pytest.raises(WrongState):
-        stream.configure(StreamOptions())
+        stream.configure(StreamOptions(), 0.0)
 
 
 # Endpoints that the client decides

@@ -11,6 +11,7 @@ def test_only_known_protocols_have_routes() -> None:
 def test_the_routes_are_those_of_the_protocols_that_are_spoken() -> None:
     assert routes_of(()) == []
     assert [route.path for route in routes_of(("native", "wyoming"))] == ["/v1/stream"]
+    assert [route.path for route in routes_of(("openai",))] == ["/v1/realtime"]
 
 
 def test_all_protocols_are_spoken_on_this_machine_and_only_the_native_one_beyond_it() -> None:

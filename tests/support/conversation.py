@@ -7,6 +7,7 @@ utterance of number 0, one word for each 300 ms of it. While the utterance is op
 import itertools
 from collections import deque
 from collections.abc import Iterable
+from typing import Literal
 
 from livecaption.errors import LivecaptionError
 from livecaption.events import PROTOCOL_VERSION, End, ErrorReport, Event, Final, Pong, Ready
@@ -70,6 +71,13 @@ class Conversation:
         """Answer all that is asked for, so that a session that is ending ends."""
         self._answer()
 
+    def leave(self) -> None:
+        """Close the connection as a client does whose protocol has no end, and answer all that is asked for."""
+        assert self._pipeline is not None
+        self._take(self._pipeline.end("disconnect", 0.0))
+        self._answer("disconnect")
+        self._end_if_drained("disconnect")
+
     @property
     def finals(self) -> list[str]:
         """The texts of all finals of the session, in order."""
@@ -103,7 +111,7 @@ class Conversation:
             case Audio(data):
                 self._take(pipeline.receive_audio(data, 0.0))
             case Configure(options):
-                pipeline.configure(options)
+                self._take(pipeline.configure(options, 0.0))
             case Flush(tag):
                 self._take(pipeline.flush(tag, 0.0))
             case Discard():
@@ -112,7 +120,7 @@ class Conversation:
                 self._publish(Pong(tag))
             case Finish():
                 self._take(pipeline.end("stop", 0.0))
-                self._end_if_drained()
+                self._end_if_drained("stop")
             case Reattach():
                 raise AssertionError("nothing is resumed here")
 
@@ -123,7 +131,7 @@ class Conversation:
             elif isinstance(output, Event):
                 self._publish(output)
 
-    def _answer(self) -> None:
+    def _answer(self, reason: Literal["stop", "disconnect"] = "stop") -> None:
         while self._requests:
             request = self._requests.popleft()
             assert self._pipeline is not None
@@ -134,12 +142,12 @@ class Conversation:
                 words[-2:] = [f"guess{n_words}"] * len(words[-2:])
             hypothesis = Hypothesis(" ".join(words), "en", 0.9, 0.0)
             self._take(self._pipeline.receive_answer(request, hypothesis, 0.0))
-            self._end_if_drained()
+            self._end_if_drained(reason)
 
-    def _end_if_drained(self) -> None:
+    def _end_if_drained(self, reason: Literal["stop", "disconnect"]) -> None:
         if self._pipeline is not None and self._pipeline.is_over(0.0) and self.ending is None:
-            self._publish(End(self._pipeline.received_ms, self._pipeline.n_utterances, "stop"))
-            self.ending = Ending("stop")
+            self._publish(End(self._pipeline.received_ms, self._pipeline.n_utterances, reason))
+            self.ending = Ending(reason)
 
     def _publish(self, event: Event) -> None:
         self.events.append(event)

@@ -48,6 +48,8 @@ def uncut(kind: type["DialectProperties"]) -> list[str]:
 class DialectProperties:
     """Each final once and in order, nothing taken back, cut anywhere, refuses cleanly."""
 
+    ends = True
+    """False if the protocol has no message that ends a stream: its clients close the connection."""
     appends = False
     """True if the protocol only ever appends to the text that it has sent."""
     opening: tuple[str, ...] = ()
@@ -65,12 +67,18 @@ class DialectProperties:
         """Return all text that a client has on its screen behind these messages. Only where the protocol appends."""
         raise NotImplementedError
 
+    def message(self, audio: bytes) -> str | bytes:
+        """Return the message that carries this audio."""
+        return audio
+
     def talk(self, cuts: list[int], every: int) -> Conversation:
         """Send all audio, cut at these bytes, and end."""
         conversation = Conversation(self.dialect(), every)
         chunks = [AUDIO[start:end] for start, end in zip([0, *cuts], [*cuts, len(AUDIO)], strict=True)]
-        conversation.send([*self.opening, *chunks, *self.closing])
+        conversation.send([*self.opening, *map(self.message, chunks), *self.closing])
         conversation.finish()
+        if not self.ends:
+            conversation.leave()
         return conversation
 
     @FEW
@@ -78,7 +86,7 @@ class DialectProperties:
     @given(cuts=CUTS, every=EVERY)
     def test_each_final_comes_once_and_in_order_wherever_the_audio_is_cut(self, cuts: list[int], every: int) -> None:
         conversation = self.talk(cuts, every)
-        assert conversation.ending == Ending("stop")
+        assert conversation.ending == Ending("stop" if self.ends else "disconnect")
         n_started = sum(isinstance(event, SpeechStart) for event in conversation.events)
         assert len(conversation.finals) == n_started >= 1
         assert self.finals(conversation.sent) == conversation.finals
@@ -131,7 +139,7 @@ class DialectProperties:
     def _refusal(self, dialect: Dialect, message: str | bytes) -> LivecaptionError | None:
         try:
             dialect.limits.check(message)
-            dialect.receive(message)
+            list(dialect.receive(message))
         except LivecaptionError as error:
             return error
         return None

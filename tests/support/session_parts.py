@@ -52,6 +52,7 @@ class KeptPeer:
     """A publisher's connection that keeps what is sent."""
 
     last_received_s: float = 0.0
+    may_idle: bool = False
     is_gone: bool = False
     sent: list[Event] = field(default_factory=list)
     ending: Ending | None = None

@@ -61,7 +61,7 @@ class Reattach:
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """Replace the options, before the audio. Title, privacy and `keep` stay those of `Open`."""
+    """Replace the options, for the audio that follows. Title, privacy and `keep` stay those of `Open`."""
 
     options: StreamOptions
 

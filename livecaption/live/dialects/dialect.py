@@ -7,7 +7,7 @@ A `Route` is a protocol and its address; it makes a `Dialect` for each connectio
 livecaption uses a protocol only through these two.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -35,7 +35,9 @@ class Limits:
         if not isinstance(message, str):
             if len(message) > self.max_binary_bytes:
                 raise MessageTooBig(f"a binary message may have {self.max_binary_bytes} bytes")
-        elif len(message) > self.max_text_bytes or len(message.encode("utf-8", "surrogatepass")) > self.max_text_bytes:
+        elif len(message) > self.max_text_bytes or (
+            not message.isascii() and len(message.encode("utf-8", "surrogatepass")) > self.max_text_bytes
+        ):
             raise MessageTooBig(f"a text message may have {self.max_text_bytes} bytes")
 
 
@@ -59,8 +61,8 @@ class Dialect(Protocol):
     def connected(self) -> list[Control]:
         """Return the commands before the first message; some protocols have all options in the address."""
 
-    def receive(self, message: str | bytes) -> list[Command]:
-        """Read a message: return the commands in it.
+    def receive(self, message: str | bytes) -> Iterable[Command]:
+        """Read a message: return the commands in it. Each is executed before the next one is asked for.
 
         Raises:
             ClientError: the message breaks the protocol; `fatal` is true if the stream ends.
@@ -125,6 +127,7 @@ class Route:
         shown_keys: finds everything in the handshake that may be the operator's token.
         restore: reads the options of a session from its `Open.start`, which an earlier server has stored. Raises
             InvalidMessage if this server cannot read it. None: the protocol is not resumable, and nothing is stored.
+        may_idle: whether a client may send nothing for any time, as long as it answers pings. It keeps its slot.
     """
 
     path: str
@@ -133,3 +136,4 @@ class Route:
     refusal: Callable[[LivecaptionError], HttpAnswer]
     shown_keys: Callable[[Handshake], list[bytes]]
     restore: Restore | None = None
+    may_idle: bool = False

@@ -1,8 +1,10 @@
 """The native protocol and foreign ones pass the same tests: `tests.support.dialect_properties`."""
 
+import base64
 import json
 
 from livecaption.live.dialects.native import Native
+from livecaption.live.dialects.openai_realtime import OpenAIRealtime
 from livecaption.speech.endpointing import EndpointingConfig
 from tests.support.dialect_properties import DialectProperties
 from tests.support.dialects import Chunks, Deltas
@@ -72,3 +74,47 @@ class TestAppendedText(DialectProperties):
 
 class TestAppendedTextOfTurnsThatSilenceEnds(TestAppendedText):
     manual = False
+
+
+def session_update(turn_detection: dict[str, str] | None) -> str:
+    audio = {"input": {"format": {"type": "audio/pcm", "rate": 16_000}, "turn_detection": turn_detection}}
+    return json.dumps({"type": "session.update", "session": {"type": "transcription", "audio": audio}})
+
+
+class TestOpenAIRealtime(DialectProperties):
+    """Silence ends turns."""
+
+    opening = (session_update({"type": "server_vad"}),)
+    appends = True
+    ends = False
+
+    def dialect(self) -> OpenAIRealtime:
+        return OpenAIRealtime(ENDPOINTING)
+
+    def message(self, audio: bytes) -> str:
+        return json.dumps({"type": "input_audio_buffer.append", "audio": base64.b64encode(audio).decode()})
+
+    def finals(self, sent: list[str | bytes]) -> list[str]:
+        events = [json.loads(message) for message in sent]
+        committed = [event["item_id"] for event in events if event["type"] == "input_audio_buffer.committed"]
+        completed = [event for event in events if event["type"].endswith("transcription.completed")]
+        assert [event["item_id"] for event in completed] == committed
+        return [event["transcript"] for event in completed]
+
+    def shown(self, sent: list[str | bytes]) -> str:
+        events = [json.loads(message) for message in sent]
+        deltas = [event for event in events if event["type"].endswith("transcription.delta")]
+        shown, item = "", ""
+        for event in deltas:
+            shown += event["delta"] if event["item_id"] == item else f" {event['delta']}"
+            item = event["item_id"]
+        return shown
+
+
+class TestOpenAIRealtimeWithSemanticTurns(TestOpenAIRealtime):
+    opening = (session_update({"type": "semantic_vad"}),)
+
+
+class TestOpenAIRealtimeWithTurnsThatTheClientEnds(TestOpenAIRealtime):
+    opening = (session_update(None),)
+    closing = ('{"type": "input_audio_buffer.commit"}',)

@@ -1,0 +1,221 @@
+"""The items of OpenAI's Realtime API: the audio between two commits, as events about its text. Pure.
+
+    utterances ──> Item (deltas) ──commit──> committed ──all finals──> completed or failed
+                     └──clear──> dropped, and never mentioned again
+
+With the detection of turns each utterance is an item. Without, an item has all utterances up to the commit: one that
+is too long is cut in two. Deltas have committed words only, and are never taken back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import log
+from typing import Any
+
+from livecaption.captions.stabilizer import units
+from livecaption.events import CaptionWord, ErrorReport, Final, Partial, SpeechEnd, SpeechStart
+
+MIN_COMMIT_MS = 100
+"""Audio in ms without which a commit is an error, as at OpenAI."""
+TRANSCRIPTION = "conversation.item.input_audio_transcription"
+MIN_CONFIDENCE = 1e-6
+"""The confidence of a word, at least, of which the logarithm is taken."""
+
+WireEvent = dict[str, Any]
+"""An event for the client, without its `event_id`."""
+
+
+@dataclass(slots=True)
+class Item:
+    """One item.
+
+    Attributes:
+        id: its id on the wire.
+        texts: for each utterance its final, or its committed words so far.
+        finals: the finals that have come, by utterance.
+        sent: all its deltas.
+        start_ms, end_ms: its audio in stream time.
+        audio_ms: the length of its audio.
+        is_committed: whether the client got `committed`; then it is owed an answer.
+        is_dropped: whether the client has cleared it.
+        failure: why a final of it has no answer of the engine; None: all have.
+    """
+
+    id: str
+    texts: dict[int, str] = field(default_factory=dict)
+    finals: dict[int, Final] = field(default_factory=dict)
+    sent: str = ""
+    start_ms: int = 0
+    end_ms: int = 0
+    audio_ms: int = 0
+    is_committed: bool = False
+    is_dropped: bool = False
+    failure: ErrorReport | None = None
+
+    def grow(self) -> str:
+        """Return the text that is certain and was not sent yet."""
+        certain = []
+        for utterance, text in self.texts.items():
+            certain.append(text)
+            if utterance not in self.finals:
+                break  # its end is open, so nothing behind it can be sent
+        text = _joined(certain)
+        new = text[len(self.sent) :] if text.startswith(self.sent) else _behind(text, self.sent)
+        self.sent += new
+        return new
+
+    @property
+    def transcript(self) -> str:
+        return _joined(list(self.texts.values()))
+
+    @property
+    def is_done(self) -> bool:
+        """True if it is committed, and no final of it is awaited."""
+        return self.is_committed and self.texts.keys() == self.finals.keys()
+
+
+class Items:
+    """All items of one client.
+
+    Args:
+        prefix: the beginning of their ids, which differs from that of other clients.
+
+    Attributes:
+        detects_turns: whether silence ends an item.
+        has_logprobs: whether the client wants the probabilities of words.
+        padding_ms, silence_ms: audio before and behind the voice that belongs to a detected turn.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.detects_turns = True
+        self.has_logprobs = False
+        self.padding_ms = self.silence_ms = 0
+        self._prefix = prefix
+        self._n_items = 0
+        self._open: Item | None = None  # the one that is not committed
+        self._of_utterance: dict[int, Item] = {}  # of those whose finals are awaited
+        self._previous: str | None = None  # id of the newest committed one
+        self._failures: list[ErrorReport] = []  # of finals that have not come
+
+    def start(self, event: SpeechStart) -> list[WireEvent]:
+        """Begin an utterance."""
+        item = self._open
+        is_new = item is None
+        if item is None:
+            item = self._open = self._new(max(0, event.start_ms - self.padding_ms))
+        item.texts[event.utterance] = ""
+        self._of_utterance[event.utterance] = item
+        if not (is_new and self.detects_turns):
+            return []
+        return [
+            {"type": "input_audio_buffer.speech_started", "audio_start_ms": item.start_ms, "item_id": item.id},
+        ]
+
+    def partial(self, event: Partial) -> list[WireEvent]:
+        """Take the committed words of an utterance."""
+        item = self._of_utterance[event.utterance]
+        item.texts[event.utterance] = event.stable
+        return self._delta(item)
+
+    def end(self, event: SpeechEnd) -> list[WireEvent]:
+        """End an utterance, and with it the item, if silence or the end of the stream does so."""
+        item = self._of_utterance[event.utterance]
+        item.end_ms = event.end_ms + (self.silence_ms if event.reason == "silence" else 0)
+        stopped: list[WireEvent] = []
+        if self.detects_turns:
+            stopped = [{"type": "input_audio_buffer.speech_stopped", "audio_end_ms": item.end_ms, "item_id": item.id}]
+        if event.reason == "discard":
+            self.drop()
+        elif event.reason in ("stop", "disconnect") or (self.detects_turns and event.reason != "flush"):
+            return stopped + self.commit(item.end_ms - item.start_ms)
+        return stopped
+
+    def final(self, event: Final) -> list[WireEvent]:
+        """Take the final of an utterance."""
+        item = self._of_utterance.pop(event.utterance)
+        item.finals[event.utterance] = event
+        item.texts[event.utterance] = event.text
+        if self._failures and event.confidence == 0.0:  # as no final with an answer of the engine and text
+            item.failure = self._failures.pop(0)
+        if item.is_dropped:
+            return []
+        return self._delta(item) + self._answer(item)
+
+    def fail(self, failure: ErrorReport) -> None:
+        """Note that the engine has failed to answer for a final, which follows."""
+        self._failures.append(failure)
+
+    def commit(self, audio_ms: int) -> list[WireEvent]:
+        """Commit the open item, or one without speech if there is enough audio. Empty: there is too little.
+
+        Args:
+            audio_ms: the audio since the last commit.
+        """
+        if self._open is None:
+            if audio_ms < MIN_COMMIT_MS:
+                return []
+            self._open = self._new(0)
+        item, self._open = self._open, None
+        item.is_committed = True
+        item.audio_ms = audio_ms
+        before, self._previous = self._previous, item.id
+        about = {"item_id": item.id, "previous_item_id": before}
+        content = [{"type": "input_audio", "transcript": None}]
+        message = {"id": item.id, "object": "realtime.item", "type": "message", "status": "completed", "role": "user"}
+        created = {"previous_item_id": before, "item": {**message, "content": content}}
+        return [
+            {"type": "input_audio_buffer.committed", **about},
+            {"type": "conversation.item.added", **created},
+            {"type": "conversation.item.done", **created},
+            *self._answer(item),
+        ]
+
+    def drop(self) -> None:
+        """Drop the open item, if there is one. Those that are committed stay."""
+        if self._open is not None:
+            self._open.is_dropped = True
+            self._open = None
+
+    def _new(self, start_ms: int) -> Item:
+        self._n_items += 1
+        return Item(f"{self._prefix}{self._n_items}", start_ms=start_ms)
+
+    @staticmethod
+    def _delta(item: Item) -> list[WireEvent]:
+        new = item.grow()
+        return [{"type": f"{TRANSCRIPTION}.delta", "item_id": item.id, "content_index": 0, "delta": new}] if new else []
+
+    def _answer(self, item: Item) -> list[WireEvent]:
+        """Return the last event of an item, if all is known."""
+        if not item.is_done:
+            return []
+        about = {"item_id": item.id, "content_index": 0, "transcript": item.transcript}
+        if (failure := item.failure) is not None:
+            error = {"type": "server_error", "code": failure.code, "message": failure.message, "param": None}
+            return [{"type": f"{TRANSCRIPTION}.failed", **about, "error": error}]
+        finals = [final for _, final in sorted(item.finals.items())]
+        completed = {**about, "usage": {"type": "duration", "seconds": item.audio_ms / 1000}}
+        if codes := dict.fromkeys(final.language for final in finals if final.text and final.language):
+            completed["languages"] = [{"code": code} for code in codes]
+        if finals:
+            completed["start"], completed["end"] = finals[0].start_ms / 1000, finals[-1].end_ms / 1000
+        if self.has_logprobs:
+            completed["logprobs"] = [_logprob(word) for final in finals for word in final.words or ()]
+        return [{"type": f"{TRANSCRIPTION}.completed", **completed}]
+
+
+def _logprob(word: CaptionWord) -> dict[str, Any]:
+    probability = log(max(word.confidence, MIN_CONFIDENCE))
+    return {"token": word.word, "logprob": round(probability, 4), "bytes": list(word.word.encode())}
+
+
+def _joined(texts: Sequence[str]) -> str:
+    return " ".join(filter(None, texts))
+
+
+def _behind(text: str, sent: str) -> str:
+    """Return the words of a text behind those that were sent, which it spells in another way."""
+    words, n_sent = units(text), len(units(sent))
+    new = "".join(words[n_sent:])
+    is_apart = 0 < n_sent < len(words) and words[n_sent - 1][-1].isspace()
+    return f" {new}" if is_apart else new

@@ -1,0 +1,79 @@
+"""OpenAI's Realtime API with Whisper: the same words as in the native protocol."""
+
+import base64
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soxr
+from aiohttp import ClientSession
+
+from livecaption.config import Config
+from livecaption.evaluation.wer import word_error_rate
+from livecaption.server.lifecycle import running_server
+from tests.support.serving import read_event
+from tests.support.speech import pcm_s16le
+
+CLIPS = ("jfk", "ls-1995-1837-0001")
+
+
+@pytest.fixture(scope="module")
+async def url() -> AsyncIterator[str]:
+    async with running_server(Config()) as url:
+        yield url
+
+
+async def native(url: str, audio: bytes) -> str:
+    async with ClientSession() as session, session.ws_connect(f"{url}v1/stream") as socket:
+        await socket.send_json({"type": "start", "partials": False})
+        await socket.send_bytes(audio)
+        await socket.send_json({"type": "flush"})
+        texts = []
+        while (event := await read_event(socket))["type"] != "flushed":
+            texts += [event["text"]] if event["type"] == "final" else []
+        return " ".join(texts)
+
+
+async def realtime(url: str, audio: bytes, rate_hz: int) -> tuple[str, str]:
+    """Return the transcripts, and all deltas."""
+    async with ClientSession() as session, session.ws_connect(f"{url}v1/realtime?intent=transcription") as socket:
+        format_ = {"type": "audio/pcm", "rate": rate_hz}
+        await socket.send_json({"type": "session.update", "session": {"audio": {"input": {"format": format_}}}})
+        await socket.send_json({"type": "input_audio_buffer.append", "audio": base64.b64encode(audio).decode()})
+        await socket.send_json({"type": "input_audio_buffer.commit"})
+        await socket.send_json({"type": "input_audio_buffer.clear"})
+        return await answers(socket)
+
+
+async def answers(socket: Any) -> tuple[str, str]:
+    owed: list[str] = []
+    answered, deltas, cleared = {}, defaultdict(str), False
+    while not cleared or set(owed) != answered.keys():
+        event = await socket.receive_json(timeout=60)
+        match event["type"]:
+            case "input_audio_buffer.committed":
+                owed.append(event["item_id"])
+            case "conversation.item.input_audio_transcription.delta":
+                deltas[event["item_id"]] += event["delta"]
+            case "conversation.item.input_audio_transcription.completed":
+                answered[event["item_id"]] = event["transcript"]
+            case "input_audio_buffer.cleared":
+                cleared = True
+    return " ".join(answered[item] for item in owed), " ".join(deltas[item] for item in owed)
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+async def test_the_transcript_is_that_of_the_native_protocol(
+    url: str, clip: str, samples: dict[str, npt.NDArray[np.float32]]
+) -> None:
+    """Apart from commas and the like, which depend on the partials that there was time for."""
+    audio = pcm_s16le(samples[clip])
+    recorded = pcm_s16le(soxr.resample(samples[clip], 16_000, 24_000))
+    expected = await native(url, audio)
+    assert len(expected.split()) > 10
+    for given, rate_hz in ((audio, 16_000), (recorded, 24_000)):
+        transcript, deltas = await realtime(url, given, rate_hz)
+        assert word_error_rate([expected] * 2, [transcript, deltas]).rate == 0
