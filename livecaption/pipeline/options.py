@@ -16,7 +16,8 @@ class StreamOptions:
     """The options of one stream, as its publisher requested them.
 
     Without `keep`, nothing of the stream is stored. With the channels of a container apart, `audio.channels` is the
-    largest number of channels that it may have. Finals are translated into the languages of `tracks`.
+    largest number of channels that it may have. Finals are translated into the languages of `tracks`. With
+    `counts_pauses`, the times of captions count time in which no audio came, as `pipeline.arrival` does.
     """
 
     audio: AudioFormat = field(default_factory=AudioFormat)
@@ -28,6 +29,7 @@ class StreamOptions:
     keep: bool = True
     channel_mode: ChannelMode = "mix"
     tracks: tuple[str, ...] = ()
+    counts_pauses: bool = True
 
     @property
     def n_channels_apart(self) -> int | None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 
-from livecaption.live.dialects import native
+from livecaption.live.dialects import deepgram, native
 from livecaption.live.dialects.dialect import Route
 
 ROUTES: dict[str, tuple[Route, ...]] = {
     "native": (native.ROUTE,),
+    "deepgram": (deepgram.ROUTE,),
 }
 """The WebSockets of each protocol."""
 
