@@ -92,6 +92,7 @@ class Deepgram:
         self._received_ms = 0
         self._n_silent_ticks = 0
         self._is_closing = False
+        self._has_failed = False
 
     def connected(self) -> list[Control]:
         """Return what opens the session: the address has all options."""
@@ -138,7 +139,10 @@ class Deepgram:
                 return self._final(self._channel(event.channel), event)
             case Flushed():
                 return self._finalized()
+            case ErrorReport(code=code) if self._is_forgiven(code):
+                pass
             case ErrorReport():
+                self._has_failed |= event.fatal
                 return [_error(event)]
             case SessionEnd():
                 return self._end(event)
@@ -160,6 +164,8 @@ class Deepgram:
         """Return code and reason of the Close. Some clients try again unless it is 1000 or 1008."""
         if (error := ending.error) is None:
             return CLOSE_CODES[ending.reason], ""
+        if self._is_forgiven(error.code):
+            return CLOSE_CODES["stop"], ""
         code = shapes.code_of(error)
         reason = f"{code}: {error.message}".encode()[:MAX_REASON_BYTES].decode(errors="ignore")
         is_permanent = isinstance(error, ClientError | LimitReached) and code != shapes.NOTHING_RECEIVED
@@ -199,6 +205,10 @@ class Deepgram:
         return Reply(shapes.not_configured(self._request_id, code, description))
 
     # The session's events
+
+    def _is_forgiven(self, code: str) -> bool:
+        """Return whether this is no mistake of the client: no container came, but it has sent no audio at all."""
+        return code == "invalid_container" and not self._n_bytes
 
     def _channel(self, number: int | None) -> _Channel:
         return self._channels[number or 0]
@@ -287,7 +297,7 @@ class Deepgram:
     def _end(self, event: SessionEnd) -> list[str]:
         self._received_ms = event.received_ms
         ends = self._utterance_ends()
-        if event.reason == "error":
+        if self._has_failed:
             return ends
         created = self._created.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         n_channels = self._options.stream.audio.channels

@@ -401,11 +401,20 @@ def test_a_wrong_text_message_is_refused_and_the_stream_goes_on(message: str) ->
 def test_a_container_that_is_none_is_reported_with_what_to_do() -> None:
     error = InvalidAudio("not audio that can be read", code="invalid_container")
     dialect = connect("")
+    dialect.receive(b"no container")
     (sent,) = told(dialect, ErrorReport.of(error, fatal=True))
     assert sent["message"] == "DATA-0000"
     assert sent["description"].endswith("raw audio needs the parameters encoding and sample_rate")
     assert dialect.close(Ending("error", error)) == (1008, "DATA-0000: not audio that can be read")
     assert told(dialect, End(0, 0, "error")) == []
+
+
+def test_a_client_without_audio_has_sent_no_wrong_container() -> None:
+    error = InvalidAudio("not audio that can be read", code="invalid_container")
+    dialect = connect("")
+    messages = told(dialect, ErrorReport.of(error, fatal=True), End(0, 0, "error"))
+    assert [message["type"] for message in messages] == ["Metadata"]
+    assert dialect.close(Ending("error", error)) == (1000, "")
 
 
 @for_each(
