@@ -11,7 +11,7 @@ import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 
 from livecaption.live.config import AudioLimits, LiveConfig, SessionLimits
-from livecaption.live.dialects import deepgram, native
+from livecaption.live.dialects import deepgram
 from livecaption.live.registry import SessionRegistry
 from livecaption.server.services import SERVICES
 from tests.support.containers import wav
@@ -19,18 +19,12 @@ from tests.support.eventually import eventually
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer
 from tests.support.speech import pcm_s16le, sound
 
-ROUTES = (native.ROUTE, deepgram.ROUTE)
 PCM = {"encoding": "linear16", "sample_rate": "16000"}
 CLOSE = {"type": "CloseStream"}
 FINALIZE = {"type": "Finalize"}
 BEGINS_ONLY = SPEECH[: len(SPEECH) // 2]
 
 Message = bytes | str | dict[str, Any]
-
-
-@pytest.fixture
-async def client(start_server: StartServer) -> Client:
-    return await start_server(routes=ROUTES)
 
 
 def sessions_of(client: Client) -> SessionRegistry:
@@ -164,7 +158,7 @@ async def test_a_container_is_recognised_by_its_bytes(client: Client, chunk: int
 
 async def test_times_are_those_of_the_audio_also_behind_a_pause_of_sending(start_server: StartServer) -> None:
     live = LiveConfig(session=SessionLimits(audio=AudioLimits(patience_in_speech_s=0.6)))
-    client = await start_server(routes=ROUTES, live=live)
+    client = await start_server(live=live)
     socket = await connect(client)
     await send(socket, SPEECH)
     while not finals([await read(socket)])[0]["speech_final"]:
@@ -182,14 +176,14 @@ async def test_the_id_of_the_request_is_in_the_answer_to_the_upgrade(client: Cli
 
 @pytest.mark.parametrize("scheme", ["token", "bearer"])
 async def test_a_browser_shows_its_key_as_a_subprotocol(start_server: StartServer, scheme: str) -> None:
-    client = await start_server(routes=ROUTES, token="secret-key")
+    client = await start_server(token="secret-key")
     socket = await client.ws_connect("/v1/listen", protocols=(scheme, "secret-key", "x-deepgram-session-id", "u"))
     assert socket.protocol == scheme
     assert types(await talk(socket)) == ["Metadata"]
 
 
 async def test_a_key_in_the_header_is_checked_before_the_upgrade(start_server: StartServer) -> None:
-    client = await start_server(routes=ROUTES, token="secret-key")
+    client = await start_server(token="secret-key")
     for authorization in ("Token secret-key", "Bearer secret-key"):
         socket = await client.ws_connect("/v1/listen", headers={"Authorization": authorization})
         assert types(await talk(socket)) == ["Metadata"]
@@ -218,12 +212,12 @@ async def test_wrong_options_are_refused_before_the_upgrade(client: Client, quer
     assert body["request_id"] == answer.headers["dg-request-id"]
 
 
-async def test_a_plain_request_is_told_to_upgrade(client: Client) -> None:
+async def test_a_plain_request_is_answered_that_it_must_upgrade(client: Client) -> None:
     answer = await client.get("/v1/listen")
     assert (answer.status, (await answer.json())["err_code"]) == (426, "UPGRADE_REQUIRED")
 
 
-async def test_a_language_that_the_model_does_not_know_is_closed_for_good(client: Client) -> None:
+async def test_a_language_that_the_model_does_not_have_is_closed_with_1008(client: Client) -> None:
     socket = await connect(client, language="tlh")
     assert types(await read_all(socket)) == ["Error"]
     assert socket.close_code == 1008
@@ -306,7 +300,7 @@ async def test_a_flood_of_tiny_messages_slows_down_nobody_else(client: Client) -
 
 
 async def test_a_silent_client_without_keep_alive_is_closed(start_server: StartServer) -> None:
-    client = await start_server(routes=ROUTES, live=LiveConfig(session=SessionLimits(tick_s=0.001)))
+    client = await start_server(live=LiveConfig(session=SessionLimits(tick_s=0.001)))
     socket = await connect(client)
     (error,) = await read_all(socket)
     assert error["description"] == "neither audio nor KeepAlive for 60 s"
@@ -330,7 +324,8 @@ async def test_a_client_may_leave_in_every_state(client: Client, messages: list[
     assert sessions_of(client).n_parked == 0
 
 
-async def test_a_stop_of_the_server_sends_the_finals(client: Client) -> None:
+async def test_a_stop_of_the_server_sends_the_finals(start_server: StartServer) -> None:
+    client = await start_server()
     socket = await connect(client)
     await send(socket, SPEECH)
     await eventually(lambda: sessions_of(client).received_ms == 1400)
