@@ -14,7 +14,7 @@ from livecaption.live.config import AudioLimits, LiveConfig, SessionLimits
 from livecaption.live.dialects import deepgram
 from livecaption.live.registry import SessionRegistry
 from livecaption.server.services import SERVICES
-from tests.support.containers import wav
+from tests.support.containers import Track, container, wav
 from tests.support.eventually import eventually
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer
 from tests.support.speech import pcm_s16le, sound
@@ -154,6 +154,16 @@ async def test_a_container_is_recognised_by_its_bytes(client: Client, chunk: int
     messages = await talk(socket, *(file[start : start + chunk] for start in range(0, len(file), chunk)))
     assert len(said(messages)) == 1
     assert socket.close_code == 1000
+
+
+@pytest.mark.parametrize("query", [{}, {"encoding": "opus", "sample_rate": "48000"}], ids=["none named", "opus"])
+async def test_the_chunks_of_a_media_recorder_are_decoded(client: Client, query: dict[str, str]) -> None:
+    said_once = sound("silence 300ms, speech 900ms, silence 900ms", 48_000)
+    file = container("webm", [Track(said_once, "libopus")], live=True)
+    socket = await client.ws_connect("/v1/listen", params=query)
+    messages = await talk(socket, *(file[start : start + 2000] for start in range(0, len(file), 2000)))
+    assert len(said(messages)) == 1
+    assert abs(messages[-1]["duration"] - 2.1) < 0.1
 
 
 async def test_times_are_those_of_the_audio_also_behind_a_pause_of_sending(start_server: StartServer) -> None:
