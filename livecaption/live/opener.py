@@ -130,7 +130,8 @@ class SessionOpener:
         pipeline = self._pipeline(known.id, options, STREAM_START)
         resume_window_s = self._resume_window_s * can_go_on
         store = self._store if options.keep else None
-        return self._session(known, pipeline, hub, tokens, ArrivalClock(), store, on_parked, on_end, resume_window_s)
+        clock = ArrivalClock(counts_pauses=options.counts_pauses)
+        return self._session(known, pipeline, hub, tokens, clock, store, on_parked, on_end, resume_window_s)
 
     def interrupted(
         self,

@@ -11,7 +11,8 @@ here, and nothing else reads from a socket or closes one:
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
@@ -23,6 +24,7 @@ from livecaption.live.turn import Turn
 DATA = (WSMsgType.BINARY, WSMsgType.TEXT)
 """Types of messages that have data of the peer. A constant, because reading members of an Enum takes time in
 Python 3.11."""
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 MAX_REASON_BYTES = 120
 """RFC 6455, 5.5: a control frame has 125 bytes at most, of which the code takes two."""
 
@@ -46,10 +48,16 @@ class WebSocket:
         max_message_bytes: aiohttp ends the connection of a peer that sends a larger message.
         limits: its time-outs, and the rate of messages.
         protocols: the subprotocols that are accepted, if the peer offers them.
+        headers: further headers of the answer to the upgrade.
     """
 
     def __init__(
-        self, request: web.Request, max_message_bytes: int, limits: SocketLimits, protocols: Collection[str] = ()
+        self,
+        request: web.Request,
+        max_message_bytes: int,
+        limits: SocketLimits,
+        protocols: Collection[str] = (),
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> None:
         self.limits = limits
         self.response = _Response(
@@ -61,6 +69,7 @@ class WebSocket:
             autoclose=False,
             autoping=False,
         )
+        self.response.headers.update(headers)
         self._request = request
         self._transport = request.transport
         self._allowance = Allowance(limits.messages_per_s, limits.messages_burst, time.monotonic())

@@ -45,13 +45,15 @@ class ArrivalClock:
     Args:
         begin_ms: audio before the first that comes.
         shift_ms: time without audio before it.
+        counts_pauses: whether events are shifted at all. If not, their times are those of the audio alone.
 
     Attributes:
         has_lost_audio: True if audio comes in time again, but some before it never came, as after a reconnection. The
             next silence is the place for a new stretch.
     """
 
-    def __init__(self, begin_ms: int = 0, shift_ms: int = 0) -> None:
+    def __init__(self, begin_ms: int = 0, shift_ms: int = 0, *, counts_pauses: bool = True) -> None:
+        self._counts_pauses = counts_pauses
         self._begin_ms = self._until_ms = begin_ms
         self._begin_shift_ms = shift_ms
         self._began_s: float | None = None
@@ -123,6 +125,8 @@ class ArrivalClock:
 
     def shift_ms(self, at_ms: int) -> int:
         """Return the time without audio before this point of the audio."""
+        if not self._counts_pauses:
+            return 0
         stretches = (stretch for stretch in reversed(self._stretches) if stretch.begin_ms <= at_ms)
         shift_ms = next(stretches, self._stretches[0]).shift_ms
         return self._settled_shift_ms if shift_ms == inf else int(shift_ms)

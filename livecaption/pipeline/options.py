@@ -18,6 +18,7 @@ class StreamOptions:
     Without `keep`, nothing of the stream is stored. With the channels of a container apart, `audio.channels` is the
     largest number of channels that it may have. Finals are translated into the languages of `tracks`. An utterance
     in which somebody speaks ends after `patience_ms` without audio; None: after the time that the server has set.
+    With `counts_pauses`, the times of captions count time in which no audio came, as `pipeline.arrival` does.
     """
 
     audio: AudioFormat = field(default_factory=AudioFormat)
@@ -30,6 +31,7 @@ class StreamOptions:
     channel_mode: ChannelMode = "mix"
     tracks: tuple[str, ...] = ()
     patience_ms: int | None = None
+    counts_pauses: bool = True
 
     @property
     def n_channels_apart(self) -> int | None:

@@ -194,7 +194,8 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
         limits = dialect.limits
         max_read_bytes = max(limits.max_text_bytes, limits.max_binary_bytes) + READ_MARGIN_BYTES
         offered = [name for name in route.subprotocols if name in handshake.subprotocols]
-        socket = WebSocket(request, max_read_bytes, services.config.live.socket, offered)
+        headers = route.headers(handshake)
+        socket = WebSocket(request, max_read_bytes, services.config.live.socket, offered, headers)
         await socket.open()
         sessions, may_idle = services.sessions, route.may_idle
         await Connection(socket, dialect, sessions, services.rooms, slot, claimed, account, may_idle=may_idle).run()

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from uuid import uuid4
 
 from aiohttp import hdrs, web
 
@@ -268,7 +269,10 @@ def handshake(request: web.BaseRequest) -> Handshake:
     offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "").split(",")
     subprotocols = tuple(item.strip() for item in offered if item.strip())
     authorization = request.headers.get(hdrs.AUTHORIZATION, "")
-    return Handshake(request.query, authorization, subprotocols, request.headers, tuple(request.query.items()))
+    parameters = tuple(request.query.items())
+    return Handshake(
+        request.query, authorization, subprotocols, request.headers, parameters, str(uuid4()), datetime.now(UTC)
+    )
 
 
 def accepted_protocols(request: web.BaseRequest) -> tuple[str, ...]:

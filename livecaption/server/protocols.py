@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 
-from livecaption.live.dialects import native, openai_realtime
+from livecaption.live.dialects import deepgram, native, openai_realtime
 from livecaption.live.dialects.dialect import Route
 
 ROUTES: dict[str, tuple[Route, ...]] = {
     "native": (native.ROUTE,),
     "openai": (openai_realtime.ROUTE,),
+    "deepgram": (deepgram.ROUTE,),
 }
 """The WebSockets of each protocol."""
 

@@ -216,3 +216,9 @@ def test_a_final_that_another_channel_has_overtaken_keeps_the_time_of_its_own_st
     later = Final(1, "word", 5200, 6000, "en", 1.0, 0, channel=1)
     assert clock.on_the_wall(later) == replace(later, start_ms=605_200, end_ms=606_000)
     assert clock.on_the_wall(final(1000, 4000)) == final(1000, 4000)
+
+
+def test_pauses_are_not_counted_where_captions_have_the_time_of_the_audio() -> None:
+    clock = ArrivalClock(counts_pauses=False)
+    assert pauses_in(live(5000) + live(5000, begins_ms=605_000, audio_ms=5000), clock) == [5000]
+    assert clock.on_the_wall(final(6000, 7000)) == final(6000, 7000)

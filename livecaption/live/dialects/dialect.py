@@ -9,6 +9,7 @@ livecaption uses a protocol only through these two.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import ClassVar, Protocol
 
 from livecaption.errors import LivecaptionError, MessageTooBig
@@ -92,6 +93,8 @@ class Handshake:
         subprotocols: all that the client offers, in its order.
         headers: the first value of each header, whose names ignore case in a real request.
         parameters: all names and values of the query, in its order.
+        id: a UUID that no other handshake has.
+        at: when it came.
     """
 
     query: Mapping[str, str] = field(default_factory=dict)
@@ -99,6 +102,8 @@ class Handshake:
     subprotocols: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     parameters: tuple[tuple[str, str], ...] = ()
+    id: str = ""
+    at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,12 @@ class HttpAnswer:
 
 Restore = Callable[[str, EndpointingConfig], StreamOptions]
 """Reader of a stored session: see `Route.restore`."""
+
+
+def no_headers(handshake: Handshake) -> Mapping[str, str]:
+    """Return nothing: the answer needs no header of the protocol."""
+    del handshake
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +139,7 @@ class Route:
         restore: reads the options of a session from its `Open.start`, which an earlier server has stored. Raises
             InvalidMessage if this server cannot read it. None: the protocol is not resumable, and nothing is stored.
         may_idle: whether a client may send nothing for any time, as long as it answers pings. It keeps its slot.
+        headers: makes the headers of the answer to a client that is accepted.
     """
 
     path: str
@@ -137,3 +149,4 @@ class Route:
     shown_keys: Callable[[Handshake], list[bytes]]
     restore: Restore | None = None
     may_idle: bool = False
+    headers: Callable[[Handshake], Mapping[str, str]] = no_headers

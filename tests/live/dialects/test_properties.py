@@ -3,10 +3,13 @@
 import base64
 import json
 
+from livecaption.live.dialects.deepgram import Deepgram, accept
+from livecaption.live.dialects.dialect import Handshake
 from livecaption.live.dialects.native import Native
 from livecaption.live.dialects.openai_realtime import OpenAIRealtime
 from livecaption.speech.endpointing import EndpointingConfig
-from tests.support.dialect_properties import DialectProperties
+from tests.support.conversation import Conversation
+from tests.support.dialect_properties import AUDIO, DialectProperties
 from tests.support.dialects import Chunks, Deltas
 
 ENDPOINTING = EndpointingConfig()
@@ -118,3 +121,40 @@ class TestOpenAIRealtimeWithSemanticTurns(TestOpenAIRealtime):
 class TestOpenAIRealtimeWithTurnsThatTheClientEnds(TestOpenAIRealtime):
     opening = (session_update(None),)
     closing = ('{"type": "input_audio_buffer.commit"}',)
+
+
+class TestDeepgram(DialectProperties):
+    """Its final results close all audio once, in order, and none is revised."""
+
+    closing = ('{"type": "CloseStream"}',)
+    query = "encoding=linear16&sample_rate=16000&interim_results=true&utterance_end_ms=800&vad_events=true"
+
+    def dialect(self) -> Deepgram:
+        parameters = tuple(tuple(each.split("=")) for each in self.query.split("&"))
+        return accept(Handshake(parameters=parameters), ENDPOINTING)
+
+    def talk(self, cuts: list[int], every: int) -> Conversation:
+        return super().talk(sorted({*cuts} - {0, len(AUDIO)}), every)  # no empty message, which would end the stream
+
+    def finals(self, sent: list[str | bytes]) -> list[str]:
+        messages = [json.loads(message) for message in sent]
+        assert messages[-1]["type"] == "Metadata"
+        closed_s, finals = 0.0, []
+        for message in messages:
+            if message["type"] != "Results":
+                continue
+            assert message["start"] == closed_s
+            text = message["channel"]["alternatives"][0]["transcript"]
+            if message["is_final"]:
+                closed_s = round(message["start"] + message["duration"], 3)
+                finals += [text] if text else []
+        return finals
+
+
+class TestDeepgramWithoutInterimResults(TestDeepgram):
+    query = "encoding=linear16&sample_rate=16000&punctuate=true&endpointing=300"
+
+    def finals(self, sent: list[str | bytes]) -> list[str]:
+        messages = [json.loads(message) for message in sent]
+        assert all(message["is_final"] for message in messages[:-1])
+        return super().finals(sent)
