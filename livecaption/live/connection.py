@@ -50,6 +50,7 @@ class Connection:
         slot: holds the slot of a stream, unless a session is claimed.
         claimed: the session that the client has named to resume it, or that speaks in the room that it has named.
         account: the account of its key; None: the server has no keys.
+        admits_late: whether it is admitted when it opens a session. Then `slot` holds its place in the lobby.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class Connection:
         slot: ExitStack,
         claimed: str | None,
         account: Account | None = None,
+        *,
+        admits_late: bool = False,
     ) -> None:
         self._socket = socket
         self.protocol = dialect.protocol
@@ -70,6 +73,7 @@ class Connection:
         self._slot = slot
         self._claimed = claimed
         self._account = account
+        self._admits_late = admits_late
         self._claim = ExitStack()
         self._outbox = Outbox(socket)
         self.last_received_s = time.monotonic()
@@ -265,7 +269,9 @@ class Connection:
 
     async def _open(self, command: Open) -> None:
         self._claim.close()
-        is_admitted = self._claimed is None
+        is_admitted = self._claimed is None and not self._admits_late
+        if self._admits_late:
+            self._leave_lobby()
         resumable = self._dialect.resumable
         if (claim := command.room) is None:
             self._check_limits()
@@ -279,6 +285,19 @@ class Connection:
                 room, self, command, claim, self._slot, is_admitted=is_admitted, resumable=resumable
             )
             self._note_key(self._session)
+
+    def _leave_lobby(self) -> None:
+        """Ask for admission now.
+
+        Raises:
+            Unavailable: see `SessionRegistry.check_admission`.
+        """
+        self._slot.close()
+        try:
+            self._sessions.check_admission()
+        except LivecaptionError as error:
+            self._sessions.refused[error.code] += 1
+            raise
 
     def _reattach(self, command: Reattach) -> None:
         session = self._sessions.find(command.session)
