@@ -27,6 +27,15 @@ class Lobby:
     def __len__(self) -> int:
         return self._n_connections
 
+    def check(self) -> None:
+        """Check that there is a place.
+
+        Raises:
+            Unavailable: too many wait.
+        """
+        if self._n_connections >= self._max_connections:
+            raise Unavailable("too many connections wait for their first message", retry_after_s=RETRY_AFTER_S)
+
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Count a connection while it waits for its first message.
@@ -34,8 +43,7 @@ class Lobby:
         Raises:
             Unavailable: too many wait.
         """
-        if self._n_connections >= self._max_connections:
-            raise Unavailable("too many connections wait for their first message", retry_after_s=RETRY_AFTER_S)
+        self.check()
         self._n_connections += 1
         try:
             yield

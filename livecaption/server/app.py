@@ -194,7 +194,9 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
             if account is not None:
                 account.check(datetime.now(UTC))
             await services.sessions.find_room()
-            if not route.admits_late:
+            if route.admits_late:
+                services.lobby.check()
+            else:
                 services.sessions.check_admission()
     except LivecaptionError as error:
         services.sessions.refused[error.code] += 1
