@@ -27,7 +27,8 @@ from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
 from livecaption.live.session import LiveSession
 from livecaption.live.state import Ending
-from livecaption.live.websocket import DATA, WebSocket
+from livecaption.live.transport import Transport
+from livecaption.live.websocket import DATA
 from livecaption.recognition import logged_id
 
 MAX_ERRORS = 20
@@ -55,7 +56,7 @@ class Connection:
 
     def __init__(
         self,
-        socket: WebSocket,
+        socket: Transport,
         dialect: Dialect,
         sessions: SessionRegistry,
         rooms: Rooms,

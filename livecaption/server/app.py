@@ -29,8 +29,8 @@ from livecaption.server.exports import Exports
 from livecaption.server.keys import KEYS, Keys
 from livecaption.server.logs import WITHOUT_REQUESTS, Refusals
 from livecaption.server.metrics import Metrics
-from livecaption.server.protocols import routes_of
-from livecaption.server.services import METRICS, SERVICES, Services
+from livecaption.server.protocols import AT_OWN_PORT, routes_of
+from livecaption.server.services import METRICS, OWN_PORTS, SERVICES, Services
 from livecaption.store.config import NOWHERE
 from livecaption.store.database import Database
 from livecaption.store.transcripts import TranscriptStore
@@ -97,6 +97,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     keys = app[KEYS] = Keys(config.server)
     app[METRICS] = Metrics(pool, sessions, store, keys)
     app[SERVICES] = Services(config, pool, sessions, Rooms(sessions, store), Lobby(), decoders, store)
+    app[OWN_PORTS] = {}
     app[http.OWN_NAMES] = auth.OwnNames()
     app[http.REFUSALS] = Refusals()
     app[links.LISTENING] = Listening()
@@ -168,10 +169,16 @@ def _routes(config: ServerConfig, routes: Sequence[Route]) -> list[web.AbstractR
 
 async def root(request: web.Request, routes: Sequence[Route]) -> web.StreamResponse:
     """`GET /`: the publisher's page, or the WebSocket of a client that has no other address."""
-    route = next((route for route in routes if route.path == "/"), None)
+    route = AT_OWN_PORT.get(_own_port(request)) or next((route for route in routes if route.path == "/"), None)
     if route is None or request.method != hdrs.METH_GET or not _is_websocket(request):
         return await http.page(request)
     return await stream(request, route)
+
+
+def _own_port(request: web.Request) -> str:
+    """Return the protocol of the port that the client has connected to; empty: it is not the port of one."""
+    name = request.transport and request.transport.get_extra_info("sockname")
+    return request.app[OWN_PORTS].get(name[1], "") if isinstance(name, tuple) else ""
 
 
 def _is_websocket(request: web.Request) -> bool:

@@ -123,7 +123,7 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
         if given := inherited_sockets(os.environ):
             config = replace(config, server=listening.with_address_of(given, config.server))
         runner = _runner(config)
-        listener = Listener(given) if given else Listener.bind(config.server)
+        listener = Listener.bind(config.server, given)
     except (OSError, ConfigError) as error:
         logger.error("%s", listening.why_not(error, config.server))
         return EXIT_CANNOT_START

@@ -29,4 +29,6 @@ class Services:
 
 
 SERVICES: web.AppKey[Services] = web.AppKey("livecaption", Services)
+OWN_PORTS: web.AppKey[dict[int, str]] = web.AppKey("ports of protocols", dict)
+"""The names of protocols that have a port of their own, by that port."""
 METRICS: web.AppKey[Metrics] = web.AppKey("livecaption metrics", Metrics)

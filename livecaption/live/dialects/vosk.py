@@ -26,6 +26,7 @@ from livecaption.live.dialects.closing import close_of
 from livecaption.live.dialects.commands import Audio, Command, Configure, Control, Finish, Flush, Open, Reply
 from livecaption.live.dialects.dialect import Handshake, Limits, Route
 from livecaption.live.dialects.given import hotwords, json_object
+from livecaption.live.dialects.keys import shown_also_in_address
 from livecaption.live.state import Ending
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TranscriptionOptions
@@ -47,6 +48,7 @@ class Vosk:
         punctuation: whether texts have punctuation and capitals.
     """
 
+    protocol: ClassVar[str] = "vosk"
     resumable: ClassVar[bool] = False
     limits: ClassVar[Limits] = LIMITS
     claimed: str = ""
@@ -195,4 +197,4 @@ def accept(handshake: Handshake, endpointing: EndpointingConfig) -> Vosk:
     return Vosk(endpointing, punctuation=FLAGS[given])
 
 
-ROUTE = Route("/vosk", (), accept, native.refusal, native.shown_keys)
+ROUTE = Route("/vosk", (), accept, native.refusal, shown_also_in_address)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from livecaption.audio.formats import AudioFormat
+from livecaption.audio.unsigned import widened
 from livecaption.captions.language_names import language_code
 from livecaption.errors import InvalidMessage, WrongState
 from livecaption.events import End, ErrorReport, Event, Final, Partial, Ready, Translation
@@ -25,6 +26,7 @@ from livecaption.live.dialects.closing import close_of
 from livecaption.live.dialects.commands import Audio, Command, Control, Finish, Open
 from livecaption.live.dialects.dialect import Handshake, Limits, Route
 from livecaption.live.dialects.given import hotwords, is_text, json_object
+from livecaption.live.dialects.keys import shown_also_in_address
 from livecaption.live.state import Ending
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TranscriptionOptions
@@ -39,20 +41,10 @@ DEFAULT_SEGMENTS = 10
 MAX_SEGMENTS = 100
 """Segments that are sent again with each change. More: more traffic. Less: a client that asks for more misses some."""
 
-_SIGNED = bytes(value ^ 0x80 for value in range(256))
-
-
-def _widened(data: bytes) -> bytes:
-    """Return unsigned 8-bit samples as 16-bit ones."""
-    wide = bytearray(2 * len(data))
-    wide[1::2] = data.translate(_SIGNED)
-    return bytes(wide)
-
-
 FORMATS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "float32": ("pcm_f32le", bytes),
     "int16": ("pcm_s16le", bytes),
-    "uint8": ("pcm_s16le", _widened),
+    "uint8": ("pcm_s16le", widened),
 }
 """The values of `audio_format`: the encoding of the stream, and how bytes become one."""
 
@@ -77,6 +69,7 @@ class WhisperLive:
         endpointing: the server's own settings.
     """
 
+    protocol: ClassVar[str] = "whisperlive"
     resumable: ClassVar[bool] = False
     limits: ClassVar[Limits] = LIMITS
     claimed: str = ""
@@ -251,6 +244,6 @@ def accept(handshake: Handshake, endpointing: EndpointingConfig) -> WhisperLive:
     return WhisperLive(endpointing)
 
 
-ROUTE = Route("/whisperlive", (), accept, native.refusal, native.shown_keys, admits_late=True)
-ALIAS = Route("/ws", (), accept, native.refusal, native.shown_keys, admits_late=True)
+ROUTE = Route("/whisperlive", (), accept, native.refusal, shown_also_in_address, admits_late=True)
+ALIAS = Route("/ws", (), accept, native.refusal, shown_also_in_address, admits_late=True)
 """The address that the browser extension uses where its port is blocked."""

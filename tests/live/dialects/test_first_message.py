@@ -8,14 +8,14 @@ from livecaption.errors import InvalidMessage, Unavailable
 from livecaption.events import End, ErrorReport
 from livecaption.live.dialects.commands import Audio, Configure, Finish, Flush, Open, Reply
 from livecaption.live.dialects.dialect import Handshake
-from livecaption.live.dialects.first_message import FirstMessage, accept
+from livecaption.live.dialects.first_message import FirstMessage, route
 from livecaption.live.state import Ending
 from livecaption.speech.endpointing import EndpointingConfig
 from tests.support.cases import for_each
 
 
 def connected(**query: str) -> FirstMessage:
-    dialect = accept(Handshake(query), EndpointingConfig())
+    dialect = FirstMessage(Handshake(query), EndpointingConfig())
     assert dialect.connected() == []
     return dialect
 
@@ -66,3 +66,12 @@ def test_the_options_of_the_address_are_checked_before_the_protocol_is_known() -
     assert connected(punctuation="false")
     with pytest.raises(InvalidMessage):
         connected(punctuation="maybe")
+
+
+def test_only_the_protocols_that_the_server_speaks_are_possible() -> None:
+    dialect = FirstMessage(Handshake(), EndpointingConfig(), spoken=["vosk"])
+    with pytest.raises(InvalidMessage):
+        dialect.receive('{"uid": "u"}')
+    assert dialect.encode(ErrorReport.of(InvalidMessage("no")), None) == []
+    assert route([]) is None
+    assert route(["whisperlive"]) is not None
