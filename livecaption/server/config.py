@@ -155,7 +155,7 @@ class ServerConfig:
         return self.host.removeprefix(UNIX) if self.host.startswith(UNIX) else None
 
     def _check_own_ports(self) -> None:
-        """Refuse ports that cannot be used, or that would let everybody in.
+        """Refuse ports that cannot be used, or that would admit everybody.
 
         Wyoming has no keys. So a server that needs one speaks it on this machine only, unless the operator has decided
         otherwise.

@@ -62,7 +62,7 @@ async def test_a_client_of_whisperlive_gets_segments(client: Client, path: str) 
     assert words(segment["text"]).startswith("one two three")
 
 
-async def test_float_audio_is_heard_as_the_same(client: Client) -> None:
+async def test_float_audio_gives_the_same_text(client: Client) -> None:
     socket = await client.ws_connect("/whisperlive")
     await send(socket, {"uid": 7, "language": "en"})
     floats = (np.frombuffer(SPEECH + PAUSE, "<i2") / 32768).astype("<f4").tobytes()
@@ -150,7 +150,7 @@ async def test_a_page_of_another_site_is_refused(client: Client, path: str) -> N
         await client.ws_connect(path, headers={"Origin": "https://evil.example"})
 
 
-async def test_a_client_that_says_nothing_is_closed(start_server: StartServer) -> None:
+async def test_a_client_that_sends_no_message_is_closed(start_server: StartServer) -> None:
     client = await start_server(live=LiveConfig(socket=SocketLimits(start_timeout_s=0.1)))
     socket = await client.ws_connect("/whisperlive")
     [message] = await read_to_the_close(socket)

@@ -9,10 +9,14 @@ from livecaption.live.dialects.first_message import FirstMessage
 from livecaption.live.dialects.native import Native
 from livecaption.live.dialects.vosk import Vosk
 from livecaption.live.dialects.whisper_live import END_OF_AUDIO, WhisperLive
+from livecaption.live.dialects.wyoming import Wyoming
+from livecaption.live.dialects.wyoming_events import WyomingEvent, parse
 from livecaption.speech.endpointing import EndpointingConfig
 from tests.support.conversation import Conversation
 from tests.support.dialect_properties import AUDIO, CUTS, EVERY, FEW, DialectProperties
 from tests.support.dialects import Chunks, Deltas
+from tests.support.wyoming import AUDIO as WYOMING_AUDIO
+from tests.support.wyoming import event as wyoming_event
 
 ENDPOINTING = EndpointingConfig()
 
@@ -146,3 +150,34 @@ class TestWhisperLiveThatDetectsTheLanguage(TestWhisperLive):
 class TestWhisperLiveAtTheRoot(TestWhisperLive):
     def dialect(self) -> Dialect:
         return FirstMessage(Handshake(), ENDPOINTING)
+
+
+class TestWyoming(DialectProperties):
+    """Text is only appended to, and comes as a whole at the end."""
+
+    appends = True
+    joins = True
+    opening = (wyoming_event("transcribe", {"language": "en"}),)
+    closing = (wyoming_event("audio-stop"),)
+
+    def dialect(self) -> Dialect:
+        return Wyoming(ENDPOINTING, lambda: ("tiny.en", ("en",)))
+
+    def talk(self, cuts: list[int], every: int) -> Conversation:
+        """Send the audio as payloads of events."""
+        conversation = Conversation(self.dialect(), every)
+        chunks = [AUDIO[start:end] for start, end in zip([0, *cuts], [*cuts, len(AUDIO)], strict=True)]
+        conversation.send(
+            [*self.opening, *(wyoming_event("audio-chunk", WYOMING_AUDIO, chunk) for chunk in chunks), *self.closing]
+        )
+        conversation.finish()
+        return conversation
+
+    def finals(self, sent: list[str | bytes]) -> list[str]:
+        return [each.data["text"] for each in self.events(sent) if each.type == "transcript"]
+
+    def shown(self, sent: list[str | bytes]) -> str:
+        return "".join(each.data["text"] for each in self.events(sent) if each.type == "transcript-chunk")
+
+    def events(self, sent: list[str | bytes]) -> list[WyomingEvent]:
+        return [parse(message) for message in sent if isinstance(message, bytes)]
