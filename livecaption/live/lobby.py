@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 from livecaption.errors import Unavailable
 
+MAX_CONNECTIONS = 100
+"""More: more sockets for strangers, for 10 s each (`start_timeout_s`). Less: strangers keep clients out more easily."""
 RETRY_AFTER_S = 2.0
 
 
@@ -16,11 +18,10 @@ class Lobby:
     """The connections that are neither admitted nor refused yet.
 
     Args:
-        max_connections: their largest number. More: more sockets for strangers, for 10 s each (`start_timeout_s`).
-            Less: strangers keep clients out more easily.
+        max_connections: their largest number.
     """
 
-    def __init__(self, max_connections: int = 100) -> None:
+    def __init__(self, max_connections: int = MAX_CONNECTIONS) -> None:
         self._max_connections = max_connections
         self._n_connections = 0
 

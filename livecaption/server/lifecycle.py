@@ -101,6 +101,7 @@ async def running_server(config: Config) -> AsyncIterator[str]:
         EngineUnusable: the model cannot be loaded; the message has the reason.
     """
     server = replace(config.server, host="127.0.0.1", port=0, tokens="", tls_cert="", tls_key="", tls_self_signed=False)
+    server = replace(server, wyoming_port=0, vosk_port=0, whisperlive_port=0)  # a server may be running beside this one
     config = replace(config, server=server, store=StoreConfig())
     runner = _runner(config)
     services = runner.app[SERVICES]

@@ -62,6 +62,20 @@ async def test_a_client_of_whisperlive_gets_segments(client: Client, path: str) 
     assert words(segment["text"]).startswith("one two three")
 
 
+async def test_both_show_text_while_somebody_speaks(client: Client) -> None:
+    vosk, whisper_live = await client.ws_connect("/vosk"), await client.ws_connect("/whisperlive")
+    await send(vosk, {"config": {"sample_rate": 16_000}}, SPEECH)
+    await send(whisper_live, OPTIONS, SPEECH)
+    while not (reply := await read_event(vosk))["partial"]:
+        await send(vosk, b"")
+    assert reply["partial"].startswith("One")
+    while not (segments := (await read_event(whisper_live)).get("segments")):
+        pass
+    assert not segments[-1]["completed"]
+    await vosk.close()
+    await whisper_live.close()
+
+
 async def test_float_audio_gives_the_same_text(client: Client) -> None:
     socket = await client.ws_connect("/whisperlive")
     await send(socket, {"uid": 7, "language": "en"})

@@ -53,6 +53,16 @@ async def test_a_command_is_transcribed_and_its_text_grows(ports: Ports) -> None
     assert chunks.startswith("One two three")
 
 
+async def test_text_comes_before_the_end_of_the_command(ports: Ports) -> None:
+    async with ports.connected() as peer:
+        await peer.send(*command(SPEECH + PAUSE))
+        while (received := await peer.read()) is not None and received.type != "transcript-chunk":
+            pass
+        assert received is not None
+        await peer.send(STOP)
+        assert "transcript" in dict(await peer.read_all())
+
+
 async def test_silence_has_an_empty_transcript(ports: Ports) -> None:
     async with ports.connected() as peer:
         assert ("transcript", {"text": ""}) in await transcript_of(peer, PAUSE)

@@ -95,11 +95,16 @@ class Ports:
 
 @asynccontextmanager
 async def serving(
-    script: str = "", *, wait: bool = True, live: LiveConfig | None = None, **server_settings: Any
+    script: str = "",
+    *,
+    wait: bool = True,
+    live: LiveConfig | None = None,
+    engine: EngineConfig | None = None,
+    **server_settings: Any,
 ) -> AsyncIterator[Ports]:
-    """Run a server with the scripted engine on all its ports."""
+    """Run a server, by default with the scripted engine, on all its ports."""
     wyoming, vosk, whisperlive = free_ports(3)
-    config = Config(engine=EngineConfig(engine="scripted", model=script), live=live or LiveConfig())
+    config = Config(engine=engine or EngineConfig(engine="scripted", model=script), live=live or LiveConfig())
     settings = {"port": 0, "wyoming_port": wyoming, "vosk_port": vosk, "whisperlive_port": whisperlive}
     config = replace(config, server=replace(config.server, **settings | server_settings))
     runner = lifecycle._runner(config)
