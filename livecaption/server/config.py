@@ -46,6 +46,7 @@ class ServerConfig:
         host, port: address to listen on; port 0 picks a free one. `unix:PATH` is a Unix socket, and has no port.
         wyoming_port, vosk_port, whisperlive_port: ports of the same address on which only this protocol is spoken, for
             clients that have no other place for it; 0: none.
+        wyoming_endpointing: end commands of Wyoming by the server's own endpointing, and not by the client's.
         token: token that clients must send; empty: there is none.
         tokens: TOML file with more tokens and what each allows: see `keys`; empty: there is none.
         allowed_origins: web origins other than the server's own whose pages may stream and use the API.
@@ -72,6 +73,7 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 8000
     wyoming_port: int = 0
+    wyoming_endpointing: bool = False
     vosk_port: int = 0
     whisperlive_port: int = 0
     token: str = ""

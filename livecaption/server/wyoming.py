@@ -24,7 +24,8 @@ async def serve(app: web.Application, reader: asyncio.StreamReader, writer: asyn
     services = app[SERVICES]
     logs.begin(logs.Subject(secrets.token_hex(8), str(writer.get_extra_info("peername")[0])))
     stream = ByteStream(reader, writer, EventFraming(), services.config.live.socket)
-    dialect = Wyoming(services.config.endpointing, lambda: _model(services))
+    config = services.config
+    dialect = Wyoming(config.endpointing, lambda: _model(services), ends_commands=config.server.wyoming_endpointing)
     try:
         with ExitStack() as place:
             place.enter_context(services.lobby.waiting())

@@ -63,6 +63,17 @@ async def test_text_comes_before_the_end_of_the_command(ports: Ports) -> None:
         assert "transcript" in dict(await peer.read_all())
 
 
+async def test_a_server_that_ends_commands_answers_while_audio_comes() -> None:
+    async with serving(wyoming_endpointing=True) as ports, ports.connected() as peer:
+        await peer.send(*command(SPEECH + PAUSE))
+        while (received := await peer.read()) is not None and received.type != "transcript":
+            pass
+        assert received is not None
+        assert received.data["text"].startswith("One two three")
+        await peer.send(event("audio-chunk", AUDIO, PAUSE))
+        assert await peer.read_all() == [("transcript-stop", {})]
+
+
 async def test_silence_has_an_empty_transcript(ports: Ports) -> None:
     async with ports.connected() as peer:
         assert ("transcript", {"text": ""}) in await transcript_of(peer, PAUSE)

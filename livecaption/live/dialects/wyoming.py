@@ -5,6 +5,9 @@
     audio-stop                                      transcript with the whole text, transcript-stop, the end
 
 Home Assistant reads `transcript` and `error` only, and an `error` ends its command. So only fatal errors are sent.
+
+The client decides when a command is over, unless the server is to do that: then the first final with text is the
+transcript, and it comes while the client still sends audio.
 """
 
 from collections import deque
@@ -32,6 +35,8 @@ from livecaption.speech.endpointing import EndpointingConfig
 ENCODINGS = {1: "pcm_s16le", 2: "pcm_s16le", 3: "pcm_s24le", 4: "pcm_s32le"}
 """The encodings of samples by their width in bytes. Those of one byte are unsigned, and are widened before."""
 
+NO_SPEECH_MS = 15_000
+"""Audio without speech after which the server ends a command itself: as long as Home Assistant waits by default."""
 DEFAULT_MODEL = "tiny.en"
 """The model of a server whose settings name none."""
 
@@ -73,6 +78,7 @@ class Wyoming:
     Args:
         endpointing: the server's own settings.
         model: returns what can be transcribed now.
+        ends_commands: whether the server decides when a command is over.
     """
 
     protocol: ClassVar[str] = "wyoming"
@@ -81,8 +87,11 @@ class Wyoming:
     claimed: str = ""
     claimed_room: str = ""
 
-    def __init__(self, endpointing: EndpointingConfig, model: Callable[[], Model]) -> None:
+    def __init__(
+        self, endpointing: EndpointingConfig, model: Callable[[], Model], *, ends_commands: bool = False
+    ) -> None:
         self._endpointing = endpointing
+        self._ends_commands = ends_commands
         self._model = model
         self._transcription = TranscriptionOptions()
         self._is_open = False
@@ -92,7 +101,7 @@ class Wyoming:
         self._n_shown = 0  # characters of the oldest one that were sent
         self._texts: list[str] = []
         self._language: str | None = None
-        self._has_failed = False
+        self._is_answered = False
 
     def connected(self) -> list[Control]:
         """Return nothing: the first event may only ask what the server can do."""
@@ -105,9 +114,11 @@ class Wyoming:
         event = parse(message)
         if self._is_over:
             return []
+        if self._is_answered:
+            return self._stop()
         match event.type:
             case "describe":
-                return [Reply(line_of("info", **info(*self._model())))]
+                return [Reply(line_of("info", **info(*self._model(), ends_commands=self._ends_commands)))]
             case "ping":
                 return [Reply(line_of("pong", **_text(event)))]
             case "transcribe":
@@ -133,17 +144,19 @@ class Wyoming:
             case Final():
                 return self._complete(event)
             case ErrorReport(fatal=True):
-                self._has_failed = True
+                self._is_answered = True
                 return [line_of("error", text=event.message, code=event.code)]
-            case End() if not self._has_failed:
-                text = " ".join(self._texts)
-                return [line_of("transcript", text=text, **_named(self._language)), line_of("transcript-stop")]
+            case End():
+                return self._answer()
         return []
 
     def tick(self, stream_ms: int) -> list[Control]:
-        """Return nothing: all follows from messages and events."""
-        del stream_ms
-        return []
+        """End a command that the server has answered, or in which nobody speaks, if that is its task."""
+        nobody_speaks = not self._awaited and stream_ms >= NO_SPEECH_MS
+        if self._is_over or not self._ends_commands or not (self._is_answered or nobody_speaks):
+            return []
+        self._is_over = True
+        return [Finish()]
 
     def close(self, ending: Ending) -> tuple[int, str]:
         """See `Dialect.close`. TCP has no codes, so they are for the log only."""
@@ -196,7 +209,15 @@ class Wyoming:
         if final.text:
             self._texts.append(final.text)
             self._language = final.language or self._language
-        return sent
+        return [*sent, *self._answer()] if self._texts and self._ends_commands else sent
+
+    def _answer(self) -> list[bytes]:
+        """Return the transcript, unless there was an answer before."""
+        if self._is_answered:
+            return []
+        self._is_answered = True
+        text = " ".join(self._texts)
+        return [line_of("transcript", text=text, **_named(self._language)), line_of("transcript-stop")]
 
     def _append(self, text: str) -> list[bytes]:
         """Return what is new in the text of the oldest utterance without a final."""
@@ -208,7 +229,7 @@ class Wyoming:
         return [line_of("transcript-chunk", text=gap + new)]
 
 
-def info(model: str, languages: Sequence[str]) -> dict[str, Any]:
+def info(model: str, languages: Sequence[str], *, ends_commands: bool) -> dict[str, Any]:
     """Return the data of `info`: one program that transcribes, with one model."""
     own = {
         "name": "livecaption",
@@ -225,7 +246,12 @@ def info(model: str, languages: Sequence[str]) -> dict[str, Any]:
         "version": None,
         "languages": list(languages),
     }
-    asr = {**own, "models": [described], "supports_transcript_streaming": True, "requires_external_vad": True}
+    asr = {
+        **own,
+        "models": [described],
+        "supports_transcript_streaming": True,
+        "requires_external_vad": not ends_commands,
+    }
     others: dict[str, list[object]] = {name: [] for name in ("tts", "handle", "intent", "wake", "mic", "snd")}
     return {"asr": [asr], **others}
 

@@ -55,7 +55,6 @@ def test_a_client_gets_a_description_of_the_model() -> None:
     [model] = program["models"]
     assert (model["name"], model["languages"], model["installed"]) == ("tiny", ["en", "de"], True)
     assert program["supports_transcript_streaming"]
-    assert program["requires_external_vad"]
 
 
 @for_each(
@@ -162,6 +161,49 @@ def test_text_behind_a_final_that_is_awaited_waits_too() -> None:
     assert sent(dialect, *events) == []
     assert sent(dialect, final(0, "Doors.")) == [("transcript-chunk", {"text": "Doors."})]
     assert sent(dialect, Partial(1, 2, "Come in", "Come", 900, 1500)) == [("transcript-chunk", {"text": " Come"})]
+
+
+def ending_commands() -> Wyoming:
+    return Wyoming(EndpointingConfig(), lambda: ("tiny", ("en",)), ends_commands=True)
+
+
+def test_a_server_that_ends_commands_answers_at_the_first_pause_with_text() -> None:
+    dialect = ending_commands()
+    dialect.receive(CHUNK)
+    assert sent(dialect, SpeechStart(0, 0), final(0, "")) == []
+    assert dialect.tick(1000) == []
+    answer = sent(dialect, SpeechStart(1, 900), final(1, "Lights on."))
+    assert [kind for kind, _ in answer] == ["transcript-chunk", "transcript", "transcript-stop"]
+    assert dialect.receive(CHUNK)[-1] == Finish()
+    assert dialect.tick(2000) == dialect.receive(CHUNK) == sent(dialect, End(2000, 2, "stop")) == []
+
+
+def test_a_command_that_was_answered_ends_also_if_no_more_audio_comes() -> None:
+    dialect = ending_commands()
+    dialect.receive(CHUNK)
+    sent(dialect, SpeechStart(0, 0), final(0, "Lights on."))
+    assert dialect.tick(1000) == [Finish()]
+    assert dialect.receive(CHUNK) == []
+
+
+def test_a_command_in_which_nobody_speaks_ends_after_15_s() -> None:
+    dialect = ending_commands()
+    dialect.receive(CHUNK)
+    assert dialect.tick(14_999) == []
+    sent(dialect, SpeechStart(0, 14_000))
+    assert dialect.tick(15_000) == []
+    sent(dialect, final(0, ""))
+    assert dialect.tick(16_000) == [Finish()]
+    assert sent(dialect, End(16_000, 1, "stop"))[0] == ("transcript", {"text": ""})
+
+
+def test_a_client_ends_its_commands_unless_the_server_does() -> None:
+    assert begun().tick(60_000) == []
+    for dialect, is_external in ((begun(), True), (ending_commands(), False)):
+        [command] = dialect.receive(event("describe"))
+        assert isinstance(command, Reply)
+        assert isinstance(command.message, bytes)
+        assert parse(command.message).data["asr"][0]["requires_external_vad"] is is_external
 
 
 def test_silence_has_an_empty_transcript() -> None:
