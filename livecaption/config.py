@@ -98,6 +98,10 @@ GROUPS: dict[str, tuple[Option, ...]] = {
     "address": (
         Option("host", "server", "host", "address to listen on, or unix:PATH for a Unix socket", "ADDRESS"),
         Option("port", "server", "port", "port to listen on; 0 picks a free one", "PORT"),
+        Option("wyoming-port", "server", "wyoming_port", "port for Wyoming (Home Assistant); 0: none", "PORT"),
+        Option("wyoming-endpointing", "server", "wyoming_endpointing", "end commands of Wyoming at the first pause"),
+        Option("vosk-port", "server", "vosk_port", "port for clients of vosk-server; 0: none", "PORT"),
+        Option("whisperlive-port", "server", "whisperlive_port", "port for clients of WhisperLive; 0: none", "PORT"),
         Option("public-url", "server", "public_url", "address of the page that links and QR codes lead to", "URL"),
         Option("trusted-proxy", "server", "trusted_proxies", "network of proxies whose X-Forwarded-* count", "NETWORK"),
     ),

@@ -76,6 +76,7 @@ KIND_OF_PLACE = {
     "live/test_allowance.py": "pure",
     "live/test_connections.py": "pure",
     "live/test_event_log.py": "pure",
+    "live/test_lobby.py": "pure",
     "live/test_room_state.py": "pure",
     "live/test_state.py": "pure",
     "live/test_tokens.py": "pure",

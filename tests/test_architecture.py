@@ -122,6 +122,7 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/engine/tokens.py": "needs the model: tests/model/test_whisper.py",
     "livecaption/engine/alignment.py": "needs the model: tests/model/test_whisper.py",
     "livecaption/live/peer.py": "types",
+    "livecaption/live/transport.py": "types",
     "livecaption/live/dialects/commands.py": "types",
     "livecaption/server/services.py": "types",
     "livecaption/live/config.py": "settings; tests/test_security.py",

@@ -12,8 +12,8 @@ from livecaption.config import DEFAULTS
 from livecaption.decoding import sandbox
 from livecaption.decoding.decoder import DecoderConfig
 from livecaption.evaluation import siege
-from livecaption.live import connection, outbox, turn
-from livecaption.live.dialects import native, openai_realtime
+from livecaption.live import connection, lobby, outbox, turn
+from livecaption.live.dialects import native, openai_realtime, wyoming_events
 from livecaption.live.event_log import MAX_CHARACTERS, MAX_MESSAGES
 from livecaption.live.logs import FEW_REFUSALS
 from livecaption.scheduling import translations
@@ -38,7 +38,10 @@ BOUNDS = {
     "read": f"from {(native.LIMITS.max_binary_bytes + app.READ_MARGIN_BYTES) / MIB:.2f} MiB on",
     "openai": f"{openai_realtime.MAX_APPEND_BYTES // MIB} MiB of audio in base64, and "
     f"{openai_realtime.MAX_FIELDS_CHARACTERS // KIB} KiB beside it",
-    "errors": f"bad messages of a publisher | {connection.MAX_ERRORS} | 1008",
+    "events of Wyoming": f"an event of Wyoming | {wyoming_events.MAX_LINE_BYTES // KIB} KiB a line, "
+    f"{wyoming_events.MAX_DATA_BYTES // KIB} KiB of data, {wyoming_events.MAX_PAYLOAD_BYTES // MIB} MiB of payload |",
+    "lobby": f"those at `/` | {lobby.MAX_CONNECTIONS}, for {SOCKET.start_timeout_s:.0f} s |",
+    "errors": f"bad messages of a publisher | {connection.MAX_ERRORS} |",
     "wrong tokens": f"/64 network) | {attempts.MAX_WRONG} a minute, of the last {attempts.MAX_ADDRESSES} addresses |",
     "keys": f"keys; tokens of one request | {keys.MAX_KEYS}; {keys.MAX_SHOWN} |",
     "audio": f"{AUDIO.audio_s_per_s:.0f} s a second, {AUDIO.burst_s:.0f} s at once",

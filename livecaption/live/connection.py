@@ -27,7 +27,8 @@ from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
 from livecaption.live.session import LiveSession
 from livecaption.live.state import Ending
-from livecaption.live.websocket import DATA, WebSocket
+from livecaption.live.transport import Transport
+from livecaption.live.websocket import DATA
 from livecaption.recognition import logged_id
 
 MAX_ERRORS = 20
@@ -51,11 +52,12 @@ class Connection:
         claimed: the session that the client has named to resume it, or that speaks in the room that it has named.
         account: the account of its key; None: the server has no keys.
         may_idle: see `Route`.
+        admits_late: whether it is admitted when it opens a session. Then `slot` holds its place in the lobby.
     """
 
     def __init__(
         self,
-        socket: WebSocket,
+        socket: Transport,
         dialect: Dialect,
         sessions: SessionRegistry,
         rooms: Rooms,
@@ -64,6 +66,7 @@ class Connection:
         account: Account | None = None,
         *,
         may_idle: bool = False,
+        admits_late: bool = False,
     ) -> None:
         self._socket = socket
         self.protocol = dialect.protocol
@@ -74,6 +77,7 @@ class Connection:
         self._claimed = claimed
         self._account = account
         self.may_idle = may_idle
+        self._admits_late = admits_late
         self._claim = ExitStack()
         self._outbox = Outbox(socket)
         self.last_received_s = time.monotonic()
@@ -269,7 +273,9 @@ class Connection:
 
     async def _open(self, command: Open) -> None:
         self._claim.close()
-        is_admitted = self._claimed is None
+        is_admitted = self._claimed is None and not self._admits_late
+        if self._admits_late:
+            self._leave_lobby()
         resumable = self._dialect.resumable
         if (claim := command.room) is None:
             self._check_limits()
@@ -283,6 +289,19 @@ class Connection:
                 room, self, command, claim, self._slot, is_admitted=is_admitted, resumable=resumable
             )
             self._note_key(self._session)
+
+    def _leave_lobby(self) -> None:
+        """Ask for admission now.
+
+        Raises:
+            Unavailable: see `SessionRegistry.check_admission`.
+        """
+        self._slot.close()
+        try:
+            self._sessions.check_admission()
+        except LivecaptionError as error:
+            self._sessions.refused[error.code] += 1
+            raise
 
     def _reattach(self, command: Reattach) -> None:
         session = self._sessions.find(command.session)

@@ -1,4 +1,4 @@
-"""Messages on their way to one WebSocket, each with a deadline.
+"""Messages on their way to one peer, each with a deadline.
 
 aiohttp's `send_str` waits without bound for a peer that stopped reading. So every send here has a deadline of its own,
 and after it the connection is dropped.
@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import deque
 
-from livecaption.live.websocket import WebSocket
+from livecaption.live.transport import Transport
 
 MAX_WAITING_CHARACTERS = 256 * 1024
 """Some minutes of captions. A reader further behind than that does not read them any more."""
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 class Outbox:
     """The messages that wait for one peer. Used by the event loop; `run` is its one sender."""
 
-    def __init__(self, socket: WebSocket) -> None:
+    def __init__(self, socket: Transport) -> None:
         self._socket = socket
         self._waiting: deque[str | bytes] = deque()
         self.waiting_characters = 0

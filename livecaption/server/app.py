@@ -15,6 +15,7 @@ from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import InvalidMessage, LivecaptionError
 from livecaption.live.connection import Connection
 from livecaption.live.dialects.dialect import Dialect, Restore, Route
+from livecaption.live.lobby import Lobby
 from livecaption.live.opener import SessionOpener
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
@@ -28,8 +29,8 @@ from livecaption.server.exports import Exports
 from livecaption.server.keys import KEYS, Keys
 from livecaption.server.logs import WITHOUT_REQUESTS, Refusals
 from livecaption.server.metrics import Metrics
-from livecaption.server.protocols import routes_of
-from livecaption.server.services import METRICS, SERVICES, Services
+from livecaption.server.protocols import AT_OWN_PORT, routes_of
+from livecaption.server.services import METRICS, OWN_PORTS, SERVICES, Services
 from livecaption.store.config import NOWHERE
 from livecaption.store.database import Database
 from livecaption.store.transcripts import TranscriptStore
@@ -95,7 +96,8 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     )
     keys = app[KEYS] = Keys(config.server)
     app[METRICS] = Metrics(pool, sessions, store, keys)
-    app[SERVICES] = Services(config, pool, sessions, Rooms(sessions, store), decoders, store)
+    app[SERVICES] = Services(config, pool, sessions, Rooms(sessions, store), Lobby(), decoders, store)
+    app[OWN_PORTS] = {}
     app[http.OWN_NAMES] = auth.OwnNames()
     app[http.REFUSALS] = Refusals()
     app[links.LISTENING] = Listening()
@@ -129,7 +131,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
 def _routes(config: ServerConfig, routes: Sequence[Route]) -> list[web.AbstractRouteDef]:
     api = [
         # No HEAD: it would run the handler to the end of a session.
-        *(web.get(route.path, partial(stream, route=route), allow_head=False) for route in routes),
+        *(web.get(route.path, partial(stream, route=route), allow_head=False) for route in routes if route.path != "/"),
         web.get("/v1/rooms/{room}", rooms.room),
         web.put("/v1/rooms/{room}", rooms.put),
         web.get("/v1/rooms/{room}/events", readers.room_events, allow_head=False),
@@ -156,13 +158,31 @@ def _routes(config: ServerConfig, routes: Sequence[Route]) -> list[web.AbstractR
         *cors.shared(api),
         # Without a token, pages of other origins would have what is for the operator by being allowed.
         *(cors.shared(operators) if config.needs_key else operators),
-        web.get("/", http.page),
+        web.get("/", partial(root, routes=routes)),
         web.get(http.WATCH, readers.watch_page),
         web.get("/watch/{room}/", readers.watch_page_below),
         web.get("/sessions", http.sessions_page),
         web.get("/stats", http.stats_page),
         web.static("/static", http.STATIC),
     ]
+
+
+async def root(request: web.Request, routes: Sequence[Route]) -> web.StreamResponse:
+    """`GET /`: the publisher's page, or the WebSocket of a client that has no other address."""
+    route = AT_OWN_PORT.get(_own_port(request)) or next((route for route in routes if route.path == "/"), None)
+    if route is None or request.method != hdrs.METH_GET or not _is_websocket(request):
+        return await http.page(request)
+    return await stream(request, route)
+
+
+def _own_port(request: web.Request) -> str:
+    """Return the protocol of the port that the client has connected to; empty: it is not the port of one."""
+    name = request.transport and request.transport.get_extra_info("sockname")
+    return request.app[OWN_PORTS].get(name[1], "") if isinstance(name, tuple) else ""
+
+
+def _is_websocket(request: web.Request) -> bool:
+    return request.headers.get(hdrs.UPGRADE, "").lower() == "websocket"
 
 
 async def stream(request: web.Request, route: Route) -> web.StreamResponse:
@@ -181,24 +201,37 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
             if account is not None:
                 account.check(datetime.now(UTC))
             await services.sessions.find_room()
-            services.sessions.check_admission()
+            if route.admits_late:
+                services.lobby.check()
+            else:
+                services.sessions.check_admission()
     except LivecaptionError as error:
         services.sessions.refused[error.code] += 1
         http.log_refusal(request, error)
         return http.answer(route.refusal(error))
-    if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
+    if not _is_websocket(request):
         return http.answer(route.refusal(UpgradeRequired("a stream is a WebSocket")))
     with ExitStack() as slot:
         if claimed is None:
-            slot.enter_context(services.sessions.admitted())
+            waits = services.lobby.waiting() if route.admits_late else services.sessions.admitted()
+            slot.enter_context(waits)
         limits = dialect.limits
         max_read_bytes = max(limits.max_text_bytes, limits.max_binary_bytes) + READ_MARGIN_BYTES
         offered = [name for name in route.subprotocols if name in handshake.subprotocols]
         headers = route.headers(handshake)
         socket = WebSocket(request, max_read_bytes, services.config.live.socket, offered, headers)
         await socket.open()
-        sessions, may_idle = services.sessions, route.may_idle
-        await Connection(socket, dialect, sessions, services.rooms, slot, claimed, account, may_idle=may_idle).run()
+        await Connection(
+            socket,
+            dialect,
+            services.sessions,
+            services.rooms,
+            slot,
+            claimed,
+            account,
+            may_idle=route.may_idle,
+            admits_late=route.admits_late,
+        ).run()
         return socket.response
 
 

@@ -44,6 +44,9 @@ class ServerConfig:
 
     Attributes:
         host, port: address to listen on; port 0 picks a free one. `unix:PATH` is a Unix socket, and has no port.
+        wyoming_port, vosk_port, whisperlive_port: ports of the same address on which only this protocol is spoken, for
+            clients that have no other place for it; 0: none.
+        wyoming_endpointing: end commands of Wyoming by the server's own endpointing, and not by the client's.
         token: token that clients must send; empty: there is none.
         tokens: TOML file with more tokens and what each allows: see `keys`; empty: there is none.
         allowed_origins: web origins other than the server's own whose pages may stream and use the API.
@@ -52,7 +55,8 @@ class ServerConfig:
             `unix:` stands for all that connect to a Unix socket.
         allowed_hosts: names of the server in addition to its own, if names are checked: see `auth.check_host`. Names
             and origins get one form: lower case, no brackets, no usual port.
-        protocols: the protocols that clients may speak; empty: all on loopback, and beyond it the native one.
+        protocols: the protocols that clients may speak; empty: all on loopback, and beyond it the native one and
+            those with a port of their own.
         public_url: address under which people reach the page; empty: the one that they have used.
         tls_cert, tls_key: PEM files; browsers allow the microphone only with https or on localhost.
         tls_self_signed: serve https with a certificate that the server makes and keeps.
@@ -68,6 +72,10 @@ class ServerConfig:
 
     host: str = "127.0.0.1"
     port: int = 8000
+    wyoming_port: int = 0
+    wyoming_endpointing: bool = False
+    vosk_port: int = 0
+    whisperlive_port: int = 0
     token: str = ""
     tokens: str = ""
     allowed_origins: tuple[str, ...] = ()
@@ -90,6 +98,7 @@ class ServerConfig:
         if self.public_url and page_url(self.public_url) is None:
             raise ConfigError("public_url must be an address such as https://captions.example.org/hall")
         self._check_access()
+        self._check_own_ports()
         normal = {"allowed_hosts": _normal_host, "allowed_origins": normal_origin, "allowed_frames": normal_origin}
         for name, function in normal.items():
             object.__setattr__(self, name, tuple(map(function, getattr(self, name))))
@@ -107,7 +116,7 @@ class ServerConfig:
     @property
     def spoken_protocols(self) -> tuple[str, ...]:
         """The protocols that clients may speak."""
-        return self.protocols or (PROTOCOLS if is_on_this_machine(self.host) else ("native",))
+        return self.protocols or (PROTOCOLS if is_on_this_machine(self.host) else ("native", *self.own_ports))
 
     @property
     def public_page(self) -> str | None:
@@ -146,6 +155,34 @@ class ServerConfig:
     def unix_path(self) -> str | None:
         """The path of the Unix socket to listen on; None: the host is none."""
         return self.host.removeprefix(UNIX) if self.host.startswith(UNIX) else None
+
+    def _check_own_ports(self) -> None:
+        """Refuse ports that cannot be used, or that would admit everybody.
+
+        Wyoming has no keys. So a server that needs one speaks it on this machine only, unless the operator has decided
+        otherwise.
+        """
+        ports = self.own_ports
+        for field_name, port in ports.items():
+            if self.protocols and field_name not in self.protocols:
+                raise ConfigError(f"{field_name}_port: protocols does not have {field_name}")
+            if not 0 < port <= 65535:
+                raise ConfigError(f"{field_name}_port must be from 0 to 65535")
+            if self.unix_path is not None:
+                raise ConfigError(f"{field_name}_port: a Unix socket has no ports, and host is one")
+        if len({self.port, *ports.values()}) <= len(ports):
+            raise ConfigError("port and the ports of protocols must differ")
+        if self.wyoming_port and self.needs_key and not is_on_this_machine(self.host) and not self.insecure:
+            raise ConfigError(
+                f"wyoming_port: Wyoming has no keys, and {self.host} accepts other machines. Use --insecure if "
+                "everybody who reaches this machine may stream over it, or a second server on a loopback address"
+            )
+
+    @property
+    def own_ports(self) -> dict[str, int]:
+        """The ports of protocols that have one of their own, by the name of the protocol."""
+        ports = {"wyoming": self.wyoming_port, "vosk": self.vosk_port, "whisperlive": self.whisperlive_port}
+        return {name: port for name, port in ports.items() if port}
 
     @property
     def place(self) -> str:

@@ -101,6 +101,7 @@ async def running_server(config: Config) -> AsyncIterator[str]:
         EngineUnusable: the model cannot be loaded; the message has the reason.
     """
     server = replace(config.server, host="127.0.0.1", port=0, tokens="", tls_cert="", tls_key="", tls_self_signed=False)
+    server = replace(server, wyoming_port=0, vosk_port=0, whisperlive_port=0)  # a server may be running beside this one
     config = replace(config, server=server, store=StoreConfig())
     runner = _runner(config)
     services = runner.app[SERVICES]
@@ -123,7 +124,7 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
         if given := inherited_sockets(os.environ):
             config = replace(config, server=listening.with_address_of(given, config.server))
         runner = _runner(config)
-        listener = Listener(given) if given else Listener.bind(config.server)
+        listener = Listener.bind(config.server, given)
     except (OSError, ConfigError) as error:
         logger.error("%s", listening.why_not(error, config.server))
         return EXIT_CANNOT_START

@@ -11,16 +11,17 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
 
 from livecaption.config import check_access, is_on_this_machine
 from livecaption.errors import ConfigError
-from livecaption.server import links
+from livecaption.server import links, wyoming
 from livecaption.server.addresses import Endpoint, interfaces, own_urls
 from livecaption.server.config import MIN_TOKEN_CHARACTERS, UNIX, ServerConfig
-from livecaption.server.services import SERVICES
+from livecaption.server.services import OWN_PORTS, SERVICES
 from livecaption.server.tls import Tls
 
 BACKLOG = 128
@@ -31,6 +32,8 @@ PROBE_TIMEOUT_S = 1.0
 """Time in which a Unix socket must answer whether somebody listens on it; the kernel answers at once."""
 
 WITHOUT_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+WYOMING = "wyoming"
+"""The protocol that is not spoken over HTTP."""
 REASONS = {
     errno.EADDRINUSE: "another program uses it (--port)",
     errno.EADDRNOTAVAIL: "this machine does not have this address",
@@ -45,19 +48,28 @@ class Listener:
     """The listening sockets of one server.
 
     Attributes:
-        sockets: the sockets, which are bound.
+        sockets: the sockets of HTTP, which are bound.
+        own: the sockets of protocols that have a port of their own, by the name of the protocol.
     """
 
-    def __init__(self, sockets: list[socket.socket], own_path: Path | None = None) -> None:
+    def __init__(
+        self,
+        sockets: list[socket.socket],
+        own_path: Path | None = None,
+        own: dict[str, list[socket.socket]] | None = None,
+    ) -> None:
         """Own the sockets, and the file of a Unix socket that the server has made itself."""
         self.sockets = sockets
+        self.own = own or {}
         self._servers: list[asyncio.Server] = []
         self._own_path = own_path
         self._own_file = own_path.stat() if own_path else None
 
     @classmethod
-    def bind(cls, server: ServerConfig) -> "Listener":
-        """Bind a socket for each address of the host, or a Unix socket.
+    def bind(cls, server: ServerConfig, given: list[socket.socket] | None = None) -> "Listener":
+        """Bind a socket for each address of the host, or a Unix socket, and those of protocols with their own port.
+
+        Sockets that are `given` take the place of those of the host.
 
         An address that the machine does not have is left out if there is another one: many containers have the name
         `localhost` for `::1`, and no IPv6.
@@ -65,25 +77,17 @@ class Listener:
         Raises:
             OSError, ConfigError: an address cannot be used.
         """
-        if server.unix_path is not None:
-            path = Path(server.unix_path)
-            return cls([_bind_unix(path)], path)
-        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        sockets: list[socket.socket] = []
-        missing: OSError | None = None
-        for family, _, _, _, address in found:
-            # `::` alone stands for IPv4 too, as people expect, where the system can do that.
-            dual = len(found) == 1 and address[0] == "::" and socket.has_dualstack_ipv6()
+        path = Path(server.unix_path) if server.unix_path is not None and not given else None
+        listener = cls(given or ([_bind_unix(path)] if path else _bind(server.host, server.port)), path)
+        for name, port in server.own_ports.items():
             try:
-                sockets.append(socket.create_server(address[:2], family=family, dualstack_ipv6=dual))
+                listener.own[name] = _bind(server.host, port)
             except OSError as error:
-                if error.errno not in WITHOUT_ADDRESS:
-                    cls(sockets).close()
-                    raise
-                missing = error
-        if missing and not sockets:
-            raise missing
-        return cls(sockets)
+                listener.close()
+                reason = REASONS.get(error.errno or 0) or error.strerror or str(error)
+                place = f"{server.host} port {port}"
+                raise ConfigError(f"cannot listen on {place}: {reason.replace('--port', f'--{name}-port')}") from None
+        return listener
 
     async def listen(self, runner: web.AppRunner, secured: Tls | None) -> list[str]:
         """Start the application with its workers, and listen. Return the addresses for this machine."""
@@ -93,6 +97,8 @@ class Listener:
         await runner.setup()
         assert runner.server is not None  # because of `setup`
         handshake_timeout_s = runner.app[SERVICES].config.server.http.keepalive_timeout_s
+        over_tcp = self.own.get(WYOMING, [])
+        over_http = [bound for sockets in (self.sockets, *self.own.values()) for bound in sockets]
         self._servers = [
             # aiohttp's SockSite is not used, because it gives an idle connection 60 s to begin with TLS.
             await asyncio.get_running_loop().create_server(
@@ -102,8 +108,12 @@ class Listener:
                 ssl=secured.context if secured else None,
                 ssl_handshake_timeout=handshake_timeout_s if secured else None,
             )
-            for bound in self.sockets
+            for bound in over_http
+            if bound not in over_tcp
         ]
+        served = partial(wyoming.serve, runner.app)
+        self._servers += [await asyncio.start_server(served, sock=bound, backlog=BACKLOG) for bound in over_tcp]
+        runner.app[OWN_PORTS].update({bound.getsockname()[1]: name for name in self.own for bound in self.own[name]})
         unix = [host for host in map(host_of, self.sockets) if host.startswith(UNIX)]
         return own_urls(listening.scheme, listening.endpoints, interfaces()) + unix
 
@@ -116,8 +126,9 @@ class Listener:
                     self._own_path.unlink()
         for server in self._servers:
             server.close()
-        for bound in self.sockets:
-            bound.close()
+        for sockets in (self.sockets, *self.own.values()):
+            for bound in sockets:
+                bound.close()
 
 
 def with_address_of(given: Sequence[socket.socket], server: ServerConfig) -> ServerConfig:
@@ -179,6 +190,31 @@ def why_not(error: Exception, server: ServerConfig) -> str:
         return str(error)
     reason = REASONS.get(error.errno or 0) if server.unix_path is None else None
     return f"cannot listen on {server.place}: {reason or error.strerror or error}"
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    """Bind a socket for each address of the host.
+
+    Raises:
+        OSError: one cannot be used; none is left.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    for family, _, _, _, address in found:
+        # `::` alone stands for IPv4 too, as people expect, where the system can do that.
+        dual = len(found) == 1 and address[0] == "::" and socket.has_dualstack_ipv6()
+        try:
+            sockets.append(socket.create_server(address[:2], family=family, dualstack_ipv6=dual))
+        except OSError as error:
+            if error.errno not in WITHOUT_ADDRESS:
+                for bound in sockets:
+                    bound.close()
+                raise
+            missing = error
+    if missing and not sockets:
+        raise missing
+    return sockets
 
 
 def _bind_unix(path: Path) -> socket.socket:

@@ -1,18 +1,24 @@
 """The protocols that publishers may speak: a row each, which `--protocols` switches."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
-from livecaption.live.dialects import deepgram, native, openai_realtime
+from livecaption.live.dialects import deepgram, first_message, native, openai_realtime, vosk, whisper_live
 from livecaption.live.dialects.dialect import Route
 
 ROUTES: dict[str, tuple[Route, ...]] = {
     "native": (native.ROUTE,),
     "openai": (openai_realtime.ROUTE,),
     "deepgram": (deepgram.ROUTE,),
+    "whisperlive": (whisper_live.ROUTE, whisper_live.ALIAS),
+    "vosk": (vosk.ROUTE,),
 }
 """The WebSockets of each protocol."""
+AT_OWN_PORT = {"vosk": vosk.ROUTE, "whisperlive": whisper_live.ROUTE}
+"""The protocols that are spoken at `/` of a port of their own."""
 
 
-def routes_of(protocols: Iterable[str]) -> list[Route]:
-    """Return the routes of these protocols."""
-    return [route for name in protocols for route in ROUTES.get(name, ())]
+def routes_of(protocols: Collection[str]) -> list[Route]:
+    """Return the routes of these protocols, and that of `/` for those whose clients connect there."""
+    routes = [route for name in protocols for route in ROUTES.get(name, ())]
+    at_root = first_message.route(name for name in protocols if name in first_message.ACCEPT)
+    return routes if at_root is None else [*routes, at_root]

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from livecaption.config import Config
 from livecaption.decoding.pool import DecoderPool
+from livecaption.live.lobby import Lobby
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
 from livecaption.server.metrics import Metrics
@@ -21,10 +22,13 @@ class Services:
     pool: WorkerPool
     sessions: SessionRegistry
     rooms: Rooms
+    lobby: Lobby
     decoders: DecoderPool
     store: TranscriptStore | None
     """None: nothing is kept."""
 
 
 SERVICES: web.AppKey[Services] = web.AppKey("livecaption", Services)
+OWN_PORTS: web.AppKey[dict[int, str]] = web.AppKey("ports of protocols", dict)
+"""The names of protocols that have a port of their own, by that port."""
 METRICS: web.AppKey[Metrics] = web.AppKey("livecaption metrics", Metrics)

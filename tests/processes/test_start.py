@@ -36,6 +36,14 @@ async def test_a_taken_port_is_named_and_no_worker_is_started() -> None:
             await server.tree_gone()
 
 
+async def test_a_taken_port_of_a_protocol_is_named_with_its_flag() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with serving("--wyoming-port", str(port)) as server:
+            assert f"127.0.0.1 port {port}: another program uses it (--wyoming-port)" in await cannot_start(server)
+            await server.tree_gone()
+
+
 async def test_an_address_of_another_machine_is_refused() -> None:
     async with serving("--host", "192.0.2.1", "--insecure") as server:
         assert "cannot listen on 192.0.2.1 port 0" in await cannot_start(server)

@@ -136,6 +136,8 @@ class Route:
             Raises a LivecaptionError if the handshake is wrong.
         refusal: makes the answer to a client that is refused.
         shown_keys: finds everything in the handshake that may be the operator's token.
+        admits_late: whether its clients are admitted, or refused, once they open a session: by a message over the
+            connection. The others are refused before the upgrade.
         restore: reads the options of a session from its `Open.start`, which an earlier server has stored. Raises
             InvalidMessage if this server cannot read it. None: the protocol is not resumable, and nothing is stored.
         may_idle: whether a client may send nothing for any time, as long as it answers pings. It keeps its slot.
@@ -150,3 +152,4 @@ class Route:
     restore: Restore | None = None
     may_idle: bool = False
     headers: Callable[[Handshake], Mapping[str, str]] = no_headers
+    admits_late: bool = False

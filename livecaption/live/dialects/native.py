@@ -15,6 +15,7 @@ from livecaption.captions.language_names import language_code
 from livecaption.errors import ConfigError, InvalidMessage, LivecaptionError, WrongState
 from livecaption.events import Event
 from livecaption.live.dialects.address import OPTIONS, start_fields
+from livecaption.live.dialects.closing import close_of
 from livecaption.live.dialects.commands import Audio, Command, Control, Finish, Flush, Open, Ping, Reattach, RoomClaim
 from livecaption.live.dialects.dialect import Handshake, HttpAnswer, Limits, Route
 from livecaption.live.dialects.keys import shown_keys
@@ -40,14 +41,6 @@ MAX_ID_CHARACTERS = 100
 DEFAULTS = StreamSettings()
 MAX_STREAM_MS = 10 * 365 * 86_400_000
 """The latest stream time that a client may name: ten years."""
-
-CLOSE_CODES = {"stop": 1000, "disconnect": 1000, "draining": 1001, "replaced": 1008, "restarting": 1012}
-CLOSE_REASONS = {
-    "draining": "the server stops",
-    "replaced": "another connection has taken over",
-    "restarting": "the server stops, and the next one goes on",
-}
-"""The reasons that are not empty. An error has its own code and reason."""
 
 
 class Native:
@@ -134,9 +127,7 @@ class Native:
 
     def close(self, ending: Ending) -> tuple[int, str]:
         """Return code and reason of the Close."""
-        if ending.error is not None:
-            return ending.error.close_code, ending.error.code
-        return CLOSE_CODES[ending.reason], CLOSE_REASONS.get(ending.reason, "")
+        return close_of(ending)
 
 
 def accept(handshake: Handshake, endpointing: EndpointingConfig) -> Native:

@@ -3,14 +3,23 @@
 import base64
 import json
 
+from hypothesis import given
+
 from livecaption.live.dialects.deepgram import Deepgram, accept
-from livecaption.live.dialects.dialect import Handshake
+from livecaption.live.dialects.dialect import Dialect, Handshake
+from livecaption.live.dialects.first_message import FirstMessage
 from livecaption.live.dialects.native import Native
 from livecaption.live.dialects.openai_realtime import OpenAIRealtime
+from livecaption.live.dialects.vosk import Vosk
+from livecaption.live.dialects.whisper_live import END_OF_AUDIO, WhisperLive
+from livecaption.live.dialects.wyoming import Wyoming
+from livecaption.live.dialects.wyoming_events import WyomingEvent, parse
 from livecaption.speech.endpointing import EndpointingConfig
 from tests.support.conversation import Conversation
-from tests.support.dialect_properties import AUDIO, DialectProperties
+from tests.support.dialect_properties import AUDIO, CUTS, EVERY, FEW, DialectProperties
 from tests.support.dialects import Chunks, Deltas
+from tests.support.wyoming import AUDIO as WYOMING_AUDIO
+from tests.support.wyoming import event as wyoming_event
 
 ENDPOINTING = EndpointingConfig()
 
@@ -158,3 +167,101 @@ class TestDeepgramWithoutInterimResults(TestDeepgram):
         messages = [json.loads(message) for message in sent]
         assert all(message["is_final"] for message in messages[:-1])
         return super().finals(sent)
+
+
+class TestVosk(DialectProperties):
+    """The end has one reply for all finals that wait, so the finals are compared as one text."""
+
+    opening = ('{"config": {"sample_rate": 16000}}',)
+    closing = ('{"eof" : 1}',)
+    joins = True
+
+    def dialect(self) -> Dialect:
+        return Vosk(ENDPOINTING)
+
+    def finals(self, sent: list[str | bytes]) -> list[str]:
+        return [reply["text"] for reply in map(json.loads, sent) if "text" in reply]
+
+    @FEW
+    @given(CUTS, EVERY)
+    def test_each_message_of_audio_has_one_reply_and_the_end_one(self, cuts: list[int], every: int) -> None:
+        conversation = Conversation(self.dialect(), every)
+        conversation.send(self.opening)
+        assert conversation.sent == []
+        chunks = [AUDIO[start:end] for start, end in zip([0, *cuts], [*cuts, len(AUDIO)], strict=True)]
+        for n_sent, chunk in enumerate(chunks, 1):
+            conversation.send([chunk])
+            assert len(conversation.sent) == n_sent
+        conversation.send(self.closing)
+        conversation.finish()
+        assert len(conversation.sent) == len(chunks) + 1
+
+
+class TestVoskAtTheRoot(TestVosk):
+    def dialect(self) -> Dialect:
+        return FirstMessage(Handshake(), ENDPOINTING)
+
+
+class TestWhisperLive(DialectProperties):
+    """Completed segments are sent again and again; a client takes each once, as that of WhisperLive does."""
+
+    opening = ('{"uid": "u", "language": "en", "audio_format": "int16"}',)
+    closing = (END_OF_AUDIO,)
+
+    def dialect(self) -> Dialect:
+        return WhisperLive(ENDPOINTING)
+
+    def finals(self, sent: list[str | bytes]) -> list[str]:
+        taken: list[dict[str, str]] = []
+        for message in map(json.loads, sent):
+            assert message["uid"] == "u"
+            for segment in message.get("segments", []):
+                if segment["completed"] and (not taken or float(segment["start"]) >= float(taken[-1]["end"])):
+                    taken.append(segment)
+        return [segment["text"].strip() for segment in taken]
+
+
+class TestWhisperLiveThatDetectsTheLanguage(TestWhisperLive):
+    opening = ('{"uid": "u", "audio_format": "int16"}',)
+
+    def finals(self, sent: list[str | bytes]) -> list[str]:
+        messages = [json.loads(message) for message in sent]
+        assert messages[0]["message"] == "SERVER_READY"
+        assert [at for at, message in enumerate(messages) if "language" in message] == [1]
+        return super().finals(sent)
+
+
+class TestWhisperLiveAtTheRoot(TestWhisperLive):
+    def dialect(self) -> Dialect:
+        return FirstMessage(Handshake(), ENDPOINTING)
+
+
+class TestWyoming(DialectProperties):
+    """Text is only appended to, and comes as a whole at the end."""
+
+    appends = True
+    joins = True
+    opening = (wyoming_event("transcribe", {"language": "en"}),)
+    closing = (wyoming_event("audio-stop"),)
+
+    def dialect(self) -> Dialect:
+        return Wyoming(ENDPOINTING, lambda: ("tiny.en", ("en",)))
+
+    def talk(self, cuts: list[int], every: int) -> Conversation:
+        """Send the audio as payloads of events."""
+        conversation = Conversation(self.dialect(), every)
+        chunks = [AUDIO[start:end] for start, end in zip([0, *cuts], [*cuts, len(AUDIO)], strict=True)]
+        conversation.send(
+            [*self.opening, *(wyoming_event("audio-chunk", WYOMING_AUDIO, chunk) for chunk in chunks), *self.closing]
+        )
+        conversation.finish()
+        return conversation
+
+    def finals(self, sent: list[str | bytes]) -> list[str]:
+        return [each.data["text"] for each in self.events(sent) if each.type == "transcript"]
+
+    def shown(self, sent: list[str | bytes]) -> str:
+        return "".join(each.data["text"] for each in self.events(sent) if each.type == "transcript-chunk")
+
+    def events(self, sent: list[str | bytes]) -> list[WyomingEvent]:
+        return [parse(message) for message in sent if isinstance(message, bytes)]
