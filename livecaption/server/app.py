@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
+from operator import attrgetter
 
 from aiohttp import hdrs, web
 
@@ -19,6 +20,7 @@ from livecaption.live.opener import SessionOpener
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
 from livecaption.live.websocket import WebSocket
+from livecaption.recordings.admission import Recordings
 from livecaption.scheduling.config import SchedulerConfig
 from livecaption.server import auth, cors, descriptors, http, links, readers, rooms, transcripts
 from livecaption.server.access import access_of
@@ -28,7 +30,7 @@ from livecaption.server.exports import Exports
 from livecaption.server.keys import KEYS, Keys
 from livecaption.server.logs import WITHOUT_REQUESTS, Refusals
 from livecaption.server.metrics import Metrics
-from livecaption.server.protocols import routes_of
+from livecaption.server.protocols import handlers_of, routes_of
 from livecaption.server.services import METRICS, SERVICES, Services
 from livecaption.store.config import NOWHERE
 from livecaption.store.database import Database
@@ -95,7 +97,9 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     )
     keys = app[KEYS] = Keys(config.server)
     app[METRICS] = Metrics(pool, sessions, store, keys)
-    app[SERVICES] = Services(config, pool, sessions, Rooms(sessions, store), decoders, store)
+    drain_timeout_s = config.server.drain_timeout_s
+    recordings = Recordings(pool, decoders, config.live.session.audio, drain_timeout_s=drain_timeout_s)
+    app[SERVICES] = Services(config, pool, sessions, Rooms(sessions, store), decoders, recordings, store)
     app[http.OWN_NAMES] = auth.OwnNames()
     app[http.REFUSALS] = Refusals()
     app[links.LISTENING] = Listening()
@@ -127,9 +131,10 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
 
 
 def _routes(config: ServerConfig, routes: Sequence[Route]) -> list[web.AbstractRouteDef]:
+    # No HEAD: it would run the handler to the end of a session.
+    streams = [web.get(route.path, partial(stream, route=route), allow_head=False) for route in routes]
     api = [
-        # No HEAD: it would run the handler to the end of a session.
-        *(web.get(route.path, partial(stream, route=route), allow_head=False) for route in routes),
+        *sorted([*streams, *handlers_of(config.spoken_protocols)], key=attrgetter("path")),
         web.get("/v1/rooms/{room}", rooms.room),
         web.put("/v1/rooms/{room}", rooms.put),
         web.get("/v1/rooms/{room}/events", readers.room_events, allow_head=False),
@@ -211,9 +216,13 @@ def _claimed_session(services: Services, dialect: Dialect) -> str | None:
 
 
 async def drain(app: web.Application) -> None:
-    """Send the last captions, then close all sockets. This is a handler of aiohttp's `on_shutdown`."""
-    await app[SERVICES].sessions.drain()
-    app[SERVICES].rooms.close()
+    """Send the last captions, close all sockets, and answer all recordings. Idempotent.
+
+    This is a handler of aiohttp's `on_shutdown`.
+    """
+    services = app[SERVICES]
+    await asyncio.gather(services.sessions.drain(), services.recordings.drain())
+    services.rooms.close()
 
 
 async def _look_up_own_names(app: web.Application) -> None:

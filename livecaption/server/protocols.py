@@ -1,9 +1,12 @@
-"""The protocols that publishers may speak: a row each, which `--protocols` switches."""
+"""The protocols that clients may speak: a row each, which `--protocols` switches."""
 
 from collections.abc import Iterable
 
+from aiohttp import web
+
 from livecaption.live.dialects import deepgram, native
 from livecaption.live.dialects.dialect import Route
+from livecaption.server.openai import handlers as openai
 
 ROUTES: dict[str, tuple[Route, ...]] = {
     "native": (native.ROUTE,),
@@ -11,7 +14,22 @@ ROUTES: dict[str, tuple[Route, ...]] = {
 }
 """The WebSockets of each protocol."""
 
+HANDLERS: dict[str, tuple[web.RouteDef, ...]] = {
+    "openai": (
+        web.post("/v1/audio/transcriptions", openai.transcriptions),
+        web.post("/v1/audio/translations", openai.translations),
+        web.get("/v1/models", openai.models),
+        web.get("/v1/models/{model:.+}", openai.model),
+    ),
+}
+"""The requests of each protocol."""
+
 
 def routes_of(protocols: Iterable[str]) -> list[Route]:
     """Return the routes of these protocols."""
     return [route for name in protocols for route in ROUTES.get(name, ())]
+
+
+def handlers_of(protocols: Iterable[str]) -> list[web.RouteDef]:
+    """Return the requests of these protocols."""
+    return [handler for name in protocols for handler in HANDLERS.get(name, ())]

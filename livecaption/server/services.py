@@ -8,6 +8,7 @@ from livecaption.config import Config
 from livecaption.decoding.pool import DecoderPool
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
+from livecaption.recordings.admission import Recordings
 from livecaption.server.metrics import Metrics
 from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import WorkerPool
@@ -22,6 +23,7 @@ class Services:
     sessions: SessionRegistry
     rooms: Rooms
     decoders: DecoderPool
+    recordings: Recordings
     store: TranscriptStore | None
     """None: nothing is kept."""
 
