@@ -149,6 +149,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "N",
         ),
         Option("max-readers", "server", "max_readers", "readers at a time; more are refused with 503", "N"),
+        Option("max-upload", "server", "max_upload_mb", "size of a recording that is uploaded, at most", "MB"),
         Option("drain-timeout", "server", "drain_timeout_s", "time that a stop waits for the last captions", "SECONDS"),
         Option(
             "resume-window",
@@ -334,6 +335,8 @@ def _check(config: Config) -> None:
         raise ConfigError("--port must be from 0 to 65535")
     if server.max_streams is not None and server.max_streams < 1:
         raise ConfigError("--max-streams must be at least 1")
+    if server.max_upload_mb < 1:
+        raise ConfigError("--max-upload must be at least 1")
     if server.max_readers < 0:
         raise ConfigError("--max-readers must be 0 or more")
     if not 0 <= server.drain_timeout_s <= 600:

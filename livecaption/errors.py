@@ -6,8 +6,11 @@
     │   ├── WrongState          a valid message at the wrong time
     │   ├── MessageTooBig
     │   ├── InvalidAudio        undecodable, truncated or non-finite audio
+    │   ├── InvalidUpload       a request with a recording is not what its protocol allows, or the recording is empty
+    │   ├── UploadTooLarge
     │   ├── TooSlow             it does not start, send or read in time
     │   ├── UnknownSession      there is no such session, it has ended, or nothing of it was kept
+    │   ├── UnknownModel        a model that is not the loaded one
     │   ├── InvalidQuery        malformed query for a list or search of transcripts
     │   └── Unauthorized, ForbiddenRole, ForbiddenOrigin, LocalOnly
     ├── Unavailable             a later attempt may succeed: loading, overloaded, draining
@@ -96,9 +99,31 @@ class InvalidAudio(ClientError):
     default_code = "invalid_audio"
 
 
-class TooSlow(ClientError):
-    """The peer missed a deadline. Codes: `start_timeout`, `idle_timeout`."""
+class InvalidUpload(ClientError):
+    """A request with a recording is wrong. Codes: `invalid_upload`, `empty_recording`.
 
+    Attributes:
+        field: the field that is wrong; None: the request as a whole.
+    """
+
+    default_code = "invalid_upload"
+
+    def __init__(self, message: str, *, code: str | None = None, field: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.field = field
+
+
+class UploadTooLarge(ClientError):
+    """A recording, or a field of its request, is larger than the limit."""
+
+    http_status = 413
+    default_code = "upload_too_large"
+
+
+class TooSlow(ClientError):
+    """The peer missed a deadline. Codes: `start_timeout`, `idle_timeout`, `upload_timeout`."""
+
+    http_status = 408
     default_code = "start_timeout"
 
 
@@ -111,6 +136,13 @@ class UnknownSession(ClientError):
 
     http_status = 404
     default_code = "unknown_session"
+
+
+class UnknownModel(ClientError):
+    """A client asks about a model that is not loaded."""
+
+    http_status = 404
+    default_code = "model_not_found"
 
 
 class InvalidQuery(ClientError):
@@ -148,7 +180,10 @@ class LocalOnly(ClientError):
 
 
 class Unavailable(LivecaptionError):
-    """The server cannot do this now. Codes: `loading`, `overloaded`, `draining`, `failed`, `too_many_readers`."""
+    """The server cannot do this now.
+
+    Codes: `loading`, `overloaded`, `draining`, `failed`, `too_many_readers`, `too_many_uploads`.
+    """
 
     close_code = 1013
     http_status = 503

@@ -33,6 +33,7 @@ LAYERS = [
     {"settings", "keys"},
     {"config"},
     {"live"},
+    {"recordings"},
     {"server"},
     {"client", "evaluation"},
     {"cli"},
@@ -63,6 +64,7 @@ PURE = [
     in ("event_log.py", "restart.py", "deadlines.py", "messages.py", "quarantine.py", "tokens.py", "allowance.py")
     or path.parts[1] == "keys.py"
     or path.parts[1:3] in (("server", name) for name in ("access.py", "attempts.py", "forwarded.py", "origins.py"))
+    or (path.parts[1:3] in (("server", "openai"), ("server", "deepgram")) and path.name != "handlers.py")
 ]
 IO_PACKAGES = {
     *("aiohttp", "aiojobs", "asyncio", "http", "logging", "multiprocessing", "os", "psutil", "queue", "random"),

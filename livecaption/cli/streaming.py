@@ -301,7 +301,7 @@ async def _decode(
     is_opened = False
     try:
         file = None if isinstance(audio, Arriving | Broadcast) else audio
-        decoder = ContainerDecoder(pool, file, track, channel_mode)
+        decoder = ContainerDecoder(pool, file, track, channel_mode, from_stranger=file is None)
         if isinstance(audio, Arriving):
             feeding = asyncio.create_task(_feed(decoder, audio))
         elif isinstance(audio, Broadcast):

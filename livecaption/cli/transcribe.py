@@ -37,14 +37,13 @@ from livecaption.config import Config, load_config
 from livecaption.errors import ConfigError, LivecaptionError
 from livecaption.events import Ack, Final, SpeechStart
 from livecaption.messages import Endpointing
+from livecaption.speech.endpointing import RECORDINGS
 
 if TYPE_CHECKING:
     from livecaption.client import StreamEvent
     from livecaption.decoding.messages import Opened
 
-RECORDING_ENDPOINTING = Endpointing(silence_ms=750, max_utterance_ms=20_000)
-"""Endpointing of recordings: long utterances, because latency does not matter and they are transcribed better. Figures:
-docs/decisions/0042-recordings.md."""
+RECORDING_ENDPOINTING = Endpointing(silence_ms=RECORDINGS.hangover_ms, max_utterance_ms=RECORDINGS.max_utterance_ms)
 
 
 def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -66,6 +66,7 @@ class DecoderProcess:
         track: number of the audio track to decode, from 1. None: the default one.
         channel_mode: whether the channels are mixed or kept apart.
         config: the time-outs.
+        from_stranger: whether a stranger has sent the container: fewer formats are read.
         program: the module whose `run` is called in the process.
 
     Raises:
@@ -79,6 +80,7 @@ class DecoderProcess:
         channel_mode: ChannelMode = "mix",
         config: DecoderConfig = DEFAULTS,
         *,
+        from_stranger: bool = True,
         program: str = PROGRAM,
     ) -> None:
         self._config = config
@@ -91,7 +93,7 @@ class DecoderProcess:
                 # A descriptor is passed to another process as a `Connection`; nothing is sent over it.
                 source = Connection(os.dup(file.fileno()), writable=False)
             self._process: SpawnProcess = children.start(
-                "livecaption-decoder", program, theirs, source, track, channel_mode
+                "livecaption-decoder", program, theirs, source, track, channel_mode, from_stranger
             )
         except BaseException:
             self._ours.close()

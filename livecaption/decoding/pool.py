@@ -48,7 +48,12 @@ class DecoderPool:
         return [process.pid for process in self._processes]
 
     async def take(
-        self, file: BinaryIO | None = None, track: int | None = None, channel_mode: ChannelMode = "mix"
+        self,
+        file: BinaryIO | None = None,
+        track: int | None = None,
+        channel_mode: ChannelMode = "mix",
+        *,
+        from_stranger: bool = True,
     ) -> DecoderProcess:
         """Return a process that is ready for one container. The caller must `end` it.
 
@@ -56,12 +61,13 @@ class DecoderPool:
             file: a file to read the container from. None: the container is pushed.
             track: number of the file's audio track to decode, from 1. None: the default one.
             channel_mode: whether the channels are mixed or kept apart.
+            from_stranger: whether a stranger has sent the container: fewer formats are read.
 
         Raises:
             Unavailable: no process could be started.
         """
         if file is not None or channel_mode == "separate":
-            return await self._start(file, track, channel_mode)
+            return await self._start(file, track, channel_mode, from_stranger=from_stranger)
         process = await self._take_spare() or await self._start()
         self._keep_spare()
         return process
@@ -110,11 +116,18 @@ class DecoderPool:
             _end_started(spare)
 
     async def _start(
-        self, file: BinaryIO | None = None, track: int | None = None, channel_mode: ChannelMode = "mix"
+        self,
+        file: BinaryIO | None = None,
+        track: int | None = None,
+        channel_mode: ChannelMode = "mix",
+        *,
+        from_stranger: bool = True,
     ) -> DecoderProcess:
         async with self._starting:
             try:
-                process = DecoderProcess(file, track, channel_mode, self._decoder, program=self._program)
+                process = DecoderProcess(
+                    file, track, channel_mode, self._decoder, from_stranger=from_stranger, program=self._program
+                )
             except OSError as error:
                 logger.warning("a container's decoder could not be started: %s", error.strerror)
                 raise Unavailable("no decoder for the container could be started", retry_after_s=5.0) from None
@@ -141,6 +154,7 @@ class ContainerDecoder:
         file: a file to read the container from; then nothing is pushed.
         track: number of the file's audio track to decode, from 1. None: the default one.
         channel_mode: whether the channels are mixed or kept apart.
+        from_stranger: whether a stranger has sent the container: fewer formats are read.
 
     Attributes:
         opened: what the container holds, once its header was read.
@@ -152,12 +166,15 @@ class ContainerDecoder:
         file: BinaryIO | None = None,
         track: int | None = None,
         channel_mode: ChannelMode = "mix",
+        *,
+        from_stranger: bool = True,
     ) -> None:
         self.opened: Opened | None = None
         self._channel_mode: ChannelMode = channel_mode
         self._pool = pool
         self._file = file
         self._track = track
+        self._from_stranger = from_stranger
         self._finished = False
         self._early: list[bytes] = []  # pushed before there was a process
         self._process: asyncio.Future[DecoderProcess | None] = asyncio.get_running_loop().create_future()
@@ -190,7 +207,9 @@ class ContainerDecoder:
         """
         process = None
         try:
-            process = await self._pool.take(self._file, self._track, self._channel_mode)
+            process = await self._pool.take(
+                self._file, self._track, self._channel_mode, from_stranger=self._from_stranger
+            )
             while self._early:
                 await process.push(self._early.pop(0))
         finally:

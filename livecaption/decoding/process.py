@@ -22,15 +22,18 @@ WARM_UP = b"RIFF\x26\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0
 """A WAV of one sample at 8 kHz. Decoding it loads everything that cannot be loaded inside the sandbox."""
 
 
-def run(server: socket, file: Connection | None, track: int | None, channel_mode: ChannelMode) -> NoReturn:
+def run(
+    server: socket, file: Connection | None, track: int | None, channel_mode: ChannelMode, from_stranger: bool
+) -> NoReturn:
     """Run the process to its end. The lifeline is set up before.
 
     Args:
         server: the socket for messages to the server. The container arrives there too, unless `file` is given.
         file: the descriptor of a seekable file with the container, because an index may be at its end.
-            More formats are read from a file, because the person who runs the command has chosen it.
         track: number of the audio track to decode, from 1. None: the default one.
         channel_mode: whether the channels are mixed or kept apart.
+        from_stranger: whether a stranger has sent the container. Otherwise the person who runs the command has chosen
+            it, and more formats are read.
     """
     for _ in decode_container(io.BytesIO(WARM_UP)):
         pass
@@ -38,7 +41,7 @@ def run(server: socket, file: Connection | None, track: int | None, channel_mode
     channel = Channel(server.fileno())
     channel.send(messages.Ready())
     source = _Source(server.fileno() if file is None else file.fileno(), channel)
-    accepted = STREAMS if file is None else FILES
+    accepted = STREAMS if from_stranger else FILES
     send_all(
         channel,
         lambda opened: decode_container(source, opened, accepted=accepted, track=track, channel_mode=channel_mode),

@@ -17,7 +17,9 @@ from livecaption.decoding.process import EXIT_DONE, Channel, send_all
 MAX_ADDRESS_BYTES = 8 * 1024
 
 
-def run(server: socket, file: Connection | None, track: int | None, channel_mode: ChannelMode) -> NoReturn:
+def run(
+    server: socket, file: Connection | None, track: int | None, channel_mode: ChannelMode, from_stranger: bool
+) -> NoReturn:
     """Run the process to its end. The lifeline is set up before.
 
     The address comes over the socket, up to its end: arguments of a process can be read by other users.

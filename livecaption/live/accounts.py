@@ -56,6 +56,16 @@ class Account:
             self.n_refused += 1
             raise
 
+    def check_minutes(self, now: datetime) -> None:
+        """Check that the key, as it is now, allows more audio apart from its streams: a recording.
+
+        Raises:
+            Unauthorized, ForbiddenRole, LimitReached: see `check`.
+        """
+        self._check_key(now)
+        self._count(now)
+        self.key.check_minutes(self.usage.today_ms(now), now)
+
     def add(self, session: LiveSession) -> None:
         """Count a session from now on, also one that was opened or resumed with another key before."""
         counted_ms = [account._counted_ms.pop(session, 0) for account in self._accounts.values()]

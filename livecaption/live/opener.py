@@ -1,6 +1,5 @@
 """Puts live sessions together: new ones, and those that an earlier server has left."""
 
-import itertools
 import logging
 import secrets
 import time
@@ -20,7 +19,7 @@ from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.pipeline.latency import Latency
 from livecaption.pipeline.options import STREAM_START, ResumePoint, StreamOptions
 from livecaption.pipeline.stream import StreamPipeline
-from livecaption.recognition import RequestId, SessionId, logged_id
+from livecaption.recognition import SessionId, logged_id
 from livecaption.store.rows import InterruptedSession, NewSession, Resumption
 from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import WorkerPool
@@ -73,7 +72,6 @@ class SessionOpener:
         self._resume_window_s = resume_window_s
         self._limits = limits
         self._on_latency = on_latency
-        self._request_ids = itertools.count(1)
 
     def check(self, command: Open) -> None:
         """Check that the model can do what this command asks for.
@@ -169,10 +167,9 @@ class SessionOpener:
         return self._session(known, pipeline, hub, tokens, clock, self._store, on_parked, on_end, window_s)
 
     def _pipeline(self, session_id: SessionId, options: StreamOptions, resume_point: ResumePoint) -> StreamPipeline:
-        return StreamPipeline(session_id, options, self._workers.service_level, self._next_request_id, resume_point)
-
-    def _next_request_id(self) -> RequestId:
-        return RequestId(next(self._request_ids))
+        return StreamPipeline(
+            session_id, options, self._workers.service_level, self._workers.next_request_id, resume_point
+        )
 
     def _session(
         self,

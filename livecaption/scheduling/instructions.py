@@ -1,4 +1,4 @@
-"""The instructions of the scheduler to the pool. Pure."""
+"""The instructions of the scheduler to the pool, and its figures. Pure."""
 
 from dataclasses import dataclass
 from typing import NewType
@@ -33,3 +33,23 @@ class Drop:
 
 
 Instruction = Dispatch | GiveUp | Drop
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFigures:
+    """Sizes of the queue, and counts of unanswered partials.
+
+    Attributes:
+        finals, partials, translations, recorded: requests that no worker has yet.
+        in_flight: requests that were sent and not answered.
+        superseded: partials since the start that a newer partial or their final replaced.
+        dropped: partials since the start that nobody needed any more, or that were lost with their worker.
+    """
+
+    finals: int
+    partials: int
+    in_flight: int
+    superseded: int
+    dropped: int
+    translations: int = 0
+    recorded: int = 0

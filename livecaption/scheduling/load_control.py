@@ -28,6 +28,10 @@ FINALS_WITHIN_S = 0.6
 FINALS_ALONE_WITHIN_S = 3.0
 """The same while there is only one stream, so nobody else waits: a recording. Longer: a second stream that begins waits
 for longer. Shorter: recordings cost more. Figures: docs/decisions/0042-recordings.md."""
+RECORDED_WITHIN_S = 0.3
+"""Longest time in s of a batch of recorded finals beside live streams, unless a single one takes longer. A live request
+may have to wait for it. Longer: live captions come later. Shorter: recordings cost more. Without live streams
+`FINALS_ALONE_WITHIN_S` counts: docs/decisions/0058-uploads.md."""
 QUICK_S = 0.1
 """Time in s of a batch of partials below which requests wait for each other even for a small gain, where workers
 compute several batches at the same time. There a batch of partials delays no final, and nobody notices the wait. More:
@@ -113,6 +117,7 @@ class _Costs:
 
     finals: BatchCost
     partials: BatchCost
+    recorded: BatchCost
 
 
 class LoadController:
@@ -144,7 +149,7 @@ class LoadController:
         """
         self._max_batch = min(self._max_batch, measured.max_batch)
         self._largest_batch = min(self._largest_batch, self._max_batch)
-        costs = _Costs(BatchCost(measured.finals), BatchCost(measured.partials))
+        costs = _Costs(BatchCost(measured.finals), BatchCost(measured.partials), BatchCost(measured.finals))
         if self._costs is None or (not self._has_learned and self._request_s(costs) > self._request_s(self._costs)):
             self._costs = costs
             self._quick_s = QUICK_S if n_streams > 1 else 0.0
@@ -159,13 +164,20 @@ class LoadController:
         if not request.is_final or self._level.partial_interval_ms is None:
             self._spoke_s[request.session] = now_s
 
-    def record_batch(self, n_requests: int, compute_s: float, now_s: float, *, is_final: bool) -> None:
-        """Record how long a worker, which has been calibrated, computed a batch of one kind."""
+    def record_batch(
+        self, n_requests: int, compute_s: float, now_s: float, *, is_final: bool, is_recorded: bool = False
+    ) -> None:
+        """Record how long a worker, which has been calibrated, computed a batch of one kind.
+
+        Recorded finals take no time that streams need, and their windows are longer than those of streams. So they
+        change neither the service level nor what streams cost.
+        """
         assert self._costs is not None
         self._has_learned = True
-        (self._costs.finals if is_final else self._costs.partials).learn(n_requests, compute_s)
+        finals = self._costs.recorded if is_recorded else self._costs.finals
+        (finals if is_final else self._costs.partials).learn(n_requests, compute_s)
         self._computing.add(compute_s, now_s)
-        if is_final:
+        if is_final and not is_recorded:
             self._computing_finals.add(compute_s, now_s)
 
     def remove_stream(self, session: SessionId) -> None:
@@ -207,6 +219,13 @@ class LoadController:
         return (
             1 if self._costs is None else self._costs.finals.largest_within(FINALS_ALONE_WITHIN_S, self._largest_batch)
         )
+
+    def max_recorded(self, *, alone: bool) -> int:
+        """Return the largest number of requests in one batch of recorded finals. `alone`: there is no live stream."""
+        if self._costs is None:
+            return 1
+        within_s = FINALS_ALONE_WITHIN_S if alone else RECORDED_WITHIN_S
+        return self._costs.recorded.largest_within(within_s, self._largest_batch)
 
     @property
     def max_partials(self) -> int:

@@ -15,6 +15,7 @@ class Request:
         utterance: number of the utterance in its session, from 0.
         asked_s: monotonic time of the request; finals are served in this order.
         window_start: stream time of the window's first sample.
+        is_recorded: whether it is a final of a recording, for which no reader waits live.
     """
 
     id: RequestId
@@ -23,6 +24,7 @@ class Request:
     asked_s: float
     window: Window
     window_start: int = 0
+    is_recorded: bool = False
 
     @property
     def is_translation(self) -> bool:
@@ -31,6 +33,11 @@ class Request:
     @property
     def is_final(self) -> bool:
         return self.window.is_final and not self.is_translation
+
+    @property
+    def is_background(self) -> bool:
+        """True if it takes only the time that live captions leave."""
+        return self.is_translation or self.is_recorded
 
     @property
     def n_bytes(self) -> int:

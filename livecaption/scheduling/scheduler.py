@@ -22,39 +22,22 @@ Rules, in order:
 9. Translations of finals go last, one at a time, to workers without a batch, while there is time for them. One of
    several workers gets none, so that the next final finds it idle. None is tried again. After a crash its session gets
    no more of them: docs/decisions/0048-tracks.md.
+10. Finals of recordings go behind all of these, to workers without a batch. So a live request waits for one batch of
+    them at most. While there are live streams, one of several workers gets neither these nor translations. A recorded
+    final that is tried again waits among its kind: docs/decisions/0058-uploads.md.
 
 Pure: events in, instructions out. The scheduler does not depend on time, processes or pipes.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
 
 from livecaption.recognition import RequestId, SessionId
 from livecaption.scheduling.config import SchedulerConfig
-from livecaption.scheduling.instructions import BatchId, Dispatch, Drop, GiveUp, Instruction, WorkerId
+from livecaption.scheduling.finals import WaitingFinals
+from livecaption.scheduling.instructions import BatchId, Dispatch, Drop, GiveUp, Instruction, QueueFigures, WorkerId
 from livecaption.scheduling.request import Request
 from livecaption.scheduling.translations import WaitingTranslations
-
-
-@dataclass(frozen=True, slots=True)
-class QueueFigures:
-    """Sizes of the queue, and counts of unanswered partials.
-
-    Attributes:
-        finals, partials, translations: requests that no worker has yet.
-        in_flight: requests that were sent and not answered.
-        superseded: partials since the start that a newer partial or their final replaced.
-        dropped: partials since the start that nobody needed any more, or that were lost with their worker.
-    """
-
-    finals: int
-    partials: int
-    in_flight: int
-    superseded: int
-    dropped: int
-    translations: int = 0
 
 
 class Scheduler:
@@ -71,8 +54,10 @@ class Scheduler:
         """
         self._config = config
         self._refresh = refresh
-        self._max_finals = self._max_partials = config.max_batch
-        self._finals: list[tuple[float, RequestId, Request]] = []
+        self._max_finals = self._max_partials = self._max_recorded = config.max_batch
+        self._spares_worker = True
+        self._finals = WaitingFinals()
+        self._recorded = WaitingFinals()
         self._suspects: deque[Request] = deque()
         self._partials: dict[SessionId, Request] = {}
         self._translations = WaitingTranslations()
@@ -94,6 +79,7 @@ class Scheduler:
             finals=self.n_finals_waiting,
             partials=len(self._partials),
             translations=len(self._translations),
+            recorded=len(self._recorded),
             in_flight=self.n_in_flight,
             superseded=self._n_superseded,
             dropped=self._n_dropped,
@@ -101,7 +87,7 @@ class Scheduler:
 
     @property
     def n_finals_waiting(self) -> int:
-        """Number of finals that no worker has yet."""
+        """Number of finals of live streams that no worker has yet."""
         return len(self._finals) + len(self._suspects)
 
     @property
@@ -111,31 +97,35 @@ class Scheduler:
 
     @property
     def oldest_final_asked_s(self) -> float | None:
-        """Monotonic time of the oldest request for a final that no worker has yet; None: none waits."""
-        waiting = [request.asked_s for request in self._suspects]
-        waiting += [self._finals[0][0]] if self._finals else []
-        return min(waiting, default=None)
+        """Monotonic time of the oldest request for a final that no worker has yet, of live streams; None: none."""
+        waiting = [*self._suspects] if self._finals.oldest is None else [*self._suspects, self._finals.oldest]
+        return min((request.asked_s for request in waiting), default=None)
 
-    def limit_batches(self, *, finals: int, partials: int, translates: bool = True) -> list[Instruction]:
+    def limit_batches(
+        self, *, finals: int, partials: int, recorded: int = 1, translates: bool = True, spares_worker: bool = True
+    ) -> list[Instruction]:
         """Limit the requests in one batch of each kind, from now on, to 1..`max_batch`.
 
-        Translations wait while `translates` is False.
+        Translations wait while `translates` is False. `spares_worker`: one of several gets no recorded finals.
         """
-        self._translates = translates
+        self._translates, self._spares_worker = translates, spares_worker
         self._max_finals = max(1, min(finals, self._config.max_batch))
         self._max_partials = max(1, min(partials, self._config.max_batch))
+        self._max_recorded = max(1, min(recorded, self._config.max_batch))
         return self._dispatch()  # the waiting requests may be a full batch now
 
     def submit(self, request: Request) -> list[Instruction]:
         """Take a request: it will be dispatched and answered, or superseded if it is a partial."""
         if request.is_translation:
             return [*map(Drop, self._translations.add(request)), *self._dispatch()]
-        if request.is_final:
+        if request.is_recorded:
+            self._recorded.add(request)
+        elif request.is_final:
             waiting = self._partials.get(request.session)
             if waiting is not None and waiting.utterance <= request.utterance:
                 del self._partials[request.session]
                 self._n_superseded += 1
-            heappush(self._finals, (request.asked_s, request.id, request))
+            self._finals.add(request)
         elif self._without_partials.get(request.session) != request.utterance:
             self._n_superseded += request.session in self._partials
             self._partials[request.session] = request
@@ -149,16 +139,14 @@ class Scheduler:
         if partial is not None and partial.utterance == utterance:
             del self._partials[session]
             self._n_dropped += 1
-        void = {
-            request.id
-            for request in (*self._suspects, *(entry[2] for entry in self._finals))
-            if request.session == session and request.utterance == utterance
-        }
-        self._suspects = deque(request for request in self._suspects if request.id not in void)
-        self._finals = [entry for entry in self._finals if entry[1] not in void]
-        heapify(self._finals)
-        self._killers -= void
-        self._failed -= void
+
+        def is_void(request: Request) -> bool:
+            return request.session == session and request.utterance == utterance
+
+        void = [*filter(is_void, self._suspects), *self._finals.remove(is_void), *self._recorded.remove(is_void)]
+        self._suspects = deque(request for request in self._suspects if request not in void)
+        for request in void:
+            self._acquit(request)
         return self._dispatch()  # others may have waited for a suspect
 
     def drop_partials(self) -> None:
@@ -167,11 +155,13 @@ class Scheduler:
         self._partials.clear()
 
     def forget(self, session: SessionId) -> None:
-        """Forget a session that has ended. Its waiting partial and translations are dropped; its finals stay."""
+        """Forget a session that has ended. What waits of it is dropped, apart from finals of live streams."""
         self._n_dropped += self._partials.pop(session, None) is not None
         self._without_partials.pop(session, None)
         self._alone -= {(session, False), (session, True)}
         self._translations.forget(session)
+        for request in self._recorded.remove(lambda each: each.session == session):
+            self._acquit(request)
 
     def add_worker(self, worker: WorkerId, n_streams: int = 1) -> list[Instruction]:
         """Add a worker that is ready. It computes `n_streams` batches at the same time."""
@@ -194,13 +184,13 @@ class Scheduler:
                         self._forbid_partials(request.session, request.utterance)
                 elif position > 0:
                     # It was not begun, or computed beside the oldest. If it is the cause, it kills the next worker too.
-                    heappush(self._finals, (request.asked_s, request.id, request))
+                    self._finals.add(request)
                 elif request.id in self._killers:
                     self._acquit(request)
                     instructions.append(GiveUp(request))
                 else:
                     self._killers.add(request.id)
-                    self._suspects.append(request)
+                    self._try_again(request)
         return instructions + self._dispatch()
 
     def complete(self, worker: WorkerId, batch: BatchId) -> tuple[tuple[Request, ...], list[Instruction]]:
@@ -234,7 +224,7 @@ class Scheduler:
             else:
                 if len(requests) == 1:
                     self._failed.add(request.id)
-                self._suspects.append(request)
+                self._try_again(request)
         return tuple(failed), self._dispatch()
 
     def abandon(self) -> list[Request]:
@@ -246,18 +236,25 @@ class Scheduler:
         requests = [
             *self._in_flight(),
             *self._suspects,
-            *(entry[2] for entry in self._finals),
+            *self._finals.clear(),
+            *self._recorded.clear(),
             *self._partials.values(),
             *self._translations.clear(),
         ]
         for batches in self._workers.values():
             batches.clear()
-        self._finals.clear()
         self._suspects.clear()
         self._partials.clear()
         self._killers.clear()
         self._failed.clear()
         return sorted(requests, key=lambda request: request.id)
+
+    def _try_again(self, request: Request) -> None:
+        """Let a final be tried again, alone: before everything else, or in its turn if it is recorded."""
+        if request.is_recorded:
+            self._recorded.add(request)
+        else:
+            self._suspects.append(request)
 
     def _acquit(self, request: Request) -> None:
         """Clear a request of suspicion, because it is answered or about to be."""
@@ -308,21 +305,13 @@ class Scheduler:
         if self._finals:
             if not idle and len(self._finals) < self._max_finals:
                 return ()
-            finals = [heappop(self._finals)[2]]
-            n_bytes = finals[0].n_bytes
-            while self._finals and len(finals) < self._max_finals:
-                following = self._finals[0][2]
-                n_bytes += following.n_bytes
-                if n_bytes > self._config.max_batch_bytes or not self._may_share(finals[0], following):
-                    break
-                finals.append(heappop(self._finals)[2])
-            return tuple(finals)
+            return self._finals.take(self._max_finals, self._config.max_batch_bytes, self._may_share)
         in_flight = {request.session for request in self._in_flight() if request.is_partial}
         sessions = [session for session in self._partials if session not in in_flight]
         if not idle and len(sessions) < self._max_partials:
             return ()
         if not sessions:
-            return self._next_translation() if empty else ()
+            return (self._next_translation() or self._next_recorded()) if empty else ()
         # The first session in turn, and those with the most similar length: different windows cannot share a pass.
         first = self._partials[sessions[0]]
         partials = [each for each in map(self._partials.__getitem__, sessions) if self._may_share(first, each)]
@@ -343,12 +332,23 @@ class Scheduler:
 
     def _may_translate(self) -> bool:
         """Return whether there is time for a translation, and a worker for it: one of several gets none."""
-        n_translating = sum(request.is_translation for request in self._in_flight())
-        return self._translates and n_translating < max(1, len(self._workers) - 1)
+        return self._translates and self._n_in_background < max(1, len(self._workers) - 1)
+
+    def _next_recorded(self) -> tuple[Request, ...]:
+        if self._n_in_background >= max(1, len(self._workers) - self._spares_worker):
+            return ()
+        return self._recorded.take(self._max_recorded, self._config.max_batch_bytes, self._may_share)
+
+    @property
+    def _n_in_background(self) -> int:
+        """Number of workers with a translation or recorded finals: each has one such batch at most."""
+        return sum(held[0].is_background for batches in self._workers.values() for held in batches.values())
 
     def _may_share(self, first: Request, other: Request) -> bool:
         """Return whether two requests of one kind may be in one batch."""
-        return first is other or not any((each.session, each.is_final) in self._alone for each in (first, other))
+        return first is other or not any(
+            (each.session, each.is_final) in self._alone or each.id in self._killers for each in (first, other)
+        )
 
     def _in_flight(self) -> Iterable[Request]:
         return (request for batches in self._workers.values() for requests in batches.values() for request in requests)
@@ -361,11 +361,12 @@ class Scheduler:
         """
         assert all(self._without_partials.get(p.session) != p.utterance for p in self._partials.values())
         ids = [request.id for request in self._in_flight()]
-        ids += [request.id for *_, request in self._finals]
+        ids += [request.id for request in (*self._finals, *self._recorded)]
         ids += [request.id for request in self._suspects]
         ids += [request.id for request in self._partials.values()]
         assert len(ids) == len(set(ids)), "a request is in two places"
-        assert all(request.is_final for *_, request in self._finals)
+        assert all(request.is_final and not request.is_recorded for request in (*self._finals, *self._suspects))
+        assert all(request.is_recorded for request in self._recorded)
         assert all(request.is_partial for request in self._partials.values())
         for worker, batches in self._workers.items():
             assert len(batches) < self._config.batches_in_flight + self._n_streams[worker]
@@ -376,6 +377,8 @@ class Scheduler:
         if not all(self._workers.values()):
             assert not self._suspects, "a worker is empty although a final is waiting to be tried again"
             assert not (self._translations and self._may_translate()), "a worker is empty although a translation waits"
+            may_record = self._n_in_background < max(1, len(self._workers) - self._spares_worker)
+            assert not (self._recorded and may_record), "a worker is empty although a recorded final waits"
         if any(self._is_idle(worker) and self._has_room(worker) for worker in self._workers) and not self._suspects:
             assert not self._finals, "a worker is idle although a final waits"
             assert not eligible, "a worker is idle although a partial waits"

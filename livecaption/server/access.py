@@ -41,6 +41,10 @@ ACCESS: dict[tuple[str, str], Access] = {
     # A code of something private contains the reader token, so only that opens it.
     ("GET", "/v1/rooms/{room}/qr.svg"): OPEN,
     ("GET", "/v1/sessions/{session}/qr.svg"): OPEN,
+    ("POST", "/v1/audio/transcriptions"): PUBLISHING,
+    ("POST", "/v1/audio/translations"): PUBLISHING,
+    ("GET", "/v1/models"): PUBLISHING,
+    ("GET", "/v1/models/{model}"): PUBLISHING,
     ("GET", "/v1/sessions"): LISTS,
     ("PATCH", "/v1/sessions/{session}"): CHANGES,
     ("DELETE", "/v1/sessions/{session}"): CHANGES,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
+from operator import attrgetter
 
 from aiohttp import hdrs, web
 
@@ -20,6 +21,7 @@ from livecaption.live.opener import SessionOpener
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
 from livecaption.live.websocket import WebSocket
+from livecaption.recordings.admission import Recordings
 from livecaption.scheduling.config import SchedulerConfig
 from livecaption.server import auth, cors, descriptors, http, links, readers, rooms, transcripts
 from livecaption.server.access import access_of
@@ -29,7 +31,7 @@ from livecaption.server.exports import Exports
 from livecaption.server.keys import KEYS, Keys
 from livecaption.server.logs import WITHOUT_REQUESTS, Refusals
 from livecaption.server.metrics import Metrics
-from livecaption.server.protocols import AT_OWN_PORT, routes_of
+from livecaption.server.protocols import AT_OWN_PORT, handlers_of, routes_of
 from livecaption.server.services import METRICS, OWN_PORTS, SERVICES, Services
 from livecaption.store.config import NOWHERE
 from livecaption.store.database import Database
@@ -96,7 +98,9 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     )
     keys = app[KEYS] = Keys(config.server)
     app[METRICS] = Metrics(pool, sessions, store, keys)
-    app[SERVICES] = Services(config, pool, sessions, Rooms(sessions, store), Lobby(), decoders, store)
+    drain_timeout_s = config.server.drain_timeout_s
+    recordings = Recordings(pool, decoders, config.live.session.audio, drain_timeout_s=drain_timeout_s)
+    app[SERVICES] = Services(config, pool, sessions, Rooms(sessions, store), Lobby(), decoders, recordings, store)
     app[OWN_PORTS] = {}
     app[http.OWN_NAMES] = auth.OwnNames()
     app[http.REFUSALS] = Refusals()
@@ -129,9 +133,11 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
 
 
 def _routes(config: ServerConfig, routes: Sequence[Route]) -> list[web.AbstractRouteDef]:
+    # No HEAD: it would run the handler to the end of a session.
+    sockets = [route for route in routes if route.path != "/"]
+    streams = [web.get(route.path, partial(stream, route=route), allow_head=False) for route in sockets]
     api = [
-        # No HEAD: it would run the handler to the end of a session.
-        *(web.get(route.path, partial(stream, route=route), allow_head=False) for route in routes if route.path != "/"),
+        *sorted([*streams, *handlers_of(config.spoken_protocols)], key=attrgetter("path")),
         web.get("/v1/rooms/{room}", rooms.room),
         web.put("/v1/rooms/{room}", rooms.put),
         web.get("/v1/rooms/{room}/events", readers.room_events, allow_head=False),
@@ -245,9 +251,13 @@ def _claimed_session(services: Services, dialect: Dialect) -> str | None:
 
 
 async def drain(app: web.Application) -> None:
-    """Send the last captions, then close all sockets. This is a handler of aiohttp's `on_shutdown`."""
-    await app[SERVICES].sessions.drain()
-    app[SERVICES].rooms.close()
+    """Send the last captions, close all sockets, and answer all recordings. Idempotent.
+
+    This is a handler of aiohttp's `on_shutdown`.
+    """
+    services = app[SERVICES]
+    await asyncio.gather(services.sessions.drain(), services.recordings.drain())
+    services.rooms.close()
 
 
 async def _look_up_own_names(app: web.Application) -> None:

@@ -31,11 +31,16 @@ class HttpLimits:
         download_timeout_s: time for one download. An hour of speech with words has 17 MB, so 30 KB/s is enough. A
             slower client is cut off, because the body stays in memory meanwhile. It may request the rest with
             `Range: bytes=N-`. Longer: more memory. Shorter: slow clients need more requests.
+        upload_timeout_s: time in which a recording must arrive. 200 MB need 350 KB/s. Longer: slow clients keep others
+            waiting. Shorter: clients on slow networks cannot send large recordings.
+        upload_pause_s: time without a byte of a recording after which its client is refused.
     """
 
     keepalive_timeout_s: float = 10.0
     heartbeat_s: float = 15.0
     download_timeout_s: float = 600.0
+    upload_timeout_s: float = 600.0
+    upload_pause_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ class ServerConfig:
         max_streams: streams at a time; one more is refused with 503. None: as many as get their finals in time.
         max_readers: readers at a time, of all sessions together; one more is refused with 503. Each takes 24 KiB
             (measured), so the default number takes 120 MiB. The limit is lower if descriptors are few (`descriptors`).
+        max_upload_mb: size of a recording that is uploaded, in MiB, at most. It is on the disk until it is transcribed,
+            beside nine others at most.
         drain_timeout_s: time that a stop waits for the last captions. Docker kills after 10 s.
         resume_window_s: time that a session waits for a publisher whose connection was lost; 0: not at all.
         insecure: allow listening beyond loopback without a token. Anyone may then stream and see figures. Transcripts
@@ -89,6 +96,7 @@ class ServerConfig:
     tls_self_signed: bool = False
     max_streams: int | None = None
     max_readers: int = 5000
+    max_upload_mb: int = 200
     drain_timeout_s: float = 7.0
     resume_window_s: float = 60.0
     insecure: bool = False

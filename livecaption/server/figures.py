@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from livecaption.live.registry import SessionRegistry
+from livecaption.scheduling.instructions import QueueFigures
 from livecaption.scheduling.load_control import LoadFigures
-from livecaption.scheduling.scheduler import QueueFigures
 from livecaption.server.keys import Keys
 from livecaption.store.transcripts import StoreFigures
 from livecaption.workers.counts import WorkCounts

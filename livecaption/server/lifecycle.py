@@ -30,7 +30,7 @@ from livecaption.errors import ConfigError, EngineUnusable, LivecaptionError, St
 from livecaption.ipc import children, logs
 from livecaption.live.logs import RateLimited
 from livecaption.server import descriptors, listening, tls
-from livecaption.server.app import build_app
+from livecaption.server.app import build_app, drain
 from livecaption.server.config import ServerConfig
 from livecaption.server.keys import KEYS
 from livecaption.server.listening import Listener
@@ -111,7 +111,7 @@ async def running_server(config: Config) -> AsyncIterator[str]:
         if await services.pool.wait_until_loaded() is not PoolState.READY:
             raise EngineUnusable(services.pool.failure or "the inference process ended")
         yield url
-        await services.sessions.drain()
+        await drain(runner.app)
     finally:
         listener.close()
         await runner.cleanup()
@@ -158,7 +158,7 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
         logger.info("stopping (%s)", signal.Signals(number).name)
         manager.notify(STOPPING=1)
         listener.close()
-        await sessions.drain()
+        await drain(runner.app)
         return EXIT_FAULT if sessions.overran else EXIT_STOPPED
     except StoreUnusable as error:
         logger.error("%s", error)
@@ -167,7 +167,7 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
         logger.exception("the server failed")
         sessions.fail(LivecaptionError("internal error"))
         await pool.stop()  # answers all open requests as failed, so that the drain does not wait for them
-        await sessions.drain()
+        await drain(runner.app)
         return EXIT_FAULT
     finally:
         listener.close()

@@ -9,6 +9,7 @@ from livecaption.decoding.pool import DecoderPool
 from livecaption.live.lobby import Lobby
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
+from livecaption.recordings.admission import Recordings
 from livecaption.server.metrics import Metrics
 from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import WorkerPool
@@ -24,6 +25,7 @@ class Services:
     rooms: Rooms
     lobby: Lobby
     decoders: DecoderPool
+    recordings: Recordings
     store: TranscriptStore | None
     """None: nothing is kept."""
 

@@ -106,6 +106,10 @@ PRESETS = {
 }
 """Presets for a dialogue, for most uses, and for a lecture that will be read as text."""
 
+RECORDINGS = EndpointingConfig(hangover_ms=750, mid_phrase_hangover_ms=750, max_utterance_ms=20_000)
+"""Endpoints in recordings: long utterances, because latency does not matter and they are transcribed better. Figures:
+docs/decisions/0042-recordings.md."""
+
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:

@@ -4,23 +4,25 @@ It is the shell around the pure `Scheduler` and executes its instructions. Only 
 """
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from livecaption.errors import EngineError, TranscriptionFailed, WorkerDied
 from livecaption.ipc.config import EngineConfig
 from livecaption.ipc.messages import BatchFailed, Loaded
-from livecaption.recognition import Hypothesis, ModelDescription, SessionId, logged_id
+from livecaption.recognition import Hypothesis, ModelDescription, RequestId, SessionId, logged_id
 from livecaption.scheduling.admission import Demand, Load
 from livecaption.scheduling.config import SchedulerConfig
-from livecaption.scheduling.instructions import BatchId, Dispatch, Drop, Instruction, WorkerId
+from livecaption.scheduling.instructions import BatchId, Dispatch, Drop, Instruction, QueueFigures, WorkerId
 from livecaption.scheduling.load_control import LoadController, LoadFigures, ServiceLevel
 from livecaption.scheduling.memory_limit import MemoryLimit
 from livecaption.scheduling.partial_timer import PartialsConfig
 from livecaption.scheduling.request import Cancel, Request
-from livecaption.scheduling.scheduler import QueueFigures, Scheduler
+from livecaption.scheduling.scheduler import Scheduler
 from livecaption.workers.config import WorkerConfig
 from livecaption.workers.counts import WorkCounts
 from livecaption.workers.layout import count_gpus, lay_out
@@ -74,6 +76,8 @@ class WorkerPool:
         self._supervisors = [self._supervise(each) for each in self._layout.engines]
         self._ready: dict[WorkerId, Worker] = {}
         self._sessions: dict[SessionId, tuple[OnAnswer, Refresh]] = {}
+        self._recordings: set[SessionId] = set()
+        self._request_ids = itertools.count(1)
         self._limit_batches()
         self._hold_s = hold_s
         self._failed_since_s: float | None = None
@@ -166,22 +170,40 @@ class WorkerPool:
         for supervisor in self._supervisors:
             supervisor.dump_stacks()
 
-    def attach(self, session: SessionId, on_answer: OnAnswer, refresh: Refresh = lambda partial, _: partial) -> None:
+    def next_request_id(self) -> RequestId:
+        """Return an id that no other request has."""
+        return RequestId(next(self._request_ids))
+
+    def attach(
+        self,
+        session: SessionId,
+        on_answer: OnAnswer,
+        refresh: Refresh = lambda partial, _: partial,
+        *,
+        is_recording: bool = False,
+    ) -> None:
         """Register a session.
 
         Args:
             session: the session whose requests follow.
             on_answer: called in the event loop with each answer to a request of this session.
             refresh: called before a partial is sent to a worker; it may return the partial with newer audio.
+            is_recording: whether its requests, which are finals, wait behind those of all live streams.
         """
-        if session not in self._sessions:
+        if is_recording:
+            self._recordings.add(session)
+        elif session not in self._sessions:
             self._demand.add_stream(session, time.monotonic())
         self._sessions[session] = on_answer, refresh
         self._limit_batches()
 
     def detach(self, session: SessionId) -> None:
-        """Remove a session that has ended. Its answers are dropped, and so is its waiting partial."""
+        """Remove a session that has ended. Its answers are dropped, and so is its waiting partial.
+
+        The finals of a recording that wait are dropped too.
+        """
         self._sessions.pop(session, None)
+        self._recordings.discard(session)
         self._limit_batches()
         self._scheduler.forget(session)
         self._load_controller.remove_stream(session)
@@ -195,7 +217,9 @@ class WorkerPool:
         """
         self.counts.partials_asked += request.is_partial
         now_s = time.monotonic()
-        if not request.is_translation:  # these take spare time only, so they are no load
+        if request.session in self._recordings:
+            request = replace(request, is_recorded=True)
+        if not request.is_background:  # these take spare time only, so they are no load
             self._load_controller.record_request(request, now_s)
             self._demand.record_request(request, now_s)
         error: EngineError
@@ -271,8 +295,13 @@ class WorkerPool:
             return  # a stop has answered them as failed meanwhile
         self.counts.compute(requests, answer)
         if not requests[0].is_translation:  # a batch has one kind of requests only
-            is_final = requests[0].is_final
-            self._load_controller.record_batch(len(requests), answer.compute_s, time.monotonic(), is_final=is_final)
+            self._load_controller.record_batch(
+                len(requests),
+                answer.compute_s,
+                time.monotonic(),
+                is_final=requests[0].is_final,
+                is_recorded=requests[0].is_recorded,
+            )
             self._limit_batches()
         for request, hypothesis in zip(requests, answer.hypotheses, strict=True):
             self._answer(request, hypothesis or TranscriptionFailed("the model failed at this audio", fatal=False))
@@ -280,9 +309,13 @@ class WorkerPool:
     def _limit_batches(self) -> None:
         control = self._load_controller
         control.limit_batches(self._memory_limit.windows(time.monotonic()))
-        finals = control.max_finals if len(self._sessions) > 1 else control.max_finals_alone
+        n_streams = len(self._sessions) - len(self._recordings)
         limits = self._scheduler.limit_batches(
-            finals=finals, partials=control.max_partials, translates=control.leaves_time
+            finals=control.max_finals if n_streams > 1 else control.max_finals_alone,
+            partials=control.max_partials,
+            recorded=control.max_recorded(alone=n_streams == 0),
+            translates=control.leaves_time,
+            spares_worker=n_streams > 0,
         )
         self._execute(limits)
 

@@ -58,15 +58,19 @@ async def test_a_file_may_be_read_anywhere(pool: DecoderPool, tmp_path: Path) ->
     assert len(samples) == 176_000
 
 
-async def test_a_file_may_be_of_more_formats_than_a_stream(pool: DecoderPool, tmp_path: Path) -> None:
+async def test_a_file_of_the_users_own_may_be_of_more_formats_than_one_of_a_stranger(
+    pool: DecoderPool, tmp_path: Path
+) -> None:
     """Its decoder has the same sandbox. The codecs of its formats must find all that they need inside."""
     for name, codec in (("flv", "aac"), ("vob", "ac3"), ("wv", "wavpack"), ("tta", "tta"), ("voc", "pcm_s16le")):
         rate_hz = 44_100 if name == "flv" else 48_000
         path = tmp_path / name
         path.write_bytes(container(name, [Track(tone(rate_hz, 2.0), codec, rate_hz)]))
         with path.open("rb") as file:
-            samples = await decoded(ContainerDecoder(pool, file))
+            samples = await decoded(ContainerDecoder(pool, file, from_stranger=False))
         assert len(samples) == pytest.approx(32_000, abs=2000)
+        with path.open("rb") as file, pytest.raises(InvalidAudio):
+            await decoded(ContainerDecoder(pool, file))
         decoder = ContainerDecoder(pool)
         pushing = asyncio.ensure_future(pushed(decoder, path.read_bytes()))
         with pytest.raises(InvalidAudio) as refusal:

@@ -130,6 +130,27 @@ def test_all_figures_are_those_of_the_batches_for_which_there_is_memory() -> Non
     assert controller.max_finals_alone == 64
 
 
+def test_recorded_finals_change_neither_the_service_level_nor_what_streams_cost() -> None:
+    controller = controller_that_measured()
+    speak(controller, 4, 0.0)
+    before = controller.service_level(0.0, 1, 0), controller.request_costs(0.2), controller.max_finals
+    for tenth in range(100):
+        controller.record_batch(4, 0.1, tenth / 10, is_final=True, is_recorded=True)
+    assert (controller.service_level(0.0, 1, 0), controller.request_costs(0.2), controller.max_finals) == before
+    assert controller.figures(10.0, 1).utilization == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_batch_of_recorded_finals_is_short_beside_live_streams() -> None:
+    controller = LoadController(BASE_MS, 16)
+    assert controller.max_recorded(alone=True) == 1
+    controller.calibrate(calibration(slowness=0.5))
+    assert batch_s(controller.max_recorded(alone=False)) * 0.5 == pytest.approx(0.3, rel=0.1)
+    assert controller.max_recorded(alone=True) == controller.max_finals_alone
+    for _ in range(20):
+        controller.record_batch(1, 1.0, 0.0, is_final=True, is_recorded=True)
+    assert controller.max_recorded(alone=False) == 1
+
+
 def test_no_batch_is_larger_than_the_engine_or_the_operator_allows() -> None:
     for configured, allowed in ((64, 16), (16, 64)):
         controller = LoadController(BASE_MS, configured)

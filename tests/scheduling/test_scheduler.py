@@ -10,9 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from livecaption.recognition import RequestId, SessionId, TranslationTask, Window
 from livecaption.scheduling.config import SchedulerConfig
-from livecaption.scheduling.instructions import BatchId, Dispatch, Drop, GiveUp, Instruction, WorkerId
+from livecaption.scheduling.instructions import BatchId, Dispatch, Drop, GiveUp, Instruction, QueueFigures, WorkerId
 from livecaption.scheduling.request import Request
-from livecaption.scheduling.scheduler import QueueFigures, Scheduler
+from livecaption.scheduling.scheduler import Scheduler
 from tests.support.cases import for_each
 
 SILENCE = np.zeros(160, np.float32)
@@ -40,6 +40,10 @@ def partial(number: int, session: str = "a", utterance: int = 0, asked_s: float 
 def translation(number: int, session: str = "a") -> Request:
     window = Window(SILENCE, translation=TranslationTask("en", "Eins."))
     return Request(RequestId(number), SessionId(session), number, float(number), window)
+
+
+def recorded(number: int, session: str = "r") -> Request:
+    return replace(final(number, session), is_recorded=True)
 
 
 def ids(instructions: list[Instruction]) -> list[tuple[int, ...]]:
@@ -72,7 +76,8 @@ def in_turn(sched: Scheduler, worker: WorkerId) -> list[tuple[int, ...]]:
 
 def idle(sched: Scheduler) -> bool:
     """Return true if it has nothing to do and waits for nothing."""
-    return sched.figures.finals == sched.figures.partials == sched.figures.in_flight == 0
+    figures = sched.figures
+    return figures.finals == figures.partials == figures.recorded == figures.in_flight == 0
 
 
 def test_a_request_goes_to_a_free_worker_at_once() -> None:
@@ -533,6 +538,11 @@ class AnyOrderOfThings(RuleBasedStateMachine):
                 assert len(instruction.requests) == len(held) == 1, "a translation waits in a worker, or is not alone"
                 assert not self.waiting_finals(), "a translation goes before a final"
                 continue
+            if instruction.requests[0].is_recorded:
+                assert all(request.is_recorded for request in instruction.requests), "a batch is mixed"
+                assert len(held) == 1, "recorded finals wait in a worker"
+                assert not self.waiting_finals(), "a recorded final goes before a live one"
+                continue
             finals = [request for request in instruction.requests if request.is_final]
             assert finals == sorted(finals, key=lambda request: request.asked_s), "finals are out of order"
             assert len(finals) in (0, len(instruction.requests)), "a batch is mixed"
@@ -543,10 +553,11 @@ class AnyOrderOfThings(RuleBasedStateMachine):
                 assert all(request.asked_s >= newest_s for request in waiting), "a final overtakes another"
 
     def waiting_finals(self) -> list[Request]:
-        """Return the finals that are promised and that no worker has."""
+        """Return the finals of live streams that are promised and that no worker has."""
         held = {request.id for held in self.held.values() for batch in held for request in batch.requests}
         there = held.union(self.books.answered)
-        return [request for request in self.books.asked.values() if request.is_final and request.id not in there]
+        finals = [each for each in self.books.asked.values() if each.is_final and not each.is_recorded]
+        return [request for request in finals if request.id not in there]
 
     def answer(self, request: Request) -> None:
         assert request.id not in self.books.answered, "answered twice"
@@ -561,6 +572,10 @@ class AnyOrderOfThings(RuleBasedStateMachine):
         utterance = self.utterances.get(session, 0)
         self.utterances[session] = utterance + 1
         self.ask(final(len(self.books.asked), session, utterance))
+
+    @rule(session=st.sampled_from("rs"))
+    def ask_recorded(self, session: str) -> None:
+        self.ask(recorded(len(self.books.asked), session))
 
     @rule(session=st.sampled_from("abc"))
     def ask_translation(self, session: str) -> None:
@@ -820,3 +835,74 @@ def test_the_audio_of_a_partial_counts_as_it_is_sent() -> None:
     for n in range(5):
         sched.submit(partial(n, str(n)))
     assert in_turn(sched, W1) == [(0, 1, 2), (3, 4)]
+
+
+def test_recorded_finals_go_behind_everything_else() -> None:
+    sched = scheduler(max_batch=1)
+    for request in (recorded(1), translation(2), partial(3, "b"), final(4)):
+        sched.submit(request)
+    assert sched.figures.recorded == 1
+    assert sched.n_finals_waiting == 1
+    assert sched.oldest_final_asked_s == 4.0
+    assert in_turn(sched, W1) == [(4,), (3,), (2,), (1,)]
+
+
+def test_recorded_finals_never_wait_in_a_worker_so_a_live_request_waits_for_one_batch_of_them() -> None:
+    sched = scheduler(W1, max_batch=2)
+    for number in (1, 2, 3, 4):
+        sched.submit(recorded(number))
+    sched.submit(partial(5))
+    assert ids(sched.complete(W1, BatchId(1))[1]) == [(5,)]
+    assert ids(sched.complete(W1, BatchId(2))[1]) == [(2, 3)]
+
+
+def test_one_of_several_workers_is_spared_from_recorded_finals_while_there_are_live_streams() -> None:
+    sched = scheduler(W1, W2, W3, max_batch=1)
+    sent = [ids(sched.submit(recorded(number))) for number in (1, 2, 3)]
+    assert sent == [[(1,)], [(2,)], []]
+    assert ids(sched.submit(final(4))) == [(4,)]
+    sched.complete(W3, BatchId(3))
+    assert ids(sched.limit_batches(finals=1, partials=1, spares_worker=False)) == [(3,)]
+
+
+def test_a_batch_of_recorded_finals_has_a_limit_of_its_own() -> None:
+    sched = scheduler(max_batch=4)
+    sched.limit_batches(finals=4, partials=4, recorded=2)
+    for number in range(4):
+        sched.submit(recorded(number))
+    assert in_turn(sched, W1) == [(0, 1), (2, 3)]
+
+
+def test_recorded_finals_of_a_session_that_has_left_are_dropped() -> None:
+    sched = scheduler(W1, max_batch=1)
+    for number, session in enumerate(("gone", "gone", "other")):
+        sched.submit(recorded(number, session))
+    sched.forget(SessionId("gone"))
+    assert ids(sched.complete(W1, BatchId(1))[1]) == [(2,)]
+
+
+def test_a_recorded_final_whose_worker_crashed_is_tried_alone_but_before_no_live_request() -> None:
+    sched = scheduler(W1)
+    sched.submit(recorded(1))
+    for request in (recorded(2), final(3)):
+        sched.submit(request)
+    sched.remove_worker(W1)
+    assert ids(sched.add_worker(W2)) == [(3,)]
+    assert ids(sched.complete(W2, BatchId(2))[1]) == [(1,)]
+    assert ids(sched.remove_worker(W2)) == [(1,)]  # given up
+    assert ids(sched.add_worker(W3)) == [(2,)]
+
+
+def test_a_recorded_final_that_fails_is_tried_alone_in_its_turn() -> None:
+    sched = scheduler(max_batch=2)
+    for number in (1, 2):
+        sched.submit(recorded(number))
+    sched.add_worker(W1)
+    sched.submit(final(3))
+    failed, instructions = sched.fail(W1, BatchId(1))
+    assert (failed, ids(instructions)) == ((), [(3,)])
+    assert ids(sched.complete(W1, BatchId(2))[1]) == [(1,)]
+    sched.fail(W1, BatchId(3))
+    failed, instructions = sched.fail(W1, BatchId(4))
+    assert [request.id for request in failed] == [1]
+    assert ids(instructions) == [(2,)]

@@ -72,6 +72,14 @@ async def client(start_server: StartServer, tmp_path: Path) -> Client:
     return await start_server(tokens=str(file), store=store, trusted_proxies=("127.0.0.1",))
 
 
+IN_OUR_WORDS = {
+    "invalid_api_key": "unauthorized",
+    "INVALID_AUTH": "unauthorized",
+    "INSUFFICIENT_PERMISSIONS": "forbidden_role",
+}
+"""Codes of other protocols."""
+
+
 async def refusal(client: Client, method: str, path: str, token: str | None) -> str | None:
     """Return the code of a refusal because of the token; None: it was judged by other things."""
     url = path.replace("{room}", "hall").replace("{session}", "nobody").replace("{format}", "txt")
@@ -80,8 +88,9 @@ async def refusal(client: Client, method: str, path: str, token: str | None) -> 
     async with client.request(method, "/static/main.js" if url == "/static" else url, headers=headers) as answer:
         if answer.status not in (401, 403, 429):
             return None
-        code: str = (await answer.json())["code"]
-        return code
+        body = await answer.json()
+        code: str = body["error"]["code"] if "error" in body else body.get("code") or body["err_code"]
+        return IN_OUR_WORDS.get(code, code)
 
 
 async def test_every_route_answers_each_key_by_the_table(client: Client) -> None:

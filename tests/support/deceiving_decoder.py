@@ -6,6 +6,6 @@ from multiprocessing.connection import Connection
 from socket import socket
 
 
-def run(server: socket, file: Connection | None, track: int | None, channel_mode: str) -> None:
+def run(server: socket, file: Connection | None, track: int | None, channel_mode: str, from_stranger: bool) -> None:
     os.closerange(3, 64)
     time.sleep(100)

@@ -31,7 +31,7 @@ class IdleWorkers:
     def service_level(self) -> ServiceLevel:
         return USUAL_LEVEL
 
-    def attach(self, session: SessionId, on_answer: Any, refresh: Any) -> None:
+    def attach(self, session: SessionId, on_answer: Any, refresh: Any = None, *, is_recording: bool = False) -> None:
         self.attached[session] = on_answer
 
     def detach(self, session: SessionId) -> None:

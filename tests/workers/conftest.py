@@ -47,12 +47,13 @@ class Crew:
         utterance: int | None = None,
         is_final: bool = True,
         translation: TranslationTask | None = None,
+        is_recording: bool = False,
     ) -> "asyncio.Future[Answer]":
         """Submit a window of silence, and return the future answer; `prompt` is a script for the engine."""
         self._n_asked += 1
         number = self._n_asked
         self._awaited[number] = answer = asyncio.get_running_loop().create_future()
-        self.pool.attach(SessionId(session), self._take)
+        self.pool.attach(SessionId(session), self._take, is_recording=is_recording)
         options = TranscriptionOptions(prompt=f"script: {prompt}" if prompt else "")
         window = Window(np.zeros(16 * ms, np.float32), options, is_final, translation=translation)
         utterance = number if utterance is None else utterance

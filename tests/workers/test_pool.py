@@ -21,9 +21,9 @@ from livecaption.errors import TranscriptionFailed, WorkerDied
 from livecaption.ipc.config import EngineConfig
 from livecaption.ipc.layers import SWITCH, Layer
 from livecaption.recognition import Hypothesis, RequestId, SessionId, TranslationTask, Window
+from livecaption.scheduling.instructions import QueueFigures
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Cancel, Request
-from livecaption.scheduling.scheduler import QueueFigures
 from livecaption.workers import pool, spawning
 from livecaption.workers.layout import Layout
 from livecaption.workers.pool import PoolState
@@ -77,6 +77,32 @@ async def test_translations_are_answered_once_and_are_no_load(start_crew: StartC
     assert (counts.translations, counts.translations_missing) == (1, 3)
     assert (counts.finals_answered, counts.finals_failed, counts.partials_asked) == (0, 0, 0)
     assert await crew.text(session="c") == "One two."
+
+
+async def test_finals_of_a_recording_wait_behind_live_requests_and_are_no_load(start_crew: StartCrew) -> None:
+    crew = await start_crew(max_batch=1)
+    costs, level = crew.pool.load.costs, crew.pool.service_level()
+    first = crew.ask("delay 0.2", session="recording", is_recording=True)
+    others = [crew.ask(session="recording", is_recording=True) for _ in range(2)]
+    live = crew.ask(session="live")
+    assert (crew.pool.queue.recorded, crew.pool.queue.finals, crew.pool.load.oldest_final_s) == (2, 0, 0.0)
+    await asyncio.gather(first, live, *others)
+    assert crew.order == [1, 4, 2, 3]
+    crew.pool.detach(SessionId("live"))
+    await asyncio.gather(*(crew.ask("delay 0.1", session="recording", is_recording=True) for _ in range(3)))
+    assert (crew.pool.load.costs.partial_s, crew.pool.service_level()) == (costs.partial_s, level)
+    assert crew.pool._demand._newest == {}
+
+
+async def test_the_finals_of_a_recording_whose_client_has_left_are_not_computed(start_crew: StartCrew) -> None:
+    crew = await start_crew(max_batch=1)
+    crew.ask("delay 0.2", session="left", is_recording=True)
+    for _ in range(3):
+        crew.ask(session="left", is_recording=True)
+    crew.pool.detach(SessionId("left"))
+    assert crew.pool.queue.recorded == 0
+    assert await crew.text(session="recording", is_recording=True) == "One two."
+    assert crew.pool.counts.finals_answered == 2
 
 
 async def test_translations_that_waited_for_time_are_sent_only_after_the_batch_that_is_being_made(

@@ -1,0 +1,125 @@
+"""The number of recordings at a time, and their common end."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import BinaryIO
+
+from livecaption.decoding.pool import DecoderPool
+from livecaption.errors import Unavailable
+from livecaption.events import Final
+from livecaption.live.config import AudioLimits
+from livecaption.pipeline.options import StreamOptions
+from livecaption.recordings.recording import Recording
+from livecaption.workers.pool import WorkerPool
+
+MAX_AT_A_TIME = 2
+"""Recordings that are transcribed at a time. While one is decoded, the other keeps the workers busy. More: each takes
+longer, and they take more memory."""
+MAX_WAITING = 8
+"""Recordings that are received or wait beside those. More: more room on the disk, and longer waits. Fewer: more clients
+are refused."""
+RETRY_AFTER_S = 10.0
+"""Time in s after which a client that was refused may ask again. A recording of ten minutes takes about as long."""
+GIVE_UP_MARGIN_S = 1.0
+"""Part of the drain time that is kept for the answers to recordings that are cut off."""
+
+logger = logging.getLogger(__name__)
+
+
+class Recordings:
+    """All recordings of a server. Used by the event loop.
+
+    Args:
+        workers: transcribe.
+        decoders: decode containers.
+        limits: the pace of each recording.
+        drain_timeout_s: how long `drain` waits for answers.
+    """
+
+    def __init__(
+        self, workers: WorkerPool, decoders: DecoderPool, limits: AudioLimits, *, drain_timeout_s: float
+    ) -> None:
+        self._workers = workers
+        self._decoders = decoders
+        self._limits = limits
+        self._drain_timeout_s = drain_timeout_s
+        self._turns = asyncio.Semaphore(MAX_AT_A_TIME)
+        self._deadlines: set[asyncio.Timeout] = set()  # of each upload
+        self._draining = False
+        self._fewer = asyncio.Event()
+        self.refused: Counter[str] = Counter()
+        """Recordings refused since the start, by the code that they were sent."""
+        self.n_transcribed = 0
+        """Recordings that were transcribed to their end since the start."""
+
+    def __len__(self) -> int:
+        return len(self._deadlines)
+
+    @asynccontextmanager
+    async def admitted(self) -> AsyncIterator[None]:
+        """Hold a place for one upload, from its first byte to the last of its answer.
+
+        Raises:
+            Unavailable: `too_many_uploads`; or `draining`, also if the block is cut off because the server stops.
+        """
+        if self._draining:
+            raise _stopping()
+        if len(self) >= MAX_AT_A_TIME + MAX_WAITING:
+            message = "as many recordings as this server takes are here"
+            raise Unavailable(message, code="too_many_uploads", retry_after_s=RETRY_AFTER_S)
+        deadline = asyncio.timeout(None)
+        self._deadlines.add(deadline)
+        try:
+            async with deadline:
+                yield
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise _stopping() from None
+        finally:
+            self._deadlines.discard(deadline)
+            self._fewer.set()
+
+    @asynccontextmanager
+    async def transcribing(
+        self, file: BinaryIO, options: StreamOptions
+    ) -> AsyncIterator[tuple[Recording, AsyncGenerator[Final, None]]]:
+        """Wait for a turn, and yield a recording and its finals. The end of the block stops the transcription.
+
+        Raises:
+            InvalidMessage: the model cannot do what the options ask for.
+        """
+        assert self._workers.loaded is not None  # nobody is admitted before
+        options = options.for_model(self._workers.loaded)
+        async with self._turns:
+            recording = Recording(file, options, self._workers, self._decoders, self._limits)
+            async with aclosing(recording.finals()) as finals:
+                try:
+                    yield recording, finals
+                finally:
+                    logger.info("a recording ended after %.1f s of audio", recording.duration_ms / 1000)
+        self.n_transcribed += 1
+
+    async def drain(self) -> None:
+        """Take no more recordings, and wait for the answers. What is not done in time is cut off. Idempotent."""
+        self._draining = True
+        if not self._deadlines:
+            return
+        loop = asyncio.get_running_loop()
+        cut_off_s = loop.time() + max(0.0, self._drain_timeout_s - GIVE_UP_MARGIN_S)
+        for deadline in self._deadlines:
+            deadline.reschedule(cut_off_s)
+        try:
+            async with asyncio.timeout_at(cut_off_s + GIVE_UP_MARGIN_S):
+                while self._deadlines:
+                    self._fewer.clear()
+                    await self._fewer.wait()
+        except TimeoutError:
+            logger.error("%d recordings were not answered in time", len(self))
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("the server is stopping", code="draining", retry_after_s=RETRY_AFTER_S)

@@ -1,0 +1,107 @@
+"""OpenAI's shapes. What its own client makes of them: tests/foreign."""
+
+import json
+from typing import Any
+
+import pytest
+
+from livecaption.errors import (
+    InvalidAudio,
+    InvalidMessage,
+    InvalidUpload,
+    LivecaptionError,
+    TranscriptionFailed,
+    Unauthorized,
+    Unavailable,
+)
+from livecaption.events import CaptionWord, Final
+from livecaption.recognition import ModelDescription
+from livecaption.server.openai import answers
+from tests.support.cases import for_each
+
+WORDS = (CaptionWord("Doors", 120, 400, 0.9), CaptionWord("open.", 400, 900, 0.9))
+FINALS = [
+    Final(0, "Doors open.", 120, 900, "en", 0.5, 0, WORDS),
+    Final(1, "", 1000, 1100, "en", 0.0, 0, ()),
+    Final(2, "At nine.", 2000, 3000, "en", 1.0, 0, ()),
+]
+
+
+def verbose(finals: list[Final], *, words: bool = False) -> dict[str, Any]:
+    answer = answers.transcription("verbose_json", finals, 3100, task="transcribe", words=words)
+    body: dict[str, Any] = json.loads(answer.body)
+    return body
+
+
+def test_the_verbose_answer_has_all_that_clients_read() -> None:
+    answer = verbose(FINALS, words=True)
+    assert {name: answer[name] for name in ("task", "language", "duration", "text", "usage")} == {
+        "task": "transcribe",
+        "language": "english",
+        "duration": 3.1,
+        "text": "Doors open. At nine.",
+        "usage": {"type": "duration", "seconds": 4},
+    }
+    assert answer["segments"][0] == {
+        "id": 0,
+        "seek": 0,
+        "start": 0.12,
+        "end": 0.9,
+        "text": "Doors open.",
+        "tokens": [],
+        "temperature": 0.0,
+        "avg_logprob": -0.6931,
+        "compression_ratio": pytest.approx(0.6, abs=0.1),
+        "no_speech_prob": 0.0,
+    }
+    assert [segment["id"] for segment in answer["segments"]] == [0, 1]
+    assert answer["words"][0] == {"word": "Doors", "start": 0.12, "end": 0.4}
+
+
+def test_an_answer_without_speech_has_no_segments() -> None:
+    answer = verbose([])
+    assert (answer["text"], answer["segments"], answer["language"]) == ("", [], "unknown")
+    assert answers.transcription("text", [], 0, task="transcribe", words=False).body == "\n"
+
+
+def test_events_are_lines_of_data() -> None:
+    assert answers.delta(FINALS[0], is_first=True) == (
+        'data: {"type": "transcript.text.delta", "delta": "Doors open."}\n\n'
+    )
+    assert json.loads(answers.delta(FINALS[2], is_first=False).removeprefix("data: "))["delta"] == " At nine."
+    assert json.loads(answers.done([FINALS[0]], 900).removeprefix("data: ")) == {
+        "type": "transcript.text.done",
+        "text": "Doors open.",
+        "usage": {"type": "duration", "seconds": 1},
+    }
+    failure = json.loads(answers.late_failure(Unavailable("gone", code="failed")).removeprefix("data: "))
+    assert failure["error"] == {"message": "gone", "type": "server_error", "param": None, "code": "failed"}
+
+
+def test_models_are_the_loaded_one() -> None:
+    [model] = answers.models(ModelDescription("tiny.en", "cpu", "int8", ("en",), translates=False))["data"]
+    assert (model["id"], model["object"]) == ("tiny.en", "model")
+
+
+@for_each(
+    ("error", "status", "kind", "code", "param"),
+    [
+        (Unauthorized("no"), 401, "invalid_request_error", "invalid_api_key", None),
+        (InvalidUpload("no", field="stream"), 400, "invalid_request_error", "invalid_upload", "stream"),
+        (InvalidAudio("no", code="invalid_container"), 400, "invalid_request_error", "invalid_container", "file"),
+        (InvalidMessage("no", code="unsupported_task"), 400, "invalid_request_error", "unsupported_model", None),
+        (TranscriptionFailed("no"), 500, "server_error", "transcription_failed", None),
+    ],
+)
+def test_a_failure_that_would_come_again_is_no_reason_to_send_the_recording_again(
+    error: LivecaptionError, status: int, kind: str, code: str, param: str | None
+) -> None:
+    refusal = answers.refusal(error)
+    assert (refusal.status, refusal.headers["x-should-retry"]) == (status, "false")
+    assert json.loads(refusal.body) == {"error": {"message": "no", "type": kind, "param": param, "code": code}}
+
+
+def test_overload_names_the_time_of_another_attempt() -> None:
+    refusal = answers.refusal(Unavailable("later", code="too_many_uploads", retry_after_s=10.0))
+    assert (refusal.status, refusal.headers["Retry-After"]) == (503, "10")
+    assert refusal.headers["x-should-retry"] == "true"

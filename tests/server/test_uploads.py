@@ -1,0 +1,166 @@
+"""Recordings that arrive in every wrong way. OpenAI's form and a plain body are received by the same code."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from livecaption import keys
+from livecaption.keys import Key, Role
+from livecaption.recordings.admission import MAX_AT_A_TIME, MAX_WAITING
+from livecaption.server.config import HttpLimits
+from livecaption.server.keys import KEYS
+from livecaption.server.services import SERVICES
+from tests.support.eventually import eventually
+from tests.support.recordings import recording
+from tests.support.serving import Client, StartServer
+
+PATH = "/v1/audio/transcriptions"
+HEAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+TAIL = b"\r\n--x--\r\n"
+BODY = HEAD + recording() + TAIL
+
+
+@asynccontextmanager
+async def connection(client: Client, head: str, body: bytes = b"") -> AsyncIterator[asyncio.StreamReader]:
+    """Send a request by hand, and leave the connection open. Yield what the server answers."""
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    kind = "Content-Type: multipart/form-data; boundary=x"
+    writer.write(f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n{kind}\r\n{head}\r\n\r\n".encode() + body)
+    try:
+        yield reader
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def answer_to(client: Client, head: str, body: bytes) -> tuple[bytes, bytes]:
+    """Return the first line and the body of the answer."""
+    async with connection(client, f"{head}\r\nConnection: close", body) as reader:
+        first = await reader.readline()
+        return first.strip(), (await reader.read()).partition(b"\r\n\r\n")[2]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let recordings be stored in a directory of their own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+def files() -> list[str]:
+    """Return the temporary files that are open in this process, also those without a name."""
+    links = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+    return [link for link in links if link.startswith(str(tempfile.tempdir))]
+
+
+async def nothing_is_there(client: Client) -> None:
+    services = client.app[SERVICES]
+    await eventually(lambda: len(services.recordings) == 0 and services.decoders.pids == [] and files() == [])
+    assert services.pool._sessions == {}
+
+
+async def test_a_body_by_hand_is_transcribed(client: Client) -> None:
+    first, body = await answer_to(client, f"Content-Length: {len(BODY)}", BODY)
+    assert first == b"HTTP/1.1 200 OK"
+    assert b"One two three" in body
+    await nothing_is_there(client)
+
+
+async def test_a_length_that_is_too_small_cuts_the_form_off(client: Client) -> None:
+    first, _ = await answer_to(client, f"Content-Length: {len(BODY) // 2}", BODY)
+    assert b" 400 " in first
+    await nothing_is_there(client)
+
+
+async def test_a_client_that_leaves_before_the_announced_length_leaves_nothing(client: Client) -> None:
+    services = client.app[SERVICES]
+    async with connection(client, f"Content-Length: {len(BODY) * 2}", BODY[:-20]):
+        await eventually(lambda: len(services.recordings) == 1)
+    await nothing_is_there(client)
+
+
+async def test_a_body_that_is_no_chunks_is_refused(client: Client) -> None:
+    first, _ = await answer_to(client, "Transfer-Encoding: chunked", b"zz\r\n" + BODY)
+    assert b" 400 " in first
+    await nothing_is_there(client)
+
+
+async def test_a_body_in_chunks_over_the_limit_is_refused_before_it_ends(start_server: StartServer) -> None:
+    client = await start_server(max_upload_mb=1)
+    chunk = b"100000\r\n" + bytes(2**20) + b"\r\n"
+    first, body = await answer_to(client, "Transfer-Encoding: chunked", b"%x\r\n%s\r\n" % (len(HEAD), HEAD) + 2 * chunk)
+    assert first.startswith(b"HTTP/1.1 413")
+    assert b'"upload_too_large"' in body
+    await nothing_is_there(client)
+
+
+async def test_a_client_that_sends_nothing_more_is_refused(start_server: StartServer) -> None:
+    for limits in (HttpLimits(upload_pause_s=0.2), HttpLimits(upload_timeout_s=0.2)):
+        client = await start_server(http=limits)
+        first, body = await answer_to(client, f"Content-Length: {len(BODY)}", BODY[:200])
+        assert first == b"HTTP/1.1 408 Request Timeout"
+        assert b'"upload_timeout"' in body
+        await nothing_is_there(client)
+
+
+async def test_a_client_without_a_key_is_refused_before_its_recording_is_read(start_server: StartServer) -> None:
+    client = await start_server(token="0123456789abcdef")
+    async with connection(client, "Content-Length: 100000000") as reader:
+        assert await reader.readline() == b"HTTP/1.1 401 Unauthorized\r\n"
+
+
+async def test_more_recordings_than_there_are_places_are_refused(client: Client) -> None:
+    services = client.app[SERVICES]
+    async with asyncio.TaskGroup() as tasks:
+        enough = asyncio.Event()
+
+        async def hold() -> None:
+            async with connection(client, f"Content-Length: {len(BODY)}", BODY[:100]):
+                await enough.wait()
+
+        for _ in range(MAX_AT_A_TIME + MAX_WAITING):
+            tasks.create_task(hold())
+        await eventually(lambda: len(services.recordings) == MAX_AT_A_TIME + MAX_WAITING)
+        first, body = await answer_to(client, f"Content-Length: {len(BODY)}", BODY)
+        enough.set()
+    assert first == b"HTTP/1.1 503 Service Unavailable"
+    assert b'"too_many_uploads"' in body
+    await nothing_is_there(client)
+
+
+async def test_the_audio_counts_for_the_key_but_takes_no_stream_of_it(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    key = Key("uploads", frozenset({Role.PUBLISH}), keys.hash_of(b"0123456789abcdef"), max_streams=1)
+    file = tmp_path / "keys.toml"
+    file.write_text(keys.as_toml(key))
+    client = await start_server(tokens=str(file))
+    head = f"Content-Length: {len(BODY)}\r\nAuthorization: Token 0123456789abcdef"
+    first, _ = await answer_to(client, head, BODY)
+    assert first == b"HTTP/1.1 200 OK"
+    account = client.app[KEYS].accounts.of(key)
+    assert account.usage.today_ms(datetime.now(UTC)) == 2400
+    assert account.n_streams == 0
+
+
+@pytest.mark.parametrize("drain_timeout_s", [1.5, 20.0])
+async def test_a_stop_answers_the_recordings_that_are_here(start_server: StartServer, drain_timeout_s: float) -> None:
+    """A recording that is done within the time of the drain is answered, and others are refused."""
+    client = await start_server("delay 2", drain_timeout_s=drain_timeout_s)
+    services = client.app[SERVICES]
+    async with asyncio.TaskGroup() as tasks:
+        asking = tasks.create_task(answer_to(client, f"Content-Length: {len(BODY)}", BODY))
+        await eventually(lambda: services.pool.queue.in_flight == 1, within_s=20)
+        await services.recordings.drain()
+        first, body = await asking
+    if drain_timeout_s > 2:
+        assert first == b"HTTP/1.1 200 OK"
+    else:
+        assert (first, b'"draining"' in body) == (b"HTTP/1.1 503 Service Unavailable", True)
+    first, body = await answer_to(client, f"Content-Length: {len(BODY)}", BODY)
+    assert b'"draining"' in body
