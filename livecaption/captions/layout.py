@@ -114,14 +114,23 @@ class GrowingCues:
         complete = self._channels[final.channel].push(final)
         if final.channel is None:
             return complete
-        # All later finals begin here or later.
-        at_ms = final.end_ms - CHANNELS_WAIT_MS
-        complete += [cue for channel in self._channels.values() for cue in channel.flush_before(at_ms)]
+        self._complete += complete
+        return self.settle(final.end_ms - CHANNELS_WAIT_MS)
+
+    def settle(self, at_ms: int) -> list[Cue]:
+        """Return the cues that can no longer change, if all later finals begin at this time or later."""
+        complete = [cue for channel in self._channels.values() for cue in channel.flush_before(at_ms)]
         self._complete = sorted([*self._complete, *complete], key=_in_time)
         due_ms = min([at_ms, *(channel.start_ms for channel in self._channels.values())])
         n_due = bisect_left(self._complete, due_ms, key=lambda cue: cue.start_ms)
         due, self._complete = self._complete[:n_due], self._complete[n_due:]
         return due
+
+    @property
+    def start_ms(self) -> float:
+        """Start of the earliest speech whose cues are not returned yet; infinite: there is none."""
+        held = [cue.start_ms for cue in self._complete[:1]]
+        return min([math.inf, *held, *(channel.start_ms for channel in self._channels.values())])
 
     def flush(self) -> list[Cue]:
         """Return the remaining cues, because no final follows."""
@@ -211,7 +220,21 @@ class RollUp:
 
     def show(self, stable: str, tentative: str) -> list[tuple[str, str]]:
         """Return the text of a new revision as at most two lines, each a pair of its stable and its tentative part."""
-        text = BreakableText(stable + tentative, self._language, self._line_length)
+        lines = self._lines(stable + tentative)
+        n_stable = _n_characters(stable) - sum(map(_n_characters, lines[:-MAX_LINES]))
+        shown = []
+        for line in lines[-MAX_LINES:]:
+            at = _offset(line, n_stable)
+            shown.append((line[:at], line[at:]))
+            n_stable -= _n_characters(line)
+        return shown
+
+    def full_lines(self, stable: str) -> list[str]:
+        """Return the lines of stable text that are full. Longer stable text begins with the same lines."""
+        return self._lines(stable)[:-1]
+
+    def _lines(self, said: str) -> list[str]:
+        text = BreakableText(said, self._language, self._line_length)
         self._breaks = self._kept(text)
         begin = self._breaks[-1] if self._breaks else 0
         for at in range(begin + 1, text.n_atoms):
@@ -221,14 +244,7 @@ class RollUp:
             if full or text.break_costs[at] + _EARLY * unused**2 < PLAIN:
                 self._breaks.append(at)
                 begin = at
-        lines = [text.line(*ends) for ends in pairwise([0, *self._breaks, text.n_atoms])]
-        n_stable = _n_characters(stable) - sum(map(_n_characters, lines[:-MAX_LINES]))
-        shown = []
-        for line in lines[-MAX_LINES:]:
-            at = _offset(line, n_stable)
-            shown.append((line[:at], line[at:]))
-            n_stable -= _n_characters(line)
-        return shown
+        return [text.line(*ends) for ends in pairwise([0, *self._breaks, text.n_atoms])]
 
     def _kept(self, text: BreakableText) -> list[int]:
         kept: list[int] = []

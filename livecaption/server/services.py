@@ -6,6 +6,7 @@ from aiohttp import web
 
 from livecaption.config import Config
 from livecaption.decoding.pool import DecoderPool
+from livecaption.delivery.sinks import Sinks
 from livecaption.live.lobby import Lobby
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
@@ -24,6 +25,7 @@ class Services:
     sessions: SessionRegistry
     rooms: Rooms
     lobby: Lobby
+    sinks: Sinks
     decoders: DecoderPool
     recordings: Recordings
     store: TranscriptStore | None
