@@ -51,7 +51,7 @@ class FirstMessage:
         """Return nothing: the protocol is not known yet."""
         return []
 
-    def receive(self, message: str | bytes) -> list[Command]:
+    def receive(self, message: str | bytes) -> Iterable[Command]:
         """See `Dialect.receive`."""
         if self._spoken is not None:
             return self._spoken.receive(message)
