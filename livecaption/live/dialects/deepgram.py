@@ -238,8 +238,6 @@ class Deepgram:
     def _final(self, channel: _Channel, final: Final) -> list[str]:
         channel.awaited.popleft()
         reason = channel.reasons.pop(final.utterance)
-        if channel.held is not None and channel.held.utterance == final.utterance:
-            channel.held = None
         gap = self._gap(channel, final.start_ms)
         end_ms = max(final.end_ms, channel.closed_ms)
         words = shapes.words_of(final.text, final.words or (), channel.closed_ms, end_ms, final.confidence)
