@@ -21,7 +21,7 @@ from livecaption.events import End as SessionEnd
 from livecaption.events import EndReason, ErrorReport, Event, Final, Flushed, Partial, Ready, SpeechEnd, SpeechStart
 from livecaption.live.dialects import deepgram_shapes as shapes
 from livecaption.live.dialects.commands import Audio, Command, Configure, Control, Finish, Flush, Open, Reply
-from livecaption.live.dialects.deepgram_query import DeepgramOptions, checked_keyterms, live_options
+from livecaption.live.dialects.deepgram_query import DeepgramOptions, checked_keyterms, is_text, live_options
 from livecaption.live.dialects.dialect import Handshake, Limits, Route
 from livecaption.live.dialects.keys import shown_keys
 from livecaption.live.state import Ending
@@ -190,7 +190,7 @@ class Deepgram:
         keyterms = message.get("keyterms")
         if keyterms is None:
             return [Reply(shapes.configured(self._request_id, None))]
-        if not isinstance(keyterms, list) or not all(isinstance(term, str) for term in keyterms):
+        if not isinstance(keyterms, list) or not all(map(is_text, keyterms)):
             raise InvalidMessage("keyterms must be a list of texts", fatal=False)
         if self._n_bytes:
             return [self._refuse("CONFIGURE_KEYTERMS_NOT_SUPPORTED", "keyterms can only be changed before the audio")]

@@ -386,6 +386,7 @@ def test_keyterms_behind_audio_or_too_many_are_refused(audio: bytes, keyterms: l
     [
         *("", "no JSON", "[]", "{}", '{"type": 1}', '{"type": {}}', '{"type": "Sing"}', '{"type": ["KeepAlive"]}'),
         *('{"type": "Configure", "keyterms": "a"}', '{"type": "Configure", "keyterms": [1]}', "[" * 60_000),
+        '{"type": "Configure", "keyterms": ["\\ud800"]}',
     ],
 )
 def test_a_wrong_text_message_is_refused_and_the_stream_goes_on(message: str) -> None:
