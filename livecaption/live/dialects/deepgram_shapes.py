@@ -6,7 +6,7 @@ Times are in seconds. Fields that clients read without a check are in every mess
 import json
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
@@ -61,7 +61,7 @@ class Text:
     """
 
     text: str = ""
-    words: Sequence[CaptionWord] = field(default=())
+    words: Sequence[CaptionWord] = ()
     confidence: float = 0.0
     formatted: bool = False
     language: str | None = None
@@ -69,11 +69,9 @@ class Text:
     def alternative(self) -> dict[str, Any]:
         """Return the one alternative of a result, live or not."""
         transcript = self.text if self.formatted else " ".join(filter(None, map(_bare, self.text.split())))
-        shape = {"transcript": transcript, "confidence": self.confidence, "words": list(self._words())}
+        words = [self._word(word, bare) for word in self.words if (bare := _bare(word.word))]
+        shape = {"transcript": transcript, "confidence": self.confidence, "words": words}
         return shape if self.language is None else shape | {"languages": [self.language]}
-
-    def _words(self) -> Sequence[dict[str, Any]]:
-        return [self._word(word, bare) for word in self.words if (bare := _bare(word.word))]
 
     def _word(self, word: CaptionWord, bare: str) -> dict[str, Any]:
         shape = {
