@@ -186,23 +186,18 @@ class Deepgram:
         return [Finish()]
 
     def _configure(self, message: Mapping[str, Any]) -> list[Control]:
-        """Replace the keyterms, before the audio. Features change nothing."""
+        """Replace the keyterms, for the audio that follows. Features change nothing."""
         keyterms = message.get("keyterms")
         if keyterms is None:
             return [Reply(shapes.configured(self._request_id, None))]
         if not isinstance(keyterms, list) or not all(map(is_text, keyterms)):
             raise InvalidMessage("keyterms must be a list of texts", fatal=False)
-        if self._n_bytes:
-            return [self._refuse("CONFIGURE_KEYTERMS_NOT_SUPPORTED", "keyterms can only be changed before the audio")]
         try:
             terms = checked_keyterms(keyterms)
         except InvalidMessage as error:
-            return [self._refuse("CONFIGURE_KEYTERM_LIMIT_EXCEEDED", error.message)]
+            return [Reply(shapes.too_many_keyterms(self._request_id, error.message))]
         self._options = self._options.with_keyterms(terms)
         return [Configure(self._options.stream), Reply(shapes.configured(self._request_id, terms))]
-
-    def _refuse(self, code: str, description: str) -> Reply:
-        return Reply(shapes.not_configured(self._request_id, code, description))
 
     # The session's events
 

@@ -20,6 +20,7 @@ SYMBOLS = "%#@&"
 """Punctuation, for Unicode, that people say as a word. It stays where other punctuation is removed."""
 UNDECODABLE, NOTHING_RECEIVED, SERVER_FAULT = "DATA-0000", "NET-0001", "NET-0000"
 """Deepgram's codes: audio that cannot be decoded, neither audio nor KeepAlive, a fault of the server."""
+TOO_MANY_KEYTERMS = "CONFIGURE_KEYTERM_LIMIT_EXCEEDED"
 ERROR_CODES = {
     400: "INVALID_QUERY_PARAMETER",
     401: "INVALID_AUTH",
@@ -181,9 +182,11 @@ def configured(request_id: str, keyterms: Sequence[str] | None) -> str:
     return json.dumps(shape if keyterms is None else shape | {"keyterms": list(keyterms)})
 
 
-def not_configured(request_id: str, code: str, description: str) -> str:
+def too_many_keyterms(request_id: str, description: str) -> str:
     """Return the answer to a Configure that was refused."""
-    return json.dumps({"type": "ConfigureFailure", "request_id": request_id, "code": code, "description": description})
+    return json.dumps(
+        {"type": "ConfigureFailure", "request_id": request_id, "code": TOO_MANY_KEYTERMS, "description": description}
+    )
 
 
 def error(variant: str, description: str, message: str) -> str:
