@@ -21,7 +21,7 @@ from livecaption.events import End as SessionEnd
 from livecaption.events import EndReason, ErrorReport, Event, Final, Flushed, Partial, Ready, SpeechEnd, SpeechStart
 from livecaption.live.dialects import deepgram_shapes as shapes
 from livecaption.live.dialects.commands import Audio, Command, Configure, Control, Finish, Flush, Open, Reply
-from livecaption.live.dialects.deepgram_query import DeepgramOptions, checked_keyterms, live_options
+from livecaption.live.dialects.deepgram_query import DeepgramOptions, checked_keyterms, is_text, live_options
 from livecaption.live.dialects.dialect import Handshake, Limits, Route
 from livecaption.live.dialects.keys import shown_keys
 from livecaption.live.state import Ending
@@ -186,23 +186,18 @@ class Deepgram:
         return [Finish()]
 
     def _configure(self, message: Mapping[str, Any]) -> list[Control]:
-        """Replace the keyterms, before the audio. Features change nothing."""
+        """Replace the keyterms, for the audio that follows. Features change nothing."""
         keyterms = message.get("keyterms")
         if keyterms is None:
             return [Reply(shapes.configured(self._request_id, None))]
-        if not isinstance(keyterms, list) or not all(isinstance(term, str) for term in keyterms):
+        if not isinstance(keyterms, list) or not all(map(is_text, keyterms)):
             raise InvalidMessage("keyterms must be a list of texts", fatal=False)
-        if self._n_bytes:
-            return [self._refuse("CONFIGURE_KEYTERMS_NOT_SUPPORTED", "keyterms can only be changed before the audio")]
         try:
             terms = checked_keyterms(keyterms)
         except InvalidMessage as error:
-            return [self._refuse("CONFIGURE_KEYTERM_LIMIT_EXCEEDED", error.message)]
+            return [Reply(shapes.too_many_keyterms(self._request_id, error.message))]
         self._options = self._options.with_keyterms(terms)
         return [Configure(self._options.stream), Reply(shapes.configured(self._request_id, terms))]
-
-    def _refuse(self, code: str, description: str) -> Reply:
-        return Reply(shapes.not_configured(self._request_id, code, description))
 
     # The session's events
 
@@ -238,8 +233,6 @@ class Deepgram:
     def _final(self, channel: _Channel, final: Final) -> list[str]:
         channel.awaited.popleft()
         reason = channel.reasons.pop(final.utterance)
-        if channel.held is not None and channel.held.utterance == final.utterance:
-            channel.held = None
         gap = self._gap(channel, final.start_ms)
         end_ms = max(final.end_ms, channel.closed_ms)
         words = shapes.words_of(final.text, final.words or (), channel.closed_ms, end_ms, final.confidence)

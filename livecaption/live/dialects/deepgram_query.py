@@ -109,9 +109,11 @@ def keyterms_of(parameters: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     A keyword may have a boost behind a colon. It is left out, and a keyword with a boost below 0 too.
 
     Raises:
-        InvalidMessage: there are too many, or one is too long.
+        InvalidMessage: there are too many, or one is too long or no valid Unicode.
     """
     terms = []
+    if not all(is_text(value) for _, value in parameters):
+        raise InvalidMessage("the address is not valid Unicode")
     for name, value in parameters:
         if name == "keyterm":
             terms.append(value)
@@ -135,6 +137,11 @@ def checked_keyterms(terms: Sequence[str]) -> tuple[str, ...]:
             fatal=False,
         )
     return tuple(terms)
+
+
+def is_text(value: object) -> bool:
+    """Return whether this is text without lone surrogates, which JSON can spell and no caption can carry."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _split_boost(keyword: str) -> tuple[str, float]:

@@ -6,7 +6,7 @@ Times are in seconds. Fields that clients read without a check are in every mess
 import json
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
@@ -20,6 +20,7 @@ SYMBOLS = "%#@&"
 """Punctuation, for Unicode, that people say as a word. It stays where other punctuation is removed."""
 UNDECODABLE, NOTHING_RECEIVED, SERVER_FAULT = "DATA-0000", "NET-0001", "NET-0000"
 """Deepgram's codes: audio that cannot be decoded, neither audio nor KeepAlive, a fault of the server."""
+TOO_MANY_KEYTERMS = "CONFIGURE_KEYTERM_LIMIT_EXCEEDED"
 ERROR_CODES = {
     400: "INVALID_QUERY_PARAMETER",
     401: "INVALID_AUTH",
@@ -61,7 +62,7 @@ class Text:
     """
 
     text: str = ""
-    words: Sequence[CaptionWord] = field(default=())
+    words: Sequence[CaptionWord] = ()
     confidence: float = 0.0
     formatted: bool = False
     language: str | None = None
@@ -69,11 +70,9 @@ class Text:
     def alternative(self) -> dict[str, Any]:
         """Return the one alternative of a result, live or not."""
         transcript = self.text if self.formatted else " ".join(filter(None, map(_bare, self.text.split())))
-        shape = {"transcript": transcript, "confidence": self.confidence, "words": list(self._words())}
+        words = [self._word(word, bare) for word in self.words if (bare := _bare(word.word))]
+        shape = {"transcript": transcript, "confidence": self.confidence, "words": words}
         return shape if self.language is None else shape | {"languages": [self.language]}
-
-    def _words(self) -> Sequence[dict[str, Any]]:
-        return [self._word(word, bare) for word in self.words if (bare := _bare(word.word))]
 
     def _word(self, word: CaptionWord, bare: str) -> dict[str, Any]:
         shape = {
@@ -183,9 +182,11 @@ def configured(request_id: str, keyterms: Sequence[str] | None) -> str:
     return json.dumps(shape if keyterms is None else shape | {"keyterms": list(keyterms)})
 
 
-def not_configured(request_id: str, code: str, description: str) -> str:
+def too_many_keyterms(request_id: str, description: str) -> str:
     """Return the answer to a Configure that was refused."""
-    return json.dumps({"type": "ConfigureFailure", "request_id": request_id, "code": code, "description": description})
+    return json.dumps(
+        {"type": "ConfigureFailure", "request_id": request_id, "code": TOO_MANY_KEYTERMS, "description": description}
+    )
 
 
 def error(variant: str, description: str, message: str) -> str:

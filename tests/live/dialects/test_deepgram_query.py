@@ -110,6 +110,11 @@ def test_the_first_of_several_values_counts() -> None:
     assert read("language=de&language=fr").stream.transcription.language == "de"
 
 
+def test_an_address_that_is_not_valid_unicode_is_refused() -> None:
+    with pytest.raises(InvalidMessage, match="Unicode"):
+        live_options([("keyterm", "\udcff")], DEFAULT)
+
+
 @for_each(
     ("query", "code"),
     [
