@@ -7,6 +7,7 @@ and the close takes a second at most. TCP has no ping that every client answers,
 import asyncio
 import socket
 import time
+from contextlib import suppress
 from typing import Protocol
 
 from aiohttp import WSMessage, WSMsgType
@@ -131,8 +132,9 @@ class ByteStream:
 def _look_for_dead_peer(writer: asyncio.StreamWriter, heartbeat_s: float) -> None:
     """Let the kernel probe a silent peer, so that one whose network is gone does not hold its slot."""
     connection = writer.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     interval_s = max(1, round(heartbeat_s))
-    for name, value in (("TCP_KEEPIDLE", interval_s), ("TCP_KEEPINTVL", interval_s), ("TCP_KEEPCNT", N_PROBES)):
-        if hasattr(socket, name):  # each system has its own
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    with suppress(OSError):  # it may be closed already
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (("TCP_KEEPIDLE", interval_s), ("TCP_KEEPINTVL", interval_s), ("TCP_KEEPCNT", N_PROBES)):
+            if hasattr(socket, name):  # each system has its own
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 async def serve(app: web.Application, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Talk with one client until its connection is over. Called for each that connects."""
     services = app[SERVICES]
-    logs.begin(logs.Subject(secrets.token_hex(8), str(writer.get_extra_info("peername")[0])))
+    peer = writer.get_extra_info("peername")  # None if the connection is closed already
+    logs.begin(logs.Subject(secrets.token_hex(8), peer[0] if peer else ""))
     stream = ByteStream(reader, writer, EventFraming(), services.config.live.socket)
     config = services.config
     dialect = Wyoming(config.endpointing, lambda: _model(services), ends_commands=config.server.wyoming_endpointing)

@@ -164,6 +164,15 @@ async def test_a_page_of_another_site_is_refused(client: Client, path: str) -> N
         await client.ws_connect(path, headers={"Origin": "https://evil.example"})
 
 
+async def test_an_extension_of_a_browser_that_is_allowed_is_served(start_server: StartServer) -> None:
+    extension = "chrome-extension://abcdefghijklmnopabcdefghijklmnop"
+    client = await start_server(allowed_origins=(extension,))
+    socket = await client.ws_connect("/", headers={"Origin": extension})
+    await send(socket, {"uid": "u", "language": None, "task": "transcribe", "model": "small"})
+    assert (await read_event(socket))["message"] == "SERVER_READY"
+    await socket.close()
+
+
 async def test_a_client_that_sends_no_message_is_closed(start_server: StartServer) -> None:
     client = await start_server(live=LiveConfig(socket=SocketLimits(start_timeout_s=0.1)))
     socket = await client.ws_connect("/whisperlive")

@@ -53,6 +53,12 @@ async def test_a_command_is_transcribed_and_its_text_grows(ports: Ports) -> None
     assert chunks.startswith("One two three")
 
 
+async def test_a_recording_may_be_one_event(ports: Ports) -> None:
+    async with ports.connected() as peer:
+        await peer.send(event("audio-chunk", AUDIO, SPEECH + PAUSE), STOP)
+        assert dict(await peer.read_all())["transcript"]["text"].startswith("One two three")
+
+
 async def test_text_comes_before_the_end_of_the_command(ports: Ports) -> None:
     async with ports.connected() as peer:
         await peer.send(*command(SPEECH + PAUSE))

@@ -6,6 +6,8 @@ Data may also stand in the line. Lengths are announced, so an event that is too 
 """
 
 import json
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,9 @@ MAX_DATA_BYTES = 64 * 1024
 """The names and terms of a large home have some 20 KiB."""
 MAX_PAYLOAD_BYTES = 1024 * 1024
 """1 MiB are 32 s of 16 kHz audio. Home Assistant sends 2 KiB at a time."""
+PIECE_BYTES = 32 * 1024
+"""A longer payload comes as several events. Converting one takes 1.2 ms of the loop at most. More: others wait. Less:
+a recording in one event needs more turns."""
 MAX_EVENT_BYTES = MAX_LINE_BYTES + 1 + MAX_DATA_BYTES + MAX_PAYLOAD_BYTES
 VERSION = "1.10.2"
 """The version of the library `wyoming` whose events these are. Readers ignore it."""
@@ -32,9 +37,13 @@ class WyomingEvent:
 
 
 class EventFraming:
-    """Cuts the bytes of one connection into events, each a whole one with its line, data and payload."""
+    """Cuts the bytes of one connection into events, each a whole one with its line, data and payload.
+
+    One with a long payload becomes several with a piece of it each, so that others have the loop between them.
+    """
 
     def __init__(self) -> None:
+        self._pieces: deque[bytes] = deque()
         self._waiting = bytearray()
         self._n_searched = 0  # bytes that have no end of a line
         self._n_needed: int | None = None  # bytes of the event; None: its line is not complete
@@ -50,6 +59,8 @@ class EventFraming:
             InvalidMessage: it does not begin with a line of JSON that has valid lengths.
             MessageTooBig: it is, or will be, too large.
         """
+        if self._pieces:
+            return self._pieces.popleft()
         if self._n_needed is None:
             end = self._waiting.find(b"\n", self._n_searched)
             if (len(self._waiting) if end < 0 else end) > MAX_LINE_BYTES:
@@ -63,7 +74,10 @@ class EventFraming:
         message = bytes(self._waiting[: self._n_needed])
         del self._waiting[: self._n_needed]
         self._n_searched, self._n_needed = 0, None
-        return message
+        if len(message) <= PIECE_BYTES:
+            return message
+        self._pieces += _pieces(parse(message))
+        return self._pieces.popleft()
 
 
 def parse(message: bytes) -> WyomingEvent:
@@ -91,6 +105,13 @@ def parse(message: bytes) -> WyomingEvent:
 def line_of(kind: str, **data: object) -> bytes:
     """Return an event without a payload. Its data is in the line."""
     return json.dumps({"type": kind, "version": VERSION, "data": data}).encode() + b"\n"
+
+
+def _pieces(event: WyomingEvent) -> Iterator[bytes]:
+    for start in range(0, len(event.payload) or 1, PIECE_BYTES):
+        payload = event.payload[start : start + PIECE_BYTES]
+        header = {"type": event.type, "data": event.data, "payload_length": len(payload)}
+        yield json.dumps(header).encode() + b"\n" + payload
 
 
 def _lengths(header: dict[str, Any]) -> tuple[int, int]:

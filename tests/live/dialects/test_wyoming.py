@@ -9,7 +9,7 @@ import pytest
 from livecaption.errors import ClientError, InvalidMessage, Unavailable, WrongState
 from livecaption.events import End, ErrorReport, Event, Final, Partial, Ready, SpeechStart
 from livecaption.live.dialects.commands import Audio, Command, Finish, Open, Reply
-from livecaption.live.dialects.wyoming import ChunkConverter, Wyoming, likely_model
+from livecaption.live.dialects.wyoming import MAX_FORMATS, ChunkConverter, Wyoming, likely_model
 from livecaption.live.dialects.wyoming_events import MAX_PAYLOAD_BYTES, parse
 from livecaption.live.state import Ending
 from livecaption.speech.endpointing import EndpointingConfig
@@ -129,6 +129,14 @@ def test_a_chunk_of_another_format_loses_nothing_of_those_before() -> None:
     taken += samples_of(dialect.receive(event("audio-chunk", AUDIO, bytes(2 * 16_000))))
     taken += samples_of(dialect.receive(event("audio-stop")))
     assert len(taken) == 32_000
+
+
+def test_a_format_that_changes_again_and_again_is_refused() -> None:
+    dialect = begun()
+    for number in range(MAX_FORMATS):
+        dialect.receive(event("audio-chunk", {**AUDIO, "rate": 8000 + number}, bytes(4)))
+    with pytest.raises(InvalidMessage):
+        dialect.receive(CHUNK)
 
 
 def test_a_sample_that_is_cut_waits_for_its_rest() -> None:

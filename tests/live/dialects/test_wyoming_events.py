@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from livecaption.errors import ClientError, InvalidMessage, MessageTooBig
 from livecaption.live.dialects.wyoming_events import (
     MAX_LINE_BYTES,
+    PIECE_BYTES,
     EventFraming,
     WyomingEvent,
     line_of,
@@ -41,6 +42,20 @@ def test_events_are_whole_wherever_the_bytes_are_cut(cuts: list[int]) -> None:
         while (message := framing.next_message()) is not None:
             found.append(message)
     assert found == EVENTS
+
+
+def test_a_long_payload_comes_in_pieces_that_others_can_bear() -> None:
+    payload = bytes(range(256)) * 400
+    messages = [parse(message) for message in cut(event("audio-chunk", {"rate": 8000}, payload) + EVENTS[0])]
+    assert b"".join(message.payload for message in messages) == payload
+    assert max(len(message.payload) for message in messages) == PIECE_BYTES
+    assert {message.data.get("rate") for message in messages[:-1]} == {8000}
+    assert messages[-1].type == "describe"
+
+
+def test_an_event_with_much_data_is_one() -> None:
+    [message] = cut(event("transcribe", {"transcript_names": ["Küche" * 8] * 500}))
+    assert len(parse(message).data["transcript_names"]) == 500
 
 
 def test_an_event_has_its_type_its_data_and_its_payload() -> None:
