@@ -136,9 +136,7 @@ class OpenAIRealtime:
         if kind == "input_audio_buffer.clear":
             self._audio_ms = 0.0
             return [Discard(), self._ask("clear", event_id)]
-        return [
-            self._error("this server transcribes, and knows no event of this type", "invalid_value", "type", event_id)
-        ]
+        return [self._error("this server transcribes, and takes no such event", "invalid_value", "type", event_id)]
 
     def _append(self, message: str, begin: int, end: int, event_id: str | None) -> Iterator[Command]:
         """Decode the audio of a message, piece by piece.
