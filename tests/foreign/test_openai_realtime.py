@@ -2,8 +2,11 @@
 
 import asyncio
 import base64
+import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from tests.support.speech import pcm_s16le, sound
 
 openai = imported("openai")
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "clients" / "openai.md"
 RATE_HZ = 24_000
 SILENCE = pcm_s16le(sound("silence 1000ms", RATE_HZ))
 SPEECH = pcm_s16le(sound("silence 200ms, speech 1200ms", RATE_HZ))
@@ -95,6 +99,19 @@ async def test_openai_commits_turns_and_learns_of_its_mistakes(client: Any) -> N
         await send(connection, SPEECH)
         await connection.input_audio_buffer.clear()
         await events_until(connection, "input_audio_buffer.cleared")
+
+
+async def test_openai_transcribes_a_file_as_in_the_documents(url: str, tmp_path: Path) -> None:
+    (tmp_path / "speech.raw").write_bytes(TURN)
+    program = re.search(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)[1]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program.replace("http://localhost:8000/", url)),
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    assert output.strip()
 
 
 async def test_openai_gets_probabilities_of_words(client: Any) -> None:

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal
 
 from livecaption.errors import LivecaptionError
 from livecaption.events import ErrorReport, Event, Final, Partial, Pong, Ready, SpeechEnd, SpeechStart
+from livecaption.live.dialects.closing import close_of
 from livecaption.live.dialects.commands import Audio, Command, Configure, Control, Discard, Flush, Open, Ping, Reply
 from livecaption.live.dialects.dialect import Handshake, HttpAnswer, Limits, Route
 from livecaption.live.dialects.keys import shown_keys
@@ -48,7 +49,8 @@ BETA_NAMES = {
     "conversation.item.added": "conversation.item.created",
 }
 """The names of events in the beta, which has no `conversation.item.done`."""
-CLOSE_CODES = {"stop": 1000, "disconnect": 1000, "draining": 1012, "replaced": 1008, "restarting": 1012}
+RESTARTS = 1012
+"""The code of the Close of a server that stops, because another one may follow."""
 FAILURES = ("engine_error", "engine_unusable", "worker_died", "transcription_failed", "quarantined")
 """Codes of errors behind which a final has no answer of the engine."""
 SERVER_ERRORS = ("internal", "failed", "overloaded", "loading", "draining")
@@ -136,9 +138,7 @@ class OpenAIRealtime:
         if kind == "input_audio_buffer.clear":
             self._audio_ms = 0.0
             return [Discard(), self._ask("clear", event_id)]
-        return [
-            self._error("this server transcribes, and knows no event of this type", "invalid_value", "type", event_id)
-        ]
+        return [self._error("this server transcribes, and takes no such event", "invalid_value", "type", event_id)]
 
     def _append(self, message: str, begin: int, end: int, event_id: str | None) -> Iterator[Command]:
         """Decode the audio of a message, piece by piece.
@@ -252,9 +252,8 @@ class OpenAIRealtime:
 
     def close(self, ending: Ending) -> tuple[int, str]:
         """Return code and reason of the Close. Clients connect again after 1012 and 1013, and not after 1008."""
-        if ending.error is not None:
-            return ending.error.close_code, ending.error.code
-        return CLOSE_CODES[ending.reason], ""
+        code, reason = close_of(ending)
+        return RESTARTS if ending.reason == "draining" else code, reason
 
 
 def accept(handshake: Handshake, endpointing: EndpointingConfig) -> OpenAIRealtime:

@@ -123,8 +123,6 @@ class Session:
         known = {name: value for name, value in {**self.transcription, **new}.items() if value}
         if new.get("language"):
             known.pop("languages", None)
-        elif new.get("languages"):
-            known.pop("language", None)
         model, usual = known.get("model", ""), self.turn_detection == {"type": "server_vad"}
         detects = not (usual and model != self.transcription.get("model") and model.startswith(MANUAL_MODELS))
         return replace(self, transcription=known, turn_detection=self.turn_detection if detects else None)

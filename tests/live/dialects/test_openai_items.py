@@ -145,6 +145,15 @@ def test_cleared_audio_is_never_mentioned_again(detects_turns: bool) -> None:
     assert items.commit(0) == []
 
 
+def test_a_clear_takes_back_all_parts_of_a_long_turn() -> None:
+    items = manual()
+    items.start(SpeechStart(0, 0))
+    items.end(SpeechEnd(0, 15_000, "max_length"))
+    items.drop()
+    assert items.final(final(0, "never")) == []
+    assert items.commit(0) == []
+
+
 def test_a_clear_does_not_touch_what_is_committed() -> None:
     items = detecting()
     items.start(SpeechStart(0, 0))

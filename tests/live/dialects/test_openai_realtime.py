@@ -263,6 +263,12 @@ def test_cleared_audio_is_never_committed() -> None:
     assert events[-1]["transcript"] == ""
 
 
+def test_a_clear_takes_back_a_turn_that_has_ended_by_its_length() -> None:
+    long = pcm_s16le(sound("speech 10000ms, silence 6000ms", RATE_HZ))
+    events = talk(MANUAL, chunks(long), CLEAR, commit())
+    assert kinds(events)[2:] == ["input_audio_buffer.cleared", "error"]
+
+
 def test_the_end_of_the_session_commits_what_is_open() -> None:
     assert kinds(talk(MANUAL, chunks(SPEECH), leave=True))[2:] == DONE
 
