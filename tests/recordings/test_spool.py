@@ -5,6 +5,7 @@ import io
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,7 @@ async def test_an_empty_recording_is_refused() -> None:
 
 
 class FullDisk(io.BytesIO):
-    def write(self, data: bytes, /) -> int:
+    def write(self, data: Any, /) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
 

@@ -10,11 +10,14 @@ from livecaption import keys
 from livecaption.keys import Key, Role
 from livecaption.server import build_app
 from livecaption.server.access import ACCESS, CHANGES, FIGURES, LISTS, OPEN, PRIVATE, PUBLISHING, Access, access_of
+from livecaption.server.config import PROTOCOLS
+from livecaption.server.protocols import routes_of
 from livecaption.store.config import StoreConfig
 from tests.support.cases import for_each
 from tests.support.serving import Client, StartServer, read_event
 
 STREAM = "/v1/stream"
+STREAMS = [route.path for route in routes_of(PROTOCOLS)]
 TOKENS = {role: f"lc_token-for-{role.value}" for role in Role}
 ADDRESSES = itertools.count(1)
 
@@ -28,7 +31,7 @@ def routes() -> set[tuple[str, str]]:
 def test_the_table_has_every_route_and_no_other() -> None:
     assert routes() == {
         *ACCESS,
-        ("GET", STREAM),
+        *(("GET", path) for path in STREAMS),
         *((method, path) for method, path in routes() if method == "OPTIONS"),
     }
 
@@ -93,7 +96,7 @@ async def refusal(client: Client, method: str, path: str, token: str | None) -> 
 async def test_every_route_answers_each_key_by_the_table(client: Client) -> None:
     answers, expected = {}, {}
     for method, path in sorted(routes()):
-        access = access_of(method, path, [STREAM])
+        access = access_of(method, path, STREAMS)
         row = (method, path)
         for shown in (None, "wrong", *Role):
             token = TOKENS[shown] if isinstance(shown, Role) else shown
