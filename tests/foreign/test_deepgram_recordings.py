@@ -24,7 +24,7 @@ def options(url: str) -> dict[str, Any]:
 
 
 async def test_a_recording_is_transcribed_with_words_utterances_and_paragraphs(url: str) -> None:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         sdk = deepgram.AsyncDeepgramClient(**options(url), httpx_client=http)
         answer = await sdk.listen.v1.media.transcribe_file(
             request=recording(TWO_UTTERANCES), model="nova-3", smart_format=True, utterances=True, paragraphs=True
@@ -40,7 +40,7 @@ async def test_a_recording_is_transcribed_with_words_utterances_and_paragraphs(u
 
 async def test_the_sync_client_is_served_with_raw_audio(url: str) -> None:
     def use() -> str:
-        with httpx.Client() as http:
+        with httpx.Client(timeout=60) as http:
             sdk = deepgram.DeepgramClient(**options(url), httpx_client=http)
             answer = sdk.listen.v1.media.transcribe_file(
                 request=ONE_UTTERANCE,
@@ -54,7 +54,7 @@ async def test_the_sync_client_is_served_with_raw_audio(url: str) -> None:
 
 
 async def test_an_address_is_refused(url: str) -> None:
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         sdk = deepgram.AsyncDeepgramClient(**options(url), httpx_client=http)
         with pytest.raises(deepgram.BadRequestError):
             await sdk.listen.v1.media.transcribe_url(url="http://127.0.0.1/secret")
