@@ -93,6 +93,7 @@ KIND_OF_PLACE = {
     "recordings": "server",
     "scheduling": "pure",
     "server": "server",
+    "server/deepgram/test_answers.py": "pure",
     "server/openai/test_answers.py": "pure",
     "server/openai/test_fields.py": "pure",
     "server/test_attempts.py": "pure",

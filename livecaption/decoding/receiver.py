@@ -29,7 +29,9 @@ def run(
         file: nothing; a decoder has a file there.
         track: number of the audio track to decode, from 1. None: the default one.
         channel_mode: whether the channels are mixed or kept apart.
+        from_stranger: counts for no broadcast.
     """
+    del from_stranger
     assert file is None
     sandbox.limit_resources()
     sandbox.forbid_writing_files()

@@ -47,6 +47,7 @@ ACCESS: dict[tuple[str, str], Access] = {
     ("GET", "/v1/sessions/{session}/qr.svg"): OPEN,
     ("POST", "/v1/audio/transcriptions"): PUBLISHING,
     ("POST", "/v1/audio/translations"): PUBLISHING,
+    ("POST", "/v1/listen"): PUBLISHING,
     ("GET", "/v1/models"): PUBLISHING,
     ("GET", "/v1/models/{model}"): PUBLISHING,
     # A sink sends captions to any address, and shows where.

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from livecaption.live.dialects import deepgram, first_message, native, openai_realtime, vosk, whisper_live
 from livecaption.live.dialects.dialect import Route
+from livecaption.server.deepgram import handlers as recordings_for_deepgram
 from livecaption.server.openai import handlers as openai
 
 ROUTES: dict[str, tuple[Route, ...]] = {
@@ -26,6 +27,7 @@ HANDLERS: dict[str, tuple[web.RouteDef, ...]] = {
         web.get("/v1/models", openai.models),
         web.get("/v1/models/{model:.+}", openai.model),
     ),
+    "deepgram": (web.post("/v1/listen", recordings_for_deepgram.listen),),
 }
 """The requests of each protocol."""
 

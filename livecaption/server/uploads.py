@@ -1,6 +1,7 @@
 """Receive recordings over HTTP, for every protocol that has them: checks, limits, and clients that leave."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -46,16 +47,19 @@ class Upload:
         self._limits = request.app[SERVICES].config.server.http
         self._until_s = asyncio.get_running_loop().time() + self._limits.upload_timeout_s
 
-    async def receive(self) -> None:
-        """Store the whole body as the recording.
+    async def receive(self) -> str:
+        """Store the whole body as the recording, and return its SHA-256 in hex.
 
         Raises:
             InvalidUpload: it breaks off.
             UploadTooLarge, TooSlow, Unavailable: see `Spool`, `uploading`.
         """
         self._spool.check(self._request.content_length)
+        digest = hashlib.sha256()
         while data := await self._in_time(self._request.content.readany()):
+            digest.update(data)
             await self._spool.write(data)
+        return digest.hexdigest()
 
     async def receive_form(self) -> list[tuple[str, str]]:
         """Store the part `file` as the recording, and return the other fields of the form, in order.

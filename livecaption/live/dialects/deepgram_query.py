@@ -11,7 +11,7 @@ from livecaption.captions.language_names import language_code
 from livecaption.errors import InvalidMessage
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TranscriptionOptions
-from livecaption.speech.endpointing import EndpointingConfig
+from livecaption.speech.endpointing import RECORDINGS, EndpointingConfig
 
 ENCODINGS = {"linear16": "pcm_s16le", "linear32": "pcm_f32le", "mulaw": "mulaw", "alaw": "alaw"}
 """Encodings of PCM by Deepgram's names. `linear32` is floating-point."""
@@ -94,6 +94,57 @@ def live_options(parameters: Sequence[tuple[str, str]], endpointing: Endpointing
         endpoints=WORDS.get(silence, True),
         utterance_end_ms=_utterance_end_ms(query),
         vad_events=_flag(query, "vad_events"),
+        detects_language=language is None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedOptions:
+    """The options of one recording.
+
+    Attributes:
+        stream: those that the text depends on.
+        formatted: whether the text has punctuation and capitals.
+        utterances: whether the answer has the utterances too.
+        paragraphs: whether the answer has the paragraphs and sentences too.
+        detects_language: whether the answer names the language.
+    """
+
+    stream: StreamOptions
+    formatted: bool = False
+    utterances: bool = False
+    paragraphs: bool = False
+    detects_language: bool = False
+
+
+def recorded_options(parameters: Sequence[tuple[str, str]]) -> RecordedOptions:
+    """Read the options of a recording.
+
+    Args:
+        parameters: names and values of the query, in its order.
+
+    Raises:
+        InvalidMessage: an option has a wrong value, or the audio cannot be decoded.
+    """
+    query = dict(reversed(parameters))  # of several values, the first one counts
+    wanted = [value.lower() for name, value in parameters if name == "detect_language"]
+    expected = tuple(code for value in wanted if value not in FLAGS and (code := language_code(value)))
+    detects = any(FLAGS.get(value, True) for value in wanted)
+    language = None if detects else language_of(query.get("language"))
+    channel_mode: ChannelMode = "separate" if _flag(query, "multichannel") else "mix"
+    paragraphs = _flag(query, "paragraphs")
+    return RecordedOptions(
+        StreamOptions(
+            audio=_audio(query, channel_mode),
+            transcription=TranscriptionOptions(language, expected, words=True, hotwords=keyterms_of(parameters)),
+            partials=False,
+            endpointing=RECORDINGS,
+            keep=False,
+            channel_mode=channel_mode,
+        ),
+        formatted=paragraphs or _flag(query, "punctuate") or _flag(query, "smart_format"),
+        utterances=_flag(query, "utterances"),
+        paragraphs=paragraphs,
         detects_language=language is None,
     )
 

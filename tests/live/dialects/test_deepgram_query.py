@@ -7,9 +7,9 @@ import pytest
 
 from livecaption.audio.formats import AudioFormat
 from livecaption.errors import InvalidMessage
-from livecaption.live.dialects.deepgram_query import MAX_KEYTERMS, DeepgramOptions, live_options
+from livecaption.live.dialects.deepgram_query import MAX_KEYTERMS, DeepgramOptions, live_options, recorded_options
 from livecaption.recognition import TranscriptionOptions
-from livecaption.speech.endpointing import EndpointingConfig
+from livecaption.speech.endpointing import RECORDINGS, EndpointingConfig
 from tests.support.cases import for_each
 
 DEFAULT = EndpointingConfig(hangover_ms=640, mid_phrase_hangover_ms=800)
@@ -139,3 +139,26 @@ def test_a_wrong_value_is_refused(query: str, code: str) -> None:
     with pytest.raises(InvalidMessage) as caught:
         read(query)
     assert caught.value.code == code
+
+
+def test_a_recording_has_the_endpoints_of_recordings_and_is_kept_nowhere() -> None:
+    options = recorded_options([("encoding", "mulaw"), ("endpointing", "10"), ("keyterm", "Ada")])
+    stream = options.stream
+    assert (stream.endpointing, stream.partials, stream.keep) == (RECORDINGS, False, False)
+    assert (stream.audio.encoding, stream.audio.sample_rate_hz) == ("mulaw", 8000)
+    assert stream.transcription.hotwords == ("Ada",)
+    assert not options.formatted
+
+
+def test_the_language_of_a_recording_is_detected_if_asked_for() -> None:
+    assert recorded_options([]).stream.transcription.language == "en"
+    assert not recorded_options([("detect_language", "false")]).detects_language
+    detected = recorded_options([("language", "de"), ("detect_language", "true")])
+    assert (detected.stream.transcription.language, detected.detects_language) == (None, True)
+    among = recorded_options([("detect_language", "de"), ("detect_language", "en")])
+    assert (among.stream.transcription.languages, among.detects_language) == (("de", "en"), True)
+
+
+def test_paragraphs_have_punctuation() -> None:
+    options = recorded_options([("paragraphs", "true"), ("utterances", "TRUE")])
+    assert (options.formatted, options.paragraphs, options.utterances) == (True, True, True)

@@ -1,0 +1,131 @@
+"""Make Deepgram's answer to a recording from its finals. Pure."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from livecaption.captions.transcript import PARAGRAPH_PAUSE_MS
+from livecaption.events import CaptionWord, Final
+from livecaption.live.dialects.deepgram_query import RecordedOptions
+from livecaption.live.dialects.deepgram_shapes import REQUEST_ID_HEADER, Model, Text, seconds, words_of
+from livecaption.live.dialects.dialect import HttpAnswer
+
+SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A recording that was transcribed.
+
+    Attributes:
+        request_id: the id of the request.
+        sha256: that of its bytes, in hex.
+        created: when the request came, in UTC.
+        duration_ms: its length.
+        n_channels: channels that were transcribed apart; 1 if they are mixed.
+        model: the model.
+    """
+
+    request_id: str
+    sha256: str
+    created: datetime
+    duration_ms: int
+    n_channels: int
+    model: Model
+
+
+def answer(recorded: Recorded, finals: Sequence[Final], options: RecordedOptions) -> HttpAnswer:
+    """Return the answer. The finals are in spoken order."""
+    spoken = [final for final in finals if final.text.strip()]
+    results: dict[str, Any] = {
+        "channels": [
+            _channel([final for final in spoken if (final.channel or 0) == number], options)
+            for number in range(recorded.n_channels)
+        ]
+    }
+    if options.utterances:
+        results["utterances"] = [_utterance(recorded.request_id, final, options) for final in spoken]
+    body = {"metadata": _metadata(recorded), "results": results}
+    headers = {"Content-Type": "application/json; charset=utf-8", REQUEST_ID_HEADER: recorded.request_id}
+    return HttpAnswer(200, json.dumps(body, ensure_ascii=False), headers)
+
+
+def _metadata(recorded: Recorded) -> dict[str, Any]:
+    return {
+        "transaction_key": "deprecated",
+        "request_id": recorded.request_id,
+        "sha256": recorded.sha256,
+        "created": recorded.created.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "duration": seconds(recorded.duration_ms),
+        "channels": recorded.n_channels,
+        "models": [recorded.model.uuid],
+        "model_info": {recorded.model.uuid: recorded.model.info},
+    }
+
+
+def _channel(finals: Sequence[Final], options: RecordedOptions) -> dict[str, Any]:
+    confidence = sum(final.confidence for final in finals) / len(finals) if finals else 0.0
+    words = [word for final in finals for word in _words(final)]
+    text = Text(" ".join(final.text.strip() for final in finals), words, confidence, options.formatted)
+    alternative = text.alternative()
+    if options.paragraphs:
+        alternative["paragraphs"] = _paragraphs(finals)
+    shape: dict[str, Any] = {"alternatives": [alternative]}
+    if options.detects_language:
+        languages = Counter(final.language for final in finals if final.language).most_common(1)
+        shape |= {"detected_language": languages[0][0] if languages else None, "language_confidence": confidence}
+    return shape
+
+
+def _utterance(request_id: str, final: Final, options: RecordedOptions) -> dict[str, Any]:
+    text = Text(final.text.strip(), _words(final), final.confidence, options.formatted)
+    return {
+        "start": seconds(final.start_ms),
+        "end": seconds(final.end_ms),
+        "channel": final.channel or 0,
+        **text.alternative(),
+        "id": str(uuid5(NAMESPACE_URL, f"{request_id}:{final.utterance}")),
+    }
+
+
+def _paragraphs(finals: Sequence[Final]) -> dict[str, Any]:
+    """Return the paragraphs, which begin after a pause as those of a transcript do."""
+    runs: list[list[Final]] = []
+    for final in finals:
+        if runs and final.start_ms - runs[-1][-1].end_ms < PARAGRAPH_PAUSE_MS:
+            runs[-1].append(final)
+        else:
+            runs.append([final])
+    paragraphs: list[dict[str, Any]] = []
+    for run in runs:
+        words = [word for final in run for word in _words(final)]
+        sentences = _sentences(words)
+        times = {"start": seconds(run[0].start_ms), "end": seconds(run[-1].end_ms)}
+        paragraphs.append({"sentences": sentences, "num_words": len(words), **times})
+    texts = (" ".join(sentence["text"] for sentence in paragraph["sentences"]) for paragraph in paragraphs)
+    return {"transcript": "\n\n".join(texts), "paragraphs": paragraphs}
+
+
+def _sentences(words: Sequence[CaptionWord]) -> list[dict[str, Any]]:
+    sentences: list[list[CaptionWord]] = [[]]
+    for word in words:
+        sentences[-1].append(word)
+        if word.word.endswith(SENTENCE_ENDS):
+            sentences.append([])
+    return [
+        {
+            "text": " ".join(word.word for word in sentence),
+            "start": seconds(sentence[0].start_ms),
+            "end": seconds(sentence[-1].end_ms),
+        }
+        for sentence in sentences
+        if sentence
+    ]
+
+
+def _words(final: Final) -> list[CaptionWord]:
+    return words_of(final.text, final.words or (), final.start_ms, final.end_ms, final.confidence)
