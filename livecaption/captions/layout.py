@@ -211,7 +211,21 @@ class RollUp:
 
     def show(self, stable: str, tentative: str) -> list[tuple[str, str]]:
         """Return the text of a new revision as at most two lines, each a pair of its stable and its tentative part."""
-        text = BreakableText(stable + tentative, self._language, self._line_length)
+        lines = self._lines(stable + tentative)
+        n_stable = _n_characters(stable) - sum(map(_n_characters, lines[:-MAX_LINES]))
+        shown = []
+        for line in lines[-MAX_LINES:]:
+            at = _offset(line, n_stable)
+            shown.append((line[:at], line[at:]))
+            n_stable -= _n_characters(line)
+        return shown
+
+    def full_lines(self, stable: str) -> list[str]:
+        """Return the lines of stable text that are full. Longer stable text begins with the same lines."""
+        return self._lines(stable)[:-1]
+
+    def _lines(self, said: str) -> list[str]:
+        text = BreakableText(said, self._language, self._line_length)
         self._breaks = self._kept(text)
         begin = self._breaks[-1] if self._breaks else 0
         for at in range(begin + 1, text.n_atoms):
@@ -221,14 +235,7 @@ class RollUp:
             if full or text.break_costs[at] + _EARLY * unused**2 < PLAIN:
                 self._breaks.append(at)
                 begin = at
-        lines = [text.line(*ends) for ends in pairwise([0, *self._breaks, text.n_atoms])]
-        n_stable = _n_characters(stable) - sum(map(_n_characters, lines[:-MAX_LINES]))
-        shown = []
-        for line in lines[-MAX_LINES:]:
-            at = _offset(line, n_stable)
-            shown.append((line[:at], line[at:]))
-            n_stable -= _n_characters(line)
-        return shown
+        return [text.line(*ends) for ends in pairwise([0, *self._breaks, text.n_atoms])]
 
     def _kept(self, text: BreakableText) -> list[int]:
         kept: list[int] = []

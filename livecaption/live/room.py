@@ -337,6 +337,15 @@ class Room:
             elif not await self.news.wait(heartbeat_s):
                 yield []
 
+    def newest_cursor(self) -> str:
+        """Return the cursor of a reader that has everything so far; empty: no part has begun."""
+        if not self.parts:
+            return ""
+        newest = self.parts[-1]
+        session = self._find(newest.id)
+        epoch, seq = (newest.epoch, newest.end_seq) if session is None else (session.hub.epoch, session.hub.last_seq)
+        return f"{epoch}-{seq}"
+
     async def is_over_for(self, cursor: str) -> bool:
         """Return True if the room has ended, and a reader with this cursor has everything.
 

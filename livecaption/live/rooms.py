@@ -42,13 +42,22 @@ class Rooms:
     Args:
         sessions: opens and finds sessions.
         store: None: nothing is kept.
+
+    Attributes:
+        news: wakes sinks that wait for a room to be made, or for a part of it to begin.
     """
 
     def __init__(self, sessions: SessionRegistry, store: TranscriptStore | None) -> None:
         self._sessions = sessions
         self._store = store
         self._rooms: dict[str, Room] = {}  # by `_key`, or by the id of a session of its own; the oldest first
+        self.news = News()
         self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """True if the server stops."""
+        return self._closed
 
     async def find(self, name: str) -> Room:
         """Return the room of this name, or the own room of the session with this id. Use it before the next `await`.
@@ -181,6 +190,7 @@ class Rooms:
         self._closed = True
         for room in self._rooms.values():
             room.close()
+        self.news.notify()
 
     # Look-up
 
@@ -233,6 +243,7 @@ class Rooms:
             over = (name for name, other in self._rooms.items() if other.is_idle and not other.about.waits(oldest_ms))
             self._rooms.pop(next(over, ""), None)
         self._rooms[key] = room
+        self.news.notify()
 
     def _add(self, about: RoomRecord, parts: list[Part], news: News) -> Room:
         room = self._room(about, parts, news)
