@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from livecaption.captions.language_names import NAMES
+from livecaption.delivery.config import DeliveryConfig
 from livecaption.errors import ConfigError
 from livecaption.ipc.config import EngineConfig, LogConfig
 from livecaption.live.config import LiveConfig
@@ -64,6 +65,7 @@ class Config:
     endpointing: EndpointingConfig = field(default_factory=EndpointingConfig)
     partials: PartialsConfig = field(default_factory=PartialsConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
+    delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 
@@ -157,6 +159,11 @@ GROUPS: dict[str, tuple[Option, ...]] = {
     "transcripts": (
         Option("store", "store", "path", "database that keeps transcripts, or none", "FILE"),
         Option("keep-days", "store", "keep_days", "delete transcripts this long after their end; 0: keep all", "DAYS"),
+    ),
+    "delivery": (
+        Option(
+            "sinks", "delivery", "sinks", "TOML file of services that get the captions of rooms, such as Zoom", "FILE"
+        ),
     ),
     "log": (
         Option(

@@ -33,6 +33,7 @@ LAYERS = [
     {"settings", "keys"},
     {"config"},
     {"live"},
+    {"delivery"},
     {"server"},
     {"client", "evaluation"},
     {"cli"},
@@ -40,7 +41,9 @@ LAYERS = [
 ]
 """From the bottom up. A module imports its own layer and those below, with two exceptions."""
 
-SETTINGS = {f"livecaption/{package}/config.py" for package in ("ipc", "live", "scheduling", "server", "workers")}
+SETTINGS = {
+    f"livecaption/{package}/config.py" for package in ("delivery", "ipc", "live", "scheduling", "server", "workers")
+}
 """Frozen dataclasses that `config` composes; they import errors and each other only."""
 
 PURE = [
@@ -62,6 +65,7 @@ PURE = [
     or path.name
     in ("event_log.py", "restart.py", "deadlines.py", "messages.py", "quarantine.py", "tokens.py", "allowance.py")
     or path.parts[1] == "keys.py"
+    or path.parts[1:3] in (("delivery", name) for name in ("lines.py", "outgoing.py", "services.py", "obs_messages.py"))
     or path.parts[1:3] in (("server", name) for name in ("access.py", "attempts.py", "forwarded.py", "origins.py"))
 ]
 IO_PACKAGES = {
@@ -70,7 +74,10 @@ IO_PACKAGES = {
 }
 
 IMPORTERS = {
-    "aiohttp": ("livecaption/live/", "livecaption/server/", "livecaption/client/", "livecaption/cli/sources.py"),
+    "aiohttp": (
+        *("livecaption/delivery/", "livecaption/live/", "livecaption/server/", "livecaption/client/"),
+        "livecaption/cli/sources.py",
+    ),
     "aiojobs": ("livecaption/live/connection.py",),
     # The second one encodes what the first one decodes.
     "av": (
@@ -78,6 +85,7 @@ IMPORTERS = {
         "livecaption/evaluation/containers.py",
     ),
     "cryptography": ("livecaption/server/certificate.py",),
+    "yarl": ("livecaption/delivery/",),
     "segno": ("livecaption/server/readers.py",),
     "shtab": ("livecaption/cli/completion.py",),
     "soxr": ("livecaption/audio/resampling.py",),
@@ -121,6 +129,8 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     "livecaption/engine/decoder.py": "needs the model: tests/model/test_whisper.py, test_batches_on_a_gpu.py",
     "livecaption/engine/tokens.py": "needs the model: tests/model/test_whisper.py",
     "livecaption/engine/alignment.py": "needs the model: tests/model/test_whisper.py",
+    "livecaption/delivery/config.py": "settings; tests/test_config.py",
+    "livecaption/delivery/receiver.py": "types",
     "livecaption/live/peer.py": "types",
     "livecaption/live/dialects/commands.py": "types",
     "livecaption/server/services.py": "types",

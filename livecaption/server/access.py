@@ -41,6 +41,11 @@ ACCESS: dict[tuple[str, str], Access] = {
     # A code of something private contains the reader token, so only that opens it.
     ("GET", "/v1/rooms/{room}/qr.svg"): OPEN,
     ("GET", "/v1/sessions/{session}/qr.svg"): OPEN,
+    # A sink sends captions to any address, and shows where.
+    ("GET", "/v1/rooms/{room}/sinks"): CHANGES,
+    ("GET", "/v1/rooms/{room}/sinks/{sink}"): CHANGES,
+    ("PUT", "/v1/rooms/{room}/sinks/{sink}"): CHANGES,
+    ("DELETE", "/v1/rooms/{room}/sinks/{sink}"): CHANGES,
     ("GET", "/v1/sessions"): LISTS,
     ("PATCH", "/v1/sessions/{session}"): CHANGES,
     ("DELETE", "/v1/sessions/{session}"): CHANGES,

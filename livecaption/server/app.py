@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from aiohttp import hdrs, web
 
 from livecaption.config import Config, is_on_this_machine
 from livecaption.decoding.pool import DecoderPool
+from livecaption.delivery import destination
+from livecaption.delivery.sinks import Sinks
 from livecaption.errors import InvalidMessage, LivecaptionError
 from livecaption.live.connection import Connection
 from livecaption.live.dialects.dialect import Dialect, Restore, Route
@@ -20,7 +23,7 @@ from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
 from livecaption.live.websocket import WebSocket
 from livecaption.scheduling.config import SchedulerConfig
-from livecaption.server import auth, cors, descriptors, http, links, readers, rooms, transcripts
+from livecaption.server import auth, cors, descriptors, http, links, readers, rooms, sinks, transcripts
 from livecaption.server.access import access_of
 from livecaption.server.addresses import Listening
 from livecaption.server.config import ServerConfig
@@ -30,6 +33,7 @@ from livecaption.server.logs import WITHOUT_REQUESTS, Refusals
 from livecaption.server.metrics import Metrics
 from livecaption.server.protocols import routes_of
 from livecaption.server.services import METRICS, SERVICES, Services
+from livecaption.settings import read_toml
 from livecaption.store.config import NOWHERE
 from livecaption.store.database import Database
 from livecaption.store.transcripts import TranscriptStore
@@ -65,11 +69,13 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
             protocols in the settings.
 
     Raises:
-        ConfigError: the file of tokens cannot be read.
+        ConfigError: the file of tokens or of sinks cannot be read.
     """
     config = config or Config()
     if routes is None:
         routes = routes_of(config.server.spoken_protocols)
+    configured = config.delivery.sinks
+    destinations = destination.parse(read_toml(Path(configured)), configured) if configured else {}
     app = web.Application(middlewares=[http.errors_as_json], client_max_size=64 * 1024)
     # Sessions wait for a worker as long as for a publisher.
     hold_s = config.server.resume_window_s
@@ -95,7 +101,8 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     )
     keys = app[KEYS] = Keys(config.server)
     app[METRICS] = Metrics(pool, sessions, store, keys)
-    app[SERVICES] = Services(config, pool, sessions, Rooms(sessions, store), decoders, store)
+    known_rooms = Rooms(sessions, store)
+    app[SERVICES] = Services(config, pool, sessions, known_rooms, Sinks(known_rooms, destinations), decoders, store)
     app[http.OWN_NAMES] = auth.OwnNames()
     app[http.REFUSALS] = Refusals()
     app[links.LISTENING] = Listening()
@@ -117,6 +124,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     app.cleanup_ctx.append(_workers)
     app.cleanup_ctx.append(_decoders)
     app.cleanup_ctx.append(partial(_interrupted_sessions, restore=_restorer(routes)))
+    app.cleanup_ctx.append(_sinks)
     app.cleanup_ctx.append(_watch_loop)
     app.cleanup_ctx.append(_watch_keys)
     app.on_shutdown.append(drain)
@@ -136,6 +144,10 @@ def _routes(config: ServerConfig, routes: Sequence[Route]) -> list[web.AbstractR
         web.get("/v1/rooms/{room}/watch", readers.room_watch, allow_head=False),
         web.get("/v1/rooms/{room}/qr.svg", readers.room_qr_code),
         web.get("/v1/rooms/{room}/transcript.{format}", rooms.transcript),
+        web.get("/v1/rooms/{room}/sinks", sinks.sinks),
+        web.get("/v1/rooms/{room}/sinks/{sink}", sinks.sink),
+        web.put("/v1/rooms/{room}/sinks/{sink}", sinks.put),
+        web.delete("/v1/rooms/{room}/sinks/{sink}", sinks.delete),
         web.get("/v1/sessions/{session}/events", readers.events, allow_head=False),
         web.get("/v1/sessions/{session}/watch", readers.watch, allow_head=False),
         web.get("/v1/sessions/{session}/qr.svg", readers.qr_code),
@@ -220,6 +232,13 @@ async def _look_up_own_names(app: web.Application) -> None:
     config = app[SERVICES].config.server
     if not is_on_this_machine(config.host) and not config.needs_key:
         app[http.OWN_NAMES].look_up()
+
+
+async def _sinks(app: web.Application) -> AsyncIterator[None]:
+    """Attach sinks once interrupted sessions are there, so that their earlier captions are not sent again."""
+    await app[SERVICES].sinks.start()
+    yield
+    await app[SERVICES].sinks.close()
 
 
 async def _watch_loop(app: web.Application) -> AsyncIterator[None]:

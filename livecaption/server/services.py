@@ -6,6 +6,7 @@ from aiohttp import web
 
 from livecaption.config import Config
 from livecaption.decoding.pool import DecoderPool
+from livecaption.delivery.sinks import Sinks
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
 from livecaption.server.metrics import Metrics
@@ -21,6 +22,7 @@ class Services:
     pool: WorkerPool
     sessions: SessionRegistry
     rooms: Rooms
+    sinks: Sinks
     decoders: DecoderPool
     store: TranscriptStore | None
     """None: nothing is kept."""

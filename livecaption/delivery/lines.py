@@ -1,0 +1,133 @@
+"""Events of a room -> texts for a service that takes nothing back. Pure.
+
+Committed words of the open utterance are sent in whole lines, and the rest of the utterance with its final. So nothing
+is sent twice, and long utterances are not late. Tentative words are never sent.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from livecaption.captions.layout import RollUp, cues
+from livecaption.captions.line_breaking import width
+from livecaption.captions.stabilizer import units
+from livecaption.captions.transcript import label
+from livecaption.events import Event, Final, Partial, Room, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text that is sent at a time: at most two lines.
+
+    Attributes:
+        lines: the lines.
+        spoken_at_ms: when its first word was spoken, in ms of the Unix clock. Within an utterance it is estimated.
+    """
+
+    lines: tuple[str, ...]
+    spoken_at_ms: int
+
+
+class Lines:
+    """The texts of one room, part after part.
+
+    Args:
+        line_length: columns of a line.
+    """
+
+    def __init__(self, line_length: int) -> None:
+        self._line_length = line_length
+        self._started_at_ms: dict[str, int] = {}  # of the parts of the room
+        self._session = ""
+        self._channels: dict[int | None, _ChannelLines] = {}
+
+    def take(self, event: Event) -> Iterable[Text]:
+        """Take the next event of the room, and return the texts to send."""
+        match event:
+            case Room():
+                self._started_at_ms = {part.session: part.started_at_ms for part in event.parts}
+                if not self._session and event.parts:
+                    self._session = event.parts[-1].session
+            case Snapshot():
+                if event.session != self._session:
+                    self._session = event.session
+                    self._channels.clear()
+                for caption in (*event.finals, *(event.partials or (event.partial,))):
+                    if caption is not None:
+                        yield from self._spoken(caption)
+            case Partial() | Final():
+                yield from self._spoken(event)
+
+    def _spoken(self, caption: Partial | Final) -> Iterator[Text]:
+        if caption.channel not in self._channels:
+            self._channels[caption.channel] = _ChannelLines(self._line_length, label(caption.channel))
+        started_at_ms = self._started_at_ms.get(self._session, 0)
+        for text in self._channels[caption.channel].take(caption):
+            yield replace(text, spoken_at_ms=started_at_ms + text.spoken_at_ms)
+
+
+class _ChannelLines:
+    """The texts of one channel. Their times are those of the stream."""
+
+    def __init__(self, line_length: int, name: str) -> None:
+        self._line_length = line_length - width(name)
+        self._name = name
+        self._done = -1  # the newest utterance that has its final
+        self._utterance = -1  # the open one
+        self._roll_up = RollUp(None, self._line_length)
+        self._stable = ""  # of the open utterance
+        self._n_lines = self._n_characters = 0  # of it, that are sent
+
+    def take(self, caption: Partial | Final) -> Iterator[Text]:
+        if caption.utterance <= self._done:
+            return
+        if caption.utterance != self._utterance:
+            self._utterance = caption.utterance
+            self._roll_up = RollUp(None, self._line_length)
+            self._stable = ""
+            self._n_lines = self._n_characters = 0
+        yield from self._committed(caption) if isinstance(caption, Partial) else self._rest(caption)
+
+    def _committed(self, partial: Partial) -> Iterator[Text]:
+        """Return the lines of committed words that are full and were not sent yet."""
+        full = self._roll_up.full_lines(partial.stable)
+        for line in full[self._n_lines :]:
+            yield self._text((line,), self._time_ms(partial))
+            self._n_characters += _n_characters(line)
+        # After a crash of the server, an utterance may begin again with less text.
+        self._n_lines = max(self._n_lines, len(full))
+        self._stable = partial.stable
+
+    def _rest(self, final: Final) -> Iterator[Text]:
+        """Return the words of a final that were not sent yet. It begins with as many words as were committed."""
+        self._done = final.utterance
+        said = units(final.text)
+        n_sent = self._n_units_sent() if self._n_characters else 0
+        rest = "".join(said[n_sent:])
+        if not rest.strip():
+            return
+        start_ms = self._time_ms(final) if n_sent else final.start_ms
+        words = final.words if not n_sent else None
+        for cue in cues([replace(final, text=rest, start_ms=start_ms, words=words)], self._line_length):
+            yield self._text(cue.lines, cue.start_ms)
+
+    def _n_units_sent(self) -> int:
+        """Return the number of words that were sent. The final may write them with other case and punctuation."""
+        n_characters, n_units = 0, 0
+        for unit in units(self._stable):
+            n_characters += _n_characters(unit)
+            if n_characters > self._n_characters:
+                break
+            n_units += 1
+        return n_units
+
+    def _time_ms(self, caption: Partial | Final) -> int:
+        """Return when the words after those that were sent begin, by their share of the characters."""
+        share = min(1.0, self._n_characters / max(1, _n_characters(caption.text)))
+        return round(caption.start_ms + share * (caption.end_ms - caption.start_ms))
+
+    def _text(self, lines: tuple[str, ...], at_ms: int) -> Text:
+        return Text((self._name + lines[0], *lines[1:]), at_ms)
+
+
+def _n_characters(text: str) -> int:
+    return len("".join(text.split()))

@@ -1,0 +1,274 @@
+"""The sinks of a server: each reads its room and sends to its receiver, in two tasks of its own.
+
+A sink goes on over all parts, breaks and events of its room, and waits for a room that does not exist yet. It delays
+nobody: it pulls like every reader, and what its receiver does not take waits in its own `Outgoing`, which is bounded.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession, DummyCookieJar
+
+from livecaption.delivery.destination import MAX_SINKS, OBS, Destination
+from livecaption.delivery.http_sink import HttpCaptionSink
+from livecaption.delivery.lines import Lines
+from livecaption.delivery.obs_sink import ObsCaptionSink
+from livecaption.delivery.outgoing import Outgoing, SinkState
+from livecaption.delivery.receiver import DeliveryFailed, Receiver
+from livecaption.errors import StoreFailed, Unavailable, UnknownSession
+from livecaption.events import Event
+from livecaption.ipc import logs
+from livecaption.live.room import Room
+from livecaption.live.room_state import RoomState
+from livecaption.live.rooms import Rooms
+from livecaption.recognition import logged_id
+
+LOOK_S = 15.0
+"""Time after which a sink looks again for a room that could not be read."""
+FAREWELL_S = 1.0
+"""Time in which the last captions are sent when the server stops. The stop of the server has 3 s for all."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SinkStatus:
+    """The state of a sink for the operator. It has no address and no password.
+
+    Attributes:
+        failing_for_s: time since the first failure after the newest success; None: the newest attempt did not fail.
+        problem: the reason; None: there is none.
+        sent, waiting, dropped: numbers of texts.
+    """
+
+    name: str
+    service: str
+    host: str
+    state: str
+    failing_for_s: float | None
+    problem: str | None
+    sent: int
+    waiting: int
+    dropped: int
+
+
+class Sink:
+    """One sink. It runs until `stop`."""
+
+    def __init__(self, room_name: str, name: str, destination: Destination, receiver: Receiver, rooms: Rooms) -> None:
+        self.room_name = room_name
+        self.name = name
+        self._destination = destination
+        self._receiver = receiver
+        self._rooms = rooms
+        self._lines = Lines(destination.columns)
+        self.outgoing = Outgoing()
+        self._news = asyncio.Event()
+        self._all_sent = asyncio.Event()
+        context = logs.context("", logged_id(room_name))
+        self._following = asyncio.create_task(self._guard(self._follow), context=context)
+        self._sending = asyncio.create_task(self._guard(self._send), context=context)
+
+    @property
+    def status(self) -> SinkStatus:
+        outgoing, since_s = self.outgoing, self.outgoing.failing_since_s
+        return SinkStatus(
+            self.name,
+            self._destination.service,
+            self._destination.host,
+            outgoing.state.value,
+            None if since_s is None else round(time.monotonic() - since_s, 1),
+            outgoing.problem or None,
+            outgoing.n_sent,
+            outgoing.n_waiting,
+            outgoing.n_dropped,
+        )
+
+    async def finish(self) -> None:
+        """Wait until everything of the room is sent, once the rooms are closed."""
+        await asyncio.wait({self._following})
+        await self._all_sent.wait()
+
+    async def stop(self) -> None:
+        """End the tasks and the connection."""
+        for task in (self._following, self._sending):
+            task.cancel()
+        await asyncio.wait({self._following, self._sending})
+        self.outgoing.stop()
+        await self._receiver.close()
+
+    async def _guard(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Run a task. A bug ends this sink only. The log has no message of it, which might have a secret."""
+        try:
+            await run()
+        except Exception as error:
+            logger.error("the sink %s has failed: %s", self.name, type(error).__name__)
+            self.outgoing.stop()
+
+    # Reading
+
+    async def _follow(self) -> None:
+        # What was said before the sink was attached is not for it. Later events are read from their beginning.
+        room = await self._open_room()
+        cursor = "" if room is None else room.newest_cursor()
+        while True:
+            if room is not None:
+                with room.used():
+                    async with aclosing(room.subscribe(cursor, LOOK_S)) as feed:
+                        async for messages in feed:
+                            self._take(message.event for message in messages)
+            if self._rooms.closed:
+                return
+            await self._rooms.news.wait(LOOK_S)
+            room, cursor = await self._open_room(), ""
+
+    async def _open_room(self) -> Room | None:
+        """Return the room; None: there is none that goes on, or it cannot be read now."""
+        try:
+            room = await self._rooms.find(self.room_name)
+        except (UnknownSession, StoreFailed):
+            return None
+        return None if room.state is RoomState.ENDED else room
+
+    def _take(self, events: Iterable[Event]) -> None:
+        for event in events:
+            for text in self._lines.take(event):
+                self.outgoing.push(text, time.monotonic())
+                self._all_sent.clear()
+                self._news.set()
+
+    # Sending
+
+    async def _send(self) -> None:
+        while True:
+            self._all_sent.set()
+            await self._news.wait()
+            self._news.clear()
+            while self.outgoing.n_waiting:
+                was_failing = self.outgoing.state is SinkState.FAILING
+                delay_s = await self._attempt()
+                is_failing = self.outgoing.state is SinkState.FAILING
+                if is_failing and not was_failing:
+                    logger.warning("the sink %s fails: %s", self.name, self.outgoing.problem)
+                elif was_failing and not is_failing:
+                    logger.info("the sink %s works again", self.name)
+                await asyncio.sleep(delay_s)
+
+    async def _attempt(self) -> float:
+        """Send the next text. Return the time in s until the next attempt."""
+        try:
+            if self.outgoing.needs_beginning:
+                self.outgoing.begin(await self._receiver.first_seq())
+            text = self.outgoing.next(time.monotonic())
+            if text is not None:
+                await self._receiver.deliver(text)
+                self.outgoing.accepted()
+        except DeliveryFailed as error:
+            return self.outgoing.failed(str(error), time.monotonic(), may_have_arrived=error.may_have_arrived)
+        return 0.0
+
+
+class Sinks:
+    """All sinks of a server. Used by the event loop.
+
+    Args:
+        rooms: what the sinks read.
+        configured: the destinations that are there from the start, by room and name.
+    """
+
+    def __init__(self, rooms: Rooms, configured: Mapping[tuple[str, str], Destination]) -> None:
+        self._rooms = rooms
+        self._configured = configured
+        self._sinks: dict[tuple[str, str], Sink] = {}
+        self._session: ClientSession | None = None
+
+    async def start(self) -> None:
+        """Attach the sinks that are configured."""
+        for (room_name, name), destination in self._configured.items():
+            await self.attach(room_name, name, destination)
+
+    async def attach(self, room_name: str, name: str, destination: Destination) -> Sink:
+        """Attach a sink to a room that need not exist yet. One of the same name is replaced.
+
+        Raises:
+            Unavailable: the server has as many sinks as it takes, or stops.
+        """
+        key = _key(room_name, name)
+        if self._rooms.closed:
+            raise Unavailable("the server is stopping", code="draining")
+        if key not in self._sinks and len(self._sinks) >= MAX_SINKS:
+            raise Unavailable(f"the server has {MAX_SINKS} sinks, and takes no more")
+        if self._session is None:
+            self._session = client_session()
+        kind = ObsCaptionSink if destination.service == OBS else HttpCaptionSink
+        replaced = self._sinks.get(key)
+        self._sinks[key] = sink = Sink(room_name, name, destination, kind(self._session, destination), self._rooms)
+        if replaced is not None:
+            await replaced.stop()
+        return sink
+
+    async def detach(self, room_name: str, name: str) -> None:
+        """Stop a sink, and forget it. What waits in it is not sent.
+
+        Raises:
+            UnknownSession: `unknown_sink`.
+        """
+        sink = self.find(room_name, name)
+        del self._sinks[_key(room_name, name)]
+        await sink.stop()
+
+    def find(self, room_name: str, name: str) -> Sink:
+        """Return the sink of a room with this name.
+
+        Raises:
+            UnknownSession: `unknown_sink`: there is none.
+        """
+        sink = self._sinks.get(_key(room_name, name))
+        if sink is None:
+            raise UnknownSession("the room has no such sink", code="unknown_sink")
+        return sink
+
+    def of(self, room_name: str) -> list[Sink]:
+        """Return the sinks of a room, in the order of their names."""
+        return [sink for key, sink in sorted(self._sinks.items()) if key[0] == room_name.lower()]
+
+    @property
+    def all(self) -> list[Sink]:
+        """All sinks."""
+        return list(self._sinks.values())
+
+    async def close(self) -> None:
+        """Send what is there, for a moment, and stop all sinks. The rooms must be closed."""
+        sinks = self.all
+        if sinks:
+            finishing = [asyncio.ensure_future(sink.finish()) for sink in sinks]
+            await asyncio.wait(finishing, timeout=FAREWELL_S)
+            for task in finishing:
+                task.cancel()
+            await asyncio.gather(*(sink.stop() for sink in sinks))
+        if self._session is not None:
+            await self._session.close()
+
+
+def client_session() -> ClientSession:
+    """Return what sends to receivers. It verifies certificates, keeps no cookies, and follows no redirects."""
+    return ClientSession(cookie_jar=DummyCookieJar(), middlewares=(_refuse_redirects,))
+
+
+async def _refuse_redirects(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+    """Treat a redirect as a failure, also that of a WebSocket: the operator did not name where it leads."""
+    response = await send(request)
+    if HTTPStatus.MULTIPLE_CHOICES <= response.status < HTTPStatus.BAD_REQUEST:
+        response.close()
+        raise DeliveryFailed(f"HTTP {response.status}: redirects are not followed", may_have_arrived=False)
+    return response
+
+
+def _key(room_name: str, name: str) -> tuple[str, str]:
+    """Return the place of a sink. The case of a room's name does not count."""
+    return room_name.lower(), name
