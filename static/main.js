@@ -17,6 +17,7 @@ import { ScreenLock } from "./screen-lock.js";
 import { Session } from "./session.js";
 import { Settings } from "./settings.js";
 import { Sharing } from "./sharing.js";
+import { SinksPanel } from "./sinks.js";
 import { chosenTracks, offerLanguages, offerTracks, refreshSources } from "./sources.js";
 import { claimTab, keepTab, readTab } from "./tab.js";
 import { accessToken } from "./token.js";
@@ -94,6 +95,11 @@ const sharing = new Sharing({
   isFixed: () => !session.resting || tab.eventGoesOn,
   askForToken: (again, code) => askForToken(again, { code, action: t("Share") }),
   shared: () => showCodeTrouble(null),
+});
+new SinksPanel({
+  room: () => sharing.room.name,
+  token: accessToken,
+  askForToken: (again, code) => askForToken(again, { code, action: t("Send captions there") }),
 });
 const isOnlyTab = claimTab(tab);
 /** @type {ResumePoint | null} The session to go on with; null: the next start begins a new one. */

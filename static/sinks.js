@@ -1,0 +1,184 @@
+// @ts-check
+/** The services that get the captions of a room, for its operator: `docs/clients/sinks.md`. */
+
+import { element, make } from "./dom.js";
+import { t } from "./language.js";
+import { authorization } from "./token.js";
+import { needsToken } from "./token-dialog.js";
+import { Problem, problemWords, refusalCode } from "./words.js";
+
+/** @import { Refusal } from "./messages.js" */
+
+/**
+ * As `livecaption/delivery/sinks.py`, without what the page does not show.
+ *
+ * @typedef {object} SinkStatus
+ * @property {string} name
+ * @property {string} service
+ * @property {string} host
+ * @property {"waiting" | "sending" | "failing" | "stopped"} state
+ * @property {string | null} problem
+ * @property {number} sent
+ * @property {number} dropped
+ */
+
+/**
+ * @typedef {object} SinksOptions
+ * @property {() => string} room the name of the room
+ * @property {() => string} token the operator's
+ * @property {(again: () => void, code: string) => void} askForToken
+ */
+
+const LOOK_MS = 2000;
+const TIMEOUT_MS = 15_000;
+/** @type {Record<string, string>} */
+const SERVICES = { zoom: "Zoom", youtube: "YouTube Live", streamtext: "StreamText", obs: "OBS" };
+const STATES = {
+  waiting: t("nothing to send"),
+  sending: t("sending"),
+  failing: t("does not take the captions"),
+  stopped: t("stopped"),
+};
+/** @type {Record<string, string>} */
+const REFUSALS = {
+  invalid_message: t("This is no address of that service."),
+  local_only: t("Without an access token, this works only on the server's own machine, at localhost."),
+};
+
+const panel = element("sinks", HTMLDetailsElement);
+const list = element("sink-list");
+const service = element("sink-service", HTMLSelectElement);
+const url = element("sink-url", HTMLInputElement);
+const password = element("sink-password", HTMLInputElement);
+
+export class SinksPanel {
+  #options;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #looking;
+
+  /** @param {SinksOptions} options */
+  constructor(options) {
+    this.#options = options;
+    panel.addEventListener("toggle", () => this.#toggle());
+    panel.closest("dialog")?.addEventListener("close", () => (panel.open = false));
+    service.addEventListener("change", () => this.#choose());
+    element("sink-add").addEventListener("click", () => this.#add());
+    for (const field of [url, password]) {
+      // Enter would press the first button of the dialog.
+      field.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter") return;
+        event.preventDefault();
+        this.#add();
+      });
+    }
+    service.append(...Object.entries(SERVICES).map(([code, name]) => new Option(name, code)));
+    this.#choose();
+  }
+
+  #choose() {
+    element("sink-password-field").hidden = service.value !== "obs";
+  }
+
+  #toggle() {
+    clearInterval(this.#looking);
+    if (!panel.open) return;
+    this.#look();
+    this.#looking = setInterval(() => this.#look(), LOOK_MS);
+  }
+
+  async #look() {
+    await this.#try(async () => {
+      const { sinks } = await (await this.#request("GET", "")).json();
+      this.#show(sinks);
+    });
+  }
+
+  async #add() {
+    const body = {
+      service: service.value,
+      url: url.value.trim(),
+      password: service.value === "obs" ? password.value : "",
+    };
+    await this.#try(async () => {
+      await this.#request("PUT", `/${service.value}`, body);
+      url.value = "";
+      password.value = "";
+      await this.#look();
+    });
+  }
+
+  /** @param {string} name */
+  async #remove(name) {
+    await this.#try(async () => {
+      await this.#request("DELETE", `/${name}`);
+      await this.#look();
+    });
+  }
+
+  /** @param {SinkStatus[]} sinks */
+  #show(sinks) {
+    const focused = document.activeElement?.getAttribute("data-sink");
+    list.replaceChildren(...sinks.map((sink) => this.#item(sink)));
+    for (const button of list.querySelectorAll("button")) if (button.dataset.sink === focused) button.focus();
+  }
+
+  /** @param {SinkStatus} sink */
+  #item(sink) {
+    const item = make("li");
+    const state = sink.problem ? `${STATES[sink.state]} (${sink.problem})` : STATES[sink.state];
+    const { sent, dropped, host } = sink;
+    const name = SERVICES[sink.service] ?? sink.service;
+    item.append(
+      t("{service} at {host}: {state}. {sent} sent, {dropped} left out.", {
+        service: name,
+        host,
+        state,
+        sent,
+        dropped,
+      }),
+    );
+    const remove = make("button", t("Stop sending"), "quiet");
+    Object.assign(remove, { type: "button" });
+    remove.dataset.sink = sink.name;
+    remove.addEventListener("click", () => this.#remove(sink.name));
+    item.append(" ", remove);
+    return item;
+  }
+
+  /** @param {() => Promise<void>} action */
+  async #try(action) {
+    const shown = element("sink-problem");
+    try {
+      await action();
+      shown.textContent = "";
+    } catch (error) {
+      const problem = Problem.from(error);
+      const { title, text } = problemWords(problem, location);
+      shown.textContent = REFUSALS[problem.code] ?? t("{title}. {text}", { title, text });
+      clearInterval(this.#looking);
+      if (needsToken(problem.code)) this.#options.askForToken(() => this.#toggle(), problem.code);
+    }
+  }
+
+  /**
+   * Throws Problem.
+   *
+   * @param {string} method
+   * @param {string} path below the sinks of the room
+   * @param {object} [body]
+   */
+  async #request(method, path, body) {
+    const response = await fetch(new URL(`v1/rooms/${this.#options.room()}/sinks${path}`, document.baseURI), {
+      method,
+      headers: { ...authorization(this.#options.token()), "Content-Type": "application/json" },
+      body: body && JSON.stringify(body),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+      cache: "no-store",
+    }).catch((error) => {
+      throw new Problem("unreachable", String(error));
+    });
+    if (response.ok) return response;
+    const { code, message } = /** @type {Refusal} */ (await response.json().catch(() => ({})));
+    throw new Problem(refusalCode(response.status, code), message);
+  }
+}
