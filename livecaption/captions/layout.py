@@ -114,14 +114,23 @@ class GrowingCues:
         complete = self._channels[final.channel].push(final)
         if final.channel is None:
             return complete
-        # All later finals begin here or later.
-        at_ms = final.end_ms - CHANNELS_WAIT_MS
-        complete += [cue for channel in self._channels.values() for cue in channel.flush_before(at_ms)]
+        self._complete += complete
+        return self.settle(final.end_ms - CHANNELS_WAIT_MS)
+
+    def settle(self, at_ms: int) -> list[Cue]:
+        """Return the cues that can no longer change, if all later finals begin at this time or later."""
+        complete = [cue for channel in self._channels.values() for cue in channel.flush_before(at_ms)]
         self._complete = sorted([*self._complete, *complete], key=_in_time)
         due_ms = min([at_ms, *(channel.start_ms for channel in self._channels.values())])
         n_due = bisect_left(self._complete, due_ms, key=lambda cue: cue.start_ms)
         due, self._complete = self._complete[:n_due], self._complete[n_due:]
         return due
+
+    @property
+    def start_ms(self) -> float:
+        """Start of the earliest speech whose cues are not returned yet; infinite: there is none."""
+        held = [cue.start_ms for cue in self._complete[:1]]
+        return min([math.inf, *held, *(channel.start_ms for channel in self._channels.values())])
 
     def flush(self) -> list[Cue]:
         """Return the remaining cues, because no final follows."""

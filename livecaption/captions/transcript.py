@@ -70,6 +70,22 @@ def in_track(finals: Iterable[Final], track: str | None) -> Iterator[Final]:
             yield final if track is None else replace(final, translations=None)
 
 
+def settled_in_track(finals: Sequence[Final], track: str | None, *, is_over: bool) -> list[Final]:
+    """Return the finals whose text in this language is certain, in order. None: the originals.
+
+    A translation comes after its final. One that is missing although a later final has its own does not come any more,
+    so the original stands there.
+    """
+    if track is None or is_over:
+        return list(in_track(finals, track))
+    n = max((n for n, final in enumerate(finals, 1) if _is_in(final, track)), default=0)
+    return list(in_track(finals[:n], track))
+
+
+def _is_in(final: Final, track: str) -> bool:
+    return final.language == track or any(text.language == track for text in final.translations or ())
+
+
 def channel_name(channel: int) -> str:
     """Return the name of a channel for people, who count from 1."""
     return f"Channel {channel + 1}"
@@ -109,7 +125,7 @@ def to_srt(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH) -> s
 
 def to_vtt(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH) -> str:
     """Return WebVTT (W3C), as browsers read it. A channel is the voice of its cues."""
-    return VTT_HEADER + _vtt_blocks(cues(finals, line_length))
+    return VTT_HEADER + vtt_blocks(cues(finals, line_length))
 
 
 class GrowingVtt:
@@ -128,7 +144,7 @@ class GrowingVtt:
     def push(self, final: Final) -> None:
         """Take the next final."""
         self.utterances.add(final.utterance)
-        self.text += _vtt_blocks(self._cues.push(final))
+        self.text += vtt_blocks(self._cues.push(final))
 
 
 def to_json(finals: Iterable[Final]) -> str:
@@ -163,7 +179,8 @@ def _spoken(finals: Iterable[Final]) -> Iterator[Final]:
     return (final for final in finals if final.text.strip())
 
 
-def _vtt_blocks(shown: Sequence[Cue]) -> str:
+def vtt_blocks(shown: Sequence[Cue]) -> str:
+    """Return cues as WebVTT, without its header."""
     return "".join(
         f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n"
         + ("" if cue.channel is None else f"<v {channel_name(cue.channel)}>")

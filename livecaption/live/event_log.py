@@ -24,6 +24,7 @@ from livecaption.events import (
     Pong,
     Ready,
     Snapshot,
+    SpeechStart,
     TranslatedText,
     Translation,
 )
@@ -144,6 +145,7 @@ class EventLog:
         self._snapshot_finals: list[Final] = []
         self._encoded: list[str] = []  # the same, as they are sent
         self._partials: dict[int, Message] = {}  # the newest of each utterance that has no final
+        self._open: dict[int, int] = {}  # the starts of these utterances, in ms
         self._snapshot: Message | None = None
         self._before_first_seq = self.last_seq = generation * SEQS_PER_GENERATION
         self.ended = False
@@ -159,10 +161,14 @@ class EventLog:
         if not isinstance(event, PUBLISHER_ONLY):
             self._snapshot = None
         if isinstance(event, Partial | Final):
+            if isinstance(event, Final):
+                self._open.pop(event.utterance, None)
             older = self._partials.pop(event.utterance, None)
             if older is not None:
                 older.superseded = True
-        if isinstance(event, Partial):
+        if isinstance(event, SpeechStart):
+            self._open[event.utterance] = event.start_ms
+        elif isinstance(event, Partial):
             self._partials[event.utterance] = message
         elif isinstance(event, Final | Translation):
             message.superseded = not self._note_caption(message.seq, event)
@@ -199,6 +205,11 @@ class EventLog:
     def end_ms(self) -> int:
         """The end of the newest final, in stream time."""
         return self._finals[-1][1].end_ms if self._finals else 0
+
+    @property
+    def open_since_ms(self) -> int | None:
+        """The earliest start of an utterance that has no final yet, in stream time; None: there is none."""
+        return min(self._open.values(), default=None)
 
     def seq_of(self, cursor: str) -> int | None:
         """Return the number in a reader's cursor; None: it is no cursor, or of another epoch."""

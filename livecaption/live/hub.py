@@ -115,6 +115,11 @@ class Hub:
         """The end of the newest final, in stream time."""
         return self._log.end_ms
 
+    @property
+    def open_since_ms(self) -> int | None:
+        """The earliest start of an utterance that has no final yet, in stream time; None: there is none."""
+        return self._log.open_since_ms
+
     def seq_of(self, cursor: str) -> int | None:
         """Return the number in a reader's cursor; see `EventLog.seq_of`."""
         return self._log.seq_of(cursor)

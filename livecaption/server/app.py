@@ -23,7 +23,7 @@ from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
 from livecaption.live.websocket import WebSocket
 from livecaption.scheduling.config import SchedulerConfig
-from livecaption.server import auth, cors, descriptors, http, links, readers, rooms, sinks, transcripts
+from livecaption.server import auth, cors, delivered, descriptors, http, links, readers, rooms, sinks, transcripts
 from livecaption.server.access import access_of
 from livecaption.server.addresses import Listening
 from livecaption.server.config import ServerConfig
@@ -108,6 +108,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     app[links.LISTENING] = Listening()
     app[transcripts.GROWING] = transcripts.GrowingTranscripts()
     app[transcripts.EXPORTS] = Exports()
+    app[delivered.TIMELINES] = delivered.Timelines()
     app.add_routes(_routes(config.server, routes))
     streams = [route.path for route in routes]
     app[auth.ACCESS] = {
@@ -144,6 +145,10 @@ def _routes(config: ServerConfig, routes: Sequence[Route]) -> list[web.AbstractR
         web.get("/v1/rooms/{room}/watch", readers.room_watch, allow_head=False),
         web.get("/v1/rooms/{room}/qr.svg", readers.room_qr_code),
         web.get("/v1/rooms/{room}/transcript.{format}", rooms.transcript),
+        web.get("/captions", delivered.line),
+        web.get("/v1/rooms/{room}/captions", delivered.line),
+        web.get("/v1/rooms/{room}/captions.m3u8", delivered.playlist),
+        web.get("/v1/rooms/{room}/captions/{segment}.vtt", delivered.segment),
         web.get("/v1/rooms/{room}/sinks", sinks.sinks),
         web.get("/v1/rooms/{room}/sinks/{sink}", sinks.sink),
         web.put("/v1/rooms/{room}/sinks/{sink}", sinks.put),

@@ -61,7 +61,7 @@ async def put(request: web.Request) -> web.Response:
 
 async def room(request: web.Request) -> web.Response:
     """`GET /v1/rooms/{room}`: describe a room."""
-    return web.json_response(plain((await _readable(request)).description()))
+    return web.json_response(plain((await readable(request, request.match_info["room"])).description()))
 
 
 async def transcript(request: web.Request) -> web.StreamResponse:
@@ -70,7 +70,7 @@ async def transcript(request: web.Request) -> web.StreamResponse:
     Times count from the beginning of the first part, by the clock on the wall.
     """
     name, line_length, track = asked_format(request)
-    room = await _readable(request)
+    room = await readable(request, request.match_info["room"])
     parts, known = room.listed, request.app[SERVICES].sessions.known
     n_captions = sum(session.hub.n_captions for part in parts if (session := known(part.id)))
     export = Export(
@@ -106,14 +106,14 @@ async def _change(request: web.Request) -> RoomChange:
     return change
 
 
-async def _readable(request: web.Request) -> Room:
-    """Return the requested room, if its readers or the operator ask for it. Use it before the next `await`.
+async def readable(request: web.Request, name: str) -> Room:
+    """Return the room of this name, if its readers or the operator ask for it. Use it before the next `await`.
 
     Raises:
         UnknownSession: there is no such room.
         Unauthorized: the room is private, and the request shows no token for it.
     """
-    room = await request.app[SERVICES].rooms.find(request.match_info["room"])
+    room = await request.app[SERVICES].rooms.find(name)
     auth.check_reader(request, room.check_reader)
     logs.note(room=logged_id(room.about.name))
     return room
@@ -128,10 +128,11 @@ async def _finals(request: web.Request, parts: list[Part]) -> Iterable[Final]:
         if session is not None:
             read.append((part.started_at_ms, in_spoken_order(session.hub.finals)))
         elif services.store is not None:
-            read.append((part.started_at_ms, await services.store.read(partial(_stored, part.id))))
+            read.append((part.started_at_ms, await services.store.read(partial(stored_finals, part.id))))
     return in_sequence(read)
 
 
-def _stored(session_id: str, database: Database) -> Iterable[Final]:
+def stored_finals(session_id: str, database: Database) -> Iterable[Final]:
+    """Return the finals of a session in spoken order; of an unknown one, none."""
     record = database.session(session_id)
     return () if record is None else database.finals(record)

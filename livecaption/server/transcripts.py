@@ -49,7 +49,7 @@ MAX_GROWING = 64
 async def sessions(request: web.Request) -> web.Response:
     """`GET /v1/sessions`: list the newest sessions. `q` searches their text; `before` continues a list."""
     with_private = auth.check_access(request) is not None
-    limit = _number(request, "limit", default=DEFAULT_LIMIT, at_most=MAX_LIMIT)
+    limit = number(request, "limit", default=DEFAULT_LIMIT, at_most=MAX_LIMIT)
     before = _position(request.query.get("before"))
     query = request.query.get("q", "")
     terms = search.terms(query)
@@ -123,13 +123,31 @@ def asked_format(request: web.Request) -> tuple[str, int, str | None]:
     name = request.match_info["format"]
     if name not in FORMATS:
         raise web.HTTPNotFound
-    line_length = _number(request, "line_length", default=DEFAULT_LINE_LENGTH, at_most=max(LINE_LENGTHS))
+    return name, asked_line_length(request), asked_track(request, "track")
+
+
+def asked_line_length(request: web.Request) -> int:
+    """Return the columns of a line.
+
+    Raises:
+        InvalidQuery: lines cannot be that long.
+    """
+    line_length = number(request, "line_length", default=DEFAULT_LINE_LENGTH, at_most=max(LINE_LENGTHS))
     if line_length not in LINE_LENGTHS:
         raise InvalidQuery(f"line_length must be one of {', '.join(map(str, LINE_LENGTHS))}")
-    track = language_code(request.query.get("track", ""))
+    return line_length
+
+
+def asked_track(request: web.Request, name: str) -> str | None:
+    """Return the language in a parameter; None: the originals.
+
+    Raises:
+        InvalidQuery: there is no such language.
+    """
+    track = language_code(request.query.get(name, ""))
     if track is not None and track not in NAMES:
-        raise InvalidQuery("track must be a language")
-    return name, line_length, track
+        raise InvalidQuery(f"{name} must be a language")
+    return track
 
 
 async def send_transcript(request: web.Request, response: web.StreamResponse, body: memoryview) -> None:
@@ -214,15 +232,15 @@ EXPORTS: web.AppKey[Exports] = web.AppKey("exports", Exports)
 GROWING: web.AppKey[GrowingTranscripts] = web.AppKey("growing transcripts", GrowingTranscripts)
 
 
-def _number(request: web.Request, name: str, *, default: int, at_most: int) -> int:
+def number(request: web.Request, name: str, *, default: int, at_most: int, at_least: int = 1) -> int:
     """Read a parameter that is a whole number.
 
     Raises:
-        InvalidQuery: the parameter is not a whole number from 1 to `at_most`.
+        InvalidQuery: the parameter is not a whole number from `at_least` to `at_most`.
     """
     given = request.query.get(name, str(default))
-    if not (given.isascii() and given.isdecimal() and len(given) < 20 and 1 <= int(given) <= at_most):
-        raise InvalidQuery(f"{name} must be a whole number from 1 to {at_most}")
+    if not (given.isascii() and given.isdecimal() and len(given) < 20 and at_least <= int(given) <= at_most):
+        raise InvalidQuery(f"{name} must be a whole number from {at_least} to {at_most}")
     return int(given)
 
 

@@ -72,7 +72,8 @@ async def client(start_server: StartServer, tmp_path: Path) -> Client:
 async def refusal(client: Client, method: str, path: str, token: str | None) -> str | None:
     """Return the code of a refusal because of the token; None: it was judged by other things."""
     url = path.replace("{room}", "hall").replace("{session}", "nobody").replace("{format}", "txt")
-    url = url.replace("{sink}", "zoom")
+    url = url.replace("{sink}", "zoom").replace("{segment}", "0")
+    url = url.replace("/captions", "/captions?event=hall") if url == "/captions" else url
     headers: dict[str, str] = {} if token is None else {hdrs.AUTHORIZATION: f"Bearer {token}"}
     headers["X-Forwarded-For"] = f"192.0.2.{next(ADDRESSES) % 250}"  # wrong tokens of one address are counted
     async with client.request(method, "/static/main.js" if url == "/static" else url, headers=headers) as answer:

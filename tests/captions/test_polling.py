@@ -1,0 +1,81 @@
+"""Programs that poll get each word once, in lines, from any position."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livecaption.captions.polling import CHARACTERS, Line, Parts, newest_position, next_line
+from livecaption.events import Final
+from tests.support.cases import for_each
+
+BEGAN_AT_MS = 1_800_000_000_000
+SAID = "Five score years ago, a great American, in whose symbolic shadow we stand today."
+
+
+def final(text: str, end_ms: int = 5_000, utterance: int = 0, language: str | None = "en") -> Final:
+    return Final(utterance, text, end_ms - 1000, end_ms, language, 0.9, 300)
+
+
+def polled(parts: Parts, length: int = 32, position: int = 0) -> list[Line]:
+    found = []
+    while (line := next_line(parts, position, length)).content:
+        assert line.position > position
+        found.append(line)
+        position = line.position
+    assert line.position == position
+    return found
+
+
+def test_a_line_ends_before_the_word_that_is_too_much() -> None:
+    contents = [line.content for line in polled([(BEGAN_AT_MS, [final(SAID)])])]
+    assert contents == ["Five score years ago, a great ", "American, in whose symbolic ", "shadow we stand today. "]
+
+
+def test_a_line_ends_with_its_utterance() -> None:
+    parts = [(BEGAN_AT_MS, [final("One."), final("Two.", 9_000)]), (BEGAN_AT_MS + 60_000, [final("Three.")])]
+    assert [line.content for line in polled(parts)] == ["One. ", "Two. ", "Three. "]
+
+
+def test_a_line_has_the_language_of_its_utterance() -> None:
+    assert [line.language for line in polled([(BEGAN_AT_MS, [final("Ja.", language=None)])])] == [""]
+    assert polled([(BEGAN_AT_MS, [final("Ja.", language="de")])])[0].language == "de"
+
+
+def test_a_position_is_exact_in_javascript() -> None:
+    in_2100 = 4_102_444_800_000
+    assert in_2100 * CHARACTERS > 2**53  # it is exact until 2039
+    assert newest_position([(BEGAN_AT_MS + 300 * 24 * 3_600_000, [final(SAID)])]) < 2**53
+
+
+def test_the_newest_position_is_behind_everything() -> None:
+    parts = [(BEGAN_AT_MS, [final("One."), final("", 6_000), final("Two.", 9_000)])]
+    assert polled(parts, position=newest_position(parts)) == []
+    assert newest_position([]) == 0
+
+
+def test_a_position_stays_right_when_the_earlier_parts_are_gone() -> None:
+    first, second = (BEGAN_AT_MS, [final("One.")]), (BEGAN_AT_MS + 60_000, [final("Two.")])
+    position = next_line([first], 0, 32).position
+    assert [line.content for line in polled([second], position=position)] == ["Two. "]
+    assert [line.content for line in polled([first, second], position=position)] == ["Two. "]
+
+
+def test_two_finals_that_end_together_are_two() -> None:
+    parts = [(BEGAN_AT_MS, [final("One."), replace(final("Two."), channel=1), final("Three.", 4_000)])]
+    assert [line.content for line in polled(parts)] == ["One. ", "Two. ", "Three. "]
+
+
+@for_each("length", [1, 5, 32, 200])
+def test_a_word_that_is_longer_than_a_line_is_cut(length: int) -> None:
+    lines = polled([(BEGAN_AT_MS, [final("字幕" * 20)])], length)
+    assert max(len(line.content.rstrip()) for line in lines) <= length
+    assert "".join(line.content.rstrip() for line in lines) == "字幕" * 20
+
+
+@given(st.lists(st.lists(st.text("abc.,é", min_size=1, max_size=12), max_size=20), max_size=5), st.integers(12, 60))
+def test_every_word_comes_once(said: list[list[str]], length: int) -> None:
+    finals = [final(" ".join(words), 5_000 + n, n) for n, words in enumerate(said)]
+    lines = polled([(BEGAN_AT_MS, finals)], length)
+    assert "".join(line.content for line in lines).split() == [word for words in said for word in words]
+    assert all(len(line.content.rstrip()) <= length for line in lines)
