@@ -100,9 +100,10 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
         limits=config.live.registry,
     )
     keys = app[KEYS] = Keys(config.server)
-    app[METRICS] = Metrics(pool, sessions, store, keys)
     known_rooms = Rooms(sessions, store)
-    app[SERVICES] = Services(config, pool, sessions, known_rooms, Sinks(known_rooms, destinations), decoders, store)
+    attached = Sinks(known_rooms, destinations)
+    app[METRICS] = Metrics(pool, sessions, store, keys, attached)
+    app[SERVICES] = Services(config, pool, sessions, known_rooms, attached, decoders, store)
     app[http.OWN_NAMES] = auth.OwnNames()
     app[http.REFUSALS] = Refusals()
     app[links.LISTENING] = Listening()
