@@ -89,13 +89,15 @@ class _ChannelLines:
 
     def _committed(self, partial: Partial) -> Iterator[Text]:
         """Return the lines of committed words that are full and were not sent yet."""
+        if partial.stable == self._stable:
+            return
+        self._stable = partial.stable
         full = self._roll_up.full_lines(partial.stable)
         for line in full[self._n_lines :]:
             yield self._text((line,), self._time_ms(partial))
             self._n_characters += _n_characters(line)
         # After a crash of the server, an utterance may begin again with less text.
         self._n_lines = max(self._n_lines, len(full))
-        self._stable = partial.stable
 
     def _rest(self, final: Final) -> Iterator[Text]:
         """Return the words of a final that were not sent yet. It begins with as many words as were committed."""

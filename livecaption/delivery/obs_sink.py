@@ -21,7 +21,8 @@ from livecaption.delivery.receiver import TIMEOUT_S, DeliveryFailed
 
 MAX_MESSAGE_BYTES = 64 * 1024
 """Largest message from OBS. It sends no events, so its messages are short."""
-CLOSE_TIMEOUT_S = 0.5
+CLOSE_TIMEOUT_S = 0.2
+"""Time that OBS gets to close the connection. It is part of the time that a stop of the server takes."""
 
 
 class ObsCaptionSink:

@@ -30,8 +30,9 @@ from livecaption.recognition import logged_id
 
 LOOK_S = 15.0
 """Time after which a sink looks again for a room that could not be read."""
-FAREWELL_S = 1.0
-"""Time in which the last captions are sent when the server stops. The stop of the server has 3 s for all."""
+FAREWELL_S = 0.5
+"""Time in which the last captions are sent when the server stops. The clean-up of the server has 3 s for all, and its
+workers need one of them."""
 
 logger = logging.getLogger(__name__)
 
@@ -186,6 +187,7 @@ class Sinks:
         self._configured = configured
         self._sinks: dict[tuple[str, str], Sink] = {}
         self._session: ClientSession | None = None
+        self._n_sent = self._n_dropped = 0  # of sinks that are gone
 
     async def start(self) -> None:
         """Attach the sinks that are configured."""
@@ -209,7 +211,7 @@ class Sinks:
         replaced = self._sinks.get(key)
         self._sinks[key] = sink = Sink(room_name, name, destination, kind(self._session, destination), self._rooms)
         if replaced is not None:
-            await replaced.stop()
+            await self._end(replaced)
         return sink
 
     async def detach(self, room_name: str, name: str) -> None:
@@ -220,7 +222,7 @@ class Sinks:
         """
         sink = self.find(room_name, name)
         del self._sinks[_key(room_name, name)]
-        await sink.stop()
+        await self._end(sink)
 
     def find(self, room_name: str, name: str) -> Sink:
         """Return the sink of a room with this name.
@@ -242,6 +244,19 @@ class Sinks:
         """All sinks."""
         return list(self._sinks.values())
 
+    @property
+    def n_failing(self) -> int:
+        """Number of sinks whose newest attempt has failed."""
+        return sum(sink.outgoing.state is SinkState.FAILING for sink in self.all)
+
+    @property
+    def texts(self) -> dict[str, int]:
+        """Number of texts since the start, by what became of them."""
+        return {
+            "sent": self._n_sent + sum(sink.outgoing.n_sent for sink in self.all),
+            "dropped": self._n_dropped + sum(sink.outgoing.n_dropped for sink in self.all),
+        }
+
     async def close(self) -> None:
         """Send what is there, for a moment, and stop all sinks. The rooms must be closed."""
         sinks = self.all
@@ -253,6 +268,11 @@ class Sinks:
             await asyncio.gather(*(sink.stop() for sink in sinks))
         if self._session is not None:
             await self._session.close()
+
+    async def _end(self, sink: Sink) -> None:
+        await sink.stop()
+        self._n_sent += sink.outgoing.n_sent
+        self._n_dropped += sink.outgoing.n_dropped
 
 
 def client_session() -> ClientSession:

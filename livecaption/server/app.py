@@ -103,16 +103,17 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
         limits=config.live.registry,
     )
     keys = app[KEYS] = Keys(config.server)
-    app[METRICS] = Metrics(pool, sessions, store, keys)
     drain_timeout_s = config.server.drain_timeout_s
     known_rooms = Rooms(sessions, store)
+    attached = Sinks(known_rooms, destinations)
+    app[METRICS] = Metrics(pool, sessions, store, keys, attached)
     app[SERVICES] = Services(
         config,
         pool,
         sessions,
         rooms=known_rooms,
         lobby=Lobby(),
-        sinks=Sinks(known_rooms, destinations),
+        sinks=attached,
         decoders=decoders,
         recordings=Recordings(pool, decoders, config.live.session.audio, drain_timeout_s=drain_timeout_s),
         store=store,

@@ -27,7 +27,7 @@ DEFAULT_DURATION_S = 6
 MAX_DURATION_S = 60
 DEFAULT_WINDOW = 10
 MAX_WINDOW = 5_000
-"""Segments in a playlist: eight hours of 6 s. Each takes a line of 100 bytes, and all 2 ms of the event loop."""
+"""Segments in a playlist: eight hours of 6 s. Each takes a line of 100 bytes, and all 3 ms of the event loop."""
 PARAMETERS = ("duration", "start", "mpegts", "track", "line_length", "reader_token")
 """The parameters of a playlist that its segments need too."""
 PartFinals = tuple[Part, Sequence[Final], bool]

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from livecaption.delivery.sinks import Sinks
 from livecaption.live.registry import SessionRegistry
 from livecaption.scheduling.instructions import QueueFigures
 from livecaption.scheduling.load_control import LoadFigures
@@ -306,6 +307,12 @@ STORE_FIGURES: tuple[Figure[StoreFigures], ...] = (
         "store_early_entries",
         "Entries whose captions were sent before they were stored",
     ),
+)
+
+SINK_FIGURES: tuple[Figure[Sinks], ...] = (
+    Figure("attached", lambda sinks: len(sinks.all), gauge, "sinks", "Services that get captions"),
+    Figure("failing", lambda sinks: sinks.n_failing, gauge, "sinks_failing", "Services that do not take them now"),
+    Figure("texts", lambda sinks: sinks.texts, counter_by("outcome"), "sink_texts", "Texts for services by outcome"),
 )
 
 KEY_FIGURES: tuple[Figure[Keys], ...] = (

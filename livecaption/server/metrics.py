@@ -22,12 +22,14 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from livecaption import __version__
+from livecaption.delivery.sinks import Sinks
 from livecaption.events import PROTOCOL_VERSION
 from livecaption.live.registry import SessionRegistry
 from livecaption.pipeline.latency import Latency, LatencyKind
 from livecaption.server.figures import (
     FIGURES,
     KEY_FIGURES,
+    SINK_FIGURES,
     STORE_FIGURES,
     WORKER_FIGURES,
     Sources,
@@ -67,11 +69,14 @@ LAG_INTERVAL_S = 0.1
 class Metrics(Collector):
     """All figures of one application."""
 
-    def __init__(self, pool: WorkerPool, sessions: SessionRegistry, store: TranscriptStore | None, keys: Keys) -> None:
+    def __init__(
+        self, pool: WorkerPool, sessions: SessionRegistry, store: TranscriptStore | None, keys: Keys, sinks: Sinks
+    ) -> None:
         self._pool = pool
         self._sessions = sessions
         self._store = store
         self._keys = keys
+        self._sinks = sinks
         self._registry = CollectorRegistry()
         self._process = ProcessCollector(registry=self._registry)
         self._latencies = {
@@ -121,6 +126,7 @@ class Metrics(Collector):
             **as_json(FIGURES, self._sources()),
             "store": self._store and as_json(STORE_FIGURES, self._store.figures),
             "keys": as_json(KEY_FIGURES, self._keys),
+            "sinks": as_json(SINK_FIGURES, self._sinks),
             "latencies_s": {
                 kind: {"n": recent.count(now_s), **recent.percentiles(now_s, p50=0.5, p95=0.95)}
                 for kind, recent in self._recent_latencies.items()
@@ -149,6 +155,7 @@ class Metrics(Collector):
         if self._store is not None:
             yield from as_families(STORE_FIGURES, self._store.figures)
         yield from as_families(KEY_FIGURES, self._keys)
+        yield from as_families(SINK_FIGURES, self._sinks)
         workers = {str(number): worker for number, worker in enumerate(self._pool.workers())}
         states = GaugeMetricFamily(
             "livecaption_worker_state", "1 for the present state of the worker, else 0", labels=("worker", "state")

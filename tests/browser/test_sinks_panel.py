@@ -9,7 +9,7 @@ from playwright.async_api import expect
 from livecaption.client import RoomEntry, StreamSettings, connect
 from tests.browser.reading import STATE_TIMEOUT_MS, OpenPage
 from tests.browser.support import Server, assert_accessible
-from tests.support.receivers import CaptionReceiver
+from tests.support.receivers import CaptionReceiver, receiving
 from tests.support.speech import pcm_s16le, sound
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -17,9 +17,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def receiver() -> AsyncIterator[CaptionReceiver]:
-    running = await CaptionReceiver().start()
-    yield running
-    await running.close()
+    async with receiving() as running:
+        yield running
 
 
 async def test_a_service_is_attached_watched_and_detached(

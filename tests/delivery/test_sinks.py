@@ -273,3 +273,24 @@ async def test_a_room_that_is_stored_is_found_again_after_a_restart(
     texts = await spoken(second)
     await receiver.took(1)
     assert receiver.texts == texts
+
+
+async def test_the_figures_count_texts_also_of_sinks_that_are_gone(client: Client, receiver: CaptionReceiver) -> None:
+    all_sinks = await attached(client, receiver)
+    await spoken(client, 2)
+    await eventually(lambda: all_sinks.texts["sent"] == 2)
+    receiver.always = 503
+    await spoken(client)
+    await eventually(lambda: all_sinks.n_failing == 1)
+    async with client.get("/v1/stats") as response:
+        assert (await response.json())["sinks"] == {
+            "attached": 1,
+            "failing": 1,
+            "texts": {"sent": 2, "dropped": 0},
+        }
+    await all_sinks.detach(NAME, "zoom")
+    async with client.get("/metrics") as response:
+        text = await response.text()
+    assert 'livecaption_sink_texts_total{outcome="sent"} 2.0' in text
+    assert 'livecaption_sink_texts_total{outcome="dropped"} 1.0' in text
+    assert "livecaption_sinks 0.0" in text

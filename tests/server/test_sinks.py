@@ -13,7 +13,7 @@ from livecaption.errors import ConfigError
 from livecaption.server import build_app
 from livecaption.server.services import SERVICES
 from tests.support.eventually import eventually
-from tests.support.receivers import CaptionReceiver
+from tests.support.receivers import CaptionReceiver, receiving
 from tests.support.rooms import NAME, enter, said
 from tests.support.serving import PAUSE, SPEECH, Client, StartServer
 
@@ -24,9 +24,8 @@ SECRET = "a-secret-signature"
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[CaptionReceiver]:
-    running = await CaptionReceiver().start()
-    yield running
-    await running.close()
+    async with receiving() as running:
+        yield running
 
 
 @pytest.fixture

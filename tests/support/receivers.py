@@ -7,6 +7,7 @@ import json
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -102,11 +103,20 @@ class CaptionReceiver:
         return web.Response(status=max(status, 200), text=text)
 
 
+@asynccontextmanager
+async def receiving(**settings: Any) -> AsyncIterator[CaptionReceiver]:
+    """Run a receiver."""
+    running = await CaptionReceiver().start(**settings)
+    try:
+        yield running
+    finally:
+        await running.close()
+
+
 @pytest.fixture
 async def receiver() -> AsyncIterator[CaptionReceiver]:
-    running = await CaptionReceiver().start()
-    yield running
-    await running.close()
+    async with receiving() as running:
+        yield running
 
 
 class Obs:
