@@ -193,7 +193,7 @@ async def test_nobody_back_in_time_ends_the_session_and_its_final_is_made_all_th
     seen = await read_until(socket, "speech_start")
     reader = await client.ws_connect(f"/v1/sessions/{ready['session']}/watch")
     snapshot = await read_event(reader)
-    assert snapshot["seq"] == seen["seq"]
+    assert snapshot["seq"] >= seen["seq"]  # an acknowledgement may have followed
     socket._writer.transport.abort()
     events = await read_to_the_close(reader)
     assert [event["type"] for event in events] == ["speech_end", "final", "end"]
