@@ -242,7 +242,7 @@ async def test_the_largest_append_is_taken_in_pieces_between_which_others_have_t
         await asyncio.sleep(0)
         seen.add(sessions.received_ms)
     await sending
-    assert len(seen) >= 60
+    assert len(seen) >= 16
     assert (await read_until(other, COMPLETED))["transcript"]
     await other.close()
     socket._writer.transport.abort()
