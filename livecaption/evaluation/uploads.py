@@ -1,6 +1,6 @@
 """Measure what an upload costs live captions, and whether its text is that of a stream.
 
-    python -m livecaption.evaluation.uploads DIRECTORY [--streams N] [--duration S] [--turns N] [--json FILE]
+    python -m livecaption.evaluation.uploads DIRECTORY PATTERN... [--streams N] [--duration S] [--turns N] [--json FILE]
 
 The first part streams recordings as `livecaption bench` does: without an upload, and while one client uploads all
 recordings as one file, again and again. Both take turns on one server, so that other load concerns both. The second
@@ -173,13 +173,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("directory", type=Path, help="has a manifest.jsonl, as described in evaluation/clips.py")
+    parser.add_argument("patterns", nargs="+", metavar="PATTERN", help="ids or tags (*, ?) of recordings with a text")
     parser.add_argument("--streams", type=int, default=24, metavar="N", help="live streams (default: %(default)s)")
     parser.add_argument("--duration", type=float, default=60.0, metavar="S", help="time of each turn in s")
     parser.add_argument("--turns", type=int, default=2, metavar="N", help="turns with and without an upload")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     given = parser.parse_args(arguments)
     try:
-        recordings = load_recordings(choose(read_manifest(given.directory), []))
+        recordings = load_recordings(choose(read_manifest(given.directory), given.patterns))
         turns, lines = asyncio.run(run(recordings, given.streams, given.duration, given.turns))
     except (OSError, LivecaptionError) as error:
         print(error, file=sys.stderr)

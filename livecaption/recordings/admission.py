@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import BinaryIO
@@ -50,10 +49,6 @@ class Recordings:
         self._deadlines: set[asyncio.Timeout] = set()  # of each upload
         self._draining = False
         self._fewer = asyncio.Event()
-        self.refused: Counter[str] = Counter()
-        """Recordings refused since the start, by the code that they were sent."""
-        self.n_transcribed = 0
-        """Recordings that were transcribed to their end since the start."""
 
     def __len__(self) -> int:
         return len(self._deadlines)
@@ -100,8 +95,8 @@ class Recordings:
                 try:
                     yield recording, finals
                 finally:
-                    logger.info("a recording ended after %.1f s of audio", recording.duration_ms / 1000)
-        self.n_transcribed += 1
+                    damage = ", of which a part was damaged" if recording.is_damaged else ""
+                    logger.info("a recording ended after %.1f s of audio%s", recording.duration_ms / 1000, damage)
 
     async def drain(self) -> None:
         """Take no more recordings, and wait for the answers. What is not done in time is cut off. Idempotent."""

@@ -194,9 +194,10 @@ FIGURES: tuple[Figure[Sources], ...] = (
     ),
     Figure("queue.finals", lambda s: s.queue.finals),
     Figure("queue.partials", lambda s: s.queue.partials),
+    Figure("queue.recorded", lambda s: s.queue.recorded),
     Figure(
         "",
-        lambda s: {"final": s.queue.finals, "partial": s.queue.partials},
+        lambda s: {"final": s.queue.finals, "partial": s.queue.partials, "recorded": s.queue.recorded},
         gauge_by("kind"),
         "waiting_requests",
         "Requests that no worker has yet",
