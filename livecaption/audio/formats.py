@@ -97,9 +97,10 @@ class PcmDecoder:
         if audio_format.encoding == CONTAINER:
             raise ValueError("a container is not PCM: see livecaption.audio.container")
         self.non_finite_samples = 0
-        self._encoding = audio_format.encoding
+        self._read = READERS[audio_format.encoding]
         self._channels = audio_format.channels
         self._block_bytes = SAMPLE_BYTES[audio_format.encoding] * audio_format.channels
+        self._is_mono = channel_mode == "mix" and audio_format.channels == 1
         self._downmixer = (
             None if channel_mode == "separate" else Downmixer(audio_format.channels, audio_format.sample_rate_hz)
         )
@@ -115,9 +116,11 @@ class PcmDecoder:
         if self._rest:
             data = self._rest + data
         n_blocks, n_rest = divmod(len(data), self._block_bytes)
-        self._rest = bytes(data[len(data) - n_rest :])
-        interleaved, n_non_finite = READERS[self._encoding](data, n_blocks * self._channels)
+        self._rest = bytes(data[len(data) - n_rest :]) if n_rest else b""
+        interleaved, n_non_finite = self._read(data, n_blocks * self._channels)
         self.non_finite_samples += n_non_finite
+        if self._is_mono:
+            return interleaved
         channels = interleaved.reshape(n_blocks, self._channels)
         return channels if self._downmixer is None else self._downmixer.push(channels)
 
@@ -176,7 +179,13 @@ Reader = Callable[[Bytes, int], tuple[Samples, int]]
 
 def _integers(dtype: str) -> Reader:
     scale = np.float32(2.0 ** (1 - 8 * np.dtype(dtype).itemsize))
-    return lambda data, n_values: (np.frombuffer(data, dtype, n_values).astype(np.float32) * scale, 0)
+
+    def read(data: Bytes, n_values: int) -> tuple[Samples, int]:
+        samples = np.frombuffer(data, dtype, n_values).astype(np.float32)
+        samples *= scale
+        return samples, 0
+
+    return read
 
 
 def _integers_of_24_bits(data: Bytes, n_values: int) -> tuple[Samples, int]:

@@ -73,21 +73,23 @@ class AudioInput:
             return
         if self._next_look is None:
             self._look()
+        wait_s = 0.0
+        if is_short := self._container is None and len(data) <= PIECE_BYTES:
+            wait_s = self._receive_piece(data, time.monotonic())
+            if not wait_s and not self._throttle.is_full(self._pipeline.backlog_ms):
+                return  # as after nearly every message
         self._n_being_taken += 1
         try:
-            await self._take(data)
+            if self._container is not None:
+                await self._container.push(data)
+            elif not is_short:
+                await self._receive_in_pieces(memoryview(data))
+            elif wait_s:
+                await asyncio.sleep(wait_s)
+            if self._throttle.is_full(self._pipeline.backlog_ms):
+                await self._throttle.wait_for_room()
         finally:
             self._n_being_taken -= 1
-
-    async def _take(self, data: bytes) -> None:
-        if self._container is not None:
-            await self._container.push(data)
-        elif len(data) > PIECE_BYTES:
-            await self._receive_in_pieces(memoryview(data))
-        elif wait_s := self._receive_piece(data, time.monotonic()):
-            await asyncio.sleep(wait_s)
-        if self._throttle.is_full(self._pipeline.backlog_ms):
-            await self._throttle.wait_for_room()
 
     def interrupt(self) -> None:
         """Drop the rest of the message that is being taken.
@@ -153,9 +155,11 @@ class AudioInput:
         """Take up to `PIECE_BYTES`; return for how many seconds no more may be taken."""
         before_ms = self._pipeline.received_ms
         outputs = self._pipeline.receive_audio(audio, now_s)
-        self._clock.receive(self._pipeline.received_ms, now_s)
-        self._execute(outputs)
-        return self._use_allowance(self._pipeline.received_ms - before_ms, now_s)
+        received_ms = self._pipeline.received_ms
+        self._clock.receive(received_ms, now_s)
+        if outputs:
+            self._execute(outputs)
+        return self._use_allowance(received_ms - before_ms, now_s)
 
     def _use_allowance(self, audio_ms: int, now_s: float) -> float:
         """Return for how many seconds no more may be taken. A channel that is kept apart costs as much as a stream."""

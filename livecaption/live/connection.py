@@ -222,8 +222,9 @@ class Connection:
     async def _receive(self, message: str | bytes) -> None:
         if isinstance(message, str):
             self._dialect.limits.check(message)
-        commands = self._dialect.receive(message)
-        if not isinstance(message, str):
+            commands = self._dialect.receive(message)
+        else:
+            commands = self._dialect.receive(message)
             self._dialect.limits.check(message)  # after it was judged whether it may come now, which needs no reading
         for command in commands:
             if isinstance(command, Audio):

@@ -14,8 +14,7 @@ class Turn:
     """The use of the loop by one connection since it last gave way."""
 
     def __init__(self) -> None:
-        self._used_s = 0.0
-        self._n_steps = 0
+        self.begin()
 
     def is_over(self, used_s: float) -> bool:
         """Note a step of `used_s` seconds without suspension; return whether to `await asyncio.sleep(0)` now."""
@@ -23,5 +22,9 @@ class Turn:
         self._n_steps += 1
         if self._used_s < MAX_TURN_S and self._n_steps < MAX_STEPS:
             return False
-        self._used_s, self._n_steps = 0.0, 0
+        self.begin()
         return True
+
+    def begin(self) -> None:
+        """Begin a new turn, because others had the loop."""
+        self._used_s, self._n_steps = 0.0, 0

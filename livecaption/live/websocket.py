@@ -33,6 +33,16 @@ class _Response(web.WebSocketResponse):
     """The response of aiohttp, but patient with a peer that is not being read: its pong cannot come."""
 
     is_read = False
+    has_waited = False
+    """True if data has come while it is read, so others had the loop since then."""
+
+    def _on_data_received(self) -> None:
+        """Put off the next ping. That of aiohttp does the same in a callback of the loop, one for each message."""
+        self.has_waited = self.is_read
+        if self._heartbeat is None or self._heartbeat_cb is None or self._pong_response_cb is not None:
+            self._reset_heartbeat()
+        else:
+            self._heartbeat_when = time.monotonic() + self._heartbeat  # which the callback of the heartbeat looks at
 
     def _pong_not_received(self) -> None:
         if self.is_read:
@@ -91,17 +101,19 @@ class WebSocket:
         """
         while True:
             now_s = time.monotonic()
-            wait_s = self._allowance.use(1, now_s)
-            if wait_s:
+            if wait_s := self._allowance.use(1, now_s):
                 await asyncio.sleep(wait_s)
             elif self._turn.is_over(now_s - self._returned_s):
                 await asyncio.sleep(0)
+            self.response.has_waited = False
             self.response.is_read = True
             try:
                 message: WSMessage = await self.response.receive()
             finally:
                 self.response.is_read = False
             self._returned_s = time.monotonic()
+            if self.response.has_waited:
+                self._turn.begin()
             self._heard.set()
             if message.type in DATA:
                 return message

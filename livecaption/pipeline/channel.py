@@ -227,6 +227,8 @@ class ChannelPipeline:
         )
 
     def _after_skipped(self, samples: Samples) -> Samples:
+        if not self._n_skipped:
+            return samples
         n_skipped = min(self._n_skipped, len(samples))
         self._n_skipped -= n_skipped
         return samples[n_skipped:]
@@ -239,7 +241,7 @@ class ChannelPipeline:
         self._chunk_begin = self._cutter.now - len(frames) * FRAME_SAMPLES
         if self._cutter.last_voiced_at != last_voiced_at:
             self._last_voiced_s = now_s
-        outputs = self._handle(events, now_s, voiced_before_s)
+        outputs = self._handle(events, now_s, voiced_before_s) if events else []
         if self._open is None:
             self._requests.forget_distant(self._cutter.undecided_from)
         else:

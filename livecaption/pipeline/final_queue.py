@@ -122,6 +122,8 @@ class FinalQueue:
     @property
     def backlog_ms(self) -> int:
         """Audio of ended utterances whose finals are not released yet, in ms."""
+        if not self._items:
+            return 0  # as after nearly every message
         return sum(ms_of(final.utterance.window_end - final.utterance.window_start) for final in self._finals())
 
     def append(self, item: AwaitedFinal | Flushed) -> None:

@@ -94,5 +94,7 @@ class Intake:
 
     def take_faults(self) -> list[InvalidAudio]:
         """Return and forget the faults of the audio since the last call. Each kind is noted once."""
+        if not self._faults:
+            return []  # as after nearly every message
         taken, self._faults = self._faults, []
         return taken

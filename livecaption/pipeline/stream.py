@@ -8,7 +8,7 @@ only. Everything else is counted in samples of stream time. Channels apart: docs
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -259,7 +259,7 @@ class StreamPipeline:
         """Take no more audio. A second call does nothing. `drained` becomes True when the last final is sent."""
         if self._ended:
             return []
-        rests = self._split(self._intake.flush())
+        rests = iter(self._split(self._intake.flush()))
         self._ended = True
         self._promised_until_s = now_s
         return self._report_faults() + self._of_all(lambda channel: channel.end(next(rests), reason, now_s))
@@ -298,12 +298,15 @@ class StreamPipeline:
         return [ErrorReport.of(fault) for fault in self._intake.take_faults()]
 
     def _receive(self, samples: Samples, now_s: float) -> list[Output]:
-        split = self._split(samples)
-        return self._of_all(lambda channel: channel.receive(next(split), now_s))
+        outputs: list[Output] = []
+        for channel, its_samples in zip(self._channels.values(), self._split(samples), strict=True):
+            outputs += self._of(channel, channel.receive(its_samples, now_s))
+        return outputs
 
-    def _split(self, samples: Samples) -> Iterator[Samples]:
+    @staticmethod
+    def _split(samples: Samples) -> Iterable[Samples]:
         """Return the samples of each channel."""
-        return iter((samples,) if self.options.n_channels_apart is None else np.ascontiguousarray(samples.T))
+        return (samples,) if samples.ndim == 1 else np.ascontiguousarray(samples.T)
 
     def _of_all(self, act: Callable[[ChannelPipeline], list[Output]]) -> list[Output]:
         return [output for channel in self._channels.values() for output in self._of(channel, act(channel))]

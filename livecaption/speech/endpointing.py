@@ -188,6 +188,15 @@ class Endpointer:
         self._energy += energy
         return [] if state == "silence" else self._elapse()
 
+    @property
+    def is_silent(self) -> bool:
+        """True if neither speech nor an onset is going on."""
+        return self._state == "silence"
+
+    def pass_silence(self, n_frames: int) -> None:
+        """Take unvoiced frames in silence. Nothing follows from them, and no cut looks back to them."""
+        self.now += n_frames * FRAME_SAMPLES
+
     def flush(self, reason: EndReason) -> list[SpeechEvent]:
         """End the open utterance now, if there is one. Voice shorter than the onset is dropped as a click."""
         is_open = self._state in ("speech", "hangover")

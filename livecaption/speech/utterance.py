@@ -135,10 +135,14 @@ class UtteranceCutter:
         """
         self._audio.append(frames.reshape(-1))
         energies: list[float] = np.einsum("fs,fs->f", frames, frames).tolist()
+        judged = self._judge(frames, energies)
         events: list[UtteranceEvent] = []
-        for voiced, energy in zip(self._judge(frames, energies), energies, strict=True):
-            if speech_events := self._endpointer.push(voiced, energy):
-                events += self._handle(speech_events)
+        if self._endpointer.is_silent and True not in judged:
+            self._endpointer.pass_silence(len(frames))  # as in most messages
+        else:
+            for voiced, energy in zip(judged, energies, strict=True):
+                if speech_events := self._endpointer.push(voiced, energy):
+                    events += self._handle(speech_events)
         self._audio.forget_before(self._needed_from())
         return events
 

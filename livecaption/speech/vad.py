@@ -72,18 +72,25 @@ class VoiceActivityDetector:
             frames: float32 [n_frames, 320], mono, 16 kHz, -1..1.
             energies: for each frame, the sum of its squared samples.
         """
-        plain, amplified = _pcm(frames)
-        # All must receive every frame, because they adapt to the noise.
-        leniently = [self._lenient.is_speech(frame, SAMPLE_RATE_HZ, FRAME_SAMPLES) for frame in plain]
-        strictly = [self._strict.is_speech(frame, SAMPLE_RATE_HZ, FRAME_SAMPLES) for frame in plain]
-        soft_speech = [self._amplified.is_speech(frame, SAMPLE_RATE_HZ, FRAME_SAMPLES) for frame in amplified]
-        voiced = [self._is_voiced(*frame) for frame in zip(leniently, strictly, soft_speech, energies, strict=True)]
+        lenient, strict, soft = self._lenient.is_speech, self._strict.is_speech, self._amplified.is_speech
+        voiced = []
+        for frame, amplified, energy in zip(*_pcm(frames, max(energies, default=0.0)), energies, strict=True):
+            # All must receive every frame, because they adapt to the noise.
+            leniently = lenient(frame, SAMPLE_RATE_HZ, FRAME_SAMPLES)
+            strictly = strict(frame, SAMPLE_RATE_HZ, FRAME_SAMPLES)
+            is_soft_speech = soft(amplified, SAMPLE_RATE_HZ, FRAME_SAMPLES)
+            self._noise.push(energy)
+            if leniently or strictly or is_soft_speech:
+                voiced.append(self._is_voiced(leniently, strictly, is_soft_speech, energy))
+            else:  # as in most frames
+                self._loudest_energy *= _RELEASE
+                voiced.append(False)
         if self._speech_energy:
             self.is_noisy = self._speech_energy < self._noise.energy * (_CLEAR if self.is_noisy else _NOISY)
         return voiced
 
     def _is_voiced(self, leniently: bool, strictly: bool, is_soft_speech: bool, energy: float) -> bool:
-        self._noise.push(energy)
+        """Return whether a frame is voiced that one of the detectors calls voiced."""
         is_soft = energy < self._speech_energy * _SOFT
         if strictly:
             self._speech_energy += FRAME_MS / LEVEL_MS * (energy - self._speech_energy)
@@ -119,10 +126,12 @@ class _NoiseFloor:
             self.is_faint = self.energy < _FAINT
 
 
-def _pcm(frames: Frames) -> tuple[list[bytes], list[bytes]]:
-    """Return each frame as 16-bit integers, clipped: as it is, and amplified."""
+def _pcm(frames: Frames, most_energy: float) -> tuple[list[bytes], list[bytes]]:
+    """Return each frame as 16-bit integers, clipped: as it is, and amplified. `most_energy` is that of the loudest."""
     scaled = frames * _SCALES
-    pcm = scaled.clip(-32768.0, 32767.0, out=scaled).astype("<i2").tobytes()
+    if most_energy > _UNCLIPPED:
+        scaled.clip(_LEAST, _MOST, out=scaled)
+    pcm = scaled.astype("<i2").tobytes()
     cut = [pcm[begin : begin + FRAME_BYTES] for begin in range(0, len(pcm), FRAME_BYTES)]
     return cut[: len(frames)], cut[len(frames) :]
 
@@ -136,4 +145,7 @@ _SOFT = _ratio(-SOFT_SPEECH_DB)
 _FAINT = FRAME_SAMPLES * _ratio(MAX_NOISE_FLOOR_DB)
 _NOISY, _CLEAR = _ratio(NOISY_DB), _ratio(CLEAR_DB)
 _RELEASE = _ratio(-RELEASE_DB_PER_S * FRAME_MS / 1000)
+_UNCLIPPED = 0.9 * _ratio(-AMPLIFICATION_DB)
+"""Energy of a frame in which no sample can reach full scale when amplified, because one alone would have more."""
+_LEAST, _MOST = np.float32(-32768), np.float32(32767)  # to convert Python's numbers takes 1 us for a message
 _SCALES = np.array([[[32768.0]], [[32768.0 * 10 ** (AMPLIFICATION_DB / 20)]]], np.float32)

@@ -23,3 +23,10 @@ def test_each_long_step_is_a_turn() -> None:
 
 def test_short_steps_add_up() -> None:
     assert turns_over(40, MAX_TURN_S / 8) == 5
+
+
+def test_a_turn_begins_when_others_had_the_loop() -> None:
+    turn = Turn()
+    turn.is_over(MAX_TURN_S * 0.9)
+    turn.begin()
+    assert not turn.is_over(MAX_TURN_S * 0.9)

@@ -351,3 +351,18 @@ def test_the_words_of_one_utterance_do_not_count_for_the_next() -> None:
     for voiced in voiced_flags("silence 1000ms, speech 200ms"):
         endpointer.push(voiced, 0.0)
     assert not endpointer.mid_phrase
+
+
+def test_silence_in_one_step_is_the_same_as_frame_by_frame() -> None:
+    """The times and the quietest moment of a later cut are the same, though the utterance is near its maximum then."""
+    speech = [(True, 9.0)] * 90 + [(True, 1.0)] * 5 + [(True, 9.0)] * 60
+    stepped, passed = (Endpointer(EndpointingConfig(max_utterance_ms=2_000)) for _ in range(2))
+    silence = [0.5, 0.0, 2.0]
+    for energy in silence:
+        assert stepped.push(voiced=False, energy=energy) == []
+    assert passed.is_silent
+    passed.pass_silence(len(silence))
+    events = [[event for frame in speech for event in each.push(*frame)] for each in (stepped, passed)]
+    assert events[0] == events[1]
+    assert len(events[0]) >= 3
+    assert not passed.is_silent

@@ -12,7 +12,7 @@ from livecaption.evaluation.clips import read_manifest
 from livecaption.evaluation.latency import SpokenWord
 from livecaption.speech.endpointing import EndpointingConfig
 from livecaption.speech.utterance import UtteranceCutter, UtteranceEnded
-from livecaption.speech.vad import VoiceActivityDetector
+from livecaption.speech.vad import VoiceActivityDetector, _pcm
 from tests.support.cases import for_each
 from tests.support.properties import StageProperties
 from tests.support.speech import sound
@@ -190,3 +190,14 @@ class TestVoiceActivityDetectorProperties(StageProperties):
 
     def check_complete(self, stream: Samples, output: list[bool]) -> None:
         assert output == self.run([self.stream()])[: len(stream)]
+
+
+@pytest.mark.parametrize("sample", [1.0, -1.0, 0.0632, -0.0632, 0.06, 0.0001])
+def test_no_sample_wraps_around_though_all_others_are_zero(sample: float) -> None:
+    """Frames that are too quiet to reach full scale are not clipped. One sample has all the energy here."""
+    frames = np.zeros((2, 320), np.float32)
+    frames[1, 7] = sample
+    pcm = _pcm(frames, max(np.einsum("fs,fs->f", frames, frames).tolist()))
+    values = [[np.frombuffer(frame, "<i2")[7] for frame in cut] for cut in pcm]
+    plain, amplified = (np.float32(sample) * np.float32(32768 * gain) for gain in (1.0, 10 ** (24 / 20)))
+    assert values == [[0, int(max(-32768, min(32767, value)))] for value in (plain, amplified)]
