@@ -6,16 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import numpy as np
 import pytest
 import pytest_asyncio
 import soundfile
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Route, async_playwright
 
 from tests.browser.reading import OpenPage
-from tests.browser.support import ROOT, Launch, Profile, Serve, Server, emptied, serving
-
-JFK = ROOT / "tests" / "data" / "jfk.flac"
+from tests.browser.support import ROOT, Launch, Profile, Serve, Server, emptied, microphone, serving
+from tests.support.speech import sound
 
 CHROMIUM = shutil.which("chromium")
 SHELL = shutil.which("chromium-headless-shell") or CHROMIUM
@@ -93,28 +91,25 @@ async def module_page(launch: Launch) -> AsyncIterator[Page]:
 
 @pytest.fixture(scope="session")
 def speech_wav(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The recording that the fake microphone plays over and over: 11 s of speech, 2 s of silence."""
-    samples, sample_rate_hz = soundfile.read(JFK)
-    path = tmp_path_factory.mktemp("microphone") / "jfk.wav"
-    padded = np.concatenate([samples, np.zeros(2 * sample_rate_hz)])
-    soundfile.write(path, padded, sample_rate_hz, subtype="PCM_16")
+    """The recording that the fake microphone plays over and over: short utterances, for which no test waits long."""
+    path = tmp_path_factory.mktemp("microphone") / "speech.wav"
+    soundfile.write(path, sound("silence 100ms, speech 700ms, silence 800ms"), 16_000, subtype="PCM_16")
     return path
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def speaking_browser(launch: Launch, speech_wav: Path) -> Browser:
     """A browser whose user has allowed the microphone and is speaking."""
-    return await launch(
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={speech_wav}",
-    )
+    return await launch(*microphone(speech_wav))
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def server() -> AsyncIterator[Server]:
-    """A server with default settings, for the tests that need a real model and do not stop it."""
-    async with serving() as server:
+    """A server for the tests that need a real model and do not stop it.
+
+    The pauses in its recording are longer than the default of 500 ms; with this it is a single utterance.
+    """
+    async with serving("--silence", "1500") as server:
         yield server
 
 

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
-from tests.browser.support import Server, assert_accessible, emptied
+from tests.browser.support import Server, assert_accessible
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -20,8 +20,17 @@ async () => {
   rollUp.beginSession('en');
   rollUp.showPartial({ utterance: 0, text: 'Ask not what your country can', stable: 'Ask not what' });
   const view = new TranscriptView(element('transcript'), element('jump'));
-  for (let n = 0; n < 50; n += 1)
+  for (let n = 0; n < 12; n += 1)
     view.add({ text: 'Ask what you can do for your country.', startMs: n * 100_000, language: 'en' });
+}
+"""
+
+AS_BEFORE = """
+() => {
+  for (const dialog of document.querySelectorAll('dialog[open]')) dialog.close();
+  document.activeElement.blur();
+  document.documentElement.dataset.captionColors = 'page';
+  localStorage.clear();
 }
 """
 
@@ -35,16 +44,36 @@ async def context(speaking_browser: Browser) -> AsyncIterator[BrowserContext]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(scripted_server: Server, context: BrowserContext) -> AsyncIterator[Page]:
-    """The page with captions on it."""
-    async with emptied(context):
-        page = await context.new_page()
-        await page.goto(scripted_server.url)
-        await page.evaluate(CAPTIONS)
-        yield page
+    """A page of the test's own, with captions on it."""
+    page = await captioned(scripted_server, context)
+    yield page
+    await page.evaluate("localStorage.clear()")
+    await page.close()
 
 
-async def test_the_page_at_rest_breaks_no_rule(page: Page) -> None:
-    await assert_accessible(page)
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def resting_page(scripted_server: Server, context: BrowserContext) -> Page:
+    return await captioned(scripted_server, context)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page_at_rest(resting_page: Page) -> AsyncIterator[Page]:
+    """The page of all tests that start nothing. Afterwards it looks as before."""
+    size = resting_page.viewport_size
+    yield resting_page
+    await resting_page.set_viewport_size(size)
+    await resting_page.evaluate(AS_BEFORE)
+
+
+async def captioned(server: Server, context: BrowserContext) -> Page:
+    page = await context.new_page()
+    await page.goto(server.url)
+    await page.evaluate(CAPTIONS)
+    return page
+
+
+async def test_the_page_at_rest_breaks_no_rule(page_at_rest: Page) -> None:
+    await assert_accessible(page_at_rest)
 
 
 async def test_the_page_while_live_breaks_no_rule(page: Page) -> None:
@@ -60,17 +89,17 @@ async def test_the_page_with_a_problem_breaks_no_rule(page: Page) -> None:
     await assert_accessible(page)
 
 
-async def test_the_options_break_no_rule(page: Page) -> None:
-    await page.get_by_role("button", name="Options").click()
-    await assert_accessible(page)
+async def test_the_options_break_no_rule(page_at_rest: Page) -> None:
+    await page_at_rest.get_by_role("button", name="Options").click()
+    await assert_accessible(page_at_rest)
 
 
 @pytest.mark.parametrize("colors", ["white-on-black", "yellow-on-black"])
-async def test_caption_colors_break_no_rule(page: Page, colors: str) -> None:
-    await page.get_by_role("button", name="Options").click()
-    await page.get_by_role("combobox", name="Captions").select_option(colors)
-    await page.get_by_role("button", name="Done").click()
-    await assert_accessible(page)
+async def test_caption_colors_break_no_rule(page_at_rest: Page, colors: str) -> None:
+    await page_at_rest.get_by_role("button", name="Options").click()
+    await page_at_rest.get_by_role("combobox", name="Captions").select_option(colors)
+    await page_at_rest.get_by_role("button", name="Done").click()
+    await assert_accessible(page_at_rest)
 
 
 async def test_a_browser_without_the_colors_of_the_page_uses_those_of_its_system(page: Page) -> None:
@@ -116,10 +145,10 @@ async def test_wide_text_spacing_cuts_nothing_off(page: Page) -> None:
     assert await page.locator("#roll-up").evaluate("(e) => e.clientHeight") >= 2 * line - 1
 
 
-async def test_every_control_can_be_hit(page: Page) -> None:
+async def test_every_control_can_be_hit(page_at_rest: Page) -> None:
     """WCAG 2.5.8: at least 24 by 24 pixels, in the narrowest window too."""
-    await page.set_viewport_size({"width": 320, "height": 640})
-    small = await page.evaluate(
+    await page_at_rest.set_viewport_size({"width": 320, "height": 640})
+    small = await page_at_rest.evaluate(
         "[...document.querySelectorAll('button, select, input')].filter((e) => e.offsetParent)"
         ".filter((e) => Math.min(e.offsetWidth, e.offsetHeight) < 24).map((e) => e.id)"
     )
