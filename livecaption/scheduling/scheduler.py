@@ -23,8 +23,9 @@ Rules, in order:
    several workers gets none, so that the next final finds it idle. None is tried again. After a crash its session gets
    no more of them: docs/decisions/0048-tracks.md.
 10. Finals of recordings go behind all of these, to workers without a batch. So a live request waits for one batch of
-    them at most. While there are live streams, one of several workers gets neither these nor translations. A recorded
-    final that is tried again waits among its kind: docs/decisions/0058-uploads.md.
+    them at most. While there are live streams, they go only while no worker works for these, and one of several
+    workers gets neither them nor translations. A recorded final that is tried again waits among its kind:
+    docs/decisions/0058-uploads.md.
 
 Pure: events in, instructions out. The scheduler does not depend on time, processes or pipes.
 """
@@ -335,9 +336,17 @@ class Scheduler:
         return self._translates and self._n_in_background < max(1, len(self._workers) - 1)
 
     def _next_recorded(self) -> tuple[Request, ...]:
-        if self._n_in_background >= max(1, len(self._workers) - self._spares_worker):
+        if not self._may_record():
             return ()
         return self._recorded.take(self._max_recorded, self._config.max_batch_bytes, self._may_share)
+
+    def _may_record(self) -> bool:
+        """Return whether there is time for recorded finals: beside live streams, only while no worker works for them.
+
+        One of several workers stays free even then.
+        """
+        n_busy = sum(map(bool, self._workers.values()))
+        return not self._spares_worker or n_busy == self._n_in_background < max(1, len(self._workers) - 1)
 
     @property
     def _n_in_background(self) -> int:
@@ -377,8 +386,7 @@ class Scheduler:
         if not all(self._workers.values()):
             assert not self._suspects, "a worker is empty although a final is waiting to be tried again"
             assert not (self._translations and self._may_translate()), "a worker is empty although a translation waits"
-            may_record = self._n_in_background < max(1, len(self._workers) - self._spares_worker)
-            assert not (self._recorded and may_record), "a worker is empty although a recorded final waits"
+            assert not (self._recorded and self._may_record()), "a worker is empty although a recorded final waits"
         if any(self._is_idle(worker) and self._has_room(worker) for worker in self._workers) and not self._suspects:
             assert not self._finals, "a worker is idle although a final waits"
             assert not eligible, "a worker is idle although a partial waits"

@@ -865,6 +865,16 @@ def test_one_of_several_workers_is_spared_from_recorded_finals_while_there_are_l
     assert ids(sched.limit_batches(finals=1, partials=1, spares_worker=False)) == [(3,)]
 
 
+def test_recorded_finals_wait_while_a_worker_works_for_a_live_stream() -> None:
+    sched = scheduler(W1, W2, W3, max_batch=1)
+    assert ids(sched.submit(final(1))) == [(1,)]
+    assert sched.submit(recorded(2)) == []
+    assert ids(sched.complete(W1, BatchId(1))[1]) == [(2,)]
+    sched.submit(final(3))
+    sched.submit(recorded(4))
+    assert ids(sched.limit_batches(finals=1, partials=1, spares_worker=False)) == [(4,)]
+
+
 def test_a_batch_of_recorded_finals_has_a_limit_of_its_own() -> None:
     sched = scheduler(max_batch=4)
     sched.limit_batches(finals=4, partials=4, recorded=2)
