@@ -6,6 +6,7 @@ import pytest
 
 from livecaption.captions.punctuation import without_punctuation
 from livecaption.client import StreamSettings, connect
+from livecaption.evaluation.wer import word_error_rate
 from livecaption.events import Final
 from livecaption.ipc.config import EngineConfig
 from tests.support import peer_clients
@@ -13,6 +14,9 @@ from tests.support.streaming import jfk_pcm
 from tests.support.wyoming import Ports, serving
 
 pytestmark = pytest.mark.model
+JFK = "And so my fellow Americans ask not what your country can do for you, ask what you can do for your country."
+MAX_ERRORS = 2
+"""Words that may differ: a final keeps what partials have committed, and there is more or less time for partials."""
 
 
 @pytest.fixture(scope="module")
@@ -31,25 +35,31 @@ async def text(ports: Ports) -> str:
         async for event in stream:
             if isinstance(event, Final):
                 finals.append(event.text)
-    assert "ask what you can do for your country" in without_punctuation(" ".join(finals))
-    return without_punctuation(" ".join(finals))
+    assert word_error_rate([JFK], [" ".join(finals)]).n_errors <= MAX_ERRORS
+    return " ".join(finals)
+
+
+def check(text: str, expected: str) -> None:
+    assert word_error_rate([expected], [text]).n_errors <= MAX_ERRORS, (text, expected)
 
 
 async def test_vosk_has_the_same_text(ports: Ports, text: str) -> None:
     replies = await peer_clients.vosk(f"ws://127.0.0.1:{ports.vosk}", jfk_pcm())
-    assert without_punctuation(" ".join(reply["text"] for reply in replies if "text" in reply)) == text
+    check(" ".join(reply["text"] for reply in replies if "text" in reply), text)
 
 
 async def test_vosk_without_punctuation_has_the_same_text(ports: Ports, text: str) -> None:
     replies = await peer_clients.vosk(f"ws://127.0.0.1:{ports.vosk}/?punctuation=false", jfk_pcm())
-    assert " ".join(reply["text"] for reply in replies if reply.get("text")) == text
+    words = " ".join(reply["text"] for reply in replies if reply.get("text"))
+    check(words, text)
+    assert words == without_punctuation(words)
 
 
 async def test_whisperlive_has_the_same_text(ports: Ports, text: str, old_clients: dict[str, str]) -> None:
     heard = await peer_clients.whisper_live(str(ports.whisperlive), jfk_pcm(), old_clients)
-    assert without_punctuation(" ".join(heard["committed"])) == text
+    check(" ".join(heard["committed"]), text)
 
 
 async def test_wyoming_has_the_same_text(ports: Ports, text: str) -> None:
     events = dict(await peer_clients.wyoming(ports.wyoming, jfk_pcm()))
-    assert without_punctuation(events["transcript"]["text"]) == text
+    check(events["transcript"]["text"], text)

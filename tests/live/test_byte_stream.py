@@ -13,6 +13,7 @@ from livecaption.errors import MessageTooBig
 from livecaption.live.byte_stream import ByteStream
 from livecaption.live.config import SocketLimits
 from livecaption.live.dialects.wyoming_events import EventFraming
+from tests.support.eventually import eventually
 from tests.support.wyoming import HEAD_OF_2_GB, event, stop_reading
 
 CLOSE_S = 0.3
@@ -122,7 +123,7 @@ async def test_a_close_takes_no_longer_than_its_time_if_the_peer_does_nothing() 
 async def test_a_close_while_somebody_reads_awaits_no_answer() -> None:
     async with connected(close_timeout_s=60.0) as (stream, _, _):
         reading = asyncio.ensure_future(stream.receive())
-        await asyncio.sleep(0)
+        await eventually(lambda: stream._is_read)
         async with asyncio.timeout(20):
             await stream.close(1001, "")
         assert (await reading).type is WSMsgType.CLOSED

@@ -97,7 +97,8 @@ async def test_a_stream_has_interim_results_finals_and_metadata(client: Client) 
 
 
 async def test_finals_are_contiguous_and_have_the_words_of_the_native_protocol(client: Client) -> None:
-    audio = (SPEECH + PAUSE) * 3
+    # After a short pause, a window has the utterance before too, if its final is there by then.
+    audio = (SPEECH + PAUSE * 4) * 3
     messages = await talk(await connect(client, punctuate="true"), audio)
     assert said(messages) == await natively_said(client, audio)
     closed_s = 0.0

@@ -17,6 +17,8 @@ from livecaption.server.lifecycle import running_server
 from tests.support.serving import read_event
 from tests.support.speech import pcm_s16le
 
+MAX_ERRORS = 2
+"""Words that may differ: a final keeps what partials have committed, and there is more or less time for partials."""
 CLIPS = ("jfk", "ls-1995-1837-0001")
 
 
@@ -76,4 +78,5 @@ async def test_the_transcript_is_that_of_the_native_protocol(
     assert len(expected.split()) > 10
     for given, rate_hz in ((audio, 16_000), (recorded, 24_000)):
         transcript, deltas = await realtime(url, given, rate_hz)
-        assert word_error_rate([expected] * 2, [transcript, deltas]).rate == 0
+        assert word_error_rate([transcript], [deltas]).rate == 0
+        assert word_error_rate([expected], [transcript]).n_errors <= MAX_ERRORS

@@ -186,15 +186,23 @@ def subreaper() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("subreaper")
-@pytest.mark.parametrize("layers", [ALL, *([watch] for watch in WATCHES), [Layer.PARENT_CHECK]], ids=repr)
+@pytest.mark.parametrize("layers", [ALL, *([watch] for watch in WATCHES)], ids=repr)
 async def test_the_new_parent_need_not_be_process_1(layers: list[Layer]) -> None:
     """Row 24."""
     async with parent(layers=layers) as server:
         worker = await server.started()
-        if layers != [Layer.PARENT_CHECK]:  # this layer checks only once, at the start
-            await server.ready()
+        await server.ready()
         server.send(signal.SIGKILL)
         await gone(server, worker, 1.0)
+
+
+@pytest.mark.usefixtures("subreaper", "cold_processes")
+async def test_the_check_at_the_start_finds_another_new_parent_too() -> None:
+    """Row 24. A worker checks once, when it has imported its modules, so its server must be gone before."""
+    async with parent(layers=[Layer.PARENT_CHECK]) as server:
+        worker = await server.started()
+        server.send(signal.SIGKILL)
+        await gone(server, worker, STARTING_GONE_WITHIN_S)
 
 
 async def test_a_stray_copy_of_the_pipes_keeps_nobody_alive() -> None:
