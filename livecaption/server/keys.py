@@ -107,6 +107,8 @@ class Keys:
         """
         key = self.recognize(shown, address)
         if key is None:
+            if shown:
+                raise Unauthorized("this token is not known here")
             raise Unauthorized("a token is needed: Authorization: Bearer, or the subprotocol token.<base64url>")
         key.check(role, _now())
         return key

@@ -140,6 +140,7 @@ async def _serve(config: Config, signals: SignalInbox, manager: ServiceManager) 
     _dump_stacks_when_asked(pool)
     try:
         logger.info("listening on %s", " and ".join(await listener.listen(runner, secured)))
+        listening.log_protocols(config.server)
         listening.log_addresses(runner)
         listening.warn_of_weak_token(config.server)
         logger.info("%s", config.store.description)

@@ -174,6 +174,14 @@ def log_addresses(runner: web.AppRunner) -> None:
         logger.info("other machines open %s", public or ", ".join(addresses))
 
 
+def log_protocols(server: ServerConfig) -> None:
+    """Log what clients may speak, and at which ports of their own. Requests of another protocol get 404."""
+    ports = {"wyoming": server.wyoming_port, "vosk": server.vosk_port, "whisperlive": server.whisperlive_port}
+    at = [f"{name} at port {port}" for name, port in ports.items() if port]
+    spoken = [name for name in server.spoken_protocols if name != WYOMING]  # that needs a port of its own
+    logger.info("protocols: %s (--protocols)", ", ".join(spoken + at))
+
+
 def warn_of_weak_token(server: ServerConfig) -> None:
     """Warn if other machines reach a server whose token may be found by trying."""
     if server.has_weak_token and (server.public_url or not is_on_this_machine(server.host)):

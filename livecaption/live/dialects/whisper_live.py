@@ -189,8 +189,11 @@ class WhisperLive:
                 }
                 for word in final.words
             ]
+        # A client writes its last open segment into its file, unless that has the text of the last completed one.
+        opened = [*self._segments.completed.values(), segment | {"completed": False}]
         self._segments.add(final.utterance, segment)
-        return [*self._language(final.language, final.confidence), *self._news()]
+        language = self._language(final.language, final.confidence)
+        return [*language, self._message(segments=opened), *self._news()]
 
     def _translate(self, event: Translation) -> list[str]:
         original = self._segments.completed.get(event.utterance)

@@ -19,6 +19,7 @@ READY = Ready("s", "secret", 1, "tiny", None, 0)
 DOORS = Final(0, "Doors open at nine.", 0, 2100, "en", 0.98, 500)
 PLEASE = Partial(1, 1, "Please", "", 2100, 3000)
 SHOWN_DOORS = {"start": "0.000", "end": "2.100", "text": " Doors open at nine.", "completed": True}
+OPEN_DOORS = {**SHOWN_DOORS, "completed": False}
 SHOWN_PLEASE = {"start": "2.100", "end": "3.000", "text": " Please", "completed": False}
 
 
@@ -63,8 +64,16 @@ def test_a_client_is_ready_once_its_session_is_open() -> None:
 
 def test_segments_are_sent_with_each_change() -> None:
     dialect, _ = begun()
-    assert sent(dialect, READY, DOORS)[1:] == [{"segments": [SHOWN_DOORS]}]
+    assert sent(dialect, READY, DOORS)[1:] == [{"segments": [OPEN_DOORS]}, {"segments": [SHOWN_DOORS]}]
     assert sent(dialect, PLEASE) == [{"segments": [SHOWN_DOORS, SHOWN_PLEASE]}]
+
+
+def test_the_last_open_segment_has_the_text_of_the_completed_one() -> None:
+    """Otherwise the client of WhisperLive writes the last utterance twice into its file."""
+    dialect, _ = begun()
+    shown = sent(dialect, DOORS, PLEASE, Final(1, "Please sit.", 2100, 3000, "en", 0.9, 0))
+    opened = [message["segments"][-1] for message in shown if not message["segments"][-1]["completed"]]
+    assert opened[-1]["text"] == shown[-1]["segments"][-1]["text"] == " Please sit."
 
 
 def test_speech_whose_final_is_awaited_is_one_open_segment_with_what_follows() -> None:
@@ -104,6 +113,7 @@ def test_the_language_comes_second_if_the_model_has_only_one() -> None:
     ready = Ready("s", "secret", 1, "tiny.en", "en", 0)
     assert sent(dialect, ready, DOORS)[1:] == [
         {"language": "en", "language_prob": 1.0},
+        {"segments": [OPEN_DOORS]},
         {"segments": [SHOWN_DOORS]},
     ]
 
@@ -113,6 +123,7 @@ def test_no_segment_comes_before_the_language_that_is_detected() -> None:
     assert sent(dialect, READY, Partial(0, 1, "Doors", "", 0, 900))[1:] == []
     assert sent(dialect, DOORS, PLEASE) == [
         {"language": "en", "language_prob": 0.98},
+        {"segments": [OPEN_DOORS]},
         {"segments": [SHOWN_DOORS]},
         {"segments": [SHOWN_DOORS, SHOWN_PLEASE]},
     ]
