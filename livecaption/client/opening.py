@@ -180,24 +180,31 @@ async def wait_until_accepted(
 ) -> Opened:
     """Make an attempt to open something, and others at the times that the server names, for at most `wait_s`.
 
-    `waiting` is called with each refusal before that.
+    `waiting` is called with each refusal before that. A server that has asked for patience may restart meanwhile.
 
     Raises:
         StreamError: the last refusal. It has no `retry_after_s`, or that is after `wait_s`.
+        ConnectionError: the server could not be reached at first, or at the end of `wait_s`.
     """
     clock = asyncio.get_running_loop().time
     give_up_s = clock() + wait_s
+    has_answered = False
     while True:
         try:
             return await attempt()
         except StreamError as refusal:
             if refusal.retry_after_s is None:
                 raise
+            has_answered = True
             pause_s = max(refusal.retry_after_s, RETRY_S)
             if clock() + pause_s > give_up_s:
                 raise
             if waiting is not None:
                 waiting(refusal)
+        except ConnectionError:
+            pause_s = MAX_RETRY_S
+            if not has_answered or clock() + pause_s > give_up_s:
+                raise
         await asyncio.sleep(pause_s)
 
 

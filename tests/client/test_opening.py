@@ -24,7 +24,7 @@ from livecaption.client import (
     watch,
     watch_url,
 )
-from livecaption.client.opening import reconnect
+from livecaption.client.opening import reconnect, wait_until_accepted
 from tests.support.certificates import Authority
 from tests.support.eventually import eventually
 from tests.support.scripted_peer import READY, ServerOf
@@ -93,6 +93,26 @@ async def test_a_client_that_may_wait_does_so_until_the_server_accepts(open_: Op
         # It asks no sooner than the server allows.
         assert asyncio.get_running_loop().time() - began_s >= 0.2
     assert [str(refusal) for refusal in refusals] == 2 * ["the model is not loaded yet"]
+
+
+async def test_a_server_that_asked_for_patience_may_restart_meanwhile() -> None:
+    answers = [StreamRefused(503, "overloaded", "full", 0.0), ConnectionError("it restarts"), "accepted"]
+
+    async def attempt() -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert await wait_until_accepted(attempt, 30.0, None) == "accepted"
+
+
+async def test_a_server_that_never_answered_is_not_waited_for() -> None:
+    async def attempt() -> Any:
+        raise ConnectionError("nobody is there")
+
+    with pytest.raises(ConnectionError, match="nobody"):
+        await wait_until_accepted(attempt, 30.0, None)
 
 
 @BOTH
