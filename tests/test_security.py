@@ -41,7 +41,7 @@ BOUNDS = {
     f"{openai_realtime.MAX_FIELDS_CHARACTERS // KIB} KiB beside it",
     "events of Wyoming": f"an event of Wyoming | {wyoming_events.MAX_LINE_BYTES // KIB} KiB a line, "
     f"{wyoming_events.MAX_DATA_BYTES // KIB} KiB of data, {wyoming_events.MAX_PAYLOAD_BYTES // MIB} MiB of payload |",
-    "lobby": f"those at `/` | {lobby.MAX_CONNECTIONS}, for {SOCKET.start_timeout_s:.0f} s |",
+    "lobby": f"those at `/` | {lobby.MAX_CONNECTIONS} of each, for {SOCKET.start_timeout_s:.0f} s |",
     "errors": f"bad messages of a publisher | {connection.MAX_ERRORS} |",
     "wrong tokens": f"/64 network) | {attempts.MAX_WRONG} a minute, of the last {attempts.MAX_ADDRESSES} addresses |",
     "keys": f"keys; tokens of one request | {keys.MAX_KEYS}; {keys.MAX_SHOWN} |",
