@@ -14,6 +14,7 @@ from livecaption.decoding.decoder import DecoderConfig
 from livecaption.delivery import destination, outgoing, receiver
 from livecaption.evaluation import siege
 from livecaption.live import connection, lobby, outbox, turn
+from livecaption.live.allowance import BYTES_OF_A_MESSAGE
 from livecaption.live.dialects import native, openai_realtime, wyoming_events
 from livecaption.live.event_log import MAX_CHARACTERS, MAX_MESSAGES
 from livecaption.live.logs import FEW_REFUSALS
@@ -33,7 +34,8 @@ SOCKET, SESSION, AUDIO, REGISTRY = LIVE.socket, LIVE.session, LIVE.session.audio
 BOUNDS = {
     "handshake": f"a handshake of TLS or HTTP | {SERVER.http.keepalive_timeout_s:.0f} s",
     "start": f"within {SOCKET.start_timeout_s:.0f} s",
-    "messages": f"{SOCKET.messages_per_s:.0f} a second, {SOCKET.messages_burst:.0f} at once",
+    "messages": f"{SOCKET.messages_per_s:.0f} a second, {SOCKET.messages_burst:.0f} at once; "
+    f"each {BYTES_OF_A_MESSAGE // KIB} KiB of a message count",
     "text": f"a text message | {native.LIMITS.max_text_bytes // KIB} KiB",
     "binary": f"a binary message | {native.LIMITS.max_binary_bytes // MIB} MiB",
     "read": f"from {(native.LIMITS.max_binary_bytes + app.READ_MARGIN_BYTES) / MIB:.2f} MiB on",
@@ -41,7 +43,7 @@ BOUNDS = {
     f"{openai_realtime.MAX_FIELDS_CHARACTERS // KIB} KiB beside it",
     "events of Wyoming": f"an event of Wyoming | {wyoming_events.MAX_LINE_BYTES // KIB} KiB a line, "
     f"{wyoming_events.MAX_DATA_BYTES // KIB} KiB of data, {wyoming_events.MAX_PAYLOAD_BYTES // MIB} MiB of payload |",
-    "lobby": f"those at `/` | {lobby.MAX_CONNECTIONS}, for {SOCKET.start_timeout_s:.0f} s |",
+    "lobby": f"those at `/` | {lobby.MAX_CONNECTIONS} of each, for {SOCKET.start_timeout_s:.0f} s |",
     "errors": f"bad messages of a publisher | {connection.MAX_ERRORS} |",
     "wrong tokens": f"/64 network) | {attempts.MAX_WRONG} a minute, of the last {attempts.MAX_ADDRESSES} addresses |",
     "keys": f"keys; tokens of one request | {keys.MAX_KEYS}; {keys.MAX_SHOWN} |",

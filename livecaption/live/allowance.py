@@ -3,6 +3,18 @@
 Source: Turner 1986, "New Directions in Communications". Use beyond the limit is delayed, not refused.
 """
 
+BYTES_OF_A_MESSAGE = 64 * 1024
+"""Bytes by which a message counts as one more. Less: audio that may come at once waits. More: large messages without
+meaning take more of the loop."""
+MAX_CHARACTER_BYTES = 4
+"""The longest character in UTF-8 (RFC 3629)."""
+
+
+def extra_messages(message: str | bytes) -> int:
+    """Return how many messages more a large one counts. A text that is not ASCII counts as one of long characters."""
+    n_extra = len(message) // BYTES_OF_A_MESSAGE
+    return n_extra * MAX_CHARACTER_BYTES if n_extra and isinstance(message, str) and not message.isascii() else n_extra
+
 
 class Allowance:
     """One peer's use of one thing.

@@ -19,8 +19,9 @@ class SocketLimits:
         close_timeout_s: time that the close handshake may take, and a message once the server stops. Longer: a stop
             takes longer. Shorter: distant peers do not get their last messages.
         messages_per_s, messages_burst: messages of a peer, in the long run and at once; a peer that sends more is read
-            more slowly. These are 20 ms chunks at ten times the pace of speech. A message without meaning takes 10 us,
-            so a flood takes 0.5 % of a core. More: a larger part. Less: files are taken more slowly.
+            more slowly. A large one counts as several (`allowance.BYTES_OF_A_MESSAGE`). These are 20 ms chunks at ten
+            times the pace of speech. A message without meaning takes 10 us, so a flood takes 0.5 % of a core. More: a
+            larger part. Less: files are taken more slowly.
     """
 
     start_timeout_s: float = 10.0

@@ -1,7 +1,8 @@
 """The connections of protocols that ask for admission with their first message, until that is there. Pure.
 
 WhisperLive reports over the open connection that the server is full, and a client of Wyoming may only ask what the
-server can do. They hold no slot meanwhile, so their number has a limit of its own.
+server can do. They hold no slot meanwhile, so their number has a limit of its own. Wyoming has a lobby of its own too:
+its clients show no key, and must not keep out those that did.
 """
 
 from collections.abc import Iterator

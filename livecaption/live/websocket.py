@@ -3,7 +3,8 @@
 aiohttp answers pings, and reads on behind a Close, without limits and without giving way to others. So both are done
 here, and nothing else reads from a socket or closes one:
 
-    messages    a limited number a second; a peer that sends more is read more slowly (TCP does the rest), not cut off
+    messages    a limited number a second; a peer that sends more is read more slowly (TCP does the rest), not cut off;
+                a large one counts as several
     pings       count as messages, and are answered here
     the loop    is given to others after each 2 ms
     the close   takes a second at most; messages that still come are dropped
@@ -17,7 +18,7 @@ from types import MappingProxyType
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
 from livecaption.errors import MessageTooBig
-from livecaption.live.allowance import Allowance
+from livecaption.live.allowance import Allowance, extra_messages
 from livecaption.live.config import SocketLimits
 from livecaption.live.turn import Turn
 
@@ -116,6 +117,7 @@ class WebSocket:
                 self._turn.begin()
             self._heard.set()
             if message.type in DATA:
+                self._allowance.use(extra_messages(message.data), self._returned_s)  # for which the next one waits
                 return message
             if message.type is WSMsgType.PONG or (message.type is WSMsgType.PING and await self._answered(message)):
                 continue

@@ -113,6 +113,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
         sessions,
         rooms=known_rooms,
         lobby=Lobby(),
+        wyoming_lobby=Lobby(),
         sinks=attached,
         decoders=decoders,
         recordings=Recordings(pool, decoders, config.live.session.audio, drain_timeout_s=drain_timeout_s),

@@ -25,6 +25,9 @@ class Services:
     sessions: SessionRegistry
     rooms: Rooms
     lobby: Lobby
+    """Its clients come over HTTP, and have shown a key where the server has any."""
+    wyoming_lobby: Lobby
+    """Its clients have no keys, and take no places of others."""
     sinks: Sinks
     decoders: DecoderPool
     recordings: Recordings

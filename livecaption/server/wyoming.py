@@ -29,7 +29,7 @@ async def serve(app: web.Application, reader: asyncio.StreamReader, writer: asyn
     dialect = Wyoming(config.endpointing, lambda: _model(services), ends_commands=config.server.wyoming_endpointing)
     try:
         with ExitStack() as place:
-            place.enter_context(services.lobby.waiting())
+            place.enter_context(services.wyoming_lobby.waiting())
             await services.sessions.find_room()
             connection = Connection(stream, dialect, services.sessions, services.rooms, place, None, admits_late=True)
             await connection.run()

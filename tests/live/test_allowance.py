@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livecaption.live.allowance import Allowance
+from livecaption.live.allowance import BYTES_OF_A_MESSAGE, Allowance, extra_messages
+from tests.support.cases import for_each
 
 
 def test_a_burst_costs_no_time_and_the_excess_costs_its_own_length() -> None:
@@ -20,6 +21,20 @@ def test_the_stock_comes_back_with_time_but_not_beyond_its_size() -> None:
     assert allowance.use(5, 0.5) == 0.0
     assert allowance.use(20, 1000.0) == 0.0
     assert allowance.use(1, 1000.0) == pytest.approx(0.1)
+
+
+@for_each(
+    ("message", "n_extra"),
+    [
+        (bytes(BYTES_OF_A_MESSAGE - 1), 0),
+        (bytes(3 * BYTES_OF_A_MESSAGE), 3),
+        ("x" * (2 * BYTES_OF_A_MESSAGE), 2),
+        ("ü" * BYTES_OF_A_MESSAGE, 4),
+        ("ü", 0),
+    ],
+)
+def test_a_large_message_counts_more(message: str | bytes, n_extra: int) -> None:
+    assert extra_messages(message) == n_extra
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 3)), max_size=50))

@@ -12,6 +12,7 @@ from aiohttp import WSMessage, WSMsgType, web
 from livecaption.errors import MessageTooBig
 from livecaption.evaluation import peers
 from livecaption.evaluation.peers import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawPeer, close_codes, frame
+from livecaption.live.allowance import BYTES_OF_A_MESSAGE
 from livecaption.live.config import SocketLimits
 from livecaption.live.turn import MAX_STEPS
 from livecaption.live.websocket import WebSocket
@@ -109,6 +110,15 @@ async def test_messages_beyond_the_allowance_are_read_later_and_not_lost() -> No
         await peer.send_raw(frame(BINARY, b"x") * 40)
         await eventually(lambda: len(served.messages) == 40)
         assert time.monotonic() - began_s >= 0.29
+
+
+async def test_a_large_message_counts_as_several() -> None:
+    large = bytes(BYTES_OF_A_MESSAGE)
+    async with server(messages_burst=10.0, messages_per_s=100.0) as served, raw_peer(served.url) as peer:
+        began_s = time.monotonic()
+        await peer.send_raw(frame(BINARY, large) * 20)
+        await eventually(lambda: len(served.messages) == 20)
+        assert time.monotonic() - began_s >= 0.27
 
 
 async def test_pings_that_meet_a_reset_are_the_end_of_the_connection_and_no_fault() -> None:

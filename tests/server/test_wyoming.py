@@ -36,7 +36,7 @@ async def ports(shared: Ports) -> AsyncIterator[Ports]:
     """A server that the tests of this file share. Each must leave nothing."""
     yield shared
     services = shared.app[SERVICES]
-    await eventually(lambda: len(services.sessions) == len(services.lobby) == 0)
+    await eventually(lambda: len(services.sessions) == len(services.wyoming_lobby) == 0)
 
 
 async def transcript_of(peer: WyomingPeer, pcm: bytes) -> list[tuple[str, dict[str, Any]]]:
@@ -188,7 +188,7 @@ async def test_a_client_that_does_not_read_is_cut_off() -> None:
         stop_reading(peer.writer)
         with pytest.raises(ConnectionError):
             await flood(peer)
-        await eventually(lambda: len(ports.app[SERVICES].lobby) == 0)
+        await eventually(lambda: len(ports.app[SERVICES].wyoming_lobby) == 0)
 
 
 async def test_a_client_that_sends_nothing_is_closed() -> None:
@@ -210,9 +210,20 @@ async def test_connections_beyond_the_limit_are_refused() -> None:
     async with serving() as ports, ports.connected() as first:
         await first.send(event("describe"))
         await first.read()
-        ports.app[SERVICES].lobby._max_connections = 1
+        ports.app[SERVICES].wyoming_lobby._max_connections = 1
         async with ports.connected() as second:
             assert [data["code"] for _, data in await second.read_all()] == ["overloaded"]
+
+
+async def test_a_crowd_of_wyoming_which_shows_no_key_keeps_nobody_out_who_did() -> None:
+    async with serving(token="secret") as ports, ports.connected() as stranger, aiohttp.ClientSession() as http:
+        services = ports.app[SERVICES]
+        services.wyoming_lobby._max_connections = services.lobby._max_connections = 1
+        await stranger.send(event("describe"))
+        await stranger.read()
+        async with http.ws_connect(f"ws://127.0.0.1:{ports.whisperlive}/?token=secret") as peer:
+            await peer.send_str(json.dumps({"uid": "u", "language": "en"}))
+            assert (await peer.receive_json(timeout=20))["message"] == "SERVER_READY"
 
 
 async def test_a_stop_of_the_server_sends_the_transcript_so_far() -> None:

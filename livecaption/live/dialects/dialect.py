@@ -14,10 +14,14 @@ from typing import ClassVar, Protocol
 
 from livecaption.errors import LivecaptionError, MessageTooBig
 from livecaption.events import Event
+from livecaption.live.allowance import MAX_CHARACTER_BYTES
 from livecaption.live.dialects.commands import Command, Control
 from livecaption.live.state import Ending
 from livecaption.pipeline.options import StreamOptions
 from livecaption.speech.endpointing import EndpointingConfig
+
+COUNTED_CHARACTERS = 64 * 1024
+"""Characters of a text that are encoded at once to count its bytes. More: new memory for each, which takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,21 @@ class Limits:
             if len(message) > self.max_binary_bytes:
                 raise MessageTooBig(f"a binary message may have {self.max_binary_bytes} bytes")
         elif len(message) > self.max_text_bytes or (
-            not message.isascii() and len(message.encode("utf-8", "surrogatepass")) > self.max_text_bytes
+            not message.isascii()
+            and len(message) * MAX_CHARACTER_BYTES > self.max_text_bytes
+            and _is_longer(message, self.max_text_bytes)
         ):
             raise MessageTooBig(f"a text message may have {self.max_text_bytes} bytes")
+
+
+def _is_longer(message: str, max_bytes: int) -> bool:
+    """Return True if a text has more bytes. What stands behind the first one too many is not looked at."""
+    n_left = max_bytes
+    for start in range(0, len(message), COUNTED_CHARACTERS):
+        n_left -= len(message[start : start + COUNTED_CHARACTERS].encode("utf-8", "surrogatepass"))
+        if n_left < 0:
+            return True
+    return False
 
 
 class Dialect(Protocol):

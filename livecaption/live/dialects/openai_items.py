@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import log
 from typing import Any
 
-from livecaption.captions.stabilizer import units
+from livecaption.captions.appended import appended
 from livecaption.events import CaptionWord, ErrorReport, Final, Partial, SpeechEnd, SpeechStart
 
 MIN_COMMIT_MS = 100
@@ -59,8 +59,7 @@ class Item:
             certain.append(text)
             if utterance not in self.finals:
                 break  # its end is open, so nothing behind it can be sent
-        text = _joined(certain)
-        new = text[len(self.sent) :] if text.startswith(self.sent) else _behind(text, self.sent)
+        new = appended(self.sent, _joined(certain))
         self.sent += new
         return new
 
@@ -211,11 +210,3 @@ def _logprob(word: CaptionWord) -> dict[str, Any]:
 
 def _joined(texts: Sequence[str]) -> str:
     return " ".join(filter(None, texts))
-
-
-def _behind(text: str, sent: str) -> str:
-    """Return the words of a text behind those that were sent, which it spells in another way."""
-    words, n_sent = units(text), len(units(sent))
-    new = "".join(words[n_sent:])
-    is_apart = 0 < n_sent < len(words) and words[n_sent - 1][-1].isspace()
-    return f" {new}" if is_apart else new

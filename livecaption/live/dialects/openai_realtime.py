@@ -145,12 +145,9 @@ class OpenAIRealtime:
 
         Of a message of several pieces, those before a fault are taken.
         """
-        if "\\" in message[begin : begin + PIECE_CHARACTERS]:  # some write "/" as "\/"
-            message = message[begin:end].replace("\\/", "/")
-            begin, end = 0, len(message)
-        for start in range(begin, end, PIECE_CHARACTERS):
+        for piece in _base64_pieces(message, begin, end):
             try:
-                data = binascii.a2b_base64(message[start : min(start + PIECE_CHARACTERS, end)], strict_mode=True)
+                data = binascii.a2b_base64(piece, strict_mode=True)
             except ValueError:
                 yield self._error("audio is not valid base64", "invalid_value", "audio", event_id)
                 return
@@ -286,6 +283,17 @@ def _span_of_audio(message: str) -> tuple[int, int]:
         return 0, 0
     end = message.find('"', found.end())
     return found.end(), found.end() if end < 0 else end
+
+
+def _base64_pieces(message: str, begin: int, end: int) -> Iterator[str]:
+    """Cut base64 into pieces that can be decoded alone. Some clients write "/" as "\\/"."""
+    rest = ""
+    for start in range(begin, end, PIECE_CHARACTERS):
+        stop = min(start + PIECE_CHARACTERS, end)
+        piece = (rest + message[start:stop]).replace("\\/", "/")
+        n_whole = len(piece) if stop == end else len(piece.removesuffix("\\")) // 4 * 4
+        rest = piece[n_whole:]
+        yield piece[:n_whole]
 
 
 def _error_event(message: str, code: str, param: str | None = None, event_id: str | None = None) -> WireEvent:

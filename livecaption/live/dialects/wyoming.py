@@ -18,6 +18,7 @@ from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.audio.formats import AudioFormat, PcmDecoder, Samples
 from livecaption.audio.resampling import Resampler
 from livecaption.audio.unsigned import widened
+from livecaption.captions.appended import appended
 from livecaption.captions.language_names import NAMES, language_code
 from livecaption.errors import InvalidMessage, WrongState
 from livecaption.events import End, ErrorReport, Event, Final, Partial, Ready, SpeechStart
@@ -101,7 +102,7 @@ class Wyoming:
         self._converter: ChunkConverter | None = None
         self._n_formats = 0
         self._awaited: deque[int] = deque()  # utterances without a final
-        self._n_shown = 0  # characters of the oldest one that were sent
+        self._sent = ""  # of the text of the oldest one
         self._texts: list[str] = []
         self._language: str | None = None
         self._is_answered = False
@@ -211,7 +212,7 @@ class Wyoming:
         if self._awaited:
             self._awaited.popleft()
         sent = self._append(final.text)
-        self._n_shown = 0
+        self._sent = ""
         if final.text:
             self._texts.append(final.text)
             self._language = final.language or self._language
@@ -227,11 +228,11 @@ class Wyoming:
 
     def _append(self, text: str) -> list[bytes]:
         """Return what is new in the text of the oldest utterance without a final."""
-        new = text[self._n_shown :]
+        new = appended(self._sent, text)
         if not new:
             return []
-        gap = " " if self._texts and not self._n_shown else ""
-        self._n_shown = len(text)
+        gap = " " if self._texts and not self._sent else ""
+        self._sent += new
         return [line_of("transcript-chunk", text=gap + new)]
 
 

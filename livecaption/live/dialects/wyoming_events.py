@@ -19,9 +19,13 @@ MAX_DATA_BYTES = 64 * 1024
 """The names and terms of a large home have some 20 KiB."""
 MAX_PAYLOAD_BYTES = 1024 * 1024
 """1 MiB are 32 s of 16 kHz audio. Home Assistant sends 2 KiB at a time."""
+CHUNK = "audio-chunk"
+"""The type of an event with audio, which is its payload."""
+FORMAT = ("rate", "width", "channels")
+"""The fields of its data that matter."""
 PIECE_BYTES = 32 * 1024
-"""A longer payload comes as several events. Converting one takes 1.2 ms of the loop at most. More: others wait. Less:
-a recording in one event needs more turns."""
+"""Longer audio comes as several events. Converting one takes 1.2 ms of the loop at most. More: others wait. Less: a
+recording in one event needs more turns."""
 MAX_EVENT_BYTES = MAX_LINE_BYTES + 1 + MAX_DATA_BYTES + MAX_PAYLOAD_BYTES
 VERSION = "1.10.2"
 """The version of the library `wyoming` whose events these are. Readers ignore it."""
@@ -39,7 +43,7 @@ class WyomingEvent:
 class EventFraming:
     """Cuts the bytes of one connection into events, each a whole one with its line, data and payload.
 
-    One with a long payload becomes several with a piece of it each, so that others have the loop between them.
+    Long audio becomes several events with a piece of it each, so that others have the loop between them.
     """
 
     def __init__(self) -> None:
@@ -47,6 +51,7 @@ class EventFraming:
         self._waiting = bytearray()
         self._n_searched = 0  # bytes that have no end of a line
         self._n_needed: int | None = None  # bytes of the event; None: its line is not complete
+        self._is_audio = False  # whether that event is
 
     def push(self, data: bytes) -> None:
         """Take bytes, cut anywhere."""
@@ -68,13 +73,15 @@ class EventFraming:
             if end < 0:
                 self._n_searched = len(self._waiting)
                 return None
-            self._n_needed = end + 1 + sum(_lengths(json_object(bytes(self._waiting[:end]))))
+            header = json_object(bytes(self._waiting[:end]))
+            self._n_needed = end + 1 + sum(_lengths(header))
+            self._is_audio = header.get("type") == CHUNK
         if len(self._waiting) < self._n_needed:
             return None
         message = bytes(self._waiting[: self._n_needed])
         del self._waiting[: self._n_needed]
         self._n_searched, self._n_needed = 0, None
-        if len(message) <= PIECE_BYTES:
+        if not self._is_audio or len(message) <= PIECE_BYTES:
             return message
         self._pieces += _pieces(parse(message))
         return self._pieces.popleft()
@@ -108,9 +115,11 @@ def line_of(kind: str, **data: object) -> bytes:
 
 
 def _pieces(event: WyomingEvent) -> Iterator[bytes]:
+    """Cut audio. A value that is no integer is refused anyway, and may be long."""
+    audio = {name: event.data[name] for name in FORMAT if type(event.data.get(name)) is int}
     for start in range(0, len(event.payload) or 1, PIECE_BYTES):
         payload = event.payload[start : start + PIECE_BYTES]
-        header = {"type": event.type, "data": event.data, "payload_length": len(payload)}
+        header = {"type": CHUNK, "data": audio, "payload_length": len(payload)}
         yield json.dumps(header).encode() + b"\n" + payload
 
 

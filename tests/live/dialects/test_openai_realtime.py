@@ -333,6 +333,16 @@ def test_a_large_append_is_decoded_piece_by_piece() -> None:
     assert first_piece.data + b"".join(piece.data for piece in pieces) == audio
 
 
+@for_each("n_before", [0, 1, 2, 3, PIECE_CHARACTERS])
+def test_a_large_append_with_escapes_is_decoded_piece_by_piece_too(n_before: int) -> None:
+    """The first escape may be far behind, and one may stand at the border of two pieces."""
+    audio = b"\0\1\2" * n_before + b"\xff" * 3 * PIECE_CHARACTERS
+    message = append(audio).replace("/", "\\/").replace("\\/", "/", n_before)
+    pieces = [command.data for command in commands(message)]
+    assert b"".join(pieces) == audio
+    assert max(map(len, pieces)) <= PIECE_CHARACTERS * 3 // 4
+
+
 def test_the_largest_append_of_openai_is_within_the_limit() -> None:
     LIMITS.check(append(bytes(15 * 1024 * 1024), event_id="x"))
     with pytest.raises(MessageTooBig):

@@ -163,6 +163,14 @@ def test_text_is_only_appended_to_and_the_whole_text_comes_last() -> None:
     assert dialect.close(Ending("stop"))[0] == 1000
 
 
+def test_words_that_the_final_spells_otherwise_are_sent_once_and_whole() -> None:
+    dialect = begun()
+    committed = "so we will go now"
+    events = sent(dialect, SpeechStart(0, 0), Partial(0, 1, committed, committed, 0, 900))
+    events += sent(dialect, final(0, "So, we will go now, please."), SpeechStart(1, 1000), final(1, "Bye."))
+    assert [data["text"] for _, data in events] == [committed, " please.", " Bye."]
+
+
 def test_text_behind_a_final_that_is_awaited_waits_too() -> None:
     dialect = begun()
     events = [SpeechStart(0, 0), SpeechStart(1, 900), Partial(1, 1, "Come", "Come", 900, 1200)]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from livecaption.errors import ClientError, InvalidMessage, MessageTooBig
 from livecaption.live.dialects.wyoming_events import (
     MAX_LINE_BYTES,
+    MAX_PAYLOAD_BYTES,
     PIECE_BYTES,
     EventFraming,
     WyomingEvent,
@@ -14,7 +15,7 @@ from livecaption.live.dialects.wyoming_events import (
     parse,
 )
 from tests.support.cases import for_each
-from tests.support.wyoming import event
+from tests.support.wyoming import AUDIO, event
 
 EVENTS = [
     event("describe"),
@@ -51,6 +52,17 @@ def test_a_long_payload_comes_in_pieces_that_others_can_bear() -> None:
     assert max(len(message.payload) for message in messages) == PIECE_BYTES
     assert {message.data.get("rate") for message in messages[:-1]} == {8000}
     assert messages[-1].type == "describe"
+
+
+def test_the_pieces_of_audio_have_its_format_and_no_other_data() -> None:
+    audio = {**AUDIO, "channels": [1] * 500, "timestamp": 7, "more": "x" * 60_000}
+    messages = cut(event("audio-chunk", audio, bytes(3 * PIECE_BYTES)))
+    assert [parse(message).data for message in messages] == [{"rate": 16_000, "width": 2}] * 3
+
+
+def test_an_event_without_audio_is_one_also_with_a_long_payload() -> None:
+    described = event("describe", {"more": "x"}, bytes(MAX_PAYLOAD_BYTES))
+    assert cut(described + EVENTS[0]) == [described, EVENTS[0]]
 
 
 def test_an_event_with_much_data_is_one() -> None:
