@@ -96,8 +96,8 @@ def test_every_word_comes_once(said: list[list[str]], length: int) -> None:
 
 
 SEPARATE = [
-    Final(0, "aaa", 8_000, 10_000, "en", 0.9, 300, channel=0),
-    Final(1, "bbb", 5_000, 12_000, "en", 0.9, 300, channel=1),
+    Final(1, "aaa", 8_000, 10_000, "en", 0.9, 300, channel=0),
+    Final(0, "bbb", 5_000, 12_000, "en", 0.9, 300, channel=1),
 ]
 
 
@@ -125,19 +125,11 @@ def test_a_translation_is_waited_for_in_its_own_channel() -> None:
 
 @given(st.permutations(range(12)))
 def test_settled_finals_only_grow(order: list[int]) -> None:
-    """Utterances of three channels, 3 s each, get their finals in any order."""
+    """Utterances of three channels overlap; the later one begins, the earlier it ends. Finals come in any order."""
+    starts_ms = [n // 3 * 5_000 + n % 3 * 1_000 for n in range(12)]
     said = [
-        Final(
-            n,
-            f"{n}.",
-            n // 3 * 5_000 + n % 3 * 1_000,
-            n // 3 * 5_000 + n % 3 * 1_000 + 3_000,
-            "en",
-            0.9,
-            300,
-            channel=n % 3,
-        )
-        for n in range(12)
+        Final(n, f"{n}.", start_ms, start_ms + 3_500 - n % 3 * 1_400, "en", 0.9, 300, channel=n % 3)
+        for n, start_ms in enumerate(starts_ms)
     ]
     whole = settled_in_track(said, None, is_over=True)
     for n in range(len(order)):

@@ -110,10 +110,10 @@ async def test_a_line_is_not_repeated_once_a_part_with_separate_channels_is_stor
     first = await start_server(store=store)
     socket = await enter(first)
     session = first.app[SERVICES].sessions.find((await read_event(socket))["session"])
-    aaa = Final(0, "aaa", 8_000, 10_000, "en", 0.9, 300, channel=0)
-    bbb = Final(1, "bbb", 5_000, 12_000, "en", 0.9, 300, channel=1)
-    session.hub.publish(SpeechStart(1, 5_000, channel=1))
-    session.hub.publish(SpeechStart(0, 8_000, channel=0))
+    aaa = Final(1, "aaa", 8_000, 10_000, "en", 0.9, 300, channel=0)
+    bbb = Final(0, "bbb", 5_000, 12_000, "en", 0.9, 300, channel=1)
+    session.hub.publish(SpeechStart(0, 5_000, channel=1))
+    session.hub.publish(SpeechStart(1, 8_000, channel=0))
     session.hub.publish(bbb)
     assert await all_lines(first) == ([], 0)  # a final that ends earlier may come
     session.hub.publish(aaa)
@@ -127,6 +127,20 @@ async def test_a_line_is_not_repeated_once_a_part_with_separate_channels_is_stor
     second = await start_server(store=store)
     assert await all_lines(second) == (lines, last)
     assert await all_lines(second, last) == ([], last)
+
+
+async def test_a_stored_part_is_read_once_for_all_polls(start_server: StartServer, tmp_path: Path) -> None:
+    store = StoreConfig(str(tmp_path / "transcripts.db"))
+    first = await start_server(store=store)
+    await part(first)
+    await first.close()
+    second = await start_server(store=store)
+    lines, last = await all_lines(second)
+    with ExitStack() as taken:
+        for _ in range(MAX_AT_A_TIME + MAX_WAITING):
+            taken.enter_context(second.app[FOLLOWED].place())
+        assert await all_lines(second) == (lines, last)
+        await polled(second, status=503, language="en")  # this is another first read
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from livecaption.server.followed import Followed, KeptTexts, KeptTimeline, Paced
 from tests.support.eventually import eventually
 
 BEGAN_AT_MS = 1_800_000_000_000
-AAA = Final(0, "aaa", 8_000, 10_000, "en", 0.9, 300, channel=0)
-BBB = Final(1, "bbb", 5_000, 12_000, "en", 0.9, 300, channel=1)
+AAA = Final(1, "aaa", 8_000, 10_000, "en", 0.9, 300, channel=0)
+BBB = Final(0, "bbb", 5_000, 12_000, "en", 0.9, 300, channel=1)
 
 
 def part(finals: Iterable[Final], open_since_ms: int | None = None, *, is_over: bool = False) -> PartFinals:
