@@ -19,7 +19,7 @@ from livecaption.live.dialects import native, openai_realtime, wyoming_events
 from livecaption.live.event_log import MAX_CHARACTERS, MAX_MESSAGES
 from livecaption.live.logs import FEW_REFUSALS
 from livecaption.scheduling import translations
-from livecaption.server import app, attempts, delivered, descriptors, exports, lifecycle, logs, readers, sending
+from livecaption.server import app, attempts, descriptors, exports, followed, lifecycle, logs, readers, sending
 from livecaption.store import writer
 from livecaption.store.transcripts import MAX_UNUSED_ROOMS, WAITING_DAYS
 from tests.support.cases import for_each
@@ -71,7 +71,9 @@ BOUNDS = {
     "talkers": f"{readers.MAX_MESSAGES}, of {readers.MAX_READ_BYTES // KIB} KiB",
     "sinks": f"sinks | {destination.MAX_SINKS}; {outgoing.MAX_WAITING} texts each wait, for "
     f"{outgoing.MAX_AGE_S:.0f} s; {receiver.TIMEOUT_S:.0f} s an attempt |",
-    "timelines": f"HLS players | {delivered.MAX_TIMELINES} rooms,",
+    "timelines": f"HLS players | {followed.MAX_TIMELINES} rooms, languages and line lengths; "
+    f"{exports.MAX_AT_A_TIME} at a time, {exports.MAX_WAITING} that wait; kept {exports.KEEP_S:.0f} s unused",
+    "polled": f"programs that poll | {followed.MAX_POLLED} rooms and languages;",
     "exports": f"{exports.MAX_AT_A_TIME} at a time, {exports.MAX_WAITING} that wait; "
     f"{exports.MAX_KEPT_BYTES // MIB} MiB kept for {exports.KEEP_S:.0f} s",
     "downloads": f"an export that its client does not read | {SOCKET.send_timeout_s:.0f} s a slice of "

@@ -5,7 +5,8 @@ end of a final, in ms of the Unix clock, and the characters of it that were deli
 events and restarts of the server. Source of the format: StreamText, "Realtime Caption Pull".
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from livecaption.events import Final
@@ -32,8 +33,46 @@ class Line:
     language: str
 
 
-Parts = Iterable[tuple[int, Sequence[Final]]]
-"""The time at which each part began, in ms of the Unix clock, and its finals in the order of their events."""
+class Texts:
+    """The finals of one part that have text, with their places. Finals are only appended.
+
+    Args:
+        finals: those that are there already.
+    """
+
+    def __init__(self, finals: Iterable[Final] = ()) -> None:
+        self._ends_ms: list[int] = []  # no two are equal
+        self._said: list[tuple[str, str]] = []  # text and language
+        for final in finals:
+            self.push(final)
+
+    def push(self, final: Final) -> None:
+        """Take the next final, in the order of `transcript.settled_in_track`."""
+        if final.text.strip():
+            self._ends_ms.append(max(final.end_ms, self._ends_ms[-1] + 1 if self._ends_ms else 0))
+            self._said.append((final.text[: CHARACTERS - 1], final.language or ""))
+
+    def behind(self, position: int) -> tuple[int, str, str] | None:
+        """Return the text in which a client at this position goes on: its own position, the text, its language.
+
+        Positions count from the beginning of the part. None: nothing is behind this one.
+        """
+        first = max(0, bisect_right(self._ends_ms, position // CHARACTERS) - 1)
+        for end_ms, (text, language) in zip(
+            self._ends_ms[first : first + 2], self._said[first : first + 2], strict=True
+        ):
+            if position < end_ms * CHARACTERS + len(text):
+                return end_ms * CHARACTERS, text, language
+        return None
+
+    @property
+    def newest_position(self) -> int | None:
+        """The position behind everything, from the beginning of the part; None: there is nothing."""
+        return self._ends_ms[-1] * CHARACTERS + len(self._said[-1][0]) if self._said else None
+
+
+Parts = Iterable[tuple[int, Texts]]
+"""The time at which each part began, in ms of the Unix clock, and its texts."""
 
 
 def next_line(parts: Parts, position: int, length: int) -> Line:
@@ -46,29 +85,23 @@ def next_line(parts: Parts, position: int, length: int) -> Line:
         position: 0 is before all.
         length: characters of a line, without the space at its end.
     """
-    for at, final in _positions(parts):
-        text = final.text[: CHARACTERS - 1]
-        if position < at + len(text):
+    for began_at_ms, texts in parts:
+        began_at = began_at_ms * CHARACTERS
+        found = texts.behind(position - began_at)
+        if found is not None:
+            at, text, language = found
+            at += began_at
             begin = max(0, position - at)
             end = _end(text, begin, length)
             content = text[begin:end]
-            return Line(content if content.endswith(" ") else content + " ", at + end, final.language or "")
+            return Line(content if content.endswith(" ") else content + " ", at + end, language)
     return Line("", position, "")
 
 
 def newest_position(parts: Parts) -> int:
     """Return the position behind everything."""
-    return max((at + len(final.text[: CHARACTERS - 1]) for at, final in _positions(parts)), default=0)
-
-
-def _positions(parts: Parts) -> Iterator[tuple[int, Final]]:
-    """Yield the finals with text, each with the position of its first character."""
-    for began_at_ms, finals in parts:
-        at_ms = 0
-        for final in finals:
-            if final.text.strip():
-                at_ms = max(at_ms + 1, began_at_ms + final.end_ms)
-                yield at_ms * CHARACTERS, final
+    ends = [(began_at_ms, texts.newest_position) for began_at_ms, texts in parts]
+    return max((began_at_ms * CHARACTERS + end for began_at_ms, end in ends if end is not None), default=0)
 
 
 def _end(text: str, begin: int, length: int) -> int:

@@ -70,16 +70,37 @@ def in_track(finals: Iterable[Final], track: str | None) -> Iterator[Final]:
             yield final if track is None else replace(final, translations=None)
 
 
-def settled_in_track(finals: Sequence[Final], track: str | None, *, is_over: bool) -> list[Final]:
-    """Return the finals whose text in this language is certain, in order. None: the originals.
+def settled_in_track(
+    finals: Iterable[Final], track: str | None, *, is_over: bool, open_since_ms: int | None = None
+) -> list[Final]:
+    """Return finals of a session up to the first whose text may change, or before which another one may come.
 
-    A translation comes after its final. One that is missing although a later final has its own does not come any more,
-    so the original stands there.
+    They are in one order while the session runs and once it is stored: that of their ends, then of their channels.
+    A translation comes after its final. One that is missing although a later final of its channel has its own does not
+    come any more, so the original stands there.
+
+    Args:
+        finals: in any order; those that are left out are later ones of the same order.
+        track: a language; None: the originals.
+        is_over: whether nothing follows.
+        open_since_ms: the earliest start of an utterance that has no final yet; None: there is none.
     """
-    if track is None or is_over:
-        return list(in_track(finals, track))
-    n = max((n for n, final in enumerate(finals, 1) if _is_in(final, track)), default=0)
-    return list(in_track(finals[:n], track))
+    ordered = sorted(finals, key=_by_end)
+    if not is_over:
+        translated: set[int | None] = set()  # channels with a translation of this final or of a later one
+        for at in reversed(range(len(ordered))):
+            final = ordered[at]
+            if track is not None and _is_in(final, track):
+                translated.add(final.channel)
+            may_be_preceded = final.channel is not None and open_since_ms is not None and final.end_ms > open_since_ms
+            if may_be_preceded or (track is not None and final.channel not in translated):
+                del ordered[at:]
+    return list(in_track(ordered, track))
+
+
+def _by_end(final: Final) -> tuple[int, int, int]:
+    # Mixed channels have one utterance after the other.
+    return (0, 0, final.utterance) if final.channel is None else (final.end_ms, final.channel, final.utterance)
 
 
 def _is_in(final: Final, track: str) -> bool:

@@ -31,6 +31,7 @@ from livecaption.server.access import access_of
 from livecaption.server.addresses import Listening
 from livecaption.server.config import ServerConfig
 from livecaption.server.exports import Exports
+from livecaption.server.followed import FOLLOWED, Followed
 from livecaption.server.keys import KEYS, Keys
 from livecaption.server.logs import WITHOUT_REQUESTS, Refusals
 from livecaption.server.metrics import Metrics
@@ -125,7 +126,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     app[links.LISTENING] = Listening()
     app[transcripts.GROWING] = transcripts.GrowingTranscripts()
     app[transcripts.EXPORTS] = Exports()
-    app[delivered.TIMELINES] = delivered.Timelines()
+    app[FOLLOWED] = Followed()
     app.add_routes(_routes(config.server, routes))
     streams = [route.path for route in routes]
     app[auth.ACCESS] = {
@@ -328,6 +329,7 @@ async def _store(app: web.Application) -> AsyncIterator[None]:
 async def _exports(app: web.Application) -> AsyncIterator[None]:
     yield
     app[transcripts.EXPORTS].close()
+    app[FOLLOWED].close()
 
 
 def _restorer(routes: Sequence[Route]) -> Restore | None:

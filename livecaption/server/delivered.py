@@ -1,27 +1,35 @@
 """Handlers for programs that fetch the captions of a room: line by line, and as segments for HLS players."""
 
-import asyncio
 import time
-from collections import OrderedDict
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from urllib.parse import urlencode
 
 from aiohttp import hdrs, web
 
-from livecaption.captions.hls import MAX_TIMESTAMP, Segmentation, Timeline
-from livecaption.captions.polling import CHARACTERS, DEFAULT_LENGTH, MAX_LENGTH, Line, newest_position, next_line
-from livecaption.captions.transcript import in_sequence, settled_in_track
+from livecaption.captions.hls import MAX_TIMESTAMP, Segmentation
+from livecaption.captions.polling import DEFAULT_LENGTH, MAX_LENGTH, Line, newest_position, next_line
 from livecaption.errors import InvalidQuery, UnknownSession
-from livecaption.events import Final
-from livecaption.live.room import Part, Room
+from livecaption.live.room import Room
 from livecaption.live.room_state import RoomState
-from livecaption.server.exports import REST_S
+from livecaption.server.followed import (
+    FOLLOWED,
+    STORED,
+    Kept,
+    KeptTexts,
+    KeptTimeline,
+    Key,
+    PartFinals,
+    PartState,
+    Shelf,
+    T,
+)
 from livecaption.server.http import error_response, log_refusal
 from livecaption.server.rooms import readable, stored_finals
 from livecaption.server.services import SERVICES
 from livecaption.server.transcripts import asked_line_length, asked_track, number
+from livecaption.store.database import Database
 
 DEFAULT_DURATION_S = 6
 MAX_DURATION_S = 60
@@ -30,14 +38,8 @@ MAX_WINDOW = 5_000
 """Segments in a playlist: eight hours of 6 s. Each takes a line of 100 bytes, and all 3 ms of the event loop."""
 PARAMETERS = ("duration", "start", "mpegts", "track", "line_length", "reader_token")
 """The parameters of a playlist that its segments need too."""
-PartFinals = tuple[Part, Sequence[Final], bool]
-"""A part, its finals so far, and whether these are all."""
-MAX_TIMELINES = 64
-"""Rooms, languages and line lengths whose cues are kept. An hour of speech has 100 KB."""
 MAX_START_MS = 7 * 24 * 3_600_000
 """Time between the beginning of the video and that of the event, at most."""
-MARGIN_MS = 1_000
-"""Time after the end of a part by which all positions in it are over: finals that end together differ by 1 ms."""
 SILENCE_CERTAIN_MS = 3_000
 """Time on the wall after which silence is certain to be silence: networks delay audio, and an utterance is noticed
 after it has begun. Longer: segments are listed later. Shorter: captions of delayed audio are shown late."""
@@ -54,13 +56,8 @@ async def line(request: web.Request) -> web.Response:
         return error_response(error, content="", lastPosition=-1, languageCode="")
     last, length = _position(request), number(request, "length", default=DEFAULT_LENGTH, at_most=MAX_LENGTH)
     track = asked_track(request, "language")
-    newest_ms = 0 if last is None else last // CHARACTERS
-    began_at_ms = _one_after_the_other(room)
-    delivered = [part.id for part in room.listed if began_at_ms[part.id] + part.duration_ms + MARGIN_MS < newest_ms]
-    parts = [
-        (began_at_ms[part.id], settled_in_track(finals, track, is_over=is_over))
-        for part, finals, is_over in await _parts(request, room, delivered)
-    ]
+    texts = (await _polled(request, room, track)).texts
+    parts = [(began_at_ms, texts[part]) for part, began_at_ms in _one_after_the_other(room).items() if part in texts]
     found = Line("", newest_position(parts), "") if last is None else next_line(parts, last, length)
     return web.json_response(
         {"content": found.content, "lastPosition": found.position, "languageCode": found.language},
@@ -86,84 +83,6 @@ async def segment(request: web.Request) -> web.Response:
     return web.Response(text=segmentation.segment(kept.timeline, int(asked)), content_type="text/vtt", charset="utf-8")
 
 
-class KeptTimeline:
-    """The cues of one event of a room in one language.
-
-    Attributes:
-        timeline: the cues.
-        began_at_ms: the beginning of its first part, in ms of the Unix clock.
-        is_over: whether nothing follows.
-        complete: the ids of the parts of which it has everything.
-    """
-
-    def __init__(self, began_at_ms: int, track: str | None, line_length: int) -> None:
-        self.timeline = Timeline(line_length)
-        self.began_at_ms = began_at_ms
-        self.is_over = False
-        self.complete: set[str] = set()
-        self.changing = asyncio.Lock()
-        self._track = track
-        self._n_taken: dict[str, int] = {}  # finals of each part
-
-    def fits(self, parts: Sequence[Part]) -> bool:
-        """Return True if no part was deleted that is in it."""
-        return self._n_taken.keys() <= {part.id for part in parts}
-
-    def take(self, parts: Sequence[PartFinals], until_ms: int | None) -> None:
-        """Take what is new. Called in threads: a day of speech takes seconds.
-
-        Args:
-            parts: the parts that are not complete.
-            until_ms: the time of the timeline before which they have all finals; None: the event is over.
-        """
-        for part, finals, is_over in parts:
-            settled = settled_in_track(finals, self._track, is_over=is_over)
-            new = settled[self._n_taken.get(part.id, 0) :]
-            self._n_taken[part.id] = len(settled)
-            for final in in_sequence([(self.began_at_ms, []), (part.started_at_ms, new)]):
-                self.timeline.push(final)
-                time.sleep(REST_S)
-            if is_over:
-                self.complete.add(part.id)
-            if len(settled) < len(finals) and until_ms is not None:
-                awaited_ms = part.started_at_ms - self.began_at_ms + finals[len(settled)].start_ms
-                until_ms = min(until_ms, awaited_ms)
-        if until_ms is None:
-            self.timeline.finish()
-            self.is_over = True
-        else:
-            self.timeline.advance(until_ms)
-
-
-class Timelines:
-    """The cues of rooms that players ask for. Used by the event loop."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, int, str | None, int], KeptTimeline] = OrderedDict()
-
-    async def of(self, request: web.Request, room: Room, track: str | None, line_length: int) -> KeptTimeline:
-        """Return the cues of the room's present event, with all that is known now."""
-        key = (room.about.name.lower(), room.about.event, track, line_length)
-        kept = self._kept.get(key)
-        listed = room.listed
-        if not listed:
-            return KeptTimeline(_now_ms(), track, line_length)
-        if kept is None or not kept.fits(listed):
-            kept = self._kept[key] = KeptTimeline(listed[0].started_at_ms, track, line_length)
-        self._kept.move_to_end(key)
-        if len(self._kept) > MAX_TIMELINES:
-            self._kept.popitem(last=False)
-        async with kept.changing:
-            if not kept.is_over:
-                # First, because what is known then is among the finals that are read afterwards.
-                until_ms = _known_until_ms(request, room, kept)
-                await asyncio.to_thread(kept.take, await _parts(request, room, kept.complete), until_ms)
-        return kept
-
-
-TIMELINES: web.AppKey[Timelines] = web.AppKey("timelines", Timelines)
-
-
 async def _segmented(request: web.Request) -> tuple[KeptTimeline, Segmentation]:
     """Return the cues that the request asks for, and how it cuts them.
 
@@ -173,8 +92,97 @@ async def _segmented(request: web.Request) -> tuple[KeptTimeline, Segmentation]:
     """
     room = await readable(request, request.match_info["room"])
     track, line_length = asked_track(request, "track"), asked_line_length(request)
-    kept = await request.app[TIMELINES].of(request, room, track, line_length)
+    kept = await _timeline(request, room, track, line_length)
     return kept, _segmentation(request, kept.began_at_ms)
+
+
+async def _timeline(request: web.Request, room: Room, track: str | None, line_length: int) -> KeptTimeline:
+    """Return the cues of the room's present event, with all that is known now."""
+    if not room.listed:
+        return KeptTimeline(_now_ms(), track, line_length)
+    followed, began_at_ms = request.app[FOLLOWED], room.listed[0].started_at_ms
+    key, make = _key(room, track, line_length), partial(KeptTimeline, began_at_ms, track, line_length)
+    kept = await _kept(request, room, followed.timelines, key, make)
+    async with kept.changing:
+        if not kept.is_over:
+            with followed.place():
+                # First, because what is known then is among the finals that are read afterwards.
+                until_ms = _known_until_ms(request, room, kept)
+                changed = await _changed(request, room, kept)
+                await followed.work(partial(kept.take, changed, until_ms), partial(_is_connected, request))
+    return kept
+
+
+async def _polled(request: web.Request, room: Room, track: str | None) -> KeptTexts:
+    """Return the texts of the room's present event, with all that is settled now."""
+    if not room.listed:
+        return KeptTexts(track)
+    followed = request.app[FOLLOWED]
+    kept = await _kept(request, room, followed.polled, _key(room, track, 0), partial(KeptTexts, track))
+    async with kept.changing:
+        known = request.app[SERVICES].sessions.known
+        open_ids = [part.id for part in room.listed if part.id not in kept.complete]
+        if all(session in kept.states and known(session) for session in open_ids):
+            kept.take(await _changed(request, room, kept))  # a few finals
+        else:
+            with followed.place():
+                changed = await _changed(request, room, kept)
+                await followed.work(partial(kept.take, changed), partial(_is_connected, request))
+    return kept
+
+
+async def _kept(request: web.Request, room: Room, shelf: Shelf[T], key: Key, make: Callable[[], T]) -> T:
+    """Return what is kept of the room, or a new one.
+
+    Raises:
+        InvalidQuery: the room does not have the track.
+        Unavailable: too many other requests for something new wait.
+    """
+    kept = shelf.get(key, _ids(room))
+    if kept is None and key[2] is not None:
+        with request.app[FOLLOWED].place():
+            await _check_track(request, room, key[2])
+        kept = shelf.get(key, _ids(room))  # another request may have come first
+    if kept is None:
+        kept = make()
+        shelf.put(key, kept)
+    return kept
+
+
+def _ids(room: Room) -> set[str]:
+    return {part.id for part in room.listed}
+
+
+async def _check_track(request: web.Request, room: Room, track: str) -> None:
+    """Check that a part of the room is in this language, or translated into it.
+
+    Raises:
+        InvalidQuery: none is.
+    """
+    services = request.app[SERVICES]
+    for part in room.listed:
+        session = services.sessions.known(part.id)
+        tracks: Sequence[str] = ()
+        if session is not None:
+            tracks = session.options.tracks
+        elif services.store is not None:
+            tracks = await services.store.read(partial(_stored_tracks, part.id))
+        if track == part.language or track in tracks:
+            return
+    raise InvalidQuery(f"the room has no captions in {track}")
+
+
+def _stored_tracks(session_id: str, database: Database) -> Sequence[str]:
+    record = database.session(session_id)
+    return () if record is None else database.tracks(record)
+
+
+def _key(room: Room, track: str | None, line_length: int) -> Key:
+    return room.about.name.lower(), room.about.event, track, line_length
+
+
+def _is_connected(request: web.Request) -> bool:
+    return request.transport is not None
 
 
 def _known_until_ms(request: web.Request, room: Room, kept: KeptTimeline) -> int | None:
@@ -193,19 +201,23 @@ def _known_until_ms(request: web.Request, room: Room, kept: KeptTimeline) -> int
     return min(limits_ms)
 
 
-async def _parts(request: web.Request, room: Room, without: Container[str]) -> list[PartFinals]:
-    """Return the parts of a room apart from some."""
+async def _changed(request: web.Request, room: Room, kept: Kept) -> list[PartFinals]:
+    """Return the parts of a room of which something is new."""
     services = request.app[SERVICES]
     found: list[PartFinals] = []
     for part in room.listed:
-        if part.id in without:
+        if part.id in kept.complete:
             continue
+        kept.sessions.add(part.id)
         session = services.sessions.known(part.id)
         if session is not None:
-            found.append((part, session.hub.finals, session.hub.ended))
+            hub = session.hub
+            state = PartState(hub.n_captions, hub.open_since_ms, hub.ended)
+            if kept.states.get(part.id) != state:
+                found.append(PartFinals(part.id, part.started_at_ms, hub.finals, state))
         elif services.store is not None:
             stored = await services.store.read(partial(stored_finals, part.id))
-            found.append((part, list(stored), True))
+            found.append(PartFinals(part.id, part.started_at_ms, stored, STORED))
     return found
 
 

@@ -29,6 +29,7 @@ from livecaption.live.session import LiveSession
 from livecaption.recognition import logged_id
 from livecaption.server import auth
 from livecaption.server.exports import Export, Exports, LayOut
+from livecaption.server.followed import FOLLOWED
 from livecaption.server.http import body_of
 from livecaption.server.sending import send_body
 from livecaption.server.services import SERVICES
@@ -310,6 +311,7 @@ def _forget(request: web.Request) -> None:
     """Remove everything of the requested session from memory, because it was deleted."""
     request.app[GROWING].forget(request.match_info["session"])
     request.app[EXPORTS].forget(request.match_info["session"])
+    request.app[FOLLOWED].forget(request.match_info["session"])
 
 
 def _check_may_read(request: web.Request, *, private: bool) -> None:

@@ -1,12 +1,15 @@
 """Programs that poll get each word once, in lines, from any position."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livecaption.captions.polling import CHARACTERS, Line, Parts, newest_position, next_line
-from livecaption.events import Final
+from livecaption.captions import polling
+from livecaption.captions.polling import CHARACTERS, Line, Texts
+from livecaption.captions.transcript import settled_in_track
+from livecaption.events import Final, TranslatedText
 from tests.support.cases import for_each
 
 BEGAN_AT_MS = 1_800_000_000_000
@@ -15,6 +18,17 @@ SAID = "Five score years ago, a great American, in whose symbolic shadow we stan
 
 def final(text: str, end_ms: int = 5_000, utterance: int = 0, language: str | None = "en") -> Final:
     return Final(utterance, text, end_ms - 1000, end_ms, language, 0.9, 300)
+
+
+Parts = Sequence[tuple[int, Sequence[Final]]]
+
+
+def next_line(parts: Parts, position: int, length: int) -> Line:
+    return polling.next_line([(began_at_ms, Texts(finals)) for began_at_ms, finals in parts], position, length)
+
+
+def newest_position(parts: Parts) -> int:
+    return polling.newest_position([(began_at_ms, Texts(finals)) for began_at_ms, finals in parts])
 
 
 def polled(parts: Parts, length: int = 32, position: int = 0) -> list[Line]:
@@ -79,3 +93,46 @@ def test_every_word_comes_once(said: list[list[str]], length: int) -> None:
     lines = polled([(BEGAN_AT_MS, finals)], length)
     assert "".join(line.content for line in lines).split() == [word for words in said for word in words]
     assert all(len(line.content.rstrip()) <= length for line in lines)
+
+
+SEPARATE = [
+    Final(1, "aaa", 8_000, 10_000, "en", 0.9, 300, channel=0),
+    Final(0, "bbb", 5_000, 12_000, "en", 0.9, 300, channel=1),
+]
+
+
+def test_finals_of_separate_channels_have_one_order_live_and_stored() -> None:
+    for finals in (SEPARATE, SEPARATE[::-1]):
+        settled = settled_in_track(finals, None, is_over=True)
+        assert [line.content for line in polled([(BEGAN_AT_MS, settled)])] == ["aaa ", "bbb "]
+
+
+def test_a_final_is_held_back_while_one_that_ends_earlier_may_come() -> None:
+    bbb = SEPARATE[1:]
+    assert settled_in_track(bbb, None, is_over=False, open_since_ms=8_000) == []
+    assert settled_in_track(bbb, None, is_over=False, open_since_ms=12_000) == bbb
+    assert settled_in_track(bbb, None, is_over=False) == bbb
+    mixed = [replace(bbb[0], channel=None)]
+    assert settled_in_track(mixed, None, is_over=False, open_since_ms=8_000) == mixed
+
+
+def test_a_translation_is_waited_for_in_its_own_channel() -> None:
+    in_german = replace(SEPARATE[1], translations=(TranslatedText("de", "BBB"),))
+    assert settled_in_track([SEPARATE[0], in_german], "de", is_over=False) == []
+    finals = settled_in_track([replace(SEPARATE[0], channel=1), in_german], "de", is_over=False)
+    assert [final.text for final in finals] == ["aaa", "BBB"]
+
+
+@given(st.permutations(range(12)))
+def test_settled_finals_only_grow(order: list[int]) -> None:
+    """Utterances of three channels overlap; the later one begins, the earlier it ends. Finals come in any order."""
+    starts_ms = [n // 3 * 5_000 + n % 3 * 1_000 for n in range(12)]
+    said = [
+        Final(n, f"{n}.", start_ms, start_ms + 3_500 - n % 3 * 1_400, "en", 0.9, 300, channel=n % 3)
+        for n, start_ms in enumerate(starts_ms)
+    ]
+    whole = settled_in_track(said, None, is_over=True)
+    for n in range(len(order)):
+        waiting = [said[number].start_ms for number in order[n:]]
+        now = settled_in_track([said[number] for number in order[:n]], None, is_over=False, open_since_ms=min(waiting))
+        assert now == whole[: len(now)]

@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from aiohttp import hdrs
 
 from livecaption.events import Final, SpeechStart, Translation
 from livecaption.server import delivered
+from livecaption.server.exports import MAX_AT_A_TIME, MAX_WAITING
+from livecaption.server.followed import FOLLOWED, Shelf, T
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from tests.support.rooms import NAME, enter, put, said
@@ -100,8 +103,54 @@ async def test_a_wrong_parameter_of_a_poll_is_refused(client: Client, wrong: dic
     assert (await polled(client, status=400, **wrong))["code"] == "invalid_query"
 
 
-async def test_a_translation_is_waited_for(client: Client) -> None:
-    socket = await enter(client)
+async def test_a_line_is_not_repeated_once_a_part_with_separate_channels_is_stored(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    store = StoreConfig(str(tmp_path / "transcripts.db"))
+    first = await start_server(store=store)
+    socket = await enter(first)
+    session = first.app[SERVICES].sessions.find((await read_event(socket))["session"])
+    aaa = Final(1, "aaa", 8_000, 10_000, "en", 0.9, 300, channel=0)
+    bbb = Final(0, "bbb", 5_000, 12_000, "en", 0.9, 300, channel=1)
+    session.hub.publish(SpeechStart(0, 5_000, channel=1))
+    session.hub.publish(SpeechStart(1, 8_000, channel=0))
+    session.hub.publish(bbb)
+    assert await all_lines(first) == ([], 0)  # a final that ends earlier may come
+    session.hub.publish(aaa)
+    lines, last = await all_lines(first)
+    assert lines == ["aaa ", "bbb "]
+    for seq, final in enumerate((bbb, aaa), 2):
+        first.app[SERVICES].store.append(session.id, final, seq, None, lambda: None)
+    await socket.send_json({"type": "stop"})
+    await read_to_the_close(socket)
+    await first.close()
+    second = await start_server(store=store)
+    assert await all_lines(second) == (lines, last)
+    assert await all_lines(second, last) == ([], last)
+
+
+async def test_a_stored_part_is_read_once_for_all_polls(start_server: StartServer, tmp_path: Path) -> None:
+    store = StoreConfig(str(tmp_path / "transcripts.db"))
+    first = await start_server(store=store)
+    await part(first)
+    await first.close()
+    second = await start_server(store=store)
+    lines, last = await all_lines(second)
+    with ExitStack() as taken:
+        for _ in range(MAX_AT_A_TIME + MAX_WAITING):
+            taken.enter_context(second.app[FOLLOWED].place())
+        assert await all_lines(second) == (lines, last)
+        await polled(second, status=503, language="en")  # this is another first read
+
+
+@pytest.fixture
+async def translating(start_server: StartServer) -> Client:
+    return await start_server(tracks=("de",))
+
+
+async def test_a_translation_is_waited_for(translating: Client) -> None:
+    client = translating
+    socket = await enter(client, translate=["de"])
     hub = client.app[SERVICES].sessions.find((await read_event(socket))["session"]).hub
     for utterance in range(3):
         end_ms = utterance * 2000 + 1000
@@ -236,8 +285,9 @@ async def test_a_part_that_was_deleted_is_in_no_segment(start_server: StartServe
     assert len(webvtt.from_string((await fetched(client, f"/v1/rooms/{NAME}/captions/0.vtt", duration=60))[0])) == 1
 
 
-async def test_an_event_is_laid_out_in_its_language(client: Client) -> None:
-    socket = await enter(client)
+async def test_an_event_is_laid_out_in_its_language(translating: Client) -> None:
+    client = translating
+    socket = await enter(client, translate=["de"])
     hub = client.app[SERVICES].sessions.find((await read_event(socket))["session"]).hub
     hub.publish(Final(0, "One.", 0, 1_000, "en", 0.9, 300))
     hub.publish(Translation(0, "de", "Eins."))
@@ -245,3 +295,52 @@ async def test_an_event_is_laid_out_in_its_language(client: Client) -> None:
     await read_to_the_close(socket)
     vtt, _ = await fetched(client, f"/v1/rooms/{NAME}/captions/0.vtt", track="de")
     assert re.findall(r"^(\w+\.)$", vtt, re.MULTILINE) == ["Eins."]
+
+
+# What is kept
+
+
+async def test_a_track_that_the_room_does_not_have_is_refused(start_server: StartServer, tmp_path: Path) -> None:
+    store = StoreConfig(str(tmp_path / "transcripts.db"))
+    client = await start_server(store=store, tracks=("de", "fr"))
+    await part(client, translate=["de"], language="en", end_room=True)
+    for is_stored in (False, True):
+        if is_stored:
+            await client.close()
+            client = await start_server(store=store)
+        assert (await polled(client, status=400, language="fr"))["code"] == "invalid_query"
+        assert "no captions in fr" in (await fetched(client, PLAYLIST, 400, track="fr"))[0]
+        for track in ("de", "en"):
+            await polled(client, language=track)
+            await fetched(client, PLAYLIST, track=track)
+
+
+async def test_more_work_than_the_server_does_at_a_time_is_refused_and_what_is_there_is_served(client: Client) -> None:
+    await part(client)
+    lines = (await all_lines(client))[0]
+    with ExitStack() as taken:
+        for _ in range(MAX_AT_A_TIME + MAX_WAITING):
+            taken.enter_context(client.app[FOLLOWED].place())
+        text, headers = await fetched(client, PLAYLIST, 503)
+        assert '"overloaded"' in text
+        assert hdrs.RETRY_AFTER in headers
+        assert (await all_lines(client))[0] == lines
+    await fetched(client, PLAYLIST)
+
+
+async def test_nothing_of_a_session_that_was_deleted_is_kept(start_server: StartServer, tmp_path: Path) -> None:
+    client = await start_server(store=StoreConfig(str(tmp_path / "transcripts.db")))
+    await part(client, end_room=True)
+    await fetched(client, PLAYLIST)
+    await polled(client)
+    [timeline] = kept(client.app[FOLLOWED].timelines)
+    [texts] = kept(client.app[FOLLOWED].polled)
+    assert timeline.timeline.cues
+    [session] = texts.sessions
+    async with client.delete(f"/v1/sessions/{session}") as response:
+        assert response.status == 204
+    assert kept(client.app[FOLLOWED].timelines) == kept(client.app[FOLLOWED].polled) == []
+
+
+def kept(shelf: Shelf[T]) -> list[T]:
+    return [entry for entry, _ in shelf._kept.values()]
