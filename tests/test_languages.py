@@ -16,7 +16,7 @@ ATTRIBUTES = {"action", "alt", "aria-label", "aria-valuetext", "placeholder", "t
 INLINE = {"a", "code", "kbd", "strong"}
 EMPTY = {"img", "input", "link", "meta", "path", "rect"}
 
-NAMES = {"livecaption", "WebVTT"}
+NAMES = {"livecaption", "WebVTT", "Zoom", "YouTube Live", "StreamText"}
 
 STRING = r'"(?:[^"\\\n]|\\.)*"'
 TOKEN = re.compile(rf"//[^\n]*|/\*.*?\*/|(?P<string>{STRING})|(?P<template>`(?:[^`\\]|\\.)*`)", re.DOTALL)

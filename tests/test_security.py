@@ -65,7 +65,8 @@ BOUNDS = {
     "refusals of access": f"3 a minute of an address, {logs.MAX_REFUSALS_PER_MINUTE} of all; {logs.MAX_ADDRESSES} "
     "addresses,",
     "refusals": f"{FEW_REFUSALS.per_minute} a minute | counted",
-    "readers": f"`--max-readers` ({SERVER.max_readers}), and descriptors less {descriptors.OWN} and "
+    "readers": f"`--max-readers` ({SERVER.max_readers}), and descriptors less {descriptors.OWN}, less "
+    f"{descriptors.OF_OTHERS} for connections that wait for admission, recordings and sinks, and less "
     f"{descriptors.OF_A_STREAM} for each stream, for all streams {SHARES[descriptors.STREAMS_SHARE]} of the rest "
     "at most",
     "talkers": f"{readers.MAX_MESSAGES}, of {readers.MAX_READ_BYTES // KIB} KiB",

@@ -30,12 +30,12 @@ class Text:
 class Lines:
     """The texts of one room, part after part.
 
-    Args:
-        line_length: columns of a line.
+    Attributes:
+        line_length: columns of a line. A new value counts from the next utterance of each channel on.
     """
 
     def __init__(self, line_length: int) -> None:
-        self._line_length = line_length
+        self.line_length = line_length
         self._started_at_ms: dict[str, int] = {}  # of the parts of the room
         self._session = ""
         self._channels: dict[int | None, _ChannelLines] = {}
@@ -59,29 +59,30 @@ class Lines:
 
     def _spoken(self, caption: Partial | Final) -> Iterator[Text]:
         if caption.channel not in self._channels:
-            self._channels[caption.channel] = _ChannelLines(self._line_length, label(caption.channel))
+            self._channels[caption.channel] = _ChannelLines(label(caption.channel))
         started_at_ms = self._started_at_ms.get(self._session, 0)
-        for text in self._channels[caption.channel].take(caption):
+        for text in self._channels[caption.channel].take(caption, self.line_length):
             yield replace(text, spoken_at_ms=started_at_ms + text.spoken_at_ms)
 
 
 class _ChannelLines:
     """The texts of one channel. Their times are those of the stream."""
 
-    def __init__(self, line_length: int, name: str) -> None:
-        self._line_length = line_length - width(name)
+    def __init__(self, name: str) -> None:
         self._name = name
         self._done = -1  # the newest utterance that has its final
         self._utterance = -1  # the open one
+        self._line_length = 0  # of it, without the name
         self._roll_up = RollUp(None, self._line_length)
         self._stable = ""  # of the open utterance
         self._n_lines = self._n_characters = 0  # of it, that are sent
 
-    def take(self, caption: Partial | Final) -> Iterator[Text]:
+    def take(self, caption: Partial | Final, line_length: int) -> Iterator[Text]:
         if caption.utterance <= self._done:
             return
         if caption.utterance != self._utterance:
             self._utterance = caption.utterance
+            self._line_length = line_length - width(self._name)
             self._roll_up = RollUp(None, self._line_length)
             self._stable = ""
             self._n_lines = self._n_characters = 0

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -69,6 +69,8 @@ class Sink:
         self._rooms = rooms
         self._lines = Lines(destination.columns)
         self.outgoing = Outgoing()
+        self._former: list[Receiver] = []  # those that were replaced, until they are closed
+        self._changed = asyncio.Event()
         self._news = asyncio.Event()
         self._all_sent = asyncio.Event()
         context = logs.context("", logged_id(room_name))
@@ -90,6 +92,20 @@ class Sink:
             outgoing.n_dropped,
         )
 
+    def can_become(self, destination: Destination) -> bool:
+        """Return True if this is the same receiver with other settings, which goes on with the numbers of this sink."""
+        place = (self._destination.service, self._destination.url)
+        return place == (destination.service, destination.url) and self.outgoing.state is not SinkState.STOPPED
+
+    def change(self, destination: Destination, receiver: Receiver) -> None:
+        """Go on with other settings. What waits is kept, and sent with them at once; see `can_become`."""
+        self._destination = destination
+        self._lines.line_length = destination.columns
+        self._former.append(self._receiver)
+        self._receiver = receiver
+        self._changed.set()
+        self._news.set()
+
     async def finish(self) -> None:
         """Wait until everything of the room is sent, once the rooms are closed."""
         await asyncio.wait({self._following})
@@ -101,6 +117,7 @@ class Sink:
             task.cancel()
         await asyncio.wait({self._following, self._sending})
         self.outgoing.stop()
+        await self._close_former()
         await self._receiver.close()
 
     async def _guard(self, run: Callable[[], Awaitable[None]]) -> None:
@@ -114,27 +131,44 @@ class Sink:
     # Reading
 
     async def _follow(self) -> None:
-        # What was said before the sink was attached is not for it. Later events are read from their beginning.
-        room = await self._open_room()
-        cursor = "" if room is None else room.newest_cursor()
+        is_new = True
         while True:
-            if room is not None:
-                with room.used():
-                    async with aclosing(room.subscribe(cursor, LOOK_S)) as feed:
-                        async for messages in feed:
-                            self._take(message.event for message in messages)
+            try:
+                room = await self._open_room()
+            except StoreFailed:
+                pass  # nobody knows yet what was said before the sink was attached
+            else:
+                if room is not None:
+                    # Later events are read from their beginning.
+                    cursor = self._pass_over(room) if is_new else ""
+                    with room.used():
+                        async with aclosing(room.subscribe(cursor, LOOK_S)) as feed:
+                            async for messages in feed:
+                                self._take(message.event for message in messages)
+                is_new = False
             if self._rooms.closed:
                 return
             await self._rooms.news.wait(LOOK_S)
-            room, cursor = await self._open_room(), ""
 
     async def _open_room(self) -> Room | None:
-        """Return the room; None: there is none that goes on, or it cannot be read now."""
+        """Return the room; None: there is none that goes on.
+
+        Raises:
+            StoreFailed: the store cannot be read.
+        """
         try:
             room = await self._rooms.find(self.room_name)
-        except (UnknownSession, StoreFailed):
+        except UnknownSession:
             return None
         return None if room.state is RoomState.ENDED else room
+
+    def _pass_over(self, room: Room) -> str:
+        """Take what was said so far, and send nothing of it: it is not for this sink. Return the cursor behind it."""
+        if room.speaker is not None:
+            messages, _ = room.speaker.hub.read(None)
+            for message in messages:
+                list(self._lines.take(message.event))
+        return room.newest_cursor()
 
     def _take(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -150,6 +184,7 @@ class Sink:
             self._all_sent.set()
             await self._news.wait()
             self._news.clear()
+            await self._close_former()
             while self.outgoing.n_waiting:
                 was_failing = self.outgoing.state is SinkState.FAILING
                 delay_s = await self._attempt()
@@ -158,7 +193,18 @@ class Sink:
                     logger.warning("the sink %s fails: %s", self.name, self.outgoing.problem)
                 elif was_failing and not is_failing:
                     logger.info("the sink %s works again", self.name)
-                await asyncio.sleep(delay_s)
+                await self._pause(delay_s)
+
+    async def _pause(self, delay_s: float) -> None:
+        """Wait for this time, or until the settings have changed since the pause before."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay_s):
+                await self._changed.wait()
+                self._changed.clear()
+
+    async def _close_former(self) -> None:
+        while self._former:
+            await self._former.pop().close()
 
     async def _attempt(self) -> float:
         """Send the next text. Return the time in s until the next attempt."""
@@ -195,7 +241,7 @@ class Sinks:
             await self.attach(room_name, name, destination)
 
     async def attach(self, room_name: str, name: str, destination: Destination) -> Sink:
-        """Attach a sink to a room that need not exist yet. One of the same name is replaced.
+        """Attach a sink to a room that need not exist yet. One of the same name is replaced, or changed.
 
         Raises:
             Unavailable: the server has as many sinks as it takes, or stops.
@@ -208,8 +254,12 @@ class Sinks:
         if self._session is None:
             self._session = client_session()
         kind = ObsCaptionSink if destination.service == OBS else HttpCaptionSink
+        receiver = kind(self._session, destination)
         replaced = self._sinks.get(key)
-        self._sinks[key] = sink = Sink(room_name, name, destination, kind(self._session, destination), self._rooms)
+        if replaced is not None and replaced.can_become(destination):
+            replaced.change(destination, receiver)
+            return replaced
+        self._sinks[key] = sink = Sink(room_name, name, destination, receiver, self._rooms)
         if replaced is not None:
             await self._end(replaced)
         return sink

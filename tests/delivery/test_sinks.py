@@ -12,7 +12,7 @@ from livecaption.delivery import http_sink, outgoing, sinks
 from livecaption.delivery.destination import MAX_SINKS, Destination
 from livecaption.delivery.outgoing import SinkState
 from livecaption.delivery.sinks import Sinks
-from livecaption.errors import Unavailable, UnknownSession
+from livecaption.errors import StoreFailed, Unavailable, UnknownSession
 from livecaption.events import Final, Partial
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
@@ -121,6 +121,101 @@ async def test_long_speech_is_sent_while_it_goes_on(client: Client, receiver: Ca
     hub.publish(Final(0, f"{said_so_far} can do for you.", 0, 6000, "en", 0.9, 300))
     await receiver.took(2)
     assert receiver.texts == ["And so my fellow Americans ask not", "what your country can do for you."]
+
+
+async def test_a_sink_that_is_attached_in_mid_utterance_gets_what_is_said_from_then_on(
+    client: Client, receiver: CaptionReceiver
+) -> None:
+    socket = await enter(client)
+    hub = client.app[SERVICES].sessions.find((await read_event(socket))["session"]).hub
+    said_so_far = "And so my fellow Americans ask not what your country"
+    hub.publish(Partial(0, 0, said_so_far, said_so_far, 0, 4000))
+    await attached(client, receiver)
+    await asyncio.sleep(0)  # the sink finds its room
+    hub.publish(Partial(0, 1, f"{said_so_far} can do", f"{said_so_far} can do", 0, 5000))
+    hub.publish(Final(0, f"{said_so_far} can do for you.", 0, 6000, "en", 0.9, 300))
+    await receiver.took(1)
+    assert receiver.texts == ["what your country can do for you."]
+
+
+async def test_a_sink_that_is_attached_in_a_pause_gets_all_of_the_next_utterance(
+    client: Client, receiver: CaptionReceiver
+) -> None:
+    socket = await enter(client)
+    hub = client.app[SERVICES].sessions.find((await read_event(socket))["session"]).hub
+    hub.publish(Final(0, "Good morning.", 0, 1000, "en", 0.9, 300))
+    await attached(client, receiver)
+    await asyncio.sleep(0)  # the sink finds its room
+    said_so_far = "And so my fellow Americans ask not what your country"
+    hub.publish(Partial(1, 0, said_so_far, said_so_far, 2000, 6000))
+    await receiver.took(1)
+    assert receiver.texts == ["And so my fellow Americans ask not"]
+
+
+async def test_a_sink_whose_settings_change_sends_nothing_twice_and_goes_on_with_its_numbers(
+    client: Client, receiver: CaptionReceiver
+) -> None:
+    all_sinks = await attached(client, receiver, "streamtext")
+    socket = await enter(client)
+    hub = client.app[SERVICES].sessions.find((await read_event(socket))["session"]).hub
+    said_so_far = "And so my fellow Americans ask not what your country"
+    hub.publish(Partial(0, 0, said_so_far, said_so_far, 0, 4000))
+    await receiver.took(1)
+    await attached(client, receiver, "streamtext", line_length=32)
+    hub.publish(Final(0, f"{said_so_far} can do for you.", 0, 6000, "en", 0.9, 300))
+    await receiver.took(2)
+    hub.publish(Partial(1, 1, said_so_far, said_so_far, 7000, 10_000))
+    await receiver.took(3)
+    assert list(receiver.accepted.items()) == [
+        (1, "And so my fellow Americans ask not"),
+        (2, "what your country can do for you."),
+        (3, "And so my fellow Americans ask"),
+    ]
+    await eventually(lambda: all_sinks.texts == {"sent": 3, "dropped": 0})
+
+
+async def test_a_sink_whose_settings_change_keeps_what_waits_and_sends_it_at_once(
+    client: Client, receiver: CaptionReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgoing, "DELAYS_S", (60.0,))
+    receiver.always = 403
+    all_sinks = await attached(client, receiver)
+    receiver.outcomes.append(200)  # the answer to the question
+    texts = await spoken(client, 2)
+    await eventually(lambda: all_sinks.find(NAME, "zoom").outgoing.state is SinkState.FAILING)
+    receiver.always = 200
+    await attached(client, receiver, language="de-DE")
+    await receiver.took(2)
+    assert receiver.texts == texts
+    assert [query["lang"] for query, _ in receiver.posts] == ["en-US", "de-DE", "de-DE"]
+
+
+async def test_a_new_password_ends_the_connection_with_the_old_one(client: Client) -> None:
+    obs = await Obs("the password of an OBS").start()
+    all_sinks = await attached(client, obs, "obs", password="another password")
+    texts = await spoken(client)
+    await eventually(lambda: all_sinks.find(NAME, "obs").outgoing.state is SinkState.FAILING)
+    await attached(client, obs, "obs", password="the password of an OBS")
+    await obs.took(1)
+    await attached(client, obs, "obs", password="another password")
+    await eventually(lambda: all_sinks.find(NAME, "obs").outgoing.n_sent == 1)
+    await spoken(client)
+    await eventually(lambda: all_sinks.find(NAME, "obs").status.problem == "the password of OBS is wrong")
+    assert [caption.replace("\n", " ") for caption in obs.captions] == texts
+    await obs.close()
+
+
+async def test_a_sink_at_another_address_begins_its_numbers_again(client: Client, receiver: CaptionReceiver) -> None:
+    other = await CaptionReceiver().start()
+    all_sinks = await attached(client, other, "youtube")
+    await spoken(client)
+    await other.took(1)
+    await attached(client, receiver, "youtube")
+    await spoken(client)
+    await receiver.took(1)
+    assert (list(other.accepted), list(receiver.accepted)) == ([1], [1])
+    await eventually(lambda: all_sinks.texts == {"sent": 2, "dropped": 0})
+    await other.close()
 
 
 async def test_two_sinks_of_a_room_do_not_wait_for_each_other(
@@ -273,6 +368,29 @@ async def test_a_room_that_is_stored_is_found_again_after_a_restart(
     texts = await spoken(second)
     await receiver.took(1)
     assert receiver.texts == texts
+
+
+async def test_a_store_that_cannot_be_read_when_a_sink_is_attached_lets_it_send_nothing_of_the_past(
+    start_server: StartServer, tmp_path: Path, receiver: CaptionReceiver
+) -> None:
+    path, away = tmp_path / "transcripts.db", tmp_path / "away.db"
+    client = await start_server(store=StoreConfig(str(path)))
+    socket = await enter(client)
+    await said(socket, TALK)
+    rooms = client.app[SERVICES].rooms
+    path.rename(away)
+    # The name has another case, so the store is read: that may be another room.
+    await attached(client, receiver, name="PyCon")
+    for _ in range(2):  # the second question is asked after that of the sink
+        with pytest.raises(StoreFailed):
+            await rooms.find("PyCon")
+    away.rename(path)
+    rooms.news.notify()
+    for _ in range(2):
+        await rooms.find("PyCon")
+    later = (await said(socket, TALK))["text"]
+    await receiver.took(1)
+    assert receiver.texts == [later]
 
 
 async def test_the_figures_count_texts_also_of_sinks_that_are_gone(client: Client, receiver: CaptionReceiver) -> None:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
+from livecaption.server.descriptors import OWN
 from tests.support.eventually import eventually
 from tests.support.processes import COMMAND, assert_clean_end, serving
 from tests.support.streaming import speaking
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.processes
 
 FEW = ("prlimit", "--nofile=512:512", *COMMAND)
 N_READERS = 560
+N_WAITING = 100
 N_SILENT = 320
 """More connections than 256 descriptors allow, but not more than those and the backlog of the listening socket."""
 
@@ -48,8 +50,17 @@ async def readers(url: str, session: str, n: int) -> AsyncIterator[Counter[int]]
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@asynccontextmanager
+async def waiting_for_admission(url: str, n: int) -> AsyncIterator[None]:
+    """Connect `n` clients that send no first message."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+        await asyncio.gather(*(http.ws_connect(url) for _ in range(n)))
+        yield
+
+
 async def test_more_readers_than_descriptors_end_no_session_and_a_dead_worker_comes_back() -> None:
-    async with serving("--workers=1", command=FEW) as server:
+    """Connections that wait for admission have descriptors too."""
+    async with serving("--workers=1", "--max-streams=3", command=FEW) as server:
         url = await server.ready()
         await server.logged(r"512 file descriptors are enough for \d+ readers, not for 5000 \(--max-readers\)")
         async with speaking(url, 3) as publishers:
@@ -57,9 +68,11 @@ async def test_more_readers_than_descriptors_end_no_session_and_a_dead_worker_co
             async with readers(url, session, N_READERS) as answers:
                 await eventually(lambda: answers.total() == N_READERS, within_s=30)
                 assert set(answers) == {200, 503}
-                [pid] = server.worker_pids
-                os.kill(pid, signal.SIGKILL)
-                await server.logged("worker 2 is ready")
+                assert answers[200] + N_WAITING + OWN <= 512
+                async with waiting_for_admission(url, N_WAITING):
+                    [pid] = server.worker_pids
+                    os.kill(pid, signal.SIGKILL)
+                    await server.logged("worker 2 is ready")
                 for publisher in publishers:
                     n_finals = len(publisher.of("final"))
                     await eventually(
