@@ -7,7 +7,8 @@
     │   ├── MessageTooBig
     │   ├── InvalidAudio        undecodable, truncated or non-finite audio
     │   ├── InvalidUpload       a request with a recording is not what its protocol allows, or the recording is empty
-    │   ├── UploadTooLarge
+    │   ├── UploadTooLarge          a recording has too many bytes, or is too long
+    │   ├── EncodedUpload           a recording is compressed for the transport
     │   ├── TooSlow             it does not start, send or read in time
     │   ├── UnknownSession      there is no such session, it has ended, or nothing of it was kept
     │   ├── UnknownModel        a model that is not the loaded one
@@ -114,10 +115,17 @@ class InvalidUpload(ClientError):
 
 
 class UploadTooLarge(ClientError):
-    """A recording, or a field of its request, is larger than the limit."""
+    """A recording, or a field of its request, exceeds a limit. Codes: `upload_too_large`, `recording_too_long`."""
 
     http_status = 413
     default_code = "upload_too_large"
+
+
+class EncodedUpload(ClientError):
+    """A request with a recording has a `Content-Encoding`: a few bytes could become many."""
+
+    http_status = 415
+    default_code = "unsupported_content_encoding"
 
 
 class TooSlow(ClientError):
@@ -191,7 +199,10 @@ class Unavailable(LivecaptionError):
 
 
 class LimitReached(LivecaptionError):
-    """This client has used what it may use. Codes: `too_many_attempts`, `too_many_streams`, `minutes_used_up`."""
+    """This client has used what it may use.
+
+    Codes: `too_many_attempts`, `too_many_streams`, `too_many_uploads`, `minutes_used_up`.
+    """
 
     close_code = 1013
     http_status = 429

@@ -66,6 +66,15 @@ class Account:
         self._count(now)
         self.key.check_minutes(self.usage.today_ms(now), now)
 
+    def use(self, audio_ms: int, now: datetime) -> None:
+        """Count audio apart from its streams, which is about to be taken: a part of a recording.
+
+        Raises:
+            Unauthorized, ForbiddenRole, LimitReached: see `check`. The audio is not counted.
+        """
+        self.check_minutes(now)
+        self.usage.add(audio_ms, now)
+
     def add(self, session: LiveSession) -> None:
         """Count a session from now on, also one that was opened or resumed with another key before."""
         counted_ms = [account._counted_ms.pop(session, 0) for account in self._accounts.values()]

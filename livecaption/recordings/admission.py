@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import BinaryIO
 
 from livecaption.decoding.pool import DecoderPool
-from livecaption.errors import Unavailable
+from livecaption.errors import LimitReached, Unavailable
 from livecaption.events import Final
 from livecaption.live.config import AudioLimits
 from livecaption.pipeline.options import StreamOptions
@@ -20,6 +21,9 @@ longer, and they take more memory."""
 MAX_WAITING = 8
 """Recordings that are received or wait beside those. More: more room on the disk, and longer waits. Fewer: more clients
 are refused."""
+MAX_ARRIVING = 2
+"""Recordings of one client that arrive at a time. More: a few clients that send slowly keep all others out. Fewer: a
+client must send one after another."""
 RETRY_AFTER_S = 10.0
 """Time in s after which a client that was refused may ask again. A recording of ten minutes takes about as long."""
 GIVE_UP_MARGIN_S = 1.0
@@ -47,6 +51,7 @@ class Recordings:
         self._drain_timeout_s = drain_timeout_s
         self._turns = asyncio.Semaphore(MAX_AT_A_TIME)
         self._deadlines: set[asyncio.Timeout] = set()  # of each upload
+        self._arriving: Counter[str] = Counter()  # of each client that has a limit
         self._draining = False
         self._fewer = asyncio.Event()
 
@@ -78,11 +83,38 @@ class Recordings:
             self._deadlines.discard(deadline)
             self._fewer.set()
 
+    @contextmanager
+    def arriving(self, client: str | None) -> Iterator[None]:
+        """Count a recording while its bytes arrive.
+
+        Args:
+            client: its client. None: nobody knows it, so it has no limit.
+
+        Raises:
+            LimitReached: `too_many_uploads`.
+        """
+        if client is None:
+            yield
+            return
+        if self._arriving[client] >= MAX_ARRIVING:
+            message = f"a client may send {MAX_ARRIVING} recordings at a time"
+            raise LimitReached(message, code="too_many_uploads", retry_after_s=RETRY_AFTER_S)
+        self._arriving[client] += 1
+        try:
+            yield
+        finally:
+            self._arriving[client] -= 1
+            if not self._arriving[client]:
+                del self._arriving[client]
+
     @asynccontextmanager
     async def transcribing(
-        self, file: BinaryIO, options: StreamOptions
+        self, file: BinaryIO, options: StreamOptions, count: Callable[[int], None]
     ) -> AsyncIterator[tuple[Recording, AsyncGenerator[Final, None]]]:
         """Wait for a turn, and yield a recording and its finals. The end of the block stops the transcription.
+
+        Args:
+            file, options, count: see `Recording`.
 
         Raises:
             InvalidMessage: the model cannot do what the options ask for.
@@ -90,7 +122,7 @@ class Recordings:
         assert self._workers.loaded is not None  # nobody is admitted before
         options = options.for_model(self._workers.loaded)
         async with self._turns:
-            recording = Recording(file, options, self._workers, self._decoders, self._limits)
+            recording = Recording(file, options, self._workers, self._decoders, self._limits, count)
             async with aclosing(recording.finals()) as finals:
                 try:
                     yield recording, finals

@@ -8,7 +8,7 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import BinaryIO
@@ -16,7 +16,7 @@ from typing import BinaryIO
 from livecaption.audio import ms_of
 from livecaption.audio.formats import CONTAINER
 from livecaption.decoding.pool import ContainerDecoder, DecoderPool
-from livecaption.errors import EngineError, InvalidAudio, LivecaptionError, Unavailable, WorkerDied
+from livecaption.errors import EngineError, InvalidAudio, LivecaptionError, Unavailable, UploadTooLarge, WorkerDied
 from livecaption.events import Final
 from livecaption.live.config import AudioLimits
 from livecaption.live.throttle import Throttle
@@ -31,6 +31,9 @@ PIECE_BYTES = 16 * 1024
 """Bytes of raw audio in one step: half a second of 16 kHz PCM, 1 ms of the loop."""
 READ_BYTES = 256 * 1024
 """Bytes of raw audio that are read from disk at once, in a thread."""
+MAX_DURATION_MS = 12 * 3600 * 1000
+"""Length of a recording. Of Opus, 200 MB are 74 h. Longer: one recording keeps a turn from others for hours, and has
+more finals in memory. Shorter: events of a day must be cut."""
 RETRY_AFTER_S = 30.0
 """Time in s after which there may be an inference process again."""
 LEVEL = ServiceLevel(partial_interval_ms=None, effort="reduced")
@@ -47,6 +50,7 @@ class Recording:
         workers: transcribe.
         decoders: decode containers.
         limits: the pace at which its audio is taken, and the backlog.
+        count: called with the length in ms of each piece before it is transcribed. What it raises ends the recording.
 
     Attributes:
         is_damaged: True if a part could not be decoded.
@@ -59,8 +63,11 @@ class Recording:
         workers: WorkerPool,
         decoders: DecoderPool,
         limits: AudioLimits,
+        count: Callable[[int], None],
     ) -> None:
         self.is_damaged = False
+        self._count = count
+        self._counted_ms = 0
         self._file = file
         self._options = options
         self._workers = workers
@@ -89,6 +96,7 @@ class Recording:
         Raises:
             InvalidAudio: there is no audio in it that can be decoded.
             EngineError: a part could not be transcribed.
+            UploadTooLarge: it is longer than `MAX_DURATION_MS`.
             Unavailable: there is no inference process, or no decoder could be started.
         """
         feeding = asyncio.ensure_future(self._feed())
@@ -153,6 +161,11 @@ class Recording:
 
     async def _take(self, outputs: list[Output], audio_ms: int, began_s: float) -> None:
         assert self._pipeline is not None
+        if self.duration_ms > MAX_DURATION_MS:
+            message = f"a recording may last {MAX_DURATION_MS // 3_600_000} h here"
+            raise UploadTooLarge(message, code="recording_too_long")
+        self._count(self.duration_ms - self._counted_ms)
+        self._counted_ms = self.duration_ms
         self._execute(outputs)
         await self._throttle.hold_back(self._throttle.allowance.use(audio_ms / 1000, began_s), began_s)
         while self._throttle.is_full(self._pipeline.backlog_ms):

@@ -5,6 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from livecaption.errors import LivecaptionError
 from livecaption.keys import Key, Role
 from livecaption.live.accounts import Account, Accounts
@@ -43,6 +45,16 @@ def refusal(account: Account, now: datetime = NOW, former: Stream | None = None)
     except LivecaptionError as error:
         return error.code
     return None
+
+
+def test_a_recording_uses_minutes_until_there_are_none() -> None:
+    account = Accounts().of(KEY)
+    account.use(59_999, NOW)
+    account.use(500, NOW)
+    with pytest.raises(LivecaptionError) as error:
+        account.use(500, NOW)
+    assert error.value.code == "minutes_used_up"
+    assert (account.usage.today_ms(NOW), refusal(account)) == (60_499, "minutes_used_up")
 
 
 @for_each(

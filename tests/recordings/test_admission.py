@@ -2,16 +2,17 @@
 
 import asyncio
 import io
+from contextlib import ExitStack
 
 import pytest
 
 from livecaption.audio.formats import AudioFormat
 from livecaption.config import DEFAULTS
 from livecaption.decoding.pool import DecoderPool
-from livecaption.errors import InvalidMessage, Unavailable
+from livecaption.errors import InvalidMessage, LimitReached, Unavailable
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TranscriptionOptions
-from livecaption.recordings.admission import MAX_AT_A_TIME, Recordings
+from livecaption.recordings.admission import MAX_ARRIVING, MAX_AT_A_TIME, Recordings
 from tests.support.eventually import eventually
 from tests.support.recordings import ONE_UTTERANCE
 from tests.support.session_parts import IdleWorkers
@@ -29,7 +30,7 @@ async def test_some_recordings_are_transcribed_at_a_time_and_others_wait() -> No
     all_ = recordings(workers)
 
     async def transcribe() -> None:
-        async with all_.transcribing(io.BytesIO(ONE_UTTERANCE), RAW) as (_, finals):
+        async with all_.transcribing(io.BytesIO(ONE_UTTERANCE), RAW, lambda _: None) as (_, finals):
             async for _ in finals:
                 pass
 
@@ -44,10 +45,24 @@ async def test_some_recordings_are_transcribed_at_a_time_and_others_wait() -> No
     assert workers.attached == {}
 
 
+def test_a_client_sends_few_recordings_at_a_time_and_keeps_no_other_out() -> None:
+    all_ = recordings()
+    with ExitStack() as arriving:
+        for _ in range(MAX_ARRIVING):
+            arriving.enter_context(all_.arriving("one"))
+        with pytest.raises(LimitReached) as refusal, all_.arriving("one"):
+            pass
+        assert (refusal.value.code, refusal.value.http_status) == ("too_many_uploads", 429)
+        with all_.arriving("other"), all_.arriving(None), all_.arriving(None), all_.arriving(None):
+            pass
+    with all_.arriving("one"):
+        pass
+
+
 async def test_a_model_that_cannot_do_what_is_asked_for_refuses() -> None:
     options = StreamOptions(transcription=TranscriptionOptions("de"))
     with pytest.raises(InvalidMessage):
-        async with recordings().transcribing(io.BytesIO(), options):
+        async with recordings().transcribing(io.BytesIO(), options, lambda _: None):
             pass
 
 

@@ -1,5 +1,6 @@
 """One recording on its way through a pipeline, with the scripted engine."""
 
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
 from tempfile import TemporaryFile
@@ -9,10 +10,11 @@ import pytest
 
 from livecaption.audio.formats import CONTAINER, AudioFormat
 from livecaption.config import DEFAULTS
-from livecaption.errors import InvalidAudio, TranscriptionFailed
+from livecaption.errors import InvalidAudio, LimitReached, TranscriptionFailed, UploadTooLarge
 from livecaption.events import Final
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TranscriptionOptions
+from livecaption.recordings import recording as recordings
 from livecaption.recordings.recording import Recording
 from livecaption.server.services import SERVICES
 from livecaption.speech.endpointing import RECORDINGS
@@ -25,10 +27,12 @@ RAW = replace(OPTIONS, audio=AudioFormat("pcm_s16le", 16_000, 1))
 TEXT = "One two three four five six."
 
 
-async def transcribed(client: Client, data: bytes, options: StreamOptions) -> tuple[Recording, list[Final]]:
+async def transcribed(
+    client: Client, data: bytes, options: StreamOptions, count: Callable[[int], None] = lambda _: None
+) -> tuple[Recording, list[Final]]:
     services = client.app[SERVICES]
     with open_file(data) as file:
-        recording = Recording(file, options, services.pool, services.decoders, DEFAULTS.live.session.audio)
+        recording = Recording(file, options, services.pool, services.decoders, DEFAULTS.live.session.audio, count)
         async with aclosing(recording.finals()) as finals:
             return recording, [final async for final in finals]
 
@@ -62,6 +66,37 @@ async def test_a_part_that_cannot_be_transcribed_is_never_left_out(client: Clien
     with pytest.raises(TranscriptionFailed):
         await transcribed(client, ONE_UTTERANCE, options)
     assert client.app[SERVICES].pool._sessions == {}
+
+
+@pytest.mark.parametrize(("data", "options"), [(TWO_UTTERANCES, RAW), (wav(TWO_UTTERANCES), OPTIONS)])
+async def test_audio_is_counted_piece_by_piece_and_a_refusal_ends_the_recording(
+    client: Client, data: bytes, options: StreamOptions
+) -> None:
+    pieces: list[int] = []
+    await transcribed(client, data, options, pieces.append)
+    assert (sum(pieces), max(pieces) < 4800) == (4800, True)
+
+    def refuse(_: int) -> None:
+        pieces.append(0)
+        raise LimitReached("no more")
+
+    pieces.clear()
+    with pytest.raises(LimitReached):
+        await transcribed(client, data, options, refuse)
+    assert pieces == [0]
+    assert client.app[SERVICES].pool._sessions == {}
+
+
+@pytest.mark.parametrize(("data", "options"), [(TWO_UTTERANCES, RAW), (wav(TWO_UTTERANCES), OPTIONS)])
+async def test_a_recording_that_is_too_long_is_refused(
+    client: Client, data: bytes, options: StreamOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordings, "MAX_DURATION_MS", 4800)
+    await transcribed(client, data, options)
+    monkeypatch.setattr(recordings, "MAX_DURATION_MS", 4799)
+    with pytest.raises(UploadTooLarge) as refusal:
+        await transcribed(client, data, options)
+    assert refusal.value.code == "recording_too_long"
 
 
 async def test_a_file_that_is_no_container_is_refused(client: Client) -> None:

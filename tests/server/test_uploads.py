@@ -1,23 +1,25 @@
 """Recordings that arrive in every wrong way. OpenAI's form and a plain body are received by the same code."""
 
 import asyncio
+import gzip
 import os
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from livecaption import keys
 from livecaption.keys import Key, Role
-from livecaption.recordings.admission import MAX_AT_A_TIME, MAX_WAITING
+from livecaption.recordings.admission import MAX_ARRIVING, MAX_AT_A_TIME, MAX_WAITING
 from livecaption.server.config import HttpLimits
 from livecaption.server.keys import KEYS
 from livecaption.server.services import SERVICES
 from tests.support.eventually import eventually
-from tests.support.recordings import recording
+from tests.support.recordings import SILENCE, recording
 from tests.support.serving import Client, StartServer
 
 PATH = "/v1/audio/transcriptions"
@@ -27,11 +29,13 @@ BODY = HEAD + recording() + TAIL
 
 
 @asynccontextmanager
-async def connection(client: Client, head: str, body: bytes = b"") -> AsyncIterator[asyncio.StreamReader]:
+async def connection(
+    client: Client, head: str, body: bytes = b"", path: str = PATH
+) -> AsyncIterator[asyncio.StreamReader]:
     """Send a request by hand, and leave the connection open. Yield what the server answers."""
     reader, writer = await asyncio.open_connection(client.host, client.port)
     kind = "Content-Type: multipart/form-data; boundary=x"
-    writer.write(f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\n{kind}\r\n{head}\r\n\r\n".encode() + body)
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{kind}\r\n{head}\r\n\r\n".encode() + body)
     try:
         yield reader
     finally:
@@ -84,6 +88,56 @@ async def test_a_client_that_leaves_before_the_announced_length_leaves_nothing(c
     await nothing_is_there(client)
 
 
+@pytest.mark.parametrize(
+    "start",
+    [b"\n" * 5000, b"\r\n" * 5000, b"--y\r\n", b"x" * 5000, b"\r\n\r\n" + HEAD],
+    ids=["line ends", "CRLF", "other boundary", "long line", "two lines"],
+)
+async def test_a_form_that_does_not_begin_with_its_boundary_is_refused_before_more_is_read(
+    client: Client, start: bytes
+) -> None:
+    """aiohttp reads what is before the boundary, line by line and without a pause."""
+    async with connection(client, "Content-Length: 5000000", start) as reader:
+        assert await reader.readline() == b"HTTP/1.1 400 Bad Request\r\n"
+    await nothing_is_there(client)
+
+
+async def test_a_form_may_begin_with_a_line_end(client: Client) -> None:
+    body = b"\r\n" + BODY
+    first, _ = await answer_to(client, f"Content-Length: {len(body)}", body)
+    assert first == b"HTTP/1.1 200 OK"
+
+
+async def test_nothing_may_be_between_the_parts_of_a_form(client: Client) -> None:
+    start = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--xy'
+    async with connection(client, "Content-Length: 5000000", start + 100_000 * b"\n") as reader:
+        assert await reader.readline() == b"HTTP/1.1 400 Bad Request\r\n"
+
+
+@pytest.mark.parametrize("headers", [b"X: " + b"x" * 3000 + b"\r\n", b"X: x\r\n" * 9], ids=["one that is long", "many"])
+async def test_the_headers_of_a_part_have_limits(client: Client, headers: bytes) -> None:
+    start = BODY.replace(b"\r\n", b"\r\n" + headers, 1)
+    async with connection(client, "Content-Length: 5000000", start) as reader:
+        assert await reader.readline() == b"HTTP/1.1 400 Bad Request\r\n"
+
+
+@pytest.mark.parametrize("path", [PATH, "/v1/listen"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity, gzip", "x-unknown"])
+async def test_a_compressed_body_is_refused_before_it_is_read(client: Client, path: str, encoding: str) -> None:
+    body = gzip.compress(b"\n" * 3_000_000)
+    head = f"Content-Length: 5000000\r\nContent-Encoding: {encoding}"
+    async with connection(client, head, body, path) as reader:
+        answer = await reader.readuntil(b"}")
+    assert answer.startswith(b"HTTP/1.1 415 ")
+    assert b"unsupported_content_encoding" in answer.lower()
+    await nothing_is_there(client)
+
+
+async def test_the_encoding_identity_is_none(client: Client) -> None:
+    first, _ = await answer_to(client, f"Content-Length: {len(BODY)}\r\nContent-Encoding: Identity", BODY)
+    assert first == b"HTTP/1.1 200 OK"
+
+
 async def test_a_body_that_is_no_chunks_is_refused(client: Client) -> None:
     first, _ = await answer_to(client, "Transfer-Encoding: chunked", b"zz\r\n" + BODY)
     assert b" 400 " in first
@@ -130,6 +184,52 @@ async def test_more_recordings_than_there_are_places_are_refused(client: Client)
         enough.set()
     assert first == b"HTTP/1.1 503 Service Unavailable"
     assert b'"too_many_uploads"' in body
+    await nothing_is_there(client)
+
+
+@pytest.mark.parametrize("has_keys", [True, False], ids=["key", "address"])
+async def test_a_client_that_sends_slowly_keeps_no_other_out(
+    start_server: StartServer, tmp_path: Path, has_keys: bool
+) -> None:
+    """A client is a key, or an address if there are no keys."""
+    client = await start_server(**with_keys(tmp_path) if has_keys else {"trusted_proxies": ("127.0.0.1",)})
+    names = ("Authorization: Token slow-and-secret", "Authorization: Token fast-and-secret")
+    slow, fast = names if has_keys else ("X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2")
+    services = client.app[SERVICES]
+    async with AsyncExitStack() as slow_ones:
+        for _ in range(MAX_ARRIVING):
+            head = f"Content-Length: {len(BODY)}\r\n{slow}"
+            await slow_ones.enter_async_context(connection(client, head, BODY[:100]))
+        await eventually(lambda: services.recordings._arriving.total() == MAX_ARRIVING)
+        first, body = await answer_to(client, head, BODY)
+        assert first == b"HTTP/1.1 429 Too Many Requests"
+        assert b'"too_many_uploads"' in body
+        first, _ = await answer_to(client, f"Content-Length: {len(BODY)}\r\n{fast}", BODY)
+        assert first == b"HTTP/1.1 200 OK"
+    await nothing_is_there(client)
+    assert services.recordings._arriving == {}
+
+
+def with_keys(tmp_path: Path, **limits: Any) -> dict[str, Any]:
+    """Return the setting with a file of two keys."""
+    file = tmp_path / "keys.toml"
+    tokens = (b"slow-and-secret", b"fast-and-secret")
+    made = [Key(token.decode()[:4], frozenset({Role.PUBLISH}), keys.hash_of(token), **limits) for token in tokens]
+    file.write_text("\n".join(map(keys.as_toml, made)))
+    return {"tokens": str(file)}
+
+
+async def test_a_recording_ends_when_the_minutes_of_its_key_are_used_up(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    client = await start_server(**with_keys(tmp_path, max_minutes_per_day=1))
+    body = HEAD + recording(65 * SILENCE) + TAIL
+    first, answer = await answer_to(
+        client, f"Content-Length: {len(body)}\r\nAuthorization: Token slow-and-secret", body
+    )
+    assert (first, b'"insufficient_quota"' in answer) == (b"HTTP/1.1 429 Too Many Requests", True)
+    used = [account.usage.today_ms(datetime.now(UTC)) for account in client.app[KEYS].in_use]
+    assert 60_000 <= used[0] < 65_000
     await nothing_is_there(client)
 
 

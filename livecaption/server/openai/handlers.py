@@ -11,6 +11,7 @@ from livecaption.events import Final
 from livecaption.recognition import ModelDescription, Task
 from livecaption.server import auth, http
 from livecaption.server.openai import answers, fields
+from livecaption.server.sending import sent
 from livecaption.server.services import SERVICES
 from livecaption.server.uploads import uploading
 
@@ -78,7 +79,7 @@ async def _transcribe(request: web.Request, task: Task) -> web.StreamResponse:
                         continue
                     if asked.stream:
                         response = response or await _begin(request)
-                        await response.write(answers.delta(final, is_first=not spoken).encode())
+                        await _send(request, response.write(answers.delta(final, is_first=not spoken).encode()))
                     spoken.append(final)
             if not asked.stream:
                 answer = answers.transcription(
@@ -86,14 +87,24 @@ async def _transcribe(request: web.Request, task: Task) -> web.StreamResponse:
                 )
                 return http.answer(answer)
             response = response or await _begin(request)
-            await response.write(answers.done(spoken, recording.duration_ms).encode())
+            await _send(request, response.write(answers.done(spoken, recording.duration_ms).encode()))
     except LivecaptionError as error:
         if response is None:
             raise
         http.log_refusal(request, error)
-        await response.write(answers.late_failure(error).encode())
-    await response.write_eof()
+        await _send(request, response.write(answers.late_failure(error).encode()))
+    await _send(request, response.write_eof())
     return response
+
+
+async def _send(request: web.Request, sending: Awaitable[None]) -> None:
+    """Send a part of an answer.
+
+    Raises:
+        ConnectionResetError: the client has left, or did not read in time and is cut off.
+    """
+    if not await sent(request, sending, request.app[SERVICES].config.live.socket.send_timeout_s):
+        raise ConnectionResetError("the client has left, or does not read")
 
 
 async def _begin(request: web.Request) -> web.StreamResponse:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from livecaption.recordings import recording as recordings
 from tests.support.containers import wav
 from tests.support.recordings import ONE_UTTERANCE, SILENCE, TWO_UTTERANCES, recording
 from tests.support.serving import Client, StartServer
@@ -34,6 +35,12 @@ async def test_a_container_is_transcribed(client: Client) -> None:
     assert len(answer["results"]["utterances"]) == 2
     assert answer["metadata"]["sha256"] == hashlib.sha256(body).hexdigest()
     assert (answer["metadata"]["duration"], answer["metadata"]["channels"]) == (4.8, 1)
+
+
+async def test_a_recording_that_is_too_long_is_refused(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordings, "MAX_DURATION_MS", 2000)
+    answer = await ask(client)
+    assert (answer["status"], answer["err_code"]) == (413, "PAYLOAD_TOO_LARGE")
 
 
 async def test_raw_audio_has_its_format_in_the_address(client: Client) -> None:

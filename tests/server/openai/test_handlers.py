@@ -3,16 +3,21 @@
 import asyncio
 import io
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientResponse, FormData
+from aiohttp.test_utils import TestServer
 
+from livecaption.live.config import LiveConfig, SocketLimits
+from livecaption.recordings import recording as recordings
 from livecaption.server.services import SERVICES
 from tests.support.containers import Track, container, tone
 from tests.support.eventually import eventually
-from tests.support.recordings import SILENCE, TWO_UTTERANCES, recording
+from tests.support.peers import raw_connection
+from tests.support.recordings import ONE_UTTERANCE, SILENCE, TWO_UTTERANCES, recording
 from tests.support.serving import Client, StartServer
 from tests.support.streaming import JFK
 
@@ -88,6 +93,31 @@ async def test_a_failure_before_any_text_is_an_error_and_after_that_an_event(sta
     rest = await response.text()
     assert json.loads(first.removeprefix(b"data: "))["delta"] == TEXT
     assert json.loads(rest.strip().removeprefix("data: "))["error"]["code"] == "failed"
+
+
+async def test_a_client_that_does_not_read_its_events_is_cut_off(
+    start_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise it would keep a turn from other recordings for good."""
+    caplog.set_level("INFO")
+    client = await start_server(live=LiveConfig(socket=SocketLimits(send_timeout_s=0.3)))
+    assert isinstance(client.server, TestServer)
+    server, loop = client.server.handler, asyncio.get_running_loop()
+    assert server is not None
+    file = recording(80 * ONE_UTTERANCE)
+    data = form(file, stream="true", prompt=f"script: say {'x' * 900}")()
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {data.headers['Content-Type']}\r\n"
+    body = await data.as_bytes()
+    async with raw_connection(str(client.make_url("/")), receive_buffer_bytes=4096) as connection:
+        await eventually(lambda: server.connections)
+        (protocol,) = server.connections
+        assert protocol.transport is not None
+        protocol.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        protocol.transport.set_write_buffer_limits(high=0)
+        await loop.sock_sendall(connection, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        await eventually(lambda: "it did not read" in caplog.text, within_s=20)
+        await eventually(lambda: not server.connections)
+        assert len(client.app[SERVICES].recordings) == 0
 
 
 async def test_translations_are_made_by_a_model_that_translates(client: Client) -> None:
@@ -169,6 +199,12 @@ async def test_a_recording_over_the_limit_is_refused_whether_its_size_is_announc
     client = await start_server(max_upload_mb=1)
     response = await ask(client, bytes(2**20 + 1))
     assert (response.status, (await error_of(response))["code"]) == (413, "upload_too_large")
+
+
+async def test_a_recording_that_is_too_long_is_refused(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordings, "MAX_DURATION_MS", 2000)
+    response = await ask(client)
+    assert (response.status, (await error_of(response))["code"]) == (413, "recording_too_long")
 
 
 async def test_a_key_is_needed_where_the_server_has_one(start_server: StartServer) -> None:
