@@ -82,6 +82,8 @@ class Upload:
         """
         if self._request.content_type != "multipart/form-data":
             raise InvalidUpload("the body must be multipart/form-data, with the recording as the field file")
+        if (announced := self._request.content_length) is not None:
+            self._spool.check(announced - MAX_FIELDS * (MAX_FIELD_BYTES + MAX_HEADERS * MAX_HEADER_BYTES))
         try:
             with self._recordings.arriving(self._client):
                 return await self._receive_parts()

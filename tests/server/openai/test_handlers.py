@@ -201,6 +201,15 @@ async def test_a_recording_over_the_limit_is_refused_whether_its_size_is_announc
     assert (response.status, (await error_of(response))["code"]) == (413, "upload_too_large")
 
 
+async def test_a_form_that_announces_too_much_is_refused_before_its_body_comes(start_server: StartServer) -> None:
+    client = await start_server(max_upload_mb=1)
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    head = "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n"
+    writer.write(f"{head}Content-Type: multipart/form-data; boundary=b\r\nConnection: close\r\n\r\n".encode())
+    assert (await reader.readline()).startswith(b"HTTP/1.1 413")
+    writer.close()
+
+
 async def test_a_recording_that_is_too_long_is_refused(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recordings, "MAX_DURATION_MS", 2000)
     response = await ask(client)
