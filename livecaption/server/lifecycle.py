@@ -258,6 +258,8 @@ def _runner(config: Config) -> web.AppRunner:
         shutdown_timeout=0.5,
         keepalive_timeout=config.server.http.keepalive_timeout_s,
         lingering_time=LINGERING_S,
+        # No client needs to compress a body, and 3 KB of gzip may be 3 MB, also of a body that is refused.
+        auto_decompress=False,
         access_log=access_logger if config.log.access else None,
         access_log_class=AccessLog,
     )

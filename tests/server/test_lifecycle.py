@@ -4,6 +4,7 @@ tests/processes/test_st*.py and test_terminal.py test `livecaption serve` itself
 """
 
 import asyncio
+import gzip
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 from livecaption.config import Config
 from livecaption.errors import EngineUnusable, StoreUnusable
@@ -193,3 +194,13 @@ async def test_under_run_app_a_signal_gets_finals_out_and_a_second_one_leaves_no
             await server.tree_gone()
         if n_signals == 1:
             publisher.check_complete()
+
+
+async def test_a_compressed_body_is_never_decompressed() -> None:
+    """Three kilobytes of gzip may be three megabytes."""
+    async with running_server(scripted()) as url, ClientSession() as session:
+        body = gzip.compress(b'{"secret": "a secret of sixteen", "title": "hall"}')
+        async with session.put(f"{url}v1/rooms/hall", data=body, headers={"Content-Encoding": "gzip"}) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (400, "invalid_message")
+        async with session.put(f"{url}v1/rooms/hall", data=gzip.decompress(body)) as answer:
+            assert answer.status == 200
