@@ -368,7 +368,8 @@ export class CaptionStream {
 
   /** @param {number} maxBufferedMs how much the browser may hold unsent */
   #sendWaiting(maxBufferedMs) {
-    if (!this.#open) return;
+    // The server may have closed already, and the browser tells so in a moment. What is kept is sent afterwards.
+    if (!this.#open || this.#socket.readyState !== WebSocket.OPEN) return;
     const maxBufferedBytes = maxBufferedMs * this.#samplesPerMs * Int16Array.BYTES_PER_ELEMENT;
     while (this.#socket.bufferedAmount < maxBufferedBytes) {
       const pcm = this.#sound.next();

@@ -210,9 +210,11 @@ async def test_a_decoder_that_dies_costs_its_own_stream_and_no_caption_of_it(cli
     socket = await start_stream(client, encoding="auto", partials=False)
     await socket.send_bytes(container)
     await read_until(socket, "final")
-    for pid in client.app[SERVICES].decoders.pids:
+    killed = client.app[SERVICES].decoders.pids  # with the spare one
+    for pid in killed:
         os.kill(pid, signal.SIGSEGV)
     events = await read_to_the_close(socket)
+    await eventually(lambda: not {*killed} & {*client.app[SERVICES].decoders.pids})
     kinds = [event["type"] for event in events if event["type"] in ("error", "final", "end")]
     assert kinds == ["error", "final", "end"]
     (error,) = [event for event in events if event["type"] == "error"]
