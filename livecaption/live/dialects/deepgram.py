@@ -8,7 +8,6 @@ Silence between two utterances is closed by a final without text. What is suppor
 """
 
 import hashlib
-import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,9 +19,11 @@ from livecaption.errors import ClientError, InvalidMessage, LimitReached, TooSlo
 from livecaption.events import End as SessionEnd
 from livecaption.events import EndReason, ErrorReport, Event, Final, Flushed, Partial, Ready, SpeechEnd, SpeechStart
 from livecaption.live.dialects import deepgram_shapes as shapes
+from livecaption.live.dialects.closing import CLOSE_CODES
 from livecaption.live.dialects.commands import Audio, Command, Configure, Control, Finish, Flush, Open, Reply
-from livecaption.live.dialects.deepgram_query import DeepgramOptions, checked_keyterms, is_text, live_options
+from livecaption.live.dialects.deepgram_query import DeepgramOptions, checked_keyterms, live_options
 from livecaption.live.dialects.dialect import Handshake, Limits, Route
+from livecaption.live.dialects.json_messages import is_text, json_object
 from livecaption.live.dialects.keys import shown_keys
 from livecaption.live.state import Ending
 from livecaption.speech.endpointing import EndpointingConfig
@@ -36,7 +37,6 @@ stream. Longer: a client that is gone holds its slot."""
 SURE, UNSURE = 1.0, 0.5
 """Confidences of the words of an interim result, because Whisper has given none yet: committed, and not."""
 MAX_REASON_BYTES = 120
-CLOSE_CODES = {"stop": 1000, "disconnect": 1000, "draining": 1001, "replaced": 1008, "restarting": 1012}
 SCHEMA_ERRORS = ("invalid_message", "unknown_type")
 RAW_AUDIO = "; raw audio needs the parameters encoding and sample_rate"
 
@@ -105,7 +105,7 @@ class Deepgram:
             return []  # many clients close more than once
         if not isinstance(message, str):
             return self._receive_audio(message) if message else self._close()
-        parsed = _parsed(message)
+        parsed = json_object(message, fatal=False)
         match parsed.get("type"):
             case "KeepAlive":
                 return []
@@ -296,17 +296,6 @@ class Deepgram:
         n_channels = self._options.stream.audio.channels
         digest = self._hash.hexdigest()
         return [*ends, shapes.metadata(self._request_id, digest, created, event.received_ms, n_channels)]
-
-
-def _parsed(message: str) -> dict[str, Any]:
-    try:
-        parsed = json.loads(message)
-    # Deep nesting is a RecursionError, and a number of 5000 digits a ValueError.
-    except (ValueError, RecursionError):
-        raise InvalidMessage("the message is not JSON", fatal=False) from None
-    if not isinstance(parsed, dict):
-        raise InvalidMessage("the message is not a JSON object", fatal=False)
-    return parsed
 
 
 def _error(report: ErrorReport) -> str:

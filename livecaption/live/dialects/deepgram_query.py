@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from livecaption.audio.formats import CONTAINER, AudioFormat, ChannelMode
 from livecaption.captions.language_names import language_code
 from livecaption.errors import InvalidMessage
+from livecaption.live.dialects.json_messages import is_text
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TranscriptionOptions
 from livecaption.speech.endpointing import RECORDINGS, EndpointingConfig
@@ -188,11 +189,6 @@ def checked_keyterms(terms: Sequence[str]) -> tuple[str, ...]:
             fatal=False,
         )
     return tuple(terms)
-
-
-def is_text(value: object) -> bool:
-    """Return whether this is text without lone surrogates, which JSON can spell and no caption can carry."""
-    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _split_boost(keyword: str) -> tuple[str, float]:

@@ -14,6 +14,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 from livecaption.errors import InvalidAudio, LivecaptionError
 from livecaption.events import CaptionWord
 from livecaption.live.dialects.dialect import HttpAnswer
+from livecaption.live.dialects.refusals import refusal_headers
 
 REQUEST_ID_HEADER = "dg-request-id"
 SYMBOLS = "%#@&"
@@ -208,16 +209,8 @@ def refusal(error: LivecaptionError) -> HttpAnswer:
     request_id = str(uuid4())
     code = ERROR_CODES.get(error.http_status, error.code.upper())
     body = {"err_code": code, "err_msg": error.message, "request_id": request_id}
-    headers = {
-        "Content-Type": "application/json; charset=utf-8",
-        REQUEST_ID_HEADER: request_id,
-        "dg-error": _header_value(error.message),
-    }
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
-    if error.http_status == 401:
-        headers["WWW-Authenticate"] = "Token"
-    return HttpAnswer(error.http_status, json.dumps(body), headers)
+    own = {REQUEST_ID_HEADER: request_id, "dg-error": _header_value(error.message)}
+    return HttpAnswer(error.http_status, json.dumps(body), refusal_headers(error, "Token") | own)
 
 
 def _header_value(text: str) -> str:

@@ -10,7 +10,7 @@ from livecaption.live.dialects import native, vosk, whisper_live
 from livecaption.live.dialects.closing import close_of
 from livecaption.live.dialects.commands import Command, Control
 from livecaption.live.dialects.dialect import Dialect, Handshake, Limits, Route
-from livecaption.live.dialects.given import json_object
+from livecaption.live.dialects.json_messages import json_object
 from livecaption.live.dialects.keys import shown_also_in_address
 from livecaption.live.state import Ending
 from livecaption.speech.endpointing import EndpointingConfig

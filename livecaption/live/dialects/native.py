@@ -18,7 +18,9 @@ from livecaption.live.dialects.address import OPTIONS, start_fields
 from livecaption.live.dialects.closing import close_of
 from livecaption.live.dialects.commands import Audio, Command, Control, Finish, Flush, Open, Ping, Reattach, RoomClaim
 from livecaption.live.dialects.dialect import Handshake, HttpAnswer, Limits, Route
+from livecaption.live.dialects.json_messages import is_text, json_object
 from livecaption.live.dialects.keys import shown_keys
+from livecaption.live.dialects.refusals import refusal_headers
 from livecaption.live.room_state import MAX_NAME_CHARACTERS, MAX_SECRET_CHARACTERS, check_name, check_secret
 from livecaption.live.state import Ending
 from livecaption.live.title import clean_title
@@ -147,13 +149,9 @@ def accept(handshake: Handshake, endpointing: EndpointingConfig) -> Native:
 def refusal(error: LivecaptionError, **fields: object) -> HttpAnswer:
     """Answer with the status of the error, and JSON with the same `code`; `Retry-After` if it makes sense."""
     body = {"code": error.code, "message": error.message, **fields}
-    headers = {"Content-Type": "application/json; charset=utf-8"}
     if error.retry_after_s is not None:
         body["retry_after_s"] = error.retry_after_s
-        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
-    if error.http_status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return HttpAnswer(error.http_status, json.dumps(body), headers)
+    return HttpAnswer(error.http_status, json.dumps(body), refusal_headers(error))
 
 
 def restore(start: str, endpointing: EndpointingConfig) -> StreamOptions:
@@ -173,13 +171,7 @@ def parse(text: str, endpointing: EndpointingConfig) -> Control:
     Raises:
         InvalidMessage: it is not what the protocol allows; the message names the field.
     """
-    try:
-        message = json.loads(text)
-    # Deep nesting is a RecursionError, and a number of 5000 digits a ValueError.
-    except (ValueError, RecursionError):
-        raise InvalidMessage("the message is not JSON") from None
-    if not isinstance(message, dict):
-        raise InvalidMessage("the message is not a JSON object")
+    message = json_object(text)
     kind = message.get("type")
     if kind == "start" and message.get("resume") is not None:
         # The session keeps what it was started with: nothing else of the message counts.
@@ -335,10 +327,8 @@ def _text(message: dict[str, Any], name: str, max_characters: int) -> str:
 def _checked_text(value: Any, name: str, max_characters: int) -> str:
     if not isinstance(value, str) or len(value) > max_characters:
         raise InvalidMessage(f"{name} must be a text of at most {max_characters} characters")
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # a lone surrogate, which JSON can spell and no caption can carry
-        raise InvalidMessage(f"{name} is not valid Unicode") from None
+    if not is_text(value):
+        raise InvalidMessage(f"{name} is not valid Unicode")
     return value
 
 

@@ -19,14 +19,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from livecaption.errors import LivecaptionError
+from livecaption.errors import InvalidMessage, LivecaptionError
 from livecaption.events import ErrorReport, Event, Final, Partial, Pong, Ready, SpeechEnd, SpeechStart
 from livecaption.live.dialects.closing import close_of
 from livecaption.live.dialects.commands import Audio, Command, Configure, Control, Discard, Flush, Open, Ping, Reply
 from livecaption.live.dialects.dialect import Handshake, HttpAnswer, Limits, Route
+from livecaption.live.dialects.json_messages import json_object
 from livecaption.live.dialects.keys import shown_keys
 from livecaption.live.dialects.openai_items import Items, WireEvent
 from livecaption.live.dialects.openai_session import InvalidField, Session
+from livecaption.live.dialects.refusals import refusal_headers
 from livecaption.live.state import Ending
 from livecaption.speech.endpointing import EndpointingConfig
 
@@ -118,11 +120,9 @@ class OpenAIRealtime:
         if len(message) - (end - begin) > MAX_FIELDS_CHARACTERS:
             return [self._error("the message is too long, apart from its audio", "message_too_big")]
         try:
-            fields = json.loads(message[:begin] + message[end:])
-        except (ValueError, RecursionError):  # a number of 5000 digits is a ValueError
-            return [self._error("the message is not JSON", "invalid_json")]
-        if not isinstance(fields, dict):
-            return [self._error("the message is not a JSON object", "invalid_json")]
+            fields = json_object(message[:begin] + message[end:])
+        except InvalidMessage as error:
+            return [self._error(error.message, "invalid_json")]
         given = fields.get("event_id")
         event_id = given if isinstance(given, str) and len(given) <= MAX_ID_CHARACTERS else None
         kind = fields.get("type")
@@ -262,12 +262,8 @@ def accept(handshake: Handshake, endpointing: EndpointingConfig) -> OpenAIRealti
 def refusal(error: LivecaptionError) -> HttpAnswer:
     """Answer with the status of the error and OpenAI's object, of which its clients show the message."""
     code = ERROR_CODES.get(error.http_status, error.code)
-    headers = {"Content-Type": "application/json; charset=utf-8"}
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
-    if error.http_status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return HttpAnswer(error.http_status, json.dumps({"error": _error_object(error.message, code)}), headers)
+    body = json.dumps({"error": _error_object(error.message, code)})
+    return HttpAnswer(error.http_status, body, refusal_headers(error))
 
 
 ROUTE = Route(PATH, (SUBPROTOCOL,), accept, refusal, shown_keys, may_idle=True)

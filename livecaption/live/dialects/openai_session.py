@@ -13,6 +13,7 @@ from typing import Any
 from livecaption.audio.formats import AudioFormat
 from livecaption.captions.language_names import language_code
 from livecaption.errors import InvalidMessage
+from livecaption.live.dialects.json_messages import is_text
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TranscriptionOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
@@ -276,10 +277,8 @@ def _text(given: Any, name: str) -> str:
         return ""
     if not isinstance(given, str):
         raise InvalidField(f"{name} must be a text", _path(name))
-    try:
-        given.encode()
-    except UnicodeEncodeError:  # a lone surrogate, which JSON can spell
-        raise InvalidField(f"{name} is not valid Unicode", _path(name)) from None
+    if not is_text(given):
+        raise InvalidField(f"{name} is not valid Unicode", _path(name))
     return given[-MAX_PROMPT_CHARACTERS:] if name.endswith("prompt") else given[:MAX_TEXT_CHARACTERS]
 
 

@@ -25,7 +25,8 @@ from livecaption.live.dialects.address import FLAGS
 from livecaption.live.dialects.closing import close_of
 from livecaption.live.dialects.commands import Audio, Command, Configure, Control, Finish, Flush, Open, Reply
 from livecaption.live.dialects.dialect import Handshake, Limits, Route
-from livecaption.live.dialects.given import hotwords, json_object
+from livecaption.live.dialects.given import hotwords
+from livecaption.live.dialects.json_messages import json_object
 from livecaption.live.dialects.keys import shown_also_in_address
 from livecaption.live.state import Ending
 from livecaption.pipeline.options import StreamOptions

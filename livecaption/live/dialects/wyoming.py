@@ -26,7 +26,8 @@ from livecaption.live.dialects import native
 from livecaption.live.dialects.closing import close_of
 from livecaption.live.dialects.commands import Audio, Command, Control, Finish, Open, Reply
 from livecaption.live.dialects.dialect import Limits
-from livecaption.live.dialects.given import hotwords, is_text
+from livecaption.live.dialects.given import hotwords
+from livecaption.live.dialects.json_messages import is_text
 from livecaption.live.dialects.wyoming_events import MAX_EVENT_BYTES, MAX_LINE_BYTES, WyomingEvent, line_of, parse
 from livecaption.live.state import Ending
 from livecaption.pipeline.options import StreamOptions

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from livecaption.errors import InvalidMessage, MessageTooBig
-from livecaption.live.dialects.given import json_object
+from livecaption.live.dialects.json_messages import json_object
 
 MAX_LINE_BYTES = 16 * 1024
 MAX_DATA_BYTES = 64 * 1024

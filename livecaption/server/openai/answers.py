@@ -12,10 +12,10 @@ from livecaption.captions.transcript import to_srt, to_vtt
 from livecaption.errors import InvalidUpload, LivecaptionError
 from livecaption.events import Final
 from livecaption.live.dialects.dialect import HttpAnswer
+from livecaption.live.dialects.refusals import JSON, refusal_headers
 from livecaption.recognition import ModelDescription, Task
 from livecaption.server.openai.fields import ResponseFormat
 
-JSON = "application/json; charset=utf-8"
 CONTENT_TYPES: Mapping[ResponseFormat, str] = {
     "json": JSON,
     "verbose_json": JSON,
@@ -118,11 +118,7 @@ def refusal(error: LivecaptionError) -> HttpAnswer:
 
     Clients send a request again after many errors, with the whole recording. A header forbids that if it cannot help.
     """
-    headers = {"Content-Type": JSON, "x-should-retry": "false"}
-    if error.retry_after_s is not None:
-        headers |= {"x-should-retry": "true", "Retry-After": str(max(1, round(error.retry_after_s)))}
-    if error.http_status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
+    headers = refusal_headers(error) | {"x-should-retry": "false" if error.retry_after_s is None else "true"}
     return HttpAnswer(error.http_status, json.dumps({"error": _error(error)}, ensure_ascii=False), headers)
 
 

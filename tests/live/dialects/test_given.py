@@ -2,10 +2,7 @@
 
 from typing import Any
 
-import pytest
-
-from livecaption.errors import InvalidMessage
-from livecaption.live.dialects.given import hotwords, is_text, json_object
+from livecaption.live.dialects.given import hotwords
 from tests.support.cases import for_each
 
 
@@ -21,15 +18,3 @@ from tests.support.cases import for_each
 )
 def test_words_that_help_are_taken_and_the_rest_is_ignored(given: Any, words: tuple[str, ...]) -> None:
     assert hotwords(given) == words
-
-
-def test_a_text_is_valid_unicode() -> None:
-    assert is_text("ü")
-    assert not is_text("\ud800")
-    assert not is_text(7)
-
-
-@for_each("message", ["", "{", "[]", "7", "[" * 100_000, "1" * 5000])
-def test_a_message_that_is_no_json_object_is_refused(message: str) -> None:
-    with pytest.raises(InvalidMessage):
-        json_object(message)
