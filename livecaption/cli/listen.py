@@ -145,10 +145,8 @@ def _checked_room(options: argparse.Namespace) -> RoomEntry | None:
     Raises:
         ConfigError: they contradict each other.
     """
-    if options.source is None and options.raw is not None:
-        raise ConfigError("--raw is for a file or a pipe")
     is_live = options.source is not None and (options.source.is_address or options.source.is_broadcast)
-    if options.source is not None and options.source.is_broadcast and options.raw is not None:
+    if options.raw is not None and (options.source is None or options.source.is_broadcast):
         raise ConfigError("--raw is for a file or a pipe")
     if options.reconnect and not is_live:
         raise ConfigError("--reconnect is for an address")

@@ -46,6 +46,22 @@ class Export:
     track: str | None = None
 
 
+def paced(finals: Iterable[Final], check: Callable[[], None]) -> Iterator[Final]:
+    """Pass finals on to work in a thread, and rest between them: see `REST_S`.
+
+    Args:
+        finals: the finals.
+        check: called before each rest. What it raises ends the work.
+    """
+    rest_at_s = 0.0
+    for final in finals:
+        if time.perf_counter() >= rest_at_s:
+            check()
+            time.sleep(REST_S)
+            rest_at_s = time.perf_counter() + BUSY_S
+        yield final
+
+
 class _Layout:
     """One export that is being laid out, and the requests that wait for it."""
 
@@ -148,20 +164,15 @@ class Exports:
 
     def _work(self, layout: _Layout, finals: Iterable[Final], lay_out: LayOut) -> bytes | None:
         """Lay out an export, in a thread. Return None if no client waits for it any more."""
+
+        def check() -> None:
+            if self._closed or not layout.is_wanted():
+                raise _NobodyWaits
+
         try:
-            return lay_out(self._while_wanted(layout, finals)).encode()
+            return lay_out(paced(finals, check)).encode()
         except _NobodyWaits:
             return None
-
-    def _while_wanted(self, layout: _Layout, finals: Iterable[Final]) -> Iterator[Final]:
-        rest_at_s = 0.0
-        for final in finals:
-            if time.perf_counter() >= rest_at_s:
-                if self._closed or not layout.is_wanted():
-                    raise _NobodyWaits
-                time.sleep(REST_S)
-                rest_at_s = time.perf_counter() + BUSY_S
-            yield final
 
     def _keep(self, export: Export, text: bytes) -> None:
         self._kept[export] = text

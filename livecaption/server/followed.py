@@ -5,7 +5,6 @@ request ─> kept? ──no──> new and empty ─> what is new is taken, one 
 """
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ from livecaption.captions.polling import Texts
 from livecaption.captions.transcript import in_sequence, settled_in_track
 from livecaption.errors import Unavailable
 from livecaption.events import Final
-from livecaption.server.exports import BUSY_S, KEEP_S, MAX_AT_A_TIME, MAX_WAITING, REST_S, RETRY_AFTER_S
+from livecaption.server.exports import KEEP_S, MAX_AT_A_TIME, MAX_WAITING, RETRY_AFTER_S, paced
 
 MAX_TIMELINES = 8
 """Rooms, languages and line lengths whose cues are kept. An hour of speech has 100 KB."""
@@ -241,8 +240,12 @@ class Followed:
         Raises:
             Unavailable: the client has gone, or the server stops.
         """
-        paced = partial(self._paced, is_wanted)
-        await asyncio.get_running_loop().run_in_executor(self._threads, take, paced)
+
+        def check() -> None:
+            if self._closed or not is_wanted():
+                raise Unavailable("no client waits for these captions any more")
+
+        await asyncio.get_running_loop().run_in_executor(self._threads, take, partial(paced, check=check))
 
     def forget(self, session_id: str) -> None:
         """Drop all that has captions of this session."""
@@ -255,16 +258,6 @@ class Followed:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.timelines.close()
         self.polled.close()
-
-    def _paced(self, is_wanted: Callable[[], bool], finals: Iterable[Final]) -> Iterator[Final]:
-        rest_at_s = 0.0
-        for final in finals:
-            if time.perf_counter() >= rest_at_s:
-                if self._closed or not is_wanted():
-                    raise Unavailable("no client waits for these captions any more")
-                time.sleep(REST_S)
-                rest_at_s = time.perf_counter() + BUSY_S
-            yield final
 
 
 FOLLOWED: web.AppKey[Followed] = web.AppKey("followed rooms", Followed)
