@@ -1,10 +1,7 @@
-"""Captions for OBS, whose stand-in here also serves a client of others: so it is a faithful one."""
+"""Captions for OBS. tests/foreign/test_obs.py proves that its stand-in is a faithful one."""
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 
-import obsws_python
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -123,18 +120,3 @@ async def test_an_obs_that_is_silent_is_not_awaited_for_long(
     monkeypatch.setattr(obs_sink, "TIMEOUT_S", 0.2)
     with pytest.raises(DeliveryFailed, match="no answer"):
         await sink_of(str(strange.make_url("/silent").with_scheme("ws"))).deliver(numbered("One."))
-
-
-async def test_the_stand_in_serves_a_client_of_others(obs: Obs, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.CRITICAL, "obsws_python")
-
-    def use() -> None:
-        with obsws_python.ReqClient(host="127.0.0.1", port=obs.port, password=PASSWORD, timeout=5) as client:
-            assert client.get_version().rpc_version == 1
-            client.send_stream_caption("Said by another client.")
-
-    await asyncio.to_thread(use)
-    assert obs.captions == ["Said by another client."]
-    obs.streams = False
-    with pytest.raises(obsws_python.error.OBSSDKRequestError, match="501"):
-        await asyncio.to_thread(use)

@@ -18,10 +18,9 @@ from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from tests.support.eventually import eventually
 from tests.support.receivers import LOST, STUCK, CaptionReceiver, Obs
-from tests.support.rooms import NAME, RoomReader, enter, put, said
-from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
+from tests.support.rooms import NAME, TALK, RoomReader, enter, put, said, spoken
+from tests.support.serving import SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 
-TALK = SPEECH + PAUSE
 SERVICES_BY_HTTP = ["zoom", "youtube", "streamtext"]
 
 
@@ -40,16 +39,6 @@ async def attached(client: Client, receiver: Any, service: str = "zoom", name: s
     all_sinks: Sinks = client.app[SERVICES].sinks
     await all_sinks.attach(name, service, Destination(service, receiver.url, **more))
     return all_sinks
-
-
-async def spoken(client: Client, n: int = 1, **options: Any) -> list[str]:
-    """Speak a part of the room with this number of utterances, and return their texts."""
-    end_room = options.pop("end_room", False)
-    socket = await enter(client, **options)
-    texts = [(await said(socket, TALK))["text"] for _ in range(n)]
-    await socket.send_json({"type": "stop", "end_room": end_room})
-    await read_to_the_close(socket)
-    return texts
 
 
 def unwrapped(body: str, service: str) -> str:

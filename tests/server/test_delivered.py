@@ -17,26 +17,15 @@ from livecaption.server.exports import MAX_AT_A_TIME, MAX_WAITING
 from livecaption.server.followed import FOLLOWED, Shelf, T
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
-from tests.support.rooms import NAME, enter, put, said
-from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_event, read_to_the_close
+from tests.support.rooms import NAME, enter, put, spoken
+from tests.support.serving import Client, StartServer, read_event, read_to_the_close
 
-TALK = SPEECH + PAUSE
 PLAYLIST = f"/v1/rooms/{NAME}/captions.m3u8"
 
 
 @pytest.fixture
 async def client(start_server: StartServer) -> Client:
     return await start_server()
-
-
-async def part(client: Client, n: int = 1, **options: Any) -> list[str]:
-    """Speak a part of the room with this number of utterances, and return their texts."""
-    end_room = options.pop("end_room", False)
-    socket = await enter(client, **options)
-    texts = [(await said(socket, TALK))["text"] for _ in range(n)]
-    await socket.send_json({"type": "stop", "end_room": end_room})
-    await read_to_the_close(socket)
-    return texts
 
 
 async def fetched(client: Client, path: str, status: int = 200, **query: Any) -> tuple[str, dict[str, str]]:
@@ -62,16 +51,16 @@ async def all_lines(client: Client, last: int = 0, **query: Any) -> tuple[list[s
 
 
 async def test_a_program_that_polls_gets_the_words_of_all_parts_once(client: Client) -> None:
-    texts = await part(client, 2)
+    texts = await spoken(client, 2)
     lines, last = await all_lines(client)
     assert "".join(lines).split() == " ".join(texts).split()
     assert (await polled(client, last=-1))["lastPosition"] == last
-    later = await part(client)
+    later = await spoken(client)
     assert "".join((await all_lines(client, last))[0]).split() == later[0].split()
 
 
 async def test_a_line_has_its_language_and_length(client: Client) -> None:
-    await part(client)
+    await spoken(client)
     answer = await polled(client, length=8)
     assert answer.keys() == {"content", "lastPosition", "languageCode"}
     assert (answer["content"], answer["languageCode"]) == ("One two ", "en")
@@ -81,12 +70,12 @@ async def test_a_line_has_its_language_and_length(client: Client) -> None:
 async def test_positions_stay_right_over_a_restart_of_the_server(start_server: StartServer, tmp_path: Path) -> None:
     store = StoreConfig(str(tmp_path / "transcripts.db"))
     first = await start_server(store=store)
-    await part(first)
+    await spoken(first)
     _, last = await all_lines(first)
     await first.close()
     second = await start_server(store=store)
     assert await all_lines(second, last) == ([], last)
-    texts = await part(second)
+    texts = await spoken(second)
     assert "".join((await all_lines(second, last))[0]).split() == texts[0].split()
 
 
@@ -132,7 +121,7 @@ async def test_a_line_is_not_repeated_once_a_part_with_separate_channels_is_stor
 async def test_a_stored_part_is_read_once_for_all_polls(start_server: StartServer, tmp_path: Path) -> None:
     store = StoreConfig(str(tmp_path / "transcripts.db"))
     first = await start_server(store=store)
-    await part(first)
+    await spoken(first)
     await first.close()
     second = await start_server(store=store)
     lines, last = await all_lines(second)
@@ -163,7 +152,7 @@ async def test_a_translation_is_waited_for(translating: Client) -> None:
 
 async def test_a_private_room_is_read_with_its_token_only(client: Client) -> None:
     token = (await put(client, private=True))["reader_token"]
-    await part(client, end_room=True)
+    await spoken(client, end_room=True)
     for path in ("/captions", f"/v1/rooms/{NAME}/captions", PLAYLIST, f"/v1/rooms/{NAME}/captions/0.vtt"):
         query = {"event": NAME}
         assert '"wrong_token"' in (await fetched(client, path, 401, **query))[0]
@@ -176,7 +165,7 @@ async def test_a_private_room_is_read_with_its_token_only(client: Client) -> Non
 
 
 async def test_an_event_that_is_over_is_a_playlist_with_all_its_words(client: Client) -> None:
-    texts = await part(client, 2, end_room=True)
+    texts = await spoken(client, 2, end_room=True)
     text, headers = await fetched(client, PLAYLIST, duration=2, mpegts=126_000)
     assert headers[hdrs.CONTENT_TYPE] == "application/vnd.apple.mpegurl; charset=utf-8"
     playlist = m3u8.loads(text)
@@ -274,8 +263,8 @@ async def test_a_wrong_parameter_of_a_playlist_is_refused(client: Client, wrong:
 
 async def test_a_part_that_was_deleted_is_in_no_segment(start_server: StartServer, tmp_path: Path) -> None:
     client = await start_server(store=StoreConfig(str(tmp_path / "transcripts.db")))
-    await part(client)
-    await part(client, end_room=True)
+    await spoken(client)
+    await spoken(client, end_room=True)
     first, _ = await fetched(client, f"/v1/rooms/{NAME}/captions/0.vtt", duration=60)
     assert len(webvtt.from_string(first)) == 2
     async with client.get(f"/v1/rooms/{NAME}") as response:
@@ -303,7 +292,7 @@ async def test_an_event_is_laid_out_in_its_language(translating: Client) -> None
 async def test_a_track_that_the_room_does_not_have_is_refused(start_server: StartServer, tmp_path: Path) -> None:
     store = StoreConfig(str(tmp_path / "transcripts.db"))
     client = await start_server(store=store, tracks=("de", "fr"))
-    await part(client, translate=["de"], language="en", end_room=True)
+    await spoken(client, translate=["de"], language="en", end_room=True)
     for is_stored in (False, True):
         if is_stored:
             await client.close()
@@ -316,7 +305,7 @@ async def test_a_track_that_the_room_does_not_have_is_refused(start_server: Star
 
 
 async def test_more_work_than_the_server_does_at_a_time_is_refused_and_what_is_there_is_served(client: Client) -> None:
-    await part(client)
+    await spoken(client)
     lines = (await all_lines(client))[0]
     with ExitStack() as taken:
         for _ in range(MAX_AT_A_TIME + MAX_WAITING):
@@ -330,7 +319,7 @@ async def test_more_work_than_the_server_does_at_a_time_is_refused_and_what_is_t
 
 async def test_nothing_of_a_session_that_was_deleted_is_kept(start_server: StartServer, tmp_path: Path) -> None:
     client = await start_server(store=StoreConfig(str(tmp_path / "transcripts.db")))
-    await part(client, end_room=True)
+    await spoken(client, end_room=True)
     await fetched(client, PLAYLIST)
     await polled(client)
     [timeline] = kept(client.app[FOLLOWED].timelines)

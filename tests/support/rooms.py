@@ -4,10 +4,11 @@ from typing import Any
 
 from aiohttp import ClientWebSocketResponse
 
-from tests.support.serving import Client, read_event, read_until
+from tests.support.serving import PAUSE, SPEECH, Client, read_event, read_to_the_close, read_until
 
 NAME = "pycon"
 SECRET = "the secret of a room"
+TALK = SPEECH + PAUSE
 
 
 async def enter(client: Client, name: str = NAME, secret: str = SECRET, **options: Any) -> ClientWebSocketResponse:
@@ -98,3 +99,13 @@ async def said(socket: ClientWebSocketResponse, audio: bytes) -> dict[str, Any]:
     """Say something, and return its final."""
     await socket.send_bytes(audio)
     return await read_until(socket, "final")
+
+
+async def spoken(client: Client, n: int = 1, **options: Any) -> list[str]:
+    """Speak a part of the room with this number of utterances, and return their texts."""
+    end_room = options.pop("end_room", False)
+    socket = await enter(client, **options)
+    texts = [(await said(socket, TALK))["text"] for _ in range(n)]
+    await socket.send_json({"type": "stop", "end_room": end_room})
+    await read_to_the_close(socket)
+    return texts
