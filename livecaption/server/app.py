@@ -107,7 +107,8 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     drain_timeout_s = config.server.drain_timeout_s
     known_rooms = Rooms(sessions, store)
     attached = Sinks(known_rooms, destinations)
-    app[METRICS] = Metrics(pool, sessions, store, keys, attached)
+    recordings = Recordings(pool, decoders, config.live.session.audio, drain_timeout_s=drain_timeout_s)
+    app[METRICS] = Metrics(pool, sessions, recordings.counts, store, keys, attached)
     app[SERVICES] = Services(
         config,
         pool,
@@ -117,7 +118,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
         wyoming_lobby=Lobby(),
         sinks=attached,
         decoders=decoders,
-        recordings=Recordings(pool, decoders, config.live.session.audio, drain_timeout_s=drain_timeout_s),
+        recordings=recordings,
         store=store,
     )
     app[OWN_PORTS] = {}

@@ -26,7 +26,7 @@ async def listen(request: web.Request) -> web.Response:
 
 async def _listen(request: web.Request) -> web.Response:
     created = datetime.now(UTC)
-    async with uploading(request) as upload:
+    async with uploading(request, "deepgram") as upload:
         options = recorded_options(list(request.query.items()))
         if request.content_type == "application/json":
             raise InvalidUpload("this server fetches no addresses: send the recording itself as the body")
