@@ -140,6 +140,18 @@ async def test_sinks_of_the_file_are_there_from_the_start(
     assert [sink["name"] for sink in (await asked(client, "GET", SINKS))["sinks"]] == ["zoom"]
 
 
+async def test_a_file_of_sinks_that_all_users_can_read_gets_a_warning(
+    tmp_path: Path, receiver: CaptionReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "sinks.toml"
+    file.write_text(f'[[sink]]\nroom = "{NAME}"\nservice = "zoom"\nurl = "{receiver.url}&x={SECRET}"\n')
+    for mode, n_warnings in ((0o600, 0), (0o640, 0), (0o644, 1)):
+        file.chmod(mode)
+        build_app(Config(delivery=DeliveryConfig(str(file))))
+        assert caplog.text.count("all users of this machine can read") == n_warnings
+    assert SECRET not in caplog.text
+
+
 async def test_a_server_with_a_wrong_file_of_sinks_does_not_start(tmp_path: Path) -> None:
     file = tmp_path / "sinks.toml"
     for content in (f'[[sink]]\nroom = "{NAME}"\nservice = "zoom"\nurl = "{SECRET}"\n', "[[sink"):
