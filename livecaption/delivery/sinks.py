@@ -205,6 +205,7 @@ class Sink:
                     logger.info("the sink %s works again", self.name)
                 await self._pause(delay_s)
             self._all_sent.set()
+        await self._close_former()
         await self._receiver.close()
         self._on_end(self)
 
