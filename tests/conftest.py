@@ -76,6 +76,7 @@ KIND_OF_PLACE = {
     "ipc": "processes",
     "ipc/test_layers.py": "pure",
     "ipc/test_messages.py": "pure",
+    "ipc/test_voices.py": "pure",
     "live": "server",
     "live/dialects": "pure",
     "live/test_accounts.py": "pure",
