@@ -28,7 +28,7 @@ def read_tensors(source: Path | BinaryIO) -> Tensors:
             root = archive.namelist()[0].partition("/")[0]
             with archive.open(f"{root}/data.pkl") as pickled:
                 state = _Reader(pickled, archive, root).load()
-    except (zipfile.BadZipFile, pickle.UnpicklingError, KeyError, IndexError, EOFError, TypeError) as error:
+    except (zipfile.BadZipFile, pickle.UnpicklingError, KeyError, IndexError, EOFError, TypeError, ValueError) as error:
         raise ValueError(f"no saved tensors ({error})") from error
     if not isinstance(state, dict) or not all(isinstance(value, np.ndarray) for value in state.values()):
         raise ValueError("no saved tensors (something else is in the file)")
