@@ -1,7 +1,8 @@
 """The server and an inference process exchange these messages; this module turns them into bytes and back.
 
 One message is one `send_bytes` on the pipe. It begins with the length of the header (4 bytes, big endian) and the
-header as JSON. The audio of all windows follows as int16, one after the other, then their analyses as float32.
+header as JSON. The audio of all windows follows as int16, one after the other, then their analyses and voices as
+float32.
 The format is JSON and raw numbers instead of pickle, because unpickling executes code. A broken or hostile worker can
 only send invalid bytes, which `decode` refuses.
 """
@@ -28,6 +29,7 @@ from livecaption.recognition import (
     PrecedingUtterance,
     TranscriptionOptions,
     TranslationTask,
+    Voice,
     Window,
 )
 from livecaption.wire import from_plain, to_plain
@@ -201,14 +203,24 @@ class _TranscribeHeader:
 
 
 @dataclass(frozen=True, slots=True)
+class _VoiceHeader:
+    """A voice without its embedding. The embeddings follow the analyses, in the order of the voices."""
+
+    start_ms: int
+    end_ms: int
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
 class _TranscribedHeader:
-    """A `Transcribed` whose hypotheses have no analyses, and the headers of these."""
+    """A `Transcribed` whose hypotheses have no analyses and voices, and the headers of these."""
 
     batch: int
     hypotheses: tuple[Hypothesis | None, ...]
     compute_s: float
     fits: int | None
     analysis: tuple[_AnalysisHeader | None, ...]
+    voices: tuple[tuple[_VoiceHeader, ...], ...]
 
 
 _HEADERS: dict[str, type[Any]] = {
@@ -228,10 +240,18 @@ def encode(message: Message) -> bytes:
         numbers = [_to_int16(part.samples).tobytes() for part in parts] + _numbers(part.analysis for part in parts)
     elif isinstance(message, Transcribed):
         analysis = [None if hypothesis is None else hypothesis.analysis for hypothesis in message.hypotheses]
-        bare = tuple(hypothesis and replace(hypothesis, analysis=None) for hypothesis in message.hypotheses)
-        headers = tuple(map(_analysis_header, analysis))
-        header = _TranscribedHeader(message.batch, bare, message.compute_s, message.fits, headers)
-        numbers = _numbers(analysis)
+        voices = [() if hypothesis is None else hypothesis.voices for hypothesis in message.hypotheses]
+        bare = tuple(hypothesis and replace(hypothesis, analysis=None, voices=()) for hypothesis in message.hypotheses)
+        header = _TranscribedHeader(
+            message.batch,
+            bare,
+            message.compute_s,
+            message.fits,
+            tuple(map(_analysis_header, analysis)),
+            tuple(tuple(_VoiceHeader(v.start_ms, v.end_ms, len(v.embedding)) for v in each) for each in voices),
+        )
+        embeddings = [np.ascontiguousarray(v.embedding, np.float32).tobytes() for each in voices for v in each]
+        numbers = _numbers(analysis) + embeddings
     fields = json.dumps({"kind": type(message).__name__, **to_plain(header)}).encode()
     return b"".join((_LENGTH.pack(len(fields)), fields, *numbers))
 
@@ -251,9 +271,11 @@ def decode(data: bytes) -> Message:
             windows = _windows(header.windows, numbers)
             return Transcribe(header.batch, header.deadline_s, windows)
         if isinstance(header, _TranscribedHeader):
-            analysis = _analyses(header.analysis, numbers)
+            edge = max(0, len(numbers) - 4 * sum(voice.n for each in header.voices for voice in each))
+            analysis, voices = _analyses(header.analysis, numbers[:edge]), _voices(header.voices, numbers[edge:])
             hypotheses = (
-                h and replace(h, analysis=piece) for h, piece in zip(header.hypotheses, analysis, strict=True)
+                h and replace(h, analysis=piece, voices=heard)
+                for h, piece, heard in zip(header.hypotheses, analysis, voices, strict=True)
             )
             return Transcribed(header.batch, tuple(hypotheses), header.compute_s, header.fits)
         if numbers:
@@ -355,6 +377,18 @@ def _analyses(headers: Sequence[_AnalysisHeader | None], numbers: bytes) -> list
         raise ValueError("analyses and headers disagree")
     arrays = iter(np.split(values, np.cumsum(sizes)[:-1]))
     return [None if header is None else _analysis(header, arrays) for header in headers]
+
+
+def _voices(headers: Sequence[Sequence[_VoiceHeader]], numbers: bytes) -> list[tuple[Voice, ...]]:
+    """Read the voices of each hypothesis. Raise ValueError as `_analyses` does, or if they are of several models."""
+    values = np.frombuffer(numbers, np.float32)
+    sizes = [header.n for each in headers for header in each]
+    if min(sizes, default=1) < 1 or len(set(sizes)) > 1 or sum(sizes) != len(values) or not np.isfinite(values).all():
+        raise ValueError("voices and headers disagree")
+    embeddings = iter(values.reshape(len(sizes), -1) if sizes else ())
+    return [
+        tuple(Voice(header.start_ms, header.end_ms, next(embeddings).copy()) for header in each) for each in headers
+    ]
 
 
 def _analysis(header: _AnalysisHeader, arrays: Iterator[npt.NDArray[np.float32]]) -> Analysis:

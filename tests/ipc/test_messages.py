@@ -37,6 +37,7 @@ from livecaption.recognition import (
     PrecedingUtterance,
     TranscriptionOptions,
     TranslationTask,
+    Voice,
     Window,
     Word,
 )
@@ -155,12 +156,28 @@ def test_audio_of_16_bits_comes_out_bit_for_bit() -> None:
     np.testing.assert_array_equal(message.windows[0].samples, samples)
 
 
+def test_voices_come_with_their_hypotheses() -> None:
+    voices = tuple(Voice(100 * n, 100 * n + 90, np.full(4, n, np.float32)) for n in range(3))
+    analyzed = replace(HYPOTHESIS, voices=voices[:2], analysis=ANALYSIS)
+    hypotheses = (analyzed, None, replace(HYPOTHESIS, voices=voices[2:]))
+    message = decode(encode(Transcribed(1, hypotheses, 1.0)))
+    assert isinstance(message, Transcribed)
+    first, failed, last = message.hypotheses
+    assert first is not None
+    assert last is not None
+    assert failed is None
+    for sent, received in zip(voices, (*first.voices, *last.voices), strict=True):
+        assert (sent.start_ms, sent.end_ms) == (received.start_ms, received.end_ms)
+        np.testing.assert_array_equal(sent.embedding, received.embedding)
+
+
 def raw(header: Any, audio: bytes = b"") -> bytes:
     fields = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack(">I", len(fields)) + fields + audio
 
 
-FIELDS = {"kind": "Transcribed", "batch": 1, "compute_s": 0.1, "hypotheses": [], "analysis": [], "fits": None}
+FIELDS = {"kind": "Transcribed", "batch": 1, "compute_s": 0.1, "fits": None}
+FIELDS |= {"hypotheses": [], "analysis": [], "voices": []}
 HYPOTHESIS_FIELDS = {**asdict(HYPOTHESIS), "words": []}
 WINDOW = {
     "n_samples": 2,
@@ -176,12 +193,14 @@ WINDOW = {
 }
 PRECEDING = {"n_samples": 1, "text": "", "speech_end_ms": 0, "next_start_ms": 0, "n_gap": 0, "analysis": None}
 SIZES = {"first_chunk": 4, "peak": 0.5, "n_chunks": 1, "n_frames": 2, "n_bands": 3}
-ANSWER = {**FIELDS, "hypotheses": [HYPOTHESIS_FIELDS], "analysis": [SIZES]}
+ANSWER = {**FIELDS, "hypotheses": [HYPOTHESIS_FIELDS], "analysis": [SIZES], "voices": [[]]}
+VOICE = {"start_ms": 0, "end_ms": 1500, "n": 3}
 TRANSCRIBE = {"kind": "Transcribe", "batch": 1, "deadline_s": 1.0, "windows": [WINDOW]}
 
 
 def test_these_messages_are_in_order_but_for_what_the_next_test_breaks() -> None:
-    assert decode(raw({**FIELDS, "hypotheses": [HYPOTHESIS_FIELDS], "analysis": [None]}))
+    assert decode(raw({**ANSWER, "analysis": [None]}))
+    assert decode(raw({**ANSWER, "voices": [[VOICE, VOICE]]}, bytes(4 * (263 + 6))))
     assert decode(raw(TRANSCRIBE, bytes(4)))
     assert decode(raw({**TRANSCRIBE, "windows": [{**WINDOW, "analysis": SIZES}]}, bytes(4 + 4 * 263)))
     assert decode(raw({**TRANSCRIBE, "windows": [{**WINDOW, "preceding": PRECEDING}]}, bytes(6)))
@@ -225,6 +244,13 @@ def test_these_messages_are_in_order_but_for_what_the_next_test_breaks() -> None
         raw({**TRANSCRIBE, "windows": [{**WINDOW, "preceding": {**PRECEDING, "n_gap": 2}}]}, bytes(6)),
         raw({**TRANSCRIBE, "windows": [{**WINDOW, "preceding": {**PRECEDING, "n_gap": -1}}]}, bytes(6)),
         raw({**FIELDS, "analysis": [None]}),
+        raw({**FIELDS, "voices": [[]]}),
+        raw({**ANSWER, "voices": [[VOICE, VOICE]]}, bytes(4 * (263 + 5))),
+        raw({**ANSWER, "voices": [[VOICE, {**VOICE, "n": 2}]]}, bytes(4 * (263 + 5))),
+        raw({**ANSWER, "voices": [[{**VOICE, "n": 0}]]}, bytes(4 * 263)),
+        raw({**ANSWER, "voices": [[VOICE, {**VOICE, "n": -3}]]}, bytes(4 * 263)),
+        raw({**ANSWER, "voices": [[VOICE]]}, bytes(4 * 265) + b"\0\0\xc0\x7f"),
+        raw({**ANSWER, "hypotheses": [{**HYPOTHESIS_FIELDS, "voices": [{**VOICE, "embedding": [1.0]}]}]}),
         raw(ANSWER, bytes(4 * 262)),
         raw(ANSWER, bytes(4 * 264)),
         raw(ANSWER, bytes(4 * 262) + struct.pack("f", float("nan"))),
