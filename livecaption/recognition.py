@@ -60,7 +60,7 @@ class TranscriptionOptions:
         words: whether times and confidences of the words of finals are wanted.
         prompt: text that the speaker is likely to continue, or said before; empty: none.
         hotwords: names and terms that are likely to occur; the first `MAX_HOTWORD_TOKENS` of them count.
-        speakers: whether finals are to come with their words and voices, so that speakers can be told apart.
+        speakers: whether finals are to come with their words and voices, so that speakers can be distinguished.
     """
 
     language: str | None = None
@@ -267,7 +267,7 @@ class ModelDescription:
         translates: whether the model can do the task `translate`.
         revision: commit of the Hugging Face hub; empty for other files.
         tracks: languages into which finals can be translated.
-        speakers: whether the voices of finals can be told apart.
+        speakers: whether the voices of finals can be distinguished.
     """
 
     model: str

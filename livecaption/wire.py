@@ -20,7 +20,7 @@ def to_plain(value: Any, optional: Set[str] = frozenset()) -> Any:
 
     Args:
         value: a dataclass, or a possible value of a field.
-        optional: names of fields that are left out if they are None.
+        optional: names of fields that are left out if they are None; `Class.name` for a field of one class only.
     """
     kind: Any = type(value)
     if kind in _SCALARS:
@@ -30,7 +30,11 @@ def to_plain(value: Any, optional: Set[str] = frozenset()) -> Any:
     if not is_dataclass(value):
         return value
     pairs = ((name, getattr(value, name)) for name in _annotations(kind))
-    return {name: to_plain(item, optional) for name, item in pairs if item is not None or name not in optional}
+    return {
+        name: to_plain(item, optional)
+        for name, item in pairs
+        if item is not None or not (name in optional or f"{kind.__name__}.{name}" in optional)
+    }
 
 
 def from_plain(kind: Any, value: Any, *, lenient: bool = False) -> Any:

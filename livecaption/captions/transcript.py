@@ -41,20 +41,7 @@ def in_sequence(parts: Iterable[tuple[int, Iterable[Final]]]) -> Iterator[Final]
         first_utterance, shift_ms = n_utterances, started_at_ms - begin_ms
         for final in finals:
             n_utterances = max(n_utterances, first_utterance + final.utterance + 1)
-            yield _moved(final, first_utterance, shift_ms)
-
-
-def _moved(final: Final, first_utterance: int, shift_ms: int) -> Final:
-    words = final.words and tuple(
-        replace(word, start_ms=word.start_ms + shift_ms, end_ms=word.end_ms + shift_ms) for word in final.words
-    )
-    return replace(
-        final,
-        utterance=first_utterance + final.utterance,
-        start_ms=final.start_ms + shift_ms,
-        end_ms=final.end_ms + shift_ms,
-        words=words,
-    )
+            yield replace(final.later(shift_ms), utterance=first_utterance + final.utterance)
 
 
 def in_track(finals: Iterable[Final], track: str | None) -> Iterator[Final]:

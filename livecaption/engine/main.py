@@ -134,7 +134,7 @@ def _prepare(config: EngineConfig) -> Callable[[], Engine]:
     if config.engine == "scripted":
         from livecaption.engine.scripted import ScriptedEngine
 
-        return lambda: ScriptedEngine(config.model, config.tracks)
+        return lambda: ScriptedEngine(config.model, config.tracks, speakers=config.speakers)
     from livecaption.engine.models import find_model
     from livecaption.engine.voices import voices_of
 

@@ -18,7 +18,7 @@ class EngineConfig:
         tracks: languages into which finals are translated; empty: into none.
         translation_model: directory of a translation model in CTranslate2's format; empty: Whisper translates into
             English.
-        speakers: whether the voices of finals may be told apart.
+        speakers: whether the voices of finals may be distinguished.
         speaker_model: a file with a network for voices; empty: the installed one.
         full_context: pad every window to 30 s before it is encoded. This is slower by a factor of three on a CPU.
         calibrates: time batches of several sizes before the process is ready. A process that starts once another was

@@ -12,7 +12,7 @@ from functools import partial
 from livecaption.errors import InvalidMessage, Unavailable, UnknownSession, WrongState
 from livecaption.events import Snapshot
 from livecaption.live.dialects.commands import Finish, Open, RoomClaim
-from livecaption.live.event_log import Message, SnapshotMessage
+from livecaption.live.event_log import Message, SnapshotMessage, listed
 from livecaption.live.hub import News
 from livecaption.live.opener import RoomOfSession
 from livecaption.live.peer import Peer
@@ -303,11 +303,20 @@ def _snapshot(part: Part, database: Database) -> Message | None:
     """Return all captions of a part that is over, encoded; None: there are none."""
     record = database.session(part.id)
     finals = [] if record is None else [final for final in database.finals(record) if final.text]
-    if not finals:
+    if record is None or not finals:
         return None
     encoded = tuple(encode_final(replace(final, words=None)) for final in finals)
     tracks = dict.fromkeys(text.language for final in finals for text in final.translations or ())
-    snapshot = Snapshot(part.title, part.language, (), None, part.epoch, session=part.id, tracks=tuple(tracks) or None)
+    snapshot = Snapshot(
+        part.title,
+        part.language,
+        (),
+        None,
+        part.epoch,
+        session=part.id,
+        tracks=tuple(tracks) or None,
+        names=listed(record.names),
+    )
     return SnapshotMessage(part.end_seq, snapshot, part.epoch, encoded_finals=encoded)
 
 

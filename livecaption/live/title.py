@@ -1,6 +1,14 @@
-"""The titles of sessions and rooms, as people may type or paste them. Pure."""
+"""The titles of sessions and rooms, and the names of speakers, as people may type or paste them. Pure."""
 
 import re
+from collections.abc import Iterable
+from typing import Any
+
+from livecaption.errors import InvalidMessage
+from livecaption.live.dialects.json_messages import is_text
+
+MAX_NAME_CHARACTERS = 80
+"""Characters of a speaker's name: two lines of a subtitle."""
 
 _BREAKS = re.compile(r"[\t-\r\x1c-\x1f\x85\u2028\u2029]+")
 """Characters that begin a line, or stand for wide space: a title is one line."""
@@ -12,3 +20,31 @@ The marks that give one place a direction stay, as titles in Arabic or Hebrew ne
 def clean_title(title: str) -> str:
     """Return the title in one line, without characters that nobody sees and that change what others see."""
     return _INVISIBLE.sub("", _BREAKS.sub(" ", title)).strip()
+
+
+def checked_name(given: Any) -> str:
+    """Return the name of a speaker, without space around it.
+
+    Nothing else of it is changed: a name in which something is wrong is not what somebody has typed.
+
+    Raises:
+        InvalidMessage: `invalid_name`: it is no text, empty or too long, or has characters that a title loses.
+    """
+    trimmed = given.strip() if is_text(given) else ""
+    if not 1 <= len(trimmed) <= MAX_NAME_CHARACTERS or _BREAKS.search(trimmed) or _INVISIBLE.search(trimmed):
+        raise InvalidMessage(
+            f"a name has 1 to {MAX_NAME_CHARACTERS} characters, and no control characters",
+            code="invalid_name",
+            fatal=False,
+        )
+    return trimmed
+
+
+def check_speakers(numbers: Iterable[int], highest: int) -> None:
+    """Check that these numbers were given to speakers, of which `highest` is the newest.
+
+    Raises:
+        InvalidMessage: `unknown_speaker`.
+    """
+    if not all(1 <= number <= highest for number in numbers):
+        raise InvalidMessage("there is no such speaker yet", code="unknown_speaker", fatal=False)

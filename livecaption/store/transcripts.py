@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from livecaption.errors import StoreFailed, StoreUnusable
-from livecaption.events import Final, Translation
+from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows
 from livecaption.store.config import NO_HOME, StoreConfig
@@ -182,6 +182,10 @@ class TranscriptStore:
     def translate(self, session_id: SessionId, translation: Translation, seq: int, written: Callable[[], None]) -> None:
         """Append the translation of a final. `seq` is the number of its event."""
         self._submit([rows.translate(session_id, translation, seq)], written)
+
+    def name_speaker(self, session_id: SessionId, named: SpeakerNamed, written: Callable[[], None]) -> None:
+        """Write the name of a speaker, which replaces an older one."""
+        self._submit([rows.name_speaker(session_id, named)], written)
 
     def checkpoint(self, session_id: SessionId, checkpoint_ms: int, shift_ms: int = 0) -> None:
         """Note that audio before this point is transcribed or silent, so that a restarted server does not need it.

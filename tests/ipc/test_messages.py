@@ -205,9 +205,9 @@ PRECEDING = {"n_samples": 1, "text": "", "speech_end_ms": 0, "next_start_ms": 0,
 SIZES = {"first_chunk": 4, "peak": 0.5, "n_chunks": 1, "n_frames": 2, "n_bands": 3}
 ANSWER = {**FIELDS, "hypotheses": [HYPOTHESIS_FIELDS], "analysis": [SIZES], "voices": [[]]}
 VOICE = {"start_ms": 0, "end_ms": 900, "n_numbers": 2}
-LATER = {"start_ms": 900, "end_ms": 1_800, "n_numbers": 1}
+LATER = {"start_ms": 900, "end_ms": 1_800, "n_numbers": 2}
 HEARD = {**ANSWER, "analysis": [None], "voices": [[VOICE, LATER]]}
-EMBEDDINGS = struct.pack("3f", 0.6, -0.8, 1.0)
+EMBEDDINGS = struct.pack("4f", 0.6, -0.8, 1.0, 0.0)
 TRANSCRIBE = {"kind": "Transcribe", "batch": 1, "deadline_s": 1.0, "windows": [WINDOW]}
 
 

@@ -10,7 +10,7 @@ from livecaption.recognition import MAX_EMBEDDING, MAX_VOICES, Voice
 from tests.support.cases import for_each
 
 ADA = Voice(100, 1_200, np.float32([0.6, 0.8]))
-BOB = Voice(1_200, 2_400, np.float32([-1.0]))
+BOB = Voice(1_200, 2_400, np.float32([0.0, -1.0]))
 HEADERS = voice_headers([ADA, BOB])
 NUMBERS = voice_numbers([ADA, BOB])
 
@@ -20,7 +20,7 @@ def test_voices_come_out_as_they_went_in_and_the_numbers_before_them_are_left() 
     assert left == b"1234"
     assert [[(v.start_ms, v.end_ms, v.embedding.tolist()) for v in each] for each in voices] == [
         [],
-        [(100, 1_200, ADA.embedding.tolist()), (1_200, 2_400, [-1.0])],
+        [(100, 1_200, ADA.embedding.tolist()), (1_200, 2_400, [0.0, -1.0])],
         [(100, 1_200, ADA.embedding.tolist())],
     ]
 
@@ -32,11 +32,12 @@ def test_an_answer_without_voices_has_no_numbers_of_them() -> None:
 @for_each(
     "headers",
     [
-        (replace(HEADERS[0], n_numbers=0), HEADERS[1]),
-        (replace(HEADERS[0], n_numbers=-1), HEADERS[1]),
-        (replace(HEADERS[0], n_numbers=MAX_EMBEDDING + 1), HEADERS[1]),
+        tuple(replace(header, n_numbers=0) for header in HEADERS),
+        tuple(replace(header, n_numbers=-1) for header in HEADERS),
+        tuple(replace(header, n_numbers=MAX_EMBEDDING + 1) for header in HEADERS),
+        tuple(replace(header, n_numbers=3) for header in HEADERS),
         (replace(HEADERS[0], n_numbers=3), HEADERS[1]),
-        (replace(HEADERS[0], n_numbers=1), replace(HEADERS[1], n_numbers=2)),
+        (replace(HEADERS[0], n_numbers=1), replace(HEADERS[1], n_numbers=3)),
         (replace(HEADERS[0], start_ms=-1), HEADERS[1]),
         (replace(HEADERS[0], start_ms=1_200), HEADERS[1]),
         (replace(HEADERS[0], end_ms=1_201), HEADERS[1]),

@@ -1,0 +1,166 @@
+"""The speakers of a session: what publishers and readers receive, their names, and what is kept."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientWebSocketResponse
+
+from livecaption.server.services import SERVICES
+from livecaption.store.config import StoreConfig
+from tests.support.serving import (
+    PAUSE,
+    SPEECH,
+    Client,
+    StartServer,
+    read_event,
+    read_to_the_close,
+    read_until,
+    start_stream,
+)
+from tests.support.speech import pcm_s16le, sound
+
+TALK = pcm_s16le(sound("silence 200ms, speech 4200ms, silence 1000ms"))
+"""An utterance of some 16 words: two people who share it speak for 2 s each."""
+TWO = "script: voices ada bob"
+
+
+@pytest.fixture
+async def client(start_server: StartServer, tmp_path: Path) -> Client:
+    return await start_server(store=StoreConfig(str(tmp_path / "transcripts.db")), speakers=True)
+
+
+async def talk(client: Client, audio: bytes = TALK, **options: Any) -> tuple[str, list[dict[str, Any]]]:
+    """Speak to the end; return the session and all events behind `ready`."""
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start", "speakers": True, "partials": False, "prompt": TWO, **options})
+    ready = await read_event(socket)
+    assert ready["speakers"] is True
+    await socket.send_bytes(audio)
+    await socket.send_json({"type": "stop"})
+    return ready["session"], await read_to_the_close(socket)
+
+
+def speakers_of(event: dict[str, Any]) -> list[int | None]:
+    return [turn["speaker"] for turn in event["turns"]]
+
+
+async def name(socket: ClientWebSocketResponse, speaker: Any, name: Any) -> dict[str, Any]:
+    """Name a speaker, and return the answer."""
+    await socket.send_json({"type": "name", "speaker": speaker, "name": name})
+    while (event := await read_event(socket))["type"] not in ("name", "error"):
+        pass
+    return event
+
+
+async def test_a_final_has_the_turns_of_those_who_speak(client: Client) -> None:
+    _, events = await talk(client, TALK * 2, words=True)
+    finals = [event for event in events if event["type"] == "final"]
+    assert [speakers_of(event) for event in finals] == [[1, 2], [1, 2]]
+    for event in finals:
+        assert "".join(turn["text"] for turn in event["turns"]) == event["text"]
+        assert event["turns"][0].keys() == {"speaker", "text", "start_ms", "end_ms"}
+        spoken = [word["speaker"] for word in event["words"]]
+        assert spoken == sorted(spoken)
+        assert set(spoken) == {1, 2}
+
+
+async def test_finals_have_no_turns_unless_the_publisher_asks(client: Client) -> None:
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start", "words": True, "prompt": TWO})
+    assert "speakers" not in await read_event(socket)
+    await socket.send_bytes(TALK)
+    event = await read_until(socket, "final")
+    assert "turns" not in event
+    assert all("speaker" not in word for word in event["words"])
+    await socket.close()
+
+
+async def test_there_are_as_many_speakers_as_are_expected(client: Client) -> None:
+    _, events = await talk(client, speakers=1)
+    assert [speakers_of(event) for event in events if event["type"] == "final"] == [[1, None]]
+
+
+async def test_music_and_silence_have_no_speakers(client: Client) -> None:
+    for command, turns in (("voices", [None]), ("empty; voices ada", [])):
+        _, events = await talk(client, prompt=f"script: {command}")
+        assert [speakers_of(event) for event in events if event["type"] == "final"] == [turns]
+
+
+async def test_speakers_are_refused_where_the_operator_has_not_allowed_them(start_server: StartServer) -> None:
+    client = await start_server()
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start", "speakers": True})
+    (error,) = await read_to_the_close(socket)
+    assert (error["code"], error["fatal"], socket.close_code) == ("unsupported_speakers", True, 1008)
+
+
+async def test_channels_that_are_kept_apart_are_speakers_on_any_server(start_server: StartServer) -> None:
+    client = await start_server()
+    socket = await client.ws_connect("/v1/stream")
+    start = {"type": "start", "speakers": True, "words": True, "channels": 2, "channel_mode": "separate"}
+    await socket.send_json(start)
+    await read_event(socket)
+    assert (await name(socket, 2, "Bob"))["type"] == "name"  # also before a word is said
+    assert (await name(socket, 3, "Eve"))["code"] == "unknown_speaker"
+    one, other = (memoryview(SPEECH + PAUSE).cast("h") for _ in range(2))
+    await socket.send_bytes(b"".join(bytes(one[i : i + 1]) + bytes(other[i : i + 1]) for i in range(len(one))))
+    await socket.send_json({"type": "stop"})
+    finals = [event for event in await read_to_the_close(socket) if event["type"] == "final"]
+    assert sorted((event["channel"], *speakers_of(event)) for event in finals) == [(0, 1), (1, 2)]
+    assert all(word["speaker"] == event["channel"] + 1 for event in finals for word in event["words"])
+
+
+# Names
+
+
+async def test_a_name_is_sent_to_everybody_and_late_readers_get_it_with_the_captions(client: Client) -> None:
+    socket = await start_stream(client, speakers=True, prompt=TWO)
+    session_id = client.app[SERVICES].sessions._open.copy().pop().id
+    early = await client.ws_connect(f"/v1/rooms/{session_id}/watch")
+    await socket.send_bytes(TALK)
+    await read_until(socket, "final")
+    for given, sent in (("Ada", "Ada"), (" <b>Ada</b> ", "<b>Ada</b>")):
+        event = await name(socket, 1, given)
+        assert (event["speaker"], event["name"]) == (1, sent)
+        assert (await read_until(early, "name"))["name"] == sent
+    late = await client.ws_connect(f"/v1/rooms/{session_id}/watch")
+    snapshot = await read_until(late, "snapshot")
+    assert snapshot["names"] == [{"speaker": 1, "name": "<b>Ada</b>"}]
+    assert speakers_of(snapshot["finals"][0]) == [1, 2]
+    for each in (early, late):
+        await each.close()
+    await socket.send_json({"type": "stop"})
+    await read_to_the_close(socket)
+
+
+async def test_a_wrong_name_is_refused_and_the_stream_goes_on(client: Client) -> None:
+    socket = await start_stream(client, speakers=True, prompt=TWO)
+    assert (await name(socket, 1, "Ada"))["code"] == "unknown_speaker"  # nobody has spoken
+    await socket.send_bytes(TALK)
+    await read_until(socket, "final")
+    for speaker, given, code in (
+        (1, "", "invalid_name"),
+        (1, "  ", "invalid_name"),
+        (1, "x" * 10_000, "invalid_name"),
+        (1, "A\nB", "invalid_name"),
+        (1, None, "invalid_name"),
+        (0, "Ada", "unknown_speaker"),
+        (3, "Ada", "unknown_speaker"),
+        (10**40, "Ada", "unknown_speaker"),
+        (True, "Ada", "invalid_message"),
+        ("1", "Ada", "invalid_message"),
+    ):
+        error = await name(socket, speaker, given)
+        assert (error["type"], error["code"], error["fatal"]) == ("error", code, False)
+    await socket.send_bytes(TALK)
+    assert speakers_of(await read_until(socket, "final")) == [1, 2]
+    await socket.send_json({"type": "stop"})
+    events = await read_to_the_close(socket)
+    assert events[-1]["reason"] == "stop"
+
+
+async def test_a_stream_that_asked_for_no_speakers_has_none_to_name(client: Client) -> None:
+    socket = await start_stream(client)
+    assert (await name(socket, 1, "Ada"))["code"] == "unknown_speaker"
+    await socket.close()
