@@ -71,6 +71,8 @@ KIND_OF_PLACE = {
     "evaluation/test_latency.py": "pure",
     "evaluation/test_measurement.py": "pure",
     "evaluation/test_playlist.py": "pure",
+    "evaluation/test_fast_turns.py": "pure",
+    "evaluation/test_speaker_errors.py": "pure",
     "evaluation/test_stability.py": "pure",
     "evaluation/test_target.py": "pure",
     "evaluation/test_wer.py": "pure",

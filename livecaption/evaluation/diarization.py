@@ -30,7 +30,7 @@ from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TranscriptionOptions
 
 MOST = 50
-"""Speakers that a stream tells apart, at most, if it expects no number."""
+"""Speakers of a stream, at most, if it expects no number."""
 SEED = 7
 PAIRS = (("LS-3005-M", "LS-2414-M"),)
 """Two men with similar voices, in `long-meeting-a`."""
