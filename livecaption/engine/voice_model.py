@@ -1,7 +1,7 @@
 """Turn audio into embeddings of voices by a network on ONNX Runtime, on the CPU.
 
 The installed network has frames, so that each stretch of audio has an embedding after one pass. A network of another
-file takes a filterbank [1, n_frames, 80] and gives an embedding [1, n]. It hears windows of `WINDOW_MS`, and a stretch
+file takes a filterbank [1, n_frames, 80] and gives an embedding [1, n]. It gets windows of `WINDOW_MS`, and a stretch
 has the mean of those in it.
 """
 
@@ -33,11 +33,11 @@ STEP_MS = 750
 SHORTEST_MS = 300
 """Length to which shorter audio is filled up with silence."""
 MIN_FRAMES = 10
-"""Frames of a stretch, at least: the deviation of fewer says nothing."""
+"""Frames of a stretch, at least: the deviation of fewer means nothing."""
 
 
-class Heard(Protocol):
-    """Audio that a network has heard."""
+class AnalyzedSpeech(Protocol):
+    """Audio that a network has analyzed."""
 
     def voices(self, spans: Sequence[Span]) -> Floats:
         """Return the embeddings of some stretches, float32 [n_spans, n_numbers], each of length 1."""
@@ -53,7 +53,7 @@ class VoiceModel(Protocol):
 
     same: float
 
-    def hear(self, samples: Floats) -> Heard:
+    def analyze(self, samples: Floats) -> AnalyzedSpeech:
         """Compute all that the embeddings of its stretches need. The audio is float32 [n_samples], 16 kHz."""
         ...
 
@@ -110,15 +110,15 @@ class FrameModel:
         self._bands = bands
         self._pooling = pooling
 
-    def hear(self, samples: Floats) -> Heard:
+    def analyze(self, samples: Floats) -> AnalyzedSpeech:
         """See `VoiceModel`."""
         bands = filterbank(_filled(samples))
         [[frames]] = self._session.run(["frames"], {self._bands: bands[np.newaxis]})
-        return HeardFrames(frames, self._pooling)
+        return AnalyzedFrames(frames, self._pooling)
 
 
-class HeardFrames:
-    """A `Heard` with frames, float32 [n, n_frames]."""
+class AnalyzedFrames:
+    """A `AnalyzedSpeech` with frames, float32 [n, n_frames]."""
 
     def __init__(self, frames: Floats, pooling: Floats) -> None:
         self._pooling = pooling
@@ -127,7 +127,7 @@ class HeardFrames:
         self._squares = np.hstack([zero, np.cumsum(np.square(frames), axis=1, dtype=np.float64)])
 
     def voices(self, spans: Sequence[Span]) -> Floats:
-        """See `Heard`."""
+        """See `AnalyzedSpeech`."""
         n_frames = self._sums.shape[1] - 1
         begin, end = np.array(spans).reshape(-1, 2).T // FRAME_MS
         end = np.minimum(np.maximum(end, begin + MIN_FRAMES), n_frames)
@@ -150,7 +150,7 @@ class WindowModel:
         self._bands = bands
         self._embedding = embedding
 
-    def hear(self, samples: Floats) -> Heard:
+    def analyze(self, samples: Floats) -> AnalyzedSpeech:
         """See `VoiceModel`. The last window ends with the audio."""
         samples = _filled(samples)
         length, step = samples_of(WINDOW_MS), samples_of(STEP_MS)
@@ -159,18 +159,18 @@ class WindowModel:
         windows = [filterbank(samples[begin : begin + length]) for begin in begins]
         made = [self._session.run([self._embedding], {self._bands: bands[np.newaxis]})[0][0] for bands in windows]
         middles_ms = [1000 * begin // samples_of(1000) + WINDOW_MS // 2 for begin in begins]
-        return HeardWindows(np.array(middles_ms), _unit(np.array(made)))
+        return AnalyzedWindows(np.array(middles_ms), _unit(np.array(made)))
 
 
-class HeardWindows:
-    """A `Heard` with the embeddings of windows, float32 [n_windows, n_numbers], around these times in ms."""
+class AnalyzedWindows:
+    """A `AnalyzedSpeech` with the embeddings of windows, float32 [n_windows, n_numbers], around these times in ms."""
 
     def __init__(self, middles_ms: npt.NDArray[np.int_], embeddings: Floats) -> None:
         self._middles_ms = middles_ms
         self._embeddings = embeddings
 
     def voices(self, spans: Sequence[Span]) -> Floats:
-        """See `Heard`. A stretch without the middle of a window has the nearest one."""
+        """See `AnalyzedSpeech`. A stretch without the middle of a window has the nearest one."""
         return _unit(np.array([self._embeddings[self._within(*span)].mean(axis=0) for span in spans]))
 
     def _within(self, begin_ms: int, end_ms: int) -> npt.NDArray[np.int_]:

@@ -1,6 +1,6 @@
 """Find the voices in finals: stretches in which one person speaks, each with its embedding.
 
-A network hears the speech of a final once. People who talk to each other leave no pause that ends an utterance, so a
+A network analyzes the speech of a final once. People who talk to each other leave no pause that ends an utterance, so a
 final is cut at the gaps between words around which the voices differ. Both parts are cut the same way.
 
     prepare: speech of finals ─> a thread: network ─────┐
@@ -24,12 +24,12 @@ import numpy.typing as npt
 from livecaption.audio import samples_of
 from livecaption.engine.speaker_model import find_speaker_model
 from livecaption.engine.speech_detection import Speech
-from livecaption.engine.voice_model import Heard, Span, VoiceModel, load_voice_model
+from livecaption.engine.voice_model import AnalyzedSpeech, Span, VoiceModel, load_voice_model
 from livecaption.ipc.config import EngineConfig
 from livecaption.recognition import Voice, Window, Word
 
 LEAST_MS = 1000
-"""Least length in ms of the parts of a final. Less: parts are too short to know a voice. More: short turns are lost."""
+"""Least length in ms of the parts of a final. Less: their voices are not certain. More: short turns are lost."""
 SIDE_MS = 3000
 """Audio in ms that is compared before and after a gap. Less: voices are less certain. More: earlier turns count too."""
 
@@ -37,17 +37,17 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Listening:
-    """Speech that the network hears, or has heard.
+class BegunVoices:
+    """Speech that the network analyzes, or has analyzed.
 
     Attributes:
         begin_ms, end_ms: the speech, from the first sample of its window.
-        heard: what was heard, and the cosine below which voices differ.
+        analyzed: what was analyzed, and the cosine below which voices differ.
     """
 
     begin_ms: int
     end_ms: int
-    heard: "Future[tuple[Heard, float]]"
+    analyzed: "Future[tuple[AnalyzedSpeech, float]]"
 
 
 def voices_of(config: EngineConfig) -> "VoiceFinder | None":
@@ -76,35 +76,35 @@ class VoiceFinder:
         self._model: Future[VoiceModel] | None = None
         self._has_failed = False
 
-    def listen(self, windows: Sequence[Window], speech: Sequence[Speech]) -> dict[int, Listening]:
-        """Let the network hear the speech of finals that ask for speakers. Return at once, by their indices."""
+    def begin(self, windows: Sequence[Window], speech: Sequence[Speech]) -> dict[int, BegunVoices]:
+        """Let the network analyze the speech of finals that ask for speakers. Return at once, by their indices."""
         asking = [i for i, window in enumerate(windows) if window.options.speakers]
         if not asking:
             return {}
         if self._model is None:  # a partial comes first, mostly
             self._model = self._thread.submit(self._load)
-        return {i: self._hear(self._model, windows[i], speech[i]) for i in asking if windows[i].is_final}
+        return {i: self._begin(self._model, windows[i], speech[i]) for i in asking if windows[i].is_final}
 
-    def _hear(self, model: "Future[VoiceModel]", window: Window, speech: Speech) -> Listening:
+    def _begin(self, model: "Future[VoiceModel]", window: Window, speech: Speech) -> BegunVoices:
         # Audio before and after the speech is not the speaker's.
         samples = window.samples[samples_of(speech.start_ms) : samples_of(speech.end_ms)]
 
-        def hear() -> tuple[Heard, float]:
+        def analyze() -> tuple[AnalyzedSpeech, float]:
             loaded = model.result()  # it was loaded on this thread, before
-            return loaded.hear(samples), loaded.same
+            return loaded.analyze(samples), loaded.same
 
-        return Listening(speech.start_ms, speech.end_ms, self._thread.submit(hear))
+        return BegunVoices(speech.start_ms, speech.end_ms, self._thread.submit(analyze))
 
     def find(
-        self, listening: Mapping[int, Listening], words: Mapping[int, Sequence[Word]]
+        self, begun: Mapping[int, BegunVoices], words: Mapping[int, Sequence[Word]]
     ) -> dict[int, tuple[Voice, ...]]:
         """Return the voices of finals that have words, by the same indices as in both arguments."""
-        return {i: self._find(each, words[i]) for i, each in listening.items() if words.get(i)}
+        return {i: self._find(each, words[i]) for i, each in begun.items() if words.get(i)}
 
-    def _find(self, listening: Listening, words: Sequence[Word]) -> tuple[Voice, ...]:
+    def _find(self, begun: BegunVoices, words: Sequence[Word]) -> tuple[Voice, ...]:
         try:
-            heard, same = listening.heard.result()
-            return voices(heard, same, listening.begin_ms, listening.end_ms, words)
+            analyzed, same = begun.analyzed.result()
+            return voices(analyzed, same, begun.begin_ms, begun.end_ms, words)
         except Exception:
             if not self._has_failed:
                 logger.exception("finals go without voices")
@@ -112,11 +112,13 @@ class VoiceFinder:
             return ()
 
 
-def voices(heard: Heard, same: float, begin_ms: int, end_ms: int, words: Sequence[Word]) -> tuple[Voice, ...]:
+def voices(
+    analyzed: AnalyzedSpeech, same: float, begin_ms: int, end_ms: int, words: Sequence[Word]
+) -> tuple[Voice, ...]:
     """Return the voices of a final, in order.
 
     Args:
-        heard: its speech.
+        analyzed: its speech.
         same: cosine of neighbouring voices below which two people speak.
         begin_ms, end_ms: that speech, from the first sample of its window.
         words: its words, with times from the same sample on.
@@ -124,8 +126,8 @@ def voices(heard: Heard, same: float, begin_ms: int, end_ms: int, words: Sequenc
     if end_ms <= begin_ms:
         return ()
     gaps = [(word.end_ms + after.start_ms) // 2 - begin_ms for word, after in pairwise(words)]
-    spans = parts(heard, same, sorted(set(gaps)), (0, end_ms - begin_ms))
-    embeddings = heard.voices(spans)
+    spans = parts(analyzed, same, sorted(set(gaps)), (0, end_ms - begin_ms))
+    embeddings = analyzed.voices(spans)
     return tuple(
         Voice(begin_ms + begin, begin_ms + end, embedding)
         for (begin, end), embedding in zip(spans, embeddings, strict=True)
@@ -133,11 +135,11 @@ def voices(heard: Heard, same: float, begin_ms: int, end_ms: int, words: Sequenc
     )
 
 
-def parts(heard: Heard, same: float, gaps: Sequence[int], whole: Span) -> list[Span]:
+def parts(analyzed: AnalyzedSpeech, same: float, gaps: Sequence[int], whole: Span) -> list[Span]:
     """Cut a stretch at the gap around which the voices differ most, if two people speak, and then both parts.
 
     Args:
-        heard: audio that the stretch is part of.
+        analyzed: audio that the stretch is part of.
         same: cosine of neighbouring voices below which two people speak.
         gaps: times in ms at which it may be cut, in order.
         whole: the stretch.
@@ -146,11 +148,11 @@ def parts(heard: Heard, same: float, gaps: Sequence[int], whole: Span) -> list[S
     inner = [gap for gap in gaps if begin + LEAST_MS <= gap <= end - LEAST_MS]
     if not inner:
         return [whole]
-    before = heard.voices([(max(begin, gap - SIDE_MS), gap) for gap in inner])
-    after = heard.voices([(gap, min(end, gap + SIDE_MS)) for gap in inner])
+    before = analyzed.voices([(max(begin, gap - SIDE_MS), gap) for gap in inner])
+    after = analyzed.voices([(gap, min(end, gap + SIDE_MS)) for gap in inner])
     cosines: npt.NDArray[np.float32] = np.sum(before * after, axis=1)
     lowest = int(cosines.argmin())
     if not cosines[lowest] < same:
         return [whole]
     cut = inner[lowest]
-    return parts(heard, same, gaps, (begin, cut)) + parts(heard, same, gaps, (cut, end))
+    return parts(analyzed, same, gaps, (begin, cut)) + parts(analyzed, same, gaps, (cut, end))

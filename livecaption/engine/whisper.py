@@ -2,7 +2,7 @@
 
     prepare: samples -> speech detected, passes planned, log-mel features
     compute: encoder, one pass for windows of similar length -> decoder, one pass for prompts of equal length
-             -> guard, doubtful finals once more -> words aligned -> voices found, heard meanwhile
+             -> guard, doubtful finals once more -> words aligned -> voices found
     finish:  tokens -> hypotheses
 
 This module uses the parts of faster-whisper, not its `transcribe`. That function encodes 30 s for a window of any
@@ -38,7 +38,7 @@ from livecaption.engine.search import FULL_CONTEXT_S, GPU_SEARCH, Search
 from livecaption.engine.self_check import check_encoder
 from livecaption.engine.speech_detection import Speech
 from livecaption.engine.tokens import MAX_PRECEDING_TOKENS, Vocabulary
-from livecaption.engine.voices import Listening, VoiceFinder
+from livecaption.engine.voices import BegunVoices, VoiceFinder
 from livecaption.errors import EngineUnusable, OutOfMemory, TranscriptionFailed
 from livecaption.recognition import Analysis, DeviceMemory, EngineCosts, Hypothesis, ModelDescription, Window
 
@@ -203,12 +203,12 @@ class WhisperEngine(Engine):
         ]
         analyzed = [self._analyzer.analyze(window) for window in windows]
         speech = [found for _, found, _ in analyzed]
-        listening = self._voices.listen(windows, speech) if self._voices else {}
+        begun = self._voices.begin(windows, speech) if self._voices else {}
         windows = [
             at_usual_level(window) if found.total_ms >= NO_SPEECH_MS else window for window, found, _ in analyzed
         ]
         new = [analysis for _, _, analysis in analyzed]
-        return partial(self._compute, windows, speech, new, self._decoder.plan(windows), listening)
+        return partial(self._compute, windows, speech, new, self._decoder.plan(windows), begun)
 
     def _compute(
         self,
@@ -216,7 +216,7 @@ class WhisperEngine(Engine):
         speech: Sequence[Speech],
         analyses: Sequence[Analysis | None],
         passes: Sequence[EncoderPass],
-        listening: Mapping[int, Listening],
+        begun: Mapping[int, BegunVoices],
     ) -> Finish:
         with typed_errors():
             decodings, runaways, doubtful = self._decode_again_if_doubtful(windows, speech, passes)
@@ -229,7 +229,7 @@ class WhisperEngine(Engine):
             words = align(self._decoder.model, self.description.model, self._vocabulary, decodings, self._rows)
         # While the batch waits for its last stage, the GPU needs the memory of the encoder's output for others.
         decodings = [replace(decoding, encoded=None) for decoding in decodings]
-        voices = self._voices.find(listening, words) if self._voices else {}
+        voices = self._voices.find(begun, words) if self._voices else {}
         return lambda: [
             Hypothesis(
                 text=self._vocabulary.decode(decoding.text_tokens),

@@ -70,7 +70,7 @@ def fast_turns(recording: Recording, speakers: Sequence[str], chance: np.random.
 def _pieces(sound: Samples, turn: Stretch, chance: np.random.Generator) -> list[Piece]:
     """Cut a turn where it is quiet."""
     begin, end = (int(edge_ms * SAMPLE_RATE_HZ / 1000) for edge_ms in (turn.start_ms, turn.end_ms))
-    pieces = []
+    pieces: list[Piece] = []
     half, smooth = samples_of(500), samples_of(100)
     while end - begin > TURN_S[0] * SAMPLE_RATE_HZ:
         wanted = int(chance.uniform(*TURN_S) * SAMPLE_RATE_HZ)

@@ -1,4 +1,4 @@
-"""Compare the speakers that captions tell with those of a reference. Pure.
+"""Compare the speakers in captions with those of a reference. Pure.
 
 Time is counted in steps of 10 ms, without a collar around the edges of turns. Numbers and names are assigned to each
 other so that they agree for as long as possible. Where several people speak at once, each of them counts.
@@ -19,7 +19,7 @@ WORD_TOLERANCE_MS = 100
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Speech of one person, in ms. `speaker` is a name of the reference or a number; None: nobody was told."""
+    """Speech of one person, in ms. `speaker` is a name of the reference or a number; None: nobody is named."""
 
     start_ms: float
     end_ms: float

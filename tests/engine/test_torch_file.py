@@ -5,6 +5,7 @@ import os
 import pickle
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ class _Global:
 
 
 class _Pickler(pickle._Pickler):  # the one in Python, in which names can be written
+    write: Callable[[bytes], object]
+
     def persistent_id(self, value: Any) -> Any:
         if isinstance(value, _Storage):
             return ("storage", _Global("torch", value.kind), value.key, "cpu", 0)

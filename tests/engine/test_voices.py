@@ -20,7 +20,7 @@ from tests.support.cases import for_each
 SAME = 0.55
 
 
-class Heard:
+class AnalyzedSpeech:
     """Speech of these people, a letter for each 100 ms. The voice of a stretch is the mean of those in it."""
 
     def __init__(self, people: str) -> None:
@@ -55,32 +55,32 @@ EACH_HALF_SECOND = tuple(range(500, 30_000, 500))
     ],
 )
 def test_speech_is_cut_where_the_voice_changes(people: str, expected: list[Span]) -> None:
-    assert parts(Heard(people), SAME, EACH_HALF_SECOND, (0, 100 * len(people))) == expected
+    assert parts(AnalyzedSpeech(people), SAME, EACH_HALF_SECOND, (0, 100 * len(people))) == expected
 
 
 def test_speech_is_cut_between_words_only() -> None:
-    people = Heard("a" * 30 + "b" * 30)
+    people = AnalyzedSpeech("a" * 30 + "b" * 30)
     assert parts(people, SAME, [2800, 3400], (0, 6000)) == [(0, 2800), (2800, 6000)]
     assert parts(people, SAME, [], (0, 6000)) == [(0, 6000)]
 
 
 def test_voices_are_counted_from_the_beginning_of_the_window() -> None:
     """The speech begins at 200 ms, and the words are timed from the window's beginning."""
-    found = voices(Heard("a" * 30 + "b" * 30), SAME, 200, 6200, words(1500, 3200, 4700, 6200))
+    found = voices(AnalyzedSpeech("a" * 30 + "b" * 30), SAME, 200, 6200, words(1500, 3200, 4700, 6200))
     assert [(voice.start_ms, voice.end_ms) for voice in found] == [(200, 3200), (3200, 6200)]
     assert [voice.embedding.tolist() for voice in found] == [[1, 0], [0, 1]]
 
 
 def test_a_gap_between_words_is_cut_in_its_middle() -> None:
     said = (Word("one", 0, 2900, 0.9), Word("two", 3300, 6000, 0.9))
-    found = voices(Heard("a" * 31 + "b" * 29), SAME, 0, 6000, said)
+    found = voices(AnalyzedSpeech("a" * 31 + "b" * 29), SAME, 0, 6000, said)
     assert [(voice.start_ms, voice.end_ms) for voice in found] == [(0, 3100), (3100, 6000)]
 
 
 def test_a_stretch_without_a_voice_is_left_out() -> None:
-    assert voices(Heard("a" * 30), SAME, 0, 3000, words(3000))
-    assert voices(Heard(""), SAME, 0, 3000, words(3000)) == ()
-    assert voices(Heard("a" * 30), SAME, 700, 700, words(3000)) == ()
+    assert voices(AnalyzedSpeech("a" * 30), SAME, 0, 3000, words(3000))
+    assert voices(AnalyzedSpeech(""), SAME, 0, 3000, words(3000)) == ()
+    assert voices(AnalyzedSpeech("a" * 30), SAME, 700, 700, words(3000)) == ()
 
 
 # The thread
@@ -88,19 +88,19 @@ def test_a_stretch_without_a_voice_is_left_out() -> None:
 
 @dataclass
 class Network:
-    """Hears one person. `may_hear` holds it up."""
+    """Analyzes one person. `may_analyze` holds it up."""
 
     same: float = SAME
-    may_hear: threading.Event = field(default_factory=threading.Event)
-    heard: list[int] = field(default_factory=list)
+    may_analyze: threading.Event = field(default_factory=threading.Event)
+    analyzed: list[int] = field(default_factory=list)
     failure: Exception | None = None
 
-    def hear(self, samples: npt.NDArray[np.float32]) -> Heard:
-        assert self.may_hear.wait(30)
-        self.heard.append(len(samples))
+    def analyze(self, samples: npt.NDArray[np.float32]) -> AnalyzedSpeech:
+        assert self.may_analyze.wait(30)
+        self.analyzed.append(len(samples))
         if self.failure is not None:
             raise self.failure
-        return Heard("a" * (len(samples) // 1600))
+        return AnalyzedSpeech("a" * (len(samples) // 1600))
 
 
 ASKING = TranscriptionOptions("en", speakers=True)
@@ -108,28 +108,28 @@ SECONDS = np.zeros(3 * 16_000, np.float32)
 SPEECH = Speech(2000, 2500, 0.9, start_ms=500)
 
 
-def test_the_network_hears_the_speech_alone_and_only_of_finals_that_ask() -> None:
+def test_the_network_gets_the_speech_alone_and_only_of_finals_that_ask() -> None:
     network = Network()
     finder = VoiceFinder(lambda: network)
     windows = [Window(SECONDS), Window(SECONDS, ASKING, is_final=False), Window(SECONDS, ASKING), Window(SECONDS)]
-    listening = finder.listen(windows, [SPEECH] * 4)
-    assert list(listening) == [2]
-    network.may_hear.set()  # `listen` has returned before
-    found = finder.find(listening, {0: words(2500), 2: words(2500)})
+    begun = finder.begin(windows, [SPEECH] * 4)
+    assert list(begun) == [2]
+    network.may_analyze.set()  # `begin` has returned before
+    found = finder.find(begun, {0: words(2500), 2: words(2500)})
     assert [[(voice.start_ms, voice.end_ms) for voice in each] for each in found.values()] == [[(500, 2500)]]
-    assert network.heard == [2 * 16_000]
+    assert network.analyzed == [2 * 16_000]
 
 
 def test_a_final_without_words_has_no_voices() -> None:
     network = Network()
-    network.may_hear.set()
+    network.may_analyze.set()
     finder = VoiceFinder(lambda: network)
-    assert finder.find(finder.listen([Window(SECONDS, ASKING)], [SPEECH]), {}) == {}
+    assert finder.find(finder.begin([Window(SECONDS, ASKING)], [SPEECH]), {}) == {}
 
 
 def test_the_network_is_loaded_once_when_the_first_window_asks() -> None:
     network = Network()
-    network.may_hear.set()
+    network.may_analyze.set()
     loads = []
     loaded = threading.Event()
 
@@ -139,22 +139,22 @@ def test_the_network_is_loaded_once_when_the_first_window_asks() -> None:
         return network
 
     finder = VoiceFinder(load)
-    finder.listen([Window(SECONDS)], [SPEECH])
+    finder.begin([Window(SECONDS)], [SPEECH])
     assert loads == []
-    finder.listen([Window(SECONDS, ASKING, is_final=False)], [SPEECH])
+    finder.begin([Window(SECONDS, ASKING, is_final=False)], [SPEECH])
     assert loaded.wait(30)
     for _ in range(2):
-        assert finder.find(finder.listen([Window(SECONDS, ASKING)], [SPEECH]), {0: words(2500)})[0]
+        assert finder.find(finder.begin([Window(SECONDS, ASKING)], [SPEECH]), {0: words(2500)})[0]
     assert loads == ["voices_0"]
 
 
-@for_each("fails_to", ["load", "hear"])
-def test_if_the_network_fails_finals_go_without_voices_and_the_log_says_so_once(
+@for_each("fails_to", ["load", "analyze"])
+def test_if_the_network_fails_finals_go_without_voices_and_it_is_logged_once(
     caplog: pytest.LogCaptureFixture, fails_to: str
 ) -> None:
     caplog.clear()
-    network = Network(failure=RuntimeError("no memory") if fails_to == "hear" else None)
-    network.may_hear.set()
+    network = Network(failure=RuntimeError("no memory") if fails_to == "analyze" else None)
+    network.may_analyze.set()
 
     def load() -> Network:
         if fails_to == "load":
@@ -163,7 +163,7 @@ def test_if_the_network_fails_finals_go_without_voices_and_the_log_says_so_once(
 
     finder = VoiceFinder(load)
     for _ in range(3):
-        assert finder.find(finder.listen([Window(SECONDS, ASKING)], [SPEECH]), {0: words(2500)}) == {0: ()}
+        assert finder.find(finder.begin([Window(SECONDS, ASKING)], [SPEECH]), {0: words(2500)}) == {0: ()}
     assert [(r.levelno, r.message) for r in caplog.records] == [(logging.ERROR, "finals go without voices")]
 
 

@@ -18,7 +18,7 @@ def said(*stretches: tuple[float, float, str | int | None]) -> list[Stretch]:
 TRUTH = said((0, 4, "Ada"), (5, 8, "Bob"), (8, 10, "Ada"))
 
 
-def test_captions_that_agree_have_no_error_whatever_the_numbers_are() -> None:
+def test_captions_that_agree_have_no_error_with_any_numbers() -> None:
     captions = said((0, 4, 7), (5, 8, 2), (8, 10, 7))
     expected = SpeakerErrors(
         total_ms=9000, named_ms=9000, pure_ms=9000, covered_ms=9000, n_words=3, n_speakers=2, n_found=2

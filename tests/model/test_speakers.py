@@ -1,4 +1,4 @@
-"""Voices of finals by Whisper and the real network: people are told apart, and captions stay as they are."""
+"""Voices of finals by Whisper and the real network: each person has one, and captions stay as they are."""
 
 from functools import partial
 from pathlib import Path
