@@ -114,6 +114,8 @@ async def test_sessions_are_listed_the_newest_first(only_read: Client) -> None:
         "started_at": "2026-02-02T02:40:00.000Z",
         "duration_ms": 6000,
         "finals": 2,
+        "speakers": 0,
+        "names": {},
         "room": None,
         "room_title": None,
     }
@@ -413,7 +415,9 @@ async def test_a_session_gets_another_title_by_which_it_is_found(stored: Client)
     assert (found["id"], found["title"]) == ("council", "Budget debate")
 
 
-@pytest.mark.parametrize("body", ["{}", "[]", "no JSON", '{"title": 5}', json.dumps({"title": "x" * 201})])
+@pytest.mark.parametrize(
+    "body", ["{}", "[]", "no JSON", '{"title": 5}', '{"names": {}}', '{"names": []}', json.dumps({"title": "x" * 201})]
+)
 async def test_a_title_that_is_none_is_refused(only_read: Client, body: str) -> None:
     response = await only_read.patch("/v1/sessions/council", data=body)
     assert (response.status, (await response.json())["code"]) == (400, "invalid_message")
