@@ -18,6 +18,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
+from livecaption.captions.labels import Names
 from livecaption.captions.language_names import NAMES, language_code
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, GrowingVtt, in_spoken_order, lay_out_as
@@ -95,7 +96,8 @@ async def transcript(request: web.Request) -> web.StreamResponse:
         record = await _find(request)
     logs.note(session=logged_id(session_id))
 
-    lay_out: LayOut = partial(lay_out_as, name, line_length, track)
+    names = record.names if live is None else dict(live.hub.names)
+    lay_out: LayOut = partial(lay_out_as, name, line_length, track, names)
     finals: Callable[[], Awaitable[Iterable[Final]]]
     if live is None:
         # A session that is open in the store but not live has ended, and the store has not written that yet.
@@ -107,7 +109,7 @@ async def transcript(request: web.Request) -> web.StreamResponse:
         # This includes a session that waits for its publisher after a crash of the server.
         if name == "vtt" and n_captions is not None and track is None:
             growing = request.app[GROWING].of(session_id, line_length)
-            finals, lay_out = partial(_at_once, growing.news(live.hub.finals)), growing.text
+            finals, lay_out = partial(_at_once, growing.news(live.hub.finals)), partial(growing.text, names)
     export = Export((session_id,), name, line_length, n_captions, track)
     text = await request.app[EXPORTS].text(export, finals, lay_out, lambda: request.transport is not None)
     response, part = _ranged(request, memoryview(text), CONTENT_TYPES[name])
@@ -210,12 +212,12 @@ class GrowingTranscript:
         """Return the finals that may not be in the WebVTT yet."""
         return [final for final in finals if final.utterance not in self._vtt.utterances]
 
-    def text(self, finals: Iterable[Final]) -> str:
-        """Add these finals and return the whole text. Called in threads."""
+    def text(self, names: Names, finals: Iterable[Final]) -> str:
+        """Add these finals, with these names of speakers, and return the whole text. Called in threads."""
         with self._changing:
             for final in finals:
                 if final.utterance not in self._vtt.utterances:
-                    self._vtt.push(final)
+                    self._vtt.push(final, names)
             return self._vtt.text
 
 

@@ -15,6 +15,7 @@ import srt
 import webvtt
 from aiohttp.test_utils import TestClient, TestServer
 
+from livecaption.captions.labels import Names
 from livecaption.captions.transcript import FORMATS
 from livecaption.config import Config
 from livecaption.events import Final
@@ -273,7 +274,7 @@ class HeldLayout:
         self.n_done = 0
         self.may_go_on = threading.Event()
 
-    def __call__(self, finals: Iterable[Final], line_length: int) -> str:
+    def __call__(self, finals: Iterable[Final], line_length: int, names: Names) -> str:
         self.n_begun += 1
         assert self.may_go_on.wait(20)
         text = "".join(final.text for final in finals)
