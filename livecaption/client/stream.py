@@ -95,7 +95,7 @@ class Stream:
         await self._send(encode_request(Ping(ping_id)), keep=False)
 
     async def name(self, speaker: int, name: str) -> None:
-        """Give a speaker a name of 1 to 80 characters. `SpeakerNamed` arrives, or an `ErrorReport` that is not fatal."""
+        """Give a speaker a name of 1 to 80 characters. `SpeakerNamed` arrives, or an `ErrorReport`; it is not fatal."""
         await self._send(encode_request(Name(speaker, name.strip())))
 
     async def stop(self, *, end_room: bool = False) -> None:

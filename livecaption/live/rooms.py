@@ -5,6 +5,7 @@ in memory. A session without a room is a room of its own, in which no other part
 """
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -177,11 +178,17 @@ class Rooms:
         if self._sessions.known(session_id) is None:
             self._rooms.pop(session_id, None)  # its own
 
-    def rename_part(self, session_id: str, title: str) -> None:
-        """Change the title of a session for its readers, and in its room."""
+    def rename_part(self, session_id: str, title: str | None, names: Mapping[int, str]) -> None:
+        """Change the title of a session, and names of its speakers, for its readers and in its room.
+
+        Raises:
+            InvalidMessage: see `LiveSession.name_speakers`.
+        """
         session = self._sessions.known(session_id)
         if session is not None:
-            session.hub.rename(title)
+            session.name_speakers(names)
+            if title is not None:
+                session.hub.rename(title)
         for room in self._rooms.values():
             room.rename(session_id, title)
 

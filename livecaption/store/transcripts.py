@@ -13,7 +13,7 @@ import logging
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -223,13 +223,13 @@ class TranscriptStore:
         """
         return await self._do(lambda database: database.delete(session_id))
 
-    async def rename(self, session_id: str, title: str) -> bool:
-        """Change the title of a session, and its words in the index. Return whether there is one.
+    async def rename(self, session_id: str, title: str | None, names: Mapping[int, str]) -> bool:
+        """Change the title of a session and its words in the index, and names of speakers. Return whether there is one.
 
         Raises:
-            StoreFailed: the title is the old one, or traces of that are still there.
+            StoreFailed: all is as it was, or traces of that are still there.
         """
-        return await self._do(lambda database: database.rename(session_id, title))
+        return await self._do(lambda database: database.rename(session_id, title, names))
 
     def _submit(self, statements: list[Statement], written: Callable[[], None]) -> None:
         submitted = self._writer.submit(*statements)

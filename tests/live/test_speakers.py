@@ -1,13 +1,23 @@
 """The speakers of a session: what publishers and readers receive, their names, and what is kept."""
 
+import base64
+import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiohttp import ClientWebSocketResponse
 
+from livecaption.engine.scripted import embedding
+from livecaption.events import SpeakerNamed, Turn
+from livecaption.live.tokens import token_hash
+from livecaption.recognition import SessionId
 from livecaption.server.services import SERVICES
+from livecaption.store import rows
 from livecaption.store.config import StoreConfig
+from livecaption.store.rows import Resumption
+from tests.live.test_connection import resume
 from tests.support.serving import (
     PAUSE,
     SPEECH,
@@ -19,6 +29,8 @@ from tests.support.serving import (
     start_stream,
 )
 from tests.support.speech import pcm_s16le, sound
+from tests.support.stored import bytes_of, fill, new_session, opened
+from tests.support.transcripts import final
 
 TALK = pcm_s16le(sound("silence 200ms, speech 4200ms, silence 1000ms"))
 """An utterance of some 16 words: two people who share it speak for 2 s each."""
@@ -164,3 +176,142 @@ async def test_a_stream_that_asked_for_no_speakers_has_none_to_name(client: Clie
     socket = await start_stream(client)
     assert (await name(socket, 1, "Ada"))["code"] == "unknown_speaker"
     await socket.close()
+
+
+# What is kept
+
+
+def turn(speaker: int | None, text: str) -> Turn:
+    return Turn(speaker, text, 0, 900)
+
+
+async def read_snapshot(client: Client, session: str) -> dict[str, Any]:
+    async with client.ws_connect(f"/v1/rooms/{session}/watch") as reader:
+        return await read_until(reader, "snapshot")
+
+
+async def test_after_the_servers_death_numbers_go_on_above_the_highest_and_names_stay(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    path, token = tmp_path / "transcripts.db", "the publisher's token"
+    start = '{"type": "start", "speakers": 2, "prompt": "script: voices ada bob"}'
+    said = [
+        final("Un. Deux.", 0, 900, 0, turns=[turn(1, "Un. "), turn(2, "Deux.")]),
+        final("Trois.", 1500, 2400, 1, turns=[turn(None, "Trois.")]),
+    ]
+    with opened(path) as database:
+        session = new_session("talk", resumption=Resumption(start, token_hash(token), None))
+        fill(database, session, said, ended=False)
+        database.write([rows.name_speaker(SessionId("talk"), SpeakerNamed(2, "Bob"))])
+    client = await start_server(store=StoreConfig(str(path)), speakers=True)
+    socket = await resume(client, {"session": "talk", "resume_token": token}, 3)
+    assert (await read_event(socket))["speakers"] is True
+    await socket.send_bytes(bytes(2 * 16 * 2400) + TALK)  # what is transcribed comes again
+    assert speakers_of(await read_until(socket, "final")) == [3, 4]
+    assert (await name(socket, 4, "Bob"))["type"] == "name"
+    assert (await name(socket, 5, "Eve"))["code"] == "unknown_speaker"
+    snapshot = await read_snapshot(client, "talk")
+    assert snapshot["names"] == [{"speaker": 2, "name": "Bob"}, {"speaker": 4, "name": "Bob"}]
+    assert [speakers_of(each) for each in snapshot["finals"]] == [[1, 2], [None], [3, 4]]
+    await socket.close()
+
+
+async def test_a_session_that_needs_voices_cannot_go_on_where_there_are_none(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    path, token = tmp_path / "transcripts.db", "the publisher's token"
+    with opened(path) as database:
+        resumption = Resumption('{"type": "start", "speakers": true}', token_hash(token), None)
+        fill(database, new_session("talk", resumption=resumption), [final("Un.", 0, 900, 0)], ended=False)
+    client = await start_server(store=StoreConfig(str(path)))
+    socket = await resume(client, {"session": "talk", "resume_token": token}, 2)
+    (error,) = await read_to_the_close(socket)
+    assert error["code"] == "unsupported_speakers"
+
+
+async def rename(client: Client, session: str, status: int = 200, **change: Any) -> dict[str, Any]:
+    async with client.patch(f"/v1/sessions/{session}", json=change) as response:
+        assert response.status == status, await response.text()
+        return await response.json()
+
+
+async def test_names_can_be_changed_later_and_the_old_ones_are_gone(client: Client, tmp_path: Path) -> None:
+    session, _ = await talk(client, title="Talk")
+    assert (await rename(client, session, names={"1": "Xerxes", "2": "Bob"}))["names"] == {"1": "Xerxes", "2": "Bob"}
+    described = await rename(client, session, names={"1": " Ada "})
+    assert (described["names"], described["speakers"]) == ({"1": "Ada", "2": "Bob"}, 2)
+    assert described["title"] == "Talk"
+    names = (await read_snapshot(client, session))["names"]
+    assert names == [{"speaker": 1, "name": "Ada"}, {"speaker": 2, "name": "Bob"}]
+    assert b"Xerxes" not in bytes_of(tmp_path)
+    assert (await rename(client, session, title="Other", names={"2": "Eve"}))["title"] == "Other"
+
+
+async def test_readers_of_a_session_that_runs_get_a_name_that_is_changed_later(client: Client) -> None:
+    socket = await start_stream(client, speakers=True, prompt=TWO)
+    await socket.send_bytes(TALK)
+    await read_until(socket, "final")
+    (session,) = client.app[SERVICES].sessions._sessions
+    await rename(client, session, names={"2": "Bob"})
+    event = await read_until(socket, "name")
+    assert (event["speaker"], event["name"]) == (2, "Bob")
+    assert (await read_snapshot(client, session))["names"] == [{"speaker": 2, "name": "Bob"}]
+    await socket.close()
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        ({"3": "Eve"}, "unknown_speaker"),
+        ({"0": "Eve"}, "unknown_speaker"),
+        ({"-1": "Eve"}, "unknown_speaker"),
+        ({"one": "Eve"}, "unknown_speaker"),
+        ({"9" * 5000: "Eve"}, "unknown_speaker"),
+        ({"1": ""}, "invalid_name"),
+        ({"1": "x" * 10_000}, "invalid_name"),
+        ({"1": 7}, "invalid_message"),
+        (["Eve"], "invalid_message"),
+    ],
+)
+async def test_a_wrong_name_changes_nothing(client: Client, names: Any, code: str) -> None:
+    session, _ = await talk(client)
+    refusal = await rename(client, session, 400, title="Other", names=names)
+    assert refusal["code"] == code
+    async with client.get(f"/v1/sessions/{session}") as response:
+        described = await response.json()
+    assert (described["title"], described["names"]) == ("", {})
+
+
+async def test_a_deleted_session_takes_its_names_with_it(client: Client, tmp_path: Path) -> None:
+    socket = await start_stream(client, speakers=True, prompt=TWO)
+    await socket.send_bytes(TALK)
+    await read_until(socket, "final")
+    await name(socket, 1, "Xerxes")
+    (session,) = client.app[SERVICES].sessions._sessions
+    assert b"Xerxes" in bytes_of(tmp_path)
+    assert (await client.delete(f"/v1/sessions/{session}")).status == 204
+    assert b"Xerxes" not in bytes_of(tmp_path)
+    assert "names" not in await read_snapshot(client, session)
+    await socket.close()
+
+
+async def test_no_voice_is_in_the_store_the_log_the_metrics_or_a_message(
+    client: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    session, events = await talk(client, words=True)
+    async with client.get("/metrics") as response:
+        metrics = await response.text()
+    async with client.get("/v1/stats") as response:
+        stats = await response.text()
+    async with client.get(f"/v1/sessions/{session}/transcript.json") as response:
+        export = await response.text()
+    said = "".join(map(repr, [*events, metrics, stats, export, caplog.text])).encode() + bytes_of(tmp_path)
+    for person in ("ada", "bob"):
+        for numbers in (embedding(person), embedding(person).astype(np.float16)):
+            raw = numbers.tobytes()
+            assert raw[:16] not in said
+            assert base64.b64encode(raw)[:16] not in said
+            assert f"{numbers[0]:.4f}".encode() not in said
+    assert b"embedding" not in said
+    assert b"Voice(" not in said

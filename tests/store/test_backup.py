@@ -329,7 +329,7 @@ def test_a_deleted_session_comes_back_as_it_was_and_where_it_was(path: Path, fil
 def test_nothing_that_is_in_the_store_is_replaced(path: Path, file: Path) -> None:
     back_up(path, file)
     with opened(path) as database:
-        list(database.rename("council", "A better title"))
+        list(database.rename("council", "A better title", {}))
         fill(database, new_session("new", started_at_ms=3000), [final("New.")])
         before = content(database)
         assert restored(file, path) == 0
