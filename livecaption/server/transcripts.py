@@ -189,7 +189,8 @@ async def rename(request: web.Request) -> web.Response:
         raise _unknown()
     request.app[SERVICES].rooms.rename_part(session_id, title, names)
     if names:
-        _forget(request)
+        # What only grows, such as segments for players, keeps the names that it has.
+        request.app[EXPORTS].forget(session_id)
     return web.json_response(_as_json(await _find(request)))
 
 
@@ -318,7 +319,7 @@ async def _find(request: web.Request) -> SessionRecord:
 
 
 def _forget(request: web.Request) -> None:
-    """Remove everything of the requested session from memory, because it was deleted or has other names."""
+    """Remove everything of the requested session from memory, because it was deleted."""
     request.app[GROWING].forget(request.match_info["session"])
     request.app[EXPORTS].forget(request.match_info["session"])
     request.app[FOLLOWED].forget(request.match_info["session"])

@@ -18,6 +18,7 @@ from livecaption.store import rows
 from livecaption.store.config import StoreConfig
 from livecaption.store.rows import Resumption
 from tests.live.test_connection import resume
+from tests.support.rooms import NAME, enter
 from tests.support.serving import (
     PAUSE,
     SPEECH,
@@ -315,3 +316,44 @@ async def test_no_voice_is_in_the_store_the_log_the_metrics_or_a_message(
             assert f"{numbers[0]:.4f}".encode() not in said
     assert b"embedding" not in said
     assert b"Voice(" not in said
+
+
+async def test_the_parts_of_a_room_have_their_own_names_and_one_count_in_its_transcript(client: Client) -> None:
+    async def part(name_of_first: str, **options: Any) -> str:
+        socket = await enter(client, speakers=True, prompt=TWO, **options)
+        session: str = (await read_event(socket))["session"]
+        await socket.send_bytes(TALK)
+        await read_until(socket, "final")
+        await name(socket, 1, name_of_first)
+        await socket.send_json({"type": "stop"})
+        await read_to_the_close(socket)
+        return session
+
+    sessions = [await part("Ada"), await part("Eve")]
+    client.app[SERVICES].sessions._sessions.pop(sessions[0])  # five minutes later: only the store has it
+    async with client.ws_connect(f"/v1/rooms/{NAME}/watch") as reader:
+        names = [(await read_until(reader, "snapshot"))["names"] for _ in sessions]
+    assert names == [[{"speaker": 1, "name": "Ada"}], [{"speaker": 1, "name": "Eve"}]]
+    async with client.get(f"/v1/rooms/{NAME}/transcript.txt") as response:
+        lines = (await response.text()).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["Ada", "Speaker 2", "Eve", "Speaker 4"]
+    async with client.get(f"/v1/sessions/{sessions[0]}/transcript.json") as response:
+        export = await response.json()
+    assert (export["names"], speakers_of(export["captions"][0])) == ({"1": "Ada"}, [1, 2])
+
+
+async def test_an_export_that_is_kept_has_a_name_that_is_given_later(client: Client) -> None:
+    session, _ = await talk(client)
+    for names, voice in (({}, "Speaker 1"), ({"1": "Ada"}, "Ada")):
+        if names:
+            await rename(client, session, names=names)
+        async with client.get(f"/v1/sessions/{session}/transcript.vtt") as response:
+            assert f"<v {voice}>One two" in await response.text()
+
+
+async def test_players_and_polls_of_a_room_get_names_where_another_one_speaks(client: Client) -> None:
+    session, _ = await talk(client)
+    async with client.get(f"/v1/rooms/{session}/captions/0.vtt") as response:
+        assert "<v Speaker 1>One two" in await response.text()
+    async with client.get(f"/v1/rooms/{session}/captions", params={"last": "0"}) as response:
+        assert (await response.json())["content"].startswith("Speaker 1: One two")

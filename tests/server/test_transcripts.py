@@ -686,7 +686,7 @@ def test_a_final_that_another_channel_has_overtaken_is_in_the_growing_webvtt() -
     growing = GrowingTranscript(37)
     late, overtaking = final("Late.", 0, 9000, 0, channel=0), final("First.", 1000, 2000, 1, channel=1)
     assert growing.news([overtaking]) == [overtaking]
-    growing.text([overtaking])
+    growing.text({}, [overtaking])
     assert growing.news([overtaking, late]) == [late]
-    text = growing.text([overtaking, late, final("Later.", 200_000, 201_000, 2, channel=0)])
+    text = growing.text({}, [overtaking, late, final("Later.", 200_000, 201_000, 2, channel=0)])
     assert [text.count(word) for word in ("Late.", "First.", "Later.")] == [1, 1, 0]
