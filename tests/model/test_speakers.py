@@ -1,19 +1,26 @@
 """Voices of finals by Whisper and the real network: each person has one, and captions stay as they are."""
 
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from aiohttp import ClientSession
 
+from livecaption.config import Config
 from livecaption.engine.models import find_model
 from livecaption.engine.voice_model import load_voice_model
 from livecaption.engine.voices import VoiceFinder
 from livecaption.engine.whisper import WhisperEngine, load_engine
+from livecaption.ipc.config import EngineConfig
 from livecaption.ipc.messages import Transcribed, decode, encode
 from livecaption.recognition import Hypothesis, PrecedingUtterance, TranscriptionOptions, Window
+from livecaption.server.lifecycle import running_server
+from tests.support.serving import read_event
 from tests.support.speaker_model import installed_network
+from tests.support.speech import pcm_s16le
 
 pytestmark = pytest.mark.model
 
@@ -113,3 +120,24 @@ def test_a_network_that_has_gone_costs_the_voices_and_not_the_captions(tmp_path:
         hypothesis = one(hearing, Window(samples[HE], ASKING))
         assert hypothesis.text
         assert hypothesis.voices == ()
+
+
+async def test_a_stream_that_asks_gets_turns_and_a_person_who_comes_back_has_the_same_number(samples: Samples) -> None:
+    pause = np.zeros(16_000, np.float32)
+    first, second = samples["jfk"], samples["ls-61-70968-0000"]
+    audio = np.concatenate([first[: 5 * 16_000], pause, second, pause, first[5 * 16_000 :], pause])
+    engine = EngineConfig(speakers=True, speaker_model=str(installed_network()))
+    async with (
+        running_server(Config(engine=engine)) as url,
+        ClientSession() as session,
+        session.ws_connect(f"{url}v1/stream") as socket,
+    ):
+        await socket.send_json({"type": "start", "partials": False, "speakers": True})
+        await socket.send_bytes(pcm_s16le(audio))
+        await socket.send_json({"type": "flush"})
+        finals = []
+        while (event := await read_event(socket))["type"] != "flushed":
+            finals += [event] if event["type"] == "final" and event["text"] else []
+    speakers = [[turn["speaker"] for turn in final["turns"]] for final in finals]
+    assert [number for number, _ in groupby(number for turns in speakers for number in turns)] == [1, 2, 1]
+    assert ["".join(turn["text"] for turn in final["turns"]) for final in finals] == [f["text"] for f in finals]
