@@ -59,7 +59,7 @@ class VoiceModel(Protocol):
 
 
 def load_voice_model(path: Path) -> VoiceModel:
-    """Load the network in a file, and run it once.
+    """Load the network in a file, and run it with filterbanks of two lengths.
 
     Raises:
         EngineUnusable: the file has no network for voices.
@@ -75,13 +75,15 @@ def load_voice_model(path: Path) -> VoiceModel:
         outputs = [output.name for output in session.get_outputs()]
         noise = np.random.default_rng(0).normal(size=(1, WINDOW_MS // 10, N_BANDS)).astype(np.float32)
         made = session.run(None, {bands.name: noise})
+        shorter = session.run(outputs[:1], {bands.name: noise[:, : SHORTEST_MS // 10]})[0]
     except Exception as error:  # ONNX Runtime has classes of its own for each kind of failure
         raise EngineUnusable(f"{path} is not a network for voices: {_first_line(error)}") from error
     embedding = made[0]
-    if embedding.ndim != 2 or embedding.shape[0] != 1 or not 2 <= embedding.shape[1] <= MAX_EMBEDDING:
+    is_vector = embedding.ndim == 2 and embedding.shape[0] == 1 and 2 <= embedding.shape[1] <= MAX_EMBEDDING
+    if not is_vector or embedding.shape != shorter.shape:
         raise EngineUnusable(
             f"{path} is not a network for voices: it makes numbers of shape {list(embedding.shape)} of a filterbank "
-            f"[1, {noise.shape[1]}, {N_BANDS}], and not [1, n] with n from 2 to {MAX_EMBEDDING}"
+            f"[1, {noise.shape[1]}, {N_BANDS}], and not [1, n] of any, with n from 2 to {MAX_EMBEDDING}"
         )
     if not np.isfinite(embedding).all():
         raise EngineUnusable(f"{path} is not a network for voices: it computes no numbers (NaN)")

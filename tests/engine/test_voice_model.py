@@ -1,6 +1,7 @@
 """Networks for voices: the installed one on recorded speech, and those of other files."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -99,20 +100,15 @@ def test_a_stretch_without_the_middle_of_a_window_has_the_voice_of_the_nearest()
 @for_each(
     ("network", "reason"),
     [
-        ({"n_bands": 40}, "is not a network for voices: "),
+        ({"n_bands": 40}, "is not a network for voices: ."),
         ({"n_numbers": 1}, r"makes numbers of shape \[1, 1\] of a filterbank \[1, 150, 80\], and not \[1, n\]"),
-        ({"axes": (2,), "n_numbers": 2000}, r"makes numbers of shape \[1, 150\]|computes"),
-        ({"axes": (1, 2)}, r"is not a network for voices: "),
+        ({"axes": (2,), "n_numbers": 200}, r"makes numbers of shape \[1, 150\]"),  # one for each frame
+        ({"axes": (1, 2)}, "is not a network for voices: ."),
     ],
 )
-def test_a_network_of_another_shape_is_refused(tmp_path: Path, network: dict[str, object], reason: str) -> None:
-    file = mean_network(tmp_path / "wrong.onnx", **network)
-    if network.get("axes") == (2,):
-        # A mean over the bands has a number for each frame, which looks like an embedding. There is no way to find out.
-        assert load_voice_model(file)
-        return
+def test_a_network_of_another_shape_is_refused(tmp_path: Path, network: dict[str, Any], reason: str) -> None:
     with pytest.raises(EngineUnusable, match=reason) as caught:
-        load_voice_model(file)
+        load_voice_model(mean_network(tmp_path / "wrong.onnx", **network))
     assert "\n" not in caught.value.message
 
 
