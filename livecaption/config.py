@@ -197,7 +197,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "CTranslate2 directory of a translation model, such as NLLB; without it Whisper translates into en",
             "DIRECTORY",
         ),
-        Option("speakers", "engine", "speakers", "let publishers have their speakers told apart by their voices"),
+        Option("speakers", "engine", "speakers", "let publishers have their speakers distinguished by their voices"),
         Option("speaker-model", "engine", "speaker_model", "ONNX file of another network for voices", "FILE"),
         Option("full-context", "engine", "full_context", "encode every utterance as 30 s (slower)"),
     ),

@@ -40,6 +40,10 @@ SURE_LANGUAGE_MS = 2000
 """Length of a window in ms from which on its detected language is reliable. With `base` and recordings in nine
 languages, 10 of 65 were wrong at 1.5 s, 2 of 64 at 2 s and none of 52 at 3 s:
 docs/decisions/0031-language-of-each-utterance.md."""
+MAX_EMBEDDING = 1024
+"""Numbers in `Voice.embedding`, at most. Networks for voices have 192 to 512."""
+MAX_VOICES = 30
+"""Voices in a window, at most: one in each second."""
 MAX_HOTWORD_TOKENS = 111
 """Tokens of hotwords that the decoder is given: half of the 223 that Whisper takes of earlier text. Further ones are
 left out. More: a prompt has no place beside them."""

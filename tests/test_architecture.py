@@ -59,6 +59,7 @@ PURE = [
         ("engine", "batches.py"),
         ("engine", "plan.py"),
         ("engine", "language.py"),
+        ("ipc", "voices.py"),
         ("live", "turn.py"),
         ("live", "title.py"),
     )
@@ -93,6 +94,8 @@ IMPORTERS = {
     "webrtcvad": ("livecaption/speech/vad.py",),
     "faster_whisper": ("livecaption/engine/", "livecaption/evaluation/virtual_time.py"),
     "ctranslate2": ("livecaption/engine/",),
+    "onnx": ("livecaption/engine/campplus.py", "livecaption/engine/speaker_model.py"),
+    "onnxruntime": ("livecaption/engine/voice_model.py",),
     "sentencepiece": ("livecaption/engine/translation_model.py",),
     "threadpoolctl": ("livecaption/engine/processor.py",),
     "torch": ("livecaption/engine/",),

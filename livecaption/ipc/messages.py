@@ -1,8 +1,8 @@
 """The server and an inference process exchange these messages; this module turns them into bytes and back.
 
 One message is one `send_bytes` on the pipe. It begins with the length of the header (4 bytes, big endian) and the
-header as JSON. The audio of all windows follows as int16, one after the other, then their analyses and voices as
-float32.
+header as JSON. The audio of all windows follows as int16, one after the other, then their analyses as float32. In an
+answer, embeddings of voices follow the analyses.
 The format is JSON and raw numbers instead of pickle, because unpickling executes code. A broken or hostile worker can
 only send invalid bytes, which `decode` refuses.
 """
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from livecaption.errors import LivecaptionError
+from livecaption.ipc.voices import VoiceHeader, read_voices, voice_headers, voice_numbers
 from livecaption.recognition import (
     N_STATE,
     Analysis,
@@ -29,7 +30,6 @@ from livecaption.recognition import (
     PrecedingUtterance,
     TranscriptionOptions,
     TranslationTask,
-    Voice,
     Window,
 )
 from livecaption.wire import from_plain, to_plain
@@ -203,24 +203,15 @@ class _TranscribeHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class _VoiceHeader:
-    """A voice without its embedding. The embeddings follow the analyses, in the order of the voices."""
-
-    start_ms: int
-    end_ms: int
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
 class _TranscribedHeader:
-    """A `Transcribed` whose hypotheses have no analyses and voices, and the headers of these."""
+    """A `Transcribed` whose hypotheses have neither analyses nor voices, and the headers of these."""
 
     batch: int
     hypotheses: tuple[Hypothesis | None, ...]
     compute_s: float
     fits: int | None
     analysis: tuple[_AnalysisHeader | None, ...]
-    voices: tuple[tuple[_VoiceHeader, ...], ...]
+    voices: tuple[tuple[VoiceHeader, ...], ...]
 
 
 _HEADERS: dict[str, type[Any]] = {
@@ -241,17 +232,15 @@ def encode(message: Message) -> bytes:
     elif isinstance(message, Transcribed):
         analysis = [None if hypothesis is None else hypothesis.analysis for hypothesis in message.hypotheses]
         voices = [() if hypothesis is None else hypothesis.voices for hypothesis in message.hypotheses]
-        bare = tuple(hypothesis and replace(hypothesis, analysis=None, voices=()) for hypothesis in message.hypotheses)
         header = _TranscribedHeader(
             message.batch,
-            bare,
+            tuple(hypothesis and replace(hypothesis, analysis=None, voices=()) for hypothesis in message.hypotheses),
             message.compute_s,
             message.fits,
             tuple(map(_analysis_header, analysis)),
-            tuple(tuple(_VoiceHeader(v.start_ms, v.end_ms, len(v.embedding)) for v in each) for each in voices),
+            tuple(map(voice_headers, voices)),
         )
-        embeddings = [np.ascontiguousarray(v.embedding, np.float32).tobytes() for each in voices for v in each]
-        numbers = _numbers(analysis) + embeddings
+        numbers = _numbers(analysis) + [voice_numbers(each) for each in voices]
     fields = json.dumps({"kind": type(message).__name__, **to_plain(header)}).encode()
     return b"".join((_LENGTH.pack(len(fields)), fields, *numbers))
 
@@ -271,8 +260,8 @@ def decode(data: bytes) -> Message:
             windows = _windows(header.windows, numbers)
             return Transcribe(header.batch, header.deadline_s, windows)
         if isinstance(header, _TranscribedHeader):
-            edge = max(0, len(numbers) - 4 * sum(voice.n for each in header.voices for voice in each))
-            analysis, voices = _analyses(header.analysis, numbers[:edge]), _voices(header.voices, numbers[edge:])
+            numbers, voices = read_voices(header.voices, numbers)
+            analysis = _analyses(header.analysis, numbers)
             hypotheses = (
                 h and replace(h, analysis=piece, voices=heard)
                 for h, piece, heard in zip(header.hypotheses, analysis, voices, strict=True)
@@ -377,18 +366,6 @@ def _analyses(headers: Sequence[_AnalysisHeader | None], numbers: bytes) -> list
         raise ValueError("analyses and headers disagree")
     arrays = iter(np.split(values, np.cumsum(sizes)[:-1]))
     return [None if header is None else _analysis(header, arrays) for header in headers]
-
-
-def _voices(headers: Sequence[Sequence[_VoiceHeader]], numbers: bytes) -> list[tuple[Voice, ...]]:
-    """Read the voices of each hypothesis. Raise ValueError as `_analyses` does, or if they are of several models."""
-    values = np.frombuffer(numbers, np.float32)
-    sizes = [header.n for each in headers for header in each]
-    if min(sizes, default=1) < 1 or len(set(sizes)) > 1 or sum(sizes) != len(values) or not np.isfinite(values).all():
-        raise ValueError("voices and headers disagree")
-    embeddings = iter(values.reshape(len(sizes), -1) if sizes else ())
-    return [
-        tuple(Voice(header.start_ms, header.end_ms, next(embeddings).copy()) for header in each) for each in headers
-    ]
 
 
 def _analysis(header: _AnalysisHeader, arrays: Iterator[npt.NDArray[np.float32]]) -> Analysis:
