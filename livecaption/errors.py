@@ -209,6 +209,20 @@ class LimitReached(LivecaptionError):
     default_code = "too_many_streams"
 
 
+class UnknownAddress(LivecaptionError):
+    """A request is for an address that its protocol does not have here."""
+
+    http_status = 404
+    default_code = "unknown_address"
+
+
+class WrongMethod(LivecaptionError):
+    """A request is for an address that has other methods."""
+
+    http_status = 405
+    default_code = "wrong_method"
+
+
 class EngineError(LivecaptionError):
     """The inference process or its model failed."""
 

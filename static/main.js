@@ -97,7 +97,7 @@ const sharing = new Sharing({
   shared: () => showCodeTrouble(null),
 });
 new SinksPanel({
-  room: () => sharing.room.name,
+  place: () => `v1/rooms/${sharing.room.name}`,
   token: accessToken,
   askForToken: (again, code) => askForToken(again, { code, action: t("Send captions there") }),
 });

@@ -4,6 +4,7 @@
 import { ask, element, make, save } from "./dom.js";
 import { language as pageLanguage, t } from "./language.js";
 import { Settings } from "./settings.js";
+import { SinksPanel } from "./sinks.js";
 import { accessToken, authorization } from "./token.js";
 import { needsToken, requireToken } from "./token-dialog.js";
 import { inTrack, listTracks, ORIGINAL } from "./tracks.js";
@@ -19,6 +20,8 @@ const sessions = element("sessions");
 const more = element("more", HTMLButtonElement);
 const lineLength = element("line-length", HTMLSelectElement);
 const track = element("track", HTMLSelectElement);
+/** The services that get the captions of the session, while it runs. */
+const sinks = element("sinks", HTMLDetailsElement);
 
 /** @type {string | null} Where the next part of the list begins; null: there is no more. */
 let next = null;
@@ -210,6 +213,8 @@ async function open(session) {
   element("opened").hidden = false;
   element("opened-title").textContent = titleOf(newest);
   element("opened-details").textContent = detailsOf(newest);
+  sinks.open = false;
+  sinks.hidden = newest.state !== "open";
   showOpened();
   element("opened-title").focus({ preventScroll: true });
   // Below the list, as on phones, it would be out of sight.
@@ -353,6 +358,12 @@ element("search").addEventListener("submit", (event) => {
 more.addEventListener("click", () => attempt(list));
 lineLength.addEventListener("change", showOpened);
 track.addEventListener("change", showOpened);
+
+new SinksPanel({
+  place: () => (opened ? sessionPath(opened) : ""),
+  token: accessToken,
+  askForToken: requireToken,
+});
 
 document.documentElement.dataset.theme = new Settings().get("theme");
 search("");

@@ -1,5 +1,5 @@
 // @ts-check
-/** The services that get the captions of a room, for its operator: `docs/clients/sinks.md`. */
+/** The services that get the captions of a room or session, for the operator: `docs/clients/sinks.md`. */
 
 import { element, make } from "./dom.js";
 import { t } from "./language.js";
@@ -24,7 +24,7 @@ import { Problem, problemWords, refusalCode } from "./words.js";
 
 /**
  * @typedef {object} SinksOptions
- * @property {() => string} room the name of the room
+ * @property {() => string} place the path of the room or session
  * @property {() => string} token the operator's
  * @property {(again: () => void, code: string) => void} askForToken
  */
@@ -164,11 +164,11 @@ export class SinksPanel {
    * Throws Problem.
    *
    * @param {string} method
-   * @param {string} path below the sinks of the room
+   * @param {string} path below the sinks of the place
    * @param {object} [body]
    */
   async #request(method, path, body) {
-    const response = await fetch(new URL(`v1/rooms/${this.#options.room()}/sinks${path}`, document.baseURI), {
+    const response = await fetch(new URL(`${this.#options.place()}/sinks${path}`, document.baseURI), {
       method,
       headers: { ...authorization(this.#options.token()), "Content-Type": "application/json" },
       body: body && JSON.stringify(body),

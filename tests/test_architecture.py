@@ -100,7 +100,7 @@ IMPORTERS = {
     "threadpoolctl": ("livecaption/engine/processor.py",),
     "torch": ("livecaption/engine/",),
     "huggingface_hub": ("livecaption/engine/",),
-    "prometheus_client": ("livecaption/server/metrics.py", "livecaption/server/figures.py"),
+    "prometheus_client": tuple(f"livecaption/server/{name}.py" for name in ("metrics", "figures", "families")),
     "platformdirs": ("livecaption/store/config.py",),
     "sqlite3": ("livecaption/store/",),
     "psutil": (

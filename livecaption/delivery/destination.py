@@ -34,7 +34,7 @@ _PRINTABLE = re.compile(r"[!-~]+")
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """The place to which captions are sent. Also the body of `PUT /v1/rooms/{room}/sinks/{sink}`.
+    """The place to which captions are sent. Also the body of `PUT .../sinks/{sink}`.
 
     Attributes:
         service: one of `services.SERVICES`, or `obs`.

@@ -1,4 +1,4 @@
-"""Events of a room -> texts for a service that takes nothing back. Pure.
+"""Events of a room or session -> texts for a service that takes nothing back. Pure.
 
 Committed words of the open utterance are sent in whole lines, and the rest of the utterance with its final. So nothing
 is sent twice, and long utterances are not late. Tentative words are never sent.

@@ -99,6 +99,13 @@ class Outgoing:
     def next(self, now_s: float) -> Numbered | None:
         """Return the text to send now, with its number; None: there is none. Not before `begin`."""
         assert self._seq is not None
+        self.drop_old(now_s)
+        if self._current is None and self._waiting:
+            self._current = self._waiting.popleft()
+        return None if self._current is None else Numbered(self._seq, self._current[1])
+
+    def drop_old(self, now_s: float) -> None:
+        """Drop the texts that are too old."""
         oldest_s = now_s - MAX_AGE_S
         if self._current is not None and self._current[0] < oldest_s:
             # The receiver may have it. So its number is used.
@@ -107,9 +114,6 @@ class Outgoing:
         while self._waiting and self._waiting[0][0] < oldest_s:
             self._waiting.popleft()
             self.n_dropped += 1
-        if self._current is None and self._waiting:
-            self._current = self._waiting.popleft()
-        return None if self._current is None else Numbered(self._seq, self._current[1])
 
     def accepted(self) -> None:
         """Note that the receiver has the text."""

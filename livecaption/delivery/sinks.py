@@ -1,7 +1,8 @@
-"""The sinks of a server: each reads its room and sends to its receiver, in two tasks of its own.
+"""The sinks of a server: each reads its source and sends to its receiver, in two tasks of its own.
 
-A sink goes on over all parts, breaks and events of its room, and waits for a room that does not exist yet. It delays
-nobody: it pulls like every reader, and what its receiver does not take waits in its own `Outgoing`, which is bounded.
+A sink of a room goes on over all parts, breaks and events, and waits for a room that does not exist yet. One of a
+session goes once all captions of the session are sent. A sink delays nobody: it pulls like every reader, and what its
+receiver does not take waits in its own `Outgoing`, which is bounded.
 """
 
 import asyncio
@@ -20,13 +21,13 @@ from livecaption.delivery.lines import Lines
 from livecaption.delivery.obs_sink import ObsCaptionSink
 from livecaption.delivery.outgoing import Outgoing, SinkState
 from livecaption.delivery.receiver import DeliveryFailed, Receiver
+from livecaption.delivery.sources import Key, RoomSource, Source
 from livecaption.errors import StoreFailed, Unavailable, UnknownSession
 from livecaption.events import Event
 from livecaption.ipc import logs
+from livecaption.live.hub import News
 from livecaption.live.room import Room
-from livecaption.live.room_state import RoomState
 from livecaption.live.rooms import Rooms
-from livecaption.recognition import logged_id
 
 LOOK_S = 15.0
 """Time after which a sink looks again for a room that could not be read."""
@@ -59,21 +60,41 @@ class SinkStatus:
 
 
 class Sink:
-    """One sink. It runs until `stop`."""
+    """One sink. It runs until `stop`, or until all captions of its source are sent.
 
-    def __init__(self, room_name: str, name: str, destination: Destination, receiver: Receiver, rooms: Rooms) -> None:
-        self.room_name = room_name
+    Args:
+        source: what it reads.
+        name: distinguishes it from other sinks of the source.
+        destination: where it sends.
+        receiver: the same, as something to send to.
+        news: wakes it while its source has no room.
+        on_end: called when all captions of the source are sent.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        name: str,
+        destination: Destination,
+        receiver: Receiver,
+        news: News,
+        on_end: Callable[["Sink"], None],
+    ) -> None:
+        self.source = source
         self.name = name
         self._destination = destination
         self._receiver = receiver
-        self._rooms = rooms
+        self._source_news = news
+        self._on_end = on_end
         self._lines = Lines(destination.columns)
         self.outgoing = Outgoing()
         self._former: list[Receiver] = []  # those that were replaced, until they are closed
         self._changed = asyncio.Event()
         self._news = asyncio.Event()
         self._all_sent = asyncio.Event()
-        context = logs.context("", logged_id(room_name))
+        self._all_sent.set()
+        self._has_read_all = False
+        context = logs.context(**source.logged)
         self._following = asyncio.create_task(self._guard(self._follow), context=context)
         self._sending = asyncio.create_task(self._guard(self._send), context=context)
 
@@ -107,7 +128,7 @@ class Sink:
         self._news.set()
 
     async def finish(self) -> None:
-        """Wait until everything of the room is sent, once the rooms are closed."""
+        """Wait until everything of the source is sent, once it is over."""
         await asyncio.wait({self._following})
         await self._all_sent.wait()
 
@@ -134,7 +155,7 @@ class Sink:
         is_new = True
         while True:
             try:
-                room = await self._open_room()
+                room = await self.source.open()
             except StoreFailed:
                 pass  # nobody knows yet what was said before the sink was attached
             else:
@@ -146,21 +167,11 @@ class Sink:
                             async for messages in feed:
                                 self._take(message.event for message in messages)
                 is_new = False
-            if self._rooms.closed:
-                return
-            await self._rooms.news.wait(LOOK_S)
-
-    async def _open_room(self) -> Room | None:
-        """Return the room; None: there is none that goes on.
-
-        Raises:
-            StoreFailed: the store cannot be read.
-        """
-        try:
-            room = await self._rooms.find(self.room_name)
-        except UnknownSession:
-            return None
-        return None if room.state is RoomState.ENDED else room
+            if self.source.is_over:
+                break
+            await self._source_news.wait(LOOK_S)
+        self._has_read_all = True
+        self._news.set()
 
     def _pass_over(self, room: Room) -> str:
         """Take what was said so far, and send nothing of it: it is not for this sink. Return the cursor behind it."""
@@ -180,8 +191,7 @@ class Sink:
     # Sending
 
     async def _send(self) -> None:
-        while True:
-            self._all_sent.set()
+        while not self._has_read_all or self.outgoing.n_waiting:
             await self._news.wait()
             self._news.clear()
             await self._close_former()
@@ -194,6 +204,9 @@ class Sink:
                 elif was_failing and not is_failing:
                     logger.info("the sink %s works again", self.name)
                 await self._pause(delay_s)
+            self._all_sent.set()
+        await self._receiver.close()
+        self._on_end(self)
 
     async def _pause(self, delay_s: float) -> None:
         """Wait for this time, or until the settings have changed since the pause before."""
@@ -208,6 +221,9 @@ class Sink:
 
     async def _attempt(self) -> float:
         """Send the next text. Return the time in s until the next attempt."""
+        self.outgoing.drop_old(time.monotonic())
+        if not self.outgoing.n_waiting:
+            return 0.0
         try:
             if self.outgoing.needs_beginning:
                 self.outgoing.begin(await self._receiver.first_seq())
@@ -225,69 +241,77 @@ class Sinks:
 
     Args:
         rooms: what the sinks read.
-        configured: the destinations that are there from the start, by room and name.
+        configured: the destinations of rooms that are there from the start, by room and name.
     """
 
     def __init__(self, rooms: Rooms, configured: Mapping[tuple[str, str], Destination]) -> None:
         self._rooms = rooms
         self._configured = configured
-        self._sinks: dict[tuple[str, str], Sink] = {}
+        self._sinks: dict[tuple[Key, str], Sink] = {}  # by the source, and the name
         self._session: ClientSession | None = None
         self._n_sent = self._n_dropped = 0  # of sinks that are gone
 
     async def start(self) -> None:
         """Attach the sinks that are configured."""
         for (room_name, name), destination in self._configured.items():
-            await self.attach(room_name, name, destination)
+            await self.attach(RoomSource(room_name, self._rooms), name, destination)
 
-    async def attach(self, room_name: str, name: str, destination: Destination) -> Sink:
-        """Attach a sink to a room that need not exist yet. One of the same name is replaced, or changed.
+    async def attach(self, source: Source, name: str, destination: Destination) -> Sink:
+        """Attach a sink to a source. One of the same name is replaced, or changed.
 
         Raises:
+            UnknownSession: `session_ended`: nothing follows in the source.
             Unavailable: the server has as many sinks as it takes, or stops.
         """
-        key = _key(room_name, name)
+        place = source.key, name
         if self._rooms.closed:
             raise Unavailable("the server is stopping", code="draining")
-        if key not in self._sinks and len(self._sinks) >= MAX_SINKS:
+        if source.is_over:
+            raise UnknownSession("the session is over", code="session_ended")
+        if place not in self._sinks and len(self._sinks) >= MAX_SINKS:
             raise Unavailable(f"the server has {MAX_SINKS} sinks, and takes no more")
         if self._session is None:
             self._session = client_session()
         kind = ObsCaptionSink if destination.service == OBS else HttpCaptionSink
         receiver = kind(self._session, destination)
-        replaced = self._sinks.get(key)
+        replaced = self._sinks.get(place)
         if replaced is not None and replaced.can_become(destination):
             replaced.change(destination, receiver)
             return replaced
-        self._sinks[key] = sink = Sink(room_name, name, destination, receiver, self._rooms)
+        self._sinks[place] = sink = Sink(source, name, destination, receiver, self._rooms.news, self._ended)
         if replaced is not None:
             await self._end(replaced)
         return sink
 
-    async def detach(self, room_name: str, name: str) -> None:
+    async def detach(self, key: Key, name: str) -> None:
         """Stop a sink, and forget it. What waits in it is not sent.
 
         Raises:
             UnknownSession: `unknown_sink`.
         """
-        sink = self.find(room_name, name)
-        del self._sinks[_key(room_name, name)]
+        sink = self.find(key, name)
+        del self._sinks[key, name]
         await self._end(sink)
 
-    def find(self, room_name: str, name: str) -> Sink:
-        """Return the sink of a room with this name.
+    async def detach_all(self, key: Key) -> None:
+        """Stop all sinks of a source, such as a session that was deleted."""
+        for sink in self.of(key):
+            await self.detach(key, sink.name)
+
+    def find(self, key: Key, name: str) -> Sink:
+        """Return the sink of a source with this name.
 
         Raises:
             UnknownSession: `unknown_sink`: there is none.
         """
-        sink = self._sinks.get(_key(room_name, name))
+        sink = self._sinks.get((key, name))
         if sink is None:
-            raise UnknownSession("the room has no such sink", code="unknown_sink")
+            raise UnknownSession(f"the {key[0]} has no such sink", code="unknown_sink")
         return sink
 
-    def of(self, room_name: str) -> list[Sink]:
-        """Return the sinks of a room, in the order of their names."""
-        return [sink for key, sink in sorted(self._sinks.items()) if key[0] == room_name.lower()]
+    def of(self, key: Key) -> list[Sink]:
+        """Return the sinks of a source, in the order of their names."""
+        return [sink for place, sink in sorted(self._sinks.items()) if place[0] == key]
 
     @property
     def all(self) -> list[Sink]:
@@ -319,8 +343,18 @@ class Sinks:
         if self._session is not None:
             await self._session.close()
 
+    def _ended(self, sink: Sink) -> None:
+        """Forget a sink that has sent all captions of its session. At the stop of the server, `close` has them all."""
+        place = sink.source.key, sink.name
+        if not self._rooms.closed and self._sinks.get(place) is sink:
+            del self._sinks[place]
+            self._count(sink)
+
     async def _end(self, sink: Sink) -> None:
         await sink.stop()
+        self._count(sink)
+
+    def _count(self, sink: Sink) -> None:
         self._n_sent += sink.outgoing.n_sent
         self._n_dropped += sink.outgoing.n_dropped
 
@@ -337,8 +371,3 @@ async def _refuse_redirects(request: ClientRequest, send: ClientHandlerType) -> 
         response.close()
         raise DeliveryFailed(f"HTTP {response.status}: redirects are not followed", may_have_arrived=False)
     return response
-
-
-def _key(room_name: str, name: str) -> tuple[str, str]:
-    """Return the place of a sink. The case of a room's name does not count."""
-    return room_name.lower(), name

@@ -50,9 +50,10 @@ _subject: ContextVar[Subject | None] = ContextVar("subject", default=None)
 _used: LogConfig | None = None
 
 
-def subject() -> Subject | None:
-    """Return what this task is about; None: nothing in particular."""
-    return _subject.get()
+def request_id() -> str:
+    """Return the id of the request that this task answers; empty: it answers none."""
+    current = _subject.get()
+    return "" if current is None else current.request
 
 
 def begin(about_this: Subject) -> None:

@@ -18,7 +18,7 @@ from livecaption.errors import LivecaptionError, TooSlow, WrongState
 from livecaption.events import ErrorReport, Event
 from livecaption.ipc import logs
 from livecaption.live.accounts import Account
-from livecaption.live.dialects.commands import Audio, Control, Finish, Open, Reattach, Reply
+from livecaption.live.dialects.commands import Audio, Configure, Control, Finish, Open, Reattach, Reply
 from livecaption.live.dialects.dialect import Dialect
 from livecaption.live.event_log import Message
 from livecaption.live.logs import FEW_REFUSALS
@@ -269,6 +269,12 @@ class Connection:
             case Finish(end_room=True):
                 self._opened.execute(command)
                 self._rooms.end(self._opened)
+            case Configure():
+                session = self._opened
+                former = session.options.format
+                session.execute(command)
+                if session.options.format != former:
+                    logger.info("session=%s goes on: %s", logged_id(session.id), session.options.format)
             case _:
                 self._opened.execute(command)
 

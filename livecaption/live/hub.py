@@ -6,6 +6,7 @@ it is done with what it took before. So nothing piles up for a slow one, and nob
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -40,6 +41,10 @@ class Hub:
     Args:
         session, generation, earlier, tracks, names: see `EventLog`.
         news: wakes the readers of the session, and of its room.
+
+    Attributes:
+        away_since_ms: when the publisher was last connected to this server, or the server began with the session, by
+            the Unix clock; None: the publisher is connected.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class Hub:
         self._deliver: Callable[[Message], None] | None = None
         self.news = news or News()
         self._closed = False
+        self.away_since_ms: int | None = _now_ms()
 
     @property
     def title(self) -> str:
@@ -115,7 +121,7 @@ class Hub:
     @property
     def has_publisher(self) -> bool:
         """True if the publisher is connected."""
-        return self._deliver is not None
+        return self.away_since_ms is None
 
     @property
     def epoch(self) -> str:
@@ -138,6 +144,7 @@ class Hub:
     def attach(self, deliver: Callable[[Message], None], last_seq: int = 0) -> None:
         """Hand everything after `last_seq` to `deliver`, and nothing more to the one before it."""
         self._deliver = deliver
+        self.away_since_ms = None
         for message in self._log.missed(last_seq) if self.last_seq else []:
             deliver(message)
         self.news.notify()
@@ -145,6 +152,7 @@ class Hub:
     def detach(self) -> None:
         """Hand messages to nobody: the publisher is away. What happens meanwhile is kept."""
         self._deliver = None
+        self.away_since_ms = _now_ms()
         self.news.notify()
 
     def close(self) -> None:
@@ -178,3 +186,7 @@ class Hub:
                 return
             elif not await self.news.wait(heartbeat_s):
                 yield []
+
+
+def _now_ms() -> int:
+    return round(time.time() * 1000)

@@ -45,11 +45,11 @@ class RateLimited(logging.Filter):
         return True
 
 
-def refused_stream(record: logging.LogRecord) -> str | None:
-    """Return the line of a stream that is refused: a client can ask again and again."""
+def refused(record: logging.LogRecord) -> str | None:
+    """Return the line of a stream or recording that is refused: a client can ask again and again."""
     message = record.getMessage()
-    return message if message.startswith("a stream is refused") else None
+    return message if message.startswith(("a stream is refused", "a recording is refused")) else None
 
 
-FEW_REFUSALS = RateLimited(refused_stream, per_minute=60)
+FEW_REFUSALS = RateLimited(refused, per_minute=60)
 """One filter for all loggers of such lines."""

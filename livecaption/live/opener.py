@@ -119,10 +119,8 @@ class SessionOpener:
             0 if room is None else room.begin(),
         )
         tokens = SessionTokens(token_hash(token), reader_hash, token, None if room is None else room.reader_token)
-        audio = options.audio
-        about = f"{audio.encoding} {audio.sample_rate_hz} Hz, {audio.channels} channels, {options.channel_mode}"
         logs.note(session=logged_id(known.id), room=logged_id(known.room or ""))
-        logger.info("session=%s started: %s", logged_id(known.id), about)
+        logger.info("session=%s started: %s", logged_id(known.id), options.format)
         news = None if room is None else room.news
         hub = Hub(known.title, known.language, session=known.id, news=news, tracks=options.tracks)
         pipeline = self._pipeline(known.id, options, STREAM_START)

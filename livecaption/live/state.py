@@ -136,8 +136,9 @@ class Lifecycle:
         """True if messages behind the end of the audio are no mistake.
 
         A publisher whose connection broke behind its own `stop` may send that again: it has no answer to the first one.
+        What was on its way when the server began to stop came too late through no fault of the publisher.
         """
-        return self._forgives_late_messages
+        return self._forgives_late_messages or self.ends_because("draining")
 
     @property
     def known_ending(self) -> Ending:

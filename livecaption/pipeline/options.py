@@ -36,6 +36,12 @@ class StreamOptions:
     speakers: int = 0
 
     @property
+    def format(self) -> str:
+        """The format of the audio in a few words, for the log."""
+        audio = self.audio
+        return f"{audio.encoding} {audio.sample_rate_hz} Hz, {audio.channels} channels, {self.channel_mode}"
+
+    @property
     def n_channels_apart(self) -> int | None:
         """The number of channels that are captioned apart from each other; None: they are mixed."""
         return self.audio.channels if self.channel_mode == "separate" else None

@@ -12,6 +12,7 @@ from livecaption.errors import LimitReached, Unavailable
 from livecaption.events import Final
 from livecaption.live.config import AudioLimits
 from livecaption.pipeline.options import StreamOptions
+from livecaption.recordings.counts import RecordingCounts
 from livecaption.recordings.recording import Recording
 from livecaption.workers.pool import WorkerPool
 
@@ -40,11 +41,15 @@ class Recordings:
         decoders: decode containers.
         limits: the pace of each recording.
         drain_timeout_s: how long `drain` waits for answers.
+
+    Attributes:
+        counts: what became of all of them.
     """
 
     def __init__(
         self, workers: WorkerPool, decoders: DecoderPool, limits: AudioLimits, *, drain_timeout_s: float
     ) -> None:
+        self.counts = RecordingCounts()
         self._workers = workers
         self._decoders = decoders
         self._limits = limits
@@ -59,8 +64,11 @@ class Recordings:
         return len(self._deadlines)
 
     @asynccontextmanager
-    async def admitted(self) -> AsyncIterator[None]:
+    async def admitted(self, protocol: str) -> AsyncIterator[None]:
         """Hold a place for one upload, from its first byte to the last of its answer.
+
+        Args:
+            protocol: the protocol in which it comes.
 
         Raises:
             Unavailable: `too_many_uploads`; or `draining`, also if the block is cut off because the server stops.
@@ -74,7 +82,8 @@ class Recordings:
         self._deadlines.add(deadline)
         try:
             async with deadline:
-                yield
+                with self.counts.accepted(protocol):
+                    yield
         except TimeoutError:
             if not deadline.expired():
                 raise

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import stat
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, suppress
@@ -15,6 +17,7 @@ from aiohttp import hdrs, web
 from livecaption.config import Config, is_on_this_machine
 from livecaption.decoding.pool import DecoderPool
 from livecaption.delivery import destination
+from livecaption.delivery.destination import Destination
 from livecaption.delivery.sinks import Sinks
 from livecaption.errors import InvalidMessage, LivecaptionError
 from livecaption.live.connection import Connection
@@ -35,7 +38,7 @@ from livecaption.server.followed import FOLLOWED, Followed
 from livecaption.server.keys import KEYS, Keys
 from livecaption.server.logs import WITHOUT_REQUESTS, Refusals
 from livecaption.server.metrics import Metrics
-from livecaption.server.protocols import AT_OWN_PORT, handlers_of, routes_of
+from livecaption.server.protocols import AT_OWN_PORT, handlers_of, refusals_in_shape, routes_of
 from livecaption.server.services import METRICS, OWN_PORTS, SERVICES, Services
 from livecaption.settings import read_toml
 from livecaption.store.config import NOWHERE
@@ -78,9 +81,8 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     config = config or Config()
     if routes is None:
         routes = routes_of(config.server.spoken_protocols)
-    configured = config.delivery.sinks
-    destinations = destination.parse(read_toml(Path(configured)), configured) if configured else {}
-    app = web.Application(middlewares=[http.errors_as_json], client_max_size=64 * 1024)
+    destinations = _destinations(config.delivery.sinks)
+    app = web.Application(middlewares=[http.errors_as_json, refusals_in_shape], client_max_size=64 * 1024)
     # Sessions wait for a worker as long as for a publisher.
     hold_s = config.server.resume_window_s
     pool = WorkerPool(config.engine, config.workers, SchedulerConfig(), config.partials, hold_s=hold_s)
@@ -107,7 +109,8 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     drain_timeout_s = config.server.drain_timeout_s
     known_rooms = Rooms(sessions, store)
     attached = Sinks(known_rooms, destinations)
-    app[METRICS] = Metrics(pool, sessions, store, keys, attached)
+    recordings = Recordings(pool, decoders, config.live.session.audio, drain_timeout_s=drain_timeout_s)
+    app[METRICS] = Metrics(pool, sessions, recordings.counts, store, keys, attached)
     app[SERVICES] = Services(
         config,
         pool,
@@ -117,7 +120,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
         wyoming_lobby=Lobby(),
         sinks=attached,
         decoders=decoders,
-        recordings=Recordings(pool, decoders, config.live.session.audio, drain_timeout_s=drain_timeout_s),
+        recordings=recordings,
         store=store,
     )
     app[OWN_PORTS] = {}
@@ -153,6 +156,21 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     return app
 
 
+def _destinations(name: str) -> dict[tuple[str, str], Destination]:
+    """Read the file of sinks; without a name, there are none.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    if not name:
+        return {}
+    file = Path(name)
+    found = destination.parse(read_toml(file), name)
+    if os.name == "posix" and file.stat().st_mode & stat.S_IROTH:
+        logger.warning("all users of this machine can read %s, which has secrets: chmod 600 %s", name, name)
+    return found
+
+
 def _routes(config: ServerConfig, routes: Sequence[Route]) -> list[web.AbstractRouteDef]:
     # No HEAD: it would run the handler to the end of a session.
     sockets = [route for route in routes if route.path != "/"]
@@ -180,6 +198,10 @@ def _routes(config: ServerConfig, routes: Sequence[Route]) -> list[web.AbstractR
         web.patch("/v1/sessions/{session}", transcripts.rename),
         web.delete("/v1/sessions/{session}", transcripts.delete),
         web.get("/v1/sessions/{session}/transcript.{format}", transcripts.transcript),
+        web.get("/v1/sessions/{session}/sinks", sinks.sinks),
+        web.get("/v1/sessions/{session}/sinks/{sink}", sinks.sink),
+        web.put("/v1/sessions/{session}/sinks/{sink}", sinks.put),
+        web.delete("/v1/sessions/{session}/sinks/{sink}", sinks.delete),
         web.get("/v1/info", http.info),
         web.get("/healthz", http.healthz),
         web.get("/readyz", http.readyz),
@@ -243,9 +265,9 @@ async def stream(request: web.Request, route: Route) -> web.StreamResponse:
     except LivecaptionError as error:
         services.sessions.refused[error.code] += 1
         http.log_refusal(request, error)
-        return http.answer(route.refusal(error))
+        return http.answer(route.refusal(error, handshake.id))
     if not _is_websocket(request):
-        return http.answer(route.refusal(UpgradeRequired("a stream is a WebSocket")))
+        return http.answer(route.refusal(UpgradeRequired("a stream is a WebSocket"), handshake.id))
     with ExitStack() as slot:
         if claimed is None:
             waits = services.lobby.waiting() if route.admits_late else services.sessions.admitted()

@@ -5,12 +5,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from uuid import uuid4
 
 from aiohttp import hdrs, web
 
 from livecaption.config import is_loopback, is_on_this_machine
 from livecaption.errors import ForbiddenOrigin, ForbiddenRole, LimitReached, LocalOnly, Unauthorized
+from livecaption.ipc import logs
 from livecaption.keys import Key, Role
 from livecaption.live.dialects import native
 from livecaption.live.dialects.dialect import Handshake
@@ -271,7 +271,7 @@ def handshake(request: web.BaseRequest) -> Handshake:
     authorization = request.headers.get(hdrs.AUTHORIZATION, "")
     parameters = tuple(request.query.items())
     return Handshake(
-        request.query, authorization, subprotocols, request.headers, parameters, str(uuid4()), datetime.now(UTC)
+        request.query, authorization, subprotocols, request.headers, parameters, logs.request_id(), datetime.now(UTC)
     )
 
 

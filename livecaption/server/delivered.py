@@ -194,8 +194,9 @@ def _known_until_ms(request: web.Request, room: Room, kept: KeptTimeline) -> int
         session = request.app[SERVICES].sessions.known(part.id)
         if session is None or session.hub.ended:
             continue
-        if not session.hub.has_publisher:  # its audio may come later
-            limits_ms.append(kept.timeline.until_ms)
+        if (away_since_ms := session.hub.away_since_ms) is not None:
+            # Its audio may come later. What was listed before stays, also that of a server before this one.
+            limits_ms.append(away_since_ms - SILENCE_CERTAIN_MS - kept.began_at_ms)
         if session.hub.open_since_ms is not None:
             limits_ms.append(part.started_at_ms - kept.began_at_ms + session.hub.open_since_ms)
     return min(limits_ms)

@@ -7,56 +7,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import Metric
 
 from livecaption.delivery.sinks import Sinks
 from livecaption.live.registry import SessionRegistry
+from livecaption.recordings.counts import RecordingCounts
 from livecaption.scheduling.instructions import QueueFigures
 from livecaption.scheduling.load_control import LoadFigures
+from livecaption.server.families import Kind, batch_sizes, counter, counter_by, counter_by_both, gauge, gauge_by
 from livecaption.server.keys import Keys
 from livecaption.store.transcripts import StoreFigures
 from livecaption.workers.counts import WorkCounts
 from livecaption.workers.supervisor import WorkerFigures
-
-BATCH_SIZE_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-
-Kind = Callable[[str, str, Any], Metric]
-"""Builds a Prometheus family from a name, a help text and a value."""
-
-
-def gauge(name: str, text: str, value: float) -> Metric:
-    """Make a gauge, whose value goes up and down."""
-    return GaugeMetricFamily(name, text, value)
-
-
-def counter(name: str, text: str, value: float) -> Metric:
-    """Make a counter, whose value only grows."""
-    return CounterMetricFamily(name, text, value)
-
-
-def gauge_by(label: str) -> Kind:
-    """Make gauges with one label. Their value maps the label to a number."""
-    return lambda name, text, values: _labelled(GaugeMetricFamily(name, text, labels=(label,)), values)
-
-
-def counter_by(label: str) -> Kind:
-    """Make counters with one label. Their value maps the label to a number."""
-    return lambda name, text, values: _labelled(CounterMetricFamily(name, text, labels=(label,)), values)
-
-
-def batch_sizes(name: str, text: str, sizes: Mapping[int, int]) -> Metric:
-    """Make a histogram of batches by their number of requests."""
-    buckets: list[tuple[str, float]] = [
-        (str(float(bound)), sum(n for size, n in sizes.items() if size <= bound)) for bound in BATCH_SIZE_BUCKETS
-    ]
-    buckets.append(("+Inf", sum(sizes.values())))
-    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=sum(size * n for size, n in sizes.items()))
-
-
-def _labelled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[str, float]) -> Metric:
-    for value, n in values.items():
-        family.add_metric((value,), n)
-    return family
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +269,37 @@ STORE_FIGURES: tuple[Figure[StoreFigures], ...] = (
         counter,
         "store_early_entries",
         "Entries whose captions were sent before they were stored",
+    ),
+)
+
+RECORDING_FIGURES: tuple[Figure[RecordingCounts], ...] = (
+    Figure(
+        "here",
+        lambda counts: counts.n_here,
+        gauge_by("protocol"),
+        "recordings",
+        "Recordings that are received, wait or are transcribed, by protocol",
+    ),
+    Figure(
+        "accepted",
+        lambda counts: counts.n_accepted,
+        counter_by("protocol"),
+        "recordings_accepted",
+        "Recordings accepted, by protocol",
+    ),
+    Figure(
+        "failed",
+        lambda counts: counts.n_failed,
+        counter_by_both("protocol", "code"),
+        "recordings_failed",
+        "Recordings refused or failed, by protocol and error code",
+    ),
+    Figure(
+        "audio_s",
+        lambda counts: {protocol: ms / 1000 for protocol, ms in counts.audio_ms.items()},
+        counter_by("protocol"),
+        "recordings_audio_seconds",
+        "Audio of recordings that was transcribed, by protocol",
     ),
 )
 

@@ -1,11 +1,11 @@
 """The pages, the health checks, the figures, and the headers of every HTTP response."""
 
 import errno
-import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -167,7 +167,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 def error_response(error: LivecaptionError, **fields: object) -> web.Response:
     """Return the error as an HTTP response: status, JSON with the same `code`, and `Retry-After` if it is known."""
-    return answer(native.refusal(error, **fields))
+    return answer(native.refusal(error, "", **fields))
 
 
 def answer(refusal: HttpAnswer) -> web.Response:
@@ -195,7 +195,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     config = request.app[SERVICES].config.server
     given = forwarded.request_id_of(auth.peer_of(request), request.headers, config.trusted_proxies)
     # Not only until the response is there: aiohttp logs faults and accesses later, in the task of this request.
-    logs.begin(logs.Subject(given or secrets.token_hex(8), auth.client_of(request, config).address))
+    logs.begin(logs.Subject(given or str(uuid4()), auth.client_of(request, config).address))
     try:
         auth.check_host(request, config, request.app[OWN_NAMES])
         return await handler(request)
@@ -220,8 +220,8 @@ async def add_headers(request: web.Request, response: web.StreamResponse, config
     # A new page must not run with cached scripts of the version before. A response to a token must not be shared.
     caching = "private, no-store" if auth.shows_a_token(request) else "no-cache"
     own = {"Content-Security-Policy": content_security_policy(hosts, frames), hdrs.CACHE_CONTROL: caching}
-    if (subject := logs.subject()) is not None:
-        own[forwarded.REQUEST_ID] = subject.request
+    if request_id := logs.request_id():
+        own[forwarded.REQUEST_ID] = request_id
     for name, value in (SECURITY_HEADERS | own).items():
         response.headers.setdefault(name, value)
     cors.add_headers(request, response, config)

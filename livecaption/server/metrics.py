@@ -26,9 +26,11 @@ from livecaption.delivery.sinks import Sinks
 from livecaption.events import PROTOCOL_VERSION
 from livecaption.live.registry import SessionRegistry
 from livecaption.pipeline.latency import Latency, LatencyKind
+from livecaption.recordings.counts import RecordingCounts
 from livecaption.server.figures import (
     FIGURES,
     KEY_FIGURES,
+    RECORDING_FIGURES,
     SINK_FIGURES,
     STORE_FIGURES,
     WORKER_FIGURES,
@@ -70,10 +72,17 @@ class Metrics(Collector):
     """All figures of one application."""
 
     def __init__(
-        self, pool: WorkerPool, sessions: SessionRegistry, store: TranscriptStore | None, keys: Keys, sinks: Sinks
+        self,
+        pool: WorkerPool,
+        sessions: SessionRegistry,
+        recordings: RecordingCounts,
+        store: TranscriptStore | None,
+        keys: Keys,
+        sinks: Sinks,
     ) -> None:
         self._pool = pool
         self._sessions = sessions
+        self._recordings = recordings
         self._store = store
         self._keys = keys
         self._sinks = sinks
@@ -124,6 +133,7 @@ class Metrics(Collector):
             "at_s": now_s,
             "state": "draining" if self._sessions.draining else self._pool.state.value,
             **as_json(FIGURES, self._sources()),
+            "recordings": as_json(RECORDING_FIGURES, self._recordings),
             "store": self._store and as_json(STORE_FIGURES, self._store.figures),
             "keys": as_json(KEY_FIGURES, self._keys),
             "sinks": as_json(SINK_FIGURES, self._sinks),
@@ -152,6 +162,7 @@ class Metrics(Collector):
                 expiry.timestamp(),
             )
         yield from as_families(FIGURES, self._sources())
+        yield from as_families(RECORDING_FIGURES, self._recordings)
         if self._store is not None:
             yield from as_families(STORE_FIGURES, self._store.figures)
         yield from as_families(KEY_FIGURES, self._keys)

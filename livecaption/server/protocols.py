@@ -1,13 +1,27 @@
 """The protocols that clients may speak: a row each, which `--protocols` switches."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
-from livecaption.live.dialects import deepgram, first_message, native, openai_realtime, vosk, whisper_live
-from livecaption.live.dialects.dialect import Route
+from livecaption.errors import LivecaptionError, UnknownAddress, WrongMethod
+from livecaption.ipc import logs
+from livecaption.live.dialects import (
+    deepgram,
+    deepgram_shapes,
+    first_message,
+    native,
+    openai_realtime,
+    vosk,
+    whisper_live,
+)
+from livecaption.live.dialects.dialect import HttpAnswer, Route
+from livecaption.server import http
 from livecaption.server.deepgram import handlers as recordings_for_deepgram
+from livecaption.server.openai import answers
 from livecaption.server.openai import handlers as openai
+from livecaption.server.services import SERVICES
 
 ROUTES: dict[str, tuple[Route, ...]] = {
     "native": (native.ROUTE,),
@@ -30,6 +44,11 @@ HANDLERS: dict[str, tuple[web.RouteDef, ...]] = {
     "deepgram": (web.post("/v1/listen", recordings_for_deepgram.listen),),
 }
 """The requests of each protocol."""
+REFUSALS: dict[str, tuple[tuple[str, ...], Callable[[LivecaptionError, str], HttpAnswer]]] = {
+    "openai": (("/v1/audio", "/v1/models", "/v1/realtime"), answers.refusal),
+    "deepgram": (("/v1/listen",), deepgram_shapes.refusal),
+}
+"""The addresses that belong to a protocol, with all below them, and how it refuses a request."""
 
 
 def routes_of(protocols: Collection[str]) -> list[Route]:
@@ -42,3 +61,27 @@ def routes_of(protocols: Collection[str]) -> list[Route]:
 def handlers_of(protocols: Collection[str]) -> list[web.RouteDef]:
     """Return the requests of these protocols."""
     return [handler for name in protocols for handler in HANDLERS.get(name, ())]
+
+
+@web.middleware
+async def refusals_in_shape(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer requests for what a protocol does not have here in its own shape: its clients read no other."""
+    try:
+        return await handler(request)
+    except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
+        refusal = _refusal_at(request.path, request.app[SERVICES].config.server.spoken_protocols)
+        if refusal is None:
+            raise
+        if isinstance(error, web.HTTPNotFound):
+            return http.answer(refusal(UnknownAddress("this server has no such address"), logs.request_id()))
+        refused = http.answer(refusal(WrongMethod(f"this address takes no {request.method}"), logs.request_id()))
+        refused.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
+        return refused
+
+
+def _refusal_at(path: str, protocols: Collection[str]) -> Callable[[LivecaptionError, str], HttpAnswer] | None:
+    for name in protocols:
+        places, refusal = REFUSALS.get(name, ((), None))
+        if any(path == place or path.startswith(f"{place}/") for place in places):
+            return refusal
+    return None

@@ -1,12 +1,14 @@
-"""Handlers for the sinks of a room: attach, state, detach. No answer has an address or a password."""
+"""Handlers for the sinks of a room or session: attach, state, detach. No answer has an address or a password."""
 
 from dataclasses import asdict
 
 from aiohttp import web
 
 from livecaption.delivery.destination import Destination, check_sink_name
+from livecaption.delivery.sources import Key, RoomSource, SessionSource, Source, room_key, session_key
 from livecaption.ipc import logs
 from livecaption.live.room_state import check_name
+from livecaption.live.session import LiveSession
 from livecaption.recognition import logged_id
 from livecaption.server import auth
 from livecaption.server.http import body_of
@@ -14,46 +16,68 @@ from livecaption.server.services import SERVICES
 
 
 async def sinks(request: web.Request) -> web.Response:
-    """`GET /v1/rooms/{room}/sinks`: list the sinks of a room, which need not exist."""
-    room_name = _checked_room(request)
-    attached = request.app[SERVICES].sinks.of(room_name)
+    """`GET /v1/rooms/{room}/sinks`, `/v1/sessions/{session}/sinks`: list the sinks. The room need not exist."""
+    attached = request.app[SERVICES].sinks.of(_checked_key(request))
     return web.json_response({"sinks": [asdict(sink.status) for sink in attached]})
 
 
 async def sink(request: web.Request) -> web.Response:
-    """`GET /v1/rooms/{room}/sinks/{sink}`: describe a sink."""
-    room_name = _checked_room(request)
-    return web.json_response(asdict(request.app[SERVICES].sinks.find(room_name, request.match_info["sink"]).status))
+    """`GET .../sinks/{sink}`: describe a sink."""
+    key = _checked_key(request)
+    return web.json_response(asdict(request.app[SERVICES].sinks.find(key, request.match_info["sink"]).status))
 
 
 async def put(request: web.Request) -> web.Response:
-    """`PUT /v1/rooms/{room}/sinks/{sink}`: attach a sink, until it is detached or the server stops."""
-    room_name = _checked_room(request)
+    """`PUT .../sinks/{sink}`: attach a sink, until it is detached, its session is over, or the server stops."""
+    _checked_key(request)
     destination: Destination = await body_of(request, Destination, lenient=True)
     name = request.match_info["sink"]
     check_sink_name(name)
-    attached = await request.app[SERVICES].sinks.attach(room_name, name, destination)
+    attached = await request.app[SERVICES].sinks.attach(_source(request), name, destination)
     return web.json_response(asdict(attached.status))
 
 
 async def delete(request: web.Request) -> web.Response:
-    """`DELETE /v1/rooms/{room}/sinks/{sink}`: detach a sink. What waits in it is not sent."""
-    room_name = _checked_room(request)
-    await request.app[SERVICES].sinks.detach(room_name, request.match_info["sink"])
+    """`DELETE .../sinks/{sink}`: detach a sink. What waits in it is not sent."""
+    await request.app[SERVICES].sinks.detach(_checked_key(request), request.match_info["sink"])
     return web.Response(status=204)
 
 
-def _checked_room(request: web.Request) -> str:
-    """Return the name of the room, if the client may have and change its sinks.
+def _checked_key(request: web.Request) -> Key:
+    """Return the key of the room or session, if the client may have and change its sinks.
 
     Raises:
         ForbiddenOrigin: a page of another site asks.
         Unauthorized, ForbiddenRole, LimitReached, LocalOnly: see `auth.check_access`.
         InvalidMessage: no room can have this name.
+        UnknownSession: there is no such session, nor a sink of it that has something left to send.
     """
-    auth.check_origin(request, request.app[SERVICES].config.server)
+    services = request.app[SERVICES]
+    auth.check_origin(request, services.config.server)
     auth.check_access(request)
-    name = request.match_info["room"]
-    check_name(name)
-    logs.note(room=logged_id(name))
-    return name
+    if "room" in request.match_info:
+        name = request.match_info["room"]
+        check_name(name)
+        logs.note(room=logged_id(name))
+        return room_key(name)
+    key = session_key(request.match_info["session"])
+    if not services.sinks.of(key):
+        _session(request)
+    logs.note(session=logged_id(request.match_info["session"]))
+    return key
+
+
+def _source(request: web.Request) -> Source:
+    """Return the room or session itself.
+
+    Raises:
+        UnknownSession: there is no such session.
+    """
+    rooms = request.app[SERVICES].rooms
+    if "room" in request.match_info:
+        return RoomSource(request.match_info["room"], rooms)
+    return SessionSource(_session(request), rooms)
+
+
+def _session(request: web.Request) -> LiveSession:
+    return request.app[SERVICES].sessions.find(request.match_info["session"])

@@ -22,6 +22,7 @@ from livecaption.captions.labels import Names
 from livecaption.captions.language_names import NAMES, language_code
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, GrowingVtt, in_spoken_order, lay_out_as
+from livecaption.delivery.sources import session_key
 from livecaption.errors import InvalidMessage, InvalidQuery, UnknownSession
 from livecaption.events import Final
 from livecaption.ipc import logs
@@ -167,12 +168,14 @@ async def send_transcript(request: web.Request, response: web.StreamResponse, bo
 
 
 async def delete(request: web.Request) -> web.Response:
-    """`DELETE /v1/sessions/{id}`: delete a session. If it is open, nothing more of it is stored."""
+    """`DELETE /v1/sessions/{id}`: delete a session, with its sinks. If it is open, nothing more of it is stored."""
     store, session_id = await _changeable(request)
     if not await store.delete(session_id):
         raise _unknown()
     _forget(request)
-    request.app[SERVICES].rooms.remove_part(session_id)
+    services = request.app[SERVICES]
+    services.rooms.remove_part(session_id)
+    await services.sinks.detach_all(session_key(session_id))
     return web.Response(status=204)
 
 

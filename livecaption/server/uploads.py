@@ -2,9 +2,10 @@
 
 import asyncio
 import hashlib
+import logging
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -13,15 +14,17 @@ from aiohttp.client_exceptions import ClientPayloadError
 from aiohttp.helpers import parse_mimetype
 from aiohttp.http_exceptions import HttpProcessingError
 
-from livecaption.errors import EncodedUpload, InvalidUpload, TooSlow, UploadTooLarge
+from livecaption.errors import EncodedUpload, InvalidUpload, LivecaptionError, TooSlow, UploadTooLarge
 from livecaption.events import Final
 from livecaption.live.accounts import Account
+from livecaption.live.logs import FEW_REFUSALS
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recordings.recording import Recording
 from livecaption.recordings.spool import Spool, spooled
 from livecaption.server import auth
 from livecaption.server.attempts import source_of
 from livecaption.server.forwarded import address_of
+from livecaption.server.http import OF_ACCESS
 from livecaption.server.keys import KEYS
 from livecaption.server.services import SERVICES
 
@@ -36,6 +39,9 @@ LOOK_S = 0.25
 
 Received = TypeVar("Received")
 
+logger = logging.getLogger(__name__)
+logger.addFilter(FEW_REFUSALS)
+
 
 class Upload:
     """One recording of one client.
@@ -45,13 +51,17 @@ class Upload:
         spool: where it is stored.
         account: the account of the client's key; None: it has none.
         client: whose recordings are counted while they arrive: see `Recordings.arriving`.
+        protocol: the protocol in which it comes.
     """
 
-    def __init__(self, request: web.Request, spool: Spool, account: Account | None, client: str | None) -> None:
+    def __init__(
+        self, request: web.Request, spool: Spool, account: Account | None, client: str | None, protocol: str
+    ) -> None:
         self._spool = spool
         self._request = request
         self._account = account
         self._client = client
+        self._protocol = protocol
         self._recordings = request.app[SERVICES].recordings
         self._limits = request.app[SERVICES].config.server.http
         self._until_s = asyncio.get_running_loop().time() + self._limits.upload_timeout_s
@@ -150,6 +160,7 @@ class Upload:
     def _count(self, audio_ms: int) -> None:
         if self._account is not None:
             self._account.use(audio_ms, datetime.now(UTC))
+        self._recordings.counts.audio_ms[self._protocol] += audio_ms
 
     async def _text(self, part: BodyPartReader) -> str:
         value = bytearray()
@@ -174,10 +185,10 @@ class Upload:
 
 
 @asynccontextmanager
-async def uploading(request: web.Request) -> AsyncIterator[Upload]:
+async def uploading(request: web.Request, protocol: str) -> AsyncIterator[Upload]:
     """Check the client, and yield its upload, which is deleted at the end of the block.
 
-    The block is cut off once the client has left or the server stops.
+    The block is cut off once the client has left or the server stops. `protocol` is that of the request.
 
     Raises:
         ForbiddenOrigin, Unauthorized, ForbiddenRole, LimitReached: the client may not.
@@ -185,6 +196,25 @@ async def uploading(request: web.Request) -> AsyncIterator[Upload]:
         Unavailable: not now.
         ConnectionResetError: the client has left.
     """
+    services = request.app[SERVICES]
+    with services.recordings.counts.failures(protocol), _logged_failure():
+        async with _admitted(request, protocol) as upload:
+            yield upload
+
+
+@contextmanager
+def _logged_failure() -> Iterator[None]:
+    """Log the code of the error that ends the block, apart from codes that `http.log_refusal` logs with more."""
+    try:
+        yield
+    except LivecaptionError as error:
+        if error.code not in OF_ACCESS:
+            logger.info("a recording is refused: %s", error.code, extra={"code": error.code})
+        raise
+
+
+@asynccontextmanager
+async def _admitted(request: web.Request, protocol: str) -> AsyncIterator[Upload]:
     services = request.app[SERVICES]
     auth.check_origin(request, services.config.server)
     key = auth.check_access(request)
@@ -196,10 +226,10 @@ async def uploading(request: web.Request) -> AsyncIterator[Upload]:
     services.sessions.check_loaded()
     async with (
         _while_connected(request),
-        services.recordings.admitted(),
+        services.recordings.admitted(protocol),
         spooled(services.config.server.max_upload_mb * 2**20) as spool,
     ):
-        yield Upload(request, spool, account, _source(request) if key is None else key.sha256)
+        yield Upload(request, spool, account, _source(request) if key is None else key.sha256, protocol)
 
 
 def _source(request: web.Request) -> str | None:

@@ -11,9 +11,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
+from livecaption.client import StreamSettings, connect
 from livecaption.store import rows
 from livecaption.store.rows import RoomRecord
 from tests.browser.support import Launch, Serve, Server, assert_accessible, emptied, serving
+from tests.support.receivers import receiving
 from tests.support.speech import pcm_s16le, sound
 from tests.support.stored import fill, new_session, opened
 from tests.support.transcripts import final
@@ -342,3 +344,29 @@ async def test_nothing_is_cut_off_in_a_window_of_320_pixels(stored: Server, open
     await expect(captions(page)).to_have_count(2)
     await page.set_viewport_size({"width": 320, "height": 640})
     assert await page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+async def test_captions_of_a_session_that_runs_are_sent_to_a_service(
+    serve_stored: ServeStored, open_sessions: OpenSessions
+) -> None:
+    server = await serve_stored()
+    speech = pcm_s16le(sound("silence 200ms, speech 900ms, silence 900ms"))
+    async with receiving() as receiver, connect(server.url, StreamSettings(title="Sent on")) as stream:
+        await stream.send_audio(speech)
+        page = await open_sessions(server)
+        await page.get_by_role("button", name="City council").click()
+        await expect(page.locator("#sinks")).to_be_hidden()
+        await page.get_by_role("button", name="Sent on").click()
+        await page.locator("#sinks summary").click()
+        await page.locator("#sink-service").select_option("StreamText")
+        await page.get_by_label("Address that the service gives").fill(receiver.url)
+        await page.get_by_role("button", name="Send captions there").click()
+        item = page.locator("#sink-list li")
+        await expect(item).to_contain_text("StreamText at 127.0.0.1")
+        await assert_accessible(page)
+        await stream.send_audio(speech)
+        await receiver.took(1)
+        await stream.stop()
+        async for _ in stream:
+            pass
+        await expect(item).to_have_count(0)

@@ -12,6 +12,7 @@ from livecaption.delivery import http_sink, outgoing, sinks
 from livecaption.delivery.destination import MAX_SINKS, Destination
 from livecaption.delivery.outgoing import SinkState
 from livecaption.delivery.sinks import Sinks
+from livecaption.delivery.sources import RoomSource, room_key
 from livecaption.errors import StoreFailed, Unavailable, UnknownSession
 from livecaption.events import Final, Partial
 from livecaption.server.services import SERVICES
@@ -21,6 +22,7 @@ from tests.support.receivers import LOST, STUCK, CaptionReceiver, Obs
 from tests.support.rooms import NAME, TALK, RoomReader, enter, put, said, spoken
 from tests.support.serving import SPEECH, Client, StartServer, read_event, read_to_the_close, read_until
 
+ROOM = room_key(NAME)
 SERVICES_BY_HTTP = ["zoom", "youtube", "streamtext"]
 
 
@@ -37,7 +39,8 @@ async def client(start_server: StartServer) -> Client:
 
 async def attached(client: Client, receiver: Any, service: str = "zoom", name: str = NAME, **more: Any) -> Sinks:
     all_sinks: Sinks = client.app[SERVICES].sinks
-    await all_sinks.attach(name, service, Destination(service, receiver.url, **more))
+    room = RoomSource(name, client.app[SERVICES].rooms)
+    await all_sinks.attach(room, service, Destination(service, receiver.url, **more))
     return all_sinks
 
 
@@ -56,8 +59,8 @@ async def test_numbers_grow_by_one_for_each_text_and_not_for_attempts(
     await receiver.took(4)
     assert [unwrapped(body, service) for body in receiver.texts] == texts
     assert sorted(receiver.accepted) == [1, 2, 3, 4]
-    await eventually(lambda: all_sinks.find(NAME, service).outgoing.n_sent == 4)
-    assert all_sinks.find(NAME, service).outgoing.n_dropped == 0
+    await eventually(lambda: all_sinks.find(ROOM, service).outgoing.n_sent == 4)
+    assert all_sinks.find(ROOM, service).outgoing.n_dropped == 0
 
 
 async def test_zoom_goes_on_behind_the_newest_number_that_it_has(client: Client, receiver: CaptionReceiver) -> None:
@@ -171,7 +174,7 @@ async def test_a_sink_whose_settings_change_keeps_what_waits_and_sends_it_at_onc
     all_sinks = await attached(client, receiver)
     receiver.outcomes.append(200)  # the answer to the question
     texts = await spoken(client, 2)
-    await eventually(lambda: all_sinks.find(NAME, "zoom").outgoing.state is SinkState.FAILING)
+    await eventually(lambda: all_sinks.find(ROOM, "zoom").outgoing.state is SinkState.FAILING)
     receiver.always = 200
     await attached(client, receiver, language="de-DE")
     await receiver.took(2)
@@ -183,13 +186,13 @@ async def test_a_new_password_ends_the_connection_with_the_old_one(client: Clien
     obs = await Obs("the password of an OBS").start()
     all_sinks = await attached(client, obs, "obs", password="another password")
     texts = await spoken(client)
-    await eventually(lambda: all_sinks.find(NAME, "obs").outgoing.state is SinkState.FAILING)
+    await eventually(lambda: all_sinks.find(ROOM, "obs").outgoing.state is SinkState.FAILING)
     await attached(client, obs, "obs", password="the password of an OBS")
     await obs.took(1)
     await attached(client, obs, "obs", password="another password")
-    await eventually(lambda: all_sinks.find(NAME, "obs").outgoing.n_sent == 1)
+    await eventually(lambda: all_sinks.find(ROOM, "obs").outgoing.n_sent == 1)
     await spoken(client)
-    await eventually(lambda: all_sinks.find(NAME, "obs").status.problem == "the password of OBS is wrong")
+    await eventually(lambda: all_sinks.find(ROOM, "obs").status.problem == "the password of OBS is wrong")
     assert [caption.replace("\n", " ") for caption in obs.captions] == texts
     await obs.close()
 
@@ -218,9 +221,9 @@ async def test_two_sinks_of_a_room_do_not_wait_for_each_other(
     texts = await spoken(client, 2)
     await receiver.took(2)
     assert receiver.texts == texts
-    await eventually(lambda: all_sinks.find(NAME, "youtube").outgoing.state is SinkState.FAILING)
-    assert all_sinks.find(NAME, "youtube").status.problem.startswith("no answer within")
-    await all_sinks.detach(NAME, "youtube")
+    await eventually(lambda: all_sinks.find(ROOM, "youtube").outgoing.state is SinkState.FAILING)
+    assert all_sinks.find(ROOM, "youtube").status.problem.startswith("no answer within")
+    await all_sinks.detach(ROOM, "youtube")
     await stuck.close()
 
 
@@ -248,7 +251,7 @@ async def test_a_receiver_that_never_takes_anything_affects_nobody_else(
     texts = await spoken(client, 4, end_room=True)
     await reader.until("room", state="ended")
     assert [text for part in reader.texts.values() for text in part] == texts
-    sink = all_sinks.find(NAME, "zoom")
+    sink = all_sinks.find(ROOM, "zoom")
     await eventually(lambda: sink.outgoing.state is SinkState.FAILING and sink.outgoing.n_dropped == 2)
     assert (sink.outgoing.n_waiting, sink.outgoing.n_sent, receiver.n_elsewhere) == (2, 0, 0)
     if misbehave is not down:
@@ -300,7 +303,7 @@ async def test_a_server_with_a_receiver_that_is_stuck_stops_in_order(
     await spoken(client)
     await eventually(lambda: receiver.posts)
     await client.server.close()
-    assert all_sinks.find(NAME, "youtube").outgoing.state is SinkState.STOPPED
+    assert all_sinks.find(ROOM, "youtube").outgoing.state is SinkState.STOPPED
     with pytest.raises(Unavailable):
         await attached(client, receiver)
 
@@ -309,30 +312,28 @@ async def test_a_sink_that_is_detached_sends_nothing_more(client: Client, receiv
     all_sinks = await attached(client, receiver)
     await spoken(client)
     await receiver.took(1)
-    sink = all_sinks.find(NAME, "zoom")
-    await all_sinks.detach(NAME, "zoom")
+    sink = all_sinks.find(ROOM, "zoom")
+    await all_sinks.detach(ROOM, "zoom")
     await spoken(client)
     assert sink.outgoing.state is SinkState.STOPPED
     assert len(receiver.accepted) == 1
     with pytest.raises(UnknownSession):
-        all_sinks.find(NAME, "zoom")
+        all_sinks.find(ROOM, "zoom")
 
 
 async def test_a_server_takes_a_limited_number_of_sinks(client: Client, receiver: CaptionReceiver) -> None:
-    all_sinks = client.app[SERVICES].sinks
-    destination = Destination("zoom", receiver.url)
     for n in range(MAX_SINKS):
-        await all_sinks.attach(f"room-{n}", "zoom", destination)
+        await attached(client, receiver, name=f"room-{n}")
     with pytest.raises(Unavailable):
-        await all_sinks.attach(NAME, "zoom", destination)
-    await all_sinks.attach("room-0", "zoom", destination)  # replaces
+        await attached(client, receiver)
+    await attached(client, receiver, name="room-0")  # replaces
 
 
 async def test_a_bug_in_a_sink_ends_that_sink_only(
     client: Client, receiver: CaptionReceiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     all_sinks = await attached(client, receiver)
-    sink = all_sinks.find(NAME, "zoom")
+    sink = all_sinks.find(ROOM, "zoom")
 
     async def fail() -> float:
         raise ValueError("signature")
@@ -395,7 +396,7 @@ async def test_the_figures_count_texts_also_of_sinks_that_are_gone(client: Clien
             "failing": 1,
             "texts": {"sent": 2, "dropped": 0},
         }
-    await all_sinks.detach(NAME, "zoom")
+    await all_sinks.detach(ROOM, "zoom")
     async with client.get("/metrics") as response:
         text = await response.text()
     assert 'livecaption_sink_texts_total{outcome="sent"} 2.0' in text

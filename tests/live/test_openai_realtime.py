@@ -136,7 +136,7 @@ async def test_a_full_server_refuses_before_the_upgrade(start_server: StartServe
     assert answer.status == 503
     assert (await answer.json())["error"] == {
         "type": "server_error",
-        "code": "overloaded",
+        "code": "server_overloaded",
         "message": "as many streams as this server takes are open",
         "param": None,
     }

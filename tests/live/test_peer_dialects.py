@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from contextlib import suppress
 from typing import Any
 
@@ -47,6 +48,22 @@ async def test_a_client_of_vosk_gets_one_reply_to_each_chunk_and_all_text(client
     assert len(replies) == -(-len(audio) // 6400) + 1
     texts = [reply["text"] for reply in replies if reply.get("text")]
     assert [words(text)[:13] for text in texts] == ["one two three"]
+
+
+async def test_the_log_has_the_rate_that_a_client_of_vosk_names(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "livecaption.live")
+    socket = await client.ws_connect("/vosk")
+    await send(socket, {"config": {"sample_rate": 16_000}}, {"config": {"words": 1}}, SPEECH)
+    await read_event(socket)
+    await socket.close()
+    lines = [record.getMessage().partition(" ")[2] for record in caplog.records if "session=" in record.getMessage()]
+    assert lines[:2] == [
+        "started: pcm_s16le 8000 Hz, 1 channels, mix",
+        "goes on: pcm_s16le 16000 Hz, 1 channels, mix",
+    ]
+    assert sum(line.startswith("goes on") for line in lines) == 1
 
 
 @pytest.mark.parametrize("path", WHISPER_LIVE)

@@ -167,6 +167,24 @@ async def test_a_container_is_decoded_while_it_streams(client: Client) -> None:
     assert socket.close_code == WSCloseCode.OK
 
 
+async def test_a_stop_that_was_on_its_way_when_the_server_began_to_stop_is_no_mistake(
+    start_server: StartServer,
+) -> None:
+    client = await start_server()
+    socket = await start_stream(client, prompt="script: delay 0.5", partials=False)
+    await socket.send_bytes(SPEECH)
+    sessions = client.app[SERVICES].sessions
+    await eventually(lambda: sessions.received_ms > 0)
+    draining = asyncio.ensure_future(sessions.drain())
+    await eventually(lambda: sessions.draining)
+    await socket.send_json({"type": "flush"})
+    await socket.send_json({"type": "stop"})
+    events = await read_to_the_close(socket)
+    await draining
+    assert [event["type"] for event in events if event["type"] in ("error", "final", "end")] == ["final", "end"]
+    assert events[-1]["reason"] == "draining"
+
+
 @pytest.mark.parametrize("leaves", ["stop", "close"])
 async def test_a_drain_waits_no_longer_for_a_container_whose_client_is_done(
     start_server: StartServer, leaves: str

@@ -194,6 +194,7 @@ async def read_snapshot(client: Client, session: str) -> dict[str, Any]:
 async def test_after_the_servers_death_numbers_go_on_above_the_highest_and_names_stay(
     start_server: StartServer, tmp_path: Path
 ) -> None:
+    """Row 88."""
     path, token = tmp_path / "transcripts.db", "the publisher's token"
     start = '{"type": "start", "speakers": 2, "prompt": "script: voices ada bob"}'
     said = [
@@ -220,6 +221,7 @@ async def test_after_the_servers_death_numbers_go_on_above_the_highest_and_names
 async def test_a_session_that_needs_voices_cannot_go_on_where_there_are_none(
     start_server: StartServer, tmp_path: Path
 ) -> None:
+    """Row 88."""
     path, token = tmp_path / "transcripts.db", "the publisher's token"
     with opened(path) as database:
         resumption = Resumption('{"type": "start", "speakers": true}', token_hash(token), None)

@@ -122,6 +122,11 @@ def test_audio_that_was_on_its_way_when_the_server_stopped_is_no_mistake(ending:
     assert not draining(ending).note_late_audio()
 
 
+def test_a_message_that_was_on_its_way_when_the_server_stopped_is_no_mistake() -> None:
+    assert draining(DRAIN).forgives_late_messages
+    assert not draining(STOP).forgives_late_messages
+
+
 def test_audio_behind_a_fault_is_no_mistake() -> None:
     lifecycle = draining(STOP)
     lifecycle.fail(FAULT)

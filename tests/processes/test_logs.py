@@ -10,6 +10,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import aiohttp
 import pytest
@@ -17,6 +18,7 @@ import pytest_asyncio
 from aiohttp import ClientSession
 
 from tests.support.processes import serving
+from tests.support.recordings import recording
 from tests.support.speech import pcm_s16le, sound
 
 pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="module")]
@@ -127,6 +129,16 @@ async def talk(client: ClientSession) -> tuple[dict[str, Any], dict[str, str]]:
             await client.ws_connect("/v1/stream", headers=headers)
     async with client.put(f"/v1/rooms/{ROOM}", json={"secret": WRONG, "title": SAID}, headers=operator) as response:
         assert response.status >= 400
+    key = {"Authorization": f"Token {TOKEN}"}
+    async with client.ws_connect("/v1/listen", headers=key) as deepgram:
+        request_ids["Deepgram's stream"] = deepgram._response.headers["dg-request-id"]
+        await deepgram.send_json({"type": "CloseStream"})
+        async for _ in deepgram:
+            pass
+    for name, body in (("Deepgram's recording", recording(SPEECH)), ("Deepgram's refusal", b"")):
+        async with client.post("/v1/listen", headers=key, data=body) as response:
+            await response.read()
+            request_ids[name] = response.headers["dg-request-id"]
     async with client.ws_connect("/v1/stream", headers=operator) as socket:
         await socket.send_json({"type": "start", "prompt": "script: unusable"})
         await socket.send_bytes(SPEECH)
@@ -184,7 +196,7 @@ async def test_a_websocket_is_a_line_of_its_own_after_its_close(logged: dict[str
 async def test_a_trusted_proxy_names_requests_by_ids_that_are_short_and_plain(logged: dict[str, Seen]) -> None:
     for seen in logged.values():
         assert seen.request_ids["named by the proxy"] == "0123-abcd"
-        assert len(seen.request_ids["named too long"]) == 16
+        assert str(UUID(seen.request_ids["named too long"])) == seen.request_ids["named too long"]
     assert len(logged["json"].accesses("0123-abcd")) == 1
 
 
@@ -199,6 +211,18 @@ async def test_lines_of_a_session_have_its_session_room_and_request(logged: dict
     assert ended["room"] == ROOM[:6]
     [closed] = [line for line in about if line["logger"] == "livecaption.access" and line["route"] == "/v1/stream"]
     assert closed["request"] == started["request"]
+
+
+async def test_lines_of_a_client_of_deepgram_have_the_id_that_it_received(logged: dict[str, Seen]) -> None:
+    seen = logged["json"]
+
+    def lines(name: str) -> list[str]:
+        return [line["message"] for line in seen.parsed if line.get("request") == seen.request_ids[name]]
+
+    assert any(" started: " in line for line in lines("Deepgram's stream"))
+    assert any(line.startswith("a recording ended after ") for line in lines("Deepgram's recording"))
+    assert "a recording is refused: empty_recording" in lines("Deepgram's refusal")
+    assert [len(seen.accesses(request_id)) for request_id in seen.request_ids.values()] == [1] * len(seen.request_ids)
 
 
 async def test_text_has_what_a_line_is_about_in_brackets(logged: dict[str, Seen]) -> None:

@@ -228,7 +228,7 @@ async def test_the_log_has_the_address_of_the_client_and_not_what_it_invents(pag
     invented = {"X-Forwarded-For": "127.0.0.1", "X-Request-Id": "invented"}
     async with browsing(**headers, **invented) as http, http.get(f"{page}v1/stream") as answer:
         assert (await answer.json())["code"] == code
-        assert len(answer.headers["X-Request-Id"]) >= 32  # the server's own are shorter
+        assert answer.headers["X-Request-Id"] != "invented"
     line = await behind.server.logged(rf"refused: {code} for GET /v1/stream, from (\S+) with host '.*:{port}'")
     assert line[1] == CLIENT
     assert TOKEN not in behind.server.output

@@ -71,7 +71,7 @@ async def test_a_drain_cuts_off_what_is_not_done_in_time_and_takes_nothing_more(
     begun = asyncio.Event()
 
     async def hold() -> None:
-        async with all_.admitted():
+        async with all_.admitted("openai"):
             begun.set()
             await asyncio.sleep(100)
 
@@ -81,12 +81,12 @@ async def test_a_drain_cuts_off_what_is_not_done_in_time_and_takes_nothing_more(
     with pytest.raises(Unavailable, match="stopping"):
         await holding
     with pytest.raises(Unavailable, match="stopping"):
-        async with all_.admitted():
+        async with all_.admitted("openai"):
             pass
     assert len(all_) == 0
 
 
 async def test_a_timeout_within_the_block_is_not_the_end_of_the_server() -> None:
     with pytest.raises(TimeoutError):
-        async with recordings().admitted(), asyncio.timeout(0.01):
+        async with recordings().admitted("openai"), asyncio.timeout(0.01):
             await asyncio.sleep(100)

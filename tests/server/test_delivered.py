@@ -1,8 +1,9 @@
 """Captions for programs that fetch them: line by line, and as segments for HLS players."""
 
 import re
+import sqlite3
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from livecaption.server.exports import MAX_AT_A_TIME, MAX_WAITING
 from livecaption.server.followed import FOLLOWED, Shelf, T
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
-from tests.support.rooms import NAME, enter, put, spoken
+from tests.support.rooms import NAME, TALK, enter, put, said, spoken
 from tests.support.serving import Client, StartServer, read_event, read_to_the_close
 
 PLAYLIST = f"/v1/rooms/{NAME}/captions.m3u8"
@@ -229,6 +230,47 @@ async def test_nothing_is_listed_while_the_publisher_may_bring_audio_of_before(c
         await hub.news.wait(1)
     clock.ahead_ms = 40_000
     assert (await fetched(client, PLAYLIST, duration=2))[0] == before
+
+
+async def listed(client: Client, **query: Any) -> int:
+    """Return the number behind that of the last segment that is listed."""
+    playlist = m3u8.loads((await fetched(client, PLAYLIST, duration=2, **query))[0])
+    sequence: int = playlist.media_sequence + len(playlist.segments)
+    return sequence
+
+
+async def test_a_playlist_that_is_new_does_not_go_back_while_the_publisher_is_away(client: Client) -> None:
+    socket = await enter(client)
+    hub = client.app[SERVICES].sessions.find((await read_event(socket))["session"]).hub
+    room = await client.app[SERVICES].rooms.find(NAME)
+    room.parts[0].started_at_ms -= 60_000
+    before = await listed(client)
+    assert before >= 28
+    socket._writer.transport.abort()
+    while hub.has_publisher:
+        await hub.news.wait(1)
+    client.app[FOLLOWED].timelines.close()
+    assert before <= await listed(client) <= 30
+
+
+async def test_a_playlist_does_not_go_back_at_a_restart_of_the_server(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "transcripts.db"
+    first = await start_server(store=StoreConfig(str(path)))
+    socket = await enter(first)
+    session_id = (await read_event(socket))["session"]
+    await said(socket, TALK)
+    room = await first.app[SERVICES].rooms.find(NAME)
+    room.parts[0].started_at_ms -= 60_000
+    before = await listed(first)
+    assert before >= 28
+    await first.server.close()  # the client would end its part
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE session SET started_at_ms = started_at_ms - 60000")
+    second = await start_server(store=StoreConfig(str(path)))
+    assert second.app[SERVICES].sessions.find(session_id).parked
+    assert await listed(second) >= before
 
 
 async def test_the_video_may_have_begun_before_the_first_part(client: Client) -> None:

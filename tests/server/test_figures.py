@@ -4,20 +4,18 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
+from livecaption.server.families import counter, counter_by, gauge
 from livecaption.server.figures import (
     FIGURES,
+    RECORDING_FIGURES,
     STORE_FIGURES,
     WORKER_FIGURES,
     Figure,
     as_families,
     as_json,
-    batch_sizes,
-    counter,
-    counter_by,
-    gauge,
 )
 
-ALL: list[Figure[Any]] = [*FIGURES, *STORE_FIGURES, *WORKER_FIGURES]
+ALL: list[Figure[Any]] = [*FIGURES, *RECORDING_FIGURES, *STORE_FIGURES, *WORKER_FIGURES]
 
 
 def samples(family: Metric) -> list[tuple[str, dict[str, str], float]]:
@@ -34,6 +32,7 @@ def test_the_names_in_prometheus_are_those_that_dashboards_use() -> None:
         *("batch_size_requests", "partials_asked", "partials"),
         *("partial_interval_seconds", "partials_paused", "partials_paused_seconds"),
         *("finals", "translations", "redone_finals", "runaway_texts"),
+        *("recordings", "recordings_accepted", "recordings_failed", "recordings_audio_seconds"),
         *("store_working", "store_waiting_entries", "store_failures", "store_lost_entries"),
         *("store_behind", "store_early_entries"),
         *("worker_restarts", "worker_resident_memory_bytes"),
@@ -50,6 +49,7 @@ def test_the_places_in_the_stats_are_those_that_programs_use() -> None:
         *("batches", "partials.asked", "partials"),
         *("pace.partial_interval_ms", "pace.partials_paused_s", "pace.speculates"),
         *("finals", "translations", "redone_finals", "runaway_texts"),
+        *("here", "accepted", "failed", "audio_s"),
         *("working", "waiting", "failures", "lost", "behind", "early"),
         *("restarts", "resident_memory_bytes", "device_memory"),
     ]
@@ -91,8 +91,3 @@ def test_a_family_has_the_name_of_the_program_and_a_sample_for_each_label() -> N
         ("livecaption_calls_by_total", {"of": "a"}, 5),
         ("livecaption_calls_by_total", {"of": "b"}, 0),
     ]
-
-
-def test_a_bucket_of_batches_has_all_that_are_at_most_as_large() -> None:
-    counts = {labels.get("le"): value for _, labels, value in samples(batch_sizes("n", "Sizes", {1: 2, 3: 1, 40: 1}))}
-    assert (counts["1.0"], counts["2.0"], counts["3.0"], counts["16.0"], counts["+Inf"]) == (2, 2, 3, 3, 4)

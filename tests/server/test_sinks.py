@@ -9,13 +9,15 @@ from aiohttp import hdrs
 
 from livecaption.config import Config
 from livecaption.delivery.config import DeliveryConfig
+from livecaption.delivery.sources import room_key
 from livecaption.errors import ConfigError
 from livecaption.server import build_app
 from livecaption.server.services import SERVICES
+from livecaption.store.config import StoreConfig
 from tests.support.eventually import eventually
 from tests.support.receivers import CaptionReceiver, receiving
 from tests.support.rooms import NAME, enter, said
-from tests.support.serving import PAUSE, SPEECH, Client, StartServer
+from tests.support.serving import PAUSE, SPEECH, Client, StartServer, read_to_the_close, read_until
 
 SINKS = f"/v1/rooms/{NAME}/sinks"
 TOKEN = "lc_the-operators-token"
@@ -62,7 +64,7 @@ async def test_a_sink_is_attached_shown_and_detached(client: Client, receiver: C
     assert await asked(client, "GET", SINKS) == {"sinks": [empty]}
     await said(await enter(client), SPEECH + PAUSE)
     await receiver.took(1)
-    sink = client.app[SERVICES].sinks.find(NAME, "zoom")
+    sink = client.app[SERVICES].sinks.find(room_key(NAME), "zoom")
     await eventually(lambda: sink.status.sent == 1)
     assert await asked(client, "GET", f"{SINKS}/zoom") == empty | {"sent": 1}
     await asked(client, "DELETE", f"{SINKS}/zoom", 204)
@@ -75,7 +77,7 @@ async def test_a_sink_that_fails_shows_since_when_and_why(client: Client, receiv
     receiver.always = 400
     await asked(client, "PUT", f"{SINKS}/zoom", json=body(receiver))
     await said(await enter(client), SPEECH + PAUSE)
-    sink = client.app[SERVICES].sinks.find(NAME, "zoom")
+    sink = client.app[SERVICES].sinks.find(room_key(NAME), "zoom")
     await eventually(lambda: sink.status.problem)
     shown = await asked(client, "GET", f"{SINKS}/zoom")
     assert (shown["state"], shown["problem"], shown["waiting"]) == ("failing", "HTTP 400", 1)
@@ -138,6 +140,18 @@ async def test_sinks_of_the_file_are_there_from_the_start(
     assert [sink["name"] for sink in (await asked(client, "GET", SINKS))["sinks"]] == ["zoom"]
 
 
+async def test_a_file_of_sinks_that_all_users_can_read_gets_a_warning(
+    tmp_path: Path, receiver: CaptionReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "sinks.toml"
+    file.write_text(f'[[sink]]\nroom = "{NAME}"\nservice = "zoom"\nurl = "{receiver.url}&x={SECRET}"\n')
+    for mode, n_warnings in ((0o600, 0), (0o640, 0), (0o644, 1)):
+        file.chmod(mode)
+        build_app(Config(delivery=DeliveryConfig(str(file))))
+        assert caplog.text.count("all users of this machine can read") == n_warnings
+    assert SECRET not in caplog.text
+
+
 async def test_a_server_with_a_wrong_file_of_sinks_does_not_start(tmp_path: Path) -> None:
     file = tmp_path / "sinks.toml"
     for content in (f'[[sink]]\nroom = "{NAME}"\nservice = "zoom"\nurl = "{SECRET}"\n', "[[sink"):
@@ -145,3 +159,48 @@ async def test_a_server_with_a_wrong_file_of_sinks_does_not_start(tmp_path: Path
         with pytest.raises(ConfigError) as refused:
             build_app(Config(delivery=DeliveryConfig(str(file))))
         assert SECRET not in refused.value.message
+
+
+async def test_a_session_has_sinks_like_a_room_until_it_is_over(client: Client, receiver: CaptionReceiver) -> None:
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start"})
+    sinks = f"/v1/sessions/{(await read_until(socket, 'ready'))['session']}/sinks"
+    assert await asked(client, "GET", sinks) == {"sinks": []}
+    shown = await asked(client, "PUT", f"{sinks}/zoom", json=body(receiver))
+    assert await asked(client, "GET", sinks) == {"sinks": [shown]}
+    assert await asked(client, "GET", SINKS) == {"sinks": []}
+    await said(socket, SPEECH + PAUSE)
+    await receiver.took(1)
+    assert (await asked(client, "GET", f"{sinks}/zoom"))["host"] == "127.0.0.1"
+    await asked(client, "PUT", f"{sinks}/second", json=body(receiver))
+    await asked(client, "DELETE", f"{sinks}/second", 204)
+    assert (await asked(client, "GET", f"{sinks}/second", 404))["code"] == "unknown_sink"
+    await socket.send_json({"type": "stop"})
+    await read_to_the_close(socket)
+    all_sinks = client.app[SERVICES].sinks
+    await eventually(lambda: all_sinks.all == [])
+    assert (await asked(client, "PUT", f"{sinks}/zoom", 404, json=body(receiver)))["code"] == "session_ended"
+
+
+async def test_a_session_that_nobody_knows_has_no_sinks(client: Client, receiver: CaptionReceiver) -> None:
+    for method, path in (("GET", ""), ("GET", "/zoom"), ("PUT", "/zoom"), ("DELETE", "/zoom")):
+        refused = await asked(client, method, f"/v1/sessions/nobody/sinks{path}", 404, json=body(receiver))
+        assert refused["code"] == "unknown_session"
+
+
+async def test_a_session_that_is_deleted_takes_its_sinks_with_it(
+    start_server: StartServer, tmp_path: Path, receiver: CaptionReceiver
+) -> None:
+    client = await start_server(store=StoreConfig(str(tmp_path / "transcripts.db")))
+    socket = await client.ws_connect("/v1/stream")
+    await socket.send_json({"type": "start"})
+    session = f"/v1/sessions/{(await read_until(socket, 'ready'))['session']}"
+    await asked(client, "PUT", f"{session}/sinks/zoom", json=body(receiver))
+    await said(socket, SPEECH + PAUSE)
+    await receiver.took(1)
+    await asked(client, "DELETE", session, 204)
+    assert await asked(client, "GET", f"{session}/sinks") == {"sinks": []}
+    await said(socket, SPEECH + PAUSE)
+    await socket.send_json({"type": "stop"})
+    await read_to_the_close(socket)
+    assert len(receiver.accepted) == 1

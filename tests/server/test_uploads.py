@@ -2,6 +2,8 @@
 
 import asyncio
 import gzip
+import io
+import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator
@@ -19,11 +21,12 @@ from livecaption.server.config import HttpLimits
 from livecaption.server.keys import KEYS
 from livecaption.server.services import SERVICES
 from tests.support.eventually import eventually
-from tests.support.recordings import SILENCE, recording
+from tests.support.recordings import ONE_UTTERANCE, SILENCE, recording
 from tests.support.serving import Client, StartServer
 
 PATH = "/v1/audio/transcriptions"
 HEAD = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+METRIC = "livecaption_recordings"
 TAIL = b"\r\n--x--\r\n"
 BODY = HEAD + recording() + TAIL
 
@@ -264,3 +267,66 @@ async def test_a_stop_answers_the_recordings_that_are_here(start_server: StartSe
         assert (first, b'"draining"' in body) == (b"HTTP/1.1 503 Service Unavailable", True)
     first, body = await answer_to(client, f"Content-Length: {len(BODY)}", BODY)
     assert b'"draining"' in body
+
+
+@pytest.mark.parametrize(("path", "protocol"), [(PATH, "openai"), ("/v1/listen", "deepgram")])
+async def test_recordings_are_counted_by_protocol_and_refused_ones_by_code(
+    start_server: StartServer, caplog: pytest.LogCaptureFixture, path: str, protocol: str
+) -> None:
+    caplog.set_level(logging.INFO, "livecaption.server.uploads")
+    client = await start_server()
+
+    def body(audio: bytes) -> dict[str, Any]:
+        return {"data": audio} if protocol == "deepgram" else {"data": {"file": io.BytesIO(audio)}}
+
+    async def figures() -> tuple[dict[str, Any], list[str]]:
+        async with client.get("/v1/stats") as response:
+            shown = (await response.json())["recordings"]
+        async with client.get("/metrics") as response:
+            return shown, [line for line in (await response.text()).splitlines() if line.startswith(METRIC)]
+
+    assert await figures() == ({"here": {}, "accepted": {}, "failed": {}, "audio_s": {}}, [])
+    async with client.post(path, **body(recording())) as response:
+        assert response.status == 200
+    async with client.post(path, **body(b"")) as response:
+        assert response.status == 400
+    async with client.post(path, headers={"Content-Encoding": "gzip"}, data=b"") as response:
+        assert response.status == 415
+    codes = {"empty_recording": 1, "unsupported_content_encoding": 1}
+    length_s = len(ONE_UTTERANCE) / 2 / 16_000
+    assert await figures() == (
+        {
+            "here": {protocol: 0},
+            "accepted": {protocol: 2},
+            "failed": {protocol: codes},
+            "audio_s": {protocol: length_s},
+        },
+        [
+            f'{METRIC}{{protocol="{protocol}"}} 0.0',
+            f'{METRIC}_accepted_total{{protocol="{protocol}"}} 2.0',
+            *(f'{METRIC}_failed_total{{code="{code}",protocol="{protocol}"}} 1.0' for code in codes),
+            f'{METRIC}_audio_seconds_total{{protocol="{protocol}"}} {length_s}',
+        ],
+    )
+    refused = [record for record in caplog.records if record.getMessage().startswith("a recording is refused")]
+    assert [record.code for record in refused] == list(codes)  # type: ignore[attr-defined]
+
+
+async def test_a_recording_that_is_here_is_counted(client: Client) -> None:
+    counts = client.app[SERVICES].recordings.counts
+    before = counts.n_accepted["openai"]
+    async with connection(client, f"Content-Length: {len(BODY)}", BODY[:-20]):
+        await eventually(lambda: counts.n_here["openai"] == 1)
+    await nothing_is_there(client)
+    assert (counts.n_here["openai"], counts.n_accepted["openai"]) == (0, before + 1)
+
+
+async def test_a_key_that_is_missing_is_counted_and_logged_with_its_client(
+    start_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await start_server(token="s3cret")
+    async with client.post(PATH, data={"file": io.BytesIO(recording())}) as response:
+        assert response.status == 401
+    assert client.app[SERVICES].recordings.counts.n_failed == {"openai": {"unauthorized": 1}}
+    assert "a recording is refused" not in caplog.text  # but this is, with more:
+    assert "refused: unauthorized for POST /v1/audio/transcriptions" in caplog.text

@@ -154,8 +154,8 @@ class Deltas:
         return [f"+{new}"] if new else []
 
 
-def refusal(error: LivecaptionError) -> HttpAnswer:
-    return HttpAnswer(418, f"no: {error.code}", {"X-Refused": error.code})
+def refusal(error: LivecaptionError, request_id: str) -> HttpAnswer:
+    return HttpAnswer(418, f"no: {error.code}", {"X-Refused": error.code, "X-Of": request_id})
 
 
 def accept_chunks(handshake: Handshake, endpointing: EndpointingConfig) -> Chunks:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
-from uuid import NAMESPACE_URL, uuid4, uuid5
+from uuid import NAMESPACE_URL, uuid5
 
 from livecaption.errors import InvalidAudio, LivecaptionError
 from livecaption.events import CaptionWord, Turn
@@ -26,6 +26,8 @@ ERROR_CODES = {
     400: "INVALID_QUERY_PARAMETER",
     401: "INVALID_AUTH",
     403: "INSUFFICIENT_PERMISSIONS",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
     413: "PAYLOAD_TOO_LARGE",
     429: "TOO_MANY_REQUESTS",
     503: "SERVICE_UNAVAILABLE",
@@ -218,9 +220,8 @@ def code_of(error: LivecaptionError) -> str:
     return error.code if error.http_status < 500 else SERVER_FAULT
 
 
-def refusal(error: LivecaptionError) -> HttpAnswer:
+def refusal(error: LivecaptionError, request_id: str) -> HttpAnswer:
     """Answer a request that is refused before the upgrade, or that is no WebSocket."""
-    request_id = str(uuid4())
     code = ERROR_CODES.get(error.http_status, error.code.upper())
     body = {"err_code": code, "err_msg": error.message, "request_id": request_id}
     own = {REQUEST_ID_HEADER: request_id, "dg-error": _header_value(error.message)}

@@ -109,7 +109,7 @@ class Handshake:
         subprotocols: all that the client offers, in its order.
         headers: the first value of each header, whose names ignore case in a real request.
         parameters: all names and values of the query, in its order.
-        id: a UUID that no other handshake has.
+        id: the id of the request in the log. It is a UUID, unless a trusted proxy has given another one.
         at: when it came.
     """
 
@@ -150,7 +150,7 @@ class Route:
         subprotocols: those that are accepted if the client offers them.
         accept: makes the dialect of one connection. The settings are the server's own, which a client may change.
             Raises a LivecaptionError if the handshake is wrong.
-        refusal: makes the answer to a client that is refused.
+        refusal: makes the answer to a client that is refused, from the error and the id of the request.
         shown_keys: finds everything in the handshake that may be the operator's token.
         admits_late: whether its clients are admitted, or refused, once they open a session: by a message over the
             connection. The others are refused before the upgrade.
@@ -163,7 +163,7 @@ class Route:
     path: str
     subprotocols: tuple[str, ...]
     accept: Callable[[Handshake, EndpointingConfig], Dialect]
-    refusal: Callable[[LivecaptionError], HttpAnswer]
+    refusal: Callable[[LivecaptionError, str], HttpAnswer]
     shown_keys: Callable[[Handshake], list[bytes]]
     restore: Restore | None = None
     may_idle: bool = False

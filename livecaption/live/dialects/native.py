@@ -158,8 +158,9 @@ def accept(handshake: Handshake, endpointing: EndpointingConfig) -> Native:
     return Native(endpointing, "", handshake.query.get("room", ""), start_fields(handshake.query))
 
 
-def refusal(error: LivecaptionError, **fields: object) -> HttpAnswer:
+def refusal(error: LivecaptionError, request_id: str = "", **fields: object) -> HttpAnswer:
     """Answer with the status of the error, and JSON with the same `code`; `Retry-After` if it makes sense."""
+    del request_id  # each answer has it in a header
     body = {"code": error.code, "message": error.message, **fields}
     if error.retry_after_s is not None:
         body["retry_after_s"] = error.retry_after_s

@@ -15,6 +15,7 @@ from typing import Any
 
 from livecaption.captions.appended import appended
 from livecaption.events import CaptionWord, ErrorReport, Final, Partial, SpeechEnd, SpeechStart
+from livecaption.live.dialects.openai_errors import error_object
 
 MIN_COMMIT_MS = 100
 """Audio in ms without which a commit is an error, as at OpenAI."""
@@ -193,8 +194,7 @@ class Items:
             return []
         about = {"item_id": item.id, "content_index": 0, "transcript": item.transcript}
         if (failure := item.failure) is not None:
-            error = {"type": "server_error", "code": failure.code, "message": failure.message, "param": None}
-            return [{"type": f"{TRANSCRIPTION}.failed", **about, "error": error}]
+            return [{"type": f"{TRANSCRIPTION}.failed", **about, "error": error_object(failure.message, failure.code)}]
         finals = [final for _, final in sorted(item.finals.items())]
         completed = {**about, "usage": {"type": "duration", "seconds": item.audio_ms / 1000}}
         if codes := dict.fromkeys(final.language for final in finals if final.text and final.language):

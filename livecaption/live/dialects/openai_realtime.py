@@ -26,6 +26,7 @@ from livecaption.live.dialects.commands import Audio, Command, Configure, Contro
 from livecaption.live.dialects.dialect import Handshake, HttpAnswer, Limits, Route
 from livecaption.live.dialects.json_messages import json_object
 from livecaption.live.dialects.keys import shown_keys
+from livecaption.live.dialects.openai_errors import FAILURES, error_object, object_of
 from livecaption.live.dialects.openai_items import Items, WireEvent
 from livecaption.live.dialects.openai_session import InvalidField, Session
 from livecaption.live.dialects.refusals import refusal_headers
@@ -53,11 +54,6 @@ BETA_NAMES = {
 """The names of events in the beta, which has no `conversation.item.done`."""
 RESTARTS = 1012
 """The code of the Close of a server that stops, because another one may follow."""
-FAILURES = ("engine_error", "engine_unusable", "worker_died", "transcription_failed", "quarantined")
-"""Codes of errors behind which a final has no answer of the engine."""
-SERVER_ERRORS = ("internal", "failed", "overloaded", "loading", "draining")
-ERROR_CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
-"""OpenAI's codes by the status of a refusal; others are ours."""
 
 REFUSED_FIELDS = {
     "unsupported_language": "session.audio.input.transcription.language",
@@ -263,11 +259,10 @@ def accept(handshake: Handshake, endpointing: EndpointingConfig) -> OpenAIRealti
     return OpenAIRealtime(endpointing, handshake.query.get("model", ""), beta=beta)
 
 
-def refusal(error: LivecaptionError) -> HttpAnswer:
+def refusal(error: LivecaptionError, request_id: str = "") -> HttpAnswer:
     """Answer with the status of the error and OpenAI's object, of which its clients show the message."""
-    code = ERROR_CODES.get(error.http_status, error.code)
-    body = json.dumps({"error": _error_object(error.message, code)})
-    return HttpAnswer(error.http_status, body, refusal_headers(error))
+    del request_id  # each answer has it in a header
+    return HttpAnswer(error.http_status, json.dumps({"error": object_of(error)}), refusal_headers(error))
 
 
 ROUTE = Route(PATH, (SUBPROTOCOL,), accept, refusal, shown_keys, may_idle=True)
@@ -297,9 +292,4 @@ def _base64_pieces(message: str, begin: int, end: int) -> Iterator[str]:
 
 
 def _error_event(message: str, code: str, param: str | None = None, event_id: str | None = None) -> WireEvent:
-    return {"type": "error", "error": {**_error_object(message, code, param), "event_id": event_id}}
-
-
-def _error_object(message: str, code: str, param: str | None = None) -> dict[str, Any]:
-    kind = "server_error" if code in SERVER_ERRORS else "invalid_request_error"
-    return {"type": kind, "code": code, "message": message, "param": param}
+    return {"type": "error", "error": {**error_object(message, code, param), "event_id": event_id}}

@@ -1,12 +1,12 @@
 """The handler of Deepgram's route for recordings."""
 
 from datetime import UTC, datetime
-from uuid import uuid4
 
 from aiohttp import web
 
 from livecaption.captions.transcript import in_spoken_order
 from livecaption.errors import InvalidUpload, LivecaptionError
+from livecaption.ipc import logs
 from livecaption.live.dialects import deepgram_shapes as shapes
 from livecaption.live.dialects.deepgram_query import recorded_options
 from livecaption.server import http
@@ -21,12 +21,12 @@ async def listen(request: web.Request) -> web.Response:
         return await _listen(request)
     except LivecaptionError as error:
         http.log_refusal(request, error)
-        return http.answer(shapes.refusal(error))
+        return http.answer(shapes.refusal(error, logs.request_id()))
 
 
 async def _listen(request: web.Request) -> web.Response:
     created = datetime.now(UTC)
-    async with uploading(request) as upload:
+    async with uploading(request, "deepgram") as upload:
         options = recorded_options(list(request.query.items()))
         if request.content_type == "application/json":
             raise InvalidUpload("this server fetches no addresses: send the recording itself as the body")
@@ -35,7 +35,7 @@ async def _listen(request: web.Request) -> web.Response:
             spoken = [final async for final in finals]
     loaded = request.app[SERVICES].pool.loaded
     recorded = answers.Recorded(
-        str(uuid4()),
+        logs.request_id(),
         sha256,
         created,
         recording.duration_ms,

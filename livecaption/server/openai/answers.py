@@ -9,9 +9,10 @@ from typing import Any
 
 from livecaption.captions.language_names import NAMES
 from livecaption.captions.transcript import to_srt, to_vtt
-from livecaption.errors import InvalidUpload, LivecaptionError
+from livecaption.errors import LivecaptionError
 from livecaption.events import Final
 from livecaption.live.dialects.dialect import HttpAnswer
+from livecaption.live.dialects.openai_errors import object_of
 from livecaption.live.dialects.openai_items import speaker_letters
 from livecaption.live.dialects.refusals import JSON, refusal_headers
 from livecaption.recognition import ModelDescription, Task
@@ -28,20 +29,6 @@ CONTENT_TYPES: Mapping[ResponseFormat, str] = {
 OWNER = "livecaption"
 CREATED_S = 1_700_000_000
 """The time at which models were made, for clients that need one: nobody knows it."""
-CODES = {
-    "unauthorized": "invalid_api_key",
-    "unsupported_task": "unsupported_model",
-    "minutes_used_up": "insufficient_quota",
-    "overloaded": "server_overloaded",
-}
-"""OpenAI's codes for errors that it has too, by ours."""
-FIELDS = {
-    "unsupported_language": "language",
-    "unsupported_speakers": "response_format",
-    "invalid_container": "file",
-    "empty_recording": "file",
-}
-"""The fields that errors are about, by their code, unless an error names one."""
 
 
 def transcription(
@@ -120,7 +107,7 @@ def done(finals: Sequence[Final], duration_ms: int) -> str:
 
 def late_failure(error: LivecaptionError) -> str:
     """Return the server-sent event of a failure that came after the first text."""
-    return _event({"type": "error", "error": _error(error)})
+    return _event({"type": "error", "error": object_of(error)})
 
 
 def models(loaded: ModelDescription) -> dict[str, Any]:
@@ -133,19 +120,14 @@ def model(loaded: ModelDescription) -> dict[str, Any]:
     return {"id": loaded.model, "object": "model", "created": CREATED_S, "owned_by": OWNER}
 
 
-def refusal(error: LivecaptionError) -> HttpAnswer:
+def refusal(error: LivecaptionError, request_id: str = "") -> HttpAnswer:
     """Answer with the status of the error.
 
     Clients send a request again after many errors, with the whole recording. A header forbids that if it cannot help.
     """
+    del request_id  # each answer has it in a header
     headers = refusal_headers(error) | {"x-should-retry": "false" if error.retry_after_s is None else "true"}
-    return HttpAnswer(error.http_status, json.dumps({"error": _error(error)}, ensure_ascii=False), headers)
-
-
-def _error(error: LivecaptionError) -> dict[str, Any]:
-    kind = "server_error" if error.http_status >= 500 else "invalid_request_error"
-    field = (error.field if isinstance(error, InvalidUpload) else None) or FIELDS.get(error.code)
-    return {"message": error.message, "type": kind, "param": field, "code": CODES.get(error.code, error.code)}
+    return HttpAnswer(error.http_status, json.dumps({"error": object_of(error)}, ensure_ascii=False), headers)
 
 
 def _language(spoken: Sequence[Final]) -> str:

@@ -71,7 +71,7 @@ async def _transcribe(request: web.Request, task: Task) -> web.StreamResponse:
     response: web.StreamResponse | None = None
     spoken: list[Final] = []
     try:
-        async with uploading(request) as upload:
+        async with uploading(request, "openai") as upload:
             asked = fields.read(await upload.receive_form(), task)
             async with upload.transcribing(asked.options) as (recording, finals):
                 async for final in finals:

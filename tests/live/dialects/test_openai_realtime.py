@@ -497,12 +497,12 @@ def test_a_browser_shows_its_key_in_a_subprotocol_which_is_not_accepted() -> Non
     [
         (Unauthorized("no key"), 401, "invalid_api_key", "invalid_request_error"),
         (LimitReached("enough"), 429, "rate_limit_exceeded", "invalid_request_error"),
-        (Unavailable("busy", retry_after_s=2.4), 503, "overloaded", "server_error"),
+        (Unavailable("busy", retry_after_s=2.4), 503, "server_overloaded", "server_error"),
         (Unavailable("soon", code="loading"), 503, "loading", "server_error"),
     ],
 )
 def test_a_refusal_has_the_shape_of_openai(error: LivecaptionError, status: int, code: str, kind: str) -> None:
-    answer = ROUTE.refusal(error)
+    answer = ROUTE.refusal(error, "r1")
     assert answer.status == status
     assert json.loads(answer.body) == {"error": {"type": kind, "code": code, "message": error.message, "param": None}}
     assert answer.headers.get("Retry-After") == ("2" if error.retry_after_s else None)
