@@ -5,6 +5,7 @@ in memory. A session without a room is a room of its own, in which no other part
 """
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,7 @@ from functools import partial
 from livecaption.errors import InvalidMessage, Unavailable, UnknownSession, WrongState
 from livecaption.events import Snapshot
 from livecaption.live.dialects.commands import Finish, Open, RoomClaim
-from livecaption.live.event_log import Message, SnapshotMessage
+from livecaption.live.event_log import Message, SnapshotMessage, listed
 from livecaption.live.hub import News
 from livecaption.live.opener import RoomOfSession
 from livecaption.live.peer import Peer
@@ -177,11 +178,17 @@ class Rooms:
         if self._sessions.known(session_id) is None:
             self._rooms.pop(session_id, None)  # its own
 
-    def rename_part(self, session_id: str, title: str) -> None:
-        """Change the title of a session for its readers, and in its room."""
+    def rename_part(self, session_id: str, title: str | None, names: Mapping[int, str]) -> None:
+        """Change the title of a session, and names of its speakers, for its readers and in its room.
+
+        Raises:
+            InvalidMessage: see `LiveSession.name_speakers`.
+        """
         session = self._sessions.known(session_id)
         if session is not None:
-            session.hub.rename(title)
+            session.name_speakers(names)
+            if title is not None:
+                session.hub.rename(title)
         for room in self._rooms.values():
             room.rename(session_id, title)
 
@@ -303,11 +310,20 @@ def _snapshot(part: Part, database: Database) -> Message | None:
     """Return all captions of a part that is over, encoded; None: there are none."""
     record = database.session(part.id)
     finals = [] if record is None else [final for final in database.finals(record) if final.text]
-    if not finals:
+    if record is None or not finals:
         return None
     encoded = tuple(encode_final(replace(final, words=None)) for final in finals)
     tracks = dict.fromkeys(text.language for final in finals for text in final.translations or ())
-    snapshot = Snapshot(part.title, part.language, (), None, part.epoch, session=part.id, tracks=tuple(tracks) or None)
+    snapshot = Snapshot(
+        part.title,
+        part.language,
+        (),
+        None,
+        part.epoch,
+        session=part.id,
+        tracks=tuple(tracks) or None,
+        names=listed(record.names),
+    )
     return SnapshotMessage(part.end_seq, snapshot, part.epoch, encoded_finals=encoded)
 
 

@@ -13,7 +13,7 @@ import logging
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from livecaption.errors import StoreFailed, StoreUnusable
-from livecaption.events import Final, Translation
+from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows
 from livecaption.store.config import NO_HOME, StoreConfig
@@ -183,6 +183,10 @@ class TranscriptStore:
         """Append the translation of a final. `seq` is the number of its event."""
         self._submit([rows.translate(session_id, translation, seq)], written)
 
+    def name_speaker(self, session_id: SessionId, named: SpeakerNamed, written: Callable[[], None]) -> None:
+        """Write the name of a speaker, which replaces an older one."""
+        self._submit([rows.name_speaker(session_id, named)], written)
+
     def checkpoint(self, session_id: SessionId, checkpoint_ms: int, shift_ms: int = 0) -> None:
         """Note that audio before this point is transcribed or silent, so that a restarted server does not need it.
 
@@ -219,13 +223,13 @@ class TranscriptStore:
         """
         return await self._do(lambda database: database.delete(session_id))
 
-    async def rename(self, session_id: str, title: str) -> bool:
-        """Change the title of a session, and its words in the index. Return whether there is one.
+    async def rename(self, session_id: str, title: str | None, names: Mapping[int, str]) -> bool:
+        """Change the title of a session and its words in the index, and names of speakers. Return whether there is one.
 
         Raises:
-            StoreFailed: the title is the old one, or traces of that are still there.
+            StoreFailed: all is as it was, or traces of that are still there.
         """
-        return await self._do(lambda database: database.rename(session_id, title))
+        return await self._do(lambda database: database.rename(session_id, title, names))
 
     def _submit(self, statements: list[Statement], written: Callable[[], None]) -> None:
         submitted = self._writer.submit(*statements)

@@ -143,6 +143,19 @@ async def test_a_model_that_cannot_translate_as_it_should_ends_the_start_with_on
         await assert_clean_end(server)
 
 
+@pytest.mark.model
+async def test_speakers_without_a_network_for_voices_end_the_start_with_the_command_and_code_3(tmp_path: Path) -> None:
+    environment = {"XDG_DATA_HOME": str(tmp_path)}
+    async with serving("--speakers", "--workers", "1", engine="", environment=environment) as server:
+        assert await server.exited(within_s=30) == 3
+        errors = [line for line in server.lines if " ERROR " in line]
+        assert len(errors) == 1
+        assert errors[0].endswith(
+            "--speakers needs a network for voices, which is not installed: run livecaption models install speakers"
+        )
+        await assert_clean_end(server)
+
+
 async def test_a_server_whose_model_had_no_memory_at_first_becomes_ready(tmp_path: Path) -> None:
     """Row 53: such as that of a server before it, which the driver of the GPU has not freed yet."""
     (tmp_path / "memory").write_bytes(b"..")

@@ -42,9 +42,10 @@ async def start_server(aiohttp_client: Callable[..., Awaitable[Client]]) -> Star
         live: LiveConfig = DEFAULTS.live,
         admission: AdmissionConfig = DEFAULTS.admission,
         tracks: tuple[str, ...] = (),
+        speakers: bool = False,
         **server_settings: Any,
     ) -> Client:
-        engine = EngineConfig(engine="scripted", model=script, tracks=tracks)
+        engine = EngineConfig(engine="scripted", model=script, tracks=tracks, speakers=speakers)
         config = Config(engine=engine, store=store, live=live, admission=admission)
         config = replace(config, server=replace(config.server, **server_settings))
         client = await aiohttp_client(build_app(config, routes))

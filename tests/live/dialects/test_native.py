@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.audio.formats import AudioFormat
+from livecaption.captions.speakers import MAX_SPEAKERS
 from livecaption.errors import (
     ClientError,
     InvalidMessage,
@@ -18,7 +19,17 @@ from livecaption.errors import (
     Unavailable,
 )
 from livecaption.events import Ack, CaptionWord, ErrorReport, Final, Flushed
-from livecaption.live.dialects.commands import Audio, Command, Finish, Flush, Open, Ping, Reattach, RoomClaim
+from livecaption.live.dialects.commands import (
+    Audio,
+    Command,
+    Finish,
+    Flush,
+    NameSpeaker,
+    Open,
+    Ping,
+    Reattach,
+    RoomClaim,
+)
 from livecaption.live.dialects.dialect import Handshake
 from livecaption.live.dialects.native import (
     LIMITS,
@@ -49,6 +60,15 @@ def test_a_bare_start_means_16_khz_mono_pcm_and_partials() -> None:
     assert start.options.transcription == TranscriptionOptions()
     assert start.options.partials
     assert start.options.endpointing == DEFAULT
+
+
+@for_each(("speakers", "most"), [(True, MAX_SPEAKERS), (False, 0), (1, 1), (50, 50)])
+def test_speakers_are_as_many_as_there_may_be_or_as_are_expected(speakers: bool | int, most: int) -> None:
+    assert read(type="start", speakers=speakers).options.speakers == most
+
+
+def test_a_name_is_for_a_speaker_and_has_no_space_around_it() -> None:
+    assert read(type="name", speaker=3, name=" <b>Ada</b> ") == NameSpeaker(3, "<b>Ada</b>")
 
 
 def test_a_start_carries_every_option() -> None:
@@ -250,6 +270,11 @@ def test_a_message_becomes_its_type(message: dict[str, Any], expected: object) -
         ({"type": "start", "resume": {"session": ["x"], "token": "y", "last_seq": 1}}, "invalid_message"),
         ({"type": "start", "private": "yes"}, "invalid_message"),
         ({"type": "start", "keep": None}, "invalid_message"),
+        *(({"type": "start", "speakers": each}, "invalid_message") for each in (0, 51, -1, 2.0, "true", None, [])),
+        ({"type": "name", "speaker": "1", "name": "Ada"}, "invalid_message"),
+        ({"type": "name", "speaker": True, "name": "Ada"}, "invalid_message"),
+        ({"type": "name", "speaker": 1}, "invalid_name"),
+        ({"type": "name", "speaker": 1, "name": "x" * 10_000}, "invalid_name"),
         ({"type": "ping", "id": {}}, "invalid_message"),
         ({"type": "ping", "id": True}, "invalid_message"),
         ({"type": "ping", "id": 2**60}, "invalid_message"),

@@ -164,6 +164,19 @@ def test_an_update_that_the_model_refuses_changes_nothing() -> None:
     assert configure.options.transcription.language is None
 
 
+def test_speakers_that_the_server_does_not_have_are_refused_by_the_field_of_the_model() -> None:
+    dialect = OpenAIRealtime(OWN)
+    dialect.connected()
+    configure, _ = dialect.receive(asking(transcription={"model": "gpt-4o-transcribe-diarize"}))
+    assert isinstance(configure, Configure)
+    assert configure.options.speakers == 50
+    (refused,) = dialect.encode(ErrorReport("unsupported_speakers", "none here", fatal=False), 3)
+    assert json.loads(refused)["error"]["param"] == "session.audio.input.transcription.model"
+    configure, _ = dialect.receive(update())
+    assert isinstance(configure, Configure)
+    assert configure.options.speakers == 0
+
+
 def test_the_session_opens_with_the_connection() -> None:
     (opening,) = OpenAIRealtime(OWN).connected()
     assert isinstance(opening, Open)
