@@ -13,7 +13,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 CAPTIONS = """
 async () => {
-  const { RollUp, TranscriptView } = await import('/static/captions.js');
+  const { RollUp } = await import('/static/captions.js');
+  const { TranscriptView } = await import('/static/transcript-view.js');
   const element = (id) => document.getElementById(id);
   element('welcome').hidden = element('transcript-empty').hidden = true;
   const rollUp = new RollUp(element('roll-up'), element('roll-up-lines'));

@@ -403,7 +403,7 @@ async def test_the_sound_of_a_tab_is_captioned_until_it_is_closed(
 
         page = await context.new_page()
         await page.goto(scripted_server.url)
-        await page.get_by_label("Sound").select_option("Tab or screen sound")
+        await page.locator("#source").select_option("Tab or screen sound")
         await press_start(page)
         await expect(page.locator("#transcript p").first).to_contain_text("One two", timeout=SPEECH_TIMEOUT_MS)
 
@@ -418,7 +418,7 @@ async def test_a_share_without_sound_is_explained(scripted_server: Server, open_
     await page.evaluate(
         "navigator.mediaDevices.getDisplayMedia = async () => document.createElement('canvas').captureStream()"
     )
-    await page.get_by_label("Sound").select_option("Tab or screen sound")
+    await page.locator("#source").select_option("Tab or screen sound")
     await press_start(page)
     await expect(page.get_by_role("alert")).to_contain_text("The share has no sound")
     await expect(page.locator("#state")).to_have_text("Not started")
@@ -429,7 +429,7 @@ async def test_a_reader_who_scrolled_back_is_left_in_peace(scripted_server: Serv
     page = await open_page(scripted_server.url)
     seen = await page.evaluate(
         """async () => {
-          const { TranscriptView } = await import('/static/captions.js');
+          const { TranscriptView } = await import('/static/transcript-view.js');
           const [log, jump] = [document.getElementById('transcript'), document.getElementById('jump')];
           const view = new TranscriptView(log, jump);
           const add = (n) => view.add({ text: `Sentence ${n}.`, startMs: n * 1000, language: 'en' });

@@ -499,14 +499,14 @@ async def test_each_error_that_people_can_meet_has_words_of_its_own(module_page:
     }
     assert len(codes) > 30
     ends_nothing = {"transcription_failed", "worker_died", "quarantined", "non_finite_audio", "truncated_audio"}
-    ends_nothing |= {"wrong_encoding"}
+    ends_nothing |= {"wrong_encoding", "invalid_name", "unknown_speaker"}
     of_transcripts = {"local_only", "no_store", "overloaded", "store_failed", "forbidden_origin", "unknown_session"}
+    of_transcripts |= {"invalid_name"}
     # The page opens a dialog, or the readers' page shows a state.
     elsewhere = {"too_many_readers", "unknown_room"}
     # No page sends what these refuse.
     never = {
         "unsupported_encoding",
-        "unsupported_channels",
         "unsupported_task",
         "invalid_container",
         "upgrade_required",
