@@ -1,13 +1,13 @@
 // @ts-check
 /**
- * Audio render thread: the channels of the source -> mono 16-bit PCM at the context's own rate.
+ * Audio render thread: the channels of the source -> mono 16-bit PCM, at 16 kHz.
  *
- * Each message is a `Chunk`: about 40 ms of audio and its levels. Nothing is resampled here: the server resamples
- * better than a page can, and a context forced to 16 kHz does not open microphones of other rates in Firefox
- * (Bugzilla 1674892).
+ * Each message is a `Chunk`: about 40 ms of audio and its levels. The context keeps its own rate, because one that is
+ * forced to 16 kHz does not open microphones of other rates in Firefox (Bugzilla 1674892).
  */
 
 import { Downmixer } from "./downmix.js";
+import { Resampler, sentRateHz } from "./resampler.js";
 
 /** @import { Chunk } from "./microphone.js" */
 
@@ -25,10 +25,11 @@ const { AudioWorkletProcessor, registerProcessor, sampleRate } = /** @type {Audi
 );
 
 // Long enough that messages cost little, short enough that captions are not visibly later.
-const CHUNK_SAMPLES = Math.round(sampleRate * 0.04);
+const CHUNK_SAMPLES = Math.round(sentRateHz(sampleRate) * 0.04);
 
 class CaptureProcessor extends AudioWorkletProcessor {
   #downmixer = new Downmixer(sampleRate);
+  #resampler = new Resampler(sampleRate);
   #mono = new Float32Array(0);
   #pcm = new Int16Array(CHUNK_SAMPLES);
   #filled = 0;
@@ -42,7 +43,7 @@ class CaptureProcessor extends AudioWorkletProcessor {
   process([channels], [output]) {
     if (this.#mono.length !== output[0].length) this.#mono = new Float32Array(output[0].length);
     this.#downmixer.mix(channels, this.#mono);
-    for (const sample of this.#mono) this.#push(sample);
+    for (const sample of this.#resampler.push(this.#mono)) this.#push(sample);
     return true;
   }
 

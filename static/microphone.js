@@ -6,6 +6,7 @@
  * whose code `words.js` explains.
  */
 
+import { sentRateHz } from "./resampler.js";
 import { Problem } from "./words.js";
 
 /**
@@ -112,8 +113,9 @@ export class Capture {
     };
   }
 
+  /** The rate of its chunks. */
   get sampleRateHz() {
-    return this.#context.sampleRate;
+    return sentRateHz(this.#context.sampleRate);
   }
 
   /**

@@ -81,6 +81,7 @@ export class SinksPanel {
 
   #toggle() {
     clearInterval(this.#looking);
+    list.replaceChildren(); // the sinks of another session
     if (!panel.open) return;
     this.#look();
     this.#looking = setInterval(() => this.#look(), LOOK_MS);
@@ -88,8 +89,9 @@ export class SinksPanel {
 
   async #look() {
     await this.#try(async () => {
+      const place = this.#options.place();
       const { sinks } = await (await this.#request("GET", "")).json();
-      this.#show(sinks);
+      if (place === this.#options.place()) this.#show(sinks);
     });
   }
 

@@ -19,8 +19,6 @@ from livecaption.captions.stabilizer import units
 from livecaption.events import CaptionWord, Final, Turn
 from livecaption.recognition import Hypothesis, Voice, Word
 
-MAX_SPEAKERS = 50
-"""The most speakers of a stream. It may expect fewer."""
 SAME = 0.5
 """Cosine of a voice and a speaker's mean from which on they are one person. Less: two people become one for good. More:
 one person becomes two."""

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.delivery.services import SERVICES
 from livecaption.errors import ConfigError, InvalidMessage
-from livecaption.live.room_state import check_name
+from livecaption.live.room_state import MAX_NAME_CHARACTERS, check_name, is_name
 from livecaption.wire import from_plain
 
 OBS = "obs"
@@ -94,7 +94,8 @@ def check_sink_name(name: str) -> None:
     Raises:
         InvalidMessage: a sink cannot have it.
     """
-    check_name(name)
+    if not is_name(name):
+        raise InvalidMessage(f"the name of a sink has 1 to {MAX_NAME_CHARACTERS} letters, digits, or characters of ._-")
 
 
 def parse(parsed: Mapping[str, Any], source: str) -> dict[tuple[str, str], Destination]:
@@ -123,8 +124,8 @@ def parse(parsed: Mapping[str, Any], source: str) -> dict[tuple[str, str], Desti
             # The name is not shown if it may be a secret in the wrong place.
             raise ConfigError(f"{where}: {len(unknown)} unknown settings; known are room, name, {', '.join(FIELDS)}")
         try:
-            for each in (room, name):
-                check_sink_name(each if isinstance(each, str) else "")
+            check_name(room if isinstance(room, str) else "")
+            check_sink_name(name if isinstance(name, str) else "")
             destination: Destination = from_plain(Destination, settings, lenient=True)
         except (InvalidMessage, ValueError) as error:
             raise ConfigError(f"{where}: {error}") from None

@@ -205,6 +205,7 @@ class Sink:
                     logger.info("the sink %s works again", self.name)
                 await self._pause(delay_s)
             self._all_sent.set()
+        await self._close_former()
         await self._receiver.close()
         self._on_end(self)
 
@@ -295,8 +296,11 @@ class Sinks:
 
     async def detach_all(self, key: Key) -> None:
         """Stop all sinks of a source, such as a session that was deleted."""
-        for sink in self.of(key):
-            await self.detach(key, sink.name)
+        ending = self.of(key)
+        for sink in ending:
+            del self._sinks[key, sink.name]  # all at once: the next ones may end by themselves, or be detached
+        for sink in ending:
+            await self._end(sink)
 
     def find(self, key: Key, name: str) -> Sink:
         """Return the sink of a source with this name.

@@ -72,10 +72,13 @@ async def refusals_in_shape(request: web.Request, handler: Handler) -> web.Strea
         refusal = _refusal_at(request.path, request.app[SERVICES].config.server.spoken_protocols)
         if refusal is None:
             raise
-        if isinstance(error, web.HTTPNotFound):
-            return http.answer(refusal(UnknownAddress("this server has no such address"), logs.request_id()))
-        refused = http.answer(refusal(WrongMethod(f"this address takes no {request.method}"), logs.request_id()))
-        refused.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
+        ours: LivecaptionError = UnknownAddress("this server has no such address")
+        if isinstance(error, web.HTTPMethodNotAllowed):
+            ours = WrongMethod(f"this address takes no {request.method}")
+        http.log_refusal(request, ours)
+        refused = http.answer(refusal(ours, logs.request_id()))
+        if hdrs.ALLOW in error.headers:
+            refused.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
         return refused
 
 

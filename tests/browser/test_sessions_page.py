@@ -370,3 +370,28 @@ async def test_captions_of_a_session_that_runs_are_sent_to_a_service(
         async for _ in stream:
             pass
         await expect(item).to_have_count(0)
+
+
+async def test_sinks_of_one_session_are_not_shown_with_another(
+    serve_stored: ServeStored, open_sessions: OpenSessions
+) -> None:
+    server = await serve_stored()
+    async with (
+        receiving() as receiver,
+        connect(server.url, StreamSettings(title="Sent on")),
+        connect(server.url, StreamSettings(title="Kept here")),
+    ):
+        page = await open_sessions(server)
+        await page.get_by_label("Show empty ones too").check()
+        await page.get_by_role("button", name="Sent on").click()
+        await page.locator("#sinks summary").click()
+        await page.get_by_label("Address that the service gives").fill(receiver.url)
+        await page.get_by_role("button", name="Send captions there").click()
+        items = page.locator("#sink-list li")
+        await expect(items).to_have_count(1)
+        await page.route("**/sinks", lambda _: None)  # no answer comes
+        await page.get_by_role("button", name="Kept here").click()
+        await expect(page.locator("#opened-title")).to_have_text("Kept here")
+        await page.locator("#sinks summary").click()
+        await expect(page.locator("#sink-url")).to_be_visible()
+        await expect(items).to_have_count(0)

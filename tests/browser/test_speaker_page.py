@@ -456,6 +456,7 @@ async def test_the_choices_for_an_event_are_sent_with_its_start_and_remembered(
     await press(page, "Start captions")
     await expect_state(page, "Live")
     start = starts[0]
+    assert (start["encoding"], start["sample_rate"]) == ("pcm_s16le", 16_000)  # a third of what the browser captures
     assert start["hotwords"] == ["Zuse", "Ada Lovelace", "livecaption"]
     assert (start["title"], start["endpointing"], start["keep"]) == ("Morning", {"preset": "accurate"}, False)
     assert (await room_at(page, await shared_link(page)))["title"] == "Morning"

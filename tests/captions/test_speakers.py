@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livecaption.captions.speakers import MAX_SPEAKERS, Speakers, highest_speaker, spoken_by
+from livecaption.captions.speakers import Speakers, highest_speaker, spoken_by
 from livecaption.captions.stabilizer import units
-from livecaption.events import CaptionWord, Final, Turn
+from livecaption.events import MAX_SPEAKERS, CaptionWord, Final, Turn
 from livecaption.recognition import Hypothesis, Voice, Word
 
 N = 192

@@ -1,5 +1,7 @@
 """A sink of one session: it goes on while the publisher is away, and goes itself once everything is sent."""
 
+import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -68,7 +70,8 @@ async def test_the_texts_have_the_time_of_the_speech(client: Client, receiver: C
     await attached(client, receiver, ready["session"])
     await said(socket, TALK)
     await receiver.took(1)
-    assert not receiver.texts[0].startswith("1970")
+    spoken_at = datetime.fromisoformat(receiver.texts[0].partition(" ")[0]).replace(tzinfo=UTC)
+    assert abs(spoken_at - datetime.now(UTC)) < timedelta(minutes=1)
     await end(socket)
 
 
@@ -139,6 +142,20 @@ async def test_a_part_of_a_room_has_sinks_of_its_own(client: Client, receiver: C
     await said(next_part, TALK)
     await end(next_part)
     assert words(receiver) == [text]
+
+
+async def test_all_sinks_of_a_session_end_also_while_somebody_detaches_one(
+    client: Client, receiver: CaptionReceiver
+) -> None:
+    socket, ready = await begun(client)
+    key = session_key(ready["session"])
+    await attached(client, receiver, ready["session"], "youtube")
+    all_sinks = await attached(client, receiver, ready["session"], "zoom")
+    ended, late = await asyncio.gather(all_sinks.detach_all(key), all_sinks.detach(key, "zoom"), return_exceptions=True)
+    assert ended is None
+    assert isinstance(late, UnknownSession)
+    assert all_sinks.all == []
+    await end(socket)
 
 
 async def test_nothing_is_attached_to_a_session_that_is_over(client: Client, receiver: CaptionReceiver) -> None:

@@ -121,6 +121,8 @@ async def talk(client: ClientSession) -> tuple[dict[str, Any], dict[str, str]]:
     await get("wrong token", f"/v1/stats?token={WRONG}", Authorization=f"Bearer {WRONG}")
     await get("search", f"/v1/sessions?q={SAID}", **operator)
     await get("wrong address", f"/{TOKEN}/{ROOM}?reader_token={reader_token}")
+    await get("wrong address of OpenAI", "/v1/audio/speech")
+    await get("wrong method of OpenAI", "/v1/audio/transcriptions")
     await get("named by the proxy", "/healthz", **{"X-Request-Id": "0123-abcd"})
     await get("named too long", "/healthz", **{"X-Request-Id": TOKEN + "x" * 100})
     await get("page", f"/watch/{ROOM}")
@@ -175,6 +177,8 @@ async def test_each_request_is_a_line_with_its_route_and_the_client_behind_the_p
         "wrong token": ("/v1/stats", 401, "unauthorized"),
         "search": ("/v1/sessions", 200, None),
         "wrong address": ("-", 404, None),
+        "wrong address of OpenAI": ("-", 404, "unknown_address"),
+        "wrong method of OpenAI": ("-", 405, "wrong_method"),
         "page": ("/watch/{room}", 200, None),
     }
     for name, (route, status, code) in expected.items():

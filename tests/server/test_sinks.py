@@ -105,8 +105,9 @@ async def test_a_wrong_body_is_refused_without_being_shown(
 
 
 async def test_names_of_rooms_and_sinks_have_the_same_form(client: Client, receiver: CaptionReceiver) -> None:
-    await asked(client, "PUT", "/v1/rooms/a%20room/sinks/zoom", 400, json=body(receiver))
-    await asked(client, "PUT", f"{SINKS}/a%20sink", 400, json=body(receiver))
+    for path, what in (("/v1/rooms/a%20room/sinks/zoom", "room"), (f"{SINKS}/a%20sink", "sink")):
+        refused = await asked(client, "PUT", path, 400, json=body(receiver))
+        assert refused["message"].startswith(f"the name of a {what} has 1 to 64 letters")
 
 
 async def test_pages_of_other_sites_and_other_machines_attach_nothing(
