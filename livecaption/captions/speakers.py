@@ -9,7 +9,7 @@ docs/decisions/0062-speakers.md.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
@@ -35,9 +35,9 @@ MAX_WEIGHT_MS = 60_000
 
 @dataclass(slots=True)
 class _Mean:
-    """The mean of a speaker's voices, as their sum: float32 [n], weighted by ms of speech."""
+    """The mean of a speaker's voices, as their sum: float32 [n], weighted by ms of speech. It is never logged."""
 
-    sum: npt.NDArray[np.float32]
+    sum: npt.NDArray[np.float32] = field(repr=False)
     weight_ms: float
 
     def cosine(self, voice: Voice) -> float:
