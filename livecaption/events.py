@@ -41,6 +41,9 @@ __all__ = [
 PROTOCOL_VERSION = 1
 """The version of the events and of the messages of `messages`."""
 
+MAX_SPEAKERS = 50
+"""The most speakers of a stream, as long as one server runs. It may expect fewer."""
+
 EndReason = Literal["silence", "max_length", "flush", "discard", "stop", "disconnect"]
 """Reason of the end of an utterance. After `discard` its final is empty, because the publisher withdrew the audio."""
 

@@ -9,7 +9,7 @@ docs/decisions/0062-speakers.md.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
@@ -19,8 +19,6 @@ from livecaption.captions.stabilizer import units
 from livecaption.events import CaptionWord, Final, Turn
 from livecaption.recognition import Hypothesis, Voice, Word
 
-MAX_SPEAKERS = 50
-"""The most speakers of a stream. It may expect fewer."""
 SAME = 0.5
 """Cosine of a voice and a speaker's mean from which on they are one person. Less: two people become one for good. More:
 one person becomes two."""
@@ -37,9 +35,9 @@ MAX_WEIGHT_MS = 60_000
 
 @dataclass(slots=True)
 class _Mean:
-    """The mean of a speaker's voices, as their sum: float32 [n], weighted by ms of speech."""
+    """The mean of a speaker's voices, as their sum: float32 [n], weighted by ms of speech. It is never logged."""
 
-    sum: npt.NDArray[np.float32]
+    sum: npt.NDArray[np.float32] = field(repr=False)
     weight_ms: float
 
     def cosine(self, voice: Voice) -> float:

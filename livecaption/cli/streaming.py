@@ -9,12 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from livecaption.captions.language_names import language_code
-from livecaption.captions.speakers import MAX_SPEAKERS
 from livecaption.cli.sources import Arriving, Broadcast, Source, raw_chunks, source, store
 from livecaption.cli.terminal import complain, stderr
 from livecaption.config import Config
 from livecaption.errors import ConfigError, InvalidAudio, InvalidMessage, LivecaptionError
-from livecaption.events import ErrorReport, Gap, Ready
+from livecaption.events import MAX_SPEAKERS, ErrorReport, Gap, Ready
 
 if TYPE_CHECKING:
     from ssl import SSLContext

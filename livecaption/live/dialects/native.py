@@ -12,9 +12,8 @@ from typing import Any, ClassVar
 
 from livecaption.audio.formats import CHANNEL_MODES, CONTAINER, AudioFormat
 from livecaption.captions.language_names import language_code
-from livecaption.captions.speakers import MAX_SPEAKERS
 from livecaption.errors import ConfigError, InvalidMessage, LivecaptionError, WrongState
-from livecaption.events import Event
+from livecaption.events import MAX_SPEAKERS, Event
 from livecaption.live.dialects.address import OPTIONS, start_fields
 from livecaption.live.dialects.closing import close_of
 from livecaption.live.dialects.commands import (

@@ -12,8 +12,8 @@ from typing import Any
 
 from livecaption.audio.formats import AudioFormat
 from livecaption.captions.language_names import language_code
-from livecaption.captions.speakers import MAX_SPEAKERS
 from livecaption.errors import InvalidMessage
+from livecaption.events import MAX_SPEAKERS
 from livecaption.live.dialects.json_messages import is_text
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TranscriptionOptions

@@ -11,8 +11,8 @@ from typing import Literal, get_args
 
 from livecaption.audio.formats import CONTAINER, AudioFormat
 from livecaption.captions.language_names import language_code
-from livecaption.captions.speakers import MAX_SPEAKERS
 from livecaption.errors import InvalidUpload
+from livecaption.events import MAX_SPEAKERS
 from livecaption.live.dialects.native import MAX_HOTWORD_CHARACTERS, MAX_HOTWORDS, MAX_LANGUAGES, MAX_PROMPT_CHARACTERS
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import Task, TranscriptionOptions

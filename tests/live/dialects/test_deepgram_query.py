@@ -6,8 +6,8 @@ from urllib.parse import parse_qsl
 import pytest
 
 from livecaption.audio.formats import AudioFormat
-from livecaption.captions.speakers import MAX_SPEAKERS
 from livecaption.errors import InvalidMessage
+from livecaption.events import MAX_SPEAKERS
 from livecaption.live.dialects.deepgram_query import MAX_KEYTERMS, DeepgramOptions, live_options, recorded_options
 from livecaption.recognition import TranscriptionOptions
 from livecaption.speech.endpointing import RECORDINGS, EndpointingConfig

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.audio.formats import AudioFormat
-from livecaption.captions.speakers import MAX_SPEAKERS
 from livecaption.errors import (
     ClientError,
     InvalidMessage,
@@ -18,7 +17,7 @@ from livecaption.errors import (
     Unauthorized,
     Unavailable,
 )
-from livecaption.events import Ack, CaptionWord, ErrorReport, Final, Flushed
+from livecaption.events import MAX_SPEAKERS, Ack, CaptionWord, ErrorReport, Final, Flushed
 from livecaption.live.dialects.commands import (
     Audio,
     Command,

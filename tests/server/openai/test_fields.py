@@ -3,8 +3,8 @@
 import pytest
 
 from livecaption.audio.formats import CONTAINER
-from livecaption.captions.speakers import MAX_SPEAKERS
 from livecaption.errors import InvalidUpload
+from livecaption.events import MAX_SPEAKERS
 from livecaption.server.openai.fields import Asked, read
 from livecaption.speech.endpointing import RECORDINGS
 from tests.support.cases import for_each
