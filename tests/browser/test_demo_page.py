@@ -22,12 +22,18 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 # With this the recording is a single utterance.
 ONE_UTTERANCE = ("--silence", "1500")
 SCRIPTED = ("--engine", "scripted")
-SENTENCE = (
-    "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country."
-)
+SENTENCE = "And so, my fellow Americans, ask not what your country can do for you."
+SENTENCE_S = 7.8
 
-# What a first final may take: the model's loading, 11 s of speech, a busy machine.
+# What a first final may take: the model's loading, 8 s of speech, a busy machine.
 SPEECH_TIMEOUT_MS = 40_000
+
+# A user who shares a tab when asked for one, and refuses the microphone.
+SHARES_ALONE = (
+    "--use-fake-device-for-media-stream",
+    "--deny-permission-prompts",
+    "--auto-select-tab-capture-source-by-title=The talk",
+)
 
 OpenPage = Callable[..., Awaitable[Page]]
 
@@ -82,10 +88,11 @@ async def downloaded(page: Page, button: str) -> tuple[str, str]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def president(launch: Launch, tmp_path: Path) -> AsyncIterator[BrowserContext]:
-    """A profile in a browser whose microphone plays a sentence of 11 s, and then silence."""
+    """A profile in a browser whose microphone plays a sentence of 8 s, and then silence."""
     samples, sample_rate_hz = soundfile.read(JFK)
+    samples = np.concatenate([samples[: int(SENTENCE_S * sample_rate_hz)], np.zeros(20 * sample_rate_hz)])
     wav = tmp_path / "jfk.wav"
-    soundfile.write(wav, np.concatenate([samples, np.zeros(2 * sample_rate_hz)]), sample_rate_hz, subtype="PCM_16")
+    soundfile.write(wav, samples, sample_rate_hz, subtype="PCM_16")
     async with await (await launch(*microphone(wav))).new_context() as context:
         yield context
 
@@ -378,7 +385,7 @@ async def test_a_microphone_allowed_after_cancelling_is_closed_at_once(
 async def test_the_sound_of_a_tab_is_captioned_until_it_is_closed(
     scripted_server: Server, launch: Launch, speech_wav: Path
 ) -> None:
-    browser = await launch("--auto-select-tab-capture-source-by-title=The talk", whole=True)
+    browser = await launch(*SHARES_ALONE, whole=True)
     async with await browser.new_context() as context:
         talk = await context.new_page()
         await talk.route("http://talk.test/speech.wav", lambda route: route.fulfill(path=speech_wav))
@@ -509,7 +516,7 @@ async def test_the_page_shows_that_the_model_does_not_support_a_language(
 
 
 async def test_a_refused_microphone_is_explained(scripted_server: Server, launch: Launch) -> None:
-    browser = await launch("--use-fake-device-for-media-stream", "--deny-permission-prompts", whole=True)
+    browser = await launch(*SHARES_ALONE, whole=True)
     async with await browser.new_page() as page:
         await page.goto(scripted_server.url)
         await press_start(page)
@@ -518,11 +525,10 @@ async def test_a_refused_microphone_is_explained(scripted_server: Server, launch
         await expect(page.locator("#state")).to_have_text("Not started")
 
 
-async def test_an_insecure_address_is_explained_with_its_ways_out(serve: Serve, launch: Launch) -> None:
+async def test_an_insecure_address_is_explained_with_its_ways_out(serve: Serve, speaking_browser: Browser) -> None:
     """Browsers hide the microphone from plain http, except on the machine itself."""
     server = await serve(*SCRIPTED, "--allowed-host", "livecaption.test")
-    browser = await launch("--host-resolver-rules=MAP livecaption.test 127.0.0.1")
-    async with await browser.new_page() as page:
+    async with await speaking_browser.new_page() as page:
         await page.goto(f"http://livecaption.test:{server.port}/")
         alert = page.get_by_role("alert")
         await expect(alert).to_contain_text("Browsers do not allow the microphone at this address")
