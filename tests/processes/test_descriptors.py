@@ -63,7 +63,7 @@ async def test_more_readers_than_descriptors_end_no_session_and_a_dead_worker_co
     """Connections that wait for admission have descriptors too."""
     async with serving("--workers=1", "--max-streams=3", command=FEW) as server:
         url = await server.ready()
-        await server.logged(rf"{N_DESCRIPTORS} file descriptors are enough for \d+ readers, not for 5000 \(--max-readers\)")
+        await server.logged(rf"{N_DESCRIPTORS} file descriptors are enough for \d+ readers, not for 5000 \(--max-r")
         async with speaking(url, 3) as publishers:
             session = (await publishers[0].received("ready"))["session"]
             async with readers(url, session, N_READERS) as answers:
