@@ -304,10 +304,11 @@ def test_a_text_too_short_for_its_window_is_no_partial_and_is_decoded_once_more_
 ) -> None:
     """Which text stops too early depends on the processor; the bound makes every text too short on all of them."""
     engine = load_engine(find_model(), device="cpu", threads=1, thresholds=Thresholds(min_tokens_per_s=7))
-    partial, final = engine.transcribe([Window(samples["jfk"], is_final=False), Window(samples["jfk"], is_final=True)])
+    phrase = samples["jfk"][8 * 16_000 :]
+    partial, final = engine.transcribe([Window(phrase, is_final=False), Window(phrase, is_final=True)])
     assert (partial.suspicious, partial.redone) == (True, False)
     assert (final.suspicious, final.redone) == (False, True)
-    assert final.text.endswith("what you can do for your country.")
+    assert "you can do for your country" in final.text
 
 
 def test_a_final_of_two_texts_with_a_long_pause_between_them_has_both(clips: dict[str, Clip], samples: Samples) -> None:
