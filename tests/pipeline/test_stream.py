@@ -492,7 +492,7 @@ def test_a_pause_in_silence_or_after_the_end_ends_nothing() -> None:
 IN_SPEECH_S = 3.0
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("script", "patience_s"),
     [
         ("speech 1200ms", IN_SPEECH_S),
@@ -629,7 +629,7 @@ def test_the_status_has_the_age_of_a_final_that_does_not_come() -> None:
     assert stream.status(9.0).lag_ms == 0
 
 
-@pytest.mark.parametrize("seed", range(4))
+@for_each("seed", range(4))
 def test_bytes_cut_anywhere_give_the_same_events_and_the_same_windows(seed: int) -> None:
     data = pcm_s16le(sound(TWO_UTTERANCES))
     chance = random.Random(seed)
@@ -773,8 +773,8 @@ def test_a_pause_before_any_words_are_known_does_not_end_the_utterance_where_wor
         assert len([event for event in events(outputs) if isinstance(event, SpeechEnd)]) == n_ended
 
 
-@pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (44_100, 2), (11_025, 1), (96_000, 3)])
-@pytest.mark.parametrize("seed", range(3))
+@for_each(("rate", "channels"), [(16_000, 1), (44_100, 2), (11_025, 1), (96_000, 3)])
+@for_each("seed", range(3))
 def test_audio_broken_off_anywhere_and_sent_again_from_received_ms_gives_the_same_windows(
     rate: int, channels: int, seed: int
 ) -> None:
@@ -823,9 +823,7 @@ def stretches(finals: Iterable[Final]) -> list[tuple[int, int]]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("max_utterance_ms", "delay", "offset"), [(15_000, 0, 0), (15_000, 4, 1), (2_000, 0, 1), (2_000, 4, 0)]
-)
+@for_each(("max_utterance_ms", "delay", "offset"), [(15_000, 0, 0), (15_000, 4, 1), (2_000, 0, 1), (2_000, 4, 0)])
 def test_wherever_a_server_dies_the_next_one_goes_on_without_a_word_lost_or_doubled(
     max_utterance_ms: int, delay: int, offset: int
 ) -> None:
@@ -1172,7 +1170,7 @@ def test_a_discard_after_the_end_is_refused() -> None:
         stream.discard(0.0)
 
 
-@pytest.mark.parametrize("part", [0.0, 0.2, 0.41, 0.6, 0.9])
+@for_each("part", [0.0, 0.2, 0.41, 0.6, 0.9])
 def test_a_stream_discarded_anywhere_gives_every_started_utterance_one_final_and_goes_on(part: float) -> None:
     data = pcm_s16le(sound(TWO_UTTERANCES))
     cut = round(len(data) * part)

@@ -336,8 +336,8 @@ def watched(n_streams: int, name: str = "steep") -> Watched:
     return seen
 
 
-@pytest.mark.parametrize("name", ["flat", "steep"])
-@pytest.mark.parametrize(("n_streams", "p95_s"), [(1, 0.3), (8, 0.5), (24, 0.8), (48, 0.9), (96, 1.0)])
+@for_each("name", ["flat", "steep"])
+@for_each(("n_streams", "p95_s"), [(1, 0.3), (8, 0.5), (24, 0.8), (48, 0.9), (96, 1.0)])
 def test_finals_are_in_time_however_many_speak(n_streams: int, p95_s: float, name: str) -> None:
     """The endpoint's silence comes on top, of 0.5 to 0.9 s."""
     server = watched(n_streams, name)
@@ -348,10 +348,8 @@ def test_finals_are_in_time_however_many_speak(n_streams: int, p95_s: float, nam
     assert max(server.n_waiting) <= max(4, n_streams // 3)
 
 
-@pytest.mark.parametrize("name", ["flat", "steep"])
-@pytest.mark.parametrize(
-    ("n_streams", "interval_at_most_ms", "wait_p95_s"), [(1, 500, 0.3), (8, 600, 0.8), (24, 2200, 1.5)]
-)
+@for_each("name", ["flat", "steep"])
+@for_each(("n_streams", "interval_at_most_ms", "wait_p95_s"), [(1, 500, 0.3), (8, 600, 0.8), (24, 2200, 1.5)])
 def test_partials_come_as_often_as_there_is_time_for_and_do_not_wait(
     n_streams: int, interval_at_most_ms: int, wait_p95_s: float, name: str
 ) -> None:
@@ -369,7 +367,7 @@ def test_partials_do_not_come_and_go(n_streams: int) -> None:
     assert sum(before != now for before, now in pairwise(paused)) <= 3
 
 
-@pytest.mark.parametrize("n_streams", [8, 24, 48, 96])
+@for_each("n_streams", [8, 24, 48, 96])
 def test_the_interval_is_as_configured_five_seconds_after_the_load_has_gone(n_streams: int) -> None:
     server = SimulatedServer()
     server.join(n_streams)

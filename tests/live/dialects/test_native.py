@@ -125,7 +125,7 @@ def test_two_channels_of_a_container_are_kept_apart_unless_another_number_is_nam
     assert read(type="start", encoding="auto", channel_mode="separate", channels=6).options.n_channels_apart == 6
 
 
-@pytest.mark.parametrize("wrong", ["apart", None, True, 2, ["separate"]])
+@for_each("wrong", ["apart", None, True, 2, ["separate"]])
 def test_another_channel_mode_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidMessage, match="channel_mode must be mix or separate"):
         read(type="start", channel_mode=wrong)
@@ -161,7 +161,7 @@ def test_an_address_may_name_the_room_that_its_start_is_about() -> None:
     assert (named.claimed, named.claimed_room, named.connected()) == ("", "pycon", [])
 
 
-@pytest.mark.parametrize(
+@for_each(
     "room",
     [
         "pycon",

@@ -234,7 +234,7 @@ def test_silence_that_is_committed_has_an_empty_transcript() -> None:
     assert events[-1]["transcript"] == ""
 
 
-@pytest.mark.parametrize("before", [[], chunks(SILENCE[:4000]), [*chunks(SILENCE), commit()], [*chunks(TURN), CLEAR]])
+@for_each("before", [[], chunks(SILENCE[:4000]), [*chunks(SILENCE), commit()], [*chunks(TURN), CLEAR]])
 def test_a_commit_of_nothing_is_an_error_that_names_it(before: list[str]) -> None:
     error = talk(MANUAL, before, commit("last"))[-1]
     assert error["type"] == "error"
@@ -242,8 +242,8 @@ def test_a_commit_of_nothing_is_an_error_that_names_it(before: list[str]) -> Non
     assert error["error"]["type"] == "invalid_request_error"
 
 
-@pytest.mark.parametrize("turns", [{"type": "server_vad"}, {"type": "semantic_vad"}, None])
-@pytest.mark.parametrize("audio", [b"", SILENCE[:2000], SILENCE, SPEECH, TURN, TURN + SPEECH])
+@for_each("turns", [{"type": "server_vad"}, {"type": "semantic_vad"}, None])
+@for_each("audio", [b"", SILENCE[:2000], SILENCE, SPEECH, TURN, TURN + SPEECH])
 def test_a_client_that_commits_and_clears_at_the_end_gets_all_answers(turns: Any, audio: bytes) -> None:
     """That is how openai-agents ends its input. It waits for the items that are committed before `cleared`."""
     events = talk(asking(turn_detection=turns), chunks(audio), commit("last"), CLEAR)
