@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support import peer_clients
-from tests.support.foreign import client
+from tests.support.foreign import load
 from tests.support.serving import PAUSE, SPEECH
 from tests.support.wyoming import Ports, serving
 
-client("wyoming.audio")
+load("wyoming.audio")
 from wyoming.asr import Transcript, TranscriptChunk  # noqa: E402 - the package may be missing
 from wyoming.client import AsyncClient  # noqa: E402
 from wyoming.error import Error  # noqa: E402

@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from tests.support.foreign import client
+from tests.support.foreign import client, load
 
 CHUNK_BYTES = 8192
 WHISPER_LIVE = """
@@ -67,7 +67,7 @@ async def whisper_live(port: str, pcm: bytes, environment: dict[str, str], langu
 
 async def wyoming(port: int, pcm: bytes, rate: int = 16_000, language: str = "en") -> list[tuple[str, dict[str, Any]]]:
     """Transcribe with the client of `wyoming`; return the types and data of all events."""
-    client("wyoming.audio")
+    load("wyoming.audio")
     from wyoming.asr import Transcribe
     from wyoming.audio import AudioChunk, AudioStart, AudioStop
     from wyoming.client import AsyncClient
