@@ -21,7 +21,7 @@ class Client:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # pytest looks for these in whatever a file has
+        if name.startswith("_"):  # pytest asks each object of a file for these
             raise AttributeError(name)
         return getattr(_imported(self._name), name)
 
