@@ -148,7 +148,7 @@ os.environ["LIVECAPTION_STORE"] = "none"
 """No started server writes among the transcripts of the user who runs the tests; a test of a store names its place."""
 
 # The same examples each time, and no judgement of speed: machines that test are busy ones.
-for profile, n_examples in (("quick", 10), ("thorough", 100)):
+for profile, n_examples in (("quick", 10), ("thorough", 50)):
     hypothesis.settings.register_profile(
         profile,
         derandomize=True,
