@@ -81,7 +81,7 @@ export class CaptionBlocks {
    */
   #attribute({ element, head }, speaker) {
     if (speaker === null) {
-      head.replaceChildren();
+      head.replaceChildren(make("bdi", this.#names.of(this.#session, null)));
       element.dataset.look = element.dataset.by = "";
       return;
     }
@@ -97,6 +97,7 @@ function showHead(block) {
   const head = block?.querySelector(".head");
   if (!(block instanceof HTMLElement && head instanceof HTMLElement)) return;
   const before = block.previousElementSibling;
-  const goesOn = before instanceof HTMLElement && before.dataset.by === block.dataset.by;
-  head.hidden = !block.dataset.by || goesOn;
+  const former = (before instanceof HTMLElement && before.dataset.by) || "";
+  // Words of nobody follow those of a person: they would look like that person's.
+  head.hidden = block.dataset.by === undefined || block.dataset.by === former;
 }

@@ -135,7 +135,7 @@ export class Reading {
    * @param {readonly RoomPart[]} parts
    * @param {string} language that of the titles
    * @param {string} track
-   * @param {(session: string, speaker: number) => string} nameOf
+   * @param {(session: string, speaker: number | null) => string} nameOf
    */
   text(parts, language, track, nameOf) {
     const read = parts.filter(({ session }) => this.#captions.get(session)?.length);

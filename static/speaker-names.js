@@ -32,9 +32,10 @@ export class SpeakerNames {
 
   /**
    * @param {string} session
-   * @param {number} speaker
+   * @param {number | null} speaker null: nobody is certain
    */
   of(session, speaker) {
+    if (speaker === null) return t("Speaker ?");
     return this.#given.get(key(session, speaker)) ?? t("Speaker {number}", { number: speaker });
   }
 

@@ -175,10 +175,11 @@ export function toSrt(cues) {
 }
 
 /**
- * One line for each caption, or each turn of it, without times. A turn has the name of its speaker where that changes.
+ * One line for each caption, or each turn of it, without times. A turn has the name of its speaker where that changes,
+ * also where nobody is certain any more.
  *
  * @param {readonly Pick<Caption, "text" | "channel" | "turns">[]} captions of one session
- * @param {(speaker: number) => string} nameOf
+ * @param {(speaker: number | null) => string} nameOf
  */
 export function toText(captions, nameOf = String) {
   /** @type {number | null} */
@@ -186,8 +187,7 @@ export function toText(captions, nameOf = String) {
   const lines = captions.flatMap(({ text, channel, turns }) => {
     if (!turns) return channel === undefined ? text : `${channelName(channel)}: ${text}`;
     return turns.map(({ speaker, text }) => {
-      const name = speaker === null ? "" : nameOf(speaker);
-      const head = name === "" || speaker === before ? "" : `${name}: `;
+      const head = speaker === before ? "" : `${nameOf(speaker)}: `;
       before = speaker;
       return head + text;
     });

@@ -46,6 +46,11 @@ class Part:
     n_speakers: int = 0
     names: Names = field(default_factory=dict, hash=False)
 
+    @property
+    def n_numbers(self) -> int:
+        """The numbers that its speakers take up. A channel may have a name before anybody has spoken in it."""
+        return max((self.n_speakers, *self.names))
+
 
 def in_sequence(parts: Iterable[Part]) -> Iterator[Final]:
     """Join the finals of several streams to one transcript, with one count of utterances, and one of speakers.
@@ -61,7 +66,7 @@ def in_sequence(parts: Iterable[Part]) -> Iterator[Final]:
             n_utterances = max(n_utterances, first_utterance + final.utterance + 1)
             moved = final.later(shift_ms)
             yield replace(moved, utterance=first_utterance + final.utterance, **_renumbered(moved, n_speakers))
-        n_speakers += part.n_speakers
+        n_speakers += part.n_numbers
 
 
 def names_in_sequence(parts: Iterable[Part]) -> Names:
@@ -70,7 +75,7 @@ def names_in_sequence(parts: Iterable[Part]) -> Names:
     n_speakers = 0
     for part in parts:
         names |= {n_speakers + speaker: name for speaker, name in part.names.items()}
-        n_speakers += part.n_speakers
+        n_speakers += part.n_numbers
     return names
 
 

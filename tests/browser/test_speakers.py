@@ -239,6 +239,11 @@ async def test_readers_see_a_name_where_the_speaker_changes_and_marks_if_they_wa
         await page.goto(third.page_of(server.url))
         await say(third, page, 1)
         await expect_heads(page, [])  # nobody is certain
+    async with speaking(server, speakers=1, prompt=f"{SAID}voices ada bob") as fourth:
+        await page.goto(fourth.page_of(server.url))
+        await say(fourth, page, 2)
+        # Without a name, the words of nobody would look like those of the person before.
+        await expect_heads(page, ["Speaker 1", "Speaker ?"])
 
 
 async def test_where_each_speaker_has_a_channel_its_label_is_the_name(server: Server, page: Page) -> None:

@@ -54,6 +54,17 @@ async def test_text_has_one_caption_a_line(module_page: Page) -> None:
     assert await call(module_page, "toText", [caption("One & two."), caption("Three.")]) == "One & two.\nThree.\n"
 
 
+async def test_text_names_a_speaker_and_nobody_where_that_changes(module_page: Page) -> None:
+    said = [(1, "One."), (None, "Two."), (None, "Three."), (1, "Four.")]
+    captions = [
+        {**caption(text), "turns": [{"speaker": speaker, "text": text, "startMs": 0}]} for speaker, text in said
+    ]
+    text = await module_page.evaluate(
+        "async (captions) => (await import('/transcript.js')).toText(captions, (speaker) => speaker ?? '?')", captions
+    )
+    assert text == "1: One.\n?: Two.\nThree.\n1: Four.\n"
+
+
 async def test_the_servers_subtitles_are_read_to_the_letter(module_page: Page) -> None:
     """Long captions become several cues of one or two lines; odd texts must not look like times or numbers."""
     texts = ["a < b && c > d", "12", "00:01 --> 00:02", "WEBVTT", "&amp; is not &", " ".join(["Word"] * 60), "שלום"]

@@ -365,6 +365,14 @@ def test_speakers_of_the_parts_of_an_event_have_one_count_and_keep_their_names()
     assert names_in_sequence(parts) == {1: "Ada", 3: "Bob"}
 
 
+def test_the_name_of_a_channel_without_a_word_is_that_of_nobody_in_a_later_part() -> None:
+    parts = [
+        Part(0, [final("One.", 0, 900, 0, turns=[Turn(1, "One.", 0, 900)])], 1, {2: "Bob"}),
+        Part(5000, [final("Two.", 0, 900, 0, turns=[Turn(1, "Two.", 0, 900)])], 1),
+    ]
+    assert to_text(in_sequence(parts), names_in_sequence(parts)) == "Speaker 1: One.\nSpeaker 3: Two.\n"
+
+
 def test_a_translation_is_the_speakers_if_there_is_one_and_else_nobodys() -> None:
     translations = (TranslatedText("de", "Sind wir komplett?"),)
     both, one, *_ = (replace(each, translations=translations) for each in meeting())
