@@ -11,7 +11,7 @@ from livecaption.events import End, Event, Final, Ready, Translation
 from livecaption.live.hub import Hub
 from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.store.rows import NewSession
-from livecaption.store.transcripts import TranscriptStore
+from livecaption.store.store import Store
 
 STORED = (Ready, Final, Translation, End)
 """Events that the store must have first."""
@@ -27,7 +27,7 @@ class StoreGate:
         clock: gives them times on the wall.
     """
 
-    def __init__(self, store: TranscriptStore | None, session: NewSession, hub: Hub, clock: ArrivalClock) -> None:
+    def __init__(self, store: Store | None, session: NewSession, hub: Hub, clock: ArrivalClock) -> None:
         self._store = store
         self._session = session
         self._hub = hub

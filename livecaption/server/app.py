@@ -42,7 +42,6 @@ from livecaption.server.protocols import AT_OWN_PORT, handlers_of, refusals_in_s
 from livecaption.server.services import METRICS, OWN_PORTS, SERVICES, Services
 from livecaption.settings import read_toml
 from livecaption.store.config import NOWHERE
-from livecaption.store.database import Database
 from livecaption.store.transcripts import TranscriptStore
 from livecaption.workers.pool import WorkerPool
 
@@ -372,7 +371,7 @@ async def _interrupted_sessions(app: web.Application, restore: Restore | None) -
     if services.store is not None and restore is not None:
         # A server that crashes again and again must not keep slots for publishers that have long given up.
         oldest_ms = (time.time() - services.config.server.resume_window_s) * 1000
-        for session in await services.store.read(Database.interrupted):
+        for session in await services.store.interrupted():
             try:
                 if session.interrupted_at_ms >= oldest_ms:
                     options = restore(session.resumption.start, services.config.endpointing)

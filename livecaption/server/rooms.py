@@ -22,7 +22,6 @@ from livecaption.server.exports import Export
 from livecaption.server.http import body_of
 from livecaption.server.services import SERVICES
 from livecaption.server.transcripts import CONTENT_TYPES, EXPORTS, asked_format, send_transcript
-from livecaption.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +127,5 @@ async def _finals(request: web.Request, parts: list[Part]) -> Iterable[Final]:
         if session is not None:
             read.append((part.started_at_ms, in_spoken_order(session.hub.finals)))
         elif services.store is not None:
-            read.append((part.started_at_ms, await services.store.read(partial(stored_finals, part.id))))
+            read.append((part.started_at_ms, await services.store.finals(part.id)))
     return in_sequence(read)
-
-
-def stored_finals(session_id: str, database: Database) -> Iterable[Final]:
-    """Return the finals of a session in spoken order; of an unknown one, none."""
-    record = database.session(session_id)
-    return () if record is None else database.finals(record)

@@ -12,7 +12,7 @@ from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
 from livecaption.recordings.admission import Recordings
 from livecaption.server.metrics import Metrics
-from livecaption.store.transcripts import TranscriptStore
+from livecaption.store.store import Store
 from livecaption.workers.pool import WorkerPool
 
 
@@ -31,7 +31,7 @@ class Services:
     sinks: Sinks
     decoders: DecoderPool
     recordings: Recordings
-    store: TranscriptStore | None
+    store: Store | None
     """None: nothing is kept."""
 
 

@@ -18,7 +18,7 @@ from livecaption.live.state import Ending
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TranscriptionOptions
 from livecaption.store.rows import NewSession
-from livecaption.store.transcripts import TranscriptStore
+from livecaption.store.store import Store
 from livecaption.workers.pool import WorkerPool
 from tests.support.session_parts import IdleWorkers, KeptPeer
 
@@ -48,7 +48,7 @@ def ignore(_: Any) -> None:
     pass
 
 
-def opener_of(workers: WorkerPool, store: TranscriptStore | None, resume_window_s: float = 1.0) -> SessionOpener:
+def opener_of(workers: WorkerPool, store: Store | None, resume_window_s: float = 1.0) -> SessionOpener:
     return SessionOpener(
         workers,
         DecoderPool(),
@@ -63,7 +63,7 @@ def started(*, resumable: bool = True, resume_window_s: float = 60.0, **options:
     """Start a session; return its `ready`, and what the store has of it."""
     store = KeepingStore()
     workers = cast(WorkerPool, IdleWorkers())
-    opener = opener_of(workers, cast(TranscriptStore, store), resume_window_s)
+    opener = opener_of(workers, cast(Store, store), resume_window_s)
     session: LiveSession = opener.new(Open(StreamOptions(**options), START), ignore, ignore, resumable=resumable)
     peer = KeptPeer()
     session.start(peer)
@@ -117,12 +117,10 @@ async def test_a_wrong_token_opens_nothing() -> None:
 
 async def test_a_part_of_a_room_outlives_its_server_if_it_is_stored_and_can_be_resumed() -> None:
     workers = cast(WorkerPool, IdleWorkers())
-    store = cast(TranscriptStore, KeepingStore())
+    store = cast(Store, KeepingStore())
     room = RoomOfSession("pycon", "reader", News(), lambda: 1)
 
-    def outlives(
-        audio: str = "pcm_s16le", room: RoomOfSession | None = room, store: TranscriptStore | None = store
-    ) -> bool:
+    def outlives(audio: str = "pcm_s16le", room: RoomOfSession | None = room, store: Store | None = store) -> bool:
         options = StreamOptions(audio=AudioFormat(audio))
         return opener_of(workers, store).new(Open(options), ignore, ignore, resumable=True, room=room).outlives_server
 
@@ -144,7 +142,7 @@ async def test_the_readers_token_of_a_private_part_is_that_of_its_room() -> None
 
 async def test_nothing_follows_end_also_where_the_store_is_slow() -> None:
     store = KeepingStore()
-    opener = opener_of(cast(WorkerPool, IdleWorkers()), cast(TranscriptStore, store))
+    opener = opener_of(cast(WorkerPool, IdleWorkers()), cast(Store, store))
     session = opener.new(Open(StreamOptions()), ignore, ignore, resumable=True)
     peer = KeptPeer()
     session.start(peer)

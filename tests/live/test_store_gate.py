@@ -8,7 +8,7 @@ from livecaption.live.hub import Hub
 from livecaption.live.store_gate import StoreGate
 from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.store.rows import NewSession
-from livecaption.store.transcripts import TranscriptStore
+from livecaption.store.store import Store
 from tests.support.stored import new_session
 from tests.support.transcripts import final
 
@@ -81,7 +81,7 @@ class KeepingHub:
 
 def gate(store: SlowStore | None, clock: ArrivalClock | None = None) -> tuple[StoreGate, list[Event]]:
     hub, clock = KeepingHub(), clock or ArrivalClock()
-    return StoreGate(cast(TranscriptStore | None, store), new_session(), cast(Hub, hub), clock), hub.published
+    return StoreGate(cast(Store | None, store), new_session(), cast(Hub, hub), clock), hub.published
 
 
 def all_published(live: StoreGate) -> bool:
