@@ -41,8 +41,7 @@ from livecaption.server.metrics import Metrics
 from livecaption.server.protocols import AT_OWN_PORT, handlers_of, refusals_in_shape, routes_of
 from livecaption.server.services import METRICS, OWN_PORTS, SERVICES, Services
 from livecaption.settings import read_toml
-from livecaption.store.config import NOWHERE
-from livecaption.store.transcripts import TranscriptStore
+from livecaption.store.opening import store_of
 from livecaption.workers.pool import WorkerPool
 
 READ_MARGIN_BYTES = 64 * 1024
@@ -75,7 +74,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
             protocols in the settings.
 
     Raises:
-        ConfigError: the file of tokens or of sinks cannot be read.
+        ConfigError: the file of tokens or of sinks cannot be read, or the library of the store is missing.
     """
     config = config or Config()
     if routes is None:
@@ -86,7 +85,7 @@ def build_app(config: Config | None = None, routes: Sequence[Route] | None = Non
     hold_s = config.server.resume_window_s
     pool = WorkerPool(config.engine, config.workers, SchedulerConfig(), config.partials, hold_s=hold_s)
     decoders = DecoderPool()
-    store = None if config.store.path == NOWHERE else TranscriptStore(config.store)
+    store = store_of(config.store)
     opener = SessionOpener(
         pool,
         decoders,

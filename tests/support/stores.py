@@ -30,7 +30,7 @@ class Place:
     @asynccontextmanager
     async def opened(self, keep_days: float = 0, **times_s: float) -> AsyncIterator[Store]:
         """Open the store. At the end its server is gone, without a word to the sessions that are open."""
-        store = self.kind(StoreConfig(self.path, keep_days), **times_s)
+        store = self.kind(StoreConfig(self.path, keep_days), **{"max_hold_s": 60, **times_s})
         await store.open()
         try:
             yield store

@@ -1,0 +1,11 @@
+"""Keep transcripts in PostgreSQL. This package is the only place that uses asyncpg, which the extra `cluster` brings.
+
+store       the store for the event loop       connecting  a connection, and why there is none
+writer      the task that writes               statements  entries -> SQL
+questions   what is read                       words       what is searched, and its excerpts
+schema      tables, and their migration        ownership   one server has the database
+
+begin, append, end -> queue -> writer: all waiting entries in one transaction -> written
+questions          -> a pool of connections
+delete, rename     -> the writer, between two transactions
+"""

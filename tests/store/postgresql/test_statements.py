@@ -1,0 +1,42 @@
+"""Entries have the values of what is stored, and nothing that PostgreSQL cannot keep."""
+
+from livecaption.events import Translation
+from livecaption.recognition import SessionId
+from livecaption.store.postgresql import statements
+from livecaption.store.rows import Resumption, RoomRecord
+from tests.support.stored import STARTED_AT_MS, new_session
+from tests.support.transcripts import final
+
+ONE = SessionId("one")
+
+
+def test_a_session_is_begun_with_the_data_that_it_goes_on_with() -> None:
+    resumption = Resumption("{}", "publisher", None)
+    (entry,) = statements.begin(new_session("one", "City council", resumption=resumption, room="pycon"))
+    expected = ("one", "City council", "en", False, STARTED_AT_MS, 0, "pycon", "'city':1 'council':2")
+    assert entry.values == (*expected, "{}", "publisher", None)
+    (entry,) = statements.begin(new_session("one", "City council", room="pycon"))
+    assert entry.values == (*expected, None, None, None)
+
+
+def test_a_text_is_stored_without_zero_characters() -> None:
+    (entry,) = statements.append(ONE, final("a\0b", 0, 900, 3), 7, 5, 800, 4)
+    assert entry.values == ("one", 3, "a\ufffdb", 0, 900, "en", *entry.values[6:9], None, 7, 5, "'a':1 'b':2", 800, 4)
+    (entry,) = statements.translate(ONE, Translation(3, "de", "\0"), 8)
+    assert entry.values == ("one", 3, "de", "\ufffd", 8)
+
+
+def test_entries_of_one_kind_have_one_statement_so_that_they_are_sent_together() -> None:
+    entries = [entry for n in range(3) for entry in statements.append(ONE, final(str(n)), n, 0, n or None, 0)]
+    assert len({entry.sql for entry in entries}) == 1
+
+
+def test_each_other_change_is_an_entry() -> None:
+    assert [entry.values for entry in statements.checkpoint(ONE, 5, 2)] == [("one", 5, 2)]
+    assert [entry.values for entry in statements.reopen(ONE)] == [("one",)]
+    assert [entry.values for entry in statements.end(ONE, 5)] == [("one", 5)]
+    room = RoomRecord("pycon", "", "publisher", None, 1)
+    assert [entry.values for entry in statements.put_room(room, 3, 7)] == [
+        ("pycon", "", "publisher", None, 1, None, 0),
+        (7, "pycon", 3),
+    ]
