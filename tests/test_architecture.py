@@ -53,7 +53,8 @@ PURE = [
     or path.name in ("errors.py", "events.py", "recognition.py", "wire.py")
     or path.parts[1:3] in (("live", "dialects"), ("live", "state.py"), ("live", "room_state.py"))
     or path.parts[1:3] == ("workers", "lifecycle.py")
-    or path.parts[1:4] in (("store", "postgresql", f"{name}.py") for name in ("schema", "statements", "words"))
+    or path.parts[1:4]
+    in (("store", "postgresql", f"{name}.py") for name in ("messages", "schema", "statements", "words"))
     or str(path) in ("livecaption/store/schema.py", "livecaption/store/rows.py", "livecaption/store/search.py")
     or path.parts[1:3]
     in (
@@ -152,6 +153,7 @@ WITHOUT_TESTS_OF_THEIR_OWN = {
     },
     "livecaption/evaluation/bystander.py": "tests/evaluation/test_siege.py",
     "livecaption/store/postgresql/questions.py": "tests/store/test_store.py, for each implementation",
+    "livecaption/store/postgresql/presence.py": "tests/store/postgresql/test_ownership.py",
     "livecaption/store/postgresql/writer.py": "tests/store/postgresql/test_store.py",
     "livecaption/store/ownership.py": "tests/store/test_database.py, tests/store/test_schema.py",
     "livecaption/errors.py": "types; tested wherever they are raised",

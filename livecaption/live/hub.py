@@ -5,7 +5,7 @@ it is done with what it took before. So nothing piles up for a slow one, and nob
 """
 
 import asyncio
-import secrets
+import hashlib
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 
@@ -57,7 +57,8 @@ class Hub:
         news: News | None = None,
         tracks: Sequence[str] = (),
     ) -> None:
-        epoch = secrets.token_hex(4)
+        # The same in all servers that share a store, so that a reader may go on in another one.
+        epoch = hashlib.sha256(f"{session} {generation}".encode()).hexdigest()[:8]
         self._log = EventLog(
             title, language, epoch, session=session, generation=generation, earlier=earlier, tracks=tracks
         )

@@ -22,6 +22,7 @@ from livecaption.live.registry import SessionRegistry
 from livecaption.live.room import Part, Room
 from livecaption.live.room_state import is_name
 from livecaption.live.session import LiveSession
+from livecaption.live.state import Ending
 from livecaption.live.tokens import reader_token, token_hash
 from livecaption.messages import encode_final
 from livecaption.pipeline.options import StreamOptions
@@ -133,12 +134,12 @@ class Rooms:
         )
         if speaker is not None:
             self._reopen_in_store(speaker)
-            speaker.replace()
+            speaker.end_audio(Ending("replaced"))
         room.add(session)
         return session
 
     async def reopen(self, earlier: InterruptedSession, options: StreamOptions) -> None:
-        """Go on with a session that an earlier server has left open.
+        """Go on with a session of another server.
 
         Raises:
             StoreFailed: the store cannot be read.

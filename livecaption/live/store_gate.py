@@ -71,6 +71,17 @@ class StoreGate:
         if self._store is not None:
             self._store.checkpoint(self._session.id, checkpoint_ms, self._clock.shift_ms(checkpoint_ms))
 
+    def suspend(self, checkpoint_ms: int) -> None:
+        """Note the same, and that another server goes on with the session: behind all that is held, nothing follows."""
+        self.checkpoint(checkpoint_ms)
+        if self._store is not None:
+            self._store.release(self._session.id)
+
+    def discard(self) -> None:
+        """Publish and store nothing more, and nothing of what is held: another server has the session."""
+        self._store = None
+        self._held.clear()
+
     def reopen(self) -> None:
         """Note that the publisher has come back to a session that a server's death has interrupted."""
         if self._store is not None:
@@ -85,6 +96,8 @@ class StoreGate:
 
     def _release(self) -> None:
         """Publish the oldest event that is held, which the store now has, and those behind it."""
+        if not self._held:  # they were discarded
+            return
         self._hub.publish(self._held.popleft())
         while self._held and not isinstance(self._held[0], STORED):
             self._hub.publish(self._held.popleft())

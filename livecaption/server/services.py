@@ -10,6 +10,7 @@ from livecaption.delivery.sinks import Sinks
 from livecaption.live.lobby import Lobby
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
+from livecaption.live.takeover import Takeover
 from livecaption.recordings.admission import Recordings
 from livecaption.server.metrics import Metrics
 from livecaption.store.store import Store
@@ -33,6 +34,8 @@ class Services:
     recordings: Recordings
     store: Store | None
     """None: nothing is kept."""
+    takeover: Takeover | None
+    """None without a store."""
 
 
 SERVICES: web.AppKey[Services] = web.AppKey("livecaption", Services)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from livecaption.events import Final, Translation
 from livecaption.recognition import SessionId
-from livecaption.store.rows import InterruptedSession, NewSession, RoomRecord, SessionRecord
+from livecaption.store.rows import InterruptedSession, NewSession, Resumption, RoomRecord, SessionRecord
 from livecaption.store.search import Excerpt
 
 CLOSE_TIMEOUT_S = 1.0
@@ -140,6 +140,26 @@ class Store(Protocol):
             StoreFailed: the title is the old one, or traces of that are still there.
         """
 
+    # Servers that share a store
+
+    def share(self, asked: Callable[[SessionId], None], lost: Callable[[SessionId, bool], None]) -> None:
+        """Call `asked` with a session that another server wants to have: it is to be released.
+
+        Call `lost` with a session that this server does not have any more, whose entries are not written, and whether
+        another server has it. A store that one server has for itself calls neither.
+        """
+
+    async def take(self, session_id: SessionId) -> InterruptedSession | None:
+        """Take over a session that can go on from the server that has it or had it. None: there is none.
+
+        Raises:
+            Unavailable: another server was faster.
+            StoreFailed: the store cannot be read or changed now.
+        """
+
+    def release(self, session_id: SessionId) -> None:
+        """Give a session up after all that was written of it, so that another server can have it."""
+
     # Reading. Each raises StoreFailed if the store cannot be read.
 
     async def session(self, session_id: str) -> SessionRecord | None:
@@ -175,7 +195,10 @@ class Store(Protocol):
         """Return the languages into which a session was translated."""
 
     async def interrupted(self) -> list[InterruptedSession]:
-        """Return the sessions that can go on, the oldest first."""
+        """Return the sessions that can go on and that this server has, the oldest first."""
+
+    async def resumption(self, session_id: str) -> Resumption | None:
+        """Return the data that a session goes on with, whichever server has it; None: it cannot go on."""
 
     async def room(self, name: str) -> RoomRecord | None:
         """Return the room of this name, in which case does not count unless an earlier version has made several."""

@@ -25,7 +25,7 @@ from livecaption.store.config import NO_HOME, StoreConfig
 from livecaption.store.database import Database
 from livecaption.store.held import MAX_HOLD_S, Held, ignore
 from livecaption.store.ownership import acquire
-from livecaption.store.rows import InterruptedSession, NewSession, RoomRecord, SessionRecord, Statement
+from livecaption.store.rows import InterruptedSession, NewSession, Resumption, RoomRecord, SessionRecord, Statement
 from livecaption.store.search import Excerpt
 from livecaption.store.store import (
     CHORE_TIMEOUT_S,
@@ -152,6 +152,20 @@ class TranscriptStore:
             self._held.add(len(statements), written)
         else:
             self._held.let_go(written)
+
+    # One server has the file, so there are no others that could want its sessions or have some.
+
+    def share(self, asked: Callable[[SessionId], None], lost: Callable[[SessionId, bool], None]) -> None:
+        pass
+
+    async def take(self, session_id: SessionId) -> InterruptedSession | None:
+        return None
+
+    def release(self, session_id: SessionId) -> None:
+        pass
+
+    async def resumption(self, session_id: str) -> Resumption | None:
+        return None
 
     async def _do(self, chore: Chore) -> bool:
         answered: asyncio.Future[bool | sqlite3.Error] = self._loop.create_future()

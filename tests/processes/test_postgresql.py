@@ -3,7 +3,6 @@
 import asyncio
 import random
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -23,23 +22,12 @@ from tests.support.restarts import (
     paced,
     restarted,
 )
+from tests.support.stored import session_state, stored_texts
 from tests.support.streaming import speaking
 
 pytestmark = pytest.mark.processes
 
 N_KILLS = 3
-
-
-def stored(cluster: Cluster, session: str) -> list[tuple[int, str]]:
-    return cluster.execute(
-        "SELECT utterance, final.text FROM final JOIN session ON session.number = final.session "
-        f"WHERE session.id = '{session}' ORDER BY utterance"
-    )
-
-
-def state(cluster: Cluster, session: str) -> SessionState | None:
-    found = cluster.execute(f"SELECT state FROM session WHERE id = '{session}'")
-    return SessionState(found[0][0]) if found else None
 
 
 @pytest.mark.timeout(300)
@@ -55,7 +43,7 @@ async def test_the_death_of_server_and_database_costs_and_doubles_no_word(
         await eventually(lambda: events)
         assert isinstance(events[0], Ready)
         session = events[0].session
-        await eventually(lambda: state(cluster, session) is SessionState.OPEN)
+        await eventually(lambda: session_state(cluster, session) is SessionState.OPEN)
         reader = Reader(servers.url, session)
         reading = asyncio.ensure_future(reader.run())
         for n in range(N_KILLS):
@@ -75,8 +63,8 @@ async def test_the_death_of_server_and_database_costs_and_doubles_no_word(
         assert_same_utterances(finals, unbroken)
         assert end == End(len(TALK) // 32, len(unbroken), "stop")
         assert list(reader.lines.items()) == [(final.utterance, final.text) for final in finals]
-        assert stored(cluster, session) == list(reader.lines.items())
-        assert state(cluster, session) is SessionState.ENDED
+        assert stored_texts(cluster, session) == list(reader.lines.items())
+        assert session_state(cluster, session) is SessionState.ENDED
 
 
 async def test_a_stop_in_order_stores_all_finals_and_ends_the_sessions(cluster: Cluster) -> None:
@@ -89,8 +77,10 @@ async def test_a_stop_in_order_stores_all_finals_and_ends_the_sessions(cluster: 
         for publisher in publishers:
             publisher.check_complete()
             session = publisher.of("ready")[0]["session"]
-            assert state(cluster, session) is SessionState.ENDED
-            assert [text for _, text in stored(cluster, session)] == [each["text"] for each in publisher.of("final")]
+            assert session_state(cluster, session) is SessionState.ENDED
+            assert [text for _, text in stored_texts(cluster, session)] == [
+                each["text"] for each in publisher.of("final")
+            ]
 
 
 async def test_a_database_that_cannot_be_used_ends_the_start_with_one_line_and_code_3(cluster: Cluster) -> None:
@@ -106,12 +96,3 @@ async def test_a_database_that_cannot_be_used_ends_the_start_with_one_line_and_c
             await server.logged(f"ERROR livecaption: {reason}")
             assert "wrong-pass" not in server.output
             await assert_clean_end(server)
-
-
-async def test_two_servers_do_not_share_a_database_unasked(cluster: Cluster, tmp_path: Path) -> None:
-    address = cluster.empty_database()
-    async with serving("--store", address) as server:
-        await server.ready()
-        async with serving("--store", address) as other:
-            assert await other.exited(within_s=20) == 3
-            await other.logged("another server keeps its transcripts there")

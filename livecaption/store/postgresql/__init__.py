@@ -3,7 +3,8 @@
 store       the store for the event loop       connecting  a connection, and why there is none
 writer      the task that writes               statements  entries -> SQL
 questions   what is read                       words       what is searched, and its excerpts
-schema      tables, and their migration        ownership   one server has the database
+ownership   which server has a session         schema      tables, and their migration
+presence    sign of life, and requests         messages    what servers send each other
 
 begin, append, end -> queue -> writer: all waiting entries in one transaction -> written
 questions          -> a pool of connections

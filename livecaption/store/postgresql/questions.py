@@ -7,6 +7,7 @@ from livecaption.events import Final, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows
 from livecaption.store.postgresql import statements, words
+from livecaption.store.postgresql.statements import NOW_MS
 from livecaption.store.rows import InterruptedSession, Resumption, RoomRecord, SessionRecord
 from livecaption.store.search import Excerpt
 from livecaption.store.store import MAX_EXCERPTS
@@ -17,6 +18,13 @@ _TRANSLATIONS_COLUMN = (
 )
 """The value that `rows.with_translations` reads."""
 _NUMBER = "(SELECT number FROM session WHERE id = $1)"
+
+
+async def resumption(connection: Any, session_id: str) -> Resumption | None:
+    row = await connection.fetchrow(
+        f"SELECT start, resume_token_hash, reader_token_hash FROM resumption WHERE session = {_NUMBER}", session_id
+    )
+    return Resumption(*row) if row else None
 
 
 async def session(connection: Any, session_id: str) -> SessionRecord | None:
@@ -83,12 +91,16 @@ async def tracks(connection: Any, session_id: str) -> list[str]:
     return [language for (language,) in found]
 
 
-async def interrupted(connection: Any) -> list[InterruptedSession]:
-    """Return the sessions that can go on, the oldest first."""
+async def interrupted(connection: Any, ids: Sequence[str], now_ms: int) -> list[InterruptedSession]:
+    """Return those of these sessions that can go on, the oldest first. `now_ms`: the time of this machine's clock."""
     found = await connection.fetch(
-        "SELECT start, resume_token_hash, reader_token_hash, generation, interrupted_at_ms, checkpoint_ms, "
-        f"shift_ms, {rows.SESSION_COLUMNS} FROM resumption JOIN session ON session.number = resumption.session "
-        "WHERE state = 'interrupted' ORDER BY number"
+        # The clock of the database noted the time; here it becomes one of this machine's clock.
+        f"SELECT start, resume_token_hash, reader_token_hash, generation, $2 + interrupted_at_ms - {NOW_MS}, "
+        f"checkpoint_ms, shift_ms, {rows.SESSION_COLUMNS} "
+        "FROM resumption JOIN session ON session.number = resumption.session "
+        "WHERE state = 'interrupted' AND id = ANY($1::text[]) ORDER BY number",
+        ids,
+        now_ms,
     )
     sessions = []
     for start, resume_hash, reader_hash, generation, interrupted_at_ms, checkpoint_ms, shift_ms, *columns in found:

@@ -23,6 +23,7 @@ class Step:
 
 MIGRATIONS = (
     # 1: everything that SQLite's store has in version 10; see `store.schema`. `found` has the words of a text.
+    # `owner` is the server that has the session, and `generation` the number of those that had it before.
     Step(
         """
         CREATE TABLE room (
@@ -48,10 +49,12 @@ MIGRATIONS = (
             n_finals bigint NOT NULL DEFAULT 0,
             room bigint REFERENCES room ON DELETE SET NULL,
             event bigint NOT NULL DEFAULT 0,
-            found tsvector NOT NULL
+            found tsvector NOT NULL,
+            owner uuid,
+            generation bigint NOT NULL DEFAULT 0
         );
         CREATE INDEX session_order ON session (started_at_ms DESC, number DESC);
-        CREATE INDEX session_open ON session (state) WHERE state = 'open';
+        CREATE INDEX session_owner ON session (owner) WHERE owner IS NOT NULL;
         CREATE INDEX session_room ON session (room) WHERE room IS NOT NULL;
         CREATE INDEX session_words ON session USING gin (found);
         CREATE TABLE final (
@@ -84,7 +87,6 @@ MIGRATIONS = (
             start text NOT NULL,
             resume_token_hash text NOT NULL,
             reader_token_hash text,
-            generation bigint NOT NULL DEFAULT 0,
             interrupted_at_ms bigint,
             checkpoint_ms bigint NOT NULL DEFAULT 0,
             shift_ms bigint NOT NULL DEFAULT 0

@@ -5,17 +5,20 @@ Each entry may be executed twice; the second time it does nothing. Entries of on
 
 from dataclasses import astuple
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from livecaption.events import Final, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows
-from livecaption.store.postgresql import words
+from livecaption.store.postgresql import messages, words
 from livecaption.store.rows import NewSession, RoomRecord
 
+NOW_MS = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+"""The time of the database, because the clocks of servers differ."""
 _BEGIN = """
     WITH begun AS (
-        INSERT INTO session (id, title, language, private, started_at_ms, state, event, room, found)
-        VALUES ($1, $2, $3, $4, $5, 'open', $6, (SELECT number FROM room WHERE name = $7), $8::text::tsvector)
+        INSERT INTO session (id, title, language, private, started_at_ms, state, event, room, found, owner)
+        VALUES ($1, $2, $3, $4, $5, 'open', $6, (SELECT number FROM room WHERE name = $7), $8::text::tsvector, $12)
         ON CONFLICT DO NOTHING RETURNING number
     )
     INSERT INTO resumption (session, start, resume_token_hash, reader_token_hash)
@@ -53,9 +56,22 @@ _REOPEN = """
 """
 _END = """
     WITH ended AS (
-        UPDATE session SET state = 'ended', duration_ms = greatest(duration_ms, $2) WHERE id = $1 AND state = 'open'
+        UPDATE session SET
+            state = CASE state WHEN 'open' THEN 'ended' ELSE state END, owner = NULL,
+            duration_ms = CASE state WHEN 'open' THEN greatest(duration_ms, $2) ELSE duration_ms END
+        WHERE id = $1
     )
     DELETE FROM resumption WHERE session = (SELECT number FROM session WHERE id = $1)
+"""
+_RELEASE = f"""
+    WITH released AS (
+        UPDATE session SET owner = NULL, state = 'interrupted', generation = generation + 1
+        WHERE id = $1 AND state <> 'ended' RETURNING number
+    ), noted AS (
+        UPDATE resumption SET interrupted_at_ms = coalesce(interrupted_at_ms, {NOW_MS})
+        FROM released WHERE session = released.number
+    )
+    SELECT pg_notify($2::text, $3::text) WHERE $2::text IS NOT NULL
 """
 _PUT_ROOM = f"""
     INSERT INTO room ({rows.ROOM_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO UPDATE SET
@@ -78,13 +94,20 @@ EXPIRE_ROOMS = f"DELETE FROM room WHERE created_at_ms < $1 AND {rows.UNUSED_ROOM
 
 
 class Entry(NamedTuple):
-    """A statement with its values."""
+    """A statement with its values.
+
+    Attributes:
+        session_id: the session that it is about; None: about none.
+        generation: that of the session in this server. If the session has another one, nothing is written.
+    """
 
     sql: str
     values: tuple[Any, ...]
+    session_id: str | None = None
+    generation: int = 0
 
 
-def begin(session: NewSession) -> list[Entry]:
+def begin(session: NewSession, owner: UUID) -> list[Entry]:
     resumption = session.resumption
     return [
         Entry(
@@ -99,6 +122,7 @@ def begin(session: NewSession) -> list[Entry]:
                 session.room,
                 words.vector(session.title),
                 *((None, None, None) if resumption is None else astuple(resumption)),
+                owner,
             ),
         )
     ]
@@ -130,6 +154,12 @@ def reopen(session_id: SessionId) -> list[Entry]:
 def end(session_id: SessionId, duration_ms: int) -> list[Entry]:
     """Note that the session cannot go on any more. If it was never resumed, it stays interrupted."""
     return [Entry(_END, (session_id, duration_ms))]
+
+
+def release(session_id: SessionId, to: UUID | None) -> list[Entry]:
+    """Give a session up, so that another server can have it. `to` is the one that has asked for it."""
+    message = (None, None) if to is None else (messages.channel(to), messages.encode(messages.Released(session_id)))
+    return [Entry(_RELEASE, (session_id, *message))]
 
 
 def put_room(room: RoomRecord, max_unused: int, oldest_waiting_ms: int) -> list[Entry]:

@@ -7,17 +7,19 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
+from uuid import UUID
 
-from livecaption.errors import LivecaptionError, StoreFailed, StoreUnusable
+from livecaption.errors import LivecaptionError, StoreFailed, StoreUnusable, Unavailable
 from livecaption.events import Final, Translation
 from livecaption.recognition import SessionId
 from livecaption.store.config import StoreConfig
 from livecaption.store.held import MAX_HOLD_S, Held, ignore
 from livecaption.store.postgresql import connecting, ownership, questions, statements
 from livecaption.store.postgresql.connecting import FAILURES, reason
+from livecaption.store.postgresql.presence import Presence
 from livecaption.store.postgresql.statements import Entry
 from livecaption.store.postgresql.writer import Writer
-from livecaption.store.rows import InterruptedSession, NewSession, RoomRecord, SessionRecord
+from livecaption.store.rows import InterruptedSession, NewSession, Resumption, RoomRecord, SessionRecord
 from livecaption.store.search import Excerpt
 from livecaption.store.store import (
     CHORE_TIMEOUT_S,
@@ -34,6 +36,12 @@ MAX_READING = 4
 READ_TIMEOUT_S = 10.0
 """Time-out in s of a question. Longer: callers wait longer for a database that is away. Shorter: searches in large
 databases fail."""
+WATCH_INTERVAL_S = 5.0
+"""Time in s between two looks for servers that have died. Longer: their sessions seem open for longer. Shorter: a
+server whose connection was broken loses its sessions sooner."""
+TAKEN_RETRY_AFTER_S = 1.0
+NOT_OURS = -1
+"""A generation that no session has."""
 EXPIRED_AT_ONCE = 20
 """Sessions that are deleted in one transaction. More: finals wait longer for it. Fewer: an expiry takes longer."""
 
@@ -43,7 +51,7 @@ logger = logging.getLogger(__name__)
 
 
 class PostgresqlStore:
-    """A store in a database of PostgreSQL, which one server has for itself; see `store.Store`.
+    """A store in a database of PostgreSQL, which servers may share; see `store.Store`.
 
     Args:
         max_hold_s: how long an event waits for its entries to be written.
@@ -56,14 +64,24 @@ class PostgresqlStore:
         self._keep_days = config.keep_days
         self._max_hold_s = max_hold_s
         self._retry_s = retry_s
+        self._generations: dict[str, int] = {}  # of the sessions that this server has
+        self._askers: dict[str, UUID] = {}  # the servers that want to have some of them
+        self._on_asked: Callable[[SessionId], None] = lambda _: None
+        self._on_lost: Callable[[SessionId, bool], None] = lambda *_: None
 
     async def open(self) -> None:
         self._held = Held(self._max_hold_s)
-        self._writer = Writer(self._connect, self._held.note_written, retry_s=self._retry_s)
+        self._writer = Writer(self._connect, self._held.note_written, self._note_lost, retry_s=self._retry_s)
+        self._presence = Presence(self._url, self._note_asked)
         try:
             connection = await self._connect()
             try:
-                await ownership.take(connection)
+                async with connection.transaction():
+                    await ownership.migrate(connection)
+                await self._presence.start()
+                async with connection.transaction():
+                    await ownership.interrupt(connection, await ownership.dead_servers(connection))
+                    self._generations = await ownership.adopt(connection, self._presence.id)
             except BaseException:
                 connection.terminate()
                 raise
@@ -72,14 +90,16 @@ class PostgresqlStore:
             raise StoreUnusable(f"cannot keep transcripts in {self._place}: {why} (--store)") from None
         self._pool = await connecting.pool(self._url, MAX_READING)
         self._writer.start(connection)
-        self._expiry = asyncio.create_task(self._expire())
+        self._tasks = {asyncio.create_task(self._expire()), asyncio.create_task(self._watch_servers())}
 
     async def close(self) -> None:
-        self._expiry.cancel()
+        for task in self._tasks:
+            task.cancel()
         if n_unwritten := await self._writer.close():
             logger.error("%d transcript entries could not be stored before the end", n_unwritten)
         self._held.go_on()
         self._pool.terminate()
+        await self._presence.close()
 
     @property
     def figures(self) -> StoreFigures:
@@ -91,7 +111,8 @@ class PostgresqlStore:
     # Writing
 
     def begin(self, session: NewSession, written: Callable[[], None]) -> None:
-        self._submit(statements.begin(session), written)
+        self._generations[session.id] = 0
+        self._submit(statements.begin(session, self._presence.id), written, session.id)
 
     def append(
         self,
@@ -105,22 +126,28 @@ class PostgresqlStore:
         checkpoint_shift_ms: int = 0,
     ) -> None:
         entries = statements.append(session_id, final, seq, shift_ms, checkpoint_ms, checkpoint_shift_ms)
-        self._submit(entries, written)
+        self._submit(entries, written, session_id)
 
     def translate(self, session_id: SessionId, translation: Translation, seq: int, written: Callable[[], None]) -> None:
-        self._submit(statements.translate(session_id, translation, seq), written)
+        self._submit(statements.translate(session_id, translation, seq), written, session_id)
 
     def checkpoint(self, session_id: SessionId, checkpoint_ms: int, shift_ms: int = 0) -> None:
-        self._submit(statements.checkpoint(session_id, checkpoint_ms, shift_ms), ignore)
+        self._submit(statements.checkpoint(session_id, checkpoint_ms, shift_ms), ignore, session_id)
 
     def reopen(self, session_id: SessionId) -> None:
-        self._submit(statements.reopen(session_id), ignore)
+        self._submit(statements.reopen(session_id), ignore, session_id)
 
     def give_up(self, session_id: SessionId) -> None:
-        self._submit(statements.end(session_id, 0), ignore)
+        self._submit(statements.end(session_id, 0), ignore, session_id)
+        self._generations.pop(session_id, None)
 
     def end(self, session_id: SessionId, duration_ms: int, written: Callable[[], None]) -> None:
-        self._submit(statements.end(session_id, duration_ms), written)
+        self._submit(statements.end(session_id, duration_ms), written, session_id)
+        self._generations.pop(session_id, None)
+
+    def release(self, session_id: SessionId) -> None:
+        self._submit(statements.release(session_id, self._askers.pop(session_id, None)), ignore, session_id)
+        self._generations.pop(session_id, None)
 
     def put_room(self, room: RoomRecord, written: Callable[[], None]) -> None:
         self._submit(statements.put_room(room, MAX_UNUSED_ROOMS, oldest_waiting_ms()), written)
@@ -131,7 +158,9 @@ class PostgresqlStore:
     async def rename(self, session_id: str, title: str) -> bool:
         return await self._do(partial(questions.rename, session_id=session_id, title=title))
 
-    def _submit(self, entries: list[Entry], written: Callable[[], None]) -> None:
+    def _submit(self, entries: list[Entry], written: Callable[[], None], session_id: str | None = None) -> None:
+        generation = self._generations.get(session_id or "", NOT_OURS)
+        entries = [entry._replace(session_id=session_id, generation=generation) for entry in entries]
         if self._writer.submit(entries):
             self._held.add(len(entries), written)
         else:
@@ -154,16 +183,64 @@ class PostgresqlStore:
             await asyncio.sleep(EXPIRY_INTERVAL_S)
 
     async def _connect(self) -> Any:
-        """Return a connection that has the database for this server."""
+        """Return a connection that writes."""
         connection = await connecting.connect(self._url)
         try:
-            await ownership.lock(connection)
+            await ownership.prepare(connection)
         except BaseException:
             connection.terminate()
             raise
         return connection
 
+    # Sessions of other servers
+
+    def share(self, asked: Callable[[SessionId], None], lost: Callable[[SessionId, bool], None]) -> None:
+        self._on_asked, self._on_lost = asked, lost
+
+    async def take(self, session_id: SessionId) -> InterruptedSession | None:
+        found = await self._read(partial(ownership.owner_of, session_id=session_id))
+        if found is None:
+            return None
+        owner, generation = found
+        if owner not in (None, self._presence.id) and owner not in await self._read(ownership.dead_servers):
+            await self._read(partial(self._presence.ask_for, session_id, owner))
+
+        async def take(connection: Any) -> InterruptedSession | None:
+            if not await ownership.take(connection, session_id, self._presence.id, owner, generation):
+                return None
+            taken = await questions.interrupted(connection, [session_id], _now_ms())
+            return taken[0] if taken else None
+
+        taken = await self._do(take)
+        if taken is None:
+            raise Unavailable("another server has just taken this session over", retry_after_s=TAKEN_RETRY_AFTER_S)
+        self._generations[session_id] = taken.generation
+        return taken
+
+    def _note_asked(self, session_id: str, by: UUID) -> None:
+        self._askers[session_id] = by
+        self._on_asked(SessionId(session_id))
+
+    def _note_lost(self, session_id: str, generation: int, is_owned: bool) -> None:
+        if self._generations.get(session_id) == generation:  # else it was given up, or is here again
+            del self._generations[session_id]
+            self._on_lost(SessionId(session_id), is_owned)
+
+    async def _watch_servers(self) -> None:
+        """Note sessions of servers that have died. One that was seen dead twice is: its connection may only be new."""
+        suspected: set[UUID] = set()
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            with suppress(StoreFailed):
+                dead = await self._read(ownership.dead_servers)
+                if gone := (dead & suspected) - {self._presence.id}:
+                    await self._do(partial(ownership.interrupt, servers=gone))
+                suspected = dead
+
     # Reading
+
+    async def resumption(self, session_id: str) -> Resumption | None:
+        return await self._read(partial(questions.resumption, session_id=session_id))
 
     async def session(self, session_id: str) -> SessionRecord | None:
         return await self._read(partial(questions.session, session_id=session_id))
@@ -190,7 +267,7 @@ class PostgresqlStore:
         return await self._read(partial(questions.tracks, session_id=session_id))
 
     async def interrupted(self) -> list[InterruptedSession]:
-        return await self._read(questions.interrupted)
+        return await self._read(partial(questions.interrupted, ids=list(self._generations), now_ms=_now_ms()))
 
     async def room(self, name: str) -> RoomRecord | None:
         return await self._read(partial(questions.room, name=name))
@@ -218,3 +295,7 @@ class PostgresqlStore:
         except (*FAILURES, LivecaptionError) as error:
             why = error.message if isinstance(error, LivecaptionError) else reason(error)
             raise StoreFailed(f"the transcripts cannot be read now: {why}") from None
+
+
+def _now_ms() -> int:
+    return round(time.time() * 1000)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from livecaption.errors import LivecaptionError, StoreFailed
+from livecaption.store.postgresql import ownership
 from livecaption.store.postgresql.connecting import FAILURES, reason
 from livecaption.store.postgresql.statements import Entry
 from livecaption.store.store import CLOSE_TIMEOUT_S, MAX_BATCH, MAX_WAITING, RETRY_S
@@ -42,6 +43,8 @@ class Writer:
     Args:
         connect: returns a connection that may write.
         written: called with the number of entries, since the start, that nobody must wait for any more.
+        lost: called before that for a session that has moved on and whose entries were left out: with its generation
+            here, and whether another server has it.
         retry_s: the time from a failure to the next try.
         max_waiting: the number of entries that wait for a database that does not work.
     """
@@ -50,12 +53,14 @@ class Writer:
         self,
         connect: Callable[[], Awaitable[Any]],
         written: Callable[[int], None],
+        lost: Callable[[str, int, bool], None],
         *,
         retry_s: float = RETRY_S,
         max_waiting: int = MAX_WAITING,
     ) -> None:
         self._connect = connect
         self._written = written
+        self._lost = lost
         self._retry_s = retry_s
         self._max_waiting = max_waiting
         self._connection: Any = None
@@ -160,12 +165,14 @@ class Writer:
         # No `connection.transaction()`: where the database does not answer, it would wait for its own rollback.
         async with asyncio.timeout(WRITE_TIMEOUT_S):
             connection = await self._connected()
-            n_left_out = 0
             try:
-                await _write_together(connection, batch)
+                lost = await _write_together(connection, batch)
+                n_left_out = 0
             except UNWRITABLE:
                 await connection.execute("ROLLBACK")
-                n_left_out = await _write_each(connection, batch)
+                lost, n_left_out = await _write_each(connection, batch)
+        for session_id, (generation, is_owned) in lost.items():
+            self._lost(session_id, generation, is_owned)
         for _ in batch:
             self._waiting.popleft()
         self.n_lost += n_left_out
@@ -198,22 +205,38 @@ class Writer:
             )
 
 
-async def _write_together(connection: Any, batch: list[Entry]) -> None:
-    """Write these entries in one transaction. Mostly it is one final, which takes one journey to the database."""
-    kinds = [(sql, [entry.values for entry in entries]) for sql, entries in groupby(batch, attrgetter("sql"))]
-    if len(kinds) > 1:
-        await connection.execute("BEGIN")
-    for sql, values in kinds:
-        await connection.executemany(sql, values)  # a transaction of its own where none has begun
-    if len(kinds) > 1:
-        await connection.execute("COMMIT")
+_Lost = dict[str, tuple[int, bool]]
 
 
-async def _write_each(connection: Any, batch: list[Entry]) -> int:
-    """Write these entries in one transaction. Return how many were left out, because they can never be written."""
-    n_left_out = 0
+async def _begin(connection: Any, batch: list[Entry]) -> tuple[list[Entry], _Lost]:
+    """Begin a transaction. Return the entries that may be written, and the sessions that have moved on."""
     await connection.execute("BEGIN")
+    held = await ownership.hold(connection, {entry.session_id for entry in batch if entry.session_id is not None})
+    kept: list[Entry] = []
+    lost: _Lost = {}
     for entry in batch:
+        generation, is_owned = held.get(entry.session_id or "", (entry.generation, True))
+        if entry.generation == generation:
+            kept.append(entry)
+        elif entry.session_id is not None:
+            lost[entry.session_id] = entry.generation, is_owned
+    return kept, lost
+
+
+async def _write_together(connection: Any, batch: list[Entry]) -> _Lost:
+    """Write these entries in one transaction. Return the sessions that have moved on."""
+    kept, lost = await _begin(connection, batch)
+    for sql, entries in groupby(kept, attrgetter("sql")):
+        await connection.executemany(sql, [entry.values for entry in entries])
+    await connection.execute("COMMIT")
+    return lost
+
+
+async def _write_each(connection: Any, batch: list[Entry]) -> tuple[_Lost, int]:
+    """Do the same, and return also how many entries were left out, because they can never be written."""
+    n_left_out = 0
+    kept, lost = await _begin(connection, batch)
+    for entry in kept:
         await connection.execute("SAVEPOINT entry")
         try:
             await connection.execute(entry.sql, *entry.values)
@@ -222,7 +245,7 @@ async def _write_each(connection: Any, batch: list[Entry]) -> int:
             n_left_out += 1
         await connection.execute("RELEASE SAVEPOINT entry")
     await connection.execute("COMMIT")
-    return n_left_out
+    return lost, n_left_out
 
 
 def _text(error: Exception) -> str:

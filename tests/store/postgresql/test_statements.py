@@ -1,22 +1,26 @@
 """Entries have the values of what is stored, and nothing that PostgreSQL cannot keep."""
 
+from uuid import UUID
+
 from livecaption.events import Translation
 from livecaption.recognition import SessionId
 from livecaption.store.postgresql import statements
+from livecaption.store.postgresql.messages import Released, channel, encode
 from livecaption.store.rows import Resumption, RoomRecord
 from tests.support.stored import STARTED_AT_MS, new_session
 from tests.support.transcripts import final
 
 ONE = SessionId("one")
+SERVER = UUID("f0000000-0000-4000-8000-0000000000ff")
 
 
 def test_a_session_is_begun_with_the_data_that_it_goes_on_with() -> None:
     resumption = Resumption("{}", "publisher", None)
-    (entry,) = statements.begin(new_session("one", "City council", resumption=resumption, room="pycon"))
+    (entry,) = statements.begin(new_session("one", "City council", resumption=resumption, room="pycon"), SERVER)
     expected = ("one", "City council", "en", False, STARTED_AT_MS, 0, "pycon", "'city':1 'council':2")
-    assert entry.values == (*expected, "{}", "publisher", None)
-    (entry,) = statements.begin(new_session("one", "City council", room="pycon"))
-    assert entry.values == (*expected, None, None, None)
+    assert entry.values == (*expected, "{}", "publisher", None, SERVER)
+    (entry,) = statements.begin(new_session("one", "City council", room="pycon"), SERVER)
+    assert entry.values == (*expected, None, None, None, SERVER)
 
 
 def test_a_text_is_stored_without_zero_characters() -> None:
@@ -35,6 +39,10 @@ def test_each_other_change_is_an_entry() -> None:
     assert [entry.values for entry in statements.checkpoint(ONE, 5, 2)] == [("one", 5, 2)]
     assert [entry.values for entry in statements.reopen(ONE)] == [("one",)]
     assert [entry.values for entry in statements.end(ONE, 5)] == [("one", 5)]
+    assert [entry.values for entry in statements.release(ONE, None)] == [("one", None, None)]
+    assert [entry.values for entry in statements.release(ONE, SERVER)] == [
+        ("one", channel(SERVER), encode(Released("one")))
+    ]
     room = RoomRecord("pycon", "", "publisher", None, 1)
     assert [entry.values for entry in statements.put_room(room, 3, 7)] == [
         ("pycon", "", "publisher", None, 1, None, 0),
