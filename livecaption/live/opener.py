@@ -195,5 +195,7 @@ class SessionOpener:
             on_latency=self._on_latency,
             on_parked=on_parked,
             on_end=on_end,
-            outlives_server=known.room is not None and known.resumption is not None and store is not None,
+            outlives_server=known.resumption is not None
+            and store is not None
+            and (known.room is not None or store.is_shared),
         )

@@ -142,6 +142,10 @@ class Store(Protocol):
 
     # Servers that share a store
 
+    @property
+    def is_shared(self) -> bool:
+        """True if other servers may use the store too. Then a stop of this one ends no session that can go on there."""
+
     def share(self, asked: Callable[[SessionId], None], lost: Callable[[SessionId, bool], None]) -> None:
         """Call `asked` with a session that another server wants to have: it is to be released.
 

@@ -155,6 +155,8 @@ class TranscriptStore:
 
     # One server has the file, so there are no others that could want its sessions or have some.
 
+    is_shared = False
+
     def share(self, asked: Callable[[SessionId], None], lost: Callable[[SessionId, bool], None]) -> None:
         pass
 

@@ -28,7 +28,8 @@ START = '{"type":"start"}'
 class KeepingStore:
     """Keeps the sessions that begin."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_shared: bool = False) -> None:
+        self.is_shared = is_shared
         self.begun: list[NewSession] = []
         self.end_is_held = False
         self.release_end: Callable[[], None] = lambda: None
@@ -128,6 +129,9 @@ async def test_a_part_of_a_room_outlives_its_server_if_it_is_stored_and_can_be_r
     assert not outlives(room=None)
     assert not outlives(store=None)
     assert not outlives(audio="auto")
+    shared = cast(Store, KeepingStore(is_shared=True))
+    assert outlives(room=None, store=shared)  # another server may go on with it at once
+    assert not outlives(audio="auto", store=shared)
 
 
 async def test_the_readers_token_of_a_private_part_is_that_of_its_room() -> None:

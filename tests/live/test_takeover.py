@@ -8,6 +8,7 @@ from aiohttp import WSServerHandshakeError
 
 from livecaption.live.event_log import SEQS_PER_GENERATION
 from livecaption.live.hub import Hub
+from livecaption.server.app import drain
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from livecaption.store.postgresql import presence
@@ -152,6 +153,28 @@ async def interrupted_by(connection: object, server: Client) -> None:
     from livecaption.store.postgresql import ownership
 
     await ownership.interrupt(connection, {server.app[SERVICES].store._presence.id})
+
+
+async def test_a_server_that_stops_stores_the_open_utterance_and_leaves_the_session_to_the_others(serve: Serve) -> None:
+    one, other = await serve(), await serve()
+    socket, ready, caption = await begin(one)
+    reader = await one.ws_connect(f"/v1/sessions/{ready['session']}/watch")
+    assert (await read_event(reader))["type"] == "snapshot"
+    await socket.send_bytes(SPEECH)
+    await read_until(socket, "speech_start")
+    draining = asyncio.ensure_future(drain(one.app))
+    events = await read_to_the_close(socket)
+    (cut,) = [event for event in events if event["type"] == "final"]
+    assert ([event for event in events if event["type"] == "end"], socket.close_code) == ([], 1012)
+    await read_to_the_close(reader)
+    assert reader.close_code == 1012
+    await draining
+    assert await stored(other, ready["session"]) == [(0, caption["text"]), (1, cut["text"])]
+    again = await resume(other, ready, cut["seq"])
+    assert (await read_event(again))["received_ms"] >= cut["end_ms"]
+    await again.send_bytes(SPEECH + PAUSE)
+    assert (await read_until(again, "final"))["utterance"] == 2
+    await again.close()
 
 
 async def test_a_session_that_has_waited_too_long_is_over(serve: Serve) -> None:

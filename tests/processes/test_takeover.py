@@ -4,12 +4,13 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
 from urllib.parse import urlsplit
 
 import pytest
 
 from livecaption.client import StreamEvent, transcribe
-from livecaption.events import End, Final, Partial, Ready
+from livecaption.events import End, Final, Gap, Partial, Ready
 from livecaption.store.rows import SessionState
 from tests.support.eventually import eventually
 from tests.support.postgresql import Cluster
@@ -43,9 +44,15 @@ class Balancer:
         """The server that gets the connections."""
         return self.servers[self._at]
 
+    def drain(self) -> ServerProcess:
+        """Pass new connections on to the other server. Return the one that keeps those that it has."""
+        former = self.server
+        self._at = 1 - self._at
+        return former
+
     def switch(self) -> None:
         """Break all connections, and pass the next ones on to the other server."""
-        self._at = 1 - self._at
+        self.drain()
         self._relay.break_all()
 
 
@@ -109,3 +116,25 @@ async def test_a_server_that_hung_while_its_session_moved_on_changes_nothing_of_
     async with two_servers(cluster.empty_database()) as balancer:
         await check_a_talk(cluster, balancer, ["stop"])
         assert "Traceback" not in balancer.servers[0].output
+
+
+async def test_a_stop_in_order_moves_all_sessions_to_the_other_server_without_a_word_lost(cluster: Cluster) -> None:
+    """An utterance that the stop cuts has two finals, which share no audio."""
+    async with two_servers(cluster.empty_database()) as balancer:
+        talks: list[list[StreamEvent]] = [[] for _ in range(3)]
+        talking = [asyncio.ensure_future(transcribe(balancer.url, paced(), each.append, SETTINGS)) for each in talks]
+        await eventually(lambda: all(any(isinstance(event, Partial) for event in events) for events in talks))
+        stopping = balancer.drain()
+        stopping.send(signal.SIGTERM)
+        assert await stopping.exited(within_s=10) == 0
+        async with asyncio.timeout(60):
+            ends = await asyncio.gather(*talking)
+        for end, events in zip(ends, talks, strict=True):
+            finals = finals_of(events)
+            assert (end.reason, end.received_ms, end.utterances) == ("stop", len(TALK) // 32, len(finals))
+            assert [final.utterance for final in finals] == list(range(len(finals)))
+            assert all(one.end_ms <= other.start_ms for one, other in pairwise(finals))
+            assert [event for event in events if isinstance(event, Gap) and event.end_ms > event.start_ms] == []
+            assert len(finals) in (7, 8)
+            assert stored_texts(cluster, events[0].session) == [(final.utterance, final.text) for final in finals]
+            assert session_state(cluster, events[0].session) is SessionState.ENDED

@@ -194,6 +194,8 @@ class PostgresqlStore:
 
     # Sessions of other servers
 
+    is_shared = True
+
     def share(self, asked: Callable[[SessionId], None], lost: Callable[[SessionId, bool], None]) -> None:
         self._on_asked, self._on_lost = asked, lost
 
