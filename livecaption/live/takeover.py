@@ -11,11 +11,12 @@ import logging
 import time
 from weakref import WeakValueDictionary
 
-from livecaption.errors import InvalidMessage
+from livecaption.errors import InvalidMessage, StoreFailed, Unavailable
 from livecaption.live.dialects.commands import Reattach
 from livecaption.live.dialects.dialect import Restore
 from livecaption.live.registry import SessionRegistry
 from livecaption.live.rooms import Rooms
+from livecaption.live.slots import RETRY_AFTER_S
 from livecaption.live.state import Ending
 from livecaption.live.tokens import SessionTokens
 from livecaption.recognition import SessionId, logged_id
@@ -69,20 +70,24 @@ class Takeover:
 
         Raises:
             Unauthorized: `wrong_token`.
-            Unavailable: yet another server was faster.
-            StoreFailed: the store cannot be read or changed.
+            Unavailable: yet another server was faster, or the store cannot be read or changed now.
         """
         lock = self._locks.setdefault(asked.session, asyncio.Lock())
         async with lock:  # two connections may resume it
-            if self._sessions.known(asked.session) is not None:
-                return
-            found = await self._store.resumption(asked.session)
-            if found is None:
-                return
-            SessionTokens(found.resume_token_hash, found.reader_token_hash).check_publisher(asked.token)
-            session = await self._store.take(SessionId(asked.session))
-            if session is not None and await self._go_on(session):
-                logger.info("session=%s is taken over", logged_id(session.record.id))
+            if self._sessions.known(asked.session) is None:
+                try:
+                    await self._take(asked)
+                except StoreFailed as error:
+                    raise Unavailable(error.message, code=error.code, retry_after_s=RETRY_AFTER_S) from None
+
+    async def _take(self, asked: Reattach) -> None:
+        found = await self._store.resumption(asked.session)
+        if found is None:
+            return
+        SessionTokens(found.resume_token_hash, found.reader_token_hash).check_publisher(asked.token)
+        session = await self._store.take(SessionId(asked.session))
+        if session is not None and await self._go_on(session):
+            logger.info("session=%s is taken over", logged_id(session.record.id))
 
     async def _go_on(self, session: InterruptedSession) -> bool:
         """Let a session wait for its publisher. Return False if it has waited too long, or cannot go on here."""

@@ -1,6 +1,7 @@
 """Servers that share a database: a publisher resumes at any of them, and its session lives in one at a time."""
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -188,6 +189,22 @@ async def test_a_session_that_has_waited_too_long_is_over(serve: Serve) -> None:
     again = await resume(other, ready, caption["seq"])
     assert [event["code"] for event in await read_to_the_close(again)] == ["unknown_session"]
     await socket.close()
+
+
+async def test_a_publisher_is_asked_to_try_again_while_the_database_is_away(serve: Serve, cluster: Cluster) -> None:
+    one, other = await serve(), await serve()
+    socket, ready, caption = await begin(one)
+    cluster.stop(signal.SIGQUIT)
+    try:
+        again = await resume(other, ready, caption["seq"])
+        (refusal,) = await read_to_the_close(again)
+        assert (refusal["code"], refusal["retry_after_s"], again.close_code) == ("store_failed", 2.0, 1013)
+    finally:
+        cluster.start()
+    again = await resume(other, ready, caption["seq"])
+    assert (await read_event(again))["type"] == "ready"
+    await read_to_the_close(socket)
+    await again.close()
 
 
 async def test_two_connections_that_resume_at_one_server_get_one_session(serve: Serve) -> None:
