@@ -111,17 +111,3 @@ async def take(connection: Any, session_id: str, server: UUID, owner: UUID | Non
     if taken is not None:
         await connection.execute(f"UPDATE resumption SET {_INTERRUPTED} WHERE session = $1", taken)
     return taken is not None
-
-
-async def hold(connection: Any, ids: set[str]) -> dict[str, tuple[int, bool]]:
-    """Hold these sessions where they are until the transaction is over.
-
-    Return their generations, and whether a server has them. Sessions that are not stored yet, or were deleted, are
-    left out.
-    """
-    found = await connection.fetch(
-        "SELECT id, generation, owner IS NOT NULL FROM session WHERE id = ANY($1::text[]) "
-        "ORDER BY number FOR NO KEY UPDATE",
-        list(ids),
-    )
-    return {session_id: (generation, is_owned) for session_id, generation, is_owned in found}

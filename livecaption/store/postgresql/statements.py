@@ -24,54 +24,72 @@ _BEGIN = """
     INSERT INTO resumption (session, start, resume_token_hash, reader_token_hash)
     SELECT number, $9::text, $10::text, $11::text FROM begun WHERE $9::text IS NOT NULL
 """
-_APPEND = """
-    WITH added AS (
+_HELD = """
+    held AS MATERIALIZED (SELECT number, id, generation, owner FROM session WHERE id = $1 FOR NO KEY UPDATE),
+    mine AS (SELECT number FROM held WHERE generation = $2)
+"""
+"""Holds a session where it is until the transaction is over. `mine` is empty if it has moved on, or was deleted."""
+_LOST = "SELECT id, $2::bigint, owner IS NOT NULL FROM held WHERE generation <> $2"
+"""Returns the session if it has moved on: its id, its generation here, and whether a server has it."""
+_APPEND = f"""
+    WITH {_HELD}, added AS (
         INSERT INTO final (session, utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel,
             seq, shift_ms, found)
-        SELECT number, $2::bigint, $3::text, $4::bigint, $5::bigint, $6::text, $7::double precision, $8::bigint,
-            $9::text, $10::bigint, $11::bigint, $12::bigint, $13::text::tsvector
-        FROM session WHERE id = $1 ON CONFLICT DO NOTHING RETURNING session, text, end_ms, language
+        SELECT number, $3::bigint, $4::text, $5::bigint, $6::bigint, $7::text, $8::double precision, $9::bigint,
+            $10::text, $11::bigint, $12::bigint, $13::bigint, $14::text::tsvector
+        FROM mine ON CONFLICT DO NOTHING RETURNING session, text, end_ms, language
     ), counted AS (
         UPDATE session SET
             duration_ms = greatest(duration_ms, added.end_ms),
             n_finals = n_finals + (added.text <> '')::integer,
             language = coalesce(session.language, added.language)
         FROM added WHERE session.number = added.session
+    ), noted AS (
+        UPDATE resumption SET checkpoint_ms = greatest(checkpoint_ms, $15), shift_ms = greatest(shift_ms, $16)
+        FROM mine WHERE $15::bigint IS NOT NULL AND session = mine.number
     )
-    UPDATE resumption SET checkpoint_ms = greatest(checkpoint_ms, $14), shift_ms = greatest(shift_ms, $15)
-    WHERE $14::bigint IS NOT NULL AND session = (SELECT number FROM session WHERE id = $1)
+    {_LOST}
 """
-_TRANSLATE = """
-    INSERT INTO translation (final, language, text, seq)
-    SELECT final.number, $3::text, $4::text, $5::bigint FROM final JOIN session ON session.number = final.session
-    WHERE session.id = $1 AND utterance = $2 ON CONFLICT DO NOTHING
+_TRANSLATE = f"""
+    WITH {_HELD}, added AS (
+        INSERT INTO translation (final, language, text, seq)
+        SELECT final.number, $4::text, $5::text, $6::bigint FROM final JOIN mine ON mine.number = final.session
+        WHERE utterance = $3 ON CONFLICT DO NOTHING
+    )
+    {_LOST}
 """
-_CHECKPOINT = """
-    UPDATE resumption SET checkpoint_ms = greatest(checkpoint_ms, $2), shift_ms = greatest(shift_ms, $3)
-    WHERE session = (SELECT number FROM session WHERE id = $1)
+_CHECKPOINT = f"""
+    WITH {_HELD}, noted AS (
+        UPDATE resumption SET checkpoint_ms = greatest(checkpoint_ms, $3), shift_ms = greatest(shift_ms, $4)
+        FROM mine WHERE session = mine.number
+    )
+    {_LOST}
 """
-_REOPEN = """
-    WITH reopened AS (UPDATE session SET state = 'open' WHERE id = $1 AND state = 'interrupted')
-    UPDATE resumption SET interrupted_at_ms = NULL WHERE session = (SELECT number FROM session WHERE id = $1)
+_REOPEN = f"""
+    WITH {_HELD}, reopened AS (
+        UPDATE session SET state = 'open' FROM mine WHERE session.number = mine.number AND state = 'interrupted'
+    ), noted AS (UPDATE resumption SET interrupted_at_ms = NULL FROM mine WHERE session = mine.number)
+    {_LOST}
 """
-_END = """
-    WITH ended AS (
+_END = f"""
+    WITH {_HELD}, ended AS (
         UPDATE session SET
             state = CASE state WHEN 'open' THEN 'ended' ELSE state END, owner = NULL,
-            duration_ms = CASE state WHEN 'open' THEN greatest(duration_ms, $2) ELSE duration_ms END
-        WHERE id = $1
-    )
-    DELETE FROM resumption WHERE session = (SELECT number FROM session WHERE id = $1)
+            duration_ms = CASE state WHEN 'open' THEN greatest(duration_ms, $3) ELSE duration_ms END
+        FROM mine WHERE session.number = mine.number
+    ), forgotten AS (DELETE FROM resumption USING mine WHERE session = mine.number)
+    {_LOST}
 """
 _RELEASE = f"""
-    WITH released AS (
-        UPDATE session SET owner = NULL, state = 'interrupted', generation = generation + 1
-        WHERE id = $1 AND state <> 'ended' RETURNING number
+    WITH {_HELD}, released AS (
+        UPDATE session SET owner = NULL, state = 'interrupted', generation = session.generation + 1
+        FROM mine WHERE session.number = mine.number AND state <> 'ended'
+        RETURNING session.number, CASE WHEN $3::text IS NOT NULL THEN pg_notify($3::text, $4::text) END
     ), noted AS (
         UPDATE resumption SET interrupted_at_ms = coalesce(interrupted_at_ms, {NOW_MS})
         FROM released WHERE session = released.number
     )
-    SELECT pg_notify($2::text, $3::text) WHERE $2::text IS NOT NULL
+    {_LOST}
 """
 _PUT_ROOM = f"""
     INSERT INTO room ({rows.ROOM_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO UPDATE SET
@@ -94,17 +112,10 @@ EXPIRE_ROOMS = f"DELETE FROM room WHERE created_at_ms < $1 AND {rows.UNUSED_ROOM
 
 
 class Entry(NamedTuple):
-    """A statement with its values.
-
-    Attributes:
-        session_id: the session that it is about; None: about none.
-        generation: that of the session in this server. If the session has another one, nothing is written.
-    """
+    """A statement with its values. Where it is about a session that has moved on, it returns that: see `_LOST`."""
 
     sql: str
     values: tuple[Any, ...]
-    session_id: str | None = None
-    generation: int = 0
 
 
 def begin(session: NewSession, owner: UUID) -> list[Entry]:
@@ -128,38 +139,47 @@ def begin(session: NewSession, owner: UUID) -> list[Entry]:
     ]
 
 
+# `generation` is that of the session in this server. If the session has another one, nothing is written.
+
+
 def append(
-    session_id: SessionId, final: Final, seq: int, shift_ms: int, checkpoint_ms: int | None, checkpoint_shift_ms: int
+    session_id: SessionId,
+    generation: int,
+    final: Final,
+    seq: int,
+    shift_ms: int,
+    checkpoint_ms: int | None,
+    checkpoint_shift_ms: int,
 ) -> list[Entry]:
     """Write a final and, unless it is None, the checkpoint with it."""
     utterance, text, *rest = rows.final_to_row(final)
     text = _storable(text)
-    values = (session_id, utterance, text, *rest, seq, shift_ms, words.vector(text))
+    values = (session_id, generation, utterance, text, *rest, seq, shift_ms, words.vector(text))
     return [Entry(_APPEND, (*values, checkpoint_ms, checkpoint_shift_ms))]
 
 
-def translate(session_id: SessionId, translation: Translation, seq: int) -> list[Entry]:
+def translate(session_id: SessionId, generation: int, translation: Translation, seq: int) -> list[Entry]:
     text = _storable(translation.text)
-    return [Entry(_TRANSLATE, (session_id, translation.utterance, translation.language, text, seq))]
+    return [Entry(_TRANSLATE, (session_id, generation, translation.utterance, translation.language, text, seq))]
 
 
-def checkpoint(session_id: SessionId, checkpoint_ms: int, shift_ms: int) -> list[Entry]:
-    return [Entry(_CHECKPOINT, (session_id, checkpoint_ms, shift_ms))]
+def checkpoint(session_id: SessionId, generation: int, checkpoint_ms: int, shift_ms: int) -> list[Entry]:
+    return [Entry(_CHECKPOINT, (session_id, generation, checkpoint_ms, shift_ms))]
 
 
-def reopen(session_id: SessionId) -> list[Entry]:
-    return [Entry(_REOPEN, (session_id,))]
+def reopen(session_id: SessionId, generation: int) -> list[Entry]:
+    return [Entry(_REOPEN, (session_id, generation))]
 
 
-def end(session_id: SessionId, duration_ms: int) -> list[Entry]:
+def end(session_id: SessionId, generation: int, duration_ms: int) -> list[Entry]:
     """Note that the session cannot go on any more. If it was never resumed, it stays interrupted."""
-    return [Entry(_END, (session_id, duration_ms))]
+    return [Entry(_END, (session_id, generation, duration_ms))]
 
 
-def release(session_id: SessionId, to: UUID | None) -> list[Entry]:
+def release(session_id: SessionId, generation: int, to: UUID | None) -> list[Entry]:
     """Give a session up, so that another server can have it. `to` is the one that has asked for it."""
     message = (None, None) if to is None else (messages.channel(to), messages.encode(messages.Released(session_id)))
-    return [Entry(_RELEASE, (session_id, *message))]
+    return [Entry(_RELEASE, (session_id, generation, *message))]
 
 
 def put_room(room: RoomRecord, max_unused: int, oldest_waiting_ms: int) -> list[Entry]:

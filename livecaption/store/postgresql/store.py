@@ -112,7 +112,7 @@ class PostgresqlStore:
 
     def begin(self, session: NewSession, written: Callable[[], None]) -> None:
         self._generations[session.id] = 0
-        self._submit(statements.begin(session, self._presence.id), written, session.id)
+        self._submit(statements.begin(session, self._presence.id), written)
 
     def append(
         self,
@@ -125,28 +125,32 @@ class PostgresqlStore:
         shift_ms: int = 0,
         checkpoint_shift_ms: int = 0,
     ) -> None:
-        entries = statements.append(session_id, final, seq, shift_ms, checkpoint_ms, checkpoint_shift_ms)
-        self._submit(entries, written, session_id)
+        entries = statements.append(
+            session_id, self._generation(session_id), final, seq, shift_ms, checkpoint_ms, checkpoint_shift_ms
+        )
+        self._submit(entries, written)
 
     def translate(self, session_id: SessionId, translation: Translation, seq: int, written: Callable[[], None]) -> None:
-        self._submit(statements.translate(session_id, translation, seq), written, session_id)
+        self._submit(statements.translate(session_id, self._generation(session_id), translation, seq), written)
 
     def checkpoint(self, session_id: SessionId, checkpoint_ms: int, shift_ms: int = 0) -> None:
-        self._submit(statements.checkpoint(session_id, checkpoint_ms, shift_ms), ignore, session_id)
+        self._submit(statements.checkpoint(session_id, self._generation(session_id), checkpoint_ms, shift_ms), ignore)
 
     def reopen(self, session_id: SessionId) -> None:
-        self._submit(statements.reopen(session_id), ignore, session_id)
+        self._submit(statements.reopen(session_id, self._generation(session_id)), ignore)
 
     def give_up(self, session_id: SessionId) -> None:
-        self._submit(statements.end(session_id, 0), ignore, session_id)
+        self._submit(statements.end(session_id, self._generation(session_id), 0), ignore)
         self._generations.pop(session_id, None)
 
     def end(self, session_id: SessionId, duration_ms: int, written: Callable[[], None]) -> None:
-        self._submit(statements.end(session_id, duration_ms), written, session_id)
+        self._submit(statements.end(session_id, self._generation(session_id), duration_ms), written)
         self._generations.pop(session_id, None)
 
     def release(self, session_id: SessionId) -> None:
-        self._submit(statements.release(session_id, self._askers.pop(session_id, None)), ignore, session_id)
+        self._submit(
+            statements.release(session_id, self._generation(session_id), self._askers.pop(session_id, None)), ignore
+        )
         self._generations.pop(session_id, None)
 
     def put_room(self, room: RoomRecord, written: Callable[[], None]) -> None:
@@ -158,13 +162,15 @@ class PostgresqlStore:
     async def rename(self, session_id: str, title: str) -> bool:
         return await self._do(partial(questions.rename, session_id=session_id, title=title))
 
-    def _submit(self, entries: list[Entry], written: Callable[[], None], session_id: str | None = None) -> None:
-        generation = self._generations.get(session_id or "", NOT_OURS)
-        entries = [entry._replace(session_id=session_id, generation=generation) for entry in entries]
+    def _submit(self, entries: list[Entry], written: Callable[[], None]) -> None:
         if self._writer.submit(entries):
             self._held.add(len(entries), written)
         else:
             self._held.let_go(written)
+
+    def _generation(self, session_id: str) -> int:
+        """Return the generation in which this server has a session."""
+        return self._generations.get(session_id, NOT_OURS)
 
     async def _do(self, chore: Callable[[Any], Awaitable[Answer]]) -> Answer:
         try:

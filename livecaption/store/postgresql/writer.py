@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import asyncpg
 
 from livecaption.errors import LivecaptionError, StoreFailed
-from livecaption.store.postgresql import ownership
 from livecaption.store.postgresql.connecting import FAILURES, reason
 from livecaption.store.postgresql.statements import Entry
 from livecaption.store.store import CLOSE_TIMEOUT_S, MAX_BATCH, MAX_WAITING, RETRY_S
@@ -171,7 +170,7 @@ class Writer:
             except UNWRITABLE:
                 await connection.execute("ROLLBACK")
                 lost, n_left_out = await _write_each(connection, batch)
-        for session_id, (generation, is_owned) in lost.items():
+        for session_id, generation, is_owned in lost:
             self._lost(session_id, generation, is_owned)
         for _ in batch:
             self._waiting.popleft()
@@ -205,41 +204,31 @@ class Writer:
             )
 
 
-_Lost = dict[str, tuple[int, bool]]
+async def _write_together(connection: Any, batch: list[Entry]) -> list[Any]:
+    """Write these entries in one transaction. Return the sessions that have moved on; see `statements`.
 
-
-async def _begin(connection: Any, batch: list[Entry]) -> tuple[list[Entry], _Lost]:
-    """Begin a transaction. Return the entries that may be written, and the sessions that have moved on."""
-    await connection.execute("BEGIN")
-    held = await ownership.hold(connection, {entry.session_id for entry in batch if entry.session_id is not None})
-    kept: list[Entry] = []
-    lost: _Lost = {}
-    for entry in batch:
-        generation, is_owned = held.get(entry.session_id or "", (entry.generation, True))
-        if entry.generation == generation:
-            kept.append(entry)
-        elif entry.session_id is not None:
-            lost[entry.session_id] = entry.generation, is_owned
-    return kept, lost
-
-
-async def _write_together(connection: Any, batch: list[Entry]) -> _Lost:
-    """Write these entries in one transaction. Return the sessions that have moved on."""
-    kept, lost = await _begin(connection, batch)
-    for sql, entries in groupby(kept, attrgetter("sql")):
-        await connection.executemany(sql, [entry.values for entry in entries])
-    await connection.execute("COMMIT")
+    Mostly it is one final, which then takes one journey to the database.
+    """
+    kinds = [(sql, [entry.values for entry in entries]) for sql, entries in groupby(batch, attrgetter("sql"))]
+    lost: list[Any] = []
+    if len(kinds) > 1:
+        await connection.execute("BEGIN")
+    for sql, values in kinds:
+        lost += await connection.fetchmany(sql, values)  # a transaction of its own where none has begun
+    if len(kinds) > 1:
+        await connection.execute("COMMIT")
     return lost
 
 
-async def _write_each(connection: Any, batch: list[Entry]) -> tuple[_Lost, int]:
+async def _write_each(connection: Any, batch: list[Entry]) -> tuple[list[Any], int]:
     """Do the same, and return also how many entries were left out, because they can never be written."""
     n_left_out = 0
-    kept, lost = await _begin(connection, batch)
-    for entry in kept:
+    lost: list[Any] = []
+    await connection.execute("BEGIN")
+    for entry in batch:
         await connection.execute("SAVEPOINT entry")
         try:
-            await connection.execute(entry.sql, *entry.values)
+            lost += await connection.fetch(entry.sql, *entry.values)
         except UNWRITABLE:
             await connection.execute("ROLLBACK TO SAVEPOINT entry")
             n_left_out += 1

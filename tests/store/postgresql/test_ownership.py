@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 
@@ -200,6 +201,24 @@ async def test_a_server_learns_that_it_has_lost_a_session_before_its_final_count
         one.store.append(ONE, final("Late.", utterance=1), 1, 900, lambda: lost_before.append(bool(one.lost)))
         await eventually(lambda: lost_before)
         assert (lost_before, one.lost, await texts(other)) == ([True], [("one", True)], ["0"])
+
+
+async def test_a_write_that_meets_a_takeover_waits_for_it_and_changes_no_row(cluster: Cluster, address: str) -> None:
+    async with server(address) as one:
+        begin(one, 1)
+        await all_written(one.store)
+        other = await connect(address)
+        transaction = other.transaction()
+        await transaction.start()
+        owner, generation = await ownership.owner_of(other, "one")
+        assert await ownership.take(other, "one", uuid4(), owner, generation)
+        begin(one, 1, first=1)
+        waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        await eventually(lambda: cluster.execute(waits))
+        await transaction.commit()
+        await eventually(lambda: one.lost)
+        assert (one.lost, await texts(one)) == ([("one", True)], ["0"])
+        await other.close()
 
 
 async def test_a_session_that_comes_back_to_a_server_is_not_written_by_what_waited_there(address: str) -> None:

@@ -24,24 +24,39 @@ def test_a_session_is_begun_with_the_data_that_it_goes_on_with() -> None:
 
 
 def test_a_text_is_stored_without_zero_characters() -> None:
-    (entry,) = statements.append(ONE, final("a\0b", 0, 900, 3), 7, 5, 800, 4)
-    assert entry.values == ("one", 3, "a\ufffdb", 0, 900, "en", *entry.values[6:9], None, 7, 5, "'a':1 'b':2", 800, 4)
-    (entry,) = statements.translate(ONE, Translation(3, "de", "\0"), 8)
-    assert entry.values == ("one", 3, "de", "\ufffd", 8)
+    (entry,) = statements.append(ONE, 2, final("a\0b", 0, 900, 3), 7, 5, 800, 4)
+    assert entry.values == (
+        "one",
+        2,
+        3,
+        "a\ufffdb",
+        0,
+        900,
+        "en",
+        *entry.values[7:10],
+        None,
+        7,
+        5,
+        "'a':1 'b':2",
+        800,
+        4,
+    )
+    (entry,) = statements.translate(ONE, 2, Translation(3, "de", "\0"), 8)
+    assert entry.values == ("one", 2, 3, "de", "\ufffd", 8)
 
 
 def test_entries_of_one_kind_have_one_statement_so_that_they_are_sent_together() -> None:
-    entries = [entry for n in range(3) for entry in statements.append(ONE, final(str(n)), n, 0, n or None, 0)]
+    entries = [entry for n in range(3) for entry in statements.append(ONE, 2, final(str(n)), n, 0, n or None, 0)]
     assert len({entry.sql for entry in entries}) == 1
 
 
 def test_each_other_change_is_an_entry() -> None:
-    assert [entry.values for entry in statements.checkpoint(ONE, 5, 2)] == [("one", 5, 2)]
-    assert [entry.values for entry in statements.reopen(ONE)] == [("one",)]
-    assert [entry.values for entry in statements.end(ONE, 5)] == [("one", 5)]
-    assert [entry.values for entry in statements.release(ONE, None)] == [("one", None, None)]
-    assert [entry.values for entry in statements.release(ONE, SERVER)] == [
-        ("one", channel(SERVER), encode(Released("one")))
+    assert [entry.values for entry in statements.checkpoint(ONE, 4, 5, 2)] == [("one", 4, 5, 2)]
+    assert [entry.values for entry in statements.reopen(ONE, 4)] == [("one", 4)]
+    assert [entry.values for entry in statements.end(ONE, 4, 5)] == [("one", 4, 5)]
+    assert [entry.values for entry in statements.release(ONE, 4, None)] == [("one", 4, None, None)]
+    assert [entry.values for entry in statements.release(ONE, 4, SERVER)] == [
+        ("one", 4, channel(SERVER), encode(Released("one")))
     ]
     room = RoomRecord("pycon", "", "publisher", None, 1)
     assert [entry.values for entry in statements.put_room(room, 3, 7)] == [
