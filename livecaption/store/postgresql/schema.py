@@ -74,7 +74,8 @@ MIGRATIONS = (
             found tsvector NOT NULL,
             UNIQUE (session, utterance)
         );
-        CREATE INDEX final_words ON final USING gin (found);
+        -- A longer list of waiting words holds up one of 9000 finals for a second: docs/decisions/0063-shared-store.md.
+        CREATE INDEX final_words ON final USING gin (found) WITH (gin_pending_list_limit = 256);
         CREATE TABLE translation (
             final bigint NOT NULL REFERENCES final ON DELETE CASCADE,
             language text NOT NULL,
