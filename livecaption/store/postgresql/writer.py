@@ -16,7 +16,7 @@ import asyncpg
 from livecaption.errors import LivecaptionError, StoreFailed
 from livecaption.store.postgresql.connecting import FAILURES, reason
 from livecaption.store.postgresql.statements import Entry
-from livecaption.store.store import CLOSE_TIMEOUT_S, MAX_BATCH, MAX_WAITING, RETRY_S
+from livecaption.store.store import CHORE_TIMEOUT_S, CLOSE_TIMEOUT_S, MAX_BATCH, MAX_WAITING, RETRY_S
 
 WRITE_TIMEOUT_S = 5.0
 """Time-out in s of a transaction, which also notices a dead connection. Longer: finals of a readable store wait longer
@@ -145,7 +145,7 @@ class Writer:
             return
         chore, answered = self._chores.popleft()
         try:
-            async with asyncio.timeout(WRITE_TIMEOUT_S):
+            async with asyncio.timeout(CHORE_TIMEOUT_S):
                 connection = await self._connected()
                 await connection.execute("BEGIN")
                 result = await chore(connection)
@@ -170,8 +170,10 @@ class Writer:
             except UNWRITABLE:
                 await connection.execute("ROLLBACK")
                 lost, n_left_out = await _write_each(connection, batch)
+        # Not at once: a fault in a session must not end this task.
+        loop = asyncio.get_running_loop()
         for session_id, generation, is_owned in lost:
-            self._lost(session_id, generation, is_owned)
+            loop.call_soon(self._lost, session_id, generation, is_owned)
         for _ in batch:
             self._waiting.popleft()
         self.n_lost += n_left_out
@@ -181,7 +183,7 @@ class Writer:
             self.failing = False
             logger.warning("transcripts are stored again, including those that waited")
         self._n_written += len(batch)
-        self._written(self._n_written)
+        loop.call_soon(self._written, self._n_written)
 
     async def _connected(self) -> Any:
         if self._connection is None or self._connection.is_closed():
