@@ -197,6 +197,8 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "CTranslate2 directory of a translation model, such as NLLB; without it Whisper translates into en",
             "DIRECTORY",
         ),
+        Option("speakers", "engine", "speakers", "let publishers have their speakers distinguished by their voices"),
+        Option("speaker-model", "engine", "speaker_model", "ONNX file of another network for voices", "FILE"),
         Option("full-context", "engine", "full_context", "encode every utterance as 30 s (slower)"),
     ),
     "inference processes": (
@@ -357,6 +359,8 @@ def _check(config: Config) -> None:
     if config.engine.threads < 0:
         raise ConfigError("--threads must be 0 or more")
     _check_translation(config.engine)
+    if config.engine.speaker_model and not config.engine.speakers:
+        raise ConfigError("--speaker-model needs --speakers")
     if bool(server.tls_cert) != bool(server.tls_key):
         raise ConfigError("--tls-cert and --tls-key go together")
     if server.tls_cert and server.tls_self_signed:

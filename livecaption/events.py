@@ -4,8 +4,8 @@ The fields are the fields on the wire, in milliseconds of stream time. `type` is
 numbers are not here, because the sender counts the events.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Self, TypeAlias
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self, TypeAlias, TypeVar
 
 from livecaption.errors import LivecaptionError
 
@@ -28,15 +28,21 @@ __all__ = [
     "RoomAccess",
     "RoomPart",
     "Snapshot",
+    "SpeakerName",
+    "SpeakerNamed",
     "SpeechEnd",
     "SpeechStart",
     "Status",
     "TranslatedText",
     "Translation",
+    "Turn",
 ]
 
 PROTOCOL_VERSION = 1
 """The version of the events and of the messages of `messages`."""
+
+MAX_SPEAKERS = 50
+"""The most speakers of a stream, as long as one server runs. It may expect fewer."""
 
 EndReason = Literal["silence", "max_length", "flush", "discard", "stop", "disconnect"]
 """Reason of the end of an utterance. After `discard` its final is empty, because the publisher withdrew the audio."""
@@ -68,6 +74,7 @@ class Ready:
     `resume_window_ms` is how long the session waits for a publisher whose connection is lost; 0: it cannot be resumed.
     `reader_token` is None unless the session is private. `hotwords` is None if the publisher named none, and `room` if
     the session is no part of one. `tracks` are the languages into which the finals are translated; None: into none.
+    `speakers` is True if speakers are distinguished, else None.
     """
 
     type: ClassVar[str] = "ready"
@@ -83,6 +90,7 @@ class Ready:
     hotwords: HotwordUse | None = None
     room: RoomAccess | None = None
     tracks: tuple[str, ...] | None = None
+    speakers: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +134,30 @@ class SpeechEnd:
 
 @dataclass(frozen=True, slots=True)
 class CaptionWord:
-    """One word of a final, in stream time."""
+    """One word of a final, in stream time. `speaker` is as in `Turn`."""
 
     word: str
     start_ms: int
     end_ms: int
     confidence: float
+    speaker: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A part of a final with one speaker.
+
+    `speaker` counts from 1 in the order of the first turns, and never changes. It is None if nobody is certain. The
+    texts of all turns, one after the other, are exactly the text of the final: a space stands at the end of a turn.
+    """
+
+    speaker: int | None
+    text: str
+    start_ms: int
+    end_ms: int
+
+
+Part = TypeVar("Part", CaptionWord, Turn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +171,8 @@ class TranslatedText:
 @dataclass(frozen=True, slots=True)
 class Final:
     """The caption of one utterance. It never changes. `text` may be empty.
+
+    `turns` is None unless the stream asked for speakers. It is empty if the text is.
 
     `latency_ms` is the time from the arrival of the last voiced audio until this event. `words` is None unless the
     stream asked for words. `translations` are those that have come since. They are in snapshots and transcripts, never
@@ -162,6 +190,23 @@ class Final:
     words: tuple[CaptionWord, ...] | None = None
     channel: int | None = None
     translations: tuple[TranslatedText, ...] | None = None
+    turns: tuple[Turn, ...] | None = None
+
+    def later(self, by_ms: int) -> Self:
+        """Return it with all its times moved."""
+
+        def moved(parts: tuple[Part, ...] | None) -> tuple[Part, ...] | None:
+            return parts and tuple(
+                replace(part, start_ms=part.start_ms + by_ms, end_ms=part.end_ms + by_ms) for part in parts
+            )
+
+        return replace(
+            self,
+            start_ms=self.start_ms + by_ms,
+            end_ms=self.end_ms + by_ms,
+            words=moved(self.words),
+            turns=moved(self.turns),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +217,23 @@ class Translation:
     utterance: int
     language: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerName:
+    """The name of a speaker, which replaces the number wherever people read it."""
+
+    speaker: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerNamed:
+    """A speaker has this name from now on, also in the captions so far."""
+
+    type: ClassVar[str] = "name"
+    speaker: int
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +302,8 @@ class Snapshot:
     `finals` are those with text, without words. `partial` is the newest one of the open utterance. If the
     channels are kept apart, `partials` has the newest one of each channel; None: there is none, or they are mixed.
     Readers come back with `epoch` and a number: see `live.event_log`. `session` is the id of the session. `tracks` are
-    the languages into which its finals are translated; None: into none.
+    the languages into which its finals are translated; None: into none. `names` are those of speakers who have one, in
+    the order of their numbers; None: nobody has.
     """
 
     type: ClassVar[str] = "snapshot"
@@ -252,6 +315,7 @@ class Snapshot:
     partials: tuple[Partial, ...] | None = None
     session: str = ""
     tracks: tuple[str, ...] | None = None
+    names: tuple[SpeakerName, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +363,7 @@ StreamedEvent: TypeAlias = (
     | SpeechEnd
     | Final
     | Translation
+    | SpeakerNamed
     | Flushed
     | Pong
     | Ack

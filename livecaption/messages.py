@@ -72,6 +72,8 @@ class StreamSettings:
         private: whether readers need the `reader_token` of `Ready`.
         keep: whether the transcript is stored.
         room: the room that the stream is a part of.
+        speakers: whether speakers are distinguished; a number from 1 to 50: so many are expected, and there are never
+            more. If the channels are apart, each is a speaker.
     """
 
     encoding: Encoding = "pcm_s16le"
@@ -90,6 +92,7 @@ class StreamSettings:
     private: bool = False
     keep: bool = True
     room: RoomEntry | None = None
+    speakers: bool | int = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +133,20 @@ class Ping:
     id: str | int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Name:
+    """Publisher -> server: this speaker has this name, of 1 to 80 characters."""
+
+    type: ClassVar[str] = "name"
+    speaker: int
+    name: str
+
+
 _EVENTS: dict[str, type[Event]] = {kind.type: kind for kind in get_args(Event)}
 _OPTIONAL = frozenset(
     {
         *("words", "retry_after_s", "reader_token", "hotwords", "channel", "partials", "room", "tracks"),
-        "translations",
+        *("translations", "turns", "speakers", "names", "CaptionWord.speaker"),
     }
 )
 """Fields of events that are left out if they are None. All other fields are always present."""
@@ -142,7 +154,7 @@ _UNSET = frozenset({"preset", "silence_ms", "max_utterance_ms", "former"})
 """The same within the fields of `start`."""
 
 
-def encode_request(request: StreamSettings | Resume | Flush | Stop | Ping) -> str:
+def encode_request(request: StreamSettings | Resume | Flush | Stop | Ping | Name) -> str:
     """Encode what a publisher sends. Settings that are the defaults are left out."""
     if isinstance(request, StreamSettings):
         changed = {each.name for each in fields(request) if getattr(request, each.name) != each.default}

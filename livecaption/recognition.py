@@ -40,6 +40,10 @@ SURE_LANGUAGE_MS = 2000
 """Length of a window in ms from which on its detected language is reliable. With `base` and recordings in nine
 languages, 10 of 65 were wrong at 1.5 s, 2 of 64 at 2 s and none of 52 at 3 s:
 docs/decisions/0031-language-of-each-utterance.md."""
+MAX_EMBEDDING = 1024
+"""Numbers in `Voice.embedding`, at most. Networks for voices have 192 to 512."""
+MAX_VOICES = 30
+"""Voices in a window, at most: one in each second."""
 MAX_HOTWORD_TOKENS = 111
 """Tokens of hotwords that the decoder is given: half of the 223 that Whisper takes of earlier text. Further ones are
 left out. More: a prompt has no place beside them."""
@@ -56,6 +60,7 @@ class TranscriptionOptions:
         words: whether times and confidences of the words of finals are wanted.
         prompt: text that the speaker is likely to continue, or said before; empty: none.
         hotwords: names and terms that are likely to occur; the first `MAX_HOTWORD_TOKENS` of them count.
+        speakers: whether finals are to come with their words and voices, so that speakers can be distinguished.
     """
 
     language: str | None = None
@@ -64,6 +69,7 @@ class TranscriptionOptions:
     words: bool = False
     prompt: str = ""
     hotwords: tuple[str, ...] = ()
+    speakers: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,6 +208,21 @@ class Word:
     confidence: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Voice:
+    """A stretch of a window in which one person speaks.
+
+    Attributes:
+        start_ms, end_ms: from the first sample of the window.
+        embedding: float32 [n], of length 1: the direction is that of the voice. Two of one person are alike. It is
+            biometric data, so it is kept in memory only, and never logged.
+    """
+
+    start_ms: int
+    end_ms: int
+    embedding: npt.NDArray[np.float32] = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
     """The engine's answer for one window.
@@ -211,13 +232,14 @@ class Hypothesis:
         language: ISO 639-1 code, as given or detected.
         confidence: exp of the mean log probability of the tokens, 0..1.
         no_speech_probability: the model's own probability that nobody spoke, 0..1.
-        words: filled only if the window asked for words.
+        words: filled only if the window asked for words or speakers.
         suspicious: True: the guard found a fault, and the text must not be trusted. Only for partials; a final is
             decoded again, and then accepted or emptied.
         runaway: True: the first text had no end or repeated itself. It is counted in any case.
         redone: True: the first text was not to be trusted, and the window was decoded once more. Only for finals.
         speech_end_ms: end of the last speech in the window; 0: there is none; None: no detector has judged.
         analysis: what the engine has computed of the window after `Window.analysis`; None: nothing that helps later.
+        voices: in order, without overlap; only for a final whose window asked for speakers. Empty: none was clear.
     """
 
     text: str
@@ -230,6 +252,7 @@ class Hypothesis:
     redone: bool = False
     speech_end_ms: int | None = None
     analysis: Analysis | None = field(default=None, repr=False, compare=False)
+    voices: tuple[Voice, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +267,7 @@ class ModelDescription:
         translates: whether the model can do the task `translate`.
         revision: commit of the Hugging Face hub; empty for other files.
         tracks: languages into which finals can be translated.
+        speakers: whether the voices of finals can be distinguished.
     """
 
     model: str
@@ -253,6 +277,7 @@ class ModelDescription:
     translates: bool
     revision: str = ""
     tracks: tuple[str, ...] = ()
+    speakers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

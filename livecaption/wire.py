@@ -2,7 +2,7 @@
 
 `to_plain` turns a value into objects, lists and scalars. `from_plain` turns those into the value again and trusts
 nothing: it checks each field against its annotation, at every depth. A field can be a `bool`, `int`, `float` or `str`,
-a `Literal`, another dataclass, a `tuple[X, ...]`, or a union of these and None.
+a `Literal`, another dataclass, a `tuple[X, ...]`, a `dict[str, X]`, or a union of these and None.
 """
 
 import math
@@ -20,7 +20,7 @@ def to_plain(value: Any, optional: Set[str] = frozenset()) -> Any:
 
     Args:
         value: a dataclass, or a possible value of a field.
-        optional: names of fields that are left out if they are None.
+        optional: names of fields that are left out if they are None; `Class.name` for a field of one class only.
     """
     kind: Any = type(value)
     if kind in _SCALARS:
@@ -30,7 +30,11 @@ def to_plain(value: Any, optional: Set[str] = frozenset()) -> Any:
     if not is_dataclass(value):
         return value
     pairs = ((name, getattr(value, name)) for name in _annotations(kind))
-    return {name: to_plain(item, optional) for name, item in pairs if item is not None or name not in optional}
+    return {
+        name: to_plain(item, optional)
+        for name, item in pairs
+        if item is not None or not (name in optional or f"{kind.__name__}.{name}" in optional)
+    }
 
 
 def from_plain(kind: Any, value: Any, *, lenient: bool = False) -> Any:
@@ -55,6 +59,10 @@ def from_plain(kind: Any, value: Any, *, lenient: bool = False) -> Any:
         if not isinstance(value, list):
             raise ValueError("not a list")
         return tuple(from_plain(arguments[0], item, lenient=lenient) for item in value)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ValueError("not an object")
+        return {_scalar(str, name): from_plain(arguments[1], item, lenient=lenient) for name, item in value.items()}
     if origin is UnionType:
         return _one_of(arguments, value, lenient)
     if origin is Literal:

@@ -1,39 +1,41 @@
 // @ts-check
-/** The two places where captions are read: the roll-up lines, and the transcript that scrolls. */
+/** The live lines: words as they are said. `transcript-view.js` has what was said before. */
 
+import { CaptionBlocks, makeHead } from "./caption-blocks.js";
 import { make } from "./dom.js";
-import { t } from "./language.js";
-import { channelName, clock } from "./transcript.js";
+import { SpeakerNames } from "./speaker-names.js";
 
 /** @import { Partial } from "./messages.js" */
 /** @import { ShownText } from "./tracks.js" */
+/** @import { ShownTurn } from "./turns.js" */
 
 /** Utterances kept in the roll-up, unless more are open. Each begins a line of its own: older ones are out of sight. */
 const MAX_UTTERANCES = 16;
 
-/** How long an original is hidden from screen readers, where its translation would be announced too. */
-const MAX_TRANSLATION_MS = 10_000;
-
 /**
  * Roll-up captions, as on live television: new words appear at the end of the last line, full lines move up.
  *
- * Each utterance is a block of its own, so later words never move a line break above it. Where channels are captioned
+ * Each utterance, and each turn of it, is a block of its own, so later words never move a line break above it. Where channels are captioned
  * apart, several may be open: they stay at the end, and of each the last two lines are shown.
  */
 export class RollUp {
   #viewport;
   #lines;
-  /** @type {Map<number, UtteranceLine>} The utterances of the running session that are not final, by number. */
+  #names;
+  /** @type {Map<number, CaptionBlocks>} The utterances of the running session that are not final, by number. */
   #open = new Map();
   #language = "";
+  #session = "";
 
   /**
    * @param {HTMLElement} viewport shows the last lines of `lines`
    * @param {HTMLElement} lines
+   * @param {SpeakerNames} names
    */
-  constructor(viewport, lines) {
+  constructor(viewport, lines, names = new SpeakerNames()) {
     this.#viewport = viewport;
     this.#lines = lines;
+    this.#names = names;
     new ResizeObserver(() => this.#follow()).observe(viewport);
   }
 
@@ -41,46 +43,60 @@ export class RollUp {
    * Begin a session, whose utterances count from 0. The lines on the screen stay.
    *
    * @param {string | null} language
+   * @param {string} session
    */
-  beginSession(language) {
+  beginSession(language, session = "") {
     this.#open.clear();
+    delete this.#viewport.dataset.channels;
     this.#language = language ?? "";
+    this.#session = session;
   }
 
   /** @param {Pick<Partial, "utterance" | "text" | "stable" | "channel">} partial */
   showPartial({ utterance, text, stable, channel }) {
-    // The space between them belongs to the stable words, or it would be underlined as tentative too.
-    const tentative = text.slice(stable.length).trimStart();
-    this.#write(utterance, channel, text.slice(0, text.length - tentative.length), tentative, this.#language);
+    const live = { text, language: this.#language, original: false, turns: undefined, nStable: stable.length };
+    this.#write(utterance, channel, live);
   }
 
   /**
    * Show a final; return what shows another text of it in its place.
    *
-   * @param {{ utterance: number, text: string, language: string | null, channel?: number, original?: boolean }} final
+   * @param {{ utterance: number, text: string, language: string | null, channel?: number, original?: boolean, turns?: ShownTurn[] }} final
    * @returns {(shown: ShownText) => void}
    */
-  showFinal({ utterance, text, language, channel, original = false }) {
-    if (text.trim() === "") this.#open.get(utterance)?.element.remove();
-    else this.#write(utterance, channel, text, "", language ?? this.#language);
-    const line = this.#open.get(utterance);
-    const ended = line?.element;
+  showFinal({ utterance, text, language, channel, original = false, turns }) {
+    if (text.trim() === "") this.#remove(utterance);
+    else this.#write(utterance, channel, { text, language: language ?? this.#language, original, turns });
+    const caption = this.#open.get(utterance);
     this.#open.delete(utterance);
+    if (!caption) return () => {};
+    if (channel !== undefined) this.#settle(caption, channel);
     // Where the transcript shows finals too, the page hides them here.
-    ended?.classList.add("final");
-    ended?.classList.toggle("original", original);
-    if (channel !== undefined && ended?.isConnected) this.#lines.insertBefore(ended, this.#firstOpen());
+    for (const line of caption.elements) line.classList.add("final");
+    caption.showHeads();
     return (shown) => {
-      line?.show(shown.text, "", shown.language ?? this.#language);
-      ended?.classList.toggle("original", shown.original);
+      caption.show({ ...shown, language: shown.language ?? this.#language }, 0);
+      for (const line of caption.elements) line.classList.add("final");
+      caption.showHeads();
       this.#follow();
     };
   }
 
+  /**
+   * Put a final of a channel before what is open. Its label may be a name now: only finals show whether channels are
+   * speakers.
+   *
+   * @param {CaptionBlocks} caption
+   * @param {number} channel
+   */
+  #settle({ elements: [line] }, channel) {
+    line.querySelector(".channel")?.replaceWith(this.#names.ofChannel(this.#session, channel));
+    this.#lines.insertBefore(line, this.#firstOpen());
+  }
+
   /** Remove partials that will not become final, because the connection is lost or the session is over. */
   abandonPartials() {
-    for (const { element } of this.#open.values()) element.remove();
-    this.#open.clear();
+    for (const utterance of this.#open.keys()) this.#remove(utterance);
   }
 
   clear() {
@@ -92,13 +108,13 @@ export class RollUp {
   #firstOpen(number = -1) {
     // Channels may open in another order than that of their numbers: a snapshot goes by channel.
     const later = [...this.#open].filter(([other]) => other > number).sort(([a], [b]) => a - b);
-    return later[0]?.[1].element ?? null;
+    return later[0]?.[1].elements[0] ?? null;
   }
 
   /** Remove the oldest lines. Those of open utterances stay, or their later words would never be seen. */
   #removeOldest() {
     /** @type {Set<Element>} */
-    const open = new Set([...this.#open.values()].map(({ element }) => element));
+    const open = new Set([...this.#open.values()].flatMap(({ elements }) => elements));
     const ended = [...this.#lines.children].filter((line) => !open.has(line));
     const excess = Math.max(0, this.#lines.childElementCount - MAX_UTTERANCES);
     for (const line of ended.slice(0, excess)) line.remove();
@@ -108,225 +124,68 @@ export class RollUp {
     this.#viewport.scrollTop = this.#viewport.scrollHeight;
   }
 
+  /** @param {number} utterance */
+  #remove(utterance) {
+    for (const line of this.#open.get(utterance)?.elements ?? []) line.remove();
+    this.#open.delete(utterance);
+  }
+
   /**
    * @param {number} utterance
    * @param {number | undefined} channel
-   * @param {string} stable
-   * @param {string} tentative
-   * @param {string} language
+   * @param {LiveText} live
    */
-  #write(utterance, channel, stable, tentative, language) {
-    let line = this.#open.get(utterance);
-    if (!line) {
-      line = new UtteranceLine(channelName(channel));
-      if (channel !== undefined) this.#viewport.dataset.channels = "";
+  #write(utterance, channel, live) {
+    let caption = this.#open.get(utterance);
+    if (!caption) {
+      const label = channel === undefined ? null : this.#names.ofChannel(this.#session, channel);
+      if (label) this.#viewport.dataset.channels = "";
+      caption = new CaptionBlocks(() => new LiveBlock(label), this.#names, this.#session);
       // Finals come in order, but a partial may overtake the final of the preceding utterance.
-      this.#lines.insertBefore(line.element, this.#firstOpen(utterance));
-      this.#open.set(utterance, line);
+      this.#lines.insertBefore(caption.elements[0], this.#firstOpen(utterance));
+      this.#open.set(utterance, caption);
       this.#removeOldest();
     }
-    line.show(stable, tentative, language);
+    caption.show(live, 0);
     this.#follow();
   }
 }
 
-/** One utterance in the roll-up. */
-class UtteranceLine {
+/** A text in the live lines, of which the first characters stay; `nStable` is missing where all do. @typedef {ShownText & { nStable?: number }} LiveText */
+
+/** Words in the live lines. */
+class LiveBlock {
   element = make("p");
+  head = makeHead();
   #stable = make("span", "", "stable");
   #tentative = make("span", "", "tentative");
-  /** Shows the last two lines. */
-  #last = make("div", "", "last-lines");
 
-  /** @param {string} channel "": the channels are mixed */
-  constructor(channel) {
-    if (channel === "") {
-      this.element.append(this.#stable, this.#tentative);
+  /** @param {HTMLElement | null} label of the channel; null: the channels are mixed */
+  constructor(label) {
+    if (!label) {
+      this.element.append(this.head, this.#stable, this.#tentative);
       this.element.dir = "auto";
       return;
     }
     const words = make("bdi");
     words.append(this.#stable, this.#tentative);
-    this.#last.append(words);
-    this.element.append(make("span", channel, "channel"), this.#last);
+    // Of each, the last two lines are shown.
+    const last = make("div", "", "last-lines");
+    last.append(words);
+    this.element.append(label, last);
   }
 
   /**
-   * @param {string} stable
-   * @param {string} tentative
-   * @param {string} language
+   * @param {string} text
+   * @param {number} _startMs
+   * @param {LiveText} shown
    */
-  show(stable, tentative, language) {
-    this.element.lang = language;
-    this.#stable.textContent = stable;
+  show(text, _startMs, { language, original, nStable = text.length }) {
+    // The space between them belongs to the stable words, or it would be underlined as tentative too.
+    const tentative = text.slice(nStable).trimStart();
+    this.element.lang = language ?? "";
+    this.element.classList.toggle("original", original);
+    this.#stable.textContent = text.slice(0, text.length - tentative.length);
     this.#tentative.textContent = tentative;
-  }
-}
-
-/**
- * The finals with their times, in parts if there are any. Follows the newest one until the reader scrolls back, and
- * keeps their place then.
- */
-export class TranscriptView {
-  #log;
-  #jump;
-  /** Has all entries; its size is that of the text. */
-  #content = make("div");
-  /** @type {HTMLElement} */
-  #part = this.#content;
-  /** When it began. */
-  #partMs = 0;
-  /** @type {Map<string, { element: HTMLElement, heading: HTMLElement }>} */
-  #parts = new Map();
-  #following = true;
-  #missed = 0;
-  #layout = "";
-  #isAnnounced = false;
-
-  /**
-   * @param {HTMLElement} log scrolls
-   * @param {HTMLElement} jump is the button that leads back to its end
-   */
-  constructor(log, jump) {
-    this.#log = log;
-    this.#jump = jump;
-    log.append(this.#content);
-    log.addEventListener("scroll", () => this.#scrolled());
-    jump.addEventListener("click", () => this.jumpToLive());
-    // Text and window change their sizes by new captions, larger type, a turned phone, its keyboard, a longer header.
-    const resized = new ResizeObserver(() => this.#following && this.#toEnd());
-    resized.observe(log);
-    resized.observe(this.#content);
-  }
-
-  /**
-   * The entries that follow belong to this part, which comes last if it is a new one.
-   *
-   * @param {string} id
-   * @param {number} beganMs after the first part
-   */
-  beginPart(id, beganMs) {
-    this.#partMs = beganMs;
-    let part = this.#parts.get(id);
-    if (!part) {
-      part = { element: make("div", "", "part"), heading: make("h2") };
-      part.heading.dir = "auto";
-      part.element.append(part.heading);
-      this.#content.append(part.element);
-      this.#parts.set(id, part);
-    }
-    this.#part = part.element;
-  }
-
-  /**
-   * Name a part, if there is one with this id.
-   *
-   * @param {string} id
-   * @param {string} title
-   */
-  namePart(id, title) {
-    const heading = this.#parts.get(id)?.heading;
-    if (heading && heading.textContent !== title) heading.textContent = title;
-  }
-
-  /**
-   * Remove all parts but these. What comes next of the others is not shown.
-   *
-   * @param {ReadonlySet<string | null>} ids
-   */
-  keepParts(ids) {
-    for (const [id, { element }] of this.#parts) {
-      if (ids.has(id)) continue;
-      element.remove();
-      this.#parts.delete(id);
-    }
-  }
-
-  /** Remove the entries of the part that was begun last. Its heading stays. */
-  clearPart() {
-    for (const entry of this.#part.querySelectorAll("p")) entry.remove();
-  }
-
-  /**
-   * Add a caption; return what shows another text of it in its place. While captions are announced, screen readers
-   * do not see one that stands for its translation until that has come or is late, or they would announce both.
-   *
-   * @param {{ text: string, startMs: number, language: string | null, channel?: number, original?: boolean }} caption
-   * @returns {(shown: ShownText) => void}
-   */
-  add({ text, startMs, language, channel, original = false }) {
-    const entry = make("p");
-    const words = make("span");
-    const show = (/** @type {ShownText} */ shown) => {
-      words.textContent = shown.text;
-      words.lang = shown.language ?? "";
-      words.classList.toggle("original", shown.original);
-      entry.removeAttribute("aria-hidden");
-    };
-    show({ text, language, original });
-    if (original && this.#isAnnounced) {
-      entry.setAttribute("aria-hidden", "true");
-      setTimeout(() => entry.removeAttribute("aria-hidden"), MAX_TRANSLATION_MS);
-    }
-    // The words decide the direction, because the time has none; the time stands where the line begins.
-    entry.dir = "auto";
-    entry.append(make("time", clock(this.#partMs + startMs)));
-    if (channel !== undefined) entry.append(make("span", channelName(channel), "channel"));
-    entry.append(words);
-    this.#part.append(entry);
-    if (!this.#following) this.#missed += 1;
-    this.#showJump();
-    return show;
-  }
-
-  clear() {
-    this.#content.replaceChildren();
-    this.#parts.clear();
-    this.#part = this.#content;
-    this.#partMs = 0;
-    this.#following = true;
-    this.#showJump();
-  }
-
-  /**
-   * Have screen readers announce new captions. Off by default: most of their users also hear what is said.
-   *
-   * @param {boolean} on
-   */
-  announce(on) {
-    this.#isAnnounced = on;
-    this.#log.setAttribute("aria-live", on ? "polite" : "off");
-  }
-
-  jumpToLive() {
-    this.#following = true;
-    this.#toEnd();
-    this.#showJump();
-    this.#log.focus({ preventScroll: true });
-  }
-
-  #scrolled() {
-    // A change of the layout scrolls too. Only the reader's own scrolling stops the following.
-    if (this.#following && this.#layout !== this.#measured()) return this.#toEnd();
-    const toEndPx = this.#log.scrollHeight - this.#log.scrollTop - this.#log.clientHeight;
-    // Half a line of tolerance, for fractions of pixels and touch screens that stop just before the end.
-    this.#following = toEndPx < 16;
-    this.#showJump();
-  }
-
-  #toEnd() {
-    this.#log.scrollTop = this.#log.scrollHeight;
-    this.#layout = this.#measured();
-  }
-
-  #measured() {
-    return `${this.#log.scrollHeight} ${this.#log.clientHeight}`;
-  }
-
-  #showJump() {
-    if (this.#following) this.#missed = 0;
-    this.#jump.hidden = this.#following;
-    this.#jump.textContent =
-      this.#missed > 0 ? t("Jump to live ({count} new)", { count: this.#missed }) : t("Jump to live");
   }
 }

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Audio render thread: the channels of the source -> mono 16-bit PCM, at 16 kHz.
+ * Audio render thread: sources -> 16-bit PCM at 16 kHz, with a channel for each source.
  *
  * Each message is a `Chunk`: about 40 ms of audio and its levels. The context keeps its own rate, because one that is
  * forced to 16 kHz does not open microphones of other rates in Firefox (Bugzilla 1674892).
@@ -9,7 +9,7 @@
 import { Downmixer } from "./downmix.js";
 import { Resampler, sentRateHz } from "./resampler.js";
 
-/** @import { Chunk } from "./microphone.js" */
+/** @import { Chunk, Level } from "./microphone.js" */
 
 /**
  * The globals of an audio render thread. TypeScript's library of the DOM describes pages and does not have them.
@@ -27,45 +27,81 @@ const { AudioWorkletProcessor, registerProcessor, sampleRate } = /** @type {Audi
 // Long enough that messages cost little, short enough that captions are not visibly later.
 const CHUNK_SAMPLES = Math.round(sentRateHz(sampleRate) * 0.04);
 
-class CaptureProcessor extends AudioWorkletProcessor {
+/** One source: its channels -> mono at the rate that is sent, and its level. */
+class Source {
   #downmixer = new Downmixer(sampleRate);
   #resampler = new Resampler(sampleRate);
   #mono = new Float32Array(0);
-  #pcm = new Int16Array(CHUNK_SAMPLES);
-  #filled = 0;
   #sumOfSquares = 0;
   #peak = 0;
+
+  /**
+   * @param {Float32Array[]} channels
+   * @param {number} nFrames
+   */
+  mix(channels, nFrames) {
+    if (this.#mono.length !== nFrames) this.#mono = new Float32Array(nFrames);
+    this.#downmixer.mix(channels, this.#mono);
+    return this.#resampler.push(this.#mono);
+  }
+
+  /**
+   * Measure a sample; return it as an integer.
+   *
+   * @param {number} sample
+   */
+  measure(sample) {
+    const clamped = Math.max(-1, Math.min(1, sample));
+    this.#sumOfSquares += clamped * clamped;
+    this.#peak = Math.max(this.#peak, Math.abs(clamped));
+    return Math.round(clamped * 32767);
+  }
+
+  /**
+   * The level since the last call.
+   *
+   * @returns {Level}
+   */
+  level() {
+    const rms = Math.sqrt(this.#sumOfSquares / CHUNK_SAMPLES);
+    const level = { rms, peak: this.#peak, cancels: this.#downmixer.cancels };
+    this.#sumOfSquares = this.#peak = 0;
+    return level;
+  }
+}
+
+class CaptureProcessor extends AudioWorkletProcessor {
+  /** @type {Source[]} */
+  #sources = [];
+  #pcm = new Int16Array(0);
+  #filled = 0;
 
   /**
    * @param {Float32Array[][]} inputs
    * @param {Float32Array[][]} outputs
    */
-  process([channels], [output]) {
-    if (this.#mono.length !== output[0].length) this.#mono = new Float32Array(output[0].length);
-    this.#downmixer.mix(channels, this.#mono);
-    for (const sample of this.#resampler.push(this.#mono)) this.#push(sample);
+  process(inputs, [output]) {
+    if (this.#sources.length === 0) {
+      this.#sources = inputs.map(() => new Source());
+      this.#pcm = new Int16Array(CHUNK_SAMPLES * inputs.length);
+    }
+    const mixed = this.#sources.map((source, i) => source.mix(inputs[i], output[0].length));
+    for (let i = 0; i < mixed[0].length; i += 1) {
+      for (const [channel, source] of this.#sources.entries()) {
+        this.#pcm[this.#filled] = source.measure(mixed[channel][i]);
+        this.#filled += 1;
+      }
+      if (this.#filled === this.#pcm.length) this.#post();
+    }
     return true;
   }
 
-  /** @param {number} sample */
-  #push(sample) {
-    const clamped = Math.max(-1, Math.min(1, sample));
-    this.#sumOfSquares += clamped * clamped;
-    this.#peak = Math.max(this.#peak, Math.abs(clamped));
-    this.#pcm[this.#filled] = Math.round(clamped * 32767);
-    this.#filled += 1;
-    if (this.#filled === CHUNK_SAMPLES) this.#post();
-  }
-
   #post() {
-    const rms = Math.sqrt(this.#sumOfSquares / CHUNK_SAMPLES);
     /** @type {Chunk} */
-    const chunk = { pcm: this.#pcm, rms, peak: this.#peak, cancels: this.#downmixer.cancels };
+    const chunk = { pcm: this.#pcm, levels: this.#sources.map((source) => source.level()) };
     this.port.postMessage(chunk, [this.#pcm.buffer]);
-    this.#pcm = new Int16Array(CHUNK_SAMPLES);
+    this.#pcm = new Int16Array(CHUNK_SAMPLES * this.#sources.length);
     this.#filled = 0;
-    this.#sumOfSquares = 0;
-    this.#peak = 0;
   }
 }
 

@@ -2,6 +2,7 @@
 /** The sound of a stream that waits to be sent, and what was sent and may be needed again. Pure. */
 
 export class KeptSound {
+  #nChannels;
   /** @type {Int16Array<ArrayBuffer>[]} First those that were sent, then those that wait. */
   #chunks = [];
   #nSent = 0;
@@ -9,19 +10,24 @@ export class KeptSound {
   /** The number in the stream of the first sample that is kept. */
   firstSample = 0;
 
+  /** @param {number} nChannels of which a sample each follow one another. Samples are counted by their time: once for all channels. */
+  constructor(nChannels = 1) {
+    this.#nChannels = nChannels;
+  }
+
   get nWaitingSamples() {
     return this.#nWaitingSamples;
   }
 
   /** The number in the stream of the sample behind all that is kept. */
   get endSample() {
-    return this.#chunks.reduce((sum, { length }) => sum + length, this.firstSample);
+    return this.#chunks.reduce((sum, pcm) => sum + this.#nSamples(pcm), this.firstSample);
   }
 
-  /** @param {Int16Array<ArrayBuffer>} pcm mono samples, which follow all others */
+  /** @param {Int16Array<ArrayBuffer>} pcm samples, which follow all others */
   push(pcm) {
     this.#chunks.push(pcm);
-    this.#nWaitingSamples += pcm.length;
+    this.#nWaitingSamples += this.#nSamples(pcm);
   }
 
   /** Return the chunk that is sent now; null: none waits. */
@@ -29,7 +35,7 @@ export class KeptSound {
     const pcm = this.#chunks[this.#nSent] ?? null;
     if (pcm) {
       this.#nSent += 1;
-      this.#nWaitingSamples -= pcm.length;
+      this.#nWaitingSamples -= this.#nSamples(pcm);
     }
     return pcm;
   }
@@ -42,9 +48,9 @@ export class KeptSound {
   dropWaiting(maxSamples) {
     let nDropped = 0;
     while (this.#nWaitingSamples > maxSamples) {
-      const [{ length }] = this.#chunks.splice(this.#nSent, 1);
-      this.#nWaitingSamples -= length;
-      nDropped += length;
+      const [pcm] = this.#chunks.splice(this.#nSent, 1);
+      this.#nWaitingSamples -= this.#nSamples(pcm);
+      nDropped += this.#nSamples(pcm);
     }
     return nDropped;
   }
@@ -55,8 +61,8 @@ export class KeptSound {
    * @param {number} sample
    */
   forget(sample) {
-    while (this.#nSent > 0 && this.firstSample + this.#chunks[0].length <= sample) {
-      this.firstSample += this.#chunks[0].length;
+    while (this.#nSent > 0 && this.firstSample + this.#nSamples(this.#chunks[0]) <= sample) {
+      this.firstSample += this.#nSamples(this.#chunks[0]);
       this.#chunks.shift();
       this.#nSent -= 1;
     }
@@ -70,9 +76,14 @@ export class KeptSound {
   rewind(sample) {
     this.forget(sample);
     const nTaken = Math.max(0, sample - this.firstSample);
-    if (nTaken > 0 && this.#chunks.length > 0) this.#chunks[0] = this.#chunks[0].subarray(nTaken);
+    if (nTaken > 0 && this.#chunks.length > 0) this.#chunks[0] = this.#chunks[0].subarray(nTaken * this.#nChannels);
     this.firstSample += nTaken;
     this.#nSent = 0;
     this.#nWaitingSamples = this.endSample - this.firstSample;
+  }
+
+  /** @param {Int16Array} pcm */
+  #nSamples({ length }) {
+    return length / this.#nChannels;
   }
 }

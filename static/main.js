@@ -6,10 +6,10 @@ import { RollUp } from "./captions.js";
 import { ask, bind, element } from "./dom.js";
 import { Doubt } from "./doubt.js";
 import { serverInfo } from "./info.js";
+import { DISPLAY } from "./input.js";
 import { onKeys } from "./keys.js";
 import { decimal, offerPageLanguages, t } from "./language.js";
-import { Meter } from "./meter.js";
-import { DISPLAY } from "./microphone.js";
+import { Levels } from "./levels.js";
 import { MicrophoneTest } from "./microphone-test.js";
 import { Notices, ProblemPanel } from "./notices.js";
 import { isPresenting, onPresentation, present } from "./presentation.js";
@@ -18,10 +18,12 @@ import { Session } from "./session.js";
 import { Settings } from "./settings.js";
 import { Sharing } from "./sharing.js";
 import { SinksPanel } from "./sinks.js";
-import { chosenTracks, offerLanguages, offerTracks, refreshSources } from "./sources.js";
+import { chosenSources, chosenTracks, offerLanguages, offerTracks, refreshSources } from "./sources.js";
+import { SpeakersPanel } from "./speakers-panel.js";
 import { claimTab, keepTab, readTab } from "./tab.js";
 import { accessToken } from "./token.js";
 import { askForToken, needsToken } from "./token-dialog.js";
+import { inTrack, ORIGINAL } from "./tracks.js";
 import { clock } from "./transcript.js";
 import { TranscriptPanel } from "./transcript-panel.js";
 import {
@@ -36,7 +38,7 @@ import {
   statusWords,
 } from "./words.js";
 
-/** @import { Final, Info, Ready, StreamEvent } from "./messages.js" */
+/** @import { Final, Info, Ready, SpeakerNamed, StreamEvent } from "./messages.js" */
 /** @import { Choice } from "./microphone.js" */
 /** @import { Interruption, Wishes } from "./session.js" */
 /** @import { ResumePoint } from "./stream.js" */
@@ -49,12 +51,6 @@ const MAX_HOTWORDS = 100;
 const MAX_HOTWORD_CHARACTERS = 100;
 /** The last captions before the page was loaded again fill its lines. */
 const RESTORED_LINES = 2;
-
-const LEVEL_WORDS = {
-  "": "",
-  clipping: t("Too loud: the sound is distorted. Turn the microphone down, or move away from it."),
-  no_signal: t("No sound arrives. Is the microphone muted, or is another one in use?"),
-};
 
 /** @type {Record<Interruption, string>} */
 const INTERRUPTION_WORDS = {
@@ -71,14 +67,20 @@ const settings = new Settings();
 const notices = new Notices(element("notice"));
 const problems = new ProblemPanel(element("problem"));
 const screenLock = new ScreenLock();
-const rollUp = new RollUp(element("roll-up"), element("roll-up-lines"));
-const transcript = new TranscriptPanel({ cleared: forgetCaptions, failed: showProblem });
-const meter = new Meter(element("meter"), showLevelWarning);
-const microphoneTest = new MicrophoneTest((chunk, chunkMs) => meter.push(chunk, chunkMs), showMicrophoneTest);
+const speakers = new SpeakersPanel(settings, (speaker, name) => session.nameSpeaker(speaker, name));
+const rollUp = new RollUp(element("roll-up"), element("roll-up-lines"), speakers.names);
+const transcript = new TranscriptPanel(
+  { cleared: forgetCaptions, failed: showProblem },
+  speakers.names,
+  speakers.rename.bind(speakers),
+);
+const levels = new Levels(notices, () => settings.get("secondSource") === DISPLAY, showMark);
+const showLevels = levels.push.bind(levels);
+const microphoneTest = new MicrophoneTest(showLevels, showMicrophoneTest);
 const session = new Session({
   state: showState,
   received,
-  level: (chunk, chunkMs) => meter.push(chunk, chunkMs),
+  level: showLevels,
   suspended: showSuspended,
   dropped: showDropped,
   interrupted: showInterruption,
@@ -108,7 +110,6 @@ let interrupted = before.running;
 let info = null;
 /** Whether the captions from before the page was loaded again are on their way. */
 let isRestoring = before.sessions.length > 0 || before.running !== null || before.eventGoesOn;
-let levelWarning = "";
 /** Why there is no code in the corner of a presentation. */
 let codeTrouble = "";
 /** @type {number | null} When the running session began, by the Unix clock; null: none is running. */
@@ -164,6 +165,7 @@ function wishes(takeOver) {
       .map((word) => word.slice(0, MAX_HOTWORD_CHARACTERS)),
     ...(pace && { endpointing: { preset: pace } }),
     ...(chosenTracks().length > 0 && { translate: chosenTracks() }),
+    ...speakers.wishes(),
     ...(settings.get("keep") ? {} : { keep: false }),
     room: { name, secret, take_over: takeOver },
   };
@@ -211,13 +213,13 @@ async function testMicrophone() {
 function showMicrophoneTest(isRunning) {
   element("test-microphone").textContent = isRunning ? t("Stop the test") : t("Test microphone");
   element("test-microphone").setAttribute("aria-pressed", String(isRunning));
-  if (!isRunning) meter.reset();
+  if (!isRunning) levels.reset();
 }
 
 /** @returns {Choice} */
 function choice() {
   return {
-    source: settings.get("source"),
+    sources: chosenSources(settings),
     echoCancellation: settings.get("echoCancellation"),
     noiseSuppression: settings.get("noiseSuppression"),
     autoGainControl: settings.get("autoGainControl"),
@@ -225,6 +227,8 @@ function choice() {
 }
 
 function changeSource() {
+  element("second-level").hidden = chosenSources(settings).length === 1;
+  speakers.show();
   if (session.running) session.changeSource(choice());
 }
 
@@ -252,6 +256,7 @@ function showState(state, detail) {
   startButton.setAttribute("aria-disabled", String(state === "finishing"));
   element("test-microphone").hidden = !session.resting;
   screenLock.keep(session.running);
+  speakers.names.letRename(session.running ? (tab.sessions.at(-1)?.id ?? null) : null);
   showMark();
   if (session.resting) endSession();
   showEvent();
@@ -264,17 +269,10 @@ function showEvent() {
   element("end-event").hidden = !(tab.eventGoesOn && (session.running || session.resting));
 }
 
-/** @param {import("./meter.js").LevelWarning} warning */
-function showLevelWarning(warning) {
-  levelWarning = warning === "no_signal" ? t("No sound") : "";
-  notices.show("level", LEVEL_WORDS[warning]);
-  showMark();
-}
-
 /** A presentation hides the state, unless there is trouble. */
 function showMark() {
   const isFine = session.state === "live" || session.state === "idle";
-  element("stage-mark").textContent = isFine ? levelWarning || codeTrouble : stateWords(session.state, {});
+  element("stage-mark").textContent = isFine ? levels.warning || codeTrouble : stateWords(session.state, {});
 }
 
 async function toggleCode() {
@@ -314,6 +312,9 @@ function received(event) {
     case "final":
       showFinal(event);
       break;
+    case "name":
+      nameSpeaker(event);
+      break;
     case "gap":
       // A gap without length means that only partials were lost, no sound.
       if (event.end_ms > event.start_ms) showDropped(event.end_ms - event.start_ms);
@@ -339,8 +340,10 @@ function beginSession(ready) {
   const spoken = { id: ready.session, readerToken: ready.reader_token ?? "", beganAtMs: startedAtMs };
   tab.sessions.push(spoken);
   keep();
+  if (ready.speakers) speakers.names.begin(spoken.id);
+  speakers.names.letRename(spoken.id);
   transcript.beginSession(spoken);
-  rollUp.beginSession(ready.language);
+  rollUp.beginSession(ready.language, spoken.id);
   // Both are better known now: the labels of the microphones, and the languages of a model that was being loaded.
   refreshSources(settings);
   learn();
@@ -355,7 +358,7 @@ function endSession() {
     showEventOver();
   }
   startedAtMs = null;
-  meter.reset();
+  levels.reset();
   rollUp.abandonPartials();
   showSuspended(false);
   // They describe a server that this page has left.
@@ -365,7 +368,7 @@ function endSession() {
 
 /** @param {Final} event */
 function showFinal(event) {
-  rollUp.showFinal(event);
+  rollUp.showFinal({ ...event, ...inTrack(event, ORIGINAL) });
   if (!transcript.add(event)) return;
   keep();
   notices.show("language", doubt.push(event) ? doubtWords() : "");
@@ -373,6 +376,12 @@ function showFinal(event) {
   delaysMs = [...delaysMs, event.latency_ms].slice(-DELAY_WINDOW);
   element("latency").textContent = seconds(event.latency_ms);
   element("latency-median").textContent = seconds(median(delaysMs));
+}
+
+/** @param {SpeakerNamed} event */
+function nameSpeaker({ speaker, name }) {
+  const running = tab.sessions.at(-1);
+  if (running) transcript.view.quietly(() => speakers.names.give(running.id, speaker, name));
 }
 
 function doubtWords() {
@@ -458,6 +467,7 @@ async function learn() {
   sharing.learn(info);
   offerLanguages(info?.model?.languages ?? null, settings.get("language"));
   if (info) offerTracks(info.model?.tracks ?? [], settings);
+  speakers.learn(info);
   element("model").textContent = info?.model ? modelWords(info.model) : "";
   showKeeping();
 }
@@ -473,18 +483,20 @@ async function restore() {
   await transcript.restore(before.sessions);
   if (!(await isOnlyTab)) interrupted = null;
   isRestoring = false;
-  if (before.running) rollUp.beginSession(before.running.ready.language);
   element("welcome").hidden = !transcript.isEmpty;
-  for (const [utterance, caption] of transcript.newest(RESTORED_LINES).entries()) {
+  const { id = "", captions = [] } = transcript.newest ?? {};
+  rollUp.beginSession(null, id);
+  for (const [utterance, caption] of captions.slice(-RESTORED_LINES).entries()) {
     rollUp.showFinal({ utterance: -1 - utterance, ...caption });
   }
+  if (before.running) rollUp.beginSession(before.running.ready.language, before.running.ready.session);
   if (interrupted && (await mayListen())) start();
   else session.rest(before.eventGoesOn ? "break" : "idle");
 }
 
 /** Whether the microphone can be opened without a press of the user. */
 async function mayListen() {
-  if (settings.get("source") === DISPLAY) return false;
+  if (chosenSources(settings).includes(DISPLAY)) return false;
   const name = /** @type {PermissionName} */ ("microphone");
   const permission = await navigator.permissions?.query({ name }).catch(() => null);
   return permission?.state === "granted";
@@ -505,6 +517,7 @@ bind("caption-colors", settings, "captionColors", applyAppearance);
 bind("announce", settings, "announce", announce);
 bind("shortcuts", settings, "shortcuts");
 bind("source", settings, "source", changeSource);
+bind("second-source", settings, "secondSource", changeSource);
 bind("echo-cancellation", settings, "echoCancellation", changeSource);
 bind("noise-suppression", settings, "noiseSuppression", changeSource);
 bind("auto-gain", settings, "autoGainControl", changeSource);
@@ -549,6 +562,7 @@ window.addEventListener("pagehide", () => {
 window.addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
 refreshSources(settings);
+changeSource();
 offerLanguages(null, settings.get("language"));
 learn();
 applyAppearance();

@@ -12,7 +12,8 @@
  * @property {"start"} type
  * @property {"pcm_s16le"} encoding
  * @property {number} sample_rate
- * @property {1} channels
+ * @property {number} channels
+ * @property {"separate"} [channel_mode] whether each channel is captioned apart
  * @property {string | null} language null: the server detects it
  * @property {boolean} [private]
  * @property {string} [title]
@@ -20,10 +21,18 @@
  * @property {{ preset: string }} [endpointing]
  * @property {boolean} [keep] whether the transcript is stored
  * @property {string[]} [translate] languages into which finals are to be translated
+ * @property {boolean | number} [speakers] whether speakers are to be distinguished, or how many are expected
  * @property {{ name: string, secret: string, take_over: boolean, former?: string }} [room] the room that the session is to be a part of
  */
 
 /** @typedef {{ language: string, text: string }} TranslatedText */
+
+/** @typedef {{ speaker: number, name: string }} SpeakerName */
+
+/**
+ * The part of a final that one speaker says. `speaker` is null if nobody is certain.
+ * @typedef {{ speaker: number | null, text: string, start_ms: number, end_ms: number }} Turn
+ */
 
 /**
  * @typedef {object} Ready
@@ -38,6 +47,7 @@
  * @property {boolean} private
  * @property {string} [reader_token] present if the session is private
  * @property {{ name: string, reader_token?: string }} [room] present if the session is a part of one
+ * @property {boolean} [speakers] present, and true, if speakers are distinguished
  * @property {number} [seq]
  */
 
@@ -66,8 +76,11 @@
  * @property {number} confidence
  * @property {number} latency_ms
  * @property {number} [channel] from 0
+ * @property {Turn[]} [turns] present if speakers are distinguished: joined, their texts are `text`
  * @property {number} [seq]
  */
+
+/** @typedef {SpeakerName & { type: "name", seq?: number }} SpeakerNamed */
 
 /**
  * The text of an earlier final in another language.
@@ -127,6 +140,7 @@
  * @property {OpenCaption[]} [partials] the newest one of each channel that is captioned apart
  * @property {string} epoch
  * @property {string[]} [tracks] languages into which its finals are translated
+ * @property {SpeakerName[]} [names] of speakers who have one
  * @property {string} session
  * @property {number} seq
  */
@@ -147,14 +161,14 @@
  * @property {RoomPart[]} parts
  */
 
-/** @typedef {Ready | Partial | Final | Translation | SpeechStart | SpeechEnd | Ack | Gap | Status | ErrorReport | End} StreamEvent */
-/** @typedef {Room | Snapshot | Partial | Final | Translation | SpeechStart | SpeechEnd | Gap | Status | End} ReaderEvent */
+/** @typedef {Ready | Partial | Final | SpeakerNamed | Translation | SpeechStart | SpeechEnd | Ack | Gap | Status | ErrorReport | End} StreamEvent */
+/** @typedef {Room | Snapshot | Partial | Final | SpeakerNamed | Translation | SpeechStart | SpeechEnd | Gap | Status | End} ReaderEvent */
 
 /**
  * The body of `GET /v1/info`, as far as a page uses it.
  *
  * @typedef {object} Info
- * @property {{ name: string, languages: string[], tracks?: string[] } | null} model null: it is being loaded
+ * @property {{ name: string, languages: string[], tracks?: string[], speakers?: boolean } | null} model null: it is being loaded
  * @property {string | null} public_url
  * @property {string[]} addresses of the page for other machines; empty for those who may not know them
  * @property {{ kept: boolean, keep_days: number | null }} transcripts
@@ -176,6 +190,7 @@
  * @property {string} started_at RFC 3339
  * @property {number} duration_ms
  * @property {number} finals
+ * @property {Record<string, string>} [names] of speakers, by their numbers
  * @property {string | null} room the name of its room; null: it is part of none
  * @property {string} room_title
  * @property {{ start_ms: number, parts: string[] }[]} [excerpts] every second part matches the search

@@ -40,7 +40,7 @@ export class MicrophoneTest {
     let capture;
     try {
       capture = await Capture.open(choice, {
-        chunk: (chunk) => this.#level(chunk, (chunk.pcm.length * 1000) / capture.sampleRateHz),
+        chunk: (chunk, chunkMs) => this.#level(chunk, chunkMs),
         ended: () => this.stop(),
         suspended: () => {},
       });

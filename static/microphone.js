@@ -1,56 +1,44 @@
 // @ts-check
 /**
- * A microphone, or the sound of a tab or screen -> chunks of mono PCM.
+ * Microphones, and the sound of a tab or screen -> chunks of PCM with a channel for each.
  *
- * Owns the AudioContext, the media stream and the worklet. Independent of the server. A failure is a Problem
- * whose code `words.js` explains.
+ * Owns the AudioContext, the inputs and the worklet. Independent of the server. A failure is a Problem whose code
+ * `words.js` explains.
  */
 
+import { DISPLAY, Input } from "./input.js";
 import { sentRateHz } from "./resampler.js";
 import { Problem } from "./words.js";
 
+/** @import { Processing } from "./input.js" */
+
 /**
- * What to capture and how the browser processes it. `source` is a device id, DISPLAY or DEFAULT_MICROPHONE.
+ * What to capture and how the browser processes it. Each source becomes a channel; there are one or two.
  *
- * @typedef {{ source: string } & Processing} Choice
- * @typedef {{ echoCancellation: boolean, noiseSuppression: boolean, autoGainControl: boolean }} Processing
+ * @typedef {{ sources: string[] } & Processing} Choice
  */
 
 /**
- * Some audio and its levels, which are 0..1 of full scale. `cancels`: the channels of its source cancel each other.
+ * The level of a channel, 0..1 of full scale. `cancels`: the channels of its source cancel each other.
  *
- * @typedef {{ pcm: Int16Array<ArrayBuffer>, rms: number, peak: number, cancels: boolean }} Chunk
+ * @typedef {{ rms: number, peak: number, cancels: boolean }} Level
+ */
+
+/**
+ * Some audio, a sample of each channel after the other, and the level of each channel.
+ *
+ * @typedef {{ pcm: Int16Array<ArrayBuffer>, levels: Level[] }} Chunk
  */
 
 /**
  * @typedef {object} CaptureListener
- * @property {(chunk: Chunk) => void} chunk
- * @property {() => void} ended
+ * @property {(chunk: Chunk, chunkMs: number) => void} chunk
+ * @property {(isLast: boolean) => void} ended a source has ended, perhaps the last one
  * @property {(suspended: boolean) => void} suspended
  */
 
-/** The source that is the sound of a tab or screen, which the browser lets the user choose. */
-export const DISPLAY = "display";
-/** The source that is the system's preferred microphone. */
-export const DEFAULT_MICROPHONE = "";
-
-/** No sample is larger in a chunk of silence: -60 dB of full scale. */
-const SILENT_PEAK = 0.001;
-/** Chunks of silence, 2 s, after which the microphone is also opened without processing. */
-const SILENT_CHUNKS = 50;
-
 /** A context that may run does so within this time. */
 const GESTURE_MS = 500;
-
-/** @type {Record<string, string>} */
-const PROBLEM_OF_ERROR = {
-  NotAllowedError: "microphone_denied",
-  SecurityError: "microphone_denied",
-  NotFoundError: "no_microphone",
-  OverconstrainedError: "no_microphone",
-  NotReadableError: "microphone_busy",
-  AbortError: "microphone_busy",
-};
 
 /** List the microphones. Labels and ids are empty until the user has allowed a microphone once. */
 export async function listMicrophones() {
@@ -67,16 +55,9 @@ export class Capture {
   #context;
   /** @type {AudioWorkletNode | null} */
   #worklet = null;
-  /** @type {MediaStream | null} */
-  #media = null;
-  /** @type {MediaStreamAudioSourceNode | null} */
-  #sourceNode = null;
+  /** @type {Input[]} */
+  #inputs;
   #listener;
-  /** @type {Choice} */
-  #choice;
-  #silentChunks = 0;
-  /** @type {Probe | null} */
-  #probe = null;
   #closed = false;
 
   /**
@@ -88,10 +69,9 @@ export class Capture {
    */
   static async open(choice, listener) {
     if (!window.isSecureContext || !navigator.mediaDevices) throw new Problem("insecure_context");
-    const capture = new Capture(choice, listener);
+    const capture = new Capture(choice.sources.length, listener);
     try {
-      const media = await openMedia(choice);
-      capture.#adopt(media);
+      await capture.switchTo(choice);
       await capture.#startWorklet();
     } catch (error) {
       capture.close();
@@ -101,16 +81,21 @@ export class Capture {
   }
 
   /**
-   * @param {Choice} choice
+   * @param {number} nChannels
    * @param {CaptureListener} listener
    */
-  constructor(choice, listener) {
-    this.#choice = choice;
+  constructor(nChannels, listener) {
     this.#listener = listener;
     this.#context = new AudioContext({ latencyHint: "interactive" });
     this.#context.onstatechange = () => {
       if (!this.#closed) listener.suspended(this.#context.state !== "running");
     };
+    const ended = () => listener.ended(!this.#inputs.some(({ isOpen }) => isOpen));
+    this.#inputs = Array.from({ length: nChannels }, () => new Input(this.#context, ended));
+  }
+
+  get nChannels() {
+    return this.#inputs.length;
   }
 
   /** The rate of its chunks. */
@@ -119,20 +104,17 @@ export class Capture {
   }
 
   /**
-   * Change the source without ending the stream: the new one is opened before the old one is released.
+   * Open the sources that are not open. A running capture keeps the number of its channels. Throws Problem.
    *
    * @param {Choice} choice
    */
-  async switchTo(choice) {
-    const media = await openMedia(choice);
-    if (this.#closed) {
-      stopTracks(media);
-      return;
+  async switchTo({ sources, ...processing }) {
+    const choices = sources.slice(0, this.nChannels).map((source) => ({ source, ...processing }));
+    // A browser that has asked for a microphone may have forgotten the gesture that sharing needs.
+    const order = [...choices.keys()].sort((a, b) => isDisplay(choices[b]) - isDisplay(choices[a]));
+    for (const i of order) {
+      if (this.#inputs[i].differs(choices[i])) await this.#inputs[i].open(choices[i]);
     }
-    this.#choice = choice;
-    this.#endProbe();
-    this.#adopt(media);
-    if (this.#worklet) this.#sourceNode?.connect(this.#worklet);
   }
 
   /** Continue after the browser suspended the context; from a user's gesture. */
@@ -143,8 +125,7 @@ export class Capture {
   close() {
     if (this.#closed) return;
     this.#closed = true;
-    this.#endProbe();
-    this.#release();
+    for (const input of this.#inputs) input.close();
     if (this.#worklet) this.#worklet.port.onmessage = null;
     this.#context.close();
   }
@@ -155,12 +136,12 @@ export class Capture {
     } catch (error) {
       throw new Problem("unreachable", /** @type {Error} */ (error).message);
     }
-    this.#worklet = new AudioWorkletNode(this.#context, "capture", { numberOfInputs: 1, numberOfOutputs: 1 });
-    this.#worklet.port.onmessage = ({ data }) => {
-      this.#listener.chunk(data);
-      this.#watch(data);
-    };
-    this.#sourceNode?.connect(this.#worklet);
+    this.#worklet = new AudioWorkletNode(this.#context, "capture", {
+      numberOfInputs: this.nChannels,
+      numberOfOutputs: 1,
+    });
+    this.#worklet.port.onmessage = ({ data }) => this.#received(data);
+    for (const [i, input] of this.#inputs.entries()) input.connect(this.#worklet, i);
     // Its output is silence. Some browsers run only nodes that lead to the destination.
     this.#worklet.connect(this.#context.destination);
     if (this.#context.state !== "suspended") return;
@@ -169,152 +150,14 @@ export class Capture {
     if (!this.#closed) this.#listener.suspended(this.#context.state === "suspended");
   }
 
-  /**
-   * While the microphone is silent, look at it without the browser's processing. Chromium mixes channels before it, and
-   * there is nothing left of a microphone that is wired the wrong way round.
-   *
-   * @param {Chunk} chunk
-   */
-  #watch({ peak }) {
-    const { source, ...processing } = this.#choice;
-    this.#silentChunks = peak < SILENT_PEAK ? this.#silentChunks + 1 : 0;
-    if (this.#silentChunks === 0) this.#endProbe();
-    if (this.#silentChunks !== SILENT_CHUNKS || source === DISPLAY || !Object.values(processing).includes(true)) return;
-    const plain = { source, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-    this.#probe = new Probe(this.#context, plain, (media) => {
-      this.#choice = plain;
-      this.#adopt(media);
-      if (this.#worklet) this.#sourceNode?.connect(this.#worklet);
-    });
-  }
-
-  #endProbe() {
-    this.#probe?.close();
-    this.#probe = null;
-  }
-
-  /** @param {MediaStream} media */
-  #adopt(media) {
-    const sourceNode = this.#context.createMediaStreamSource(media);
-    this.#release();
-    this.#media = media;
-    this.#sourceNode = sourceNode;
-    media.getAudioTracks()[0].onended = () => this.#listener.ended();
-  }
-
-  #release() {
-    this.#sourceNode?.disconnect();
-    if (this.#media) stopTracks(this.#media);
+  /** @param {Chunk} chunk */
+  #received(chunk) {
+    this.#listener.chunk(chunk, (chunk.pcm.length * 1000) / (this.nChannels * this.sampleRateHz));
+    for (const [i, level] of chunk.levels.entries()) this.#inputs[i].watch(level);
   }
 }
 
-/** A second look at a microphone: whether its channels cancel each other. */
-class Probe {
-  /** @type {MediaStream | null} */
-  #media = null;
-  /** @type {AudioNode[]} */
-  #nodes = [];
-  #closed = false;
-
-  /**
-   * @param {AudioContext} context
-   * @param {Choice} choice
-   * @param {(media: MediaStream) => void} found is given the media, if the channels cancel
-   */
-  constructor(context, choice, found) {
-    this.#open(context, choice, found).catch(() => {}); // a microphone that cannot be opened twice is left alone
-  }
-
-  close() {
-    this.#closed = true;
-    for (const node of this.#nodes) node.disconnect();
-    if (this.#media) stopTracks(this.#media);
-    this.#media = null;
-  }
-
-  /**
-   * @param {AudioContext} context
-   * @param {Choice} choice
-   * @param {(media: MediaStream) => void} found
-   */
-  async #open(context, choice, found) {
-    // Silence is no reason to ask the user again: some browsers ask each time.
-    const name = /** @type {PermissionName} */ ("microphone");
-    if ((await navigator.permissions.query({ name })).state !== "granted") return;
-    const media = await openMedia(choice);
-    this.#media = media;
-    if (this.#closed) {
-      this.close();
-      return;
-    }
-    const source = context.createMediaStreamSource(media);
-    const worklet = new AudioWorkletNode(context, "capture", { numberOfInputs: 1, numberOfOutputs: 1 });
-    this.#nodes = [source, worklet];
-    worklet.port.onmessage = ({ data }) => {
-      if (!data.cancels || this.#closed) return;
-      this.#media = null; // it is not ours any more
-      this.close();
-      found(media);
-    };
-    source.connect(worklet);
-    worklet.connect(context.destination);
-  }
-}
-
-/** @param {Choice} choice */
-async function openMedia({ source, ...processing }) {
-  return source === DISPLAY ? openDisplay() : openMicrophone(source, processing);
-}
-
-/**
- * @param {string} deviceId
- * @param {Processing} processing
- */
-async function openMicrophone(deviceId, processing) {
-  /** @type {MediaTrackConstraints} */
-  const audio = { channelCount: 2, ...processing }; // mixed in the worklet: browsers cancel opposite channels
-  if (deviceId !== DEFAULT_MICROPHONE) audio.deviceId = { exact: deviceId };
-  try {
-    return await navigator.mediaDevices.getUserMedia({ audio });
-  } catch (error) {
-    const { name, message } = /** @type {Error} */ (error);
-    throw new Problem(PROBLEM_OF_ERROR[name] ?? "microphone_failed", message);
-  }
-}
-
-async function openDisplay() {
-  if (!navigator.mediaDevices.getDisplayMedia) throw new Problem("no_display_capture");
-  // In a variable, because TypeScript checks a literal in the call and lacks some of these options yet.
-  const options = {
-    // Browsers do not share sound without a picture, and some end both together: so the picture stays, small and slow.
-    video: { width: 160, frameRate: 1 },
-    audio: {
-      echoCancellation: false,
-      noiseSuppression: false,
-      autoGainControl: false,
-      suppressLocalAudioPlayback: false,
-    },
-    systemAudio: "include",
-    selfBrowserSurface: "exclude",
-  };
-  let media;
-  try {
-    media = await navigator.mediaDevices.getDisplayMedia(options);
-  } catch (error) {
-    const { name, message } = /** @type {Error} */ (error);
-    throw new Problem(name === "NotAllowedError" ? "sharing_refused" : "no_display_capture", message);
-  }
-  if (media.getAudioTracks().length === 0) {
-    stopTracks(media);
-    throw new Problem("no_shared_audio");
-  }
-  return media;
-}
-
-/** @param {MediaStream} media */
-function stopTracks(media) {
-  for (const track of media.getTracks()) {
-    track.onended = null;
-    track.stop();
-  }
+/** @param {{ source: string }} choice */
+function isDisplay({ source }) {
+  return Number(source === DISPLAY);
 }

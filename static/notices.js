@@ -6,7 +6,7 @@ import { problemWords } from "./words.js";
 
 /** @import { Problem } from "./words.js" */
 
-/** @typedef {"level" | "server" | "network" | "sound" | "suspended" | "language"} Topic */
+/** @typedef {"level" | "second_level" | "server" | "network" | "sound" | "suspended" | "language"} Topic */
 
 /** One sentence for each topic, as long as it is true. */
 export class Notices {

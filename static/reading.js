@@ -3,7 +3,7 @@
 
 import { t } from "./language.js";
 import { inTrack } from "./tracks.js";
-import { channelName, toText } from "./transcript.js";
+import { toText } from "./transcript.js";
 
 /** @import { Caption, RoomPart, Snapshot, Translation } from "./messages.js" */
 /** @import { ShownText } from "./tracks.js" */
@@ -135,16 +135,16 @@ export class Reading {
    * @param {readonly RoomPart[]} parts
    * @param {string} language that of the titles
    * @param {string} track
+   * @param {(session: string, speaker: number) => string} nameOf
    */
-  text(parts, language, track) {
+  text(parts, language, track, nameOf) {
     const read = parts.filter(({ session }) => this.#captions.get(session)?.length);
     const blocks = read.map((part) => {
-      const lines = toText(
-        (this.#captions.get(part.session) ?? []).map((caption) => {
-          const { text } = this.shown(part.session, caption, track);
-          return { text: caption.channel === undefined ? text : `${channelName(caption.channel)}: ${text}` };
-        }),
-      );
+      const captions = (this.#captions.get(part.session) ?? []).map((caption) => ({
+        ...this.shown(part.session, caption, track),
+        channel: caption.channel,
+      }));
+      const lines = toText(captions, (speaker) => nameOf(part.session, speaker));
       return read.length > 1 ? `${partTitle(part, parts, language)}\n\n${lines}` : lines;
     });
     return blocks.join("\n");

@@ -43,7 +43,7 @@ import { Problem } from "./words.js";
  * @typedef {"lost" | "restarting" | "resumed" | "waiting" | "next_part"} Interruption
  */
 
-/** @typedef {Omit<StreamOptions, "token" | "sampleRateHz" | "earlier">} Wishes */
+/** @typedef {Omit<StreamOptions, "token" | "sampleRateHz" | "nChannels" | "earlier">} Wishes */
 
 /** @type {readonly SessionState[]} */
 const RESTING = ["idle", "break", "failed", "lost", "ended", "replaced"];
@@ -140,17 +140,17 @@ export class Session {
     if (earlier) this.#former = earlier.ready.resume_token;
     this.#enter("asking");
     try {
-      const { sampleRateHz } = await this.#openCapture(choice, abort.signal);
+      const { sampleRateHz, nChannels } = await this.#openCapture(choice, abort.signal);
       this.#enter("connecting");
-      // The rate of a stream is fixed, and another microphone may have another one.
-      if (earlier?.sampleRateHz === sampleRateHz) {
+      // Rate and channels of a stream are fixed, and another microphone may have another rate.
+      if (earlier?.sampleRateHz === sampleRateHz && earlier.nChannels === nChannels) {
         this.#wasLive = true;
-        this.#openStream({ ...wishes, token, sampleRateHz, earlier });
+        this.#openStream({ ...wishes, token, sampleRateHz, nChannels, earlier });
         return;
       }
       if (earlier) this.#listener.interrupted("next_part");
       await this.#untilAccepted(abort.signal);
-      this.#openStream({ ...this.#claims(wishes), token, sampleRateHz });
+      this.#openStream({ ...this.#claims(wishes), token, sampleRateHz, nChannels });
     } catch (error) {
       if (!abort.signal.aborted) this.#fail("failed", error);
     }
@@ -208,16 +208,26 @@ export class Session {
   }
 
   /**
+   * Give a speaker of the running session a name. The server sends it back as an event.
+   *
+   * @param {number} speaker
+   * @param {string} name
+   */
+  nameSpeaker(speaker, name) {
+    this.#stream?.nameSpeaker(speaker, name);
+  }
+
+  /**
    * @param {Choice} choice
    * @param {AbortSignal} signal
    */
   async #openCapture(choice, signal) {
     const capture = await Capture.open(choice, {
-      chunk: (chunk) => {
-        this.#listener.level(chunk, (chunk.pcm.length * 1000) / capture.sampleRateHz);
+      chunk: (chunk, chunkMs) => {
+        this.#listener.level(chunk, chunkMs);
         this.#stream?.sendAudio(chunk.pcm);
       },
-      ended: () => this.#sourceEnded(),
+      ended: (isLast) => this.#sourceEnded(isLast),
       suspended: (suspended) => this.#listener.suspended(suspended),
     });
     // Stop may have been pressed while the browser asked; then nothing else would close this capture.
@@ -370,10 +380,14 @@ export class Session {
     }
   }
 
-  /** The microphone was unplugged, or sharing was ended in the browser. The last captions still come. */
-  #sourceEnded() {
-    this.stop();
-    this.#listener.failed(new Problem("source_ended"));
+  /**
+   * A microphone was unplugged, or sharing was ended in the browser. After the last source, the last captions still come.
+   *
+   * @param {boolean} isLast
+   */
+  #sourceEnded(isLast) {
+    if (isLast) this.stop();
+    this.#listener.failed(new Problem(isLast ? "source_ended" : "one_source_ended"));
   }
 
   /**

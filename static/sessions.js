@@ -1,14 +1,18 @@
 // @ts-check
 /** The page of transcripts: lists and searches what the server stores; shows, downloads, renames, deletes one of them. */
 
+import { CaptionBlocks } from "./caption-blocks.js";
 import { ask, element, make, save } from "./dom.js";
 import { language as pageLanguage, t } from "./language.js";
 import { Settings } from "./settings.js";
 import { SinksPanel } from "./sinks.js";
+import { askForName } from "./speaker-dialog.js";
+import { SpeakerNames } from "./speaker-names.js";
 import { accessToken, authorization } from "./token.js";
 import { needsToken, requireToken } from "./token-dialog.js";
 import { inTrack, listTracks, ORIGINAL } from "./tracks.js";
-import { channelName, clock } from "./transcript.js";
+import { clock } from "./transcript.js";
+import { Entry } from "./transcript-view.js";
 import { refusalWords } from "./words.js";
 
 /** @import { Caption, Refusal, StoredSession } from "./messages.js" */
@@ -33,6 +37,7 @@ let query = "";
 let opened = null;
 /** What was said in it. @type {Caption[]} */
 let captions = [];
+const names = new SpeakerNames();
 
 // --- the server ---
 
@@ -207,6 +212,8 @@ async function open(session) {
   ]);
   opened = newest;
   captions = transcript.captions;
+  names.letRename(newest.id);
+  names.giveAll(newest.id, newest.names);
   const tracks = new Set(captions.flatMap(({ translations = [] }) => translations.map(({ language }) => language)));
   listTracks(track, [...tracks].sort(), track.value);
   markOpened();
@@ -227,21 +234,21 @@ function showOpened() {
   if (!session) return;
   const links = Object.entries(FORMATS).map(([format, words]) => downloadLink(session, format, words));
   element("downloads").replaceChildren(...links);
-  element("captions").replaceChildren(...captions.map(captionItem));
+  element("captions").replaceChildren();
+  for (const caption of captions) showCaption(session, caption);
 }
 
-/** @param {Caption} caption */
-function captionItem(caption) {
-  const { start_ms, channel } = caption;
-  const { text, language, original } = inTrack(caption, track.value);
-  const item = make("li");
-  const words = make("span", text, original ? "original" : "");
-  words.dir = "auto";
-  if (language) words.lang = language;
-  item.append(make("time", clock(start_ms)));
-  if (channel !== undefined) item.append(make("span", channelName(channel), "channel"));
-  item.append(words);
-  return item;
+/**
+ * @param {StoredSession} session
+ * @param {Caption} caption
+ */
+function showCaption({ id }, caption) {
+  const { start_ms, channel, turns } = caption;
+  const label = channel === undefined || turns ? null : names.ofChannel(id, channel);
+  const blocks = new CaptionBlocks(() => new Entry(0, label, "li"), names, id, askForSpeaker);
+  blocks.show(inTrack(caption, track.value), start_ms);
+  element("captions").append(...blocks.elements);
+  blocks.showHeads();
 }
 
 /**
@@ -282,6 +289,20 @@ async function rename(session, title) {
   opened = renamed;
   element("opened-title").textContent = titleOf(renamed);
   element("opened-details").textContent = detailsOf(renamed);
+}
+
+/**
+ * @param {string} id that of the session which is open
+ * @param {number} speaker
+ */
+function askForSpeaker(id, speaker) {
+  askForName(names.of(id, speaker), (name) =>
+    attempt(async () => {
+      const body = JSON.stringify({ names: { [speaker]: name } });
+      const response = await request(`v1/sessions/${id}`, { method: "PATCH", body });
+      names.giveAll(id, (await response.json()).names);
+    }),
+  );
 }
 
 /** @param {StoredSession} session */

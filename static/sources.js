@@ -2,32 +2,58 @@
 /** The choices of the publisher's page about the sound: where it comes from, its language, and those of the readers. */
 
 import { element, make } from "./dom.js";
+import { DEFAULT_MICROPHONE, DISPLAY } from "./input.js";
 import { language, t } from "./language.js";
-import { DEFAULT_MICROPHONE, DISPLAY, listMicrophones } from "./microphone.js";
+import { listMicrophones } from "./microphone.js";
 import { LANGUAGES, languageName } from "./words.js";
 
 /** @import { Settings } from "./settings.js" */
 
+/** There is no second source. */
+export const NONE = "none";
+
 const sources = element("source", HTMLSelectElement);
+const secondSources = element("second-source", HTMLSelectElement);
 const languages = element("language", HTMLSelectElement);
 
 /**
- * Fill the list of sources.
+ * Fill the lists of sources.
  *
  * @param {Settings} settings
  */
 export async function refreshSources(settings) {
   const microphones = await listMicrophones();
-  sources.replaceChildren(
+  const options = () => [
     new Option(t("Default microphone"), DEFAULT_MICROPHONE),
     ...microphones.map(
       ({ label, deviceId }, i) => new Option(label || t("Microphone {number}", { number: i + 1 }), deviceId),
     ),
     new Option(t("Tab or screen sound"), DISPLAY),
-  );
-  const known = [...sources.options].map(({ value }) => value);
-  // A microphone that is not plugged in today stays in the settings for tomorrow.
-  sources.value = known.includes(settings.get("source")) ? settings.get("source") : DEFAULT_MICROPHONE;
+  ];
+  list(sources, options(), settings.get("source"));
+  list(secondSources, [new Option(t("None"), NONE), ...options()], settings.get("secondSource"));
+}
+
+/**
+ * Show these options, and choose one. A microphone that is not plugged in today stays in the settings for tomorrow.
+ *
+ * @param {HTMLSelectElement} select
+ * @param {HTMLOptionElement[]} options
+ * @param {string} chosen
+ */
+function list(select, options, chosen) {
+  select.replaceChildren(...options);
+  select.value = options.some(({ value }) => value === chosen) ? chosen : options[0].value;
+}
+
+/**
+ * The sources that are captured: one, or two that are captioned apart.
+ *
+ * @param {Settings} settings
+ */
+export function chosenSources(settings) {
+  const second = settings.get("secondSource");
+  return second === NONE ? [settings.get("source")] : [settings.get("source"), second];
 }
 
 /** @param {string} code */

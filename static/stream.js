@@ -9,19 +9,19 @@ import { KeptSound } from "./kept-sound.js";
 import { authorization, subprotocols } from "./token.js";
 import { Problem, refusalCode } from "./words.js";
 
-/** @import { Ready, Refusal, Start, StreamEvent } from "./messages.js" */
+/** @import { Ready, Refusal, SpeechStart, Start, StreamEvent } from "./messages.js" */
 
 /**
  * What a page that is loaded again needs to go on with its session.
  *
- * @typedef {{ ready: Ready, lastSeq: number, sampleRateHz: number }} ResumePoint
+ * @typedef {{ ready: Ready, lastSeq: number, sampleRateHz: number, nChannels: number }} ResumePoint
  */
 
 /**
  * What a stream is opened with. `earlier`: the session to go on with; the other fields of `start` are then ignored.
  *
- * @typedef {{ token: string, sampleRateHz: number, earlier?: ResumePoint | null }} Opening
- * @typedef {Opening & Omit<Start, "type" | "encoding" | "sample_rate" | "channels">} StreamOptions
+ * @typedef {{ token: string, sampleRateHz: number, nChannels?: number, earlier?: ResumePoint | null }} Opening
+ * @typedef {Opening & Omit<Start, "type" | "encoding" | "sample_rate" | "channels" | "channel_mode">} StreamOptions
  */
 
 /**
@@ -61,6 +61,8 @@ const LEFT = 4001;
 /** The server takes no stream now. As an answer to a resume, it means that the session still waits. */
 const TRY_AGAIN_LATER = 1013;
 const LOST = 1006;
+/** A name that was refused is not sent again. */
+const NAME_REFUSALS = ["invalid_name", "unknown_speaker"];
 /** Close codes that no decision of the server stands behind: the connection broke (1006), or a proxy closed it (1012). */
 const ABNORMAL_CLOSE_CODES = [LOST, 1012];
 
@@ -117,6 +119,7 @@ export async function preflight(token, claim, signal) {
  * follow, with all sound that is in no captions yet.
  */
 export class CaptionStream {
+  /** @type {Start} */
   #start;
   #token;
   #listener;
@@ -140,13 +143,15 @@ export class CaptionStream {
   #open = false;
   /** Whether more than usual may wait, until the audio from the time without a connection is sent. */
   #catchingUp = false;
-  #sound = new KeptSound();
+  #sound;
   /** Whether the position of `#sound` in the stream is known. The server knows it after the page was loaded again. */
   #placed = true;
   /** The server has all sound before this, by its newest word. */
   #receivedMs = 0;
-  /** @type {Map<number, number>} Where utterances begin that have no final yet. */
+  /** @type {Map<number, SpeechStart>} Utterances that have no final yet. */
   #unfinished = new Map();
+  /** @type {Map<number, string>} Names of speakers that the server has not sent back. */
+  #names = new Map();
 
   /**
    * Connect and send `start`.
@@ -154,12 +159,13 @@ export class CaptionStream {
    * @param {StreamOptions} options
    * @param {StreamListener} listener
    */
-  constructor({ token, sampleRateHz, earlier = null, ...wishes }, listener) {
+  constructor({ token, sampleRateHz, nChannels = 1, earlier = null, ...wishes }, listener) {
     this.#token = token;
     this.#listener = listener;
     this.#samplesPerMs = sampleRateHz / 1000;
-    /** @type {Start} */
-    this.#start = { type: "start", encoding: "pcm_s16le", sample_rate: sampleRateHz, channels: 1, ...wishes };
+    this.#sound = new KeptSound(nChannels);
+    this.#start = { type: "start", encoding: "pcm_s16le", sample_rate: sampleRateHz, channels: nChannels, ...wishes };
+    if (nChannels > 1) this.#start.channel_mode = "separate";
     if (earlier) {
       this.#ready = earlier.ready;
       this.#lastSeq = earlier.lastSeq;
@@ -171,7 +177,7 @@ export class CaptionStream {
   }
 
   /**
-   * Send mono 16-bit samples, now or as soon as possible. They are ignored as long as the first `start` was not sent.
+   * Send 16-bit samples, now or as soon as possible. They are ignored as long as the first `start` was not sent.
    *
    * @param {Int16Array<ArrayBuffer>} pcm
    */
@@ -197,6 +203,21 @@ export class CaptionStream {
     this.#noteAnswer(); // the last captions may take longer
   }
 
+  /**
+   * Give a speaker a name, now or once the connection is back.
+   *
+   * @param {number} speaker
+   * @param {string} name
+   */
+  nameSpeaker(speaker, name) {
+    this.#names.set(speaker, name);
+    if (this.#open) this.#sendNames();
+  }
+
+  #sendNames() {
+    for (const [speaker, name] of this.#names) this.#send({ type: "name", speaker, name });
+  }
+
   /** How much sound the server does not have, by its newest word. */
   get unsentMs() {
     return this.#sound.endSample / this.#samplesPerMs - this.#receivedMs;
@@ -216,10 +237,11 @@ export class CaptionStream {
    */
   beginNext(wishes) {
     // Behind a pause of the sound, the times of utterances are later than their sound. Then the open one is lost.
-    if (this.#placed) this.#sound.rewind(this.#sampleAt(Math.min(this.#receivedMs, ...this.#unfinished.values())));
+    if (this.#placed) this.#sound.rewind(this.#sampleAt(Math.min(this.#receivedMs, ...this.#unfinishedMs())));
     this.#placed = true;
     this.#sound.firstSample = this.#receivedMs = this.#lastSeq = 0;
     this.#unfinished.clear();
+    this.#names.clear();
     this.#start = { ...this.#start, ...wishes };
     this.#ready = this.#lostAtMs = null;
     this.#over = false;
@@ -229,7 +251,12 @@ export class CaptionStream {
   /** What goes on with this session after the page was loaded again; null: there is nothing to go on with. */
   get resumePoint() {
     if (!this.#ready || this.#over || this.#stop || this.#ready.resume_window_ms === 0) return null;
-    return { ready: this.#ready, lastSeq: this.#lastSeq, sampleRateHz: this.#start.sample_rate };
+    return {
+      ready: this.#ready,
+      lastSeq: this.#lastSeq,
+      sampleRateHz: this.#start.sample_rate,
+      nChannels: this.#start.channels,
+    };
   }
 
   /** Leave now. The listener is not called again. */
@@ -299,6 +326,8 @@ export class CaptionStream {
     if (event.type === "error" && event.fatal && event.retry_after_s && this.#lostAtMs !== null) return;
     if (event.type === "end" || (event.type === "error" && event.fatal)) this.#over = true;
     this.#account(event);
+    if (event.type === "name") this.#names.delete(event.speaker);
+    if (event.type === "error" && NAME_REFUSALS.includes(event.code)) this.#names.clear();
     if (event.type === "end") this.#close(1000); // nothing follows
     if (event.type === "ready") {
       if (this.#ready) return this.#resume(event.received_ms);
@@ -315,14 +344,19 @@ export class CaptionStream {
   #account(event) {
     if (event.type === "ack" || event.type === "end" || event.type === "ready") this.#receivedMs = event.received_ms;
     if (event.type === "ack") this.#sound.forget(this.#sampleAt(event.received_ms - MAX_ACKNOWLEDGED_MS));
-    if (event.type === "speech_start") this.#unfinished.set(event.utterance, event.start_ms);
+    if (event.type === "speech_start") this.#unfinished.set(event.utterance, event);
     if (event.type === "end") this.#unfinished.clear();
     if (event.type === "final") {
-      // Finals come in order; one of them may be in a gap.
-      for (const utterance of this.#unfinished.keys()) {
-        if (utterance <= event.utterance) this.#unfinished.delete(utterance);
+      // Finals of a channel come in order; one of them may be in a gap.
+      for (const { utterance, channel } of this.#unfinished.values()) {
+        if (channel === event.channel && utterance <= event.utterance) this.#unfinished.delete(utterance);
       }
     }
+  }
+
+  /** Where utterances begin that have no final yet. */
+  #unfinishedMs() {
+    return [...this.#unfinished.values()].map(({ start_ms }) => start_ms);
   }
 
   /** @param {number} receivedMs */
@@ -335,6 +369,7 @@ export class CaptionStream {
     this.#lostAtMs = null;
     this.#retryMs = FIRST_RETRY_MS;
     this.#listener.resumed();
+    this.#sendNames();
     if (this.#stop) this.#sendLast();
   }
 
@@ -370,7 +405,7 @@ export class CaptionStream {
   #sendWaiting(maxBufferedMs) {
     // The server may have closed already, and the browser tells so in a moment. What is kept is sent afterwards.
     if (!this.#open || this.#socket.readyState !== WebSocket.OPEN) return;
-    const maxBufferedBytes = maxBufferedMs * this.#samplesPerMs * Int16Array.BYTES_PER_ELEMENT;
+    const maxBufferedBytes = maxBufferedMs * this.#samplesPerMs * this.#start.channels * Int16Array.BYTES_PER_ELEMENT;
     while (this.#socket.bufferedAmount < maxBufferedBytes) {
       const pcm = this.#sound.next();
       if (!pcm) break;

@@ -17,7 +17,7 @@ import { hasTypes, store, storedJson } from "./storage.js";
 
 const KEY = "livecaption.tab";
 const SESSION = { id: "string", readerToken: "string", beganAtMs: "number" };
-const RUNNING = { ready: "object", lastSeq: "number", sampleRateHz: "number" };
+const RUNNING = { ready: "object", lastSeq: "number", sampleRateHz: "number", nChannels: "number" };
 /** A page that is loaded again waits so long for its own lock. */
 const MAX_WAIT_MS = 1000;
 

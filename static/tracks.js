@@ -7,17 +7,20 @@
  */
 
 import { t } from "./language.js";
+import { translatedTurn, turnsOf } from "./turns.js";
 
 /** @import { Caption } from "./messages.js" */
 /** @import { Settings } from "./settings.js" */
+/** @import { ShownTurn } from "./turns.js" */
 
 /** The track of those who read what is said. */
 export const ORIGINAL = "";
 
 /**
- * A caption as it is shown. `original`: it stands for a translation that has not come.
+ * A caption as it is shown. `original`: it stands for a translation that has not come. `turns` are undefined if speakers are
+ * not distinguished.
  *
- * @typedef {{ text: string, language: string | null, original: boolean }} ShownText
+ * @typedef {{ text: string, language: string | null, original: boolean, turns: ShownTurn[] | undefined }} ShownText
  */
 
 /**
@@ -27,10 +30,15 @@ export const ORIGINAL = "";
  * @param {string} track one of its session, or ORIGINAL
  * @returns {ShownText}
  */
-export function inTrack({ text, language, translations }, track) {
+export function inTrack(caption, track) {
+  const { text, language, translations } = caption;
   const translation = translations?.find((each) => each.language === track);
-  if (translation) return { text: translation.text, language: track, original: false };
-  return { text: text.trim(), language, original: track !== ORIGINAL && language !== track };
+  if (translation) {
+    const turns = translatedTurn(caption, translation.text);
+    return { text: translation.text, language: track, original: false, turns };
+  }
+  const original = track !== ORIGINAL && language !== track;
+  return { text: text.trim(), language, original, turns: turnsOf(caption) };
 }
 
 /**

@@ -1,14 +1,15 @@
 // @ts-check
 /** The transcript on the publisher's page with its tools: announce, download, copy, clear. */
 
-import { TranscriptView } from "./captions.js";
 import { ask, copyFrom, element, save } from "./dom.js";
 import { exportOf } from "./session-export.js";
 import { Subtitles } from "./subtitles.js";
 import { fileName, Transcript, toSrt, toText, toVtt } from "./transcript.js";
+import { TranscriptView } from "./transcript-view.js";
 import { Problem } from "./words.js";
 
 /** @import { Caption } from "./messages.js" */
+/** @import { Rename, SpeakerNames } from "./speaker-names.js" */
 /** @import { SpokenSession } from "./tab.js" */
 
 /**
@@ -23,15 +24,22 @@ const MAX_RESTORING_MS = 5000;
 const TOOLS = ["download-vtt", "download-srt", "download-txt", "copy", "clear"];
 
 export class TranscriptPanel {
-  view = new TranscriptView(element("transcript"), element("jump"));
+  view;
+  #names;
   #transcript = new Transcript();
   #subtitles = new Subtitles();
   #listener;
   /** @type {number | null} When the first session began, by the Unix clock. */
   #beganAtMs = null;
 
-  /** @param {PanelListener} listener */
-  constructor(listener) {
+  /**
+   * @param {PanelListener} listener
+   * @param {SpeakerNames} names
+   * @param {Rename} rename
+   */
+  constructor(listener, names, rename) {
+    this.view = new TranscriptView(element("transcript"), element("jump"), names, rename);
+    this.#names = names;
     this.#listener = listener;
     element("download-vtt").addEventListener("click", () => this.#downloadSubtitles("vtt", "text/vtt", toVtt));
     element("download-srt").addEventListener("click", () =>
@@ -47,19 +55,16 @@ export class TranscriptPanel {
     return this.#transcript.captions.length === 0;
   }
 
-  /**
-   * The last captions, the oldest first.
-   *
-   * @param {number} n
-   */
-  newest(n) {
-    return this.#transcript.captions.slice(-n);
+  /** The newest session that has captions. */
+  get newest() {
+    return this.#transcript.sessions.filter(({ captions }) => captions.length > 0).at(-1);
   }
 
   /** @param {SpokenSession} session */
   beginSession({ id, readerToken, beganAtMs }) {
     this.#beganAtMs ??= beganAtMs;
     this.#transcript.beginSession(id, readerToken, beganAtMs - this.#beganAtMs);
+    this.view.beginSession(id);
   }
 
   /**
@@ -71,8 +76,10 @@ export class TranscriptPanel {
   async restore(sessions) {
     const found = await Promise.all(sessions.map(captionsOf));
     sessions.forEach((session, i) => {
+      const { captions, names } = found[i];
       this.beginSession(session);
-      for (const final of found[i]) this.add(final);
+      this.#names.giveAll(session.id, names);
+      for (const final of captions) this.add(final);
     });
     this.#transcript.unsaved = false; // the server has them
   }
@@ -96,7 +103,8 @@ export class TranscriptPanel {
   }
 
   #text() {
-    return toText(this.#transcript.captions);
+    const { sessions } = this.#transcript;
+    return sessions.map(({ id, captions }) => toText(captions, (speaker) => this.#names.of(id, speaker))).join("");
   }
 
   /**
@@ -142,12 +150,12 @@ export class TranscriptPanel {
 
 /**
  * @param {SpokenSession} session
- * @returns {Promise<Caption[]>}
+ * @returns {Promise<{ captions: Caption[], names?: Record<string, string> }>}
  */
 async function captionsOf(session) {
   try {
-    return (await (await exportOf(session, "json", MAX_RESTORING_MS)).json()).captions;
+    return await (await exportOf(session, "json", MAX_RESTORING_MS)).json();
   } catch {
-    return [];
+    return { captions: [] };
   }
 }

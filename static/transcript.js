@@ -7,10 +7,20 @@
  */
 
 import { t } from "./language.js";
+import { turnsOf } from "./turns.js";
 
 /** @import { Final } from "./messages.js" */
+/** @import { ShownTurn } from "./turns.js" */
 
-/** @typedef {{ text: string, startMs: number, endMs: number, language: string | null }} Caption */
+/**
+ * @typedef {object} Caption
+ * @property {string} text
+ * @property {number} startMs
+ * @property {number} endMs
+ * @property {string | null} language
+ * @property {number} [channel]
+ * @property {ShownTurn[]} [turns]
+ */
 
 /** @typedef {{ startMs: number, endMs: number, lines: string[] }} Cue */
 
@@ -22,7 +32,7 @@ import { t } from "./language.js";
  * @property {string} readerToken "": the session is public
  * @property {number} offsetMs when it began
  * @property {Caption[]} captions
- * @property {number} lastUtterance the newest one that it has; -1: none
+ * @property {Set<number>} utterances those that it has. Of channels that are apart, a later one may come first
  */
 
 /**
@@ -61,23 +71,28 @@ export class Transcript {
    * @param {number} offsetMs
    */
   beginSession(id, readerToken, offsetMs) {
-    this.#sessions.push({ id, readerToken, offsetMs, captions: [], lastUtterance: -1 });
+    this.#sessions.push({ id, readerToken, offsetMs, captions: [], utterances: new Set() });
   }
 
   /**
    * Take a final of the newest session; return the caption, or null if its text is empty or it is known already. A page
    * that was loaded again gets some finals twice.
    *
-   * @param {Pick<Final, "utterance" | "text" | "start_ms" | "end_ms" | "language">} final
+   * @param {Pick<Final, "utterance" | "text" | "start_ms" | "end_ms" | "language" | "channel" | "turns">} final
    * @returns {Caption | null}
    */
-  add({ utterance, text, start_ms, end_ms, language }) {
+  add(final) {
+    const { utterance, text, start_ms, end_ms, language, channel } = final;
     const session = this.#sessions.at(-1);
-    if (!session || utterance <= session.lastUtterance) return null;
-    session.lastUtterance = utterance;
+    if (!session || session.utterances.has(utterance)) return null;
+    session.utterances.add(utterance);
     if (text.trim() === "") return null;
     const [startMs, endMs] = [start_ms + session.offsetMs, end_ms + session.offsetMs];
+    const turns = turnsOf(final, session.offsetMs);
+    /** @type {Caption} */
     const caption = { text: text.trim(), startMs, endMs, language };
+    if (channel !== undefined) caption.channel = channel;
+    if (turns) caption.turns = turns;
     session.captions.push(caption);
     this.unsaved = true;
     return caption;
@@ -160,12 +175,24 @@ export function toSrt(cues) {
 }
 
 /**
- * One line for each caption, without times.
+ * One line for each caption, or each turn of it, without times. A turn has the name of its speaker where that changes.
  *
- * @param {readonly Pick<Caption, "text">[]} captions
+ * @param {readonly Pick<Caption, "text" | "channel" | "turns">[]} captions of one session
+ * @param {(speaker: number) => string} nameOf
  */
-export function toText(captions) {
-  return captions.map(({ text }) => `${text}\n`).join("");
+export function toText(captions, nameOf = String) {
+  /** @type {number | null} */
+  let before = null;
+  const lines = captions.flatMap(({ text, channel, turns }) => {
+    if (!turns) return channel === undefined ? text : `${channelName(channel)}: ${text}`;
+    return turns.map(({ speaker, text }) => {
+      const name = speaker === null ? "" : nameOf(speaker);
+      const head = name === "" || speaker === before ? "" : `${name}: `;
+      before = speaker;
+      return head + text;
+    });
+  });
+  return lines.map((line) => `${line}\n`).join("");
 }
 
 /**

@@ -2,7 +2,7 @@
 /** The readers' page: joins the feed of a room with the parts of the page, as this reader wants to see them. */
 
 import { showAppearance, stepCaptionSize } from "./appearance.js";
-import { RollUp, TranscriptView } from "./captions.js";
+import { RollUp } from "./captions.js";
 import { bind, element } from "./dom.js";
 import { offerDownloads } from "./downloads.js";
 import { CaptionFeed } from "./feed.js";
@@ -12,8 +12,10 @@ import { beganAfterMs, partTitle, Reading } from "./reading.js";
 import { roomWords } from "./room-words.js";
 import { ScreenLock } from "./screen-lock.js";
 import { Settings } from "./settings.js";
+import { SpeakerNames } from "./speaker-names.js";
 import { tokenInAddress } from "./token.js";
 import { chooseTrack, chosenTrack, listTracks, ORIGINAL } from "./tracks.js";
+import { TranscriptView } from "./transcript-view.js";
 
 /** @import { Connection } from "./feed.js" */
 /** @import { Caption, OpenCaption, ReaderEvent, Room, Snapshot, Translation } from "./messages.js" */
@@ -21,14 +23,13 @@ import { chooseTrack, chosenTrack, listTracks, ORIGINAL } from "./tracks.js";
 
 /** The live lines begin with this many captions of a snapshot. */
 const RECENT_CAPTIONS = 3;
-/** Screen readers learn of changes a moment after them. */
-const QUIET_MS = 1000;
 
 const root = document.documentElement;
 const overlay = overlayOptions(location.search);
 const settings = new Settings(overlay?.values);
-const rollUp = new RollUp(element("roll-up"), element("roll-up-lines"));
-const transcriptView = new TranscriptView(element("transcript"), element("jump"));
+const names = new SpeakerNames();
+const rollUp = new RollUp(element("roll-up"), element("roll-up-lines"), names);
+const transcriptView = new TranscriptView(element("transcript"), element("jump"), names);
 const screenLock = new ScreenLock();
 const reading = new Reading();
 
@@ -39,7 +40,6 @@ let connection = "connecting";
 /** Whether the newest part ended because the server was stopped. */
 let stopped = false;
 let clearTimer = 0;
-let announceTimer = 0;
 /** The language that this reader wants, whether the room has it or not. */
 let wanted = chosenTrack(settings);
 /** @type {WeakMap<Caption, ((shown: ShownText) => void)[]>} What shows each caption, to show it in another language. */
@@ -65,6 +65,9 @@ function received(event) {
       break;
     case "translation":
       showTranslation(event);
+      return;
+    case "name":
+      transcriptView.quietly(() => names.give(reading.session, event.speaker, event.name));
       return;
     case "gap":
       // A gap without length means that only partials were lost, no captions.
@@ -99,7 +102,10 @@ function showSnapshot(snapshot) {
   stopped = false;
   // The utterance that was open when the connection was lost comes again below, or has its final.
   rollUp.abandonPartials();
-  rollUp.beginSession(language);
+  rollUp.beginSession(language, session);
+  // Names may have been given while the connection was lost.
+  const given = snapshot.names?.filter(({ speaker, name }) => names.of(session, speaker) !== name) ?? [];
+  if (given.length > 0) transcriptView.quietly(() => names.begin(session, given));
   const { captions, translated, replaces } = reading.begin(snapshot);
   transcriptView.beginPart(session, beganAfterMs(room?.parts ?? [], session));
   if (replaces) transcriptView.clearPart();
@@ -213,11 +219,9 @@ element("track").addEventListener("change", () => {
   wanted = element("track", HTMLSelectElement).value;
   chooseTrack(settings, wanted);
   if (reading.isTranslated(reading.session, wanted)) rollUp.abandonPartials();
-  // Nobody wants to hear all captions again.
-  transcriptView.announce(false);
-  for (const [session, caption] of reading.all()) showAgain(session, caption);
-  clearTimeout(announceTimer);
-  announceTimer = setTimeout(announce, QUIET_MS);
+  transcriptView.quietly(() => {
+    for (const [session, caption] of reading.all()) showAgain(session, caption);
+  });
 });
 
 function applyAppearance() {
@@ -227,6 +231,7 @@ function applyAppearance() {
   root.dataset.position = settings.get("position");
   root.dataset.font = settings.get("font");
   root.dataset.spacing = settings.get("spacing");
+  root.toggleAttribute("data-unmarked-speakers", !settings.get("speakerMarks"));
 }
 
 /** @param {1 | -1} direction */
@@ -244,6 +249,7 @@ bind("position", settings, "position", applyAppearance);
 bind("caption-colors", settings, "captionColors", applyAppearance);
 bind("font", settings, "font", applyAppearance);
 bind("spacing", settings, "spacing", applyAppearance);
+bind("speaker-marks", settings, "speakerMarks", applyAppearance);
 bind("theme", settings, "theme", applyAppearance);
 offerPageLanguages(element("page-language", HTMLSelectElement));
 bind("page-language", settings, "pageLanguage", () => location.reload());
@@ -269,7 +275,7 @@ const offered = {
   token,
   began: () => new Date(room?.parts[0]?.started_at_ms ?? Date.now()),
   track: () => (reading.tracks.includes(wanted) ? wanted : ORIGINAL),
-  text: () => reading.text(room?.parts ?? [], root.lang, wanted),
+  text: () => reading.text(room?.parts ?? [], root.lang, wanted, (session, speaker) => names.of(session, speaker)),
 };
 for (const id of ["notice-downloads", "downloads"]) offerDownloads(element(id), offered);
 applyAppearance();

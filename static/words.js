@@ -216,6 +216,14 @@ const PROBLEMS = {
     t("The sound source has ended"),
     t("The microphone was unplugged, or sharing was stopped. Choose a source, then start again."),
   ],
+  one_source_ended: [
+    t("One of the two sounds has ended"),
+    t("Captions of the other one go on. To use both again, press Pause captions, then Continue captions."),
+  ],
+  unsupported_channels: [
+    t("The server does not take a second sound"),
+    t("Choose none in the options, then start again."),
+  ],
   unsupported_language: [
     t("The server's model does not support this language"),
     t("Choose “Detect” or another language, then start again."),
@@ -223,6 +231,10 @@ const PROBLEMS = {
   unsupported_translation: [
     t("The server does not translate into this language"),
     t("Load this page again: it then offers the languages that there are."),
+  ],
+  unsupported_speakers: [
+    t("This server does not tell speakers apart"),
+    t("Switch “Tell speakers apart” off, then start again. The operator of the server can allow it."),
   ],
   unsupported_sample_rate: [
     t("The sample rate of this sound device is not supported"),
@@ -327,6 +339,8 @@ const SAME_WORDS = {
 
 /** @type {Record<string, string>} Faults after which captions go on. */
 const FAULTS = {
+  invalid_name: t("This cannot be a name. It has 1 to 80 characters, and no invisible ones."),
+  unknown_speaker: t("The server does not know this speaker. The name was not given."),
   transcription_failed: t("The recognizer failed at a sentence. Some of its words may be missing."),
   worker_died: t("The recognizer failed at a sentence. Some of its words may be missing."),
   quarantined: t("The recognizer failed at a sentence. Some of its words may be missing."),
@@ -337,6 +351,7 @@ const FAULTS = {
 
 /** @type {Record<string, string>} Refusals of a request for transcripts. */
 const REFUSALS = {
+  invalid_name: t("This cannot be a name. It has 1 to 80 characters, and no invisible ones."),
   local_only: t(
     "Without an access token, transcripts are listed and changed only on the server's own machine, at localhost",
   ),

@@ -61,6 +61,7 @@ def test_languages_for_readers_are_a_list_and_another_engine_has_others() -> Non
         (["--translate=de"], "--translate: Whisper translates into en only; other languages need --translation-model"),
         (["--translate=German"], "--translate takes codes of languages, such as en,de: not German"),
         (["--translation-model=nllb"], "--translation-model needs --translate with the languages"),
+        (["--speaker-model=voices.onnx"], "--speaker-model needs --speakers"),
         (["--max-streams=0"], "--max-streams"),
         (["--silence=0"], "--silence must be an integer from 20 to 10000"),
         (["--partial-interval=1"], "--partial-interval must be from 100 to 10000"),

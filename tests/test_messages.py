@@ -26,17 +26,21 @@ from livecaption.events import (
     RoomAccess,
     RoomPart,
     Snapshot,
+    SpeakerName,
+    SpeakerNamed,
     SpeechEnd,
     SpeechStart,
     Status,
     TranslatedText,
     Translation,
+    Turn,
 )
 from livecaption.live.dialects import commands, native
 from livecaption.live.dialects.address import ENDPOINTING, OPTIONS
 from livecaption.messages import (
     Endpointing,
     Flush,
+    Name,
     Ping,
     Resume,
     RoomEntry,
@@ -57,6 +61,11 @@ from tests.support.scripted_peer import FINAL
 WORD = CaptionWord("hello", 1, 2, 0.5)
 SAID = Final(0, "hello", 0, 900, "en", 0.5, 300)
 TRANSLATED = replace(SAID, translations=(TranslatedText("de", "Hallo."),))
+SPOKEN = replace(
+    SAID,
+    words=(replace(WORD, speaker=2), WORD),
+    turns=(Turn(2, "hel", 0, 400), Turn(None, "lo", 400, 900)),
+)
 EVENTS: list[Event] = [
     Ready("s", "r", 1, "m", None, 0),
     Ready("s", "r", 1, "m", "en", 7, 1000, True, "reader"),
@@ -64,6 +73,7 @@ EVENTS: list[Event] = [
     Ready("s", "r", 1, "m", "en", 7, room=RoomAccess("pycon")),
     Ready("s", "r", 1, "m", "en", 7, 1000, True, "reader", room=RoomAccess("pycon", "reader")),
     Ready("s", "r", 1, "m", "de", 7, tracks=("en", "fr")),
+    Ready("s", "r", 1, "m", "de", 7, speakers=True),
     SpeechStart(1, 2),
     Partial(1, 2, "hello there", "hello", 3, 4),
     SpeechEnd(1, 2, "silence"),
@@ -71,6 +81,9 @@ EVENTS: list[Event] = [
     Final(0, 'a "quoted" word\u2028', 0, 900, None, 1.0, 300, (WORD, WORD)),
     Final(0, "", 0, 900, None, 0.0, 300, ()),
     TRANSLATED,
+    SPOKEN,
+    replace(SPOKEN, text="", turns=(), words=()),
+    SpeakerNamed(1, "Ada"),
     Translation(0, "de", "Hallo."),
     Flushed(None),
     Flushed("a"),
@@ -81,6 +94,7 @@ EVENTS: list[Event] = [
     Gap(1, 1),
     Snapshot("Talk", "en", (SAID, SAID), Partial(1, 0, "", "", 3, 4), "epoch"),
     Snapshot("Talk", "en", (TRANSLATED,), None, "epoch", tracks=("de",)),
+    Snapshot("Talk", "en", (SPOKEN,), None, "epoch", names=(SpeakerName(1, "Ada"), SpeakerName(2, "Bob"))),
     Room("pycon", "PyCon", False, "waiting", None, False, ()),
     Room("pycon", "", True, "live", "s", True, (RoomPart("s", "Talk", 5, 6, "open"),)),
     End(1, 2, "draining"),
@@ -105,10 +119,11 @@ def test_a_client_reads_the_event_that_a_server_writes(event: Event) -> None:
         (Stop(), commands.Finish()),
         (Stop(end_room=True), commands.Finish(end_room=True)),
         (Ping(2**53 - 1), commands.Ping(2**53 - 1)),
+        (Name(2, " Ada Lovelace\n"), commands.NameSpeaker(2, "Ada Lovelace")),
     ],
 )
 def test_a_server_reads_the_request_that_a_client_writes(
-    request_: Resume | Flush | Stop | Ping, command: commands.Command
+    request_: Resume | Flush | Stop | Ping | Name, command: commands.Command
 ) -> None:
     assert native.parse(encode_request(request_), EndpointingConfig()) == command
 
@@ -130,6 +145,7 @@ SETTINGS = StreamSettings(
     private=True,
     keep=False,
     room=RoomEntry("pycon", "x" * 20, True, "r0"),
+    speakers=4,
 )
 """No setting has its default."""
 
@@ -156,6 +172,7 @@ def test_a_server_reads_every_setting_that_a_client_writes() -> None:
         keep=False,
         channel_mode="separate",
         tracks=("fr",),
+        speakers=4,
     )
 
 
@@ -179,6 +196,13 @@ def test_the_words_of_settings_are_those_of_the_server() -> None:
     assert {each.name for each in fields(Endpointing)} == ENDPOINTING.keys()
 
 
+def test_nobody_in_a_turn_is_null_and_a_word_without_a_speaker_has_no_such_field() -> None:
+    sent = json.loads(encode(SPOKEN, None))
+    assert [turn["speaker"] for turn in sent["turns"]] == [2, None]
+    assert [word.get("speaker", "left out") for word in sent["words"]] == [2, "left out"]
+    assert not {"turns", "speakers", "names"} & json.loads(encode(SAID, None)).keys()
+
+
 def test_no_secret_is_shown_with_the_settings() -> None:
     assert "xxxx" not in repr(SETTINGS)
     assert "r0" not in repr(SETTINGS)
@@ -190,7 +214,7 @@ def test_a_final_in_a_snapshot_is_the_same_without_its_type() -> None:
 
 def test_fields_of_a_newer_server_are_ignored_in_words_too() -> None:
     word = {"word": "hello", "start_ms": 1, "end_ms": 2, "confidence": 0.5}
-    event = parse_event(FINAL | {"seq": 4, "color": "red", "words": [word | {"speaker": 1}]})
+    event = parse_event(FINAL | {"seq": 4, "color": "red", "words": [word | {"volume": 1}]})
     assert event == Final(0, "hello", 0, 900, "en", 0.5, 300, (WORD,))
 
 

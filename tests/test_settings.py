@@ -61,7 +61,7 @@ def test_a_file_without_a_secret_is_refused(tmp_path: Path, content: bytes | Non
     assert str(path) not in refusal.value.message
 
 
-@pytest.mark.parametrize("secret", ["s3cret", "/s3cret", "s3cr\0et", "s3cret" * 1000])
+@for_each("secret", ["s3cret", "/s3cret", "s3cr\0et", "s3cret" * 1000])
 def test_a_secret_in_place_of_the_path_of_its_file_is_not_shown(secret: str) -> None:
     with pytest.raises(ConfigError, match="X_FILE: the file cannot be read") as refusal:
         variable("X", {"X_FILE": secret}, secret=True)
@@ -79,7 +79,7 @@ def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
         assert text_of("X", {"X": empty}) == text_of("X", {}) == ""
 
 
-@pytest.mark.parametrize("value", [float("inf"), float("nan"), 8000.7, "8000.7", "1e400"])
+@for_each("value", [float("inf"), float("nan"), 8000.7, "8000.7", "1e400"])
 def test_only_whole_numbers_are_taken_where_one_is_needed(value: object) -> None:
     with pytest.raises(ConfigError, match=r"server\.port must be a whole number"):
         convert(value, int, "server.port")
@@ -132,7 +132,7 @@ def test_a_control_character_is_refused_and_the_value_is_not_shown(kind: object)
     assert refusal.value.message == "--token contains a line break or another control character"
 
 
-@pytest.mark.parametrize("value", ["", 'a"b\\c', "Grüße 😀", 5, 7.5, True, ("https://a", 'b"')])
+@for_each("value", ["", 'a"b\\c', "Grüße 😀", 5, 7.5, True, ("https://a", 'b"')])
 def test_a_setting_is_written_as_toml(value: object) -> None:
     parsed = tomllib.loads(f"key = {as_toml(value)}")["key"]
     assert (tuple(parsed) if isinstance(value, tuple) else parsed) == value

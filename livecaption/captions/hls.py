@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from livecaption.captions.labels import NO_NAMES, Names
 from livecaption.captions.layout import MIN_CUE_MS, Cue, GrowingCues
 from livecaption.captions.transcript import vtt_blocks
 from livecaption.events import Final
@@ -31,9 +32,9 @@ class Timeline:
         self.until_ms = 0
         self._growing = GrowingCues(line_length)
 
-    def push(self, final: Final) -> None:
-        """Take the next final."""
-        self._add(self._growing.push(final))
+    def push(self, final: Final, names: Names = NO_NAMES) -> None:
+        """Take the next final. A name that is given later counts for later cues."""
+        self._add(self._growing.push(final, names))
 
     def advance(self, at_ms: int) -> None:
         """Note that all later finals begin at this time or later."""

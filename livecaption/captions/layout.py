@@ -7,19 +7,21 @@ Between two cues there is either no gap or one of at least 80 ms. (Figures: BBC 
 Style Guide, General Requirements. The cheapest of all possible breaks are chosen: Knuth and Plass, 1981.)
 
 Channels that are kept apart are laid out apart: their cues overlap where people speak at the same time. In a channel,
-each utterance begins its own cue, because after a pause another person may speak. Utterances without a pause between
-them are set as one text. They come from a cut at the length limit, which is not the speaker's.
+each utterance begins its own cue, because after a pause another person may speak. So does each turn. Utterances of one
+speaker without a pause between them are set as one text. They come from a cut at the length limit, which is not the
+speaker's.
 
 Pure. It does not depend on file formats. Text that runs from right to left stays in spoken order; players reorder it.
 """
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from livecaption.captions.line_breaking import PLAIN, BreakableText, width
+from livecaption.captions.labels import NO_NAMES, Names, in_turns, label, n_characters, prefix
+from livecaption.captions.line_breaking import PLAIN, BreakableText, shortened, width
 from livecaption.events import Final
 
 LINE_LENGTHS = (32, 37, 42)
@@ -62,23 +64,24 @@ _PAUSE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """One or two lines, shown from `start_ms` until just before `end_ms`. `channel` is that of the finals."""
+    """One or two lines, shown from `start_ms` until just before `end_ms`.
+
+    `channel` is that of the finals. `voice` is the name of the speaker or the channel; empty: none is distinguished.
+    """
 
     start_ms: int
     end_ms: int
     lines: tuple[str, ...]
     channel: int | None = None
-
-
-def _unlabelled(channel: int | None) -> str:
-    del channel
-    return ""
+    voice: str = ""
 
 
 def cues(
     finals: Iterable[Final],
     line_length: int = DEFAULT_LINE_LENGTH,
-    label: Callable[[int | None], str] = _unlabelled,
+    names: Names = NO_NAMES,
+    *,
+    labelled: bool = False,
 ) -> list[Cue]:
     """Cut finals into cues, in the order of their starts.
 
@@ -88,10 +91,11 @@ def cues(
     Args:
         finals: in spoken order, at least within a channel; finals without text are left out.
         line_length: in columns, 2 or more.
-        label: returns what stands before the first line of each cue of a channel.
+        names: the names of speakers.
+        labelled: whether lines have the name of the speaker where another one speaks, and of the channel in each cue.
     """
-    growing = GrowingCues(line_length, label)
-    return [cue for final in finals for cue in growing.push(final)] + growing.flush()
+    growing = GrowingCues(line_length, labelled=labelled)
+    return [cue for final in finals for cue in growing.push(final, names)] + growing.flush()
 
 
 class GrowingCues:
@@ -101,17 +105,18 @@ class GrowingCues:
     `CHANNELS_WAIT_MS`, because a cue of another channel may have to come before it.
     """
 
-    def __init__(self, line_length: int, label: Callable[[int | None], str] = _unlabelled) -> None:
+    def __init__(self, line_length: int, *, labelled: bool = False) -> None:
         self._line_length = line_length
-        self._label = label
+        self._labelled = labelled
         self._channels: dict[int | None, _ChannelCues] = {}
         self._complete: list[Cue] = []
 
-    def push(self, final: Final) -> list[Cue]:
-        """Take the next final, and return the cues that can no longer change."""
+    def push(self, final: Final, names: Names = NO_NAMES) -> list[Cue]:
+        """Take the next final, and return the cues that can no longer change. Their speakers have these names."""
         if final.channel not in self._channels:
-            self._channels[final.channel] = _ChannelCues(self._line_length, self._label(final.channel))
-        complete = self._channels[final.channel].push(final)
+            self._channels[final.channel] = _ChannelCues(self._line_length, labelled=self._labelled)
+        channel = self._channels[final.channel]
+        complete = [cue for turn in in_turns(final) for cue in channel.push(turn, label(turn, names))]
         if final.channel is None:
             return complete
         self._complete += complete
@@ -146,14 +151,16 @@ def _in_time(cue: Cue) -> tuple[int, int]:
 class _ChannelCues:
     """The cues of one channel, which do not overlap.
 
-    A cue is complete when somebody speaks again after a pause. An utterance without a pause before it is set together
-    with the preceding one. The end of the last cue depends on the next cue.
+    A cue is complete when somebody speaks again after a pause, or somebody else speaks. An utterance without a pause
+    before it is set together with the preceding one. The end of the last cue depends on the next cue.
     """
 
-    def __init__(self, line_length: int, label: str) -> None:
-        self._line_length = line_length - width(label)
-        self._label = label
-        self._run: list[Final] = []  # utterances without pauses between them
+    def __init__(self, line_length: int, *, labelled: bool) -> None:
+        self._line_length = line_length
+        self._labelled = labelled
+        self._run: list[Final] = []  # utterances of one speaker without pauses between them
+        self._voice = ""  # the speaker of the run, and the one before
+        self._voice_before = ""
         self._free_from_ms = 0
 
     @property
@@ -161,16 +168,17 @@ class _ChannelCues:
         """Start of the speech whose cues may still change; infinite: there is none."""
         return self._run[0].start_ms if self._run else math.inf
 
-    def push(self, final: Final) -> list[Cue]:
-        """Take the next final, and return the cues that can no longer change."""
+    def push(self, final: Final, voice: str) -> list[Cue]:
+        """Take the next turn and its speaker, and return the cues that can no longer change."""
         if not final.text.strip():
             return []
         last = self._run[-1] if self._run else None
-        if last is not None and (last.end_ms, last.language) == (final.start_ms, final.language):
+        if last is not None and (last.end_ms, last.language, self._voice) == (final.start_ms, final.language, voice):
             self._run.append(final)
             return []
         complete = self._cues_of_run(final)
         self._run = [final]
+        self._voice = voice
         return complete
 
     def flush(self) -> list[Cue]:
@@ -183,10 +191,10 @@ class _ChannelCues:
         """Return the remaining cues, if no final that begins at this time or later can change them."""
         if not self._run or self._run[-1].end_ms + MIN_CUE_MS > at_ms:
             return []
-        free_from_ms = self._free_from_ms
+        before = self._free_from_ms, self._voice_before
         left = self._cues_of_run(None)
         if left[-1].end_ms + CLOSED_GAP_MS > at_ms:
-            self._free_from_ms = free_from_ms
+            self._free_from_ms, self._voice_before = before
             return []
         self._run = []
         return left
@@ -194,15 +202,22 @@ class _ChannelCues:
     def _cues_of_run(self, following: Final | None) -> list[Cue]:
         if not self._run:
             return []
-        said = _Run(self._run, self._line_length, following.start_ms if following else None).cues()
+        channel = self._run[0].channel
+        # Cues of channels stand between each other, so each has the name. A long one leaves half of a line.
+        name = prefix(self._voice if channel is None else shortened(self._voice, self._line_length // 2))
+        margin = name if self._labelled and channel is not None else ""
+        is_new = self._labelled and channel is None and self._voice != self._voice_before
+        self._voice_before = self._voice
+        next_ms = following.start_ms if following else None
+        said = _Run(self._run, self._line_length - width(margin), next_ms, name if is_new else "").cues()
         next_start_ms = None if following is None else max(0, _character_times_ms(following)[0][0])
         shown = []
         for cue, following_start_ms in zip(said, [*(cue.start_ms for cue in said[1:]), next_start_ms], strict=True):
             # It waits for the cue before, which people must read too: speech may be faster than captions can be shown.
             start_ms = max(cue.start_ms, self._free_from_ms)
             self._free_from_ms = _end_ms(start_ms, cue, following_start_ms)
-            lines = (self._label + cue.lines[0], *cue.lines[1:])
-            shown.append(Cue(start_ms, self._free_from_ms, lines, self._run[0].channel))
+            lines = (margin + cue.lines[0], *cue.lines[1:])
+            shown.append(Cue(start_ms, self._free_from_ms, lines, channel, self._voice))
         return shown
 
 
@@ -221,12 +236,12 @@ class RollUp:
     def show(self, stable: str, tentative: str) -> list[tuple[str, str]]:
         """Return the text of a new revision as at most two lines, each a pair of its stable and its tentative part."""
         lines = self._lines(stable + tentative)
-        n_stable = _n_characters(stable) - sum(map(_n_characters, lines[:-MAX_LINES]))
+        n_stable = n_characters(stable) - sum(map(n_characters, lines[:-MAX_LINES]))
         shown = []
         for line in lines[-MAX_LINES:]:
             at = _offset(line, n_stable)
             shown.append((line[:at], line[at:]))
-            n_stable -= _n_characters(line)
+            n_stable -= n_characters(line)
         return shown
 
     def full_lines(self, stable: str) -> list[str]:
@@ -258,20 +273,25 @@ class RollUp:
 
 
 class _Run:
-    """Utterances without pauses between them, cut into cues that show the words while they are spoken."""
+    """Utterances without pauses between them, cut into cues that show the words while they are spoken.
 
-    def __init__(self, finals: Sequence[Final], line_length: int, next_start_ms: int | None) -> None:
+    The name of the speaker is shown with the first word.
+    """
+
+    def __init__(self, finals: Sequence[Final], line_length: int, next_start_ms: int | None, name: str) -> None:
         self._line_length = line_length
-        self._text = BreakableText(" ".join(final.text for final in finals), finals[0].language, line_length)
+        said = name + " ".join(final.text for final in finals)
+        self._text = BreakableText(said, finals[0].language, line_length)
         characters_ms = [times_ms for final in finals for times_ms in _character_times_ms(final)]
+        characters_ms = [(characters_ms[0][0],) * 2] * n_characters(name) + characters_ms
         self._starts_ms: list[int] = []
         ends_ms: list[int] = []
-        at_ms = n_characters = 0
+        at_ms = n = 0
         for atom in self._text.atoms:
-            at_ms = max(at_ms, characters_ms[n_characters][0])
-            n_characters += len(atom.text)
+            at_ms = max(at_ms, characters_ms[n][0])
+            n += len(atom.text)
             self._starts_ms.append(at_ms)
-            ends_ms.append(max(at_ms, characters_ms[n_characters - 1][1]))
+            ends_ms.append(max(at_ms, characters_ms[n - 1][1]))
         # A model may let a word end after the next one has begun.
         self._ends_ms = [*map(min, ends_ms, self._starts_ms[1:]), ends_ms[-1]]
         self._starts_ms.append(ends_ms[-1] + MAX_CUE_MS if next_start_ms is None else next_start_ms)
@@ -352,7 +372,7 @@ def _character_times_ms(final: Final) -> list[tuple[int, int]]:
         return [
             (_within(final, word.start_ms), _within(final, word.end_ms))
             for word in words
-            for _ in range(_n_characters(word.word))
+            for _ in range(n_characters(word.word))
         ]
     duration_ms = final.end_ms - final.start_ms
     edges = [final.start_ms + duration_ms * n // len(characters) for n in range(len(characters) + 1)]
@@ -363,14 +383,10 @@ def _within(final: Final, at_ms: int) -> int:
     return min(max(at_ms, final.start_ms), final.end_ms)
 
 
-def _n_characters(text: str) -> int:
-    return len("".join(text.split()))
-
-
-def _offset(line: str, n_characters: int) -> int:
-    """Return the end of the first `n_characters` of a line, not counting spaces, or the line's end if it has fewer."""
+def _offset(line: str, n: int) -> int:
+    """Return the end of the first `n` characters of a line, not counting spaces, or the line's end if it has fewer."""
     for at, character in enumerate(line):
-        if n_characters <= 0:
+        if n <= 0:
             return at
-        n_characters -= not character.isspace()
+        n -= not character.isspace()
     return len(line)

@@ -2,13 +2,15 @@
 
 A program sends the position behind the newest line that it has, and gets the next one. Positions grow. They have the
 end of a final, in ms of the Unix clock, and the characters of it that were delivered. So they stay right over parts,
-events and restarts of the server. Source of the format: StreamText, "Realtime Caption Pull".
+events and restarts of the server. Names of speakers do not count, because they may change. Source of the format:
+StreamText, "Realtime Caption Pull".
 """
 
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from livecaption.captions.labels import NO_NAMES, Names, prefix, speaker_name
 from livecaption.events import Final
 
 CHARACTERS = 4096
@@ -33,6 +35,15 @@ class Line:
     language: str
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The text of a final, its language, and what stands before its characters where another person speaks."""
+
+    text: str
+    language: str
+    prefixes: dict[int, str]
+
+
 class Texts:
     """The finals of one part that have text, with their places. Finals are only appended.
 
@@ -42,33 +53,41 @@ class Texts:
 
     def __init__(self, finals: Iterable[Final] = ()) -> None:
         self._ends_ms: list[int] = []  # no two are equal
-        self._said: list[tuple[str, str]] = []  # text and language
+        self._said: list[Said] = []
+        self._voice = ""
         for final in finals:
             self.push(final)
 
-    def push(self, final: Final) -> None:
-        """Take the next final, in the order of `transcript.settled_in_track`."""
-        if final.text.strip():
-            self._ends_ms.append(max(final.end_ms, self._ends_ms[-1] + 1 if self._ends_ms else 0))
-            self._said.append((final.text[: CHARACTERS - 1], final.language or ""))
+    def push(self, final: Final, names: Names = NO_NAMES) -> None:
+        """Take the next final, in the order of `transcript.settled_in_track`. Its speakers have these names."""
+        if not final.text.strip():
+            return
+        self._ends_ms.append(max(final.end_ms, self._ends_ms[-1] + 1 if self._ends_ms else 0))
+        said = Said(final.text[: CHARACTERS - 1], final.language or "", {})
+        at = 0
+        for turn in final.turns or ():
+            voice = speaker_name(turn.speaker, names)
+            if voice != self._voice:
+                said.prefixes[at] = prefix(voice)
+            self._voice = voice
+            at += len(turn.text)
+        self._said.append(said)
 
-    def behind(self, position: int) -> tuple[int, str, str] | None:
-        """Return the text in which a client at this position goes on: its own position, the text, its language.
+    def behind(self, position: int) -> tuple[int, Said] | None:
+        """Return the text in which a client at this position goes on, and the position of the text.
 
         Positions count from the beginning of the part. None: nothing is behind this one.
         """
         first = max(0, bisect_right(self._ends_ms, position // CHARACTERS) - 1)
-        for end_ms, (text, language) in zip(
-            self._ends_ms[first : first + 2], self._said[first : first + 2], strict=True
-        ):
-            if position < end_ms * CHARACTERS + len(text):
-                return end_ms * CHARACTERS, text, language
+        for end_ms, said in zip(self._ends_ms[first : first + 2], self._said[first : first + 2], strict=True):
+            if position < end_ms * CHARACTERS + len(said.text):
+                return end_ms * CHARACTERS, said
         return None
 
     @property
     def newest_position(self) -> int | None:
         """The position behind everything, from the beginning of the part; None: there is nothing."""
-        return self._ends_ms[-1] * CHARACTERS + len(self._said[-1][0]) if self._said else None
+        return self._ends_ms[-1] * CHARACTERS + len(self._said[-1].text) if self._said else None
 
 
 Parts = Iterable[tuple[int, Texts]]
@@ -78,7 +97,8 @@ Parts = Iterable[tuple[int, Texts]]
 def next_line(parts: Parts, position: int, length: int) -> Line:
     """Return the line behind this position.
 
-    A line ends where the next word would be too much, and at the end of an utterance.
+    A line ends where the next word would be too much, and at the end of an utterance or turn. The name of a speaker is
+    not counted among its characters.
 
     Args:
         parts: the parts of the room.
@@ -89,12 +109,13 @@ def next_line(parts: Parts, position: int, length: int) -> Line:
         began_at = began_at_ms * CHARACTERS
         found = texts.behind(position - began_at)
         if found is not None:
-            at, text, language = found
+            at, said = found
             at += began_at
             begin = max(0, position - at)
-            end = _end(text, begin, length)
-            content = text[begin:end]
-            return Line(content if content.endswith(" ") else content + " ", at + end, language)
+            turn_end = min((start for start in said.prefixes if start > begin), default=len(said.text))
+            end = _end(said.text[:turn_end], begin, length)
+            content = said.prefixes.get(begin, "") + said.text[begin:end]
+            return Line(content if content.endswith(" ") else content + " ", at + end, said.language)
     return Line("", position, "")
 
 

@@ -1,25 +1,28 @@
 """Write the finals of a session, in spoken order, as plain text, SubRip, WebVTT or JSON.
 
 A transcript is the sequence of its finals without those that have no text. `layout` decides what subtitles look like.
-If channels were kept apart, their finals are in the order of their starts, and the channel of each is named.
+If channels were kept apart, their finals are in the order of their starts, and the channel of each is named. Speakers
+are named where another one speaks.
 
 Pure. It does not depend on partials, files or the place where a transcript is kept.
 """
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
+from livecaption.captions.labels import NO_NAMES, Names, in_turns, label, prefix
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, Cue, GrowingCues, cues
-from livecaption.events import Final
+from livecaption.events import CaptionWord, Final, Turn
+from livecaption.messages import plain
 
 PARAGRAPH_PAUSE_MS = 2000
 """Pause in ms that begins a new paragraph of plain text. Utterances end after some 500 ms of silence, which is a breath
 and not yet the end of a thought. Shorter: more paragraphs. Longer: long blocks of text."""
 
 VTT_HEADER = "WEBVTT\n\n"
-OPTIONAL = ("words", "channel", "translations")
-"""Fields of a final that are left out if they are None."""
+Spoken = TypeVar("Spoken", CaptionWord, Turn)
 
 
 def in_spoken_order(finals: Iterable[Final]) -> list[Final]:
@@ -27,34 +30,62 @@ def in_spoken_order(finals: Iterable[Final]) -> list[Final]:
     return sorted(finals, key=lambda final: (0 if final.channel is None else final.start_ms, final.utterance))
 
 
-def in_sequence(parts: Iterable[tuple[int, Iterable[Final]]]) -> Iterator[Final]:
-    """Join the finals of several streams to one transcript, with one count of utterances.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One stream of a transcript.
 
-    Args:
-        parts: the streams in their order: when each began, in ms on a clock of all, and its finals in spoken order.
-            Times of the transcript begin with the first stream.
+    Attributes:
+        started_at_ms: when it began, in ms on a clock of all parts.
+        finals: in spoken order.
+        n_speakers: the highest number of a speaker in it.
+        names: the names of its speakers.
+    """
+
+    started_at_ms: int
+    finals: Iterable[Final]
+    n_speakers: int = 0
+    names: Names = field(default_factory=dict, hash=False)
+
+
+def in_sequence(parts: Iterable[Part]) -> Iterator[Final]:
+    """Join the finals of several streams to one transcript, with one count of utterances, and one of speakers.
+
+    Times of the transcript begin with the first stream.
     """
     begin_ms: int | None = None
-    n_utterances = 0
-    for started_at_ms, finals in parts:
-        begin_ms = started_at_ms if begin_ms is None else begin_ms
-        first_utterance, shift_ms = n_utterances, started_at_ms - begin_ms
-        for final in finals:
+    n_utterances = n_speakers = 0
+    for part in parts:
+        begin_ms = part.started_at_ms if begin_ms is None else begin_ms
+        first_utterance, shift_ms = n_utterances, part.started_at_ms - begin_ms
+        for final in part.finals:
             n_utterances = max(n_utterances, first_utterance + final.utterance + 1)
-            yield _moved(final, first_utterance, shift_ms)
+            moved = final.later(shift_ms)
+            yield replace(moved, utterance=first_utterance + final.utterance, **_renumbered(moved, n_speakers))
+        n_speakers += part.n_speakers
 
 
-def _moved(final: Final, first_utterance: int, shift_ms: int) -> Final:
-    words = final.words and tuple(
-        replace(word, start_ms=word.start_ms + shift_ms, end_ms=word.end_ms + shift_ms) for word in final.words
-    )
-    return replace(
-        final,
-        utterance=first_utterance + final.utterance,
-        start_ms=final.start_ms + shift_ms,
-        end_ms=final.end_ms + shift_ms,
-        words=words,
-    )
+def names_in_sequence(parts: Iterable[Part]) -> Names:
+    """Return the names of the speakers of `in_sequence`."""
+    names: dict[int, str] = {}
+    n_speakers = 0
+    for part in parts:
+        names |= {n_speakers + speaker: name for speaker, name in part.names.items()}
+        n_speakers += part.n_speakers
+    return names
+
+
+def _renumbered(final: Final, by: int) -> dict[str, Any]:
+    """Return the turns and words of a final with greater numbers of speakers."""
+
+    def renumbered(part: Spoken) -> Spoken:
+        return part if part.speaker is None else replace(part, speaker=part.speaker + by)
+
+    if not by or final.turns is None:
+        return {}
+    return {
+        "turns": tuple(map(renumbered, final.turns)),
+        "words": final.words and tuple(map(renumbered, final.words)),
+    }
 
 
 def in_track(finals: Iterable[Final], track: str | None) -> Iterator[Final]:
@@ -65,9 +96,19 @@ def in_track(finals: Iterable[Final], track: str | None) -> Iterator[Final]:
     for final in finals:
         text = next((each.text for each in final.translations or () if each.language == track), None)
         if text is not None:
-            yield replace(final, text=text, language=track, words=None, translations=None)
+            yield replace(
+                final, text=text, language=track, words=None, translations=None, turns=_translated(final, text)
+            )
         else:
             yield final if track is None else replace(final, translations=None)
+
+
+def _translated(final: Final, text: str) -> tuple[Turn, ...] | None:
+    """Return the turns of a translation. Which of its words are whose is known only if one person speaks."""
+    if not final.turns:
+        return final.turns
+    speaker = final.turns[0].speaker if len(final.turns) == 1 else None
+    return (Turn(speaker, text, final.start_ms, final.end_ms),)
 
 
 def settled_in_track(
@@ -107,46 +148,42 @@ def _is_in(final: Final, track: str) -> bool:
     return final.language == track or any(text.language == track for text in final.translations or ())
 
 
-def channel_name(channel: int) -> str:
-    """Return the name of a channel for people, who count from 1."""
-    return f"Channel {channel + 1}"
+def to_text(finals: Iterable[Final], names: Names = NO_NAMES) -> str:
+    """Return paragraphs, one on each line. A pause of `PARAGRAPH_PAUSE_MS` or another speaker or channel begins one.
 
-
-def to_text(finals: Iterable[Final]) -> str:
-    """Return paragraphs, one on each line. A pause of `PARAGRAPH_PAUSE_MS` or another channel begins a new one."""
-    text = ""
-    end_ms, channel = 0, None
+    A speaker is named where another one has spoken before, and a channel in each of its paragraphs.
+    """
+    text = voice = ""
+    end_ms = 0
     for final in _spoken(finals):
-        begins = not text or final.start_ms - end_ms >= PARAGRAPH_PAUSE_MS or final.channel != channel
-        if text:
-            text += "\n" if begins else " "
-        text += label(final.channel) + final.text if begins else final.text
-        end_ms, channel = final.end_ms, final.channel
+        for turn in in_turns(final):
+            voice_before, voice = voice, label(turn, names)
+            begins = not text or turn.start_ms - end_ms >= PARAGRAPH_PAUSE_MS or voice != voice_before
+            if text:
+                text += "\n" if begins else " "
+            is_named = begins and (turn.turns is None or voice != voice_before)
+            text += prefix(voice) + turn.text if is_named else turn.text
+            end_ms = turn.end_ms
     return text + "\n" if text else ""
 
 
-def label(channel: int | None) -> str:
-    """Return what stands before the words of a channel; empty if the channels are mixed."""
-    return "" if channel is None else f"{channel_name(channel)}: "
-
-
-def to_srt(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH) -> str:
+def to_srt(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH, names: Names = NO_NAMES) -> str:
     """Return SubRip that nearly every player and editor reads.
 
     SubRip has no escapes. An arrow in the text would end the cue in some players, so it becomes `→`. Nor has it a place
-    for a speaker, so the name of a channel stands in the first line.
+    for a speaker, so the name of a speaker or channel stands in the first line.
     """
     return "".join(
         f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n"
         + "\n".join(cue.lines).replace("-->", "→")
         + "\n\n"
-        for number, cue in enumerate(cues(finals, line_length, label), start=1)
+        for number, cue in enumerate(cues(finals, line_length, names, labelled=True), start=1)
     )
 
 
-def to_vtt(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH) -> str:
-    """Return WebVTT (W3C), as browsers read it. A channel is the voice of its cues."""
-    return VTT_HEADER + vtt_blocks(cues(finals, line_length))
+def to_vtt(finals: Iterable[Final], line_length: int = DEFAULT_LINE_LENGTH, names: Names = NO_NAMES) -> str:
+    """Return WebVTT (W3C), as browsers read it. A speaker or a channel is the voice of its cues."""
+    return VTT_HEADER + vtt_blocks(cues(finals, line_length, names))
 
 
 class GrowingVtt:
@@ -162,38 +199,41 @@ class GrowingVtt:
         self.utterances: set[int] = set()
         self._cues = GrowingCues(line_length)
 
-    def push(self, final: Final) -> None:
-        """Take the next final."""
+    def push(self, final: Final, names: Names = NO_NAMES) -> None:
+        """Take the next final. A name that is given later counts for later cues."""
         self.utterances.add(final.utterance)
-        self.text += vtt_blocks(self._cues.push(final))
+        self.text += vtt_blocks(self._cues.push(final, names))
 
 
-def to_json(finals: Iterable[Final]) -> str:
-    """Return an object with the whole `text`, and with `captions`, which have the fields of `final` on the wire."""
+def to_json(finals: Iterable[Final], names: Names = NO_NAMES) -> str:
+    """Return an object with the whole `text`, and with `captions`, which have the fields of `final` on the wire.
+
+    It has `names` if speakers have some.
+    """
     spoken = []
     captions = []
     # One by one, because the caller may give finals slowly and must not wait for all of them together.
     for final in _spoken(finals):
         spoken.append(final)
-        caption = {name: value for name, value in asdict(final).items() if name not in OPTIONAL or value is not None}
-        captions.append("\n    " + json.dumps(caption, ensure_ascii=False, indent=2).replace("\n", "\n    "))
-    text = json.dumps(to_text(spoken).strip(), ensure_ascii=False)
+        captions.append("\n    " + json.dumps(plain(final), ensure_ascii=False, indent=2).replace("\n", "\n    "))
+    text = json.dumps(to_text(spoken, names).strip(), ensure_ascii=False)
+    named = f'  "names": {json.dumps(dict(sorted(names.items())), ensure_ascii=False)},\n' if names else ""
     listed = "[" + ",".join(captions) + "\n  ]" if captions else "[]"
-    return f'{{\n  "text": {text},\n  "captions": {listed}\n}}\n'
+    return f'{{\n  "text": {text},\n{named}  "captions": {listed}\n}}\n'
 
 
-FORMATS: dict[str, Callable[[Iterable[Final], int], str]] = {
-    "txt": lambda finals, _: to_text(finals),
+FORMATS: dict[str, Callable[[Iterable[Final], int, Names], str]] = {
+    "txt": lambda finals, _, names: to_text(finals, names),
     "srt": to_srt,
     "vtt": to_vtt,
-    "json": lambda finals, _: to_json(finals),
+    "json": lambda finals, _, names: to_json(finals, names),
 }
-"""Writers by the file extension of their format. They take finals and the columns of a line."""
+"""Writers by the file extension of their format. They take finals, the columns of a line, and names of speakers."""
 
 
-def lay_out_as(name: str, line_length: int, track: str | None, finals: Iterable[Final]) -> str:
+def lay_out_as(name: str, line_length: int, track: str | None, names: Names, finals: Iterable[Final]) -> str:
     """Return the transcript in this format and language."""
-    return FORMATS[name](in_track(finals, track), line_length)
+    return FORMATS[name](in_track(finals, track), line_length, names)
 
 
 def _spoken(finals: Iterable[Final]) -> Iterator[Final]:
@@ -204,7 +244,7 @@ def vtt_blocks(shown: Sequence[Cue]) -> str:
     """Return cues as WebVTT, without its header."""
     return "".join(
         f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n"
-        + ("" if cue.channel is None else f"<v {channel_name(cue.channel)}>")
+        + (f"<v {_escape(cue.voice)}>" if cue.voice else "")
         + "\n".join(map(_escape, cue.lines))
         + "\n\n"
         for cue in shown

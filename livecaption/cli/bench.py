@@ -53,6 +53,9 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument("--duration", type=float, default=60.0, metavar="S", help="seconds per number (default: 60)")
     parser.add_argument("--no-partials", action="store_true", help="request finals only")
     parser.add_argument(
+        "--speakers", action="store_true", help="measure each number also with streams that ask for speakers"
+    )
+    parser.add_argument(
         "--baseline",
         type=Path,
         metavar="FILE",
@@ -101,6 +104,7 @@ async def run(options: argparse.Namespace) -> int:
         options.sweep,
         options.duration,
         partials=not options.no_partials,
+        speakers=options.speakers,
         ssl=options.ca,
     )
     if baseline is not None:

@@ -50,8 +50,8 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser = commands.add_parser(
         "doctor",
         help="check what works on this machine",
-        description="Check model, device, decoder, microphone, port and store, with the settings that serve would "
-        "have. The exit code is 0 if captions work here. Nothing is downloaded.",
+        description="Check model, device, decoder, microphone, port, store and speakers, with the settings that serve "
+        "would have. The exit code is 0 if captions work here. Nothing is downloaded.",
         allow_abbrev=False,
     )
     parser.set_defaults(parser=parser)
@@ -69,6 +69,7 @@ async def run(options: argparse.Namespace) -> int:
         "microphone": check_microphone,
         "port": check_port,
         "store": check_database if config.store.is_postgresql else check_store,
+        "speakers": check_speakers,
     }
     failed = False
     for name, check in checks.items():
@@ -245,3 +246,24 @@ async def check_database(config: Config) -> Finding:
     except FAILURES as error:
         return Finding("fails", f"{config.store.place}: {reason(error)}")
     return Finding("ok", f"{config.store.place} answers")
+
+
+def check_speakers(config: Config) -> Finding:
+    """Find the network for voices, and load it if `--speakers` allows its use."""
+    from livecaption.engine.speaker_model import INSTALL, find_speaker_model
+    from livecaption.engine.voice_model import load_voice_model
+
+    engine = config.engine
+    if engine.engine != "whisper":
+        return Finding("ok", "the scripted engine needs no network for voices")
+    try:
+        file = find_speaker_model(engine.speaker_model)
+        if engine.speakers:
+            load_voice_model(file)
+    except EngineUnusable as error:
+        if engine.speakers:
+            return Finding("fails", error.message)
+        return Finding("ok", f"are not distinguished; {INSTALL} prepares serve --speakers")
+    if not engine.speakers:
+        return Finding("ok", "are distinguished with serve --speakers")
+    return Finding("ok", f"can be distinguished by {file}")

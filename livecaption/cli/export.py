@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH
-from livecaption.captions.transcript import FORMATS, in_sequence, lay_out_as
+from livecaption.captions.transcript import FORMATS, Part, in_sequence, lay_out_as, names_in_sequence
 from livecaption.cli import serve
 from livecaption.cli.backup import store_of
 from livecaption.cli.outputs import (
@@ -110,9 +110,13 @@ async def run(options: argparse.Namespace) -> int:
             complain(error)
             return FAILED
         for (transcript, name, track), file in chosen.items():
-            finals = in_sequence((part.started_at_ms, database.finals(part)) for part in transcript.parts)
+            parts = [
+                Part(part.started_at_ms, database.finals(part), part.n_speakers, part.names)
+                for part in transcript.parts
+            ]
+            text = lay_out_as(name, DEFAULT_LINE_LENGTH, track, names_in_sequence(parts), in_sequence(parts))
             try:
-                write(file, lay_out_as(name, DEFAULT_LINE_LENGTH, track, finals), ONLY_USER)
+                write(file, text, ONLY_USER)
             except OSError as error:
                 raise LivecaptionError(f"{file}: {reason(error)}") from None
             note(f"wrote {file}")

@@ -9,8 +9,8 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from livecaption.captions.labels import channel_name, in_turns, label, prefix
 from livecaption.captions.layout import RollUp
-from livecaption.captions.transcript import label
 from livecaption.cli.reconnecting import again_and_again
 from livecaption.cli.sources import Arriving, Broadcast, opened
 from livecaption.cli.streaming import (
@@ -28,7 +28,7 @@ from livecaption.cli.streaming import (
 from livecaption.cli.terminal import INTERRUPTED, reason
 from livecaption.config import ROOM_SECRET, load_config
 from livecaption.errors import ConfigError, LivecaptionError
-from livecaption.events import Final, Partial, Status, Translation
+from livecaption.events import Final, Partial, SpeakerNamed, Status, Translation
 from livecaption.messages import RoomEntry
 from livecaption.settings import text_of
 
@@ -233,6 +233,8 @@ class _LiveCaptions:
         self._console = console
         self._language = language
         self._open: dict[int | None, _OpenLines] = {}  # by channel
+        self._names: dict[int, str] = {}  # of speakers
+        self._voice = ""  # the one who spoke last
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -251,16 +253,23 @@ class _LiveCaptions:
             self._forget(event)
             self._show(self._lines())
         if isinstance(event, Final) and event.text:
-            seconds = event.start_ms // 1000
-            clock = Text(f"{seconds // 60:02}:{seconds % 60:02} ", style="cyan")
-            # The terminal wraps long lines, so that they can be copied as one line.
-            self._console.print(clock + Text(label(event.channel)) + Text(event.text), soft_wrap=True)
+            for turn in in_turns(event):
+                seconds = turn.start_ms // 1000
+                clock = Text(f"{seconds // 60:02}:{seconds % 60:02} ", style="cyan")
+                voice = label(turn, self._names)
+                is_named = turn.turns is None or voice != self._voice
+                self._voice = voice
+                # The terminal wraps long lines, so that they can be copied as one line.
+                said = Text(prefix(voice) if is_named else "") + Text(turn.text)
+                self._console.print(clock + said, soft_wrap=True)
+        elif isinstance(event, SpeakerNamed):
+            self._names[event.speaker] = event.name
         elif isinstance(event, Translation):
             self._console.print(Text(f"   {event.language} ", style="cyan") + Text(event.text), soft_wrap=True)
         elif isinstance(event, Partial):
             line = self._open.get(event.channel)
             if line is None or event.utterance != line.utterance or event.revision == 0:  # it may have restarted
-                width = max(MIN_WIDTH, self._console.width - len(label(event.channel)))
+                width = max(MIN_WIDTH, self._console.width - len(_name(event.channel)))
                 line = self._open[event.channel] = _OpenLines(event.utterance, RollUp(self._language, width))
             line.shown = line.roll_up.show(event.stable, event.text[len(event.stable) :])
             self._show(self._lines())
@@ -279,7 +288,7 @@ class _LiveCaptions:
         lines = []
         for channel, line in sorted(self._open.items(), key=lambda item: item[0] or 0):
             for number, (stable, tentative) in enumerate(line.shown):
-                name = label(channel)
+                name = _name(channel)
                 margin = name if number == 0 else " " * len(name)
                 lines.append(Text.assemble((margin, "cyan"), (stable, "bold"), (tentative, "dim")))
         return Text("\n").join(lines)
@@ -287,6 +296,10 @@ class _LiveCaptions:
     def _show(self, text: "Text") -> None:
         if self._live:
             self._live.update(text, refresh=True)
+
+
+def _name(channel: int | None) -> str:
+    return "" if channel is None else prefix(channel_name(channel))
 
 
 def _microphone(channel_mode: "ChannelMode") -> tuple[int, int, AsyncGenerator[bytes, None]]:

@@ -13,7 +13,7 @@ from livecaption.cli.sources import Arriving, Broadcast, Source, raw_chunks, sou
 from livecaption.cli.terminal import complain, stderr
 from livecaption.config import Config
 from livecaption.errors import ConfigError, InvalidAudio, InvalidMessage, LivecaptionError
-from livecaption.events import ErrorReport, Gap, Ready
+from livecaption.events import MAX_SPEAKERS, ErrorReport, Gap, Ready
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -68,6 +68,16 @@ def add_stream_arguments(parser: argparse.ArgumentParser) -> None:
         default="mix",
         help="mix the channels of the audio (default), or caption each of them apart, such as two people on a phone",
     )
+    parser.add_argument(
+        "--speakers",
+        dest="wanted_speakers",  # the server has a setting of that name
+        nargs="?",
+        type=_speakers,
+        const=True,
+        default=False,
+        metavar="N",
+        help="name the speakers by their voices, or the channels with --channels separate; N people are expected",
+    )
     parser.add_argument("--server", metavar="URL", help="a running server (default: start one for this command)")
     add_authority_argument(parser)
     parser.add_argument("--token", help="the server's token (safer in LIVECAPTION_TOKEN)")
@@ -120,6 +130,12 @@ def words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
+def _speakers(number: str) -> int:
+    if not number.isdecimal() or not 1 <= int(number) <= MAX_SPEAKERS:
+        raise argparse.ArgumentTypeError(f"{number!r} is not a number of people from 1 to {MAX_SPEAKERS}")
+    return int(number)
+
+
 def _raw(text: str) -> "AudioFormat":
     from livecaption.audio.formats import SAMPLE_BYTES, AudioFormat
 
@@ -150,6 +166,7 @@ def stream_settings(options: argparse.Namespace, n_channels: int, sample_rate: i
         hotwords=tuple(options.hotwords),
         prompt=options.prompt,
         title=options.title or "",
+        speakers=options.wanted_speakers,
     )
     if (raw := options.raw) is None:
         return settings
@@ -219,7 +236,8 @@ async def server(options: argparse.Namespace, config: Config) -> AsyncIterator[s
     async with AsyncExitStack() as stack:
         with stderr().status("Loading the model"):
             # It has one stream, which is accepted at any cost.
-            engine = replace(config.engine, calibrates=False)
+            needs_voices = bool(options.wanted_speakers) and options.channels == "mix"
+            engine = replace(config.engine, calibrates=False, speakers=config.engine.speakers or needs_voices)
             url = await stack.enter_async_context(running_server(replace(config, engine=engine)))
         yield url
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from livecaption.captions.labels import NO_NAMES
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, in_spoken_order, to_text
 from livecaption.cli.outputs import (
@@ -235,7 +236,7 @@ def _write(finals: Sequence[Final], job: _Job, options: argparse.Namespace) -> b
     complete = True
     for name, file in job.files.items():
         try:
-            write(file, FORMATS[name](finals, options.line_length))
+            write(file, FORMATS[name](finals, options.line_length, NO_NAMES))
         except OSError as error:
             complain(f"{job.source.name}: {file}: {reason(error)}")
             complete = False

@@ -30,6 +30,7 @@ from livecaption.events import (
     Partial,
     Room,
     Snapshot,
+    SpeakerNamed,
     SpeechEnd,
     SpeechStart,
     Status,
@@ -66,6 +67,7 @@ ReaderEvent: TypeAlias = (
     | SpeechEnd
     | Final
     | Translation
+    | SpeakerNamed
     | Status
     | Gap
     | End
@@ -90,6 +92,7 @@ class Reader:
         self._epoch = ""
         self._position = ""  # the number of the last event, with its epoch
         # What was yielded: (session, utterance) of finals, and (session, utterance, language) of translations.
+        self._names: dict[tuple[str, int], str] = {}  # of the speakers of each session
         self._yielded: set[tuple[str, int] | tuple[str, int, str]] = set()
 
     def __aiter__(self) -> Self:
@@ -156,12 +159,15 @@ class Reader:
         match event:
             case Snapshot():
                 yield Part(event.session, event.title, event.language, event.tracks or ())
+                yield from (SpeakerNamed(each.speaker, each.name) for each in event.names or ())
                 for final in event.finals:
                     yield replace(final, translations=None)
                     for each in final.translations or ():
                         yield Translation(final.utterance, each.language, each.text)
                 yield from event.partials or ([event.partial] if event.partial else [])
             case Room() | SpeechStart() | Partial() | SpeechEnd() | Final() | Translation() | Status() | Gap() | End():
+                yield event
+            case SpeakerNamed():
                 yield event
             case _:
                 pass  # for publishers, or of a newer server
@@ -173,6 +179,10 @@ class Reader:
             case Room():
                 # The server repeats it, so that pages notice a lost connection.
                 is_new, self._room = event != self._room, event
+                return is_new
+            case SpeakerNamed(speaker, name):
+                is_new = self._names.get((self._session, speaker)) != name
+                self._names[self._session, speaker] = name
                 return is_new
             case Final(utterance=utterance):
                 key = self._session, utterance

@@ -28,9 +28,10 @@ from livecaption.events import (
     Ready,
     Room,
     Snapshot,
+    SpeakerNamed,
     StreamedEvent,
 )
-from livecaption.messages import Flush, Ping, Resume, Stop, StreamSettings, encode_request, parse_event
+from livecaption.messages import Flush, Name, Ping, Resume, Stop, StreamSettings, encode_request, parse_event
 
 MAX_MESSAGE_BYTES = 64 * 1024
 """Size of the longest audio message: 2 s of 16 kHz PCM. Longer ones would delay a `flush` or `stop` after them."""
@@ -93,6 +94,10 @@ class Stream:
         """Request a `Pong(ping_id)`."""
         await self._send(encode_request(Ping(ping_id)), keep=False)
 
+    async def name(self, speaker: int, name: str) -> None:
+        """Give a speaker a name of 1 to 80 characters. `SpeakerNamed` arrives, or an `ErrorReport`; it is not fatal."""
+        await self._send(encode_request(Name(speaker, name.strip())))
+
     async def stop(self, *, end_room: bool = False) -> None:
         """Mark the end of the audio. The remaining events arrive, then `End`.
 
@@ -129,6 +134,8 @@ class Stream:
                 self._room.set()
             elif isinstance(event, Flushed):
                 self._sent.answered(encode_request(Flush(event.id)))
+            elif isinstance(event, SpeakerNamed):
+                self._sent.answered(encode_request(Name(event.speaker, event.name)))
         if isinstance(event, End):
             self._ended = True
             self._close(aiohttp.WSCloseCode.OK, f"the server ended the stream ({event.reason})")

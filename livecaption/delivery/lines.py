@@ -7,11 +7,11 @@ is sent twice, and long utterances are not late. Tentative words are never sent.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from livecaption.captions.labels import Names, channel_name, in_turns, label, n_characters, prefix
 from livecaption.captions.layout import RollUp, cues
 from livecaption.captions.line_breaking import width
 from livecaption.captions.stabilizer import units
-from livecaption.captions.transcript import label
-from livecaption.events import Event, Final, Partial, Room, Snapshot
+from livecaption.events import Event, Final, Partial, Room, Snapshot, SpeakerNamed
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Lines:
         self.line_length = line_length
         self._started_at_ms: dict[str, int] = {}  # of the parts of the room
         self._session = ""
+        self._names: dict[int, str] = {}  # of the speakers of the part
         self._channels: dict[int | None, _ChannelLines] = {}
 
     def take(self, event: Event) -> Iterable[Text]:
@@ -51,17 +52,21 @@ class Lines:
                 if event.session != self._session:
                     self._session = event.session
                     self._channels.clear()
+                self._names = {each.speaker: each.name for each in event.names or ()}
                 for caption in (*event.finals, *(event.partials or (event.partial,))):
                     if caption is not None:
                         yield from self._spoken(caption)
+            case SpeakerNamed(speaker, name):
+                self._names[speaker] = name
             case Partial() | Final():
                 yield from self._spoken(event)
 
     def _spoken(self, caption: Partial | Final) -> Iterator[Text]:
         if caption.channel not in self._channels:
-            self._channels[caption.channel] = _ChannelLines(label(caption.channel))
+            name = "" if caption.channel is None else prefix(channel_name(caption.channel))
+            self._channels[caption.channel] = _ChannelLines(name)
         started_at_ms = self._started_at_ms.get(self._session, 0)
-        for text in self._channels[caption.channel].take(caption, self.line_length):
+        for text in self._channels[caption.channel].take(caption, self.line_length, self._names):
             yield replace(text, spoken_at_ms=started_at_ms + text.spoken_at_ms)
 
 
@@ -70,6 +75,7 @@ class _ChannelLines:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._voice = ""  # the person who spoke last, if that is known
         self._done = -1  # the newest utterance that has its final
         self._utterance = -1  # the open one
         self._line_length = 0  # of it, without the name
@@ -77,7 +83,7 @@ class _ChannelLines:
         self._stable = ""  # of the open utterance
         self._n_lines = self._n_characters = 0  # of it, that are sent
 
-    def take(self, caption: Partial | Final, line_length: int) -> Iterator[Text]:
+    def take(self, caption: Partial | Final, line_length: int, names: Names) -> Iterator[Text]:
         if caption.utterance <= self._done:
             return
         if caption.utterance != self._utterance:
@@ -86,7 +92,7 @@ class _ChannelLines:
             self._roll_up = RollUp(None, self._line_length)
             self._stable = ""
             self._n_lines = self._n_characters = 0
-        yield from self._committed(caption) if isinstance(caption, Partial) else self._rest(caption)
+        yield from self._committed(caption) if isinstance(caption, Partial) else self._rest(caption, names)
 
     def _committed(self, partial: Partial) -> Iterator[Text]:
         """Return the lines of committed words that are full and were not sent yet."""
@@ -96,41 +102,46 @@ class _ChannelLines:
         full = self._roll_up.full_lines(partial.stable)
         for line in full[self._n_lines :]:
             yield self._text((line,), self._time_ms(partial))
-            self._n_characters += _n_characters(line)
+            self._n_characters += n_characters(line)
         # After a crash of the server, an utterance may begin again with less text.
         self._n_lines = max(self._n_lines, len(full))
 
-    def _rest(self, final: Final) -> Iterator[Text]:
-        """Return the words of a final that were not sent yet. It begins with as many words as were committed."""
+    def _rest(self, final: Final, names: Names) -> Iterator[Text]:
+        """Return the words of a final that were not sent yet. It begins with as many words as were committed.
+
+        Where another person speaks, the name comes first, unless words of the utterance were sent before its end.
+        """
         self._done = final.utterance
         said = units(final.text)
         n_sent = self._n_units_sent() if self._n_characters else 0
         rest = "".join(said[n_sent:])
         if not rest.strip():
             return
-        start_ms = self._time_ms(final) if n_sent else final.start_ms
-        words = final.words if not n_sent else None
-        for cue in cues([replace(final, text=rest, start_ms=start_ms, words=words)], self._line_length):
-            yield self._text(cue.lines, cue.start_ms)
+        if n_sent:
+            pieces = [replace(final, text=rest, start_ms=self._time_ms(final), words=None, turns=None)]
+            self._voice = ""  # the next final is named in any case
+        else:
+            pieces = in_turns(final)
+        for piece in pieces:
+            voice = label(piece, names) if piece.turns else self._voice
+            is_new, self._voice = voice != self._voice, voice
+            for cue in cues([piece], self._line_length, names, labelled=is_new and piece.channel is None):
+                yield self._text(cue.lines, cue.start_ms)
 
     def _n_units_sent(self) -> int:
         """Return the number of words that were sent. The final may write them with other case and punctuation."""
-        n_characters, n_units = 0, 0
+        n_sent, n_units = 0, 0
         for unit in units(self._stable):
-            n_characters += _n_characters(unit)
-            if n_characters > self._n_characters:
+            n_sent += n_characters(unit)
+            if n_sent > self._n_characters:
                 break
             n_units += 1
         return n_units
 
     def _time_ms(self, caption: Partial | Final) -> int:
         """Return when the words after those that were sent begin, by their share of the characters."""
-        share = min(1.0, self._n_characters / max(1, _n_characters(caption.text)))
+        share = min(1.0, self._n_characters / max(1, n_characters(caption.text)))
         return round(caption.start_ms + share * (caption.end_ms - caption.start_ms))
 
     def _text(self, lines: tuple[str, ...], at_ms: int) -> Text:
         return Text((self._name + lines[0], *lines[1:]), at_ms)
-
-
-def _n_characters(text: str) -> int:
-    return len("".join(text.split()))

@@ -11,7 +11,7 @@ from livecaption.audio import SAMPLE_RATE_HZ
 from livecaption.engine.guard import Decoding
 from livecaption.engine.passes import Rows, grouped
 from livecaption.engine.tokens import CLOSING_PUNCTUATION, Vocabulary
-from livecaption.recognition import FRAME_SAMPLES, Word
+from livecaption.recognition import FRAME_SAMPLES, TranscriptionOptions, Word
 
 ENCODED_FRAME_MS = 20  # the encoder halves the frames
 
@@ -26,7 +26,7 @@ WORD_LAG_MS = {"tiny.en": 160}
 def align(
     model: Any, model_name: str, vocabulary: Vocabulary, decodings: Sequence[Decoding], rows: Rows
 ) -> dict[int, tuple[Word, ...]]:
-    """Time the words of those decodings whose windows ask for them.
+    """Time the words of those decodings whose windows ask for them, or for speakers.
 
     Args:
         model: a `ctranslate2.models.Whisper`.
@@ -41,7 +41,7 @@ def align(
     wanted = [
         i
         for i, d in enumerate(decodings)
-        if d.window.options.words and d.window.is_final and d.is_valid and d.text_tokens
+        if _is_timed(d.window.options) and d.window.is_final and d.is_valid and d.text_tokens
     ]
     words: dict[int, tuple[Word, ...]] = {}
     for _, indices in grouped(wanted, lambda i: decodings[i].alignment_pass):
@@ -60,6 +60,10 @@ def align(
             for i, before, alignment in zip(indices, preceding_tokens, alignments, strict=True)
         )
     return words
+
+
+def _is_timed(options: TranscriptionOptions) -> bool:
+    return options.words or options.speakers
 
 
 def _words(

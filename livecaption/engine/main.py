@@ -134,10 +134,12 @@ def _prepare(config: EngineConfig) -> Callable[[], Engine]:
     if config.engine == "scripted":
         from livecaption.engine.scripted import ScriptedEngine
 
-        return lambda: ScriptedEngine(config.model, config.tracks)
+        return lambda: ScriptedEngine(config.model, config.tracks, speakers=config.speakers)
     from livecaption.engine.models import find_model
+    from livecaption.engine.voices import voices_of
 
     files = find_model(config.model)
+    voices = voices_of(config)
 
     def load() -> Engine:
         from livecaption.engine.translators import with_tracks
@@ -149,6 +151,7 @@ def _prepare(config: EngineConfig) -> Callable[[], Engine]:
             config.compute_type,
             config.threads,
             full_context=config.full_context,
+            voices=voices,
             calibrates=config.calibrates,
             is_replacement=config.is_replacement,
         )

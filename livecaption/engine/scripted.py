@@ -15,10 +15,12 @@ Commands for the process, separated by commas, come with the model's name:
     delay SECONDS   every batch takes time
     cost SECONDS    every window in a batch takes time, too
     streams N       N batches are computed at the same time
+    voices A B ...  these people speak in each final, unless the window has such a command of its own
 
 Commands for one window, separated by semicolons, come in a prompt that begins with `script:`
 
     say TEXT          answer with this text
+    voices A B ...    these people say the words of a final, in parts of equal length; nobody: no voice is clear
     empty             answer that there is no speech
     nan               this window fails alone, as if a GPU had computed NaN
     runaway           answer as if the first text repeated itself: a final is redone, a partial suspicious
@@ -47,19 +49,27 @@ import signal
 import stat
 import threading
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
+import numpy.typing as npt
+
 from livecaption.engine.engine import Compute, Engine, Finish
 from livecaption.errors import EngineError, EngineUnusable, OutOfMemory, TranscriptionFailed
-from livecaption.recognition import BatchTime, EngineCosts, Hypothesis, ModelDescription, Window, Word
+from livecaption.recognition import BatchTime, EngineCosts, Hypothesis, ModelDescription, Voice, Window, Word
 
 SAMPLES_PER_MS = 16
 WORD_MS = 300
 PROMPT_PREFIX = "script:"
+
+VOICE_NUMBERS = 192
+"""Numbers of a voice, as many as a real model gives."""
 
 MAX_BATCH = 64
 OWN_S = 0.0002
@@ -83,13 +93,14 @@ class ScriptedEngine(Engine):
     Args:
         script: commands for the process; see the module.
         tracks: languages into which it translates.
+        speakers: whether its hypotheses have voices.
 
     Raises:
         EngineUnusable: the script requests it, or is malformed.
         OutOfMemory: the script requests that memory is short.
     """
 
-    def __init__(self, script: str = "", tracks: tuple[str, ...] = ()) -> None:
+    def __init__(self, script: str = "", tracks: tuple[str, ...] = (), *, speakers: bool = False) -> None:
         self.description = ModelDescription(
             model="scripted",
             device="cpu",
@@ -97,7 +108,9 @@ class ScriptedEngine(Engine):
             languages=("en", "de", "es", "fr", "it", "ja", "ko", "pt", "zh"),
             translates=True,
             tracks=tracks,
+            speakers=speakers,
         )
+        self._people: tuple[str, ...] = ()
         self._batch_delay_s = 0.0
         self._window_delay_s = 0.0
         self._max_windows = math.inf
@@ -121,6 +134,8 @@ class ScriptedEngine(Engine):
                     self._window_delay_s = _seconds(seconds, EngineUnusable)
                 case ["streams", n]:
                     self.n_streams = round(_seconds(n, EngineUnusable))
+                case ["voices", *people]:
+                    self._people = tuple(people)
                 case _:
                     raise EngineUnusable(f"Unknown command for the scripted engine: {command!r}")
         each_s = self._window_delay_s + OWN_S
@@ -134,7 +149,7 @@ class ScriptedEngine(Engine):
             if len(windows) > self._max_windows:
                 raise OutOfMemory("The script has no memory for this batch")
             time.sleep(self._batch_delay_s + self._window_delay_s * len(windows))
-            hypotheses = [_answer(window) for window in windows]
+            hypotheses = [_answer(window, self._people) for window in windows]
             return lambda: hypotheses
 
         return compute
@@ -143,14 +158,14 @@ class ScriptedEngine(Engine):
         """Return None, as for a CPU."""
 
 
-def _answer(window: Window) -> Hypothesis | None:
+def _answer(window: Window, people: Sequence[str]) -> Hypothesis | None:
     task = window.translation
     hypothesis = _hypothesis(
         window, _default_words(window) if task is None else f"{task.language}: {task.text}".split()
     )
     prompt = window.options.prompt
     if not prompt.startswith(PROMPT_PREFIX):
-        return hypothesis
+        return replace(hypothesis, voices=_voices(window, hypothesis, people))
     for command in _split(prompt.removeprefix(PROMPT_PREFIX), ";"):
         name, _, argument = command.partition(" ")
         if (name == "translation-only") != (task is not None) or (name == "final-only" and not window.is_final):
@@ -161,6 +176,8 @@ def _answer(window: Window) -> Hypothesis | None:
             hypothesis = _hypothesis(window, argument.split())
         elif name == "empty":
             hypothesis = replace(_hypothesis(window, []), confidence=0.0, no_speech_probability=1.0)
+        elif name == "voices":
+            people = argument.split()
         elif name == "nan":
             return None
         elif name == "runaway":
@@ -170,7 +187,7 @@ def _answer(window: Window) -> Hypothesis | None:
             COMMANDS[name](argument.strip())
         else:
             raise TranscriptionFailed(f"Unknown command for the scripted engine: {name!r}")
-    return hypothesis
+    return replace(hypothesis, voices=_voices(window, hypothesis, people))
 
 
 def _default_words(window: Window) -> list[str]:
@@ -190,8 +207,27 @@ def _hypothesis(window: Window, texts: Sequence[str]) -> Hypothesis:
         language=window.options.language or "en",
         confidence=0.9,
         no_speech_probability=0.0,
-        words=words if window.options.words and window.is_final else (),
+        words=words if (window.options.words or window.options.speakers) and window.is_final else (),
     )
+
+
+def _voices(window: Window, hypothesis: Hypothesis, people: Sequence[str]) -> tuple[Voice, ...]:
+    """Let these people say the words of a final in this order. Without people, no voice is clear."""
+    if not (window.options.speakers and window.is_final and people):
+        return ()
+    n_words = len(hypothesis.words)
+    edges = [n_words * n // len(people) for n in range(len(people) + 1)]
+    return tuple(
+        Voice(hypothesis.words[begin].start_ms, hypothesis.words[end - 1].end_ms, embedding(person))
+        for person, (begin, end) in zip(people, pairwise(edges), strict=True)
+        if begin < end
+    )
+
+
+def embedding(person: str) -> npt.NDArray[np.float32]:
+    """Return the voice of a person, float32 [VOICE_NUMBERS]. It is the same each time, and unlike all others."""
+    numbers = np.random.default_rng(zlib.crc32(person.encode())).standard_normal(VOICE_NUMBERS)
+    return (numbers / np.linalg.norm(numbers)).astype(np.float32)
 
 
 def _split(script: str, separator: str) -> list[str]:

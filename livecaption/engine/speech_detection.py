@@ -50,12 +50,14 @@ class Speech:
         end_ms: end of the last speech in the window; 0: there is none.
         probability: highest probability of speech in the window.
         pause_ms: middle of the longest pause between speech; 0: there is none.
+        start_ms: beginning of the first speech in the window.
     """
 
     total_ms: int
     end_ms: int
     probability: float
     pause_ms: int = 0
+    start_ms: int = 0
 
 
 class Judged(NamedTuple):
@@ -122,7 +124,8 @@ def speech_of(probabilities: Floats) -> Speech:
     total_ms = round(CHUNK_MS * np.count_nonzero(probabilities >= SPEECH_PROBABILITY))
     (likely,) = np.nonzero(probabilities >= SPEECH_GOES_ON_PROBABILITY)
     end_ms = round(CHUNK_MS * (likely[-1] + 1)) if total_ms else 0
-    return Speech(total_ms, end_ms, float(probabilities.max()), round(CHUNK_MS * _longest_pause(likely)))
+    start_ms = round(CHUNK_MS * likely[0]) if total_ms else 0
+    return Speech(total_ms, end_ms, float(probabilities.max()), round(CHUNK_MS * _longest_pause(likely)), start_ms)
 
 
 def _longest_pause(likely: npt.NDArray[np.intp]) -> float:

@@ -60,13 +60,13 @@ class WhisperTranslator:
     def translate(self, windows: Sequence[Window]) -> list[Hypothesis | None]:
         """See `Translator`. Prompt and hotwords are left out, because they are in the speaker's language.
 
-        No window of the utterance follows, so nobody needs the analysis.
+        No window of the utterance follows, so nobody needs the analysis. Its final has the voices.
         """
         translations = self._engine.transcribe(
             [
                 replace(
                     window,
-                    options=replace(window.options, task="translate", prompt="", hotwords=()),
+                    options=replace(window.options, task="translate", prompt="", hotwords=(), speakers=False),
                     translation=None,
                 )
                 for window in windows

@@ -2,7 +2,7 @@
 
     prepare: samples -> speech detected, passes planned, log-mel features
     compute: encoder, one pass for windows of similar length -> decoder, one pass for prompts of equal length
-             -> guard, doubtful finals once more -> words aligned
+             -> guard, doubtful finals once more -> words aligned -> voices found
     finish:  tokens -> hypotheses
 
 This module uses the parts of faster-whisper, not its `transcribe`. That function encodes 30 s for a window of any
@@ -15,7 +15,7 @@ never unloaded, because its destructor is known to hang or crash. The process si
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -38,6 +38,7 @@ from livecaption.engine.search import FULL_CONTEXT_S, GPU_SEARCH, Search
 from livecaption.engine.self_check import check_encoder
 from livecaption.engine.speech_detection import Speech
 from livecaption.engine.tokens import MAX_PRECEDING_TOKENS, Vocabulary
+from livecaption.engine.voices import BegunVoices, VoiceFinder
 from livecaption.errors import EngineUnusable, OutOfMemory, TranscriptionFailed
 from livecaption.recognition import Analysis, DeviceMemory, EngineCosts, Hypothesis, ModelDescription, Window
 
@@ -55,6 +56,7 @@ def load_engine(
     full_context: bool = False,
     search: Search | None = None,
     thresholds: Thresholds | None = None,
+    voices: VoiceFinder | None = None,
     calibrates: bool = False,
     is_replacement: bool = False,
 ) -> "WhisperEngine":
@@ -67,6 +69,7 @@ def load_engine(
         full_context: True: the encoder gets 30 s for a window of any length.
         search: how windows are decoded; None: as measured.
         thresholds: which texts the guard believes; None: as measured.
+        voices: finds the voices of finals; None: they have none.
         calibrates: time batches of all sizes; see `measure_costs`.
         is_replacement: see `EngineConfig`.
 
@@ -81,6 +84,7 @@ def load_engine(
         full_context=full_context,
         search=search,
         thresholds=thresholds,
+        voices=voices,
     )
     try:
         if not is_replacement:
@@ -110,6 +114,7 @@ class WhisperEngine(Engine):
         full_context: bool = False,
         search: Search | None = None,
         thresholds: Thresholds | None = None,
+        voices: VoiceFinder | None = None,
     ) -> None:
         """Load a model. Arguments and errors are those of `load_engine`."""
         try:
@@ -135,6 +140,7 @@ class WhisperEngine(Engine):
         self._rows = Rows(device)
         self._vocabulary = Vocabulary(vocabulary, model.is_multilingual)
         self._analyzer = Analyzer(model.n_mels)
+        self._voices = voices
         self._decoder = Decoder(
             model,
             self._vocabulary,
@@ -152,6 +158,7 @@ class WhisperEngine(Engine):
             languages=self._vocabulary.languages,
             translates=model.is_multilingual,
             revision=files.revision,
+            speakers=voices is not None,
         )
 
     @property
@@ -196,11 +203,12 @@ class WhisperEngine(Engine):
         ]
         analyzed = [self._analyzer.analyze(window) for window in windows]
         speech = [found for _, found, _ in analyzed]
+        begun = self._voices.begin(windows, speech) if self._voices else {}
         windows = [
             at_usual_level(window) if found.total_ms >= NO_SPEECH_MS else window for window, found, _ in analyzed
         ]
         new = [analysis for _, _, analysis in analyzed]
-        return partial(self._compute, windows, speech, new, self._decoder.plan(windows))
+        return partial(self._compute, windows, speech, new, self._decoder.plan(windows), begun)
 
     def _compute(
         self,
@@ -208,6 +216,7 @@ class WhisperEngine(Engine):
         speech: Sequence[Speech],
         analyses: Sequence[Analysis | None],
         passes: Sequence[EncoderPass],
+        begun: Mapping[int, BegunVoices],
     ) -> Finish:
         with typed_errors():
             decodings, runaways, doubtful = self._decode_again_if_doubtful(windows, speech, passes)
@@ -220,6 +229,7 @@ class WhisperEngine(Engine):
             words = align(self._decoder.model, self.description.model, self._vocabulary, decodings, self._rows)
         # While the batch waits for its last stage, the GPU needs the memory of the encoder's output for others.
         decodings = [replace(decoding, encoded=None) for decoding in decodings]
+        voices = self._voices.find(begun, words) if self._voices else {}
         return lambda: [
             Hypothesis(
                 text=self._vocabulary.decode(decoding.text_tokens),
@@ -232,6 +242,7 @@ class WhisperEngine(Engine):
                 redone=decoding.window.is_final and i in doubtful,
                 speech_end_ms=speech[i].end_ms,
                 analysis=analyses[i],
+                voices=voices.get(i, ()),
             )
             if decoding.is_valid and all(math.isfinite(word.confidence) for word in words.get(i, ()))
             else None

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from ssl import SSLContext
 from typing import Any
 
@@ -124,6 +125,7 @@ async def bench(
     duration_s: float,
     *,
     partials: bool = True,
+    speakers: bool = False,
     ssl: SSLContext | None = None,
 ) -> Row:
     """Stream for about `duration_s` on `n_streams` connections.
@@ -134,7 +136,8 @@ async def bench(
     clock = asyncio.get_running_loop().time
     languages = {recording.clip.language for recording in recordings}
     # With recordings of several languages, the model detects the language.
-    settings = StreamSettings(partials=partials, language=languages.pop() if len(languages) == 1 else None)
+    language = languages.pop() if len(languages) == 1 else None
+    settings = StreamSettings(partials=partials, language=language, speakers=speakers)
     stagger_s = min(MAX_STAGGER_S, duration_s / 4)
     begin_s = clock()
     end_s = begin_s + duration_s
@@ -163,6 +166,7 @@ async def bench(
     plays = [measurement for result in results for measurement in result.measurements]
     figures = {
         "streams": n_streams,
+        "speakers": speakers,
         "refused": sum(result.n_refusals > 0 for result in results),
         "refusals": sum(result.n_refusals for result in results),
         "failed": sum(result.error is not None for result in results),
@@ -288,7 +292,7 @@ def table(rows: Sequence[Row]) -> Table:
         made.add_column(title, justify="right")
     for figures in (row.figures for row in rows):
         made.add_row(
-            str(figures["streams"]),
+            f"{figures['streams']}{', speakers' if figures['speakers'] else ''}",
             str(figures["refused"]),
             str(figures["failed"]),
             str(figures["clips"]),
@@ -364,9 +368,12 @@ async def run(
     duration_s: float,
     *,
     partials: bool = True,
+    speakers: bool = False,
     ssl: SSLContext | None = None,
 ) -> list[Row]:
     """Return a row for each number of streams, all measured on one server: the one at `url`, or a new one.
+
+    With `speakers` there are two rows: for streams that ask for no speakers, and for the same that do.
 
     Raises:
         OSError: the server does not start, or its figures cannot be read.
@@ -377,7 +384,10 @@ async def run(
         if url is None:
             with console.status("Starting the server"):
                 url = await stack.enter_async_context(started_server(max(sweep)))
-        for n_streams in sweep:
+        for n_streams, asking in product(sweep, (False, True) if speakers else (False,)):
             with console.status(f"{n_streams} streams for {duration_s:.0f} s"):
-                rows.append(await bench(url, token, recordings, n_streams, duration_s, partials=partials, ssl=ssl))
+                row = await bench(
+                    url, token, recordings, n_streams, duration_s, partials=partials, speakers=asking, ssl=ssl
+                )
+            rows.append(row)
     return rows

@@ -1,8 +1,8 @@
 """Read the manifest of a directory of recordings: the text of each, and the times of its words.
 
 The manifest, `manifest.jsonl`, has one JSON object per line. Required fields are `id` and `file`. Optional ones are
-`language`, `reference`, `reference_trust`, `tags`, `speech_start`, `speech_end`, `segments` and `words_aligned`. Times
-are in seconds.
+`language`, `reference`, `reference_trust`, `tags`, `speech_start`, `speech_end`, `segments` and `words_aligned`.
+A segment may have a `speaker`. Times are in seconds.
 """
 
 import json
@@ -15,6 +15,7 @@ from typing import Any
 
 from livecaption.audio.container import decode_container
 from livecaption.evaluation.latency import SpokenWord
+from livecaption.evaluation.speaker_errors import Stretch
 
 SEPARATE_SPEECH_MS = 1000
 """Shortest pause after a segment that must lead to a final. An utterance may continue over shorter ones."""
@@ -33,6 +34,7 @@ class Clip:
         speech_ends_ms: ends of speech that are followed by a pause.
         words: words with their times, if these are known.
         tags: properties of the recording.
+        turns: who speaks when; empty: that is not known.
     """
 
     id: str
@@ -43,6 +45,7 @@ class Clip:
     speech_ends_ms: tuple[float, ...] = ()
     words: tuple[SpokenWord, ...] = ()
     tags: tuple[str, ...] = ()
+    turns: tuple[Stretch, ...] = ()
 
 
 def read_manifest(directory: Path) -> list[Clip]:
@@ -99,6 +102,15 @@ def clip(entry: Mapping[str, Any], directory: Path) -> Clip:
         speech_ends_ms=speech_ends_ms,
         words=tuple(SpokenWord(word["w"], word["end"] * 1000) for word in entry.get("words_aligned", ())),
         tags=tuple(entry.get("tags", ())),
+        turns=tuple(
+            Stretch(
+                1000 * segment.get("speech_start", segment["start"]),
+                1000 * segment.get("speech_end", segment["end"]),
+                segment["speaker"],
+            )
+            for segment in entry.get("segments") or ()
+            if segment.get("speaker")
+        ),
     )
 
 

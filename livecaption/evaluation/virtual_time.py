@@ -176,13 +176,19 @@ def _whole(directory: Path) -> TranscribeWhole:
     return transcribe
 
 
-def _load(model: str) -> tuple[Transcribe, TranscribeWhole]:
+def transcriber(model: str, config: EngineConfig) -> Transcribe:
+    """Load a model, and what finds voices if the settings allow speakers.
+
+    Raises:
+        EngineUnusable, OutOfMemory: that is impossible.
+    """
     files = find_model(model)
     tune_processor(THREADS)
+    from livecaption.engine.voices import voices_of
     from livecaption.engine.whisper import load_engine  # which imports ctranslate2
 
-    engine: Engine = load_engine(files, "cpu", "int8", THREADS)
-    return lambda request: answered(engine.transcribe([request.window]))[0], _whole(files.directory)
+    engine: Engine = load_engine(files, "cpu", "int8", THREADS, voices=voices_of(config))
+    return lambda request: answered(engine.transcribe([request.window]))[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -198,7 +204,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = []
     try:
         recordings = bench.load_recordings(choose(read_manifest(given.directory), given.patterns))
-        transcribe, whole = _load(given.model)
+        transcribe = transcriber(given.model, EngineConfig())
+        whole = _whole(find_model(given.model).directory)
         for recording in recordings:
             language = None if given.detect_language else recording.clip.language or "en"
             transcription = TranscriptionOptions(language, task="translate" if given.translate else "transcribe")

@@ -18,6 +18,8 @@ class EngineConfig:
         tracks: languages into which finals are translated; empty: into none.
         translation_model: directory of a translation model in CTranslate2's format; empty: Whisper translates into
             English.
+        speakers: whether the voices of finals may be distinguished.
+        speaker_model: a file with a network for voices; empty: the installed one.
         full_context: pad every window to 30 s before it is encoded. This is slower by a factor of three on a CPU.
         calibrates: time batches of several sizes before the process is ready. A process that starts once another was
             ready does not, because the server has measured enough, and streams wait.
@@ -32,6 +34,8 @@ class EngineConfig:
     threads: int = 0
     tracks: tuple[str, ...] = ()
     translation_model: str = ""
+    speakers: bool = False
+    speaker_model: str = ""
     full_context: bool = False
     calibrates: bool = True
     is_replacement: bool = False

@@ -1,7 +1,8 @@
 """The server and an inference process exchange these messages; this module turns them into bytes and back.
 
 One message is one `send_bytes` on the pipe. It begins with the length of the header (4 bytes, big endian) and the
-header as JSON. The audio of all windows follows as int16, one after the other, then their analyses as float32.
+header as JSON. The audio of all windows follows as int16, one after the other, then their analyses as float32. In an
+answer, embeddings of voices follow the analyses.
 The format is JSON and raw numbers instead of pickle, because unpickling executes code. A broken or hostile worker can
 only send invalid bytes, which `decode` refuses.
 """
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from livecaption.errors import LivecaptionError
+from livecaption.ipc.voices import VoiceHeader, read_voices, voice_headers, voice_numbers
 from livecaption.recognition import (
     N_STATE,
     Analysis,
@@ -202,13 +204,14 @@ class _TranscribeHeader:
 
 @dataclass(frozen=True, slots=True)
 class _TranscribedHeader:
-    """A `Transcribed` whose hypotheses have no analyses, and the headers of these."""
+    """A `Transcribed` whose hypotheses have neither analyses nor voices, and the headers of these."""
 
     batch: int
     hypotheses: tuple[Hypothesis | None, ...]
     compute_s: float
     fits: int | None
     analysis: tuple[_AnalysisHeader | None, ...]
+    voices: tuple[tuple[VoiceHeader, ...], ...]
 
 
 _HEADERS: dict[str, type[Any]] = {
@@ -228,10 +231,16 @@ def encode(message: Message) -> bytes:
         numbers = [_to_int16(part.samples).tobytes() for part in parts] + _numbers(part.analysis for part in parts)
     elif isinstance(message, Transcribed):
         analysis = [None if hypothesis is None else hypothesis.analysis for hypothesis in message.hypotheses]
-        bare = tuple(hypothesis and replace(hypothesis, analysis=None) for hypothesis in message.hypotheses)
-        headers = tuple(map(_analysis_header, analysis))
-        header = _TranscribedHeader(message.batch, bare, message.compute_s, message.fits, headers)
-        numbers = _numbers(analysis)
+        voices = [() if hypothesis is None else hypothesis.voices for hypothesis in message.hypotheses]
+        header = _TranscribedHeader(
+            message.batch,
+            tuple(hypothesis and replace(hypothesis, analysis=None, voices=()) for hypothesis in message.hypotheses),
+            message.compute_s,
+            message.fits,
+            tuple(map(_analysis_header, analysis)),
+            tuple(map(voice_headers, voices)),
+        )
+        numbers = _numbers(analysis) + [voice_numbers(each) for each in voices]
     fields = json.dumps({"kind": type(message).__name__, **to_plain(header)}).encode()
     return b"".join((_LENGTH.pack(len(fields)), fields, *numbers))
 
@@ -251,9 +260,11 @@ def decode(data: bytes) -> Message:
             windows = _windows(header.windows, numbers)
             return Transcribe(header.batch, header.deadline_s, windows)
         if isinstance(header, _TranscribedHeader):
+            numbers, voices = read_voices(header.voices, numbers)
             analysis = _analyses(header.analysis, numbers)
             hypotheses = (
-                h and replace(h, analysis=piece) for h, piece in zip(header.hypotheses, analysis, strict=True)
+                h and replace(h, analysis=piece, voices=heard)
+                for h, piece, heard in zip(header.hypotheses, analysis, voices, strict=True)
             )
             return Transcribed(header.batch, tuple(hypotheses), header.compute_s, header.fits)
         if numbers:

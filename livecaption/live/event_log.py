@@ -8,9 +8,10 @@ A number has a meaning in its epoch alone: in this session, in this generation o
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 
 from livecaption.events import (
     Ack,
@@ -24,6 +25,8 @@ from livecaption.events import (
     Pong,
     Ready,
     Snapshot,
+    SpeakerName,
+    SpeakerNamed,
     SpeechStart,
     TranslatedText,
     Translation,
@@ -118,6 +121,7 @@ class EventLog:
         generation: the number of servers that have died over this session. Later generations have greater numbers.
         earlier: the finals and translations of those generations, in order, with the numbers that they had.
         tracks: the languages into which finals are translated.
+        names: those that speakers have already, by their numbers.
     """
 
     def __init__(
@@ -131,8 +135,10 @@ class EventLog:
         generation: int = 0,
         earlier: Sequence[tuple[int, Final | Translation]] = (),
         tracks: Sequence[str] = (),
+        names: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
         self._session = session
+        self.names = dict(names)
         self._tracks = tuple(tracks) or None
         self.title = title
         self._language = language
@@ -172,6 +178,8 @@ class EventLog:
             self._partials[event.utterance] = message
         elif isinstance(event, Final | Translation):
             message.superseded = not self._note_caption(message.seq, event)
+        elif isinstance(event, SpeakerNamed):
+            self.names[event.speaker] = event.name
         elif isinstance(event, End):
             self.ended = True
         self._keep(message)
@@ -182,12 +190,18 @@ class EventLog:
         self.title = title
         self._snapshot = None
 
+    def rename_speakers(self, names: Mapping[int, str]) -> None:
+        """Give speakers these names, for snapshots from now on, because the session is over."""
+        self.names |= names
+        self._snapshot = None
+
     def forget(self) -> None:
         """Forget all captions so far, because the session was deleted: readers get a snapshot without them."""
         self.forgotten = True
         for kept in (self._finals, self._snapshot_finals, self._encoded):
             kept.clear()
         self._partials.clear()
+        self.names.clear()
         self._snapshot = None
         self._before_first_seq = self.last_seq
 
@@ -302,11 +316,17 @@ class EventLog:
                 tuple(partials) if any(partial.channel is not None for partial in partials) else None,
                 self._session,
                 self._tracks,
+                listed(self.names),
             )
             # `end` is sent as an event of its own.
             seq = self.last_seq - self.ended
             self._snapshot = SnapshotMessage(seq, snapshot, self.epoch, encoded_finals=tuple(self._encoded))
         return self._snapshot
+
+
+def listed(names: Mapping[int, str]) -> tuple[SpeakerName, ...] | None:
+    """Return the names of speakers as a snapshot has them; None: nobody has one."""
+    return tuple(SpeakerName(*each) for each in sorted(names.items())) or None
 
 
 def _newest(newest_first: Iterable[Final], utterance: int) -> int:

@@ -7,7 +7,8 @@ it is done with what it took before. So nothing piles up for a slow one, and nob
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from livecaption.events import Event, Final, Translation
 from livecaption.live.event_log import PUBLISHER_ONLY, EventLog, Message
@@ -38,7 +39,7 @@ class Hub:
     """The one place that numbers events. Used by the event loop.
 
     Args:
-        session, generation, earlier, tracks: see `EventLog`.
+        session, generation, earlier, tracks, names: see `EventLog`.
         news: wakes the readers of the session, and of its room.
 
     Attributes:
@@ -56,11 +57,12 @@ class Hub:
         session: str = "",
         news: News | None = None,
         tracks: Sequence[str] = (),
+        names: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
         # The same in all servers that share a store, so that a reader may go on in another one.
         epoch = hashlib.sha256(f"{session} {generation}".encode()).hexdigest()[:8]
         self._log = EventLog(
-            title, language, epoch, session=session, generation=generation, earlier=earlier, tracks=tracks
+            title, language, epoch, session=session, generation=generation, earlier=earlier, tracks=tracks, names=names
         )
         self._deliver: Callable[[Message], None] | None = None
         self.news = news or News()
@@ -74,6 +76,15 @@ class Hub:
     def rename(self, title: str) -> None:
         """Change the title. Readers that come from now on get it; there is no event of it."""
         self._log.rename(title)
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """The names of speakers who have one, by their numbers."""
+        return self._log.names
+
+    def rename_speakers(self, names: Mapping[int, str]) -> None:
+        """Give speakers these names after the end. Readers that come from now on get them."""
+        self._log.rename_speakers(names)
 
     @property
     def forgotten(self) -> bool:

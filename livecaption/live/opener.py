@@ -156,6 +156,7 @@ class SessionOpener:
             session=known.id,
             news=news,
             tracks=options.tracks,
+            names=record.names,
         )
         n_apart = options.n_channels_apart
         resume_ms = earlier.resume_ms((None,) if n_apart is None else range(n_apart))

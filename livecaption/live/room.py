@@ -282,12 +282,17 @@ class Room:
                 part.deleted = True
                 self.news.notify()
 
-    def rename(self, session_id: str, title: str) -> None:
-        """Change the title of a part, if there is one of this session, and that of its own room."""
+    def rename(self, session_id: str, title: str | None) -> None:
+        """Change the title of a part, if there is one of this session, and that of its own room.
+
+        None: the names of its speakers have changed, which readers that come from now on get.
+        """
         for part in self.parts:
             if part.id == session_id:
-                part.title = title
                 part.snapshot = None
+                if title is None:
+                    continue
+                part.title = title
                 if self.about.name == session_id:
                     self.about = replace(self.about, title=title)
                 self._announced = ()

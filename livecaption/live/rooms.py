@@ -6,7 +6,7 @@ in memory. A session without a room is a room of its own, in which no other part
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -14,7 +14,7 @@ from functools import partial
 from livecaption.errors import InvalidMessage, Unavailable, UnknownSession, WrongState
 from livecaption.events import Final, Snapshot
 from livecaption.live.dialects.commands import Finish, Open, RoomClaim
-from livecaption.live.event_log import Message, SnapshotMessage
+from livecaption.live.event_log import Message, SnapshotMessage, listed
 from livecaption.live.hub import News
 from livecaption.live.opener import RoomOfSession
 from livecaption.live.peer import Peer
@@ -179,11 +179,17 @@ class Rooms:
         if self._sessions.known(session_id) is None:
             self._rooms.pop(session_id, None)  # its own
 
-    def rename_part(self, session_id: str, title: str) -> None:
-        """Change the title of a session for its readers, and in its room."""
+    def rename_part(self, session_id: str, title: str | None, names: Mapping[int, str]) -> None:
+        """Change the title of a session, and names of its speakers, for its readers and in its room.
+
+        Raises:
+            InvalidMessage: see `LiveSession.name_speakers`.
+        """
         session = self._sessions.known(session_id)
         if session is not None:
-            session.hub.rename(title)
+            session.name_speakers(names)
+            if title is not None:
+                session.hub.rename(title)
         for room in self._rooms.values():
             room.rename(session_id, title)
 
@@ -277,8 +283,11 @@ class Rooms:
     async def _load(self, part: Part) -> Message | None:
         if self._store is None:
             return None
+        record = await self._store.session(part.id)
+        if record is None:
+            return None
         finals = await self._store.finals(part.id)
-        return await asyncio.to_thread(_snapshot, part, finals)
+        return await asyncio.to_thread(_snapshot, part, record.names, finals)
 
 
 def _key(name: str) -> str:
@@ -304,14 +313,23 @@ async def _stored(store: Store, name: str) -> tuple[RoomRecord, list[SessionReco
     return None if room is None else (room, await store.parts(room))
 
 
-def _snapshot(part: Part, stored: Iterable[Final]) -> Message | None:
+def _snapshot(part: Part, names: Mapping[int, str], stored: Iterable[Final]) -> Message | None:
     """Return all captions of a part that is over, encoded; None: there are none."""
     finals = [final for final in stored if final.text]
     if not finals:
         return None
     encoded = tuple(encode_final(replace(final, words=None)) for final in finals)
     tracks = dict.fromkeys(text.language for final in finals for text in final.translations or ())
-    snapshot = Snapshot(part.title, part.language, (), None, part.epoch, session=part.id, tracks=tuple(tracks) or None)
+    snapshot = Snapshot(
+        part.title,
+        part.language,
+        (),
+        None,
+        part.epoch,
+        session=part.id,
+        tracks=tuple(tracks) or None,
+        names=listed(names),
+    )
     return SnapshotMessage(part.end_seq, snapshot, part.epoch, encoded_finals=encoded)
 
 

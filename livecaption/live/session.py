@@ -6,7 +6,8 @@ The shell around `StreamPipeline`: it executes the outputs, and never waits for 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from livecaption.decoding.pool import DecoderPool
 from livecaption.errors import (
@@ -19,18 +20,20 @@ from livecaption.errors import (
     UnknownSession,
     WrongState,
 )
-from livecaption.events import PROTOCOL_VERSION, Ack, End, EndReason, ErrorReport, Gap, Pong, Ready, RoomAccess
+from livecaption.events import Ack, End, EndReason, ErrorReport, Gap, Pong, SpeakerNamed
 from livecaption.ipc import logs
 from livecaption.live.audio_input import AudioInput
 from livecaption.live.config import SessionLimits
-from livecaption.live.dialects.commands import Configure, Discard, Finish, Flush, Ping, Reattach
+from livecaption.live.dialects.commands import Configure, Discard, Finish, Flush, NameSpeaker, Ping, Reattach
 from livecaption.live.executor import Executor
 from livecaption.live.hub import Hub
 from livecaption.live.logs import FEW_REFUSALS
 from livecaption.live.peer import Peer
 from livecaption.live.progress import Progress
+from livecaption.live.ready import ready_event
 from livecaption.live.state import Ending, Lifecycle
 from livecaption.live.store_gate import StoreGate
+from livecaption.live.title import check_speakers
 from livecaption.live.tokens import SessionTokens
 from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.pipeline.latency import Latency
@@ -91,6 +94,7 @@ class LiveSession:
         self._logged = {"session": logged_id(self.id), "room": logged_id(about.room or "")}
         self._pipeline = pipeline
         self._began_at_ms = pipeline.received_ms
+        self._ready = partial(ready_event, about, pipeline, tokens, resume_window_s)
         self._workers = workers
         self._on_parked = on_parked
         self._on_end = on_end
@@ -140,7 +144,7 @@ class LiveSession:
         else:
             self._connection = connection
             self.hub.attach(connection.deliver)
-            self._gate.publish(self._ready())
+            self._gate.publish(self._ready(self._model))
             if self._workers.state is not PoolState.READY:
                 self._progress.report_status()
         for request_id in self._pipeline.request_ids:
@@ -180,7 +184,7 @@ class LiveSession:
             if asked.audio_from_ms > received_ms and self._pipeline.skip_to(asked.audio_from_ms):
                 self._gate.publish(Gap(received_ms, asked.audio_from_ms))
             self._pipeline.rewind()
-        connection.send(self._ready())  # readers and the log need no second `ready`
+        connection.send(self._ready(self._model))  # readers and the log need no second `ready`
         self.hub.attach(connection.deliver, asked.last_seq)
         if self.hub.closed:
             connection.finish(self._lifecycle.ending_of_connection)
@@ -237,10 +241,7 @@ class LiveSession:
         self._audio.drain()  # also where it was ending already
 
     def give_up_finals(self) -> bool:
-        """Answer all awaited finals as failed, because the time is up. Return whether any is lost.
-
-        None is if the next server goes on: then the client sends their audio again.
-        """
+        """Answer awaited finals as failed: time is up. Return whether any is lost; none if another server goes on."""
         if self._lifecycle.has_ended:
             return False
         if self._pipeline.drained or self._lifecycle.is_suspended:
@@ -263,18 +264,19 @@ class LiveSession:
 
     # Commands
 
-    def execute(self, command: Configure | Flush | Discard | Ping | Finish) -> None:
+    def execute(self, command: Configure | Flush | Discard | Ping | NameSpeaker | Finish) -> None:
         """Execute a command of the publisher.
 
         Raises:
             WrongState: it cannot be done now; not fatal.
-            InvalidMessage: the model cannot do what the options ask for; not fatal.
+            InvalidMessage: the model cannot do what the options ask for, or there is no such speaker; not fatal.
         """
-        if isinstance(command, Ping):
-            if not self._lifecycle.has_ended:  # nothing follows `end`
-                self._gate.publish(Pong(command.tag))
-            return
-        if self._lifecycle.forgives_late_messages:
+        match command:
+            case Ping(tag) if not self._lifecycle.has_ended:  # nothing follows `end`
+                self._gate.publish(Pong(tag))
+            case NameSpeaker(speaker, name):
+                self.name_speakers({speaker: name})
+        if isinstance(command, Ping | NameSpeaker) or self._lifecycle.forgives_late_messages:
             return
         if not self._lifecycle.takes_audio:
             raise WrongState("the stream is ending already", fatal=False)
@@ -288,6 +290,19 @@ class LiveSession:
                 self._execute(self._pipeline.configure(options, time.monotonic()))
             case Finish():
                 self.end_audio(Ending("stop"))
+
+    def name_speakers(self, names: Mapping[int, str]) -> None:
+        """Give speakers these names, by their numbers. After the end there is no event of it.
+
+        Raises:
+            InvalidMessage: `unknown_speaker`, and nothing has changed; not fatal.
+        """
+        check_speakers(names, self._pipeline.highest_speaker)
+        if self._lifecycle.has_ended:
+            self.hub.rename_speakers(names)
+            return
+        for speaker, name in names.items():
+            self._gate.publish(SpeakerNamed(speaker, name))
 
     def report(self, error: LivecaptionError) -> None:
         """Report that something went wrong; the stream goes on. Nothing follows `end`."""
@@ -357,22 +372,6 @@ class LiveSession:
         self._execute(self._pipeline.receive_answer(request, answer, time.monotonic()))
         self._audio.note_answer()
         self._finish_if_drained()
-
-    def _ready(self) -> Ready:
-        return Ready(
-            self._pipeline.id,
-            self.tokens.resume,
-            PROTOCOL_VERSION,
-            self._model.model,
-            self.about.language,
-            self._pipeline.received_ms,
-            round(self._resume_window_s * 1000),
-            self._pipeline.options.private,
-            self.tokens.reader,
-            self._pipeline.options.hotword_use,
-            None if self.about.room is None else RoomAccess(self.about.room, self.tokens.reader),
-            self._pipeline.options.tracks or None,
-        )
 
     def _tick(self) -> None:
         """Check for a client that is silent or away, and report the progress. Runs every `tick_s`."""

@@ -1,19 +1,19 @@
 """Events of one session -> the store -> publisher and readers.
 
-`ready`, finals, translations and `end` are published once the store has them, and events behind one of these wait with
-it. So all that a reader has seen survives the death of the server.
+`ready`, finals, translations, names of speakers and `end` are published once the store has them. Events behind one of
+these wait with it. So all that a reader has seen survives the death of the server.
 """
 
 from collections import deque
 from collections.abc import Callable
 
-from livecaption.events import End, Event, Final, Ready, Translation
+from livecaption.events import End, Event, Final, Ready, SpeakerNamed, Translation
 from livecaption.live.hub import Hub
 from livecaption.pipeline.arrival import ArrivalClock
 from livecaption.store.rows import NewSession
 from livecaption.store.store import Store
 
-STORED = (Ready, Final, Translation, End)
+STORED = (Ready, Final, Translation, SpeakerNamed, End)
 """Events that the store must have first."""
 
 
@@ -59,6 +59,8 @@ class StoreGate:
                 )
             elif isinstance(event, Translation):
                 self._store.translate(self._session.id, event, seq, self._release)
+            elif isinstance(event, SpeakerNamed):
+                self._store.name_speaker(self._session.id, event, self._release)
             else:
                 self._store.end(self._session.id, event.received_ms, self._release)
         elif self._held:

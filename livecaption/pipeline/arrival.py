@@ -183,9 +183,8 @@ def _shifted(event: Event, by_ms: int) -> Event:
             return replace(event, start_ms=start_ms + by_ms)
         case SpeechEnd(end_ms=end_ms):
             return replace(event, end_ms=end_ms + by_ms)
-        case Partial() | Final() | Gap():
-            event = replace(event, start_ms=event.start_ms + by_ms, end_ms=event.end_ms + by_ms)
-            if isinstance(event, Final) and event.words is not None:
-                words = (replace(w, start_ms=w.start_ms + by_ms, end_ms=w.end_ms + by_ms) for w in event.words)
-                return replace(event, words=tuple(words))
+        case Final():
+            return event.later(by_ms)
+        case Partial() | Gap():
+            return replace(event, start_ms=event.start_ms + by_ms, end_ms=event.end_ms + by_ms)
     return event

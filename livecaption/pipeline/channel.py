@@ -13,6 +13,7 @@ import numpy as np
 from livecaption.audio import FRAME_SAMPLES, SAMPLE_RATE_HZ, ms_of, samples_of
 from livecaption.audio.formats import Samples
 from livecaption.audio.framing import Framer, Frames
+from livecaption.captions.speakers import Speakers, highest_speaker
 from livecaption.errors import EngineError
 from livecaption.events import EndReason, ErrorReport, Event, Final, Flushed, SpeechEnd, SpeechStart, Status
 from livecaption.pipeline.final_queue import AwaitedFinal, FinalQueue
@@ -92,9 +93,10 @@ class ChannelPipeline:
         self._open: OpenUtterance | None = None
         self._newest_ended: _EndedUtterance | None = None
         self._done_until = begin  # all audio before this is in ended utterances, or discarded
-        self._finals = FinalQueue(next((final for final in reversed(finals) if final.text), None))
+        self._speakers = Speakers(options.speakers, highest_speaker(finals)) if options.needs_voices else None
+        self._finals = FinalQueue(next((final for final in reversed(finals) if final.text), None), self._speakers)
         self._requests = RequestBuilder(
-            channel_id, options.transcription, service_level, next_request_id, self._finals, finals
+            channel_id, options.of_windows, service_level, next_request_id, self._finals, finals
         )
         self._translations = Translations(options.tracks, options.transcription.task, self._requests.translate)
         self._chunk_begin = begin  # beginning of the newest chunk
@@ -120,6 +122,11 @@ class ChannelPipeline:
         return self._finals.backlog_ms
 
     @property
+    def highest_speaker(self) -> int:
+        """The highest number that was given to a voice; 0: none."""
+        return self._speakers.highest if self._speakers is not None else 0
+
+    @property
     def is_drained(self) -> bool:
         """True if everything that was promised is sent."""
         return self._finals.is_empty
@@ -133,7 +140,7 @@ class ChannelPipeline:
         """Replace the options. They count from here on; only whether an open utterance has partials stays."""
         self._options = options
         self._cutter.configure(options.endpointing)
-        self._requests.configure(options.transcription)
+        self._requests.configure(options.of_windows)
 
     def receive(self, samples: Samples, now_s: float) -> list[Output]:
         """Take float32 [n_samples], 16 kHz, -1..1."""
@@ -290,7 +297,7 @@ class ChannelPipeline:
         if reason == "silence":
             self._record(Latency("endpoint", now_s - last_voiced_s))
         outputs: list[Output] = [SpeechEnd(ended.number, ms_of(ended.end), reason)]
-        awaited = utterance.end(ended, self._options.transcription, last_voiced_s, now_s)
+        awaited = utterance.end(ended, self._options.of_windows, last_voiced_s, now_s)
         self._finals.append(awaited)
         self._translations.note_end(ended)
         if reason == "discard":

@@ -3,6 +3,7 @@
     AwaitedFinal --answer, failure or discard--> Final --all before it are sent--> released
 
 Finals are answered in any order and released in the order of their utterances. Marks of flushes are in the same queue.
+Speakers are numbered in the order of the release.
 """
 
 from collections import deque
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from livecaption.audio import ms_of
 from livecaption.captions.casing import join_case
+from livecaption.captions.speakers import Speakers
 from livecaption.captions.stabilizer import Stabilizer
 from livecaption.errors import EngineError
 from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed
@@ -32,6 +34,7 @@ class AwaitedFinal:
         first_caption_due_since_s: when its first voice arrived; None: no first caption is due.
         request: id of the request whose answer is the final; None while there is none.
         event: the final; None while it is awaited.
+        received: the engine's answer, which has the voices; None: there is none.
     """
 
     utterance: Utterance
@@ -42,10 +45,12 @@ class AwaitedFinal:
     first_caption_due_since_s: float | None
     request: RequestId | None = None
     event: Final | None = None
+    received: Hypothesis | None = None
 
     def answer(self, hypothesis: Hypothesis, now_s: float) -> Final:
         """Turn the engine's answer into the final, which keeps the committed words."""
         text = self.stabilizer.final(hypothesis.text)
+        self.received = hypothesis
         self.event = self._final(replace(hypothesis, text=text), now_s)
         return self.event
 
@@ -96,12 +101,17 @@ class AwaitedFinal:
 class FinalQueue:
     """Finals and marks of flushes, in the order in which they are sent.
 
+    Args:
+        newest: the newest final of an earlier server.
+        speakers: distinguishes the speakers of the finals; None: they are not wanted.
+
     Attributes:
         newest: the newest final that was released and has text; None: there is none.
     """
 
-    def __init__(self, newest: Final | None = None) -> None:
+    def __init__(self, newest: Final | None = None, speakers: Speakers | None = None) -> None:
         self.newest = newest
+        self._speakers = speakers
         self._items: deque[AwaitedFinal | Flushed] = deque()
 
     @property
@@ -147,13 +157,20 @@ class FinalQueue:
         """Remove and return everything at the head of the queue that is no longer awaited."""
         released: list[Event] = []
         while self._items:
-            item = self._items[0]
-            event = item.event if isinstance(item, AwaitedFinal) else item
-            if event is None:
-                break
+            match self._items[0]:
+                case AwaitedFinal(event=None):
+                    break
+                case AwaitedFinal(event=Final() as final) as awaited:
+                    released.append(self._with_speakers(self._join_case(final), awaited))
+                case Flushed() as mark:
+                    released.append(mark)
             self._items.popleft()
-            released.append(self._join_case(event) if isinstance(event, Final) else event)
         return released
+
+    def _with_speakers(self, final: Final, awaited: AwaitedFinal) -> Final:
+        if self._speakers is None:
+            return final
+        return self._speakers.attribute(final, awaited.received, ms_of(awaited.utterance.window_start))
 
     def _join_case(self, final: Final) -> Final:
         """Adapt the case of the first letter to the end of the final that was released before."""

@@ -18,7 +18,8 @@ class StreamOptions:
     Without `keep`, nothing of the stream is stored. With the channels of a container apart, `audio.channels` is the
     largest number of channels that it may have. Finals are translated into the languages of `tracks`. An utterance
     in which somebody speaks ends after `patience_ms` without audio; None: after the time that the server has set.
-    With `counts_pauses`, the times of captions count time in which no audio came, as `pipeline.arrival` does.
+    With `counts_pauses`, the times of captions count time in which no audio came, as `pipeline.arrival` does. At most
+    `speakers` are distinguished; 0: they are not. If the channels are apart, each of them is a speaker.
     """
 
     audio: AudioFormat = field(default_factory=AudioFormat)
@@ -32,6 +33,7 @@ class StreamOptions:
     tracks: tuple[str, ...] = ()
     patience_ms: int | None = None
     counts_pauses: bool = True
+    speakers: int = 0
 
     @property
     def format(self) -> str:
@@ -43,6 +45,16 @@ class StreamOptions:
     def n_channels_apart(self) -> int | None:
         """The number of channels that are captioned apart from each other; None: they are mixed."""
         return self.audio.channels if self.channel_mode == "separate" else None
+
+    @property
+    def needs_voices(self) -> bool:
+        """True if speakers are distinguished by their voices."""
+        return self.speakers > 0 and self.channel_mode == "mix"
+
+    @property
+    def of_windows(self) -> TranscriptionOptions:
+        """The options of its windows."""
+        return replace(self.transcription, speakers=self.needs_voices)
 
     @property
     def hotword_use(self) -> HotwordUse | None:
@@ -66,8 +78,8 @@ class StreamOptions:
         """Return the options with the language of a model that has only one.
 
         Raises:
-            InvalidMessage: the model cannot do what the stream needs: `unsupported_language`, `unsupported_task` or
-                `unsupported_translation`.
+            InvalidMessage: the model cannot do what the stream needs: `unsupported_language`, `unsupported_task`,
+                `unsupported_translation` or `unsupported_speakers`.
         """
         asked = self.transcription
         if not {asked.language or model.languages[0], *asked.languages} <= set(model.languages):
@@ -82,6 +94,9 @@ class StreamOptions:
         if not set(self.tracks) <= set(model.tracks):
             offered = ", ".join(model.tracks) or "no language (--translate)"
             raise InvalidMessage(f"this server translates into {offered}", code="unsupported_translation", fatal=fatal)
+        if self.needs_voices and not model.speakers:
+            offered = "this server does not tell speakers apart (--speakers)"
+            raise InvalidMessage(offered, code="unsupported_speakers", fatal=fatal)
         only = model.languages[0] if len(model.languages) == 1 else None
         return replace(self, transcription=replace(asked, language=asked.language or only))
 

@@ -103,7 +103,7 @@ class RequestBuilder:
         """Request the translation of a final, whose language is known, into another one."""
         window = Window(
             utterance.samples,
-            replace(self._transcription, language=final.language, words=False),
+            replace(self._transcription, language=final.language, words=False, speakers=False),
             effort=self._service_level().effort,
             translation=TranslationTask(language, final.text),
             analysis=self._analyses.get(utterance.number),

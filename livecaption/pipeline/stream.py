@@ -16,6 +16,7 @@ import numpy as np
 
 from livecaption.audio import ms_of, samples_of
 from livecaption.audio.formats import Samples
+from livecaption.captions.speakers import spoken_by
 from livecaption.errors import EngineError, WrongState
 from livecaption.events import EndReason, ErrorReport, Final, Flushed, Partial, SpeechEnd, SpeechStart, Status
 from livecaption.pipeline.channel import ChannelPipeline, Output
@@ -104,7 +105,7 @@ class StreamPipeline:
     def configure(self, options: StreamOptions, now_s: float) -> list[Output]:
         """Replace the options. Those of the audio count for the next bytes, the others at once.
 
-        What is fixed at the start stays: see `StreamOptions.replaced_by`. So do the tracks, once audio has come.
+        What is fixed at the start stays: see `StreamOptions.replaced_by`. So do tracks and speakers, once audio came.
 
         Raises:
             WrongState: the stream has ended; it is unchanged.
@@ -114,6 +115,7 @@ class StreamPipeline:
         if self._is_untouched:
             self._prepare(options, self._resume_point)
             return []
+        options = replace(options, speakers=self.options.speakers)
         outputs: list[Output] = []
         if options.audio != self.options.audio:
             rest = self._intake.flush()
@@ -143,6 +145,13 @@ class StreamPipeline:
     def n_utterances(self) -> int:
         """Number of utterances that have started, those of earlier servers included."""
         return self._n_utterances
+
+    @property
+    def highest_speaker(self) -> int:
+        """The highest number of a speaker so far, also by earlier servers; with channels apart, how many there are."""
+        if self.options.speakers and self.options.n_channels_apart is not None:
+            return self.options.n_channels_apart
+        return max(channel.highest_speaker for channel in self._channels.values())
 
     @property
     def backlog_ms(self) -> int:
@@ -324,6 +333,8 @@ class StreamPipeline:
                 case SpeechStart(utterance):
                     self._n_utterances = max(self._n_utterances, utterance + 1)
             if number is not None and isinstance(output, SpeechStart | Partial | SpeechEnd | Final):
+                if isinstance(output, Final) and self.options.speakers:
+                    output = spoken_by(output, number + 1)
                 output = replace(output, channel=number)
             passed.append(output)
         return passed

@@ -26,7 +26,7 @@ from livecaption.server.followed import (
     T,
 )
 from livecaption.server.http import error_response, log_refusal
-from livecaption.server.rooms import readable
+from livecaption.server.rooms import readable, stored_part
 from livecaption.server.services import SERVICES
 from livecaption.server.transcripts import asked_line_length, asked_track, number
 
@@ -209,10 +209,10 @@ async def _changed(request: web.Request, room: Room, kept: Kept) -> list[PartFin
             hub = session.hub
             state = PartState(hub.n_captions, hub.open_since_ms, hub.ended)
             if kept.states.get(part.id) != state:
-                found.append(PartFinals(part.id, part.started_at_ms, hub.finals, state))
+                found.append(PartFinals(part.id, part.started_at_ms, hub.finals, state, dict(hub.names)))
         elif services.store is not None:
-            stored = await services.store.finals(part.id)
-            found.append(PartFinals(part.id, part.started_at_ms, stored, STORED))
+            stored = await stored_part(services.store, part)
+            found.append(PartFinals(part.id, part.started_at_ms, stored.finals, STORED, stored.names))
     return found
 
 

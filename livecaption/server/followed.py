@@ -16,8 +16,9 @@ from typing import Generic, TypeVar
 from aiohttp import web
 
 from livecaption.captions.hls import Timeline
+from livecaption.captions.labels import Names
 from livecaption.captions.polling import Texts
-from livecaption.captions.transcript import in_sequence, settled_in_track
+from livecaption.captions.transcript import Part, in_sequence, settled_in_track
 from livecaption.errors import Unavailable
 from livecaption.events import Final
 from livecaption.server.exports import KEEP_S, MAX_AT_A_TIME, MAX_WAITING, RETRY_AFTER_S, paced
@@ -52,12 +53,13 @@ STORED = PartState(0, None, is_over=True)
 
 @dataclass(frozen=True, slots=True)
 class PartFinals:
-    """All finals of one part so far. `started_at_ms` is in ms of the Unix clock."""
+    """All finals of one part so far, and the names of its speakers. `started_at_ms` is in ms of the Unix clock."""
 
     id: str
     started_at_ms: int
     finals: Iterable[Final]
     state: PartState
+    names: Names
 
 
 Paced = Callable[[Iterable[Final]], Iterable[Final]]
@@ -126,8 +128,9 @@ class KeptTimeline(Kept):
         """
         for part in parts:
             self._shifts_ms[part.id] = part.started_at_ms - self.began_at_ms
-            for final in in_sequence([(self.began_at_ms, []), (part.started_at_ms, self._settled(part, paced))]):
-                self.timeline.push(final)
+            settled = Part(part.started_at_ms, self._settled(part, paced))
+            for final in in_sequence([Part(self.began_at_ms, ()), settled]):
+                self.timeline.push(final, part.names)
         if until_ms is None:
             self.timeline.finish()
             self.is_over = True
@@ -152,7 +155,7 @@ class KeptTexts(Kept):
         for part in parts:
             texts = self.texts.setdefault(part.id, Texts())
             for final in self._settled(part, paced):
-                texts.push(final)
+                texts.push(final, part.names)
 
 
 T = TypeVar("T", bound=Kept)

@@ -125,6 +125,7 @@ async def info(request: web.Request) -> web.Response:
             "languages": list(pool.loaded.languages),
             "translates": pool.loaded.translates,
             "tracks": list(pool.loaded.tracks),
+            "speakers": pool.loaded.speakers,
         }
     # Strangers, also those behind a proxy, get no addresses of the network in which the server stands.
     is_kept = services.store is not None

@@ -6,7 +6,9 @@ from functools import partial
 
 from aiohttp import hdrs, web
 
-from livecaption.captions.transcript import in_sequence, in_spoken_order, lay_out_as
+from livecaption.captions import transcript as captions
+from livecaption.captions.speakers import highest_speaker
+from livecaption.captions.transcript import in_sequence, in_spoken_order, lay_out_as, names_in_sequence
 from livecaption.errors import InvalidMessage
 from livecaption.events import Final
 from livecaption.ipc import logs
@@ -22,6 +24,7 @@ from livecaption.server.exports import Export
 from livecaption.server.http import body_of
 from livecaption.server.services import SERVICES
 from livecaption.server.transcripts import CONTENT_TYPES, EXPORTS, asked_format, send_transcript
+from livecaption.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,11 @@ async def transcript(request: web.Request) -> web.StreamResponse:
         n_captions if room.state is RoomState.LIVE else None,
         track,
     )
+    names: dict[int, str] = {}
     text = await request.app[EXPORTS].text(
         export,
-        partial(_finals, request, parts),
-        partial(lay_out_as, name, line_length, track),
+        partial(_finals, request, parts, names),
+        partial(lay_out_as, name, line_length, track, names),
         lambda: request.transport is not None,
     )
     # No part of it can be requested, because what comes next may change what is there.
@@ -118,14 +122,24 @@ async def readable(request: web.Request, name: str) -> Room:
     return room
 
 
-async def _finals(request: web.Request, parts: list[Part]) -> Iterable[Final]:
-    """Read the finals of these parts, moved to the times of the room."""
+async def _finals(request: web.Request, parts: list[Part], names: dict[int, str]) -> Iterable[Final]:
+    """Read the finals of these parts, moved to the times of the room. Their speakers' names are added to `names`."""
     services = request.app[SERVICES]
-    read: list[tuple[int, Iterable[Final]]] = []
+    read: list[captions.Part] = []
     for part in parts:
         session = services.sessions.known(part.id)
         if session is not None:
-            read.append((part.started_at_ms, in_spoken_order(session.hub.finals)))
+            finals = in_spoken_order(session.hub.finals)
+            read.append(captions.Part(part.started_at_ms, finals, highest_speaker(finals), dict(session.hub.names)))
         elif services.store is not None:
-            read.append((part.started_at_ms, await services.store.finals(part.id)))
+            read.append(await stored_part(services.store, part))
+    names |= names_in_sequence(read)
     return in_sequence(read)
+
+
+async def stored_part(store: Store, part: Part) -> captions.Part:
+    """Return the finals of a part in spoken order, and its speakers; of an unknown one, none."""
+    record = await store.session(part.id)
+    if record is None:
+        return captions.Part(part.started_at_ms, ())
+    return captions.Part(part.started_at_ms, await store.finals(part.id), record.n_speakers, record.names)

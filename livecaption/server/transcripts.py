@@ -1,4 +1,4 @@
-"""Handlers for stored sessions: lists, search, transcripts in every format, titles, deletion.
+"""Handlers for stored sessions: lists, search, transcripts in every format, titles and names, deletion.
 
 Lists, searches, new titles and deletions need a key with the role of `server.access`. On a server without keys, they
 are for clients of its machine. A transcript needs only the id of its session.
@@ -18,15 +18,17 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
+from livecaption.captions.labels import Names
 from livecaption.captions.language_names import NAMES, language_code
 from livecaption.captions.layout import DEFAULT_LINE_LENGTH, LINE_LENGTHS
 from livecaption.captions.transcript import FORMATS, GrowingVtt, in_spoken_order, lay_out_as
 from livecaption.delivery.sources import session_key
-from livecaption.errors import InvalidQuery, UnknownSession
+from livecaption.errors import InvalidMessage, InvalidQuery, UnknownSession
 from livecaption.events import Final
 from livecaption.ipc import logs
 from livecaption.live.dialects.native import title_of
 from livecaption.live.session import LiveSession
+from livecaption.live.title import check_speakers, checked_names
 from livecaption.recognition import logged_id
 from livecaption.server import auth
 from livecaption.server.exports import Export, Exports, LayOut
@@ -90,7 +92,8 @@ async def transcript(request: web.Request) -> web.StreamResponse:
         record = await _find(request)
     logs.note(session=logged_id(session_id))
 
-    lay_out: LayOut = partial(lay_out_as, name, line_length, track)
+    names = record.names if live is None else dict(live.hub.names)
+    lay_out: LayOut = partial(lay_out_as, name, line_length, track, names)
     finals: Callable[[], Awaitable[Iterable[Final]]]
     if live is None:
         # A session that is open in the store but not live has ended, and the store has not written that yet.
@@ -102,7 +105,7 @@ async def transcript(request: web.Request) -> web.StreamResponse:
         # This includes a session that waits for its publisher after a crash of the server.
         if name == "vtt" and n_captions is not None and track is None:
             growing = request.app[GROWING].of(session_id, line_length)
-            finals, lay_out = partial(_at_once, growing.news(live.hub.finals)), growing.text
+            finals, lay_out = partial(_at_once, growing.news(live.hub.finals)), partial(growing.text, names)
     export = Export((session_id,), name, line_length, n_captions, track)
     text = await request.app[EXPORTS].text(export, finals, lay_out, lambda: request.transport is not None)
     response, part = _ranged(request, memoryview(text), CONTENT_TYPES[name])
@@ -172,21 +175,29 @@ async def delete(request: web.Request) -> web.Response:
 
 
 async def rename(request: web.Request) -> web.Response:
-    """`PATCH /v1/sessions/{id}`: change the title of a session."""
+    """`PATCH /v1/sessions/{id}`: change the title of a session, or the names of its speakers."""
     store, session_id = await _changeable(request)
-    change: SessionChange = await body_of(request, SessionChange)
-    title = title_of({"title": change.title})
-    if not await store.rename(session_id, title):
+    change: SessionChange = await body_of(request, SessionChange, lenient=True)
+    title = None if change.title is None else title_of({"title": change.title})
+    names = checked_names(change.names or {})
+    if title is None and not names:
+        raise InvalidMessage("there is neither a title nor a name")
+    check_speakers(names, (await _find(request)).n_speakers)
+    if not await store.rename(session_id, title, names):
         raise _unknown()
-    request.app[SERVICES].rooms.rename_part(session_id, title)
+    request.app[SERVICES].rooms.rename_part(session_id, title, names)
+    if names:
+        # What only grows, such as segments for players, keeps the names that it has.
+        request.app[EXPORTS].forget(session_id)
     return web.json_response(_as_json(await _find(request)))
 
 
 @dataclass(frozen=True, slots=True)
 class SessionChange:
-    """The body of `PATCH /v1/sessions/{id}`."""
+    """The body of `PATCH /v1/sessions/{id}`. `names` are those of speakers, by their numbers; others stay."""
 
-    title: str
+    title: str | None = None
+    names: dict[str, str] | None = None
 
 
 class GrowingTranscript:
@@ -200,12 +211,12 @@ class GrowingTranscript:
         """Return the finals that may not be in the WebVTT yet."""
         return [final for final in finals if final.utterance not in self._vtt.utterances]
 
-    def text(self, finals: Iterable[Final]) -> str:
-        """Add these finals and return the whole text. Called in threads."""
+    def text(self, names: Names, finals: Iterable[Final]) -> str:
+        """Add these finals, with these names of speakers, and return the whole text. Called in threads."""
         with self._changing:
             for final in finals:
                 if final.utterance not in self._vtt.utterances:
-                    self._vtt.push(final)
+                    self._vtt.push(final, names)
             return self._vtt.text
 
 
@@ -354,6 +365,8 @@ def _as_json(record: SessionRecord) -> dict[str, Any]:
         "started_at": started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "duration_ms": record.duration_ms,
         "finals": record.n_finals,
+        "speakers": record.n_speakers,
+        "names": record.names,
         "room": record.room,
         "room_title": record.room_title,
     }

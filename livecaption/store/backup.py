@@ -262,6 +262,9 @@ def _restore_session(copy: Database, number: int, store: Database) -> None:
             f"INSERT INTO final (session, {columns}) VALUES (?, {', '.join('?' * len(values))})",
             (*new_number, *values),
         )
+    names = copy.execute("SELECT speaker, name FROM speaker_name WHERE session = ?", (number,)).fetchall()
+    for named in names:
+        store.execute("INSERT INTO speaker_name (session, speaker, name) VALUES (?, ?, ?)", (*new_number, *named))
     columns = _columns(copy, "translation", without=("final",))
     for utterance, *rest in copy.execute(
         f"SELECT utterance, {columns} FROM "

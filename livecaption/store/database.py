@@ -6,11 +6,12 @@ disk with each commit. So a commit survives SIGKILL and, if the disk is honest a
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from livecaption.events import Final, Translation
+from livecaption.events import Final, SpeakerNamed, Translation
+from livecaption.recognition import SessionId
 from livecaption.store import rows, schema, search
 from livecaption.store.rows import InterruptedSession, Resumption, RoomRecord, SessionRecord, Statement
 from livecaption.store.search import Excerpt
@@ -115,9 +116,21 @@ class Database:
         if found:
             yield from self.purge()
 
-    def rename(self, session_id: str, title: str) -> Iterator[bool]:
-        """Change the title of a session, and remove the old one, in steps. The first yields whether there is one."""
-        found = self.execute("UPDATE session SET title = ? WHERE id = ?", (title, session_id)).rowcount > 0
+    def rename(self, session_id: str, title: str | None, names: Mapping[int, str]) -> Iterator[bool]:
+        """Change title and names of speakers of a session, and remove the old ones, in steps.
+
+        Args:
+            session_id: the session.
+            title: None: it stays.
+            names: the new names, by the numbers of the speakers.
+
+        The first step yields whether there is such a session.
+        """
+        with self.transaction():
+            renamed = "UPDATE session SET title = coalesce(?, title) WHERE id = ?"
+            found = self.execute(renamed, (title, session_id)).rowcount > 0
+            for speaker, name in names.items():
+                self.execute(*rows.name_speaker(SessionId(session_id), SpeakerNamed(speaker, name)))
         yield found
         if found:
             yield from self.purge()

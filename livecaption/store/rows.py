@@ -4,12 +4,12 @@ Everything to be written is a statement with its values. Each may be executed tw
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from livecaption.events import CaptionWord, Final, TranslatedText, Translation
+from livecaption.events import CaptionWord, Final, SpeakerNamed, TranslatedText, Translation, Turn
 from livecaption.recognition import SessionId
 
 Statement = tuple[str, tuple[Any, ...]]
@@ -71,6 +71,8 @@ class SessionRecord:
         number: no other session has or had it. Later sessions have greater ones, except those that were restored.
         duration_ms: in stream time; up to the last final while the session is open.
         n_finals: number of finals with text.
+        n_speakers: the highest number of a speaker; 0: nobody has one.
+        names: the names of speakers who have one, by their numbers.
         room, room_title: name and title of the room that it is a part of, or the title of the first part of its event;
             None: of none.
     """
@@ -84,6 +86,8 @@ class SessionRecord:
     started_at_ms: int
     duration_ms: int
     n_finals: int
+    n_speakers: int
+    names: Mapping[int, str] = field(hash=False)
     room: str | None
     room_title: str | None
 
@@ -153,6 +157,8 @@ class InterruptedSession:
 
 SESSION_COLUMNS = (
     "session.number, id, session.title, language, private, state, started_at_ms, duration_ms, n_finals, "
+    "n_speakers, "
+    "(SELECT json_group_array(json_array(speaker, name)) FROM speaker_name WHERE session = session.number), "
     "(SELECT name FROM room WHERE room.number = session.room), "
     "(SELECT coalesce(nullif(title, ''), (SELECT title FROM session AS first WHERE first.room = session.room "
     "AND first.event = session.event ORDER BY first.started_at_ms, first.number LIMIT 1)) "
@@ -162,7 +168,7 @@ ROOM_COLUMNS = "name, title, publisher_token_hash, reader_token_hash, created_at
 UNUSED_ROOM = "NOT EXISTS (SELECT 1 FROM session WHERE session.room = room.number)"
 WAITING_ROOM = "event = 0 AND ended_at_ms IS NULL AND created_at_ms >= ?"
 """Condition for unused rooms: the room waits for its first part (`RoomRecord.waits`)."""
-FINAL_COLUMNS = "utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel"
+FINAL_COLUMNS = "utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel, turns"
 TRANSLATIONS_COLUMN = (
     "(SELECT json_group_array(json_array(language, text)) FROM "
     "(SELECT language, text FROM translation WHERE translation.final = final.number ORDER BY seq))"
@@ -204,7 +210,7 @@ def append(session_id: SessionId, final: Final, seq: int, shift_ms: int = 0) -> 
     """
     return (
         f"INSERT INTO final (session, {FINAL_COLUMNS}, seq, shift_ms) "
-        "SELECT number, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM session WHERE id = ? ON CONFLICT DO NOTHING",
+        "SELECT number, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM session WHERE id = ? ON CONFLICT DO NOTHING",
         (*final_to_row(final), seq, shift_ms, session_id),
     )
 
@@ -216,6 +222,15 @@ def translate(session_id: SessionId, translation: Translation, seq: int) -> Stat
         "FROM final JOIN session ON session.number = final.session WHERE session.id = ? AND utterance = ? "
         "ON CONFLICT DO NOTHING",
         (translation.language, translation.text, seq, session_id, translation.utterance),
+    )
+
+
+def name_speaker(session_id: SessionId, named: SpeakerNamed) -> Statement:
+    """Return a statement that writes the name of a speaker, unless the session was deleted meanwhile."""
+    return (
+        "INSERT INTO speaker_name (session, speaker, name) SELECT number, ?, ? FROM session WHERE id = ? "
+        "ON CONFLICT DO UPDATE SET name = excluded.name",
+        (named.speaker, named.name, session_id),
     )
 
 
@@ -274,13 +289,12 @@ def put_room(room: RoomRecord, max_unused: int, oldest_waiting_ms: int) -> list[
 
 def final_to_row(final: Final) -> tuple[Any, ...]:
     """Return the values of `FINAL_COLUMNS`."""
-    words = None
+    words = turns = None
     if final.words is not None:
-        words = json.dumps(
-            [[word.word, word.start_ms, word.end_ms, word.confidence] for word in final.words],
-            ensure_ascii=False,
-            separators=(",", ":"),
-        )
+        words = _compact([_word_to_list(word) for word in final.words])
+    if final.turns is not None:
+        # The text is there already.
+        turns = _compact([[turn.speaker, len(turn.text), turn.start_ms, turn.end_ms] for turn in final.turns])
     return (
         final.utterance,
         final.text,
@@ -291,12 +305,13 @@ def final_to_row(final: Final) -> tuple[Any, ...]:
         final.latency_ms,
         words,
         final.channel,
+        turns,
     )
 
 
 def final_from_row(row: Sequence[Any]) -> Final:
     """Return the final of a row with the values of `FINAL_COLUMNS`."""
-    utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel = row
+    utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel, turns = row
     return Final(
         utterance,
         text,
@@ -307,7 +322,24 @@ def final_from_row(row: Sequence[Any]) -> Final:
         latency_ms,
         None if words is None else tuple(CaptionWord(*word) for word in json.loads(words)),
         channel,
+        turns=None if turns is None else tuple(_turns(text, json.loads(turns))),
     )
+
+
+def _word_to_list(word: CaptionWord) -> list[Any]:
+    speaker = () if word.speaker is None else (word.speaker,)
+    return [word.word, word.start_ms, word.end_ms, word.confidence, *speaker]
+
+
+def _turns(text: str, stored: Sequence[Sequence[Any]]) -> Iterator[Turn]:
+    begin = 0
+    for speaker, n_characters, start_ms, end_ms in stored:
+        yield Turn(speaker, text[begin : begin + n_characters], start_ms, end_ms)
+        begin += n_characters
+
+
+def _compact(values: list[Any]) -> str:
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
 def with_translations(final: Final, column: str) -> Final:
@@ -318,7 +350,8 @@ def with_translations(final: Final, column: str) -> Final:
 
 def session_from_row(row: tuple[Any, ...]) -> SessionRecord:
     """Return the session of a row with the values of `SESSION_COLUMNS`."""
-    number, session_id, title, language, private, state, started_at_ms, duration_ms, n_finals, *room = row
+    number, session_id, title, language, private, state, started_at_ms, duration_ms, n_finals, *rest = row
+    n_speakers, names, *room = rest
     return SessionRecord(
         number,
         SessionId(session_id),
@@ -329,5 +362,7 @@ def session_from_row(row: tuple[Any, ...]) -> SessionRecord:
         started_at_ms,
         duration_ms,
         n_finals,
+        n_speakers,
+        dict(json.loads(names)),
         *room,
     )

@@ -133,6 +133,23 @@ MIGRATIONS = (
     ALTER TABLE session ADD COLUMN event INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX room_name ON room (name COLLATE NOCASE);
     """,
+    # 11: the turns of a final as a list of [speaker, length in characters, start_ms, end_ms], or NULL if speakers
+    # are not distinguished; the highest number of a speaker in a session; the names of speakers.
+    """
+    ALTER TABLE final ADD COLUMN turns TEXT;
+    ALTER TABLE session ADD COLUMN n_speakers INTEGER NOT NULL DEFAULT 0;
+    CREATE TRIGGER final_spoken AFTER INSERT ON final WHEN new.turns IS NOT NULL BEGIN
+        UPDATE session SET n_speakers = max(
+            n_speakers, coalesce((SELECT max(json_extract(value, '$[0]')) FROM json_each(new.turns)), 0)
+        ) WHERE number = new.session;
+    END;
+    CREATE TABLE speaker_name (
+        session INTEGER NOT NULL REFERENCES session ON DELETE CASCADE,
+        speaker INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        PRIMARY KEY (session, speaker)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

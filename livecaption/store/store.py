@@ -6,11 +6,11 @@ server. If that takes longer than `MAX_HOLD_S`, captions are sent before it: see
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from livecaption.events import Final, Translation
+from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
 from livecaption.store.rows import InterruptedSession, NewSession, Resumption, RoomRecord, SessionRecord
 from livecaption.store.search import Excerpt
@@ -108,6 +108,9 @@ class Store(Protocol):
     def translate(self, session_id: SessionId, translation: Translation, seq: int, written: Callable[[], None]) -> None:
         """Append the translation of a final. `seq` is the number of its event."""
 
+    def name_speaker(self, session_id: SessionId, named: SpeakerNamed, written: Callable[[], None]) -> None:
+        """Write the name of a speaker, which replaces an older one."""
+
     def checkpoint(self, session_id: SessionId, checkpoint_ms: int, shift_ms: int = 0) -> None:
         """Note that audio before this point is transcribed or silent, so that a restarted server does not need it.
 
@@ -133,11 +136,13 @@ class Store(Protocol):
             StoreFailed: the session or traces of it are still there.
         """
 
-    async def rename(self, session_id: str, title: str) -> bool:
-        """Change the title of a session, and its words in the index. Return whether there is one.
+    async def rename(self, session_id: str, title: str | None, names: Mapping[int, str]) -> bool:
+        """Change the title of a session and its words in the index, and names of speakers. Return whether there is one.
+
+        `title`: None: it stays. `names`: the new ones, by the numbers of the speakers.
 
         Raises:
-            StoreFailed: the title is the old one, or traces of that are still there.
+            StoreFailed: all is as it was, or traces of that are still there.
         """
 
     # Servers that share a store

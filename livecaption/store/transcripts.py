@@ -10,7 +10,7 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from livecaption.errors import StoreFailed, StoreUnusable
-from livecaption.events import Final, Translation
+from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows
 from livecaption.store.config import NO_HOME, StoreConfig
@@ -126,6 +126,9 @@ class TranscriptStore:
     def translate(self, session_id: SessionId, translation: Translation, seq: int, written: Callable[[], None]) -> None:
         self._submit([rows.translate(session_id, translation, seq)], written)
 
+    def name_speaker(self, session_id: SessionId, named: SpeakerNamed, written: Callable[[], None]) -> None:
+        self._submit([rows.name_speaker(session_id, named)], written)
+
     def checkpoint(self, session_id: SessionId, checkpoint_ms: int, shift_ms: int = 0) -> None:
         self._submit([rows.checkpoint(session_id, checkpoint_ms, shift_ms)], ignore)
 
@@ -144,8 +147,8 @@ class TranscriptStore:
     async def delete(self, session_id: str) -> bool:
         return await self._do(lambda database: database.delete(session_id))
 
-    async def rename(self, session_id: str, title: str) -> bool:
-        return await self._do(lambda database: database.rename(session_id, title))
+    async def rename(self, session_id: str, title: str | None, names: Mapping[int, str]) -> bool:
+        return await self._do(lambda database: database.rename(session_id, title, names))
 
     def _submit(self, statements: list[Statement], written: Callable[[], None]) -> None:
         if self._writer.submit(*statements):

@@ -124,7 +124,7 @@ def decode_what_can_be(data: bytes, **how: Any) -> tuple[Samples, tuple[str, boo
     return np.concatenate(decoded), None
 
 
-@pytest.mark.parametrize("name", CONTAINERS)
+@for_each("name", CONTAINERS)
 def test_audio_of_a_container_is_decoded_as_it_was_encoded(name: str) -> None:
     samples = decode(container_of(name))
     assert samples.dtype == np.float32
@@ -149,7 +149,7 @@ def test_a_rate_that_changes_on_the_way_is_followed() -> None:
         assert peak_hz(inner) == pytest.approx(440, abs=1)
 
 
-@pytest.mark.parametrize("name", CONTAINERS)
+@for_each("name", CONTAINERS)
 def test_bytes_cut_anywhere_give_the_same_audio(name: str) -> None:
     data = container_of(name)
     for piece_bytes, sent in ((1, data[:3000]), (333, data)):  # all of it one by one would take seconds
@@ -159,7 +159,7 @@ def test_bytes_cut_anywhere_give_the_same_audio(name: str) -> None:
         assert np.array_equal(decoded, whole)
 
 
-@pytest.mark.parametrize("name", CONTAINERS)
+@for_each("name", CONTAINERS)
 def test_a_container_that_ends_early_gives_what_it_held(name: str) -> None:
     data = container_of(name)
     whole = decode(data)
@@ -171,7 +171,7 @@ def test_a_container_that_ends_early_gives_what_it_held(name: str) -> None:
         np.testing.assert_allclose(decoded[:-160], whole[: len(decoded) - 160], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["webm as recorders send it", "ogg", "fragmented mp4", "wav of floats", "mp3"])
+@for_each("name", ["webm as recorders send it", "ogg", "fragmented mp4", "wav of floats", "mp3"])
 def test_audio_comes_while_the_rest_is_still_being_sent(name: str) -> None:
     """Half a second after it was sent."""
     data = container_of(name)
@@ -229,14 +229,14 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
+@for_each("what", REFUSED)
 def test_a_container_that_cannot_be_decoded_is_refused(what: str) -> None:
     with pytest.raises(InvalidAudio) as refusal:
         decode(REFUSED[what]())
     assert (refusal.value.code, refusal.value.fatal) == ("invalid_container", True)
 
 
-@pytest.mark.parametrize("name", CONTAINERS)
+@for_each("name", CONTAINERS)
 def test_a_damaged_container_raises_nothing_but_our_errors(name: str) -> None:
     for seed, n_bytes in enumerate((1, 8, 64)):
         chance = np.random.default_rng([list(CONTAINERS).index(name), seed])
@@ -268,8 +268,8 @@ def test_a_source_that_can_seek_may_have_its_index_at_the_end() -> None:
     assert len(samples) == pytest.approx(N_SAMPLES, abs=2000)
 
 
-@pytest.mark.parametrize("name", ["webm", "mp3", "wav of floats"])
-@pytest.mark.parametrize("kind", [ConnectionAbortedError, ValueError])
+@for_each("name", ["webm", "mp3", "wav of floats"])
+@for_each("kind", [ConnectionAbortedError, ValueError])
 def test_an_error_of_the_source_comes_out_as_it_is(name: str, kind: type[Exception]) -> None:
     """The stream was aborted: that is not the container's fault."""
     data = container_of(name)
@@ -297,9 +297,7 @@ def test_a_reader_may_stop_in_the_middle() -> None:
     assert not pipe.closed
 
 
-@pytest.mark.parametrize(
-    ("name", "duration_s"), [("wav", 1.0), ("flac", 1.0), ("mp3", 1.0), ("webm as recorders send it", None)]
-)
+@for_each(("name", "duration_s"), [("wav", 1.0), ("flac", 1.0), ("mp3", 1.0), ("webm as recorders send it", None)])
 def test_the_length_is_reported_where_the_head_has_it(name: str, duration_s: float | None) -> None:
     opened = []
     list(decode_container(io.BytesIO(container_of(name)), opened.append))
@@ -336,7 +334,7 @@ SURROUND = {
 }
 
 
-@pytest.mark.parametrize("name", SURROUND)
+@for_each("name", SURROUND)
 def test_all_channels_are_averaged(name: str) -> None:
     """Eight planes are all that FFmpeg's frame has room for, with no null pointer behind them."""
     container, codec, sample_format, layout = SURROUND[name]

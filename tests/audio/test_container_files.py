@@ -175,7 +175,7 @@ def local(name: str) -> bytes:
     return container(muxer, [Track(tone(rate_hz), codec, rate_hz)], picture=name in ("mpg", "vob"))
 
 
-@pytest.mark.parametrize("name", LOCAL)
+@for_each("name", LOCAL)
 def test_a_file_of_any_common_format_is_read(name: str) -> None:
     samples, _ = decode_file(local(name))
     assert pitch_hz(samples) == 440
@@ -216,7 +216,7 @@ def test_an_mp4_that_is_no_stream_is_refused_with_the_reason() -> None:
     assert "index at the end" in refusal(container("mp4", [Track(tone(), "aac")]))
 
 
-@pytest.mark.parametrize("name", LOCAL)
+@for_each("name", LOCAL)
 def test_a_damaged_file_raises_nothing_but_our_errors(name: str) -> None:
     for seed, n_bytes in enumerate((1, 8, 64)):
         chance = np.random.default_rng([list(LOCAL).index(name), seed])
@@ -233,7 +233,7 @@ def test_a_damaged_file_raises_nothing_but_our_errors(name: str) -> None:
 PCM = (tone(16_000) * 32767).astype("<i2").tobytes()
 
 
-@pytest.mark.parametrize("stated_bytes", [0, 2, 16_000, 2**31 - 1, 2**31, 2**32 - 100, 2**32 - 1])
+@for_each("stated_bytes", [0, 2, 16_000, 2**31 - 1, 2**31, 2**32 - 100, 2**32 - 1])
 def test_a_wav_of_any_stated_length_is_read_to_its_end(stated_bytes: int) -> None:
     data = wav(PCM, stated_bytes=stated_bytes)
     whole = decode(wav(PCM))
@@ -241,8 +241,8 @@ def test_a_wav_of_any_stated_length_is_read_to_its_end(stated_bytes: int) -> Non
     assert np.array_equal(decode(data), whole)
 
 
-@pytest.mark.parametrize("stated_bytes", [None, 0, 2**32 - 1])
-@pytest.mark.parametrize("rate_hz", [16_000, 44_100])
+@for_each("stated_bytes", [None, 0, 2**32 - 1])
+@for_each("rate_hz", [16_000, 44_100])
 def test_pieces_that_are_whole_wavs_are_one_stream(rate_hz: int, stated_bytes: int | None) -> None:
     """Not a bit differs from one WAV: a resampler that began again would click at each piece."""
     piece_bytes = rate_hz // 4 * 2
@@ -284,7 +284,7 @@ def piece(name: str) -> bytes:
     return container(muxer, [Track(tone(), codec)], options=options, live=live)
 
 
-@pytest.mark.parametrize("name", PIECES)
+@for_each("name", PIECES)
 def test_pieces_that_are_whole_containers_are_all_read(name: str) -> None:
     one = decode(piece(name))
     assert len(decode(piece(name) * 3)) == pytest.approx(3 * len(one), abs=1000)
@@ -319,8 +319,8 @@ def pitches_hz(samples: Samples) -> list[float]:
     return [pitch_hz(channel) for channel in samples.T]
 
 
-@pytest.mark.parametrize("as_file", [True, False])
-@pytest.mark.parametrize(
+@for_each("as_file", [True, False])
+@for_each(
     ("name", "codec", "layout", "rate_hz"),
     [
         ("wav", "pcm_s16le", "stereo", 16_000),

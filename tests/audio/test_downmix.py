@@ -8,6 +8,7 @@ import pytest
 
 from livecaption.audio.downmix import Downmixer
 from livecaption.audio.formats import Samples
+from tests.support.cases import for_each
 from tests.support.properties import StageProperties
 from tests.support.streaming import jfk_pcm
 
@@ -50,7 +51,7 @@ ADDING = {
 }
 
 
-@pytest.mark.parametrize("name", ADDING)
+@for_each("name", ADDING)
 def test_channels_that_do_not_cancel_are_averaged(name: str) -> None:
     """Not a bit of the mix differs, because all that was measured with it holds on."""
     channels = ADDING[name]()
@@ -66,7 +67,7 @@ CANCELLING = {
 }
 
 
-@pytest.mark.parametrize("name", CANCELLING)
+@for_each("name", CANCELLING)
 def test_of_channels_that_cancel_one_is_taken(name: str) -> None:
     """JFK begins to speak after 0.3 s. No more than the first 0.1 s of that may be lost."""
     channels = CANCELLING[name]()

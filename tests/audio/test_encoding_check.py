@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,13 +78,13 @@ def hints(data: bytes, declared: str = "pcm_s16le", channels: int = 1) -> list[s
     return [hint for at in range(0, len(data), CHUNK_BYTES) if (hint := check.push(data[at : at + CHUNK_BYTES]))]
 
 
-@pytest.mark.parametrize("declared", SAMPLE_BYTES)
+@for_each("declared", SAMPLE_BYTES)
 def test_speech_in_the_declared_encoding_passes(declared: str) -> None:
     found = {clip.stem: hints(ENCODERS[declared](read(clip)), declared) for clip in CLIPS}
     assert found == {clip.stem: [] for clip in CLIPS}
 
 
-@pytest.mark.parametrize("sent", ["pcm_f32le", "pcm_s24le", "pcm_s32le", *FOREIGN])
+@for_each("sent", ["pcm_f32le", "pcm_s24le", "pcm_s32le", *FOREIGN])
 def test_other_samples_sent_as_16_bit_integers_are_named(sent: str) -> None:
     encode = {**ENCODERS, **FOREIGN}[sent]
     found = {clip.stem: hints(encode(read(clip))) for clip in CLIPS}
@@ -170,7 +169,7 @@ def sine(pitch_hz: float) -> Array:
     return tone
 
 
-@pytest.mark.parametrize("declared", SAMPLE_BYTES)
+@for_each("declared", SAMPLE_BYTES)
 def test_a_tone_that_longer_samples_would_fold_into_a_low_one_passes(declared: str) -> None:
     for pitch_hz in (440, 2000, 3907, 4000, 4030, 4154, 5274, 5333, 7950):
         tone = sine(pitch_hz)

@@ -62,13 +62,13 @@ def decode(data: bytes, *, as_file: bool) -> Samples:
     return np.concatenate(pieces)
 
 
-@pytest.mark.parametrize(("name", "as_file"), LATE)
+@for_each(("name", "as_file"), LATE)
 def test_audio_that_begins_late_is_at_its_time(name: str, as_file: bool) -> None:
     spans = loud_spans(decode(encoded(name, begin_s=4.9), as_file=as_file))
     assert spans == [(pytest.approx(4.9, abs=0.1), pytest.approx(5.9, abs=0.15))]
 
 
-@pytest.mark.parametrize(("name", "as_file"), WITH_HOLES)
+@for_each(("name", "as_file"), WITH_HOLES)
 def test_a_hole_in_the_time_stamps_is_silence(name: str, as_file: bool) -> None:
     first, second = loud_spans(decode(encoded(name, hole=(0.5, 10.0)), as_file=as_file))
     assert first == (pytest.approx(0.0, abs=0.1), pytest.approx(0.5, abs=0.1))
@@ -106,9 +106,7 @@ def test_wavs_of_all_widths_and_rates_are_read(codec: str, rate_hz: int) -> None
     assert np.abs(samples).max() == pytest.approx(0.5, abs=0.02)
 
 
-@pytest.mark.parametrize(
-    ("name", "codec"), [("wav", "pcm_s16le"), ("flac", "flac"), ("webm", "libopus"), ("mp3", "mp3")]
-)
+@for_each(("name", "codec"), [("wav", "pcm_s16le"), ("flac", "flac"), ("webm", "libopus"), ("mp3", "mp3")])
 def test_channels_that_cancel_each_other_do_not_become_silence(name: str, codec: str) -> None:
     channels = np.stack((tone(), -tone()))
     data = container(name, [Track(channels, codec, layout="stereo")])

@@ -50,6 +50,10 @@ class Publisher:
         """Wait for the next translation."""
         return await asyncio.wait_for(self._translations.get(), 20)
 
+    async def name(self, speaker: int, name: str) -> None:
+        """Give a speaker a name."""
+        await self._stream.name(speaker, name)
+
     async def send(self, audio: bytes) -> None:
         """Send audio as it is."""
         await self._stream.send_audio(audio)

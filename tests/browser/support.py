@@ -46,11 +46,18 @@ ALL_SCHEMES: tuple[Scheme, ...] = ("light", "dark", "forced")
 
 @asynccontextmanager
 async def emptied(context: BrowserContext) -> AsyncIterator[BrowserContext]:
-    """Lend a profile to a test. Afterwards, close the test's pages and forget what they stored."""
+    """Lend a profile to a test. Afterwards, close the test's pages and forget what they stored.
+
+    An empty page of the servers' site stays first in it, because the process of its pages ends with the last of them.
+    """
+    if not context.pages:
+        empty = await context.new_page()
+        await empty.route("http://127.0.0.1/", lambda route: route.fulfill(body=""))
+        await empty.goto("http://127.0.0.1/")
     try:
         yield context
     finally:
-        for page in context.pages:
+        for page in context.pages[1:]:
             if page.url.startswith("http"):
                 await page.evaluate("localStorage.clear()")
             await page.close()

@@ -13,7 +13,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 CAPTIONS = """
 async () => {
-  const { RollUp, TranscriptView } = await import('/static/captions.js');
+  const { RollUp } = await import('/static/captions.js');
+  const { TranscriptView } = await import('/static/transcript-view.js');
   const element = (id) => document.getElementById(id);
   element('welcome').hidden = element('transcript-empty').hidden = true;
   const rollUp = new RollUp(element('roll-up'), element('roll-up-lines'));
@@ -127,22 +128,23 @@ async def test_nothing_is_cut_off_in_a_window_of_320_pixels(page: Page) -> None:
     assert await page.evaluate("document.documentElement.scrollWidth") == 320
 
 
-async def test_wide_text_spacing_cuts_nothing_off(page: Page) -> None:
+async def test_wide_text_spacing_cuts_nothing_off(page_at_rest: Page) -> None:
     """WCAG 1.4.12: the spacing that a reader may impose; two lines of captions stay two whole lines."""
-    await page.set_viewport_size({"width": 800, "height": 900})
-    await page.add_style_tag(
+    await page_at_rest.set_viewport_size({"width": 800, "height": 900})
+    spacing = await page_at_rest.add_style_tag(
         content="* { line-height: 1.5 !important; letter-spacing: 0.12em !important; word-spacing: 0.16em !important }"
         " p { margin-bottom: 2em !important }"
     )
-    assert await page.evaluate("document.documentElement.scrollWidth") == 800
-    cut = await page.evaluate(
+    assert await page_at_rest.evaluate("document.documentElement.scrollWidth") == 800
+    cut = await page_at_rest.evaluate(
         "[...document.querySelectorAll('button, select, label, h1, h2, dd')]"
         ".filter((e) => e.offsetParent && e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0)"
         ".map((e) => e.textContent.trim())"
     )
     assert cut == []
-    line = await page.evaluate("parseFloat(getComputedStyle(document.getElementById('roll-up')).lineHeight)")
-    assert await page.locator("#roll-up").evaluate("(e) => e.clientHeight") >= 2 * line - 1
+    line = await page_at_rest.evaluate("parseFloat(getComputedStyle(document.getElementById('roll-up')).lineHeight)")
+    assert await page_at_rest.locator("#roll-up").evaluate("(e) => e.clientHeight") >= 2 * line - 1
+    await spacing.evaluate("style => style.remove()")
 
 
 async def test_every_control_can_be_hit(page_at_rest: Page) -> None:

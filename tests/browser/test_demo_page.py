@@ -22,12 +22,18 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 # With this the recording is a single utterance.
 ONE_UTTERANCE = ("--silence", "1500")
 SCRIPTED = ("--engine", "scripted")
-SENTENCE = (
-    "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country."
-)
+SENTENCE = "And so, my fellow Americans, ask not what your country can do for you."
+SENTENCE_S = 7.8
 
-# What a first final may take: the model's loading, 11 s of speech, a busy machine.
+# What a first final may take: the model's loading, 8 s of speech, a busy machine.
 SPEECH_TIMEOUT_MS = 40_000
+
+# A user who shares a tab when asked for one, and refuses the microphone.
+SHARES_ALONE = (
+    "--use-fake-device-for-media-stream",
+    "--deny-permission-prompts",
+    "--auto-select-tab-capture-source-by-title=The talk",
+)
 
 OpenPage = Callable[..., Awaitable[Page]]
 
@@ -82,10 +88,11 @@ async def downloaded(page: Page, button: str) -> tuple[str, str]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def president(launch: Launch, tmp_path: Path) -> AsyncIterator[BrowserContext]:
-    """A profile in a browser whose microphone plays a sentence of 11 s, and then silence."""
+    """A profile in a browser whose microphone plays a sentence of 8 s, and then silence."""
     samples, sample_rate_hz = soundfile.read(JFK)
+    samples = np.concatenate([samples[: int(SENTENCE_S * sample_rate_hz)], np.zeros(20 * sample_rate_hz)])
     wav = tmp_path / "jfk.wav"
-    soundfile.write(wav, np.concatenate([samples, np.zeros(2 * sample_rate_hz)]), sample_rate_hz, subtype="PCM_16")
+    soundfile.write(wav, samples, sample_rate_hz, subtype="PCM_16")
     async with await (await launch(*microphone(wav))).new_context() as context:
         yield context
 
@@ -162,18 +169,23 @@ def assert_well_formed(vtt: str) -> None:
         last_end = end
 
 
-async def begin_to_speak(page: Page) -> str:
-    """Start, and return committed words of an utterance that is open."""
-    await press_start(page)
-    stable = page.locator("#roll-up .stable")
+async def begin_to_speak(page: Page, button: str = "Start captions", n_before: int = 0) -> str:
+    """Press the button, and return committed words of an utterance that is open behind so many lines."""
+    await page.get_by_role("button", name=button).click()
+    await expect(page.locator("#roll-up p")).to_have_count(n_before + 1, timeout=SPEECH_TIMEOUT_MS)
+    stable = page.locator("#roll-up .stable").last
     await expect(stable).to_have_text(re.compile(r"\w+ \w+"), timeout=SPEECH_TIMEOUT_MS)
-    await expect(page.locator("#transcript p")).to_have_count(0)
+    await expect(page.locator("#transcript p")).to_have_count(n_before)
     return words(await stable.inner_text())
 
 
-async def test_stop_in_mid_sentence_still_gives_the_last_caption(serve: Serve, open_page: OpenPage) -> None:
+async def test_the_last_caption_comes_when_a_sentence_is_cut_off_by_a_pause_or_the_end_of_the_server(
+    serve: Serve, context: BrowserContext
+) -> None:
+    """And the page does not show a stopped server as still stopping."""
     server = await serve(*SCRIPTED, *ONE_UTTERANCE)
-    page = await open_page(server.url)
+    page = await context.new_page()
+    await page.goto(server.url)
     committed = await begin_to_speak(page)
 
     await page.get_by_role("button", name="Pause captions").click()
@@ -183,13 +195,41 @@ async def test_stop_in_mid_sentence_still_gives_the_last_caption(serve: Serve, o
     await expect(page.locator("#roll-up .tentative")).to_have_text("")
     await expect(page.get_by_role("button", name="Continue captions")).to_be_visible()
 
+    await page.evaluate(
+        """() => {
+          const notice = document.getElementById('notice');
+          window.notices = [];
+          new MutationObserver(() => window.notices.push(notice.textContent)).observe(notice, { childList: true });
+        }"""
+    )
+    committed = await begin_to_speak(page, "Continue captions", n_before=1)
+    server.terminate()
+    await expect(page.locator("#state")).to_have_text("Reconnecting")
+    assert committed in words(await page.locator("#transcript p").last.inner_text())
+    await expect(page.locator("#roll-up .tentative").last).to_have_text("")
+    await expect(page.locator("#notice")).to_have_text(
+        "The server does not take the sound now. Captions go on by themselves once it does."
+    )
+    assert "The server is being stopped." in " ".join(await page.evaluate("notices"))
 
-async def test_the_level_follows_the_sound(scripted_server: Server, open_page: OpenPage) -> None:
+
+async def test_the_level_follows_the_sound_in_a_test_of_the_microphone_and_in_captions(
+    scripted_server: Server, open_page: OpenPage
+) -> None:
     """-60 dB in the silence before and after, far above it in speech; it moves while somebody speaks."""
     page = await open_page(scripted_server.url)
-    meter = page.get_by_role("meter", name="Level")
+    meter, state = page.get_by_role("meter", name="Level"), page.locator("#state")
     await expect(meter).to_have_attribute("aria-valuenow", "-60")
+    await page.get_by_role("button", name="Test microphone").click()
+    await expect(meter).not_to_have_attribute("aria-valuenow", "-60")
+    await expect(state).to_have_text("Ready")
+    await page.get_by_role("button", name="Stop the test").click()
+    await expect(meter).to_have_attribute("aria-valuenow", "-60")
+    await page.get_by_role("button", name="Test microphone").click()
+    await expect(meter).not_to_have_attribute("aria-valuenow", "-60")
     await press_start(page)
+    await expect(state).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
+    await expect(page.get_by_role("button", name=re.compile("test", re.I))).to_be_hidden()
     levels: set[str] = set()
     while len(levels) < 4:
         before = await meter.get_attribute("aria-valuenow")
@@ -198,6 +238,7 @@ async def test_the_level_follows_the_sound(scripted_server: Server, open_page: O
     assert all(-60 <= int(level) <= 0 for level in levels)
     assert max(map(int, levels)) > -30
     await page.get_by_role("button", name="Pause captions").click()
+    await expect(state).to_have_text("Paused")
     await expect(meter).to_have_attribute("aria-valuenow", "-60")
 
 
@@ -218,55 +259,29 @@ async def test_keyboard_alone_starts_and_pauses(scripted_server: Server, open_pa
     await expect(state).to_have_text("Paused")
 
 
-async def test_space_in_a_list_does_not_start(scripted_server: Server, open_page: OpenPage) -> None:
+async def test_captions_are_announced_only_when_asked_and_that_and_the_appearance_are_remembered(
+    scripted_server: Server, open_page: OpenPage
+) -> None:
+    """Space on the switch does not start captions."""
     page = await open_page(scripted_server.url)
-    await page.get_by_label("Announce captions").focus()
-    await page.keyboard.press("Space")
-    await expect(page.get_by_label("Announce captions")).to_be_checked()
-    await expect(page.locator("#state")).to_have_text("Ready")
-
-
-async def test_captions_are_announced_only_when_asked(scripted_server: Server, open_page: OpenPage) -> None:
-    """The choice is remembered."""
-    page = await open_page(scripted_server.url)
-    log = page.get_by_role("log", name="Transcript")
+    log, announce = page.get_by_role("log", name="Transcript"), page.get_by_label("Announce captions")
     await expect(log).to_have_attribute("aria-live", "off")
-    await page.get_by_label("Announce captions").check()
+    await announce.focus()
+    await page.keyboard.press("Space")
+    await expect(announce).to_be_checked()
+    await expect(page.locator("#state")).to_have_text("Ready")
     await expect(log).to_have_attribute("aria-live", "polite")
+    larger = page.get_by_role("button", name="Larger captions")
+    await larger.click()
+    await larger.evaluate("button => { for (let n = 0; n < 11; n += 1) button.click() }")
+    await page.get_by_role("button", name="Options").click()
+    await page.get_by_role("combobox", name="Captions").select_option("yellow-on-black")
+    await page.get_by_role("button", name="Done").click()
     await page.reload()
     await expect(log).to_have_attribute("aria-live", "polite")
-
-
-async def test_a_server_that_is_stopped_still_gives_the_last_caption(serve: Serve, open_page: OpenPage) -> None:
-    server = await serve(*SCRIPTED, *ONE_UTTERANCE)
-    page = await open_page(server.url)
-    committed = await begin_to_speak(page)
-
-    server.terminate()
-    await expect(page.locator("#state")).to_have_text("Reconnecting")
-    assert committed in words(await page.locator("#transcript").inner_text())
-    await expect(page.locator("#roll-up .tentative")).to_have_text("")
-    await expect(page.locator("#roll-up .tentative")).to_have_text("")
-
-
-async def test_the_page_does_not_show_a_stopped_server_as_still_stopping(serve: Serve, context: BrowserContext) -> None:
-    server = await serve(*SCRIPTED)
-    page = await context.new_page()
-    await page.goto(server.url)
-    await page.evaluate(
-        """() => {
-          const notice = document.getElementById('notice');
-          window.notices = [];
-          new MutationObserver(() => window.notices.push(notice.textContent)).observe(notice, { childList: true });
-        }"""
-    )
-    await press_start(page)
-    await expect(page.locator("#roll-up .stable").last).to_have_text(re.compile(r"\w"), timeout=SPEECH_TIMEOUT_MS)
-    server.terminate()
-    await expect(page.locator("#notice")).to_have_text(
-        "The server does not take the sound now. Captions go on by themselves once it does."
-    )
-    assert "The server is being stopped." in " ".join(await page.evaluate("notices"))
+    await expect(page.locator("#caption-size")).to_have_text("200 %")
+    await expect(page.locator("#stage")).to_have_css("background-color", "rgb(0, 0, 0)")
+    await expect(page.locator("#stage")).to_have_css("color", "rgb(255, 230, 0)")
 
 
 async def test_the_page_shows_that_the_server_does_not_answer(serve: Serve, context: BrowserContext) -> None:
@@ -378,7 +393,7 @@ async def test_a_microphone_allowed_after_cancelling_is_closed_at_once(
 async def test_the_sound_of_a_tab_is_captioned_until_it_is_closed(
     scripted_server: Server, launch: Launch, speech_wav: Path
 ) -> None:
-    browser = await launch("--auto-select-tab-capture-source-by-title=The talk", whole=True)
+    browser = await launch(*SHARES_ALONE, whole=True)
     async with await browser.new_context() as context:
         talk = await context.new_page()
         await talk.route("http://talk.test/speech.wav", lambda route: route.fulfill(path=speech_wav))
@@ -388,7 +403,7 @@ async def test_the_sound_of_a_tab_is_captioned_until_it_is_closed(
 
         page = await context.new_page()
         await page.goto(scripted_server.url)
-        await page.get_by_label("Sound").select_option("Tab or screen sound")
+        await page.locator("#source").select_option("Tab or screen sound")
         await press_start(page)
         await expect(page.locator("#transcript p").first).to_contain_text("One two", timeout=SPEECH_TIMEOUT_MS)
 
@@ -403,7 +418,7 @@ async def test_a_share_without_sound_is_explained(scripted_server: Server, open_
     await page.evaluate(
         "navigator.mediaDevices.getDisplayMedia = async () => document.createElement('canvas').captureStream()"
     )
-    await page.get_by_label("Sound").select_option("Tab or screen sound")
+    await page.locator("#source").select_option("Tab or screen sound")
     await press_start(page)
     await expect(page.get_by_role("alert")).to_contain_text("The share has no sound")
     await expect(page.locator("#state")).to_have_text("Not started")
@@ -414,7 +429,7 @@ async def test_a_reader_who_scrolled_back_is_left_in_peace(scripted_server: Serv
     page = await open_page(scripted_server.url)
     seen = await page.evaluate(
         """async () => {
-          const { TranscriptView } = await import('/static/captions.js');
+          const { TranscriptView } = await import('/static/transcript-view.js');
           const [log, jump] = [document.getElementById('transcript'), document.getElementById('jump')];
           const view = new TranscriptView(log, jump);
           const add = (n) => view.add({ text: `Sentence ${n}.`, startMs: n * 1000, language: 'en' });
@@ -437,7 +452,7 @@ async def test_a_reader_who_scrolled_back_is_left_in_peace(scripted_server: Serv
     await expect(page.locator("#transcript p").last).to_be_in_viewport()
 
 
-async def test_a_token_is_asked_for_once_and_remembered_on_request(
+async def test_a_token_is_taken_out_of_the_address_or_asked_for_once_and_remembered_on_request(
     serve: Serve, context: BrowserContext, tmp_path: Path
 ) -> None:
     """The page shows that a wrong one is refused, and so is one that does not allow to stream. Enter confirms the right
@@ -445,6 +460,13 @@ async def test_a_token_is_asked_for_once_and_remembered_on_request(
     file = tmp_path / "keys.toml"
     file.write_text(as_toml(Key("Archive", frozenset({Role.READ}), hash_of(b"lc_reader"))))
     server = await serve(*SCRIPTED, "--token", "säcret+/=", "--tokens", str(file))
+    by_address = await context.new_page()
+    await by_address.goto(f"{server.url}#token=säcret+/=")
+    await press_start(by_address)
+    await expect(by_address.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
+    assert by_address.url == server.url
+    await by_address.get_by_role("button", name="Pause captions").click()
+
     page = await context.new_page()
     await page.goto(server.url)
     await press_start(page)
@@ -475,14 +497,6 @@ async def test_a_token_is_asked_for_once_and_remembered_on_request(
     await expect(later.get_by_role("status")).to_have_text("Ready")
 
 
-async def test_a_token_in_the_address_is_used_and_taken_out_of_it(serve: Serve, open_page: OpenPage) -> None:
-    server = await serve(*SCRIPTED, "--token", "s3cret+/=")
-    page = await open_page(f"{server.url}#token=s3cret+/=")
-    await press_start(page)
-    await expect(page.locator("#state")).to_have_text("Live", timeout=SPEECH_TIMEOUT_MS)
-    assert page.url == server.url
-
-
 async def test_a_model_of_one_language_offers_it_alone_and_is_named(server: Server, open_page: OpenPage) -> None:
     page = await open_page(server.url)
     languages = page.locator("#language")
@@ -509,7 +523,7 @@ async def test_the_page_shows_that_the_model_does_not_support_a_language(
 
 
 async def test_a_refused_microphone_is_explained(scripted_server: Server, launch: Launch) -> None:
-    browser = await launch("--use-fake-device-for-media-stream", "--deny-permission-prompts", whole=True)
+    browser = await launch(*SHARES_ALONE, whole=True)
     async with await browser.new_page() as page:
         await page.goto(scripted_server.url)
         await press_start(page)
@@ -518,11 +532,10 @@ async def test_a_refused_microphone_is_explained(scripted_server: Server, launch
         await expect(page.locator("#state")).to_have_text("Not started")
 
 
-async def test_an_insecure_address_is_explained_with_its_ways_out(serve: Serve, launch: Launch) -> None:
+async def test_an_insecure_address_is_explained_with_its_ways_out(serve: Serve, speaking_browser: Browser) -> None:
     """Browsers hide the microphone from plain http, except on the machine itself."""
     server = await serve(*SCRIPTED, "--allowed-host", "livecaption.test")
-    browser = await launch("--host-resolver-rules=MAP livecaption.test 127.0.0.1")
-    async with await browser.new_page() as page:
+    async with await speaking_browser.new_page() as page:
         await page.goto(f"http://livecaption.test:{server.port}/")
         alert = page.get_by_role("alert")
         await expect(alert).to_contain_text("Browsers do not allow the microphone at this address")
@@ -581,19 +594,6 @@ async def test_a_transcript_that_was_not_downloaded_is_not_cleared_without_askin
     await clear.click()
     await expect(dialog).not_to_be_visible()
     await expect(captions).to_have_count(0)
-
-
-async def test_appearance_is_remembered(scripted_server: Server, open_page: OpenPage) -> None:
-    page = await open_page(scripted_server.url)
-    for _ in range(12):
-        await page.get_by_role("button", name="Larger captions").click()
-    await page.get_by_role("button", name="Options").click()
-    await page.get_by_role("combobox", name="Captions").select_option("yellow-on-black")
-    await page.get_by_role("button", name="Done").click()
-    await page.reload()
-    await expect(page.locator("#caption-size")).to_have_text("200 %")
-    await expect(page.locator("#stage")).to_have_css("background-color", "rgb(0, 0, 0)")
-    await expect(page.locator("#stage")).to_have_css("color", "rgb(255, 230, 0)")
 
 
 async def test_slow_networks_lose_the_oldest_sound_and_the_page_shows_it(

@@ -51,3 +51,19 @@ async def test_of_sound_that_waits_too_long_the_oldest_is_dropped(module_page: P
     kept = await kept_after(module_page, "dropped = sound.dropWaiting(25); sound.rewind(30)")
     assert (kept["dropped"], kept["first"], kept["end"]) == (40, 30, 60)
     assert kept["samples"] == [*range(30, 40), *range(80, 100)]
+
+
+async def test_samples_of_several_channels_are_counted_once(module_page: Page) -> None:
+    """Five samples of each of two channels are sent again from the third on."""
+    kept = await module_page.evaluate(
+        """async () => {
+          const { KeptSound } = await import('/kept-sound.js');
+          const sound = new KeptSound(2);
+          sound.push(Int16Array.from({ length: 10 }, (_, k) => k));
+          const waiting = sound.nWaitingSamples;
+          sound.next();
+          sound.rewind(2);
+          return { waiting, first: sound.firstSample, end: sound.endSample, samples: [...sound.next()] };
+        }"""
+    )
+    assert kept == {"waiting": 5, "first": 2, "end": 5, "samples": list(range(4, 10))}

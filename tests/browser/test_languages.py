@@ -88,6 +88,13 @@ async def _with_language(route: Route, code: str) -> None:
     await route.fulfill(body=changed, content_type="text/javascript")
 
 
+async def _of_one_language(route: Route) -> None:
+    """Let the page show a model that supports English alone, which it names."""
+    answer = await route.fetch()
+    model = {"name": "tiny.en", "languages": ["en"]}
+    await route.fulfill(response=answer, json={**await answer.json(), "model": model})
+
+
 def not_in(catalogue: dict[str, str], texts: list[str]) -> list[str]:
     """Return those texts that are none of the translations, although they need one."""
     parts = [part for words in catalogue.values() for part in re.split(r"</?\d>", words)]
@@ -98,29 +105,31 @@ def not_in(catalogue: dict[str, str], texts: list[str]) -> list[str]:
 
 
 async def test_every_text_of_the_pages_is_in_the_language_of_the_browser(
-    server: Server, in_language: InLanguage
+    scripted_server: Server, in_language: InLanguage
 ) -> None:
     austrian = await in_language("de-AT")
+    await austrian.route("**/v1/info", _of_one_language)
     for path, words in (
         ("", "Untertitel starten"),
         ("watch/hall", "Unter diesem Link gibt es keine Untertitel"),
         ("sessions", "Transkripte"),
         ("stats", "Offene Übertragungen"),
     ):
-        page = await opened(austrian, server.url + path)
+        page = await opened(austrian, scripted_server.url + path)
         await expect(page.locator("html")).to_have_attribute("lang", "de")
         await expect(page.get_by_text(words).first).to_be_visible()
         assert not_in(GERMAN, await page.evaluate(TEXTS)) == [], path
         if path == "":
+            await expect(page.get_by_text("Modell tiny.en")).to_be_visible()
             sentence = "import('/static/words.js').then(({ otherLanguageWords }) => otherLanguageWords('en'))"
             assert (await page.evaluate(sentence)).startswith("Ist das Englisch?")
         await page.close()
 
 
 async def test_a_language_without_a_catalogue_leaves_english_until_another_is_chosen(
-    server: Server, in_language: InLanguage
+    scripted_server: Server, in_language: InLanguage
 ) -> None:
-    page = await opened(await in_language("fi-FI"), server.url + "watch/hall")
+    page = await opened(await in_language("fi-FI"), scripted_server.url + "watch/hall")
     await expect(page.locator("html")).to_have_attribute("lang", "en")
     await expect(page.get_by_text("There are no captions at this link")).to_be_visible()
     await page.get_by_role("button", name="Options").click()
@@ -129,14 +138,14 @@ async def test_a_language_without_a_catalogue_leaves_english_until_another_is_ch
     await expect(page.locator("html")).to_have_attribute("lang", "de")
 
 
-async def test_a_broken_catalogue_leaves_english(server: Server, in_language: InLanguage) -> None:
-    page = await opened(await in_language("it", catalogue="{"), server.url + "watch/hall")
+async def test_a_broken_catalogue_leaves_english(scripted_server: Server, in_language: InLanguage) -> None:
+    page = await opened(await in_language("it", catalogue="{"), scripted_server.url + "watch/hall")
     await expect(page.locator("html")).to_have_attribute("lang", "en")
     await expect(page.get_by_role("button", name="Options")).to_be_visible()
 
 
-async def test_a_text_that_a_catalogue_lacks_stays_english(server: Server, in_language: InLanguage) -> None:
-    page = await opened(await in_language("nl", catalogue=json.dumps({"Options": "Opties"})), server.url)
+async def test_a_text_that_a_catalogue_lacks_stays_english(scripted_server: Server, in_language: InLanguage) -> None:
+    page = await opened(await in_language("nl", catalogue=json.dumps({"Options": "Opties"})), scripted_server.url)
     await expect(page.locator("html")).to_have_attribute("lang", "nl")
     await expect(page.get_by_role("button", name="Opties")).to_be_visible()
     await expect(page.get_by_role("button", name="Start captions")).to_be_visible()
@@ -161,7 +170,9 @@ async def test_a_language_from_right_to_left_mirrors_the_pages(
         await expect(page.locator("html")).to_have_attribute("dir", "rtl")
         at_the_right = []
         if path == "":
+            await page.route("**/v1/stream*", lambda route: route.abort())
             await page.locator("#start-stop").click()
+            await expect(page.locator("#problem h2")).to_be_visible()
             await page.evaluate(NOTICE, arabic["The server restarts. Captions go on by themselves."])
             at_the_right = ["#problem h2", "#problem p", "#notice p", "#keeping", "#event-summary", "#record-title"]
         elif room in path:

@@ -167,7 +167,7 @@ async def test_a_page_goes_on_with_its_session_if_its_server_was_gone_for_longer
     serve: Serve, context: BrowserContext, tmp_path: Path, unused_tcp_port: int
 ) -> None:
     """The new server waits for its publishers from when it is ready."""
-    flags = (*FLAGS, "5", "--port", str(unused_tcp_port), "--store", str(tmp_path / "transcripts.db"))
+    flags = (*FLAGS, "3", "--port", str(unused_tcp_port), "--store", str(tmp_path / "transcripts.db"))
     server = await serve(*flags)
     page = await opened(context, server.url)
     began_s = await presenting(page)

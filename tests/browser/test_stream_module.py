@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from livecaption.client import StreamSettings, connect
@@ -20,19 +21,23 @@ RATE_HZ = 44_100  # a millisecond is no whole number of samples
 TALK = pcm_s16le(sound("silence 300ms, speech 1300ms, silence 1200ms, speech 2100ms, silence 1200ms", RATE_HZ))
 TALK_BASE64 = base64.b64encode(TALK).decode()
 
+APART = {"nChannels": 1, "channel_mode": "separate", "speakers": True}
+"""One channel whose speaker has a number without a model of voices."""
+
 SPEAK = """
-async ([talk, sampleRateHz, chunkSamples]) => {
+async ([talk, sampleRateHz, chunkSamples, options = { nChannels: 1 }]) => {
   const { CaptionStream } = await import('/static/stream.js');
   const bytes = Uint8Array.from(atob(talk), (character) => character.charCodeAt(0));
   const pcm = new Int16Array(bytes.buffer);
-  const seen = { finals: [], changes: [], dropped_ms: 0 };
+  const seen = { finals: [], changes: [], names: [], dropped_ms: 0 };
   let ready, ended;
   const started = new Promise((resolve) => (ready = resolve));
   const over = new Promise((resolve) => (ended = resolve));
-  const stream = new CaptionStream({ token: '', sampleRateHz, language: null }, {
+  const stream = new CaptionStream({ token: '', sampleRateHz, language: null, ...options }, {
     received(event) {
       if (event.type === 'ready') ready();
       if (event.type === 'final') seen.finals.push([event.utterance, event.start_ms, event.end_ms]);
+      if (event.type === 'name') seen.names.push([event.speaker, event.name]);
       if (event.type === 'end') ended(event.received_ms);
     },
     dropped: (ms) => (seen.dropped_ms += ms),
@@ -41,8 +46,10 @@ async ([talk, sampleRateHz, chunkSamples]) => {
     closed: (code) => ended(`closed with ${code}`),
   });
   await started;
-  for (let at = 0; at < pcm.length; at += chunkSamples) {
-    stream.sendAudio(pcm.slice(at, at + chunkSamples));
+  window.stream = stream;
+  const { nChannels } = options;
+  for (let at = 0; at < pcm.length / nChannels; at += chunkSamples) {
+    stream.sendAudio(pcm.slice(at * nChannels, (at + chunkSamples) * nChannels));
     document.title = String(at);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
@@ -53,16 +60,21 @@ async ([talk, sampleRateHz, chunkSamples]) => {
 """
 
 
-async def unbroken(server: Server) -> list[list[int]]:
-    async with connect(server.url, StreamSettings(sample_rate=RATE_HZ, partials=False)) as stream:
-        await stream.send_audio(TALK)
+def in_channels(n_channels: int) -> bytes:
+    """Return the talk in each of so many channels."""
+    return np.repeat(np.frombuffer(TALK, "<i2"), n_channels).tobytes()
+
+
+async def unbroken(server: Server, **settings: Any) -> list[list[int]]:
+    async with connect(server.url, StreamSettings(sample_rate=RATE_HZ, partials=False, **settings)) as stream:
+        await stream.send_audio(in_channels(settings.get("channels", 1)))
         await stream.stop()
-        return [[e.utterance, e.start_ms, e.end_ms] async for e in stream if isinstance(e, Final)]
+        return sorted([[e.utterance, e.start_ms, e.end_ms] async for e in stream if isinstance(e, Final)])
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("seed", "n_channels"), [(0, 1), (1, 1), (2, 2)])
 async def test_audio_over_a_network_that_breaks_arrives_once(
-    scripted_server: Server, launch: Launch, seed: int
+    scripted_server: Server, launch: Launch, seed: int, n_channels: int
 ) -> None:
     chance = random.Random(seed)
     browser = await launch()
@@ -70,10 +82,13 @@ async def test_audio_over_a_network_that_breaks_arrives_once(
         await page.goto(f"{relay.url}healthz")
         await page.evaluate("import('/static/stream.js').then(() => null)")
         relay.breaks += [(chance.randrange(20_000, len(TALK) // 2), float("inf")) for _ in range(2)]
-        seen: dict[str, Any] = await page.evaluate(SPEAK, [TALK_BASE64, RATE_HZ, chance.randrange(441, 4410)])
+        talk = base64.b64encode(in_channels(n_channels)).decode()
+        options = {"nChannels": n_channels}
+        seen: dict[str, Any] = await page.evaluate(SPEAK, [talk, RATE_HZ, chance.randrange(441, 4410), options])
     assert seen["dropped_ms"] == 0
     assert seen["received_ms"] == len(TALK) // 2 * 1000 // RATE_HZ
-    assert seen["finals"] == await unbroken(scripted_server)
+    apart = {"channels": n_channels, "channel_mode": "separate"} if n_channels > 1 else {}
+    assert sorted(seen["finals"]) == await unbroken(scripted_server, **apart)
     assert seen["changes"][:2] == ["lost", "resumed"]
 
 
@@ -99,17 +114,21 @@ async def test_a_server_that_is_killed_and_restarted_costs_and_doubles_no_word(
         assert max(abs(final[1] - wanted[1]), abs(final[2] - wanted[2])) <= 60
 
 
-async def test_speech_during_a_lost_connection_is_sent_when_it_is_back(scripted_server: Server, launch: Launch) -> None:
+async def test_speech_and_names_during_a_lost_connection_are_sent_when_it_is_back(
+    scripted_server: Server, launch: Launch
+) -> None:
     browser = await launch()
     async with relay_to(scripted_server.url) as relay, await browser.new_page(bypass_csp=True) as page:
         await page.goto(f"{relay.url}healthz")
-        speaking = asyncio.ensure_future(page.evaluate(SPEAK, [TALK_BASE64, RATE_HZ, 441]))
+        speaking = asyncio.ensure_future(page.evaluate(SPEAK, [TALK_BASE64, RATE_HZ, 441, APART]))
         await page.wait_for_function("Number(document.title) > 20_000")
         relay.up = False
         relay.break_all()
         await page.wait_for_function("Number(document.title) > 120_000")
+        await page.evaluate("stream.nameSpeaker(1, 'Grace'); stream.nameSpeaker(1, 'Ada')")
         relay.up = True
         seen = await speaking
     assert (seen["dropped_ms"], seen["changes"]) == (0, ["lost", "resumed"])
     assert seen["received_ms"] == len(TALK) // 2 * 1000 // RATE_HZ
+    assert seen["names"] == [[1, "Ada"]]
     assert seen["finals"] == await unbroken(scripted_server)

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 
-from tests.browser.support import Profile, Serve, Server, emptied, serving
+from tests.browser.support import Profile, Serve, Server, emptied
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -19,13 +19,6 @@ STORES_NOTHING = ("--engine", "scripted", "--store", "none")
 async def page(speaking_browser: Browser, profile: Profile) -> AsyncIterator[Page]:
     async with emptied(await profile(speaking_browser)) as context:
         yield await context.new_page()
-
-
-@pytest_asyncio.fixture(loop_scope="session", scope="module")
-async def storeless() -> AsyncIterator[Server]:
-    """A server for the tests that do not end it."""
-    async with serving(*STORES_NOTHING) as server:
-        yield server
 
 
 async def start(page: Page, server: Server) -> None:
@@ -60,16 +53,6 @@ async def shown_words(page: Page) -> list[str]:
     return " ".join(await captions(page).all_inner_texts()).split()
 
 
-async def test_a_server_that_stores_nothing_still_makes_the_subtitles_of_a_running_session(
-    storeless: Server, page: Page
-) -> None:
-    await start(page, storeless)
-    for name in ("VTT", "SRT"):
-        before = await shown_words(page)
-        file = words(await downloaded(page, name))
-        assert file[: len(before)] == before
-
-
 async def test_subtitles_of_a_private_session_that_has_ended_are_saved_without_the_server(
     serve: Serve, page: Page
 ) -> None:
@@ -102,8 +85,15 @@ async def test_a_page_that_lost_its_server_saves_text_and_shows_why_it_saves_no_
     assert words(await downloaded(page, "Text")) == await shown_words(page)
 
 
-async def test_sessions_of_a_page_are_joined_and_what_was_cleared_is_left_out(storeless: Server, page: Page) -> None:
-    await start(page, storeless)
+async def test_subtitles_of_a_running_session_are_made_and_sessions_joined_without_what_was_cleared(
+    page: Page, scripted_server: Server
+) -> None:
+    """Also by a server that stores nothing."""
+    await start(page, scripted_server)
+    for name in ("VTT", "SRT"):
+        before = await shown_words(page)
+        written = words(await downloaded(page, name))
+        assert written[: len(before)] == before
     await stop(page)
     await downloaded(page, "Text")
     await page.get_by_role("button", name="Clear").click()

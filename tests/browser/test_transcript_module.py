@@ -116,10 +116,10 @@ async def test_times_of_a_second_session_continue_those_of_the_first(module_page
           const { Transcript } = await import('/transcript.js');
           const transcript = new Transcript();
           transcript.beginSession('a', '', 0);
-          transcript.add({ text: ' One. ', start_ms: 100, end_ms: 900, language: 'en' });
+          transcript.add({ utterance: 0, text: ' One. ', start_ms: 100, end_ms: 900, language: 'en' });
           transcript.beginSession('b', '', 60000);
-          transcript.add({ text: ' ', start_ms: 0, end_ms: 50, language: 'en' });
-          transcript.add({ text: 'Two.', start_ms: 100, end_ms: 900, language: null });
+          transcript.add({ utterance: 0, text: ' ', start_ms: 0, end_ms: 50, language: 'en' });
+          transcript.add({ utterance: 1, text: 'Two.', start_ms: 100, end_ms: 900, language: null });
           return transcript.captions;
         }"""
     )
@@ -136,10 +136,10 @@ async def test_a_session_goes_on_after_its_captions_were_cleared(module_page: Pa
           const transcript = new Transcript();
           for (const [id, offsetMs] of [['over', 0], ['running', 5000]]) {
             transcript.beginSession(id, '', offsetMs);
-            transcript.add({ text: 'One.', start_ms: 0, end_ms: 900, language: 'en' });
+            transcript.add({ utterance: 0, text: 'One.', start_ms: 0, end_ms: 900, language: 'en' });
           }
           transcript.clear();
-          transcript.add({ text: 'Two.', start_ms: 1000, end_ms: 1900, language: 'en' });
+          transcript.add({ utterance: 1, text: 'Two.', start_ms: 1000, end_ms: 1900, language: 'en' });
           return transcript.sessions.map(({ id, captions }) => [id, captions.map(({ text }) => text)]);
         }"""
     )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from livecaption.captions import polling
 from livecaption.captions.polling import CHARACTERS, Line, Texts
 from livecaption.captions.transcript import settled_in_track
-from livecaption.events import Final, TranslatedText
+from livecaption.events import Final, TranslatedText, Turn
 from tests.support.cases import for_each
 
 BEGAN_AT_MS = 1_800_000_000_000
@@ -54,6 +54,31 @@ def test_a_line_ends_with_its_utterance() -> None:
 def test_a_line_has_the_language_of_its_utterance() -> None:
     assert [line.language for line in polled([(BEGAN_AT_MS, [final("Ja.", language=None)])])] == [""]
     assert polled([(BEGAN_AT_MS, [final("Ja.", language="de")])])[0].language == "de"
+
+
+def test_a_line_begins_with_the_name_of_a_speaker_where_another_one_speaks_and_ends_with_the_turn() -> None:
+    first = replace(
+        final("Are we all here? Nearly."), turns=(Turn(1, "Are we all here? ", 0, 1), Turn(2, "Nearly.", 1, 2))
+    )
+    second = replace(final("Bob is late.", 7_000, 1), turns=(Turn(2, "Bob is late.", 1, 2),))
+    third = replace(final("Then begin.", 9_000, 2), turns=(Turn(1, "Then begin.", 1, 2),))
+    parts = [(BEGAN_AT_MS, [first, second, third])]
+    assert [line.content for line in polled(parts)] == [
+        "Speaker 1: Are we all here? ",
+        "Speaker 2: Nearly. ",
+        "Bob is late. ",
+        "Speaker 1: Then begin. ",
+    ]
+
+
+def test_a_name_that_is_given_later_moves_no_position() -> None:
+    said = replace(final(SAID), turns=(Turn(1, SAID, 0, 1),))
+    named = Texts()
+    named.push(said, {1: "A very long name of somebody"})
+    before = next_line([(BEGAN_AT_MS, [said])], 0, 32)
+    after = polling.next_line([(BEGAN_AT_MS, named)], 0, 32)
+    assert before.content.removeprefix("Speaker 1: ") == after.content.removeprefix("A very long name of somebody: ")
+    assert before.position == after.position
 
 
 def test_a_position_is_exact_in_javascript() -> None:

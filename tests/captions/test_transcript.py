@@ -11,18 +11,21 @@ import webvtt
 from hypothesis import given
 
 from livecaption.captions.layout import LINE_LENGTHS, cues
+from livecaption.captions.line_breaking import width
 from livecaption.captions.transcript import (
     FORMATS,
     GrowingVtt,
+    Part,
     in_sequence,
     in_spoken_order,
     in_track,
+    names_in_sequence,
     to_json,
     to_srt,
     to_text,
     to_vtt,
 )
-from livecaption.events import CaptionWord, Final, TranslatedText
+from livecaption.events import CaptionWord, Final, TranslatedText, Turn
 from tests.support.cases import for_each
 from tests.support.transcripts import final, transcripts
 
@@ -30,8 +33,8 @@ from tests.support.transcripts import final, transcripts
 @pytest.mark.parametrize("length", LINE_LENGTHS)
 @given(finals=transcripts())
 def test_subtitles_have_lines_of_the_length_that_is_asked_for(length: int, finals: list[Final]) -> None:
-    read_srt = [tuple(cue.content.split("\n")) for cue in srt.parse(FORMATS["srt"](finals, length))]
-    read_vtt = [tuple(map(html.unescape, cue.lines)) for cue in webvtt.from_string(FORMATS["vtt"](finals, length))]
+    read_srt = [tuple(cue.content.split("\n")) for cue in srt.parse(FORMATS["srt"](finals, length, {}))]
+    read_vtt = [tuple(map(html.unescape, cue.lines)) for cue in webvtt.from_string(FORMATS["vtt"](finals, length, {}))]
     assert read_srt == read_vtt == [cue.lines for cue in cues(finals, length)]
 
 
@@ -98,7 +101,7 @@ def test_json_holds_every_final_with_a_text_as_it_was_on_the_wire(finals: list[F
 
 @for_each("name", FORMATS)
 def test_a_transcript_in_which_nothing_was_said_is_still_a_valid_file(name: str) -> None:
-    written = FORMATS[name]([final("")], 37)
+    written = FORMATS[name]([final("")], 37, {})
     expected = {"txt": "", "srt": "", "vtt": "WEBVTT\n\n"}
     assert written == expected[name] if name in expected else json.loads(written) == {"text": "", "captions": []}
     if name == "vtt":
@@ -235,10 +238,10 @@ def test_growing_webvtt_of_two_channels_is_what_the_whole_is(finals: list[Final]
 def test_the_parts_of_an_event_are_one_transcript_with_the_times_between_them() -> None:
     words = [CaptionWord("Two.", 100, 400, 0.9)]
     parts = [
-        (5000, [final("Zero.", 0, 900, 0), final("One.", 1000, 1900, 1)]),
-        (60_000, []),
-        (65_000, [final("Two.", 100, 900, 0, words), final("Three.", 1000, 1500, 2)]),
-        (90_000, [final("Four.", 0, 900, 0)]),
+        Part(5000, [final("Zero.", 0, 900, 0), final("One.", 1000, 1900, 1)]),
+        Part(60_000, []),
+        Part(65_000, [final("Two.", 100, 900, 0, words), final("Three.", 1000, 1500, 2)]),
+        Part(90_000, [final("Four.", 0, 900, 0)]),
     ]
     joined = list(in_sequence(parts))
     assert [(each.utterance, each.text, each.start_ms, each.end_ms) for each in joined] == [
@@ -250,6 +253,123 @@ def test_the_parts_of_an_event_are_one_transcript_with_the_times_between_them() 
     ]
     assert joined[2].words == (CaptionWord("Two.", 60_100, 60_400, 0.9),)
     assert list(in_sequence([])) == []
+
+
+# Speakers
+
+
+def meeting() -> list[Final]:
+    """A final of two people, one of the second, one of nobody, and one of the first."""
+    turns = [Turn(1, "Are we complete? ", 0, 1400), Turn(2, "Nearly, Bob is late.", 1500, 3000)]
+    return [
+        final("Are we complete? Nearly, Bob is late.", 0, 3000, 0, turns=turns),
+        final("He is on the train.", 3600, 5000, 1, turns=[Turn(2, "He is on the train.", 3600, 5000)]),
+        final("Hm.", 5600, 6000, 2, turns=[Turn(None, "Hm.", 5600, 6000)]),
+        final("Then let us begin.", 6500, 8000, 3, turns=[Turn(1, "Then let us begin.", 6500, 8000)]),
+        final("", 8500, 9000, 4, turns=[]),
+    ]
+
+
+NAMES = {2: "Bob <b>&"}
+
+
+def test_plain_text_names_speakers_where_another_one_speaks_in_a_paragraph_of_its_own() -> None:
+    assert to_text(meeting()) == (
+        "Speaker 1: Are we complete?\nSpeaker 2: Nearly, Bob is late. He is on the train.\nSpeaker ?: Hm.\n"
+        "Speaker 1: Then let us begin.\n"
+    )
+    assert "\nBob <b>&: Nearly" in to_text(meeting(), NAMES)
+
+
+def test_a_pause_of_one_speaker_begins_a_paragraph_without_a_name() -> None:
+    said = [
+        final("One.", 0, 900, 0, turns=[Turn(1, "One.", 0, 900)]),
+        final("Two.", 4000, 4900, 1, turns=[Turn(1, "Two.", 4000, 4900)]),
+    ]
+    assert to_text(said) == "Speaker 1: One.\nTwo.\n"
+
+
+def test_webvtt_has_the_speaker_as_the_voice_of_each_cue_with_the_name_escaped() -> None:
+    assert to_vtt(meeting(), names=NAMES) == (
+        "WEBVTT\n\n"
+        "00:00:00.000 --> 00:00:01.500\n<v Speaker 1>Are we complete?\n\n"
+        "00:00:01.500 --> 00:00:03.000\n<v Bob &lt;b&gt;&amp;>Nearly, Bob is late.\n\n"
+        "00:00:03.600 --> 00:00:05.000\n<v Bob &lt;b&gt;&amp;>He is on the train.\n\n"
+        "00:00:05.600 --> 00:00:06.500\n<v Speaker ?>Hm.\n\n"
+        "00:00:06.500 --> 00:00:08.000\n<v Speaker 1>Then let us begin.\n\n"
+    )
+    read = webvtt.from_string(to_vtt(meeting(), names={2: "Bob"}))
+    assert [cue.voice for cue in read] == ["Speaker 1", "Bob", "Bob", "Speaker ?", "Speaker 1"]
+
+
+def test_subrip_names_a_speaker_in_the_first_cue_where_another_one_speaks() -> None:
+    assert [cue.content for cue in srt.parse(to_srt(meeting(), names={1: "Ada", 2: "a-->b"}))] == [
+        "Ada: Are we complete?",
+        "a→b: Nearly, Bob is late.",
+        "He is on the train.",
+        "Speaker ?: Hm.",
+        "Ada: Then let us begin.",
+    ]
+
+
+@pytest.mark.parametrize("length", LINE_LENGTHS)
+@pytest.mark.parametrize("name", ["Ada", "Ada Lovelace of London", "x" * 80, "名前" * 40])
+@pytest.mark.parametrize("channel", [None, 0])
+def test_lines_have_room_for_the_name_of_a_speaker(length: int, name: str, channel: int | None) -> None:
+    said = "He said that nobody had ever asked him for anything of this kind."
+    long = [final(said, 0, 5000, channel=channel, turns=[Turn(1, said, 0, 5000)])]
+    lines = [line for cue in cues(long, length, {1: name}, labelled=True) for line in cue.lines]
+    assert max(map(width, lines)) <= length
+    assert "".join(said.split())[-10:] in "".join("".join(lines).split())
+
+
+def test_json_has_turns_and_names() -> None:
+    written = json.loads(to_json(meeting(), NAMES))
+    assert written["names"] == {"2": "Bob <b>&"}
+    assert written["captions"][0]["turns"] == [
+        {"speaker": 1, "text": "Are we complete? ", "start_ms": 0, "end_ms": 1400},
+        {"speaker": 2, "text": "Nearly, Bob is late.", "start_ms": 1500, "end_ms": 3000},
+    ]
+    assert written["text"].startswith("Speaker 1: Are we complete?\nBob <b>&: Nearly")
+    assert "names" not in json.loads(to_json(meeting()))
+    timed = final("Hello.", words=[CaptionWord("Hello.", 0, 300, 0.9)])
+    assert "speaker" not in to_json([timed])
+
+
+def test_growing_webvtt_has_the_name_that_a_speaker_had_when_its_cue_was_certain() -> None:
+    growing = GrowingVtt(37)
+    first, second, *rest = meeting()
+    growing.push(first)
+    growing.push(second, NAMES)
+    for each in rest:
+        growing.push(each, NAMES)
+    assert [line.partition(">")[0] for line in growing.text.split("\n") if line.startswith("<v")] == [
+        "<v Speaker 1",
+        "<v Speaker 2",
+        "<v Bob &lt;b&gt;&amp;",
+        "<v Speaker ?",
+    ]
+
+
+def test_speakers_of_the_parts_of_an_event_have_one_count_and_keep_their_names() -> None:
+    words = [CaptionWord("Two.", 0, 300, 0.9, 1)]
+    parts = [
+        Part(0, [final("One.", 0, 900, 0, turns=[Turn(2, "One.", 0, 900)])], 2, {1: "Ada"}),
+        Part(5000, [final("Two.", 0, 900, 0, words, turns=[Turn(1, "Two.", 0, 900)])], 1, {1: "Bob"}),
+        Part(9000, [final("Hm.", 0, 900, 0, turns=[Turn(None, "Hm.", 0, 900)])]),
+    ]
+    joined = list(in_sequence(parts))
+    assert [[turn.speaker for turn in each.turns or ()] for each in joined] == [[2], [3], [None]]
+    assert joined[1].words == (CaptionWord("Two.", 5000, 5300, 0.9, 3),)
+    assert joined[1].turns == (Turn(3, "Two.", 5000, 5900),)
+    assert names_in_sequence(parts) == {1: "Ada", 3: "Bob"}
+
+
+def test_a_translation_is_the_speakers_if_there_is_one_and_else_nobodys() -> None:
+    translations = (TranslatedText("de", "Sind wir komplett?"),)
+    both, one, *_ = (replace(each, translations=translations) for each in meeting())
+    turns = [each.turns for each in in_track([both, one], "de")]
+    assert turns == [(Turn(None, "Sind wir komplett?", 0, 3000),), (Turn(2, "Sind wir komplett?", 3600, 5000),)]
 
 
 def test_a_track_has_the_translations_and_originals_where_there_are_none() -> None:

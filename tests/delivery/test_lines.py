@@ -1,13 +1,14 @@
 """A service that takes nothing back gets each word once: full lines while they are spoken, the rest with the final."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from livecaption.captions.line_breaking import width
 from livecaption.delivery.lines import Lines, Text
-from livecaption.events import Event, Final, Partial, Room, RoomPart, Snapshot
+from livecaption.events import Event, Final, Partial, Room, RoomPart, Snapshot, SpeakerName, SpeakerNamed, Turn
 from tests.support.cases import for_each
 
 SAID = "And so my fellow Americans ask not what your country can do for you, ask what you can do for your country."
@@ -147,3 +148,33 @@ def test_however_words_are_committed_each_is_sent_once_and_in_order(
 def test_each_character_of_a_language_without_spaces_is_sent_once(said: str, committed: list[int]) -> None:
     partials = [partial(said[:n], said) for n in sorted(committed)]
     assert words(sent(room("a"), *partials, final(said))).replace(" ", "") == said
+
+
+def turns(*spoken: tuple[int | None, str], utterance: int = 0) -> Final:
+    text = "".join(said for _, said in spoken)
+    cut = [Turn(who, said, 1000 + 1500 * n, 2500 + 1500 * n) for n, (who, said) in enumerate(spoken)]
+    return replace(final(text, utterance), end_ms=cut[-1].end_ms, turns=tuple(cut))
+
+
+def test_a_speaker_is_named_where_another_one_speaks_by_the_newest_name() -> None:
+    texts = sent(
+        room("a"),
+        replace(snapshot("a", turns((1, "Are we complete? "), (2, "Nearly."))), names=(SpeakerName(1, "Ada"),)),
+        turns((2, "Bob is late."), utterance=1),
+        SpeakerNamed(1, "Ada Lovelace"),
+        turns((1, "Then begin."), utterance=2),
+    )
+    assert [text.lines for text in texts] == [
+        ("Ada: Are we complete?",),
+        ("Speaker 2: Nearly.",),
+        ("Bob is late.",),
+        ("Ada Lovelace: Then begin.",),
+    ]
+
+
+def test_nobody_is_named_in_an_utterance_whose_words_were_sent_before_its_end_and_the_next_one_has_a_name() -> None:
+    said = turns((1, SAID))
+    texts = sent(
+        room("a"), partial("And so my fellow Americans ask not what your"), said, turns((1, "Yes."), utterance=1)
+    )
+    assert words(texts) == f"{SAID} Speaker 1: Yes."

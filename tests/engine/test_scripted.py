@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livecaption.engine.scripted import WORDS, ScriptedEngine
+from livecaption.engine.scripted import WORDS, ScriptedEngine, embedding
 from livecaption.errors import EngineUnusable, TranscriptionFailed
 from livecaption.recognition import TranscriptionOptions, TranslationTask, Window, Word
 
@@ -44,6 +44,28 @@ def test_the_longest_window_has_a_hundred_different_words() -> None:
 def test_words_have_their_times() -> None:
     [hypothesis] = ScriptedEngine().transcribe([window(600, words=True)])
     assert hypothesis.words == (Word("One", 0, 300, 0.9), Word("two.", 300, 600, 0.9))
+
+
+@pytest.mark.parametrize(("script", "prompt"), [("voices ada bob", ""), ("voices eve", "script: voices ada bob")])
+def test_people_speak_the_words_of_a_final_in_parts_of_equal_length(script: str, prompt: str) -> None:
+    options = TranscriptionOptions(prompt=prompt, speakers=True)
+    final = Window(np.zeros(1200 * 16, np.float32), options)
+    engine = ScriptedEngine(script, speakers=True)
+    [hypothesis, partial, not_wanted] = engine.transcribe(
+        [final, replace(final, is_final=False), replace(final, options=replace(options, speakers=False))]
+    )
+    assert [(voice.start_ms, voice.end_ms) for voice in hypothesis.voices] == [(0, 600), (600, 1200)]
+    for voice, person in zip(hypothesis.voices, ("ada", "bob"), strict=True):
+        assert (voice.embedding == embedding(person)).all()
+    assert len(hypothesis.words) == 4
+    assert partial.voices == not_wanted.voices == ()
+    assert engine.description.speakers
+    assert not ScriptedEngine().description.speakers
+
+
+def test_voices_of_people_are_unlike_each_other_and_of_length_1() -> None:
+    voices = np.array([embedding(f"person {n}") for n in range(50)])
+    assert np.abs(voices @ voices.T - np.eye(50)).max() < 0.35
 
 
 def test_a_prompt_makes_it_answer_something_else() -> None:

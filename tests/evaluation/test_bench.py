@@ -11,7 +11,7 @@ import pytest
 from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestServer
 
-from livecaption.evaluation.bench import Row, as_json, bench, compare, load_recordings, read_baseline, warnings
+from livecaption.evaluation.bench import Row, as_json, bench, compare, load_recordings, read_baseline, run, warnings
 from livecaption.evaluation.clips import choose, read_manifest
 from livecaption.evaluation.measurement import Measurement
 from livecaption.evaluation.playlist import Recording
@@ -67,6 +67,16 @@ async def test_streams_beyond_the_limit_are_counted_as_refused_and_the_others_me
     assert row.figures["refusals"] >= 2
     # Beside other tests this client may get the processor late, which is a warning of its own.
     assert [warning for warning in warnings([row]) if "this client itself lagged" not in warning] == []
+
+
+@pytest.mark.processes
+async def test_streams_are_measured_without_speakers_and_then_with_them(recordings: list[Recording]) -> None:
+    async with serving("--speakers") as server:
+        rows = await run(recordings, await server.ready(), "", [1], 5, speakers=True)
+    assert [(row.figures["streams"], row.figures["speakers"], row.figures["failed"]) for row in rows] == [
+        (1, False, 0),
+        (1, True, 0),
+    ]
 
 
 def play(clip: str, wrong: int, words: int = 10) -> Measurement:

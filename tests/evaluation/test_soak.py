@@ -15,7 +15,7 @@ from livecaption.evaluation.soak import Cycle, random_end, run_cycle, table
 from livecaption.events import Event, Final
 from tests.support.streaming import jfk_pcm
 
-N_CYCLES = 8
+N_CYCLES = 4
 AT_A_TIME = 2
 
 

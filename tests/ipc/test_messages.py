@@ -28,6 +28,8 @@ from livecaption.ipc.messages import (
     encode,
 )
 from livecaption.recognition import (
+    MAX_EMBEDDING,
+    MAX_VOICES,
     Analysis,
     BatchTime,
     DeviceMemory,
@@ -37,6 +39,7 @@ from livecaption.recognition import (
     PrecedingUtterance,
     TranscriptionOptions,
     TranslationTask,
+    Voice,
     Window,
     Word,
 )
@@ -54,6 +57,7 @@ WITHOUT_AUDIO: list[Message] = [
     ModelFound(),
     Loaded(ModelDescription("tiny.en", "cpu", "int8", ("en", "de"), translates=False, revision="0d3d19a3"), COSTS),
     Loaded(ModelDescription("base", "cpu", "int8", ("en", "de"), translates=True, tracks=("en",)), COSTS, n_streams=2),
+    Loaded(ModelDescription("base", "cpu", "int8", ("en",), translates=True, speakers=True), COSTS),
     LoadFailed("no such model"),
     LoadFailed("no memory", retry=True),
     Transcribed(7, (HYPOTHESIS, Hypothesis("", "en", 0.0, 1.0, suspicious=True, speech_end_ms=740)), 0.25),
@@ -93,7 +97,9 @@ def check_equal(sent: Any, come: Any) -> None:
 
 
 def test_windows_cross_the_pipe_with_all_their_fields() -> None:
-    options = TranscriptionOptions("de", ("de", "fr"), "translate", words=True, prompt="Über", hotwords=("Zoë", "K2"))
+    options = TranscriptionOptions(
+        "de", ("de", "fr"), "translate", words=True, prompt="Über", hotwords=("Zoë", "K2"), speakers=True
+    )
     loud, none, ramp = np.ones(5, np.float32), np.zeros(0, np.float32), np.linspace(-1, 1, 999, dtype=np.float32)
     nothing = Analysis(none, ANALYSIS.state, 0.5, np.zeros((0, 7), np.float32))
     preceding = PrecedingUtterance(ramp[:7], "Über allen Gipfeln", 1_200, 1_700, n_gap=3, analysis=ANALYSIS)
@@ -140,6 +146,19 @@ def test_hypotheses_keep_their_analyses() -> None:
     check_equal(ANALYSIS, message.hypotheses[1].analysis)
 
 
+def test_hypotheses_keep_their_voices() -> None:
+    unit = np.eye(1024, dtype=np.float32)
+    voices = (Voice(0, 1_200, unit[3]), Voice(1_300, 2_400, unit[700]))
+    spoken = replace(HYPOTHESIS, voices=voices, analysis=ANALYSIS)
+    message = decode(encode(Transcribed(7, (spoken, None, HYPOTHESIS, replace(spoken, voices=voices[:1])), 0.25)))
+    assert isinstance(message, Transcribed)
+    for sent, come in zip(
+        (spoken, None, HYPOTHESIS, replace(spoken, voices=voices[:1])), message.hypotheses, strict=True
+    ):
+        check_equal(sent, come)
+    assert message.hypotheses[0].voices[0].embedding.base is None, "keeps the message alive"
+
+
 def test_samples_beyond_full_scale_are_clipped_and_do_not_turn_over() -> None:
     samples = np.array([1.001, -1.5, 1.0], np.float32)
     message = decode(encode(Transcribe(1, 1.0, (Window(samples),))))
@@ -160,8 +179,16 @@ def raw(header: Any, audio: bytes = b"") -> bytes:
     return struct.pack(">I", len(fields)) + fields + audio
 
 
-FIELDS = {"kind": "Transcribed", "batch": 1, "compute_s": 0.1, "hypotheses": [], "analysis": [], "fits": None}
-HYPOTHESIS_FIELDS = {**asdict(HYPOTHESIS), "words": []}
+FIELDS = {
+    "kind": "Transcribed",
+    "batch": 1,
+    "compute_s": 0.1,
+    "hypotheses": [],
+    "analysis": [],
+    "voices": [],
+    "fits": None,
+}
+HYPOTHESIS_FIELDS = {**asdict(HYPOTHESIS), "words": [], "voices": []}
 WINDOW = {
     "n_samples": 2,
     "is_final": True,
@@ -176,12 +203,17 @@ WINDOW = {
 }
 PRECEDING = {"n_samples": 1, "text": "", "speech_end_ms": 0, "next_start_ms": 0, "n_gap": 0, "analysis": None}
 SIZES = {"first_chunk": 4, "peak": 0.5, "n_chunks": 1, "n_frames": 2, "n_bands": 3}
-ANSWER = {**FIELDS, "hypotheses": [HYPOTHESIS_FIELDS], "analysis": [SIZES]}
+ANSWER = {**FIELDS, "hypotheses": [HYPOTHESIS_FIELDS], "analysis": [SIZES], "voices": [[]]}
+VOICE = {"start_ms": 0, "end_ms": 900, "n_numbers": 2}
+LATER = {"start_ms": 900, "end_ms": 1_800, "n_numbers": 2}
+HEARD = {**ANSWER, "analysis": [None], "voices": [[VOICE, LATER]]}
+EMBEDDINGS = struct.pack("4f", 0.6, -0.8, 1.0, 0.0)
 TRANSCRIBE = {"kind": "Transcribe", "batch": 1, "deadline_s": 1.0, "windows": [WINDOW]}
 
 
 def test_these_messages_are_in_order_but_for_what_the_next_test_breaks() -> None:
-    assert decode(raw({**FIELDS, "hypotheses": [HYPOTHESIS_FIELDS], "analysis": [None]}))
+    assert decode(raw({**ANSWER, "analysis": [None]}))
+    assert decode(raw(HEARD, EMBEDDINGS))
     assert decode(raw(TRANSCRIBE, bytes(4)))
     assert decode(raw({**TRANSCRIBE, "windows": [{**WINDOW, "analysis": SIZES}]}, bytes(4 + 4 * 263)))
     assert decode(raw({**TRANSCRIBE, "windows": [{**WINDOW, "preceding": PRECEDING}]}, bytes(6)))
@@ -232,6 +264,11 @@ def test_these_messages_are_in_order_but_for_what_the_next_test_breaks() -> None
         raw({**ANSWER, "analysis": [{**SIZES, "n_frames": -2, "n_bands": -3}]}, bytes(4 * 263)),
         raw({**ANSWER, "analysis": [{**SIZES, "n_chunks": -1, "n_frames": 8, "n_bands": 1}]}, bytes(4 * 263)),
         raw({**ANSWER, "analysis": [{**SIZES, "n_chunks": 7, "n_frames": 0, "n_bands": -1}]}, bytes(4 * 263)),
+        raw({**ANSWER, "analysis": [None], "voices": []}),
+        raw({**ANSWER, "analysis": [None], "voices": [[], []]}),
+        raw(HEARD, EMBEDDINGS[4:]),
+        raw(HEARD, bytes(4) + EMBEDDINGS),
+        raw({**HEARD, "hypotheses": [{**HYPOTHESIS_FIELDS, "voices": [{**VOICE, "embedding": [1.0]}]}]}, EMBEDDINGS),
         raw({**TRANSCRIBE, "windows": [{**WINDOW, "options": asdict(TranscriptionOptions(task="sing"))}]}, bytes(4)),
     ],
 )
@@ -304,7 +341,9 @@ def test_the_answer_to_the_largest_batch_is_a_message(seconds: int) -> None:
     n_windows = min(config.max_batch, config.max_batch_bytes // window.n_bytes)
     bands = np.zeros((100 * seconds - 1, 128), np.float32)
     analysis = Analysis(np.zeros(seconds * 16_000 // 512, np.float32), ANALYSIS.state, 0.5, bands)
-    answer = encode(Transcribed(1, (replace(HYPOTHESIS, analysis=analysis),) * n_windows, 1.0))
+    embedding = np.eye(1, MAX_EMBEDDING, dtype=np.float32)[0]
+    voices = tuple(Voice(1000 * i, 1000 * i + 1000, embedding) for i in range(MAX_VOICES))
+    answer = encode(Transcribed(1, (replace(HYPOTHESIS, analysis=analysis, voices=voices),) * n_windows, 1.0))
     assert n_windows > 30
     assert len(answer) < MAX_MESSAGE_BYTES
 

@@ -20,6 +20,8 @@ from livecaption.events import (
     Pong,
     Ready,
     Snapshot,
+    SpeakerName,
+    SpeakerNamed,
     SpeechEnd,
     SpeechStart,
     TranslatedText,
@@ -422,3 +424,32 @@ def test_after_a_restart_translations_are_sent_again_with_their_numbers() -> Non
         (19, Gap(900, 900)),
         (20, final(1)),
     ]
+
+
+# Names
+
+
+def names_in(log: EventLog) -> tuple[SpeakerName, ...] | None:
+    [message], _ = log.read(None)
+    assert isinstance(message.event, Snapshot)
+    names = message.event.names
+    sent = json.loads(message.text).get("names")
+    assert sent == (None if names is None else [{"speaker": each.speaker, "name": each.name} for each in names])
+    return names
+
+
+def test_late_readers_get_the_newest_names_and_others_an_event_for_each() -> None:
+    log = recent([*talk(1), SpeakerNamed(2, "Bob"), SpeakerNamed(1, "Ada"), SpeakerNamed(2, "Bo")], names={3: "Eve"})
+    assert names_in(log) == (SpeakerName(1, "Ada"), SpeakerName(2, "Bo"), SpeakerName(3, "Eve"))
+    news, _ = log.read(log.last_seq - 2)
+    assert [message.event for message in news] == [SpeakerNamed(1, "Ada"), SpeakerNamed(2, "Bo")]
+    log.rename_speakers({1: "Ada L."})
+    assert names_in(log) == (SpeakerName(1, "Ada L."), SpeakerName(2, "Bo"), SpeakerName(3, "Eve"))
+    assert log.read(log.last_seq)[0] == []
+
+
+def test_a_deleted_session_has_no_names_and_one_without_names_has_no_such_field() -> None:
+    log = recent([*talk(1), SpeakerNamed(1, "Ada")])
+    log.forget()
+    assert names_in(log) is None
+    assert names_in(recent(talk(1))) is None

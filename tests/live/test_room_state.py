@@ -4,16 +4,17 @@ import pytest
 
 from livecaption.errors import InvalidMessage
 from livecaption.live.room_state import ENDED_AFTER_MS, RoomState, check_name, check_secret, is_name, room_state
+from tests.support.cases import for_each
 
 NOW_MS = 1_770_000_000_000
 
 
-@pytest.mark.parametrize("name", ["a", "PyCon-2027", "x_y.z", "0", "...", "pT2xh0c9Qm3v1b7yKfW8eA", "x" * 64])
+@for_each("name", ["a", "PyCon-2027", "x_y.z", "0", "...", "pT2xh0c9Qm3v1b7yKfW8eA", "x" * 64])
 def test_a_name_is_what_an_address_can_hold_as_it_is(name: str) -> None:
     check_name(name)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "ä", "a\n", "x" * 65, "a%20b", "~me", "a?b", "a#b"])
+@for_each("name", ["", ".", "..", "a b", "a/b", "ä", "a\n", "x" * 65, "a%20b", "~me", "a?b", "a#b"])
 def test_all_else_is_no_name(name: str) -> None:
     assert not is_name(name)
     with pytest.raises(InvalidMessage, match="name of a room"):
@@ -27,7 +28,7 @@ def test_a_secret_is_none_that_people_guess() -> None:
             check_secret(secret)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("runs", "ended", "newest_end_ms", "state"),
     [
         (False, False, None, RoomState.WAITING),

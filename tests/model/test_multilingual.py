@@ -42,14 +42,14 @@ def test_languages_and_tasks_are_mixed_in_one_batch(multilingual: WhisperEngine,
         [
             Window(samples[GERMAN_CLIP]),
             Window(samples[GERMAN_CLIP], TranscriptionOptions(task="translate", words=True)),
-            Window(samples["jfk"], TranscriptionOptions(words=True)),
+            Window(samples["jfk"][8 * 16_000 :], TranscriptionOptions(words=True)),
             Window(samples[GERMAN_CLIP], TranscriptionOptions(language="de", words=True, prompt="Geographie.")),
         ]
     )
     assert [h.language for h in (german, translated, english, prompted)] == ["de", "de", "en", "de"]
     assert "zusammengenommen" in german.text
     assert translated.text.startswith("Europe and Asia")
-    assert "ask what you can do for your country" in english.text
+    assert "what you can do for your country" in english.text
     for hypothesis in (translated, english, prompted):
         assert " ".join(word.text for word in hypothesis.words) == hypothesis.text
 
@@ -75,10 +75,10 @@ def finals_of_a_conversation(
 def test_each_utterance_of_a_stream_is_in_its_own_language(
     multilingual: WhisperEngine, clips: dict[str, Clip], samples: Samples
 ) -> None:
-    names = [GERMAN_CLIP, GERMAN_CLIP, "ps-austen-0880", GERMAN_CLIP]
+    names = [GERMAN_CLIP, "ps-austen-0880", GERMAN_CLIP]
     finals = finals_of_a_conversation(multilingual, clips, samples, names, TranscriptionOptions())
-    assert [final.language for final in finals] == ["de", "de", "en", "de"]
-    assert "zusammengenommen" in finals[1].text
+    assert [final.language for final in finals] == ["de", "en", "de"]
+    assert "zusammengenommen" in finals[0].text
     assert "zusammengenommen" in finals[-1].text
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livecaption.events import Ack, CaptionWord, Event, Final, Gap, Partial, SpeechEnd, SpeechStart
+from livecaption.events import Ack, CaptionWord, Event, Final, Gap, Partial, SpeechEnd, SpeechStart, Turn
 from livecaption.pipeline.arrival import MIN_SHIFT_MS, ArrivalClock
 from tests.support.cases import for_each
 
@@ -62,6 +62,10 @@ def test_captions_after_a_pause_have_the_time_on_the_wall() -> None:
     assert clock.on_the_wall(Partial(1, 0, "a", "", 5200, 5900)) == Partial(1, 0, "a", "", 605_200, 605_900)
     assert clock.on_the_wall(SpeechEnd(1, 6000, "stop")) == SpeechEnd(1, 606_000, "stop")
     assert clock.on_the_wall(final(5200, 6000)) == final(605_200, 606_000)
+    said = replace(final(5200, 6000), turns=(Turn(1, "a ", 5200, 5500), Turn(2, "b", 5600, 6000)))
+    assert clock.on_the_wall(said) == replace(
+        final(605_200, 606_000), turns=(Turn(1, "a ", 605_200, 605_500), Turn(2, "b", 605_600, 606_000))
+    )
     assert clock.on_the_wall(Gap(6000, 7000)) == Gap(606_000, 607_000)
     assert clock.on_the_wall(Ack(7000)) == Ack(7000)  # the publisher counts what it has sent
 

@@ -17,6 +17,7 @@ from livecaption.pipeline.options import STREAM_START, ResumePoint
 from livecaption.pipeline.stream import Output, StreamPipeline
 from livecaption.recognition import TranscriptionOptions
 from livecaption.scheduling.request import Cancel, Request
+from tests.support.cases import for_each
 from tests.support.pipeline import SPECULATIVE, USUAL_LEVEL, events, hypothesis, new_stream, requests
 from tests.support.speech import pcm_s16le, sound
 
@@ -79,9 +80,9 @@ def cut(data: bytes, seed: int) -> list[bytes]:
     return [data[begin:end] for begin, end in itertools.pairwise(ends)]
 
 
-@pytest.mark.parametrize("sample_rate_hz", [16_000, 44_100])
-@pytest.mark.parametrize("level", [USUAL_LEVEL, SPECULATIVE])
-@pytest.mark.parametrize("seed", range(3))
+@for_each("sample_rate_hz", [16_000, 44_100])
+@for_each("level", [USUAL_LEVEL, SPECULATIVE])
+@for_each("seed", range(3))
 def test_each_channel_has_the_events_of_a_stream_of_that_channel_alone(
     sample_rate_hz: int, level: object, seed: int
 ) -> None:

@@ -1,15 +1,20 @@
 """Finals, from their request to their turn to go out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from livecaption.audio import samples_of
+from livecaption.captions.speakers import Speakers
 from livecaption.captions.stabilizer import Stabilizer
 from livecaption.errors import WorkerDied
-from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed
+from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed, Turn
 from livecaption.pipeline.final_queue import AwaitedFinal, FinalQueue
 from livecaption.pipeline.latency import Latency
-from livecaption.recognition import RequestId, TranscriptionOptions, Word
+from livecaption.recognition import RequestId, TranscriptionOptions, Voice, Word
 from livecaption.speech.utterance import Utterance
 from tests.support.pipeline import hypothesis
 
@@ -149,3 +154,66 @@ def test_abandoned_finals_are_reported_first_and_then_come_in_order_with_those_t
     assert released[:2] == [ErrorReport("worker_died", "the time is up", fatal=False)] * 2
     assert texts(released[2:]) == ["And so", "Hello.", ""]
     assert queue.is_empty
+
+
+# Speakers
+
+
+def person(number: int) -> Voice:
+    embedding = np.zeros(192, np.float32)
+    embedding[number] = 1.0
+    return Voice(200, 1900, embedding)
+
+
+@given(people=st.lists(st.integers(1, 5), min_size=1, max_size=8), data=st.data())
+def test_speakers_do_not_depend_on_the_order_of_the_answers(people: list[int], data: st.DataObject) -> None:
+    def told(order: list[int]) -> list[Event]:
+        queue = FinalQueue(speakers=Speakers(9))
+        items = [awaited(number) for number in range(len(people))]
+        for item in items:
+            queue.append(item)
+        released: list[Event] = []
+        for number in order:
+            answer = hypothesis("Hello.", words=(Word("Hello.", 200, 700, 0.9),))
+            items[number].answer(replace(answer, voices=(person(people[number]),)), 10.0)
+            released += queue.release()
+        return released
+
+    in_order = list(range(len(people)))
+    finals = told(data.draw(st.permutations(in_order)))
+    assert finals == told(in_order)
+    numbers = list(dict.fromkeys(people))
+    turns = [final.turns for final in finals if isinstance(final, Final)]
+    assert turns == [
+        (Turn(numbers.index(each) + 1, "Hello.", 1000 * i + 200, 1000 * i + 700),) for i, each in enumerate(people)
+    ]
+
+
+def test_turns_are_those_of_the_text_with_the_case_in_which_it_was_sent() -> None:
+    queue = FinalQueue(speakers=Speakers(9))
+    first, second = awaited(0), awaited(1)
+    for item, text in ((first, "Yes."), (second, "and then")):
+        queue.append(item)
+        item.answer(replace(hypothesis(text, words=(Word(text.split()[0], 200, 700, 0.9),)), voices=(person(1),)), 10.0)
+    final = queue.release()[1]
+    assert isinstance(final, Final)
+    assert final.turns is not None
+    assert (final.text, [turn.text for turn in final.turns]) == ("And then", ["And then"])
+
+
+def test_a_failed_final_is_one_turn_of_nobody_and_a_discarded_one_has_none() -> None:
+    queue = FinalQueue(speakers=Speakers(9))
+    failed, discarded = awaited(0, committed="And so"), awaited(1)
+    queue.append(failed)
+    queue.append(discarded)
+    failed.fail(10.0)
+    discarded.discard(10.0)
+    turns = [final.turns for final in queue.release() if isinstance(final, Final)]
+    assert turns == [(Turn(None, "And so", 200, 700),), ()]
+
+
+def test_a_stream_that_asked_for_no_speakers_has_no_turns() -> None:
+    final = awaited(0)
+    queue = queue_of(final)
+    final.answer(replace(hypothesis("Hello."), voices=(person(1),)), 10.0)
+    assert [each.turns for each in queue.release() if isinstance(each, Final)] == [None]

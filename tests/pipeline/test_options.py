@@ -50,6 +50,18 @@ def test_languages_that_the_server_does_not_translate_into_are_refused(tracks: t
     assert refusal.value.code == "unsupported_translation"
 
 
+def test_speakers_are_refused_without_a_model_of_voices_and_need_none_if_channels_are_apart() -> None:
+    asked = StreamOptions(speakers=3)
+    assert asked.for_model(replace(BASE, speakers=True)).of_windows.speakers
+    with pytest.raises(InvalidMessage, match="does not tell speakers apart") as refusal:
+        asked.for_model(BASE)
+    assert (refusal.value.code, refusal.value.fatal) == ("unsupported_speakers", True)
+    apart = replace(asked, channel_mode="separate")
+    assert apart.for_model(BASE).speakers == 3
+    assert not apart.of_windows.speakers
+    assert not StreamOptions().of_windows.speakers
+
+
 def test_a_refusal_names_the_languages_there_are() -> None:
     several = ModelDescription("base", "cpu", "int8", ("en", "de", "haw"), translates=True)
     with pytest.raises(InvalidMessage, match="base does not support this language, but de, en, haw"):

@@ -16,12 +16,12 @@ import pytest
 from livecaption.audio import ms_of
 from livecaption.audio.formats import AudioFormat
 from livecaption.errors import TranscriptionFailed, WorkerDied, WrongState
-from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed, Partial, SpeechEnd, SpeechStart
+from livecaption.events import CaptionWord, ErrorReport, Event, Final, Flushed, Partial, SpeechEnd, SpeechStart, Turn
 from livecaption.pipeline.channel import OVERLOADED_AFTER_S, PATIENCE_IN_SILENCE_S
 from livecaption.pipeline.latency import Latency
 from livecaption.pipeline.options import ResumePoint, StreamOptions
 from livecaption.pipeline.stream import Output, StreamPipeline
-from livecaption.recognition import SURE_LANGUAGE_MS, Hypothesis, TranscriptionOptions, Word
+from livecaption.recognition import SURE_LANGUAGE_MS, Hypothesis, TranscriptionOptions, Voice, Word
 from livecaption.scheduling.load_control import ServiceLevel
 from livecaption.scheduling.request import Cancel, Request
 from livecaption.speech.endpointing import EndpointingConfig
@@ -492,7 +492,7 @@ def test_a_pause_in_silence_or_after_the_end_ends_nothing() -> None:
 IN_SPEECH_S = 3.0
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("script", "patience_s"),
     [
         ("speech 1200ms", IN_SPEECH_S),
@@ -629,7 +629,7 @@ def test_the_status_has_the_age_of_a_final_that_does_not_come() -> None:
     assert stream.status(9.0).lag_ms == 0
 
 
-@pytest.mark.parametrize("seed", range(4))
+@for_each("seed", range(4))
 def test_bytes_cut_anywhere_give_the_same_events_and_the_same_windows(seed: int) -> None:
     data = pcm_s16le(sound(TWO_UTTERANCES))
     chance = random.Random(seed)
@@ -773,8 +773,8 @@ def test_a_pause_before_any_words_are_known_does_not_end_the_utterance_where_wor
         assert len([event for event in events(outputs) if isinstance(event, SpeechEnd)]) == n_ended
 
 
-@pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (44_100, 2), (11_025, 1), (96_000, 3)])
-@pytest.mark.parametrize("seed", range(3))
+@for_each(("rate", "channels"), [(16_000, 1), (44_100, 2), (11_025, 1), (96_000, 3)])
+@for_each("seed", range(3))
 def test_audio_broken_off_anywhere_and_sent_again_from_received_ms_gives_the_same_windows(
     rate: int, channels: int, seed: int
 ) -> None:
@@ -823,9 +823,7 @@ def stretches(finals: Iterable[Final]) -> list[tuple[int, int]]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("max_utterance_ms", "delay", "offset"), [(15_000, 0, 0), (15_000, 4, 1), (2_000, 0, 1), (2_000, 4, 0)]
-)
+@for_each(("max_utterance_ms", "delay", "offset"), [(15_000, 0, 0), (15_000, 4, 1), (2_000, 0, 1), (2_000, 4, 0)])
 def test_wherever_a_server_dies_the_next_one_goes_on_without_a_word_lost_or_doubled(
     max_utterance_ms: int, delay: int, offset: int
 ) -> None:
@@ -1172,7 +1170,7 @@ def test_a_discard_after_the_end_is_refused() -> None:
         stream.discard(0.0)
 
 
-@pytest.mark.parametrize("part", [0.0, 0.2, 0.41, 0.6, 0.9])
+@for_each("part", [0.0, 0.2, 0.41, 0.6, 0.9])
 def test_a_stream_discarded_anywhere_gives_every_started_utterance_one_final_and_goes_on(part: float) -> None:
     data = pcm_s16le(sound(TWO_UTTERANCES))
     cut = round(len(data) * part)
@@ -1184,3 +1182,69 @@ def test_a_stream_discarded_anywhere_gives_every_started_utterance_one_final_and
     started = [event.utterance for event in events(outputs) if isinstance(event, SpeechStart)]
     assert sorted(event.utterance for event in events(outputs) if isinstance(event, Final)) == started
     assert stream.drained
+
+
+# Speakers
+
+
+def voiced(text: str, *people: int) -> Hypothesis:
+    """An answer whose words are shared by people with the same number of words each, who speak for 2 s each."""
+    voices = []
+    for n, person in enumerate(people):
+        embedding = np.zeros(8, np.float32)
+        embedding[person] = 1.0
+        voices.append(Voice(2000 * n, 2000 * n + 2000, embedding))
+    step_ms = 2000 * len(people) // len(text.split())
+    words = tuple(Word(word, step_ms * n, step_ms * n + step_ms, 0.9) for n, word in enumerate(text.split()))
+    return replace(hypothesis(text, words=words), voices=tuple(voices))
+
+
+def turns_of(outputs: list[Output]) -> list[list[tuple[int | None, str]]]:
+    finals = [output for output in outputs if isinstance(output, Final)]
+    return [[(turn.speaker, turn.text) for turn in final.turns or ()] for final in finals]
+
+
+def test_speakers_have_numbers_in_the_order_of_the_finals_and_not_of_the_answers() -> None:
+    stream = new_stream(speakers=9)
+    first, second = requests(feed(stream, TWO_UTTERANCES))
+    assert first.window.options.speakers
+    assert stream.highest_speaker == 0
+    assert stream.receive_answer(second, voiced("Yes. And you?", 5), 1.0) == []
+    outputs = stream.receive_answer(first, voiced("Hello Ada. Hello Bob.", 3, 5), 1.0)
+    assert turns_of(outputs) == [[(1, "Hello Ada. "), (2, "Hello Bob.")], [(2, "Yes. And you?")]]
+    assert stream.highest_speaker == 2
+
+
+def test_numbers_go_on_above_those_of_an_earlier_server() -> None:
+    earlier = Final(0, "Hello.", 400, 1400, "en", 0.9, 300, turns=(Turn(4, "Hello.", 400, 1400),))
+    stream = new_stream(speakers=9, resume_point=ResumePoint((earlier,), 1500, {None: 1500}))
+    assert stream.highest_speaker == 4
+    (request,) = requests(feed(stream, "silence 700ms, speech 1200ms, silence 900ms"))
+    assert turns_of(stream.receive_answer(request, voiced("Hello.", 3), 1.0)) == [[(5, "Hello.")]]
+
+
+def test_channels_apart_are_speakers_without_voices() -> None:
+    stream = new_stream(speakers=9, channel_mode="separate", audio=AudioFormat("pcm_s16le", 16_000, 2))
+    assert stream.highest_speaker == 2
+    samples = sound(TWO_UTTERANCES)
+    outputs = stream.receive_audio(pcm_s16le(np.stack((np.zeros_like(samples), samples), axis=1)), 0.0)
+    first, _ = requests(outputs)
+    assert not first.window.options.speakers
+    assert turns_of(stream.receive_answer(first, hypothesis("Hello."), 1.0)) == [[(2, "Hello.")]]
+
+
+def test_whether_speakers_are_distinguished_can_be_changed_until_audio_comes() -> None:
+    stream = new_stream()
+    stream.configure(replace(stream.options, speakers=3), 0.0)
+    first, second = requests(feed(stream, TWO_UTTERANCES))
+    stream.configure(replace(stream.options, speakers=0), 0.0)
+    assert stream.options.speakers == 3
+    assert turns_of(stream.receive_answer(first, voiced("Hello.", 3), 1.0)) == [[(1, "Hello.")]]
+    assert second.window.options.speakers
+
+
+def test_the_translation_of_a_final_needs_no_voices() -> None:
+    stream = new_stream(speakers=3, tracks=("de",))
+    first, _ = requests(feed(stream, TWO_UTTERANCES))
+    (translation,) = requests(stream.receive_answer(first, voiced("Hello.", 3), 1.0))
+    assert not translation.window.options.speakers

@@ -17,7 +17,7 @@ from livecaption.engine.models import HUB_REVISIONS, find_model
 from livecaption.server.addresses import interfaces, reachable
 from tests.support.processes import ServerProcess, assert_clean_end, serving
 
-pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("cold_processes")]
+pytestmark = pytest.mark.processes
 
 
 async def cannot_start(server: ServerProcess) -> str:
@@ -27,6 +27,7 @@ async def cannot_start(server: ServerProcess) -> str:
     return line
 
 
+@pytest.mark.usefixtures("cold_processes")
 async def test_a_taken_port_is_named_and_no_worker_is_started() -> None:
     """Row 31."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -63,6 +64,7 @@ async def test_a_host_name_is_listened_on_at_all_its_addresses() -> None:
         assert (await server.ready()).startswith("http://")
 
 
+@pytest.mark.usefixtures("cold_processes")
 async def test_a_server_for_the_hall_shows_its_addresses_its_fingerprint_and_what_it_keeps(tmp_path: Path) -> None:
     """People at other machines get a secure page and the captions, but no list of transcripts."""
     addresses = [address for address in reachable(interfaces()) if ":" not in address]
@@ -140,6 +142,19 @@ async def test_a_model_that_cannot_translate_as_it_should_ends_the_start_with_on
         errors = [line for line in server.lines if " ERROR " in line]
         assert len(errors) == 1
         assert "--translate: model tiny.en cannot translate" in errors[0]
+        await assert_clean_end(server)
+
+
+@pytest.mark.model
+async def test_speakers_without_a_network_for_voices_end_the_start_with_the_command_and_code_3(tmp_path: Path) -> None:
+    environment = {"XDG_DATA_HOME": str(tmp_path)}
+    async with serving("--speakers", "--workers", "1", engine="", environment=environment) as server:
+        assert await server.exited(within_s=30) == 3
+        errors = [line for line in server.lines if " ERROR " in line]
+        assert len(errors) == 1
+        assert errors[0].endswith(
+            "--speakers needs a network for voices, which is not installed: run livecaption models install speakers"
+        )
         await assert_clean_end(server)
 
 

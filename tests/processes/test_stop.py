@@ -35,27 +35,19 @@ async def stopped_in_order(server: ServerProcess, within_s: float = IDLE_STOP_S)
     assert " ERROR " not in server.output
 
 
-@pytest.mark.parametrize(
-    ("number", "engine"),
-    [
-        pytest.param(signal.SIGTERM, "scripted", id="SIGTERM-scripted"),
-        pytest.param(signal.SIGTERM, "", id="SIGTERM-model", marks=pytest.mark.model),
-        pytest.param(signal.SIGINT, "scripted", id="SIGINT-scripted"),
-    ],
-)
-async def test_an_idle_server_stops_at_once_with_code_0(number: signal.Signals, engine: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+async def test_an_idle_server_stops_at_once_with_code_0(number: signal.Signals) -> None:
     """Rows 1 and 3. `test_terminal` has SIGINT with the model."""
-    async with serving(engine=engine) as server:
+    async with serving() as server:
         await server.ready()
         server.send(number)
         await stopped_in_order(server)
         assert "exited with status 0" in server.output  # a worker that still loads is killed
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-async def test_three_hang_ups_are_one_stop(engine: str) -> None:
+async def test_three_hang_ups_are_one_stop() -> None:
     """Row 5: a shell, the kernel and systemd's SendSIGHUP may each send a hang-up."""
-    async with serving(engine=engine) as server:
+    async with serving() as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
             await publisher.streamed(1)
@@ -158,17 +150,10 @@ async def test_a_stop_while_one_of_two_processes_loads_is_no_error(number: signa
         await stopped_in_order(server)
 
 
-@pytest.mark.parametrize(
-    ("number", "engine"),
-    [
-        pytest.param(signal.SIGTERM, "", id="SIGTERM-model", marks=pytest.mark.model),
-        pytest.param(signal.SIGINT, "scripted", id="SIGINT-scripted"),
-        pytest.param(signal.SIGHUP, "scripted", id="SIGHUP-scripted"),
-    ],
-)
-async def test_two_processes_end_in_order_in_mid_sentence(number: signal.Signals, engine: str) -> None:
-    """Rows 5, 8 and 9: one worker with the model gets the other signals above and in `test_terminal`."""
-    async with serving("--workers=2", engine=engine) as server:
+@STOP_SIGNALS
+async def test_two_processes_end_in_order_in_mid_sentence(number: signal.Signals) -> None:
+    """Rows 5, 8 and 9. One worker with the model gets the signals above."""
+    async with serving("--workers=2") as server:
         url = await server.ready()
         await server.logged("worker 1 is ready")
         await server.logged("worker 2 is ready")

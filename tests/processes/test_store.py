@@ -29,7 +29,7 @@ from tests.support.transcripts import final
 
 pytestmark = pytest.mark.processes
 
-N_KILLS = 5
+N_KILLS = 3
 N_STREAMS = 3
 
 

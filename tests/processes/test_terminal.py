@@ -32,11 +32,9 @@ async def test_ctrl_c_stops_an_idle_server_in_order(engine: str) -> None:
         await assert_clean_end(server)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-async def test_ctrl_c_in_mid_sentence_delivers_the_final(engine: str) -> None:
-    """Row 9: a batch takes 0.4 s with the scripted engine, so one is in flight."""
-    model = ("--model", "delay 0.4") if engine else ()
-    async with serving(*model, engine=engine, terminal=True) as server:
+async def test_ctrl_c_in_mid_sentence_delivers_the_final() -> None:
+    """Row 9: a batch takes 0.4 s, so one is in flight. `test_stop` has a signal to all processes with the model."""
+    async with serving("--model", "delay 0.4", terminal=True) as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
             await publisher.streamed(2)
@@ -46,10 +44,9 @@ async def test_ctrl_c_in_mid_sentence_delivers_the_final(engine: str) -> None:
         publisher.check_complete()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-async def test_a_closed_window_in_mid_sentence_delivers_the_final_and_ends_with_0(engine: str) -> None:
+async def test_a_closed_window_in_mid_sentence_delivers_the_final_and_ends_with_0() -> None:
     """Row 4: the group gets a hang-up, and later writes to the terminal fail."""
-    async with serving(engine=engine, terminal=True) as server:
+    async with serving(terminal=True) as server:
         url = await server.ready()
         async with speaking(url) as [publisher]:
             await publisher.streamed(2)

@@ -20,7 +20,7 @@ BBB = Final(0, "bbb", 5_000, 12_000, "en", 0.9, 300, channel=1)
 
 def part(finals: Iterable[Final], open_since_ms: int | None = None, *, is_over: bool = False) -> PartFinals:
     finals = list(finals)
-    return PartFinals("one", BEGAN_AT_MS, finals, PartState(len(finals), open_since_ms, is_over))
+    return PartFinals("one", BEGAN_AT_MS, finals, PartState(len(finals), open_since_ms, is_over), {})
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_of_several_proxies_the_outermost_trusted_one_counts(hosts: str, passed:
     assert client_of("127.0.0.1", "http", headers, TRUSTED).host == host
 
 
-@pytest.mark.parametrize("prefix", ["hall", "//", "/a b", "/x?y", "/#", '/"', "https://evil.example"])
+@for_each("prefix", ["hall", "//", "/a b", "/x?y", "/#", '/"', "https://evil.example"])
 def test_a_prefix_that_is_no_path_is_ignored(prefix: str) -> None:
     assert client_of("127.0.0.1", "http", {"X-Forwarded-Prefix": prefix}, TRUSTED).prefix == ""
 

@@ -59,7 +59,7 @@ def test_an_origin_has_one_form(text: str, normal: str | None) -> None:
     assert normal_origin(text) == normal
 
 
-@pytest.mark.parametrize(
+@for_each(
     "origin",
     [
         *("https://app.example.org", "http://localhost:3000", "https://[::1]:8000"),

@@ -15,6 +15,7 @@ import srt
 import webvtt
 from aiohttp.test_utils import TestClient, TestServer
 
+from livecaption.captions.labels import Names
 from livecaption.captions.transcript import FORMATS
 from livecaption.config import Config
 from livecaption.events import Final
@@ -114,6 +115,8 @@ async def test_sessions_are_listed_the_newest_first(only_read: Client) -> None:
         "started_at": "2026-02-02T02:40:00.000Z",
         "duration_ms": 6000,
         "finals": 2,
+        "speakers": 0,
+        "names": {},
         "room": None,
         "room_title": None,
     }
@@ -271,7 +274,7 @@ class HeldLayout:
         self.n_done = 0
         self.may_go_on = threading.Event()
 
-    def __call__(self, finals: Iterable[Final], line_length: int) -> str:
+    def __call__(self, finals: Iterable[Final], line_length: int, names: Names) -> str:
         self.n_begun += 1
         assert self.may_go_on.wait(20)
         text = "".join(final.text for final in finals)
@@ -413,7 +416,9 @@ async def test_a_session_gets_another_title_by_which_it_is_found(stored: Client)
     assert (found["id"], found["title"]) == ("council", "Budget debate")
 
 
-@pytest.mark.parametrize("body", ["{}", "[]", "no JSON", '{"title": 5}', json.dumps({"title": "x" * 201})])
+@pytest.mark.parametrize(
+    "body", ["{}", "[]", "no JSON", '{"title": 5}', '{"names": {}}', '{"names": []}', json.dumps({"title": "x" * 201})]
+)
 async def test_a_title_that_is_none_is_refused(only_read: Client, body: str) -> None:
     response = await only_read.patch("/v1/sessions/council", data=body)
     assert (response.status, (await response.json())["code"]) == (400, "invalid_message")
@@ -681,7 +686,7 @@ def test_a_final_that_another_channel_has_overtaken_is_in_the_growing_webvtt() -
     growing = GrowingTranscript(37)
     late, overtaking = final("Late.", 0, 9000, 0, channel=0), final("First.", 1000, 2000, 1, channel=1)
     assert growing.news([overtaking]) == [overtaking]
-    growing.text([overtaking])
+    growing.text({}, [overtaking])
     assert growing.news([overtaking, late]) == [late]
-    text = growing.text([overtaking, late, final("Later.", 200_000, 201_000, 2, channel=0)])
+    text = growing.text({}, [overtaking, late, final("Later.", 200_000, 201_000, 2, channel=0)])
     assert [text.count(word) for word in ("Late.", "First.", "Later.")] == [1, 1, 0]

@@ -109,8 +109,8 @@ def in_telephone_band(name: str) -> Samples:
     return band * 0.7 / np.abs(band).max()
 
 
-@pytest.mark.parametrize("below_db", [22, 29, 36])
-@pytest.mark.parametrize("gap_ms", [400, 1300])
+@for_each("below_db", [22, 29, 36])
+@for_each("gap_ms", [400, 1300])
 def test_no_word_of_a_soft_speaker_after_a_loud_one_is_lost(gap_ms: int, below_db: int) -> None:
     """On the telephone one of two people is often much softer."""
     words = {clip.id: clip.words for clip in read_manifest(DATA)}["ls-61-70968-0000"]
@@ -131,7 +131,7 @@ def test_no_word_is_lost_at_any_level(level_db: int) -> None:
         assert not lost_words(clip.words, samples, 0), clip.id
 
 
-@pytest.mark.parametrize("level_db", [-90, -80, -70, -60, -50, -40])
+@for_each("level_db", [-90, -80, -70, -60, -50, -40])
 def test_steady_noise_is_unvoiced_from_its_first_second_on(level_db: int) -> None:
     """Amplified noise would open an utterance in each quiet room."""
     noise = np.random.default_rng(0).normal(scale=10 ** (level_db / 20), size=5 * 16_000)
@@ -192,7 +192,7 @@ class TestVoiceActivityDetectorProperties(StageProperties):
         assert output == self.run([self.stream()])[: len(stream)]
 
 
-@pytest.mark.parametrize("sample", [1.0, -1.0, 0.0632, -0.0632, 0.06, 0.0001])
+@for_each("sample", [1.0, -1.0, 0.0632, -0.0632, 0.06, 0.0001])
 def test_no_sample_wraps_around_though_all_others_are_zero(sample: float) -> None:
     """Frames that are too quiet to reach full scale are not clipped. One sample has all the energy here."""
     frames = np.zeros((2, 320), np.float32)

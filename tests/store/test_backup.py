@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from livecaption.errors import StoreFailed, StoreUnusable
-from livecaption.events import CaptionWord, Translation
+from livecaption.events import CaptionWord, SpeakerNamed, Translation, Turn
 from livecaption.recognition import SessionId
 from livecaption.store import backup, rows, search
 from livecaption.store.backup import Contents, RestoredSession, ShorterSession, back_up, restore, snapshot
@@ -308,13 +308,15 @@ def test_a_deleted_session_comes_back_as_it_was_and_where_it_was(path: Path, fil
     words = (CaptionWord("Old", 0, 200, 0.5), CaptionWord("trees.", 250, 700, 0.75))
     with opened(path) as database:
         database.write(rows.put_room(ROOM, 10, 0))
-        trees = replace(final("Old trees.", 0, 700, 0), words=words, channel=1)
+        turns = (Turn(2, "Old ", 0, 200), Turn(None, "trees.", 250, 700))
+        trees = replace(final("Old trees.", 0, 700, 0), words=words, channel=1, turns=turns)
         fill(
             database,
             replace(new_session("trees", "Trees", started_at_ms=1500, private=True, room="pycon"), event=1),
             [trees, final("", 800, 900, 1)],
         )
         database.write([rows.translate(SessionId("trees"), Translation(0, "de", "Alte Bäume."), 9)])
+        database.write([rows.name_speaker(SessionId("trees"), SpeakerNamed(2, "Ada"))])
         before = content(database)
         back_up(path, file)
         list(database.delete("trees"))
@@ -329,7 +331,7 @@ def test_a_deleted_session_comes_back_as_it_was_and_where_it_was(path: Path, fil
 def test_nothing_that_is_in_the_store_is_replaced(path: Path, file: Path) -> None:
     back_up(path, file)
     with opened(path) as database:
-        list(database.rename("council", "A better title"))
+        list(database.rename("council", "A better title", {}))
         fill(database, new_session("new", started_at_ms=3000), [final("New.")])
         before = content(database)
         assert restored(file, path) == 0

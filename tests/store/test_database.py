@@ -88,8 +88,8 @@ def test_of_a_deleted_session_no_word_is_left_in_any_file(path: Path) -> None:
 def test_a_session_is_found_by_its_new_title_and_of_the_old_one_nothing_is_left(path: Path) -> None:
     with opened(path) as database:
         fill(database, new_session("one", "Quetzalcoatl"), [final("Stay here.")])
-        assert next(database.rename("nobody", "Xylograph")) is False
-        assert all(database.rename("one", "Xylograph"))
+        assert next(database.rename("nobody", "Xylograph", {})) is False
+        assert all(database.rename("one", "Xylograph", {}))
         found = {title: database.sessions(10, None, search.terms(title)) for title in ("quetzalcoatl", "xylograph")}
         assert {title: [each.title for each in sessions] for title, sessions in found.items()} == {
             "quetzalcoatl": [],

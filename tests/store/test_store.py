@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from livecaption.events import Final, TranslatedText, Translation
+from livecaption.events import Final, SpeakerNamed, TranslatedText, Translation, Turn
 from livecaption.recognition import SessionId
 from livecaption.store import search
 from livecaption.store.rows import Resumption, RoomRecord, SessionState
@@ -158,6 +158,24 @@ async def test_translations_come_back_with_their_finals_and_go_with_them(place: 
         assert await store.tracks("one") == []
 
 
+async def test_turns_and_names_of_speakers_come_back(place: Place) -> None:
+    turns = (Turn(1, "Eins. ", 0, 400), Turn(3, "Zwei.", 400, 900))
+    said = replace(final("Eins. Zwei.", 0, 900, 0), turns=turns)
+    async with place.opened() as store:
+        await keep(store, new_session(), [said, final("Three.", 1000, 1900, 1)], ended=False)
+        assert [each.turns for each in await store.finals("one")] == [turns, None]
+        for name in ("Ada", "Ada Lovelace"):
+            store.name_speaker(ONE, SpeakerNamed(3, name), ignore)
+        await all_written(store)
+        record = await store.session("one")
+        assert (record.n_speakers, record.names) == (3, {3: "Ada Lovelace"})
+        assert await store.rename("one", None, {1: "Grace", 3: "Ada"})
+        record = await store.session("one")
+        assert (record.title, record.names) == ("", {1: "Grace", 3: "Ada"})
+        await store.delete("one")
+        assert await store.sessions(9) == []
+
+
 # What outlives a server
 
 
@@ -259,8 +277,8 @@ async def test_of_a_session_that_is_deleted_while_it_is_open_nothing_more_is_kep
 async def test_a_session_is_found_by_its_new_title_and_not_by_the_old_one(place: Place) -> None:
     async with place.opened() as store:
         await keep(store, new_session("one", "Quetzalcoatl"), [final("Stay here.")])
-        assert not await store.rename("nobody", "Xylograph")
-        assert await store.rename("one", "Xylograph")
+        assert not await store.rename("nobody", "Xylograph", {})
+        assert await store.rename("one", "Xylograph", {})
         assert (await store.session("one")).title == "Xylograph"
         assert (await ids(store, "quetzalcoatl"), await ids(store, "xylograph")) == ([], ["one"])
         await store.delete("one")

@@ -86,24 +86,20 @@ class DialectProperties:
     @FEW
     @example(cuts=list(range(10_240, len(AUDIO), 10_240)), every=13)  # two finals at a time
     @given(cuts=CUTS, every=EVERY)
-    def test_each_final_comes_once_and_in_order_wherever_the_audio_is_cut(self, cuts: list[int], every: int) -> None:
+    def test_wherever_the_audio_is_cut_the_same_finals_come_once_and_in_order_and_what_is_appended_stays(
+        self, cuts: list[int], every: int
+    ) -> None:
         conversation = self.talk(cuts, every)
         assert conversation.ending == Ending("stop" if self.ends else "disconnect")
         n_started = sum(isinstance(event, SpeechStart) for event in conversation.events)
         assert len(conversation.finals) == n_started >= 1
-        assert self._joined(conversation.sent) == self._in_one(conversation.finals)
+        joined = self._joined(conversation.sent)
+        assert joined == self._in_one(conversation.finals)
+        assert joined == self._in_one(uncut(type(self)))
+        if self.appends:
+            self._check_that_nothing_is_taken_back(conversation.sent)
 
-    @FEW
-    @given(CUTS, EVERY)
-    def test_finals_are_the_same_wherever_the_audio_is_cut(self, cuts: list[int], every: int) -> None:
-        assert self._joined(self.talk(cuts, every).sent) == self._in_one(uncut(type(self)))
-
-    @FEW
-    @given(CUTS, EVERY)
-    def test_nothing_is_taken_back_where_the_protocol_appends(self, cuts: list[int], every: int) -> None:
-        if not self.appends:
-            return
-        sent = self.talk(cuts, every).sent
+    def _check_that_nothing_is_taken_back(self, sent: list[str | bytes]) -> None:
         before = ""
         for n_messages in range(len(sent) + 1):
             shown = self.shown(sent[:n_messages])

@@ -18,6 +18,7 @@ from livecaption.live.config import LiveConfig
 from livecaption.live.dialects.dialect import Route
 from livecaption.scheduling.config import AdmissionConfig
 from livecaption.server import build_app
+from livecaption.server.lifecycle import LINGERING_S
 from livecaption.server.services import SERVICES
 from livecaption.store.config import StoreConfig
 from livecaption.workers.pool import PoolState
@@ -42,12 +43,13 @@ async def start_server(aiohttp_client: Callable[..., Awaitable[Client]]) -> Star
         live: LiveConfig = DEFAULTS.live,
         admission: AdmissionConfig = DEFAULTS.admission,
         tracks: tuple[str, ...] = (),
+        speakers: bool = False,
         **server_settings: Any,
     ) -> Client:
-        engine = EngineConfig(engine="scripted", model=script, tracks=tracks)
+        engine = EngineConfig(engine="scripted", model=script, tracks=tracks, speakers=speakers)
         config = Config(engine=engine, store=store, live=live, admission=admission)
         config = replace(config, server=replace(config.server, **server_settings))
-        client = await aiohttp_client(build_app(config, routes))
+        client = await aiohttp_client(AppServer(build_app(config, routes)))
         if wait:
             assert await client.app[SERVICES].pool.wait_until_loaded() is PoolState.READY
         return client
@@ -55,7 +57,14 @@ async def start_server(aiohttp_client: Callable[..., Awaitable[Client]]) -> Star
     return start
 
 
-class LastingServer(TestServer):
+class AppServer(TestServer):
+    """A server that waits for the rest of a refused body as long as the real one; aiohttp's default are ten seconds."""
+
+    async def _make_runner(self, **settings: Any) -> web.BaseRunner:
+        return await super()._make_runner(lingering_time=LINGERING_S, **settings)
+
+
+class LastingServer(AppServer):
     """A server that a client does not close."""
 
     async def close(self) -> None:

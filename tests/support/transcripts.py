@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from livecaption.events import CaptionWord, Final
+from livecaption.events import CaptionWord, Final, Turn
 
 
 def final(
@@ -13,6 +13,7 @@ def final(
     words: list[CaptionWord] | None = None,
     language: str | None = "en",
     channel: int | None = None,
+    turns: list[Turn] | None = None,
 ) -> Final:
     return Final(
         utterance,
@@ -24,6 +25,7 @@ def final(
         latency_ms=300,
         words=None if words is None else tuple(words),
         channel=channel,
+        turns=None if turns is None else tuple(turns),
     )
 
 

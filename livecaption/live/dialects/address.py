@@ -25,6 +25,7 @@ OPTIONS: dict[str, Callable[[str], object]] = {
     "title": str,
     "private": FLAGS.__getitem__,
     "keep": FLAGS.__getitem__,
+    "speakers": lambda given: FLAGS[given] if given in ("true", "false") else int(given),
 }
 """The fields of `start` that an address may have, and how their values are read."""
 ENDPOINTING: dict[str, Callable[[str], object]] = {"preset": str, "silence_ms": int, "max_utterance_ms": int}

@@ -93,6 +93,14 @@ class Ping:
 
 
 @dataclass(frozen=True, slots=True)
+class NameSpeaker:
+    """Give the speaker of this number a name, which was checked."""
+
+    speaker: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """Take no more audio, send the finals, and end the session. `end_room`: its room ends too."""
 
@@ -106,7 +114,7 @@ class Reply:
     message: str | bytes
 
 
-Control = Open | Reattach | Configure | Flush | Discard | Ping | Finish | Reply
+Control = Open | Reattach | Configure | Flush | Discard | Ping | NameSpeaker | Finish | Reply
 """Commands that never wait; taking audio may."""
 
 Command = Audio | Control

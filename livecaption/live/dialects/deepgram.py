@@ -235,7 +235,8 @@ class Deepgram:
         reason = channel.reasons.pop(final.utterance)
         gap = self._gap(channel, final.start_ms)
         end_ms = max(final.end_ms, channel.closed_ms)
-        words = shapes.words_of(final.text, final.words or (), channel.closed_ms, end_ms, final.confidence)
+        turns = final.turns or ()
+        words = shapes.words_of(final.text, final.words or (), channel.closed_ms, end_ms, final.confidence, turns)
         language = final.language if self._options.detects_language else None
         result = self._results(
             channel,

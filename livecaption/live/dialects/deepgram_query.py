@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from livecaption.audio.formats import CONTAINER, AudioFormat, ChannelMode
 from livecaption.captions.language_names import language_code
 from livecaption.errors import InvalidMessage
+from livecaption.events import MAX_SPEAKERS
 from livecaption.live.dialects.json_messages import is_text
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TranscriptionOptions
@@ -29,6 +30,8 @@ models go on behind such a silence; an utterance of Whisper does not."""
 MAX_ENDPOINTING_MS = 10_000
 MAX_KEYTERMS = 100
 MAX_KEYTERM_CHARACTERS = 100
+SPEAKER_MODELS = ("latest", "v1", "v2")
+"""Values of `diarize_model`, for which speakers are distinguished; a stream may name the first two."""
 MANY_LANGUAGES = "multi"
 DEFAULT_LANGUAGE = "en"
 
@@ -89,6 +92,7 @@ def live_options(parameters: Sequence[tuple[str, str]], endpointing: Endpointing
             endpointing=endpointing if silence in WORDS else _endpointing(endpointing, _ms(query, "endpointing")),
             channel_mode=channel_mode,
             counts_pauses=False,
+            speakers=_speakers(query, SPEAKER_MODELS[:2]),
         ),
         interim_results=interim_results,
         formatted=_flag(query, "punctuate") or _flag(query, "smart_format"),
@@ -142,6 +146,7 @@ def recorded_options(parameters: Sequence[tuple[str, str]]) -> RecordedOptions:
             endpointing=RECORDINGS,
             keep=False,
             channel_mode=channel_mode,
+            speakers=_speakers(query, SPEAKER_MODELS),
         ),
         formatted=paragraphs or _flag(query, "punctuate") or _flag(query, "smart_format"),
         utterances=_flag(query, "utterances"),
@@ -223,6 +228,15 @@ def _endpointing(default: EndpointingConfig, silence_ms: int) -> EndpointingConf
 def _utterance_end_ms(query: Mapping[str, str]) -> int | None:
     given = query.get("utterance_end_ms", "false")
     return None if given.lower() == "false" else _ms(query, "utterance_end_ms")
+
+
+def _speakers(query: Mapping[str, str], models: Sequence[str]) -> int:
+    """Return the largest number of speakers; 0: they are not distinguished."""
+    if "diarize_model" not in query:
+        return MAX_SPEAKERS if _flag(query, "diarize") else 0
+    if query["diarize_model"].lower() not in models:
+        raise InvalidMessage(f"diarize_model must be {' or '.join(models)}")
+    return MAX_SPEAKERS
 
 
 def _flag(query: Mapping[str, str], name: str) -> bool:

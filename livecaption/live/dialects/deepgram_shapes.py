@@ -12,7 +12,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from livecaption.errors import InvalidAudio, LivecaptionError
-from livecaption.events import CaptionWord
+from livecaption.events import CaptionWord, Turn
 from livecaption.live.dialects.dialect import HttpAnswer
 from livecaption.live.dialects.refusals import refusal_headers
 
@@ -86,7 +86,14 @@ class Text:
         }
         if self.formatted:
             shape["punctuated_word"] = word.word
+        if word.speaker is not None:
+            shape["speaker"] = speaker_number(word.speaker)
         return shape if self.language is None else shape | {"language": self.language}
+
+
+def speaker_number(speaker: int) -> int:
+    """Return the number of a speaker as Deepgram's messages have it, which count from 0."""
+    return speaker - 1
 
 
 def seconds(at_ms: int) -> float:
@@ -95,7 +102,12 @@ def seconds(at_ms: int) -> float:
 
 
 def words_of(
-    text: str, timed: Sequence[CaptionWord], start_ms: int, end_ms: int, confidence: float
+    text: str,
+    timed: Sequence[CaptionWord],
+    start_ms: int,
+    end_ms: int,
+    confidence: float,
+    turns: Sequence[Turn] = (),
 ) -> list[CaptionWord]:
     """Return the words of the text with times, so that both have the same words.
 
@@ -106,6 +118,7 @@ def words_of(
         timed: the words of the engine; empty: it has given none.
         start_ms, end_ms: the times between which the words lie.
         confidence: that of words for which the engine has given none.
+        turns: the turns of the text; empty: speakers are not distinguished.
     """
     written = text.split()
     if len(written) == len(timed):
@@ -116,9 +129,10 @@ def words_of(
     ends = list(accumulate(map(len, written), initial=0))
     n_letters = ends[-1]
     times = [start_ms + (end_ms - start_ms) * end // n_letters for end in ends] if n_letters else []
+    speakers = [turn.speaker for turn in turns for _ in turn.text.split()] or [None] * len(written)
     return [
-        CaptionWord(token, begin_ms, until_ms, confidence)
-        for token, begin_ms, until_ms in zip(written, times, times[1:], strict=False)
+        CaptionWord(token, begin_ms, until_ms, confidence, speaker)
+        for token, begin_ms, until_ms, speaker in zip(written, times, times[1:], speakers, strict=False)
     ]
 
 

@@ -13,17 +13,28 @@ from typing import Any, ClassVar
 from livecaption.audio.formats import CHANNEL_MODES, CONTAINER, AudioFormat
 from livecaption.captions.language_names import language_code
 from livecaption.errors import ConfigError, InvalidMessage, LivecaptionError, WrongState
-from livecaption.events import Event
+from livecaption.events import MAX_SPEAKERS, Event
 from livecaption.live.dialects.address import OPTIONS, start_fields
 from livecaption.live.dialects.closing import close_of
-from livecaption.live.dialects.commands import Audio, Command, Control, Finish, Flush, Open, Ping, Reattach, RoomClaim
+from livecaption.live.dialects.commands import (
+    Audio,
+    Command,
+    Control,
+    Finish,
+    Flush,
+    NameSpeaker,
+    Open,
+    Ping,
+    Reattach,
+    RoomClaim,
+)
 from livecaption.live.dialects.dialect import Handshake, HttpAnswer, Limits, Route
 from livecaption.live.dialects.json_messages import is_text, json_object
 from livecaption.live.dialects.keys import shown_keys
 from livecaption.live.dialects.refusals import refusal_headers
 from livecaption.live.room_state import MAX_NAME_CHARACTERS, MAX_SECRET_CHARACTERS, check_name, check_secret
 from livecaption.live.state import Ending
-from livecaption.live.title import clean_title
+from livecaption.live.title import checked_name, clean_title
 from livecaption.messages import StreamSettings, encode
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TASKS, TranscriptionOptions
@@ -186,7 +197,9 @@ def parse(text: str, endpointing: EndpointingConfig) -> Control:
         return Finish(_flag(message, "end_room", default=False))
     if kind == "ping":
         return Ping(_id(message))
-    raise InvalidMessage("type must be start, flush, stop or ping", code="unknown_type")
+    if kind == "name":
+        return NameSpeaker(_speaker(message.get("speaker")), checked_name(message.get("name")))
+    raise InvalidMessage("type must be start, flush, stop, ping or name", code="unknown_type")
 
 
 def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOptions:
@@ -224,7 +237,23 @@ def _start(message: dict[str, Any], endpointing: EndpointingConfig) -> StreamOpt
         keep=_flag(message, "keep", default=DEFAULTS.keep),
         channel_mode=channel_mode,
         tracks=_tracks(message.get("translate")),
+        speakers=_speakers(message.get("speakers", DEFAULTS.speakers)),
     )
+
+
+def _speakers(given: Any) -> int:
+    """Return the largest number of speakers; 0: they are not distinguished."""
+    if type(given) is bool:
+        return MAX_SPEAKERS if given else 0
+    if type(given) is not int or not 1 <= given <= MAX_SPEAKERS:
+        raise InvalidMessage(f"speakers must be true, false, or a number from 1 to {MAX_SPEAKERS}")
+    return given
+
+
+def _speaker(given: Any) -> int:
+    if type(given) is not int:
+        raise InvalidMessage("speaker must be the number of a speaker")
+    return given
 
 
 def _tracks(given: Any) -> tuple[str, ...]:

@@ -14,7 +14,12 @@ CODES = {
     "wrong_method": "method_not_supported",
 }
 """OpenAI's codes for errors that it has too, by ours."""
-FIELDS = {"unsupported_language": "language", "invalid_container": "file", "empty_recording": "file"}
+FIELDS = {
+    "unsupported_language": "language",
+    "unsupported_speakers": "response_format",
+    "invalid_container": "file",
+    "empty_recording": "file",
+}
 """The fields of a form that errors are about, by their code, unless an error names one."""
 FAILURES = ("engine_error", "engine_unusable", "worker_died", "transcription_failed", "quarantined")
 """Codes of errors behind which a final has no answer of the engine."""

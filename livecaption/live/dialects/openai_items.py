@@ -10,6 +10,7 @@ is too long is cut in two. Deltas have committed words only, and are never taken
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import log
+from string import ascii_uppercase
 from typing import Any
 
 from livecaption.captions.appended import appended
@@ -19,6 +20,8 @@ from livecaption.live.dialects.openai_errors import error_object
 MIN_COMMIT_MS = 100
 """Audio in ms without which a commit is an error, as at OpenAI."""
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
+NOBODY = "unknown"
+"""The speaker of words that nobody is certain of. OpenAI's clients need a text."""
 MIN_CONFIDENCE = 1e-6
 """The confidence of a word, at least, of which the logarithm is taken."""
 
@@ -139,7 +142,7 @@ class Items:
             item.failure = self._failures.pop(0)
         if item.is_dropped:
             return []
-        return self._delta(item) + self._answer(item)
+        return self._delta(item) + _segments(item, event) + self._answer(item)
 
     def fail(self, failure: ErrorReport) -> None:
         """Note that the engine has failed to answer for a final, which follows."""
@@ -201,6 +204,31 @@ class Items:
         if self.has_logprobs:
             completed["logprobs"] = [_logprob(word) for final in finals for word in final.words or ()]
         return [{"type": f"{TRANSCRIPTION}.completed", **completed}]
+
+
+def speaker_letters(speaker: int | None) -> str:
+    """Return a speaker as OpenAI has it: A, B and so on, AA after Z."""
+    if speaker is None:
+        return NOBODY
+    before, last = divmod(speaker - 1, len(ascii_uppercase))
+    return (speaker_letters(before) if before else "") + ascii_uppercase[last]
+
+
+def _segments(item: Item, final: Final) -> list[WireEvent]:
+    """Return an event for each turn of a final; none if speakers are not distinguished."""
+    return [
+        {
+            "type": f"{TRANSCRIPTION}.segment",
+            "id": f"{item.id}_{final.utterance}_{number}",
+            "item_id": item.id,
+            "content_index": 0,
+            "text": turn.text.strip(),
+            "speaker": speaker_letters(turn.speaker),
+            "start": turn.start_ms / 1000,
+            "end": turn.end_ms / 1000,
+        }
+        for number, turn in enumerate(final.turns or ())
+    ]
 
 
 def _logprob(word: CaptionWord) -> dict[str, Any]:

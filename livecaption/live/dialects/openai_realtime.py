@@ -55,7 +55,11 @@ BETA_NAMES = {
 RESTARTS = 1012
 """The code of the Close of a server that stops, because another one may follow."""
 
-LANGUAGE = "session.audio.input.transcription.language"
+REFUSED_FIELDS = {
+    "unsupported_language": "session.audio.input.transcription.language",
+    "unsupported_speakers": "session.audio.input.transcription.model",
+}
+"""The fields of an update that the server's model cannot serve, by our code."""
 
 _AUDIO = re.compile(r'"audio"\s*:\s*"')
 
@@ -213,12 +217,12 @@ class OpenAIRealtime:
             return [_error_event(report.message, report.code)]
         if report.code in FAILURES:
             self._items.fail(report)
-        if report.code != "unsupported_language":
+        if report.code not in REFUSED_FIELDS:
             return []  # also hints about the audio, which clients would take for the end
         refused = self._requests.popleft()  # those before it are answered
         if all(request.kind != "update" for request in self._requests):
             self._asked = self._session
-        return [_error_event(report.message, report.code, LANGUAGE, refused.event_id)]
+        return [_error_event(report.message, report.code, REFUSED_FIELDS[report.code], refused.event_id)]
 
     def _apply(self, session: Session) -> None:
         self._session = session

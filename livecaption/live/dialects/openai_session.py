@@ -13,6 +13,7 @@ from typing import Any
 from livecaption.audio.formats import AudioFormat
 from livecaption.captions.language_names import language_code
 from livecaption.errors import InvalidMessage
+from livecaption.events import MAX_SPEAKERS
 from livecaption.live.dialects.json_messages import is_text
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import TranscriptionOptions
@@ -49,6 +50,8 @@ LATENCY_PRESETS = {
 """Our presets by `transcription.delay`."""
 MANUAL_MODELS = ("gpt-realtime-whisper", "gpt-live-transcribe")
 """Models of OpenAI that detect no turns. Their clients commit, but do not switch the detection off."""
+DIARIZING_MODELS = ("gpt-4o-transcribe-diarize",)
+"""Models of OpenAI that distinguish speakers."""
 STOPPED_MS = 1000
 """Time without audio in ms, beyond the silence of the end of a turn, that ends a turn too. Clients such as LiveKit stop
 sending without a commit. Shorter: a delay of the network cuts words. Longer: the last caption comes later."""
@@ -142,7 +145,11 @@ class Session:
         )
         endpointing = self.endpointing(own)
         return StreamOptions(
-            self.audio, transcription, endpointing=endpointing, patience_ms=endpointing.hangover_ms + STOPPED_MS
+            self.audio,
+            transcription,
+            endpointing=endpointing,
+            patience_ms=endpointing.hangover_ms + STOPPED_MS,
+            speakers=MAX_SPEAKERS if asked.get("model", "").startswith(DIARIZING_MODELS) else 0,
         )
 
     def endpointing(self, own: EndpointingConfig) -> EndpointingConfig:

@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+from livecaption.captions.labels import in_turns
 from livecaption.captions.transcript import PARAGRAPH_PAUSE_MS
 from livecaption.events import CaptionWord, Final
 from livecaption.live.dialects.deepgram_query import RecordedOptions
-from livecaption.live.dialects.deepgram_shapes import REQUEST_ID_HEADER, Model, Text, seconds, words_of
+from livecaption.live.dialects.deepgram_shapes import REQUEST_ID_HEADER, Model, Text, seconds, speaker_number, words_of
 from livecaption.live.dialects.dialect import HttpAnswer
 
 SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！")
@@ -48,7 +49,8 @@ def answer(recorded: Recorded, finals: Sequence[Final], options: RecordedOptions
         ]
     }
     if options.utterances:
-        results["utterances"] = [_utterance(recorded.request_id, final, options) for final in spoken]
+        turns = [turn for final in spoken for turn in in_turns(final)]
+        results["utterances"] = [_utterance(recorded.request_id, turn, options) for turn in turns]
     body = {"metadata": _metadata(recorded), "results": results}
     headers = {"Content-Type": "application/json; charset=utf-8", REQUEST_ID_HEADER: recorded.request_id}
     return HttpAnswer(200, json.dumps(body, ensure_ascii=False), headers)
@@ -82,31 +84,44 @@ def _channel(finals: Sequence[Final], options: RecordedOptions) -> dict[str, Any
 
 
 def _utterance(request_id: str, final: Final, options: RecordedOptions) -> dict[str, Any]:
+    """Return an utterance, or a part of it with one speaker, which has an id of its own."""
     text = Text(final.text.strip(), _words(final), final.confidence, options.formatted)
     return {
         "start": seconds(final.start_ms),
         "end": seconds(final.end_ms),
         "channel": final.channel or 0,
         **text.alternative(),
-        "id": str(uuid5(NAMESPACE_URL, f"{request_id}:{final.utterance}")),
+        **_speaker(final),
+        "id": str(uuid5(NAMESPACE_URL, f"{request_id}:{final.utterance}:{final.start_ms}")),
     }
 
 
+def _speaker(turn: Final) -> dict[str, int]:
+    """Return the speaker, unless nobody is certain."""
+    speaker = turn.turns[0].speaker if turn.turns else None
+    return {} if speaker is None else {"speaker": speaker_number(speaker)}
+
+
 def _paragraphs(finals: Sequence[Final]) -> dict[str, Any]:
-    """Return the paragraphs, which begin after a pause as those of a transcript do."""
+    """Return the paragraphs, which begin after a pause or with another speaker, as those of a transcript do."""
     runs: list[list[Final]] = []
-    for final in finals:
-        if runs and final.start_ms - runs[-1][-1].end_ms < PARAGRAPH_PAUSE_MS:
-            runs[-1].append(final)
+    for turn in (turn for final in finals for turn in in_turns(final)):
+        last = runs[-1][-1] if runs else None
+        if last and turn.start_ms - last.end_ms < PARAGRAPH_PAUSE_MS and _speaker(turn) == _speaker(last):
+            runs[-1].append(turn)
         else:
-            runs.append([final])
+            runs.append([turn])
     paragraphs: list[dict[str, Any]] = []
     for run in runs:
         words = [word for final in run for word in _words(final)]
         sentences = _sentences(words)
         times = {"start": seconds(run[0].start_ms), "end": seconds(run[-1].end_ms)}
-        paragraphs.append({"sentences": sentences, "num_words": len(words), **times})
-    texts = (" ".join(sentence["text"] for sentence in paragraph["sentences"]) for paragraph in paragraphs)
+        paragraphs.append({"sentences": sentences, **_speaker(run[0]), "num_words": len(words), **times})
+    texts = (
+        (f"Speaker {paragraph['speaker']}: " if "speaker" in paragraph else "")
+        + " ".join(sentence["text"] for sentence in paragraph["sentences"])
+        for paragraph in paragraphs
+    )
     return {"transcript": "\n\n".join(texts), "paragraphs": paragraphs}
 
 
@@ -128,4 +143,4 @@ def _sentences(words: Sequence[CaptionWord]) -> list[dict[str, Any]]:
 
 
 def _words(final: Final) -> list[CaptionWord]:
-    return words_of(final.text, final.words or (), final.start_ms, final.end_ms, final.confidence)
+    return words_of(final.text, final.words or (), final.start_ms, final.end_ms, final.confidence, final.turns or ())

@@ -13,6 +13,7 @@ from livecaption.errors import LivecaptionError
 from livecaption.events import Final
 from livecaption.live.dialects.dialect import HttpAnswer
 from livecaption.live.dialects.openai_errors import object_of
+from livecaption.live.dialects.openai_items import speaker_letters
 from livecaption.live.dialects.refusals import JSON, refusal_headers
 from livecaption.recognition import ModelDescription, Task
 from livecaption.server.openai.fields import ResponseFormat
@@ -23,6 +24,7 @@ CONTENT_TYPES: Mapping[ResponseFormat, str] = {
     "text": "text/plain; charset=utf-8",
     "srt": "application/x-subrip; charset=utf-8",
     "vtt": "text/vtt; charset=utf-8",
+    "diarized_json": JSON,
 }
 OWNER = "livecaption"
 CREATED_S = 1_700_000_000
@@ -67,6 +69,14 @@ def transcription(
                     for word in final.words or ()
                 ]
             body = json.dumps(answer | {"usage": usage(duration_ms)}, ensure_ascii=False)
+        case "diarized_json":
+            answer = {
+                "task": task,
+                "duration": duration_ms / 1000,
+                "text": text,
+                "segments": [each for final in spoken for each in _diarized(final)],
+            }
+            body = json.dumps(answer | {"usage": usage(duration_ms)}, ensure_ascii=False)
     return HttpAnswer(200, body, {"Content-Type": CONTENT_TYPES[format_]})
 
 
@@ -83,6 +93,11 @@ def usage(duration_ms: int) -> dict[str, Any]:
 def delta(final: Final, *, is_first: bool) -> str:
     """Return the server-sent event of one more final. Texts of all these, joined, are the whole text."""
     return _event({"type": "transcript.text.delta", "delta": ("" if is_first else " ") + final.text.strip()})
+
+
+def segments(final: Final) -> str:
+    """Return the server-sent events of the turns of a final; empty: speakers are not distinguished."""
+    return "".join(map(_event, _diarized(final)))
 
 
 def done(finals: Sequence[Final], duration_ms: int) -> str:
@@ -136,6 +151,20 @@ def _segment(number: int, final: Final) -> dict[str, Any]:
         "compression_ratio": round(len(encoded) / len(zlib.compress(encoded)), 4),
         "no_speech_prob": 0.0,
     }
+
+
+def _diarized(final: Final) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": "transcript.text.segment",
+            "id": f"seg_{final.utterance}_{number}",
+            "start": turn.start_ms / 1000,
+            "end": turn.end_ms / 1000,
+            "speaker": speaker_letters(turn.speaker),
+            "text": turn.text.strip(),
+        }
+        for number, turn in enumerate(final.turns or ())
+    ]
 
 
 def _event(body: dict[str, Any]) -> str:

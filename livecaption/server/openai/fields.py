@@ -12,16 +12,19 @@ from typing import Literal, get_args
 from livecaption.audio.formats import CONTAINER, AudioFormat
 from livecaption.captions.language_names import language_code
 from livecaption.errors import InvalidUpload
+from livecaption.events import MAX_SPEAKERS
 from livecaption.live.dialects.native import MAX_HOTWORD_CHARACTERS, MAX_HOTWORDS, MAX_LANGUAGES, MAX_PROMPT_CHARACTERS
 from livecaption.pipeline.options import StreamOptions
 from livecaption.recognition import Task, TranscriptionOptions
 from livecaption.speech.endpointing import RECORDINGS
 
-ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
+ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json"]
 FORMATS: tuple[ResponseFormat, ...] = get_args(ResponseFormat)
 TRUE = ("true", "1", "yes", "on")
 FALSE = ("false", "0", "no", "off", "")
 GRANULARITIES = ("word", "segment")
+KNOWN_SPEAKERS = ("known_speaker_names", "known_speaker_references")
+"""Fields with recordings of people and their names, which are refused: voices are compared within a recording only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Asked:
         options: how to transcribe the recording.
         format: the form of the answer, unless `stream`.
         words: whether the answer has the times of words.
-        stream: whether the text is sent as it is transcribed.
+        stream: whether the text is sent as it is transcribed. Only `diarized_json` changes that.
     """
 
     options: StreamOptions
@@ -48,11 +51,14 @@ def read(fields: Sequence[tuple[str, str]], task: Task) -> Asked:
         InvalidUpload: one of them has a wrong value.
     """
     name = _last(fields, "response_format") or "json"
-    if name == "diarized_json":
-        raise InvalidUpload("this server does not tell speakers apart: use verbose_json", field="response_format")
     format_ = next((each for each in FORMATS if each == name), None)
     if format_ is None:
         raise InvalidUpload(f"response_format must be one of {', '.join(FORMATS)}", field="response_format")
+    if format_ == "diarized_json" and task != "transcribe":
+        raise InvalidUpload("translations have no speakers: use verbose_json", field="response_format")
+    for known in KNOWN_SPEAKERS:
+        if _all(fields, known):
+            raise InvalidUpload("this server recognises nobody by a recording of the voice", field=known)
     granularities = _all(fields, "timestamp_granularities")
     if wrong := [each for each in granularities if each not in GRANULARITIES]:
         message = f"timestamp_granularities must be word or segment, not {wrong[0][:20]!r}"
@@ -72,7 +78,12 @@ def read(fields: Sequence[tuple[str, str]], task: Task) -> Asked:
         hotwords=hotwords,
     )
     options = StreamOptions(
-        audio=AudioFormat(CONTAINER), transcription=transcription, partials=False, endpointing=RECORDINGS, keep=False
+        audio=AudioFormat(CONTAINER),
+        transcription=transcription,
+        partials=False,
+        endpointing=RECORDINGS,
+        keep=False,
+        speakers=MAX_SPEAKERS if format_ == "diarized_json" else 0,
     )
     return Asked(options, format_, words, _flag(fields, "stream"))
 

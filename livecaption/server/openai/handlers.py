@@ -79,7 +79,8 @@ async def _transcribe(request: web.Request, task: Task) -> web.StreamResponse:
                         continue
                     if asked.stream:
                         response = response or await _begin(request)
-                        await _send(request, response.write(answers.delta(final, is_first=not spoken).encode()))
+                        text = answers.delta(final, is_first=not spoken) + answers.segments(final)
+                        await _send(request, response.write(text.encode()))
                     spoken.append(final)
             if not asked.stream:
                 answer = answers.transcription(

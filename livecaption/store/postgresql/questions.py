@@ -1,6 +1,6 @@
 """Ask PostgreSQL what the server needs. Each question gets a connection, and raises `connecting.FAILURES`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from livecaption.events import Final, Translation
@@ -17,6 +17,9 @@ _TRANSLATIONS_COLUMN = (
     "FROM translation WHERE translation.final = final.number)"
 )
 """The value that `rows.with_translations` reads."""
+_SESSION_COLUMNS = rows.SESSION_COLUMNS.replace(
+    "json_group_array(json_array(speaker, name))", "coalesce(json_agg(json_build_array(speaker, name)), '[]')::text"
+)
 _NUMBER = "(SELECT number FROM session WHERE id = $1)"
 
 
@@ -28,7 +31,7 @@ async def resumption(connection: Any, session_id: str) -> Resumption | None:
 
 
 async def session(connection: Any, session_id: str) -> SessionRecord | None:
-    row = await connection.fetchrow(f"SELECT {rows.SESSION_COLUMNS} FROM session WHERE id = $1", session_id)
+    row = await connection.fetchrow(f"SELECT {_SESSION_COLUMNS} FROM session WHERE id = $1", session_id)
     return rows.session_from_row(row) if row else None
 
 
@@ -50,7 +53,7 @@ async def sessions(
     order = "ORDER BY started_at_ms DESC, number DESC"
     listed = f"SELECT number FROM session WHERE {' AND '.join(conditions)} {order} LIMIT $1"
     found = await connection.fetch(
-        f"SELECT {rows.SESSION_COLUMNS} FROM session WHERE number IN ({listed}) {order}", *values
+        f"SELECT {_SESSION_COLUMNS} FROM session WHERE number IN ({listed}) {order}", *values
     )
     return [rows.session_from_row(row) for row in found]
 
@@ -96,7 +99,7 @@ async def interrupted(connection: Any, ids: Sequence[str], now_ms: int) -> list[
     found = await connection.fetch(
         # The clock of the database noted the time; here it becomes one of this machine's clock.
         f"SELECT start, resume_token_hash, reader_token_hash, generation, $2 + interrupted_at_ms - {NOW_MS}, "
-        f"checkpoint_ms, shift_ms, {rows.SESSION_COLUMNS} "
+        f"checkpoint_ms, shift_ms, {_SESSION_COLUMNS} "
         "FROM resumption JOIN session ON session.number = resumption.session "
         "WHERE state = 'interrupted' AND id = ANY($1::text[]) ORDER BY number",
         ids,
@@ -147,7 +150,7 @@ async def room(connection: Any, name: str) -> RoomRecord | None:
 async def parts(connection: Any, room: RoomRecord) -> list[SessionRecord]:
     """Return the sessions of the present event of a room, the oldest first."""
     found = await connection.fetch(
-        f"SELECT {rows.SESSION_COLUMNS} FROM session WHERE room = (SELECT number FROM room WHERE name = $1) "
+        f"SELECT {_SESSION_COLUMNS} FROM session WHERE room = (SELECT number FROM room WHERE name = $1) "
         "AND event >= $2 ORDER BY started_at_ms, session.number",
         room.name,
         room.event,
@@ -166,9 +169,12 @@ async def delete(connection: Any, session_id: str) -> bool:
     return bool(deleted != "DELETE 0")
 
 
-async def rename(connection: Any, session_id: str, title: str) -> bool:
-    """Change the title of a session, and its words in the index. Return whether there is one."""
-    changed = await connection.execute(statements.RENAME, SessionId(session_id), title, words.vector(title))
+async def rename(connection: Any, session_id: str, title: str | None, names: Mapping[int, str]) -> bool:
+    """Change the title of a session and its words in the index, and names of speakers. Return whether there is one."""
+    found = None if title is None else words.vector(title)
+    changed = await connection.execute(statements.RENAME, SessionId(session_id), title, found)
+    for speaker, name in names.items():
+        await connection.execute(statements.RENAME_SPEAKER, session_id, speaker, name)
     return bool(changed != "UPDATE 0")
 
 

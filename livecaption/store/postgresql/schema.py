@@ -22,7 +22,7 @@ class Step:
 
 
 MIGRATIONS = (
-    # 1: everything that SQLite's store has in version 10; see `store.schema`. `found` has the words of a text.
+    # 1: everything that SQLite's store has in version 11; see `store.schema`. `found` has the words of a text.
     # `owner` is the server that has the session, and `generation` the number of those that had it before.
     Step(
         """
@@ -47,6 +47,7 @@ MIGRATIONS = (
             started_at_ms bigint NOT NULL,
             duration_ms bigint NOT NULL DEFAULT 0,
             n_finals bigint NOT NULL DEFAULT 0,
+            n_speakers bigint NOT NULL DEFAULT 0,
             room bigint REFERENCES room ON DELETE SET NULL,
             event bigint NOT NULL DEFAULT 0,
             found tsvector NOT NULL,
@@ -69,6 +70,7 @@ MIGRATIONS = (
             latency_ms bigint NOT NULL,
             words text,
             channel bigint,
+            turns text,
             seq bigint NOT NULL,
             shift_ms bigint NOT NULL,
             found tsvector NOT NULL,
@@ -82,6 +84,12 @@ MIGRATIONS = (
             text text NOT NULL,
             seq bigint NOT NULL,
             PRIMARY KEY (final, language)
+        );
+        CREATE TABLE speaker_name (
+            session bigint NOT NULL REFERENCES session ON DELETE CASCADE,
+            speaker bigint NOT NULL,
+            name text NOT NULL,
+            PRIMARY KEY (session, speaker)
         );
         CREATE TABLE resumption (
             session bigint PRIMARY KEY REFERENCES session ON DELETE CASCADE,

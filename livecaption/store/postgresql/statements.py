@@ -7,7 +7,7 @@ from dataclasses import astuple
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from livecaption.events import Final, Translation
+from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
 from livecaption.store import rows
 from livecaption.store.postgresql import messages, words
@@ -34,19 +34,20 @@ _LOST = "SELECT id, $2::bigint, owner IS NOT NULL FROM held WHERE generation <> 
 _APPEND = f"""
     WITH {_HELD}, added AS (
         INSERT INTO final (session, utterance, text, start_ms, end_ms, language, confidence, latency_ms, words, channel,
-            seq, shift_ms, found)
+            turns, seq, shift_ms, found)
         SELECT number, $3::bigint, $4::text, $5::bigint, $6::bigint, $7::text, $8::double precision, $9::bigint,
-            $10::text, $11::bigint, $12::bigint, $13::bigint, $14::text::tsvector
+            $10::text, $11::bigint, $12::text, $13::bigint, $14::bigint, $15::text::tsvector
         FROM mine ON CONFLICT DO NOTHING RETURNING session, text, end_ms, language
     ), counted AS (
         UPDATE session SET
             duration_ms = greatest(duration_ms, added.end_ms),
             n_finals = n_finals + (added.text <> '')::integer,
-            language = coalesce(session.language, added.language)
+            language = coalesce(session.language, added.language),
+            n_speakers = greatest(n_speakers, $18)
         FROM added WHERE session.number = added.session
     ), noted AS (
-        UPDATE resumption SET checkpoint_ms = greatest(checkpoint_ms, $15), shift_ms = greatest(shift_ms, $16)
-        FROM mine WHERE $15::bigint IS NOT NULL AND session = mine.number
+        UPDATE resumption SET checkpoint_ms = greatest(checkpoint_ms, $16), shift_ms = greatest(shift_ms, $17)
+        FROM mine WHERE $16::bigint IS NOT NULL AND session = mine.number
     )
     {_LOST}
 """
@@ -55,6 +56,13 @@ _TRANSLATE = f"""
         INSERT INTO translation (final, language, text, seq)
         SELECT final.number, $4::text, $5::text, $6::bigint FROM final JOIN mine ON mine.number = final.session
         WHERE utterance = $3 ON CONFLICT DO NOTHING
+    )
+    {_LOST}
+"""
+_NAME_SPEAKER = f"""
+    WITH {_HELD}, named AS (
+        INSERT INTO speaker_name (session, speaker, name) SELECT number, $3::bigint, $4::text FROM mine
+        ON CONFLICT (session, speaker) DO UPDATE SET name = excluded.name
     )
     {_LOST}
 """
@@ -102,7 +110,11 @@ _PRUNE_ROOMS = f"""
         SELECT number FROM room WHERE {rows.UNUSED_ROOM} AND NOT ({WAITING_ROOM}) ORDER BY number DESC OFFSET $3
     )
 """
-RENAME = "UPDATE session SET title = $2, found = $3::text::tsvector WHERE id = $1"
+RENAME = "UPDATE session SET title = coalesce($2, title), found = coalesce($3::text::tsvector, found) WHERE id = $1"
+RENAME_SPEAKER = """
+    INSERT INTO speaker_name (session, speaker, name) SELECT number, $2::bigint, $3::text FROM session WHERE id = $1
+    ON CONFLICT (session, speaker) DO UPDATE SET name = excluded.name
+"""
 EXPIRE_SESSIONS = """
     DELETE FROM session WHERE number IN (
         SELECT number FROM session WHERE state <> 'open' AND started_at_ms + duration_ms < $1 LIMIT $2
@@ -155,12 +167,17 @@ def append(
     utterance, text, *rest = rows.final_to_row(final)
     text = _storable(text)
     values = (session_id, generation, utterance, text, *rest, seq, shift_ms, words.vector(text))
-    return [Entry(_APPEND, (*values, checkpoint_ms, checkpoint_shift_ms))]
+    n_speakers = max((turn.speaker or 0 for turn in final.turns or ()), default=0)
+    return [Entry(_APPEND, (*values, checkpoint_ms, checkpoint_shift_ms, n_speakers))]
 
 
 def translate(session_id: SessionId, generation: int, translation: Translation, seq: int) -> list[Entry]:
     text = _storable(translation.text)
     return [Entry(_TRANSLATE, (session_id, generation, translation.utterance, translation.language, text, seq))]
+
+
+def name_speaker(session_id: SessionId, generation: int, named: SpeakerNamed) -> list[Entry]:
+    return [Entry(_NAME_SPEAKER, (session_id, generation, named.speaker, _storable(named.name)))]
 
 
 def checkpoint(session_id: SessionId, generation: int, checkpoint_ms: int, shift_ms: int) -> list[Entry]:

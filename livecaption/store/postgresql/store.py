@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 from livecaption.errors import LivecaptionError, StoreFailed, StoreUnusable, Unavailable
-from livecaption.events import Final, Translation
+from livecaption.events import Final, SpeakerNamed, Translation
 from livecaption.recognition import SessionId
 from livecaption.store.config import StoreConfig
 from livecaption.store.held import MAX_HOLD_S, Held, ignore
@@ -133,6 +133,9 @@ class PostgresqlStore:
     def translate(self, session_id: SessionId, translation: Translation, seq: int, written: Callable[[], None]) -> None:
         self._submit(statements.translate(session_id, self._generation(session_id), translation, seq), written)
 
+    def name_speaker(self, session_id: SessionId, named: SpeakerNamed, written: Callable[[], None]) -> None:
+        self._submit(statements.name_speaker(session_id, self._generation(session_id), named), written)
+
     def checkpoint(self, session_id: SessionId, checkpoint_ms: int, shift_ms: int = 0) -> None:
         self._submit(statements.checkpoint(session_id, self._generation(session_id), checkpoint_ms, shift_ms), ignore)
 
@@ -159,8 +162,8 @@ class PostgresqlStore:
     async def delete(self, session_id: str) -> bool:
         return await self._do(partial(questions.delete, session_id=session_id))
 
-    async def rename(self, session_id: str, title: str) -> bool:
-        return await self._do(partial(questions.rename, session_id=session_id, title=title))
+    async def rename(self, session_id: str, title: str | None, names: Mapping[int, str]) -> bool:
+        return await self._do(partial(questions.rename, session_id=session_id, title=title, names=names))
 
     def _submit(self, entries: list[Entry], written: Callable[[], None]) -> None:
         if self._writer.submit(entries):

@@ -31,6 +31,7 @@ def test_each_option_has_the_type_of_its_field() -> None:
         "title": "Sitzung",
         "private": "true",
         "keep": "false",
+        "speakers": "4",
         "preset": "fast",
         "silence_ms": "400",
         "max_utterance_ms": "9000",
@@ -51,6 +52,7 @@ def test_each_option_has_the_type_of_its_field() -> None:
         "title": "Sitzung",
         "private": True,
         "keep": False,
+        "speakers": 4,
         "endpointing": {"preset": "fast", "silence_ms": 400, "max_utterance_ms": 9000},
     }
 
@@ -59,7 +61,12 @@ def test_several_languages_are_separated_by_commas() -> None:
     assert start_fields({"language": "de,en"}) == {"language": ["de", "en"]}
 
 
-@for_each(("name", "value"), [("sample_rate", "16k"), ("words", "maybe"), ("silence_ms", "")])
+@for_each(("given", "speakers"), [("true", True), ("false", False), ("1", 1), ("50", 50)])
+def test_speakers_are_distinguished_or_not_or_a_number_is_expected(given: str, speakers: bool | int) -> None:
+    assert start_fields({"speakers": given}) == {"speakers": speakers}
+
+
+@for_each(("name", "value"), [("sample_rate", "16k"), ("words", "maybe"), ("silence_ms", ""), ("speakers", "two")])
 def test_a_value_of_another_type_is_refused_by_its_name(name: str, value: str) -> None:
     with pytest.raises(InvalidMessage, match=name):
         start_fields({name: value})

@@ -7,6 +7,7 @@ import pytest
 
 from livecaption.audio.formats import AudioFormat
 from livecaption.errors import InvalidMessage
+from livecaption.events import MAX_SPEAKERS
 from livecaption.live.dialects.deepgram_query import MAX_KEYTERMS, DeepgramOptions, live_options, recorded_options
 from livecaption.recognition import TranscriptionOptions
 from livecaption.speech.endpointing import RECORDINGS, EndpointingConfig
@@ -162,3 +163,25 @@ def test_the_language_of_a_recording_is_detected_if_asked_for() -> None:
 def test_paragraphs_have_punctuation() -> None:
     options = recorded_options([("paragraphs", "true"), ("utterances", "TRUE")])
     assert (options.formatted, options.paragraphs, options.utterances) == (True, True, True)
+
+
+@for_each(
+    ("query", "speakers"),
+    [
+        ("", 0),
+        ("diarize=false", 0),
+        ("diarize=true", MAX_SPEAKERS),
+        ("diarize_model=latest", MAX_SPEAKERS),
+        ("diarize_model=v1&diarize=false", MAX_SPEAKERS),
+    ],
+)
+def test_speakers_are_distinguished_if_a_model_for_that_is_named_or_asked_for(query: str, speakers: int) -> None:
+    assert read(query).stream.speakers == speakers
+    assert recorded_options(parse_qsl(query)).stream.speakers == speakers
+
+
+def test_a_model_for_speakers_that_deepgram_does_not_have_is_refused() -> None:
+    assert recorded_options([("diarize_model", "v2")]).stream.speakers == MAX_SPEAKERS
+    for query in ("diarize_model=v2", "diarize_model=", "diarize=maybe"):
+        with pytest.raises(InvalidMessage, match="diarize"):
+            read(query)

@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from livecaption.errors import (
     EngineError,
     InvalidAudio,
@@ -111,7 +109,7 @@ def test_the_header_of_a_refusal_is_one_line_of_ascii() -> None:
     assert refusal(InvalidMessage("Köln\r\nSet-Cookie: x"), "r1").headers["dg-error"] == "K?ln??Set-Cookie: x"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("error", "code"),
     [
         (InvalidAudio("not a container", code="invalid_container"), "DATA-0000"),

@@ -17,8 +17,18 @@ from livecaption.errors import (
     Unauthorized,
     Unavailable,
 )
-from livecaption.events import Ack, CaptionWord, ErrorReport, Final, Flushed
-from livecaption.live.dialects.commands import Audio, Command, Finish, Flush, Open, Ping, Reattach, RoomClaim
+from livecaption.events import MAX_SPEAKERS, Ack, CaptionWord, ErrorReport, Final, Flushed
+from livecaption.live.dialects.commands import (
+    Audio,
+    Command,
+    Finish,
+    Flush,
+    NameSpeaker,
+    Open,
+    Ping,
+    Reattach,
+    RoomClaim,
+)
 from livecaption.live.dialects.dialect import Handshake
 from livecaption.live.dialects.native import (
     LIMITS,
@@ -49,6 +59,15 @@ def test_a_bare_start_means_16_khz_mono_pcm_and_partials() -> None:
     assert start.options.transcription == TranscriptionOptions()
     assert start.options.partials
     assert start.options.endpointing == DEFAULT
+
+
+@for_each(("speakers", "most"), [(True, MAX_SPEAKERS), (False, 0), (1, 1), (50, 50)])
+def test_speakers_are_as_many_as_there_may_be_or_as_are_expected(speakers: bool | int, most: int) -> None:
+    assert read(type="start", speakers=speakers).options.speakers == most
+
+
+def test_a_name_is_for_a_speaker_and_has_no_space_around_it() -> None:
+    assert read(type="name", speaker=3, name=" <b>Ada</b> ") == NameSpeaker(3, "<b>Ada</b>")
 
 
 def test_a_start_carries_every_option() -> None:
@@ -125,7 +144,7 @@ def test_two_channels_of_a_container_are_kept_apart_unless_another_number_is_nam
     assert read(type="start", encoding="auto", channel_mode="separate", channels=6).options.n_channels_apart == 6
 
 
-@pytest.mark.parametrize("wrong", ["apart", None, True, 2, ["separate"]])
+@for_each("wrong", ["apart", None, True, 2, ["separate"]])
 def test_another_channel_mode_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidMessage, match="channel_mode must be mix or separate"):
         read(type="start", channel_mode=wrong)
@@ -161,7 +180,7 @@ def test_an_address_may_name_the_room_that_its_start_is_about() -> None:
     assert (named.claimed, named.claimed_room, named.connected()) == ("", "pycon", [])
 
 
-@pytest.mark.parametrize(
+@for_each(
     "room",
     [
         "pycon",
@@ -250,6 +269,11 @@ def test_a_message_becomes_its_type(message: dict[str, Any], expected: object) -
         ({"type": "start", "resume": {"session": ["x"], "token": "y", "last_seq": 1}}, "invalid_message"),
         ({"type": "start", "private": "yes"}, "invalid_message"),
         ({"type": "start", "keep": None}, "invalid_message"),
+        *(({"type": "start", "speakers": each}, "invalid_message") for each in (0, 51, -1, 2.0, "true", None, [])),
+        ({"type": "name", "speaker": "1", "name": "Ada"}, "invalid_message"),
+        ({"type": "name", "speaker": True, "name": "Ada"}, "invalid_message"),
+        ({"type": "name", "speaker": 1}, "invalid_name"),
+        ({"type": "name", "speaker": 1, "name": "x" * 10_000}, "invalid_name"),
         ({"type": "ping", "id": {}}, "invalid_message"),
         ({"type": "ping", "id": True}, "invalid_message"),
         ({"type": "ping", "id": 2**60}, "invalid_message"),

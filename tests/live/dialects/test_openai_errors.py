@@ -1,7 +1,5 @@
 """OpenAI's error object: its own codes where it has one, and whose fault it was."""
 
-import pytest
-
 from livecaption.errors import (
     InvalidAudio,
     InvalidUpload,
@@ -13,9 +11,10 @@ from livecaption.errors import (
 )
 from livecaption.events import ErrorReport
 from livecaption.live.dialects.openai_errors import CODES, FAILURES, error_object, object_of
+from tests.support.cases import for_each
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("error", "kind", "code", "param"),
     [
         (Unauthorized("?"), "invalid_request_error", "invalid_api_key", None),
@@ -34,7 +33,7 @@ def test_an_error_has_the_code_of_openai_and_its_kind(
     assert object_of(error) == {"message": "?", "type": kind, "param": param, "code": code}
 
 
-@pytest.mark.parametrize("code", ["overloaded", "draining", "failed", *FAILURES])
+@for_each("code", ["overloaded", "draining", "failed", *FAILURES])
 def test_an_error_of_a_stream_has_the_same_code_and_kind_as_one_of_a_recording(code: str) -> None:
     error = Unavailable("?", code=code)
     report = ErrorReport.of(error, fatal=True)

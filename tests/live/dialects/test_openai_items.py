@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from livecaption.events import CaptionWord, ErrorReport, Final, Partial, SpeechEnd, SpeechStart
-from livecaption.live.dialects.openai_items import Items
+from livecaption.events import CaptionWord, ErrorReport, Final, Partial, SpeechEnd, SpeechStart, Turn
+from livecaption.live.dialects.openai_items import Items, speaker_letters
 from tests.support.cases import for_each
 
 COMMITTED = ["input_audio_buffer.committed", "conversation.item.added", "conversation.item.done"]
@@ -197,3 +197,24 @@ def test_probabilities_of_words_come_if_they_are_asked_for() -> None:
     first, second = items.final(final(0, "Grüße x", words=words))[-1]["logprobs"]
     assert first == {"token": "Grüße", "logprob": -0.6931, "bytes": list("Grüße".encode())}
     assert second["logprob"] < -10
+
+
+@for_each(
+    ("speaker", "letters"), [(1, "A"), (26, "Z"), (27, "AA"), (52, "AZ"), (53, "BA"), (702, "ZZ"), (None, "unknown")]
+)
+def test_speakers_are_letters(speaker: int | None, letters: str) -> None:
+    assert speaker_letters(speaker) == letters
+
+
+def test_each_turn_of_a_final_is_a_segment_behind_its_text_and_before_the_end_of_the_item() -> None:
+    items = detecting()
+    items.start(SpeechStart(0, 1000))
+    items.end(SpeechEnd(0, 2000, "silence"))
+    turns = (Turn(1, "Doors open. ", 1000, 1400), Turn(None, "At nine.", 1500, 2000))
+    delta, first, second, completed = items.final(final(0, "Doors open. At nine.", turns=turns))
+    assert delta["type"].endswith(".delta")
+    assert completed["type"].endswith(".completed")
+    about = {"type": "conversation.item.input_audio_transcription.segment", "item_id": "i1", "content_index": 0}
+    times = {"start": 1.0, "end": 1.4}
+    assert first == {**about, **times, "id": "i1_0_0", "text": "Doors open.", "speaker": "A"}
+    assert (second["id"], second["text"], second["speaker"]) == ("i1_0_1", "At nine.", "unknown")

@@ -164,6 +164,19 @@ def test_an_update_that_the_model_refuses_changes_nothing() -> None:
     assert configure.options.transcription.language is None
 
 
+def test_speakers_that_the_server_does_not_have_are_refused_by_the_field_of_the_model() -> None:
+    dialect = OpenAIRealtime(OWN)
+    dialect.connected()
+    configure, _ = dialect.receive(asking(transcription={"model": "gpt-4o-transcribe-diarize"}))
+    assert isinstance(configure, Configure)
+    assert configure.options.speakers == 50
+    (refused,) = dialect.encode(ErrorReport("unsupported_speakers", "none here", fatal=False), 3)
+    assert json.loads(refused)["error"]["param"] == "session.audio.input.transcription.model"
+    configure, _ = dialect.receive(update())
+    assert isinstance(configure, Configure)
+    assert configure.options.speakers == 0
+
+
 def test_the_session_opens_with_the_connection() -> None:
     (opening,) = OpenAIRealtime(OWN).connected()
     assert isinstance(opening, Open)
@@ -234,7 +247,7 @@ def test_silence_that_is_committed_has_an_empty_transcript() -> None:
     assert events[-1]["transcript"] == ""
 
 
-@pytest.mark.parametrize("before", [[], chunks(SILENCE[:4000]), [*chunks(SILENCE), commit()], [*chunks(TURN), CLEAR]])
+@for_each("before", [[], chunks(SILENCE[:4000]), [*chunks(SILENCE), commit()], [*chunks(TURN), CLEAR]])
 def test_a_commit_of_nothing_is_an_error_that_names_it(before: list[str]) -> None:
     error = talk(MANUAL, before, commit("last"))[-1]
     assert error["type"] == "error"
@@ -242,8 +255,8 @@ def test_a_commit_of_nothing_is_an_error_that_names_it(before: list[str]) -> Non
     assert error["error"]["type"] == "invalid_request_error"
 
 
-@pytest.mark.parametrize("turns", [{"type": "server_vad"}, {"type": "semantic_vad"}, None])
-@pytest.mark.parametrize("audio", [b"", SILENCE[:2000], SILENCE, SPEECH, TURN, TURN + SPEECH])
+@for_each("turns", [{"type": "server_vad"}, {"type": "semantic_vad"}, None])
+@for_each("audio", [b"", SILENCE[:2000], SILENCE, SPEECH, TURN, TURN + SPEECH])
 def test_a_client_that_commits_and_clears_at_the_end_gets_all_answers(turns: Any, audio: bytes) -> None:
     """That is how openai-agents ends its input. It waits for the items that are committed before `cleared`."""
     events = talk(asking(turn_detection=turns), chunks(audio), commit("last"), CLEAR)

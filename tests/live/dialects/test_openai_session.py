@@ -12,6 +12,7 @@ from livecaption.audio.formats import AudioFormat
 from livecaption.live.dialects.openai_session import LOGPROBS, InvalidField, Session
 from livecaption.pipeline.options import StreamOptions
 from livecaption.speech.endpointing import PRESETS, EndpointingConfig
+from tests.support.any_text import any_text
 from tests.support.cases import for_each
 
 OWN = EndpointingConfig(hangover_ms=600, mid_phrase_hangover_ms=800, pre_roll_ms=350)
@@ -240,7 +241,7 @@ def test_a_wrong_value_is_named(update: Any, param: str) -> None:
 
 NAMES = ("type", "rate", "model", "language", "languages", "prompt", "keywords", "delay", "threshold", "eagerness")
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats() | any_text(3),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=2),
     max_leaves=4,
 )

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from livecaption.events import CaptionWord, Final
+from livecaption.events import CaptionWord, Final, Turn
 from livecaption.live.dialects.deepgram_query import RecordedOptions, recorded_options
 from livecaption.live.dialects.deepgram_shapes import Model
 from livecaption.server.deepgram.answers import Recorded, answer
@@ -82,3 +82,22 @@ def test_channels_that_are_kept_apart_have_a_text_each() -> None:
     finals = [replace(FINALS[2], channel=1), replace(FINALS[3], channel=0)]
     channels = body(recorded=replace(RECORDED, n_channels=2), finals=finals)["results"]["channels"]
     assert [channel["alternatives"][0]["transcript"] for channel in channels] == ["later on", "welcome"]
+
+
+TURNS = (Turn(1, "Doors open. ", 100, 500), Turn(2, "At nine.", 500, 900))
+SPOKEN = [
+    replace(FINALS[0], turns=TURNS),
+    replace(FINALS[2], turns=(Turn(2, "Welcome.", 1200, 1900),)),
+    replace(FINALS[3], turns=(Turn(None, "Later on", 5000, 6000),)),
+]
+
+
+def test_words_utterances_and_paragraphs_have_speakers_from_0_unless_nobody_is_certain() -> None:
+    results = body(("diarize", "true"), ("utterances", "true"), ("paragraphs", "true"), finals=SPOKEN)["results"]
+    [alternative] = results["channels"][0]["alternatives"]
+    assert [word.get("speaker") for word in alternative["words"]] == [0, 0, 1, 1, None, None, None]
+    assert [each.get("speaker", "none") for each in results["utterances"]] == [0, 1, 1, "none"]
+    assert len({each["id"] for each in results["utterances"]}) == 4
+    paragraphs = alternative["paragraphs"]
+    assert paragraphs["transcript"] == "Speaker 0: Doors open.\n\nSpeaker 1: At nine. Welcome.\n\nLater on"
+    assert [each.get("speaker", "none") for each in paragraphs["paragraphs"]] == [0, 1, "none"]

@@ -1,6 +1,7 @@
 """OpenAI's shapes. What its own client makes of them: tests/foreign."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from livecaption.errors import (
     Unauthorized,
     Unavailable,
 )
-from livecaption.events import CaptionWord, Final
+from livecaption.events import CaptionWord, Final, Turn
 from livecaption.recognition import ModelDescription
 from livecaption.server.openai import answers
 from tests.support.cases import for_each
@@ -25,6 +26,20 @@ FINALS = [
     Final(1, "", 1000, 1100, "en", 0.0, 0, ()),
     Final(2, "At nine.", 2000, 3000, "en", 1.0, 0, ()),
 ]
+
+
+def test_a_diarized_answer_has_a_segment_for_each_turn_and_unknown_speakers() -> None:
+    turns = (Turn(2, "Doors open. ", 120, 900), Turn(None, "At nine.", 900, 3000))
+    finals = [replace(FINALS[0], text="Doors open. At nine.", turns=turns), replace(FINALS[1], turns=())]
+    answer = answers.transcription("diarized_json", finals, 3100, task="transcribe", words=False)
+    body = json.loads(answer.body)
+    assert (body["task"], body["duration"], body["text"]) == ("transcribe", 3.1, "Doors open. At nine.")
+    segment = {"type": "transcript.text.segment", "id": "seg_0_0", "start": 0.12, "end": 0.9}
+    assert body["segments"] == [
+        segment | {"speaker": "B", "text": "Doors open."},
+        segment | {"id": "seg_0_1", "start": 0.9, "end": 3.0, "speaker": "unknown", "text": "At nine."},
+    ]
+    assert answers.segments(FINALS[0]) == ""
 
 
 def verbose(finals: list[Final], *, words: bool = False) -> dict[str, Any]:

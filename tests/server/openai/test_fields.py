@@ -4,6 +4,7 @@ import pytest
 
 from livecaption.audio.formats import CONTAINER
 from livecaption.errors import InvalidUpload
+from livecaption.events import MAX_SPEAKERS
 from livecaption.server.openai.fields import Asked, read
 from livecaption.speech.endpointing import RECORDINGS
 from tests.support.cases import for_each
@@ -70,7 +71,8 @@ def test_flags_are_read_in_any_case(value: str) -> None:
     ("name", "value"),
     [
         ("response_format", "xml"),
-        ("response_format", "diarized_json"),
+        ("known_speaker_names[]", "Ada"),
+        ("known_speaker_references[]", "data:audio/wav;base64,UklGRg=="),
         ("timestamp_granularities", "letter"),
         ("stream", "maybe"),
         ("keywords", "x" * 101),
@@ -79,7 +81,14 @@ def test_flags_are_read_in_any_case(value: str) -> None:
 def test_a_wrong_value_is_refused_by_the_name_of_its_field(name: str, value: str) -> None:
     with pytest.raises(InvalidUpload) as caught:
         asked(**{name: value})
-    assert caught.value.field == name
+    assert caught.value.field == name.removesuffix("[]")
+
+
+def test_a_diarized_answer_needs_speakers_and_is_no_translation() -> None:
+    assert asked(response_format="diarized_json").options.speakers == MAX_SPEAKERS
+    assert asked(response_format="verbose_json").options.speakers == 0
+    with pytest.raises(InvalidUpload, match="translations have no speakers"):
+        read([("response_format", "diarized_json")], "translate")
 
 
 def test_there_is_a_limit_of_languages_and_keywords() -> None:

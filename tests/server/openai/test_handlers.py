@@ -177,6 +177,7 @@ async def test_a_form_without_a_recording_or_no_form_is_refused(client: Client) 
     [
         ("response_format", "pdf"),
         ("response_format", "diarized_json"),
+        ("known_speaker_names", "Ada"),
         ("timestamp_granularities", "letter"),
         ("stream", "perhaps"),
         ("language", "tlh"),

@@ -35,11 +35,13 @@ def test_a_text_is_stored_without_zero_characters() -> None:
         "en",
         *entry.values[7:10],
         None,
+        None,
         7,
         5,
         "'a':1 'b':2",
         800,
         4,
+        0,
     )
     (entry,) = statements.translate(ONE, 2, Translation(3, "de", "\0"), 8)
     assert entry.values == ("one", 2, 3, "de", "\ufffd", 8)

@@ -1,0 +1,70 @@
+"""Name the person or the channel of a caption, as people read it, and cut finals into their turns. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from livecaption.events import CaptionWord, Final
+
+Names = Mapping[int, str]
+"""The names of speakers who have one, by their numbers."""
+NO_NAMES: Names = MappingProxyType({})
+NOBODY = "Speaker ?"
+"""The speaker of words that nobody is certain of."""
+
+
+def speaker_name(speaker: int | None, names: Names = NO_NAMES) -> str:
+    """Return the name of a speaker, or the number."""
+    return NOBODY if speaker is None else names.get(speaker, f"Speaker {speaker}")
+
+
+def channel_name(channel: int) -> str:
+    """Return the name of a channel for people, who count from 1."""
+    return f"Channel {channel + 1}"
+
+
+def label(final: Final, names: Names = NO_NAMES) -> str:
+    """Return the name of the one who speaks in a turn, or of its channel; empty: neither is distinguished.
+
+    Args:
+        final: a piece of `in_turns`.
+        names: the names of speakers.
+    """
+    if final.turns:
+        return speaker_name(final.turns[0].speaker, names)
+    return "" if final.channel is None else channel_name(final.channel)
+
+
+def prefix(name: str) -> str:
+    """Return what stands before the words of this speaker or channel; empty for an empty name."""
+    return name and f"{name}: "
+
+
+def in_turns(final: Final) -> list[Final]:
+    """Cut a final into pieces of one speaker each. Each is a final with its own text, times and words."""
+    if final.turns is None or len(final.turns) < 2:
+        return [final]
+    words = list(final.words or ())
+    pieces = []
+    for turn in final.turns:
+        of_turn: list[CaptionWord] = []
+        n_left = n_characters(turn.text)
+        while words and n_left > 0:
+            n_left -= n_characters(words[0].word)
+            of_turn.append(words.pop(0))
+        pieces.append(
+            replace(
+                final,
+                text=turn.text.strip(),
+                start_ms=turn.start_ms,
+                end_ms=turn.end_ms,
+                words=None if final.words is None else tuple(of_turn),
+                turns=(turn,),
+            )
+        )
+    return pieces
+
+
+def n_characters(text: str) -> int:
+    """Count the characters that are not spaces."""
+    return len("".join(text.split()))
